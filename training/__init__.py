@@ -1,0 +1,1 @@
+"""Make an expert: corpus, training, evaluation, publishing; one runnable file a stage."""

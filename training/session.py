@@ -1,0 +1,165 @@
+"""One training run on its way: the fitter, its blocks, its log, and how far it has come."""
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from training import checkpoints
+from training.atomic import write_text
+from training.bases import add_adapter, load_base
+from training.errors import BadCorpus
+from training.fitting import Fitter
+from training.optimisers import optimiser_for
+from training.packing import Block, read_blocks
+from training.recipe import Recipe, digest_of_values
+from training.record import digest_of_file
+from training.schedule import steps_in
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+class Session:
+    """One run on its way: the fitter, its blocks, and how far it has come."""
+
+    def __init__(self, recipe: Recipe, run: Path, base: Path | None) -> None:
+        self.recipe, self.run = recipe, run
+        self.blocks = read_split(run, "train")
+        held_out = read_split(run, "validation")
+        self.held_out = spread(held_out, recipe.training.validation_blocks)
+        model = add_adapter(load_base(recipe, base), recipe)
+        accelerator = accelerator_for(recipe)
+        self.fitter = Fitter(recipe, model, optimiser_for(model, recipe), accelerator)
+        self.steps = steps_in(recipe.training, len(self.blocks), accelerator.num_processes)
+        blocks_digest = digest_of_file(run / "corpus" / "train.safetensors")
+        digest = digest_of_values([recipe.training_digest, blocks_digest])
+        self.progress = checkpoints.Progress(digest=digest)
+        self.folder = run / "checkpoints"
+        self.resume()
+
+    @property
+    def model(self) -> Any:
+        """The PEFT model without the wrapper that several processes need."""
+        return self.fitter.accelerator.unwrap_model(self.fitter.model)
+
+    def resume(self) -> None:
+        """Go on from the newest checkpoint, if there is one."""
+        from peft import set_peft_model_state_dict
+
+        newest = checkpoints.latest(self.folder)
+        if newest is None:
+            return
+        progress, adapter, optimiser = checkpoints.load(newest)
+        checkpoints.check_same_run(progress, self.progress.digest)
+        set_peft_model_state_dict(self.model, adapter)
+        self.fitter.optimiser.load_state_dict(optimiser)
+        if progress.scaler and self.fitter.accelerator.scaler is not None:
+            self.fitter.accelerator.scaler.load_state_dict(progress.scaler)
+        self.progress = progress
+
+    def save(self) -> None:
+        """Write a checkpoint (the main process only)."""
+        from peft import get_peft_model_state_dict
+
+        scaler = self.fitter.accelerator.scaler
+        self.progress.scaler = scaler.state_dict() if scaler is not None else None
+        if self.fitter.accelerator.is_main_process:
+            weights = get_peft_model_state_dict(self.model)
+            state = self.fitter.optimiser.state_dict()
+            checkpoints.save(self.folder, self.progress, weights, state)
+        self.fitter.accelerator.wait_for_everyone()
+
+    def train(self) -> None:
+        """Step to the end, or until the held-out loss has stopped falling."""
+        log = metrics_log(self.run, self.progress.step)
+        saved = begun = time.monotonic()
+        if self.progress.step == 0:
+            self.validate(log)
+        bar = tqdm(total=self.steps, initial=self.progress.step, unit="step", desc="training")
+        while self.progress.step < self.steps and not self.stale():
+            started = time.monotonic()
+            figures = self.fitter.step(self.blocks, self.progress.step, self.steps)
+            self.progress.step += 1
+            self.progress.seconds += time.monotonic() - started
+            write_line(log, step=self.progress.step, **figures, seconds=self.progress.seconds)
+            bar.update()
+            bar.set_postfix(loss=f"{figures['loss']:.3f}", best=f"{self.progress.best_loss:.3f}")
+            ended = self.progress.step == self.steps
+            better = (
+                self.progress.step % self.recipe.training.validate_every == 0 or ended
+            ) and self.validate(log)
+            minutes = (time.monotonic() - saved) / 60
+            if better or ended or minutes >= self.recipe.training.checkpoint_minutes:
+                self.save()
+                saved = time.monotonic()
+        bar.close()
+        write_line(log, wall_seconds=time.monotonic() - begun)
+
+    def stale(self) -> bool:
+        """Whether the recipe's patience with the held-out loss is used up."""
+        return 0 < self.recipe.training.patience <= self.progress.worse
+
+    def validate(self, log: Path) -> bool:
+        """Measure the held-out loss; tells whether it is the lowest so far."""
+        loss = self.fitter.held_out_loss(self.held_out)
+        write_line(log, step=self.progress.step, held_out=loss)
+        if loss < self.progress.best_loss:
+            self.progress.best_loss, self.progress.best_step = loss, self.progress.step
+            self.progress.worse = 0
+            return self.progress.step > 0
+        self.progress.worse += 1
+        return False
+
+
+def read_split(run: Path, name: str) -> list[Block]:
+    """The blocks of one split; raises BadCorpus when the corpus stage has not run."""
+    path = run / "corpus" / f"{name}.safetensors"
+    if not path.exists():
+        raise BadCorpus(f"{path} is missing. Run `python -m training.corpus RECIPE` first.")
+    blocks = [block for block in read_blocks(path) if len(block.tokens) > 1]
+    if not blocks:
+        raise BadCorpus(f"The {name} split has no block to predict. Give it more text.")
+    return blocks
+
+
+def spread(blocks: Sequence[Block], count: int) -> list[Block]:
+    """So many blocks, evenly spread over a split: the same ones each time."""
+    if len(blocks) <= count:
+        return list(blocks)
+    return [blocks[index * len(blocks) // count] for index in range(count)]
+
+
+def accelerator_for(recipe: Recipe) -> "Accelerator":
+    """One process or several, on a GPU where there is one, in the recipe's precision."""
+    from accelerate import Accelerator
+
+    precision = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}[recipe.training.precision]
+    return Accelerator(mixed_precision=precision)
+
+
+def metrics_log(run: Path, step: int) -> Path:
+    """The run's log, without lines of steps that an interruption took back."""
+    path = run / "metrics.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    kept = [line for line in lines if is_whole(line) and json.loads(line).get("step", 0) <= step]
+    write_text(path, "".join(line + "\n" for line in kept) if step else "")
+    return path
+
+
+def is_whole(line: str) -> bool:
+    """Whether a log line was written to its end."""
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
+
+
+def write_line(log: Path, **figures: float) -> None:
+    """Add one line of figures to the log."""
+    with log.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(figures) + "\n")

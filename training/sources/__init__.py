@@ -1,0 +1,14 @@
+"""Where texts come from: one small interface, one file a source."""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from training.works import Work
+
+
+class Source(Protocol):
+    """Gives the works of a corpus, one after the other, in a stable order."""
+
+    def works(self) -> Iterator[Work]:
+        """Every work; raises SourceFault or BadCorpus with what to do next."""
+        ...

@@ -1,0 +1,32 @@
+"""What every stage's command line shares: options, the run folder, errors told plainly."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from training.errors import TrainingError
+
+CANNOT = 2  # exit status of a run that its operator can put right
+
+RecipeFile = Annotated[Path, typer.Argument(help="The recipe, for example training/recipes/x.toml")]
+RunsFolder = Annotated[Path, typer.Option("--runs", help="Folder that holds one folder a run")]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Change one recipe value: --set training.batch=2 (recorded)"),
+]
+BaseFolder = Annotated[
+    Path | None, typer.Option("--base", help="A local folder to use in place of the recipe's base")
+]
+
+
+def run_stage(main: Callable[..., None]) -> None:
+    """Run a stage's `main` as a command; faults people can mend are shown without a traceback."""
+    try:
+        typer.run(main)
+    except TrainingError as error:
+        Console(stderr=True).print(f"[bold red]Stopped.[/] {error}", highlight=False, markup=True)
+        sys.exit(CANNOT)

@@ -1,0 +1,115 @@
+"""Stage two: fit a LoRA or QLoRA adapter to a corpus.
+
+    python -m training.train_text training/recipes/lovecraft-embedded.toml
+
+Run it again after an interruption: it goes on from the last checkpoint, and ends with the same
+weights as a run that was never stopped. For several GPUs:
+
+    accelerate launch -m training.train_text RECIPE
+"""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from training import checkpoints
+from training.atomic import whole_folder
+from training.errors import TrainingStopped
+from training.recipe import Recipe, load_recipe
+from training.record import digest_of_file, note_stage
+from training.rights import require_training
+from training.session import Session
+from training.stage import BaseFolder, Changes, RecipeFile, RunsFolder, run_stage
+
+ADAPTER = "adapter_model.safetensors"
+MEMORY_HELP = (
+    "Out of memory. Lower, in this order: training.batch (raise training.accumulate by as much), "
+    'corpus.block; or set training.gradient_checkpointing = true; or training.method = "qlora" '
+    'with training.optimiser = "adamw8bit". The last checkpoint is kept.'
+)
+
+
+def train(recipe: Recipe, run: Path, base: Path | None) -> Session:
+    """Train to the end and write the adapter of the lowest held-out loss to `adapter/`."""
+    with memory_told():
+        session = Session(recipe, run, base)
+        session.train()
+    if session.fitter.accelerator.is_main_process:
+        write_adapter(session, run / "adapter")
+        note_stage(run, recipe, "train_text", facts_of(session))
+    return session
+
+
+def write_adapter(session: Session, folder: Path) -> None:
+    """Save the best checkpoint as a PEFT adapter that names its base by id, never by path."""
+    from peft import set_peft_model_state_dict
+
+    best = session.folder / f"step-{session.progress.best_step:06d}"
+    if best.exists():
+        set_peft_model_state_dict(session.model, checkpoints.load(best)[1])
+    with whole_folder(folder) as part:
+        settings = session.model.peft_config["default"]
+        settings.base_model_name_or_path = session.recipe.base.id
+        settings.revision = session.recipe.base.revision or None
+        session.model.save_pretrained(part, save_embedding_layers=False)
+        (part / "README.md").unlink(missing_ok=True)  # the model card is written by publish
+
+
+def facts_of(session: Session) -> dict[str, object]:
+    """What run.json keeps of the training."""
+    progress = session.progress
+    return {
+        "blocks": session.recipe.training.blocks or len(session.blocks),
+        "steps": progress.step,
+        "steps_planned": session.steps,
+        "best_step": progress.best_step,
+        "held_out_loss": progress.best_loss,
+        "seconds": round(progress.seconds, 1),
+        "device": str(session.fitter.accelerator.device),
+        "attention": session.model.config._attn_implementation,
+        "outputs": {"adapter": digest_of_file(session.run / "adapter" / ADAPTER)},
+    }
+
+
+@contextmanager
+def memory_told() -> Iterator[None]:
+    """Turn any kind of running out of memory into one message that says what to lower."""
+    import torch
+
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise TrainingStopped(MEMORY_HELP) from error
+    except RuntimeError as error:
+        if "can't allocate memory" in str(error) or "not enough memory" in str(error):
+            raise TrainingStopped(MEMORY_HELP) from error
+        raise
+
+
+def main(
+    recipe_file: RecipeFile,
+    base: BaseFolder = None,
+    runs: RunsFolder = Path("runs"),
+    changes: Changes = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Delete checkpoints, start over")] = False,
+) -> None:
+    """Fit a LoRA or QLoRA adapter to a corpus; goes on from the last checkpoint."""
+    recipe = load_recipe(recipe_file, tuple(changes or ()))
+    require_training(recipe)
+    run = runs / recipe.run.name
+    if fresh:
+        shutil.rmtree(run / "checkpoints", ignore_errors=True)
+    session = train(recipe, run, base)
+    Console().print(
+        f"Held-out loss {session.progress.best_loss:.4f} at step {session.progress.best_step}. "
+        f"Next: python -m training.evaluate_text {recipe_file}"
+    )
+
+
+if __name__ == "__main__":
+    run_stage(main)
