@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training.errors import BadRecipe
-from training.recipe import Base, Lora, Recipe
+from training.recipe import Recipe
+from training.recipe_tables import Base, Lora
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -20,10 +21,9 @@ def place_of(base: Base, folder: Path | None) -> str:
             raise BadRecipe(f"{folder} holds no model (no config.json). Check --base.")
         return str(folder)
     from engine.bases import find_base
+    from engine.settings import read_settings
 
-    from engine.settings import Settings
-
-    return str(find_base(base.id, Settings().home))
+    return find_base(base.id, read_settings().models)
 
 
 def load_tokenizer(base: Base, folder: Path | None) -> "PreTrainedTokenizerBase":
@@ -39,20 +39,34 @@ def load_tokenizer(base: Base, folder: Path | None) -> "PreTrainedTokenizerBase"
 
 def load_base(recipe: Recipe, folder: Path | None) -> "PreTrainedModel":
     """The base in the recipe's precision: NF4 for qlora, else whole weights."""
+    if recipe.training.method == "qlora":
+        precision = compute_type(recipe.training.precision)
+        return load(recipe.base, folder, dtype=precision, quantization_config=nf4(recipe))
+    return load_whole(recipe, folder)
+
+
+def load_whole(recipe: Recipe, folder: Path | None) -> "PreTrainedModel":
+    """The base unquantised. A processor has the memory for fp32, and autocast is as fast there."""
     import torch
+
+    on_gpu = torch.cuda.is_available()
+    precision = compute_type(recipe.training.precision) if on_gpu else torch.float32
+    return load(recipe.base, folder, dtype=precision)
+
+
+def load(base: Base, folder: Path | None, **options: Any) -> "PreTrainedModel":
+    """Load with the attention that the base needs, without a cache of keys and values."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    place = place_of(recipe.base, folder)
-    revision = {"revision": recipe.base.revision} if recipe.base.revision and not folder else {}
-    config = AutoConfig.from_pretrained(place, **revision)
-    options: dict[str, Any] = {"attn_implementation": attention_for(recipe.base, config)}
-    if recipe.training.method == "qlora":
-        options["quantization_config"] = nf4(recipe)
-        options["dtype"] = compute_type(recipe.training.precision)
-    else:  # a processor has the memory for whole weights, and runs them as fast under autocast
-        on_gpu = torch.cuda.is_available()
-        options["dtype"] = compute_type(recipe.training.precision) if on_gpu else torch.float32
-    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(place, **options, **revision)
+    place = place_of(base, folder)
+    if base.revision and folder is None:
+        options["revision"] = base.revision
+    config = AutoConfig.from_pretrained(
+        place, **{key: options[key] for key in options if key == "revision"}
+    )
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+        place, attn_implementation=attention_for(base, config), use_safetensors=True, **options
+    )
     model.config.use_cache = False
     return model
 
@@ -102,7 +116,7 @@ def add_adapter(model: "PreTrainedModel", recipe: Recipe) -> "PeftModel":
         model.enable_input_require_grads()
     torch.manual_seed(recipe.run.seed)
     try:
-        return get_peft_model(model, lora_config(recipe.lora))  # type: ignore[return-value]
+        return get_peft_model(model, lora_config(recipe.lora))
     except ValueError as error:
         layers = sorted({name.rpartition(".")[2] for name, _ in model.named_modules() if name})
         raise BadRecipe(
@@ -118,7 +132,7 @@ def lora_config(lora: Lora) -> Any:
     target = lora.target if isinstance(lora.target, str) else list(lora.target)
     return LoraConfig(
         r=lora.rank,
-        lora_alpha=lora.alpha,  # type: ignore[arg-type]
+        lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         target_modules=target,
         use_rslora=lora.rslora,

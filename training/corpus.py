@@ -6,30 +6,30 @@ Writes `corpus/` into the run's folder: the works of each split, what was droppe
 blocks of tokens and `run.json`.
 """
 
+import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from training.atomic import whole_folder, write_json
+from training.atomic import whole_folder
 from training.bases import load_tokenizer
-from training.cleaning import without_repeats
-from training.errors import BadCorpus
-from training.packing import Block, pack, pack_like_autotrain, write_blocks
+from training.errors import BadCorpus, BadRecipe
+from training.expiry import due_of, guard, stamp
+from training.packing import write_blocks
+from training.preparing import blocks_of, prepared, sizes, write_drops
 from training.recipe import Recipe, load_recipe
 from training.record import digest_of_file, note_stage
-from training.slurs import without_slurs
+from training.rights import require_text, retention_hours
+from training.settings import TrainingSettings
 from training.sources import Source
-from training.sources.choice import source_of
+from training.sources.choice import FETCHED, GUARDIAN, source_of
+from training.sources.guardian import GuardianSource, metadata_of
 from training.splitting import SPLITS, split_works
-from training.stage import BaseFolder, Changes, RecipeFile, RunsFolder, run_stage
-from training.works import Drop, Work, root_digest, write_works
-
-LEAST_WORDS = 20  # a work with fewer is not text enough to learn from
-DROPPED = "dropped.jsonl"
+from training.stage import BaseFolder, Changes, RecipeFile, RunsFolder, open_run, run_stage
+from training.works import Drop, root_digest, write_works
 
 
 def build(recipe: Recipe, source: Source, run: Path, base: Path | None) -> dict[str, Any]:
@@ -39,12 +39,20 @@ def build(recipe: Recipe, source: Source, run: Path, base: Path | None) -> dict[
     if not works:
         raise BadCorpus(
             "The corpus has no usable text. It should hold .txt files (one work each) or .jsonl "
-            'lines with a "text"; what was dropped and why is told above.'
+            f'lines with a "text". Dropped: {dict(Counter(drop.reason for drop in drops))}.'
+        )
+    root = root_digest(works)
+    if recipe.corpus.root and recipe.corpus.root != root:
+        raise BadCorpus(
+            f"The texts are not those this recipe was written for: their root is {root}, the "
+            f"recipe says {recipe.corpus.root}. Use the edition or revision that [source] names, "
+            "or take the line corpus.root out to accept these."
         )
     splits = split_works(works, recipe.corpus, recipe.run.seed)
     tokenizer = load_tokenizer(recipe.base, base)
-    facts: dict[str, Any] = {"data_root": root_digest(works), "splits": {}, "outputs": {}}
+    facts: dict[str, Any] = {"data_root": root, "splits": {}, "outputs": {}}
     with whole_folder(run / "corpus") as folder:
+        stamp_texts(folder, recipe, run)
         for name in SPLITS:
             blocks = list(blocks_of(splits[name], tokenizer, recipe))
             write_works(folder / f"{name}.jsonl", splits[name])
@@ -52,61 +60,19 @@ def build(recipe: Recipe, source: Source, run: Path, base: Path | None) -> dict[
             facts["splits"][name] = sizes(splits[name], blocks)
             facts["outputs"][name] = digest_of_file(folder / f"{name}.safetensors")
         write_drops(folder, drops)
-        facts["dropped"] = dict(Counter(drop.reason for drop in drops))
-        write_json(folder / "manifest.json", facts)
+    facts["dropped"] = dict(Counter(drop.reason for drop in drops))
+    if due_of(run / "corpus"):
+        guard(run / "corpus")
     return facts
 
 
-def prepared(source: Source, recipe: Recipe, drops: list[Drop]) -> Iterator[Work]:
-    """Works selected, cleaned and filtered, one after the other."""
-    works = without_repeats(selected(source.works(), recipe.corpus.keep, drops), drops)
-    if recipe.corpus.drop_slurs:
-        works = without_slurs(works, drops)
-    for work in works:
-        if len(work.text.split()) < LEAST_WORDS:
-            drops.append(Drop(work=work.id, reason="too short", text=work.title))
-        else:
-            yield work
-
-
-def selected(
-    works: Iterable[Work], keep: dict[str, tuple[str, ...]], drops: list[Drop]
-) -> Iterator[Work]:
-    """The works whose marks have one of the values that the recipe keeps."""
-    for work in works:
-        if all(work.marks.get(mark, "") in values for mark, values in keep.items()):
-            yield work
-        else:
-            drops.append(Drop(work=work.id, reason="not selected", text=work.title))
-
-
-def blocks_of(works: list[Work], tokenizer: Any, recipe: Recipe) -> Iterator[Block]:
-    """Packed by the recipe's rule."""
-    if recipe.corpus.packing == "autotrain":
-        return pack_like_autotrain(works, tokenizer, recipe.corpus.block)
-    return pack(works, tokenizer, recipe.corpus.block)
-
-
-def sizes(works: list[Work], blocks: list[Block]) -> dict[str, Any]:
-    """How much a split holds."""
-    return {
-        "works": len(works),
-        "bytes": sum(len(work.text.encode()) for work in works),
-        "blocks": len(blocks),
-        "tokens": sum(len(block.tokens) for block in blocks),
-        "digests": {work.id: work.digest for work in works},
-    }
-
-
-def write_drops(folder: Path, drops: list[Drop]) -> None:
-    """What was taken out, as works with the reason for a title."""
-    write_works(
-        folder / DROPPED,
-        (
-            Work(id=drop.work, title=drop.reason, paragraphs=(drop.text,), source="")
-            for drop in drops
-        ),
-    )
+def stamp_texts(folder: Path, recipe: Recipe, run: Path) -> None:
+    """Give texts with a time limit the same hour as the store they came from."""
+    hours = retention_hours(recipe)
+    if hours is not None:
+        due = due_of(run / GUARDIAN) or due_of(run / FETCHED)
+        remaining = hours if due is None else (due - time.time()) / 3600
+        stamp(folder, remaining, time.time())
 
 
 def main(
@@ -117,13 +83,31 @@ def main(
     base: BaseFolder = None,
     runs: RunsFolder = Path("runs"),
     changes: Changes = None,
+    metadata_only: Annotated[
+        bool, typer.Option("--metadata-only", help="The Guardian: ids and word counts, no text")
+    ] = False,
 ) -> None:
     """Acquire, clean, dedupe, filter, split and pack a corpus."""
     recipe = load_recipe(recipe_file, tuple(changes or ()))
-    run = runs / recipe.run.name
-    facts = build(recipe, source_of(recipe, corpus), run, base)
+    run = open_run(recipe, runs)
+    if not metadata_only:
+        require_text(recipe)
+    source = source_of(recipe, runs, corpus, TrainingSettings())
+    if metadata_only:
+        plan(source)
+        return
+    facts = build(recipe, source, run, base)
     note_stage(run, recipe, "corpus", facts)
     tell(facts)
+
+
+def plan(source: Source) -> None:
+    """Count what a Guardian search would give; the metadata lies in the store for its day."""
+    if not isinstance(source, GuardianSource):
+        raise BadRecipe("--metadata-only is for recipes whose source is The Guardian.")
+    rows = [metadata_of(article) for article in source.articles(with_text=False)]
+    words = sum(int(row["words"] or 0) for row in rows)
+    Console().print(f"{len(rows)} articles, {words:,} words. No text was fetched.")
 
 
 def tell(facts: dict[str, Any]) -> None:

@@ -7,17 +7,18 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class OriginTable(BaseModel):
-    """A strict `[source]` table."""
+    """A strict `[source]` table; `edition` names the source as people know it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    edition: str = ""
+
 
 class FolderOrigin(OriginTable):
-    """A folder (or one file) of `.txt` works and `.jsonl` articles; `edition` names it publicly."""
+    """A folder (or one file) of `.txt` works and `.jsonl` articles."""
 
     kind: Literal["folder"]
     path: str = ""
-    edition: str = ""
 
 
 class HubOrigin(OriginTable):
@@ -31,21 +32,34 @@ class HubOrigin(OriginTable):
     work_column: str = ""
 
 
-class Book(OriginTable):
-    """One public-domain book and the address of its plain text or XHTML."""
+class Shelf(BaseModel):
+    """Works at one address: `{work}` stands for the work, `{page}` for its pages, in order."""
 
-    id: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
-    title: str
-    url: str
-    year: int = 0
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    address: str
+    works: tuple[str, ...] = Field(min_length=1)
+    pages: tuple[str, ...] = ()
 
 
 class BooksOrigin(OriginTable):
-    """Public-domain books fetched by address, politely."""
+    """Public-domain books as plain text or (X)HTML, fetched by address, politely."""
 
     kind: Literal["books"]
-    books: tuple[Book, ...] = Field(min_length=1)
-    seconds_between: float = Field(default=2.0, ge=0)
+    shelves: tuple[Shelf, ...] = Field(min_length=1)
+    seconds_between: float = Field(default=1.0, ge=0)
+
+
+class TablesOrigin(OriginTable):
+    """CSV tables of articles, one a row; paragraphs that fit `leave_out` are dropped."""
+
+    kind: Literal["tables"]
+    addresses: tuple[str, ...] = Field(min_length=1)
+    id_column: str = "url"
+    title_column: str = "title"
+    text_column: str = "text"
+    leave_out: tuple[str, ...] = ()
+    seconds_between: float = Field(default=1.0, ge=0)
 
 
 class GuardianOrigin(OriginTable):
@@ -61,4 +75,4 @@ class GuardianOrigin(OriginTable):
     page_size: int = Field(default=200, ge=1, le=200)
 
 
-Origin = FolderOrigin | HubOrigin | BooksOrigin | GuardianOrigin
+Origin = FolderOrigin | HubOrigin | BooksOrigin | TablesOrigin | GuardianOrigin

@@ -3,107 +3,30 @@
 import hashlib
 import json
 import tomllib
-from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from training.errors import BadRecipe
 from training.origins import Origin
-
-SHORT_DIGEST = 12  # hex digits shown to people
-
-
-class Table(BaseModel):
-    """A TOML table in which an unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Run(Table):
-    """What the run is called, and the seed of every draw in it."""
-
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")
-    seed: int = 42
-    about: str = ""
-
-
-class Rights(Table):
-    """Why the texts may be used, and for what; `retention_days` 0 means no limit."""
-
-    basis: str
-    licence: str
-    licence_ref: str = ""
-    terms_url: str = ""
-    terms_read_on: date | None = None
-    retention_days: float = Field(default=0, ge=0)
-    train_allowed: bool
-    territories: tuple[str, ...] = ()
-    attribution: tuple[str, ...] = ()
-
-
-class Corpus(Table):
-    """How texts become blocks; works named in neither list are drawn by the shares."""
-
-    block: int = Field(default=1024, ge=16)
-    split: Literal["work", "span"] = "work"
-    test: tuple[str, ...] = ()
-    validation: tuple[str, ...] = ()
-    test_share: float = Field(default=0, ge=0, lt=0.5)
-    validation_share: float = Field(default=0, ge=0, lt=0.5)
-    files: tuple[str, ...] = ()
-    keep: dict[str, tuple[str, ...]] = {}
-    drop_slurs: bool = True
-    packing: Literal["works", "autotrain"] = "works"
-
-
-class Base(Table):
-    """The model under the adapter; `id` is a hub id, a folder or an embedded base's id."""
-
-    id: str
-    revision: str = ""
-    attention: Literal["auto", "eager", "sdpa", "flex_attention"] = "auto"
-
-
-class Lora(Table):
-    """The shape of the adapter."""
-
-    rank: int = Field(default=16, ge=1)
-    alpha: float = 32
-    dropout: float = Field(default=0.05, ge=0, lt=1)
-    target: str | tuple[str, ...] = "all-linear"
-    rslora: bool = False
-
-
-class Training(Table):
-    """How the adapter is fitted; `blocks` (when set) wins over `epochs`."""
-
-    method: Literal["lora", "qlora"] = "lora"
-    precision: Literal["fp32", "bf16", "fp16"] = "bf16"
-    double_quant: bool = True
-    optimiser: Literal["adamw", "adamw8bit"] = "adamw"
-    learning_rate: float = Field(default=2e-4, gt=0)
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    warmup_share: float = Field(default=0.05, ge=0, le=0.5)
-    floor: float = Field(default=0.1, ge=0, le=1)
-    weight_decay: float = Field(default=0.0, ge=0)
-    clip: float = Field(default=1.0, gt=0)
-    batch: int = Field(default=1, ge=1)
-    accumulate: int = Field(default=8, ge=1)
-    epochs: float = Field(default=1, gt=0)
-    blocks: int = Field(default=0, ge=0)
-    gradient_checkpointing: bool = False
-    validate_every: int = Field(default=50, ge=1)
-    validation_blocks: int = Field(default=24, ge=1)
-    patience: int = Field(default=0, ge=0)
-    checkpoint_minutes: float = Field(default=10, gt=0)
+from training.recipe_tables import (
+    Base,
+    Corpus,
+    ExpertTable,
+    Lora,
+    Rights,
+    Run,
+    Table,
+    Training,
+)
 
 
 class Recipe(Table):
     """One run, whole."""
 
     run: Run
+    expert: ExpertTable
     rights: Rights
     source: Annotated[Origin, Field(discriminator="kind")]
     base: Base

@@ -22,12 +22,16 @@ def note_stage(folder: Path, recipe: Recipe, stage: str, facts: dict[str, Any]) 
     record |= {
         "name": recipe.run.name,
         "recipe": recipe.model_dump(mode="json"),
-        "recipe_digest": recipe.digest,
         "rights": recipe.rights.model_dump(mode="json"),
         "seed": recipe.run.seed,
     }
     stages = record.setdefault("stages", {})
-    stages[stage] = {"finished": now(), **surroundings(), **facts}
+    stages[stage] = {
+        "finished": now(),
+        "recipe_digest": recipe.digest,
+        **surroundings(),
+        **facts,
+    }
     write_json(path, record)
 
 

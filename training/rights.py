@@ -10,8 +10,7 @@ GUARDIAN_HOURS = 24.0
 def require_training(recipe: Recipe) -> None:
     """Raise NotAllowed unless the recipe states a basis and allows training."""
     rights = recipe.rights
-    if recipe.source.kind == "guardian":
-        require_text(recipe)
+    require_text(recipe)
     if rights.train_allowed and rights.basis.strip():
         return
     why = "train_allowed is false" if not rights.train_allowed else "it states no basis"
@@ -26,6 +25,8 @@ def require_training(recipe: Recipe) -> None:
 
 def require_text(recipe: Recipe) -> None:
     """Raise NotAllowed when a Guardian recipe asks for text without a licence."""
+    if recipe.source.kind != "guardian":
+        return
     if recipe.rights.licence_ref.strip() and recipe.rights.train_allowed:
         return
     raise NotAllowed(

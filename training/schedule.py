@@ -5,7 +5,7 @@ import math
 import random
 from functools import lru_cache
 
-from training.recipe import Training
+from training.recipe_tables import Training
 
 
 def steps_in(training: Training, blocks: int, processes: int = 1) -> int:

@@ -1,18 +1,18 @@
 """One training run on its way: the fitter, its blocks, its log, and how far it has come."""
 
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
+from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from training import checkpoints
-from training.atomic import write_text
 from training.bases import add_adapter, load_base
 from training.errors import BadCorpus
+from training.expiry import due_of, require_fresh
 from training.fitting import Fitter
+from training.metrics import open_log, write_line
 from training.optimisers import optimiser_for
 from training.packing import Block, read_blocks
 from training.recipe import Recipe, digest_of_values
@@ -28,6 +28,8 @@ class Session:
 
     def __init__(self, recipe: Recipe, run: Path, base: Path | None) -> None:
         self.recipe, self.run = recipe, run
+        self.due = due_of(run / "corpus")
+        require_fresh(self.due, time.time())
         self.blocks = read_split(run, "train")
         held_out = read_split(run, "validation")
         self.held_out = spread(held_out, recipe.training.validation_blocks)
@@ -62,9 +64,10 @@ class Session:
         self.progress = progress
 
     def save(self) -> None:
-        """Write a checkpoint (the main process only)."""
+        """Write a checkpoint (the main process only), while the texts may still be used."""
         from peft import get_peft_model_state_dict
 
+        require_fresh(self.due, time.time())
         scaler = self.fitter.accelerator.scaler
         self.progress.scaler = scaler.state_dict() if scaler is not None else None
         if self.fitter.accelerator.is_main_process:
@@ -75,29 +78,40 @@ class Session:
 
     def train(self) -> None:
         """Step to the end, or until the held-out loss has stopped falling."""
-        log = metrics_log(self.run, self.progress.step)
-        saved = begun = time.monotonic()
+        log = open_log(self.run, self.progress.step)
+        saved = time.monotonic()
         if self.progress.step == 0:
             self.validate(log)
-        bar = tqdm(total=self.steps, initial=self.progress.step, unit="step", desc="training")
-        while self.progress.step < self.steps and not self.stale():
-            started = time.monotonic()
-            figures = self.fitter.step(self.blocks, self.progress.step, self.steps)
-            self.progress.step += 1
-            self.progress.seconds += time.monotonic() - started
-            write_line(log, step=self.progress.step, **figures, seconds=self.progress.seconds)
-            bar.update()
-            bar.set_postfix(loss=f"{figures['loss']:.3f}", best=f"{self.progress.best_loss:.3f}")
-            ended = self.progress.step == self.steps
-            better = (
-                self.progress.step % self.recipe.training.validate_every == 0 or ended
-            ) and self.validate(log)
-            minutes = (time.monotonic() - saved) / 60
-            if better or ended or minutes >= self.recipe.training.checkpoint_minutes:
-                self.save()
-                saved = time.monotonic()
-        bar.close()
-        write_line(log, wall_seconds=time.monotonic() - begun)
+        columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, TextColumn("{task.fields[loss]}")) as bar:
+            task = bar.add_task("training", total=self.steps, loss="")
+            while self.progress.step < self.steps and not self.stale():
+                loss = self.step(log)
+                bar.update(task, completed=self.progress.step, loss=f"loss {loss:.3f}")
+                better = self.validation_due and self.validate(log)
+                minutes = (time.monotonic() - saved) / 60
+                if better or self.ended or minutes >= self.recipe.training.checkpoint_minutes:
+                    self.save()
+                    saved = time.monotonic()
+
+    def step(self, log: Path) -> float:
+        """One optimiser step, noted in the log; gives its loss."""
+        started = time.monotonic()
+        figures = self.fitter.step(self.blocks, self.progress.step, self.steps)
+        self.progress.step += 1
+        self.progress.seconds += time.monotonic() - started
+        write_line(log, step=self.progress.step, **figures, seconds=self.progress.seconds)
+        return figures["loss"]
+
+    @property
+    def ended(self) -> bool:
+        """Whether all steps are done."""
+        return self.progress.step == self.steps
+
+    @property
+    def validation_due(self) -> bool:
+        """Whether the held-out loss is to be measured after this step."""
+        return self.ended or self.progress.step % self.recipe.training.validate_every == 0
 
     def stale(self) -> bool:
         """Whether the recipe's patience with the held-out loss is used up."""
@@ -139,27 +153,3 @@ def accelerator_for(recipe: Recipe) -> "Accelerator":
 
     precision = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}[recipe.training.precision]
     return Accelerator(mixed_precision=precision)
-
-
-def metrics_log(run: Path, step: int) -> Path:
-    """The run's log, without lines of steps that an interruption took back."""
-    path = run / "metrics.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    kept = [line for line in lines if is_whole(line) and json.loads(line).get("step", 0) <= step]
-    write_text(path, "".join(line + "\n" for line in kept) if step else "")
-    return path
-
-
-def is_whole(line: str) -> bool:
-    """Whether a log line was written to its end."""
-    try:
-        json.loads(line)
-    except ValueError:
-        return False
-    return True
-
-
-def write_line(log: Path, **figures: float) -> None:
-    """Add one line of figures to the log."""
-    with log.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(figures) + "\n")

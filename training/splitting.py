@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Sequence
 
 from training.errors import BadCorpus
-from training.recipe import Corpus
+from training.recipe_tables import Corpus
 from training.works import Work
 
 SPLITS = ("train", "validation", "test")

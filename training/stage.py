@@ -1,14 +1,19 @@
 """What every stage's command line shares: options, the run folder, errors told plainly."""
 
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
+from engine.errors import PasticheError
 from training.errors import TrainingError
+from training.expiry import purge
+from training.recipe import Recipe
 
 CANNOT = 2  # exit status of a run that its operator can put right
 
@@ -27,6 +32,15 @@ def run_stage(main: Callable[..., None]) -> None:
     """Run a stage's `main` as a command; faults people can mend are shown without a traceback."""
     try:
         typer.run(main)
-    except TrainingError as error:
-        Console(stderr=True).print(f"[bold red]Stopped.[/] {error}", highlight=False, markup=True)
+    except (TrainingError, PasticheError) as error:
+        told = f"[bold red]Stopped.[/] {escape(str(error))}"
+        Console(stderr=True).print(told, highlight=False, soft_wrap=True)
         sys.exit(CANNOT)
+
+
+def open_run(recipe: Recipe, runs: Path) -> Path:
+    """The run's folder, after deleting texts whose time is over."""
+    purge(runs, time.time())
+    run = runs / recipe.run.name
+    run.mkdir(parents=True, exist_ok=True)
+    return run

@@ -24,7 +24,7 @@ from training.recipe import Recipe, load_recipe
 from training.record import digest_of_file, note_stage
 from training.rights import require_training
 from training.session import Session
-from training.stage import BaseFolder, Changes, RecipeFile, RunsFolder, run_stage
+from training.stage import BaseFolder, Changes, RecipeFile, RunsFolder, open_run, run_stage
 
 ADAPTER = "adapter_model.safetensors"
 MEMORY_HELP = (
@@ -101,7 +101,7 @@ def main(
     """Fit a LoRA or QLoRA adapter to a corpus; goes on from the last checkpoint."""
     recipe = load_recipe(recipe_file, tuple(changes or ()))
     require_training(recipe)
-    run = runs / recipe.run.name
+    run = open_run(recipe, runs)
     if fresh:
         shutil.rmtree(run / "checkpoints", ignore_errors=True)
     session = train(recipe, run, base)

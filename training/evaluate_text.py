@@ -1,0 +1,121 @@
+"""Stage three: has an expert learnt its author's manner, and only the manner?
+
+    python -m training.evaluate_text training/recipes/lovecraft-embedded.toml \\
+        training/recipes/agatha-embedded.toml training/recipes/newsroom-embedded.toml
+
+Recipes named together are compared: every expert on every author's held-out works. Writes one
+Markdown page with plots, and the figures into each run's run.json.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from training.atomic import write_json, write_text
+from training.evaluation import charts, report, style
+from training.evaluation.measures import Measures, diversities
+from training.evaluation.samples import LENGTH
+from training.evaluation.subject import Author, authors_of, load_with_adapters
+from training.recipe import load_recipe
+from training.record import digest_of_file, note_stage
+from training.stage import BaseFolder, Changes, RunsFolder, open_run, run_stage
+
+BLOCKS = 64  # held-out blocks an author, for the matrix
+SAMPLES = 30
+
+
+def evaluate(
+    authors: Sequence[Author],
+    base: Path | None,
+    blocks: int,
+    samples: int,
+    length: int,
+    told: Callable[[str], None],
+) -> dict[str, Any]:
+    """Every measure, as plain values."""
+    seed = authors[0].recipe.run.seed
+    random.seed(seed)
+    model, tokenizer = load_with_adapters(authors, base)
+    measures = Measures(authors, model, tokenizer, told)
+    written = measures.samples(samples, length, seed)
+    values: dict[str, Any] = {
+        "base": authors[0].recipe.base.id,
+        "samples": samples,
+        "matrix": measures.matrix(blocks),
+        "style": {},
+        "ceiling": {},
+        "delta": measures.delta(written),
+        "memory": measures.memory(written),
+        "diversity": diversities(written, authors),
+        "side_by_side": measures.side_by_side(length, seed),
+        "written": written,
+    }
+    if len(authors) > 1:
+        told("style classifier")
+        train = {author.name: author.train for author in authors}
+        test = {author.name: author.test for author in authors}
+        classifier = style.fit(train, test, seed)
+        values["style"] = measures.style(classifier, written)
+        values["ceiling"] = classifier.ceiling
+    return values
+
+
+def write_report(folder: Path, values: dict[str, Any], command: str) -> Path:
+    """The page, its plots and the raw values."""
+    folder.mkdir(parents=True, exist_ok=True)
+    charts.matrix_chart(folder / report.MATRIX_CHART, values["matrix"])
+    if values["style"]:
+        charts.style_chart(folder / report.STYLE_CHART, values["style"], values["ceiling"])
+    write_json(folder / "values.json", values)
+    path = folder / "report.md"
+    write_text(path, report.page(values, command))
+    return path
+
+
+def metrics_of(author: str, values: dict[str, Any]) -> dict[str, Any]:
+    """What one run's record keeps: figures, no texts."""
+    return {
+        "matrix": {name: row[author] for name, row in values["matrix"].items()},
+        "style": values["style"].get(author, {}),
+        "style_ceiling": values["ceiling"].get(author),
+        "delta": values["delta"][author],
+        "memory": values["memory"][author],
+        "diversity": values["diversity"][author],
+        "samples": values["samples"],
+    }
+
+
+def main(
+    recipe_files: Annotated[list[Path], typer.Argument(help="Recipes to compare, on one base")],
+    base: BaseFolder = None,
+    runs: RunsFolder = Path("runs"),
+    changes: Changes = None,
+    blocks: Annotated[int, typer.Option(help="Held-out blocks an author", min=1)] = BLOCKS,
+    samples: Annotated[int, typer.Option(help="Samples a writer", min=1)] = SAMPLES,
+    length: Annotated[int, typer.Option(help="Tokens a sample", min=8)] = LENGTH,
+    into: Annotated[
+        Path | None, typer.Option("--report", help="Folder of the report [runs/evaluation-NAMES]")
+    ] = None,
+) -> None:
+    """Compare experts with each other and with their base; write one report."""
+    recipes = [load_recipe(path, tuple(changes or ())) for path in recipe_files]
+    authors = authors_of(recipes, runs)
+    console = Console()
+    with console.status("loading") as status:
+        values = evaluate(authors, base, blocks, samples, length, status.update)
+    folder = into or runs / ("evaluation-" + "-".join(author.name for author in authors))
+    command = "python -m training.evaluate_text " + " ".join(path.name for path in recipe_files)
+    path = write_report(folder, values, command)
+    for author in authors:
+        facts = metrics_of(author.name, values) | {"outputs": {"report": digest_of_file(path)}}
+        note_stage(open_run(author.recipe, runs), author.recipe, "evaluate_text", facts)
+    console.print(report.gains(values["matrix"]))
+    console.print(f"Report: {path}", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    run_stage(main)

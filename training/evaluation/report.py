@@ -1,0 +1,154 @@
+"""The evaluation as one Markdown page. Pure."""
+
+from collections.abc import Sequence
+from typing import Any
+
+Values = dict[str, Any]
+MATRIX_CHART = "matrix.png"
+STYLE_CHART = "style.png"
+
+
+def page(values: Values, command: str) -> str:
+    """The whole report; `command` is the line that made it."""
+    parts = [
+        "# Evaluation of " + ", ".join(values["matrix"]["base"]),
+        f"Made by `{command}`. Base: `{values['base']}`. Held-out text is of whole works that took "
+        "no part in training or in the choice of a checkpoint.",
+        "## Perplexity on held-out works",
+        matrix_table(values["matrix"]),
+        gains(values["matrix"]),
+        f"![Bits per byte]({MATRIX_CHART})",
+        "## Style classifier",
+        "Character 3- to 5-grams, TF-IDF, logistic regression, fitted on the training texts. "
+        f"Share of {values['samples']} samples a writer (neutral prompts, no author named).",
+    ]
+    if values["style"]:
+        parts += [style_table(values["style"], values["ceiling"]), f"![Style]({STYLE_CHART})"]
+    else:
+        parts.append("Not measured: it takes at least two authors.")
+    parts += [
+        "## Burrows's Delta",
+        "Distance of the samples, taken together, to each author; lower is nearer.",
+        delta_table(values["delta"]),
+        "## Memorisation",
+        memory_table(values["memory"]),
+        "## Repetition and diversity",
+        diversity_table(values["diversity"]),
+        "## Side by side: the source report's prompt",
+        *side_by_side(values["side_by_side"]),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table.
+
+    >>> print(table(["a", "b"], [["1", "2"]]))
+    | a | b |
+    | --- | --- |
+    | 1 | 2 |
+    """
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def matrix_table(matrix: Values) -> str:
+    """Perplexity with its 95 % interval, and bits per byte."""
+    authors = list(matrix["base"])
+    rows = []
+    for name, row in matrix.items():
+        cells = []
+        for author in authors:
+            low, high = row[author]["interval"]
+            cells.append(
+                f"{row[author]['perplexity']:.2f} ({low:.1f} to {high:.1f}), "
+                f"{row[author]['bits_per_byte']:.3f} b/B"
+            )
+        rows.append([name, *cells])
+    return table(["model", *(f"on {author}" for author in authors)], rows)
+
+
+def gains(matrix: Values) -> str:
+    """For each expert: how much lower than the base, and than the nearest other expert."""
+    lines = []
+    for author in matrix["base"]:
+        own = matrix[author][author]["perplexity"]
+        base = matrix["base"][author]["perplexity"]
+        others = [matrix[n][author]["perplexity"] for n in matrix if n not in ("base", author)]
+        line = f"- {author}: {1 - own / base:.1%} below the base"
+        if others:
+            line += f", {1 - own / min(others):.1%} below the nearest other expert"
+        lines.append(line + ".")
+    return "\n".join(lines)
+
+
+def style_table(style: Values, ceiling: dict[str, float]) -> str:
+    """Shares assigned to the target."""
+    rows = [
+        [a, f"{style[a]['base'][a]:.0%}", f"{style[a][a][a]:.0%}", f"{ceiling[a]:.0%}"]
+        for a in style
+    ]
+    return table(["target", "base", "expert", "real held-out text (ceiling)"], rows)
+
+
+def delta_table(delta: Values) -> str:
+    """One row a writer."""
+    authors = list(delta)
+    rows = [
+        [f"{writer}, prompts of {author}", *(f"{distances[a]:.3f}" for a in authors)]
+        for author, writers in delta.items()
+        for writer, distances in writers.items()
+    ]
+    return table(["writer", *(f"to {author}" for author in authors)], rows)
+
+
+def memory_table(memory: Values) -> str:
+    """Runs in tokens; extraction as exact continuations, expert against base."""
+    rows = []
+    for author, found in memory.items():
+        own, real, pulled = found["samples"], found["unseen_text"], found["extraction"]
+        rows.append(
+            [
+                author,
+                f"{own['longest_p95']} / {own['longest']}",
+                f"{real['longest_p95']} / {real['longest']}",
+                f"{own['known_13_grams']:.2%}",
+                f"{pulled['expert']['train']['exact']:.0%} of {pulled['expert']['train']['tried']}",
+                f"{pulled['base']['train']['exact']:.0%}",
+                f"{pulled['expert']['test']['exact']:.0%}",
+            ]
+        )
+    head = ["expert", "longest run p95 / max", "same, unseen real text", "known 13-grams"]
+    head += ["50+50 extraction, seen", "same, base", "same, unseen"]
+    return table(head, rows)
+
+
+def diversity_table(diversity: Values) -> str:
+    """One row a writer."""
+    rows = [
+        [
+            f"{writer}, prompts of {author}",
+            f"{found['distinct_1']:.3f}",
+            f"{found['distinct_2']:.3f}",
+            f"{found['repeated_4']:.2%}",
+            f"{found['sentence_words']:.1f}",
+        ]
+        for author, writers in diversity.items()
+        for writer, found in writers.items()
+    ]
+    head = ["writer", "distinct words", "distinct pairs", "repeated 4-grams", "words a sentence"]
+    return table(head, rows)
+
+
+def side_by_side(pairs: Values) -> list[str]:
+    """Base against expert, each sample in a row of its own."""
+    parts = []
+    for author, found in pairs.items():
+        rows = [[one_line(pair["base"]), one_line(pair["expert"])] for pair in found]
+        parts += [f"### {author}", table(["base", "expert"], rows)]
+    return parts
+
+
+def one_line(text: str) -> str:
+    """A text for a table cell."""
+    return text.replace("|", "\\|").replace("\n", "<br>")

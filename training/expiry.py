@@ -1,0 +1,84 @@
+"""Texts that may lie here for a limited time only: stamped folders that are deleted when due.
+
+A folder is stamped before the first text goes in. Every stage deletes what is due when it starts,
+and a small process of its own waits for the hour, so that no later run is needed. After a restart
+of the machine in between, the next stage (or `python -m training.purge`) does it.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from training.atomic import write_json
+from training.errors import NotAllowed
+
+STAMP = "expires.json"
+
+
+def stamp(folder: Path, hours: float, now: float) -> float:
+    """Mark a folder as due in so many hours; an earlier stamp stands. Gives the due time."""
+    due = due_of(folder)
+    if due is None:
+        due = now + hours * 3600
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / STAMP, {"due": due})
+    return due
+
+
+def due_of(folder: Path) -> float | None:
+    """When a folder is due (seconds since 1970), or None for one without a stamp."""
+    try:
+        return float(json.loads((folder / STAMP).read_text(encoding="utf-8"))["due"])
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError):
+        return 0.0  # a stamp that cannot be read: better gone than kept too long
+
+
+def purge(root: Path, now: float) -> list[Path]:
+    """Delete every stamped folder below `root` that is due; gives what was deleted."""
+    gone = []
+    for path in sorted(root.rglob(STAMP)):
+        due = due_of(path.parent)
+        if due is not None and due <= now:
+            shutil.rmtree(path.parent)
+            gone.append(path.parent)
+    return gone
+
+
+def wait_and_purge(
+    folder: Path,
+    clock: Callable[[], float] = time.time,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Sleep until a folder is due, then delete it."""
+    while (due := due_of(folder)) is not None:
+        remaining = due - clock()
+        if remaining <= 0:
+            purge(folder, clock())
+            return
+        sleep(min(remaining, 600.0))
+
+
+def guard(folder: Path) -> None:
+    """Start the process that will delete a stamped folder, whatever becomes of this one."""
+    subprocess.Popen(
+        (sys.executable, "-m", "training.purge", "--wait", str(folder.resolve())),
+        start_new_session=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def require_fresh(due: float | None, now: float) -> None:
+    """Raise NotAllowed when texts that were due at some time may no longer be used."""
+    if due is not None and due <= now:
+        raise NotAllowed(
+            "The texts of this run have reached the end of the time they may be kept, and are "
+            "deleted. Run `python -m training.corpus RECIPE` to fetch them anew."
+        )

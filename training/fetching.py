@@ -1,0 +1,83 @@
+"""Fetch over HTTP politely: one connection, a name, a pace, and patience with a busy server."""
+
+import time
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+
+import requests
+
+from training.errors import SourceFault
+from training.pacing import FIRST_RETRY, Pace, retry_delay
+
+TRIES = 5
+TIMEOUT = 30.0  # seconds
+AGAIN = frozenset({408, 429, 500, 502, 503, 504, 509})
+LONGEST_WAIT = 900.0  # seconds; a server that asks for more is told about, not waited for
+
+
+def user_agent() -> str:
+    """Who is calling, and why."""
+    try:
+        release = version("pastiche")
+    except PackageNotFoundError:
+        release = "0"
+    return f"pastiche/{release} (corpus for a style model; one connection, paced)"
+
+
+class PoliteClient:
+    """GET requests, one after the other."""
+
+    def __init__(self, pace: Pace, first_retry: float = FIRST_RETRY) -> None:
+        self.pace = pace
+        self.first_retry = first_retry
+        self.session = requests.Session()
+        self.session.headers["User-Agent"] = user_agent()
+
+    def get(self, address: str, query: Mapping[str, str] | None = None) -> requests.Response:
+        """The answer, whole, whatever its status; raises SourceFault when patience runs out.
+
+        Tried again: busy and broken servers, lost connections, bodies cut short.
+        """
+        trouble = ""
+        for tries in range(1, TRIES + 1):
+            self.pace.wait()
+            headers: Mapping[str, str] = {}
+            try:
+                answer = self.session.get(address, params=query, timeout=TIMEOUT)
+            except (requests.ConnectionError, requests.Timeout) as error:
+                trouble = type(error).__name__
+            except requests.exceptions.ChunkedEncodingError:
+                trouble = "an answer cut short"
+            else:
+                if answer.status_code not in AGAIN:
+                    return answer
+                headers = {name.lower(): value for name, value in answer.headers.items()}
+                trouble = f"status {answer.status_code}"
+            if tries < TRIES:
+                self.rest(address, headers, tries, trouble)
+        raise SourceFault(
+            f"{address} did not answer after {TRIES} tries ({trouble}). What was fetched is kept: "
+            "run the same command again later and it goes on from there."
+        )
+
+    def rest(self, address: str, headers: Mapping[str, str], tries: int, trouble: str) -> None:
+        """Sleep as long as the server asks, or ever longer."""
+        delay = retry_delay(headers, tries, self.first_retry, time.time())
+        if delay > LONGEST_WAIT:
+            raise SourceFault(
+                f"{address} answered {trouble} and asks to wait {delay / 60:.0f} minutes. Run the "
+                "same command again then; it goes on from where it stopped."
+            )
+        self.pace.sleep(delay)
+
+    def body(self, address: str) -> bytes:
+        """The bytes of a page that must be there."""
+        answer = self.get(address)
+        if answer.status_code != 200:
+            raise SourceFault(
+                f"{address} answered {answer.status_code}. Check the address in the recipe, or "
+                "give the texts yourself with --corpus DIR."
+            )
+        if not answer.content:
+            raise SourceFault(f"{address} is empty. Try again later, or use --corpus DIR.")
+        return answer.content

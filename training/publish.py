@@ -1,0 +1,106 @@
+"""Stage four: put a trained adapter into an expert's folder, with its card and model card.
+
+    python -m training.publish training/recipes/lovecraft-embedded.toml
+
+Writes to PASTICHE_HOME/experts, or elsewhere with --into. What is there is only replaced with
+--replace. With --merge, also writes the base with the adapter worked in, for other tools.
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from engine.settings import read_settings
+from engine.weights import check_adapter, digest_of
+from training.atomic import whole_folder, write_text
+from training.cards import BUILT_IN_CARDS, card_text
+from training.errors import NotPublished
+from training.merging import write_merged
+from training.modelcard import model_card, notice_for
+from training.recipe import Recipe, load_recipe
+from training.record import note_stage, read_record
+from training.rights import require_training
+from training.stage import BaseFolder, Changes, RecipeFile, RunsFolder, open_run, run_stage
+
+ADAPTER = "adapter"
+CARD = "card.toml"
+WEIGHTS = "adapter_model.safetensors"
+
+
+def publish(recipe: Recipe, run: Path, root: Path, replace: bool, half: bool) -> dict[str, Any]:
+    """Fill `root/<expert>`: adapter, card, model card, notice; gives the facts for run.json."""
+    require_training(recipe)
+    source = run / ADAPTER
+    if not (source / WEIGHTS).exists():
+        raise NotPublished(
+            f"{recipe.run.name} has no adapter yet. Run `python -m training.train_text` first."
+        )
+    check_adapter(source)
+    expert = root / recipe.expert.name
+    if (expert / ADAPTER).exists() and not replace:
+        raise NotPublished(
+            f"{recipe.expert.name} is published there already, and was left as it is. Use "
+            "--replace to put this adapter in its place, or another --into folder."
+        )
+    record = read_record(run)
+    expert.mkdir(parents=True, exist_ok=True)
+    with whole_folder(expert / ADAPTER) as folder:
+        write_adapter(source, folder, half)
+    digest = digest_of(expert / ADAPTER)
+    old = expert / CARD if (expert / CARD).exists() else BUILT_IN_CARDS / recipe.expert.name / CARD
+    write_text(expert / CARD, card_text(recipe, old, same=old.parent == expert, digest=digest))
+    write_text(expert / "README.md", model_card(recipe, record, digest))
+    if notice := notice_for(recipe):
+        write_text(expert / "NOTICE", notice)
+    return {"expert": recipe.expert.name, "outputs": {"adapter": digest}}
+
+
+def write_adapter(source: Path, folder: Path, half: bool) -> None:
+    """Copy config and weights; `half` stores them in bfloat16, half the size."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    config = json.loads((source / "adapter_config.json").read_text(encoding="utf-8"))
+    if isinstance(config.get("target_modules"), list):
+        config["target_modules"].sort()  # PEFT writes a set: the digest should not change
+    write_text(folder / "adapter_config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")
+    if not half:
+        shutil.copyfile(source / WEIGHTS, folder / WEIGHTS)
+        return
+    weights = {name: w.to(torch.bfloat16) for name, w in load_file(source / WEIGHTS).items()}
+    save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+
+
+def main(
+    recipe_file: RecipeFile,
+    base: BaseFolder = None,
+    runs: RunsFolder = Path("runs"),
+    changes: Changes = None,
+    into: Annotated[
+        Path | None, typer.Option("--into", help="Experts folder [PASTICHE_HOME/experts]")
+    ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace a published adapter")] = False,
+    half: Annotated[
+        bool, typer.Option("--half/--whole", help="Store weights in bfloat16 or as trained")
+    ] = True,
+    merge: Annotated[
+        Path | None, typer.Option("--merge", help="Also write a merged model into this folder")
+    ] = None,
+) -> None:
+    """Put a trained adapter into an expert's folder, with its card and model card."""
+    recipe = load_recipe(recipe_file, tuple(changes or ()))
+    run = open_run(recipe, runs)
+    root = into or read_settings().home / "experts"
+    facts = publish(recipe, run, root, replace, half)
+    if merge is not None:
+        facts["merged"] = write_merged(recipe, run / ADAPTER, merge, base, replace)
+    note_stage(run, recipe, "publish", facts)
+    Console().print(f"Published {root / recipe.expert.name}", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,15 @@
+"""What training takes from the environment: the Guardian's key, and where it is asked."""
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from training.guardian import ADDRESS
+
+
+class TrainingSettings(BaseSettings):
+    """Read once in a stage's `main`, passed down."""
+
+    model_config = SettingsConfigDict(frozen=True)
+
+    guardian_api_key: SecretStr | None = Field(default=None, description="GUARDIAN_API_KEY")
+    guardian_address: str = Field(default=ADDRESS, description="GUARDIAN_ADDRESS, for tests")

@@ -1,0 +1,57 @@
+"""Public-domain books by address (Standard Ebooks, Project Gutenberg)."""
+
+from collections.abc import Iterator
+
+from training.cleaning import paragraphs_of
+from training.errors import SourceFault
+from training.fetching import PoliteClient
+from training.journal import Journal
+from training.markup import text_of
+from training.origins import BooksOrigin, Shelf
+from training.works import Work
+
+
+class BooksSource:
+    """Fetches each page once and joins a work's pages in their order."""
+
+    def __init__(
+        self, origin: BooksOrigin, licence: str, client: PoliteClient, journal: Journal
+    ) -> None:
+        self.origin = origin
+        self.licence = licence
+        self.client = client
+        self.journal = journal
+
+    def works(self) -> Iterator[Work]:
+        """The works of all shelves, in the recipe's order."""
+        for shelf in self.origin.shelves:
+            for name in shelf.works:
+                yield self.work(shelf, name)
+
+    def work(self, shelf: Shelf, name: str) -> Work:
+        """One work, whole."""
+        paragraphs: list[str] = []
+        for page in shelf.pages or ("",):
+            address = shelf.address.replace("{work}", name).replace("{page}", page)
+            paragraphs += self.page(address)
+        return Work(
+            id=name,
+            title=paragraphs[0][:80],
+            paragraphs=tuple(paragraphs),
+            source=self.origin.edition or shelf.address,
+            licence=self.licence,
+        )
+
+    def page(self, address: str) -> tuple[str, ...]:
+        """The paragraphs of one page."""
+        body = self.journal.body(address, self.client.body)
+        try:
+            paragraphs = paragraphs_of(text_of(body.decode("utf-8-sig")))
+        except UnicodeDecodeError as error:
+            raise SourceFault(
+                f"{address} is not UTF-8. Name its UTF-8 edition in the recipe (on Gutenberg the "
+                "address ends in -0.txt or .txt.utf-8)."
+            ) from error
+        if not paragraphs:
+            raise SourceFault(f"{address} holds no text. Check the address in the recipe.")
+        return paragraphs

@@ -1,0 +1,72 @@
+"""A data set on the Hugging Face hub, read with `datasets`."""
+
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from training.cleaning import paragraphs_of
+from training.errors import SourceFault
+from training.origins import HubOrigin
+from training.works import Work
+
+
+class HubSource:
+    """Consecutive rows of one work are joined; without a work column a split is one work."""
+
+    def __init__(self, origin: HubOrigin, licence: str, cache: Path | None = None) -> None:
+        self.origin = origin
+        self.licence = licence
+        self.cache = cache
+
+    def works(self) -> Iterator[Work]:
+        """The works of every split named, in the data set's order."""
+        for split in self.origin.splits:
+            rows = self.rows(split)
+            self.check_columns(rows)
+            groups = groupby(rows, key=lambda row: self.work_of(row, split))
+            for name, group in groups:
+                texts = [str(row[self.origin.text_column] or "") for row in group]
+                yield Work(
+                    id=name,
+                    title=name,
+                    paragraphs=paragraphs_of("\n\n".join(texts)),
+                    source=f"{self.origin.dataset}@{self.origin.revision or 'main'}",
+                    licence=self.licence,
+                )
+
+    def work_of(self, row: dict[str, Any], split: str) -> str:
+        """The name of the work that a row belongs to."""
+        column = self.origin.work_column
+        return str(row[column]) if column else f"{self.origin.dataset}:{split}"
+
+    def rows(self, split: str) -> Any:
+        """One split; raises SourceFault with what to do."""
+        from datasets import load_dataset
+
+        options = {"revision": self.origin.revision} if self.origin.revision else {}
+        try:
+            return load_dataset(
+                self.origin.dataset,
+                split=split,
+                cache_dir=str(self.cache) if self.cache else None,
+                **options,
+            )
+        except (OSError, ValueError, RuntimeError) as error:
+            raise SourceFault(
+                f"The data set {self.origin.dataset} (revision "
+                f"{self.origin.revision or 'main'}, split {split}) could not be read: {error}\n"
+                "Check the name, log in with `hf auth login` if it is gated, name a revision that "
+                "still exists, or give the texts yourself with --corpus DIR."
+            ) from error
+
+    def check_columns(self, rows: Any) -> None:
+        """Raise SourceFault when a column that the recipe names is not there (any more)."""
+        wanted = {self.origin.text_column, self.origin.work_column} - {""}
+        missing = wanted - set(rows.column_names)
+        if missing:
+            raise SourceFault(
+                f"{self.origin.dataset} has no column {', '.join(sorted(missing))}; it has "
+                f"{', '.join(rows.column_names)}. The data set may have changed: name its columns "
+                "in [source], or pin the revision you know."
+            )

@@ -1,0 +1,56 @@
+"""CSV tables of articles by address, one article a row."""
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+
+from training.cleaning import paragraphs_of
+from training.errors import SourceFault
+from training.fetching import PoliteClient
+from training.journal import Journal
+from training.origins import TablesOrigin
+from training.works import Work
+
+
+class TablesSource:
+    """Fetches each table once; the title becomes an article's first paragraph."""
+
+    def __init__(
+        self, origin: TablesOrigin, licence: str, client: PoliteClient, journal: Journal
+    ) -> None:
+        self.origin = origin
+        self.licence = licence
+        self.client = client
+        self.journal = journal
+        self.leave_out = [re.compile(pattern) for pattern in origin.leave_out]
+
+    def works(self) -> Iterator[Work]:
+        """Every row of every table."""
+        for address in self.origin.addresses:
+            text = self.journal.body(address, self.client.body).decode("utf-8-sig")
+            rows = csv.DictReader(io.StringIO(text))
+            columns = (self.origin.id_column, self.origin.title_column, self.origin.text_column)
+            missing = set(columns) - set(rows.fieldnames or ())
+            if missing:
+                raise SourceFault(
+                    f"{address} has no column {', '.join(sorted(missing))}; it has "
+                    f"{', '.join(rows.fieldnames or ())}. Name the columns in [source]."
+                )
+            for row in rows:
+                yield self.article(*(row[column] or "" for column in columns))
+
+    def article(self, name: str, title: str, text: str) -> Work:
+        """One row as a work."""
+        body = [
+            paragraph
+            for paragraph in paragraphs_of(text)
+            if not any(pattern.search(paragraph) for pattern in self.leave_out)
+        ]
+        return Work(
+            id=name,
+            title=title,
+            paragraphs=(*paragraphs_of(title), *body),
+            source=self.origin.edition or "table",
+            licence=self.licence,
+        )
