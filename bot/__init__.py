@@ -1,0 +1,1 @@
+"""The platforms: what people type and see. Knows no models."""

@@ -1,0 +1,178 @@
+"""`pastiche doctor`: what is wrong on this machine, and what to do about it. Each check is one line."""
+
+import importlib.metadata
+import os
+import platform
+import re
+import shutil
+import stat
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+
+from bot.settings import PlatformSettings
+from engine import bases
+from engine.bootstrap import load_registry, open_engine
+from engine.database import key_file, load_vault, revisions, sqlite_file
+from engine.errors import PasticheError
+from engine.events import Failed, Finished, is_final
+from engine.jobs import Request
+from engine.settings import Settings
+
+PACKAGES = ("torch", "transformers", "peft", "diffusers", "accelerate", "safetensors", "gguf",
+            "sqlalchemy", "discord.py", "python-telegram-bot", "openai")  # fmt: skip
+MIN_FREE = 2 << 30  # bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """`mark` is ok, note or bad; `advice` says what to do unless it is ok."""
+
+    mark: str
+    what: str
+    advice: str = ""
+
+
+async def examine(settings: Settings, *, generate: bool = True) -> AsyncGenerator[Finding]:
+    """Every check in the order in which a newcomer meets its trouble."""
+    yield Finding(mark="ok", what=f"Python {platform.python_version()}")
+    for finding in _packages():
+        yield finding
+    yield _home(settings)
+    try:
+        for finding in _ledger(settings):
+            yield finding
+        registry = load_registry(settings)
+    except PasticheError as error:
+        yield Finding(mark="bad", what="ledger and cards", advice=str(error))
+        return
+    for problem in registry.problems:
+        yield Finding(mark="note", what="a card is set aside", advice=problem)
+    for finding in _models(settings):
+        yield finding
+    yield await _round_trip(settings) if generate else Finding(mark="note", what="worker not asked")
+    for finding in _tokens():
+        yield finding
+
+
+def _packages() -> list[Finding]:
+    found, missing = [], []
+    for name in PACKAGES:
+        try:
+            found.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(name)
+    findings = [Finding(mark="ok", what=", ".join(found))]
+    if missing:
+        advice = "Run: pip install -c constraints.txt -e ."
+        findings.append(Finding(mark="bad", what=f"missing: {', '.join(missing)}", advice=advice))
+    return findings
+
+
+def _home(settings: Settings) -> Finding:
+    home = settings.home
+    try:
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        free = shutil.disk_usage(home).free
+    except OSError as error:
+        advice = f"It cannot be made ({error.strerror}). Name another with PASTICHE_HOME."
+        return Finding(mark="bad", what=f"data folder {home}", advice=advice)
+    what = f"data folder {home}, {free / (1 << 30):.1f} GiB free"
+    if not os.access(home, os.W_OK):
+        return Finding(mark="bad", what=what, advice="It is read-only. Mend its permissions.")
+    if free < MIN_FREE:
+        return Finding(mark="note", what=what, advice="Little room is left; free some.")
+    if stat.S_IMODE(home.stat().st_mode) & 0o077:
+        return Finding(mark="note", what=what, advice=f"Others can read it: chmod 700 '{home}'")
+    return Finding(mark="ok", what=what)
+
+
+def _ledger(settings: Settings) -> list[Finding]:
+    if not sqlite_file(settings).exists():
+        return [Finding(mark="note", what="no ledger yet", advice="The first request makes it.")]
+    load_vault(settings)
+    current, newest = revisions(settings)
+    key = "from PASTICHE_KEY" if settings.key else f"in {key_file(settings)}"
+    findings = [Finding(mark="ok", what=f"ledger key {key}; keep a copy of it apart from the data")]
+    if current == newest:
+        findings.insert(0, Finding(mark="ok", what=f"ledger schema {current}"))
+    else:
+        what = f"ledger schema {current}, newest {newest}"
+        findings.insert(0, Finding(mark="note", what=what, advice="Run: pastiche db upgrade"))
+    return findings
+
+
+def _models(settings: Settings) -> list[Finding]:
+    registry = load_registry(settings)
+    findings = []
+    for expert in registry.experts:
+        weights = registry.weights(expert)
+        what = f"{expert.name}: base {weights.base}, adapter {weights.adapter or 'none'}"
+        if not bases.present(weights.base, settings.models):
+            advice = (
+                "Run: pastiche prepare"
+                if weights.base in bases.EMBEDDED
+                else "It is fetched from the hub at first use; gated models need HF_TOKEN."
+            )
+            findings.append(Finding(mark="note", what=what, advice=advice))
+        elif weights.adapter and not bases.present(weights.adapter, settings.models):
+            advice = "The adapter is not here, so the base answers alone."
+            findings.append(Finding(mark="note", what=what, advice=advice))
+        else:
+            findings.append(Finding(mark="ok", what=what))
+        if expert.rights.territories:
+            where = ", ".join(expert.rights.territories)
+            what = f"{expert.name}: its rights hold in {where} only"
+            advice = f"Serve it elsewhere only after looking into this. {expert.rights.basis}"
+            findings.append(Finding(mark="note", what=what, advice=advice))
+    return findings
+
+
+async def _round_trip(settings: Settings) -> Finding:
+    """A short real request, through queue and worker and back."""
+    registry = load_registry(settings)
+    expert = next((e for e in registry.experts if e.medium == "text"), registry.experts[0])
+    request = Request(
+        command=expert.command,
+        text="The lamp went out.",
+        style=expert.name,
+        platform="doctor",
+        asker="doctor",
+        place="doctor",
+        length=16,
+        seed=1,
+    )
+    async with open_engine(settings) as engine:
+        async for event in engine.ask(request):
+            if not is_final(event):
+                continue
+            if isinstance(event, Finished):
+                rate = event.tokens_out / max(event.seconds, 1e-9)
+                what = f"worker answered: {event.tokens_out} tokens, {rate:.0f} a second"
+                return Finding(mark="ok", what=what)
+            reason = event.reason if isinstance(event, Failed) else "it was cancelled"
+            advice = f"{reason}. The whole story stands in {settings.home / 'logs'}."
+            return Finding(mark="bad", what="worker round trip", advice=advice)
+    return Finding(mark="bad", what="worker round trip", advice="No answer came.")
+
+
+_DISCORD = re.compile(r"[\w-]{20,}\.[\w-]{6}\.[\w-]{25,}")
+_TELEGRAM = re.compile(r"\d{6,12}:[\w-]{30,}")
+
+
+def _tokens() -> list[Finding]:
+    """Set or not, and whether it has the shape of a token; never the token itself."""
+    tokens = PlatformSettings()
+    findings = []
+    for name, token, shape in (
+        ("DISCORD_TOKEN", tokens.discord_token, _DISCORD),
+        ("TELEGRAM_TOKEN", tokens.telegram_token, _TELEGRAM),
+    ):
+        if token is None:
+            advice = "Only needed to serve that platform."
+            findings.append(Finding(mark="note", what=f"{name} is not set", advice=advice))
+        elif shape.fullmatch(token.get_secret_value().strip()):
+            findings.append(Finding(mark="ok", what=f"{name} is set"))
+        else:
+            advice = "It does not look like a token. Copy it anew, without quotes."
+            findings.append(Finding(mark="bad", what=f"{name} is set", advice=advice))
+    return findings

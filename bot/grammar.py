@@ -1,0 +1,260 @@
+"""One text grammar for every platform: text <-> Command. Pure.
+
+    /story [--style S] [--length N] [--seed N] [--] TEXT     and the other commands of the cards
+    /again [options]   /continue [options] [TEXT]
+    /styles  /why  /cancel  /queue  /help [COMMAND]
+
+Text without a slash is a story request as it stands. Options may stand before the text or after it;
+` -- ` ends them, so that a text may begin or end like one. `/story@AnyBot` is `/story`. What phones
+make of two hyphens (one dash) is read as two hyphens.
+
+parse(render(command)) == command for every Command whose texts are clean (see `clean`).
+"""
+
+import difflib
+import re
+import unicodedata
+from dataclasses import dataclass
+
+from engine.errors import CommandError, LimitError
+
+MAX_TEXT = 20_000  # characters; more is refused before anything is looked at
+MAX_STYLE = 64
+MAX_INTEGER = 10  # digits
+DEFAULT_COMMAND = "story"
+BARE = ("styles", "why", "cancel", "queue", "help")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What may be said beside the text. Bounds are checked where the request is made."""
+
+    style: str | None = None
+    length: int | None = None
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generate:
+    """Ask the experts of a command ("story") for something new."""
+
+    command: str
+    text: str
+    options: Options = Options()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Again:
+    """The last request once more, with another seed unless one is named."""
+
+    options: Options = Options()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Continue:
+    """Go on from the last answer; `text` is put after it first."""
+
+    text: str = ""
+    options: Options = Options()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Simple:
+    """A command without options: styles, why, cancel, queue, help. `topic` is for help."""
+
+    name: str
+    topic: str = ""
+
+
+Command = Generate | Again | Continue | Simple
+
+_HEAD = re.compile(r"/(?P<name>\w{1,32})(?:@\w{1,64})?(?=[\s:]|$):?\s*")
+_DASHES = re.compile(r"--(?=\w)")
+_VALUE = r"(?:\"(?P<quoted>[^\"\n]*)\"|(?P<plain>\S+))"
+_OPTION = re.compile(rf"(?:--|—|–)(?P<name>[a-zA-Z]+)(?:=|\s+|$)(?:{_VALUE})?(?:\s+|$)")
+_END = re.compile(r"--(?:\s+|$)")
+_TRAILING = re.compile(
+    rf"\s(?:--|—|–)(?P<name>style|length|seed)(?:=|\s+){_VALUE}\s*$", re.IGNORECASE
+)
+_LOOKS_TRAILING = re.compile(r"\s(?:--|—|–)(?P<name>\w+)(?:=|\s+)\S+\s*$")
+_OPTIONS = ("style", "length", "seed")
+
+
+def clean(text: str) -> str:
+    """Text as it goes on from here: NFC, no control, bidirectional or invisible characters.
+
+    Raises LimitError for more than MAX_TEXT characters, before looking at any.
+
+    >>> clean("a\\u202eb\\r\\nc\\x00 ")
+    'ab\\nc'
+    """
+    if len(text) > MAX_TEXT:
+        raise LimitError(
+            f"That is {len(text):,} characters; I read at most {MAX_TEXT:,}. "
+            "Please send the last part of it."
+        )
+    text = unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))
+    kept = (
+        c for c in text if c in "\n\t" or unicodedata.category(c) not in _UNSEEN or c == _JOINER
+    )
+    return unicodedata.normalize("NFC", "".join(kept)).strip()
+
+
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
+_JOINER = "\u200d"  # holds emoji together
+
+
+def parse(text: str, commands: tuple[str, ...] = (DEFAULT_COMMAND,)) -> Command:
+    """What was meant. `commands` are those of the cards. Raises CommandError or LimitError.
+
+    >>> parse("/story --style agatha The vicar coughed.").options.style
+    'agatha'
+    >>> parse("The vicar coughed. --length 80").options.length
+    80
+    """
+    text = clean(text)
+    if not text:
+        raise CommandError("Please write something: a story's beginning, or /help.")
+    if not text.startswith("/"):
+        return _with_options(DEFAULT_COMMAND, text)
+    head = _HEAD.match(text)
+    name = head["name"].lower() if head else ""
+    if head is None or not (name in commands or name in BARE or name in ("again", "continue")):
+        raise _unknown(name or text.split(maxsplit=1)[0][1:20], commands)
+    rest = text[head.end() :]
+    if name in BARE:
+        return _simple(name, rest)
+    return _with_options(name, rest)
+
+
+def _simple(name: str, rest: str) -> Simple:
+    topic = rest.strip().lstrip("/ ")
+    if topic and name != "help":
+        raise CommandError(f"/{name} takes nothing after it. Please send just /{name}.")
+    if len(topic) > MAX_STYLE or "\n" in topic:
+        raise CommandError("Please send /help, or /help with one command's name.")
+    return Simple(name=name, topic=topic)
+
+
+def _with_options(name: str, rest: str) -> Command:
+    text, options = _options(rest)
+    if name == "again":
+        if text:
+            raise CommandError("/again repeats your last request. To change it, ask anew.")
+        return Again(options=options)
+    if name == "continue":
+        return Continue(text=text, options=options)
+    if not text:
+        raise CommandError(f"Please say what you would like: /{name} followed by a few words.")
+    return Generate(command=name, text=text, options=options)
+
+
+def _options(rest: str) -> tuple[str, Options]:
+    """The text, and the options around it."""
+    found: dict[str, str] = {}
+    while option := _OPTION.match(rest):
+        name = option["name"].lower()
+        if name not in _OPTIONS:
+            if not rest.startswith("--"):
+                break  # a dash of the story's own
+            raise _unknown_option(name)
+        _put(found, name, option)
+        rest = rest[option.end() :]
+    if end := _END.match(rest):
+        return rest[end.end() :].strip(), _checked(found)
+    if _DASHES.match(rest):
+        raise _unknown_option(rest.split(maxsplit=1)[0].lstrip("-")[:20])
+    trailing: dict[str, str] = {}
+    while option := _TRAILING.search(rest):
+        _put(trailing, option["name"].lower(), option)
+        rest = rest[: option.start()].rstrip()
+    if (typo := _LOOKS_TRAILING.search(rest)) and difflib.get_close_matches(
+        typo["name"].lower(), _OPTIONS, n=1, cutoff=0.75
+    ):
+        raise _unknown_option(typo["name"])
+    for name, value in trailing.items():
+        if name in found:
+            raise CommandError(f"--{name} stands there twice. Please say it once.")
+        found[name] = value
+    return rest.strip(), _checked(found)
+
+
+def _put(found: dict[str, str], name: str, option: re.Match[str]) -> None:
+    value = option["quoted"] if option["quoted"] is not None else option["plain"]
+    if not value or not value.strip() or value.startswith("--") or '"' in value:
+        raise CommandError(f"--{name} needs a value, for example {_EXAMPLE[name]}.")
+    if name in found:
+        raise CommandError(f"--{name} stands there twice. Please say it once.")
+    found[name] = value.strip()
+
+
+_EXAMPLE = {"style": "--style lovecraft", "length": "--length 200", "seed": "--seed 7"}
+
+
+def _checked(found: dict[str, str]) -> Options:
+    style = found.get("style")
+    if style is not None and len(style) > MAX_STYLE:
+        raise CommandError(
+            f"A style's name has at most {MAX_STYLE} characters. /styles lists them."
+        )
+    return Options(style=style, length=_integer("length", found), seed=_integer("seed", found))
+
+
+def _integer(name: str, found: dict[str, str]) -> int | None:
+    value = found.get(name)
+    if value is None:
+        return None
+    if not re.fullmatch(rf"-?[0-9]{{1,{MAX_INTEGER}}}", value):
+        shown = value if len(value) <= 20 else value[:19] + "…"
+        raise CommandError(f"--{name} takes a whole number, not “{shown}”: {_EXAMPLE[name]}.")
+    return int(value)
+
+
+def _unknown(name: str, commands: tuple[str, ...]) -> CommandError:
+    known = (*commands, "again", "continue", *BARE)
+    near = difflib.get_close_matches(name.lower(), known, n=1)
+    hint = f"Did you mean /{near[0]}?" if near else "/help lists what I know."
+    return CommandError(f"I do not know /{name}. {hint}")
+
+
+def _unknown_option(name: str) -> CommandError:
+    near = difflib.get_close_matches(name.lower(), _OPTIONS, n=1)
+    hint = f" Did you mean --{near[0]}?" if near else ""
+    return CommandError(
+        f"I do not know the option --{name}.{hint} There are --style, --length and --seed; "
+        "put ` -- ` before a text that begins with two hyphens."
+    )
+
+
+def render(command: Command) -> str:
+    """The text that parses back to the command.
+
+    >>> render(Generate(command="story", text="--dash", options=Options(style="agatha christie")))
+    '/story --style "agatha christie" -- --dash'
+    """
+    match command:
+        case Simple(name=name, topic=topic):
+            return f"/{name} {topic}".rstrip()
+        case Again(options=options):
+            return " ".join(["/again", *_rendered(options)])
+        case Continue(text=text, options=options):
+            return " ".join(["/continue", *_rendered(options), *(["--", text] if text else [])])
+        case Generate(command=name, text=text, options=options):
+            plain = " ".join([f"/{name}", *_rendered(options), text])
+            try:
+                unharmed = parse(plain, (name,)) == command
+            except (CommandError, LimitError):
+                unharmed = False
+            return plain if unharmed else " ".join([f"/{name}", *_rendered(options), "--", text])
+
+
+def _rendered(options: Options) -> list[str]:
+    words = []
+    if options.style is not None:
+        quoted = f'"{options.style}"' if re.search(r"\s", options.style) else options.style
+        words.append(f"--style {quoted}")
+    if options.length is not None:
+        words.append(f"--length {options.length}")
+    if options.seed is not None:
+        words.append(f"--seed {options.seed}")
+    return words

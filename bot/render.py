@@ -1,0 +1,190 @@
+"""What the asker sees now: the fold of a job's events, and the words around an answer. Pure."""
+
+from dataclasses import dataclass, replace
+
+from engine.events import (
+    Cancelled,
+    Event,
+    Failed,
+    Finished,
+    Loading,
+    Queued,
+    Started,
+    Text,
+)
+from engine.jobs import Answer, Status
+from engine.registry import Expert, Registry, Weights
+from engine.routing import Route
+
+AI_LINE = "AI-generated"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """`stage` is waiting, loading, writing, or a final one: finished, failed, cancelled."""
+
+    stage: str = "waiting"
+    job: str = ""
+    attempt: int = 0
+    position: int = 0
+    eta: float | None = None
+    what: str = ""
+    text: str = ""
+    tokens: int = 0
+    final: Finished | Failed | Cancelled | None = None
+
+
+def fold(draft: Draft, event: Event) -> Draft:
+    """The draft after the event; what an earlier attempt still says changes nothing.
+
+    >>> fold(Draft(), Text(job="j", attempt=1, text="It rained", tokens=2)).text
+    'It rained'
+    """
+    match event:
+        case Queued(job=job, position=position, eta=eta):
+            return replace(draft, stage="waiting", job=job, position=position, eta=eta)
+        case _ if event.attempt < draft.attempt:
+            return draft
+        case Loading(what=what):
+            return replace(draft, stage="loading", attempt=event.attempt, what=what)
+        case Started():
+            return replace(draft, stage="writing", attempt=event.attempt, text="", tokens=0)
+        case Text(text=text, tokens=tokens):
+            attempt = event.attempt
+            return replace(draft, stage="writing", attempt=attempt, text=text, tokens=tokens)
+        case Finished(text=text) | Cancelled(text=text):
+            stage = "finished" if isinstance(event, Finished) else "cancelled"
+            return replace(draft, stage=stage, attempt=event.attempt, text=text, final=event)
+        case Failed():
+            return replace(draft, stage="failed", attempt=event.attempt, final=event)
+
+
+def progress(draft: Draft) -> str:
+    """One line while there is no text yet."""
+    if draft.stage == "loading":
+        return f"getting {draft.what} ready"
+    if draft.stage == "writing":
+        return "writing"
+    if draft.position == 0:
+        return "next in the queue"
+    eta = f", about {seconds(draft.eta)}" if draft.eta else ""
+    return f"{draft.position} before you{eta}"
+
+
+def seconds(value: float) -> str:
+    """A duration for people.
+
+    >>> seconds(3.21), seconds(75)
+    ('3.2 s', '1 min 15 s')
+    """
+    if value < 60:
+        return f"{value:.1f} s" if value < 10 else f"{value:.0f} s"
+    return f"{value // 60:.0f} min {value % 60:.0f} s"
+
+
+def footer(final: Finished, expert: Expert, route: Route, weights: Weights) -> str:
+    """Expert, why, time and speed; and that a machine wrote it."""
+    rate = f"{final.tokens_out / final.seconds:.0f} tokens/s" if final.seconds > 0 else ""
+    parts = [AI_LINE, f"in the manner of {expert.title}", short_reason(route)]
+    parts += [seconds(final.seconds), rate]
+    if not final.adapter_digest and weights.adapter:
+        parts.append("base model, no adapter yet")
+    return " · ".join(part for part in parts if part)
+
+
+def short_reason(route: Route) -> str:
+    """Why this expert, in a few words."""
+    match route.rule:
+        case "forced":
+            return "you chose the style"
+        case "style" | "keyword":
+            return f"because you wrote “{route.evidence[0].words}”"
+        case _:
+            return "the default style"
+
+
+def why(answer: Answer, registry: Registry) -> str:
+    """The routing decision behind an answer, whole: rule, words, runners-up."""
+    route = answer.route
+    lines = [f"{_title(registry, route.expert)} answered."]
+    match route.rule:
+        case "forced":
+            lines.append("You named the style, and that decides before anything else.")
+        case "style":
+            lines.append(f"You wrote {_quoted(route)}, and a named style comes before keywords.")
+        case "keyword":
+            lines.append(f"You wrote {_quoted(route)}; the longest keyword decides.")
+        case _:
+            lines.append("Nothing in your request named a style, so the default answered.")
+    for other in route.runners_up:
+        heard = ", ".join(f"“{m.words}”" for m in other.matches) or "nothing"
+        lines.append(f"{_title(registry, other.expert)} could have answered; it heard {heard}.")
+    lines.append(f"Seed {answer.job.seed}, router version {route.router_version}.")
+    return "\n".join(lines)
+
+
+def _quoted(route: Route) -> str:
+    return ", ".join(f"“{m.words}” (at character {m.start + 1})" for m in route.evidence)
+
+
+def _title(registry: Registry, name: str) -> str:
+    expert = registry.named(name)
+    return expert.title if expert else name
+
+
+def styles(registry: Registry) -> str:
+    """Every expert with the command and the words that call it."""
+    lines = []
+    for command in registry.commands:
+        for place, expert in enumerate(registry.of_command(command)):
+            default = " (the default)" if place == 0 else ""
+            lines.append(
+                f"/{command} --style {expert.name}{default}: {expert.title}. {expert.about}"
+            )
+            lines.append(f"    called by: {', '.join(expert.keywords[:8])}")
+    return "\n".join(lines)
+
+
+def queue(status: Status) -> str:
+    """What waits, without saying whose it is."""
+    if not status.waiting:
+        return "Nothing is waiting."
+    lines = [f"{len(status.waiting)} in the queue:"]
+    lines += [
+        f"  {place}. {w.expert}, {w.state} for {seconds(w.seconds)}"
+        for place, w in enumerate(status.waiting, 1)
+    ]
+    return "\n".join(lines)
+
+
+_HELP = {
+    "again": "/again                 your last request once more, with another seed",
+    "continue": "/continue [TEXT]       go on from the last answer, after TEXT if you add some",
+    "why": "/why                   which expert answered, by which rule, on which words",
+    "styles": "/styles                who can answer, and the words that call them",
+    "cancel": "/cancel                stop the answer that is being written",
+    "queue": "/queue                 what is waiting",
+    "help": "/help [COMMAND]        this text",
+}
+_OPTIONS_HELP = """Options, before or after the text:
+  --style NAME    who answers, whatever the text says
+  --length N      about how many tokens; a token is three quarters of a word
+  --seed N        the same seed and words give the same answer"""
+
+
+def help_text(registry: Registry, topic: str = "") -> str:
+    """Made from the cards. A topic is one command's name."""
+    generate = {c: _generate_help(registry, c) for c in registry.commands}
+    known = generate | _HELP
+    if topic:
+        lines = [known.get(topic.lower(), f"There is no /{topic}. Send /help for all commands.")]
+        if topic.lower() in (*generate, "again", "continue"):
+            lines.append(_OPTIONS_HELP)
+        return "\n".join(lines)
+    example = "/story in the style of lovecraft: They sat alone in the darkened room."
+    return "\n".join([*known.values(), "", _OPTIONS_HELP, "", f"Try: {example}"])
+
+
+def _generate_help(registry: Registry, command: str) -> str:
+    names = ", ".join(expert.title for expert in registry.of_command(command))
+    return f"{'/' + command + ' TEXT':22} in the manner of {names}"

@@ -1,0 +1,33 @@
+"""The straight line from a request to its events. Knows no chat platform."""
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from engine.events import Event
+    from engine.jobs import Answer, Request, Status
+    from engine.registry import Registry
+
+
+class Engine(Protocol):
+    """What a client talks to: engine.LocalEngine in the owner, attached.AttachedEngine elsewhere."""
+
+    registry: "Registry"
+
+    def ask(self, request: "Request") -> "AsyncIterator[Event]":
+        """Queued (accepted), then what happens, then one final event. Raises AskerError before."""
+
+    def follow(self, job: str) -> "AsyncIterator[Event]":
+        """The events of a job asked for earlier."""
+
+    async def cancel(self, job: str) -> bool:
+        """Whether it was still to be stopped."""
+
+    async def status(self) -> "Status":
+        """The queue at a glance."""
+
+    async def last(self, platform: str, asker: str, place: str) -> "Answer | None":
+        """The asker's newest request in that place, with its answer."""
+
+    async def delivered(self, job: str) -> None:
+        """The answer was shown."""

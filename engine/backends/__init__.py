@@ -1,0 +1,26 @@
+"""What generates. A backend turns a job into events; it knows no queue and no ledger."""
+
+import threading
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from engine.events import Event
+    from engine.jobs import Job
+
+
+class Backend(Protocol):
+    """Real ones: text.TextBackend, echo.EchoBackend."""
+
+    @property
+    def slots(self) -> int:
+        """How many jobs it generates at a time."""
+
+    async def load(self) -> None:
+        """Get ready, once. Raises ModelError, which an operator can mend."""
+
+    def generate(self, job: "Job", stop: threading.Event) -> "AsyncIterator[Event]":
+        """Started, Text with the whole text so far, then one final event.
+
+        Once `stop` is set it ends at the next token with Cancelled.
+        """

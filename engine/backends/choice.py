@@ -1,0 +1,18 @@
+"""Which backend a worker of a medium runs."""
+
+from engine.backends import Backend
+from engine.backends.echo import EchoBackend
+from engine.errors import ModelError
+from engine.registry import Registry
+from engine.settings import Settings
+
+
+def build_backend(settings: Settings, registry: Registry, medium: str) -> Backend:
+    """The backend, nothing loaded yet. Raises ModelError for a medium that none serves."""
+    if settings.backend == "echo":
+        return EchoBackend()
+    if medium == "text":
+        from engine.backends.text import TextBackend
+
+        return TextBackend(settings, registry)
+    raise ModelError(f"No backend serves the medium {medium!r} yet.")

@@ -1,0 +1,51 @@
+"""Where an answer ends: at a sentence's end near its length. Pure.
+
+From EARLY of the length on, the first finished sentence ends the answer. If none comes, it may run
+LATE tokens over; then it is cut at a word and marked with an ellipsis. Text that was shown is never
+taken back.
+"""
+
+import re
+
+EARLY = 0.9
+LATE = 60  # tokens beyond the length
+NO_END = 0.6  # before this share of the length the model may not end the answer itself
+
+# Closed by what follows: whitespace after the mark tells "end." from "3.5" and from an open quote.
+_END = re.compile(r"(?P<word>\S*?)[.!?…]+[\"'”’)\]]*\s+\Z")
+_ABBREVIATION = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|St|Prof|Rev|Capt|Col|Sgt|Lt|No|vs|[A-Z])\Z")
+
+
+def ends_sentence(text: str) -> bool:
+    """Whether the text has just left a finished sentence behind.
+
+    >>> ends_sentence("The lamp went out. ")
+    True
+    >>> ends_sentence("The lamp went out."), ends_sentence("He saw Mr. ")
+    (False, False)
+    >>> ends_sentence("“Who is there? "), ends_sentence("“Who is there?” ")
+    (False, True)
+    """
+    end = _END.search(text)
+    if end is None or _ABBREVIATION.search(end["word"]):
+        return False
+    return text.count("“") <= text.count("”") and text.rsplit("\n", 1)[-1].count('"') % 2 == 0
+
+
+def should_stop(text: str, tokens: int, length: int) -> bool:
+    """Whether the answer ends here, `tokens` being how many it has."""
+    return tokens >= length + LATE or (tokens >= length * EARLY and ends_sentence(text))
+
+
+def finish(text: str, tokens: int, length: int) -> str:
+    """The answer as it is shown: no loose whitespace, a cut marked.
+
+    >>> finish("The lamp went out. ", 20, 20)
+    'The lamp went out.'
+    >>> finish("The lamp went and the doo", 80, 20)
+    'The lamp went and the…'
+    """
+    if tokens >= length + LATE and not ends_sentence(text):
+        whole, _, _ = text.rstrip().rpartition(" ")
+        return f"{(whole or text).rstrip(' ,;:—-')}…"
+    return text.strip()

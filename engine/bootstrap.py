@@ -1,0 +1,152 @@
+"""Building the engine: own the data folder if nobody does, else attach to whoever does."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from types import TracebackType
+from typing import IO, Self
+
+from engine import Engine
+from engine.attached import AttachedEngine
+from engine.database import open_database, upgrade
+from engine.errors import OwnerGoneError, SetupError
+from engine.events import Event
+from engine.jobs import Answer, Request, Status
+from engine.ledger import Ledger
+from engine.owner import owning, take_lock
+from engine.registry import Registry
+from engine.settings import Settings
+
+ATTACH_SECONDS = 10.0  # an owner that holds the lock has this long to open its socket
+ATTACH_PAUSE = 0.05
+
+
+def load_registry(settings: Settings) -> Registry:
+    """The experts of the chosen profile; SetupError when there is none at all."""
+    registry = Registry.load(settings.expert_roots, settings.profile)
+    if not registry.experts:
+        raise SetupError(
+            f"No expert has weights for the profile {settings.profile!r}. Choose another with "
+            "PASTICHE_PROFILE, or add a card: pastiche experts add --help"
+        )
+    return registry
+
+
+@asynccontextmanager
+async def open_engine(settings: Settings, *, workers: bool = True) -> AsyncIterator[Engine]:
+    """The engine of this data folder. `workers=False` starts none (somebody else runs them)."""
+    registry = load_registry(settings)
+    place = await _own_or_attach(settings, registry)
+    if isinstance(place, AttachedEngine):
+        yield place
+        return
+    with place:
+        await asyncio.to_thread(upgrade, settings)
+        ledger = Ledger(await open_database(settings))
+        try:
+            async with owning(settings, registry, ledger, workers=workers) as engine:
+                yield engine
+        finally:
+            await ledger.close()
+
+
+async def _own_or_attach(settings: Settings, registry: Registry) -> IO[str] | AttachedEngine:
+    """The lock if it is free, else an engine at its owner, who may be just starting or leaving."""
+    engine = AttachedEngine(settings, registry)
+    deadline = asyncio.get_running_loop().time() + ATTACH_SECONDS
+    while True:
+        try:
+            lock = take_lock(settings.home)
+        except OSError as error:
+            raise SetupError(
+                f"The data folder {settings.home} cannot be written ({error.strerror}). Free some "
+                "space, mend its permissions, or name another with PASTICHE_HOME."
+            ) from error
+        if lock is not None:
+            return lock
+        try:
+            await engine.status()
+            return engine
+        except OwnerGoneError as error:
+            if asyncio.get_running_loop().time() > deadline:
+                raise SetupError(
+                    f"Another process owns {settings.home} but does not answer. Its number stands in "
+                    f"{settings.home / 'owner.lock'}; end it, then try again."
+                ) from error
+            await asyncio.sleep(ATTACH_PAUSE)
+
+
+class LastingEngine:
+    """Wraps an engine whose owner may leave: then it opens the data folder anew and goes on there.
+
+    The job is in the ledger, so whoever owns the folder next finishes it; often that is this process.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stack = AsyncExitStack()
+        self.registry = load_registry(settings)
+
+    async def __aenter__(self) -> Self:
+        self._engine = await self._stack.enter_async_context(open_engine(self._settings))
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._stack.aclose()
+
+    async def _reopen(self) -> Engine:
+        await self._stack.aclose()
+        self._engine = await self._stack.enter_async_context(open_engine(self._settings))
+        return self._engine
+
+    async def ask(self, request: Request) -> AsyncIterator[Event]:
+        """See engine.Engine."""
+        try:
+            async for event in self._engine.ask(request):
+                yield event
+        except OwnerGoneError as gone:
+            engine = await self._reopen()
+            async for event in engine.follow(gone.job) if gone.job else engine.ask(request):
+                yield event
+
+    async def follow(self, job: str) -> AsyncIterator[Event]:
+        """See engine.Engine."""
+        try:
+            async for event in self._engine.follow(job):
+                yield event
+        except OwnerGoneError:
+            async for event in (await self._reopen()).follow(job):
+                yield event
+
+    async def cancel(self, job: str) -> bool:
+        """See engine.Engine."""
+        try:
+            return await self._engine.cancel(job)
+        except OwnerGoneError:
+            return await (await self._reopen()).cancel(job)
+
+    async def status(self) -> Status:
+        """See engine.Engine."""
+        try:
+            return await self._engine.status()
+        except OwnerGoneError:
+            return await (await self._reopen()).status()
+
+    async def last(self, platform: str, asker: str, place: str) -> Answer | None:
+        """See engine.Engine."""
+        try:
+            return await self._engine.last(platform, asker, place)
+        except OwnerGoneError:
+            return await (await self._reopen()).last(platform, asker, place)
+
+    async def delivered(self, job: str) -> None:
+        """See engine.Engine."""
+        try:
+            await self._engine.delivered(job)
+        except OwnerGoneError:
+            await (await self._reopen()).delivered(job)

@@ -1,0 +1,89 @@
+"""The engine of the process that owns the queue: from a request to its events, in one screen."""
+
+import random
+from collections.abc import AsyncIterator
+
+from engine.errors import LimitError
+from engine.events import Event
+from engine.jobs import Answer, Job, JobQueue, Request, Status
+from engine.ledger import Ledger, new_id
+from engine.prompting import assemble
+from engine.registry import Registry
+from engine.routing import Route, route
+
+MIN_LENGTH = 16  # tokens; less is no answer
+MAX_SEED = 2**31 - 1
+
+
+class LocalEngine:
+    """Routes, assembles, accepts, follows. Its twin over a socket is attached.AttachedEngine."""
+
+    def __init__(
+        self, registry: Registry, ledger: Ledger, queue: JobQueue, *, max_length: int
+    ) -> None:
+        self.registry = registry
+        self._ledger = ledger
+        self._queue = queue
+        self._max_length = max_length
+
+    async def ask(self, request: Request) -> AsyncIterator[Event]:
+        """Raises AskerError before acceptance; the first event says that it was accepted."""
+        chosen = route(request.command, request.text, request.style, self.registry)
+        job = self._job(request, chosen)
+        await self._queue.accept(request, chosen, job)
+        async for event in self._queue.follow(job.id):
+            yield event
+
+    def _job(self, request: Request, chosen: Route) -> Job:
+        expert = self.registry.named(chosen.expert)
+        if expert is None:
+            raise LookupError(chosen.expert)
+        prompt, head = assemble(expert.template.text, request.text, request.beginning)
+        return Job(
+            id=new_id(),
+            request=new_id(),
+            expert=expert.name,
+            medium=expert.medium,
+            prompt=prompt,
+            head=head,
+            length=self._length(request.length, expert.sampling.length),
+            seed=self._seed(request.seed),
+            sampling=expert.sampling,
+        )
+
+    def _length(self, wanted: int | None, usual: int) -> int:
+        length = min(usual, self._max_length) if wanted is None else wanted
+        if not MIN_LENGTH <= length <= self._max_length:
+            raise LimitError(
+                f"The length must be between {MIN_LENGTH} and {self._max_length} tokens "
+                "(a token is about three quarters of a word)."
+            )
+        return length
+
+    def _seed(self, wanted: int | None) -> int:
+        if wanted is None:
+            return random.randrange(MAX_SEED)
+        if not 0 <= wanted <= MAX_SEED:
+            raise LimitError(f"The seed must be between 0 and {MAX_SEED}.")
+        return wanted
+
+    async def follow(self, job: str) -> AsyncIterator[Event]:
+        """The events of a job asked for earlier, its final one at the least."""
+        async for event in self._queue.follow(job):
+            yield event
+
+    async def cancel(self, job: str) -> bool:
+        """Whether it was still to be stopped."""
+        return await self._queue.cancel(job)
+
+    async def status(self) -> Status:
+        """The queue at a glance."""
+        return await self._queue.status()
+
+    async def last(self, platform: str, asker: str, place: str) -> Answer | None:
+        """The asker's newest request in that place, with its answer."""
+        return await self._ledger.last_answer(platform, asker, place)
+
+    async def delivered(self, job: str) -> None:
+        """The answer was shown."""
+        await self._ledger.delivered(job)

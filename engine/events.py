@@ -1,0 +1,106 @@
+"""What happens to a job, as small frozen values; an answer is the fold of its events.
+
+A worker posts `Text` about ten times a second with the *whole* text so far, so a client that missed
+some catches up with the next. `attempt` tells a rerun from the run that died: a later attempt
+replaces everything an earlier one said.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+FINAL_STATES = ("finished", "failed", "cancelled", "dead")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queued:
+    """Accepted, that is: committed to the ledger. `position` 0 is next; `eta` in seconds."""
+
+    job: str
+    position: int
+    eta: float | None = None
+    kind: Literal["queued"] = "queued"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loading:
+    """A worker is getting ready for the job: `what` is for people ("the base model")."""
+
+    job: str
+    attempt: int
+    what: str
+    kind: Literal["loading"] = "loading"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """A worker has begun; everything of an earlier attempt is void."""
+
+    job: str
+    attempt: int
+    kind: Literal["started"] = "started"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Text:
+    """The whole text so far, and how many tokens it took."""
+
+    job: str
+    attempt: int
+    text: str
+    tokens: int
+    kind: Literal["text"] = "text"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """The answer. Seconds are measured from the start of generation, first token included."""
+
+    job: str
+    attempt: int
+    text: str
+    tokens_in: int
+    tokens_out: int
+    first_token_seconds: float
+    seconds: float
+    base_digest: str = ""
+    adapter_digest: str = ""
+    notes: tuple[str, ...] = ()
+    kind: Literal["finished"] = "finished"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """No answer: `message` is for the asker, `reason` for the operator.
+
+    `dead` marks a job that killed its worker while it ran alone.
+    """
+
+    job: str
+    attempt: int
+    message: str
+    reason: str = ""
+    dead: bool = False
+    kind: Literal["failed"] = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancelled:
+    """Stopped on the asker's word; `text` is what stood there by then."""
+
+    job: str
+    attempt: int
+    text: str = ""
+    kind: Literal["cancelled"] = "cancelled"
+
+
+Final = Finished | Failed | Cancelled
+Event = Queued | Loading | Started | Text | Final
+
+
+def is_final(event: Event) -> bool:
+    """Whether the answer ends here.
+
+    >>> is_final(Queued(job="j", position=0))
+    False
+    """
+    return isinstance(event, Finished | Failed | Cancelled)

@@ -1,0 +1,99 @@
+"""A request, the job made of it, and the queue's protocol."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from engine.events import Event
+from engine.registry import Sampling
+from engine.routing import Route
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What somebody asked, already parsed and cleaned. `asker` is the platform's own id.
+
+    `parent` is the request that this one repeats or continues; `beginning` is text to continue that
+    was not typed (the answer before, for /continue).
+    """
+
+    command: str
+    text: str
+    platform: str
+    asker: str
+    place: str
+    style: str | None = None
+    length: int | None = None
+    seed: int | None = None
+    conversation: str | None = None
+    parent: str | None = None
+    beginning: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One run of one expert: all that a worker needs and nothing about the asker.
+
+    `prompt[:head]` is instruction and request, which is never trimmed; the rest is the beginning,
+    trimmed from its front when the base's window is too small. `length` is in tokens.
+    """
+
+    id: str
+    request: str
+    expert: str
+    medium: str
+    prompt: str
+    head: int
+    length: int
+    seed: int
+    sampling: Sampling
+    attempt: int = 1
+    alone: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A request with its answer, as the ledger knows it: for /why, /again and /continue."""
+
+    request: Request
+    request_id: str
+    job: Job
+    route: Route
+    state: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """One unfinished job as /queue shows it: no text, no asker."""
+
+    job: str
+    medium: str
+    expert: str
+    state: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """The queue at a glance. `workers` maps a medium to "ready", "starting" or "away"."""
+
+    owner: int
+    waiting: tuple[Waiting, ...]
+    workers: dict[str, str]
+
+
+class JobQueue(Protocol):
+    """Where accepted jobs wait. Real ones: queues.embedded, and queues.postgres to come."""
+
+    async def accept(self, request: Request, route: Route, job: Job) -> None:
+        """Commit ledger row and queue entry in one transaction; on return the job is accepted."""
+
+    def follow(self, job: str) -> AsyncIterator[Event]:
+        """Its events from here on, ending with exactly one final event, read from the ledger."""
+
+    async def cancel(self, job: str) -> bool:
+        """Whether it was still to be stopped. Acknowledged at once; stops at the next token."""
+
+    async def status(self) -> Status:
+        """What waits and what runs."""

@@ -1,0 +1,186 @@
+"""The one place that writes the record, and reads it back: rows in, plain values out.
+
+A job's life is queued -> running -> finished | failed | cancelled | dead. Every write after
+acceptance is fenced by attempt and by state, so a stale worker's word is refused and a job has at
+most one final answer.
+"""
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from ulid import ULID
+
+from engine.errors import APOLOGY, KIND_SENTENCE, LedgerError
+from engine.events import FINAL_STATES, Failed, Final, Finished
+from engine.jobs import Answer, Job, Request
+from engine.routing import Route
+from engine.rows import (
+    SELECT_ANSWER,
+    SELECT_FINAL,
+    answer_of,
+    final_event,
+    final_values,
+    job_of,
+    job_values,
+    request_values,
+)
+from engine.tables import Asker, Delivery, JobRow, Output, RequestRow
+from engine.vault import vault_of
+
+
+def new_id() -> str:
+    """26 characters that sort by time."""
+    return str(ULID())
+
+
+class Ledger:
+    """Reads and writes the record. `clock` gives UTC seconds."""
+
+    def __init__(self, database: AsyncEngine, clock: Callable[[], float] = time.time) -> None:
+        self._read = database
+        self._write = database.execution_options(writing=True)
+        self._vault = vault_of(database.dialect)
+        self._clock = clock
+
+    async def close(self) -> None:
+        """Let go of the database."""
+        await self._read.dispose()
+
+    @asynccontextmanager
+    async def _writing(self) -> AsyncIterator[AsyncConnection]:
+        try:
+            async with self._write.begin() as connection:
+                yield connection
+        except DBAPIError as error:
+            raise LedgerError(f"The ledger cannot be written: {error.orig}") from error
+
+    @asynccontextmanager
+    async def _reading(self) -> AsyncIterator[AsyncConnection]:
+        try:
+            async with self._read.connect() as connection:
+                yield connection
+        except DBAPIError as error:
+            raise LedgerError(f"The ledger cannot be read: {error.orig}") from error
+
+    async def accept(self, request: Request, route: Route, job: Job) -> None:
+        """Write asker, request, job and the debt of an answer; on return they are on disk."""
+        now = self._clock()
+        place = self._place(request.platform, request.place)
+        row = request_values(request, route, job.request)
+        debt = {"id": new_id(), "job_id": job.id, "idempotency_key": job.id, "state": "owed"}
+        async with self._writing() as connection:
+            asker = await self._asker(connection, request, now)
+            await connection.execute(
+                sa.insert(RequestRow).values(
+                    **row, asker_id=asker, place_lookup=place, accepted_at=now
+                )
+            )
+            await connection.execute(sa.insert(JobRow).values(**job_values(job), accepted_at=now))
+            await connection.execute(
+                sa.insert(Delivery).values(**debt, address=request.place, created_at=now)
+            )
+
+    async def _asker(self, connection: AsyncConnection, request: Request, now: float) -> str:
+        lookup = self._vault.lookup(request.platform, request.asker)
+        known = await connection.scalar(sa.select(Asker.id).where(Asker.lookup == lookup))
+        if known is not None:
+            return str(known)
+        asker = {"id": new_id(), "lookup": lookup, "platform": request.platform}
+        await connection.execute(
+            sa.insert(Asker).values(**asker, platform_id=request.asker, created_at=now)
+        )
+        return str(asker["id"])
+
+    def _place(self, platform: str, place: str) -> str:
+        return self._vault.lookup(f"{platform} place", place)
+
+    async def started(self, job: str, attempt: int) -> None:
+        """A worker has it."""
+        async with self._writing() as connection:
+            await connection.execute(
+                sa.update(JobRow)
+                .where(JobRow.id == job, JobRow.attempt == attempt, JobRow.state == "queued")
+                .values(state="running", started_at=self._clock())
+            )
+
+    async def requeued(self, job: Job, deaths_alone: int) -> None:
+        """Back into the queue, under the job's new attempt number."""
+        async with self._writing() as connection:
+            await connection.execute(
+                sa.update(JobRow)
+                .where(JobRow.id == job.id, JobRow.state.not_in(FINAL_STATES))
+                .values(
+                    state="queued",
+                    attempt=job.attempt,
+                    alone=job.alone,
+                    deaths_alone=deaths_alone,
+                    started_at=None,
+                    first_token_at=None,
+                )
+            )
+
+    async def finish(self, event: Final) -> bool:
+        """Write the final state and the output in one transaction; False if it came too late."""
+        now = self._clock()
+        text = "" if isinstance(event, Failed) else event.text
+        notes = list(event.notes) if isinstance(event, Finished) else []
+        async with self._writing() as connection:
+            done = await connection.execute(
+                sa.update(JobRow)
+                .where(
+                    JobRow.id == event.job,
+                    JobRow.attempt == event.attempt,
+                    JobRow.state.not_in(FINAL_STATES),
+                )
+                .values(**final_values(event, now))
+            )
+            if done.rowcount and text:
+                output = {"id": new_id(), "job_id": event.job, "text": text, "notes": notes}
+                await connection.execute(sa.insert(Output).values(**output, created_at=now))
+        return bool(done.rowcount)
+
+    async def final(self, job: str) -> Final | None:
+        """The final event as it is on record, or None while the job is unfinished."""
+        async with self._reading() as connection:
+            row = (await connection.execute(SELECT_FINAL.where(JobRow.id == job))).one_or_none()
+        if row is None:
+            raise LedgerError(f"There is no job {job} in the ledger.")
+        return final_event(row, APOLOGY if row.state == "dead" else KIND_SENTENCE)
+
+    async def unfinished(self) -> list[tuple[Job, int, float]]:
+        """(job, deaths alone, accepted at) of all without a final state, oldest first."""
+        query = (
+            sa.select(JobRow.__table__)
+            .where(JobRow.state.not_in(FINAL_STATES))
+            .order_by(JobRow.accepted_at, JobRow.id)
+        )
+        async with self._reading() as connection:
+            rows = await connection.execute(query)
+            return [(job_of(row), row.deaths_alone, row.accepted_at) for row in rows]
+
+    async def delivered(self, job: str) -> None:
+        """A client has shown the answer."""
+        async with self._writing() as connection:
+            await connection.execute(
+                sa.update(Delivery)
+                .where(Delivery.job_id == job, Delivery.state == "owed")
+                .values(state="delivered", delivered_at=self._clock())
+            )
+
+    async def last_answer(self, platform: str, asker: str, place: str) -> Answer | None:
+        """The asker's newest request in that place, finished or not."""
+        query = (
+            SELECT_ANSWER.where(
+                Asker.lookup == self._vault.lookup(platform, asker),
+                RequestRow.place_lookup == self._place(platform, place),
+            )
+            .order_by(RequestRow.accepted_at.desc(), JobRow.id.desc())
+            .limit(1)
+        )
+        async with self._reading() as connection:
+            row = (await connection.execute(query)).mappings().one_or_none()
+        return None if row is None else answer_of(dict(row))

@@ -1,0 +1,1 @@
+"""The queues behind jobs.JobQueue, chosen by the database's address."""

@@ -1,0 +1,191 @@
+"""The experts there are: one card each, read from the built-in folder and from PASTICHE_HOME/experts.
+
+An expert is data. A card (`<root>/<name>/card.toml`) says which command it answers, which words
+call it, how its prompt is put together, how it samples, which weights it needs in each profile, and
+under which rights it may be used. A later root's card replaces an earlier one of the same name.
+"""
+
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+
+from engine.errors import SetupError
+
+BUILT_IN = Path(__file__).parent / "experts"
+CARD = "card.toml"
+ADAPTER = "adapter"  # the usual folder beside a card, there or not yet
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
+Keyword = Annotated[str, StringConstraints(min_length=2, max_length=64, strip_whitespace=True)]
+Medium = Literal["text", "image"]
+STRICT = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How tokens are drawn. `length` is the tokens that an answer has when nobody says."""
+
+    __pydantic_config__ = STRICT
+    temperature: Annotated[float, Field(ge=0, le=5)] = 0.8
+    top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
+    top_k: Annotated[int, Field(ge=0)] = 0
+    min_p: Annotated[float, Field(ge=0, le=1)] = 0.0
+    repetition_penalty: Annotated[float, Field(gt=0, le=5)] = 1.0
+    length: Annotated[int, Field(ge=16, le=4096)] = 220
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weights:
+    """One profile's weights: a base, and an adapter upon it. An empty adapter means base alone.
+
+    Both are a hub id (`org/name`), a folder, or a GGUF file (bases only); a relative path means
+    beside the card. `digest`, where given, must be the adapter's.
+    """
+
+    __pydantic_config__ = STRICT
+    base: Annotated[str, StringConstraints(min_length=1)]
+    adapter: str = ""
+    digest: str = ""
+    revision: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rights:
+    """The licence of the weights, and where and how what they write may be used."""
+
+    __pydantic_config__ = STRICT
+    licence: Annotated[str, StringConstraints(min_length=1)]
+    basis: str = ""
+    share_outputs: bool = True
+    territories: tuple[str, ...] = ()
+    attribution: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Template:
+    """The prompt's text with {instruction}, {request} and, last of all, {beginning}."""
+
+    __pydantic_config__ = STRICT
+    text: str = "{instruction}\n\n{request}\n{beginning}"
+
+    def __post_init__(self) -> None:
+        if self.text.count("{beginning}") != 1 or not self.text.endswith("{beginning}"):
+            raise ValueError("must hold {beginning} once, at its end")
+        try:
+            self.text.format(instruction="", request="", beginning="")
+        except (KeyError, IndexError, ValueError) as error:
+            raise ValueError(
+                "may hold {instruction}, {request} and {beginning}, nothing else in braces"
+            ) from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expert:
+    """One specialist. `order` ranks the experts of a command; the lowest is its default."""
+
+    __pydantic_config__ = STRICT
+    name: Name
+    title: Annotated[str, StringConstraints(min_length=1, max_length=80)]
+    medium: Medium
+    command: Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]{1,32}$")]
+    rights: Rights
+    profiles: dict[str, Weights]
+    about: str = ""
+    order: int = 100
+    keywords: tuple[Keyword, ...] = ()
+    label: str = ""
+    template: Template = field(default_factory=Template)
+    sampling: Sampling = field(default_factory=Sampling)
+    folder: Path = Path()
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        """Every way to call it by name: card name, title, keywords."""
+        return tuple(dict.fromkeys((self.name, self.title, *self.keywords)))
+
+
+_EXPERT = TypeAdapter(Expert)
+
+
+def load_card(folder: Path) -> Expert:
+    """The expert of one folder. Raises SetupError naming the file and the line at fault."""
+    path = folder / CARD
+    try:
+        card = tomllib.loads(path.read_text(encoding="utf-8"))
+        expert = _EXPERT.validate_python({**card, "folder": folder})
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SetupError(f"The card {path} cannot be read: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "card"
+        raise SetupError(f"The card {path} is not right: {where}: {first['msg']}") from error
+    if expert.name != folder.name:
+        raise SetupError(
+            f"The card {path} names {expert.name!r}, but its folder is {folder.name!r}."
+        )
+    return expert
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registry:
+    """The experts of one profile in card order, and what was wrong with the rest."""
+
+    experts: tuple[Expert, ...]
+    profile: str
+    problems: tuple[str, ...] = ()
+
+    @classmethod
+    def load(cls, roots: Iterable[Path], profile: str) -> "Registry":
+        """Read every card; a bad one is set aside with its problem, and the others serve."""
+        found: dict[str, Expert] = {}
+        problems: list[str] = []
+        for root in roots:
+            for path in sorted(root.glob(f"*/{CARD}")):
+                try:
+                    expert = load_card(path.parent)
+                except SetupError as error:
+                    problems.append(str(error))
+                    continue
+                if profile in expert.profiles:
+                    found[expert.name] = expert
+                else:
+                    problems.append(
+                        f"{expert.name} has no weights for the profile {profile!r}; "
+                        f"its card knows {', '.join(expert.profiles) or 'none'}."
+                    )
+        experts = sorted(found.values(), key=lambda e: (e.order, e.name))
+        return cls(experts=tuple(experts), profile=profile, problems=tuple(problems))
+
+    @property
+    def commands(self) -> tuple[str, ...]:
+        """The commands that experts answer, in card order."""
+        return tuple(dict.fromkeys(expert.command for expert in self.experts))
+
+    def of_command(self, command: str) -> tuple[Expert, ...]:
+        """The experts that a command may choose from."""
+        return tuple(e for e in self.experts if e.command == command)
+
+    def named(self, name: str) -> Expert | None:
+        """The expert of that card name."""
+        return next((e for e in self.experts if e.name == name), None)
+
+    def weights(self, expert: Expert) -> Weights:
+        """What the profile loads for it, local paths made absolute."""
+        chosen = expert.profiles[self.profile]
+        return replace(
+            chosen,
+            base=_beside(expert.folder, chosen.base),
+            adapter=_beside(expert.folder, chosen.adapter) if chosen.adapter else "",
+        )
+
+
+def _beside(folder: Path, spec: str) -> str:
+    """A path beside the card if it is one, else the spec (a hub id, an absolute path) unchanged."""
+    if spec.startswith(("/", "~")):
+        return str(Path(spec).expanduser())
+    local = folder / spec
+    return str(local) if local.exists() or spec == ADAPTER else spec

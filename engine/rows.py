@@ -1,0 +1,169 @@
+"""Between the ledger's rows and plain values: one function each way."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import sqlalchemy as sa
+from pydantic import TypeAdapter
+
+from engine.events import Cancelled, Failed, Final, Finished
+from engine.jobs import Answer, Job, Request
+from engine.registry import Sampling
+from engine.routing import Route
+from engine.tables import Asker, JobRow, Output, RequestRow
+
+_ROUTE = TypeAdapter(Route)
+_SAMPLING = TypeAdapter(Sampling)
+
+SELECT_ANSWER = (
+    sa.select(RequestRow.__table__, JobRow.__table__, Output.text, Asker.platform_id)
+    .join(JobRow, JobRow.request_id == RequestRow.id)
+    .join(Asker, Asker.id == RequestRow.asker_id)
+    .join(Output, Output.job_id == JobRow.id, isouter=True)
+    .set_label_style(sa.LABEL_STYLE_TABLENAME_PLUS_COL)
+)
+SELECT_FINAL = sa.select(JobRow.__table__, Output.text, Output.notes).join(
+    Output, Output.job_id == JobRow.id, isouter=True
+)
+
+
+def request_values(request: Request, route: Route, request_id: str) -> dict[str, Any]:
+    """The row of a request; asker, place lookup and time are the ledger's to add."""
+    return {
+        "id": request_id,
+        "command": request.command,
+        "platform": request.platform,
+        "place": request.place,
+        "conversation": request.conversation,
+        "parent": request.parent,
+        "typed": request.text,
+        "beginning": request.beginning,
+        "style": request.style,
+        "length": request.length,
+        "seed": request.seed,
+        "rule": route.rule,
+        "route": _ROUTE.dump_json(route).decode(),
+        "router_version": route.router_version,
+    }
+
+
+def job_values(job: Job) -> dict[str, Any]:
+    """The row of a job that was just accepted, but for the time."""
+    return {
+        "id": job.id,
+        "request_id": job.request,
+        "expert": job.expert,
+        "medium": job.medium,
+        "state": "queued",
+        "prompt": job.prompt,
+        "head": job.head,
+        "length": job.length,
+        "seed": job.seed,
+        "sampling": asdict(job.sampling),
+        "attempt": job.attempt,
+        "alone": job.alone,
+        "deaths_alone": 0,
+    }
+
+
+def job_of(row: Any) -> Job:
+    """The job of a row of `jobs`."""
+    return Job(
+        id=row.id,
+        request=row.request_id,
+        expert=row.expert,
+        medium=row.medium,
+        prompt=row.prompt or "",
+        head=row.head,
+        length=row.length,
+        seed=row.seed,
+        sampling=_SAMPLING.validate_python(row.sampling),
+        attempt=row.attempt,
+        alone=row.alone,
+    )
+
+
+def answer_of(row: Mapping[str, Any]) -> Answer:
+    """The answer of a SELECT_ANSWER row."""
+    columns = {c.name: row[f"jobs_{c.name}"] for c in JobRow.__table__.columns}
+    asked = {c.name: row[f"requests_{c.name}"] for c in RequestRow.__table__.columns}
+    return Answer(
+        request=Request(
+            command=asked["command"],
+            text=asked["typed"] or "",
+            platform=asked["platform"],
+            asker=row["askers_platform_id"],
+            place=asked["place"],
+            style=asked["style"],
+            length=asked["length"],
+            seed=asked["seed"],
+            conversation=asked["conversation"],
+            parent=asked["parent"],
+            beginning=asked["beginning"],
+        ),
+        request_id=asked["id"],
+        job=job_of(_Attributes(columns)),
+        route=_ROUTE.validate_json(asked["route"] or "{}"),
+        state=columns["state"],
+        text=row["outputs_text"] or "",
+    )
+
+
+class _Attributes:
+    """A mapping read as attributes, as a row is."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self.__dict__.update(values)
+
+
+def final_values(event: Final, now: float) -> dict[str, Any]:
+    """What a final event changes in the job's row."""
+    match event:
+        case Finished():
+            return {
+                "state": "finished",
+                "finished_at": now,
+                "started_at": now - event.seconds,
+                "first_token_at": now - event.seconds + event.first_token_seconds,
+                "tokens_in": event.tokens_in,
+                "tokens_out": event.tokens_out,
+                "base_digest": event.base_digest or None,
+                "adapter_digest": event.adapter_digest or None,
+            }
+        case Failed():
+            state = "dead" if event.dead else "failed"
+            error = event.reason or event.message
+            return {"state": state, "finished_at": now, "error": error}
+        case Cancelled():
+            return {"state": "cancelled", "finished_at": now}
+
+
+def final_event(row: Any, kind_sentence: str) -> Final | None:
+    """The final event of a SELECT_FINAL row; None while the job is unfinished."""
+    match row.state:
+        case "finished":
+            return Finished(
+                job=row.id,
+                attempt=row.attempt,
+                text=row.text or "",
+                tokens_in=row.tokens_in or 0,
+                tokens_out=row.tokens_out or 0,
+                first_token_seconds=row.first_token_at - row.started_at,
+                seconds=row.finished_at - row.started_at,
+                base_digest=row.base_digest or "",
+                adapter_digest=row.adapter_digest or "",
+                notes=tuple(row.notes or ()),
+            )
+        case "failed" | "dead":
+            return Failed(
+                job=row.id,
+                attempt=row.attempt,
+                message=kind_sentence,
+                reason=row.error or "",
+                dead=row.state == "dead",
+            )
+        case "cancelled":
+            return Cancelled(job=row.id, attempt=row.attempt, text=row.text or "")
+        case _:
+            return None

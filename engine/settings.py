@@ -1,0 +1,156 @@
+"""Every setting of the engine: PASTICHE_* variables first, then lines of pastiche.toml.
+
+The file lies in the data folder (or where PASTICHE_CONFIG says). Secrets never go into it: they come
+from the environment or from the 0600 key file.
+"""
+
+import difflib
+import hashlib
+import os
+import stat
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import platformdirs
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from engine.errors import SetupError
+from engine.registry import BUILT_IN
+
+CONFIG_FILE = "pastiche.toml"
+SECRETS = ("key",)
+ELSEWHERE = ("home",)  # settings that say where the file is, and so cannot stand in it
+MAX_SOCKET_PATH = 100  # bytes; the systems' own limit is 104 (macOS) or 108 (Linux)
+
+
+def default_home() -> Path:
+    """The platform's user data folder."""
+    return Path(platformdirs.user_data_dir("pastiche", appauthor=False))
+
+
+class Settings(BaseSettings):
+    """Read once in `main`, passed down, never changed."""
+
+    model_config = SettingsConfigDict(env_prefix="PASTICHE_", frozen=True, extra="forbid")
+
+    home: Annotated[Path, Field(description="Data folder: ledger, models, experts, logs.")] = Field(
+        default_factory=default_home
+    )
+    profile: Annotated[str, Field(description="Which weights the cards' experts load.")] = (
+        "embedded"
+    )
+    backend: Annotated[
+        Literal["model", "echo"], Field(description="What generates; echo uses no model.")
+    ] = "model"
+    database_url: Annotated[str, Field(description="The ledger; empty means SQLite in home.")] = ""
+    key_file: Annotated[Path | None, Field(description="Where the ledger's key lies.")] = None
+    key: Annotated[SecretStr | None, Field(description="The key itself, 64 hex characters.")] = None
+    threads: Annotated[
+        int, Field(ge=0, description="CPU threads of a worker; 0 takes half of the cores.")
+    ] = 0
+    max_waiting: Annotated[int, Field(ge=1, description="Jobs the queue holds at most.")] = 1000
+    max_length: Annotated[int, Field(ge=16, le=4096, description="Tokens of an answer.")] = 1200
+    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], Field()] = "INFO"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic's own signature
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then the environment, then the file."""
+        return init_settings, env_settings, InitSettingsSource(settings_cls, read_config())
+
+    @property
+    def expert_roots(self) -> tuple[Path, ...]:
+        """Built-in cards first; the operator's own of the same name replace them."""
+        return (BUILT_IN, self.home / "experts")
+
+    @property
+    def models(self) -> Path:
+        """Where prepared bases lie."""
+        return self.home / "models"
+
+    @property
+    def ledger_file(self) -> Path:
+        """The SQLite ledger's file."""
+        return self.home / "ledger.sqlite3"
+
+    @property
+    def runtime(self) -> Path:
+        """A short private folder for sockets, one for each data folder."""
+        name = hashlib.sha256(os.fsencode(self.home.resolve())).hexdigest()[:10]
+        root = os.environ.get("XDG_RUNTIME_DIR")
+        folder = Path(root, f"pastiche-{name}") if root and Path(root).is_dir() else None
+        if folder is None or len(os.fsencode(folder)) > MAX_SOCKET_PATH - 20:
+            folder = Path("/tmp", f"pastiche-{os.getuid()}-{name}")  # noqa: S108 - made private below
+        return folder
+
+    @property
+    def socket(self) -> Path:
+        """Where the queue's owner listens."""
+        return self.runtime / "owner.sock"
+
+
+def read_config() -> dict[str, Any]:
+    """The lines of pastiche.toml. Raises SetupError naming the file and the line's mistake."""
+    named = os.environ.get("PASTICHE_CONFIG")
+    home = Path(os.environ.get("PASTICHE_HOME") or default_home())
+    path = Path(named) if named else home / CONFIG_FILE
+    try:
+        lines = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if named:
+            raise SetupError(f"PASTICHE_CONFIG names {path}, which does not exist.") from None
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SetupError(f"{path} cannot be read: {error}") from error
+    for name in lines:
+        if name in SECRETS:
+            raise SetupError(
+                f"{path} holds the secret {name!r}. Take it out and set PASTICHE_{name.upper()}, or "
+                "use the key file."
+            )
+        if name in ELSEWHERE:
+            raise SetupError(
+                f"{path}: set PASTICHE_{name.upper()} instead of a line {name!r} here."
+            )
+        if name not in Settings.model_fields:
+            near = difflib.get_close_matches(name, Settings.model_fields, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise SetupError(f"{path}: there is no setting {name!r}.{hint}")
+    return lines
+
+
+def read_settings(**overrides: Any) -> Settings:
+    """The settings, or SetupError with the first mistake in words."""
+    if os.environ.get("PASTICHE_HOME") == "":
+        raise SetupError("PASTICHE_HOME is set but empty. Unset it or name a folder.")
+    try:
+        settings = Settings(**overrides)
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise SetupError(f"The setting {name} (PASTICHE_{name.upper()}): {first['msg']}.") from None
+    return settings.model_copy(update={"home": settings.home.expanduser().absolute()})
+
+
+def make_runtime(settings: Settings) -> None:
+    """Make the socket's folder private, or refuse one that somebody else made."""
+    folder = settings.runtime
+    folder.mkdir(mode=0o700, exist_ok=True)
+    facts = folder.lstat()
+    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid():
+        raise SetupError(f"{folder} belongs to somebody else; remove it, then start again.")
+    if stat.S_IMODE(facts.st_mode) != 0o700:
+        folder.chmod(0o700)

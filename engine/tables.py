@@ -1,0 +1,117 @@
+"""The ledger's tables. Everything that a person typed, or that could name one, is sealed.
+
+`migrations/` makes them; a test holds the two together. Times are UTC seconds since 1970.
+"""
+
+from typing import Any
+
+from sqlalchemy import JSON, ForeignKey, Index, String
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from engine.vault import Sealed
+
+Id = String(26)  # a ULID: sorts by time
+State = String(12)
+
+
+class Table(DeclarativeBase):
+    """All tables share one metadata."""
+
+
+class Meta(Table):
+    """Facts about the ledger itself; `key_check` opens only with the right key."""
+
+    __tablename__ = "meta"
+    name: Mapped[str] = mapped_column(String(40), primary_key=True)
+    value: Mapped[str | None] = mapped_column(Sealed("meta.value"))
+
+
+class Asker(Table):
+    """A person on one platform. `lookup` is keyed; the platform's own id is sealed."""
+
+    __tablename__ = "askers"
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    lookup: Mapped[str] = mapped_column(String(64), unique=True)
+    platform: Mapped[str] = mapped_column(String(16))
+    platform_id: Mapped[str] = mapped_column(Sealed("askers.platform_id"))
+    created_at: Mapped[float]
+
+
+class RequestRow(Table):
+    """What was asked, as typed, and how it was routed."""
+
+    __tablename__ = "requests"
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    asker_id: Mapped[str] = mapped_column(ForeignKey("askers.id"), index=True)
+    command: Mapped[str] = mapped_column(String(32))
+    platform: Mapped[str] = mapped_column(String(16))
+    place: Mapped[str] = mapped_column(Sealed("requests.place"))
+    place_lookup: Mapped[str] = mapped_column(String(64))
+    conversation: Mapped[str | None] = mapped_column(Id)
+    parent: Mapped[str | None] = mapped_column(ForeignKey("requests.id"))
+    typed: Mapped[str | None] = mapped_column(Sealed("requests.typed"))
+    beginning: Mapped[str | None] = mapped_column(Sealed("requests.beginning"))
+    style: Mapped[str | None] = mapped_column(Sealed("requests.style"))
+    length: Mapped[int | None]
+    seed: Mapped[int | None]
+    rule: Mapped[str] = mapped_column(String(16))
+    route: Mapped[str | None] = mapped_column(Sealed("requests.route"))
+    router_version: Mapped[str] = mapped_column(String(16))
+    accepted_at: Mapped[float]
+
+    __table_args__ = (Index("ix_requests_last", "asker_id", "place_lookup", "accepted_at"),)
+
+
+class JobRow(Table):
+    """One run of one expert. A request may have several (arms, seeds)."""
+
+    __tablename__ = "jobs"
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    request_id: Mapped[str] = mapped_column(ForeignKey("requests.id"), index=True)
+    expert: Mapped[str] = mapped_column(String(32))
+    medium: Mapped[str] = mapped_column(String(8))
+    state: Mapped[str] = mapped_column(State, index=True)
+    prompt: Mapped[str | None] = mapped_column(Sealed("jobs.prompt"))
+    head: Mapped[int]
+    length: Mapped[int]
+    seed: Mapped[int]
+    sampling: Mapped[dict[str, Any]] = mapped_column(JSON)
+    attempt: Mapped[int]
+    deaths_alone: Mapped[int]
+    alone: Mapped[bool]
+    base_digest: Mapped[str | None] = mapped_column(String(80))
+    adapter_digest: Mapped[str | None] = mapped_column(String(80))
+    accepted_at: Mapped[float]
+    started_at: Mapped[float | None]
+    first_token_at: Mapped[float | None]
+    finished_at: Mapped[float | None]
+    tokens_in: Mapped[int | None]
+    tokens_out: Mapped[int | None]
+    error: Mapped[str | None] = mapped_column(Sealed("jobs.error"))
+
+
+class Output(Table):
+    """What an expert made; at most one for a job."""
+
+    __tablename__ = "outputs"
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), unique=True)
+    text: Mapped[str | None] = mapped_column(Sealed("outputs.text"))
+    notes: Mapped[list[str]] = mapped_column(JSON)
+    created_at: Mapped[float]
+
+
+class Delivery(Table):
+    """The debt of an answer to the place that asked; its key keeps a resend from doubling it.
+
+    Written in the job's own transaction as "owed", set to "delivered" when a client has shown it.
+    """
+
+    __tablename__ = "deliveries"
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), index=True)
+    address: Mapped[str | None] = mapped_column(Sealed("deliveries.address"))
+    idempotency_key: Mapped[str] = mapped_column(String(64), unique=True)
+    state: Mapped[str] = mapped_column(State)
+    created_at: Mapped[float]
+    delivered_at: Mapped[float | None]

@@ -1,0 +1,1 @@
+"""Schema versions in order; each is applied whole or not at all."""
