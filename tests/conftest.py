@@ -1,0 +1,71 @@
+"""What tests share: a data folder of their own, real parts on it, the echo backend as the model."""
+
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from engine.database import open_database, upgrade
+from engine.jobs import Request
+from engine.ledger import Ledger
+from engine.registry import BUILT_IN, Registry
+from engine.settings import Settings
+
+OURS = ("PASTICHE_", "DISCORD_TOKEN", "TELEGRAM_TOKEN", "XDG_")
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting, token or key of the person who runs the tests reaches them."""
+    for name in list(os.environ):
+        if name.startswith(OURS):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("PASTICHE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PASTICHE_BACKEND", "echo")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Iterator[Settings]:
+    """Settings of an empty data folder; its socket folder goes away with the test."""
+    made = Settings(home=tmp_path / "home", backend="echo")
+    yield made
+    if made.runtime.is_dir():
+        for path in made.runtime.iterdir():
+            path.unlink()
+        made.runtime.rmdir()
+
+
+@pytest.fixture(scope="session")
+def registry() -> Registry:
+    """The built-in experts."""
+    return Registry.load([BUILT_IN], "embedded")
+
+
+@pytest.fixture
+async def ledger(settings: Settings) -> AsyncIterator[Ledger]:
+    """A ledger on disk, at the newest schema."""
+    upgrade(settings)
+    made = Ledger(await open_database(settings))
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+def make_request() -> Callable[..., Request]:
+    """A request with everything but the text filled in."""
+
+    def make(text: str = "It rained.", **changes: object) -> Request:
+        values = {
+            "command": "story",
+            "text": text,
+            "platform": "terminal",
+            "asker": "tester",
+            "place": "terminal",
+            **changes,
+        }
+        return Request(**values)  # type: ignore[arg-type]
+
+    return make

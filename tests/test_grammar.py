@@ -1,0 +1,123 @@
+"""The one text grammar."""
+
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bot.grammar import (
+    MAX_TEXT,
+    Again,
+    Command,
+    Continue,
+    Generate,
+    Options,
+    Simple,
+    clean,
+    parse,
+    render,
+)
+from engine.errors import AskerError, CommandError, LimitError
+
+COMMANDS = ("story", "news", "jewel")
+integers = st.none() | st.integers(-(10**9), 10**10 - 1)
+words = st.text(min_size=1, max_size=40).map(clean)
+styles = words.filter(lambda s: s and '"' not in s and "\n" not in s and not s.startswith("--"))
+options = st.builds(Options, style=st.none() | styles, length=integers, seed=integers)
+tricky = st.lists(
+    st.sampled_from(
+        ["--style", "--length", "7", "--", "—seed", "=", '"', "/story", "agatha", "\n", ":", "—No!", "--x"]
+    ),
+    min_size=1,
+    max_size=8,
+).map(lambda parts: clean(" ".join(parts)))
+texts = (st.text(min_size=1, max_size=300).map(clean) | tricky).filter(bool)
+commands: st.SearchStrategy[Command] = (
+    st.builds(Generate, command=st.sampled_from(COMMANDS), text=texts, options=options)
+    | st.builds(Again, options=options)
+    | st.builds(Continue, text=st.just("") | texts, options=options)
+    | st.builds(Simple, name=st.sampled_from(["styles", "why", "cancel", "queue"]))
+    | st.builds(Simple, name=st.just("help"), topic=st.sampled_from(["", *COMMANDS, "again"]))
+)
+
+
+@settings(max_examples=10_000, deadline=None)
+@given(commands)
+def test_a_rendered_command_parses_back_to_itself(command: Command) -> None:
+    assert parse(render(command), COMMANDS) == command
+
+
+@settings(max_examples=10_000, deadline=None)
+@given(st.text(max_size=400) | st.text(alphabet="/-—=\" \n:@aesylthngd7", max_size=60))
+def test_only_the_askers_errors_escape_whatever_is_typed(text: str) -> None:
+    try:
+        command = parse(text, COMMANDS)
+    except AskerError as error:
+        assert str(error).endswith((".", "?", '"')), "a sentence for a person"
+    else:
+        assert parse(render(command), COMMANDS) == command
+
+
+@settings(max_examples=2_000, deadline=None)
+@given(st.text(max_size=300))
+def test_cleaning_twice_is_cleaning_once(text: str) -> None:
+    assert clean(clean(text)) == clean(text)
+
+
+def test_the_reports_own_request_is_a_story() -> None:
+    text = "I want a short mystery story in the style of lovecraft.\nHere is the beginning:\n\nThey sat."
+    assert parse(text) == Generate(command="story", text=text)
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "/story --style agatha --length 80 The vicar coughed.",
+        "/story --length=80 --style=agatha The vicar coughed.",
+        "/story The vicar coughed. --style agatha --length 80",
+        "/story —style agatha —length 80 The vicar coughed.",
+        '/STORY@PasticheBot --style "agatha" --length 80 -- The vicar coughed.',
+        "--style agatha --length 80 The vicar coughed.",
+    ],
+)
+def test_options_may_stand_before_or_after_the_text(typed: str) -> None:
+    expected = Options(style="agatha", length=80)
+    assert parse(typed) == Generate(command="story", text="The vicar coughed.", options=expected)
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("", "write something"),
+        (" \n\t ", "write something"),
+        ("/", "do not know"),
+        ("/stroy x", "/story"),
+        ("/story", "say what you would like"),
+        ("/story --stlye agatha x", "--style"),
+        ("/story It rained. --lenght 5", "--length"),
+        ("/story --length many x", "whole number"),
+        ("/story --length 99999999999 x", "whole number"),
+        ("/story --style", "needs a value"),
+        ("/story --seed 1 --seed 2 x", "twice"),
+        ("/why because", "nothing after it"),
+        ("/again and again", "repeats your last request"),
+    ],
+)
+def test_a_mistake_is_told_with_what_to_do(typed: str, told: str) -> None:
+    with pytest.raises(CommandError, match=told):
+        parse(typed)
+
+
+def test_control_and_bidirectional_characters_are_dropped() -> None:
+    assert parse("It \u202erained\x00\u200b.\r\nSo.") == Generate(
+        command="story", text="It rained.\nSo."
+    )
+
+
+def test_ten_megabytes_are_refused_in_under_fifty_milliseconds() -> None:
+    huge = "x" * 10_000_000
+    began = time.process_time()
+    with pytest.raises(LimitError, match=f"{MAX_TEXT:,}"):
+        parse(huge)
+    assert time.process_time() - began < 0.05  # the bound that is promised, with much to spare

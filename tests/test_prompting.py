@@ -1,0 +1,68 @@
+"""Telling instruction and beginning apart, and the prompt that is made of them."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.prompting import BEGINNING_LINE, INSTRUCTION, assemble, split
+from engine.registry import Template
+
+TEMPLATE = Template().text
+OPENING = "They sat alone in the darkened room as rain hammered against the old windowpanes."
+
+
+def test_the_reports_request_gives_the_reports_prompt() -> None:
+    wish = "I want a short mystery story in the style of lovecraft."
+    prompt, head = assemble(TEMPLATE, f"{wish}\nHere is the beginning:\n\n{OPENING}")
+    assert prompt == f"{INSTRUCTION}\n\n{wish}\n{BEGINNING_LINE}\n\n{OPENING}"
+    assert prompt[head:] == OPENING
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"in the style of lovecraft: {OPENING}",
+        f"I want a story in the style of lovecraft.\n\n{OPENING}",
+        f"a story in the style of lovecraft:\n\n{OPENING}",
+    ],
+)
+def test_free_forms_of_one_wish_give_one_prompt(text: str) -> None:
+    prompt, _ = assemble(TEMPLATE, text)
+    assert prompt == (
+        f"{INSTRUCTION}\n\nI want a story in the style of lovecraft.\n{BEGINNING_LINE}\n\n{OPENING}"
+    )
+
+
+def test_a_bare_opening_is_continued_as_it_stands() -> None:
+    assert assemble(TEMPLATE, OPENING) == (f"{INSTRUCTION}\n\n{OPENING}", len(INSTRUCTION) + 2)
+
+
+def test_a_colon_inside_the_story_does_not_split_it() -> None:
+    assert not split("They sat alone. It was late: the rain hammered.").marked
+    assert not split("The note read: come at once.").marked
+
+
+def test_continue_goes_on_from_the_text_that_is_there() -> None:
+    prompt, head = assemble(TEMPLATE, "a ghost story: It rained.", "It rained. It still rained.")
+    assert prompt[head:] == "It rained. It still rained."
+    assert "I want a ghost story." in prompt[:head]
+
+
+@given(st.text(max_size=300))
+def test_braces_and_templates_in_the_text_are_only_text(text: str) -> None:
+    prompt, head = assemble(TEMPLATE, f"a story: {{request}} {{0}} {text}".strip())
+    assert "{request} {0}" in prompt[head:]
+    assert prompt.startswith(INSTRUCTION)
+
+
+@given(st.text(max_size=300))
+def test_the_parts_are_pieces_of_the_text(text: str) -> None:
+    parts = split(text)
+    assert parts.instruction in text
+    assert parts.beginning in text
+
+
+@pytest.mark.parametrize("bad", ["{request}", "{beginning} after", "{beginning}{beginning}", "{x}{beginning}"])
+def test_a_template_that_cannot_be_filled_is_refused(bad: str) -> None:
+    with pytest.raises(ValueError, match="must hold|may hold"):
+        Template(text=bad)

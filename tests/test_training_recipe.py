@@ -1,0 +1,68 @@
+"""Recipes are strict, and those we ship say what the issue of rights demands."""
+
+from pathlib import Path
+
+import pytest
+from training.errors import BadRecipe, NotAllowed
+from training.recipe import load_recipe
+from training.rights import require_training
+from training_base import make_recipe
+
+RECIPES = sorted((Path(__file__).parent.parent / "training" / "recipes").glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_shipped_recipe_loads_and_is_named_after_its_file(path: Path) -> None:
+    recipe = load_recipe(path)
+    assert recipe.run.name == path.stem
+    assert recipe.rights.terms_url
+
+
+def test_an_unknown_key_is_an_error_that_names_it(tmp_path: Path) -> None:
+    path = make_recipe(tmp_path / "r.toml", batch="2\nbatchsize = 3")
+    with pytest.raises(BadRecipe, match=r"training\.batchsize: is not a known key"):
+        load_recipe(path)
+
+
+def test_a_missing_recipe_and_broken_toml_are_told_plainly(tmp_path: Path) -> None:
+    with pytest.raises(BadRecipe, match="no recipe at"):
+        load_recipe(tmp_path / "none.toml")
+    (tmp_path / "bad.toml").write_text("[run\n")
+    with pytest.raises(BadRecipe, match=r"bad\.toml is not valid TOML"):
+        load_recipe(tmp_path / "bad.toml")
+
+
+def test_a_change_on_the_command_line_is_part_of_the_digest(tmp_path: Path) -> None:
+    path = make_recipe(tmp_path / "r.toml")
+    changed = load_recipe(path, ("training.batch=1", "expert.title=Someone else"))
+    assert (changed.training.batch, changed.expert.title) == (1, "Someone else")
+    assert changed.digest != load_recipe(path).digest
+    with pytest.raises(BadRecipe, match="should look like"):
+        load_recipe(path, ("batch",))
+
+
+def test_a_key_left_at_its_default_does_not_part_a_run_from_its_checkpoints(tmp_path: Path) -> None:
+    plain = load_recipe(make_recipe(tmp_path / "a.toml"))
+    spelt = load_recipe(make_recipe(tmp_path / "b.toml", precision='"fp32"\nschedule = "cosine"'))
+    assert plain.training_digest == spelt.training_digest
+
+
+def test_the_report_recipes_repeat_autotrain_and_the_defaults_mend_it() -> None:
+    for author in ("lovecraft", "agatha"):
+        report, mended = (
+            load_recipe(path)
+            for kind in ("report", "gemma")
+            for path in RECIPES
+            if path.stem == f"{author}-{kind}"
+        )
+        assert (report.corpus.packing, mended.corpus.packing) == ("autotrain", "works")
+        assert (report.corpus.block, report.lora.rank) == (1024, 16)
+        assert report.training.learning_rate == 3e-5 < mended.training.learning_rate
+        assert mended.training.optimiser == "adamw8bit" and mended.training.double_quant
+
+
+@pytest.mark.parametrize("name", ["agatha-report", "newsroom-guardian"])
+def test_recipes_without_a_basis_are_shipped_locked(name: str) -> None:
+    (path,) = (path for path in RECIPES if path.stem == name)
+    with pytest.raises(NotAllowed):
+        require_training(load_recipe(path))
