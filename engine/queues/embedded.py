@@ -136,18 +136,16 @@ class EmbeddedQueue:
             entry.followers.discard(inbox)
 
     def _so_far(self, entry: _Entry) -> Iterable[Event]:
-        """What a newcomer must know: its place, that a worker is loading, or the text so far."""
-        job = entry.job
-        if entry.worker is None:
-            position = self._position(entry)
-            yield Queued(job=job.id, position=position, eta=self._eta(job.medium, position))
-            if not self._ready(job.medium):
-                yield Loading(job=job.id, attempt=job.attempt, what="the model")
+        """What a newcomer must know: its place, then that a worker is loading, or the text so far."""
+        job, position = entry.job, self._position(entry)
+        yield Queued(job=job.id, position=position, eta=self._eta(job.medium, position))
+        if entry.worker is None and not self._ready(job.medium):
+            yield Loading(job=job.id, attempt=job.attempt, what="the model")
         elif entry.last is not None:
             yield entry.last
 
     def _position(self, entry: _Entry) -> int:
-        """How many jobs of its medium are before it, those that run included."""
+        """How many jobs of its medium are before it, those that run included; 0 if it runs."""
         running = sum(len(w.running) for w in self._workers if w.medium == entry.job.medium)
         ahead = 0
         for line in (self._suspects, self._waiting):

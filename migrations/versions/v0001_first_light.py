@@ -25,7 +25,7 @@ def upgrade() -> None:
         sa.Column("lookup", sa.String(64), nullable=False, unique=True),
         sa.Column("platform", sa.String(16), nullable=False),
         sa.Column("platform_id", Sealed("askers.platform_id"), nullable=False),
-        sa.Column("created_at", sa.Float, nullable=False),
+        sa.Column("created_at", sa.Double, nullable=False),
     )
     op.create_table(
         "requests",
@@ -45,7 +45,7 @@ def upgrade() -> None:
         sa.Column("rule", sa.String(16), nullable=False),
         sa.Column("route", Sealed("requests.route")),
         sa.Column("router_version", sa.String(16), nullable=False),
-        sa.Column("accepted_at", sa.Float, nullable=False),
+        sa.Column("accepted_at", sa.Double, nullable=False),
     )
     op.create_index("ix_requests_last", "requests", ["asker_id", "place_lookup", "accepted_at"])
     op.create_table(
@@ -65,10 +65,10 @@ def upgrade() -> None:
         sa.Column("alone", sa.Boolean, nullable=False),
         sa.Column("base_digest", sa.String(80)),
         sa.Column("adapter_digest", sa.String(80)),
-        sa.Column("accepted_at", sa.Float, nullable=False),
-        sa.Column("started_at", sa.Float),
-        sa.Column("first_token_at", sa.Float),
-        sa.Column("finished_at", sa.Float),
+        sa.Column("accepted_at", sa.Double, nullable=False),
+        sa.Column("started_at", sa.Double),
+        sa.Column("first_token_at", sa.Double),
+        sa.Column("finished_at", sa.Double),
         sa.Column("tokens_in", sa.Integer),
         sa.Column("tokens_out", sa.Integer),
         sa.Column("error", Sealed("jobs.error")),
@@ -79,7 +79,7 @@ def upgrade() -> None:
         sa.Column("job_id", ID, sa.ForeignKey("jobs.id"), nullable=False, unique=True),
         sa.Column("text", Sealed("outputs.text")),
         sa.Column("notes", sa.JSON, nullable=False),
-        sa.Column("created_at", sa.Float, nullable=False),
+        sa.Column("created_at", sa.Double, nullable=False),
     )
     op.create_table(
         "deliveries",
@@ -88,8 +88,8 @@ def upgrade() -> None:
         sa.Column("address", Sealed("deliveries.address")),
         sa.Column("idempotency_key", sa.String(64), nullable=False, unique=True),
         sa.Column("state", sa.String(12), nullable=False),
-        sa.Column("created_at", sa.Float, nullable=False),
-        sa.Column("delivered_at", sa.Float),
+        sa.Column("created_at", sa.Double, nullable=False),
+        sa.Column("delivered_at", sa.Double),
     )
 
 

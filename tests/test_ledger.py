@@ -1,0 +1,138 @@
+"""The record: what is written, what is sealed, what is refused."""
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from engine.engine import LocalEngine
+from engine.errors import LedgerError
+from engine.events import Cancelled, Failed, Finished
+from engine.jobs import Job, Request
+from engine.ledger import Ledger
+from engine.queues.embedded import EmbeddedQueue
+from engine.registry import Registry
+from engine.routing import route
+from engine.settings import Settings
+
+CANARY = "Zyzzyva the canary sat alone."
+
+
+@pytest.fixture
+def job_of(registry: Registry, ledger: Ledger) -> Callable[[Request], Job]:
+    """The job that the engine would make of a request."""
+    queue = EmbeddedQueue(ledger, max_waiting=9, need_worker=lambda _medium: None)
+    engine = LocalEngine(registry, ledger, queue, max_length=1200)
+    return lambda request: engine._job(request, route("story", request.text, None, registry))
+
+
+@pytest.fixture
+async def accepted(ledger, registry, job_of, make_request) -> Job:
+    request = make_request(CANARY, asker="user-4711", place="place-4712")
+    job = job_of(request)
+    await ledger.accept(request, route("story", CANARY, None, registry), job)
+    return job
+
+
+def _finished(job: Job, text: str = "So it was.") -> Finished:
+    return Finished(
+        job=job.id,
+        attempt=job.attempt,
+        text=text,
+        tokens_in=5,
+        tokens_out=3,
+        first_token_seconds=0.1,
+        seconds=0.5,
+        base_digest="sha256:b",
+        adapter_digest="sha256:a",
+        notes=("cut",),
+    )
+
+
+async def test_nothing_typed_and_no_platform_id_lies_open_on_disk(ledger, settings, accepted) -> None:
+    await ledger.finish(_finished(accepted, "The canary answered."))
+    files = [p for p in settings.home.rglob("*") if p.is_file()]
+    raw = b"".join(p.read_bytes() for p in files)
+    for canary in (b"Zyzzyva", b"canary", b"user-4711", b"place-4712"):
+        assert canary not in raw
+
+
+async def test_an_answer_reads_back_as_it_was_written(ledger, accepted) -> None:
+    assert await ledger.final(accepted.id) is None
+    assert await ledger.finish(_finished(accepted))
+    final = await ledger.final(accepted.id)
+    assert isinstance(final, Finished)
+    assert (final.text, final.notes, final.base_digest) == ("So it was.", ("cut",), "sha256:b")
+    assert final.seconds == pytest.approx(0.5, abs=1e-3)
+    last = await ledger.last_answer("terminal", "user-4711", "place-4712")
+    assert last is not None
+    assert (last.request.text, last.text, last.state) == (CANARY, "So it was.", "finished")
+    assert last.route.rule == "default"
+
+
+async def test_a_job_has_one_final_answer_and_the_first_one_stays(ledger, accepted) -> None:
+    assert await ledger.finish(_finished(accepted, "first"))
+    assert not await ledger.finish(_finished(accepted, "second"))
+    assert not await ledger.finish(Cancelled(job=accepted.id, attempt=1))
+    final = await ledger.final(accepted.id)
+    assert isinstance(final, Finished) and final.text == "first"
+
+
+async def test_an_attempt_that_was_given_up_can_write_nothing(ledger, accepted) -> None:
+    second = replace(accepted, attempt=2, alone=True)
+    await ledger.requeued(second, deaths_alone=0)
+    assert not await ledger.finish(_finished(accepted, "from the dead"))
+    assert await ledger.finish(_finished(second, "from the living"))
+
+
+async def test_unfinished_jobs_come_back_whole_and_in_order(
+    ledger, registry, job_of, make_request, accepted
+) -> None:
+    request = make_request("Later.")
+    later = job_of(request)
+    await ledger.accept(request, route("story", "Later.", None, registry), later)
+    await ledger.started(accepted.id, 1)
+    assert [job for job, _, _ in await ledger.unfinished()] == [accepted, later]
+    await ledger.finish(Failed(job=accepted.id, attempt=1, message="no", reason="why"))
+    assert [job for job, _, _ in await ledger.unfinished()] == [later]
+
+
+async def test_the_same_person_is_one_asker_and_places_do_not_mix(
+    ledger, registry, job_of, make_request, settings, accepted
+) -> None:
+    request = make_request("Elsewhere.", asker="user-4711", place="another")
+    await ledger.accept(request, route("story", "Elsewhere.", None, registry), job_of(request))
+    with sqlite3.connect(settings.ledger_file) as connection:
+        assert connection.execute("select count(*) from askers").fetchone() == (1,)
+    last = await ledger.last_answer("terminal", "user-4711", "place-4712")
+    assert last is not None and last.request.text == CANARY
+    assert await ledger.last_answer("terminal", "nobody", "another") is None
+
+
+async def test_a_locked_ledger_accepts_nothing_and_says_so(
+    ledger, registry, job_of, make_request, settings, monkeypatch
+) -> None:
+    request = make_request("Locked out.")
+    job = job_of(request)
+    holder = sqlite3.connect(settings.ledger_file, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    with pytest.raises(LedgerError, match="cannot be written: database is locked"):
+        await ledger.accept(request, route("story", "Locked out.", None, registry), job)
+    holder.rollback()
+    holder.close()
+    assert await ledger.unfinished() == []
+
+
+async def test_a_full_disk_accepts_nothing_and_says_so(
+    ledger, registry, job_of, make_request, settings: Settings
+) -> None:
+    request = make_request("x" * 20_000)
+    async with ledger._read.connect() as connection:  # the one connection of the pool
+        pages = (await connection.exec_driver_sql("PRAGMA page_count")).scalar()
+        await connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(LedgerError, match="full"):
+        for _ in range(5):
+            await ledger.accept(request, route("story", "x", None, registry), job_of(request))
+    rows = await ledger.unfinished()
+    assert len(rows) < 5

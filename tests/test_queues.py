@@ -1,0 +1,239 @@
+"""The JobQueue's contract, and what the embedded queue promises beyond it.
+
+Workers here are real protocol peers on a real Unix socket, driven by hand, so that every order of
+events can be brought about.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from engine.engine import LocalEngine
+from engine.errors import BusyError
+from engine.events import Cancelled, Failed, Finished, Loading, Queued, Started, Text
+from engine.jobs import Job
+from engine.ledger import Ledger
+from engine.owner import owning
+from engine.registry import Registry
+from engine.settings import Settings
+from engine.wire import Hello, Link, Ready, Run, Stop, Unfit, connect
+
+
+@asynccontextmanager
+async def hand_worker(settings: Settings, slots: int = 1) -> AsyncIterator[Link]:
+    """A connected, ready worker that does only what the test makes it do."""
+    link = await connect(str(settings.socket))
+    try:
+        await link.send(Hello(medium="text", pid=os.getpid()))
+        await link.send(Ready(slots=slots))
+        yield link
+    finally:
+        await link.close()
+
+
+async def next_run(link: Link) -> Job:
+    message = await asyncio.wait_for(link.receive(), 5)
+    assert isinstance(message, Run)
+    return message.job
+
+
+def finished(job: Job, text: str = "done") -> Finished:
+    return Finished(
+        job=job.id,
+        attempt=job.attempt,
+        text=text,
+        tokens_in=1,
+        tokens_out=1,
+        first_token_seconds=0.0,
+        seconds=0.1,
+    )
+
+
+@pytest.fixture
+async def engine(settings: Settings, registry: Registry, ledger: Ledger) -> AsyncIterator[LocalEngine]:
+    async with owning(settings, registry, ledger, workers=False) as made:
+        yield made
+
+
+class Asked:
+    """A request on its way: its events are gathered as they come."""
+
+    def __init__(self, engine: LocalEngine, request) -> None:
+        self.events: list = []
+        self.accepted = asyncio.Event()
+        self._task = asyncio.create_task(self._gather(engine.ask(request)))
+
+    async def _gather(self, events) -> None:
+        async for event in events:
+            self.events.append(event)
+            self.accepted.set()
+
+    async def end(self):
+        await asyncio.wait_for(self._task, 10)
+        return self.events[-1]
+
+
+@pytest.fixture
+def ask(engine, make_request):
+    async def asking(text: str = "It rained.") -> Asked:
+        asked = Asked(engine, make_request(text))
+        await asyncio.wait_for(asked.accepted.wait(), 5)
+        return asked
+
+    return asking
+
+
+async def test_an_answer_goes_from_queued_over_text_to_what_is_on_record(settings, ask, ledger) -> None:
+    async with hand_worker(settings) as worker:
+        asked = await ask()
+        job = await next_run(worker)
+        worker.post(Started(job=job.id, attempt=1))
+        worker.post(Text(job=job.id, attempt=1, text="It", tokens=1))
+        worker.post(finished(job, "It still rained."))
+        final = await asked.end()
+    assert [type(e) for e in asked.events] == [Queued, Started, Text, Finished]
+    assert final == await ledger.final(job.id)
+    assert final.text == "It still rained."
+
+
+async def test_without_a_ready_worker_the_asker_is_told_that_one_is_loading(ask) -> None:
+    asked = await ask()
+    await asyncio.sleep(0.05)
+    assert [type(e) for e in asked.events] == [Queued, Loading]
+
+
+async def test_jobs_run_in_the_order_they_came_and_know_their_place(settings, ask) -> None:
+    asked = [await ask(f"Story {n}.") for n in range(3)]
+    assert [a.events[0].position for a in asked] == [0, 1, 2]
+    async with hand_worker(settings) as worker:
+        for one in asked:
+            job = await next_run(worker)
+            assert job.id == one.events[0].job
+            worker.post(finished(job))
+            await one.end()
+
+
+async def test_a_worker_never_has_more_jobs_than_slots(settings, ask) -> None:
+    for n in range(3):
+        await ask(f"Story {n}.")
+    async with hand_worker(settings, slots=2) as worker:
+        first, _ = await next_run(worker), await next_run(worker)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(worker.receive(), 0.1)
+        worker.post(finished(first))
+        await next_run(worker)
+
+
+async def test_a_waiting_job_is_cancelled_at_once(engine, ask, ledger) -> None:
+    asked = await ask()
+    assert await engine.cancel(asked.events[0].job)
+    assert isinstance(await asked.end(), Cancelled)
+    assert not await engine.cancel(asked.events[0].job), "nothing is left to stop"
+    assert await ledger.unfinished() == []
+
+
+async def test_a_running_job_is_stopped_by_its_worker_and_keeps_its_text(settings, engine, ask) -> None:
+    async with hand_worker(settings) as worker:
+        asked = await ask()
+        job = await next_run(worker)
+        assert await engine.cancel(job.id)
+        assert await asyncio.wait_for(worker.receive(), 5) == Stop(job=job.id)
+        worker.post(Cancelled(job=job.id, attempt=1, text="It"))
+        final = await asked.end()
+    assert isinstance(final, Cancelled) and final.text == "It"
+
+
+async def test_jobs_of_a_dead_worker_run_again_alone_before_the_others(settings, ask) -> None:
+    async with hand_worker(settings, slots=2) as worker:
+        first, second, third = [await ask(f"Story {n}.") for n in range(3)]
+        await next_run(worker), await next_run(worker)
+    async with hand_worker(settings, slots=2) as worker:
+        for asked in (first, second):
+            job = await next_run(worker)
+            assert (job.id, job.attempt, job.alone) == (asked.events[0].job, 2, True)
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(worker.receive(), 0.05)
+            worker.post(finished(job))
+            assert isinstance(await asked.end(), Finished)
+        job = await next_run(worker)
+        assert (job.attempt, job.alone) == (1, False)
+        worker.post(finished(job))
+        await third.end()
+
+
+async def test_a_stale_workers_word_is_not_heard(settings, ask) -> None:
+    async with hand_worker(settings) as worker:
+        asked = await ask()
+        await next_run(worker)
+    async with hand_worker(settings) as worker:
+        job = await next_run(worker)
+        worker.post(Finished(**{**_fields(finished(job, "stale")), "attempt": 1}))
+        worker.post(finished(job, "true"))
+        final = await asked.end()
+    assert isinstance(final, Finished) and final.text == "true"
+
+
+def _fields(event) -> dict:
+    return {name: getattr(event, name) for name in event.__slots__}
+
+
+async def test_only_a_job_that_kills_its_worker_alone_is_given_up_with_an_apology(
+    settings, ask, ledger
+) -> None:
+    poison = await ask("poison")
+    for _ in range(3):  # once among others, twice alone
+        async with hand_worker(settings) as worker:
+            job = await next_run(worker)
+            assert job.id == poison.events[0].job
+    final = await poison.end()
+    assert isinstance(final, Failed) and final.dead
+    assert "apolog" in final.message
+    assert await ledger.unfinished() == []
+
+
+async def test_a_medium_that_no_worker_can_serve_fails_with_the_operators_reason(settings, ask) -> None:
+    asked = await ask()
+    link = await connect(str(settings.socket))
+    await link.send(Hello(medium="text", pid=1))
+    await link.send(Unfit(reason="The base is missing."))
+    final = await asked.end()
+    await link.close()
+    assert isinstance(final, Failed) and final.reason == "The base is missing."
+
+
+async def test_a_full_queue_takes_nothing_more(settings, registry, ledger, make_request) -> None:
+    small = settings.model_copy(update={"max_waiting": 2})
+    async with owning(small, registry, ledger, workers=False) as engine:
+        for n in range(2):
+            events = engine.ask(make_request(f"Story {n}."))
+            await anext(events)
+            await events.aclose()
+        with pytest.raises(BusyError, match="try again"):
+            await anext(engine.ask(make_request("One too many.")))
+    assert len(await ledger.unfinished()) == 2
+
+
+async def test_an_owner_takes_up_what_the_one_before_it_left(
+    settings, registry, ledger, make_request
+) -> None:
+    async with owning(settings, registry, ledger, workers=False) as engine:
+        async with hand_worker(settings) as worker:
+            running = Asked(engine, make_request("running"))
+            waiting = Asked(engine, make_request("waiting"))
+            await next_run(worker)
+            await running.accepted.wait()
+            await waiting.accepted.wait()
+            jobs = [running.events[0].job, waiting.events[0].job]
+        running._task.cancel()
+        waiting._task.cancel()
+    assert {job.id for job, _, _ in await ledger.unfinished()} == set(jobs)
+    async with owning(settings, registry, ledger, workers=False) as engine:
+        async with hand_worker(settings) as worker:
+            for _ in jobs:
+                job = await next_run(worker)
+                worker.post(finished(job))
+                events = [e async for e in engine.follow(job.id)]
+                assert isinstance(events[-1], Finished)

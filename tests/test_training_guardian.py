@@ -1,0 +1,173 @@
+"""The Guardian: paged to the end, counted, patient, and gone after a day."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_training_books import Clock
+from training.errors import SourceFault
+from training.expiry import purge
+from training.fetching import PoliteClient
+from training.guardian import CountedPace, GuardianApi
+from training.origins import GuardianOrigin
+from training.pacing import Pace
+from training.quota import Quota
+from training.sources.guardian import ARTICLES, GuardianSource, metadata_of
+from training_server import Answer, Stand, serving
+
+KEY = "not-a-real-key"
+
+
+def article(name: str, body: str = "Invented words.", kind: str = "article") -> dict[str, Any]:
+    return {
+        "id": f"uk-news/2026/jan/01/{name}",
+        "type": kind,
+        "sectionId": "uk-news",
+        "webPublicationDate": "2026-01-01T08:00:00Z",
+        "webTitle": name,
+        "webUrl": f"https://www.theguardian.com/{name}",
+        "fields": {"headline": name.title(), "bodyText": body, "wordcount": "2"},
+    }
+
+
+def page(*articles: dict[str, Any], size: int = 2) -> Answer:
+    response = {"status": "ok", "pageSize": size, "orderBy": "newest", "results": list(articles)}
+    return Answer(json.dumps({"response": response}))
+
+
+def after(name: str) -> str:
+    return f"/content/uk-news/2026/jan/01/{name}/next"
+
+
+def source(stand: Stand, folder: Path, clock: Clock, limit: int = 100) -> GuardianSource:
+    quota = Quota(folder / "quota.json", per_day=500, day=lambda: "2026-01-01")
+    client = PoliteClient(CountedPace(quota, Pace(1.0, clock.time, clock.sleep)), 0.25)
+    origin = GuardianOrigin(kind="guardian", section="uk-news", page_size=2, limit=limit)
+    api = GuardianApi(KEY, client, stand.address)
+    noted: list[Path] = []
+    return GuardianSource(origin, "GNM-1", api, folder / "store", 24.0, clock.time, noted.append)
+
+
+THREE_PAGES = {
+    "/search": [page(article("a"), article("b"))],
+    after("b"): [page(article("c"), article("d"))],
+    after("d"): [page(article("e"))],
+}
+
+
+def test_paging_goes_on_from_the_last_id_with_order_and_size_fixed(tmp_path: Path) -> None:
+    with serving(dict(THREE_PAGES)) as stand:
+        works = list(source(stand, tmp_path, Clock()).works())
+    assert [work.title for work in works] == ["A", "B", "C", "D", "E"]
+    assert stand.paths == ["/search", after("b"), after("d")]
+    _, query = stand.asked[1]
+    assert (query["order-by"], query["page-size"], query["type"]) == ("newest", "2", "article")
+    assert "page" not in query
+
+
+def test_live_blogs_and_empty_bodies_are_left_out(tmp_path: Path) -> None:
+    pages = page(article("a"), article("live", kind="liveblog"), article("b", body=" "), size=9)
+    with serving({"/search": [pages]}) as stand:
+        assert [w.title for w in source(stand, tmp_path, Clock()).works()] == ["A"]
+
+
+@pytest.mark.parametrize("last", [page(), page(article("a"), article("b"))])
+def test_an_empty_or_repeated_page_ends_the_search(tmp_path: Path, last: Answer) -> None:
+    script = {"/search": [page(article("a"), article("b"))], after("b"): [last]}
+    with serving(script) as stand:
+        assert len(list(source(stand, tmp_path, Clock()).works())) == 2
+        assert len(stand.asked) == 2
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 503, 504, 509])
+def test_the_servers_own_reset_is_waited_for(tmp_path: Path, status: int) -> None:
+    refusal = Answer('{"message": "API rate limit exceeded"}', status, {"ratelimit-reset": "42"})
+    clock = Clock()
+    with serving({"/search": [refusal, page(article("a"))]}) as stand:
+        assert len(list(source(stand, tmp_path, clock).works())) == 1
+    assert 42.0 in clock.slept
+
+
+def test_an_answer_cut_short_is_asked_for_again(tmp_path: Path) -> None:
+    whole = page(article("a"))
+    script = [Answer(whole.body, cut=20), Answer(whole.body[:20]), whole]
+    with serving({"/search": script}) as stand:
+        assert len(list(source(stand, tmp_path, Clock()).works())) == 1
+        assert len(stand.asked) == 3
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (Answer('{"message": "Unauthorized"}', 401), "refused the key"),
+        (
+            Answer(
+                '{"response": {"status": "error", "message": "requested page is beyond the number '
+                'of available pages"}}',
+                400,
+            ),
+            "page too far",
+        ),
+    ],
+)
+def test_a_wrong_key_and_a_page_too_far_are_told_without_the_key(
+    tmp_path: Path, answer: Answer, told: str
+) -> None:
+    with serving({"/search": [answer]}) as stand, pytest.raises(SourceFault, match=told) as fault:
+        list(source(stand, tmp_path, Clock()).works())
+    assert KEY not in str(fault.value)
+
+
+def test_a_lost_connection_is_told_without_the_key(tmp_path: Path) -> None:
+    with serving({}) as stand:
+        gone = source(stand, tmp_path, Clock())
+    with pytest.raises(SourceFault, match="did not answer") as fault:
+        list(gone.works())
+    assert KEY not in str(fault.value)
+
+
+def test_a_broken_search_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    script = dict(THREE_PAGES) | {after("d"): [Answer(status=503)] * 5 + [page(article("e"))]}
+    with serving(script) as stand:
+        with pytest.raises(SourceFault):
+            list(source(stand, tmp_path, Clock()).works())
+        store = tmp_path / "store" / ARTICLES
+        store.write_text(store.read_text() + '{"id": "cut sho')
+        assert len(list(source(stand, tmp_path, Clock()).works())) == 5
+        assert stand.paths.count("/search") == stand.paths.count(after("b")) == 1
+
+
+def test_the_day_s_calls_are_counted_and_end(tmp_path: Path) -> None:
+    quota = Quota(tmp_path / "q.json", per_day=2, day=lambda: "2026-01-01")
+    quota.spend()
+    Quota(tmp_path / "q.json", 2, lambda: "2026-01-01").spend()
+    with pytest.raises(SourceFault, match="after midnight UTC"):
+        quota.spend()
+    Quota(tmp_path / "q.json", 2, lambda: "2026-01-02").spend()
+
+
+def test_metadata_holds_no_text_and_asks_for_none(tmp_path: Path) -> None:
+    with serving({"/search": [page(article("a"))]}) as stand:
+        (found,) = source(stand, tmp_path, Clock()).articles(with_text=False)
+        assert "bodyText" not in stand.asked[0][1]["show-fields"]
+    assert set(metadata_of(found)) == {"id", "address", "section", "date", "words"}
+
+
+def test_the_store_is_gone_after_a_day_and_filled_anew(tmp_path: Path) -> None:
+    clock = Clock()
+    with serving({"/search": [page(article("a"))]}) as stand:
+        list(source(stand, tmp_path, clock).works())
+        clock.now += 23.9 * 3600
+        assert purge(tmp_path, clock.now) == []
+        clock.now += 0.2 * 3600
+        list(source(stand, tmp_path, clock).works())
+        assert stand.paths == ["/search", "/search"]
+        assert purge(tmp_path, clock.now + 25 * 3600) == [tmp_path / "store"]
+    assert not (tmp_path / "store").exists()
+
+
+def test_the_limit_stops_the_paging(tmp_path: Path) -> None:
+    with serving(dict(THREE_PAGES)) as stand:
+        assert len(list(source(stand, tmp_path, Clock(), limit=3).works())) == 3
+        assert len(stand.asked) == 2
