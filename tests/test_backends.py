@@ -1,0 +1,218 @@
+"""The Backend's contract, held against every backend; and what the text backend promises beyond it."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tiny_models import make_adapter, make_base, write_card
+
+from engine.backends import Backend
+from engine.backends.echo import EchoBackend
+from engine.backends.text import TextBackend, prompt_ids
+from engine.errors import ModelError
+from engine.events import Cancelled, Event, Finished, Started, Text
+from engine.jobs import Job
+from engine.registry import Registry, Sampling
+from engine.settings import Settings
+
+LAYOUTS = ("gemma2", "llama")
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with both layouts, each with two adapters."""
+    root = tmp_path_factory.mktemp("tiny")
+    for layout in LAYOUTS:
+        base = make_base(root / layout, layout)
+        for seed, name in enumerate(("moss", "fern")):
+            make_adapter(base, root / f"{layout}-{name}", seed)
+    return root
+
+
+@pytest.fixture
+def text_backend(tiny: Path, settings: Settings):
+    """A text backend with the experts moss and fern, and bare, which is the base alone."""
+
+    def build(layout: str = "llama") -> TextBackend:
+        root = settings.home / "experts"
+        for name in ("moss", "fern"):
+            write_card(root, name, tiny / layout, tiny / f"{layout}-{name}")
+        write_card(root, "bare", tiny / layout)
+        return TextBackend(settings, Registry.load([root], "embedded"))
+
+    return build
+
+
+def a_job(expert: str = "moss", **changes: object) -> Job:
+    values = {
+        "id": "j",
+        "request": "r",
+        "expert": expert,
+        "medium": "text",
+        "prompt": "Continue.\n\nIt rained and rained and rained and rained.",
+        "head": 11,
+        "length": 20,
+        "seed": 7,
+        "sampling": Sampling(),
+        **changes,
+    }
+    return Job(**values)  # type: ignore[arg-type]
+
+
+async def run(backend: Backend, job: Job, stop_after: int | None = None) -> list[Event]:
+    """All events; `stop_after` sets the stop at that many texts."""
+    stop, events, texts = threading.Event(), [], 0
+    async for event in backend.generate(job, stop):
+        events.append(event)
+        texts += isinstance(event, Text)
+        if texts == stop_after:
+            stop.set()
+    return events
+
+
+@pytest.fixture(params=["echo", *LAYOUTS])
+async def backend(request, text_backend) -> AsyncIterator[Backend]:
+    made = EchoBackend() if request.param == "echo" else text_backend(request.param)
+    await made.load()
+    yield made
+
+
+async def test_events_go_from_started_over_growing_text_to_one_final(backend: Backend) -> None:
+    events = [e for e in await run(backend, a_job()) if e.kind != "loading"]
+    assert isinstance(events[0], Started)
+    assert isinstance(events[-1], Finished)
+    texts = [e.text for e in events[1:-1] if isinstance(e, Text)]
+    assert len(texts) == len(events) - 2 >= 3
+    assert all(later.startswith(earlier) for earlier, later in zip(texts, texts[1:], strict=False))
+
+
+async def test_the_same_job_gives_the_same_answer(backend: Backend) -> None:
+    first, second = [(await run(backend, a_job()))[-1] for _ in range(2)]
+    assert first.text == second.text
+
+
+async def test_a_stop_ends_it_at_the_next_token_with_what_is_there(backend: Backend) -> None:
+    events = await run(backend, a_job(length=200), stop_after=2)
+    assert isinstance(events[-1], Cancelled)
+    assert sum(isinstance(e, Text) for e in events) <= 3
+    assert events[-1].text.startswith(next(e.text for e in events if isinstance(e, Text)))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+async def test_every_request_meets_exactly_its_own_adapter(text_backend, tiny, layout) -> None:
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    together = text_backend(layout)
+    greedy = Sampling(temperature=0.0)
+    said = {}
+    for name in ("moss", "fern", "bare", "moss"):
+        events = await run(together, a_job(name, sampling=greedy, length=16))
+        assert said.setdefault(name, events[-1].text) == events[-1].text
+    assert len(set(said.values())) == 3
+    for name in ("moss", "fern"):
+        base = AutoModelForCausalLM.from_pretrained(tiny / layout).eval()
+        alone = PeftModel.from_pretrained(base, tiny / f"{layout}-{name}").eval()
+        tokenizer = (await _loaded(together)).tokenizer
+        ids = torch.tensor([prompt_ids(a_job(), tokenizer, 512)[0]])
+        tokens = alone.generate(
+            input_ids=ids, do_sample=False, max_new_tokens=20, min_new_tokens=9, pad_token_id=0
+        )
+        text = tokenizer.decode(tokens[0, ids.shape[1] :], skip_special_tokens=True).lstrip()
+        assert said[name][:10] and text.startswith(said[name][:10].rstrip("…"))
+
+
+async def _loaded(backend: TextBackend):
+    return next(iter(backend._bases.values()))
+
+
+async def test_another_seed_gives_another_answer(text_backend) -> None:
+    backend = text_backend()
+    one = (await run(backend, a_job(seed=1)))[-1]
+    two = (await run(backend, a_job(seed=2)))[-1]
+    assert one.text != two.text
+
+
+async def test_the_adapter_is_named_by_its_digest_and_the_bare_base_by_none(text_backend) -> None:
+    backend = text_backend()
+    assert (await run(backend, a_job("moss")))[-1].adapter_digest.startswith("sha256:")
+    bare = (await run(backend, a_job("bare")))[-1]
+    assert (bare.adapter_digest, bare.base_digest[:7]) == ("", "sha256:")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+async def test_bos_stands_first_exactly_once_where_the_base_has_one(text_backend, layout) -> None:
+    backend = text_backend(layout)
+    await backend.load()
+    tokenizer = (await _loaded(backend)).tokenizer
+    ids, _ = prompt_ids(a_job(prompt="<bos>It <eos>rained."), tokenizer, 512)
+    assert ids.count(2) == (1 if layout == "gemma2" else 0)
+    assert ids[:1] == [2] or layout == "llama"
+    assert 1 not in ids, "a typed end-of-text is only text"
+
+
+async def test_a_prompt_beyond_the_window_loses_the_front_of_its_beginning_and_says_so(
+    text_backend,
+) -> None:
+    job = a_job(prompt="Continue.\n\n" + "It rained. " * 100 + "The end is near.")
+    final = (await run(text_backend(), job))[-1]
+    assert isinstance(final, Finished)
+    assert "first" in final.notes[0] and "left out" in final.notes[0]
+    assert final.tokens_in + job.length + 60 <= 512
+
+
+async def test_an_adapter_of_another_base_is_refused_by_name(text_backend, tiny, settings) -> None:
+    backend = text_backend("llama")
+    other = make_base(settings.home / "wide", "gemma2")
+    write_card(settings.home / "experts", "moss", other, tiny / "llama-fern")
+    backend._registry = Registry.load([settings.home / "experts"], "embedded")
+    config = settings.home / "wide" / "config.json"
+    config.write_text(config.read_text().replace('"hidden_size": 32', '"hidden_size": 40'))
+    with pytest.raises(ModelError, match="cannot be loaded|does not fit"):
+        await run(backend, a_job("moss"))
+
+
+async def test_damaged_and_pickled_weights_are_refused(text_backend, tiny, settings) -> None:
+    import shutil
+
+    for harm in ("cut", "pickle", "changed"):
+        broken = settings.home / f"broken-{harm}"
+        shutil.copytree(tiny / "llama-moss", broken)
+        file = broken / "adapter_model.safetensors"
+        if harm == "cut":
+            file.write_bytes(file.read_bytes()[:100])
+        if harm == "pickle":
+            file.rename(broken / "adapter_model.bin")
+        backend = text_backend()
+        card = write_card(settings.home / "experts", "moss", tiny / "llama", broken) / "card.toml"
+        if harm == "changed":
+            card.write_text(card.read_text().replace("[rights]", 'digest = "sha256:0"\n[rights]'))
+        backend._registry = Registry.load([settings.home / "experts"], "embedded")
+        told = {"cut": "damaged", "pickle": "pickled", "changed": "not the one on its card"}[harm]
+        with pytest.raises(ModelError, match=told):
+            await run(backend, a_job("moss"))
+
+
+async def test_a_merged_full_model_serves_in_the_adapters_place(text_backend, tiny, settings) -> None:
+    backend = text_backend()
+    write_card(settings.home / "experts", "moss", "org/unreachable", tiny / "llama")
+    backend._registry = Registry.load([settings.home / "experts"], "embedded")
+    merged = (await run(backend, a_job("moss")))[-1]
+    bare = (await run(backend, a_job("bare")))[-1]
+    assert (merged.text, merged.adapter_digest) == (bare.text, "")
+
+
+async def test_the_loop_stays_free_while_a_model_writes(text_backend) -> None:
+    backend = text_backend()
+    await backend.load()
+    ticks, done = 0, asyncio.create_task(run(backend, a_job(length=100)))
+    while not done.done():
+        ticks += 1
+        await asyncio.sleep(0.001)
+    assert ticks > 10
+
+
