@@ -18,7 +18,7 @@ from training.works import Work
 from training_base import prose
 from transformers import AutoTokenizer
 
-pytest_plugins = ["training_base"]
+pytest_plugins = ["training_fixtures"]
 BOS, EOS = 2, 1
 
 

@@ -1,13 +1,8 @@
-"""Fixtures for training tests: a tiny Gemma-2 made on the spot, a stand-in tokenizer, a corpus.
-
-Use with `pytest_plugins = ["training_base"]` at the top of a test module.
-"""
+"""Parts of training tests: a tiny Gemma-2 made on the spot, a stand-in tokenizer, a corpus."""
 
 import json
 import random
 from pathlib import Path
-
-import pytest
 
 AUTHORS = {
     "gloom": "shadow crypt ancient whisper abyss nameless stone dread moon tomb".split(),
@@ -39,8 +34,8 @@ id = "tiny-gemma"
 
 [corpus]
 block = 32
-test_share = 0.3
-validation_share = 0.2
+test = ["{author}-6", "{author}-7"]
+validation = ["{author}-5"]
 
 [lora]
 rank = 4
@@ -127,21 +122,6 @@ def make_base(folder: Path) -> Path:
     )
     Gemma2ForCausalLM(config).save_pretrained(folder)
     return folder
-
-
-@pytest.fixture(scope="session")
-def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a tiny Gemma-2 with its tokenizer."""
-    import torch
-
-    torch.set_num_threads(1)
-    return make_base(tmp_path_factory.mktemp("tiny-gemma"))
-
-
-@pytest.fixture
-def corpus(tmp_path: Path) -> Path:
-    """A folder with eight works of one author."""
-    return make_corpus(tmp_path / "corpus", "gloom")
 
 
 def losses(run: Path) -> list[float]:

@@ -66,7 +66,7 @@ def serving(answers: dict[str, list[Answer]]) -> Iterator[Stand]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     stand.address = f"http://127.0.0.1:{server.server_port}"
     try:

@@ -66,13 +66,10 @@ def wait_and_purge(
 
 def guard(folder: Path) -> None:
     """Start the process that will delete a stamped folder, whatever becomes of this one."""
-    subprocess.Popen(
-        (sys.executable, "-m", "training.purge", "--wait", str(folder.resolve())),
-        start_new_session=True,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    # Through a shell that ends at once, so that nobody is left to wait for the process.
+    line = '"$0" -m training.purge --wait "$1" >/dev/null 2>&1 </dev/null &'
+    place = str(folder.resolve())
+    subprocess.run(("sh", "-c", line, sys.executable, place), start_new_session=True, check=True)
 
 
 def require_fresh(due: float | None, now: float) -> None:

@@ -33,13 +33,23 @@ class HubOrigin(OriginTable):
 
 
 class Shelf(BaseModel):
-    """Works at one address: `{work}` stands for the work, `{page}` for its pages, in order."""
+    """Works at one address: `{work}` stands for the work, `{page}` for its pages, in order.
+
+    `chapters` adds the pages chapter-1, chapter-2 and so on, as Standard Ebooks names them.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     address: str
     works: tuple[str, ...] = Field(min_length=1)
     pages: tuple[str, ...] = ()
+    chapters: int = Field(default=0, ge=0)
+
+    @property
+    def all_pages(self) -> tuple[str, ...]:
+        """A work's pages in order; one nameless page when there are none."""
+        chapters = tuple(f"chapter-{number}" for number in range(1, self.chapters + 1))
+        return (*self.pages, *chapters) or ("",)
 
 
 class BooksOrigin(OriginTable):

@@ -37,7 +37,7 @@ def diversity_of(texts: Sequence[str]) -> Diversity:
 def repeated(words: Sequence[str], size: int = 4) -> float:
     """The share of a text's runs of words that have come before in it.
 
-    >>> repeated("a b c d a b c d".split())
+    >>> round(repeated("a b c d a b c d".split()), 3)
     0.2
     """
     runs = [tuple(words[start : start + size]) for start in range(len(words) - size + 1)]

@@ -31,7 +31,7 @@ class BooksSource:
     def work(self, shelf: Shelf, name: str) -> Work:
         """One work, whole."""
         paragraphs: list[str] = []
-        for page in shelf.pages or ("",):
+        for page in shelf.all_pages:
             address = shelf.address.replace("{work}", name).replace("{page}", page)
             paragraphs += self.page(address)
         return Work(

@@ -29,6 +29,7 @@ class GuardianSource:
         store: Path,
         hours: float,
         clock: Callable[[], float] = time.time,
+        watch: Callable[[Path], None] = guard,
     ) -> None:
         self.origin = origin
         self.licence_ref = licence_ref
@@ -36,6 +37,7 @@ class GuardianSource:
         self.store = store
         self.hours = hours
         self.clock = clock
+        self.watch = watch
 
     def works(self) -> Iterator[Work]:
         """Every article with a text; live blogs and empty bodies are left out."""
@@ -76,7 +78,7 @@ class GuardianSource:
 
     def open_store(self, with_text: bool) -> dict[str, Any]:
         """A store that is not due; begun anew after its day, or for another kind of fetch."""
-        purge(self.store, self.clock()) if self.store.exists() else None
+        purge(self.store, self.clock())
         path = self.store / STATE
         if path.exists():
             state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -84,7 +86,7 @@ class GuardianSource:
                 return state
         if not (self.store / STAMP).exists():
             stamp(self.store, self.hours, self.clock())
-            guard(self.store)
+            self.watch(self.store)
         (self.store / ARTICLES).unlink(missing_ok=True)
         state = {"with_text": with_text, "last": "", "done": False}
         write_json(path, state)

@@ -1,0 +1,203 @@
+"""Training is exact: a run broken off anywhere ends with the weights of one never stopped."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from training.checkpoints import all_of, latest
+from training.corpus import build
+from training.errors import BadCorpus, BadRecipe, NotAllowed, TrainingStopped
+from training.recipe import Recipe, load_recipe
+from training.session import Session
+from training.sources.folder import FolderSource
+from training.train_text import memory_told, train
+from training_base import losses, make_recipe
+
+pytest_plugins = ["training_fixtures"]
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def prepared(tmp_path: Path, name: str, corpus: Path, base: Path, *changes: str) -> tuple[Recipe, Path]:
+    recipe = load_recipe(make_recipe(tmp_path / f"{name}.toml"), changes)
+    run = tmp_path / name
+    build(recipe, FolderSource(corpus, "", ""), run, base)
+    return recipe, run
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run / "adapter" / "adapter_model.safetensors")
+
+
+def equal(left: Path, right: Path) -> bool:
+    a, b = weights(left), weights(right)
+    return a.keys() == b.keys() and all(float((a[k] - b[k]).abs().max()) == 0.0 for k in a)
+
+
+def test_training_lowers_the_loss_and_names_the_base_by_id(
+    tmp_path: Path, corpus: Path, tiny_base: Path
+) -> None:
+    recipe, run = prepared(tmp_path, "a", corpus, tiny_base)
+    session = train(recipe, run, tiny_base)
+    shown = losses(run)
+    assert len(shown) == 6 and shown[-1] < shown[0]
+    assert session.progress.best_loss < float("inf")
+    config = json.loads((run / "adapter" / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "tiny-gemma"
+    assert str(tmp_path) not in (run / "run.json").read_text()
+
+
+@pytest.mark.parametrize("method", ["lora", "qlora"])
+def test_a_resumed_run_equals_an_unbroken_one(
+    tmp_path: Path, corpus: Path, tiny_base: Path, method: str
+) -> None:
+    changes = (f"training.method={method}", "training.checkpoint_minutes=1e-9", "lora.dropout=0.2")
+    if method == "qlora":
+        changes += ("training.optimiser=adamw8bit", "training.gradient_checkpointing=true")
+    whole, one = prepared(tmp_path, "whole", corpus, tiny_base, *changes)
+    train(whole, one, tiny_base)
+    broken, two = prepared(tmp_path, "broken", corpus, tiny_base, *changes)
+    first = Session(broken, two, tiny_base)
+    first.validate(two / "metrics.jsonl")
+    for _ in range(4):  # two steps beyond the checkpoint are lost
+        first.step(two / "metrics.jsonl")
+        if first.progress.step == 2:
+            first.save()
+    train(broken, two, tiny_base)
+    assert equal(one, two)
+    assert losses(one) == losses(two)
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_any_moment_goes_on_from_its_checkpoint(
+    tmp_path: Path, corpus: Path, tiny_base: Path
+) -> None:
+    changes = ("training.blocks=400", "training.checkpoint_minutes=1e-9")
+    whole, one = prepared(tmp_path, "whole", corpus, tiny_base, *changes)
+    train(whole, one, tiny_base)
+    _, two = prepared(tmp_path, "gloom-tiny", corpus, tiny_base, *changes)
+    command = [sys.executable, "-m", "training.train_text", str(tmp_path / "gloom-tiny.toml")]
+    command += ["--base", str(tiny_base), "--runs", str(tmp_path)]
+    command += [word for change in changes for word in ("--set", change)]
+    for _ in range(2):
+        before = latest(two / "checkpoints")
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        until = time.monotonic() + 60
+        while latest(two / "checkpoints") == before and time.monotonic() < until:
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    reached = latest(two / "checkpoints")
+    assert reached is not None and reached.name < "step-000100"
+    subprocess.run(command, check=True, capture_output=True)
+    assert equal(one, two)
+
+
+def test_a_validation_leaves_the_gradients_of_a_4_bit_base_as_they_were(
+    tmp_path: Path, corpus: Path, tiny_base: Path
+) -> None:
+    recipe, run = prepared(tmp_path, "a", corpus, tiny_base, "training.method=qlora")
+    plain, validated = (Session(recipe, run, tiny_base) for _ in range(2))
+    validated.validate(run / "metrics.jsonl")
+    steps = [s.fitter.step(s.blocks, 0, 6) for s in (plain, validated)]
+    assert steps[0] == steps[1]
+
+
+def test_a_half_written_checkpoint_is_never_read(
+    tmp_path: Path, corpus: Path, tiny_base: Path
+) -> None:
+    recipe, run = prepared(tmp_path, "a", corpus, tiny_base)
+    train(recipe, run, tiny_base)
+    (run / "checkpoints" / "step-000999.part").mkdir()
+    assert [path.name for path in all_of(run / "checkpoints")][-1] == "step-000006"
+
+
+def test_checkpoints_of_another_recipe_or_corpus_are_refused(
+    tmp_path: Path, corpus: Path, tiny_base: Path
+) -> None:
+    recipe, run = prepared(tmp_path, "a", corpus, tiny_base)
+    train(recipe, run, tiny_base)
+    other = load_recipe(tmp_path / "a.toml", ("training.learning_rate=1e-3",))
+    with pytest.raises(TrainingStopped, match="--fresh"):
+        Session(other, run, tiny_base)
+
+
+def test_a_loss_that_is_not_a_number_stops_and_keeps_the_last_checkpoint(
+    tmp_path: Path, corpus: Path, tiny_base: Path
+) -> None:
+    recipe, run = prepared(tmp_path, "a", corpus, tiny_base, "training.checkpoint_minutes=1e-9")
+    session = Session(recipe, run, tiny_base)
+    session.step(run / "metrics.jsonl")
+    session.save()
+    with torch.no_grad():
+        session.fitter.weights[0].fill_(float("nan"))
+    with pytest.raises(TrainingStopped, match="Lower training.learning_rate"):
+        session.step(run / "metrics.jsonl")
+    kept = load_file(run / "checkpoints" / "step-000001" / "adapter.safetensors")
+    assert all(tensor.isfinite().all() for tensor in kept.values())
+
+
+def test_patience_ends_a_run_whose_held_out_loss_no_longer_falls(
+    tmp_path: Path, corpus: Path, tiny_base: Path
+) -> None:
+    changes = ("training.learning_rate=0.5", "training.patience=2", "training.blocks=400")
+    recipe, run = prepared(tmp_path, "a", corpus, tiny_base, *changes)
+    session = train(recipe, run, tiny_base)
+    assert session.progress.step < session.steps
+
+
+def test_a_step_weighs_tokens_alike_however_it_is_split(
+    tmp_path: Path, corpus: Path, tiny_base: Path
+) -> None:
+    found = []
+    for name, batch, accumulate in (("a", 4, 1), ("b", 1, 4)):
+        changes = (f"training.batch={batch}", f"training.accumulate={accumulate}", "lora.dropout=0")
+        recipe, run = prepared(tmp_path, name, corpus, tiny_base, *changes)
+        found.append(Session(recipe, run, tiny_base).step(run / "metrics.jsonl"))
+    assert found[0] == pytest.approx(found[1], rel=1e-5)
+
+
+def test_running_out_of_memory_names_the_settings_to_lower() -> None:
+    with pytest.raises(TrainingStopped, match=r"training\.batch.*gradient_checkpointing"), memory_told():
+        raise torch.OutOfMemoryError
+
+
+def test_a_base_without_the_target_modules_is_told_with_those_it_has(
+    tmp_path: Path, corpus: Path, tiny_base: Path
+) -> None:
+    recipe, run = prepared(tmp_path, "a", corpus, tiny_base, 'lora.target=["nothing"]')
+    with pytest.raises(BadRecipe, match="q_proj"):
+        Session(recipe, run, tiny_base)
+
+
+def test_attention_that_drops_gemmas_softcap_is_refused(
+    tmp_path: Path, corpus: Path, tiny_base: Path
+) -> None:
+    recipe, run = prepared(tmp_path, "a", corpus, tiny_base)
+    assert Session(recipe, run, tiny_base).model.config._attn_implementation == "eager"
+    recipe = load_recipe(tmp_path / "a.toml", ("base.attention=sdpa",))
+    with pytest.raises(BadRecipe, match="eager"):
+        Session(recipe, run, tiny_base)
+
+
+def test_training_before_the_corpus_stage_says_what_to_run(tmp_path: Path, tiny_base: Path) -> None:
+    recipe = load_recipe(make_recipe(tmp_path / "r.toml"))
+    with pytest.raises(BadCorpus, match=r"training\.corpus"):
+        train(recipe, tmp_path / "run", tiny_base)
+
+
+def test_texts_past_their_time_stop_the_training(
+    tmp_path: Path, corpus: Path, tiny_base: Path
+) -> None:
+    recipe, run = prepared(tmp_path, "a", corpus, tiny_base, "rights.retention_days=1")
+    session = Session(recipe, run, tiny_base)
+    assert session.due is not None and session.due > time.time() + 23 * 3600
+    session.due = time.time() - 1
+    with pytest.raises(NotAllowed, match="reached the end of the time"):
+        session.save()
