@@ -5,7 +5,7 @@ import contextlib
 import json
 import logging
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -19,14 +19,15 @@ from rich.table import Table
 from bot.conversation import Said, converse
 from bot.doctor import examine
 from bot.grammar import MAX_TEXT, Again, Command, Continue, Generate, Options, parse
-from bot.terminal_client import answer, chat, terminal_asker
-from engine import bases
+from bot.terminal_client import answer, chat, stoppable, terminal_asker
+from engine import Engine, bases
 from engine.adding import NewExpert, add_expert
-from engine.bootstrap import LastingEngine, load_registry
+from engine.bootstrap import LastingEngine
 from engine.database import revisions, sqlite_file, upgrade
 from engine.errors import KIND_SENTENCE, AskerError, CommandError, SetupError
-from engine.events import Cancelled, Event, Failed
+from engine.events import Cancelled, Event, Failed, Finished
 from engine.logs import start_logs
+from engine.registry import load_registry
 from engine.settings import Settings, read_settings
 
 MENDABLE = 2  # exit code of a request that the asker can mend
@@ -85,7 +86,7 @@ def prepare_bases(settings: Settings, console: Console) -> None:
     """Make the profile's embedded bases ready, with a bar if there is something to do."""
     if settings.backend == "echo":
         return
-    registry = load_registry(settings)
+    registry = load_registry(settings.expert_roots, settings.profile)
     wanted = {registry.weights(e).base for e in registry.experts} & set(bases.EMBEDDED)
     todo = sorted(b for b in wanted if not bases.present(b, settings.models))
     if not todo:
@@ -144,7 +145,7 @@ def ask_command(
         typed = _stdin() if text == "-" else text
         settings = _settings("pastiche")
         command = _with(
-            parse(typed, load_registry(settings).commands),
+            parse(typed, load_registry(settings.expert_roots, settings.profile).commands),
             Options(style=style, length=length, seed=seed),
         )
         prepare_bases(settings, Console(stderr=True))
@@ -176,7 +177,7 @@ async def _ask(command: Command, settings: Settings, as_json: bool) -> int:
     async with LastingEngine(settings) as engine:
         who = terminal_asker()
         if as_json:
-            return await _print_events(converse(command, who, engine), engine.delivered)
+            return await _print_events(converse(command, who, engine), engine)
         console = Console()
         notes = console if console.is_terminal else Console(stderr=True)
         draft = await answer(command, who, engine, console, notes)
@@ -189,16 +190,22 @@ async def _ask(command: Command, settings: Settings, as_json: bool) -> int:
             return 0
 
 
-async def _print_events(
-    events: AsyncIterator[Event | Said], delivered: Callable[[str], Any]
-) -> int:
+async def _print_events(events: AsyncIterator[Event | Said], engine: Engine) -> int:
     code = 0
-    async for event in events:
-        print(json.dumps(asdict(event), ensure_ascii=False), flush=True)  # noqa: T201
-        if isinstance(event, Failed):
-            code = OURS
-        if not isinstance(event, Said) and event.kind == "finished":
-            await delivered(event.job)
+    async with stoppable(engine) as running:
+        async for event in events:
+            print(json.dumps(asdict(event), ensure_ascii=False), flush=True)  # noqa: T201
+            match event:
+                case Said():
+                    pass
+                case Finished(job=job):
+                    await engine.delivered(job)
+                case Failed():
+                    code = OURS
+                case Cancelled():
+                    code = STOPPED
+                case _:
+                    running.job = event.job
     return code
 
 
@@ -209,7 +216,7 @@ def experts_command(context: typer.Context) -> None:
         return
     with faults():
         settings = read_settings()
-        registry = load_registry(settings)
+        registry = load_registry(settings.expert_roots, settings.profile)
         table = Table("name", "medium", "command", "base", "adapter", title=settings.profile)
         for expert in registry.experts:
             weights = registry.weights(expert)
@@ -335,6 +342,7 @@ def db_current() -> None:
 
 def main() -> None:
     """The console script."""
+    logging.getLogger().addHandler(logging.NullHandler())  # until start_logs: stderr is for people
     app()
 
 

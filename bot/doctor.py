@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 from bot.settings import PlatformSettings
 from engine import bases
-from engine.bootstrap import load_registry, open_engine
+from engine.bootstrap import open_engine
 from engine.database import key_file, load_vault, revisions, sqlite_file
 from engine.errors import PasticheError
 from engine.events import Failed, Finished, is_final
 from engine.jobs import Request
+from engine.registry import load_registry
 from engine.settings import Settings
 
 PACKAGES = ("torch", "transformers", "peft", "diffusers", "accelerate", "safetensors", "gguf",
@@ -41,7 +42,7 @@ async def examine(settings: Settings, *, generate: bool = True) -> AsyncGenerato
     try:
         for finding in _ledger(settings):
             yield finding
-        registry = load_registry(settings)
+        registry = load_registry(settings.expert_roots, settings.profile)
     except PasticheError as error:
         yield Finding(mark="bad", what="ledger and cards", advice=str(error))
         return
@@ -102,7 +103,7 @@ def _ledger(settings: Settings) -> list[Finding]:
 
 
 def _models(settings: Settings) -> list[Finding]:
-    registry = load_registry(settings)
+    registry = load_registry(settings.expert_roots, settings.profile)
     findings = []
     for expert in registry.experts:
         weights = registry.weights(expert)
@@ -129,7 +130,7 @@ def _models(settings: Settings) -> list[Finding]:
 
 async def _round_trip(settings: Settings) -> Finding:
     """A short real request, through queue and worker and back."""
-    registry = load_registry(settings)
+    registry = load_registry(settings.expert_roots, settings.profile)
     expert = next((e for e in registry.experts if e.medium == "text"), registry.experts[0])
     request = Request(
         command=expert.command,

@@ -9,7 +9,8 @@ import getpass
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -105,30 +106,46 @@ def page_for(console: Console) -> Iterator[Page]:
         yield LivePage(console, live)
 
 
-async def show_answer(
-    events: AsyncIterator[Event | Said], engine: Engine, console: Console
-) -> Draft:
-    """Draw the reply as it comes; Ctrl-C asks the engine to stop it."""
-    draft = Draft()
+@dataclass(slots=True)
+class Running:
+    """The job that Ctrl-C would stop."""
+
+    job: str = ""
+
+
+@asynccontextmanager
+async def stoppable(engine: Engine) -> AsyncIterator[Running]:
+    """Within, Ctrl-C cancels the running job and nothing else."""
+    running = Running()
     stopping: set[asyncio.Task[bool]] = set()
 
     def stop() -> None:
-        if draft.job:
-            stopping.add(asyncio.ensure_future(engine.cancel(draft.job)))
+        if running.job:
+            stopping.add(asyncio.create_task(engine.cancel(running.job)))
 
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGINT, stop)
     try:
+        yield running
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
+        await asyncio.gather(*stopping, return_exceptions=True)
+
+
+async def show_answer(
+    events: AsyncIterator[Event | Said], engine: Engine, console: Console
+) -> Draft:
+    """Draw the reply as it comes."""
+    draft = Draft()
+    async with stoppable(engine) as running:
         with page_for(console) as page:
             async for event in events:
                 if isinstance(event, Said):
                     draft = Draft(stage="finished", text=event.text)
                 else:
                     draft = render.fold(draft, event)
+                    running.job = draft.job
                     page.show(draft)
-    finally:
-        loop.remove_signal_handler(signal.SIGINT)
-        await asyncio.gather(*stopping, return_exceptions=True)
     return draft
 
 

@@ -14,28 +14,17 @@ from engine.events import Event
 from engine.jobs import Answer, Request, Status
 from engine.ledger import Ledger
 from engine.owner import owning, take_lock
-from engine.registry import Registry
+from engine.registry import Registry, load_registry
 from engine.settings import Settings
 
 ATTACH_SECONDS = 10.0  # an owner that holds the lock has this long to open its socket
 ATTACH_PAUSE = 0.05
 
 
-def load_registry(settings: Settings) -> Registry:
-    """The experts of the chosen profile; SetupError when there is none at all."""
-    registry = Registry.load(settings.expert_roots, settings.profile)
-    if not registry.experts:
-        raise SetupError(
-            f"No expert has weights for the profile {settings.profile!r}. Choose another with "
-            "PASTICHE_PROFILE, or add a card: pastiche experts add --help"
-        )
-    return registry
-
-
 @asynccontextmanager
 async def open_engine(settings: Settings, *, workers: bool = True) -> AsyncIterator[Engine]:
     """The engine of this data folder. `workers=False` starts none (somebody else runs them)."""
-    registry = load_registry(settings)
+    registry = load_registry(settings.expert_roots, settings.profile)
     place = await _own_or_attach(settings, registry)
     if isinstance(place, AttachedEngine):
         yield place
@@ -85,7 +74,7 @@ class LastingEngine:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._stack = AsyncExitStack()
-        self.registry = load_registry(settings)
+        self.registry = load_registry(settings.expert_roots, settings.profile)
 
     async def __aenter__(self) -> Self:
         self._engine = await self._stack.enter_async_context(open_engine(self._settings))

@@ -53,8 +53,9 @@ def start_logs(home: Path, name: str, level: str) -> None:
     """Log to home/logs/<name>.jsonl, rotated; to stderr when that cannot be written."""
     handler: logging.Handler
     try:
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder = home / "logs"
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.mkdir(exist_ok=True, mode=0o700)
         handler = logging.handlers.RotatingFileHandler(
             folder / f"{name}.jsonl", maxBytes=MAX_BYTES, backupCount=KEPT, encoding="utf-8"
         )

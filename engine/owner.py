@@ -62,7 +62,8 @@ async def owning(
     queue = EmbeddedQueue(
         ledger,
         max_waiting=settings.max_waiting,
-        need_worker=supervisor.need if supervisor else lambda _medium: None,
+        need_worker=supervisor.need if supervisor else _nobody,
+        worker_ready=supervisor.ready if supervisor else _nobody,
     )
     engine = LocalEngine(registry, ledger, queue, max_length=settings.max_length)
     make_runtime(settings)
@@ -92,6 +93,10 @@ async def owning(
         for task in set(connections):
             task.cancel()
         await asyncio.gather(*connections, return_exceptions=True)
+
+
+def _nobody(_medium: str) -> None:
+    """Workers are somebody else's to start."""
 
 
 async def _serve(link: Link, engine: LocalEngine, queue: EmbeddedQueue) -> None:

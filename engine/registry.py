@@ -183,6 +183,18 @@ class Registry:
         )
 
 
+def load_registry(roots: Iterable[Path], profile: str) -> Registry:
+    """The experts of the profile; SetupError when there is none at all."""
+    registry = Registry.load(roots, profile)
+    if not registry.experts:
+        problems = " ".join(registry.problems)
+        raise SetupError(
+            f"No expert has weights for the profile {profile!r}. Choose another with PASTICHE_PROFILE, "
+            f"or add a card: pastiche experts add --help. {problems}".rstrip()
+        )
+    return registry
+
+
 def _beside(folder: Path, spec: str) -> str:
     """A path beside the card if it is one, else the spec (a hub id, an absolute path) unchanged."""
     if spec.startswith(("/", "~")):

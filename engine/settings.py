@@ -109,7 +109,7 @@ def read_config() -> dict[str, Any]:
     path = Path(named) if named else home / CONFIG_FILE
     try:
         lines = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         if named:
             raise SetupError(f"PASTICHE_CONFIG names {path}, which does not exist.") from None
         return {}

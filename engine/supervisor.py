@@ -14,9 +14,10 @@ from collections.abc import Callable
 from engine.settings import Settings
 
 START_TRIES = 3
+KILLED_TRIES = 20  # a SIGKILL may be anybody's, so more of them are borne
 STOP_SECONDS = 5.0  # a worker has this long to leave before it is killed
-RESTART_SECONDS = 0.2
-STEADY_SECONDS = 60.0  # having lived this long, a worker counts as started well
+RESTART_SECONDS = 0.2  # doubled by every start that failed in a row
+LONGEST_PAUSE = 5.0
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ class Supervisor:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._wanted: dict[str, asyncio.Event] = {}
         self._give_up: Callable[[str, str], None] = lambda _medium, _reason: None
+        self._failed_starts: dict[str, int] = {}
         self._started = False
 
     def start(self, give_up: Callable[[str, str], None]) -> None:
@@ -44,27 +46,31 @@ class Supervisor:
         if self._started and medium not in self._tasks:
             self._tasks[medium] = asyncio.create_task(self._keep(medium), name=f"{medium} worker")
 
+    def ready(self, medium: str) -> None:
+        """A worker of the medium has its models: what it dies of from now on are jobs."""
+        self._failed_starts[medium] = 0
+
     async def _keep(self, medium: str) -> None:
         """Run the worker whenever it is wanted, for as long as the owner lives."""
-        quick_deaths = 0
         while True:
             await self._wanted[medium].wait()
-            began = asyncio.get_running_loop().time()
+            self._failed_starts[medium] = self._failed_starts.get(medium, 0) + 1
             code = await self._run(medium)
             if code == 0:
+                self._failed_starts[medium] = 0
                 self._wanted[medium].clear()
                 continue
-            lived = asyncio.get_running_loop().time() - began
-            killed = code == -signal.SIGKILL
-            quick_deaths = 0 if lived > STEADY_SECONDS or killed else quick_deaths + 1
-            log.warning("worker ended", extra={"medium": medium, "code": code})
-            if quick_deaths >= START_TRIES:
-                quick_deaths = 0
+            failed = self._failed_starts[medium]
+            log.warning("worker ended", extra={"medium": medium, "code": code, "failed": failed})
+            if failed >= (KILLED_TRIES if code == -signal.SIGKILL else START_TRIES):
+                self._failed_starts[medium] = 0
                 self._wanted[medium].clear()
                 self._give_up(
-                    medium, f"the {medium} worker ended {START_TRIES} times (code {code})"
+                    medium,
+                    f"The {medium} worker ended {failed} times while it was starting (code {code}). "
+                    f"See {self._settings.home / 'logs'}.",
                 )
-            await asyncio.sleep(RESTART_SECONDS)
+            await asyncio.sleep(min(LONGEST_PAUSE, RESTART_SECONDS * 2 ** max(0, failed - 1)))
 
     async def _run(self, medium: str) -> int:
         """One life of a worker. What it writes to its error output goes to a log of its own."""

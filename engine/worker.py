@@ -16,11 +16,11 @@ from pathlib import Path
 
 from engine.backends import Backend
 from engine.backends.choice import build_backend
-from engine.bootstrap import load_registry
 from engine.errors import KIND_SENTENCE, PasticheError
 from engine.events import Failed, Text, is_final
 from engine.jobs import Job
 from engine.logs import start_logs
+from engine.registry import load_registry
 from engine.settings import Settings, read_settings
 from engine.wire import Hello, Link, Ready, Run, Stop, Unfit, connect
 
@@ -33,7 +33,8 @@ async def work(settings: Settings, medium: str) -> int:
     """Serve until the owner goes; returns the exit code."""
     link = await connect(str(settings.socket))
     await link.send(Hello(medium=medium, pid=os.getpid()))
-    backend = build_backend(settings, load_registry(settings), medium)
+    registry = load_registry(settings.expert_roots, settings.profile)
+    backend = build_backend(settings, registry, medium)
     try:
         await backend.load()
     except PasticheError as error:

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator
-from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -86,7 +86,7 @@ async def test_events_go_from_started_over_growing_text_to_one_final(backend: Ba
     assert isinstance(events[-1], Finished)
     texts = [e.text for e in events[1:-1] if isinstance(e, Text)]
     assert len(texts) == len(events) - 2 >= 3
-    assert all(later.startswith(earlier) for earlier, later in zip(texts, texts[1:], strict=False))
+    assert all(later.startswith(earlier) for earlier, later in pairwise(texts))
 
 
 async def test_the_same_job_gives_the_same_answer(backend: Backend) -> None:
@@ -172,7 +172,7 @@ async def test_an_adapter_of_another_base_is_refused_by_name(text_backend, tiny,
     backend._registry = Registry.load([settings.home / "experts"], "embedded")
     config = settings.home / "wide" / "config.json"
     config.write_text(config.read_text().replace('"hidden_size": 32', '"hidden_size": 40'))
-    with pytest.raises(ModelError, match="cannot be loaded|does not fit"):
+    with pytest.raises(ModelError, match=r"cannot be loaded|does not fit"):
         await run(backend, a_job("moss"))
 
 
@@ -197,7 +197,9 @@ async def test_damaged_and_pickled_weights_are_refused(text_backend, tiny, setti
             await run(backend, a_job("moss"))
 
 
-async def test_a_merged_full_model_serves_in_the_adapters_place(text_backend, tiny, settings) -> None:
+async def test_a_merged_full_model_serves_in_the_adapters_place(
+    text_backend, tiny, settings
+) -> None:
     backend = text_backend()
     write_card(settings.home / "experts", "moss", "org/unreachable", tiny / "llama")
     backend._registry = Registry.load([settings.home / "experts"], "embedded")
@@ -214,5 +216,3 @@ async def test_the_loop_stays_free_while_a_model_writes(text_backend) -> None:
         ticks += 1
         await asyncio.sleep(0.001)
     assert ticks > 10
-
-

@@ -15,7 +15,9 @@ from engine.tables import Table
 from engine.vault import Sealed
 
 
-def test_a_new_ledger_has_the_newest_schema_and_a_key_outside_its_folder(settings: Settings) -> None:
+def test_a_new_ledger_has_the_newest_schema_and_a_key_outside_its_folder(
+    settings: Settings,
+) -> None:
     assert upgrade(settings) is None
     current, newest = revisions(settings)
     assert current == newest is not None
@@ -110,4 +112,9 @@ async def test_a_commit_is_on_disk_when_it_returns(settings: Settings) -> None:
             for name in ("journal_mode", "synchronous", "foreign_keys", "secure_delete")
         }
     await database.dispose()
-    assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "secure_delete": 1}
+    assert pragmas == {
+        "journal_mode": "wal",
+        "synchronous": 2,
+        "foreign_keys": 1,
+        "secure_delete": 1,
+    }

@@ -50,7 +50,9 @@ def _finished(job: Job, text: str = "So it was.") -> Finished:
     )
 
 
-async def test_nothing_typed_and_no_platform_id_lies_open_on_disk(ledger, settings, accepted) -> None:
+async def test_nothing_typed_and_no_platform_id_lies_open_on_disk(
+    ledger, settings, accepted
+) -> None:
     await ledger.finish(_finished(accepted, "The canary answered."))
     files = [p for p in settings.home.rglob("*") if p.is_file()]
     raw = b"".join(p.read_bytes() for p in files)

@@ -62,7 +62,9 @@ def test_the_parts_are_pieces_of_the_text(text: str) -> None:
     assert parts.beginning in text
 
 
-@pytest.mark.parametrize("bad", ["{request}", "{beginning} after", "{beginning}{beginning}", "{x}{beginning}"])
+@pytest.mark.parametrize(
+    "bad", ["{request}", "{beginning} after", "{beginning}{beginning}", "{x}{beginning}"]
+)
 def test_a_template_that_cannot_be_filled_is_refused(bad: str) -> None:
-    with pytest.raises(ValueError, match="must hold|may hold"):
+    with pytest.raises(ValueError, match=r"must hold|may hold"):
         Template(text=bad)

@@ -17,6 +17,7 @@ from engine.events import Cancelled, Failed, Finished, Loading, Queued, Started,
 from engine.jobs import Job
 from engine.ledger import Ledger
 from engine.owner import owning
+from engine.queues.embedded import DEATHS_ALONE
 from engine.registry import Registry
 from engine.settings import Settings
 from engine.wire import Hello, Link, Ready, Run, Stop, Unfit, connect
@@ -53,7 +54,9 @@ def finished(job: Job, text: str = "done") -> Finished:
 
 
 @pytest.fixture
-async def engine(settings: Settings, registry: Registry, ledger: Ledger) -> AsyncIterator[LocalEngine]:
+async def engine(
+    settings: Settings, registry: Registry, ledger: Ledger
+) -> AsyncIterator[LocalEngine]:
     async with owning(settings, registry, ledger, workers=False) as made:
         yield made
 
@@ -86,7 +89,9 @@ def ask(engine, make_request):
     return asking
 
 
-async def test_an_answer_goes_from_queued_over_text_to_what_is_on_record(settings, ask, ledger) -> None:
+async def test_an_answer_goes_from_queued_over_text_to_what_is_on_record(
+    settings, ask, ledger
+) -> None:
     async with hand_worker(settings) as worker:
         asked = await ask()
         job = await next_run(worker)
@@ -135,7 +140,9 @@ async def test_a_waiting_job_is_cancelled_at_once(engine, ask, ledger) -> None:
     assert await ledger.unfinished() == []
 
 
-async def test_a_running_job_is_stopped_by_its_worker_and_keeps_its_text(settings, engine, ask) -> None:
+async def test_a_running_job_is_stopped_by_its_worker_and_keeps_its_text(
+    settings, engine, ask
+) -> None:
     async with hand_worker(settings) as worker:
         asked = await ask()
         job = await next_run(worker)
@@ -184,7 +191,7 @@ async def test_only_a_job_that_kills_its_worker_alone_is_given_up_with_an_apolog
     settings, ask, ledger
 ) -> None:
     poison = await ask("poison")
-    for _ in range(3):  # once among others, twice alone
+    for _ in range(1 + DEATHS_ALONE):  # once among others, then alone
         async with hand_worker(settings) as worker:
             job = await next_run(worker)
             assert job.id == poison.events[0].job
@@ -194,7 +201,9 @@ async def test_only_a_job_that_kills_its_worker_alone_is_given_up_with_an_apolog
     assert await ledger.unfinished() == []
 
 
-async def test_a_medium_that_no_worker_can_serve_fails_with_the_operators_reason(settings, ask) -> None:
+async def test_a_medium_that_no_worker_can_serve_fails_with_the_operators_reason(
+    settings, ask
+) -> None:
     asked = await ask()
     link = await connect(str(settings.socket))
     await link.send(Hello(medium="text", pid=1))
@@ -230,10 +239,12 @@ async def test_an_owner_takes_up_what_the_one_before_it_left(
         running._task.cancel()
         waiting._task.cancel()
     assert {job.id for job, _, _ in await ledger.unfinished()} == set(jobs)
-    async with owning(settings, registry, ledger, workers=False) as engine:
-        async with hand_worker(settings) as worker:
-            for _ in jobs:
-                job = await next_run(worker)
-                worker.post(finished(job))
-                events = [e async for e in engine.follow(job.id)]
-                assert isinstance(events[-1], Finished)
+    async with (
+        owning(settings, registry, ledger, workers=False) as engine,
+        hand_worker(settings) as worker,
+    ):
+        for _ in jobs:
+            job = await next_run(worker)
+            worker.post(finished(job))
+            events = [e async for e in engine.follow(job.id)]
+            assert isinstance(events[-1], Finished)

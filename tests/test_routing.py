@@ -19,7 +19,9 @@ def chosen(registry: Registry):
     return choose
 
 
-def test_the_reports_mystery_in_the_style_of_lovecraft_goes_to_lovecraft_and_says_why(chosen) -> None:
+def test_the_reports_mystery_in_the_style_of_lovecraft_goes_to_lovecraft_and_says_why(
+    chosen,
+) -> None:
     text = f"I want a short mystery story in the style of lovecraft.{BEGINNING}They sat alone."
     decision = chosen(text)
     assert (decision.expert, decision.rule) == ("lovecraft", "style")

@@ -5,8 +5,8 @@ an owner starts is taken up again. Being the only owner, this queue needs no lea
 died is a connection that closed.
 
 Jobs that ran when their worker died run again one at a time, alone, before anything else. A job
-whose worker dies DEATHS_ALONE times while nothing else ran there has shown that it is the cause,
-and is given up. (Twice, because a worker may also be killed by something outside.) The owner's own
+whose worker dies DEATHS_ALONE times while nothing else ran there has shown that it is the cause, and
+is given up. (More than once, because a worker may also be killed from outside.) The owner's own
 death and a worker's orderly leave count for nothing.
 """
 
@@ -36,7 +36,7 @@ from engine.ledger import Ledger
 from engine.routing import Route
 from engine.wire import Hello, Link, Ready, Run, Stop, Unfit
 
-DEATHS_ALONE = 2
+DEATHS_ALONE = 3
 RETRY_SECONDS = 1.0  # between tries to write a final state to a ledger that refuses
 FIRST_GUESS_SECONDS = 15.0  # an answer's duration before any was measured
 
@@ -76,11 +76,17 @@ class EmbeddedQueue:
     """Real as long as this process lives; see the module's own words."""
 
     def __init__(
-        self, ledger: Ledger, *, max_waiting: int, need_worker: Callable[[str], None]
+        self,
+        ledger: Ledger,
+        *,
+        max_waiting: int,
+        need_worker: Callable[[str], None],
+        worker_ready: Callable[[str], None] = lambda _medium: None,
     ) -> None:
         self._ledger = ledger
         self._max_waiting = max_waiting
         self._need_worker = need_worker
+        self._worker_ready = worker_ready
         self._open: dict[str, _Entry] = {}
         self._waiting: dict[str, deque[_Entry]] = {}
         self._suspects: dict[str, deque[_Entry]] = {}
@@ -207,6 +213,7 @@ class EmbeddedQueue:
                 match message:
                     case Ready(slots=slots):
                         worker.slots = slots
+                        self._worker_ready(worker.medium)
                         self._dispatch(worker.medium)
                     case Unfit(reason=reason):
                         self.unfit(worker.medium, reason)
