@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from training_server import Answer, Stand, serving
+
 from training.errors import SourceFault
 from training.fetching import PoliteClient
 from training.journal import JOURNAL, Journal
@@ -10,7 +12,6 @@ from training.origins import BooksOrigin, Shelf, TablesOrigin
 from training.pacing import Pace
 from training.sources.books import BooksSource
 from training.sources.tables import TablesSource
-from training_server import Answer, Stand, serving
 
 PAGE = "<html><body><h2>{0}</h2><p>It was late in {0}.</p></body></html>"
 

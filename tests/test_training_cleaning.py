@@ -4,6 +4,7 @@ import codecs
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from training.cleaning import clean_paragraph, paragraphs_of, without_repeats
 from training.markup import text_of
 from training.slurs import REASON, without_slurs
@@ -18,7 +19,10 @@ def work(name: str, *paragraphs: str) -> Work:
 
 def test_a_gutenberg_header_and_licence_are_cut_off() -> None:
     text = "Licence\n*** START OF THE PROJECT GUTENBERG EBOOK X ***\n\nA.\n\nB.\n\n"
-    assert paragraphs_of(text + "*** END OF THE PROJECT GUTENBERG EBOOK X ***\nmore") == ("A.", "B.")
+    assert paragraphs_of(text + "*** END OF THE PROJECT GUTENBERG EBOOK X ***\nmore") == (
+        "A.",
+        "B.",
+    )
 
 
 @given(st.text())

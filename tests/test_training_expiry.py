@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from training.errors import NotAllowed
 from training.expiry import STAMP, due_of, guard, purge, require_fresh, stamp, wait_and_purge
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from training.errors import BadCorpus
 from training.sources.folder import FolderSource
 from training.works import Work

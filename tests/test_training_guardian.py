@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 from test_training_books import Clock
+from training_server import Answer, Stand, serving
+
 from training.errors import SourceFault
 from training.expiry import purge
 from training.fetching import PoliteClient
@@ -14,7 +16,6 @@ from training.origins import GuardianOrigin
 from training.pacing import Pace
 from training.quota import Quota
 from training.sources.guardian import ARTICLES, GuardianSource, metadata_of
-from training_server import Answer, Stand, serving
 
 KEY = "not-a-real-key"
 

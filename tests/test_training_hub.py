@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from training.errors import SourceFault
 from training.origins import HubOrigin
 from training.sources.hub import HubSource

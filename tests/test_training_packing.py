@@ -5,6 +5,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from training_base import prose
+from transformers import AutoTokenizer
+
 from training.packing import (
     cut,
     opening_token,
@@ -15,8 +18,6 @@ from training.packing import (
     write_blocks,
 )
 from training.works import Work
-from training_base import prose
-from transformers import AutoTokenizer
 
 pytest_plugins = ["training_fixtures"]
 BOS, EOS = 2, 1
@@ -46,7 +47,9 @@ def test_no_token_is_lost_and_no_block_spans_two_works(tiny_base: Path) -> None:
 
 
 @given(st.lists(st.integers(3, 99), min_size=2, max_size=200), st.integers(3, 40))
-def test_without_bos_every_token_but_the_first_is_predicted_once(tokens: list[int], size: int) -> None:
+def test_without_bos_every_token_but_the_first_is_predicted_once(
+    tokens: list[int], size: int
+) -> None:
     blocks = list(cut(tokens, size, bos=None))
     assert [token for block in blocks for token in block[1:]] == tokens[1:]
     assert all(2 <= len(block) <= size for block in blocks)

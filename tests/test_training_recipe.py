@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import pytest
+from training_base import make_recipe
+
 from training.errors import BadRecipe, NotAllowed
 from training.recipe import load_recipe
 from training.rights import require_training
-from training_base import make_recipe
 
 RECIPES = sorted((Path(__file__).parent.parent / "training" / "recipes").glob("*.toml"))
 

@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import pytest
+from training_base import make_recipe
+
 from training.errors import NotAllowed
 from training.recipe import load_recipe
 from training.rights import require_text, require_training, retention_hours
-from training_base import make_recipe
 
 GUARDIAN = Path(__file__).parent.parent / "training" / "recipes" / "newsroom-guardian.toml"
 

@@ -2,6 +2,7 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from training.recipe_tables import Training
 from training.schedule import blocks_of_step, draw_key, learning_rate, steps_in
 
@@ -24,7 +25,9 @@ def test_draws_differ_by_seed_step_and_part() -> None:
 
 
 def test_the_rate_warms_up_and_falls_to_its_floor() -> None:
-    rates = [learning_rate(Training(learning_rate=1.0, floor=0.1), step, 100) for step in range(100)]
+    rates = [
+        learning_rate(Training(learning_rate=1.0, floor=0.1), step, 100) for step in range(100)
+    ]
     assert rates[:5] == [0.2, 0.4, 0.6, 0.8, 1.0]
     assert max(rates) == 1.0 and 0.1 <= rates[-1] < 0.102
     linear = Training(learning_rate=1.0, schedule="linear", floor=0.0)

@@ -1,6 +1,7 @@
 """A work is in one split only, the same one each time."""
 
 import pytest
+
 from training.errors import BadCorpus
 from training.recipe_tables import Corpus
 from training.splitting import split_works

@@ -5,10 +5,48 @@ import random
 from pathlib import Path
 
 AUTHORS = {
-    "gloom": "shadow crypt ancient whisper abyss nameless stone dread moon tomb".split(),
-    "parlour": "inspector teacup vicar alibi parlour letter butler clue train lady".split(),
+    "gloom": [
+        "shadow",
+        "crypt",
+        "ancient",
+        "whisper",
+        "abyss",
+        "nameless",
+        "stone",
+        "dread",
+        "moon",
+        "tomb",
+    ],
+    "parlour": [
+        "inspector",
+        "teacup",
+        "vicar",
+        "alibi",
+        "parlour",
+        "letter",
+        "butler",
+        "clue",
+        "train",
+        "lady",
+    ],
 }
-PLAIN = "the a of in and was he she it upon with before there that said".split()
+PLAIN = [
+    "the",
+    "a",
+    "of",
+    "in",
+    "and",
+    "was",
+    "he",
+    "she",
+    "it",
+    "upon",
+    "with",
+    "before",
+    "there",
+    "that",
+    "said",
+]
 
 RECIPE = """
 [run]

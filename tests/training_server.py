@@ -61,7 +61,7 @@ def serving(answers: dict[str, list[Answer]]) -> Iterator[Stand]:
             self.wfile.write(body[: answer.cut])
             self.close_connection = True
 
-        def log_message(self, format: str, *words: object) -> None:
+        def log_message(self, *words: object) -> None:
             """Nothing: tests are quiet."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

@@ -5,26 +5,36 @@ from pathlib import Path
 
 from training.atomic import write_text
 
+LOG = "metrics.jsonl"
 
-def open_log(run: Path, step: int) -> Path:
-    """The run's log, without lines of steps that an interruption took back."""
-    path = run / "metrics.jsonl"
+
+class Log:
+    """Appends to `metrics.jsonl`; of several processes only one writes."""
+
+    def __init__(self, run: Path, step: int, writes: bool = True) -> None:
+        """Open the log of a run that stands at `step`: lines an interruption took back go."""
+        self.path = run / LOG
+        self.writes = writes
+        if writes:
+            write_text(self.path, "".join(kept_lines(self.path, step)) if step else "")
+
+    def write(self, **figures: float) -> None:
+        """Add one line."""
+        if self.writes:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(figures) + "\n")
+
+
+def kept_lines(path: Path, step: int) -> list[str]:
+    """The whole lines of steps up to this one."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    kept = [line for line in lines if is_whole(line) and json.loads(line).get("step", 0) <= step]
-    write_text(path, "".join(line + "\n" for line in kept) if step else "")
-    return path
+    return [line + "\n" for line in lines if is_whole(line) and json.loads(line)["step"] <= step]
 
 
 def is_whole(line: str) -> bool:
-    """Whether a log line was written to its end."""
+    """Whether a line was written to its end."""
     try:
         json.loads(line)
     except ValueError:
         return False
     return True
-
-
-def write_line(log: Path, **figures: float) -> None:
-    """Add one line of figures to the log."""
-    with log.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(figures) + "\n")

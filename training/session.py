@@ -12,7 +12,7 @@ from training.bases import add_adapter, load_base
 from training.errors import BadCorpus
 from training.expiry import due_of, require_fresh
 from training.fitting import Fitter
-from training.metrics import open_log, write_line
+from training.metrics import Log
 from training.optimisers import optimiser_for
 from training.packing import Block, read_blocks
 from training.recipe import Recipe, digest_of_values
@@ -42,6 +42,7 @@ class Session:
         self.progress = checkpoints.Progress(digest=digest)
         self.folder = run / "checkpoints"
         self.resume()
+        self.log = Log(run, self.progress.step, writes=accelerator.is_main_process)
 
     @property
     def model(self) -> Any:
@@ -74,33 +75,31 @@ class Session:
             weights = get_peft_model_state_dict(self.model)
             state = self.fitter.optimiser.state_dict()
             checkpoints.save(self.folder, self.progress, weights, state)
-        self.fitter.accelerator.wait_for_everyone()
 
     def train(self) -> None:
         """Step to the end, or until the held-out loss has stopped falling."""
-        log = open_log(self.run, self.progress.step)
         saved = time.monotonic()
         if self.progress.step == 0:
-            self.validate(log)
+            self.validate()
         columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, TextColumn("{task.fields[loss]}")) as bar:
             task = bar.add_task("training", total=self.steps, loss="")
             while self.progress.step < self.steps and not self.stale():
-                loss = self.step(log)
+                loss = self.step()
                 bar.update(task, completed=self.progress.step, loss=f"loss {loss:.3f}")
-                better = self.validation_due and self.validate(log)
+                better = self.validation_due and self.validate()
                 minutes = (time.monotonic() - saved) / 60
                 if better or self.ended or minutes >= self.recipe.training.checkpoint_minutes:
                     self.save()
                     saved = time.monotonic()
 
-    def step(self, log: Path) -> float:
+    def step(self) -> float:
         """One optimiser step, noted in the log; gives its loss."""
         started = time.monotonic()
         figures = self.fitter.step(self.blocks, self.progress.step, self.steps)
         self.progress.step += 1
         self.progress.seconds += time.monotonic() - started
-        write_line(log, step=self.progress.step, **figures, seconds=self.progress.seconds)
+        self.log.write(step=self.progress.step, **figures, seconds=self.progress.seconds)
         return figures["loss"]
 
     @property
@@ -117,10 +116,10 @@ class Session:
         """Whether the recipe's patience with the held-out loss is used up."""
         return 0 < self.recipe.training.patience <= self.progress.worse
 
-    def validate(self, log: Path) -> bool:
+    def validate(self) -> bool:
         """Measure the held-out loss; tells whether it is the lowest so far."""
         loss = self.fitter.held_out_loss(self.held_out)
-        write_line(log, step=self.progress.step, held_out=loss)
+        self.log.write(step=self.progress.step, held_out=loss)
         if loss < self.progress.best_loss:
             self.progress.best_loss, self.progress.best_step = loss, self.progress.step
             self.progress.worse = 0

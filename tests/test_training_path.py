@@ -1,0 +1,106 @@
+"""The whole path on a tiny Gemma-2: corpus, training, evaluation, publishing, and an answer."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from training_base import AUTHORS, make_corpus, make_recipe
+from training_server import Answer, serving
+
+from engine.backends.text import TextBackend
+from engine.events import Finished
+from engine.jobs import Job
+from engine.registry import Registry
+from engine.settings import Settings
+
+pytest_plugins = ["training_fixtures"]
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+
+QLORA = """"fp32"
+method = "qlora"
+optimiser = "adamw8bit"
+gradient_checkpointing = true"""
+
+
+def stage(name: str, *words: object, status: int = 0, **environment: str) -> str:
+    """Run a stage as people do; gives what it prints."""
+    done = subprocess.run(
+        (sys.executable, "-m", f"training.{name}", *map(str, words)),
+        capture_output=True,
+        text=True,
+        env={**os.environ, "COLUMNS": "200", "OMP_NUM_THREADS": "1", **environment},
+    )
+    assert done.returncode == status, done.stderr[-2000:]
+    return done.stdout + done.stderr
+
+
+def answer_of(home: Path) -> str:
+    """What the published expert writes through the bot's own backend."""
+    registry = Registry.load([home / "experts"], "tiny")
+    assert registry.problems == ()
+    expert = registry.experts[0]
+    job = Job(
+        id="1",
+        request="1",
+        expert=expert.name,
+        medium="text",
+        prompt="The",
+        head=0,
+        length=16,
+        seed=1,
+        sampling=expert.sampling,
+    )
+
+    async def ask() -> str:
+        backend = TextBackend(Settings(home=home, profile="tiny"), registry)
+        async for event in backend.generate(job, threading.Event()):
+            if isinstance(event, Finished):
+                return event.text
+        return ""
+
+    return asyncio.run(ask())
+
+
+def test_from_corpus_to_an_answer_for_lora_and_qlora(tmp_path: Path, tiny_base: Path) -> None:
+    runs, home = tmp_path / "runs", tmp_path / "home"
+    recipes = []
+    for author in AUTHORS:
+        corpus = make_corpus(tmp_path / author, author)
+        precision = QLORA if author == "parlour" else '"fp32"'
+        recipe = make_recipe(tmp_path / f"{author}.toml", author, precision=precision)
+        base = ["--base", tiny_base, "--runs", runs]
+        assert "train: 5 works" in stage("corpus", recipe, "--corpus", corpus, *base)
+        stage("train_text", recipe, *base)
+        recipes.append(recipe)
+    told = stage("evaluate_text", *recipes, *base, "--samples", 4, "--length", 24, "--blocks", 8)
+    assert "below the nearest other expert" in told
+    page = (runs / "evaluation-gloom-parlour" / "report.md").read_text()
+    for part in ("Perplexity", "Style classifier", "Delta", "Memorisation", "Side by side"):
+        assert part in page
+    stage("publish", recipes[0], *base, "--into", home / "experts", "--merge", tmp_path / "merged")
+    assert "--replace" in stage("publish", recipes[0], *base, "--into", home / "experts", status=2)
+    card = home / "experts" / "gloom" / "card.toml"
+    card.write_text(card.read_text().replace('"tiny-gemma"', f'"{tiny_base}"'))
+    assert answer_of(home)
+    record = json.loads((runs / "gloom-tiny" / "run.json").read_text())
+    assert list(record["stages"]) == ["corpus", "evaluate_text", "publish", "train_text"]
+
+
+def test_a_guardian_recipe_refuses_text_and_counts_metadata(
+    tmp_path: Path, tiny_base: Path
+) -> None:
+    recipe = Path(__file__).parent.parent / "training" / "recipes" / "newsroom-guardian.toml"
+    options = (recipe, "--base", tiny_base, "--runs", tmp_path)
+    refusal = stage("corpus", *options, status=2)
+    assert "6(g)" in refusal and "licensing@theguardian.com" in refusal
+    row = {"id": "a/1", "type": "article", "webTitle": "A", "fields": {"wordcount": "91"}}
+    body = json.dumps({"response": {"pageSize": 200, "orderBy": "newest", "results": [row]}})
+    with serving({"/search": [Answer(body)]}) as stand:
+        keys = {"GUARDIAN_API_KEY": "k", "GUARDIAN_ADDRESS": stand.address}
+        told = stage("corpus", *options, "--metadata-only", **keys)
+    assert "1 articles, 91 words. No text was fetched." in told

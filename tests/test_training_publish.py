@@ -1,0 +1,125 @@
+"""Publishing fills an expert's folder whole, overwrites nothing unasked, and says the rights."""
+
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from training_base import make_recipe
+
+from engine.registry import load_card
+from engine.weights import digest_of
+from training.corpus import build
+from training.errors import NotAllowed, NotPublished
+from training.merging import write_merged
+from training.modelcard import model_card
+from training.publish import publish
+from training.recipe import Recipe, load_recipe
+from training.sources.folder import FolderSource
+from training.train_text import train
+
+pytest_plugins = ["training_fixtures"]
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture
+def trained(tmp_path: Path, corpus: Path, tiny_base: Path) -> tuple[Recipe, Path]:
+    recipe = load_recipe(make_recipe(tmp_path / "r.toml"), ("training.blocks=8",))
+    build(recipe, FolderSource(corpus, "", ""), tmp_path / "run", tiny_base)
+    train(recipe, tmp_path / "run", tiny_base)
+    return recipe, tmp_path / "run"
+
+
+def test_a_new_expert_gets_adapter_card_and_model_card(
+    tmp_path: Path, trained: tuple[Recipe, Path]
+) -> None:
+    facts = publish(*trained, tmp_path / "experts", replace=False, half=True)
+    expert = load_card(tmp_path / "experts" / "gloom")
+    weights = expert.profiles["tiny"]
+    assert (weights.base, weights.adapter) == ("tiny-gemma", "adapter")
+    assert weights.digest == digest_of(expert.folder / "adapter") == facts["outputs"]["adapter"]
+    assert "Made up by a test." in (expert.folder / "README.md").read_text()
+    tensors = load_file(expert.folder / "adapter" / "adapter_model.safetensors")
+    assert {tensor.dtype for tensor in tensors.values()} == {torch.bfloat16}
+
+
+def test_a_published_expert_is_only_replaced_when_asked(
+    tmp_path: Path, trained: tuple[Recipe, Path]
+) -> None:
+    root = tmp_path / "experts"
+    first = publish(*trained, root, replace=False, half=True)
+    with pytest.raises(NotPublished, match="--replace"):
+        publish(*trained, root, replace=False, half=False)
+    assert digest_of(root / "gloom" / "adapter") == first["outputs"]["adapter"]
+    second = publish(*trained, root, replace=True, half=False)
+    assert second["outputs"] != first["outputs"]
+
+
+def test_an_existing_card_keeps_its_words_and_gets_weights_and_rights(
+    tmp_path: Path, trained: tuple[Recipe, Path]
+) -> None:
+    recipe, run = trained
+    recipe = load_recipe(tmp_path / "r.toml", ('rights.attribution=["By hand."]',))
+    card = tmp_path / "experts" / "gloom" / "card.toml"
+    card.parent.mkdir(parents=True)
+    card.write_text(
+        '# a comment that stays\nname = "gloom"\ntitle = "Gloom"\nmedium = "text"\n'
+        'command = "story"\n[profiles.full]\nbase = "org/base"\nadapter = "org/adapter"\n'
+        '[rights]\nlicence = "its own"\n'
+    )
+    publish(recipe, run, tmp_path / "experts", replace=False, half=True)
+    assert card.read_text().startswith("# a comment that stays")
+    values = tomllib.loads(card.read_text())
+    assert values["profiles"]["full"]["adapter"] == "org/adapter"
+    assert values["profiles"]["tiny"]["base"] == "tiny-gemma"
+    assert values["rights"] == {
+        "licence": "its own",
+        "basis": "Made up by a test.",
+        "attribution": ["By hand."],
+    }
+
+
+def test_nothing_is_published_before_training_or_without_rights(
+    tmp_path: Path, trained: tuple[Recipe, Path]
+) -> None:
+    recipe, run = trained
+    with pytest.raises(NotPublished, match="train_text"):
+        publish(recipe, tmp_path / "none", tmp_path / "experts", replace=False, half=True)
+    locked = load_recipe(tmp_path / "r.toml", ("rights.train_allowed=false",))
+    with pytest.raises(NotAllowed):
+        publish(locked, run, tmp_path / "experts", replace=False, half=True)
+    assert not (tmp_path / "experts").exists()
+
+
+def test_the_merged_model_says_what_base_and_adapter_say(
+    tmp_path: Path, trained: tuple[Recipe, Path], tiny_base: Path
+) -> None:
+    recipe, run = trained
+    facts = write_merged(recipe, run / "adapter", tmp_path / "merged", tiny_base, replace=False)
+    assert facts["difference"] < 1e-4 < facts["adapter_moves"]
+    assert (tmp_path / "merged" / "config.json").exists()
+    with pytest.raises(NotPublished, match="not empty"):
+        write_merged(recipe, run / "adapter", tmp_path / "merged", tiny_base, replace=False)
+
+
+def test_the_card_of_an_expert_free_in_the_us_only_says_so(tmp_path: Path) -> None:
+    recipe = load_recipe(make_recipe(tmp_path / "r.toml"), ('rights.territories=["US"]',))
+    assert "United States only" in model_card(recipe, {}, "sha256:0")
+
+
+def test_a_gemma_adapter_carries_the_terms(tmp_path: Path, trained: tuple[Recipe, Path]) -> None:
+    publish(*trained, tmp_path / "experts", replace=False, half=True)
+    folder = tmp_path / "experts" / "gloom"
+    assert "ai.google.dev/gemma/terms" in (folder / "NOTICE").read_text()
+    assert "Model Derivative" in (folder / "README.md").read_text()
+
+
+def test_the_record_holds_digests_and_no_path_of_this_machine(
+    tmp_path: Path, trained: tuple[Recipe, Path]
+) -> None:
+    record = json.loads((trained[1] / "run.json").read_text())
+    assert record["stages"]["train_text"]["outputs"]["adapter"].startswith("sha256:")
+    assert record["rights"]["basis"] == "Made up by a test."
+    assert str(tmp_path) not in json.dumps(record)
