@@ -1,0 +1,109 @@
+"""What a training step costs on this machine, without weights, corpus or hub account.
+
+    python -m training.measure_step training/recipes/lovecraft-gemma.toml --set training.method=lora
+
+Builds the base's shape with random weights (the true shape of gemma-2-2b for a Gemma-2 recipe; the
+shape in the folder for --base), and times steps on random tokens.
+"""
+
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from training.bases import add_adapter, attention_for, compute_type
+from training.errors import BadRecipe
+from training.fitting import Fitter
+from training.optimisers import optimiser_for
+from training.packing import Block
+from training.recipe import Recipe, load_recipe
+from training.session import accelerator_for
+from training.stage import BaseFolder, Changes, RecipeFile, run_stage
+from training.train_text import memory_told
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def random_base(recipe: Recipe, folder: Path | None) -> "PreTrainedModel":
+    """The base's shape with random weights in the recipe's precision."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, Gemma2Config
+
+    if recipe.training.method == "qlora":
+        raise BadRecipe("Random weights are not in 4 bits: add --set training.method=lora.")
+    if folder is None and "gemma-2-2b" not in recipe.base.id:
+        raise BadRecipe("Only gemma-2-2b's shape is known by heart: name a folder with --base.")
+    config: Any = AutoConfig.from_pretrained(folder) if folder else Gemma2Config()
+    config.use_cache = False
+    torch.manual_seed(recipe.run.seed)
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(
+        config,
+        dtype=compute_type(recipe.training.precision),
+        attn_implementation=attention_for(recipe.base, config),
+    )
+    return model
+
+
+def measure(recipe: Recipe, folder: Path | None, steps: int) -> dict[str, float]:
+    """Seconds a block (the best of so many), peak memory in GiB, parameters."""
+    import torch
+
+    started = time.monotonic()
+    base = random_base(recipe, folder)
+    parameters, vocabulary = base.num_parameters(), base.config.vocab_size
+    model = add_adapter(base, recipe)
+    accelerator = accelerator_for(recipe)
+    fitter = Fitter(recipe, model, optimiser_for(model, recipe), accelerator)
+    loaded = time.monotonic() - started
+    tokens = torch.randint(3, vocabulary, (recipe.corpus.block,)).tolist()
+    blocks = [Block(tokens=tuple(tokens), work=0)]
+    seconds = []
+    for step in range(steps):
+        started = time.monotonic()
+        fitter.step(blocks, step, steps)
+        seconds.append(time.monotonic() - started)
+    return {
+        "parameters": parameters,
+        "trained": sum(weight.numel() for weight in fitter.weights),
+        "build_seconds": loaded,
+        "seconds": min(seconds) / (recipe.training.batch * recipe.training.accumulate),
+        "memory": peak_memory(),
+    }
+
+
+def peak_memory() -> float:
+    """The most memory used so far, in GiB: the GPU's where there is one, else this process's."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**30
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, kibibytes on Linux
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+
+
+def main(
+    recipe_file: RecipeFile,
+    base: BaseFolder = None,
+    changes: Changes = None,
+    steps: Annotated[int, typer.Option(help="Steps to time", min=1)] = 2,
+) -> None:
+    """Time training steps on random weights of the base's shape."""
+    recipe = load_recipe(recipe_file, tuple(changes or ()))
+    with memory_told():
+        found = measure(recipe, base, steps)
+    Console().print(
+        f"{found['parameters']:,.0f} parameters, {found['trained']:,.0f} trained, "
+        f"{recipe.training.method}, {recipe.training.precision}: {found['seconds']:.1f} s a block "
+        f"of {recipe.corpus.block} tokens, {found['memory']:.1f} GiB at most "
+        f"(built in {found['build_seconds']:.0f} s)",
+        soft_wrap=True,
+    )
+
+
+if __name__ == "__main__":
+    run_stage(main)
