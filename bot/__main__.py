@@ -123,7 +123,7 @@ def chat_command() -> None:
         history = settings.home / "history"
 
         async def run() -> int:
-            async with LastingEngine(settings) as engine:
+            async with LastingEngine(settings, warm=("text",)) as engine:
                 return await chat(engine, Console(), history)
 
         raise typer.Exit(asyncio.run(run()))

@@ -156,7 +156,7 @@ async def answer(
     draft = await show_answer(converse(command, who, engine), engine, console)
     match draft.final:
         case None:
-            console.print(draft.text, markup=False, highlight=False, soft_wrap=True)
+            _say(console, draft.text)
         case Finished() as final:
             if not console.is_terminal:
                 console.file.write("\n")
@@ -166,9 +166,9 @@ async def answer(
             notes.print("\n[dim]Stopped. /again starts it anew, /continue goes on from here.[/dim]")
             await engine.delivered(draft.job)
         case Failed(message=message, reason=reason):
-            notes.print(f"\n{message}", markup=False, highlight=False)
+            _say(notes, f"\n{message}")
             if reason:
-                notes.print(f"({reason})", style="dim", markup=False, highlight=False)
+                _say(notes, f"({reason})", style="dim")
     return draft
 
 
@@ -182,7 +182,13 @@ async def _close(final: Finished, who: Who, engine: Engine, notes: Console) -> N
         return
     words = render.footer(final, expert, last.route, engine.registry.weights(expert))
     for line in (*final.notes, *([expert.label] if expert.label else []), words):
-        notes.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
+        _say(notes, line, style="dim")
+
+
+def _say(console: Console, text: str, style: str = "") -> None:
+    """Plain words: wrapped for a terminal, whole lines for a pipe."""
+    wrap = not console.is_terminal
+    console.print(text, style=style, markup=False, highlight=False, soft_wrap=wrap)
 
 
 async def chat(engine: Engine, console: Console, history: Path) -> int:
@@ -203,7 +209,7 @@ async def chat(engine: Engine, console: Console, history: Path) -> int:
             draft = await answer(command, who, engine, console, console)
             failed |= isinstance(draft.final, Failed)
         except (AskerError, SetupError) as error:
-            console.print(str(error), style="yellow", markup=False, highlight=False)
+            _say(console, str(error), style="yellow")
             failed |= isinstance(error, OurError)
     return int(failed)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from types import TracebackType
 from typing import IO, Self
 
@@ -22,8 +22,13 @@ ATTACH_PAUSE = 0.05
 
 
 @asynccontextmanager
-async def open_engine(settings: Settings, *, workers: bool = True) -> AsyncIterator[Engine]:
-    """The engine of this data folder. `workers=False` starts none (somebody else runs them)."""
+async def open_engine(
+    settings: Settings, *, workers: bool = True, warm: tuple[str, ...] = ()
+) -> AsyncIterator[Engine]:
+    """The engine of this data folder. `workers=False` starts none (somebody else runs them).
+
+    An owner starts the workers of the media `warm` before anybody asks.
+    """
     registry = load_registry(settings.expert_roots, settings.profile)
     place = await _own_or_attach(settings, registry)
     if isinstance(place, AttachedEngine):
@@ -33,7 +38,7 @@ async def open_engine(settings: Settings, *, workers: bool = True) -> AsyncItera
         await asyncio.to_thread(upgrade, settings)
         ledger = Ledger(await open_database(settings))
         try:
-            async with owning(settings, registry, ledger, workers=workers) as engine:
+            async with owning(settings, registry, ledger, workers=workers, warm=warm) as engine:
                 yield engine
         finally:
             await ledger.close()
@@ -71,13 +76,14 @@ class LastingEngine:
     The job is in the ledger, so whoever owns the folder next finishes it; often that is this process.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, warm: tuple[str, ...] = ()) -> None:
         self._settings = settings
+        self._warm = warm
         self._stack = AsyncExitStack()
         self.registry = load_registry(settings.expert_roots, settings.profile)
 
     async def __aenter__(self) -> Self:
-        self._engine = await self._stack.enter_async_context(open_engine(self._settings))
+        self._engine = await self._stack.enter_async_context(self._open())
         return self
 
     async def __aexit__(
@@ -88,9 +94,12 @@ class LastingEngine:
     ) -> None:
         await self._stack.aclose()
 
+    def _open(self) -> AbstractAsyncContextManager[Engine]:
+        return open_engine(self._settings, warm=self._warm)
+
     async def _reopen(self) -> Engine:
         await self._stack.aclose()
-        self._engine = await self._stack.enter_async_context(open_engine(self._settings))
+        self._engine = await self._stack.enter_async_context(self._open())
         return self._engine
 
     async def ask(self, request: Request) -> AsyncIterator[Event]:

@@ -17,7 +17,7 @@ KEPT = 5
 _STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 # Discord: three dotted base64 parts; Telegram: digits, a colon, 35 characters; OpenAI: sk-...
 _TOKENS = re.compile(
-    r"[\w-]{23,28}\.[\w-]{6,7}\.[\w-]{27,}|\b\d{6,12}:[\w-]{30,}|\bsk-[\w-]{16,}|\bhf_\w{20,}"
+    r"[\w-]{23,28}\.[\w-]{6,7}\.[\w-]{27,}|(?<!\d)\d{6,12}:[\w-]{30,}|\bsk-[\w-]{16,}|\bhf_\w{20,}"
 )
 _SECRET_NAMES = ("TOKEN", "KEY", "SECRET", "PASSWORD")
 REDACTED = "[secret]"

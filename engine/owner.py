@@ -55,9 +55,14 @@ def take_lock(home: Path) -> IO[str] | None:
 
 @asynccontextmanager
 async def owning(
-    settings: Settings, registry: Registry, ledger: Ledger, *, workers: bool = True
+    settings: Settings,
+    registry: Registry,
+    ledger: Ledger,
+    *,
+    workers: bool = True,
+    warm: tuple[str, ...] = (),
 ) -> AsyncIterator[LocalEngine]:
-    """The owner's engine, with its socket open and its workers on call."""
+    """The owner's engine, with its socket open and its workers on call, those of `warm` at once."""
     supervisor = Supervisor(settings) if workers else None
     queue = EmbeddedQueue(
         ledger,
@@ -80,6 +85,8 @@ async def owning(
     try:
         if supervisor:
             supervisor.start(queue.unfit)
+            for medium in warm:
+                supervisor.need(medium)
         replayed = await queue.start()
         log.info("owner started", extra={"replayed": replayed})
         yield engine

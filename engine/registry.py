@@ -120,9 +120,11 @@ def load_card(folder: Path) -> Expert:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SetupError(f"The card {path} cannot be read: {error}") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "card"
-        raise SetupError(f"The card {path} is not right: {where}: {first['msg']}") from error
+        mistakes = "; ".join(
+            f"{'.'.join(str(part) for part in mistake['loc']) or 'card'}: {mistake['msg']}"
+            for mistake in error.errors()
+        )
+        raise SetupError(f"The card {path} is not right: {mistakes}") from error
     if expert.name != folder.name:
         raise SetupError(
             f"The card {path} names {expert.name!r}, but its folder is {folder.name!r}."

@@ -1,0 +1,117 @@
+"""Cards: what is read, what is set aside, what replaces what."""
+
+from pathlib import Path
+
+import pytest
+from tiny_models import make_adapter, make_base, write_card
+
+from engine import bases
+from engine.adding import NewExpert, add_expert
+from engine.errors import LimitError, ModelError, SetupError
+from engine.registry import BUILT_IN, Registry, load_card, load_registry
+from engine.weights import digest_of
+
+
+@pytest.mark.parametrize("profile", ["full", "embedded"])
+def test_the_built_in_experts_serve_both_profiles(profile: str) -> None:
+    registry = Registry.load([BUILT_IN], profile)
+    assert not registry.problems
+    assert [e.name for e in registry.of_command("story")] == ["lovecraft", "agatha"]
+    full = {e.profiles["full"].base for e in registry.of_command("story")}
+    assert full == {"google/gemma-2-2b-it"}
+
+
+def test_an_operators_card_replaces_the_built_in_one(tmp_path: Path) -> None:
+    write_card(tmp_path, "agatha", "smollm2-135m-instruct")
+    registry = Registry.load([BUILT_IN, tmp_path], "embedded")
+    assert registry.named("agatha").folder == tmp_path / "agatha"
+
+
+@pytest.mark.parametrize(
+    ("harm", "told"),
+    [
+        (("command", "comand"), "comand"),
+        (('medium = "text"', 'medium = "sound"'), "medium"),
+        (('name = "moss"', 'name = "fern"'), "folder is 'moss'"),
+        (("order = 1", "order = "), "cannot be read"),
+        (("[rights]", '[template]\ntext = "{nothing}{beginning}"\n[rights]'), "template"),
+    ],
+)
+def test_a_bad_card_is_set_aside_with_its_mistake_and_the_others_serve(
+    tmp_path, harm, told
+) -> None:
+    write_card(tmp_path, "fern", "smollm2-135m-instruct")
+    card = write_card(tmp_path, "moss", "smollm2-135m-instruct") / "card.toml"
+    card.write_text(card.read_text().replace(*harm))
+    registry = Registry.load([tmp_path], "embedded")
+    assert [e.name for e in registry.experts] == ["fern"]
+    assert told in registry.problems[0]
+
+
+def test_a_profile_without_any_expert_is_told(tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match="experts add"):
+        load_registry([tmp_path], "embedded")
+
+
+@pytest.fixture(scope="module")
+def adapter(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("adding")
+    return make_adapter(make_base(root / "base", "llama"), root / "moss", 1)
+
+
+def _new(adapter: Path, **changes) -> NewExpert:
+    values = {"spec": str(adapter), "name": "moss", "title": "Moss", "licence": "CC0-1.0"}
+    return NewExpert(**{**values, "keywords": ("mossy",), **changes})
+
+
+def test_an_added_adapter_is_copied_digested_and_read_beside_the_others(settings, adapter) -> None:
+    card = add_expert(_new(adapter), settings)
+    expert = load_card(card.parent)
+    assert expert.profiles["embedded"].digest == digest_of(card.parent / "adapter")
+    registry = Registry.load(settings.expert_roots, "embedded")
+    assert {e.name for e in registry.experts} >= {"lovecraft", "agatha", "moss"}
+    assert registry.weights(expert).base == str(adapter.parent / "base")
+
+
+def test_adding_over_an_expert_needs_replace(settings, adapter) -> None:
+    with pytest.raises(LimitError, match="--replace"):
+        add_expert(_new(adapter, name="agatha"), settings)
+    add_expert(_new(adapter), settings)
+    with pytest.raises(LimitError, match="--replace"):
+        add_expert(_new(adapter), settings)
+    add_expert(_new(adapter, replace=True), settings)
+
+
+def test_what_is_no_adapter_is_refused_and_nothing_is_left(settings, adapter, tmp_path) -> None:
+    pickled = tmp_path / "pickled"
+    pickled.mkdir()
+    (pickled / "pytorch_model.bin").write_bytes(b"\x80\x04.")
+    for spec, told in (
+        (str(tmp_path / "nowhere"), "no folder"),
+        (str(pickled), "pickled"),
+        ("nobody/unreachable", "could not be fetched"),
+    ):
+        with pytest.raises(ModelError, match=told):
+            add_expert(_new(adapter, spec=spec), settings)
+    with pytest.raises(SetupError, match="not right: name"):
+        add_expert(_new(adapter, name="Not A Name"), settings)
+    assert not [p for p in (settings.home / "experts").glob("*") if p.is_dir()]
+
+
+def test_an_embedded_base_that_is_not_prepared_says_how(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="pastiche prepare"):
+        bases.find_base("smollm2-135m-instruct", tmp_path)
+    assert not bases.present("smollm2-135m-instruct", tmp_path)
+    with pytest.raises(ModelError, match="no base"):
+        bases.find_base(str(tmp_path / "nowhere" / "at" / "all"), tmp_path)
+
+
+def test_a_digest_changes_with_any_byte_and_not_with_the_place(adapter, tmp_path) -> None:
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(adapter, copy)
+    assert digest_of(copy) == digest_of(adapter)
+    with (copy / "adapter_config.json").open("a") as file:
+        file.write(" ")
+    assert digest_of(copy) != digest_of(adapter)

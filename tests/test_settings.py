@@ -1,0 +1,80 @@
+"""Settings, their file, and the logs' last net."""
+
+import json
+import logging
+
+import pytest
+
+from engine.errors import SetupError
+from engine.logs import start_logs
+from engine.settings import make_runtime, read_settings
+
+
+def test_a_variable_comes_before_the_files_line(tmp_path, monkeypatch) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "pastiche.toml").write_text("max_waiting = 5\nmax_length = 300\n")
+    monkeypatch.setenv("PASTICHE_MAX_WAITING", "7")
+    settings = read_settings()
+    assert (settings.max_waiting, settings.max_length) == (7, 300)
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ('key = "00"', "secret 'key'"),
+        ('home = "/x"', "PASTICHE_HOME instead"),
+        ("max_lenght = 5", "Did you mean 'max_length'"),
+        ("max_length = 0", "max_length"),
+        ("max_length = ", "cannot be read"),
+    ],
+)
+def test_a_mistake_in_the_file_is_told(tmp_path, line, told) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "pastiche.toml").write_text(line)
+    with pytest.raises(SetupError, match=told):
+        read_settings()
+
+
+def test_a_bad_variable_is_told_without_its_value(monkeypatch) -> None:
+    monkeypatch.setenv("PASTICHE_THREADS", "secret-by-mistake")
+    with pytest.raises(SetupError, match="PASTICHE_THREADS") as told:
+        read_settings()
+    assert "secret-by-mistake" not in str(told.value)
+
+
+def test_the_key_never_shows(monkeypatch) -> None:
+    monkeypatch.setenv("PASTICHE_KEY", "ab" * 32)
+    assert "abab" not in repr(read_settings())
+
+
+def test_a_socket_path_is_short_even_for_a_deep_folder(tmp_path) -> None:
+    settings = read_settings(home=tmp_path / ("deep" * 50))
+    assert len(str(settings.socket)) < 100
+
+
+def test_the_socket_folder_is_private(settings) -> None:
+    make_runtime(settings)
+    assert settings.runtime.stat().st_mode & 0o777 == 0o700
+
+
+def test_logs_are_json_lines_without_secrets(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("SOME_API_KEY", "hunter2hunter2")
+    root = logging.getLogger()
+    kept, level = root.handlers[:], root.level
+    try:
+        start_logs(tmp_path, "test", "INFO")
+        told = "GET https://api/bot123456789:AAaaAAaaAAaaAAaaAAaaAAaaAAaaAAaaAAa/x hunter2hunter2"
+        try:
+            raise ValueError(told)
+        except ValueError:
+            logging.getLogger("x").exception("it said %s", told, extra={"job": "01"})
+        for handler in root.handlers:
+            handler.close()
+    finally:
+        root.handlers[:] = kept
+        root.setLevel(level)
+    raw = (tmp_path / "logs" / "test.jsonl").read_text()
+    line = json.loads(raw)
+    assert line["job"] == "01"
+    assert "ValueError" in line["traceback"]
+    assert "hunter2" not in raw and "AAaa" not in raw

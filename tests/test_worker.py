@@ -1,0 +1,119 @@
+"""The worker as a process, over the wire, on the real embedded base."""
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from program import events, pastiche
+
+from engine import bases
+from engine.settings import Settings
+
+OPENING = "They sat alone in the darkened room as rain hammered against the old windowpanes."
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The embedded base, converted once for all tests (about 20 s)."""
+    folder = tmp_path_factory.mktemp("models")
+    steps: list[str] = []
+    bases.prepare("smollm2-135m-instruct", folder, steps.append)
+    assert tuple(steps) == bases.STEPS
+    return folder
+
+
+@pytest.fixture
+def real(models: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """A data folder with the base in it, and the model backend."""
+    settings.home.mkdir()
+    (settings.home / "models").symlink_to(models)
+    monkeypatch.setenv("PASTICHE_BACKEND", "model")
+    monkeypatch.setenv("PASTICHE_THREADS", "1")
+    return settings
+
+
+@pytest.mark.slow
+def test_a_story_in_each_style_grows_token_by_token_and_is_repeatable_by_seed(real: Settings) -> None:
+    said = {}
+    for style in ("lovecraft", "agatha", "lovecraft"):
+        ask = ("ask", "--json", f"in the style of {style}: {OPENING}", "--length", "24", "--seed", "3")
+        done = pastiche(*ask, timeout=180)
+        assert done.returncode == 0, done.stderr
+        told = events(done.stdout)
+        texts = [event["text"] for event in told if event["kind"] == "text"]
+        assert len(texts) > 3
+        final = told[-1]
+        assert final["kind"] == "finished"
+        assert 21 <= final["tokens_out"] <= 84
+        assert final["base_digest"].startswith("sha256:")
+        assert said.setdefault(style, final["text"]) == final["text"]
+    with sqlite3.connect(real.ledger_file) as connection:
+        rows = connection.execute(
+            "select expert, tokens_out > 0, first_token_at >= started_at, finished_at > started_at "
+            "from jobs order by id"
+        ).fetchall()
+    assert rows == [("lovecraft", 1, 1, 1), ("agatha", 1, 1, 1), ("lovecraft", 1, 1, 1)]
+
+
+@pytest.mark.slow
+def test_a_missing_base_fails_the_job_with_what_to_do(settings: Settings) -> None:
+    code = (
+        "import asyncio\n"
+        "from engine.bootstrap import open_engine\n"
+        "from engine.jobs import Request\n"
+        "from engine.settings import read_settings\n"
+        "async def main():\n"
+        "    async with open_engine(read_settings()) as engine:\n"
+        "        r = Request(command='story', text='x', platform='t', asker='a', place='p')\n"
+        "        async for event in engine.ask(r):\n"
+        "            print(event.kind, getattr(event, 'reason', ''))\n"
+        "asyncio.run(main())\n"
+    )
+    environment = os.environ | {"PASTICHE_BACKEND": "model"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, timeout=60, env=environment, check=False
+    )
+    last = done.stdout.decode().splitlines()[-1]
+    assert last == "failed The base smollm2-135m-instruct is not prepared. Run: pastiche prepare"
+
+
+@pytest.mark.slow
+def test_a_damaged_base_is_told_and_not_loaded(real: Settings, models: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken" / "smollm2-135m-instruct"
+    broken.mkdir(parents=True)
+    for file in (models / "smollm2-135m-instruct").iterdir():
+        data = file.read_bytes()
+        (broken / file.name).write_bytes(data[:1000] if file.suffix == ".safetensors" else data)
+    (real.home / "models").unlink()
+    (real.home / "models").symlink_to(broken.parent)
+    done = pastiche("ask", "It rained.", timeout=120)
+    assert done.returncode == 1
+    assert "is damaged" in done.stderr.decode()
+
+
+@pytest.mark.slow
+def test_the_converted_base_equals_the_gguf_file(models: Path) -> None:
+    import gguf
+    import torch
+    from safetensors.torch import load_file
+
+    weights = load_file(models / "smollm2-135m-instruct" / "model.safetensors")
+    source = bases.source_file(bases.EMBEDDED["smollm2-135m-instruct"])
+    named = {
+        "token_embd.weight": "model.embed_tokens.weight",
+        "blk.7.ffn_down.weight": "model.layers.7.mlp.down_proj.weight",
+        "blk.29.attn_v.weight": "model.layers.29.self_attn.v_proj.weight",
+    }
+    found = 0
+    for tensor in gguf.GGUFReader(source).tensors:
+        if tensor.name in named:
+            there = torch.tensor(gguf.quants.dequantize(tensor.data, tensor.tensor_type))
+            assert torch.equal(there.bfloat16(), weights[named[tensor.name]])
+            found += 1
+    assert found == len(named)
+    facts = json.loads((models / "smollm2-135m-instruct" / bases.MANIFEST).read_text())
+    assert facts["licence"] == "Apache-2.0"
