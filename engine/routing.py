@@ -96,24 +96,47 @@ def _route(
 
 @lru_cache(maxsize=256)
 def _pattern(alias: str) -> re.Pattern[str]:
-    """The alias as whole words, any spacing, with or without the dots of initials."""
-    words = [re.escape(word).replace(r"\.", r"\.?") for word in alias.split()]
-    return re.compile(r"(?<!\w)" + r"\s*".join(words) + r"(?!\w)", re.I)
+    """The alias as whole words."""
+    return re.compile(rf"(?<!\w){_loosely(alias)}(?!\w)", re.I)
+
+
+def _loosely(words: str) -> str:
+    """A pattern for the words with any spacing, with or without the dots of initials."""
+    return r"\s*".join(re.escape(word).replace(r"\.", r"\.?") for word in words.split())
 
 
 def _keywords(instruction: str, experts: tuple[Expert, ...]) -> dict[str, tuple[Match, ...]]:
     """Every expert's keywords in the instruction, longest first."""
-    found: dict[str, tuple[Match, ...]] = {}
-    for expert in experts:
-        matches = [
-            Match(words=hit[0], start=hit.start(), end=hit.end())
-            for keyword in expert.keywords
-            for hit in _pattern(keyword).finditer(instruction)
-        ]
-        if matches:
-            matches.sort(key=lambda m: (m.start - m.end, m.start))
-            found[expert.name] = tuple(matches)
-    return found
+    pattern, owners = _vocabulary(tuple((e.name, e.keywords) for e in experts))
+    found: dict[str, list[Match]] = {}
+    for hit in pattern.finditer(instruction):
+        words, start = hit["word"], hit.start("word")
+        for name in owners.get(_spelling(words), ()):
+            match = Match(words=words, start=start, end=start + len(words))
+            found.setdefault(name, []).append(match)
+    return {
+        name: tuple(sorted(matches, key=lambda m: (m.start - m.end, m.start)))
+        for name, matches in found.items()
+    }
+
+
+@lru_cache(maxsize=16)
+def _vocabulary(
+    keywords: tuple[tuple[str, tuple[str, ...]], ...],
+) -> tuple[re.Pattern[str], dict[str, tuple[str, ...]]]:
+    """One pattern that finds the longest keyword at every word's start, and whose each is."""
+    owners: dict[str, tuple[str, ...]] = {}
+    for name, words in keywords:
+        for word in words:
+            owners[_spelling(word)] = (*owners.get(_spelling(word), ()), name)
+    every = sorted({w for _, words in keywords for w in words}, key=len, reverse=True)
+    choice = "|".join(_loosely(word) for word in every) or "(?!)"
+    return re.compile(rf"(?<!\w)(?=(?P<word>{choice})(?!\w))", re.I), owners
+
+
+def _spelling(words: str) -> str:
+    """What is left of a keyword when case, spaces and dots do not count."""
+    return re.sub(r"[\s.]+", "", words).casefold()
 
 
 def _named_style(
