@@ -33,7 +33,7 @@ _MARKER = re.compile(
 _COLON = re.compile(r":(?=\s|$)")
 _END_OF_SENTENCE = re.compile(r"[.!?…](?=\s|$)")
 _ARTICLE = re.compile(r"(?:an?|some|the)\s", re.I)
-_FIELD = re.compile(r"\{(?:instruction|request)\}")
+_FIELD = re.compile(r"\{(?:instruction|request|topic)\}")
 _BLANK_LINES = re.compile(r"\n\s*\n\s*")
 MAX_INSTRUCTION = 240  # characters before a colon that can still be an instruction
 
@@ -108,17 +108,26 @@ def assemble(template: str, text: str, beginning: str | None = None) -> tuple[st
     'It was late.'
     """
     parts = split(text)
-    request, opening = _request(parts.instruction), parts.beginning
-    if not parts.wish:
-        request, opening = "", parts.instruction
-    if beginning is not None:
-        opening = beginning
+    asked = parts.marked or parts.wish
+    if "{topic}" in template:  # a headline is asked for, a whole sentence is an opening
+        asked = parts.marked or not _END_OF_SENTENCE.search(parts.instruction)
+    opening = parts.beginning if asked else parts.instruction
     # Filled in one pass, not by format(): what was typed may itself hold braces.
-    filled = {"{instruction}": INSTRUCTION, "{request}": request}
+    filled = {
+        "{instruction}": INSTRUCTION,
+        "{request}": _request(parts.instruction) if asked else "",
+        "{topic}": _topic(parts.instruction) if asked else "",
+    }
     head = _FIELD.sub(lambda field: filled[field[0]], template.removesuffix("{beginning}"))
-    if not request:
+    if not asked:
         head = _BLANK_LINES.sub("\n\n", head)
-    return head + opening.strip(), len(head)
+    return head + (opening if beginning is None else beginning).strip(), len(head)
+
+
+def _topic(instruction: str) -> str:
+    """What is asked for as a headline stands: one line, then a blank one."""
+    topic = " ".join(instruction.split()).rstrip(":,;. ")
+    return f"{topic[:1].upper()}{topic[1:]}\n\n"
 
 
 def _request(instruction: str) -> str:

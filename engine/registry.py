@@ -17,7 +17,6 @@ from engine.errors import SetupError
 
 BUILT_IN = Path(__file__).parent / "experts"
 CARD = "card.toml"
-ADAPTER = "adapter"  # the usual folder beside a card, there or not yet
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
 Keyword = Annotated[str, StringConstraints(min_length=2, max_length=64, strip_whitespace=True)]
@@ -67,7 +66,10 @@ class Rights:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
-    """The prompt's text with {instruction}, {request} and, last of all, {beginning}."""
+    """The prompt's text with {instruction}, {request} or {topic}, and last of all {beginning}.
+
+    {request} is the wish as a sentence, {topic} the wish as a headline; see engine.prompting.
+    """
 
     __pydantic_config__ = STRICT
     text: str = "{instruction}\n\n{request}\n{beginning}"
@@ -76,10 +78,10 @@ class Template:
         if self.text.count("{beginning}") != 1 or not self.text.endswith("{beginning}"):
             raise ValueError("must hold {beginning} once, at its end")
         try:
-            self.text.format(instruction="", request="", beginning="")
+            self.text.format(instruction="", request="", topic="", beginning="")
         except (KeyError, IndexError, ValueError) as error:
             raise ValueError(
-                "may hold {instruction}, {request} and {beginning}, nothing else in braces"
+                "may hold {instruction}, {request}, {topic}, {beginning}, nothing else in braces"
             ) from error
 
 
@@ -181,7 +183,9 @@ class Registry:
         return replace(
             chosen,
             base=_beside(expert.folder, chosen.base),
-            adapter=_beside(expert.folder, chosen.adapter) if chosen.adapter else "",
+            adapter=_beside(expert.folder, chosen.adapter, there="/" not in chosen.adapter)
+            if chosen.adapter
+            else "",
         )
 
 
@@ -197,9 +201,9 @@ def load_registry(roots: Iterable[Path], profile: str) -> Registry:
     return registry
 
 
-def _beside(folder: Path, spec: str) -> str:
-    """A path beside the card if it is one, else the spec (a hub id, an absolute path) unchanged."""
+def _beside(folder: Path, spec: str, *, there: bool = False) -> str:
+    """A path beside the card if it is `there`, else the spec (a hub id, an absolute path) unchanged."""
     if spec.startswith(("/", "~")):
         return str(Path(spec).expanduser())
     local = folder / spec
-    return str(local) if local.exists() or spec == ADAPTER else spec
+    return str(local) if there or local.exists() else spec

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from engine import bases
 from engine.database import open_database, upgrade
 from engine.jobs import Request
 from engine.ledger import Ledger
@@ -42,6 +43,16 @@ def settings(tmp_path: Path) -> Iterator[Settings]:
 def registry() -> Registry:
     """The built-in experts."""
     return Registry.load([BUILT_IN], "embedded")
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The embedded base, converted once for all tests (about 20 s)."""
+    folder = tmp_path_factory.mktemp("models")
+    steps: list[str] = []
+    bases.prepare("smollm2-135m-instruct", folder, steps.append)
+    assert tuple(steps) == bases.STEPS
+    return folder
 
 
 @pytest.fixture

@@ -48,6 +48,21 @@ def test_continue_goes_on_from_the_text_that_is_there() -> None:
     assert "I want a ghost story." in prompt[:head]
 
 
+@pytest.mark.parametrize(
+    ("text", "prompt"),
+    [
+        ("storms batter the coast", "Storms batter the coast\n\n"),
+        (
+            "Police said on Monday that nobody was hurt.",
+            "Police said on Monday that nobody was hurt.",
+        ),
+        ("a report about storms: Police said so.", "A report about storms\n\nPolice said so."),
+    ],
+)
+def test_a_headline_template_tells_a_topic_from_an_opening(text: str, prompt: str) -> None:
+    assert assemble("{topic}{beginning}", text)[0] == prompt
+
+
 @given(st.text(max_size=300))
 def test_braces_and_templates_in_the_text_are_only_text(text: str) -> None:
     prompt, head = assemble(TEMPLATE, f"a story: {{request}} {{0}} {text}".strip())

@@ -16,16 +16,6 @@ from engine.settings import Settings
 OPENING = "They sat alone in the darkened room as rain hammered against the old windowpanes."
 
 
-@pytest.fixture(scope="session")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The embedded base, converted once for all tests (about 20 s)."""
-    folder = tmp_path_factory.mktemp("models")
-    steps: list[str] = []
-    bases.prepare("smollm2-135m-instruct", folder, steps.append)
-    assert tuple(steps) == bases.STEPS
-    return folder
-
-
 @pytest.fixture
 def real(models: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """A data folder with the base in it, and the model backend."""
@@ -37,10 +27,20 @@ def real(models: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> S
 
 
 @pytest.mark.slow
-def test_a_story_in_each_style_grows_token_by_token_and_is_repeatable_by_seed(real: Settings) -> None:
+def test_a_story_in_each_style_grows_token_by_token_and_is_repeatable_by_seed(
+    real: Settings,
+) -> None:
     said = {}
     for style in ("lovecraft", "agatha", "lovecraft"):
-        ask = ("ask", "--json", f"in the style of {style}: {OPENING}", "--length", "24", "--seed", "3")
+        ask = (
+            "ask",
+            "--json",
+            f"in the style of {style}: {OPENING}",
+            "--length",
+            "24",
+            "--seed",
+            "3",
+        )
         done = pastiche(*ask, timeout=180)
         assert done.returncode == 0, done.stderr
         told = events(done.stdout)
@@ -82,7 +82,9 @@ def test_a_missing_base_fails_the_job_with_what_to_do(settings: Settings) -> Non
 
 
 @pytest.mark.slow
-def test_a_damaged_base_is_told_and_not_loaded(real: Settings, models: Path, tmp_path: Path) -> None:
+def test_a_damaged_base_is_told_and_not_loaded(
+    real: Settings, models: Path, tmp_path: Path
+) -> None:
     broken = tmp_path / "broken" / "smollm2-135m-instruct"
     broken.mkdir(parents=True)
     for file in (models / "smollm2-135m-instruct").iterdir():
