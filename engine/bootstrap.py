@@ -1,10 +1,10 @@
 """Building the engine: own the data folder if nobody does, else attach to whoever does."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Self, TypeVar
 
 from engine import Engine
 from engine.attached import AttachedEngine
@@ -19,6 +19,8 @@ from engine.settings import Settings
 
 ATTACH_SECONDS = 10.0  # an owner that holds the lock has this long to open its socket
 ATTACH_PAUSE = 0.05
+
+Result = TypeVar("Result")
 
 
 @asynccontextmanager
@@ -80,6 +82,7 @@ class LastingEngine:
         self._settings = settings
         self._warm = warm
         self._stack = AsyncExitStack()
+        self._reopening = asyncio.Lock()
         self.registry = load_registry(settings.expert_roots, settings.profile)
 
     async def __aenter__(self) -> Self:
@@ -97,54 +100,54 @@ class LastingEngine:
     def _open(self) -> AbstractAsyncContextManager[Engine]:
         return open_engine(self._settings, warm=self._warm)
 
-    async def _reopen(self) -> Engine:
-        await self._stack.aclose()
-        self._engine = await self._stack.enter_async_context(self._open())
+    async def _reopen(self, gone: Engine) -> Engine:
+        """The engine that takes the place of one whose owner has gone; opened once, whoever asks."""
+        async with self._reopening:
+            if self._engine is gone:
+                await self._stack.aclose()
+                self._engine = await self._stack.enter_async_context(self._open())
         return self._engine
+
+    async def _call(self, call: Callable[[Engine], Awaitable[Result]]) -> Result:
+        engine = self._engine
+        try:
+            return await call(engine)
+        except OwnerGoneError:
+            return await call(await self._reopen(engine))
 
     async def ask(self, request: Request) -> AsyncIterator[Event]:
         """See engine.Engine."""
+        engine = self._engine
         try:
-            async for event in self._engine.ask(request):
+            async for event in engine.ask(request):
                 yield event
         except OwnerGoneError as gone:
-            engine = await self._reopen()
+            engine = await self._reopen(engine)
             async for event in engine.follow(gone.job) if gone.job else engine.ask(request):
                 yield event
 
     async def follow(self, job: str) -> AsyncIterator[Event]:
         """See engine.Engine."""
+        engine = self._engine
         try:
-            async for event in self._engine.follow(job):
+            async for event in engine.follow(job):
                 yield event
         except OwnerGoneError:
-            async for event in (await self._reopen()).follow(job):
+            async for event in (await self._reopen(engine)).follow(job):
                 yield event
 
     async def cancel(self, job: str) -> bool:
         """See engine.Engine."""
-        try:
-            return await self._engine.cancel(job)
-        except OwnerGoneError:
-            return await (await self._reopen()).cancel(job)
+        return await self._call(lambda engine: engine.cancel(job))
 
     async def status(self) -> Status:
         """See engine.Engine."""
-        try:
-            return await self._engine.status()
-        except OwnerGoneError:
-            return await (await self._reopen()).status()
+        return await self._call(lambda engine: engine.status())
 
     async def last(self, platform: str, asker: str, place: str) -> Answer | None:
         """See engine.Engine."""
-        try:
-            return await self._engine.last(platform, asker, place)
-        except OwnerGoneError:
-            return await (await self._reopen()).last(platform, asker, place)
+        return await self._call(lambda engine: engine.last(platform, asker, place))
 
     async def delivered(self, job: str) -> None:
         """See engine.Engine."""
-        try:
-            await self._engine.delivered(job)
-        except OwnerGoneError:
-            await (await self._reopen()).delivered(job)
+        await self._call(lambda engine: engine.delivered(job))

@@ -131,7 +131,7 @@ class EmbeddedQueue:
         inbox: asyncio.Queue[Event] = asyncio.Queue()
         entry.followers.add(inbox)
         try:
-            for event in self._so_far(entry):
+            for event in list(self._so_far(entry)):
                 yield event
             while True:
                 event = await inbox.get()
@@ -331,7 +331,10 @@ class EmbeddedQueue:
     async def _write(self) -> None:
         """Every write after acceptance, in the order of what happened."""
         while (write := await self._writes.get()) is not None:
-            await write
+            try:
+                await write
+            except Exception:
+                log.exception("a write failed")  # the next ones are other jobs'
 
     async def close(self) -> None:
         """Stop dispatching and finish what is being written; the rest stays for the next owner."""
