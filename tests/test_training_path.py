@@ -17,6 +17,7 @@ from engine.events import Finished
 from engine.jobs import Job
 from engine.registry import Registry
 from engine.settings import Settings
+from training.expiry import due_of
 
 pytest_plugins = ["training_fixtures"]
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -100,7 +101,44 @@ def test_a_guardian_recipe_refuses_text_and_counts_metadata(
     assert "6(g)" in refusal and "licensing@theguardian.com" in refusal
     row = {"id": "a/1", "type": "article", "webTitle": "A", "fields": {"wordcount": "91"}}
     body = json.dumps({"response": {"pageSize": 200, "orderBy": "newest", "results": [row]}})
+    soon = ("--set", "rights.retention_days=2e-4")  # the guarding process ends with the test run
     with serving({"/search": [Answer(body)]}) as stand:
         keys = {"GUARDIAN_API_KEY": "k", "GUARDIAN_ADDRESS": stand.address}
-        told = stage("corpus", *options, "--metadata-only", **keys)
+        told = stage("corpus", *options, *soon, "--metadata-only", **keys)
     assert "1 articles, 91 words. No text was fetched." in told
+
+
+def test_a_licence_fetches_guardian_text_into_folders_with_one_hour_of_death(
+    tmp_path: Path, tiny_base: Path
+) -> None:
+    recipe = Path(__file__).parent.parent / "training" / "recipes" / "newsroom-guardian.toml"
+    rows = [
+        {
+            "id": f"a/{n}",
+            "type": "article",
+            "webTitle": "A",
+            "webUrl": "https://example.org",
+            "fields": {"headline": f"Head {n}", "bodyText": f"Invented {n} words. " * 20},
+        }
+        for n in range(30)
+    ]
+    body = json.dumps({"response": {"pageSize": 200, "orderBy": "newest", "results": rows}})
+    licence = ("train_allowed=true", 'basis="a licence"', 'licence_ref="X"', "retention_days=3e-4")
+    options = [word for line in licence for word in ("--set", f"rights.{line}")]
+    options += [
+        "--set",
+        "corpus.test_share=0.3",
+        "--set",
+        "corpus.validation_share=0.3",
+        "--base",
+        str(tiny_base),
+        "--runs",
+        tmp_path,
+    ]
+    with serving({"/search": [Answer(body)]}) as stand:
+        keys = {"GUARDIAN_API_KEY": "k", "GUARDIAN_ADDRESS": stand.address}
+        stage("corpus", recipe, *options, **keys)
+    run = tmp_path / "newsroom-guardian"
+    assert due_of(run / "corpus") == pytest.approx(due_of(run / "guardian"), abs=1)
+    assert "Invented" in (run / "corpus" / "train.jsonl").read_text()
+    assert "Invented" not in (run / "run.json").read_text()

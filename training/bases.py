@@ -71,7 +71,10 @@ def load_whole(recipe: Recipe, folder: Path | None) -> "PreTrainedModel":
 def load(base: Base, folder: Path | None, **options: Any) -> "PreTrainedModel":
     """Load with the attention that the base needs, without a cache of keys and values."""
     from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers.utils import logging
 
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     place = place_of(base, folder)
     if base.revision and folder is None:
         options["revision"] = base.revision

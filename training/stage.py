@@ -2,6 +2,7 @@
 
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +16,9 @@ from training.errors import TrainingError
 from training.expiry import purge
 from training.recipe import Recipe
 
+LIBRARIES = (
+    r"(peft|transformers|torch|bitsandbytes|accelerate)(\.|$)"  # not the operator's business
+)
 CANNOT = 2  # exit status of a run that its operator can put right
 
 RecipeFile = Annotated[Path, typer.Argument(help="The recipe, for example training/recipes/x.toml")]
@@ -30,6 +34,7 @@ BaseFolder = Annotated[
 
 def run_stage(main: Callable[..., None]) -> None:
     """Run a stage's `main` as a command; faults people can mend are shown without a traceback."""
+    warnings.filterwarnings("ignore", module=LIBRARIES)
     try:
         typer.run(main)
     except (TrainingError, PasticheError) as error:
