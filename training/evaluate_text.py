@@ -98,7 +98,8 @@ def main(
     samples: Annotated[int, typer.Option(help="Samples a writer", min=1)] = SAMPLES,
     length: Annotated[int, typer.Option(help="Tokens a sample", min=8)] = LENGTH,
     into: Annotated[
-        Path | None, typer.Option("--report", help="Folder of the report [runs/evaluation-NAMES]")
+        Path | None,
+        typer.Option("--report", help="Folder of the report (else RUNS/evaluation-NAMES)"),
     ] = None,
 ) -> None:
     """Compare experts with each other and with their base; write one report."""

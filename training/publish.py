@@ -81,7 +81,7 @@ def main(
     runs: RunsFolder = Path("runs"),
     changes: Changes = None,
     into: Annotated[
-        Path | None, typer.Option("--into", help="Experts folder [PASTICHE_HOME/experts]")
+        Path | None, typer.Option("--into", help="Experts folder (else PASTICHE_HOME/experts)")
     ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace a published adapter")] = False,
     half: Annotated[

@@ -5,6 +5,13 @@ from training.recipe import Recipe
 
 GUARDIAN_TERMS = "https://www.theguardian.com/open-platform/terms-and-conditions"
 GUARDIAN_HOURS = 24.0
+# The terms as varied on 25 January 2024.
+CLAUSE_6G = (
+    "You will not: (i) use, copy, scrape, reproduce, alter, modify, collect, mine and/or extract "
+    "the Content API, OP Content or Guardian Digital Network: (A) for any machine learning, machine "
+    "learning language models and/or artificial intelligence-related purposes"
+)
+CLAUSE_5 = "For legal reasons, you must not keep any OP Content for longer than 24 hours."
 
 
 def require_training(recipe: Recipe) -> None:
@@ -30,11 +37,10 @@ def require_text(recipe: Recipe) -> None:
     if recipe.rights.licence_ref.strip() and recipe.rights.train_allowed:
         return
     raise NotAllowed(
-        "The Guardian's Open Platform terms, 6(g), forbid using its content for machine learning "
-        'or text mining ("You will not ... use, copy, scrape, reproduce ... the Content API, OP '
-        'Content ... for any machine learning ... purposes"), and section 5 forbids keeping it '
-        f"longer than {GUARDIAN_HOURS:.0f} hours: {GUARDIAN_TERMS}\n"
-        "Metadata alone (id, address, section, date, word count) can be fetched: "
+        f"The Guardian's Open Platform terms ({GUARDIAN_TERMS}) forbid this.\n"
+        f'6(g): "{CLAUSE_6G}"\n'
+        f'5: "{CLAUSE_5}"\n'
+        "Metadata alone (id, address, section, date, word count) can be counted: "
         "python -m training.corpus RECIPE --metadata-only.\n"
         "To train, ask licensing@theguardian.com for a licence; then put its reference into "
         "[rights] licence_ref and set train_allowed = true."
