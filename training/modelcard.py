@@ -32,6 +32,7 @@ def is_gemma(recipe: Recipe) -> bool:
 def model_card(recipe: Recipe, record: dict[str, Any], digest: str) -> str:
     """Markdown: what it is, what it learnt from, how well, and what it must not be used for."""
     parts = [
+        f"---\nbase_model: {recipe.base.id}\nlibrary_name: peft\ntags: [lora, text-generation]\n---",
         f"# {recipe.expert.title or recipe.expert.name}: a LoRA adapter",
         recipe.run.about or f"Writes in the manner of {recipe.expert.title or recipe.expert.name}.",
         facts(recipe, digest),

@@ -73,6 +73,7 @@ def write_adapter(source: Path, folder: Path, half: bool) -> None:
         return
     weights = {name: w.to(torch.bfloat16) for name, w in load_file(source / WEIGHTS).items()}
     save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+    (folder / WEIGHTS).chmod(0o644)  # safetensors makes it private
 
 
 def main(
