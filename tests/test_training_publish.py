@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from training_base import make_recipe
+from training_base import make_base, make_recipe
 
 from engine.registry import load_card
 from engine.weights import digest_of
 from training.corpus import build
-from training.errors import NotAllowed, NotPublished
+from training.errors import NotAllowed, NotPublished, TrainingError
+from training.evaluation.subject import Author, authors_of, load_with_adapters
 from training.merging import write_merged
 from training.modelcard import model_card
 from training.publish import publish
@@ -123,3 +124,19 @@ def test_the_record_holds_digests_and_no_path_of_this_machine(
     assert record["stages"]["train_text"]["outputs"]["adapter"].startswith("sha256:")
     assert record["rights"]["basis"] == "Made up by a test."
     assert str(tmp_path) not in json.dumps(record)
+
+
+def test_an_adapter_that_does_not_fit_its_base_is_told_at_load(
+    tmp_path: Path, trained: tuple[Recipe, Path]
+) -> None:
+    author = Author(recipe=trained[0], run=trained[1])
+    narrow = make_base(tmp_path / "narrow", hidden_size=32)
+    with pytest.raises(TrainingError, match="does not fit the base tiny-gemma"):
+        load_with_adapters([author], narrow)
+
+
+def test_an_evaluation_before_training_says_what_to_run(
+    tmp_path: Path, trained: tuple[Recipe, Path]
+) -> None:
+    with pytest.raises(TrainingError, match=r"training\.train_text"):
+        authors_of([trained[0]], tmp_path / "elsewhere")

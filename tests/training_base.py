@@ -139,7 +139,7 @@ def make_tokenizer(folder: Path) -> None:
     ).save_pretrained(folder)
 
 
-def make_base(folder: Path) -> Path:
+def make_base(folder: Path, hidden_size: int = 64) -> Path:
     """A Gemma-2 of two layers with random weights, its softcaps as in the real one."""
     import torch
     from transformers import AutoTokenizer, Gemma2Config, Gemma2ForCausalLM
@@ -148,7 +148,7 @@ def make_base(folder: Path) -> Path:
     torch.manual_seed(0)
     config = Gemma2Config(
         vocab_size=len(AutoTokenizer.from_pretrained(folder)),
-        hidden_size=64,
+        hidden_size=hidden_size,
         intermediate_size=128,
         num_hidden_layers=2,
         num_attention_heads=4,
