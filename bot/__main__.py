@@ -29,6 +29,7 @@ from engine.events import Cancelled, Event, Failed, Finished
 from engine.logs import start_logs
 from engine.registry import load_registry
 from engine.settings import Settings, read_settings
+from engine.supervisor import UNFIT
 
 MENDABLE = 2  # exit code of a request that the asker can mend
 OURS = 1
@@ -292,6 +293,8 @@ def worker_command(
             raise CommandError(
                 f"No bot is running on {settings.home}. Start one first: pastiche chat"
             ) from None
+        if code == UNFIT:
+            raise SetupError(f"This worker cannot work; why stands in {settings.home / 'logs'}.")
         raise typer.Exit(code)
 
 

@@ -15,6 +15,7 @@ from engine.settings import Settings
 
 START_TRIES = 3
 KILLED_TRIES = 20  # a SIGKILL may be anybody's, so more of them are borne
+UNFIT = 3  # exit code of a worker that has told the queue why it cannot work
 STOP_SECONDS = 5.0  # a worker has this long to leave before it is killed
 RESTART_SECONDS = 0.2  # doubled by every start that failed in a row
 LONGEST_PAUSE = 5.0
@@ -52,25 +53,26 @@ class Supervisor:
 
     async def _keep(self, medium: str) -> None:
         """Run the worker whenever it is wanted, for as long as the owner lives."""
+        wanted = self._wanted[medium]
         while True:
-            await self._wanted[medium].wait()
+            await wanted.wait()
+            wanted.clear()
             self._failed_starts[medium] = self._failed_starts.get(medium, 0) + 1
             code = await self._run(medium)
-            if code == 0:
-                self._failed_starts[medium] = 0
-                self._wanted[medium].clear()
-                continue
             failed = self._failed_starts[medium]
             log.warning("worker ended", extra={"medium": medium, "code": code, "failed": failed})
-            if failed >= (KILLED_TRIES if code == -signal.SIGKILL else START_TRIES):
+            if code == UNFIT:  # it has said why itself; the next request tries again
                 self._failed_starts[medium] = 0
-                self._wanted[medium].clear()
+            elif failed >= (KILLED_TRIES if code == -signal.SIGKILL else START_TRIES):
+                self._failed_starts[medium] = 0
                 self._give_up(
                     medium,
                     f"The {medium} worker ended {failed} times while it was starting (code {code}). "
                     f"See {self._settings.home / 'logs'}.",
                 )
-            await asyncio.sleep(min(LONGEST_PAUSE, RESTART_SECONDS * 2 ** max(0, failed - 1)))
+            else:
+                wanted.set()
+                await asyncio.sleep(min(LONGEST_PAUSE, RESTART_SECONDS * 2 ** max(0, failed - 1)))
 
     async def _run(self, medium: str) -> int:
         """One life of a worker. What it writes to its error output goes to a log of its own."""

@@ -22,6 +22,7 @@ from engine.jobs import Job
 from engine.logs import start_logs
 from engine.registry import load_registry
 from engine.settings import Settings, read_settings
+from engine.supervisor import UNFIT
 from engine.wire import Hello, Link, Ready, Run, Stop, Unfit, connect
 
 EVENT_SECONDS = 0.1  # the text so far is posted this often, not at every token
@@ -41,7 +42,7 @@ async def work(settings: Settings, medium: str) -> int:
         log.exception("the worker cannot start")
         await link.send(Unfit(reason=str(error)))
         await link.close()
-        return 0
+        return UNFIT
     await link.send(Ready(slots=backend.slots))
     stops: dict[str, threading.Event] = {}
     tasks: set[asyncio.Task[None]] = set()

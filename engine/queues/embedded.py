@@ -11,12 +11,14 @@ death and a worker's orderly leave count for nothing.
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from engine.errors import APOLOGY, KIND_SENTENCE, BusyError, LedgerError
 from engine.events import (
@@ -38,7 +40,10 @@ from engine.wire import Hello, Link, Ready, Run, Stop, Unfit
 
 DEATHS_ALONE = 3
 RETRY_SECONDS = 1.0  # between tries to write a final state to a ledger that refuses
+CLOSE_SECONDS = 10.0  # what a refusing ledger has not taken by then is done again by the next owner
 FIRST_GUESS_SECONDS = 15.0  # an answer's duration before any was measured
+
+Result = TypeVar("Result")
 
 log = logging.getLogger(__name__)
 
@@ -249,23 +254,26 @@ class EmbeddedQueue:
             log.exception("a start was not recorded", extra={"job": job.id})
 
     async def _finish(self, entry: _Entry, event: Final) -> None:
-        """Record, then tell what is on record. A ledger that refuses is asked again until it takes."""
+        """Record, then tell what is on record."""
         if isinstance(event, Finished):
             known = self._seconds.get(entry.job.medium, event.seconds)
             self._seconds[entry.job.medium] = 0.8 * known + 0.2 * event.seconds
         if isinstance(event, Failed):
             extra = {"job": event.job, "expert": entry.job.expert, "reason": event.reason}
             log.error("a job failed", extra=extra)
-        while True:
-            try:
-                await self._ledger.finish(event)
-                final = await self._ledger.final(event.job)
-                break
-            except LedgerError:
-                log.exception("a final state was not recorded yet", extra={"job": event.job})
-                await asyncio.sleep(RETRY_SECONDS)
+        await self._insist(lambda: self._ledger.finish(event), event.job)
+        final = await self._insist(lambda: self._ledger.final(event.job), event.job)
         self._open.pop(event.job, None)
         entry.tell(final or event)
+
+    async def _insist(self, write: Callable[[], Awaitable[Result]], job: str) -> Result:
+        """Ask a ledger that refuses again and again: without this write the job would come twice."""
+        while True:
+            try:
+                return await write()
+            except LedgerError:
+                log.exception("the ledger refuses; asking again", extra={"job": job})
+                await asyncio.sleep(RETRY_SECONDS)
 
     def _mourn(self, worker: Worker) -> None:
         """A worker's connection closed: its jobs go back, and the deaths are counted."""
@@ -292,10 +300,7 @@ class EmbeddedQueue:
 
     async def _requeued(self, entry: _Entry) -> None:
         job, deaths_alone = entry.job, entry.deaths_alone
-        try:
-            await self._ledger.requeued(job, deaths_alone)
-        except LedgerError:
-            log.exception("a requeue was not recorded", extra={"job": job.id})
+        await self._insist(lambda: self._ledger.requeued(job, deaths_alone), job.id)
         entry.tell(Queued(job=job.id, position=self._position(entry)))
 
     def unfit(self, medium: str, reason: str) -> None:
@@ -341,7 +346,8 @@ class EmbeddedQueue:
         self._closing = True
         self._writes.put_nowait(None)
         if self._writer is not None:
-            await self._writer
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._writer, CLOSE_SECONDS)
 
 
 def _cancelled(entry: _Entry) -> Cancelled:
