@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.progress import track
 
 from training.atomic import whole_folder
 from training.bases import load_tokenizer
@@ -35,7 +36,7 @@ from training.works import Drop, root_digest, write_works
 def build(recipe: Recipe, source: Source, run: Path, base: Path | None) -> dict[str, Any]:
     """Make the run's `corpus/` folder; gives the facts noted in run.json."""
     drops: list[Drop] = []
-    works = list(prepared(source, recipe, drops))
+    works = list(track(prepared(source, recipe, drops), "reading works", total=None))
     if not works:
         raise BadCorpus(
             "The corpus has no usable text. It should hold .txt files (one work each) or .jsonl "
