@@ -1,7 +1,9 @@
 """One command, one reply, on any platform: what a command means, given what was said before."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from bot import render
 from bot.grammar import Again, Command, Continue, Generate, Options, Simple
@@ -14,12 +16,16 @@ from engine.prompting import split
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Who:
-    """Who speaks, and where. `place` is where answers go and what "the last answer" means."""
+    """Who speaks, where, and what was said as it came.
+
+    `place` is where answers go, and within it "the last answer" is looked for.
+    """
 
     platform: str
     asker: str
     place: str
     conversation: str | None = None
+    typed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,29 +33,31 @@ class Said:
     """A reply in words, at once."""
 
     text: str
+    kind: Literal["said"] = "said"
 
 
-async def converse(command: Command, who: Who, engine: Engine) -> AsyncIterator[Event | Said]:
+async def converse(command: Command, who: Who, core: Engine) -> AsyncGenerator[Event | Said]:
     """The reply: either one Said, or the events of a job. Raises AskerError."""
     match command:
         case Simple():
-            yield Said(await _simple(command, who, engine))
+            yield Said(await _simple(command, who, core))
         case Generate() | Again() | Continue():
-            async for event in engine.ask(await request_of(command, who, engine)):
-                yield event
+            async with aclosing(core.ask(await request_of(command, who, core))) as events:
+                async for event in events:
+                    yield event
 
 
-async def request_of(command: Generate | Again | Continue, who: Who, engine: Engine) -> Request:
+async def request_of(command: Generate | Again | Continue, who: Who, core: Engine) -> Request:
     """The request that a command makes; Again and Continue look at the last answer."""
     match command:
         case Generate(command=name, text=text, options=options):
             return _request(name, text, options, who)
         case Again(options=options):
-            last = await _last(who, engine)
+            last = await _last(who, core)
             same = replace(last.request, seed=None, parent=last.request_id)
             return _with(same, options, who)
         case Continue(text=text, options=options):
-            last = await _last(who, engine)
+            last = await _last(who, core)
             if not last.text:
                 raise AskerError("Your last request has no answer to go on from. Try /again.")
             so_far = join(_opening(last), last.text, text)
@@ -64,6 +72,7 @@ def _request(command: str, text: str, options: Options, who: Who) -> Request:
         platform=who.platform,
         asker=who.asker,
         place=who.place,
+        typed=who.typed,
         style=options.style,
         length=options.length,
         seed=options.seed,
@@ -79,6 +88,7 @@ def _with(request: Request, options: Options, who: Who) -> Request:
         length=options.length if options.length is not None else request.length,
         seed=options.seed,
         conversation=who.conversation,
+        typed=who.typed,
     )
 
 
@@ -103,24 +113,24 @@ def join(*pieces: str) -> str:
     return whole
 
 
-async def _last(who: Who, engine: Engine) -> Answer:
-    last = await engine.last(who.platform, who.asker, who.place)
+async def _last(who: Who, core: Engine) -> Answer:
+    last = await core.last(who.platform, who.asker, who.place)
     if last is None:
         raise AskerError("There is nothing to go on from yet. Start with /story, or see /help.")
     return last
 
 
-async def _simple(command: Simple, who: Who, engine: Engine) -> str:
+async def _simple(command: Simple, who: Who, core: Engine) -> str:
     match command.name:
         case "styles":
-            return render.styles(engine.registry)
+            return render.styles(core.registry)
         case "queue":
-            return render.queue(await engine.status())
+            return render.queue(await core.status())
         case "why":
-            return render.why(await _last(who, engine), engine.registry)
+            return render.why(await _last(who, core), core.registry)
         case "cancel":
-            last = await engine.last(who.platform, who.asker, who.place)
-            stopped = last is not None and await engine.cancel(last.job.id)
+            last = await core.last(who.platform, who.asker, who.place)
+            stopped = last is not None and await core.cancel(last.job.id)
             return "Stopping." if stopped else "There is nothing to stop."
         case _:
-            return render.help_text(engine.registry, command.topic)
+            return render.help_text(core.registry, command.topic)

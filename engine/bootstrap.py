@@ -1,8 +1,8 @@
 """Building the engine: own the data folder if nobody does, else attach to whoever does."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
 from types import TracebackType
 from typing import IO, Self, TypeVar
 
@@ -12,8 +12,9 @@ from engine.database import open_database, upgrade
 from engine.errors import OwnerGoneError, SetupError
 from engine.events import Event
 from engine.jobs import Answer, Request, Status
-from engine.ledger import Ledger
-from engine.owner import owning, take_lock
+from engine.ledger import Ledger, new_id
+from engine.lock import LOCK, take_lock
+from engine.owner import owning
 from engine.registry import Registry, load_registry
 from engine.settings import Settings
 
@@ -40,36 +41,36 @@ async def open_engine(
         await asyncio.to_thread(upgrade, settings)
         ledger = Ledger(await open_database(settings))
         try:
-            async with owning(settings, registry, ledger, workers=workers, warm=warm) as engine:
-                yield engine
+            async with owning(settings, registry, ledger, workers=workers, warm=warm) as core:
+                yield core
         finally:
             await ledger.close()
 
 
 async def _own_or_attach(settings: Settings, registry: Registry) -> IO[str] | AttachedEngine:
     """The lock if it is free, else an engine at its owner, who may be just starting or leaving."""
-    engine = AttachedEngine(settings, registry)
-    deadline = asyncio.get_running_loop().time() + ATTACH_SECONDS
-    while True:
-        try:
-            lock = take_lock(settings.home)
-        except OSError as error:
+    attached = AttachedEngine(settings, registry)
+    try:
+        async with asyncio.timeout(ATTACH_SECONDS):
+            while True:
+                lock = take_lock(settings.home, settings.socket)
+                if lock is not None:
+                    return lock
+                try:
+                    await attached.status()
+                    return attached
+                except OwnerGoneError:
+                    await asyncio.sleep(ATTACH_PAUSE)
+    except OSError as error:
+        if isinstance(error, TimeoutError):
             raise SetupError(
-                f"The data folder {settings.home} cannot be written ({error.strerror}). Free some "
-                "space, mend its permissions, or name another with PASTICHE_HOME."
+                f"Another process owns {settings.home} but does not answer. Its number stands in "
+                f"{settings.home / LOCK}; end it, then try again."
             ) from error
-        if lock is not None:
-            return lock
-        try:
-            await engine.status()
-            return engine
-        except OwnerGoneError as error:
-            if asyncio.get_running_loop().time() > deadline:
-                raise SetupError(
-                    f"Another process owns {settings.home} but does not answer. Its number stands in "
-                    f"{settings.home / 'owner.lock'}; end it, then try again."
-                ) from error
-            await asyncio.sleep(ATTACH_PAUSE)
+        raise SetupError(
+            f"The data folder {settings.home} cannot be written ({error.strerror}). Free some space, "
+            "mend its permissions, or name another with PASTICHE_HOME."
+        ) from error
 
 
 class LastingEngine:
@@ -86,7 +87,7 @@ class LastingEngine:
         self.registry = load_registry(settings.expert_roots, settings.profile)
 
     async def __aenter__(self) -> Self:
-        self._engine = await self._stack.enter_async_context(self._open())
+        self._core = await self._stack.enter_async_context(self._open())
         return self
 
     async def __aexit__(
@@ -100,54 +101,59 @@ class LastingEngine:
     def _open(self) -> AbstractAsyncContextManager[Engine]:
         return open_engine(self._settings, warm=self._warm)
 
-    async def _reopen(self, gone: Engine) -> Engine:
-        """The engine that takes the place of one whose owner has gone; opened once, whoever asks."""
+    async def _reopen(self, gone: Engine) -> None:
+        """Put another in the place of one whose owner has gone; once, whoever notices."""
         async with self._reopening:
-            if self._engine is gone:
+            if self._core is gone:
                 await self._stack.aclose()
-                self._engine = await self._stack.enter_async_context(self._open())
-        return self._engine
+                self._core = await self._stack.enter_async_context(self._open())
 
     async def _call(self, call: Callable[[Engine], Awaitable[Result]]) -> Result:
-        engine = self._engine
-        try:
-            return await call(engine)
-        except OwnerGoneError:
-            return await call(await self._reopen(engine))
+        while True:
+            core = self._core
+            try:
+                return await call(core)
+            except OwnerGoneError:
+                await self._reopen(core)
 
-    async def ask(self, request: Request) -> AsyncIterator[Event]:
-        """See engine.Engine."""
-        engine = self._engine
-        try:
-            async for event in engine.ask(request):
-                yield event
-        except OwnerGoneError as gone:
-            engine = await self._reopen(engine)
-            async for event in engine.follow(gone.job) if gone.job else engine.ask(request):
-                yield event
+    async def _events(
+        self, ask: Callable[[Engine], AsyncGenerator[Event]]
+    ) -> AsyncGenerator[Event]:
+        while True:
+            core = self._core
+            try:
+                async with aclosing(ask(core)) as events:
+                    async for event in events:
+                        yield event
+                return
+            except OwnerGoneError:
+                await self._reopen(core)
 
-    async def follow(self, job: str) -> AsyncIterator[Event]:
+    def ask(self, request: Request, job: str = "") -> AsyncGenerator[Event]:
+        """See engine.Engine. Asked again after an owner's end, it is the same job."""
+        name = job or new_id()
+        return self._events(lambda core: core.ask(request, name))
+
+    def follow(self, job: str) -> AsyncGenerator[Event]:
         """See engine.Engine."""
-        engine = self._engine
-        try:
-            async for event in engine.follow(job):
-                yield event
-        except OwnerGoneError:
-            async for event in (await self._reopen(engine)).follow(job):
-                yield event
+        return self._events(lambda core: core.follow(job))
 
     async def cancel(self, job: str) -> bool:
         """See engine.Engine."""
-        return await self._call(lambda engine: engine.cancel(job))
+        return await self._call(lambda core: core.cancel(job))
 
     async def status(self) -> Status:
         """See engine.Engine."""
-        return await self._call(lambda engine: engine.status())
+        return await self._call(lambda core: core.status())
 
     async def last(self, platform: str, asker: str, place: str) -> Answer | None:
         """See engine.Engine."""
-        return await self._call(lambda engine: engine.last(platform, asker, place))
+        return await self._call(lambda core: core.last(platform, asker, place))
+
+    async def answer(self, job: str) -> Answer | None:
+        """See engine.Engine."""
+        return await self._call(lambda core: core.answer(job))
 
     async def delivered(self, job: str) -> None:
         """See engine.Engine."""
-        await self._call(lambda engine: engine.delivered(job))
+        await self._call(lambda core: core.delivered(job))

@@ -93,17 +93,20 @@ def _key_name(home: Path) -> str:
 
 
 @contextmanager
-def _alembic(settings: Settings) -> Iterator[tuple[Config, sa.Connection]]:
+def _alembic(
+    settings: Settings, scripts: Path | None, *, writing: bool
+) -> Iterator[tuple[Config, sa.Connection]]:
     """Alembic on one connection whose whole upgrade is one transaction: old or new, never between."""
     url = database_url(settings).set(drivername="sqlite")
     database = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS})
     sa.event.listen(database, "connect", _transactions_by_hand)
-    sa.event.listen(database, "begin", _begin_immediate)
+    sa.event.listen(database, "begin", _begin)
     try:
         with as_file(files("migrations")) as folder:
             config = Config()
-            config.set_main_option("script_location", str(folder).replace("%", "%%"))
-            with database.connect() as connection:
+            where = str(scripts or folder)
+            config.set_main_option("script_location", where.replace("%", "%%"))
+            with database.connect().execution_options(writing=writing) as connection:
                 config.attributes["connection"] = connection
                 yield config, connection
     except sa.exc.DatabaseError as error:
@@ -116,16 +119,15 @@ def _transactions_by_hand(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # the driver would commit before a CREATE TABLE
 
 
-def _begin_immediate(connection: sa.Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+def revisions(settings: Settings, scripts: Path | None = None) -> tuple[str | None, str | None]:
+    """(the schema the ledger has, the newest that this code knows). Raises LedgerError.
 
-
-def revisions(settings: Settings) -> tuple[str | None, str | None]:
-    """(the schema the ledger has, the newest that this code knows). Raises LedgerError."""
+    `scripts` is another folder of migrations than the program's own.
+    """
     if not sqlite_file(settings).exists():
         with as_file(files("migrations")) as folder:
-            return None, ScriptDirectory(str(folder)).get_current_head()
-    with _alembic(settings) as (config, connection):
+            return None, ScriptDirectory(str(scripts or folder)).get_current_head()
+    with _alembic(settings, scripts, writing=False) as (config, connection):
         script = ScriptDirectory.from_config(config)
         current = MigrationContext.configure(connection).get_current_revision()
         if current and current not in {revision.revision for revision in script.walk_revisions()}:
@@ -136,16 +138,16 @@ def revisions(settings: Settings) -> tuple[str | None, str | None]:
         return current, script.get_current_head()
 
 
-def upgrade(settings: Settings) -> str | None:
+def upgrade(settings: Settings, scripts: Path | None = None) -> str | None:
     """Bring the ledger to the newest schema; returns the backup's path if one was made."""
     load_vault(settings)  # a ledger never exists without its key
-    current, newest = revisions(settings)
+    current, newest = revisions(settings, scripts)
     if current == newest:
         return None
     path = sqlite_file(settings)
     backup = _backup(path, settings.home / "backups", current) if current else None
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _alembic(settings) as (config, connection):
+    with _alembic(settings, scripts, writing=True) as (config, connection):
         command.upgrade(config, "head")
         connection.commit()
     path.chmod(0o600)
@@ -166,11 +168,15 @@ async def open_database(settings: Settings) -> AsyncEngine:
     """The ledger's database with its vault, after checking that key and ledger belong together."""
     vault = load_vault(settings)
     database = create_async_engine(
-        database_url(settings), connect_args={"timeout": BUSY_SECONDS}, pool_size=4
+        database_url(settings),
+        connect_args={"timeout": BUSY_SECONDS},
+        pool_size=4,
+        max_overflow=28,
+        hide_parameters=True,  # an error must not quote what somebody typed
     )
     database.sync_engine.dialect.pastiche_vault = vault  # type: ignore[attr-defined]
     sa.event.listen(database.sync_engine, "connect", _set_pragmas)
-    sa.event.listen(database.sync_engine, "begin", _begin_deferred)
+    sa.event.listen(database.sync_engine, "begin", _begin)
     try:
         async with database.begin() as connection:
             stored = await connection.scalar(sa.select(Meta.value).where(Meta.name == "key_check"))
@@ -195,12 +201,13 @@ def _set_pragmas(connection: Any, _record: Any) -> None:
         "synchronous=FULL",
         "foreign_keys=ON",
         "secure_delete=ON",
+        "fullfsync=ON",  # macOS: a plain fsync leaves data in the drive's own cache
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 
 
-def _begin_deferred(connection: sa.Connection) -> None:
+def _begin(connection: sa.Connection) -> None:
     """A read takes no lock; the ledger's writers ask for theirs with `writing`."""
     writing = connection.get_execution_options().get("writing", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")

@@ -1,7 +1,8 @@
 """The engine of the process that owns the queue: from a request to its events, in one screen."""
 
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from engine.errors import LimitError
 from engine.events import Event
@@ -26,21 +27,21 @@ class LocalEngine:
         self._queue = queue
         self._max_length = max_length
 
-    async def ask(self, request: Request) -> AsyncIterator[Event]:
+    async def ask(self, request: Request, job: str = "") -> AsyncGenerator[Event]:
         """Raises AskerError before acceptance; the first event says that it was accepted."""
         chosen = route(request.command, request.text, request.style, self.registry)
-        job = self._job(request, chosen)
-        await self._queue.accept(request, chosen, job)
-        async for event in self._queue.follow(job.id):
-            yield event
+        made = self.job(request, chosen, job or new_id())
+        await self._queue.accept(request, chosen, made)
+        async with aclosing(self._queue.follow(made.id)) as events:
+            async for event in events:
+                yield event
 
-    def _job(self, request: Request, chosen: Route) -> Job:
-        expert = self.registry.named(chosen.expert)
-        if expert is None:
-            raise LookupError(chosen.expert)
+    def job(self, request: Request, chosen: Route, name: str) -> Job:
+        """The job that a routed request makes. Raises LimitError."""
+        expert = self.registry[chosen.expert]
         prompt, head = assemble(expert.template.text, request.text, request.beginning)
         return Job(
-            id=new_id(),
+            id=name,
             request=new_id(),
             expert=expert.name,
             medium=expert.medium,
@@ -67,10 +68,11 @@ class LocalEngine:
             raise LimitError(f"The seed must be between 0 and {MAX_SEED}.")
         return wanted
 
-    async def follow(self, job: str) -> AsyncIterator[Event]:
+    async def follow(self, job: str) -> AsyncGenerator[Event]:
         """The events of a job asked for earlier, its final one at the least."""
-        async for event in self._queue.follow(job):
-            yield event
+        async with aclosing(self._queue.follow(job)) as events:
+            async for event in events:
+                yield event
 
     async def cancel(self, job: str) -> bool:
         """Whether it was still to be stopped."""
@@ -83,6 +85,10 @@ class LocalEngine:
     async def last(self, platform: str, asker: str, place: str) -> Answer | None:
         """The asker's newest request in that place, with its answer."""
         return await self._ledger.last_answer(platform, asker, place)
+
+    async def answer(self, job: str) -> Answer | None:
+        """One job's request, route and answer."""
+        return await self._ledger.answer(job)
 
     async def delivered(self, job: str) -> None:
         """The answer was shown."""

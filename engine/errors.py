@@ -63,6 +63,6 @@ class LedgerError(SetupError):
 class OwnerGoneError(OurError):
     """The queue's owner left. The job is in the ledger; the next owner finishes it."""
 
-    def __init__(self, job: str | None = None) -> None:
+    def __init__(self, job: str = "") -> None:
         super().__init__("The process that was answering has gone; the next one takes over.")
         self.job = job

@@ -13,7 +13,8 @@ FINAL_STATES = ("finished", "failed", "cancelled", "dead")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Queued:
-    """Accepted, that is: committed to the ledger. `position` 0 is next; `eta` in seconds."""
+    """Accepted, that is: committed to the ledger. `position` is how many are before it, those that run
+    included (0: it is next, or runs itself); `eta` in seconds. Told again when the line moves."""
 
     job: str
     position: int
@@ -90,6 +91,7 @@ class Cancelled:
     job: str
     attempt: int
     text: str = ""
+    tokens_out: int = 0
     kind: Literal["cancelled"] = "cancelled"
 
 

@@ -1,6 +1,6 @@
 """A request, the job made of it, and the queue's protocol."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,6 +13,7 @@ from engine.routing import Route
 class Request:
     """What somebody asked, already parsed and cleaned. `asker` is the platform's own id.
 
+    `typed` is the message as it came, options and all; `text` what is left to route and to write by.
     `parent` is the request that this one repeats or continues; `beginning` is text to continue that
     was not typed (the answer before, for /continue).
     """
@@ -22,6 +23,7 @@ class Request:
     platform: str
     asker: str
     place: str
+    typed: str = ""
     style: str | None = None
     length: int | None = None
     seed: int | None = None
@@ -84,12 +86,15 @@ class Status:
 
 
 class JobQueue(Protocol):
-    """Where accepted jobs wait. Real ones: queues.embedded, and queues.postgres to come."""
+    """Where accepted jobs wait. queues.embedded is the first; a second one, on Postgres, is planned."""
 
     async def accept(self, request: Request, route: Route, job: Job) -> None:
-        """Commit ledger row and queue entry in one transaction; on return the job is accepted."""
+        """Commit ledger row and queue entry in one transaction; on return the job is accepted.
 
-    def follow(self, job: str) -> AsyncIterator[Event]:
+        A job id that is known already is left as it is.
+        """
+
+    def follow(self, job: str) -> AsyncGenerator[Event]:
         """Its events from here on, ending with exactly one final event, read from the ledger."""
 
     async def cancel(self, job: str) -> bool:

@@ -5,12 +5,15 @@ acceptance is fenced by attempt and by state, so a stale worker's word is refuse
 most one final answer.
 """
 
+import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from ulid import ULID
 
@@ -31,6 +34,10 @@ from engine.rows import (
 from engine.tables import Asker, Delivery, JobRow, Output, RequestRow
 from engine.vault import vault_of
 
+TURN_SECONDS = 10.0  # a writer waits this long for those before it
+
+log = logging.getLogger(__name__)
+
 
 def new_id() -> str:
     """26 characters that sort by time."""
@@ -45,6 +52,7 @@ class Ledger:
         self._write = database.execution_options(writing=True)
         self._vault = vault_of(database.dialect)
         self._clock = clock
+        self._turn = asyncio.Lock()  # one writer at a time: SQLite has no better order
 
     async def close(self) -> None:
         """Let go of the database."""
@@ -53,26 +61,37 @@ class Ledger:
     @asynccontextmanager
     async def _writing(self) -> AsyncIterator[AsyncConnection]:
         try:
+            await asyncio.wait_for(self._turn.acquire(), TURN_SECONDS)
+        except TimeoutError:
+            raise LedgerError("The ledger is too busy to be written; try again.") from None
+        try:
             async with self._write.begin() as connection:
                 yield connection
-        except DBAPIError as error:
-            raise LedgerError(f"The ledger cannot be written: {error.orig}") from error
+        except SQLAlchemyError as error:
+            raise LedgerError(f"The ledger cannot be written: {_reason(error)}") from error
+        finally:
+            self._turn.release()
 
     @asynccontextmanager
     async def _reading(self) -> AsyncIterator[AsyncConnection]:
         try:
             async with self._read.connect() as connection:
                 yield connection
-        except DBAPIError as error:
-            raise LedgerError(f"The ledger cannot be read: {error.orig}") from error
+        except SQLAlchemyError as error:
+            raise LedgerError(f"The ledger cannot be read: {_reason(error)}") from error
 
-    async def accept(self, request: Request, route: Route, job: Job) -> None:
-        """Write asker, request, job and the debt of an answer; on return they are on disk."""
+    async def accept(self, request: Request, route: Route, job: Job) -> bool:
+        """Write asker, request, job and the debt of an answer; on return they are on disk.
+
+        False for a job that is there already: then nothing is written.
+        """
         now = self._clock()
         place = self._place(request.platform, request.place)
         row = request_values(request, route, job.request)
         debt = {"id": new_id(), "job_id": job.id, "idempotency_key": job.id, "state": "owed"}
         async with self._writing() as connection:
+            if await connection.scalar(sa.select(JobRow.id).where(JobRow.id == job.id)):
+                return False
             asker = await self._asker(connection, request, now)
             await connection.execute(
                 sa.insert(RequestRow).values(
@@ -83,6 +102,7 @@ class Ledger:
             await connection.execute(
                 sa.insert(Delivery).values(**debt, address=request.place, created_at=now)
             )
+        return True
 
     async def _asker(self, connection: AsyncConnection, request: Request, now: float) -> str:
         lookup = self._vault.lookup(request.platform, request.asker)
@@ -152,15 +172,33 @@ class Ledger:
         return final_event(row, APOLOGY if row.state == "dead" else KIND_SENTENCE)
 
     async def unfinished(self) -> list[tuple[Job, int, float]]:
-        """(job, deaths alone, accepted at) of all without a final state, oldest first."""
+        """(job, deaths alone, accepted at) of all without a final state, oldest first.
+
+        A row that cannot be read any more fails, with its reason, and keeps nobody else waiting.
+        """
         query = (
-            sa.select(JobRow.__table__)
+            sa.select(JobRow.id, JobRow.attempt, JobRow.deaths_alone, JobRow.accepted_at)
             .where(JobRow.state.not_in(FINAL_STATES))
             .order_by(JobRow.accepted_at, JobRow.id)
         )
         async with self._reading() as connection:
-            rows = await connection.execute(query)
-            return [(job_of(row), row.deaths_alone, row.accepted_at) for row in rows]
+            rows = (await connection.execute(query)).all()
+        found = []
+        for name, attempt, deaths_alone, accepted_at in rows:
+            try:
+                found.append((await self._job(name), deaths_alone, accepted_at))
+            except (LedgerError, ValueError, TypeError) as error:
+                log.exception("an unfinished job cannot be read", extra={"job": name})
+                reason = f"its row cannot be read: {type(error).__name__}"
+                await self.finish(
+                    Failed(job=name, attempt=attempt, message=KIND_SENTENCE, reason=reason)
+                )
+        return found
+
+    async def _job(self, name: str) -> Job:
+        query = sa.select(JobRow.__table__).where(JobRow.id == name)
+        async with self._reading() as connection:
+            return job_of((await connection.execute(query)).one())
 
     async def delivered(self, job: str) -> None:
         """A client has shown the answer."""
@@ -173,14 +211,23 @@ class Ledger:
 
     async def last_answer(self, platform: str, asker: str, place: str) -> Answer | None:
         """The asker's newest request in that place, finished or not."""
-        query = (
+        return await self._answer(
             SELECT_ANSWER.where(
                 Asker.lookup == self._vault.lookup(platform, asker),
                 RequestRow.place_lookup == self._place(platform, place),
-            )
-            .order_by(RequestRow.accepted_at.desc(), JobRow.id.desc())
-            .limit(1)
+            ).order_by(RequestRow.accepted_at.desc(), JobRow.id.desc())
         )
+
+    async def answer(self, job: str) -> Answer | None:
+        """One job's request, route and answer."""
+        return await self._answer(SELECT_ANSWER.where(JobRow.id == job))
+
+    async def _answer(self, query: sa.Select[Any]) -> Answer | None:
         async with self._reading() as connection:
-            row = (await connection.execute(query)).mappings().one_or_none()
+            row = (await connection.execute(query.limit(1))).mappings().one_or_none()
         return None if row is None else answer_of(dict(row))
+
+
+def _reason(error: SQLAlchemyError) -> str:
+    """The driver's own words, without the statement and its values."""
+    return str(getattr(error, "orig", None) or type(error).__name__)

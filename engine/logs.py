@@ -4,16 +4,15 @@ Records say what happened to which job; what people typed is never passed to a l
 takes out whatever looks like a platform token or equals a secret of this process, as a last net.
 """
 
+import contextlib
 import json
 import logging
 import logging.handlers
 import os
 import re
-import sys
 from pathlib import Path
 
 MAX_BYTES = 5_000_000
-KEPT = 5
 _STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 # Discord: three dotted base64 parts; Telegram: digits, a colon, 35 characters; OpenAI: sk-...
 _TOKENS = re.compile(
@@ -41,27 +40,27 @@ class JsonLines(logging.Formatter):
         line |= {k: str(v) for k, v in vars(record).items() if k not in _STANDARD}
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return self._redact(json.dumps(line, ensure_ascii=False))
+        return json.dumps({k: self._redact(v) for k, v in line.items()}, ensure_ascii=False)
 
-    def _redact(self, line: str) -> str:
+    def _redact(self, text: str) -> str:
         for secret in self._secrets:
-            line = line.replace(secret, REDACTED)
-        return _TOKENS.sub(REDACTED, line)
+            text = text.replace(secret, REDACTED)
+        return _TOKENS.sub(REDACTED, text)
 
 
 def start_logs(home: Path, name: str, level: str) -> None:
-    """Log to home/logs/<name>.jsonl, rotated; to stderr when that cannot be written."""
-    handler: logging.Handler
-    try:
+    """Log to home/logs/<name>.jsonl, which several processes may share; nowhere if it cannot be.
+
+    A file that has grown beyond MAX_BYTES is put aside as .old when the next process starts.
+    """
+    handler: logging.Handler = logging.NullHandler()
+    with contextlib.suppress(OSError):
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        folder = home / "logs"
-        folder.mkdir(exist_ok=True, mode=0o700)
-        handler = logging.handlers.RotatingFileHandler(
-            folder / f"{name}.jsonl", maxBytes=MAX_BYTES, backupCount=KEPT, encoding="utf-8"
-        )
-    except OSError:
-        handler = logging.StreamHandler(sys.stderr)
-        level = "ERROR"
+        path = home / "logs" / f"{name}.jsonl"
+        path.parent.mkdir(exist_ok=True, mode=0o700)
+        if path.exists() and path.stat().st_size > MAX_BYTES:
+            path.replace(path.with_suffix(".old"))
+        handler = logging.handlers.WatchedFileHandler(path, encoding="utf-8")
     handler.setFormatter(JsonLines())
     root = logging.getLogger()
     root.handlers[:] = [handler]

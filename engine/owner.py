@@ -1,19 +1,15 @@
-"""The first process on a data folder: it holds the lock, the queue, the socket, and the workers.
+"""The first process on a data folder: it holds the queue, the socket, and the workers.
 
 Later processes find the socket and attach to it; workers connect to the same one.
 """
 
 import asyncio
-import fcntl
 import logging
-import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from pathlib import Path
-from typing import IO
+from contextlib import aclosing, asynccontextmanager, suppress
 
 from engine.engine import LocalEngine
-from engine.errors import AskerError, LedgerError, PasticheError
+from engine.errors import KIND_SENTENCE, PasticheError
 from engine.ledger import Ledger
 from engine.queues.embedded import EmbeddedQueue
 from engine.registry import Registry
@@ -26,7 +22,7 @@ from engine.wire import (
     Delivered,
     Done,
     Follow,
-    GetLast,
+    GetAnswer,
     GetStatus,
     Hello,
     Link,
@@ -36,21 +32,6 @@ from engine.wire import (
 )
 
 log = logging.getLogger(__name__)
-
-
-def take_lock(home: Path) -> IO[str] | None:
-    """The lock on a data folder, or None when another process owns it. Closing it lets it go."""
-    home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    file = (home / "owner.lock").open("a+", encoding="ascii")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
-        return None
-    file.truncate(0)
-    file.write(f"{os.getpid()}\n")
-    file.flush()
-    return file
 
 
 @asynccontextmanager
@@ -63,83 +44,93 @@ async def owning(
     warm: tuple[str, ...] = (),
 ) -> AsyncIterator[LocalEngine]:
     """The owner's engine, with its socket open and its workers on call, those of `warm` at once."""
-    supervisor = Supervisor(settings) if workers else None
+    supervisor = Supervisor(settings)
     queue = EmbeddedQueue(
         ledger,
         max_waiting=settings.max_waiting,
-        need_worker=supervisor.need if supervisor else _nobody,
-        worker_ready=supervisor.ready if supervisor else _nobody,
+        need_worker=supervisor.need,
+        worker_ready=supervisor.ready,
     )
-    engine = LocalEngine(registry, ledger, queue, max_length=settings.max_length)
+    core = LocalEngine(registry, ledger, queue, max_length=settings.max_length)
+    replayed = await queue.start()  # before anybody can ask, so that no job is taken up twice
+    server, connections = await _listen(settings, core, queue)
+    try:
+        if workers:
+            supervisor.start(queue.unfit)
+            for medium in warm:
+                supervisor.need(medium)
+        log.info("owner started", extra={"replayed": replayed})
+        yield core
+    finally:
+        server.close()
+        with suppress(FileNotFoundError):
+            settings.socket.unlink()
+        queue.drain()
+        await supervisor.close()
+        for task in set(connections):
+            task.cancel()
+        await asyncio.gather(*connections, return_exceptions=True)
+        await queue.close()
+
+
+async def _listen(
+    settings: Settings, core: LocalEngine, queue: EmbeddedQueue
+) -> tuple[asyncio.Server, set[asyncio.Task[None]]]:
+    """The open socket, and the set of its connections' tasks."""
     make_runtime(settings)
     with suppress(FileNotFoundError):
         settings.socket.unlink()
     connections: set[asyncio.Task[None]] = set()
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.ensure_future(_serve(Link(reader, writer), engine, queue))
+        task = asyncio.create_task(_serve(Link(reader, writer), core, queue))
         connections.add(task)
         task.add_done_callback(connections.discard)
 
     server = await asyncio.start_unix_server(accept, str(settings.socket), limit=MAX_LINE)
-    try:
-        if supervisor:
-            supervisor.start(queue.unfit)
-            for medium in warm:
-                supervisor.need(medium)
-        replayed = await queue.start()
-        log.info("owner started", extra={"replayed": replayed})
-        yield engine
-    finally:
-        server.close()
-        with suppress(FileNotFoundError):
-            settings.socket.unlink()
-        await queue.close()
-        if supervisor:
-            await supervisor.close()
-        for task in set(connections):
-            task.cancel()
-        await asyncio.gather(*connections, return_exceptions=True)
+    return server, connections
 
 
-def _nobody(_medium: str) -> None:
-    """Workers are somebody else's to start."""
-
-
-async def _serve(link: Link, engine: LocalEngine, queue: EmbeddedQueue) -> None:
+async def _serve(link: Link, core: LocalEngine, queue: EmbeddedQueue) -> None:
     """One connection: a worker for as long as it lives, or one request of a client."""
     try:
         first = await link.receive()
         if isinstance(first, Hello):
             await queue.serve(first, link)
         elif first is not None:
-            await _answer(first, link, engine)
-    except (AskerError, LedgerError) as error:
+            await _answer(first, link, core)
+    except PasticheError as error:
+        log.info("a connection was refused", extra={"why": type(error).__name__})
         link.post(Refused(error=type(error).__name__, message=str(error)))
     except ConnectionError:
-        pass
-    except PasticheError:
+        log.debug("a connection ended early")
+    except Exception:
         log.exception("a connection failed")
+        link.post(Refused(error="OurError", message=KIND_SENTENCE))
     finally:
         await link.close()
 
 
-async def _answer(message: Message, link: Link, engine: LocalEngine) -> None:
+async def _answer(message: Message, link: Link, core: LocalEngine) -> None:
     match message:
-        case Ask(request=request):
-            async for event in engine.ask(request):
-                await link.send(event)
+        case Ask(request=request, job=job):
+            async with aclosing(core.ask(request, job)) as events:
+                async for event in events:
+                    await link.send(event)
         case Follow(job=job):
-            async for event in engine.follow(job):
-                await link.send(event)
+            async with aclosing(core.follow(job)) as events:
+                async for event in events:
+                    await link.send(event)
         case Cancel(job=job):
-            await link.send(Done(ok=await engine.cancel(job)))
+            await link.send(Done(ok=await core.cancel(job)))
         case Delivered(job=job):
-            await engine.delivered(job)
+            await core.delivered(job)
             await link.send(Done(ok=True))
         case GetStatus():
-            await link.send(Told(status=await engine.status()))
-        case GetLast(platform=platform, asker=asker, place=place):
-            await link.send(Told(answer=await engine.last(platform, asker, place)))
+            await link.send(Told(status=await core.status()))
+        case GetAnswer(job=job) if job:
+            await link.send(Told(answer=await core.answer(job)))
+        case GetAnswer(platform=platform, asker=asker, place=place):
+            await link.send(Told(answer=await core.last(platform, asker, place)))
         case _:
             log.warning("a client sent what only workers send")

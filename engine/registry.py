@@ -173,6 +173,10 @@ class Registry:
         """The experts that a command may choose from."""
         return tuple(e for e in self.experts if e.command == command)
 
+    def __getitem__(self, name: str) -> Expert:
+        """The expert of a name that the router gave. Raises KeyError."""
+        return next(e for e in self.experts if e.name == name)
+
     def named(self, name: str) -> Expert | None:
         """The expert of that card name."""
         return next((e for e in self.experts if e.name == name), None)

@@ -1,7 +1,7 @@
 """Between the ledger's rows and plain values: one function each way."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,7 +14,7 @@ from engine.routing import Route
 from engine.tables import Asker, JobRow, Output, RequestRow
 
 _ROUTE = TypeAdapter(Route)
-_SAMPLING = TypeAdapter(Sampling)
+_SAMPLING = {field.name for field in fields(Sampling)}  # what an older program wrote may differ
 
 SELECT_ANSWER = (
     sa.select(RequestRow.__table__, JobRow.__table__, Output.text, Asker.platform_id)
@@ -37,7 +37,8 @@ def request_values(request: Request, route: Route, request_id: str) -> dict[str,
         "place": request.place,
         "conversation": request.conversation,
         "parent": request.parent,
-        "typed": request.text,
+        "typed": request.typed,
+        "text": request.text,
         "beginning": request.beginning,
         "style": request.style,
         "length": request.length,
@@ -78,7 +79,7 @@ def job_of(row: Any) -> Job:
         head=row.head,
         length=row.length,
         seed=row.seed,
-        sampling=_SAMPLING.validate_python(row.sampling),
+        sampling=Sampling(**{name: row.sampling[name] for name in _SAMPLING & row.sampling.keys()}),
         attempt=row.attempt,
         alone=row.alone,
     )
@@ -91,7 +92,8 @@ def answer_of(row: Mapping[str, Any]) -> Answer:
     return Answer(
         request=Request(
             command=asked["command"],
-            text=asked["typed"] or "",
+            text=asked["text"] or "",
+            typed=asked["typed"] or "",
             platform=asked["platform"],
             asker=row["askers_platform_id"],
             place=asked["place"],
@@ -136,7 +138,7 @@ def final_values(event: Final, now: float) -> dict[str, Any]:
             error = event.reason or event.message
             return {"state": state, "finished_at": now, "error": error}
         case Cancelled():
-            return {"state": "cancelled", "finished_at": now}
+            return {"state": "cancelled", "finished_at": now, "tokens_out": event.tokens_out}
 
 
 def final_event(row: Any, kind_sentence: str) -> Final | None:

@@ -69,7 +69,15 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments, then the environment, then the file."""
-        return init_settings, env_settings, InitSettingsSource(settings_cls, read_config())
+        arguments = init_settings() if isinstance(init_settings, InitSettingsSource) else {}
+        home = arguments.get("home") or os.environ.get("PASTICHE_HOME") or default_home()
+        lines = read_config(Path(home).expanduser())
+        return init_settings, env_settings, InitSettingsSource(settings_cls, lines)
+
+    def environment(self) -> dict[str, str]:
+        """These settings as variables for another process of ours; the key is not among them."""
+        values = self.model_dump(exclude={"key"}, exclude_none=True)
+        return {f"PASTICHE_{name.upper()}": str(value) for name, value in values.items()}
 
     @property
     def expert_roots(self) -> tuple[Path, ...]:
@@ -102,10 +110,9 @@ class Settings(BaseSettings):
         return self.runtime / "owner.sock"
 
 
-def read_config() -> dict[str, Any]:
+def read_config(home: Path) -> dict[str, Any]:
     """The lines of pastiche.toml. Raises SetupError naming the file and the line's mistake."""
     named = os.environ.get("PASTICHE_CONFIG")
-    home = Path(os.environ.get("PASTICHE_HOME") or default_home())
     path = Path(named) if named else home / CONFIG_FILE
     try:
         lines = tomllib.loads(path.read_text(encoding="utf-8"))

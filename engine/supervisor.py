@@ -7,10 +7,13 @@ request needs it.
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable
+from typing import IO
 
+from engine.logs import MAX_BYTES
 from engine.settings import Settings
 
 START_TRIES = 3
@@ -19,6 +22,8 @@ UNFIT = 3  # exit code of a worker that has told the queue why it cannot work
 STOP_SECONDS = 5.0  # a worker has this long to leave before it is killed
 RESTART_SECONDS = 0.2  # doubled by every start that failed in a row
 LONGEST_PAUSE = 5.0
+
+SECRETS = ("DISCORD_TOKEN", "TELEGRAM_TOKEN", "OPENAI_API_KEY")
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +63,12 @@ class Supervisor:
             await wanted.wait()
             wanted.clear()
             self._failed_starts[medium] = self._failed_starts.get(medium, 0) + 1
-            code = await self._run(medium)
+            cannot = ""
+            try:
+                code = await self._run(medium)
+            except OSError as error:
+                log.exception("a worker could not be started", extra={"medium": medium})
+                code, cannot = 1, f"{error.strerror}: {error.filename}"
             failed = self._failed_starts[medium]
             log.warning("worker ended", extra={"medium": medium, "code": code, "failed": failed})
             if code == UNFIT:  # it has said why itself; the next request tries again
@@ -67,8 +77,8 @@ class Supervisor:
                 self._failed_starts[medium] = 0
                 self._give_up(
                     medium,
-                    f"The {medium} worker ended {failed} times while it was starting (code {code}). "
-                    f"See {self._settings.home / 'logs'}.",
+                    f"The {medium} worker could not be started ({cannot or f'code {code}'}, {failed} "
+                    f"times). See {self._settings.home / 'logs'}.",
                 )
             else:
                 wanted.set()
@@ -76,23 +86,18 @@ class Supervisor:
 
     async def _run(self, medium: str) -> int:
         """One life of a worker. What it writes to its error output goes to a log of its own."""
-        logs = self._settings.home / "logs"
-        await asyncio.to_thread(logs.mkdir, parents=True, exist_ok=True)
-        path = logs / f"worker-{medium}.err"
-        with await asyncio.to_thread(path.open, "ab") as errors:
+        errors = await asyncio.to_thread(self._error_log, medium)
+        with errors:
+            # -P: nothing in the folder that the program was called from is importable
             process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "engine.worker",
-                "--medium",
-                medium,
-                "--home",
-                str(self._settings.home),
+                sys.executable, "-P", "-m", "engine.worker",
+                "--medium", medium, "--home", str(self._settings.home),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=errors,
                 stderr=errors,
+                env=_environment(self._settings),
                 start_new_session=True,  # Ctrl-C in a terminal is for the client, not for it
-            )
+            )  # fmt: skip
             try:
                 return await process.wait()
             except asyncio.CancelledError:
@@ -105,8 +110,25 @@ class Supervisor:
                     await process.wait()
                 raise
 
+    def _error_log(self, medium: str) -> IO[bytes]:
+        folder = self._settings.home / "logs"
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"worker-{medium}.err"
+        keep = path.exists() and path.stat().st_size < MAX_BYTES
+        return path.open("ab" if keep else "wb")
+
     async def close(self) -> None:
-        """End the workers and wait for them."""
+        """End the workers, wait for them, and start none any more."""
+        self._started = False
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    """What a worker may know: the settings that this process has, and no key and no platform's token.
+
+    HF_TOKEN stays: the worker is who downloads.
+    """
+    kept = {k: v for k, v in os.environ.items() if not (k in SECRETS or k.startswith("PASTICHE_"))}
+    return kept | settings.environment()

@@ -50,6 +50,7 @@ class RequestRow(Table):
     conversation: Mapped[str | None] = mapped_column(Id)
     parent: Mapped[str | None] = mapped_column(ForeignKey("requests.id"))
     typed: Mapped[str | None] = mapped_column(Sealed("requests.typed"))
+    text: Mapped[str | None] = mapped_column(Sealed("requests.text"))
     beginning: Mapped[str | None] = mapped_column(Sealed("requests.beginning"))
     style: Mapped[str | None] = mapped_column(Sealed("requests.style"))
     length: Mapped[int | None]

@@ -100,6 +100,8 @@ def load_key(path: Path, *, may_create: bool) -> bytes:
     """
     try:
         mode = path.stat().st_mode
+    except (PermissionError, NotADirectoryError) as error:
+        raise SetupError(f"The key file {path} cannot be reached: {error.strerror}.") from error
     except FileNotFoundError:
         if not may_create:
             raise SetupError(
@@ -113,10 +115,26 @@ def load_key(path: Path, *, may_create: bool) -> bytes:
         return bytes.fromhex(path.read_text(encoding="ascii").strip())
     except ValueError as error:
         raise SetupError(f"The key file {path} is not a key (64 hex characters).") from error
+    except OSError as error:
+        raise SetupError(f"The key file {path} cannot be read: {error.strerror}.") from error
 
 
 def _create_key(path: Path) -> bytes:
-    """Write the whole file aside, then link it into place: never half a key, never two."""
+    """Write the key, or raise SetupError."""
+    try:
+        return _link_key(path)
+    except OSError as error:
+        raise SetupError(
+            f"The key file {path} cannot be written ({error.strerror}). Name another place with "
+            "PASTICHE_KEY_FILE, outside the data folder."
+        ) from error
+
+
+def _link_key(path: Path) -> bytes:
+    """Write the whole file aside, then link it into place: never half a key, never two.
+
+    File and folder are synced, for the ledger may be on disk a moment later.
+    """
     secret = secrets.token_bytes(KEY_BYTES)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
@@ -131,4 +149,9 @@ def _create_key(path: Path) -> bytes:
         return bytes.fromhex(path.read_text(encoding="ascii").strip())
     finally:
         aside.unlink()
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
     return secret

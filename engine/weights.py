@@ -11,6 +11,7 @@ from pathlib import Path
 from engine.errors import ModelError
 
 ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
 WEIGHTS = (".safetensors", ".gguf")
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 DIGESTED = (*WEIGHTS, ".json", ".jinja", ".model")
@@ -85,5 +86,10 @@ def check_adapter(folder: Path) -> dict[str, object]:
         raise ModelError(f"{folder / ADAPTER_CONFIG} cannot be read: {error}") from error
     if not isinstance(config, dict) or config.get("peft_type") != "LORA":
         raise ModelError(f"{folder} is not a LoRA adapter; only LoRA adapters are served.")
-    check_weights(folder)
+    if not (folder / ADAPTER_WEIGHTS).is_file():
+        check_weights(folder)  # says what there is instead
+        raise ModelError(
+            f"{folder} has no {ADAPTER_WEIGHTS}, which is all that is ever read of it."
+        )
+    _check_safetensors(folder / ADAPTER_WEIGHTS)
     return config

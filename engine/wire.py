@@ -7,17 +7,18 @@ client, which is answered and then closed.
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter
 
 from engine.errors import OurError
 from engine.events import Event
 from engine.jobs import Answer, Job, Request, Status
 
+CLOSE_SECONDS = 2.0
 MAX_LINE = 1 << 24  # bytes; a picture's preview must fit
-PROTOCOL = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +27,6 @@ class Hello:
 
     medium: str
     pid: int
-    protocol: int = PROTOCOL
     kind: Literal["hello"] = "hello"
 
 
@@ -47,6 +47,13 @@ class Unfit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Leaving:
+    """The worker was told to end; what it leaves undone is nobody's fault."""
+
+    kind: Literal["leaving"] = "leaving"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """Owner to worker: generate this."""
 
@@ -64,9 +71,13 @@ class Stop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
-    """Client to owner: answered by events, the first of which is Queued."""
+    """Client to owner: answered by events, the first of which is Queued.
+
+    The client names the job, so that asking again after a lost connection asks for the same one.
+    """
 
     request: Request
+    job: str
     kind: Literal["ask"] = "ask"
 
 
@@ -102,13 +113,14 @@ class GetStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GetLast:
-    """Client to owner: the asker's last answer in a place. Answered by Told."""
+class GetAnswer:
+    """Client to owner: a place's last answer to the asker, or one job's. Answered by Told."""
 
-    platform: str
-    asker: str
-    place: str
-    kind: Literal["get_last"] = "get_last"
+    platform: str = ""
+    asker: str = ""
+    place: str = ""
+    job: str = ""
+    kind: Literal["get_answer"] = "get_answer"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,8 +150,8 @@ class Refused:
 
 
 Message = Annotated[
-    Hello | Ready | Unfit | Run | Stop | Ask | Follow | Cancel | Delivered | GetStatus | GetLast
-    | Done | Told | Refused | Event,
+    Hello | Ready | Unfit | Leaving | Run | Stop | Ask | Follow | Cancel | Delivered | GetStatus
+    | GetAnswer | Done | Told | Refused | Event,
     Field(discriminator="kind"),
 ]  # fmt: skip
 _MESSAGE: TypeAdapter[Message] = TypeAdapter(Message)
@@ -169,8 +181,11 @@ class Link:
             return _MESSAGE.validate_json(line) if line.endswith(b"\n") else None
         except (ConnectionError, asyncio.IncompleteReadError):
             return None
-        except (ValidationError, ValueError) as error:
-            raise OurError("The other side of the socket speaks another language.") from error
+        except ValueError:
+            # Not chained: pydantic's message would quote what somebody typed.
+            raise OurError(
+                "The other side of the socket speaks another language; is it another version?"
+            ) from None
 
     async def messages(self) -> AsyncIterator[Message]:
         """Everything until the end."""
@@ -180,10 +195,8 @@ class Link:
     async def close(self) -> None:
         """Close, whatever the other side does."""
         self._writer.close()
-        try:
-            await self._writer.wait_closed()
-        except (ConnectionError, OSError):
-            return
+        with suppress(OSError, TimeoutError):
+            await asyncio.wait_for(self._writer.wait_closed(), CLOSE_SECONDS)
 
 
 async def connect(path: str) -> Link:

@@ -12,18 +12,21 @@ import signal
 import sys
 import threading
 import time
+from contextlib import aclosing
 from pathlib import Path
+from typing import NoReturn
 
 from engine.backends import Backend
 from engine.backends.choice import build_backend
 from engine.errors import KIND_SENTENCE, PasticheError
 from engine.events import Failed, Text, is_final
 from engine.jobs import Job
+from engine.lock import owners_socket
 from engine.logs import start_logs
 from engine.registry import load_registry
 from engine.settings import Settings, read_settings
 from engine.supervisor import UNFIT
-from engine.wire import Hello, Link, Ready, Run, Stop, Unfit, connect
+from engine.wire import Hello, Leaving, Link, Message, Ready, Run, Stop, Unfit, connect
 
 EVENT_SECONDS = 0.1  # the text so far is posted this often, not at every token
 
@@ -31,47 +34,84 @@ log = logging.getLogger(__name__)
 
 
 async def work(settings: Settings, medium: str) -> int:
-    """Serve until the owner goes; returns the exit code."""
-    link = await connect(str(settings.socket))
+    """Serve until the owner goes, or until this process is told to leave; returns the exit code."""
+    link = await connect(str(owners_socket(settings.home) or settings.socket))
     await link.send(Hello(medium=medium, pid=os.getpid()))
-    registry = load_registry(settings.expert_roots, settings.profile)
-    backend = build_backend(settings, registry, medium)
+    leave = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, leave.set)
+    serving = asyncio.create_task(_serve(link, settings, medium))
+    leaving = asyncio.create_task(leave.wait())
+    await asyncio.wait({serving, leaving}, return_when=asyncio.FIRST_COMPLETED)
+    if serving.done():
+        leaving.cancel()
+        return serving.result()
+    await link.send(Leaving())
+    await link.close()
+    return 0
+
+
+async def _serve(link: Link, settings: Settings, medium: str) -> int:
+    """Load, then run what comes; an owner that goes meanwhile is noticed at once."""
+    hearing = asyncio.create_task(link.receive())
+    loading = asyncio.create_task(_load(settings, medium))
+    await asyncio.wait({hearing, loading}, return_when=asyncio.FIRST_COMPLETED)
+    if not loading.done():
+        return 0  # before Ready the owner says nothing: it has gone
     try:
-        await backend.load()
+        backend = loading.result()
     except PasticheError as error:
         log.exception("the worker cannot start")
         await link.send(Unfit(reason=str(error)))
         await link.close()
         return UNFIT
     await link.send(Ready(slots=backend.slots))
+    await _work_off(hearing, link, backend)
+    return 0
+
+
+async def _load(settings: Settings, medium: str) -> Backend:
+    registry = load_registry(settings.expert_roots, settings.profile)
+    backend = build_backend(settings, registry, medium)
+    await backend.load()
+    return backend
+
+
+async def _work_off(hearing: "asyncio.Task[Message | None]", link: Link, backend: Backend) -> None:
+    """Run and stop jobs as the owner says, until it goes."""
     stops: dict[str, threading.Event] = {}
     tasks: set[asyncio.Task[None]] = set()
-    async for message in link.messages():
+    message = await hearing
+    while message is not None:
         match message:
             case Run(job=job):
                 stops[job.id] = threading.Event()
                 task = asyncio.create_task(_run(job, backend, link, stops))
                 tasks.add(task)
                 task.add_done_callback(tasks.discard)
-            case Stop(job=job_id) if job_id in stops:
-                stops[job_id].set()
+            case Stop(job=name) if name in stops:
+                stops[name].set()
             case _:
                 pass
-    return 0
+        message = await link.receive()
+    for stop in stops.values():
+        stop.set()
 
 
 async def _run(job: Job, backend: Backend, link: Link, stops: dict[str, threading.Event]) -> None:
     """Generate one job and post its events; whatever goes wrong, it ends in one final event."""
     posted = 0.0
     try:
-        async for event in backend.generate(job, stops[job.id]):
-            now = time.monotonic()
-            if isinstance(event, Text) and now - posted < EVENT_SECONDS:
-                continue
-            posted = now
-            await link.send(event)
-            if is_final(event):
-                return
+        async with aclosing(backend.generate(job, stops[job.id])) as events:
+            async for event in events:
+                now = time.monotonic()
+                if isinstance(event, Text) and now - posted < EVENT_SECONDS:
+                    continue
+                posted = now
+                await link.send(event)
+                if is_final(event):
+                    return
         raise RuntimeError("the backend ended without a final event")
     except Exception as error:
         log.exception("a job failed", extra={"job": job.id, "expert": job.expert})
@@ -81,18 +121,22 @@ async def _run(job: Job, backend: Backend, link: Link, stops: dict[str, threadin
         del stops[job.id]
 
 
+def run_worker(settings: Settings, medium: str) -> NoReturn:
+    """Serve, then end this process at once: a model's thread in mid-step would hold an exit up."""
+    code = asyncio.run(work(settings, medium))
+    sys.stdout.flush()
+    os._exit(code)
+
+
 def main() -> None:
     """`python -m engine.worker`: what the supervisor starts."""
     parser = argparse.ArgumentParser(prog="python -m engine.worker", description=__doc__)
     parser.add_argument("--medium", default="text", choices=("text", "image"))
     parser.add_argument("--home", type=Path, required=True)
     options = parser.parse_args()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     settings = read_settings(home=options.home)
     start_logs(settings.home, f"worker-{options.medium}", settings.log_level)
-    code = asyncio.run(work(settings, options.medium))
-    sys.stdout.flush()
-    os._exit(code)  # a model thread in the middle of a step would hold the exit up
+    run_worker(settings, options.medium)
 
 
 if __name__ == "__main__":

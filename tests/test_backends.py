@@ -7,10 +7,13 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tiny_models import make_adapter, make_base, write_card
 
 from engine.backends import Backend
 from engine.backends.echo import EchoBackend
+from engine.backends.stopping import finish, settled
 from engine.backends.text import TextBackend, prompt_ids
 from engine.errors import ModelError
 from engine.events import Cancelled, Event, Finished, Started, Text
@@ -205,7 +208,8 @@ async def test_a_merged_full_model_serves_in_the_adapters_place(
     backend._registry = Registry.load([settings.home / "experts"], "embedded")
     merged = (await run(backend, a_job("moss")))[-1]
     bare = (await run(backend, a_job("bare")))[-1]
-    assert (merged.text, merged.adapter_digest) == (bare.text, "")
+    assert (merged.text, bare.adapter_digest) == (bare.text, "")
+    assert merged.adapter_digest == merged.base_digest, "it stands in the adapter's place"
 
 
 async def test_the_loop_stays_free_while_a_model_writes(text_backend) -> None:
@@ -216,3 +220,14 @@ async def test_the_loop_stays_free_while_a_model_writes(text_backend) -> None:
         ticks += 1
         await asyncio.sleep(0.001)
     assert ticks > 10
+
+
+@given(st.text(alphabet="ab ,.;:—-\n”“", max_size=60))
+def test_what_was_shown_is_never_taken_back(text: str) -> None:
+    shown = ""
+    for end in range(len(text) + 1):
+        now = settled(text[:end].lstrip())
+        assert now.startswith(shown)
+        shown = now
+    for tokens in (10, 100):
+        assert finish(text.lstrip(), tokens, 20).startswith(shown.rstrip())

@@ -109,8 +109,8 @@ def test_the_first_process_owns_the_folder_and_a_second_attaches(home, settings)
         wait_for(settings.socket)
         second = pastiche("ask", "--json", "It rained.")
         assert second.returncode == 0, second.stderr
-        lock = (home / "owner.lock").read_text().strip()
-        assert lock == str(owner.pid)
+        lines = (home / "owner.lock").read_text().splitlines()
+        assert lines == [str(owner.pid), str(settings.socket)]
     finally:
         stop(owner)
 

@@ -10,7 +10,7 @@ from engine.engine import LocalEngine
 from engine.errors import LedgerError
 from engine.events import Cancelled, Failed, Finished
 from engine.jobs import Job, Request
-from engine.ledger import Ledger
+from engine.ledger import Ledger, new_id
 from engine.queues.embedded import EmbeddedQueue
 from engine.registry import Registry
 from engine.routing import route
@@ -24,7 +24,9 @@ def job_of(registry: Registry, ledger: Ledger) -> Callable[[Request], Job]:
     """The job that the engine would make of a request."""
     queue = EmbeddedQueue(ledger, max_waiting=9, need_worker=lambda _medium: None)
     engine = LocalEngine(registry, ledger, queue, max_length=1200)
-    return lambda request: engine._job(request, route("story", request.text, None, registry))
+    return lambda request: engine.job(
+        request, route("story", request.text, None, registry), new_id()
+    )
 
 
 @pytest.fixture

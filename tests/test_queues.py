@@ -20,7 +20,7 @@ from engine.owner import owning
 from engine.queues.embedded import DEATHS_ALONE
 from engine.registry import Registry
 from engine.settings import Settings
-from engine.wire import Hello, Link, Ready, Run, Stop, Unfit, connect
+from engine.wire import Hello, Leaving, Link, Ready, Run, Stop, Unfit, connect
 
 
 @asynccontextmanager
@@ -35,9 +35,12 @@ async def hand_worker(settings: Settings, slots: int = 1) -> AsyncIterator[Link]
         await link.close()
 
 
-async def next_run(link: Link) -> Job:
+async def next_run(link: Link, *, begin: bool = True) -> Job:
+    """The next job that the worker is given; it says that it has begun."""
     message = await asyncio.wait_for(link.receive(), 5)
     assert isinstance(message, Run)
+    if begin:
+        await link.send(Started(job=message.job.id, attempt=message.job.attempt))
     return message.job
 
 
@@ -95,7 +98,6 @@ async def test_an_answer_goes_from_queued_over_text_to_what_is_on_record(
     async with hand_worker(settings) as worker:
         asked = await ask()
         job = await next_run(worker)
-        worker.post(Started(job=job.id, attempt=1))
         worker.post(Text(job=job.id, attempt=1, text="It", tokens=1))
         worker.post(finished(job, "It still rained."))
         final = await asked.end()
@@ -199,6 +201,81 @@ async def test_only_a_job_that_kills_its_worker_alone_is_given_up_with_an_apolog
     assert isinstance(final, Failed) and final.dead
     assert "apolog" in final.message
     assert await ledger.unfinished() == []
+
+
+async def test_a_worker_that_takes_its_leave_blames_nobody(settings, ask) -> None:
+    asked = await ask()
+    for attempt in range(1, 3 + DEATHS_ALONE):
+        async with hand_worker(settings) as worker:
+            job = await next_run(worker)
+            assert (job.attempt, job.alone) == (attempt, False)
+            await worker.send(Leaving())
+    async with hand_worker(settings) as worker:
+        worker.post(finished(await next_run(worker)))
+        assert isinstance(await asked.end(), Finished)
+
+
+async def test_a_job_that_its_worker_had_not_begun_is_not_blamed(settings, ask) -> None:
+    asked = await ask()
+    async with hand_worker(settings) as worker:
+        await next_run(worker, begin=False)
+    async with hand_worker(settings) as worker:
+        job = await next_run(worker)
+        assert (job.attempt, job.alone) == (2, False)
+        worker.post(finished(job))
+        await asked.end()
+
+
+async def test_the_line_moves_and_those_in_it_are_told(settings, ask) -> None:
+    asked = [await ask(f"Story {n}.") for n in range(3)]
+    async with hand_worker(settings) as worker:
+        for _ in range(3):
+            worker.post(finished(await next_run(worker)))
+        await asked[2].end()
+    places = [event.position for event in asked[2].events if isinstance(event, Queued)]
+    assert places == sorted(places, reverse=True)
+    assert places[0] == 2 and places[-1] <= 1
+
+
+async def test_a_job_that_was_accepted_is_queued_even_if_its_asker_goes_at_that_moment(
+    engine, make_request, ledger
+) -> None:
+    for number in range(40):
+        task = asyncio.create_task(anext(engine.ask(make_request(f"Story {number}."))))
+        await asyncio.sleep(0.0005 * number)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    await asyncio.sleep(0.3)
+    committed = {job.id for job, _, _ in await ledger.unfinished()}
+    assert committed == {w.job for w in (await engine.status()).waiting}
+
+
+async def test_asking_again_under_the_same_name_is_the_same_job(
+    engine, make_request, ledger
+) -> None:
+    request = make_request()
+    for _ in range(2):
+        events = engine.ask(request, "01ASKEDTWICEASKEDTWICEASKE")
+        assert (await anext(events)).job == "01ASKEDTWICEASKEDTWICEASKE"
+        await events.aclose()
+    assert len(await ledger.unfinished()) == 1
+
+
+async def test_a_misconfigured_extra_worker_spoils_nothing_for_the_one_that_serves(
+    settings, ask
+) -> None:
+    async with hand_worker(settings) as worker:
+        first, second = await ask("One."), await ask("Two.")
+        job = await next_run(worker)
+        odd = await connect(str(settings.socket))
+        await odd.send(Hello(medium="text", pid=1))
+        await odd.send(Unfit(reason="another profile"))
+        await odd.close()
+        for asked in (first, second):
+            worker.post(finished(job))
+            assert isinstance(await asked.end(), Finished)
+            if asked is first:
+                job = await next_run(worker)
 
 
 async def test_a_medium_that_no_worker_can_serve_fails_with_the_operators_reason(

@@ -77,7 +77,9 @@ def make_adapter(base: Path, folder: Path, seed: int) -> Path:
     return folder
 
 
-def write_card(root: Path, name: str, base: Path | str, adapter: Path | str = "", order: int = 1) -> Path:
+def write_card(
+    root: Path, name: str, base: Path | str, adapter: Path | str = "", order: int = 1
+) -> Path:
     """A card of the embedded profile, in a folder of its name."""
     folder = root / name
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 """What generates. A backend turns a job into events; it knows no queue and no ledger."""
 
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ class Backend(Protocol):
     async def load(self) -> None:
         """Get ready, once. Raises ModelError, which an operator can mend."""
 
-    def generate(self, job: "Job", stop: threading.Event) -> "AsyncIterator[Event]":
+    def generate(self, job: "Job", stop: threading.Event) -> "AsyncGenerator[Event]":
         """Started, Text with the whole text so far, then one final event.
 
         Once `stop` is set it ends at the next token with Cancelled.

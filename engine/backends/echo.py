@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from engine.events import Cancelled, Event, Finished, Started, Text
 from engine.jobs import Job
@@ -27,7 +27,7 @@ class EchoBackend:
     async def load(self) -> None:
         """Nothing to load."""
 
-    async def generate(self, job: Job, stop: threading.Event) -> AsyncIterator[Event]:
+    async def generate(self, job: Job, stop: threading.Event) -> AsyncGenerator[Event]:
         """See backends.Backend."""
         began = time.monotonic()
         yield Started(job=job.id, attempt=job.attempt)

@@ -5,7 +5,7 @@ files themselves.
 """
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +60,8 @@ class Loaded:
 def resolve(weights: Weights) -> tuple[Weights, Path | None]:
     """What to load: the base, and the adapter's folder if there is one.
 
-    A merged full model in the adapter's place becomes the base. An adapter that is named but not
-    there yet (a card written before its training) is none.
+    A merged full model in the adapter's place becomes the base (weights.adapter still names it). An
+    adapter that is named but not there yet (a card written before its training) is none.
     """
     if not weights.adapter:
         return weights, None
@@ -69,9 +69,11 @@ def resolve(weights: Weights) -> tuple[Weights, Path | None]:
     if not folder.is_absolute():
         folder = fetch(weights.adapter, weights.revision)
     if not folder.exists():
-        return weights, None
+        if weights.digest:
+            raise ModelError(f"The adapter {folder} is on its card but not on disk. Add it anew.")
+        return replace(weights, adapter=""), None
     if is_whole_model(folder):
-        return Weights(base=str(folder)), None
+        return replace(weights, base=str(folder)), None
     return weights, folder
 
 
@@ -97,11 +99,11 @@ def load_base(spec: str, models: Path) -> Loaded:
             options["use_safetensors"] = True
         device, dtype = _placement(path)
         model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **options)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        model.to(device).eval()
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         raise ModelError(
             f"The base {spec} cannot be loaded: {str(error).splitlines()[0]}"
         ) from error
-    model.to(device).eval()
     torch.set_grad_enabled(False)
     log.info("base loaded", extra={"base": spec, "device": device, "dtype": str(dtype)})
     window = int(getattr(model.config, "max_position_embeddings", 2048))

@@ -2,12 +2,13 @@
 
 From EARLY of the length on, the first finished sentence ends the answer. If none comes, it may run
 LATE tokens over; then it is cut at a word and marked with an ellipsis. Text that was shown is never
-taken back.
+taken back, so only whole words are.
 """
 
 import re
 
 EARLY = 0.9
+LOOSE = " \t\n,;:—–-"
 LATE = 60  # tokens beyond the length
 NO_END = 0.6  # before this share of the length the model may not end the answer itself
 
@@ -37,8 +38,27 @@ def should_stop(text: str, tokens: int, length: int) -> bool:
     return tokens >= length + LATE or (tokens >= length * EARLY and ends_sentence(text))
 
 
+def settled(text: str) -> str:
+    """The part of a growing text that can be shown: whole words, no loose punctuation at its end.
+
+    >>> settled("The lamp, it went and the doo")
+    'The lamp, it went and the'
+    >>> settled("The lamp, "), settled("The")
+    ('The lamp', '')
+    """
+    whole = text.rstrip() if text[-1:].isspace() else text[: _last_space(text)]
+    return whole.rstrip(LOOSE)
+
+
+def _last_space(text: str) -> int:
+    for place in range(len(text) - 1, -1, -1):
+        if text[place].isspace():
+            return place
+    return 0
+
+
 def finish(text: str, tokens: int, length: int) -> str:
-    """The answer as it is shown: no loose whitespace, a cut marked.
+    """The answer as it is shown: no loose whitespace, a cut marked. It begins with what was settled.
 
     >>> finish("The lamp went out. ", 20, 20)
     'The lamp went out.'
@@ -46,6 +66,5 @@ def finish(text: str, tokens: int, length: int) -> str:
     'The lamp went and the…'
     """
     if tokens >= length + LATE and not ends_sentence(text):
-        whole, _, _ = text.rstrip().rpartition(" ")
-        return f"{(whole or text).rstrip(' ,;:—-')}…"
+        return f"{settled(text) or text.strip()}…"
     return text.strip()

@@ -9,20 +9,22 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 from engine.backends.loading import Loaded, load_base, resolve
-from engine.backends.stopping import LATE, NO_END, finish, should_stop
+from engine.backends.stopping import LATE, NO_END, finish, settled, should_stop
 from engine.errors import ModelError
 from engine.events import Cancelled, Event, Finished, Loading, Started, Text
 from engine.jobs import Job
-from engine.registry import Expert, Registry
+from engine.registry import Expert, Registry, Weights
 from engine.settings import Settings
 
-RESIDENT_BASES = 2  # merged full models from outside are bases too; the least used one goes
+RESIDENT_BASES = 2  # merged full models are bases too; the one unused for longest goes
+MIN_PROMPT = 64  # tokens of a prompt that must find room
 
 Emit = Callable[[Event], None]
 
@@ -36,6 +38,7 @@ class TextBackend:
         self._settings = settings
         self._registry = registry
         self._bases: OrderedDict[str, Loaded] = OrderedDict()
+        self._places: dict[str, tuple[Weights, Path | None]] = {}
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="text")
 
     async def load(self) -> None:
@@ -51,7 +54,7 @@ class TextBackend:
         if experts:
             self._loaded(experts[0])
 
-    async def generate(self, job: Job, stop: threading.Event) -> AsyncIterator[Event]:
+    async def generate(self, job: Job, stop: threading.Event) -> AsyncGenerator[Event]:
         """See backends.Backend."""
         loop = asyncio.get_running_loop()
         inbox: asyncio.Queue[Event | None] = asyncio.Queue()
@@ -67,7 +70,9 @@ class TextBackend:
 
     def _loaded(self, expert: Expert) -> Loaded:
         """The expert's base with its adapter, from memory or from disk."""
-        weights, adapter = resolve(self._registry.weights(expert))
+        if expert.name not in self._places:
+            self._places[expert.name] = resolve(self._registry.weights(expert))
+        weights, adapter = self._places[expert.name]
         loaded = self._bases.get(weights.base)
         if loaded is None:
             while len(self._bases) >= RESIDENT_BASES:
@@ -84,16 +89,26 @@ class TextBackend:
             raise ModelError(f"This worker has no expert {job.expert!r}; restart it.")
         emit(Loading(job=job.id, attempt=job.attempt, what=expert.title))
         loaded = self._loaded(expert)
+        if stop.is_set():
+            emit(Cancelled(job=job.id, attempt=job.attempt))
+            return
         emit(Started(job=job.id, attempt=job.attempt))
-        _Run(job, loaded, stop, emit).run()
+        weights, adapter = self._places[expert.name]
+        merged = loaded.digest if weights.adapter and adapter is None else ""
+        if merged and weights.digest not in ("", merged):
+            raise ModelError(f"The model of {expert.name} is not the one on its card. Add it anew.")
+        _Run(job, loaded, merged, stop, emit).run()
 
 
 class _Run:
     """One generation; called by transformers after every token."""
 
-    def __init__(self, job: Job, loaded: Loaded, stop: threading.Event, emit: Emit) -> None:
+    def __init__(
+        self, job: Job, loaded: Loaded, merged: str, stop: threading.Event, emit: Emit
+    ) -> None:
         self._job = job
         self._loaded = loaded
+        self._merged = merged  # the digest of a merged model in an adapter's place
         self._stop = stop
         self._emit = emit
         self._began = time.monotonic()
@@ -108,7 +123,7 @@ class _Run:
         from transformers import GenerationConfig
 
         job, loaded = self._job, self._loaded
-        ids, cut = prompt_ids(job, loaded.tokenizer, loaded.window)
+        ids, notes = prompt_ids(job, loaded.tokenizer, loaded.window)
         self._prompt_tokens = len(ids)
         tokens = torch.tensor([ids], device=loaded.model.device)
         torch.manual_seed(job.seed)
@@ -121,9 +136,11 @@ class _Run:
             )
         if self._stop.is_set():
             text = self._text.strip()
-            self._emit(Cancelled(job=job.id, attempt=job.attempt, text=text))
+            self._emit(
+                Cancelled(job=job.id, attempt=job.attempt, text=text, tokens_out=self._tokens)
+            )
         else:
-            self._emit(self._finished(cut))
+            self._emit(self._finished(notes))
 
     def _adapter(self) -> Any:
         """Exactly the expert's own adapter, or none."""
@@ -170,19 +187,12 @@ class _Run:
         self._text = text.lstrip().removesuffix("\ufffd")  # half a character so far
         if should_stop(self._text, self._tokens, job.length):
             return True
-        shown = self._text.rstrip()
+        shown = settled(self._text)
         self._emit(Text(job=job.id, attempt=job.attempt, text=shown, tokens=self._tokens))
         return False
 
-    def _finished(self, cut: int) -> Finished:
+    def _finished(self, notes: tuple[str, ...]) -> Finished:
         job, loaded = self._job, self._loaded
-        notes = (
-            (
-                f"Your text was longer than the model can read: its first {cut} tokens were left out.",
-            )
-            if cut
-            else ()
-        )
         return Finished(
             job=job.id,
             attempt=job.attempt,
@@ -192,16 +202,18 @@ class _Run:
             first_token_seconds=self._first,
             seconds=time.monotonic() - self._began,
             base_digest=loaded.digest,
-            adapter_digest=loaded.adapters.get(job.expert, ""),
+            adapter_digest=loaded.adapters.get(job.expert, self._merged),
             notes=notes,
         )
 
 
-def prompt_ids(job: Job, tokenizer: Any, window: int) -> tuple[list[int], int]:
-    """The prompt's token ids, and how many of the beginning's first ones had to go.
+def prompt_ids(job: Job, tokenizer: Any, window: int) -> tuple[list[int], tuple[str, ...]]:
+    """The prompt's token ids, and what the asker must know of what was left out.
 
-    `<bos>` stands first exactly once if the tokenizer is one that puts it there. Markup of special
-    tokens in the text is plain text here: nobody can type a turn token.
+    The beginning is trimmed from its front, since its end is what is gone on from; only a wish that
+    does not fit by itself is trimmed at its end. `<bos>` stands first exactly once if the tokenizer is
+    one that puts it there. Markup of special tokens in the text is plain text here: nobody can type a
+    turn token. Raises ModelError for a window that cannot hold an answer of the length.
     """
 
     def encode(text: str) -> list[int]:
@@ -212,12 +224,25 @@ def prompt_ids(job: Job, tokenizer: Any, window: int) -> tuple[list[int], int]:
 
     bos = tokenizer.bos_token_id
     start = [bos] if bos is not None and tokenizer("x").input_ids[:1] == [bos] else []
-    ids = encode(job.prompt)
     room = window - job.length - LATE - len(start)
+    if room < MIN_PROMPT:
+        raise ModelError(
+            f"An answer of {job.length} tokens does not fit this model's window of {window}; "
+            f"lower PASTICHE_MAX_LENGTH to {max(1, window - LATE - MIN_PROMPT - 1)}."
+        )
+    ids = encode(job.prompt)
     if len(ids) <= room:
-        return start + ids, 0
+        return start + ids, ()
     head, beginning = encode(job.prompt[: job.head]), encode(job.prompt[job.head :])
+    if len(head) > room - min(len(beginning), MIN_PROMPT):
+        lost = len(head) + len(beginning) - room
+        note = (
+            f"Your request was longer than the model can read: {lost} tokens of it were left out."
+        )
+        return start + (head[: room - min(len(beginning), MIN_PROMPT)] + beginning[-MIN_PROMPT:])[
+            :room
+        ], (note,)
     keep = room - len(head)
-    if keep <= 0:
-        return start + head[-room:], len(beginning)
-    return start + head + beginning[-keep:], max(0, len(beginning) - keep)
+    lost = len(beginning) - keep
+    note = f"Your text was longer than the model can read: its first {lost} tokens were left out."
+    return start + head + beginning[-keep:], (note,)

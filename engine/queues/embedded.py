@@ -4,23 +4,21 @@ The ledger is the truth. A job is in it before it is in here, and whatever has n
 an owner starts is taken up again. Being the only owner, this queue needs no leases: a worker that
 died is a connection that closed.
 
-Jobs that ran when their worker died run again one at a time, alone, before anything else. A job
-whose worker dies DEATHS_ALONE times while nothing else ran there has shown that it is the cause, and
-is given up. (More than once, because a worker may also be killed from outside.) The owner's own
-death and a worker's orderly leave count for nothing.
+Jobs that were being worked on when their worker died run again one at a time, alone, before anything
+else. A job whose worker dies DEATHS_ALONE times while nothing else ran there has shown that it is the
+cause, and is given up. (More than once, because a worker may also be killed from outside.) The
+owner's own death, a worker that takes its leave, and a job that its worker had not begun count for
+nothing.
 """
 
 import asyncio
-import contextlib
 import logging
 import os
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
 
-from engine.errors import APOLOGY, KIND_SENTENCE, BusyError, LedgerError
+from engine.errors import APOLOGY, KIND_SENTENCE, BusyError, OwnerGoneError
 from engine.events import (
     Cancelled,
     Event,
@@ -35,35 +33,17 @@ from engine.events import (
 )
 from engine.jobs import Job, Request, Status, Waiting
 from engine.ledger import Ledger
+from engine.queues.line import Entry, Inbox, Line
+from engine.queues.writer import OrderedWriter
 from engine.routing import Route
-from engine.wire import Hello, Link, Ready, Run, Stop, Unfit
+from engine.wire import Hello, Leaving, Link, Ready, Run, Stop, Unfit
 
 DEATHS_ALONE = 3
-RETRY_SECONDS = 1.0  # between tries to write a final state to a ledger that refuses
-CLOSE_SECONDS = 10.0  # what a refusing ledger has not taken by then is done again by the next owner
+UNHEARD_TRIES = 5  # deaths right after a job was handed over that are put down to chance
 FIRST_GUESS_SECONDS = 15.0  # an answer's duration before any was measured
-
-Result = TypeVar("Result")
+NEWEST_SHARE = 0.2  # how much the newest duration counts in the running mean
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class _Entry:
-    """An accepted job without a final state."""
-
-    job: Job
-    accepted_at: float
-    deaths_alone: int = 0
-    worker: "Worker | None" = None
-    cancelled: bool = False
-    last: Event | None = None
-    followers: set[asyncio.Queue[Event]] = field(default_factory=set)
-
-    def tell(self, event: Event) -> None:
-        self.last = event
-        for follower in self.followers:
-            follower.put_nowait(event)
 
 
 @dataclass(slots=True, eq=False)
@@ -74,7 +54,12 @@ class Worker:
     pid: int
     link: Link
     slots: int = 0
-    running: dict[str, _Entry] = field(default_factory=dict)
+    leaving: bool = False
+    running: dict[str, Entry] = field(default_factory=dict)
+
+
+def _nobody(_medium: str) -> None:
+    """Workers are somebody else's to start."""
 
 
 class EmbeddedQueue:
@@ -85,47 +70,62 @@ class EmbeddedQueue:
         ledger: Ledger,
         *,
         max_waiting: int,
-        need_worker: Callable[[str], None],
-        worker_ready: Callable[[str], None] = lambda _medium: None,
+        need_worker: Callable[[str], None] = _nobody,
+        worker_ready: Callable[[str], None] = _nobody,
     ) -> None:
         self._ledger = ledger
         self._max_waiting = max_waiting
         self._need_worker = need_worker
         self._worker_ready = worker_ready
-        self._open: dict[str, _Entry] = {}
-        self._waiting: dict[str, deque[_Entry]] = {}
-        self._suspects: dict[str, deque[_Entry]] = {}
+        self._open: dict[str, Entry] = {}
+        self._lines: dict[str, Line] = {}
         self._workers: set[Worker] = set()
-        self._writes: asyncio.Queue[Coroutine[None, None, None] | None] = asyncio.Queue()
-        self._writer: asyncio.Task[None] | None = None
+        self._accepting: set[asyncio.Task[None]] = set()
+        self._writer = OrderedWriter()
         self._seconds: dict[str, float] = {}
         self._closing = False
 
     async def start(self) -> int:
         """Take up every job that an earlier owner left unfinished; returns how many."""
-        self._writer = asyncio.create_task(self._write(), name="ledger writer")
+        self._writer.start()
         left = await self._ledger.unfinished()
         for job, deaths_alone, accepted_at in left:
-            self._add(_Entry(job=job, accepted_at=accepted_at, deaths_alone=deaths_alone))
+            self._add(Entry(job=job, accepted_at=accepted_at, deaths_alone=deaths_alone))
         return len(left)
 
     async def accept(self, request: Request, route: Route, job: Job) -> None:
-        """Commit, then queue. Raises BusyError or LedgerError, and then nothing was accepted."""
-        if len(self._open) >= self._max_waiting:
+        """Commit, then queue; a job that is accepted already stays as it is.
+
+        Raises BusyError or LedgerError, and then nothing was accepted. A caller that is cancelled
+        meanwhile cancels neither half: what is committed is queued.
+        """
+        if self._closing:
+            raise OwnerGoneError(job.id)
+        if len(self._open) + len(self._accepting) >= self._max_waiting:
             raise BusyError(
                 f"{len(self._open)} requests are waiting already. Please try again in a few minutes."
             )
-        await self._ledger.accept(request, route, job)
-        self._add(_Entry(job=job, accepted_at=time.time()))
+        task = asyncio.create_task(self._accept(request, route, job))
+        self._accepting.add(task)
+        task.add_done_callback(self._accepting.discard)
+        await asyncio.shield(task)
 
-    def _add(self, entry: _Entry) -> None:
+    async def _accept(self, request: Request, route: Route, job: Job) -> None:
+        if await self._ledger.accept(request, route, job):
+            self._add(Entry(job=job, accepted_at=time.time()))
+
+    def _add(self, entry: Entry) -> None:
+        if entry.job.id in self._open:
+            return
         self._open[entry.job.id] = entry
-        line = self._suspects if entry.job.alone else self._waiting
-        line.setdefault(entry.job.medium, deque()).append(entry)
+        self._line(entry.job.medium).add(entry)
         self._need_worker(entry.job.medium)
         self._dispatch(entry.job.medium)
 
-    async def follow(self, job: str) -> AsyncIterator[Event]:
+    def _line(self, medium: str) -> Line:
+        return self._lines.setdefault(medium, Line())
+
+    async def follow(self, job: str) -> AsyncGenerator[Event]:
         """Events from here on; a job that is over already gives its final event from the ledger."""
         entry = self._open.get(job)
         if entry is None:
@@ -133,43 +133,45 @@ class EmbeddedQueue:
             if final is not None:
                 yield final
             return
-        inbox: asyncio.Queue[Event] = asyncio.Queue()
+        inbox = Inbox()
         entry.followers.add(inbox)
         try:
-            for event in list(self._so_far(entry)):
+            for event in self._so_far(entry):
                 yield event
-            while True:
-                event = await inbox.get()
+            async for event in inbox.to_the_end():
                 yield event
-                if is_final(event):
-                    return
         finally:
             entry.followers.discard(inbox)
 
-    def _so_far(self, entry: _Entry) -> Iterable[Event]:
+    def _so_far(self, entry: Entry) -> list[Event]:
         """What a newcomer must know: its place, then that a worker is loading, or the text so far."""
-        job, position = entry.job, self._position(entry)
-        yield Queued(job=job.id, position=position, eta=self._eta(job.medium, position))
+        job = entry.job
+        events: list[Event] = [self._queued(entry)]
         if entry.worker is None and not self._ready(job.medium):
-            yield Loading(job=job.id, attempt=job.attempt, what="the model")
-        elif entry.last is not None:
-            yield entry.last
+            events.append(Loading(job=job.id, attempt=job.attempt, what="the model"))
+        elif entry.last is not None and not is_final(entry.last):
+            events.append(entry.last)
+        return events
 
-    def _position(self, entry: _Entry) -> int:
-        """How many jobs of its medium are before it, those that run included; 0 if it runs."""
-        running = sum(len(w.running) for w in self._workers if w.medium == entry.job.medium)
-        ahead = 0
-        for line in (self._suspects, self._waiting):
-            for other in line.get(entry.job.medium, ()):
-                if other is entry:
-                    return running + ahead
-                ahead += 1
-        return 0
-
-    def _eta(self, medium: str, position: int) -> float:
-        """Seconds until it may start: the jobs ahead, by the mean of the latest durations."""
+    def _queued(self, entry: Entry) -> Queued:
+        """Its place: how many are before it, those that run included; 0 when it runs itself."""
+        medium = entry.job.medium
+        running = sum(len(w.running) for w in self._workers if w.medium == medium)
+        position = 0
+        for ahead, other in enumerate(self._line(medium)):
+            if other is entry:
+                position = running + ahead
         slots = max(1, sum(w.slots for w in self._workers if w.medium == medium))
-        return position / slots * self._seconds.get(medium, FIRST_GUESS_SECONDS)
+        eta = position / slots * self._seconds.get(medium, FIRST_GUESS_SECONDS)
+        entry.place = position
+        return Queued(job=entry.job.id, position=position, eta=eta)
+
+    def _tell_places(self, medium: str) -> None:
+        """The line has moved: tell each that waits where it stands now."""
+        running = sum(len(w.running) for w in self._workers if w.medium == medium)
+        for ahead, entry in enumerate(self._line(medium)):
+            if entry.followers and entry.place != running + ahead:
+                entry.tell(self._queued(entry))
 
     def _ready(self, medium: str) -> bool:
         return any(w.medium == medium and w.slots for w in self._workers)
@@ -179,19 +181,14 @@ class EmbeddedQueue:
         entry = self._open.get(job)
         if entry is None:
             return False
-        entry.cancelled = True
         if entry.worker is not None:
             entry.worker.link.post(Stop(job=job))
-        else:
-            self._forget_place(entry)
-            self._writes.put_nowait(self._finish(entry, _cancelled(entry)))
+        elif not entry.cancelled:
+            self._line(entry.job.medium).remove(entry)
+            self._finish(entry, _cancelled(entry))
+            self._tell_places(entry.job.medium)
+        entry.cancelled = True
         return True
-
-    def _forget_place(self, entry: _Entry) -> None:
-        for line in (self._suspects, self._waiting):
-            places = line.get(entry.job.medium)
-            if places is not None and entry in places:
-                places.remove(entry)
 
     async def status(self) -> Status:
         """Everything unfinished, oldest first."""
@@ -222,12 +219,13 @@ class EmbeddedQueue:
                         self._dispatch(worker.medium)
                     case Unfit(reason=reason):
                         self.unfit(worker.medium, reason)
+                    case Leaving():
+                        worker.leaving = True
+                        worker.slots = 0
                     case Loading() | Started() | Text() | Finished() | Failed() | Cancelled():
                         self._hear(worker, message)
                     case _:
-                        log.warning(
-                            "a worker sent what only clients send", extra={"pid": hello.pid}
-                        )
+                        log.warning("a worker sent what only clients send")
         finally:
             self._workers.discard(worker)
             self._mourn(worker)
@@ -236,123 +234,113 @@ class EmbeddedQueue:
         entry = worker.running.get(event.job)
         if entry is None or isinstance(event, Queued) or event.attempt != entry.job.attempt:
             return
+        entry.heard = True
         match event:
             case Finished() | Failed() | Cancelled():
                 del worker.running[event.job]
-                self._writes.put_nowait(self._finish(entry, event))
+                self._finish(entry, event)
                 self._dispatch(worker.medium)
             case Started():
-                self._writes.put_nowait(self._started(entry.job))
+                job = entry.job
+                self._writer.put(lambda: self._ledger.started(job.id, job.attempt), job.id)
                 entry.tell(event)
             case _:
                 entry.tell(event)
 
-    async def _started(self, job: Job) -> None:
-        try:
-            await self._ledger.started(job.id, job.attempt)
-        except LedgerError:
-            log.exception("a start was not recorded", extra={"job": job.id})
-
-    async def _finish(self, entry: _Entry, event: Final) -> None:
-        """Record, then tell what is on record."""
+    def _finish(self, entry: Entry, event: Final) -> None:
+        """Record it, then tell what is on record."""
+        medium = entry.job.medium
         if isinstance(event, Finished):
-            known = self._seconds.get(entry.job.medium, event.seconds)
-            self._seconds[entry.job.medium] = 0.8 * known + 0.2 * event.seconds
+            known = self._seconds.get(medium, event.seconds)
+            self._seconds[medium] = (1 - NEWEST_SHARE) * known + NEWEST_SHARE * event.seconds
         if isinstance(event, Failed):
             extra = {"job": event.job, "expert": entry.job.expert, "reason": event.reason}
             log.error("a job failed", extra=extra)
-        await self._insist(lambda: self._ledger.finish(event), event.job)
-        final = await self._insist(lambda: self._ledger.final(event.job), event.job)
-        self._open.pop(event.job, None)
-        entry.tell(final or event)
 
-    async def _insist(self, write: Callable[[], Awaitable[Result]], job: str) -> Result:
-        """Ask a ledger that refuses again and again: without this write the job would come twice."""
-        while True:
-            try:
-                return await write()
-            except LedgerError:
-                log.exception("the ledger refuses; asking again", extra={"job": job})
-                await asyncio.sleep(RETRY_SECONDS)
+        async def record() -> None:
+            await self._ledger.finish(event)
+            final = await self._ledger.final(event.job)
+            self._open.pop(event.job, None)
+            entry.tell(final or event)
+
+        self._writer.put(record, event.job)
 
     def _mourn(self, worker: Worker) -> None:
         """A worker's connection closed: its jobs go back, and the deaths are counted."""
         lost, worker.running = list(worker.running.values()), {}
         if self._closing:
             return
-        for entry in lost:
-            entry.worker = None
-            log.warning("a worker died", extra={"pid": worker.pid, "job": entry.job.id})
+        for entry in reversed(lost):
+            suspect = entry.heard or entry.job.attempt > UNHEARD_TRIES
+            guilty = suspect and not worker.leaving
+            entry.worker, entry.heard = None, False
+            log.warning("a worker left a job", extra={"pid": worker.pid, "job": entry.job.id})
             if entry.cancelled:
-                self._writes.put_nowait(self._finish(entry, _cancelled(entry)))
+                self._finish(entry, _cancelled(entry))
                 continue
-            if entry.job.alone:
-                entry.deaths_alone += 1
+            entry.deaths_alone += int(guilty and entry.job.alone)
             if entry.deaths_alone >= DEATHS_ALONE:
-                self._writes.put_nowait(self._finish(entry, _dead(entry.job)))
+                self._finish(entry, _dead(entry.job))
                 continue
-            entry.job = replace(entry.job, attempt=entry.job.attempt + 1, alone=True)
-            self._suspects.setdefault(worker.medium, deque()).append(entry)
-            self._writes.put_nowait(self._requeued(entry))
-        if self._waiting.get(worker.medium) or self._suspects.get(worker.medium):
+            self._hand_back(entry, alone=guilty or entry.job.alone)
+        if self._line(worker.medium):
             self._need_worker(worker.medium)
             self._dispatch(worker.medium)
 
-    async def _requeued(self, entry: _Entry) -> None:
-        job, deaths_alone = entry.job, entry.deaths_alone
-        await self._insist(lambda: self._ledger.requeued(job, deaths_alone), job.id)
-        entry.tell(Queued(job=job.id, position=self._position(entry)))
+    def _hand_back(self, entry: Entry, *, alone: bool) -> None:
+        """Under a new attempt number, so that nothing the last worker said can count any more."""
+        entry.job = job = replace(entry.job, attempt=entry.job.attempt + 1, alone=alone)
+        deaths = entry.deaths_alone
+        self._line(job.medium).add(entry, first=True)
+        entry.tell(self._queued(entry))
+        self._writer.put(lambda: self._ledger.requeued(job, deaths), job.id)
 
     def unfit(self, medium: str, reason: str) -> None:
-        """No worker can serve the medium: end what waits for it, with the operator's reason."""
-        log.error("no worker can serve", extra={"medium": medium, "reason": reason})
-        for line in (self._suspects, self._waiting):
-            for entry in line.pop(medium, ()):
-                job = entry.job
-                event = Failed(
-                    job=job.id, attempt=job.attempt, message=KIND_SENTENCE, reason=reason
-                )
-                self._writes.put_nowait(self._finish(entry, event))
+        """A worker cannot serve: if no other does, end what waits, with the operator's reason."""
+        log.error("a worker cannot serve", extra={"medium": medium, "reason": reason})
+        if self._ready(medium):
+            return
+        for entry in self._line(medium).clear():
+            job = entry.job
+            self._finish(
+                entry,
+                Failed(job=job.id, attempt=job.attempt, message=KIND_SENTENCE, reason=reason),
+            )
 
     def _dispatch(self, medium: str) -> None:
         """Fill free slots, suspects first and each alone on its worker."""
-        suspects = self._suspects.setdefault(medium, deque())
-        waiting = self._waiting.setdefault(medium, deque())
+        if self._closing:
+            return
+        line = self._line(medium)
         for worker in [w for w in self._workers if w.medium == medium]:
             if any(entry.job.alone for entry in worker.running.values()):
                 continue
-            if suspects:
+            if line.suspects:
                 if worker.slots and not worker.running:
-                    self._run(worker, suspects.popleft())
+                    self._run(worker, line.suspects.popleft())
                 continue
-            while waiting and len(worker.running) < worker.slots:
-                self._run(worker, waiting.popleft())
+            while len(worker.running) < worker.slots and (entry := line.next()):
+                self._run(worker, entry)
+        self._tell_places(medium)
 
-    def _run(self, worker: Worker, entry: _Entry) -> None:
+    def _run(self, worker: Worker, entry: Entry) -> None:
         entry.worker = worker
         worker.running[entry.job.id] = entry
         worker.link.post(Run(job=entry.job))
 
-    async def _write(self) -> None:
-        """Every write after acceptance, in the order of what happened."""
-        while (write := await self._writes.get()) is not None:
-            try:
-                await write
-            except Exception:
-                log.exception("a write failed")  # the next ones are other jobs'
+    def drain(self) -> None:
+        """From now on nothing is accepted, handed out or handed back."""
+        self._closing = True
 
     async def close(self) -> None:
-        """Stop dispatching and finish what is being written; the rest stays for the next owner."""
-        self._closing = True
-        self._writes.put_nowait(None)
-        if self._writer is not None:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._writer, CLOSE_SECONDS)
+        """Finish what is being written; the rest stays in the ledger for the next owner."""
+        self.drain()
+        await asyncio.gather(*self._accepting, return_exceptions=True)
+        await self._writer.close()
 
 
-def _cancelled(entry: _Entry) -> Cancelled:
-    text = entry.last.text if isinstance(entry.last, Text) else ""
-    return Cancelled(job=entry.job.id, attempt=entry.job.attempt, text=text)
+def _cancelled(entry: Entry) -> Cancelled:
+    return Cancelled(job=entry.job.id, attempt=entry.job.attempt, text=entry.text)
 
 
 def _dead(job: Job) -> Failed:

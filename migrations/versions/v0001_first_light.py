@@ -38,6 +38,7 @@ def upgrade() -> None:
         sa.Column("conversation", ID),
         sa.Column("parent", ID, sa.ForeignKey("requests.id")),
         sa.Column("typed", Sealed("requests.typed")),
+        sa.Column("text", Sealed("requests.text")),
         sa.Column("beginning", Sealed("requests.beginning")),
         sa.Column("style", Sealed("requests.style")),
         sa.Column("length", sa.Integer),

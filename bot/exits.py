@@ -1,0 +1,56 @@
+"""How the program ends: one clear sentence on stderr, and an exit code that a script can use."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Iterator
+
+import typer
+
+from engine.errors import KIND_SENTENCE, AskerError, PasticheError, SetupError
+from engine.logs import start_logs
+from engine.settings import Settings, read_settings
+
+MENDABLE = 2  # a request that the asker can mend
+OURS = 1
+STOPPED = 130  # as shells call a program that Ctrl-C ended
+
+log = logging.getLogger("pastiche")
+
+
+def logged_settings(name: str) -> Settings:
+    """The settings, and from now on the log of that name in their data folder."""
+    settings = read_settings()
+    start_logs(settings.home, name, settings.log_level)
+    return settings
+
+
+@contextlib.contextmanager
+def faults() -> Iterator[None]:
+    """Around a command: everything that can go wrong ends it kindly."""
+    try:
+        yield
+    except AskerError as error:
+        fail(str(error), MENDABLE)
+    except PasticheError as error:
+        log.exception("stopped")
+        fail(str(error) if isinstance(error, SetupError) else KIND_SENTENCE, OURS)
+    except BrokenPipeError:
+        # Nobody reads on (`| head`): not an error, and nothing may be flushed at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(0) from None
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        raise typer.Exit(STOPPED) from None
+    except typer.Exit:
+        raise
+    except Exception:
+        log.exception("stopped")
+        fail(KIND_SENTENCE, OURS)
+
+
+def fail(message: str, code: int) -> None:
+    """Say it and end."""
+    sys.stderr.write(f"{message}\n")
+    raise typer.Exit(code)

@@ -1,0 +1,86 @@
+"""`pastiche experts` and `experts add`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from bot.exits import faults, logged_settings
+from bot.pages import say
+from engine import bases
+from engine.adding import NewExpert, add_expert
+from engine.registry import load_registry
+from engine.settings import Settings, read_settings
+
+experts_app = typer.Typer(help="Who can answer, and with what.", invoke_without_command=True)
+
+
+@experts_app.callback()
+def experts_command(context: typer.Context) -> None:
+    """A table of the experts: name, medium, command, base, adapter, and what is present."""
+    if context.invoked_subcommand is not None:
+        return
+    with faults():
+        settings = read_settings()
+        registry = load_registry(settings.expert_roots, settings.profile)
+        table = Table("name", "medium", "command", "base", "adapter", title=settings.profile)
+        for expert in registry.experts:
+            weights = registry.weights(expert)
+            adapter = _presence(weights.adapter, settings) if weights.adapter else "none"
+            local = not bases.is_hub_id(weights.adapter)
+            if weights.adapter and local and not bases.present(weights.adapter, settings.models):
+                adapter += "; base model, no adapter yet"
+            base = _presence(weights.base, settings)
+            table.add_row(expert.name, expert.medium, f"/{expert.command}", base, adapter)
+        console = Console()
+        console.print(table)
+        for problem in registry.problems:
+            say(console, f"set aside: {problem}", style="yellow")
+
+
+def _presence(spec: str, settings: Settings) -> str:
+    here = "present" if bases.present(spec, settings.models) else "missing"
+    if bases.is_hub_id(spec) and here == "missing":
+        here = "on the hub"
+    name = spec if bases.is_hub_id(spec) or spec in bases.EMBEDDED else Path(spec).name
+    return f"{name} ({here})"
+
+
+@experts_app.command("add")
+def experts_add(
+    spec: Annotated[str, typer.Argument(metavar="PATH_OR_HUB_ID", help="The adapter's folder.")],
+    licence: Annotated[str, typer.Option(help="The licence of these weights.")],
+    name: Annotated[
+        str, typer.Option(help="Its name here; default: the last part of the path.")
+    ] = "",
+    title: Annotated[str, typer.Option(help="Its name for people; default: the name.")] = "",
+    command: Annotated[str, typer.Option(help="The command that it answers.")] = "story",
+    base: Annotated[str, typer.Option(help="Its base, if the adapter does not say.")] = "",
+    about: Annotated[str, typer.Option(help="One sentence for people.")] = "",
+    keyword: Annotated[
+        list[str] | None, typer.Option(help="A word that calls it; repeatable.")
+    ] = None,
+    replace_it: Annotated[
+        bool, typer.Option("--replace", help="Put it in another's place.")
+    ] = False,
+) -> None:
+    """Check an adapter, record its digest, and write a card for it into the data folder."""
+    with faults():
+        settings = logged_settings("pastiche")
+        chosen = name or Path(spec).name.lower().replace(" ", "-").replace(".", "-")
+        new = NewExpert(
+            spec=spec,
+            name=chosen,
+            title=title or chosen,
+            licence=licence,
+            command=command,
+            base=base,
+            about=about,
+            keywords=tuple(keyword or ()),
+            replace=replace_it,
+        )
+        card = add_expert(new, settings)
+        sys.stdout.write(f"{chosen} is added: {card}\nTry: pastiche ask '...' --style {chosen}\n")

@@ -1,0 +1,102 @@
+"""Where an answer grows: a terminal's live last line, or plain text in a pipe."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.text import Text as Line
+
+from bot import render
+from bot.render import Draft
+
+REFRESH = 12  # a second
+
+
+class Page(Protocol):
+    """Real ones: LivePage, PlainPage."""
+
+    def show(self, draft: Draft) -> None:
+        """The draft as it is now; its text only ever grows, but for a rerun."""
+
+
+class PlainPage:
+    """Text to a stream as it grows."""
+
+    def __init__(self, write: Callable[[str], object]) -> None:
+        self._write = write
+        self._shown = ""
+
+    def show(self, draft: Draft) -> None:
+        """A rerun says the same words again (same seed): only what is new is written."""
+        if draft.text.startswith(self._shown):
+            self._write(draft.text[len(self._shown) :])
+            self._shown = draft.text
+        elif draft.final is not None and not self._shown.startswith(draft.text):
+            self._write(f"\n\n{draft.text}")
+            self._shown = draft.text
+
+
+class LivePage:
+    """Finished lines stay; the last one and a spinner live below them."""
+
+    def __init__(self, console: Console, live: Live) -> None:
+        self._console = console
+        self._live = live
+        self._printed = ""  # the part of the text that stands in finished lines
+
+    def show(self, draft: Draft) -> None:
+        """Print the lines that are complete, redraw the last."""
+        if not draft.text.startswith(self._printed):
+            if draft.final is None and self._printed.startswith(draft.text):
+                return self._draw("", draft)  # a rerun, not yet as far as the run before it
+            self._live.console.print("(once more, from the start)", style="dim")
+            self._printed = ""
+        lines = self._lines(draft.text[len(self._printed) :])
+        keep = 0 if draft.final is not None else 1
+        for line in lines[: len(lines) - keep]:
+            self._live.console.print(Line(line.rstrip()), soft_wrap=True)
+            self._printed += line
+        self._draw("" if not keep or not lines else lines[-1], draft)
+        return None
+
+    def _lines(self, text: str) -> list[str]:
+        """The text in lines of the console's width, each with the space that ends it."""
+        lines: list[str] = []
+        for paragraph in text.splitlines(keepends=True):
+            place = 0
+            for line in Line(paragraph.rstrip("\n")).wrap(self._console, self._console.width):
+                start = place
+                place = paragraph.index(line.plain.strip(), place) + len(line.plain.strip())
+                while place < len(paragraph) and paragraph[place].isspace():
+                    place += 1
+                lines.append(paragraph[start:place])
+        return lines
+
+    def _draw(self, last: str, draft: Draft) -> None:
+        if draft.final is not None:
+            self._live.update(Line(""))
+            return
+        words = render.progress(draft)
+        if draft.tokens:
+            words = f"{words}, {draft.tokens} tokens"
+        spinner = Spinner("dots", Line(f"{words}   Ctrl-C stops it", style="dim"))
+        self._live.update(Group(Line(last.rstrip()), spinner) if last.strip() else spinner)
+
+
+@contextmanager
+def page_for(console: Console) -> Iterator[Page]:
+    """A live page on a terminal, a plain one elsewhere."""
+    if not console.is_terminal:
+        yield PlainPage(lambda text: (console.file.write(text), console.file.flush()))
+        return
+    with Live(console=console, refresh_per_second=REFRESH, transient=True) as live:
+        yield LivePage(console, live)
+
+
+def say(console: Console, text: str, style: str = "") -> None:
+    """Plain words: wrapped for a terminal, whole lines for a pipe."""
+    wrap = not console.is_terminal
+    console.print(text, style=style, markup=False, highlight=False, soft_wrap=wrap)

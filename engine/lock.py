@@ -1,0 +1,36 @@
+"""Who owns a data folder: a locked file that says the owner's pid and where it listens."""
+
+import fcntl
+import os
+from pathlib import Path
+from typing import IO
+
+LOCK = "owner.lock"
+
+
+def take_lock(home: Path, socket: Path) -> IO[str] | None:
+    """The lock on a data folder, or None when another process owns it. Closing it lets it go."""
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor = os.open(home / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    file = os.fdopen(descriptor, "r+", encoding="utf-8")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    except OSError:
+        file.close()
+        raise
+    file.truncate(0)
+    file.write(f"{os.getpid()}\n{socket}\n")
+    file.flush()
+    return file
+
+
+def owners_socket(home: Path) -> Path | None:
+    """Where the owner listens, whatever its environment was; None when no owner ever was."""
+    try:
+        lines = (home / LOCK).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    return Path(lines[1]) if len(lines) > 1 else None

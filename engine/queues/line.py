@@ -1,0 +1,115 @@
+"""The order of what waits for one medium: suspects first, then first come, first served."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from engine.events import Event, Text, is_final
+from engine.jobs import Job
+
+if TYPE_CHECKING:
+    from engine.queues.embedded import Worker
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """An accepted job without a final state, and those who follow it.
+
+    `heard` says that its present worker has said anything of it: only then can it have been what
+    that worker died of. `place` is the position that its followers were last told.
+    """
+
+    job: Job
+    accepted_at: float
+    deaths_alone: int = 0
+    worker: "Worker | None" = None
+    heard: bool = False
+    cancelled: bool = False
+    place: int = -1
+    last: Event | None = None
+    followers: "set[Inbox]" = field(default_factory=set)
+
+    def tell(self, event: Event) -> None:
+        """To every follower, now."""
+        self.last = event
+        for follower in self.followers:
+            follower.put(event)
+
+    @property
+    def text(self) -> str:
+        """What was written so far."""
+        return self.last.text if isinstance(self.last, Text) else ""
+
+
+class Inbox:
+    """What one follower has not read yet. Progress is lossy: a newer text replaces one unread."""
+
+    def __init__(self) -> None:
+        self._events: deque[Event] = deque()
+        self._news = asyncio.Event()
+
+    def put(self, event: Event) -> None:
+        """Never waits."""
+        if self._events and isinstance(event, Text) and isinstance(self._events[-1], Text):
+            self._events[-1] = event
+        else:
+            self._events.append(event)
+        self._news.set()
+
+    async def read(self) -> Event:
+        """The oldest unread event."""
+        while not self._events:
+            self._news.clear()
+            await self._news.wait()
+        return self._events.popleft()
+
+    async def to_the_end(self) -> AsyncIterator[Event]:
+        """Everything up to the final event."""
+        while True:
+            event = await self.read()
+            yield event
+            if is_final(event):
+                return
+
+
+class Line:
+    """What waits for one medium."""
+
+    def __init__(self) -> None:
+        self.suspects: deque[Entry] = deque()
+        self._waiting: deque[Entry] = deque()
+
+    def __iter__(self) -> Iterator[Entry]:
+        """In the order in which they will run."""
+        yield from self.suspects
+        yield from self._waiting
+
+    def __bool__(self) -> bool:
+        return bool(self.suspects or self._waiting)
+
+    def add(self, entry: Entry, *, first: bool = False) -> None:
+        """At its end; `first` for a job that was handed back and had its turn."""
+        places = self.suspects if entry.job.alone else self._waiting
+        if first:
+            places.appendleft(entry)
+        else:
+            places.append(entry)
+
+    def remove(self, entry: Entry) -> None:
+        """If it is there."""
+        for places in (self.suspects, self._waiting):
+            if entry in places:
+                places.remove(entry)
+
+    def next(self) -> Entry | None:
+        """The next that may run beside others."""
+        return self._waiting.popleft() if self._waiting else None
+
+    def clear(self) -> list[Entry]:
+        """Everything, taken out."""
+        entries = list(self)
+        self.suspects.clear()
+        self._waiting.clear()
+        return entries

@@ -1,0 +1,105 @@
+"""The Engine's contract, held against the owner's engine, an attached one, and the lasting one."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from program import pastiche, start, stop, wait_for
+
+from engine import Engine
+from engine.attached import AttachedEngine
+from engine.bootstrap import LastingEngine, open_engine
+from engine.errors import SetupError, StyleError
+from engine.events import Cancelled, Failed, Finished, Queued
+from engine.registry import load_registry
+
+
+@pytest.fixture(params=["local", "attached", "lasting"])
+async def core(request, settings) -> AsyncIterator[Engine]:
+    async with open_engine(settings) as owner:
+        if request.param == "local":
+            yield owner
+        elif request.param == "attached":
+            registry = load_registry(settings.expert_roots, settings.profile)
+            yield AttachedEngine(settings, registry)
+        else:
+            async with LastingEngine(settings) as lasting:
+                yield lasting
+
+
+async def test_a_request_is_accepted_then_answered_once(core: Engine, make_request) -> None:
+    events = [event async for event in core.ask(make_request("It rained and rained."))]
+    assert isinstance(events[0], Queued)
+    assert isinstance(events[-1], Finished)
+    assert events[-1].text == "It rained and rained."
+    assert [e async for e in core.follow(events[-1].job)] == [events[-1]]
+    told = await core.answer(events[-1].job)
+    assert told is not None and told.text == events[-1].text
+    assert await core.last("terminal", "tester", "terminal") == told
+    await core.delivered(events[-1].job)
+
+
+async def test_what_the_asker_can_mend_is_raised_as_it_is(core: Engine, make_request) -> None:
+    with pytest.raises(StyleError, match="Did you mean lovecraft"):
+        await anext(core.ask(make_request("It rained.", style="lovecarft")))
+
+
+async def test_a_running_answer_is_cancelled(core: Engine, make_request) -> None:
+    last = None
+    async for last in core.ask(make_request("It ::slow:: rained.")):
+        if last.kind == "started":
+            assert await core.cancel(last.job)
+    assert isinstance(last, Cancelled)
+    assert not await core.cancel(last.job)
+
+
+async def test_a_failure_is_told_with_a_kind_sentence(core: Engine, make_request) -> None:
+    last = [event async for event in core.ask(make_request("It ::fail:: rained."))][-1]
+    assert isinstance(last, Failed)
+    assert "on our side" in last.message
+    assert not last.dead
+
+
+async def test_a_job_that_kills_its_worker_is_given_up_and_the_next_one_is_answered(
+    settings, make_request
+) -> None:
+    async with open_engine(settings) as core:
+        poison = [event async for event in core.ask(make_request("It ::die:: rained."))][-1]
+        assert isinstance(poison, Failed) and poison.dead
+        healthy = [event async for event in core.ask(make_request("It rained."))][-1]
+        assert isinstance(healthy, Finished)
+
+
+async def test_an_owner_that_is_stopped_is_told_instead_of_waited_for_for_ever(settings) -> None:
+    owner = start("chat")
+    try:
+        wait_for(settings.socket)
+        os.kill(owner.pid, signal.SIGSTOP)
+        with pytest.raises(SetupError, match=r"does not answer.*owner\.lock"):
+            async with open_engine(settings):
+                pass
+    finally:
+        os.kill(owner.pid, signal.SIGCONT)
+        stop(owner)
+
+
+def test_an_owner_and_a_client_of_other_environments_meet(settings, tmp_path) -> None:
+    (tmp_path / "run").mkdir()
+    owner = start("chat", XDG_RUNTIME_DIR=str(tmp_path / "run"))
+    try:
+        wait_for(settings.home / "owner.lock")
+        assert pastiche("ask", "It rained.").returncode == 0
+    finally:
+        stop(owner)
+
+
+def test_nothing_in_the_callers_folder_is_imported_by_the_worker(tmp_path) -> None:
+    (tmp_path / "json.py").write_text("raise SystemExit('imported')")
+    (tmp_path / "engine.py").write_text("raise SystemExit('imported')")
+    program = [str(Path(sys.executable).with_name("pastiche")), "ask", "It rained."]
+    done = subprocess.run(program, cwd=tmp_path, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
