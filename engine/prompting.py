@@ -2,9 +2,10 @@
 
 A request has two parts: the *instruction* ("I want a short mystery story in the style of
 lovecraft") and the *beginning*, the story's own opening, which is to be continued. They are told
-apart by a "Here is the beginning:" line, by a colon after the instruction ("in the style of
-lovecraft: They sat alone..."), or by a blank line after a wish ("I want a story about rain.").
-Where none of these stands, the text is a plain wish or a bare opening.
+apart by "Here is the beginning:", by a colon after the instruction ("in the style of lovecraft: They
+sat alone..."), or by the end of a wish's first line. Where none of these stands, the text is a plain
+wish or a bare opening. Story text has colons of its own, so a clause before one counts as an
+instruction only if it asks for a story or names a style.
 
 Models see plain prose, never a chat template: the adapters are trained on continuation (the source
 report, section 6).
@@ -15,32 +16,51 @@ from dataclasses import dataclass
 
 INSTRUCTION = "Continue the following story in the style requested:"
 BEGINNING_LINE = "Here is the beginning:"
+MAX_INSTRUCTION = 240  # characters; further on, nothing is an instruction any more
 
-# The words that make a clause before a colon an instruction and not the story's own first words.
+KIND = (
+    r"(?:story|stories|tale|mystery|romance|thriller|fable|opening|scene|chapter|passage|report"
+    r"|article|piece)"
+)
 _STYLE = re.compile(r"\bin\s+the\s+(?:style|manner)\s+of\b", re.I)
-_KIND = r"(?:story|tale|mystery|opening|scene|chapter|passage|report|article|news\s+story|piece)"
+_STYLE_LAST = re.compile(r"\bin\s+the\s+(?:style|manner)\s+of\s+(?:\S+\s*){1,6}\Z", re.I)
+_WANT = (
+    r"(?:i\s+want|i\s+would\s+like|i['’]d\s+like|give|tell|make|write|compose|create|invent"
+    r"|(?:can|could|would)\s+you\s+(?:please\s+)?(?:write|tell|make|give|compose|create))"
+)
 _WISH = re.compile(
-    r"^\W*(?:please\s+)?(?:(?:i\s+want|i\s+would\s+like|i'd\s+like|i’d\s+like|write|tell|give|make"
-    r"|compose|create|continue|can\s+you|could\s+you)\b"
-    rf"|(?:an?\s+|some\s+|the\s+)?(?:[\w'’-]+\s+){{0,4}}{_KIND}\s+(?:about|of|on|in|with|where|for)\b)",
+    rf"\W{{0,20}}(?:please\s+)?(?:{_WANT}\s+(?:me\s+|us\s+|up\s+)?"
+    r"(?:an?|another|some|something|about|one|in\s+the\s+style)\b"
+    r"|continue\s+(?:this|the|my|it)\b"
+    rf"|(?:an?|another|some)\s+(?:\w[\w'’-]*\s+){{0,4}}{KIND}"
+    r"(?=\s+(?:about|of|on|in|with|where|for|by|set|that)\b|\s*[.,!]?\s*\Z|[.,!]\s))",
     re.I,
 )
-_KIND_WORD = re.compile(rf"\b{_KIND}\b", re.I)
+_PHRASE = re.compile(
+    rf"\W{{0,20}}(?:please\s+)?(?:an?|another|some|short|brief|long|new)\s+(?:\w[\w'’-]*\s+){{0,5}}{KIND}\s*\Z"
+    rf"|\W{{0,20}}{_WANT}\b.*\b{KIND}\b",
+    re.I | re.S,
+)
+_KIND_WORD = re.compile(rf"\b{KIND}\b", re.I)
 _MARKER = re.compile(
-    r"^[^\S\n]*(?:here(?:\s+is|'s|’s)\s+)?(?:the|its|my)\s+(?:beginning|opening)\s*:[^\S\n]*",
+    r"(?:^|(?<=[.!?…])[^\S\n]+)[^\S\n]*(?P<said>"
+    r"here(?:\s+is|['’]s)\s+(?:the|a|my|its)\s+(?:beginning|opening|start)(?:\s+of\s+\w+(?:\s+\w+)?)?"
+    r"[^\S\n]*(?:[:：]|$)"
+    r"|(?:it\s+begins|(?:the\s+|its\s+|my\s+)?(?:beginning|opening|start))[^\S\n]*[:：])[^\S\n]*",
     re.I | re.M,
 )
-_COLON = re.compile(r":(?=\s|$)")
-_END_OF_SENTENCE = re.compile(r"[.!?…](?=\s|$)")
-_ARTICLE = re.compile(r"(?:an?|some|the)\s", re.I)
+_COLON = re.compile(r"[:：](?=\s|$)|\s[-–—](?=\s)")
+_END_OF_SENTENCE = re.compile(
+    r"(?<!\b[A-Z])(?<!\b(?:Mr|Dr|St|vs))(?<!\b(?:Mrs|e\.g|i\.e))[.!?…](?=\s|$)"
+)
+_ARTICLE = re.compile(r"(?:an?|some|the|another)\s", re.I)
 _FIELD = re.compile(r"\{(?:instruction|request|topic)\}")
-_BLANK_LINES = re.compile(r"\n\s*\n\s*")
-MAX_INSTRUCTION = 240  # characters before a colon that can still be an instruction
+_BLANK_LINES = re.compile(r"\n[^\S\n]*\n\s*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """The two parts, each with its place in the text. `marked`: something told them apart.
+    """The two parts, as they stand in the text. `marked`: something told them apart.
 
     An unmarked text has no beginning; `wish` says whether it asks for a story or already is one.
     """
@@ -54,40 +74,86 @@ class Parts:
 def split(text: str) -> Parts:
     """Tell instruction and beginning apart; the instruction always starts at offset 0 of the text.
 
-    >>> split("in the style of lovecraft: They sat alone.").beginning
+    >>> split("in the style of H. P. Lovecraft: They sat alone.").beginning
     'They sat alone.'
-    >>> split("A story, please.\\nHere is the beginning:\\n\\nThey sat alone.").instruction
+    >>> split("A story, please. Here is the beginning: They sat alone.").instruction
     'A story, please.'
-    >>> split("They sat alone: it was raining.").marked
-    False
+    >>> split("They sat alone: it was raining.").marked, split("The last chapter: she wept.").marked
+    (False, False)
     """
-    if marker := _MARKER.search(text):
-        return _parts(text, marker.start(), marker.end())
-    colon = _COLON.search(text)
-    if colon and colon.start() <= MAX_INSTRUCTION and _instructs(text[: colon.start()]):
-        return _parts(text, colon.start(), colon.end())
-    wish = bool(_WISH.search(text) or _STYLE.match(text.lstrip()))
-    paragraph = _BLANK_LINES.search(text)
-    if wish and paragraph and paragraph.start() <= MAX_INSTRUCTION:
-        return _parts(text, paragraph.start(), paragraph.end())
-    return Parts(instruction=text, beginning="", marked=False, wish=wish)
-
-
-def _parts(text: str, end: int, start: int) -> Parts:
+    ends = [end for end in (_marker(text), _colon(text), _first_line(text)) if end]
+    if not ends:
+        return Parts(instruction=text, beginning="", marked=False, wish=_wishes(text))
+    end, start = min(ends)
     return Parts(
         instruction=text[:end].rstrip(), beginning=text[start:].strip(), marked=True, wish=True
     )
 
 
-def _instructs(clause: str) -> bool:
-    if "\n" in clause.strip() or _END_OF_SENTENCE.search(clause):
+def _wishes(text: str) -> bool:
+    start = text[:MAX_INSTRUCTION]
+    return bool(_WISH.match(start) or _STYLE.match(start.lstrip()))
+
+
+def _marker(text: str) -> tuple[int, int] | None:
+    """ "Here is the beginning" anywhere; the shorter "Beginning:" only after a wish."""
+    for marker in _MARKER.finditer(text):
+        before = text[: marker.start("said")]
+        whole = marker["said"].lower().startswith("here")
+        if whole or (len(before) <= MAX_INSTRUCTION and (_wishes(before) or _STYLE.search(before))):
+            return len(before), marker.end()
+    return None
+
+
+def _colon(text: str) -> tuple[int, int] | None:
+    """The first colon that ends an instruction; a dash does only right after a style's name."""
+    for colon in _COLON.finditer(text[: MAX_INSTRUCTION + 1]):
+        clause = text[: colon.start()]
+        if "\n" in clause.strip():
+            return None
+        if _instructs(clause, dash=":" not in colon[0] and "：" not in colon[0]):
+            return colon.start(), colon.end()
+    return None
+
+
+def _instructs(clause: str, *, dash: bool) -> bool:
+    if last := _STYLE_LAST.search(clause):
+        return names_a_style(clause, last.start(), clause[last.start() :])
+    if dash or _END_OF_SENTENCE.search(clause):
         return False
-    return bool(_STYLE.search(clause) or _WISH.search(clause) or _ends_in_kind(clause))
+    asks = _PHRASE.match(clause) or (_WISH.match(clause) and _KIND_WORD.search(clause))
+    return bool(_STYLE.search(clause) or asks)
 
 
-def _ends_in_kind(clause: str) -> bool:
-    """A short noun phrase: "a ghost story", "short mystery"."""
-    return len(clause.split()) <= 6 and bool(_KIND_WORD.search(clause))
+_DONE = re.compile(r"\b(?:\w+ed|told|built|made|sung|sang|drawn|was|were|is)\s*\Z", re.I)
+_DETERMINED = re.compile(r"\bof\s+(?:an?|her|his|its|their|our|my|your|this|that)\b", re.I)
+
+
+def names_a_style(text: str, start: int, phrase: str) -> bool:
+    """Whether "in the style of ..." at `start` asks for a style, and is not told in the story.
+
+    >>> names_a_style("She dressed in the style of her mother", 12, "in the style of her mother")
+    False
+    """
+    before = text[max(0, start - MAX_INSTRUCTION) : start]
+    if _KIND_WORD.search(before) and not _DONE.search(before[-40:]):
+        return True
+    return not (_DONE.search(before[-40:]) or _DETERMINED.search(phrase))
+
+
+def _first_line(text: str) -> tuple[int, int] | None:
+    """Where a wish's first line ends, if it is one by itself."""
+    if not _wishes(text):
+        return None
+    end = text[: MAX_INSTRUCTION + 1].find("\n")
+    if end < 0:
+        return None
+    line = text[:end].rstrip()
+    blank = _BLANK_LINES.match(text, end)
+    if not (blank or line[-1:] in ".!?…:" or _STYLE_LAST.search(line)):
+        return None
+    marker = _MARKER.match(text, blank.end() if blank else end + 1)
+    return end, marker.end() if marker else end + 1
 
 
 def assemble(template: str, text: str, beginning: str | None = None) -> tuple[str, int]:
@@ -120,21 +186,21 @@ def assemble(template: str, text: str, beginning: str | None = None) -> tuple[st
     }
     head = _FIELD.sub(lambda field: filled[field[0]], template.removesuffix("{beginning}"))
     if not asked:
-        head = _BLANK_LINES.sub("\n\n", head)
+        head = re.sub(r"\n{3,}", "\n\n", head)
     return head + (opening if beginning is None else beginning).strip(), len(head)
 
 
 def _topic(instruction: str) -> str:
     """What is asked for as a headline stands: one line, then a blank one."""
     topic = " ".join(instruction.split()).rstrip(":,;. ")
-    return f"{topic[:1].upper()}{topic[1:]}\n\n"
+    return f"{topic[:1].upper()}{topic[1:]}\n\n" if topic else ""
 
 
 def _request(instruction: str) -> str:
     """The wish as one sentence and the line that announces the beginning, whatever was typed."""
-    wish = " ".join(instruction.split()).rstrip(":,; ") or "a story"
-    if _STYLE.match(wish):
-        wish = f"a story {wish[0].lower()}{wish[1:]}"
+    wish = " ".join(instruction.split()).rstrip(":,;-–— ") or "a story"
+    if style := _STYLE.match(wish):
+        wish = f"a story {style[0].lower()}{wish[style.end() :]}"
     if _ARTICLE.match(wish):
         wish = f"I want {wish[0].lower()}{wish[1:]}"
     if wish[-1] not in ".!?…":

@@ -6,8 +6,9 @@ The command first limits the candidates to its own experts. Then, in this order:
     keyword  a card's keyword in the instruction; the longest wins, then card order
     default  the command's first card
 Only the instruction counts, never the story's beginning. "In the style of X" with an X that nobody
-has is refused where X stands in the style position (before the colon or the beginning, or right
-after "story"); elsewhere it is story text ("she dressed in the style of her mother").
+has is refused where X stands in the style position (in the instruction of a wish, before the colon
+or the beginning, or right after "story"); elsewhere it is story text ("she dressed in the style of
+her mother").
 """
 
 import difflib
@@ -16,17 +17,18 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from engine.errors import CommandError, StyleError
-from engine.prompting import split
+from engine.prompting import KIND, MAX_INSTRUCTION, names_a_style, split
 from engine.registry import Expert, Registry
 
 ROUTER_VERSION = "1"
 
-_STYLE_OF = re.compile(r"\bin\s+the\s+(?:style|manner)\s+of\s+(?P<style>[^\n:;!?]{1,80})", re.I)
-_DIRECT = re.compile(
-    r"(?:^|\b(?:story|tale|mystery|scene|chapter|passage|piece|report|article|news|something|it|one))"
-    r"\s*$",
+# X ends where the sentence goes on about something else: "in the style of lovecraft with a murder".
+_STYLE_OF = re.compile(
+    r"\bin\s+the\s+(?:style|manner)\s+of\s+"
+    r"(?P<style>(?:(?!\s(?:with|about|where|and|or|for|but|set|in|on)\s)[^\n:：;,!?—–]){1,64})",
     re.I,
 )
+_DIRECT = re.compile(rf"(?:^|\b(?:{KIND}|news|something|one))\s*\Z", re.I)
 _NEAR = 0.6
 
 
@@ -68,7 +70,7 @@ def route(command: str, text: str, style: str | None, registry: Registry) -> Rou
     parts = split(text)
     instruction = parts.instruction
     hits = _keywords(instruction, experts)
-    named = _named_style(instruction, parts.marked, experts, registry)
+    named = _named_style(instruction, parts.wish, experts, registry)
     if named:
         expert, match = named
         return _route(expert, "style", (match,), experts, hits)
@@ -140,28 +142,27 @@ def _spelling(words: str) -> str:
 
 
 def _named_style(
-    instruction: str, marked: bool, experts: tuple[Expert, ...], registry: Registry
+    instruction: str, asks: bool, experts: tuple[Expert, ...], registry: Registry
 ) -> tuple[Expert, Match] | None:
     """The first "in the style of X" whose X is an expert; an unknown X is refused or passed over."""
     unknown = None
-    for phrase in _STYLE_OF.finditer(instruction):
+    for phrase in _STYLE_OF.finditer(instruction[:MAX_INSTRUCTION]):
         wanted, start = phrase["style"], phrase.start("style")
-        best: tuple[int, Expert, Match] | None = None
-        for expert in experts:
-            for alias in expert.aliases:
-                hit = _pattern(alias).search(wanted)
-                if hit and (best is None or hit.end() - hit.start() > best[0]):
-                    match = Match(
-                        words=instruction[phrase.start() : start + hit.end()],
-                        start=phrase.start(),
-                        end=start + hit.end(),
-                    )
-                    best = (hit.end() - hit.start(), expert, match)
-        if best:
-            return best[1], best[2]
-        if unknown is None and (marked or _DIRECT.search(instruction[: phrase.start()])):
+        found = [
+            (hit.start(), -len(hit[0]), expert.order, expert, hit.end())
+            for expert in experts
+            for alias in expert.aliases
+            if (hit := _pattern(alias).search(wanted))
+        ]
+        if found:
+            *_, expert, end = min(found, key=lambda hit: hit[:3])
+            words = instruction[phrase.start() : start + end]
+            return expert, Match(words=words, start=phrase.start(), end=start + end)
+        before = instruction[: phrase.start()]
+        position = asks or _DIRECT.search(before[-40:])
+        if unknown is None and position and names_a_style(instruction, phrase.start(), phrase[0]):
             unknown = wanted.strip(" .,'\"“”’")
-    if unknown is not None:
+    if unknown:
         raise _unknown_style(unknown, experts, registry)
     return None
 

@@ -33,6 +33,52 @@ def test_free_forms_of_one_wish_give_one_prompt(text: str) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "beginning"),
+    [
+        ("in the style of H. P. Lovecraft: They sat.", "They sat."),
+        ("in the style of H.P. Lovecraft - They sat.", "They sat."),
+        ("I want a story. In the style of lovecraft: They sat.", "They sat."),
+        ("I want a story in the style of lovecraft. Here is the beginning: They sat.", "They sat."),
+        ("I want a story.\nHere's the start of it:\nThey sat.", "They sat."),
+        ("A story, please.\nBeginning: They sat.", "They sat."),
+        ("I want a story about rain.\nThey sat.", "They sat."),
+        (
+            "in the style of lovecraft: They sat.\nThe beginning: none.",
+            "They sat.\nThe beginning: none.",
+        ),
+        ("a short ghost story: They sat.", "They sat."),
+        ("Write me a mystery: They sat.", "They sat."),
+    ],
+)
+def test_many_ways_of_marking_the_beginning_are_understood(text: str, beginning: str) -> None:
+    assert split(text).beginning == beginning
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The scene was grim: a body lay on the floor.",
+        "The last chapter: she closed the book.",
+        "It was a mystery: nobody knew.",
+        "He read the report: all were dead.",
+        "Chapter 1: The storm",
+        "Give me the knife: I will do it.",
+        "Tell me, he said: where is it?",
+        "I want the vicar dead, she said: now.",
+        "Make haste, said the vicar.\n\nThe detective ran.",
+        "Write to me, she said.\n\nHe never did.",
+        "Can you hear it?\n\nHe could.",
+        "It rained.\nThe opening: a hole in the wall.",
+        "She dressed in the style of her mother: plain and grey.",
+        "It was told in the style of a sermon: dry.",
+    ],
+)
+def test_story_text_is_not_taken_for_an_instruction(text: str) -> None:
+    assert not split(text).marked
+    assert assemble(TEMPLATE, text)[0] == f"{INSTRUCTION}\n\n{text}"
+
+
 def test_a_bare_opening_is_continued_as_it_stands() -> None:
     assert assemble(TEMPLATE, OPENING) == (f"{INSTRUCTION}\n\n{OPENING}", len(INSTRUCTION) + 2)
 

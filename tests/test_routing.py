@@ -1,10 +1,14 @@
 """Which expert answers, and why."""
 
+import contextlib
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import CommandError, StyleError
+from engine.prompting import assemble
 from engine.registry import Registry
 from engine.routing import Route, route
 
@@ -41,6 +45,11 @@ def test_the_reports_mystery_in_the_style_of_lovecraft_goes_to_lovecraft_and_say
         ("a murder mystery in Innsmouth", "agatha", "keyword"),
         ("a mystery in Innsmouth", "lovecraft", "keyword"),
         ("They sat alone.", "lovecraft", "default"),
+        ("in the style of lovecraft, a murder mystery: They sat.", "lovecraft", "style"),
+        ("in the style of lovecraft with Hercule Poirot: They sat.", "lovecraft", "style"),
+        ("a story in the style of lovecraft about a murder mystery", "lovecraft", "style"),
+        ("in the style of lovecraft or agatha christie", "lovecraft", "style"),
+        ("in the style of agatha, with the necronomicon: They sat.", "agatha", "style"),
     ],
 )
 def test_rules_go_in_order_and_the_longest_keyword_wins(chosen, text, expert, rule) -> None:
@@ -63,6 +72,9 @@ def test_words_in_the_beginning_do_not_route(chosen) -> None:
         "in the style of hemingway: The sea was calm.",
         f"A story in the style of Hemingway.{BEGINNING}The sea was calm.",
         "Write a story in the style of Hemingway",
+        "Write about rain in the style of Hemingway",
+        "a romance in the style of Hemingway with Cthulhu",
+        "I want something about rain. In the style of Hemingway: The sea was calm.",
     ],
 )
 def test_an_unknown_style_in_the_style_position_is_refused_kindly(chosen, text) -> None:
@@ -81,6 +93,10 @@ def test_the_nearest_style_is_offered(chosen) -> None:
         "She dressed in the style of her mother and went out.",
         f"A sad story.{BEGINNING}The hall was in the style of Louis XIV.",
         "a ghost story: The hall was in the style of Louis XIV.",
+        "It was told in the style of a sermon: dry.",
+        "He told it in the style of a preacher. Everyone listened.",
+        "The hall was built in the style of Louis XIV: all gold.",
+        "Write a story about a woman who painted in the style of Monet.",
     ],
 )
 def test_in_the_style_of_elsewhere_is_story_text(chosen, text) -> None:
@@ -101,3 +117,14 @@ def test_routing_is_deterministic_and_its_evidence_stands_in_the_text(registry, 
     assert first == route("story", text, None, registry)
     found = [*first.evidence, *(m for c in first.runners_up for m in c.matches)]
     assert all(text[m.start : m.end] == m.words for m in found)
+
+
+@pytest.mark.parametrize(
+    "text", ["-" * 19_900, "'" * 19_900, "x in the style of q; " * 900, "a " * 9_900]
+)
+def test_no_text_holds_the_router_up(chosen, text) -> None:
+    began = time.process_time()
+    with contextlib.suppress(StyleError):
+        chosen(text)
+    assemble("{instruction}{request}{beginning}", text)
+    assert time.process_time() - began < 0.2  # it was seconds; now milliseconds
