@@ -15,7 +15,17 @@ from bot.conversation import converse
 from bot.doctor import examine
 from bot.exits import OURS, STOPPED, faults, logged_settings
 from bot.experts_cli import experts_app
-from bot.grammar import MAX_TEXT, Again, Command, Continue, Generate, Options, checked_style, parse
+from bot.grammar import (
+    MAX_TEXT,
+    Again,
+    Command,
+    Continue,
+    Generate,
+    Options,
+    checked_style,
+    parse,
+    too_long,
+)
 from bot.terminal_client import answer, chat, print_events, terminal_asker
 from engine import bases
 from engine.bootstrap import LastingEngine
@@ -26,6 +36,8 @@ from engine.lock import take_lock
 from engine.logs import start_logs
 from engine.registry import load_registry
 from engine.settings import Settings, read_settings
+
+LONGEST = 4 * MAX_TEXT  # bytes; a character has four at most
 
 app = typer.Typer(
     name="pastiche",
@@ -113,20 +125,24 @@ def ask_command(
         settings = logged_settings("pastiche")
         command = _with(
             parse(typed, load_registry(settings.expert_roots, settings.profile).commands),
-            Options(style=style and checked_style(style), length=length, seed=seed),
+            Options(
+                style=None if style is None else checked_style(style), length=length, seed=seed
+            ),
         )
         prepare_bases(settings, Console(stderr=True))
         raise typer.Exit(asyncio.run(_ask(command, typed, settings, as_json)))
 
 
 def _stdin() -> str:
-    """Standard input, never more of it than a request may have."""
-    raw = sys.stdin.buffer.read(4 * MAX_TEXT + 1)
+    """Standard input, refused as soon as there is more of it than a request may have."""
+    if sys.stdin is None:
+        return ""
+    raw = sys.stdin.buffer.read(LONGEST + 1)
+    if len(raw) > LONGEST:
+        raise too_long()
     try:
         return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        if error.end >= len(raw) - 3 > 3 * MAX_TEXT:  # cut in the middle of a character
-            return raw[: error.start].decode("utf-8-sig")
+    except UnicodeDecodeError:
         raise CommandError("The text is not UTF-8. Please convert it first.") from None
 
 

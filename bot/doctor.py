@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from bot.settings import PlatformSettings
 from engine import bases
 from engine.bootstrap import open_engine
-from engine.database import key_file, load_vault, revisions, sqlite_file
+from engine.database import check_key, key_file, revisions, sqlite_file
 from engine.errors import PasticheError
 from engine.events import Event, Failed, Finished, is_final
 from engine.jobs import Request
@@ -93,8 +93,8 @@ def _home(settings: Settings) -> Finding:
 def _ledger(settings: Settings) -> list[Finding]:
     if not sqlite_file(settings).exists():
         return [Finding(mark="note", what="no ledger yet", advice="The first request makes it.")]
-    load_vault(settings)
     current, newest = revisions(settings)
+    check_key(settings)
     key = "from PASTICHE_KEY" if settings.key else f"in {key_file(settings)}"
     findings = [Finding(mark="ok", what=f"ledger key {key}; keep a copy of it apart from the data")]
     if current == newest:

@@ -47,7 +47,14 @@ def faults() -> Iterator[None]:
         raise
     except Exception:
         log.exception("stopped")
-        fail(KIND_SENTENCE, OURS)
+        fail(f"Something went wrong on our side; what, stands in {_log_place()}.", OURS)
+
+
+def _log_place() -> str:
+    try:
+        return str(read_settings().home / "logs")
+    except PasticheError:
+        return "the logs of the data folder"
 
 
 def fail(message: str, code: int) -> None:

@@ -9,9 +9,11 @@ from rich.console import Console
 from rich.table import Table
 
 from bot.exits import faults, logged_settings
+from bot.grammar import RESERVED
 from bot.pages import say
 from engine import bases
 from engine.adding import NewExpert, add_expert
+from engine.errors import CommandError
 from engine.registry import load_registry
 from engine.settings import Settings, read_settings
 
@@ -70,7 +72,12 @@ def experts_add(
     """Check an adapter, record its digest, and write a card for it into the data folder."""
     with faults():
         settings = logged_settings("pastiche")
-        chosen = name or Path(spec).name.lower().replace(" ", "-").replace(".", "-")
+        if command in RESERVED:
+            raise CommandError(
+                f"/{command} is the chat's own command. Name another with --command."
+            )
+        path = Path(spec) if bases.is_hub_id(spec) else Path(spec).expanduser().resolve()
+        chosen = name or path.name.lower().replace(" ", "-").replace(".", "-")
         new = NewExpert(
             spec=spec,
             name=chosen,

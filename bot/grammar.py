@@ -14,15 +14,18 @@ parse(render(command)) == command for every Command whose texts are clean (see `
 import difflib
 import re
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from engine.errors import CommandError, LimitError
 
 MAX_TEXT = 20_000  # characters; more is refused before anything is looked at
 MAX_STYLE = 64
+MAX_MARKS = 6  # combining marks upon one letter
 MAX_INTEGER = 10  # digits
 DEFAULT_COMMAND = "story"
 BARE = ("styles", "why", "cancel", "queue", "help")
+RESERVED = ("again", "continue", *BARE)  # no card may answer these
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,19 +92,32 @@ def clean(text: str) -> str:
     'ab\\nc'
     """
     if len(text) > MAX_TEXT:
-        raise LimitError(
-            f"That is {len(text):,} characters; I read at most {MAX_TEXT:,}. "
-            "Please send the last part of it."
-        )
-    text = unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))
-    kept = (
-        c for c in text if c in "\n\t" or unicodedata.category(c) not in _UNSEEN or c == _JOINER
+        raise too_long()
+    # Bounded first: ordering thousands of marks on one letter takes seconds.
+    text = "".join(_bounded(text.replace("\r\n", "\n").replace("\r", "\n")))
+    return unicodedata.normalize("NFC", text).strip()
+
+
+def too_long() -> LimitError:
+    """What is said of a text beyond MAX_TEXT."""
+    return LimitError(
+        f"I read at most {MAX_TEXT:,} characters at a time. Please send the last part of your text."
     )
-    return unicodedata.normalize("NFC", "".join(kept)).strip()
+
+
+def _bounded(text: str) -> Iterator[str]:
+    """The characters that can be seen, and no more marks upon one letter than any script needs."""
+    marks = 0
+    for c in text:
+        marks = marks + 1 if unicodedata.combining(c) else 0
+        seen = c in "\n\t" or c == _JOINER or unicodedata.category(c) not in _UNSEEN
+        if seen and marks <= MAX_MARKS:
+            yield c
 
 
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
 _JOINER = "\u200d"  # holds emoji together
+_BLANKS = "\u200d\u115f\u1160\u2800\u3164\uffa0"  # letters to Unicode, nothing to the eye
 
 
 def parse(text: str, commands: tuple[str, ...] = (DEFAULT_COMMAND,)) -> Command:
@@ -113,13 +129,13 @@ def parse(text: str, commands: tuple[str, ...] = (DEFAULT_COMMAND,)) -> Command:
     80
     """
     text = clean(text)
-    if not text:
+    if not any(c.isprintable() and not c.isspace() and c not in _BLANKS for c in text):
         raise CommandError("Please write something: a story's beginning, or /help.")
     if not text.startswith("/"):
         return _with_options(DEFAULT_COMMAND, text)
     head = _HEAD.match(text)
     name = head["name"].lower() if head else ""
-    if head is None or not (name in commands or name in BARE or name in ("again", "continue")):
+    if head is None or not (name in commands or name in RESERVED):
         raise _unknown(name or text.split(maxsplit=1)[0][1:20], commands)
     rest = text[head.end() :]
     if name in BARE:
@@ -154,9 +170,11 @@ def _options(rest: str) -> tuple[str, Options]:
     found: dict[str, str] = {}
     while option := _OPTION.match(rest):
         name = option["name"].lower()
+        value = option["quoted"] or option["plain"] or ""
+        known = name in _OPTIONS and (name == "style" or value.lstrip("-").isdigit())
+        if not known and not rest.startswith("--"):
+            break  # a dash of the story's own: "—Length matters, said he"
         if name not in _OPTIONS:
-            if not rest.startswith("--"):
-                break  # a dash of the story's own
             raise _unknown_option(name)
         _put(found, name, option)
         rest = rest[option.end() :]
@@ -221,7 +239,7 @@ def _integer(name: str, found: dict[str, str]) -> int | None:
 
 
 def _unknown(name: str, commands: tuple[str, ...]) -> CommandError:
-    known = (*commands, "again", "continue", *BARE)
+    known = (*commands, *RESERVED)
     near = difflib.get_close_matches(name.lower(), known, n=1)
     hint = f"Did you mean /{near[0]}?" if near else "/help lists what I know."
     return CommandError(f"I do not know /{name}. {hint}")

@@ -62,7 +62,7 @@ def fold(draft: Draft, event: Event) -> Draft:
 def progress(draft: Draft) -> str:
     """One line while there is no text yet."""
     if draft.stage == "loading":
-        return f"getting {draft.what} ready"
+        return draft.what
     if draft.stage == "writing":
         return "writing"
     if draft.position == 0:

@@ -4,12 +4,14 @@ Ctrl-C cancels the answer, not the program; a second one, while that is still un
 """
 
 import asyncio
+import contextlib
 import getpass
 import json
 import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import asdict, dataclass, replace
@@ -18,7 +20,7 @@ from rich.console import Console
 
 from bot import render
 from bot.conversation import Said, Who, converse
-from bot.grammar import Command, parse
+from bot.grammar import MAX_TEXT, Command, parse
 from bot.pages import page_for, say
 from bot.render import Draft
 from engine import Engine
@@ -36,13 +38,17 @@ WELCOME = (
 log = logging.getLogger(__name__)
 
 
+def _at_a_terminal() -> bool:
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
 def terminal_asker() -> Who:
     """The person at this terminal, in a new conversation."""
     try:
         name = getpass.getuser()
     except (KeyError, OSError):  # a container's user may have no name
         name = str(os.getuid())
-    place = os.ttyname(0) if sys.stdin.isatty() else "terminal"
+    place = os.ttyname(0) if _at_a_terminal() else "terminal"
     return Who(platform="terminal", asker=name, place=place, conversation=new_id())
 
 
@@ -146,9 +152,9 @@ async def chat(core: Engine, console: Console) -> int:
     """Until Ctrl-D, or the end of the piped input; 1 if any of that failed on our side."""
     who = terminal_asker()
     failed = False
-    if sys.stdin.isatty():
+    if _at_a_terminal():
         console.print(WELCOME)
-    async for text in _typed() if sys.stdin.isatty() else _piped():
+    async for text in _typed() if _at_a_terminal() else _piped():
         if not text.strip():
             continue
         try:
@@ -184,12 +190,28 @@ async def _typed() -> AsyncIterator[str]:
 
 
 async def _piped() -> AsyncIterator[str]:
-    """Requests from a pipe: each runs to the next line that starts with a slash."""
-    request = ""
-    while line := await asyncio.to_thread(sys.stdin.readline):
-        if line.startswith("/") and request:
-            yield request
-            request = ""
-        request += line
-    if request:
-        yield request
+    """Requests from a pipe: each runs to the next line that starts with a slash.
+
+    The pipe is read in a thread that nobody waits for, so that Ctrl-C ends a chat whose pipe is open.
+    """
+    loop = asyncio.get_running_loop()
+    inbox: asyncio.Queue[str | None] = asyncio.Queue()
+
+    def pump() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has gone
+            for line in sys.stdin or ():
+                loop.call_soon_threadsafe(inbox.put_nowait, line)
+            loop.call_soon_threadsafe(inbox.put_nowait, None)
+
+    threading.Thread(target=pump, daemon=True).start()
+    lines: list[str] = []
+    size = 0
+    while (line := await inbox.get()) is not None:
+        if line.startswith("/") and lines:
+            yield "".join(lines)
+            lines, size = [], 0
+        if size <= MAX_TEXT:  # more would be refused anyway
+            lines.append(line)
+            size += len(line)
+    if lines:
+        yield "".join(lines)

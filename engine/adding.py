@@ -1,5 +1,6 @@
 """`pastiche experts add`: check an adapter (or a merged model), record its digest, write its card."""
 
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,9 +9,11 @@ import tomlkit
 
 from engine.bases import EMBEDDED, fetch, is_hub_id
 from engine.errors import LimitError, ModelError, SetupError
-from engine.registry import CARD, Registry, load_card
+from engine.registry import CARD, NAME_PATTERN, Registry, load_card
 from engine.settings import Settings
 from engine.weights import DIGESTED, check_adapter, check_weights, digest_of, is_adapter
+
+NAME = re.compile(NAME_PATTERN)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +33,11 @@ class NewExpert:
 
 def add_expert(new: NewExpert, settings: Settings) -> Path:
     """Returns the card's path. Raises AskerError or SetupError; then nothing was changed."""
+    if not NAME.fullmatch(new.name):
+        raise LimitError(
+            f"{new.name!r} cannot be a name: use small letters, digits, - and _, at most 32; "
+            "--name sets it."
+        )
     registry = Registry.load(settings.expert_roots, settings.profile)
     folder = settings.home / "experts" / new.name
     if not new.replace and (registry.named(new.name) or folder.exists()):
@@ -51,6 +59,8 @@ def add_expert(new: NewExpert, settings: Settings) -> Path:
             f"The adapter does not name a base that is here ({base or 'none'}). Say which with "
             f"--base: a hub id, a folder, or {known}."
         )
+    if not is_hub_id(base) and base not in EMBEDDED:
+        base = str(Path(base).expanduser().absolute())
     aside = folder.with_name(f".{new.name}")
     shutil.rmtree(aside, ignore_errors=True)
     try:
@@ -88,5 +98,9 @@ def _write(
         "rights": {"licence": new.licence},
     }
     (folder / CARD).write_text(tomlkit.dumps(card), encoding="utf-8")
-    load_card(folder)
+    try:
+        load_card(folder)
+    except SetupError as error:
+        mistake = str(error).partition("is not right: ")[2] or str(error)
+        raise LimitError(f"The expert cannot be added: {mistake}.") from error
     return folder

@@ -59,7 +59,7 @@ def is_hub_id(spec: str) -> bool:
 def present(spec: str, models: Path) -> bool:
     """Whether its files are on this machine, without loading or fetching anything."""
     if spec in EMBEDDED:
-        return (models / spec / MANIFEST).is_file()
+        return is_prepared(models / spec)
     if is_hub_id(spec):
         from huggingface_hub import try_to_load_from_cache
 
@@ -68,12 +68,21 @@ def present(spec: str, models: Path) -> bool:
     return Path(spec).expanduser().exists()
 
 
+def is_prepared(folder: Path) -> bool:
+    """Whether every file of a conversion is there, whole."""
+    try:
+        sizes = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["bytes"]
+        return all((folder / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError, KeyError, AttributeError):
+        return False
+
+
 def find_base(spec: str, models: Path) -> str:
     """A folder, a GGUF file, or a hub id. Raises ModelError if an embedded base is not prepared."""
     if spec in EMBEDDED:
         folder = models / spec
-        if not (folder / MANIFEST).is_file():
-            raise ModelError(f"The base {spec} is not prepared. Run: pastiche prepare")
+        if not is_prepared(folder):
+            raise ModelError(f"The base {spec} is missing or damaged. Run: pastiche prepare")
         return str(folder)
     path = Path(spec).expanduser()
     if is_hub_id(spec) or path.exists():
@@ -129,7 +138,7 @@ def prepare(spec: str, models: Path, step: Callable[[str], None] = lambda _what:
 
 def _prepare(base: EmbeddedBase, models: Path, step: Callable[[str], None]) -> Path:
     folder = models / base.id
-    if (folder / MANIFEST).is_file():
+    if is_prepared(folder):
         return folder
     source = source_file(base)
     step(STEPS[0])
@@ -141,7 +150,13 @@ def _prepare(base: EmbeddedBase, models: Path, step: Callable[[str], None]) -> P
     try:
         aside.mkdir(parents=True)
         _convert(source, aside, step)
-        facts = {"id": base.id, "source_sha256": base.sha256, "licence": base.licence}
+        sizes = {p.name: p.stat().st_size for p in aside.iterdir()}
+        facts = {
+            "id": base.id,
+            "source_sha256": base.sha256,
+            "licence": base.licence,
+            "bytes": sizes,
+        }
         (aside / MANIFEST).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
         aside.rename(folder)

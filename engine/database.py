@@ -66,6 +66,8 @@ def key_file(settings: Settings) -> Path:
     """Where the key lies: outside the data folder, one for each data folder."""
     if settings.key_file is not None:
         path = settings.key_file.expanduser().absolute()
+        if settings.key_file == Path() or path.is_dir():
+            raise LedgerError("PASTICHE_KEY_FILE must name a file, outside the data folder.")
     else:
         config = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser()
         path = config / "pastiche" / "keys" / f"{_key_name(settings.home)}.key"
@@ -162,6 +164,15 @@ def _backup(path: Path, folder: Path, revision: str) -> str:
         source.backup(target)
     copy.chmod(0o600)
     return str(copy)
+
+
+def check_key(settings: Settings) -> None:
+    """Raise LedgerError unless the ledger was written with this key."""
+    vault = load_vault(settings)
+    with closing(sqlite3.connect(sqlite_file(settings))) as connection:
+        row = connection.execute("select value from meta where name = 'key_check'").fetchone()
+    if row:
+        vault.open(row[0], "meta.value")
 
 
 async def open_database(settings: Settings) -> AsyncEngine:

@@ -24,7 +24,7 @@ class Queued:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loading:
-    """A worker is getting ready for the job: `what` is for people ("the base model")."""
+    """Something takes a while; `what` is for people ("getting the model ready")."""
 
     job: str
     attempt: int

@@ -53,6 +53,7 @@ def start_logs(home: Path, name: str, level: str) -> None:
 
     A file that has grown beyond MAX_BYTES is put aside as .old when the next process starts.
     """
+    logging.raiseExceptions = False  # a full disk must not print a traceback for every record
     handler: logging.Handler = logging.NullHandler()
     with contextlib.suppress(OSError):
         home.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -18,7 +18,8 @@ from engine.errors import SetupError
 BUILT_IN = Path(__file__).parent / "experts"
 CARD = "card.toml"
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
+NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,31}$"
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 Keyword = Annotated[str, StringConstraints(min_length=2, max_length=64, strip_whitespace=True)]
 Medium = Literal["text", "image"]
 STRICT = ConfigDict(extra="forbid")

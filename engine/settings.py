@@ -53,7 +53,7 @@ class Settings(BaseSettings):
     key_file: Annotated[Path | None, Field(description="Where the ledger's key lies.")] = None
     key: Annotated[SecretStr | None, Field(description="The key itself, 64 hex characters.")] = None
     threads: Annotated[
-        int, Field(ge=0, description="CPU threads of a worker; 0 takes half of the cores.")
+        int, Field(ge=0, le=256, description="CPU threads of a worker; 0 takes half of the cores.")
     ] = 0
     max_waiting: Annotated[int, Field(ge=1, description="Jobs the queue holds at most.")] = 1000
     max_length: Annotated[int, Field(ge=16, le=4096, description="Tokens of an answer.")] = 1200
@@ -115,7 +115,7 @@ def read_config(home: Path) -> dict[str, Any]:
     named = os.environ.get("PASTICHE_CONFIG")
     path = Path(named) if named else home / CONFIG_FILE
     try:
-        lines = tomllib.loads(path.read_text(encoding="utf-8"))
+        lines = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (FileNotFoundError, NotADirectoryError):
         if named:
             raise SetupError(f"PASTICHE_CONFIG names {path}, which does not exist.") from None

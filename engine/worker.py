@@ -46,7 +46,10 @@ async def work(settings: Settings, medium: str) -> int:
     await asyncio.wait({serving, leaving}, return_when=asyncio.FIRST_COMPLETED)
     if serving.done():
         leaving.cancel()
-        return serving.result()
+        try:
+            return serving.result()
+        except ConnectionError:
+            return 0  # the owner has gone
     await link.send(Leaving())
     await link.close()
     return 0

@@ -93,7 +93,7 @@ def test_what_is_no_adapter_is_refused_and_nothing_is_left(settings, adapter, tm
     ):
         with pytest.raises(ModelError, match=told):
             add_expert(_new(adapter, spec=spec), settings)
-    with pytest.raises(SetupError, match="not right: name"):
+    with pytest.raises(LimitError, match="cannot be a name"):
         add_expert(_new(adapter, name="Not A Name"), settings)
     assert not [p for p in (settings.home / "experts").glob("*") if p.is_dir()]
 

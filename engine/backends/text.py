@@ -87,7 +87,7 @@ class TextBackend:
         expert = self._registry.named(job.expert)
         if expert is None:
             raise ModelError(f"This worker has no expert {job.expert!r}; restart it.")
-        emit(Loading(job=job.id, attempt=job.attempt, what=expert.title))
+        emit(Loading(job=job.id, attempt=job.attempt, what=f"getting {expert.title} ready"))
         loaded = self._loaded(expert)
         if stop.is_set():
             emit(Cancelled(job=job.id, attempt=job.attempt))

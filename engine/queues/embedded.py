@@ -18,7 +18,7 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field, replace
 
-from engine.errors import APOLOGY, KIND_SENTENCE, BusyError, OwnerGoneError
+from engine.errors import APOLOGY, KIND_SENTENCE, BusyError, LedgerError, OwnerGoneError
 from engine.events import (
     Cancelled,
     Event,
@@ -148,7 +148,7 @@ class EmbeddedQueue:
         job = entry.job
         events: list[Event] = [self._queued(entry)]
         if entry.worker is None and not self._ready(job.medium):
-            events.append(Loading(job=job.id, attempt=job.attempt, what="the model"))
+            events.append(Loading(job=job.id, attempt=job.attempt, what="getting the model ready"))
         elif entry.last is not None and not is_final(entry.last):
             events.append(entry.last)
         return events
@@ -258,7 +258,12 @@ class EmbeddedQueue:
             log.error("a job failed", extra=extra)
 
         async def record() -> None:
-            await self._ledger.finish(event)
+            try:
+                await self._ledger.finish(event)
+            except LedgerError as error:
+                what = f"the answer is not on record yet, trying again. {error}"
+                entry.tell(Loading(job=event.job, attempt=event.attempt, what=what))
+                raise
             final = await self._ledger.final(event.job)
             self._open.pop(event.job, None)
             entry.tell(final or event)
