@@ -1,13 +1,20 @@
 """Opening the ledger: schema, backup, key, and what makes it refuse."""
 
+import shutil
 import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
+import migrations
 from engine.database import key_file, open_database, revisions, upgrade
 from engine.errors import LedgerError, SetupError
 from engine.settings import Settings
@@ -41,17 +48,70 @@ def _same_type(_context, _column, _meta_column, inspected, declared) -> bool | N
     return None
 
 
-def test_an_older_ledger_is_copied_before_it_is_upgraded(settings: Settings) -> None:
+@pytest.fixture
+def next_schema(tmp_path: Path) -> Callable[[str], Path]:
+    """The program's migrations with one more; its upgrade ends with the statement given."""
+
+    def make(last: str) -> Path:
+        folder = tmp_path / "migrations"
+        shutil.copytree(Path(migrations.__file__).parent, folder)
+        (folder / "versions" / "v9999_next.py").write_text(
+            "import sqlalchemy as sa\nfrom alembic import op\n"
+            f"revision = '9999'\ndown_revision = {revisions_of_the_program()!r}\n"
+            "def upgrade():\n"
+            "    op.create_table('next', sa.Column('id', sa.Integer, primary_key=True))\n"
+            "    op.add_column('jobs', sa.Column('mood', sa.String(9)))\n"
+            f"    {last}\n"
+        )
+        return folder
+
+    return make
+
+
+def revisions_of_the_program() -> str | None:
+    return ScriptDirectory(str(Path(migrations.__file__).parent)).get_current_head()
+
+
+def columns(path: Path | str, table: str) -> set[str]:
+    with closing(sqlite3.connect(path)) as connection:
+        return {row[1] for row in connection.execute(f"pragma table_info({table})")}
+
+
+def test_an_older_ledger_is_copied_and_then_upgraded(settings: Settings, next_schema) -> None:
     upgrade(settings)
-    with sqlite3.connect(settings.ledger_file) as connection:
-        connection.execute("update alembic_version set version_num = '0001'")
-        connection.execute("insert into meta (name) values ('kept')")
-    newest = revisions(settings)[1]
-    backup = upgrade(settings)
-    if newest == "0001":
-        assert backup is None  # there is only one schema so far
-    else:
-        assert backup is not None and Path(backup).is_file()
+    backup = upgrade(settings, next_schema("pass"))
+    assert backup is not None
+    assert "mood" in columns(settings.ledger_file, "jobs")
+    assert columns(backup, "jobs") == columns(settings.ledger_file, "jobs") - {"mood"}
+
+
+def test_an_upgrade_that_breaks_off_leaves_the_old_schema_whole(
+    settings: Settings, next_schema
+) -> None:
+    upgrade(settings)
+    scripts = next_schema("raise RuntimeError('broken off')")
+    with pytest.raises(RuntimeError, match="broken off"):
+        upgrade(settings, scripts)
+    assert columns(settings.ledger_file, "next") == set()
+    assert "mood" not in columns(settings.ledger_file, "jobs")
+    assert revisions(settings)[0] == revisions_of_the_program()
+
+
+@pytest.mark.slow
+def test_a_kill_in_the_middle_of_an_upgrade_leaves_old_or_new(
+    settings: Settings, next_schema
+) -> None:
+    upgrade(settings)
+    scripts = next_schema("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    code = (
+        "import sys; from pathlib import Path; from engine.database import upgrade;"
+        "from engine.settings import read_settings; upgrade(read_settings(), Path(sys.argv[1]))"
+    )
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", code, str(scripts)], timeout=60, check=False)
+        assert done.returncode == -9
+        assert revisions(settings)[0] == revisions_of_the_program()
+        assert columns(settings.ledger_file, "next") == set()
 
 
 def test_a_ledger_of_a_newer_program_is_left_alone(settings: Settings) -> None:

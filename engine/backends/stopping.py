@@ -9,7 +9,7 @@ import re
 
 EARLY = 0.9
 LOOSE = " \t\n,;:—–-"
-LATE = 60  # tokens beyond the length
+LATE = 80  # tokens beyond the length
 NO_END = 0.6  # before this share of the length the model may not end the answer itself
 
 # Closed by what follows: whitespace after the mark tells "end." from "3.5" and from an open quote.
