@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from bot.exits import faults, logged_settings
@@ -36,7 +37,9 @@ def experts_command(context: typer.Context) -> None:
             if weights.adapter and local and not bases.present(weights.adapter, settings.models):
                 adapter += "; base model, no adapter yet"
             base = _presence(weights.base, settings)
-            table.add_row(expert.name, expert.medium, f"/{expert.command}", base, adapter)
+            table.add_row(
+                expert.name, expert.medium, f"/{expert.command}", escape(base), escape(adapter)
+            )
         console = Console()
         console.print(table)
         for problem in registry.problems:

@@ -16,7 +16,7 @@ import logging
 import os
 import time
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from engine.errors import APOLOGY, KIND_SENTENCE, BusyError, LedgerError, OwnerGoneError
 from engine.events import (
@@ -33,6 +33,7 @@ from engine.events import (
 )
 from engine.jobs import Job, Request, Status, Waiting
 from engine.ledger import Ledger
+from engine.queues.crew import Crew, Worker
 from engine.queues.line import Entry, Inbox, Line
 from engine.queues.writer import OrderedWriter
 from engine.routing import Route
@@ -44,18 +45,6 @@ FIRST_GUESS_SECONDS = 15.0  # an answer's duration before any was measured
 NEWEST_SHARE = 0.2  # how much the newest duration counts in the running mean
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True, eq=False)
-class Worker:
-    """A connected worker; `slots` is 0 until its models are loaded."""
-
-    medium: str
-    pid: int
-    link: Link
-    slots: int = 0
-    leaving: bool = False
-    running: dict[str, Entry] = field(default_factory=dict)
 
 
 def _nobody(_medium: str) -> None:
@@ -79,7 +68,7 @@ class EmbeddedQueue:
         self._worker_ready = worker_ready
         self._open: dict[str, Entry] = {}
         self._lines: dict[str, Line] = {}
-        self._workers: set[Worker] = set()
+        self._crew = Crew()
         self._accepting: set[asyncio.Task[None]] = set()
         self._writer = OrderedWriter()
         self._seconds: dict[str, float] = {}
@@ -147,7 +136,7 @@ class EmbeddedQueue:
         """What a newcomer must know: its place, then that a worker is loading, or the text so far."""
         job = entry.job
         events: list[Event] = [self._queued(entry)]
-        if entry.worker is None and not self._ready(job.medium):
+        if entry.worker is None and not self._crew.slots(job.medium):
             events.append(Loading(job=job.id, attempt=job.attempt, what="getting the model ready"))
         elif entry.last is not None and not is_final(entry.last):
             events.append(entry.last)
@@ -156,25 +145,20 @@ class EmbeddedQueue:
     def _queued(self, entry: Entry) -> Queued:
         """Its place: how many are before it, those that run included; 0 when it runs itself."""
         medium = entry.job.medium
-        running = sum(len(w.running) for w in self._workers if w.medium == medium)
         position = 0
-        for ahead, other in enumerate(self._line(medium)):
+        for ahead, other in enumerate(self._line(medium), self._crew.running(medium)):
             if other is entry:
-                position = running + ahead
-        slots = max(1, sum(w.slots for w in self._workers if w.medium == medium))
-        eta = position / slots * self._seconds.get(medium, FIRST_GUESS_SECONDS)
+                position = ahead
+        each = self._seconds.get(medium, FIRST_GUESS_SECONDS)
         entry.place = position
+        eta = position * each / max(1, self._crew.slots(medium))
         return Queued(job=entry.job.id, position=position, eta=eta)
 
     def _tell_places(self, medium: str) -> None:
         """The line has moved: tell each that waits where it stands now."""
-        running = sum(len(w.running) for w in self._workers if w.medium == medium)
-        for ahead, entry in enumerate(self._line(medium)):
-            if entry.followers and entry.place != running + ahead:
+        for place, entry in enumerate(self._line(medium), self._crew.running(medium)):
+            if entry.followers and entry.place != place:
                 entry.tell(self._queued(entry))
-
-    def _ready(self, medium: str) -> bool:
-        return any(w.medium == medium and w.slots for w in self._workers)
 
     async def cancel(self, job: str) -> bool:
         """Stop it: at once while it waits, at the next token while it runs."""
@@ -203,13 +187,12 @@ class EmbeddedQueue:
             )
             for entry in self._open.values()
         )
-        workers = {w.medium: "ready" if w.slots else "starting" for w in self._workers}
-        return Status(owner=os.getpid(), waiting=waiting, workers=workers)
+        return Status(owner=os.getpid(), waiting=waiting, workers=self._crew.states())
 
     async def serve(self, hello: Hello, link: Link) -> None:
         """Give a connected worker its jobs and hear its events, until it leaves or dies."""
         worker = Worker(medium=hello.medium, pid=hello.pid, link=link)
-        self._workers.add(worker)
+        self._crew.join(worker)
         try:
             async for message in link.messages():
                 match message:
@@ -227,7 +210,7 @@ class EmbeddedQueue:
                     case _:
                         log.warning("a worker sent what only clients send")
         finally:
-            self._workers.discard(worker)
+            self._crew.leave(worker)
             self._mourn(worker)
 
     def _hear(self, worker: Worker, event: Event) -> None:
@@ -303,7 +286,7 @@ class EmbeddedQueue:
     def unfit(self, medium: str, reason: str) -> None:
         """A worker cannot serve: if no other does, end what waits, with the operator's reason."""
         log.error("a worker cannot serve", extra={"medium": medium, "reason": reason})
-        if self._ready(medium):
+        if self._crew.slots(medium):
             return
         for entry in self._line(medium).clear():
             job = entry.job
@@ -317,14 +300,8 @@ class EmbeddedQueue:
         if self._closing:
             return
         line = self._line(medium)
-        for worker in [w for w in self._workers if w.medium == medium]:
-            if any(entry.job.alone for entry in worker.running.values()):
-                continue
-            if line.suspects:
-                if worker.slots and not worker.running:
-                    self._run(worker, line.suspects.popleft())
-                continue
-            while len(worker.running) < worker.slots and (entry := line.next()):
+        for worker in self._crew.of(medium):
+            while entry := line.take(worker):
                 self._run(worker, entry)
         self._tell_places(medium)
 

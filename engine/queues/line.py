@@ -10,7 +10,7 @@ from engine.events import Event, Text, is_final
 from engine.jobs import Job
 
 if TYPE_CHECKING:
-    from engine.queues.embedded import Worker
+    from engine.queues.crew import Worker
 
 
 @dataclass(slots=True, eq=False)
@@ -78,20 +78,20 @@ class Line:
     """What waits for one medium."""
 
     def __init__(self) -> None:
-        self.suspects: deque[Entry] = deque()
+        self._suspects: deque[Entry] = deque()
         self._waiting: deque[Entry] = deque()
 
     def __iter__(self) -> Iterator[Entry]:
         """In the order in which they will run."""
-        yield from self.suspects
+        yield from self._suspects
         yield from self._waiting
 
     def __bool__(self) -> bool:
-        return bool(self.suspects or self._waiting)
+        return bool(self._suspects or self._waiting)
 
     def add(self, entry: Entry, *, first: bool = False) -> None:
         """At its end; `first` for a job that was handed back and had its turn."""
-        places = self.suspects if entry.job.alone else self._waiting
+        places = self._suspects if entry.job.alone else self._waiting
         if first:
             places.appendleft(entry)
         else:
@@ -99,17 +99,22 @@ class Line:
 
     def remove(self, entry: Entry) -> None:
         """If it is there."""
-        for places in (self.suspects, self._waiting):
+        for places in (self._suspects, self._waiting):
             if entry in places:
                 places.remove(entry)
 
-    def next(self) -> Entry | None:
-        """The next that may run beside others."""
-        return self._waiting.popleft() if self._waiting else None
+    def take(self, worker: "Worker") -> Entry | None:
+        """What the worker may begin now: a suspect only alone, and nothing beside one."""
+        if any(entry.job.alone for entry in worker.running.values()):
+            return None
+        if self._suspects:
+            return self._suspects.popleft() if worker.slots and not worker.running else None
+        free = len(worker.running) < worker.slots
+        return self._waiting.popleft() if free and self._waiting else None
 
     def clear(self) -> list[Entry]:
         """Everything, taken out."""
         entries = list(self)
-        self.suspects.clear()
+        self._suspects.clear()
         self._waiting.clear()
         return entries

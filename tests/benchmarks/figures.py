@@ -1,6 +1,7 @@
 """A measured figure, and the clock that takes it."""
 
 import json
+import math
 import statistics
 import time
 from collections.abc import Iterator, Sequence
@@ -41,9 +42,8 @@ def clock() -> Iterator[Clock]:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The value below which `share` of the values lie (nearest rank)."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+    """The smallest value that at least `share` of the values do not exceed (nearest rank)."""
+    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
 
 
 def middle(values: Sequence[float]) -> float:

@@ -1,7 +1,6 @@
 """From the ask to the first sign of work: an idle, real worker process with the echo backend."""
 
 import asyncio
-import os
 import time
 from pathlib import Path
 
@@ -16,8 +15,6 @@ WARM_UP = 20
 
 def run(folder: Path) -> list[Figure]:
     """Milliseconds, median and 99th percentile, one ask after the other."""
-    os.environ["PASTICHE_BACKEND"] = "echo"
-    os.environ["PASTICHE_KEY_FILE"] = str(folder / "key")
     settings = Settings(home=folder / "home", backend="echo", key_file=folder / "key")
     with clock() as taken:
         asked, accepted = asyncio.run(_measure(settings))
