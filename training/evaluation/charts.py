@@ -20,11 +20,15 @@ def matrix_chart(path: Path, matrix: dict[str, Any]) -> None:
     axes.imshow(shades, cmap="Blues_r", aspect="auto")
     for row, line in enumerate(values):
         for column, value in enumerate(line):
-            axes.text(column, row, f"{value:.3f}", ha="center", va="center", color="black")
+            best = value == lows[column]
+            ink, weight = ("white", "bold") if best else ("black", "normal")
+            axes.text(
+                column, row, f"{value:.3f}", ha="center", va="center", color=ink, weight=weight
+            )
     axes.set_xticks(range(len(authors)), authors)
     axes.set_yticks(range(len(matrix)), list(matrix))
     axes.set_xlabel("held-out text of")
-    axes.set_title("Bits per byte (lower is better)")
+    axes.set_title("Bits per byte (lower is better; the best of each column in white)")
     figure.savefig(path, dpi=110)
 
 
@@ -48,5 +52,5 @@ def style_chart(path: Path, style: dict[str, Any], ceiling: dict[str, float]) ->
     axes.set_xticks(range(len(authors)), authors)
     axes.set_ylim(0, 1.05)
     axes.set_title("Share assigned to the target author")
-    axes.legend(fontsize="small")
+    axes.legend(fontsize="small", ncols=len(bars), loc="upper center", bbox_to_anchor=(0.5, -0.1))
     figure.savefig(path, dpi=110)
