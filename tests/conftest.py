@@ -4,6 +4,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from engine import bases
@@ -13,6 +14,8 @@ from engine.ledger import Ledger
 from engine.registry import BUILT_IN, Registry
 from engine.settings import Settings
 
+hypothesis.settings.register_profile("shared", deadline=None)  # the machine may be busy
+hypothesis.settings.load_profile("shared")
 PREPARED = os.environ.get("PASTICHE_TEST_MODELS", "")
 OURS = ("PASTICHE_", "DISCORD_TOKEN", "TELEGRAM_TOKEN", "XDG_")
 

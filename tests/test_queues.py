@@ -6,6 +6,7 @@ events can be brought about.
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -245,9 +246,13 @@ async def test_a_job_that_was_accepted_is_queued_even_if_its_asker_goes_at_that_
         await asyncio.sleep(0.0005 * number)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-    await asyncio.sleep(0.3)
-    committed = {job.id for job, _, _ in await ledger.unfinished()}
-    assert committed == {w.job for w in (await engine.status()).waiting}
+    committed, queued = {"?"}, set()
+    until = time.monotonic() + 10
+    while committed != queued and time.monotonic() < until:
+        await asyncio.sleep(0.1)
+        committed = {job.id for job, _, _ in await ledger.unfinished()}
+        queued = {waiting.job for waiting in (await engine.status()).waiting}
+    assert committed == queued
 
 
 async def test_asking_again_under_the_same_name_is_the_same_job(
