@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from training_base import make_base, make_recipe
 
 from engine.registry import load_card
 from engine.weights import digest_of
+from training.cards import require_room
 from training.corpus import build
 from training.errors import NotAllowed, NotPublished, TrainingError
 from training.evaluation.subject import Author, authors_of, load_with_adapters
@@ -39,10 +41,12 @@ def test_a_new_expert_gets_adapter_card_and_model_card(
     facts = publish(*trained, tmp_path / "experts", replace=False, half=True)
     expert = load_card(tmp_path / "experts" / "gloom")
     weights = expert.profiles["tiny"]
-    assert (weights.base, weights.adapter) == ("tiny-gemma", "adapter")
-    assert weights.digest == digest_of(expert.folder / "adapter") == facts["outputs"]["adapter"]
+    assert (weights.base, weights.adapter) == ("tiny-gemma", "adapter-tiny")
+    assert (
+        weights.digest == digest_of(expert.folder / "adapter-tiny") == facts["outputs"]["adapter"]
+    )
     assert "Made up by a test." in (expert.folder / "README.md").read_text()
-    tensors = load_file(expert.folder / "adapter" / "adapter_model.safetensors")
+    tensors = load_file(expert.folder / "adapter-tiny" / "adapter_model.safetensors")
     assert {tensor.dtype for tensor in tensors.values()} == {torch.bfloat16}
 
 
@@ -53,9 +57,56 @@ def test_a_published_expert_is_only_replaced_when_asked(
     first = publish(*trained, root, replace=False, half=True)
     with pytest.raises(NotPublished, match="--replace"):
         publish(*trained, root, replace=False, half=False)
-    assert digest_of(root / "gloom" / "adapter") == first["outputs"]["adapter"]
+    assert digest_of(root / "gloom" / "adapter-tiny") == first["outputs"]["adapter"]
     second = publish(*trained, root, replace=True, half=False)
     assert second["outputs"] != first["outputs"]
+
+
+def test_profiles_keep_their_adapters_apart(tmp_path: Path, trained: tuple[Recipe, Path]) -> None:
+    for profile in ("embedded", "full"):
+        changed = load_recipe(tmp_path / "r.toml", (f"expert.profile={profile}",))
+        publish(
+            changed,
+            trained[1],
+            tmp_path / "experts",
+            replace=profile == "full",
+            half=profile == "full",
+        )
+    expert = load_card(tmp_path / "experts" / "gloom")
+    folders = {name: weights.adapter for name, weights in expert.profiles.items()}
+    assert folders == {"embedded": "adapter", "full": "adapter-full"}
+    for weights in expert.profiles.values():
+        assert weights.digest == digest_of(expert.folder / weights.adapter)
+
+
+@pytest.mark.parametrize(
+    ("weights", "refused"),
+    [
+        ('adapter = "org/adapter"', True),
+        ('adapter = "mine"', True),
+        ('adapter = "adapter-full"', False),
+        ("", False),
+    ],
+)
+def test_a_profile_with_weights_is_not_replaced_unasked_but_a_placeholder_is(
+    tmp_path: Path, weights: str, refused: bool
+) -> None:
+    (tmp_path / "mine").mkdir()
+    card = tmp_path / "card.toml"
+    card.write_text(f'[profiles.full]\nbase = "tiny-gemma"\n{weights}\n')
+    recipe = load_recipe(make_recipe(tmp_path / "r.toml"), ("expert.profile=full",))
+    with pytest.raises(NotPublished, match="'full'") if refused else nullcontext():
+        require_room(recipe, card, replace=False)
+    require_room(recipe, card, replace=True)
+
+
+def test_a_folder_that_another_profile_uses_is_not_even_replaced_when_asked(tmp_path: Path) -> None:
+    (tmp_path / "adapter").mkdir()
+    card = tmp_path / "card.toml"
+    card.write_text('[profiles.full]\nbase = "tiny-gemma"\nadapter = "adapter"\n')
+    recipe = load_recipe(make_recipe(tmp_path / "r.toml"), ("expert.profile=embedded",))
+    with pytest.raises(NotPublished, match="Publish 'full' again first"):
+        require_room(recipe, card, replace=True)
 
 
 def test_an_existing_card_keeps_its_words_and_gets_weights_and_rights(

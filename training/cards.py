@@ -7,11 +7,55 @@ import tomlkit
 from tomlkit import TOMLDocument
 
 from engine.registry import BUILT_IN as BUILT_IN_CARDS
+from training.errors import NotPublished
 from training.recipe import Recipe
 
-__all__ = ["BUILT_IN_CARDS", "card_text"]
+__all__ = ["BUILT_IN_CARDS", "card_text", "folder_of", "require_room"]
 
-BESIDE = "adapter"  # the adapter's folder, beside the card
+BESIDE = "adapter"  # the embedded adapter's folder, beside the card; others append their profile
+
+
+def folder_of(profile: str) -> str:
+    """The folder of a profile's adapter, beside the card: no two profiles share one.
+
+    >>> folder_of("embedded"), folder_of("full")
+    ('adapter', 'adapter-full')
+    """
+    return BESIDE if profile == "embedded" else f"{BESIDE}-{profile}"
+
+
+def require_room(recipe: Recipe, card: Path, replace: bool) -> None:
+    """Raise NotPublished when publishing would take weights from a profile unasked.
+
+    `card` lies in the folder published to, or does not exist. Not even `replace` takes the folder
+    that another profile's weights lie in: cards of older versions gave every profile the same one.
+    """
+    expert, folder = recipe.expert, folder_of(recipe.expert.profile)
+    values = tomlkit.parse(card.read_text(encoding="utf-8")) if card.exists() else {}
+    profiles: Any = values.get("profiles", {})
+    there = (card.parent / folder).exists()
+    for name, profile in profiles.items():
+        if there and name != expert.profile and profile.get("adapter") == folder:
+            raise NotPublished(
+                f"The profile {name!r} of {expert.name} keeps its adapter in {folder}, which was "
+                f"left as it is. Publish {name!r} again first: it then gets a folder of its own."
+            )
+    held = profiles.get(expert.profile, {})
+    if not replace and (there or has_weights(held, card.parent, recipe.base.id)):
+        raise NotPublished(
+            f"{expert.name} is published there already for the profile {expert.profile!r}, and was "
+            "left as it is. Use --replace to put this adapter in its place, or another --into "
+            "folder."
+        )
+
+
+def has_weights(profile: dict[str, Any], folder: Path, base: str) -> bool:
+    """Whether a profile holds more than the base alone and the name of an adapter to come."""
+    if not profile.get("adapter"):
+        return bool(profile.get("base", base) != base)
+    if profile.get("digest") or not is_beside(profile):
+        return True
+    return (folder / str(profile["adapter"])).exists()
 
 
 def card_text(recipe: Recipe, old: Path, same: bool, digest: str) -> str:
@@ -29,7 +73,7 @@ def card_text(recipe: Recipe, old: Path, same: bool, digest: str) -> str:
     profiles: Any = card.setdefault("profiles", tomlkit.table(is_super_table=True))
     profile = profiles.setdefault(recipe.expert.profile, tomlkit.table())
     profile["base"] = recipe.base.id
-    profile["adapter"] = BESIDE
+    profile["adapter"] = folder_of(recipe.expert.profile)
     profile["digest"] = digest
     if recipe.base.revision:
         profile["revision"] = recipe.base.revision

@@ -17,7 +17,7 @@ from rich.console import Console
 from engine.settings import read_settings
 from engine.weights import check_adapter, digest_of
 from training.atomic import whole_folder, write_text
-from training.cards import BUILT_IN_CARDS, card_text
+from training.cards import BUILT_IN_CARDS, card_text, folder_of, require_room
 from training.errors import NotPublished
 from training.merging import write_merged
 from training.modelcard import model_card, notice_for
@@ -26,7 +26,7 @@ from training.record import note_stage, read_record
 from training.rights import require_training
 from training.stage import BaseFolder, Changes, RecipeFile, RunsFolder, open_run, run_stage
 
-ADAPTER = "adapter"
+ADAPTER = "adapter"  # in the run's folder
 CARD = "card.toml"
 WEIGHTS = "adapter_model.safetensors"
 
@@ -41,16 +41,13 @@ def publish(recipe: Recipe, run: Path, root: Path, replace: bool, half: bool) ->
         )
     check_adapter(source)
     expert = root / recipe.expert.name
-    if (expert / ADAPTER).exists() and not replace:
-        raise NotPublished(
-            f"{recipe.expert.name} is published there already, and was left as it is. Use "
-            "--replace to put this adapter in its place, or another --into folder."
-        )
+    require_room(recipe, expert / CARD, replace)
+    adapter = expert / folder_of(recipe.expert.profile)
     record = read_record(run)
     expert.mkdir(parents=True, exist_ok=True)
-    with whole_folder(expert / ADAPTER) as folder:
+    with whole_folder(adapter) as folder:
         write_adapter(source, folder, half)
-    digest = digest_of(expert / ADAPTER)
+    digest = digest_of(adapter)
     old = expert / CARD if (expert / CARD).exists() else BUILT_IN_CARDS / recipe.expert.name / CARD
     write_text(expert / CARD, card_text(recipe, old, same=old.parent == expert, digest=digest))
     write_text(expert / "README.md", model_card(recipe, record, digest))
