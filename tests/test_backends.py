@@ -13,7 +13,7 @@ from tiny_models import make_adapter, make_base, write_card
 
 from engine.backends import Backend
 from engine.backends.echo import EchoBackend
-from engine.backends.stopping import LATE, finish, settled
+from engine.backends.stopping import finish, latest, settled
 from engine.backends.text import TextBackend, prompt_ids
 from engine.errors import ModelError
 from engine.events import Cancelled, Event, Finished, Started, Text
@@ -165,7 +165,7 @@ async def test_a_prompt_beyond_the_window_loses_the_front_of_its_beginning_and_s
     final = (await run(text_backend(), job))[-1]
     assert isinstance(final, Finished)
     assert "first" in final.notes[0] and "left out" in final.notes[0]
-    assert final.tokens_in + job.length + LATE <= 512
+    assert final.tokens_in + latest(job.length) <= 512
 
 
 async def test_an_adapter_of_another_base_is_refused_by_name(text_backend, tiny, settings) -> None:

@@ -86,8 +86,9 @@ def test_what_is_no_adapter_is_refused_and_nothing_is_left(settings, adapter, tm
     pickled = tmp_path / "pickled"
     pickled.mkdir()
     (pickled / "pytorch_model.bin").write_bytes(b"\x80\x04.")
+    with pytest.raises(LimitError, match="no folder"):
+        add_expert(_new(adapter, spec=str(tmp_path / "nowhere")), settings)
     for spec, told in (
-        (str(tmp_path / "nowhere"), "no folder"),
         (str(pickled), "pickled"),
         ("nobody/unreachable", "could not be fetched"),
     ):

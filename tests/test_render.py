@@ -73,7 +73,7 @@ def test_why_tells_rule_words_and_runners_up(registry: Registry) -> None:
     )
     assert "H. P. Lovecraft answered" in told
     assert "“in the style of lovecraft” (at character 23)" in told
-    assert "Agatha Christie could have answered; it heard “mystery”" in told
+    assert "Agatha Christie could have answered; words for it: “mystery”" in told
     assert "Seed 7" in told
 
 

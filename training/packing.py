@@ -64,8 +64,9 @@ def opening_token(tokenizer: "PreTrainedTokenizerBase") -> int | None:
 
 
 def plain_tokens(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
-    """The tokens of a text without any special ones."""
-    return [int(token) for token in tokenizer(text, add_special_tokens=False).input_ids]
+    """The tokens of a text without any special ones: markup of such in the text is plain text."""
+    ids = tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids
+    return [int(token) for token in ids]
 
 
 def pack_like_autotrain(

@@ -33,8 +33,8 @@ class Session:
         self.blocks = read_split(run, "train")
         held_out = read_split(run, "validation")
         self.held_out = spread(held_out, recipe.training.validation_blocks)
+        accelerator = accelerator_for(recipe)  # first: it says which GPU is this process's own
         model = add_adapter(load_base(recipe, base), recipe)
-        accelerator = accelerator_for(recipe)
         self.fitter = Fitter(recipe, model, optimiser_for(model, recipe), accelerator)
         self.steps = steps_in(recipe.training, len(self.blocks), accelerator.num_processes)
         blocks_digest = digest_of_file(run / "corpus" / "train.safetensors")

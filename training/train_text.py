@@ -29,8 +29,8 @@ from training.stage import BaseFolder, Changes, RecipeFile, RunsFolder, open_run
 ADAPTER = "adapter_model.safetensors"
 MEMORY_HELP = (
     "Out of memory. Lower, in this order: training.batch (raise training.accumulate by as much), "
-    'corpus.block; or set training.gradient_checkpointing = true; or training.method = "qlora" '
-    'with training.optimiser = "adamw8bit". The last checkpoint is kept.'
+    "corpus.block (and run the corpus stage again); or set training.gradient_checkpointing = true; "
+    'or training.method = "qlora" with training.optimiser = "adamw8bit". The last checkpoint is kept.'
 )
 
 
@@ -39,6 +39,11 @@ def train(recipe: Recipe, run: Path, base: Path | None) -> Session:
     with memory_told():
         session = Session(recipe, run, base)
         session.train()
+    if session.progress.best_step == 0:
+        raise TrainingStopped(
+            "No validation came out better than the base alone, so there is no adapter. Lower "
+            "training.learning_rate, or give it more text."
+        )
     if session.fitter.accelerator.is_main_process:
         write_adapter(session, run / "adapter")
         note_stage(run, recipe, "train_text", facts_of(session))

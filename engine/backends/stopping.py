@@ -1,7 +1,7 @@
 """Where an answer ends: at a sentence's end near its length. Pure.
 
 From EARLY of the length on, the first finished sentence ends the answer. If none comes, it may run
-LATE tokens over; then it is cut at a word and marked with an ellipsis. Text that was shown is never
+a third over; then it is cut at a word and marked with an ellipsis. Text that was shown is never
 taken back, so only whole words are.
 """
 
@@ -9,7 +9,7 @@ import re
 
 EARLY = 0.9
 LOOSE = " \t\n,;:—–-"
-LATE = 80  # tokens beyond the length
+LATE_SHARE, LATE_LEAST, LATE_MOST = 0.33, 30, 80  # of the length; tokens; tokens
 NO_END = 0.6  # before this share of the length the model may not end the answer itself
 
 # Closed by what follows: whitespace after the mark tells "end." from "3.5" and from an open quote.
@@ -33,9 +33,18 @@ def ends_sentence(text: str) -> bool:
     return text.count("“") <= text.count("”") and text.rsplit("\n", 1)[-1].count('"') % 2 == 0
 
 
+def latest(length: int) -> int:
+    """The tokens at which an answer of the length is cut, sentence or not.
+
+    >>> latest(16), latest(120), latest(1000)
+    (46, 159, 1080)
+    """
+    return length + min(LATE_MOST, max(LATE_LEAST, int(length * LATE_SHARE)))
+
+
 def should_stop(text: str, tokens: int, length: int) -> bool:
     """Whether the answer ends here, `tokens` being how many it has."""
-    return tokens >= length + LATE or (tokens >= length * EARLY and ends_sentence(text))
+    return tokens >= latest(length) or (tokens >= length * EARLY and ends_sentence(text))
 
 
 def settled(text: str) -> str:
@@ -65,6 +74,6 @@ def finish(text: str, tokens: int, length: int) -> str:
     >>> finish("The lamp went and the doo", 80, 20)
     'The lamp went and the…'
     """
-    if tokens >= length + LATE and not ends_sentence(text):
+    if tokens >= latest(length) and not ends_sentence(text):
         return f"{settled(text) or text.strip()}…"
     return text.strip()

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.backends.loading import Loaded, load_base, resolve
-from engine.backends.stopping import LATE, NO_END, finish, settled, should_stop
+from engine.backends.stopping import NO_END, finish, latest, settled, should_stop
 from engine.errors import ModelError
 from engine.events import Cancelled, Event, Finished, Loading, Started, Text
 from engine.jobs import Job
@@ -24,6 +24,7 @@ from engine.registry import Expert, Registry, Weights
 from engine.settings import Settings
 
 RESIDENT_BASES = 2  # merged full models are bases too; the one unused for longest goes
+NOT_A_START = " \t\n.,;:!?*"  # an answer that is shown by itself does not begin with these
 MIN_PROMPT = 64  # tokens of a prompt that must find room
 
 Emit = Callable[[Event], None]
@@ -165,7 +166,7 @@ class _Run:
             }
         return draw | {
             "repetition_penalty": sampling.repetition_penalty,
-            "max_new_tokens": length + LATE,
+            "max_new_tokens": latest(length),
             "min_new_tokens": int(length * NO_END),
             "eos_token_id": ends,
             "pad_token_id": tokenizer.pad_token_id or 0,
@@ -184,7 +185,7 @@ class _Run:
         self._tokens += 1
         self._first = self._first or time.monotonic() - self._began
         text = self._loaded.tokenizer.decode(self._ids, skip_special_tokens=True)
-        self._text = text.lstrip().removesuffix("\ufffd")  # half a character so far
+        self._text = text.lstrip(NOT_A_START).removesuffix("\ufffd")  # half a character so far
         if should_stop(self._text, self._tokens, job.length):
             return True
         shown = settled(self._text)
@@ -224,11 +225,11 @@ def prompt_ids(job: Job, tokenizer: Any, window: int) -> tuple[list[int], tuple[
 
     bos = tokenizer.bos_token_id
     start = [bos] if bos is not None and tokenizer("x").input_ids[:1] == [bos] else []
-    room = window - job.length - LATE - len(start)
+    room = window - latest(job.length) - len(start)
     if room < MIN_PROMPT:
         raise ModelError(
             f"An answer of {job.length} tokens does not fit this model's window of {window}; "
-            f"lower PASTICHE_MAX_LENGTH to {max(1, window - LATE - MIN_PROMPT - 1)}."
+            f"lower PASTICHE_MAX_LENGTH to {max(1, (window - MIN_PROMPT) // 2)}."
         )
     ids = encode(job.prompt)
     if len(ids) <= room:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from engine.registry import Sampling
-from training.packing import opening_token
+from training.packing import opening_token, plain_tokens
 
 BATCH = 10
 LENGTH = 160  # tokens a sample
@@ -49,10 +49,9 @@ def left_padded(tokenizer: Any, prompts: Sequence[str]) -> tuple[Any, Any]:
     import torch
 
     bos = opening_token(tokenizer)
-    rows = []
-    for prompt in prompts:
-        ids = tokenizer(prompt, add_special_tokens=False).input_ids
-        rows.append([bos, *ids] if bos is not None else list(ids))
+    rows = [plain_tokens(tokenizer, prompt) for prompt in prompts]
+    if bos is not None:
+        rows = [[bos, *row] for row in rows]
     longest = max(map(len, rows))
     ids = torch.tensor([[0] * (longest - len(row)) + row for row in rows])
     mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows])
