@@ -3,12 +3,27 @@
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from training.errors import NotAllowed
 from training.expiry import STAMP, due_of, guard, purge, require_fresh, stamp, wait_and_purge
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from training.expiry import purge
+
+def end(event, words):
+    if event == "os.rmdir":
+        os._exit(0)  # a kill when the first text is gone
+
+sys.addaudithook(end)
+purge(Path(sys.argv[1]), 7200.0)
+os._exit(1)
+"""
 
 
 def test_a_later_stamp_does_not_lengthen_an_earlier_one(tmp_path: Path) -> None:
@@ -57,6 +72,26 @@ def test_the_command_deletes_what_is_due(tmp_path: Path) -> None:
     )
     assert "Deleted 1 expired folder." in answer.stdout
     assert not (tmp_path / "run" / "store").exists()
+
+
+def test_a_purger_that_is_killed_leaves_the_rest_stamped(tmp_path: Path) -> None:
+    stamp(tmp_path / "s", 1, now=0)
+    texts = tmp_path / "s" / "texts"
+    texts.mkdir()
+    (texts / "a.txt").write_text("Words.")
+    subprocess.run((sys.executable, "-c", KILLED, str(tmp_path / "s")), check=True)
+    assert due_of(tmp_path / "s") == 3600 and not (texts / "a.txt").exists()
+
+
+def test_two_purgers_do_not_trip_over_each_other(tmp_path: Path) -> None:
+    for n in range(40):
+        stamp(tmp_path / f"s{n}", 1, now=0)
+        for part in range(5):
+            (tmp_path / f"s{n}" / f"d{part}").mkdir()
+            (tmp_path / f"s{n}" / f"d{part}" / "a.txt").write_text("Words.")
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(purge, [tmp_path] * 4, [7200.0] * 4))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_expired_texts_may_not_be_used() -> None:

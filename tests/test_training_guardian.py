@@ -9,13 +9,15 @@ from test_training_books import Clock
 from training_server import Answer, Stand, serving
 
 from training.errors import SourceFault
-from training.expiry import purge
+from training.expiry import STAMP, purge, stamp
 from training.fetching import PoliteClient
 from training.guardian import CountedPace, GuardianApi
-from training.origins import GuardianOrigin
+from training.journal import Journal
+from training.origins import GuardianOrigin, TablesOrigin
 from training.pacing import Pace
 from training.quota import Quota
-from training.sources.guardian import ARTICLES, GuardianSource, metadata_of
+from training.sources.guardian import ARTICLES, STATE, GuardianSource, metadata_of
+from training.sources.tables import TablesSource
 
 KEY = "not-a-real-key"
 
@@ -41,10 +43,12 @@ def after(name: str) -> str:
     return f"/content/uk-news/2026/jan/01/{name}/next"
 
 
-def source(stand: Stand, folder: Path, clock: Clock, limit: int = 100) -> GuardianSource:
+def source(
+    stand: Stand, folder: Path, clock: Clock, limit: int = 100, section: str = "uk-news"
+) -> GuardianSource:
     quota = Quota(folder / "quota.json", per_day=500, day=lambda: "2026-01-01")
     client = PoliteClient(CountedPace(quota, Pace(1.0, clock.time, clock.sleep)), 0.25)
-    origin = GuardianOrigin(kind="guardian", section="uk-news", page_size=2, limit=limit)
+    origin = GuardianOrigin(kind="guardian", section=section, page_size=2, limit=limit)
     api = GuardianApi(KEY, client, stand.address)
     noted: list[Path] = []
     return GuardianSource(origin, "GNM-1", api, folder / "store", 24.0, clock.time, noted.append)
@@ -172,3 +176,76 @@ def test_the_limit_stops_the_paging(tmp_path: Path) -> None:
     with serving(dict(THREE_PAGES)) as stand:
         assert len(list(source(stand, tmp_path, Clock(), limit=3).works())) == 3
         assert len(stand.asked) == 2
+
+
+def test_a_store_cut_inside_a_character_goes_on(tmp_path: Path) -> None:
+    script = dict(THREE_PAGES) | {after("d"): [Answer(status=503)] * 5 + [page(article("e"))]}
+    with serving(script) as stand:
+        with pytest.raises(SourceFault):
+            list(source(stand, tmp_path, Clock()).works())
+        with (tmp_path / "store" / ARTICLES).open("ab") as store:
+            store.write('{"id": "caf\u00e9'.encode()[:-1])
+        assert len(list(source(stand, tmp_path, Clock()).works())) == 5
+
+
+@pytest.mark.parametrize("change", [{"section": "books"}, {"limit": 1}])
+def test_another_search_does_not_get_the_articles_of_the_last(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    with serving({"/search": [page(article("a")), page(article("b"))]}) as stand:
+        list(source(stand, tmp_path, Clock()).works())
+        due = (tmp_path / "store" / STAMP).read_text()
+        works = list(source(stand, tmp_path, Clock(), **change).works())
+    assert [work.title for work in works] == ["B"]
+    assert (tmp_path / "store" / STAMP).read_text() == due
+
+
+def test_a_store_found_with_a_stamp_is_watched_all_the_same(tmp_path: Path) -> None:
+    stamp(tmp_path / "store", 24.0, now=0.0)
+    watched: list[Path] = []
+    with serving({"/search": [page(article("a"))]}) as stand:
+        for _ in range(2):
+            found = source(stand, tmp_path, Clock())
+            found.watch = watched.append
+            list(found.works())
+    assert watched == [tmp_path / "store"] * 2
+
+
+def test_texts_without_a_stamp_are_not_given_another_day(tmp_path: Path) -> None:
+    with serving({"/search": [page(article("a")), page(article("b"))]}) as stand:
+        list(source(stand, tmp_path, Clock()).works())
+        (tmp_path / "store" / STAMP).unlink()
+        assert (tmp_path / "store" / STATE).exists()
+        assert [work.title for work in source(stand, tmp_path, Clock()).works()] == ["B"]
+
+
+def test_a_server_that_asks_for_no_pause_is_given_one(tmp_path: Path) -> None:
+    clock = Clock()
+    busy = Answer(status=429, headers={"Retry-After": "0"})
+    with serving({"/search": [busy, page(article("a"))]}) as stand:
+        list(source(stand, tmp_path, clock).works())
+    assert clock.slept[0] >= 0.25
+
+
+def test_an_answer_that_does_not_unpack_is_asked_for_again(tmp_path: Path) -> None:
+    broken = Answer("not gzip", headers={"Content-Encoding": "gzip"})
+    with serving({"/search": [broken, page(article("a"))]}) as stand:
+        assert len(list(source(stand, tmp_path, Clock()).works())) == 1
+
+
+def test_a_site_is_told_whom_to_write_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PASTICHE_CONTACT", "me@example.org\n")
+    with serving({"/search": [page(article("a"))]}) as stand:
+        list(source(stand, tmp_path, Clock()).works())
+    (agent,) = stand.agents
+    assert agent.startswith("pastiche/") and agent.endswith("copy; contact: me@example.org)")
+
+
+@pytest.mark.parametrize("body", [b"url,title,text\nu,T,caf\xc3", b"url,title,text\nu,T\rX,b\n"])
+def test_a_table_that_cannot_be_read_is_told_with_its_copy(tmp_path: Path, body: bytes) -> None:
+    journal = Journal(tmp_path)
+    journal.body("http://t", lambda _: body)
+    origin = TablesOrigin(kind="tables", addresses=("http://t",))
+    table = TablesSource(origin, "CC BY", PoliteClient(Pace(0.0)), journal)
+    with pytest.raises(SourceFault, match=journal.entries["http://t"]):
+        list(table.works())

@@ -43,3 +43,10 @@ def test_a_column_that_is_gone_is_told(dataset: Path) -> None:
 def test_a_data_set_that_is_not_there_is_told(dataset: Path) -> None:
     with pytest.raises(SourceFault, match="--corpus DIR"):
         list(hub(dataset.parent / "none").works())
+
+
+def test_a_file_cut_short_is_told(dataset: Path) -> None:
+    file = dataset / "train.jsonl"
+    file.write_bytes(file.read_bytes()[:-9])
+    with pytest.raises(SourceFault, match="cut short must be fetched again"):
+        list(hub(dataset).works())

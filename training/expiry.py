@@ -6,11 +6,13 @@ of the machine in between, the next stage (or `python -m training.purge`) does i
 """
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from training.atomic import write_json
@@ -35,19 +37,36 @@ def due_of(folder: Path) -> float | None:
         return float(json.loads((folder / STAMP).read_text(encoding="utf-8"))["due"])
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, TypeError):
         return 0.0  # a stamp that cannot be read: better gone than kept too long
 
 
 def purge(root: Path, now: float) -> list[Path]:
     """Delete every stamped folder below `root` that is due; gives what was deleted."""
     gone = []
-    for path in sorted(root.rglob(STAMP)):
-        due = due_of(path.parent)
+    # Not rglob: it fails when another purger takes a folder away under it.
+    for folder in sorted(Path(place) for place, _, names in os.walk(root) if STAMP in names):
+        due = due_of(folder)
         if due is not None and due <= now:
-            shutil.rmtree(path.parent)
-            gone.append(path.parent)
+            delete(folder)
+            gone.append(folder)
     return gone
+
+
+def delete(folder: Path) -> None:
+    """Delete a folder, its stamp last: what a kill leaves behind is still due.
+
+    Somebody else may be deleting it too; what is gone already is no fault.
+    """
+    while folder.exists():
+        with suppress(FileNotFoundError):
+            for path in list(folder.iterdir()):
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                elif path.name != STAMP:
+                    path.unlink(missing_ok=True)
+            (folder / STAMP).unlink(missing_ok=True)
+            folder.rmdir()
 
 
 def wait_and_purge(

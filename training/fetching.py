@@ -1,10 +1,12 @@
 """Fetch over HTTP politely: one connection, a name, a pace, and patience with a busy server."""
 
+import os
 import time
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 
 import requests
+from requests.exceptions import ChunkedEncodingError, ContentDecodingError
 
 from training.errors import SourceFault
 from training.pacing import FIRST_RETRY, Pace, retry_delay
@@ -16,12 +18,16 @@ LONGEST_WAIT = 900.0  # seconds; a server that asks for more is told about, not 
 
 
 def user_agent() -> str:
-    """Who is calling, and why."""
+    """Who is calling, and where to complain: the operator's PASTICHE_CONTACT, if there is one."""
     try:
         release = version("pastiche")
     except PackageNotFoundError:
         release = "0"
-    return f"pastiche/{release} (corpus for a style model; one connection, paced)"
+    # A header is one line of ASCII.
+    given = os.environ.get("PASTICHE_CONTACT", "").encode("ascii", "ignore").decode()
+    contact = " ".join(given.split())
+    told = f"; contact: {contact}" if contact else ""
+    return f"pastiche/{release} (+see the README of the operator's copy{told})"
 
 
 class PoliteClient:
@@ -46,7 +52,7 @@ class PoliteClient:
                 answer = self.session.get(address, params=query, timeout=TIMEOUT)
             except (requests.ConnectionError, requests.Timeout) as error:
                 trouble = type(error).__name__
-            except requests.exceptions.ChunkedEncodingError:
+            except (ChunkedEncodingError, ContentDecodingError):
                 trouble = "an answer cut short"
             else:
                 if answer.status_code not in AGAIN:

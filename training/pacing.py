@@ -34,17 +34,20 @@ class Pace:
 
 
 def retry_delay(headers: Mapping[str, str], tries: int, first: float, now: float) -> float:
-    """Seconds before the next try: the server's own word if it gives one, else doubling.
+    """Seconds before the next try: doubling, or longer where the server says so.
 
     >>> retry_delay({"ratelimit-reset": "7"}, 1, first=1.0, now=0.0)
     7.0
+    >>> retry_delay({"retry-after": "0"}, 1, first=1.0, now=0.0) >= 1.0
+    True
     >>> 1.0 <= retry_delay({}, 1, first=1.0, now=0.0) <= 1.25
     True
     """
+    own = min(LONGEST_RETRY, float(first * 2 ** (tries - 1))) * random.uniform(1.0, 1.25)
     for name in RESET_HEADERS:
         try:
             said = float(headers.get(name, ""))
         except ValueError:
             continue
-        return max(0.0, said - now if said > EPOCH_LIKE else said)
-    return min(LONGEST_RETRY, float(first * 2 ** (tries - 1))) * random.uniform(1.0, 1.25)
+        return max(own, said - now if said > EPOCH_LIKE else said)
+    return own

@@ -4,13 +4,14 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from training.atomic import write_json, write_text
 from training.cleaning import paragraphs_of
 from training.expiry import STAMP, guard, purge, stamp
-from training.guardian import METADATA_FIELDS, TEXT_FIELDS, GuardianApi
+from training.guardian import METADATA_FIELDS, TEXT_FIELDS, GuardianApi, query_of
 from training.origins import GuardianOrigin
 from training.works import Work
 
@@ -63,8 +64,7 @@ class GuardianSource:
         state = self.open_store(with_text)
         held = self.held()
         if not state["done"] and len(held) < self.origin.limit:
-            fields = TEXT_FIELDS if with_text else METADATA_FIELDS
-            for page in self.api.pages(self.origin, fields, after=state["last"]):
+            for page in self.api.pages(self.origin, fields_of(with_text), after=state["last"]):
                 fresh = [a for a in page["results"] if a["id"] not in held and usable(a, with_text)]
                 self.keep(fresh)
                 held |= {article["id"]: article for article in fresh}
@@ -77,27 +77,42 @@ class GuardianSource:
         return list(held.values())[: self.origin.limit]
 
     def open_store(self, with_text: bool) -> dict[str, Any]:
-        """A store that is not due; begun anew after its day, or for another kind of fetch."""
+        """A store that is not due; emptied for another search, begun anew after its day.
+
+        Watched every time: an earlier watcher may have gone with a kill or a restart.
+        """
         purge(self.store, self.clock())
-        path = self.store / STATE
+        if not (self.store / STAMP).exists():
+            self.empty()  # nobody knows since when a text without a stamp lies here
+        stamp(self.store, self.hours, self.clock())
+        self.watch(self.store)
+        path, search = self.store / STATE, self.search(with_text)
         if path.exists():
             state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            if state["with_text"] == with_text:
+            if state.get("search") == search:
                 return state
-        if not (self.store / STAMP).exists():
-            stamp(self.store, self.hours, self.clock())
-            self.watch(self.store)
-        (self.store / ARTICLES).unlink(missing_ok=True)
-        state = {"with_text": with_text, "last": "", "done": False}
+        self.empty()
+        state = {"search": search, "last": "", "done": False}
         write_json(path, state)
         return state
+
+    def search(self, with_text: bool) -> str:
+        """A digest of all that decides which articles the store holds."""
+        asked = query_of(self.origin, fields_of(with_text)) | {"limit": str(self.origin.limit)}
+        return sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+    def empty(self) -> None:
+        """Forget the search, then its articles: a kill in between leaves no search without them."""
+        for name in (STATE, ARTICLES):
+            (self.store / name).unlink(missing_ok=True)
 
     def held(self) -> dict[str, dict[str, Any]]:
         """The articles in the store; a last line that a kill cut short is dropped."""
         path = self.store / ARTICLES
         if not path.exists():
             return {}
-        whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
+        kept, _, _ = path.read_bytes().rpartition(b"\n")  # a cut may part a character, too
+        whole = kept.decode("utf-8")
         write_text(path, whole + "\n" if whole else "")
         rows = [json.loads(line) for line in whole.split("\n") if line]
         return {row["id"]: row for row in rows}
@@ -109,6 +124,11 @@ class GuardianSource:
                 file.write(json.dumps(article, ensure_ascii=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
+
+
+def fields_of(with_text: bool) -> str:
+    """The fields to ask for."""
+    return TEXT_FIELDS if with_text else METADATA_FIELDS
 
 
 def usable(article: dict[str, Any], with_text: bool) -> bool:

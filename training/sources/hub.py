@@ -43,6 +43,7 @@ class HubSource:
     def rows(self, split: str) -> Any:
         """One split; raises SourceFault with what to do."""
         from datasets import load_dataset
+        from datasets.exceptions import DatasetsError
 
         options = {"revision": self.origin.revision} if self.origin.revision else {}
         try:
@@ -52,12 +53,13 @@ class HubSource:
                 cache_dir=str(self.cache) if self.cache else None,
                 **options,
             )
-        except (OSError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError, DatasetsError) as error:
             raise SourceFault(
                 f"The data set {self.origin.dataset} (revision "
                 f"{self.origin.revision or 'main'}, split {split}) could not be read: {error}\n"
                 "Check the name, log in with `hf auth login` if it is gated, name a revision that "
-                "still exists, or give the texts yourself with --corpus DIR."
+                "still exists, or give the texts yourself with --corpus DIR. A file that was cut "
+                "short must be fetched again: delete it, or its copy in the hub's cache, first."
             ) from error
 
     def check_columns(self, rows: Any) -> None:

@@ -28,17 +28,28 @@ class TablesSource:
     def works(self) -> Iterator[Work]:
         """Every row of every table."""
         for address in self.origin.addresses:
-            text = self.journal.body(address, self.client.body).decode("utf-8-sig")
-            rows = csv.DictReader(io.StringIO(text))
-            columns = (self.origin.id_column, self.origin.title_column, self.origin.text_column)
-            missing = set(columns) - set(rows.fieldnames or ())
-            if missing:
+            body = self.journal.body(address, self.client.body)
+            try:
+                yield from self.articles(address, body.decode("utf-8-sig"))
+            except (UnicodeDecodeError, csv.Error) as error:
+                copy = self.journal.folder / self.journal.entries[address]
                 raise SourceFault(
-                    f"{address} has no column {', '.join(sorted(missing))}; it has "
-                    f"{', '.join(rows.fieldnames or ())}. Name the columns in [source]."
-                )
-            for row in rows:
-                yield self.article(*(row[column] or "" for column in columns))
+                    f"{address} is not a CSV table in UTF-8, or was cut short ({error}). Delete "
+                    f"{copy} to fetch it again, or give the texts yourself with --corpus DIR."
+                ) from error
+
+    def articles(self, address: str, text: str) -> Iterator[Work]:
+        """Every row of one table; raises SourceFault when a column is not there."""
+        rows = csv.DictReader(io.StringIO(text))
+        columns = (self.origin.id_column, self.origin.title_column, self.origin.text_column)
+        missing = set(columns) - set(rows.fieldnames or ())
+        if missing:
+            raise SourceFault(
+                f"{address} has no column {', '.join(sorted(missing))}; it has "
+                f"{', '.join(rows.fieldnames or ())}. Name the columns in [source]."
+            )
+        for row in rows:
+            yield self.article(*(row[column] or "" for column in columns))
 
     def article(self, name: str, title: str, text: str) -> Work:
         """One row as a work."""
