@@ -106,7 +106,8 @@ def short_reason(route: Route) -> str:
 def why(answer: Answer, registry: Registry) -> str:
     """The routing decision behind an answer, whole: rule, words, runners-up."""
     route = answer.route
-    lines = [f"{_title(registry, route.expert)} answered."]
+    who = _title(registry, route.expert)
+    lines = [f"{who[0].upper()}{who[1:]} answered."]
     match route.rule:
         case "forced":
             lines.append("You named the style, and that decides before anything else.")
