@@ -12,11 +12,12 @@ from training_base import make_base, make_recipe
 
 from engine.registry import load_card
 from engine.weights import digest_of
+from training.atomic import whole_folder
 from training.cards import require_room
 from training.corpus import build
 from training.errors import NotAllowed, NotPublished, TrainingError
 from training.evaluation.subject import Author, authors_of, load_with_adapters
-from training.merging import write_merged
+from training.merging import require_replaceable, write_merged
 from training.modelcard import model_card
 from training.publish import publish
 from training.recipe import Recipe, load_recipe
@@ -113,7 +114,9 @@ def test_an_existing_card_keeps_its_words_and_gets_weights_and_rights(
     tmp_path: Path, trained: tuple[Recipe, Path]
 ) -> None:
     recipe, run = trained
-    recipe = load_recipe(tmp_path / "r.toml", ('rights.attribution=["By hand."]',))
+    recipe = load_recipe(
+        make_recipe(tmp_path / "r.toml", train_allowed='true\nattribution = ["By hand."]')
+    )
     card = tmp_path / "experts" / "gloom" / "card.toml"
     card.parent.mkdir(parents=True)
     card.write_text(
@@ -139,7 +142,7 @@ def test_nothing_is_published_before_training_or_without_rights(
     recipe, run = trained
     with pytest.raises(NotPublished, match="train_text"):
         publish(recipe, tmp_path / "none", tmp_path / "experts", replace=False, half=True)
-    locked = load_recipe(tmp_path / "r.toml", ("rights.train_allowed=false",))
+    locked = load_recipe(make_recipe(tmp_path / "r.toml", train_allowed="false"))
     with pytest.raises(NotAllowed):
         publish(locked, run, tmp_path / "experts", replace=False, half=True)
     assert not (tmp_path / "experts").exists()
@@ -156,8 +159,29 @@ def test_the_merged_model_says_what_base_and_adapter_say(
         write_merged(recipe, run / "adapter", tmp_path / "merged", tiny_base, replace=False)
 
 
+def test_a_merge_never_replaces_a_folder_that_holds_no_model(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(NotPublished, match="no model"):
+        require_replaceable(tmp_path, replace=True)
+    (tmp_path / "config.json").write_text("{}")
+    require_replaceable(tmp_path, replace=True)
+
+
+def test_a_folder_killed_between_its_renames_comes_back(tmp_path: Path) -> None:
+    (tmp_path / "adapter.old").mkdir()
+    (tmp_path / "adapter.old" / "weights").write_text("old")
+    with pytest.raises(OSError, match="full"), whole_folder(tmp_path / "adapter"):
+        raise OSError("disk full")
+    assert (tmp_path / "adapter" / "weights").read_text() == "old"
+    with whole_folder(tmp_path / "adapter") as folder:
+        (folder / "weights").write_text("new")
+    assert (tmp_path / "adapter" / "weights").read_text() == "new"
+
+
 def test_the_card_of_an_expert_free_in_the_us_only_says_so(tmp_path: Path) -> None:
-    recipe = load_recipe(make_recipe(tmp_path / "r.toml"), ('rights.territories=["US"]',))
+    recipe = load_recipe(
+        make_recipe(tmp_path / "r.toml", train_allowed='true\nterritories = ["US"]')
+    )
     assert "United States only" in model_card(recipe, {}, "sha256:0")
 
 

@@ -26,7 +26,13 @@ def write_json(path: Path, value: Any) -> None:
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """A folder to fill; it takes the name `path` only when filled, replacing an older one."""
+    """A folder to fill; it takes the name `path` only when filled, replacing an older one.
+
+    A kill between the two renames leaves the old one as `.old`; the next call puts it back first.
+    """
+    old = path.with_name(path.name + ".old")
+    if old.exists() and not path.exists():
+        old.replace(path)
     part = path.with_name(path.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
@@ -36,7 +42,6 @@ def whole_folder(path: Path) -> Iterator[Path]:
             with file.open("rb") as handle:
                 os.fsync(handle.fileno())
     if path.exists():
-        old = path.with_name(path.name + ".old")
         shutil.rmtree(old, ignore_errors=True)
         path.replace(old)
         part.replace(path)

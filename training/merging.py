@@ -21,8 +21,7 @@ def write_merged(
     """
     from peft import PeftModel
 
-    if folder.exists() and any(folder.iterdir()) and not replace:
-        raise NotPublished(f"{folder} is not empty, and was left as it is. Use --replace.")
+    require_replaceable(folder, replace)
     tokenizer = load_tokenizer(recipe.base, base)
     model: Any = PeftModel.from_pretrained(load_whole(recipe, base), adapter).eval()
     with model.disable_adapter():
@@ -41,6 +40,19 @@ def write_merged(
         tokenizer.save_pretrained(part)
     moved = float((before - plain).abs().max())
     return {"digest": digest_of(folder), "difference": difference, "adapter_moves": moved}
+
+
+def require_replaceable(folder: Path, replace: bool) -> None:
+    """Raise NotPublished unless `folder` is new or empty, or holds a model to be replaced."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if not (folder / "config.json").exists():
+        raise NotPublished(
+            f"{folder} holds something that is no model (no config.json), and was left as it is. "
+            "Choose another folder for --merge."
+        )
+    if not replace:
+        raise NotPublished(f"{folder} is not empty, and was left as it is. Use --replace.")
 
 
 def probabilities(model: Any, tokenizer: Any) -> Any:
