@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
-from training.errors import BadRecipe
+from training.errors import BadRecipe, NotAllowed
 from training.origins import Origin
 from training.recipe_tables import (
     Base,
@@ -71,11 +71,16 @@ def load_recipe(path: Path, changes: tuple[str, ...] = ()) -> Recipe:
 
 
 def apply_change(values: dict[str, Any], change: str) -> None:
-    """Put one `table.key=value` into the parsed recipe."""
+    """Put one `table.key=value` into the parsed recipe; rights are stated in a file or not at all."""
     target, sign, text = change.partition("=")
     *tables, key = target.strip().split(".")
     if not sign or not tables:
         raise BadRecipe(f"--set {change!r} should look like --set training.batch=2.")
+    if tables[0].strip() == "rights":
+        raise NotAllowed(
+            f"--set cannot change [rights] ({change!r}): rights are stated in a recipe, not in "
+            "passing. Copy the recipe, write them there, and run the copy."
+        )
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

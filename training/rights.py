@@ -1,10 +1,14 @@
 """The rights gate: what a recipe's `[rights]` allows is enforced here, not described."""
 
+from urllib.parse import urlsplit
+
 from training.errors import NotAllowed
+from training.origins import BooksOrigin, GuardianOrigin, Origin, TablesOrigin
 from training.recipe import Recipe
 
 GUARDIAN_TERMS = "https://www.theguardian.com/open-platform/terms-and-conditions"
 GUARDIAN_HOURS = 24.0
+GUARDIAN_SITES = ("theguardian.com", "guardianapis.com")  # and every host under them
 # The terms as varied on 25 January 2024.
 CLAUSE_6G = (
     "You will not: (i) use, copy, scrape, reproduce, alter, modify, collect, mine and/or extract "
@@ -32,7 +36,7 @@ def require_training(recipe: Recipe) -> None:
 
 def require_text(recipe: Recipe) -> None:
     """Raise NotAllowed when a Guardian recipe asks for text without a licence."""
-    if recipe.source.kind != "guardian":
+    if not is_guardian(recipe.source):
         return
     if recipe.rights.licence_ref.strip() and recipe.rights.train_allowed:
         return
@@ -47,9 +51,40 @@ def require_text(recipe: Recipe) -> None:
     )
 
 
+def is_guardian(origin: Origin) -> bool:
+    """Whether texts come from The Guardian, through its interface or by plain address."""
+    match origin:
+        case GuardianOrigin():
+            return True
+        case BooksOrigin(shelves=shelves):
+            addresses = [
+                shelf.address.replace("{work}", work).replace("{page}", page)
+                for shelf in shelves
+                for work in shelf.works
+                for page in shelf.all_pages
+            ]
+            return any(map(is_guardian_address, addresses))
+        case TablesOrigin(addresses=tables):
+            return any(map(is_guardian_address, tables))
+        case _:
+            return False
+
+
+def is_guardian_address(address: str) -> bool:
+    """Whether an address lies on one of The Guardian's sites.
+
+    >>> is_guardian_address("https://Content.GuardianAPIs.com./search")
+    True
+    >>> is_guardian_address("https://example.org/www.theguardian.com")
+    False
+    """
+    host = (urlsplit(address.strip()).hostname or "").rstrip(".")
+    return any(host == site or host.endswith(f".{site}") for site in GUARDIAN_SITES)
+
+
 def retention_hours(recipe: Recipe) -> float | None:
     """How long texts may lie on this machine; None means no limit. Guardian: at most 24 hours."""
     hours = recipe.rights.retention_days * 24 or None
-    if recipe.source.kind == "guardian":
+    if is_guardian(recipe.source):
         return min(hours or GUARDIAN_HOURS, GUARDIAN_HOURS)
     return hours
