@@ -7,6 +7,7 @@ from training_base import make_recipe
 
 from training.errors import BadRecipe, NotAllowed
 from training.recipe import load_recipe
+from training.record import note_stage
 from training.rights import require_training
 
 RECIPES = sorted((Path(__file__).parent.parent / "training" / "recipes").glob("*.toml"))
@@ -40,6 +41,17 @@ def test_a_change_on_the_command_line_is_part_of_the_digest(tmp_path: Path) -> N
     assert changed.digest != load_recipe(path).digest
     with pytest.raises(BadRecipe, match="should look like"):
         load_recipe(path, ("batch",))
+
+
+def test_places_of_this_machine_stay_out_of_record_and_digest(tmp_path: Path) -> None:
+    (tmp_path / "base").mkdir()
+    hub = f'"hub"\ndataset = "{tmp_path}"'
+    for kind in (f'"folder"\npath = "{tmp_path}"', hub):
+        path = make_recipe(tmp_path / "r.toml", kind=kind, id=f'"{tmp_path / "base"}"')
+        note_stage(tmp_path, load_recipe(path), "corpus", {})
+        assert str(tmp_path) not in (tmp_path / "run.json").read_text()
+    here = load_recipe(make_recipe(tmp_path / "r.toml", kind=f'"folder"\npath = "{tmp_path}"'))
+    assert here.digest == load_recipe(make_recipe(tmp_path / "r.toml")).digest
 
 
 def test_a_key_left_at_its_default_does_not_part_a_run_from_its_checkpoints(tmp_path: Path) -> None:

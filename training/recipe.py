@@ -21,6 +21,8 @@ from training.recipe_tables import (
     Training,
 )
 
+LOCAL = "local folder"  # what a record says in place of a path
+
 
 class Recipe(Table):
     """One run, whole."""
@@ -36,8 +38,17 @@ class Recipe(Table):
 
     @property
     def digest(self) -> str:
-        """sha256 of everything in the recipe, defaults included."""
-        return digest_of_values(self.model_dump(mode="json"))
+        """sha256 of everything in the recipe but places on this machine, defaults included."""
+        return digest_of_values(self.recorded())
+
+    def recorded(self) -> dict[str, Any]:
+        """What a record may hold: every value, but no place on this machine."""
+        values = self.model_dump(mode="json")
+        values["source"].pop("path", None)
+        for table, key in (("base", "id"), ("source", "dataset")):
+            if key in values[table]:
+                values[table][key] = placeless(values[table][key])
+        return values
 
     @property
     def training_digest(self) -> str:
@@ -46,6 +57,15 @@ class Recipe(Table):
         for name in ("base", "lora", "training"):
             parts[name] = getattr(self, name).model_dump(mode="json", exclude_defaults=True)
         return digest_of_values(parts)
+
+
+def placeless(name: str) -> str:
+    """A hub id as it is; a folder of this machine as no more than that.
+
+    >>> placeless("google/gemma-2-2b-it"), placeless("/")
+    ('google/gemma-2-2b-it', 'local folder')
+    """
+    return LOCAL if name.startswith(("/", ".", "~")) or Path(name).exists() else name
 
 
 def digest_of_values(values: Any) -> str:

@@ -21,7 +21,7 @@ def note_stage(folder: Path, recipe: Recipe, stage: str, facts: dict[str, Any]) 
     record = read_record(folder)
     record |= {
         "name": recipe.run.name,
-        "recipe": recipe.model_dump(mode="json"),
+        "recipe": recipe.recorded(),
         "rights": recipe.rights.model_dump(mode="json"),
         "seed": recipe.run.seed,
     }
