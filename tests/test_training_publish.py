@@ -18,7 +18,7 @@ from training.corpus import build
 from training.errors import NotAllowed, NotPublished, TrainingError
 from training.evaluation.subject import Author, authors_of, load_with_adapters
 from training.merging import require_replaceable, write_merged
-from training.modelcard import model_card
+from training.modelcard import facts, limits, model_card
 from training.publish import publish
 from training.recipe import Recipe, load_recipe
 from training.sources.folder import FolderSource
@@ -183,6 +183,19 @@ def test_the_card_of_an_expert_free_in_the_us_only_says_so(tmp_path: Path) -> No
         make_recipe(tmp_path / "r.toml", train_allowed='true\nterritories = ["US"]')
     )
     assert "United States only" in model_card(recipe, {}, "sha256:0")
+
+
+def test_the_card_cites_the_recipe_that_was_trained(tmp_path: Path) -> None:
+    recipe = load_recipe(make_recipe(tmp_path / "r.toml"))
+    record = {"stages": {"train_text": {"recipe_digest": "sha256:then"}}}
+    assert "`gloom-tiny` (sha256:then)" in facts(recipe, record, "sha256:0")
+    assert recipe.digest in facts(recipe, {}, "sha256:0")
+
+
+def test_the_card_says_slurs_were_left_out_only_if_they_were(tmp_path: Path) -> None:
+    path = make_recipe(tmp_path / "r.toml")
+    assert "racial slurs were left out" in limits(load_recipe(path))
+    assert "slurs" not in limits(load_recipe(path, ("corpus.drop_slurs=false",)))
 
 
 def test_a_gemma_adapter_carries_the_terms(tmp_path: Path, trained: tuple[Recipe, Path]) -> None:

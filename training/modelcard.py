@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from training.recipe import Recipe
+from training.recipe import Recipe, placeless
 
 GEMMA_NOTICE = (
     "Gemma is provided under and subject to the Gemma Terms of Use found at "
@@ -31,11 +31,12 @@ def is_gemma(recipe: Recipe) -> bool:
 
 def model_card(recipe: Recipe, record: dict[str, Any], digest: str) -> str:
     """Markdown: what it is, what it learnt from, how well, and what it must not be used for."""
+    base = placeless(recipe.base.id)
     parts = [
-        f"---\nbase_model: {recipe.base.id}\nlibrary_name: peft\ntags: [lora, text-generation]\n---",
+        f"---\nbase_model: {base}\nlibrary_name: peft\ntags: [lora, text-generation]\n---",
         f"# {recipe.expert.title or recipe.expert.name}: a LoRA adapter",
         recipe.run.about or f"Writes in the manner of {recipe.expert.title or recipe.expert.name}.",
-        facts(recipe, digest),
+        facts(recipe, record, digest),
         "## What it learnt from",
         learnt_from(recipe, record),
         "## Rights",
@@ -50,14 +51,15 @@ def model_card(recipe: Recipe, record: dict[str, Any], digest: str) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def facts(recipe: Recipe, digest: str) -> str:
-    """Base, shape, digest."""
+def facts(recipe: Recipe, record: dict[str, Any], digest: str) -> str:
+    """Base, shape, digests; the recipe's is that of the training, whatever it says by now."""
+    trained = record.get("stages", {}).get("train_text", {})
     return "\n".join(
         (
-            f"- Base: `{recipe.base.id}`",
+            f"- Base: `{placeless(recipe.base.id)}`",
             f"- LoRA rank {recipe.lora.rank}, alpha {recipe.lora.alpha:g}, "
             f"dropout {recipe.lora.dropout:g}, target `{recipe.lora.target}`",
-            f"- Recipe: `{recipe.run.name}` ({recipe.digest})",
+            f"- Recipe: `{recipe.run.name}` ({trained.get('recipe_digest', recipe.digest)})",
             f"- Adapter: {digest}",
         )
     )
@@ -134,10 +136,11 @@ def figures(name: str, measured: dict[str, Any]) -> str:
 
 def limits(recipe: Recipe) -> str:
     """What nobody should take it for."""
+    dropped = ", though paragraphs with racial slurs were left out"
     words = (
         "It imitates a manner; it knows no facts, and what it writes about real people or events "
-        "is made up. It can repeat prejudices of its sources, though paragraphs with racial slurs "
-        "were left out. Say openly that its texts are machine-made."
+        "is made up. It can repeat prejudices of its sources"
+        f"{dropped if recipe.corpus.drop_slurs else ''}. Say openly that its texts are machine-made."
     )
     return (
         f"{words} Show this line with each: “{recipe.expert.label}”."
