@@ -91,6 +91,7 @@ def test_from_corpus_to_an_answer_for_lora_and_qlora(tmp_path: Path, tiny_base: 
     told = stage("evaluate_text", *recipes, *base, "--samples", 4, "--length", 24, "--blocks", 8)
     assert "below the nearest other expert" in told
     page = (runs / "evaluation-gloom-parlour" / "report.md").read_text()
+    assert f"parlour.toml --base {tiny_base.name} --blocks 8 --samples 4 --length 24`" in page
     for part in ("Perplexity", "Style classifier", "Delta", "Memorisation", "Side by side"):
         assert part in page
     stage("publish", recipes[0], *base, "--into", home / "experts", "--merge", tmp_path / "merged")

@@ -8,6 +8,7 @@ Markdown page with plots, and the figures into each run's run.json.
 """
 
 import random
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,12 +21,13 @@ from training.evaluation import charts, report, style
 from training.evaluation.measures import Measures, diversities
 from training.evaluation.samples import LENGTH
 from training.evaluation.subject import Author, authors_of, load_with_adapters
-from training.recipe import load_recipe
+from training.recipe import load_recipe, placeless
 from training.record import digest_of_file, note_stage
 from training.stage import BaseFolder, Changes, RunsFolder, open_run, run_stage
 
 BLOCKS = 64  # held-out blocks an author, for the matrix
 SAMPLES = 30
+COMMAND = ("python", "-m", "training.evaluate_text")
 
 
 def evaluate(
@@ -43,7 +45,7 @@ def evaluate(
     measures = Measures(authors, model, tokenizer, told)
     written = measures.samples(samples, length, seed)
     values: dict[str, Any] = {
-        "base": authors[0].recipe.base.id,
+        "base": placeless(authors[0].recipe.base.id),
         "samples": samples,
         "matrix": measures.matrix(blocks),
         "style": {},
@@ -74,6 +76,25 @@ def write_report(folder: Path, values: dict[str, Any], command: str) -> Path:
     path = folder / "report.md"
     write_text(path, report.page(values, command))
     return path
+
+
+def options_of(
+    base: Path | None, changes: Sequence[str], blocks: int, samples: int, length: int
+) -> list[str]:
+    """The options that decide the figures and were not left at their defaults; no whole path.
+
+    >>> options_of(Path("/home/me/gemma"), ["lora.rank=8"], 48, SAMPLES, LENGTH)
+    ['--base', 'gemma', '--set', 'lora.rank=8', '--blocks', '48']
+    """
+    words = ["--base", base.name] if base else []
+    words += [word for change in changes for word in ("--set", change)]
+    for name, value, usual in (
+        ("--blocks", blocks, BLOCKS),
+        ("--samples", samples, SAMPLES),
+        ("--length", length, LENGTH),
+    ):
+        words += [name, str(value)] if value != usual else []
+    return words
 
 
 def metrics_of(author: str, values: dict[str, Any]) -> dict[str, Any]:
@@ -109,8 +130,9 @@ def main(
     with console.status("loading") as status:
         values = evaluate(authors, base, blocks, samples, length, status.update)
     folder = into or runs / ("evaluation-" + "-".join(author.name for author in authors))
-    command = "python -m training.evaluate_text " + " ".join(path.name for path in recipe_files)
-    path = write_report(folder, values, command)
+    options = options_of(base, changes or (), blocks, samples, length)
+    names = [path.name for path in recipe_files]
+    path = write_report(folder, values, shlex.join([*COMMAND, *names, *options]))
     for author in authors:
         facts = metrics_of(author.name, values) | {"outputs": {"report": digest_of_file(path)}}
         note_stage(open_run(author.recipe, runs), author.recipe, "evaluate_text", facts)
