@@ -27,9 +27,9 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 def prepared(
-    tmp_path: Path, name: str, corpus: Path, base: Path, *changes: str
+    tmp_path: Path, name: str, corpus: Path, base: Path, *changes: str, **lines: str
 ) -> tuple[Recipe, Path]:
-    recipe = load_recipe(make_recipe(tmp_path / f"{name}.toml"), changes)
+    recipe = load_recipe(make_recipe(tmp_path / f"{name}.toml", **lines), changes)
     run = tmp_path / name
     build(recipe, FolderSource(corpus, "", ""), run, base)
     return recipe, run
@@ -226,7 +226,9 @@ def test_training_before_the_corpus_stage_says_what_to_run(tmp_path: Path, tiny_
 def test_texts_past_their_time_stop_the_training(
     tmp_path: Path, corpus: Path, tiny_base: Path
 ) -> None:
-    recipe, run = prepared(tmp_path, "a", corpus, tiny_base, "rights.retention_days=1e-3")
+    recipe, run = prepared(
+        tmp_path, "a", corpus, tiny_base, train_allowed="true\nretention_days = 1e-3"
+    )
     session = Session(recipe, run, tiny_base)
     assert session.due is not None and time.time() < session.due < time.time() + 87
     session.due = time.time() - 1
