@@ -33,7 +33,11 @@ class Progress:
 
 
 def save(
-    folder: Path, progress: Progress, adapter: "dict[str, Tensor]", optimiser: dict[str, Any]
+    folder: Path,
+    progress: Progress,
+    adapter: "dict[str, Tensor]",
+    optimiser: dict[str, Any],
+    kept: int = KEPT,
 ) -> Path:
     """Write the checkpoint of a step, then let go of older ones."""
     import torch
@@ -45,7 +49,7 @@ def save(
         save_file(weights, part / "adapter.safetensors")
         torch.save(optimiser, part / "optimiser.pt")
         write_json(part / "progress.json", asdict(progress))
-    prune(folder, keep={progress.best_step})
+    prune(folder, {progress.best_step}, kept)
     return path
 
 
@@ -70,9 +74,9 @@ def all_of(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("step-*") if path.name[5:].isdigit())
 
 
-def prune(folder: Path, keep: set[int]) -> None:
+def prune(folder: Path, keep: set[int], kept: int = KEPT) -> None:
     """Keep the newest ones and the steps named."""
-    for path in all_of(folder)[:-KEPT]:
+    for path in all_of(folder)[:-kept]:
         if int(path.name[5:]) not in keep:
             shutil.rmtree(path)
 

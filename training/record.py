@@ -7,15 +7,34 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from training.atomic import write_json
-from training.recipe import Recipe
+from training.recipe_tables import Rights, Run
 
-PACKAGES = ("torch", "transformers", "peft", "accelerate", "bitsandbytes", "datasets")
+PACKAGES = ("torch", "transformers", "diffusers", "peft", "accelerate", "bitsandbytes", "datasets")
 
 
-def note_stage(folder: Path, recipe: Recipe, stage: str, facts: dict[str, Any]) -> None:
+class Recorded(Protocol):
+    """What a record needs of any recipe."""
+
+    @property
+    def run(self) -> Run:
+        """Name and seed."""
+
+    @property
+    def rights(self) -> Rights:
+        """Why its material may be used."""
+
+    @property
+    def digest(self) -> str:
+        """sha256 of what it says."""
+
+    def recorded(self) -> dict[str, Any]:
+        """Its values without places on this machine."""
+
+
+def note_stage(folder: Path, recipe: Recorded, stage: str, facts: dict[str, Any]) -> None:
     """Add one finished stage to the run's record."""
     path = folder / "run.json"
     record = read_record(folder)

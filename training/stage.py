@@ -14,11 +14,9 @@ from rich.markup import escape
 from engine.errors import PasticheError
 from training.errors import TrainingError
 from training.expiry import purge
-from training.recipe import Recipe
+from training.record import Recorded
 
-LIBRARIES = (
-    r"(peft|transformers|torch|bitsandbytes|accelerate)(\.|$)"  # not the operator's business
-)
+LIBRARIES = r"(peft|transformers|diffusers|torch|bitsandbytes|accelerate)(\.|$)"  # not the operator's business
 CANNOT = 2  # exit status of a run that its operator can put right
 
 RecipeFile = Annotated[Path, typer.Argument(help="The recipe, for example training/recipes/x.toml")]
@@ -43,7 +41,7 @@ def run_stage(main: Callable[..., None]) -> None:
         sys.exit(CANNOT)
 
 
-def open_run(recipe: Recipe, runs: Path) -> Path:
+def open_run(recipe: Recorded, runs: Path) -> Path:
     """The run's folder, after deleting texts whose time is over."""
     purge(runs, time.time())
     run = runs / recipe.run.name

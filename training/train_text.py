@@ -82,17 +82,17 @@ def facts_of(session: Session) -> dict[str, object]:
 
 
 @contextmanager
-def memory_told() -> Iterator[None]:
+def memory_told(told: str = MEMORY_HELP) -> Iterator[None]:
     """Turn any kind of running out of memory into one message that says what to lower."""
     import torch
 
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:
-        raise TrainingStopped(MEMORY_HELP) from error
+        raise TrainingStopped(told) from error
     except RuntimeError as error:
         if "can't allocate memory" in str(error) or "not enough memory" in str(error):
-            raise TrainingStopped(MEMORY_HELP) from error
+            raise TrainingStopped(told) from error
         raise
 
 
