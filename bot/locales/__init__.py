@@ -1,0 +1,46 @@
+"""The words around an answer in the asker's language: en.toml is whole, other files may lag behind.
+
+A new language is one more file here, named by its code.
+"""
+
+import tomllib
+from functools import cache
+from importlib.resources import files
+
+DEFAULT = "en"
+
+
+@cache
+def _table(language: str) -> dict[str, dict[str, str]]:
+    path = files("bot.locales").joinpath(f"{language}.toml")
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+
+
+def languages() -> tuple[str, ...]:
+    """The codes of the languages there are, the default first."""
+    found = sorted(p.name[:-5] for p in files("bot.locales").iterdir() if p.name.endswith(".toml"))
+    return (DEFAULT, *(code for code in found if code != DEFAULT))
+
+
+def language_of(locale: str) -> str:
+    """The language that serves a platform's locale.
+
+    >>> language_of("it-IT"), language_of("de"), language_of("")
+    ('it', 'en', 'en')
+    """
+    code = locale.replace("_", "-").split("-")[0].lower()
+    return code if code in languages() else DEFAULT
+
+
+def words(key: str, locale: str = DEFAULT, **values: object) -> str:
+    """The words of `table.name`, in English where the language lacks them. Raises KeyError.
+
+    >>> words("buttons.continue", "it")
+    'Continua'
+    """
+    table, _, name = key.partition(".")
+    text = _table(language_of(locale)).get(table, {}).get(name) or _table(DEFAULT)[table][name]
+    return text.format(**values) if values else text

@@ -1,0 +1,187 @@
+"""When a growing answer may be shown: at most one edit an interval in a chat, and the end always.
+
+A `Pace` belongs to a chat and is shared by all that is sent there; a `Coalescer` belongs to one answer
+and always sends the newest value. What a platform says about its limits arrives as `TooFast`, which
+holds the whole chat back, to the second; a message or chat that is no more arrives as `Vanished`.
+"""
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from itertools import islice
+from typing import Generic, Protocol, TypeVar
+
+DISCORD_SECONDS = 1.1  # between edits in one channel
+TELEGRAM_SECONDS = 1.1  # between messages and edits in one private chat
+GROUP_SECONDS = 3.1  # in a Telegram group: 20 a minute
+DRAFT_SECONDS = 0.5  # between drafts in a Telegram private chat
+DEADLINE_SECONDS = 600.0  # a final value is tried this long; after that it is the outbox's
+BACKOFF_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)  # the last one again and again
+MAX_PACES = 10_000  # chats remembered
+
+Value = TypeVar("Value")
+
+log = logging.getLogger(__name__)
+
+
+class TooFast(Exception):
+    """The platform takes nothing in this chat for `seconds`."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the platform asks to wait {seconds:g} s")
+        self.seconds = seconds
+
+
+class Vanished(Exception):
+    """The message, the chat, or the right to write there is gone; trying again is no use."""
+
+
+class Clock(Protocol):
+    """Real: WallClock. In tests: one whose seconds pass as soon as somebody sleeps."""
+
+    def now(self) -> float:
+        """Seconds, from anywhere."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Let that many pass."""
+
+
+class WallClock:
+    """Seconds as they pass."""
+
+    def now(self) -> float:
+        """Monotonic."""
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Other tasks run meanwhile."""
+        await asyncio.sleep(seconds)
+
+
+class Pace:
+    """One chat's turns, first come first served, an `interval` of seconds apart."""
+
+    def __init__(self, interval: float, clock: Clock | None = None) -> None:
+        self.interval = interval
+        self.clock = clock or WallClock()
+        self._next = float("-inf")
+        self._line = asyncio.Lock()
+
+    async def turn(self) -> None:
+        """Wait until something may be sent here; on return the turn is taken."""
+        async with self._line:
+            while (wait := self._next - self.clock.now()) > 0:
+                await self.clock.sleep(wait)
+            self._next = self.clock.now() + self.interval
+
+    def hold(self, seconds: float) -> None:
+        """The platform asked for a pause."""
+        self._next = max(self._next, self.clock.now() + seconds)
+
+    @property
+    def held(self) -> float:
+        """Seconds until the next turn; 0 if something may be sent now."""
+        return max(0.0, self._next - self.clock.now())
+
+
+class Paces:
+    """The paces of many chats, each made when it is first asked for."""
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock
+        self._paces: OrderedDict[str, Pace] = OrderedDict()
+
+    def of(self, chat: str, interval: float) -> Pace:
+        """The chat's own; chats long not heard of are forgotten, never one that is held back."""
+        pace = self._paces.setdefault(chat, Pace(interval, self._clock))
+        self._paces.move_to_end(chat)
+        if len(self._paces) > MAX_PACES:
+            old = next((n for n in islice(self._paces, 100) if not self._paces[n].held), None)
+            self._paces.pop(old or chat)
+        return pace
+
+
+class Coalescer(Generic[Value]):
+    """One answer's growing value: show() any number of times, then finish() once.
+
+    `send` shows a value (a first message, then edits). It raises TooFast or Vanished; anything else
+    that it raises counts as a passing fault. A value that is seen already is not sent again.
+    """
+
+    def __init__(
+        self,
+        pace: Pace,
+        send: Callable[[Value], Awaitable[None]],
+        *,
+        deadline: float = DEADLINE_SECONDS,
+    ) -> None:
+        self._pace = pace
+        self._send = send
+        self._deadline = deadline
+        self._newest: list[Value] = []  # none or one
+        self._shown: list[Value] = []
+        self._task: asyncio.Task[None] | None = None
+        self._until: float | None = None  # set when the value to show is the last
+        self._fault: Exception | None = None
+
+    def show(self, value: Value) -> None:
+        """This is what should be seen now; it replaces what was not sent yet."""
+        self._newest = [value]
+        if self._fault is None and (self._task is None or self._task.done()):
+            self._task = asyncio.create_task(self._run())
+
+    async def finish(self, value: Value) -> None:
+        """Show the last value, however long the platform takes; what is unsent before it is dropped.
+
+        Raises Vanished; TooFast if the platform's pause ends after the deadline; else the last fault
+        when the deadline has passed.
+        """
+        now = self._pace.clock.now()
+        self._until = now + self._deadline
+        if self._fault is None and self._pace.held > self._deadline:
+            await self.cancel()
+            raise TooFast(self._pace.held)
+        self.show(value)
+        if self._task is not None:
+            await self._task
+        if self._fault is not None:
+            raise self._fault
+
+    async def cancel(self) -> None:
+        """Stop showing; a send under way is broken off."""
+        self._newest = []
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        """Send until the newest value is the one that is seen."""
+        tries = 0
+        while self._newest and self._newest != self._shown and self._fault is None:
+            await self._pace.turn()
+            value = self._newest.pop()
+            try:
+                await self._send(value)
+                self._shown, tries = [value], 0
+            except TooFast as error:
+                self._pace.hold(error.seconds)
+                self._again(value, error, error.seconds)
+            except Vanished as error:
+                self._fault = error
+            except Exception as error:  # noqa: BLE001 - a lost draft is nothing; the end is tried again
+                self._shown = []  # nobody knows what is seen now
+                wait = BACKOFF_SECONDS[min(tries, len(BACKOFF_SECONDS) - 1)]
+                tries += 1
+                log.warning("a value was not shown", extra={"why": type(error).__name__})
+                if self._until is not None and self._again(value, error, wait):
+                    await self._pace.clock.sleep(wait)
+
+    def _again(self, value: Value, error: Exception, wait: float) -> bool:
+        """Put an unsent value back, unless a newer one is there; give up a last one that is late."""
+        if self._until is not None and self._pace.clock.now() + wait > self._until:
+            self._fault = error
+            return False
+        self._newest = self._newest or [value]
+        return True
