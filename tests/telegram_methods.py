@@ -1,0 +1,189 @@
+"""The methods of the loopback Bot API server, each with the checks and the words of the real one."""
+
+import asyncio
+import time
+from typing import Any
+
+from telegram_chats import BOT, World
+from telegram_markup import ApiError, bad, body_of, units
+
+ANSWER = 200  # characters of an answer to a callback query
+NAME = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_")
+Params = dict[str, Any]
+Files = dict[str, bytes]
+
+
+class Methods(World):
+    """A method of the API is `_api_` and its name in lower case."""
+
+    def __init__(self, *, limits: bool = True) -> None:
+        super().__init__(limits=limits)
+        self.commands: dict[tuple[str, str], list[dict[str, str]]] = {}
+        self.profile: dict[str, str] = {}
+        self.answered: dict[str, dict[str, Any]] = {}
+        self.webhook: dict[str, Any] = {}
+        self._news = asyncio.Event()
+        self._polls = 0
+
+    def news(self) -> None:
+        self._news.set()
+
+    def _api_getme(self, _params: Params, _files: Files) -> dict:
+        return BOT
+
+    async def _api_getupdates(self, params: Params, _files: Files) -> list:
+        if self.webhook.get("url"):
+            raise ApiError(409, "Conflict: can't use getUpdates method while webhook is active")
+        self._polls += 1
+        mine = self._polls
+        self._news.set()  # wakes an older poll, which is then ended
+        self._news.clear()
+        offset, limit = int(params.get("offset") or 0), int(params.get("limit") or 100)
+        end = time.monotonic() + float(params.get("timeout") or 0)
+        self.updates = [u for u in self.updates if _number(u) is None or _number(u) >= offset]
+        while not self.updates:
+            self._news.clear()
+            try:
+                async with asyncio.timeout(max(0.0, end - time.monotonic())):
+                    await self._news.wait()
+            except TimeoutError:
+                return []
+            if self._polls != mine:
+                raise ApiError(409, "Conflict: terminated by other getUpdates request")
+        given = self.updates[:limit]
+        self.updates = [u for u in given if _number(u) is not None] + self.updates[limit:]
+        return given
+
+    def _api_setwebhook(self, params: Params, _files: Files) -> bool:
+        if params.get("url") and not str(params["url"]).startswith("https://"):
+            raise bad("bad webhook: An HTTPS URL must be provided for webhook")
+        self.webhook = params
+        return True
+
+    def _api_deletewebhook(self, _params: Params, _files: Files) -> bool:
+        self.webhook = {}
+        return True
+
+    def _api_setmycommands(self, params: Params, _files: Files) -> bool:
+        given = params.get("commands", [])
+        if len(given) > 100:
+            raise bad("BOT_COMMANDS_TOO_MUCH")
+        for command in given:
+            name = command["command"]
+            if not (0 < len(name) <= 32 and all(c in NAME for c in name)):
+                raise bad("BOT_COMMAND_INVALID")
+            if not 0 < len(command["description"]) <= 256:
+                raise bad("BOT_COMMAND_DESCRIPTION_INVALID")
+        scope = params.get("scope", {"type": "default"})["type"]
+        self.commands[(scope, params.get("language_code", ""))] = given
+        return True
+
+    def _api_getmycommands(self, params: Params, _files: Files) -> list:
+        scope = params.get("scope", {"type": "default"})["type"]
+        return self.commands.get((scope, params.get("language_code", "")), [])
+
+    def _api_setmydescription(self, params: Params, _files: Files) -> bool:
+        if units(params.get("description", "")) > 512:
+            raise bad("description is too long")
+        self.profile["description " + params.get("language_code", "")] = params["description"]
+        return True
+
+    def _api_setmyshortdescription(self, params: Params, _files: Files) -> bool:
+        if units(params.get("short_description", "")) > 120:
+            raise bad("short description is too long")
+        self.profile["short " + params.get("language_code", "")] = params["short_description"]
+        return True
+
+    def _api_getchatmember(self, params: Params, _files: Files) -> dict:
+        user, chat = int(params["user_id"]), self._chat(params)
+        status = "administrator" if user in chat.admins else "member"
+        return {"user": self.user(user), "status": status}
+
+    def _api_sendchataction(self, params: Params, _files: Files) -> bool:
+        chat = self._open(params)
+        self._thread(chat, params)
+        if params.get("action") not in ("typing", "upload_photo", "upload_document"):
+            raise bad("wrong parameter action in request")
+        return True
+
+    def _api_sendmessage(self, params: Params, _files: Files) -> dict:
+        return self._send(params, "text", body_of(params, "text"))
+
+    def _api_sendphoto(self, params: Params, files: Files) -> dict:
+        photo = files.get("photo", b"")
+        if len(photo) > 10_000_000:
+            raise bad("file is too big")
+        if not photo.startswith((b"\x89PNG", b"\xff\xd8", b"RIFF")):
+            raise bad("IMAGE_PROCESS_FAILED")
+        sizes = [{"file_id": "p1", "file_unique_id": "p1", "width": 1, "height": 1}]
+        return self._send(params, "photo", {"photo": sizes, **body_of(params, "caption")})
+
+    def _api_sendmediagroup(self, params: Params, files: Files) -> list:
+        media = params["media"]
+        if not 2 <= len(media) <= 10:
+            raise bad("wrong number of media")
+        sent = []
+        for item in media:
+            body = body_of({**params, **item}, "caption")
+            document = item["type"] == "document"
+            kind = "document" if document else "photo"
+            data = files[item["media"].removeprefix("attach://")]
+            sizes = [{"file_id": "p1", "file_unique_id": "p1", "width": 1, "height": 1}]
+            file = {"file_id": "d1", "file_unique_id": "d1", "file_size": len(data)}
+            body |= {"document": file} if document else {"photo": sizes}
+            sent.append(self._send({**params, "caption": item.get("caption", "")}, kind, body))
+        return sent
+
+    def _api_senddocument(self, params: Params, files: Files) -> dict:
+        document = files.get("document", b"")
+        if len(document) > 50_000_000:
+            raise ApiError(413, "Request Entity Too Large")
+        file = {"file_id": "d1", "file_unique_id": "d1", "file_size": len(document)}
+        return self._send(params, "document", {"document": file, **body_of(params, "caption")})
+
+    def _api_sendmessagedraft(self, params: Params, _files: Files) -> bool:
+        chat = self._open(params)
+        if not chat.private:
+            raise bad("chat not found")
+        draft = int(params.get("draft_id") or 0)
+        if not draft:
+            raise bad("RANDOM_ID_INVALID")
+        self._paced(chat, draft=True)
+        text = body_of(params, "text", empty=True)["text"]
+        self.drafts[(chat.about["id"], draft)].append((time.monotonic(), text))
+        return True
+
+    def _api_editmessagetext(self, params: Params, _files: Files) -> dict:
+        return self._edit(params, body_of(params, "text"))
+
+    def _api_editmessagecaption(self, params: Params, _files: Files) -> dict:
+        return self._edit(params, body_of(params, "caption"))
+
+    def _api_editmessagereplymarkup(self, params: Params, _files: Files) -> dict:
+        return self._edit(params, {})
+
+    def _api_editmessagemedia(self, params: Params, _files: Files) -> dict:
+        media = params["media"]
+        return self._edit(params, {"photo": [{"file_id": "p2"}], **body_of(media, "caption")})
+
+    def _api_deletemessage(self, params: Params, _files: Files) -> bool:
+        chat = self._open(params)
+        key = (chat.about["id"], int(params["message_id"]))
+        if self.messages.pop(key, None) is None:
+            raise bad("message to delete not found")
+        return True
+
+    def _api_answercallbackquery(self, params: Params, _files: Files) -> bool:
+        name = params["callback_query_id"]
+        if len(params.get("text", "")) > ANSWER:
+            raise bad("MESSAGE_TOO_LONG")
+        if name not in self.queries or name in self.answered:
+            raise bad("query is too old and response timeout expired or query ID is invalid")
+        self.answered[name] = {**params, "after": time.monotonic() - self.queries[name]}
+        return True
+
+
+def _number(update: Any) -> int | None:
+    """The number that an update is confirmed by; one without is given once."""
+    number = update.get("update_id") if isinstance(update, dict) else None
+    return number if isinstance(number, int) else None
