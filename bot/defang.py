@@ -1,0 +1,76 @@
+"""Generated text made harmless: no link, invite, mention or command in it works. Pure.
+
+A model writes what it was trained on, addresses included. Readers still see every word.
+`defang` comes first and serves every platform; the platform's own escaping is the client's last step.
+"""
+
+import html
+import re
+
+ZERO_WIDTH = "\u200b"  # splits what a platform would make live, and is not seen
+
+_HIDDEN = re.compile("[\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
+_SCHEME = re.compile(r"\b([a-z][a-z0-9+.-]{1,20})(:)(?=//|\\\\)", re.IGNORECASE)
+_BARE_SCHEME = re.compile(
+    r"\b(mailto|javascript|data|tg|tel|discord|steam)(:)(?=\S)", re.IGNORECASE
+)
+_ENDINGS = (
+    "com|org|net|io|gg|me|co|uk|info|biz|xyz|app|dev|ru|de|fr|it|eu|us|ly|tv|to|be|link|site|online|"
+    "shop|club|top|cc|gl|gd|ai|ms|in|cn|jp|nl|es|ch|at|ca|au|edu|gov|news|live|pro|page|zip|mov"
+)
+_DOMAIN = re.compile(
+    rf"(?<=[\w-])\.(?=(?:[\w-]{{1,63}}\.){{0,4}}(?:{_ENDINGS})(?![\w-]))", re.IGNORECASE
+)
+_ADDRESS = re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}\b")
+_AT = re.compile(r"@(?=[\w!&])")
+_ANGLES = re.compile(r"<(?=[@#:/at])")  # Discord: <@1>, <#1>, <:e:1>, </c:1>, <t:1>, <a:e:1>
+_SLASH = re.compile(
+    r"(?m)(^|\s)/(?=[a-z0-9_]{1,32}(?:\s|@|$))", re.IGNORECASE
+)  # a Telegram command
+_HASH = re.compile(r"(?<!\w)([#$])(?=\w)")  # Telegram's hashtags and cashtags
+
+_DISCORD_MARKS = re.compile(r"([\\*_~`|\[])")
+_DISCORD_LINE = re.compile(r"(?m)^([ \t]*)(#{1,3}\s|-#\s|>{1,3}\s|[-+]\s|\d{1,9}\.\s)")
+
+
+def defang(text: str) -> str:
+    """The same words, with nothing that a platform would make live. defang(defang(x)) == defang(x).
+
+    >>> defang("see https://example.com/a, @everyone").replace("\\u200b", "|")
+    'see https[:]//example[.]com/a, @|everyone'
+    """
+    text = _HIDDEN.sub("", text)
+    text = _SCHEME.sub(r"\1[:]", text)
+    text = _BARE_SCHEME.sub(r"\1[:]", text)
+    text = _DOMAIN.sub("[.]", text)
+    text = _ADDRESS.sub(lambda found: found[0].replace(".", "[.]"), text)
+    text = _AT.sub("@" + ZERO_WIDTH, text)
+    text = _ANGLES.sub("<" + ZERO_WIDTH, text)
+    text = _SLASH.sub(r"\1/" + ZERO_WIDTH, text)
+    return _HASH.sub(r"\1" + ZERO_WIDTH, text)
+
+
+def discord_text(text: str) -> str:
+    """Plain text as Discord shows it letter by letter: its markup escaped.
+
+    >>> discord_text("# *One*")
+    '\\\\# \\\\*One\\\\*'
+    """
+    text = _DISCORD_MARKS.sub(r"\\\1", text)
+    return _DISCORD_LINE.sub(_escaped_line, text)
+
+
+def _escaped_line(found: re.Match[str]) -> str:
+    mark = found[2]
+    if mark[0].isdigit():
+        return found[1] + mark.replace(".", "\\.")
+    return found[1] + "\\" + mark
+
+
+def telegram_html(text: str) -> str:
+    """Plain text for parse_mode HTML: the three characters that Telegram reads, escaped.
+
+    >>> telegram_html("a < b & c")
+    'a &lt; b &amp; c'
+    """
+    return html.escape(text, quote=False)

@@ -1,0 +1,76 @@
+"""What a model writes cannot ping, link or command anybody."""
+
+import html
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bot.defang import ZERO_WIDTH, defang, discord_text, telegram_html
+
+PIECES = st.sampled_from(
+    ["@", "everyone", "here", "<", ">", "!", "&", "1234", "https", "http:", ":", "//", "/", ".", "com",
+     "discord.gg", "t.me", "a", " ", "\n", "#", "www", "\u200b", "\u202e", "tg:", "\\", "*", "`"]
+)  # fmt: skip
+TEXTS = st.lists(PIECES | st.characters(exclude_categories=["Cs"]), max_size=30).map("".join)
+LIVE = [
+    re.compile(r"@\w"),
+    re.compile(r"<[@#]"),
+    re.compile(r"[a-z]+://", re.IGNORECASE),
+    re.compile(r"discord\.gg|t\.me|\w\.com\b", re.IGNORECASE),
+]
+
+
+@given(TEXTS)
+def test_nothing_in_it_stays_live(text: str) -> None:
+    safe = defang(text)
+    assert not [live.pattern for live in LIVE if live.search(safe)]
+
+
+@given(TEXTS)
+def test_twice_is_the_same_as_once(text: str) -> None:
+    assert defang(defang(text)) == defang(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "He paid £2.50 at 4.15 p.m. and left.",
+        "“Who is there?” asked Mr. Smith (the vicar).",
+        "It rained...nobody came. Then, at last, she spoke: no.",
+        "and/or, 24/7, e.g. this, i.e. that",
+    ],
+)
+def test_plain_prose_is_left_alone(text: str) -> None:
+    assert defang(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "safe"),
+    [
+        ("join discord.gg/abc", "join discord[.]gg/abc"),
+        ("www.example.co.uk", "www[.]example[.]co[.]uk"),
+        ("http://127.0.0.1:80/x", "http[:]//127[.]0[.]0[.]1:80/x"),
+        ("javascript:alert(1)", "javascript[:]alert(1)"),
+        ("@here", f"@{ZERO_WIDTH}here"),
+        ("<@&123>", f"<{ZERO_WIDTH}@{ZERO_WIDTH}&123>"),
+        ("/start now", f"/{ZERO_WIDTH}start now"),
+        ("mail a@example.com", f"mail a@{ZERO_WIDTH}example[.]com"),
+    ],
+)
+def test_what_would_be_live_is_shown_but_dead(text: str, safe: str) -> None:
+    assert defang(text) == safe
+
+
+@given(TEXTS)
+def test_telegram_reads_back_the_same_letters(text: str) -> None:
+    assert html.unescape(telegram_html(text)) == text
+    assert not re.search(r"[<>]|&(?!lt;|gt;|amp;)", telegram_html(text))
+
+
+@given(TEXTS)
+def test_discord_marks_are_escaped_and_the_letters_stay(text: str) -> None:
+    escaped = discord_text(text)
+    assert re.sub(r"\\(.)", r"\1", escaped) == text
+    assert not re.search(r"[*_~`|\[]", re.sub(r"\\.", "", escaped))
