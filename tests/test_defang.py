@@ -18,7 +18,7 @@ LIVE = [
     re.compile(r"@\w"),
     re.compile(r"<[@#]"),
     re.compile(r"[a-z]+://", re.IGNORECASE),
-    re.compile(r"discord\.gg|t\.me|\w\.com\b", re.IGNORECASE),
+    re.compile(r"(?:discord\.gg|\bt\.me|\w\.com)(?![\w-])", re.IGNORECASE),
 ]
 
 
