@@ -1,0 +1,213 @@
+"""The museum's texts and pictures go together after four weeks; ids, addresses, hashes stay."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from hypothesis import given
+from hypothesis import strategies as some
+from PIL import Image
+from test_harvest import recipe_file, rows_of, run_of
+from test_harvest_faults import command, pictures_on_disk
+from vam_server import Fault, Piece, museum_of
+
+from training.harvest_vam import Action, main
+from training.vam.dataset import LASTING, LOCK, RIGHTS, read_rows, write_rows
+from training.vam.duplicates import dhash, distance
+from training.vam.expiring import CAPTIONS, WATCH, next_due, prune, prune_all, wait_and_prune
+from training.vam.harvesting import ANSWERS, DATA, JOURNAL
+
+DAY = 86400.0
+FOUR = tuple(Piece(number) for number in range(1, 5))
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A harvested data folder of four pictures."""
+    with museum_of(*FOUR) as museum:
+        run_of(tmp_path, museum)
+    return tmp_path / "crowns" / DATA
+
+
+def test_nothing_goes_before_its_time(data: Path) -> None:
+    assert prune(data, time.time() + 27.9 * DAY) == 0
+    assert len(list((data / "images").iterdir())) == 4
+
+
+def test_pictures_and_texts_go_together_and_the_rest_stays(data: Path, tmp_path: Path) -> None:
+    before, lock = rows_of(tmp_path), (data / LOCK).read_bytes()
+    assert prune(data, time.time() + 28.1 * DAY) == 4
+    rows = rows_of(tmp_path)
+    assert list((data / "images").iterdir()) == [] and (data / LOCK).read_bytes() == lock
+    assert [row["sha256"] for row in rows] == [row["sha256"] for row in before]
+    assert {key for row in rows for key in row} == {*LASTING, "text", "pruned"}
+    left = "".join(path.read_text() for path in data.rglob("*") if path.is_file())
+    for words in ("Made-up", "filigree", "Given by", "ca. 1830", "pearl"):
+        assert words not in left, words
+    assert prune(data, time.time() + 40 * DAY) == 0
+
+
+def test_no_text_of_the_museum_s_is_left_in_the_whole_run(tmp_path: Path, data: Path) -> None:
+    later = time.time() + 29 * DAY
+    from training.expiry import purge
+
+    prune_all(tmp_path, later)
+    assert tmp_path / "crowns" / ANSWERS in purge(tmp_path, later)
+    left = b"".join(
+        path.read_bytes() for path in (tmp_path / "crowns").rglob("*") if path.is_file()
+    )
+    assert b"Made-up words" not in left and b"Given by" not in left and b"\xff\xd8\xff" not in left
+    assert (tmp_path / "crowns" / JOURNAL).exists()
+
+
+def test_a_catalogue_s_captions_go_and_a_model_s_own_stay(data: Path) -> None:
+    names = [f"images/{piece.image_id}.jpg" for piece in FOUR[:2]]
+    rows = [
+        {"file_name": names[0], "caption": "the museum's words", "captioner": "catalogue"},
+        {"file_name": names[1], "caption": "a model's words", "captioner": "openai"},
+    ]
+    write_rows(data / CAPTIONS, rows)
+    (data / "captions" / "review").mkdir(parents=True)
+    (data / "captions" / "review" / "sheet.html").write_text("shows pictures")
+    prune(data, time.time() + 29 * DAY)
+    assert [row["file_name"] for row in read_rows(data / CAPTIONS)] == [names[1]]
+    assert not (data / "captions" / "review").exists()
+
+
+def test_pictures_without_a_line_go_too(data: Path) -> None:
+    (data / "metadata.jsonl").unlink()  # a harvest that was broken off
+    old = data / "images" / "half.jpg.part"
+    old.write_bytes(b"\xff\xd8")
+    os.utime(old, (0, 0))
+    assert prune(data, time.time()) == 1
+    assert prune(data, time.time() + 29 * DAY) == 4
+
+
+@pytest.mark.parametrize("rights", ["half", "{}", '{"retention_days": "long"}'])
+def test_rights_that_cannot_be_read_keep_nothing(data: Path, rights: str) -> None:
+    (data / RIGHTS).write_text(rights)
+    assert prune(data, time.time() + 1) == 4
+
+
+def test_a_folder_without_rights_is_somebody_s_own(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.jpg").write_bytes(b"mine")
+    assert prune(tmp_path, 1e12) == 0 and (tmp_path / "images" / "a.jpg").exists()
+
+
+def test_a_harvest_after_the_end_fetches_anew(tmp_path: Path, data: Path) -> None:
+    prune(data, time.time() + 29 * DAY)
+    with museum_of(*FOUR) as museum:
+        outcome = run_of(tmp_path, museum)
+        assert len(museum.picture_paths) == 4
+    assert len(outcome.rows) == 4 and outcome.rows[0]["text"]
+
+
+def test_the_waiting_process_prunes_at_the_hour_and_ends(data: Path) -> None:
+    now = [time.time()]
+    due = next_due(data)
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    wait_and_prune(data, lambda: now[0], sleep)
+    assert list((data / "images").iterdir()) == []
+    assert due is not None and due - 1 <= now[0] <= due + 600
+
+
+def test_one_waiting_process_is_enough(data: Path) -> None:
+    program = (sys.executable, "-m", "training.vam.expiring", str(data))
+    waiting = subprocess.Popen(program)
+    try:
+        until = time.monotonic() + 20
+        while not (data / WATCH).exists() and time.monotonic() < until:
+            time.sleep(0.02)
+        time.sleep(0.1)
+        assert subprocess.run(program, timeout=20, check=False).returncode == 0
+        assert waiting.poll() is None
+    finally:
+        waiting.kill()
+        waiting.wait()
+
+
+def test_prune_as_a_command_deletes_what_is_due(tmp_path: Path, data: Path) -> None:
+    rows = [row | {"expires_at": "2020-01-01T00:00:00+00:00"} for row in rows_of(tmp_path)]
+    write_rows(data / "metadata.jsonl", rows)
+    path = tmp_path / "crowns.toml"
+    ended = subprocess.run(command(path, "prune"), capture_output=True, text=True, check=False)
+    assert "Deleted 4 expired pictures" in ended.stdout, ended.stderr
+    assert pictures_on_disk(tmp_path) == []
+
+
+def verify(tmp_path: Path, museum: Any, offline: bool = False) -> int:
+    """The exit status of a verification."""
+    try:
+        main(recipe_file(tmp_path, museum), Action.VERIFY, runs=tmp_path, offline=offline)
+    except typer.Exit as end:
+        return end.exit_code
+    return 0
+
+
+def test_verify_asks_by_etag_and_finds_nothing_changed(tmp_path: Path) -> None:
+    with museum_of(*FOUR) as museum:
+        run_of(tmp_path, museum)
+        museum.asked.clear()
+        assert verify(tmp_path, museum) == 0
+        assert len(museum.picture_paths) == 4
+        assert all(heads.get("If-None-Match") for _, heads in museum.asked)
+
+
+def test_verify_finds_what_was_altered_lost_changed_or_withdrawn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with museum_of(*FOUR) as museum:
+        run_of(tmp_path, museum)
+        first, second = pictures_on_disk(tmp_path)[:2]
+        first.write_bytes(b"other")
+        second.unlink()
+        assert verify(tmp_path, museum, offline=True) == 1
+        told = capsys.readouterr().out
+        assert f"altered: images/{first.name}" in told and f"missing: images/{second.name}" in told
+        museum.pictures[FOUR[2].image_id] = museum.picture("another one")
+        museum.faults[museum.picture_path(4)] = [Fault(404)]
+        assert verify(tmp_path, museum) == 1
+        told = capsys.readouterr().out
+    assert f"changed: images/{FOUR[2].image_id}.jpg" in told
+    assert f"gone: images/{FOUR[3].image_id}.jpg (404)" in told
+
+
+def test_verify_knows_an_expired_picture_from_a_lost_one(
+    tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prune(data, time.time() + 29 * DAY)
+    with museum_of(*FOUR) as museum:
+        assert verify(tmp_path, museum, offline=True) == 0
+    assert capsys.readouterr().out.count("expired: ") == 4
+
+
+def test_a_lock_changed_by_hand_is_refused(tmp_path: Path, data: Path) -> None:
+    lock = json.loads((data / LOCK).read_text())
+    lock["files"]["images/x.jpg"] = "0"
+    (data / LOCK).write_text(json.dumps(lock))
+    with museum_of(*FOUR) as museum, pytest.raises(Exception, match="changed by hand"):
+        verify(tmp_path, museum, offline=True)
+
+
+@given(some.integers(0, 255), some.integers(2, 40), some.integers(2, 40))
+def test_a_hash_does_not_depend_on_size_or_brightness(shade: int, width: int, height: int) -> None:
+    flat = Image.new("RGB", (width, height), (shade, shade, shade))
+    assert dhash(flat) == "0" * 32
+
+
+def test_a_hash_tells_a_picture_from_its_mirror_and_its_upside_down() -> None:
+    slope = Image.linear_gradient("L")
+    side = slope.rotate(90)
+    assert dhash(slope)[16:] == "f" * 16 and dhash(side)[:16] in ("f" * 16, "0" * 16)
+    for picture in (slope, side):
+        assert distance(dhash(picture), dhash(picture.rotate(180))) == 64

@@ -1,0 +1,154 @@
+"""Fetch pictures and records of jewellery from the V&A, politely, for at most four weeks.
+
+    python -m training.harvest_vam training/recipes/coronet-harvest.toml --dry-run
+    python -m training.harvest_vam training/recipes/coronet-harvest.toml
+    python -m training.harvest_vam training/recipes/coronet-harvest.toml verify
+    python -m training.harvest_vam training/recipes/coronet-harvest.toml prune
+
+Run it again after an interruption: it goes on where it stopped and fetches nothing twice.
+"""
+
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from training.expiry import purge
+from training.stage import Changes, RecipeFile, RunsFolder, run_stage
+from training.vam.expiring import prune_all, watch
+from training.vam.harvesting import (
+    DATA,
+    Outcome,
+    harvest,
+    harvester_of,
+    reasons,
+    told_when_full,
+)
+from training.vam.museum import seconds_needed
+from training.vam.noting import note_stage
+from training.vam.recipe import HarvestRecipe, load_harvest_recipe, require_basis
+from training.vam.verifying import verify_folder, verify_museum
+
+MEGABYTES_A_PICTURE = 0.8  # a 2500-pixel JPEG of an object on plain ground
+DRIFT = 1  # exit status of a verification that found something
+
+
+class Action(StrEnum):
+    """What to do."""
+
+    HARVEST = "harvest"
+    VERIFY = "verify"
+    PRUNE = "prune"
+
+
+def main(
+    recipe_file: RecipeFile,
+    action: Annotated[Action, typer.Argument(help="What to do")] = Action.HARVEST,
+    runs: RunsFolder = Path("runs"),
+    changes: Changes = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Count only: no record or picture is fetched")
+    ] = False,
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="Ask whether searches and records have changed")
+    ] = False,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="verify: compare the files, ask no museum")
+    ] = False,
+    keep_watch: Annotated[
+        bool, typer.Option("--watch/--no-watch", help="Leave a process that prunes in time")
+    ] = True,
+) -> None:
+    """Fetch, verify or prune a museum data set."""
+    recipe = load_harvest_recipe(recipe_file, tuple(changes or ()))
+    run = runs / recipe.run.name
+    purge(runs, time.time())
+    gone = prune_all(runs, time.time())
+    if action is Action.PRUNE:
+        Console().print(
+            f"Deleted {gone} expired picture{'' if gone == 1 else 's'} and their texts."
+        )
+    elif action is Action.VERIFY:
+        verify(recipe, run, offline)
+    else:
+        require_basis(recipe)
+        if dry_run:
+            plan(recipe, run)
+        else:
+            outcome = harvest(recipe, run, refresh)
+            note(recipe, run, outcome)
+            if keep_watch:
+                watch(run / DATA)
+            tell(recipe, run, outcome)
+
+
+def plan(recipe: HarvestRecipe, run: Path) -> None:
+    """Search only, and say what a harvest would take."""
+    with told_when_full(run):
+        parts = harvester_of(recipe, run)
+        counts, objects = parts.search()
+    pictures = sum(1 for found, _ in objects if found.links.base)
+    calls = pictures * (3 if recipe.harvest.full_records else 2)
+    minutes = seconds_needed(calls, recipe.harvest) / 60
+    console = Console(soft_wrap=True, highlight=False)
+    for term, count in counts.items():
+        console.print(f"{term}: {count} records")
+    console.print(
+        f"{len(objects)} objects, {pictures} with a picture. A harvest makes at most {calls} calls "
+        f"({minutes:.0f} minutes) and takes about {pictures * MEGABYTES_A_PICTURE:.0f} MB. "
+        "No picture was fetched."
+    )
+
+
+def verify(recipe: HarvestRecipe, run: Path, offline: bool) -> None:
+    """Report what differs from the lock file, here and at the museum."""
+    findings = verify_folder(run / DATA)
+    if not offline:
+        parts = harvester_of(recipe, run)
+        etags = {name: facts.etag for name, facts in parts.pictures.facts.items()}
+        findings |= verify_museum(run / DATA, parts.pictures.client, etags)
+    console = Console(soft_wrap=True, highlight=False)
+    for kind, names in findings.items():
+        for name in names:
+            console.print(f"{kind}: {name}")
+    if any(names for kind, names in findings.items() if kind != "expired"):
+        console.print("The data differ from the lock file. Run the harvest again to renew both.")
+        raise typer.Exit(DRIFT)
+    console.print("The data are those of the lock file.")
+
+
+def note(recipe: HarvestRecipe, run: Path, outcome: Outcome) -> None:
+    """Write the stage into `run.json`."""
+    facts = {
+        "data_root": outcome.root,
+        "pictures": len(outcome.rows),
+        "record_counts": outcome.counts,
+        "dropped": reasons(outcome.dropped),
+    }
+    note_stage(run, recipe, "harvest", facts)
+
+
+def tell(recipe: HarvestRecipe, run: Path, outcome: Outcome) -> None:
+    """Say what the data set holds, and until when."""
+    console = Console(soft_wrap=True, highlight=False)
+    objects = len({row["system_number"] for row in outcome.rows})
+    console.print(
+        f"{len(outcome.rows)} pictures of {objects} objects in {run / DATA} "
+        f"({outcome.calls} questions asked, {outcome.pictures_fetched} pictures fetched now)."
+    )
+    for reason, count in reasons(outcome.dropped).items():
+        console.print(f"left out, {reason}: {count}")
+    console.print(f"root {outcome.root}")
+    soonest = min(row["expires_at"] for row in outcome.rows)[:10]
+    console.print(f"The museum's texts and pictures may stay until {soonest}.")
+    if not recipe.rights.train_allowed:
+        console.print(
+            "This folder may not be trained on: [rights] train_allowed is false. See the recipe."
+        )
+
+
+if __name__ == "__main__":
+    run_stage(main)

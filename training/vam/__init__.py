@@ -1,0 +1,1 @@
+"""The V&A's open catalogue: search, records, pictures, and their four weeks on this machine."""

@@ -1,0 +1,164 @@
+"""The data folder: one JSON line a picture, the rights it is under, and a lock file.
+
+images/<id>.jpg   metadata.jsonl   rights.json   harvest.lock.json   dropped.jsonl
+"""
+
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from training.atomic import write_json, write_text
+from training.errors import BadCorpus
+from training.vam.pictures import Facts
+from training.vam.recipe import HarvestRecipe
+from training.vam.records import Piece, View
+
+METADATA = "metadata.jsonl"
+RIGHTS = "rights.json"
+LOCK = "harvest.lock.json"
+DROPPED = "dropped.jsonl"
+ITEM = "https://collections.vam.ac.uk/item/{}/"
+# What may stay when the museum's texts and pictures go: ids, addresses, hashes, sizes, times.
+LASTING = (
+    "file_name",
+    "source_url",
+    "iiif_url",
+    "record_url",
+    "system_number",
+    "accession_number",
+    "image_id",
+    "sha256",
+    "dhash",
+    "bytes",
+    "width",
+    "height",
+    "matched_terms",
+    "record_modified",
+    "fetched_at",
+    "expires_at",
+)
+
+
+def row_of(
+    piece: Piece, view: View, facts: Facts, record_url: str, fetched: float, days: float
+) -> dict[str, Any]:
+    """One picture's line; `fetched` is when the older of text and picture came."""
+    return {
+        "file_name": facts.file_name,
+        "text": piece.text,
+        "source_url": ITEM.format(piece.system_number),
+        "text_field": piece.text_field,
+        "system_number": piece.system_number,
+        "accession_number": piece.accession_number,
+        "image_id": view.image_id,
+        "iiif_url": facts.address,
+        "record_url": record_url,
+        "title": piece.title,
+        "object_type": piece.object_type,
+        "maker": piece.maker,
+        "date": piece.date,
+        "place": piece.place,
+        "materials": list(piece.materials),
+        "techniques": list(piece.techniques),
+        "styles": list(piece.styles),
+        "credit": piece.credit,
+        "copyright": view.copyright,
+        "matched_terms": list(piece.terms),
+        "record_modified": piece.modified,
+        "width": facts.width,
+        "height": facts.height,
+        "bytes": facts.bytes,
+        "sha256": facts.sha256,
+        "dhash": facts.dhash,
+        "fetched_at": moment(fetched),
+        "expires_at": moment(fetched + days * 86400),
+    }
+
+
+def moment(seconds: float) -> str:
+    """A time since 1970 in UTC, to the second.
+
+    >>> moment(0)
+    '1970-01-01T00:00:00+00:00'
+    """
+    return datetime.fromtimestamp(int(seconds), UTC).isoformat()
+
+
+def write_rights(data: Path, recipe: HarvestRecipe) -> None:
+    """Lay the rights beside the pictures, so that no other recipe can forget them."""
+    data.mkdir(parents=True, exist_ok=True)
+    rights = recipe.rights.model_dump(mode="json")
+    write_json(data / RIGHTS, rights | {"retention_days": recipe.retention_days})
+
+
+def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Replace a JSON-lines file as a whole."""
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The lines of a JSON-lines file; raises BadCorpus naming the line at fault."""
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            row["file_name"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise BadCorpus(
+                f'{path.name}, line {number}: not a JSON object with a "file_name". The file may '
+                "be cut short: run the stage that wrote it again."
+            ) from error
+        rows.append(row)
+    return rows
+
+
+def root_of(files: dict[str, str]) -> str:
+    """One hash for a set of files: sha256 over sorted lines of `sha256  file_name`.
+
+    >>> root_of({"a": "1", "b": "2"}) == root_of({"b": "2", "a": "1"})
+    True
+    """
+    lines = "".join(sorted(f"{digest}  {name}\n" for name, digest in files.items()))
+    return "sha256:" + sha256(lines.encode()).hexdigest()
+
+
+def write_lock(
+    data: Path,
+    recipe: HarvestRecipe,
+    rows: list[dict[str, Any]],
+    counts: dict[str, int],
+    robots: dict[str, str],
+) -> str:
+    """Write down what this data set is, without a word of the museum's; gives the root hash."""
+    files = {row["file_name"]: row["sha256"] for row in rows}
+    objects = sorted({row["system_number"] for row in rows}, key=lambda number: int(number[1:]))
+    lock = {
+        "tool": tool(),
+        "search": recipe.harvest.model_dump(mode="json", exclude={"seconds_between"}),
+        "search_digest": recipe.search_digest,
+        "record_counts": counts,
+        "objects": objects,
+        "files": files,
+        "root": root_of(files),
+        "fetched_from": min((row["fetched_at"] for row in rows), default=""),
+        "fetched_to": max((row["fetched_at"] for row in rows), default=""),
+        "robots": robots,
+        "terms_url": recipe.rights.terms_url,
+        "terms_read_on": str(recipe.rights.terms_read_on or ""),
+    }
+    write_json(data / LOCK, lock)
+    return str(lock["root"])
+
+
+def tool() -> str:
+    """Name and version of what fetched."""
+    try:
+        return f"pastiche {version('pastiche')}"
+    except PackageNotFoundError:
+        return "pastiche"
