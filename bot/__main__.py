@@ -104,7 +104,7 @@ def chat_command() -> None:
 
         async def run() -> int:
             async with LastingEngine(settings, warm=("text",)) as core:
-                return await chat(core, Console())
+                return await chat(core, Console(), settings.saved_pictures)
 
         raise typer.Exit(asyncio.run(run()))
 
@@ -165,7 +165,8 @@ async def _ask(command: Command, typed: str, settings: Settings, as_json: bool) 
         else:
             console = Console()
             notes = console if console.is_terminal else Console(stderr=True)
-            last = (await answer(command, who, core, console, notes)).final
+            pictures = settings.saved_pictures
+            last = (await answer(command, who, core, console, notes, pictures)).final
     match last:
         case Failed():
             return OURS

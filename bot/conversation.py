@@ -58,6 +58,10 @@ async def request_of(command: Generate | Again | Continue, who: Who, core: Engin
             return _with(same, options, who)
         case Continue(text=text, options=options):
             last = await _last(who, core)
+            if last.job.order is not None:
+                raise AskerError(
+                    "A picture cannot be continued. /again draws it with another seed."
+                )
             if not last.text:
                 raise AskerError("Your last request has no answer to go on from. Try /again.")
             so_far = join(_opening(last), last.text, text)
@@ -76,16 +80,24 @@ def _request(command: str, text: str, options: Options, who: Who) -> Request:
         style=options.style,
         length=options.length,
         seed=options.seed,
+        size=options.size,
+        count=options.count,
+        negative=options.negative,
+        scale=options.scale,
         conversation=who.conversation,
     )
 
 
 def _with(request: Request, options: Options, who: Who) -> Request:
     """The earlier request, the new options before its own."""
+    named = {
+        name: value
+        for name in ("style", "length", "size", "count", "negative", "scale")
+        if (value := getattr(options, name)) is not None
+    }
     return replace(
         request,
-        style=options.style or request.style,
-        length=options.length if options.length is not None else request.length,
+        **named,
         seed=options.seed,
         conversation=who.conversation,
         typed=who.typed,

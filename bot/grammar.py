@@ -1,6 +1,7 @@
 """One text grammar for every platform: text <-> Command. Pure.
 
     /story [--style S] [--length N] [--seed N] [--] TEXT     and the other commands of the cards
+    /jewel [--size N|WxH] [--count N] [--negative "..."] [--scale X] [--seed N] [--] TEXT
     /again [options]   /continue [options] [TEXT]
     /styles  /why  /cancel  /queue  /help [COMMAND]
 
@@ -35,6 +36,10 @@ class Options:
     style: str | None = None
     length: int | None = None
     seed: int | None = None
+    size: tuple[int, int] | None = None
+    count: int | None = None
+    negative: str | None = None
+    scale: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,11 +81,15 @@ _DASHES = re.compile(r"--(?=\w)")
 _VALUE = r"(?:\"(?P<quoted>[^\"\n]*)\"|(?P<plain>\S+))"
 _OPTION = re.compile(rf"(?:--|—|–)(?P<name>[a-zA-Z]+)(?:=|\s+|$)(?:{_VALUE})?(?:\s+|$)")
 _END = re.compile(r"--(?:\s+|$)")
+_WORDS = ("style", "negative")  # options whose value may be anything
+_NUMBERS = {"length": "200", "seed": "7", "size": "512x768", "count": "2", "scale": "0.8"}
+_OPTIONS = ("style", "length", "seed", "size", "count", "negative", "scale")
 _TRAILING = re.compile(
-    rf"\s(?:--|—|–)(?P<name>style|length|seed)(?:=|\s+){_VALUE}\s*$", re.IGNORECASE
+    rf"\s(?:--|—|–)(?P<name>{'|'.join(_OPTIONS)})(?:=|\s+){_VALUE}\s*$", re.IGNORECASE
 )
 _LOOKS_TRAILING = re.compile(r"\s(?:--|—|–)(?P<name>\w+)(?:=|\s+)\S+\s*$")
-_OPTIONS = ("style", "length", "seed")
+_SIZE = re.compile(r"([0-9]{1,5})(?:[xX×]([0-9]{1,5}))?")
+_DECIMAL = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,6})?")
 
 
 def clean(text: str) -> str:
@@ -171,7 +180,7 @@ def _options(rest: str) -> tuple[str, Options]:
     while option := _OPTION.match(rest):
         name = option["name"].lower()
         value = option["quoted"] or option["plain"] or ""
-        known = name in _OPTIONS and (name == "style" or value.lstrip("-").isdigit())
+        known = name in _WORDS or (name in _NUMBERS and value.lstrip("-")[:1].isdigit())
         if not known and not rest.startswith("--"):
             break  # a dash of the story's own: "—Length matters, said he"
         if name not in _OPTIONS:
@@ -206,16 +215,54 @@ def _put(found: dict[str, str], name: str, option: re.Match[str]) -> None:
     found[name] = value.strip()
 
 
-_EXAMPLE = {"style": "--style lovecraft", "length": "--length 200", "seed": "--seed 7"}
+_EXAMPLE = {"style": "--style lovecraft", "negative": '--negative "a hand"'} | {
+    name: f"--{name} {value}" for name, value in _NUMBERS.items()
+}
 
 
 def _checked(found: dict[str, str]) -> Options:
-    style = found.get("style")
+    style, negative = found.get("style"), found.get("negative")
     return Options(
         style=style and checked_style(style),
         length=_integer("length", found),
         seed=_integer("seed", found),
+        size=_size(found),
+        count=_integer("count", found),
+        negative=negative and _one_line(negative),
+        scale=_decimal("scale", found),
     )
+
+
+def _one_line(words: str) -> str:
+    words = " ".join(words.split())
+    if '"' in words:
+        raise CommandError(f"--negative takes words without quotes: {_EXAMPLE['negative']}.")
+    return words
+
+
+def _size(found: dict[str, str]) -> tuple[int, int] | None:
+    value = found.get("size")
+    if value is None:
+        return None
+    size = _SIZE.fullmatch(value)
+    if size is None:
+        raise CommandError(
+            f"--size takes pixels, not “{_short(value)}”: --size 512, or --size 512x768."
+        )
+    return int(size[1]), int(size[2] or size[1])
+
+
+def _decimal(name: str, found: dict[str, str]) -> float | None:
+    value = found.get(name)
+    if value is None:
+        return None
+    if not _DECIMAL.fullmatch(value):
+        raise CommandError(f"--{name} takes a number, not “{_short(value)}”: {_EXAMPLE[name]}.")
+    return float(value)
+
+
+def _short(value: str) -> str:
+    return value if len(value) <= 20 else value[:19] + "…"
 
 
 def checked_style(style: str) -> str:
@@ -233,8 +280,9 @@ def _integer(name: str, found: dict[str, str]) -> int | None:
     if value is None:
         return None
     if not re.fullmatch(rf"-?[0-9]{{1,{MAX_INTEGER}}}", value):
-        shown = value if len(value) <= 20 else value[:19] + "…"
-        raise CommandError(f"--{name} takes a whole number, not “{shown}”: {_EXAMPLE[name]}.")
+        raise CommandError(
+            f"--{name} takes a whole number, not “{_short(value)}”: {_EXAMPLE[name]}."
+        )
     return int(value)
 
 
@@ -249,8 +297,9 @@ def _unknown_option(name: str) -> CommandError:
     near = difflib.get_close_matches(name.lower(), _OPTIONS, n=1)
     hint = f" Did you mean --{near[0]}?" if near else ""
     return CommandError(
-        f"I do not know the option --{name}.{hint} There are --style, --length and --seed; "
-        "put ` -- ` before a text that begins with two hyphens."
+        f"I do not know the option --{name}.{hint} There are --style, --length and --seed, and for "
+        "pictures --size, --count, --negative and --scale; put ` -- ` before a text that begins with "
+        "two hyphens."
     )
 
 
@@ -285,4 +334,12 @@ def _rendered(options: Options) -> list[str]:
         words.append(f"--length {options.length}")
     if options.seed is not None:
         words.append(f"--seed {options.seed}")
+    if options.size is not None:
+        words.append(f"--size {options.size[0]}x{options.size[1]}")
+    if options.count is not None:
+        words.append(f"--count {options.count}")
+    if options.negative is not None:
+        words.append(f'--negative "{options.negative}"')
+    if options.scale is not None:
+        words.append(f"--scale {options.scale:.6f}".rstrip("0").rstrip("."))
     return words

@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text as Line
 
 from bot import render
+from bot.blocks import blocks, can_show
 from bot.render import Draft
 
 REFRESH = 12  # a second
@@ -45,6 +46,7 @@ class LivePage:
     def __init__(self, console: Console, live: Live) -> None:
         self._console = console
         self._live = live
+        self._seen: tuple[bytes, Line] | None = None  # a preview, and how it is drawn
         self._printed = ""  # the part of the text that stands in finished lines
 
     def show(self, draft: Draft) -> None:
@@ -80,10 +82,21 @@ class LivePage:
             self._live.update(Line(""))
             return
         words = render.progress(draft)
+        above = self._preview(draft)
         if draft.tokens:
             words = f"{words}, {draft.tokens} token{'s' * (draft.tokens > 1)}"
         spinner = Spinner("dots", Line(f"{words}   Ctrl-C stops it", style="dim"))
-        self._live.update(Group(Line(last.rstrip()), spinner) if last.strip() else spinner)
+        if last.strip():
+            above.append(Line(last.rstrip()))
+        self._live.update(Group(*above, spinner))
+
+    def _preview(self, draft: Draft) -> list[RenderableType]:
+        """The picture so far, decoded once for each that comes."""
+        if not draft.preview or not can_show(self._console):
+            return []
+        if self._seen is None or self._seen[0] != draft.preview:
+            self._seen = (draft.preview, blocks(draft.preview))
+        return [self._seen[1]]
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from engine.events import (
     Event,
     Failed,
     Finished,
+    Image,
     Loading,
     Queued,
     Started,
@@ -21,7 +22,10 @@ AI_LINE = "AI-generated"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """`stage` is waiting, loading, writing, or a final one: finished, failed, cancelled."""
+    """`stage` is waiting, loading, writing, drawing, or a final one: finished, failed, cancelled.
+
+    `preview` is a small JPEG of the picture under way, at `step` of `steps`; `eta` in seconds.
+    """
 
     stage: str = "waiting"
     job: str = ""
@@ -31,6 +35,9 @@ class Draft:
     what: str = ""
     text: str = ""
     tokens: int = 0
+    step: int = 0
+    steps: int = 0
+    preview: bytes = b""
     final: Finished | Failed | Cancelled | None = None
 
 
@@ -48,10 +55,28 @@ def fold(draft: Draft, event: Event) -> Draft:
         case Loading(what=what):
             return replace(draft, stage="loading", attempt=event.attempt, what=what)
         case Started():
-            return replace(draft, stage="writing", attempt=event.attempt, text="", tokens=0)
+            return replace(
+                draft,
+                stage="writing",
+                attempt=event.attempt,
+                text="",
+                tokens=0,
+                step=0,
+                preview=b"",
+            )
         case Text(text=text, tokens=tokens):
             attempt = event.attempt
             return replace(draft, stage="writing", attempt=attempt, text=text, tokens=tokens)
+        case Image(step=step, steps=steps, eta=eta, preview=preview):
+            return replace(
+                draft,
+                stage="drawing",
+                attempt=event.attempt,
+                step=step,
+                steps=steps,
+                eta=eta,
+                preview=preview or draft.preview,
+            )
         case Finished(text=text) | Cancelled(text=text):
             stage = "finished" if isinstance(event, Finished) else "cancelled"
             return replace(draft, stage=stage, attempt=event.attempt, text=text, final=event)
@@ -65,6 +90,9 @@ def progress(draft: Draft) -> str:
         return draft.what
     if draft.stage == "writing":
         return "writing"
+    if draft.stage == "drawing":
+        left = f", about {seconds(draft.eta)} left" if draft.eta else ""
+        return f"drawing, step {draft.step} of {draft.steps}{left}"
     if draft.position == 0:
         return "next in the queue"
     eta = f", about {seconds(draft.eta)}" if draft.eta else ""
@@ -84,7 +112,11 @@ def seconds(value: float) -> str:
 
 def footer(final: Finished, expert: Expert, route: Route, weights: Weights) -> str:
     """Expert, why, time and speed; and that a machine wrote it."""
-    rate = f"{final.tokens_out / final.seconds:.0f} tokens/s" if final.seconds > 0 else ""
+    rate = ""
+    if final.pictures:
+        rate = "seed " + ", ".join(str(picture.seed) for picture in final.pictures)
+    elif final.seconds > 0:
+        rate = f"{final.tokens_out / final.seconds:.0f} tokens/s"
     parts = [AI_LINE, f"in the manner of {expert.title}", short_reason(route)]
     parts += [seconds(final.seconds), rate]
     if not final.adapter_digest and weights.adapter:
@@ -173,6 +205,11 @@ _OPTIONS_HELP = """Options, before or after the text:
   --style NAME    who answers, whatever the text says
   --length N      about how many tokens; a token is three quarters of a word
   --seed N        the same seed and words give the same answer"""
+_PICTURE_HELP = """For pictures:
+  --size N|WxH    in pixels
+  --count N       1 to 4 pictures, their seeds counted up
+  --negative "…"  what should not be seen
+  --scale X       how strong the style is: 0 none, 1 as trained"""
 
 
 def help_text(registry: Registry, topic: str = "") -> str:
@@ -182,10 +219,19 @@ def help_text(registry: Registry, topic: str = "") -> str:
     if topic:
         lines = [known.get(topic.lower(), f"There is no /{topic}. Send /help for all commands.")]
         if topic.lower() in (*generate, "again", "continue"):
-            lines.append(_OPTIONS_HELP)
+            lines.append(_options_help(registry, topic.lower()))
         return "\n".join(lines)
     example = "/story in the style of lovecraft: They sat alone in the darkened room."
-    return "\n".join([*known.values(), "", _OPTIONS_HELP, "", f"Try: {example}"])
+    return "\n".join([*known.values(), "", _options_help(registry), "", f"Try: {example}"])
+
+
+def _options_help(registry: Registry, command: str = "") -> str:
+    """The options of a command, or of all."""
+    media = {e.medium for e in registry.experts if command in ("", e.command, "again", "continue")}
+    if media == {"image"}:
+        lines = [line for line in _OPTIONS_HELP.splitlines() if "--length" not in line]
+        return "\n".join([*lines, *_PICTURE_HELP.splitlines()[1:]])
+    return "\n".join([_OPTIONS_HELP, *([_PICTURE_HELP] if "image" in media else [])])
 
 
 def _generate_help(registry: Registry, command: str) -> str:

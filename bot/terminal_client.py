@@ -6,7 +6,6 @@ Ctrl-C cancels the answer, not the program; a second one, while that is still un
 import asyncio
 import contextlib
 import getpass
-import json
 import logging
 import os
 import signal
@@ -15,11 +14,14 @@ import termios
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
+from pydantic import TypeAdapter
 from rich.console import Console
 
 from bot import render
+from bot.blocks import blocks, can_show
 from bot.conversation import Said, Who, converse
 from bot.grammar import MAX_TEXT, Command, parse
 from bot.pages import page_for, say
@@ -30,6 +32,7 @@ from engine.events import Cancelled, Event, Failed, Finished, is_final
 from engine.ledger import new_id
 
 PROMPT = "› "
+_EVENT: TypeAdapter[Event | Said] = TypeAdapter(Event | Said)
 LEAVE = ("/quit", "/exit", "quit", "exit")
 WELCOME = (
     "[bold]Pastiche[/bold] writes in a declared manner. /help lists the commands, /quit or Ctrl-D "
@@ -120,15 +123,20 @@ async def show_answer(
 
 
 async def answer(
-    command: Command, who: Who, core: Engine, console: Console, notes: Console
+    command: Command, who: Who, core: Engine, console: Console, notes: Console, pictures: Path
 ) -> Draft:
-    """One command and its reply; what is about the answer, and not of it, goes to `notes`."""
+    """One command and its reply; what is about the answer, and not of it, goes to `notes`.
+
+    Pictures are saved in the folder `pictures`; where they lie is the answer.
+    """
     draft = await show_answer(converse(command, who, core), core, console)
     if draft.final is None:
         say(console, draft.text)
         return draft
     if draft.text and not console.is_terminal:
         console.file.write("\n")
+    if isinstance(draft.final, Finished) and draft.final.pictures:
+        await _hang(draft.final, console, notes, pictures)
     await core.delivered(draft.job)
     match draft.final:
         case Finished() as final:
@@ -140,6 +148,30 @@ async def answer(
             if reason:
                 say(notes, f"({reason})", style="dim")
     return draft
+
+
+async def _hang(final: Finished, console: Console, notes: Console, folder: Path) -> None:
+    """Save the pictures, say where, and show each if the terminal can."""
+    for number, picture in enumerate(final.pictures, 1):
+        name = f"{final.job.lower()}-{number}.png"
+        try:
+            path = await asyncio.to_thread(_save, folder, name, picture.data)
+        except OSError as error:
+            say(
+                notes, f"The picture cannot be saved in {folder}: {error.strerror}.", style="yellow"
+            )
+            continue
+        if can_show(console):
+            console.print(blocks(picture.data))
+        console.print(str(path), markup=False, highlight=False, soft_wrap=True)
+
+
+def _save(folder: Path, name: str, data: bytes) -> Path:
+    """The file, whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    aside = folder / f".{name}.{os.getpid()}"
+    aside.write_bytes(data)
+    return aside.replace(folder / name)
 
 
 async def _close(final: Finished, core: Engine, notes: Console) -> None:
@@ -158,7 +190,7 @@ async def print_events(events: AsyncGenerator[Event | Said], core: Engine) -> Ev
     last: Event | Said | None = None
     async with stoppable(core) as running, aclosing(events):
         async for last in events:
-            print(json.dumps(asdict(last), ensure_ascii=False), flush=True)  # noqa: T201
+            print(_EVENT.dump_json(last).decode(), flush=True)  # noqa: T201
             if not isinstance(last, Said):
                 running.job = last.job
                 if is_final(last):
@@ -166,7 +198,7 @@ async def print_events(events: AsyncGenerator[Event | Said], core: Engine) -> Ev
     return last
 
 
-async def chat(core: Engine, console: Console) -> int:
+async def chat(core: Engine, console: Console, pictures: Path) -> int:
     """Until Ctrl-D, or the end of the piped input; 1 if any of that failed on our side."""
     who = terminal_asker()
     failed = False
@@ -180,7 +212,7 @@ async def chat(core: Engine, console: Console) -> int:
         try:
             command = parse(text, core.registry.commands)
             said = replace(who, typed=text.strip())
-            draft = await answer(command, said, core, console, console)
+            draft = await answer(command, said, core, console, console, pictures)
             failed |= isinstance(draft.final, Failed)
         except AskerError as error:
             say(console, str(error), style="yellow")

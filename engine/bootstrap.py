@@ -39,7 +39,7 @@ async def open_engine(
         return
     with place:
         await asyncio.to_thread(upgrade, settings)
-        ledger = Ledger(await open_database(settings))
+        ledger = Ledger(await open_database(settings), settings.media)
         try:
             async with owning(settings, registry, ledger, workers=workers, warm=warm) as core:
                 yield core

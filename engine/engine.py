@@ -4,12 +4,13 @@ import random
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from engine.errors import LimitError
+from engine import drawing
+from engine.errors import CommandError, LimitError
 from engine.events import Event
 from engine.jobs import Answer, Job, JobQueue, Request, Status
 from engine.ledger import Ledger, new_id
 from engine.prompting import assemble
-from engine.registry import Registry
+from engine.registry import Expert, Registry
 from engine.routing import Route, route
 
 MIN_LENGTH = 16  # tokens; less is no answer
@@ -39,6 +40,12 @@ class LocalEngine:
     def job(self, request: Request, chosen: Route, name: str) -> Job:
         """The job that a routed request makes. Raises LimitError."""
         expert = self.registry[chosen.expert]
+        if expert.medium == "image":
+            return self._drawn(request, expert, name)
+        if (request.size, request.count, request.negative, request.scale) != (None,) * 4:
+            raise CommandError(
+                f"--size, --count, --negative and --scale are for pictures, not for /{request.command}."
+            )
         prompt, head = assemble(expert.template.text, request.text, request.beginning)
         return Job(
             id=name,
@@ -50,6 +57,31 @@ class LocalEngine:
             length=self._length(request.length, expert.sampling.length),
             seed=self._seed(request.seed),
             sampling=expert.sampling,
+        )
+
+    def _drawn(self, request: Request, expert: Expert, name: str) -> Job:
+        """The job of a picture. Raises LimitError or CommandError."""
+        if request.length is not None:
+            raise CommandError("--length is for texts; for pictures there are --size and --count.")
+        card = self.registry.drawing(expert)
+        prompt = drawing.caption(card, request.text)
+        return Job(
+            id=name,
+            request=new_id(),
+            expert=expert.name,
+            medium=expert.medium,
+            prompt=prompt,
+            head=len(prompt),
+            length=0,
+            seed=self._seed(request.seed),
+            sampling=expert.sampling,
+            order=drawing.order(
+                card,
+                size=request.size,
+                count=request.count,
+                negative=request.negative,
+                scale=request.scale,
+            ),
         )
 
     def _length(self, wanted: int | None, usual: int) -> int:

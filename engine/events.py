@@ -1,13 +1,26 @@
 """What happens to a job, as small frozen values; an answer is the fold of its events.
 
-A worker posts `Text` about ten times a second with the *whole* text so far, so a client that missed
-some catches up with the next. `attempt` tells a rerun from the run that died: a later attempt
-replaces everything an earlier one said.
+A worker posts `Text` about ten times a second with the *whole* text so far, and `Image` about every
+second, so a client that missed some catches up with the next. `attempt` tells a rerun from the run
+that died: a later attempt replaces everything an earlier one said.
 """
 
+import base64
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Any, Literal
 
+from pydantic import BeforeValidator, PlainSerializer
+
+
+def _bytes(value: Any) -> Any:
+    return base64.b64decode(value) if isinstance(value, str) else value
+
+
+Bytes = Annotated[
+    bytes,
+    BeforeValidator(_bytes),
+    PlainSerializer(lambda data: base64.b64encode(data).decode(), when_used="json"),
+]  # base64 in JSON
 FINAL_STATES = ("finished", "failed", "cancelled", "dead")
 
 
@@ -53,8 +66,32 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """A picture under way: `step` of `steps`, `eta` in seconds, `preview` a small JPEG (or empty)."""
+
+    job: str
+    attempt: int
+    step: int
+    steps: int
+    eta: float | None = None
+    preview: Bytes = b""
+    kind: Literal["image"] = "image"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """A finished picture: a PNG file's bytes, and the seed that drew it."""
+
+    data: Bytes
+    width: int
+    height: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
-    """The answer. Seconds are measured from the start of generation, first token included."""
+    """The answer: a text or pictures. Seconds are measured from the start of generation, first token
+    (or step) included."""
 
     job: str
     attempt: int
@@ -66,6 +103,7 @@ class Finished:
     base_digest: str = ""
     adapter_digest: str = ""
     notes: tuple[str, ...] = ()
+    pictures: tuple[Picture, ...] = ()
     kind: Literal["finished"] = "finished"
 
 
@@ -96,7 +134,7 @@ class Cancelled:
 
 
 Final = Finished | Failed | Cancelled
-Event = Queued | Loading | Started | Text | Final
+Event = Queued | Loading | Started | Text | Image | Final
 
 
 def is_final(event: Event) -> bool:

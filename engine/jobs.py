@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Protocol
 
+from engine.drawing import Order
 from engine.events import Event
 from engine.registry import Sampling
 from engine.routing import Route
@@ -15,7 +16,8 @@ class Request:
 
     `typed` is the message as it came, options and all; `text` what is left to route and to write by.
     `parent` is the request that this one repeats or continues; `beginning` is text to continue that
-    was not typed (the answer before, for /continue).
+    was not typed (the answer before, for /continue). `size` is (width, height) in pixels; it, `count`,
+    `negative` and `scale` are for pictures.
     """
 
     command: str
@@ -30,6 +32,10 @@ class Request:
     conversation: str | None = None
     parent: str | None = None
     beginning: str | None = None
+    size: tuple[int, int] | None = None
+    count: int | None = None
+    negative: str | None = None
+    scale: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +43,8 @@ class Job:
     """One run of one expert: all that a worker needs and nothing about the asker.
 
     `prompt[:head]` is instruction and request, which is never trimmed; the rest is the beginning,
-    trimmed from its front when the base's window is too small. `length` is in tokens.
+    trimmed from its front when the base's window is too small. `length` is in tokens, 0 for pictures;
+    those have an `order`.
     """
 
     id: str
@@ -49,6 +56,7 @@ class Job:
     length: int
     seed: int
     sampling: Sampling
+    order: Order | None = None
     attempt: int = 1
     alone: bool = False
 
@@ -63,6 +71,7 @@ class Answer:
     route: Route
     state: str
     text: str
+    pictures: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

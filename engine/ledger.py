@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,6 +21,7 @@ from ulid import ULID
 from engine.errors import APOLOGY, KIND_SENTENCE, LedgerError
 from engine.events import FINAL_STATES, Failed, Final, Finished
 from engine.jobs import Answer, Job, Request
+from engine.media import FolderStore
 from engine.routing import Route
 from engine.rows import (
     SELECT_ANSWER,
@@ -29,9 +31,11 @@ from engine.rows import (
     final_values,
     job_of,
     job_values,
+    picture_values,
+    pictures_of,
     request_values,
 )
-from engine.tables import Asker, Delivery, JobRow, Output, RequestRow
+from engine.tables import Asker, Delivery, JobRow, Output, PictureRow, RequestRow
 from engine.vault import vault_of
 
 TURN_SECONDS = 10.0  # a writer waits this long for those before it
@@ -45,12 +49,15 @@ def new_id() -> str:
 
 
 class Ledger:
-    """Reads and writes the record. `clock` gives UTC seconds."""
+    """Reads and writes the record; pictures go to the media store. `clock` gives UTC seconds."""
 
-    def __init__(self, database: AsyncEngine, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, database: AsyncEngine, media: Path, clock: Callable[[], float] = time.time
+    ) -> None:
         self._read = database
         self._write = database.execution_options(writing=True)
         self._vault = vault_of(database.dialect)
+        self._media = FolderStore(media, self._vault)
         self._clock = clock
         self._turn = asyncio.Lock()  # one writer at a time: SQLite has no better order
 
@@ -144,8 +151,12 @@ class Ledger:
             )
 
     async def finish(self, event: Final) -> bool:
-        """Write the final state and the output in one transaction; False if it came too late."""
+        """Write the final state and the output in one transaction; False if it came too late.
+
+        Pictures are on disk before: a kill in between leaves a file that `sweep` finds.
+        """
         now = self._clock()
+        pictures = await asyncio.to_thread(self._keep, event)
         text = "" if isinstance(event, Failed) else event.text
         notes = list(event.notes) if isinstance(event, Finished) else []
         async with self._writing() as connection:
@@ -158,18 +169,42 @@ class Ledger:
                 )
                 .values(**final_values(event, now))
             )
-            if done.rowcount and text:
-                output = {"id": new_id(), "job_id": event.job, "text": text, "notes": notes}
+            if done.rowcount and (text or pictures):
+                output = {"id": new_id(), "job_id": event.job, "text": text or None, "notes": notes}
                 await connection.execute(sa.insert(Output).values(**output, created_at=now))
+            if done.rowcount and pictures:
+                rows = [{**row, "id": new_id(), "created_at": now} for row in pictures]
+                await connection.execute(sa.insert(PictureRow), rows)
         return bool(done.rowcount)
+
+    def _keep(self, event: Final) -> list[dict[str, Any]]:
+        """Put the pictures into the media store; their rows."""
+        if not isinstance(event, Finished):
+            return []
+        return [
+            picture_values(picture, event.job, number, self._media.put(picture.data))
+            for number, picture in enumerate(event.pictures)
+        ]
+
+    async def sweep(self) -> int:
+        """Delete pictures that no row speaks of (a kill between file and commit); how many."""
+        async with self._reading() as connection:
+            known = set(await connection.scalars(sa.select(PictureRow.media).distinct()))
+        lost = [n for n in await asyncio.to_thread(self._media.names) if n not in known]
+        for name in lost:
+            await asyncio.to_thread(self._media.delete, name)
+        return len(lost)
 
     async def final(self, job: str) -> Final | None:
         """The final event as it is on record, or None while the job is unfinished."""
         async with self._reading() as connection:
             row = (await connection.execute(SELECT_FINAL.where(JobRow.id == job))).one_or_none()
+            drawn = sa.select(PictureRow.__table__).where(PictureRow.job_id == job)
+            rows = (await connection.execute(drawn.order_by(PictureRow.number))).all()
         if row is None:
             raise LedgerError(f"There is no job {job} in the ledger.")
-        return final_event(row, APOLOGY if row.state == "dead" else KIND_SENTENCE)
+        pictures = await asyncio.to_thread(pictures_of, rows, self._media.get) if rows else ()
+        return final_event(row, APOLOGY if row.state == "dead" else KIND_SENTENCE, pictures)
 
     async def unfinished(self) -> list[tuple[Job, int, float]]:
         """(job, deaths alone, accepted at) of all without a final state, oldest first.

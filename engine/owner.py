@@ -52,6 +52,7 @@ async def owning(
         worker_ready=supervisor.ready,
     )
     core = LocalEngine(registry, ledger, queue, max_length=settings.max_length)
+    swept = await ledger.sweep()
     replayed = await queue.start()  # before anybody can ask, so that no job is taken up twice
     server, connections = await _listen(settings, core, queue)
     try:
@@ -59,7 +60,7 @@ async def owning(
             supervisor.start(queue.unfit)
             for medium in warm:
                 supervisor.need(medium)
-        log.info("owner started", extra={"replayed": replayed})
+        log.info("owner started", extra={"replayed": replayed, "swept": swept})
         yield core
     finally:
         server.close()

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
+from engine.drawing import Drawing
 from engine.errors import SetupError
 
 BUILT_IN = Path(__file__).parent / "experts"
@@ -43,7 +44,9 @@ class Weights:
     """One profile's weights: a base, and an adapter upon it. An empty adapter means base alone.
 
     Both are a hub id (`org/name`), a folder, or a GGUF file (bases only); a relative path means
-    beside the card. `digest`, where given, must be the adapter's.
+    beside the card. `digest`, where given, must be the adapter's. For pictures a profile may also name
+    a VAE in the base's place, a `speed` adapter for few steps, a small `decoder` (TAESD), and how it
+    draws where that differs from the card's own `[drawing]`.
     """
 
     __pydantic_config__ = STRICT
@@ -51,6 +54,10 @@ class Weights:
     adapter: str = ""
     digest: str = ""
     revision: str = ""
+    vae: str = ""
+    speed: str = ""
+    decoder: str = ""
+    drawing: Drawing | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +110,7 @@ class Expert:
     label: str = ""
     template: Template = field(default_factory=Template)
     sampling: Sampling = field(default_factory=Sampling)
+    drawing: Drawing = field(default_factory=Drawing)
     folder: Path = Path()
 
     @property
@@ -181,6 +189,10 @@ class Registry:
     def named(self, name: str) -> Expert | None:
         """The expert of that card name."""
         return next((e for e in self.experts if e.name == name), None)
+
+    def drawing(self, expert: Expert) -> Drawing:
+        """How it draws in this profile."""
+        return expert.profiles[self.profile].drawing or expert.drawing
 
     def weights(self, expert: Expert) -> Weights:
         """What the profile loads for it, local paths made absolute."""

@@ -162,7 +162,7 @@ def _named_style(
         position = asks or _DIRECT.search(before[-40:])
         if unknown is None and position and names_a_style(instruction, phrase.start(), phrase[0]):
             unknown = wanted.strip(" .,'\"“”’")
-    if unknown:
+    if unknown and any(expert.medium == "text" for expert in experts):
         raise _unknown_style(unknown, experts, registry)
     return None
 

@@ -1,23 +1,47 @@
 """Between the ledger's rows and plain values: one function each way."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import sqlalchemy as sa
 from pydantic import TypeAdapter
 
-from engine.events import Cancelled, Failed, Final, Finished
+from engine.drawing import Order
+from engine.events import Cancelled, Failed, Final, Finished, Picture
 from engine.jobs import Answer, Job, Request
 from engine.registry import Sampling
 from engine.routing import Route
-from engine.tables import Asker, JobRow, Output, RequestRow
+from engine.tables import Asker, JobRow, Output, PictureRow, RequestRow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wanted:
+    """What a request says of its pictures."""
+
+    size: tuple[int, int] | None = None
+    count: int | None = None
+    negative: str | None = None
+    scale: float | None = None
+
 
 _ROUTE = TypeAdapter(Route)
+_WANTED = TypeAdapter(_Wanted)
+_ORDER = TypeAdapter(Order)
+_NOTHING = _Wanted()
 _SAMPLING = {field.name for field in fields(Sampling)}  # what an older program wrote may differ
 
 SELECT_ANSWER = (
-    sa.select(RequestRow.__table__, JobRow.__table__, Output.text, Asker.platform_id)
+    sa.select(
+        RequestRow.__table__,
+        JobRow.__table__,
+        Output.text,
+        Asker.platform_id,
+        sa.select(sa.func.count())
+        .where(PictureRow.job_id == JobRow.id, PictureRow.media.is_not(None))
+        .scalar_subquery()
+        .label("pictures"),
+    )
     .join(JobRow, JobRow.request_id == RequestRow.id)
     .join(Asker, Asker.id == RequestRow.asker_id)
     .join(Output, Output.job_id == JobRow.id, isouter=True)
@@ -30,6 +54,7 @@ SELECT_FINAL = sa.select(JobRow.__table__, Output.text, Output.notes).join(
 
 def request_values(request: Request, route: Route, request_id: str) -> dict[str, Any]:
     """The row of a request; asker, place lookup and time are the ledger's to add."""
+    wanted = _Wanted(**{field.name: getattr(request, field.name) for field in fields(_Wanted)})
     return {
         "id": request_id,
         "command": request.command,
@@ -43,6 +68,7 @@ def request_values(request: Request, route: Route, request_id: str) -> dict[str,
         "style": request.style,
         "length": request.length,
         "seed": request.seed,
+        "drawing": None if wanted == _NOTHING else _WANTED.dump_json(wanted).decode(),
         "rule": route.rule,
         "route": _ROUTE.dump_json(route).decode(),
         "router_version": route.router_version,
@@ -62,6 +88,7 @@ def job_values(job: Job) -> dict[str, Any]:
         "length": job.length,
         "seed": job.seed,
         "sampling": asdict(job.sampling),
+        "drawing": None if job.order is None else _ORDER.dump_json(job.order).decode(),
         "attempt": job.attempt,
         "alone": job.alone,
         "deaths_alone": 0,
@@ -80,6 +107,7 @@ def job_of(row: Any) -> Job:
         length=row.length,
         seed=row.seed,
         sampling=Sampling(**{name: row.sampling[name] for name in _SAMPLING & row.sampling.keys()}),
+        order=None if row.drawing is None else _ORDER.validate_json(row.drawing),
         attempt=row.attempt,
         alone=row.alone,
     )
@@ -89,6 +117,7 @@ def answer_of(row: Mapping[str, Any]) -> Answer:
     """The answer of a SELECT_ANSWER row."""
     columns = {c.name: row[f"jobs_{c.name}"] for c in JobRow.__table__.columns}
     asked = {c.name: row[f"requests_{c.name}"] for c in RequestRow.__table__.columns}
+    wanted = _WANTED.validate_json(asked["drawing"]) if asked["drawing"] else _NOTHING
     return Answer(
         request=Request(
             command=asked["command"],
@@ -103,12 +132,14 @@ def answer_of(row: Mapping[str, Any]) -> Answer:
             conversation=asked["conversation"],
             parent=asked["parent"],
             beginning=asked["beginning"],
+            **asdict(wanted),
         ),
         request_id=asked["id"],
         job=job_of(_Attributes(columns)),
         route=_ROUTE.validate_json(asked["route"] or "{}"),
         state=columns["state"],
         text=row["outputs_text"] or "",
+        pictures=row["pictures"],
     )
 
 
@@ -141,7 +172,29 @@ def final_values(event: Final, now: float) -> dict[str, Any]:
             return {"state": "cancelled", "finished_at": now, "tokens_out": event.tokens_out}
 
 
-def final_event(row: Any, kind_sentence: str) -> Final | None:
+def picture_values(picture: Picture, job: str, number: int, media: str) -> dict[str, Any]:
+    """The row of a picture, but for its id and the time."""
+    return {
+        "job_id": job,
+        "number": number,
+        "media": media,
+        "width": picture.width,
+        "height": picture.height,
+        "seed": picture.seed,
+    }
+
+
+def pictures_of(rows: Sequence[Any], get: Callable[[str], bytes | None]) -> tuple[Picture, ...]:
+    """The pictures of rows of `pictures`; those whose bytes are gone are left out."""
+    found = ((row, get(row.media)) for row in rows if row.media)
+    return tuple(
+        Picture(data=data, width=row.width, height=row.height, seed=row.seed)
+        for row, data in found
+        if data is not None
+    )
+
+
+def final_event(row: Any, kind_sentence: str, pictures: tuple[Picture, ...] = ()) -> Final | None:
     """The final event of a SELECT_FINAL row; None while the job is unfinished."""
     match row.state:
         case "finished":
@@ -156,6 +209,7 @@ def final_event(row: Any, kind_sentence: str) -> Final | None:
                 base_digest=row.base_digest or "",
                 adapter_digest=row.adapter_digest or "",
                 notes=tuple(row.notes or ()),
+                pictures=pictures,
             )
         case "failed" | "dead":
             return Failed(

@@ -55,6 +55,9 @@ class Settings(BaseSettings):
     threads: Annotated[
         int, Field(ge=0, le=256, description="CPU threads of a worker; 0 takes half of the cores.")
     ] = 0
+    pictures: Annotated[
+        Path | None, Field(description="Where a terminal saves pictures; else in home.")
+    ] = None
     max_waiting: Annotated[int, Field(ge=1, description="Jobs the queue holds at most.")] = 1000
     max_length: Annotated[int, Field(ge=16, le=4096, description="Tokens of an answer.")] = 1200
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], Field()] = "INFO"
@@ -88,6 +91,16 @@ class Settings(BaseSettings):
     def models(self) -> Path:
         """Where prepared bases lie."""
         return self.home / "models"
+
+    @property
+    def saved_pictures(self) -> Path:
+        """Where a terminal saves the pictures that it was given."""
+        return (self.pictures or self.home / "pictures").expanduser()
+
+    @property
+    def media(self) -> Path:
+        """Where the ledger's pictures lie, sealed."""
+        return self.home / "media"
 
     @property
     def ledger_file(self) -> Path:

@@ -55,6 +55,7 @@ class RequestRow(Table):
     style: Mapped[str | None] = mapped_column(Sealed("requests.style"))
     length: Mapped[int | None]
     seed: Mapped[int | None]
+    drawing: Mapped[str | None] = mapped_column(Sealed("requests.drawing"))
     rule: Mapped[str] = mapped_column(String(16))
     route: Mapped[str | None] = mapped_column(Sealed("requests.route"))
     router_version: Mapped[str] = mapped_column(String(16))
@@ -77,6 +78,7 @@ class JobRow(Table):
     length: Mapped[int]
     seed: Mapped[int]
     sampling: Mapped[dict[str, Any]] = mapped_column(JSON)
+    drawing: Mapped[str | None] = mapped_column(Sealed("jobs.drawing"))
     attempt: Mapped[int]
     deaths_alone: Mapped[int]
     alone: Mapped[bool]
@@ -99,6 +101,23 @@ class Output(Table):
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), unique=True)
     text: Mapped[str | None] = mapped_column(Sealed("outputs.text"))
     notes: Mapped[list[str]] = mapped_column(JSON)
+    created_at: Mapped[float]
+
+
+class PictureRow(Table):
+    """One picture of an answer; the bytes lie sealed in the media store under `media`.
+
+    Blanking clears `media`; seed and size stay.
+    """
+
+    __tablename__ = "pictures"
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), index=True)
+    number: Mapped[int]
+    media: Mapped[str | None] = mapped_column(String(64), index=True)
+    width: Mapped[int]
+    height: Mapped[int]
+    seed: Mapped[int]
     created_at: Mapped[float]
 
 

@@ -42,16 +42,24 @@ class Vault:
 
     def seal(self, text: str, column: str) -> bytes:
         """version | nonce | ciphertext and tag."""
+        return self.seal_bytes(text.encode(), column)
+
+    def seal_bytes(self, data: bytes, column: str) -> bytes:
+        """version | nonce | ciphertext and tag."""
         nonce = os.urandom(NONCE_BYTES)
-        return VERSION + nonce + self._seal.encrypt(nonce, text.encode(), column.encode())
+        return VERSION + nonce + self._seal.encrypt(nonce, data, column.encode())
 
     def open(self, sealed: bytes, column: str) -> str:
+        """Raises LedgerError for another key, another column or a changed value."""
+        return self.open_bytes(sealed, column).decode()
+
+    def open_bytes(self, sealed: bytes, column: str) -> bytes:
         """Raises LedgerError for another key, another column or a changed value."""
         nonce, body = sealed[1 : 1 + NONCE_BYTES], sealed[1 + NONCE_BYTES :]
         try:
             if sealed[:1] != VERSION:
                 raise InvalidTag
-            return self._seal.decrypt(nonce, body, column.encode()).decode()
+            return self._seal.decrypt(nonce, body, column.encode())
         except (InvalidTag, ValueError) as error:
             raise LedgerError(
                 f"A sealed value of {column} does not open: the ledger was written with another key."

@@ -18,7 +18,7 @@ from engine.events import Event
 from engine.jobs import Answer, Job, Request, Status
 
 CLOSE_SECONDS = 2.0
-MAX_LINE = 1 << 24  # bytes; a picture's preview must fit
+MAX_LINE = 1 << 26  # bytes; four large pictures must fit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -65,7 +65,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def ledger(settings: Settings) -> AsyncIterator[Ledger]:
     """A ledger on disk, at the newest schema."""
     upgrade(settings)
-    made = Ledger(await open_database(settings))
+    made = Ledger(await open_database(settings), settings.media)
     yield made
     await made.close()
 

@@ -24,7 +24,20 @@ COMMANDS = ("story", "news", "jewel")
 integers = st.none() | st.integers(-(10**9), 10**10 - 1)
 words = st.text(min_size=1, max_size=40).map(clean)
 styles = words.filter(lambda s: s and '"' not in s and "\n" not in s and not s.startswith("--"))
-options = st.builds(Options, style=st.none() | styles, length=integers, seed=integers)
+sides = st.integers(0, 99_999)
+options = st.builds(
+    Options,
+    style=st.none() | styles,
+    length=integers,
+    seed=integers,
+    size=st.none() | st.tuples(sides, sides),
+    count=integers,
+    negative=st.none()
+    | words.map(lambda s: " ".join(s.replace('"', "").split())).filter(
+        lambda s: bool(s) and not s.startswith("--")
+    ),
+    scale=st.none() | st.integers(0, 999_999).map(lambda n: n / 1000),
+)
 tricky = st.lists(
     st.sampled_from(
         [

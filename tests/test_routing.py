@@ -104,8 +104,8 @@ def test_in_the_style_of_elsewhere_is_story_text(chosen, text) -> None:
 
 
 def test_a_command_without_experts_is_refused(chosen) -> None:
-    with pytest.raises(CommandError, match="/jewel"):
-        chosen("a ring", command="jewel")
+    with pytest.raises(CommandError, match="/sculpture"):
+        chosen("a bust", command="sculpture")
 
 
 @given(st.text(max_size=300))

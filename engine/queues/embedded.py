@@ -25,6 +25,7 @@ from engine.events import (
     Failed,
     Final,
     Finished,
+    Image,
     Loading,
     Queued,
     Started,
@@ -205,7 +206,15 @@ class EmbeddedQueue:
                     case Leaving():
                         worker.leaving = True
                         worker.slots = 0
-                    case Loading() | Started() | Text() | Finished() | Failed() | Cancelled():
+                    case (
+                        Loading()
+                        | Started()
+                        | Text()
+                        | Image()
+                        | Finished()
+                        | Failed()
+                        | Cancelled()
+                    ):
                         self._hear(worker, message)
                     case _:
                         log.warning("a worker sent what only clients send")

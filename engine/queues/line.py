@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from engine.events import Event, Text, is_final
+from engine.events import Event, Image, Text, is_final
 from engine.jobs import Job
 
 if TYPE_CHECKING:
@@ -52,7 +52,11 @@ class Inbox:
 
     def put(self, event: Event) -> None:
         """Never waits."""
-        if self._events and isinstance(event, Text) and isinstance(self._events[-1], Text):
+        if (
+            self._events
+            and isinstance(event, Text | Image)
+            and isinstance(self._events[-1], type(event))
+        ):
             self._events[-1] = event
         else:
             self._events.append(event)

@@ -1,0 +1,78 @@
+"""What may be asked and shown. The rules' limits are theirs: they read words, not intentions."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+
+class Stage(StrEnum):
+    """Where a check stands on the way from a request to its answer."""
+
+    INPUT = "input"
+    PROMPT = "prompt"
+    OUTPUT_TEXT = "output_text"
+    OUTPUT_IMAGE = "output_image"
+
+
+class Action(StrEnum):
+    """What a verdict asks for, mildest first. `hold` keeps an answer back until an operator looked."""
+
+    ALLOW = "allow"
+    FLAG = "flag"
+    HOLD = "hold"
+    BLOCK = "block"
+
+
+_ORDER = tuple(Action)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """What is judged: text, or a picture's PNG bytes. `command` and `medium` as of the request."""
+
+    text: str = ""
+    image: bytes = b""
+    command: str = ""
+    medium: str = "text"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """`reasons` maps a category to how sure it is (0 to 1); `message` is shown to the asker."""
+
+    action: Action = Action.ALLOW
+    reasons: dict[str, float] = field(default_factory=dict)
+    message: str = ""
+    provider: str = "rules"
+    version: str = "1"
+
+    @property
+    def stops(self) -> bool:
+        """Whether the content may not go on."""
+        return self.action in (Action.HOLD, Action.BLOCK)
+
+
+class Moderator(Protocol):
+    """Real ones: rules.HardRules, words.WordList, people.LivingPeople, images.ImageCheck, chain.Chain."""
+
+    async def check(self, stage: Stage, content: Content) -> Verdict:
+        """Its verdict; a check that has nothing to say about a stage allows."""
+
+
+def worst(verdicts: list[Verdict]) -> Verdict:
+    """The strictest action and its words, with everybody's reasons.
+
+    >>> worst([Verdict(action=Action.FLAG), Verdict()]).action
+    <Action.FLAG: 'flag'>
+    """
+    if not verdicts:
+        return Verdict()
+    first = max(verdicts, key=lambda verdict: _ORDER.index(verdict.action))
+    reasons = {name: score for verdict in verdicts for name, score in verdict.reasons.items()}
+    return Verdict(
+        action=first.action,
+        reasons=reasons,
+        message=first.message,
+        provider=first.provider,
+        version=first.version,
+    )
