@@ -1,0 +1,129 @@
+"""Stage one of an image base: an AutoencoderKL whose latents carry colour plainly.
+
+Hue is what a small autoencoder learns last. Two things help: a loss on the chroma of a blurred
+copy, and a linear map from each latent cell to the mean colour beneath it, trained along. The
+same map later gives the cheap preview pictures during denoising.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional
+
+from training.base_image.loop import Part
+from training.base_image.pictures import Collection, centred, crops
+from training.base_image.recipe import BaseRecipe
+
+LATENTS = 4
+DOWN = 8
+
+
+class WithPreview(nn.Module):
+    """The autoencoder beside its linear map from latents to colours."""
+
+    def __init__(self, recipe: BaseRecipe):
+        super().__init__()
+        shape = recipe.autoencoder
+        self.autoencoder = AutoencoderKL(
+            in_channels=3,
+            out_channels=3,
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+            block_out_channels=shape.channels,
+            layers_per_block=shape.layers,
+            latent_channels=LATENTS,
+            norm_num_groups=shape.groups,
+            sample_size=recipe.pictures.size,
+            scaling_factor=1.0,
+            force_upcast=False,
+        )
+        self.preview = nn.Conv2d(LATENTS, 3, 1)
+        with torch.no_grad():  # the first three latents start out as red, green and blue
+            self.preview.weight.copy_(torch.eye(3, LATENTS)[:, :, None, None])
+            self.preview.bias.zero_()  # type: ignore[union-attr]
+
+
+def chroma(pictures: Tensor) -> Tensor:
+    """The two colour differences (B, 2, H, W) of RGB pictures."""
+    red, green, blue = pictures.unbind(1)
+    light = 0.299 * red + 0.587 * green + 0.114 * blue
+    return torch.stack([red - light, blue - light], 1)
+
+
+def edges(pictures: Tensor) -> Tensor:
+    """What a picture has that its half-size copy has not: one Laplacian level."""
+    small = functional.avg_pool2d(pictures, 2)
+    return pictures - functional.interpolate(small, scale_factor=2, mode="bilinear")
+
+
+def fit_autoencoder(recipe: BaseRecipe, folder: Path, seen: Collection, unseen: Collection) -> Part:
+    """Train on crops, at the end on whole pictures; goes on from the last checkpoint."""
+    shape, size = recipe.autoencoder, recipe.pictures.size
+    torch.manual_seed(recipe.seed)
+    model = WithPreview(recipe)
+    digest = f"{shape.model_dump_json(exclude={'steps'})} {recipe.pictures.model_dump_json()}"
+    part = Part(folder, model, shape.learning_rate, shape.steps, digest)
+    part.resume()
+
+    def loss_of(step: int) -> tuple[Tensor, dict[str, float]]:
+        rng = np.random.default_rng([recipe.seed, 1, step])
+        whole = step >= shape.steps * (1 - shape.whole_share)
+        side, count = (size, shape.whole_batch) if whole else (shape.crop, shape.batch)
+        pictures = crops(seen, rng, count, side)
+        torch.manual_seed(recipe.seed * 1_000_003 + step)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = model.autoencoder.encode(pictures).latent_dist
+            drawn = found.sample()
+            made = model.autoencoder.decode(drawn).sample
+        made, drawn = made.float(), drawn.float()
+        parts = {
+            "pixels": functional.l1_loss(made, pictures),
+            "edges": shape.edges
+            * (
+                functional.l1_loss(edges(made), edges(pictures))
+                + functional.l1_loss(
+                    edges(functional.avg_pool2d(made, 2)), edges(functional.avg_pool2d(pictures, 2))
+                )
+            ),
+            "chroma": shape.chroma
+            * functional.l1_loss(
+                functional.avg_pool2d(chroma(made), 4), functional.avg_pool2d(chroma(pictures), 4)
+            ),
+            "preview": shape.preview
+            * functional.l1_loss(model.preview(drawn), functional.avg_pool2d(pictures, DOWN)),
+            "kl": shape.kl * found.kl().float().mean() / found.mean[0].numel(),
+        }
+        total = torch.stack(list(parts.values())).sum()
+        return total, {name: float(value.detach()) for name, value in parts.items()}
+
+    def watch(step: int) -> None:
+        indices = list(range(8))
+        model.eval()
+        with torch.no_grad():
+            pictures = centred(unseen, list(range(min(64, len(unseen)))), size)
+            made = torch.cat([through(model, piece) for piece in torch.split(pictures, 8)])
+            error = float((made - pictures).abs().mean())
+        model.train()
+        part.note({"unseen_error": error})
+        save_grid([pictures[indices], made[indices]], folder / f"unseen-{step:06d}.png")
+
+    part.fit(loss_of, recipe.checkpoint_minutes, watch)
+    return part
+
+
+def through(model: WithPreview, pictures: Tensor) -> Tensor:
+    """Pictures encoded to the mean latent and decoded again."""
+    latents = model.autoencoder.encode(pictures).latent_dist.mode()
+    made: Tensor = model.autoencoder.decode(latents).sample.clamp(-1, 1)
+    return made
+
+
+def save_grid(rows: list[Tensor], path: Path) -> None:
+    """Rows of pictures (N, 3, H, W) in -1..1 as one PNG."""
+    grid = torch.cat([torch.cat(list(row), 2) for row in rows], 1)
+    pixels = ((grid.clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
+    Image.fromarray(pixels).save(path)

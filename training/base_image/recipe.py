@@ -1,0 +1,90 @@
+"""The recipe of a small image base: shapes, pictures, steps. Unknown keys are errors."""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from training.errors import BadRecipe
+
+Rate = Annotated[float, Field(gt=0, lt=1)]
+Steps = Annotated[int, Field(ge=1)]
+
+
+class Table(BaseModel):
+    """A table of the recipe."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Pictures(Table):
+    """Which pictures, and how large the model sees them."""
+
+    folder: Path
+    size: Annotated[int, Field(ge=64, multiple_of=32)] = 128
+    zoom: Annotated[float, Field(ge=1, le=2)] = 1.12
+    held_out: Annotated[int, Field(ge=8)] = 200
+
+
+class Autoencoder(Table):
+    """Shape and training of the AutoencoderKL."""
+
+    channels: tuple[int, int, int, int] = (24, 48, 96, 128)
+    layers: int = 1
+    groups: int = 8
+    crop: int = 64
+    batch: int = 16
+    whole_batch: int = 4
+    whole_share: Annotated[float, Field(ge=0, le=1)] = 0.15
+    learning_rate: Rate = 1e-3
+    steps: Steps = 9000
+    kl: float = 1e-5
+    chroma: float = 2.0
+    edges: float = 1.0
+    preview: float = 0.5
+
+
+class Denoiser(Table):
+    """Shape and training of the UNet and of the two text encoders that are trained with it."""
+
+    channels: tuple[int, int, int] = (64, 128, 192)
+    layers: int = 2
+    groups: int = 32
+    transformers: tuple[int, int, int] = (1, 1, 2)
+    heads: tuple[int, int, int] = (2, 4, 6)
+    text_widths: tuple[int, int] = (48, 80)
+    text_layers: tuple[int, int] = (2, 3)
+    time_embedding: int = 16
+    batch: int = 64
+    learning_rate: Rate = 1e-3
+    steps: Steps = 6000
+    caption_dropout: Annotated[float, Field(ge=0, le=1)] = 0.1
+    snr_gamma: float = 5.0
+    views: int = 4
+
+
+class BaseRecipe(Table):
+    """One small image base, from pictures to weights."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    seed: int = 42
+    checkpoint_minutes: float = 3.0
+    pictures: Pictures
+    autoencoder: Autoencoder = Autoencoder()
+    denoiser: Denoiser = Denoiser()
+
+
+def load_base_recipe(path: Path) -> BaseRecipe:
+    """Read a recipe; raises BadRecipe with the table and key at fault."""
+    try:
+        return BaseRecipe.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise BadRecipe(f"There is no recipe at {path}.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise BadRecipe(f"{path} is not valid TOML: {error}.") from error
+    except ValidationError as error:
+        told = "; ".join(
+            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()
+        )
+        raise BadRecipe(f"{path}: {told}.") from error
