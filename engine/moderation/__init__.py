@@ -38,11 +38,10 @@ class Content:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """`reasons` maps a category to how sure it is (0 to 1); `message` is shown to the asker."""
+    """`reasons` maps a category to how sure it is (0 to 1); the client has words for each."""
 
     action: Action = Action.ALLOW
     reasons: dict[str, float] = field(default_factory=dict)
-    message: str = ""
     provider: str = "rules"
     version: str = "1"
 
@@ -53,14 +52,14 @@ class Verdict:
 
 
 class Moderator(Protocol):
-    """Real ones: rules.HardRules, words.WordList, people.LivingPeople, images.ImageCheck, chain.Chain."""
+    """Real ones: HardRules, WordList, LivingPeople, ImageCheck, and the Chain of them."""
 
     async def check(self, stage: Stage, content: Content) -> Verdict:
         """Its verdict; a check that has nothing to say about a stage allows."""
 
 
 def worst(verdicts: list[Verdict]) -> Verdict:
-    """The strictest action and its words, with everybody's reasons.
+    """The strictest action, its reasons before everybody else's.
 
     >>> worst([Verdict(action=Action.FLAG), Verdict()]).action
     <Action.FLAG: 'flag'>
@@ -68,11 +67,11 @@ def worst(verdicts: list[Verdict]) -> Verdict:
     if not verdicts:
         return Verdict()
     first = max(verdicts, key=lambda verdict: _ORDER.index(verdict.action))
-    reasons = {name: score for verdict in verdicts for name, score in verdict.reasons.items()}
+    ordered = [first, *(verdict for verdict in verdicts if verdict is not first)]
+    reasons = {n: score for verdict in reversed(ordered) for n, score in verdict.reasons.items()}
     return Verdict(
         action=first.action,
-        reasons=reasons,
-        message=first.message,
+        reasons={**first.reasons, **reasons},
         provider=first.provider,
         version=first.version,
     )

@@ -14,8 +14,11 @@ _LOOKS = {
     "u": "υսμｕ", "v": "ѵνｖ", "w": "ԝшωｗ", "x": "хχ×ｘ", "y": "уүγｙ", "z": "ʐｚ2",
 }  # fmt: skip
 _LETTER = {ord(look): letter for letter, looks in _LOOKS.items() for look in looks}
-_REAL_DIGITS = re.compile(r"(?<![^\W\d_])[\d.,:/]+(?![^\W\d_])")  # "14", "1,000": numbers, not letters
-_LONE = re.compile(r"(?<!\w)\w(?:[\W_]{1,3}\w(?!\w)){2,}")  # b o m b, b-o-m-b
+_NUMBER = re.compile(  # "14", "1,000", "14yo": a number, not letters in disguise
+    r"(?<![^\W_])[\d.,:/]+(?![^\W_])|(?<![^\W_])\d{1,2}(?=y[\W_]?[o0оο]\b|yrs?\b)"
+)
+_LONE = re.compile(r"(?<!\w)\w(?:[^\w\s]{1,2}\w(?!\w)|_{1,2}\w(?![^\W_])){2,}")  # b-o-m-b
+_SPACED = re.compile(r"(?<!\w)\w(?: \w(?!\w)){2,}")  # b o m b
 _REPEATED = re.compile(r"(\w)\1{2,}")
 
 
@@ -28,17 +31,19 @@ def fold(text: str) -> str:
     text = "".join(c for c in unicodedata.normalize("NFKD", text) if _seen(c)).lower()
     kept: list[str] = []
     place = 0
-    for number in _REAL_DIGITS.finditer(text):
+    for number in _NUMBER.finditer(text):
         kept += [_latin(text[place : number.start()]), number[0]]
         place = number.end()
     text = "".join([*kept, _latin(text[place:])])
-    text = _LONE.sub(_joined, text)
+    text = _SPACED.sub(_joined, _LONE.sub(_joined, text))
     text = _REPEATED.sub(r"\1\1", text)
     return " ".join(re.sub(r"[\W_]+", " ", text).split())
 
 
 def _seen(c: str) -> bool:
-    return not unicodedata.combining(c) and unicodedata.category(c) not in ("Cf", "Cc") or c in "\n\t"
+    return (
+        not unicodedata.combining(c) and unicodedata.category(c) not in ("Cf", "Cc")
+    ) or c in "\n\t"
 
 
 def _latin(text: str) -> str:
@@ -46,13 +51,15 @@ def _latin(text: str) -> str:
     letters = [_LETTER.get(ord(c), c) if c.isalpha() else c for c in text]
     for place, c in enumerate(text):
         if ord(c) in _LETTER and not c.isalpha():
-            before = place > 0 and (text[place - 1].isalnum() or ord(text[place - 1]) in _LETTER)
+            before = place > 0 and text[place - 1].isalnum()
             after = place + 1 < len(text) and text[place + 1].isalnum()
-            if after and (before or c not in "!|+"):
+            if (before or after) if c.isdigit() else (before and after):
                 letters[place] = _LETTER[ord(c)]
     return "".join(letters)
 
 
 def _joined(found: re.Match[str]) -> str:
-    letters = re.sub(r"[\W_]", "", found[0])
-    return found[0] if letters.isdigit() else _latin(letters)
+    letters = _latin(re.sub(r"[\W_]", "", found[0]))
+    if letters.isdigit():
+        return found[0]
+    return f"{letters} {letters[1:]}" if letters[0] in "ai" else letters  # "a b o m b" is two words
