@@ -1,0 +1,400 @@
+"""A LoRA for pictures is exact: resumed, reloaded and exported it is the one that was trained."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_sdxl import make_base, make_pictures, make_recipe
+
+from training.checkpoints import all_of, latest
+from training.diffusion.bases import load_pipeline, noise_schedule
+from training.diffusion.folder import read_folder
+from training.diffusion.recipe import ImageRecipe, load_image_recipe
+from training.diffusion.saving import KOHYA, WEIGHTS, check_lora, read_marks
+from training.diffusion.session import ImageSession
+from training.errors import BadCorpus, BadRecipe, NotAllowed, NotPublished, TrainingStopped
+from training.expiry import due_of
+from training.train_image import train_image
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+QUIET = ("validation.prompts=[]", "data.held_out=0.0")
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.set_num_threads(1)
+    return make_base(tmp_path_factory.mktemp("tiny-sdxl"))
+
+
+@pytest.fixture(scope="module")
+def velocity_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_base(tmp_path_factory.mktemp("tiny-v"), velocity=True)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    return make_pictures(tmp_path / "pictures")
+
+
+def prepared(
+    tmp_path: Path, base: Path, pictures: Path, *changes: str, name: str = "run"
+) -> tuple[ImageRecipe, Path]:
+    recipe = load_image_recipe(make_recipe(tmp_path / "r.toml", base, pictures), changes)
+    run = tmp_path / name
+    run.mkdir(exist_ok=True)
+    return recipe, run
+
+
+def session_of(recipe: ImageRecipe, run: Path) -> ImageSession:
+    pictures = read_folder(Path(recipe.data.folder), recipe.data, recipe.run.seed, time.time())
+    return ImageSession(recipe, run, pictures)
+
+
+def log_of(run: Path) -> list[dict[str, float]]:
+    rows = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    return [{key: row[key] for key in row if key != "seconds"} for row in rows]
+
+
+def difference(left: Path, right: Path) -> float:
+    a, b = load_file(left), load_file(right)
+    assert a.keys() == b.keys()
+    return max(float((a[name] - b[name]).abs().max()) for name in a)
+
+
+def answer(unet: Any, seed: int = 0) -> torch.Tensor:
+    draw = torch.Generator().manual_seed(seed)
+    unet.eval()
+    with torch.no_grad():
+        answered: torch.Tensor = unet(
+            torch.randn(1, 4, 8, 8, generator=draw),
+            torch.tensor([500]),
+            encoder_hidden_states=torch.randn(1, 77, 24, generator=draw),
+            added_cond_kwargs={
+                "text_embeds": torch.randn(1, 16, generator=draw),
+                "time_ids": torch.tensor([[64.0, 64, 0, 0, 64, 64]]),
+            },
+        ).sample
+    return answered
+
+
+def test_training_lowers_the_held_out_loss_and_writes_a_record_without_places(
+    tmp_path: Path, base: Path, pictures: Path
+) -> None:
+    changes = ("training.steps=24", "save.every=8", "save.keep=1")
+    recipe, run = prepared(tmp_path, base, pictures, *changes)
+    session = train_image(recipe, run)
+    held_out = [row["held_out"] for row in log_of(run) if "held_out" in row]
+    assert len(held_out) == 4 and min(held_out[1:]) < held_out[0]
+    steps = {int(path.name[5:]) for path in all_of(run / "checkpoints")}
+    assert steps == {24, session.progress.best_step}
+    grids = sorted(path.name for path in (run / "grids").iterdir())
+    assert grids == [f"step-{step:06d}.png" for step in (0, 8, 16, 24)]
+    assert str(tmp_path) not in (run / "run.json").read_text()
+    facts = json.loads((run / "run.json").read_text())["stages"]["train_image"]
+    assert facts["shapes"] == ["32x96", "64x64", "96x32"] and facts["prediction"] == "epsilon"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ("lora.dropout=0.2", "data.caption_dropout=0.3", "training.noise_offset=0.1"),
+        ("prior.weight=0.5", "prior.pictures=3", 'training.optimiser="adamw8bit"', "lora.rank=16"),
+    ],
+)
+def test_a_resumed_run_equals_an_unbroken_one(
+    tmp_path: Path, base: Path, pictures: Path, changes: tuple[str, ...]
+) -> None:
+    recipe, one = prepared(tmp_path, base, pictures, *changes, name="one")
+    train_image(recipe, one)
+    recipe, two = prepared(tmp_path, base, pictures, *changes, name="two")
+    broken = session_of(recipe, two)
+    broken.look()
+    for _ in range(5):  # two steps beyond the checkpoint are lost
+        broken.step()
+        if broken.progress.step == 3:
+            broken.look()
+            broken.save()
+    train_image(recipe, two)
+    assert difference(one / "lora" / WEIGHTS, two / "lora" / WEIGHTS) == 0.0
+    assert log_of(one) == log_of(two)
+    assert (one / "grids" / "step-000006.png").read_bytes() == (
+        two / "grids" / "step-000006.png"
+    ).read_bytes()
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_any_moment_goes_on_from_its_checkpoint(
+    tmp_path: Path, base: Path, pictures: Path
+) -> None:
+    changes = (*QUIET, "training.steps=40", "save.minutes=1e-9")
+    recipe, one = prepared(tmp_path, base, pictures, *changes, name="one")
+    train_image(recipe, one)
+    command = [sys.executable, "-m", "training.train_image", str(tmp_path / "r.toml")]
+    command += ["--runs", str(tmp_path), "--data", str(pictures)]
+    command += [word for change in changes for word in ("--set", change)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
+    )
+    two = tmp_path / "disc-tiny"
+    until = time.monotonic() + 90
+    while latest(two / "checkpoints") is None and time.monotonic() < until:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    reached = latest(two / "checkpoints")
+    assert reached is not None and reached.name < "step-000040"
+    subprocess.run(command, check=True, capture_output=True, env=environment)
+    assert difference(one / "lora" / WEIGHTS, two / "lora" / WEIGHTS) == 0.0
+
+
+@pytest.mark.parametrize("kind", ["plain", "rslora", "dora"])
+def test_a_saved_lora_reloads_to_the_same_pictures_and_so_does_kohyas(
+    tmp_path: Path, base: Path, pictures: Path, kind: str
+) -> None:
+    changes = () if kind == "plain" else (f"lora.{kind}=true",)
+    changes += (f"save.kohya={'false' if kind == 'dora' else 'true'}", 'lora.target="attn-mlp"')
+    recipe, run = prepared(tmp_path, base, pictures, *QUIET, *changes)
+    trained = answer(train_image(recipe, run).pipeline.unet)
+    plain = answer(load_pipeline(recipe).unet)
+    assert float((trained - plain).abs().max()) > 1e-3
+    for name in (WEIGHTS,) if kind == "dora" else (WEIGHTS, KOHYA):
+        fresh = load_pipeline(recipe)
+        fresh.load_lora_weights(run / "lora", weight_name=name)
+        assert float((answer(fresh.unet) - trained).abs().max()) == 0.0
+
+
+def test_a_lora_file_tells_other_tools_what_it_is(
+    tmp_path: Path, base: Path, pictures: Path
+) -> None:
+    recipe, run = prepared(tmp_path, base, pictures, *QUIET, "save.kohya=true")
+    train_image(recipe, run)
+    assert check_lora(run / "lora")["unet.lora_alpha"] == 16
+    for name in (WEIGHTS, KOHYA):
+        marks = read_marks(run / "lora" / name)
+        assert marks["ss_network_dim"] == "4" and marks["ss_network_alpha"] == "16"
+        assert marks["modelspec.architecture"] == "stable-diffusion-xl-v1-base/lora"
+        assert marks["modelspec.trigger_phrase"] == "TOK"
+        assert str(tmp_path) not in json.dumps(marks)
+    alphas = {
+        float(tensor)
+        for name, tensor in load_file(run / "lora" / KOHYA).items()
+        if name.endswith(".alpha")
+    }
+    assert alphas == {16.0}
+
+
+def test_a_dora_is_not_exported_to_kohya(tmp_path: Path, base: Path, pictures: Path) -> None:
+    with pytest.raises(BadRecipe, match="no kohya export"):
+        prepared(tmp_path, base, pictures, "lora.dora=true", "save.kohya=true")
+
+
+def test_a_velocity_base_with_zero_terminal_snr_is_trained_as_what_it_is(
+    tmp_path: Path, velocity_base: Path, pictures: Path
+) -> None:
+    recipe, run = prepared(tmp_path, velocity_base, pictures, "training.steps=12", "save.every=6")
+    session = train_image(recipe, run)
+    assert session.schedule.config.prediction_type == "v_prediction"
+    assert float(session.schedule.alphas_cumprod[-1]) == 0.0
+    held_out = [row["held_out"] for row in log_of(run) if "held_out" in row]
+    assert held_out[-1] < held_out[0]
+    assert read_marks(run / "lora" / WEIGHTS)["modelspec.prediction_type"] == "v"
+
+
+def test_the_noise_schedule_gives_the_velocity_of_the_paper(velocity_base: Path) -> None:
+    from types import SimpleNamespace
+
+    from diffusers import EulerDiscreteScheduler
+
+    euler = EulerDiscreteScheduler.from_pretrained(velocity_base / "scheduler")
+    schedule = noise_schedule(SimpleNamespace(scheduler=euler))
+    latents, noise, time_ = torch.randn(1, 4), torch.randn(1, 4), torch.tensor([300])
+    alpha = schedule.alphas_cumprod[300]
+    wanted = alpha.sqrt() * noise - (1 - alpha).sqrt() * latents
+    assert torch.allclose(schedule.get_velocity(latents, noise, time_), wanted, atol=1e-6)
+
+
+def test_a_step_weighs_pictures_alike_however_it_is_split(
+    tmp_path: Path, base: Path, pictures: Path
+) -> None:
+    found = []
+    for name, batch, accumulate in (("a", 4, 1), ("b", 1, 4)):
+        changes = (f"training.batch={batch}", f"training.accumulate={accumulate}")
+        recipe, run = prepared(
+            tmp_path, base, pictures, *QUIET, *changes, "data.buckets=false", name=name
+        )
+        session = session_of(recipe, run)
+        sample = session.samples.sample(0, 7, 0)
+        noise = torch.randn(4, *sample.mean.shape, generator=torch.Generator().manual_seed(1))
+        times = torch.tensor([10, 300, 600, 990])
+        rows = [
+            session.fitter.errors(
+                [sample] * batch,
+                sample.mean.expand(batch, -1, -1, -1),
+                noise[start : start + batch],
+                times[start : start + batch],
+            )
+            for start in range(0, 4, batch)
+        ]
+        found.append(torch.cat(rows).detach())
+    assert torch.allclose(*found, rtol=1e-5)
+
+
+def test_prior_pictures_have_their_own_time_ids_and_are_drawn_by_the_base_once(
+    tmp_path: Path, base: Path, pictures: Path
+) -> None:
+    recipe, run = prepared(tmp_path, base, pictures, *QUIET, "prior.weight=1.0", "prior.pictures=2")
+    session = session_of(recipe, run)
+    assert session.prior is not None
+    made = {path.name: path.stat().st_mtime_ns for path in (run / "prior").iterdir()}
+    assert session.prior.sample(0, 7, 0).time_ids == (64, 64, 0, 0, 64, 64)
+    assert session.samples.sample(0, 7, 0).time_ids[:2] == (64, 128)
+    assert {word.text for word in session.prior.words} == {"a photo of jewellery"}
+    again = session_of(recipe, run)
+    assert again.prior is not None and len(again.prior) == 2
+    assert made == {path.name: path.stat().st_mtime_ns for path in (run / "prior").iterdir()}
+    figures = again.fitter.step(again.samples, again.prior, 0, 6)
+    assert figures["prior"] > 0 and figures["norm"] > 0
+
+
+def test_a_second_run_makes_no_latents_and_a_spoilt_one_is_made_again(
+    tmp_path: Path, base: Path, pictures: Path
+) -> None:
+    recipe, run = prepared(tmp_path, base, pictures, *QUIET)
+    first = session_of(recipe, run)
+    entries = sorted((run / "cache").rglob("*.safetensors"))
+    spoilt = first.samples.latents.cache.path(
+        first.samples.latents.key(first.samples.pictures[0], first.samples.cuts[0][0])
+    )
+    before = {path: path.stat().st_mtime_ns for path in entries}
+    spoilt.write_bytes(b"cut short")
+    again = session_of(recipe, run)
+    mean, _ = again.samples.latents.of(again.samples.pictures[0], again.samples.cuts[0][0])
+    assert bool(mean.isfinite().all())
+    after = {
+        path: path.stat().st_mtime_ns for path in sorted((run / "cache").rglob("*.safetensors"))
+    }
+    assert {path for path in after if after[path] != before.get(path)} == {spoilt}
+
+
+def test_cached_latents_go_when_the_museums_pictures_must(tmp_path: Path, base: Path) -> None:
+    folder = make_pictures(tmp_path / "pictures", expires_at="2999-01-01T00:00:00+00:00")
+    recipe, run = prepared(tmp_path, base, folder, *QUIET)
+    session = session_of(recipe, run)
+    assert due_of(run / "cache") == pytest.approx(session.pictures.due, abs=1)
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_checkpoint(
+    tmp_path: Path, base: Path, pictures: Path
+) -> None:
+    recipe, run = prepared(tmp_path, base, pictures, *QUIET)
+    session = session_of(recipe, run)
+    session.step()
+    session.save()
+    with torch.no_grad():
+        session.average.weights[0].fill_(float("nan"))
+    with pytest.raises(TrainingStopped, match=r"Lower training\.learning_rate"):
+        session.step()
+    kept = load_file(run / "checkpoints" / "step-000001" / "adapter.safetensors")
+    assert all(bool(tensor.isfinite().all()) for tensor in kept.values())
+
+
+def test_pictures_or_recipes_without_the_right_to_train_are_refused(
+    tmp_path: Path, base: Path, pictures: Path
+) -> None:
+    recipe, run = prepared(tmp_path, base, pictures)
+    for rights, why in (
+        ({"train_allowed": False, "basis": "private study"}, "train_allowed is not true"),
+        ({"train_allowed": True, "basis": " "}, "states no basis"),
+    ):
+        (pictures / "rights.json").write_text(json.dumps(rights))
+        with pytest.raises(NotAllowed, match=why):
+            train_image(recipe, run)
+    (pictures / "rights.json").unlink()
+    text = (
+        (tmp_path / "r.toml").read_text().replace("train_allowed = true", "train_allowed = false")
+    )
+    (tmp_path / "r.toml").write_text(text)
+    with pytest.raises(NotAllowed, match="disc-tiny"):
+        train_image(load_image_recipe(tmp_path / "r.toml"), run)
+    assert not (run / "cache").exists()
+
+
+def test_another_recipe_does_not_go_on_from_a_runs_checkpoints(
+    tmp_path: Path, base: Path, pictures: Path
+) -> None:
+    recipe, run = prepared(tmp_path, base, pictures, *QUIET)
+    session = session_of(recipe, run)
+    session.step()
+    session.save()
+    changed, _ = prepared(tmp_path, base, pictures, *QUIET, "lora.alpha=8")
+    with pytest.raises(TrainingStopped, match="another recipe"):
+        session_of(changed, run)
+
+
+def test_a_base_of_pickles_or_of_another_layout_is_refused(
+    tmp_path: Path, base: Path, pictures: Path
+) -> None:
+    import shutil
+
+    pickled = shutil.copytree(base, tmp_path / "pickled")
+    for path in (pickled / "unet").glob("*.safetensors"):
+        path.rename(path.with_suffix(".bin"))
+    recipe, _ = prepared(tmp_path, pickled, pictures)
+    with pytest.raises(BadRecipe, match="pickled weights"):
+        load_pipeline(recipe)
+    other = shutil.copytree(base, tmp_path / "other")
+    config = json.loads((other / "unet" / "config.json").read_text())
+    config |= {"projection_class_embeddings_input_dim": 5 * 8 + 16}
+    (other / "unet" / "config.json").write_text(json.dumps(config))
+    for path in (other / "unet").glob("*.safetensors"):
+        path.unlink()
+    from diffusers import UNet2DConditionModel
+
+    UNet2DConditionModel.from_config(config).save_pretrained(other / "unet")
+    recipe, _ = prepared(tmp_path, other, pictures)
+    with pytest.raises(BadRecipe, match="SDXL's layout"):
+        load_pipeline(recipe)
+    with pytest.raises(BadRecipe, match="is no image base"):
+        load_pipeline(prepared(tmp_path, tmp_path / "nowhere", pictures)[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("data.resolution=72", "multiple of 32"),
+        ("data.bucket_step=40", "multiple of 32"),
+        ('lora.target=["nothing"]', "to_k"),
+        ('training.optimiser="prodigy"', "pip install prodigyopt"),
+    ],
+)
+def test_a_recipe_that_the_base_cannot_follow_says_what_to_change(
+    tmp_path: Path, base: Path, pictures: Path, change: str, told: str
+) -> None:
+    recipe, run = prepared(tmp_path, base, pictures, *QUIET, change)
+    with pytest.raises(BadRecipe, match=told):
+        session_of(recipe, run)
+
+
+def test_a_folder_of_expired_pictures_trains_nothing(tmp_path: Path, base: Path) -> None:
+    folder = make_pictures(tmp_path / "pictures", 3, expires_at="2020-01-01")
+    recipe, run = prepared(tmp_path, base, folder)
+    with pytest.raises(BadCorpus, match="3 left out: its time is over"):
+        train_image(recipe, run)
+
+
+def test_a_folder_without_safetensors_lora_is_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "pytorch_lora_weights.bin").write_bytes(b"x")
+    with pytest.raises(NotPublished, match="pickled"):
+        check_lora(tmp_path)
+    (tmp_path / WEIGHTS).write_bytes(b"cut short")
+    with pytest.raises(NotPublished, match="damaged"):
+        check_lora(tmp_path)

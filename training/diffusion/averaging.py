@@ -1,0 +1,55 @@
+"""The running average of a LoRA's weights (EMA), which is validated, drawn with and saved."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PREFIX = "average."
+
+
+class Average:
+    """diffusers' own EMAModel over the trained weights; decay 0 means none is kept."""
+
+    def __init__(self, unet: Any, decay: float) -> None:
+        from diffusers.training_utils import EMAModel
+
+        named = [(name, weight) for name, weight in unet.named_parameters() if weight.requires_grad]
+        self.names = [name for name, _ in named]
+        self.weights = [weight for _, weight in named]
+        self.model = EMAModel(self.weights, decay=decay) if decay else None
+
+    def step(self) -> None:
+        """Take the weights of a finished step in."""
+        if self.model is not None:
+            self.model.step(self.weights)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """The average in the weights' place for a while."""
+        if self.model is None:
+            yield
+            return
+        self.model.store(self.weights)
+        self.model.copy_to(self.weights)
+        try:
+            yield
+        finally:
+            self.model.restore(self.weights)
+
+    def state(self) -> "dict[str, Tensor]":
+        """What a checkpoint keeps, named so that it can lie beside the weights."""
+        if self.model is None:
+            return {}
+        pairs = zip(self.names, self.model.shadow_params, strict=True)
+        return {PREFIX + name: tensor.detach().cpu().clone() for name, tensor in pairs}
+
+    def load(self, state: "dict[str, Tensor]", step: int) -> None:
+        """Take up a checkpoint's average, made by so many steps."""
+        if self.model is None:
+            return
+        self.model.optimization_step = step
+        for name, shadow in zip(self.names, self.model.shadow_params, strict=True):
+            shadow.copy_(state[PREFIX + name])

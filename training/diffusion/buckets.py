@@ -1,0 +1,93 @@
+"""Aspect buckets: which shape a picture is trained in, and where it is cut. Pure."""
+
+import hashlib
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from training.errors import BadRecipe
+
+LONGEST = 2.0  # a bucket's side in resolutions, at most
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cut:
+    """How a picture becomes a training sample: resize, then cut. Heights come before widths.
+
+    These are the base's micro-conditioning (Podell et al. 2023, section 2.2): the size that the
+    picture had, the corner it was cut at (in the resized picture), and the size it is shown at.
+    """
+
+    original: tuple[int, int]
+    resized: tuple[int, int]
+    corner: tuple[int, int]
+    target: tuple[int, int]
+
+    @property
+    def time_ids(self) -> tuple[int, ...]:
+        """The six numbers in the order that SDXL's UNet takes them."""
+        return (*self.original, *self.corner, *self.target)
+
+
+def buckets_of(resolution: int, step: int) -> tuple[tuple[int, int], ...]:
+    """Shapes (height, width) of at most resolution² pixels, no side over two resolutions.
+
+    >>> buckets_of(128, 64)
+    ((64, 192), (64, 256), (128, 128), (192, 64), (256, 64))
+    >>> len(buckets_of(1024, 64)), (832, 1216) in buckets_of(1024, 64)
+    (33, True)
+    """
+    if step > resolution:
+        raise BadRecipe(
+            f"data.bucket_step is {step}, more than the resolution of {resolution} pixels. Lower it."
+        )
+    longest = int(resolution * LONGEST)
+    shapes = set()
+    for side in range(step, longest + 1, step):
+        other = min(resolution**2 // side // step * step, longest)
+        if other >= step and min(side, other) >= resolution / LONGEST:
+            shapes |= {(side, other), (other, side)}
+    return tuple(sorted(shapes))
+
+
+def bucket_for(size: tuple[int, int], buckets: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """The bucket whose aspect ratio is nearest; of equals the largest, then the first.
+
+    >>> bucket_for((2500, 1875), buckets_of(1024, 64))
+    (1152, 896)
+    """
+    aspect = math.log(size[0] / size[1])
+    return min(
+        buckets,
+        key=lambda shape: (
+            round(abs(math.log(shape[0] / shape[1]) - aspect), 9),
+            -shape[0] * shape[1],
+        ),
+    )
+
+
+def cuts_of(
+    size: tuple[int, int], bucket: tuple[int, int], crops: int, name: str
+) -> tuple[Cut, ...]:
+    """The places where a picture may be cut: the middle first, the others drawn from its name.
+
+    The picture is resized so that it just covers the bucket, and nothing is ever padded.
+    """
+    scale = max(bucket[0] / size[0], bucket[1] / size[1])
+    resized = (max(bucket[0], round(size[0] * scale)), max(bucket[1], round(size[1] * scale)))
+    room = (resized[0] - bucket[0], resized[1] - bucket[1])
+    corners = [(room[0] // 2, room[1] // 2)]
+    for number in range(1, crops):
+        draw = random.Random(f"{name}:{bucket}:{number}")
+        corners.append((draw.randint(0, room[0]), draw.randint(0, room[1])))
+    return tuple(
+        Cut(original=size, resized=resized, corner=corner, target=bucket)
+        for corner in dict.fromkeys(corners)
+    )
+
+
+def cut_in_epoch(cuts: Sequence[Cut], seed: int, epoch: int, name: str) -> Cut:
+    """The cut that an epoch draws for a picture, from seed, epoch and name alone."""
+    digest = hashlib.sha256(f"{seed}:{epoch}:{name}".encode()).digest()
+    return cuts[int.from_bytes(digest[:7], "big") % len(cuts)]

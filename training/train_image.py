@@ -1,0 +1,132 @@
+"""Fit a DreamBooth LoRA for pictures to a base of SDXL's layout.
+
+    python -m training.train_image training/recipes/jewel-embedded.toml --data DIR
+
+Run it again after an interruption: it goes on from the last checkpoint, and ends with the same
+weights as a run that was never stopped. For several GPUs:
+
+    accelerate launch -m training.train_image RECIPE
+"""
+
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from training.atomic import whole_folder
+from training.diffusion.folder import read_folder
+from training.diffusion.recipe import ImageRecipe, load_image_recipe
+from training.diffusion.rights import require_image_training
+from training.record import digest_of_file, note_stage
+from training.stage import BaseFolder, Changes, RecipeFile, RunsFolder, open_run, run_stage
+from training.train_text import memory_told
+
+if TYPE_CHECKING:
+    from training.diffusion.session import ImageSession
+
+MEMORY_HELP = (
+    "Out of memory. Lower, in this order: training.batch (raise training.accumulate by as much); set "
+    'training.gradient_checkpointing = true, training.optimiser = "adamw8bit", training.precision = '
+    '"bf16"; then data.resolution (SDXL: 1024, 768, 512) and lora.rank. The last checkpoint is kept.'
+)
+DataFolder = Annotated[
+    Path | None, typer.Option("--data", help="Folder of pictures in place of the recipe's")
+]
+
+
+def train_image(recipe: ImageRecipe, run: Path, base: Path | None = None) -> "ImageSession":
+    """Train to the end; write the LoRA of the chosen step to `lora/`, and the record."""
+    from training.diffusion.session import ImageSession, tell
+
+    folder = Path(recipe.data.folder).expanduser()
+    require_image_training(recipe, folder)
+    with memory_told(MEMORY_HELP):
+        pictures = read_folder(folder, recipe.data, recipe.run.seed, time.time())
+        session = ImageSession(recipe, run, pictures, base)
+        if session.accelerator.is_main_process:
+            tell(session.told())
+        session.train()
+    session.choose()
+    if session.accelerator.is_main_process:
+        write_lora(session, run / "lora")
+        note_stage(run, recipe, "train_image", facts_of(session))
+    return session
+
+
+def write_lora(session: "ImageSession", folder: Path) -> None:
+    """Save the LoRA whole, for diffusers and (if the recipe asks) for kohya's tools."""
+    from training.diffusion.marks import marks_of
+    from training.diffusion.saving import save_kohya, save_lora
+
+    marks = marks_of(session.recipe, facts_of_training(session))
+    with whole_folder(folder) as part:
+        save_lora(session.pipeline.unet, part, marks)
+        if session.recipe.save.kohya:
+            save_kohya(session.pipeline.unet, part, marks)
+
+
+def facts_of_training(session: "ImageSession") -> dict[str, Any]:
+    """What both the LoRA's file and run.json say of the training."""
+    return {
+        "pictures": len(session.samples),
+        "resolution": session.resolution,
+        "prediction": session.schedule.config.prediction_type,
+        "steps": session.chosen_step,
+        "epochs": session.epochs,
+        "data": session.pictures.digest,
+    }
+
+
+def facts_of(session: "ImageSession") -> dict[str, Any]:
+    """What run.json keeps of the training."""
+    progress = session.progress
+    return {
+        **facts_of_training(session),
+        "steps": progress.step,
+        "chosen_step": session.chosen_step,
+        "held_out_pictures": len(session.held_out),
+        "held_out_loss": progress.best_loss if len(session.held_out) else None,
+        "dropped": session.pictures.dropped,
+        "captions_cut": sum(bool(word.cut) for word in session.samples.words),
+        "shapes": sorted({f"{width}x{height}" for height, width in session.samples.shapes}),
+        "seconds": round(progress.seconds, 1),
+        "device": str(session.device),
+        "outputs": {
+            path.name: digest_of_file(path) for path in sorted((session.run / "lora").iterdir())
+        },
+    }
+
+
+def main(
+    recipe_file: RecipeFile,
+    base: BaseFolder = None,
+    data: DataFolder = None,
+    runs: RunsFolder = Path("runs"),
+    changes: Changes = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Delete checkpoints, start over")] = False,
+) -> None:
+    """Fit a DreamBooth LoRA to a folder of pictures; goes on from the last checkpoint."""
+    recipe = load_image_recipe(recipe_file, tuple(changes or ()))
+    if data is not None:
+        recipe = recipe.model_copy(
+            update={"data": recipe.data.model_copy(update={"folder": str(data)})}
+        )
+    run = open_run(recipe, runs)
+    if fresh:
+        shutil.rmtree(run / "checkpoints", ignore_errors=True)
+    session = train_image(recipe, run, base)
+    told = f"The LoRA is that of step {session.chosen_step}."
+    if len(session.held_out):
+        told = f"{told} Lowest held-out loss {session.progress.best_loss:.4f}."
+        if session.recipe.save.choose == "best" and session.progress.best_step == 0:
+            told += (
+                " No step came out better than the base alone: look at the grids before using it."
+            )
+    Console().print(f"{told} Next: python -m training.evaluate_image {recipe_file}")
+
+
+if __name__ == "__main__":
+    run_stage(main)
