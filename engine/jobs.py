@@ -17,7 +17,8 @@ class Request:
     `typed` is the message as it came, options and all; `text` what is left to route and to write by.
     `parent` is the request that this one repeats or continues; `beginning` is text to continue that
     was not typed (the answer before, for /continue). `size` is (width, height) in pixels; it, `count`,
-    `negative` and `scale` are for pictures.
+    `negative` and `scale` are for pictures. `address` is the client's own note of where to answer after
+    a restart. A `private` request leaves the record when its answer has arrived.
     """
 
     command: str
@@ -36,6 +37,8 @@ class Request:
     count: int | None = None
     negative: str | None = None
     scale: float | None = None
+    address: str = ""
+    private: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +66,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """A request with its answer, as the ledger knows it: for /why, /again and /continue."""
+    """A request with its answer, as the ledger knows it: for /why, /again and /continue.
+
+    `expired`: its words were blanked when their time was over; `asker` and `place` are known still.
+    """
 
     request: Request
     request_id: str
@@ -72,6 +78,7 @@ class Answer:
     state: str
     text: str
     pictures: int = 0
+    expired: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

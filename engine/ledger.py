@@ -8,16 +8,16 @@ most one final answer.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from ulid import ULID
 
+from engine.book import Book
+from engine.erasing import erase_requests
 from engine.errors import APOLOGY, KIND_SENTENCE, LedgerError
 from engine.events import FINAL_STATES, Failed, Final, Finished
 from engine.jobs import Answer, Job, Request
@@ -36,9 +36,6 @@ from engine.rows import (
     request_values,
 )
 from engine.tables import Asker, Delivery, JobRow, Output, PictureRow, RequestRow
-from engine.vault import vault_of
-
-TURN_SECONDS = 10.0  # a writer waits this long for those before it
 
 log = logging.getLogger(__name__)
 
@@ -48,55 +45,33 @@ def new_id() -> str:
     return str(ULID())
 
 
-class Ledger:
+class Ledger(Book):
     """Reads and writes the record; pictures go to the media store. `clock` gives UTC seconds."""
 
     def __init__(
         self, database: AsyncEngine, media: Path, clock: Callable[[], float] = time.time
     ) -> None:
-        self._read = database
-        self._write = database.execution_options(writing=True)
-        self._vault = vault_of(database.dialect)
-        self._media = FolderStore(media, self._vault)
-        self._clock = clock
-        self._turn = asyncio.Lock()  # one writer at a time: SQLite has no better order
-
-    async def close(self) -> None:
-        """Let go of the database."""
-        await self._read.dispose()
-
-    @asynccontextmanager
-    async def _writing(self) -> AsyncIterator[AsyncConnection]:
-        try:
-            await asyncio.wait_for(self._turn.acquire(), TURN_SECONDS)
-        except TimeoutError:
-            raise LedgerError("The ledger is too busy to be written; try again.") from None
-        try:
-            async with self._write.begin() as connection:
-                yield connection
-        except SQLAlchemyError as error:
-            raise LedgerError(f"The ledger cannot be written: {_reason(error)}") from error
-        finally:
-            self._turn.release()
-
-    @asynccontextmanager
-    async def _reading(self) -> AsyncIterator[AsyncConnection]:
-        try:
-            async with self._read.connect() as connection:
-                yield connection
-        except SQLAlchemyError as error:
-            raise LedgerError(f"The ledger cannot be read: {_reason(error)}") from error
+        super().__init__(database, clock)
+        self.media = FolderStore(media, self.vault)
 
     async def accept(self, request: Request, route: Route, job: Job) -> bool:
         """Write asker, request, job and the debt of an answer; on return they are on disk.
 
         False for a job that is there already: then nothing is written.
         """
-        now = self._clock()
-        place = self._place(request.platform, request.place)
+        now = self.clock()
+        place = self.place(request.platform, request.place)
         row = request_values(request, route, job.request)
-        debt = {"id": new_id(), "job_id": job.id, "idempotency_key": job.id, "state": "owed"}
-        async with self._writing() as connection:
+        debt = {
+            "id": new_id(),
+            "job_id": job.id,
+            "address": request.address or request.place,
+            "idempotency_key": job.id,
+            "state": "owed",
+            "created_at": now,
+            "tries": 0,
+        }
+        async with self.writing() as connection:
             if await connection.scalar(sa.select(JobRow.id).where(JobRow.id == job.id)):
                 return False
             asker = await self._asker(connection, request, now)
@@ -107,12 +82,14 @@ class Ledger:
             )
             await connection.execute(sa.insert(JobRow).values(**job_values(job), accepted_at=now))
             await connection.execute(
-                sa.insert(Delivery).values(**debt, address=request.place, created_at=now)
+                sa.insert(Delivery).values(
+                    **debt, address=request.address or request.place, created_at=now, tries=0
+                )
             )
         return True
 
     async def _asker(self, connection: AsyncConnection, request: Request, now: float) -> str:
-        lookup = self._vault.lookup(request.platform, request.asker)
+        lookup = self.vault.lookup(request.platform, request.asker)
         known = await connection.scalar(sa.select(Asker.id).where(Asker.lookup == lookup))
         if known is not None:
             return str(known)
@@ -122,21 +99,18 @@ class Ledger:
         )
         return str(asker["id"])
 
-    def _place(self, platform: str, place: str) -> str:
-        return self._vault.lookup(f"{platform} place", place)
-
     async def started(self, job: str, attempt: int) -> None:
         """A worker has it."""
-        async with self._writing() as connection:
+        async with self.writing() as connection:
             await connection.execute(
                 sa.update(JobRow)
                 .where(JobRow.id == job, JobRow.attempt == attempt, JobRow.state == "queued")
-                .values(state="running", started_at=self._clock())
+                .values(state="running", started_at=self.clock())
             )
 
     async def requeued(self, job: Job, deaths_alone: int) -> None:
         """Back into the queue, under the job's new attempt number."""
-        async with self._writing() as connection:
+        async with self.writing() as connection:
             await connection.execute(
                 sa.update(JobRow)
                 .where(JobRow.id == job.id, JobRow.state.not_in(FINAL_STATES))
@@ -155,11 +129,11 @@ class Ledger:
 
         Pictures are on disk before: a kill in between leaves a file that `sweep` finds.
         """
-        now = self._clock()
+        now = self.clock()
         pictures = await asyncio.to_thread(self._keep, event)
         text = "" if isinstance(event, Failed) else event.text
         notes = list(event.notes) if isinstance(event, Finished) else []
-        async with self._writing() as connection:
+        async with self.writing() as connection:
             done = await connection.execute(
                 sa.update(JobRow)
                 .where(
@@ -182,28 +156,28 @@ class Ledger:
         if not isinstance(event, Finished):
             return []
         return [
-            picture_values(picture, event.job, number, self._media.put(picture.data))
+            picture_values(picture, event.job, number, self.media.put(picture.data))
             for number, picture in enumerate(event.pictures)
         ]
 
     async def sweep(self) -> int:
         """Delete pictures that no row speaks of (a kill between file and commit); how many."""
-        async with self._reading() as connection:
+        async with self.reading() as connection:
             known = set(await connection.scalars(sa.select(PictureRow.media).distinct()))
-        lost = [n for n in await asyncio.to_thread(self._media.names) if n not in known]
+        lost = [n for n in await asyncio.to_thread(self.media.names) if n not in known]
         for name in lost:
-            await asyncio.to_thread(self._media.delete, name)
+            await asyncio.to_thread(self.media.delete, name)
         return len(lost)
 
     async def final(self, job: str) -> Final | None:
         """The final event as it is on record, or None while the job is unfinished."""
-        async with self._reading() as connection:
+        async with self.reading() as connection:
             row = (await connection.execute(SELECT_FINAL.where(JobRow.id == job))).one_or_none()
             drawn = sa.select(PictureRow.__table__).where(PictureRow.job_id == job)
             rows = (await connection.execute(drawn.order_by(PictureRow.number))).all()
         if row is None:
             raise LedgerError(f"There is no job {job} in the ledger.")
-        pictures = await asyncio.to_thread(pictures_of, rows, self._media.get) if rows else ()
+        pictures = await asyncio.to_thread(pictures_of, rows, self.media.get) if rows else ()
         return final_event(row, APOLOGY if row.state == "dead" else KIND_SENTENCE, pictures)
 
     async def unfinished(self) -> list[tuple[Job, int, float]]:
@@ -216,7 +190,7 @@ class Ledger:
             .where(JobRow.state.not_in(FINAL_STATES))
             .order_by(JobRow.accepted_at, JobRow.id)
         )
-        async with self._reading() as connection:
+        async with self.reading() as connection:
             rows = (await connection.execute(query)).all()
         found = []
         for name, attempt, deaths_alone, accepted_at in rows:
@@ -232,24 +206,42 @@ class Ledger:
 
     async def _job(self, name: str) -> Job:
         query = sa.select(JobRow.__table__).where(JobRow.id == name)
-        async with self._reading() as connection:
+        async with self.reading() as connection:
             return job_of((await connection.execute(query)).one())
 
     async def delivered(self, job: str) -> None:
-        """A client has shown the answer."""
-        async with self._writing() as connection:
+        """A client has shown the answer; of a private request nothing stays from now on."""
+        async with self.writing() as connection:
             await connection.execute(
                 sa.update(Delivery)
-                .where(Delivery.job_id == job, Delivery.state == "owed")
-                .values(state="delivered", delivered_at=self._clock())
+                .where(Delivery.job_id == job, Delivery.state != "delivered")
+                .values(state="delivered", delivered_at=self.clock())
             )
+            private = await connection.scalar(
+                sa.select(RequestRow.id)
+                .join(JobRow, JobRow.request_id == RequestRow.id)
+                .where(JobRow.id == job, RequestRow.private)
+            )
+            files = await erase_requests(connection, [private]) if private else []
+        await self.throw_away(files)
+
+    async def throw_away(self, files: list[str]) -> None:
+        """Delete the pictures of these names, but for those that another answer has too."""
+        async with self.reading() as connection:
+            kept = set(
+                await connection.scalars(
+                    sa.select(PictureRow.media).where(PictureRow.media.in_(files))
+                )
+            )
+        for name in set(files) - kept:
+            await asyncio.to_thread(self.media.delete, name)
 
     async def last_answer(self, platform: str, asker: str, place: str) -> Answer | None:
         """The asker's newest request in that place, finished or not."""
         return await self._answer(
             SELECT_ANSWER.where(
-                Asker.lookup == self._vault.lookup(platform, asker),
-                RequestRow.place_lookup == self._place(platform, place),
+                Asker.lookup == self.vault.lookup(platform, asker),
+                RequestRow.place_lookup == self.place(platform, place),
             ).order_by(RequestRow.accepted_at.desc(), JobRow.id.desc())
         )
 
@@ -258,11 +250,6 @@ class Ledger:
         return await self._answer(SELECT_ANSWER.where(JobRow.id == job))
 
     async def _answer(self, query: sa.Select[Any]) -> Answer | None:
-        async with self._reading() as connection:
+        async with self.reading() as connection:
             row = (await connection.execute(query.limit(1))).mappings().one_or_none()
         return None if row is None else answer_of(dict(row))
-
-
-def _reason(error: SQLAlchemyError) -> str:
-    """The driver's own words, without the statement and its values."""
-    return str(getattr(error, "orig", None) or type(error).__name__)

@@ -72,6 +72,7 @@ def request_values(request: Request, route: Route, request_id: str) -> dict[str,
         "rule": route.rule,
         "route": _ROUTE.dump_json(route).decode(),
         "router_version": route.router_version,
+        "private": request.private,
     }
 
 
@@ -132,14 +133,26 @@ def answer_of(row: Mapping[str, Any]) -> Answer:
             conversation=asked["conversation"],
             parent=asked["parent"],
             beginning=asked["beginning"],
+            private=asked["private"],
             **asdict(wanted),
         ),
         request_id=asked["id"],
         job=job_of(_Attributes(columns)),
-        route=_ROUTE.validate_json(asked["route"] or "{}"),
+        route=_route(asked, columns["expert"]),
         state=columns["state"],
         text=row["outputs_text"] or "",
         pictures=row["pictures"],
+        expired=asked["route"] is None,
+    )
+
+
+def _route(asked: Mapping[str, Any], expert: str) -> Route:
+    """The decision; of one that was blanked, what its row still says."""
+    if asked["route"] is not None:
+        return _ROUTE.validate_json(asked["route"])
+    version = asked["router_version"]
+    return Route(
+        expert=expert, rule=asked["rule"], evidence=(), runners_up=(), router_version=version
     )
 
 

@@ -59,6 +59,7 @@ class RequestRow(Table):
     rule: Mapped[str] = mapped_column(String(16))
     route: Mapped[str | None] = mapped_column(Sealed("requests.route"))
     router_version: Mapped[str] = mapped_column(String(16))
+    private: Mapped[bool]
     accepted_at: Mapped[float]
 
     __table_args__ = (Index("ix_requests_last", "asker_id", "place_lookup", "accepted_at"),)
@@ -124,7 +125,9 @@ class PictureRow(Table):
 class Delivery(Table):
     """The debt of an answer to the place that asked; its key keeps a resend from doubling it.
 
-    Written in the job's own transaction as "owed", set to "delivered" when a client has shown it.
+    Written in the job's own transaction as "owed"; "sending" while it goes out, so that a crash then
+    leaves a mark ("unsure" at the next start); "delivered" when a client has shown it; "lost" when
+    there is nobody to show it to. An owed one is tried again at `due_at`.
     """
 
     __tablename__ = "deliveries"
@@ -135,3 +138,5 @@ class Delivery(Table):
     state: Mapped[str] = mapped_column(State)
     created_at: Mapped[float]
     delivered_at: Mapped[float | None]
+    due_at: Mapped[float | None]
+    tries: Mapped[int]

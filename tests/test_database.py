@@ -14,6 +14,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+import engine.desk.tables
 import migrations
 from engine.database import key_file, open_database, revisions, upgrade
 from engine.errors import LedgerError, SetupError
@@ -33,6 +34,7 @@ def test_a_new_ledger_has_the_newest_schema_and_a_key_outside_its_folder(
 
 
 def test_the_migrations_make_exactly_the_tables(settings: Settings) -> None:
+    assert engine.desk.tables.Table is Table  # all tables are known now
     upgrade(settings)
     database = sa.create_engine(f"sqlite:///{settings.ledger_file}")
     with database.connect() as connection:

@@ -138,7 +138,7 @@ async def test_no_word_of_the_request_lies_open_beside_its_picture(ledger, setti
 async def test_a_picture_without_a_row_is_swept_and_others_are_kept(ledger, drawn) -> None:
     job, events = await drawn()
     await ledger.finish(events[-1])
-    ledger._media.put(b"left by a kill between file and commit")
+    ledger.media.put(b"left by a kill between file and commit")
     assert await ledger.sweep() == 1
     assert len((await ledger.final(job)).pictures) == 1
 

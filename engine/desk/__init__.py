@@ -1,0 +1,1 @@
+"""What clients share besides requests: quotas, debts, settings of places, ratings, blocks."""
