@@ -81,11 +81,7 @@ class Ledger(Book):
                 )
             )
             await connection.execute(sa.insert(JobRow).values(**job_values(job), accepted_at=now))
-            await connection.execute(
-                sa.insert(Delivery).values(
-                    **debt, address=request.address or request.place, created_at=now, tries=0
-                )
-            )
+            await connection.execute(sa.insert(Delivery).values(**debt))
         return True
 
     async def _asker(self, connection: AsyncConnection, request: Request, now: float) -> str:
