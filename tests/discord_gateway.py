@@ -1,5 +1,6 @@
-"""The gateway of the loopback Discord: HELLO, IDENTIFY, RESUME, heartbeats, and what goes wrong there."""
+"""The gateway of the loopback Discord: HELLO, IDENTIFY, RESUME, heartbeats, and their faults."""
 
+import contextlib
 import itertools
 import json
 import zlib
@@ -129,10 +130,8 @@ class Gateway:
         session.seq += 1
         event = {"op": 0, "t": name, "s": session.seq, "d": data}
         session.events = [*session.events[-KEPT:], (session.seq, event)]
-        try:
+        with contextlib.suppress(ConnectionError):  # it is kept
             await self._send(event)
-        except ConnectionError:
-            pass  # it is kept
 
     async def send_raw(self, message: Any) -> None:
         """Anything, in an event's place."""

@@ -3,15 +3,14 @@
 from typing import Any
 
 from discord_gateway import DIRECT_MESSAGES, GUILD_MESSAGES, MESSAGE_CONTENT
-from discord_server import (
+from discord_server import DiscordServer
+from discord_world import (
     ALICE,
     APP,
     CHANNEL,
     GUILD,
     MANAGE_GUILD,
     OWNER,
-    THREAD,
-    DiscordServer,
     Interaction,
     Message,
     user,
@@ -72,8 +71,8 @@ class People:
         """Send the modal that an interaction opened."""
         data = modal.callback_data
         rows = [
-            {"type": 1, "components": [{"type": 4, "custom_id": name, "value": value}]}
-            for name, value in texts.items()
+            {"type": 18, "component": _filled(label["component"], texts)}
+            for label in data["components"]
         ]
         asked = {"custom_id": data["custom_id"], "components": rows}
         return await self._interact(5, asked, by, modal.channel, modal.source)
@@ -148,11 +147,19 @@ class People:
         return made
 
 
+def _filled(field: dict[str, Any], texts: dict[str, str]) -> dict[str, Any]:
+    """A field of a form as it is sent: a text's value, a select's values."""
+    name, kind = field["custom_id"], field["type"]
+    value = texts.get(name, field.get("value") or "")
+    if kind == 3:
+        assert value in {option["value"] for option in field["options"]}, (value, field)
+        return {"type": 3, "custom_id": name, "values": [value]}
+    assert len(value) <= field["max_length"]
+    return {"type": 4, "custom_id": name, "value": value}
+
+
 def _member(name: str) -> dict[str, Any]:
     permissions = str(int(MEMBER) | MANAGE_GUILD) if name == OWNER else MEMBER
     stamp = "2026-11-22T12:00:00+00:00"
     return {"roles": [], "joined_at": stamp, "flags": 0, "deaf": False, "mute": False,
             "permissions": permissions}  # fmt: skip
-
-
-__all__ = ["THREAD", "People"]

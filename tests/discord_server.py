@@ -6,96 +6,34 @@ One reading of the documentation. It refuses what Discord would refuse; what wou
 
 import asyncio
 import itertools
-import json
 import re
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, Self
 
 from aiohttp import web
 from discord_gateway import Gateway
+from discord_http import Limited, answer, body_of, limited, refused
 from discord_limits import CHOICES, Refusal, bad, check_commands, check_message, unsafe
-
-TOKEN = "MTAwMDAwMDAwMDAwMDAwMDAwMA.GLoopB.wire-level-token-of-a-test-0123456789"
-APP, GUILD, CHANNEL, THREAD, ELSEWHERE, OWNER = (str(10**18 + n) for n in range(6))
-ALICE, BOB, CAROL = (str(2 * 10**18 + n) for n in range(3))
-NAMES = {APP: "Pastiche", ALICE: "alice", BOB: "bob", CAROL: "carol", OWNER: "olga"}
-MANAGE_GUILD, MANAGE_MESSAGES, EVERYTHING = 1 << 5, 1 << 13, 1 << 3
-EPHEMERAL, LOADING = 64, 128
-MIB = 1024 * 1024
-
-
-@dataclass
-class Message:
-    """One message, and every text that it ever had."""
-
-    id: str
-    channel: str
-    author: str
-    content: str = ""
-    components: list[dict[str, Any]] = field(default_factory=list)
-    files: list[tuple[str, bytes]] = field(default_factory=list)
-    flags: int = 0
-    nonce: str | None = None
-    reply_to: str | None = None
-    deleted: bool = False
-    versions: list[tuple[float, str]] = field(default_factory=list)
-
-    @property
-    def buttons(self) -> dict[str, str]:
-        """Label -> custom_id."""
-        items = [item for row in self.components for item in row["components"]]
-        return {item["label"]: item["custom_id"] for item in items if item["type"] == 2}
-
-
-@dataclass
-class Interaction:
-    """Something that a person did, and what came of it."""
-
-    id: str
-    token: str
-    kind: int
-    channel: str
-    user: str
-    born: float = field(default_factory=time.monotonic)
-    source: Message | None = None
-    ack_seconds: float | None = None
-    callback: int | None = None
-    callback_data: dict[str, Any] = field(default_factory=dict)
-    response: Message | None = None
-    followups: list[Message] = field(default_factory=list)
-
-    @property
-    def said(self) -> list[Message]:
-        """The response and its follow-ups, those not deleted."""
-        return [m for m in (self.response, *self.followups) if m and not m.deleted]
-
-
-@dataclass
-class Call:
-    """One request as it came."""
-
-    method: str
-    path: str
-    at: float
-    payload: dict[str, Any] = field(default_factory=dict)
-    files: list[tuple[str, bytes]] = field(default_factory=list)
-    status: int = 0
-
-
-@dataclass
-class Fault:
-    """What the next matching requests meet: a status, or a dropped connection."""
-
-    method: str
-    path: re.Pattern[str]
-    status: int | None
-    times: int
-    retry_after: float
-    effective: bool  # it happened all the same; only the reply was lost
-    code: int
+from discord_world import (
+    APP,
+    CHANNEL,
+    ELSEWHERE,
+    EPHEMERAL,
+    GUILD,
+    LOADING,
+    MIB,
+    OWNER,
+    THREAD,
+    TOKEN,
+    Call,
+    Fault,
+    Interaction,
+    Message,
+    guild,
+    user,
+)
 
 
 class DiscordServer:
@@ -216,7 +154,7 @@ class DiscordServer:
         path = request.path.removeprefix("/api/v10")
         call = Call(request.method, path, time.monotonic())
         self.calls.append(call)
-        call.payload, call.files = await _body(request)
+        call.payload, call.files = await body_of(request)
         request["call"] = call
         key = f"{request.method} {path}"
         if call.at < self._not_before.get(key, 0) - 0.05:
@@ -230,7 +168,7 @@ class DiscordServer:
             response = await handler(request)
             response.headers.update(headers)
         except Refusal as error:
-            response = _refused(error)
+            response = refused(error)
         call.status = response.status
         if fault is not None:
             return self._planned(fault, request, key)
@@ -251,8 +189,8 @@ class DiscordServer:
         request["call"].status = fault.status
         if fault.status == 429:
             self._not_before[key] = time.monotonic() + fault.retry_after
-            return _limited(fault.retry_after)
-        return _refused(Refusal(fault.status, fault.code, "planned"))
+            return limited(fault.retry_after)
+        return refused(Refusal(fault.status, fault.code, "planned"))
 
     def _authorise(self, request: web.Request) -> None:
         if request.path.startswith(("/api/v10/webhooks", "/api/v10/interactions")):
@@ -288,7 +226,7 @@ class DiscordServer:
     # the application
 
     async def _me(self, request: web.Request) -> web.Response:
-        return _json(user(APP))
+        return answer(user(APP))
 
     async def _application(self, request: web.Request) -> web.Response:
         about = {"id": APP, "name": "Pastiche", "description": "", "icon": None, "bot_public": True}
@@ -298,24 +236,24 @@ class DiscordServer:
             "verify_key": "k",
             "flags": 0,
         }
-        return _json(about | rest)
+        return answer(about | rest)
 
     async def _get_commands(self, request: web.Request) -> web.Response:
         shown = self.commands
         if request.query.get("with_localizations") not in ("true", "1"):
             hidden = ("name_localizations", "description_localizations")
             shown = [{k: v for k, v in c.items() if k not in hidden} for c in shown]
-        return _json(shown)
+        return answer(shown)
 
     async def _put_commands(self, request: web.Request) -> web.Response:
         commands: Any = request["call"].payload["list"]
         check_commands(commands)
         known = {(c["name"], c["type"]): c["id"] for c in self.commands}
         self.commands = [
-            c | {"id": known.get((c["name"], c["type"])) or self.new_id(), "application_id": APP}
+            {"description": ""} | c | {"id": known.get((c["name"], c["type"])) or self.new_id()}
             for c in commands
         ]
-        return _json(self.commands)
+        return answer([c | {"application_id": APP} for c in self.commands])
 
     # interactions and their webhooks
 
@@ -336,7 +274,7 @@ class DiscordServer:
         interaction.ack_seconds = time.monotonic() - interaction.born
         interaction.callback, interaction.callback_data = kind, data
         self._respond(interaction, kind, data, request["call"].files)
-        return _json(self._callback_answer(interaction, kind))
+        return answer(self._callback_answer(interaction, kind))
 
     def _respond(
         self, interaction: Interaction, kind: int, data: dict[str, Any], files: Any
@@ -353,13 +291,13 @@ class DiscordServer:
                 self._write(interaction.source, data, files)
 
     def _callback_answer(self, interaction: Interaction, kind: int) -> dict[str, Any]:
-        answer: dict[str, Any] = {"id": interaction.id, "type": interaction.kind}
+        about: dict[str, Any] = {"id": interaction.id, "type": interaction.kind}
         resource = None
         if interaction.response is not None and kind in (4, 5, 7):
-            answer["response_message_id"] = interaction.response.id
-            answer["response_message_loading"] = kind == 5
+            about["response_message_id"] = interaction.response.id
+            about["response_message_loading"] = kind == 5
             resource = {"type": kind, "message": self.message(interaction.response)}
-        return {"interaction": answer, "resource": resource}
+        return {"interaction": about, "resource": resource}
 
     def _alive(self, request: web.Request) -> Interaction:
         interaction = self.interactions.get(request.match_info["token"])
@@ -393,16 +331,16 @@ class DiscordServer:
             interaction.followups.append(made)
         self.messages[made.id] = made
         self._write(made, call.payload, call.files)
-        return _json(self.message(made))
+        return answer(self.message(made))
 
     async def _hook_get(self, request: web.Request) -> web.Response:
-        return _json(self.message(self._of_hook(request)))
+        return answer(self.message(self._of_hook(request)))
 
     async def _hook_edit(self, request: web.Request) -> web.Response:
         message, call = self._of_hook(request), request["call"]
         self._check(call.payload, call.files, new=False)
         self._write(message, call.payload, call.files)
-        return _json(self.message(message))
+        return answer(self.message(message))
 
     async def _hook_delete(self, request: web.Request) -> web.Response:
         self._of_hook(request).deleted = True
@@ -429,21 +367,21 @@ class DiscordServer:
         return message
 
     async def _channel(self, request: web.Request) -> web.Response:
-        return _json(self.channel(self._open(request, write=False)))
+        return answer(self.channel(self._open(request, write=False)))
 
     async def _post(self, request: web.Request) -> web.Response:
         channel, call = self._open(request), request["call"]
         self._check(call.payload, call.files, new=True)
         nonce = call.payload.get("nonce")
         if call.payload.get("enforce_nonce") and (channel, nonce) in self._nonces:
-            return _json(self.message(self._nonces[channel, nonce]))
+            return answer(self.message(self._nonces[channel, nonce]))
         made = Message(self.new_id(), channel, APP, nonce=nonce)
         made.reply_to = self._reference(call.payload, channel)
         self.messages[made.id] = made
         if nonce:
             self._nonces[channel, nonce] = made
         self._write(made, call.payload, call.files)
-        return _json(self.message(made))
+        return answer(self.message(made))
 
     def _reference(self, payload: dict[str, Any], channel: str) -> str | None:
         reference = payload.get("message_reference") or {}
@@ -455,7 +393,7 @@ class DiscordServer:
         return str(name) if name and there else None
 
     async def _get_message(self, request: web.Request) -> web.Response:
-        return _json(self.message(self._message(request)))
+        return answer(self.message(self._message(request)))
 
     async def _patch(self, request: web.Request) -> web.Response:
         message, call = self._message(request, own=True), request["call"]
@@ -463,7 +401,7 @@ class DiscordServer:
             raise Refusal(404, 10008, "Unknown Message")
         self._check(call.payload, call.files, new=False)
         self._write(message, call.payload, call.files)
-        return _json(self.message(message))
+        return answer(self.message(message))
 
     async def _delete(self, request: web.Request) -> web.Response:
         self._message(request, own=True).deleted = True
@@ -474,7 +412,7 @@ class DiscordServer:
         return web.Response(status=204)
 
     async def _open_private(self, request: web.Request) -> web.Response:
-        return _json(self.channel(self.private(str(request["call"].payload["recipient_id"]))))
+        return answer(self.channel(self.private(str(request["call"].payload["recipient_id"]))))
 
     # values
 
@@ -545,75 +483,3 @@ class DiscordServer:
             return {"id": channel, "type": 1, "recipients": recipients, "last_message_id": None}
         there = [c for c in (*guild()["channels"], *guild()["threads"]) if c["id"] == channel]
         return there[0] | {"guild_id": GUILD}
-
-
-class Limited(Refusal):
-    """429 of the server's own count."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__(429, 0, "You are being rate limited.")
-        self.seconds = seconds
-
-
-def _json(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
-    """As Discord sends it: the content type names no charset."""
-    text = json.dumps(body).encode()
-    return web.Response(body=text, status=status, headers=headers, content_type="application/json")
-
-
-def _limited(seconds: float) -> web.Response:
-    body = {"message": "You are being rate limited.", "retry_after": seconds, "global": False}
-    return _json(body, status=429, headers={"Via": "1.1 google"})
-
-
-def _refused(error: Refusal) -> web.Response:
-    if isinstance(error, Limited):
-        return _limited(error.seconds)
-    body = {"code": error.code, "message": error.message}
-    return _json(body, status=error.status)
-
-
-async def _body(request: web.Request) -> tuple[dict[str, Any], list[tuple[str, bytes]]]:
-    if request.content_type == "multipart/form-data":
-        payload: dict[str, Any] = {}
-        files = []
-        async for part in await request.multipart():
-            data = bytes(await part.read())
-            if part.name == "payload_json":
-                payload = json.loads(data)
-            else:
-                files.append((part.filename or "", data))
-        return payload.get("data", payload) | {"type": payload.get("type")}, files
-    raw = await request.read()
-    read = json.loads(raw) if raw else {}
-    return ({"list": read} if isinstance(read, list) else read), []
-
-
-def user(name: str) -> dict[str, Any]:
-    """The wire form of a person or the bot."""
-    about = {"id": name, "username": NAMES.get(name, f"user{name[-6:]}"), "discriminator": "0"}
-    return about | {"avatar": None, "global_name": None, "bot": name == APP}
-
-
-def guild() -> dict[str, Any]:
-    """The one server there is: two channels and a thread."""
-    everyone = {"id": GUILD, "name": "@everyone", "permissions": str((1 << 10) | (1 << 11) | (1 << 14)),
-                "position": 0, "color": 0, "hoist": False, "managed": False, "mentionable": False}  # fmt: skip
-    channels = [
-        {"id": c, "type": 0, "name": n, "position": i, "permission_overwrites": [], "nsfw": False}
-        for i, (c, n) in enumerate(((CHANNEL, "stories"), (ELSEWHERE, "other")))
-    ]
-    stamp = "2026-11-22T12:00:00+00:00"
-    times = {"archived": False, "auto_archive_duration": 60, "archive_timestamp": stamp}
-    thread = {"id": THREAD, "type": 11, "parent_id": CHANNEL, "owner_id": ALICE, "name": "a tale",
-              "message_count": 0, "member_count": 1, "thread_metadata": times}  # fmt: skip
-    me = {
-        "user": user(APP),
-        "roles": [],
-        "joined_at": stamp,
-        "flags": 0,
-        "deaf": False,
-        "mute": False,
-    }
-    return {"id": GUILD, "name": "A server", "owner_id": OWNER, "roles": [everyone], "channels": channels,
-            "threads": [thread], "members": [me], "member_count": 5}  # fmt: skip
