@@ -149,7 +149,11 @@ def _stdin() -> str:
 
 def _with(command: Command, options: Options) -> Command:
     """The command line's options before the text's own."""
-    given = {name: value for name, value in asdict(options).items() if value is not None}
+    given = {
+        name: value
+        for name, value in asdict(options).items()
+        if value is not None and value is not False
+    }
     if not given:
         return command
     if not isinstance(command, Generate | Again | Continue):

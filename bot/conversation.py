@@ -6,10 +6,12 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from bot import render
+from bot.buttons import Button
 from bot.grammar import Again, Command, Continue, Generate, Options, Simple
+from bot.locales import words
 from engine import Engine
 from engine.errors import AskerError
-from engine.events import Event
+from engine.events import Event, Picture
 from engine.jobs import Answer, Request
 from engine.prompting import split
 
@@ -18,7 +20,9 @@ from engine.prompting import split
 class Who:
     """Who speaks, where, and what was said as it came.
 
-    `place` is where answers go, and within it "the last answer" is looked for.
+    `place` is where answers go, and within it "the last answer" is looked for. `reply_to` is the job of
+    the answer that is meant instead. `private` is a chat of two; a `manager` may manage the place or
+    its `server`. `address` is the client's own note of where to answer after a restart.
     """
 
     platform: str
@@ -26,13 +30,27 @@ class Who:
     place: str
     conversation: str | None = None
     typed: str = ""
+    reply_to: str | None = None
+    private: bool = False
+    manager: bool = False
+    locale: str = "en"
+    server: str = ""
+    address: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """A reply in words, at once."""
+    """A reply in words, at once.
+
+    `private`: only its asker should see it. `ask` are the answers to choose from. `pictures` are the
+    original files. `deletes`: the message that was pressed on goes.
+    """
 
     text: str
+    private: bool = False
+    ask: tuple[Button, ...] = ()
+    pictures: tuple[Picture, ...] = ()
+    deletes: bool = False
     kind: Literal["said"] = "said"
 
 
@@ -53,11 +71,11 @@ async def request_of(command: Generate | Again | Continue, who: Who, core: Engin
         case Generate(command=name, text=text, options=options):
             return _request(name, text, options, who)
         case Again(options=options):
-            last = await _last(who, core)
+            last = await meant(who, core)
             same = replace(last.request, seed=None, parent=last.request_id)
             return _with(same, options, who)
         case Continue(text=text, options=options):
-            last = await _last(who, core)
+            last = await meant(who, core)
             if last.job.order is not None:
                 raise AskerError(
                     "A picture cannot be continued. /again draws it with another seed."
@@ -85,6 +103,8 @@ def _request(command: str, text: str, options: Options, who: Who) -> Request:
         negative=options.negative,
         scale=options.scale,
         conversation=who.conversation,
+        address=who.address,
+        private=options.private,
     )
 
 
@@ -99,8 +119,12 @@ def _with(request: Request, options: Options, who: Who) -> Request:
         request,
         **named,
         seed=options.seed,
+        asker=who.asker,
+        place=who.place,
         conversation=who.conversation,
         typed=who.typed,
+        address=who.address,
+        private=options.private,
     )
 
 
@@ -125,11 +149,30 @@ def join(*pieces: str) -> str:
     return whole
 
 
-async def _last(who: Who, core: Engine) -> Answer:
-    last = await core.last(who.platform, who.asker, who.place)
-    if last is None:
-        raise AskerError("There is nothing to go on from yet. Start with /story, or see /help.")
-    return last
+EXPIRED = (
+    "This has expired: I keep what was written for 72 hours only. Please ask anew, with the text that "
+    "you would like me to go on from."
+)
+
+
+async def meant(who: Who, core: Engine) -> Answer:
+    """The answer that somebody speaks of: the one replied to, else their last one here.
+
+    Raises AskerError where there is none, where its words are gone, and for one from another place.
+    """
+    if who.reply_to is None:
+        found = await core.last(who.platform, who.asker, who.place)
+        if found is None:
+            raise AskerError("There is nothing to go on from yet. Start with /story, or see /help.")
+    else:
+        found = await core.answer(who.reply_to)
+        if found is None or found.expired:
+            raise AskerError(EXPIRED)
+        if (found.request.platform, found.request.place) != (who.platform, who.place):
+            raise AskerError("That answer belongs to another chat. Please ask there.")
+    if found.expired:
+        raise AskerError(EXPIRED)
+    return found
 
 
 async def _simple(command: Simple, who: Who, core: Engine) -> str:
@@ -139,10 +182,15 @@ async def _simple(command: Simple, who: Who, core: Engine) -> str:
         case "queue":
             return render.queue(await core.status())
         case "why":
-            return render.why(await _last(who, core), core.registry)
+            return render.why(await meant(who, core), core.registry)
         case "cancel":
             last = await core.last(who.platform, who.asker, who.place)
             stopped = last is not None and await core.cancel(last.job.id)
             return "Stopping." if stopped else "There is nothing to stop."
+        case "help" | "start":
+            topic = command.topic if command.name == "help" else ""
+            return render.help_text(core.registry, topic)
+        case "privacy":
+            return words("privacy.terminal")
         case _:
-            return render.help_text(core.registry, command.topic)
+            raise AskerError(f"/{command.name} is for the chats on Discord and Telegram.")

@@ -4,8 +4,10 @@
     /jewel [--size N|WxH] [--count N] [--negative "..."] [--scale X] [--seed N] [--] TEXT
     /again [options]   /continue [options] [TEXT]
     /styles  /why  /cancel  /queue  /help [COMMAND]
+    /privacy  /forget  /report [REASON]  /settings [...]  /admin [...]  /start
 
-Text without a slash is a story request as it stands. Options may stand before the text or after it;
+Text without a slash is a story request as it stands. `--private`, an option without a value, keeps one
+request out of the record. Options may stand before the text or after it;
 ` -- ` ends them, so that a text may begin or end like one. `/story@AnyBot` is `/story`. What phones
 make of two hyphens (one dash) is read as two hyphens.
 
@@ -25,7 +27,9 @@ MAX_STYLE = 64
 MAX_MARKS = 6  # combining marks upon one letter
 MAX_INTEGER = 10  # digits
 DEFAULT_COMMAND = "story"
-BARE = ("styles", "why", "cancel", "queue", "help")
+MAX_REASON = 500  # characters after /report, /settings and /admin
+FREE = ("report", "settings", "admin")  # words of any kind may follow
+BARE = ("styles", "why", "cancel", "queue", "help", "privacy", "forget", "start", *FREE)
 RESERVED = ("again", "continue", *BARE)  # no card may answer these
 
 
@@ -40,6 +44,7 @@ class Options:
     count: int | None = None
     negative: str | None = None
     scale: float | None = None
+    private: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +73,7 @@ class Continue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Simple:
-    """A command without options: styles, why, cancel, queue, help. `topic` is for help."""
+    """A command without options. `topic` is what follows help, report, settings and admin."""
 
     name: str
     topic: str = ""
@@ -88,6 +93,8 @@ _TRAILING = re.compile(
     rf"\s(?:--|—|–)(?P<name>{'|'.join(_OPTIONS)})(?:=|\s+){_VALUE}\s*$", re.IGNORECASE
 )
 _LOOKS_TRAILING = re.compile(r"\s(?:--|—|–)(?P<name>\w+)(?:=|\s+)\S+\s*$")
+_FLAG = re.compile(r"(?:--|—|–)private(?:\s+|$)", re.IGNORECASE)
+_LAST_FLAG = re.compile(r"\s(?:--|—|–)private\s*$", re.IGNORECASE)
 _SIZE = re.compile(r"([0-9]{1,5})(?:[xX×]([0-9]{1,5}))?")
 _DECIMAL = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,6})?")
 
@@ -153,10 +160,15 @@ def parse(text: str, commands: tuple[str, ...] = (DEFAULT_COMMAND,)) -> Command:
 
 
 def _simple(name: str, rest: str) -> Simple:
-    topic = rest.strip().lstrip("/ ")
-    if topic and name != "help":
+    topic = " ".join(rest.split())
+    if name in FREE:
+        if len(topic) > MAX_REASON:
+            raise LimitError(f"/{name} takes at most {MAX_REASON} characters. Please be brief.")
+        return Simple(name=name, topic=topic)
+    topic = topic.lstrip("/ ")
+    if topic and name not in ("help", "start"):  # Telegram's links put a word after /start
         raise CommandError(f"/{name} takes nothing after it. Please send just /{name}.")
-    if len(topic) > MAX_STYLE or "\n" in topic:
+    if len(topic) > MAX_STYLE or "\n" in rest.strip():
         raise CommandError("Please send /help, or /help with one command's name.")
     return Simple(name=name, topic=topic)
 
@@ -177,7 +189,11 @@ def _with_options(name: str, rest: str) -> Command:
 def _options(rest: str) -> tuple[str, Options]:
     """The text, and the options around it."""
     found: dict[str, str] = {}
-    while option := _OPTION.match(rest):
+    while (option := _FLAG.match(rest) or _OPTION.match(rest)) is not None:
+        if option.re is _FLAG:
+            found["private"] = "yes"
+            rest = rest[option.end() :]
+            continue
         name = option["name"].lower()
         value = option["quoted"] or option["plain"] or ""
         known = name in _WORDS or (name in _NUMBERS and value.lstrip("-")[:1].isdigit())
@@ -192,11 +208,15 @@ def _options(rest: str) -> tuple[str, Options]:
     if _DASHES.match(rest):
         raise _unknown_option(rest.split(maxsplit=1)[0].lstrip("-")[:20])
     trailing: dict[str, str] = {}
-    while option := _TRAILING.search(rest):
+    while (option := _LAST_FLAG.search(rest) or _TRAILING.search(rest)) is not None:
+        if option.re is _LAST_FLAG:
+            found["private"] = "yes"
+            rest = rest[: option.start()].rstrip()
+            continue
         _put(trailing, option["name"].lower(), option)
         rest = rest[: option.start()].rstrip()
     if (typo := _LOOKS_TRAILING.search(rest)) and difflib.get_close_matches(
-        typo["name"].lower(), _OPTIONS, n=1, cutoff=0.75
+        typo["name"].lower(), (*_OPTIONS, "private"), n=1, cutoff=0.75
     ):
         raise _unknown_option(typo["name"])
     for name, value in trailing.items():
@@ -230,6 +250,7 @@ def _checked(found: dict[str, str]) -> Options:
         count=_integer("count", found),
         negative=negative and _one_line(negative),
         scale=_decimal("scale", found),
+        private="private" in found,
     )
 
 
@@ -294,12 +315,12 @@ def _unknown(name: str, commands: tuple[str, ...]) -> CommandError:
 
 
 def _unknown_option(name: str) -> CommandError:
-    near = difflib.get_close_matches(name.lower(), _OPTIONS, n=1)
+    near = difflib.get_close_matches(name.lower(), (*_OPTIONS, "private"), n=1)
     hint = f" Did you mean --{near[0]}?" if near else ""
     return CommandError(
-        f"I do not know the option --{name}.{hint} There are --style, --length and --seed, and for "
-        "pictures --size, --count, --negative and --scale; put ` -- ` before a text that begins with "
-        "two hyphens."
+        f"I do not know the option --{name}.{hint} There are --style, --length, --seed and "
+        "--private, and for pictures --size, --count, --negative and --scale; put ` -- ` before a "
+        "text that begins with two hyphens."
     )
 
 
@@ -342,4 +363,6 @@ def _rendered(options: Options) -> list[str]:
         words.append(f'--negative "{options.negative}"')
     if options.scale is not None:
         words.append(f"--scale {options.scale:.6f}".rstrip("0").rstrip("."))
+    if options.private:
+        words.append("--private")
     return words

@@ -200,11 +200,16 @@ _HELP = {
     "cancel": "/cancel                stop an answer under way (in a terminal: Ctrl-C)",
     "queue": "/queue                 what is waiting",
     "help": "/help [COMMAND]        this text",
+    "privacy": "/privacy               what is kept, for how long, and how to have it deleted",
+    "forget": "/forget                delete everything of yours (asks first; in chats)",
+    "report": "/report [REASON]       say that an answer should not have been given (in chats)",
+    "settings": "/settings [...]        this chat's default style (in chats, for those who manage it)",
 }
 _OPTIONS_HELP = """Options, before or after the text:
   --style NAME    who answers, whatever the text says
   --length N      about how many tokens; a token is three quarters of a word
-  --seed N        the same seed and words give the same answer"""
+  --seed N        the same seed and words give the same answer
+  --private       nothing of this request stays on record once it is answered"""
 _PICTURE_HELP = """For pictures:
   --size N|WxH    in pixels
   --count N       1 to 4 pictures, their seeds counted up

@@ -37,6 +37,7 @@ options = st.builds(
         lambda s: bool(s) and not s.startswith("--")
     ),
     scale=st.none() | st.integers(0, 999_999).map(lambda n: n / 1000),
+    private=st.booleans(),
 )
 tricky = st.lists(
     st.sampled_from(
@@ -53,6 +54,7 @@ tricky = st.lists(
             "\n",
             ":",
             "—No!",
+            "--private",
             "--x",
         ]
     ),
@@ -148,3 +150,23 @@ def test_ten_megabytes_are_refused_in_under_fifty_milliseconds() -> None:
     with pytest.raises(LimitError, match=f"{MAX_TEXT:,}"):
         parse(huge)
     assert time.process_time() - began < 0.05  # the bound that is promised, with much to spare
+
+
+@pytest.mark.parametrize(
+    "text", ["/story --private It rained.", "/story It rained. --private", "It rained. —private"]
+)
+def test_private_stands_anywhere_and_takes_no_value(text: str) -> None:
+    assert parse(text) == Generate(
+        command="story", text="It rained.", options=Options(private=True)
+    )
+
+
+def test_a_report_keeps_its_words_and_start_ignores_its_own() -> None:
+    assert parse("/report it names\nmy neighbour") == Simple(
+        name="report", topic="it names my neighbour"
+    )
+    assert parse("/start@PasticheBot from-a-link").name == "start"
+    with pytest.raises(LimitError, match="brief"):
+        parse("/report " + "x" * 600)
+    with pytest.raises(CommandError, match="just /forget"):
+        parse("/forget me")
