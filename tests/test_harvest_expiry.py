@@ -18,10 +18,11 @@ from test_harvest_faults import command, pictures_on_disk
 from vam_server import Fault, Piece, museum_of
 
 from training.harvest_vam import Action, main
-from training.vam.dataset import LASTING, LOCK, RIGHTS, read_rows, write_rows
+from training.vam.dataset import LOCK
 from training.vam.duplicates import dhash, distance
 from training.vam.expiring import CAPTIONS, WATCH, next_due, prune, prune_all, wait_and_prune
 from training.vam.harvesting import ANSWERS, DATA, JOURNAL
+from training.vam.rows import LASTING, RIGHTS, read_rows, write_rows
 
 DAY = 86400.0
 FOUR = tuple(Piece(number) for number in range(1, 5))

@@ -1,4 +1,4 @@
-"""What training takes from the environment: the Guardian's key, and where it is asked."""
+"""What training takes from the environment: keys, and where The Guardian is asked."""
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -13,3 +13,9 @@ class TrainingSettings(BaseSettings):
 
     guardian_api_key: SecretStr | None = Field(default=None, description="GUARDIAN_API_KEY")
     guardian_address: str = Field(default=ADDRESS, description="GUARDIAN_ADDRESS, for tests")
+    openai_api_key: SecretStr | None = Field(
+        default=None, description="OPENAI_API_KEY, sent to OpenAI alone"
+    )
+    caption_api_key: SecretStr | None = Field(
+        default=None, description="CAPTION_API_KEY, for another server named in [caption] address"
+    )

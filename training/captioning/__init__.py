@@ -1,1 +1,21 @@
 """Captions for pictures, by whoever can look at them: a service, a local model, the catalogue."""
+
+from typing import Protocol
+
+from training.captioning.description import Answer
+from training.captioning.questions import Question
+
+
+class Captioner(Protocol):
+    """Describes one picture at a time."""
+
+    name: str
+    model: str
+    kept: bool  # whether answers go into the journal: not those in the museum's own words
+
+    def describe(self, question: Question) -> Answer:
+        """What is in the picture; an answer that is no use says why.
+
+        Raises SourceFault, BadRecipe or NotAllowed where the next picture would fare no better.
+        """
+        ...

@@ -3,44 +3,21 @@
 images/<id>.jpg   metadata.jsonl   rights.json   harvest.lock.json   dropped.jsonl
 """
 
-import json
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from training.atomic import write_json, write_text
-from training.errors import BadCorpus
+from training.atomic import write_json
 from training.vam.pictures import Facts
 from training.vam.recipe import HarvestRecipe
 from training.vam.records import Piece, View
+from training.vam.rows import RIGHTS
 
-METADATA = "metadata.jsonl"
-RIGHTS = "rights.json"
 LOCK = "harvest.lock.json"
 DROPPED = "dropped.jsonl"
 ITEM = "https://collections.vam.ac.uk/item/{}/"
-# What may stay when the museum's texts and pictures go: ids, addresses, hashes, sizes, times.
-LASTING = (
-    "file_name",
-    "source_url",
-    "iiif_url",
-    "record_url",
-    "system_number",
-    "accession_number",
-    "image_id",
-    "sha256",
-    "dhash",
-    "bytes",
-    "width",
-    "height",
-    "matched_terms",
-    "record_modified",
-    "fetched_at",
-    "expires_at",
-)
 
 
 def row_of(
@@ -93,29 +70,6 @@ def write_rights(data: Path, recipe: HarvestRecipe) -> None:
     data.mkdir(parents=True, exist_ok=True)
     rights = recipe.rights.model_dump(mode="json")
     write_json(data / RIGHTS, rights | {"retention_days": recipe.retention_days})
-
-
-def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Replace a JSON-lines file as a whole."""
-    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The lines of a JSON-lines file; raises BadCorpus naming the line at fault."""
-    rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            row["file_name"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise BadCorpus(
-                f'{path.name}, line {number}: not a JSON object with a "file_name". The file may '
-                "be cut short: run the stage that wrote it again."
-            ) from error
-        rows.append(row)
-    return rows
 
 
 def root_of(files: dict[str, str]) -> str:

@@ -16,8 +16,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from training.vam.dataset import LASTING, METADATA, RIGHTS, read_rows, write_rows
 from training.vam.pictures import IMAGES
+from training.vam.rows import LASTING, METADATA, RIGHTS, read_rows, write_rows
 
 CAPTIONS = "metadata_gpt4.jsonl"
 CATALOGUE = "catalogue"  # the captioner that repeats the museum's own words

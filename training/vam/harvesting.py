@@ -17,19 +17,13 @@ from training.errors import BadCorpus, TrainingError
 from training.expiry import stamp
 from training.pacing import FIRST_RETRY, Pace
 from training.vam.answers import Answers, MuseumClient
-from training.vam.dataset import (
-    DROPPED,
-    METADATA,
-    row_of,
-    write_lock,
-    write_rights,
-    write_rows,
-)
+from training.vam.dataset import DROPPED, row_of, write_lock, write_rights
 from training.vam.duplicates import without_duplicates
 from training.vam.museum import Museum, Robots
 from training.vam.pictures import Facts, NoPicture, Pictures
 from training.vam.recipe import HarvestRecipe
 from training.vam.records import Found, Piece, View, piece_of
+from training.vam.rows import METADATA, write_rows
 
 DATA = "data"
 ANSWERS = "answers"

@@ -1,0 +1,245 @@
+"""A service on loopback that speaks OpenAI's chat completions, files and batches.
+
+It looks at no picture: it answers from the catalogue data in the question. Replies for single
+pictures are put in by system number, each given once, then the usual one.
+"""
+
+import json
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from email.parser import BytesParser
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import urlsplit
+
+TOKENS = (1100, 120)  # in and out, of every answer
+
+
+@dataclass
+class Reply:
+    """What one question gets; `body` replaces the whole answer."""
+
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    content: str | None = None
+    finish_reason: str = "stop"
+    refusal: str | None = None
+    body: str | None = None
+    error: dict[str, str] = field(default_factory=dict)
+
+
+def description(**changes: Any) -> dict[str, Any]:
+    """A usual description."""
+    return {
+        "object_type": "tiara",
+        "materials": ["gold", "pearls"],
+        "craftsmanship": "openwork scrolls with filigree and granulation on a curved band",
+        "gemstones_and_settings": "round seed pearls in claw settings",
+        "style_and_history": "neoclassical style of the early nineteenth century",
+        "condition": "good with light wear to the gilding",
+        "uncertain": [],
+        **changes,
+    }
+
+
+@dataclass
+class Service:
+    """What was asked, the replies to come, the batches."""
+
+    replies: dict[str, list[Reply]] = field(default_factory=dict)  # by words in the question
+    models: tuple[str, ...] = ("gpt-4.1-2025-04-14",)
+    address: str = ""
+    asked: list[dict[str, Any]] = field(default_factory=list)
+    keys: set[str] = field(default_factory=set)
+    files: dict[str, bytes] = field(default_factory=dict)
+    deleted: list[str] = field(default_factory=list)
+    batches: dict[str, dict[str, Any]] = field(default_factory=dict)
+    batch_status: str = "completed"
+    looks: int = 1  # how often a batch is looked at before it has ended
+    die_after_create: bool = False
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def questions(self) -> list[str]:
+        """The texts of the questions, in order."""
+        return [text_of(body) for body in self.asked]
+
+    def reply(self, body: dict[str, Any]) -> Reply:
+        """The next reply to a question."""
+        with self.lock:
+            self.asked.append(body)
+            for words, script in self.replies.items():
+                if words in text_of(body) and script:
+                    return script.pop(0)
+        return Reply()
+
+    def complete(self, body: dict[str, Any]) -> tuple[int, dict[str, str], str]:
+        """Status, headers and body of an answer."""
+        if body["model"] not in self.models:
+            return 404, {}, error("model_not_found", "no such model")
+        reply = self.reply(body)
+        if reply.status != 200:
+            return reply.status, reply.headers, json.dumps({"error": reply.error})
+        if reply.body is not None:
+            return 200, reply.headers, reply.body
+        content = reply.content if reply.content is not None else json.dumps(description())
+        message = {
+            "role": "assistant",
+            "content": None if reply.refusal else content,
+            "refusal": reply.refusal,
+        }
+        choice = {"index": 0, "message": message, "finish_reason": reply.finish_reason}
+        usage = {"prompt_tokens": TOKENS[0], "completion_tokens": TOKENS[1]}
+        answer = {"id": "chatcmpl-1", "object": "chat.completion", "created": 0}
+        answer |= {"model": body["model"], "choices": [choice], "usage": usage}
+        return 200, {"x-request-id": "req_1"}, json.dumps(answer)
+
+    def upload(self, head: str, body: bytes) -> dict[str, Any]:
+        """Keep the file in a form."""
+        message = BytesParser().parsebytes(f"Content-Type: {head}\r\n\r\n".encode() + body)
+        (part,) = [
+            p
+            for p in message.get_payload()
+            if p.get_param("name", header="content-disposition") == "file"
+        ]
+        name = f"file-{len(self.files) + 1}"
+        self.files[name] = part.get_payload(decode=True)
+        return {
+            "id": name,
+            "object": "file",
+            "bytes": len(self.files[name]),
+            "created_at": 0,
+            "filename": "captions.jsonl",
+            "purpose": "batch",
+            "status": "processed",
+        }
+
+    def create(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Begin a batch."""
+        number = f"batch_{len(self.batches) + 1}"
+        lines = self.files[body["input_file_id"]].splitlines()
+        counts = {"total": len(lines), "completed": 0, "failed": 0}
+        batch = {
+            "id": number,
+            "object": "batch",
+            "created_at": 0,
+            "status": "in_progress",
+            "request_counts": counts,
+            "looked": 0,
+            **body,
+        }
+        self.batches[number] = batch
+        return batch
+
+    def look(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """A batch's state; it ends after so many looks."""
+        batch["looked"] += 1
+        if batch["looked"] > self.looks and batch["status"] == "in_progress":
+            self.run(batch)
+        return batch
+
+    def run(self, batch: dict[str, Any]) -> None:
+        """Answer a batch's requests, in reverse order."""
+        batch["status"] = self.batch_status
+        if self.batch_status == "failed":
+            batch["errors"] = {"object": "list", "data": [{"message": "a line is too long"}]}
+            return
+        good, bad = [], []
+        for line in reversed(self.files[batch["input_file_id"]].splitlines()):
+            request = json.loads(line)
+            status, _, body = self.complete(request["body"])
+            response = {"status_code": status, "request_id": "req_b", "body": json.loads(body)}
+            row = {"id": "batch_req", "custom_id": request["custom_id"], "error": None}
+            (good if status == 200 else bad).append(json.dumps(row | {"response": response}))
+        if self.batch_status == "expired" and good:
+            row = json.loads(good.pop())
+            row |= {"response": None, "error": {"code": "batch_expired", "message": "too late"}}
+            bad.append(json.dumps(row))
+        for name, rows in (("output_file_id", good), ("error_file_id", bad)):
+            if rows:
+                batch[name] = f"{batch['id']}-{name}"
+                self.files[batch[name]] = "\n".join(rows).encode() + b"\n"
+
+
+def text_of(body: dict[str, Any]) -> str:
+    """The words of a question, without the picture."""
+    (message,) = body["messages"]
+    return "".join(part.get("text", "") for part in message["content"])
+
+
+def error(code: str, message: str) -> str:
+    """An error's body."""
+    return json.dumps(
+        {"error": {"message": message, "type": "invalid_request_error", "code": code}}
+    )
+
+
+@contextmanager
+def service_of(**changes: Any) -> Iterator[Service]:
+    """Run a service on loopback for as long as the block lasts."""
+    service = Service(**changes)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            words = urlsplit(self.path).path.strip("/").split("/")
+            if words[1:] == ["batches"]:
+                newest = list(reversed(service.batches.values()))
+                self.say(200, json.dumps({"object": "list", "data": newest, "has_more": False}))
+            elif words[1] == "batches":
+                self.say(200, json.dumps(service.look(service.batches[words[2]])))
+            elif words[1] == "files" and words[-1] == "content":
+                self.say(200, service.files[words[2]].decode())
+            else:
+                self.say(404, error("not_found", "not here"))
+
+        def do_DELETE(self) -> None:
+            name = self.path.rpartition("/")[2]
+            service.deleted.append(name)
+            self.say(200, json.dumps({"id": name, "object": "file", "deleted": True}))
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            service.keys.add(self.headers.get("Authorization", ""))
+            path = re.sub(r"^/v1", "", urlsplit(self.path).path)
+            if path == "/chat/completions":
+                status, headers, text = service.complete(json.loads(body))
+                self.say(status, text, headers)
+            elif path == "/files":
+                self.say(200, json.dumps(service.upload(self.headers["Content-Type"], body)))
+            elif path == "/batches":
+                made = service.create(json.loads(body))
+                if service.die_after_create:
+                    service.die_after_create = False
+                    self.say(400, error("lost", "the answer is lost"))
+                else:
+                    self.say(200, json.dumps(made))
+            else:
+                self.say(404, error("not_found", "not here"))
+
+        def say(self, status: int, text: str, headers: dict[str, str] | None = None) -> None:
+            data = text.encode()
+            self.send_response(status)
+            for name, value in {"Content-Type": "application/json", **(headers or {})}.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+            self.close_connection = True
+
+        def log_message(self, *words: object) -> None:
+            """Nothing: tests are quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    service.address = f"http://127.0.0.1:{server.server_port}/v1"
+    try:
+        yield service
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -1,0 +1,206 @@
+"""Write captions for a data folder's pictures: with GPT-4.1, another server, a local model or none.
+
+    python -m training.caption training/recipes/coronet-harvest.toml
+    python -m training.caption training/recipes/coronet-harvest.toml --captioner catalogue
+    python -m training.caption training/recipes/coronet-harvest.toml --batch --max-usd 5
+
+Run it again after an interruption: no question that was answered is asked twice.
+"""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from training.captioning import Captioner
+from training.captioning.agreeing import price_teller, require_agreement
+from training.captioning.batches import Batches, wait
+from training.captioning.catalogue import CatalogueCaptioner
+from training.captioning.composing import require_prefix
+from training.captioning.cost import Purse, prices_of
+from training.captioning.journal import Journal
+from training.captioning.questions import Question, questions_of
+from training.captioning.recipe import CaptionTable, Kind
+from training.captioning.review import write_sheet
+from training.captioning.service import ServiceCaptioner
+from training.captioning.writing import Asking, Written, worst, write_captions
+from training.errors import BadRecipe, TrainingError
+from training.expiry import purge
+from training.settings import TrainingSettings
+from training.stage import Changes, RecipeFile, RunsFolder, run_stage
+from training.vam.expiring import WORK, prune, prune_all
+from training.vam.harvesting import DATA, told_when_full
+from training.vam.noting import note_stage
+from training.vam.recipe import load_harvest_recipe
+
+
+def main(
+    recipe_file: RecipeFile,
+    runs: RunsFolder = Path("runs"),
+    changes: Changes = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="A data folder in place of the run's")
+    ] = None,
+    captioner: Annotated[
+        Kind | None, typer.Option("--captioner", help="In place of the recipe's")
+    ] = None,
+    max_usd: Annotated[
+        float | None, typer.Option("--max-usd", min=0, help="Most that this data set may cost")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before spending")] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Ask again where an answer was no use")
+    ] = False,
+    fill: Annotated[
+        bool, typer.Option("--fill", help="Give pictures without an answer the catalogue's words")
+    ] = False,
+    batch: Annotated[
+        bool, typer.Option("--batch", help="OpenAI's Batch API: half the price, within a day")
+    ] = False,
+    poll: Annotated[
+        float, typer.Option("--poll", min=0, help="--batch: seconds between looks; 0: do not wait")
+    ] = 30.0,
+) -> None:
+    """Write captions for a data folder's pictures."""
+    recipe = load_harvest_recipe(recipe_file, tuple(changes or ()))
+    table = recipe.caption.model_copy(update={"captioner": captioner} if captioner else {})
+    if batch and table.captioner != "openai":
+        raise BadRecipe("--batch is for the captioner openai. Leave it out.")
+    require_prefix(table)
+    purge(runs, time.time())
+    prune_all(runs, time.time())
+    folder = data or runs / recipe.run.name / DATA
+    prune(folder, time.time())
+    options = Options(max_usd=max_usd, yes=yes, retry_failed=retry_failed, batch=batch, poll=poll)
+    with told_when_full(folder):
+        questions = questions_of(folder, table)
+        who = captioner_of(table)
+        journal = Journal(folder)
+        over = False
+        try:
+            over = ask(folder, questions, who, journal, table, options)
+        finally:  # what came before a fault is written all the same
+            written = write_captions(folder, questions, who, journal, table, fill)
+        known = {question.file_name: question.row for question in questions}
+        sheet = write_sheet(folder, written.rows, known, table)
+        place = folder / WORK if data else folder.parent
+        note_stage(place, recipe, "caption", facts_of(written, who, journal))
+    tell(written, journal, sheet, folder)
+    if over:
+        raise TrainingError(
+            f"--max-usd {max_usd} would be passed by the next call: {len(written.rows)} of "
+            f"{len(questions)} pictures have a caption, and are kept. Run again with a higher "
+            "--max-usd, or with --fill to give the rest the catalogue's words."
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What may be spent, and how the questions go out."""
+
+    max_usd: float | None
+    yes: bool
+    retry_failed: bool
+    batch: bool
+    poll: float
+
+
+def ask(
+    folder: Path,
+    questions: list[Question],
+    who: Captioner,
+    journal: Journal,
+    table: CaptionTable,
+    options: Options,
+) -> bool:
+    """Ask what is open; gives whether the limit held some questions back."""
+    if not who.kept:
+        return False
+    purse = Purse(prices_of(table, options.batch), options.max_usd, journal.dollars)
+    if options.batch and isinstance(who, ServiceCaptioner):
+        return ask_in_batches(Batches(folder, who, journal), purse, questions, options)
+    waiting = [question for question in questions if journal.needs(question, options.retry_failed)]
+    require_agreement(waiting, purse, table, options.yes)
+    asking = Asking(
+        captioner=who,
+        journal=journal,
+        purse=purse,
+        table=table,
+        on_first=price_teller(purse, len(waiting)),
+    )
+    if waiting:
+        asking.ask(waiting)
+    return asking.over
+
+
+def ask_in_batches(
+    batches: Batches, purse: Purse, questions: list[Question], options: Options
+) -> bool:
+    """Take in what is ready, send what is open, wait; gives whether the limit held some back."""
+    table = batches.captioner.table
+    by_key = {question.key: question for question in questions}
+    batches.collect(by_key, purse.prices)
+    purse.spent = batches.journal.dollars
+    for key in batches.under_way & by_key.keys():
+        purse.hold(*worst(by_key[key], table))
+    waiting = [
+        question
+        for question in questions
+        if question.key not in batches.under_way
+        and batches.journal.needs(question, options.retry_failed)
+    ]
+    affordable = [q for q in waiting if purse.hold(*worst(q, table)) is not None]
+    require_agreement(affordable, purse, table, options.yes)
+    batches.submit(affordable)
+    if batches.sent() and options.poll:
+        wait(batches, by_key, purse.prices, options.poll)
+    elif batches.sent():
+        Console(stderr=True).print("The batch is under way. Run the same command again later.")
+    return len(affordable) < len(waiting)
+
+
+def captioner_of(table: CaptionTable) -> Captioner:
+    """Build the captioner that the recipe names."""
+    match table.captioner:
+        case "openai":
+            return ServiceCaptioner(table, TrainingSettings())
+        case "local":
+            from training.captioning.local import LocalCaptioner
+
+            return LocalCaptioner(table)
+        case "catalogue":
+            return CatalogueCaptioner()
+
+
+def facts_of(written: Written, who: Captioner, journal: Journal) -> dict[str, Any]:
+    """What `run.json` keeps of the stage."""
+    return {
+        "captioner": who.name,
+        "captions": len(written.rows),
+        "without": written.without,
+        "flags": written.flags,
+        "materials_agreement": written.agreement,
+        "dollars": round(journal.dollars, 6),
+    }
+
+
+def tell(written: Written, journal: Journal, sheet: Path, folder: Path) -> None:
+    """Say what was written, what it cost and what to look at."""
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(f"{len(written.rows)} captions in {folder / 'metadata_gpt4.jsonl'}.")
+    for outcome, number in written.without.items():
+        console.print(f"without a caption, {outcome}: {number}")
+    for flag, number in written.flags.items():
+        console.print(f"flagged, {flag}: {number}")
+    if written.agreement is not None:
+        console.print(f"materials of the catalogue that were named: {written.agreement:.0%}")
+    if journal.dollars:
+        console.print(f"Measured cost of this data set so far: ${journal.dollars:.4f}")
+    console.print(f"To review by eye: {sheet}")
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,43 @@
+"""A captioner without a model and without a key: the museum's own record, in the same form."""
+
+from training.captioning.description import Answer, Description
+from training.captioning.questions import Question
+
+
+class CatalogueCaptioner:
+    """Composes what the catalogue says; its captions expire with the museum's texts."""
+
+    name = "catalogue"
+    model = ""
+    kept = False
+
+    def describe(self, question: Question) -> Answer:
+        """The record's fields, put where a model would put what it sees."""
+        row = question.row
+        text = str(row.get("text") or row.get("caption") or "")
+        dated = " ".join(filter(None, (first_of(row.get("place")), first_of(row.get("date")))))
+        styles = ", ".join(row.get("styles") or [])
+        description = Description(
+            object_type=str(row.get("object_type") or row.get("title") or "").lower(),
+            materials=list(row.get("materials") or []),
+            craftsmanship=", ".join(row.get("techniques") or []) or first_sentence(text),
+            gemstones_and_settings="",
+            style_and_history=", ".join(filter(None, (styles, dated))),
+            condition="",
+            uncertain=[],
+        )
+        return Answer(outcome="ok", description=description, raw=text)
+
+
+def first_of(value: object) -> str:
+    """A field as text."""
+    return str(value or "")
+
+
+def first_sentence(text: str) -> str:
+    """A text up to its first full stop.
+
+    >>> first_sentence("A tiara. It was worn at balls.")
+    'A tiara'
+    """
+    return text.partition(". ")[0].rstrip(".")

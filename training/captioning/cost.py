@@ -1,0 +1,114 @@
+"""What looking at pictures costs: before the first call by rule, afterwards by the bill.
+
+Image tokens by OpenAI's rules for "high" detail: fit into 2048², shorter side to 768, then 85 and
+170 for each tile of 512²; the small models count 32² patches, at most 1536, times a factor.
+"""
+
+import math
+import re
+from dataclasses import dataclass
+
+from training.captioning.recipe import OPENAI, CaptionTable
+from training.errors import BadRecipe
+
+# Dollars per million tokens in and out, OpenAI's price list as read in November 2026.
+PRICES = {"gpt-4.1": (2.0, 8.0), "gpt-4.1-mini": (0.4, 1.6), "gpt-4.1-nano": (0.1, 0.4)}
+PATCH_FACTORS = {"gpt-4.1-mini": 1.62, "gpt-4.1-nano": 2.46}
+USUAL_ANSWER = 220  # tokens
+LETTERS_A_TOKEN = 4.0
+SCHEMA_TOKENS = 250  # what the answer's schema adds to the question
+MILLION = 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """Dollars per million tokens."""
+
+    into: float
+    out: float
+
+    def of(self, tokens_in: int, tokens_out: int) -> float:
+        """Dollars.
+
+        >>> Prices(2.0, 8.0).of(1_000_000, 500_000)
+        6.0
+        """
+        return (tokens_in * self.into + tokens_out * self.out) / MILLION
+
+
+def family(model: str) -> str:
+    """A model's name without its date.
+
+    >>> family("gpt-4.1-mini-2025-04-14")
+    'gpt-4.1-mini'
+    """
+    return re.sub(r"-\d{4}-\d{2}-\d{2}$", "", model)
+
+
+def prices_of(table: CaptionTable, batch: bool = False) -> Prices:
+    """What the recipe says, else the list; another server's price is nothing unless stated."""
+    listed = PRICES.get(family(table.model)) if table.address.rstrip("/") == OPENAI else (0.0, 0.0)
+    into, out = table.dollars_in, table.dollars_out
+    if table.captioner != "openai":
+        listed = (0.0, 0.0)
+    if (into is None or out is None) and listed is None:
+        raise BadRecipe(
+            f"The price of {table.model} is not known here. Look it up, and set [caption] "
+            "dollars_in and dollars_out (per million tokens)."
+        )
+    known = listed or (0.0, 0.0)
+    factor = 1 - table.batch_discount if batch else 1.0
+    return Prices(
+        (known[0] if into is None else into) * factor,
+        (known[1] if out is None else out) * factor,
+    )
+
+
+def picture_tokens(width: int, height: int, detail: str, model: str) -> int:
+    """What one picture counts as.
+
+    >>> [picture_tokens(w, h, "high", "gpt-4.1") for w, h in [(2500, 1875), (768, 768), (512, 512)]]
+    [765, 765, 255]
+    """
+    if factor := PATCH_FACTORS.get(family(model)):
+        patches = math.ceil(width / 32) * math.ceil(height / 32)
+        return math.ceil(min(patches, 1536) * factor)
+    if detail == "low":
+        return 85
+    shrink = min(1.0, 2048 / max(width, height))
+    shrink *= min(1.0, 768 / (min(width, height) * shrink))
+    tiles = math.ceil(width * shrink / 512) * math.ceil(height * shrink / 512)
+    return 85 + 170 * tiles
+
+
+def question_tokens(text: str, width: int, height: int, table: CaptionTable) -> int:
+    """An estimate of what one question counts as; the sent size, not the file's."""
+    shrink = min(1.0, table.longest_side / max(width, height))
+    size = max(1, round(width * shrink)), max(1, round(height * shrink))
+    words = math.ceil(len(text) / LETTERS_A_TOKEN) + SCHEMA_TOKENS
+    return words + picture_tokens(*size, table.detail, table.model)
+
+
+class Purse:
+    """Lets no call begin that could take the sum over its limit."""
+
+    def __init__(self, prices: Prices, limit: float | None, spent: float = 0.0) -> None:
+        self.prices = prices
+        self.limit = limit
+        self.spent = spent
+        self.held = 0.0
+
+    def hold(self, tokens_in: int, tokens_out: int) -> float | None:
+        """Set the most that a call can cost aside; None when the limit does not allow it."""
+        most = self.prices.of(tokens_in, tokens_out)
+        if self.limit is not None and self.spent + self.held + most > self.limit:
+            return None
+        self.held += most
+        return most
+
+    def pay(self, held: float, tokens_in: int, tokens_out: int) -> float:
+        """Replace what was set aside by what the service counted; gives the dollars."""
+        self.held -= held
+        dollars = self.prices.of(tokens_in, tokens_out)
+        self.spent += dollars
+        return dollars

@@ -1,0 +1,86 @@
+"""What a captioner says of a piece of jewellery, and how its answer is read."""
+
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+Outcome = Literal["ok", "refused", "cut off", "filtered", "not JSON", "failed"]
+
+
+class Description(BaseModel):
+    """The report's five topics, the kind of object, and what could not be made out."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    object_type: str = Field(description="kind of object in one or two words, such as tiara")
+    materials: list[str] = Field(description="materials that can be seen, most visible first")
+    craftsmanship: str = Field(description="how it is made and built: form, technique, surface")
+    gemstones_and_settings: str = Field(description="stones, colours, cuts and settings, or none")
+    style_and_history: str = Field(description="visible signs of style and period")
+    condition: str = Field(description="overall state: wear, losses, repairs")
+    uncertain: list[str] = Field(description="what could not be made out")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """One answer: a description, or why there is none; tokens as the service counted them."""
+
+    outcome: Outcome
+    description: Description | None = None
+    raw: str = ""
+    tokens_in: int = 0
+    tokens_out: int = 0
+    request_id: str = ""
+
+
+def schema() -> dict[str, Any]:
+    """The description's JSON schema, strict: every key required, no others."""
+    made = Description.model_json_schema()
+    made.pop("description", None)
+    return made
+
+
+def read_text(text: str) -> Description | None:
+    """The description in a model's words; None when there is no whole one.
+
+    >>> read_text("Here it is: {}") is None
+    True
+    """
+    begin, end = text.find("{"), text.rfind("}")
+    try:
+        return Description.model_validate_json(text[begin : end + 1])
+    except ValidationError:
+        return None
+
+
+def read_completion(body: Any, request_id: str = "") -> Answer:
+    """An answer out of a `chat.completion` object, from a call or from a batch's output."""
+    try:
+        choice, usage = body["choices"][0], body.get("usage") or {}
+        message, reason = choice["message"], choice.get("finish_reason") or "stop"
+        text, refusal = message.get("content") or "", message.get("refusal") or ""
+        counted = int(usage.get("prompt_tokens", 0)), int(usage.get("completion_tokens", 0))
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError):
+        return Answer(outcome="failed", raw=json.dumps(body)[:2000], request_id=request_id)
+    description = read_text(text) if reason == "stop" and not refusal else None
+    return Answer(
+        outcome=outcome_of(refusal, reason, description),
+        description=description,
+        raw=refusal or text,
+        tokens_in=counted[0],
+        tokens_out=counted[1],
+        request_id=request_id,
+    )
+
+
+def outcome_of(refusal: str, reason: str, description: Description | None) -> Outcome:
+    """Why there is no description, or that there is one."""
+    if refusal:
+        return "refused"
+    if reason == "content_filter":
+        return "filtered"
+    if reason == "length":
+        return "cut off"
+    return "ok" if description else "not JSON"

@@ -1,0 +1,144 @@
+"""What is asked of a captioner: a picture, a fixed instruction, what the catalogue says."""
+
+import base64
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageOps
+
+from training.captioning.description import Description, schema
+from training.captioning.recipe import CaptionTable
+from training.errors import BadCorpus
+from training.vam.rows import METADATA, read_rows
+
+QUALITY = 90  # of the JPEG that is sent
+FACTS = ("object_type", "materials", "techniques", "styles", "date", "place")
+INSTRUCTION = """Describe this piece of jewellery for a picture caption. Say what can be seen, \
+precisely and factually; no praise, no story, no guessing. Use short phrases of at most 20 words \
+without a full stop. Do not name makers, owners, museums, numbers, carats or prices, and do not \
+write "image", "photo" or "picture". Put what you cannot make out into "uncertain".
+"""
+CATALOGUE = (
+    "The museum's catalogue says (use it to name what you see, leave out what is not seen): "
+)
+AS_JSON = "Answer with nothing but one JSON object with these keys: "
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """One picture, with what the catalogue says of it; `key` is what its answer is kept under."""
+
+    file_name: str
+    path: Path
+    row: dict[str, Any]
+    text: str
+    key: str
+
+
+def questions_of(data: Path, table: CaptionTable) -> list[Question]:
+    """A question for every picture of a data folder that is here; order as in its metadata."""
+    path = data / METADATA
+    if not path.exists():
+        raise BadCorpus(
+            f"There is no {METADATA} in the data folder. Run `python -m training.harvest_vam "
+            "RECIPE` first, or name another folder with --data DIR."
+        )
+    questions = list(each_question(data, read_rows(path), table))
+    if not questions:
+        raise BadCorpus(
+            "The data folder has no pictures (they may have expired). Run `python -m "
+            "training.harvest_vam RECIPE` to fetch them anew."
+        )
+    return questions
+
+
+def each_question(
+    data: Path, rows: list[dict[str, Any]], table: CaptionTable
+) -> Iterator[Question]:
+    """The questions, one after the other."""
+    for row in rows:
+        path = data / row["file_name"]
+        if path.is_file() and path.resolve().is_relative_to(data.resolve()):
+            text = instruction(row, table)
+            key = key_of(path.read_bytes(), text, table)
+            yield Question(file_name=row["file_name"], path=path, row=row, text=text, key=key)
+
+
+def instruction(row: dict[str, Any], table: CaptionTable) -> str:
+    """The text beside the picture."""
+    facts = {name: row[name] for name in FACTS if row.get(name)}
+    lines = [INSTRUCTION]
+    lines += [CATALOGUE + json.dumps(facts, ensure_ascii=False, sort_keys=True)] if facts else []
+    if table.captioner == "local" or table.structured != "json_schema":
+        lines.append(AS_JSON + json.dumps(keys(), ensure_ascii=False))
+    return "\n".join(lines)
+
+
+def keys() -> dict[str, str]:
+    """Each key with what belongs into it."""
+    fields = Description.model_fields.items()
+    return {name: str(field.description) for name, field in fields}
+
+
+def key_of(picture: bytes, text: str, table: CaptionTable) -> str:
+    """sha256 of all that decides an answer, so that the same is never asked twice."""
+    decides = {
+        "text": text,
+        "schema": schema(),
+        **table.model_dump(
+            mode="json",
+            include={
+                "captioner",
+                "model",
+                "structured",
+                "longest_side",
+                "detail",
+                "most_tokens",
+                "seed",
+            },
+        ),
+    }
+    words = json.dumps(decides, sort_keys=True, ensure_ascii=False).encode()
+    return sha256(sha256(picture).digest() + words).hexdigest()
+
+
+def sendable(path: Path, longest_side: int) -> Image.Image:
+    """The picture as it is sent: upright, RGB, no longer than asked. Raises OSError."""
+    with Image.open(path) as opened:
+        picture = ImageOps.exif_transpose(opened).convert("RGB")
+    picture.thumbnail((longest_side, longest_side), Image.Resampling.LANCZOS)
+    return picture
+
+
+def data_address(picture: Image.Image) -> str:
+    """A picture as a `data:` address, JPEG in base64."""
+    body = io.BytesIO()
+    picture.save(body, "JPEG", quality=QUALITY)
+    return "data:image/jpeg;base64," + base64.b64encode(body.getvalue()).decode("ascii")
+
+
+def completion_body(question: Question, table: CaptionTable, own: bool) -> dict[str, Any]:
+    """The body of a chat completion; `own` is OpenAI's dialect, else that of look-alikes."""
+    picture = data_address(sendable(question.path, table.longest_side))
+    parts = [
+        {"type": "text", "text": question.text},
+        {"type": "image_url", "image_url": {"url": picture, "detail": table.detail}},
+    ]
+    body: dict[str, Any] = {
+        "model": table.model,
+        "messages": [{"role": "user", "content": parts}],
+        "temperature": 0,
+        "seed": table.seed,
+        ("max_completion_tokens" if own else "max_tokens"): table.most_tokens,
+    }
+    if table.structured == "json_schema":
+        named = {"name": "description", "strict": True, "schema": schema()}
+        body["response_format"] = {"type": "json_schema", "json_schema": named}
+    elif table.structured == "json_object":
+        body["response_format"] = {"type": "json_object"}
+    return body
