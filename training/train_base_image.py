@@ -1,9 +1,11 @@
 """Train a small image base of exactly SDXL's layout, from captioned renders to a pipeline folder.
 
-    python -m training.train_base_image training/recipes/jewel-base.toml
+    python -m training.render_jewellery --out runs/renders
+    python -m training.train_base_image training/recipes/jewel-base.toml --into FOLDER
 
 It runs in two parts, the autoencoder and then the UNet with its text encoders. Run it again after
-an interruption: it goes on from the last checkpoint.
+an interruption: it goes on from the last checkpoint. A third part, with --polish, fits the decoder
+alone for longer: latents, and so the UNet and every LoRA on it, stay valid.
 """
 
 import shutil
@@ -14,16 +16,24 @@ import typer
 
 from training.stage import run_stage
 
+TOKENIZERS = Path(__file__).parents[1] / "engine" / "models" / "jewel-base"
+
 
 def main(
     recipe_file: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe in TOML.")],
     runs: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("runs"),
+    into: Annotated[
+        Path | None, typer.Option(help="Where the pipeline goes; else into the run's folder.")
+    ] = None,
     threads: Annotated[int, typer.Option(min=0, help="Threads; 0: one for each core.")] = 0,
+    polish: Annotated[
+        bool, typer.Option("--polish", help="Fit the decoder alone, longer.")
+    ] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete checkpoints, start over")] = False,
 ) -> None:
     """Train a small image base; goes on from the last checkpoint."""
-    from training.base_image import loop
-    from training.base_image.autoencoder import fit_autoencoder
+    from training.base_image import autoencoder, denoiser, loop
+    from training.base_image.export import export
     from training.base_image.pictures import load
     from training.base_image.recipe import load_base_recipe
 
@@ -33,7 +43,23 @@ def main(
         shutil.rmtree(folder, ignore_errors=True)
     loop.threads(threads)
     seen, unseen = load(recipe.pictures)
-    fit_autoencoder(recipe, folder / "autoencoder", seen, unseen)
+    coding = autoencoder.fit_autoencoder(recipe, folder / "autoencoder", seen, unseen)
+    coder = autoencoder.as_coder(coding.averaged())
+    if polish:
+        autoencoder.fit_decoder(recipe, folder / "decoder", coder, seen, unseen)
+    else:
+        autoencoder.take_polished(recipe, folder / "decoder", coder)
+    views = denoiser.views_of(
+        recipe, coder, seen, recipe.denoiser.views, folder / "latents" / "seen.pt"
+    )
+    unseen_views = denoiser.views_of(recipe, coder, unseen, 1, folder / "latents" / "unseen.pt")
+    part = denoiser.fit_denoiser(
+        recipe, folder / "denoiser", TOKENIZERS, seen, views, unseen, unseen_views, coder
+    )
+    model = denoiser.as_conditioned(part.averaged())
+    target = into or folder / "pipeline"
+    size = export(model, coder, views.scaling, TOKENIZERS, target)
+    print(f"Wrote {target}: {size / 2**20:.1f} MiB of weights")
 
 
 if __name__ == "__main__":

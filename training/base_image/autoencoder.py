@@ -16,10 +16,11 @@ from torch.nn import functional
 
 from training.base_image.loop import Part
 from training.base_image.pictures import Collection, centred, crops
-from training.base_image.recipe import BaseRecipe
+from training.base_image.recipe import Autoencoder, BaseRecipe
 
 LATENTS = 4
 DOWN = 8
+LATER = ("steps", "polish_steps", "polish_rate")  # what may change between two runs
 
 
 class WithPreview(nn.Module):
@@ -65,7 +66,7 @@ def fit_autoencoder(recipe: BaseRecipe, folder: Path, seen: Collection, unseen: 
     shape, size = recipe.autoencoder, recipe.pictures.size
     torch.manual_seed(recipe.seed)
     model = WithPreview(recipe)
-    digest = f"{shape.model_dump_json(exclude={'steps'})} {recipe.pictures.model_dump_json()}"
+    digest = f"{shape.model_dump_json(exclude=set(LATER))} {recipe.pictures.model_dump_json()}"
     part = Part(folder, model, shape.learning_rate, shape.steps, digest)
     part.resume()
 
@@ -80,19 +81,7 @@ def fit_autoencoder(recipe: BaseRecipe, folder: Path, seen: Collection, unseen: 
             drawn = found.sample()
             made = model.autoencoder.decode(drawn).sample
         made, drawn = made.float(), drawn.float()
-        parts = {
-            "pixels": functional.l1_loss(made, pictures),
-            "edges": shape.edges
-            * (
-                functional.l1_loss(edges(made), edges(pictures))
-                + functional.l1_loss(
-                    edges(functional.avg_pool2d(made, 2)), edges(functional.avg_pool2d(pictures, 2))
-                )
-            ),
-            "chroma": shape.chroma
-            * functional.l1_loss(
-                functional.avg_pool2d(chroma(made), 4), functional.avg_pool2d(chroma(pictures), 4)
-            ),
+        parts = likeness(made, pictures, shape) | {
             "preview": shape.preview
             * functional.l1_loss(model.preview(drawn), functional.avg_pool2d(pictures, DOWN)),
             "kl": shape.kl * found.kl().float().mean() / found.mean[0].numel(),
@@ -101,18 +90,89 @@ def fit_autoencoder(recipe: BaseRecipe, folder: Path, seen: Collection, unseen: 
         return total, {name: float(value.detach()) for name, value in parts.items()}
 
     def watch(step: int) -> None:
-        indices = list(range(8))
-        model.eval()
-        with torch.no_grad():
-            pictures = centred(unseen, list(range(min(64, len(unseen)))), size)
-            made = torch.cat([through(model, piece) for piece in torch.split(pictures, 8)])
-            error = float((made - pictures).abs().mean())
-        model.train()
-        part.note({"unseen_error": error})
-        save_grid([pictures[indices], made[indices]], folder / f"unseen-{step:06d}.png")
+        watched(model, unseen, size, part, folder / f"unseen-{step:06d}.png")
 
     part.fit(loss_of, recipe.checkpoint_minutes, watch)
     return part
+
+
+def as_coder(model: nn.Module) -> WithPreview:
+    """The part's model by its own type."""
+    assert isinstance(model, WithPreview)
+    return model
+
+
+def _polishing(recipe: BaseRecipe, folder: Path, coder: WithPreview) -> Part:
+    """The decoder as a part of its own."""
+    shape = recipe.autoencoder
+    digest = f"decoder {shape.model_dump_json(exclude=set(LATER))}"
+    inner = nn.ModuleDict(
+        {
+            "decoder": coder.autoencoder.decoder,
+            "post_quant_conv": coder.autoencoder.post_quant_conv,
+        }
+    )
+    part = Part(folder, inner, shape.polish_rate, shape.polish_steps, digest)
+    part.resume()
+    return part
+
+
+def take_polished(recipe: BaseRecipe, folder: Path, coder: WithPreview) -> None:
+    """Put the polished decoder in, as far as it has come."""
+    part = _polishing(recipe, folder, coder)
+    if part.state.step:
+        part.averaged()
+
+
+def fit_decoder(
+    recipe: BaseRecipe, folder: Path, coder: WithPreview, seen: Collection, unseen: Collection
+) -> None:
+    """Train the decoder alone on whole pictures, from latents that stay as they are."""
+    part, size = _polishing(recipe, folder, coder), recipe.pictures.size
+    shape = recipe.autoencoder
+
+    def loss_of(step: int) -> tuple[Tensor, dict[str, float]]:
+        rng = np.random.default_rng([recipe.seed, 3, step])
+        pictures = crops(seen, rng, shape.whole_batch, size)
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            latents = coder.autoencoder.encode(pictures).latent_dist.mode()
+        with torch.autocast("cpu", torch.bfloat16):
+            made = coder.autoencoder.decode(latents).sample
+        parts = likeness(made.float(), pictures, shape)
+        total = torch.stack(list(parts.values())).sum()
+        return total, {name: float(value.detach()) for name, value in parts.items()}
+
+    def watch(step: int) -> None:
+        watched(coder, unseen, size, part, folder / f"unseen-{step:06d}.png")
+
+    part.fit(loss_of, recipe.checkpoint_minutes, watch)
+    part.averaged()
+
+
+def watched(coder: WithPreview, unseen: Collection, size: int, part: Part, path: Path) -> None:
+    """Measure on pictures that were never trained on, and show eight of them beside the original."""
+    coder.eval()
+    with torch.no_grad():
+        pictures = centred(unseen, list(range(min(64, len(unseen)))), size)
+        made = torch.cat([through(coder, piece) for piece in torch.split(pictures, 8)])
+        part.note({"unseen_error": float((made - pictures).abs().mean())})
+    coder.train()
+    save_grid([pictures[:8], made[:8]], path)
+
+
+def likeness(made: Tensor, pictures: Tensor, shape: Autoencoder) -> dict[str, Tensor]:
+    """How far pictures are from what they should be: in pixels, in edges, in blurred colour."""
+    half, small = functional.avg_pool2d(made, 2), functional.avg_pool2d(pictures, 2)
+    colour = functional.avg_pool2d(chroma(made), 4), functional.avg_pool2d(chroma(pictures), 4)
+    return {
+        "pixels": functional.l1_loss(made, pictures),
+        "edges": shape.edges
+        * (
+            functional.l1_loss(edges(made), edges(pictures))
+            + functional.l1_loss(edges(half), edges(small))
+        ),
+        "chroma": shape.chroma * functional.l1_loss(*colour),
+    }
 
 
 def through(model: WithPreview, pictures: Tensor) -> Tensor:

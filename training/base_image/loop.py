@@ -74,7 +74,8 @@ class Part:
         with torch.no_grad():
             for name, weight in self.weights.items():
                 weight.copy_(weights[name])
-        self.average = load_file(found[-1] / "average.safetensors")
+        average = load_file(found[-1] / "average.safetensors")
+        self.average = {name: average[name] for name in self.weights}  # in their order
         optimiser = torch.load(found[-1] / "optimiser.pt", weights_only=True)
         self.optimiser.load_state_dict(optimiser)
         self.state = state

@@ -39,6 +39,8 @@ class Autoencoder(Table):
     whole_share: Annotated[float, Field(ge=0, le=1)] = 0.15
     learning_rate: Rate = 1e-3
     steps: Steps = 9000
+    polish_steps: Steps = 12000
+    polish_rate: Rate = 5e-4
     kl: float = 1e-5
     chroma: float = 2.0
     edges: float = 1.0
@@ -48,20 +50,19 @@ class Autoencoder(Table):
 class Denoiser(Table):
     """Shape and training of the UNet and of the two text encoders that are trained with it."""
 
-    channels: tuple[int, int, int] = (64, 128, 192)
-    layers: int = 2
+    channels: tuple[int, int, int] = (64, 128, 160)
+    layers: int = 1
     groups: int = 32
     transformers: tuple[int, int, int] = (1, 1, 2)
-    heads: tuple[int, int, int] = (2, 4, 6)
-    text_widths: tuple[int, int] = (48, 80)
+    heads: tuple[int, int, int] = (2, 4, 5)
+    text_widths: tuple[int, int] = (32, 64)
     text_layers: tuple[int, int] = (2, 3)
     time_embedding: int = 16
     batch: int = 64
     learning_rate: Rate = 1e-3
-    steps: Steps = 6000
+    steps: Steps = 4000
     caption_dropout: Annotated[float, Field(ge=0, le=1)] = 0.1
-    snr_gamma: float = 5.0
-    views: int = 4
+    views: Annotated[int, Field(ge=1)] = 6
 
 
 class BaseRecipe(Table):

@@ -1,0 +1,322 @@
+"""Stage two of an image base: the UNet and its two text encoders, trained together on latents.
+
+v-prediction with a noise schedule that ends in pure noise: so a black or a cream ground can be drawn
+from the first step on, which epsilon-prediction learns late.
+"""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+)
+
+from training.base_image.autoencoder import DOWN, LATENTS, WithPreview, save_grid
+from training.base_image.captions import caption_of
+from training.base_image.loop import Part
+from training.base_image.pictures import Collection, as_tensor
+from training.base_image.recipe import BaseRecipe, Denoiser
+
+POSITIONS = 77
+SCHEDULE = {
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "num_train_timesteps": 1000,
+    "prediction_type": "v_prediction",
+    "rescale_betas_zero_snr": True,
+    "timestep_spacing": "trailing",
+    "steps_offset": 1,
+}
+SHOWN = (
+    "a gold ring set with a large emerald on a dark blue ground",
+    "a tiara of silver set with sapphire, on a cream ground",
+    "a necklace of rose gold set with pearl, on a black ground",
+    "a brooch of gold set with ruby, on a pale green ground",
+    "a pendant of silver set with amethyst, on a grey ground",
+    "a pair of earrings of gold set with turquoise, on a dark blue ground",
+    "a coronet of steel set with coral, on a cream ground",
+    "a bracelet of rose gold set with lapis lazuli, on a pale green ground",
+)
+SHOWN_STEPS = 25
+SHOWN_GUIDANCE = 4.0
+
+
+class Conditioned(nn.Module):
+    """The UNet with the two text encoders that speak to it, in SDXL's layout."""
+
+    def __init__(self, recipe: BaseRecipe):
+        super().__init__()
+        shape, cells = recipe.denoiser, recipe.pictures.size // DOWN
+        first, second = shape.text_widths
+        self.text_encoder = CLIPTextModel(_text(shape, 0))
+        self.text_encoder_2 = CLIPTextModelWithProjection(_text(shape, 1))
+        self.unet = UNet2DConditionModel(
+            sample_size=cells,
+            in_channels=LATENTS,
+            out_channels=LATENTS,
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+            block_out_channels=shape.channels,
+            layers_per_block=shape.layers,
+            norm_num_groups=shape.groups,
+            transformer_layers_per_block=shape.transformers,
+            attention_head_dim=shape.heads,
+            cross_attention_dim=first + second,
+            use_linear_projection=True,
+            addition_embed_type="text_time",
+            addition_time_embed_dim=shape.time_embedding,
+            projection_class_embeddings_input_dim=6 * shape.time_embedding + second,
+        )
+
+    def forward(self, noisy: Tensor, step: Tensor, words: "Words", time_ids: Tensor) -> Tensor:
+        """The v of noisy latents (B, 4, h, w) at timesteps (B,); time_ids (B, 6)."""
+        first = self.text_encoder(words.first, output_hidden_states=True)
+        second = self.text_encoder_2(words.second, output_hidden_states=True)
+        states = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], -1)
+        added = {"text_embeds": second.text_embeds, "time_ids": time_ids}
+        found: Tensor = self.unet(noisy, step, states, added_cond_kwargs=added).sample
+        return found
+
+
+def _text(shape: Denoiser, which: int) -> CLIPTextConfig:
+    """As SDXL's own: penultimate states are used; the second encoder's projection is pooled."""
+    width = shape.text_widths[which]
+    return CLIPTextConfig(
+        hidden_size=width,
+        intermediate_size=4 * width,
+        num_hidden_layers=shape.text_layers[which],
+        num_attention_heads=max(1, width // 16),
+        projection_dim=width,
+        hidden_act="quick_gelu" if which == 0 else "gelu",
+        vocab_size=49408,
+        max_position_embeddings=POSITIONS,
+        bos_token_id=0,
+        eos_token_id=2,
+        pad_token_id=1,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """Captions as token ids of both tokenizers, (B, 77) each."""
+
+    first: Tensor
+    second: Tensor
+
+
+class Speller:
+    """Both CLIP tokenizers, with a memory: captions come again and again."""
+
+    def __init__(self, folder: Path):
+        names = ("tokenizer", "tokenizer_2")
+        self.tokenizers = [CLIPTokenizer.from_pretrained(folder / name) for name in names]
+        self._known: dict[str, tuple[list[int], list[int]]] = {}
+
+    def __call__(self, captions: list[str]) -> Words:
+        rows = [self._ids(caption) for caption in captions]
+        return Words(torch.tensor([row[0] for row in rows]), torch.tensor([row[1] for row in rows]))
+
+    def _ids(self, caption: str) -> tuple[list[int], list[int]]:
+        if caption not in self._known:
+            first, second = (
+                tokenizer(
+                    caption, padding="max_length", max_length=POSITIONS, truncation=True
+                ).input_ids
+                for tokenizer in self.tokenizers
+            )
+            self._known[caption] = (first, second)
+        return self._known[caption]
+
+    def strange(self, count: int, seed: int) -> tuple[str, ...]:
+        """Words of the vocabulary that no caption of ours is about."""
+        names = sorted(
+            token.removesuffix("</w>")
+            for token in self.tokenizers[0].get_vocab()
+            if token.endswith("</w>") and token.removesuffix("</w>").isalpha()
+        )
+        return tuple(random.Random(seed).sample(names, count))
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """Latents of every picture in several views: (V, N, 4, h, w), with their time ids (V, N, 6).
+
+    View 0 is the whole picture, view 1 its mirror image, the others are cut from larger copies.
+    """
+
+    latents: Tensor
+    time_ids: Tensor
+    scaling: float
+
+
+def views_of(
+    recipe: BaseRecipe, model: WithPreview, pictures: Collection, count: int, path: Path
+) -> Views:
+    """Encode all views once, and keep them in a file."""
+    if path.is_file():
+        kept = torch.load(path, weights_only=True)
+        return Views(kept["latents"], kept["time_ids"], float(kept["scaling"]))
+    size, rng = recipe.pictures.size, np.random.default_rng([recipe.seed, 2])
+    latents, times = [], []
+    for view in range(count):
+        pixels, rows = _cut(pictures, view, size, rng)
+        found = []
+        with torch.no_grad():
+            for place in range(0, len(pixels), 32):
+                batch = as_tensor(pixels[place : place + 32])
+                found.append(model.autoencoder.encode(batch).latent_dist.mode())
+        latents.append(torch.cat(found))
+        times.append(torch.tensor(rows, dtype=torch.float32))
+    stacked = torch.stack(latents)
+    scaling = 1.0 / float(stacked.std())
+    views = Views(stacked * scaling, torch.stack(times), scaling)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save({"latents": views.latents, "time_ids": views.time_ids, "scaling": scaling}, path)
+    return views
+
+
+def _cut(
+    pictures: Collection, view: int, size: int, rng: np.random.Generator
+) -> tuple[np.ndarray, list[list[int]]]:
+    """One view of every picture, with (original h, w, crop top, left, target h, w) of each."""
+    from PIL import Image
+
+    side = pictures.pixels.shape[1]
+    cut, rows = [], []
+    for picture in pictures.pixels:
+        if view < 2:
+            whole = Image.fromarray(picture).resize((size, size), Image.Resampling.LANCZOS)
+            piece, row = np.asarray(whole), [size, size, 0, 0, size, size]
+        else:
+            y, x = (int(v) for v in rng.integers(0, side - size + 1, 2))
+            piece, row = picture[y : y + size, x : x + size], [side, side, y, x, size, size]
+        mirrored = view == 1 or (view > 1 and rng.random() < 0.5)
+        cut.append(piece[:, ::-1] if mirrored else piece)
+        rows.append(row)
+    return np.stack(cut), rows
+
+
+def fit_denoiser(
+    recipe: BaseRecipe, folder: Path, tokenizers: Path, seen: Collection, views: Views,
+    unseen: Collection, unseen_views: Views, coder: WithPreview,
+) -> Part:  # fmt: skip
+    """Train UNet and text encoders on the latents; goes on from the last checkpoint."""
+    shape = recipe.denoiser
+    torch.manual_seed(recipe.seed)
+    model = Conditioned(recipe)
+    speller = Speller(tokenizers)
+    digest = f"{shape.model_dump_json(exclude={'steps'})} {views.scaling}"
+    part = Part(folder, model, shape.learning_rate, shape.steps, digest)
+    part.resume()
+    noises = DDPMScheduler(**SCHEDULE)
+    strange = speller.strange(4000, recipe.seed)
+
+    def loss_at(
+        latents: Tensor, noise: Tensor, steps: Tensor, words: Words, times: Tensor
+    ) -> Tensor:
+        noisy = noises.add_noise(latents, noise, steps)
+        target = noises.get_velocity(latents, noise, steps)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = model(noisy, steps, words, times)
+        return functional.mse_loss(found.float(), target)
+
+    def loss_of(step: int) -> tuple[Tensor, dict[str, float]]:
+        rng = random.Random(f"{recipe.seed}:{step}")
+        draw = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
+        indices = [rng.randrange(len(seen)) for _ in range(shape.batch)]
+        chosen = [rng.randrange(views.latents.shape[0]) for _ in indices]
+        captions = [
+            "" if rng.random() < shape.caption_dropout else caption_of(seen.facts[i], rng, strange)
+            for i in indices
+        ]
+        latents = views.latents[chosen, indices]
+        noise = torch.randn(latents.shape, generator=draw)
+        steps = torch.randint(0, 1000, (shape.batch,), generator=draw)
+        loss = loss_at(latents, noise, steps, speller(captions), views.time_ids[chosen, indices])
+        return loss, {"loss": float(loss.detach())}
+
+    def watch(step: int) -> None:
+        with averaged(part), torch.no_grad():
+            draw = torch.Generator().manual_seed(recipe.seed)
+            losses = []
+            for place in range(0, len(unseen) - 31, 32):
+                indices = list(range(place, place + 32))
+                latents = unseen_views.latents[0, indices]
+                noise = torch.randn(latents.shape, generator=draw)
+                steps = torch.linspace(0, 999, 32).long()
+                words = speller([unseen.facts[i]["caption"] for i in indices])
+                times = unseen_views.time_ids[0, indices]
+                losses.append(float(loss_at(latents, noise, steps, words, times)))
+            part.note({"unseen_loss": sum(losses) / len(losses)})
+            coder.autoencoder.register_to_config(scaling_factor=views.scaling)
+            pictures = drawn(pipeline(model, coder, speller), list(SHOWN), seed=1)
+            save_grid([pictures[:4], pictures[4:]], folder / f"drawn-{step:06d}.png")
+
+    part.fit(loss_of, recipe.checkpoint_minutes, watch)
+    return part
+
+
+def as_conditioned(model: nn.Module) -> Conditioned:
+    """The part's model by its own type."""
+    assert isinstance(model, Conditioned)
+    return model
+
+
+@contextmanager
+def averaged(part: Part) -> Iterator[None]:
+    """Within, the running average stands in for the weights."""
+    own = {name: weight.detach().clone() for name, weight in part.weights.items()}
+    part.averaged()
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for name, weight in part.weights.items():
+                weight.copy_(own[name])
+        part.model.train()
+
+
+def pipeline(model: Conditioned, coder: WithPreview, speller: Speller) -> StableDiffusionXLPipeline:
+    """The parts as a pipeline of diffusers' own."""
+    made = StableDiffusionXLPipeline(
+        vae=coder.autoencoder.eval(),
+        text_encoder=model.text_encoder,
+        text_encoder_2=model.text_encoder_2,
+        tokenizer=speller.tokenizers[0],
+        tokenizer_2=speller.tokenizers[1],
+        unet=model.unet,
+        scheduler=EulerDiscreteScheduler(**SCHEDULE),
+        force_zeros_for_empty_prompt=False,
+        add_watermarker=False,
+    )
+    made.set_progress_bar_config(disable=True)
+    return made
+
+
+def drawn(made: StableDiffusionXLPipeline, prompts: list[str], seed: int) -> Tensor:
+    """Pictures (N, 3, H, W) in -1..1 of the prompts, one seed after the other."""
+    size = made.unet.config.sample_size * DOWN
+    pictures = made(
+        prompt=prompts,
+        width=size,
+        height=size,
+        num_inference_steps=SHOWN_STEPS,
+        guidance_scale=SHOWN_GUIDANCE,
+        generator=[torch.Generator().manual_seed(seed + place) for place in range(len(prompts))],
+        output_type="pt",
+    ).images
+    found: Tensor = pictures.float() * 2 - 1
+    return found

@@ -1,0 +1,37 @@
+"""The trained parts as one folder that diffusers opens: half precision, safetensors, no code."""
+
+import json
+import shutil
+from pathlib import Path
+
+import torch
+
+from training.atomic import whole_folder, write_json
+from training.base_image.autoencoder import WithPreview
+from training.base_image.denoiser import Conditioned, Speller, pipeline
+
+PREVIEW = "preview.json"
+
+
+def export(
+    model: Conditioned, coder: WithPreview, scaling: float, tokenizers: Path, folder: Path
+) -> int:
+    """Write the pipeline folder, replacing an older one as a whole; returns the weights' bytes.
+
+    `preview.json` holds the linear map from latents as the UNet sees them to colours in -1..1.
+    """
+    coder.autoencoder.register_to_config(scaling_factor=scaling)
+    made = pipeline(model, coder, Speller(tokenizers)).to(torch.float16)
+    with whole_folder(folder) as part:
+        made.save_pretrained(part, safe_serialization=True)
+        for name in ("tokenizer", "tokenizer_2"):  # exactly the files that they came from
+            shutil.rmtree(part / name)
+            shutil.copytree(tokenizers / name, part / name)
+        weight = coder.preview.weight.detach()[:, :, 0, 0] / scaling
+        bias = coder.preview.bias
+        assert bias is not None
+        found = {"weight": weight.tolist(), "bias": bias.detach().tolist()}
+        write_json(part / PREVIEW, json.loads(json.dumps(found)))
+        for path in part.rglob("*.safetensors"):
+            path.chmod(0o644)
+        return sum(path.stat().st_size for path in part.rglob("*.safetensors"))
