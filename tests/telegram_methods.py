@@ -9,6 +9,7 @@ from telegram_markup import ApiError, bad, body_of, units
 
 ANSWER = 200  # characters of an answer to a callback query
 NAME = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_")
+PHOTO = [{"file_id": "p1", "file_unique_id": "p1", "width": 1, "height": 1}]
 Params = dict[str, Any]
 Files = dict[str, bytes]
 
@@ -115,8 +116,7 @@ class Methods(World):
             raise bad("file is too big")
         if not photo.startswith((b"\x89PNG", b"\xff\xd8", b"RIFF")):
             raise bad("IMAGE_PROCESS_FAILED")
-        sizes = [{"file_id": "p1", "file_unique_id": "p1", "width": 1, "height": 1}]
-        return self._send(params, "photo", {"photo": sizes, **body_of(params, "caption")})
+        return self._send(params, "photo", {"photo": PHOTO, **body_of(params, "caption")})
 
     def _api_sendmediagroup(self, params: Params, files: Files) -> list:
         media = params["media"]
@@ -128,9 +128,8 @@ class Methods(World):
             document = item["type"] == "document"
             kind = "document" if document else "photo"
             data = files[item["media"].removeprefix("attach://")]
-            sizes = [{"file_id": "p1", "file_unique_id": "p1", "width": 1, "height": 1}]
             file = {"file_id": "d1", "file_unique_id": "d1", "file_size": len(data)}
-            body |= {"document": file} if document else {"photo": sizes}
+            body |= {"document": file} if document else {"photo": PHOTO}
             sent.append(self._send({**params, "caption": item.get("caption", "")}, kind, body))
         return sent
 
@@ -164,7 +163,7 @@ class Methods(World):
 
     def _api_editmessagemedia(self, params: Params, _files: Files) -> dict:
         media = params["media"]
-        return self._edit(params, {"photo": [{"file_id": "p2"}], **body_of(media, "caption")})
+        return self._edit(params, {"photo": PHOTO, **body_of(media, "caption")})
 
     def _api_deletemessage(self, params: Params, _files: Files) -> bool:
         chat = self._open(params)

@@ -1,0 +1,1 @@
+"""Telegram: what people type, press and see there."""

@@ -1,0 +1,57 @@
+"""The order in which updates are taken in: a chat's one after the other, different chats side by side.
+
+A chat whose line is full is not listened to for the moment, so that one who floods keeps nobody else
+waiting and fills no memory.
+"""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+MOST_WAITING = 20  # updates of one chat
+MOST_SEEN = 20_000  # update numbers remembered in memory
+
+log = logging.getLogger(__name__)
+
+
+class Lines:
+    """A lock for each chat, there while somebody waits for it."""
+
+    def __init__(self) -> None:
+        self._locks: dict[int, asyncio.Lock] = {}
+        self._waiting: dict[int, int] = {}
+
+    def full(self, chat: int) -> bool:
+        """Whether the chat has as many waiting as it may."""
+        return self._waiting.get(chat, 0) >= MOST_WAITING
+
+    @asynccontextmanager
+    async def turn(self, chat: int) -> AsyncIterator[None]:
+        """Within, nothing else of the chat is taken in."""
+        lock = self._locks.setdefault(chat, asyncio.Lock())
+        self._waiting[chat] = self._waiting.get(chat, 0) + 1
+        try:
+            async with lock:
+                yield
+        finally:
+            self._waiting[chat] -= 1
+            if not self._waiting[chat]:
+                del self._waiting[chat], self._locks[chat]
+
+
+class Seen:
+    """The numbers of the newest updates, so that a repeated one is known without the database."""
+
+    def __init__(self) -> None:
+        self._numbers: OrderedDict[int, None] = OrderedDict()
+
+    def first_time(self, number: int) -> bool:
+        """Whether it was not seen before; from now on it was."""
+        if number in self._numbers:
+            return False
+        self._numbers[number] = None
+        if len(self._numbers) > MOST_SEEN:
+            self._numbers.popitem(last=False)
+        return True

@@ -1,0 +1,52 @@
+"""The menu of commands beside the input field, for each kind of chat and each language."""
+
+from telegram import (
+    BotCommand,
+    BotCommandScope,
+    BotCommandScopeAllChatAdministrators,
+    BotCommandScopeAllGroupChats,
+    BotCommandScopeAllPrivateChats,
+    BotCommandScopeDefault,
+)
+
+from bot.locales import DEFAULT, languages, words
+from bot.telegram_client.api import Api
+from engine.registry import Registry
+
+EVERYWHERE = ("continue", "again", "why", "styles", "queue", "cancel", "report", "help", "privacy")
+PRIVATE = ("start", "forget", "settings")
+MANAGERS = ("settings",)
+LONGEST = 256
+
+
+def commands(registry: Registry, locale: str, *more: str) -> list[BotCommand]:
+    """The cards' commands, those everywhere, and some more, described in a language."""
+    made = []
+    for name in (*registry.commands, *EVERYWHERE, *more):
+        try:
+            about = words(f"telegram_commands.{name}", locale)
+        except KeyError:  # a command that only a card knows
+            titles = ", ".join(e.title for e in registry.of_command(name))
+            about = words("telegram_commands.of_a_card", locale, names=titles)
+        made.append(BotCommand(name, about[:LONGEST]))
+    return made
+
+
+async def sync(api: Api, registry: Registry) -> int:
+    """Send the menus that Telegram does not have yet; how many those were."""
+    scopes: tuple[tuple[BotCommandScope, tuple[str, ...]], ...] = (
+        (BotCommandScopeDefault(), ()),
+        (BotCommandScopeAllPrivateChats(), PRIVATE),
+        (BotCommandScopeAllGroupChats(), ()),
+        (BotCommandScopeAllChatAdministrators(), MANAGERS),
+    )
+    changed = 0
+    for locale in languages():
+        code = None if locale == DEFAULT else locale
+        for scope, more in scopes:
+            wanted = commands(registry, locale, *more)
+            there = await api.get_my_commands(scope, code)
+            if list(there) != wanted:
+                await api.set_my_commands(wanted, scope, code)
+                changed += 1
+    return changed

@@ -1,0 +1,74 @@
+"""Replies in words: what Talk says at once, refusals, and what only the asker may see."""
+
+import logging
+import time
+from collections import OrderedDict
+
+from bot.conversation import Said
+from bot.locales import words
+from bot.pacing import TooFast, Vanished
+from bot.splitting import TELEGRAM_LIMIT, split, utf16
+from bot.telegram_client.items import Item, Words, plain
+from bot.telegram_client.place import Place
+from bot.telegram_client.sender import Sender
+
+SAME_SECONDS = 20.0  # the same refusal to the same person is not said again so soon
+MOST_REFUSALS = 5_000  # remembered
+
+log = logging.getLogger(__name__)
+
+
+class Replies:
+    """Says things. `name` is the bot's user name."""
+
+    def __init__(self, sender: Sender, name: str) -> None:
+        self._sender = sender
+        self._name = name
+        self._refused: OrderedDict[tuple[int, str], float] = OrderedDict()
+
+    async def say(
+        self, said: Said, place: Place, asker: int, reply_to: int = 0, locale: str = "en"
+    ) -> None:
+        """A reply where it was asked for; a private one in the asker's own chat."""
+        if said.private and not place.private:
+            await self._privately(said, place, asker, reply_to, locale)
+        else:
+            await self._send(said, place, reply_to)
+
+    async def refuse(self, why: str, place: Place, asker: int, reply_to: int = 0) -> None:
+        """A refusal, once in a while: somebody who floods is not answered each time."""
+        now = time.monotonic()
+        key = (asker, why)
+        if now - self._refused.get(key, -SAME_SECONDS) < SAME_SECONDS:
+            return
+        self._refused[key] = now
+        self._refused.move_to_end(key)
+        if len(self._refused) > MOST_REFUSALS:
+            self._refused.popitem(last=False)
+        await self._send(Said(why), place, reply_to)
+
+    async def _privately(
+        self, said: Said, place: Place, asker: int, reply_to: int, locale: str
+    ) -> None:
+        try:
+            await self._send(said, Place(chat=asker), 0)
+            told = words("telegram.in_private", locale)
+        except Vanished:  # a bot may not begin a conversation
+            told = words("telegram.open_private", locale, name=self._name)
+        await self._send(Said(told), place, reply_to)
+
+    async def _send(self, said: Said, place: Place, reply_to: int) -> None:
+        """Raises Vanished."""
+        for item in items_of(said):
+            try:
+                await self._sender.deliver(place, item, reply_to)
+            except TooFast as error:
+                log.warning("a reply came to nothing", extra={"why": str(error)})
+
+
+def items_of(said: Said) -> list[Item]:
+    """The reply as messages; what it asks stands below the last."""
+    parts = [plain(part) for part in split(said.text, TELEGRAM_LIMIT, utf16)]
+    rows = (said.ask,) if said.ask else ()
+    last = len(parts) - 1
+    return [Words(text=p, rows=rows if n == last else ()) for n, p in enumerate(parts)]

@@ -1,0 +1,179 @@
+"""One answer in a chat, from the first sign of it to its end.
+
+Edited: one message that grows by edits; its end is an edit too, and so may be tried any number of times.
+Drafted, in private chats: the text grows as a draft beside a short message that holds the button to
+cancel; the end is a message of its own, and the short one goes. Should it be unknown whether that
+message arrived, the short one becomes the answer: an edit can be repeated, a message cannot.
+"""
+
+import asyncio
+import logging
+from typing import Protocol
+
+from bot.pacing import TELEGRAM_SECONDS, Coalescer, TooFast, Vanished
+from bot.telegram_client.api import Barred, Lost, Unsure
+from bot.telegram_client.items import Item, Photo, Text, Words, joined, plain
+from bot.telegram_client.place import Place
+from bot.telegram_client.sender import FLOOD_SECONDS, Sender
+
+HELD_SECONDS = 2 * TELEGRAM_SECONDS
+BARRED = (
+    "I may not send pictures or files in this chat. An administrator can allow it in the chat's "
+    "permissions."
+)
+
+log = logging.getLogger(__name__)
+
+
+class Stage(Protocol):
+    """Where an answer is seen."""
+
+    def show(self, status: Item, text: Text | None) -> None:
+        """What there is by now: a line about it, and the text that has grown so far."""
+
+    async def finish(self, items: list[Item]) -> list[int]:
+        """The whole answer, last of all; the numbers of its messages. Raises Vanished."""
+
+    async def leave(self, status: Item) -> None:
+        """No answer for now: the last that is seen is this line. A fault does not matter."""
+
+
+class Edited:
+    """Grows by edits. `reply_to` is the asker's message."""
+
+    def __init__(self, sender: Sender, place: Place, reply_to: int = 0) -> None:
+        self._sender = sender
+        self._place = place
+        self._reply_to = reply_to
+        self._message = 0
+        self._media = False
+        self._lost = False
+        self._first: asyncio.Task[int] | None = None
+        self._edits = Coalescer(sender.pace(place), self._send, deadline=FLOOD_SECONDS)
+
+    def show(self, status: Item, text: Text | None) -> None:
+        """See Stage. Somebody who deletes the message while it grows sees it again when it is done."""
+        if not self._lost:
+            grown = status if text is None else Words(text=text, rows=status.rows)
+            self._edits.show(grown)
+
+    async def finish(self, items: list[Item]) -> list[int]:
+        """See Stage."""
+        first, *rest = items
+        try:
+            await self._edits.finish(first)
+        except Lost:
+            self._message = await self._sender.deliver(self._place, first, self._reply_to)
+        except Barred:
+            if isinstance(first, Words):
+                raise
+            await self._barred(first)
+        return [self._message, *[await self._part(item) for item in rest]]
+
+    async def _part(self, item: Item) -> int:
+        """One more message. Sent again if it is not known to have arrived: better twice than a gap."""
+        try:
+            return await self._sender.deliver(self._place, item)
+        except Unsure:
+            return await self._sender.deliver(self._place, item)
+        except Barred:
+            if isinstance(item, Words):
+                raise
+            return await self._sender.deliver(self._place, _told(item))
+
+    async def _barred(self, item: Item) -> None:
+        """In a picture's place, why there is none."""
+        if self._message:
+            told = _told(item)
+            await self._sender.change(self._place, self._message, told, media=self._media)
+        else:
+            self._message = await self._sender.deliver(self._place, _told(item), self._reply_to)
+
+    async def leave(self, status: Item) -> None:
+        """See Stage."""
+        await self._stop()
+        if self._message:
+            try:
+                await self._sender.change(self._place, self._message, status, media=self._media)
+            except (Vanished, TooFast, OSError) as error:
+                log.info("an answer was left as it stood", extra={"why": type(error).__name__})
+
+    async def _stop(self) -> None:
+        """No edit after this; a first message under way is waited for, so that it is known."""
+        await self._edits.cancel()
+        if self._first is not None and not self._first.done():
+            await asyncio.gather(self._first, return_exceptions=True)
+        if self._first is not None and not self._first.cancelled() and not self._first.exception():
+            self._message = self._first.result()
+
+    async def _send(self, item: Item) -> None:
+        try:
+            if self._message:
+                await self._sender.change(self._place, self._message, item, media=self._media)
+            else:
+                put = self._sender.put(self._place, item, self._reply_to)
+                self._first = asyncio.ensure_future(put)
+                self._message = await asyncio.shield(self._first)
+        except Unsure as error:
+            raise ConnectionError("the connection broke") from error
+        except Lost:
+            self._lost = True
+            raise
+        self._media |= isinstance(item, Photo)
+
+
+class Drafted(Edited):
+    """Grows as a draft. Pictures, and texts whose drafts are refused, grow by edits."""
+
+    def __init__(self, sender: Sender, place: Place, reply_to: int = 0, *, draft: int = 1) -> None:
+        super().__init__(sender, place, reply_to)
+        self._draft = draft
+        self._drafts = Coalescer(sender.draft_pace(place), self._send_draft)
+        self._refused = False
+
+    def show(self, status: Item, text: Text | None) -> None:
+        """See Stage."""
+        if text is None or self._refused:
+            super().show(status, text)
+            return
+        super().show(status, None)
+        self._drafts.show(text)
+
+    async def finish(self, items: list[Item]) -> list[int]:
+        """See Stage."""
+        await self._drafts.cancel()
+        if self._media or isinstance(items[0], Photo):
+            return await super().finish(items)
+        await self._stop()
+        first, *rest = items
+        try:
+            sent = [await self._sender.deliver(self._place, first)]
+        except Unsure:
+            if not self._message:
+                raise
+            return await super().finish(items)
+        sent += [await self._part(item) for item in rest]
+        if self._message:
+            await self._sender.delete(self._place, self._message)
+        return sent
+
+    async def leave(self, status: Item) -> None:
+        """See Stage."""
+        await self._drafts.cancel()
+        await super().leave(status)
+
+    async def _send_draft(self, text: Text) -> None:
+        if self._sender.pace(self._place).held > HELD_SECONDS:
+            return  # Telegram asked for silence in this chat
+        try:
+            await self._sender.draft(self._place, self._draft, text)
+        except TooFast:
+            raise
+        except Exception:
+            self._refused = True
+            raise
+
+
+def _told(item: Item) -> Words:
+    """In a picture's or a file's place: who can change that there is none."""
+    return Words(text=joined(plain(BARRED), item.text), rows=item.rows)

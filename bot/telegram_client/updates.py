@@ -1,0 +1,223 @@
+"""An update as it comes from outside, read once and checked: what somebody said, pressed, or shut.
+
+Telegram's own field names end here. What is not meant for the bot is None; what cannot be read raises
+ValueError. In a group the bot answers when it is addressed: by its commands, by a reply to it, by its
+name. Commands that name another bot, or that it does not know, are another bot's.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from bot.buttons import Press, decode
+from bot.telegram_client.place import Place
+from engine.errors import CommandError
+
+Number = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+MEDIA = ("photo", "voice", "audio", "video", "video_note", "document", "sticker", "animation")
+ANONYMOUS = 1087968824  # the user as whom a group's administrators may write unnamed
+_COMMAND = re.compile(r"/(?P<name>\w{1,32})(?:@(?P<to>\w{1,64}))?(?![\w@])")
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
+
+
+class User(_Model):
+    """A person or a bot."""
+
+    id: Number
+    is_bot: bool = False
+    username: str = ""
+    language_code: str = ""
+
+
+class _Chat(_Model):
+    id: Number
+    type: Literal["private", "group", "supergroup", "channel"]
+    title: str = ""
+
+
+class _Button(_Model):
+    callback_data: str = ""
+
+
+class _Keyboard(_Model):
+    inline_keyboard: list[list[_Button]] = []
+
+
+class _Message(_Model):
+    message_id: Number
+    chat: _Chat
+    sender: User | None = Field(default=None, alias="from")
+    sender_chat: _Chat | None = None
+    message_thread_id: Number | None = None
+    is_topic_message: bool = False
+    text: str | None = None
+    caption: str | None = None
+    reply_to_message: "_Message | None" = None
+    reply_markup: _Keyboard | None = None
+    media: bool = False
+
+    @property
+    def place(self) -> Place:
+        """In a forum's General, a thread id only says which message was replied to."""
+        thread = self.message_thread_id if self.is_topic_message else 0
+        return Place(chat=self.chat.id, thread=thread or 0)
+
+
+class _Query(_Model):
+    id: str = Field(min_length=1, max_length=64)
+    sender: User = Field(alias="from")
+    message: _Message | None = None
+    data: str | None = None
+
+
+class _Member(_Model):
+    status: str
+
+
+class _Membership(_Model):
+    chat: _Chat
+    new_chat_member: _Member
+
+
+class _Update(_Model):
+    update_id: Number
+    message: _Message | None = None
+    callback_query: _Query | None = None
+    my_chat_member: _Membership | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """Words for the bot. `text` is empty for what it cannot read, a voice message for example."""
+
+    place: Place
+    message: int
+    asker: int
+    text: str
+    locale: str = ""
+    reply_to: str | None = None  # the job of the answer that was replied to
+    unnamed: bool = False  # an administrator who writes as the group
+    overheard: bool = False  # not addressed: answered only where talking on is switched on
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pressed:
+    """A button. `press` is None for one that is none of ours."""
+
+    query: str
+    place: Place
+    message: int
+    asker: int
+    press: Press | None
+    locale: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shut:
+    """The bot was blocked or sent away; `back` when it was let in again."""
+
+    place: Place
+    back: bool
+
+
+Incoming = Heard | Pressed | Shut
+
+
+def number_of(update: Any) -> int | None:
+    """The number that confirms an update, readable or not."""
+    number = update.get("update_id") if isinstance(update, dict) else None
+    return number if type(number) is int and 0 <= number < 2**63 else None
+
+
+def read(update: Any, me: User, commands: frozenset[str]) -> Incoming | None:
+    """What it means for the bot `me`, which knows these commands. Raises ValueError."""
+    seen = _Update.model_validate(_marked(update))
+    if seen.callback_query is not None:
+        return _pressed(seen.callback_query)
+    if seen.my_chat_member is not None:
+        shut = seen.my_chat_member
+        gone = shut.new_chat_member.status in ("kicked", "left")
+        return Shut(place=Place(chat=shut.chat.id), back=not gone)
+    return None if seen.message is None else _heard(seen.message, me, commands)
+
+
+def _marked(update: Any) -> Any:
+    """The update, with `media` for whatever came instead of words."""
+    message = update.get("message") if isinstance(update, dict) else None
+    if not isinstance(message, dict):
+        return update
+    return {**update, "message": {**message, "media": any(kind in message for kind in MEDIA)}}
+
+
+def _pressed(query: _Query) -> Pressed | None:
+    if query.message is None:
+        return None
+    return Pressed(
+        query=query.id,
+        place=query.message.place,
+        message=query.message.message_id,
+        asker=query.sender.id,
+        press=_press(query.data or ""),
+        locale=query.sender.language_code,
+    )
+
+
+def _press(data: str) -> Press | None:
+    try:
+        return decode(data)
+    except CommandError:
+        return None
+
+
+def _heard(message: _Message, me: User, commands: frozenset[str]) -> Heard | None:
+    if message.sender is None or (message.sender.is_bot and message.sender.id != ANONYMOUS):
+        return None
+    replied = message.reply_to_message
+    to_me = replied is not None and replied.sender is not None and replied.sender.id == me.id
+    whole = message.text or message.caption or ""
+    if not whole and not (message.media and message.place.private):
+        return None
+    text = whole if message.place.private else addressed(whole, me.username, commands, to_me=to_me)
+    sender_chat = message.sender_chat
+    return Heard(
+        place=message.place,
+        message=message.message_id,
+        asker=message.sender.id,
+        text=whole if text is None else text,
+        locale=message.sender.language_code,
+        reply_to=_job(replied) if to_me and replied else None,
+        unnamed=sender_chat is not None and sender_chat.id == message.chat.id,
+        overheard=text is None,
+    )
+
+
+def addressed(text: str, name: str, commands: frozenset[str], *, to_me: bool) -> str | None:
+    """What a group's message says to the bot of that name, or None.
+
+    >>> addressed("@AnyBot a tale, please", "AnyBot", frozenset(), to_me=False)
+    'a tale, please'
+    >>> addressed("/story@OtherBot Hm.", "AnyBot", frozenset({"story"}), to_me=True)
+    """
+    command = _COMMAND.match(text)
+    if command is not None:
+        if command["to"]:
+            return text if command["to"].lower() == name.lower() else None
+        return text if to_me or command["name"].lower() in commands else None
+    mention = re.compile(rf"@{re.escape(name)}\b", re.IGNORECASE)
+    if name and mention.search(text):
+        return mention.sub("", text, count=1).strip()
+    return text if to_me else None
+
+
+def _job(message: _Message) -> str | None:
+    """The job whose buttons stand below a message of ours."""
+    for row in message.reply_markup.inline_keyboard if message.reply_markup else ():
+        for button in row:
+            if (press := _press(button.callback_data)) is not None:
+                return press.job
+    return None

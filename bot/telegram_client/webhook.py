@@ -1,0 +1,60 @@
+"""Updates that Telegram brings by itself, to an address of ours, each with a secret in its header."""
+
+import asyncio
+import hmac
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiohttp import web
+
+from bot.telegram_client.api import ALLOWED, Api
+from engine.errors import SetupError
+
+HEADER = "X-Telegram-Bot-Api-Secret-Token"
+MAX_BYTES = 1_000_000
+CONNECTIONS = 40
+
+log = logging.getLogger(__name__)
+
+
+async def listen(
+    api: Api, take: Callable[[list[Any]], Awaitable[None]], url: str, secret: str, address: str
+) -> None:
+    """Until cancelled. `url` is what Telegram calls, `address` the host:port where we listen.
+
+    An update is answered with 200 once it is taken in; until then Telegram brings it again.
+    Raises SetupError for an address that cannot be had.
+    """
+
+    async def serve(request: web.Request) -> web.Response:
+        given = request.headers.get(HEADER, "")
+        if not hmac.compare_digest(given.encode(), secret.encode()):
+            return web.Response(status=403)
+        try:
+            update = json.loads(await request.read())
+        except (ValueError, RecursionError):
+            return web.Response(status=400)
+        await take([update])
+        return web.Response()
+
+    app = web.Application(client_max_size=MAX_BYTES)
+    app.router.add_post("/{path:.*}", serve)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        host, _, port = address.rpartition(":")
+        try:
+            await web.TCPSite(runner, host or "127.0.0.1", int(port)).start()
+        except (OSError, ValueError) as error:
+            raise SetupError(
+                f"The webhook cannot listen on {address!r}. Set TELEGRAM_WEBHOOK_LISTEN to a free "
+                "host:port, for example 127.0.0.1:8443."
+            ) from error
+        await api.set_webhook(
+            url, secret_token=secret, allowed_updates=list(ALLOWED), max_connections=CONNECTIONS
+        )
+        await asyncio.Event().wait()
+    finally:
+        await runner.cleanup()

@@ -1,0 +1,215 @@
+"""Sending to the loopback Bot API: what arrives, in which form, and what faults leave behind."""
+
+import asyncio
+
+import pytest
+from telegram_chats import buttons
+from telegram_server import TelegramServer
+
+from bot.buttons import Verb, button
+from bot.pacing import TooFast, Vanished
+from bot.telegram_client.api import Api, Barred, Unsure
+from bot.telegram_client.items import Photo, Text, Words, plain
+from bot.telegram_client.place import Place
+from bot.telegram_client.sender import Sender
+from bot.telegram_client.stages import BARRED, Drafted, Edited
+
+JOB = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
+CANCEL = ((button(Verb.CANCEL, JOB),),)
+ADA, READERS = Place(chat=7), Place(chat=-1001)
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
+
+
+class QuickClock:
+    """Seconds pass as soon as somebody sleeps."""
+
+    def __init__(self):
+        self.time, self.slept = 0.0, []
+
+    def now(self):
+        return self.time
+
+    async def sleep(self, seconds):
+        self.slept.append(seconds)
+        self.time += seconds
+        await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def server():
+    async with TelegramServer(limits=False) as made:
+        made.private(7)
+        made.group(-1001)
+        yield made
+
+
+@pytest.fixture
+async def sender(server):
+    async with Api(server.token, server.base) as api:
+        yield Sender(api, QuickClock())
+
+
+def words(text, rows=()):
+    return Words(text=plain(text), rows=rows)
+
+
+async def test_markup_that_telegram_refuses_is_sent_plain(server, sender):
+    await sender.deliver(ADA, Words(text=Text("<i>Hm", "Hm")))
+    assert [m["text"] for m in server.shown(7)] == ["Hm"]
+
+
+async def test_an_edit_that_changes_nothing_is_no_fault(server, sender):
+    message = await sender.deliver(ADA, words("Hm."))
+    await sender.change(ADA, message, words("Hm."))
+    assert server.disobeyed["identical edit"] == 1
+
+
+async def test_a_pause_that_telegram_asks_for_is_kept_to_the_second(server, sender):
+    server.fail("sendMessage", 429, retry_after=209)
+    await sender.deliver(ADA, words("Hm."))
+    assert sum(sender.pace(ADA).clock.slept) >= 209
+    assert len(server.shown(7)) == 1
+
+
+async def test_faults_of_the_server_are_outlasted(server, sender):
+    server.fail("sendMessage", 500, 502, "no json", 429, retry_after=3)
+    await sender.deliver(ADA, words("Hm."))
+    assert len(server.shown(7)) == 1
+
+
+async def test_whether_a_message_arrived_is_said_to_be_unknown(server, sender):
+    server.fail("sendMessage", "drop_after")
+    with pytest.raises(Unsure):
+        await sender.deliver(ADA, words("Hm."))
+
+
+async def test_nothing_is_tried_again_where_the_bot_is_blocked(server, sender):
+    server.shut(7)
+    with pytest.raises(Vanished):
+        await sender.deliver(ADA, words("Hm."))
+    assert len(server.made("sendMessage")) == 1
+
+
+async def test_a_group_that_moved_is_written_to_at_its_new_id(server, sender):
+    server.group(-1002)
+    server.chats[-1001].moved_to = -1002
+    await sender.deliver(READERS, words("Hm."))
+    await sender.deliver(READERS, words("Hm again."))
+    assert [m["text"] for m in server.shown(-1002)] == ["Hm.", "Hm again."]
+    assert len(server.made("sendMessage")) == 3
+
+
+async def test_an_unknown_topic_is_the_chat_itself(server, sender):
+    await sender.deliver(Place(chat=-1001, thread=99), words("Hm."))
+    assert len(server.shown(-1001)) == 1
+
+
+async def test_a_reply_to_a_deleted_message_is_a_message(server, sender):
+    await sender.deliver(ADA, words("Hm."), reply_to=99_999)
+    assert len(server.shown(7)) == 1
+
+
+async def test_a_group_sees_one_message_grow(server, sender):
+    stage = Edited(sender, READERS)
+    for text in ("It", "It rained", "It rained hard"):
+        stage.show(words("writing", CANCEL), plain(text))
+        await asyncio.sleep(0.05)
+    await stage.finish([words("It rained hard."), words("Then it stopped.")])
+    assert [m["text"] for m in server.shown(-1001)] == ["It rained hard.", "Then it stopped."]
+    assert server.disobeyed["identical edit"] == 0
+
+
+async def test_an_end_whose_edit_is_cut_off_is_delivered_once(server, sender):
+    stage = Edited(sender, READERS)
+    stage.show(words("writing", CANCEL), None)
+    await server.until(lambda: server.shown(-1001))
+    server.fail("editMessageText", "drop_after", "drop", 500)
+    await stage.finish([words("The end.")])
+    assert [m["text"] for m in server.shown(-1001)] == ["The end."]
+
+
+async def test_a_private_chat_sees_drafts_and_then_one_message(server, sender):
+    stage = Drafted(sender, ADA, draft=3)
+    stage.show(words("writing", CANCEL), None)
+    await server.until(lambda: server.shown(7))
+    for text in ("It", "It rained"):
+        stage.show(words("writing", CANCEL), plain(text))
+        await asyncio.sleep(0.05)
+    await server.until(lambda: len(server.drafts[(7, 3)]) == 2)
+    await stage.finish([words("It rained.")])
+    assert [m["text"] for m in server.shown(7)] == ["It rained."]
+    assert [text for _, text in server.drafts[(7, 3)]] == ["It", "It rained"]
+
+
+@pytest.mark.parametrize(("fault", "copies"), [("drop", 1), ("drop_after", 2)])
+async def test_an_end_that_may_be_lost_takes_the_place_of_the_short_message(
+    server, sender, fault, copies
+):
+    stage = Drafted(sender, ADA)
+    stage.show(words("writing", CANCEL), None)
+    await server.until(lambda: server.shown(7))
+    server.fail("sendMessage", fault)
+    await stage.finish([words("The end.")])
+    assert [m["text"] for m in server.shown(7)] == ["The end."] * copies
+    assert len(server.made("sendMessage")) == 2
+
+
+async def test_where_drafts_are_refused_the_message_grows_by_edits(server, sender):
+    server.fail("sendMessageDraft", 400)
+    stage = Drafted(sender, ADA)
+    for text in ("It", "It rained", "It rained hard"):
+        stage.show(words("writing", CANCEL), plain(text))
+        await server.until(lambda: server.made("sendMessageDraft"))
+        await asyncio.sleep(0.05)
+    await server.until(lambda: server.shown(7)[0]["text"] == "It rained hard")
+    assert buttons(server.shown(7)[0])[0]["text"] == "Cancel"
+    assert len(server.made("sendMessageDraft")) == 1
+
+
+async def test_a_message_deleted_while_it_grew_is_sent_anew_at_its_end(server, sender):
+    stage = Edited(sender, READERS)
+    stage.show(words("writing", CANCEL), None)
+    await server.until(lambda: server.shown(-1001))
+    server.messages.clear()
+    stage.show(words("writing", CANCEL), plain("It"))
+    await server.until(lambda: server.made("editMessageText"))
+    await stage.finish([words("It rained.")])
+    assert [m["text"] for m in server.shown(-1001)] == ["It rained."]
+
+
+async def test_a_preview_becomes_the_picture(server, sender):
+    stage = Edited(sender, READERS)
+    stage.show(words("waiting", CANCEL), None)
+    stage.show(Photo(data=PNG, text=plain("step 1"), rows=CANCEL), None)
+    await server.until(lambda: server.made("editMessageMedia", "sendPhoto"))
+    await stage.finish([Photo(data=PNG + b"x", text=plain("A ring.")), words("seed 2")])
+    first = server.shown(-1001)[0]
+    assert first["caption"] == "A ring."
+    assert "photo" in first
+
+
+async def test_where_pictures_are_not_allowed_it_says_who_can_change_that(server, sender):
+    server.chats[-1001].rights = frozenset({"text"})
+    await Edited(sender, READERS).finish([Photo(data=PNG, text=plain("A ring."))])
+    assert server.shown(-1001)[0]["text"].startswith(BARRED)
+
+
+async def test_where_nothing_may_be_written_that_is_the_end(server, sender):
+    server.chats[-1001].rights = frozenset()
+    with pytest.raises(Barred):
+        await Edited(sender, READERS).finish([words("The end.")])
+
+
+async def test_an_answer_left_for_a_restart_says_so_in_its_message(server, sender):
+    stage = Drafted(sender, ADA)
+    stage.show(words("writing", CANCEL), plain("It"))
+    await server.until(lambda: server.shown(7))
+    await stage.leave(words("Restarting."))
+    assert [m["text"] for m in server.shown(7)] == ["Restarting."]
+    assert buttons(server.shown(7)[0]) == []
+
+
+async def test_a_pause_beyond_a_day_is_left_to_the_outbox(server, sender):
+    sender.pace(ADA).hold(100_000)
+    with pytest.raises(TooFast):
+        await sender.deliver(ADA, words("Hm."))
