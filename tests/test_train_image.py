@@ -168,7 +168,7 @@ def test_a_saved_lora_reloads_to_the_same_pictures_and_so_does_kohyas(
     assert float((trained - plain).abs().max()) > 1e-3
     for name in (WEIGHTS,) if kind == "dora" else (WEIGHTS, KOHYA):
         fresh = load_pipeline(recipe)
-        fresh.load_lora_weights(run / "lora", weight_name=name)
+        fresh.load_lora_weights(run / ("lora" if name == WEIGHTS else "kohya"), weight_name=name)
         assert float((answer(fresh.unet) - trained).abs().max()) == 0.0
 
 
@@ -178,15 +178,15 @@ def test_a_lora_file_tells_other_tools_what_it_is(
     recipe, run = prepared(tmp_path, base, pictures, *QUIET, "save.kohya=true")
     train_image(recipe, run)
     assert check_lora(run / "lora")["unet.lora_alpha"] == 16
-    for name in (WEIGHTS, KOHYA):
-        marks = read_marks(run / "lora" / name)
+    for path in (run / "lora" / WEIGHTS, run / "kohya" / KOHYA):
+        marks = read_marks(path)
         assert marks["ss_network_dim"] == "4" and marks["ss_network_alpha"] == "16"
         assert marks["modelspec.architecture"] == "stable-diffusion-xl-v1-base/lora"
         assert marks["modelspec.trigger_phrase"] == "TOK"
         assert str(tmp_path) not in json.dumps(marks)
     alphas = {
         float(tensor)
-        for name, tensor in load_file(run / "lora" / KOHYA).items()
+        for name, tensor in load_file(run / "kohya" / KOHYA).items()
         if name.endswith(".alpha")
     }
     assert alphas == {16.0}
@@ -236,7 +236,7 @@ def test_a_step_weighs_pictures_alike_however_it_is_split(
         noise = torch.randn(4, *sample.mean.shape, generator=torch.Generator().manual_seed(1))
         times = torch.tensor([10, 300, 600, 990])
         rows = [
-            session.fitter.errors(
+            session.fitter.denoiser.errors(
                 [sample] * batch,
                 sample.mean.expand(batch, -1, -1, -1),
                 noise[start : start + batch],

@@ -64,7 +64,8 @@ def write_lora(session: "ImageSession", folder: Path) -> None:
     marks = marks_of(session.recipe, facts_of_training(session))
     with whole_folder(folder) as part:
         save_lora(session.pipeline.unet, part, marks)
-        if session.recipe.save.kohya:
+    if session.recipe.save.kohya:
+        with whole_folder(folder.with_name("kohya")) as part:
             save_kohya(session.pipeline.unet, part, marks)
 
 
@@ -95,7 +96,9 @@ def facts_of(session: "ImageSession") -> dict[str, Any]:
         "seconds": round(progress.seconds, 1),
         "device": str(session.device),
         "outputs": {
-            path.name: digest_of_file(path) for path in sorted((session.run / "lora").iterdir())
+            name: digest_of_file(path)
+            for name in ("lora", "kohya")
+            for path in (session.run / name).glob("*.safetensors")
         },
     }
 

@@ -7,8 +7,9 @@ or over processes; pictures of the prior class add their own mean, at the recipe
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from training.diffusion.denoising import Denoiser
 from training.diffusion.draws import Batch, batches_of_step, generator_for, key_of, rate_at
-from training.diffusion.losses import errors_of, target_of, weights_of
+from training.diffusion.losses import weights_of
 from training.diffusion.recipe import ImageRecipe
 from training.diffusion.samples import Sample, Samples
 from training.errors import TrainingStopped
@@ -31,8 +32,9 @@ class ImageFitter:
     ) -> None:
         self.recipe, self.schedule, self.accelerator = recipe, schedule, accelerator
         self.weights = [weight for weight in unet.parameters() if weight.requires_grad]
-        self.type = unet.dtype
+        precision = unet.dtype
         self.unet, self.optimiser = accelerator.prepare(unet, optimiser)
+        self.denoiser = Denoiser(self.unet, schedule, accelerator.device, precision)
 
     def step(
         self, samples: Samples, prior: Samples | None, step: int, steps: int
@@ -99,33 +101,10 @@ class ImageFitter:
             offset = torch.randn((shape[0], 1, 1), generator=draw)
             drawn = torch.randn(shape, generator=draw)
             noise.append(drawn + self.recipe.training.noise_offset * offset)
-        found = self.errors(chosen, torch.stack(latents), torch.stack(noise), torch.stack(times))
+        asked = torch.stack(times)
+        found = self.denoiser.errors(chosen, torch.stack(latents), torch.stack(noise), asked)
         gamma = self.recipe.training.snr_gamma
-        weights = weights_of(self.schedule, torch.stack(times), gamma)
-        return found * weights.to(found.device)
-
-    def errors(
-        self, chosen: Sequence[Sample], latents: "Tensor", noise: "Tensor", times: "Tensor"
-    ) -> "Tensor":
-        """The unweighted squared error of each picture, given timesteps and noise."""
-        import torch
-
-        device = self.accelerator.device
-        noisy = self.schedule.add_noise(latents, noise, times)
-        target = target_of(self.schedule, latents, noise, times)
-        time_ids = torch.tensor([sample.time_ids for sample in chosen], dtype=torch.float32)
-        conditions = {
-            "text_embeds": torch.stack([sample.pooled for sample in chosen]).to(device, self.type),
-            "time_ids": time_ids.to(device),
-        }
-        embeddings = torch.stack([sample.embeddings for sample in chosen])
-        answer = self.unet(
-            noisy.to(device, self.type),
-            times.to(device),
-            encoder_hidden_states=embeddings.to(device, self.type),
-            added_cond_kwargs=conditions,
-        ).sample
-        return errors_of(answer, target.to(device))
+        return found * weights_of(self.schedule, asked, gamma).to(found.device)
 
     def update(self, step: int, loss: float) -> float:
         """Clip and apply the gradients; raises TrainingStopped when they are not finite."""

@@ -40,12 +40,15 @@ def settings_of(unet: Any) -> dict[str, Any]:
 
 
 def save_lora(unet: Any, folder: Path, marks: dict[str, str], state: Any = None) -> Path:
-    """Write diffusers' file with the settings and `marks`; reloading it changes nothing."""
+    """Write diffusers' file with the settings and `marks`; reloading it changes nothing.
+
+    The weights keep PEFT's names. diffusers' scripts rename those of attention (but no others) in an
+    older manner, and its loader (0.42) then leaves them out as soon as the LoRA has others too.
+    """
     from diffusers import StableDiffusionXLPipeline
-    from diffusers.utils import convert_state_dict_to_diffusers
     from safetensors.torch import load_file, save_file
 
-    layers = convert_state_dict_to_diffusers(lora_state(unet) if state is None else state)
+    layers = lora_state(unet) if state is None else state
     StableDiffusionXLPipeline.save_lora_weights(
         folder, unet_lora_layers=layers, unet_lora_adapter_metadata=settings_of(unet)
     )

@@ -171,7 +171,7 @@ class ImageSession:
         """Measure the held-out loss, and note it when it is the lowest so far."""
         if not len(self.held_out):
             return
-        plain, weighted = held_out_losses(self.fitter, self.held_out)
+        plain, weighted = held_out_losses(self.fitter.denoiser, self.recipe, self.held_out)
         loss = float(weighted.mean())
         self.log.write(step=self.progress.step, held_out=loss, held_out_plain=float(plain.mean()))
         if loss < self.progress.best_loss:

@@ -2,9 +2,10 @@
 
 from typing import TYPE_CHECKING
 
+from training.diffusion.denoising import Denoiser
 from training.diffusion.draws import generator_for
-from training.diffusion.fitting import ImageFitter
 from training.diffusion.losses import weights_of
+from training.diffusion.recipe import ImageRecipe
 from training.diffusion.samples import Samples
 
 if TYPE_CHECKING:
@@ -20,34 +21,37 @@ def times_of(steps: int, count: int) -> list[int]:
     return [int((part + 0.5) * steps / count) for part in range(count)]
 
 
-def held_out_losses(fitter: ImageFitter, samples: Samples) -> "tuple[Tensor, Tensor]":
+def held_out_losses(
+    denoiser: Denoiser, recipe: ImageRecipe, samples: Samples
+) -> "tuple[Tensor, Tensor]":
     """Errors by timestep, unweighted and weighted as in training: two tensors of `times` means."""
     import torch
 
-    fitter.unet.eval()
-    validation = fitter.recipe.validation
-    times = torch.tensor(times_of(len(fitter.schedule.alphas_cumprod), validation.times))
+    denoiser.unet.eval()
+    schedule = denoiser.schedule
+    times = torch.tensor(times_of(len(schedule.alphas_cumprod), recipe.validation.times))
     with torch.no_grad():
-        rows = [row_of(fitter, samples, number, times) for number in range(len(samples))]
+        rows = [row_of(denoiser, recipe, samples, number, times) for number in range(len(samples))]
     plain = torch.stack(rows).mean(0)
-    weights = weights_of(fitter.schedule, times, fitter.recipe.training.snr_gamma)
-    return plain, plain * weights
+    return plain, plain * weights_of(schedule, times, recipe.training.snr_gamma)
 
 
-def row_of(fitter: ImageFitter, samples: Samples, number: int, times: "Tensor") -> "Tensor":
+def row_of(
+    denoiser: Denoiser, recipe: ImageRecipe, samples: Samples, number: int, times: "Tensor"
+) -> "Tensor":
     """One picture's errors by timestep, meaned over the fixed noises."""
     import torch
 
     sample = samples.sample(number, 0, 0)
-    seed, noises = fitter.recipe.run.seed, fitter.recipe.validation.noises
+    seed, noises = recipe.run.seed, recipe.validation.noises
     asked = times.repeat_interleave(noises)
     draws = [generator_for(seed, "held out", sample.name, place) for place in range(len(asked))]
     noise = torch.stack([torch.randn(sample.mean.shape, generator=draw) for draw in draws])
     found = []
-    size = fitter.recipe.training.batch
+    size = recipe.training.batch
     for start in range(0, len(asked), size):
         part = slice(start, start + size)
         count = len(asked[part])
         latents = sample.mean.expand(count, *sample.mean.shape)
-        found.append(fitter.errors([sample] * count, latents, noise[part], asked[part]).cpu())
+        found.append(denoiser.errors([sample] * count, latents, noise[part], asked[part]).cpu())
     return torch.cat(found).view(len(times), noises).mean(1)
