@@ -1,0 +1,5 @@
+"""Discord, with discord.py. `bot.serve` runs what is named here."""
+
+from bot.discord_client.client import DiscordClient
+
+__all__ = ["DiscordClient"]

@@ -1,0 +1,47 @@
+"""Where an answer goes, in enough words to find that place again after a restart."""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Self
+
+TOKEN_SECONDS = 14 * 60.0  # Discord's own limit is 15 minutes; past this, the channel takes over
+FILE_BYTES = 10 * 1024 * 1024  # where nobody says how large a file may be
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """One answer's place. `token` and `born` (UTC seconds) are an interaction's, empty for a message.
+
+    `asked` is the message replied to; `shown` the one that holds the answer so far ("@original" is an
+    interaction's own response). `secret`: only the asker sees it. `limit`: bytes of a file.
+    """
+
+    channel: str
+    asker: str
+    token: str = ""
+    born: float = 0.0
+    asked: str = ""
+    shown: str = ""
+    secret: bool = False
+    limit: int = FILE_BYTES
+    locale: str = "en"
+
+    def written(self) -> str:
+        """As the outbox keeps it."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """Raises ValueError for what written() did not make.
+
+        >>> Address.read(Address(channel="1", asker="2").written()).channel
+        '1'
+        """
+        try:
+            return cls(**json.loads(text))
+        except TypeError as error:
+            raise ValueError("no address of ours") from error
+
+    def by_token(self, now: float) -> bool:
+        """Whether the interaction's token still serves, at that time (UTC seconds)."""
+        return bool(self.token) and now - self.born < TOKEN_SECONDS

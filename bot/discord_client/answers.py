@@ -1,0 +1,124 @@
+"""One answer on its way: events folded into a draft, the draft paced into a post, the end delivered."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import replace
+
+from bot.conversation import Said
+from bot.discord_client import layout
+from bot.discord_client.faults import PASSING, Refused, TooLarge, insist
+from bot.discord_client.pictures import files_of
+from bot.discord_client.posts import Page, Post
+from bot.locales import words
+from bot.pacing import Coalescer, Pace, TooFast, Vanished
+from bot.render import Draft, fold
+from bot.talk import Talk
+from engine.events import Event, Finished, Queued, is_final
+
+PER_PLACE_SECONDS = 0.1  # a place in line is told so much less often for each answer before it
+
+log = logging.getLogger(__name__)
+
+
+class Showing:
+    """One answer in one post, from its first event to its last."""
+
+    def __init__(self, talk: Talk, post: Post, pace: Pace) -> None:
+        self.post = post
+        self.draft = Draft()
+        self._talk = talk
+        self._clock = pace.clock
+        self._edits = Coalescer[Page](pace, post.show)
+        self._quiet_until = float("-inf")
+
+    async def follow(self, events: AsyncGenerator[Event | Said]) -> Said | None:
+        """Show the answer as it grows, then whole; a reply in words is the caller's to show.
+
+        Raises what `events` raises; an answer that cannot be shown is only logged, and stays owed.
+        """
+        try:
+            async with aclosing(events):
+                async for event in events:
+                    if isinstance(event, Said):
+                        return event
+                    self._see(event)
+            await self._close()
+        finally:
+            await self._edits.cancel()
+        return None
+
+    async def leave(self) -> None:
+        """The bot is being restarted: say so in the answer's place."""
+        await self._edits.cancel()
+        if self.post.address.shown:
+            page = Page(text=self._words("restarting"))
+            await insist(lambda: self.post.show(page), patience=5)
+
+    def _see(self, event: Event) -> None:
+        self.draft = fold(self.draft, event)
+        self.post.job = self.draft.job
+        if is_final(event):
+            return
+        if isinstance(event, Queued):
+            if self._clock.now() < self._quiet_until:
+                return
+            self._quiet_until = self._clock.now() + event.position * PER_PLACE_SECONDS
+        locale = self.post.address.locale
+        self._edits.show(layout.growing(self.draft, self._talk.core.registry, locale))
+
+    async def _close(self) -> None:
+        """The whole answer, and the record of its delivery."""
+        told = await self._talk.core.answer(self.draft.job)
+        locale = self.post.address.locale
+        first, *rest = layout.last_pages(self.draft, told, self._talk.core.registry, locale)
+        try:
+            await self._finish(await self._with_pictures(first))
+            for part, page in enumerate(rest, 1):
+                await self._add(page, part)
+        except Vanished as error:
+            log.info("an answer has nowhere to go", extra=self._facts(error))
+            await self._talk.undeliverable(self.draft.job)
+        except (TooFast, *PASSING) as error:
+            log.warning("an answer is still owed", extra=self._facts(error))
+        else:
+            await self._talk.core.delivered(self.draft.job)
+
+    def _facts(self, error: Exception) -> dict[str, str]:
+        return {"job": self.draft.job, "why": f"{type(error).__name__}: {error}"}
+
+    async def _finish(self, page: Page) -> None:
+        try:
+            await self._edits.finish(page)
+        except TooLarge:
+            small = replace(page, files=(), text=f"{page.text}\n{self._words('too_large')}".strip())
+            await insist(lambda: self.post.show(small))
+        except Refused:
+            log.exception("a page was refused", extra={"job": self.draft.job})
+            await insist(lambda: self.post.show(plain(page)))
+
+    async def _add(self, page: Page, part: int) -> None:
+        try:
+            await insist(lambda: self.post.add(page, part))
+        except Refused:
+            log.exception("a page was refused", extra={"job": self.draft.job})
+            await insist(lambda: self.post.add(plain(page), part))
+
+    async def _with_pictures(self, page: Page) -> Page:
+        final = self.draft.final
+        if not isinstance(final, Finished) or not final.pictures:
+            return page
+        limit = self.post.address.limit
+        files = await asyncio.to_thread(files_of, self.draft.job, final.pictures, limit)
+        whole = len(files) == len(final.pictures) and all(n.endswith(".png") for n, _ in files)
+        text = page.text if whole else f"{page.text}\n{self._words('smaller')}".strip()
+        return replace(page, files=files, text=text)
+
+    def _words(self, name: str) -> str:
+        return layout.small(words(f"discord.{name}", self.post.address.locale))
+
+
+def plain(page: Page) -> Page:
+    """The same words in a form that cannot be malformed: a file."""
+    return Page(text="", files=(("answer.txt", page.text.encode()), *page.files))

@@ -1,0 +1,137 @@
+"""Discord as `pastiche serve` runs it: login, connection, drain, and debts of an earlier run."""
+
+import asyncio
+import contextlib
+import logging
+
+import discord
+
+from bot.clients import Debt
+from bot.discord_client.addresses import Address
+from bot.discord_client.commands import build, translate
+from bot.discord_client.connection import Connection, invite, point, quieten
+from bot.discord_client.faults import PASSING
+from bot.discord_client.hearing import Hearing
+from bot.discord_client.sync import sync
+from bot.pacing import BACKOFF_SECONDS, TooFast, Vanished
+from bot.settings import PlatformSettings
+from bot.talk import Talk
+from engine.errors import PasticheError, SetupError
+
+LONGEST = 4096  # tokens that an option takes; the engine says how many it allows
+DRAIN_SECONDS = 10.0  # what runs may end by itself for so long
+PORTAL = "https://discord.com/developers/applications"
+
+log = logging.getLogger(__name__)
+
+
+class DiscordClient:
+    """See bot.clients.Client."""
+
+    name = "discord"
+
+    def __init__(self, talk: Talk, settings: PlatformSettings) -> None:
+        self._talk = talk
+        self._settings = settings
+        self._hearing = Hearing(talk)
+        self._there = asyncio.Event()  # logged in: messages can be sent
+        self._closing = asyncio.Event()
+        self._connection: Connection | None = None
+
+    async def run(self) -> None:
+        """See bot.clients.Client."""
+        quieten()
+        point(self._settings.discord_api_base, self._settings.discord_gateway_url)
+        try:
+            connection = await self._login()
+            if connection is not None:
+                await self._listen(connection)
+        finally:
+            if self._connection is not None:
+                await self._connection.close()
+
+    async def _login(self) -> Connection | None:
+        """Until Discord knows us; None if we are to stop before."""
+        token = self._settings.discord_token
+        tries = 0
+        while not self._closing.is_set():
+            connection = self._connection = self._connect()
+            try:
+                await connection.login(token.get_secret_value() if token else "")
+                self._there.set()
+                return connection
+            except (discord.LoginFailure, ValueError):
+                raise SetupError(
+                    "Discord does not accept the token in DISCORD_TOKEN. Take a new one from your "
+                    f"application's page (Bot, Reset Token): {PORTAL}"
+                ) from None
+            except (discord.HTTPException, *PASSING) as error:
+                wait = BACKOFF_SECONDS[min(tries, len(BACKOFF_SECONDS) - 1)]
+                log.warning("Discord cannot be reached", extra={"why": type(error).__name__})
+                await connection.close()
+                tries += 1
+                await self._pause(wait)
+        return None
+
+    def _connect(self) -> Connection:
+        connection = Connection(self._hearing, self._begin, content=self._settings.message_content)
+        self._hearing.client = connection
+        self._tree = build(connection, self._talk.core.registry, LONGEST, self._hearing.command)
+        return connection
+
+    async def _begin(self, connection: Connection) -> None:
+        """Once logged in: the commands, and the lines that an operator looks for first."""
+        log.info("Discord: logged in as %s", connection.user)
+        log.info("Discord: invite it with %s", invite(connection.application_id))
+        try:
+            await translate(self._tree)
+            log.info("Discord: %s", await sync(self._tree))
+        except (discord.DiscordException, Vanished, TooFast, *PASSING):
+            log.exception("Discord: the commands were not synced; those of the last time stay")
+        if not self._settings.message_content:
+            log.info("Discord: message content is off; the bot reads what is addressed to it only")
+
+    async def _listen(self, connection: Connection) -> None:
+        while not self._closing.is_set():
+            try:
+                await connection.connect()
+            except discord.PrivilegedIntentsRequired:
+                raise SetupError(
+                    "Discord does not give this bot the message content that MESSAGE_CONTENT asks for. "
+                    f"Switch on the Message Content Intent (Bot page of {PORTAL}), or unset "
+                    "MESSAGE_CONTENT."
+                ) from None
+            except discord.ConnectionClosed as error:
+                raise SetupError(
+                    f"Discord closed the connection for good (code {error.code}). If the token was "
+                    f"reset meanwhile, set the new one as DISCORD_TOKEN: {PORTAL}"
+                ) from None
+            except Exception:
+                log.exception("Discord: the connection broke in a way unknown; it is made anew")
+                await self._pause(BACKOFF_SECONDS[2])
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._closing.wait(), seconds)
+
+    async def drain(self) -> None:
+        """See bot.clients.Client."""
+        self._hearing.closed = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_SECONDS):
+                while self._hearing.showing:
+                    await asyncio.sleep(0.1)
+        left = list(self._hearing.showing)
+        await asyncio.gather(*(s.leave() for s in left), return_exceptions=True)
+        self._closing.set()
+        if self._connection is not None:
+            await self._connection.close()
+
+    async def deliver(self, debt: Debt) -> None:
+        """See bot.clients.Client."""
+        await self._there.wait()
+        try:
+            post = self._hearing.post(Address.read(debt.address), debt.job)
+            await self._hearing.follow(self._talk.follow(debt.job), post)
+        except (ValueError, PasticheError) as error:
+            log.warning("a debt cannot be settled", extra={"job": debt.job, "why": str(error)})

@@ -1,0 +1,142 @@
+"""The connection: discord.py's client, pointed where the settings say, unshaken by bad data."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+import discord
+import yarl
+from discord.gateway import DiscordWebSocket
+from discord.http import Route
+
+from bot.buttons import PATTERN, Press
+from bot.discord_client.components import PressButton
+
+HEARTBEAT_SECONDS = 60.0  # a gateway silent for so long is dead
+QUIET = (
+    "discord.gateway",
+    "discord.http",
+    "discord.webhook.async_",
+    "discord.client",
+    "discord.state",
+)
+PERMISSIONS = discord.Permissions(
+    view_channel=True,
+    send_messages=True,
+    send_messages_in_threads=True,
+    attach_files=True,
+    read_message_history=True,
+)
+
+Interaction = discord.Interaction[Any]
+
+log = logging.getLogger(__name__)
+
+
+class Ears(Protocol):
+    """Whom a connection passes on to what it hears."""
+
+    async def message(self, message: discord.Message) -> None:
+        """An ordinary message of a person."""
+
+    async def pressed(self, interaction: Interaction, press: Press) -> None:
+        """One of our buttons."""
+
+    async def unknown(self, interaction: Interaction) -> None:
+        """A button that is none of ours."""
+
+
+class Connection(discord.Client):
+    """One bot user. `begin` is awaited between login and gateway.
+
+    `content`: read messages that are not addressed to it (a privileged intent); `silence`: seconds
+    after which a gateway that says nothing is left.
+    """
+
+    def __init__(
+        self,
+        ears: Ears,
+        begin: Callable[["Connection"], Awaitable[None]],
+        *,
+        content: bool = False,
+        silence: float = HEARTBEAT_SECONDS,
+    ) -> None:
+        intents = discord.Intents(guilds=True, guild_messages=True, dm_messages=True)
+        intents.message_content = content
+        super().__init__(
+            intents=intents,
+            allowed_mentions=discord.AllowedMentions.none(),
+            max_messages=None,  # what people write is not kept, not even in memory
+            member_cache_flags=discord.MemberCacheFlags.none(),
+            chunk_guilds_at_startup=False,
+            heartbeat_timeout=silence,
+            enable_debug_events=False,
+        )
+        self._ears = ears
+        self._begin = begin
+        parsers = self._connection.parsers
+        self._connection.parsers = {name: guarded(name, parser) for name, parser in parsers.items()}
+
+    async def setup_hook(self) -> None:
+        """Between login and the gateway: buttons of earlier runs, commands."""
+        self.add_dynamic_items(PressButton)
+        await self._begin(self)
+
+    async def pressed(self, interaction: Interaction, press: Press) -> None:
+        """One of our buttons."""
+        await self._ears.pressed(interaction, press)
+
+    async def on_message(self, message: discord.Message) -> None:
+        """discord.py's event. Other bots are not answered: two of them would never end."""
+        if not message.author.bot and message.webhook_id is None:
+            await self._ears.message(message)
+
+    async def on_interaction(self, interaction: Interaction) -> None:
+        """discord.py's event, after commands and known buttons were handed on."""
+        if interaction.type is not discord.InteractionType.component:
+            return
+        data: Any = interaction.data or {}
+        if not PATTERN.fullmatch(str(data.get("custom_id", ""))):
+            await self._ears.unknown(interaction)
+
+    async def on_error(self, event_method: str, /, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        """What escaped a handler: logged without what was said."""
+        log.exception("an event failed", extra={"event": event_method})
+
+    async def on_ready(self) -> None:
+        """discord.py's event, at every new session."""
+        log.info("Discord: connected", extra={"servers": len(self.guilds)})
+
+
+def guarded(name: str, parser: Callable[[Any], None]) -> Callable[[Any], None]:
+    """discord.py lets a malformed event end the connection; here it is dropped and logged."""
+
+    def parse(data: Any) -> None:
+        try:
+            parser(data)
+        except Exception as error:  # noqa: BLE001 - anything may come over the wire
+            log.warning(
+                "an event was malformed", extra={"event": name, "why": type(error).__name__}
+            )
+
+    return parse
+
+
+def point(api: str, gateway: str) -> None:
+    """Send discord.py elsewhere than to Discord: a proxy, a test. Empty leaves it as it is."""
+    if api:
+        Route.BASE = api.rstrip("/")
+    if gateway:
+        DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(gateway)
+
+
+def quieten() -> None:
+    """discord.py's own DEBUG lines hold whole events and addresses with tokens: never."""
+    for name in QUIET:
+        logging.getLogger(name).setLevel(logging.INFO)
+
+
+def invite(application: int | None) -> str:
+    """The address that puts the bot into a server, with just the permissions it needs."""
+    scopes = ("bot", "applications.commands")
+    return discord.utils.oauth_url(application or 0, permissions=PERMISSIONS, scopes=scopes)

@@ -1,0 +1,96 @@
+"""From a draft to what Discord shows: message text, buttons, files. Pure."""
+
+from collections.abc import Sequence
+
+from bot import render
+from bot.buttons import Rows, buttons_for
+from bot.defang import defang, discord_text
+from bot.discord_client.posts import Page
+from bot.locales import words
+from bot.render import Draft
+from bot.splitting import DISCORD_LIMIT, MAX_PARTS, split
+from engine.events import Cancelled, Failed, Finished
+from engine.jobs import Answer
+from engine.registry import Registry
+
+CURSOR = " ▌"
+SMALL = "-# "  # Discord's small print
+FIRST_LINES = 1200  # characters of a long answer that stand above its file
+
+
+def shown_length(text: str) -> int:
+    """Characters that Discord counts, its markup escaped."""
+    return len(discord_text(text))
+
+
+def growing(draft: Draft, registry: Registry, locale: str = "en") -> Page:
+    """An answer under way: its place in the queue, its step, or the end of its text so far."""
+    rows = buttons_for(draft, registry, locale)
+    if draft.preview:
+        return Page(text=small(render.progress(draft)), rows=rows, files=(_preview(draft),))
+    if not draft.text:
+        return Page(text=small(render.progress(draft)), rows=rows)
+    room = DISCORD_LIMIT - len(CURSOR) - 2
+    parts = split(defang(draft.text), room, shown_length)
+    before = "… " if len(parts) > 1 else ""
+    return Page(text=before + discord_text(parts[-1]) + CURSOR, rows=rows)
+
+
+def _preview(draft: Draft) -> tuple[str, bytes]:
+    return "preview.jpg", draft.preview
+
+
+def last_pages(
+    draft: Draft, told: Answer | None, registry: Registry, locale: str = "en"
+) -> list[Page]:
+    """A finished, stopped or failed answer, in as many messages as it takes; pictures not yet among
+    its files."""
+    rows = buttons_for(draft, registry, locale)
+    match draft.final:
+        case Finished() as final:
+            return written(final.text, _footer(final, told, registry), rows, locale)
+        case Cancelled(text=text):
+            return written(text, [words("discord.stopped", locale)], rows, locale)
+        case Failed(message=message):
+            return [Page(text=message[:DISCORD_LIMIT], rows=rows)]
+        case None:
+            return [Page(text=words("discord.lost", locale), rows=rows)]
+
+
+def _footer(final: Finished, told: Answer | None, registry: Registry) -> list[str]:
+    """What the asker should know about the answer, and that a machine made it."""
+    expert = registry.named(told.route.expert) if told else None
+    if told is None or expert is None:
+        return [*final.notes, render.AI_LINE]
+    words = render.footer(final, expert, told.route, registry.weights(expert))
+    return [*final.notes, *([expert.label] if expert.label else []), words]
+
+
+def written(text: str, footer: Sequence[str], rows: Rows = (), locale: str = "en") -> list[Page]:
+    """Text that a model wrote, in parts; beyond a few of them as a file below its first lines.
+
+    The footer and the buttons are on the last.
+    """
+    text = defang(text)
+    below = "\n".join(small(line) for line in footer if line)
+    room = DISCORD_LIMIT - len(below) - 2
+    parts = split(text, room, shown_length)
+    if len(parts) > MAX_PARTS:
+        start = split(text, FIRST_LINES, shown_length)[0]
+        more = words("discord.long", locale)
+        page = "\n".join([discord_text(start) + " …", small(more), below])
+        return [Page(text=page, rows=rows, files=(("answer.txt", text.encode()),))]
+    shown = [discord_text(part) for part in parts] or [""]
+    last = "\n".join(filter(None, [shown[-1], below]))
+    return [*(Page(text=part) for part in shown[:-1]), Page(text=last, rows=rows)]
+
+
+def said(text: str, rows: Rows = ()) -> list[Page]:
+    """The bot's own words, help and lists among them, as they stand."""
+    parts = split(text, DISCORD_LIMIT) or ["…"]
+    return [*(Page(text=part) for part in parts[:-1]), Page(text=parts[-1], rows=rows)]
+
+
+def small(line: str) -> str:
+    """Small print, on one line."""
+    return SMALL + " ".join(discord_text(defang(line)).split())

@@ -1,0 +1,70 @@
+"""Who speaks, where, and by which right, as Discord tells it."""
+
+import re
+from typing import Any
+
+import discord
+
+from bot.conversation import Who
+
+PLATFORM = "discord"
+
+
+def who_pressed(interaction: discord.Interaction[Any], said: str = "", reply_to: str = "") -> Who:
+    """The person of a command, a button or a form."""
+    rights = interaction.permissions
+    return Who(
+        platform=PLATFORM,
+        asker=str(interaction.user.id),
+        place=str(interaction.channel_id or interaction.user.id),
+        typed=said,
+        reply_to=reply_to or None,
+        private=private(interaction.channel),
+        manager=rights.manage_guild or rights.manage_channels or rights.administrator,
+        locale=interaction.locale.value,
+    )
+
+
+def who_wrote(message: discord.Message, said: str, reply_to: str = "") -> Who:
+    """The person of a message. Their language is not told with it; the server's may be."""
+    rights = getattr(message.author, "guild_permissions", discord.Permissions.none())
+    locale = message.guild.preferred_locale.value if message.guild else ""
+    return Who(
+        platform=PLATFORM,
+        asker=str(message.author.id),
+        place=str(message.channel.id),
+        typed=said,
+        reply_to=reply_to or None,
+        private=private(message.channel),
+        manager=rights.manage_guild or rights.manage_channels or rights.administrator,
+        locale=locale,
+    )
+
+
+def private(channel: object) -> bool:
+    """Whether that is a conversation of one person with the bot."""
+    return isinstance(channel, discord.DMChannel)
+
+
+def addressed(message: discord.Message, bot: discord.abc.Snowflake | None) -> bool:
+    """Whether it was said to the bot: privately, by its name, or in reply to it."""
+    if bot is None:
+        return False
+    named = any(user.id == bot.id for user in message.mentions)
+    return private(message.channel) or named or _answers(message, bot)
+
+
+def _answers(message: discord.Message, bot: discord.abc.Snowflake) -> bool:
+    before = message.reference.resolved if message.reference else None
+    return isinstance(before, discord.Message) and before.author.id == bot.id
+
+
+def spoken(content: str, bot: discord.abc.Snowflake | None) -> str:
+    """The words without the bot's name.
+
+    >>> spoken("<@7> /story It rained.", discord.Object(7))
+    '/story It rained.'
+    """
+    if bot is None:
+        return content.strip()
+    return re.sub(rf"<@!?{bot.id}>", " ", content).strip()
