@@ -30,11 +30,11 @@ BaseFolder = Annotated[
 ]
 
 
-def run_stage(main: Callable[..., None]) -> None:
-    """Run a stage's `main` as a command; faults people can mend are shown without a traceback."""
+def run_stage(main: Callable[..., None] | typer.Typer) -> None:
+    """Run a stage's `main`, or its commands; faults people can mend are shown without a traceback."""
     warnings.filterwarnings("ignore", module=LIBRARIES)
     try:
-        typer.run(main)
+        main() if isinstance(main, typer.Typer) else typer.run(main)
     except (TrainingError, PasticheError) as error:
         told = f"[bold red]Stopped.[/] {escape(str(error))}"
         Console(stderr=True).print(told, highlight=False, soft_wrap=True)
