@@ -16,7 +16,7 @@ from training.errors import TrainingError
 from training.expiry import purge
 from training.record import Recorded
 
-LIBRARIES = r"(peft|transformers|diffusers|torch|bitsandbytes|accelerate)(\.|$)"  # not the operator's business
+LIBRARIES = r"(peft|transformers|diffusers|torch|bitsandbytes|accelerate)(\.|$)"  # not for people
 CANNOT = 2  # exit status of a run that its operator can put right
 
 RecipeFile = Annotated[Path, typer.Argument(help="The recipe, for example training/recipes/x.toml")]
