@@ -105,7 +105,7 @@ class Service:
             for p in message.get_payload()
             if p.get_param("name", header="content-disposition") == "file"
         ]
-        name = f"file-{len(self.files) + 1}"
+        name = f"file-{sum(name.startswith('file-') for name in self.files) + 1}"
         self.files[name] = part.get_payload(decode=True)
         return {
             "id": name,

@@ -180,7 +180,7 @@ def test_the_cost_is_measured_and_kept(tmp_path: Path, capsys: pytest.CaptureFix
     each = (1100 * 2.0 + 120 * 8.0) / 1e6
     assert [row["dollars"] for row in journal(tmp_path)] == [pytest.approx(each)] * 4
     assert f"so far: ${4 * each:.4f}" in told.out
-    assert "4 pictures and their catalogue data go to http://127.0.0.1" in told.err
+    assert "4 pictures and catalogue data go to http://127.0.0.1" in told.err
     assert "1100 tokens in and 120 out: about $0.01 for all 4" in told.err
     record = json.loads((tmp_path / "crowns" / "run.json").read_text())
     assert record["stages"]["caption"]["dollars"] == pytest.approx(4 * each)

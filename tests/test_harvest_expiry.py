@@ -18,11 +18,10 @@ from test_harvest_faults import command, pictures_on_disk
 from vam_server import Fault, Piece, museum_of
 
 from training.harvest_vam import Action, main
-from training.vam.dataset import LOCK
 from training.vam.duplicates import dhash, distance
 from training.vam.expiring import CAPTIONS, WATCH, next_due, prune, prune_all, wait_and_prune
 from training.vam.harvesting import ANSWERS, DATA, JOURNAL
-from training.vam.rows import LASTING, RIGHTS, read_rows, write_rows
+from training.vam.rows import LASTING, LOCK, RIGHTS, read_rows, write_rows
 
 DAY = 86400.0
 FOUR = tuple(Piece(number) for number in range(1, 5))
@@ -90,10 +89,28 @@ def test_pictures_without_a_line_go_too(data: Path) -> None:
     assert prune(data, time.time() + 29 * DAY) == 4
 
 
-@pytest.mark.parametrize("rights", ["half", "{}", '{"retention_days": "long"}'])
-def test_rights_that_cannot_be_read_keep_nothing(data: Path, rights: str) -> None:
-    (data / RIGHTS).write_text(rights)
-    assert prune(data, time.time() + 1) == 4
+@pytest.mark.parametrize("rights", ["half", "[]", '{"retention_days": "long"}', "{}", None])
+def test_without_readable_rights_a_line_s_own_time_counts(data: Path, rights: str | None) -> None:
+    (data / RIGHTS).unlink()
+    if rights is not None:
+        (data / RIGHTS).write_text(rights)
+    assert prune_all(data.parent.parent, time.time() + 27 * DAY) == 0
+    assert prune_all(data.parent.parent, time.time() + 29 * DAY) == 4
+
+
+def test_a_line_s_time_that_cannot_be_read_is_over(data: Path, tmp_path: Path) -> None:
+    rows = rows_of(tmp_path)
+    rows[0]["expires_at"] = "soon"
+    write_rows(data / "metadata.jsonl", rows)
+    assert prune(data, time.time()) == 1
+
+
+def test_another_s_folder_of_another_shape_is_let_be(tmp_path: Path) -> None:
+    folder = tmp_path / "mine" / "data"
+    (folder / "images").mkdir(parents=True)
+    (folder / RIGHTS).write_text('{"train_allowed": true}')
+    (folder / "metadata.jsonl").write_text('{"file": "a.png", "caption": "mine"}\n')
+    assert prune_all(tmp_path, 1e12) == 0
 
 
 def test_a_folder_without_rights_is_somebody_s_own(tmp_path: Path) -> None:

@@ -28,10 +28,10 @@ def require_agreement(
     tokens = sum(estimate(question, table) for question in questions)
     dollars = purse.prices.of(tokens, USUAL_ANSWER * len(questions))
     most = sum(purse.prices.of(*worst(question, table)) for question in questions)
+    noun = "picture" if len(questions) == 1 else "pictures"
     told().print(
-        f"{len(questions)} pictures and their catalogue data go to {table.address} "
-        f"({table.model}): about ${dollars:.2f}, at most ${most:.2f}. Spent on this data set so "
-        f"far: ${purse.spent:.2f}."
+        f"{len(questions)} {noun} and catalogue data go to {table.address} ({table.model}): about "
+        f"${dollars:.2f}, at most ${most:.2f}. Spent on this data set so far: ${purse.spent:.2f}."
     )
     if dollars == 0 or yes:
         return

@@ -13,9 +13,8 @@ from training.atomic import write_json
 from training.vam.pictures import Facts
 from training.vam.recipe import HarvestRecipe
 from training.vam.records import Piece, View
-from training.vam.rows import RIGHTS
+from training.vam.rows import LOCK, RIGHTS
 
-LOCK = "harvest.lock.json"
 DROPPED = "dropped.jsonl"
 ITEM = "https://collections.vam.ac.uk/item/{}/"
 

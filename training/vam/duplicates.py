@@ -35,21 +35,25 @@ def without_duplicates(
 ) -> tuple[list[dict[str, Any]], list[tuple[dict[str, Any], str]]]:
     """The pictures to keep, in their order, and those dropped with the one each repeats.
 
-    Of equal bytes the first stays; of pictures within `bits` of each other the largest.
+    Of pictures within `bits` of each other the largest stays; of equal ones the first.
     """
     rows = list(rows)
-    keep: list[dict[str, Any]] = []
-    dropped: list[tuple[dict[str, Any], str]] = []
-    for row in sorted(rows, key=lambda row: -row["width"] * row["height"]):
-        twin = next((other for other in keep if alike(row, other, bits)), None)
-        if twin is None:
-            keep.append(row)
+    if not rows:
+        return [], []
+    hashes = np.array([words_of(row["dhash"]) for row in rows], dtype=np.uint64)
+    kept: list[int] = []
+    twins: dict[int, int] = {}
+    for number in sorted(range(len(rows)), key=lambda n: -rows[n]["width"] * rows[n]["height"]):
+        distances = np.bitwise_count(hashes[kept] ^ hashes[number]).sum(axis=1)
+        near = np.flatnonzero(distances <= bits)
+        if near.size:
+            twins[number] = kept[near[0]]
         else:
-            dropped.append((row, twin["file_name"]))
-    names = {row["file_name"] for row in keep}
-    return [row for row in rows if row["file_name"] in names], dropped
+            kept.append(number)
+    dropped = [(rows[number], rows[twin]["file_name"]) for number, twin in sorted(twins.items())]
+    return [rows[number] for number in sorted(kept)], dropped
 
 
-def alike(one: dict[str, Any], other: dict[str, Any], bits: int) -> bool:
-    """Whether two pictures count as one."""
-    return bool(one["sha256"] == other["sha256"] or distance(one["dhash"], other["dhash"]) <= bits)
+def words_of(hashed: str) -> tuple[int, int]:
+    """A hash as two words of 64 bits, for numpy."""
+    return int(hashed[:16], 16), int(hashed[16:], 16)

@@ -11,43 +11,58 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from training.vam.pictures import IMAGES
-from training.vam.rows import LASTING, METADATA, RIGHTS, read_rows, write_rows
+from training.errors import BadCorpus
+from training.vam.rows import (
+    IMAGES,
+    LASTING,
+    LOCK,
+    METADATA,
+    MOST_DAYS,
+    RIGHTS,
+    read_rows,
+    write_rows,
+)
 
 CAPTIONS = "metadata_gpt4.jsonl"
 CATALOGUE = "catalogue"  # the captioner that repeats the museum's own words
 WORK = "captions"  # the captioners' working folder in a data folder
-DERIVED = ("review", "shards")  # in it: what shows or holds pictures and museum texts
+DERIVED = ("review",)  # in it: what shows pictures and museum texts
 WATCH = ".watch.lock"
 LONGEST_SLEEP = 600.0  # seconds
 
 
 def prune(data: Path, now: float) -> int:
     """Delete what is due in a data folder; gives the number of pictures that went."""
+    rows = rows_here(data)
+    due = {row["file_name"] for row in rows if is_due(row, now)}
     days = retention_of(data)
-    if days is None:
-        return 0
-    rows = read_rows(data / METADATA) if (data / METADATA).exists() else []
-    due = {row["file_name"] for row in rows if "pruned" not in row and is_due(row, now)}
-    old = {
-        f"{IMAGES}/{path.name}"
-        for path in (data / IMAGES).glob("*")
-        if path.stat().st_mtime + days * 86400 <= now
-    }
-    if not due | old:
+    if days is not None:  # pictures without a line, too: a harvest may have been broken off
+        due |= {
+            f"{IMAGES}/{path.name}"
+            for path in (data / IMAGES).glob("*")
+            if path.stat().st_mtime + days * 86400 <= now
+        }
+    if not due:
         return 0
     # Texts first: a kill in between leaves pictures, which are due at the next start all the same.
     if rows:
-        write_rows(data / METADATA, (pruned(row, due | old) for row in rows))
-    prune_captions(data, due | old)
-    for name in due | old:
+        write_rows(data / METADATA, (pruned(row, due) for row in rows))
+    prune_captions(data, due)
+    for name in due:
         (data / name).unlink(missing_ok=True)
-    return len(due | old)
+    return len(due)
+
+
+def rows_here(data: Path) -> list[dict[str, Any]]:
+    """A folder's lines; none where they are another's and of another shape."""
+    try:
+        return read_rows(data / METADATA)
+    except (FileNotFoundError, BadCorpus):
+        return []
 
 
 def pruned(row: dict[str, Any], gone: set[str]) -> dict[str, Any]:
@@ -72,44 +87,48 @@ def prune_captions(data: Path, gone: set[str]) -> None:
 
 
 def retention_of(data: Path) -> float | None:
-    """The days a folder's content may stay; None for a folder without a limit.
+    """The days a folder's content may stay; None for one without a limit.
 
-    Rights that cannot be read count as over: better gone than kept too long.
+    Rights that cannot be read count as the museum's four weeks.
     """
     try:
         rights = json.loads((data / RIGHTS).read_text(encoding="utf-8"))
-        return float(rights["retention_days"]) or None
+        return float(rights.get("retention_days") or 0) or None
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError):
-        return 0.0
+    except (ValueError, TypeError, AttributeError):
+        return MOST_DAYS
+
+
+def due_of(row: dict[str, Any]) -> float | None:
+    """When a line's time is over (seconds since 1970); None for one that is over or has no end."""
+    if "pruned" in row or "expires_at" not in row:
+        return None
+    try:
+        return datetime.fromisoformat(row["expires_at"]).timestamp()
+    except (TypeError, ValueError):
+        return 0.0  # a time that cannot be read: better gone than kept too long
 
 
 def is_due(row: dict[str, Any], now: float) -> bool:
-    """Whether a line's time is over; a time that cannot be read is."""
-    try:
-        return datetime.fromisoformat(row["expires_at"]).timestamp() <= now
-    except (KeyError, TypeError, ValueError):
-        return True
+    """Whether a line's time is over."""
+    due = due_of(row)
+    return due is not None and due <= now
 
 
 def next_due(data: Path) -> float | None:
     """When the next picture is due (seconds since 1970); None when none is left."""
+    times = [due for row in rows_here(data) if (due := due_of(row)) is not None]
     days = retention_of(data)
-    if days is None:
-        return None
-    times = [path.stat().st_mtime + days * 86400 for path in (data / IMAGES).glob("*")]
-    if (data / METADATA).exists():
-        for row in read_rows(data / METADATA):
-            if "pruned" not in row:
-                with suppress(KeyError, ValueError):
-                    times.append(datetime.fromisoformat(row["expires_at"]).timestamp())
+    if days is not None:
+        times += [path.stat().st_mtime + days * 86400 for path in (data / IMAGES).glob("*")]
     return min(times, default=None)
 
 
 def prune_all(runs: Path, now: float) -> int:
     """Prune every data folder under `runs`; gives the number of pictures that went."""
-    return sum(prune(path.parent, now) for path in sorted(runs.glob(f"*/*/{RIGHTS}")))
+    marks = [path for name in (RIGHTS, LOCK) for path in runs.glob(f"*/*/{name}")]
+    return sum(prune(folder, now) for folder in sorted({path.parent for path in marks}))
 
 
 def wait_and_prune(

@@ -13,8 +13,8 @@ from requests import Response
 from training.errors import SourceFault
 from training.vam.answers import MuseumClient, NoAnswer, add_line, read_lines, write_bytes
 from training.vam.duplicates import dhash
+from training.vam.rows import IMAGES
 
-IMAGES = "images"
 TRUNCATED_TRIES = 3
 
 

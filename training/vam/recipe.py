@@ -11,11 +11,11 @@ from training.captioning.recipe import CaptionTable
 from training.errors import BadRecipe, NotAllowed
 from training.recipe import apply_change, digest_of_values, explain
 from training.recipe_tables import Rights, Run, Table
+from training.vam.rows import MOST_DAYS
 
 API = "https://api.vam.ac.uk/v2"
 JEWELLERY = "THES48930"  # the catalogue's category
 LEAST_SPACING = 0.35  # seconds between calls to a museum; a loopback server needs none
-MOST_DAYS = 28.0  # the V&A's terms: "more than four weeks" may nothing be kept
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 

@@ -10,6 +10,9 @@ from training.errors import BadCorpus
 
 METADATA = "metadata.jsonl"
 RIGHTS = "rights.json"
+LOCK = "harvest.lock.json"
+IMAGES = "images"
+MOST_DAYS = 28.0  # the V&A's terms: nothing may be kept for "more than four weeks"
 # What may stay when the museum's texts and pictures go: ids, addresses, hashes, sizes, times.
 LASTING = (
     "file_name",

@@ -9,8 +9,8 @@ from rich.progress import track
 
 from training.errors import BadCorpus
 from training.vam.answers import MuseumClient
-from training.vam.dataset import LOCK, root_of
-from training.vam.rows import METADATA, read_rows
+from training.vam.dataset import root_of
+from training.vam.rows import LOCK, METADATA, read_rows
 
 Findings = dict[str, list[str]]
 

@@ -1,0 +1,52 @@
+"""From a search to captions by the commands themselves, the museum and the service on loopback."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from openai_server import service_of
+from test_harvest import RECIPE
+from vam_server import Fault, Piece, museum_of
+
+from training.vam.rows import read_rows
+
+
+def run(module: str, *words: str) -> str:
+    """One command, to its end; gives what it said."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")}
+    program = (sys.executable, "-m", f"training.{module}", *words)
+    ended = subprocess.run(program, capture_output=True, text=True, check=False, env=env)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+def test_from_a_search_to_captions_with_faults_on_the_way_and_nothing_twice(tmp_path: Path) -> None:
+    pieces = (*(Piece(n) for n in range(1, 6)), Piece(6, base=None), Piece(7, title=None))
+    with museum_of(*pieces, Piece(8, image="2006AA0001")) as museum, service_of() as service:
+        museum.faults[museum.picture_path(2)] = [Fault(500), Fault(cut=900)]
+        museum.faults[museum.picture_path(3)] = [Fault(404)]
+        recipe = tmp_path / "crowns.toml"
+        caption = f'\n[caption]\naddress = "{service.address}"\ndollars_in = 2\ndollars_out = 8\n'
+        recipe.write_text(RECIPE.format(address=museum.address) + caption)
+        words = (str(recipe), "--runs", str(tmp_path))
+        assert "8 objects, 7 with a picture" in run("harvest_vam", *words, "--dry-run")
+        told = run("harvest_vam", *words, "--no-watch")
+        assert "5 pictures of 5 objects" in told and "left out, answered 404: 1" in told
+        assert "may not be trained on" in told
+        assert "5 captions" in run("caption", *words, "--yes", "--max-usd", "1")
+        assert "are those of the lock file" in run("harvest_vam", *words, "verify")
+        asked = len(service.asked), len(museum.picture_paths)
+        museum.faults[museum.picture_path(3)] = [Fault(404)]
+        again = run("harvest_vam", *words, "--no-watch")
+        run("caption", *words)
+        assert (len(service.asked), len(museum.picture_paths)) == (asked[0], asked[1] + 1)
+    assert "0 pictures fetched now" in again
+    data = tmp_path / "crowns" / "data"
+    rows, captions = (read_rows(data / f"metadata{part}.jsonl") for part in ("", "_gpt4"))
+    assert [row["file_name"] for row in rows] == [row["file_name"] for row in captions]
+    record = json.loads((tmp_path / "crowns" / "run.json").read_text())
+    assert set(record["stages"]) == {"harvest", "caption"}
+    assert str(tmp_path) not in json.dumps(record)
+    assert json.loads((data / "rights.json").read_text())["train_allowed"] is False
