@@ -7,6 +7,7 @@ pictures are put in by system number, each given once, then the usual one.
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -60,6 +61,7 @@ class Service:
     batch_status: str = "completed"
     looks: int = 1  # how often a batch is looked at before it has ended
     die_after_create: bool = False
+    slow: float = 0.0  # seconds before each answer
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -81,6 +83,7 @@ class Service:
         if body["model"] not in self.models:
             return 404, {}, error("model_not_found", "no such model")
         reply = self.reply(body)
+        time.sleep(self.slow)
         if reply.status != 200:
             return reply.status, reply.headers, json.dumps({"error": reply.error})
         if reply.body is not None:

@@ -4,8 +4,10 @@ import base64
 import io
 import json
 import os
+import pty
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +211,46 @@ def test_nothing_is_spent_without_a_yes(tmp_path: Path) -> None:
         )
         assert service.asked == []
     assert ended.returncode == 2 and "add --yes" in ended.stderr and "about $0.0" in ended.stderr
+
+
+@pytest.mark.parametrize(("typed", "asked", "status"), [(b"n\n", 0, 2), (b"y\n", 4, 0)])
+def test_on_a_terminal_the_cost_is_asked_about(
+    tmp_path: Path, typed: bytes, asked: int, status: int
+) -> None:
+    make_data(tmp_path)
+    ours, theirs = pty.openpty()
+    try:
+        with service_of() as service:
+            path = recipe_file(tmp_path, service.address)
+            program = (sys.executable, "-m", "training.caption", str(path), "--runs", str(tmp_path))
+            os.write(ours, typed)
+            ended = subprocess.run(program, stdin=theirs, capture_output=True, check=False)
+            assert (len(service.asked), ended.returncode) == (asked, status)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert b"Go on?" in ended.stderr
+
+
+def test_a_kill_costs_at_most_the_answers_on_their_way(tmp_path: Path) -> None:
+    make_data(tmp_path, 6)
+    with service_of(slow=0.2) as service:
+        path = recipe_file(tmp_path, service.address, concurrency="2")
+        words = (sys.executable, "-m", "training.caption", str(path), "--runs", str(tmp_path))
+        process = subprocess.Popen(
+            (*words, "--yes"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        until = time.monotonic() + 40
+        while len(service.asked) < 4 and time.monotonic() < until:
+            time.sleep(0.01)
+        process.kill()
+        process.wait()
+        paid = len(journal(tmp_path))
+        assert 2 <= paid <= 4
+        before = len(service.asked)
+        caption(tmp_path, service)
+        assert len(service.asked) == before + 6 - paid
+    assert len(captions(tmp_path)) == 6
 
 
 BAD = {

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from vam_server import Fault, Piece, museum_of
 
 from training.harvest_vam import Action, main
 from training.vam.duplicates import dhash, distance
-from training.vam.expiring import CAPTIONS, WATCH, next_due, prune, prune_all, wait_and_prune
+from training.vam.expiring import CAPTIONS, WATCH, next_due, prune, prune_all, wait_and_prune, watch
 from training.vam.harvesting import ANSWERS, DATA, JOURNAL
 from training.vam.rows import LASTING, LOCK, RIGHTS, read_rows, write_rows
 
@@ -137,6 +138,19 @@ def test_the_waiting_process_prunes_at_the_hour_and_ends(data: Path) -> None:
     wait_and_prune(data, lambda: now[0], sleep)
     assert list((data / "images").iterdir()) == []
     assert due is not None and due - 1 <= now[0] <= due + 600
+
+
+def test_a_process_of_its_own_prunes_when_nobody_else_does(data: Path, tmp_path: Path) -> None:
+    soon = datetime.fromtimestamp(time.time() + 1, UTC).isoformat()
+    rows = [row | {"expires_at": soon} for row in rows_of(tmp_path)]
+    write_rows(data / "metadata.jsonl", rows)
+    (data / RIGHTS).unlink()
+    watch(data)
+    until = time.monotonic() + 30
+    while list((data / "images").iterdir()) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert list((data / "images").iterdir()) == []
+    assert {row["text"] for row in rows_of(tmp_path)} == {""}
 
 
 def test_one_waiting_process_is_enough(data: Path) -> None:
