@@ -110,14 +110,16 @@ def seconds(value: float) -> str:
     return f"{value // 60:.0f} min {value % 60:.0f} s"
 
 
-def footer(final: Finished, expert: Expert, route: Route, weights: Weights) -> str:
-    """Expert, why, time and speed; and that a machine wrote it."""
+def footer(
+    final: Finished, expert: Expert, route: Route, weights: Weights, *, reason: str = ""
+) -> str:
+    """Expert, why (or that `reason`), time and speed; and that a machine wrote it."""
     rate = ""
     if final.pictures:
         rate = "seed " + ", ".join(str(picture.seed) for picture in final.pictures)
     elif final.seconds > 0:
         rate = f"{final.tokens_out / final.seconds:.0f} tokens/s"
-    parts = [AI_LINE, f"in the manner of {expert.title}", short_reason(route)]
+    parts = [AI_LINE, f"in the manner of {expert.title}", reason or short_reason(route)]
     parts += [seconds(final.seconds), rate]
     if not final.adapter_digest and weights.adapter:
         parts.append("base model, no adapter yet")

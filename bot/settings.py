@@ -1,13 +1,71 @@
-"""The platforms' own settings. Tokens come from the environment only, and never show in a repr."""
+"""The platforms' own settings, from the environment only; tokens never show in a repr."""
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from typing import Annotated
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from engine.desk.quotas import Bucket
+from engine.errors import SetupError
 
 
 class PlatformSettings(BaseSettings):
-    """Read once in `main`, passed down."""
+    """Read once in `main`, passed down. A quota of 0 means no limit."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
     discord_token: SecretStr | None = Field(default=None, validation_alias="DISCORD_TOKEN")
+    discord_api_base: str = Field(default="", validation_alias="DISCORD_API_BASE")
+    discord_gateway_url: str = Field(default="", validation_alias="DISCORD_GATEWAY_URL")
     telegram_token: SecretStr | None = Field(default=None, validation_alias="TELEGRAM_TOKEN")
+    telegram_api_base: str = Field(default="", validation_alias="TELEGRAM_API_BASE")
+    telegram_webhook_url: str = Field(default="", validation_alias="TELEGRAM_WEBHOOK_URL")
+    telegram_webhook_secret: SecretStr | None = Field(
+        default=None, validation_alias="TELEGRAM_WEBHOOK_SECRET"
+    )
+    telegram_webhook_listen: str = Field(
+        default="127.0.0.1:8443", validation_alias="TELEGRAM_WEBHOOK_LISTEN"
+    )
+    message_content: bool = Field(default=False, validation_alias="MESSAGE_CONTENT")
+    operators: Annotated[frozenset[str], NoDecode] = Field(
+        default=frozenset(), validation_alias="OPERATORS"
+    )
+    contact: str = Field(default="", validation_alias="PASTICHE_CONTACT")
+    image_check: str = Field(default="", validation_alias="PASTICHE_IMAGE_CHECK")
+    asker_burst: float = Field(default=30, ge=0, validation_alias="PASTICHE_ASKER_BURST")
+    asker_hourly: float = Field(default=60, ge=0, validation_alias="PASTICHE_ASKER_HOURLY")
+    place_burst: float = Field(default=120, ge=0, validation_alias="PASTICHE_PLACE_BURST")
+    place_hourly: float = Field(default=300, ge=0, validation_alias="PASTICHE_PLACE_HOURLY")
+    asker_waiting: int = Field(default=4, ge=0, validation_alias="PASTICHE_ASKER_WAITING")
+    picture_cost: float = Field(default=5, ge=0, validation_alias="PASTICHE_PICTURE_COST")
+
+    @field_validator("operators", mode="before")
+    @classmethod
+    def _listed(cls, value: object) -> object:
+        """`discord:123, telegram:456` as a set of those words."""
+        if not isinstance(value, str):
+            return value
+        names = frozenset(value.replace(",", " ").split())
+        if any(name.partition(":")[0] not in ("discord", "telegram") for name in names):
+            raise ValueError("write each operator as discord:ID or telegram:ID")
+        return names
+
+    @property
+    def asker_bucket(self) -> Bucket:
+        """What one person may spend."""
+        return Bucket(burst=self.asker_burst, hourly=self.asker_hourly)
+
+    @property
+    def place_bucket(self) -> Bucket:
+        """What a channel or group may spend together."""
+        return Bucket(burst=self.place_burst, hourly=self.place_hourly)
+
+
+def read_platform_settings() -> PlatformSettings:
+    """The settings, or SetupError with the first mistake in words."""
+    try:
+        return PlatformSettings()
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise SetupError(f"The setting {name}: {first['msg']}.") from None

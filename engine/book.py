@@ -20,6 +20,7 @@ class Book:
     def __init__(self, database: AsyncEngine, clock: Callable[[], float] = time.time) -> None:
         self.vault = vault_of(database.dialect)
         self.clock = clock
+        self.dialect = database.dialect.name
         self._read = database
         self._write = database.execution_options(writing=True)
         self._turn = asyncio.Lock()  # one writer at a time: SQLite has no better order

@@ -232,6 +232,14 @@ class Ledger(Book):
         for name in set(files) - kept:
             await asyncio.to_thread(self.media.delete, name)
 
+    async def fold_away(self) -> None:
+        """Write the deletions through, so that the log beside the database holds nothing of them."""
+        if self.dialect != "sqlite":
+            return
+        async with self.reading() as connection:
+            raw = await connection.get_raw_connection()
+            await raw.driver_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # type: ignore[union-attr]
+
     async def last_answer(self, platform: str, asker: str, place: str) -> Answer | None:
         """The asker's newest request in that place, finished or not."""
         return await self._answer(

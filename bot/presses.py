@@ -1,0 +1,179 @@
+"""What a press of a button does, and who may: the right is asked for at every press."""
+
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ulid import ULID
+
+from bot import render
+from bot.buttons import ANYBODY, Press, Verb, button
+from bot.conversation import EXPIRED, Said, Who
+from bot.grammar import Again, Continue, Options, Simple
+from bot.locales import words
+from engine.desk.opinions import HIDE_AT
+from engine.drawing import MOST_PICTURES
+from engine.errors import AskerError
+from engine.events import FINAL_STATES, Event, Finished, is_final
+from engine.jobs import Answer
+from engine.ledger import new_id
+
+if TYPE_CHECKING:
+    from bot.talk import Talk
+
+QUESTION_SECONDS = 600.0  # /forget's question is answered within these
+TWICE_SECONDS = 4.0  # a second press within these is the same press
+MARK = 16  # hex characters that tell whose question it was
+_CHANGING = frozenset({Verb.CONTINUE, Verb.AGAIN, Verb.STYLE, Verb.VARY, Verb.COUNT})
+_KEPT = frozenset({Verb.WHY, Verb.ORIGINAL, *_CHANGING})  # these need the words to be there still
+
+
+async def pressed(talk: "Talk", press: Press, who: Who) -> "Said | AsyncGenerator[Event | Said]":
+    """The reply. Raises AskerError for who may not, and for what has expired."""
+    if press.verb in (Verb.FORGET, Verb.KEEP):
+        return await _forget(talk, press, who)
+    await talk.admit(Simple(name="help" if press.verb is Verb.REPORT else press.verb), who)
+    answer = await talk.core.answer(press.job)
+    _entitled(talk, press.verb, answer, who)
+    if press.verb in _KEPT and (answer is None or answer.expired):
+        raise AskerError(EXPIRED)
+    if press.verb in _CHANGING and answer is not None:
+        return _anew(talk, press, answer, who)
+    match press.verb:
+        case Verb.UP | Verb.DOWN:
+            value = 1 if press.verb is Verb.UP else -1
+            await talk.desk.opinions.rate(who.platform, who.asker, press.job, value)
+            return Said(words(f"talk.thanks_{press.verb}", who.locale), private=True)
+        case Verb.CANCEL:
+            stopped = await talk.core.cancel(press.job)
+            key = "talk.stopping" if stopped else "talk.nothing_to_stop"
+            return Said(words(key, who.locale), private=True)
+        case Verb.DELETE:
+            return await _delete(talk, answer, who)
+        case Verb.REPORT:
+            return await report(talk, press.argument, replace(who, reply_to=press.job))
+        case Verb.ORIGINAL:
+            return await _original(talk, press.job, who)
+        case _:
+            assert answer is not None  # every verb in _KEPT has one here
+            return Said(render.why(answer, talk.registry), private=True)
+
+
+def _entitled(talk: "Talk", verb: Verb, answer: Answer | None, who: Who) -> None:
+    """Raises AskerError for a press that is somebody else's to make."""
+    asked = answer.request if answer else None
+    own = asked is not None and (asked.platform, asked.asker) == (who.platform, who.asker)
+    if own or talk.operates(who):
+        return
+    if asked is not None and (asked.platform, asked.place) != (who.platform, who.place):
+        raise AskerError(words("talk.not_yours", who.locale))
+    if verb in ANYBODY or (verb is Verb.DELETE and who.manager):
+        return
+    if asked is None and verb is not Verb.DELETE:
+        raise AskerError(EXPIRED)
+    raise AskerError(words("talk.not_yours", who.locale))
+
+
+def _anew(
+    talk: "Talk", press: Press, answer: Answer, who: Who
+) -> "Said | AsyncGenerator[Event | Said]":
+    """A new answer that takes up this one."""
+    who = replace(who, reply_to=press.job, typed=f"/{press.verb} {press.argument}".strip())
+    order = answer.job.order
+    match press.verb:
+        case Verb.CONTINUE:
+            return talk.say(Continue(), who)
+        case Verb.STYLE if not press.argument:
+            return _styles(talk, press, answer, who)
+        case Verb.STYLE:
+            return talk.say(Again(options=Options(style=press.argument)), who)
+        case Verb.VARY:
+            step = order.count if order else 1
+            return talk.say(Again(options=Options(seed=answer.job.seed + step)), who)
+        case Verb.COUNT:
+            count = order.count if order else 1
+            if count >= MOST_PICTURES:
+                raise AskerError(words("talk.no_more", who.locale))
+            options = Options(count=min(MOST_PICTURES, 2 * count), seed=answer.job.seed)
+            return talk.say(Again(options=options), who)
+        case _:
+            return talk.say(Again(), who)
+
+
+def _styles(talk: "Talk", press: Press, answer: Answer, who: Who) -> Said:
+    """One button for every other style."""
+    experts = talk.registry.of_command(answer.request.command)
+    others = [expert for expert in experts if expert.name != answer.route.expert]
+    if not others:
+        return Said(words("talk.one_style", who.locale), private=True)
+    ask = tuple(button(Verb.STYLE, press.job, e.name, label=e.title) for e in others[:20])
+    return Said(words("talk.which_style", who.locale), private=True, ask=ask)
+
+
+async def _delete(talk: "Talk", answer: Answer | None, who: Who) -> Said:
+    """The message goes, and what it said goes from the record."""
+    if answer is not None and answer.state in FINAL_STATES:
+        await talk.desk.hide(answer.job.id)
+    elif answer is not None:
+        await talk.core.cancel(answer.job.id)
+        await talk.lost(answer.job.id)
+    return Said(words("talk.deleted", who.locale), private=True, deletes=True)
+
+
+async def _original(talk: "Talk", job: str, who: Who) -> Said:
+    """The files as they were drawn."""
+    async with aclosing(talk.follow(job, who)) as events:
+        async for event in events:
+            if isinstance(event, Said):
+                return event
+            if isinstance(event, Finished) and event.pictures:
+                return Said(render.AI_LINE, pictures=event.pictures)
+            if is_final(event):
+                break
+    raise AskerError(words("talk.gone_pictures", who.locale))
+
+
+async def report(talk: "Talk", reason: str, who: Who) -> Said:
+    """Note it for the operators; what two people report is hidden at once."""
+    job = who.reply_to
+    if job is None:
+        last = await talk.core.last(who.platform, who.asker, who.place)
+        job = last.job.id if last else None
+    if job is None:
+        raise AskerError(words("talk.report_what", who.locale))
+    count = await talk.desk.opinions.report(who.platform, who.asker, job, reason)
+    if count < HIDE_AT:
+        return Said(words("talk.reported", who.locale), private=True)
+    answer = await talk.core.answer(job)
+    if answer is not None and answer.state in FINAL_STATES:
+        await talk.desk.hide(job)
+    return Said(words("talk.reported_hidden", who.locale), private=True, deletes=True)
+
+
+async def ask_to_forget(talk: "Talk", who: Who) -> Said:
+    """The first step; the second is a button that only its asker can press, for ten minutes."""
+    mark, question = _mark(talk, who), new_id()
+    yes = button(Verb.FORGET, question, mark, locale=who.locale)
+    no = button(Verb.KEEP, question, mark, locale=who.locale)
+    return Said(words("talk.forget_ask", who.locale), private=True, ask=(yes, no))
+
+
+def _mark(talk: "Talk", who: Who) -> str:
+    return talk.desk.lookup(who.platform, who.asker)[:MARK]
+
+
+async def _forget(talk: "Talk", press: Press, who: Who) -> Said:
+    if press.argument != _mark(talk, who):
+        raise AskerError(words("talk.forget_other", who.locale))
+    if press.verb is Verb.KEEP:
+        return Said(words("talk.forget_kept", who.locale), private=True)
+    if time.time() - ULID.from_str(press.job).timestamp > QUESTION_SECONDS:
+        raise AskerError(words("talk.forget_late", who.locale))
+    for job in await talk.desk.under_way(who.platform, who.asker):
+        await talk.core.cancel(job)
+    if await talk.desk.settled(who.platform, who.asker):
+        done = await talk.desk.forget(who.platform, who.asker)
+        return Said(words("talk.forget_done", who.locale, requests=done.requests), private=True)
+    raise AskerError(words("talk.private_running", who.locale))

@@ -1,0 +1,341 @@
+"""What Discord and Telegram share beyond one command and its reply: who may, how much, and what is kept.
+
+`Talk` wraps the engine: the same events come out, moderated, paid for, and with their delivery
+accounted for. A client parses, shows and sends; it decides nothing else.
+"""
+
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bot import render
+from bot.administration import administer, settle
+from bot.buttons import Press
+from bot.clients import Debt, nonce
+from bot.conversation import Said, Who, converse, meant, request_of
+from bot.english import looks_english
+from bot.grammar import Again, Command, Continue, Generate, Simple, parse
+from bot.guarding import Guard
+from bot.locales import words
+from bot.presses import ask_to_forget, pressed, report
+from bot.settings import PlatformSettings
+from engine import Engine
+from engine.desk.desk import Desk
+from engine.desk.house import Place
+from engine.errors import AskerError, BusyError, LimitError
+from engine.events import Cancelled, Event, Failed, Finished, is_final
+from engine.jobs import Answer, Request
+from engine.ledger import new_id
+from engine.moderation import Content, Moderator, Stage
+from engine.prompting import assemble
+from engine.registry import Expert, Registry
+from engine.routing import route
+
+GRACE_SECONDS = 900.0  # a client has this long from a final event to its delivery
+ALWAYS = ("privacy", "forget", "help", "report")  # answered to everybody, at any time
+
+Reply = Said | AsyncGenerator[Event | Said]
+
+
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """What a request cost, and where it was taken from."""
+
+    who: Who
+    cost: float
+
+
+class Talk:
+    """One for a process; both clients speak through it."""
+
+    def __init__(
+        self,
+        core: Engine,
+        desk: Desk,
+        moderator: Moderator,
+        settings: PlatformSettings,
+        *,
+        home: Path | None = None,
+    ) -> None:
+        self.core = core
+        self.desk = desk
+        self.settings = settings
+        self.guard = Guard(moderator, desk, core)
+        self.draining = False
+        self.stop: Callable[[], None] = lambda: None  # /admin drain; serve puts its own here
+        self._home = home
+        self._live: dict[str, float] = {}  # jobs that a client has in hand, until when
+
+    @property
+    def registry(self) -> Registry:
+        """The experts."""
+        return self.core.registry
+
+    @property
+    def commands(self) -> tuple[str, ...]:
+        """The cards' own commands."""
+        return self.registry.commands
+
+    nonce = staticmethod(nonce)
+
+    def parse(self, text: str) -> Command:
+        """What was meant. Raises AskerError."""
+        return parse(text, self.commands)
+
+    # Commands and buttons
+
+    async def say(self, command: Command, who: Who) -> AsyncGenerator[Event | Said]:
+        """The reply to a command. Raises AskerError, whose words are for the asker."""
+        await self.admit(command, who)
+        match command:
+            case Simple():
+                yield await self._simple(command, who)
+            case Generate() | Again() | Continue():
+                async with aclosing(self._generate(command, who)) as events:
+                    async for event in events:
+                        yield event
+
+    async def press(self, press: Press, who: Who) -> Reply:
+        """The reply to a button: words, or the events of a new answer. Raises AskerError."""
+        return await pressed(self, press, who)
+
+    async def admit(self, command: Command, who: Who) -> None:
+        """Raises AskerError for somebody who is kept out, and while nothing new is taken."""
+        if isinstance(command, Simple) and command.name in ALWAYS:
+            return
+        if not self.operates(who) and not await self.welcome(who):
+            raise AskerError(words("talk.blocked", who.locale))
+        if isinstance(command, Simple):
+            return
+        if self.draining:
+            raise BusyError(words("talk.draining", who.locale))
+        if "paused" in await self.desk.house.switched():
+            raise BusyError(words("talk.paused", who.locale))
+
+    async def welcome(self, who: Who) -> bool:
+        """Whether the operator's lists let this person be answered here."""
+        return await self.desk.house.welcome(who.platform, who.asker, who.place, who.server)
+
+    def operates(self, who: Who) -> bool:
+        """Whether this is one of the people who run the bot."""
+        return f"{who.platform}:{who.asker}" in self.settings.operators
+
+    async def _simple(self, command: Simple, who: Who) -> Said:
+        match command.name:
+            case "privacy":
+                return Said(self.privacy(who), private=True)
+            case "forget":
+                return await ask_to_forget(self, who)
+            case "report":
+                return await report(self, command.topic, who)
+            case "settings":
+                return await settle(self, command.topic, who)
+            case "admin":
+                return await administer(self, command.topic, who)
+            case _:
+                async with aclosing(converse(command, who, self.core)) as replies:
+                    async for reply in replies:
+                        if isinstance(reply, Said):
+                            return reply
+                return Said("")
+
+    def privacy(self, who: Who) -> str:
+        """The notice; it needs no database."""
+        contact = self.settings.contact
+        tail = words("privacy.contact", who.locale, contact=contact) if contact else ""
+        return words("privacy.text", who.locale, contact=tail)
+
+    # Answers
+
+    async def _generate(
+        self, command: Generate | Again | Continue, who: Who
+    ) -> AsyncGenerator[Event | Said]:
+        command = await self._with_place_style(command, who)
+        request = await request_of(command, who, self.core)
+        chosen = route(request.command, request.text, request.style, self.registry)
+        expert = self.registry[chosen.expert]
+        keep = not request.private
+        await self._moderate(command, request, expert, who, keep=keep)
+        paid = await self._pay(request, expert, who)
+        job = new_id()
+        content = Content(text=request.text, command=request.command, medium=expert.medium)
+        accepted = False
+        try:
+            events = self.guard.watch(self.core.ask(request, job), who, content, keep=keep)
+            async with aclosing(events):
+                async for event in events:
+                    accepted = True
+                    self._live.setdefault(job, float("inf"))
+                    if isinstance(event, Failed | Cancelled) and not getattr(event, "text", ""):
+                        await self._refund(paid)
+                    yield self._with_note(event, command, who)
+        finally:
+            if job in self._live:
+                self._live[job] = time.monotonic() + GRACE_SECONDS
+        if not accepted:
+            await self._refund(paid)
+
+    async def _with_place_style(
+        self, command: Generate | Again | Continue, who: Who
+    ) -> Generate | Again | Continue:
+        """The place's default style, where the request itself calls for nobody."""
+        if not isinstance(command, Generate) or command.options.style:
+            return command
+        style = (await self.place(who)).style
+        names = [expert.name for expert in self.registry.of_command(command.command)]
+        if style not in names:
+            return command
+        if route(command.command, command.text, None, self.registry).rule != "default":
+            return command
+        return replace(command, options=replace(command.options, style=style))
+
+    async def _moderate(
+        self,
+        command: Generate | Again | Continue,
+        request: Request,
+        expert: Expert,
+        who: Who,
+        *,
+        keep: bool,
+    ) -> None:
+        """Input and prompt. Raises RefusedError."""
+        if isinstance(command, Generate | Continue) and command.text:
+            typed = Content(text=command.text, command=request.command, medium=expert.medium)
+            await self.guard.admit(Stage.INPUT, typed, who, keep=keep)
+        prompt = request.text
+        if expert.medium == "text":
+            prompt, _ = assemble(expert.template.text, request.text, request.beginning)
+        whole = Content(text=prompt, command=request.command, medium=expert.medium)
+        await self.guard.admit(Stage.PROMPT, whole, who, keep=keep)
+
+    async def _pay(self, request: Request, expert: Expert, who: Who) -> Paid:
+        """Take the cost. Raises LimitError with an honest wait."""
+        most = self.settings.asker_waiting
+        waiting = await self.desk.under_way(who.platform, who.asker)
+        if most and len(waiting) >= most:
+            raise LimitError(words("talk.too_many", who.locale, count=len(waiting)))
+        cost = (
+            self.settings.picture_cost * (request.count or 1) if expert.medium == "image" else 1.0
+        )
+        place = None if who.private else who.place
+        soon = await self.desk.quotas.take(who.platform, who.asker, place, cost)
+        if soon is not None:
+            key = "talk.wait_place" if soon.place else "talk.wait"
+            raise LimitError(words(key, who.locale, wait=render.seconds(max(1.0, soon.seconds))))
+        return Paid(who, cost)
+
+    async def _refund(self, paid: Paid) -> None:
+        place = None if paid.who.private else paid.who.place
+        await self.desk.quotas.give_back(paid.who.platform, paid.who.asker, place, paid.cost)
+
+    def _with_note(
+        self, event: Event | Said, command: Generate | Again | Continue, who: Who
+    ) -> Event | Said:
+        """A kind word beside an answer to what was not English."""
+        text = "" if isinstance(command, Again) else command.text
+        if isinstance(event, Finished) and not looks_english(text):
+            return replace(event, notes=(*event.notes, words("talk.english", who.locale)))
+        return event
+
+    async def footer(self, final: Finished, who: Who | str = "en") -> str:
+        """Below an answer: what to know about it, who wrote it and why, and that a machine did."""
+        told = await self.core.answer(final.job)
+        expert = self.registry.named(told.route.expert) if told else None
+        if told is None or expert is None:
+            return render.AI_LINE
+        reason = ""
+        if told.route.rule == "forced" and isinstance(who, Who):
+            style = (await self.place(who)).style
+            if told.request.style == style and "--style" not in told.request.typed:
+                reason = words("talk.default_style", who.locale)
+        line = render.footer(
+            final, expert, told.route, self.registry.weights(expert), reason=reason
+        )
+        return "\n".join([*final.notes, *([expert.label] if expert.label else []), line])
+
+    async def follow(self, job: str, who: Who | None = None) -> AsyncGenerator[Event | Said]:
+        """The events of a job asked for earlier, moderated as it was then."""
+        answer = await self.core.answer(job)
+        if answer is None:
+            return
+        asked = answer.request
+        who = who or Who(platform=asked.platform, asker=asked.asker, place=asked.place)
+        content = Content(text=asked.text, command=asked.command, medium=answer.job.medium)
+        self._live[job] = float("inf")
+        try:
+            events = self.guard.watch(self.core.follow(job), who, content, keep=not asked.private)
+            async with aclosing(events):
+                async for event in events:
+                    yield event
+        finally:
+            if job in self._live:
+                self._live[job] = time.monotonic() + GRACE_SECONDS
+
+    async def answer(self, who: Who) -> Answer:
+        """The answer that somebody means: replied to, or their last one here. Raises AskerError."""
+        return await meant(who, self.core)
+
+    # Delivery
+
+    async def addressed(self, job: str, address: str) -> None:
+        """The client knows better now where the answer goes."""
+        await self.desk.outbox.addressed(job, address)
+
+    async def sending(self, job: str) -> None:
+        """The last message of the answer goes out now."""
+        await self.desk.outbox.sending(job)
+
+    async def delivered(self, job: str, messages: Sequence[str] = ()) -> None:
+        """It is there; `messages` ("chat:message") hold it, for replies to them."""
+        answer = await self.core.answer(job) if messages else None
+        if answer is not None and not answer.request.private:
+            await self.desk.outbox.shown(answer.request.platform, job, tuple(messages))
+        await self.core.delivered(job)
+        self._live.pop(job, None)
+
+    async def undelivered(self, job: str, seconds: float = 0.0) -> None:
+        """It could not be sent now; it is tried again, in so many seconds at the earliest."""
+        await self.desk.outbox.undelivered(job, seconds)
+        self._live.pop(job, None)
+
+    async def lost(self, job: str, why: str = "") -> None:  # noqa: ARG002 - for the reader of a call
+        """It can never be delivered: the chat is gone, or we may not write there."""
+        await self.desk.outbox.lost(job)
+        self._live.pop(job, None)
+
+    async def debts(self, platform: str) -> list[Debt]:
+        """What is owed on a platform and in no client's hands."""
+        now = time.monotonic()
+        self._live = {job: until for job, until in self._live.items() if until > now}
+        return [
+            Debt(
+                job=owed.job,
+                platform=owed.platform,
+                address=owed.address,
+                unsure=owed.unsure,
+                tries=owed.tries,
+            )
+            for owed in await self.desk.outbox.due(platform)
+            if owed.job not in self._live
+        ]
+
+    async def job_of(self, platform: str, message: str) -> str | None:
+        """The answer that a message ("chat:message") of ours holds."""
+        return await self.desk.outbox.job_of(platform, message)
+
+    async def seen(self, platform: str, update: str | int) -> bool:
+        """Whether an update was taken before; from now on it was."""
+        return await self.desk.seen(platform, str(update))
+
+    async def place(self, who: Who) -> Place:
+        """The settings of the place."""
+        return await self.desk.house.place(who.platform, who.place)
+
+    async def listens(self, who: Who) -> bool:
+        """Whether to answer here without being mentioned: the operator and the place both say so."""
+        return self.settings.message_content and (await self.place(who)).talk_on
+
+
+__all__ = ["Reply", "Talk", "is_final"]

@@ -1,0 +1,98 @@
+"""The rules of the house: settings of places, who is kept out, and what operators have switched."""
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from engine.book import Book
+from engine.desk.tables import BlockRow, PlaceRow, SwitchRow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A place's settings: its default style (a card's name, or none), and answering unmentioned."""
+
+    style: str = ""
+    talk_on: bool = False
+
+
+class House:
+    """Few rows, asked often: read each time, so that every process sees a change at once."""
+
+    def __init__(self, book: Book) -> None:
+        self._book = book
+
+    async def place(self, platform: str, place: str) -> Place:
+        """Its settings."""
+        query = sa.select(PlaceRow.__table__).where(
+            PlaceRow.lookup == self._book.place(platform, place)
+        )
+        async with self._book.reading() as connection:
+            row = (await connection.execute(query)).one_or_none()
+        return Place() if row is None else Place(style=row.style or "", talk_on=row.talk_on)
+
+    async def settle(self, platform: str, place: str, settings: Place) -> None:
+        """Change them."""
+        lookup = self._book.place(platform, place)
+        async with self._book.writing() as connection:
+            await connection.execute(sa.delete(PlaceRow).where(PlaceRow.lookup == lookup))
+            await connection.execute(
+                sa.insert(PlaceRow).values(
+                    lookup=lookup,
+                    platform=platform,
+                    style=settings.style or None,
+                    talk_on=settings.talk_on,
+                    changed_at=self._book.clock(),
+                )
+            )
+
+    def _subject(self, platform: str, kind: str, name: str) -> str:
+        match kind:
+            case "asker":
+                return self._book.vault.lookup(platform, name)
+            case "place":
+                return self._book.place(platform, name)
+            case _:
+                return self._book.vault.lookup(f"{platform} {kind}", name)
+
+    async def rule(self, platform: str, kind: str, name: str, action: str) -> None:
+        """Set "allow" or "deny" for an asker, place or server, or take either back with ""."""
+        lookup = self._subject(platform, kind, name)
+        async with self._book.writing() as connection:
+            await connection.execute(sa.delete(BlockRow).where(BlockRow.lookup == lookup))
+            if action:
+                row = {"lookup": lookup, "platform": platform, "kind": kind, "action": action}
+                await connection.execute(sa.insert(BlockRow).values(**row, at=self._book.clock()))
+
+    async def welcome(self, platform: str, asker: str, place: str, server: str) -> bool:
+        """Whether to answer: nothing of it is denied, and where a list of allowed places exists on
+        this platform, the place or its server is on it."""
+        who = self._subject(platform, "asker", asker)
+        where = {self._subject(platform, "place", place)}
+        if server:
+            where.add(self._subject(platform, "server", server))
+        query = sa.select(BlockRow.lookup, BlockRow.kind, BlockRow.action).where(
+            BlockRow.platform == platform
+        )
+        async with self._book.reading() as connection:
+            rows = (await connection.execute(query)).all()
+        denied = {row.lookup for row in rows if row.action == "deny"}
+        allowed = {row.lookup for row in rows if row.action == "allow"}
+        lists = any(row.action == "allow" and row.kind != "asker" for row in rows)
+        if denied & {who, *where}:
+            return False
+        return not lists or bool(allowed & {who, *where})
+
+    async def switch(self, name: str, value: str) -> None:
+        """Switch something on ("on") or off ("")."""
+        async with self._book.writing() as connection:
+            await connection.execute(sa.delete(SwitchRow).where(SwitchRow.name == name))
+            if value:
+                row = {"name": name, "value": value, "at": self._book.clock()}
+                await connection.execute(sa.insert(SwitchRow).values(row))
+
+    async def switched(self) -> dict[str, str]:
+        """What is switched on."""
+        async with self._book.reading() as connection:
+            rows = (await connection.execute(sa.select(SwitchRow.name, SwitchRow.value))).all()
+        return {row.name: row.value for row in rows}

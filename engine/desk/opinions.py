@@ -1,0 +1,90 @@
+"""What people and checks say about answers: thumbs, reports, verdicts."""
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from engine.book import Book
+from engine.desk.tables import Rating, Report, VerdictRow
+from engine.erasing import blank_jobs
+from engine.ledger import new_id
+from engine.moderation import Stage, Verdict
+
+HIDE_AT = 2  # reports by different people
+
+
+class Opinions:
+    """Writes them down, and hides what several people reported."""
+
+    def __init__(self, book: Book) -> None:
+        self._book = book
+
+    async def rate(self, platform: str, rater: str, job: str, value: int) -> None:
+        """One thumb a person and answer; the last one counts."""
+        lookup = self._book.vault.lookup(platform, rater)
+        async with self._book.writing() as connection:
+            await connection.execute(
+                sa.delete(Rating).where(Rating.job_id == job, Rating.rater == lookup)
+            )
+            row = {"id": new_id(), "job_id": job, "rater": lookup, "value": value}
+            await connection.execute(sa.insert(Rating).values(**row, at=self._book.clock()))
+
+    async def ratings(self, job: str) -> list[int]:
+        """All thumbs for an answer."""
+        async with self._book.reading() as connection:
+            found = await connection.scalars(sa.select(Rating.value).where(Rating.job_id == job))
+            return list(found)
+
+    async def report(self, platform: str, reporter: str, job: str | None, reason: str) -> int:
+        """Note it; returns how many people have reported that answer."""
+        lookup = self._book.vault.lookup(platform, reporter)
+        async with self._book.writing() as connection:
+            if job is not None:
+                await connection.execute(
+                    sa.delete(Report).where(Report.job_id == job, Report.reporter == lookup)
+                )
+            row = {"id": new_id(), "job_id": job, "reporter": lookup, "reason": reason or None}
+            await connection.execute(sa.insert(Report).values(**row, at=self._book.clock()))
+            if job is None:
+                return 0
+            count = sa.select(sa.func.count()).select_from(Report).where(Report.job_id == job)
+            return int(await connection.scalar(count) or 0)
+
+    async def reports(self, most: int = 20) -> list[Any]:
+        """The newest: rows of job_id, reason, at."""
+        query = sa.select(Report.job_id, Report.reason, Report.at)
+        async with self._book.reading() as connection:
+            return list(
+                (await connection.execute(query.order_by(Report.at.desc()).limit(most))).all()
+            )
+
+    async def judged(
+        self,
+        platform: str,
+        asker: str,
+        job: str | None,
+        stage: Stage,
+        verdict: Verdict,
+        milliseconds: float,
+    ) -> None:
+        """A verdict, for the record."""
+        async with self._book.writing() as connection:
+            await connection.execute(
+                sa.insert(VerdictRow).values(
+                    id=new_id(),
+                    job_id=job,
+                    asker=self._book.vault.lookup(platform, asker),
+                    stage=stage.value,
+                    action=verdict.action.value,
+                    reasons=verdict.reasons,
+                    provider=verdict.provider,
+                    version=verdict.version,
+                    milliseconds=milliseconds,
+                    at=self._book.clock(),
+                )
+            )
+
+    async def hide(self, job: str) -> list[str]:
+        """Blank an answer, words and pictures; returns the pictures' names."""
+        async with self._book.writing() as connection:
+            return await blank_jobs(connection, [job])
