@@ -12,7 +12,7 @@ from bot.buttons import Press, Verb, encode
 from bot.telegram_client.intake import MOST_WAITING, Lines, Seen
 from bot.telegram_client.items import File, Words, caption, growing, joined, parcel, plain, quiet
 from bot.telegram_client.pictures import showable
-from bot.telegram_client.place import Place, place_of
+from bot.telegram_client.place import Place, address, read_address
 from bot.telegram_client.updates import Heard, Pressed, Shut, User, addressed, number_of, read
 
 ME = User(id=1, is_bot=True, username="AnyBot")
@@ -140,9 +140,10 @@ def test_ten_thousand_mutated_updates_are_read_or_refused():
     assert 1_000 < refused < 10_000
 
 
-@given(st.integers(-(2**60), 2**60), st.integers(0, 2**40))
-def test_a_place_is_read_back_as_written(chat, thread):
-    assert place_of(str(Place(chat=chat, thread=thread))) == Place(chat=chat, thread=thread)
+@given(st.integers(-(2**60), 2**60), st.integers(0, 2**40), st.integers(0, 2**40))
+def test_an_address_is_read_back_as_written(chat, thread, message):
+    place = Place(chat=chat, thread=thread)
+    assert read_address(address(place, message)) == (place, message)
 
 
 @given(st.text(max_size=9000), st.text(max_size=300))

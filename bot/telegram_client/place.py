@@ -24,11 +24,21 @@ class Place:
         return f"{self.chat}/{self.thread}" if self.thread else str(self.chat)
 
 
-def place_of(text: str) -> Place:
-    """The place that was written so. Raises ValueError.
+def address(place: Place, message: int) -> str:
+    """Where an answer goes, and the message there that holds its place so far (0: none).
 
-    >>> place_of("-1001/4")
-    Place(chat=-1001, thread=4)
+    >>> address(Place(chat=-1001, thread=4), 12)
+    '-1001/4#12'
     """
-    chat, _, thread = text.partition("/")
-    return Place(chat=int(chat), thread=int(thread or 0))
+    return f"{place}#{message}" if message else str(place)
+
+
+def read_address(text: str) -> tuple[Place, int]:
+    """The place and the message that were written so. Raises ValueError.
+
+    >>> read_address("7")
+    (Place(chat=7, thread=0), 0)
+    """
+    where, _, message = text.partition("#")
+    chat, _, thread = where.partition("/")
+    return Place(chat=int(chat), thread=int(thread or 0)), int(message or 0)

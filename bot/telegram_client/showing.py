@@ -3,22 +3,29 @@
 import asyncio
 import itertools
 import logging
+import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 
 from bot.conversation import Said
 from bot.locales import words
+from bot.pacing import TooFast, Vanished
 from bot.render import Draft, fold
-from bot.telegram_client.items import Words, quiet
-from bot.telegram_client.place import Place
+from bot.talk import Talk
+from bot.telegram_client.api import Unsure
+from bot.telegram_client.items import Item, Words, joined, quiet
+from bot.telegram_client.place import Place, address
 from bot.telegram_client.rendering import items_of, status_of, text_of
 from bot.telegram_client.sender import Sender
 from bot.telegram_client.stages import Drafted, Edited, Stage
-from engine import Engine
 from engine.errors import OurError
-from engine.events import Event
+from engine.events import Event, Queued
 
+PLATFORM = "telegram"
 ACTION_SECONDS = 4.5  # Telegram shows an action for five
+LINE_SECONDS = 4.0  # the place in the queue is told no more often
+PER_PLACE_SECONDS = 0.1  # and so much less often for each answer before this one
+LEAVE_SECONDS = 5.0
 
 _draft_ids = itertools.count(1)
 
@@ -26,26 +33,38 @@ log = logging.getLogger(__name__)
 
 
 class Showing:
-    """One answer under way in a chat; `reply_to` is the message that asked for it."""
+    """One answer under way in a chat. `reply_to` is the message that asked for it; `message` one of
+    ours that holds its place already; `unsure`: it may have arrived before the last restart."""
 
     def __init__(
-        self, sender: Sender, core: Engine, place: Place, reply_to: int = 0, locale: str = "en"
+        self,
+        talk: Talk,
+        sender: Sender,
+        place: Place,
+        reply_to: int = 0,
+        locale: str = "en",
+        *,
+        message: int = 0,
+        unsure: bool = False,
     ) -> None:
+        self._talk = talk
         self._sender = sender
-        self._core = core
         self._place = place
         self._locale = locale
+        self._marked = unsure and not message
+        self._noted = message
+        self._told_line = float("-inf")
         self.draft = Draft()
         self.stage: Stage = (
-            Drafted(sender, place, reply_to, draft=next(_draft_ids))
+            Drafted(sender, place, reply_to, message=message, draft=next(_draft_ids), unsure=unsure)
             if place.private
-            else Edited(sender, place, reply_to)
+            else Edited(sender, place, reply_to, message=message)
         )
 
     async def run(self, events: AsyncGenerator[Event | Said]) -> list[int]:
         """Show the events, and deliver the end; the numbers of its messages.
 
-        Raises Vanished when nobody can be told any more, OurError when the engine broke off.
+        Raises OurError when the engine broke off.
         """
         signs = asyncio.create_task(self._signs())
         try:
@@ -53,30 +72,87 @@ class Showing:
                 async for event in events:
                     if not isinstance(event, Said):
                         self._see(event)
+                        await self._note()
+            if self.draft.final is None:
+                raise OurError("the events ended before the answer")
+            return await self._deliver()
         except asyncio.CancelledError:
-            await self.leave()
+            await self._leave()
             raise
         finally:
             signs.cancel()
             await asyncio.gather(signs, return_exceptions=True)
-        if self.draft.final is None:
-            raise OurError("the events ended before the answer")
-        answer = await self._core.answer(self.draft.job)
-        return await self.stage.finish(
-            items_of(self.draft, answer, self._core.registry, self._locale)
-        )
 
     def _see(self, event: Event) -> None:
         self.draft = fold(self.draft, event)
-        if self.draft.final is None:
-            status = status_of(self.draft, self._core.registry, self._locale)
-            self.stage.show(status, text_of(self.draft))
+        if self.draft.final is not None or (isinstance(event, Queued) and not self._line_is_due()):
+            return
+        self.stage.show(
+            status_of(self.draft, self._talk.core.registry, self._locale), text_of(self.draft)
+        )
 
-    async def leave(self) -> None:
-        """The bot is being restarted: say so below what there is."""
-        told = Words(text=quiet(words("telegram.restarting", self._locale)))
-        with suppress(Exception):
-            await asyncio.wait_for(self.stage.leave(told), 5)
+    def _line_is_due(self) -> bool:
+        """Whether to tell the place in the queue again: a thousand who wait share one rate limit."""
+        wait = LINE_SECONDS + PER_PLACE_SECONDS * self.draft.position
+        due = time.monotonic() - self._told_line >= wait
+        self._told_line = time.monotonic() if due else self._told_line
+        return due
+
+    async def _note(self) -> None:
+        """Keep, for a restart, which message holds the answer's place."""
+        if self.stage.message != self._noted and self.draft.job:
+            self._noted = self.stage.message
+            where = address(self._place, self._noted)
+            await self._talk.desk.outbox.addressed(self.draft.job, where)
+
+    async def _deliver(self) -> list[int]:
+        """The end, and what became of it."""
+        outbox, job = self._talk.desk.outbox, self.draft.job
+        await self._note()
+        await outbox.sending(job)
+        try:
+            messages = await self._finish()
+        except Unsure:
+            await outbox.undelivered(job, 0)
+            return []
+        except Vanished:
+            log.info("an answer has nobody to go to", extra={"job": job})
+            await outbox.lost(job)
+            return []
+        except TooFast as error:
+            await outbox.undelivered(job, error.seconds)
+            return []
+        except Exception as error:  # noqa: BLE001 - whatever the platform did, the debt remains
+            log.warning("not delivered", extra={"job": job, "why": type(error).__name__})
+            await outbox.undelivered(job, 0)
+            return []
+        await self._talk.core.delivered(job)
+        names = tuple(f"{self._place.chat}:{message}" for message in messages)
+        await outbox.shown(PLATFORM, job, names)
+        return messages
+
+    async def _finish(self) -> list[int]:
+        """Send the end; a second time, marked, if the first may be lost: rather twice than never."""
+        try:
+            return await self.stage.finish(await self._items())
+        except Unsure:
+            self._marked = True
+            return await self.stage.finish(await self._items())
+
+    async def _items(self) -> list[Item]:
+        answer = await self._talk.core.answer(self.draft.job)
+        items = items_of(self.draft, answer, self._talk.core.registry, self._locale)
+        if self._marked and isinstance(items[0], Words):
+            note = quiet(words("telegram.perhaps_again", self._locale))
+            items[0] = Words(text=joined(note, items[0].text), rows=items[0].rows)
+        return items
+
+    async def _leave(self) -> None:
+        """The bot is being restarted: say so where the answer would be."""
+        if self.draft.final is None:
+            with suppress(Exception):
+                told = Words(text=quiet(words("telegram.restarting", self._locale)))
+                await asyncio.wait_for(self.stage.leave(told), LEAVE_SECONDS)
 
     async def _signs(self) -> None:
         """“typing…” above the chat."""

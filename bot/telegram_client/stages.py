@@ -3,7 +3,8 @@
 Edited: one message that grows by edits; its end is an edit too, and so may be tried any number of times.
 Drafted, in private chats: the text grows as a draft beside a short message that holds the button to
 cancel; the end is a message of its own, and the short one goes. Should it be unknown whether that
-message arrived, the short one becomes the answer: an edit can be repeated, a message cannot.
+message arrived, the short one becomes the answer: an edit can be repeated, a message cannot. After a
+restart, a short message that is gone tells that the answer had arrived.
 """
 
 import asyncio
@@ -28,11 +29,18 @@ log = logging.getLogger(__name__)
 class Stage(Protocol):
     """Where an answer is seen."""
 
+    @property
+    def message(self) -> int:
+        """The message that holds its place so far, 0 while there is none."""
+
     def show(self, status: Item, text: Text | None) -> None:
         """What there is by now: a line about it, and the text that has grown so far."""
 
     async def finish(self, items: list[Item]) -> list[int]:
-        """The whole answer, last of all; the numbers of its messages. Raises Vanished."""
+        """The whole answer, last of all; the numbers of its messages.
+
+        Raises Unsure when a first message may have arrived (then it may be called again), Vanished.
+        """
 
     async def leave(self, status: Item) -> None:
         """No answer for now: the last that is seen is this line. A fault does not matter."""
@@ -41,15 +49,27 @@ class Stage(Protocol):
 class Edited:
     """Grows by edits. `reply_to` is the asker's message."""
 
-    def __init__(self, sender: Sender, place: Place, reply_to: int = 0) -> None:
+    def __init__(
+        self, sender: Sender, place: Place, reply_to: int = 0, *, message: int = 0
+    ) -> None:
         self._sender = sender
         self._place = place
         self._reply_to = reply_to
-        self._message = 0
+        self._message = message
         self._media = False
         self._lost = False
         self._first: asyncio.Task[int] | None = None
-        self._edits = Coalescer(sender.pace(place), self._send, deadline=FLOOD_SECONDS)
+        self._ending = False
+        self._edits = self._coalescer()
+
+    def _coalescer(self) -> Coalescer[Item]:
+        pace = self._sender.pace(self._place)
+        return Coalescer(pace, self._send, deadline=FLOOD_SECONDS)
+
+    @property
+    def message(self) -> int:
+        """See Stage."""
+        return self._message
 
     def show(self, status: Item, text: Text | None) -> None:
         """See Stage. Somebody who deletes the message while it grows sees it again when it is done."""
@@ -60,8 +80,12 @@ class Edited:
     async def finish(self, items: list[Item]) -> list[int]:
         """See Stage."""
         first, *rest = items
+        self._ending = True
         try:
             await self._edits.finish(first)
+        except Unsure:
+            self._edits = self._coalescer()
+            raise
         except Lost:
             self._message = await self._sender.deliver(self._place, first, self._reply_to)
         except Barred:
@@ -115,6 +139,8 @@ class Edited:
                 self._first = asyncio.ensure_future(put)
                 self._message = await asyncio.shield(self._first)
         except Unsure as error:
+            if self._ending:
+                raise
             raise ConnectionError("the connection broke") from error
         except Lost:
             self._lost = True
@@ -125,8 +151,18 @@ class Edited:
 class Drafted(Edited):
     """Grows as a draft. Pictures, and texts whose drafts are refused, grow by edits."""
 
-    def __init__(self, sender: Sender, place: Place, reply_to: int = 0, *, draft: int = 1) -> None:
-        super().__init__(sender, place, reply_to)
+    def __init__(
+        self,
+        sender: Sender,
+        place: Place,
+        reply_to: int = 0,
+        *,
+        message: int = 0,
+        draft: int = 1,
+        unsure: bool = False,
+    ) -> None:
+        super().__init__(sender, place, reply_to, message=message)
+        self._unsure = unsure
         self._draft = draft
         self._drafts = Coalescer(sender.draft_pace(place), self._send_draft)
         self._refused = False
@@ -146,6 +182,8 @@ class Drafted(Edited):
             return await super().finish(items)
         await self._stop()
         first, *rest = items
+        if self._unsure and self._message:
+            return await self._settle(items)
         try:
             sent = [await self._sender.deliver(self._place, first)]
         except Unsure:
@@ -156,6 +194,15 @@ class Drafted(Edited):
         if self._message:
             await self._sender.delete(self._place, self._message)
         return sent
+
+    async def _settle(self, items: list[Item]) -> list[int]:
+        """The answer may have arrived before the bot was stopped. If so, the short message is gone."""
+        first, *rest = items
+        try:
+            await self._edits.finish(first)
+        except Lost:
+            return []
+        return [self._message, *[await self._part(item) for item in rest]]
 
     async def leave(self, status: Item) -> None:
         """See Stage."""

@@ -1,0 +1,215 @@
+"""The Telegram client: it connects, takes updates in, and lets go of everything when it is told to."""
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any
+
+from telegram.error import InvalidToken, TelegramError
+
+from bot.clients import Debt
+from bot.pacing import Vanished
+from bot.settings import PlatformSettings
+from bot.talk import Talk
+from bot.telegram_client import menu
+from bot.telegram_client.api import Api
+from bot.telegram_client.intake import Lines, Seen
+from bot.telegram_client.listening import PLATFORM, START, Accepted, Listener
+from bot.telegram_client.place import read_address
+from bot.telegram_client.polling import BACKOFF_SECONDS, poll
+from bot.telegram_client.replies import Replies
+from bot.telegram_client.sender import Sender
+from bot.telegram_client.showing import Showing
+from bot.telegram_client.updates import Heard, Incoming, Pressed, Shut, User, number_of, read
+from bot.telegram_client.webhook import listen
+from engine.errors import SetupError
+
+TAKE_SECONDS = 5.0  # a batch is confirmed by then, even if a request in it is not on record yet
+DRAIN_SECONDS = (
+    10.0  # answers under way have this long to end before they are left to the next start
+)
+REFUSED = (
+    "Telegram refuses TELEGRAM_TOKEN. Ask @BotFather for the bot's token (/mybots, API Token), set it "
+    "anew, and start again."
+)
+
+log = logging.getLogger(__name__)
+
+
+class TelegramClient:
+    """See bot.clients.Client."""
+
+    name = PLATFORM
+
+    def __init__(self, talk: Talk, settings: PlatformSettings) -> None:
+        if settings.telegram_token is None:
+            raise SetupError("TELEGRAM_TOKEN is not set. @BotFather gives you one.")
+        self._talk = talk
+        self._settings = settings
+        self._api = Api(settings.telegram_token.get_secret_value(), settings.telegram_api_base)
+        self._sender = Sender(self._api)
+        self._lines = Lines()
+        self._seen = Seen()
+        self._stopping = asyncio.Event()
+        self._ready = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """See bot.clients.Client."""
+        await self._connect()
+        try:
+            intake = asyncio.create_task(self._intake())
+            stopping = asyncio.create_task(self._stopping.wait())
+            await asyncio.wait({intake, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            for task in (intake, stopping):
+                task.cancel()
+            await asyncio.gather(stopping, return_exceptions=True)
+            try:
+                await intake
+            except asyncio.CancelledError:
+                pass
+            except InvalidToken:
+                raise SetupError(REFUSED) from None
+            await self._let_go()
+        finally:
+            await self._api.shutdown()
+
+    async def drain(self) -> None:
+        """See bot.clients.Client."""
+        self._stopping.set()
+
+    async def deliver(self, debt: Debt) -> None:
+        """See bot.clients.Client."""
+        await self._ready.wait()
+        try:
+            place, message = read_address(debt.address)
+        except ValueError:
+            log.error("an address cannot be read", extra={"job": debt.job})
+            return
+        showing = Showing(self._talk, self._sender, place, message=message, unsure=debt.unsure)
+        await self._guarded(self._listener.show(showing, self._talk.core.follow(debt.job)))
+
+    async def _connect(self) -> None:
+        """Until Telegram knows us. Raises SetupError for a wrong token."""
+        faults = 0
+        while True:
+            try:
+                await self._api.initialize()
+                break
+            except InvalidToken:
+                await self._api.shutdown()
+                raise SetupError(REFUSED) from None
+            except TelegramError as error:
+                log.warning("Telegram cannot be reached", extra={"why": type(error).__name__})
+                await asyncio.sleep(BACKOFF_SECONDS[min(faults, len(BACKOFF_SECONDS) - 1)])
+                faults += 1
+        me = self._api.bot
+        self._me = User(id=me.id, is_bot=True, username=me.username or "")
+        known = (*self._talk.commands, START.lstrip("/"))
+        self._commands = frozenset(known)
+        replies = Replies(self._sender, self._me.username)
+        self._listener = Listener(self._talk, self._sender, replies)
+        self._say(f"@{me.username} is here: https://t.me/{me.username}")
+        if me.can_read_all_group_messages:
+            self._say("privacy mode is off: in groups the bot receives every message")
+        await self._menus()
+        self._ready.set()
+
+    async def _menus(self) -> None:
+        try:
+            changed = await menu.sync(self._api, self._talk.core.registry)
+        except TelegramError as error:
+            self._say(f"the menu of commands could not be sent ({type(error).__name__})")
+        else:
+            self._say("menus of commands sent" if changed else "menus of commands unchanged")
+
+    def _say(self, words: str) -> None:
+        log.info("Telegram: %s", words)
+
+    async def _intake(self) -> None:
+        webhook = self._settings.telegram_webhook_url
+        if webhook:
+            secret = self._settings.telegram_webhook_secret.get_secret_value()
+            await listen(
+                self._api, self._take, webhook, secret, self._settings.telegram_webhook_listen
+            )
+        else:
+            await self._api.delete_webhook()
+            await poll(self._api, self._take, self._say)
+
+    async def _take(self, batch: list[Any]) -> None:
+        """Begin with each update; return when all are on record or refused."""
+        begun = [done for update in batch if (done := self._begin(update)) is not None]
+        if begun:
+            await asyncio.wait(begun, timeout=TAKE_SECONDS)
+
+    def _begin(self, update: Any) -> asyncio.Future[None] | None:
+        try:
+            incoming = read(update, self._me, self._commands)
+        except ValueError:
+            log.info("an update cannot be read", extra={"update": number_of(update)})
+            return None
+        number = number_of(update)
+        if incoming is None or number is None or not self._seen.first_time(number):
+            return None
+        if self._lines.full(incoming.place.chat):
+            log.info("a chat sends too much", extra={"update": number})
+            return None
+        done = asyncio.get_running_loop().create_future()
+        self._spawn(self._guarded(self._handle(number, incoming, done)), done)
+        return done
+
+    def _spawn(self, work: Coroutine[Any, Any, None], done: asyncio.Future[None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            _set(done)
+
+        task.add_done_callback(ended)
+
+    async def _handle(self, number: int, incoming: Incoming, done: asyncio.Future[None]) -> None:
+        """One update. The chat's next one begins when this one is on record, not when answered."""
+        async with self._lines.turn(incoming.place.chat):
+            if await self._talk.desk.seen(PLATFORM, str(number)):
+                return
+            work = asyncio.create_task(self._work(incoming, lambda: _set(done)))
+            try:
+                await asyncio.wait({work, done}, return_when=asyncio.FIRST_COMPLETED)
+            except asyncio.CancelledError:
+                work.cancel()
+                await asyncio.gather(work, return_exceptions=True)
+                raise
+        await work
+
+    async def _work(self, incoming: Incoming, accepted: Accepted) -> None:
+        match incoming:
+            case Heard():
+                await self._listener.heard(incoming, accepted)
+            case Pressed():
+                await self._listener.pressed(incoming, accepted)
+            case Shut(place=place, back=back):
+                log.info("let in" if back else "shut out", extra={"private": place.private})
+
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        """Whatever happens to one answer happens to it alone."""
+        try:
+            await work
+        except Vanished as error:
+            log.info("there is nobody to tell", extra={"why": str(error)})
+        except Exception:
+            log.exception("an update failed")
+
+    async def _let_go(self) -> None:
+        """Let what runs come to its end for a while, then leave it to the next start."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=DRAIN_SECONDS)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _set(done: asyncio.Future[None]) -> None:
+    if not done.done():
+        done.set_result(None)
