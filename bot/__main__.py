@@ -26,6 +26,7 @@ from bot.grammar import (
     parse,
     too_long,
 )
+from bot.settings import read_platform_settings
 from bot.terminal_client import answer, chat, print_events, terminal_asker
 from engine import bases
 from engine.bootstrap import LastingEngine
@@ -178,6 +179,30 @@ async def _ask(command: Command, typed: str, settings: Settings, as_json: bool) 
             return STOPPED
         case _:
             return 0
+
+
+@app.command("serve")
+def serve_command(
+    discord: Annotated[
+        bool, typer.Option("--discord", help="Discord, and only what is named.")
+    ] = False,
+    telegram: Annotated[bool, typer.Option("--telegram", help="Telegram, likewise.")] = False,
+    worker: Annotated[bool, typer.Option(help="Start workers as they are needed.")] = True,
+) -> None:
+    """Answer on Discord and Telegram: every one whose token is set. Ctrl-C or SIGTERM ends it kindly.
+
+    Exit code 1 when no platform could be served.
+    """
+    with faults():
+        settings = logged_settings("serve")
+        from bot.serve import makers, serve, speak
+
+        platforms = read_platform_settings()
+        made = makers(platforms, discord=discord, telegram=telegram)
+        speak()
+        if worker:
+            prepare_bases(settings, Console(stderr=True))
+        raise typer.Exit(asyncio.run(serve(settings, platforms, made, workers=worker)))
 
 
 @app.command("worker")

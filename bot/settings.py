@@ -39,6 +39,8 @@ class PlatformSettings(BaseSettings):
     asker_waiting: int = Field(default=4, ge=0, validation_alias="PASTICHE_ASKER_WAITING")
     picture_cost: float = Field(default=5, ge=0, validation_alias="PASTICHE_PICTURE_COST")
 
+    drain_seconds: float = Field(default=15, ge=0, validation_alias="PASTICHE_DRAIN_SECONDS")
+
     @field_validator("operators", mode="before")
     @classmethod
     def _listed(cls, value: object) -> object:

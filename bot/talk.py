@@ -305,6 +305,11 @@ class Talk:
         await self.desk.outbox.lost(job)
         self._live.pop(job, None)
 
+    @property
+    def in_hand(self) -> int:
+        """How many answers are on their way to somebody."""
+        return sum(until > time.monotonic() for until in self._live.values())
+
     async def debts(self, platform: str) -> list[Debt]:
         """What is owed on a platform and in no client's hands."""
         now = time.monotonic()

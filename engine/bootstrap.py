@@ -79,9 +79,12 @@ class LastingEngine:
     The job is in the ledger, so whoever owns the folder next finishes it; often that is this process.
     """
 
-    def __init__(self, settings: Settings, *, warm: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, settings: Settings, *, warm: tuple[str, ...] = (), workers: bool = True
+    ) -> None:
         self._settings = settings
         self._warm = warm
+        self._workers = workers
         self._stack = AsyncExitStack()
         self._reopening = asyncio.Lock()
         self.registry = load_registry(settings.expert_roots, settings.profile)
@@ -99,7 +102,7 @@ class LastingEngine:
         await self._stack.aclose()
 
     def _open(self) -> AbstractAsyncContextManager[Engine]:
-        return open_engine(self._settings, warm=self._warm)
+        return open_engine(self._settings, workers=self._workers, warm=self._warm)
 
     async def _reopen(self, gone: Engine) -> None:
         """Put another in the place of one whose owner has gone; once, whoever notices."""

@@ -37,12 +37,18 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        line |= {k: str(v) for k, v in vars(record).items() if k not in _STANDARD}
+        line |= self.extras(record)
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps({k: self._redact(v) for k, v in line.items()}, ensure_ascii=False)
+        return json.dumps({k: self.redact(v) for k, v in line.items()}, ensure_ascii=False)
 
-    def _redact(self, text: str) -> str:
+    @staticmethod
+    def extras(record: logging.LogRecord) -> dict[str, str]:
+        """The fields that the caller gave."""
+        return {k: str(v) for k, v in vars(record).items() if k not in _STANDARD}
+
+    def redact(self, text: str) -> str:
+        """The text without anything that is, or looks like, a secret."""
         for secret in self._secrets:
             text = text.replace(secret, REDACTED)
         return _TOKENS.sub(REDACTED, text)

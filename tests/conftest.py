@@ -17,7 +17,7 @@ from engine.settings import Settings
 hypothesis.settings.register_profile("shared", deadline=None)  # the machine may be busy
 hypothesis.settings.load_profile("shared")
 PREPARED = os.environ.get("PASTICHE_TEST_MODELS", "")
-OURS = ("PASTICHE_", "DISCORD_TOKEN", "TELEGRAM_TOKEN", "XDG_")
+OURS = ("PASTICHE_", "DISCORD_", "TELEGRAM_", "XDG_", "OPERATORS", "MESSAGE_CONTENT")
 
 
 @pytest.fixture(autouse=True)

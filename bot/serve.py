@@ -1,0 +1,239 @@
+"""`pastiche serve`: every client whose token is set, on one engine, until SIGTERM.
+
+A client that cannot start (a wrong token) says so in one line while the others go on; one that breaks
+down is started again. Debts of answers, from before a crash or after a long pause that a platform
+asked for, are settled here.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from bot.clients import Client, Debt
+from bot.settings import PlatformSettings
+from bot.talk import Talk
+from engine.bootstrap import LastingEngine
+from engine.desk.desk import open_desk
+from engine.errors import PasticheError, SetupError
+from engine.logs import JsonLines
+from engine.moderation.chain import usual
+from engine.settings import Settings
+
+DEBT_SECONDS = 15.0  # between two looks for debts
+CLEAN_SECONDS = 3600.0
+DEBTS_AT_ONCE = 8
+LEAVE_SECONDS = 20.0  # a client has this long for its drain()
+AGAIN_SECONDS = (1.0, 5.0, 15.0, 60.0)  # before a client that broke down is started again
+
+Make = Callable[[Talk, PlatformSettings], Client]
+
+log = logging.getLogger(__name__)
+
+
+class PlainLines(JsonLines):
+    """Log records as short lines for the terminal, secrets taken out."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """`time name: message key=value`, and the kind of an error."""
+        facts = [f"{name}={value}" for name, value in self.extras(record).items()]
+        if record.exc_info and record.exc_info[0]:
+            facts.append(record.exc_info[0].__name__)
+        time = self.formatTime(record, "%H:%M:%S")
+        return self.redact(" ".join([time, record.getMessage(), *facts]))
+
+
+def speak() -> None:
+    """Say on stderr what an operator should see: our own notes, and everybody's warnings."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(PlainLines())
+    handler.addFilter(lambda r: r.levelno >= logging.WARNING or r.name.startswith("bot"))
+    handler.setLevel(logging.INFO)
+    logging.getLogger().addHandler(handler)
+
+
+def makers(platforms: PlatformSettings, *, discord: bool, telegram: bool) -> dict[str, Make]:
+    """The clients to run: those asked for, or else all whose token is set. Raises SetupError."""
+    found: dict[str, Make] = {}
+    every = not (discord or telegram)
+    if discord or (every and platforms.discord_token):
+        found["discord"] = _discord
+    if telegram or (every and platforms.telegram_token):
+        found["telegram"] = _telegram
+    missing = [name for name in found if getattr(platforms, f"{name}_token") is None]
+    if missing or not found:
+        names = (
+            " and ".join(f"{n.upper()}_TOKEN" for n in missing) or "DISCORD_TOKEN or TELEGRAM_TOKEN"
+        )
+        raise SetupError(
+            f"Set {names} to the token that the platform gave you; the README says step by step "
+            "where to get one."
+        )
+    return found
+
+
+def _discord(talk: Talk, settings: PlatformSettings) -> Client:
+    from bot.discord_client import DiscordClient
+
+    return DiscordClient(talk, settings)
+
+
+def _telegram(talk: Talk, settings: PlatformSettings) -> Client:
+    from bot.telegram_client import TelegramClient
+
+    return TelegramClient(talk, settings)
+
+
+@dataclass(slots=True)
+class Running:
+    """The clients that serve now, and the debts that they are settling."""
+
+    clients: dict[str, Client] = field(default_factory=dict)
+    settling: set[str] = field(default_factory=set)
+
+
+async def serve(
+    settings: Settings, platforms: PlatformSettings, made: dict[str, Make], *, workers: bool = True
+) -> int:
+    """Until SIGTERM or SIGINT: 0; 1 when no client is left."""
+    async with (
+        LastingEngine(settings, warm=("text",), workers=workers) as core,
+        open_desk(settings, asker=platforms.asker_bucket, place=platforms.place_bucket) as desk,
+    ):
+        talk = Talk(core, desk, usual(platforms.image_check), platforms)
+        unsure = await desk.outbox.recover()
+        log.info("serving", extra={"clients": ", ".join(made), "unsure": unsure})
+        return await attend(talk, platforms, made)
+
+
+async def attend(talk: Talk, platforms: PlatformSettings, made: dict[str, Make]) -> int:
+    """Run the clients until a signal, or until none is left."""
+    stop = asyncio.Event()
+    talk.stop = stop.set
+    running = Running()
+    with _signals(stop):
+        async with asyncio.TaskGroup() as group:
+            chores = [group.create_task(_clean(talk)), group.create_task(_settle(talk, running))]
+            clients = group.create_task(_all(talk, platforms, made, running))
+            waiter = group.create_task(stop.wait())
+            await asyncio.wait([clients, waiter], return_when=asyncio.FIRST_COMPLETED)
+            code = 0 if stop.is_set() else 1
+            if stop.is_set():
+                await _drain(talk, running, platforms.drain_seconds)
+            for task in (*chores, clients, waiter):
+                task.cancel()
+    log.info("stopped" if code == 0 else "no client is left")
+    return code
+
+
+@contextlib.contextmanager
+def _signals(stop: asyncio.Event) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    names = (signal.SIGTERM, signal.SIGINT)
+    for name in names:
+        loop.add_signal_handler(name, stop.set)
+    try:
+        yield
+    finally:
+        for name in names:
+            loop.remove_signal_handler(name)
+
+
+async def _all(
+    talk: Talk, platforms: PlatformSettings, made: dict[str, Make], running: Running
+) -> None:
+    async with asyncio.TaskGroup() as group:
+        for name, make in made.items():
+            group.create_task(_keep(name, make, talk, platforms, running))
+
+
+async def _keep(
+    name: str, make: Make, talk: Talk, platforms: PlatformSettings, running: Running
+) -> None:
+    """Run one client; anew when it breaks down, never when it can never succeed."""
+    tries = 0
+    while True:
+        try:
+            client = make(talk, platforms)
+            running.clients[name] = client
+            await client.run()
+            return
+        except SetupError as error:
+            log.error("%s cannot be served: %s", name, error)
+            return
+        except Exception:
+            wait = AGAIN_SECONDS[min(tries, len(AGAIN_SECONDS) - 1)]
+            tries += 1
+            log.exception("%s broke down, starting again", name, extra={"in_seconds": wait})
+            running.clients.pop(name, None)
+            await asyncio.sleep(wait)
+        finally:
+            if not talk.draining:
+                running.clients.pop(name, None)
+
+
+async def _drain(talk: Talk, running: Running, seconds: float) -> None:
+    """Nothing new; what runs may finish for so long; then the clients say good-bye."""
+    talk.draining = True
+    log.info("draining", extra={"under_way": talk.in_hand})
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while talk.in_hand or running.settling:
+                await asyncio.sleep(0.05)
+    leaving = (_leave(client) for client in running.clients.values())
+    await asyncio.gather(*leaving)
+
+
+async def _leave(client: Client) -> None:
+    try:
+        async with asyncio.timeout(LEAVE_SECONDS):
+            await client.drain()
+    except Exception:
+        log.exception("%s did not leave in order", client.name)
+
+
+async def _settle(talk: Talk, running: Running) -> None:
+    """Look for debts again and again, each in its client's hands once."""
+    gate = asyncio.Semaphore(DEBTS_AT_ONCE)
+    async with asyncio.TaskGroup() as group:
+        while True:
+            for client in list(running.clients.values()):
+                for debt in await _debts(talk, client.name):
+                    if debt.job not in running.settling:
+                        running.settling.add(debt.job)
+                        group.create_task(_deliver(client, debt, running, gate))
+            await asyncio.sleep(DEBT_SECONDS)
+
+
+async def _debts(talk: Talk, platform: str) -> list[Debt]:
+    if talk.draining:
+        return []
+    try:
+        return await talk.debts(platform)
+    except PasticheError:
+        log.exception("the debts cannot be read")
+        return []
+
+
+async def _deliver(client: Client, debt: Debt, running: Running, gate: asyncio.Semaphore) -> None:
+    try:
+        async with gate:
+            await client.deliver(debt)
+    except Exception:
+        log.exception("a debt was not settled", extra={"job": debt.job})
+    finally:
+        running.settling.discard(debt.job)
+
+
+async def _clean(talk: Talk) -> None:
+    """Retention, at the start and every hour."""
+    while True:
+        try:
+            done = await talk.desk.clean()
+            log.info("cleaned", extra={"blanked": done.blanked, "pictures": done.pictures})
+        except PasticheError:
+            log.exception("retention failed")
+        await asyncio.sleep(CLEAN_SECONDS)

@@ -1,0 +1,158 @@
+"""Serving: clients come and go, debts are settled, a signal ends it in order."""
+
+import asyncio
+import os
+import signal
+import time
+from contextlib import aclosing
+
+import pytest
+from program import pastiche
+
+from bot.clients import Debt
+from bot.conversation import Who
+from bot.grammar import parse
+from bot.serve import attend, makers
+from bot.settings import PlatformSettings, read_platform_settings
+from bot.talk import Talk
+from engine.bootstrap import open_engine
+from engine.desk.desk import open_desk
+from engine.errors import SetupError
+from engine.events import Finished
+from engine.moderation.chain import usual
+
+PLATFORMS = PlatformSettings(discord_token="a.b.c", drain_seconds=5)
+
+
+class House:
+    """A chat platform in memory: what was said there, and a client that serves it."""
+
+    def __init__(self, name: str, faults: list[Exception] | None = None) -> None:
+        self.name = name
+        self.faults = faults or []
+        self.started = 0
+        self.told: list[tuple[str, str]] = []
+        self.here = asyncio.Event()
+        self.over = asyncio.Event()
+        self.talk: Talk | None = None
+
+    def __call__(self, talk: Talk, settings: PlatformSettings) -> "House":
+        self.talk = talk
+        return self
+
+    async def run(self) -> None:
+        self.started += 1
+        if self.faults:
+            raise self.faults.pop(0)
+        self.here.set()
+        await self.over.wait()
+
+    async def drain(self) -> None:
+        self.told.append(("all", "good-bye"))
+        self.over.set()
+
+    async def deliver(self, debt: Debt) -> None:
+        async with aclosing(self.talk.follow(debt.job)) as events:
+            async for event in events:
+                if isinstance(event, Finished):
+                    await self.talk.sending(debt.job)
+                    self.told.append((debt.address, event.text))
+                    await self.talk.delivered(debt.job)
+
+
+@pytest.fixture
+async def talk(settings):
+    async with open_engine(settings) as core, open_desk(settings) as desk:
+        yield Talk(core, desk, usual(), PLATFORMS)
+
+
+async def until(condition, seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        await asyncio.sleep(0.02)
+
+
+async def test_a_client_that_cannot_start_leaves_the_other_serving(talk) -> None:
+    good, bad = House("telegram"), House("discord", [SetupError("the token was refused")])
+    serving = asyncio.create_task(attend(talk, PLATFORMS, {"discord": bad, "telegram": good}))
+    await asyncio.wait_for(good.here.wait(), 10)
+    await until(lambda: bad.started == 1)
+    assert not serving.done()
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await asyncio.wait_for(serving, 20) == 0
+    assert good.told == [("all", "good-bye")]
+
+
+async def test_when_no_client_is_left_it_ends_with_1(talk) -> None:
+    bad = House("discord", [SetupError("the token was refused")])
+    assert await asyncio.wait_for(attend(talk, PLATFORMS, {"discord": bad}), 20) == 1
+
+
+async def test_a_client_that_breaks_down_is_started_again(talk) -> None:
+    house = House("discord", [RuntimeError("a bug")])
+    serving = asyncio.create_task(attend(talk, PLATFORMS, {"discord": house}))
+    await asyncio.wait_for(house.here.wait(), 20)
+    assert house.started == 2
+    talk.stop()
+    assert await asyncio.wait_for(serving, 20) == 0
+
+
+async def test_an_answer_owed_since_before_a_crash_is_delivered_once(talk) -> None:
+    who = Who(platform="discord", asker="7", place="1", address="channel 1")
+    async with aclosing(talk.say(parse("It rained."), who)) as events:
+        async for _ in events:
+            pass
+    talk._live.clear()  # the process that had it in hand is gone
+    house = House("discord")
+    serving = asyncio.create_task(attend(talk, PLATFORMS, {"discord": house}))
+    await until(lambda: house.told)
+    talk.stop()
+    await asyncio.wait_for(serving, 20)
+    assert [address for address, _ in house.told] == ["channel 1", "all"]
+    assert await talk.debts("discord") == []
+
+
+async def test_what_runs_when_the_signal_comes_is_finished_first(talk) -> None:
+    house = House("discord")
+    serving = asyncio.create_task(attend(talk, PLATFORMS, {"discord": house}))
+    await house.here.wait()
+    who = Who(platform="discord", asker="7", place="1")
+    seen = []
+
+    async def ask() -> None:
+        async with aclosing(talk.say(parse("It rained."), who)) as events:
+            async for event in events:
+                talk.stop()
+                seen.append(event)
+        await talk.delivered(seen[-1].job)
+
+    await asyncio.gather(ask(), serving)
+    assert isinstance(seen[-1], Finished)
+    assert house.told == [("all", "good-bye")]
+
+
+def test_without_a_token_it_says_what_to_set() -> None:
+    done = pastiche("serve", timeout=60)
+    assert done.returncode == 1
+    assert b"DISCORD_TOKEN or TELEGRAM_TOKEN" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+def test_a_named_platform_needs_its_own_token() -> None:
+    platforms = PlatformSettings(discord_token="a.b.c")
+    assert set(makers(platforms, discord=False, telegram=False)) == {"discord"}
+    with pytest.raises(SetupError, match="TELEGRAM_TOKEN"):
+        makers(platforms, discord=False, telegram=True)
+
+
+def test_a_wrong_operator_is_named_in_words(monkeypatch) -> None:
+    monkeypatch.setenv("OPERATORS", "discord:1, telegram:2")
+    assert read_platform_settings().operators == {"discord:1", "telegram:2"}
+    monkeypatch.setenv("OPERATORS", "somebody")
+    with pytest.raises(SetupError, match="discord:ID or telegram:ID"):
+        read_platform_settings()
+
+
+def test_no_token_shows_in_a_repr() -> None:
+    assert "a.b.c" not in repr(PLATFORMS)
