@@ -55,6 +55,7 @@ class Service:
     address: str = ""
     asked: list[dict[str, Any]] = field(default_factory=list)
     keys: set[str] = field(default_factory=set)
+    heads: list[str] = field(default_factory=list)
     files: dict[str, bytes] = field(default_factory=dict)
     deleted: list[str] = field(default_factory=list)
     batches: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -206,6 +207,7 @@ def service_of(**changes: Any) -> Iterator[Service]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             service.keys.add(self.headers.get("Authorization", ""))
+            service.heads.append(str(self.headers))
             path = re.sub(r"^/v1", "", urlsplit(self.path).path)
             if path == "/chat/completions":
                 status, headers, text = service.complete(json.loads(body))

@@ -370,10 +370,11 @@ def test_openai_s_key_goes_to_no_other_server_and_into_no_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_data(tmp_path, 1)
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    for name in ("API_KEY", "ORG_ID", "PROJECT_ID", "ADMIN_KEY"):
+        monkeypatch.setenv(f"OPENAI_{name}", "sk-secret")
     with service_of() as service:
         caption(tmp_path, service)
-        assert service.keys == {"Bearer none"}
+        assert service.keys == {"Bearer none"} and "secret" not in "".join(service.heads)
     monkeypatch.setenv("CAPTION_API_KEY", "other-secret")
     with service_of(replies={"18": [Reply(status=401, error={"message": "bad"})]}) as service:
         with pytest.raises(NotAllowed) as fault:
@@ -393,6 +394,19 @@ def test_the_catalogue_needs_no_key_and_leaves_no_journal(tmp_path: Path) -> Non
     assert rows[0]["caption"] == f"{PREFIX}, a tiara of gold and pearl, filigree, London 1801"
     assert rows[0]["captioner"] == "catalogue"
     assert not (tmp_path / "crowns" / "data" / "captions" / "journal.jsonl").exists()
+
+
+def test_captions_of_another_captioner_stay_until_there_are_better_ones(tmp_path: Path) -> None:
+    data = make_data(tmp_path, 3)
+    main(recipe_file(tmp_path, "https://api.openai.com/v1"), runs=tmp_path, captioner="catalogue")
+    (data / "images" / "p3.jpg").write_bytes(drawing("new"))
+    replies = {"1801": [BAD["refused"]], "1803": [BAD["refused"]]}
+    with service_of(replies=replies) as service:
+        with pytest.raises(NotAllowed, match="--yes"):
+            caption(tmp_path, service, yes=False)
+        assert [row["captioner"] for row in captions(tmp_path)] == ["catalogue"] * 2
+        caption(tmp_path, service)
+    assert [row["captioner"] for row in captions(tmp_path)] == ["catalogue", "openai"]
 
 
 def test_a_picture_that_cannot_be_read_is_not_sent(tmp_path: Path) -> None:

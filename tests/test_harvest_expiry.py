@@ -18,6 +18,7 @@ from test_harvest import recipe_file, rows_of, run_of
 from test_harvest_faults import command, pictures_on_disk
 from vam_server import Fault, Piece, museum_of
 
+from training.errors import BadCorpus
 from training.harvest_vam import Action, main
 from training.vam.duplicates import dhash, distance
 from training.vam.expiring import CAPTIONS, WATCH, next_due, prune, prune_all, wait_and_prune, watch
@@ -223,11 +224,16 @@ def test_verify_knows_an_expired_picture_from_a_lost_one(
     assert capsys.readouterr().out.count("expired: ") == 4
 
 
+def test_without_a_lock_there_is_nothing_to_verify(tmp_path: Path) -> None:
+    with museum_of(*FOUR) as museum, pytest.raises(BadCorpus, match="harvest_vam RECIPE"):
+        verify(tmp_path, museum)
+
+
 def test_a_lock_changed_by_hand_is_refused(tmp_path: Path, data: Path) -> None:
     lock = json.loads((data / LOCK).read_text())
     lock["files"]["images/x.jpg"] = "0"
     (data / LOCK).write_text(json.dumps(lock))
-    with museum_of(*FOUR) as museum, pytest.raises(Exception, match="changed by hand"):
+    with museum_of(*FOUR) as museum, pytest.raises(BadCorpus, match="changed by hand"):
         verify(tmp_path, museum, offline=True)
 
 

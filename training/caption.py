@@ -31,7 +31,7 @@ from training.errors import BadRecipe, TrainingError
 from training.expiry import purge
 from training.settings import TrainingSettings
 from training.stage import Changes, RecipeFile, RunsFolder, run_stage
-from training.vam.expiring import WORK, prune, prune_all
+from training.vam.expiring import CAPTIONS, WORK, prune, prune_all
 from training.vam.harvesting import DATA, told_when_full
 from training.vam.noting import note_stage
 from training.vam.recipe import load_harvest_recipe
@@ -74,25 +74,17 @@ def main(
     prune_all(runs, time.time())
     folder = data or runs / recipe.run.name / DATA
     prune(folder, time.time())
-    options = Options(max_usd=max_usd, yes=yes, retry_failed=retry_failed, batch=batch, poll=poll)
+    options = Options(
+        max_usd=max_usd, yes=yes, retry_failed=retry_failed, fill=fill, batch=batch, poll=poll
+    )
     with told_when_full(folder):
-        questions = questions_of(folder, table)
-        who = captioner_of(table)
-        journal = Journal(folder)
-        over = False
-        try:
-            over = ask(folder, questions, who, journal, table, options)
-        finally:  # what came before a fault is written all the same
-            written = write_captions(folder, questions, who, journal, table, fill)
-        known = {question.file_name: question.row for question in questions}
-        sheet = write_sheet(folder, written.rows, known, table)
-        place = folder / WORK if data else folder.parent
-        note_stage(place, recipe, "caption", facts_of(written, who, journal))
-    tell(written, journal, sheet, folder)
-    if over:
+        done = caption_folder(folder, table, options)
+        note_stage(folder / WORK if data else folder.parent, recipe, "caption", facts_of(done))
+    tell(done, folder)
+    if done.over:
         raise TrainingError(
-            f"--max-usd {max_usd} would be passed by the next call: {len(written.rows)} of "
-            f"{len(questions)} pictures have a caption, and are kept. Run again with a higher "
+            f"--max-usd {max_usd} would be passed by the next call: {len(done.written.rows)} of "
+            f"{done.pictures} pictures have a caption, and are kept. Run again with a higher "
             "--max-usd, or with --fill to give the rest the catalogue's words."
         )
 
@@ -104,8 +96,42 @@ class Options:
     max_usd: float | None
     yes: bool
     retry_failed: bool
+    fill: bool
     batch: bool
     poll: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """What a run came to; `over` when the limit held questions back."""
+
+    captioner: str
+    pictures: int
+    written: Written
+    dollars: float
+    sheet: Path
+    over: bool
+
+
+def caption_folder(folder: Path, table: CaptionTable, options: Options) -> Done:
+    """Ask, write, and lay out the sheet; what came before a fault is written all the same."""
+    questions = questions_of(folder, table)
+    who = captioner_of(table)
+    journal = Journal(folder)
+    over = False
+    try:
+        over = ask(folder, questions, who, journal, table, options)
+    finally:
+        written = write_captions(folder, questions, who, journal, table, options.fill)
+    known = {question.file_name: question.row for question in questions}
+    return Done(
+        captioner=who.name,
+        pictures=len(questions),
+        written=written,
+        dollars=journal.dollars,
+        sheet=write_sheet(folder, written.rows, known, table),
+        over=over,
+    )
 
 
 def ask(
@@ -175,31 +201,31 @@ def captioner_of(table: CaptionTable) -> Captioner:
             return CatalogueCaptioner()
 
 
-def facts_of(written: Written, who: Captioner, journal: Journal) -> dict[str, Any]:
+def facts_of(done: Done) -> dict[str, Any]:
     """What `run.json` keeps of the stage."""
     return {
-        "captioner": who.name,
-        "captions": len(written.rows),
-        "without": written.without,
-        "flags": written.flags,
-        "materials_agreement": written.agreement,
-        "dollars": round(journal.dollars, 6),
+        "captioner": done.captioner,
+        "captions": len(done.written.rows),
+        "without": done.written.without,
+        "flags": done.written.flags,
+        "materials_agreement": done.written.agreement,
+        "dollars": round(done.dollars, 6),
     }
 
 
-def tell(written: Written, journal: Journal, sheet: Path, folder: Path) -> None:
+def tell(done: Done, folder: Path) -> None:
     """Say what was written, what it cost and what to look at."""
     console = Console(soft_wrap=True, highlight=False)
-    console.print(f"{len(written.rows)} captions in {folder / 'metadata_gpt4.jsonl'}.")
-    for outcome, number in written.without.items():
+    console.print(f"{len(done.written.rows)} captions in {folder / CAPTIONS}.")
+    for outcome, number in done.written.without.items():
         console.print(f"without a caption, {outcome}: {number}")
-    for flag, number in written.flags.items():
-        console.print(f"flagged, {flag}: {number}")
-    if written.agreement is not None:
-        console.print(f"materials of the catalogue that were named: {written.agreement:.0%}")
-    if journal.dollars:
-        console.print(f"Measured cost of this data set so far: ${journal.dollars:.4f}")
-    console.print(f"To review by eye: {sheet}")
+    for flag, number in done.written.flags.items():
+        console.print(f"flagged, {flag}: {number}", markup=False)
+    if done.written.agreement is not None:
+        console.print(f"materials of the catalogue that were named: {done.written.agreement:.0%}")
+    if done.dollars:
+        console.print(f"Measured cost of this data set so far: ${done.dollars:.4f}")
+    console.print(f"To review by eye: {done.sheet}")
 
 
 if __name__ == "__main__":

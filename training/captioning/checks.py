@@ -35,6 +35,7 @@ COMMON = frozenset(
         "by",
     )
 )
+REPEATED = "the same caption as another object's"
 LEAST_WORDS = 8  # a caption with fewer says too little, and its language cannot be told
 
 
@@ -100,5 +101,6 @@ def flag_repeats(rows: list[dict[str, Any]]) -> None:
     counts = Counter((row["caption"], row.get("system_number")) for row in rows)
     objects = Counter(caption for caption, _ in counts)
     for row in rows:
+        row["flags"] = [flag for flag in row["flags"] if flag != REPEATED]
         if objects[row["caption"]] > 1:
-            row["flags"].append("the same caption as another object's")
+            row["flags"].append(REPEATED)

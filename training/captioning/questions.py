@@ -37,6 +37,7 @@ class Question:
     path: Path
     row: dict[str, Any]
     text: str
+    sha256: str
     key: str
 
 
@@ -65,8 +66,15 @@ def each_question(
         path = data / row["file_name"]
         if path.is_file() and path.resolve().is_relative_to(data.resolve()):
             text = instruction(row, table)
-            key = key_of(path.read_bytes(), text, table)
-            yield Question(file_name=row["file_name"], path=path, row=row, text=text, key=key)
+            digest = sha256(path.read_bytes()).hexdigest()
+            yield Question(
+                file_name=row["file_name"],
+                path=path,
+                row=row,
+                text=text,
+                sha256=digest,
+                key=key_of(digest, text, table),
+            )
 
 
 def instruction(row: dict[str, Any], table: CaptionTable) -> str:
@@ -85,8 +93,8 @@ def keys() -> dict[str, str]:
     return {name: str(field.description) for name, field in fields}
 
 
-def key_of(picture: bytes, text: str, table: CaptionTable) -> str:
-    """sha256 of all that decides an answer, so that the same is never asked twice."""
+def key_of(picture: str, text: str, table: CaptionTable) -> str:
+    """sha256 of all that decides an answer; `picture` is the sha256 of its bytes."""
     decides = {
         "text": text,
         "schema": schema(),
@@ -104,7 +112,7 @@ def key_of(picture: bytes, text: str, table: CaptionTable) -> str:
         ),
     }
     words = json.dumps(decides, sort_keys=True, ensure_ascii=False).encode()
-    return sha256(sha256(picture).digest() + words).hexdigest()
+    return sha256(picture.encode() + words).hexdigest()
 
 
 def sendable(path: Path, longest_side: int) -> Image.Image:

@@ -12,6 +12,7 @@ from training.errors import BadRecipe, NotAllowed, SourceFault, TrainingError
 from training.settings import TrainingSettings
 
 TRIES = 5
+SECONDS = 120.0  # for one answer
 WITHOUT = (
     "To go on without it: --captioner catalogue needs no key, --captioner local looks with a model "
     "on this machine, and [caption] address may name a server of your own."
@@ -61,9 +62,12 @@ def client_of(table: CaptionTable, settings: TrainingSettings) -> openai.OpenAI:
             raise NotAllowed(f"OpenAI needs a key of your own: set OPENAI_API_KEY. {WITHOUT}")
     else:
         key = settings.caption_api_key or SecretStr("none")
-    return openai.OpenAI(
-        api_key=key.get_secret_value(), base_url=table.address, max_retries=TRIES, timeout=120.0
+    client = openai.OpenAI(
+        api_key=key.get_secret_value(), base_url=table.address, max_retries=TRIES, timeout=SECONDS
     )
+    if not is_openai(table):  # these, too, it takes from the environment
+        client.organization = client.project = None
+    return client
 
 
 def reason_of(error: openai.APIStatusError) -> str:

@@ -1,6 +1,5 @@
 """From questions to `metadata_gpt4.jsonl`: ask what is open, journal, compose, check, write."""
 
-import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -122,7 +121,6 @@ class Written:
     without: dict[str, int]
     flags: dict[str, int]
     agreement: float | None
-    seconds: float
 
 
 def write_captions(
@@ -135,38 +133,43 @@ def write_captions(
 ) -> Written:
     """Write a line for every picture that has an answer, in the order of the metadata.
 
-    With `fill`, a picture without one gets the catalogue's. Lines of pictures that are no longer
-    here stay, unless they are in the museum's words.
+    Without an answer a picture keeps the caption it had; with `fill` it gets the catalogue's.
+    Lines of pictures that are no longer here stay, unless they are in the museum's words.
     """
-    begun = time.monotonic()
-    rows, without = [], Counter[str]()
-    catalogue = CatalogueCaptioner()
-    agreed: list[float] = []
+    before = earlier(data)
+    rows, without, agreed = [], Counter[str](), []
     for question in questions:
-        who: Captioner = captioner
-        answer = (
-            captioner.describe(question) if not captioner.kept else journal.answer(question.key)
-        )
-        if answer is None or answer.description is None:
+        answer = journal.answer(question.key) if captioner.kept else captioner.describe(question)
+        old = before.pop(question.file_name, {})
+        if answer and answer.description:
+            rows.append(row_of(question, answer, captioner, table))
+        elif old.get("sha256") == question.sha256:
+            rows.append(old)
+        elif fill:
+            filler = CatalogueCaptioner()
+            rows.append(row_of(question, filler.describe(question), filler, table))
+        else:
             without[answer.outcome if answer else "not asked"] += 1
-            if not fill:
-                continue
-            who, answer = catalogue, catalogue.describe(question)
-        rows.append(row_of(question, answer, who, table))
+            continue
         share = agreement(rows[-1]["materials"], question.row.get("materials") or [])
         agreed += [share] if share is not None else []
     flag_repeats(rows)
-    kept = gone(data, {question.file_name for question in questions})
+    gone = [row for row in before.values() if row.get("captioner") != CATALOGUE_NAME]
     if rows or (data / CAPTIONS).exists():
-        write_rows(data / CAPTIONS, [*rows, *kept])
+        write_rows(data / CAPTIONS, [*rows, *gone])
     kinds = Counter(flag.partition(":")[0] for row in rows for flag in row["flags"])
     return Written(
         rows=rows,
         without=dict(without),
         flags=dict(kinds.most_common()),
         agreement=sum(agreed) / len(agreed) if agreed else None,
-        seconds=time.monotonic() - begun,
     )
+
+
+def earlier(data: Path) -> dict[str, dict[str, Any]]:
+    """The captions that are here, by file name."""
+    path = data / CAPTIONS
+    return {row["file_name"]: row for row in read_rows(path)} if path.exists() else {}
 
 
 def row_of(
@@ -187,17 +190,7 @@ def row_of(
         "captioner": captioner.name,
         "model": captioner.model,
         "flags": flags_of(caption, short, description, question.row, table),
+        "sha256": question.sha256,
         "system_number": question.row.get("system_number", ""),
         **description.model_dump(exclude={"uncertain"}),
     }
-
-
-def gone(data: Path, here: set[str]) -> list[dict[str, Any]]:
-    """Earlier lines of pictures that are not here any more, in a model's own words."""
-    path = data / CAPTIONS
-    rows = read_rows(path) if path.exists() else []
-    return [
-        row
-        for row in rows
-        if row["file_name"] not in here and row.get("captioner") != CATALOGUE_NAME
-    ]

@@ -10,7 +10,8 @@ from rich.progress import track
 from training.errors import BadCorpus
 from training.vam.answers import MuseumClient
 from training.vam.dataset import root_of
-from training.vam.rows import LOCK, METADATA, read_rows
+from training.vam.expiring import rows_here
+from training.vam.rows import LOCK
 
 Findings = dict[str, list[str]]
 
@@ -38,9 +39,10 @@ def read_lock(data: Path) -> dict[str, Any]:
 
 def verify_folder(data: Path) -> Findings:
     """Pictures that are missing or altered; none of them is an expired one."""
-    pruned = {row["file_name"] for row in read_rows(data / METADATA) if row.get("pruned")}
+    files = read_lock(data)["files"]
+    pruned = {row["file_name"] for row in rows_here(data) if row.get("pruned")}
     found: Findings = {"missing": [], "altered": [], "expired": []}
-    for name, digest in read_lock(data)["files"].items():
+    for name, digest in files.items():
         path = data / name
         if path.exists():
             if sha256(path.read_bytes()).hexdigest() != digest:
@@ -54,7 +56,7 @@ def verify_museum(data: Path, client: MuseumClient, etags: dict[str, str]) -> Fi
     """Ask for every picture again, by its ETag where one is known; nothing is written."""
     found: Findings = {"gone": [], "changed": []}
     files = read_lock(data)["files"]
-    for row in track(read_rows(data / METADATA), "asking the museum"):
+    for row in track(rows_here(data), "asking the museum"):
         name = row["file_name"]
         answer = client.ask(row["iiif_url"], etags.get(row["image_id"], ""))
         if answer.status_code == 304:
