@@ -5,6 +5,7 @@ copy, and a linear map from each latent cell to the mean colour beneath it, trai
 same map later gives the cheap preview pictures during denoising.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +62,13 @@ def edges(pictures: Tensor) -> Tensor:
     return pictures - functional.interpolate(small, scale_factor=2, mode="bilinear")
 
 
-def fit_autoencoder(recipe: BaseRecipe, folder: Path, seen: Collection, unseen: Collection) -> Part:
+def fit_autoencoder(
+    recipe: BaseRecipe,
+    folder: Path,
+    seen: Collection,
+    unseen: Collection,
+    after: Callable[[Part], None] = lambda _part: None,
+) -> Part:
     """Train on crops, at the end on whole pictures; goes on from the last checkpoint."""
     shape, size = recipe.autoencoder, recipe.pictures.size
     torch.manual_seed(recipe.seed)
@@ -92,7 +99,7 @@ def fit_autoencoder(recipe: BaseRecipe, folder: Path, seen: Collection, unseen: 
     def watch(step: int) -> None:
         watched(model, unseen, size, part, folder / f"unseen-{step:06d}.png")
 
-    part.fit(loss_of, recipe.checkpoint_minutes, watch)
+    part.fit(loss_of, recipe.checkpoint_minutes, watch, after=after)
     return part
 
 

@@ -16,6 +16,7 @@ from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DC
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
@@ -50,6 +51,7 @@ SHOWN = (
     "a coronet of steel set with coral, on a cream ground",
     "a bracelet of rose gold set with lapis lazuli, on a pale green ground",
 )
+SHOWN_BATCH = 32
 SHOWN_STEPS = 25
 SHOWN_GUIDANCE = 4.0
 
@@ -229,7 +231,8 @@ def fit_denoiser(
     ) -> Tensor:
         noisy = noises.add_noise(latents, noise, steps)
         target = noises.get_velocity(latents, noise, steps)
-        with torch.autocast("cpu", torch.bfloat16):
+        # The plain attention: on a CPU the fused one's backward pass takes 40 % of a step.
+        with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
             found = model(noisy, steps, words, times)
         return functional.mse_loss(found.float(), target)
 
@@ -252,11 +255,11 @@ def fit_denoiser(
         with averaged(part), torch.no_grad():
             draw = torch.Generator().manual_seed(recipe.seed)
             losses = []
-            for place in range(0, len(unseen) - 31, 32):
-                indices = list(range(place, place + 32))
+            for place in range(0, len(unseen), SHOWN_BATCH):
+                indices = list(range(place, min(place + SHOWN_BATCH, len(unseen))))
                 latents = unseen_views.latents[0, indices]
                 noise = torch.randn(latents.shape, generator=draw)
-                steps = torch.linspace(0, 999, 32).long()
+                steps = torch.linspace(0, 999, len(indices)).long()
                 words = speller([unseen.facts[i]["caption"] for i in indices])
                 times = unseen_views.time_ids[0, indices]
                 losses.append(float(loss_at(latents, noise, steps, words, times)))

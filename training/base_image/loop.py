@@ -107,8 +107,10 @@ class Part:
         minutes: float,
         watch: Callable[[int], None],
         every: int = 500,
+        after: Callable[["Part"], None] = lambda _part: None,
     ) -> None:
-        """Train to the planned step; `watch` is called every so many steps and at the end."""
+        """Train to the planned step; `watch` is called every so many steps and at the end, `after`
+        after each."""
         self.folder.mkdir(parents=True, exist_ok=True)
         saved = began = time.monotonic()
         spent = self.state.seconds
@@ -130,6 +132,7 @@ class Part:
             self.state.seconds = spent + time.monotonic() - began
             if self.state.step % 50 == 0:
                 self.note(told)
+            after(self)
             if time.monotonic() - saved > minutes * 60:
                 self.save()
                 saved = time.monotonic()

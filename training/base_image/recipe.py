@@ -62,7 +62,7 @@ class Denoiser(Table):
     learning_rate: Rate = 1e-3
     steps: Steps = 4000
     caption_dropout: Annotated[float, Field(ge=0, le=1)] = 0.1
-    views: Annotated[int, Field(ge=1)] = 6
+    views: Annotated[int, Field(ge=1)] = 4
 
 
 class BaseRecipe(Table):

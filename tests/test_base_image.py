@@ -1,0 +1,207 @@
+"""The small image base: captions, exact resume, and a folder that diffusers opens as SDXL."""
+
+import json
+import random
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image, ImageDraw
+from safetensors.torch import load_file
+
+from training import train_base_image
+from training.base_image import autoencoder, denoiser
+from training.base_image.captions import GROUNDS, KINDS, METALS, STONES, caption_of, vocabulary
+from training.base_image.pictures import load
+from training.base_image.recipe import BaseRecipe, load_base_recipe
+from training.errors import BadRecipe, TrainingStopped
+
+facts = st.fixed_dictionaries(
+    {
+        "kind": st.sampled_from(sorted(KINDS)),
+        "metal": st.sampled_from(sorted(METALS)),
+        "stone": st.sampled_from(sorted(STONES)),
+        "second_stone": st.sampled_from(sorted(STONES)),
+        "ground": st.sampled_from(sorted(GROUNDS)),
+        "caption": st.just("a ring of gold set with ruby, on a black ground"),
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def renders(tmp_path_factory) -> Path:
+    """Twenty coloured discs, captioned as renders are."""
+    folder = tmp_path_factory.mktemp("renders")
+    rng, lines = random.Random(0), []
+    for number in range(20):
+        picture = Image.new("RGB", (80, 80), tuple(rng.randrange(256) for _ in "rgb"))
+        ImageDraw.Draw(picture).ellipse((20, 20, 60, 60), fill=(rng.randrange(256), 90, 40))
+        picture.save(folder / f"{number:03d}-ring.jpg")
+        row = {
+            "file": f"{number:03d}-ring.jpg", "kind": "ring", "metal": "gold", "stone": "ruby",
+            "second_stone": "pearl", "ground": "black",
+            "caption": "a ring of gold set with ruby, on a black ground",
+        }  # fmt: skip
+        lines.append(json.dumps(row))
+    (folder / "metadata.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def recipe(renders: Path) -> BaseRecipe:
+    """The same layout as the real one, as small as it goes."""
+    return BaseRecipe.model_validate(
+        {
+            "name": "tiny",
+            "checkpoint_minutes": 60,
+            "pictures": {"folder": renders, "size": 64, "held_out": 8},
+            "autoencoder": {
+                "channels": [8, 8, 8, 8], "groups": 4, "crop": 32, "batch": 2, "whole_batch": 1,
+                "steps": 4, "whole_share": 0.5, "polish_steps": 2,
+            },
+            "denoiser": {
+                "channels": [16, 16, 16], "groups": 8, "transformers": [1, 1, 1],
+                "heads": [1, 1, 1], "text_widths": [16, 16], "text_layers": [2, 2],
+                "time_embedding": 8, "batch": 2, "steps": 4, "views": 3,
+            },
+        }
+    )  # fmt: skip
+
+
+def _coder(recipe: BaseRecipe, folder: Path, stop: int | None = None) -> dict[str, torch.Tensor]:
+    """The autoencoder's weights; with `stop`, the run is broken off there and taken up again."""
+    seen, unseen = load(recipe.pictures)
+    if stop is not None:
+        part = recipe.autoencoder.model_copy(update={"steps": stop})
+        autoencoder.fit_autoencoder(
+            recipe.model_copy(update={"autoencoder": part}), folder, seen, unseen
+        )
+    autoencoder.fit_autoencoder(recipe, folder, seen, unseen)
+    return load_file(max(folder.glob("step-*")) / "weights.safetensors")
+
+
+@given(facts, st.randoms(use_true_random=False))
+def test_a_caption_says_only_words_that_the_card_lists(row: dict[str, str], rng) -> None:
+    said = set(re.findall(r"[a-z]+", caption_of(row, rng).lower()))
+    assert said <= set(vocabulary())
+
+
+def test_the_card_of_the_embedded_expert_lists_every_word(registry) -> None:
+    assert set(registry.drawing(registry["jewel"]).words) == set(vocabulary())
+
+
+def test_a_run_taken_up_again_ends_as_one_that_was_never_stopped(recipe, tmp_path) -> None:
+    # Both halves of the rate schedule know the whole length, so the broken run is stopped from
+    # within: its first half is repeated from a checkpoint that the whole run left behind.
+    seen, unseen = load(recipe.pictures)
+    whole = _coder(recipe, tmp_path / "whole")
+    part = autoencoder.fit_autoencoder(recipe, tmp_path / "broken", seen, unseen)
+    half = tmp_path / "half"
+    shutil.copytree(tmp_path / "broken", half)
+    for step in half.glob("step-*"):
+        shutil.rmtree(step)
+    stopped = _StopAfter(2)
+    with pytest.raises(_Stopped):
+        autoencoder.fit_autoencoder(recipe, half, seen, unseen, stopped)
+    again = _coder(recipe, half)
+    assert part.state.step == 4
+    assert max(float((whole[name] - again[name]).abs().max()) for name in whole) == 0.0
+
+
+class _Stopped(Exception):
+    """As if killed."""
+
+
+class _StopAfter:
+    """Called after every step with the part: saves at the step, then dies."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def __call__(self, part) -> None:
+        if part.state.step == self.step:
+            part.save()
+            raise _Stopped
+
+
+def test_checkpoints_of_another_recipe_are_not_gone_on_from(recipe, tmp_path) -> None:
+    _coder(recipe, tmp_path)
+    other = recipe.autoencoder.model_copy(update={"chroma": 9.0})
+    with pytest.raises(TrainingStopped, match="another recipe"):
+        _coder(recipe.model_copy(update={"autoencoder": other}), tmp_path)
+
+
+def test_views_tell_the_unet_what_was_cut(recipe, tmp_path) -> None:
+    seen, _unseen = load(recipe.pictures)
+    torch.manual_seed(0)
+    coder = autoencoder.WithPreview(recipe)
+    views = denoiser.views_of(recipe, coder, seen, 3, tmp_path / "views.pt")
+    assert views.latents.shape == (3, 12, 4, 8, 8)
+    assert abs(float(views.latents.std()) - 1) < 1e-4
+    assert views.time_ids[0].unique(dim=0).tolist() == [[64, 64, 0, 0, 64, 64]]
+    assert set(views.time_ids[2][:, 0].tolist()) == {72}
+    assert 0 <= int(views.time_ids[2][:, 2:4].min()) <= int(views.time_ids[2][:, 2:4].max()) <= 8
+    kept = denoiser.views_of(recipe, coder, seen, 3, tmp_path / "views.pt")
+    assert torch.equal(kept.latents, views.latents)
+
+
+@pytest.mark.slow
+def test_the_road_ends_in_a_folder_that_draws(recipe, renders, tmp_path, capsys) -> None:
+    written = tmp_path / "recipe.toml"
+    written.write_text(_as_toml(recipe), encoding="utf-8")
+    folder = tmp_path / "pipeline"
+    for _ in range(2):  # the second time there is nothing left to train
+        train_base_image.main(written, runs=tmp_path / "runs", into=folder, threads=1, polish=True)
+    assert "MiB of weights" in capsys.readouterr().out
+    from diffusers import StableDiffusionXLPipeline
+
+    made = StableDiffusionXLPipeline.from_pretrained(
+        folder, use_safetensors=True, torch_dtype=torch.float32
+    )
+    assert made.scheduler.config.prediction_type == "v_prediction"
+    assert made.vae.config.scaling_factor != 1.0
+    made.set_progress_bar_config(disable=True)
+    draw = torch.Generator().manual_seed(1)
+    picture = made("a gold ring", num_inference_steps=2, generator=draw).images[0]
+    assert picture.size == (64, 64)
+    preview = json.loads((folder / "preview.json").read_text(encoding="utf-8"))
+    assert [len(row) for row in preview["weight"]] == [4, 4, 4] and len(preview["bias"]) == 3
+
+
+def _as_toml(recipe: BaseRecipe) -> str:
+    lines = [f'name = "{recipe.name}"']
+    for table in ("pictures", "autoencoder", "denoiser"):
+        lines.append(f"[{table}]")
+        for key, value in getattr(recipe, table).model_dump(mode="json").items():
+            lines.append(f"{key} = {json.dumps(value)}")
+    return "\n".join(lines) + "\n"
+
+
+def test_a_recipe_with_an_unknown_key_is_refused_by_name(tmp_path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text('name = "x"\n[pictures]\nfolder = "a"\nsise = 64\n', encoding="utf-8")
+    with pytest.raises(BadRecipe, match="sise"):
+        load_base_recipe(path)
+
+
+def test_a_folder_without_captions_says_how_to_make_some(tmp_path, recipe) -> None:
+    missing = recipe.pictures.model_copy(update={"folder": tmp_path})
+    with pytest.raises(TrainingStopped, match="render_jewellery"):
+        load(missing)
+
+
+def test_a_render_is_a_function_of_its_number(tmp_path) -> None:
+    pytest.importorskip("mitsuba", reason="rendering is an extra: pip install -e '.[render]'")
+    from training.render_jewellery import render
+    from training.renders.scene import cut_stone, variant
+
+    variant()
+    cut_stone(tmp_path / "stone.obj")
+    first, facts = render(200, "plain", 48, 4, tmp_path / "stone.obj")
+    again, _facts = render(200, "plain", 48, 4, tmp_path / "stone.obj")
+    assert (first == again).all()
+    assert (facts["kind"], facts["metal"], facts["stone"]) == ("ring", "gold", "citrine")
