@@ -24,7 +24,7 @@ class Methods(World):
         self.answered: dict[str, dict[str, Any]] = {}
         self.webhook: dict[str, Any] = {}
         self._news = asyncio.Event()
-        self._polls = 0
+        self.polls = 0
 
     def news(self) -> None:
         self._news.set()
@@ -35,8 +35,8 @@ class Methods(World):
     async def _api_getupdates(self, params: Params, _files: Files) -> list:
         if self.webhook.get("url"):
             raise ApiError(409, "Conflict: can't use getUpdates method while webhook is active")
-        self._polls += 1
-        mine = self._polls
+        self.polls += 1
+        mine = self.polls
         self._news.set()  # wakes an older poll, which is then ended
         self._news.clear()
         offset, limit = int(params.get("offset") or 0), int(params.get("limit") or 100)
@@ -49,7 +49,7 @@ class Methods(World):
                     await self._news.wait()
             except TimeoutError:
                 return []
-            if self._polls != mine:
+            if self.polls != mine:
                 raise ApiError(409, "Conflict: terminated by other getUpdates request")
         given = self.updates[:limit]
         self.updates = [u for u in given if _number(u) is not None] + self.updates[limit:]

@@ -8,26 +8,26 @@ from typing import Any
 from telegram.error import InvalidToken, TelegramError
 
 from bot.clients import Debt
+from bot.conversation import Who
+from bot.grammar import RESERVED
 from bot.pacing import Vanished
 from bot.settings import PlatformSettings
 from bot.talk import Talk
 from bot.telegram_client import menu
 from bot.telegram_client.api import Api
 from bot.telegram_client.intake import Lines, Seen
-from bot.telegram_client.listening import PLATFORM, START, Accepted, Listener
-from bot.telegram_client.place import read_address
+from bot.telegram_client.listening import PLATFORM, Accepted, Listener
+from bot.telegram_client.place import Place, read_address
 from bot.telegram_client.polling import BACKOFF_SECONDS, poll
 from bot.telegram_client.replies import Replies
 from bot.telegram_client.sender import Sender
 from bot.telegram_client.showing import Showing
 from bot.telegram_client.updates import Heard, Incoming, Pressed, Shut, User, number_of, read
-from bot.telegram_client.webhook import listen
+from bot.telegram_client.webhook import checked_secret, listen
 from engine.errors import SetupError
 
 TAKE_SECONDS = 5.0  # a batch is confirmed by then, even if a request in it is not on record yet
-DRAIN_SECONDS = (
-    10.0  # answers under way have this long to end before they are left to the next start
-)
+LEAVE_SECONDS = 1.0  # answers still under way then are left to the next start
 REFUSED = (
     "Telegram refuses TELEGRAM_TOKEN. Ask @BotFather for the bot's token (/mybots, API Token), set it "
     "anew, and start again."
@@ -52,31 +52,40 @@ class TelegramClient:
         self._seen = Seen()
         self._stopping = asyncio.Event()
         self._ready = asyncio.Event()
+        self._left = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """See bot.clients.Client."""
-        await self._connect()
         try:
-            intake = asyncio.create_task(self._intake())
-            stopping = asyncio.create_task(self._stopping.wait())
-            await asyncio.wait({intake, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            for task in (intake, stopping):
-                task.cancel()
-            await asyncio.gather(stopping, return_exceptions=True)
-            try:
-                await intake
-            except asyncio.CancelledError:
-                pass
-            except InvalidToken:
-                raise SetupError(REFUSED) from None
-            await self._let_go()
+            await self._connect()
+            await self._serve()
+            await self._let_go(LEAVE_SECONDS)
         finally:
+            await self._let_go(0)
             await self._api.shutdown()
+            self._left.set()
 
     async def drain(self) -> None:
         """See bot.clients.Client."""
         self._stopping.set()
+        if self._ready.is_set():
+            await self._left.wait()
+
+    async def _serve(self) -> None:
+        """Take updates in until drain(). Raises SetupError when the token is refused."""
+        intake = asyncio.create_task(self._intake())
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait({intake, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if intake.done():
+                await intake
+        except InvalidToken:
+            raise SetupError(REFUSED) from None
+        finally:
+            for task in (intake, stopping):
+                task.cancel()
+            await asyncio.gather(intake, stopping, return_exceptions=True)
 
     async def deliver(self, debt: Debt) -> None:
         """See bot.clients.Client."""
@@ -86,8 +95,14 @@ class TelegramClient:
         except ValueError:
             log.error("an address cannot be read", extra={"job": debt.job})
             return
-        showing = Showing(self._talk, self._sender, place, message=message, unsure=debt.unsure)
-        await self._guarded(self._listener.show(showing, self._talk.core.follow(debt.job)))
+        await self._guarded(self._settle(debt, place, message))
+
+    async def _settle(self, debt: Debt, place: Place, message: int) -> None:
+        answer = await self._talk.core.answer(debt.job)
+        asker = answer.request.asker if answer else ""
+        who = Who(platform=PLATFORM, asker=asker, place=str(place), private=place.private)
+        showing = Showing(self._talk, self._sender, who, place, message=message, unsure=debt.unsure)
+        await self._listener.show(showing, self._talk.follow(debt.job, who))
 
     async def _connect(self) -> None:
         """Until Telegram knows us. Raises SetupError for a wrong token."""
@@ -97,7 +112,6 @@ class TelegramClient:
                 await self._api.initialize()
                 break
             except InvalidToken:
-                await self._api.shutdown()
                 raise SetupError(REFUSED) from None
             except TelegramError as error:
                 log.warning("Telegram cannot be reached", extra={"why": type(error).__name__})
@@ -105,19 +119,21 @@ class TelegramClient:
                 faults += 1
         me = self._api.bot
         self._me = User(id=me.id, is_bot=True, username=me.username or "")
-        known = (*self._talk.commands, START.lstrip("/"))
-        self._commands = frozenset(known)
+        self._commands = frozenset((*self._talk.commands, *RESERVED))
         replies = Replies(self._sender, self._me.username)
         self._listener = Listener(self._talk, self._sender, replies)
-        self._say(f"@{me.username} is here: https://t.me/{me.username}")
+        address = f"https://t.me/{me.username}"
+        self._say(f"@{me.username} is here: {address}, for groups {address}?startgroup=new")
         if me.can_read_all_group_messages:
             self._say("privacy mode is off: in groups the bot receives every message")
+        elif self._settings.message_content:
+            self._say("MESSAGE_CONTENT needs privacy mode off: @BotFather, /setprivacy")
         await self._menus()
         self._ready.set()
 
     async def _menus(self) -> None:
         try:
-            changed = await menu.sync(self._api, self._talk.core.registry)
+            changed = await menu.sync(self._api, self._talk.registry)
         except TelegramError as error:
             self._say(f"the menu of commands could not be sent ({type(error).__name__})")
         else:
@@ -127,12 +143,11 @@ class TelegramClient:
         log.info("Telegram: %s", words)
 
     async def _intake(self) -> None:
-        webhook = self._settings.telegram_webhook_url
-        if webhook:
-            secret = self._settings.telegram_webhook_secret.get_secret_value()
-            await listen(
-                self._api, self._take, webhook, secret, self._settings.telegram_webhook_listen
-            )
+        url = self._settings.telegram_webhook_url
+        if url:
+            secret = checked_secret(self._settings.telegram_webhook_secret)
+            address = self._settings.telegram_webhook_listen
+            await listen(self._api, self._take, url, secret, address)
         else:
             await self._api.delete_webhook()
             await poll(self._api, self._take, self._say)
@@ -147,13 +162,13 @@ class TelegramClient:
         try:
             incoming = read(update, self._me, self._commands)
         except ValueError:
-            log.info("an update cannot be read", extra={"update": number_of(update)})
+            log.debug("an update cannot be read", extra={"update": number_of(update)})
             return None
         number = number_of(update)
         if incoming is None or number is None or not self._seen.first_time(number):
             return None
         if self._lines.full(incoming.place.chat):
-            log.info("a chat sends too much", extra={"update": number})
+            log.debug("a chat sends too much", extra={"update": number})
             return None
         done = asyncio.get_running_loop().create_future()
         self._spawn(self._guarded(self._handle(number, incoming, done)), done)
@@ -172,7 +187,7 @@ class TelegramClient:
     async def _handle(self, number: int, incoming: Incoming, done: asyncio.Future[None]) -> None:
         """One update. The chat's next one begins when this one is on record, not when answered."""
         async with self._lines.turn(incoming.place.chat):
-            if await self._talk.desk.seen(PLATFORM, str(number)):
+            if await self._talk.seen(PLATFORM, number):
                 return
             work = asyncio.create_task(self._work(incoming, lambda: _set(done)))
             try:
@@ -201,13 +216,14 @@ class TelegramClient:
         except Exception:
             log.exception("an update failed")
 
-    async def _let_go(self) -> None:
+    async def _let_go(self, seconds: float) -> None:
         """Let what runs come to its end for a while, then leave it to the next start."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=DRAIN_SECONDS)
-        for task in self._tasks:
+        tasks = set(self._tasks)
+        if tasks and seconds:
+            await asyncio.wait(tasks, timeout=seconds)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _set(done: asyncio.Future[None]) -> None:

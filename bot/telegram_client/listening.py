@@ -4,15 +4,16 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, replace
 
 from bot.buttons import Press, Verb
 from bot.conversation import Said, Who
-from bot.grammar import Command, parse
 from bot.locales import words
 from bot.talk import Talk
+from bot.telegram_client.items import Words, plain
 from bot.telegram_client.place import Place
+from bot.telegram_client.rendering import originals
 from bot.telegram_client.replies import Replies
 from bot.telegram_client.sender import ANSWER, Sender
 from bot.telegram_client.showing import Showing
@@ -58,7 +59,8 @@ class Listener:
             place=heard.place, asker=heard.asker, message=heard.message, locale=heard.locale
         )
         async with self._kindly(here, accepted):
-            if heard.overheard and not await self._talk.talks_on(PLATFORM, str(heard.place)):
+            who = await self._who(here, heard.text, await self._meant(heard), heard.unnamed)
+            if heard.overheard and not await self._talk.listens(who):
                 return
             if heard.text.split("@")[0].split(maxsplit=1)[:1] == [START]:
                 accepted()
@@ -67,67 +69,81 @@ class Listener:
                 accepted()
                 await self._say(Said(words("telegram.only_text", heard.locale)), here)
             else:
-                who = await self._who(here, heard.text, heard.reply_to, unnamed=heard.unnamed)
-                await self._answer(self._talk.say(self._command(heard), who), here, accepted)
+                command = self._talk.parse(_spelt_out(heard.text, who.reply_to))
+                said = await self._answer(self._talk.say(command, who), who, here, accepted)
+                if said is not None:
+                    await self._say(said, here)
+                    if said.deletes and heard.replied:
+                        await self._delete(here.place, heard.replied, who.reply_to)
 
     async def pressed(self, pressed: Pressed, accepted: Accepted) -> None:
         """Somebody pressed a button. Raises Vanished as above."""
         here = Here(
             place=pressed.place, asker=pressed.asker, message=pressed.message, locale=pressed.locale
         )
-        if pressed.press is None:
+        press = pressed.press
+        if press is None:
             accepted()
             await self._sender.notice(pressed.query, words("telegram.old_button", here.locale))
             return
         async with self._kindly(here, accepted, query=pressed.query):
-            working = asyncio.create_task(self._work(pressed.press, here))
+            rights = press.verb is Verb.DELETE
+            who = await self._who(here, "", press.job, rights=rights)
+            working = asyncio.create_task(self._talk.press(press, who))
             done, _ = await asyncio.wait({working}, timeout=NOTICE_SECONDS)
-            if not done:
-                await self._sender.notice(pressed.query)
-            result = await working
-            if not isinstance(result, Said):
-                if done:
-                    await self._sender.notice(pressed.query)
-                await self._answer(result, here, accepted)
-            elif done and _short(result):
-                accepted()
+            result = await working if done else None
+            if isinstance(result, Said) and _short(result):
                 await self._sender.notice(pressed.query, result.text)
             else:
-                accepted()
-                if done:
-                    await self._sender.notice(pressed.query)
-                await self._say(result, here)
+                await self._sender.notice(pressed.query)
+            result = await working
+            said = (
+                result
+                if isinstance(result, Said)
+                else await self._answer(result, who, here, accepted)
+            )
+            accepted()
+            if said is not None:
+                await self._after(press, said, here, noticed=bool(done) and _short(said))
+            elif press.verb is Verb.STYLE and press.argument:
+                await self._sender.delete(here.place, here.message)  # the question is answered
 
-    async def _work(self, press: Press, here: Here) -> Said | Reply:
-        """What Talk makes of a press, and what only Telegram can do about it."""
-        rights = press.verb is Verb.DELETE
-        who = await self._who(here, "", press.job, rights=rights)
-        result = await self._talk.press(press, who)
-        if press.verb is Verb.DELETE and isinstance(result, Said):
-            gone = [
-                await self._sender.delete(here.place, message)
-                for message in {here.message, *self._messages.get(press.job, [])}
-            ]
-            if not all(gone):
-                return Said(words("telegram.not_deleted", here.locale))
-        return result
+    async def _after(self, press: Press, said: Said, here: Here, *, noticed: bool) -> None:
+        """What a press led to, where a notice above the chat does not tell it all."""
+        if said.deletes:
+            if not await self._delete(here.place, here.message, press.job):
+                told = Said(words("telegram.not_deleted", here.locale))
+                await self._say(told, here)
+        elif press.verb in (Verb.FORGET, Verb.KEEP):
+            done = Words(text=plain(said.text))
+            await self._sender.change(here.place, here.message, done)
+        elif said.pictures:
+            for item in originals(said.pictures, said.text):
+                await self._sender.deliver(here.place, item, here.message)
+        elif not noticed:
+            await self._say(replace(said, private=False), here)
 
-    def _command(self, heard: Heard) -> Command:
-        """The text's, or Continue for words in reply to an answer. Raises AskerError."""
-        text = heard.text
-        if heard.reply_to is not None and not text.lstrip().startswith("/"):
-            text = f"/continue {text}"
-        return parse(text, self._talk.core.registry.commands)
+    async def _delete(self, place: Place, message: int, job: str | None) -> bool:
+        """Every message of an answer; whether all are gone."""
+        known = self._messages.pop(job or "", [])
+        return all([await self._sender.delete(place, m) for m in {message, *known}])
+
+    async def _meant(self, heard: Heard) -> str | None:
+        """The job of the answer that was replied to."""
+        if heard.reply_to is not None or not heard.replied:
+            return heard.reply_to
+        return await self._talk.job_of(PLATFORM, f"{heard.place.chat}:{heard.replied}")
 
     async def _who(
         self,
         here: Here,
         typed: str,
         reply_to: str | None,
-        *,
         unnamed: bool = False,
+        *,
         rights: bool = False,
     ) -> Who:
+        """`rights`: it matters whether they manage the chat; asking Telegram takes a while."""
         ask = rights or typed.startswith(NEED_RIGHTS)
         return Who(
             platform=PLATFORM,
@@ -138,21 +154,19 @@ class Listener:
             private=here.place.private,
             manager=unnamed or (ask and await self._sender.manages(here.place, here.asker)),
             locale=here.locale,
+            address=str(here.place),
         )
 
-    async def _answer(self, reply: Reply, here: Here, accepted: Accepted) -> None:
-        """Show the reply, whichever it is."""
-        try:
-            first = await anext(reply)
-        except StopAsyncIteration:
-            return
-        accepted()
-        if isinstance(first, Said):
-            await reply.aclose()
-            await self._say(first, here)
-            return
-        showing = Showing(self._talk, self._sender, here.place, here.message, here.locale)
-        await self.show(showing, _from(first, reply))
+    async def _answer(self, reply: Reply, who: Who, here: Here, accepted: Accepted) -> Said | None:
+        """Show an answer to its end; words are given back."""
+        async with aclosing(reply):
+            first = await anext(reply, None)
+            accepted()
+            if first is None or isinstance(first, Said):
+                return first
+            showing = Showing(self._talk, self._sender, who, here.place, here.message)
+            await self.show(showing, _from(first, reply))
+        return None
 
     async def show(self, showing: Showing, events: Reply) -> None:
         """Follow an answer to its end, and remember its messages."""
@@ -187,13 +201,17 @@ class Listener:
 
 def _short(said: Said) -> bool:
     """Whether it fits above the chat, where only the one who pressed sees it."""
-    return not said.ask and len(said.text) <= ANSWER
+    return not said.ask and not said.pictures and len(said.text) <= ANSWER
 
 
-async def _from(first: Event | Said, rest: Reply) -> Reply:
+def _spelt_out(text: str, reply_to: str | None) -> str:
+    """Words in reply to an answer go on from it."""
+    if reply_to is None or text.lstrip().startswith("/"):
+        return text
+    return f"/continue {text}"
+
+
+async def _from(first: Event, rest: Reply) -> Reply:
     yield first
-    try:
-        async for event in rest:
-            yield event
-    finally:
-        await rest.aclose()
+    async for event in rest:
+        yield event

@@ -24,10 +24,10 @@ def commands(registry: Registry, locale: str, *more: str) -> list[BotCommand]:
     made = []
     for name in (*registry.commands, *EVERYWHERE, *more):
         try:
-            about = words(f"telegram_commands.{name}", locale)
+            about = words(f"commands.{name}", locale)
         except KeyError:  # a command that only a card knows
             titles = ", ".join(e.title for e in registry.of_command(name))
-            about = words("telegram_commands.of_a_card", locale, names=titles)
+            about = words("telegram.of_a_card", locale, names=titles)
         made.append(BotCommand(name, about[:LONGEST]))
     return made
 

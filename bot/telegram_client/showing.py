@@ -7,21 +7,20 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 
-from bot.conversation import Said
+from bot.conversation import Said, Who
 from bot.locales import words
 from bot.pacing import TooFast, Vanished
 from bot.render import Draft, fold
 from bot.talk import Talk
 from bot.telegram_client.api import Unsure
-from bot.telegram_client.items import Item, Words, joined, quiet
+from bot.telegram_client.items import Item, Words, joined, plain, quiet
 from bot.telegram_client.place import Place, address
 from bot.telegram_client.rendering import items_of, status_of, text_of
 from bot.telegram_client.sender import Sender
 from bot.telegram_client.stages import Drafted, Edited, Stage
 from engine.errors import OurError
-from engine.events import Event, Queued
+from engine.events import Event, Finished, Queued
 
-PLATFORM = "telegram"
 ACTION_SECONDS = 4.5  # Telegram shows an action for five
 LINE_SECONDS = 4.0  # the place in the queue is told no more often
 PER_PLACE_SECONDS = 0.1  # and so much less often for each answer before this one
@@ -40,9 +39,9 @@ class Showing:
         self,
         talk: Talk,
         sender: Sender,
+        who: Who,
         place: Place,
         reply_to: int = 0,
-        locale: str = "en",
         *,
         message: int = 0,
         unsure: bool = False,
@@ -50,7 +49,7 @@ class Showing:
         self._talk = talk
         self._sender = sender
         self._place = place
-        self._locale = locale
+        self._who = who
         self._marked = unsure and not message
         self._noted = message
         self._told_line = float("-inf")
@@ -70,9 +69,10 @@ class Showing:
         try:
             async with aclosing(events):
                 async for event in events:
-                    if not isinstance(event, Said):
-                        self._see(event)
-                        await self._note()
+                    if isinstance(event, Said):  # moderation has stopped it
+                        return await self.stage.finish([Words(text=plain(event.text))])
+                    self._see(event)
+                    await self._note()
             if self.draft.final is None:
                 raise OurError("the events ended before the answer")
             return await self._deliver()
@@ -88,7 +88,7 @@ class Showing:
         if self.draft.final is not None or (isinstance(event, Queued) and not self._line_is_due()):
             return
         self.stage.show(
-            status_of(self.draft, self._talk.core.registry, self._locale), text_of(self.draft)
+            status_of(self.draft, self._talk.registry, self._who.locale), text_of(self.draft)
         )
 
     def _line_is_due(self) -> bool:
@@ -103,32 +103,29 @@ class Showing:
         if self.stage.message != self._noted and self.draft.job:
             self._noted = self.stage.message
             where = address(self._place, self._noted)
-            await self._talk.desk.outbox.addressed(self.draft.job, where)
+            await self._talk.addressed(self.draft.job, where)
 
     async def _deliver(self) -> list[int]:
         """The end, and what became of it."""
-        outbox, job = self._talk.desk.outbox, self.draft.job
+        talk, job = self._talk, self.draft.job
         await self._note()
-        await outbox.sending(job)
+        await talk.sending(job)
         try:
             messages = await self._finish()
         except Unsure:
-            await outbox.undelivered(job, 0)
+            await talk.undelivered(job)
             return []
-        except Vanished:
-            log.info("an answer has nobody to go to", extra={"job": job})
-            await outbox.lost(job)
+        except Vanished as error:
+            await talk.lost(job, str(error))
             return []
         except TooFast as error:
-            await outbox.undelivered(job, error.seconds)
+            await talk.undelivered(job, error.seconds)
             return []
         except Exception as error:  # noqa: BLE001 - whatever the platform did, the debt remains
             log.warning("not delivered", extra={"job": job, "why": type(error).__name__})
-            await outbox.undelivered(job, 0)
+            await talk.undelivered(job)
             return []
-        await self._talk.core.delivered(job)
-        names = tuple(f"{self._place.chat}:{message}" for message in messages)
-        await outbox.shown(PLATFORM, job, names)
+        await talk.delivered(job, [f"{self._place.chat}:{message}" for message in messages])
         return messages
 
     async def _finish(self) -> list[int]:
@@ -140,10 +137,12 @@ class Showing:
             return await self.stage.finish(await self._items())
 
     async def _items(self) -> list[Item]:
-        answer = await self._talk.core.answer(self.draft.job)
-        items = items_of(self.draft, answer, self._talk.core.registry, self._locale)
+        final, registry = self.draft.final, self._talk.registry
+        footer = await self._talk.footer(final, self._who) if isinstance(final, Finished) else ""
+        name = f"pastiche-{self.draft.job.lower()}"
+        items = items_of(self.draft, footer, name, registry, self._who.locale)
         if self._marked and isinstance(items[0], Words):
-            note = quiet(words("telegram.perhaps_again", self._locale))
+            note = quiet(words("telegram.perhaps_again", self._who.locale))
             items[0] = Words(text=joined(note, items[0].text), rows=items[0].rows)
         return items
 
@@ -151,7 +150,7 @@ class Showing:
         """The bot is being restarted: say so where the answer would be."""
         if self.draft.final is None:
             with suppress(Exception):
-                told = Words(text=quiet(words("telegram.restarting", self._locale)))
+                told = Words(text=quiet(words("telegram.restarting", self._who.locale)))
                 await asyncio.wait_for(self.stage.leave(told), LEAVE_SECONDS)
 
     async def _signs(self) -> None:

@@ -100,7 +100,8 @@ class Heard:
     asker: int
     text: str
     locale: str = ""
-    reply_to: str | None = None  # the job of the answer that was replied to
+    replied: int = 0  # the message of ours that it replies to
+    reply_to: str | None = None  # and the job whose buttons stand there
     unnamed: bool = False  # an administrator who writes as the group
     overheard: bool = False  # not addressed: answered only where talking on is switched on
 
@@ -190,6 +191,7 @@ def _heard(message: _Message, me: User, commands: frozenset[str]) -> Heard | Non
         asker=message.sender.id,
         text=whole if text is None else text,
         locale=message.sender.language_code,
+        replied=replied.message_id if to_me and replied else 0,
         reply_to=_job(replied) if to_me and replied else None,
         unnamed=sender_chat is not None and sender_chat.id == message.chat.id,
         overheard=text is None,

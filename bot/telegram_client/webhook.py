@@ -3,11 +3,12 @@
 import asyncio
 import hmac
 import json
-import logging
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import web
+from pydantic import SecretStr
 
 from bot.telegram_client.api import ALLOWED, Api
 from engine.errors import SetupError
@@ -16,7 +17,18 @@ HEADER = "X-Telegram-Bot-Api-Secret-Token"
 MAX_BYTES = 1_000_000
 CONNECTIONS = 40
 
-log = logging.getLogger(__name__)
+_SECRET = re.compile(r"[A-Za-z0-9_-]{1,256}")
+
+
+def checked_secret(secret: SecretStr | None) -> str:
+    """The secret in the characters that Telegram takes. Raises SetupError."""
+    value = secret.get_secret_value() if secret else ""
+    if not _SECRET.fullmatch(value):
+        raise SetupError(
+            "TELEGRAM_WEBHOOK_URL needs a TELEGRAM_WEBHOOK_SECRET of 1 to 256 letters, digits, _ and -, "
+            "so that nobody else can bring updates. For example: openssl rand -hex 32"
+        )
+    return value
 
 
 async def listen(

@@ -1,0 +1,260 @@
+"""Telegram as people meet it: `pastiche serve` beside a loopback Bot API, limits and faults included."""
+
+import asyncio
+import itertools
+
+import pytest
+import pytest_asyncio
+from telegram_chats import buttons
+from telegram_program import Program
+from telegram_server import TelegramServer
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+STORY = "/story in the style of lovecraft: They sat alone in the darkened room."
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def program(tmp_path_factory):
+    """One process for all tests of this file, each with chats of its own; logging at DEBUG."""
+    async with (
+        TelegramServer() as server,
+        Program(tmp_path_factory.mktemp("telegram"), server) as made,
+    ):
+        yield made
+
+
+@pytest.fixture
+def server(program):
+    return program.server
+
+
+def told(server, name):
+    """What was said above the chat to the one who pressed."""
+    return server.until(lambda: server.answered.get(name))
+
+
+async def test_the_first_lines_say_who_and_where_it_is(program):
+    assert "https://t.me/PasticheTestBot" in program.said
+    assert "menus of commands sent" in program.said
+
+
+async def test_menus_differ_by_chat_and_language(server):
+    english = {c["command"]: c for c in server.commands[("all_private_chats", "")]}
+    italian = {c["command"]: c for c in server.commands[("all_private_chats", "it")]}
+    assert {"start", "story", "news", "jewel", "help", "privacy", "forget"} <= english.keys()
+    assert "start" not in {c["command"] for c in server.commands[("all_group_chats", "")]}
+    managers = server.commands[("all_chat_administrators", "")]
+    assert "settings" in {c["command"] for c in managers}
+    assert italian["story"]["description"] != english["story"]["description"]
+
+
+async def test_start_is_answered_with_one_example_in_the_askers_language(server):
+    server.private(10)
+    server.say("/start", 10, 10, language="it")
+    answer = await server.answer_in(10, "generato dall'IA")
+    assert answer["text"].count("/story") == 1
+
+
+async def test_a_story_grows_as_a_draft_and_ends_as_a_message_with_buttons(server):
+    server.private(11)
+    server.say("/story They sat alone ::slow:: in the room", 11, 11)
+    waiting = await server.until(lambda: server.shown(11))
+    assert [b["text"] for b in buttons(waiting[0])] == ["Cancel"]
+    answer = await server.answer_in(11, "AI-generated")
+    assert answer["text"].startswith("They sat alone ::slow:: in the room\n\n")
+    assert answer["text"].count("AI-generated") == 1
+    drafts = [text for (chat, _), seen in server.drafts.items() if chat == 11 for _, text in seen]
+    assert len(drafts) >= 2
+    assert [len(d) for d in drafts] == sorted(len(d) for d in drafts)
+    assert {"Continue", "Again", "Why?", "Delete", "Report"} <= {b["text"] for b in buttons(answer)}
+    await server.until(lambda: len(server.shown(11)) == 1)
+
+
+async def test_in_a_group_one_message_grows_at_the_groups_pace(server):
+    server.group(-112)
+    server.say("/story@PasticheTestBot one ::slow:: two three four", -112, 12)
+    answer = await server.answer_in(-112, "AI-generated")
+    calls = [c for c in server.made("sendMessage", "editMessageText") if c.chat == -112]
+    assert len({c.result["message_id"] for c in calls}) == 1
+    assert len(calls) >= 3
+    gaps = [later.at - sooner.at for sooner, later in itertools.pairwise(calls)]
+    assert min(gaps) > 3.0
+    assert answer["reply_to_message"]["from"]["id"] == 12
+    assert not any(c.chat == -112 for c in server.made("sendMessageDraft"))
+
+
+async def test_in_a_group_nothing_but_what_is_meant_for_it_is_answered(server):
+    server.group(-113)
+    server.say("/story@OtherBot Hm.", -113, 13)
+    server.say("/roll 6", -113, 13)
+    server.say("what a day", -113, 13, overheard=True)
+    server.say("/queue", -113, 13)
+    await server.until(lambda: server.shown(-113))
+    await asyncio.sleep(0.2)
+    assert len(server.shown(-113)) == 1
+
+
+async def test_only_the_asker_may_cancel(server):
+    server.group(-114)
+    server.say("/story one ::slow:: two three four five six seven eight nine ten", -114, 14)
+    waiting = (await server.until(lambda: server.shown(-114)))[0]
+    assert "Only the person" in (await told(server, server.press(waiting, "Cancel", 15)))["text"]
+    query = server.press(waiting, "Cancel", 14)
+    assert "Stopping" in (await told(server, query))["text"]
+    assert server.answered[query]["after"] < 1
+    stopped = await server.answer_in(-114, "Stopped.")
+    assert "ten" not in stopped["text"].split()
+
+
+async def test_words_in_reply_to_an_answer_go_on_from_it(server):
+    server.private(16)
+    server.say("/story It rained.", 16, 16)
+    first = await server.answer_in(16, "AI-generated")
+    server.say("/story The sun shone.", 16, 16)
+    await server.answer_in(16, "The sun shone.")
+    server.say("and nobody came", 16, 16, reply_to=first)
+    await server.answer_in(16, "It rained. and nobody came")
+
+
+async def test_buttons_do_what_they_say(server):
+    server.private(17)
+    server.say("/story It rained.", 17, 17)
+    answer = await server.answer_in(17, "AI-generated")
+    assert (await told(server, server.press(answer, "👍", 17)))["text"].startswith("Thank you")
+    assert "router version" in (await told(server, server.press(answer, "Why?", 17)))["text"]
+    server.press(answer, "Another style", 17)
+    question = await server.answer_in(17, "In which style?")
+    server.press(question, "Agatha Christie", 17)
+    await server.answer_in(17, "in the manner of Agatha Christie")
+    await server.until(lambda: question["message_id"] not in _ids(server, 17))
+    server.press(answer, "Delete", 17)
+    await server.until(lambda: answer["message_id"] not in _ids(server, 17))
+
+
+async def test_a_foreign_button_is_answered_kindly(server):
+    server.private(18)
+    message = server.say("/queue", 18, 18)
+    shown = await server.answer_in(18, "Nothing is waiting")
+    for data in ("", "p1:c:nonsense", "x" * 500):
+        assert "command" in (await told(server, server.query(shown, data, 18)))["text"]
+    assert message
+
+
+async def test_a_repeated_update_is_answered_once(server):
+    server.private(19)
+    server.say("/story It rained twice.", 19, 19)
+    server.push_raw(server.updates[-1])
+    await server.answer_in(19, "AI-generated")
+    server.push_raw({**server.updates[-1]} if server.updates else {})
+    server.say("/queue", 19, 19)
+    await server.answer_in(19, "Nothing is waiting")
+    assert sum("AI-generated" in m["text"] for m in server.shown(19)) == 1
+
+
+async def test_a_long_answer_is_split_and_a_very_long_one_is_a_file(server):
+    server.private(20)
+    server.say("/story --length 900 " + "The rain went on. " * 220 + "🕯" * 300, 20, 20)
+    await server.answer_in(20, "AI-generated")
+    texts = [m["text"] for m in server.shown(20)]
+    assert len(texts) == 2
+    assert "AI-generated" in texts[1]
+    server.private(21)
+    server.say("/story --length 1200 " + "Extraordinarily " * 1190, 21, 21)
+    await server.until(lambda: server.made("sendDocument"))
+    assert server.made("sendDocument")[-1].files["document"].count(b"Extraordinarily") == 1190
+
+
+async def test_a_topic_is_answered_in_that_topic_and_general_in_general(server):
+    server.group(-122, forum=True)
+    server.chats[-122].topics.add(5)
+    server.say("/story In the topic.", -122, 22, thread=5)
+    there = await server.answer_in(-122, "In the topic.")
+    assert there["message_thread_id"] == 5
+    general = server.say("/help story", -122, 22)
+    server.say("/story In General.", -122, 22, reply_to=general)
+    here = await server.answer_in(-122, "In General.")
+    assert "message_thread_id" not in here
+
+
+async def test_a_pause_that_telegram_asks_for_is_kept_and_the_end_still_comes(server):
+    server.group(-123)
+    server.fail("editMessageText", 429, retry_after=3, when=lambda p: p["chat_id"] == -123)
+    server.say("/story one two three", -123, 23)
+    await server.answer_in(-123, "AI-generated")
+    assert server.disobeyed["retry_after"] == 0
+
+
+async def test_cut_connections_and_errors_in_mid_edit_lose_nothing(server):
+    server.group(-124)
+    server.fail("editMessageText", "drop", 500, "drop_after", when=lambda p: p["chat_id"] == -124)
+    server.say("/story one two three", -124, 24)
+    await server.answer_in(-124, "AI-generated", 60)
+    assert len(server.shown(-124)) == 1
+
+
+async def test_a_picture_sharpens_and_its_original_is_a_document(server):
+    server.private(25)
+    server.say("/jewel a silver ring --size 64", 25, 25)
+    picture = await server.answer_in(25, "AI-generated", 60)
+    assert "photo" in picture
+    sent = len(server.made("sendDocument"))
+    server.press(picture, "Original", 25)
+    await server.until(lambda: len(server.made("sendDocument")) > sent)
+    assert server.made("sendDocument")[-1].files["document"].startswith(b"\x89PNG")
+
+
+async def test_where_the_bot_is_blocked_it_is_silent_and_others_are_served(server):
+    server.private(26)
+    server.say("/story one ::slow:: two three", 26, 26)
+    await server.until(lambda: server.shown(26))
+    server.shut(26)
+    server.private(27)
+    server.say("/queue", 27, 27)
+    await server.until(lambda: server.shown(27))
+
+
+async def test_forgetting_takes_two_steps_and_is_private(server):
+    server.group(-128)
+    server.private(28)
+    server.say("/forget", -128, 28)
+    question = await server.answer_in(28, "Shall I?")
+    await server.answer_in(-128, "privately")
+    server.press(question, "Yes", 28)
+    await server.answer_in(28, "Done.")
+
+
+async def test_settings_are_for_those_who_manage_the_group(server):
+    server.group(-129, admins=(29,))
+    server.say("/settings style agatha", -129, 30)
+    await server.answer_in(-129, "Only those who manage")
+    server.say("/settings style agatha", -129, 29)
+    await server.answer_in(-129, "Done.")
+
+
+async def test_what_is_no_text_gets_a_kind_word(server):
+    server.private(31)
+    message = {"message_id": 1, "from": server.user(31), "chat": server.chats[31].about, "date": 0}
+    server.push(message={**message, "voice": {"file_id": "v"}})
+    await server.answer_in(31, "I can only read text.")
+
+
+async def test_two_askers_in_a_group_keep_their_own_last_answers(server):
+    server.group(-132)
+    server.say("/story The first one.", -132, 32)
+    await server.answer_in(-132, "The first one.")
+    server.say("/continue", -132, 33)
+    await server.answer_in(-132, "nothing to go on from")
+
+
+async def test_no_limit_was_broken_and_no_token_was_logged(program, server):
+    assert not server.disobeyed
+    assert server.token not in program.said
+    assert len(program.logged) > 1000
+    assert server.token not in program.logged
+    assert "darkened" not in program.logged
+    assert "an update failed" not in program.said
+
+
+def _ids(server, chat):
+    return {m["message_id"] for m in server.shown(chat)}
