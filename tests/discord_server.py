@@ -35,6 +35,8 @@ from discord_world import (
     user,
 )
 
+CALL = web.RequestKey("call", Call)
+
 
 class DiscordServer:
     """`async with DiscordServer() as discord`: listens on a free port of the loopback."""
@@ -130,7 +132,8 @@ class DiscordServer:
         until = time.monotonic() + seconds
         while not (value := condition()):
             if time.monotonic() > until:
-                raise TimeoutError(f"never came; the last calls: {self.calls[-5:]}")
+                last = [(c.method, c.path, c.status) for c in self.calls[-5:]]
+                raise TimeoutError(f"never came; the last calls: {last}")
             await asyncio.sleep(0.01)
         return value
 
@@ -155,7 +158,7 @@ class DiscordServer:
         call = Call(request.method, path, time.monotonic())
         self.calls.append(call)
         call.payload, call.files = await body_of(request)
-        request["call"] = call
+        request[CALL] = call
         key = f"{request.method} {path}"
         if call.at < self._not_before.get(key, 0) - 0.05:
             self.violations.append(f"{key} came {self._not_before[key] - call.at:.2f} s early")
@@ -186,7 +189,7 @@ class DiscordServer:
             assert request.transport is not None
             request.transport.abort()
             return web.Response()
-        request["call"].status = fault.status
+        request[CALL].status = fault.status
         if fault.status == 429:
             self._not_before[key] = time.monotonic() + fault.retry_after
             return limited(fault.retry_after)
@@ -246,7 +249,7 @@ class DiscordServer:
         return answer(shown)
 
     async def _put_commands(self, request: web.Request) -> web.Response:
-        commands: Any = request["call"].payload["list"]
+        commands: Any = request[CALL].payload["list"]
         check_commands(commands)
         known = {(c["name"], c["type"]): c["id"] for c in self.commands}
         self.commands = [
@@ -263,17 +266,17 @@ class DiscordServer:
             raise Refusal(404, 10062, "Unknown interaction")
         if interaction.callback is not None:
             raise Refusal(400, 40060, "Interaction has already been acknowledged.")
-        payload = request["call"].payload
+        payload = request[CALL].payload
         kind, data = payload["type"], payload.get("data") or {}
         if kind == 8 and len(data["choices"]) > CHOICES:
             raise bad("choices: at most 25")
         if kind in (4, 7):
-            self._check(data, request["call"].files, new=kind == 4)
+            self._check(data, request[CALL].files, new=kind == 4)
         if kind in (6, 7) and interaction.source is None:
             raise bad("type: only a component can be updated")
         interaction.ack_seconds = time.monotonic() - interaction.born
         interaction.callback, interaction.callback_data = kind, data
-        self._respond(interaction, kind, data, request["call"].files)
+        self._respond(interaction, kind, data, request[CALL].files)
         return answer(self._callback_answer(interaction, kind))
 
     def _respond(
@@ -318,7 +321,7 @@ class DiscordServer:
 
     async def _followup(self, request: web.Request) -> web.Response:
         interaction = self._alive(request)
-        call = request["call"]
+        call = request[CALL]
         self._check(call.payload, call.files, new=True)
         thinking = interaction.response
         if thinking is not None and thinking.flags & LOADING and not thinking.deleted:
@@ -337,7 +340,7 @@ class DiscordServer:
         return answer(self.message(self._of_hook(request)))
 
     async def _hook_edit(self, request: web.Request) -> web.Response:
-        message, call = self._of_hook(request), request["call"]
+        message, call = self._of_hook(request), request[CALL]
         self._check(call.payload, call.files, new=False)
         self._write(message, call.payload, call.files)
         return answer(self.message(message))
@@ -370,7 +373,7 @@ class DiscordServer:
         return answer(self.channel(self._open(request, write=False)))
 
     async def _post(self, request: web.Request) -> web.Response:
-        channel, call = self._open(request), request["call"]
+        channel, call = self._open(request), request[CALL]
         self._check(call.payload, call.files, new=True)
         nonce = call.payload.get("nonce")
         if call.payload.get("enforce_nonce") and (channel, nonce) in self._nonces:
@@ -396,7 +399,7 @@ class DiscordServer:
         return answer(self.message(self._message(request)))
 
     async def _patch(self, request: web.Request) -> web.Response:
-        message, call = self._message(request, own=True), request["call"]
+        message, call = self._message(request, own=True), request[CALL]
         if message.flags & EPHEMERAL:
             raise Refusal(404, 10008, "Unknown Message")
         self._check(call.payload, call.files, new=False)
@@ -412,7 +415,7 @@ class DiscordServer:
         return web.Response(status=204)
 
     async def _open_private(self, request: web.Request) -> web.Response:
-        return answer(self.channel(self.private(str(request["call"].payload["recipient_id"]))))
+        return answer(self.channel(self.private(str(request[CALL].payload["recipient_id"]))))
 
     # values
 

@@ -56,8 +56,13 @@ class Interaction:
 
     @property
     def said(self) -> list[Message]:
-        """The response and its follow-ups, those not deleted."""
+        """The response and its follow-ups, those not deleted. A press's response is what it was on."""
         return [m for m in (self.response, *self.followups) if m and not m.deleted]
+
+    @property
+    def brought(self) -> list[Message]:
+        """What it brought that was not there before."""
+        return [m for m in self.said if m is not self.source]
 
 
 @dataclass

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 
-from bot.conversation import Said
+from bot.conversation import Said, Who
 from bot.discord_client import layout
 from bot.discord_client.faults import PASSING, Refused, TooLarge, insist
 from bot.discord_client.pictures import files_of
@@ -15,9 +15,11 @@ from bot.locales import words
 from bot.pacing import Coalescer, Pace, TooFast, Vanished
 from bot.render import Draft, fold
 from bot.talk import Talk
+from engine.errors import OurError
 from engine.events import Event, Finished, Queued, is_final
 
 PER_PLACE_SECONDS = 0.1  # a place in line is told so much less often for each answer before it
+LEAVE_SECONDS = 5.0  # how long a word of farewell is tried
 
 log = logging.getLogger(__name__)
 
@@ -25,36 +27,50 @@ log = logging.getLogger(__name__)
 class Showing:
     """One answer in one post, from its first event to its last."""
 
-    def __init__(self, talk: Talk, post: Post, pace: Pace) -> None:
+    def __init__(self, talk: Talk, post: Post, pace: Pace, who: Who) -> None:
         self.post = post
         self.draft = Draft()
         self._talk = talk
+        self._who = who
         self._clock = pace.clock
-        self._edits = Coalescer[Page](pace, post.show)
+        self._edits = Coalescer[Page](pace, self._show)
         self._quiet_until = float("-inf")
+        self._left = False
 
     async def follow(self, events: AsyncGenerator[Event | Said]) -> Said | None:
         """Show the answer as it grows, then whole; a reply in words is the caller's to show.
 
-        Raises what `events` raises; an answer that cannot be shown is only logged, and stays owed.
+        Raises what `events` raises. An answer that cannot be shown stays owed, or is given up.
         """
         try:
             async with aclosing(events):
                 async for event in events:
                     if isinstance(event, Said):
                         return event
+                    if self._left:
+                        return None
                     self._see(event)
+            if self.draft.final is None:
+                raise OurError("the events ended before the answer")
             await self._close()
         finally:
             await self._edits.cancel()
         return None
 
     async def leave(self) -> None:
-        """The bot is being restarted: say so in the answer's place."""
+        """The bot is being restarted: say so in the answer's place. It stays owed."""
+        self._left = True
         await self._edits.cancel()
         if self.post.address.shown:
             page = Page(text=self._words("restarting"))
-            await insist(lambda: self.post.show(page), patience=5)
+            await insist(lambda: self.post.show(page), LEAVE_SECONDS)
+
+    async def _show(self, page: Page) -> None:
+        """Show it; where it stands is written down when that changed, for a restart."""
+        before = self.post.address
+        await self.post.show(page)
+        if self.post.address != before:
+            await self._talk.addressed(self.draft.job, self.post.address.written())
 
     def _see(self, event: Event) -> None:
         self.draft = fold(self.draft, event)
@@ -65,25 +81,33 @@ class Showing:
             if self._clock.now() < self._quiet_until:
                 return
             self._quiet_until = self._clock.now() + event.position * PER_PLACE_SECONDS
-        locale = self.post.address.locale
-        self._edits.show(layout.growing(self.draft, self._talk.core.registry, locale))
+        self._edits.show(layout.growing(self.draft, self._talk.registry, self._who.locale))
 
     async def _close(self) -> None:
         """The whole answer, and the record of its delivery."""
-        told = await self._talk.core.answer(self.draft.job)
-        locale = self.post.address.locale
-        first, *rest = layout.last_pages(self.draft, told, self._talk.core.registry, locale)
+        final, job = self.draft.final, self.draft.job
+        footer = await self._talk.footer(final, self._who) if isinstance(final, Finished) else ""
+        pages = layout.last_pages(self.draft, footer, self._talk.registry, self._who.locale)
+        first, *rest = await self._with_pictures(pages)
         try:
-            await self._finish(await self._with_pictures(first))
-            for part, page in enumerate(rest, 1):
-                await self._add(page, part)
+            if rest:
+                await self._finish(first)
+                for part, page in enumerate(rest[:-1], 1):
+                    await self._add(page, part)
+                await self._talk.sending(job)
+                await self._add(rest[-1], len(rest))
+            else:
+                await self._talk.sending(job)
+                await self._finish(first)
         except Vanished as error:
             log.info("an answer has nowhere to go", extra=self._facts(error))
-            await self._talk.undeliverable(self.draft.job)
+            await self._talk.lost(job, str(error))
         except (TooFast, *PASSING) as error:
             log.warning("an answer is still owed", extra=self._facts(error))
+            seconds = error.seconds if isinstance(error, TooFast) else 0.0
+            await self._talk.undelivered(job, seconds)
         else:
-            await self._talk.core.delivered(self.draft.job)
+            await self._talk.delivered(job, self.post.messages)
 
     def _facts(self, error: Exception) -> dict[str, str]:
         return {"job": self.draft.job, "why": f"{type(error).__name__}: {error}"}
@@ -93,10 +117,10 @@ class Showing:
             await self._edits.finish(page)
         except TooLarge:
             small = replace(page, files=(), text=f"{page.text}\n{self._words('too_large')}".strip())
-            await insist(lambda: self.post.show(small))
+            await insist(lambda: self._show(small))
         except Refused:
             log.exception("a page was refused", extra={"job": self.draft.job})
-            await insist(lambda: self.post.show(plain(page)))
+            await insist(lambda: self._show(plain(page)))
 
     async def _add(self, page: Page, part: int) -> None:
         try:
@@ -105,18 +129,19 @@ class Showing:
             log.exception("a page was refused", extra={"job": self.draft.job})
             await insist(lambda: self.post.add(plain(page), part))
 
-    async def _with_pictures(self, page: Page) -> Page:
+    async def _with_pictures(self, pages: list[Page]) -> list[Page]:
         final = self.draft.final
         if not isinstance(final, Finished) or not final.pictures:
-            return page
+            return pages
         limit = self.post.address.limit
         files = await asyncio.to_thread(files_of, self.draft.job, final.pictures, limit)
         whole = len(files) == len(final.pictures) and all(n.endswith(".png") for n, _ in files)
-        text = page.text if whole else f"{page.text}\n{self._words('smaller')}".strip()
-        return replace(page, files=files, text=text)
+        last = pages[-1]
+        text = last.text if whole else f"{last.text}\n{self._words('smaller')}".strip()
+        return [*pages[:-1], replace(last, files=files, text=text)]
 
     def _words(self, name: str) -> str:
-        return layout.small(words(f"discord.{name}", self.post.address.locale))
+        return layout.small(words(f"discord.{name}", self._who.locale))
 
 
 def plain(page: Page) -> Page:

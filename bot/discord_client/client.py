@@ -7,19 +7,21 @@ import logging
 import discord
 
 from bot.clients import Debt
+from bot.conversation import Who
 from bot.discord_client.addresses import Address
 from bot.discord_client.commands import build, translate
 from bot.discord_client.connection import Connection, invite, point, quieten
 from bot.discord_client.faults import PASSING
 from bot.discord_client.hearing import Hearing
+from bot.discord_client.people import PLATFORM
 from bot.discord_client.sync import sync
 from bot.pacing import BACKOFF_SECONDS, TooFast, Vanished
 from bot.settings import PlatformSettings
 from bot.talk import Talk
-from engine.errors import PasticheError, SetupError
+from engine.errors import SetupError
 
 LONGEST = 4096  # tokens that an option takes; the engine says how many it allows
-DRAIN_SECONDS = 10.0  # what runs may end by itself for so long
+LOGIN_SECONDS = 10.0  # a debt waits so long for a login; later it comes again
 PORTAL = "https://discord.com/developers/applications"
 
 log = logging.getLogger(__name__)
@@ -76,7 +78,7 @@ class DiscordClient:
     def _connect(self) -> Connection:
         connection = Connection(self._hearing, self._begin, content=self._settings.message_content)
         self._hearing.client = connection
-        self._tree = build(connection, self._talk.core.registry, LONGEST, self._hearing.command)
+        self._tree = build(connection, self._talk.registry, LONGEST, self._hearing.command)
         return connection
 
     async def _begin(self, connection: Connection) -> None:
@@ -116,22 +118,30 @@ class DiscordClient:
 
     async def drain(self) -> None:
         """See bot.clients.Client."""
-        self._hearing.closed = True
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(DRAIN_SECONDS):
-                while self._hearing.showing:
-                    await asyncio.sleep(0.1)
         left = list(self._hearing.showing)
-        await asyncio.gather(*(s.leave() for s in left), return_exceptions=True)
+        await asyncio.gather(*(showing.leave() for showing in left), return_exceptions=True)
         self._closing.set()
         if self._connection is not None:
             await self._connection.close()
 
     async def deliver(self, debt: Debt) -> None:
         """See bot.clients.Client."""
-        await self._there.wait()
         try:
-            post = self._hearing.post(Address.read(debt.address), debt.job)
-            await self._hearing.follow(self._talk.follow(debt.job), post)
-        except (ValueError, PasticheError) as error:
-            log.warning("a debt cannot be settled", extra={"job": debt.job, "why": str(error)})
+            address = Address.read(debt.address)
+        except ValueError:
+            log.warning("a debt has no address", extra={"job": debt.job})
+            await self._talk.lost(debt.job, "no address")
+            return
+        try:
+            await asyncio.wait_for(self._there.wait(), LOGIN_SECONDS)
+        except TimeoutError:
+            return
+        who = Who(
+            platform=PLATFORM, asker=address.asker, place=address.channel, locale=address.locale
+        )
+        post = self._hearing.post(address, debt.job)
+        try:
+            await self._hearing.follow(self._talk.follow(debt.job), post, who)
+        except Exception:
+            log.exception("a debt was not settled", extra={"job": debt.job})
+            await self._talk.undelivered(debt.job)

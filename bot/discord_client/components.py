@@ -71,7 +71,7 @@ def wrapped(rows: Rows) -> list[tuple[Meant, ...]]:
 
 
 def job_in(message: discord.Message) -> str | None:
-    """The job whose answer that message is, as its buttons tell."""
+    """The job whose answer that message ends, as its buttons tell."""
     for row in message.components:
         for item in getattr(row, "children", ()):
             if PATTERN.fullmatch(getattr(item, "custom_id", None) or ""):

@@ -1,5 +1,6 @@
 """What people say and press on Discord, each once, answered where they are."""
 
+import asyncio
 import logging
 import time
 from collections import OrderedDict
@@ -14,12 +15,11 @@ from bot.conversation import Said, Who
 from bot.discord_client import layout
 from bot.discord_client.addresses import FILE_BYTES, Address
 from bot.discord_client.answers import Showing
-from bot.discord_client.components import job_in
 from bot.discord_client.connection import Interaction
 from bot.discord_client.faults import PASSING, Expired, Refused, insist
-from bot.discord_client.people import addressed, spoken, who_pressed, who_wrote
+from bot.discord_client.people import PLATFORM, addressed, spoken, who_pressed, who_wrote
+from bot.discord_client.pictures import files_of
 from bot.discord_client.posts import ORIGINAL, Page, Post
-from bot.grammar import parse
 from bot.locales import words
 from bot.pacing import DISCORD_SECONDS, Pace, Paces, TooFast, Vanished
 from bot.talk import Talk
@@ -27,125 +27,156 @@ from engine.errors import KIND_SENTENCE, AskerError
 from engine.events import Event
 
 ACK_SECONDS = 2.5  # Discord waits three
-REMEMBERED = 10_000  # events, to know one that comes twice
+REMEMBERED = 10_000  # events, to know one that comes twice; answers, to delete all of one
 WORDS_SECONDS = 120.0  # how long a reply in words is tried
+SAME_SECONDS = 20.0  # the same refusal in a channel is not said again so soon
 
 log = logging.getLogger(__name__)
 
 
 class Hearing:
-    """One for a connection. `closed` once nothing new is taken."""
+    """One for a connection, which it is given as `client`."""
 
     def __init__(self, talk: Talk) -> None:
         self.client: discord.Client | None = None
-        self.closed = False
         self.showing: set[Showing] = set()
         self._talk = talk
         self._paces = Paces()
-        self._seen: OrderedDict[int, None] = OrderedDict()
+        self._seen: OrderedDict[int | str, float] = OrderedDict()
+        self._messages: OrderedDict[str, list[str]] = (
+            OrderedDict()
+        )  # of answers shown by this process
 
-    def _new(self, event: int) -> bool:
-        """Whether that event comes for the first time."""
-        if event in self._seen:
-            return False
-        self._seen[event] = None
+    def _new(self, event: int | str, seconds: float = float("inf")) -> bool:
+        """Whether that event comes for the first time, or the first within so many seconds."""
+        now = time.monotonic()
+        new = now - self._seen.get(event, float("-inf")) > seconds or event not in self._seen
+        self._seen[event] = now
+        self._seen.move_to_end(event)
         if len(self._seen) > REMEMBERED:
             self._seen.popitem(last=False)
-        return True
+        return new
 
     async def command(
         self, interaction: Interaction, text: str, secret: bool, reply_to: str = ""
     ) -> None:
         """See continuing.Typed."""
         if self._new(interaction.id) and await acknowledged(interaction, secret=secret):
-            who = who_pressed(interaction, text, reply_to)
-            post = self.post(address_of(interaction, shown=ORIGINAL, secret=secret))
-            await self._answer(text, who, post)
+            address = address_of(interaction, shown=ORIGINAL, secret=secret)
+            who = who_pressed(interaction, address, text, reply_to)
+            await self._answer(text, who, self.post(address))
 
     async def message(self, message: discord.Message) -> None:
         """An ordinary message: answered if it was said to the bot, or where it may listen."""
         me = self.client.user if self.client else None
-        before = message.reference.resolved if message.reference else None
-        job = job_in(before) if isinstance(before, discord.Message) else None
+        address = address_by(message)
         said = spoken(message.content, me)
-        who = who_wrote(message, said, job or "")
+        who = who_wrote(message, address, said)
         if not addressed(message, me) and not await self._talk.listens(who):
             return
         if not self._new(message.id):
             return
-        address = Address(
-            channel=str(message.channel.id),
-            asker=who.asker,
-            asked=str(message.id),
-            limit=message.guild.filesize_limit if message.guild else FILE_BYTES,
-            locale=who.locale,
-        )
+        if message.reference is not None:
+            name = f"{message.reference.channel_id}:{message.reference.message_id}"
+            who = replace(who, reply_to=await self._talk.job_of(PLATFORM, name))
+        if who.reply_to and not said.startswith("/"):
+            said = f"/continue {said}"
         await self._answer(said, who, self.post(address))
 
     async def pressed(self, interaction: Interaction, press: Press) -> None:
-        """One of our buttons; its own message stays as it is."""
+        """One of our buttons."""
         if not (self._new(interaction.id) and await acknowledged(interaction)):
             return
-        who = who_pressed(interaction, reply_to=press.job)
-        post = self.post(address_of(interaction))
+        address = address_of(interaction)
+        who, post = who_pressed(interaction, address), self.post(address)
         try:
             reply = await self._talk.press(press, who)
-            if isinstance(reply, Said):
-                await self._say(reply, post)
-            else:
-                await self.follow(reply, post)
+            if not isinstance(reply, Said):
+                await self.follow(reply, post, who)
+                return
+            if reply.deletes:
+                await self._delete(press.job, post)
+            await self._say(reply, post, who)
         except Exception as error:  # noqa: BLE001 - the top of a handler
-            await self._excuse(error, post)
+            await self._excuse(error, post, who)
+
+    async def _delete(self, job: str, post: Post) -> None:
+        """The message that was pressed on, and the answer's other parts as far as they are known."""
+        pressed = Post(replace(post.address, shown=ORIGINAL), post.client)
+        parts = [
+            Post(replace(post.address, token="", channel=channel, shown=message), post.client)
+            for channel, _, message in (n.partition(":") for n in self._messages.pop(job, []))
+        ]
+        for each in (pressed, *parts):
+            try:
+                await insist(each.remove, WORDS_SECONDS)
+            except (Vanished, TooFast, *PASSING) as error:
+                log.info("a message was not deleted", extra={"why": str(error)})
 
     async def unknown(self, interaction: Interaction) -> None:
         """A button of a program before this one, or of nobody's."""
         if self._new(interaction.id) and await acknowledged(interaction):
-            text = words("discord.unknown_button", interaction.locale.value)
-            await self._say(Said(text, private=True), self.post(address_of(interaction)))
+            address = address_of(interaction)
+            text = words("discord.unknown_button", address.locale)
+            said = Said(text, private=True)
+            await self._say(said, self.post(address), who_pressed(interaction, address))
 
-    async def follow(self, events: AsyncGenerator[Event | Said], post: Post) -> None:
-        """An answer on its way, to its end."""
-        showing = Showing(self._talk, post, self._pace(post))
+    async def follow(self, events: AsyncGenerator[Event | Said], post: Post, who: Who) -> None:
+        """An answer on its way, to its end. Raises what `events` raises."""
+        showing = Showing(self._talk, post, self._pace(post), who)
         self.showing.add(showing)
         try:
             said = await showing.follow(events)
         finally:
             self.showing.discard(showing)
         if said is not None:
-            await self._say(said, post)
+            await self._say(said, post, who)
+        elif len(post.messages) > 1:
+            self._messages[post.job] = post.messages
+            if len(self._messages) > REMEMBERED:
+                self._messages.popitem(last=False)
 
     async def _answer(self, text: str, who: Who, post: Post) -> None:
         try:
-            if self.closed:
-                raise AskerError(words("discord.closed", who.locale))
-            command = parse(text, self._talk.core.registry.commands)
-            await self.follow(self._talk.say(command, who), post)
+            await self.follow(self._talk.say(self._talk.parse(text), who), post, who)
         except Exception as error:  # noqa: BLE001 - the top of a handler
-            await self._excuse(error, post)
+            await self._excuse(error, post, who)
 
-    async def _excuse(self, error: Exception, post: Post) -> None:
+    async def _excuse(self, error: Exception, post: Post, who: Who) -> None:
         """What went wrong, in words for the asker; what is ours to mend is logged whole."""
         if not isinstance(error, AskerError):
             log.error("a request failed", exc_info=error)
         text = str(error) if isinstance(error, AskerError) else KIND_SENTENCE
-        await self._say(Said(text, private=True), post)
+        if post.address.token:
+            await self._say(Said(text, private=True), post, who)
+        elif self._new(f"{who.asker} {who.place} {text}", SAME_SECONDS):
+            await self._say(Said(text), post, who)
 
-    async def _say(self, said: Said, post: Post) -> None:
-        """A reply in words; one that is the asker's alone where Discord can show it so."""
-        pages = layout.said(said.text, (said.ask,) if said.ask else ())
+    async def _say(self, said: Said, post: Post, who: Who) -> None:
+        """A reply in words; one that is the asker's alone where only they see it."""
         try:
-            if said.private and post.address.token and not post.address.secret:
+            if said.private and not post.address.secret and not who.private:
                 post = await self._aside(post)
+            pages = await self._pages(said, post)
             for part, page in enumerate(pages):
+                if not post.address.token:
+                    await self._pace(post).turn()
                 await insist(partial(_put, post, page, part), WORDS_SECONDS)
         except (Vanished, TooFast, *PASSING) as error:
             log.info("a reply has nowhere to go", extra={"why": f"{type(error).__name__}: {error}"})
 
+    async def _pages(self, said: Said, post: Post) -> list[Page]:
+        pages = layout.said(said.text, (said.ask,) if said.ask else ())
+        if not said.pictures:
+            return pages
+        files = await asyncio.to_thread(files_of, "", said.pictures, post.address.limit)
+        return [*pages[:-1], replace(pages[-1], files=files)]
+
     async def _aside(self, post: Post) -> Post:
         """The same place, where only the asker sees it."""
-        if post.address.shown:
+        if post.address.token and post.address.shown:
             await insist(post.remove, WORDS_SECONDS)
-        return self.post(replace(post.address, shown="", secret=True))
+        return self.post(replace(post.address, shown="", asked="", secret=True))
 
     def post(self, address: Address, job: str = "") -> Post:
         """An answer's messages."""
@@ -163,6 +194,18 @@ async def _put(post: Post, page: Page, part: int) -> None:
         await post.add(page, part)
     else:
         await post.show(page)
+
+
+def address_by(message: discord.Message) -> Address:
+    """Where the reply to a message goes. People's languages are not told with it; the server's is."""
+    guild = message.guild
+    return Address(
+        channel=str(message.channel.id),
+        asker=str(message.author.id),
+        asked=str(message.id),
+        limit=guild.filesize_limit if guild else FILE_BYTES,
+        locale=guild.preferred_locale.value if guild else "en",
+    )
 
 
 def address_of(interaction: Interaction, *, shown: str = "", secret: bool = False) -> Address:

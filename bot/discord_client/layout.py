@@ -10,7 +10,6 @@ from bot.locales import words
 from bot.render import Draft
 from bot.splitting import DISCORD_LIMIT, MAX_PARTS, split
 from engine.events import Cancelled, Failed, Finished
-from engine.jobs import Answer
 from engine.registry import Registry
 
 CURSOR = " ▌"
@@ -40,30 +39,19 @@ def _preview(draft: Draft) -> tuple[str, bytes]:
     return "preview.jpg", draft.preview
 
 
-def last_pages(
-    draft: Draft, told: Answer | None, registry: Registry, locale: str = "en"
-) -> list[Page]:
+def last_pages(draft: Draft, footer: str, registry: Registry, locale: str = "en") -> list[Page]:
     """A finished, stopped or failed answer, in as many messages as it takes; pictures not yet among
-    its files."""
+    its files. `footer` has a line for each thing to know about it."""
     rows = buttons_for(draft, registry, locale)
     match draft.final:
-        case Finished() as final:
-            return written(final.text, _footer(final, told, registry), rows, locale)
+        case Finished(text=text):
+            return written(text, footer.splitlines(), rows, locale)
         case Cancelled(text=text):
             return written(text, [words("discord.stopped", locale)], rows, locale)
         case Failed(message=message):
             return [Page(text=message[:DISCORD_LIMIT], rows=rows)]
         case None:
             return [Page(text=words("discord.lost", locale), rows=rows)]
-
-
-def _footer(final: Finished, told: Answer | None, registry: Registry) -> list[str]:
-    """What the asker should know about the answer, and that a machine made it."""
-    expert = registry.named(told.route.expert) if told else None
-    if told is None or expert is None:
-        return [*final.notes, render.AI_LINE]
-    words = render.footer(final, expert, told.route, registry.weights(expert))
-    return [*final.notes, *([expert.label] if expert.label else []), words]
 
 
 def written(text: str, footer: Sequence[str], rows: Rows = (), locale: str = "en") -> list[Page]:

@@ -6,11 +6,14 @@ from typing import Any
 import discord
 
 from bot.conversation import Who
+from bot.discord_client.addresses import Address
 
 PLATFORM = "discord"
 
 
-def who_pressed(interaction: discord.Interaction[Any], said: str = "", reply_to: str = "") -> Who:
+def who_pressed(
+    interaction: discord.Interaction[Any], address: Address, said: str = "", reply_to: str = ""
+) -> Who:
     """The person of a command, a button or a form."""
     rights = interaction.permissions
     return Who(
@@ -22,22 +25,27 @@ def who_pressed(interaction: discord.Interaction[Any], said: str = "", reply_to:
         private=private(interaction.channel),
         manager=rights.manage_guild or rights.manage_channels or rights.administrator,
         locale=interaction.locale.value,
+        server=str(interaction.guild_id or ""),
+        address=address.written(),
     )
 
 
-def who_wrote(message: discord.Message, said: str, reply_to: str = "") -> Who:
-    """The person of a message. Their language is not told with it; the server's may be."""
+def who_wrote(
+    message: discord.Message, address: Address, said: str, reply_to: str | None = None
+) -> Who:
+    """The person of a message."""
     rights = getattr(message.author, "guild_permissions", discord.Permissions.none())
-    locale = message.guild.preferred_locale.value if message.guild else ""
     return Who(
         platform=PLATFORM,
         asker=str(message.author.id),
         place=str(message.channel.id),
         typed=said,
-        reply_to=reply_to or None,
+        reply_to=reply_to,
         private=private(message.channel),
         manager=rights.manage_guild or rights.manage_channels or rights.administrator,
-        locale=locale,
+        locale=address.locale,
+        server=str(message.guild.id) if message.guild else "",
+        address=address.written(),
     )
 
 

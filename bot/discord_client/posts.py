@@ -50,7 +50,8 @@ class Post:
     ) -> None:
         self.address = address
         self.job = job
-        self._client = client
+        self.messages: list[str] = []  # "channel:message" of all that was sent
+        self.client = client
         self._clock = clock
         self._files: tuple[tuple[str, bytes], ...] = ()
 
@@ -77,7 +78,8 @@ class Post:
         with translated():
             if self.address.token and self.token_serves:
                 try:
-                    await self._hook().send(**_sent(page, secret=self.address.secret))
+                    made = await self._hook().send(**_sent(page, secret=self.address.secret))
+                    self._note(made.id)
                     return
                 except discord.HTTPException as error:
                     if not _expired(error):
@@ -98,17 +100,19 @@ class Post:
     # through the interaction's token
 
     def _hook(self) -> discord.Webhook:
-        state = self._client._connection  # as discord.py's own Interaction.followup does
-        data: Any = {"id": self._client.application_id, "type": HOOK, "token": self.address.token}
+        state = self.client._connection  # as discord.py's own Interaction.followup does
+        data: Any = {"id": self.client.application_id, "type": HOOK, "token": self.address.token}
         return discord.Webhook.from_state(data=data, state=state)
 
     async def _show_by_token(self, page: Page) -> None:
         with translated():
             if self.address.shown:
-                await self._hook().edit_message(_id(self.address.shown), **self._edited(page))
+                shown = _id(self.address.shown)
+                edited = await self._hook().edit_message(shown, **self._edited(page))
+                self._note(edited.id)
             else:
                 made = await self._hook().send(**_sent(page, secret=self.address.secret))
-                self._sent_as(str(made.id), page)
+                self._sent_as(made.id)
         self._files = page.files
 
     async def _move(self) -> None:
@@ -130,15 +134,16 @@ class Post:
     # as the bot itself
 
     def _channel(self) -> discord.PartialMessageable:
-        return self._client.get_partial_messageable(int(self.address.channel))
+        return self.client.get_partial_messageable(int(self.address.channel))
 
     async def _show_in_channel(self, page: Page) -> None:
         if self.address.shown:
             message = self._channel().get_partial_message(int(self.address.shown))
             await message.edit(**self._edited(page))
+            self._note(message.id)
         else:
             made = await self._send_in_channel(page, 0)
-            self._sent_as(str(made.id), page)
+            self._sent_as(made.id)
         self._files = page.files
 
     async def _send_in_channel(self, page: Page, part: int) -> discord.Message:
@@ -155,7 +160,7 @@ class Post:
     async def _tell(self, page: Page, part: int) -> discord.Message:
         """In the asker's own messages with the bot, after a word on why there."""
         where, refused = self.address.channel, not self.address.secret
-        made = await self._client.http.start_private_message(int(self.address.asker))
+        made = await self.client.http.start_private_message(int(self.address.asker))
         self.address = replace(self.address, channel=str(made["id"]), asked="", secret=False)
         if refused:
             why = words("discord.forbidden", self.address.locale, channel=f"<#{where}>")
@@ -175,11 +180,18 @@ class Post:
             values |= {"reference": reference, "mention_author": False}
         if self.job:
             values["nonce"] = nonce(self.job, part)
-        return await channel.send(**values)
+        made = await channel.send(**values)
+        self._note(made.id)
+        return made
 
-    def _sent_as(self, message: str, page: Page) -> None:
-        self.address = replace(self.address, shown=message)
-        self._files = page.files
+    def _sent_as(self, message: int) -> None:
+        self.address = replace(self.address, shown=str(message))
+        self._note(message)
+
+    def _note(self, message: int) -> None:
+        name = f"{self.address.channel}:{message}"
+        if name not in self.messages:
+            self.messages.append(name)
 
     def _edited(self, page: Page) -> dict[str, Any]:
         """Arguments of an edit; files only if they are others than those that stand there."""
