@@ -7,10 +7,13 @@ import tomlkit
 from tomlkit import TOMLDocument
 
 from engine.registry import BUILT_IN as BUILT_IN_CARDS
+from training.diffusion.recipe import ImageRecipe
 from training.errors import NotPublished
 from training.recipe import Recipe
 
-__all__ = ["BUILT_IN_CARDS", "card_text", "folder_of", "require_room"]
+__all__ = ["BUILT_IN_CARDS", "AnyRecipe", "card_text", "folder_of", "require_room"]
+
+AnyRecipe = Recipe | ImageRecipe
 
 BESIDE = "adapter"  # the embedded adapter's folder, beside the card; others append their profile
 
@@ -24,7 +27,7 @@ def folder_of(profile: str) -> str:
     return BESIDE if profile == "embedded" else f"{BESIDE}-{profile}"
 
 
-def require_room(recipe: Recipe, card: Path, replace: bool) -> None:
+def require_room(recipe: AnyRecipe, card: Path, replace: bool) -> None:
     """Raise NotPublished when publishing would take weights from a profile unasked.
 
     `card` lies in the folder published to, or does not exist. Not even `replace` takes the folder
@@ -58,7 +61,7 @@ def has_weights(profile: dict[str, Any], folder: Path, base: str) -> bool:
     return (folder / str(profile["adapter"])).exists()
 
 
-def card_text(recipe: Recipe, old: Path, same: bool, digest: str) -> str:
+def card_text(recipe: AnyRecipe, old: Path, same: bool, digest: str) -> str:
     """The card as TOML; comments of an old card stay.
 
     `same` says that the old card lies in the folder published to; of another folder's card, only
@@ -77,6 +80,8 @@ def card_text(recipe: Recipe, old: Path, same: bool, digest: str) -> str:
     profile["digest"] = digest
     if recipe.base.revision:
         profile["revision"] = recipe.base.revision
+    if isinstance(recipe, ImageRecipe) and recipe.base.vae:
+        profile["vae"] = recipe.base.vae
     add_rights(card, recipe)
     return tomlkit.dumps(card)
 
@@ -94,23 +99,37 @@ def is_beside(profile: dict[str, Any]) -> bool:
     return bool(adapter) and "/" not in adapter
 
 
-def new_card(recipe: Recipe) -> TOMLDocument:
+def new_card(recipe: AnyRecipe) -> TOMLDocument:
     """A card from the recipe's own words."""
     expert = recipe.expert
     card = tomlkit.document()
     card["name"] = expert.name
     card["title"] = expert.title or expert.name
-    card["medium"] = "text"
+    card["medium"] = "image" if isinstance(recipe, ImageRecipe) else "text"
     card["command"] = expert.command
     card["order"] = expert.order
     card["about"] = expert.about or recipe.run.about
     card["keywords"] = list(expert.keywords) or [expert.name]
     card["label"] = expert.label
-    card["template"] = {"text": expert.template}
+    if isinstance(recipe, ImageRecipe):
+        card["drawing"] = drawing_of(recipe)
+    else:
+        card["template"] = {"text": expert.template}
     return card
 
 
-def add_rights(card: TOMLDocument, recipe: Recipe) -> None:
+def drawing_of(recipe: ImageRecipe) -> dict[str, Any]:
+    """How the card draws: as the validation pictures were drawn, at the recipe's resolution."""
+    expert, shown = recipe.expert, recipe.validation
+    drawing: dict[str, Any] = {"steps": shown.steps, "guidance": shown.guidance}
+    if size := shown.size or recipe.data.resolution:
+        drawing |= {"size": size, "largest": max(size, size * 3 // 2 // 8 * 8)}
+    if shown.negative:
+        drawing["negative"] = shown.negative
+    return {**drawing, "prompt": expert.prompt, "token": expert.token}
+
+
+def add_rights(card: TOMLDocument, recipe: AnyRecipe) -> None:
     """The recipe's rights go onto the card; what it says already stays."""
     rights: Any = card.setdefault("rights", tomlkit.table())
     rights.setdefault("licence", recipe.rights.licence)

@@ -1,5 +1,7 @@
 """Stage four: put a trained adapter into an expert's folder, with its card and model card.
 
+It takes text recipes and image recipes alike.
+
     python -m training.publish training/recipes/lovecraft-embedded.toml
 
 Writes to PASTICHE_HOME/experts, or elsewhere with --into. What is there is only replaced with
@@ -17,11 +19,16 @@ from rich.console import Console
 from engine.settings import read_settings
 from engine.weights import check_adapter, digest_of
 from training.atomic import whole_folder, write_text
-from training.cards import BUILT_IN_CARDS, card_text, folder_of, require_room
-from training.errors import NotPublished
+from training.cards import BUILT_IN_CARDS, AnyRecipe, card_text, folder_of, require_room
+from training.diffusion.publishing import copy_kohya, copy_lora, image_model_card
+from training.diffusion.recipe import ImageRecipe, is_image_recipe, load_image_recipe
+from training.diffusion.rights import require_image_training
+from training.diffusion.saving import WEIGHTS as LORA
+from training.diffusion.saving import check_lora
+from training.errors import BadRecipe, NotPublished
 from training.merging import write_merged
 from training.modelcard import model_card, notice_for
-from training.recipe import Recipe, load_recipe
+from training.recipe import load_recipe
 from training.record import note_stage, read_record
 from training.rights import require_training
 from training.stage import BaseFolder, Changes, RecipeFile, RunsFolder, open_run, run_stage
@@ -31,29 +38,51 @@ CARD = "card.toml"
 WEIGHTS = "adapter_model.safetensors"
 
 
-def publish(recipe: Recipe, run: Path, root: Path, replace: bool, half: bool) -> dict[str, Any]:
+def publish(recipe: AnyRecipe, run: Path, root: Path, replace: bool, half: bool) -> dict[str, Any]:
     """Fill `root/<expert>`: adapter, card, model card, notice; gives the facts for run.json."""
-    require_training(recipe)
-    source = run / ADAPTER
-    if not (source / WEIGHTS).exists():
-        raise NotPublished(
-            f"{recipe.run.name} has no adapter yet. Run `python -m training.train_text` first."
-        )
-    check_adapter(source)
+    source = require_adapter(recipe, run)
     expert = root / recipe.expert.name
     require_room(recipe, expert / CARD, replace)
     adapter = expert / folder_of(recipe.expert.profile)
-    record = read_record(run)
     expert.mkdir(parents=True, exist_ok=True)
     with whole_folder(adapter) as folder:
-        write_adapter(source, folder, half)
+        copy = copy_lora if isinstance(recipe, ImageRecipe) else write_adapter
+        copy(source, folder, half)
     digest = digest_of(adapter)
     old = expert / CARD if (expert / CARD).exists() else BUILT_IN_CARDS / recipe.expert.name / CARD
     write_text(expert / CARD, card_text(recipe, old, same=old.parent == expert, digest=digest))
+    write_words(recipe, run, expert, digest)
+    return {"expert": recipe.expert.name, "outputs": {"adapter": digest}}
+
+
+def require_adapter(recipe: AnyRecipe, run: Path) -> Path:
+    """The folder of a run's adapter, after checking its rights and its files."""
+    if isinstance(recipe, ImageRecipe):
+        require_image_training(recipe)
+        source, weights, stage = run / "lora", LORA, "train_image"
+    else:
+        require_training(recipe)
+        source, weights, stage = run / ADAPTER, WEIGHTS, "train_text"
+    if not (source / weights).exists():
+        raise NotPublished(
+            f"{recipe.run.name} has no adapter yet. Run `python -m training.{stage}` first."
+        )
+    check = check_lora if isinstance(recipe, ImageRecipe) else check_adapter
+    check(source)
+    return source
+
+
+def write_words(recipe: AnyRecipe, run: Path, expert: Path, digest: str) -> None:
+    """The model card, and what else lies beside it: a notice, or a LoRA for other tools."""
+    record = read_record(run)
+    if isinstance(recipe, ImageRecipe):
+        write_text(expert / "README.md", image_model_card(recipe, record, digest))
+        kohya = folder_of(recipe.expert.profile).replace("adapter", "kohya")
+        copy_kohya(run, expert / f"{kohya}.safetensors")
+        return
     write_text(expert / "README.md", model_card(recipe, record, digest))
     if notice := notice_for(recipe):
         write_text(expert / "NOTICE", notice)
-    return {"expert": recipe.expert.name, "outputs": {"adapter": digest}}
 
 
 def write_adapter(source: Path, folder: Path, half: bool) -> None:
@@ -83,18 +112,21 @@ def main(
     ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace a published adapter")] = False,
     half: Annotated[
-        bool, typer.Option("--half/--whole", help="Store weights in bfloat16 or as trained")
+        bool, typer.Option("--half/--whole", help="Store weights in half precision or as trained")
     ] = True,
     merge: Annotated[
         Path | None, typer.Option("--merge", help="Also write a merged model into this folder")
     ] = None,
 ) -> None:
     """Put a trained adapter into an expert's folder, with its card and model card."""
-    recipe = load_recipe(recipe_file, tuple(changes or ()))
+    load = load_image_recipe if is_image_recipe(recipe_file) else load_recipe
+    recipe: AnyRecipe = load(recipe_file, tuple(changes or ()))
+    if merge is not None and isinstance(recipe, ImageRecipe):
+        raise BadRecipe("--merge is for text; tools for pictures take a LoRA ([save] kohya).")
     run = open_run(recipe, runs)
     root = into or read_settings().home / "experts"
     facts = publish(recipe, run, root, replace, half)
-    if merge is not None:
+    if merge is not None and not isinstance(recipe, ImageRecipe):
         facts["merged"] = write_merged(recipe, run / ADAPTER, merge, base, replace)
     note_stage(run, recipe, "publish", facts)
     Console().print(f"Published {root / recipe.expert.name}", soft_wrap=True)

@@ -39,12 +39,12 @@ DataFolder = Annotated[
 
 def train_image(recipe: ImageRecipe, run: Path, base: Path | None = None) -> "ImageSession":
     """Train to the end; write the LoRA of the chosen step to `lora/`, and the record."""
-    from training.diffusion.session import ImageSession, tell
-
     folder = Path(recipe.data.folder).expanduser()
     require_image_training(recipe, folder)
+    pictures = read_folder(folder, recipe.data, recipe.run.seed, time.time())
+    from training.diffusion.session import ImageSession, tell
+
     with memory_told(MEMORY_HELP):
-        pictures = read_folder(folder, recipe.data, recipe.run.seed, time.time())
         session = ImageSession(recipe, run, pictures, base)
         if session.accelerator.is_main_process:
             tell(session.told())
@@ -103,6 +103,14 @@ def facts_of(session: "ImageSession") -> dict[str, Any]:
     }
 
 
+def with_folder(recipe: ImageRecipe, folder: Path | None) -> ImageRecipe:
+    """The recipe with another folder of pictures, if one is given."""
+    if folder is None:
+        return recipe
+    data = recipe.data.model_copy(update={"folder": str(folder)})
+    return recipe.model_copy(update={"data": data})
+
+
 def main(
     recipe_file: RecipeFile,
     base: BaseFolder = None,
@@ -112,11 +120,7 @@ def main(
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete checkpoints, start over")] = False,
 ) -> None:
     """Fit a DreamBooth LoRA to a folder of pictures; goes on from the last checkpoint."""
-    recipe = load_image_recipe(recipe_file, tuple(changes or ()))
-    if data is not None:
-        recipe = recipe.model_copy(
-            update={"data": recipe.data.model_copy(update={"folder": str(data)})}
-        )
+    recipe = with_folder(load_image_recipe(recipe_file, tuple(changes or ())), data)
     run = open_run(recipe, runs)
     if fresh:
         shutil.rmtree(run / "checkpoints", ignore_errors=True)

@@ -68,11 +68,16 @@ def bucket_for(size: tuple[int, int], buckets: Sequence[tuple[int, int]]) -> tup
 
 
 def cuts_of(
-    size: tuple[int, int], bucket: tuple[int, int], crops: int, name: str
+    size: tuple[int, int],
+    bucket: tuple[int, int],
+    crops: int,
+    name: str,
+    resized_first: bool = False,
 ) -> tuple[Cut, ...]:
     """The places where a picture may be cut: the middle first, the others drawn from its name.
 
-    The picture is resized so that it just covers the bucket, and nothing is ever padded.
+    The picture is resized so that it just covers the bucket, and nothing is ever padded; with
+    `resized_first` that size counts as its original one.
     """
     scale = max(bucket[0] / size[0], bucket[1] / size[1])
     resized = (max(bucket[0], round(size[0] * scale)), max(bucket[1], round(size[1] * scale)))
@@ -82,7 +87,12 @@ def cuts_of(
         draw = random.Random(f"{name}:{bucket}:{number}")
         corners.append((draw.randint(0, room[0]), draw.randint(0, room[1])))
     return tuple(
-        Cut(original=size, resized=resized, corner=corner, target=bucket)
+        Cut(
+            original=resized if resized_first else size,
+            resized=resized,
+            corner=corner,
+            target=bucket,
+        )
         for corner in dict.fromkeys(corners)
     )
 

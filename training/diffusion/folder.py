@@ -144,6 +144,8 @@ def picture_of(
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return "the picture is damaged"
     text = str(row.get("text") or row.get("caption") or row.get("title") or "").strip()
+    if text:
+        text = data.wording.replace("{caption}", text)
     texts = {
         "auto": captions.get(name) or (text,),
         "text": (text,),

@@ -45,7 +45,13 @@ class Samples:
         shapes = buckets_of(resolution, data.bucket_step) if data.buckets else square
         self.pictures = tuple(pictures)
         self.cuts: tuple[tuple[Cut, ...], ...] = tuple(
-            cuts_of(picture.size, bucket_for(picture.size, shapes), crops, picture.sha256)
+            cuts_of(
+                picture.size,
+                bucket_for(picture.size, shapes),
+                crops,
+                picture.sha256,
+                data.original == "resized",
+            )
             for picture in pictures
         )
         self.words: tuple[Words, ...] = tuple(words_of(picture, tokenizers) for picture in pictures)
@@ -62,7 +68,8 @@ class Samples:
     @property
     def enlarged(self) -> int:
         """How many pictures are smaller than they are shown."""
-        return sum(cuts[0].resized > cuts[0].original for cuts in self.cuts)
+        sizes = [picture.size for picture in self.pictures]
+        return sum(cuts[0].resized > size for cuts, size in zip(self.cuts, sizes, strict=True))
 
     def fill(self, told: str) -> None:
         """Make what the cache lacks, so that VAE and text encoders are not needed in training."""

@@ -21,12 +21,17 @@ class Data(Table):
     `resolution` 0 means the base's own. With `buckets`, pictures are cut to the shape nearest their
     own among shapes of about resolution² pixels, in steps of `bucket_step`; else to squares. `crops`
     is how many places a picture may be cut at (each epoch draws one); `held_out` is a share of the
-    objects, which are told apart by the field `group_by`.
+    objects, which are told apart by the field `group_by`. `wording` is how the listing's own text
+    is said to the base; captions of `metadata_gpt4.jsonl` are said as they are. The base is told each
+    picture's `original` size, or ("resized") the size it is trained at, where a small base has seen
+    no others.
     """
 
     folder: str
     captions: Literal["auto", "text", "instance"] = "auto"
     instance_prompt: str = "a photo antique TOK jewellery"
+    wording: str = Field(default="{caption}", pattern=r"\{caption\}")
+    original: Literal["picture", "resized"] = "picture"
     resolution: int = Field(default=0, ge=0)
     buckets: bool = True
     bucket_step: int = Field(default=64, ge=8)

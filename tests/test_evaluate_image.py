@@ -1,0 +1,322 @@
+"""Pictures are judged by measures that find what is there, and published with what was found."""
+
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw
+from safetensors.torch import load_file, save_file
+from tiny_sdxl import COLOURS, TOKENIZERS, make_base, make_pictures, make_recipe
+
+from engine.registry import load_card
+from engine.weights import digest_of
+from training.cards import card_text
+from training.diffusion.publishing import image_model_card
+from training.diffusion.recipe import load_image_recipe
+from training.diffusion.saving import WEIGHTS, check_lora
+from training.diffusion.sheets import sheet
+from training.errors import BadCorpus, BadRecipe, NotPublished
+from training.image_evaluation.attributes import (
+    FittedJudge,
+    Judge,
+    RenderJudge,
+    ZeroShotJudge,
+    accuracy,
+    known_of,
+)
+from training.image_evaluation.looks import apart, dhash, looks_of, looks_of_all
+from training.image_evaluation.memory import memory_of
+from training.image_evaluation.prompts import BRACELET, NECKLACE, prompts_of
+from training.image_evaluation.report import lines_of, page
+from training.image_evaluation.scores import Clip, Dino, likeness, prompt_score
+from training.publish import publish
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def disc(colour: str, number: int, side: int = 48) -> Image.Image:
+    """A disc of a colour somewhere on a dark ground, with a scratch."""
+    picture = Image.new("RGB", (side, side), (20, 24, 48))
+    pen = ImageDraw.Draw(picture)
+    place = 4 + number * 5 % 17
+    pen.ellipse((place, 6, place + 26, 34), fill=COLOURS[colour])
+    pen.line((0, number * 7 % side, side, number * 3 % side), fill=(240, 240, 240))
+    return picture
+
+
+def discs(count: int, start: int = 0) -> tuple[list[Image.Image], list[dict[str, str]]]:
+    names = [list(COLOURS)[number % 3] for number in range(count)]
+    pictures = [disc(name, start + number) for number, name in enumerate(names)]
+    return pictures, [{"colour": name} for name in names]
+
+
+def test_a_training_picture_given_back_is_found_out() -> None:
+    train, _ = discs(12)
+    held, _ = discs(12, start=40)
+    fresh = [disc("gold", 77), disc("ruby", 81)]
+    copy = train[5].resize((96, 96)).resize((48, 48))
+    drawn = [*fresh, copy]
+    rows = [looks_of_all(pictures) for pictures in (drawn, train, held)]
+    found = memory_of(drawn, rows[0], train, rows[1], rows[2])
+    assert found["nearest"][2] == 5 and found["similarity"][2] > 0.95
+    assert found["near_duplicates"] >= 1 and found["suspect_share"] >= 1 / 3
+    none = memory_of(held, rows[2], train, rows[1], rows[2])
+    assert none["suspect_share"] <= 1 / 12 < found["suspect_share"]
+
+
+def test_looks_and_hashes_tell_pictures_apart() -> None:
+    gold, again, ruby = disc("gold", 1), disc("gold", 1, 49), disc("ruby", 9)
+    near = float(looks_of(gold) @ looks_of(again.resize((48, 48))))
+    assert near > float(looks_of(gold) @ looks_of(ruby))
+    assert apart(dhash(gold), dhash(gold.resize((200, 200)))) <= 4 < apart(dhash(gold), dhash(ruby))
+    assert np.isfinite(looks_of(Image.new("RGB", (8, 8)))).all()
+
+
+def test_a_judge_fitted_to_labelled_pictures_sees_colours() -> None:
+    judge: Judge = FittedJudge(*discs(30))
+    pictures, known = discs(12, start=60)
+    assert accuracy(known, judge.attributes(pictures))["colour"] > 0.9
+    same = [{"colour": "gold"}] * 3
+    with pytest.raises(BadCorpus, match="same colour"):
+        FittedJudge(discs(3)[0], same)
+
+
+def test_attributes_are_known_only_where_the_listing_has_them_all() -> None:
+    facts = {"kind": "ring", "metal": "gold", "stone": ""}
+    assert known_of(facts, ("kind", "metal")) == {"kind": "ring", "metal": "gold"}
+    assert known_of(facts, ("kind", "stone")) is None
+
+
+def test_the_judge_of_renders_answers_in_its_own_words(tmp_path: Path) -> None:
+    from training.judge_jewellery import PROPERTIES, network
+
+    torch.manual_seed(0)
+    save_file(dict(network().state_dict()), tmp_path / "judge.safetensors")
+    seen = RenderJudge(tmp_path / "judge.safetensors").attributes(discs(3)[0])
+    assert all(facts[name] in PROPERTIES[name] for facts in seen for name in PROPERTIES)
+    (tmp_path / "judge.safetensors").write_bytes(b"x")
+    with pytest.raises(BadRecipe, match=r"judge_jewellery learn"):
+        RenderJudge(tmp_path / "judge.safetensors")
+
+
+@pytest.fixture(scope="module")
+def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CLIP model of random weights with the real tokenizer."""
+    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
+
+    folder = tmp_path_factory.mktemp("clip")
+    torch.manual_seed(0)
+    shape = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1}
+    heads = {"num_attention_heads": 2, "projection_dim": 8}
+    text = {**shape, **heads, "bos_token_id": 49406, "eos_token_id": 49407}
+    vision = {**shape, **heads, "image_size": 32, "patch_size": 8}
+    config = CLIPConfig(text_config=text, vision_config=vision, projection_dim=8)
+    CLIPModel(config).save_pretrained(folder)
+    crop = {"crop_size": {"height": 32, "width": 32}, "size": {"shortest_edge": 32}}
+    CLIPImageProcessor(**crop).save_pretrained(folder)
+    CLIPTokenizer.from_pretrained(TOKENIZERS / "tokenizer").save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def dino_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A DINOv2 model of random weights."""
+    from transformers import BitImageProcessor, Dinov2Config, Dinov2Model
+
+    folder = tmp_path_factory.mktemp("dino")
+    torch.manual_seed(0)
+    config = Dinov2Config(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=28, patch_size=14
+    )
+    Dinov2Model(config).save_pretrained(folder)
+    crop = {"crop_size": {"height": 28, "width": 28}, "size": {"shortest_edge": 28}}
+    BitImageProcessor(**crop).save_pretrained(folder)
+    return folder
+
+
+def test_clip_and_dino_of_a_local_folder_score_pictures(
+    clip_folder: Path, dino_folder: Path
+) -> None:
+    pictures, known = discs(6)
+    clip, dino = Clip(clip_folder), Dino(dino_folder)
+    for rows in (clip.pictures(pictures), dino.pictures(pictures), clip.words(["a", "b " * 99])):
+        assert np.allclose(np.linalg.norm(rows, axis=1), 1.0, atol=1e-5)
+    same = likeness(dino.pictures(pictures), dino.pictures(pictures))
+    assert same["nearest"] == pytest.approx(1.0, abs=1e-5) and same["mean"] <= 1.0
+    prompts = [facts["colour"] for facts in known]
+    assert -1.0 <= prompt_score(clip, clip.pictures(pictures), prompts) <= 1.0
+    judge = ZeroShotJudge(clip, {"colour": sorted(COLOURS)})
+    assert {facts["colour"] for facts in judge.attributes(pictures)} <= set(COLOURS)
+
+
+def test_a_model_folder_of_pickles_is_refused(tmp_path: Path, dino_folder: Path) -> None:
+    for name in ("config.json", "preprocessor_config.json"):
+        (tmp_path / name).write_bytes((dino_folder / name).read_bytes())
+    (tmp_path / "pytorch_model.bin").write_bytes(b"x")
+    with pytest.raises(BadRecipe, match="safetensors"):
+        Dino(tmp_path)
+
+
+def test_a_sheet_holds_every_picture_and_label() -> None:
+    rows = [[disc("gold", n), disc("ruby", n)] for n in range(3)]
+    page_ = sheet(rows, ("base", "LoRA"), ["one", "two", "three " * 40])
+    short = sheet(rows, ("base", "LoRA"), ["one", "two", "three"])
+    assert page_.width == short.width and page_.height > short.height
+    colours = {colour for _, colour in page_.getcolors(1 << 20)}
+    assert {COLOURS["gold"], COLOURS["ruby"], (255, 255, 255)} <= colours
+
+
+def test_the_reports_prompts_come_first_and_once(tmp_path: Path) -> None:
+    recipe = load_image_recipe(make_recipe(tmp_path / "r.toml", tmp_path, tmp_path))
+    prompts = prompts_of(recipe)
+    assert prompts == (BRACELET, NECKLACE, "a photo antique TOK jewellery")
+
+
+def test_the_page_says_what_was_measured() -> None:
+    memory = {"pictures": 9, "p95": 0.9, "p99": 0.95, "near_duplicates": 0}
+    values = {
+        "held_out": {
+            "pictures": 4,
+            "times": [50],
+            "base": {"loss": 0.2, "by_time": [0.3]},
+            "lora": {"loss": 0.1, "by_time": [0.15]},
+        },
+        "memory": {"base": memory, "lora": {**memory, "suspect_share": 0.01, "gap": 0.002}},
+        "attributes": {
+            "judge": "FittedJudge",
+            "asked": 9,
+            "base": {"stone": 0.5},
+            "lora": {"stone": 0.75},
+            "photographs": {"stone": 0.9},
+        },
+        "scores": {"prompt": {"base": 0.3, "lora": 0.31}},
+    }
+    told = page("The jeweller", values, "python -m training.evaluate_image r.toml")
+    for part in (
+        "LoRA 0.1000 (-50.0%)",
+        "stone as asked in 75%",
+        "right on 90%",
+        "| 50 | 0.3000 |",
+    ):
+        assert part in told
+    assert "no held-out loss" in lines_of({**values, "held_out": {}})[0]
+
+
+@pytest.fixture
+def published(tmp_path: Path) -> tuple[Path, Path]:
+    """A recipe file, and the folder of a run that holds a LoRA as if it had been trained."""
+    base, pictures = make_base(tmp_path / "base"), make_pictures(tmp_path / "pictures")
+    from training.train_image import train_image
+
+    torch.set_num_threads(1)
+    path = make_recipe(tmp_path / "r.toml", base, pictures)
+    run = tmp_path / "run"
+    run.mkdir()
+    train_image(load_image_recipe(path, ("validation.prompts=[]", "save.kohya=true")), run)
+    return path, run
+
+
+def test_a_published_lora_keeps_its_alpha_and_gets_cards(
+    tmp_path: Path, published: tuple[Path, Path]
+) -> None:
+    path, run = published
+    recipe = load_image_recipe(path, ('base.vae="org/vae"',))
+    facts = publish(recipe, run, tmp_path / "experts", replace=False, half=True)
+    expert = load_card(tmp_path / "experts" / "disc")
+    weights = expert.profiles["tiny"]
+    assert (expert.medium, expert.command, weights.vae) == ("image", "jewel", "org/vae")
+    assert (
+        weights.digest == digest_of(expert.folder / "adapter-tiny") == facts["outputs"]["adapter"]
+    )
+    assert expert.drawing.token == "TOK" and expert.drawing.prompt.startswith("a photo antique TOK")
+    assert check_lora(expert.folder / "adapter-tiny")["unet.lora_alpha"] == 16
+    tensors = load_file(expert.folder / "adapter-tiny" / WEIGHTS)
+    assert {tensor.dtype for tensor in tensors.values()} == {torch.float16}
+    assert (expert.folder / "kohya-tiny.safetensors").is_file()
+    told = (expert.folder / "README.md").read_text()
+    assert "Made up by a test." in told and "alpha 16" in told and "Not measured yet" in told
+    with pytest.raises(NotPublished, match="--replace"):
+        publish(recipe, run, tmp_path / "experts", replace=False, half=True)
+
+
+def test_a_card_of_the_house_keeps_its_words_and_gets_the_weights(
+    tmp_path: Path, published: tuple[Path, Path]
+) -> None:
+    recipe = load_image_recipe(published[0], ("expert.profile=embedded",))
+    card = tmp_path / "card.toml"
+    card.write_text(
+        'name = "disc"\ntitle = "Discs"\nmedium = "image"\ncommand = "jewel"\n'
+        '[drawing]\nprompt = "{request}" # its own\n[profiles.embedded]\nbase = "x"\n'
+        '[rights]\nlicence = "its own"\n'
+    )
+    values = tomllib.loads(text := card_text(recipe, card, same=True, digest="sha256:1"))
+    assert "# its own" in text and values["drawing"] == {"prompt": "{request}"}
+    assert values["profiles"]["embedded"]["adapter"] == "adapter"
+    assert "vae" not in values["profiles"]["embedded"]
+
+
+def test_the_model_card_of_an_sdxl_lora_hands_on_its_bases_terms(tmp_path: Path) -> None:
+    recipes = Path(__file__).parent.parent / "training" / "recipes"
+    told = image_model_card(load_image_recipe(recipes / "jewel-museum.toml"), {}, "sha256:1")
+    assert "Open RAIL++-M" in told and "Victoria and Albert Museum" in told
+    assert "machine-made" in told and "sdxl-vae-fp16-fix" in told
+
+
+def test_the_shipped_recipes_are_the_reports_and_the_better_one() -> None:
+    recipes = Path(__file__).parent.parent / "training" / "recipes"
+    old, new, small = (
+        load_image_recipe(recipes / f"jewel-{name}.toml")
+        for name in ("report", "museum", "embedded")
+    )
+    training = old.training
+    assert (old.data.resolution, training.precision, training.steps) == (512, "fp16", 2000)
+    assert (training.optimiser, training.snr_gamma, old.save.every) == ("adamw8bit", 5.0, 700)
+    assert old.base.vae == "madebyollin/sdxl-vae-fp16-fix"
+    assert (new.data.resolution, new.data.buckets, new.training.precision) == (1024, True, "bf16")
+    assert new.lora.alpha == new.lora.rank == 32 and new.training.ema and new.data.held_out
+    assert not old.rights.train_allowed and not new.rights.train_allowed
+    assert small.base.id == "jewel-base" and small.rights.train_allowed
+
+
+def stage(name: str, *words: object, status: int = 0) -> str:
+    """Run a stage as people do; gives what it prints."""
+    done = subprocess.run(
+        (sys.executable, "-m", f"training.{name}", *map(str, words)),
+        capture_output=True,
+        text=True,
+        env={**os.environ, "COLUMNS": "200", "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == status, done.stderr[-2000:]
+    return done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_from_pictures_to_a_published_expert(tmp_path: Path) -> None:
+    base, pictures = make_base(tmp_path / "base", velocity=True), make_pictures(tmp_path / "p")
+    lines = (pictures / "metadata.jsonl").read_text().splitlines()
+    rows = [{**json.loads(line), "metal": list(COLOURS)[n % 3]} for n, line in enumerate(lines)]
+    (pictures / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    recipe = make_recipe(tmp_path / "r.toml", base, tmp_path / "nowhere")
+    options = ("--data", pictures, "--runs", tmp_path / "runs")
+    assert "metadata.jsonl" in stage("train_image", recipe, "--runs", tmp_path, status=2)
+    assert "evaluate_image" in stage("train_image", recipe, *options)
+    told = stage("evaluate_image", recipe, *options, "--samples", 3, "--attribute", "metal")
+    assert "held-out loss on 2 pictures" in told and "metal as asked" in told
+    run = tmp_path / "runs" / "disc-tiny"
+    for name in ("report.md", "values.json", "before-after.png", "training-pictures/nearest.png"):
+        assert (run / "evaluation" / name).is_file()
+    home = tmp_path / "home"
+    stage("publish", recipe, "--runs", tmp_path / "runs", "--into", home / "experts")
+    expert = load_card(home / "experts" / "disc")
+    assert expert.profiles["tiny"].adapter == "adapter-tiny"
+    card = (expert.folder / "README.md").read_text()
+    assert "held-out loss on 2 pictures" in card and str(tmp_path) not in card
+    record = (run / "run.json").read_text()
+    assert list(json.loads(record)["stages"]) == ["evaluate_image", "publish", "train_image"]
+    assert str(tmp_path) not in record

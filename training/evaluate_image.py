@@ -1,0 +1,155 @@
+"""Judge a LoRA for pictures: base against LoRA, the same prompts and seeds.
+
+    python -m training.evaluate_image training/recipes/jewel-embedded.toml --data DIR
+
+Writes a side-by-side sheet, one Markdown page and the figures: held-out loss, whether training
+pictures come back, attributes as asked, and with `--clip` and `--dino` their scores.
+"""
+
+import shlex
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from training.atomic import write_json, write_text
+from training.diffusion.recipe import ImageRecipe, load_image_recipe
+from training.expiry import stamp
+from training.record import digest_of_file, note_stage
+from training.stage import BaseFolder, Changes, RecipeFile, RunsFolder, open_run, run_stage
+from training.train_image import MEMORY_HELP, DataFolder, with_folder
+from training.train_text import memory_told
+
+SAMPLES = 24
+SHOWN = 8  # pairs on the sheet of nearest training pictures
+COMMAND = ("python", "-m", "training.evaluate_image")
+ModelFolder = Annotated[Path | None, typer.Option(help="A local folder with such a model")]
+
+
+def evaluate_image(
+    recipe: ImageRecipe,
+    run: Path,
+    base: Path | None = None,
+    samples: int = SAMPLES,
+    attributes: tuple[str, ...] = (),
+    clip: Path | None = None,
+    dino: Path | None = None,
+    judge: Path | None = None,
+    told: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Every measure as plain values; the sheets go to the run's `evaluation/`."""
+    from training.diffusion.sheets import save_png, sheet
+    from training.image_evaluation import report, scores
+    from training.image_evaluation.attributes import RenderJudge
+    from training.image_evaluation.measures import WRITERS, Measures
+    from training.image_evaluation.subject import subject_of
+
+    told("loading")
+    subject = subject_of(recipe, run, base)
+    measures = Measures(
+        subject,
+        told,
+        clip=scores.Clip(clip) if clip else None,
+        dino=scores.Dino(dino) if dino else None,
+        eye=RenderJudge(judge) if judge else None,
+    )
+    wishes, pairs = measures.side_by_side()
+    folder = run / "evaluation"
+    rows = [[pairs[writer][place] for writer in WRITERS] for place in range(len(wishes))]
+    labels = [f"{wish.prompt} (seed {wish.seed})" for wish in wishes]
+    save_png(sheet(rows, ("base", "LoRA"), labels), folder / report.SHEET)
+    chosen, asked = measures.asked(samples)
+    made = measures.drawn(asked, "held-out captions")
+    drawn = {writer: [*pairs[writer], *made[writer]] for writer in WRITERS}
+    values = {
+        "held_out": subject.held_out(),
+        "memory": measures.memory(drawn),
+        "attributes": measures.attributes(attributes, chosen, made),
+        "scores": measures.scores([*wishes, *asked], drawn),
+    }
+    save_nearest(folder / report.NEAREST, values["memory"]["lora"], drawn["lora"], measures)
+    return values
+
+
+def save_nearest(path: Path, memory: dict[str, Any], drawn: list[Any], measures: Any) -> None:
+    """The pictures nearest to training pictures, beside these, in a folder that goes with them."""
+    from training.diffusion.sheets import save_png, sheet
+
+    due = measures.subject.pictures.due
+    if due is not None:
+        stamp(path.parent, max(0.0, due - time.time()) / 3600, time.time())
+    near = memory["similarity"]
+    order = sorted(range(len(drawn)), key=lambda place: -near[place])[:SHOWN]
+    rows = [[drawn[place], measures.train[memory["nearest"][place]]] for place in order]
+    names = [measures.subject.pictures.train[memory["nearest"][place]].name for place in order]
+    labels = [
+        f"similarity {near[place]:.3f}: {name}" for place, name in zip(order, names, strict=True)
+    ]
+    save_png(sheet(rows, ("drawn", "nearest training picture"), labels), path)
+
+
+def options_of(
+    base: Path | None, changes: tuple[str, ...], samples: int, attributes: tuple[str, ...]
+) -> list[str]:
+    """The options that decide the figures and were not left at their defaults; no whole path.
+
+    >>> options_of(Path("/home/me/sdxl"), ("lora.rank=8",), 8, ("kind",))
+    ['--base', 'sdxl', '--set', 'lora.rank=8', '--samples', '8', '--attribute', 'kind']
+    """
+    words = ["--base", base.name] if base else []
+    words += [word for change in changes for word in ("--set", change)]
+    words += ["--samples", str(samples)] if samples != SAMPLES else []
+    return words + [word for name in attributes for word in ("--attribute", name)]
+
+
+def write_report(run: Path, recipe: ImageRecipe, values: dict[str, Any], command: str) -> Path:
+    """The page and the raw values."""
+    from training.image_evaluation import report
+
+    folder = run / "evaluation"
+    write_json(folder / "values.json", values)
+    path = folder / "report.md"
+    write_text(path, report.page(recipe.expert.title or recipe.expert.name, values, command))
+    return path
+
+
+def main(
+    recipe_file: RecipeFile,
+    base: BaseFolder = None,
+    data: DataFolder = None,
+    runs: RunsFolder = Path("runs"),
+    changes: Changes = None,
+    samples: Annotated[int, typer.Option(help="Pictures by held-out captions", min=1)] = SAMPLES,
+    attribute: Annotated[
+        list[str] | None, typer.Option(help="A field of the listing to judge; may be repeated")
+    ] = None,
+    clip: ModelFolder = None,
+    dino: ModelFolder = None,
+    judge: Annotated[
+        Path | None, typer.Option(help="Weights of training.judge_jewellery, to judge attributes")
+    ] = None,
+) -> None:
+    """Compare a LoRA for pictures with its base; write a sheet and a report."""
+    from training.image_evaluation import report
+
+    recipe = with_folder(load_image_recipe(recipe_file, tuple(changes or ())), data)
+    run = open_run(recipe, runs)
+    console, names = Console(), tuple(attribute or ())
+    with console.status("loading") as status, memory_told(MEMORY_HELP):
+        values = evaluate_image(recipe, run, base, samples, names, clip, dino, judge, status.update)
+    words = [*COMMAND, recipe_file.name, *options_of(base, tuple(changes or ()), samples, names)]
+    path = write_report(run, recipe, values, shlex.join(words))
+    lines = report.lines_of(values)
+    facts = {**values, "lines": lines, "outputs": {"report": digest_of_file(path)}}
+    note_stage(run, recipe, "evaluate_image", facts)
+    for line in lines:
+        console.print(line, soft_wrap=True, highlight=False)
+    console.print(f"Report: {path}", soft_wrap=True)
+    console.print(f"Next: python -m training.publish {recipe_file}")
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,104 @@
+"""The page of one evaluation: the sheet, and the figures in plain sentences. Pure."""
+
+from typing import Any
+
+SHEET = "before-after.png"
+NEAREST = "training-pictures/nearest.png"
+
+
+def lines_of(values: dict[str, Any]) -> list[str]:
+    """Every figure as a line, for the page and the model card."""
+    return [
+        *held_out_lines(values["held_out"]),
+        *memory_lines(values["memory"]),
+        *attribute_lines(values["attributes"]),
+        *score_lines(values["scores"]),
+    ]
+
+
+def held_out_lines(held: dict[str, Any]) -> list[str]:
+    """The held-out loss of both."""
+    if not held:
+        return ["no object was held out, so there is no held-out loss"]
+    base, lora = held["base"]["loss"], held["lora"]["loss"]
+    return [
+        f"held-out loss on {held['pictures']} pictures, the same noise for both: base {base:.4f}, "
+        f"LoRA {lora:.4f} ({(lora - base) / base:+.1%})"
+    ]
+
+
+def memory_lines(memory: dict[str, Any]) -> list[str]:
+    """How near its pictures come to training pictures."""
+    lora = memory["lora"]
+    line = (
+        f"nearest training picture of {lora['pictures']} drawn ones: similarity {lora['p95']:.3f} "
+        f"(95th percentile), {lora['p99']:.3f} (99th); the base's: {memory['base']['p95']:.3f}, "
+        f"{memory['base']['p99']:.3f}; near-duplicates by hash: {lora['near_duplicates']}"
+    )
+    if "suspect_share" not in lora:
+        return [line]
+    return [
+        line,
+        f"nearer to a training picture than 99 in 100 held-out photographs are: "
+        f"{lora['suspect_share']:.1%} of its pictures (aim: 1 % at most); nearer to training than to "
+        f"held-out photographs by {lora['gap']:+.3f} (aim: about 0)",
+    ]
+
+
+def attribute_lines(found: dict[str, Any]) -> list[str]:
+    """How often each attribute came out as asked."""
+    if not found:
+        return []
+    names = list(found["lora"])
+    lines = [
+        f"{name} as asked in {found['lora'][name]:.0%} of {found['asked']} pictures (base "
+        f"{found['base'][name]:.0%}{judged(found, name)})"
+        for name in names
+    ]
+    return [*lines, f"attributes judged by {found['judge']}"]
+
+
+def judged(found: dict[str, Any], name: str) -> str:
+    """How often the judge is right on photographs."""
+    real = found.get("photographs")
+    return f"; the judge is right on {real[name]:.0%} of held-out photographs" if real else ""
+
+
+def score_lines(found: dict[str, Any]) -> list[str]:
+    """CLIP and DINO, where they were given."""
+    lines = []
+    if "prompt" in found:
+        base, lora = found["prompt"]["base"], found["prompt"]["lora"]
+        lines.append(f"CLIP-T (picture and prompt): base {base:.3f}, LoRA {lora:.3f}")
+    for name, title in (("clip", "CLIP-I"), ("dino", "DINO")):
+        if name in found:
+            base, lora = found[name]["base"], found[name]["lora"]
+            lines.append(
+                f"{title} to the nearest photograph: base {base['nearest']:.3f}, LoRA "
+                f"{lora['nearest']:.3f}; to their mean: {base['mean']:.3f}, {lora['mean']:.3f}"
+            )
+    return lines
+
+
+def page(name: str, values: dict[str, Any], command: str) -> str:
+    """The report in Markdown."""
+    held = values["held_out"]
+    parts = [
+        f"# {name}: base and LoRA",
+        f"Made by `{command}`. Left the base, right the LoRA; same prompts, same seeds.",
+        f"![base and LoRA side by side]({SHEET})",
+        "## Figures",
+        "\n".join(f"- {line}" for line in lines_of(values)),
+        time_table(held) if held else "",
+        "## Copying",
+        "Each drawn picture that comes nearest to a training picture, beside that picture. The file "
+        f"lies in `{NEAREST}`, and is deleted when the photographs must be.",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def time_table(held: dict[str, Any]) -> str:
+    """The unweighted error by timestep."""
+    head = "| timestep | base | LoRA |\n| --- | --- | --- |\n"
+    rows = zip(held["times"], held["base"]["by_time"], held["lora"]["by_time"], strict=True)
+    return head + "\n".join(f"| {time} | {base:.4f} | {lora:.4f} |" for time, base, lora in rows)
