@@ -40,6 +40,8 @@ async def pressed(talk: "Talk", press: Press, who: Who) -> "Said | AsyncGenerato
     if press.verb in _KEPT and (answer is None or answer.expired):
         raise AskerError(EXPIRED)
     if press.verb in _CHANGING and answer is not None:
+        if talk.twice(press, who, TWICE_SECONDS):
+            return Said(words("talk.already", who.locale), private=True)
         return _anew(talk, press, answer, who)
     match press.verb:
         case Verb.UP | Verb.DOWN:

@@ -105,9 +105,10 @@ def seconds(value: float) -> str:
     >>> seconds(3.21), seconds(75)
     ('3.2 s', '1 min 15 s')
     """
-    if value < 60:
-        return f"{value:.1f} s" if value < 10 else f"{value:.0f} s"
-    return f"{value // 60:.0f} min {value % 60:.0f} s"
+    if value < 9.95:
+        return f"{value:.1f} s"
+    minutes, rest = divmod(round(value), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def footer(

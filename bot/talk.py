@@ -67,6 +67,7 @@ class Talk:
         self.stop: Callable[[], None] = lambda: None  # /admin drain; serve puts its own here
         self._home = home
         self._live: dict[str, float] = {}  # jobs that a client has in hand, until when
+        self._presses: dict[tuple[str, str, Press], float] = {}
 
     @property
     def registry(self) -> Registry:
@@ -100,6 +101,15 @@ class Talk:
     async def press(self, press: Press, who: Who) -> Reply:
         """The reply to a button: words, or the events of a new answer. Raises AskerError."""
         return await pressed(self, press, who)
+
+    def twice(self, press: Press, who: Who, seconds: float) -> bool:
+        """Whether the same person pressed the same button just now."""
+        now = time.monotonic()
+        self._presses = {key: at for key, at in self._presses.items() if now - at < seconds}
+        key = (who.platform, who.asker, press)
+        known = key in self._presses
+        self._presses[key] = now
+        return known
 
     async def admit(self, command: Command, who: Who) -> None:
         """Raises AskerError for somebody who is kept out, and while nothing new is taken."""

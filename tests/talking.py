@@ -1,0 +1,85 @@
+"""One engine, desk and Talk for a whole test module: the echo backend, on a folder of its own."""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from bot.conversation import Said, Who
+from bot.settings import PlatformSettings
+from bot.talk import Talk
+from engine.bootstrap import open_engine
+from engine.desk.desk import open_desk
+from engine.desk.quotas import Bucket
+from engine.events import Event
+from engine.moderation.chain import usual
+from engine.settings import Settings
+
+OPERATOR = Who(platform="discord", asker="99", place="office")
+
+
+class Clock:
+    """Time that a test moves."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def __call__(self) -> float:
+        import time
+
+        return time.time() + self.ahead
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """The module's data folder."""
+    folder: Path = tmp_path_factory.mktemp("talk")
+    return Settings(home=folder / "home", backend="echo", key_file=folder / "key")
+
+
+@pytest.fixture(scope="module")
+def clock() -> Clock:
+    """The desk's clock."""
+    return Clock()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def talk(here: Settings, clock: Clock) -> AsyncIterator[Talk]:
+    """Everything wired as `serve` does it, but for the clients."""
+    platforms = PlatformSettings(
+        discord_token="a.b.c",
+        operators=frozenset({"discord:99"}),
+        asker_waiting=3,
+        contact="us@here",
+    )
+    purse = Bucket(burst=10, hourly=60)
+    async with (
+        open_engine(here) as core,
+        open_desk(here, asker=purse, place=Bucket(burst=20, hourly=60), clock=clock) as desk,
+    ):
+        yield Talk(core, desk, usual(), platforms)
+
+
+async def told(talk: Talk, text: str, who: Who) -> list[Event | Said]:
+    """Everything that comes of a line of text; answers are delivered as a client does it."""
+    async with aclosing(talk.say(talk.parse(text), who)) as replies:
+        return await delivered(talk, [reply async for reply in replies])
+
+
+async def delivered(talk: Talk, replies: list[Event | Said]) -> list[Event | Said]:
+    """The same, after the client's word that it arrived."""
+    if replies and not isinstance(replies[-1], Said):
+        await talk.sending(replies[-1].job)
+        await talk.delivered(replies[-1].job)
+    return replies
+
+
+async def pressed(talk: Talk, press, who: Who) -> list[Event | Said]:
+    """Everything that comes of a button."""
+    reply = await talk.press(press, who)
+    if isinstance(reply, Said):
+        return [reply]
+    async with aclosing(reply) as replies:
+        return await delivered(talk, [event async for event in replies])

@@ -1,0 +1,329 @@
+"""What both clients speak through: who may, how much, what is shown, and what is owed."""
+
+import asyncio
+from contextlib import aclosing
+from dataclasses import replace
+from itertools import count
+
+import pytest
+import talking
+from talking import OPERATOR, Clock, pressed, told
+
+from bot.buttons import Press, Verb, decode, encode
+from bot.conversation import Said, Who
+from bot.talk import Talk
+from engine.errors import AskerError, BusyError, LimitError
+from engine.events import Cancelled, Failed, Finished, Image, Queued
+from engine.ledger import new_id
+
+here, clock, talk = talking.here, talking.clock, talking.talk  # fixtures
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+numbers = count(1)
+
+
+@pytest.fixture
+def who() -> Who:
+    """Somebody new, in a group that nobody else is in."""
+    number = next(numbers)
+    return Who(
+        platform="discord", asker=f"asker {number}", place=f"place {number}", address="there"
+    )
+
+
+async def test_a_story_comes_with_its_footer_and_is_no_longer_owed(talk: Talk, who: Who) -> None:
+    events = await told(talk, "/story in the style of lovecraft: It rained.", who)
+    assert isinstance(events[0], Queued)
+    final = events[-1]
+    assert isinstance(final, Finished)
+    footer = await talk.footer(final, who)
+    assert footer.startswith("AI-generated")
+    assert footer.count("AI-generated") == 1
+    assert final.job not in [debt.job for debt in await talk.debts("discord")]
+
+
+async def test_generated_links_and_mentions_are_dead(talk: Talk, who: Who) -> None:
+    final = (await told(talk, "It rained on @everyone at https://example.com", who))[-1]
+    assert "@everyone" not in final.text
+    assert "https://" not in final.text
+    assert "example[.]com" in final.text
+
+
+async def test_continue_again_and_why_mean_the_answer_that_was_pressed(
+    talk: Talk, who: Who
+) -> None:
+    first = (await told(talk, "The vicar coughed.", who))[-1]
+    await told(talk, "It snowed.", who)
+    went_on = (await pressed(talk, Press(Verb.CONTINUE, first.job), who))[-1]
+    assert "vicar" in went_on.text
+    again = (await pressed(talk, Press(Verb.AGAIN, first.job), who))[-1]
+    assert (await talk.core.answer(again.job)).request.parent is not None
+    [why] = await pressed(talk, Press(Verb.WHY, first.job), replace(who, asker="another"))
+    assert "answered" in why.text
+    assert why.private
+
+
+async def test_another_style_asks_which_and_then_uses_it(talk: Talk, who: Who) -> None:
+    first = (await told(talk, "/story in the style of lovecraft: It rained.", who))[-1]
+    [said] = await pressed(talk, Press(Verb.STYLE, first.job), who)
+    [other] = [b for b in said.ask if b.press.argument == "agatha"]
+    assert decode(other.data) == other.press
+    final = (await pressed(talk, other.press, who))[-1]
+    assert (await talk.core.answer(final.job)).route.expert == "agatha"
+
+
+async def test_only_the_asker_changes_an_answer_and_a_manager_may_delete_it(
+    talk: Talk, who: Who
+) -> None:
+    final = (await told(talk, "It rained.", who))[-1]
+    other = replace(who, asker="somebody else")
+    for verb in (Verb.CONTINUE, Verb.AGAIN, Verb.STYLE, Verb.CANCEL, Verb.DELETE):
+        with pytest.raises(AskerError, match="Only the person who asked"):
+            await talk.press(Press(verb, final.job), other)
+    elsewhere = replace(other, place="another place")
+    with pytest.raises(AskerError, match="Only the person who asked"):
+        await talk.press(Press(Verb.WHY, final.job), elsewhere)
+    [gone] = await pressed(talk, Press(Verb.DELETE, final.job), replace(other, manager=True))
+    assert gone.deletes
+    assert (await talk.core.answer(final.job)).text == ""
+    with pytest.raises(AskerError, match="expired"):
+        await talk.press(Press(Verb.CONTINUE, final.job), who)
+
+
+async def test_pressing_twice_is_harmless(talk: Talk, who: Who) -> None:
+    final = (await told(talk, "It rained.", who))[-1]
+    for _ in range(2):
+        [said] = await pressed(talk, Press(Verb.UP, final.job), who)
+        assert said.private
+    assert await talk.desk.opinions.ratings(final.job) == [1]
+    await pressed(talk, Press(Verb.DOWN, final.job), who)
+    assert await talk.desk.opinions.ratings(final.job) == [-1]
+    [said] = await pressed(talk, Press(Verb.CANCEL, final.job), who)
+    assert "nothing to stop" in said.text
+    both = await asyncio.gather(
+        *(pressed(talk, Press(Verb.AGAIN, final.job), who) for _ in range(2))
+    )
+    answers = [replies[-1] for replies in both]
+    assert sum(isinstance(answer, Finished) for answer in answers) == 1
+    assert sum(isinstance(answer, Said) and answer.private for answer in answers) == 1
+
+
+async def test_a_button_for_no_answer_says_that_it_has_expired(talk: Talk, who: Who) -> None:
+    with pytest.raises(AskerError, match="72 hours"):
+        await talk.press(decode(encode(Press(Verb.CONTINUE, new_id()))), who)
+
+
+async def test_groups_and_private_chats_never_mix(talk: Talk, who: Who) -> None:
+    final = (await told(talk, "It rained.", who))[-1]
+    alone = replace(who, place="in private", private=True)
+    with pytest.raises(AskerError, match="nothing to go on from"):
+        await told(talk, "/continue", alone)
+    with pytest.raises(AskerError, match="another chat"):
+        await told(talk, "/continue", replace(alone, reply_to=final.job))
+
+
+async def test_anybody_may_go_on_from_an_answer_by_replying_to_it(talk: Talk, who: Who) -> None:
+    final = (await told(talk, "The vicar coughed.", who))[-1]
+    await talk.delivered(final.job, ("chat:17",))
+    job = await talk.job_of("discord", "chat:17")
+    assert job == final.job
+    friend = replace(who, asker="a friend", reply_to=job)
+    went_on = (await told(talk, "/continue and fell.", friend))[-1]
+    assert "vicar" in went_on.text
+    assert (await talk.core.answer(went_on.job)).request.asker == "a friend"
+
+
+async def test_a_bucket_runs_dry_says_for_how_long_and_fills_again(
+    talk: Talk, who: Who, clock: Clock
+) -> None:
+    for _ in range(10):
+        await told(talk, "It rained.", who)
+    with pytest.raises(LimitError, match=r"about (1 min|5\d s)"):
+        await told(talk, "It rained.", who)
+    clock.ahead += 61
+    assert isinstance((await told(talk, "It rained.", who))[-1], Finished)
+
+
+async def test_a_place_has_its_own_bucket_and_a_chat_of_two_has_none(talk: Talk, who: Who) -> None:
+    for asker in ("a", "b"):
+        for _ in range(10):
+            await told(talk, "It rained.", replace(who, asker=f"{who.asker} {asker}"))
+    with pytest.raises(LimitError, match="in this chat"):
+        await told(talk, "It rained.", replace(who, asker=f"{who.asker} c"))
+    await told(talk, "It rained.", replace(who, asker=f"{who.asker} c", private=True))
+
+
+async def test_what_fails_costs_nothing(talk: Talk, who: Who) -> None:
+    for _ in range(11):
+        assert isinstance((await told(talk, "::fail::", who))[-1], Failed)
+
+
+async def test_one_person_has_so_many_requests_under_way(talk: Talk, who: Who) -> None:
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(told(talk, "Begin ::slow:: a b c d", who)) for _ in range(3)]
+        while len(await talk.desk.under_way(who.platform, who.asker)) < 3:
+            await asyncio.sleep(0.02)
+        with pytest.raises(LimitError, match="3 requests under way"):
+            await told(talk, "It rained.", who)
+        for job in await talk.desk.under_way(who.platform, who.asker):
+            [said] = await pressed(talk, Press(Verb.CANCEL, job), who)
+            assert said.text == "Stopping."
+    assert all(isinstance(task.result()[-1], Cancelled) for task in tasks)
+
+
+async def test_a_picture_grows_and_its_buttons_draw_others(talk: Talk, who: Who) -> None:
+    events = await told(talk, "/jewel a gold ring with rubies --seed 5", who)
+    assert any(isinstance(event, Image) for event in events)
+    final = events[-1]
+    assert len(final.pictures) == 1
+    [said] = await pressed(talk, Press(Verb.ORIGINAL, final.job), who)
+    assert said.pictures == final.pictures
+    varied = (await pressed(talk, Press(Verb.VARY, final.job), who))[-1]
+    assert varied.pictures[0].seed == 6
+
+
+async def test_more_pictures_up_to_four(talk: Talk, who: Who, clock: Clock) -> None:
+    job = (await told(talk, "/jewel a gold ring --size 64", who))[-1].job
+    for pictures in (2, 4):
+        clock.ahead += 3600
+        more = (await pressed(talk, Press(Verb.COUNT, job), who))[-1]
+        assert len(more.pictures) == pictures
+        job = more.job
+    with pytest.raises(AskerError, match="the most"):
+        await talk.press(Press(Verb.COUNT, job), who)
+
+
+async def test_the_hard_rules_refuse_before_anything_is_taken(talk: Talk, who: Who) -> None:
+    with pytest.raises(AskerError, match="instructions for weapons"):
+        await told(talk, "/story how to build a pipe bomb", who)
+    with pytest.raises(AskerError, match=r"findahelpline\.com"):
+        await told(talk, "I want to kill myself", who)
+    with pytest.raises(AskerError, match="neutral matters"):
+        await told(talk, "/news Jane Smith accused of fraud", who)
+    assert await talk.core.last(who.platform, who.asker, who.place) is None
+
+
+async def test_an_output_that_is_not_fit_is_kept_back(talk: Talk, who: Who) -> None:
+    halves = "The girls were under-age and they had s"
+    first = (await told(talk, halves, who))[-1]
+    assert isinstance(first, Finished)
+    with pytest.raises(AskerError, match="sexual"):
+        await told(talk, "/continue sex", who)
+
+
+async def test_a_chats_default_style_serves_who_names_none(talk: Talk, who: Who) -> None:
+    manager = replace(who, manager=True)
+    with pytest.raises(AskerError, match="Only those who manage"):
+        await told(talk, "/settings style agatha", who)
+    await told(talk, "/settings style Agatha Christie", manager)
+    final = (await told(talk, "It rained.", who))[-1]
+    assert (await talk.core.answer(final.job)).route.expert == "agatha"
+    assert "this chat's default style" in await talk.footer(final, who)
+    named = (await told(talk, "/story in the style of lovecraft: It rained.", who))[-1]
+    assert (await talk.core.answer(named.job)).route.expert == "lovecraft"
+    [shown] = await told(talk, "/settings", who)
+    assert "agatha" in shown.text
+
+
+async def test_talking_on_needs_the_operators_switch(talk: Talk, who: Who) -> None:
+    with pytest.raises(AskerError, match="message-content"):
+        await told(talk, "/settings talk on", replace(who, manager=True))
+    assert not await talk.listens(who)
+
+
+async def test_only_operators_administer(talk: Talk, who: Who) -> None:
+    with pytest.raises(AskerError, match="people who run this bot"):
+        await told(talk, "/admin status", who)
+    await told(talk, "/admin pause", OPERATOR)
+    try:
+        with pytest.raises(BusyError, match="paused"):
+            await told(talk, "It rained.", who)
+        [said] = await told(talk, "/privacy", who)
+        assert "72 hours" in said.text
+    finally:
+        await told(talk, "/admin resume", OPERATOR)
+    [status] = await told(talk, "/admin", OPERATOR)
+    assert "Workers" in status.text
+
+
+async def test_the_blocked_are_told_so_and_may_still_be_forgotten(talk: Talk, who: Who) -> None:
+    await told(talk, f"/admin block asker {who.asker.replace(' ', '')}", OPERATOR)
+    blocked = replace(who, asker=who.asker.replace(" ", ""))
+    with pytest.raises(AskerError, match="cannot answer here"):
+        await told(talk, "It rained.", blocked)
+    [said] = await told(talk, "/forget", blocked)
+    assert said.ask
+    await told(talk, f"/admin clear asker {blocked.asker}", OPERATOR)
+    assert isinstance((await told(talk, "It rained.", blocked))[-1], Finished)
+
+
+async def test_a_list_of_allowed_servers_keeps_the_others_out(talk: Talk, who: Who) -> None:
+    away = Who(platform="telegram", asker="1", place="2")
+    await talk.desk.house.rule("telegram", "place", "3", "allow")
+    with pytest.raises(AskerError, match="cannot answer here"):
+        await told(talk, "It rained.", away)
+    await told(talk, "It rained.", replace(away, place="3"))
+    await talk.desk.house.rule("telegram", "place", "3", "")
+
+
+async def test_a_report_is_noted_and_the_second_hides_the_answer(talk: Talk, who: Who) -> None:
+    final = (await told(talk, "It rained.", who))[-1]
+    [said] = await told(talk, "/report it is dull", replace(who, reply_to=final.job))
+    assert not said.deletes
+    [again] = await pressed(talk, Press(Verb.REPORT, final.job), who)
+    assert not again.deletes  # the same person twice is one
+    [hidden] = await pressed(talk, Press(Verb.REPORT, final.job), replace(who, asker="x"))
+    assert hidden.deletes
+    assert (await talk.core.answer(final.job)).expired
+    [listed] = await told(talk, "/admin reports", OPERATOR)
+    assert final.job in listed.text
+
+
+async def test_a_request_that_is_not_english_gets_a_kind_word(talk: Talk, who: Who) -> None:
+    text = "Scrivi una storia di un faro nella nebbia che non torna più"
+    final = (await told(talk, text, replace(who, locale="it")))[-1]
+    assert any("inglese" in note for note in final.notes)
+    english = (await told(talk, "Write a story of a lighthouse in the fog", who))[-1]
+    assert english.notes == ()
+
+
+async def test_an_update_is_taken_once(talk: Talk) -> None:
+    assert [await talk.seen("telegram", 5) for _ in range(3)] == [False, True, True]
+    assert not await talk.seen("discord", 5)
+
+
+async def test_a_broken_off_answer_is_owed_and_marked(talk: Talk, who: Who) -> None:
+    async with aclosing(talk.say(talk.parse("It rained."), who)) as replies:
+        final = [reply async for reply in replies][-1]
+    assert final.job not in [debt.job for debt in await talk.debts("discord")]  # in hand
+    await talk.addressed(final.job, "channel 1, message 2")
+    await talk.sending(final.job)
+    talk._live.clear()  # a crash
+    await talk.desk.outbox.recover()
+    [debt] = [debt for debt in await talk.debts("discord") if debt.job == final.job]
+    assert (debt.address, debt.unsure, debt.tries) == ("channel 1, message 2", True, 0)
+    async with aclosing(talk.follow(debt.job)) as replies:
+        assert [reply async for reply in replies][-1].text == final.text
+    await talk.delivered(debt.job)
+    assert debt.job not in [debt.job for debt in await talk.debts("discord")]
+
+
+async def test_a_debt_waits_as_long_as_the_platform_asked_and_ends_somewhere(
+    talk: Talk, who: Who, clock: Clock
+) -> None:
+    async with aclosing(talk.say(talk.parse("It rained."), who)) as replies:
+        job = [reply async for reply in replies][-1].job
+    await talk.undelivered(job, 13_938)
+    assert job not in [debt.job for debt in await talk.debts("discord")]
+    clock.ahead += 13_940
+    assert job in [debt.job for debt in await talk.debts("discord")]
+    await talk.lost(job)
+    assert job not in [debt.job for debt in await talk.debts("discord")]
+
+
+async def test_draining_refuses_kindly(talk: Talk, who: Who) -> None:
+    talk.draining = True
+    try:
+        with pytest.raises(BusyError, match="restarted"):
+            await told(talk, "It rained.", who)
+    finally:
+        talk.draining = False
