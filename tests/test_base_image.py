@@ -160,7 +160,7 @@ def test_the_road_ends_in_a_folder_that_draws(recipe, renders, tmp_path, capsys)
     from diffusers import StableDiffusionXLPipeline
 
     made = StableDiffusionXLPipeline.from_pretrained(
-        folder, use_safetensors=True, torch_dtype=torch.float32
+        folder, use_safetensors=True, dtype=torch.float32
     )
     assert made.scheduler.config.prediction_type == "v_prediction"
     assert made.vae.config.scaling_factor != 1.0

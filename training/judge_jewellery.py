@@ -187,7 +187,7 @@ def judge(
     examined.load_state_dict(load_file(weights))
     examined.eval()
     made = StableDiffusionXLPipeline.from_pretrained(
-        base, use_safetensors=True, torch_dtype=torch.float32
+        base, use_safetensors=True, dtype=torch.float32
     )
     made.set_progress_bar_config(disable=True)
     asked = prompts(count, seed)
