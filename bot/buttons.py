@@ -11,6 +11,7 @@ from enum import StrEnum
 from bot.locales import words
 from bot.render import Draft
 from engine.errors import CommandError
+from engine.events import Finished
 from engine.jobs import Answer
 from engine.registry import Registry
 
@@ -157,4 +158,5 @@ def _facts(shown: Draft | Answer) -> tuple[str, str, bool]:
     """(job, state, whether it is a picture)."""
     if isinstance(shown, Answer):
         return shown.job.id, shown.state, shown.job.medium == "image"
-    return shown.job, shown.stage, bool(getattr(shown, "pictures", ()))
+    drawn = isinstance(shown.final, Finished) and bool(shown.final.pictures)
+    return shown.job, shown.stage, drawn or shown.steps > 0
