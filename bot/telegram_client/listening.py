@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from bot.buttons import Press, Verb
 from bot.conversation import Said, Who
+from bot.grammar import Simple
 from bot.locales import words
 from bot.talk import Talk
 from bot.telegram_client.items import Words, plain
@@ -25,6 +26,7 @@ PLATFORM = "telegram"
 START = "/start"
 NOTICE_SECONDS = 0.7  # a press is answered by then, whether its work is done or not
 MOST_REMEMBERED = 5_000  # answers whose messages are known, so that all go when one is deleted
+ALONE = ("forget", "admin")  # replies that a group should not see; there are no others to hide
 NEED_RIGHTS = ("/settings", "/admin")  # commands that ask who may manage the chat
 
 Reply = AsyncGenerator[Event | Said]
@@ -72,7 +74,8 @@ class Listener:
                 command = self._talk.parse(_spelt_out(heard.text, who.reply_to))
                 said = await self._answer(self._talk.say(command, who), who, here, accepted)
                 if said is not None:
-                    await self._say(said, here)
+                    alone = isinstance(command, Simple) and command.name in ALONE
+                    await self._say(replace(said, private=said.private and alone), here)
                     if said.deletes and heard.replied:
                         await self._delete(here.place, heard.replied, who.reply_to)
 
