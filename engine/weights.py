@@ -15,21 +15,36 @@ ADAPTER_WEIGHTS = "adapter_model.safetensors"
 WEIGHTS = (".safetensors", ".gguf")
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 DIGESTED = (*WEIGHTS, ".json", ".jinja", ".model")
+PIPELINE = (
+    "model_index.json"  # a folder with this is a diffusers pipeline; its parts are sub-folders
+)
+PART_DIGESTED = (*DIGESTED, ".txt")  # a CLIP tokenizer has its merges in a text file
+LORA_WEIGHTS = "pytorch_lora_weights.safetensors"  # diffusers' own name for a LoRA of pictures
+WITHOUT_WEIGHTS = ("tokenizer", "tokenizer_2", "scheduler", "feature_extractor")
 READ_BYTES = 1 << 20
 
 
 def digest_of(path: Path) -> str:
     """`sha256:` over the sorted "sha256  name" lines of a folder's weights, configs and tokenizer.
 
-    A single file's digest is over its one line. Hidden files do not count.
+    A single file's digest is over its one line. Hidden files do not count. A pipeline's lines are
+    those of its parts as well, named "unet/config.json".
     """
-    files = [path] if path.is_file() else sorted(p for p in path.iterdir() if p.is_file())
-    lines = [
-        f"{_sha256(file)}  {file.name}\n"
-        for file in files
-        if file.suffix in DIGESTED and not file.name.startswith(".")
-    ]
+    lines = [f"{_sha256(file)}  {name}\n" for name, file in _digested(path)]
     return "sha256:" + hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _digested(path: Path) -> list[tuple[str, Path]]:
+    if path.is_file():
+        return [(path.name, path)] if path.suffix in DIGESTED else []
+    found = [(file.name, file) for file in path.iterdir() if file.suffix in DIGESTED]
+    if is_pipeline(path):
+        found += [
+            (f"{file.parent.name}/{file.name}", file)
+            for file in path.glob("*/*")
+            if file.suffix in PART_DIGESTED and not file.parent.name.startswith(".")
+        ]
+    return sorted((n, f) for n, f in found if f.is_file() and not f.name.startswith("."))
 
 
 def _sha256(path: Path) -> str:
@@ -43,6 +58,28 @@ def _sha256(path: Path) -> str:
 def is_adapter(folder: Path) -> bool:
     """An adapter says so itself; a folder without that file is a whole (merged) model."""
     return (folder / ADAPTER_CONFIG).is_file()
+
+
+def is_pipeline(folder: Path) -> bool:
+    """Whether it is a diffusers pipeline, as image bases are."""
+    return (folder / PIPELINE).is_file()
+
+
+def lora_file(place: Path) -> Path | None:
+    """The file of a LoRA for pictures: the file itself, or a folder's one. None: it holds none.
+
+    A folder may hold the same LoRA in other tools' formats as well; diffusers' own is taken.
+    """
+    if place.is_file():
+        return place if place.suffix == ".safetensors" else None
+    if not place.is_dir():
+        return None
+    if (place / LORA_WEIGHTS).is_file():
+        return place / LORA_WEIGHTS
+    if is_adapter(place) or (place / "config.json").is_file():
+        return None
+    files = [p for p in place.iterdir() if p.suffix == ".safetensors"]
+    return files[0] if len(files) == 1 else None
 
 
 def check_weights(folder: Path) -> None:
@@ -60,10 +97,29 @@ def check_weights(folder: Path) -> None:
         raise ModelError(f"{folder} holds no weights (.safetensors or .gguf).")
     for path in weights:
         if path.suffix == ".safetensors":
-            _check_safetensors(path)
+            check_safetensors(path)
 
 
-def _check_safetensors(path: Path) -> None:
+def check_pipeline(folder: Path) -> None:
+    """Raise ModelError unless every part that has weights has them as readable safetensors."""
+    try:
+        index = json.loads((folder / PIPELINE).read_text(encoding="utf-8"))
+        parts = [name for name, kind in index.items() if isinstance(kind, list) and kind[0]]
+    except FileNotFoundError as error:
+        raise ModelError(
+            f"{folder} is no image base: it has no {PIPELINE}. Name the folder of a diffusers pipeline."
+        ) from error
+    except (OSError, ValueError, AttributeError, IndexError) as error:
+        raise ModelError(f"{folder / PIPELINE} cannot be read: {error}") from error
+    for part in parts:
+        if part in WITHOUT_WEIGHTS:
+            if not (folder / part).is_dir():
+                raise ModelError(f"{folder} is incomplete: it has no folder {part}. Fetch it anew.")
+            continue
+        check_weights(folder / part)
+
+
+def check_safetensors(path: Path) -> None:
     """Read the header only: a cut-off download or a file of something else shows there."""
     from safetensors import SafetensorError, safe_open
 
@@ -91,5 +147,5 @@ def check_adapter(folder: Path) -> dict[str, object]:
         raise ModelError(
             f"{folder} has no {ADAPTER_WEIGHTS}, which is all that is ever read of it."
         )
-    _check_safetensors(folder / ADAPTER_WEIGHTS)
+    check_safetensors(folder / ADAPTER_WEIGHTS)
     return config

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Backend(Protocol):
-    """Real ones: text.TextBackend, echo.EchoBackend."""
+    """Real ones: text.TextBackend, images.ImageBackend, echo.EchoBackend."""
 
     @property
     def slots(self) -> int:
@@ -20,7 +20,7 @@ class Backend(Protocol):
         """Get ready, once. Raises ModelError, which an operator can mend."""
 
     def generate(self, job: "Job", stop: threading.Event) -> "AsyncGenerator[Event]":
-        """Started, Text with the whole text so far, then one final event.
+        """Started, Text with the whole text so far or Image now and then, then one final event.
 
-        Once `stop` is set it ends at the next token with Cancelled.
+        Once `stop` is set it ends at the next token or step with Cancelled.
         """

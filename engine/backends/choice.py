@@ -15,4 +15,8 @@ def build_backend(settings: Settings, registry: Registry, medium: str) -> Backen
         from engine.backends.text import TextBackend
 
         return TextBackend(settings, registry)
+    if medium == "image":
+        from engine.backends.images import ImageBackend
+
+        return ImageBackend(settings, registry)
     raise ModelError(f"No backend serves the medium {medium!r} yet.")

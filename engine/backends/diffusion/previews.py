@@ -1,0 +1,79 @@
+"""Latents as rough colours: a cheap look at a picture under way, with no VAE."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine.errors import ModelError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+FILE = "preview.json"
+# SDXL's, for colours of 0..255: diffusers' documentation, "Pipeline callbacks", after T. A. Vass
+SDXL_WEIGHT = ((60, -60, 25, -70), (60, -5, 15, -50), (60, 10, -5, -35))
+SDXL_BIAS = (150, 140, 130)
+EDGE = 256  # pixels of the longest side
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """A linear map from a latent's 4 channels, as the UNet sees them, to RGB in -1..1."""
+
+    weight: tuple[tuple[float, ...], ...]
+    bias: tuple[float, ...]
+
+    def image(self, latents: "Tensor", size: tuple[int, int]) -> "Image":
+        """Latents (1, 4, h, w) in the shape of a picture of `size`, at most EDGE pixels long."""
+        import torch
+        from PIL import Image
+
+        cells = latents[0].float().cpu().nan_to_num()
+        weight, bias = torch.tensor(self.weight), torch.tensor(self.bias)
+        colours = torch.einsum("rc,chw->hwr", weight, cells) + bias
+        pixels = ((colours.clamp(-1, 1) + 1) * 127.5).round().byte().numpy()
+        share = min(1.0, EDGE / max(size))
+        shape = (max(1, round(size[0] * share)), max(1, round(size[1] * share)))
+        return Image.fromarray(pixels).resize(shape, Image.Resampling.BICUBIC)
+
+
+def read_projection(folder: Path) -> Projection:
+    """The base's own map if its folder has one, else SDXL's. Raises ModelError for a damaged file."""
+    path = folder / FILE
+    if not path.is_file():
+        return Projection(
+            tuple(tuple(value / 127.5 for value in row) for row in SDXL_WEIGHT),
+            tuple(value / 127.5 - 1 for value in SDXL_BIAS),
+        )
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        weight = tuple(tuple(float(value) for value in row) for row in found["weight"])
+        bias = tuple(float(value) for value in found["bias"])
+        if [len(row) for row in weight] != [4, 4, 4] or len(bias) != 3:
+            raise ValueError("it must hold 3 rows of 4 numbers, and 3 numbers")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{path} cannot be used: {error}. Restore or delete it.") from error
+    return Projection(weight, bias)
+
+
+def side_by_side(images: "list[Image]") -> "Image":
+    """One to four equal images as one: in a row of two, then a second row."""
+    from PIL import Image
+
+    if len(images) == 1:
+        return images[0]
+    width, height = images[0].size
+    made = Image.new("RGB", (2 * width, height * ((len(images) + 1) // 2)))
+    for number, image in enumerate(images):
+        made.paste(image, (number % 2 * width, number // 2 * height))
+    return made
+
+
+def estimate(step: Any) -> "Tensor":
+    """What a scheduler's step takes the finished latents to be; the noisy ones where it says nothing."""
+    for name in ("pred_original_sample", "denoised"):
+        if getattr(step, name, None) is not None:
+            return step[name]
+    return step.prev_sample
