@@ -1,0 +1,206 @@
+"""What is kept, for how long, and that forgetting reaches every corner."""
+
+import shutil
+import sqlite3
+from contextlib import aclosing, closing
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+import talking
+from talking import Clock, pressed, told
+
+import engine.desk.tables  # noqa: F401 - all tables are known now
+from bot.buttons import Press, Verb
+from bot.conversation import Who
+from bot.talk import Talk
+from engine.desk.desk import open_desk
+from engine.desk.forgetting import KEEP_SECONDS
+from engine.errors import AskerError
+from engine.settings import Settings
+from engine.tables import Table
+
+here, clock, talk = talking.here, talking.clock, talking.talk  # fixtures
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+numbers = count(1)
+
+# How each table lets go of a person: with the request, by the person's lookup, or because what stands
+# in it is about no person.
+LETS_GO = {
+    "askers": "lookup", "requests": "request", "jobs": "request", "outputs": "request",
+    "pictures": "request", "deliveries": "request", "messages": "request", "ratings": "lookup",
+    "reports": "lookup", "verdicts": "lookup", "buckets": "lookup", "tombstones": "kept: no content",
+    "meta": "nobody", "places": "nobody: a place's settings", "switches": "nobody", "seen": "nobody",
+    "blocks": "kept: the operator's own rule",
+}  # fmt: skip
+
+
+@pytest.fixture
+def who() -> Who:
+    """Somebody new, alone with the bot."""
+    number = next(numbers)
+    return Who(platform="telegram", asker=f"person-{number}", place=f"chat-{number}", private=True)
+
+
+def every_byte(home: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in home.rglob("*") if path.is_file())
+
+
+def rows(here: Settings, table: str, where: str = "1") -> int:
+    with closing(sqlite3.connect(here.ledger_file)) as database:
+        return database.execute(f"select count(*) from {table} where {where}").fetchone()[0]
+
+
+async def test_every_table_has_a_rule_for_forgetting() -> None:
+    assert set(LETS_GO) == set(Table.metadata.tables)
+
+
+async def forget(talk: Talk, who: Who) -> str:
+    [question] = await told(talk, "/forget", who)
+    [said] = await pressed(talk, question.ask[0].press, who)
+    return said.text
+
+
+async def test_forgetting_leaves_no_row_file_or_word(talk: Talk, here: Settings, who: Who) -> None:
+    story = (await told(talk, "/story Zyzzyva sat alone.", who))[-1]
+    await talk.delivered(story.job, ("chat:1",))
+    picture = (await told(talk, "/jewel a gold ring", who))[-1]
+    files = set(here.media.glob("??/*"))
+    await pressed(talk, Press(Verb.UP, story.job), who)
+    await told(talk, "/report too short", replace(who, reply_to=story.job))
+    assert "2 of your requests" in await forget(talk, who)
+    lookup = talk.desk.lookup(who.platform, who.asker)
+    for table, column in (("ratings", "rater"), ("reports", "reporter"), ("verdicts", "asker")):
+        assert rows(here, table, f"{column} = '{lookup}'") == 0
+    assert rows(here, "askers", f"lookup = '{lookup}'") == 0
+    for job in (story.job, picture.job):
+        assert await talk.core.answer(job) is None
+        for table in ("outputs", "pictures", "deliveries", "messages"):
+            assert rows(here, table, f"job_id = '{job}'") == 0
+        assert job.encode() not in every_byte(here.home)
+    assert files and not files & set(here.media.glob("??/*"))
+    with pytest.raises(AskerError, match="nothing to go on from"):
+        await told(talk, "/again", who)
+    with pytest.raises(AskerError, match="expired"):
+        await talk.press(Press(Verb.CONTINUE, story.job), who)
+
+
+async def test_only_its_asker_answers_the_question_and_not_too_late(talk: Talk, who: Who) -> None:
+    await told(talk, "It rained.", who)
+    [question] = await told(talk, "/forget", who)
+    yes, no = (button.press for button in question.ask)
+    with pytest.raises(AskerError, match="somebody else"):
+        await talk.press(yes, replace(who, asker="another"))
+    with pytest.raises(AskerError, match="too old"):
+        await talk.press(Press(Verb.FORGET, "01ARZ3NDEKTSV4RRFFQ69G5FAV", yes.argument), who)
+    [kept] = await pressed(talk, no, who)
+    assert "Nothing was deleted" in kept.text
+    assert await talk.core.last(who.platform, who.asker, who.place)
+    for _ in range(2):  # pressing twice is harmless
+        [done] = await pressed(talk, yes, who)
+    assert "0 of your requests" in done.text
+
+
+async def test_a_running_request_is_stopped_and_forgotten(talk: Talk, who: Who) -> None:
+    async with aclosing(talk.say(talk.parse("Begin ::slow:: a b c d e f g"), who)) as replies:
+        first = await anext(replies)
+        assert "1 of your requests" in await forget(talk, who)
+        with pytest.raises(StopAsyncIteration):
+            while True:
+                await anext(replies)
+    assert await talk.core.answer(first.job) is None
+
+
+async def test_what_others_wrote_on_from_it_stays_without_the_words_it_began_with(
+    talk: Talk, here: Settings, who: Who
+) -> None:
+    mine = (await told(talk, "The vicar coughed.", who))[-1]
+    friend = replace(who, asker=who.asker + " friend", reply_to=mine.job)
+    theirs = (await told(talk, "/continue", friend))[-1]
+    await forget(talk, who)
+    kept = await talk.core.answer(theirs.job)
+    assert kept is not None
+    assert kept.text
+    assert kept.request.beginning is None
+    assert kept.job.prompt == ""
+
+
+async def test_words_and_pictures_go_after_72_hours_and_counts_stay(
+    talk: Talk, here: Settings, who: Who, clock: Clock
+) -> None:
+    story = (await told(talk, "The vicar coughed.", who))[-1]
+    picture = (await told(talk, "/jewel a gold ring with emeralds --seed 77", who))[-1]
+    clock.ahead += KEEP_SECONDS - 60
+    await talk.desk.clean()
+    assert (await talk.core.answer(story.job)).text
+    clock.ahead += 120
+    await talk.desk.clean()
+    for job in (story.job, picture.job):
+        blanked = await talk.core.answer(job)
+        assert blanked.expired
+        assert (blanked.text, blanked.request.text, blanked.job.prompt) == ("", "", "")
+    assert list(here.media.glob("??/*")) == []
+    assert rows(here, "jobs", f"id = '{story.job}' and tokens_out > 0") == 1
+    for verb in (Verb.CONTINUE, Verb.AGAIN, Verb.WHY):
+        with pytest.raises(AskerError, match="72 hours"):
+            await talk.press(Press(verb, story.job), who)
+    with pytest.raises(AskerError, match="72 hours"):
+        await told(talk, "/continue", who)
+    assert "2 of your requests" in await forget(talk, who)
+
+
+async def test_a_private_request_leaves_the_record_when_it_arrives(
+    talk: Talk, here: Settings, who: Who
+) -> None:
+    before = rows(here, "verdicts")
+    final = (await told(talk, "/story --private The vicar coughed.", who))[-1]
+    assert final.text
+    assert await talk.core.answer(final.job) is None
+    for table in ("outputs", "deliveries", "messages"):
+        assert rows(here, table, f"job_id = '{final.job}'") == 0
+    assert rows(here, "verdicts") == before
+
+
+async def test_an_older_database_forgets_again_before_it_serves(
+    talk: Talk, here: Settings, who: Who, tmp_path: Path
+) -> None:
+    story = (await told(talk, "The vicar coughed.", who))[-1]
+    home = tmp_path / "restored"
+    home.mkdir()
+    with (
+        closing(sqlite3.connect(here.ledger_file)) as source,
+        closing(sqlite3.connect(home / "ledger.sqlite3")) as backup,
+    ):
+        source.backup(backup)
+    await forget(talk, who)
+    shutil.copy(here.home / "tombstones.jsonl", home)
+    restored = here.model_copy(update={"home": home})
+    assert rows(restored, "jobs", f"id = '{story.job}'") == 1
+    async with open_desk(restored):
+        pass
+    assert rows(restored, "jobs", f"id = '{story.job}'") == 0
+    assert rows(restored, "tombstones") >= 1
+
+
+async def test_no_platform_id_lies_open_on_disk(talk: Talk, here: Settings) -> None:
+    who = Who(platform="telegram", asker="47110815", place="-1004711", server="4712", address="{x}")
+    await told(talk, "/settings style agatha", replace(who, private=True))
+    final = (await told(talk, "Zyzzyva sat alone.", who))[-1]
+    await talk.delivered(final.job, ("-1004711:5",))
+    await told(talk, "/report Zyzzyva", replace(who, reply_to=final.job))
+    raw = every_byte(here.home)
+    for secret in (b"47110815", b"-1004711", b"Zyzzyva", b"agatha christie"):
+        assert secret not in raw
+
+
+async def test_sealed_columns_are_all_that_hold_text(talk: Talk) -> None:
+    open_text = {
+        (table.name, column.name)
+        for table in Table.metadata.tables.values()
+        for column in table.columns
+        if isinstance(column.type, sa.Text)
+        or (type(column.type) is sa.String and (column.type.length or 999) > 80)
+    }
+    assert open_text == set()
