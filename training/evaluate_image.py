@@ -8,9 +8,9 @@ pictures come back, attributes as asked, and with `--clip` and `--dino` their sc
 
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -22,6 +22,11 @@ from training.record import digest_of_file, note_stage
 from training.stage import BaseFolder, Changes, RecipeFile, RunsFolder, open_run, run_stage
 from training.train_image import MEMORY_HELP, DataFolder, with_folder
 from training.train_text import memory_told
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from training.diffusion.drawing import Wish
 
 SAMPLES = 24
 SHOWN = 8  # pairs on the sheet of nearest training pictures
@@ -41,7 +46,7 @@ def evaluate_image(
     told: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Every measure as plain values; the sheets go to the run's `evaluation/`."""
-    from training.diffusion.sheets import save_png, sheet
+    from training.diffusion.sheets import save_png
     from training.image_evaluation import report, scores
     from training.image_evaluation.attributes import RenderJudge
     from training.image_evaluation.measures import WRITERS, Measures
@@ -58,9 +63,7 @@ def evaluate_image(
     )
     wishes, pairs = measures.side_by_side()
     folder = run / "evaluation"
-    rows = [[pairs[writer][place] for writer in WRITERS] for place in range(len(wishes))]
-    labels = [f"{wish.prompt} (seed {wish.seed})" for wish in wishes]
-    save_png(sheet(rows, ("base", "LoRA"), labels), folder / report.SHEET)
+    save_png(before_after(wishes, pairs), folder / report.SHEET)
     chosen, asked = measures.asked(samples)
     made = measures.drawn(asked, "held-out captions")
     drawn = {writer: [*pairs[writer], *made[writer]] for writer in WRITERS}
@@ -72,6 +75,19 @@ def evaluate_image(
     }
     save_nearest(folder / report.NEAREST, values["memory"]["lora"], drawn["lora"], measures)
     return values
+
+
+def before_after(wishes: "Sequence[Wish]", pairs: "dict[str, list[Image]]") -> "Image":
+    """The report's figure: a row a prompt, for each seed the base's picture and the LoRA's."""
+    from training.diffusion.sheets import sheet
+
+    prompts = tuple(dict.fromkeys(wish.prompt for wish in wishes))
+    places = {prompt: [n for n, w in enumerate(wishes) if w.prompt == prompt] for prompt in prompts}
+    titles = {"base": "base", "lora": "LoRA"}
+    rows = [[pairs[who][n] for n in places[prompt] for who in titles] for prompt in prompts]
+    seeds = [wishes[n].seed for n in places[prompts[0]]]
+    columns = [f"{titles[who]}, seed {seed}" for seed in seeds for who in titles]
+    return sheet(rows, columns, prompts)
 
 
 def save_nearest(path: Path, memory: dict[str, Any], drawn: list[Any], measures: Any) -> None:

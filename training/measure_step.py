@@ -1,9 +1,11 @@
 """What a training step costs on this machine, without weights, corpus or hub account.
 
     python -m training.measure_step training/recipes/lovecraft-gemma.toml --set training.method=lora
+    python -m training.measure_step training/recipes/jewel-museum.toml --set data.resolution=512
 
-Builds the base's shape with random weights (the true shape of gemma-2-2b for a Gemma-2 recipe; the
-shape in the folder for --base), and times steps on random tokens.
+Builds the base's shape with random weights (the true shape of gemma-2-2b for a Gemma-2 recipe, of
+SDXL's UNet for an SDXL recipe; the shape in the folder for --base), and times steps on random tokens
+or latents.
 """
 
 import resource
@@ -16,6 +18,7 @@ import typer
 from rich.console import Console
 
 from training.bases import add_adapter, attention_for, compute_type
+from training.diffusion.recipe import is_image_recipe, load_image_recipe
 from training.errors import BadRecipe
 from training.fitting import Fitter
 from training.optimisers import optimiser_for
@@ -86,6 +89,21 @@ def peak_memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
+def image_line(path: Path, base: Path | None, changes: tuple[str, ...], steps: int) -> str:
+    """The figures of an image recipe in one line."""
+    from training.diffusion.measuring import measure_image
+    from training.train_image import MEMORY_HELP
+
+    recipe = load_image_recipe(path, changes)
+    with memory_told(MEMORY_HELP):
+        found = measure_image(recipe, base, steps)
+    return (
+        f"{found['parameters']:,.0f} parameters, {found['trained']:,.0f} trained, "
+        f"{recipe.training.precision}: {found['seconds']:.1f} s a picture of {found['side']:.0f} "
+        f"pixels, {peak_memory():.1f} GiB at most (built in {found['build_seconds']:.0f} s)"
+    )
+
+
 def main(
     recipe_file: RecipeFile,
     base: BaseFolder = None,
@@ -93,6 +111,9 @@ def main(
     steps: Annotated[int, typer.Option(help="Steps to time", min=1)] = 2,
 ) -> None:
     """Time training steps on random weights of the base's shape."""
+    if is_image_recipe(recipe_file):
+        Console().print(image_line(recipe_file, base, tuple(changes or ()), steps), soft_wrap=True)
+        return
     recipe = load_recipe(recipe_file, tuple(changes or ()))
     with memory_told():
         found = measure(recipe, base, steps)

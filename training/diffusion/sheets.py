@@ -24,14 +24,14 @@ def sheet(
     font = ImageFont.load_default(LETTER)
     cell = min(LARGEST, max(SMALLEST, max(picture.width for row in rows for picture in row)))
     width = 2 * MARGIN + len(columns) * (cell + GAP) - GAP
-    letters = max(20, int((width - 2 * MARGIN) / (LETTER * 0.53)))
-    wrapped = [textwrap.wrap(label, letters) for label in labels]
+    letters = max(20, int((width - 2 * MARGIN) / (LETTER * 0.55)))
+    wrapped = [[spaced(line) for line in textwrap.wrap(label, letters)] for label in labels]
     line = LETTER + 4
     heights = [cell + GAP + line * len(lines) + MARGIN for lines in wrapped]
     page = Image.new("RGB", (width, MARGIN + line + GAP + sum(heights)), PAPER)
     pen = ImageDraw.Draw(page)
     for column, words in enumerate(columns):
-        pen.text((MARGIN + column * (cell + GAP), MARGIN), words, INK, font)
+        pen.text((MARGIN + column * (cell + GAP), MARGIN), spaced(words), INK, font)
     top = MARGIN + line + GAP
     for row, lines, height in zip(rows, wrapped, heights, strict=True):
         for column, picture in enumerate(row):
@@ -40,6 +40,11 @@ def sheet(
             pen.text((MARGIN, top + cell + GAP + number * line), text, INK, font)
         top += height
     return page
+
+
+def spaced(words: str) -> str:
+    """Words with wider spaces: those of Pillow's own font are too narrow to see."""
+    return words.replace(" ", "  ")
 
 
 def fitted(picture: "Image", cell: int) -> "Image":

@@ -85,7 +85,7 @@ def page(name: str, values: dict[str, Any], command: str) -> str:
     held = values["held_out"]
     parts = [
         f"# {name}: base and LoRA",
-        f"Made by `{command}`. Left the base, right the LoRA; same prompts, same seeds.",
+        f"Made by `{command}`. For each seed left the base, right the LoRA.",
         f"![base and LoRA side by side]({SHEET})",
         "## Figures",
         "\n".join(f"- {line}" for line in lines_of(values)),
