@@ -1,7 +1,7 @@
 """Moderation around a job's events: what may not be shown is stopped, the rest is made harmless."""
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -10,8 +10,9 @@ from bot.defang import defang
 from bot.locales import words
 from engine import Engine
 from engine.desk.desk import Desk
+from engine.desk.opinions import Judged
 from engine.errors import AskerError
-from engine.events import Cancelled, Event, Failed, Finished, Image, Text
+from engine.events import Cancelled, Event, Failed, Finished, Image, Text, is_final
 from engine.moderation import Action, Content, Moderator, Stage, Verdict
 
 GROWTH = 160  # characters of a growing text between two checks
@@ -29,24 +30,28 @@ class Guard:
         self._desk = desk
         self._core = core
 
-    async def check(
-        self, stage: Stage, content: Content, who: Who, job: str | None = None, *, keep: bool = True
-    ) -> Verdict:
-        """The verdict; `keep` puts it on record."""
+    async def check(self, stage: Stage, content: Content) -> Judged:
+        """The verdict, and how long it took."""
         start = time.perf_counter()
         verdict = await self._moderator.check(stage, content)
         milliseconds = 1000 * (time.perf_counter() - start)
-        if keep or verdict.stops:
-            await self._desk.opinions.judged(
-                who.platform, who.asker, job, stage, verdict, milliseconds
-            )
-        return verdict
+        return Judged(stage=stage, verdict=verdict, milliseconds=milliseconds)
 
-    async def admit(self, stage: Stage, content: Content, who: Who, *, keep: bool = True) -> None:
-        """Raises RefusedError for what may not go on; a refused request has no job."""
-        verdict = await self.check(stage, content, who, keep=keep)
-        if verdict.stops:
-            raise RefusedError(_words(verdict, who.locale))
+    async def admit(
+        self, contents: Sequence[tuple[Stage, Content]], who: Who, job: str | None
+    ) -> None:
+        """Raises RefusedError at the first that may not go on; the request then has no job.
+
+        Without a job (a private request) only a refusal is noted.
+        """
+        judged: list[Judged] = []
+        for stage, content in contents:
+            judged.append(await self.check(stage, content))
+            if judged[-1].verdict.stops:
+                await self._desk.opinions.judged(who.platform, who.asker, None, judged)
+                raise RefusedError(_words(judged[-1].verdict, who.locale))
+        if job is not None:
+            await self._desk.opinions.judged(who.platform, who.asker, job, judged)
 
     async def watch(
         self, events: AsyncGenerator[Event], who: Who, content: Content, *, keep: bool = True
@@ -55,45 +60,42 @@ class Guard:
         checked = 0
         async with aclosing(events):
             async for event in events:
-                verdict = Verdict()
+                judged: list[Judged] = []
                 match event:
                     case Text(text=text) if len(text) >= checked + GROWTH:
                         checked = len(text)
-                        verdict = await self._text(text, who, content, event, keep=False)
+                        judged = [await self._text(text, content)]
                     case Image(preview=preview) if preview:
-                        verdict = await self._picture(preview, who, content, event, keep=False)
+                        judged = [await self._picture(preview, content)]
                     case Finished(text=text) | Cancelled(text=text):
-                        verdict = await self._final(event, text, who, content, keep=keep)
-                if verdict.stops:
+                        judged = await self._final(event, text, content)
+                stops = [one.verdict for one in judged if one.verdict.stops]
+                if stops or (keep and is_final(event)):
+                    await self._desk.opinions.judged(who.platform, who.asker, event.job, judged)
+                if stops:
                     await self._stop(event)
-                    yield Said(_output_words(verdict, who.locale))
+                    yield Said(_output_words(stops[0], who.locale))
                     return
                 yield harmless(event)
 
-    async def _text(
-        self, text: str, who: Who, content: Content, event: Event, *, keep: bool
-    ) -> Verdict:
+    async def _text(self, text: str, content: Content) -> Judged:
         written = Content(text=text, command=content.command, medium="text")
-        return await self.check(Stage.OUTPUT_TEXT, written, who, event.job, keep=keep)
+        return await self.check(Stage.OUTPUT_TEXT, written)
 
-    async def _picture(
-        self, data: bytes, who: Who, content: Content, event: Event, *, keep: bool
-    ) -> Verdict:
+    async def _picture(self, data: bytes, content: Content) -> Judged:
         drawn = Content(image=data, command=content.command, medium="image")
-        return await self.check(Stage.OUTPUT_IMAGE, drawn, who, event.job, keep=keep)
+        return await self.check(Stage.OUTPUT_IMAGE, drawn)
 
     async def _final(
-        self, event: Finished | Cancelled, text: str, who: Who, content: Content, *, keep: bool
-    ) -> Verdict:
-        if text:
-            verdict = await self._text(text, who, content, event, keep=keep)
-            if verdict.stops:
-                return verdict
+        self, event: Finished | Cancelled, text: str, content: Content
+    ) -> list[Judged]:
+        """Verdicts up to the first that stops."""
+        judged = [await self._text(text, content)] if text else []
         for picture in event.pictures if isinstance(event, Finished) else ():
-            verdict = await self._picture(picture.data, who, content, event, keep=keep)
-            if verdict.stops:
-                return verdict
-        return Verdict()
+            if judged and judged[-1].verdict.stops:
+                break
+            judged.append(await self._picture(picture.data, content))
+        return judged
 
     async def _stop(self, event: Event) -> None:
         """End the job if it runs, and settle its debt; what a hold keeps back stays for an operator."""

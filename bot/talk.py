@@ -5,16 +5,15 @@ accounted for. A client parses, shows and sends; it decides nothing else.
 """
 
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from bot import render
 from bot.administration import administer, settle
 from bot.buttons import Press
-from bot.clients import Debt, nonce
 from bot.conversation import Said, Who, converse, meant, request_of
+from bot.delivering import Deliveries
 from bot.english import looks_english
 from bot.grammar import Again, Command, Continue, Generate, Simple, parse
 from bot.guarding import Guard
@@ -25,7 +24,7 @@ from engine import Engine
 from engine.desk.desk import Desk
 from engine.desk.house import Place
 from engine.errors import AskerError, BusyError, LimitError
-from engine.events import Cancelled, Event, Failed, Finished, is_final
+from engine.events import Cancelled, Event, Failed, Finished
 from engine.jobs import Answer, Request
 from engine.ledger import new_id
 from engine.moderation import Content, Moderator, Stage
@@ -33,7 +32,6 @@ from engine.prompting import assemble
 from engine.registry import Expert, Registry
 from engine.routing import route
 
-GRACE_SECONDS = 900.0  # a client has this long from a final event to its delivery
 ALWAYS = ("privacy", "forget", "help", "report")  # answered to everybody, at any time
 
 Reply = Said | AsyncGenerator[Event | Said]
@@ -47,7 +45,7 @@ class Paid:
     cost: float
 
 
-class Talk:
+class Talk(Deliveries):
     """One for a process; both clients speak through it."""
 
     def __init__(
@@ -56,17 +54,12 @@ class Talk:
         desk: Desk,
         moderator: Moderator,
         settings: PlatformSettings,
-        *,
-        home: Path | None = None,
     ) -> None:
-        self.core = core
-        self.desk = desk
+        super().__init__(core, desk)
         self.settings = settings
         self.guard = Guard(moderator, desk, core)
         self.draining = False
         self.stop: Callable[[], None] = lambda: None  # /admin drain; serve puts its own here
-        self._home = home
-        self._live: dict[str, float] = {}  # jobs that a client has in hand, until when
         self._presses: dict[tuple[str, str, Press], float] = {}
 
     @property
@@ -78,8 +71,6 @@ class Talk:
     def commands(self) -> tuple[str, ...]:
         """The cards' own commands."""
         return self.registry.commands
-
-    nonce = staticmethod(nonce)
 
     def parse(self, text: str) -> Command:
         """What was meant. Raises AskerError."""
@@ -167,9 +158,9 @@ class Talk:
         chosen = route(request.command, request.text, request.style, self.registry)
         expert = self.registry[chosen.expert]
         keep = not request.private
-        await self._moderate(command, request, expert, who, keep=keep)
-        paid = await self._pay(request, expert, who)
         job = new_id()
+        await self._moderate(command, request, expert, who, job if keep else None)
+        paid = await self._pay(request, expert, who)
         content = Content(text=request.text, command=request.command, medium=expert.medium)
         accepted = False
         try:
@@ -177,13 +168,12 @@ class Talk:
             async with aclosing(events):
                 async for event in events:
                     accepted = True
-                    self._live.setdefault(job, float("inf"))
+                    self.take_in_hand(job)
                     if isinstance(event, Failed | Cancelled) and not getattr(event, "text", ""):
                         await self._refund(paid)
                     yield self._with_note(event, command, who)
         finally:
-            if job in self._live:
-                self._live[job] = time.monotonic() + GRACE_SECONDS
+            self.let_go(job)
         if not accepted:
             await self._refund(paid)
 
@@ -207,18 +197,18 @@ class Talk:
         request: Request,
         expert: Expert,
         who: Who,
-        *,
-        keep: bool,
+        job: str | None,
     ) -> None:
-        """Input and prompt. Raises RefusedError."""
+        """Input and prompt; without a job nothing that passes is noted. Raises RefusedError."""
+        contents = []
         if isinstance(command, Generate | Continue) and command.text:
             typed = Content(text=command.text, command=request.command, medium=expert.medium)
-            await self.guard.admit(Stage.INPUT, typed, who, keep=keep)
+            contents.append((Stage.INPUT, typed))
         prompt = request.text
         if expert.medium == "text":
             prompt, _ = assemble(expert.template.text, request.text, request.beginning)
         whole = Content(text=prompt, command=request.command, medium=expert.medium)
-        await self.guard.admit(Stage.PROMPT, whole, who, keep=keep)
+        await self.guard.admit([*contents, (Stage.PROMPT, whole)], who, job)
 
     async def _pay(self, request: Request, expert: Expert, who: Who) -> Paid:
         """Take the cost. Raises LimitError with an honest wait."""
@@ -273,72 +263,18 @@ class Talk:
         asked = answer.request
         who = who or Who(platform=asked.platform, asker=asked.asker, place=asked.place)
         content = Content(text=asked.text, command=asked.command, medium=answer.job.medium)
-        self._live[job] = float("inf")
+        self.take_in_hand(job)
         try:
             events = self.guard.watch(self.core.follow(job), who, content, keep=not asked.private)
             async with aclosing(events):
                 async for event in events:
                     yield event
         finally:
-            if job in self._live:
-                self._live[job] = time.monotonic() + GRACE_SECONDS
+            self.let_go(job)
 
     async def answer(self, who: Who) -> Answer:
         """The answer that somebody means: replied to, or their last one here. Raises AskerError."""
         return await meant(who, self.core)
-
-    # Delivery
-
-    async def addressed(self, job: str, address: str) -> None:
-        """The client knows better now where the answer goes."""
-        await self.desk.outbox.addressed(job, address)
-
-    async def sending(self, job: str) -> None:
-        """The last message of the answer goes out now."""
-        await self.desk.outbox.sending(job)
-
-    async def delivered(self, job: str, messages: Sequence[str] = ()) -> None:
-        """It is there; `messages` ("chat:message") hold it, for replies to them."""
-        answer = await self.core.answer(job) if messages else None
-        if answer is not None and not answer.request.private:
-            await self.desk.outbox.shown(answer.request.platform, job, tuple(messages))
-        await self.core.delivered(job)
-        self._live.pop(job, None)
-
-    async def undelivered(self, job: str, seconds: float = 0.0) -> None:
-        """It could not be sent now; it is tried again, in so many seconds at the earliest."""
-        await self.desk.outbox.undelivered(job, seconds)
-        self._live.pop(job, None)
-
-    async def lost(self, job: str, why: str = "") -> None:  # noqa: ARG002 - for the reader of a call
-        """It can never be delivered: the chat is gone, or we may not write there."""
-        await self.desk.outbox.lost(job)
-        self._live.pop(job, None)
-
-    @property
-    def in_hand(self) -> int:
-        """How many answers are on their way to somebody."""
-        return sum(until > time.monotonic() for until in self._live.values())
-
-    async def debts(self, platform: str) -> list[Debt]:
-        """What is owed on a platform and in no client's hands."""
-        now = time.monotonic()
-        self._live = {job: until for job, until in self._live.items() if until > now}
-        return [
-            Debt(
-                job=owed.job,
-                platform=owed.platform,
-                address=owed.address,
-                unsure=owed.unsure,
-                tries=owed.tries,
-            )
-            for owed in await self.desk.outbox.due(platform)
-            if owed.job not in self._live
-        ]
-
-    async def job_of(self, platform: str, message: str) -> str | None:
-        """The answer that a message ("chat:message") of ours holds."""
-        return await self.desk.outbox.job_of(platform, message)
 
     async def seen(self, platform: str, update: str | int) -> bool:
         """Whether an update was taken before; from now on it was."""
@@ -351,6 +287,3 @@ class Talk:
     async def listens(self, who: Who) -> bool:
         """Whether to answer here without being mentioned: the operator and the place both say so."""
         return self.settings.message_content and (await self.place(who)).talk_on
-
-
-__all__ = ["Reply", "Talk", "is_final"]

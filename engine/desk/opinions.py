@@ -1,5 +1,7 @@
 """What people and checks say about answers: thumbs, reports, verdicts."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,6 +13,15 @@ from engine.ledger import new_id
 from engine.moderation import Stage, Verdict
 
 HIDE_AT = 2  # reports by different people
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """A verdict at its stage."""
+
+    stage: Stage
+    verdict: Verdict
+    milliseconds: float
 
 
 class Opinions:
@@ -59,30 +70,29 @@ class Opinions:
             )
 
     async def judged(
-        self,
-        platform: str,
-        asker: str,
-        job: str | None,
-        stage: Stage,
-        verdict: Verdict,
-        milliseconds: float,
+        self, platform: str, asker: str, job: str | None, judged: Sequence[Judged]
     ) -> None:
-        """A verdict, for the record."""
+        """Verdicts, for the record."""
+        if not judged:
+            return
+        lookup = self._book.vault.lookup(platform, asker)
+        rows = [
+            {
+                "id": new_id(),
+                "job_id": job,
+                "asker": lookup,
+                "stage": one.stage.value,
+                "action": one.verdict.action.value,
+                "reasons": one.verdict.reasons,
+                "provider": one.verdict.provider,
+                "version": one.verdict.version,
+                "milliseconds": one.milliseconds,
+                "at": self._book.clock(),
+            }
+            for one in judged
+        ]
         async with self._book.writing() as connection:
-            await connection.execute(
-                sa.insert(VerdictRow).values(
-                    id=new_id(),
-                    job_id=job,
-                    asker=self._book.vault.lookup(platform, asker),
-                    stage=stage.value,
-                    action=verdict.action.value,
-                    reasons=verdict.reasons,
-                    provider=verdict.provider,
-                    version=verdict.version,
-                    milliseconds=milliseconds,
-                    at=self._book.clock(),
-                )
-            )
+            await connection.execute(sa.insert(VerdictRow), rows)
 
     async def hide(self, job: str) -> list[str]:
         """Blank an answer, words and pictures; returns the pictures' names."""
