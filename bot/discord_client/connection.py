@@ -4,6 +4,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
+import aiohttp
 import discord
 import yarl
 from discord.gateway import DiscordWebSocket
@@ -12,7 +13,9 @@ from discord.http import Route
 from bot.buttons import PATTERN, Press
 from bot.discord_client.components import PressButton
 
+CONNECTIONS = 200  # at once; discord.py itself would open one for each of a thousand requests
 HEARTBEAT_SECONDS = 60.0  # a gateway silent for so long is dead
+INTERACTION = "INTERACTION_CREATE"
 QUIET = (
     "discord.gateway",
     "discord.http",
@@ -71,6 +74,7 @@ class Connection(discord.Client):
             chunk_guilds_at_startup=False,
             heartbeat_timeout=silence,
             enable_debug_events=False,
+            connector=aiohttp.TCPConnector(limit=CONNECTIONS),
         )
         self._ears = ears
         self._begin = begin
@@ -88,7 +92,8 @@ class Connection(discord.Client):
 
     async def on_message(self, message: discord.Message) -> None:
         """discord.py's event. Other bots are not answered: two of them would never end."""
-        if not message.author.bot and message.webhook_id is None:
+        author = getattr(message, "author", None)  # malformed ones lack it
+        if author is not None and not author.bot and message.webhook_id is None:
             await self._ears.message(message)
 
     async def on_interaction(self, interaction: Interaction) -> None:
@@ -113,6 +118,8 @@ def guarded(name: str, parser: Callable[[Any], None]) -> Callable[[Any], None]:
 
     def parse(data: Any) -> None:
         try:
+            if name == INTERACTION and not sound(data):
+                raise TypeError("an interaction's own fields")
             parser(data)
         except Exception as error:  # noqa: BLE001 - anything may come over the wire
             log.warning(
@@ -120,6 +127,14 @@ def guarded(name: str, parser: Callable[[Any], None]) -> Callable[[Any], None]:
             )
 
     return parse
+
+
+def sound(interaction: Any) -> bool:
+    """Whether the fields are there on which discord.py builds tasks of its own, where none catches."""
+    message = interaction.get("message", {"components": []})
+    token, flags = interaction["token"], message.get("flags", 0)
+    shaped = isinstance(message["components"], list) and type(flags) is int
+    return isinstance(token, str) and token != "" and shaped
 
 
 def point(api: str, gateway: str) -> None:
