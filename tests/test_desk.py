@@ -1,0 +1,138 @@
+"""The desk's own arithmetic and rules, on a real database."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.desk.desk import Desk, open_desk
+from engine.desk.house import Place
+from engine.desk.quotas import Bucket, TooSoon
+from engine.ledger import Ledger
+
+amounts = st.floats(0.1, 100)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.seconds = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def desk(ledger: Ledger, settings, clock: Clock) -> AsyncIterator[Desk]:
+    purse, till = Bucket(burst=3, hourly=60), Bucket(burst=5, hourly=60)
+    async with open_desk(settings, asker=purse, place=till, clock=clock) as made:
+        yield made
+
+
+@given(amounts, amounts, st.floats(0, 100), amounts)
+def test_after_the_wait_there_is_enough(
+    burst: float, hourly: float, left: float, cost: float
+) -> None:
+    bucket = Bucket(burst=burst, hourly=hourly)
+    left = min(left, burst)
+    wait = bucket.wait(left, cost)
+    assert bucket.now(left, wait) >= min(cost, burst) - 1e-6
+    assert wait == 0 or bucket.now(left, wait * 0.9) < min(cost, burst)
+
+
+@given(amounts, amounts, st.lists(st.floats(0, 1e6), max_size=9))
+def test_a_bucket_never_holds_more_than_its_burst(burst: float, hourly: float, waits) -> None:
+    bucket, left = Bucket(burst=burst, hourly=hourly), 0.0
+    for seconds in waits:
+        left = bucket.now(left, seconds)
+        assert 0 <= left <= burst
+
+
+async def test_a_refusal_takes_nothing_from_either_bucket(desk: Desk, clock: Clock) -> None:
+    for _ in range(3):
+        assert await desk.quotas.take("discord", "a", "p", 1) is None
+    soon = await desk.quotas.take("discord", "a", "p", 1)
+    assert soon == TooSoon(seconds=60, place=False)
+    assert await desk.quotas.take("discord", "b", "p", 2) is None
+    assert (await desk.quotas.take("discord", "b", "p", 1)).place
+    assert await desk.quotas.take("discord", "b", "elsewhere", 1) is None
+    await desk.quotas.give_back("discord", "a", "p", 1)
+    assert await desk.quotas.take("discord", "a", "p", 1) is None
+
+
+async def test_a_cost_beyond_the_whole_bucket_is_served_once_it_is_full(
+    desk: Desk, clock: Clock
+) -> None:
+    assert await desk.quotas.take("discord", "a", None, 50) is None
+    assert (await desk.quotas.take("discord", "a", None, 50)).seconds == 180
+    clock.seconds += 180
+    assert await desk.quotas.take("discord", "a", None, 50) is None
+
+
+async def test_twenty_at_once_take_no_more_than_there_is(desk: Desk) -> None:
+    done = await asyncio.gather(*(desk.quotas.take("discord", "a", None, 1) for _ in range(20)))
+    assert sum(soon is None for soon in done) == 3
+
+
+async def test_the_same_number_on_two_platforms_is_two_people(desk: Desk) -> None:
+    assert desk.lookup("discord", "1") != desk.lookup("telegram", "1")
+    await desk.house.rule("discord", "asker", "1", "deny")
+    assert not await desk.house.welcome("discord", "1", "p", "")
+    assert await desk.house.welcome("telegram", "1", "p", "")
+
+
+async def test_a_denied_person_is_out_even_on_an_allowed_server(desk: Desk) -> None:
+    await desk.house.rule("discord", "server", "s", "allow")
+    assert await desk.house.welcome("discord", "1", "p", "s")
+    assert not await desk.house.welcome("discord", "1", "p", "another")
+    await desk.house.rule("discord", "asker", "1", "deny")
+    assert not await desk.house.welcome("discord", "1", "p", "s")
+    await desk.house.rule("discord", "asker", "2", "allow")
+    assert await desk.house.welcome("discord", "2", "p", "another")
+
+
+async def test_a_places_settings_are_its_own_and_last(desk: Desk, settings) -> None:
+    await desk.house.settle("discord", "p", Place(style="agatha", talk_on=True))
+    async with open_desk(settings) as another:
+        assert await another.house.place("discord", "p") == Place(style="agatha", talk_on=True)
+        assert await another.house.place("telegram", "p") == Place()
+
+
+async def test_a_switch_is_seen_by_every_process(desk: Desk, settings) -> None:
+    await desk.house.switch("paused", "on")
+    async with open_desk(settings) as another:
+        assert await another.house.switched() == {"paused": "on"}
+        await another.house.switch("paused", "")
+    assert await desk.house.switched() == {}
+
+
+async def test_seen_updates_are_kept_for_two_days(desk: Desk, clock: Clock) -> None:
+    assert not await desk.seen("telegram", "1")
+    clock.seconds += 47 * 3600
+    await desk.clean()
+    assert await desk.seen("telegram", "1")
+    clock.seconds += 2 * 3600
+    await desk.clean()
+    assert not await desk.seen("telegram", "1")
+
+
+async def test_retention_deletes_backups_older_than_five_weeks(desk: Desk, settings) -> None:
+    import os
+    import time
+
+    folder = settings.home / "backups"
+    folder.mkdir(exist_ok=True)
+    for name, days in (("old", 36), ("new", 34)):
+        path = folder / f"{name}.sqlite3"
+        path.write_bytes(b"")
+        then = time.time() - days * 86400
+        os.utime(path, (then, then))
+    async with open_desk(settings) as another:
+        assert (await another.clean()).backups == 1
+    assert [path.name for path in folder.glob("*.sqlite3")] == ["new.sqlite3"]

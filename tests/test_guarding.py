@@ -1,0 +1,126 @@
+"""What comes out is looked at too: while it grows, when it is whole, and each picture."""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+
+import pytest
+
+from bot.conversation import Said, Who
+from bot.guarding import Guard
+from engine.desk.desk import Desk, open_desk
+from engine.events import Cancelled, Event, Finished, Image, Picture, Started, Text
+from engine.ledger import Ledger, new_id
+from engine.moderation import Action, Content, Stage, Verdict
+from engine.moderation.chain import Chain, usual
+from engine.moderation.images import ImageCheck
+
+WHO = Who(platform="discord", asker="1", place="2")
+STORY = Content(text="It rained.", command="story")
+RING = Content(text="a ring", command="jewel", medium="image")
+BAD = "The sixteen year old was 16 years old and naked. "
+
+
+class Stopped:
+    """The part of an engine that a guard uses, writing down what it is asked."""
+
+    def __init__(self) -> None:
+        self.cancelled: list[str] = []
+        self.settled: list[str] = []
+
+    async def cancel(self, job: str) -> bool:
+        self.cancelled.append(job)
+        return True
+
+    async def delivered(self, job: str) -> None:
+        self.settled.append(job)
+
+
+@pytest.fixture
+async def desk(ledger: Ledger, settings) -> AsyncIterator[Desk]:
+    async with open_desk(settings) as made:
+        yield made
+
+
+async def stream(*events: Event) -> AsyncGenerator[Event]:
+    for event in events:
+        yield event
+
+
+def written(job: str, text: str) -> Finished:
+    return Finished(
+        job=job, attempt=1, text=text, tokens_in=1, tokens_out=1,
+        first_token_seconds=0.1, seconds=0.2,
+    )  # fmt: skip
+
+
+def drawn(job: str, *data: bytes) -> Finished:
+    pictures = tuple(Picture(data=d, width=8, height=8, seed=1) for d in data)
+    return Finished(
+        job=job, attempt=1, text="", tokens_in=0, tokens_out=0,
+        first_token_seconds=0.1, seconds=0.2, pictures=pictures,
+    )  # fmt: skip
+
+
+async def seen(guard: Guard, content: Content, *events: Event) -> list[Event | Said]:
+    return [event async for event in guard.watch(stream(*events), WHO, content)]
+
+
+async def test_a_growing_text_is_stopped_before_it_is_whole(desk: Desk) -> None:
+    core, job = Stopped(), new_id()
+    guard = Guard(usual(), desk, core)
+    texts = [Text(job=job, attempt=1, text=BAD * n, tokens=n) for n in (4, 8)]
+    shown = await seen(guard, STORY, Started(job=job, attempt=1), *texts, written(job, BAD * 9))
+    assert [type(event) for event in shown] == [Started, Said]
+    assert "keep it back" in shown[-1].text
+    assert core.cancelled == core.settled == [job]
+
+
+async def test_a_stop_comes_also_where_the_end_is_the_first_that_is_seen(desk: Desk) -> None:
+    core, job = Stopped(), new_id()
+    for last in (written(job, BAD), Cancelled(job=job, attempt=1, text=BAD)):
+        [said] = await seen(Guard(usual(), desk, core), STORY, last)
+        assert isinstance(said, Said)
+    assert core.cancelled == []  # it had ended by itself
+    assert core.settled == [job, job]
+
+
+async def test_one_unfit_picture_of_four_keeps_all_back(desk: Desk) -> None:
+    guard = Guard(Chain((ImageCheck(lambda data: float(data == b"bad")),)), desk, Stopped())
+    job = new_id()
+    [said] = await seen(guard, RING, drawn(job, b"good", b"good", b"bad", b"good"))
+    assert "did not pass the check" in said.text
+    [final] = await seen(guard, RING, drawn(job, b"good", b"good"))
+    assert len(final.pictures) == 2
+
+
+async def test_a_preview_that_cannot_be_checked_is_not_shown(desk: Desk) -> None:
+    def broken(_data: bytes) -> float:
+        raise RuntimeError("the model is gone")
+
+    core, job = Stopped(), new_id()
+    guard = Guard(Chain((ImageCheck(broken),)), desk, core)
+    step = Image(job=job, attempt=1, step=1, steps=4, eta=None, preview=b"jpeg")
+    [said] = await seen(guard, RING, step)
+    assert isinstance(said, Said)
+    assert core.cancelled == [job]
+
+
+async def test_verdicts_are_on_record_with_their_reasons(desk: Desk, settings) -> None:
+    import sqlite3
+    from contextlib import closing
+
+    job = new_id()
+    await seen(Guard(usual(), desk, Stopped()), STORY, written(job, "“Bastard!” said the duke."))
+    with closing(sqlite3.connect(settings.ledger_file)) as database:
+        rows = database.execute("select job_id, stage, action, reasons from verdicts").fetchall()
+    assert rows == [(job, "output_text", "flag", '{"coarse": 1.0}')]
+
+
+async def test_a_verdict_takes_the_worst_of_its_links(desk: Desk) -> None:
+    class Holds:
+        async def check(self, stage: Stage, content: Content) -> Verdict:
+            return Verdict(action=Action.HOLD, reasons={"unfit_picture": 0.7})
+
+    guard = Guard(Chain((Holds(),), ()), desk, Stopped())
+    judged = await guard.check(Stage.OUTPUT_IMAGE, RING)
+    assert judged.verdict.stops
+    assert judged.milliseconds >= 0
