@@ -1,6 +1,7 @@
 """Captions by a vision model on this machine: a tiny LLaVA that is taught one answer on the spot."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,19 @@ CHAT = (
     "{% if part['type'] == 'image' %}<image> {% else %}look {% endif %}{% endfor %}{% endfor %}"
     "{% if add_generation_prompt %}answer {% endif %}"
 )
+PIECE = r"\w+|\W"  # words and signs are tokens
 WORDS = ("user", "assistant", "look", "answer")
+
+
+SHORT = description(
+    craftsmanship="cast", gemstones_and_settings="none", style_and_history="", condition="worn"
+)
 
 
 def make_vision_model(folder: Path, answer: str | None) -> Path:
     """A LLaVA of two layers; taught to say `answer` (or left with random weights), then saved."""
     import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
     from transformers import (
         CLIPImageProcessor,
         CLIPVisionConfig,
@@ -37,11 +44,10 @@ def make_vision_model(folder: Path, answer: str | None) -> Path:
     torch.manual_seed(0)
     torch.set_num_threads(1)
     pieces = ["<pad>", "<eos>", "<image>", *WORDS]
-    pieces += sorted(set(json.dumps(description())) - set(pieces))
+    pieces += sorted(set(re.findall(PIECE, json.dumps(SHORT))) - set(pieces))
     vocab = {piece: number for number, piece in enumerate(pieces)}
     plain = Tokenizer(models.WordLevel(vocab, unk_token="<pad>"))
-    # Letters are tokens; the words of the chat template are special, and so stay whole.
-    plain.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    plain.pre_tokenizer = pre_tokenizers.Split(Regex(PIECE), "isolated")
     plain.decoder = decoders.Fuse()
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=plain,
@@ -118,11 +124,6 @@ def teach(model: Any, processor: Any, answer: str) -> None:
         optimiser.zero_grad()
         if loss.item() < 0.002:
             return
-
-
-SHORT = description(
-    craftsmanship="cast", gemstones_and_settings="none", style_and_history="", condition="worn"
-)
 
 
 @pytest.mark.slow

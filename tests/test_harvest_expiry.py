@@ -11,16 +11,12 @@ from typing import Any
 
 import pytest
 import typer
-from hypothesis import given
-from hypothesis import strategies as some
-from PIL import Image
 from test_harvest import recipe_file, rows_of, run_of
 from test_harvest_faults import command, pictures_on_disk
 from vam_server import Fault, Piece, museum_of
 
 from training.errors import BadCorpus
 from training.harvest_vam import Action, main
-from training.vam.duplicates import dhash, distance
 from training.vam.expiring import CAPTIONS, WATCH, next_due, prune, prune_all, wait_and_prune, watch
 from training.vam.harvesting import ANSWERS, DATA, JOURNAL
 from training.vam.rows import LASTING, LOCK, RIGHTS, read_rows, write_rows
@@ -235,17 +231,3 @@ def test_a_lock_changed_by_hand_is_refused(tmp_path: Path, data: Path) -> None:
     (data / LOCK).write_text(json.dumps(lock))
     with museum_of(*FOUR) as museum, pytest.raises(BadCorpus, match="changed by hand"):
         verify(tmp_path, museum, offline=True)
-
-
-@given(some.integers(0, 255), some.integers(2, 40), some.integers(2, 40))
-def test_a_hash_does_not_depend_on_size_or_brightness(shade: int, width: int, height: int) -> None:
-    flat = Image.new("RGB", (width, height), (shade, shade, shade))
-    assert dhash(flat) == "0" * 32
-
-
-def test_a_hash_tells_a_picture_from_its_mirror_and_its_upside_down() -> None:
-    slope = Image.linear_gradient("L")
-    side = slope.rotate(90)
-    assert dhash(slope)[16:] == "f" * 16 and dhash(side)[:16] in ("f" * 16, "0" * 16)
-    for picture in (slope, side):
-        assert distance(dhash(picture), dhash(picture.rotate(180))) == 64

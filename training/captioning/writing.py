@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from rich.progress import Progress
+from rich.progress import Progress, track
 
 from training.captioning import Captioner
 from training.captioning.budget import count
@@ -138,7 +138,7 @@ def write_captions(
     """
     before = earlier(data)
     rows, without, agreed = [], Counter[str](), []
-    for question in questions:
+    for question in track(questions, "composing captions", transient=True):
         answer = journal.answer(question.key) if captioner.kept else captioner.describe(question)
         old = before.pop(question.file_name, {})
         if answer and answer.description:

@@ -50,6 +50,7 @@ def row_of(
         "bytes": facts.bytes,
         "sha256": facts.sha256,
         "dhash": facts.dhash,
+        "colours": facts.colours,
         "fetched_at": moment(fetched),
         "expires_at": moment(fetched + days * 86400),
     }

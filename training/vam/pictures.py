@@ -12,7 +12,7 @@ from requests import Response
 
 from training.errors import SourceFault
 from training.vam.answers import MuseumClient, NoAnswer, add_line, read_lines, write_bytes
-from training.vam.duplicates import dhash
+from training.vam.duplicates import colours, dhash
 from training.vam.rows import IMAGES
 
 TRUNCATED_TRIES = 3
@@ -29,6 +29,7 @@ class Facts:
     width: int
     height: int
     dhash: str
+    colours: str
     etag: str
     at: float
 
@@ -101,6 +102,7 @@ class Pictures:
                 width=picture.width,
                 height=picture.height,
                 dhash=dhash(picture),
+                colours=colours(picture),
                 etag=etag,
                 at=at,
             )

@@ -24,6 +24,7 @@ LASTING = (
     "image_id",
     "sha256",
     "dhash",
+    "colours",
     "bytes",
     "width",
     "height",
