@@ -19,6 +19,7 @@ from engine.errors import OurError
 from engine.events import Event, Finished, Queued, is_final
 
 PER_PLACE_SECONDS = 0.1  # a place in line is told so much less often for each answer before it
+FIRST_SECONDS = 0.5  # an answer that is whole by then needs no sign of life before it
 LEAVE_SECONDS = 5.0  # how long a word of farewell is tried
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ class Showing:
         self._edits = Coalescer[Page](pace, self._show)
         self._quiet_until = float("-inf")
         self._left = False
+        self._first: asyncio.TimerHandle | None = None  # until then, nothing is shown
 
     async def follow(self, events: AsyncGenerator[Event | Said]) -> Said | None:
         """Show the answer as it grows, then whole; a reply in words is the caller's to show.
@@ -54,12 +56,14 @@ class Showing:
                 raise OurError("the events ended before the answer")
             await self._close()
         finally:
+            self._stop_waiting()
             await self._edits.cancel()
         return None
 
     async def leave(self) -> None:
         """The bot is being restarted: say so in the answer's place. It stays owed."""
         self._left = True
+        self._stop_waiting()
         await self._edits.cancel()
         if self.post.address.shown:
             page = Page(text=self._words("restarting"))
@@ -81,10 +85,25 @@ class Showing:
             if self._clock.now() < self._quiet_until:
                 return
             self._quiet_until = self._clock.now() + event.position * PER_PLACE_SECONDS
-        self._edits.show(layout.growing(self.draft, self._talk.registry, self._who.locale))
+        if self._first is None:
+            loop = asyncio.get_running_loop()
+            self._first = loop.call_later(FIRST_SECONDS, self._grow)
+        elif self._first.when() <= asyncio.get_running_loop().time():
+            self._grow()
+
+    def _grow(self) -> None:
+        """Show what there is by now."""
+        if not self._left:
+            self._edits.show(layout.growing(self.draft, self._talk.registry, self._who.locale))
+
+    def _stop_waiting(self) -> None:
+        """No first sign of life after this."""
+        if self._first is not None:
+            self._first.cancel()
 
     async def _close(self) -> None:
         """The whole answer, and the record of its delivery."""
+        self._stop_waiting()
         final, job = self.draft.final, self.draft.job
         footer = await self._talk.footer(final, self._who) if isinstance(final, Finished) else ""
         pages = layout.last_pages(self.draft, footer, self._talk.registry, self._who.locale)
