@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -43,6 +43,15 @@ log = logging.getLogger(__name__)
 def new_id() -> str:
     """26 characters that sort by time."""
     return str(ULID())
+
+
+class Left(NamedTuple):
+    """A job that an owner left unfinished; `asker` as `Ledger.who` names people."""
+
+    job: Job
+    deaths_alone: int
+    accepted_at: float
+    asker: str
 
 
 class Ledger(Book):
@@ -84,8 +93,12 @@ class Ledger(Book):
             await connection.execute(sa.insert(Delivery).values(**debt))
         return True
 
+    def who(self, request: Request) -> str:
+        """One name for one person, that names nobody without the key."""
+        return self.vault.lookup(request.platform, request.asker)
+
     async def _asker(self, connection: AsyncConnection, request: Request, now: float) -> str:
-        lookup = self.vault.lookup(request.platform, request.asker)
+        lookup = self.who(request)
         known = await connection.scalar(sa.select(Asker.id).where(Asker.lookup == lookup))
         if known is not None:
             return str(known)
@@ -176,22 +189,26 @@ class Ledger(Book):
         pictures = await asyncio.to_thread(pictures_of, rows, self.media.get) if rows else ()
         return final_event(row, APOLOGY if row.state == "dead" else KIND_SENTENCE, pictures)
 
-    async def unfinished(self) -> list[tuple[Job, int, float]]:
-        """(job, deaths alone, accepted at) of all without a final state, oldest first.
+    async def unfinished(self) -> list[Left]:
+        """All without a final state, oldest first.
 
         A row that cannot be read any more fails, with its reason, and keeps nobody else waiting.
         """
         query = (
-            sa.select(JobRow.id, JobRow.attempt, JobRow.deaths_alone, JobRow.accepted_at)
+            sa.select(
+                JobRow.id, JobRow.attempt, JobRow.deaths_alone, JobRow.accepted_at, Asker.lookup
+            )
+            .join(RequestRow, RequestRow.id == JobRow.request_id)
+            .join(Asker, Asker.id == RequestRow.asker_id)
             .where(JobRow.state.not_in(FINAL_STATES))
             .order_by(JobRow.accepted_at, JobRow.id)
         )
         async with self.reading() as connection:
             rows = (await connection.execute(query)).all()
         found = []
-        for name, attempt, deaths_alone, accepted_at in rows:
+        for name, attempt, deaths_alone, accepted_at, asker in rows:
             try:
-                found.append((await self._job(name), deaths_alone, accepted_at))
+                found.append(Left(await self._job(name), deaths_alone, accepted_at, asker))
             except (LedgerError, ValueError, TypeError) as error:
                 log.exception("an unfinished job cannot be read", extra={"job": name})
                 reason = f"its row cannot be read: {type(error).__name__}"

@@ -97,9 +97,9 @@ async def test_unfinished_jobs_come_back_whole_and_in_order(
     later = job_of(request)
     await ledger.accept(request, route("story", "Later.", None, registry), later)
     await ledger.started(accepted.id, 1)
-    assert [job for job, _, _ in await ledger.unfinished()] == [accepted, later]
+    assert [job for job, *_ in await ledger.unfinished()] == [accepted, later]
     await ledger.finish(Failed(job=accepted.id, attempt=1, message="no", reason="why"))
-    assert [job for job, _, _ in await ledger.unfinished()] == [later]
+    assert [job for job, *_ in await ledger.unfinished()] == [later]
 
 
 async def test_the_same_person_is_one_asker_and_places_do_not_mix(

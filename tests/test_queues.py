@@ -250,7 +250,7 @@ async def test_a_job_that_was_accepted_is_queued_even_if_its_asker_goes_at_that_
     until = time.monotonic() + 10
     while committed != queued and time.monotonic() < until:
         await asyncio.sleep(0.1)
-        committed = {job.id for job, _, _ in await ledger.unfinished()}
+        committed = {job.id for job, *_ in await ledger.unfinished()}
         queued = {waiting.job for waiting in (await engine.status()).waiting}
     assert committed == queued
 
@@ -320,7 +320,7 @@ async def test_an_owner_takes_up_what_the_one_before_it_left(
             jobs = [running.events[0].job, waiting.events[0].job]
         running._task.cancel()
         waiting._task.cancel()
-    assert {job.id for job, _, _ in await ledger.unfinished()} == set(jobs)
+    assert {job.id for job, *_ in await ledger.unfinished()} == set(jobs)
     async with (
         owning(settings, registry, ledger, workers=False) as engine,
         hand_worker(settings) as worker,

@@ -79,8 +79,9 @@ class EmbeddedQueue:
         """Take up every job that an earlier owner left unfinished; returns how many."""
         self._writer.start()
         left = await self._ledger.unfinished()
-        for job, deaths_alone, accepted_at in left:
-            self._add(Entry(job=job, accepted_at=accepted_at, deaths_alone=deaths_alone))
+        for job, deaths_alone, accepted_at, asker in left:
+            entry = Entry(job=job, accepted_at=accepted_at, asker=asker, deaths_alone=deaths_alone)
+            self._add(entry)
         return len(left)
 
     async def accept(self, request: Request, route: Route, job: Job) -> None:
@@ -102,7 +103,7 @@ class EmbeddedQueue:
 
     async def _accept(self, request: Request, route: Route, job: Job) -> None:
         if await self._ledger.accept(request, route, job):
-            self._add(Entry(job=job, accepted_at=time.time()))
+            self._add(Entry(job=job, accepted_at=time.time(), asker=self._ledger.who(request)))
 
     def _add(self, entry: Entry) -> None:
         if entry.job.id in self._open:

@@ -1,6 +1,13 @@
-"""The order of what waits for one medium: suspects first, then first come, first served."""
+"""The order of what waits for one medium: suspects first, then a fair turn for each asker.
+
+Start-time fair queueing (Goyal, Vin and Cheng 1996) with jobs of equal cost: an asker's first job has
+its turn now, the next one turn later, and so on. Somebody who asks for a hundred things at once waits
+for them; whoever asks for one thing meanwhile is before the second of those. Between equals, first
+come, first served; nobody waits longer than one turn of everybody else for each of their own.
+"""
 
 import asyncio
+from bisect import insort
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
@@ -23,6 +30,8 @@ class Entry:
 
     job: Job
     accepted_at: float
+    asker: str = ""
+    turn: int = 0
     deaths_alone: int = 0
     worker: "Worker | None" = None
     heard: bool = False
@@ -83,7 +92,9 @@ class Line:
 
     def __init__(self) -> None:
         self._suspects: deque[Entry] = deque()
-        self._waiting: deque[Entry] = deque()
+        self._waiting: list[Entry] = []  # by turn
+        self._turn = 0  # the turn of what was begun last
+        self._next: dict[str, int] = {}  # asker to the turn of the next job
 
     def __iter__(self) -> Iterator[Entry]:
         """In the order in which they will run."""
@@ -95,17 +106,22 @@ class Line:
 
     def add(self, entry: Entry, *, first: bool = False) -> None:
         """At its end; `first` for a job that was handed back and had its turn."""
-        places = self._suspects if entry.job.alone else self._waiting
-        if first:
-            places.appendleft(entry)
+        if entry.job.alone:
+            (self._suspects.appendleft if first else self._suspects.append)(entry)
+        elif first:
+            entry.turn = self._turn
+            self._waiting.insert(0, entry)
         else:
-            places.append(entry)
+            entry.turn = max(self._turn, self._next.get(entry.asker, 0))
+            self._next[entry.asker] = entry.turn + 1
+            insort(self._waiting, entry, key=lambda other: other.turn)
 
     def remove(self, entry: Entry) -> None:
         """If it is there."""
-        for places in (self._suspects, self._waiting):
-            if entry in places:
-                places.remove(entry)
+        if entry in self._suspects:
+            self._suspects.remove(entry)
+        if entry in self._waiting:
+            self._waiting.remove(entry)
 
     def take(self, worker: "Worker") -> Entry | None:
         """What the worker may begin now: a suspect only alone, and nothing beside one."""
@@ -113,8 +129,13 @@ class Line:
             return None
         if self._suspects:
             return self._suspects.popleft() if worker.slots and not worker.running else None
-        free = len(worker.running) < worker.slots
-        return self._waiting.popleft() if free and self._waiting else None
+        if not self._waiting or len(worker.running) >= worker.slots:
+            return None
+        entry = self._waiting.pop(0)
+        self._turn = max(self._turn, entry.turn)
+        if not self._waiting:
+            self._next.clear()
+        return entry
 
     def clear(self) -> list[Entry]:
         """Everything, taken out."""
