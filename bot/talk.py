@@ -17,6 +17,7 @@ from bot.delivering import Deliveries
 from bot.english import looks_english
 from bot.grammar import Again, Command, Continue, Generate, Simple, parse
 from bot.guarding import Guard
+from bot.hurrying import Hurry
 from bot.locales import words
 from bot.presses import ask_to_forget, pressed, report
 from bot.settings import PlatformSettings
@@ -58,6 +59,7 @@ class Talk(Deliveries):
         super().__init__(core, desk)
         self.settings = settings
         self.guard = Guard(moderator, desk, core)
+        self.hurry = Hurry(settings.asker_waiting, limited=settings.asker_burst > 0)
         self.draining = False
         self.stop: Callable[[], None] = lambda: None  # /admin drain; serve puts its own here
         self._presses: dict[tuple[str, str, Press], float] = {}
@@ -80,17 +82,20 @@ class Talk(Deliveries):
 
     async def say(self, command: Command, who: Who) -> AsyncGenerator[Event | Said]:
         """The reply to a command. Raises AskerError, whose words are for the asker."""
+        self.hurry.step(who)
         await self.admit(command, who)
         match command:
             case Simple():
                 yield await self._simple(command, who)
             case Generate() | Again() | Continue():
-                async with aclosing(self._generate(command, who)) as events:
-                    async for event in events:
-                        yield event
+                with self.hurry.asking(who):
+                    async with aclosing(self._generate(command, who)) as events:
+                        async for event in events:
+                            yield event
 
     async def press(self, press: Press, who: Who) -> Reply:
         """The reply to a button: words, or the events of a new answer. Raises AskerError."""
+        self.hurry.step(who)
         return await pressed(self, press, who)
 
     def twice(self, press: Press, who: Who, seconds: float) -> bool:

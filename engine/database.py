@@ -175,8 +175,11 @@ def check_key(settings: Settings) -> None:
         vault.open(row[0], "meta.value")
 
 
-async def open_database(settings: Settings) -> AsyncEngine:
-    """The ledger's database with its vault, after checking that key and ledger belong together."""
+async def open_database(settings: Settings, *, synced: bool = True) -> AsyncEngine:
+    """The ledger's database with its vault, after checking that key and ledger belong together.
+
+    Commits that are not `synced` survive the end of the process, but perhaps not a power cut.
+    """
     vault = load_vault(settings)
     database = create_async_engine(
         database_url(settings),
@@ -187,6 +190,8 @@ async def open_database(settings: Settings) -> AsyncEngine:
     )
     database.sync_engine.dialect.pastiche_vault = vault  # type: ignore[attr-defined]
     sa.event.listen(database.sync_engine, "connect", _set_pragmas)
+    if not synced:
+        sa.event.listen(database.sync_engine, "connect", _let_the_system_sync)
     sa.event.listen(database.sync_engine, "begin", _begin)
     try:
         async with database.begin() as connection:
@@ -215,6 +220,12 @@ def _set_pragmas(connection: Any, _record: Any) -> None:
         "fullfsync=ON",  # macOS: a plain fsync leaves data in the drive's own cache
     ):
         cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _let_the_system_sync(connection: Any, _record: Any) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA synchronous=NORMAL")
     cursor.close()
 
 

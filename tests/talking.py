@@ -8,6 +8,7 @@ import pytest
 import pytest_asyncio
 
 from bot.conversation import Said, Who
+from bot.hurrying import Hurry
 from bot.settings import PlatformSettings
 from bot.talk import Talk
 from engine.bootstrap import open_engine
@@ -64,6 +65,7 @@ async def talk(here: Settings, clock: Clock) -> AsyncIterator[Talk]:
 
 async def told(talk: Talk, text: str, who: Who) -> list[Event | Said]:
     """Everything that comes of a line of text; answers are delivered as a client does it."""
+    talk.hurry = Hurry(talk.settings.asker_waiting)  # a test types faster than people do
     async with aclosing(talk.say(talk.parse(text), who)) as replies:
         return await delivered(talk, [reply async for reply in replies])
 

@@ -11,6 +11,7 @@ from talking import OPERATOR, Clock, pressed, told
 
 from bot.buttons import Press, Verb, decode, encode
 from bot.conversation import Said, Who
+from bot.hurrying import Hurry
 from bot.talk import Talk
 from engine.errors import AskerError, BusyError, LimitError
 from engine.events import Cancelled, Failed, Finished, Image, Queued
@@ -327,3 +328,21 @@ async def test_draining_refuses_kindly(talk: Talk, who: Who) -> None:
             await told(talk, "It rained.", who)
     finally:
         talk.draining = False
+
+
+async def test_a_burst_of_commands_is_slowed_down_before_the_database_is_asked() -> None:
+    seconds = [0.0]
+    hurry = Hurry(3, lambda: seconds[0])
+    fast, other = (Who(platform="discord", asker=name, place="p") for name in ("a", "b"))
+    for _ in range(30):
+        hurry.step(fast)
+    with pytest.raises(LimitError, match="very fast"):
+        hurry.step(fast)
+    hurry.step(other)
+    seconds[0] += 0.6
+    hurry.step(fast)
+    with hurry.asking(fast), hurry.asking(fast), hurry.asking(fast):
+        with pytest.raises(LimitError, match="3 requests"), hurry.asking(fast):
+            pass
+        with hurry.asking(other):
+            pass

@@ -80,8 +80,11 @@ async def open_desk(
     place: Bucket = NO_LIMIT,
     clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[Desk]:
-    """A desk on the ledger's database, whose schema must be the newest already."""
-    ledger = Ledger(await open_database(settings), settings.media, clock)
+    """A desk on the ledger's database, whose schema must be the newest already.
+
+    Its commits are not synced one by one: a power cut may cost a quota's last points or a thumb.
+    """
+    ledger = Ledger(await open_database(settings, synced=False), settings.media, clock)
     try:
         desk = Desk(ledger, settings, asker, place)
         await desk.remember_to_forget()
