@@ -305,7 +305,8 @@ def test_from_pictures_to_a_published_expert(tmp_path: Path) -> None:
     recipe = make_recipe(tmp_path / "r.toml", base, tmp_path / "nowhere")
     options = ("--data", pictures, "--runs", tmp_path / "runs")
     assert "metadata.jsonl" in stage("train_image", recipe, "--runs", tmp_path, status=2)
-    assert "evaluate_image" in stage("train_image", recipe, *options)
+    precision = ("--set", "training.precision=bf16")
+    assert "evaluate_image" in stage("train_image", recipe, *options, *precision)
     told = stage("evaluate_image", recipe, *options, "--samples", 3, "--attribute", "metal")
     assert "held-out loss on 2 pictures" in told and "metal as asked" in told
     run = tmp_path / "runs" / "disc-tiny"

@@ -22,7 +22,8 @@ from training.diffusion.saving import KOHYA, WEIGHTS, check_lora, read_marks
 from training.diffusion.session import ImageSession
 from training.errors import BadCorpus, BadRecipe, NotAllowed, NotPublished, TrainingStopped
 from training.expiry import due_of
-from training.train_image import train_image
+from training.train_image import MEMORY_HELP, train_image
+from training.train_text import memory_told
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 QUIET = ("validation.prompts=[]", "data.held_out=0.0")
@@ -374,6 +375,8 @@ def test_a_base_of_pickles_or_of_another_layout_is_refused(
         ("data.bucket_step=40", "multiple of 32"),
         ('lora.target=["nothing"]', "to_k"),
         ('training.optimiser="prodigy"', "pip install prodigyopt"),
+        ('training.precision="fp16"', '"bf16" or "fp32"'),
+        ('base.id="nobody/has-this"', "Check the name, the network"),
     ],
 )
 def test_a_recipe_that_the_base_cannot_follow_says_what_to_change(
@@ -382,6 +385,11 @@ def test_a_recipe_that_the_base_cannot_follow_says_what_to_change(
     recipe, run = prepared(tmp_path, base, pictures, *QUIET, change)
     with pytest.raises(BadRecipe, match=told):
         session_of(recipe, run)
+
+
+def test_running_out_of_memory_names_the_settings_to_lower() -> None:
+    with pytest.raises(TrainingStopped, match=r"data\.resolution"), memory_told(MEMORY_HELP):
+        raise torch.OutOfMemoryError
 
 
 def test_a_folder_of_expired_pictures_trains_nothing(tmp_path: Path, base: Path) -> None:

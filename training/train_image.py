@@ -125,6 +125,12 @@ def main(
     if fresh:
         shutil.rmtree(run / "checkpoints", ignore_errors=True)
     session = train_image(recipe, run, base)
+    if session.accelerator.is_main_process:
+        tell_next(session, recipe_file)
+
+
+def tell_next(session: "ImageSession", recipe_file: Path) -> None:
+    """Say which step was taken, and what comes next."""
     told = f"The LoRA is that of step {session.chosen_step}."
     if len(session.held_out):
         told = f"{told} Lowest held-out loss {session.progress.best_loss:.4f}."
