@@ -34,7 +34,7 @@ def test_from_a_search_to_captions_with_faults_on_the_way_and_nothing_twice(tmp_
         assert "8 objects, 7 with a picture" in run("harvest_vam", *words, "--dry-run")
         told = run("harvest_vam", *words, "--no-watch")
         assert "5 pictures of 5 objects" in told and "left out, answered 404: 1" in told
-        assert "may not be trained on" in told
+        assert "may not be trained on: [rights] train_allowed is false" in told
         assert "5 captions" in run("caption", *words, "--yes", "--max-usd", "1")
         assert "are those of the lock file" in run("harvest_vam", *words, "verify")
         asked = len(service.asked), len(museum.picture_paths)

@@ -215,12 +215,12 @@ def facts_of(done: Done) -> dict[str, Any]:
 
 def tell(done: Done, folder: Path) -> None:
     """Say what was written, what it cost and what to look at."""
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(soft_wrap=True, highlight=False, markup=False)
     console.print(f"{len(done.written.rows)} captions in {folder / CAPTIONS}.")
     for outcome, number in done.written.without.items():
         console.print(f"without a caption, {outcome}: {number}")
     for flag, number in done.written.flags.items():
-        console.print(f"flagged, {flag}: {number}", markup=False)
+        console.print(f"flagged, {flag}: {number}")
     if done.written.agreement is not None:
         console.print(f"materials of the catalogue that were named: {done.written.agreement:.0%}")
     if done.dollars:

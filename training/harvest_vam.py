@@ -93,7 +93,7 @@ def plan(recipe: HarvestRecipe, run: Path) -> None:
     pictures = sum(1 for found, _ in objects if found.links.base)
     calls = pictures * (3 if recipe.harvest.full_records else 2)
     minutes = seconds_needed(calls, recipe.harvest) / 60
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(soft_wrap=True, highlight=False, markup=False)
     for term, count in counts.items():
         console.print(f"{term}: {count} records")
     console.print(
@@ -110,7 +110,7 @@ def verify(recipe: HarvestRecipe, run: Path, offline: bool) -> None:
         parts = harvester_of(recipe, run)
         etags = {name: facts.etag for name, facts in parts.pictures.facts.items()}
         findings |= verify_museum(run / DATA, parts.pictures.client, etags)
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(soft_wrap=True, highlight=False, markup=False)
     for kind, names in findings.items():
         for name in names:
             console.print(f"{kind}: {name}")
@@ -133,11 +133,12 @@ def note(recipe: HarvestRecipe, run: Path, outcome: Outcome) -> None:
 
 def tell(recipe: HarvestRecipe, run: Path, outcome: Outcome) -> None:
     """Say what the data set holds, and until when."""
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(soft_wrap=True, highlight=False, markup=False)
     objects = len({row["system_number"] for row in outcome.rows})
     console.print(
         f"{len(outcome.rows)} pictures of {objects} objects in {run / DATA} "
-        f"({outcome.calls} questions asked, {outcome.pictures_fetched} pictures fetched now)."
+        f"({outcome.calls} records and sizes asked for, "
+        f"{outcome.pictures_fetched} pictures fetched now)."
     )
     for reason, count in reasons(outcome.dropped).items():
         console.print(f"left out, {reason}: {count}")

@@ -16,7 +16,7 @@ from training.errors import NotAllowed
 
 def told() -> Console:
     """Where questions and prices are said: beside the results, not among them."""
-    return Console(stderr=True, soft_wrap=True, highlight=False)
+    return Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 
 
 def require_agreement(

@@ -63,7 +63,8 @@ class Harvester:
         for term in self.recipe.harvest.terms:
             self.robots.require(self.museum.search_address(term, 1))
             counts[term] = self.museum.count(term)
-            for found in track(self.museum.search(term), f"searching {term}", total=counts[term]):
+            hits = self.museum.search(term)
+            for found in track(hits, f"searching {term}", total=counts[term] or None):
                 terms = objects.setdefault(found.system_number, (found, []))[1]
                 terms += [] if term in terms else [term]
         ordered = sorted(objects.values(), key=lambda entry: entry[0].number)
