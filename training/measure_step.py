@@ -99,8 +99,9 @@ def image_line(path: Path, base: Path | None, changes: tuple[str, ...], steps: i
         found = measure_image(recipe, base, steps)
     return (
         f"{found['parameters']:,.0f} parameters, {found['trained']:,.0f} trained, "
-        f"{recipe.training.precision}: {found['seconds']:.1f} s a picture of {found['side']:.0f} "
-        f"pixels, {peak_memory():.1f} GiB at most (built in {found['build_seconds']:.0f} s)"
+        f"{recipe.training.precision}: {found['seconds']:.1f} s "
+        f"({found['processor_seconds']:.1f} s of processors) a picture of {found['side']:.0f} pixels, "
+        f"{peak_memory():.1f} GiB at most (built in {found['build_seconds']:.0f} s)"
     )
 
 

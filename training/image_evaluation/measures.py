@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 WRITERS = ("base", "lora")
-SIDE = 512  # pixels a photograph is looked at in, at most
+SIDE = 256  # pixels a photograph is looked at in, at most
 
 
 @dataclass(slots=True)
