@@ -95,10 +95,10 @@ class Listener:
             working = asyncio.create_task(self._talk.press(press, who))
             done, _ = await asyncio.wait({working}, timeout=NOTICE_SECONDS)
             result = await working if done else None
-            if isinstance(result, Said) and _short(result):
-                await self._sender.notice(pressed.query, result.text)
-            else:
-                await self._sender.notice(pressed.query)
+            if isinstance(result, Said):
+                accepted()
+            short = result.text if isinstance(result, Said) and _short(result) else ""
+            await self._sender.notice(pressed.query, short)
             result = await working
             said = (
                 result
@@ -107,7 +107,7 @@ class Listener:
             )
             accepted()
             if said is not None:
-                await self._after(press, said, here, noticed=bool(done) and _short(said))
+                await self._after(press, said, here, noticed=bool(short))
             elif press.verb is Verb.STYLE and press.argument:
                 await self._sender.delete(here.place, here.message)  # the question is answered
 

@@ -51,14 +51,21 @@ class Showing:
         self._place = place
         self._who = who
         self._marked = unsure and not message
-        self._noted = message
         self._told_line = float("-inf")
         self.draft = Draft()
-        self.stage: Stage = (
-            Drafted(sender, place, reply_to, message=message, draft=next(_draft_ids), unsure=unsure)
-            if place.private
-            else Edited(sender, place, reply_to, message=message)
-        )
+        self.stage: Stage
+        if place.private:
+            self.stage = Drafted(
+                sender,
+                place,
+                reply_to,
+                message=message,
+                note=self._note,
+                draft=next(_draft_ids),
+                unsure=unsure,
+            )
+        else:
+            self.stage = Edited(sender, place, reply_to, message=message, note=self._note)
 
     async def run(self, events: AsyncGenerator[Event | Said]) -> list[int]:
         """Show the events, and deliver the end; the numbers of its messages.
@@ -72,7 +79,6 @@ class Showing:
                     if isinstance(event, Said):  # moderation has stopped it
                         return await self.stage.finish([Words(text=plain(event.text))])
                     self._see(event)
-                    await self._note()
             if self.draft.final is None:
                 raise OurError("the events ended before the answer")
             return await self._deliver()
@@ -98,17 +104,13 @@ class Showing:
         self._told_line = time.monotonic() if due else self._told_line
         return due
 
-    async def _note(self) -> None:
+    async def _note(self, message: int) -> None:
         """Keep, for a restart, which message holds the answer's place."""
-        if self.stage.message != self._noted and self.draft.job:
-            self._noted = self.stage.message
-            where = address(self._place, self._noted)
-            await self._talk.addressed(self.draft.job, where)
+        await self._talk.addressed(self.draft.job, address(self._place, message))
 
     async def _deliver(self) -> list[int]:
         """The end, and what became of it."""
         talk, job = self._talk, self.draft.job
-        await self._note()
         await talk.sending(job)
         try:
             messages = await self._finish()

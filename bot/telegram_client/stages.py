@@ -9,6 +9,7 @@ restart, a short message that is gone tells that the answer had arrived.
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from bot.pacing import TELEGRAM_SECONDS, Coalescer, TooFast, Vanished
@@ -26,12 +27,11 @@ BARRED = (
 log = logging.getLogger(__name__)
 
 
+Note = Callable[[int], Awaitable[None]]
+
+
 class Stage(Protocol):
     """Where an answer is seen."""
-
-    @property
-    def message(self) -> int:
-        """The message that holds its place so far, 0 while there is none."""
 
     def show(self, status: Item, text: Text | None) -> None:
         """What there is by now: a line about it, and the text that has grown so far."""
@@ -47,11 +47,18 @@ class Stage(Protocol):
 
 
 class Edited:
-    """Grows by edits. `reply_to` is the asker's message."""
+    """Grows by edits. `reply_to` is the asker's message; `note` hears which message holds its place."""
 
     def __init__(
-        self, sender: Sender, place: Place, reply_to: int = 0, *, message: int = 0
+        self,
+        sender: Sender,
+        place: Place,
+        reply_to: int = 0,
+        *,
+        message: int = 0,
+        note: Note | None = None,
     ) -> None:
+        self._note = note
         self._sender = sender
         self._place = place
         self._reply_to = reply_to
@@ -65,11 +72,6 @@ class Edited:
     def _coalescer(self) -> Coalescer[Item]:
         pace = self._sender.pace(self._place)
         return Coalescer(pace, self._send, deadline=FLOOD_SECONDS)
-
-    @property
-    def message(self) -> int:
-        """See Stage."""
-        return self._message
 
     def show(self, status: Item, text: Text | None) -> None:
         """See Stage. Somebody who deletes the message while it grows sees it again when it is done."""
@@ -116,11 +118,15 @@ class Edited:
     async def leave(self, status: Item) -> None:
         """See Stage."""
         await self._stop()
-        if self._message:
-            try:
+        try:
+            if self._message:
                 await self._sender.change(self._place, self._message, status, media=self._media)
-            except (Vanished, TooFast, OSError) as error:
-                log.info("an answer was left as it stood", extra={"why": type(error).__name__})
+            else:
+                self._message = await self._sender.put(self._place, status, self._reply_to)
+                if self._note is not None:
+                    await self._note(self._message)
+        except (Vanished, TooFast, OSError) as error:
+            log.info("an answer was left as it stood", extra={"why": type(error).__name__})
 
     async def _stop(self) -> None:
         """No edit after this; a first message under way is waited for, so that it is known."""
@@ -138,6 +144,8 @@ class Edited:
                 put = self._sender.put(self._place, item, self._reply_to)
                 self._first = asyncio.ensure_future(put)
                 self._message = await asyncio.shield(self._first)
+                if self._note is not None and not self._ending:
+                    await self._note(self._message)
         except Unsure as error:
             if self._ending:
                 raise
@@ -158,10 +166,11 @@ class Drafted(Edited):
         reply_to: int = 0,
         *,
         message: int = 0,
+        note: Note | None = None,
         draft: int = 1,
         unsure: bool = False,
     ) -> None:
-        super().__init__(sender, place, reply_to, message=message)
+        super().__init__(sender, place, reply_to, message=message, note=note)
         self._unsure = unsure
         self._draft = draft
         self._drafts = Coalescer(sender.draft_pace(place), self._send_draft)
