@@ -53,7 +53,11 @@ async def examine(settings: Settings, *, generate: bool = True) -> AsyncGenerato
         yield Finding(mark="note", what="a card is set aside", advice=problem)
     for finding in _models(settings):
         yield finding
-    yield await _round_trip(settings) if generate else Finding(mark="note", what="worker not asked")
+    for medium in _media(settings):
+        if generate:
+            yield await _round_trip(settings, medium)
+        else:
+            yield Finding(mark="note", what=f"{medium} worker not asked")
     for finding in _tokens():
         yield finding
 
@@ -112,12 +116,7 @@ def _models(settings: Settings) -> list[Finding]:
         weights = registry.weights(expert)
         what = f"{expert.name}: base {weights.base}, adapter {weights.adapter or 'none'}"
         if not bases.present(weights.base, settings.models):
-            advice = (
-                "Run: pastiche prepare"
-                if weights.base in bases.EMBEDDED
-                else "It is fetched from the hub at first use; gated models need HF_TOKEN."
-            )
-            findings.append(Finding(mark="note", what=what, advice=advice))
+            findings.append(Finding(mark="note", what=what, advice=_absent(weights.base)))
         elif weights.adapter and not bases.present(weights.adapter, settings.models):
             advice = "The adapter is not here, so the base answers alone."
             findings.append(Finding(mark="note", what=what, advice=advice))
@@ -131,36 +130,61 @@ def _models(settings: Settings) -> list[Finding]:
     return findings
 
 
-async def _round_trip(settings: Settings) -> Finding:
+def _absent(base: str) -> str:
+    """What to do about a base that is not on this machine."""
+    if base in bases.EMBEDDED:
+        return "Run: pastiche prepare"
+    if base in bases.SHIPPED:
+        return "This copy of the program came without its weights. Install a release that has them."
+    return "It is fetched from the hub at first use; gated models need HF_TOKEN."
+
+
+def _media(settings: Settings) -> list[str]:
+    """Which workers to ask: texts always, pictures where a base for them is here."""
+    registry = load_registry(settings.expert_roots, settings.profile)
+    drawing = [e for e in registry.experts if e.medium == "image"]
+    here = any(bases.present(registry.weights(e).base, settings.models) for e in drawing)
+    return ["text", "image"] if here else ["text"]
+
+
+async def _round_trip(settings: Settings, medium: str) -> Finding:
     """A short real request, through queue and worker and back."""
     where = f"The whole story stands in {settings.home / 'logs'}."
+    name = f"{medium} worker round trip"
     try:
         async with asyncio.timeout(ROUND_TRIP_SECONDS):
-            final = await _ask(settings)
+            final = await _ask(settings, medium)
     except TimeoutError:
         advice = f"No answer in {ROUND_TRIP_SECONDS:.0f} s. {where}"
-        return Finding(mark="bad", what="worker round trip", advice=advice)
+        return Finding(mark="bad", what=name, advice=advice)
     except PasticheError as error:
-        return Finding(mark="bad", what="worker round trip", advice=f"{error} {where}")
+        return Finding(mark="bad", what=name, advice=f"{error} {where}")
     if not isinstance(final, Finished):
         reason = final.reason if isinstance(final, Failed) else "It was cancelled."
-        return Finding(mark="bad", what="worker round trip", advice=f"{reason} {where}")
+        return Finding(mark="bad", what=name, advice=f"{reason} {where}")
+    if final.pictures:
+        first = final.pictures[0]
+        what = f"image worker drew {first.width}x{first.height} pixels in {final.seconds:.1f} s"
+        return Finding(mark="ok", what=what)
     rate = final.tokens_out / max(final.seconds, 1e-9)
-    what = f"worker answered: {final.tokens_out} tokens, {rate:.0f} a second"
+    what = f"text worker answered: {final.tokens_out} tokens, {rate:.0f} a second"
     return Finding(mark="ok", what=what)
 
 
-async def _ask(settings: Settings) -> Event | None:
+async def _ask(settings: Settings, medium: str) -> Event | None:
     registry = load_registry(settings.expert_roots, settings.profile)
-    expert = next((e for e in registry.experts if e.medium == "text"), registry.experts[0])
+    able = [e for e in registry.experts if e.medium == medium]
+    if medium == "image":
+        able = [e for e in able if bases.present(registry.weights(e).base, settings.models)]
+    expert = able[0] if able else registry.experts[0]
     request = Request(
         command=expert.command,
-        text="The lamp went out.",
+        text="A gold ring." if expert.medium == "image" else "The lamp went out.",
         style=expert.name,
         platform="doctor",
         asker="doctor",
         place="doctor",
-        length=16,
+        length=None if expert.medium == "image" else 16,
         seed=1,
     )
     async with open_engine(settings) as core, aclosing(core.ask(request)) as events:

@@ -16,7 +16,7 @@ from engine import bases
 from engine.adding import NewExpert, add_expert
 from engine.errors import CommandError
 from engine.lock import take_lock
-from engine.registry import load_registry
+from engine.registry import load_card, load_registry
 from engine.settings import Settings, read_settings
 
 experts_app = typer.Typer(help="Who can answer, and with what.", invoke_without_command=True)
@@ -57,14 +57,31 @@ def _presence(spec: str, settings: Settings) -> str:
 
 @experts_app.command("add")
 def experts_add(
-    spec: Annotated[str, typer.Argument(metavar="PATH_OR_HUB_ID", help="The adapter's folder.")],
+    spec: Annotated[
+        str,
+        typer.Argument(
+            metavar="PATH_OR_HUB_ID", help="The adapter's folder; for pictures also a file."
+        ),
+    ],
     licence: Annotated[str, typer.Option(help="The licence of these weights.")],
     name: Annotated[
         str, typer.Option(help="Its name here; default: the last part of the path.")
     ] = "",
     title: Annotated[str, typer.Option(help="Its name for people; default: the name.")] = "",
-    command: Annotated[str, typer.Option(help="The command that it answers.")] = "story",
+    command: Annotated[
+        str,
+        typer.Option(help="The command that it answers; default: story, or jewel for pictures."),
+    ] = "",
     base: Annotated[str, typer.Option(help="Its base, if the adapter does not say.")] = "",
+    vae: Annotated[str, typer.Option(help="For pictures: a VAE in the base's place.")] = "",
+    prompt: Annotated[
+        str,
+        typer.Option(help="For pictures: the prompt, with {request} where the asker's words go."),
+    ] = "",
+    token: Annotated[
+        str,
+        typer.Option(help="For pictures: the word in the prompt that the LoRA was trained with."),
+    ] = "",
     about: Annotated[str, typer.Option(help="One sentence for people.")] = "",
     keyword: Annotated[
         list[str] | None, typer.Option(help="A word that calls it; repeatable.")
@@ -81,7 +98,8 @@ def experts_add(
                 f"/{command} is the chat's own command. Name another with --command."
             )
         path = Path(spec) if bases.is_hub_id(spec) else Path(spec).expanduser().resolve()
-        chosen = name or path.name.lower().replace(" ", "-").replace(".", "-")
+        stem = path.stem if path.suffix == ".safetensors" else path.name
+        chosen = name or stem.lower().replace(" ", "-").replace(".", "-")
         new = NewExpert(
             spec=spec,
             name=chosen,
@@ -89,12 +107,18 @@ def experts_add(
             licence=licence,
             command=command,
             base=base,
+            vae=vae,
+            prompt=prompt,
+            token=token,
             about=about,
             keywords=tuple(keyword or ()),
             replace=replace_it,
         )
         card = add_expert(new, settings)
-        sys.stdout.write(f"{chosen} is added: {card}\nTry: pastiche ask '...' --style {chosen}\n")
+        sys.stdout.write(f"{chosen} is added: {card}\n")
+        added = load_card(card.parent)
+        ask = f"/{added.command} ..." if added.medium == "image" else "..."
+        sys.stdout.write(f"Try: pastiche ask '{ask}' --style {chosen}\n")
         lock = take_lock(settings.home, settings.socket)
         if lock is None:
             sys.stdout.write(

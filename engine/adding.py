@@ -4,28 +4,45 @@ import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import tomlkit
 
-from engine.bases import EMBEDDED, fetch, is_hub_id
+from engine.adding_pictures import check_pictures, draws_pictures, inherited
+from engine.bases import EMBEDDED, SHIPPED, fetch, is_hub_id
 from engine.errors import LimitError, SetupError
 from engine.registry import CARD, NAME_PATTERN, Registry, load_card
 from engine.settings import Settings
-from engine.weights import DIGESTED, check_adapter, check_weights, digest_of, is_adapter
+from engine.weights import (
+    DIGESTED,
+    check_adapter,
+    check_weights,
+    digest_of,
+    is_adapter,
+    is_pipeline,
+)
 
 NAME = re.compile(NAME_PATTERN)
+COMMANDS = {"text": "story", "image": "jewel"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewExpert:
-    """What an operator says of it; the rest comes from the adapter itself."""
+    """What an operator says of it; the rest comes from the adapter itself.
+
+    `vae`, `prompt` and `token` are for pictures; what is not said there stays as it is on the card of
+    the expert that is replaced.
+    """
 
     spec: str
     name: str
     title: str
     licence: str
-    command: str = "story"
+    command: str = ""
     base: str = ""
+    vae: str = ""
+    prompt: str = ""
+    token: str = ""
     about: str = ""
     keywords: tuple[str, ...] = ()
     replace: bool = False
@@ -47,24 +64,24 @@ def add_expert(new: NewExpert, settings: Settings) -> Path:
     source = fetch(new.spec)
     if not source.exists():
         raise LimitError(f"There is no folder {new.spec}.")
-    check_weights(source)
-    whole = not is_adapter(source)
-    config = {} if whole else check_adapter(source)
-    base = new.base or str(config.get("base_model_name_or_path") or "")
-    if whole:
-        base = new.spec if is_hub_id(new.spec) else str(source.absolute())
-    elif not base or not (base in EMBEDDED or is_hub_id(base) or Path(base).expanduser().exists()):
-        known = ", ".join(EMBEDDED)
-        raise LimitError(
-            f"The adapter does not name a base that is here ({base or 'none'}). Say which with "
-            f"--base: a hub id, a folder, or {known}."
-        )
-    if not is_hub_id(base) and base not in EMBEDDED:
-        base = str(Path(base).expanduser().absolute())
+    medium = "image" if draws_pictures(source) else "text"
+    whole = _check(source, medium)
+    kept = inherited(registry, new.name, medium)
+    base = str(source.absolute()) if whole else _base(new, source, medium, kept)
+    if whole and is_hub_id(new.spec):
+        base = new.spec
     aside = folder.with_name(f".{new.name}")
     shutil.rmtree(aside, ignore_errors=True)
     try:
-        final = _write(aside / new.name, new, source, base, whole, settings.profile)
+        final = _write(
+            aside / new.name,
+            new,
+            source,
+            _weights(new, base, whole, kept),
+            kept,
+            medium,
+            settings.profile,
+        )
         shutil.rmtree(folder, ignore_errors=True)
         final.rename(folder)
     except OSError as error:
@@ -74,29 +91,78 @@ def add_expert(new: NewExpert, settings: Settings) -> Path:
     return folder / CARD
 
 
+def _check(source: Path, medium: str) -> bool:
+    """Whether it is a whole model, after checking it. Raises ModelError."""
+    if medium == "image":
+        return check_pictures(source)
+    check_weights(source)
+    if not is_adapter(source):
+        return True
+    check_adapter(source)
+    return False
+
+
+def _base(new: NewExpert, source: Path, medium: str, kept: dict[str, Any]) -> str:
+    """What the adapter is put on. Raises LimitError if nobody says, or it is not here."""
+    base = new.base or str(kept.get("weights", {}).get("base", ""))
+    if not base and medium == "text":
+        base = str(check_adapter(source).get("base_model_name_or_path") or "")
+    known = SHIPPED if medium == "image" else EMBEDDED
+    if not base or not (base in known or is_hub_id(base) or Path(base).expanduser().exists()):
+        raise LimitError(
+            f"The adapter does not name a base that is here ({base or 'none'}). Say which with "
+            f"--base: a hub id, a folder, or {', '.join(known)}."
+        )
+    if not is_hub_id(base) and base not in known:
+        base = str(Path(base).expanduser().absolute())
+    return base
+
+
+def _weights(new: NewExpert, base: str, whole: bool, kept: dict[str, Any]) -> dict[str, Any]:
+    """The profile's table, the digest still to come."""
+    weights = {**kept.get("weights", {}), "base": base, "adapter": base if whole else "adapter"}
+    if new.vae:
+        weights["vae"] = new.vae
+    return weights
+
+
 def _write(
-    folder: Path, new: NewExpert, source: Path, base: str, whole: bool, profile: str
+    folder: Path,
+    new: NewExpert,
+    source: Path,
+    weights: dict[str, Any],
+    kept: dict[str, Any],
+    medium: str,
+    profile: str,
 ) -> Path:
     """The expert's folder, complete and checked by reading its card back."""
     folder.mkdir(parents=True)
-    weights = {"base": base, "adapter": base, "digest": digest_of(source)}
-    if not whole:
-        target = folder / "adapter"
-        target.mkdir()
-        for file in source.iterdir():
+    digested = source
+    if weights["adapter"] == "adapter":
+        digested = folder / "adapter"
+        digested.mkdir()
+        for file in [source] if source.is_file() else source.iterdir():
             if file.is_file() and file.suffix in DIGESTED:
-                shutil.copy2(file, target)
-        weights = {"base": base, "adapter": "adapter", "digest": digest_of(target)}
-    card = {
+                shutil.copy2(file, digested)
+    elif is_pipeline(source):
+        weights["adapter"] = ""  # an image base is an expert by itself
+    if weights["adapter"]:
+        weights["digest"] = digest_of(digested)
+    card: dict[str, Any] = {
+        **kept.get("card", {}),
         "name": new.name,
         "title": new.title,
-        "medium": "text",
-        "command": new.command,
-        "about": new.about,
-        "keywords": list(new.keywords) or [new.name],
+        "medium": medium,
+        "command": new.command or kept.get("card", {}).get("command") or COMMANDS[medium],
         "profiles": {profile: weights},
         "rights": {"licence": new.licence},
     }
+    card["about"] = new.about or card.get("about", "")
+    card["keywords"] = list(new.keywords) or card.get("keywords") or [new.name]
+    said = {"prompt": new.prompt, "token": new.token}
+    table = weights if "drawing" in weights else card  # a profile may have a [drawing] of its own
+    if drawing := {**table.get("drawing", {}), **{k: v for k, v in said.items() if v}}:
+        table["drawing"] = drawing
     (folder / CARD).write_text(tomlkit.dumps(card), encoding="utf-8")
     try:
         load_card(folder)

@@ -34,14 +34,15 @@ class _Hub(BaseHTTPRequestHandler):
     def _listing(self, repo: str, *, tree: bool) -> None:
         if not (self.root / repo).is_dir():
             return self._error(404, "RepoNotFound")
-        files = sorted(p for p in (self.root / repo).iterdir() if p.is_file())
+        folder = self.root / repo
+        files = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
         if tree:
             entries = [
-                {"type": "file", "path": p.name, "size": p.stat().st_size, "oid": _etag(p)}
-                for p in files
+                {"type": "file", "path": name, "size": p.stat().st_size, "oid": _etag(p)}
+                for name, p in sorted(files.items())
             ]
             return self._json(entries)
-        siblings = [{"rfilename": p.name} for p in files]
+        siblings = [{"rfilename": name} for name in sorted(files)]
         gated = "manual" if repo in self.gated else False
         return self._json({"id": repo, "sha": COMMIT, "siblings": siblings, "gated": gated})
 

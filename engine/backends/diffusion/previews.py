@@ -73,7 +73,8 @@ def side_by_side(images: "list[Image]") -> "Image":
 
 def estimate(step: Any) -> "Tensor":
     """What a scheduler's step takes the finished latents to be; the noisy ones where it says nothing."""
-    for name in ("pred_original_sample", "denoised"):
-        if getattr(step, name, None) is not None:
-            return step[name]
-    return step.prev_sample
+    for name in ("pred_original_sample", "denoised", "prev_sample"):
+        found: Tensor | None = getattr(step, name, None)
+        if found is not None:
+            return found
+    raise AttributeError(f"{type(step).__name__} holds no latents")
