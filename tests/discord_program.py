@@ -32,6 +32,7 @@ class Program:
             "PASTICHE_LOG_LEVEL": "DEBUG",
             "PASTICHE_ASKER_BURST": "0",
             "PASTICHE_PLACE_BURST": "0",
+            "PASTICHE_ASKER_WAITING": "0",
             **discord.environment,
             **settings,
         }

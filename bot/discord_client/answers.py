@@ -77,8 +77,9 @@ class Showing:
             await self._talk.addressed(self.draft.job, self.post.address.written())
 
     def _see(self, event: Event) -> None:
-        self.draft = fold(self.draft, event)
-        self.post.job = self.draft.job
+        # An answer that was ready before we asked begins with its end.
+        self.draft = replace(fold(self.draft, event), job=event.job)
+        self.post.job = event.job
         if is_final(event):
             return
         if isinstance(event, Queued):

@@ -146,7 +146,11 @@ def point(api: str, gateway: str) -> None:
 
 
 def quieten() -> None:
-    """discord.py's own DEBUG lines hold whole events and addresses with tokens: never."""
+    """discord.py's own DEBUG lines hold whole events and addresses with tokens: never.
+
+    Its warnings that voice is not installed help nobody here.
+    """
+    discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.INFO)
 
