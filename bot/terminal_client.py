@@ -137,10 +137,10 @@ async def answer(
         console.file.write("\n")
     if isinstance(draft.final, Finished) and draft.final.pictures:
         await _hang(draft.final, console, notes, pictures)
+    if isinstance(draft.final, Finished):  # before a private request leaves the record
+        await _close(draft.final, core, notes)
     await core.delivered(draft.job)
     match draft.final:
-        case Finished() as final:
-            await _close(final, core, notes)
         case Cancelled():
             say(notes, "Stopped. /again starts it anew, /continue goes on from here.", style="dim")
         case Failed(message=message, reason=reason):
