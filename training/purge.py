@@ -1,4 +1,4 @@
-"""Delete texts whose time is over.
+"""Delete texts and museum pictures whose time is over.
 
 python -m training.purge --runs runs
 """
@@ -12,6 +12,7 @@ from rich.console import Console
 
 from training.expiry import purge, wait_and_purge
 from training.stage import RunsFolder, run_stage
+from training.vam.expiring import prune_all
 
 
 def main(
@@ -20,12 +21,14 @@ def main(
         Path | None, typer.Option("--wait", help="Wait until this folder is due, then delete it")
     ] = None,
 ) -> None:
-    """Delete texts whose time is over."""
+    """Delete texts and museum pictures whose time is over."""
     if wait is not None:
         wait_and_purge(wait)
         return
-    gone = purge(runs, time.time())
-    Console().print(f"Deleted {len(gone)} expired folder{'s' if len(gone) != 1 else ''}.")
+    now = time.time()
+    gone, pictures = len(purge(runs, now)), prune_all(runs, now)
+    also = f" and {pictures} museum picture{'s' if pictures != 1 else ''}" if pictures else ""
+    Console().print(f"Deleted {gone} expired folder{'s' if gone != 1 else ''}{also}.")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from engine.errors import PasticheError
 from training.errors import TrainingError
 from training.expiry import purge
 from training.record import Recorded
+from training.vam.expiring import prune_all
 
 LIBRARIES = r"(peft|transformers|diffusers|torch|bitsandbytes|accelerate)(\.|$)"  # not for people
 CANNOT = 2  # exit status of a run that its operator can put right
@@ -42,8 +43,9 @@ def run_stage(main: Callable[..., None] | typer.Typer) -> None:
 
 
 def open_run(recipe: Recorded, runs: Path) -> Path:
-    """The run's folder, after deleting texts whose time is over."""
+    """The run's folder, after deleting texts and museum pictures whose time is over."""
     purge(runs, time.time())
+    prune_all(runs, time.time())
     run = runs / recipe.run.name
     run.mkdir(parents=True, exist_ok=True)
     return run
