@@ -182,9 +182,9 @@ async def test_a_pause_that_telegram_asks_for_is_kept_and_the_end_still_comes(se
     assert server.disobeyed["retry_after"] == 0
 
 
-async def test_errors_and_cut_connections_in_mid_edit_lose_nothing(server):
+async def test_a_connection_cut_in_mid_edit_loses_and_doubles_nothing(server):
     server.group(-124)
-    server.fail("editMessageText", 500, "drop_after", when=lambda p: p["chat_id"] == -124)
+    server.fail("editMessageText", "drop_after", when=lambda p: p["chat_id"] == -124)
     server.say("/story one two three", -124, 24)
     await server.answer_in(-124, "AI-generated", 60)
     assert len(server.shown(-124)) == 1
@@ -237,11 +237,21 @@ async def test_what_is_no_text_gets_a_kind_word(server):
     await server.answer_in(31, "I can only read text.")
 
 
-async def test_two_askers_in_a_group_keep_their_own_last_answers(server):
+async def test_what_was_asked_in_a_group_is_unknown_in_a_private_chat(server):
     server.group(-132)
-    server.say("/story The first one.", -132, 32)
-    server.say("/continue", -132, 33)
-    await server.answer_in(-132, "nothing to go on from")
+    server.private(32)
+    server.say("/story In the group.", -132, 32)
+    await server.until(lambda: server.shown(-132))
+    server.say("/continue", 32, 32)
+    await server.answer_in(32, "nothing to go on from")
+
+
+async def test_where_it_may_not_write_it_tells_the_asker_who_can_change_that(server):
+    server.group(-133)
+    server.private(33)
+    server.chats[-133].rights = frozenset()
+    server.say("/queue", -133, 33)
+    await server.answer_in(33, "administrator")
 
 
 async def test_no_limit_was_broken_and_no_token_was_logged(program, server):

@@ -12,7 +12,6 @@ from test_telegram_parts import mutated
 
 from bot.telegram_client.webhook import HEADER
 
-
 pytestmark = pytest.mark.slow
 
 

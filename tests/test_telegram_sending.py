@@ -11,6 +11,7 @@ from bot.pacing import TooFast, Vanished
 from bot.telegram_client.api import Api, Barred, Unsure
 from bot.telegram_client.items import Photo, Text, Words, plain
 from bot.telegram_client.place import Place
+from bot.telegram_client.polling import CONFLICT, poll
 from bot.telegram_client.sender import Sender
 from bot.telegram_client.stages import BARRED, Drafted, Edited
 
@@ -44,9 +45,14 @@ async def server():
 
 
 @pytest.fixture
-async def sender(server):
-    async with Api(server.token, server.base) as api:
-        yield Sender(api, QuickClock())
+async def api(server):
+    async with Api(server.token, server.base) as made:
+        yield made
+
+
+@pytest.fixture
+def sender(api):
+    return Sender(api, QuickClock())
 
 
 def words(text, rows=()):
@@ -213,3 +219,22 @@ async def test_a_pause_beyond_a_day_is_left_to_the_outbox(server, sender):
     sender.pace(ADA).hold(100_000)
     with pytest.raises(TooFast):
         await sender.deliver(ADA, words("Hm."))
+
+
+async def test_polling_goes_on_through_faults_and_tells_of_another_program(server, api):
+    server.fail("getUpdates", 409, "no json")
+    server.push_raw({"update_id": "?"})
+    server.push_raw(None)
+    server.say("/queue")
+    batches, told = [], []
+
+    async def take(batch):
+        batches.append(batch)
+
+    polling = asyncio.create_task(poll(api, take, told.append))
+    await server.until(lambda: batches)
+    await server.until(lambda: not server.updates)  # confirmed
+    polling.cancel()
+    assert told == [CONFLICT]
+    assert len(batches) == 1
+    assert batches[0][2]["message"]["text"] == "/queue"

@@ -12,6 +12,7 @@ from bot.conversation import Said, Who
 from bot.grammar import Simple
 from bot.locales import words
 from bot.talk import Talk
+from bot.telegram_client.api import Barred
 from bot.telegram_client.items import Words, plain
 from bot.telegram_client.place import Place
 from bot.telegram_client.rendering import originals
@@ -169,6 +170,8 @@ class Listener:
                 return first
             showing = Showing(self._talk, self._sender, who, here.place, here.message)
             await self.show(showing, _from(first, reply))
+        if showing.barred:
+            raise Barred("the bot lacks a right here")
         return None
 
     async def show(self, showing: Showing, events: Reply) -> None:
@@ -189,6 +192,11 @@ class Listener:
         """Whatever goes wrong is told: what the asker can mend as it is, the rest in one sentence."""
         try:
             yield
+            return
+        except Barred:
+            accepted()
+            told = Said(words("telegram.barred", here.locale))
+            await self._replies.say(told, Place(chat=here.asker), here.asker)
             return
         except AskerError as error:
             why = str(error)

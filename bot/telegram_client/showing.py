@@ -12,7 +12,7 @@ from bot.locales import words
 from bot.pacing import TooFast, Vanished
 from bot.render import Draft, fold
 from bot.talk import Talk
-from bot.telegram_client.api import Unsure
+from bot.telegram_client.api import Barred, Unsure
 from bot.telegram_client.items import Item, Words, joined, plain, quiet
 from bot.telegram_client.place import Place, address
 from bot.telegram_client.rendering import items_of, status_of, text_of
@@ -52,6 +52,7 @@ class Showing:
         self._who = who
         self._marked = unsure and not message
         self._told_line = float("-inf")
+        self.barred = False  # it could not be shown, for want of a right in the chat
         self.draft = Draft()
         self.stage: Stage
         if place.private:
@@ -118,6 +119,7 @@ class Showing:
             await talk.undelivered(job)
             return []
         except Vanished as error:
+            self.barred = isinstance(error, Barred)
             await talk.lost(job, str(error))
             return []
         except TooFast as error:
@@ -156,9 +158,11 @@ class Showing:
                 await asyncio.wait_for(self.stage.leave(told), LEAVE_SECONDS)
 
     async def _signs(self) -> None:
-        """“typing…” above the chat."""
+        """“typing…” above the chat: at once, and again while it is being written or drawn."""
         while True:
+            drawing = self.draft.stage == "drawing"
             if self._sender.pace(self._place).held < ACTION_SECONDS:
-                drawing = self.draft.stage == "drawing"
                 await self._sender.action(self._place, "upload_photo" if drawing else "typing")
             await asyncio.sleep(ACTION_SECONDS)
+            while self.draft.stage == "waiting":  # a thousand who wait need no thousand signs
+                await asyncio.sleep(ACTION_SECONDS)

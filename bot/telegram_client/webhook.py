@@ -9,6 +9,7 @@ from typing import Any
 
 from aiohttp import web
 from pydantic import SecretStr
+from telegram.error import BadRequest
 
 from bot.telegram_client.api import ALLOWED, Api
 from engine.errors import SetupError
@@ -64,9 +65,15 @@ async def listen(
                 f"The webhook cannot listen on {address!r}. Set TELEGRAM_WEBHOOK_LISTEN to a free "
                 "host:port, for example 127.0.0.1:8443."
             ) from error
-        await api.set_webhook(
-            url, secret_token=secret, allowed_updates=list(ALLOWED), max_connections=CONNECTIONS
-        )
+        try:
+            await api.set_webhook(
+                url, secret_token=secret, allowed_updates=ALLOWED, max_connections=CONNECTIONS
+            )
+        except BadRequest as error:
+            raise SetupError(
+                f"Telegram refuses the webhook: {error}. TELEGRAM_WEBHOOK_URL must be an https:// "
+                "address that Telegram can reach, on port 443, 80, 88 or 8443."
+            ) from error
         await asyncio.Event().wait()
     finally:
         await runner.cleanup()
