@@ -79,11 +79,11 @@ class Guard:
                 yield harmless(event)
 
     async def _text(self, text: str, content: Content) -> Judged:
-        written = Content(text=text, command=content.command, medium="text")
+        written = replace(content, text=text, medium="text", asked=content.text)
         return await self.check(Stage.OUTPUT_TEXT, written)
 
     async def _picture(self, data: bytes, content: Content) -> Judged:
-        drawn = Content(image=data, command=content.command, medium="image")
+        drawn = replace(content, text="", image=data, medium="image", asked=content.text)
         return await self.check(Stage.OUTPUT_IMAGE, drawn)
 
     async def _final(

@@ -258,6 +258,8 @@ class Talk(Deliveries):
         line = render.footer(
             final, expert, told.route, self.registry.weights(expert), reason=reason
         )
+        if expert.label.startswith(render.AI_LINE):  # said once is enough
+            line = line.removeprefix(f"{render.AI_LINE} · ")
         return "\n".join([*final.notes, *([expert.label] if expert.label else []), line])
 
     async def follow(self, job: str, who: Who | None = None) -> AsyncGenerator[Event | Said]:

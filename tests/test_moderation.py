@@ -115,6 +115,13 @@ async def test_news_of_a_living_person_keeps_to_neutral_matters(headline: str, s
     assert not (await usual().check(Stage.INPUT, Content(text=headline, command="story"))).stops
 
 
+async def test_made_up_news_of_a_named_person_is_kept_back_where_it_turns_touchy() -> None:
+    touchy = Content(text="He was arrested.", command="news", asked="Jane Smith opens a library")
+    assert (await usual().check(Stage.OUTPUT_TEXT, touchy)).action is Action.HOLD
+    weather = Content(text="He was arrested.", command="news", asked="Storms batter Cornwall")
+    assert not (await usual().check(Stage.OUTPUT_TEXT, weather)).stops
+
+
 def broken(_image: bytes) -> float:
     raise RuntimeError("no model")
 

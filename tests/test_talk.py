@@ -42,6 +42,13 @@ async def test_a_story_comes_with_its_footer_and_is_no_longer_owed(talk: Talk, w
     assert final.job not in [debt.job for debt in await talk.debts("discord")]
 
 
+async def test_news_says_once_that_it_is_made_up(talk: Talk, who: Who) -> None:
+    final = (await told(talk, "/news storms batter the coast of Cornwall", who))[-1]
+    footer = await talk.footer(final, who)
+    assert footer.count("AI-generated") == 1
+    assert "not reporting" in footer
+
+
 async def test_generated_links_and_mentions_are_dead(talk: Talk, who: Who) -> None:
     final = (await told(talk, "It rained on @everyone at https://example.com", who))[-1]
     assert "@everyone" not in final.text

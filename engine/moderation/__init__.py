@@ -28,12 +28,16 @@ _ORDER = tuple(Action)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Content:
-    """What is judged: text, or a picture's PNG bytes. `command` and `medium` as of the request."""
+    """What is judged: text, or a picture's PNG bytes. `command` and `medium` as of the request.
+
+    `asked` is what an output was asked for with.
+    """
 
     text: str = ""
     image: bytes = b""
     command: str = ""
     medium: str = "text"
+    asked: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -80,11 +80,18 @@ def touchy(text: str) -> bool:
 
 
 class LivingPeople:
-    """For /news alone: blocks a named person with a touchy matter, when asked for."""
+    """For /news alone: a named person with a touchy matter, asked for or made up, goes no further."""
 
     async def check(self, stage: Stage, content: Content) -> Verdict:
         """See Moderator."""
-        asked = content.command == "news" and stage is Stage.INPUT
-        if asked and named(content.text) and touchy(content.text):
-            return Verdict(action=Action.BLOCK, reasons={LIVING: 0.8}, provider="people")
-        return Verdict(provider="people")
+        asked = content.text if stage is Stage.INPUT else content.asked
+        if content.command != "news" or not named(asked) or not touchy(content.text):
+            return Verdict(provider="people")
+        match stage:
+            case Stage.INPUT:
+                action = Action.BLOCK
+            case Stage.OUTPUT_TEXT:
+                action = Action.HOLD
+            case _:
+                action = Action.ALLOW
+        return Verdict(action=action, reasons={LIVING: 0.8}, provider="people")

@@ -106,7 +106,7 @@ _QUOTED = re.compile(r"[“\"«][^”\"»]{0,400}[”\"»]|‘[^’]{0,400}’(?
 _SELF = (
     r"(?:kill(?:ing)? my ?self|end(?:ing)? (?:my (?:own )?life|it all)|commit(?:ting)? suicide|"
     r"hurt(?:ing)? my ?self|harm(?:ing)? my ?self|cut(?:ting)? my ?self|hang(?:ing)? my ?self|"
-    r"be dead|not (?:be|exist|wake up)(?: here)? any ?more|tak(?:e|ing) my (?:own )?life)"
+    r"not (?:be|exist|wake up)(?: here)? any ?more|tak(?:e|ing) my (?:own )?life)"
 )
 _INTENT = re.compile(
     rf"\bi (?:\w+ ){{0,4}}(?:want|wanna|plan|planning|going|gonna|think|thinking|feel|need|wish|"
