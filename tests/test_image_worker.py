@@ -33,9 +33,14 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 async def test_a_request_for_pictures_ends_as_files_in_the_record(tiny, settings: Settings) -> None:
     root = settings.home / "experts"
-    write_image_card(root, "jewel", tiny / "base", tiny / "moss", drawing=CARD)
+    card = write_image_card(root, "jewel", tiny / "base", tiny / "moss", drawing=CARD) / "card.toml"
+    card.write_text(card.read_text().replace("profiles.embedded", "profiles.tiny"))
     asked = "/jewel a tok ring --seed 5 --size 72x64 --count 2 --negative hands --scale 0.8"
-    environment = {"PASTICHE_BACKEND": "model", "PASTICHE_THREADS": "1"}
+    environment = {
+        "PASTICHE_BACKEND": "model",
+        "PASTICHE_PROFILE": "tiny",
+        "PASTICHE_THREADS": "1",
+    }
     done = pastiche("ask", "--json", asked, timeout=180, **environment)
     assert done.returncode == 0, done.stderr
     told = events(done.stdout)

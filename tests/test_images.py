@@ -11,10 +11,18 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image as Pillow
-from tiny_loras import lora_on, save_diffusers, save_kohya, save_peft, write_image_card
+from tiny_loras import (
+    lora_on,
+    save_diffusers,
+    save_kohya,
+    save_peft,
+    save_with_words,
+    write_image_card,
+)
 from tiny_sdxl import make_base, make_pipeline
 
 from engine import drawing
+from engine.backends.diffusion.words import KEPT
 from engine.backends.images import ImageBackend
 from engine.backends.png import SOURCE_TYPE
 from engine.drawing import Drawing
@@ -44,6 +52,7 @@ def tiny_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_kohya(unet, root / "moss-kohya")
     save_peft(unet, root / "moss-peft")
     save_diffusers(lora_on(make_pipeline(), 2), root / "fern")
+    save_with_words(make_pipeline(), root / "wordy", 3)
     return root
 
 
@@ -71,6 +80,7 @@ def backend(draws, tiny_image: Path) -> ImageBackend:
         ("fern", {"adapter": fern}),
         ("moss-kohya", {"adapter": tiny_image / "moss-kohya"}),
         ("moss-peft", {"adapter": tiny_image / "moss-peft"}),
+        ("wordy", {"adapter": tiny_image / "wordy"}),
         ("later", {"adapter": tiny_image / "not-yet"}),
         ("quick", {"adapter": moss, "speed": fern}),
         ("calm", {"speed": fern}),
@@ -233,6 +243,40 @@ async def test_scale_nought_is_the_base_and_has_no_digest(backend) -> None:
     assert apart(pixels(half), pixels(whole)) > 5 < apart(pixels(half), pixels(bare))
     assert (off.adapter_digest, bare.adapter_digest) == ("", "")
     assert whole.adapter_digest.startswith("sha256:") and bare.base_digest == whole.base_digest
+
+
+async def test_a_lora_of_the_text_encoders_changes_its_own_words_only(backend) -> None:
+    bare, wordy = [await drawn(backend, a_job(name)) for name in ("bare", "wordy")]
+    encoder = backend._studio._at_hand().encoder
+    dressed = encoder.encode("a ring", (("wordy", 1.0),))
+    assert float((dressed.states - encoder.encode("a ring").states).abs().max()) > 0.01
+    assert apart(pixels(bare), pixels(wordy)) > 20
+    assert apart(pixels(bare), pixels(await drawn(backend, a_job("bare", prompt="a ring")))) == 0
+    moss = await drawn(backend, a_job("moss", prompt="a new ring"))
+    assert (
+        apart(pixels(moss), pixels(await drawn(backend, a_job("moss", prompt="a new ring")))) == 0
+    )
+
+
+async def test_a_prompt_is_encoded_once_while_it_is_remembered(backend) -> None:
+    await drawn(backend, a_job("bare"))
+    encoder = backend._studio._at_hand().encoder
+    ring = encoder.encode("a ring")
+    assert encoder.encode("a ring") is ring
+    for number in range(KEPT):
+        encoder.encode(f"ring {number}")
+    assert encoder.encode("a ring") is not ring
+
+
+async def test_a_base_that_is_missing_stops_its_own_expert_only(draws, tmp_path) -> None:
+    backend = draws(("absent", {"base": tmp_path / "nowhere"}))
+    await backend.load()
+    with pytest.raises(ModelError, match="no base"):
+        await run(backend, a_job("absent"))
+    write_image_card(tmp_path / "experts", "absent", tmp_path / "nowhere")
+    registry = Registry.load([tmp_path / "experts"], "embedded")
+    with pytest.raises(ModelError, match="no base"):
+        await ImageBackend(Settings(home=tmp_path), registry).load()
 
 
 async def test_a_lora_still_to_be_trained_leaves_the_base_alone(backend) -> None:

@@ -72,6 +72,27 @@ def save_peft(unet: Any, folder: Path) -> Path:
     return folder
 
 
+def save_with_words(pipeline: Any, folder: Path, seed: int) -> Path:
+    """A LoRA of the UNet and of both text encoders."""
+    import torch
+    from diffusers import StableDiffusionXLPipeline
+    from diffusers.utils import convert_state_dict_to_diffusers
+    from peft import LoraConfig, get_peft_model_state_dict
+
+    layers = {"unet_lora_layers": convert_state_dict_to_diffusers(
+        get_peft_model_state_dict(lora_on(pipeline, seed)))}  # fmt: skip
+    generator = torch.Generator().manual_seed(seed)
+    for part in ("text_encoder", "text_encoder_2"):
+        encoder = getattr(pipeline, part)
+        encoder.add_adapter(LoraConfig(r=4, lora_alpha=4, target_modules=["q_proj", "v_proj"]))
+        state = get_peft_model_state_dict(encoder)
+        for name, weight in state.items():
+            state[name] = torch.randn(weight.shape, generator=generator)
+        layers[f"{part}_lora_layers"] = convert_state_dict_to_diffusers(state)
+    StableDiffusionXLPipeline.save_lora_weights(folder, **layers)
+    return folder
+
+
 def write_image_card(
     root: Path,
     name: str,
