@@ -17,6 +17,7 @@ from tiny_sdxl import make_base, make_pictures, make_recipe
 from training.checkpoints import all_of, latest
 from training.diffusion.bases import load_pipeline, noise_schedule
 from training.diffusion.folder import read_folder
+from training.diffusion.measuring import measure_image
 from training.diffusion.recipe import ImageRecipe, load_image_recipe
 from training.diffusion.saving import KOHYA, WEIGHTS, check_lora, read_marks
 from training.diffusion.session import ImageSession
@@ -385,6 +386,15 @@ def test_a_recipe_that_the_base_cannot_follow_says_what_to_change(
     recipe, run = prepared(tmp_path, base, pictures, *QUIET, change)
     with pytest.raises(BadRecipe, match=told):
         session_of(recipe, run)
+
+
+def test_a_step_on_random_weights_is_timed_without_pictures(tmp_path: Path, base: Path) -> None:
+    recipe, _ = prepared(tmp_path, base, tmp_path / "none", "training.steps=1")
+    found = measure_image(recipe, base, 1)
+    assert found["side"] == 64 and found["seconds"] > 0
+    assert found["parameters"] > found["trained"] > 0
+    with pytest.raises(BadRecipe, match="--base"):
+        measure_image(recipe, None, 1)
 
 
 def test_running_out_of_memory_names_the_settings_to_lower() -> None:

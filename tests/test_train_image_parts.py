@@ -71,6 +71,11 @@ def test_time_ids_of_a_landscape_cut_to_a_square_are_known() -> None:
     assert middle.time_ids == (1875, 2500, 0, 170, 1024, 1024)
 
 
+def test_a_small_base_is_told_only_sizes_that_it_knows() -> None:
+    cut = cuts_of((192, 256), (128, 128), 1, "a", resized_first=True)[0]
+    assert cut.time_ids == (128, 171, 0, 21, 128, 128)
+
+
 @given(SIZES, st.sampled_from([(128, 32), (512, 64), (1024, 64)]), st.text(max_size=8))
 def test_every_cut_lies_inside_the_picture_and_fills_a_bucket_of_the_budget(
     size: tuple[int, int], budget: tuple[int, int], name: str
@@ -152,6 +157,17 @@ def test_written_captions_come_before_the_catalogues_text(tmp_path: Path) -> Non
     ]
     assert read["text"][0].captions == ("A gold disc, number 0.",)
     assert read["instance"][0].captions == ("a photo antique TOK jewellery",)
+
+
+def test_the_listings_own_text_is_said_in_the_recipes_wording(tmp_path: Path) -> None:
+    make_pictures(tmp_path, 2)
+    row = {"file_name": "images/O0.png", "caption": "as written"}
+    (tmp_path / "metadata_gpt4.jsonl").write_text(json.dumps(row) + "\n")
+    data = Data(folder="", held_out=0, wording="a photo antique TOK jewellery, {caption}")
+    assert [p.captions[0] for p in read_folder(tmp_path, data, 1, NOW).train] == [
+        "as written",
+        "a photo antique TOK jewellery, A silver disc, number 1.",
+    ]
 
 
 def test_pictures_that_cannot_be_used_are_left_out_with_a_reason(tmp_path: Path) -> None:
