@@ -33,7 +33,8 @@ class Book:
     async def writing(self) -> AsyncIterator[AsyncConnection]:
         """A transaction, committed at the end. Raises LedgerError."""
         try:
-            await asyncio.wait_for(self._turn.acquire(), TURN_SECONDS)
+            async with asyncio.timeout(TURN_SECONDS):
+                await self._turn.acquire()
         except TimeoutError:
             raise LedgerError("The ledger is too busy to be written; try again.") from None
         try:
