@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from telegram_markup import parse_html, units
 
 from bot.buttons import Press, Verb, encode
-from bot.telegram_client.intake import MOST_WAITING, Lines, Seen
+from bot.telegram_client.intake import BURST, MOST_WAITING, RATE, Flood, Lines, Seen
 from bot.telegram_client.items import File, Words, caption, growing, joined, parcel, plain, quiet
 from bot.telegram_client.pictures import showable
 from bot.telegram_client.place import Place, address, read_address
@@ -192,6 +192,15 @@ def test_a_picture_too_heavy_for_a_photo_becomes_a_smaller_jpeg():
 def test_a_repeated_update_is_known_by_its_number():
     seen = Seen()
     assert [seen.first_time(n) for n in (1, 2, 1)] == [True, True, False]
+
+
+def test_who_floods_is_not_listened_to_for_a_while():
+    time = [0.0]
+    flood = Flood(lambda: time[0])
+    assert sum(flood.allows(7) for _ in range(100)) == BURST
+    assert flood.allows(8)
+    time[0] = 5 / RATE
+    assert sum(flood.allows(7) for _ in range(100)) == 5
 
 
 async def test_a_chat_is_taken_in_in_order_and_its_line_is_bounded():

@@ -15,7 +15,7 @@ from bot.settings import PlatformSettings
 from bot.talk import Talk
 from bot.telegram_client import menu
 from bot.telegram_client.api import Api
-from bot.telegram_client.intake import Lines, Seen
+from bot.telegram_client.intake import Flood, Lines, Seen
 from bot.telegram_client.listening import PLATFORM, Accepted, Listener
 from bot.telegram_client.place import Place, read_address
 from bot.telegram_client.polling import BACKOFF_SECONDS, poll
@@ -26,7 +26,7 @@ from bot.telegram_client.updates import Heard, Incoming, Pressed, Shut, User, nu
 from bot.telegram_client.webhook import checked_secret, listen
 from engine.errors import SetupError
 
-TAKE_SECONDS = 5.0  # a batch is confirmed by then, even if a request in it is not on record yet
+TAKE_SECONDS = 2.0  # a batch is confirmed by then, even if a request in it is not on record yet
 LEAVE_SECONDS = 1.0  # answers still under way then are left to the next start
 REFUSED = (
     "Telegram refuses TELEGRAM_TOKEN. Ask @BotFather for the bot's token (/mybots, API Token), set it "
@@ -49,6 +49,7 @@ class TelegramClient:
         self._api = Api(settings.telegram_token.get_secret_value(), settings.telegram_api_base)
         self._sender = Sender(self._api)
         self._lines = Lines()
+        self._flood = Flood()
         self._seen = Seen()
         self._stopping = asyncio.Event()
         self._ready = asyncio.Event()
@@ -167,8 +168,9 @@ class TelegramClient:
         number = number_of(update)
         if incoming is None or number is None or not self._seen.first_time(number):
             return None
-        if self._lines.full(incoming.place.chat):
-            log.debug("a chat sends too much", extra={"update": number})
+        person = incoming.place.chat if isinstance(incoming, Shut) else incoming.asker
+        if self._lines.full(incoming.place.chat) or not self._flood.allows(person):
+            log.debug("too much at once", extra={"update": number})
             return None
         done = asyncio.get_running_loop().create_future()
         self._spawn(self._guarded(self._handle(number, incoming, done)), done)

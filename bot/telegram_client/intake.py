@@ -1,17 +1,19 @@
 """The order in which updates are taken in: a chat's one after the other, different chats side by side.
 
-A chat whose line is full is not listened to for the moment, so that one who floods keeps nobody else
-waiting and fills no memory.
+A chat whose line is full, and a person who sends faster than anybody types, are not listened to for the
+moment, so that one who floods keeps nobody else waiting and fills no memory.
 """
 
 import asyncio
 import logging
+import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 MOST_WAITING = 20  # updates of one chat
-MOST_SEEN = 20_000  # update numbers remembered in memory
+MOST_SEEN = 20_000  # update numbers, and people, remembered in memory
+BURST, RATE = 30.0, 1.0  # updates of one person at once, and then in a second
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +41,25 @@ class Lines:
             self._waiting[chat] -= 1
             if not self._waiting[chat]:
                 del self._waiting[chat], self._locks[chat]
+
+
+class Flood:
+    """How fast each person sends: a bucket of BURST updates that gains RATE of them a second."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._buckets: OrderedDict[int, tuple[float, float]] = OrderedDict()
+
+    def allows(self, person: int) -> bool:
+        """Whether one more update of theirs is listened to."""
+        now = self._clock()
+        left, then = self._buckets.get(person, (BURST, now))
+        left = min(BURST, left + (now - then) * RATE)
+        self._buckets[person] = (max(0.0, left - 1), now)
+        self._buckets.move_to_end(person)
+        if len(self._buckets) > MOST_SEEN:
+            self._buckets.popitem(last=False)
+        return left >= 1
 
 
 class Seen:

@@ -54,7 +54,7 @@ class Listener:
         self._sender = sender
         self._replies = replies
         self._messages: OrderedDict[str, list[int]] = OrderedDict()
-        self.showings: set[Showing] = set()
+        self._signs: set[asyncio.Task[None]] = set()
 
     async def heard(self, heard: Heard, accepted: Accepted) -> None:
         """Somebody wrote. Raises Vanished when nothing can be said there any more."""
@@ -73,6 +73,8 @@ class Listener:
                 await self._say(Said(words("telegram.only_text", heard.locale)), here)
             else:
                 command = self._talk.parse(_spelt_out(heard.text, who.reply_to))
+                if not isinstance(command, Simple):
+                    self._sign(here.place)
                 said = await self._answer(self._talk.say(command, who), who, here, accepted)
                 if said is not None:
                     alone = isinstance(command, Simple) and command.name in ALONE
@@ -127,6 +129,12 @@ class Listener:
         elif not noticed:
             await self._say(replace(said, private=False), here)
 
+    def _sign(self, place: Place) -> None:
+        """“typing…”, before anything else is done: an acknowledgement."""
+        sign = asyncio.create_task(self._sender.action(place, "typing"))
+        self._signs.add(sign)
+        sign.add_done_callback(self._signs.discard)
+
     async def _delete(self, place: Place, message: int, job: str | None) -> bool:
         """Every message of an answer; whether all are gone."""
         known = self._messages.pop(job or "", [])
@@ -176,11 +184,8 @@ class Listener:
 
     async def show(self, showing: Showing, events: Reply) -> None:
         """Follow an answer to its end, and remember its messages."""
-        self.showings.add(showing)
-        try:
-            self._messages[showing.draft.job] = await showing.run(events)
-        finally:
-            self.showings.discard(showing)
+        messages = await showing.run(events)
+        self._messages[showing.draft.job] = messages
         while len(self._messages) > MOST_REMEMBERED:
             self._messages.popitem(last=False)
 

@@ -158,11 +158,10 @@ class Showing:
                 await asyncio.wait_for(self.stage.leave(told), LEAVE_SECONDS)
 
     async def _signs(self) -> None:
-        """“typing…” above the chat: at once, and again while it is being written or drawn."""
+        """“typing…” above the chat, again and again while it is being written or drawn."""
         while True:
-            drawing = self.draft.stage == "drawing"
-            if self._sender.pace(self._place).held < ACTION_SECONDS:
-                await self._sender.action(self._place, "upload_photo" if drawing else "typing")
             await asyncio.sleep(ACTION_SECONDS)
-            while self.draft.stage == "waiting":  # a thousand who wait need no thousand signs
-                await asyncio.sleep(ACTION_SECONDS)
+            waiting = self.draft.stage == "waiting"  # a thousand who wait need no thousand signs
+            if not waiting and self._sender.pace(self._place).held < ACTION_SECONDS:
+                drawing = self.draft.stage == "drawing"
+                await self._sender.action(self._place, "upload_photo" if drawing else "typing")
