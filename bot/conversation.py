@@ -150,8 +150,8 @@ def join(*pieces: str) -> str:
 
 
 EXPIRED = (
-    "This has expired: I keep what was written for 72 hours only. Please ask anew, with the text that "
-    "you would like me to go on from."
+    "This has expired: I keep what was written for 72 hours, and a private request not at all. Please "
+    "ask anew, with the text that you would like me to go on from."
 )
 
 

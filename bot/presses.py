@@ -65,17 +65,18 @@ async def pressed(talk: "Talk", press: Press, who: Who) -> "Said | AsyncGenerato
 
 def _entitled(talk: "Talk", verb: Verb, answer: Answer | None, who: Who) -> None:
     """Raises AskerError for a press that is somebody else's to make."""
+    if talk.operates(who):
+        return
     asked = answer.request if answer else None
-    own = asked is not None and (asked.platform, asked.asker) == (who.platform, who.asker)
-    if own or talk.operates(who):
+    if asked and (asked.platform, asked.asker) == (who.platform, who.asker):
         return
-    if asked is not None and (asked.platform, asked.place) != (who.platform, who.place):
-        raise AskerError(words("talk.not_yours", who.locale))
-    if verb in ANYBODY or (verb is Verb.DELETE and who.manager):
+    here = asked is None or (asked.platform, asked.place) == (who.platform, who.place)
+    if here and verb is Verb.DELETE and (who.manager or who.private):
         return
-    if asked is None and verb is not Verb.DELETE:
+    if asked is None:
         raise AskerError(EXPIRED)
-    raise AskerError(words("talk.not_yours", who.locale))
+    if not (here and verb in ANYBODY):
+        raise AskerError(words("talk.not_yours", who.locale))
 
 
 def _anew(

@@ -88,6 +88,8 @@ async def test_only_the_asker_changes_an_answer_and_a_manager_may_delete_it(
         with pytest.raises(AskerError, match="Only the person who asked"):
             await talk.press(Press(verb, final.job), other)
     elsewhere = replace(other, place="another place")
+    with pytest.raises(AskerError, match="Only the person who asked"):  # a forged button
+        await talk.press(Press(Verb.DELETE, final.job), replace(elsewhere, private=True))
     with pytest.raises(AskerError, match="Only the person who asked"):
         await talk.press(Press(Verb.WHY, final.job), elsewhere)
     [gone] = await pressed(talk, Press(Verb.DELETE, final.job), replace(other, manager=True))
@@ -118,6 +120,10 @@ async def test_pressing_twice_is_harmless(talk: Talk, who: Who) -> None:
 async def test_a_button_for_no_answer_says_that_it_has_expired(talk: Talk, who: Who) -> None:
     with pytest.raises(AskerError, match="72 hours"):
         await talk.press(decode(encode(Press(Verb.CONTINUE, new_id()))), who)
+    with pytest.raises(AskerError, match="72 hours"):
+        await talk.press(Press(Verb.UP, new_id()), who)
+    [gone] = await pressed(talk, Press(Verb.DELETE, new_id()), replace(who, private=True))
+    assert gone.deletes
 
 
 async def test_groups_and_private_chats_never_mix(talk: Talk, who: Who) -> None:
