@@ -11,13 +11,14 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from bot.settings import PlatformSettings
+from bot.settings import PlatformSettings, read_platform_settings
 from engine import bases
 from engine.bootstrap import open_engine
 from engine.database import check_key, key_file, revisions, sqlite_file
-from engine.errors import PasticheError
+from engine.errors import PasticheError, SetupError
 from engine.events import Event, Failed, Finished, is_final
 from engine.jobs import Request
+from engine.moderation.images import load_classifier
 from engine.registry import load_registry
 from engine.settings import Settings
 
@@ -201,8 +202,11 @@ _TELEGRAM = re.compile(r"\d{6,12}:[\w-]{30,}")
 
 def _tokens() -> list[Finding]:
     """Set or not, and whether it has the shape of a token; never the token itself."""
-    tokens = PlatformSettings()
-    findings = []
+    try:
+        tokens = read_platform_settings()
+    except SetupError as error:
+        return [Finding(mark="bad", what="the settings of Discord and Telegram", advice=str(error))]
+    findings = _house(tokens)
     for name, token, shape in (
         ("DISCORD_TOKEN", tokens.discord_token, _DISCORD),
         ("TELEGRAM_TOKEN", tokens.telegram_token, _TELEGRAM),
@@ -215,4 +219,26 @@ def _tokens() -> list[Finding]:
         else:
             advice = "It does not look like a token. Copy it anew, without quotes."
             findings.append(Finding(mark="bad", what=f"{name} is set", advice=advice))
+    return findings
+
+
+def _house(platforms: PlatformSettings) -> list[Finding]:
+    """What somebody who serves people should have set."""
+    findings = []
+    if platforms.image_check:
+        try:
+            load_classifier(platforms.image_check)
+            findings.append(Finding(mark="ok", what="the picture check loads"))
+        except SetupError as error:
+            findings.append(Finding(mark="bad", what="the picture check", advice=str(error)))
+    if platforms.discord_token is None and platforms.telegram_token is None:
+        return findings
+    if not platforms.operators:
+        advice = (
+            "Set OPERATORS (discord:ID, telegram:ID): then /admin shows reports, pauses, blocks."
+        )
+        findings.append(Finding(mark="note", what="nobody may use /admin", advice=advice))
+    if not platforms.contact:
+        advice = "Set PASTICHE_CONTACT to an address; both platforms ask that /privacy names one."
+        findings.append(Finding(mark="note", what="/privacy names no contact", advice=advice))
     return findings

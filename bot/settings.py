@@ -70,4 +70,5 @@ def read_platform_settings() -> PlatformSettings:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         name = ".".join(str(part) for part in first["loc"])
-        raise SetupError(f"The setting {name}: {first['msg']}.") from None
+        what = first["msg"].removeprefix("Value error, ")
+        raise SetupError(f"The setting {name}: {what}.") from None

@@ -139,6 +139,16 @@ def test_without_a_token_it_says_what_to_set() -> None:
     assert b"Traceback" not in done.stderr
 
 
+def test_the_doctor_says_what_an_operator_forgot() -> None:
+    done = pastiche(
+        "doctor", "--no-generate", DISCORD_TOKEN="x.y.z", PASTICHE_IMAGE_CHECK="no:such"
+    )
+    said = " ".join(done.stdout.decode().split())
+    assert "nobody may use /admin" in said
+    assert "/privacy names no contact" in said
+    assert "The picture check 'no:such' cannot be loaded" in said
+
+
 def test_a_named_platform_needs_its_own_token() -> None:
     platforms = PlatformSettings(discord_token="a.b.c")
     assert set(makers(platforms, discord=False, telegram=False)) == {"discord"}
