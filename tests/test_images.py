@@ -341,15 +341,17 @@ async def test_a_vae_and_a_small_decoder_of_their_own_take_the_bases_place(
 
 
 async def test_an_overflow_in_half_precision_is_decoded_again_in_full(
-    draws, backend, tiny_image, tmp_path
+    draws, tiny_image, tmp_path
 ) -> None:
     base = tmp_path / "hot"
     shutil.copytree(tiny_image / "base", base)
     vae = make_pipeline(velocity=True).vae  # one that is not decoded in float32 at once
     vae.decoder.conv_in.weight.data *= 3e4
     vae.save_pretrained(base / "vae")
-    half = await drawn(draws(("hot", {"base": base}), picture_precision="fp16"), a_job("hot"))
-    full = await drawn(backend, a_job("bare"))
+    half, full = [
+        await drawn(draws(("hot", {"base": base}), picture_precision=kind), a_job("hot"))
+        for kind in ("fp16", "fp32")
+    ]
     assert np.abs(pixels(half) - pixels(full)).mean() < 10 < np.ptp(pixels(half))
 
 
