@@ -43,7 +43,7 @@ async def test_a_thousand_odd_commands_by_anybody_and_by_an_operator(talk: Talk)
     assert answered > 50
     assert refused > 100
     for kind in ("place", "server"):
-        for name in WORDS:
+        for name in filter(str.isprintable, WORDS):
             await talk.desk.house.rule("discord", kind, name.lower(), "")
             await talk.desk.house.rule("discord", kind, name, "")
 
