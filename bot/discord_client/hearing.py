@@ -5,6 +5,7 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
 
@@ -26,6 +27,7 @@ from bot.talk import Talk
 from engine.errors import KIND_SENTENCE, AskerError
 from engine.events import Event
 
+DOOR = 8  # requests at once that are on their way into the ledger
 ACK_SECONDS = 2.5  # Discord waits three
 REMEMBERED = 10_000  # events, to know one that comes twice; answers, to delete all of one
 WORDS_SECONDS = 120.0  # how long a reply in words is tried
@@ -42,6 +44,7 @@ class Hearing:
         self.showing: set[Showing] = set()
         self._talk = talk
         self._paces = Paces()
+        self._door = asyncio.Semaphore(DOOR)
         self._seen: OrderedDict[int | str, float] = OrderedDict()
         self._messages: OrderedDict[str, list[str]] = (
             OrderedDict()
@@ -126,7 +129,7 @@ class Hearing:
         showing = Showing(self._talk, post, self._pace(post), who)
         self.showing.add(showing)
         try:
-            said = await showing.follow(events)
+            said = await showing.follow(self._admitted(events))
         finally:
             self.showing.discard(showing)
         if said is not None:
@@ -135,6 +138,17 @@ class Hearing:
             self._messages[post.job] = post.messages
             if len(self._messages) > REMEMBERED:
                 self._messages.popitem(last=False)
+
+    async def _admitted(self, events: AsyncGenerator[Event | Said]) -> AsyncGenerator[Event | Said]:
+        """The same events; a rush waits here, acknowledged, and not for the ledger's writer."""
+        async with aclosing(events):
+            async with self._door:
+                first = await anext(events, None)
+            if first is None:
+                return
+            yield first
+            async for event in events:
+                yield event
 
     async def _answer(self, text: str, who: Who, post: Post) -> None:
         try:
