@@ -215,8 +215,8 @@ async def test_a_chat_is_taken_in_in_order_and_its_line_is_bounded():
 
     async with asyncio.TaskGroup() as tasks:
         for number in range(MOST_WAITING):
+            lines.enter(7)
             tasks.create_task(take(number))
-        await asyncio.sleep(0)
         assert lines.full(7)
         assert not lines.full(8)
     assert order == list(range(MOST_WAITING))

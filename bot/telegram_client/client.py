@@ -24,9 +24,10 @@ from bot.telegram_client.sender import Sender
 from bot.telegram_client.showing import Showing
 from bot.telegram_client.updates import Heard, Incoming, Pressed, Shut, User, number_of, read
 from bot.telegram_client.webhook import checked_secret, listen
-from engine.errors import SetupError
+from engine.errors import OurError, SetupError
 
 TAKE_SECONDS = 2.0  # a batch is confirmed by then, even if a request in it is not on record yet
+AT_ONCE = 8  # requests that are being put on record
 LEAVE_SECONDS = 1.0  # answers still under way then are left to the next start
 REFUSED = (
     "Telegram refuses TELEGRAM_TOKEN. Ask @BotFather for the bot's token (/mybots, API Token), set it "
@@ -49,6 +50,7 @@ class TelegramClient:
         self._api = Api(settings.telegram_token.get_secret_value(), settings.telegram_api_base)
         self._sender = Sender(self._api)
         self._lines = Lines()
+        self._gate = asyncio.Semaphore(AT_ONCE)
         self._flood = Flood()
         self._seen = Seen()
         self._stopping = asyncio.Event()
@@ -173,8 +175,12 @@ class TelegramClient:
             log.debug("too much at once", extra={"update": number})
             return None
         done = asyncio.get_running_loop().create_future()
+        awaited = self._lines.short(incoming.place.chat)
+        self._lines.enter(incoming.place.chat)
+        if awaited and isinstance(incoming, Heard):
+            self._listener.acknowledge(incoming)
         self._spawn(self._guarded(self._handle(number, incoming, done)), done)
-        return done
+        return done if awaited else None
 
     def _spawn(self, work: Coroutine[Any, Any, None], done: asyncio.Future[None]) -> None:
         task = asyncio.create_task(work)
@@ -188,8 +194,8 @@ class TelegramClient:
 
     async def _handle(self, number: int, incoming: Incoming, done: asyncio.Future[None]) -> None:
         """One update. The chat's next one begins when this one is on record, not when answered."""
-        async with self._lines.turn(incoming.place.chat):
-            if await self._talk.seen(PLATFORM, number):
+        async with self._lines.turn(incoming.place.chat), self._gate:
+            if await self._taken_before(number):
                 return
             work = asyncio.create_task(self._work(incoming, lambda: _set(done)))
             try:
@@ -199,6 +205,14 @@ class TelegramClient:
                 await asyncio.gather(work, return_exceptions=True)
                 raise
         await work
+
+    async def _taken_before(self, number: int) -> bool:
+        """Whether an earlier start took it in; if the ledger cannot say, the asker shall hear that."""
+        try:
+            return await self._talk.seen(PLATFORM, number)
+        except OurError:
+            log.exception("an update's number was not kept")
+            return False
 
     async def _work(self, incoming: Incoming, accepted: Accepted) -> None:
         match incoming:

@@ -12,8 +12,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 MOST_WAITING = 20  # updates of one chat
+FEW = 3  # so many of one chat are waited for before a batch is confirmed
 MOST_SEEN = 20_000  # update numbers, and people, remembered in memory
-BURST, RATE = 30.0, 1.0  # updates of one person at once, and then in a second
+BURST, RATE = 20.0, 1.0  # updates of one person at once, and then in a second
 
 log = logging.getLogger(__name__)
 
@@ -29,13 +30,19 @@ class Lines:
         """Whether the chat has as many waiting as it may."""
         return self._waiting.get(chat, 0) >= MOST_WAITING
 
+    def short(self, chat: int) -> bool:
+        """Whether the chat has so few waiting that others may wait for them."""
+        return self._waiting.get(chat, 0) < FEW
+
+    def enter(self, chat: int) -> None:
+        """One more waits, from now on until its turn() is over."""
+        self._waiting[chat] = self._waiting.get(chat, 0) + 1
+
     @asynccontextmanager
     async def turn(self, chat: int) -> AsyncIterator[None]:
         """Within, nothing else of the chat is taken in."""
-        lock = self._locks.setdefault(chat, asyncio.Lock())
-        self._waiting[chat] = self._waiting.get(chat, 0) + 1
         try:
-            async with lock:
+            async with self._locks.setdefault(chat, asyncio.Lock()):
                 yield
         finally:
             self._waiting[chat] -= 1

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from bot.buttons import Press, Verb
 from bot.conversation import Said, Who
-from bot.grammar import Simple
+from bot.grammar import BARE, Simple
 from bot.locales import words
 from bot.talk import Talk
 from bot.telegram_client.api import Barred
@@ -73,8 +73,6 @@ class Listener:
                 await self._say(Said(words("telegram.only_text", heard.locale)), here)
             else:
                 command = self._talk.parse(_spelt_out(heard.text, who.reply_to))
-                if not isinstance(command, Simple):
-                    self._sign(here.place)
                 said = await self._answer(self._talk.say(command, who), who, here, accepted)
                 if said is not None:
                     alone = isinstance(command, Simple) and command.name in ALONE
@@ -129,11 +127,14 @@ class Listener:
         elif not noticed:
             await self._say(replace(said, private=False), here)
 
-    def _sign(self, place: Place) -> None:
-        """“typing…”, before anything else is done: an acknowledgement."""
-        sign = asyncio.create_task(self._sender.action(place, "typing"))
-        self._signs.add(sign)
-        sign.add_done_callback(self._signs.discard)
+    def acknowledge(self, heard: Heard) -> None:
+        """“typing…”, before anything else is done, for what takes a while."""
+        name = heard.text[1:].partition("@")[0].split(maxsplit=1)[:1]
+        quick = heard.text.startswith("/") and name and name[0].lower() in BARE
+        if heard.text and not quick and not heard.overheard:
+            sign = asyncio.create_task(self._sender.action(heard.place, "typing"))
+            self._signs.add(sign)
+            sign.add_done_callback(self._signs.discard)
 
     async def _delete(self, place: Place, message: int, job: str | None) -> bool:
         """Every message of an answer; whether all are gone."""

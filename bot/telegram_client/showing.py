@@ -4,8 +4,8 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import AsyncGenerator
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager, suppress
 
 from bot.conversation import Said, Who
 from bot.locales import words
@@ -107,12 +107,14 @@ class Showing:
 
     async def _note(self, message: int) -> None:
         """Keep, for a restart, which message holds the answer's place."""
-        await self._talk.addressed(self.draft.job, address(self._place, message))
+        with _noting():
+            await self._talk.addressed(self.draft.job, address(self._place, message))
 
     async def _deliver(self) -> list[int]:
         """The end, and what became of it."""
         talk, job = self._talk, self.draft.job
-        await talk.sending(job)
+        with _noting():
+            await talk.sending(job)
         try:
             messages = await self._finish()
         except Unsure:
@@ -129,7 +131,8 @@ class Showing:
             log.warning("not delivered", extra={"job": job, "why": type(error).__name__})
             await talk.undelivered(job)
             return []
-        await talk.delivered(job, [f"{self._place.chat}:{message}" for message in messages])
+        with _noting():
+            await talk.delivered(job, [f"{self._place.chat}:{message}" for message in messages])
         return messages
 
     async def _finish(self) -> list[int]:
@@ -165,3 +168,12 @@ class Showing:
             if not waiting and self._sender.pace(self._place).held < ACTION_SECONDS:
                 drawing = self.draft.stage == "drawing"
                 await self._sender.action(self._place, "upload_photo" if drawing else "typing")
+
+
+@contextmanager
+def _noting() -> Iterator[None]:
+    """Around a note about a delivery: a ledger that is too busy for it must not stop the answer."""
+    try:
+        yield
+    except OurError:
+        log.exception("a delivery was not noted")
