@@ -1,0 +1,172 @@
+"""Discord over the wire: pictures, places with settings of their own, servers that the bot is not in."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from discord_people import People
+from discord_program import Program, served
+from discord_server import DiscordServer
+from discord_world import (
+    ALICE,
+    APP,
+    BOB,
+    CAROL,
+    CHANNEL,
+    ELSEWHERE,
+    EPHEMERAL,
+    OWNER,
+    THREAD,
+    Interaction,
+    Message,
+)
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+AI = "AI-generated"
+PNG = b"\x89PNG"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def serving(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator[tuple[Program, People]]:
+    async with served(tmp_path_factory.mktemp("discord")) as both:
+        yield both
+
+
+@pytest.fixture
+def people(serving: tuple[Program, People]) -> People:
+    return serving[1]
+
+
+@pytest.fixture
+def discord(people: People) -> DiscordServer:
+    return people.discord
+
+
+async def whole(made: Interaction, discord: DiscordServer) -> Message:
+    """The answer, once it is all there."""
+    return await discord.wait(
+        lambda: next((m for m in made.brought if AI in m.content and m.buttons), None)
+    )
+
+
+async def told(made: Interaction, discord: DiscordServer) -> Message:
+    """Words in reply."""
+    return await discord.wait(lambda: next((m for m in made.brought if m.content), None))
+
+
+async def test_a_picture_comes_as_a_file_with_its_seed_and_its_buttons(
+    people: People, discord: DiscordServer
+) -> None:
+    answer = await whole(await people.slash("jewel", text="a gold ring", seed=7, count=2), discord)
+    assert [data[:4] for _, data in answer.files] == [PNG, PNG]
+    assert "seed-7" in answer.files[0][0] and "seed 7, 8" in answer.content
+    assert {"Again", "Vary", "Original file"} <= set(answer.buttons)
+    original = await people.press(answer, "Original file", by=BOB)
+    files = await discord.wait(lambda: original.brought and original.brought[0].files)
+    assert [data for _, data in files] == [data for _, data in answer.files]
+    varied = await whole(await people.press(answer, "Vary"), discord)
+    assert [data for _, data in varied.files] != [data for _, data in answer.files]
+
+
+async def test_a_picture_too_large_for_a_place_is_made_smaller(
+    people: People, discord: DiscordServer
+) -> None:
+    first = await whole(await people.slash("jewel", text="a gold ring", seed=7), discord)
+    size = len(first.files[0][1])
+    usual, discord.upload_limit = discord.upload_limit, size - 1
+    try:
+        answer = await whole(await people.slash("jewel", text="a gold ring", seed=7), discord)
+    finally:
+        discord.upload_limit = usual
+    ((name, data),) = answer.files
+    assert name.endswith(".jpg") and len(data) < size and "smaller" in answer.content
+
+
+async def test_a_channels_own_style_is_set_by_those_who_manage_it(
+    people: People, discord: DiscordServer
+) -> None:
+    refused = await told(await people.slash("settings", text="style agatha", at=ELSEWHERE), discord)
+    assert refused.flags & EPHEMERAL
+    plain = await whole(await people.slash("story", text="It rained.", at=ELSEWHERE), discord)
+    assert "Lovecraft" in plain.content
+    await told(await people.slash("settings", text="style agatha", at=ELSEWHERE, by=OWNER), discord)
+    styled = await whole(await people.slash("story", text="It rained.", at=ELSEWHERE), discord)
+    assert "Agatha" in styled.content
+    other = await whole(await people.slash("story", text="It rained.", at=CHANNEL), discord)
+    assert "Lovecraft" in other.content
+
+
+async def test_private_and_public_contexts_never_mix(
+    people: People, discord: DiscordServer
+) -> None:
+    await people.tell("A secret of the vicar.", by=CAROL)
+    private = discord.private(CAROL)
+    await discord.wait(lambda: [m for m in discord.in_channel(private) if AI in m.content])
+    said = await told(await people.slash("continue", by=CAROL, at=THREAD), discord)
+    assert "secret" not in said.content and AI not in said.content
+
+
+async def test_forgetting_takes_two_steps_and_the_second_is_the_askers(
+    people: People, discord: DiscordServer
+) -> None:
+    answer = await whole(await people.slash("story", text="It rained.", by=CAROL), discord)
+    asked = await told(await people.slash("forget", by=CAROL), discord)
+    assert asked.flags & EPHEMERAL and len(asked.buttons) == 2
+    yes = next(label for label in asked.buttons if label.startswith("Yes"))
+    await told(await people.press(asked, yes, by=BOB), discord)
+    why = await told(await people.press(answer, "Why?", by=CAROL), discord)
+    assert "answered" in why.content
+    await told(await people.press(asked, yes, by=CAROL), discord)
+    gone = await told(await people.press(answer, "Why?", by=CAROL), discord)
+    assert "answered" not in gone.content
+
+
+async def test_installed_for_a_user_it_works_where_the_bot_is_not(
+    people: People, discord: DiscordServer
+) -> None:
+    made = Interaction(discord.new_id(), f"user{discord.new_id()}", 2, CHANNEL, ALICE)
+    discord.interactions[made.token] = made
+    option = {"name": "text", "type": 3, "value": "The lamp went out."}
+    data = {"id": "1", "name": "story", "type": 1, "options": [option]}
+    wire = people.payload(made, data, user_installed=True)
+    elsewhere = str(int(CHANNEL) + 1000)
+    wire |= {"guild_id": elsewhere, "guild": {"id": elsewhere, "locale": "en-US"}}
+    wire |= {"channel_id": elsewhere, "context": 2}
+    wire["channel"] = wire["channel"] | {"id": elsewhere, "guild_id": elsewhere}
+    await discord.gateway.dispatch("INTERACTION_CREATE", wire)
+    answer = await whole(made, discord)
+    assert answer.content.startswith("The lamp went out.")
+
+
+async def test_operators_command_privately_and_nobody_else_does(
+    people: People, discord: DiscordServer
+) -> None:
+    await people.tell("/admin status", by=BOB)
+    private = discord.private(BOB)
+    said = await discord.wait(lambda: [m for m in discord.in_channel(private) if m.author == APP])
+    assert AI not in said[-1].content
+    assert "admin" not in [c["name"] for c in discord.commands]
+
+
+async def test_a_thread_is_talked_on_where_operator_and_manager_say_so(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    folder = tmp_path_factory.mktemp("talking")
+    async with DiscordServer() as discord:
+        discord.gateway.privileged = True
+        program = Program(discord, folder, MESSAGE_CONTENT="true")
+        await program.start()
+        people = People(discord)
+        before = await people.say("Nobody asked.", at=THREAD)
+        await told(await people.slash("settings", text="talk on", at=THREAD, by=OWNER), discord)
+        asked = await people.say("It rained on the moor.", at=THREAD)
+
+        def replies(message: Message) -> list[Message]:
+            return [m for m in discord.in_channel(THREAD) if m.reply_to == message.id]
+
+        await discord.wait(lambda: [m for m in replies(asked) if AI in m.content])
+        assert replies(before) == [] and discord.violations == []
+        assert await program.stop() == 0
