@@ -52,6 +52,7 @@ class DiscordServer:
         self.privates: dict[str, str] = {}  # private channel -> the person there
         self.gone: set[str] = set()  # deleted channels
         self.closed: set[str] = set()  # channels where the bot may not write
+        self.fileless: set[str] = set()  # ... where it may not attach files
         self.upload_limit = 10 * MIB
         self.token_life = 900.0
         self.rates = {"message": (5, 5.0), "webhook": (5, 2.0)}
@@ -271,7 +272,7 @@ class DiscordServer:
         if kind == 8 and len(data["choices"]) > CHOICES:
             raise bad("choices: at most 25")
         if kind in (4, 7):
-            self._check(data, request[CALL].files, new=kind == 4)
+            self._check(interaction.channel, data, request[CALL].files, new=kind == 4)
         if kind in (6, 7) and interaction.source is None:
             raise bad("type: only a component can be updated")
         interaction.ack_seconds = time.monotonic() - interaction.born
@@ -322,7 +323,7 @@ class DiscordServer:
     async def _followup(self, request: web.Request) -> web.Response:
         interaction = self._alive(request)
         call = request[CALL]
-        self._check(call.payload, call.files, new=True)
+        self._check(interaction.channel, call.payload, call.files, new=True)
         thinking = interaction.response
         if thinking is not None and thinking.flags & LOADING and not thinking.deleted:
             made = (
@@ -341,7 +342,7 @@ class DiscordServer:
 
     async def _hook_edit(self, request: web.Request) -> web.Response:
         message, call = self._of_hook(request), request[CALL]
-        self._check(call.payload, call.files, new=False)
+        self._check(message.channel, call.payload, call.files, new=False)
         self._write(message, call.payload, call.files)
         return answer(self.message(message))
 
@@ -374,7 +375,7 @@ class DiscordServer:
 
     async def _post(self, request: web.Request) -> web.Response:
         channel, call = self._open(request), request[CALL]
-        self._check(call.payload, call.files, new=True)
+        self._check(channel, call.payload, call.files, new=True)
         nonce = call.payload.get("nonce")
         if call.payload.get("enforce_nonce") and (channel, nonce) in self._nonces:
             return answer(self.message(self._nonces[channel, nonce]))
@@ -402,7 +403,7 @@ class DiscordServer:
         message, call = self._message(request, own=True), request[CALL]
         if message.flags & EPHEMERAL:
             raise Refusal(404, 10008, "Unknown Message")
-        self._check(call.payload, call.files, new=False)
+        self._check(message.channel, call.payload, call.files, new=False)
         self._write(message, call.payload, call.files)
         return answer(self.message(message))
 
@@ -428,11 +429,15 @@ class DiscordServer:
         self.privates[channel] = person
         return channel
 
-    def _check(self, payload: dict[str, Any], files: list[tuple[str, bytes]], *, new: bool) -> None:
+    def _check(
+        self, channel: str, payload: dict[str, Any], files: list[tuple[str, bytes]], *, new: bool
+    ) -> None:
         if why := unsafe(payload):
             self.violations.append(f"{why}: {payload.get('content', '')[:60]!r}")
         if any(len(data) > self.upload_limit for _, data in files):
             raise Refusal(413, 40005, "Request entity too large")
+        if files and channel in self.fileless:
+            raise Refusal(403, 50013, "Missing Permissions")
         check_message(payload, files, new=new)
 
     def _write(

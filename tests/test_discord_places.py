@@ -85,6 +85,18 @@ async def test_a_picture_too_large_for_a_place_is_made_smaller(
     assert name.endswith(".jpg") and len(data) < size and "smaller" in answer.content
 
 
+async def test_where_files_are_forbidden_the_asker_learns_who_can_allow_them(
+    people: People, discord: DiscordServer
+) -> None:
+    discord.fileless.add(CHANNEL)
+    made = await people.slash("jewel", text="a gold ring")
+    said = await discord.wait(
+        lambda: next((m for m in made.brought if "Attach" in m.content), None)
+    )
+    discord.fileless.clear()
+    assert not said.files and "manages this channel" in said.content and "Again" in said.buttons
+
+
 async def test_a_channels_own_style_is_set_by_those_who_manage_it(
     people: People, discord: DiscordServer
 ) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from bot.conversation import Said, Who
 from bot.discord_client import layout
-from bot.discord_client.faults import PASSING, Refused, TooLarge, insist
+from bot.discord_client.faults import PASSING, Forbidden, Refused, TooLarge, insist
 from bot.discord_client.pictures import files_of
 from bot.discord_client.posts import Page, Post
 from bot.locales import words
@@ -135,9 +135,12 @@ class Showing:
     async def _finish(self, page: Page) -> None:
         try:
             await self._edits.finish(page)
-        except TooLarge:
-            small = replace(page, files=(), text=f"{page.text}\n{self._words('too_large')}".strip())
-            await insist(lambda: self._show(small))
+        except (TooLarge, Forbidden) as error:
+            if not page.files:
+                raise
+            why = self._words("too_large" if isinstance(error, TooLarge) else "no_files")
+            told = replace(page, files=(), text=f"{page.text}\n{why}".strip())
+            await insist(lambda: self._show(told))
         except Refused:
             log.exception("a page was refused", extra={"job": self.draft.job})
             await insist(lambda: self._show(plain(page)))
