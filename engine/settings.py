@@ -55,6 +55,19 @@ class Settings(BaseSettings):
     threads: Annotated[
         int, Field(ge=0, le=256, description="CPU threads of a worker; 0 takes half of the cores.")
     ] = 0
+    text_engine: Annotated[
+        Literal["auto", "mixing", "peft"],
+        Field(description="How texts are written: mixed in one batch, or one by one."),
+    ] = "auto"
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16", "int8"], Field(description="How texts are computed.")
+    ] = "auto"
+    slots: Annotated[
+        int, Field(ge=0, le=256, description="Texts written at a time; 0 goes by the memory.")
+    ] = 0
+    metrics_port: Annotated[
+        int, Field(ge=0, le=65535, description="Prometheus metrics of the text worker; 0 is off.")
+    ] = 0
     pictures: Annotated[
         Path | None, Field(description="Where a terminal saves pictures; else in home.")
     ] = None

@@ -1,46 +1,65 @@
-"""Stories in process: transformers and PEFT, the base resident, every adapter loaded beside it.
+"""Stories in process: one resident base, every expert's adapter beside it, all jobs in one batch.
 
-Each request meets exactly its own adapter; none is ever merged. Jobs run one after the other here,
-in one thread of their own, so that the worker's loop stays free.
+A job joins the batch when a row is free and leaves it with its last token; each meets exactly its own
+adapter, none is ever merged (see backends.mixing). All of it runs in one thread of its own, so that
+the worker's loop stays free. What the mixing engine does not know goes to backends.peft_text.
 """
 
 import asyncio
+import logging
 import os
 import threading
-import time
-from collections import OrderedDict
-from collections.abc import AsyncGenerator, Callable
+from collections import OrderedDict, deque
+from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import aclosing, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from engine.backends.loading import Loaded, load_base, resolve
-from engine.backends.stopping import NO_END, finish, latest, settled, should_stop
+from engine.backends.gauges import Gauges
+from engine.backends.loading import load_base, resolve
+from engine.backends.peft_text import PeftTextBackend
+from engine.backends.resident import Resident, make_resident
+from engine.backends.tickets import Ticket, deliver
+from engine.backends.window import prompt_ids
 from engine.errors import ModelError
-from engine.events import Cancelled, Event, Finished, Loading, Started, Text
+from engine.events import Cancelled, Event, Loading, is_final
 from engine.jobs import Job
 from engine.registry import Expert, Registry, Weights
 from engine.settings import Settings
 
-RESIDENT_BASES = 2  # merged full models are bases too; the one unused for longest goes
-NOT_A_START = " \t\n.,;:!?*"  # an answer that is shown by itself does not begin with these
-MIN_PROMPT = 64  # tokens of a prompt that must find room
+if TYPE_CHECKING:
+    from engine.backends.mixing.adapters import UnmixableError
 
-Emit = Callable[[Event], None]
+__all__ = ["TextBackend", "prompt_ids"]
+
+RESIDENT_BASES = 2  # merged full models are bases too; the one unused for longest goes
+
+log = logging.getLogger(__name__)
 
 
 class TextBackend:
     """See backends.Backend. Repeatable by seed on one machine with one number of threads."""
 
-    slots = 1
-
     def __init__(self, settings: Settings, registry: Registry) -> None:
         self._settings = settings
         self._registry = registry
-        self._bases: OrderedDict[str, Loaded] = OrderedDict()
+        self._bases: OrderedDict[str, Resident] = OrderedDict()
         self._places: dict[str, tuple[Weights, Path | None]] = {}
+        self._unmixable: dict[str, UnmixableError] = {}  # bases, with the reason
+        self._peft = PeftTextBackend(settings, registry)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="text")
+        self._lock = threading.Lock()
+        self._arrived: deque[Ticket] = deque()
+        self._serving = False
+        self._tickets: set[Ticket] = set()  # the model's thread's own
+        self.gauges = Gauges()
+        self._slots = settings.slots or 1
+
+    @property
+    def slots(self) -> int:
+        """How many jobs it generates at a time; known when the first base is loaded."""
+        return self._slots
 
     async def load(self) -> None:
         """Load the first text expert's base and adapter; the others come when they are asked for."""
@@ -51,199 +70,123 @@ class TextBackend:
     def _warm(self, experts: list[Expert]) -> None:
         import torch
 
+        from engine.backends.mixing.adapters import UnmixableError
+
         torch.set_num_threads(self._settings.threads or max(1, (os.cpu_count() or 2) // 2))
         if experts:
-            self._loaded(experts[0])
+            with suppress(UnmixableError):
+                self._resident(experts[0])
 
     async def generate(self, job: Job, stop: threading.Event) -> AsyncGenerator[Event]:
         """See backends.Backend."""
-        loop = asyncio.get_running_loop()
-        inbox: asyncio.Queue[Event | None] = asyncio.Queue()
+        ticket = Ticket(job, stop, asyncio.get_running_loop())
+        with self._lock:
+            self._arrived.append(ticket)
+            if not self._serving:
+                self._serving = True
+                self._thread.submit(self._serve)
+        try:
+            while (item := await ticket.inbox.get()) is not None:
+                if isinstance(item, Exception):
+                    raise item
+                yield item
+                if is_final(item):
+                    return
+        finally:
+            ticket.leave()
+        async with aclosing(self._peft.generate(job, stop)) as events:
+            async for event in events:
+                yield event
 
-        def emit(event: Event | None) -> None:
-            loop.call_soon_threadsafe(inbox.put_nowait, event)
+    def _serve(self) -> None:
+        """In the model's thread, until nothing is left to do: receive, step, deliver."""
+        while True:
+            with self._lock:
+                arrived = list(self._arrived)
+                self._arrived.clear()
+                if not arrived and not self._tickets:
+                    self._serving = False
+                    return
+            for ticket in arrived:
+                self._receive(ticket)
+            self._step()
 
-        done = loop.run_in_executor(self._thread, self._generate, job, stop, emit)
-        done.add_done_callback(lambda _done: inbox.put_nowait(None))
-        while (event := await inbox.get()) is not None:
-            yield event
-        await done  # raises what the thread raised
+    def _receive(self, ticket: Ticket) -> None:
+        """Get a job's expert ready and put it in line, or end it with what prevents that."""
+        from engine.backends.mixing.adapters import UnmixableError
 
-    def _loaded(self, expert: Expert) -> Loaded:
-        """The expert's base with its adapter, from memory or from disk."""
+        self._tickets.add(ticket)
+        job = ticket.job
+        try:
+            expert = self._registry.named(job.expert)
+            if expert is None:
+                raise ModelError(f"This worker has no expert {job.expert!r}; restart it.")
+            what = f"getting {expert.title} ready"
+            ticket.emit(Loading(job=job.id, attempt=job.attempt, what=what))
+            deliver(self._tickets)
+            resident = self._resident(expert)
+            if ticket.stopped():
+                ticket.emit(Cancelled(job=job.id, attempt=job.attempt))
+                return
+            weights, adapter = self._places[expert.name]
+            merged = resident.digest if weights.adapter and adapter is None else ""
+            if merged and weights.digest not in ("", merged):
+                raise ModelError(
+                    f"The model of {expert.name} is not the one on its card. Add it anew."
+                )
+            resident.seat(ticket, merged)
+        except UnmixableError as reason:
+            log.info("served without mixing", extra={"expert": job.expert, "reason": str(reason)})
+            ticket.emit(None)
+        except Exception as error:  # noqa: BLE001 - raised again on the asker's side
+            ticket.emit(error)
+
+    def _resident(self, expert: Expert) -> Resident:
+        """The expert's base with its adapter, from memory or from disk. Raises ModelError."""
         if expert.name not in self._places:
             self._places[expert.name] = resolve(self._registry.weights(expert))
         weights, adapter = self._places[expert.name]
-        loaded = self._bases.get(weights.base)
-        if loaded is None:
-            while len(self._bases) >= RESIDENT_BASES:
-                self._bases.popitem(last=False)
-            loaded = self._bases[weights.base] = load_base(weights.base, self._settings.models)
+        if (reason := self._unmixable.get(weights.base)) is not None:
+            raise reason
+        resident = self._bases.get(weights.base)
+        if resident is None:
+            self._make_room()
+            resident = self._bases[weights.base] = self._load_resident(weights.base)
         self._bases.move_to_end(weights.base)
-        if adapter is not None and expert.name not in loaded.adapters:
-            loaded.adopt(expert.name, adapter, weights.digest)
-        return loaded
+        if adapter is not None and not resident.mixer.has(expert.name):
+            resident.adopt(expert.name, adapter, weights.digest)
+        return resident
 
-    def _generate(self, job: Job, stop: threading.Event, emit: Emit) -> None:
-        expert = self._registry.named(job.expert)
-        if expert is None:
-            raise ModelError(f"This worker has no expert {job.expert!r}; restart it.")
-        emit(Loading(job=job.id, attempt=job.attempt, what=f"getting {expert.title} ready"))
-        loaded = self._loaded(expert)
-        if stop.is_set():
-            emit(Cancelled(job=job.id, attempt=job.attempt))
-            return
-        emit(Started(job=job.id, attempt=job.attempt))
-        weights, adapter = self._places[expert.name]
-        merged = loaded.digest if weights.adapter and adapter is None else ""
-        if merged and weights.digest not in ("", merged):
-            raise ModelError(f"The model of {expert.name} is not the one on its card. Add it anew.")
-        _Run(job, loaded, merged, stop, emit).run()
+    def _load_resident(self, base: str) -> Resident:
+        from engine.backends.mixing.adapters import UnmixableError
 
+        loaded = load_base(base, self._settings.models)
+        try:
+            resident = make_resident(loaded, self._settings, self.gauges)
+        except UnmixableError as reason:
+            self._unmixable[base] = reason
+            self._peft.take(base, loaded)
+            raise
+        self._slots = max(self._slots, resident.mixer.slots)
+        return resident
 
-class _Run:
-    """One generation; called by transformers after every token."""
+    def _make_room(self) -> None:
+        """The base unused for longest leaves, when its jobs are done."""
+        while len(self._bases) >= RESIDENT_BASES:
+            name, resident = next(iter(self._bases.items()))
+            while resident.mixer.busy:
+                self._step()
+            del self._bases[name]
 
-    def __init__(
-        self, job: Job, loaded: Loaded, merged: str, stop: threading.Event, emit: Emit
-    ) -> None:
-        self._job = job
-        self._loaded = loaded
-        self._merged = merged  # the digest of a merged model in an adapter's place
-        self._stop = stop
-        self._emit = emit
-        self._began = time.monotonic()
-        self._first = 0.0
-        self._tokens = 0
-        self._text = ""
-        self._ids: list[int] = []
-        self._prompt_tokens = 0
-
-    def run(self) -> None:
-        import torch
-        from transformers import GenerationConfig
-
-        job, loaded = self._job, self._loaded
-        ids, notes = prompt_ids(job, loaded.tokenizer, loaded.window)
-        self._prompt_tokens = len(ids)
-        tokens = torch.tensor([ids], device=loaded.model.device)
-        torch.manual_seed(job.seed)
-        with self._adapter(), torch.inference_mode():
-            loaded.model.generate(
-                input_ids=tokens,
-                attention_mask=torch.ones_like(tokens),
-                generation_config=GenerationConfig(**self._options()),
-                stopping_criteria=[self],
-            )
-        if self._stop.is_set():
-            text = self._text.strip()
-            self._emit(
-                Cancelled(job=job.id, attempt=job.attempt, text=text, tokens_out=self._tokens)
-            )
-        else:
-            self._emit(self._finished(notes))
-
-    def _adapter(self) -> Any:
-        """Exactly the expert's own adapter, or none."""
-        model = self._loaded.model
-        if self._job.expert in self._loaded.adapters:
-            model.set_adapter(self._job.expert, inference_mode=True)
-            return nullcontext()
-        return model.disable_adapter() if self._loaded.adapters else nullcontext()
-
-    def _options(self) -> dict[str, Any]:
-        sampling, length = self._job.sampling, self._job.length
-        config, tokenizer = self._loaded.model.generation_config, self._loaded.tokenizer
-        ends = config.eos_token_id if config.eos_token_id is not None else tokenizer.eos_token_id
-        draw: dict[str, Any] = {"do_sample": False}
-        if sampling.temperature > 0:
-            draw = {
-                "do_sample": True,
-                "temperature": sampling.temperature,
-                "top_p": sampling.top_p,
-                "top_k": sampling.top_k,
-                "min_p": sampling.min_p or None,
-            }
-        return draw | {
-            "repetition_penalty": sampling.repetition_penalty,
-            "max_new_tokens": latest(length),
-            "min_new_tokens": int(length * NO_END),
-            "eos_token_id": ends,
-            "pad_token_id": tokenizer.pad_token_id or 0,
-        }
-
-    def __call__(self, input_ids: Any, _scores: Any, **_options: Any) -> Any:
-        """After each token: show it, and say whether the answer ends."""
-        import torch
-
-        self._ids.append(int(input_ids[0, -1]))
-        ends = self._stop.is_set() or self._show()
-        return torch.tensor([ends], device=input_ids.device)
-
-    def _show(self) -> bool:
-        job = self._job
-        self._tokens += 1
-        self._first = self._first or time.monotonic() - self._began
-        text = self._loaded.tokenizer.decode(self._ids, skip_special_tokens=True)
-        self._text = text.lstrip(NOT_A_START).removesuffix("\ufffd")  # half a character so far
-        if should_stop(self._text, self._tokens, job.length):
-            return True
-        shown = settled(self._text)
-        self._emit(Text(job=job.id, attempt=job.attempt, text=shown, tokens=self._tokens))
-        return False
-
-    def _finished(self, notes: tuple[str, ...]) -> Finished:
-        job, loaded = self._job, self._loaded
-        return Finished(
-            job=job.id,
-            attempt=job.attempt,
-            text=finish(self._text, self._tokens, job.length),
-            tokens_in=self._prompt_tokens,
-            tokens_out=self._tokens,
-            first_token_seconds=self._first,
-            seconds=time.monotonic() - self._began,
-            base_digest=loaded.digest,
-            adapter_digest=loaded.adapters.get(job.expert, self._merged),
-            notes=notes,
-        )
-
-
-def prompt_ids(job: Job, tokenizer: Any, window: int) -> tuple[list[int], tuple[str, ...]]:
-    """The prompt's token ids, and what the asker must know of what was left out.
-
-    The beginning is trimmed from its front, since its end is what is gone on from; only a wish that
-    does not fit by itself is trimmed at its end. `<bos>` stands first exactly once if the tokenizer is
-    one that puts it there. Markup of special tokens in the text is plain text here: nobody can type a
-    turn token. Raises ModelError for a window that cannot hold an answer of the length.
-    """
-
-    def encode(text: str) -> list[int]:
-        ids: list[int] = tokenizer(
-            text, add_special_tokens=False, split_special_tokens=True
-        ).input_ids
-        return ids
-
-    bos = tokenizer.bos_token_id
-    start = [bos] if bos is not None and tokenizer("x").input_ids[:1] == [bos] else []
-    room = window - latest(job.length) - len(start)
-    if room < MIN_PROMPT:
-        raise ModelError(
-            f"An answer of {job.length} tokens does not fit this model's window of {window}; "
-            f"lower PASTICHE_MAX_LENGTH to {max(1, (window - MIN_PROMPT) // 2)}."
-        )
-    ids = encode(job.prompt)
-    if len(ids) <= room:
-        return start + ids, ()
-    head, beginning = encode(job.prompt[: job.head]), encode(job.prompt[job.head :])
-    if len(head) > room - min(len(beginning), MIN_PROMPT):
-        lost = len(head) + len(beginning) - room
-        note = (
-            f"Your request was longer than the model can read: {lost} tokens of it were left out."
-        )
-        return start + (head[: room - min(len(beginning), MIN_PROMPT)] + beginning[-MIN_PROMPT:])[
-            :room
-        ], (note,)
-    keep = room - len(head)
-    lost = len(beginning) - keep
-    note = f"Your text was longer than the model can read: its first {lost} tokens were left out."
-    return start + head + beginning[-keep:], (note,)
+    def _step(self) -> None:
+        """One step of every batch; what was said is delivered, those who are done are forgotten."""
+        for resident in self._bases.values():
+            if resident.mixer.busy:
+                try:
+                    resident.mixer.step()
+                except Exception as error:
+                    log.exception("a step of the batch failed")
+                    resident.mixer.give_up(error)
+        self.gauges.busy = sum(r.mixer.seated for r in self._bases.values())
+        deliver(self._tickets)
+        self._tickets = {ticket for ticket in self._tickets if not ticket.done}

@@ -1,0 +1,33 @@
+"""What the batch is doing, counted for whoever measures it."""
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from engine.backends.mixing.row import Row
+
+
+@dataclass(slots=True, eq=False)
+class Gauges:
+    """Plain counts; engine.metrics shows them to Prometheus."""
+
+    busy: int = 0
+    tokens_in: int = 0
+    tokens_known: int = 0  # of those, how many the prefix cache held
+    tokens_out: int = 0
+    waits: list[float] = field(default_factory=list)  # seconds, not collected yet
+    firsts: list[float] = field(default_factory=list)
+
+    def seated(self, row: "Row") -> None:
+        """A row got its place."""
+        self.tokens_in += len(row.tokens)
+        self.tokens_known += row.read
+        if not row.written:
+            self.waits.append(time.monotonic() - row.waited)
+
+    def wrote(self, row: "Row", *, first: bool) -> None:
+        """A row got a token."""
+        self.tokens_out += 1
+        if first:
+            self.firsts.append(row.first_seconds)

@@ -1,0 +1,163 @@
+"""Attention of one step: every writing row's newest token at once, then each prompt's piece."""
+
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+
+from engine.backends.mixing.cache import Cache
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of a prompt: `length` tokens of row `row` from position `start` on."""
+
+    row: int
+    start: int
+    length: int
+
+
+@dataclass(slots=True, eq=False)
+class Attention:
+    """The step's tokens: one for each of rows 0.. at `positions`, then those of `pieces`.
+
+    `cache` has room for all of them.
+    """
+
+    cache: Cache
+    positions: list[int]
+    pieces: list[Piece]
+    _masks: dict[tuple[int, int | None], torch.Tensor] = field(default_factory=dict)
+    _places: torch.Tensor | None = None
+
+    def all_positions(self) -> list[int]:
+        """Of every token in the step."""
+        return self.positions + [
+            place for p in self.pieces for place in range(p.start, p.start + p.length)
+        ]
+
+    def __call__(
+        self,
+        layer: int,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        *,
+        scale: float,
+        window: int | None = None,
+        cap: float | None = None,
+    ) -> torch.Tensor:
+        """q [tokens, heads, size], k and v [tokens, kv heads, size] -> [tokens, heads * size].
+
+        Stores k and v. `window`: how far back a token sees; `cap`: the scores' soft limit.
+        """
+        dtype = q.dtype
+        keys, values = self.cache.keys[layer], self.cache.values[layer]
+        places = self._all_places(q.device)
+        size = self.cache.size
+        keys.view(-1, size).index_copy_(0, places, k.to(keys.dtype).reshape(-1, size))
+        values.view(-1, size).index_copy_(0, places, v.to(keys.dtype).reshape(-1, size))
+        q = (q * scale).to(keys.dtype)
+        rows = len(self.positions)
+        outs = [self._newest(q[:rows], keys, values, window, cap)] if rows else []
+        for number, piece in enumerate(self.pieces):
+            part = q[rows : rows + piece.length]
+            outs.append(self._piece(number, part, keys, values, window, cap))
+            rows += piece.length
+        return (outs[0] if len(outs) == 1 else torch.cat(outs)).to(dtype)
+
+    def _newest(
+        self,
+        q: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        window: int | None,
+        cap: float | None,
+    ) -> torch.Tensor:
+        rows, heads, size = q.shape
+        kv = self.cache.heads
+        end = max(self.positions) + 1
+        mask = self._newest_mask(end, window, q.device, q.dtype)
+        k = keys[:rows, :, :end].flatten(0, 1)
+        v = values[:rows, :, :end].flatten(0, 1)
+        scores = torch.bmm(q.view(rows * kv, heads // kv, size), k.transpose(1, 2))
+        scores = _capped(scores, cap).view(rows, heads, end).add_(mask)
+        shares = scores.softmax(-1).view(rows * kv, heads // kv, end)
+        return torch.bmm(shares, v).view(rows, heads * size)
+
+    def _piece(
+        self,
+        number: int,
+        q: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        window: int | None,
+        cap: float | None,
+    ) -> torch.Tensor:
+        piece = self.pieces[number]
+        end = piece.start + piece.length
+        k, v = keys[piece.row, :, :end], values[piece.row, :, :end]
+        mask = self._piece_mask(number, window, q.device, q.dtype)
+        q = q.transpose(0, 1)  # [heads, tokens, size]
+        if cap is None:
+            out = F.scaled_dot_product_attention(
+                q[None], k[None], v[None], attn_mask=mask, scale=1.0, enable_gqa=True
+            )[0]
+        else:
+            group = q.shape[0] // self.cache.heads
+            scores = torch.bmm(q, k.repeat_interleave(group, 0).transpose(1, 2))
+            shares = _capped(scores, cap).add_(mask).softmax(-1)
+            out = torch.bmm(shares, v.repeat_interleave(group, 0))
+        return out.transpose(0, 1).reshape(piece.length, -1)
+
+    def _newest_mask(
+        self, end: int, window: int | None, device: torch.device, dtype: torch.dtype
+    ) -> torch.Tensor:
+        """[rows, 1, end]: 0 where a row may look, minus infinity elsewhere."""
+        return self._mask(-1, self.positions, end, window, device, dtype)[:, None]
+
+    def _piece_mask(
+        self, number: int, window: int | None, device: torch.device, dtype: torch.dtype
+    ) -> torch.Tensor:
+        """[tokens, end]."""
+        piece = self.pieces[number]
+        end = piece.start + piece.length
+        return self._mask(number, range(piece.start, end), end, window, device, dtype)
+
+    def _mask(
+        self,
+        number: int,
+        places: "list[int] | range",
+        end: int,
+        window: int | None,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> torch.Tensor:
+        if window is not None and window >= end:
+            window = None
+        found = self._masks.get((number, window))
+        if found is None:
+            mine = torch.tensor(list(places), device=device)[:, None]
+            there = torch.arange(end, device=device)[None]
+            hidden = there > mine
+            if window is not None:
+                hidden |= there <= mine - window
+            found = torch.zeros(hidden.shape, dtype=dtype, device=device)
+            self._masks[number, window] = found.masked_fill_(hidden, float("-inf"))
+        return found
+
+    def _all_places(self, device: torch.device) -> torch.Tensor:
+        """Where each token's heads are stored, as rows of the flat cache."""
+        if self._places is None:
+            rows = list(range(len(self.positions))) + [
+                piece.row for piece in self.pieces for _ in range(piece.length)
+            ]
+            heads = torch.arange(self.cache.heads)
+            first = torch.tensor(rows)[:, None] * self.cache.heads + heads
+            flat = first * self.cache.tokens + torch.tensor(self.all_positions())[:, None]
+            self._places = flat.flatten().to(device)
+        return self._places
+
+
+def _capped(scores: torch.Tensor, cap: float | None) -> torch.Tensor:
+    return scores if cap is None else torch.tanh_(scores.div_(cap)).mul_(cap)

@@ -1,0 +1,160 @@
+"""What every layout shares: one forward over the packed tokens of a step, from ids to logits.
+
+A layout file (llama.py, gemma2.py, gemma3.py) says what its block does between the two. The numbers
+are transformers' own: weights, rotary frequencies and configuration come from its loaded model. The
+residual stays in float32, whatever the products are made in.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from engine.backends.mixing.attention import Attention
+from engine.backends.mixing.cache import Cache
+from engine.backends.mixing.kernels import Precision, activation_dtype, make_kernel
+from engine.backends.mixing.mixed import NO_MIX, Mix, MixedLinear
+
+Rope = tuple[torch.Tensor, torch.Tensor]  # cosine and signed sine, each [tokens, 1, head size]
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """One step's tokens, packed: ids in the order of `attend`'s rows, and whose logits are wanted."""
+
+    ids: list[int]
+    attend: Attention
+    wanted: list[int]
+    mix: Mix = NO_MIX
+
+
+@dataclass(slots=True, eq=False)
+class Layer:
+    """One block's weights; `norms` by transformers' names."""
+
+    number: int
+    kind: str  # transformers' layer type: full_attention, sliding_attention
+    qkv: MixedLinear
+    out: MixedLinear
+    gate_up: MixedLinear
+    down: MixedLinear
+    norms: dict[str, torch.Tensor]
+
+
+class Decoder:
+    """A resident base. It takes the weights out of a loaded transformers model, and so uses it up."""
+
+    NORMS: Sequence[str] = ("input_layernorm", "post_attention_layernorm")
+    NORM_OFFSET = 0.0  # Gemma's norms are stored as the difference from one
+
+    def __init__(self, model: Any, precision: Precision) -> None:
+        from transformers.activations import ACT2FN
+
+        config, inner = model.config, model.model
+        self.precision = precision
+        self.dtype = activation_dtype(precision)
+        self.config = config
+        self.heads = config.num_attention_heads
+        self.kv_heads = config.num_key_value_heads
+        self.head_size = inner.layers[0].self_attn.head_dim
+        self.hidden = config.hidden_size
+        self.device = inner.embed_tokens.weight.device
+        self.linears: list[MixedLinear] = []
+        self._eps = config.rms_norm_eps
+        self._act = ACT2FN[getattr(config, "hidden_activation", None) or config.hidden_act]
+        self._rotary = inner.rotary_emb
+        self._embedding = inner.embed_tokens.weight.detach().to(self.dtype)
+        self._last_norm = self._norm_weight(inner.norm)
+        self.layers: list[Layer] = []
+        for number, block in enumerate(inner.layers):
+            self.layers.append(self._layer(number, block))
+            block.to("meta")  # its weights live on in the kernels only
+        self._head = make_kernel(model.lm_head.weight.detach(), model.lm_head.bias, precision)
+        self._cap = getattr(config, "final_logit_softcapping", None)
+
+    def _layer(self, number: int, block: Any) -> Layer:
+        kinds = getattr(self.config, "layer_types", None) or ["full_attention"] * (number + 1)
+        return Layer(
+            number=number,
+            kind=kinds[number],
+            qkv=self._mixed(number, block, "self_attn", "q_proj", "k_proj", "v_proj"),
+            out=self._mixed(number, block, "self_attn", "o_proj"),
+            gate_up=self._mixed(number, block, "mlp", "gate_proj", "up_proj"),
+            down=self._mixed(number, block, "mlp", "down_proj"),
+            norms={name: self._norm_weight(block.get_submodule(name)) for name in self.NORMS},
+        )
+
+    def _mixed(self, number: int, block: Any, part: str, *names: str) -> MixedLinear:
+        linears = [block.get_submodule(f"{part}.{name}") for name in names]
+        full = [f"layers.{number}.{part}.{name}" for name in names]
+        self.linears.append(MixedLinear(len(self.linears), full, linears, self.precision))
+        return self.linears[-1]
+
+    def _norm_weight(self, norm: Any) -> torch.Tensor:
+        return norm.weight.detach().float() + self.NORM_OFFSET  # type: ignore[no-any-return]
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, int]]:
+        """[out, in] of every linear that an adapter may change."""
+        return {name: shape for linear in self.linears for name, shape in linear.shapes.items()}
+
+    def make_cache(self, budget: int) -> Cache:
+        """Room for its rows; bfloat16 beside int8 weights."""
+        dtype = torch.float32 if self.precision == "fp32" else torch.bfloat16
+        return Cache(len(self.layers), self.kv_heads, self.head_size, dtype, self.device, budget)
+
+    @torch.inference_mode()
+    def __call__(self, batch: Batch) -> torch.Tensor:
+        """Logits of the wanted tokens, [wanted, vocabulary] in float32; keys and values are stored."""
+        ids = torch.tensor(batch.ids, device=self.device)
+        positions = torch.tensor(batch.attend.all_positions(), device=self.device)
+        x = self._embed(ids)
+        ropes = self._ropes(positions)
+        for layer in self.layers:
+            x = self._block(x, layer, batch, ropes[layer.kind])
+        if batch.wanted != list(range(len(batch.ids))):
+            x = x[torch.tensor(batch.wanted, device=self.device)]
+        logits = self._head(self._norm(x, self._last_norm)).float()
+        return logits if self._cap is None else torch.tanh_(logits.div_(self._cap)).mul_(self._cap)
+
+    def _block(self, x: torch.Tensor, layer: Layer, batch: Batch, rope: Rope) -> torch.Tensor:
+        """x [tokens, hidden] in float32, and so is the result."""
+        raise NotImplementedError
+
+    def _embed(self, ids: torch.Tensor) -> torch.Tensor:
+        return F.embedding(ids, self._embedding).float()
+
+    def _ropes(self, positions: torch.Tensor) -> dict[str, Rope]:
+        """By kind of layer."""
+        rope = self._signed(*self._rotary(self._like(), positions[None]))
+        return {layer.kind: rope for layer in self.layers}
+
+    def _like(self) -> torch.Tensor:
+        return torch.empty(0, dtype=self.dtype, device=self.device)
+
+    def _signed(self, cos: torch.Tensor, sin: torch.Tensor) -> Rope:
+        half = self.head_size // 2
+        sin = torch.cat([-sin[..., :half], sin[..., half:]], -1)
+        return cos[0][:, None], sin[0][:, None]
+
+    def _norm(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """Root-mean-square norm in float32, given to the products in their own type."""
+        return F.rms_norm(x, (self.hidden,), weight, self._eps).to(self.dtype)
+
+    def _turned(self, qk: torch.Tensor, rope: Rope) -> tuple[torch.Tensor, torch.Tensor]:
+        """Queries and keys with their rotary positions, from both together."""
+        cos, sin = rope
+        turned = torch.addcmul(qk * cos, torch.roll(qk, self.head_size // 2, -1), sin)
+        return turned[:, : self.heads], turned[:, self.heads :]
+
+    def _heads(self, qkv: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Queries and keys, [tokens, heads + kv heads, size], and values, [tokens, kv heads, size]."""
+        both = qkv.view(len(qkv), -1, self.head_size)
+        return both[:, : self.heads + self.kv_heads], both[:, self.heads + self.kv_heads :]
+
+    def _gated(self, y: torch.Tensor) -> torch.Tensor:
+        """act(gate) * up, of both side by side."""
+        gate, up = y.chunk(2, 1)
+        return self._act(gate).mul_(up)  # type: ignore[no-any-return]

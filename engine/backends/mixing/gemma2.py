@@ -1,0 +1,49 @@
+"""The Gemma 2 layout: norms before and after each part, capped scores, every other layer sliding."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from engine.backends.mixing.decoder import Batch, Decoder, Layer, Rope
+from engine.backends.mixing.kernels import Precision
+
+
+class Gemma2(Decoder):
+    """See decoder.Decoder."""
+
+    NORMS: Sequence[str] = (
+        "input_layernorm",
+        "post_attention_layernorm",
+        "pre_feedforward_layernorm",
+        "post_feedforward_layernorm",
+    )
+    NORM_OFFSET = 1.0
+
+    def __init__(self, model: Any, precision: Precision) -> None:
+        super().__init__(model, precision)
+        scale = torch.tensor(model.model.embed_tokens.scalar_embed_scale)
+        self._embed_scale = float(scale.to(self.dtype))
+        self._scale = self.config.query_pre_attn_scalar**-0.5
+        self._score_cap: float | None = self.config.attn_logit_softcapping
+
+    def _embed(self, ids: torch.Tensor) -> torch.Tensor:
+        return super()._embed(ids) * self._embed_scale
+
+    def _block(self, x: torch.Tensor, layer: Layer, batch: Batch, rope: Rope) -> torch.Tensor:
+        h = self._norm(x, layer.norms["input_layernorm"])
+        qk, v = self._heads(layer.qkv(h, batch.mix))
+        q, k = self._turned(self._sized(qk, layer), rope)
+        window = self.config.sliding_window if layer.kind == "sliding_attention" else None
+        seen = batch.attend(
+            layer.number, q, k, v, scale=self._scale, window=window, cap=self._score_cap
+        )
+        y = layer.out(seen, batch.mix).float()
+        x.add_(self._norm(y, layer.norms["post_attention_layernorm"]))
+        h = self._norm(x, layer.norms["pre_feedforward_layernorm"])
+        y = layer.down(self._gated(layer.gate_up(h, batch.mix)), batch.mix).float()
+        return x.add_(self._norm(y, layer.norms["post_feedforward_layernorm"]))
+
+    def _sized(self, qk: torch.Tensor, layer: Layer) -> torch.Tensor:  # noqa: ARG002 - Gemma 3's
+        """Queries and keys as the scores take them."""
+        return qk

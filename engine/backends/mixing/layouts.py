@@ -1,0 +1,30 @@
+"""Which models the mixing engine knows."""
+
+from typing import Any
+
+from engine.backends.mixing.adapters import UnmixableError
+from engine.backends.mixing.decoder import Decoder
+from engine.backends.mixing.gemma2 import Gemma2
+from engine.backends.mixing.gemma3 import Gemma3
+from engine.backends.mixing.kernels import Precision
+from engine.backends.mixing.llama import Llama
+
+LAYOUTS: dict[str, type[Decoder]] = {"llama": Llama, "gemma2": Gemma2, "gemma3_text": Gemma3}
+FIXED_ROPES = ("default", "linear", "llama3", "yarn")  # the others change with a text's length
+
+
+def make_decoder(model: Any, precision: Precision) -> Decoder:
+    """The layout's decoder around a loaded transformers model. Raises UnmixableError, naming why not."""
+    config = model.config
+    layout = LAYOUTS.get(config.model_type)
+    if layout is None:
+        raise UnmixableError(f"The architecture {config.model_type} is not among {tuple(LAYOUTS)}.")
+    if getattr(config, "use_bidirectional_attention", False):
+        raise UnmixableError("The model attends in both directions.")
+    ropes = config.rope_parameters
+    for rope in [ropes] if "rope_type" in ropes else ropes.values():
+        if rope and rope.get("rope_type", "default") not in FIXED_ROPES:
+            raise UnmixableError(f"Its rotary positions are of the kind {rope['rope_type']}.")
+    if getattr(model, "quantization_method", None):
+        raise UnmixableError("Its weights are quantised by another library.")
+    return layout(model, precision)

@@ -1,0 +1,44 @@
+"""How much memory there is to have, so that slots and caches are sized before they are needed."""
+
+import os
+from pathlib import Path
+
+import torch
+
+UNKNOWN_BYTES = 2 << 30  # where nobody says
+
+
+def free_bytes(device: torch.device) -> int:
+    """What the device can still give; on a CPU a container's limit counts."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    told = [n for n in (_meminfo(), _container(Path("/sys/fs/cgroup")), _pages()) if n is not None]
+    return min(told[:2]) if told else UNKNOWN_BYTES
+
+
+def _meminfo() -> int | None:
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def _container(root: Path) -> int | None:
+    """What a cgroup (version 2) leaves us; None without a limit."""
+    try:
+        limit = (root / "memory.max").read_text(encoding="ascii").strip()
+        used = int((root / "memory.current").read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
+    return None if limit == "max" else max(0, int(limit) - used)
+
+
+def _pages() -> int | None:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    except (OSError, ValueError):
+        return None

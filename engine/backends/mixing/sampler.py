@@ -1,0 +1,134 @@
+"""One token a row: penalties, then the most likely one or a drawn one, each row by its own rules.
+
+The order is transformers': repetition penalty, forbidden ends, temperature, top-k, top-p, min-p. Draws
+are by inversion with one number from the row's own generator, so they depend on no other row. Only
+the likeliest CANDIDATES are sorted; where they do not hold all that may be drawn, the whole row is.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from engine.registry import Sampling
+
+CANDIDATES = 128
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(slots=True, eq=False)
+class Draw:
+    """How one row's token is chosen: `said` is prompt and answer so far, `banned` may not come now."""
+
+    sampling: Sampling
+    generator: random.Random
+    said: Sequence[int]
+    banned: Sequence[int] = ()
+
+
+def choose(logits: torch.Tensor, draws: Sequence[Draw]) -> list[int | None]:
+    """The tokens of rows [rows, vocabulary] in float32 (changed in place); None for a row that is not
+    finite."""
+    fit = logits.amax(1).isfinite().tolist()
+    if not all(fit):
+        for row in [row for row, good in enumerate(fit) if not good]:
+            logits[row] = 0.0
+    _penalise(logits, draws)
+    bans = [(row, token) for row, draw in enumerate(draws) for token in draw.banned]
+    if bans:
+        rows, tokens = zip(*bans, strict=True)
+        logits[list(rows), list(tokens)] = float("-inf")
+    chosen: list[int | None] = [None] * len(draws)
+    greedy = [row for row, draw in enumerate(draws) if draw.sampling.temperature == 0]
+    if greedy:
+        best = logits if len(greedy) == len(draws) else logits[greedy]
+        for row, token in zip(greedy, best.argmax(1).tolist(), strict=True):
+            chosen[row] = token
+    drawn = [row for row, draw in enumerate(draws) if draw.sampling.temperature > 0]
+    if drawn:
+        some = logits if len(drawn) == len(draws) else logits[drawn]
+        for row, token in zip(drawn, _drawn(some, [draws[r] for r in drawn]), strict=True):
+            chosen[row] = token
+    return [token if good else None for token, good in zip(chosen, fit, strict=True)]
+
+
+def _penalise(logits: torch.Tensor, draws: Sequence[Draw]) -> None:
+    """Divide what was said by the penalty, or multiply it where it is negative (arXiv 1909.05858)."""
+    size = logits.shape[1]
+    places, factors = [], []
+    for row, draw in enumerate(draws):
+        if draw.sampling.repetition_penalty != 1.0:
+            places.append(np.asarray(draw.said, dtype=np.int64) + row * size)
+            factors.append(np.full(len(draw.said), draw.sampling.repetition_penalty, np.float32))
+    if not places:
+        return
+    flat, place = logits.view(-1), torch.from_numpy(np.concatenate(places)).to(logits.device)
+    factor = torch.from_numpy(np.concatenate(factors)).to(logits.device)
+    said = flat[place]
+    flat[place] = torch.where(said < 0, said * factor, said / factor)
+
+
+def _drawn(logits: torch.Tensor, draws: Sequence[Draw]) -> list[int]:
+    heat = torch.tensor([draw.sampling.temperature for draw in draws], device=logits.device)
+    logits.div_(heat[:, None])
+    totals = logits.logsumexp(1).cpu().numpy()
+    table = logits.cpu().numpy()
+    return [
+        _one(row, float(total), draw) for row, total, draw in zip(table, totals, draws, strict=True)
+    ]
+
+
+def _one(row: Floats, total: float, draw: Draw) -> int:
+    """One draw from a row of logits whose log of summed exponentials is `total`."""
+    number = draw.generator.random()
+    count = min(CANDIDATES, len(row))
+    while True:
+        order = _likeliest(row, count)
+        chances = np.exp(row[order].astype(np.float64) - total)
+        found = pick(chances, count == len(row), draw.sampling, number)
+        if found is not None:
+            return int(order[found])
+        count = len(row)
+
+
+def _likeliest(row: Floats, count: int) -> npt.NDArray[np.intp]:
+    """The places of the greatest values, greatest first; equal ones by place."""
+    if count < len(row):
+        some = np.argpartition(row, len(row) - count)[len(row) - count :]
+        some.sort()
+        return some[np.argsort(-row[some], kind="stable")]
+    return np.argsort(-row, kind="stable")
+
+
+def pick(
+    chances: npt.NDArray[np.float64], whole: bool, sampling: Sampling, number: float
+) -> int | None:
+    """Which of the sorted chances `number` (0 to 1) falls on, after top-k, top-p and min-p.
+
+    `whole` says that these are all tokens there are; if not, None: more are needed to say.
+
+    >>> import numpy as np
+    >>> chances = np.array([0.5, 0.3, 0.15, 0.05])
+    >>> pick(chances, True, Sampling(top_p=0.7, top_k=0), 0.99)
+    1
+    >>> pick(chances, True, Sampling(top_p=1.0, top_k=0), 0.99)
+    3
+    >>> pick(chances[:2], False, Sampling(top_p=0.9, top_k=0), 0.1) is None
+    True
+    """
+    if 0 < sampling.top_k <= len(chances):
+        chances = chances[: sampling.top_k]
+        chances, whole = chances / chances.sum(), True
+    sums = chances.cumsum()
+    if not whole and sums[-1] < sampling.top_p and sampling.min_p * chances[0] <= chances[-1]:
+        return None
+    if sampling.top_p < 1.0:
+        chances = chances[: 1 + int(np.searchsorted(sums, sampling.top_p))]
+    if sampling.min_p > 0:
+        chances = chances[chances >= sampling.min_p * chances[0]]
+    sums = chances.cumsum()
+    return min(int(np.searchsorted(sums, number * sums[-1], side="right")), len(chances) - 1)

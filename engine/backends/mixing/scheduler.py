@@ -1,0 +1,277 @@
+"""Who sits in the batch: rows join, are read in, write and leave, one step at a time.
+
+First come, first served. A step's forward takes one token of every writing row and, packed beside
+them, a piece of the prompts that are still being read, so a long prompt never holds the others up for
+longer than a piece. Writing rows stand first in the cache, those still being read after them.
+"""
+
+import logging
+from collections import OrderedDict, deque
+from collections.abc import Iterable
+
+import torch
+
+from engine.backends.gauges import Gauges
+from engine.backends.mixing.adapters import Adapter, bytes_of
+from engine.backends.mixing.attention import Attention, Piece
+from engine.backends.mixing.cache import CacheFullError, is_out_of_memory
+from engine.backends.mixing.decoder import Batch, Decoder
+from engine.backends.mixing.memory import free_bytes
+from engine.backends.mixing.mixed import Stacks
+from engine.backends.mixing.prefixes import Prefixes
+from engine.backends.mixing.row import Row
+from engine.backends.mixing.sampler import choose
+from engine.errors import ModelError
+
+PIECE = 128  # tokens of prompts that are read in a step beside rows that write
+PIECE_ALONE = 512  # the same while nobody writes
+MOST_SLOTS = 16  # unless the settings say otherwise
+TYPICAL_TOKENS = 1024  # of a prompt and its answer, to size slots by
+CACHE_SHARE, PREFIX_SHARE, ADAPTER_SHARE = 0.4, 0.05, 0.1  # of the free memory
+TOO_LONG = (
+    "An answer of {length} tokens to a prompt of {prompt} does not fit the memory that is free; "
+    "lower PASTICHE_MAX_LENGTH, or stop other programs."
+)
+
+log = logging.getLogger(__name__)
+
+
+class Mixer:
+    """A base's batch. Everything here runs in one thread."""
+
+    def __init__(
+        self, decoder: Decoder, gauges: Gauges, slots: int = 0, cache_bytes: int = 0
+    ) -> None:
+        """`slots` and `cache_bytes`: 0 sizes them by the memory that is free."""
+        free = free_bytes(decoder.device)
+        budget = cache_bytes or int(free * CACHE_SHARE)
+        self.decoder = decoder
+        self.cache = decoder.make_cache(budget)
+        self.slots = slots or max(
+            1, min(MOST_SLOTS, budget // (TYPICAL_TOKENS * self.cache.token_bytes))
+        )
+        self.prefixes = Prefixes(int(free * PREFIX_SHARE))
+        self._stacks = Stacks(decoder.linears)
+        self._adapters: OrderedDict[str, Adapter] = OrderedDict()
+        self._adapter_bytes = int(free * ADAPTER_SHARE)
+        self._gauges = gauges
+        self._waiting: deque[Row] = deque()
+        self._rows: list[Row] = []
+        self._reading: deque[Row] = deque()  # those of the rows whose prompt is not read yet
+        self._writing = 0
+        log.info(
+            "slots of the batch",
+            extra={"slots": self.slots, "cache_mb": budget >> 20, "free_mb": free >> 20},
+        )
+
+    @property
+    def busy(self) -> bool:
+        """Whether anybody waits or writes."""
+        return bool(self._waiting or self._rows)
+
+    @property
+    def seated(self) -> int:
+        """How many have a place."""
+        return len(self._rows)
+
+    def has(self, expert: str) -> bool:
+        """Whether its adapter is in memory."""
+        return expert in self._adapters
+
+    def adopt(self, expert: str, adapter: Adapter) -> list[str]:
+        """Take an adapter in; those that had to leave for it are returned, unused for longest."""
+        self._adapters[expert] = adapter
+        self._stacks.forget(expert)
+        self.prefixes.forget(expert)
+        needed = {row.job.expert for row in self._everyone()} | {expert}
+        left = []
+        while sum(map(bytes_of, self._adapters.values())) > self._adapter_bytes:
+            idle = next((name for name in self._adapters if name not in needed), None)
+            if idle is None:
+                break
+            del self._adapters[idle]
+            self._stacks.forget(idle)
+            left.append(idle)
+        return left
+
+    def add(self, row: Row) -> None:
+        """It waits for a place."""
+        if row.job.expert in self._adapters:
+            self._adapters.move_to_end(row.job.expert)
+        self._waiting.append(row)
+
+    def give_up(self, error: Exception) -> None:
+        """End everyone with an error."""
+        for row in self._everyone():
+            row.fail(error)
+        self._waiting.clear()
+        self._reading.clear()
+        self._rows.clear()
+        self._writing = 0
+        self.cache.clear()
+
+    def _everyone(self) -> Iterable[Row]:
+        return [*self._rows, *self._waiting]
+
+    @torch.inference_mode()
+    def step(self) -> None:
+        """One token for every row that writes; pieces of the prompts of those that join."""
+        for row in [row for row in self._everyone() if row.stopped]:
+            row.cancel()
+            self._dismiss(row)
+        self._admit()
+        if self._rows:
+            try:
+                self._advance()
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._shrink()
+        if not self._rows:
+            self.cache.clear()
+
+    def _admit(self) -> None:
+        """Seat those who wait, in their order, as far as there is room."""
+        if not self._rows:
+            self.cache.clear()
+        room = self.slots - len(self._rows)
+        group = [row for _, row in zip(range(room), self._waiting, strict=False)]
+        if group and not self._reserve(len(group), max(row.need for row in group)):
+            for row in group:
+                if self._reserve(1, row.need):
+                    self._seat(row)
+                elif self._rows:
+                    return  # it waits until others have left
+                else:
+                    self._waiting.remove(row)
+                    told = TOO_LONG.format(length=row.job.length, prompt=row.prompt)
+                    row.fail(ModelError(told))
+            return
+        for row in group:
+            self._seat(row)
+
+    def _reserve(self, more: int, tokens: int) -> bool:
+        try:
+            self.cache.reserve(len(self._rows) + more, tokens)
+        except CacheFullError:
+            return False
+        return True
+
+    def _seat(self, row: Row) -> None:
+        self._waiting.remove(row)
+        row.begin()
+        row.place = len(self._rows)
+        self._rows.append(row)
+        self._reading.append(row)
+        row.read, held = self.prefixes.find(row.job.expert, row.tokens)
+        row.known = row.read
+        if held is not None:
+            self.cache.copy_in(row.place, held, row.read)
+        self._gauges.seated(row)
+
+    def _advance(self) -> None:
+        writers, pieces, ready = self._rows[: self._writing], *self._pieces()
+        attend = Attention(self.cache, [row.read for row in writers], [p for _, p in pieces])
+        ids = [row.tokens[row.read] for row in writers]
+        experts = [row.job.expert for row in writers]
+        wanted = list(range(len(writers)))
+        for row, piece in pieces:
+            ids += row.tokens[piece.start : piece.start + piece.length]
+            experts += [row.job.expert] * piece.length
+            if row in ready:
+                wanted.append(len(ids) - 1)
+        mix = self._stacks.mix(experts, self._adapters)
+        logits = self.decoder(Batch(ids=ids, attend=attend, wanted=wanted, mix=mix))
+        for row in writers:
+            row.read += 1
+        for row, piece in pieces:
+            row.read += piece.length
+        for row in ready:
+            self._reading.remove(row)
+            self._keep(row)
+            self._promote(row)
+        if wanted:
+            self._write(writers + ready, logits)
+
+    def _pieces(self) -> tuple[list[tuple[Row, Piece]], list[Row]]:
+        """What is read of whose prompt in this step, and whose is read to its end by it."""
+        left = PIECE if self._writing else PIECE_ALONE
+        pieces, ready = [], []
+        for row in self._reading:
+            length = min(left, len(row.tokens) - row.read)
+            if not length:
+                break
+            pieces.append((row, Piece(row.place, row.read, length)))
+            left -= length
+            if row.read + length == len(row.tokens):
+                ready.append(row)
+        return pieces, ready
+
+    def _keep(self, row: Row) -> None:
+        """Remember a prompt's keys for those that begin alike."""
+        prompt = row.tokens[: row.prompt]
+        if self.prefixes.wants(prompt, row.known):
+            held = self.cache.copy_out(row.place, row.prompt)
+            self.prefixes.keep(row.job.expert, prompt, held)
+
+    def _write(self, rows: list[Row], logits: torch.Tensor) -> None:
+        tokens = choose(logits, [row.draw() for row in rows])
+        for row, token in zip(rows, tokens, strict=True):
+            if token is None:
+                self.prefixes.forget(row.job.expert)
+                self.cache.wipe(row.place)
+                row.spoil()
+                self._dismiss(row)
+                continue
+            first = not row.written
+            over = row.add(token)
+            self._gauges.wrote(row, first=first)
+            if over:
+                self._dismiss(row)
+
+    def _promote(self, row: Row) -> None:
+        """From those who read to those who write."""
+        place, target = row.place, self._writing
+        if place != target:
+            other = self._rows[target]
+            self.cache.swap(place, target, max(row.read, other.read))
+            self._rows[place], self._rows[target] = other, row
+            row.place, other.place = target, place
+        self._writing += 1
+
+    def _dismiss(self, row: Row) -> None:
+        """It leaves; the last of the writing and the last of all close the gap."""
+        if row.place < 0:
+            self._waiting.remove(row)
+            return
+        gap = row.place
+        if gap < self._writing:
+            self._writing -= 1
+            self._move(self._writing, gap)
+            gap = self._writing
+        else:
+            self._reading.remove(row)
+        self._move(len(self._rows) - 1, gap)
+        self._rows.pop()
+        row.place = -1
+
+    def _move(self, source: int, target: int) -> None:
+        if source != target:
+            mover = self._rows[source]
+            self.cache.move(source, target, mover.read)
+            self._rows[target], mover.place = mover, target
+
+    def _shrink(self) -> None:
+        """Out of memory: the later half of the rows waits, first in line, and is read anew."""
+        self.prefixes.forget()
+        if len(self._rows) == 1:
+            row = self._rows[0]
+            row.fail(ModelError(TOO_LONG.format(length=row.job.length, prompt=row.prompt)))
+            self._dismiss(row)
+            return
+        self.slots = len(self._rows) // 2
+        later = sorted(self._rows, key=lambda row: row.waited)[self.slots :]
+        for row in later:
+            self._dismiss(row)
+        self._waiting.extendleft(reversed(later))
+        log.warning("out of memory: the batch has fewer slots now", extra={"slots": self.slots})
