@@ -26,7 +26,7 @@ from bot.telegram_client.updates import Heard, Incoming, Pressed, Shut, User, nu
 from bot.telegram_client.webhook import checked_secret, listen
 from engine.errors import OurError, SetupError
 
-TAKE_SECONDS = 2.0  # a batch is confirmed by then, even if a request in it is not on record yet
+TAKE_SECONDS = 0.5  # a batch is confirmed by then, even if a request in it is not on record yet
 AT_ONCE = 8  # requests that are being put on record
 LEAVE_SECONDS = 1.0  # answers still under way then are left to the next start
 REFUSED = (
