@@ -225,7 +225,11 @@ async def test_a_privileged_intent_that_is_off_is_explained(tmp_path: Path) -> N
         assert re.search(r"Message Content Intent", program.said)
 
 
-async def test_nothing_went_unhandled(program: Program) -> None:
+async def test_nothing_went_unhandled_and_no_token_was_logged(
+    program: Program, people: People
+) -> None:
     assert "never retrieved" not in program.logged
+    tokens = [token for token in people.discord.interactions if len(token) > 20]
+    assert tokens and not [token for token in tokens if token in program.logged + program.said]
     failed = [x for x in program.lines("bot.discord") if x["level"] == "ERROR"]
     assert failed == []

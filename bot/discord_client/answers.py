@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from bot.conversation import Said, Who
 from bot.discord_client import layout
-from bot.discord_client.faults import PASSING, Forbidden, Refused, TooLarge, insist
+from bot.discord_client.faults import PASSING, Forbidden, Refused, TooLarge, insist, why
 from bot.discord_client.pictures import files_of
 from bot.discord_client.posts import Page, Post
 from bot.locales import words
@@ -130,7 +130,7 @@ class Showing:
             await self._talk.delivered(job, self.post.messages)
 
     def _facts(self, error: Exception) -> dict[str, str]:
-        return {"job": self.draft.job, "why": f"{type(error).__name__}: {error}"}
+        return {"job": self.draft.job, "why": why(error)}
 
     async def _finish(self, page: Page) -> None:
         try:
@@ -138,8 +138,8 @@ class Showing:
         except (TooLarge, Forbidden) as error:
             if not page.files:
                 raise
-            why = self._words("too_large" if isinstance(error, TooLarge) else "no_files")
-            told = replace(page, files=(), text=f"{page.text}\n{why}".strip())
+            reason = self._words("too_large" if isinstance(error, TooLarge) else "no_files")
+            told = replace(page, files=(), text=f"{page.text}\n{reason}".strip())
             await insist(lambda: self._show(told))
         except Refused:
             log.exception("a page was refused", extra={"job": self.draft.job})

@@ -17,14 +17,14 @@ from bot.discord_client import layout
 from bot.discord_client.addresses import FILE_BYTES, Address
 from bot.discord_client.answers import Showing
 from bot.discord_client.connection import Interaction
-from bot.discord_client.faults import PASSING, Expired, Refused, insist
+from bot.discord_client.faults import PASSING, Expired, Refused, insist, why
 from bot.discord_client.people import PLATFORM, addressed, spoken, who_pressed, who_wrote
 from bot.discord_client.pictures import files_of
 from bot.discord_client.posts import ORIGINAL, Page, Post
 from bot.locales import words
 from bot.pacing import DISCORD_SECONDS, Pace, Paces, TooFast, Vanished
 from bot.talk import Talk
-from engine.errors import KIND_SENTENCE, AskerError
+from engine.errors import KIND_SENTENCE, AskerError, OurError
 from engine.events import Event
 
 DOOR = 8  # requests at once that are on their way into the ledger
@@ -75,16 +75,20 @@ class Hearing:
         address = address_by(message)
         said = spoken(message.content, me)
         who = who_wrote(message, address, said)
-        if not addressed(message, me) and not await self._talk.listens(who):
+        ours, post = addressed(message, me), self.post(address)
+        try:
+            if not (ours or await self._talk.listens(who)) or not self._new(message.id):
+                return
+            if message.reference is not None:
+                name = f"{message.reference.channel_id}:{message.reference.message_id}"
+                who = replace(who, reply_to=await self._talk.job_of(PLATFORM, name))
+        except OurError as error:
+            if ours:
+                await self._excuse(error, post, who)
             return
-        if not self._new(message.id):
-            return
-        if message.reference is not None:
-            name = f"{message.reference.channel_id}:{message.reference.message_id}"
-            who = replace(who, reply_to=await self._talk.job_of(PLATFORM, name))
         if who.reply_to and not said.startswith("/"):
             said = f"/continue {said}"
-        await self._answer(said, who, self.post(address))
+        await self._answer(said, who, post)
 
     async def pressed(self, interaction: Interaction, press: Press) -> None:
         """One of our buttons."""
@@ -114,7 +118,7 @@ class Hearing:
             try:
                 await insist(each.remove, WORDS_SECONDS)
             except (Vanished, TooFast, *PASSING) as error:
-                log.info("a message was not deleted", extra={"why": str(error)})
+                log.info("a message was not deleted", extra={"why": why(error)})
 
     async def unknown(self, interaction: Interaction) -> None:
         """A button of a program before this one, or of nobody's."""
@@ -177,7 +181,7 @@ class Hearing:
                     await self._pace(post).turn()
                 await insist(partial(_put, post, page, part), WORDS_SECONDS)
         except (Vanished, TooFast, *PASSING) as error:
-            log.info("a reply has nowhere to go", extra={"why": f"{type(error).__name__}: {error}"})
+            log.info("a reply has nowhere to go", extra={"why": why(error)})
 
     async def _pages(self, said: Said, post: Post) -> list[Page]:
         pages = layout.said(said.text, (said.ask,) if said.ask else ())
