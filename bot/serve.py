@@ -24,6 +24,7 @@ from engine.moderation.chain import usual
 from engine.settings import Settings
 
 DEBT_SECONDS = 15.0  # between two looks for debts
+START_SECONDS = 0.1  # between two looks for clients
 CLEAN_SECONDS = 3600.0
 DEBTS_AT_ONCE = 8
 LEAVE_SECONDS = 20.0  # a client has this long for its drain()
@@ -205,7 +206,8 @@ async def _settle(talk: Talk, running: Running) -> None:
                     if debt.job not in running.settling:
                         running.settling.add(debt.job)
                         group.create_task(_deliver(client, debt, running, gate))
-            await asyncio.sleep(DEBT_SECONDS)
+            # at the start the clients are about to come, and people have waited already
+            await asyncio.sleep(DEBT_SECONDS if running.clients else START_SECONDS)
 
 
 async def _debts(talk: Talk, platform: str) -> list[Debt]:
