@@ -78,6 +78,10 @@ def test_books_pass(text: str) -> None:
         "I am feeling so suicidal tonight",
         "I wanna die",
         "I have been thinking about hurting myself",
+        "non ce la faccio più, voglio morire",
+        "quiero matarme",
+        "ich möchte mich umbringen",
+        "je veux en finir",
     ],
 )
 async def test_a_cry_for_help_is_told_apart_from_a_wish_for_a_story(text: str) -> None:

@@ -118,6 +118,16 @@ _INTENT = re.compile(
 )
 
 
+_INTENT_ELSEWHERE = re.compile(  # Italian, Spanish, Portuguese, French, German; folded, so unaccented
+    r"\b(?:voglio|vorrei|sto pensando di|penso di) (?:morire|uccidermi|ammazzarmi|suicidarmi|farla finita)"
+    r"|\bmi (?:voglio|vorrei) (?:uccidere|ammazzare|suicidare)\b"
+    r"|\b(?:quiero|voy a) (?:morir(?:me)?|matarme|suicidarme|quitarme la vida)\b"
+    r"|\b(?:quero|vou) (?:morrer|me matar|me suicidar)\b"
+    r"|\bje (?:veux|vais) (?:mourir|me tuer|me suicider|en finir)\b"
+    r"|\bich (?:will|werde|mochte) (?:sterben|mich (?:umbringen|toten)|mir das leben nehmen)\b"
+)
+
+
 def find(text: str, medium: str = "text") -> list[str]:
     """The hard rules that the text breaks.
 
@@ -141,7 +151,8 @@ def speaks_of_harming_oneself(text: str) -> bool:
     >>> speaks_of_harming_oneself('"I want to die," said the vicar.')
     False
     """
-    return bool(_INTENT.search(fold(_QUOTED.sub(" ", text))))
+    folded = fold(_QUOTED.sub(" ", text))
+    return bool(_INTENT.search(folded) or _INTENT_ELSEWHERE.search(folded))
 
 
 class HardRules:
