@@ -118,13 +118,16 @@ _INTENT = re.compile(
 )
 
 
-_INTENT_ELSEWHERE = re.compile(  # Italian, Spanish, Portuguese, French, German; folded, so unaccented
-    r"\b(?:voglio|vorrei|sto pensando di|penso di) (?:morire|uccidermi|ammazzarmi|suicidarmi|farla finita)"
-    r"|\bmi (?:voglio|vorrei) (?:uccidere|ammazzare|suicidare)\b"
-    r"|\b(?:quiero|voy a) (?:morir(?:me)?|matarme|suicidarme|quitarme la vida)\b"
-    r"|\b(?:quero|vou) (?:morrer|me matar|me suicidar)\b"
-    r"|\bje (?:veux|vais) (?:mourir|me tuer|me suicider|en finir)\b"
-    r"|\bich (?:will|werde|mochte) (?:sterben|mich (?:umbringen|toten)|mir das leben nehmen)\b"
+_INTENT_ELSEWHERE = (
+    re.compile(  # Italian, Spanish, Portuguese, French, German; folded, so unaccented
+        r"\b(?:voglio|vorrei|sto pensando di|penso di) (?:morire|uccidermi|ammazzarmi|"
+        r"suicidarmi|farla finita)"
+        r"|\bmi (?:voglio|vorrei) (?:uccidere|ammazzare|suicidare)\b"
+        r"|\b(?:quiero|voy a) (?:morir(?:me)?|matarme|suicidarme|quitarme la vida)\b"
+        r"|\b(?:quero|vou) (?:morrer|me matar|me suicidar)\b"
+        r"|\bje (?:veux|vais) (?:mourir|me tuer|me suicider|en finir)\b"
+        r"|\bich (?:will|werde|mochte) (?:sterben|mich (?:umbringen|toten)|mir das leben nehmen)\b"
+    )
 )
 
 
