@@ -11,12 +11,12 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from bot.cleaning import MAX_TEXT, too_long
 from bot.conversation import converse
 from bot.doctor import examine
 from bot.exits import OURS, STOPPED, faults, logged_settings
 from bot.experts_cli import experts_app
 from bot.grammar import (
-    MAX_TEXT,
     Again,
     Command,
     Continue,
@@ -24,7 +24,6 @@ from bot.grammar import (
     Options,
     checked_style,
     parse,
-    too_long,
 )
 from bot.settings import read_platform_settings
 from bot.terminal_client import answer, chat, print_events, terminal_asker

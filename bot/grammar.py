@@ -11,20 +11,17 @@ request out of the record. Options may stand before the text or after it;
 ` -- ` ends them, so that a text may begin or end like one. `/story@AnyBot` is `/story`. What phones
 make of two hyphens (one dash) is read as two hyphens.
 
-parse(render(command)) == command for every Command whose texts are clean (see `clean`).
+parse(render(command)) == command for every Command whose texts are clean (see cleaning.clean).
 """
 
 import difflib
 import re
-import unicodedata
-from collections.abc import Iterator
 from dataclasses import dataclass
 
+from bot.cleaning import clean, shows
 from engine.errors import CommandError, LimitError
 
-MAX_TEXT = 20_000  # characters; more is refused before anything is looked at
 MAX_STYLE = 64
-MAX_MARKS = 6  # combining marks upon one letter
 MAX_INTEGER = 10  # digits
 DEFAULT_COMMAND = "story"
 MAX_REASON = 500  # characters after /report, /settings and /admin
@@ -99,43 +96,6 @@ _SIZE = re.compile(r"([0-9]{1,5})(?:[xX×]([0-9]{1,5}))?")
 _DECIMAL = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,6})?")
 
 
-def clean(text: str) -> str:
-    """Text as it goes on from here: NFC, no control, bidirectional or invisible characters.
-
-    Raises LimitError for more than MAX_TEXT characters, before looking at any.
-
-    >>> clean("a\\u202eb\\r\\nc\\x00 ")
-    'ab\\nc'
-    """
-    if len(text) > MAX_TEXT:
-        raise too_long()
-    # Bounded first: ordering thousands of marks on one letter takes seconds.
-    text = "".join(_bounded(text.replace("\r\n", "\n").replace("\r", "\n")))
-    return unicodedata.normalize("NFC", text).strip()
-
-
-def too_long() -> LimitError:
-    """What is said of a text beyond MAX_TEXT."""
-    return LimitError(
-        f"I read at most {MAX_TEXT:,} characters at a time. Please send the last part of your text."
-    )
-
-
-def _bounded(text: str) -> Iterator[str]:
-    """The characters that can be seen, and no more marks upon one letter than any script needs."""
-    marks = 0
-    for c in text:
-        marks = marks + 1 if unicodedata.combining(c) else 0
-        seen = c in "\n\t" or c == _JOINER or unicodedata.category(c) not in _UNSEEN
-        if seen and marks <= MAX_MARKS:
-            yield c
-
-
-_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
-_JOINER = "\u200d"  # holds emoji together
-_BLANKS = "\u200d\u115f\u1160\u2800\u3164\uffa0"  # letters to Unicode, nothing to the eye
-
-
 def parse(text: str, commands: tuple[str, ...] = (DEFAULT_COMMAND,)) -> Command:
     """What was meant. `commands` are those of the cards. Raises CommandError or LimitError.
 
@@ -145,7 +105,7 @@ def parse(text: str, commands: tuple[str, ...] = (DEFAULT_COMMAND,)) -> Command:
     80
     """
     text = clean(text)
-    if not any(c.isprintable() and not c.isspace() and c not in _BLANKS for c in text):
+    if not shows(text):
         raise CommandError("Please write something: a story's beginning, or /help.")
     if not text.startswith("/"):
         return _with_options(DEFAULT_COMMAND, text)

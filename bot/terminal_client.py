@@ -22,8 +22,9 @@ from rich.console import Console
 
 from bot import render
 from bot.blocks import blocks, can_show
+from bot.cleaning import MAX_TEXT
 from bot.conversation import Said, Who, converse
-from bot.grammar import MAX_TEXT, Command, parse
+from bot.grammar import Command, parse
 from bot.pages import page_for, say
 from bot.render import Draft
 from engine import Engine

@@ -6,15 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bot.cleaning import MAX_TEXT, clean
 from bot.grammar import (
-    MAX_TEXT,
     Again,
     Command,
     Continue,
     Generate,
     Options,
     Simple,
-    clean,
     parse,
     render,
 )
