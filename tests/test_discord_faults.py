@@ -142,13 +142,15 @@ async def test_a_session_that_became_invalid_is_begun_anew(
     assert (await whole(await people.slash("story", text="Heard again."), discord)).content
 
 
-async def test_a_picture_too_large_or_a_server_that_says_so_harms_nobody(
-    people: People, discord: DiscordServer
+@pytest.mark.parametrize("status", [413, 400])
+async def test_a_refusal_of_a_draft_does_not_cost_the_answer(
+    people: People, discord: DiscordServer, status: int
 ) -> None:
-    discord.fail("PATCH", "/messages", status=413, code=40005)
-    text = " ".join(f"word{n:03}{'z' * 20}" for n in range(100))
-    made = await people.slash("story", text=text, length=1200)
-    assert await whole(made, discord)
+    made = await people.slash("story", text=SLOW)
+    await begun(made, discord)
+    fault = discord.fail("PATCH", f"{made.token}/messages", status=status)
+    answer = await whole(made, discord)
+    assert not fault.times and answer.content.startswith(SLOW) and not answer.files
 
 
 async def test_buttons_survive_a_restart_and_what_was_owed_arrives_once(

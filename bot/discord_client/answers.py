@@ -135,6 +135,13 @@ class Showing:
     async def _finish(self, page: Page) -> None:
         try:
             await self._edits.finish(page)
+        except (TooLarge, Forbidden, Refused):
+            await self._anew(page)  # what was refused may have been a draft
+
+    async def _anew(self, page: Page) -> None:
+        """The page once more; without its files, or as a file, where Discord takes it no other way."""
+        try:
+            await insist(lambda: self._show(page))
         except (TooLarge, Forbidden) as error:
             if not page.files:
                 raise
