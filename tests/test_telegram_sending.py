@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from telegram.error import InvalidToken
 from telegram_chats import buttons
 from telegram_server import TelegramServer
 
@@ -13,7 +14,7 @@ from bot.telegram_client.items import Photo, Text, Words, plain
 from bot.telegram_client.place import Place
 from bot.telegram_client.polling import CONFLICT, poll
 from bot.telegram_client.sender import Sender
-from bot.telegram_client.stages import BARRED, Drafted, Edited
+from bot.telegram_client.stages import BARRED, BELOW, Drafted, Edited
 
 JOB = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
 CANCEL = ((button(Verb.CANCEL, JOB),),)
@@ -160,6 +161,15 @@ async def test_an_end_that_may_be_lost_takes_the_place_of_the_short_message(
     assert len(server.made("sendMessage")) == 2
 
 
+async def test_a_short_message_that_cannot_be_deleted_points_to_the_answer(server, sender):
+    stage = Drafted(sender, ADA)
+    stage.show(words("writing", CANCEL), None)
+    await server.until(lambda: server.shown(7))
+    server.fail("deleteMessage", 400)
+    await stage.finish([words("The end.")])
+    assert [(m["text"], buttons(m)) for m in server.shown(7)] == [(BELOW, []), ("The end.", [])]
+
+
 async def test_where_drafts_are_refused_the_message_grows_by_edits(server, sender):
     server.fail("sendMessageDraft", 400)
     stage = Drafted(sender, ADA)
@@ -192,6 +202,21 @@ async def test_a_preview_becomes_the_picture(server, sender):
     first = server.shown(-1001)[0]
     assert first["caption"] == "A ring."
     assert "photo" in first
+
+
+async def test_where_a_message_cannot_become_a_picture_a_new_one_is_sent(server, sender):
+    stage = Edited(sender, READERS)
+    stage.show(words("waiting", CANCEL), None)
+    await server.until(lambda: server.shown(-1001))
+    server.fail("editMessageMedia", 404)
+    await stage.finish([Photo(data=PNG, text=plain("A ring."))])
+    assert [m["caption"] for m in server.shown(-1001)] == ["A ring."]
+
+
+async def test_a_token_that_is_no_longer_good_ends_the_polling(server, api):
+    server.token = "123456789:another"
+    with pytest.raises(InvalidToken):
+        await poll(api, lambda _batch: None, print)
 
 
 async def test_where_pictures_are_not_allowed_it_says_who_can_change_that(server, sender):

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any
 
 from telegram.error import InvalidToken, TelegramError
@@ -152,7 +153,8 @@ class TelegramClient:
             address = self._settings.telegram_webhook_listen
             await listen(self._api, self._take, url, secret, address)
         else:
-            await self._api.delete_webhook()
+            with suppress(TelegramError):  # if one is left, polling says so
+                await self._api.delete_webhook()
             await poll(self._api, self._take, self._say)
 
     async def _take(self, batch: list[Any]) -> None:

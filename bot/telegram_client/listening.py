@@ -101,6 +101,8 @@ class Listener:
             short = result.text if isinstance(result, Said) and _short(result) else ""
             await self._sender.notice(pressed.query, short)
             result = await working
+            if press.verb is Verb.STYLE and press.argument and not isinstance(result, Said):
+                await self._sender.delete(here.place, here.message)  # the question is answered
             said = (
                 result
                 if isinstance(result, Said)
@@ -109,8 +111,6 @@ class Listener:
             accepted()
             if said is not None:
                 await self._after(press, said, here, noticed=bool(short))
-            elif press.verb is Verb.STYLE and press.argument:
-                await self._sender.delete(here.place, here.message)  # the question is answered
 
     async def _after(self, press: Press, said: Said, here: Here, *, noticed: bool) -> None:
         """What a press led to, where a notice above the chat does not tell it all."""

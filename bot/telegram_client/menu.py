@@ -8,6 +8,7 @@ from telegram import (
     BotCommandScopeAllPrivateChats,
     BotCommandScopeDefault,
 )
+from telegram.error import TelegramError
 
 from bot.locales import DEFAULT, languages, words
 from bot.telegram_client.api import Api
@@ -45,8 +46,15 @@ async def sync(api: Api, registry: Registry) -> int:
         code = None if locale == DEFAULT else locale
         for scope, more in scopes:
             wanted = commands(registry, locale, *more)
-            there = await api.get_my_commands(scope, code)
-            if list(there) != wanted:
+            if await _there(api, scope, code) != wanted:
                 await api.set_my_commands(wanted, scope, code)
                 changed += 1
     return changed
+
+
+async def _there(api: Api, scope: BotCommandScope, code: str | None) -> list[BotCommand]:
+    """What Telegram has; nothing if it does not say."""
+    try:
+        return list(await api.get_my_commands(scope, code))
+    except (TelegramError, TypeError):
+        return []

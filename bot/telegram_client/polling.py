@@ -1,7 +1,7 @@
 """Updates fetched by long polling: read one by one, so that one that cannot be read stops nobody.
 
-A batch is confirmed, by asking for what comes after it, once all of it is on record (or, in a rush, after
-half a second): should the process die before, Telegram sends it again, and what was taken in already is
+A batch is confirmed, by asking for what comes after it, once all of it is on record, in a rush after
+half a second. Should the process die before, Telegram sends it again, and what was taken in already is
 known by its number.
 """
 

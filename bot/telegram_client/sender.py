@@ -15,7 +15,7 @@ from telegram import (
     LinkPreviewOptions,
     ReplyParameters,
 )
-from telegram.error import TelegramError
+from telegram.error import InvalidToken, TelegramError
 
 from bot.buttons import Rows
 from bot.pacing import (
@@ -28,7 +28,16 @@ from bot.pacing import (
     Paces,
     Vanished,
 )
-from bot.telegram_client.api import Api, Moved, NoThread, Unchanged, Unparsed, Unsure, translated
+from bot.telegram_client.api import (
+    Api,
+    Lost,
+    Moved,
+    NoThread,
+    Unchanged,
+    Unparsed,
+    Unsure,
+    translated,
+)
 from bot.telegram_client.items import File, Item, Photo, Text, Words
 from bot.telegram_client.place import Place
 
@@ -109,9 +118,12 @@ class Sender:
             words, mode = _words(item.text, marked), _mode(marked)["parse_mode"]
             if isinstance(item, Photo):
                 picture = InputMediaPhoto(item.data, caption=words, parse_mode=mode)
-                await self._api.edit_message_media(
-                    picture, where.chat, message, reply_markup=keyboard
-                )
+                try:
+                    await self._api.edit_message_media(
+                        picture, where.chat, message, reply_markup=keyboard
+                    )
+                except InvalidToken as error:  # a Bot API server without this method
+                    raise Lost("a picture cannot be put there") from error
             elif media:
                 await self._api.edit_message_caption(
                     where.chat, message, caption=words, parse_mode=mode, reply_markup=keyboard

@@ -10,6 +10,7 @@ restart, a short message that is gone tells that the answer had arrived.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Protocol
 
 from bot.pacing import TELEGRAM_SECONDS, Coalescer, TooFast, Vanished
@@ -18,6 +19,7 @@ from bot.telegram_client.items import Item, Photo, Text, Words, joined, plain
 from bot.telegram_client.place import Place
 from bot.telegram_client.sender import FLOOD_SECONDS, Sender
 
+BELOW = "↓"  # what a short message that cannot be deleted says when the answer is below it
 HELD_SECONDS = 2 * TELEGRAM_SECONDS
 BARRED = (
     "I may not send pictures or files in this chat. An administrator can allow it in the chat's "
@@ -89,6 +91,7 @@ class Edited:
             self._edits = self._coalescer()
             raise
         except Lost:
+            await self._sender.delete(self._place, self._message)  # it may only be unfit
             self._message = await self._sender.deliver(self._place, first, self._reply_to)
         except Barred:
             if isinstance(first, Words):
@@ -200,8 +203,9 @@ class Drafted(Edited):
                 raise
             return await super().finish(items)
         sent += [await self._part(item) for item in rest]
-        if self._message:
-            await self._sender.delete(self._place, self._message)
+        if self._message and not await self._sender.delete(self._place, self._message):
+            with suppress(Vanished, TooFast, OSError):
+                await self._sender.change(self._place, self._message, Words(text=plain(BELOW)))
         return sent
 
     async def _settle(self, items: list[Item]) -> list[int]:
