@@ -7,7 +7,7 @@ from rich.style import Style
 from rich.text import Text
 
 HALF = "▀"
-COLUMNS = 48
+COLUMNS = 40
 COLOURFUL = ("truecolor", "256")
 
 
