@@ -14,6 +14,7 @@ from discord_people import People
 from discord_server import DiscordServer
 
 START_SECONDS = 60
+OURS = ("PASTICHE_", "DISCORD_", "TELEGRAM_", "OPERATORS", "MESSAGE_CONTENT")
 
 
 class Program:
@@ -25,7 +26,7 @@ class Program:
         self.home = folder / "home"
         self._process: asyncio.subprocess.Process | None = None
         self._environment = {
-            **{k: v for k, v in os.environ.items() if not k.startswith(("PASTICHE_", "TELEGRAM_"))},
+            **{k: v for k, v in os.environ.items() if not k.startswith(OURS)},
             "PASTICHE_HOME": str(self.home),
             "XDG_CONFIG_HOME": str(folder / "config"),
             "PASTICHE_BACKEND": "echo",

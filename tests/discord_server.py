@@ -191,7 +191,7 @@ class DiscordServer:
             request.transport.abort()
             return web.Response()
         request[CALL].status = fault.status
-        if fault.status == 429:
+        if fault.status == 429 and not fault.code:
             self._not_before[key] = time.monotonic() + fault.retry_after
             return limited(fault.retry_after)
         return refused(Refusal(fault.status, fault.code, "planned"))

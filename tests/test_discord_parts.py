@@ -262,6 +262,16 @@ async def test_a_deleted_message_is_not_written_again(
     assert discord_there.in_channel(CHANNEL) == []
 
 
+async def test_a_message_too_old_to_edit_is_followed_by_a_new_one(
+    discord_there: DiscordServer, client: discord.Client
+) -> None:
+    post = Post(Address(channel=CHANNEL, asker=ALICE), client, JOB)
+    await post.show(Page(text="3 before you"))
+    discord_there.fail("PATCH", "/messages", status=429, code=30046)
+    await post.show(Page(text="It rained."))
+    assert [m.content for m in discord_there.in_channel(CHANNEL)] == ["3 before you", "It rained."]
+
+
 @pytest.mark.parametrize("status", [None, 502, 503])
 async def test_a_call_that_must_arrive_is_repeated(
     discord_there: DiscordServer, client: discord.Client, status: int | None

@@ -24,6 +24,7 @@ from discord_world import (
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 AI = "AI-generated"
+OPERATOR = str(9 * 10**17)
 PNG = b"\x89PNG"
 
 
@@ -31,7 +32,8 @@ PNG = b"\x89PNG"
 async def serving(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[tuple[Program, People]]:
-    async with served(tmp_path_factory.mktemp("discord")) as both:
+    operator = {"OPERATORS": f"discord:{OPERATOR}"}
+    async with served(tmp_path_factory.mktemp("discord"), **operator) as both:
         yield both
 
 
@@ -159,7 +161,10 @@ async def test_operators_command_privately_and_nobody_else_does(
     await people.tell("/admin status", by=BOB)
     private = discord.private(BOB)
     said = await discord.wait(lambda: [m for m in discord.in_channel(private) if m.author == APP])
-    assert AI not in said[-1].content
+    await people.tell("/admin status", by=OPERATOR)
+    private = discord.private(OPERATOR)
+    told = await discord.wait(lambda: [m for m in discord.in_channel(private) if m.author == APP])
+    assert told[-1].content != said[-1].content
     assert "admin" not in [c["name"] for c in discord.commands]
 
 

@@ -38,6 +38,10 @@ class Forbidden(Vanished):
     """The bot lacks a permission there."""
 
 
+class Stale(Vanished):
+    """The message is too old to be edited so often; a new one may take its place."""
+
+
 class TooLarge(Vanished):
     """A file is larger than that place takes."""
 
@@ -61,6 +65,8 @@ def translated() -> Iterator[None]:
 
 def _meaning(error: discord.HTTPException) -> Exception:
     words = f"Discord answered {error.status} ({error.code})"
+    if error.code == TOO_OLD_TO_EDIT:
+        return Stale(words)  # it comes as a 429 too, but waiting would not help
     if error.status == 429:
         return TooFast(_pause(error))
     if error.code in EXPIRED:
@@ -69,7 +75,7 @@ def _meaning(error: discord.HTTPException) -> Exception:
         return TooLarge(words)
     if error.code in FORBIDDEN or error.status == 403:
         return Forbidden(words)
-    if error.code in GONE or error.code == TOO_OLD_TO_EDIT or error.status == 404:
+    if error.code in GONE or error.status == 404:
         return Vanished(words)
     return Refused(words)
 

@@ -18,12 +18,13 @@ from bot.buttons import Rows
 from bot.clients import nonce
 from bot.discord_client.addresses import Address
 from bot.discord_client.components import view_of
-from bot.discord_client.faults import Expired, Forbidden, translated
+from bot.discord_client.faults import Expired, Forbidden, Stale, translated
 from bot.locales import words
 from bot.pacing import Vanished
 
 NOBODY = discord.AllowedMentions.none()
 ORIGINAL = "@original"
+ANEW = 99  # the place of a first message that takes an older one's
 HOOK = 3  # the type of a webhook that belongs to an application
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ class Post:
         self.client = client
         self._clock = clock
         self._files: tuple[tuple[str, bytes], ...] = ()
+        self._place = 0  # of the first message among those of the answer, for its nonce
 
     @property
     def token_serves(self) -> bool:
@@ -71,7 +73,12 @@ class Post:
                 except Expired:
                     self._leave()
             if not self.address.token:
-                await self._show_in_channel(page)
+                try:
+                    await self._show_in_channel(page)
+                except Stale:
+                    self._leave()
+                    self._place = ANEW
+                    await self._show_in_channel(page)
 
     async def add(self, page: Page, part: int) -> None:
         """One more message, the answer's `part`th. Raises as show()."""
@@ -139,10 +146,11 @@ class Post:
     async def _show_in_channel(self, page: Page) -> None:
         if self.address.shown:
             message = self._channel().get_partial_message(int(self.address.shown))
-            await message.edit(**self._edited(page))
+            with translated():
+                await message.edit(**self._edited(page))
             self._note(message.id)
         else:
-            made = await self._send_in_channel(page, 0)
+            made = await self._send_in_channel(page, self._place)
             self._sent_as(made.id)
         self._files = page.files
 
@@ -171,7 +179,7 @@ class Post:
         self, channel: discord.PartialMessageable, page: Page, part: int
     ) -> discord.Message:
         reference = MISSING
-        if self.address.asked and not part:
+        if self.address.asked and part == self._place:
             reference = discord.MessageReference(
                 message_id=int(self.address.asked), channel_id=channel.id, fail_if_not_exists=False
             )
