@@ -121,10 +121,10 @@ class DiscordServer:
 
     def fail(
         self, method: str, path: str, *, status: int | None = None, times: int = 1,
-        retry_after: float = 0.0, effective: bool = False, code: int = 0,
+        retry_after: float = 0.0, effective: bool = False, code: int = 0, after: int = 0,
     ) -> Fault:  # fmt: skip
         """Let the next requests fail: with a status, or (None) by dropping the connection."""
-        fault = Fault(method, re.compile(path), status, times, retry_after, effective, code)
+        fault = Fault(method, re.compile(path), status, times, retry_after, effective, code, after)
         self.faults.append(fault)
         return fault
 
@@ -181,6 +181,9 @@ class DiscordServer:
     def _fault(self, call: Call) -> Fault | None:
         for fault in self.faults:
             if fault.times and fault.method == call.method and fault.path.search(call.path):
+                if fault.after:
+                    fault.after -= 1
+                    continue
                 fault.times -= 1
                 return fault
         return None

@@ -88,6 +88,7 @@ class Fault:
     retry_after: float
     effective: bool  # it happened all the same; only the reply was lost
     code: int
+    after: int = 0  # so many pass first
 
 
 def user(name: str) -> dict[str, Any]:

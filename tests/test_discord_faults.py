@@ -176,6 +176,21 @@ async def test_buttons_survive_a_restart_and_what_was_owed_arrives_once(
     assert len(puts) == 1, "unchanged commands were synced again"
 
 
+async def test_killed_between_two_parts_it_sends_the_rest_and_no_part_twice(
+    people: People, discord: DiscordServer, program: Program
+) -> None:
+    text = " ".join(f"word{n:03}{'z' * 20}" for n in range(180))
+    fault = discord.fail("POST", "/webhooks/", times=10_000, after=1)
+    made = await people.slash("story", text=text, length=1200)
+    await discord.wait(lambda: fault.times < 10_000)
+    await program.stop(signal.SIGKILL)
+    fault.times = 0
+    await program.start()
+    await whole(made, discord)
+    words = re.findall(r"word\d{3}z+", " ".join(m.content for m in made.said))
+    assert words == text.split() and len(made.said) == 3
+
+
 async def test_a_stop_says_so_where_an_answer_is_under_way_and_keeps_it(
     people: People, discord: DiscordServer, program: Program
 ) -> None:

@@ -13,7 +13,8 @@ class Address:
     """One answer's place. `token` and `born` (UTC seconds) are an interaction's, empty for a message.
 
     `asked` is the message replied to; `shown` the one that holds the answer so far ("@original" is an
-    interaction's own response). `secret`: only the asker sees it. `limit`: bytes of a file.
+    interaction's own response), `parts` how many more were sent below it. `secret`: only the asker
+    sees it. `limit`: bytes of a file.
     """
 
     channel: str
@@ -22,6 +23,7 @@ class Address:
     born: float = 0.0
     asked: str = ""
     shown: str = ""
+    parts: int = 0
     secret: bool = False
     limit: int = FILE_BYTES
     locale: str = "en"

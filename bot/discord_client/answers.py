@@ -153,11 +153,15 @@ class Showing:
             await insist(lambda: self._show(plain(page)))
 
     async def _add(self, page: Page, part: int) -> None:
+        """One more message, unless an earlier run sent it; that it stands there is written down."""
+        if part <= self.post.address.parts:
+            return
         try:
             await insist(lambda: self.post.add(page, part))
         except Refused:
             log.exception("a page was refused", extra={"job": self.draft.job})
             await insist(lambda: self.post.add(plain(page), part))
+        await self._talk.addressed(self.draft.job, self.post.address.written())
 
     async def _with_pictures(self, pages: list[Page]) -> list[Page]:
         final = self.draft.final

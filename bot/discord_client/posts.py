@@ -87,11 +87,13 @@ class Post:
                 try:
                     made = await self._hook().send(**_sent(page, secret=self.address.secret))
                     self._note(made.id)
+                    self.address = replace(self.address, parts=part)
                     return
                 except discord.HTTPException as error:
                     if not _expired(error):
                         raise
             await self._send_in_channel(page, part)
+            self.address = replace(self.address, parts=part)
 
     async def remove(self) -> None:
         """Take the first message away; one that is gone already is as well."""
