@@ -52,7 +52,7 @@ class TextBackend:
         self._lock = threading.Lock()
         self._arrived: deque[Ticket] = deque()
         self._serving = False
-        self._tickets: set[Ticket] = set()  # the model's thread's own
+        self._tickets: dict[Ticket, None] = {}  # the model's thread's own, in order
         self.gauges = Gauges()
         self._slots = settings.slots or 1
 
@@ -115,7 +115,7 @@ class TextBackend:
         """Get a job's expert ready and put it in line, or end it with what prevents that."""
         from engine.backends.mixing.adapters import UnmixableError
 
-        self._tickets.add(ticket)
+        self._tickets[ticket] = None
         job = ticket.job
         try:
             expert = self._registry.named(job.expert)
@@ -189,4 +189,4 @@ class TextBackend:
                     resident.mixer.give_up(error)
         self.gauges.busy = sum(r.mixer.seated for r in self._bases.values())
         deliver(self._tickets)
-        self._tickets = {ticket for ticket in self._tickets if not ticket.done}
+        self._tickets = {ticket: None for ticket in self._tickets if not ticket.done}

@@ -80,7 +80,11 @@ class Attention:
         mask = self._newest_mask(end, window, q.device, q.dtype)
         k = keys[:rows, :, :end].flatten(0, 1)
         v = values[:rows, :, :end].flatten(0, 1)
-        scores = torch.bmm(q.view(rows * kv, heads // kv, size), k.transpose(1, 2))
+        q = q.view(rows * kv, heads // kv, size)
+        if q.dtype == torch.bfloat16:  # oneDNN is twice as quick this way round
+            scores = torch.bmm(k, q.transpose(1, 2)).transpose(1, 2).contiguous()
+        else:
+            scores = torch.bmm(q, k.transpose(1, 2))
         scores = _capped(scores, cap).view(rows, heads, end).add_(mask)
         shares = scores.softmax(-1).view(rows * kv, heads // kv, end)
         return torch.bmm(shares, v).view(rows, heads * size)

@@ -5,6 +5,7 @@ output channel once, and activations by row at every call, so that a row's resul
 its neighbours beyond the rounding of a shared scale.
 """
 
+import warnings
 from collections.abc import Callable
 from typing import Literal
 
@@ -13,6 +14,7 @@ import torch.nn.functional as F
 
 Precision = Literal["fp32", "bf16", "int8"]
 Kernel = Callable[[torch.Tensor], torch.Tensor]
+Sum = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 ROWS_HINT = 16  # oneDNN chooses its blocks for about so many rows
 LEAST_SCALE = 1e-8
@@ -35,6 +37,16 @@ def make_kernel(weight: torch.Tensor, bias: torch.Tensor | None, precision: Prec
     return lambda x: F.linear(x, plain, offset)
 
 
+def make_sum(weight: torch.Tensor, precision: Precision) -> Sum:
+    """(x [rows, in], y [rows, out]) -> y + x @ weight.T, which may be y itself; never quantised."""
+    if precision == "bf16" and weight.device.type == "cpu" and torch._C._has_mkldnn:
+        packed = torch.ops.mkldnn._reorder_linear_weight(weight.bfloat16().contiguous(), ROWS_HINT)
+        linear = torch.ops.mkldnn._linear_pointwise.binary
+        return lambda x, y: linear(x, y, packed, None, "add")
+    plain = weight.to(activation_dtype(precision)).t().contiguous()
+    return lambda x, y: y.addmm_(x, plain)
+
+
 def _packed(weight: torch.Tensor, bias: torch.Tensor | None) -> Kernel:
     packed = torch.ops.mkldnn._reorder_linear_weight(weight, ROWS_HINT)
     linear = torch.ops.mkldnn._linear_pointwise
@@ -49,8 +61,10 @@ def _quantised(weight: torch.Tensor, bias: torch.Tensor | None) -> Kernel:
     full = weight.float()
     scales = full.abs().amax(1).clamp_min(LEAST_SCALE).double() / 127
     zeros = torch.zeros(len(full), dtype=torch.long)
-    whole = torch.quantize_per_channel(full, scales, zeros, 0, torch.qint8)
-    packed = torch.ops.quantized.linear_prepack(whole, None)
+    with warnings.catch_warnings():  # torch 2.13, which is pinned, means to replace this some day
+        warnings.filterwarnings("ignore", "torch.quantize_per_tensor", UserWarning)
+        whole = torch.quantize_per_channel(full, scales, zeros, 0, torch.qint8)
+        packed = torch.ops.quantized.linear_prepack(whole, None)
     linear = torch.ops.quantized.linear_dynamic
 
     def product(x: torch.Tensor) -> torch.Tensor:

@@ -13,17 +13,18 @@ import torch
 import torch.nn.functional as F
 
 from engine.backends.mixing.adapters import Adapter
-from engine.backends.mixing.kernels import Kernel, Precision, activation_dtype, make_kernel
+from engine.backends.mixing.kernels import Kernel, Precision, Sum, make_kernel, make_sum
 
 STACKS = 8  # of the last sets of experts that sat in a batch together
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stack:
-    """The updates of some experts on one linear: a [k, in], b [k, out]; `widths` sum to k."""
+    """The updates of some experts on one linear, as products: `a` to the experts' k low-rank numbers,
+    `b` from them onto the output; `widths` sum to k."""
 
-    a: torch.Tensor
-    b: torch.Tensor
+    a: Kernel
+    b: Sum
     widths: tuple[int, ...]
 
 
@@ -66,7 +67,7 @@ class MixedLinear:
             n: (x.out_features, x.in_features) for n, x in zip(names, linears, strict=True)
         }
         self._number = number
-        self._dtype = activation_dtype(precision)
+        self._precision = precision
         self._out = sum(linear.out_features for linear in linears)
         weight = torch.cat([linear.weight.detach() for linear in linears])
         bias = None
@@ -86,7 +87,7 @@ class MixedLinear:
         stack = mix.stacks[self._number] if mix.stacks else None
         if stack is None:
             return y
-        return y.addmm_(mix.own(F.linear(x, stack.a), stack.widths), stack.b)
+        return stack.b(mix.own(stack.a(x), stack.widths), y)
 
     def stack(self, adapters: Iterable[Adapter]) -> Stack | None:
         """The adapters' updates side by side; None if none of them touches this linear."""
@@ -98,14 +99,16 @@ class MixedLinear:
                 if name in adapter:
                     a, b = adapter[name]
                     tops.append(a)
-                    parts.append(F.pad(b.t(), (start, self._out - start - out)))
+                    parts.append(F.pad(b, (0, 0, start, self._out - start - out)))
                     width += len(a)
                 start += out
             widths.append(width)
         if not tops:
             return None
-        a, b = (torch.cat(some).to(self._device, self._dtype) for some in (tops, parts))
-        return Stack(a=a, b=b, widths=tuple(widths))
+        plain: Precision = "bf16" if self._precision == "bf16" else "fp32"
+        down = make_kernel(torch.cat(tops).to(self._device), None, plain)
+        up = make_sum(torch.cat(parts, 1).to(self._device), plain)
+        return Stack(a=down, b=up, widths=tuple(widths))
 
 
 class Stacks:

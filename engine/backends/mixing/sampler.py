@@ -15,7 +15,7 @@ import torch
 
 from engine.registry import Sampling
 
-CANDIDATES = 128
+CANDIDATES = 512
 
 Floats = npt.NDArray[np.float32]
 
@@ -96,12 +96,11 @@ def _one(row: Floats, total: float, draw: Draw) -> int:
 
 
 def _likeliest(row: Floats, count: int) -> npt.NDArray[np.intp]:
-    """The places of the greatest values, greatest first; equal ones by place."""
+    """The places of the greatest values, greatest first."""
     if count < len(row):
         some = np.argpartition(row, len(row) - count)[len(row) - count :]
-        some.sort()
-        return some[np.argsort(-row[some], kind="stable")]
-    return np.argsort(-row, kind="stable")
+        return some[np.argsort(-row[some])]
+    return np.argsort(-row)
 
 
 def pick(
