@@ -163,7 +163,7 @@ async def test_the_numbers_in_pieces_and_steps_are_transformers_own(
     from transformers import AutoModelForCausalLM
 
     backend = build(layout)
-    await backend.load()
+    await run(backend, a_job())
     mixer = next(iter(backend._bases.values())).mixer
     mixer.cache.reserve(3, 128)
     ids = [4 + n * 37 % 250 for n in range(100)]
@@ -386,7 +386,7 @@ async def test_lower_precision_stays_near_the_full_one(
     ids, rows = [5 + n % 200 for n in range(90)], {}
     for name in ("fp32", precision):
         backend = build(layout, precision=name)
-        await backend.load()
+        await run(backend, a_job())
         mixer = next(iter(backend._bases.values())).mixer
         mixer.cache.reserve(1, 128)
         mix = mixer._stacks.mix(["moss"] * len(ids), mixer._adapters)

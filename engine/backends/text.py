@@ -23,7 +23,7 @@ from engine.backends.resident import Resident, make_resident
 from engine.backends.tickets import Ticket, deliver
 from engine.backends.window import prompt_ids
 from engine.errors import ModelError
-from engine.events import Cancelled, Event, Loading, is_final
+from engine.events import Cancelled, Event, Loading, Text, is_final
 from engine.jobs import Job
 from engine.registry import Expert, Registry, Weights
 from engine.settings import Settings
@@ -89,6 +89,8 @@ class TextBackend:
             while (item := await ticket.inbox.get()) is not None:
                 if isinstance(item, Exception):
                     raise item
+                if isinstance(item, Text) and stop.is_set():
+                    continue  # written before the batch heard of the stop
                 yield item
                 if is_final(item):
                     return
