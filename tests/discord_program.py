@@ -34,6 +34,7 @@ class Program:
             "PASTICHE_ASKER_BURST": "0",
             "PASTICHE_PLACE_BURST": "0",
             "PASTICHE_ASKER_WAITING": "0",
+            "PASTICHE_DRAIN_SECONDS": "2",
             **discord.environment,
             **settings,
         }
