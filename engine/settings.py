@@ -25,7 +25,7 @@ from engine.errors import SetupError
 from engine.registry import BUILT_IN
 
 CONFIG_FILE = "pastiche.toml"
-SECRETS = ("key",)
+SECRETS = ("key", "text_server_key")
 ELSEWHERE = ("home",)  # settings that say where the file is, and so cannot stand in it
 MAX_SOCKET_PATH = 100  # bytes; the systems' own limit is 104 (macOS) or 108 (Linux)
 
@@ -65,6 +65,12 @@ class Settings(BaseSettings):
     slots: Annotated[
         int, Field(ge=0, le=256, description="Texts written at a time; 0 goes by the memory.")
     ] = 0
+    text_server: Annotated[
+        str, Field(description="An OpenAI-compatible server that writes the texts; empty: none.")
+    ] = ""
+    text_server_key: Annotated[
+        SecretStr | None, Field(description="What that server wants to be let in.")
+    ] = None
     metrics_port: Annotated[
         int, Field(ge=0, le=65535, description="Prometheus metrics of the text worker; 0 is off.")
     ] = 0
@@ -102,7 +108,7 @@ class Settings(BaseSettings):
 
     def environment(self) -> dict[str, str]:
         """These settings as variables for another process of ours; the key is not among them."""
-        values = self.model_dump(exclude={"key"}, exclude_none=True)
+        values = self.model_dump(exclude=set(SECRETS), exclude_none=True)
         return {f"PASTICHE_{name.upper()}": str(value) for name, value in values.items()}
 
     @property

@@ -11,6 +11,10 @@ def build_backend(settings: Settings, registry: Registry, medium: str) -> Backen
     """The backend, nothing loaded yet. Raises ModelError for a medium that none serves."""
     if settings.backend == "echo":
         return EchoBackend()
+    if medium == "text" and settings.text_server:
+        from engine.backends.openai_api import OpenAIBackend
+
+        return OpenAIBackend(settings, registry)
     if medium == "text":
         from engine.backends.text import TextBackend
 

@@ -1,0 +1,159 @@
+"""A text server on loopback: OpenAI's models and completions, streamed, with faults to order.
+
+It writes the words of WORDS one by one, from a place that the length of the prompt's answer so far
+decides, so an answer that is gone on with after a break reads on.
+"""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+WORDS = [
+    f"word{n}. " if n % 12 == 11 else f"word{n} " for n in range(400)
+]  # a sentence ends at every twelfth
+
+
+@dataclass
+class Fault:
+    """What happens instead of an answer. `after`: so many words come first."""
+
+    status: int = 0
+    retry_after: str = ""
+    after: int = 0
+    hang: float = 0.0
+    cut: bool = False
+    garbage: bool = False
+    model: str = ""
+    message: str = "no"
+
+
+@dataclass
+class TextServer:
+    """What was asked of it, the faults to come, one a request."""
+
+    address: str = ""
+    models: tuple[str, ...] = ("base", "moss", "fern")
+    loras: list[dict[str, Any]] | None = None
+    faults: list[Fault] = field(default_factory=list)
+    asked: list[dict[str, Any]] = field(default_factory=list)
+    keys: set[str] = field(default_factory=set)
+    pause: float = 0.0  # seconds between words
+    usage: bool = True
+    left: threading.Event = field(default_factory=threading.Event)  # a client closed its stream
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def fault(self, body: dict[str, Any]) -> Fault:
+        """The next one; the request is noted."""
+        with self.lock:
+            self.asked.append(body)
+            return self.faults.pop(0) if self.faults else Fault()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: "_Server"
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        """Nothing on the screen."""
+
+    def do_GET(self) -> None:
+        """Models, and llama.cpp's adapters."""
+        service = self.server.service
+        if self.path == "/v1/models":
+            data = [
+                {"id": m, "object": "model", "created": 0, "owned_by": "x"} for m in service.models
+            ]
+            self._json(200, {"object": "list", "data": data})
+        elif self.path == "/lora-adapters" and service.loras is not None:
+            self._json(200, service.loras)
+        else:
+            self._json(404, {"error": {"message": "no such page"}})
+
+    def do_POST(self) -> None:
+        """A completion."""
+        service = self.server.service
+        service.keys.add(self.headers["authorization"])
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        fault = service.fault(body)
+        if fault.status:
+            head = {"retry-after": fault.retry_after} if fault.retry_after else {}
+            self._json(fault.status, {"error": {"message": fault.message}}, head)
+            return
+        if body["model"] not in service.models:
+            self._json(404, {"error": {"message": "no such model"}})
+            return
+        self.send_response(200)
+        self.send_header("content-type", "text/event-stream")
+        self.send_header("transfer-encoding", "chunked")
+        self.end_headers()
+        try:
+            self._write(body, fault)
+        except (BrokenPipeError, ConnectionResetError):
+            service.left.set()
+
+    def _write(self, body: dict[str, Any], fault: Fault) -> None:
+        service = self.server.service
+        said = body["prompt"].count("word")
+        for number in range(body["max_tokens"]):
+            if number == fault.after and (fault.hang or fault.cut or fault.garbage):
+                time.sleep(fault.hang)
+                if fault.garbage:
+                    self._chunk(b"data: {this is no json\n\n")
+                self.close_connection = True
+                self.connection.shutdown(2)
+                return
+            word = WORDS[(said + number) % len(WORDS)]
+            choice = {"index": 0, "text": word, "logprobs": None, "finish_reason": None}
+            piece = {"id": "cmpl-1", "object": "text_completion", "created": 0, "choices": [choice]}
+            piece["model"] = fault.model or body["model"]
+            if service.usage:
+                tokens = {"prompt_tokens": 31, "completion_tokens": number + 1}
+                piece["usage"] = tokens | {"total_tokens": 32 + number}
+            self._chunk(f"data: {json.dumps(piece)}\n\n".encode())
+            time.sleep(service.pause)
+        self._chunk(b"data: [DONE]\n\n")
+        self._chunk(b"")
+
+    def _chunk(self, data: bytes) -> None:
+        self.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+        self.wfile.flush()
+
+    def _json(self, status: int, value: Any, head: dict[str, str] | None = None) -> None:
+        data = json.dumps(value).encode()
+        self.send_response(status)
+        for name, text in (head or {}).items():
+            self.send_header(name, text)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    service: TextServer
+
+    def handle_error(self, *_args: Any) -> None:
+        """A client that has gone is no news."""
+
+
+@contextmanager
+def text_server(**options: Any) -> Iterator[TextServer]:
+    """Running on a free port."""
+    service = TextServer(**options)
+    server = _Server(("127.0.0.1", 0), _Handler)
+    server.service = service
+    service.address = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    try:
+        yield service
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

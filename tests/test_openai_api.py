@@ -1,0 +1,221 @@
+"""The backend that asks a text server: every fault of the server ends in one clear event or error."""
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from completions_server import Fault, TextServer, text_server
+from pydantic import SecretStr
+from tiny_models import write_card
+
+from engine.backends.choice import build_backend
+from engine.backends.openai_api import OpenAIBackend, Patience
+from engine.backends.stopping import latest
+from engine.errors import ModelError, SetupError
+from engine.events import Cancelled, Event, Finished, Started, Text, is_final
+from engine.jobs import Job
+from engine.registry import Registry, Sampling
+from engine.settings import Settings, read_settings
+
+Open = Callable[[TextServer], Awaitable[OpenAIBackend]]
+QUICK = Patience(connect=1.0, silence=0.5, first_retry=0.01, longest_retry=0.1, tries=3)
+
+
+@pytest.fixture
+def server() -> Iterator[TextServer]:
+    with text_server() as running:
+        yield running
+
+
+@pytest.fixture
+def registry(settings: Settings, tmp_path: Path) -> Registry:
+    root = settings.home / "experts"
+    for name in ("moss", "fern"):
+        write_card(root, name, "base", tmp_path / name)
+    write_card(root, "bare", "base")
+    return Registry.load([root], "embedded")
+
+
+@pytest.fixture
+async def opened(settings: Settings, registry: Registry) -> AsyncIterator[Open]:
+    """Open a backend on a server; it is closed when the test is over."""
+    made: list[OpenAIBackend] = []
+
+    async def opening(server: TextServer) -> OpenAIBackend:
+        chosen = settings.model_copy(
+            update={"text_server": server.address, "text_server_key": SecretStr("s3cret")}
+        )
+        made.append(OpenAIBackend(chosen, registry, QUICK))
+        await made[-1].load()
+        return made[-1]
+
+    yield opening
+    for backend in made:
+        await backend.close()
+
+
+def a_job(expert: str = "moss", **changes: object) -> Job:
+    values = {
+        "id": "j",
+        "request": "r",
+        "expert": expert,
+        "medium": "text",
+        "prompt": "Continue.\n\nIt rained.",
+        "head": 11,
+        "length": 30,
+        "seed": 7,
+        "sampling": Sampling(top_k=40, repetition_penalty=1.1),
+        **changes,
+    }
+    return Job(**values)  # type: ignore[arg-type]
+
+
+async def run(backend: OpenAIBackend, job: Job, stop_after: int | None = None) -> list[Event]:
+    stop, events, texts = threading.Event(), [], 0
+    async for event in backend.generate(job, stop):
+        events.append(event)
+        texts += isinstance(event, Text)
+        if texts == stop_after:
+            stop.set()
+    assert [is_final(e) for e in events] == [False] * (len(events) - 1) + [True]
+    return events
+
+
+async def test_an_answer_grows_and_ends_with_a_sentence(server, opened) -> None:
+    backend = await opened(server)
+    events = await run(backend, a_job())
+    assert isinstance(events[0], Started)
+    texts = [e.text for e in events if isinstance(e, Text)]
+    assert all(later.startswith(earlier) for earlier, later in pairwise(texts))
+    final = events[-1]
+    assert isinstance(final, Finished)
+    assert final.text.startswith("word0 word1") and final.text.endswith("word35.")
+    assert (final.tokens_in, final.tokens_out) == (31, 36), "the server's own count"
+    asked = server.asked[0]
+    assert (asked["model"], asked["seed"], asked["top_k"]) == ("moss", 7, 40)
+    assert (asked["repetition_penalty"], asked["max_tokens"]) == (1.1, latest(30))
+    assert server.keys == {"Bearer s3cret"}
+
+
+async def test_every_expert_is_asked_for_by_its_own_name(server, opened) -> None:
+    backend = await opened(server)
+    await asyncio.gather(*[run(backend, a_job(name)) for name in ("moss", "fern", "bare")])
+    assert sorted(asked["model"] for asked in server.asked) == ["base", "fern", "moss"]
+
+
+async def test_llama_cpps_adapters_are_chosen_by_number(opened) -> None:
+    loras = [
+        {"id": n, "path": f"/w/{name}.gguf", "scale": 1.0}
+        for n, name in enumerate(("fern", "moss"))
+    ]
+    with text_server(models=("base",), loras=loras, usage=False) as server:
+        backend = await opened(server)
+        final = (await run(backend, a_job("moss")))[-1]
+        assert server.asked[0]["lora"] == [{"id": 0, "scale": 0.0}, {"id": 1, "scale": 1.0}]
+        assert final.tokens_out == 36, "counted here, for it did not say"
+
+
+@pytest.mark.parametrize("status", [429, 503, 500])
+async def test_a_busy_server_is_asked_again_later(server, opened, status) -> None:
+    backend = await opened(server)
+    server.faults += [Fault(status=status, retry_after="0.05"), Fault(status=status)]
+    assert isinstance((await run(backend, a_job()))[-1], Finished)
+    assert len(server.asked) == 3
+
+
+async def test_a_server_that_stays_busy_is_told(server, opened) -> None:
+    backend = await opened(server)
+    server.faults += [Fault(status=503)] * 9
+    with pytest.raises(ModelError, match="did not answer to the end"):
+        await run(backend, a_job())
+    assert len(server.asked) == QUICK.tries + 1
+
+
+@pytest.mark.parametrize(
+    "fault", [Fault(after=9, cut=True), Fault(after=9, hang=0.8), Fault(after=9, garbage=True)]
+)
+async def test_a_stream_that_breaks_is_gone_on_with(server, opened, fault) -> None:
+    backend = await opened(server)
+    server.faults += [fault]
+    events = await run(backend, a_job())
+    final = events[-1]
+    assert isinstance(final, Finished)
+    assert final.text.startswith(" ".join(f"word{n}" for n in range(11)))
+    assert final.text.endswith("word35."), "nothing twice, nothing left out"
+    texts = [e.text for e in events if isinstance(e, Text)]
+    assert all(later.startswith(earlier) for earlier, later in pairwise(texts))
+    assert server.asked[1]["prompt"].endswith("word8 ")
+
+
+async def test_a_cancel_closes_the_stream_at_once(server, opened) -> None:
+    server.pause = 0.02
+    backend = await opened(server)
+    events = await run(backend, a_job(length=300), stop_after=4)
+    assert isinstance(events[-1], Cancelled)
+    assert events[-1].text.startswith("word0 word1")
+    assert await asyncio.to_thread(server.left.wait, 5), "the server noticed"
+
+
+async def test_a_cancel_is_noticed_while_the_server_hangs(server, opened) -> None:
+    backend = await opened(server)
+    server.faults += [Fault(after=2, hang=30)]
+    began = time.monotonic()
+    events = await run(backend, a_job(), stop_after=2)
+    assert isinstance(events[-1], Cancelled)
+    assert time.monotonic() - began < 2
+
+
+async def test_another_models_answer_is_refused(server, opened) -> None:
+    backend = await opened(server)
+    server.faults += [Fault(model="fern")]
+    with pytest.raises(ModelError, match="answered as fern when moss was asked"):
+        await run(backend, a_job("moss"))
+
+
+async def test_a_missing_model_is_told_with_what_there_is(opened, caplog) -> None:
+    with text_server(models=("base", "moss")) as server:
+        backend = await opened(server)
+        assert "has no model fern; it has base, moss" in caplog.text
+        with pytest.raises(ModelError, match=r"no model fern.*docs/vllm\.md"):
+            await run(backend, a_job("fern"))
+    with text_server(models=("other",)) as server, pytest.raises(ModelError, match="it has other"):
+        await opened(server)
+
+
+async def test_a_server_that_is_not_there_is_told_without_its_password(opened) -> None:
+    with text_server() as server:
+        address = server.address.replace("//", "//me:hidden@")
+    with pytest.raises(ModelError, match="does not answer") as told:
+        await opened(TextServer(address=address))
+    assert "hidden" not in str(told.value)
+
+
+async def test_a_beginning_beyond_the_servers_window_is_shortened_and_told(server, opened) -> None:
+    backend = await opened(server)
+    server.faults += [Fault(status=400, message="maximum context length is 512")] * 2
+    prompt = "Continue.\n\n" + "It rained. " * 100
+    final = (await run(backend, a_job(prompt=prompt)))[-1]
+    assert "left out" in final.notes[0]
+    shorter = server.asked[-1]["prompt"]
+    assert shorter.startswith("Continue.\n\n") and len(shorter) < len(prompt) / 2
+    server.faults += [Fault(status=400, message="bad top_p")]
+    with pytest.raises(ModelError, match="refused"):
+        await run(backend, a_job())
+
+
+async def test_the_setting_chooses_this_backend(server, settings, registry) -> None:
+    chosen = settings.model_copy(update={"backend": "model", "text_server": server.address})
+    assert isinstance(build_backend(chosen, registry, "text"), OpenAIBackend)
+
+
+def test_the_servers_key_is_neither_in_the_file_nor_in_another_process(settings) -> None:
+    secret = settings.model_copy(update={"text_server_key": SecretStr("s3cret")})
+    assert "s3cret" not in str(secret.environment()) + repr(secret)
+    settings.home.mkdir()
+    (settings.home / "pastiche.toml").write_text('text_server_key = "s3cret"\n')
+    with pytest.raises(SetupError, match="secret"):
+        read_settings(home=settings.home)
