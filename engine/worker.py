@@ -78,6 +78,10 @@ async def _load(settings: Settings, medium: str) -> Backend:
     registry = load_registry(settings.expert_roots, settings.profile)
     backend = build_backend(settings, registry, medium)
     await backend.load()
+    if settings.metrics_port and medium == "text":
+        from engine.metrics import show_metrics
+
+        show_metrics(backend, backend.slots, settings.metrics_port)
     return backend
 
 

@@ -1,11 +1,19 @@
 """What the batch is doing, counted for whoever measures it."""
 
 import time
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from engine.backends.mixing.row import Row
+
+
+LAST = 10_000  # times that are kept while nobody collects them
+
+
+def _recent() -> deque[float]:
+    return deque(maxlen=LAST)
 
 
 @dataclass(slots=True, eq=False)
@@ -16,8 +24,8 @@ class Gauges:
     tokens_in: int = 0
     tokens_known: int = 0  # of those, how many the prefix cache held
     tokens_out: int = 0
-    waits: list[float] = field(default_factory=list)  # seconds, not collected yet
-    firsts: list[float] = field(default_factory=list)
+    waits: deque[float] = field(default_factory=_recent)  # seconds, not collected yet
+    firsts: deque[float] = field(default_factory=_recent)
 
     def seated(self, row: "Row") -> None:
         """A row got its place."""
