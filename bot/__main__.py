@@ -207,10 +207,13 @@ def serve_command(
 @app.command("worker")
 def worker_command(
     medium: Annotated[str, typer.Option(help="text or image")] = "text",
+    text_server: Annotated[
+        str, typer.Option(help="An OpenAI-compatible server that writes the texts: docs/vllm.md")
+    ] = "",
 ) -> None:
     """Serve a running bot's queue with one more worker, until that bot ends."""
     with faults():
-        settings = read_settings()
+        settings = read_settings(**({"text_server": text_server} if text_server else {}))
         start_logs(settings.home, f"worker-{medium}", settings.log_level)
         from engine.worker import run_worker
 
