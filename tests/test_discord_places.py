@@ -155,6 +155,27 @@ async def test_installed_for_a_user_it_works_where_the_bot_is_not(
     assert answer.content.startswith("The lamp went out.")
 
 
+async def test_between_two_people_an_answer_stays_its_askers(
+    people: People, discord: DiscordServer
+) -> None:
+    between = discord.private(CAROL)  # to the bot's library, Alice's and Carol's looks like this
+
+    async def press(message: Message, label: str, by: str) -> Message:
+        made = Interaction(discord.new_id(), f"two{discord.new_id()}", 3, between, by)
+        made.source = message
+        discord.interactions[made.token] = made
+        data = {"custom_id": message.buttons[label], "component_type": 2}
+        wire = people.payload(made, data, user_installed=True) | {"context": 2}
+        await discord.gateway.dispatch("INTERACTION_CREATE", wire)
+        return await told(made, discord)
+
+    answer = await whole(await people.slash("story", text="It rained.", at=between), discord)
+    why = await press(answer, "Why?", ALICE)
+    assert "answered" in why.content and why.flags & EPHEMERAL
+    refused = await press(answer, "Delete", CAROL)
+    assert "Only the person who asked" in refused.content
+
+
 async def test_operators_command_privately_and_nobody_else_does(
     people: People, discord: DiscordServer
 ) -> None:

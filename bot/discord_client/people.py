@@ -22,7 +22,7 @@ def who_pressed(
         place=str(interaction.channel_id or interaction.user.id),
         typed=said,
         reply_to=reply_to or None,
-        private=private(interaction.channel),
+        private=alone(interaction),
         manager=rights.manage_guild or rights.manage_channels or rights.administrator,
         locale=interaction.locale.value,
         server=str(interaction.guild_id or ""),
@@ -47,6 +47,12 @@ def who_wrote(
         server=str(message.guild.id) if message.guild else "",
         address=address.written(),
     )
+
+
+def alone(interaction: discord.Interaction[Any]) -> bool:
+    """Whether nobody but that person and the bot reads there. Two people's own channel, where the
+    commands are installed for one of them, looks the same; the context tells it apart."""
+    return private(interaction.channel) and not interaction.context.private_channel
 
 
 def private(channel: object) -> bool:
