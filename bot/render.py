@@ -1,5 +1,6 @@
 """What the asker sees now: the fold of a job's events, and the words around an answer. Pure."""
 
+import textwrap
 from dataclasses import dataclass, replace
 
 from engine.events import (
@@ -228,9 +229,17 @@ def help_text(registry: Registry, topic: str = "") -> str:
         lines = [known.get(topic.lower(), f"There is no /{topic}. Send /help for all commands.")]
         if topic.lower() in (*generate, "again", "continue"):
             lines.append(_options_help(registry, topic.lower()))
+        lines += _words_help(registry, topic.lower())
         return "\n".join(lines)
     example = "/story in the style of lovecraft: They sat alone in the darkened room."
     return "\n".join([*known.values(), "", _options_help(registry), "", f"Try: {example}"])
+
+
+def _words_help(registry: Registry, command: str) -> list[str]:
+    """The words of a small base, where that is what draws."""
+    words = [w for e in registry.of_command(command) for w in registry.drawing(e).words]
+    listed = textwrap.fill(", ".join(words), 92, initial_indent="  ", subsequent_indent="  ")
+    return [f"The small model knows these words only:\n{listed}"] if words else []
 
 
 def _options_help(registry: Registry, command: str = "") -> str:

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 KEPT = 64  # prompts; SDXL's are 320 kB each
-TOLD_WORDS = 60
 
 
 def tokens_of(text: str, tokenizers: Sequence[Any]) -> int:
@@ -53,10 +52,9 @@ def notes_on(prompt: str, negative: str, drawing: Drawing, tokenizers: Sequence[
     """What the asker must know of words that do nothing."""
     notes = []
     if unknown := unknown_words(drawing, asked_of(drawing, prompt)):
-        known = ", ".join(drawing.words[:TOLD_WORDS])
-        more = ", …" if len(drawing.words) > TOLD_WORDS else ""
         notes.append(
-            f"The small model does not know: {', '.join(unknown)}; it knows {known}{more}."
+            f"The small model does not know: {', '.join(unknown)}. /help with this command's name "
+            "lists the words that it knows."
         )
     if cut := cut_of(prompt, tokenizers):
         notes.append(
