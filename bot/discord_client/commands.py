@@ -76,7 +76,7 @@ def build(
     )
     for command in _commands(registry, longest, heard):
         tree.add_command(command)
-    tree.add_command(_menu(registry, heard))
+    tree.add_command(_menu(registry))
     return tree
 
 
@@ -231,11 +231,10 @@ def matching(registry: Registry, current: str, command: str = "") -> list[Choice
     ]
 
 
-def _menu(registry: Registry, heard: Typed) -> app_commands.ContextMenu:
+def _menu(registry: Registry) -> app_commands.ContextMenu:
     async def callback(interaction: discord.Interaction, message: discord.Message) -> None:
         locale, me = interaction.locale.value, interaction.client.user
-        form = ContinueIn(registry, message, heard, locale, me)
-        await interaction.response.send_modal(form)
+        await interaction.response.send_modal(ContinueIn(registry, message, locale, me))
 
     name = named("Continue in the style of…", "discord.name_menu")
     return app_commands.ContextMenu(name=name, callback=callback)

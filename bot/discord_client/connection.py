@@ -45,6 +45,9 @@ class Ears(Protocol):
     async def pressed(self, interaction: Interaction, press: Press) -> None:
         """One of our buttons."""
 
+    async def submitted(self, interaction: Interaction) -> None:
+        """A form."""
+
     async def unknown(self, interaction: Interaction) -> None:
         """A button that is none of ours."""
 
@@ -97,7 +100,10 @@ class Connection(discord.Client):
             await self._ears.message(message)
 
     async def on_interaction(self, interaction: Interaction) -> None:
-        """discord.py's event, after commands and known buttons were handed on."""
+        """discord.py's event, after commands and known buttons were handed on. Forms come to us alone:
+        discord.py knows only those that this process opened, and only for a while."""
+        if interaction.type is discord.InteractionType.modal_submit:
+            await self._ears.submitted(interaction)
         if interaction.type is not discord.InteractionType.component:
             return
         data: Any = interaction.data or {}

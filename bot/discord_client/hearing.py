@@ -17,6 +17,7 @@ from bot.discord_client import layout
 from bot.discord_client.addresses import FILE_BYTES, Address
 from bot.discord_client.answers import Showing
 from bot.discord_client.connection import Interaction
+from bot.discord_client.continuing import asked_in
 from bot.discord_client.faults import PASSING, Expired, Refused, insist, why
 from bot.discord_client.people import PLATFORM, addressed, spoken, who_pressed, who_wrote
 from bot.discord_client.pictures import files_of
@@ -120,8 +121,16 @@ class Hearing:
             except (Vanished, TooFast, *PASSING) as error:
                 log.info("a message was not deleted", extra={"why": why(error)})
 
+    async def submitted(self, interaction: Interaction) -> None:
+        """The form of the context menu."""
+        asked = asked_in(interaction.data)
+        if asked is None:
+            await self.unknown(interaction)
+        else:
+            await self.command(interaction, asked[0], False, asked[1])
+
     async def unknown(self, interaction: Interaction) -> None:
-        """A button of a program before this one, or of nobody's."""
+        """A button or form of a program before this one, or of nobody's."""
         if self._new(interaction.id) and await acknowledged(interaction):
             address = address_of(interaction)
             text = words("discord.unknown_button", address.locale)
