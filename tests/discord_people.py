@@ -78,16 +78,24 @@ class People:
         return await self._interact(5, asked, by, modal.channel, modal.source)
 
     async def say(
-        self, text: str, *, by: str = ALICE, at: str = CHANNEL, reply_to: Message | None = None
+        self,
+        text: str,
+        *,
+        by: str = ALICE,
+        at: str = CHANNEL,
+        reply_to: Message | None = None,
+        ping: bool = True,
     ) -> Message:
-        """An ordinary message; `@bot` in it is a mention."""
+        """An ordinary message; `@bot` in it is a mention, and a reply pings unless told not to."""
         discord = self.discord
         made = Message(discord.new_id(), at, by, text.replace("@bot", f"<@{APP}>"))
         made.reply_to = reply_to.id if reply_to else None
         discord.messages[made.id] = made
         wire = discord.message(made)
         private = at in discord.privates
-        mentioned = f"<@{APP}>" in made.content or bool(reply_to and reply_to.author == APP)
+        mentioned = f"<@{APP}>" in made.content or bool(
+            ping and reply_to and reply_to.author == APP
+        )
         if mentioned:
             wire["mentions"] = [user(APP)]
         session = discord.gateway.session

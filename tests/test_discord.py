@@ -241,6 +241,15 @@ async def test_a_reply_to_an_answer_continues_it(people: People, discord: Discor
     assert on.content.startswith("The vicar coughed. ") and "And coughed again." in on.content
 
 
+async def test_a_reply_without_a_ping_is_said_to_the_others(
+    people: People, discord: DiscordServer
+) -> None:
+    answer = await replied(await people.say("@bot The vicar coughed."), discord)
+    quiet = await people.say("How dull.", reply_to=answer, ping=False)
+    await replied(await people.say("@bot Something else."), discord)
+    assert not [m for m in discord.in_channel(quiet.channel) if m.reply_to == quiet.id]
+
+
 async def test_the_context_menu_continues_anybodys_message_in_a_style(
     people: People, discord: DiscordServer
 ) -> None:

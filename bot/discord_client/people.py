@@ -61,11 +61,15 @@ def private(channel: object) -> bool:
 
 
 def addressed(message: discord.Message, bot: discord.abc.Snowflake | None) -> bool:
-    """Whether it was said to the bot: privately, by its name, or in reply to it."""
+    """Whether it was said to the bot: privately, by its name, or in reply to it.
+
+    Without the message-content intent, a reply that pings nobody comes without its words: whoever
+    writes so speaks to the others, and is not answered.
+    """
     if bot is None:
         return False
     named = any(user.id == bot.id for user in message.mentions)
-    return private(message.channel) or named or _answers(message, bot)
+    return private(message.channel) or named or bool(message.content and _answers(message, bot))
 
 
 def _answers(message: discord.Message, bot: discord.abc.Snowflake) -> bool:
