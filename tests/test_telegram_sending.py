@@ -111,6 +111,13 @@ async def test_an_unknown_topic_is_the_chat_itself(server, sender):
     assert len(server.shown(-1001)) == 1
 
 
+async def test_a_draft_grows_in_the_topic_of_a_private_chat(server, sender):
+    server.chats[7].topics.add(4)
+    await sender.draft(Place(chat=7, thread=4), 3, plain("It rained"))
+    (call,) = server.made("sendMessageDraft")
+    assert call.status == 200 and int(call.params["message_thread_id"]) == 4
+
+
 async def test_a_reply_to_a_deleted_message_is_a_message(server, sender):
     await sender.deliver(ADA, words("Hm."), reply_to=99_999)
     assert len(server.shown(7)) == 1

@@ -145,7 +145,10 @@ class Sender:
 
         async def call(where: Place, marked: bool) -> None:
             words = _words(text, marked)
-            await self._api.send_message_draft(where.chat, draft, words, **_mode(marked))
+            thread = where.thread or None  # private chats can have topics too
+            await self._api.send_message_draft(
+                where.chat, draft, words, message_thread_id=thread, **_mode(marked)
+            )
 
         await self._again(place, call)
 
