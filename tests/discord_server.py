@@ -197,7 +197,10 @@ class DiscordServer:
         if fault.status == 429 and not fault.code:
             self._not_before[key] = time.monotonic() + fault.retry_after
             return limited(fault.retry_after)
-        return refused(Refusal(fault.status, fault.code, "planned"))
+        told = refused(Refusal(fault.status, fault.code, "planned"))
+        if fault.retry_after:  # as a proxy before Discord says it
+            told.headers["Retry-After"] = f"{fault.retry_after:g}"
+        return told
 
     def _authorise(self, request: web.Request) -> None:
         if request.path.startswith(("/api/v10/webhooks", "/api/v10/interactions")):

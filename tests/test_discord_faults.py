@@ -244,6 +244,16 @@ async def test_a_wrong_token_is_one_clear_line_and_exit_code_one(tmp_path: Path)
         assert "Traceback" not in program.said
 
 
+async def test_a_pause_asked_for_at_login_is_kept(tmp_path: Path) -> None:
+    async with DiscordServer() as server:
+        server.fail("GET", "/users/@me$", status=429, retry_after=3, code=1)
+        program = Program(server, tmp_path)
+        await program.start()
+        first, second = [c.at for c in server.calls if c.path.endswith("/users/@me")][:2]
+        assert second - first >= 3
+        await program.stop()
+
+
 async def test_a_privileged_intent_that_is_off_is_explained(tmp_path: Path) -> None:
     async with DiscordServer() as server:
         program = Program(server, tmp_path, MESSAGE_CONTENT="true")

@@ -74,6 +74,13 @@ async def test_ten_thousand_malformed_updates_stop_nothing(tmp_path, server):
     assert "an update failed" not in program.logged
 
 
+async def test_a_pause_asked_for_at_the_start_is_kept(tmp_path, server):
+    server.fail("getMe", 429, retry_after=4)
+    async with Program(tmp_path, server):
+        first, second = server.made("getMe")[:2]
+        assert second.at - first.at >= 4
+
+
 async def test_a_wrong_token_is_one_clear_line(tmp_path, server):
     program = Program(tmp_path, server, TELEGRAM_TOKEN="123456789:" + "x" * 35)
     await program.start(ready=False)

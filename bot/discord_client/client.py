@@ -11,7 +11,7 @@ from bot.conversation import Who
 from bot.discord_client.addresses import Address
 from bot.discord_client.commands import build, translate
 from bot.discord_client.connection import Connection, invite, point, quieten
-from bot.discord_client.faults import PASSING
+from bot.discord_client.faults import PASSING, pause
 from bot.discord_client.hearing import Hearing
 from bot.discord_client.people import PLATFORM
 from bot.discord_client.sync import sync
@@ -68,7 +68,7 @@ class DiscordClient:
                     f"application's page (Bot, Reset Token): {PORTAL}"
                 ) from None
             except (discord.HTTPException, *PASSING) as error:
-                wait = BACKOFF_SECONDS[min(tries, len(BACKOFF_SECONDS) - 1)]
+                wait = pause(error) or BACKOFF_SECONDS[min(tries, len(BACKOFF_SECONDS) - 1)]
                 log.warning("Discord cannot be reached", extra={"why": type(error).__name__})
                 await connection.close()
                 tries += 1

@@ -68,7 +68,7 @@ def _meaning(error: discord.HTTPException) -> Exception:
     if error.code == TOO_OLD_TO_EDIT:
         return Stale(words)  # it comes as a 429 too, but waiting would not help
     if error.status == 429:
-        return TooFast(_pause(error))
+        return TooFast(pause(error))
     if error.code in EXPIRED:
         return Expired(words)
     if error.code == TOO_LARGE or error.status == 413:
@@ -80,7 +80,10 @@ def _meaning(error: discord.HTTPException) -> Exception:
     return Refused(words)
 
 
-def _pause(error: discord.HTTPException) -> float:
+def pause(error: Exception) -> float:
+    """Seconds that a 429 asks to wait; 0 for what is none."""
+    if not isinstance(error, discord.HTTPException) or error.status != 429:
+        return 0.0
     try:
         return float(error.response.headers["Retry-After"])
     except (AttributeError, KeyError, TypeError, ValueError):

@@ -6,7 +6,7 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any
 
-from telegram.error import InvalidToken, TelegramError
+from telegram.error import InvalidToken, RetryAfter, TelegramError
 
 from bot.clients import Debt
 from bot.conversation import Who
@@ -15,7 +15,7 @@ from bot.pacing import Vanished
 from bot.settings import PlatformSettings
 from bot.talk import Talk
 from bot.telegram_client import menu
-from bot.telegram_client.api import Api
+from bot.telegram_client.api import Api, seconds_of
 from bot.telegram_client.intake import Flood, Lines, Seen
 from bot.telegram_client.listening import PLATFORM, Accepted, Listener
 from bot.telegram_client.place import Place, read_address
@@ -119,7 +119,8 @@ class TelegramClient:
                 raise SetupError(REFUSED) from None
             except TelegramError as error:
                 log.warning("Telegram cannot be reached", extra={"why": type(error).__name__})
-                await asyncio.sleep(BACKOFF_SECONDS[min(faults, len(BACKOFF_SECONDS) - 1)])
+                wait = BACKOFF_SECONDS[min(faults, len(BACKOFF_SECONDS) - 1)]
+                await asyncio.sleep(seconds_of(error) if isinstance(error, RetryAfter) else wait)
                 faults += 1
         me = self._api.bot
         self._me = User(id=me.id, is_bot=True, username=me.username or "")
