@@ -12,7 +12,7 @@ from rich.table import Table
 import tests.benchmarks as here
 from tests.benchmarks.figures import Figure, write
 
-NOT_BENCHMARKS = ("__main__", "figures")
+NOT_BENCHMARKS = ("__main__", "figures", "mixed_ways")
 
 
 def main() -> None:
