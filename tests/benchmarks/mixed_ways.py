@@ -29,24 +29,10 @@ INSTRUCTION = (
     "request in the voice of the author. Keep the answer short and do not break the character of the "
     "narrator.\n\n"
 )
-WORDS = tuple(
-    [
-        "rain",
-        "house",
-        "night",
-        "door",
-        "letter",
-        "stone",
-        "river",
-        "garden",
-        "silence",
-        "window",
-        "road",
-        "lamp",
-        "voice",
-        "sea",
-    ]
-)
+WORDS = (
+    "rain", "house", "night", "door", "letter", "stone", "river", "garden", "silence", "window",
+    "road", "lamp", "voice", "sea",
+)  # fmt: skip
 GREEDY = Sampling(temperature=0.0)
 
 
