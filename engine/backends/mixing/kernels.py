@@ -22,15 +22,15 @@ LEAST_SCALE = 1e-8
 
 def activation_dtype(precision: Precision) -> torch.dtype:
     """What a kernel of the precision takes and gives."""
-    return torch.bfloat16 if precision == "bf16" else torch.float32
+    return torch.float32 if precision == "fp32" else torch.bfloat16
 
 
 def make_kernel(weight: torch.Tensor, bias: torch.Tensor | None, precision: Precision) -> Kernel:
     """x [rows, in] -> x @ weight.T + bias, [rows, out]; `weight` is [out, in] of any float type."""
     dtype = activation_dtype(precision)
-    offset = None if bias is None else bias.to(dtype)
     if precision == "int8":
-        return _quantised(weight, offset)
+        return _quantised(weight, None if bias is None else bias.float())
+    offset = None if bias is None else bias.to(dtype)
     plain = weight.to(dtype).contiguous()
     if precision == "bf16" and plain.device.type == "cpu" and torch._C._has_mkldnn:
         return _packed(plain, offset)
@@ -68,10 +68,11 @@ def _quantised(weight: torch.Tensor, bias: torch.Tensor | None) -> Kernel:
     linear = torch.ops.quantized.linear_dynamic
 
     def product(x: torch.Tensor) -> torch.Tensor:
-        size = x.abs().amax(1, keepdim=True).clamp_min(LEAST_SCALE)
+        full = x.float()
+        size = torch.linalg.vector_norm(full, float("inf"), 1, keepdim=True)
         # A row that is not finite must not spoil the scale of the others; its size keeps it unfit.
-        small = torch.nan_to_num(x / size, 0.0, 0.0, 0.0)
+        small = torch.nan_to_num_(full / size, 0.0, 0.0, 0.0)
         y = linear(small, packed, reduce_range=False).mul_(size)
-        return y if bias is None else y.add_(bias)  # type: ignore[no-any-return]
+        return (y if bias is None else y.add_(bias)).to(x.dtype)  # type: ignore[no-any-return]
 
     return product

@@ -105,7 +105,7 @@ class MixedLinear:
             widths.append(width)
         if not tops:
             return None
-        plain: Precision = "bf16" if self._precision == "bf16" else "fp32"
+        plain: Precision = "fp32" if self._precision == "fp32" else "bf16"
         down = make_kernel(torch.cat(tops).to(self._device), None, plain)
         up = make_sum(torch.cat(parts, 1).to(self._device), plain)
         return Stack(a=down, b=up, widths=tuple(widths))
