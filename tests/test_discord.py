@@ -310,6 +310,18 @@ async def test_a_button_of_nobodys_is_told_so(people: People, discord: DiscordSe
     assert said.flags & EPHEMERAL and "/help" in said.content
 
 
+async def test_a_form_of_nobodys_is_told_so_to_its_sender_only(
+    people: People, discord: DiscordServer
+) -> None:
+    form = await people.menu("Continue in the style of…", await people.say("The lamp went out."))
+    await discord.wait(lambda: form.callback == 9)
+    form.callback_data["custom_id"] = "old"
+    made = await people.submit(form, style="agatha")
+    said = await told(made, discord)
+    assert said.flags & EPHEMERAL and "/help" in said.content
+    assert made.callback_data.get("flags", 0) & EPHEMERAL, "its first reply takes over this flag"
+
+
 def mutated(value: object, chance: random.Random) -> object:
     """The same with something wrong in it."""
     odd: list[object] = [None, "", "x" * 300, -1, 2**70, [], {}, True, "\u202e\x00", 1.5]

@@ -23,6 +23,15 @@ async def test_with_a_long_queue_every_command_is_acknowledged_in_time(
 
 
 @pytest.mark.slow
+async def test_in_a_rush_the_queue_is_told_before_every_request_is_in_it(tmp_path: Path) -> None:
+    async with served(tmp_path, PASTICHE_MAX_WAITING="5000") as (_, people):
+        rush = [await people.slash("story", text=f"::slow:: a b c d e {n}") for n in range(150)]
+        asked = await people.slash("queue", by=BOB)
+        await people.discord.wait(lambda: any(m.content for m in asked.brought), 60)
+        assert not all(any(m.content for m in made.brought) for made in rush)
+
+
+@pytest.mark.slow
 async def test_a_flood_is_not_answered_by_a_flood_and_others_are_served(tmp_path: Path) -> None:
     usual = {"PASTICHE_ASKER_BURST": "30", "PASTICHE_ASKER_WAITING": "4"}
     async with served(tmp_path, **usual) as (_, people):

@@ -22,6 +22,7 @@ from bot.discord_client.faults import PASSING, Expired, Refused, insist, why
 from bot.discord_client.people import PLATFORM, addressed, spoken, who_pressed, who_wrote
 from bot.discord_client.pictures import files_of
 from bot.discord_client.posts import ORIGINAL, Page, Post
+from bot.grammar import Simple
 from bot.locales import words
 from bot.pacing import DISCORD_SECONDS, Pace, Paces, TooFast, Vanished
 from bot.talk import Talk
@@ -131,18 +132,21 @@ class Hearing:
 
     async def unknown(self, interaction: Interaction) -> None:
         """A button or form of a program before this one, or of nobody's."""
-        if self._new(interaction.id) and await acknowledged(interaction):
+        if self._new(interaction.id) and await acknowledged(interaction, secret=True):
             address = address_of(interaction)
             text = words("discord.unknown_button", address.locale)
             said = Said(text, private=True)
             await self._say(said, self.post(address), who_pressed(interaction, address))
 
-    async def follow(self, events: AsyncGenerator[Event | Said], post: Post, who: Who) -> None:
-        """An answer on its way, to its end. Raises what `events` raises."""
+    async def follow(
+        self, events: AsyncGenerator[Event | Said], post: Post, who: Who, *, quick: bool = False
+    ) -> None:
+        """An answer on its way, to its end; a `quick` one stands in no line. Raises what `events`
+        raises."""
         showing = Showing(self._talk, post, self._pace(post), who)
         self.showing.add(showing)
         try:
-            said = await showing.follow(self._admitted(events))
+            said = await showing.follow(events if quick else self._admitted(events))
         finally:
             self.showing.discard(showing)
         if said is not None:
@@ -165,7 +169,9 @@ class Hearing:
 
     async def _answer(self, text: str, who: Who, post: Post) -> None:
         try:
-            await self.follow(self._talk.say(self._talk.parse(text), who), post, who)
+            command = self._talk.parse(text)
+            quick = isinstance(command, Simple)  # /cancel and /queue are for when there is a rush
+            await self.follow(self._talk.say(command, who), post, who, quick=quick)
         except Exception as error:  # noqa: BLE001 - the top of a handler
             await self._excuse(error, post, who)
 
