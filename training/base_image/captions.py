@@ -58,7 +58,8 @@ def caption_of(facts: dict[str, str], rng: random.Random, strange: tuple[str, ..
 
     >>> facts = {"kind": "ring", "metal": "gold", "stone": "ruby", "second_stone": "pearl",
     ...          "ground": "black", "caption": "a ring of gold set with ruby, on a black ground"}
-    >>> [caption_of(facts, random.Random(seed)) for seed in (1, 2)]
+    >>> caption_of(facts, random.Random(2))
+    'a picture of a ring made of yellow gold with a red ruby, with a dark backdrop'
     """
     if rng.random() < PLAIN:
         return facts["caption"]
