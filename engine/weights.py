@@ -149,3 +149,18 @@ def check_adapter(folder: Path) -> dict[str, object]:
         )
     check_safetensors(folder / ADAPTER_WEIGHTS)
     return config
+
+
+def checked_digest(expert: str, folder: Path, digest: str) -> str:
+    """The digest of an adapter that is whole and, where its card names one, the card's own.
+
+    Raises ModelError.
+    """
+    check_adapter(folder)
+    found = digest_of(folder)
+    if digest and digest != found:
+        raise ModelError(
+            f"The adapter of {expert} is not the one on its card ({found} instead of {digest}). "
+            "Restore the file, or add it anew: pastiche experts add --help"
+        )
+    return found

@@ -4,7 +4,7 @@ import hashlib
 import json
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import Field, ValidationError
 
@@ -74,20 +74,33 @@ def digest_of_values(values: Any) -> str:
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 
+Kind = TypeVar("Kind", bound=Table)
+
+
 def load_recipe(path: Path, changes: tuple[str, ...] = ()) -> Recipe:
     """Read a recipe; `changes` are `table.key=value` strings, their values in TOML."""
+    return read_recipe(path, changes, Recipe)
+
+
+def read_recipe(path: Path, changes: tuple[str, ...], kind: type[Kind]) -> Kind:
+    """A recipe of any kind. Raises BadRecipe, NotAllowed."""
+    values = read_toml(path)
+    for change in changes:
+        apply_change(values, change)
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise BadRecipe(f"{path.name} cannot be used:\n{explain(error)}") from error
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """What a file says. Raises BadRecipe."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise BadRecipe(f"There is no recipe at {path}. Check the path.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadRecipe(f"{path.name} is not valid TOML: {error}. Correct that line.") from error
-    for change in changes:
-        apply_change(values, change)
-    try:
-        return Recipe.model_validate(values)
-    except ValidationError as error:
-        raise BadRecipe(f"{path.name} cannot be used:\n{explain(error)}") from error
 
 
 def apply_change(values: dict[str, Any], change: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from engine.bases import fetch, find_base, is_whole_model
 from engine.errors import ModelError
 from engine.registry import Weights
-from engine.weights import check_adapter, check_weights, digest_of
+from engine.weights import check_weights, checked_digest, digest_of
 
 SMALL_BYTES = 2 << 30  # a base with less weight than this runs in float32 on a CPU: faster there
 
@@ -34,13 +34,7 @@ class Loaded:
         import torch
         from peft import PeftModel
 
-        check_adapter(folder)
-        found = digest_of(folder)
-        if digest and digest != found:
-            raise ModelError(
-                f"The adapter of {expert} is not the one on its card ({found} instead of {digest}). "
-                "Restore the file, or add it anew: pastiche experts add --help"
-            )
+        found = checked_digest(expert, folder, digest)
         try:
             if isinstance(self.model, PeftModel):
                 self.model.load_adapter(folder, adapter_name=expert, use_safetensors=True)

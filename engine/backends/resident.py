@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from engine.backends.loading import Loaded
 from engine.backends.window import prompt_ids
-from engine.errors import ModelError
 from engine.settings import Settings
-from engine.weights import check_adapter, digest_of
+from engine.weights import checked_digest
 
 if TYPE_CHECKING:
     from engine.backends.gauges import Gauges
@@ -38,13 +37,7 @@ class Resident:
         """Take an expert's adapter in. Raises ModelError, UnmixableError if PEFT can serve it."""
         from engine.backends.mixing.adapters import read_adapter
 
-        check_adapter(folder)
-        found = digest_of(folder)
-        if digest and digest != found:
-            raise ModelError(
-                f"The adapter of {expert} is not the one on its card ({found} instead of {digest}). "
-                "Restore the file, or add it anew: pastiche experts add --help"
-            )
+        found = checked_digest(expert, folder, digest)
         adapter = read_adapter(expert, folder, self.mixer.decoder.shapes)
         self.adapters[expert] = found
         for left in self.mixer.adopt(expert, adapter):

@@ -1,10 +1,7 @@
 """An image recipe: the one strict TOML file that says everything about a LoRA for pictures."""
 
-import tomllib
 from pathlib import Path
 from typing import Any
-
-from pydantic import ValidationError
 
 from training.diffusion.tables import (
     Data,
@@ -17,7 +14,7 @@ from training.diffusion.tables import (
     Validation,
 )
 from training.errors import BadRecipe
-from training.recipe import apply_change, digest_of_values, explain, placeless
+from training.recipe import digest_of_values, placeless, read_recipe, read_toml
 from training.recipe_tables import Rights, Run, Table
 
 NOT_LEARNT_FROM = {"folder", "kohya", "choose", "keep", "minutes", "every"}
@@ -65,13 +62,7 @@ class ImageRecipe(Table):
 
 def load_image_recipe(path: Path, changes: tuple[str, ...] = ()) -> ImageRecipe:
     """Read a recipe; `changes` are `table.key=value` strings, their values in TOML."""
-    values = read_toml(path)
-    for change in changes:
-        apply_change(values, change)
-    try:
-        recipe = ImageRecipe.model_validate(values)
-    except ValidationError as error:
-        raise BadRecipe(f"{path.name} cannot be used:\n{explain(error)}") from error
+    recipe = read_recipe(path, changes, ImageRecipe)
     if recipe.save.kohya and recipe.lora.dora:
         raise BadRecipe(
             "Other tools read DoRA's magnitudes differently, so a DoRA has no kohya export. Set "
@@ -83,13 +74,3 @@ def load_image_recipe(path: Path, changes: tuple[str, ...] = ()) -> ImageRecipe:
 def is_image_recipe(path: Path) -> bool:
     """Whether a recipe file is about pictures: it has a `[data]` table, a text recipe `[source]`."""
     return "data" in read_toml(path)
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """The values of a recipe file; raises BadRecipe when it is missing or no TOML."""
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise BadRecipe(f"There is no recipe at {path}. Check the path.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadRecipe(f"{path.name} is not valid TOML: {error}. Correct that line.") from error

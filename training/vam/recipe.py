@@ -1,15 +1,14 @@
 """The recipe of a museum data set: `[run]`, `[rights]`, `[harvest]` and `[caption]`, all strict."""
 
-import tomllib
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from training.captioning.recipe import CaptionTable
-from training.errors import BadRecipe, NotAllowed
-from training.recipe import apply_change, digest_of_values, explain
+from training.errors import NotAllowed
+from training.recipe import digest_of_values, read_recipe
 from training.recipe_tables import Rights, Run, Table
 from training.vam.rows import MOST_DAYS
 
@@ -72,18 +71,7 @@ class HarvestRecipe(Table):
 
 def load_harvest_recipe(path: Path, changes: tuple[str, ...] = ()) -> HarvestRecipe:
     """Read a recipe; `changes` are `table.key=value` strings. Raises BadRecipe or NotAllowed."""
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise BadRecipe(f"There is no recipe at {path}. Check the path.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadRecipe(f"{path.name} is not valid TOML: {error}. Correct that line.") from error
-    for change in changes:
-        apply_change(values, change)
-    try:
-        return HarvestRecipe.model_validate(values)
-    except ValidationError as error:
-        raise BadRecipe(f"{path.name} cannot be used:\n{explain(error)}") from error
+    return read_recipe(path, changes, HarvestRecipe)
 
 
 def require_basis(recipe: HarvestRecipe) -> None:
