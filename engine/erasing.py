@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.desk.tables import MessageRow, Rating, Report, VerdictRow
+from engine.study.tables import InteractionRow
 from engine.tables import Delivery, JobRow, Output, PictureRow, RequestRow
 
 AT_ONCE = 500  # rows a statement; SQLite binds 32,766 values at most
@@ -35,6 +36,7 @@ async def _erase(connection: AsyncConnection, requests: Sequence[str]) -> list[s
     files = await _pictures(connection, jobs)
     for table in (Output, PictureRow, Delivery, MessageRow, Rating, Report, VerdictRow):
         await connection.execute(sa.delete(table).where(table.job_id.in_(jobs)))
+    await connection.execute(_unlink(jobs))
     await connection.execute(sa.delete(JobRow).where(JobRow.id.in_(jobs)))
     await connection.execute(sa.delete(RequestRow).where(RequestRow.id.in_(requests)))
     return files
@@ -76,7 +78,7 @@ async def _pictures(connection: AsyncConnection, jobs: Sequence[str]) -> list[st
 async def blank_jobs(connection: AsyncConnection, jobs: Sequence[str]) -> list[str]:
     """Take the words and pictures out of finished jobs; counts and times stay.
 
-    Returns the names of the pictures.
+    Returns the names of the pictures. The study's record of them, if there is one, is alone from now on.
     """
     files: list[str] = []
     for chunk in _chunks(jobs):
@@ -88,10 +90,16 @@ async def blank_jobs(connection: AsyncConnection, jobs: Sequence[str]) -> list[s
             sa.update(Output).where(Output.job_id.in_(chunk)).values(text=None, notes=[]),
             sa.update(PictureRow).where(PictureRow.job_id.in_(chunk)).values(media=None),
             sa.update(Delivery).where(Delivery.job_id.in_(chunk)).values(address=None),
+            _unlink(chunk),
         )
         for change in changes:
             await connection.execute(change)
     return files
+
+
+def _unlink(jobs: Sequence[str]) -> sa.Update:
+    """No way leads from the study's rows to these jobs any more."""
+    return sa.update(InteractionRow).where(InteractionRow.job_id.in_(jobs)).values(job_id=None)
 
 
 def _chunks(names: Sequence[str]) -> list[Sequence[str]]:

@@ -34,6 +34,10 @@ LETS_GO = {
     "reports": "lookup", "verdicts": "lookup", "buckets": "lookup", "tombstones": "kept: no content",
     "meta": "nobody", "places": "nobody: a place's settings", "switches": "nobody", "seen": "nobody",
     "blocks": "kept: the operator's own rule",
+    "studies": "nobody", "consents": "pseudonym", "study_places": "nobody: a place's pseudonym",
+    "invitations": "lookup", "interactions": "pseudonym", "study_pictures": "pseudonym",
+    "study_ratings": "pseudonym", "study_events": "pseudonym", "link_codes": "pseudonym",
+    "study_links": "pseudonym", "retention_runs": "nobody", "study_exports": "nobody",
 }  # fmt: skip
 
 

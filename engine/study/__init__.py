@@ -1,0 +1,1 @@
+"""The study: interactions of people who agreed, in places that agreed, and their rights over them."""
