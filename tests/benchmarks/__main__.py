@@ -12,7 +12,7 @@ from rich.table import Table
 import tests.benchmarks as here
 from tests.benchmarks.figures import Figure, write
 
-NOT_BENCHMARKS = ("__main__", "figures", "mixed_ways")
+NOT_BENCHMARKS = ("__main__", "capacity_model", "figures", "mixed_ways")
 
 
 def main() -> None:
