@@ -47,7 +47,7 @@ class Job:
 
     `prompt[:head]` is instruction and request, which is never trimmed; the rest is the beginning,
     trimmed from its front when the base's window is too small. `length` is in tokens, 0 for pictures;
-    those have an `order`.
+    those have an `order`. A `plain` job is the expert's base alone, without its adapter.
     """
 
     id: str
@@ -60,6 +60,7 @@ class Job:
     seed: int
     sampling: Sampling
     order: Order | None = None
+    plain: bool = False
     attempt: int = 1
     alone: bool = False
 

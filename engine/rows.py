@@ -90,6 +90,7 @@ def job_values(job: Job) -> dict[str, Any]:
         "seed": job.seed,
         "sampling": asdict(job.sampling),
         "drawing": None if job.order is None else _ORDER.dump_json(job.order).decode(),
+        "plain": job.plain,
         "attempt": job.attempt,
         "alone": job.alone,
         "deaths_alone": 0,
@@ -109,6 +110,7 @@ def job_of(row: Any) -> Job:
         seed=row.seed,
         sampling=Sampling(**{name: row.sampling[name] for name in _SAMPLING & row.sampling.keys()}),
         order=None if row.drawing is None else _ORDER.validate_json(row.drawing),
+        plain=row.plain,
         attempt=row.attempt,
         alone=row.alone,
     )

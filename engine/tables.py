@@ -80,6 +80,7 @@ class JobRow(Table):
     seed: Mapped[int]
     sampling: Mapped[dict[str, Any]] = mapped_column(JSON)
     drawing: Mapped[str | None] = mapped_column(Sealed("jobs.drawing"))
+    plain: Mapped[bool]
     attempt: Mapped[int]
     deaths_alone: Mapped[int]
     alone: Mapped[bool]
