@@ -1,0 +1,73 @@
+"""The queue for those who run it: what waits, who works, how fast it goes, what was given up.
+
+For both queues the same. An engine gives it away by three methods (engine.Engine):
+
+    await core.overview()    an Overview, within a second, whatever the queue's length
+    await core.retry(job)    True: a dead, failed or stuck job is queued again, under a new attempt;
+                             False: there is no such job, it is finished or cancelled, or it waits
+    await core.drop(job)     True: it is over now: one that waits or runs ends as failed ("taken out
+                             by the operator"), a dead one leaves the list of the dead; else False
+
+The embedded queue answers in the process that owns it; another process asks it over the socket.
+"""
+
+from dataclasses import dataclass
+
+WINDOW_MINUTES = 15.0  # over which the rate is measured
+MOST_DEAD = 100  # so many are listed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediumQueue:
+    """One medium: how many wait and run, for how long the oldest has waited (seconds), and how many
+    were answered a minute in the last WINDOW_MINUTES."""
+
+    medium: str
+    queued: int
+    running: int
+    oldest_seconds: float
+    done_per_minute: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSeen:
+    """A worker as it announced itself; `state` is starting, ready, draining or unfit (then `reason`
+    says why, for the operator). `queues` are the bases it serves, empty for an embedded one, which
+    serves all. `seen_seconds` is how long ago it gave a sign of life."""
+
+    name: str
+    medium: str
+    host: str
+    pid: int
+    state: str
+    slots: int
+    running: int
+    seen_seconds: float = 0.0
+    version: str = ""
+    queues: tuple[str, ...] = ()
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadJob:
+    """A job that was given up, or that failed: no text, no asker. `state` is dead or failed."""
+
+    job: str
+    medium: str
+    expert: str
+    state: str
+    attempt: int
+    seconds_ago: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overview:
+    """All of it. `dead` has the newest MOST_DEAD of those that are dead, and those that failed within
+    the window; `unserved` are queues that hold jobs which no worker can take, with what to do."""
+
+    kind: str
+    media: tuple[MediumQueue, ...]
+    workers: tuple[WorkerSeen, ...]
+    dead: tuple[DeadJob, ...]
+    unserved: tuple[str, ...] = ()
