@@ -29,7 +29,7 @@ from bot.settings import read_platform_settings
 from bot.terminal_client import answer, chat, print_events, terminal_asker
 from engine import bases
 from engine.bootstrap import LastingEngine
-from engine.database import revisions, sqlite_file, upgrade
+from engine.database import make_ready, on_server, revisions, storage_of, upgrade
 from engine.errors import CommandError, SetupError
 from engine.events import Cancelled, Failed
 from engine.lock import take_lock
@@ -75,7 +75,9 @@ def prepare_bases(settings: Settings, console: Console) -> None:
 
 
 def _upgrade(settings: Settings) -> str | None:
-    """Under the owner's lock: nobody else may have the ledger open meanwhile."""
+    """Under the owner's lock: nobody else may have the ledger's file open meanwhile."""
+    if on_server(settings):
+        return upgrade(settings)
     lock = take_lock(settings.home, settings.socket)
     if lock is None:
         if len(set(revisions(settings))) == 1:
@@ -91,7 +93,7 @@ def prepare_command() -> None:
     with faults():
         settings = logged_settings("pastiche")
         prepare_bases(settings, Console(stderr=True))
-        _upgrade(settings)
+        make_ready(settings) if on_server(settings) else _upgrade(settings)
         sys.stdout.write(f"Ready. The data folder is {settings.home}\n")
 
 
@@ -266,7 +268,7 @@ def db_current() -> None:
     with faults():
         settings = read_settings()
         current, newest = revisions(settings)
-        where = sqlite_file(settings)
+        where = storage_of(settings).name
         sys.stdout.write(f"{where}: schema {current or 'none yet'}, newest {newest}\n")
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from bot.settings import PlatformSettings, read_platform_settings
 from engine import bases
 from engine.bootstrap import open_engine
-from engine.database import check_key, key_file, revisions, sqlite_file
+from engine.database import check_key, key_file, revisions, storage_of
 from engine.errors import PasticheError, SetupError
 from engine.events import Event, Failed, Finished, is_final
 from engine.jobs import Request
@@ -96,16 +96,18 @@ def _home(settings: Settings) -> Finding:
 
 
 def _ledger(settings: Settings) -> list[Finding]:
-    if not sqlite_file(settings).exists():
-        return [Finding(mark="note", what="no ledger yet", advice="The first request makes it.")]
     current, newest = revisions(settings)
+    if current is None:
+        return [Finding(mark="note", what="no ledger yet", advice="The first request makes it.")]
     check_key(settings)
     key = "from PASTICHE_KEY" if settings.key else f"in {key_file(settings)}"
     findings = [Finding(mark="ok", what=f"ledger key {key}; keep a copy of it apart from the data")]
     if current == newest:
-        findings.insert(0, Finding(mark="ok", what=f"ledger schema {current}"))
+        findings.insert(
+            0, Finding(mark="ok", what=f"ledger {storage_of(settings).name}, schema {current}")
+        )
     else:
-        what = f"ledger schema {current}, newest {newest}"
+        what = f"ledger {storage_of(settings).name}, schema {current}, newest {newest}"
         findings.insert(0, Finding(mark="note", what=what, advice="Run: pastiche db upgrade"))
     return findings
 

@@ -8,7 +8,7 @@ from typing import IO, Self, TypeVar
 
 from engine import Engine
 from engine.attached import AttachedEngine
-from engine.database import open_database, upgrade
+from engine.database import make_ready, open_database
 from engine.errors import OwnerGoneError, SetupError
 from engine.events import Event
 from engine.jobs import Answer, Request, Status
@@ -38,7 +38,7 @@ async def open_engine(
         yield place
         return
     with place:
-        await asyncio.to_thread(upgrade, settings)
+        await asyncio.to_thread(make_ready, settings)
         ledger = Ledger(await open_database(settings), settings.media)
         try:
             async with owning(settings, registry, ledger, workers=workers, warm=warm) as core:

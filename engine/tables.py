@@ -141,3 +141,4 @@ class Delivery(Table):
     delivered_at: Mapped[float | None]
     due_at: Mapped[float | None]
     tries: Mapped[int]
+    sender: Mapped[str | None] = mapped_column(String(40))

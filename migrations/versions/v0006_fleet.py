@@ -1,5 +1,8 @@
 """Many bots and workers on one Postgres."""
 
+import sqlalchemy as sa
+from alembic import op
+
 revision = "0006"
 down_revision = "0005"
 branch_labels = None
@@ -7,8 +10,8 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Filled by the change that needs it."""
+    op.add_column("deliveries", sa.Column("sender", sa.String(40)))
 
 
 def downgrade() -> None:
-    """Likewise."""
+    op.drop_column("deliveries", "sender")

@@ -1,0 +1,70 @@
+"""What a database's own complaint means for the operator, without anything that people typed."""
+
+import re
+
+from sqlalchemy.exc import SQLAlchemyError
+
+# A server's refusal to connect comes as words only; these are libpq's and the server's English ones.
+REFUSALS = (
+    (r"password authentication failed|no password supplied",
+     "did not take the user or password. Mend them in PASTICHE_DATABASE_URL (special characters "
+     "are written as %40 and the like)"),
+    (r"no pg_hba\.conf entry|role .* does not exist|not permitted to log in",
+     "does not let this user in. Make the role, or add a line to the server's pg_hba.conf"),
+    (r"database .* does not exist",
+     "has no such database. Make it: CREATE DATABASE pastiche ENCODING 'UTF8' TEMPLATE template0;"),
+    (r"too many clients|connection slots|too many connections",
+     "has no connection left. Raise max_connections, or stop what else uses it"),
+    (r"starting up|shutting down|recovery mode|not yet accepting",
+     "is starting or stopping. Try again in a moment"),
+    (r"certificate|SSL|TLS",
+     "and we do not agree on encryption. Look at sslmode and sslrootcert in PASTICHE_DATABASE_URL"),
+    (r"translate host name|Name or service not known|resolve|nodename nor servname",
+     "is not a known name. Look at the host in PASTICHE_DATABASE_URL"),
+    (r"Connection refused|No such file|No route|unreachable|timeout|timed out|terminat|closed",
+     "does not answer. Start the server, or mend host and port in PASTICHE_DATABASE_URL"),
+)  # fmt: skip
+STATES = {
+    "53100": "has no room left on its disk. Free some; nothing was lost",
+    "53200": "has no memory left",
+    "53300": "has no connection left. Raise max_connections, or stop what else uses it",
+    "25006": "can only be read now (a replica?). Name the primary in PASTICHE_DATABASE_URL",
+    "42501": "does not allow this role to do that. Make it the owner of the database",
+    "42P01": "has not all our tables. Run: pastiche db upgrade",
+    "42703": "has not all our columns. Run: pastiche db upgrade",
+    "55P03": "is too busy: somebody else holds what we need. Stop other upgrades and bots, try again",
+    "57P01": "was stopped. It is used again as soon as it is back",
+    "57P02": "has crashed. It is used again as soon as it is back",
+    "57P03": "is starting or stopping. Try again in a moment",
+}
+UNDONE = {"40001", "40P01", "23503", "23505"}  # another process was faster: try the whole again
+
+
+def sqlstate_of(error: BaseException) -> str:
+    """PostgreSQL's five characters, or nothing."""
+    return str(getattr(getattr(error, "orig", error), "sqlstate", None) or "")
+
+
+def explain(error: SQLAlchemyError, name: str, password: object = None) -> str:
+    """One sentence or two: what is wrong with the server of that name, and what to do."""
+    state = sqlstate_of(error)
+    if state:
+        what = STATES.get(state) or f"refused: {reason(error)}"
+        return f"{name} {what}."
+    words = str(getattr(error, "orig", None) or "")
+    for pattern, what in REFUSALS:
+        if re.search(pattern, words, re.IGNORECASE):
+            return f"{name} {what}."
+    return f"{name} cannot be used: {redacted(reason(error), password)}"
+
+
+def reason(error: SQLAlchemyError) -> str:
+    """The driver's own first words, without the statement, its values, or a row's content."""
+    original = getattr(error, "orig", None)
+    primary = getattr(getattr(original, "diag", None), "message_primary", None)
+    return str(primary or original or type(error).__name__)
+
+
+def redacted(words: str, password: object) -> str:
+    """The words without the password."""
+    return words.replace(str(password), "***") if password else words

@@ -1,0 +1,109 @@
+"""The ledger as a SQLite file: one machine, one owner, commits that survive a power cut."""
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from engine.errors import LedgerError
+
+BUSY_SECONDS = 5.0
+
+
+class LedgerFile:
+    """See database.Storage."""
+
+    upgrades_itself = True
+
+    def __init__(self, path: Path, url: sa.URL) -> None:
+        self.path = path
+        self.name = str(path)
+        self._url = url
+
+    def exists(self) -> bool:
+        """Whether anything lies there."""
+        return self.path.exists()
+
+    @contextmanager
+    def connect(self, *, writing: bool) -> Iterator[sa.Connection]:
+        """One connection that begins its transactions by hand."""
+        if writing:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        database = sa.create_engine(
+            self._url.set(drivername="sqlite"), connect_args={"timeout": BUSY_SECONDS}
+        )
+        sa.event.listen(database, "connect", _transactions_by_hand)
+        sa.event.listen(database, "begin", _begin)
+        try:
+            with database.connect().execution_options(writing=writing) as connection:
+                yield connection
+            if writing:
+                self.path.chmod(0o600)
+        except sa.exc.DatabaseError as error:
+            raise LedgerError(f"The ledger {self.name} cannot be used: {error.orig}") from error
+        finally:
+            database.dispose()
+
+    def back_up(self, folder: Path, revision: str) -> str | None:
+        """A consistent copy by SQLite's own backup, kept under the old schema's name."""
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        name = f"{self.path.stem}-{revision}-{int(time.time())}{self.path.suffix}"
+        copy = folder / name
+        with (
+            closing(sqlite3.connect(self.path)) as source,
+            closing(sqlite3.connect(copy)) as target,
+        ):
+            source.backup(target)
+        copy.chmod(0o600)
+        return str(copy)
+
+    def open(self, *, synced: bool) -> AsyncEngine:
+        """The file for the event loop."""
+        database = create_async_engine(
+            self._url,
+            connect_args={"timeout": BUSY_SECONDS},
+            pool_size=4,
+            max_overflow=28,
+            hide_parameters=True,  # an error must not quote what somebody typed
+        )
+        sa.event.listen(database.sync_engine, "connect", _set_pragmas)
+        if not synced:
+            sa.event.listen(database.sync_engine, "connect", _let_the_system_sync)
+        sa.event.listen(database.sync_engine, "begin", _begin)
+        return database
+
+
+def _transactions_by_hand(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # the driver would commit before a CREATE TABLE
+
+
+def _set_pragmas(connection: Any, _record: Any) -> None:
+    """WAL, and a commit that survives a power cut: accepted = on disk."""
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        "secure_delete=ON",
+        "fullfsync=ON",  # macOS: a plain fsync leaves data in the drive's own cache
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _let_the_system_sync(connection: Any, _record: Any) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.close()
+
+
+def _begin(connection: sa.Connection) -> None:
+    """A read takes no lock; the ledger's writers ask for theirs with `writing`."""
+    writing = connection.get_execution_options().get("writing", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
