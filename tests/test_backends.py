@@ -39,12 +39,13 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def text_backend(tiny: Path, settings: Settings):
     """A text backend with the experts moss and fern, and bare, which is the base alone."""
 
-    def build(layout: str = "llama") -> TextBackend:
+    def build(layout: str = "llama", **changes: object) -> TextBackend:
         root = settings.home / "experts"
         for name in ("moss", "fern"):
             write_card(root, name, tiny / layout, tiny / f"{layout}-{name}")
         write_card(root, "bare", tiny / layout)
-        return TextBackend(settings, Registry.load([root], "embedded"))
+        chosen = settings.model_copy(update=changes)
+        return TextBackend(chosen, Registry.load([root], "embedded"))
 
     return build
 
@@ -231,3 +232,29 @@ def test_what_was_shown_is_never_taken_back(text: str) -> None:
         shown = now
     for tokens in (10, 100):
         assert finish(text.lstrip(), tokens, 20).startswith(shown.rstrip())
+
+
+@pytest.mark.parametrize("engine_of_text", ["mixing", "peft"])
+async def test_a_plain_job_is_the_base_alone_whoever_is_named(text_backend, engine_of_text) -> None:
+    backend = text_backend(text_engine=engine_of_text)
+    jobs = [
+        a_job(name, sampling=Sampling(temperature=0.0), plain=plain, length=16)
+        for name, plain in (("moss", False), ("moss", True), ("bare", False), ("fern", True))
+    ]
+    finals = [(await run(backend, job))[-1] for job in jobs]
+    moss, plain, bare, fern = (final.text for final in finals)
+    assert plain == bare == fern != moss
+    assert [bool(final.adapter_digest) for final in finals] == [True, False, False, False]
+    again = (await run(backend, jobs[0]))[-1]
+    assert again.text == moss, "the adapter is worn again"
+
+
+async def test_a_plain_job_of_a_merged_model_is_the_base_on_its_card(
+    text_backend, tiny, settings
+) -> None:
+    backend = text_backend()
+    write_card(settings.home / "experts", "moss", tiny / "gemma2", tiny / "llama")
+    backend._registry = Registry.load([settings.home / "experts"], "embedded")
+    merged = (await run(backend, a_job("moss")))[-1]
+    plain = (await run(backend, a_job("moss", plain=True)))[-1]
+    assert merged.base_digest != plain.base_digest and plain.adapter_digest == ""

@@ -434,3 +434,9 @@ async def test_the_loop_stays_free_while_a_model_draws(backend) -> None:
         await asyncio.sleep(0.001)
     assert ticks > 10
     assert isinstance(done.result()[1], Started)
+
+
+async def test_a_plain_picture_is_the_bases_own(backend) -> None:
+    bare = await drawn(backend, a_job("bare"))
+    plain = await drawn(backend, replace(a_job("moss"), plain=True))
+    assert apart(pixels(bare), pixels(plain)) == 0 and plain.adapter_digest == ""

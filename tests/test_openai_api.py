@@ -119,6 +119,23 @@ async def test_llama_cpps_adapters_are_chosen_by_number(opened) -> None:
         assert final.tokens_out == 36, "counted here, for it did not say"
 
 
+async def test_a_plain_job_asks_for_the_base_without_an_adapter(server, opened) -> None:
+    backend = await opened(server)
+    await run(backend, a_job("moss", plain=True))
+    assert server.asked[-1]["model"] == "base"
+    loras = [{"id": 0, "path": "/w/moss.gguf", "scale": 1.0}]
+    with text_server(models=("gguf",), loras=loras) as llama:
+        await run(await opened(llama), a_job("moss", plain=True))
+        assert (llama.asked[0]["model"], llama.asked[0]["lora"]) == (
+            "gguf",
+            [{"id": 0, "scale": 0.0}],
+        )
+    with text_server(models=("moss", "fern")) as lorax:
+        backend = await opened(lorax)
+        with pytest.raises(ModelError, match="the base of moss"):
+            await run(backend, a_job("moss", plain=True))
+
+
 @pytest.mark.parametrize("status", [429, 503, 500])
 async def test_a_busy_server_is_asked_again_later(server, opened, status) -> None:
     backend = await opened(server)

@@ -1,5 +1,5 @@
-"""No model: says the prompt's own beginning back, word by word; draws a plain coloured square for a
-picture. For tests and for a dry run.
+"""No model: says the prompt's own beginning back, word by word (a plain job: from its end); draws a
+plain coloured square for a picture. For tests and for a dry run.
 
 Words that make it misbehave, each once a job: ::fail:: raises, ::die:: kills the worker's process,
 ::slow:: takes a second for every word (or step) from there on.
@@ -44,6 +44,7 @@ class EchoBackend:
                 yield event
             return
         words = (job.prompt[job.head :] or job.prompt).split()[: job.length]
+        words = words[::-1] if job.plain else words
         said: list[str] = []
         pause, first = WORD_SECONDS, 0.0
         for word in words:

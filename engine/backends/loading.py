@@ -71,6 +71,11 @@ def resolve(weights: Weights) -> tuple[Weights, Path | None]:
     return weights, folder
 
 
+def resolve_for(weights: Weights, *, plain: bool) -> tuple[Weights, Path | None]:
+    """What to load for a job: as `resolve`, but a plain one has the base alone."""
+    return resolve(replace(weights, adapter="", digest="") if plain else weights)
+
+
 def load_base(spec: str, models: Path) -> Loaded:
     """Base and tokenizer, ready to generate. Raises ModelError."""
     import torch

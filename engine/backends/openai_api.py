@@ -76,6 +76,7 @@ class OpenAIBackend:
         self._patience = patience or Patience()
         self._client: openai.AsyncOpenAI | None = None
         self._models: dict[str, str] = {}  # expert -> the server's name for it
+        self._bases: dict[str, str] = {}  # expert -> the server's name for its base
         self._loras: dict[str, int] = {}  # expert -> llama.cpp's number for its adapter
 
     @property
@@ -102,7 +103,9 @@ class OpenAIBackend:
             max_retries=0,
         )
         try:
-            served = [model.id async for model in self._client.models.list()]
+            cards = [model async for model in self._client.models.list()]
+            served = [card.id for card in cards]
+            parents = {card.id: getattr(card, "parent", None) for card in cards}  # vLLM says
         except (openai.OpenAIError, ValueError, TypeError, AttributeError) as error:
             raise ModelError(
                 f"The text server at {self._where} does not answer ({type(error).__name__}). Start it, "
@@ -111,13 +114,19 @@ class OpenAIBackend:
         experts = [e for e in self._registry.experts if e.medium == "text"]
         self._loras = await self._numbered(experts)
         for expert in experts:
+            base = self._registry.weights(expert).base
             if expert.name in served:
                 self._models[expert.name] = expert.name
             elif expert.name in self._loras and served:
                 self._models[expert.name] = served[0]
             elif not self._registry.weights(expert).adapter:
-                base = self._registry.weights(expert).base
                 self._models |= {expert.name: base} if base in served else {}
+            numbered = served[0] if served and expert.name in self._loras else None
+            places = (base, numbered, parents.get(expert.name))
+            if alone := next((name for name in places if name in served), None):
+                self._bases[expert.name] = alone
+            elif not self._registry.weights(expert).adapter and expert.name in self._models:
+                self._bases[expert.name] = self._models[expert.name]
         missing = [e.name for e in experts if e.name not in self._models]
         if missing:
             told = self._missing(", ".join(missing), served)
@@ -155,9 +164,10 @@ class OpenAIBackend:
 
     async def generate(self, job: Job, stop: threading.Event) -> AsyncGenerator[Event]:
         """See backends.Backend."""
-        model = self._models.get(job.expert)
+        model = (self._bases if job.plain else self._models).get(job.expert)
         if model is None:
-            raise ModelError(self._missing(job.expert, sorted(self._models.values())))
+            what = f"for the base of {job.expert}" if job.plain else job.expert
+            raise ModelError(self._missing(what, sorted(self._models.values())))
         answer = _Answer(prompt=job.prompt)
         yield Started(job=job.id, attempt=job.attempt)
         tries = 0
@@ -238,7 +248,7 @@ class OpenAIBackend:
         if sampling.top_k:
             more["top_k"] = sampling.top_k
         if job.expert in self._loras:
-            own = self._loras[job.expert]
+            own = -1 if job.plain else self._loras[job.expert]
             more["lora"] = [
                 {"id": n, "scale": float(n == own)} for n in sorted(set(self._loras.values()))
             ]

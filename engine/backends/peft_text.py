@@ -16,7 +16,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from engine.backends.loading import Loaded, load_base, resolve
+from engine.backends.loading import Loaded, load_base, resolve_for
 from engine.backends.stopping import NO_END, finish, latest, settled, should_stop
 from engine.backends.window import prompt_ids
 from engine.errors import ModelError
@@ -40,7 +40,7 @@ class PeftTextBackend:
         self._settings = settings
         self._registry = registry
         self._bases: OrderedDict[str, Loaded] = OrderedDict()
-        self._places: dict[str, tuple[Weights, Path | None]] = {}
+        self._places: dict[tuple[str, bool], tuple[Weights, Path | None]] = {}  # expert, plain
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="text")
 
     async def load(self) -> None:
@@ -54,7 +54,7 @@ class PeftTextBackend:
 
         torch.set_num_threads(self._settings.threads or max(1, (os.cpu_count() or 2) // 2))
         if experts:
-            self._loaded(experts[0])
+            self._loaded(experts[0], plain=False)
 
     def take(self, base: str, loaded: Loaded) -> None:
         """Serve a base that is loaded already."""
@@ -74,11 +74,12 @@ class PeftTextBackend:
             yield event
         await done  # raises what the thread raised
 
-    def _loaded(self, expert: Expert) -> Loaded:
-        """The expert's base with its adapter, from memory or from disk."""
-        if expert.name not in self._places:
-            self._places[expert.name] = resolve(self._registry.weights(expert))
-        weights, adapter = self._places[expert.name]
+    def _loaded(self, expert: Expert, *, plain: bool) -> Loaded:
+        """The expert's base, with its adapter unless `plain`, from memory or from disk."""
+        place = (expert.name, plain)
+        if place not in self._places:
+            self._places[place] = resolve_for(self._registry.weights(expert), plain=plain)
+        weights, adapter = self._places[place]
         loaded = self._bases.get(weights.base)
         if loaded is None:
             while len(self._bases) >= RESIDENT_BASES:
@@ -94,12 +95,12 @@ class PeftTextBackend:
         if expert is None:
             raise ModelError(f"This worker has no expert {job.expert!r}; restart it.")
         emit(Loading(job=job.id, attempt=job.attempt, what=f"getting {expert.title} ready"))
-        loaded = self._loaded(expert)
+        loaded = self._loaded(expert, plain=job.plain)
         if stop.is_set():
             emit(Cancelled(job=job.id, attempt=job.attempt))
             return
         emit(Started(job=job.id, attempt=job.attempt))
-        weights, adapter = self._places[expert.name]
+        weights, adapter = self._places[expert.name, job.plain]
         merged = loaded.digest if weights.adapter and adapter is None else ""
         if merged and weights.digest not in ("", merged):
             raise ModelError(f"The model of {expert.name} is not the one on its card. Add it anew.")
@@ -151,8 +152,8 @@ class _Run:
     def _adapter(self) -> Any:
         """Exactly the expert's own adapter, or none."""
         model = self._loaded.model
-        if self._job.expert in self._loaded.adapters:
-            model.set_adapter(self._job.expert, inference_mode=True)
+        if self._job.adapter in self._loaded.adapters:
+            model.set_adapter(self._job.adapter, inference_mode=True)
             return nullcontext()
         return model.disable_adapter() if self._loaded.adapters else nullcontext()
 
@@ -208,6 +209,6 @@ class _Run:
             first_token_seconds=self._first,
             seconds=time.monotonic() - self._began,
             base_digest=loaded.digest,
-            adapter_digest=loaded.adapters.get(job.expert, self._merged),
+            adapter_digest=loaded.adapters.get(job.adapter, self._merged),
             notes=notes,
         )

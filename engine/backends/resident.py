@@ -50,7 +50,7 @@ class Resident:
 
         job = ticket.job
         ids, notes = prompt_ids(job, self.tokenizer, self.window)
-        digests = (self.digest, self.adapters.get(job.expert, merged))
+        digests = (self.digest, self.adapters.get(job.adapter, merged))
         self.mixer.add(
             Row(job, ids, notes, self.tokenizer, self.ends, digests, ticket.stopped, ticket.emit)
         )

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.backends.gauges import Gauges
-from engine.backends.loading import load_base, resolve
+from engine.backends.loading import load_base, resolve_for
 from engine.backends.peft_text import PeftTextBackend
 from engine.backends.resident import Resident, make_resident
 from engine.backends.tickets import Ticket, deliver
@@ -45,7 +45,7 @@ class TextBackend:
         self._settings = settings
         self._registry = registry
         self._bases: OrderedDict[str, Resident] = OrderedDict()
-        self._places: dict[str, tuple[Weights, Path | None]] = {}
+        self._places: dict[tuple[str, bool], tuple[Weights, Path | None]] = {}  # expert, plain
         self._unmixable: dict[str, UnmixableError] = {}  # bases, with the reason
         self._peft = PeftTextBackend(settings, registry)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="text")
@@ -75,7 +75,7 @@ class TextBackend:
         torch.set_num_threads(self._settings.threads or max(1, (os.cpu_count() or 2) // 2))
         if experts:
             with suppress(UnmixableError):
-                self._resident(experts[0])
+                self._resident(experts[0], plain=False)
 
     async def generate(self, job: Job, stop: threading.Event) -> AsyncGenerator[Event]:
         """See backends.Backend."""
@@ -126,11 +126,11 @@ class TextBackend:
             what = f"getting {expert.title} ready"
             ticket.emit(Loading(job=job.id, attempt=job.attempt, what=what))
             deliver(self._tickets)
-            resident = self._resident(expert)
+            resident = self._resident(expert, plain=job.plain)
             if ticket.stopped():
                 ticket.emit(Cancelled(job=job.id, attempt=job.attempt))
                 return
-            weights, adapter = self._places[expert.name]
+            weights, adapter = self._places[expert.name, job.plain]
             merged = resident.digest if weights.adapter and adapter is None else ""
             if merged and weights.digest not in ("", merged):
                 raise ModelError(
@@ -143,11 +143,12 @@ class TextBackend:
         except Exception as error:  # noqa: BLE001 - raised again on the asker's side
             ticket.emit(error)
 
-    def _resident(self, expert: Expert) -> Resident:
-        """The expert's base with its adapter, from memory or from disk. Raises ModelError."""
-        if expert.name not in self._places:
-            self._places[expert.name] = resolve(self._registry.weights(expert))
-        weights, adapter = self._places[expert.name]
+    def _resident(self, expert: Expert, *, plain: bool) -> Resident:
+        """The expert's base, with its adapter unless `plain`. Raises ModelError."""
+        place = (expert.name, plain)
+        if place not in self._places:
+            self._places[place] = resolve_for(self._registry.weights(expert), plain=plain)
+        weights, adapter = self._places[place]
         if (reason := self._unmixable.get(weights.base)) is not None:
             raise reason
         resident = self._bases.get(weights.base)

@@ -49,10 +49,15 @@ class Commission:
         return self.job.order
 
     @property
+    def scale(self) -> float:
+        """How strongly the expert's LoRA acts; not at all in a plain job."""
+        return 0.0 if self.job.plain else self.order.scale
+
+    @property
     def manner(self) -> tuple[object, ...]:
         """Jobs of equal manner can be drawn together."""
         order = self.order
-        return self.job.expert, order.width, order.height, order.scale, order.speed
+        return self.job.expert, order.width, order.height, self.scale, order.speed
 
     @property
     def over(self) -> bool:

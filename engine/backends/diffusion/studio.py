@@ -112,7 +112,7 @@ class Studio:
         if expert is None:
             raise ModelError(f"This worker has no expert {job.expert!r}; restart it.")
         commission.load(f"getting {expert.title} ready")
-        resident, worn, fast = self._dressed(expert, order.scale, order.speed)
+        resident, worn, fast = self._dressed(expert, commission.scale, order.speed)
         if commission.over:
             return commission.cancel()
         tokenizers = (resident.pipeline.tokenizer, resident.pipeline.tokenizer_2)
@@ -120,7 +120,7 @@ class Studio:
         commission.notes += notes_on(job.prompt, order.negative, drawing, tokenizers)
         commission.tokens = tokens_of(job.prompt, tokenizers)
         own = resident.loras.get(expert.name)
-        commission.digests = (resident.digest, own.digest if own and order.scale else "")
+        commission.digests = (resident.digest, own.digest if own and commission.scale else "")
         encoder, guided = resident.encoder, order.guidance > 1
         for number in range(order.count):
             commission.canvases.append(

@@ -83,7 +83,7 @@ class Mixer:
         self._adapters[expert] = adapter
         self._stacks.forget(expert)
         self.prefixes.forget(expert)
-        needed = {row.job.expert for row in self._everyone()} | {expert}
+        needed = {row.job.adapter for row in self._everyone()} | {expert}
         left = []
         while sum(map(bytes_of, self._adapters.values())) > self._adapter_bytes:
             idle = next((name for name in self._adapters if name not in needed), None)
@@ -96,8 +96,8 @@ class Mixer:
 
     def add(self, row: Row) -> None:
         """It waits for a place."""
-        if row.job.expert in self._adapters:
-            self._adapters.move_to_end(row.job.expert)
+        if row.job.adapter in self._adapters:
+            self._adapters.move_to_end(row.job.adapter)
         self._waiting.append(row)
 
     def give_up(self, error: Exception) -> None:
@@ -163,7 +163,7 @@ class Mixer:
         row.place = len(self._rows)
         self._rows.append(row)
         self._reading.append(row)
-        row.read, held = self.prefixes.find(row.job.expert, row.tokens)
+        row.read, held = self.prefixes.find(row.job.adapter, row.tokens)
         row.known = row.read
         if held is not None:
             self.cache.copy_in(row.place, held, row.read)
@@ -173,11 +173,11 @@ class Mixer:
         writers, pieces, ready = self._rows[: self._writing], *self._pieces()
         attend = Attention(self.cache, [row.read for row in writers], [p for _, p in pieces])
         ids = [row.tokens[row.read] for row in writers]
-        experts = [row.job.expert for row in writers]
+        experts = [row.job.adapter for row in writers]
         wanted = list(range(len(writers)))
         for row, piece in pieces:
             ids += row.tokens[piece.start : piece.start + piece.length]
-            experts += [row.job.expert] * piece.length
+            experts += [row.job.adapter] * piece.length
             if row in ready:
                 wanted.append(len(ids) - 1)
         mix = self._stacks.mix(experts, self._adapters)
@@ -212,13 +212,13 @@ class Mixer:
         prompt = row.tokens[: row.prompt]
         if self.prefixes.wants(prompt, row.known):
             held = self.cache.copy_out(row.place, row.prompt)
-            self.prefixes.keep(row.job.expert, prompt, held)
+            self.prefixes.keep(row.job.adapter, prompt, held)
 
     def _write(self, rows: list[Row], logits: torch.Tensor) -> None:
         tokens = choose(logits, [row.draw() for row in rows])
         for row, token in zip(rows, tokens, strict=True):
             if token is None:
-                self.prefixes.forget(row.job.expert)
+                self.prefixes.forget(row.job.adapter)
                 self.cache.wipe(row.place)
                 row.spoil()
                 self._dismiss(row)
