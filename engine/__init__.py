@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from engine.events import Event
     from engine.jobs import Answer, Request, Status
+    from engine.queues.overview import Overview
     from engine.registry import Registry
 
 
@@ -29,6 +30,15 @@ class Engine(Protocol):
 
     async def status(self) -> "Status":
         """The queue at a glance."""
+
+    async def overview(self) -> "Overview":
+        """The queue for those who run it: see queues.overview."""
+
+    async def retry(self, job: str) -> bool:
+        """Whether a job that was given up is queued again."""
+
+    async def drop(self, job: str) -> bool:
+        """Whether the job is over now, on the operator's word."""
 
     async def last(self, platform: str, asker: str, place: str) -> "Answer | None":
         """The asker's newest request in that place, with its answer."""

@@ -9,6 +9,7 @@ from engine.events import Event, is_final
 from engine.jobs import Answer, Request, Status
 from engine.ledger import new_id
 from engine.lock import owners_socket
+from engine.queues.overview import Overview
 from engine.registry import Registry
 from engine.settings import Settings
 from engine.wire import (
@@ -18,8 +19,10 @@ from engine.wire import (
     Done,
     Follow,
     GetAnswer,
+    GetOverview,
     GetStatus,
     Link,
+    Mend,
     Message,
     Refused,
     Told,
@@ -92,6 +95,23 @@ class AttachedEngine:
         if not isinstance(answer, Told) or answer.status is None:
             raise OurError("The owner did not tell its status.")
         return answer.status
+
+    async def overview(self) -> Overview:
+        """See engine.Engine."""
+        answer = await self._call(GetOverview())
+        if not isinstance(answer, Told) or answer.overview is None:
+            raise OurError("The owner did not tell its queue.")
+        return answer.overview
+
+    async def retry(self, job: str) -> bool:
+        """See engine.Engine."""
+        answer = await self._call(Mend(job=job, action="retry"))
+        return isinstance(answer, Done) and answer.ok
+
+    async def drop(self, job: str) -> bool:
+        """See engine.Engine."""
+        answer = await self._call(Mend(job=job, action="drop"))
+        return isinstance(answer, Done) and answer.ok
 
     async def last(self, platform: str, asker: str, place: str) -> Answer | None:
         """See engine.Engine."""

@@ -15,6 +15,7 @@ from engine.jobs import Answer, Request, Status
 from engine.ledger import Ledger, new_id
 from engine.lock import LOCK, take_lock
 from engine.owner import owning
+from engine.queues.overview import Overview
 from engine.registry import Registry, load_registry
 from engine.settings import Settings
 
@@ -148,6 +149,18 @@ class LastingEngine:
     async def status(self) -> Status:
         """See engine.Engine."""
         return await self._call(lambda core: core.status())
+
+    async def overview(self) -> Overview:
+        """See engine.Engine."""
+        return await self._call(lambda core: core.overview())
+
+    async def retry(self, job: str) -> bool:
+        """See engine.Engine."""
+        return await self._call(lambda core: core.retry(job))
+
+    async def drop(self, job: str) -> bool:
+        """See engine.Engine."""
+        return await self._call(lambda core: core.drop(job))
 
     async def last(self, platform: str, asker: str, place: str) -> Answer | None:
         """See engine.Engine."""

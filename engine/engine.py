@@ -10,6 +10,7 @@ from engine.events import Event
 from engine.jobs import Answer, Job, JobQueue, Request, Status
 from engine.ledger import Ledger, new_id
 from engine.prompting import assemble
+from engine.queues.overview import Overview
 from engine.registry import Expert, Registry
 from engine.routing import Route, route
 
@@ -113,6 +114,18 @@ class LocalEngine:
     async def status(self) -> Status:
         """The queue at a glance."""
         return await self._queue.status()
+
+    async def overview(self) -> Overview:
+        """The queue for those who run it."""
+        return await self._queue.overview()
+
+    async def retry(self, job: str) -> bool:
+        """Whether a job that was given up is queued again."""
+        return await self._queue.retry(job)
+
+    async def drop(self, job: str) -> bool:
+        """Whether the job is over now, on the operator's word."""
+        return await self._queue.drop(job)
 
     async def last(self, platform: str, asker: str, place: str) -> Answer | None:
         """The asker's newest request in that place, with its answer."""

@@ -2,12 +2,15 @@
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from engine.drawing import Order
 from engine.events import Event
 from engine.registry import Sampling
 from engine.routing import Route
+
+if TYPE_CHECKING:
+    from engine.queues.overview import Overview
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +111,7 @@ class Status:
 
 
 class JobQueue(Protocol):
-    """Where accepted jobs wait. queues.embedded is the first; a second one, on Postgres, is planned."""
+    """Where accepted jobs wait. Real ones: queues.embedded, queues.postgres."""
 
     async def accept(self, request: Request, route: Route, job: Job) -> None:
         """Commit ledger row and queue entry in one transaction; on return the job is accepted.
@@ -124,3 +127,12 @@ class JobQueue(Protocol):
 
     async def status(self) -> Status:
         """What waits and what runs."""
+
+    async def overview(self) -> "Overview":
+        """For the operator: queues.overview says what, also of the next two."""
+
+    async def retry(self, job: str) -> bool:
+        """Whether a job that was given up is queued again."""
+
+    async def drop(self, job: str) -> bool:
+        """Whether the job is over now, on the operator's word."""

@@ -23,9 +23,11 @@ from engine.wire import (
     Done,
     Follow,
     GetAnswer,
+    GetOverview,
     GetStatus,
     Hello,
     Link,
+    Mend,
     Message,
     Refused,
     Told,
@@ -129,6 +131,11 @@ async def _answer(message: Message, link: Link, core: LocalEngine) -> None:
             await link.send(Done(ok=True))
         case GetStatus():
             await link.send(Told(status=await core.status()))
+        case GetOverview():
+            await link.send(Told(overview=await core.overview()))
+        case Mend(job=job, action=action):
+            mend = core.retry if action == "retry" else core.drop
+            await link.send(Done(ok=await mend(job)))
         case GetAnswer(job=job) if job:
             await link.send(Told(answer=await core.answer(job)))
         case GetAnswer(platform=platform, asker=asker, place=place):

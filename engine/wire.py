@@ -16,6 +16,7 @@ from pydantic import Field, TypeAdapter
 from engine.errors import OurError
 from engine.events import Event
 from engine.jobs import Answer, Job, Request, Status
+from engine.queues.overview import Overview
 
 CLOSE_SECONDS = 2.0
 MAX_LINE = 1 << 26  # bytes; four large pictures must fit
@@ -124,6 +125,22 @@ class GetAnswer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GetOverview:
+    """Client to owner: answered by Told."""
+
+    kind: Literal["get_overview"] = "get_overview"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mend:
+    """Client to owner: an operator wants a job queued again, or over. Answered by Done."""
+
+    job: str
+    action: Literal["retry", "drop"]
+    kind: Literal["mend"] = "mend"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
     """Owner to client."""
 
@@ -137,6 +154,7 @@ class Told:
 
     status: Status | None = None
     answer: Answer | None = None
+    overview: Overview | None = None
     kind: Literal["told"] = "told"
 
 
@@ -151,7 +169,7 @@ class Refused:
 
 Message = Annotated[
     Hello | Ready | Unfit | Leaving | Run | Stop | Ask | Follow | Cancel | Delivered | GetStatus
-    | GetAnswer | Done | Told | Refused | Event,
+    | GetAnswer | GetOverview | Mend | Done | Told | Refused | Event,
     Field(discriminator="kind"),
 ]  # fmt: skip
 _MESSAGE: TypeAdapter[Message] = TypeAdapter(Message)

@@ -36,6 +36,10 @@ class Crew:
         """Its connection has closed."""
         self._workers.discard(worker)
 
+    def __iter__(self) -> Iterator[Worker]:
+        """Everybody."""
+        return iter(list(self._workers))
+
     def of(self, medium: str) -> Iterator[Worker]:
         """Those of a medium."""
         return (w for w in list(self._workers) if w.medium == medium)

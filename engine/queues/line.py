@@ -11,7 +11,7 @@ from bisect import insort
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from engine.events import Event, Image, Text, is_final
 from engine.jobs import Job
@@ -25,7 +25,8 @@ class Entry:
     """An accepted job without a final state, and those who follow it.
 
     `heard` says that its present worker has said anything of it: only then can it have been what
-    that worker died of. `place` is the position that its followers were last told.
+    that worker died of; `unheard` counts workers that died before. `place` is the position that its
+    followers were last told.
     """
 
     job: Job
@@ -35,10 +36,11 @@ class Entry:
     deaths_alone: int = 0
     worker: "Worker | None" = None
     heard: bool = False
+    unheard: int = 0
     cancelled: bool = False
     place: int = -1
     last: Event | None = None
-    followers: "set[Inbox]" = field(default_factory=set)
+    followers: "set[Follower]" = field(default_factory=set)
 
     def tell(self, event: Event) -> None:
         """To every follower, now."""
@@ -50,6 +52,13 @@ class Entry:
     def text(self) -> str:
         """What was written so far."""
         return self.last.text if isinstance(self.last, Text) else ""
+
+
+class Follower(Protocol):
+    """Whoever is told: an Inbox, or a station's relay."""
+
+    def put(self, event: Event) -> None:
+        """Never waits."""
 
 
 class Inbox:
