@@ -2,11 +2,12 @@
 
 import hashlib
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+
+from loopback import listening
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -91,12 +92,5 @@ def hub(root: Path, gated: frozenset[str] = frozenset()) -> Iterator[tuple[str, 
     """Serve the folders `root/org/name` as repositories; gives the address and what was asked for."""
     asked: list[str] = []
     handler = type("Hub", (_Hub,), {"root": root, "gated": gated, "asked": asked})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", asked
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with listening(handler) as address:
+        yield address, asked

@@ -12,9 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.parser import BytesParser
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import urlsplit
+
+from loopback import listening
 
 TOKENS = (1100, 120)  # in and out, of every answer
 
@@ -237,14 +239,6 @@ def service_of(**changes: Any) -> Iterator[Service]:
         def log_message(self, *words: object) -> None:
             """Nothing: tests are quiet."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    service.address = f"http://127.0.0.1:{server.server_port}/v1"
-    try:
+    with listening(Handler) as address:
+        service.address = f"{address}/v1"
         yield service
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

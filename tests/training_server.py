@@ -1,11 +1,12 @@
 """A local HTTP server that answers as a test tells it to, and notes what it was asked."""
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs, urlsplit
+
+from loopback import listening
 
 
 @dataclass
@@ -64,14 +65,5 @@ def serving(answers: dict[str, list[Answer]]) -> Iterator[Stand]:
         def log_message(self, *words: object) -> None:
             """Nothing: tests are quiet."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    stand.address = f"http://127.0.0.1:{server.server_port}"
-    try:
+    with listening(Handler) as stand.address:
         yield stand
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

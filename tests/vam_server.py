@@ -6,16 +6,16 @@ The objects are made up. Faults are put in by path: each is given once, then the
 import io
 import json
 import random
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from loopback import listening
 from PIL import Image, ImageDraw
 
 SAME = "© Victoria and Albert Museum, London"
@@ -266,19 +266,5 @@ def museum_of(*pieces: Piece, **changes: Any) -> Iterator[Museum]:
         def log_message(self, *words: object) -> None:
             """Nothing: tests are quiet."""
 
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def handle_error(self, request: Any, client_address: Any) -> None:
-            """Nothing: a client that is killed breaks its connection."""
-
-    server = Server(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    museum.address = f"http://127.0.0.1:{server.server_port}"
-    try:
+    with listening(Handler) as museum.address:
         yield museum
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
