@@ -105,6 +105,8 @@ def _request(command: str, text: str, options: Options, who: Who) -> Request:
         conversation=who.conversation,
         address=who.address,
         private=options.private,
+        alone=who.private,
+        server=who.server,
     )
 
 
@@ -125,6 +127,8 @@ def _with(request: Request, options: Options, who: Who) -> Request:
         typed=who.typed,
         address=who.address,
         private=options.private,
+        alone=who.private,
+        server=who.server,
     )
 
 

@@ -56,7 +56,7 @@ def terminal_asker() -> Who:
     except (KeyError, OSError):  # a container's user may have no name
         name = str(os.getuid())
     place = os.ttyname(0) if _at_a_terminal() else "terminal"
-    return Who(platform="terminal", asker=name, place=place, conversation=new_id())
+    return Who(platform="terminal", asker=name, place=place, conversation=new_id(), private=True)
 
 
 @dataclass(slots=True)

@@ -1,7 +1,7 @@
 """A request, the job made of it, and the queue's protocol."""
 
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from engine.drawing import Order
@@ -14,6 +14,25 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Treatment:
+    """What an experiment changes in one request. Empty fields change nothing.
+
+    `expert` answers whatever the router says, `plain` its base alone; `sampling` replaces the card's
+    values by name, `template` its prompt. `router` is "rules", or "default": the command's first card,
+    whatever the words. `exposure` is the pair or single answer that the request is shown in.
+    """
+
+    experiment: str = ""
+    arm: str = ""
+    expert: str = ""
+    plain: bool = False
+    sampling: dict[str, float] = field(default_factory=dict)
+    template: str = ""
+    router: str = "rules"
+    exposure: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """What somebody asked, already parsed and cleaned. `asker` is the platform's own id.
 
@@ -21,7 +40,8 @@ class Request:
     `parent` is the request that this one repeats or continues; `beginning` is text to continue that
     was not typed (the answer before, for /continue). `size` is (width, height) in pixels; it, `count`,
     `negative` and `scale` are for pictures. `address` is the client's own note of where to answer after
-    a restart. A `private` request leaves the record when its answer has arrived.
+    a restart. A `private` request leaves the record when its answer has arrived. `treatment` is what
+    an experiment changes in it.
     """
 
     command: str
@@ -42,6 +62,7 @@ class Request:
     scale: float | None = None
     address: str = ""
     private: bool = False
+    treatment: Treatment | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

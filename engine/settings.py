@@ -52,6 +52,14 @@ class Settings(BaseSettings):
     database_url: Annotated[str, Field(description="The ledger; empty means SQLite in home.")] = ""
     key_file: Annotated[Path | None, Field(description="Where the ledger's key lies.")] = None
     key: Annotated[SecretStr | None, Field(description="The key itself, 64 hex characters.")] = None
+    study: Annotated[
+        str,
+        Field(
+            pattern=r"^([a-z0-9][a-z0-9_-]{0,31})?$",
+            description="The study that is run: its folder's name in studies; empty: none.",
+        ),
+    ] = ""
+    study_key_file: Annotated[Path | None, Field(description="Where the study's key lies.")] = None
     threads: Annotated[
         int, Field(ge=0, le=256, description="CPU threads of a worker; 0 takes half of the cores.")
     ] = 0

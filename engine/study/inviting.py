@@ -1,0 +1,37 @@
+"""The invitation: after a first good answer, once a month at most, and never after a withdrawal."""
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from engine.book import put
+from engine.study.consent import Consent
+from engine.study.study import Study
+from engine.study.tables import InvitationRow
+
+MONTH_SECONDS = 30 * 86400.0
+
+
+async def invite(
+    connection: AsyncConnection, study: Study, lookup: str, consent: Consent | None, now: float
+) -> str:
+    """ "invited", or "lapsed" for somebody who agreed to an older text; "" for not now. It is noted."""
+    if consent is not None and not (consent.granted and consent.lapsed):
+        return ""
+    kind = "invited" if consent is None else "lapsed"
+    query = sa.select(InvitationRow.outcome, InvitationRow.at).where(
+        InvitationRow.lookup == lookup, InvitationRow.study == study.id
+    )
+    last = (await connection.execute(query.with_for_update())).one_or_none()
+    anew = kind == "lapsed" and last is not None and last.outcome == "granted"
+    if last is not None and not anew and now - last.at < MONTH_SECONDS:
+        return ""
+    await note(connection, study, lookup, kind, now)
+    return kind
+
+
+async def note(
+    connection: AsyncConnection, study: Study, lookup: str, outcome: str, now: float
+) -> None:
+    """What came of it: opened, declined, granted."""
+    values = {"lookup": lookup, "study": study.id, "outcome": outcome, "at": now}
+    await put(connection, InvitationRow, ("lookup", "study"), values)

@@ -1,0 +1,39 @@
+"""Names that name nobody: keyed by the study's own secret, so that two studies share none. Pure.
+
+HMAC-SHA-256, its first 128 bits. No plain hash would do: platforms number their people, and all their
+numbers can be hashed in a day.
+"""
+
+import hashlib
+import hmac
+
+BITS = 128
+SESSION_SECONDS = 30 * 60.0  # a longer silence begins a new session
+
+
+def pseudonym(key: bytes, platform: str, asker: str) -> str:
+    """32 hex characters for a person.
+
+    >>> pseudonym(bytes(32), "discord", "1") == pseudonym(bytes(32), "telegram", "1")
+    False
+    """
+    return _keyed(key, f"{platform}|{asker}")
+
+
+def place_pseudonym(key: bytes, platform: str, place: str) -> str:
+    """32 hex characters for a server, a group or a chat of two."""
+    return _keyed(key, f"{platform} place|{place}")
+
+
+def key_check(key: bytes, study: str) -> str:
+    """What tells whether a key is this study's."""
+    return _keyed(key, f"pastiche study {study}")
+
+
+def code_hash(key: bytes, code: str) -> str:
+    """64 hex characters under which a one-time code is kept."""
+    return hmac.new(key, f"pastiche link code|{code}".encode(), hashlib.sha256).hexdigest()
+
+
+def _keyed(key: bytes, message: str) -> str:
+    return hmac.new(key, message.encode(), hashlib.sha256).hexdigest()[: BITS // 4]

@@ -1,0 +1,216 @@
+"""The opened study: its file, its key, and the texts that people are asked to agree to.
+
+`studies/<id>/study.toml` in the data folder says what is studied and by whom; `consent.<language>.md`
+beside it replaces the shipped text. The key lies outside the data folder, so that no copy of the data
+carries it. One whose key is lost goes on without whatever needs it, and says so; nothing else stops.
+"""
+
+import hashlib
+import re
+import tomllib
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import sqlalchemy as sa
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from engine.book import Book, add
+from engine.database import key_file
+from engine.errors import AskerError, SetupError
+from engine.settings import Settings
+from engine.study.pseudonyms import key_check, place_pseudonym, pseudonym
+from engine.study.tables import StudyRow
+from engine.vault import load_key
+
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
+VERSION = re.compile(r"<!--\s*version:\s*([\w.-]{1,16})\s*-->\s*")
+LANGUAGES = ("en", "it")
+LOST = (
+    "The key of this study is lost: nobody's earlier answers can be found by it any more, and nothing "
+    "new is collected. Everything else goes on."
+)
+
+
+class StudyFile(BaseModel):
+    """What `study.toml` says."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    title: str = Field(min_length=3, max_length=120)
+    researcher: str = Field(min_length=2, max_length=200)
+    contact: str = Field(min_length=3, max_length=200)
+    purpose: str = Field(min_length=10, max_length=600)
+    purpose_it: str = Field(default="", max_length=600)
+    minimum_age: int = Field(default=18, ge=16, le=99)
+    training_permission: str = Field(default="", max_length=200)
+    quasi_identifiers: tuple[str, ...] = ()
+    k_anonymity: int = Field(default=5, ge=1, le=1000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsentText:
+    """The exact words, and what tells them from any others."""
+
+    locale: str
+    version: str
+    body: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Study:
+    """A study as this process knows it. `key` is None when it is lost or destroyed; `why` says which."""
+
+    id: str
+    file: StudyFile
+    texts: dict[str, ConsentText]
+    key: bytes | None
+    why: str = ""
+
+    def __repr__(self) -> str:
+        return f"Study({self.id!r}, {'with' if self.key else 'without'} key)"
+
+    def pseudonym(self, platform: str, asker: str) -> str:
+        """The person's. Raises AskerError without the key."""
+        return pseudonym(self.needed_key(), platform, asker)
+
+    def place(self, platform: str, place: str) -> str:
+        """The place's pseudonym. Raises AskerError without the key."""
+        return place_pseudonym(self.needed_key(), platform, place)
+
+    def needed_key(self) -> bytes:
+        """The key. Raises AskerError, which says what is lost."""
+        if self.key is None:
+            raise AskerError(self.why)
+        return self.key
+
+    def text(self, locale: str) -> ConsentText:
+        """The words in that language, else in English."""
+        return self.texts.get(locale.replace("_", "-").split("-")[0].lower(), self.texts["en"])
+
+    def current(self, sha256: str) -> bool:
+        """Whether a text that was agreed to is what is asked today."""
+        return any(text.sha256 == sha256 for text in self.texts.values())
+
+
+def folder_of(settings: Settings, study: str) -> Path:
+    """Where a study's files lie. Raises SetupError for a name that is none."""
+    if not NAME.fullmatch(study):
+        raise SetupError(
+            f"{study!r} is no name for a study: 1 to 32 small letters, digits, - and _, as in pilot-1."
+        )
+    return settings.home / "studies" / study
+
+
+def study_key_file(settings: Settings, study: str) -> Path:
+    """Where the study's key lies. Raises SetupError for a place within the data folder."""
+    folder_of(settings, study)
+    if settings.study_key_file is not None and study == settings.study:
+        path = settings.study_key_file.expanduser().absolute()
+    else:
+        beside = key_file(settings)
+        path = beside.with_name(f"{beside.stem}.study-{study}.key")
+    if path.is_dir() or path.resolve().is_relative_to(settings.home.resolve()):
+        raise SetupError(
+            f"The study's key {path} must be a file outside the data folder, or every copy of the data "
+            "would carry it. Name another place with PASTICHE_STUDY_KEY_FILE."
+        )
+    return path
+
+
+def read_study_file(settings: Settings, study: str) -> StudyFile:
+    """`study.toml`. Raises SetupError naming the file and its first mistake."""
+    path = folder_of(settings, study) / "study.toml"
+    try:
+        return StudyFile.model_validate(tomllib.loads(path.read_text(encoding="utf-8-sig")))
+    except FileNotFoundError:
+        raise SetupError(
+            f"There is no study {study!r} here ({path}). Make it with: pastiche study open {study}"
+        ) from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SetupError(f"{path} cannot be read: {error}") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise SetupError(f"{path}: {where}: {first['msg']}.") from None
+
+
+def read_texts(settings: Settings, study: str, file: StudyFile) -> dict[str, ConsentText]:
+    """The consent in every language: the study's own words, else the shipped. Raises SetupError."""
+    folder = folder_of(settings, study)
+    own = sorted(path.name[8:-3] for path in folder.glob("consent.*.md"))
+    return {name: _text(folder, name, file) for name in dict.fromkeys((*LANGUAGES, *own))}
+
+
+def _text(folder: Path, language: str, file: StudyFile) -> ConsentText:
+    path = folder / f"consent.{language}.md"
+    try:
+        raw = (
+            path.read_text(encoding="utf-8-sig")
+            if path.exists()
+            else files("engine.study.texts").joinpath(path.name).read_text(encoding="utf-8")
+        )
+        head = VERSION.match(raw)
+        if head is None:
+            raise SetupError(
+                f"{path}: the first line must be <!-- version: 1 -->, with its number."
+            )
+        words = file.model_dump()
+        words["purpose"] = (file.purpose_it or file.purpose) if language == "it" else file.purpose
+        body = raw[head.end() :].strip().format(**words)
+    except (OSError, UnicodeDecodeError, KeyError, ValueError, IndexError) as error:
+        raise SetupError(
+            f"{path} cannot be used: {error}. Braces name fields of study.toml."
+        ) from error
+    digest = hashlib.sha256(f"{head[1]}\n{body}".encode()).hexdigest()
+    return ConsentText(locale=language, version=head[1], body=body, sha256=digest)
+
+
+async def open_study(settings: Settings, book: Book) -> Study | None:
+    """The study that the settings name; its key is made when it is opened first. None for none.
+
+    Raises SetupError for a file that cannot be used, and for a key that lies open.
+    """
+    if not settings.study:
+        return None
+    file = read_study_file(settings, settings.study)
+    texts = read_texts(settings, settings.study, file)
+    async with book.reading() as connection:
+        row = await _row(connection, settings.study)
+    if row is None:
+        await _open_first(settings, book)
+        async with book.reading() as connection:
+            row = await _row(connection, settings.study)
+    key, why = key_of(settings, settings.study, row)
+    return Study(id=settings.study, file=file, texts=texts, key=key, why=why)
+
+
+async def _row(connection: AsyncConnection, study: str) -> sa.Row[tuple[object, ...]] | None:
+    query = sa.select(StudyRow.__table__).where(StudyRow.id == study)
+    return (await connection.execute(query)).one_or_none()
+
+
+async def _open_first(settings: Settings, book: Book) -> None:
+    key = load_key(study_key_file(settings, settings.study), may_create=True)
+    check = key_check(key, settings.study)
+    values = {"id": settings.study, "opened_at": book.clock(), "key_check": check}
+    async with book.writing() as connection:
+        await add(connection, StudyRow, values)
+
+
+def key_of(
+    settings: Settings, study: str, row: sa.Row[tuple[object, ...]] | None
+) -> tuple[bytes | None, str]:
+    """The key, or why there is none. Raises SetupError for a file that others can read."""
+    if row is None or row.key_destroyed_at is not None:
+        return None, (
+            "The key of this study was destroyed when it ended: nobody's answers can be found any more, "
+            "and nothing new is collected."
+        )
+    path = study_key_file(settings, study)
+    if not path.exists():
+        return None, LOST
+    key = load_key(path, may_create=False)
+    return (key, "") if key_check(key, study) == row.key_check else (None, LOST)
