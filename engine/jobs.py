@@ -41,7 +41,8 @@ class Request:
     was not typed (the answer before, for /continue). `size` is (width, height) in pixels; it, `count`,
     `negative` and `scale` are for pictures. `address` is the client's own note of where to answer after
     a restart. A `private` request leaves the record when its answer has arrived. `treatment` is what
-    an experiment changes in it.
+    an experiment changes in it. `alone`: asked in a chat of two; else in a group, or on the `server`;
+    the record keeps neither.
     """
 
     command: str
@@ -63,6 +64,8 @@ class Request:
     address: str = ""
     private: bool = False
     treatment: Treatment | None = None
+    alone: bool = False
+    server: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ulid import ULID
 
 from engine.desk.tables import VerdictRow
-from engine.jobs import Job, Request
+from engine.jobs import Job, Request, Treatment
 from engine.routing import Route
 from engine.rows import job_values, request_values
 from engine.study.consent import Consent, last_consent
@@ -136,6 +136,7 @@ class Collecting:
     ) -> dict[str, Any]:
         """The columns that request and route fill."""
         row = request_values(request, route, "")
+        treatment = request.treatment or Treatment()
         return {
             "id": str(ULID()),
             "study": self.study.id,
@@ -154,6 +155,8 @@ class Collecting:
             "route": unnamed(row["route"]),
             "router_version": row["router_version"],
             "expert": route.expert,
+            "experiment": treatment.experiment or None,
+            "arm": treatment.arm or None,
             "accepted_at": now,
             "notes": [],
         }
