@@ -10,6 +10,7 @@ PasticheError
     ├── SetupError        an operator can mend it: a setting, a key, a missing file
     │   ├── ModelError    a base or adapter is missing, corrupt, or of a refused kind
     │   └── LedgerError   the record cannot be read or written
+    │       └── MediaError    nor the pictures that it speaks of
     └── OwnerGoneError    the process that owned the queue left before the answer was ready
 """
 
@@ -58,6 +59,10 @@ class ModelError(SetupError):
 
 class LedgerError(SetupError):
     """The record cannot be read or written; nothing was accepted."""
+
+
+class MediaError(LedgerError):
+    """The pictures' store cannot be read or written."""
 
 
 class OwnerGoneError(OurError):

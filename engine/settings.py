@@ -50,6 +50,9 @@ class Settings(BaseSettings):
         Literal["model", "echo"], Field(description="What generates; echo uses no model.")
     ] = "model"
     database_url: Annotated[str, Field(description="The ledger; empty means SQLite in home.")] = ""
+    media_url: Annotated[
+        str, Field(description="Where pictures lie, s3://bucket/prefix; empty means in home.")
+    ] = ""
     key_file: Annotated[Path | None, Field(description="Where the ledger's key lies.")] = None
     key: Annotated[SecretStr | None, Field(description="The key itself, 64 hex characters.")] = None
     study: Annotated[
@@ -80,8 +83,11 @@ class Settings(BaseSettings):
         SecretStr | None, Field(description="What that server wants to be let in.")
     ] = None
     metrics_port: Annotated[
-        int, Field(ge=0, le=65535, description="Prometheus metrics of the text worker; 0 is off.")
+        int, Field(ge=0, le=65000, description="Metrics and health, of bots and workers; 0 is off.")
     ] = 0
+    metrics_host: Annotated[str, Field(description="Where those are shown; 127.0.0.1: here.")] = (
+        "127.0.0.1"
+    )
     pictures: Annotated[
         Path | None, Field(description="Where a terminal saves pictures; else in home.")
     ] = None
@@ -97,6 +103,9 @@ class Settings(BaseSettings):
     ] = False
     max_waiting: Annotated[int, Field(ge=1, description="Jobs the queue holds at most.")] = 1000
     max_length: Annotated[int, Field(ge=16, le=4096, description="Tokens of an answer.")] = 1200
+    log_to: Annotated[
+        Literal["file", "stdout"], Field(description="Logs: files in home, or standard output.")
+    ] = "file"
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], Field()] = "INFO"
 
     @classmethod
@@ -135,9 +144,9 @@ class Settings(BaseSettings):
         return (self.pictures or self.home / "pictures").expanduser()
 
     @property
-    def media(self) -> Path:
-        """Where the ledger's pictures lie, sealed."""
-        return self.home / "media"
+    def media(self) -> Path | str:
+        """Where the ledger's pictures lie, sealed: a folder, or the address of a store."""
+        return self.media_url or self.home / "media"
 
     @property
     def ledger_file(self) -> Path:
