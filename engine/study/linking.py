@@ -4,6 +4,7 @@ Both must have ticked linkage. The code itself is not kept, only its keyed hash.
 """
 
 import secrets
+from collections.abc import Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -108,3 +109,18 @@ async def _unite(
     for name in (old, root):
         values = {"pseudonym": name, "study": study.id, "root": root, "at": now}
         await put(connection, StudyLinkRow, ("pseudonym",), values)
+
+
+async def leave(connection: AsyncConnection, pseudonyms: Sequence[str]) -> None:
+    """These accounts leave what they were joined to; the others of it stay together."""
+    gone = StudyLinkRow.pseudonym.in_(pseudonyms)
+    query = sa.select(StudyLinkRow.root).where(gone).distinct()
+    roots = list(await connection.scalars(query))
+    await connection.execute(sa.delete(StudyLinkRow).where(gone))
+    for root in roots:
+        of_root = StudyLinkRow.root == root
+        left = sorted(await connection.scalars(sa.select(StudyLinkRow.pseudonym).where(of_root)))
+        if len(left) == 1:
+            await connection.execute(sa.delete(StudyLinkRow).where(of_root))
+        elif left:
+            await connection.execute(sa.update(StudyLinkRow).where(of_root).values(root=left[0]))

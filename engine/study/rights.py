@@ -1,0 +1,170 @@
+"""What is held of a person, and how each table lets go of them.
+
+RULES is the one list: a table that is not in it fails the tests, and so does one that says it is about
+nobody while a column of it names somebody.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from engine.desk.tables import BucketRow, MessageRow, Rating, Report, VerdictRow
+from engine.study.experiment_tables import (
+    Enrolment,
+    Exposure,
+    ItemRow,
+    QuestionnaireAnswer,
+    Vote,
+)
+from engine.study.linking import leave
+from engine.study.tables import (
+    ConsentRow,
+    InteractionRow,
+    InvitationRow,
+    LinkCodeRow,
+    StudyEventRow,
+    StudyLinkRow,
+    StudyPictureRow,
+    StudyRatingRow,
+)
+from engine.tables import Asker, Delivery, JobRow, Output, PictureRow, RequestRow
+
+AT_ONCE = 500  # values a statement
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How a table lets go of somebody: by a column that names them, with their requests, or not at
+    all, because it is about nobody (`why` says how that is).
+
+    `standing` is what /withdraw leaves even when it deletes: the log that shows the withdrawal.
+    """
+
+    by: Literal["pseudonym", "lookup", "request", "nobody"]
+    column: Any = None
+    standing: bool = False
+    why: str = ""
+
+
+# In the order in which rows go: those that point at others first.
+RULES: dict[str, Rule] = {
+    "votes": Rule("pseudonym", Vote.pseudonym),
+    "exposures": Rule("pseudonym", Exposure.pseudonym),
+    "questionnaire_answers": Rule("pseudonym", QuestionnaireAnswer.pseudonym),
+    "enrolments": Rule("pseudonym", Enrolment.pseudonym),
+    "items": Rule("pseudonym", ItemRow.author),
+    "study_pictures": Rule("pseudonym", StudyPictureRow.pseudonym),
+    "study_ratings": Rule("pseudonym", StudyRatingRow.pseudonym),
+    "study_events": Rule("pseudonym", StudyEventRow.pseudonym),
+    "interactions": Rule("pseudonym", InteractionRow.pseudonym),
+    "link_codes": Rule("pseudonym", LinkCodeRow.pseudonym),
+    "study_links": Rule("pseudonym", StudyLinkRow.pseudonym),
+    "consents": Rule("pseudonym", ConsentRow.pseudonym, standing=True),
+    "invitations": Rule("lookup", InvitationRow.lookup),
+    "ratings": Rule("lookup", Rating.rater),
+    "reports": Rule("lookup", Report.reporter),
+    "verdicts": Rule("lookup", VerdictRow.asker),
+    "buckets": Rule("lookup", BucketRow.lookup),
+    "outputs": Rule("request", Output.job_id),
+    "pictures": Rule("request", PictureRow.job_id),
+    "deliveries": Rule("request", Delivery.job_id),
+    "messages": Rule("request", MessageRow.job_id),
+    "jobs": Rule("request", JobRow.id),
+    "requests": Rule("request", RequestRow.id),
+    "askers": Rule("lookup", Asker.lookup),
+    "tombstones": Rule(
+        "nobody", why="a keyed code and a time, no content: what keeps them forgotten"
+    ),
+    "blocks": Rule("nobody", why="the operator's own rule"),
+    "places": Rule("nobody", why="a place's settings"),
+    "study_places": Rule("nobody", why="a place's pseudonym"),
+    "experiments": Rule("nobody", why="a file of the researcher's"),
+    "studies": Rule("nobody", why="the study itself"),
+    "study_exports": Rule("nobody", why="counts"),
+    "retention_runs": Rule("nobody", why="counts"),
+    "switches": Rule("nobody", why="the operator's"),
+    "seen": Rule("nobody", why="numbers of updates"),
+    "meta": Rule("nobody", why="the ledger itself"),
+}
+
+
+async def erase(
+    connection: AsyncConnection, pseudonyms: Sequence[str], *, standing: bool
+) -> list[str]:
+    """Delete what the study holds of these; with `standing`, the consent log too.
+
+    Returns the names of their pictures. What others rated or wrote on from it goes or loses the words.
+    """
+    if not pseudonyms:
+        return []
+    mine = sa.select(InteractionRow.id).where(InteractionRow.pseudonym.in_(pseudonyms))
+    pictures = StudyPictureRow.pseudonym.in_(pseudonyms)
+    files = list(await connection.scalars(sa.select(StudyPictureRow.media).where(pictures)))
+    drawn = sa.select(ItemRow.media).where(
+        ItemRow.author.in_(pseudonyms), ItemRow.media.is_not(None)
+    )
+    files += [name for name in await connection.scalars(drawn) if name]
+    await _cut_off(connection, list(await connection.scalars(mine)))
+    for column in (StudyRatingRow.interaction_id, StudyEventRow.interaction_id):
+        await connection.execute(sa.delete(column.class_).where(column.in_(mine)))
+    await leave(connection, pseudonyms)
+    for rule in RULES.values():
+        if rule.by == "pseudonym" and (standing or not rule.standing):
+            table = rule.column.class_
+            await connection.execute(sa.delete(table).where(rule.column.in_(pseudonyms)))
+    return files
+
+
+async def _cut_off(connection: AsyncConnection, interactions: Sequence[str]) -> None:
+    """What was written on from these, by whomever, loses the words that it began with."""
+    seen = set(interactions)
+    parents = list(interactions)
+    while parents:
+        children: list[str] = []
+        for start in range(0, len(parents), AT_ONCE):
+            query = sa.select(InteractionRow.id).where(
+                InteractionRow.parent.in_(parents[start : start + AT_ONCE])
+            )
+            children += await connection.scalars(query)
+        parents = [name for name in children if name not in seen]
+        seen.update(parents)
+        for start in range(0, len(parents), AT_ONCE):
+            await connection.execute(
+                sa.update(InteractionRow)
+                .where(InteractionRow.id.in_(parents[start : start + AT_ONCE]))
+                .values(beginning=None, prompt=None)
+            )
+    for start in range(0, len(interactions), AT_ONCE):
+        await connection.execute(
+            sa.update(InteractionRow)
+            .where(InteractionRow.parent.in_(interactions[start : start + AT_ONCE]))
+            .values(parent=None)
+        )
+
+
+async def held(
+    connection: AsyncConnection, pseudonyms: Sequence[str], lookup: str
+) -> dict[str, list[dict[str, Any]]]:
+    """Every row that is about a person, by table; the tables without any are left out."""
+    asked = sa.select(RequestRow.id).join(Asker, Asker.id == RequestRow.asker_id)
+    asked = asked.where(Asker.lookup == lookup)
+    jobs = sa.select(JobRow.id).where(JobRow.request_id.in_(asked))
+    found: dict[str, list[dict[str, Any]]] = {}
+    for name, rule in RULES.items():
+        match rule.by:
+            case "pseudonym":
+                wanted = rule.column.in_(pseudonyms)
+            case "lookup":
+                wanted = rule.column == lookup
+            case "request":
+                wanted = rule.column.in_(asked if name == "requests" else jobs)
+            case _:
+                continue
+        query = sa.select(rule.column.class_.__table__).where(wanted)
+        rows = [dict(row) for row in (await connection.execute(query)).mappings()]
+        if rows:
+            found[name] = rows
+    return found
