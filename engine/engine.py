@@ -7,12 +7,13 @@ from contextlib import aclosing
 from engine import drawing
 from engine.errors import CommandError, LimitError
 from engine.events import Event
-from engine.jobs import Answer, Job, JobQueue, Request, Status
+from engine.jobs import Answer, Job, JobQueue, Request, Status, Treatment
 from engine.ledger import Ledger, new_id
 from engine.prompting import assemble
 from engine.queues.overview import Overview
 from engine.registry import Expert, Registry
-from engine.routing import Route, route
+from engine.routing import Route
+from engine.treating import redrawn, route_of, treated
 
 MIN_LENGTH = 16  # tokens; less is no answer
 MAX_SEED = 2**31 - 1
@@ -31,7 +32,7 @@ class LocalEngine:
 
     async def ask(self, request: Request, job: str = "") -> AsyncGenerator[Event]:
         """Raises AskerError before acceptance; the first event says that it was accepted."""
-        chosen = route(request.command, request.text, request.style, self.registry)
+        chosen = route_of(request, self.registry)
         made = self.job(request, chosen, job or new_id())
         await self._queue.accept(request, chosen, made)
         async with aclosing(self._queue.follow(made.id)) as events:
@@ -40,7 +41,8 @@ class LocalEngine:
 
     def job(self, request: Request, chosen: Route, name: str) -> Job:
         """The job that a routed request makes. Raises LimitError."""
-        expert = self.registry[chosen.expert]
+        treatment = request.treatment or Treatment()
+        expert = treated(self.registry[chosen.expert], treatment)
         if expert.medium == "image":
             return self._drawn(request, expert, name)
         if (request.size, request.count, request.negative, request.scale) != (None,) * 4:
@@ -58,6 +60,7 @@ class LocalEngine:
             length=self._length(request.length, expert.sampling.length),
             seed=self._seed(request.seed),
             sampling=expert.sampling,
+            plain=treatment.plain,
         )
 
     def _drawn(self, request: Request, expert: Expert, name: str) -> Job:
@@ -65,7 +68,15 @@ class LocalEngine:
         if request.length is not None:
             raise CommandError("--length is for texts; for pictures there are --size and --count.")
         card = self.registry.drawing(expert)
+        treatment = request.treatment or Treatment()
         prompt = drawing.caption(card, request.text)
+        order = drawing.order(
+            card,
+            size=request.size,
+            count=request.count,
+            negative=request.negative,
+            scale=request.scale,
+        )
         return Job(
             id=name,
             request=new_id(),
@@ -76,13 +87,8 @@ class LocalEngine:
             length=0,
             seed=self._seed(request.seed),
             sampling=expert.sampling,
-            order=drawing.order(
-                card,
-                size=request.size,
-                count=request.count,
-                negative=request.negative,
-                scale=request.scale,
-            ),
+            order=redrawn(order, treatment),
+            plain=treatment.plain,
         )
 
     def _length(self, wanted: int | None, usual: int) -> int:

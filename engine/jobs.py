@@ -1,7 +1,7 @@
 """A request, the job made of it, and the queue's protocol."""
 
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from engine.drawing import Order
@@ -18,15 +18,16 @@ class Treatment:
     """What an experiment changes in one request. Empty fields change nothing.
 
     `expert` answers whatever the router says, `plain` its base alone; `sampling` replaces the card's
-    values by name, `template` its prompt. `router` is "rules", or "default": the command's first card,
-    whatever the words. `exposure` is the pair or single answer that the request is shown in.
+    values by name (of a picture: steps, guidance, scale, speed), `template` its prompt. `router` is
+    "rules", or "default": the command's first card, whatever the words. `exposure` is the pair or
+    single answer that the request is shown in.
     """
 
     experiment: str = ""
     arm: str = ""
     expert: str = ""
     plain: bool = False
-    sampling: dict[str, float] = field(default_factory=dict)
+    sampling: tuple[tuple[str, float], ...] = ()
     template: str = ""
     router: str = "rules"
     exposure: str = ""
