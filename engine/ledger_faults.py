@@ -3,6 +3,7 @@
 import re
 
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as NoConnectionError
 
 # A server's refusal to connect comes as words only; these are libpq's and the server's English ones.
 REFUSALS = (
@@ -47,6 +48,8 @@ def sqlstate_of(error: BaseException) -> str:
 
 def explain(error: SQLAlchemyError, name: str, password: object = None) -> str:
     """One sentence or two: what is wrong with the server of that name, and what to do."""
+    if isinstance(error, NoConnectionError):
+        return f"{name} is too busy: all our connections are in use. Try again."
     state = sqlstate_of(error)
     if state:
         what = STATES.get(state) or f"refused: {reason(error)}"

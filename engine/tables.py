@@ -3,19 +3,22 @@
 `migrations/` makes them; a test holds the two together. Times are UTC seconds since 1970.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
-from sqlalchemy import JSON, ForeignKey, Index, String
+from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, Integer, String
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from engine.vault import Sealed
 
 Id = String(26)  # a ULID: sorts by time
 State = String(12)
+Seed = BigInteger().with_variant(Integer, "sqlite")  # counts up from a job's, which has 31 bits
 
 
 class Table(DeclarativeBase):
     """All tables share one metadata."""
+
+    type_annotation_map: ClassVar = {float: Double}
 
 
 class Meta(Table):
@@ -119,7 +122,7 @@ class PictureRow(Table):
     media: Mapped[str | None] = mapped_column(String(64), index=True)
     width: Mapped[int]
     height: Mapped[int]
-    seed: Mapped[int]
+    seed: Mapped[int] = mapped_column(Seed)
     created_at: Mapped[float]
 
 
@@ -142,3 +145,20 @@ class Delivery(Table):
     due_at: Mapped[float | None]
     tries: Mapped[int]
     sender: Mapped[str | None] = mapped_column(String(40))
+
+
+class Discard(Table):
+    """A picture that is to go, and that its store has not let go of yet."""
+
+    __tablename__ = "discards"
+    media: Mapped[str] = mapped_column(String(64), primary_key=True)
+    at: Mapped[float]
+
+
+class Lease(Table):
+    """What one process at a time may do: who does it, and until when unless it says so again."""
+
+    __tablename__ = "leases"
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    holder: Mapped[str] = mapped_column(String(80))
+    until: Mapped[float]

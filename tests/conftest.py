@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from engine import bases
-from engine.database import key_file, open_database, upgrade
+from engine.database import open_database, upgrade
 from engine.jobs import Request
 from engine.ledger import Ledger
 from engine.registry import BUILT_IN, Registry
@@ -18,9 +18,8 @@ from engine.settings import Settings
 
 hypothesis.settings.register_profile("shared", deadline=None)  # the machine may be busy
 hypothesis.settings.load_profile("shared")
-KEY = "70617374696368" + 25 * "0a"  # of the ledgers made from the template
 PREPARED = os.environ.get("PASTICHE_TEST_MODELS", "")
-OURS = ("PASTICHE_", "DISCORD_", "TELEGRAM_", "XDG_", "OPERATORS", "MESSAGE_CONTENT")
+OURS = ("PASTICHE_", "AWS_", "DISCORD_", "TELEGRAM_", "XDG_", "OPERATORS", "MESSAGE_CONTENT")
 
 
 @pytest.fixture(autouse=True)
@@ -36,10 +35,10 @@ def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """What is marked `both_databases` runs on a SQLite file and on a PostgreSQL server."""
-    marked = metafunc.definition.get_closest_marker("both_databases")
-    if marked and "settings" in metafunc.fixturenames:
-        metafunc.parametrize("settings", ["sqlite", "postgres"], indirect=True)
+    """What is marked with `databases` runs on each of them."""
+    if marked := metafunc.definition.get_closest_marker("databases"):
+        for name in {"settings", "here"} & set(metafunc.fixturenames):
+            metafunc.parametrize(name, marked.args, indirect=True)
 
 
 @pytest.fixture
@@ -49,23 +48,13 @@ def settings(
     """Settings of an empty data folder; its socket folder goes away with the test."""
     made = Settings(home=tmp_path / "home", backend="echo")
     if getattr(request, "param", "sqlite") == "postgres":
-        made = on_postgres(made, request.getfixturevalue("postgres_database"))
+        made = postgres.on_postgres(made, request.getfixturevalue("postgres_database"))
         monkeypatch.setenv("PASTICHE_DATABASE_URL", made.database_url)
     yield made
     if made.runtime.is_dir():
         for path in made.runtime.iterdir():
             path.unlink()
         made.runtime.rmdir()
-
-
-def on_postgres(settings: Settings, url: str) -> Settings:
-    """The same with their ledger in a database that was made from the template."""
-    made = settings.model_copy(update={"database_url": url})
-    path = key_file(made)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(KEY)
-    path.chmod(0o600)
-    return made
 
 
 @pytest.fixture(scope="session")
@@ -87,16 +76,17 @@ def postgres_template(
     """The name of a database with the newest schema, signed with the tests' key."""
     name = postgres_server.create()
     home = tmp_path_factory.mktemp("template")
-    upgrade(Settings(home=home, key=SecretStr(KEY), database_url=postgres_server.url(name)))
+    upgrade(
+        Settings(home=home, key=SecretStr(postgres.KEY), database_url=postgres_server.url(name))
+    )
     return name
 
 
 @pytest.fixture
 def postgres_database(postgres_server: postgres.Server, postgres_template: str) -> Iterator[str]:
     """The address of a database of one's own, at the newest schema."""
-    name = postgres_server.create(postgres_template)
-    yield postgres_server.url(name)
-    postgres_server.drop(name)
+    with postgres_server.copy(postgres_template) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

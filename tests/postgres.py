@@ -19,9 +19,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
-import sqlalchemy as sa
 from psycopg import sql
 
+from engine.database import key_file
+from engine.settings import Settings
+
+KEY = "70617374696368" + 25 * "0a"  # of the ledgers made from the template
 ORDINARY = ("postgres", "nobody")  # PostgreSQL refuses to run as root
 START_SECONDS = 60.0
 REQUIRED = os.environ.get("PASTICHE_TEST_POSTGRES") == "required" or bool(os.environ.get("CI"))
@@ -215,6 +218,13 @@ class Server:
             )
         return name
 
+    @contextmanager
+    def copy(self, template: str) -> Iterator[str]:
+        """The address of a database of one's own."""
+        name = self.create(template)
+        yield self.url(name)
+        self.drop(name)
+
     def drop(self, database: str) -> None:
         """Delete it, whoever is connected."""
         with self._connect("postgres") as connection:
@@ -250,6 +260,11 @@ def running(*, synced: bool = False, **options: str) -> Iterator[Server]:
         server.remove()
 
 
-def engine_of(url: str) -> sa.Engine:
-    """A plain engine without the vault."""
-    return sa.create_engine(url, poolclass=sa.NullPool)
+def on_postgres(settings: Settings, url: str) -> Settings:
+    """The same with their ledger in a database that was made from the template."""
+    made = settings.model_copy(update={"database_url": url})
+    path = key_file(made)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(KEY)
+    path.chmod(0o600)
+    return made

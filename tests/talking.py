@@ -1,9 +1,10 @@
 """One engine, desk and Talk for a whole test module: the echo backend, on a folder of its own."""
 
-from collections.abc import AsyncIterator
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, aclosing
 from pathlib import Path
 
+import postgres
 import pytest
 import pytest_asyncio
 
@@ -34,14 +35,22 @@ class Clock:
 
 
 @pytest.fixture(scope="module")
-def here(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """The module's data folder."""
+def here(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Settings]:
+    """The module's data folder; its ledger lies there, or on a server."""
     folder: Path = tmp_path_factory.mktemp("talk")
-    return Settings(home=folder / "home", backend="echo", key_file=folder / "key")
+    made = Settings(home=folder / "home", backend="echo", key_file=folder / "key")
+    with ExitStack() as stack:
+        if getattr(request, "param", "sqlite") == "postgres":
+            server = request.getfixturevalue("postgres_server")
+            template = request.getfixturevalue("postgres_template")
+            made = postgres.on_postgres(made, stack.enter_context(server.copy(template)))
+        yield made
 
 
 @pytest.fixture(scope="module")
-def clock() -> Clock:
+def clock(here: Settings) -> Clock:
     """The desk's clock."""
     return Clock()
 

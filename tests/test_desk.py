@@ -12,6 +12,7 @@ from engine.desk.house import Place
 from engine.desk.quotas import Bucket, TooSoon
 from engine.ledger import Ledger
 
+pytestmark = pytest.mark.databases("sqlite", "postgres")
 amounts = st.floats(0.1, 100)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, AsyncIterator
 
 import pytest
+from looking import look
 
 from bot.conversation import Said, Who
 from bot.guarding import Guard
@@ -12,6 +13,8 @@ from engine.ledger import Ledger, new_id
 from engine.moderation import Action, Content, Stage, Verdict
 from engine.moderation.chain import Chain, usual
 from engine.moderation.images import ImageCheck
+
+pytestmark = pytest.mark.databases("sqlite", "postgres")
 
 WHO = Who(platform="discord", asker="1", place="2")
 STORY = Content(text="It rained.", command="story")
@@ -105,13 +108,9 @@ async def test_a_preview_that_cannot_be_checked_is_not_shown(desk: Desk) -> None
 
 
 async def test_verdicts_are_on_record_with_their_reasons(desk: Desk, settings) -> None:
-    import sqlite3
-    from contextlib import closing
-
     job = new_id()
     await seen(Guard(usual(), desk, Stopped()), STORY, written(job, "“Bastard!” said the duke."))
-    with closing(sqlite3.connect(settings.ledger_file)) as database:
-        rows = database.execute("select job_id, stage, action, reasons from verdicts").fetchall()
+    rows = look(settings, "select job_id, stage, action, cast(reasons as text) from verdicts")
     assert rows == [(job, "output_text", "flag", '{"coarse": 1.0}')]
 
 

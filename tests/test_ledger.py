@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from looking import every_byte, look
 
 from engine.engine import LocalEngine
 from engine.errors import LedgerError
@@ -15,6 +16,8 @@ from engine.queues.embedded import EmbeddedQueue
 from engine.registry import Registry
 from engine.routing import route
 from engine.settings import Settings
+
+pytestmark = pytest.mark.databases("sqlite", "postgres")
 
 CANARY = "Zyzzyva the canary sat alone."
 
@@ -56,8 +59,8 @@ async def test_nothing_typed_and_no_platform_id_lies_open_on_disk(
     ledger, settings, accepted
 ) -> None:
     await ledger.finish(_finished(accepted, "The canary answered."))
-    files = [p for p in settings.home.rglob("*") if p.is_file()]
-    raw = b"".join(p.read_bytes() for p in files)
+    raw = every_byte(settings)
+    assert accepted.id.encode() in raw
     for canary in (b"Zyzzyva", b"canary", b"user-4711", b"place-4712"):
         assert canary not in raw
 
@@ -107,13 +110,13 @@ async def test_the_same_person_is_one_asker_and_places_do_not_mix(
 ) -> None:
     request = make_request("Elsewhere.", asker="user-4711", place="another")
     await ledger.accept(request, route("story", "Elsewhere.", None, registry), job_of(request))
-    with sqlite3.connect(settings.ledger_file) as connection:
-        assert connection.execute("select count(*) from askers").fetchone() == (1,)
+    assert look(settings, "select count(*) from askers") == [(1,)]
     last = await ledger.last_answer("terminal", "user-4711", "place-4712")
     assert last is not None and last.request.text == CANARY
     assert await ledger.last_answer("terminal", "nobody", "another") is None
 
 
+@pytest.mark.databases("sqlite")
 async def test_a_locked_ledger_accepts_nothing_and_says_so(
     ledger, registry, job_of, make_request, settings, monkeypatch
 ) -> None:
@@ -128,6 +131,7 @@ async def test_a_locked_ledger_accepts_nothing_and_says_so(
     assert await ledger.unfinished() == []
 
 
+@pytest.mark.databases("sqlite")
 async def test_a_full_disk_accepts_nothing_and_says_so(
     ledger, registry, job_of, make_request, settings: Settings
 ) -> None:

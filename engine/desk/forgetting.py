@@ -12,7 +12,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.book import Book
+from engine.book import Book, add, lasting, put, repeated
 from engine.desk.tables import (
     BucketRow,
     MessageRow,
@@ -66,6 +66,7 @@ class Forgetting:
         self._engrave(lookup, now)
         return await self._erase(lookup, now)
 
+    @lasting
     async def _erase(self, lookup: str, at: float) -> tuple[Forgotten, list[str]]:
         async with self._book.writing() as connection:
             requests = await _requests_of(connection, lookup, at)
@@ -77,8 +78,7 @@ class Forgetting:
             rest = sa.select(RequestRow.asker_id).join(Asker).where(Asker.lookup == lookup)
             if await connection.scalar(rest) is None:
                 await connection.execute(sa.delete(Asker).where(Asker.lookup == lookup))
-            await connection.execute(sa.delete(Tombstone).where(Tombstone.lookup == lookup))
-            await connection.execute(sa.insert(Tombstone).values(lookup=lookup, at=at))
+            await put(connection, Tombstone, ("lookup",), {"lookup": lookup, "at": at})
         return Forgotten(requests=len(requests), pictures=len(set(files))), files
 
     def _engrave(self, lookup: str, at: float) -> None:
@@ -117,6 +117,7 @@ class Forgetting:
                 files += (await self._erase(lookup, at))[1]
         return files
 
+    @lasting
     async def clean(self) -> tuple[Cleaned, list[str]]:
         """Blank what is older than its time; also returns the names of the pictures in it."""
         now = self._book.clock()
@@ -157,17 +158,12 @@ class Forgetting:
                 gone += 1
         return gone
 
+    @repeated
     async def seen(self, platform: str, update: str) -> bool:
         """Note an update; True if it was noted before."""
+        row = {"platform": platform, "update": update, "at": self._book.clock()}
         async with self._book.writing() as connection:
-            there = sa.select(SeenRow.at).where(
-                SeenRow.platform == platform, SeenRow.update == update
-            )
-            if await connection.scalar(there) is not None:
-                return True
-            row = {"platform": platform, "update": update, "at": self._book.clock()}
-            await connection.execute(sa.insert(SeenRow).values(row))
-        return False
+            return not await add(connection, SeenRow, row)
 
     async def under_way(self, platform: str, asker: str) -> list[str]:
         """The jobs of a person that have no final state."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from engine.book import Book
+from engine.book import Book, put, repeated
 from engine.desk.tables import BlockRow, PlaceRow, SwitchRow
 
 
@@ -31,20 +31,19 @@ class House:
             row = (await connection.execute(query)).one_or_none()
         return Place() if row is None else Place(style=row.style or "", talk_on=row.talk_on)
 
+    @repeated
     async def settle(self, platform: str, place: str, settings: Place) -> None:
         """Change them."""
         lookup = self._book.place(platform, place)
+        row = {
+            "lookup": lookup,
+            "platform": platform,
+            "style": settings.style or None,
+            "talk_on": settings.talk_on,
+            "changed_at": self._book.clock(),
+        }
         async with self._book.writing() as connection:
-            await connection.execute(sa.delete(PlaceRow).where(PlaceRow.lookup == lookup))
-            await connection.execute(
-                sa.insert(PlaceRow).values(
-                    lookup=lookup,
-                    platform=platform,
-                    style=settings.style or None,
-                    talk_on=settings.talk_on,
-                    changed_at=self._book.clock(),
-                )
-            )
+            await put(connection, PlaceRow, ("lookup",), row)
 
     def _subject(self, platform: str, kind: str, name: str) -> str:
         match kind:
@@ -55,14 +54,17 @@ class House:
             case _:
                 return self._book.vault.lookup(f"{platform} {kind}", name)
 
+    @repeated
     async def rule(self, platform: str, kind: str, name: str, action: str) -> None:
         """Set "allow" or "deny" for an asker, place or server, or take either back with ""."""
         lookup = self._subject(platform, kind, name)
         async with self._book.writing() as connection:
-            await connection.execute(sa.delete(BlockRow).where(BlockRow.lookup == lookup))
             if action:
-                row = {"lookup": lookup, "platform": platform, "kind": kind, "action": action}
-                await connection.execute(sa.insert(BlockRow).values(**row, at=self._book.clock()))
+                what = {"platform": platform, "kind": kind, "action": action}
+                row = {"lookup": lookup, **what, "at": self._book.clock()}
+                await put(connection, BlockRow, ("lookup",), row)
+            else:
+                await connection.execute(sa.delete(BlockRow).where(BlockRow.lookup == lookup))
 
     async def welcome(self, platform: str, asker: str, place: str, server: str) -> bool:
         """Whether to answer: nothing of it is denied, and where a list of allowed places exists on
@@ -83,13 +85,15 @@ class House:
             return False
         return not lists or bool(allowed & {who, *where})
 
+    @repeated
     async def switch(self, name: str, value: str) -> None:
         """Switch something on ("on") or off ("")."""
         async with self._book.writing() as connection:
-            await connection.execute(sa.delete(SwitchRow).where(SwitchRow.name == name))
             if value:
                 row = {"name": name, "value": value, "at": self._book.clock()}
-                await connection.execute(sa.insert(SwitchRow).values(row))
+                await put(connection, SwitchRow, ("name",), row)
+            else:
+                await connection.execute(sa.delete(SwitchRow).where(SwitchRow.name == name))
 
     async def switched(self) -> dict[str, str]:
         """What is switched on."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from engine.book import Book
+from engine.book import Book, put, repeated
 from engine.desk.tables import Rating, Report, VerdictRow
 from engine.erasing import blank_jobs
 from engine.ledger import new_id
@@ -30,15 +30,13 @@ class Opinions:
     def __init__(self, book: Book) -> None:
         self._book = book
 
+    @repeated
     async def rate(self, platform: str, rater: str, job: str, value: int) -> None:
         """One thumb a person and answer; the last one counts."""
         lookup = self._book.vault.lookup(platform, rater)
+        row = {"id": new_id(), "job_id": job, "rater": lookup, "value": value}
         async with self._book.writing() as connection:
-            await connection.execute(
-                sa.delete(Rating).where(Rating.job_id == job, Rating.rater == lookup)
-            )
-            row = {"id": new_id(), "job_id": job, "rater": lookup, "value": value}
-            await connection.execute(sa.insert(Rating).values(**row, at=self._book.clock()))
+            await put(connection, Rating, ("job_id", "rater"), {**row, "at": self._book.clock()})
 
     async def ratings(self, job: str) -> list[int]:
         """All thumbs for an answer."""
@@ -46,6 +44,7 @@ class Opinions:
             found = await connection.scalars(sa.select(Rating.value).where(Rating.job_id == job))
             return list(found)
 
+    @repeated
     async def report(self, platform: str, reporter: str, job: str | None, reason: str) -> int:
         """Note it; returns how many people have reported that answer."""
         lookup = self._book.vault.lookup(platform, reporter)
@@ -58,7 +57,8 @@ class Opinions:
             await connection.execute(sa.insert(Report).values(**row, at=self._book.clock()))
             if job is None:
                 return 0
-            count = sa.select(sa.func.count()).select_from(Report).where(Report.job_id == job)
+            people = sa.func.count(Report.reporter.distinct())
+            count = sa.select(people).where(Report.job_id == job)
             return int(await connection.scalar(count) or 0)
 
     async def reports(self, most: int = 20) -> list[Any]:
@@ -69,6 +69,7 @@ class Opinions:
                 (await connection.execute(query.order_by(Report.at.desc()).limit(most))).all()
             )
 
+    @repeated
     async def judged(
         self, platform: str, asker: str, job: str | None, judged: Sequence[Judged]
     ) -> None:
@@ -94,6 +95,7 @@ class Opinions:
         async with self._book.writing() as connection:
             await connection.execute(sa.insert(VerdictRow), rows)
 
+    @repeated
     async def hide(self, job: str) -> list[str]:
         """Blank an answer, words and pictures; returns the pictures' names."""
         async with self._book.writing() as connection:

@@ -1,20 +1,28 @@
 """The debts of answers: what was accepted and is not known to have arrived.
 
-A delivery is owed -> sending -> delivered, or lost. One found "sending" when a process starts was
-broken off between the platform's yes and our note of it: it is delivered again, marked unsure, under
-the same idempotency key; rather one answer twice than one lost.
+A delivery is owed -> sending -> delivered, or lost. One that is still "sending" when its sender has
+gone was broken off between the platform's yes and our note of it: it is delivered again, marked
+unsure, under the same idempotency key; rather one answer twice than one lost.
+
+A sender has gone when the next process starts on a SQLite ledger, which has one owner. On a server
+several send at a time: there it has gone when it has not reported for SENDING_SECONDS.
 """
 
+import os
+import socket
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import sqlalchemy as sa
+from ulid import ULID
 
-from engine.book import Book
+from engine.book import Book, lasting, put, repeated
 from engine.desk.tables import MessageRow
 from engine.tables import Delivery, JobRow, RequestRow
 
 GIVE_UP_TRIES = 12
 LONGEST_WAIT = 3600.0  # seconds between two tries
+SENDING_SECONDS = 300.0  # the longest that one answer takes to go out, a platform's pauses included
 OPEN = ("owed", "sending", "unsure")
 
 
@@ -30,24 +38,33 @@ class Owed:
 
 
 class Outbox:
-    """Writes and reads the deliveries."""
+    """Writes and reads the deliveries. `sender` names this process among all, for one life."""
 
-    def __init__(self, book: Book) -> None:
+    def __init__(self, book: Book, sender: str = "") -> None:
         self._book = book
+        self.sender = sender or new_sender()
 
     async def addressed(self, job: str, address: str) -> None:
         """Where to answer is known better now."""
         await self._set(job, address=address)
 
-    async def sending(self, job: str) -> None:
-        """It goes out now."""
-        await self._set(job, state="sending")
+    async def sending(self, job: str) -> bool:
+        """It goes out now; False when that is not to be: it has arrived, or another sends it."""
+        now = self._book.clock()
+        taken = sa.and_(
+            Delivery.state == "sending", Delivery.sender != self.sender, Delivery.due_at > now
+        )
+        values = {"state": "sending", "sender": self.sender, "due_at": now + SENDING_SECONDS}
+        return await self._set(job, ~sa.func.coalesce(taken, sa.false()), **values)
 
+    @repeated
     async def undelivered(self, job: str, seconds: float) -> bool:
         """It did not go out; try again in so many seconds. False when that was the last try."""
         async with self._book.writing() as connection:
             tries = await connection.scalar(
-                sa.select(Delivery.tries).where(Delivery.job_id == job, Delivery.state.in_(OPEN))
+                sa.select(Delivery.tries)
+                .where(Delivery.job_id == job, Delivery.state.in_(OPEN))
+                .with_for_update()
             )
             if tries is None:
                 return False
@@ -64,20 +81,28 @@ class Outbox:
         """There is nobody to show it to any more."""
         await self._set(job, state="lost", address=None)
 
-    async def _set(self, job: str, **values: object) -> None:
-        async with self._book.writing() as connection:
-            await connection.execute(
-                sa.update(Delivery)
-                .where(Delivery.job_id == job, Delivery.state.in_(OPEN))
-                .values(**values)
-            )
-
-    async def recover(self) -> int:
-        """At a start: what was being sent when the last process ended is unsure; how many."""
+    @lasting
+    async def _set(self, job: str, *also: sa.ColumnElement[bool], **values: object) -> bool:
         async with self._book.writing() as connection:
             done = await connection.execute(
-                sa.update(Delivery).where(Delivery.state == "sending").values(state="unsure")
+                sa.update(Delivery)
+                .where(Delivery.job_id == job, Delivery.state.in_(OPEN), *also)
+                .values(**values)
             )
+        return done.rowcount > 0
+
+    @lasting
+    async def recover(self, gone: Collection[str] = ()) -> int:
+        """What a sender was sending when it went is unsure; how many. At a start, and now and then.
+
+        `gone`: senders that are known to have ended. See the module's own words for the others.
+        """
+        query = sa.update(Delivery).where(Delivery.state == "sending")
+        if self._book.dialect != "sqlite":
+            over = Delivery.due_at <= self._book.clock()
+            query = query.where(sa.or_(over, Delivery.sender.is_(None), Delivery.sender.in_(gone)))
+        async with self._book.writing() as connection:
+            done = await connection.execute(query.values(state="unsure", due_at=None))
         return int(done.rowcount)
 
     async def due(self, platform: str) -> list[Owed]:
@@ -107,15 +132,15 @@ class Outbox:
             for row in rows
         ]
 
+    @lasting
     async def shown(self, platform: str, job: str, messages: tuple[str, ...]) -> None:
         """These messages ("chat:message") hold the answer."""
         now = self._book.clock()
         async with self._book.writing() as connection:
             for message in messages:
                 lookup = self._lookup(platform, message)
-                await connection.execute(sa.delete(MessageRow).where(MessageRow.lookup == lookup))
                 row = {"lookup": lookup, "job_id": job, "at": now}
-                await connection.execute(sa.insert(MessageRow).values(row))
+                await put(connection, MessageRow, ("lookup",), row)
 
     async def job_of(self, platform: str, message: str) -> str | None:
         """The answer that a message of ours holds."""
@@ -127,3 +152,8 @@ class Outbox:
 
     def _lookup(self, platform: str, message: str) -> str:
         return self._book.vault.lookup(f"{platform} message", message)
+
+
+def new_sender() -> str:
+    """A name for this process that no other has or will have; at most 40 characters."""
+    return f"{socket.gethostname()[:12]}:{os.getpid()}:{str(ULID())[-16:]}"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.book import Book
+from engine.book import Book, add, repeated
 from engine.desk.tables import BucketRow
 
 UNLIMITED = 0.0
@@ -54,6 +54,7 @@ class Quotas:
         self._asker = asker
         self._place = place
 
+    @repeated
     async def take(
         self, platform: str, asker: str, place: str | None, cost: float
     ) -> TooSoon | None:
@@ -74,6 +75,7 @@ class Quotas:
                 await self._put(connection, lookup, left, now)
         return None
 
+    @repeated
     async def give_back(self, platform: str, asker: str, place: str | None, cost: float) -> None:
         """What failed costs nothing."""
         now = self._book.clock()
@@ -91,10 +93,16 @@ class Quotas:
     async def _left(
         self, connection: AsyncConnection, lookup: str, bucket: Bucket, now: float
     ) -> float:
+        """What is in it; from here to the transaction's end nobody else may take from it."""
         query = sa.select(BucketRow.left, BucketRow.at).where(BucketRow.lookup == lookup)
-        row = (await connection.execute(query)).one_or_none()
-        return bucket.burst if row is None else bucket.now(row.left, now - row.at)
+        held = query.with_for_update()
+        row = (await connection.execute(held)).one_or_none()
+        if row is None:
+            full = {"lookup": lookup, "left": bucket.burst, "at": now}
+            await add(connection, BucketRow, full)
+            row = (await connection.execute(held)).one()
+        return bucket.now(row.left, now - row.at)
 
     async def _put(self, connection: AsyncConnection, lookup: str, left: float, now: float) -> None:
-        await connection.execute(sa.delete(BucketRow).where(BucketRow.lookup == lookup))
-        await connection.execute(sa.insert(BucketRow).values(lookup=lookup, left=left, at=now))
+        changed = sa.update(BucketRow).where(BucketRow.lookup == lookup)
+        await connection.execute(changed.values(left=left, at=now))

@@ -11,6 +11,7 @@ branch_labels = None
 depends_on = None
 
 ID = sa.String(26)
+SEED = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
 def upgrade() -> None:
@@ -24,7 +25,7 @@ def upgrade() -> None:
         sa.Column("media", sa.String(64), index=True),
         sa.Column("width", sa.Integer, nullable=False),
         sa.Column("height", sa.Integer, nullable=False),
-        sa.Column("seed", sa.Integer, nullable=False),
+        sa.Column("seed", SEED, nullable=False),
         sa.Column("created_at", sa.Double, nullable=False),
     )
 
