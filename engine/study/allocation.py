@@ -1,0 +1,69 @@
+"""Which arm a unit gets. Pure: the same key, experiment and unit give the same arm anywhere.
+
+Simple: a keyed digest of the unit, cut by the weights. Every unit is on its own; with few of them the
+arms come out uneven (26 to 14 or worse in 6 % of experiments with 40 units and two arms).
+Blocks: units are counted as they come, and every block holds each arm as often as its weight says, in an
+order shuffled by the key. The arms are never apart by more than a block's worth.
+"""
+
+import hashlib
+import hmac
+import math
+import random
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+Choice = TypeVar("Choice")
+_SPAN = 2**64
+
+
+def simple(key: bytes, experiment: str, unit: str, weights: Mapping[str, int]) -> str:
+    """The arm of a unit.
+
+    >>> weights = {"base": 1, "lora": 1}
+    >>> simple(bytes(32), "e", "u1", weights) == simple(bytes(32), "e", "u1", weights)
+    True
+    """
+    point = _number(key, f"{experiment}|{unit}") * sum(weights.values())
+    for arm, weight in weights.items():
+        point -= weight * _SPAN
+        if point < 0:
+            return arm
+    raise AssertionError("the weights add up to the whole")
+
+
+def blocked(
+    key: bytes, experiment: str, position: int, weights: Mapping[str, int]
+) -> tuple[str, int]:
+    """The arm of the unit that came as number `position` (from 0), and its block.
+
+    >>> arms = [blocked(bytes(32), "e", n, {"a": 1, "b": 1})[0] for n in range(8)]
+    >>> arms[:4].count("a"), arms[4:].count("a")
+    (2, 2)
+    """
+    one = block_of(weights)
+    block, place = divmod(position, len(one))
+    return shuffled(key, f"{experiment}|block {block}", one)[place], block
+
+
+def block_of(weights: Mapping[str, int]) -> list[str]:
+    """The smallest block that keeps the weights; of two arms one of four, so that the next is not told.
+
+    >>> block_of({"a": 2, "b": 4}), block_of({"a": 1, "b": 1})
+    (['a', 'b', 'b'], ['a', 'b', 'a', 'b'])
+    """
+    divisor = math.gcd(*weights.values())
+    one = [arm for arm, weight in weights.items() for _ in range(weight // divisor)]
+    return one * 2 if len(one) == 2 else one
+
+
+def shuffled(key: bytes, name: str, things: Sequence[Choice]) -> list[Choice]:
+    """The things in an order that follows from key and name."""
+    order = list(things)
+    random.Random(_number(key, name)).shuffle(order)
+    return order
+
+
+def _number(key: bytes, name: str) -> int:
+    """Evenly from 0 to 2**64, for nobody to foresee without the key."""
+    return int.from_bytes(hmac.new(key, f"allocation|{name}".encode(), hashlib.sha256).digest()[:8])

@@ -1,0 +1,90 @@
+"""Short questionnaires, answered by buttons: what a question is, and in which order it is shown.
+
+The order of the questions, and of the choices of one that says so, follows from the study's key and the
+person: it is the same whenever it is asked for, and stored with every answer.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from engine.study.allocation import shuffled
+
+QuestionName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]{0,23}$")]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=400, strip_whitespace=True)]
+Label = Annotated[str, StringConstraints(min_length=1, max_length=60, strip_whitespace=True)]
+NO_ANSWER = "none"  # the choice "prefer not to say"
+SLIDER = tuple(str(value) for value in range(0, 101, 10))
+MOST_CHOICES = 10
+
+
+class Question(BaseModel):
+    """One question. Unless it is `required`, one may prefer not to say."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: QuestionName
+    text: Text
+    text_it: str = Field(default="", max_length=400)
+    kind: Literal["likert", "choice", "slider"] = "likert"
+    points: Annotated[int, Field(ge=3, le=9)] = 5
+    low: str = Field(default="", max_length=60)
+    high: str = Field(default="", max_length=60)
+    choices: Annotated[tuple[Label, ...], Field(max_length=MOST_CHOICES)] = ()
+    shuffle: bool = False
+    required: bool = False
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if (self.kind == "choice") != bool(self.choices):
+            raise ValueError("the kind choice needs choices, and only it has them")
+        if self.shuffle and self.kind != "choice":
+            raise ValueError("only choices can be shuffled")
+        return self
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """What can be answered, in the order of the file."""
+        match self.kind:
+            case "likert":
+                return tuple(str(point) for point in range(1, self.points + 1))
+            case "slider":
+                return SLIDER
+            case _:
+                return self.choices
+
+    def words(self, locale: str) -> str:
+        """The question in that language, with its scale's ends."""
+        text = self.text_it if locale.startswith("it") and self.text_it else self.text
+        ends = [f"{self.values[0]} = {self.low}" if self.low else ""]
+        ends.append(f"{self.values[-1]} = {self.high}" if self.high else "")
+        scale = ", ".join(end for end in ends if end)
+        return f"{text}\n({scale})" if scale and self.kind != "choice" else text
+
+
+class Rating(Question):
+    """Asked after every answer of the experiment."""
+
+    id: QuestionName = "rating"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question as one person sees it: its place among the others, its choices in their order."""
+
+    question: Question
+    place: int
+    values: tuple[str, ...]
+
+
+def ordered(key: bytes, name: str, questions: Sequence[Question]) -> tuple[Asked, ...]:
+    """The questions as the person whose `name` it is sees them."""
+    asked = []
+    for place, question in enumerate(shuffled(key, f"questions|{name}", questions)):
+        values = question.values
+        if question.shuffle:
+            values = tuple(shuffled(key, f"choices|{name}|{question.id}", values))
+        asked.append(Asked(question, place, values))
+    return tuple(asked)
