@@ -36,7 +36,7 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 $(DEV): $(READY)
-	$(BIN)/pip install --disable-pip-version-check -c constraints.txt -e '.[dev,train,render]'
+	$(BIN)/pip install --disable-pip-version-check -c constraints.txt -e '.[dev,train,study,render,s3]'
 	touch $@
 
 # Write constraints.txt anew from what is installed

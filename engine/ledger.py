@@ -8,7 +8,7 @@ most one final answer.
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,12 +16,13 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from ulid import ULID
 
-from engine.book import Book
+from engine import discarding
+from engine.book import Book, add, lasting
 from engine.erasing import erase_requests
 from engine.errors import APOLOGY, KIND_SENTENCE, LedgerError
 from engine.events import FINAL_STATES, Failed, Final, Finished
 from engine.jobs import Answer, Job, Request
-from engine.media import FolderStore
+from engine.media import open_media
 from engine.routing import Route
 from engine.rows import (
     SELECT_ANSWER,
@@ -35,6 +36,7 @@ from engine.rows import (
     pictures_of,
     request_values,
 )
+from engine.study.collecting import Collecting
 from engine.tables import Asker, Delivery, JobRow, Output, PictureRow, RequestRow
 
 log = logging.getLogger(__name__)
@@ -43,6 +45,15 @@ log = logging.getLogger(__name__)
 def new_id() -> str:
     """26 characters that sort by time."""
     return str(ULID())
+
+
+# What a queue does in the ledger's own transaction; False: the job is not its own any more, and
+# nothing is written.
+Beside = Callable[[AsyncConnection], Awaitable[bool]]
+
+
+async def _nothing(_connection: AsyncConnection) -> bool:
+    return True
 
 
 class Left(NamedTuple):
@@ -58,12 +69,16 @@ class Ledger(Book):
     """Reads and writes the record; pictures go to the media store. `clock` gives UTC seconds."""
 
     def __init__(
-        self, database: AsyncEngine, media: Path, clock: Callable[[], float] = time.time
+        self, database: AsyncEngine, media: Path | str, clock: Callable[[], float] = time.time
     ) -> None:
         super().__init__(database, clock)
-        self.media = FolderStore(media, self.vault)
+        self.media = open_media(media, self.vault)
+        self.collecting: Collecting | None = None  # while a study runs
 
-    async def accept(self, request: Request, route: Route, job: Job) -> bool:
+    @lasting
+    async def accept(
+        self, request: Request, route: Route, job: Job, beside: Beside = _nothing
+    ) -> bool:
         """Write asker, request, job and the debt of an answer; on return they are on disk.
 
         False for a job that is there already: then nothing is written.
@@ -83,6 +98,9 @@ class Ledger(Book):
         async with self.writing() as connection:
             if await connection.scalar(sa.select(JobRow.id).where(JobRow.id == job.id)):
                 return False
+            row["parent"] = await _still_there(connection, request.parent)
+            if row["parent"] != request.parent:
+                row["beginning"] = None  # those were words of what was forgotten
             asker = await self._asker(connection, request, now)
             await connection.execute(
                 sa.insert(RequestRow).values(
@@ -91,6 +109,9 @@ class Ledger(Book):
             )
             await connection.execute(sa.insert(JobRow).values(**job_values(job), accepted_at=now))
             await connection.execute(sa.insert(Delivery).values(**debt))
+            if self.collecting is not None:
+                await self.collecting.accepted(connection, request, route, job, now)
+            await beside(connection)
         return True
 
     def who(self, request: Request) -> str:
@@ -99,27 +120,32 @@ class Ledger(Book):
 
     async def _asker(self, connection: AsyncConnection, request: Request, now: float) -> str:
         lookup = self.who(request)
-        known = await connection.scalar(sa.select(Asker.id).where(Asker.lookup == lookup))
+        query = sa.select(Asker.id).where(Asker.lookup == lookup)
+        known = await connection.scalar(query)
         if known is not None:
             return str(known)
         asker = {"id": new_id(), "lookup": lookup, "platform": request.platform}
-        await connection.execute(
-            sa.insert(Asker).values(**asker, platform_id=request.asker, created_at=now)
-        )
-        return str(asker["id"])
+        await add(connection, Asker, {**asker, "platform_id": request.asker, "created_at": now})
+        return str(await connection.scalar(query))  # another process may have been faster
 
-    async def started(self, job: str, attempt: int) -> None:
+    @lasting
+    async def started(self, job: str, attempt: int, beside: Beside = _nothing) -> None:
         """A worker has it."""
         async with self.writing() as connection:
+            if await beside(connection) is False:
+                return
             await connection.execute(
                 sa.update(JobRow)
                 .where(JobRow.id == job, JobRow.attempt == attempt, JobRow.state == "queued")
                 .values(state="running", started_at=self.clock())
             )
 
-    async def requeued(self, job: Job, deaths_alone: int) -> None:
+    @lasting
+    async def requeued(self, job: Job, deaths_alone: int, beside: Beside = _nothing) -> None:
         """Back into the queue, under the job's new attempt number."""
         async with self.writing() as connection:
+            if await beside(connection) is False:
+                return
             await connection.execute(
                 sa.update(JobRow)
                 .where(JobRow.id == job.id, JobRow.state.not_in(FINAL_STATES))
@@ -133,7 +159,8 @@ class Ledger(Book):
                 )
             )
 
-    async def finish(self, event: Final) -> bool:
+    @lasting
+    async def finish(self, event: Final, beside: Beside = _nothing) -> bool:
         """Write the final state and the output in one transaction; False if it came too late.
 
         Pictures are on disk before: a kill in between leaves a file that `sweep` finds.
@@ -143,6 +170,8 @@ class Ledger(Book):
         text = "" if isinstance(event, Failed) else event.text
         notes = list(event.notes) if isinstance(event, Finished) else []
         async with self.writing() as connection:
+            if await beside(connection) is False:
+                return False
             done = await connection.execute(
                 sa.update(JobRow)
                 .where(
@@ -158,6 +187,8 @@ class Ledger(Book):
             if done.rowcount and pictures:
                 rows = [{**row, "id": new_id(), "created_at": now} for row in pictures]
                 await connection.execute(sa.insert(PictureRow), rows)
+            if done.rowcount and self.collecting is not None:
+                await self.collecting.finished(connection, event.job, text, notes)
         return bool(done.rowcount)
 
     def _keep(self, event: Final) -> list[dict[str, Any]]:
@@ -169,14 +200,9 @@ class Ledger(Book):
             for number, picture in enumerate(event.pictures)
         ]
 
-    async def sweep(self) -> int:
-        """Delete pictures that no row speaks of (a kill between file and commit); how many."""
-        async with self.reading() as connection:
-            known = set(await connection.scalars(sa.select(PictureRow.media).distinct()))
-        lost = [n for n in await asyncio.to_thread(self.media.names) if n not in known]
-        for name in lost:
-            await asyncio.to_thread(self.media.delete, name)
-        return len(lost)
+    async def sweep(self, older: float = 0.0) -> int:
+        """Delete pictures, older than so many seconds, that no row speaks of; how many."""
+        return await discarding.sweep(self, self.media, older)
 
     async def final(self, job: str) -> Final | None:
         """The final event as it is on record, or None while the job is unfinished."""
@@ -222,6 +248,7 @@ class Ledger(Book):
         async with self.reading() as connection:
             return job_of((await connection.execute(query)).one())
 
+    @lasting
     async def delivered(self, job: str) -> None:
         """A client has shown the answer; of a private request nothing stays from now on."""
         async with self.writing() as connection:
@@ -230,6 +257,8 @@ class Ledger(Book):
                 .where(Delivery.job_id == job, Delivery.state != "delivered")
                 .values(state="delivered", delivered_at=self.clock())
             )
+            if self.collecting is not None:
+                await self.collecting.delivered(connection, job, self.clock())
             private = await connection.scalar(
                 sa.select(RequestRow.id)
                 .join(JobRow, JobRow.request_id == RequestRow.id)
@@ -240,14 +269,11 @@ class Ledger(Book):
 
     async def throw_away(self, files: list[str]) -> None:
         """Delete the pictures of these names, but for those that another answer has too."""
-        async with self.reading() as connection:
-            kept = set(
-                await connection.scalars(
-                    sa.select(PictureRow.media).where(PictureRow.media.in_(files))
-                )
-            )
-        for name in set(files) - kept:
-            await asyncio.to_thread(self.media.delete, name)
+        await discarding.throw_away(self, self.media, files)
+
+    async def throw_again(self) -> int:
+        """Delete what the pictures' store did not let go of before; how many."""
+        return await discarding.throw_again(self, self.media)
 
     async def fold_away(self) -> None:
         """Write the deletions through, so that the log beside the database holds nothing of them."""
@@ -274,3 +300,10 @@ class Ledger(Book):
         async with self.reading() as connection:
             row = (await connection.execute(query.limit(1))).mappings().one_or_none()
         return None if row is None else answer_of(dict(row))
+
+
+async def _still_there(connection: AsyncConnection, parent: str | None) -> str | None:
+    """The request that this one continues, held until it is written; None if it was forgotten."""
+    query = sa.select(RequestRow.id).where(RequestRow.id == parent)
+    held = query.with_for_update(read=True, key_share=True)
+    return None if parent is None else await connection.scalar(held)

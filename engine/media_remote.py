@@ -126,7 +126,7 @@ def _open(url: str) -> tuple[Any, str]:
         ) from error
     except Exception as error:
         raise SetupError(
-            f"PASTICHE_MEDIA_URL cannot be used ({type(error).__name__}). Write it as s3://bucket/prefix "
+            f"PASTICHE_MEDIA_URL cannot be used ({type(error).__name__}). Write s3://bucket/prefix "
             "or another address that fsspec knows; without it, pictures lie in the data folder."
         ) from error
     if not path.strip("/"):

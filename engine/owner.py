@@ -54,7 +54,7 @@ async def owning(
         worker_ready=supervisor.ready,
     )
     core = LocalEngine(registry, ledger, queue, max_length=settings.max_length)
-    swept = await ledger.sweep()
+    swept = await ledger.sweep() if ledger.media.swept_at_start else 0
     replayed = await queue.start()  # before anybody can ask, so that no job is taken up twice
     server, connections = await _listen(settings, core, queue)
     try:

@@ -57,6 +57,7 @@ class Desk:
         """One round of retention."""
         done, files = await self._forgetting.clean()
         await self._ledger.throw_away(files)
+        await self._ledger.throw_again()
         return done
 
     async def remember_to_forget(self) -> None:
