@@ -1,0 +1,255 @@
+"""`pastiche study export`: a folder with the study's rows, in three forms, and all that explains them.
+
+The folder is made aside and takes its name when it is whole; before that the export is written into the
+ledger (`study_exports`), so that there is none that nobody knows of. Nothing in it comes from the clock:
+the same ledger and options make the same bytes.
+"""
+
+import hashlib
+import subprocess
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from ulid import ULID
+
+from engine.book import Book
+from engine.database import check_key, open_database, revisions
+from engine.errors import CommandError, SetupError
+from engine.media import open_media
+from engine.registry import Registry
+from engine.settings import Settings
+from engine.study.anonymity import DEFAULT
+from engine.study.card_tables import Made
+from engine.study.codebook import columns
+from engine.study.experiment_tables import ExperimentRow
+from engine.study.filling import fill
+from engine.study.manifest import is_export
+from engine.study.presidio import presidio_finder
+from engine.study.reading import Tables, read_study
+from engine.study.reviewing import Finding, read_decisions
+from engine.study.shaping import Form, Grain, Scrub, Shape, shape
+from engine.study.study import StudyFile, key_of, read_study_file
+from engine.study.tables import ExportRow, StudyRow
+from engine.study.writing import restore, told, whole_folder
+
+Purpose = Literal["analysis", "training"]
+OWN_SCRUB = "the program's own patterns"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What somebody asked for. `k` and `times` are None where they were left to the form."""
+
+    study: str
+    out: Path
+    experiment: str | None = None
+    form: Form = "private"
+    times: Grain | None = None
+    k: int | None = None
+    purpose: Purpose = "analysis"
+    review: Path | None = None
+    presidio: bool = False
+    replace: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exported:
+    """What was made."""
+
+    out: Path
+    rows: Mapping[str, int]
+    people: int
+    manifest_sha256: str
+    taken: Mapping[str, int]
+    anonymity: Mapping[str, Any]
+
+
+def shape_of(options: Options, file: StudyFile) -> Shape:
+    """How the rows go out. Raises SetupError for a quasi-identifier that is no column of few values."""
+    known = {
+        column.name
+        for column in columns("interactions")
+        if column.kind in ("word", "flag") and not column.free
+    }
+    quasi = file.quasi_identifiers or DEFAULT
+    for name in quasi:
+        if name not in known:
+            raise SetupError(
+                f"study.toml: quasi_identifiers: {name!r} is no column that can be one. There are: "
+                f"{', '.join(sorted(known))}."
+            )
+    public = options.form == "public"
+    return Shape(
+        form=options.form,
+        times=options.times or ("hour" if public else "exact"),
+        k=options.k or file.k_anonymity,
+        gated=public or options.k is not None,
+        quasi=quasi,
+    )
+
+
+def check_options(options: Options, file: StudyFile, settings: Settings) -> None:
+    """Raise CommandError for what may not be, before anything is read."""
+    if options.purpose == "training" and not file.training_permission.strip():
+        raise CommandError(
+            "What people wrote for a study is not for training. With the platforms' written permission, "
+            'name it in study.toml: training_permission = "reference and date".'
+        )
+    out = options.out.absolute()
+    restore(out)
+    if out.resolve().is_relative_to(settings.home.resolve()):
+        raise CommandError(
+            f"{out} lies in the data folder, whose backups it would join. Name another place with --out."
+        )
+    if out.exists() and not out.is_dir():
+        raise CommandError(f"{out} is a file. Name a new folder with --out.")
+    if out.exists() and any(out.iterdir()):
+        if not is_export(out):
+            raise CommandError(
+                f"{out} has something else in it, which is left as it is. Name a new folder with --out."
+            )
+        if not options.replace:
+            raise CommandError(
+                f"{out} is an export already. Name a new folder, or put this one in its place with "
+                "--replace."
+            )
+
+
+async def export_study(options: Options, settings: Settings) -> Exported:
+    """Make the export. Raises CommandError or SetupError; then nothing stands under its name."""
+    file = read_study_file(settings, options.study)
+    with told(options.out):
+        check_options(options, file, settings)
+    how = shape_of(options, file)
+    scrub, scrubber = make_scrub(options.presidio, options.review)
+    async with open_book(settings) as book:
+        reading = await read_study(book, options.study, options.experiment)
+        key = await _key(book, settings, options.study)
+        if options.experiment and not reading.tables["experiments"]:
+            raise CommandError(await _no_such(book, options))
+        shaped = shape(reading, how, scrub)
+        made = Made(
+            study=options.study,
+            experiment=options.experiment,
+            file=file,
+            how=how,
+            purpose=options.purpose,
+            version=version("pastiche"),
+            commit=commit(),
+            schema=revisions(settings)[0] or "none",
+            scrubber=scrubber,
+            reviewed=_digest(options.review),
+            taken=dict(sorted(scrub.taken.items())),
+            kept=scrub.kept,
+            removed=scrub.removed,
+            blanked=shaped.blanked,
+            anonymity=shaped.anonymity,
+            flow=reading.flow,
+            key=key,
+        )
+        experts = {
+            expert.name: expert
+            for expert in Registry.load(settings.expert_roots, settings.profile).experts
+        }
+        media = open_media(settings.media, book.vault)
+        with whole_folder(options.out.absolute()) as folder:
+            digest = fill(folder, made, shaped.tables, experts, media)
+            await _record(book, options.study, shaped.tables, digest)
+    return Exported(
+        out=options.out,
+        rows={name: len(rows) for name, rows in shaped.tables.items()},
+        people=len({row["pseudonym"] for row in shaped.tables["interactions"]}),
+        manifest_sha256=digest,
+        taken=made.taken,
+        anonymity=shaped.anonymity,
+    )
+
+
+async def review_study(settings: Settings, study: str, *, presidio: bool) -> list[Finding]:
+    """What the scrub finds, and what may be a name, for a person to decide on. Raises SetupError."""
+    read_study_file(settings, study)
+    scrub, _ = make_scrub(presidio, None)
+    scrub.listing = True
+    async with open_book(settings) as book:
+        reading = await read_study(book, study)
+    shape(reading, Shape(), scrub)
+    return scrub.findings
+
+
+def make_scrub(presidio: bool, review: Path | None) -> tuple[Scrub, str]:
+    """The scrub, and in words what it looks with. Raises SetupError."""
+    decisions = read_decisions(review) if review else {}
+    if not presidio:
+        return Scrub(decisions=decisions), OWN_SCRUB
+    finder, name = presidio_finder()
+    return Scrub(more=(finder,), decisions=decisions), f"{OWN_SCRUB} and {name}"
+
+
+@asynccontextmanager
+async def open_book(settings: Settings) -> AsyncIterator[Book]:
+    """The ledger, beside a bot that may be running on it. Raises SetupError when there is none yet."""
+    current, newest = revisions(settings)
+    if current is None:
+        raise SetupError("There is no ledger in this data folder yet; nobody has used the bot.")
+    if current != newest:
+        raise SetupError(f"The ledger has schema {current}. First run: pastiche db upgrade")
+    check_key(settings)
+    book = Book(await open_database(settings))
+    try:
+        yield book
+    finally:
+        await book.close()
+
+
+async def _key(book: Book, settings: Settings, study: str) -> str:
+    """In what state the study's key is. An export needs none: pseudonyms are stored."""
+    async with book.reading() as connection:
+        query = sa.select(StudyRow.__table__).where(StudyRow.id == study)
+        row = (await connection.execute(query)).one_or_none()
+    if row is None:
+        return "not made yet"
+    if row.key_destroyed_at is not None:
+        return "destroyed: no pseudonym leads to anybody any more"
+    key, _why = key_of(settings, study, row)
+    return "kept apart from the ledger" if key else "lost: new rows cannot be joined to old ones"
+
+
+async def _no_such(book: Book, options: Options) -> str:
+    async with book.reading() as connection:
+        query = sa.select(ExperimentRow.id).where(ExperimentRow.study == options.study)
+        known = sorted((await connection.scalars(query)).all())
+    there = f"There are: {', '.join(known)}." if known else "Nobody is enrolled in any yet."
+    return f"The study has no experiment {options.experiment!r} with anybody in it. {there}"
+
+
+async def _record(book: Book, study: str, tables: Tables, digest: str) -> None:
+    async with book.writing() as connection:
+        row = {
+            "id": str(ULID()),
+            "study": study,
+            "at": book.clock(),
+            "rows": sum(len(rows) for rows in tables.values()),
+            "manifest_sha256": digest,
+        }
+        await connection.execute(sa.insert(ExportRow).values(row))
+
+
+def _digest(path: Path | None) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path else ""
+
+
+def commit() -> str:
+    """The commit that this code is of; "release" for an installed package."""
+    folder = Path(__file__).resolve().parent
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "release"
+    return done.stdout.strip()

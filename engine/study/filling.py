@@ -1,0 +1,85 @@
+"""The files of an export: tables, pictures, codebook, card, manifest, checksums."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from engine.media import MediaStore
+from engine.registry import Expert
+from engine.study.card import card
+from engine.study.card_tables import Made
+from engine.study.codebook import SOURCES, codebook, columns, markdown
+from engine.study.manifest import FORMAT, MANIFEST, ROWS, SUMS, row_lines, sums
+from engine.study.reading import Tables
+from engine.study.writing import write_bytes, write_tables, write_text
+
+
+def fill(
+    folder: Path,
+    made: Made,
+    tables: Tables,
+    experts: Mapping[str, Expert],
+    media: MediaStore,
+) -> str:
+    """Write everything; returns the manifest's SHA-256. Raises OSError when the disk refuses."""
+    missing = _pictures(folder, tables, media)
+    for name in SOURCES:
+        write_tables(folder, name, columns(name), tables[name])
+    book = codebook(tables)
+    write_text(folder / "codebook.json", _json(book))
+    write_text(folder / "codebook.md", markdown(book))
+    write_text(folder / "README.md", card(made, tables, experts, missing))
+    write_text(folder / ROWS, row_lines(tables))
+    manifest = _json(_manifest(folder, made, tables))
+    write_text(folder / MANIFEST, manifest)
+    write_text(folder / SUMS, sums(folder))
+    return hashlib.sha256(manifest.encode()).hexdigest()
+
+
+def _pictures(folder: Path, tables: Tables, media: MediaStore) -> int:
+    """Lay the pictures in; `file` of one that is gone becomes None. Returns how many are gone."""
+    missing = 0
+    for row in tables["pictures"]:
+        if row["file"] is None:
+            continue
+        path = folder / row["file"]
+        data = None if path.exists() else media.get(row["media"])
+        if data is not None:
+            write_bytes(path, data)
+        elif not path.exists():
+            row["file"] = None
+            missing += 1
+    return missing
+
+
+def _manifest(folder: Path, made: Made, tables: Tables) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "format_version": 1,
+        "study": made.study,
+        "title": made.file.title,
+        "program": {"version": made.version, "commit": made.commit, "schema": made.schema},
+        "options": {
+            "experiment": made.experiment,
+            "form": made.how.form,
+            "times": made.how.times,
+            "k": made.how.k,
+            "k_enforced": made.how.gated,
+            "quasi_identifiers": list(made.how.quasi),
+            "purpose": made.purpose,
+            "scrubber": made.scrubber,
+            "review_sha256": made.reviewed,
+        },
+        "rows": {name: len(tables[name]) for name in SOURCES},
+        "people": len({row["pseudonym"] for row in tables["interactions"]}),
+        "scrubbed": dict(made.taken),
+        "blanked": dict(made.blanked),
+        "k_anonymity": dict(made.anonymity),
+        "files": dict(line.split("  ")[::-1] for line in sums(folder).splitlines()),
+    }
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"

@@ -1,0 +1,248 @@
+"""From rows that may be read to rows that may go out: words, times, identifiers, groups.
+
+In this order: words are blanked or scrubbed, small groups coarsened, times coarsened, identifiers
+shortened, rows put in order. Nothing is added after the scrub that a person wrote.
+"""
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from engine.study.anonymity import DEFAULT, gate, look
+from engine.study.codebook import Column, Row, columns
+from engine.study.reading import Reading, Tables
+from engine.study.reviewing import Finding, context_of
+from engine.study.scrub import Find, Finder, find, replaced, suspects
+
+Form = Literal["private", "public"]
+Grain = Literal["exact", "hour", "day"]
+SECONDS: Mapping[Grain, int] = {"exact": 0, "hour": 3600, "day": 86400}
+ULID = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}")
+TIED = ("ratings", "events", "pictures")  # tables that hang on interactions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """How the rows go out. `gated`: small groups are coarsened, and not only counted."""
+
+    form: Form = "private"
+    times: Grain = "exact"
+    k: int = 5
+    gated: bool = False
+    quasi: tuple[str, ...] = DEFAULT
+
+
+@dataclass(slots=True, kw_only=True)
+class Scrub:
+    """The scrub of one export: what it knows, what was decided, what it has done."""
+
+    more: Sequence[Finder] = ()
+    decisions: Mapping[str, str] = field(default_factory=dict)
+    taken: Counter[str] = field(default_factory=Counter)
+    kept: int = 0
+    removed: int = 0
+    findings: list[Finding] = field(default_factory=list)
+    listing: bool = False
+
+    def text(self, table: str, row: str, column: str, text: str) -> str:
+        """The text without what is to be taken out of it."""
+        found = find(text, self.more)
+        if self.listing or self.decisions:
+            found = self._decided(table, row, column, text, found)
+        self.taken.update(one.kind.rstrip("?") for one in found)
+        return replaced(text, found) if found else text
+
+    def _decided(
+        self, table: str, row: str, column: str, text: str, found: list[Find]
+    ) -> list[Find]:
+        taken = [(one, "remove") for one in found]
+        maybe = [
+            (one, "keep")
+            for one in suspects(text)
+            if all(one.end <= other.start or one.start >= other.end for other in found)
+        ]
+        chosen = []
+        counts: Counter[str] = Counter()
+        for one, default in sorted((*taken, *maybe), key=lambda pair: pair[0].start):
+            what = text[one.start : one.end]
+            finding = Finding(
+                table=table,
+                row=row,
+                column=column,
+                number=counts[what],
+                kind=one.kind,
+                what=what,
+                context=context_of(text, one.start, one.end),
+                default=default,
+            )
+            counts[what] += 1
+            if self.listing:
+                self.findings.append(finding)
+            decision = self.decisions.get(finding.name, default)
+            self.kept += default == "remove" and decision == "keep"
+            self.removed += default == "keep" and decision == "remove"
+            if decision == "remove":
+                chosen.append(one)
+        return chosen
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shaped:
+    """What goes out, and what was done to it."""
+
+    tables: Tables
+    anonymity: dict[str, Any]
+    blanked: dict[str, int]
+
+
+def short(text: str) -> str:
+    """An identifier that does not tell the time, as a ULID's first half does.
+
+    >>> short("01K9ZZZZZZ0000000000000000"), short("a word")
+    ('447b56a4def205fc9312', 'a word')
+    """
+    if not ULID.fullmatch(text):
+        return text
+    return hashlib.sha256(f"pastiche {text}".encode()).hexdigest()[:20]
+
+
+def shape(reading: Reading, how: Shape, scrub: Scrub) -> Shaped:
+    """The tables of an export. Raises SetupError when no group could be large enough."""
+    tables = {name: [dict(row) for row in rows] for name, rows in reading.tables.items()}
+    blanked = _publish(tables, reading.excerpts) if how.form == "public" else {}
+    for name, rows in tables.items():
+        _scrub_table(name, rows, scrub)
+    if how.gated:
+        done = gate(tables["interactions"], how.quasi, how.k)
+        tables["interactions"] = done.rows
+        _follow(tables)
+        report = {"enforced": True, **done.report}
+    else:
+        report = {"enforced": False, **look(tables["interactions"], how.quasi, how.k)}
+    _coarsen(tables, how)
+    for name, rows in tables.items():
+        _shorten(name, rows)
+        rows.sort(key=lambda row: _order(name, row))
+    return Shaped(tables=tables, anonymity=report, blanked=blanked)
+
+
+def _publish(tables: Tables, willing: frozenset[str]) -> dict[str, int]:
+    """Blank what is not for everybody; returns how many cells of each kind had something in them."""
+    blanked: Counter[str] = Counter()
+    for name, rows in tables.items():
+        free = [column.name for column in columns(name) if column.free]
+        if name == "pictures":
+            free = ["file", "media"]
+        for row in rows:
+            person = row.get("author" if name == "items" else "pseudonym")
+            if person is not None and person not in willing:
+                blanked["words"] += _blank(row, free)
+            blanked["places"] += _blank(row, ["place"] if name == "interactions" else [])
+            blanked["codes"] += _blank(row, ["code"] if name == "enrolments" else [])
+            if name == "enrolments" and row["unit_kind"] == "place":
+                blanked["places"] += _blank(row, ["unit"])
+    return dict(sorted(blanked.items()))
+
+
+def _blank(row: Row, names: Iterable[str]) -> int:
+    count = 0
+    for name in names:
+        count += row[name] is not None
+        row[name] = None
+    return count
+
+
+def _scrub_table(name: str, rows: Iterable[Row], scrub: Scrub) -> None:
+    free = [column for column in columns(name) if column.free]
+    for row in rows:
+        if name == "items" and row["kind"] == "real":
+            continue  # licensed passages are nobody's private words
+        for column in free:
+            if row[column.name] is not None:
+                row[column.name] = _scrubbed(name, row, column, scrub)
+
+
+def _scrubbed(name: str, row: Row, column: Column, scrub: Scrub) -> str:
+    key = short(str(row["id"]))
+
+    def text(value: str) -> str:
+        return scrub.text(name, key, column.name, value)
+
+    if column.kind != "json":
+        return text(row[column.name])
+    return json.dumps(
+        leaves(json.loads(row[column.name]), text), sort_keys=True, ensure_ascii=False
+    )
+
+
+def leaves(value: Any, change: Callable[[str], str]) -> Any:
+    """A JSON value with each of its texts changed, names of fields apart.
+
+    >>> leaves({"a": ["x", 1]}, str.upper)
+    {'a': ['X', 1]}
+    """
+    match value:
+        case str():
+            return change(value)
+        case list():
+            return [leaves(one, change) for one in value]
+        case dict():
+            return {name: leaves(one, change) for name, one in value.items()}
+        case _:
+            return value
+
+
+def _follow(tables: Tables) -> None:
+    """Drop what hangs on interactions that the gate has dropped."""
+    kept = {row["id"] for row in tables["interactions"]}
+    for name in TIED:
+        tables[name] = [
+            row
+            for row in tables[name]
+            if row["interaction_id"] is None or row["interaction_id"] in kept
+        ]
+    for row in tables["interactions"]:
+        row["parent"] = row["parent"] if row["parent"] in kept else None
+
+
+def _coarsen(tables: Tables, how: Shape) -> None:
+    """Cut times to the grain; in a gated table, to what the gate has left of the hour."""
+    for name, rows in tables.items():
+        times = [column.name for column in columns(name) if column.kind == "time"]
+        for row in rows:
+            grain = _grain(name, row, how)
+            for column in times:
+                if row[column] is not None and grain != "exact":
+                    row[column] -= row[column] % SECONDS[grain]
+            if name == "interactions" and how.times == "day":
+                row["hour"] = None
+
+
+def _grain(name: str, row: Row, how: Shape) -> Grain:
+    if not how.gated or "hour" not in how.quasi:
+        return how.times
+    if how.times == "day" or name != "interactions":
+        return "day"
+    return "day" if row["hour"] is None or "-" in row["hour"] else "hour"
+
+
+def _shorten(name: str, rows: Iterable[Row]) -> None:
+    texts = [column.name for column in columns(name) if column.kind == "word"]
+    values = [column.name for column in columns(name) if column.kind == "json" and not column.free]
+    for row in rows:
+        for column in texts:
+            if row[column] is not None:
+                row[column] = short(row[column])
+        for column in values:
+            row[column] = leaves(row[column], short)
+
+
+def _order(name: str, row: Row) -> tuple[Any, ...]:
+    """By time as far as it goes out, then by identifier, so that no order tells more."""
+    first = next((column.name for column in columns(name) if column.kind == "time"), None)
+    when = 0.0 if first is None or row[first] is None else row[first]
+    return (when, str(row["id"]).zfill(20), row.get("study") or "")
