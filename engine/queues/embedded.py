@@ -46,7 +46,6 @@ class EmbeddedQueue:
 
     async def start(self) -> int:
         """Take up every job that an earlier owner left unfinished; returns how many."""
-        self._floor.writer.start()
         left = await self._ledger.unfinished()
         for job, deaths_alone, accepted_at, asker in left:
             entry = Entry(job=job, accepted_at=accepted_at, asker=asker, deaths_alone=deaths_alone)

@@ -1,9 +1,9 @@
-"""Writes to the ledger in the order of what happened, insisted on until they are done."""
+"""Writes to the ledger in the order of what happened to a job, insisted on until they are done."""
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 
 from engine.errors import LedgerError
 
@@ -16,39 +16,42 @@ Write = Callable[[], Awaitable[object]]
 
 
 class OrderedWriter:
-    """One write at a time. A ledger that refuses is asked again; without the write the job would
-    come twice."""
+    """For each job one write at a time. A ledger that refuses is asked again; without the write the
+    job would come twice. A picture that its store does not take keeps only its own job waiting."""
 
     def __init__(self) -> None:
-        self._writes: asyncio.Queue[tuple[Write, str] | None] = asyncio.Queue()
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Begin."""
-        self._task = asyncio.create_task(self._run(), name="ledger writer")
+        self._lanes: dict[str, deque[Write]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def put(self, write: Write, job: str) -> None:
-        """Do it after all that was put before."""
-        self._writes.put_nowait((write, job))
+        """Do it after all that was put before for this job."""
+        if job in self._lanes:
+            self._lanes[job].append(write)
+            return
+        self._lanes[job] = deque([write])
+        task = asyncio.create_task(self._run(job), name="ledger writer")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
-    async def _run(self) -> None:
-        while (item := await self._writes.get()) is not None:
-            write, job = item
-            while True:
-                try:
-                    await write()
-                    break
-                except LedgerError:
-                    log.exception("the ledger refuses; asking again", extra={"job": job})
-                    await asyncio.sleep(RETRY_SECONDS)
-                except Exception:
-                    log.exception("a write failed", extra={"job": job})
-                    break
+    async def _run(self, job: str) -> None:
+        lane = self._lanes[job]
+        while lane:
+            try:
+                await lane[0]()
+            except LedgerError:
+                log.exception("the ledger refuses; asking again", extra={"job": job})
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            except Exception:
+                log.exception("a write failed", extra={"job": job})
+            lane.popleft()
+        del self._lanes[job]
 
     async def close(self) -> None:
         """Finish what was put."""
-        if self._task is None:
+        if not self._tasks:
             return
-        self._writes.put_nowait(None)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._task, CLOSE_SECONDS)
+        _done, late = await asyncio.wait(set(self._tasks), timeout=CLOSE_SECONDS)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
