@@ -13,7 +13,7 @@ REFUSALS = (
     (r"no pg_hba\.conf entry|role .* does not exist|not permitted to log in",
      "does not let this user in. Make the role, or add a line to the server's pg_hba.conf"),
     (r"database .* does not exist",
-     "has no such database. Make it: CREATE DATABASE pastiche ENCODING 'UTF8' TEMPLATE template0;"),
+     "has no such database. Make it: CREATE DATABASE pastiche ENCODING 'UTF8' TEMPLATE template0"),
     (r"too many clients|connection slots|too many connections",
      "has no connection left. Raise max_connections, or stop what else uses it"),
     (r"starting up|shutting down|recovery mode|not yet accepting",

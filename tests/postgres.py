@@ -207,12 +207,12 @@ class Server:
         """For PASTICHE_DATABASE_URL."""
         return f"postgresql+psycopg://postgres:{self.password}@127.0.0.1:{self.port}/{database}"
 
-    def create(self, template: str = "template0") -> str:
+    def create(self, template: str = "template0", encoding: str = "UTF8") -> str:
         """A database of its own: its name."""
         self._names += 1
         name = f"test{self._names}_{os.getpid()}"
         with self._connect("postgres") as connection:
-            words = "CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY ENCODING 'UTF8'"
+            words = f"CREATE DATABASE {{}} TEMPLATE {{}} ENCODING '{encoding}'"
             connection.execute(
                 sql.SQL(words).format(sql.Identifier(name), sql.Identifier(template))
             )

@@ -1,0 +1,412 @@
+"""The ledger on a PostgreSQL server: who may make it, who may not use it, and many at once."""
+
+import asyncio
+import os
+import re
+import shutil
+import signal
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import postgres
+import pytest
+import sqlalchemy as sa
+from looking import look
+from postgres_between import Between, TransactionPool, older, standing
+from pydantic import SecretStr
+
+import migrations
+from engine.book import Book, repeated
+from engine.database import make_ready, open_database, revisions, storage_of, upgrade
+from engine.desk.desk import Desk, open_desk
+from engine.desk.quotas import Bucket
+from engine.engine import LocalEngine
+from engine.errors import LedgerError, SetupError
+from engine.events import Finished
+from engine.jobs import Job, Request
+from engine.ledger import Ledger, new_id
+from engine.queues.embedded import EmbeddedQueue
+from engine.registry import Registry
+from engine.routing import Route, route
+from engine.settings import Settings
+
+pytestmark = pytest.mark.databases("postgres")
+MANY = 12
+
+Ask = Callable[[Request], tuple[Request, Route, Job]]
+
+
+@pytest.fixture
+def empty(postgres_server: postgres.Server, tmp_path: Path) -> Callable[..., Settings]:
+    """Settings of a machine with no key yet, on one new database."""
+    url = postgres_server.url(postgres_server.create())
+
+    def machine(name: str = "first", **changes: object) -> Settings:
+        files = {"home": tmp_path / name, "key_file": tmp_path / f"{name}.key"}
+        return Settings(**{"backend": "echo", "database_url": url, **files, **changes})
+
+    return machine
+
+
+@pytest.fixture
+def ask(registry: Registry, ledger: Ledger) -> Ask:
+    """What `Ledger.accept` wants."""
+    queue = EmbeddedQueue(ledger, max_waiting=9)
+    engine = LocalEngine(registry, ledger, queue, max_length=1200)
+
+    def make(request: Request) -> tuple[Request, Route, Job]:
+        chosen = route("story", request.text, None, registry)
+        return request, chosen, engine.job(request, chosen, new_id())
+
+    return make
+
+
+@pytest.fixture
+async def ledgers(settings: Settings, ledger: Ledger) -> AsyncIterator[list[Ledger]]:
+    """Several, each with connections of its own, as in several processes."""
+    async with AsyncExitStack() as stack:
+        more = [Ledger(await open_database(settings), settings.media) for _ in range(2)]
+        for one in more:
+            stack.push_async_callback(one.close)
+        yield [ledger, *more]
+
+
+@pytest.fixture
+async def desks(settings: Settings, ledger: Ledger) -> AsyncIterator[list[Desk]]:
+    """Likewise."""
+    async with AsyncExitStack() as stack:
+        purse = Bucket(burst=5, hourly=1)
+        yield [
+            await stack.enter_async_context(open_desk(settings, asker=purse, place=purse))
+            for _ in range(3)
+        ]
+
+
+# Making it, and the key
+
+
+def test_of_many_machines_that_start_at_once_one_makes_ledger_and_key(empty) -> None:
+    machines = [empty(f"machine {number}") for number in range(4)]
+
+    def start(machine: Settings) -> str:
+        try:
+            make_ready(machine)
+        except SetupError as error:
+            return str(error)
+        return "made"
+
+    with ThreadPoolExecutor() as pool:
+        said = sorted(pool.map(start, machines))
+    assert said.count("made") == 1
+    assert all("key that is not on this machine" in line for line in said if line != "made")
+    assert sum(machine.key_file.exists() for machine in machines) == 1
+
+
+async def test_a_second_machine_with_the_key_serves_and_with_another_does_not(empty) -> None:
+    first, second = empty("first"), empty("second")
+    make_ready(first)
+    shutil.copy(first.key_file, second.key_file)
+    make_ready(second)
+    await (await open_database(second)).dispose()
+    second.key_file.write_text("00" * 32)
+    with pytest.raises(LedgerError, match="another key"):
+        await open_database(second)
+
+
+@pytest.fixture
+def old_migrations(tmp_path: Path) -> Path:
+    """The program's, as they were two versions ago."""
+    folder = tmp_path / "migrations"
+    shutil.copytree(Path(migrations.__file__).parent, folder)
+    for path in sorted((folder / "versions").glob("v*.py"))[-2:]:
+        path.unlink()
+    return folder
+
+
+def test_an_older_ledger_is_upgraded_only_when_told_to(empty, old_migrations: Path) -> None:
+    machine = empty()
+    upgrade(machine, old_migrations)
+    before = revisions(machine)
+    with pytest.raises(LedgerError, match="run: pastiche db upgrade"):
+        make_ready(machine)
+    assert revisions(machine) == before
+    upgrade(machine)
+    make_ready(machine)
+    assert len(set(revisions(machine))) == 1
+
+
+async def test_a_ledger_without_tables_says_what_makes_them(empty) -> None:
+    machine = empty(key=SecretStr(postgres.KEY))
+    with pytest.raises(LedgerError, match="pastiche db upgrade"):
+        await open_database(machine)
+
+
+# Servers that cannot be used
+
+
+def refused(settings: Settings, **changes: object) -> str:
+    """Why it is refused, at a start as in `db current`."""
+    there = settings.model_copy(update=changes)
+    with pytest.raises(LedgerError) as first:
+        make_ready(there)
+    with pytest.raises(LedgerError) as second:
+        revisions(there)
+    assert str(first.value) == str(second.value)
+    return str(first.value)
+
+
+@pytest.mark.parametrize(
+    ("instead", "why"),
+    [
+        (":WRONG@", "did not take the user or password"),
+        ("nobody-we-know:PASSWORD@", "did not take the user or password"),
+        (":PASSWORD@HOST/no-such", "has no such database"),
+        (":PASSWORD@127.0.0.1:1/", "does not answer"),
+        (":PASSWORD@nowhere.invalid/", "is not a known name"),
+        (":PASSWORD@HOST/DATABASE?sslmode=require", "do not agree on encryption"),
+        (":PASSWORD@HOST/DATABASE?nonsense=1", "invalid connection option"),
+        (":PASS@WORD@HOST/DATABASE", "write an @ of the password as %40"),
+        (":PASS@W:ORD@HOST/DATABASE", "is no database address"),
+    ],
+)
+def test_an_address_that_leads_nowhere_is_told_without_its_password(
+    settings: Settings, instead: str, why: str
+) -> None:
+    url = sa.make_url(settings.database_url)
+    words = {
+        "WRONG": "a-secret", "PASSWORD": str(url.password), "PASS@W": "a-se@cr", "ORD": "et",
+        "HOST": f"{url.host}:{url.port}", "DATABASE": str(url.database),
+    }  # fmt: skip
+    for name, value in words.items():
+        instead = instead.replace(name, value)
+    user = "" if not instead.startswith(":") else "postgres"
+    address = f"postgresql+psycopg://{user}{instead}"
+    if instead.endswith("@"):
+        address += f"{url.host}:{url.port}/{url.database}"
+    said = refused(settings, database_url=address)
+    assert re.search(why, said)
+    for secret in (str(url.password), "a-se", "cret"):
+        assert secret not in said
+    assert "postgres:" not in said
+
+
+def test_an_older_server_is_refused_by_its_number(
+    settings: Settings, postgres_server: postgres.Server
+) -> None:
+    with standing(Between(postgres_server.port, older)) as port:
+        url = settings.database_url.replace(str(postgres_server.port), str(port))
+        assert "is PostgreSQL 13; the ledger needs 14" in refused(settings, database_url=url)
+
+
+def test_a_pool_that_shares_sessions_is_refused(
+    settings: Settings, postgres_server: postgres.Server
+) -> None:
+    with standing(TransactionPool(postgres_server.port)) as port:
+        url = settings.database_url.replace(str(postgres_server.port), str(port))
+        assert "is a pool in transaction mode" in refused(settings, database_url=url)
+
+
+def test_a_proxy_that_shares_nothing_is_welcome(
+    settings: Settings, postgres_server: postgres.Server
+) -> None:
+    with standing(Between(postgres_server.port, lambda said: said)) as port:
+        url = settings.database_url.replace(str(postgres_server.port), str(port))
+        make_ready(settings.model_copy(update={"database_url": url}))
+
+
+def test_a_database_in_another_encoding_is_refused(
+    settings: Settings, postgres_server: postgres.Server
+) -> None:
+    url = postgres_server.url(postgres_server.create(encoding="LATIN1"))
+    assert "is encoded in LATIN1. Make one in UTF8" in refused(settings, database_url=url)
+
+
+def test_a_database_that_is_only_read_is_refused(settings: Settings) -> None:
+    name = sa.make_url(settings.database_url).database
+    with storage_of(settings).connect(writing=False) as connection:
+        connection.execute(sa.text(f"alter database {name} set default_transaction_read_only = on"))
+        connection.commit()
+    assert "is read-only" in refused(settings)
+
+
+# Many at once
+
+
+async def test_an_update_that_comes_to_many_is_one_job_of_one_asker(
+    ledgers: list[Ledger], ask: Ask, make_request, settings: Settings
+) -> None:
+    accepted = ask(make_request("It rained.", asker="new here"))
+    others = [ask(make_request(f"{n} o'clock.", asker="new here")) for n in range(3)]
+    said = await asyncio.gather(
+        *(one.accept(*accepted) for one in ledgers * 3),
+        *(one.accept(*other) for one, other in zip(ledgers, others, strict=True)),
+    )
+    assert sorted(said) == [False] * 8 + [True] * 4
+    assert look(settings, "select count(*) from jobs") == [(4,)]
+    assert look(settings, "select count(*) from askers") == [(1,)]
+    assert look(settings, "select count(*) from deliveries") == [(4,)]
+
+
+async def test_a_job_has_one_final_answer_whoever_says_it(
+    ledgers: list[Ledger], ask: Ask, make_request, settings: Settings
+) -> None:
+    accepted = ask(make_request())
+    await ledgers[0].accept(*accepted)
+    answers = [_finished(accepted[2], f"answer {number}") for number in range(9)]
+    said = await asyncio.gather(
+        *(ledgers[n % 3].finish(answer) for n, answer in enumerate(answers))
+    )
+    assert sum(said) == 1
+    final = await ledgers[0].final(accepted[2].id)
+    assert isinstance(final, Finished)
+    assert final.text == answers[said.index(True)].text
+    assert look(settings, "select count(*) from outputs") == [(1,)]
+
+
+def _finished(job: Job, text: str) -> Finished:
+    return Finished(
+        job=job.id, attempt=job.attempt, text=text, tokens_in=1, tokens_out=1,
+        first_token_seconds=0.1, seconds=0.2,
+    )  # fmt: skip
+
+
+async def test_what_many_note_at_once_is_noted_once(desks: list[Desk], settings) -> None:
+    many = desks * 4
+    seen = await asyncio.gather(*(desk.seen("telegram", "7") for desk in many))
+    assert seen.count(False) == 1
+    took = await asyncio.gather(*(d.quotas.take("discord", "1", "2", 1.0) for d in many))
+    assert took.count(None) == 5  # the purse holds no more
+    job = new_id()
+    await asyncio.gather(*(d.opinions.rate("discord", "1", job, 1) for d in many))
+    assert await desks[0].opinions.ratings(job) == [1]
+    await asyncio.gather(*(d.house.switch("pause", "on") for d in many))
+    assert await desks[0].house.switched() == {"pause": "on"}
+    await asyncio.gather(*(d.outbox.shown("discord", job, ("1:2",)) for d in many))
+    assert await desks[0].outbox.job_of("discord", "1:2") == job
+
+
+async def test_somebody_is_forgotten_while_they_go_on_writing(
+    ledgers: list[Ledger], desks: list[Desk], ask: Ask, make_request, settings: Settings
+) -> None:
+    """No request is left without its asker, none refers to one that is gone, and nobody is stuck."""
+    first = ask(make_request("It rained.", asker="me"))
+    await ledgers[0].accept(*first)
+
+    async def go_on(number: int) -> None:
+        request = make_request(f"{number}.", asker="me", parent=first[2].request, beginning="It")
+        await ledgers[number % 3].accept(*ask(request))
+
+    await asyncio.gather(
+        *(go_on(number) for number in range(MANY)),
+        *(desk.forget("terminal", "me") for desk in desks),
+    )
+    await desks[0].forget("terminal", "me")
+    for table in ("requests", "jobs", "deliveries", "askers"):
+        assert look(settings, f"select count(*) from {table}") == [(0,)]
+
+
+async def test_an_answer_goes_out_from_one_process_and_again_when_that_has_gone(
+    ledger: Ledger, desks: list[Desk], ask: Ask, make_request, settings: Settings
+) -> None:
+    accepted = ask(make_request())
+    await ledger.accept(*accepted)
+    job = accepted[2].id
+    assert sum(await asyncio.gather(*(desk.outbox.sending(job) for desk in desks))) == 1
+    [(sender,)] = look(settings, "select sender from deliveries")
+    other = next(desk for desk in desks if desk.outbox.sender != sender)
+    assert await other.outbox.recover() == 0  # it is alive, for all we know
+    assert await other.outbox.recover(gone={sender}) == 1
+    assert await other.outbox.sending(job)
+    [(state, sender)] = look(settings, "select state, sender from deliveries")
+    assert (state, sender) == ("sending", other.outbox.sender)
+
+
+# Faults in the middle
+
+
+class Cut(Book):
+    """A book whose first writings are cut off by the server."""
+
+    cuts = 0
+
+    @repeated
+    async def note(self, server: postgres.Server, database: str) -> None:
+        async with self.writing() as connection:
+            await connection.execute(sa.text("update meta set name = name"))
+            if self.cuts:
+                self.cuts -= 1
+                await asyncio.to_thread(server.kick, database)
+            await connection.execute(sa.text("create table noted (id int)"))
+
+
+async def test_a_cut_connection_is_mended_within_the_call(
+    settings: Settings, postgres_server: postgres.Server
+) -> None:
+    upgrade(settings)
+    book = Cut(await open_database(settings))
+    book.cuts = 2
+    await book.note(postgres_server, str(sa.make_url(settings.database_url).database))
+    assert book.cuts == 0
+    assert look(settings, "select count(*) from noted") == [(0,)]
+    await book.close()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="has no /dev/full to write to")
+async def test_a_full_disk_is_told_and_the_answer_written_when_there_is_room(
+    ledger: Ledger, ask: Ask, make_request, settings: Settings, postgres_server: postgres.Server
+) -> None:
+    accepted = ask(make_request())
+    await ledger.accept(*accepted)
+    [(where,)] = look(settings, "select pg_relation_filepath('outputs')")
+    database = str(sa.make_url(settings.database_url).database)
+    path = postgres_server.data / str(where)
+    path.unlink()
+    path.symlink_to("/dev/full")
+    postgres_server.kick(database)  # so that none has the old file open
+    with pytest.raises(LedgerError, match="no room left on its disk"):
+        await ledger.finish(_finished(accepted[2], "So it was."))
+    path.unlink()
+    path.touch(0o600)
+    os.chown(path, path.parent.stat().st_uid, path.parent.stat().st_gid)
+    postgres_server.kick(database)
+    assert await ledger.finish(_finished(accepted[2], "So it was."))
+    assert await ledger.final(accepted[2].id) is not None
+
+
+@pytest.mark.slow
+async def test_a_server_that_goes_down_is_told_and_used_again_when_it_is_back(
+    tmp_path: Path, registry: Registry, make_request
+) -> None:
+    with postgres.running(synced=True) as server:
+        settings = Settings(
+            home=tmp_path / "home",
+            key=SecretStr(postgres.KEY),
+            database_url=server.url(server.create()),
+        )
+        make_ready(settings)
+        ledger = Ledger(await open_database(settings), settings.media)
+        made = LocalEngine(registry, ledger, EmbeddedQueue(ledger, max_waiting=9), max_length=99)
+        chosen = route("story", "It rained.", None, registry)
+        request = make_request("It rained.", length=20)
+        jobs = [made.job(request, chosen, new_id()) for _ in range(2)]
+        await ledger.accept(request, chosen, jobs[0])
+        server.stop(signal.SIGQUIT)
+        with pytest.raises(LedgerError, match="does not answer"):
+            await ledger.accept(request, chosen, jobs[1])
+        with pytest.raises(LedgerError, match="does not answer"):
+            await ledger.final(jobs[0].id)
+        server.start()
+        assert not await ledger.accept(request, chosen, jobs[0])  # it was on disk
+        assert await ledger.accept(request, chosen, jobs[1])
+        await ledger.close()
+
+        server.stop()
+        (server.data / "standby.signal").touch()
+        server.start()
+        assert "is a replica and can only be read" in refused(settings)
+        look_at = server.conninfo("postgres")
+        with postgres.psycopg.connect(look_at, autocommit=True) as connection:
+            connection.execute("select pg_promote()")
+        make_ready(settings)
