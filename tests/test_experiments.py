@@ -1,0 +1,194 @@
+"""Experiments: a file with every mistake named, frozen at the first unit; arms that stay."""
+
+import asyncio
+from collections import Counter
+
+import pytest
+import sqlalchemy as sa
+from experimenting import agree, experiment_text, folder_of, opened, person, spot, with_study
+
+from engine.errors import SetupError
+from engine.study.enrolling import Asking, unit_of
+from engine.study.experiment_tables import Enrolment, ExperimentRow
+from engine.study.experiments import parse_experiment, warnings_of
+from engine.study.linking import join, new_code
+from engine.study.participants import person_at
+
+BOTH = pytest.mark.databases("sqlite", "postgres")
+
+
+def mistakes_in(text: str) -> str:
+    with pytest.raises(SetupError) as caught:
+        parse_experiment(text, "pilot.toml")
+    return str(caught.value)
+
+
+def test_a_whole_experiment_is_read() -> None:
+    questions = '[[before]]\nid = "age"\ntext = "How old?"\nkind = "choice"\nchoices = ["18", "30"]'
+    experiment = parse_experiment(experiment_text(tables=questions), "pilot.toml")
+    assert experiment.weights == {"base": 1, "lora": 1}
+    assert experiment.before[0].values == ("18", "30")
+    assert parse_experiment(experiment_text(task="compare"), "x").weights == {"base+lora": 1}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ('task = "single"', "task: is missing"),
+        ("max_n = 1000", "max_n: is missing"),
+    ],
+)
+def test_what_is_missing_is_named(wrong: str, told: str) -> None:
+    assert told in mistakes_in(experiment_text().replace(wrong, ""))
+
+
+@pytest.mark.parametrize(
+    ("more", "tables", "told"),
+    [
+        ('colour = "red"', "", "colour: there is no such key; here are: id, title"),
+        (
+            'unit = "dog"',
+            "",
+            "unit: Input should be 'person', 'request' or 'place' (there stands 'dog')",
+        ),
+        (
+            "exposures = 0",
+            "",
+            "exposures: Input should be greater than or equal to 1 (there stands 0)",
+        ),
+        ("", 'name2 = "x"', "arms.1.name2: there is no such key; here are: name, expert"),
+        ("", "sampling = {heat = 1}", "arms.1: sampling has no heat; there are temperature"),
+        ("", '[[arms]]\nname = "base"', "arms: every arm needs a name of its own"),
+        ("", '[[before]]\nid = "q"\ntext = "?"\nkind = "choice"', "needs choices"),
+        ('preregistration2 = "x"', "", "preregistration2: there is no such key"),
+    ],
+)
+def test_every_mistake_is_named_with_what_is_allowed(more: str, tables: str, told: str) -> None:
+    assert told in mistakes_in(experiment_text(more=more, tables=tables))
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    told = mistakes_in(experiment_text(more='unit = "dog"\nallocation = "coin"'))
+    assert "unit:" in told and "allocation:" in told
+
+
+def test_what_is_allowed_but_likely_not_meant_is_warned_of(registry) -> None:
+    text = experiment_text(more='allocation = "simple"', tables='expert = "nobody"')
+    text = text.replace("max_n = 1000", "max_n = 40").replace("2099-12-31", "2020-02-01")
+    told = "\n".join(warnings_of(parse_experiment(text, "x"), registry, 1.8e9))
+    assert "no expert nobody" in told and "blocks" in told and "does not run today" in told
+
+
+async def enrol(experiments, where, unit: str = ""):
+    found = await person(experiments.book, experiments.study, where)
+    experiment = experiments.fitting(where, Asking(task="single", command="story"))
+    assert experiment is not None
+    chosen = unit or unit_of(experiment, found, Asking(task="single"))
+    return await experiments.enrol(experiment, chosen, found)
+
+
+@BOTH
+async def test_an_arm_stays_across_restarts_and_linked_accounts(settings, ledger) -> None:
+    settings = with_study(settings, experiment_text())
+    experiments = await opened(settings, ledger)
+    study = experiments.study
+    for platform in ("terminal", "discord"):
+        await agree(ledger, study, platform, "1", linkage=True)
+    one = await enrol(experiments, spot())
+    there, here = study.pseudonym("terminal", "1"), study.pseudonym("discord", "1")
+    async with ledger.writing() as connection:
+        code = await new_code(connection, study, there, ledger.clock())
+        assert await join(connection, study, here, code, ledger.clock()) == "joined"
+    again = await opened(settings, ledger)
+    assert one is not None and one.new
+    for where in (spot(), spot(platform="discord")):
+        found = await enrol(again, where)
+        assert found is not None and not found.new
+        assert (found.id, found.arm) == (one.id, one.arm)
+
+
+@BOTH
+async def test_many_at_once_fill_whole_blocks_and_never_more_than_the_maximum(
+    settings, ledger
+) -> None:
+    experiments = await opened(with_study(settings, experiment_text(max_n=24)), ledger)
+    await agree(ledger, experiments.study, "terminal", "1")
+    got = await asyncio.gather(*[enrol(experiments, spot(), f"unit {n % 30}") for n in range(40)])
+    arms = {found.unit: found.arm for found in got if found is not None}
+    assert Counter(arms.values()) == {"base": 12, "lora": 12}
+    async with ledger.reading() as connection:
+        rows = (await connection.execute(sa.select(Enrolment.position, Enrolment.block))).all()
+        assert await connection.scalar(sa.select(ExperimentRow.enrolled)) == 24
+    assert sorted(row.position for row in rows) == list(range(24))
+    assert Counter(row.block for row in rows) == dict.fromkeys(range(6), 4)
+
+
+async def test_a_file_edited_after_enrolment_is_refused_and_the_old_version_runs(
+    settings, ledger
+) -> None:
+    settings = with_study(settings, experiment_text())
+    experiments = await opened(settings, ledger)
+    await agree(ledger, experiments.study, "terminal", "1")
+    before = await enrol(experiments, spot())
+    path = folder_of(settings) / "pilot.toml"
+    path.write_text(path.read_text().replace("plain = true", "plain = false"))
+    after = await opened(settings, ledger)
+    assert "pilot.toml was changed after the first enrolment in pilot" in after.problems[0]
+    experiment = after.named("pilot")
+    assert experiment is not None and experiment.arms[0].plain, "the frozen copy"
+    found = await enrol(after, spot())
+    assert before is not None and found is not None and found.id == before.id
+    path.unlink()
+    assert (await opened(settings, ledger)).named("pilot") == experiment
+
+
+async def test_the_kill_switch_ends_enrolment_and_treatment(settings, ledger) -> None:
+    experiments = await opened(with_study(settings, experiment_text()), ledger)
+    await agree(ledger, experiments.study, "terminal", "1")
+    assert await enrol(experiments, spot()) is not None
+    assert await experiments.stop("pilot", "a fault")
+    assert not await experiments.stop("pilot", "again")
+    assert await enrol(experiments, spot()) is None
+    assert await enrol(experiments, spot(), "another") is None
+    with pytest.raises(SetupError, match="there is: pilot"):
+        await experiments.stop("pilo", "")
+
+
+async def test_only_those_who_take_part_here_are_persons(settings, ledger) -> None:
+    experiments = await opened(with_study(settings, experiment_text()), ledger)
+    study = experiments.study
+    async with ledger.reading() as connection:
+        assert await person_at(connection, study, spot()) is None
+    await agree(ledger, study, "terminal", "1")
+    async with ledger.reading() as connection:
+        assert await person_at(connection, study, spot()) is not None
+        assert await person_at(connection, study, spot(alone=False)) is None, "the place is not in"
+
+
+@pytest.mark.parametrize(
+    ("tables", "where", "command", "taken"),
+    [
+        ('platforms = ["telegram"]', spot(), "story", False),
+        ('locales = ["it"]', spot(locale="it-IT"), "story", True),
+        ('commands = ["news"]', spot(), "story", False),
+        ("minimum_age = 21", spot(), "story", False),
+        ('experts = ["lovecraft"]', spot(), "story", True),
+    ],
+)
+async def test_who_is_eligible_the_file_says(
+    settings, ledger, tables, where, command, taken
+) -> None:
+    text = experiment_text(tables=f"[eligible]\n{tables}")
+    experiments = await opened(with_study(settings, text), ledger)
+    found = experiments.fitting(where, Asking(task="single", command=command, expert="lovecraft"))
+    assert (found is not None) == taken
+
+
+async def test_a_completion_code_is_the_persons_own(settings, ledger) -> None:
+    text = experiment_text(more="completion_code = true")
+    experiments = await opened(with_study(settings, text), ledger)
+    for name in ("1", "2"):
+        await agree(ledger, experiments.study, "terminal", name)
+    one, two = [await enrol(experiments, spot(name)) for name in ("1", "2")]
+    assert len(one.code) == 8 and one.code != two.code
+    assert (await enrol(experiments, spot("1"))).code == one.code
