@@ -1,8 +1,9 @@
 """Where an answer ends: at a sentence's end near its length. Pure.
 
-From EARLY of the length on, the first finished sentence ends the answer. If none comes, it may run
-a third over; then it is cut at a word and marked with an ellipsis. Text that was shown is never
-taken back, so only whole words are.
+From EARLY of the length on, the first finished sentence ends the answer. A model writes the space with
+the word that follows, so it is the start of a next word that closes a sentence; that start is left out.
+If no sentence ends, the answer may run a third over; then it is cut at a word and marked with an
+ellipsis. Text that was shown is never taken back, so only whole words are.
 """
 
 import re
@@ -43,8 +44,14 @@ def latest(length: int) -> int:
 
 
 def should_stop(text: str, tokens: int, length: int) -> bool:
-    """Whether the answer ends here, `tokens` being how many it has."""
-    return tokens >= latest(length) or (tokens >= length * EARLY and ends_sentence(text))
+    """Whether the answer ends here, `tokens` being how many it has.
+
+    >>> should_stop("The lamp went out. Th", 18, 20), should_stop("The lamp went out. Th", 17, 20)
+    (True, False)
+    >>> should_stop("It cost 3.", 18, 20)
+    False
+    """
+    return tokens >= latest(length) or (tokens >= length * EARLY and ends_sentence(_words(text)))
 
 
 def settled(text: str) -> str:
@@ -57,6 +64,11 @@ def settled(text: str) -> str:
     """
     whole = text.rstrip() if text[-1:].isspace() else text[: _last_space(text)]
     return whole.rstrip(LOOSE)
+
+
+def _words(text: str) -> str:
+    """Without the word that is still growing."""
+    return text[: _last_space(text) + 1]
 
 
 def _last_space(text: str) -> int:
@@ -73,7 +85,11 @@ def finish(text: str, tokens: int, length: int) -> str:
     'The lamp went out.'
     >>> finish("The lamp went and the doo", 80, 20)
     'The lamp went and the…'
+    >>> finish("The lamp went out. The", 20, 20), finish("The lamp went out.", 80, 20)
+    ('The lamp went out.', 'The lamp went out.')
     """
-    if tokens >= latest(length) and not ends_sentence(text):
+    if tokens >= length * EARLY and ends_sentence(_words(text)):
+        return _words(text).strip()
+    if tokens >= latest(length) and not ends_sentence(f"{text} "):
         return f"{settled(text) or text.strip()}…"
     return text.strip()
