@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from bot import render
-from bot.buttons import Button
+from bot.buttons import Button, Rows
 from bot.grammar import Again, Command, Continue, Generate, Options, Simple
 from bot.locales import words
 from engine import Engine
@@ -43,15 +43,31 @@ class Said:
     """A reply in words, at once.
 
     `private`: only its asker should see it. `ask` are the answers to choose from. `pictures` are the
-    original files. `deletes`: the message that was pressed on goes.
+    original files, `files` others, by name. `deletes`: the message that was pressed on goes; `replaces`:
+    this stands in its place (`caption`: below the picture that it holds). `start` is the command that
+    asks for it in a private chat. `rows` are more choices, in rows of their own. `literal`: it holds
+    words of models or people, in which no markup counts. `receipt` is given back by the client: to
+    Talk.arrived once this is shown, to Talk.missed when it cannot be.
     """
 
     text: str
     private: bool = False
     ask: tuple[Button, ...] = ()
     pictures: tuple[Picture, ...] = ()
+    files: tuple[tuple[str, bytes], ...] = ()
     deletes: bool = False
+    replaces: bool = False
+    start: str = ""
+    rows: Rows = ()
+    caption: bool = False
+    literal: bool = False
+    receipt: str = ""
     kind: Literal["said"] = "said"
+
+    @property
+    def choices(self) -> Rows:
+        """All rows of buttons below it."""
+        return ((self.ask,) if self.ask else ()) + self.rows
 
 
 async def converse(command: Command, who: Who, core: Engine) -> AsyncGenerator[Event | Said]:

@@ -53,12 +53,19 @@ class Deliveries:
     async def lost(self, job: str, why: str = "") -> None:  # noqa: ARG002 - for the reader of a call
         """It can never be delivered: the chat is gone, or we may not write there."""
         await self.desk.outbox.lost(job)
+        await self.desk.agreements.event("abandon", job)
         self._live.pop(job, None)
 
     @property
     def in_hand(self) -> int:
         """How many answers are on their way to somebody."""
         return sum(until > time.monotonic() for until in self._live.values())
+
+    async def arrived(self, receipt: str) -> None:
+        """What carried that receipt is shown."""
+
+    async def missed(self, receipt: str) -> None:
+        """What carried it could not be shown."""
 
     async def debts(self, platform: str) -> list[Debt]:
         """What is owed on a platform and in no client's hands."""

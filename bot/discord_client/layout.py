@@ -73,8 +73,11 @@ def written(text: str, footer: Sequence[str], rows: Rows = (), locale: str = "en
     return [*(Page(text=part) for part in shown[:-1]), Page(text=last, rows=rows)]
 
 
-def said(text: str, rows: Rows = ()) -> list[Page]:
-    """The bot's own words, help and lists among them, as they stand."""
+def said(text: str, rows: Rows = (), *, literal: bool = False) -> list[Page]:
+    """The bot's own words, help and lists among them, as they stand; without markup if `literal`."""
+    if literal:
+        shown = [discord_text(part) for part in split(text, DISCORD_LIMIT, shown_length)] or ["…"]
+        return [*(Page(text=part) for part in shown[:-1]), Page(text=shown[-1], rows=rows)]
     parts = split(text, DISCORD_LIMIT) or ["…"]
     return [*(Page(text=part) for part in parts[:-1]), Page(text=parts[-1], rows=rows)]
 

@@ -11,8 +11,10 @@ from bot.buttons import Press, Verb
 from bot.conversation import Said, Who
 from bot.grammar import BARE, Simple
 from bot.locales import words
+from bot.pacing import TooFast
+from bot.splitting import CAPTION_LIMIT, TELEGRAM_LIMIT, split, utf16
 from bot.talk import Talk
-from bot.telegram_client.api import Barred
+from bot.telegram_client.api import Barred, Lost
 from bot.telegram_client.items import Words, plain
 from bot.telegram_client.place import Place
 from bot.telegram_client.rendering import originals
@@ -121,11 +123,24 @@ class Listener:
         elif press.verb in (Verb.FORGET, Verb.KEEP):
             done = Words(text=plain(said.text))
             await self._sender.change(here.place, here.message, done)
-        elif said.pictures:
+        elif said.replaces:
+            await self._replace(said, here)
+        elif said.pictures and not said.choices:
             for item in originals(said.pictures, said.text):
                 await self._sender.deliver(here.place, item, here.message)
         elif not noticed:
             await self._say(replace(said, private=False), here)
+
+    async def _replace(self, said: Said, here: Here) -> None:
+        """Let the message that was pressed on be this one."""
+        text = split(said.text, CAPTION_LIMIT if said.caption else TELEGRAM_LIMIT, utf16)[0]
+        done = Words(text=plain(text), rows=said.choices)
+        try:
+            await self._sender.change(here.place, here.message, done, media=said.caption)
+        except (Lost, TooFast):
+            await self._talk.missed(said.receipt)
+        else:
+            await self._talk.arrived(said.receipt)
 
     def acknowledge(self, heard: Heard) -> None:
         """“typing…”, before anything else is done, for what takes a while."""
@@ -191,7 +206,8 @@ class Listener:
             self._messages.popitem(last=False)
 
     async def _say(self, said: Said, here: Here) -> None:
-        await self._replies.say(said, here.place, here.asker, here.message, here.locale)
+        shown = await self._replies.say(said, here.place, here.asker, here.message, here.locale)
+        await (self._talk.arrived if shown else self._talk.missed)(said.receipt)
 
     @asynccontextmanager
     async def _kindly(self, here: Here, accepted: Accepted, query: str = "") -> AsyncIterator[None]:
@@ -218,7 +234,8 @@ class Listener:
 
 def _short(said: Said) -> bool:
     """Whether it fits above the chat, where only the one who pressed sees it."""
-    return not said.ask and not said.pictures and len(said.text) <= ANSWER
+    bare = not (said.choices or said.pictures or said.files or said.replaces or said.receipt)
+    return bare and len(said.text) <= ANSWER
 
 
 def _spelt_out(text: str, reply_to: str | None) -> str:

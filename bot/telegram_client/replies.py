@@ -7,8 +7,9 @@ from collections import OrderedDict
 from bot.conversation import Said
 from bot.locales import words
 from bot.pacing import TooFast, Vanished
-from bot.splitting import TELEGRAM_LIMIT, split, utf16
-from bot.telegram_client.items import Item, Words, plain
+from bot.splitting import CAPTION_LIMIT, TELEGRAM_LIMIT, split, utf16
+from bot.telegram_client.items import File, Item, Photo, Words, plain
+from bot.telegram_client.pictures import showable
 from bot.telegram_client.place import Place
 from bot.telegram_client.sender import Sender
 
@@ -28,12 +29,11 @@ class Replies:
 
     async def say(
         self, said: Said, place: Place, asker: int, reply_to: int = 0, locale: str = "en"
-    ) -> None:
-        """A reply where it was asked for; a private one in the asker's own chat."""
+    ) -> bool:
+        """A reply where it was asked for, a private one in the asker's own chat; whether it is shown."""
         if said.private and not place.private:
-            await self._privately(said, place, asker, reply_to, locale)
-        else:
-            await self._send(said, place, reply_to)
+            return await self._privately(said, place, asker, reply_to, locale)
+        return await self._send(said, place, reply_to)
 
     async def refuse(self, why: str, place: Place, asker: int, reply_to: int = 0) -> None:
         """A refusal, once in a while: somebody who floods is not answered each time."""
@@ -49,26 +49,35 @@ class Replies:
 
     async def _privately(
         self, said: Said, place: Place, asker: int, reply_to: int, locale: str
-    ) -> None:
+    ) -> bool:
+        shown = False
         try:
-            await self._send(said, Place(chat=asker), 0)
+            shown = await self._send(said, Place(chat=asker), 0)
             told = words("telegram.in_private", locale)
         except Vanished:  # a bot may not begin a conversation
             told = words("telegram.open_private", locale, name=self._name)
         await self._send(Said(told), place, reply_to)
+        return shown
 
-    async def _send(self, said: Said, place: Place, reply_to: int) -> None:
-        """Raises Vanished."""
+    async def _send(self, said: Said, place: Place, reply_to: int) -> bool:
+        """Whether all of it is there. Raises Vanished."""
         for item in items_of(said):
             try:
                 await self._sender.deliver(place, item, reply_to)
             except TooFast as error:
                 log.warning("a reply came to nothing", extra={"why": str(error)})
+                return False
+        return True
 
 
 def items_of(said: Said) -> list[Item]:
-    """The reply as messages; what it asks stands below the last."""
+    """The reply as messages; what it asks stands below the last. One picture carries its words."""
+    files = [File(data=data, name=name, text=plain("")) for name, data in said.files]
+    if said.pictures:
+        first, *rest = (showable(picture.data) for picture in said.pictures)
+        words = split(said.text, CAPTION_LIMIT, utf16)[:1] or [""]
+        shown = Photo(data=first, text=plain(words[0]), rows=said.choices)
+        return [shown, *(Photo(data=data, text=plain("")) for data in rest), *files]
     parts = [plain(part) for part in split(said.text, TELEGRAM_LIMIT, utf16)]
-    rows = (said.ask,) if said.ask else ()
-    last = len(parts) - 1
-    return [Words(text=p, rows=rows if n == last else ()) for n, p in enumerate(parts)]
+    last, rows = len(parts) - 1, said.choices
+    return [*(Words(text=p, rows=rows if n == last else ()) for n, p in enumerate(parts)), *files]

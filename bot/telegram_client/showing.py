@@ -13,9 +13,10 @@ from bot.pacing import TooFast, Vanished
 from bot.render import Draft, fold
 from bot.talk import Talk
 from bot.telegram_client.api import Barred, Unsure
-from bot.telegram_client.items import Item, Words, joined, plain, quiet
+from bot.telegram_client.items import Item, Words, joined, quiet
 from bot.telegram_client.place import Place, address
 from bot.telegram_client.rendering import items_of, status_of, text_of
+from bot.telegram_client.replies import items_of as said_items
 from bot.telegram_client.sender import Sender
 from bot.telegram_client.stages import Drafted, Edited, Stage
 from engine.errors import OurError
@@ -77,8 +78,8 @@ class Showing:
         try:
             async with aclosing(events):
                 async for event in events:
-                    if isinstance(event, Said):  # moderation has stopped it
-                        return await self.stage.finish([Words(text=plain(event.text))])
+                    if isinstance(event, Said):  # moderation has stopped it, or it is a pair
+                        return await self._say(event)
                     self._see(event)
             if self.draft.final is None:
                 raise OurError("the events ended before the answer")
@@ -89,6 +90,16 @@ class Showing:
         finally:
             signs.cancel()
             await asyncio.gather(signs, return_exceptions=True)
+
+    async def _say(self, said: Said) -> list[int]:
+        """Words in the answer's place."""
+        try:
+            messages = await self.stage.finish(said_items(said))
+        except (Unsure, Vanished, TooFast):
+            await self._talk.missed(said.receipt)
+            raise
+        await self._talk.arrived(said.receipt)
+        return messages
 
     def _see(self, event: Event) -> None:
         self.draft = fold(self.draft, event)
