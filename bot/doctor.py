@@ -100,15 +100,16 @@ def _ledger(settings: Settings) -> list[Finding]:
     if current is None:
         return [Finding(mark="note", what="no ledger yet", advice="The first request makes it.")]
     check_key(settings)
+    storage = storage_of(settings)
     key = "from PASTICHE_KEY" if settings.key else f"in {key_file(settings)}"
     findings = [Finding(mark="ok", what=f"ledger key {key}; keep a copy of it apart from the data")]
     if current == newest:
-        findings.insert(
-            0, Finding(mark="ok", what=f"ledger {storage_of(settings).name}, schema {current}")
-        )
+        findings.insert(0, Finding(mark="ok", what=f"ledger {storage.name}, schema {current}"))
     else:
-        what = f"ledger {storage_of(settings).name}, schema {current}, newest {newest}"
+        what = f"ledger {storage.name}, schema {current}, newest {newest}"
         findings.insert(0, Finding(mark="note", what=what, advice="Run: pastiche db upgrade"))
+    for worry in storage.worries():
+        findings.append(Finding(mark="note", what="the database", advice=worry))
     return findings
 
 

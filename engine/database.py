@@ -35,7 +35,7 @@ __all__ = ["check_key", "key_file", "make_ready", "open_database", "revisions", 
 
 
 class Storage(Protocol):
-    """Where a ledger lies. Its `name` is for messages; all methods raise LedgerError."""
+    """Where a ledger lies: a file or a server. Its `name` is for messages; all raise LedgerError."""
 
     name: str
     upgrades_itself: bool
@@ -45,6 +45,9 @@ class Storage(Protocol):
 
     def connect(self, *, writing: bool) -> AbstractContextManager[sa.Connection]:
         """One connection for the schema; a writer's transaction keeps other upgrades out."""
+
+    def worries(self) -> list[str]:
+        """What an operator should know of it, in sentences."""
 
     def back_up(self, folder: Path, revision: str) -> str | None:
         """A copy before an upgrade; its path, or None where that is not ours to do."""

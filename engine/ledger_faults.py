@@ -46,7 +46,7 @@ def sqlstate_of(error: BaseException) -> str:
     return str(getattr(getattr(error, "orig", error), "sqlstate", None) or "")
 
 
-def explain(error: SQLAlchemyError, name: str, password: object = None) -> str:
+def explain(error: Exception, name: str, password: object = None) -> str:
     """One sentence or two: what is wrong with the server of that name, and what to do."""
     if isinstance(error, NoConnectionError):
         return f"{name} is too busy: all our connections are in use. Try again."
@@ -54,18 +54,20 @@ def explain(error: SQLAlchemyError, name: str, password: object = None) -> str:
     if state:
         what = STATES.get(state) or f"refused: {reason(error)}"
         return f"{name} {what}."
-    words = str(getattr(error, "orig", None) or "")
+    words = str(getattr(error, "orig", None) or error)
     for pattern, what in REFUSALS:
         if re.search(pattern, words, re.IGNORECASE):
             return f"{name} {what}."
     return f"{name} cannot be used: {redacted(reason(error), password)}"
 
 
-def reason(error: SQLAlchemyError) -> str:
+def reason(error: Exception) -> str:
     """The driver's own first words, without the statement, its values, or a row's content."""
-    original = getattr(error, "orig", None)
+    original = getattr(error, "orig", None) or error
+    if isinstance(original, SQLAlchemyError):
+        return type(original).__name__
     primary = getattr(getattr(original, "diag", None), "message_primary", None)
-    return str(primary or original or type(error).__name__)
+    return str(primary or original).strip()
 
 
 def redacted(words: str, password: object) -> str:

@@ -49,6 +49,10 @@ class LedgerFile:
         finally:
             database.dispose()
 
+    def worries(self) -> list[str]:
+        """None: the pragmas see to it."""
+        return []
+
     def back_up(self, folder: Path, revision: str) -> str | None:
         """A consistent copy by SQLite's own backup, kept under the old schema's name."""
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -51,6 +51,8 @@ class LedgerServer:
     @contextmanager
     def connect(self, *, writing: bool) -> Iterator[sa.Connection]:
         """One connection to a server that was looked over; a writer is the only one of its kind."""
+        import psycopg
+
         database = sa.create_engine(
             self._url,
             connect_args=self._driver(),
@@ -63,10 +65,28 @@ class LedgerServer:
                 if writing:
                     _lock(connection)
                 yield connection
-        except sa.exc.SQLAlchemyError as error:
+        except (sa.exc.SQLAlchemyError, psycopg.Error) as error:
             raise LedgerError(explain(error, self.name, self._url.password)) from error
         finally:
             database.dispose()
+
+    def worries(self) -> list[str]:
+        """A server that may lose what it has committed, or is read by others on the way."""
+        query = "SELECT current_setting('fsync'), current_setting('full_page_writes'), ssl "
+        query += "FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
+        with self.connect(writing=False) as connection:
+            synced, whole, encrypted = connection.execute(sa.text(query)).one()
+        found = []
+        if "off" in (synced, whole):
+            found.append(
+                "the server runs with fsync or full_page_writes off: a power cut may cost accepted "
+                "requests. Switch both on."
+            )
+        if not encrypted and not is_local(self._url):
+            found.append(
+                "the connection is not encrypted. Add ?sslmode=verify-full to PASTICHE_DATABASE_URL."
+            )
+        return found
 
     def back_up(self, _folder: Path, _revision: str) -> str | None:
         """None: a server's copies are its operator's."""
@@ -131,6 +151,12 @@ class LedgerServer:
                 "be woken by NOTIFY. Name the server itself, or set pool_mode = session for this "
                 "database."
             )
+
+
+def is_local(url: sa.URL) -> bool:
+    """Whether the server is on this machine."""
+    host = url.query.get("host") or url.host or ""
+    return str(host).startswith("/") or host in ("", "localhost", "127.0.0.1", "::1")
 
 
 def name_of(url: sa.URL) -> str:

@@ -15,6 +15,7 @@ import pytest
 import sqlalchemy as sa
 from looking import look
 from postgres_between import Between, TransactionPool, older, standing
+from program import pastiche
 from pydantic import SecretStr
 
 import migrations
@@ -229,6 +230,30 @@ def test_a_database_that_is_only_read_is_refused(settings: Settings) -> None:
         connection.execute(sa.text(f"alter database {name} set default_transaction_read_only = on"))
         connection.commit()
     assert "is read-only" in refused(settings)
+
+
+def test_the_commands_name_the_server_and_never_the_password(
+    settings: Settings, postgres_server: postgres.Server
+) -> None:
+    url = sa.make_url(settings.database_url)
+    where = f"postgresql://127.0.0.1:{url.port}/{url.database}"
+    wrong = settings.database_url.replace(str(url.password), "s3cret-word")
+    runs = [
+        pastiche("db", "current"),
+        pastiche("db", "upgrade"),
+        pastiche("doctor", "--no-generate"),
+        pastiche("db", "upgrade", PASTICHE_DATABASE_URL=wrong),
+    ]
+    assert f"{where}: schema 0" in runs[0].stdout.decode()
+    assert f"ledger {where}, schema" in runs[2].stdout.decode()
+    assert "fsync or full_page_writes off" in " ".join(runs[2].stdout.decode().split())
+    assert [done.returncode for done in runs[:2]] == [0, 0]
+    logs = b"".join(path.read_bytes() for path in settings.home.rglob("*") if path.is_file())
+    said = b"".join(done.stdout + done.stderr for done in runs) + logs
+    for secret in (str(url.password), "s3cret-word"):
+        assert secret.encode() not in said
+    assert b"did not take the user or password" in runs[3].stderr
+    assert b"Traceback" not in runs[3].stderr
 
 
 # Many at once
