@@ -1,4 +1,7 @@
-"""Building the engine: own the data folder if nobody does, else attach to whoever does."""
+"""Building the engine: own the data folder if nobody does, else attach to whoever does.
+
+On a database server there is nothing to own: engine.fleet.
+"""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
@@ -8,7 +11,7 @@ from typing import IO, Self, TypeVar
 
 from engine import Engine
 from engine.attached import AttachedEngine
-from engine.database import make_ready, open_database
+from engine.database import make_ready, on_server, open_database
 from engine.errors import OwnerGoneError, SetupError
 from engine.events import Event
 from engine.jobs import Answer, Request, Status
@@ -18,6 +21,7 @@ from engine.owner import owning
 from engine.queues.overview import Overview
 from engine.registry import Registry, load_registry
 from engine.settings import Settings
+from engine.study.collecting import collecting_for
 
 ATTACH_SECONDS = 10.0  # an owner that holds the lock has this long to open its socket
 ATTACH_PAUSE = 0.05
@@ -34,6 +38,12 @@ async def open_engine(
     An owner starts the workers of the media `warm` before anybody asks.
     """
     registry = load_registry(settings.expert_roots, settings.profile)
+    if on_server(settings):
+        from engine.fleet import sharing  # its libraries are slow to import
+
+        async with sharing(settings, registry, workers=workers, warm=warm) as core:
+            yield core
+        return
     place = await _own_or_attach(settings, registry)
     if isinstance(place, AttachedEngine):
         yield place
@@ -42,6 +52,7 @@ async def open_engine(
         await asyncio.to_thread(make_ready, settings)
         ledger = Ledger(await open_database(settings), settings.media)
         try:
+            ledger.collecting = await collecting_for(settings, ledger)
             async with owning(settings, registry, ledger, workers=workers, warm=warm) as core:
                 yield core
         finally:

@@ -148,7 +148,11 @@ class Ledger(Book):
                 return
             await connection.execute(
                 sa.update(JobRow)
-                .where(JobRow.id == job.id, JobRow.state.not_in(FINAL_STATES))
+                .where(
+                    JobRow.id == job.id,
+                    JobRow.attempt < job.attempt,
+                    JobRow.state.not_in(FINAL_STATES),
+                )
                 .values(
                     state="queued",
                     attempt=job.attempt,

@@ -73,5 +73,13 @@ def start_logs(home: Path, name: str, level: str) -> None:
     root.handlers[:] = [handler]
     root.setLevel(level)
     # aiosqlite writes every statement, with its values, at DEBUG
-    for noisy in ("aiosqlite", "asyncio", "urllib3", "httpx", "httpcore", "filelock"):
+    for noisy in (
+        "aiosqlite",
+        "asyncio",
+        "urllib3",
+        "httpx",
+        "httpcore",
+        "filelock",
+        "procrastinate",
+    ):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -102,6 +102,18 @@ class Settings(BaseSettings):
         bool, Field(description="Compile the image model on CUDA: slow to start, then faster.")
     ] = False
     max_waiting: Annotated[int, Field(ge=1, description="Jobs the queue holds at most.")] = 1000
+    unserved: Annotated[
+        Literal["wait", "refuse"],
+        Field(description="A request that no worker can serve now: wait for one, or refuse it."),
+    ] = "wait"
+    lost_after: Annotated[
+        float,
+        Field(ge=1, description="Seconds of silence until a worker counts as gone (Postgres)."),
+    ] = 30.0
+    leave_seconds: Annotated[
+        float,
+        Field(ge=0, description="Seconds that a leaving worker has to end its jobs (Postgres)."),
+    ] = 30.0
     max_length: Annotated[int, Field(ge=16, le=4096, description="Tokens of an answer.")] = 1200
     log_to: Annotated[
         Literal["file", "stdout"], Field(description="Logs: files in home, or standard output.")

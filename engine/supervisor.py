@@ -11,8 +11,10 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import IO
 
+from engine.errors import SetupError
 from engine.logs import MAX_BYTES
 from engine.settings import Settings
 
@@ -23,16 +25,23 @@ STOP_SECONDS = 5.0  # a worker has this long to leave before it is killed
 RESTART_SECONDS = 0.2  # doubled by every start that failed in a row
 LONGEST_PAUSE = 5.0
 
-SECRETS = ("DISCORD_TOKEN", "TELEGRAM_TOKEN", "OPENAI_API_KEY")
+PORTS = {"text": 1, "image": 2}  # where their metrics are: so far after those of who starts them
+SECRETS = ("DISCORD_TOKEN", "TELEGRAM_TOKEN", "OPENAI_API_KEY", "TELEGRAM_WEBHOOK_SECRET",
+           "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")  # fmt: skip
 
 log = logging.getLogger(__name__)
 
 
 class Supervisor:
-    """One child process for each medium that was needed."""
+    """One child process for each medium that was needed.
 
-    def __init__(self, settings: Settings) -> None:
+    The children connect to `socket` (else the data folder's own) and see `device` only.
+    """
+
+    def __init__(self, settings: Settings, *, socket: Path | None = None, device: str = "") -> None:
         self._settings = settings
+        self._socket = socket
+        self._device = device
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._wanted: dict[str, asyncio.Event] = {}
         self._give_up: Callable[[str, str], None] = lambda _medium, _reason: None
@@ -92,10 +101,11 @@ class Supervisor:
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-P", "-m", "engine.worker",
                 "--medium", medium, "--home", str(self._settings.home),
+                *(("--socket", str(self._socket)) if self._socket else ()),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=errors,
                 stderr=errors,
-                env=_environment(self._settings),
+                env=_environment(self._settings, medium) | device_environment(self._device),
                 start_new_session=True,  # Ctrl-C in a terminal is for the client, not for it
             )  # fmt: skip
             try:
@@ -125,10 +135,34 @@ class Supervisor:
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
 
-def _environment(settings: Settings) -> dict[str, str]:
+def device_environment(device: str) -> dict[str, str]:
+    """What makes a process see one accelerator only. Raises SetupError for a name of none.
+
+    >>> device_environment("cuda:1")
+    {'CUDA_VISIBLE_DEVICES': '1'}
+    >>> device_environment("cpu"), device_environment("")
+    ({'CUDA_VISIBLE_DEVICES': ''}, {})
+    """
+    if not device or device == "cuda":
+        return {}
+    if device == "cpu":
+        return {"CUDA_VISIBLE_DEVICES": ""}
+    number = device.removeprefix("cuda:")
+    if number == device or not number.isdecimal():
+        raise SetupError(f"There is no device {device!r}. Name cpu, cuda, or cuda:0, cuda:1 ...")
+    return {"CUDA_VISIBLE_DEVICES": number}
+
+
+def _environment(settings: Settings, medium: str) -> dict[str, str]:
     """What a worker may know: the settings that this process has, and no key and no platform's token.
 
     HF_TOKEN stays: the worker is who downloads.
     """
     kept = {k: v for k, v in os.environ.items() if not (k in SECRETS or k.startswith("PASTICHE_"))}
-    return kept | settings.environment()
+    ours = settings.environment()
+    ours.pop(
+        "PASTICHE_DATABASE_URL", None
+    )  # it may hold a password, and a worker has no use for it
+    if settings.metrics_port:
+        ours["PASTICHE_METRICS_PORT"] = str(settings.metrics_port + PORTS[medium])
+    return kept | ours

@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import aclosing
 from pathlib import Path
 from typing import NoReturn
@@ -33,15 +34,18 @@ EVENT_SECONDS = 0.1  # the text so far is posted this often, not at every token
 log = logging.getLogger(__name__)
 
 
-async def work(settings: Settings, medium: str) -> int:
-    """Serve until the owner goes, or until this process is told to leave; returns the exit code."""
-    link = await connect(str(owners_socket(settings.home) or settings.socket))
+async def work(settings: Settings, medium: str, socket: Path | None = None) -> int:
+    """Serve until the owner goes, or until this process is told to leave; returns the exit code.
+
+    `socket` is where the owner listens, if that is not the data folder's own.
+    """
+    link = await connect(str(socket or owners_socket(settings.home) or settings.socket))
     await link.send(Hello(medium=medium, pid=os.getpid()))
     leave = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, leave.set)
-    serving = asyncio.create_task(_serve(link, settings, medium))
+    serving = asyncio.create_task(_shown(link, settings, medium))
     leaving = asyncio.create_task(leave.wait())
     await asyncio.wait({serving, leaving}, return_when=asyncio.FIRST_COMPLETED)
     if serving.done():
@@ -55,10 +59,26 @@ async def work(settings: Settings, medium: str) -> int:
     return 0
 
 
-async def _serve(link: Link, settings: Settings, medium: str) -> int:
+async def _shown(link: Link, settings: Settings, medium: str) -> int:
+    """Serve, with metrics and health on a port if the settings name one."""
+    if not settings.metrics_port:
+        return await _serve(link, settings, medium)
+    from engine.metrics import showing_worker
+
+    async with showing_worker(settings, medium) as count:
+        return await _serve(link, settings, medium, count)
+
+
+def _as_it_is(backend: Backend) -> Backend:
+    return backend
+
+
+async def _serve(
+    link: Link, settings: Settings, medium: str, count: Callable[[Backend], Backend] = _as_it_is
+) -> int:
     """Load, then run what comes; an owner that goes meanwhile is noticed at once."""
     hearing = asyncio.create_task(link.receive())
-    loading = asyncio.create_task(_load(settings, medium))
+    loading = asyncio.create_task(_load(settings, medium, count))
     await asyncio.wait({hearing, loading}, return_when=asyncio.FIRST_COMPLETED)
     if not loading.done():
         return 0  # before Ready the owner says nothing: it has gone
@@ -74,14 +94,12 @@ async def _serve(link: Link, settings: Settings, medium: str) -> int:
     return 0
 
 
-async def _load(settings: Settings, medium: str) -> Backend:
+async def _load(
+    settings: Settings, medium: str, count: Callable[[Backend], Backend]
+) -> Backend:
     registry = load_registry(settings.expert_roots, settings.profile)
-    backend = build_backend(settings, registry, medium)
+    backend = count(build_backend(settings, registry, medium))
     await backend.load()
-    if settings.metrics_port and medium == "text":
-        from engine.metrics import show_metrics
-
-        show_metrics(backend, backend.slots, settings.metrics_port)
     return backend
 
 
@@ -128,9 +146,9 @@ async def _run(job: Job, backend: Backend, link: Link, stops: dict[str, threadin
         del stops[job.id]
 
 
-def run_worker(settings: Settings, medium: str) -> NoReturn:
+def run_worker(settings: Settings, medium: str, socket: Path | None = None) -> NoReturn:
     """Serve, then end this process at once: a model's thread in mid-step would hold an exit up."""
-    code = asyncio.run(work(settings, medium))
+    code = asyncio.run(work(settings, medium, socket))
     sys.stdout.flush()
     os._exit(code)
 
@@ -140,10 +158,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m engine.worker", description=__doc__)
     parser.add_argument("--medium", default="text", choices=("text", "image"))
     parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--socket", type=Path)
     options = parser.parse_args()
     settings = read_settings(home=options.home)
     start_logs(settings.home, f"worker-{options.medium}", settings.log_level)
-    run_worker(settings, options.medium)
+    run_worker(settings, options.medium, options.socket)
 
 
 if __name__ == "__main__":

@@ -91,6 +91,14 @@ class Floor:
         """What waits for a medium."""
         return self._lines.setdefault(medium, Line())
 
+    def room(self, medium: str) -> int:
+        """How many more could begin now; none beside a suspect."""
+        line = self.line(medium)
+        running = [e for worker in self.crew.of(medium) for e in worker.running.values()]
+        if any(entry.job.alone for entry in (*running, *line)):
+            return 0
+        return max(0, self.crew.slots(medium) - len(running) - len(list(line)))
+
     def queued(self, entry: Entry) -> Queued:
         """Its place: how many are before it, those that run included; 0 when it runs itself."""
         medium = entry.job.medium
@@ -191,7 +199,7 @@ class Floor:
 
     def _finish(self, entry: Entry, event: Final) -> None:
         """Record it, then tell what is on record."""
-        medium = entry.job.medium
+        medium, entry.ending = entry.job.medium, True
         if isinstance(event, Finished):
             known = self._seconds.get(medium, event.seconds)
             self._seconds[medium] = (1 - NEWEST_SHARE) * known + NEWEST_SHARE * event.seconds
@@ -207,7 +215,8 @@ class Floor:
                 what = f"the answer is not on record yet, trying again. {error}"
                 entry.tell(Loading(job=event.job, attempt=event.attempt, what=what))
                 raise
-            self.entries.pop(event.job, None)
+            if self.entries.get(event.job) is entry:
+                del self.entries[event.job]
             entry.tell(final or event)
 
         self.writer.put(record, event.job)

@@ -26,7 +26,8 @@ class Entry:
 
     `heard` says that its present worker has said anything of it: only then can it have been what
     that worker died of; `unheard` counts workers that died before. `place` is the position that its
-    followers were last told.
+    followers were last told; `number` is the worker's that claimed it (on Postgres); `ending` says that
+    its final answer is being recorded.
     """
 
     job: Job
@@ -37,6 +38,8 @@ class Entry:
     worker: "Worker | None" = None
     heard: bool = False
     unheard: int = 0
+    number: int = 0
+    ending: bool = False
     cancelled: bool = False
     place: int = -1
     last: Event | None = None

@@ -1,0 +1,92 @@
+"""A process on a ledger that many share, on PostgreSQL: it asks, or works, or does both.
+
+There is no owner and no lock here: every process opens the database for itself.
+"""
+
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+
+from engine.database import database_url, make_ready, open_database
+from engine.engine import LocalEngine
+from engine.errors import SetupError
+from engine.ledger import Ledger
+from engine.queues.floor import nobody
+from engine.queues.kits import kit_of
+from engine.queues.postgres import PostgresQueue
+from engine.queues.station import Station
+from engine.registry import Registry, load_registry
+from engine.settings import Settings
+from engine.study.collecting import collecting_for
+from engine.supervisor import device_environment
+
+MEDIA = ("text", "image")
+
+log = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def opening_shared(settings: Settings) -> AsyncIterator[Ledger]:
+    """The shared ledger, its schema at this program's."""
+    await asyncio.to_thread(make_ready, settings)
+    ledger = Ledger(await open_database(settings), settings.media)
+    try:
+        ledger.collecting = await collecting_for(settings, ledger)
+        yield ledger
+    finally:
+        await ledger.close()
+
+
+@asynccontextmanager
+async def sharing(
+    settings: Settings, registry: Registry, *, workers: bool = True, warm: Iterable[str] = ()
+) -> AsyncIterator[LocalEngine]:
+    """The engine of one process among many; with `workers` it also has a station of its own."""
+    kit = kit_of(registry, settings)
+    url = database_url(settings)
+    async with opening_shared(settings) as ledger:
+        station = Station(settings, kit, ledger, url, MEDIA, lazy=True) if workers else None
+        queue = PostgresQueue(
+            ledger,
+            url,
+            kit,
+            max_waiting=settings.max_waiting,
+            lost_after=settings.lost_after,
+            refuse_unserved=settings.unserved == "refuse",
+            need_worker=station.need if station else nobody,
+        )
+        try:
+            if station:
+                await station.start(warm)
+            await queue.start()
+            yield LocalEngine(registry, ledger, queue, max_length=settings.max_length)
+        finally:
+            await queue.close()
+            if station:
+                await station.close()
+
+
+async def work(settings: Settings, media: Iterable[str], device: str = "") -> None:
+    """Be a station until SIGTERM or SIGINT: then take nothing new, end what runs, and leave.
+
+    Raises SetupError for media that no expert here has, or a device that is none.
+    """
+    registry = load_registry(settings.expert_roots, settings.profile)
+    kit = kit_of(registry, settings)
+    device_environment(device)
+    for medium in media:
+        if not kit.of_medium(medium):
+            raise SetupError(f"No expert of the profile {settings.profile!r} makes {medium}s.")
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    async with opening_shared(settings) as ledger:
+        station = Station(settings, kit, ledger, database_url(settings), media, device=device)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        await station.start()
+        try:
+            await stop.wait()
+        finally:
+            await station.close(settings.leave_seconds)

@@ -1,0 +1,158 @@
+"""The ear of a process that follows jobs: notes from workers in, events to whoever follows out.
+
+Progress is lossy: what a worker says while nobody can hear it is gone. The final answer is not: it is
+read from the ledger when its note comes, when the connection was lost, and every so often anyway.
+"""
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+
+from engine.errors import KIND_SENTENCE, LedgerError
+from engine.events import FINAL_STATES, Event, Failed, Final, Queued
+from engine.ledger import Ledger, new_id
+from engine.queues.line import Inbox
+from engine.queues.listening import Listener
+from engine.queues.notes import EVENT, bot_channel, read_event
+from engine.queues.tables import ProgressRow
+from engine.tables import JobRow
+
+LOOK_SECONDS = 2.0  # how often the ledger is asked whether anything followed is over
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class Watch:
+    """A job that is followed here. `place` is the position that its followers were last told."""
+
+    followers: set[Inbox] = field(default_factory=set)
+    last: Event | None = None
+    attempt: int = 0
+    place: int = -1
+
+    def tell(self, event: Event) -> None:
+        """To every follower; what an earlier attempt says is dropped."""
+        if not isinstance(event, Queued):
+            if event.attempt < self.attempt:
+                return
+            self.attempt, self.last = event.attempt, event
+        for follower in self.followers:
+            follower.put(event)
+
+
+class Hub:
+    """See the module's own words."""
+
+    def __init__(self, ledger: Ledger, url: sa.URL) -> None:
+        self.channel = bot_channel(new_id())
+        self.watches: dict[str, Watch] = {}
+        self._ledger = ledger
+        self._listener = Listener(url, (self.channel,), self._heard, self.look)
+        self._reading: set[asyncio.Task[None]] = set()
+        self._chores: asyncio.Task[None] | None = None
+        self._look = asyncio.Event()
+
+    def start(self) -> None:
+        """Begin."""
+        self._listener.start()
+        self._chores = asyncio.create_task(self._look_now_and_then(), name="followed jobs")
+
+    async def close(self) -> None:
+        """End."""
+        await self._listener.close()
+        tasks = [*self._reading, *([self._chores] if self._chores else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def watch(self, job: str) -> Watch:
+        """From now on its events are kept for followers."""
+        return self.watches.setdefault(job, Watch())
+
+    def leave(self, job: str, inbox: Inbox) -> None:
+        """One follower less."""
+        watch = self.watches.get(job)
+        if watch is not None:
+            watch.followers.discard(inbox)
+            if not watch.followers:
+                del self.watches[job]
+
+    def look(self) -> None:
+        """Ask the ledger now."""
+        self._look.set()
+
+    def _heard(self, _channel: str, words: str) -> None:
+        kind, job = words[:1], words[2:]
+        if kind == "E":
+            event = read_event(words, self._ledger.vault)
+            if event is not None and event.job in self.watches:
+                self.watches[event.job].tell(event)
+        elif job in self.watches:
+            self._in_background(self._end(job) if kind == "F" else self._see(job))
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._reading.add(task)
+        task.add_done_callback(self._reading.discard)
+
+    async def _end(self, job: str) -> None:
+        """Tell the final answer, as it is on record."""
+        try:
+            final = await self._ledger.final(job)
+        except LedgerError:
+            log.exception("a final answer cannot be read yet", extra={"job": job})
+            return
+        if final is not None:
+            self._over(job, final)
+
+    def _over(self, job: str, final: Final) -> None:
+        watch = self.watches.get(job)
+        if watch is None:
+            return
+        watch.attempt = final.attempt
+        watch.tell(final)
+        if not watch.followers:
+            del self.watches[job]
+
+    async def _see(self, job: str) -> None:
+        """Tell an event that was too long to travel."""
+        query = sa.select(ProgressRow.event).where(ProgressRow.job_id == job)
+        try:
+            async with self._ledger.reading() as connection:
+                words = await connection.scalar(query)
+        except LedgerError:
+            return
+        watch = self.watches.get(job)
+        if words is not None and watch is not None:
+            watch.tell(EVENT.validate_json(words))
+
+    async def _look_now_and_then(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._look.wait()
+            except TimeoutError:
+                pass
+            self._look.clear()
+            if self.watches:
+                try:
+                    await self._look_for_ends(list(self.watches))
+                except LedgerError as error:
+                    log.warning("the ledger cannot be read", extra={"why": str(error)})
+
+    async def _look_for_ends(self, jobs: Iterable[str]) -> None:
+        followed = [job for job in jobs if self.watches[job].followers]
+        query = sa.select(JobRow.id, JobRow.state).where(JobRow.id.in_(jobs))
+        async with self._ledger.reading() as connection:
+            states = {row.id: row.state for row in await connection.execute(query)}
+        for job, state in states.items():
+            if state in FINAL_STATES:
+                await self._end(job)
+        for job in set(followed) - states.keys():
+            reason = "its row was deleted"
+            self._over(job, Failed(job=job, attempt=1, message=KIND_SENTENCE, reason=reason))

@@ -1,0 +1,240 @@
+"""The queue on PostgreSQL, shared by many bots and many workers: the side that asks.
+
+A job is accepted in one transaction: the ledger's rows, its ticket (queues.tickets), and its row in
+Procrastinate's table, whose only argument is the job's id. Workers are stations (queues.station), on
+this machine or on others; what they say comes by NOTIFY (queues.hub). Nothing here is kept in memory
+that the next process could not find in the database.
+"""
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from engine.errors import BusyError, LedgerError
+from engine.events import Event, Loading, Queued, is_final
+from engine.jobs import Job, Request, Status, Waiting
+from engine.ledger import Ledger
+from engine.queues.census import Census
+from engine.queues.floor import nobody
+from engine.queues.hub import Hub
+from engine.queues.kits import Kit
+from engine.queues.line import Inbox
+from engine.queues.overview import Overview
+from engine.queues.places import Places
+from engine.queues.tables import Ticket
+from engine.queues.tickets import Tickets
+from engine.routing import Route
+from engine.tables import JobRow
+
+PLACES_SECONDS = 1.0  # how often those who wait are told where they stand
+LOADING = "getting the model ready"
+UNSERVED = "no worker can do this now; it waits for one"
+TAKEN_OUT = "taken out by the operator"
+
+log = logging.getLogger(__name__)
+
+
+class PostgresQueue:
+    """See jobs.JobQueue and the module's own words."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        url: sa.URL,
+        kit: Kit,
+        *,
+        max_waiting: int,
+        lost_after: float,
+        refuse_unserved: bool = False,
+        need_worker: Callable[[str], None] = nobody,
+    ) -> None:
+        self._ledger = ledger
+        self._kit = kit
+        self._max_waiting = max_waiting
+        self._refuse_unserved = refuse_unserved
+        self._need_worker = need_worker
+        self._tickets = Tickets(ledger)
+        self._places = Places(ledger, lost_after)
+        self._census = Census(ledger)
+        self._hub = Hub(ledger, url)
+        self._accepting: set[asyncio.Task[None]] = set()
+        self._telling: asyncio.Task[None] | None = None
+        self._told: set[str] = set()
+
+    async def start(self) -> None:
+        """Begin to listen."""
+        self._hub.start()
+        self._telling = asyncio.create_task(self._tell_places(), name="places")
+
+    async def close(self) -> None:
+        """Finish what is being accepted; everything else is in the database."""
+        await asyncio.gather(*self._accepting, return_exceptions=True)
+        if self._telling is not None:
+            self._telling.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._telling
+        await self._hub.close()
+
+    async def accept(self, request: Request, route: Route, job: Job) -> None:
+        """See JobQueue. Raises BusyError or LedgerError, and then nothing was accepted."""
+        waiting = await self._tickets.waiting()
+        if waiting >= self._max_waiting:
+            raise BusyError(
+                f"{waiting} requests are waiting already. Please try again in a few minutes."
+            )
+        queue = self._kit.queues[job.expert]
+        if self._refuse_unserved:
+            serving = await self._places.serving(queue)
+            if not serving.slots and not serving.starting:
+                await self._warn(queue)
+                raise BusyError("Nobody can do this right now. Please try again later.")
+        task = asyncio.create_task(self._accept(request, route, job, queue))
+        self._accepting.add(task)
+        task.add_done_callback(self._accepting.discard)
+        await asyncio.shield(task)
+
+    async def _accept(self, request: Request, route: Route, job: Job, queue: str) -> None:
+        asker = self._ledger.who(request)
+
+        async def beside(connection: AsyncConnection) -> bool:
+            await self._tickets.issue(connection, job.id, asker, queue, self._hub.channel)
+            return True
+
+        self._hub.watch(job.id)  # before it can begin, so that nothing is missed
+        await self._ledger.accept(request, route, job, beside)
+        self._need_worker(job.medium)
+
+    async def follow(self, job: str) -> AsyncGenerator[Event]:
+        """Events from here on; a job that is over already gives its final event from the ledger."""
+        inbox = Inbox()
+        watch = self._hub.watch(job)
+        said = watch.last  # what is said from now on comes to the inbox
+        watch.followers.add(inbox)
+        try:
+            queue = await self._listen_to(job)
+            if queue is None and (final := await self._ledger.final(job)) is not None:
+                yield final
+                return
+            for event in await self._so_far(job, queue):
+                yield event
+            if said is not None:
+                yield said
+                if is_final(said):
+                    return
+            async for event in inbox.to_the_end():
+                yield event
+        finally:
+            self._hub.leave(job, inbox)
+
+    async def _listen_to(self, job: str) -> str | None:
+        """Have the job's events sent here; its queue, or None when it has no ticket."""
+        query = sa.select(Ticket.queue, Ticket.reply_to).where(Ticket.job_id == job)
+        async with self._ledger.reading() as connection:
+            row = (await connection.execute(query)).one_or_none()
+        if row is None:
+            return None
+        if row.reply_to != self._hub.channel:
+            async with self._ledger.writing() as connection:
+                await connection.execute(
+                    sa.update(Ticket).where(Ticket.job_id == job).values(reply_to=self._hub.channel)
+                )
+            self._hub.look()  # its end may have come in between
+        return str(row.queue)
+
+    async def _so_far(self, job: str, queue: str | None) -> list[Event]:
+        """What a newcomer must know: its place, and whether anybody is there to serve it."""
+        places = await self._places.of([job])
+        first = places.get(job) or Queued(job=job, position=0)
+        self._hub.watch(job).place = first.position
+        if queue is None:
+            return [first]
+        serving = await self._places.serving(queue)
+        if serving.slots:
+            return [first]
+        if not serving.starting:
+            await self._warn(queue)
+        what = LOADING if serving.starting else UNSERVED
+        return [first, Loading(job=job, attempt=0, what=what)]
+
+    async def _warn(self, queue: str) -> None:
+        """Tell the operator, once for each queue, why nobody serves it."""
+        if queue not in self._told:
+            self._told.add(queue)
+            hint = await self._places.hint(queue, self._kit)
+            log.warning("nobody serves a queue", extra={"queue": queue, "hint": hint})
+
+    async def _tell_places(self) -> None:
+        """Tell everybody who waits here where they stand, when that has changed."""
+        while True:
+            await asyncio.sleep(PLACES_SECONDS)
+            waiting = [j for j, w in self._hub.watches.items() if w.followers and w.last is None]
+            if not waiting:
+                continue
+            try:
+                places = await self._places.of(waiting)
+            except LedgerError as error:
+                log.warning("places cannot be read", extra={"why": str(error)})
+                continue
+            for job, queued in places.items():
+                watch = self._hub.watches.get(job)
+                if watch is not None and watch.last is None and watch.place != queued.position:
+                    watch.place = queued.position
+                    watch.tell(queued)
+
+    async def cancel(self, job: str) -> bool:
+        """Over at once while it waits, stopped at the next token while it runs."""
+        return await self._tickets.cancel(job)
+
+    async def status(self) -> Status:
+        """Everything unfinished, oldest first."""
+        query = (
+            sa.select(JobRow.id, JobRow.medium, JobRow.expert, JobRow.accepted_at, Ticket.worker)
+            .join(Ticket, Ticket.job_id == JobRow.id)
+            .order_by(JobRow.accepted_at, JobRow.id)
+        )
+        now = self._ledger.clock()
+        async with self._ledger.reading() as connection:
+            rows = (await connection.execute(query)).all()
+        waiting = tuple(
+            Waiting(
+                job=row.id,
+                medium=row.medium,
+                expert=row.expert,
+                state="queued" if row.worker is None else "running",
+                seconds=max(0.0, now - row.accepted_at),
+            )
+            for row in rows
+        )
+        states: dict[str, str] = {}
+        for worker in await self._places.workers():
+            if states.get(worker.medium) != "ready":
+                states[worker.medium] = worker.state
+        return Status(owner=os.getpid(), waiting=waiting, workers=states)
+
+    async def overview(self) -> Overview:
+        """For the operator: queues.overview."""
+        workers = tuple(await self._places.workers())
+        return await self._census.overview(
+            "postgres", workers, await self._places.unserved(self._kit)
+        )
+
+    async def retry(self, job: str) -> bool:
+        """A dead, failed or stuck job is queued again; see queues.overview."""
+
+        async def beside(connection: AsyncConnection, revived: str) -> None:
+            asker, expert = await self._tickets.asker_of(connection, revived)
+            queue = self._kit.queues.get(expert)
+            if queue is None:
+                raise LedgerError(f"The job's expert {expert!r} is not among the cards here.")
+            await self._tickets.issue(connection, revived, asker, queue, None)
+
+        return await self._tickets.stuck(job) or await self._census.revive(job, beside)
+
+    async def drop(self, job: str) -> bool:
+        """It is over now; see queues.overview."""
+        return await self._tickets.drop(job, TAKEN_OUT) or await self._census.bury(job)

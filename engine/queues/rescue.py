@@ -1,0 +1,189 @@
+"""Looking after the Postgres queue: the jobs of dead workers, jobs without a ticket, and those that
+have waited long. A task on Procrastinate's own worker and a queue of its own, one at a time.
+
+Everything is judged by the database's clock.
+"""
+
+import asyncio
+import logging
+import random
+from contextlib import suppress
+
+import procrastinate
+import sqlalchemy as sa
+from procrastinate import exceptions
+
+from engine.errors import LedgerError
+from engine.events import FINAL_STATES
+from engine.ledger import Ledger
+from engine.queues.kits import Kit
+from engine.queues.listening import connect_arguments
+from engine.queues.tables import ProgressRow, Ticket, WorkerRow
+from engine.queues.tickets import FIRST, NOW, Tickets
+from engine.tables import JobRow
+
+QUEUE, TASK = "maint", "pastiche.rescue"
+RUNS = 3  # within the time after which a silent worker counts as gone
+TURN_SECONDS = 30.0  # so long a wait counts as much as one turn of everybody else
+RESTART_SECONDS = 2.0
+HEALED = 100  # jobs without a ticket that get one in one run
+LOCK = 0x50617374_72657363  # one rescue at a time, should two be deferred
+
+_AGE = sa.text(
+    "UPDATE procrastinate_jobs AS waiting SET priority = aged.priority FROM ("
+    "SELECT number, CAST(floor((extract(epoch FROM clock_timestamp()) - created_at) / :turn) AS int) "
+    "- turn AS priority FROM tickets WHERE worker IS NULL"
+    ") AS aged WHERE waiting.id = aged.number AND waiting.status = 'todo' "
+    "AND waiting.priority < aged.priority AND waiting.priority < :first"
+)
+_MOVE = sa.text("UPDATE procrastinate_jobs SET queue_name = :queue WHERE id = ANY(:numbers) AND "
+                "status = 'todo' RETURNING id")  # fmt: skip
+_LOCK = sa.text("SELECT pg_try_advisory_xact_lock(:lock)")
+_UNREGISTER = sa.text("SELECT procrastinate_unregister_worker_v1(:number)")
+
+log = logging.getLogger(__name__)
+
+
+class Rescue:
+    """See the module's own words. `lost_after`: seconds until a silent worker is gone."""
+
+    def __init__(self, ledger: Ledger, url: sa.URL, kit: Kit, lost_after: float) -> None:
+        self._ledger = ledger
+        self._tickets = Tickets(ledger)
+        self._kit = kit
+        self._lost_after = lost_after
+        self._due = 0.0
+        self._task: asyncio.Task[None] | None = None
+        connector = procrastinate.PsycopgConnector(
+            conninfo="", kwargs=connect_arguments(url), min_size=1, max_size=2
+        )
+        self._app = procrastinate.App(connector=connector)
+        self._app.task(name=TASK, queue=QUEUE, queueing_lock=TASK)(self.run)
+
+    async def start(self) -> None:
+        """Begin to take the task."""
+        self._task = asyncio.create_task(self._work(), name="rescue")
+
+    async def close(self) -> None:
+        """End."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _work(self) -> None:
+        """Procrastinate's worker, again whenever it ends: it does when the server is gone."""
+        while True:
+            try:
+                async with self._app.open_async():
+                    await self._app.run_worker_async(
+                        queues=[QUEUE],
+                        name=QUEUE,
+                        delete_jobs="always",
+                        install_signal_handlers=False,
+                        update_heartbeat_interval=self._lost_after / RUNS,
+                        stalled_worker_timeout=4 * self._lost_after,
+                        shutdown_graceful_timeout=1.0,
+                    )
+            except (exceptions.ProcrastinateException, OSError) as error:
+                log.warning("maintenance was interrupted", extra={"why": type(error).__name__})
+            await asyncio.sleep(RESTART_SECONDS)
+
+    async def now_and_then(self) -> None:
+        """Ask for a run when it is time; of many stations one does so on average."""
+        now = asyncio.get_running_loop().time()
+        if now < self._due:
+            return
+        self._due = now + self._lost_after / RUNS
+        async with self._ledger.reading() as connection:
+            query = sa.select(sa.func.count(sa.distinct(WorkerRow.station)))
+            stations = int(await connection.scalar(query) or 1)
+        if random.random() * stations > 1:
+            return
+        with suppress(exceptions.AlreadyEnqueued, exceptions.ProcrastinateException):
+            await self._app.configure_task(TASK).defer_async()
+
+    async def run(self) -> None:
+        """Once over everything."""
+        try:
+            await self._dead_workers()
+            await self._without_ticket()
+            await self._moved()
+            await self._aged()
+        except LedgerError as error:
+            log.warning("maintenance was interrupted", extra={"why": str(error)})
+
+    async def _dead_workers(self) -> None:
+        """What workers had that are gone waits again; nobody is blamed."""
+        async with self._ledger.writing() as connection:
+            if not await connection.scalar(_LOCK, {"lock": LOCK}):
+                return
+            silent = sa.delete(WorkerRow).where(WorkerRow.seen_at < NOW - self._lost_after)
+            gone = list(await connection.scalars(silent.returning(WorkerRow.number)))
+            for number in gone:
+                await connection.execute(_UNREGISTER, {"number": number})
+            nobodys = sa.and_(
+                Ticket.worker.is_not(None), Ticket.worker.not_in(sa.select(WorkerRow.number))
+            )
+            freed = await self._tickets.release(connection, nobodys)
+            over = sa.select(JobRow.id).where(JobRow.state.in_(FINAL_STATES))
+            await connection.execute(sa.delete(ProgressRow).where(ProgressRow.job_id.in_(over)))
+        if gone or freed:
+            log.warning("workers are gone", extra={"workers": len(gone), "jobs": freed})
+
+    async def _without_ticket(self) -> None:
+        """A job of the record that is in no queue (a restored backup) gets its ticket."""
+        query = (
+            sa.select(JobRow.id)
+            .join(Ticket, Ticket.job_id == JobRow.id, isouter=True)
+            .where(JobRow.state.not_in(FINAL_STATES), Ticket.job_id.is_(None))
+            .order_by(JobRow.id)
+            .limit(HEALED)
+        )
+        async with self._ledger.reading() as connection:
+            jobs = list(await connection.scalars(query))
+        for job in jobs:
+            async with self._ledger.writing() as connection:
+                locked = sa.select(JobRow.id).where(
+                    JobRow.id == job, JobRow.state.not_in(FINAL_STATES)
+                )
+                if await connection.scalar(locked.with_for_update(skip_locked=True)) is None:
+                    continue
+                asker, expert = await self._tickets.asker_of(connection, job)
+                queue = self._kit.queues.get(expert)
+                if queue is None:
+                    continue
+                await self._tickets.issue(connection, job, asker, queue, None)
+            log.warning("a job had no ticket", extra={"job": job})
+
+    async def _moved(self) -> None:
+        """What waits in a queue that no living worker serves moves to the one of these cards."""
+        async with self._ledger.writing() as connection:
+            served = {
+                queue
+                for queues in await connection.scalars(sa.select(WorkerRow.queues))
+                for queue in queues
+            }
+            query = (
+                sa.select(Ticket.number, JobRow.expert)
+                .join(JobRow, JobRow.id == Ticket.job_id)
+                .where(Ticket.worker.is_(None), Ticket.queue.not_in(served))
+                .with_for_update(of=Ticket, skip_locked=True)
+            )
+            targets: dict[str, list[int]] = {}
+            for row in (await connection.execute(query)).all():
+                queue = self._kit.queues.get(row.expert)
+                if queue in served and queue is not None:
+                    targets.setdefault(queue, []).append(row.number)
+            for queue, numbers in targets.items():
+                found = await connection.scalars(_MOVE, {"queue": queue, "numbers": numbers})
+                moved = list(found)
+                await connection.execute(
+                    sa.update(Ticket).where(Ticket.number.in_(moved)).values(queue=queue)
+                )
+                log.warning("jobs moved to a queue that is served", extra={"queue": queue})
+
+    async def _aged(self) -> None:
+        """Nobody waits for ever while others come and go."""
+        async with self._ledger.writing() as connection:
+            await connection.execute(_AGE, {"turn": TURN_SECONDS, "first": FIRST})
