@@ -7,6 +7,7 @@ from the environment or from the 0600 key file.
 import difflib
 import hashlib
 import os
+import re
 import stat
 import tomllib
 from pathlib import Path
@@ -49,7 +50,9 @@ class Settings(BaseSettings):
     backend: Annotated[
         Literal["model", "echo"], Field(description="What generates; echo uses no model.")
     ] = "model"
-    database_url: Annotated[str, Field(description="The ledger; empty means SQLite in home.")] = ""
+    database_url: Annotated[
+        str, Field(description="The ledger; empty means SQLite in home.", repr=False)
+    ] = ""
     media_url: Annotated[
         str, Field(description="Where pictures lie, s3://bucket/prefix; empty means in home.")
     ] = ""
@@ -198,6 +201,11 @@ def read_config(home: Path) -> dict[str, Any]:
             raise SetupError(
                 f"{path} holds the secret {name!r}. Take it out and set PASTICHE_{name.upper()}, or "
                 "use the key file."
+            )
+        if name == "database_url" and re.search(r"://[^@/]*:.*@|password=", str(lines[name])):
+            raise SetupError(
+                f"{path} holds the database's password. Set PASTICHE_DATABASE_URL instead, or leave "
+                "the password out there and put it into ~/.pgpass or PGPASSWORD."
             )
         if name in ELSEWHERE:
             raise SetupError(
