@@ -156,3 +156,19 @@ def _differences(found: Difference) -> str:
             "export; what was published cannot be called back."
         )
     return "\n".join(lines) + "\n"
+
+
+@export_app.command("report")
+def report_command(
+    study: StudyName,
+    out: Annotated[Path, typer.Option(help="The page.")] = Path("report.html"),
+    experiment: Annotated[str | None, typer.Option(help="Only what belongs to this one.")] = None,
+) -> None:
+    """Draw a study as one page that needs no network: use, speed, ratings, comparisons, guesses."""
+    with faults():
+        from engine.study.report.make import report_study
+
+        settings = logged_settings("study")
+        out = out.expanduser()
+        count = asyncio.run(report_study(settings, study, out, experiment))
+        sys.stdout.write(f"{out}: {count} interactions. Open it in a browser.\n")

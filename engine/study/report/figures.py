@@ -1,0 +1,76 @@
+"""One figure of the report: its picture, its numbers, its n, and the rows that it was made of."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+from engine.study.report.statistics import Estimate
+
+Cells = Sequence[Sequence[Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """`rows` names the table of the report that it was counted in, `which` the rows of it.
+
+    `svg` is empty where there is nothing to draw yet; `note` says how the numbers were made.
+    """
+
+    name: str
+    title: str
+    svg: str
+    n: str
+    rows: str
+    which: str
+    head: Sequence[str]
+    cells: Cells
+    note: str = ""
+
+
+def figure_html(figure: Figure) -> str:
+    """The figure with its caption, numbers and link."""
+    picture = figure.svg or '<p class="empty">No rows yet.</p>'
+    note = f"<p>{escape(figure.note)}</p>" if figure.note else ""
+    numbers = (
+        f"<details><summary>The numbers</summary>{table_html(figure.head, figure.cells)}</details>"
+        if figure.cells
+        else ""
+    )
+    return (
+        f'<figure id="{figure.name}"><h3>{escape(figure.title)}</h3>{picture}<figcaption>{note}'
+        f'<p class="n"><b>{escape(figure.n)}</b> · <a href="#rows-{figure.rows}">the rows behind it</a>'
+        f": {escape(figure.which)}</p></figcaption>{numbers}</figure>"
+    )
+
+
+def table_html(head: Sequence[str], cells: Cells) -> str:
+    """A table; numbers stand to the right."""
+    top = "".join(f"<th>{escape(name)}</th>" for name in head)
+    lines = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in cells)
+    return f'<div class="wide"><table><thead><tr>{top}</tr></thead><tbody>{lines}</tbody></table></div>'
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return f"<td>{escape('' if value is None else str(value))}</td>"
+    shown = f"{value:,}" if isinstance(value, int) else _short(value)
+    return f'<td class="number">{shown}</td>'
+
+
+def _short(value: float) -> str:
+    """A measured number with three digits that mean something.
+
+    >>> _short(0.01234), _short(12.5), _short(float("nan"))
+    ('0.0123', '12.5', '–')
+    """
+    return "–" if value != value else f"{value:.3g}"
+
+
+def interval(one: Estimate) -> tuple[float, str]:
+    """An estimate as two cells.
+
+    >>> interval(Estimate(value=0.5, low=0.4, high=0.6, n=9))
+    (0.5, '0.4 to 0.6')
+    """
+    return one.value, f"{_short(one.low)} to {_short(one.high)}"

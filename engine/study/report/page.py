@@ -1,0 +1,65 @@
+"""The report as one HTML page that needs nothing else: no network, no script. Pure."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from importlib.resources import files
+
+from engine.study.report.behind import link
+from engine.study.report.figures import Figure, figure_html, table_html
+
+SECTIONS = {
+    "people": "People",
+    "use": "Use",
+    "judgement": "Judgement",
+}
+
+
+def page(
+    title: str,
+    lead: str,
+    facts: Mapping[str, object],
+    sections: Mapping[str, Sequence[Figure]],
+    rows: Mapping[str, str],
+) -> str:
+    """The whole page. `rows` are the CSV texts that the figures name."""
+    style = files("engine.study.report").joinpath("page.css").read_text(encoding="utf-8")
+    names = [(name, SECTIONS[name]) for name in sections] + [("rows", "Rows")]
+    links = "".join(f'<a href="#{name}">{words}</a>' for name, words in names)
+    tiles = "".join(
+        f"<div><dt>{escape(name)}</dt><dd>{escape(str(value))}</dd></div>"
+        for name, value in facts.items()
+    )
+    body = "".join(
+        f'<section id="{name}"><h2>{SECTIONS[name]}</h2><div class="figures">'
+        f"{''.join(map(figure_html, figures))}</div></section>"
+        for name, figures in sections.items()
+    )
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="color-scheme" content="light dark"><meta name="robots" content="noindex">'
+        f"<title>{escape(title)}</title><style>{style}</style></head><body>"
+        f"<header><h1>{escape(title)}</h1><p>{escape(lead)}</p><dl>{tiles}</dl><nav>{links}</nav></header>"
+        f"<main>{body}{_rows(rows)}</main></body></html>\n"
+    )
+
+
+def _rows(rows: Mapping[str, str]) -> str:
+    parts = []
+    for name, text in rows.items():
+        lines = text.splitlines()
+        count = max(0, len(lines) - 1)
+        columns = table_html(("columns",), [(lines[0].replace(",", ", "),)]) if lines else ""
+        get = (
+            f'<a download="{name}.csv" href="{link(text)}">{name}.csv</a>'
+            if lines
+            else f"{name}.csv"
+        )
+        parts.append(
+            f'<div id="rows-{name}" class="rows"><h3>{get}</h3><p>{count:,} rows</p>{columns}</div>'
+        )
+    return (
+        '<section id="rows"><h2>The rows behind the figures</h2><p>Identifiers and pseudonyms are those '
+        "of an export made with the same ledger. Nothing that anybody wrote is in this page.</p>"
+        f"{''.join(parts)}</section>"
+    )

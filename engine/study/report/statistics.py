@@ -1,0 +1,139 @@
+"""The report's statistics: intervals, paired comparisons, signal detection. Pure.
+
+Judgements of one person hang together, so intervals of rates over people are bootstrapped by person
+(whole people are drawn, 1,000 times, always the same ones). Wilson's interval is given where single
+counts are shown.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import sqrt
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+DRAWS = 1000
+LEVEL = 0.95
+Z = NormalDist().inv_cdf(0.5 + LEVEL / 2)
+STEPS = 200  # of the Bradley-Terry fit; it stands still long before
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """A value with its 95 % interval, and from how many judgements of how many people."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    people: int = 0
+
+
+def wilson(hits: int, n: int) -> Estimate:
+    """A share with Wilson's interval (Wilson 1927); of nothing, the whole range.
+
+    >>> share = wilson(8, 10)
+    >>> round(share.low, 3), share.value, round(share.high, 3)
+    (0.49, 0.8, 0.943)
+    """
+    if n == 0:
+        return Estimate(value=float("nan"), low=0.0, high=1.0, n=0)
+    rate, square = hits / n, Z * Z
+    middle = (rate + square / (2 * n)) / (1 + square / n)
+    half = Z * sqrt(rate * (1 - rate) / n + square / (4 * n * n)) / (1 + square / n)
+    return Estimate(value=rate, low=max(0.0, middle - half), high=min(1.0, middle + half), n=n)
+
+
+def bootstrap(
+    counts: Floats, statistic: Callable[[Floats], Floats], seed: int = 0
+) -> tuple[Floats, Floats, Floats]:
+    """(value, low, high) of a statistic of summed counts, people drawn with replacement.
+
+    `counts` is [people, ...]; `statistic` maps [draws, ...] to [draws, values].
+    """
+    people = len(counts)
+    generator = np.random.default_rng(seed)
+    weights = generator.multinomial(people, np.full(people, 1 / people), size=DRAWS)
+    drawn = np.tensordot(weights.astype(float), counts, axes=(1, 0))
+    value = statistic(counts.sum(axis=0)[None])[0]
+    spread = statistic(drawn)
+    low, high = np.nanpercentile(spread, [50 - 50 * LEVEL, 50 + 50 * LEVEL], axis=0)
+    return value, low, high
+
+
+def win_rate(counts: Floats) -> Floats:
+    """[draws, 3] of wins, losses, ties to [draws, 1]: a tie is half a win.
+
+    >>> float(win_rate(np.array([[6.0, 2.0, 2.0]]))[0, 0])
+    0.7
+    """
+    total = counts.sum(axis=-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(((counts[..., 0] + counts[..., 2] / 2) / total)[..., None])
+
+
+def bradley_terry(wins: Floats) -> Floats:
+    """Log-strengths [draws, players] from wins [draws, player, beaten], with mean 0.
+
+    The MM fit of Hunter (2004). Every pair that met is given half a win either way, so that whoever won
+    all stays finite.
+
+    >>> scores = bradley_terry(np.array([[[0, 30], [10, 0]]], dtype=float))[0]
+    >>> bool(scores[0] > 0 > scores[1]), round(float(scores.sum()), 9)
+    (True, 0.0)
+    """
+    met = (wins.sum(axis=0) + wins.sum(axis=0).T) > 0
+    wins = wins + 0.5 * met
+    games = wins + np.swapaxes(wins, -1, -2)
+    won = wins.sum(axis=-1)
+    strength = np.ones(won.shape)
+    for _ in range(STEPS):
+        pairs = strength[..., :, None] + strength[..., None, :]
+        strength = won / np.maximum((games / pairs).sum(axis=-1), 1e-12)
+        strength /= np.exp(np.log(strength).mean(axis=-1, keepdims=True))
+    return np.asarray(np.log(strength))
+
+
+def detection(counts: Floats) -> Floats:
+    """[draws, 4] of hits, misses, false alarms, correct rejections to [draws, 3]: d', c, discernment.
+
+    d' and c with the log-linear correction (Hautus 1995), discernment is the plain difference of the
+    rates. A hit is a real passage called real; c > 0 leans to calling things generated.
+
+    >>> [round(float(v), 2) for v in detection(np.array([[40.0, 10.0, 20.0, 30.0]]))[0]]
+    [1.07, -0.29, 0.4]
+    """
+    hits, misses, alarms, rejections = np.moveaxis(counts, -1, 0)
+    signal, noise = hits + misses, alarms + rejections
+    inverse = np.vectorize(NormalDist().inv_cdf, otypes=[float])
+    hit = inverse((hits + 0.5) / (signal + 1))
+    alarm = inverse((alarms + 0.5) / (noise + 1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        discernment = hits / signal - alarms / noise
+    return np.stack([hit - alarm, -(hit + alarm) / 2, discernment], axis=-1)
+
+
+def quantiles(values: Sequence[float]) -> dict[str, float]:
+    """Median, 95th percentile and largest.
+
+    >>> quantiles([1.0, 2.0, 3.0])["median"]
+    2.0
+    """
+    found = np.percentile(values, [50, 95, 100])
+    return {"median": float(found[0]), "p95": float(found[1]), "max": float(found[2])}
+
+
+def by_person(rows: Sequence[tuple[str, Any]], shape: tuple[int, ...]) -> Floats:
+    """Counts [people, *shape] of (person, place in the shape, weight 1) rows.
+
+    >>> by_person([("x", 0), ("x", 0), ("y", 1)], (2,)).tolist()
+    [[2.0, 0.0], [0.0, 1.0]]
+    """
+    people = {person: number for number, person in enumerate(dict.fromkeys(p for p, _ in rows))}
+    counts = np.zeros((len(people), *shape))
+    for person, place in rows:
+        counts[(people[person], *(place if isinstance(place, tuple) else (place,)))] += 1
+    return counts
