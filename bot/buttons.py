@@ -36,6 +36,8 @@ class Verb(StrEnum):
     REPORT = "report"
     FORGET = "forget"  # the second step of /forget; the "job" is the question's own id
     KEEP = "keep"  # the other answer to it
+    CONSENT = "consent"  # an answer to the study's form, whose id is the "job"
+    DATA = "data"  # after a withdrawal: keep or delete
 
 
 _LETTERS = {
@@ -53,6 +55,8 @@ _LETTERS = {
     Verb.REPORT: "r",
     Verb.FORGET: "f",
     Verb.KEEP: "k",
+    Verb.CONSENT: "q",
+    Verb.DATA: "y",
 }
 _VERBS = {letter: verb for verb, letter in _LETTERS.items()}
 # For Discord's DynamicItem, which matches whole custom_ids.

@@ -27,6 +27,10 @@ class Client(Protocol):
 
     name: str
 
+    @property
+    def connected(self) -> bool:
+        """Whether it hears what is said on its platform now."""
+
     async def run(self) -> None:
         """Serve until drain(). Raises SetupError when that can never succeed (a wrong token)."""
 

@@ -5,6 +5,7 @@
     /again [options]   /continue [options] [TEXT]
     /styles  /why  /cancel  /queue  /help [COMMAND]
     /privacy  /forget  /report [REASON]  /settings [...]  /admin [...]  /start
+    /consent  /withdraw  /mydata  /link [CODE]  /study [on|off]
 
 Text without a slash is a story request as it stands. `--private`, an option without a value, keeps one
 request out of the record. Options may stand before the text or after it;
@@ -25,8 +26,9 @@ MAX_STYLE = 64
 MAX_INTEGER = 10  # digits
 DEFAULT_COMMAND = "story"
 MAX_REASON = 500  # characters after /report, /settings and /admin
-FREE = ("report", "settings", "admin")  # words of any kind may follow
-BARE = ("styles", "why", "cancel", "queue", "help", "privacy", "forget", "start", *FREE)
+FREE = ("report", "settings", "admin", "link", "study")  # words of any kind may follow
+STUDY = ("consent", "withdraw", "mydata")
+BARE = ("styles", "why", "cancel", "queue", "help", "privacy", "forget", "start", *STUDY, *FREE)
 RESERVED = ("again", "continue", *BARE)  # no card may answer these
 
 

@@ -21,6 +21,10 @@ GROWTH = 160  # characters of a growing text between two checks
 class RefusedError(AskerError):
     """A request that moderation stops; the words are kind and say what else there is."""
 
+    def __init__(self, message: str, judged: Sequence[Judged] = ()) -> None:
+        super().__init__(message)
+        self.judged = tuple(judged)
+
 
 class Guard:
     """One moderator, its verdicts on record."""
@@ -48,10 +52,10 @@ class Guard:
         for stage, content in contents:
             judged.append(await self.check(stage, content))
             if judged[-1].verdict.stops:
-                await self._desk.opinions.judged(who.platform, who.asker, None, judged)
-                raise RefusedError(_words(judged[-1].verdict, who.locale))
+                await self._desk.judged(who.platform, who.asker, None, judged)
+                raise RefusedError(_words(judged[-1].verdict, who.locale), judged)
         if job is not None:
-            await self._desk.opinions.judged(who.platform, who.asker, job, judged)
+            await self._desk.judged(who.platform, who.asker, job, judged)
 
     async def watch(
         self, events: AsyncGenerator[Event], who: Who, content: Content, *, keep: bool = True
@@ -71,7 +75,7 @@ class Guard:
                         judged = await self._final(event, text, content)
                 stops = [one.verdict for one in judged if one.verdict.stops]
                 if stops or (keep and is_final(event)):
-                    await self._desk.opinions.judged(who.platform, who.asker, event.job, judged)
+                    await self._desk.judged(who.platform, who.asker, event.job, judged)
                 if stops:
                     await self._stop(event)
                     yield Said(_output_words(stops[0], who.locale))

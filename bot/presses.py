@@ -13,6 +13,7 @@ from bot.buttons import ANYBODY, Press, Verb, button
 from bot.conversation import EXPIRED, Said, Who
 from bot.grammar import Again, Continue, Options, Simple
 from bot.locales import words
+from bot.studying import consent_pressed, data_pressed
 from engine.desk.opinions import HIDE_AT
 from engine.drawing import MOST_PICTURES
 from engine.errors import AskerError
@@ -34,9 +35,14 @@ async def pressed(talk: "Talk", press: Press, who: Who) -> "Said | AsyncGenerato
     """The reply. Raises AskerError for who may not, and for what has expired."""
     if press.verb in (Verb.FORGET, Verb.KEEP):
         return await _forget(talk, press, who)
+    if press.verb is Verb.CONSENT:
+        return await consent_pressed(talk, press, who)
+    if press.verb is Verb.DATA:
+        return await data_pressed(talk, press, who)
     await talk.admit(Simple(name="help" if press.verb is Verb.REPORT else press.verb), who)
     answer = await talk.core.answer(press.job)
     _entitled(talk, press.verb, answer, who)
+    await _note(talk, press, who)
     if press.verb in _KEPT and (answer is None or answer.expired):
         raise AskerError(EXPIRED)
     if press.verb in _CHANGING and answer is not None:
@@ -61,6 +67,15 @@ async def pressed(talk: "Talk", press: Press, who: Who) -> "Said | AsyncGenerato
         case _:
             assert answer is not None  # every verb in _KEPT has one here
             return Said(render.why(answer, talk.registry), private=True)
+
+
+async def _note(talk: "Talk", press: Press, who: Who) -> None:
+    """For the study, if the answer is in it."""
+    kind = "cancel" if press.verb is Verb.CANCEL else "press"
+    detail = {"button": press.verb.value, "argument": press.argument}
+    await talk.desk.agreements.event(
+        kind, press.job, platform=who.platform, asker=who.asker, detail=detail
+    )
 
 
 def _entitled(talk: "Talk", verb: Verb, answer: Answer | None, who: Who) -> None:
@@ -178,5 +193,8 @@ async def _forget(talk: "Talk", press: Press, who: Who) -> Said:
         await talk.core.cancel(job)
     if await talk.desk.settled(who.platform, who.asker):
         done = await talk.desk.forget(who.platform, who.asker)
-        return Said(words("talk.forget_done", who.locale, requests=done.requests), private=True)
+        told = words("talk.forget_done", who.locale, requests=done.requests)
+        if done.lost:
+            told += "\n\n" + words("study.lost", who.locale, names=", ".join(done.lost))
+        return Said(told, private=True)
     raise AskerError(words("talk.private_running", who.locale))

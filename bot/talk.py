@@ -5,7 +5,7 @@ accounted for. A client parses, shows and sends; it decides nothing else.
 """
 
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
@@ -16,11 +16,12 @@ from bot.conversation import Said, Who, converse, meant, request_of
 from bot.delivering import Deliveries
 from bot.english import looks_english
 from bot.grammar import Again, Command, Continue, Generate, Simple, parse
-from bot.guarding import Guard
+from bot.guarding import Guard, RefusedError
 from bot.hurrying import Hurry
 from bot.locales import words
 from bot.presses import ask_to_forget, pressed, report
 from bot.settings import PlatformSettings
+from bot.studying import COMMANDS, RIGHTS, invitation, speak
 from engine import Engine
 from engine.desk.desk import Desk
 from engine.desk.house import Place
@@ -33,7 +34,7 @@ from engine.prompting import assemble
 from engine.registry import Expert, Registry
 from engine.routing import route
 
-ALWAYS = ("privacy", "forget", "help", "report")  # answered to everybody, at any time
+ALWAYS = ("privacy", "forget", "help", "report", *RIGHTS)  # answered to everybody, at any time
 
 Reply = Said | AsyncGenerator[Event | Said]
 
@@ -140,18 +141,36 @@ class Talk(Deliveries):
                 return await settle(self, command.topic, who)
             case "admin":
                 return await administer(self, command.topic, who)
+            case "cancel":
+                await self._note("cancel", who)
+                return await self._conversed(command, who)
+            case name if name in COMMANDS:
+                return await speak(self, name, command.topic, who)
             case _:
-                async with aclosing(converse(command, who, self.core)) as replies:
-                    async for reply in replies:
-                        if isinstance(reply, Said):
-                            return reply
-                return Said("")
+                return await self._conversed(command, who)
+
+    async def _conversed(self, command: Simple, who: Who) -> Said:
+        """What a terminal would be told, too."""
+        async with aclosing(converse(command, who, self.core)) as replies:
+            async for reply in replies:
+                if isinstance(reply, Said):
+                    return reply
+        return Said("")
 
     def privacy(self, who: Who) -> str:
         """The notice; it needs no database."""
         contact = self.settings.contact
         tail = words("privacy.contact", who.locale, contact=contact) if contact else ""
-        return words("privacy.text", who.locale, contact=tail)
+        notice = words("privacy.text", who.locale, contact=tail)
+        study = self.desk.agreements.study
+        if study is None:
+            return notice
+        told = words("privacy.study", who.locale, title=study.file.title)
+        return f"{notice}\n\n{told}"
+
+    async def invitation(self, who: Who) -> Said | None:
+        """After an answer that was shown whole: the study's invitation, if it is time for one."""
+        return await invitation(self, who)
 
     # Answers
 
@@ -164,7 +183,13 @@ class Talk(Deliveries):
         expert = self.registry[chosen.expert]
         keep = not request.private
         job = new_id()
-        await self._moderate(command, request, expert, who, job if keep else None)
+        try:
+            await self._moderate(command, request, expert, who, job if keep else None)
+        except RefusedError as refused:
+            await self.desk.refused(request, chosen, expert.medium, refused.judged)
+            raise
+        if isinstance(command, Again):
+            await self._note("regenerate", who)
         paid = await self._pay(request, expert, who)
         content = Content(text=request.text, command=request.command, medium=expert.medium)
         accepted = False
@@ -181,6 +206,15 @@ class Talk(Deliveries):
             self.let_go(job)
         if not accepted:
             await self._refund(paid)
+
+    async def _note(self, kind: str, who: Who) -> None:
+        """For the study: what is done with the answer that somebody means, if there is one."""
+        if self.desk.agreements.study is None:
+            return
+        last = await self.core.last(who.platform, who.asker, who.place)
+        job = who.reply_to or (last.job.id if last else None)
+        if job is not None:
+            await self.desk.agreements.event(kind, job, platform=who.platform, asker=who.asker)
 
     async def _with_place_style(
         self, command: Generate | Again | Continue, who: Who
@@ -282,6 +316,10 @@ class Talk(Deliveries):
     async def answer(self, who: Who) -> Answer:
         """The answer that somebody means: replied to, or their last one here. Raises AskerError."""
         return await meant(who, self.core)
+
+    async def left(self, platform: str, place: str, within: Sequence[str] = ()) -> None:
+        """The bot was sent away from a group, or a server with these channels: it lets go of them."""
+        await self.desk.leave(platform, place, within)
 
     async def seen(self, platform: str, update: str | int) -> bool:
         """Whether an update was taken before; from now on it was."""

@@ -9,7 +9,7 @@ import discord
 from bot.clients import Debt
 from bot.conversation import Who
 from bot.discord_client.addresses import Address
-from bot.discord_client.commands import build, translate
+from bot.discord_client.commands import STUDY, build, translate
 from bot.discord_client.connection import Connection, invite, point, quieten
 from bot.discord_client.faults import PASSING, pause
 from bot.discord_client.hearing import Hearing
@@ -39,6 +39,11 @@ class DiscordClient:
         self._there = asyncio.Event()  # logged in: messages can be sent
         self._closing = asyncio.Event()
         self._connection: Connection | None = None
+
+    @property
+    def connected(self) -> bool:
+        """See bot.clients.Client."""
+        return self._connection is not None and self._connection.listening
 
     async def run(self) -> None:
         """See bot.clients.Client."""
@@ -78,7 +83,8 @@ class DiscordClient:
     def _connect(self) -> Connection:
         connection = Connection(self._hearing, self._begin, content=self._settings.message_content)
         self._hearing.client = connection
-        self._tree = build(connection, self._talk.registry, LONGEST, self._hearing.command)
+        more = STUDY if self._talk.desk.agreements.study is not None else ()
+        self._tree = build(connection, self._talk.registry, LONGEST, self._hearing.command, more)
         return connection
 
     async def _begin(self, connection: Connection) -> None:

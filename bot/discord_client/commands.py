@@ -20,10 +20,17 @@ MAX_TYPED = 6000  # characters; Discord's own limit for an option
 MAX_CHOICES = 25
 MAX_CHOICE = 100  # characters of a choice
 # /admin is not offered: operators write it as text, to the bot alone.
-PLAIN = ("styles", "why", "cancel", "queue", "help", "privacy", "forget", "report", "settings")
+PLAIN = (
+    "styles", "why", "cancel", "queue", "help", "privacy", "forget", "report", "settings", "mydata",
+)  # fmt: skip
+STUDY = ("consent", "withdraw", "link", "study")  # offered while there is one
+SHOWN_TO_ALL = ("study",)
 log = logging.getLogger(__name__)
 
-TOPICS = {"help": "topic", "report": "reason", "settings": "change"}  # what may follow a command
+# what may follow a command
+TOPICS = {
+    "help": "topic", "report": "reason", "settings": "change", "link": "code", "study": "part",
+}  # fmt: skip
 
 
 class Tree(app_commands.CommandTree[Any]):
@@ -64,9 +71,13 @@ class Tree(app_commands.CommandTree[Any]):
 
 
 def build(
-    client: discord.Client, registry: Registry, longest: int, heard: Typed
+    client: discord.Client,
+    registry: Registry,
+    longest: int,
+    heard: Typed,
+    more: tuple[str, ...] = (),
 ) -> app_commands.CommandTree[Any]:
-    """Every command; `longest` is the most tokens of an answer."""
+    """Every command; `longest` is the most tokens of an answer, `more` are further plain commands."""
     tree = Tree(
         client,
         allowed_contexts=app_commands.AppCommandContext(
@@ -76,6 +87,8 @@ def build(
     )
     for command in _commands(registry, longest, heard):
         tree.add_command(command)
+    for name in more:
+        tree.add_command(_made(name, described(f"discord.about_{name}"), _plain(name, heard)))
     tree.add_command(_menu(registry))
     return tree
 
@@ -191,11 +204,12 @@ def _continue(longest: int, heard: Typed) -> Any:
 
 
 def _plain(name: str, heard: Typed) -> Any:
-    """A command that is answered at once, to its asker only."""
+    """A command that is answered at once, as a rule to its asker only."""
+    secret = name not in SHOWN_TO_ALL
     if name not in TOPICS:
 
         async def alone(interaction: discord.Interaction) -> None:
-            await heard(interaction, f"/{name}", True)
+            await heard(interaction, f"/{name}", secret)
 
         return alone
 
@@ -203,7 +217,7 @@ def _plain(name: str, heard: Typed) -> Any:
     async def callback(
         interaction: discord.Interaction, text: Range[str, 1, 300] | None = None
     ) -> None:
-        await heard(interaction, f"/{name} {text or ''}".rstrip(), True)
+        await heard(interaction, f"/{name} {text or ''}".rstrip(), secret)
 
     return callback
 

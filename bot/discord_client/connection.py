@@ -51,6 +51,9 @@ class Ears(Protocol):
     async def unknown(self, interaction: Interaction) -> None:
         """A button that is none of ours."""
 
+    async def left(self, server: str, channels: tuple[str, ...]) -> None:
+        """The bot was sent away from a server."""
+
 
 class Connection(discord.Client):
     """One bot user. `begin` is awaited between login and gateway.
@@ -81,6 +84,7 @@ class Connection(discord.Client):
         )
         self._ears = ears
         self._begin = begin
+        self.listening = False  # the gateway brings events
         parsers = self._connection.parsers
         self._connection.parsers = {name: guarded(name, parser) for name, parser in parsers.items()}
 
@@ -110,13 +114,27 @@ class Connection(discord.Client):
         if not PATTERN.fullmatch(str(data.get("custom_id", ""))):
             await self._ears.unknown(interaction)
 
+    async def on_guild_remove(self, guild: discord.Guild) -> None:
+        """discord.py's event: sent away, or the server is no more; not for one that is only down."""
+        channels = (*guild.channels, *guild.threads)
+        await self._ears.left(str(guild.id), tuple(str(channel.id) for channel in channels))
+
     async def on_error(self, event_method: str, /, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """What escaped a handler: logged without what was said."""
         log.exception("an event failed", extra={"event": event_method})
 
     async def on_ready(self) -> None:
         """discord.py's event, at every new session."""
+        self.listening = True
         log.info("Discord: connected", extra={"servers": len(self.guilds)})
+
+    async def on_resumed(self) -> None:
+        """discord.py's event, when a session goes on over a new socket."""
+        self.listening = True
+
+    async def on_disconnect(self) -> None:
+        """discord.py's event, at each socket that closed or could not be had."""
+        self.listening = False
 
 
 def guarded(name: str, parser: Callable[[Any], None]) -> Callable[[Any], None]:

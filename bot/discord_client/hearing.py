@@ -27,7 +27,7 @@ from bot.locales import words
 from bot.pacing import DISCORD_SECONDS, Pace, Paces, TooFast, Vanished
 from bot.talk import Talk
 from engine.errors import KIND_SENTENCE, AskerError, OurError
-from engine.events import Event
+from engine.events import Event, Finished
 
 DOOR = 8  # requests at once that are on their way into the ledger
 ACK_SECONDS = 2.5  # Discord waits three
@@ -105,6 +105,8 @@ class Hearing:
                 return
             if reply.deletes:
                 await self._delete(press.job, post)
+            if reply.replaces:  # a form goes on where it stands
+                post = self.post(replace(address, shown=ORIGINAL, secret=True))
             await self._say(reply, post, who)
         except Exception as error:  # noqa: BLE001 - the top of a handler
             await self._excuse(error, post, who)
@@ -138,6 +140,10 @@ class Hearing:
             said = Said(text, private=True)
             await self._say(said, self.post(address), who_pressed(interaction, address))
 
+    async def left(self, server: str, channels: tuple[str, ...]) -> None:
+        """The bot was sent away from a server."""
+        await self._talk.left(PLATFORM, server, channels)
+
     async def follow(
         self, events: AsyncGenerator[Event | Said], post: Post, who: Who, *, quick: bool = False
     ) -> None:
@@ -151,10 +157,27 @@ class Hearing:
             self.showing.discard(showing)
         if said is not None:
             await self._say(said, post, who)
-        elif len(post.messages) > 1:
+            return
+        if len(post.messages) > 1:
             self._messages[post.job] = post.messages
             if len(self._messages) > REMEMBERED:
                 self._messages.popitem(last=False)
+        if isinstance(showing.draft.final, Finished):
+            await self._invite(post, who)
+
+    async def _invite(self, post: Post, who: Who) -> None:
+        """Beside a good answer, the study's invitation, where only its asker sees it."""
+        aside = who.private or (post.address.token and post.token_serves)
+        if not aside:
+            return
+        try:
+            said = await self._talk.invitation(who)
+        except (AskerError, OurError) as error:
+            log.info("nobody was invited", extra={"why": type(error).__name__})
+            return
+        if said is not None:
+            address = replace(post.address, shown="", asked="", parts=0, secret=not who.private)
+            await self._say(said, self.post(address), who)
 
     async def _admitted(self, events: AsyncGenerator[Event | Said]) -> AsyncGenerator[Event | Said]:
         """The same events; a rush waits here, acknowledged, and not for the ledger's writer."""
@@ -188,7 +211,8 @@ class Hearing:
     async def _say(self, said: Said, post: Post, who: Who) -> None:
         """A reply in words; one that is the asker's alone where only they see it."""
         try:
-            if said.private and not post.address.secret and not who.private:
+            aside = said.private and not said.replaces
+            if aside and not post.address.secret and not who.private:
                 post = await self._aside(post)
             pages = await self._pages(said, post)
             for part, page in enumerate(pages):
@@ -197,13 +221,16 @@ class Hearing:
                 await insist(partial(_put, post, page, part), WORDS_SECONDS)
         except (Vanished, TooFast, *PASSING) as error:
             log.info("a reply has nowhere to go", extra={"why": why(error)})
+            await self._talk.missed(said.receipt)
+        else:
+            await self._talk.arrived(said.receipt)
 
     async def _pages(self, said: Said, post: Post) -> list[Page]:
-        pages = layout.said(said.text, (said.ask,) if said.ask else ())
-        if not said.pictures:
-            return pages
-        files = await asyncio.to_thread(files_of, "", said.pictures, post.address.limit)
-        return [*pages[:-1], replace(pages[-1], files=files)]
+        pages = layout.said(said.text, said.choices, literal=said.literal)
+        files = said.files
+        if said.pictures:
+            files += await asyncio.to_thread(files_of, "", said.pictures, post.address.limit)
+        return [*pages[:-1], replace(pages[-1], files=files)] if files else pages
 
     async def _aside(self, post: Post) -> Post:
         """The same place, where only the asker sees it."""

@@ -59,6 +59,11 @@ class TelegramClient:
         self._left = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
+    @property
+    def connected(self) -> bool:
+        """See bot.clients.Client."""
+        return self._ready.is_set() and not self._stopping.is_set()
+
     async def run(self) -> None:
         """See bot.clients.Client."""
         try:
@@ -138,7 +143,8 @@ class TelegramClient:
 
     async def _menus(self) -> None:
         try:
-            changed = await menu.sync(self._api, self._talk.registry)
+            study = self._talk.desk.agreements.study is not None
+            changed = await menu.sync(self._api, self._talk.registry, study=study)
         except TelegramError as error:
             self._say(f"the menu of commands could not be sent ({type(error).__name__})")
         else:
@@ -225,6 +231,8 @@ class TelegramClient:
                 await self._listener.pressed(incoming, accepted)
             case Shut(place=place, back=back):
                 log.info("let in" if back else "shut out", extra={"private": place.private})
+                if not back and not place.private:
+                    await self._talk.left(PLATFORM, str(place))
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
         """Whatever happens to one answer happens to it alone."""

@@ -23,14 +23,17 @@ from bot.telegram_client.sender import ANSWER, Sender
 from bot.telegram_client.showing import Showing
 from bot.telegram_client.updates import Heard, Pressed
 from engine.errors import KIND_SENTENCE, AskerError, OurError
-from engine.events import Event
+from engine.events import Event, Finished
 
 PLATFORM = "telegram"
 START = "/start"
 NOTICE_SECONDS = 0.7  # a press is answered by then, whether its work is done or not
 MOST_REMEMBERED = 5_000  # answers whose messages are known, so that all go when one is deleted
-ALONE = ("forget", "admin")  # replies that a group should not see; there are no others to hide
-NEED_RIGHTS = ("/settings", "/admin")  # commands that ask who may manage the chat
+# replies that a group should not see; there are no others to hide
+ALONE = ("forget", "admin", "consent", "withdraw", "mydata", "link")
+ASKED = (Verb.CONSENT, Verb.DATA)  # buttons whose replies are for their asker alone
+DEEP = ("consent", "withdraw", "mydata", "link")  # what a link may put after /start
+NEED_RIGHTS = ("/settings", "/admin", "/study")  # commands that ask who may manage the chat
 
 Reply = AsyncGenerator[Event | Said]
 Accepted = Callable[[], None]
@@ -67,6 +70,8 @@ class Listener:
             who = await self._who(here, heard.text, await self._meant(heard), heard.unnamed)
             if heard.overheard and not await self._talk.listens(who):
                 return
+            if _linked(heard.text):
+                heard = replace(heard, text=f"/{heard.text.split()[1]}")
             if heard.text.split("@")[0].split(maxsplit=1)[:1] == [START]:
                 accepted()
                 await self._say(Said(words("telegram.start", heard.locale)), here)
@@ -101,6 +106,7 @@ class Listener:
             if isinstance(result, Said):
                 accepted()
             short = result.text if isinstance(result, Said) and _short(result) else ""
+            short = "" if press.verb in ASKED else short  # what matters is said where it stands
             await self._sender.notice(pressed.query, short)
             result = await working
             if press.verb is Verb.STYLE and press.argument and not isinstance(result, Said):
@@ -125,6 +131,8 @@ class Listener:
             await self._sender.change(here.place, here.message, done)
         elif said.replaces:
             await self._replace(said, here)
+        elif press.verb in ASKED:
+            await self._say(said, here)
         elif said.pictures and not said.choices:
             for item in originals(said.pictures, said.text):
                 await self._sender.deliver(here.place, item, here.message)
@@ -196,7 +204,19 @@ class Listener:
             await self.show(showing, _from(first, reply))
         if showing.barred:
             raise Barred("the bot lacks a right here")
+        if isinstance(showing.draft.final, Finished):
+            await self._invite(who, here)
         return None
+
+    async def _invite(self, who: Who, here: Here) -> None:
+        """Below a good answer, the study's invitation: in a group that takes part, to its asker."""
+        try:
+            said = await self._talk.invitation(who)
+        except (AskerError, OurError) as error:
+            log.info("nobody was invited", extra={"why": type(error).__name__})
+            return
+        if said is not None:
+            await self._say(replace(said, private=False), here)
 
     async def show(self, showing: Showing, events: Reply) -> None:
         """Follow an answer to its end, and remember its messages."""
@@ -236,6 +256,16 @@ def _short(said: Said) -> bool:
     """Whether it fits above the chat, where only the one who pressed sees it."""
     bare = not (said.choices or said.pictures or said.files or said.replaces or said.receipt)
     return bare and len(said.text) <= ANSWER
+
+
+def _linked(text: str) -> bool:
+    """Whether somebody followed a link of ours to one of these commands.
+
+    >>> _linked("/start consent"), _linked("/start")
+    (True, False)
+    """
+    words = text.split()
+    return len(words) == 2 and words[0].split("@")[0] == START and words[1] in DEEP
 
 
 def _spelt_out(text: str, reply_to: str | None) -> str:

@@ -15,8 +15,10 @@ from bot.telegram_client.api import Api
 from engine.registry import Registry
 
 EVERYWHERE = ("continue", "again", "why", "styles", "queue", "cancel", "report", "help", "privacy")
-PRIVATE = ("start", "forget", "settings")
+PRIVATE = ("start", "forget", "settings", "mydata")
 MANAGERS = ("settings",)
+STUDY = ("consent", "withdraw", "link")  # while there is one
+STUDY_MANAGERS = ("study",)
 LONGEST = 256
 
 
@@ -33,13 +35,14 @@ def commands(registry: Registry, locale: str, *more: str) -> list[BotCommand]:
     return made
 
 
-async def sync(api: Api, registry: Registry) -> int:
-    """Send the menus that Telegram does not have yet; how many those were."""
+async def sync(api: Api, registry: Registry, *, study: bool = False) -> int:
+    """Send the menus that Telegram does not have yet; how many those were. `study`: there is one."""
+    private, managers = (STUDY, STUDY_MANAGERS) if study else ((), ())
     scopes: tuple[tuple[BotCommandScope, tuple[str, ...]], ...] = (
         (BotCommandScopeDefault(), ()),
-        (BotCommandScopeAllPrivateChats(), PRIVATE),
+        (BotCommandScopeAllPrivateChats(), (*PRIVATE, *private)),
         (BotCommandScopeAllGroupChats(), ()),
-        (BotCommandScopeAllChatAdministrators(), MANAGERS),
+        (BotCommandScopeAllChatAdministrators(), (*MANAGERS, *managers)),
     )
     changed = 0
     for locale in languages():

@@ -55,7 +55,8 @@ class Replies:
             shown = await self._send(said, Place(chat=asker), 0)
             told = words("telegram.in_private", locale)
         except Vanished:  # a bot may not begin a conversation
-            told = words("telegram.open_private", locale, name=self._name)
+            link = f"{self._name}?start={said.start}" if said.start else self._name
+            told = words("telegram.open_private", locale, name=link)
         await self._send(Said(told), place, reply_to)
         return shown
 

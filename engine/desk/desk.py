@@ -2,17 +2,23 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from engine.database import open_database
 from engine.desk.forgetting import Cleaned, Forgetting, Forgotten
 from engine.desk.house import House
-from engine.desk.opinions import Opinions
+from engine.desk.opinions import Judged, Opinions, verdict_row
 from engine.desk.outbox import Outbox
 from engine.desk.quotas import Bucket, Quotas
+from engine.jobs import Request
 from engine.ledger import Ledger
+from engine.routing import Route
 from engine.settings import Settings
+from engine.study.agreeing import Agreements
+from engine.study.collecting import collecting_for
+from engine.study.retention import silence
 
 SETTLE_SECONDS = 0.1
 SETTLE_TRIES = 200
@@ -23,12 +29,19 @@ class Desk:
     """Everything off the event loop; every text and id sealed or keyed as in the ledger."""
 
     def __init__(self, ledger: Ledger, settings: Settings, asker: Bucket, place: Bucket) -> None:
+        study = ledger.collecting.study if ledger.collecting is not None else None
         self._ledger = ledger
         self.quotas = Quotas(ledger, asker, place)
         self.outbox = Outbox(ledger)
         self.house = House(ledger)
-        self.opinions = Opinions(ledger)
+        self.opinions = Opinions(ledger, study)
+        self.agreements = Agreements(ledger, settings, study)
         self._forgetting = Forgetting(ledger, settings.home)
+
+    @property
+    def ledger(self) -> Ledger:
+        """What it is kept in."""
+        return self._ledger
 
     def lookup(self, platform: str, asker: str) -> str:
         """The keyed lookup of a person."""
@@ -36,10 +49,24 @@ class Desk:
 
     async def forget(self, platform: str, asker: str) -> Forgotten:
         """Everything of one person: rows, pictures, and what a backup would bring back."""
-        done, files = await self._forgetting.forget(platform, asker)
+        names = await self.agreements.names(platform, asker)
+        done, files = await self._forgetting.forget(platform, asker, names.known)
         await self._ledger.throw_away(files)
         await self._ledger.fold_away()
-        return done
+        return replace(done, lost=names.lost)
+
+    async def withdraw_all(self, platform: str, asker: str) -> int:
+        """Delete what the study has of somebody who withdrew; how many interactions that was."""
+        count, files = await self.agreements.delete(platform, asker)
+        await self._ledger.throw_away(files)
+        await self._ledger.fold_away()
+        return count
+
+    async def leave(self, platform: str, place: str, within: Sequence[str] = ()) -> None:
+        """The bot was sent away from a group or server; `within` are the places in it."""
+        if self.agreements.study is not None and self.agreements.study.key is not None:
+            await self.agreements.switch(platform, place, "server" if within else "group", "left")
+        await self._ledger.throw_away(await self._forgetting.leave(platform, [place, *within]))
 
     async def under_way(self, platform: str, asker: str) -> list[str]:
         """The person's jobs without a final state."""
@@ -53,12 +80,17 @@ class Desk:
             await asyncio.sleep(SETTLE_SECONDS)
         return False
 
-    async def clean(self) -> Cleaned:
-        """One round of retention."""
-        done, files = await self._forgetting.clean()
+    async def clean(self, *, dry_run: bool = False) -> Cleaned:
+        """One round of retention; a dry run only counts."""
+        done, files = await self._forgetting.clean(dry_run=dry_run)
         await self._ledger.throw_away(files)
-        await self._ledger.throw_again()
+        if not dry_run:
+            await self._ledger.throw_again()
         return done
+
+    async def silence(self) -> float | None:
+        """Seconds since the last round of retention; see retention.silence."""
+        return await silence(self._ledger)
 
     async def remember_to_forget(self) -> None:
         """Before serving: what was forgotten stays forgotten, whatever database lies here now."""
@@ -67,6 +99,20 @@ class Desk:
     async def hide(self, job: str) -> None:
         """Blank one answer."""
         await self._ledger.throw_away(await self.opinions.hide(job))
+
+    async def judged(
+        self, platform: str, asker: str, job: str | None, judged: Sequence[Judged]
+    ) -> None:
+        """See Opinions.judged; the study's pictures of an answer that was stopped go."""
+        await self._ledger.throw_away(await self.opinions.judged(platform, asker, job, judged))
+
+    async def refused(
+        self, request: Request, route: Route, medium: str, judged: Sequence[Judged]
+    ) -> None:
+        """Moderation stopped it before it was a job: for the study, if its asker takes part."""
+        at = self._ledger.clock()
+        values = [{**verdict_row(one), "at": at} for one in judged]
+        await self.agreements.refused(request, route, medium, values)
 
     async def seen(self, platform: str, update: str) -> bool:
         """Whether this update was taken before; from now on it was."""
@@ -87,6 +133,7 @@ async def open_desk(
     """
     ledger = Ledger(await open_database(settings, synced=False), settings.media, clock)
     try:
+        ledger.collecting = await collecting_for(settings, ledger)
         desk = Desk(ledger, settings, asker, place)
         await desk.remember_to_forget()
         yield desk

@@ -11,6 +11,8 @@ from engine.desk.tables import Rating, Report, VerdictRow
 from engine.erasing import blank_jobs
 from engine.ledger import new_id
 from engine.moderation import Stage, Verdict
+from engine.study import events
+from engine.study.study import Study
 
 HIDE_AT = 2  # reports by different people
 
@@ -24,11 +26,24 @@ class Judged:
     milliseconds: float
 
 
+def verdict_row(judged: Judged) -> dict[str, Any]:
+    """A verdict's columns, but for whom it is about and when."""
+    return {
+        "stage": judged.stage.value,
+        "action": judged.verdict.action.value,
+        "reasons": judged.verdict.reasons,
+        "provider": judged.verdict.provider,
+        "version": judged.verdict.version,
+        "milliseconds": judged.milliseconds,
+    }
+
+
 class Opinions:
     """Writes them down, and hides what several people reported."""
 
-    def __init__(self, book: Book) -> None:
+    def __init__(self, book: Book, study: Study | None = None) -> None:
         self._book = book
+        self._study = study
 
     @repeated
     async def rate(self, platform: str, rater: str, job: str, value: int) -> None:
@@ -36,7 +51,10 @@ class Opinions:
         lookup = self._book.vault.lookup(platform, rater)
         row = {"id": new_id(), "job_id": job, "rater": lookup, "value": value}
         async with self._book.writing() as connection:
-            await put(connection, Rating, ("job_id", "rater"), {**row, "at": self._book.clock()})
+            now = self._book.clock()
+            await put(connection, Rating, ("job_id", "rater"), {**row, "at": now})
+            if self._study is not None:
+                await events.rated(connection, self._study, platform, rater, job, value, now)
 
     async def ratings(self, job: str) -> list[int]:
         """All thumbs for an answer."""
@@ -72,31 +90,30 @@ class Opinions:
     @repeated
     async def judged(
         self, platform: str, asker: str, job: str | None, judged: Sequence[Judged]
-    ) -> None:
-        """Verdicts, for the record."""
+    ) -> list[str]:
+        """Verdicts, for the record; returns the names of pictures that the study lets go of."""
         if not judged:
-            return
+            return []
         lookup = self._book.vault.lookup(platform, asker)
         rows = [
             {
+                **verdict_row(one),
                 "id": new_id(),
                 "job_id": job,
                 "asker": lookup,
-                "stage": one.stage.value,
-                "action": one.verdict.action.value,
-                "reasons": one.verdict.reasons,
-                "provider": one.verdict.provider,
-                "version": one.verdict.version,
-                "milliseconds": one.milliseconds,
                 "at": self._book.clock(),
             }
             for one in judged
         ]
         async with self._book.writing() as connection:
             await connection.execute(sa.insert(VerdictRow), rows)
+            if job is None:
+                return []
+            return await events.judged(connection, job, rows, self._book.clock())
 
     @repeated
     async def hide(self, job: str) -> list[str]:
         """Blank an answer, words and pictures; returns the pictures' names."""
         async with self._book.writing() as connection:
-            return await blank_jobs(connection, [job])
+            files = await events.hide(connection, job, self._book.clock())
+            return files + await blank_jobs(connection, [job])

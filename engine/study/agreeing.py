@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 from ulid import ULID
 
 from engine.book import Book, lasting, repeated
@@ -23,7 +22,6 @@ from engine.study.consent import Answers, Consent
 from engine.study.pseudonyms import pseudonym
 from engine.study.study import ConsentText, Study, key_of
 from engine.study.tables import InteractionRow, StudyRow
-from engine.tables import Asker, JobRow, RequestRow
 
 FORM_SECONDS = 24 * 3600.0  # a form is answered within these
 
@@ -152,7 +150,8 @@ class Agreements:
         """The person's pseudonyms: by each study's key, and by what the ledger still ties to them."""
         async with self._book.reading() as connection:
             rows = (await connection.execute(sa.select(StudyRow.__table__))).all()
-            tied = await self._tied(connection, platform, asker)
+            lookup = self._book.vault.lookup(platform, asker)
+            tied = await rights.pseudonyms_tied_to(connection, lookup)
         known, lost = set(tied), []
         for row in rows:
             key, _ = key_of(self._settings, row.id, row)
@@ -161,17 +160,6 @@ class Agreements:
             else:
                 known.add(pseudonym(key, platform, asker))
         return Names(known=tuple(sorted(known)), lost=tuple(sorted(lost)))
-
-    async def _tied(self, connection: AsyncConnection, platform: str, asker: str) -> Sequence[str]:
-        lookup = self._book.vault.lookup(platform, asker)
-        query = (
-            sa.select(InteractionRow.pseudonym)
-            .join(JobRow, JobRow.id == InteractionRow.job_id)
-            .join(RequestRow, RequestRow.id == JobRow.request_id)
-            .join(Asker, Asker.id == RequestRow.asker_id)
-            .where(Asker.lookup == lookup)
-        )
-        return list(await connection.scalars(query.distinct()))
 
     async def held(self, platform: str, asker: str) -> dict[str, list[dict[str, Any]]]:
         """Every row about a person."""
@@ -253,7 +241,7 @@ class Agreements:
         self, request: Request, route: Route, medium: str, judged: Sequence[dict[str, Any]]
     ) -> None:
         """A request that moderation stopped before it was a job."""
-        if self.collecting is None or self.running.key is None:
+        if self.collecting is None or self.collecting.study.key is None:
             return
         async with self._book.writing() as connection:
             now = self._book.clock()

@@ -14,15 +14,17 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 from ulid import ULID
 
+from engine.book import Book
 from engine.desk.tables import VerdictRow
 from engine.jobs import Job, Request, Treatment
 from engine.routing import Route
 from engine.rows import job_values, request_values
+from engine.settings import Settings
 from engine.study.consent import Consent, last_consent
 from engine.study.events import interaction_of, verdict_values
 from engine.study.places import place_asked_in, takes_part
 from engine.study.pseudonyms import SESSION_SECONDS
-from engine.study.study import Study
+from engine.study.study import Study, open_study
 from engine.study.tables import InteractionRow, StudyPictureRow
 from engine.tables import JobRow, PictureRow
 
@@ -234,3 +236,9 @@ class Collecting:
             )
             .values(delivered_at=now)
         )
+
+
+async def collecting_for(settings: Settings, book: Book) -> Collecting | None:
+    """For the study that the settings name; None for none. Raises SetupError."""
+    study = await open_study(settings, book)
+    return None if study is None else Collecting(study)

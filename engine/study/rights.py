@@ -86,6 +86,8 @@ RULES: dict[str, Rule] = {
     "study_exports": Rule("nobody", why="counts"),
     "retention_runs": Rule("nobody", why="counts"),
     "switches": Rule("nobody", why="the operator's"),
+    "discards": Rule("nobody", why="names of pictures that are on their way out"),
+    "leases": Rule("nobody", why="what one process does"),
     "seen": Rule("nobody", why="numbers of updates"),
     "meta": Rule("nobody", why="the ledger itself"),
 }
@@ -168,3 +170,15 @@ async def held(
         if rows:
             found[name] = rows
     return found
+
+
+async def pseudonyms_tied_to(connection: AsyncConnection, lookup: str) -> list[str]:
+    """Those that the operational record still leads to, with or without a study's key."""
+    query = (
+        sa.select(InteractionRow.pseudonym)
+        .join(JobRow, JobRow.id == InteractionRow.job_id)
+        .join(RequestRow, RequestRow.id == JobRow.request_id)
+        .join(Asker, Asker.id == RequestRow.asker_id)
+        .where(Asker.lookup == lookup)
+    )
+    return list(await connection.scalars(query.distinct()))

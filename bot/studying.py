@@ -1,0 +1,306 @@
+"""What people say to the study: consent question by question, withdrawal, their data, links, places.
+
+A form's state stands in its buttons (see engine.study.consent): whose it is, which text it asks about,
+what was answered so far. So it survives a restart, and an old one is known as such.
+"""
+
+import gzip
+import json
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from bot.buttons import Press, Verb, button
+from bot.conversation import Said, Who
+from bot.locales import words
+from engine.errors import AskerError, CommandError
+from engine.study.consent import QUESTIONS, Answers, Consent
+from engine.study.linking import shown as shown_code
+from engine.study.places import place_of
+from engine.study.study import ConsentText, Study
+
+if TYPE_CHECKING:
+    from bot.talk import Talk
+
+MARK = 16  # hex characters that tell whose form it is
+TEXT_MARK = 8  # hex characters of the text's digest
+ROOM = 1500  # characters of a consent text that fit above each question
+MAX_FILE = 8 << 20  # bytes; what every platform takes
+OPEN, KEEP, DELETE = "open", "keep", "delete"
+RIGHTS = ("mydata", "withdraw")  # answered to everybody, study or none
+COMMANDS = ("consent", *RIGHTS, "link", "study")
+
+
+async def speak(talk: "Talk", name: str, topic: str, who: Who) -> Said:
+    """The reply to one of COMMANDS. Raises AskerError."""
+    replies: dict[str, Callable[[Talk, str, Who], Coroutine[Any, Any, Said]]] = {
+        "consent": _consent,
+        "mydata": _mydata,
+        "withdraw": _withdraw,
+        "link": _link,
+        "study": _study,
+    }
+    return await replies[name](talk, topic, who)
+
+
+def study_of(talk: "Talk", who: Who) -> Study:
+    """The study that runs. Raises AskerError, which says that there is none."""
+    study = talk.desk.agreements.study
+    if study is None:
+        raise AskerError(words("study.none", who.locale))
+    return study
+
+
+def mark_of(talk: "Talk", who: Who) -> str:
+    """What a button carries to be one person's."""
+    return talk.desk.lookup(who.platform, who.asker)[:MARK]
+
+
+# Consent
+
+
+async def _consent(talk: "Talk", _topic: str, who: Who) -> Said:
+    """How it stands, or the form."""
+    study = study_of(talk, who)
+    last = await talk.desk.agreements.last(who.platform, who.asker)
+    if last is None or not last.live:
+        opening = words("study.lapsed", who.locale) if last and last.lapsed and last.granted else ""
+        return await _form(talk, study.text(who.locale), Answers(), who, opening=opening)
+    form = await talk.desk.agreements.form(who.platform, who.asker)
+    anew = button(Verb.CONSENT, form, f"{mark_of(talk, who)}.{OPEN}.anew", locale=who.locale)
+    text = "\n\n".join([_standing(last, who), study.text(who.locale).body])
+    return Said(text, private=True, ask=(anew,), start="consent")
+
+
+def _standing(last: Consent, who: Who) -> str:
+    return words(
+        "study.taking_part",
+        who.locale,
+        excerpts=_yes(last.excerpts, who),
+        linkage=_yes(last.linkage, who),
+    )
+
+
+def _yes(value: bool | None, who: Who) -> str:
+    return words("study.yes" if value else "study.no", who.locale)
+
+
+async def _form(
+    talk: "Talk",
+    text: ConsentText,
+    answers: Answers,
+    who: Who,
+    *,
+    form: str = "",
+    opening: str = "",
+) -> Said:
+    """The next question, or what was answered and the button that saves it."""
+    replaces = bool(form)
+    form = form or await talk.desk.agreements.form(who.platform, who.asker)
+    head = f"{mark_of(talk, who)}.{text.sha256[:TEXT_MARK]}"
+
+    def choice(letters: str, label: str) -> Any:
+        return button(Verb.CONSENT, form, f"{head}.{letters}", label=label)
+
+    given = [
+        f"{words(f'study.short_{name}', who.locale)}: {_yes(getattr(answers, name), who)}"
+        for name in QUESTIONS
+        if getattr(answers, name) is not None
+    ]
+    question = answers.next
+    if question:
+        age = study_of(talk, who).file.minimum_age
+        number = QUESTIONS.index(question) + 1
+        asked = words(f"study.ask_{question}", who.locale, age=age, number=number)
+        ask = tuple(
+            choice(
+                answers.answered(question, value).written,
+                words(f"study.{'yes' if value else 'no'}_{question}", who.locale, age=age),
+            )
+            for value in (True, False)
+        )
+    else:
+        asked = words("study.ask_save", who.locale)
+        ask = (
+            choice(answers.written.upper(), words("study.save", who.locale)),
+            choice(Answers().written, words("study.start_again", who.locale)),
+        )
+    body = text.body if len(text.body) <= ROOM or not replaces else ""
+    parts = [opening, body, "\n".join(given), asked]
+    return Said(
+        "\n\n".join(part for part in parts if part),
+        private=True,
+        ask=ask,
+        replaces=replaces,
+        start="consent",
+    )
+
+
+async def consent_pressed(talk: "Talk", press: Press, who: Who) -> Said:
+    """One answer, or the last step. Raises AskerError for somebody else's form."""
+    study = study_of(talk, who)
+    mark, digest, letters = _parts(press.argument)
+    if mark != mark_of(talk, who):
+        raise AskerError(words("study.not_yours", who.locale))
+    agreements = talk.desk.agreements
+    if digest == OPEN:
+        if letters == "invited":
+            await agreements.noted(who.platform, who.asker, "opened")
+        return await _form(talk, study.text(who.locale), Answers(), who)
+    text = next((t for t in study.texts.values() if t.sha256.startswith(digest)), None)
+    if text is None:
+        opening = words("study.text_changed", who.locale)
+        return await _form(talk, study.text(who.locale), Answers(), who, opening=opening)
+    state = await agreements.standing(who.platform, who.asker, press.job)
+    if state == "older":
+        opening = words("study.older_form", who.locale)
+        return await _form(talk, study.text(who.locale), Answers(), who, opening=opening)
+    if state == "saved":
+        return Said(words("study.saved_already", who.locale), private=True, replaces=True)
+    try:
+        answers = Answers.read(letters.lower())
+    except ValueError:
+        raise AskerError(words("study.not_yours", who.locale)) from None
+    if letters.isupper() and not answers.next:
+        return await _save(talk, answers, text, press.job, who)
+    if False in (answers.adult, answers.use):
+        await agreements.noted(who.platform, who.asker, "declined")
+        key = "study.too_young" if answers.adult is False else "study.declined"
+        return Said(words(key, who.locale), private=True, replaces=True)
+    return await _form(talk, text, answers, who, form=press.job)
+
+
+def _parts(argument: str) -> tuple[str, str, str]:
+    mark, _, rest = argument.partition(".")
+    digest, _, letters = rest.partition(".")
+    return mark, digest, letters
+
+
+async def _save(talk: "Talk", answers: Answers, text: ConsentText, form: str, who: Who) -> Said:
+    channel = "private" if who.private else "aside"
+    done = await talk.desk.agreements.save(who.platform, who.asker, answers, text, form, channel)
+    if done == "older":
+        opening = words("study.older_form", who.locale)
+        return await _form(talk, text, Answers(), who, opening=opening)
+    key = "study.thanks" if done == "granted" else "study.saved_already"
+    return Said(words(key, who.locale), private=True, replaces=True)
+
+
+async def invitation(talk: "Talk", who: Who) -> Said | None:
+    """After a good answer: whether it is time to ask, and the question. Never in the way."""
+    place = place_of(who.platform, who.place, who.server)
+    kind = await talk.desk.agreements.invite(
+        who.platform, who.asker, alone=who.private, place=place
+    )
+    if not kind:
+        return None
+    study = study_of(talk, who)
+    form = await talk.desk.agreements.form(who.platform, who.asker)
+    argument = f"{mark_of(talk, who)}.{OPEN}.invited"
+    ask = button(Verb.CONSENT, form, argument, label=words("study.tell_me", who.locale))
+    text = words(f"study.{kind}", who.locale, title=study.file.title)
+    return Said(text, private=True, ask=(ask,), start="consent")
+
+
+# Ends
+
+
+async def _withdraw(talk: "Talk", _topic: str, who: Who) -> Said:
+    """It ends at once; what there is, is the next question."""
+    study_of(talk, who)
+    agreements = talk.desk.agreements
+    last = await agreements.last(who.platform, who.asker)
+    if last is None:
+        return Said(words("study.nothing_to_withdraw", who.locale), private=True)
+    channel = "private" if who.private else "aside"
+    await agreements.withdraw(who.platform, who.asker, channel)
+    form = await agreements.form(who.platform, who.asker)
+    mark = mark_of(talk, who)
+    ask = tuple(
+        button(Verb.DATA, form, f"{mark}.{what}", label=words(f"study.{what}", who.locale))
+        for what in (KEEP, DELETE)
+    )
+    return Said(words("study.withdrawn", who.locale), private=True, ask=ask, start="withdraw")
+
+
+async def data_pressed(talk: "Talk", press: Press, who: Who) -> Said:
+    """Keep or delete. Raises AskerError for somebody else's question, or one that is out of date."""
+    study_of(talk, who)
+    mark, what, _ = _parts(press.argument)
+    if mark != mark_of(talk, who):
+        raise AskerError(words("study.not_yours", who.locale))
+    agreements = talk.desk.agreements
+    if await agreements.standing(who.platform, who.asker, press.job):
+        raise AskerError(words("study.older_withdrawal", who.locale))
+    if what != DELETE:
+        return Said(words("study.kept", who.locale), private=True, replaces=True)
+    count = await talk.desk.withdraw_all(who.platform, who.asker)
+    return Said(words("study.deleted", who.locale, count=count), private=True, replaces=True)
+
+
+async def _mydata(talk: "Talk", _topic: str, who: Who) -> Said:
+    """Everything, as a file, and what it is in words."""
+    rows = await talk.desk.agreements.held(who.platform, who.asker)
+    names = await talk.desk.agreements.names(who.platform, who.asker)
+    counts = "\n".join(f"- {name}: {len(found)}" for name, found in sorted(rows.items()))
+    parts = [
+        words("study.mydata", who.locale),
+        counts or words("study.mydata_nothing", who.locale),
+        await _mine(talk, who),
+    ]
+    if names.lost:
+        parts.append(words("study.lost", who.locale, names=", ".join(names.lost)))
+    whole = {"platform": who.platform, "account": who.asker, "tables": rows}
+    data = json.dumps(whole, ensure_ascii=False, indent=1, default=str, sort_keys=True).encode()
+    text = "\n\n".join(part for part in parts if part)
+    file = ("mydata.json", data)
+    if len(data) > MAX_FILE:
+        file = ("mydata.json.gz", gzip.compress(data))
+    return Said(text, private=True, files=(file,), start="mydata")
+
+
+async def _mine(talk: "Talk", who: Who) -> str:
+    """Where the consent stands."""
+    study = talk.desk.agreements.study
+    if study is None or study.key is None:
+        return ""
+    last = await talk.desk.agreements.last(who.platform, who.asker)
+    if last is None or not last.live:
+        return words("study.not_taking_part", who.locale)
+    return _standing(last, who)
+
+
+# Links and places
+
+
+async def _link(talk: "Talk", topic: str, who: Who) -> Said:
+    """A code for another account, or the code of another account."""
+    study_of(talk, who)
+    if not topic:
+        code = await talk.desk.agreements.new_code(who.platform, who.asker)
+        if code is None:
+            raise AskerError(words("study.link_unwilling", who.locale))
+        text = words("study.link_code", who.locale, code=shown_code(code))
+        return Said(text, private=True, start="link")
+    done = await talk.desk.agreements.join(who.platform, who.asker, topic)
+    if done != "joined":
+        raise AskerError(words(f"study.link_{done}", who.locale))
+    return Said(words("study.link_joined", who.locale), private=True)
+
+
+async def _study(talk: "Talk", topic: str, who: Who) -> Said:
+    """Whether the place takes part, for all to see; on and off by those who may manage it."""
+    study = study_of(talk, who)
+    what = topic.strip().lower() or "show"
+    if what not in ("on", "off", "show"):
+        raise CommandError(words("study.study_help", who.locale))
+    if who.private:
+        return Said(words("study.alone", who.locale, title=study.file.title))
+    place = place_of(who.platform, who.place, who.server)
+    if what != "show":
+        if not (who.manager or talk.operates(who)):
+            raise AskerError(words("study.not_manager", who.locale))
+        kind = "server" if who.server else "group"
+        await talk.desk.agreements.switch(who.platform, place, kind, what)
+    on = await talk.desk.agreements.takes_part(who.platform, place)
+    facts = {"title": study.file.title, "contact": study.file.contact}
+    return Said(words("study.place_on" if on else "study.place_off", who.locale, **facts))
