@@ -1,86 +1,34 @@
-"""The JobQueue's contract, and what the embedded queue promises beyond it.
+"""The JobQueue's contract, on both queues, and what each promises beyond it.
 
 Workers here are real protocol peers on a real Unix socket, driven by hand, so that every order of
 events can be brought about.
 """
 
 import asyncio
-import os
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
+from queueing import Asked, finished, hand_worker, next_run, queueing, socket_of, told
 
 from engine.engine import LocalEngine
 from engine.errors import BusyError
 from engine.events import Cancelled, Failed, Finished, Loading, Queued, Started, Text
-from engine.jobs import Job
 from engine.ledger import Ledger
-from engine.owner import owning
 from engine.queues.embedded import DEATHS_ALONE
 from engine.registry import Registry
 from engine.settings import Settings
-from engine.wire import Hello, Leaving, Link, Ready, Run, Stop, Unfit, connect
+from engine.wire import Hello, Leaving, Stop, Unfit, connect
 
-
-@asynccontextmanager
-async def hand_worker(settings: Settings, slots: int = 1) -> AsyncIterator[Link]:
-    """A connected, ready worker that does only what the test makes it do."""
-    link = await connect(str(settings.socket))
-    try:
-        await link.send(Hello(medium="text", pid=os.getpid()))
-        await link.send(Ready(slots=slots))
-        yield link
-    finally:
-        await link.close()
-
-
-async def next_run(link: Link, *, begin: bool = True) -> Job:
-    """The next job that the worker is given; it says that it has begun."""
-    message = await asyncio.wait_for(link.receive(), 5)
-    assert isinstance(message, Run)
-    if begin:
-        await link.send(Started(job=message.job.id, attempt=message.job.attempt))
-    return message.job
-
-
-def finished(job: Job, text: str = "done") -> Finished:
-    return Finished(
-        job=job.id,
-        attempt=job.attempt,
-        text=text,
-        tokens_in=1,
-        tokens_out=1,
-        first_token_seconds=0.0,
-        seconds=0.1,
-    )
+pytestmark = pytest.mark.databases("sqlite", "postgres")
 
 
 @pytest.fixture
 async def engine(
     settings: Settings, registry: Registry, ledger: Ledger
 ) -> AsyncIterator[LocalEngine]:
-    async with owning(settings, registry, ledger, workers=False) as made:
+    async with queueing(settings, registry, ledger) as made:
         yield made
-
-
-class Asked:
-    """A request on its way: its events are gathered as they come."""
-
-    def __init__(self, engine: LocalEngine, request) -> None:
-        self.events: list = []
-        self.accepted = asyncio.Event()
-        self._task = asyncio.create_task(self._gather(engine.ask(request)))
-
-    async def _gather(self, events) -> None:
-        async for event in events:
-            self.events.append(event)
-            self.accepted.set()
-
-    async def end(self):
-        await asyncio.wait_for(self._task, 10)
-        return self.events[-1]
 
 
 @pytest.fixture
@@ -109,7 +57,7 @@ async def test_an_answer_goes_from_queued_over_text_to_what_is_on_record(
 
 async def test_without_a_ready_worker_the_asker_is_told_that_one_is_loading(ask) -> None:
     asked = await ask()
-    await asyncio.sleep(0.05)
+    await told(asked, Loading)
     assert [type(e) for e in asked.events] == [Queued, Loading]
 
 
@@ -230,8 +178,11 @@ async def test_a_job_that_its_worker_had_not_begun_is_not_blamed(settings, ask) 
 async def test_the_line_moves_and_those_in_it_are_told(settings, ask) -> None:
     asked = [await ask(f"Story {n}.") for n in range(3)]
     async with hand_worker(settings) as worker:
-        for _ in range(3):
-            worker.post(finished(await next_run(worker)))
+        worker.post(finished(await next_run(worker)))
+        second = await next_run(worker)
+        await told(asked[2], Queued, lambda event: event.position == 1)
+        worker.post(finished(second))
+        worker.post(finished(await next_run(worker)))
         await asked[2].end()
     places = [event.position for event in asked[2].events if isinstance(event, Queued)]
     assert places == sorted(places, reverse=True)
@@ -272,7 +223,7 @@ async def test_a_misconfigured_extra_worker_spoils_nothing_for_the_one_that_serv
     async with hand_worker(settings) as worker:
         first, second = await ask("One."), await ask("Two.")
         job = await next_run(worker)
-        odd = await connect(str(settings.socket))
+        odd = await connect(str(socket_of(settings)))
         await odd.send(Hello(medium="text", pid=1))
         await odd.send(Unfit(reason="another profile"))
         await odd.close()
@@ -283,11 +234,12 @@ async def test_a_misconfigured_extra_worker_spoils_nothing_for_the_one_that_serv
                 job = await next_run(worker)
 
 
+@pytest.mark.databases("sqlite")
 async def test_a_medium_that_no_worker_can_serve_fails_with_the_operators_reason(
     settings, ask
 ) -> None:
     asked = await ask()
-    link = await connect(str(settings.socket))
+    link = await connect(str(socket_of(settings)))
     await link.send(Hello(medium="text", pid=1))
     await link.send(Unfit(reason="The base is missing."))
     final = await asked.end()
@@ -297,7 +249,7 @@ async def test_a_medium_that_no_worker_can_serve_fails_with_the_operators_reason
 
 async def test_a_full_queue_takes_nothing_more(settings, registry, ledger, make_request) -> None:
     small = settings.model_copy(update={"max_waiting": 2})
-    async with owning(small, registry, ledger, workers=False) as engine:
+    async with queueing(small, registry, ledger) as engine:
         for n in range(2):
             events = engine.ask(make_request(f"Story {n}."))
             await anext(events)
@@ -310,7 +262,7 @@ async def test_a_full_queue_takes_nothing_more(settings, registry, ledger, make_
 async def test_an_owner_takes_up_what_the_one_before_it_left(
     settings, registry, ledger, make_request
 ) -> None:
-    async with owning(settings, registry, ledger, workers=False) as engine:
+    async with queueing(settings, registry, ledger) as engine:
         async with hand_worker(settings) as worker:
             running = Asked(engine, make_request("running"))
             waiting = Asked(engine, make_request("waiting"))
@@ -318,11 +270,11 @@ async def test_an_owner_takes_up_what_the_one_before_it_left(
             await running.accepted.wait()
             await waiting.accepted.wait()
             jobs = [running.events[0].job, waiting.events[0].job]
-        running._task.cancel()
-        waiting._task.cancel()
+        running.leave()
+        waiting.leave()
     assert {job.id for job, *_ in await ledger.unfinished()} == set(jobs)
     async with (
-        owning(settings, registry, ledger, workers=False) as engine,
+        queueing(settings, registry, ledger) as engine,
         hand_worker(settings) as worker,
     ):
         for _ in jobs:

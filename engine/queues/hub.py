@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from engine.errors import KIND_SENTENCE, LedgerError
-from engine.events import FINAL_STATES, Event, Failed, Final, Queued
+from engine.events import FINAL_STATES, Event, Failed, Final, Queued, Started
 from engine.ledger import Ledger, new_id
 from engine.queues.line import Inbox
 from engine.queues.listening import Listener
@@ -28,10 +28,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True, eq=False)
 class Watch:
-    """A job that is followed here. `place` is the position that its followers were last told."""
+    """A job that is followed here. `said` is what a newcomer has missed: that it has begun, and the
+    newest of what came since. `place` is the position that its followers were last told."""
 
     followers: set[Inbox] = field(default_factory=set)
-    last: Event | None = None
+    said: tuple[Event, ...] = ()
     attempt: int = 0
     place: int = -1
 
@@ -40,7 +41,8 @@ class Watch:
         if not isinstance(event, Queued):
             if event.attempt < self.attempt:
                 return
-            self.attempt, self.last = event.attempt, event
+            begun = [e for e in self.said if isinstance(e, Started) and e.attempt == event.attempt]
+            self.attempt, self.said = event.attempt, (*begun, event)
         for follower in self.followers:
             follower.put(event)
 

@@ -113,7 +113,7 @@ class PostgresQueue:
         """Events from here on; a job that is over already gives its final event from the ledger."""
         inbox = Inbox()
         watch = self._hub.watch(job)
-        said = watch.last  # what is said from now on comes to the inbox
+        said = watch.said  # what is said from now on comes to the inbox
         watch.followers.add(inbox)
         try:
             queue = await self._listen_to(job)
@@ -122,9 +122,9 @@ class PostgresQueue:
                 return
             for event in await self._so_far(job, queue):
                 yield event
-            if said is not None:
-                yield said
-                if is_final(said):
+            for event in said:
+                yield event
+                if is_final(event):
                     return
             async for event in inbox.to_the_end():
                 yield event
@@ -172,7 +172,7 @@ class PostgresQueue:
         """Tell everybody who waits here where they stand, when that has changed."""
         while True:
             await asyncio.sleep(PLACES_SECONDS)
-            waiting = [j for j, w in self._hub.watches.items() if w.followers and w.last is None]
+            waiting = [j for j, w in self._hub.watches.items() if w.followers and not w.said]
             if not waiting:
                 continue
             try:
@@ -182,7 +182,7 @@ class PostgresQueue:
                 continue
             for job, queued in places.items():
                 watch = self._hub.watches.get(job)
-                if watch is not None and watch.last is None and watch.place != queued.position:
+                if watch is not None and not watch.said and watch.place != queued.position:
                     watch.place = queued.position
                     watch.tell(queued)
 
