@@ -160,7 +160,7 @@ async def consent_pressed(talk: "Talk", press: Press, who: Who) -> Said:
         answers = Answers.read(letters.lower())
     except ValueError:
         raise AskerError(words("study.not_yours", who.locale)) from None
-    if letters.isupper() and not answers.next:
+    if letters.isupper() and answers.agreed and not answers.next:
         return await _save(talk, answers, text, press.job, who)
     if False in (answers.adult, answers.use):
         await agreements.noted(who.platform, who.asker, "declined")

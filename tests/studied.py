@@ -1,0 +1,73 @@
+"""A Talk with a study that runs: the echo backend, a data folder and keys of their own."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import postgres
+import pytest
+import pytest_asyncio
+from talking import Clock, pressed, told
+
+from bot.conversation import Said, Who
+from bot.settings import PlatformSettings
+from bot.talk import Talk
+from engine.bootstrap import open_engine
+from engine.desk.desk import open_desk
+from engine.moderation.chain import usual
+from engine.settings import Settings
+
+STUDY_FILE = """
+title = "Pastiche and its readers"
+researcher = "A. Researcher, University of Somewhere"
+contact = "study@example.org"
+purpose = "It asks how people write with a machine that imitates declared styles."
+purpose_it = "Chiede come si scrive con una macchina che imita stili dichiarati."
+"""
+
+
+def make_study(home: Path, name: str = "pilot", text: str = STUDY_FILE) -> Path:
+    """The study's folder in a data folder."""
+    folder = home / "studies" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "study.toml").write_text(text, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def here(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Settings]:
+    """The module's data folder, in which the study "pilot" runs."""
+    folder: Path = tmp_path_factory.mktemp("studied")
+    made = Settings(home=folder / "home", backend="echo", key_file=folder / "key", study="pilot")
+    make_study(made.home)
+    with ExitStack() as stack:
+        if getattr(request, "param", "sqlite") == "postgres":
+            server = request.getfixturevalue("postgres_server")
+            template = request.getfixturevalue("postgres_template")
+            made = postgres.on_postgres(made, stack.enter_context(server.copy(template)))
+        yield made
+
+
+@pytest.fixture(scope="module")
+def clock(here: Settings) -> Clock:
+    """The desk's clock."""
+    return Clock()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def talk(here: Settings, clock: Clock) -> AsyncIterator[Talk]:
+    """Everything wired as `serve` does it, but for the clients."""
+    platforms = PlatformSettings(operators=frozenset({"discord:99"}), contact="us@here")
+    async with open_engine(here) as core, open_desk(here, clock=clock) as desk:
+        yield Talk(core, desk, usual(), platforms)
+
+
+async def agree(talk: Talk, who: Who, *, excerpts: bool = True, linkage: bool = True) -> Said:
+    """Consent as somebody gives it: /consent, an answer to each question, save."""
+    [form] = await told(talk, "/consent", who)
+    for yes in (True, True, excerpts, linkage):
+        [form] = await pressed(talk, form.ask[0 if yes else 1].press, who)
+    [done] = await pressed(talk, form.ask[0].press, who)
+    return done

@@ -1,0 +1,296 @@
+"""Consent is asked for exactly, given by nobody else, kept as a log, and lapses with its text."""
+
+import hashlib
+import json
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+
+import pytest
+import studied
+from looking import look
+from studied import agree, make_study
+from talking import Clock, pressed, told
+
+from bot.buttons import Press, Verb
+from bot.conversation import Said, Who
+from bot.talk import Talk
+from engine.desk.desk import open_desk
+from engine.errors import AskerError, SetupError
+from engine.settings import Settings
+from engine.study.inviting import MONTH_SECONDS
+from engine.study.study import read_study_file, read_texts, study_key_file
+
+here, clock, talk = studied.here, studied.clock, studied.talk  # fixtures
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.databases("sqlite", "postgres")]
+numbers = count(1)
+
+
+@pytest.fixture
+def who() -> Who:
+    """Somebody new, alone with the bot."""
+    number = next(numbers)
+    return Who(platform="telegram", asker=f"person-{number}", place=f"chat-{number}", private=True)
+
+
+def log_of(here: Settings, talk: Talk, who: Who) -> list[tuple]:
+    name = talk.desk.agreements.running.pseudonym(who.platform, who.asker)
+    return look(
+        here,
+        "select action, use, excerpts, linkage, text_sha256, locale from consents "
+        f"where pseudonym = '{name}' order by id",
+    )
+
+
+def interactions(here: Settings, talk: Talk, who: Who) -> list[tuple]:
+    name = talk.desk.agreements.running.pseudonym(who.platform, who.asker)
+    return look(
+        here,
+        "select id, state, place, session, parent from interactions "
+        f"where pseudonym = '{name}' order by accepted_at, id",
+    )
+
+
+async def test_the_exact_text_is_shown_privately_and_nothing_is_ticked(
+    talk: Talk, who: Who
+) -> None:
+    [form] = await told(talk, "/consent", who)
+    text = talk.desk.agreements.running.text("en")
+    assert form.private
+    assert text.body in form.text
+    assert text.sha256 == hashlib.sha256(f"{text.version}\n{text.body}".encode()).hexdigest()
+    assert [b.label for b in form.ask] == ["I am 18 or older", "I am younger"]
+    assert all(letter == "-" for b in form.ask for letter in b.press.argument[-3:])
+
+
+async def test_each_question_is_asked_apart_and_only_saving_counts(
+    talk: Talk, here: Settings, who: Who
+) -> None:
+    done = await agree(talk, who, excerpts=False)
+    assert "you take part from now on" in done.text
+    text = talk.desk.agreements.running.text("en")
+    [(action, use, excerpts, linkage, digest, locale)] = log_of(here, talk, who)
+    assert (action, bool(use), bool(excerpts), bool(linkage)) == ("granted", True, False, True)
+    assert (digest, locale) == (text.sha256, "en")
+
+
+async def test_the_form_speaks_italian(talk: Talk, here: Settings, who: Who) -> None:
+    [form] = await told(talk, "/consent", replace(who, locale="it"))
+    assert "Uno studio di A. Researcher" in form.text
+    assert "Chiede come si scrive" in form.text
+    assert form.ask[0].label == "Ho almeno 18 anni"
+
+
+async def test_who_is_too_young_or_says_no_is_served_and_leaves_no_row(
+    talk: Talk, here: Settings, who: Who
+) -> None:
+    [form] = await told(talk, "/consent", who)
+    [told_so] = await pressed(talk, form.ask[1].press, who)
+    assert "not for you yet" in told_so.text
+    grown = replace(who, asker=f"{who.asker}-grown")
+    [form] = await told(talk, "/consent", grown)
+    [form] = await pressed(talk, form.ask[0].press, grown)
+    [told_so] = await pressed(talk, form.ask[1].press, grown)
+    assert "nothing else changes" in told_so.text
+    for person in (who, grown):
+        assert (await told(talk, "The vicar coughed.", person))[-1].text
+        assert log_of(here, talk, person) == interactions(here, talk, person) == []
+
+
+async def test_a_form_is_only_its_askers_to_answer(talk: Talk, here: Settings, who: Who) -> None:
+    [form] = await told(talk, "/consent", who)
+    other = replace(who, asker=f"{who.asker}-other")
+    for button in form.ask:
+        with pytest.raises(AskerError, match="somebody else's"):
+            await talk.press(button.press, other)
+    assert log_of(here, talk, other) == log_of(here, talk, who) == []
+
+
+async def test_saving_twice_makes_one_row(talk: Talk, here: Settings, who: Who) -> None:
+    [form] = await told(talk, "/consent", who)
+    for _ in range(4):
+        [form] = await pressed(talk, form.ask[0].press, who)
+    save = form.ask[0].press
+    for expected in ("from now on", "saved already", "saved already"):
+        [said] = await pressed(talk, save, who)
+        assert expected in said.text
+    assert len(log_of(here, talk, who)) == 1
+
+
+async def test_a_form_from_before_a_withdrawal_is_refused_with_a_fresh_one(
+    talk: Talk, here: Settings, who: Who
+) -> None:
+    [old] = await told(talk, "/consent", who)
+    for _ in range(4):
+        [old] = await pressed(talk, old.ask[0].press, who)
+    await agree(talk, who)
+    await told(talk, "/withdraw", who)
+    [fresh] = await pressed(talk, old.ask[0].press, who)
+    assert "out of date" in fresh.text
+    assert fresh.ask[0].label == "I am 18 or older"
+    assert [row[0] for row in log_of(here, talk, who)] == ["granted", "withdrawn"]
+
+
+async def test_a_form_for_another_text_is_refused_with_a_fresh_one(talk: Talk, who: Who) -> None:
+    [form] = await told(talk, "/consent", who)
+    mark, _, letters = form.ask[0].press.argument.split(".")
+    old = Press(Verb.CONSENT, form.ask[0].press.job, f"{mark}.0badc0de.{letters}")
+    [fresh] = await pressed(talk, old, who)
+    assert "text has changed" in fresh.text
+    assert fresh.ask
+
+
+async def test_a_button_made_up_by_hand_saves_nothing_unanswered(
+    talk: Talk, here: Settings, who: Who
+) -> None:
+    [form] = await told(talk, "/consent", who)
+    mark, digest, _ = form.ask[0].press.argument.split(".")
+    for letters in ("----", "Y---", "YN--", "zzzz", "yyyyy", "y"):
+        press = Press(Verb.CONSENT, form.ask[0].press.job, f"{mark}.{digest}.{letters}")
+        try:
+            await talk.press(press, who)
+        except AskerError:
+            continue
+    assert log_of(here, talk, who) == []
+
+
+async def test_a_new_text_lapses_what_was_agreed_and_asks_again(
+    talk: Talk, here: Settings, who: Who
+) -> None:
+    await agree(talk, who)
+    assert await talk.invitation(who) is None
+    folder = here.home / "studies" / "pilot"
+    (folder / "consent.en.md").write_text("<!-- version: 2 -->\nAll new: {title}.\n")
+    (folder / "consent.it.md").write_text("<!-- version: 2 -->\nTutto nuovo: {title}.\n")
+    try:
+        async with open_desk(here) as desk:
+            later = Talk(talk.core, desk, talk.guard._moderator, talk.settings)
+            last = await desk.agreements.last(who.platform, who.asker)
+            assert last is not None
+            assert last.lapsed
+            assert not last.live
+            asked = await later.invitation(who)
+            assert asked is not None
+            assert "has changed" in asked.text
+            [form] = await told(later, "/consent", who)
+            assert "All new: Pastiche and its readers." in form.text
+            await agree(later, who)
+            assert (await desk.agreements.last(who.platform, who.asker)).live
+    finally:
+        (folder / "consent.en.md").unlink()
+        (folder / "consent.it.md").unlink()
+    assert len(log_of(here, talk, who)) == 2
+
+
+async def test_the_invitation_comes_once_a_month_and_opens_the_form(
+    talk: Talk, who: Who, clock: Clock
+) -> None:
+    said = await talk.invitation(who)
+    assert isinstance(said, Said)
+    assert "Pastiche and its readers" in said.text
+    assert await talk.invitation(who) is None
+    [form] = await pressed(talk, said.ask[0].press, who)
+    assert form.ask[0].label == "I am 18 or older"
+    clock.ahead += MONTH_SECONDS - 60
+    assert await talk.invitation(who) is None
+    clock.ahead += 120
+    assert await talk.invitation(who) is not None
+    clock.ahead = 0.0
+    assert await talk.invitation(who) is None  # a clock that goes back invites nobody
+
+
+async def test_nobody_who_withdrew_or_in_a_place_outside_is_invited(
+    talk: Talk, who: Who, clock: Clock
+) -> None:
+    group = replace(who, place="-100777", private=False)
+    assert await talk.invitation(group) is None
+    await agree(talk, who)
+    await told(talk, "/withdraw", who)
+    clock.ahead += 2 * MONTH_SECONDS
+    assert await talk.invitation(who) is None
+    clock.ahead = 0.0
+
+
+async def test_only_managers_bring_a_place_in_and_all_can_see_it(talk: Talk, who: Who) -> None:
+    group = replace(who, place="-100778/4", private=False)
+    with pytest.raises(AskerError, match="Only those who manage"):
+        await told(talk, "/study on", group)
+    [shown] = await told(talk, "/study", group)
+    assert "does not take part" in shown.text
+    [on] = await told(talk, "/study on", replace(group, manager=True))
+    assert not on.private
+    assert "takes part in the study" in on.text
+    [shown] = await told(talk, "/study show", replace(group, place="-100778"))
+    assert "takes part in the study" in shown.text  # all topics of the group
+    await talk.left(who.platform, "-100778")
+    [shown] = await told(talk, "/study", group)
+    assert "does not take part" in shown.text
+
+
+async def test_two_places_with_different_opt_ins_are_two_things(
+    talk: Talk, here: Settings, who: Who
+) -> None:
+    await agree(talk, who)
+    inside = replace(who, platform="telegram", place="-100801", private=False, manager=True)
+    outside = replace(inside, place="-100802")
+    await told(talk, "/study on", inside)
+    await told(talk, "The vicar coughed.", inside)
+    await told(talk, "The doctor laughed.", outside)
+    assert len(interactions(here, talk, who)) == 1
+    await told(talk, "/study off", inside)
+    await told(talk, "The vicar coughed again.", inside)
+    assert len(interactions(here, talk, who)) == 1
+
+
+async def test_a_study_whose_file_or_key_is_amiss_says_what_to_do(
+    tmp_path: Path, here: Settings
+) -> None:
+    lone = Settings(home=tmp_path / "h", backend="echo", key_file=tmp_path / "k", study="other")
+    with pytest.raises(SetupError, match="pastiche study open other"):
+        read_study_file(lone, "other")
+    folder = make_study(lone.home, "other", 'title = "Hm"\n')
+    with pytest.raises(SetupError, match="title"):
+        read_study_file(lone, "other")
+    make_study(lone.home, "other")
+    (folder / "consent.en.md").write_text("no version")
+    with pytest.raises(SetupError, match="version"):
+        read_texts(lone, "other", read_study_file(lone, "other"))
+    (folder / "consent.en.md").write_text("<!-- version: 1 -->\n{nobody}")
+    with pytest.raises(SetupError, match="nobody"):
+        read_texts(lone, "other", read_study_file(lone, "other"))
+    inside = lone.model_copy(update={"study_key_file": lone.home / "study.key"})
+    with pytest.raises(SetupError, match="outside the data folder"):
+        study_key_file(inside, "other")
+    key = study_key_file(here, "pilot")
+    assert key.stat().st_mode & 0o077 == 0
+    assert not key.is_relative_to(here.home)
+    key.chmod(0o644)
+    try:
+        with pytest.raises(SetupError, match="chmod 600"):
+            async with open_desk(here):
+                pass
+    finally:
+        key.chmod(0o600)
+
+
+async def test_the_whole_of_mydata_is_there_and_readable(
+    talk: Talk, here: Settings, who: Who
+) -> None:
+    await agree(talk, who)
+    final = (await told(talk, "Zyzzyva coughed.", who))[-1]
+    await pressed(talk, Press(Verb.UP, final.job), who)
+    [said] = await told(talk, "/mydata", who)
+    [(name, data)] = said.files
+    tables = json.loads(data)["tables"]
+    assert said.private
+    assert name == "mydata.json"
+    assert {"askers", "requests", "jobs", "outputs", "deliveries", "ratings", "verdicts"} <= set(
+        tables
+    )
+    assert {"consents", "interactions", "study_ratings", "study_events"} <= set(tables)
+    assert tables["interactions"][0]["text"] == "Zyzzyva coughed."
+    assert tables["interactions"][0]["output"] == final.text
+    assert "interactions: 1" in said.text
+    other = replace(who, asker=f"{who.asker}-other")
+    [said] = await told(talk, "/mydata", other)
+    assert "Zyzzyva" not in said.files[0][1].decode()
