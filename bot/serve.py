@@ -10,19 +10,24 @@ import contextlib
 import logging
 import signal
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 
 from bot.clients import Client, Debt
+from bot.metering import MeteredTalk, showing_bot
 from bot.settings import PlatformSettings
 from bot.talk import Talk
 from engine.bootstrap import LastingEngine
+from engine.database import database_url
 from engine.desk.desk import open_desk
 from engine.errors import PasticheError, SetupError
+from engine.lock import owners_pid, take_lock
 from engine.logs import JsonLines
 from engine.moderation.chain import usual
 from engine.settings import Settings
 
+SERVING = "serving.lock"
 DEBT_SECONDS = 15.0  # between two looks for debts
 START_SECONDS = 0.1  # between two looks for clients
 CLEAN_SECONDS = 3600.0
@@ -90,34 +95,64 @@ def _telegram(talk: Talk, settings: PlatformSettings) -> Client:
 
 @dataclass(slots=True)
 class Running:
-    """The clients that serve now, and the debts that they are settling."""
+    """The clients that serve now, the debts that they are settling, and when retention ran last."""
 
     clients: dict[str, Client] = field(default_factory=dict)
     settling: set[str] = field(default_factory=set)
+    cleaned_at: float = 0.0
 
 
 async def serve(
     settings: Settings, platforms: PlatformSettings, made: dict[str, Make], *, workers: bool = True
 ) -> int:
     """Until SIGTERM or SIGINT: 0; 1 when no client is left."""
+    running = Running()
     async with (
+        _alone(settings),
         LastingEngine(settings, warm=("text",), workers=workers) as core,
         open_desk(settings, asker=platforms.asker_bucket, place=platforms.place_bucket) as desk,
     ):
-        talk = Talk(core, desk, usual(platforms.image_check), platforms)
+        talk = MeteredTalk(core, desk, usual(platforms.image_check), platforms)
         unsure = await desk.outbox.recover()
         log.info("serving", extra={"clients": ", ".join(made), "unsure": unsure})
-        return await attend(talk, platforms, made)
+        async with showing_bot(settings, talk, running, tuple(made)):
+            return await attend(talk, platforms, made, running)
 
 
-async def attend(talk: Talk, platforms: PlatformSettings, made: dict[str, Make]) -> int:
+@contextlib.asynccontextmanager
+async def _alone(settings: Settings) -> AsyncIterator[None]:
+    """One serving process on a data folder, unless a server keeps the ledger. Raises SetupError."""
+    if database_url(settings).get_backend_name() != "sqlite":
+        yield
+        return
+    lock = take_lock(settings.home, settings.socket, SERVING)
+    if lock is None:
+        pid = owners_pid(settings.home, SERVING)
+        raise SetupError(
+            f"A bot is serving from {settings.home} already: process {pid}. Stop it first, or "
+            "give this one a data folder of its own with PASTICHE_HOME. (Several bots can share a "
+            "ledger on PostgreSQL: docs/operations.md)"
+        )
+    with lock:
+        yield
+
+
+async def attend(
+    talk: Talk,
+    platforms: PlatformSettings,
+    made: dict[str, Make],
+    running: Running | None = None,
+) -> int:
     """Run the clients until a signal, or until none is left."""
     stop = asyncio.Event()
     talk.stop = stop.set
-    running = Running()
+    running = running or Running()
     with _signals(stop):
         async with asyncio.TaskGroup() as group:
-            chores = [group.create_task(_clean(talk)), group.create_task(_settle(talk, running))]
+            chores = [
+                group.create_task(_clean(talk, running)),
+                group.create_task(_settle(talk, running)),
+            ]
             clients = group.create_task(_all(talk, platforms, made, running))
             waiter = group.create_task(stop.wait())
             await asyncio.wait([clients, waiter], return_when=asyncio.FIRST_COMPLETED)
@@ -230,11 +265,12 @@ async def _deliver(client: Client, debt: Debt, running: Running, gate: asyncio.S
         running.settling.discard(debt.job)
 
 
-async def _clean(talk: Talk) -> None:
+async def _clean(talk: Talk, running: Running) -> None:
     """Retention, at the start and every hour."""
     while True:
         try:
             done = await talk.desk.clean()
+            running.cleaned_at = time.time()
             log.info("cleaned", extra={"blanked": done.blanked, "pictures": done.pictures})
         except PasticheError:
             log.exception("retention failed")

@@ -8,10 +8,10 @@ from typing import IO
 LOCK = "owner.lock"
 
 
-def take_lock(home: Path, socket: Path) -> IO[str] | None:
+def take_lock(home: Path, socket: Path, name: str = LOCK) -> IO[str] | None:
     """The lock on a data folder, or None when another process owns it. Closing it lets it go."""
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor = os.open(home / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(home / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     file = os.fdopen(descriptor, "r+", encoding="utf-8")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -25,6 +25,14 @@ def take_lock(home: Path, socket: Path) -> IO[str] | None:
     file.write(f"{os.getpid()}\n{socket}\n")
     file.flush()
     return file
+
+
+def owners_pid(home: Path, name: str = LOCK) -> str:
+    """The number of the process that holds the lock, or held it last; "?" when nobody ever did."""
+    try:
+        return (home / name).read_text(encoding="utf-8").split("\n")[0] or "?"
+    except OSError:
+        return "?"
 
 
 def owners_socket(home: Path) -> Path | None:

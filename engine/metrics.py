@@ -1,18 +1,22 @@
-"""What the text worker is doing, as Prometheus text on a port of this machine."""
+"""What a model's process does, for Prometheus: jobs of every medium, and the text batch's own counts."""
 
-import logging
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager
 
-from prometheus_client import CollectorRegistry, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from engine.backends import Backend
 from engine.backends.gauges import Gauges
+from engine.events import Cancelled, Event, Failed, Finished
+from engine.health import Health, showing
+from engine.jobs import Job
+from engine.settings import Settings
 
-ADDRESS = "127.0.0.1"  # whoever wants it elsewhere puts a proxy with a lock before it
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
-
-log = logging.getLogger(__name__)
 
 
 class BatchCollector(Collector):
@@ -51,19 +55,74 @@ class BatchCollector(Collector):
             yield from histogram.collect()
 
 
-def show_metrics(backend: object, slots: int, port: int) -> int:
-    """Serve them from now on; the port (0 chooses one). A backend that counts nothing shows nothing.
+class Counted:
+    """A backend whose jobs are counted in a registry."""
 
-    A port that is taken (by another worker of this machine) is logged and no error: 0 is returned.
-    """
-    gauges = getattr(backend, "gauges", None)
-    if not isinstance(gauges, Gauges):
-        return 0
+    def __init__(self, backend: Backend, medium: str, registry: CollectorRegistry) -> None:
+        self._backend = backend
+        self._medium = medium
+        self._registry = registry
+        self.loaded = False
+        self._ended = Counter(
+            "pastiche_worker_jobs",
+            "Jobs that this worker has ended.",
+            ("medium", "outcome"),
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            "pastiche_worker_job_seconds",
+            "From a job's arrival at the worker to its end.",
+            ("medium",),
+            buckets=SECONDS,
+            registry=registry,
+        )
+
+    @property
+    def slots(self) -> int:
+        """See backends.Backend."""
+        return self._backend.slots
+
+    async def load(self) -> None:
+        """See backends.Backend."""
+        await self._backend.load()
+        gauges = getattr(self._backend, "gauges", None)
+        if isinstance(gauges, Gauges):
+            self._registry.register(BatchCollector(gauges, self._backend.slots))
+        self.loaded = True
+
+    async def generate(self, job: Job, stop: threading.Event) -> AsyncGenerator[Event]:
+        """See backends.Backend."""
+        began = time.monotonic()
+        outcome = "broken"
+        try:
+            async with aclosing(self._backend.generate(job, stop)) as events:
+                async for event in events:
+                    match event:
+                        case Finished() | Failed() | Cancelled():
+                            outcome = type(event).__name__.lower()
+                        case _:
+                            pass
+                    yield event
+        finally:
+            self._ended.labels(self._medium, outcome).inc()
+            self._seconds.labels(self._medium).observe(time.monotonic() - began)
+
+
+@asynccontextmanager
+async def showing_worker(
+    settings: Settings, medium: str
+) -> AsyncIterator[Callable[[Backend], Counted]]:
+    """Show what a worker does on the settings' port; gives what wraps its backend."""
     registry = CollectorRegistry()
-    registry.register(BatchCollector(gauges, slots))
-    try:
-        server, _thread = start_http_server(port, ADDRESS, registry)
-    except OSError as error:
-        log.warning("the metrics are not shown", extra={"port": port, "reason": error.strerror})
-        return 0
-    return int(server.server_port)
+    backends: list[Counted] = []
+
+    def count(backend: Backend) -> Counted:
+        backends.append(Counted(backend, medium, registry))
+        return backends[-1]
+
+    async def model() -> str:
+        return "" if any(b.loaded for b in backends) else "the model is being loaded"
+
+    health = Health({"model": model})
+    async with showing(health, registry, settings.metrics_host, settings.metrics_port):
+        yield count

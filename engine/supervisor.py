@@ -154,7 +154,7 @@ def device_environment(device: str) -> dict[str, str]:
 
 
 def _environment(settings: Settings, medium: str) -> dict[str, str]:
-    """What a worker may know: the settings that this process has, and no key and no platform's token.
+    """What a worker may know: the settings that this process has, and no ledger's key and no platform's token.
 
     HF_TOKEN stays: the worker is who downloads.
     """
@@ -165,4 +165,6 @@ def _environment(settings: Settings, medium: str) -> dict[str, str]:
     )  # it may hold a password, and a worker has no use for it
     if settings.metrics_port:
         ours["PASTICHE_METRICS_PORT"] = str(settings.metrics_port + PORTS[medium])
+    if settings.text_server_key is not None:
+        ours["PASTICHE_TEXT_SERVER_KEY"] = settings.text_server_key.get_secret_value()
     return kept | ours

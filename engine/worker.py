@@ -94,9 +94,7 @@ async def _serve(
     return 0
 
 
-async def _load(
-    settings: Settings, medium: str, count: Callable[[Backend], Backend]
-) -> Backend:
+async def _load(settings: Settings, medium: str, count: Callable[[Backend], Backend]) -> Backend:
     registry = load_registry(settings.expert_roots, settings.profile)
     backend = count(build_backend(settings, registry, medium))
     await backend.load()

@@ -1,20 +1,23 @@
 """The text worker's metrics, read as Prometheus reads them."""
 
 import asyncio
-import socket
 import threading
+import urllib.error
 import urllib.request
+from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 
 import pytest
+from postgres import free_port
 from prometheus_client.parser import text_string_to_metric_families
 from tiny_layouts import make_layout, make_lora
 from tiny_models import write_card
 
-from engine.backends.echo import EchoBackend
 from engine.backends.text import TextBackend
+from engine.bootstrap import open_engine
+from engine.health import FRESH_SECONDS
 from engine.jobs import Job
-from engine.metrics import show_metrics
+from engine.metrics import showing_worker
 from engine.registry import Registry, Sampling
 from engine.settings import Settings
 
@@ -33,9 +36,26 @@ def read(port: int) -> dict[str, float]:
     return {s.name: s.value for f in text_string_to_metric_families(text) for s in f.samples}
 
 
-async def test_tokens_slots_waits_and_first_tokens_are_counted(backend: TextBackend) -> None:
-    await backend.load()
-    port = show_metrics(backend, backend.slots, 0)
+def ready(port: int) -> int:
+    try:
+        return urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5).status
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code
+
+
+async def test_tokens_slots_waits_and_first_tokens_are_counted(
+    backend: TextBackend, settings: Settings
+) -> None:
+    port = free_port()
+    shown_on = settings.model_copy(update={"metrics_port": port})
+    stack = AsyncExitStack()
+    count = await stack.enter_async_context(showing_worker(shown_on, "text"))
+    counted = count(backend)
+    assert (await asyncio.to_thread(ready, port)) == 503, "no model yet"
+    await counted.load()
+    await asyncio.sleep(FRESH_SECONDS)
+    assert (await asyncio.to_thread(ready, port)) == 200
 
     async def ask(number: int) -> int:
         job = Job(
@@ -50,7 +70,7 @@ async def test_tokens_slots_waits_and_first_tokens_are_counted(backend: TextBack
             sampling=Sampling(),
         )
         tokens = 0
-        async for event in backend.generate(job, threading.Event()):
+        async for event in counted.generate(job, threading.Event()):
             tokens = getattr(event, "tokens_out", tokens)
         return tokens
 
@@ -62,15 +82,18 @@ async def test_tokens_slots_waits_and_first_tokens_are_counted(backend: TextBack
     assert shown["pastiche_queue_wait_seconds_count"] == 5
     assert shown["pastiche_first_token_seconds_count"] == 5
     assert shown["pastiche_tokens_known_total"] > 0, "the same prompt was read once"
+    assert shown["pastiche_worker_jobs_total"] == 5
     assert (await asyncio.to_thread(read, port))["pastiche_first_token_seconds_count"] == 5
+    await stack.aclose()
 
 
-def test_a_taken_port_is_no_error_and_a_backend_that_counts_nothing_shows_nothing(
-    backend: TextBackend, caplog: pytest.LogCaptureFixture
+async def test_a_worker_that_the_program_starts_shows_itself_on_the_next_port(
+    settings: Settings, make_request
 ) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        assert show_metrics(backend, 1, taken.getsockname()[1]) == 0
-    assert "the metrics are not shown" in caplog.text
-    assert show_metrics(EchoBackend(), 1, 0) == 0
+    port = free_port()
+    async with open_engine(settings.model_copy(update={"metrics_port": port})) as core:
+        async with aclosing(core.ask(make_request())) as events:
+            async for _ in events:
+                pass
+        shown = await asyncio.to_thread(read, port + 1)
+    assert shown["pastiche_worker_jobs_total"] == 1

@@ -5,9 +5,10 @@ import os
 import signal
 import time
 from contextlib import aclosing
+from pathlib import Path
 
 import pytest
-from program import pastiche
+from program import pastiche, start, stop, wait_for
 
 from bot.clients import Debt
 from bot.conversation import Who
@@ -35,6 +36,10 @@ class House:
         self.here = asyncio.Event()
         self.over = asyncio.Event()
         self.talk: Talk | None = None
+
+    @property
+    def connected(self) -> bool:
+        return self.here.is_set()
 
     def __call__(self, talk: Talk, settings: PlatformSettings) -> "House":
         self.talk = talk
@@ -166,3 +171,18 @@ def test_a_wrong_operator_is_named_in_words(monkeypatch) -> None:
 
 def test_no_token_shows_in_a_repr() -> None:
     assert "a.b.c" not in repr(PLATFORMS)
+
+
+def test_a_second_bot_on_one_data_folder_is_refused_with_the_first_ones_number() -> None:
+    away = {"DISCORD_TOKEN": "a.b.c", "DISCORD_API_BASE": "http://127.0.0.1:9"}
+    first = start("serve", "--no-worker", **away)
+    try:
+        wait_for(Path(os.environ["PASTICHE_HOME"], "owner.lock"))
+        second = pastiche("serve", "--no-worker", timeout=60, **away)
+        assert second.returncode == 1
+        assert f"process {first.pid}" in " ".join(second.stderr.decode().split())
+        assert b"Traceback" not in second.stderr
+        first.terminate()
+        assert first.wait(timeout=30) == 0
+    finally:
+        stop(first)

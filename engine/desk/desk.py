@@ -18,7 +18,9 @@ from engine.routing import Route
 from engine.settings import Settings
 from engine.study.agreeing import Agreements
 from engine.study.collecting import collecting_for
+from engine.study.lab import Lab
 from engine.study.retention import silence
+from engine.study.study import folder_of
 
 SETTLE_SECONDS = 0.1
 SETTLE_TRIES = 200
@@ -36,6 +38,7 @@ class Desk:
         self.house = House(ledger)
         self.opinions = Opinions(ledger, study)
         self.agreements = Agreements(ledger, settings, study)
+        self.lab = Lab(ledger, study, folder_of(settings, study.id)) if study is not None else None
         self._forgetting = Forgetting(ledger, settings.home)
 
     @property
@@ -136,6 +139,8 @@ async def open_desk(
         ledger.collecting = await collecting_for(settings, ledger)
         desk = Desk(ledger, settings, asker, place)
         await desk.remember_to_forget()
+        if desk.lab is not None:
+            await desk.lab.open()
         yield desk
     finally:
         await asyncio.shield(ledger.close())
