@@ -26,6 +26,7 @@ from bot.grammar import (
     parse,
 )
 from bot.settings import read_platform_settings
+from bot.study_cli import study_app
 from bot.terminal_client import answer, chat, print_events, terminal_asker
 from engine import bases
 from engine.bootstrap import LastingEngine
@@ -49,6 +50,7 @@ app = typer.Typer(
 db_app = typer.Typer(help="The ledger's schema.", no_args_is_help=True)
 app.add_typer(experts_app, name="experts")
 app.add_typer(db_app, name="db")
+app.add_typer(study_app, name="study")
 
 
 def prepare_bases(settings: Settings, console: Console) -> None:
@@ -208,19 +210,37 @@ def serve_command(
 
 @app.command("worker")
 def worker_command(
-    medium: Annotated[str, typer.Option(help="text or image")] = "text",
+    media: Annotated[
+        str, typer.Option("--media", "--medium", help="text, image, or text,image (Postgres)")
+    ] = "text",
+    device: Annotated[str, typer.Option(help="cpu, cuda, or cuda:0, cuda:1 ... (Postgres)")] = "",
     text_server: Annotated[
         str, typer.Option(help="An OpenAI-compatible server that writes the texts: docs/vllm.md")
     ] = "",
 ) -> None:
-    """Serve a running bot's queue with one more worker, until that bot ends."""
+    """One more worker: for the bot on this data folder, or for all on the same Postgres.
+
+    On Postgres it serves until SIGTERM, ends what it runs then (PASTICHE_LEAVE_SECONDS), and leaves.
+    """
     with faults():
         settings = read_settings(**({"text_server": text_server} if text_server else {}))
-        start_logs(settings.home, f"worker-{medium}", settings.log_level)
+        wanted = tuple(dict.fromkeys(media.split(",")))
+        if not set(wanted) <= {"text", "image"}:
+            raise CommandError("There are two media: --media text, --media image.")
+        if on_server(settings):
+            start_logs(settings.home, f"station-{'-'.join(wanted)}", settings.log_level)
+            prepare_bases(settings, Console(stderr=True))
+            from engine.fleet import work
+
+            asyncio.run(work(settings, wanted, device))
+            return
+        if len(wanted) > 1 or device:
+            raise CommandError("On SQLite a worker has one medium, and the device that it finds.")
+        start_logs(settings.home, f"worker-{media}", settings.log_level)
         from engine.worker import run_worker
 
         try:
-            run_worker(settings, medium)
+            run_worker(settings, media)
         except (ConnectionError, FileNotFoundError):
             raise CommandError(
                 f"No bot is running on {settings.home}. Start one first: pastiche chat"

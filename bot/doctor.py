@@ -15,12 +15,14 @@ from bot.settings import PlatformSettings, read_platform_settings
 from engine import bases
 from engine.bootstrap import open_engine
 from engine.database import check_key, key_file, revisions, storage_of
+from engine.desk.desk import open_desk
 from engine.errors import PasticheError, SetupError
 from engine.events import Event, Failed, Finished, is_final
 from engine.jobs import Request
 from engine.moderation.images import load_classifier
 from engine.registry import load_registry
 from engine.settings import Settings
+from engine.study.retention import ALARM_SECONDS
 
 PACKAGES = ("torch", "transformers", "peft", "diffusers", "accelerate", "safetensors", "gguf",
             "sqlalchemy", "discord.py", "python-telegram-bot", "openai")  # fmt: skip
@@ -61,6 +63,31 @@ async def examine(settings: Settings, *, generate: bool = True) -> AsyncGenerato
             yield Finding(mark="note", what=f"{medium} worker not asked")
     for finding in _tokens():
         yield finding
+    try:
+        for finding in await _study(settings):
+            yield finding
+    except PasticheError as error:
+        yield Finding(mark="bad", what="the study", advice=str(error))
+
+
+async def _study(settings: Settings) -> list[Finding]:
+    """Whether the study is in order, and whether what is kept goes in time where people are served."""
+    platforms = read_platform_settings()
+    served = platforms.discord_token is not None or platforms.telegram_token is not None
+    if not (served or settings.study) or len(set(revisions(settings))) > 1:
+        return []
+    findings = []
+    async with open_desk(settings) as desk:
+        silent, study = await desk.silence(), desk.agreements.study
+    if study is not None and study.key is None:
+        findings.append(Finding(mark="bad", what=f"the study {study.id}", advice=study.why))
+    elif study is not None:
+        findings.append(Finding(mark="ok", what=f"the study {study.id} runs"))
+    if silent is not None and silent > ALARM_SECONDS:
+        what = f"retention has not run for {silent / 3600:.0f} hours"
+        advice = "pastiche serve runs it every hour; by hand: pastiche study retention"
+        findings.append(Finding(mark="bad", what=what, advice=advice))
+    return findings
 
 
 def _packages() -> list[Finding]:

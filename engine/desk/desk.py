@@ -1,6 +1,7 @@
 """The desk, opened: its parts on one database, and the pictures that they let go of."""
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -19,8 +20,10 @@ from engine.settings import Settings
 from engine.study.agreeing import Agreements
 from engine.study.collecting import collecting_for
 from engine.study.lab import Lab
-from engine.study.retention import silence
+from engine.study.retention import ALARM_SECONDS, silence
 from engine.study.study import folder_of
+
+log = logging.getLogger(__name__)
 
 SETTLE_SECONDS = 0.1
 SETTLE_TRIES = 200
@@ -84,7 +87,10 @@ class Desk:
         return False
 
     async def clean(self, *, dry_run: bool = False) -> Cleaned:
-        """One round of retention; a dry run only counts."""
+        """One round of retention; a dry run only counts. Too long a time without one is an alarm."""
+        silent = await silence(self._ledger)
+        if silent is not None and silent > ALARM_SECONDS:
+            log.error("retention has not run for long", extra={"hours": round(silent / 3600)})
         done, files = await self._forgetting.clean(dry_run=dry_run)
         await self._ledger.throw_away(files)
         if not dry_run:
