@@ -154,7 +154,7 @@ def device_environment(device: str) -> dict[str, str]:
 
 
 def _environment(settings: Settings, medium: str) -> dict[str, str]:
-    """What a worker may know: the settings that this process has, and no ledger's key and no platform's token.
+    """What a worker may know: this process's settings; no ledger's key and no platform's token.
 
     HF_TOKEN stays: the worker is who downloads.
     """
