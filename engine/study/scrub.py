@@ -142,6 +142,9 @@ _PATTERNS: tuple[tuple[str, str, Callable[[str], bool] | None], ...] = (
 KINDS = tuple(dict.fromkeys(kind for kind, _, _ in _PATTERNS))
 _COMPILED = [(kind, re.compile(pattern, re.I), check) for kind, pattern, check in _PATTERNS]
 
+TRIALS = 5  # lengths of one match that are checked
+_GAP = re.compile(r"[ ./–-]+")
+
 # Two or three words in capitals inside a sentence: perhaps a name.
 _NAME = re.compile(r"(?<=[a-zà-ÿ,;:] )[A-ZÀ-Þ][a-zà-ÿ'’-]{1,30}(?: [A-ZÀ-Þ][a-zà-ÿ'’-]{1,30}){1,2}")
 _CALLED = re.compile(
@@ -159,24 +162,45 @@ def find(text: str, more: Sequence[Finder] = ()) -> list[Find]:
     """
     found: list[Find] = []
     for kind, pattern, check in _COMPILED:
-        for match in pattern.finditer(text):
-            if check is None or check(match.group()):
-                found.append(Find(kind=kind, start=match.start(), end=match.end()))
+        spans = (one.span() for one in pattern.finditer(text))
+        for start, end in spans if check is None else _checked(text, pattern, check):
+            found.append(Find(kind=kind, start=start, end=end))
     for finder in more:
         found.extend(finder(text))
     return _apart(found)
 
 
+def _checked(
+    text: str, pattern: re.Pattern[str], check: Callable[[str], bool]
+) -> Iterable[tuple[int, int]]:
+    """Matches that pass the check, whole or without what follows them by chance.
+
+    A match that does not is left at its first character, so that it hides none within.
+    """
+    place = 0
+    while (match := pattern.search(text, place)) is not None:
+        start, place = match.start(), match.start() + 1
+        ends = [match.end(), *(start + gap.start() for gap in _GAP.finditer(match.group()))]
+        for end in sorted(ends, reverse=True)[:TRIALS]:
+            if check(text[start:end]):
+                yield start, end
+                place = end
+                break
+
+
 def _apart(found: list[Find]) -> list[Find]:
-    """Without overlaps: what came first in `found` wins."""
-    taken: list[Find] = []
-    rank = {id(one): number for number, one in enumerate(found)}
-    for one in sorted(found, key=lambda one: (one.start, rank[id(one)])):
-        if not taken or one.start >= taken[-1].end:
-            taken.append(one)
-        elif rank[id(one)] < rank[id(taken[-1])]:
-            taken[-1] = one
-    return taken
+    """Those that overlap made one, of the kind that came first in `found`."""
+    ranked = sorted(enumerate(found), key=lambda pair: (pair[1].start, pair[0]))
+    taken: list[tuple[int, Find]] = []
+    for rank, one in ranked:
+        if not taken or one.start >= taken[-1][1].end:
+            taken.append((rank, one))
+            continue
+        before, last = taken[-1]
+        kind = last.kind if before < rank else one.kind
+        whole = Find(kind=kind, start=last.start, end=max(last.end, one.end))
+        taken[-1] = (min(before, rank), whole)
+    return [one for _, one in taken]
 
 
 def suspects(text: str) -> list[Find]:
