@@ -50,7 +50,9 @@ class Rows:
 
     def id(self) -> str:
         """A ULID of the made-up time."""
-        return str(ULID.from_bytes(int(self.now * 1000).to_bytes(6, "big") + self.random.randbytes(10)))
+        return str(
+            ULID.from_bytes(int(self.now * 1000).to_bytes(6, "big") + self.random.randbytes(10))
+        )
 
     async def add(self, table: type[t.Table], **values: Any) -> Any:
         """Add a row; columns that are not named stay empty. Returns its primary key."""
@@ -144,7 +146,9 @@ class Rows:
             at=self.now,
         )
 
-    async def exposure(self, pseudonym: str, kind: str, shown: Sequence[Any], **changes: Any) -> str:
+    async def exposure(
+        self, pseudonym: str, kind: str, shown: Sequence[Any], **changes: Any
+    ) -> str:
         """Something shown to be judged."""
         self.now += 5
         values = {
