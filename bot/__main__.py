@@ -28,9 +28,11 @@ from bot.grammar import (
 from bot.settings import read_platform_settings
 from bot.study_cli import study_app
 from bot.terminal_client import answer, chat, print_events, terminal_asker
+from bot.terminal_desk import TerminalDesk
 from engine import bases
 from engine.bootstrap import LastingEngine
 from engine.database import make_ready, on_server, revisions, storage_of, upgrade
+from engine.desk.desk import open_desk
 from engine.errors import CommandError, SetupError
 from engine.events import Cancelled, Failed
 from engine.lock import take_lock
@@ -107,8 +109,10 @@ def chat_command() -> None:
         prepare_bases(settings, Console(stderr=True))
 
         async def run() -> int:
-            async with LastingEngine(settings, warm=("text",)) as core:
-                return await chat(core, Console(), settings.saved_pictures)
+            async with LastingEngine(settings, warm=("text",)) as core, open_desk(settings) as desk:
+                there = TerminalDesk(core, desk)
+                await there.keep_house()
+                return await chat(core, Console(), settings.saved_pictures, there)
 
         raise typer.Exit(asyncio.run(run()))
 

@@ -124,7 +124,8 @@ async def _form(
             choice(answers.written.upper(), words("study.save", who.locale)),
             choice(Answers().written, words("study.start_again", who.locale)),
         )
-    body = text.body if len(text.body) <= ROOM or not replaces else ""
+    above = who.platform == "terminal" or len(text.body) > ROOM  # it stands there still
+    body = "" if replaces and above else text.body
     parts = [opening, body, "\n".join(given), asked]
     return Said(
         "\n\n".join(part for part in parts if part),

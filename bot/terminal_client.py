@@ -27,6 +27,7 @@ from bot.conversation import Said, Who, converse
 from bot.grammar import Command, parse
 from bot.pages import page_for, say
 from bot.render import Draft
+from bot.terminal_desk import TerminalDesk
 from engine import Engine
 from engine.errors import KIND_SENTENCE, AskerError, PasticheError, SetupError
 from engine.events import Cancelled, Event, Failed, Finished, is_final
@@ -108,14 +109,19 @@ def quiet_keyboard() -> Iterator[None]:
 
 
 async def show_answer(
-    events: AsyncGenerator[Event | Said], core: Engine, console: Console
+    events: AsyncGenerator[Event | Said],
+    core: Engine,
+    console: Console,
+    heard: list[Said] | None = None,
 ) -> Draft:
-    """Draw the reply as it comes."""
+    """Draw the reply as it comes; one in words is added to `heard`, too."""
     draft = Draft()
     async with stoppable(core) as running, aclosing(events):
         with quiet_keyboard(), page_for(console) as page:
             async for event in events:
                 if isinstance(event, Said):
+                    if heard is not None:
+                        heard.append(event)
                     return Draft(stage="finished", text=event.text)
                 draft = render.fold(draft, event)
                 running.job = draft.job
@@ -199,7 +205,9 @@ async def print_events(events: AsyncGenerator[Event | Said], core: Engine) -> Ev
     return last
 
 
-async def chat(core: Engine, console: Console, pictures: Path) -> int:
+async def chat(
+    core: Engine, console: Console, pictures: Path, desk: TerminalDesk | None = None
+) -> int:
     """Until Ctrl-D, or the end of the piped input; 1 if any of that failed on our side."""
     who = terminal_asker()
     failed = False
@@ -211,10 +219,18 @@ async def chat(core: Engine, console: Console, pictures: Path) -> int:
         if text.strip().lower() in LEAVE:
             break
         try:
-            command = parse(text, core.registry.commands)
             said = replace(who, typed=text.strip())
+            if desk is not None and (reply := await desk.pressed(text, said)) is not None:
+                await _reply(desk, reply, core, console, pictures)
+                continue
+            command = parse(text, core.registry.commands)
+            if desk is not None and desk.answers(command):
+                await _reply(desk, desk.say(command, said), core, console, pictures)
+                continue
             draft = await answer(command, said, core, console, console, pictures)
             failed |= isinstance(draft.final, Failed)
+            if desk is not None and isinstance(draft.final, Finished):
+                await _spoken(desk, await desk.invitation(said), console, pictures)
         except AskerError as error:
             say(console, str(error), style="yellow")
         except PasticheError as error:
@@ -223,6 +239,41 @@ async def chat(core: Engine, console: Console, pictures: Path) -> int:
             words = str(error) if isinstance(error, SetupError) else KIND_SENTENCE
             say(console, words, style="yellow")
     return int(failed)
+
+
+async def _reply(
+    desk: TerminalDesk,
+    reply: Said | AsyncGenerator[Event | Said],
+    core: Engine,
+    console: Console,
+    pictures: Path,
+) -> None:
+    """What the study answers: words with choices, or something that is written first."""
+    if isinstance(reply, Said):
+        await _spoken(desk, reply, console, pictures)
+        return
+    heard: list[Said] = []
+    draft = await show_answer(reply, core, console, heard)
+    for said in heard:
+        await _spoken(desk, said, console, pictures)
+    if draft.final is not None:
+        await core.delivered(draft.job)
+
+
+async def _spoken(desk: TerminalDesk, said: Said | None, console: Console, pictures: Path) -> None:
+    """Words, files, and the choices below them, each with its number."""
+    if said is None:
+        return
+    say(console, said.text)
+    files = [(f"{new_id().lower()}.png", picture.data) for picture in said.pictures]
+    for name, data in (*files, *said.files):
+        path = await asyncio.to_thread(_save, pictures, name, data)
+        if name.endswith(".png") and can_show(console):
+            console.print(blocks(data))
+        console.print(str(path), markup=False, highlight=False, soft_wrap=True)
+    for line in desk.offer(said):
+        say(console, line, style="bold")
+    await desk.arrived(said)
 
 
 async def _typed() -> AsyncIterator[str]:
