@@ -18,6 +18,7 @@ Floats = NDArray[np.float64]
 DRAWS = 1000
 LEVEL = 0.95
 Z = NormalDist().inv_cdf(0.5 + LEVEL / 2)
+TINY = 1e-12  # for whoever met nobody
 STEPS = 200  # of the Bradley-Terry fit; it stands still long before
 
 
@@ -92,7 +93,7 @@ def bradley_terry(wins: Floats) -> Floats:
     strength = np.ones(won.shape)
     for _ in range(STEPS):
         pairs = strength[..., :, None] + strength[..., None, :]
-        strength = won / np.maximum((games / pairs).sum(axis=-1), 1e-12)
+        strength = np.maximum(won / np.maximum((games / pairs).sum(axis=-1), TINY), TINY)
         strength /= np.exp(np.log(strength).mean(axis=-1, keepdims=True))
     return np.asarray(np.log(strength))
 

@@ -174,7 +174,12 @@ def _ratings(ratings: Sequence[Row], interactions: Sequence[Row]) -> Figure:
         name="ratings",
         title="Thumbs up",
         svg=forest(
-            "ratings", shares, "share of thumbs up", "Share of thumbs up by expert", middle=0.5, ends=True
+            "ratings",
+            shares,
+            "share of thumbs up",
+            "Share of thumbs up by expert",
+            middle=0.5,
+            ends=True,
         )
         if shares
         else "",

@@ -1,0 +1,238 @@
+"""The report needs nothing but itself, tells its n, and counts right."""
+
+import io
+import re
+from collections.abc import AsyncIterator
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote
+
+import numpy as np
+import pandas
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+from study_rows import STUDY, Rows, fill_study, opened
+
+from engine.book import Book
+from engine.errors import CommandError
+from engine.settings import Settings
+from engine.study.reading import read_study
+from engine.study.report.make import report_page, report_study
+from engine.study.report.statistics import (
+    bootstrap,
+    bradley_terry,
+    detection,
+    quantiles,
+    wilson,
+    win_rate,
+)
+from engine.study.study import read_study_file
+
+FIGURES = {
+    "funnel", "exclusions", "arms", "experts", "hours", "rules", "latency", "queue", "ratings",
+    "moderation", "wins", "strengths", "position", "detection", "confidence",
+}  # fmt: skip
+counts = st.integers(0, 300)
+
+
+class Page(HTMLParser):
+    """The ids, addresses, tags, and text of each figure."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.ids: set[str] = set()
+        self.links: list[str] = []
+        self.tags: set[str] = set()
+        self.figures: dict[str, str] = {}
+        self._figure = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = {name: value or "" for name, value in attrs}
+        self.tags.add(tag)
+        if "id" in found:
+            self.ids.add(found["id"])
+        self.links += [found[name] for name in ("href", "src", "xlink:href") if name in found]
+        if tag == "figure":
+            self._figure = found["id"]
+            self.figures[self._figure] = ""
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "figure":
+            self._figure = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._figure:
+            self.figures[self._figure] += data
+
+    def rows(self, name: str) -> pandas.DataFrame:
+        """The rows that the page holds under that name."""
+        address = next(
+            a for a in self.links if a.startswith("data:") and f"{name}" in self._names(a)
+        )
+        return pandas.read_csv(io.StringIO(unquote(address.partition(",")[2])))
+
+    def _names(self, address: str) -> str:
+        heads = {"comparisons": "exposure,pseudonym,first", "interactions": "id,pseudonym,accepted"}
+        head = unquote(address.partition(",")[2])[:60]
+        return " ".join(name for name, start in heads.items() if head.startswith(start))
+
+
+@pytest.fixture
+async def book(settings: Settings) -> AsyncIterator[Book]:
+    made = await opened(settings)
+    yield made
+    await made.close()
+
+
+async def page_of(settings: Settings, book: Book) -> str:
+    return report_page(read_study_file(settings, STUDY), await read_study(book, STUDY))
+
+
+async def test_the_page_needs_nothing_but_itself(
+    settings: Settings, book: Book, tmp_path: Path
+) -> None:
+    await fill_study(book, settings, 10)
+    assert await report_study(settings, STUDY, tmp_path / "report.html", None) == 90
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    page = Page(text)
+    assert "script" not in page.tags
+    assert all(link.startswith(("#", "data:text/csv")) for link in page.links)
+    assert {link[1:] for link in page.links if link.startswith("#")} <= page.ids
+    assert set(re.findall(r'https?://[^"\s]+', text)) <= {
+        "http://www.w3.org/2000/svg",
+        "http://www.w3.org/1999/xlink",
+    }
+    assert re.search(r"@import|url\(", re.sub(r"url\(#", "", text)) is None
+    assert (tmp_path / "report.html").stat().st_mode & 0o777 == 0o600
+
+
+async def test_every_figure_tells_its_n_and_its_rows(settings: Settings, book: Book) -> None:
+    await fill_study(book, settings, 10)
+    page = Page(await page_of(settings, book))
+    assert page.figures.keys() == FIGURES
+    for name, text in page.figures.items():
+        assert re.search(r"n = [\d,]+", text), name
+        assert "the rows behind it" in text
+
+
+async def test_the_win_rate_can_be_counted_again_from_the_rows(
+    settings: Settings, book: Book
+) -> None:
+    await fill_study(book, settings, 10)
+    page = Page(await page_of(settings, book))
+    rows = page.rows("comparisons")
+    assert len(rows) == 30
+    scored = rows[rows["choice"].isin(["a", "b", "tie"]) & ~rows["unblinded"]]
+    won = ((scored["choice"] == "a") & (scored["first"] == "agatha")).sum()
+    won += ((scored["choice"] == "b") & (scored["second"] == "agatha")).sum()
+    rate = (won + (scored["choice"] == "tie").sum() / 2) / len(scored)
+    assert f"scored {len(scored)}" in page.figures["wins"]
+    assert f"{rate:.3g}" in page.figures["wins"]
+    assert len(page.rows("interactions")) == 90
+
+
+async def test_nobody_who_left_and_nothing_that_was_written_is_in_it(
+    settings: Settings, book: Book
+) -> None:
+    await fill_study(book, settings, 6)
+    async with book.writing() as connection:
+        rows = Rows(connection, seed=9)
+        gone = rows.person(2)
+        await rows.consent(gone, action="withdrawn", use=False)
+    text = await page_of(settings, book)
+    assert gone not in text
+    assert rows.person(1) in text
+    assert "rain" not in text
+    assert "withdrew" in Page(text).figures["funnel"]
+
+
+async def test_the_same_rows_make_the_same_page(settings: Settings, book: Book) -> None:
+    await fill_study(book, settings, 5)
+    assert await page_of(settings, book) == await page_of(settings, book)
+
+
+async def test_a_study_without_rows_has_a_page_that_says_so(
+    settings: Settings, book: Book, tmp_path: Path
+) -> None:
+    assert (await page_of(settings, book)).count("No rows yet.") == len(FIGURES) - 1
+    with pytest.raises(CommandError, match="is a folder"):
+        await report_study(settings, STUDY, tmp_path, None)
+
+
+async def test_void_pairs_both_bad_and_unblinded_votes_are_counted_and_not_scored(
+    settings: Settings, book: Book
+) -> None:
+    async with book.writing() as connection:
+        rows = Rows(connection)
+        name = rows.person(0)
+        await rows.consent(name)
+        shown = [
+            {"label": label, "arm": label, "expert": "agatha", "plain": plain}
+            for label, plain in (("a", False), ("b", True))
+        ]
+        void = await rows.exposure(name, "compare", shown, state="void", void_reason="blocked")
+        for choice, unblinded in (("a", False), ("bad", False), ("b", True)):
+            exposure = await rows.exposure(name, "compare", shown)
+            await rows.vote(name, exposure, choice, unblinded=unblinded)
+        await rows.vote(name, void, "b")
+    figures = Page(await page_of(settings, book)).figures
+    assert "n = 3 of 1 people; scored 1, both bad 1, unblinded 1" in figures["wins"]
+    assert "void, blocked1" in figures["exclusions"]
+
+
+# Statistics
+
+
+@given(counts, counts)
+def test_wilsons_interval_is_scipys(hits: int, misses: int) -> None:
+    ours = wilson(hits, hits + misses)
+    if hits + misses == 0:
+        assert (ours.low, ours.high) == (0, 1)
+        return
+    theirs = stats.binomtest(hits, hits + misses).proportion_ci(method="wilson")
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=1e-9)
+
+
+@given(counts, counts)
+def test_two_players_strengths_are_the_log_odds(wins: int, losses: int) -> None:
+    scores = bradley_terry(np.array([[[0, wins], [losses, 0]]], dtype=float))[0]
+    expected = np.log((wins + 0.5) / (losses + 0.5)) if wins + losses else 0
+    assert scores[0] - scores[1] == pytest.approx(expected, abs=1e-6)
+
+
+def test_strengths_that_made_the_wins_are_found_again() -> None:
+    true = np.array([0.8, 0.1, -0.2, -0.7])
+    chance = 1 / (1 + np.exp(true[None, :] - true[:, None]))
+    wins = np.random.default_rng(1).binomial(2000, np.triu(chance, 1))
+    wins = wins + np.tril(2000 - wins.T, -1)
+    assert bradley_terry(wins[None].astype(float))[0] == pytest.approx(true, abs=0.06)
+
+
+@given(counts, counts, counts, counts)
+def test_detection_turns_over_when_real_and_generated_do(a: int, b: int, c: int, d: int) -> None:
+    one = detection(np.array([[a, b, c, d]], dtype=float))[0]
+    other = detection(np.array([[d, c, b, a]], dtype=float))[0]
+    assert one[0] == pytest.approx(other[0])
+    assert one[1] == pytest.approx(-other[1])
+    expected = stats.norm.ppf((a + 0.5) / (a + b + 1)) - stats.norm.ppf((c + 0.5) / (c + d + 1))
+    assert one[0] == pytest.approx(expected)
+
+
+def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
+    """60 people whose own leanings differ; the rate over all is 0.5."""
+    draw = np.random.default_rng(3)
+    held = 0
+    for seed in range(100):
+        leaning = draw.beta(2, 2, size=60)
+        won = draw.binomial(8, leaning)
+        rows = np.stack([won, 8 - won, np.zeros(60)], axis=1).astype(float)
+        _, low, high = bootstrap(rows, win_rate, seed)
+        held += bool(low[0] <= 0.5 <= high[0])
+    assert 88 <= held <= 100
+
+
+def test_quantiles_are_in_order() -> None:
+    assert list(quantiles([3.0, 1.0, 2.0]).values()) == pytest.approx([2.0, 2.9, 3.0])
