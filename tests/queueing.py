@@ -110,10 +110,10 @@ def finished(job: Job, text: str = "done") -> Finished:
 class Asked:
     """A request on its way: its events are gathered as they come."""
 
-    def __init__(self, engine: LocalEngine, request) -> None:
+    def __init__(self, engine: LocalEngine, request, events=None) -> None:
         self.events: list = []
         self.accepted = asyncio.Event()
-        self._task = asyncio.create_task(self._gather(engine.ask(request)))
+        self._task = asyncio.create_task(self._gather(events or engine.ask(request)))
 
     async def _gather(self, events) -> None:
         async for event in events:

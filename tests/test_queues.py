@@ -282,3 +282,45 @@ async def test_an_owner_takes_up_what_the_one_before_it_left(
             worker.post(finished(job))
             events = [e async for e in engine.follow(job.id)]
             assert isinstance(events[-1], Finished)
+
+
+async def test_operators_see_the_queue_and_bring_back_what_died(settings, engine, ask) -> None:
+    poison, waiting = await ask("poison"), await ask("waiting")
+    async with hand_worker(settings) as worker:
+        job = await next_run(worker)
+        while (text := (await engine.overview()).media[0]).running == 0:
+            await asyncio.sleep(0.01)
+        assert (text.medium, text.queued, text.running) == ("text", 1, 1)
+        assert text.oldest_seconds >= 0 and text.done_per_minute == 0
+        dead = Failed(job=job.id, attempt=1, message="no", reason="why", dead=True)
+        worker.post(dead)
+        await poison.end()
+        assert [d.job for d in (await engine.overview()).dead] == [job.id]
+
+        assert not await engine.retry(waiting.events[0].job + "?"), "there is no such job"
+        assert await engine.retry(job.id)
+        worker.post(finished(await next_run(worker)))
+        await waiting.end()
+        again = await next_run(worker)
+        assert (again.id, again.attempt, again.alone) == (job.id, 2, True)
+        worker.post(finished(again))
+        events = [e async for e in engine.follow(job.id)]
+        assert isinstance(events[-1], Finished)
+        assert not await engine.retry(job.id), "it is answered"
+    assert (await engine.overview()).dead == ()
+
+
+async def test_operators_can_take_a_job_out(settings, engine, ask) -> None:
+    running, waiting = await ask("running"), await ask("waiting")
+    async with hand_worker(settings) as worker:
+        job = await next_run(worker)
+        for asked in (waiting, running):
+            assert await engine.drop(asked.events[0].job)
+            final = await asked.end()
+            assert isinstance(final, Failed) and final.reason == "taken out by the operator"
+        assert await asyncio.wait_for(worker.receive(), 5) == Stop(job=job.id)
+        assert not await engine.drop(job.id)
+        third = await ask("third")
+        worker.post(Cancelled(job=job.id, attempt=1))
+        worker.post(finished(await next_run(worker)))
+        assert isinstance(await third.end(), Finished)

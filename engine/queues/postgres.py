@@ -10,7 +10,6 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncGenerator, Callable
-from contextlib import suppress
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -24,6 +23,7 @@ from engine.queues.floor import nobody
 from engine.queues.hub import Hub
 from engine.queues.kits import Kit
 from engine.queues.line import Inbox
+from engine.queues.moving import Moving
 from engine.queues.overview import Overview
 from engine.queues.places import Places
 from engine.queues.tables import Ticket
@@ -32,6 +32,7 @@ from engine.routing import Route
 from engine.tables import JobRow
 
 PLACES_SECONDS = 1.0  # how often those who wait are told where they stand
+MOVE_SECONDS = 30.0  # how often jobs are looked for that only left workers could serve
 LOADING = "getting the model ready"
 UNSERVED = "no worker can do this now; it waits for one"
 TAKEN_OUT = "taken out by the operator"
@@ -61,23 +62,26 @@ class PostgresQueue:
         self._tickets = Tickets(ledger)
         self._places = Places(ledger, lost_after)
         self._census = Census(ledger)
+        self._moving = Moving(ledger, kit, lost_after)
         self._hub = Hub(ledger, url)
         self._accepting: set[asyncio.Task[None]] = set()
-        self._telling: asyncio.Task[None] | None = None
+        self._chores: list[asyncio.Task[None]] = []
         self._told: set[str] = set()
 
     async def start(self) -> None:
         """Begin to listen."""
         self._hub.start()
-        self._telling = asyncio.create_task(self._tell_places(), name="places")
+        self._chores = [
+            asyncio.create_task(self._tell_places(), name="places"),
+            asyncio.create_task(self._move_stranded(), name="stranded jobs"),
+        ]
 
     async def close(self) -> None:
         """Finish what is being accepted; everything else is in the database."""
         await asyncio.gather(*self._accepting, return_exceptions=True)
-        if self._telling is not None:
-            self._telling.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._telling
+        for chore in self._chores:
+            chore.cancel()
+        await asyncio.gather(*self._chores, return_exceptions=True)
         await self._hub.close()
 
     async def accept(self, request: Request, route: Route, job: Job) -> None:
@@ -185,6 +189,14 @@ class PostgresQueue:
                 if watch is not None and not watch.said and watch.place != queued.position:
                     watch.place = queued.position
                     watch.tell(queued)
+
+    async def _move_stranded(self) -> None:
+        while True:
+            try:
+                await self._moving.run()
+            except LedgerError as error:
+                log.warning("stranded jobs cannot be moved", extra={"why": str(error)})
+            await asyncio.sleep(MOVE_SECONDS)
 
     async def cancel(self, job: str) -> bool:
         """Over at once while it waits, stopped at the next token while it runs."""

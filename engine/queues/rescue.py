@@ -36,8 +36,6 @@ _AGE = sa.text(
     ") AS aged WHERE waiting.id = aged.number AND waiting.status = 'todo' "
     "AND waiting.priority < aged.priority AND waiting.priority < :first"
 )
-_MOVE = sa.text("UPDATE procrastinate_jobs SET queue_name = :queue WHERE id = ANY(:numbers) AND "
-                "status = 'todo' RETURNING id")  # fmt: skip
 _LOCK = sa.text("SELECT pg_try_advisory_xact_lock(:lock)")
 _UNREGISTER = sa.text("SELECT procrastinate_unregister_worker_v1(:number)")
 
@@ -108,7 +106,6 @@ class Rescue:
         try:
             await self._dead_workers()
             await self._without_ticket()
-            await self._moved()
             await self._aged()
         except LedgerError as error:
             log.warning("maintenance was interrupted", extra={"why": str(error)})
@@ -155,33 +152,6 @@ class Rescue:
                     continue
                 await self._tickets.issue(connection, job, asker, queue, None)
             log.warning("a job had no ticket", extra={"job": job})
-
-    async def _moved(self) -> None:
-        """What waits in a queue that no living worker serves moves to the one of these cards."""
-        async with self._ledger.writing() as connection:
-            served = {
-                queue
-                for queues in await connection.scalars(sa.select(WorkerRow.queues))
-                for queue in queues
-            }
-            query = (
-                sa.select(Ticket.number, JobRow.expert)
-                .join(JobRow, JobRow.id == Ticket.job_id)
-                .where(Ticket.worker.is_(None), Ticket.queue.not_in(served))
-                .with_for_update(of=Ticket, skip_locked=True)
-            )
-            targets: dict[str, list[int]] = {}
-            for row in (await connection.execute(query)).all():
-                queue = self._kit.queues.get(row.expert)
-                if queue in served and queue is not None:
-                    targets.setdefault(queue, []).append(row.number)
-            for queue, numbers in targets.items():
-                found = await connection.scalars(_MOVE, {"queue": queue, "numbers": numbers})
-                moved = list(found)
-                await connection.execute(
-                    sa.update(Ticket).where(Ticket.number.in_(moved)).values(queue=queue)
-                )
-                log.warning("jobs moved to a queue that is served", extra={"queue": queue})
 
     async def _aged(self) -> None:
         """Nobody waits for ever while others come and go."""

@@ -1,0 +1,410 @@
+"""What the queue on Postgres promises beyond the contract: many processes, and none of them needed."""
+
+import asyncio
+import base64
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import replace
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import given
+from hypothesis import strategies as st
+from queueing import Asked, asking, finished, hand_worker, next_run, staffed, told
+
+from engine.database import database_url, open_database
+from engine.engine import LocalEngine
+from engine.errors import BusyError, LedgerError
+from engine.events import Finished, Image, Loading, Queued, Started, Text
+from engine.ledger import Ledger
+from engine.queues.kits import BASE_LETTERS, kit_of, safe
+from engine.queues.notes import MAX_NOTE_BYTES, event_note, queue_channel, read_event
+from engine.queues.postgres import UNSERVED
+from engine.queues.rescue import TURN_SECONDS, Rescue
+from engine.queues.station import Station
+from engine.registry import Registry
+from engine.vault import Vault
+from engine.wire import Stop
+
+pytestmark = pytest.mark.databases("postgres")
+CHANNEL_BYTES = 63  # the server's limit
+
+
+@pytest.fixture
+async def engine(settings, registry, ledger) -> AsyncIterator[LocalEngine]:
+    """A process that asks and has no workers."""
+    async with asking(settings, registry, ledger) as made:
+        yield made
+
+
+@pytest.fixture
+async def station(settings, registry, ledger) -> AsyncIterator[Station]:
+    async with staffed(settings, registry, ledger) as made:
+        yield made
+
+
+@pytest.fixture
+def rescue(settings, registry, ledger) -> Rescue:
+    return Rescue(ledger, database_url(settings), kit_of(registry, settings), settings.lost_after)
+
+
+@pytest.fixture
+def ask(engine, make_request):
+    async def asking_for(text: str = "It rained.", **changes) -> Asked:
+        asked = Asked(engine, make_request(text, **changes))
+        await asyncio.wait_for(asked.accepted.wait(), 10)
+        return asked
+
+    return asking_for
+
+
+async def every(ledger: Ledger, statement: str, **values) -> list:
+    async with ledger.writing() as connection:
+        done = await connection.execute(sa.text(statement), values)
+        return done.all() if done.returns_rows else []
+
+
+async def test_the_queue_knows_a_jobs_name_and_nothing_of_what_was_asked(ask, ledger) -> None:
+    asked = await ask("CANARY")
+    ((words,),) = await every(ledger, "SELECT args::text FROM procrastinate_jobs")
+    assert words == f'{{"job": "{asked.events[0].job}"}}'
+    dump = await every(ledger, "SELECT tickets::text FROM tickets")
+    assert "CANARY" not in str(dump)
+
+
+async def test_what_is_not_in_the_record_is_not_in_the_queue(
+    engine, registry, ledger, make_request
+) -> None:
+    from engine.routing import route
+
+    request = make_request()
+    chosen = route(request.command, request.text, request.style, registry)
+    job = engine.job(request, chosen, "01NEVERACCEPTEDNEVERACCEPT")
+
+    async def beside(connection) -> bool:
+        await engine._queue._tickets.issue(connection, job.id, "asker", "text.base.mark", None)
+        raise LedgerError("no")
+
+    with pytest.raises(LedgerError):
+        await ledger.accept(request, chosen, job, beside)
+    assert await every(ledger, "SELECT id FROM procrastinate_jobs") == []
+    assert await every(ledger, "SELECT id FROM jobs") == []
+
+
+async def test_a_finished_job_leaves_nothing_in_the_queue(ask, station, settings, ledger) -> None:
+    async with hand_worker(settings) as worker:
+        asked = await ask()
+        worker.post(finished(await next_run(worker)))
+        await asked.end()
+    for table in ("tickets", "progress", "procrastinate_jobs WHERE queue_name <> 'maint'"):
+        assert await every(ledger, f"SELECT * FROM {table}") == []
+
+
+async def test_one_request_beside_a_flood_comes_next(ask, station, settings) -> None:
+    flood = [await ask(f"Flood {n}.", asker="flood") for n in range(5)]
+    guest = await ask("Guest.", asker="guest")
+    order = []
+    async with hand_worker(settings) as worker:
+        for _ in range(3):
+            job = await next_run(worker)
+            order.append(job.id)
+            worker.post(finished(job))
+    names = [flood[0].events[0].job, guest.events[0].job, flood[1].events[0].job]
+    assert order == names
+    for asked in flood:
+        asked.leave()
+
+
+async def test_who_waits_long_enough_comes_before_newcomers(ask, station, rescue, ledger) -> None:
+    first, second = [await ask(f"Flood {n}.", asker="flood") for n in range(2)]
+    await every(ledger, "UPDATE tickets SET created_at = created_at - :s", s=3 * TURN_SECONDS)
+    await rescue.run()
+    newcomer = await ask("New.", asker="newcomer")
+    rows = await every(
+        ledger,
+        "SELECT args->>'job' FROM procrastinate_jobs WHERE queue_name <> 'maint' "
+        "ORDER BY priority DESC, id",
+    )
+    wanted = [asked.events[0].job for asked in (first, second, newcomer)]
+    assert [job for (job,) in rows] == wanted
+
+
+async def test_a_job_that_nobody_can_serve_is_told_at_once_and_served_when_somebody_can(
+    ask, settings, registry, ledger, caplog
+) -> None:
+    asked = await ask()
+    await told(asked, Loading, lambda event: event.what == UNSERVED)
+    assert any("pastiche worker --media text" in getattr(r, "hint", "") for r in caplog.records)
+    async with staffed(settings, registry, ledger), hand_worker(settings) as worker:
+        worker.post(finished(await next_run(worker)))
+        assert isinstance(await asked.end(), Finished)
+
+
+async def test_an_operator_may_have_it_refused_instead(
+    settings, registry, ledger, make_request
+) -> None:
+    strict = settings.model_copy(update={"unserved": "refuse"})
+    async with asking(strict, registry, ledger) as engine:
+        with pytest.raises(BusyError, match="try again later"):
+            await anext(engine.ask(make_request()))
+        assert await ledger.unfinished() == []
+        async with staffed(settings, registry, ledger):
+            events = engine.ask(make_request())
+            assert isinstance(await anext(events), Queued)
+            await events.aclose()
+
+
+def other_weights(registry: Registry) -> Registry:
+    """The same experts, one of them with another adapter."""
+    changed = registry["lovecraft"]
+    weights = replace(changed.profiles["embedded"], digest="sha256:" + "0" * 64)
+    changed = replace(changed, profiles={**changed.profiles, "embedded": weights})
+    rest = tuple(e for e in registry.experts if e.name != "lovecraft")
+    return replace(registry, experts=(changed, *rest))
+
+
+async def test_a_worker_with_other_weights_gets_nothing_and_the_operator_is_told(
+    ask, engine, settings, registry, ledger
+) -> None:
+    async with (
+        staffed(settings, other_weights(registry), ledger),
+        hand_worker(settings) as worker,
+    ):
+        asked = await ask()
+        await told(asked, Loading, lambda event: event.what == UNSERVED)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(worker.receive(), 1.5)
+        (hint,) = (await engine.overview()).unserved
+        assert "other weights for lovecraft" in hint and "restart it" in hint
+        asked.leave()
+
+
+async def test_what_was_accepted_with_older_weights_moves_to_the_workers_there_are(
+    settings, registry, ledger, make_request
+) -> None:
+    async with asking(settings, other_weights(registry), ledger) as old:
+        asked = Asked(old, make_request())
+        await asked.accepted.wait()
+        async with (
+            staffed(settings, registry, ledger),
+            hand_worker(settings) as worker,
+            asking(settings, registry, ledger),
+        ):
+            worker.post(finished(await next_run(worker)))
+            assert isinstance(await asked.end(), Finished)
+
+
+async def silent(ledger: Ledger, station: Station) -> None:
+    """Its signs of life stopped an hour ago, by the database's clock."""
+    await every(
+        ledger,
+        "UPDATE workers SET seen_at = seen_at - 3600 WHERE station = :name",
+        name=station.name,
+    )
+
+
+async def test_jobs_of_a_silent_station_run_elsewhere_and_its_late_answer_is_refused(
+    ask, settings, registry, ledger, rescue
+) -> None:
+    async with AsyncExitStack() as stack:
+        first = await stack.enter_async_context(staffed(settings, registry, ledger))
+        worker = await stack.enter_async_context(hand_worker(settings, socket=first.socket))
+        asked = await ask()
+        job = await next_run(worker)
+        await told(asked, Started)
+        second = await stack.enter_async_context(staffed(settings, registry, ledger))
+        other = await stack.enter_async_context(hand_worker(settings, socket=second.socket))
+        await silent(ledger, first)
+        await rescue.run()
+        again = await next_run(other)
+        assert (again.id, again.attempt, again.alone) == (job.id, 2, False), "nobody is blamed"
+        worker.post(finished(job, "late"))
+        worker.post(Text(job=job.id, attempt=1, text="late", tokens=1))
+        await asyncio.sleep(0.3)
+        other.post(finished(again, "true"))
+        final = await asked.end()
+    assert isinstance(final, Finished) and final.text == "true"
+    assert [e.text for e in asked.events if isinstance(e, Text)] == []
+
+
+async def test_a_station_that_counted_as_gone_stops_what_it_lost_and_works_on(
+    ask, station, settings, ledger, rescue
+) -> None:
+    async with hand_worker(settings) as worker:
+        asked = await ask()
+        job = await next_run(worker)
+        await silent(ledger, station)
+        await rescue.run()
+        station._look_everywhere()
+        messages = [await asyncio.wait_for(worker.receive(), 10) for _ in range(2)]
+        assert Stop(job=job.id) in messages
+        again = next(m.job for m in messages if not isinstance(m, Stop))
+        assert (again.id, again.attempt) == (job.id, 2)
+        worker.post(finished(again))
+        assert isinstance(await asked.end(), Finished)
+
+
+async def test_a_clock_that_is_a_day_ahead_changes_nothing(ask, settings, registry, rescue) -> None:
+    async with AsyncExitStack() as stack:
+        ahead = Ledger(await open_database(settings), settings.media, lambda: time.time() + 86_400)
+        stack.push_async_callback(ahead.close)
+        await stack.enter_async_context(staffed(settings, registry, ahead))
+        worker = await stack.enter_async_context(hand_worker(settings))
+        asked = await ask()
+        job = await next_run(worker)
+        await rescue.run()
+        worker.post(finished(job))
+        assert (await asked.end()).attempt == 1
+
+
+async def test_a_leaving_station_ends_what_runs_and_hands_back_the_rest(
+    ask, settings, registry, ledger
+) -> None:
+    kit, url = kit_of(registry, settings), database_url(settings)
+    leaving = Station(settings, kit, ledger, url, ("text",))
+    await leaving.start(children=False)
+    async with hand_worker(settings, slots=2, socket=leaving.socket) as worker:
+        quick, slow = await ask("quick"), await ask("slow")
+        first, second = await next_run(worker), await next_run(worker)
+        closing = asyncio.create_task(leaving.close(grace=1.0))
+        await asyncio.sleep(0.1)
+        third = await ask("third")
+        worker.post(finished(first))
+        assert isinstance(await quick.end(), Finished)
+        await closing
+    assert await every(ledger, "SELECT * FROM workers") == []
+    async with staffed(settings, registry, ledger), hand_worker(settings) as worker:
+        job = await next_run(worker)
+        assert (job.id, job.attempt, job.alone) == (second.id, 2, False)
+        worker.post(finished(job))
+        worker.post(finished(await next_run(worker)))
+        for asked in (slow, third):
+            assert isinstance(await asked.end(), Finished)
+
+
+async def test_cut_connections_lose_no_wake_up(
+    ask, station, settings, postgres_server, postgres_database
+) -> None:
+    name = sa.make_url(postgres_database).database
+    async with hand_worker(settings) as worker:
+        for number in range(3):
+            asked = await ask(f"Story {number}.")
+            job = await next_run(worker)
+            await asyncio.to_thread(postgres_server.kick, name)
+            worker.post(finished(job))
+            assert isinstance(await asked.end(), Finished)
+
+
+async def test_a_job_of_a_restored_ledger_gets_its_ticket(
+    ask, station, settings, ledger, rescue
+) -> None:
+    asked = await ask()
+    await every(ledger, "DELETE FROM tickets")
+    await every(ledger, "DELETE FROM procrastinate_jobs")
+    await rescue.run()
+    async with hand_worker(settings) as worker:
+        worker.post(finished(await next_run(worker)))
+        assert isinstance(await asked.end(), Finished)
+
+
+async def test_a_job_that_was_forgotten_while_it_waited_is_nobodys(
+    ask, station, settings, ledger
+) -> None:
+    gone, kept = await ask("gone"), await ask("kept")
+    name = gone.events[0].job
+    await every(ledger, "DELETE FROM deliveries WHERE job_id = :job", job=name)
+    await every(ledger, "DELETE FROM jobs WHERE id = :job", job=name)
+    async with hand_worker(settings) as worker:
+        job = await next_run(worker)
+        assert job.id == kept.events[0].job
+        worker.post(finished(job))
+        assert isinstance(await kept.end(), Finished)
+    assert (await gone.end()).reason == "its row was deleted"
+
+
+async def test_long_texts_and_previews_arrive_whole(ask, station, settings) -> None:
+    async with hand_worker(settings) as worker:
+        asked = await ask()
+        job = await next_run(worker)
+        long, preview = "It rained. " * 4000, bytes(range(256)) * 100
+        worker.post(Text(job=job.id, attempt=1, text=long, tokens=9))
+        assert (await told(asked, Text)).text == long
+        worker.post(Image(job=job.id, attempt=1, step=1, steps=2, preview=preview))
+        assert (await told(asked, Image)).preview == preview
+        worker.post(finished(job))
+        await asked.end()
+
+
+async def test_progress_is_coalesced(ask, station, settings) -> None:
+    async with hand_worker(settings) as worker:
+        asked = await ask()
+        job = await next_run(worker)
+        for number in range(1, 201):
+            worker.post(Text(job=job.id, attempt=1, text="word " * number, tokens=number))
+            await asyncio.sleep(0.002)
+        await told(asked, Text, lambda event: event.tokens == 200)
+        worker.post(finished(job))
+        await asked.end()
+    texts = [event.tokens for event in asked.events if isinstance(event, Text)]
+    assert len(texts) < 50 and texts == sorted(texts)
+
+
+async def test_another_process_can_follow_and_both_hear_the_end(
+    ask, station, settings, registry, ledger
+) -> None:
+    asked = await ask()
+    job = asked.events[0].job
+    async with (
+        hand_worker(settings) as worker,
+        asking(settings, registry, ledger) as other,
+    ):
+        follower = Asked(other, None, other.follow(job))
+        await told(follower, Queued)
+        run = await next_run(worker)
+        worker.post(Text(job=job, attempt=1, text="It", tokens=1))
+        await told(follower, Text)
+        worker.post(finished(run))
+        assert await asked.end() == await follower.end()
+
+
+async def test_two_stations_share_the_work_and_a_crash_in_one_is_that_jobs_alone(
+    ask, settings, registry, ledger
+) -> None:
+    async with AsyncExitStack() as stack:
+        workers = []
+        for _ in range(2):
+            station = await stack.enter_async_context(staffed(settings, registry, ledger))
+            workers.append(
+                await stack.enter_async_context(hand_worker(settings, socket=station.socket))
+            )
+        asked = [await ask(f"Story {n}.") for n in range(2)]
+        jobs = [await next_run(worker) for worker in workers]
+        assert {job.id for job in jobs} == {a.events[0].job for a in asked}
+        for worker, job in zip(workers, jobs, strict=True):
+            worker.post(finished(job))
+        for one in asked:
+            await one.end()
+
+
+@given(st.text(max_size=9000), st.integers(min_value=1, max_value=9))
+def test_no_note_is_longer_than_it_may_be_and_none_can_be_read_without_the_key(
+    text: str, attempt: int
+) -> None:
+    vault = Vault(b"k" * 32)
+    event = Text(job="01JOB", attempt=attempt, text=text, tokens=1)
+    note = event_note(event, vault)
+    if note is not None:
+        assert len(note) <= MAX_NOTE_BYTES
+        assert read_event(note, vault) == event
+        assert read_event(note, Vault(b"x" * 32)) is None
+        assert text not in str(base64.b64decode(note[2:])) or len(text) < 4
+    else:
+        assert len(event.text.encode()) > MAX_NOTE_BYTES / 10
+
+
+@given(st.text(max_size=200))
+def test_a_queues_name_fits_a_channel(base: str) -> None:
+    name = f"image.{safe(base)}.12345678"
+    assert 1 <= len(safe(base)) <= BASE_LETTERS
+    assert len(queue_channel(name).encode()) <= CHANNEL_BYTES
