@@ -17,6 +17,7 @@ class PlatformSettings(BaseSettings):
     discord_token: SecretStr | None = Field(default=None, validation_alias="DISCORD_TOKEN")
     discord_api_base: str = Field(default="", validation_alias="DISCORD_API_BASE")
     discord_gateway_url: str = Field(default="", validation_alias="DISCORD_GATEWAY_URL")
+    discord_shards: str = Field(default="", validation_alias="DISCORD_SHARDS")
     telegram_token: SecretStr | None = Field(default=None, validation_alias="TELEGRAM_TOKEN")
     telegram_api_base: str = Field(default="", validation_alias="TELEGRAM_API_BASE")
     telegram_webhook_url: str = Field(default="", validation_alias="TELEGRAM_WEBHOOK_URL")

@@ -10,10 +10,18 @@ from bot.clients import Debt
 from bot.conversation import Who
 from bot.discord_client.addresses import Address
 from bot.discord_client.commands import STUDY, build, translate
-from bot.discord_client.connection import Connection, invite, point, quieten
+from bot.discord_client.connection import (
+    Connection,
+    ShardedConnection,
+    invite,
+    point,
+    quieten,
+)
 from bot.discord_client.faults import PASSING, pause
 from bot.discord_client.hearing import Hearing
+from bot.discord_client.owning import chosen, listen_alone
 from bot.discord_client.people import PLATFORM
+from bot.discord_client.shards import read_shards
 from bot.discord_client.sync import sync
 from bot.pacing import BACKOFF_SECONDS, TooFast, Vanished
 from bot.settings import PlatformSettings
@@ -39,6 +47,7 @@ class DiscordClient:
         self._there = asyncio.Event()  # logged in: messages can be sent
         self._closing = asyncio.Event()
         self._connection: Connection | None = None
+        self._shards = read_shards(settings.discord_shards)
 
     @property
     def connected(self) -> bool:
@@ -52,7 +61,7 @@ class DiscordClient:
         try:
             connection = await self._login()
             if connection is not None:
-                await self._listen(connection)
+                await self._listen_until_closing(connection)
         finally:
             if self._connection is not None:
                 await self._connection.close()
@@ -81,7 +90,13 @@ class DiscordClient:
         return None
 
     def _connect(self) -> Connection:
-        connection = Connection(self._hearing, self._begin, content=self._settings.message_content)
+        content = self._settings.message_content
+        if self._shards.single:
+            connection = Connection(self._hearing, self._begin, content=content)
+        else:
+            connection = ShardedConnection(
+                self._hearing, self._begin, self._shards, content=content
+            )
         self._hearing.client = connection
         more = STUDY if self._talk.desk.agreements.study is not None else ()
         self._tree = build(connection, self._talk.registry, LONGEST, self._hearing.command, more)
@@ -98,6 +113,24 @@ class DiscordClient:
             log.exception("Discord: the commands were not synced; those of the last time stay")
         if not self._settings.message_content:
             log.info("Discord: message content is off; the bot reads what is addressed to it only")
+
+    async def _listen_until_closing(self, connection: Connection) -> None:
+        """Wait for our shards, then listen to them. Raises LeaseLostError."""
+        work = asyncio.create_task(self._listen_alone(connection))
+        closing = asyncio.create_task(self._closing.wait())
+        try:
+            await asyncio.wait({work, closing}, return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                await work
+        finally:
+            for task in (work, closing):
+                task.cancel()
+            await asyncio.gather(work, closing, return_exceptions=True)
+
+    async def _listen_alone(self, connection: Connection) -> None:
+        shards = await chosen(connection, self._shards)
+        leases, application = self._talk.desk.leases, connection.application_id
+        await listen_alone(lambda: self._listen(connection), leases, shards, application)
 
     async def _listen(self, connection: Connection) -> None:
         while not self._closing.is_set():

@@ -12,6 +12,7 @@ from discord.http import Route
 
 from bot.buttons import PATTERN, Press
 from bot.discord_client.components import PressButton
+from bot.discord_client.shards import Shards
 
 CONNECTIONS = 200  # at once; discord.py itself would open one for each of a thousand requests
 HEARTBEAT_SECONDS = 60.0  # a gateway silent for so long is dead
@@ -69,6 +70,7 @@ class Connection(discord.Client):
         *,
         content: bool = False,
         silence: float = HEARTBEAT_SECONDS,
+        **sharding: Any,
     ) -> None:
         intents = discord.Intents(guilds=True, guild_messages=True, dm_messages=True)
         intents.message_content = content
@@ -81,12 +83,18 @@ class Connection(discord.Client):
             heartbeat_timeout=silence,
             enable_debug_events=False,
             connector=aiohttp.TCPConnector(limit=CONNECTIONS),
+            **sharding,
         )
         self._ears = ears
         self._begin = begin
-        self.listening = False  # the gateway brings events
+        self._here: dict[int, bool] = {0: False}  # which shards bring events
         parsers = self._connection.parsers
         self._connection.parsers = {name: guarded(name, parser) for name, parser in parsers.items()}
+
+    @property
+    def listening(self) -> bool:
+        """Whether every shard brings events."""
+        return bool(self._here) and all(self._here.values())
 
     async def setup_hook(self) -> None:
         """Between login and the gateway: buttons of earlier runs, commands."""
@@ -125,16 +133,60 @@ class Connection(discord.Client):
 
     async def on_ready(self) -> None:
         """discord.py's event, at every new session."""
-        self.listening = True
+        self._here[0] = True
         log.info("Discord: connected", extra={"servers": len(self.guilds)})
 
     async def on_resumed(self) -> None:
         """discord.py's event, when a session goes on over a new socket."""
-        self.listening = True
+        self._here[0] = True
 
     async def on_disconnect(self) -> None:
         """discord.py's event, at each socket that closed or could not be had."""
-        self.listening = False
+        self._here[0] = False
+
+
+class ShardedConnection(Connection, discord.AutoShardedClient):
+    """A bot user's connection by several shards, those of `shards` here."""
+
+    def __init__(
+        self,
+        ears: Ears,
+        begin: Callable[[Connection], Awaitable[None]],
+        shards: Shards,
+        *,
+        content: bool = False,
+    ) -> None:
+        chosen = {"shard_count": shards.count, "shard_ids": list(shards.ids)}
+        super().__init__(ears, begin, content=content, **(chosen if shards.count else {}))
+        self.choose(shards)
+
+    def choose(self, shards: Shards) -> None:
+        """Before connecting: these."""
+        self.shard_count, self.shard_ids = shards.count, list(shards.ids)
+        self._here = dict.fromkeys(shards.ids, False)
+
+    async def on_ready(self) -> None:
+        """discord.py's event, when every shard has its servers."""
+        log.info("Discord: connected", extra={"servers": len(self.guilds)})
+
+    async def on_shard_ready(self, shard: int) -> None:
+        """discord.py's event, at every new session of a shard."""
+        self._here[shard] = True
+        log.info("Discord: shard %d of %s is here", shard, self.shard_count)
+
+    async def on_resumed(self) -> None:
+        """The shard's own event tells more."""
+
+    async def on_shard_resumed(self, shard: int) -> None:
+        """discord.py's event."""
+        self._here[shard] = True
+
+    async def on_disconnect(self) -> None:
+        """The shard's own event tells more."""
+
+    async def on_shard_disconnect(self, shard: int) -> None:
+        """discord.py's event."""
+        self._here[shard] = False
 
 
 def guarded(name: str, parser: Callable[[Any], None]) -> Callable[[Any], None]:

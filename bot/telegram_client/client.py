@@ -1,9 +1,10 @@
 """The Telegram client: it connects, takes updates in, and lets go of everything when it is told to."""
 
 import asyncio
+import hashlib
 import logging
-from collections.abc import Coroutine
-from contextlib import suppress
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from telegram.error import InvalidToken, RetryAfter, TelegramError
@@ -11,6 +12,7 @@ from telegram.error import InvalidToken, RetryAfter, TelegramError
 from bot.clients import Debt
 from bot.conversation import Who
 from bot.grammar import RESERVED
+from bot.leasing import holding, until
 from bot.pacing import Vanished
 from bot.settings import PlatformSettings
 from bot.talk import Talk
@@ -56,13 +58,14 @@ class TelegramClient:
         self._seen = Seen()
         self._stopping = asyncio.Event()
         self._ready = asyncio.Event()
+        self._taking = False  # updates are asked for, or listened for
         self._left = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def connected(self) -> bool:
         """See bot.clients.Client."""
-        return self._ready.is_set() and not self._stopping.is_set()
+        return self._ready.is_set() and self._taking and not self._stopping.is_set()
 
     async def run(self) -> None:
         """See bot.clients.Client."""
@@ -158,11 +161,34 @@ class TelegramClient:
         if url:
             secret = checked_secret(self._settings.telegram_webhook_secret)
             address = self._settings.telegram_webhook_listen
-            await listen(self._api, self._take, url, secret, address)
+            # replicas behind one address listen together, none while somebody polls
+            together = f"the webhook {hashlib.sha256(url.encode()).hexdigest()[:12]}"
+            async with self._alone(together) as lost:
+                await until(lost, listen(self._api, self._take, url, secret, address))
         else:
-            with suppress(TelegramError):  # if one is left, polling says so
-                await self._api.delete_webhook()
-            await poll(self._api, self._take, self._say)
+            async with self._alone("") as lost:
+                with suppress(TelegramError):  # if one is left, polling says so
+                    await self._api.delete_webhook()
+                await until(lost, poll(self._api, self._take, self._say))
+
+    @asynccontextmanager
+    async def _alone(self, holder: str) -> AsyncIterator[asyncio.Event]:
+        """Once no other process takes this bot's updates in, but for those of the same `holder`."""
+
+        def waiting(who: str) -> None:
+            log.warning(
+                "Telegram: %s takes this bot's updates in already. Waiting: when it ends, this one "
+                "takes its place.",
+                who,
+            )
+
+        names = (f"telegram {self._me.id}",)
+        async with holding(self._talk.desk.leases, names, waiting, holder=holder) as lost:
+            self._taking = True
+            try:
+                yield lost
+            finally:
+                self._taking = False
 
     async def _take(self, batch: list[Any]) -> None:
         """Begin with each update; return when all are on record or refused."""

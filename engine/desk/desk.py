@@ -10,6 +10,7 @@ from dataclasses import replace
 from engine.database import open_database
 from engine.desk.forgetting import Cleaned, Forgetting, Forgotten
 from engine.desk.house import House
+from engine.desk.leases import Leases
 from engine.desk.opinions import Judged, Opinions, verdict_row
 from engine.desk.outbox import Outbox
 from engine.desk.quotas import Bucket, Quotas
@@ -38,6 +39,7 @@ class Desk:
         self._ledger = ledger
         self.quotas = Quotas(ledger, asker, place)
         self.outbox = Outbox(ledger)
+        self.leases = Leases(ledger, self.outbox.sender)
         self.house = House(ledger)
         self.opinions = Opinions(ledger, study)
         self.agreements = Agreements(ledger, settings, study)
