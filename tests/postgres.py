@@ -33,7 +33,7 @@ REQUIRED = os.environ.get("PASTICHE_TEST_POSTGRES") == "required" or bool(os.env
 GUARD = """
 "$@" & child=$!
 read word
-kill -INT $child 2>/dev/null
+kill -QUIT $child 2>/dev/null
 wait $child
 [ "$word" ] || rm -rf "$0"
 """
@@ -201,7 +201,7 @@ class Server:
 
     def remove(self) -> None:
         """End it and delete its folder."""
-        self.stop()
+        self.stop(signal.SIGQUIT)  # in no order, for nothing of it is needed any more
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _connect(self, database: str) -> psycopg.Connection:

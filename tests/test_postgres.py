@@ -19,10 +19,11 @@ from program import pastiche
 from pydantic import SecretStr
 
 import migrations
-from engine.book import Book, repeated
+from engine.book import Book, UnsureError, repeated
 from engine.database import make_ready, open_database, revisions, storage_of, upgrade
 from engine.desk.desk import Desk, open_desk
 from engine.desk.quotas import Bucket
+from engine.desk.tables import SwitchRow
 from engine.engine import LocalEngine
 from engine.errors import LedgerError, SetupError
 from engine.events import Finished
@@ -376,6 +377,70 @@ async def test_a_cut_connection_is_mended_within_the_call(
     assert book.cuts == 0
     assert look(settings, "select count(*) from noted") == [(0,)]
     await book.close()
+
+
+CUT_AT_COMMIT = (
+    "create sequence if not exists commits",
+    "alter sequence commits restart",
+    """create or replace function cut() returns trigger language plpgsql as $$ begin
+        if nextval('commits') = 1 then perform pg_terminate_backend(pg_backend_pid()); end if;
+        return null;
+    end $$""",
+    """create constraint trigger cut after insert on {table} deferrable initially deferred
+        for each row execute function cut()""",
+)
+
+
+def cut_at_commit(settings: Settings, table: str) -> None:
+    """The first transaction that inserts into the table is cut off while it commits."""
+    with storage_of(settings).connect(writing=True) as connection:
+        for statement in CUT_AT_COMMIT:
+            connection.exec_driver_sql(statement.format(table=table))
+        connection.commit()
+
+
+async def test_a_cut_at_the_commit_is_repeated_only_where_twice_is_once(
+    ledger: Ledger, desks: list[Desk], ask: Ask, make_request, settings: Settings
+) -> None:
+    cut_at_commit(settings, "jobs")
+    assert await ledger.accept(*ask(make_request()))
+    assert look(settings, "select count(*) from jobs") == [(1,)]
+    cut_at_commit(settings, "buckets")
+    with pytest.raises(UnsureError):
+        await desks[0].quotas.take("discord", "1", None, 1.0)
+    assert await desks[0].quotas.take("discord", "1", None, 1.0) is None
+
+
+class Crossing(Book):
+    """Two rows, changed in this order or that; the first time only when both have one."""
+
+    tries = 0
+
+    @repeated
+    async def change(self, names: tuple[str, str], met: asyncio.Barrier) -> None:
+        self.tries += 1
+        async with self.writing() as connection:
+            for name in names:
+                await connection.execute(
+                    sa.update(SwitchRow).where(SwitchRow.name == name).values(value=names[0])
+                )
+                if self.tries == 1 and name == names[0]:
+                    await met.wait()
+
+
+async def test_two_that_wait_for_each_other_both_come_through(
+    desks: list[Desk], settings: Settings
+) -> None:
+    for name in ("a", "b"):
+        await desks[0].house.switch(name, "on")
+    books = [Crossing(await open_database(settings)) for _ in range(2)]
+    met = asyncio.Barrier(2)
+    await asyncio.gather(books[0].change(("a", "b"), met), books[1].change(("b", "a"), met))
+    values = await desks[0].house.switched()
+    assert values in ({"a": "a", "b": "a"}, {"a": "b", "b": "b"})
+    assert sorted(book.tries for book in books) == [1, 2]
+    for book in books:
+        await book.close()
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="has no /dev/full to write to")

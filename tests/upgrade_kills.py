@@ -28,6 +28,7 @@ from engine.keys import load_vault
 from engine.settings import Settings, read_settings
 
 ROWS = 3
+MANY = 20
 OWN = ("alembic_version", "meta")  # rows that an upgrade may write
 QUEUE = "procrastinate_"  # another library's tables
 
@@ -112,13 +113,20 @@ def values(settings: Settings, columns: Shape) -> Values:
 
 
 def moments(settings: Settings) -> int:
-    """How often an upgrade from here could be killed: at each statement, before and after its end."""
+    """How often an upgrade from here could be killed: before each statement and the commit, after it.
+
+    It is tried out by one that dies at the commit.
+    """
     reader, writer = os.pipe()
     if os.fork() == 0:
         count = _counting(None)
+
+        def last(_connection: sa.Connection) -> None:
+            os.write(writer, str(count[0] + 1).encode())
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        sa.event.listen(sa.Engine, "commit", last)
         upgrade(settings)
-        os.write(writer, str(count[0] + 1).encode())
-        os._exit(0)
     os.wait()
     number = int(os.read(reader, 20))
     os.close(reader)
@@ -162,28 +170,22 @@ def killed_after(settings: Settings, seconds: float) -> None:
 
 
 class Watched:
-    """A ledger of an old schema with rows in it, and what it must look like."""
+    """A ledger of an old schema with rows in it; `new` is how an upgraded one looks."""
 
-    def __init__(self, settings: Settings, version: str) -> None:
-        self.settings, self.version = settings, version
+    def __init__(self, settings: Settings, version: str, new: Shape) -> None:
+        self.settings, self.version, self.new = settings, version, new
         with program_of(version) as scripts:
             upgrade(settings, scripts)
         fill(settings)
         self.old = shape(settings)
         self.kept = values(settings, self.old)
-        self.new: Shape | None = None
 
     def look(self) -> str:
         """Which schema it has. Raises AssertionError for one in between, or a lost value."""
         current, newest = revisions(self.settings)
         assert current in (self.version, newest), current
         found = shape(self.settings)
-        if current == self.version:
-            assert found == self.old, "between two schemas"
-        elif self.new is None:
-            assert set(found) >= set(self.old)
-            self.new = found
-        assert current == self.version or found == self.new, "between two schemas"
+        assert found == (self.old if current == self.version else self.new), "between two schemas"
         assert values(self.settings, self.old) == self.kept, "a value has changed"
         return str(current)
 
@@ -204,27 +206,26 @@ def fresh(settings: Settings, name: str) -> Settings:
 
 
 def main(kills: int) -> None:
-    """That many kills from each earlier schema: at its statements, and as many by the clock."""
+    """That many kills from each earlier schema, at its statements; if many, as many by the clock."""
     settings = read_settings()
+    begin = time.monotonic()
+    upgrade(settings)
+    seconds = time.monotonic() - begin
+    new = shape(settings)
     for version in versions()[:-1]:
-        counted = Watched(fresh(settings, f"counted{version}"), version)
-        begin = time.monotonic()
-        most = moments(counted.settings)
-        seconds = time.monotonic() - begin
-        new = (counted.look(), counted.new)[1]
-        watched = Watched(fresh(settings, f"killed{version}"), version)
-        watched.new = new
-        chosen = [1 + round(k * (most - 1) / max(1, kills - 1)) for k in range(kills)]
-        for moment in chosen:
+        watched = Watched(fresh(settings, f"from{version}"), version, new)
+        most = moments(watched.settings)
+        for kill in range(1, kills + 1):
+            moment = round(most * kill / kills)
             killed_at(watched.settings, moment)
             _tell(version, f"moment {moment} of {most}", watched)
-        for _ in range(kills if kills > 5 else 0):
+        assert watched.look() == versions()[-1]  # the last death was after the end
+        for kill in range(kills if kills >= MANY else 0):
             if watched.look() != version:
-                watched = Watched(fresh(settings, f"again{random.randrange(10**9)}"), version)
-                watched.new = new
+                watched = Watched(fresh(settings, f"from{version}again{kill}"), version, new)
             after = random.uniform(0, seconds)
             killed_after(watched.settings, after)
-            _tell(version, f"{after:.3f} s of {seconds:.3f}", watched)
+            _tell(version, f"after {after:.3f} s of {seconds:.3f}", watched)
         upgrade(watched.settings)
         assert watched.look() == versions()[-1]
 
