@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
@@ -22,6 +23,7 @@ import migrations
 from engine.book import Book, UnsureError, repeated
 from engine.database import make_ready, open_database, revisions, storage_of, upgrade
 from engine.desk.desk import Desk, open_desk
+from engine.desk.outbox import SENDING_SECONDS
 from engine.desk.quotas import Bucket
 from engine.desk.tables import SwitchRow
 from engine.engine import LocalEngine
@@ -347,6 +349,27 @@ async def test_an_answer_goes_out_from_one_process_and_again_when_that_has_gone(
     assert await other.outbox.sending(job)
     [(state, sender)] = look(settings, "select state, sender from deliveries")
     assert (state, sender) == ("sending", other.outbox.sender)
+
+
+async def test_what_a_silent_sender_had_in_hand_is_owed_again_and_marked(
+    ledger: Ledger, ask: Ask, make_request, settings: Settings
+) -> None:
+    accepted = ask(make_request())
+    await ledger.accept(*accepted)
+    job = accepted[2].id
+    later = 0.0
+    async with (
+        open_desk(settings) as silent,
+        open_desk(settings, clock=lambda: time.time() + later) as other,
+    ):
+        assert await silent.outbox.sending(job)
+        assert await other.outbox.recover() == 0
+        later = SENDING_SECONDS
+        assert await other.outbox.recover() == 1
+        [owed] = await other.outbox.due("terminal")
+        assert (owed.job, owed.unsure) == (job, True)
+        assert await other.outbox.sending(job)
+        assert await silent.outbox.due("terminal") == []
 
 
 # Faults in the middle
