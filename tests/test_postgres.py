@@ -372,6 +372,23 @@ async def test_what_a_silent_sender_had_in_hand_is_owed_again_and_marked(
         assert await silent.outbox.due("terminal") == []
 
 
+async def test_a_commit_is_on_disk_when_it_returns_whatever_the_servers_own_setting(
+    settings: Settings,
+) -> None:
+    name = sa.make_url(settings.database_url).database
+    with storage_of(settings).connect(writing=False) as connection:
+        connection.execute(sa.text(f"alter database {name} set synchronous_commit = off"))
+        connection.commit()
+    said = []
+    for synced in (True, False):
+        database = await open_database(settings, synced=synced)
+        async with database.connect() as connection:
+            for word in ("synchronous_commit", "idle_in_transaction_session_timeout"):
+                said.append(await connection.scalar(sa.text(f"show {word}")))
+        await database.dispose()
+    assert said == ["on", "1min", "off", "1min"]
+
+
 # Faults in the middle
 
 
