@@ -32,7 +32,7 @@ from engine.study.study import read_study_file
 
 FIGURES = {
     "funnel", "exclusions", "arms", "experts", "hours", "rules", "latency", "queue", "ratings",
-    "moderation", "wins", "strengths", "position", "detection", "confidence",
+    "arm-ratings", "moderation", "wins", "strengths", "position", "detection", "confidence",
 }  # fmt: skip
 counts = st.integers(0, 300)
 

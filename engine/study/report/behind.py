@@ -1,6 +1,8 @@
 """The rows behind the figures, as CSV files within the page. No words of people are among them. Pure."""
 
+import base64
 import csv
+import gzip
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -11,6 +13,7 @@ from engine.study.reading import Tables
 from engine.study.report.judging import player
 from engine.study.writing import iso, safe_cell
 
+LONG = 100_000  # characters of a CSV text
 INTERACTIONS = (
     "id", "pseudonym", "accepted_at", "hour", "platform", "place_kind", "expert", "plain", "medium",
     "rule", "experiment", "arm", "state", "wait_seconds", "first_token_seconds", "write_seconds",
@@ -37,9 +40,13 @@ def behind(tables: Tables) -> dict[str, str]:
     }
 
 
-def link(text: str) -> str:
-    """A CSV file as an address that holds it whole."""
-    return "data:text/csv;charset=utf-8," + quote(text, safe=",:;/()-_.~ ").replace(" ", "%20")
+def link(name: str, text: str) -> tuple[str, str]:
+    """The name of the file, and an address that holds it whole; a long one is compressed."""
+    if len(text) < LONG:
+        plain = quote(text, safe=",:;/()-_.~")
+        return f"{name}.csv", f"data:text/csv;charset=utf-8,{plain}"
+    packed = base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+    return f"{name}.csv.gz", f"data:application/gzip;base64,{packed}"
 
 
 def _some(rows: Sequence[Row], names: Sequence[str]) -> str:

@@ -65,7 +65,7 @@ def player(exposure: Row, entry: Row) -> str:
     """
     if exposure["experiment"]:
         return f"{exposure['experiment']}: {entry['arm']}"
-    return "base alone" if entry.get("plain") else str(entry["expert"])
+    return "base alone" if entry.get("plain") else str(entry.get("expert") or entry["arm"])
 
 
 def _judged(exposure: Row, vote: Row) -> Judged | None:

@@ -50,16 +50,14 @@ def _rows(rows: Mapping[str, str]) -> str:
         lines = text.splitlines()
         count = max(0, len(lines) - 1)
         columns = table_html(("columns",), [(lines[0].replace(",", ", "),)]) if lines else ""
-        get = (
-            f'<a download="{name}.csv" href="{link(text)}">{name}.csv</a>'
-            if lines
-            else f"{name}.csv"
-        )
+        file, address = link(name, text)
+        get = f'<a download="{file}" href="{address}">{file}</a>' if lines else f"{name}.csv"
         parts.append(
             f'<div id="rows-{name}" class="rows"><h3>{get}</h3><p>{count:,} rows</p>{columns}</div>'
         )
     return (
         '<section id="rows"><h2>The rows behind the figures</h2><p>Identifiers and pseudonyms are those '
-        "of an export made with the same ledger. Nothing that anybody wrote is in this page.</p>"
+        "of an export made with the same ledger. Nothing that anybody wrote is in this page. Long files "
+        "are compressed; <code>pandas.read_csv</code> reads them as they are.</p>"
         f"{''.join(parts)}</section>"
     )

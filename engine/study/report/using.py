@@ -1,7 +1,7 @@
 """Figures of use: who answered when, by which rule, how fast, and what moderation said. Pure."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from engine.study.codebook import Row
 from engine.study.reading import Tables
@@ -23,6 +23,7 @@ def using(tables: Tables) -> list[Figure]:
         _latency(rows),
         _queue(rows),
         _ratings(tables["ratings"], rows),
+        _arm_ratings(tables["ratings"], rows),
         _moderation(rows),
     ]
 
@@ -159,9 +160,25 @@ def _queue(rows: Sequence[Row]) -> Figure:
 
 
 def _ratings(ratings: Sequence[Row], interactions: Sequence[Row]) -> Figure:
-    writers = {row["id"]: writer(row) for row in interactions}
-    counted = [row for row in ratings if row["counts"] and row["value"] != 0]
-    rated = [(writers[row["interaction_id"]], row) for row in counted]
+    groups = {row["id"]: writer(row) for row in interactions}
+    return _thumbs("ratings", "Thumbs up", "expert", ratings, groups)
+
+
+def _arm_ratings(ratings: Sequence[Row], interactions: Sequence[Row]) -> Figure:
+    """Of ordinary requests that were answered under an experiment's arm."""
+    groups = {row["id"]: f"{row['experiment']}: {row['arm']}" for row in interactions if row["arm"]}
+    return _thumbs("arm-ratings", "Thumbs up, by arm of an experiment", "arm", ratings, groups)
+
+
+def _thumbs(
+    figure: str, title: str, what: str, ratings: Sequence[Row], groups: Mapping[str, str]
+) -> Figure:
+    counted = [
+        row
+        for row in ratings
+        if row["counts"] and row["value"] != 0 and row["interaction_id"] in groups
+    ]
+    rated = [(groups[row["interaction_id"]], row) for row in counted]
     shares = {}
     cells = []
     for name in sorted({name for name, _ in rated}):
@@ -171,13 +188,13 @@ def _ratings(ratings: Sequence[Row], interactions: Sequence[Row]) -> Figure:
         people = len({row["pseudonym"] for row in own})
         cells.append((name, up, len(own) - up, people, *interval(shares[name])))
     return Figure(
-        name="ratings",
-        title="Thumbs up",
+        name=figure,
+        title=title,
         svg=forest(
-            "ratings",
+            figure,
             shares,
             "share of thumbs up",
-            "Share of thumbs up by expert",
+            f"Thumbs up by {what}",
             middle=0.5,
             ends=True,
         )
@@ -186,7 +203,7 @@ def _ratings(ratings: Sequence[Row], interactions: Sequence[Row]) -> Figure:
         n=_count(counted),
         rows="ratings",
         which="those that count",
-        head=("expert", "👍", "👎", "people", "share", "95 % interval"),
+        head=(what, "👍", "👎", "people", "share", "95 % interval"),
         cells=cells,
         note="With Wilson's 95 % interval; thumbs of one person are taken as independent here.",
     )
