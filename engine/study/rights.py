@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.desk.tables import BucketRow, MessageRow, Rating, Report, VerdictRow
+from engine.queues.tables import ProgressRow, Ticket
 from engine.study.experiment_tables import (
     Enrolment,
     Exposure,
@@ -72,6 +73,8 @@ RULES: dict[str, Rule] = {
     "pictures": Rule("request", PictureRow.job_id),
     "deliveries": Rule("request", Delivery.job_id),
     "messages": Rule("request", MessageRow.job_id),
+    "tickets": Rule("request", Ticket.job_id),
+    "progress": Rule("request", ProgressRow.job_id),
     "jobs": Rule("request", JobRow.id),
     "requests": Rule("request", RequestRow.id),
     "askers": Rule("lookup", Asker.lookup),
@@ -87,6 +90,7 @@ RULES: dict[str, Rule] = {
     "retention_runs": Rule("nobody", why="counts"),
     "switches": Rule("nobody", why="the operator's"),
     "discards": Rule("nobody", why="names of pictures that are on their way out"),
+    "workers": Rule("nobody", why="programs that serve"),
     "leases": Rule("nobody", why="what one process does"),
     "seen": Rule("nobody", why="numbers of updates"),
     "meta": Rule("nobody", why="the ledger itself"),
