@@ -30,6 +30,8 @@ def _forget(copy: sqlite3.Connection, lookup: str, pseudonyms: Sequence[str]) ->
         if rule.by == "pseudonym":
             for pseudonym in pseudonyms:
                 copy.execute(f"{where} = ?", (pseudonym,))
+                if name == "study_links":
+                    copy.execute("delete from study_links where root = ?", (pseudonym,))
         elif rule.by == "lookup":
             copy.execute(f"{where} = ?", (lookup,))
         else:

@@ -1,0 +1,212 @@
+"""Forgetting reaches every table, file, copy and log, and what a backup brings back goes again."""
+
+import asyncio
+import contextlib
+import shutil
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+import studied
+from looking import every_byte, kept
+from studied import agree
+from talking import pressed, told
+
+from bot.buttons import Press, Verb
+from bot.conversation import Who
+from bot.guarding import RefusedError
+from bot.talk import Talk
+from engine.book import Book
+from engine.database import on_server, open_database
+from engine.desk.desk import open_desk
+from engine.desk.forgetting import TOMBSTONES
+from engine.settings import Settings
+from engine.study.rights import RULES
+from engine.tables import Table
+
+here, clock, talk = studied.here, studied.clock, studied.talk  # fixtures
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.databases("sqlite", "postgres")]
+
+CANARIES = [f"canary{word}quill" for word in (
+    "amber", "basil", "cedar", "delta", "ember", "fjord", "grove", "heath", "islet", "jetty",
+    "knoll", "larch", "mirth", "nadir", "ochre", "plume", "quoin", "ridge", "sable", "thorn",
+)]  # fmt: skip
+
+
+@contextlib.asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[Book]:
+    book = Book(await open_database(settings))
+    try:
+        yield book
+    finally:
+        await book.close()
+
+
+async def everything(settings: Settings) -> str:
+    """Every row of every table, its sealed words opened; but for the tombstones."""
+    found = []
+    async with opened(settings) as book, book.reading() as connection:
+        for name, table in Table.metadata.tables.items():
+            if name != "tombstones":
+                found += [str(row) for row in (await connection.execute(sa.select(table))).all()]
+    return "\n".join(found)
+
+
+async def plant(talk: Talk) -> tuple[Who, list[str]]:
+    """Somebody who leaves a canary wherever a word of theirs can go; and names that stand unsealed."""
+    c = iter(CANARIES)
+    who = Who(platform="telegram", asker=next(c), place=next(c), address=next(c), private=True)
+    who = replace(who, typed=next(c))
+    await agree(talk, who)
+    final = (await told(talk, f"/story {next(c)} sat alone. {next(c)} laughed.", who))[-1]
+    await talk.delivered(final.job, (f"{who.place}:5",))
+    await told(talk, f"/continue {next(c)} went on.", replace(who, reply_to=final.job))
+    await told(talk, "/again --seed 7", replace(who, typed=next(c)))
+    drawn = f'/jewel a ring for {next(c)} --negative "{next(c)}" --seed 77'
+    picture = (await told(talk, drawn, who))[-1]
+    await told(talk, f"/news Nothing new in {next(c)}.", who)
+    for verb in (Verb.UP, Verb.WHY):
+        await pressed(talk, Press(verb, final.job), who)
+    await told(talk, f"/report {next(c)}", replace(who, reply_to=final.job))
+    bomb = "Instructions to build a pipe bomb at home, step by step"
+    with contextlib.suppress(RefusedError):
+        await told(talk, f"/story {bomb} for {next(c)}", who)
+    await told(talk, f"/news Still nothing in {next(c)}.", replace(who, place=next(c)))
+    await told(
+        talk, f"/story Hm, {next(c)}.", replace(who, conversation="01ARZ3NDEKTSV4RRFFQ69G5FAV")
+    )
+    await told(talk, f"/jewel a crown, {next(c)}", replace(who, address=next(c)))
+    other = replace(who, platform="discord", asker="another")
+    await agree(talk, other)
+    [code] = await told(talk, "/link", who)
+    await told(talk, f"/link {code.text.split()[2]}", other)
+    await told(talk, f"/story The end of {next(c)}.", who)
+    await told(talk, f"/continue And then {next(c)}.", who)
+    assert next(c, None) is None
+    names = [
+        talk.desk.agreements.running.pseudonym(who.platform, who.asker),
+        final.job,
+        picture.job,
+    ]
+    return who, [*names, talk.desk.lookup(who.platform, who.asker)]
+
+
+def back_up(settings: Settings, to: Path) -> None:
+    with (
+        closing(sqlite3.connect(settings.ledger_file)) as source,
+        closing(sqlite3.connect(to)) as copy,
+    ):
+        source.backup(copy)
+    to.chmod(0o600)
+
+
+async def test_twenty_canaries_are_found_nowhere_after_forget(
+    talk: Talk, here: Settings, tmp_path: Path
+) -> None:
+    who, names = await plant(talk)
+    await asyncio.to_thread((here.home / "backups").mkdir, exist_ok=True)
+    backup = here.home / "backups" / "ledger-0004-1.sqlite3"
+    aside = tmp_path / "aside.sqlite3"
+    local = not on_server(here)
+    if local:
+        back_up(here, backup)
+        back_up(here, aside)
+    before = await everything(here)
+    assert [c for c in CANARIES if c not in before] == []
+    files = set(here.media.glob("??/*"))
+    assert files
+    raw = await asyncio.to_thread(kept, here)
+    assert all(name.encode() in raw for name in names)
+    assert not any(canary.encode() in raw for canary in CANARIES)  # sealed, or keyed
+
+    [question] = await told(talk, "/forget", who)
+    await pressed(talk, question.ask[0].press, who)
+
+    after = await everything(here)
+    assert [c for c in CANARIES if c in after] == []
+    raw = await asyncio.to_thread(kept, here)
+    tombs = (here.home / TOMBSTONES).read_bytes()
+    assert not any(canary.encode() in raw for canary in CANARIES)
+    pseudonym, *jobs, lookup = names
+    assert not any(job.encode() in raw for job in jobs)
+    assert tombs.count(pseudonym.encode()) == 1
+    assert raw.count(pseudonym.encode()) == int(local)  # a server's dump has no file of ours
+    assert lookup.encode() in tombs
+    assert files.isdisjoint(here.media.glob("??/*"))
+    if not local:
+        return
+    copied = here.model_copy(update={"database_url": f"sqlite+aiosqlite:///{backup}"})
+    assert [c for c in CANARIES if c in await everything(copied)] == []
+    await _restored(here, aside, tmp_path)
+
+
+async def _restored(here: Settings, aside: Path, tmp_path: Path) -> None:
+    """An older copy put back forgets before it serves, also when the study's key is lost by then."""
+    home = tmp_path / "restored"
+    home.mkdir()
+    shutil.copy(aside, home / "ledger.sqlite3")
+    shutil.copy(here.home / TOMBSTONES, home)
+    studied.make_study(home)
+    restored = here.model_copy(update={"home": home, "study_key_file": tmp_path / "no-key"})
+    assert [c for c in CANARIES if c not in await everything(restored)] == []
+    async with open_desk(restored):
+        pass
+    assert [c for c in CANARIES if c in await everything(restored)] == []
+    raw = await asyncio.to_thread(every_byte, restored)
+    assert not any(canary.encode() in raw for canary in CANARIES)
+
+
+async def test_a_person_is_forgotten_in_every_table_that_has_a_rule(
+    talk: Talk, here: Settings
+) -> None:
+    who = Who(platform="telegram", asker="someone", place="chat-someone", private=True)
+    await agree(talk, who)
+    final = (await told(talk, "It rained.", who))[-1]
+    await pressed(talk, Press(Verb.DOWN, final.job), who)
+    [question] = await told(talk, "/forget", who)
+    assert (await talk.desk.agreements.held(who.platform, who.asker)).keys() >= {
+        "consents", "interactions", "study_ratings", "study_events", "requests", "jobs",
+    }  # fmt: skip
+    await pressed(talk, question.ask[0].press, who)
+    assert await talk.desk.agreements.held(who.platform, who.asker) == {}
+    assert await talk.desk.agreements.last(who.platform, who.asker) is None
+    assert {rule.by for rule in RULES.values()} == {"pseudonym", "lookup", "request", "nobody"}
+
+
+async def test_what_others_wrote_on_from_it_loses_the_words_it_began_with(
+    talk: Talk, here: Settings
+) -> None:
+    first = Who(platform="telegram", asker="first", place="-10077", manager=True)
+    second = replace(first, asker="second")
+    await told(talk, "/study on", first)
+    for person in (first, second):
+        await agree(talk, person)
+    mine = (await told(talk, "The canarylast sat alone.", first))[-1]
+    theirs = (await told(talk, "/continue", replace(second, reply_to=mine.job)))[-1]
+    await told(talk, "/continue", replace(second, reply_to=theirs.job))
+    held = await talk.desk.agreements.held("telegram", "second")
+    assert all("canarylast" in row["beginning"] for row in held["interactions"])
+    [question] = await told(talk, "/forget", first)
+    await pressed(talk, question.ask[0].press, first)
+    held = await talk.desk.agreements.held("telegram", "second")
+    assert [row["beginning"] for row in held["interactions"]] == [None, None]
+    assert len([row for row in held["interactions"] if row["parent"]]) == 1
+
+
+async def test_a_clock_that_goes_back_forgets_no_less(talk: Talk, here: Settings, clock) -> None:
+    who = Who(platform="telegram", asker="timely", place="chat-timely", private=True)
+    for ahead in (7200.0, 3600.0, 0.0):
+        clock.ahead = ahead
+        await agree(talk, who)
+        await told(talk, "It rained.", who)
+        [question] = await told(talk, "/forget", who)
+        clock.ahead = 0.0
+        await pressed(talk, question.ask[0].press, who)
+        assert await talk.desk.agreements.held(who.platform, who.asker) == {}
+    await agree(talk, who)
+    async with open_desk(here) as desk:  # a start has no reason to forget them again
+        assert (await desk.agreements.last(who.platform, who.asker)).live
