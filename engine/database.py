@@ -61,7 +61,7 @@ def database_url(settings: Settings) -> sa.URL:
     if not settings.database_url:
         return sa.URL.create("sqlite+aiosqlite", database=str(settings.ledger_file))
     try:
-        url = sa.make_url(settings.database_url)
+        url = sa.make_url(settings.database_url.strip())
     except (sa.exc.ArgumentError, ValueError):  # their words would quote the password
         raise LedgerError(
             "PASTICHE_DATABASE_URL is no database address. Write it as "

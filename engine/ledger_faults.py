@@ -33,7 +33,8 @@ STATES = {
     "42501": "does not allow this role to do that. Make it the owner of the database",
     "42P01": "has not all our tables. Run: pastiche db upgrade",
     "42703": "has not all our columns. Run: pastiche db upgrade",
-    "55P03": "is too busy: somebody else holds what we need. Stop other upgrades and bots, try again",
+    "55P03": "is too busy: somebody holds what we need for too long. Try again; before an upgrade, "
+    "stop the bots and workers",
     "57P01": "was stopped. It is used again as soon as it is back",
     "57P02": "has crashed. It is used again as soon as it is back",
     "57P03": "is starting or stopping. Try again in a moment",

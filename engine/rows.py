@@ -25,6 +25,7 @@ class _Wanted:
     scale: float | None = None
 
 
+DIGEST = 80  # characters; a text server's own name for its model may be longer
 _ROUTE = TypeAdapter(Route)
 _WANTED = TypeAdapter(_Wanted)
 _ORDER = TypeAdapter(Order)
@@ -176,8 +177,8 @@ def final_values(event: Final, now: float) -> dict[str, Any]:
                 "first_token_at": now - event.seconds + event.first_token_seconds,
                 "tokens_in": event.tokens_in,
                 "tokens_out": event.tokens_out,
-                "base_digest": event.base_digest or None,
-                "adapter_digest": event.adapter_digest or None,
+                "base_digest": event.base_digest[:DIGEST] or None,
+                "adapter_digest": event.adapter_digest[:DIGEST] or None,
             }
         case Failed():
             state = "dead" if event.dead else "failed"

@@ -93,6 +93,16 @@ async def test_an_attempt_that_was_given_up_can_write_nothing(ledger, accepted) 
     assert await ledger.finish(_finished(second, "from the living"))
 
 
+async def test_a_servers_long_name_for_its_model_keeps_no_answer_off_the_record(
+    ledger, accepted
+) -> None:
+    long = replace(_finished(accepted), base_digest=f"server:/models/{'x' * 200}")
+    assert await ledger.finish(long)
+    final = await ledger.final(accepted.id)
+    assert isinstance(final, Finished)
+    assert final.base_digest.startswith("server:/models/x")
+
+
 async def test_unfinished_jobs_come_back_whole_and_in_order(
     ledger, registry, job_of, make_request, accepted
 ) -> None:
