@@ -398,6 +398,50 @@ async def test_lower_precision_stays_near_the_full_one(
     assert 0 < off < 0.08
 
 
+def test_int8_bears_outliers_and_rows_do_not_touch_each_other() -> None:
+    import torch
+
+    from engine.backends.mixing.kernels import quantised
+
+    generator = torch.Generator().manual_seed(1)
+    weight = torch.randn(96, 64, generator=generator)
+    x = torch.randn(5, 64, generator=generator)
+    x[:, 17] *= 300
+    x[3] *= 1e4
+    seen = x.abs().amax(0)
+    full = x @ weight.t()
+    product = quantised(weight, None, seen)
+    made = product(x)
+    off = (made - full).norm(dim=1) / full.norm(dim=1)
+    assert float(off.max()) < 2e-3, "the outlier is not rounded"
+    blind = quantised(weight, None, torch.ones(64).index_fill(0, torch.tensor([17]), 0.0))(x)
+    assert float(((blind - full).norm(dim=1) / full.norm(dim=1)).min()) > 4e-3, "else it would be"
+    for row in range(5):
+        assert torch.allclose(product(x[row : row + 1])[0], made[row], rtol=1e-5)
+    x[2, 5] = float("nan")
+    spoilt = product(x)
+    assert not spoilt[2].isfinite().any()
+    assert torch.equal(spoilt[[0, 1, 3, 4]], made[[0, 1, 3, 4]])
+
+
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+async def test_few_rows_get_the_numbers_of_many(build: Build, precision: str) -> None:
+    import torch
+
+    backend = build(precision=precision)
+    await together(backend, [a_job(name) for name in EXPERTS])
+    mixer = next(iter(backend._bases.values())).mixer
+    linear = mixer.decoder.layers[1].qkv
+    x = torch.randn(8, 32, generator=torch.Generator().manual_seed(1))
+    names = ["moss", "bare", "fern", "reed"] * 2
+    many = linear(x, mixer._stacks.mix(names, mixer._adapters)).float()
+    for row, name in enumerate(names):
+        few = linear(x[row : row + 1], mixer._stacks.mix([name], mixer._adapters)).float()
+        assert torch.allclose(few[0], many[row], atol=0.03 * float(many.abs().max()))
+    moss = mixer._stacks.mix(["moss"] * 8, mixer._adapters)
+    assert not torch.allclose(linear(x, moss).float()[1], many[1], atol=0.03), "moss is heard"
+
+
 @pytest.fixture(params=["bf16", "int8"])
 async def fast(request: pytest.FixtureRequest, build: Build) -> AsyncIterator[TextBackend]:
     yield build(precision=request.param)

@@ -201,7 +201,7 @@ def engine(
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(base)
-    mixer = Mixer(make_decoder(_load(base), precision), Gauges(), slots)
+    mixer = Mixer(make_decoder(_load(base), precision, tokenizer), Gauges(), slots)
     for expert in EXPERTS if experts else ():
         mixer.adopt(expert, read_adapter(expert, adapter_of(expert), mixer.decoder.shapes))
 

@@ -77,16 +77,19 @@ class Attention:
         rows, heads, size = q.shape
         kv = self.cache.heads
         end = max(self.positions) + 1
-        mask = self._newest_mask(end, window, q.device, q.dtype)
+        mask = self._newest_mask(end, window, q.device)
         k = keys[:rows, :, :end].flatten(0, 1)
         v = values[:rows, :, :end].flatten(0, 1)
         q = q.view(rows * kv, heads // kv, size)
-        if q.dtype == torch.bfloat16:  # oneDNN is twice as quick this way round
-            scores = torch.bmm(k, q.transpose(1, 2)).transpose(1, 2).contiguous()
+        if (
+            q.dtype == torch.bfloat16
+        ):  # oneDNN is twice as quick this way round, and softmax in float32
+            scores = torch.bmm(k, q.transpose(1, 2)).transpose(1, 2)
+            scores = scores.to(torch.float32, memory_format=torch.contiguous_format)
         else:
             scores = torch.bmm(q, k.transpose(1, 2))
         scores = _capped(scores, cap).view(rows, heads, end).add_(mask)
-        shares = scores.softmax(-1).view(rows * kv, heads // kv, end)
+        shares = scores.softmax(-1).to(q.dtype).view(rows * kv, heads // kv, end)
         return torch.bmm(shares, v).view(rows, heads * size)
 
     def _piece(
@@ -114,11 +117,9 @@ class Attention:
             out = torch.bmm(shares, v.repeat_interleave(group, 0))
         return out.transpose(0, 1).reshape(piece.length, -1)
 
-    def _newest_mask(
-        self, end: int, window: int | None, device: torch.device, dtype: torch.dtype
-    ) -> torch.Tensor:
+    def _newest_mask(self, end: int, window: int | None, device: torch.device) -> torch.Tensor:
         """[rows, 1, end]: 0 where a row may look, minus infinity elsewhere."""
-        return self._mask(-1, self.positions, end, window, device, dtype)[:, None]
+        return self._mask(-1, self.positions, end, window, device, torch.float32)[:, None]
 
     def _piece_mask(
         self, number: int, window: int | None, device: torch.device, dtype: torch.dtype

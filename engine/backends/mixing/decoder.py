@@ -5,6 +5,7 @@ are transformers' own: weights, rotary frequencies and configuration come from i
 residual stays in float32, whatever the products are made in.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +15,9 @@ import torch.nn.functional as F
 
 from engine.backends.mixing.attention import Attention
 from engine.backends.mixing.cache import Cache
-from engine.backends.mixing.kernels import Precision, activation_dtype, make_kernel
+from engine.backends.mixing.kernels import Kernel, Precision, make_kernel, quantised
 from engine.backends.mixing.mixed import NO_MIX, Mix, MixedLinear
+from engine.backends.mixing.outliers import Sizes
 
 Rope = tuple[torch.Tensor, torch.Tensor]  # cosine and signed sine, each [tokens, 1, head size]
 
@@ -49,12 +51,14 @@ class Decoder:
     NORMS: Sequence[str] = ("input_layernorm", "post_attention_layernorm")
     NORM_OFFSET = 0.0  # Gemma's norms are stored as the difference from one
 
-    def __init__(self, model: Any, precision: Precision) -> None:
+    def __init__(self, model: Any, precision: Precision, sizes: Sizes) -> None:
+        """`sizes` as outliers.channel_sizes gives them; empty unless int8."""
         from transformers.activations import ACT2FN
 
         config, inner = model.config, model.model
         self.precision = precision
-        self.dtype = activation_dtype(precision)
+        self.dtype = torch.float32 if precision == "fp32" else torch.bfloat16
+        self._sizes = sizes
         self.config = config
         self.heads = config.num_attention_heads
         self.kv_heads = config.num_key_value_heads
@@ -63,6 +67,7 @@ class Decoder:
         self.device = inner.embed_tokens.weight.device
         self.linears: list[MixedLinear] = []
         self._eps = config.rms_norm_eps
+        self._least = torch.tensor(math.sqrt(self._eps * self.hidden), device=self.device)
         self._act = ACT2FN[getattr(config, "hidden_activation", None) or config.hidden_act]
         self._rotary = inner.rotary_emb
         self._embedding = inner.embed_tokens.weight.detach().to(self.dtype)
@@ -71,7 +76,7 @@ class Decoder:
         for number, block in enumerate(inner.layers):
             self.layers.append(self._layer(number, block))
             block.to("meta")  # its weights live on in the kernels only
-        self._head = make_kernel(model.lm_head.weight.detach(), model.lm_head.bias, precision)
+        self._head = self._head_kernel(model.lm_head)
         self._cap = getattr(config, "final_logit_softcapping", None)
 
     def _layer(self, number: int, block: Any) -> Layer:
@@ -89,15 +94,19 @@ class Decoder:
     def _mixed(self, number: int, block: Any, part: str, *names: str) -> MixedLinear:
         linears = [block.get_submodule(f"{part}.{name}") for name in names]
         full = [f"layers.{number}.{part}.{name}" for name in names]
-        # Only what follows a norm is fit for int8: the inputs of the others have outliers.
-        # With them in int8 SmolLM2-135M's perplexity rises by 3.9 %, without by 2.5 %.
-        wild = self.precision == "int8" and names[0] in ("o_proj", "down_proj")
-        precision: Precision = "bf16" if wild else self.precision
-        self.linears.append(MixedLinear(len(self.linears), full, linears, precision))
+        sizes = self._sizes.get(f"model.{full[0]}")
+        self.linears.append(MixedLinear(len(self.linears), full, linears, self.precision, sizes))
         return self.linears[-1]
 
+    def _head_kernel(self, head: torch.nn.Linear) -> Kernel:
+        if self.precision != "int8":
+            return make_kernel(head.weight.detach(), head.bias, self.precision)
+        return quantised(head.weight, head.bias, self._sizes["lm_head"])
+
     def _norm_weight(self, norm: Any) -> torch.Tensor:
-        return norm.weight.detach().float() + self.NORM_OFFSET  # type: ignore[no-any-return]
+        """Times the root of the width: a norm divides by the length, which is so much greater."""
+        weight = norm.weight.detach().float() + self.NORM_OFFSET
+        return weight * math.sqrt(len(weight))  # type: ignore[no-any-return]
 
     @property
     def shapes(self) -> dict[str, tuple[int, int]]:
@@ -144,8 +153,9 @@ class Decoder:
         return cos[0][:, None], sin[0][:, None]
 
     def _norm(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        """Root-mean-square norm in float32, given to the products in their own type."""
-        return F.rms_norm(x, (self.hidden,), weight, self._eps).to(self.dtype)
+        """Root-mean-square norm in float32; `weight` as _norm_weight gives it."""
+        size = torch.linalg.vector_norm(x, 2, 1, keepdim=True)
+        return torch.mul(x, weight).div_(size.hypot_(self._least))
 
     def _turned(self, qk: torch.Tensor, rope: Rope) -> tuple[torch.Tensor, torch.Tensor]:
         """Queries and keys with their rotary positions, from both together."""

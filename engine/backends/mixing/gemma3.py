@@ -1,14 +1,15 @@
 """The Gemma 3 layout, text only: Gemma 2's, with normed queries and keys instead of capped scores, and
 rotary frequencies of their own in the sliding layers."""
 
+import math
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 
 from engine.backends.mixing.decoder import Layer, Rope
 from engine.backends.mixing.gemma2 import Gemma2
 from engine.backends.mixing.kernels import Precision
+from engine.backends.mixing.outliers import Sizes
 
 
 class Gemma3(Gemma2):
@@ -16,10 +17,11 @@ class Gemma3(Gemma2):
 
     NORMS = (*Gemma2.NORMS, "self_attn.q_norm", "self_attn.k_norm")
 
-    def __init__(self, model: Any, precision: Precision) -> None:
-        super().__init__(model, precision)
+    def __init__(self, model: Any, precision: Precision, sizes: Sizes) -> None:
+        super().__init__(model, precision, sizes)
         self._score_cap = None
-        self._sizes = [
+        self._least_head = torch.tensor(math.sqrt(self._eps * self.head_size), device=self.device)
+        self._head_norms = [
             torch.cat(
                 [
                     layer.norms["self_attn.q_norm"].expand(self.heads, -1),
@@ -36,5 +38,6 @@ class Gemma3(Gemma2):
         }
 
     def _sized(self, qk: torch.Tensor, layer: Layer) -> torch.Tensor:
-        normed = F.rms_norm(qk.float(), (self.head_size,), None, self._eps)
-        return normed.mul_(self._sizes[layer.number]).to(self.dtype)
+        qk = qk.float()
+        size = torch.linalg.vector_norm(qk, 2, -1, keepdim=True).hypot_(self._least_head)
+        return torch.mul(qk, self._head_norms[layer.number]).div_(size).to(self.dtype)

@@ -2,7 +2,8 @@
 
 The A matrices of the experts in a batch are stacked, so one product gives every expert's low-rank
 activations; a mask keeps each row's own, and one product with the stacked B adds the update. Nothing
-is sorted, switched or merged. A batch of one expert uses its own A and B, without a mask.
+is sorted, switched or merged. A batch of one expert uses its own A and B, without a mask. In int8 the
+outliers ride along, as the update of an adapter that every row has.
 """
 
 from collections import OrderedDict
@@ -13,19 +14,34 @@ import torch
 import torch.nn.functional as F
 
 from engine.backends.mixing.adapters import Adapter
-from engine.backends.mixing.kernels import Kernel, Precision, Sum, make_kernel, make_sum
+from engine.backends.mixing.kernels import (
+    Kernel,
+    Precision,
+    Quantised,
+    Sum,
+    make_kernel,
+    make_sum,
+    quantised,
+)
 
 STACKS = 8  # of the last sets of experts that sat in a batch together
+FEW = 4  # rows times experts: up to so many, plain float32 products beat packed ones, which start slowly
+EVERYONES = -2  # the owner of columns that are every row's
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stack:
-    """The updates of some experts on one linear, as products: `a` to the experts' k low-rank numbers,
-    `b` from them onto the output; `widths` sum to k."""
+    """The updates of some experts on one linear: the first product gives the low-rank numbers, the
+    second adds what they mean to the output. `owners` [low-rank numbers] are places among the experts.
 
-    a: Kernel
-    b: Sum
-    widths: tuple[int, ...]
+    `plain` are the two as float32 matrices [in, k] and [k, out], for `few` rows and fewer; `packed` are
+    for more.
+    """
+
+    packed: tuple[Kernel, Sum] | None
+    plain: tuple[torch.Tensor, torch.Tensor] | None
+    few: int
+    owners: tuple[int, ...]
 
 
 @dataclass(slots=True, eq=False)
@@ -37,14 +53,15 @@ class Mix:
     who: torch.Tensor | None
     masks: dict[tuple[int, ...], torch.Tensor]
 
-    def own(self, h: torch.Tensor, widths: tuple[int, ...]) -> torch.Tensor:
+    def own(self, h: torch.Tensor, owners: tuple[int, ...]) -> torch.Tensor:
         """h [rows, k] with every other expert's columns zero, whatever stood in them."""
         if self.who is None:
             return h
-        mask = self.masks.get(widths)
+        mask = self.masks.get(owners)
         if mask is None:
-            column = torch.repeat_interleave(torch.tensor(widths)).to(self.who.device)
-            mask = self.masks[widths] = self.who[:, None] != column
+            column = torch.tensor(owners, device=self.who.device)
+            mask = (self.who[:, None] != column) & (column != EVERYONES)
+            self.masks[owners] = mask
         return h.masked_fill_(mask, 0.0)
 
 
@@ -60,14 +77,16 @@ class MixedLinear:
         names: Sequence[str],
         linears: Sequence[torch.nn.Linear],
         precision: Precision,
+        sizes: torch.Tensor | None = None,
     ) -> None:
-        """`number` is its place among the decoder's; `names` are the adapters' for its linears."""
+        """`number` is its place among the decoder's; `names` are the adapters' for its linears. int8
+        needs its inputs' `sizes`."""
         self.names = tuple(names)
         self.shapes = {
             n: (x.out_features, x.in_features) for n, x in zip(names, linears, strict=True)
         }
         self._number = number
-        self._precision = precision
+        self._full = precision == "fp32"
         self._out = sum(linear.out_features for linear in linears)
         weight = torch.cat([linear.weight.detach() for linear in linears])
         bias = None
@@ -79,36 +98,59 @@ class MixedLinear:
                 ]
             )
         self._device = weight.device
-        self._kernel: Kernel = make_kernel(weight, bias, precision)
+        self._outliers: Quantised | None = None
+        if precision == "int8":
+            assert sizes is not None
+            self._outliers = quantised(weight, bias, sizes)
+        self._kernel: Kernel = (
+            self._outliers.kernel if self._outliers else make_kernel(weight, bias, precision)
+        )
 
     def __call__(self, x: torch.Tensor, mix: Mix) -> torch.Tensor:
         """x [rows, in] -> [rows, out], every row with its own expert's update."""
-        y = self._kernel(x)
         stack = mix.stacks[self._number] if mix.stacks else None
         if stack is None:
-            return y
-        return stack.b(mix.own(stack.a(x), stack.widths), y)
+            return self._alone(x)
+        if stack.packed is None or (stack.plain is not None and len(x) <= stack.few):
+            assert stack.plain is not None
+            a, b = stack.plain
+            y = self._kernel(x).float()
+            return y.addmm_(mix.own(torch.mm(x.float(), a), stack.owners), b)
+        low, up = stack.packed
+        half = x.bfloat16()
+        y = self._kernel(x if self._outliers else half).bfloat16()
+        return up(mix.own(low(half), stack.owners), y)
+
+    def _alone(self, x: torch.Tensor) -> torch.Tensor:
+        """[rows, out] without any update."""
+        return self._kernel(x) if self._outliers is None else self._outliers(x)
 
     def stack(self, adapters: Iterable[Adapter]) -> Stack | None:
-        """The adapters' updates side by side; None if none of them touches this linear."""
-        tops, parts, widths = [], [], []
-        for adapter in adapters:
-            width, start = 0, 0
+        """The adapters' updates side by side; None if nothing touches this linear."""
+        tops, parts, owners = [], [], []
+        if self._outliers is not None:
+            width = sum(self.shapes[self.names[0]][1:])
+            tops.append(F.one_hot(self._outliers.columns, width).float())
+            parts.append(self._outliers.weight)
+            owners += [EVERYONES] * len(self._outliers.columns)
+        experts = 0
+        for owner, adapter in enumerate(adapters):
+            start, experts = 0, experts + 1
             for name in self.names:
                 out = self.shapes[name][0]
                 if name in adapter:
                     a, b = adapter[name]
                     tops.append(a)
                     parts.append(F.pad(b, (0, 0, start, self._out - start - out)))
-                    width += len(a)
+                    owners += [owner] * len(a)
                 start += out
-            widths.append(width)
         if not tops:
             return None
-        plain: Precision = "fp32" if self._precision == "fp32" else "bf16"
-        down = make_kernel(torch.cat(tops).to(self._device), None, plain)
-        up = make_sum(torch.cat(parts, 1).to(self._device), plain)
-        return Stack(a=down, b=up, widths=tuple(widths))
+        a, b = torch.cat(tops).to(self._device), torch.cat(parts, 1).to(self._device)
+        few = FEW // max(1, experts)
+        plain = (a.t().contiguous(), b.t().contiguous()) if few or self._full else None
+        packed = None if self._full else (make_kernel(a, None, "bf16"), make_sum(b))
+        return Stack(packed=packed, plain=plain, few=few, owners=tuple(owners))
 
 
 class Stacks:
