@@ -33,7 +33,7 @@ from engine.study.export import Exported, Options, export_study, review_study
 from engine.study.manifest import difference, sums
 from engine.study.reading import live_people, read_study
 from engine.study.reviewing import review_list
-from engine.study.writing import plain_cell, safe_cell
+from engine.study.writing import plain_cell, safe_cell, whole_folder
 from engine.tables import Table
 
 CANARY = "Zebedee Quux"
@@ -503,6 +503,19 @@ async def test_an_interrupted_export_is_never_half_there(
     assert [path.name for path in home.iterdir()] == ["out"]
 
 
+async def test_an_export_that_was_made_meanwhile_is_left_alone(tmp_path: Path) -> None:
+    with (
+        pytest.raises(SetupError, match="File exists"),
+        whole_folder(tmp_path / "out", replace=False) as mine,
+    ):
+        (mine / "file").write_text("mine", encoding="utf-8")
+        with whole_folder(tmp_path / "other", replace=False) as theirs:
+            (theirs / "file").write_text("theirs", encoding="utf-8")
+        (tmp_path / "other").rename(tmp_path / "out")
+    assert (tmp_path / "out/file").read_text(encoding="utf-8") == "theirs"
+    assert [path.name for path in tmp_path.iterdir() if path.name != "home"] == ["out"]
+
+
 async def test_what_a_kill_between_the_renames_left_aside_is_put_back(
     settings: Settings, filled: Book, tmp_path: Path
 ) -> None:
@@ -513,6 +526,7 @@ async def test_what_a_kill_between_the_renames_left_aside_is_put_back(
     assert (tmp_path / "out/manifest.json").exists()
 
 
+@pytest.mark.databases("sqlite", "postgres")
 async def test_what_is_written_meanwhile_is_wholly_in_or_wholly_out(
     settings: Settings, book: Book
 ) -> None:

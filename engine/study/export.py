@@ -30,7 +30,7 @@ from engine.study.experiment_tables import ExperimentRow
 from engine.study.filling import fill
 from engine.study.manifest import is_export
 from engine.study.presidio import presidio_finder
-from engine.study.reading import Tables, read_study
+from engine.study.reading import Reading, Tables, read_study
 from engine.study.reviewing import Finding, read_decisions
 from engine.study.shaping import Form, Grain, Scrub, Shape, shape
 from engine.study.study import StudyFile, key_of, read_study_file
@@ -130,8 +130,7 @@ async def export_study(options: Options, settings: Settings) -> Exported:
     async with open_book(settings) as book:
         reading = await read_study(book, options.study, options.experiment)
         key = await _key(book, settings, options.study)
-        if options.experiment and not reading.tables["experiments"]:
-            raise CommandError(await _no_such(book, options))
+        await check_experiment(book, reading, options.experiment)
         shaped = shape(reading, how, scrub)
         made = Made(
             study=options.study,
@@ -157,7 +156,7 @@ async def export_study(options: Options, settings: Settings) -> Exported:
             for expert in Registry.load(settings.expert_roots, settings.profile).experts
         }
         media = open_media(settings.media, book.vault)
-        with whole_folder(options.out.absolute()) as folder:
+        with whole_folder(options.out.absolute(), replace=options.replace) as folder:
             digest = fill(folder, made, shaped.tables, experts, media)
             await _record(book, options.study, shaped.tables, digest)
     return Exported(
@@ -219,12 +218,15 @@ async def _key(book: Book, settings: Settings, study: str) -> str:
     return "kept apart from the ledger" if key else "lost: new rows cannot be joined to old ones"
 
 
-async def _no_such(book: Book, options: Options) -> str:
+async def check_experiment(book: Book, reading: Reading, experiment: str | None) -> None:
+    """Raise CommandError for an experiment that the study does not have."""
+    if experiment is None or reading.tables["experiments"]:
+        return
     async with book.reading() as connection:
-        query = sa.select(ExperimentRow.id).where(ExperimentRow.study == options.study)
+        query = sa.select(ExperimentRow.id).where(ExperimentRow.study == reading.study)
         known = sorted((await connection.scalars(query)).all())
     there = f"There are: {', '.join(known)}." if known else "Nobody is enrolled in any yet."
-    return f"The study has no experiment {options.experiment!r} with anybody in it. {there}"
+    raise CommandError(f"The study has no experiment {experiment!r} with anybody in it. {there}")
 
 
 async def _record(book: Book, study: str, tables: Tables, digest: str) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import errno
 import io
 import json
 import os
@@ -188,8 +189,9 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
-    """A private folder to fill; it takes the name `path` only when filled, in the place of an older one.
+def whole_folder(path: Path, *, replace: bool) -> Iterator[Path]:
+    """A private folder to fill; it takes the name `path` only when filled, in an older one's place
+    if it may `replace` it.
 
     A kill leaves the old one, or the new one. Between the two renames there is neither for a moment;
     the next call, with any outcome, first puts the old one back. Raises SetupError.
@@ -205,6 +207,8 @@ def whole_folder(path: Path) -> Iterator[Path]:
             yield part
             _sync(part)
             if path.exists() and any(path.iterdir()):
+                if not replace:  # it came meanwhile
+                    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
                 path.replace(old)
             part.replace(path)
             _sync(path.parent)

@@ -6,7 +6,7 @@ from pathlib import Path
 from engine.errors import CommandError
 from engine.settings import Settings
 from engine.study.codebook import columns
-from engine.study.export import open_book
+from engine.study.export import check_experiment, open_book
 from engine.study.reading import Reading, Tables, read_study
 from engine.study.report.behind import behind
 from engine.study.report.judging import judging
@@ -25,6 +25,7 @@ async def report_study(settings: Settings, study: str, out: Path, experiment: st
         raise CommandError(f"{out} is a folder. Name a file, such as {out / 'report.html'}.")
     async with open_book(settings) as book:
         reading = await read_study(book, study, experiment)
+        await check_experiment(book, reading, experiment)
     with whole_file(out.absolute()) as part:
         write_text(part, report_page(file, reading, experiment))
     return len(reading.tables["interactions"])
