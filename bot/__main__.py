@@ -19,6 +19,7 @@ from bot.experts_cli import experts_app
 from bot.grammar import (
     Again,
     Command,
+    Compare,
     Continue,
     Generate,
     Options,
@@ -164,7 +165,7 @@ def _with(command: Command, options: Options) -> Command:
     }
     if not given:
         return command
-    if not isinstance(command, Generate | Again | Continue):
+    if not isinstance(command, Generate | Again | Continue | Compare):
         raise CommandError(f"/{command.name} takes no options.")
     return replace(command, options=replace(command.options, **given))
 

@@ -38,6 +38,12 @@ class Verb(StrEnum):
     KEEP = "keep"  # the other answer to it
     CONSENT = "consent"  # an answer to the study's form, whose id is the "job"
     DATA = "data"  # after a withdrawal: keep or delete
+    VOTE = "vote"  # on a pair, whose id is the "job": a, b, tie, bad, or the reveal
+    BECAUSE = "because"  # why
+    GUESS = "guess"  # real or generated, then how sure
+    ANSWER = "answer"  # to a questionnaire; the "job" is the enrolment
+    BLAME = "blame"  # what was not good about an answer
+    MORE = "more"  # another one
 
 
 _LETTERS = {
@@ -57,6 +63,12 @@ _LETTERS = {
     Verb.KEEP: "k",
     Verb.CONSENT: "q",
     Verb.DATA: "y",
+    Verb.VOTE: "b",
+    Verb.BECAUSE: "e",
+    Verb.GUESS: "g",
+    Verb.ANSWER: "z",
+    Verb.BLAME: "l",
+    Verb.MORE: "m",
 }
 _VERBS = {letter: verb for verb, letter in _LETTERS.items()}
 # For Discord's DynamicItem, which matches whole custom_ids.
@@ -66,7 +78,7 @@ PATTERN = re.compile(
     re.ASCII,
 )
 # Whoever sees an answer may press these; the others only its asker (deleting: also a manager).
-ANYBODY = frozenset({Verb.WHY, Verb.UP, Verb.DOWN, Verb.ORIGINAL, Verb.REPORT})
+ANYBODY = frozenset({Verb.WHY, Verb.UP, Verb.DOWN, Verb.BLAME, Verb.ORIGINAL, Verb.REPORT})
 
 
 @dataclass(frozen=True, slots=True)

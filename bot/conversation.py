@@ -7,7 +7,7 @@ from typing import Literal
 
 from bot import render
 from bot.buttons import Button, Rows
-from bot.grammar import Again, Command, Continue, Generate, Options, Simple
+from bot.grammar import Again, Command, Compare, Continue, Generate, Options, Simple
 from bot.locales import words
 from engine import Engine
 from engine.errors import AskerError
@@ -75,6 +75,10 @@ async def converse(command: Command, who: Who, core: Engine) -> AsyncGenerator[E
     match command:
         case Simple():
             yield Said(await _simple(command, who, core))
+        case Compare():
+            raise AskerError(
+                "/compare needs a chat to vote in: pastiche chat, Discord or Telegram."
+            )
         case Generate() | Again() | Continue():
             async with aclosing(core.ask(await request_of(command, who, core))) as events:
                 async for event in events:

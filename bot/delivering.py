@@ -7,6 +7,7 @@ from bot.clients import Debt, nonce
 from engine import Engine
 from engine.desk.desk import Desk
 
+PAIR = "pair:"  # begins the address of an answer that is never delivered by itself
 GRACE_SECONDS = 900.0  # a client has this long from a final event to its delivery
 
 
@@ -43,6 +44,8 @@ class Deliveries:
         if answer is not None and not answer.request.private:
             await self.desk.outbox.shown(answer.request.platform, job, tuple(messages))
         await self.core.delivered(job)
+        if self.desk.lab is not None:
+            await self.desk.lab.exposures.delivered(job)
         self._live.pop(job, None)
 
     async def undelivered(self, job: str, seconds: float = 0.0) -> None:
@@ -67,10 +70,19 @@ class Deliveries:
     async def missed(self, receipt: str) -> None:
         """What carried it could not be shown."""
 
+    async def keep_hold(self) -> None:
+        """Tell other bots on the same ledger which answers are in our hands."""
+        now = time.monotonic()
+        await self.desk.outbox.hold([job for job, until in self._live.items() if until > now])
+
     async def debts(self, platform: str) -> list[Debt]:
         """What is owed on a platform and in no client's hands."""
         now = time.monotonic()
         self._live = {job: until for job, until in self._live.items() if until > now}
+        due = [owed for owed in await self.desk.outbox.due(platform) if owed.job not in self._live]
+        for owed in due:
+            if owed.address.startswith(PAIR):  # half of a pair, of before a restart
+                await self._unpaired(owed.job, owed.address.removeprefix(PAIR))
         return [
             Debt(
                 job=owed.job,
@@ -79,9 +91,16 @@ class Deliveries:
                 unsure=owed.unsure,
                 tries=owed.tries,
             )
-            for owed in await self.desk.outbox.due(platform)
-            if owed.job not in self._live
+            for owed in due
+            if not owed.address.startswith(PAIR)
         ]
+
+    async def _unpaired(self, job: str, exposure: str) -> None:
+        """An answer that was to stand beside another is never shown alone."""
+        if self.desk.lab is not None:
+            await self.desk.lab.exposures.void(exposure, "interrupted")
+        await self.core.cancel(job)
+        await self.lost(job)
 
     async def job_of(self, platform: str, message: str) -> str | None:
         """The answer that a message ("chat:message") of ours holds."""

@@ -6,6 +6,7 @@
     /styles  /why  /cancel  /queue  /help [COMMAND]
     /privacy  /forget  /report [REASON]  /settings [...]  /admin [...]  /start
     /consent  /withdraw  /mydata  /link [CODE]  /study [on|off]
+    /compare [--style S or A,B] [options] [--] [/COMMAND] TEXT     /guess
 
 Text without a slash is a story request as it stands. `--private`, an option without a value, keeps one
 request out of the record. Options may stand before the text or after it;
@@ -27,9 +28,9 @@ MAX_INTEGER = 10  # digits
 DEFAULT_COMMAND = "story"
 MAX_REASON = 500  # characters after /report, /settings and /admin
 FREE = ("report", "settings", "admin", "link", "study")  # words of any kind may follow
-STUDY = ("consent", "withdraw", "mydata")
+STUDY = ("consent", "withdraw", "mydata", "guess")
 BARE = ("styles", "why", "cancel", "queue", "help", "privacy", "forget", "start", *STUDY, *FREE)
-RESERVED = ("again", "continue", *BARE)  # no card may answer these
+RESERVED = ("again", "continue", "compare", *BARE)  # no card may answer these
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +72,15 @@ class Continue:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Compare:
+    """Two answers to one request of that command, side by side and blinded."""
+
+    command: str
+    text: str
+    options: Options = Options()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Simple:
     """A command without options. `topic` is what follows help, report, settings and admin."""
 
@@ -78,7 +88,7 @@ class Simple:
     topic: str = ""
 
 
-Command = Generate | Again | Continue | Simple
+Command = Generate | Again | Continue | Compare | Simple
 
 _HEAD = re.compile(r"/(?P<name>\w{1,32})(?:@\w{1,64})?(?=[\s:]|$):?\s*")
 _DASHES = re.compile(r"--(?=\w)")
@@ -118,7 +128,23 @@ def parse(text: str, commands: tuple[str, ...] = (DEFAULT_COMMAND,)) -> Command:
     rest = text[head.end() :]
     if name in BARE:
         return _simple(name, rest)
+    if name == "compare":
+        return _compare(rest, commands)
     return _with_options(name, rest)
+
+
+def _compare(rest: str, commands: tuple[str, ...]) -> Compare:
+    """The text may name the command that it is for: "/compare /jewel a ring"."""
+    text, options = _options(rest)
+    head = _HEAD.match(text)
+    name = DEFAULT_COMMAND
+    if head is not None and head["name"].lower() in commands:
+        name, text = head["name"].lower(), text[head.end() :].strip()
+    if not text:
+        raise CommandError(
+            "Please say what both should write: /compare followed by a wish, or by a beginning."
+        )
+    return Compare(command=name, text=text, options=options)
 
 
 def _simple(name: str, rest: str) -> Simple:
@@ -297,6 +323,8 @@ def render(command: Command) -> str:
             return f"/{name} {topic}".rstrip()
         case Again(options=options):
             return " ".join(["/again", *_rendered(options)])
+        case Compare(command=name, text=text, options=options):
+            return " ".join(["/compare", *_rendered(options), "--", f"/{name}", text])
         case Continue(text=text, options=options):
             return " ".join(["/continue", *_rendered(options), *(["--", text] if text else [])])
         case Generate(command=name, text=text, options=options):

@@ -10,6 +10,7 @@ from ulid import ULID
 
 from bot import render
 from bot.buttons import ANYBODY, Press, Verb, button
+from bot.comparing import stop, voted
 from bot.conversation import EXPIRED, Said, Who
 from bot.grammar import Again, Continue, Options, Simple
 from bot.locales import words
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 QUESTION_SECONDS = 600.0  # /forget's question is answered within these
 TWICE_SECONDS = 4.0  # a second press within these is the same press
 MARK = 16  # hex characters that tell whose question it was
+JUDGING = frozenset({Verb.VOTE, Verb.BECAUSE, Verb.GUESS, Verb.MORE, Verb.ANSWER})
+BLAMES = ("dull", "manner", "offensive", "broken", "other")
 _CHANGING = frozenset({Verb.CONTINUE, Verb.AGAIN, Verb.STYLE, Verb.VARY, Verb.COUNT})
 _KEPT = frozenset({Verb.WHY, Verb.ORIGINAL, *_CHANGING})  # these need the words to be there still
 
@@ -39,6 +42,10 @@ async def pressed(talk: "Talk", press: Press, who: Who) -> "Said | AsyncGenerato
         return await consent_pressed(talk, press, who)
     if press.verb is Verb.DATA:
         return await data_pressed(talk, press, who)
+    if press.verb in JUDGING:
+        return await _judged(talk, press, who)
+    if press.verb is Verb.CANCEL and await stop(talk, press.job, who):
+        return Said(words("talk.stopping", who.locale), private=True)
     await talk.admit(Simple(name="help" if press.verb is Verb.REPORT else press.verb), who)
     answer = await talk.core.answer(press.job)
     _entitled(talk, press.verb, answer, who)
@@ -53,7 +60,11 @@ async def pressed(talk: "Talk", press: Press, who: Who) -> "Said | AsyncGenerato
         case Verb.UP | Verb.DOWN:
             value = 1 if press.verb is Verb.UP else -1
             await talk.desk.opinions.rate(who.platform, who.asker, press.job, value)
-            return Said(words(f"talk.thanks_{press.verb}", who.locale), private=True)
+            return _thanked(press, answer, who)
+        case Verb.BLAME:
+            reason = press.argument if press.argument in BLAMES else "other"
+            await talk.desk.opinions.rate(who.platform, who.asker, press.job, -1, reason)
+            return Said(words("blame.thanks", who.locale), private=True, replaces=True)
         case Verb.CANCEL:
             stopped = await talk.core.cancel(press.job)
             key = "talk.stopping" if stopped else "talk.nothing_to_stop"
@@ -67,6 +78,33 @@ async def pressed(talk: "Talk", press: Press, who: Who) -> "Said | AsyncGenerato
         case _:
             assert answer is not None  # every verb in _KEPT has one here
             return Said(render.why(answer, talk.registry), private=True)
+
+
+async def _judged(talk: "Talk", press: Press, who: Who) -> "Said | AsyncGenerator[Event | Said]":
+    """What is pressed below a pair, a passage or a question."""
+    await talk.admit(Simple(name=press.verb), who)
+    match press.verb:
+        case Verb.VOTE | Verb.BECAUSE:
+            return await voted(talk, press, who)
+        case Verb.GUESS:
+            return await talk.guessing.pressed(press, who)
+        case Verb.MORE:
+            return await talk.guessing.guess(who)
+        case _:
+            return await talk.questions.answered(press, who)
+
+
+def _thanked(press: Press, answer: Answer | None, who: Who) -> Said:
+    """Thanks; the asker of an answer that was not good is asked what was not."""
+    told = words(f"talk.thanks_{press.verb}", who.locale)
+    mine = answer is not None and answer.request.asker == who.asker
+    if press.verb is Verb.UP or not mine:
+        return Said(told, private=True)
+    ask = tuple(
+        button(Verb.BLAME, press.job, reason, label=words(f"blame.{reason}", who.locale))
+        for reason in BLAMES
+    )
+    return Said(f"{told} {words('blame.ask', who.locale)}", private=True, ask=ask)
 
 
 async def _note(talk: "Talk", press: Press, who: Who) -> None:

@@ -143,6 +143,11 @@ def why(answer: Answer, registry: Registry) -> str:
     """The routing decision behind an answer, whole: rule, words, runners-up."""
     route = answer.route
     who = _title(registry, route.expert)
+    if route.rule.startswith("arm:"):
+        return (
+            "This answer belongs to a blinded comparison or experiment that you take part in: who wrote "
+            "it, and how, is told at its end."
+        )
     lines = [f"{who[0].upper()}{who[1:]} answered."]
     match route.rule:
         case "forced":
@@ -206,6 +211,8 @@ _HELP = {
     "help": "/help [COMMAND]        this text",
     "privacy": "/privacy               what is kept, for how long, and how to have it deleted",
     "forget": "/forget                delete everything of yours (asks first; in chats)",
+    "compare": "/compare TEXT          two answers, blinded, side by side: which is better? (in chats)",
+    "guess": "/guess                 a passage: by a person or by a machine? (in chats)",
     "report": "/report [REASON]       say that an answer should not have been given (in chats)",
     "settings": "/settings [...]        this chat's default style (in chats, for those who manage it)",
 }

@@ -12,14 +12,18 @@ from dataclasses import dataclass, replace
 from bot import render
 from bot.administration import administer, settle
 from bot.buttons import Press
+from bot.comparing import Pairs, arrived, compare, missed, stop
 from bot.conversation import Said, Who, converse, meant, request_of
-from bot.delivering import Deliveries
+from bot.delivering import PAIR, Deliveries
 from bot.english import looks_english
-from bot.grammar import Again, Command, Continue, Generate, Simple, parse
+from bot.experimenting import expose, treat
+from bot.grammar import Again, Command, Compare, Continue, Generate, Simple, parse
 from bot.guarding import Guard, RefusedError
+from bot.guessing import GUESS, Guessing
 from bot.hurrying import Hurry
 from bot.locales import words
 from bot.presses import ask_to_forget, pressed, report
+from bot.questions import Questions
 from bot.settings import PlatformSettings
 from bot.studying import COMMANDS, RIGHTS, invitation, speak
 from engine import Engine
@@ -33,6 +37,7 @@ from engine.moderation import Content, Moderator, Stage
 from engine.prompting import assemble
 from engine.registry import Expert, Registry
 from engine.routing import route
+from engine.treating import ARM, route_of
 
 ALWAYS = ("privacy", "forget", "help", "report", *RIGHTS)  # answered to everybody, at any time
 
@@ -62,6 +67,9 @@ class Talk(Deliveries):
         self.guard = Guard(moderator, desk, core)
         self.hurry = Hurry(settings.asker_waiting, limited=settings.asker_burst > 0)
         self.draining = False
+        self.pairs = Pairs()
+        self.guessing = Guessing(self)
+        self.questions = Questions(self)
         self.stop: Callable[[], None] = lambda: None  # /admin drain; serve puts its own here
         self._presses: dict[tuple[str, str, Press], float] = {}
 
@@ -88,9 +96,13 @@ class Talk(Deliveries):
         match command:
             case Simple():
                 yield await self._simple(command, who)
-            case Generate() | Again() | Continue():
+            case Generate() | Again() | Continue() | Compare():
+                if isinstance(command, Compare):
+                    asked = compare(self, command, who)
+                else:
+                    asked = self._generate(command, who)
                 with self.hurry.asking(who):
-                    async with aclosing(self._generate(command, who)) as events:
+                    async with aclosing(asked) as events:
                         async for event in events:
                             yield event
 
@@ -141,8 +153,12 @@ class Talk(Deliveries):
                 return await settle(self, command.topic, who)
             case "admin":
                 return await administer(self, command.topic, who)
+            case "guess":
+                return await self.guessing.guess(who)
             case "cancel":
                 await self._note("cancel", who)
+                if (pair := self.pairs.under_way(who)) and await stop(self, pair, who):
+                    return Said(words("talk.stopping", who.locale))
                 return await self._conversed(command, who)
             case name if name in COMMANDS:
                 return await speak(self, name, command.topic, who)
@@ -168,9 +184,11 @@ class Talk(Deliveries):
         told = words("privacy.study", who.locale, title=study.file.title)
         return f"{notice}\n\n{told}"
 
-    async def invitation(self, who: Who) -> Said | None:
-        """After an answer that was shown whole: the study's invitation, if it is time for one."""
-        return await invitation(self, who)
+    async def invitation(self, who: Who, job: str = "") -> Said | None:
+        """After an answer that was shown whole: the study's invitation, if it is time for one, or the
+        question of an experiment that the answer belongs to."""
+        invited = await invitation(self, who)
+        return invited or (await self.questions.rating(job, who) if job else None)
 
     # Answers
 
@@ -179,10 +197,18 @@ class Talk(Deliveries):
     ) -> AsyncGenerator[Event | Said]:
         command = await self._with_place_style(command, who)
         request = await request_of(command, who, self.core)
-        chosen = route(request.command, request.text, request.style, self.registry)
+        request = replace(request, treatment=None)  # of an answer that this one takes up
+        chosen = route_of(request, self.registry)
         expert = self.registry[chosen.expert]
         keep = not request.private
         job = new_id()
+        treated = await treat(self, command, request, expert, job, who)
+        if isinstance(treated, Said):
+            yield treated
+            return
+        if treated is not None:
+            request, expert = treated.request, treated.expert
+            chosen = route_of(request, self.registry)
         try:
             await self._moderate(command, request, expert, who, job if keep else None)
         except RefusedError as refused:
@@ -197,15 +223,69 @@ class Talk(Deliveries):
             events = self.guard.watch(self.core.ask(request, job), who, content, keep=keep)
             async with aclosing(events):
                 async for event in events:
+                    if treated is not None and not accepted:
+                        await expose(self, treated, job)
                     accepted = True
                     self.take_in_hand(job)
                     if isinstance(event, Failed | Cancelled) and not getattr(event, "text", ""):
                         await self._refund(paid)
-                    yield self._with_note(event, command, who)
+                    if treated is not None:
+                        await self._unscored(event, job)
+                    told = treated.told if treated is not None else ""
+                    yield self._with_note(event, command, who, told)
         finally:
             self.let_go(job)
         if not accepted:
             await self._refund(paid)
+
+    async def _unscored(self, event: Event | Said, job: str) -> None:
+        """An answer of an experiment that failed, or was stopped, is no exposure."""
+        why = {Said: "moderated", Failed: "failed", Cancelled: "cancelled"}.get(type(event))
+        if why is not None and self.desk.lab is not None:
+            await self.desk.lab.exposures.void(job, why)
+
+    async def check_prompt(self, request: Request, expert: Expert, who: Who, job: str) -> None:
+        """Moderation before a job. Raises RefusedError."""
+        asked = Generate(command=request.command, text=request.text)
+        try:
+            await self._moderate(asked, request, expert, who, job)
+        except RefusedError as refused:
+            chosen = route_of(request, self.registry)
+            await self.desk.refused(request, chosen, expert.medium, refused.judged)
+            raise
+
+    async def pay_for(self, requests: Sequence[Request], who: Who) -> list[Paid]:
+        """Take the cost of them all, or of none. Raises LimitError."""
+        paid: list[Paid] = []
+        try:
+            for request in requests:
+                expert = self.registry[route_of(request, self.registry).expert]
+                paid.append(await self._pay(request, expert, who))
+        except LimitError:
+            await self.give_back(paid)
+            raise
+        return paid
+
+    async def give_back(self, paid: Sequence[Paid]) -> None:
+        """All of it."""
+        for each in paid:
+            await self._refund(each)
+
+    async def arrived(self, receipt: str) -> None:
+        """See Deliveries."""
+        kind, _, name = receipt.partition(":")
+        if f"{kind}:" == PAIR:
+            await arrived(self, name)
+        elif f"{kind}:" == GUESS:
+            await self.guessing.arrived(name)
+
+    async def missed(self, receipt: str) -> None:
+        """See Deliveries."""
+        kind, _, name = receipt.partition(":")
+        if f"{kind}:" == PAIR:
+            await missed(self, name)
+        elif f"{kind}:" == GUESS:
+            await self.guessing.missed(name)
 
     async def _note(self, kind: str, who: Who) -> None:
         """For the study: what is done with the answer that somebody means, if there is one."""
@@ -270,10 +350,12 @@ class Talk(Deliveries):
         await self.desk.quotas.give_back(paid.who.platform, paid.who.asker, place, paid.cost)
 
     def _with_note(
-        self, event: Event | Said, command: Generate | Again | Continue, who: Who
+        self, event: Event | Said, command: Generate | Again | Continue, who: Who, told: str = ""
     ) -> Event | Said:
-        """A kind word beside an answer to what was not English."""
+        """A kind word beside an answer to what was not English; and what else there is to tell."""
         text = "" if isinstance(command, Again) else command.text
+        if isinstance(event, Finished) and told:
+            event = replace(event, notes=(*event.notes, told))
         if isinstance(event, Finished) and not looks_english(text):
             return replace(event, notes=(*event.notes, words("talk.english", who.locale)))
         return event
@@ -284,6 +366,9 @@ class Talk(Deliveries):
         expert = self.registry.named(told.route.expert) if told else None
         if told is None or expert is None:
             return render.AI_LINE
+        if told.route.rule.startswith(f"{ARM}:"):
+            locale = who.locale if isinstance(who, Who) else who
+            return "\n".join([*final.notes, words("experiment.footer", locale, ai=render.AI_LINE)])
         reason = ""
         if told.route.rule == "forced" and isinstance(who, Who):
             style = (await self.place(who)).style

@@ -69,7 +69,7 @@ class Running:
 
 
 @asynccontextmanager
-async def stoppable(core: Engine) -> AsyncIterator[Running]:
+async def stoppable(core: Engine | TerminalDesk) -> AsyncIterator[Running]:
     """Within, Ctrl-C cancels the running job; a second Ctrl-C gives up waiting for that."""
     running = Running()
     tasks: set[asyncio.Task[bool]] = set()
@@ -110,7 +110,7 @@ def quiet_keyboard() -> Iterator[None]:
 
 async def show_answer(
     events: AsyncGenerator[Event | Said],
-    core: Engine,
+    core: Engine | TerminalDesk,
     console: Console,
     heard: list[Said] | None = None,
 ) -> Draft:
@@ -130,13 +130,25 @@ async def show_answer(
 
 
 async def answer(
-    command: Command, who: Who, core: Engine, console: Console, notes: Console, pictures: Path
+    command: Command,
+    who: Who,
+    core: Engine,
+    console: Console,
+    notes: Console,
+    pictures: Path,
+    desk: TerminalDesk | None = None,
 ) -> Draft:
     """One command and its reply; what is about the answer, and not of it, goes to `notes`.
 
-    Pictures are saved in the folder `pictures`; where they lie is the answer.
+    Pictures are saved in the folder `pictures`; where they lie is the answer. With a `desk` the answer
+    may belong to an experiment.
     """
-    draft = await show_answer(converse(command, who, core), core, console)
+    events = desk.say(command, who) if desk is not None else converse(command, who, core)
+    heard: list[Said] = []
+    draft = await show_answer(events, core, console, heard)
+    if desk is not None and heard:
+        await _spoken(desk, heard[0], console, pictures)
+        return draft
     if draft.final is None:
         say(console, draft.text)
         return draft
@@ -145,8 +157,8 @@ async def answer(
     if isinstance(draft.final, Finished) and draft.final.pictures:
         await _hang(draft.final, console, notes, pictures)
     if isinstance(draft.final, Finished):  # before a private request leaves the record
-        await _close(draft.final, core, notes)
-    await core.delivered(draft.job)
+        await _close(draft.final, core, notes, desk)
+    await (core if desk is None else desk).delivered(draft.job)
     match draft.final:
         case Cancelled():
             say(notes, "Stopped. /again starts it anew, /continue goes on from here.", style="dim")
@@ -181,8 +193,13 @@ def _save(folder: Path, name: str, data: bytes) -> Path:
     return aside.replace(folder / name)
 
 
-async def _close(final: Finished, core: Engine, notes: Console) -> None:
+async def _close(
+    final: Finished, core: Engine, notes: Console, desk: TerminalDesk | None = None
+) -> None:
     """The footer below an answer, and what the asker should know about it."""
+    if desk is not None:
+        say(notes, await desk.footer(final), style="dim")
+        return
     told = await core.answer(final.job)
     expert = core.registry.named(told.route.expert) if told else None
     if told is None or expert is None:
@@ -227,10 +244,12 @@ async def chat(
             if desk is not None and desk.answers(command):
                 await _reply(desk, desk.say(command, said), core, console, pictures)
                 continue
-            draft = await answer(command, said, core, console, console, pictures)
+            through = desk if desk is not None and desk.treats else None
+            draft = await answer(command, said, core, console, console, pictures, through)
             failed |= isinstance(draft.final, Failed)
             if desk is not None and isinstance(draft.final, Finished):
-                await _spoken(desk, await desk.invitation(said), console, pictures)
+                asked = await desk.invitation(said, draft.job)
+                await _spoken(desk, asked, console, pictures)
         except AskerError as error:
             say(console, str(error), style="yellow")
         except PasticheError as error:
@@ -253,11 +272,15 @@ async def _reply(
         await _spoken(desk, reply, console, pictures)
         return
     heard: list[Said] = []
-    draft = await show_answer(reply, core, console, heard)
+    draft = await show_answer(reply, desk, console, heard)
     for said in heard:
         await _spoken(desk, said, console, pictures)
     if draft.final is not None:
-        await core.delivered(draft.job)
+        if isinstance(draft.final, Finished):
+            if draft.final.pictures:
+                await _hang(draft.final, console, console, pictures)
+            await _close(draft.final, core, console, desk)
+        await desk.delivered(draft.job)
 
 
 async def _spoken(desk: TerminalDesk, said: Said | None, console: Console, pictures: Path) -> None:

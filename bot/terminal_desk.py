@@ -4,6 +4,7 @@ import logging
 from collections.abc import AsyncGenerator
 
 from bot.buttons import Button
+from bot.comparing import stop
 from bot.conversation import Said, Who
 from bot.grammar import STUDY, Again, Command, Continue, Generate, Simple
 from bot.settings import PlatformSettings
@@ -12,7 +13,7 @@ from bot.talk import Talk
 from engine import Engine
 from engine.desk.desk import Desk
 from engine.errors import AskerError, PasticheError
-from engine.events import Event
+from engine.events import Event, Finished
 from engine.moderation.chain import usual
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,7 @@ class TerminalDesk:
         limits = {"asker_burst": 0, "place_burst": 0, "asker_waiting": 0}
         self._talk = Talk(core, desk, usual(), PlatformSettings(**limits))
         self._shown: list[Button] = []
+        self._who = Who(platform="terminal", asker="", place="")
 
     async def keep_house(self) -> None:
         """One round of retention while a study runs: nobody else may be serving here."""
@@ -42,6 +44,7 @@ class TerminalDesk:
 
     def say(self, command: Command, who: Who) -> AsyncGenerator[Event | Said]:
         """See Talk.say."""
+        self._who = who
         return self._talk.say(command, who)
 
     async def pressed(self, text: str, who: Who) -> Said | AsyncGenerator[Event | Said] | None:
@@ -56,10 +59,30 @@ class TerminalDesk:
         self._shown = [button for row in said.choices for button in row]
         return [f"[{n}] {button.label}" for n, button in enumerate(self._shown, 1)]
 
-    async def invitation(self, who: Who) -> Said | None:
+    @property
+    def treats(self) -> bool:
+        """Whether ordinary requests may belong to an experiment."""
+        lab = self._talk.desk.lab
+        return lab is not None and any(e.task == "single" for e in lab.experiments.all)
+
+    async def cancel(self, job: str) -> bool:
+        """Whether that answer, or pair of answers, was still to be stopped."""
+        if job == self._talk.pairs.under_way(self._who):
+            return await stop(self._talk, job, self._who)
+        return await self._talk.core.cancel(job)
+
+    async def delivered(self, job: str) -> None:
+        """See Talk.delivered."""
+        await self._talk.delivered(job)
+
+    async def footer(self, final: Finished) -> str:
+        """See Talk.footer."""
+        return await self._talk.footer(final)
+
+    async def invitation(self, who: Who, job: str = "") -> Said | None:
         """See Talk.invitation; never in the way of an answer."""
         try:
-            return await self._talk.invitation(who)
+            return await self._talk.invitation(who, job)
         except (AskerError, PasticheError) as error:
             log.info("nobody was invited", extra={"why": type(error).__name__})
             return None

@@ -19,8 +19,8 @@ class Treatment:
 
     `expert` answers whatever the router says, `plain` its base alone; `sampling` replaces the card's
     values by name (of a picture: steps, guidance, scale, speed), `template` its prompt. `router` is
-    "rules", or "default": the command's first card, whatever the words. `exposure` is the pair or
-    single answer that the request is shown in.
+    "rules", or "default": the command's first card, whatever the words. `blind`: nobody is told
+    which it was before the end. `exposure` is the pair or single answer that it is shown in.
     """
 
     experiment: str = ""
@@ -30,6 +30,7 @@ class Treatment:
     sampling: tuple[tuple[str, float], ...] = ()
     template: str = ""
     router: str = "rules"
+    blind: bool = True
     exposure: str = ""
 
 

@@ -12,7 +12,7 @@ from engine.jobs import Request, Treatment
 from engine.registry import Expert, Registry, Sampling, Template
 from engine.routing import Candidate, Route, route
 
-ARM = "arm"  # a route's rule is "arm:" and the router's own where an experiment had its say
+ARM = "arm"  # a route's rule is "arm:" and the router's own where a blinded experiment had its say
 TEXT_VALUES = tuple(field.name for field in fields(Sampling) if field.name != "length")
 PICTURE_VALUES = ("steps", "guidance", "scale", "speed")
 _WHOLE = ("steps", "top_k")
@@ -34,7 +34,10 @@ def route_of(request: Request, registry: Registry) -> Route:
         own = Candidate(expert=chosen.expert, matches=chosen.evidence)
         others = (own, *(other for other in others if other.expert != named))
     return replace(
-        chosen, expert=named or chosen.expert, rule=f"{ARM}:{chosen.rule}", runners_up=others
+        chosen,
+        expert=named or chosen.expert,
+        rule=f"{ARM}:{chosen.rule}" if treatment.blind else chosen.rule,
+        runners_up=others,
     )
 
 

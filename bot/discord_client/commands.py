@@ -22,6 +22,7 @@ MAX_CHOICE = 100  # characters of a choice
 # /admin is not offered: operators write it as text, to the bot alone.
 PLAIN = (
     "styles", "why", "cancel", "queue", "help", "privacy", "forget", "report", "settings", "mydata",
+    "guess",
 )  # fmt: skip
 STUDY = ("consent", "withdraw", "link", "study")  # offered while there is one
 SHOWN_TO_ALL = ("study",)
@@ -111,6 +112,8 @@ def _commands(registry: Registry, longest: int, heard: Typed) -> Iterable[Comman
     )
     on = _made("continue", described("discord.about_continue"), _continue(longest, heard))
     yield _styled(on, registry)
+    both = _made("compare", described("discord.about_compare"), _text("compare", longest, heard))
+    yield _styled(both, registry)
     for name in PLAIN:
         yield _made(name, described(f"discord.about_{name}"), _plain(name, heard))
 

@@ -171,7 +171,7 @@ class Hearing:
         if not aside:
             return
         try:
-            said = await self._talk.invitation(who)
+            said = await self._talk.invitation(who, post.job)
         except (AskerError, OurError) as error:
             log.info("nobody was invited", extra={"why": type(error).__name__})
             return

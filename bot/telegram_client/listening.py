@@ -205,13 +205,13 @@ class Listener:
         if showing.barred:
             raise Barred("the bot lacks a right here")
         if isinstance(showing.draft.final, Finished):
-            await self._invite(who, here)
+            await self._invite(who, here, showing.draft.job)
         return None
 
-    async def _invite(self, who: Who, here: Here) -> None:
+    async def _invite(self, who: Who, here: Here, job: str) -> None:
         """Below a good answer, the study's invitation: in a group that takes part, to its asker."""
         try:
-            said = await self._talk.invitation(who)
+            said = await self._talk.invitation(who, job)
         except (AskerError, OurError) as error:
             log.info("nobody was invited", extra={"why": type(error).__name__})
             return

@@ -14,7 +14,19 @@ from bot.locales import DEFAULT, languages, words
 from bot.telegram_client.api import Api
 from engine.registry import Registry
 
-EVERYWHERE = ("continue", "again", "why", "styles", "queue", "cancel", "report", "help", "privacy")
+EVERYWHERE = (
+    "continue",
+    "again",
+    "why",
+    "styles",
+    "queue",
+    "cancel",
+    "report",
+    "help",
+    "privacy",
+    "compare",
+    "guess",
+)
 PRIVATE = ("start", "forget", "settings", "mydata")
 MANAGERS = ("settings",)
 STUDY = ("consent", "withdraw", "link")  # while there is one

@@ -46,15 +46,19 @@ class Opinions:
         self._study = study
 
     @repeated
-    async def rate(self, platform: str, rater: str, job: str, value: int) -> None:
-        """One thumb a person and answer; the last one counts."""
+    async def rate(
+        self, platform: str, rater: str, job: str, value: int, reason: str = ""
+    ) -> None:
+        """One thumb a person and answer; the last one counts. The reason is for the study."""
         lookup = self._book.vault.lookup(platform, rater)
         row = {"id": new_id(), "job_id": job, "rater": lookup, "value": value}
         async with self._book.writing() as connection:
             now = self._book.clock()
             await put(connection, Rating, ("job_id", "rater"), {**row, "at": now})
             if self._study is not None:
-                await events.rated(connection, self._study, platform, rater, job, value, now)
+                await events.rated(
+                    connection, self._study, platform, rater, job, value, now, reason
+                )
 
     async def ratings(self, job: str) -> list[int]:
         """All thumbs for an answer."""

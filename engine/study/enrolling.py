@@ -85,7 +85,12 @@ class Experiments:
             query = sa.select(ExperimentRow.__table__).where(ExperimentRow.study == self.study.id)
             frozen = {row.id: row for row in (await connection.execute(query)).all()}
         self._texts = {name: row.file for name, row in frozen.items()}
-        self._known = {n: parse_experiment(text, n) for n, text in self._texts.items()}
+        self._known = {}
+        for name, text in self._texts.items():
+            try:
+                self._known[name] = parse_experiment(text, name)
+            except SetupError as error:  # frozen by a program that knew other keys
+                self._trouble(str(error))
         for path in sorted(self.folder.glob("*.toml")):
             try:
                 experiment, text = read_experiment(path)
@@ -316,6 +321,7 @@ def treatment_of(arm: Arm, experiment: Experiment | None, exposure: str = "") ->
         sampling=tuple(sorted(arm.sampling.items())),
         template=arm.template,
         router=arm.router,
+        blind=experiment.blind if experiment else True,
         exposure=exposure,
     )
 

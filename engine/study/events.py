@@ -50,6 +50,7 @@ async def rated(
     job: str,
     value: int,
     now: float,
+    reason: str = "",
 ) -> None:
     """A thumb of somebody who takes part, for an answer that is in the study."""
     found = await interaction_of(connection, job)
@@ -62,6 +63,7 @@ async def rated(
         "pseudonym": pseudonym,
         "interaction_id": found.id,
         "value": value,
+        "reason": reason or None,
         "at": now,
     }
     await connection.execute(sa.insert(StudyRatingRow).values(values))

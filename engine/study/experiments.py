@@ -85,7 +85,8 @@ class Exclusion(_Part):
 
 
 class Experiment(_Part):
-    """The whole of it. `n` counts units, `exposures` those of one person until their code is shown."""
+    """The whole of it. `n` counts units, `exposures` those of one person until the end;
+    `scrub` are words that would tell an arm, taken out of what is compared."""
 
     id: Name
     title: Line
@@ -99,6 +100,7 @@ class Experiment(_Part):
     max_n: Annotated[int, Field(ge=1, le=1_000_000)]
     exposures: Annotated[int, Field(ge=1, le=1000)] = 10
     blind: bool = True
+    scrub: tuple[Line, ...] = ()
     completion_code: bool = False
     debrief: str = Field(default="", max_length=1500)
     debrief_it: str = Field(default="", max_length=1500)

@@ -1,0 +1,101 @@
+"""An experiment's arm in ordinary requests: who gets which, and what is noted of it.
+
+The exposure has the job's own name, so that whoever delivers the answer, in whatever process, delivers
+the exposure.
+"""
+
+import logging
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from bot.comparing import participant, spot_of
+from bot.conversation import Said, Who
+from bot.english import looks_english
+from bot.grammar import Command
+from bot.locales import words
+from engine.errors import CommandError
+from engine.jobs import Request
+from engine.registry import Expert
+from engine.study.enrolling import Asking, Enrolled, treatment_of
+from engine.study.participants import Person
+from engine.treating import route_of
+
+if TYPE_CHECKING:
+    from bot.talk import Talk
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Treated:
+    """A request under an arm; `told` if the arm's model is not here and it goes without."""
+
+    request: Request
+    expert: Expert
+    person: Person
+    enrolled: Enrolled
+    void: bool = False
+    told: str = ""
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """For the record."""
+        arm = self.enrolled.arms[0]
+        return {"arm": arm.name, "expert": self.expert.name, "plain": arm.plain}
+
+
+async def treat(
+    talk: "Talk", command: Command, request: Request, expert: Expert, job: str, who: Who
+) -> Treated | Said | None:
+    """The request as its unit's arm has it; a question that comes first; None outside of experiments."""
+    lab = talk.desk.lab
+    if lab is None or request.private:
+        return None
+    person = await participant(talk, who)
+    if person is None:
+        return None
+    asking = Asking(
+        task="single",
+        command=request.command,
+        expert=expert.name,
+        language="en" if looks_english(request.text) else "",
+        unit=job,
+    )
+    enrolled = await lab.enrolled(person, spot_of(who), asking)
+    if enrolled is None or not enrolled.arms:
+        return None
+    if enrolled.experiment.before:
+        first = await talk.questions.before(enrolled, person, command, who)
+        if first is not None:
+            return first
+    changed = replace(
+        request, treatment=treatment_of(enrolled.arms[0], enrolled.experiment, exposure=job)
+    )
+    try:
+        named = talk.registry[route_of(changed, talk.registry).expert]
+    except CommandError:
+        log.warning("an arm's model is missing", extra={"experiment": enrolled.experiment.id})
+        told = words("experiment.missing", who.locale)
+        return Treated(
+            request=request, expert=expert, person=person, enrolled=enrolled, void=True, told=told
+        )
+    return Treated(request=changed, expert=named, person=person, enrolled=enrolled)
+
+
+async def expose(talk: "Talk", treated: Treated, job: str) -> None:
+    """The request was accepted: on record, before its answer is shown."""
+    lab = talk.desk.lab
+    assert lab is not None
+    await lab.exposures.make(
+        job,
+        treated.person,
+        "single",
+        shown=[treated.facts],
+        seed=treated.request.seed or 0,
+        experiment=treated.enrolled.experiment.id,
+        jobs=[job],
+    )
+    if treated.void:
+        await lab.exposures.void(job, "missing")
+    else:
+        await lab.exposures.compose(job, [dict(treated.facts)], [job], {"form": "message"})
