@@ -506,7 +506,7 @@ async def test_a_full_disk_is_told_and_the_answer_written_when_there_is_room(
 
 
 @pytest.mark.slow
-async def test_a_server_that_goes_down_is_told_and_used_again_when_it_is_back(
+async def test_a_server_that_goes_down_or_becomes_a_replica_is_used_again_when_it_is_back(
     tmp_path: Path, registry: Registry, make_request
 ) -> None:
     with postgres.running(synced=True) as server:
@@ -520,7 +520,7 @@ async def test_a_server_that_goes_down_is_told_and_used_again_when_it_is_back(
         made = LocalEngine(registry, ledger, EmbeddedQueue(ledger, max_waiting=9), max_length=99)
         chosen = route("story", "It rained.", None, registry)
         request = make_request("It rained.", length=20)
-        jobs = [made.job(request, chosen, new_id()) for _ in range(2)]
+        jobs = [made.job(request, chosen, new_id()) for _ in range(3)]
         await ledger.accept(request, chosen, jobs[0])
         server.stop(signal.SIGQUIT)
         with pytest.raises(LedgerError, match="does not answer"):
@@ -530,13 +530,17 @@ async def test_a_server_that_goes_down_is_told_and_used_again_when_it_is_back(
         server.start()
         assert not await ledger.accept(request, chosen, jobs[0])  # it was on disk
         assert await ledger.accept(request, chosen, jobs[1])
-        await ledger.close()
 
         server.stop()
         (server.data / "standby.signal").touch()
         server.start()
         assert "is a replica and can only be read" in refused(settings)
+        assert await ledger.final(jobs[0].id) is None  # reading is allowed
+        with pytest.raises(LedgerError, match="can only be read now"):
+            await ledger.accept(request, chosen, jobs[2])
         look_at = server.conninfo("postgres")
         with postgres.psycopg.connect(look_at, autocommit=True) as connection:
             connection.execute("select pg_promote()")
         make_ready(settings)
+        assert await ledger.accept(request, chosen, jobs[2])
+        await ledger.close()
