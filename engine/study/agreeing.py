@@ -132,9 +132,12 @@ class Agreements:
         name = self.running.pseudonym(platform, asker)
         now = self._book.clock()
         async with self._book.writing() as connection:
-            return await consent.withdraw(
+            done = await consent.withdraw(
                 connection, self.running, name, platform=platform, channel=channel, now=now
             )
+            if done:
+                await rights.withdrawn(connection, name)
+        return done
 
     @lasting
     async def delete(self, platform: str, asker: str) -> tuple[int, list[str]]:

@@ -177,13 +177,17 @@ class Collecting:
         return str(last.session)
 
     async def _interaction_of(self, connection: AsyncConnection, request: str) -> str | None:
-        """The interaction of an earlier request."""
+        """The interaction of an earlier request, if whoever made it still takes part."""
         query = (
-            sa.select(InteractionRow.id)
+            sa.select(InteractionRow.id, InteractionRow.pseudonym)
             .join(JobRow, JobRow.id == InteractionRow.job_id)
-            .where(JobRow.request_id == request)
+            .where(JobRow.request_id == request, InteractionRow.hidden_at.is_(None))
         )
-        return await connection.scalar(query.limit(1))
+        found = (await connection.execute(query.limit(1))).one_or_none()
+        if found is None:
+            return None
+        last = await last_consent(connection, self.study, found.pseudonym)
+        return str(found.id) if last is not None and last.live else None
 
     async def finished(
         self, connection: AsyncConnection, job: str, text: str | None, notes: Sequence[str]

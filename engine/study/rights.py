@@ -124,8 +124,16 @@ async def erase(
     return files
 
 
-async def _cut_off(connection: AsyncConnection, interactions: Sequence[str]) -> None:
-    """What was written on from these, by whomever, loses the words that it began with."""
+async def withdrawn(connection: AsyncConnection, pseudonym: str) -> None:
+    """What others wrote on from this person's answers loses the person's words, and the way to them."""
+    mine = sa.select(InteractionRow.id).where(InteractionRow.pseudonym == pseudonym)
+    await _cut_off(connection, list(await connection.scalars(mine)), but_of=pseudonym)
+
+
+async def _cut_off(
+    connection: AsyncConnection, interactions: Sequence[str], but_of: str = ""
+) -> None:
+    """What was written on from these loses the words that it began with; `but_of`: not their own."""
     seen = set(interactions)
     parents = list(interactions)
     while parents:
@@ -140,13 +148,19 @@ async def _cut_off(connection: AsyncConnection, interactions: Sequence[str]) -> 
         for start in range(0, len(parents), AT_ONCE):
             await connection.execute(
                 sa.update(InteractionRow)
-                .where(InteractionRow.id.in_(parents[start : start + AT_ONCE]))
+                .where(
+                    InteractionRow.id.in_(parents[start : start + AT_ONCE]),
+                    InteractionRow.pseudonym != but_of,
+                )
                 .values(beginning=None, prompt=None)
             )
     for start in range(0, len(interactions), AT_ONCE):
         await connection.execute(
             sa.update(InteractionRow)
-            .where(InteractionRow.parent.in_(interactions[start : start + AT_ONCE]))
+            .where(
+                InteractionRow.parent.in_(interactions[start : start + AT_ONCE]),
+                InteractionRow.pseudonym != but_of,
+            )
             .values(parent=None)
         )
 
