@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 WIDTH = 4.6  # inches: about a telephone's width, so that letters keep their size there
 ROW = 0.34  # inches of a line of a chart with lines
+POINTS = 400  # of a curve
 FLOOR = 0.01  # seconds; a logarithm has none to begin with
 # Colours that stand for the page's variables; each is used for one thing only.
 INK, SOFT, GRID = "#010203", "#040506", "#070809"
@@ -155,12 +156,25 @@ def forest(
     return draw(name, 0.9 + 0.46 * len(rows), paint, about)
 
 
+def thinned(values: Sequence[float]) -> Sequence[float]:
+    """Of many values, as many of their quantiles as a curve can show; the ends stay.
+
+    >>> len(thinned(range(5000))), thinned(range(5000))[-1]
+    (400, 4999.0)
+    """
+    import numpy as np
+
+    if len(values) <= POINTS:
+        return values
+    return [float(value) for value in np.quantile(values, np.linspace(0, 1, POINTS))]
+
+
 def steps(name: str, series: Mapping[str, Sequence[float]], unit: str, about: str) -> str:
     """Which share was done within how many seconds, on a logarithmic scale."""
 
     def paint(axes: "Axes") -> None:
         for number, (label, values) in enumerate(series.items()):
-            floor = [max(value, FLOOR) for value in values]
+            floor = [max(value, FLOOR) for value in thinned(values)]
             axes.ecdf(floor, color=colour(number), label=label, linewidth=1.8)
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
