@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.events import Queued
 from engine.ledger import Ledger
@@ -18,7 +19,8 @@ from engine.tables import JobRow
 MEASURED_JOBS = 20  # the newest of a medium, whose mean duration is what the next one is guessed at
 KEPT_SECONDS = 10.0  # how long a mean is kept
 _PLACES = sa.text(
-    "SELECT tickets.job_id AS job, line.place AS place, line.queue_name AS queue FROM ("
+    "SELECT tickets.job_id AS job, line.place AS place, tickets.queue AS queue, "
+    "tickets.reply_to AS reply_to FROM ("
     "SELECT id, queue_name, CASE WHEN status = 'doing' THEN 0 ELSE row_number() OVER ("
     "PARTITION BY queue_name ORDER BY status = 'doing' DESC, priority DESC, id) - 1 END AS place "
     "FROM procrastinate_jobs WHERE status IN ('todo', 'doing') AND queue_name IN "
@@ -35,6 +37,17 @@ class Serving:
     starting: int
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A waiting or running job: how many are before it (0 for one that runs), its queue, the channel of
+    its follower, and who serves it."""
+
+    queued: Queued
+    queue: str
+    reply_to: str | None
+    serving: Serving
+
+
 class Places:
     """Reads the queue for those who wait. `lost_after`: seconds until a silent worker is gone."""
 
@@ -43,17 +56,17 @@ class Places:
         self._lost_after = lost_after
         self._means: dict[str, tuple[float, float]] = {}
 
-    async def of(self, jobs: Sequence[str]) -> dict[str, Queued]:
-        """The places of those that have a ticket: how many are before each; 0 for one that runs."""
+    async def of(self, jobs: Sequence[str]) -> dict[str, Standing]:
+        """Where those stand that have a ticket."""
         async with self._ledger.reading() as connection:
             rows = (await connection.execute(_PLACES, {"jobs": list(jobs)})).all()
-        workers = await self.workers()
+            workers = await self._workers(connection)
         found = {}
         for row in rows:
             serving = _serving(workers, row.queue)
-            mean = await self._mean(row.queue.partition(".")[0])
-            eta = row.place * mean / max(1, serving.slots)
-            found[row.job] = Queued(job=row.job, position=row.place, eta=eta)
+            eta = row.place * await self._mean(row.queue.partition(".")[0]) / max(1, serving.slots)
+            queued = Queued(job=row.job, position=row.place, eta=eta)
+            found[row.job] = Standing(queued, row.queue, row.reply_to, serving)
         return found
 
     async def _mean(self, medium: str) -> float:
@@ -76,11 +89,14 @@ class Places:
 
     async def workers(self) -> list[WorkerSeen]:
         """Everybody who gave a sign of life."""
+        async with self._ledger.reading() as connection:
+            return await self._workers(connection)
+
+    async def _workers(self, connection: AsyncConnection) -> list[WorkerSeen]:
         query = sa.select(WorkerRow.__table__, (NOW - WorkerRow.seen_at).label("ago")).where(
             WorkerRow.seen_at > NOW - self._lost_after
         )
-        async with self._ledger.reading() as connection:
-            rows = (await connection.execute(query.order_by(WorkerRow.number))).all()
+        rows = (await connection.execute(query.order_by(WorkerRow.number))).all()
         return [
             WorkerSeen(
                 name=f"{row.medium}-{row.number}",

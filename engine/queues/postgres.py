@@ -25,7 +25,8 @@ from engine.queues.kits import Kit
 from engine.queues.line import Inbox
 from engine.queues.moving import Moving
 from engine.queues.overview import Overview
-from engine.queues.places import Places
+from engine.queues.places import Places, Standing
+from engine.queues.stopping import Stopping
 from engine.queues.tables import Ticket
 from engine.queues.tickets import Tickets
 from engine.routing import Route
@@ -60,6 +61,7 @@ class PostgresQueue:
         self._refuse_unserved = refuse_unserved
         self._need_worker = need_worker
         self._tickets = Tickets(ledger)
+        self._stopping = Stopping(self._tickets)
         self._places = Places(ledger, lost_after)
         self._census = Census(ledger)
         self._moving = Moving(ledger, kit, lost_after)
@@ -86,11 +88,6 @@ class PostgresQueue:
 
     async def accept(self, request: Request, route: Route, job: Job) -> None:
         """See JobQueue. Raises BusyError or LedgerError, and then nothing was accepted."""
-        waiting = await self._tickets.waiting()
-        if waiting >= self._max_waiting:
-            raise BusyError(
-                f"{waiting} requests are waiting already. Please try again in a few minutes."
-            )
         queue = self._kit.queues[job.expert]
         if self._refuse_unserved:
             serving = await self._places.serving(queue)
@@ -106,6 +103,11 @@ class PostgresQueue:
         asker = self._ledger.who(request)
 
         async def beside(connection: AsyncConnection) -> bool:
+            waiting = await self._tickets.waiting(connection)
+            if waiting >= self._max_waiting:
+                raise BusyError(
+                    f"{waiting} requests are waiting already. Please try again in a few minutes."
+                )
             await self._tickets.issue(connection, job.id, asker, queue, self._hub.channel)
             return True
 
@@ -120,11 +122,13 @@ class PostgresQueue:
         said = watch.said  # what is said from now on comes to the inbox
         watch.followers.add(inbox)
         try:
-            queue = await self._listen_to(job)
-            if queue is None and (final := await self._ledger.final(job)) is not None:
+            standing = (await self._places.of([job])).get(job)
+            if standing is None and (final := await self._ledger.final(job)) is not None:
                 yield final
                 return
-            for event in await self._so_far(job, queue):
+            if standing is not None and standing.reply_to != self._hub.channel:
+                await self._listen_to(job)
+            for event in await self._so_far(job, standing):
                 yield event
             for event in said:
                 yield event
@@ -135,35 +139,25 @@ class PostgresQueue:
         finally:
             self._hub.leave(job, inbox)
 
-    async def _listen_to(self, job: str) -> str | None:
-        """Have the job's events sent here; its queue, or None when it has no ticket."""
-        query = sa.select(Ticket.queue, Ticket.reply_to).where(Ticket.job_id == job)
-        async with self._ledger.reading() as connection:
-            row = (await connection.execute(query)).one_or_none()
-        if row is None:
-            return None
-        if row.reply_to != self._hub.channel:
-            async with self._ledger.writing() as connection:
-                await connection.execute(
-                    sa.update(Ticket).where(Ticket.job_id == job).values(reply_to=self._hub.channel)
-                )
-            self._hub.look()  # its end may have come in between
-        return str(row.queue)
+    async def _listen_to(self, job: str) -> None:
+        """Have the job's events sent here from now on."""
+        async with self._ledger.writing() as connection:
+            await connection.execute(
+                sa.update(Ticket).where(Ticket.job_id == job).values(reply_to=self._hub.channel)
+            )
+        self._hub.look()  # its end may have come in between
 
-    async def _so_far(self, job: str, queue: str | None) -> list[Event]:
+    async def _so_far(self, job: str, standing: Standing | None) -> list[Event]:
         """What a newcomer must know: its place, and whether anybody is there to serve it."""
-        places = await self._places.of([job])
-        first = places.get(job) or Queued(job=job, position=0)
-        self._hub.watch(job).place = first.position
-        if queue is None:
-            return [first]
-        serving = await self._places.serving(queue)
-        if serving.slots:
-            return [first]
-        if not serving.starting:
-            await self._warn(queue)
-        what = LOADING if serving.starting else UNSERVED
-        return [first, Loading(job=job, attempt=0, what=what)]
+        if standing is None:
+            return [Queued(job=job, position=0)]
+        self._hub.watch(job).place = standing.queued.position
+        if standing.serving.slots:
+            return [standing.queued]
+        if not standing.serving.starting:
+            await self._warn(standing.queue)
+        what = LOADING if standing.serving.starting else UNSERVED
+        return [standing.queued, Loading(job=job, attempt=0, what=what)]
 
     async def _warn(self, queue: str) -> None:
         """Tell the operator, once for each queue, why nobody serves it."""
@@ -184,7 +178,8 @@ class PostgresQueue:
             except LedgerError as error:
                 log.warning("places cannot be read", extra={"why": str(error)})
                 continue
-            for job, queued in places.items():
+            for job, standing in places.items():
+                queued = standing.queued
                 watch = self._hub.watches.get(job)
                 if watch is not None and not watch.said and watch.place != queued.position:
                     watch.place = queued.position
@@ -200,7 +195,7 @@ class PostgresQueue:
 
     async def cancel(self, job: str) -> bool:
         """Over at once while it waits, stopped at the next token while it runs."""
-        return await self._tickets.cancel(job)
+        return await self._stopping.cancel(job)
 
     async def status(self) -> Status:
         """Everything unfinished, oldest first."""
@@ -245,8 +240,8 @@ class PostgresQueue:
                 raise LedgerError(f"The job's expert {expert!r} is not among the cards here.")
             await self._tickets.issue(connection, revived, asker, queue, None)
 
-        return await self._tickets.stuck(job) or await self._census.revive(job, beside)
+        return await self._stopping.stuck(job) or await self._census.revive(job, beside)
 
     async def drop(self, job: str) -> bool:
         """It is over now; see queues.overview."""
-        return await self._tickets.drop(job, TAKEN_OUT) or await self._census.bury(job)
+        return await self._stopping.drop(job, TAKEN_OUT) or await self._census.bury(job)

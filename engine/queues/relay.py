@@ -41,7 +41,7 @@ class FencedRecord:
 
     def started(self, job: str, attempt: int) -> Awaitable[object]:
         """See floor.Record; the follower hears of it at once."""
-        words = event_note(Started(job=job, attempt=attempt), self._ledger.vault) or ""
+        words = event_note(Started(job=job, attempt=attempt), self._ledger.vault)
         beside = self._tickets.holding(self._number_of(job), job, words)
         return self._ledger.started(job, attempt, beside)
 

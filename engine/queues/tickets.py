@@ -19,22 +19,28 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.book import lasting, repeated
 from engine.errors import KIND_SENTENCE, LedgerError
-from engine.events import FINAL_STATES, Cancelled, Failed, Final
+from engine.events import FINAL_STATES, Failed, Final
 from engine.jobs import Job
 from engine.ledger import Beside, Ledger
-from engine.queues.notes import final_note, station_channel
-from engine.queues.tables import ProgressRow, Ticket, WorkerRow
+from engine.queues.notes import final_note
+from engine.queues.tables import ProgressRow, Ticket
 from engine.rows import job_of
 from engine.tables import Asker, JobRow, RequestRow
 
 TASK = "pastiche.run"
 FIRST = 1_000_000  # priority of what was handed back: it had its turn; a suspect comes before it
 NOW: sa.ColumnElement[float] = sa.literal_column("extract(epoch from clock_timestamp())::float8")
+# A claim that a crash of the server undoes is a job that waits again: it need not wait for the disk.
 _FETCH = sa.text(
     "SELECT id, args->>'job' AS job "
-    "FROM procrastinate_fetch_job_v2(CAST(:queues AS varchar[]), :worker)"
+    "FROM set_config('synchronous_commit', 'off', true), "
+    "procrastinate_fetch_job_v2(CAST(:queues AS varchar[]), :worker)"
 )
-_TAKE_OUT = sa.text("SELECT procrastinate_cancel_job_v1(:number, false, true)")
+_HOLD = sa.text(
+    "WITH held AS (SELECT reply_to FROM tickets WHERE job_id = :job AND worker = :worker FOR UPDATE) "
+    "SELECT set_config('synchronous_commit', 'off', true), CASE WHEN reply_to IS NOT NULL AND "
+    "CAST(:words AS text) IS NOT NULL THEN pg_notify(reply_to, CAST(:words AS text)) END FROM held"
+)
 _DISCARD = sa.text("DELETE FROM procrastinate_jobs WHERE id = ANY(:numbers)")
 _AGAIN = sa.text(
     "SELECT procrastinate_retry_job_v2(waiting.id, NULL, :first + CASE WHEN jobs.alone THEN 1 ELSE 0 "
@@ -68,10 +74,9 @@ class Tickets:
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
 
-    async def waiting(self) -> int:
+    async def waiting(self, connection: AsyncConnection) -> int:
         """How many jobs are unfinished."""
-        async with self.ledger.reading() as connection:
-            return int(await connection.scalar(sa.select(sa.func.count(Ticket.job_id))) or 0)
+        return int(await connection.scalar(sa.select(sa.func.count(Ticket.job_id))) or 0)
 
     async def issue(
         self, connection: AsyncConnection, job: str, asker: str, queue: str, reply_to: str | None
@@ -119,36 +124,39 @@ class Tickets:
                 ).one()
                 if taken.id is None:
                     return None
-                ticket = (
-                    await connection.execute(
-                        sa.update(Ticket)
-                        .where(Ticket.number == taken.id)
-                        .values(worker=worker)
-                        .returning(Ticket.asker, Ticket.cancelled)
-                    )
-                ).one_or_none()
-                if ticket is None:  # the job's row was deleted while it waited
+                found = await self._claimed(connection, worker, taken.id)
+                if found is None:  # the job's row was deleted while it waited
                     await connection.execute(_DISCARD, {"numbers": [taken.id]})
-                    continue
-                query = sa.select(JobRow.attempt).where(JobRow.id == taken.job)
-                attempt = await connection.scalar(query)
-            try:
-                return await self._claimed(taken.job, ticket.asker, ticket.cancelled)
-            except (ValueError, TypeError, LedgerError) as error:
-                if isinstance(error.__cause__, sa.exc.SQLAlchemyError):
-                    raise  # the database; what was taken here is handed back when it is noticed
-                log.exception("a waiting job cannot be read", extra={"job": taken.job})
-                reason = f"its row cannot be read: {type(error).__name__}"
-                failed = Failed(
-                    job=taken.job, attempt=attempt or 1, message=KIND_SENTENCE, reason=reason
-                )
-                await self.ledger.finish(failed, self.settling(worker, failed))
+            if isinstance(found, Claim):
+                return found
+            if found is not None:
+                await self.ledger.finish(found, self.settling(worker, found))
 
-    async def _claimed(self, job: str, asker: str, cancelled: bool) -> Claim:
-        async with self.ledger.reading() as connection:
-            query = sa.select(JobRow.__table__).where(JobRow.id == job)
+    async def _claimed(
+        self, connection: AsyncConnection, worker: int, number: int
+    ) -> Claim | Failed | None:
+        """The job of a number, now the worker's; Failed for one that cannot be read any more."""
+        ticket = (
+            await connection.execute(
+                sa.update(Ticket)
+                .where(Ticket.number == number, JobRow.id == Ticket.job_id)
+                .values(worker=worker)
+                .returning(Ticket.job_id, Ticket.asker, Ticket.cancelled, JobRow.attempt)
+            )
+        ).one_or_none()
+        if ticket is None:
+            return None
+        try:
+            query = sa.select(JobRow.__table__).where(JobRow.id == ticket.job_id)
             row = (await connection.execute(query)).one()
-        return Claim(job_of(row), row.deaths_alone, row.accepted_at, asker, cancelled)
+            job = job_of(row)
+        except (ValueError, TypeError, LedgerError) as error:
+            log.exception("a waiting job cannot be read", extra={"job": ticket.job_id})
+            reason = f"its row cannot be read: {type(error).__name__}"
+            return Failed(
+                job=ticket.job_id, attempt=ticket.attempt, message=KIND_SENTENCE, reason=reason
+            )
+        return Claim(job, row.deaths_alone, row.accepted_at, ticket.asker, ticket.cancelled)
 
     def settling(self, worker: int, event: Final) -> Beside:
         """Beside a final answer: the ticket and all that hangs on it go, if the worker still has it."""
@@ -163,26 +171,27 @@ class Tickets:
             ticket = gone.one_or_none()
             if ticket is None:
                 return False
-            await self._clear(connection, event.job, ticket.number, ticket.reply_to)
+            await self.clear(connection, event.job, ticket.number, ticket.reply_to)
             return True
 
         return beside
 
-    def holding(self, worker: int, job: str, words: str = "") -> Beside:
-        """Beside any other write of a worker: it must have the ticket; `words` go to its follower."""
+    def holding(self, worker: int, job: str, words: str | None = None) -> Beside:
+        """Beside any other write of a worker: it must have the ticket; `words` go to its follower.
+
+        Like a claim this does not wait for the disk: undone, it is found out or done again.
+        """
 
         async def beside(connection: AsyncConnection) -> bool:
-            query = sa.select(Ticket.reply_to).where(Ticket.job_id == job, Ticket.worker == worker)
-            row = (await connection.execute(query.with_for_update())).one_or_none()
-            if row is not None and words and row.reply_to:
-                await notify(connection, row.reply_to, words)
-            return row is not None
+            values = {"job": job, "worker": worker, "words": words}
+            return (await connection.execute(_HOLD, values)).one_or_none() is not None
 
         return beside
 
-    async def _clear(
+    async def clear(
         self, connection: AsyncConnection, job: str, number: int, reply_to: str | None
     ) -> None:
+        """What hangs on a ticket that is gone goes too, and its follower is told that it is over."""
         await connection.execute(_DISCARD, {"numbers": [number]})
         await connection.execute(sa.delete(ProgressRow).where(ProgressRow.job_id == job))
         if reply_to:
@@ -232,94 +241,6 @@ class Tickets:
             query = sa.select(Ticket.job_id, Ticket.cancelled).where(Ticket.worker == worker)
             rows = (await connection.execute(query)).all()
         return {row.job_id: row.cancelled for row in rows}
-
-    async def cancel(self, job: str) -> bool:
-        """Over at once while it waits; its worker is told while it runs. False: it is over."""
-        for _ in range(3):  # it may begin, or be handed back, in between
-            async with self.ledger.reading() as connection:
-                query = (
-                    sa.select(JobRow.attempt, Ticket.number, Ticket.reply_to, Ticket.worker)
-                    .join(Ticket, Ticket.job_id == JobRow.id)
-                    .where(JobRow.id == job)
-                )
-                row = (await connection.execute(query)).one_or_none()
-            if row is None:
-                return False
-            if row.worker is None and await self._end_waiting(
-                Cancelled(job=job, attempt=row.attempt), row.number, row.reply_to
-            ):
-                return True
-            if await self._ask_to_stop(job):
-                return True
-        return False
-
-    async def _end_waiting(self, event: Final, number: int, reply_to: str | None) -> bool:
-        """End a job that no worker has."""
-
-        async def beside(connection: AsyncConnection) -> bool:
-            if await connection.scalar(_TAKE_OUT, {"number": number}) is None:
-                return False  # a worker has just taken it
-            await connection.execute(sa.delete(Ticket).where(Ticket.job_id == event.job))
-            await self._clear(connection, event.job, number, reply_to)
-            return True
-
-        return await self.ledger.finish(event, beside)
-
-    @lasting
-    async def _ask_to_stop(self, job: str) -> bool:
-        """Tell the worker's station to look at its tickets."""
-        async with self.ledger.writing() as connection:
-            asked = await connection.execute(
-                sa.update(Ticket)
-                .where(Ticket.job_id == job, Ticket.worker == WorkerRow.number)
-                .values(cancelled=True)
-                .returning(WorkerRow.station)
-            )
-            station = asked.scalar_one_or_none()
-            if station is not None:
-                await notify(connection, station_channel(station), "look")
-        return station is not None
-
-    async def drop(self, job: str, reason: str) -> bool:
-        """End it as failed, whoever has it; the worker that has it finds its ticket gone."""
-        async with self.ledger.reading() as connection:
-            query = (
-                sa.select(JobRow.attempt, Ticket.number, Ticket.reply_to, WorkerRow.station)
-                .join(Ticket, Ticket.job_id == JobRow.id)
-                .join(WorkerRow, WorkerRow.number == Ticket.worker, isouter=True)
-                .where(JobRow.id == job)
-            )
-            row = (await connection.execute(query)).one_or_none()
-        if row is None:
-            return False
-
-        async def beside(connection: AsyncConnection) -> bool:
-            gone = sa.delete(Ticket).where(Ticket.job_id == job).returning(Ticket.job_id)
-            if (await connection.execute(gone)).one_or_none() is None:
-                return False
-            await self._clear(connection, job, row.number, row.reply_to)
-            if row.station is not None:
-                await notify(connection, station_channel(row.station), "look")
-            return True
-
-        failed = Failed(job=job, attempt=row.attempt, message=KIND_SENTENCE, reason=reason)
-        return await self.ledger.finish(failed, beside)
-
-    async def stuck(self, job: str) -> bool:
-        """Take it from its worker and let it wait again; False when no worker has it."""
-        async with self.ledger.writing() as connection:
-            query = (
-                sa.select(WorkerRow.station)
-                .join(Ticket, Ticket.worker == WorkerRow.number)
-                .where(Ticket.job_id == job)
-            )
-            station = await connection.scalar(query)
-            whose = sa.and_(Ticket.job_id == job, Ticket.worker.is_not(None))
-            if not await self.release(connection, whose):
-                return False
-            if station is not None:
-                await notify(connection, station_channel(station), "look")
-        return True
 
     async def asker_of(self, connection: AsyncConnection, job: str) -> tuple[str, str]:
         """(the asker's lookup, the expert) of a job of the ledger."""

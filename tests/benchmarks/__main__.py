@@ -1,9 +1,13 @@
-"""Run the benchmarks: `make bench`, or `python -m tests.benchmarks queue_latency` for some of them."""
+"""Run the benchmarks: `make bench`, or `python -m tests.benchmarks queue_latency` for some of them.
+
+One with options of its own takes them after its name: `python -m tests.benchmarks soak --help`.
+"""
 
 import importlib
 import pkgutil
 import sys
 import tempfile
+from itertools import takewhile
 from pathlib import Path
 
 from rich.console import Console
@@ -18,7 +22,11 @@ NOT_BENCHMARKS = ("__main__", "capacity_model", "figures", "mixed_ways")
 def main() -> None:
     """Each in turn, on a data folder of its own; a table on screen and a JSON file each."""
     known = [m.name for m in pkgutil.iter_modules(here.__path__) if m.name not in NOT_BENCHMARKS]
-    wanted = sys.argv[1:] or known
+    names = list(takewhile(lambda word: not word.startswith("-"), sys.argv[1:]))
+    options = sys.argv[1 + len(names) :]
+    if options and len(names) != 1:
+        sys.exit("Options go with one benchmark: python -m tests.benchmarks NAME --help")
+    wanted = names or known
     if unknown := set(wanted) - set(known):
         sys.exit(f"There is no benchmark {', '.join(unknown)}. There are: {', '.join(known)}")
     console = Console()
@@ -27,7 +35,10 @@ def main() -> None:
         console.print(f"running {name} …", style="dim")
         module = importlib.import_module(f"tests.benchmarks.{name}")
         with tempfile.TemporaryDirectory() as folder:
-            figures: list[Figure] = module.run(Path(folder))
+            given = module.OPTIONS.parse_args(options) if hasattr(module, "OPTIONS") else None
+            if options and given is None:
+                sys.exit(f"{name} has no options.")
+            figures: list[Figure] = module.run(Path(folder), *([given] if given else []))
         write(name, figures)
         for f in figures:
             row = (
