@@ -10,8 +10,8 @@ from engine.study.report.statistics import Estimate
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-WIDTH = 4.6  # inches: about a telephone's width, so that letters keep their size there
-ROW = 0.34  # inches of a line of a chart with lines
+WIDTH = 4.4  # inches: about a telephone's width, so that letters keep their size there
+ROW = 0.36  # inches of a line of a chart with lines
 POINTS = 400  # of a curve
 FLOOR = 0.01  # seconds; a logarithm has none to begin with
 # Colours that stand for the page's variables; each is used for one thing only.
@@ -26,7 +26,7 @@ VARIABLES = {
 STYLE = {
     "svg.fonttype": "none",
     "font.family": "DejaVu Sans",
-    "font.size": 9,
+    "font.size": 10.5,
     "text.color": INK,
     "axes.edgecolor": GRID,
     "axes.labelcolor": SOFT,
@@ -38,7 +38,7 @@ STYLE = {
     "ytick.color": SOFT,
     "grid.color": GRID,
     "legend.frameon": False,
-    "legend.fontsize": 8,
+    "legend.fontsize": 9,
     "figure.facecolor": "none",
 }
 
@@ -153,7 +153,7 @@ def forest(
         axes.grid(axis="x", linewidth=0.6)
         axes.tick_params(length=0)
 
-    return draw(name, 0.9 + 0.46 * len(rows), paint, about)
+    return draw(name, 1.0 + 0.52 * len(rows), paint, about)
 
 
 def thinned(values: Sequence[float]) -> Sequence[float]:
