@@ -221,6 +221,10 @@ async def _drain(talk: Talk, running: Running, seconds: float) -> None:
                 await asyncio.sleep(0.05)
     leaving = (_leave(client) for client in running.clients.values())
     await asyncio.gather(*leaving)
+    try:
+        await talk.desk.outbox.let_go()
+    except PasticheError:
+        log.exception("the debts in hand could not be let go; they are free in a minute")
 
 
 async def _leave(client: Client) -> None:
@@ -236,13 +240,32 @@ async def _settle(talk: Talk, running: Running) -> None:
     gate = asyncio.Semaphore(DEBTS_AT_ONCE)
     async with asyncio.TaskGroup() as group:
         while True:
+            await _look_around(talk)
             for client in list(running.clients.values()):
                 for debt in await _debts(talk, client.name):
-                    if debt.job not in running.settling:
+                    if debt.job not in running.settling and await _claimed(talk, debt):
                         running.settling.add(debt.job)
                         group.create_task(_deliver(client, debt, running, gate))
             # at the start the clients are about to come, and people have waited already
             await asyncio.sleep(DEBT_SECONDS if running.clients else START_SECONDS)
+
+
+async def _look_around(talk: Talk) -> None:
+    """Among several bots: keep what is ours, take over what one that has gone was sending."""
+    try:
+        await talk.keep_hold()
+        if talk.desk.outbox.shared:
+            await talk.desk.outbox.recover()
+    except PasticheError:
+        log.exception("the debts in hand could not be kept")
+
+
+async def _claimed(talk: Talk, debt: Debt) -> bool:
+    try:
+        return await talk.desk.outbox.claim(debt.job)
+    except PasticheError:
+        log.exception("a debt could not be claimed", extra={"job": debt.job})
+        return False
 
 
 async def _debts(talk: Talk, platform: str) -> list[Debt]:

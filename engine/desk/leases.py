@@ -13,9 +13,7 @@ from engine.tables import Lease
 LEASE_SECONDS = 15.0
 RENEW_SECONDS = 4.0  # three may fail before it lapses
 
-NOW: sa.ColumnElement[float] = sa.cast(
-    sa.func.extract("epoch", sa.func.clock_timestamp()), sa.Double
-)
+NOW: sa.ColumnElement[float] = sa.cast(sa.extract("epoch", sa.func.clock_timestamp()), sa.Double)
 
 
 class Leases:
@@ -44,10 +42,9 @@ class Leases:
             index_elements=["name"],
             set_={"holder": mine, "until": NOW + LEASE_SECONDS},
             where=sa.or_(Lease.holder == mine, Lease.until < NOW),
-        )
+        ).returning(Lease.holder)
         async with self._book.writing() as connection:
-            taken = (await connection.execute(statement)).rowcount > 0
-            if taken:
+            if await connection.scalar(statement) is not None:
                 return ""
             theirs = await connection.scalar(sa.select(Lease.holder).where(Lease.name == name))
         return str(theirs or "somebody who has just left")

@@ -5,7 +5,10 @@ gone was broken off between the platform's yes and our note of it: it is deliver
 unsure, under the same idempotency key; rather one answer twice than one lost.
 
 A sender has gone when the next process starts on a SQLite ledger, which has one owner. On a server
-several send at a time: there it has gone when it has not reported for SENDING_SECONDS.
+several send at a time: there it has gone when it has not reported for SENDING_SECONDS. Each debt is in
+one process's hands there: who follows the answer holds the debt by saying so again and again, and
+another that wants to settle it claims it first. While a process sends, no other claims a debt in the
+same place.
 """
 
 import os
@@ -23,6 +26,8 @@ from engine.tables import Delivery, JobRow, RequestRow
 GIVE_UP_TRIES = 12
 LONGEST_WAIT = 3600.0  # seconds between two tries
 SENDING_SECONDS = 300.0  # the longest that one answer takes to go out, a platform's pauses included
+HOLD_SECONDS = 60.0  # a debt is in one process's hands for so long after it last said so
+FRESH_SECONDS = 60.0  # what was just accepted is in the hands of who accepted it
 OPEN = ("owed", "sending", "unsure")
 
 
@@ -43,6 +48,61 @@ class Outbox:
     def __init__(self, book: Book, sender: str = "") -> None:
         self._book = book
         self.sender = sender or new_sender()
+
+    @property
+    def shared(self) -> bool:
+        """Whether other processes send from it, too."""
+        return self._book.dialect != "sqlite"
+
+    @lasting
+    async def hold(self, jobs: Collection[str]) -> None:
+        """These debts stay in our hands for HOLD_SECONDS more."""
+        if not (self.shared and jobs):
+            return
+        now = self._book.clock()
+        free = sa.or_(
+            Delivery.sender.is_(None),
+            Delivery.sender == self.sender,
+            Delivery.due_at.is_(None),
+            Delivery.due_at <= now,
+        )
+        values = {"sender": self.sender, "due_at": now + HOLD_SECONDS}
+        async with self._book.writing() as connection:
+            await connection.execute(
+                sa.update(Delivery)
+                .where(Delivery.job_id.in_(jobs), Delivery.state.in_(("owed", "unsure")), free)
+                .values(**values)
+            )
+
+    @lasting
+    async def claim(self, job: str) -> bool:
+        """Take a debt that is due into our hands; False when another process was faster."""
+        if not self.shared:
+            return True
+        now = self._book.clock()
+        values = {"sender": self.sender, "due_at": now + HOLD_SECONDS}
+        async with self._book.writing() as connection:
+            if await connection.scalar(_being_sent_beside(job, self.sender, now)):
+                return False
+            done = await connection.execute(
+                sa.update(Delivery)
+                .where(Delivery.job_id == job, Delivery.state.in_(("owed", "unsure")))
+                .where(_free(now))
+                .values(**values)
+            )
+        return done.rowcount > 0
+
+    @lasting
+    async def let_go(self) -> None:
+        """At a leave: what is in our hands and not on its way is anybody's now."""
+        if not self.shared:
+            return
+        async with self._book.writing() as connection:
+            await connection.execute(
+                sa.update(Delivery)
+                .where(Delivery.sender == self.sender, Delivery.state.in_(("owed", "unsure")))
+                .values(sender=None, due_at=self._book.clock())
+            )
 
     async def addressed(self, job: str, address: str) -> None:
         """Where to answer is known better now."""
@@ -115,7 +175,7 @@ class Outbox:
                 RequestRow.platform == platform,
                 Delivery.state.in_(("owed", "unsure")),
                 Delivery.address.is_not(None),
-                sa.or_(Delivery.due_at.is_(None), Delivery.due_at <= self._book.clock()),
+                _free(self._book.clock()) if self.shared else _due(self._book.clock()),
             )
             .order_by(Delivery.created_at)
         )
@@ -152,6 +212,41 @@ class Outbox:
 
     def _lookup(self, platform: str, message: str) -> str:
         return self._book.vault.lookup(f"{platform} message", message)
+
+
+def _due(now: float) -> sa.ColumnElement[bool]:
+    return sa.or_(Delivery.due_at.is_(None), Delivery.due_at <= now)
+
+
+def _free(now: float) -> sa.ColumnElement[bool]:
+    """Due, and in nobody's hands: neither held nor just accepted."""
+    fresh = sa.and_(
+        Delivery.state == "owed",
+        Delivery.due_at.is_(None),
+        Delivery.created_at > now - FRESH_SECONDS,
+    )
+    return sa.and_(_due(now), ~fresh)
+
+
+def _being_sent_beside(job: str, sender: str, now: float) -> sa.Select[int]:
+    """Whether another process sends an answer in the place of this one."""
+    place = (
+        sa.select(RequestRow.place_lookup)
+        .join(JobRow, JobRow.request_id == RequestRow.id)
+        .where(JobRow.id == job)
+    )
+    return (
+        sa.select(sa.func.count())
+        .select_from(Delivery)
+        .join(JobRow, JobRow.id == Delivery.job_id)
+        .join(RequestRow, RequestRow.id == JobRow.request_id)
+        .where(
+            RequestRow.place_lookup == place.scalar_subquery(),
+            Delivery.state == "sending",
+            Delivery.sender != sender,
+            Delivery.due_at > now,
+        )
+    )
 
 
 def new_sender() -> str:
