@@ -5,16 +5,16 @@ takes the adapter's number with every request. The text ends by our own rules, s
 as soon as they say so; closing it is also how a job is cancelled, and frees the server at once.
 """
 
-import asyncio
 import logging
 import threading
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from engine.backends.server_faults import Answer, Patience, TryAgain, shorten, trouble
+from engine.backends.server_stream import pause, until
 from engine.backends.stopping import NO_END, finish, latest, settled, should_stop
 from engine.errors import ModelError
 from engine.events import Cancelled, Event, Finished, Started, Text
@@ -26,43 +26,8 @@ if TYPE_CHECKING:
     import openai
 
 SLOTS = 32  # unless the settings say otherwise; the server's own batch is what counts
-STOP_SECONDS = 0.05  # how soon a cancel is noticed while the server is silent
-NOT_A_START = " \t\n.,;:!?*"  # an answer that is shown by itself does not begin with these
-LONGEST_RETRY = 15.0
-SHORTENINGS = 6  # halvings of a beginning that the server's window does not hold
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
-    """Seconds: to connect, between two words of an answer, before the first retry; and retries."""
-
-    connect: float = 5.0
-    silence: float = 60.0
-    first_retry: float = 0.5
-    longest_retry: float = LONGEST_RETRY
-    tries: int = 6
-
-
-@dataclass(slots=True, eq=False)
-class _Answer:
-    """What has come of one job so far."""
-
-    began: float = field(default_factory=time.monotonic)
-    prompt: str = ""
-    raw: str = ""
-    tokens: int = 0
-    tokens_in: int = 0
-    base: int = 0  # tokens of the streams that broke off before
-    first: float = 0.0
-    ended: bool = False
-    notes: tuple[str, ...] = ()
-
-    @property
-    def text(self) -> str:
-        """As it is shown."""
-        return self.raw.lstrip(NOT_A_START)
 
 
 class OpenAIBackend:
@@ -168,7 +133,7 @@ class OpenAIBackend:
         if model is None:
             what = f"for the base of {job.expert}" if job.plain else job.expert
             raise ModelError(self._missing(what, sorted(self._models.values())))
-        answer = _Answer(prompt=job.prompt)
+        answer = Answer(prompt=job.prompt)
         yield Started(job=job.id, attempt=job.attempt)
         tries = 0
         while not answer.ended and not stop.is_set():
@@ -177,7 +142,7 @@ class OpenAIBackend:
                 async with aclosing(self._stream(job, model, answer, stop)) as events:
                     async for event in events:
                         yield event
-            except _TryAgain as trouble:
+            except TryAgain as trouble:
                 tries = 1 if answer.tokens > before else tries + 1
                 if tries > self._patience.tries:
                     raise ModelError(
@@ -185,7 +150,7 @@ class OpenAIBackend:
                         "See its log."
                     ) from trouble
                 answer.base = answer.tokens
-                await _pause(trouble.after or self._delay(tries), stop)
+                await pause(trouble.after or self._delay(tries), stop)
         if stop.is_set() and not answer.ended:
             text = answer.text.strip()
             yield Cancelled(job=job.id, attempt=job.attempt, text=text, tokens_out=answer.tokens)
@@ -196,9 +161,9 @@ class OpenAIBackend:
         return min(self._patience.longest_retry, self._patience.first_retry * 2.0 ** (tries - 1))
 
     async def _stream(
-        self, job: Job, model: str, answer: _Answer, stop: threading.Event
+        self, job: Job, model: str, answer: Answer, stop: threading.Event
     ) -> AsyncGenerator[Event]:
-        """One request; what was written before is gone on from. Raises _TryAgain, ModelError."""
+        """One request; what was written before is gone on from. Raises TryAgain, ModelError."""
         import openai
 
         assert self._client is not None
@@ -207,13 +172,13 @@ class OpenAIBackend:
         except openai.NotFoundError as error:
             raise ModelError(self._missing(model, sorted(self._models.values()))) from error
         except openai.BadRequestError as error:
-            _shorten(job, answer, error)
+            shorten(job, answer, error)
             return
         except (openai.APIConnectionError, openai.APIStatusError) as error:
-            raise _trouble(error) from error
+            raise trouble(error) from error
         heard = False
         try:
-            async with aclosing(_until(stream, stop)) as chunks:
+            async with aclosing(until(stream, stop)) as chunks:
                 async for chunk in chunks:
                     heard = heard or bool(chunk.choices or chunk.usage)
                     if event := self._hear(job, model, answer, chunk):
@@ -221,21 +186,21 @@ class OpenAIBackend:
                     if answer.ended:
                         return
         except openai.APIError as error:
-            raise _TryAgain(type(error).__name__) from error
+            raise TryAgain(type(error).__name__) from error
         except (ValueError, TypeError, AttributeError, IndexError) as error:
-            raise _TryAgain("it sent something that is no completion") from error
+            raise TryAgain("it sent something that is no completion") from error
         except Exception as error:  # the HTTP library's own, when a connection breaks
             if type(error).__module__.split(".")[0] not in ("httpx", "httpcore"):
                 raise
-            raise _TryAgain(type(error).__name__) from error
+            raise TryAgain(type(error).__name__) from error
         finally:
             await stream.close()
         if not stop.is_set():
             if not heard:
-                raise _TryAgain("it sent nothing")
-            raise _TryAgain("it broke off")
+                raise TryAgain("it sent nothing")
+            raise TryAgain("it broke off")
 
-    def _wish(self, job: Job, model: str, answer: _Answer) -> dict[str, Any]:
+    def _wish(self, job: Job, model: str, answer: Answer) -> dict[str, Any]:
         """What is asked: OpenAI's own options, then those that the three servers know besides."""
         sampling = job.sampling
         early = max(0, int(job.length * NO_END) - answer.tokens)
@@ -264,7 +229,7 @@ class OpenAIBackend:
             "extra_body": more,
         }
 
-    def _hear(self, job: Job, model: str, answer: _Answer, chunk: Any) -> Event | None:
+    def _hear(self, job: Job, model: str, answer: Answer, chunk: Any) -> Event | None:
         """Take a piece of the answer in; the event to show for it. Raises ModelError, ValueError."""
         if chunk.model and chunk.model != model and job.expert not in self._loras:
             raise ModelError(
@@ -289,7 +254,7 @@ class OpenAIBackend:
         shown = settled(answer.text)
         return Text(job=job.id, attempt=job.attempt, text=shown, tokens=answer.tokens)
 
-    def _finished(self, job: Job, model: str, answer: _Answer) -> Finished:
+    def _finished(self, job: Job, model: str, answer: Answer) -> Finished:
         return Finished(
             job=job.id,
             attempt=job.attempt,
@@ -301,64 +266,3 @@ class OpenAIBackend:
             base_digest=f"server:{model}",
             notes=answer.notes,
         )
-
-
-class _TryAgain(Exception):
-    """It may go better in a while: `after` so many seconds, if the server said."""
-
-    def __init__(self, what: str, after: float = 0.0) -> None:
-        super().__init__(what)
-        self.after = after
-
-
-def _trouble(error: "openai.APIError") -> Exception:
-    """Whether to try again: the connection, 408, 409, 429 and the server's own faults."""
-    response = getattr(error, "response", None)
-    if response is None:
-        return _TryAgain(type(error).__name__)
-    if response.status_code not in (408, 409, 429) and response.status_code < 500:
-        return ModelError(f"The text server refused the request ({response.status_code}).")
-    try:
-        after = float(response.headers.get("retry-after", 0))
-    except ValueError:
-        after = 0.0
-    return _TryAgain(f"status {response.status_code}", min(after, LONGEST_RETRY))
-
-
-def _shorten(job: Job, answer: _Answer, error: "openai.BadRequestError") -> None:
-    """Drop the front half of a beginning that is too long, or raise ModelError."""
-    long = "context" in str(error).lower() or "too long" in str(error).lower()
-    beginning = answer.prompt[job.head :]
-    if not long or len(beginning) < 2 ** (SHORTENINGS + 1) or answer.raw:
-        raise ModelError("The text server refused the request (400).") from error
-    kept = beginning[len(beginning) // 2 :]
-    answer.prompt = answer.prompt[: job.head] + kept
-    lost = len(job.prompt) - len(answer.prompt)
-    answer.notes = (
-        f"Your text was longer than the model can read: its first {lost} characters were left out.",
-    )
-
-
-async def _until(stream: AsyncIterator[Any], stop: threading.Event) -> AsyncGenerator[Any]:
-    """The stream's pieces until `stop` is set, which is seen even while nothing comes."""
-    pieces = aiter(stream)
-    while not stop.is_set():
-        coming = asyncio.ensure_future(anext(pieces))
-        try:
-            while not coming.done() and not stop.is_set():
-                await asyncio.wait({coming}, timeout=STOP_SECONDS)
-            if not coming.done():
-                return
-            yield coming.result()
-        except StopAsyncIteration:
-            return
-        finally:
-            if not coming.done():
-                coming.cancel()
-                await asyncio.gather(coming, return_exceptions=True)
-
-
-async def _pause(seconds: float, stop: threading.Event) -> None:
-    until = time.monotonic() + seconds
-    while not stop.is_set() and (left := until - time.monotonic()) > 0:
-        await asyncio.sleep(min(left, STOP_SECONDS))

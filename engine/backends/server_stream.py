@@ -1,0 +1,35 @@
+"""Listening to a text server without losing sight of a cancel."""
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
+
+STOP_SECONDS = 0.05  # how soon a cancel is noticed while the server is silent
+
+
+async def until(stream: AsyncIterator[Any], stop: threading.Event) -> AsyncGenerator[Any]:
+    """The stream's pieces until `stop` is set, which is seen even while nothing comes."""
+    pieces = aiter(stream)
+    while not stop.is_set():
+        coming = asyncio.ensure_future(anext(pieces))
+        try:
+            while not coming.done() and not stop.is_set():
+                await asyncio.wait({coming}, timeout=STOP_SECONDS)
+            if not coming.done():
+                return
+            yield coming.result()
+        except StopAsyncIteration:
+            return
+        finally:
+            if not coming.done():
+                coming.cancel()
+                await asyncio.gather(coming, return_exceptions=True)
+
+
+async def pause(seconds: float, stop: threading.Event) -> None:
+    """So many seconds, or until `stop` is set."""
+    until = time.monotonic() + seconds
+    while not stop.is_set() and (left := until - time.monotonic()) > 0:
+        await asyncio.sleep(min(left, STOP_SECONDS))
