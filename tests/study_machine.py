@@ -1,0 +1,513 @@
+"""The study against a model of it: anything that people, places and clocks may do, in any order.
+
+Real ledger, desk and export's reading, on SQLite in memory-backed files without syncing. The model is
+a few lists. After every step the interactions, their links, words, pictures and what an export would
+hold are compared with it.
+"""
+
+import asyncio
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from studied import make_study
+
+from engine.database import open_database, upgrade
+from engine.desk.desk import NO_LIMIT, Desk
+from engine.desk.forgetting import KEEP_SECONDS
+from engine.events import Cancelled, Failed, Finished, Picture
+from engine.jobs import Job, Request
+from engine.ledger import Ledger, new_id
+from engine.registry import Sampling
+from engine.routing import Route
+from engine.settings import Settings
+from engine.study.collecting import collecting_for
+from engine.study.consent import Answers
+from engine.study.reading import exportable
+from engine.study.study import ConsentText
+from engine.study.tables import InteractionRow, StudyEventRow, StudyPictureRow, StudyRatingRow
+from engine.tables import JobRow
+
+PEOPLE = (("telegram", "ann"), ("telegram", "bob"), ("discord", "ann-too"))
+PLACES = ("own", "-100", "-200")
+ROUTE = Route(expert="lovecraft", rule="default", evidence=(), runners_up=())
+people, places = st.sampled_from(PEOPLE), st.sampled_from(PLACES)
+at = st.integers(0, 10_000)
+
+Person = tuple[str, str]
+
+
+@dataclass
+class Row:
+    """An interaction as the model has it."""
+
+    person: Person
+    job: str
+    parent: str | None
+    began: bool
+    state: str = "queued"
+    output: bool = False
+    picture: str = ""
+
+
+@dataclass
+class Asked:
+    """A job as the model has it."""
+
+    person: Person
+    place: str
+    request: str
+    running: bool = True
+    finished_at: float = 0.0
+    picture: str = ""
+    blank: bool = False
+
+
+@dataclass
+class Form:
+    """A form that somebody was shown: what was on record then, and the text it asked about."""
+
+    person: Person
+    name: str
+    text: ConsentText
+    after: int
+    life: int
+
+
+@dataclass
+class Model:
+    """All that should be so. `log` has each person's words in order: a text's digest, or "" at the
+    end of it; `lives` counts how often they were forgotten."""
+
+    log: dict[Person, list[str]] = field(default_factory=lambda: {p: [] for p in PEOPLE})
+    linkage: dict[Person, bool] = field(default_factory=lambda: dict.fromkeys(PEOPLE, False))
+    lives: dict[Person, int] = field(default_factory=lambda: dict.fromkeys(PEOPLE, 0))
+    on: set[str] = field(default_factory=set)
+    rows: dict[str, Row] = field(default_factory=dict)  # by job
+    jobs: dict[str, Asked] = field(default_factory=dict)
+    forms: list[Form] = field(default_factory=list)
+    saved: set[str] = field(default_factory=set)
+    codes: list[tuple[Person, str, float]] = field(default_factory=list)
+    said: dict[str, int] = field(default_factory=lambda: {"ratings": 0, "events": 0})
+
+    def granted(self, person: Person) -> bool:
+        return bool(self.log[person] and self.log[person][-1])
+
+
+class World:
+    """An empty ledger with a study, made once, copied for every run."""
+
+    def __init__(self) -> None:
+        shm = Path("/dev/shm")
+        where = str(shm) if shm.is_dir() and os.access(shm, os.W_OK) else None
+        self._folder = tempfile.TemporaryDirectory(dir=where, prefix="study-machine-")
+        self.folder = Path(self._folder.name)
+        self.settings = Settings(
+            home=self.folder / "template",
+            backend="echo",
+            key_file=self.folder / "key",
+            study="pilot",
+        )
+        make_study(self.settings.home)
+        upgrade(self.settings)
+
+    def copy(self) -> Settings:
+        home = self.folder / new_id()
+        shutil.copytree(self.settings.home, home)
+        key = self.folder / "study.key"
+        return self.settings.model_copy(update={"home": home, "study_key_file": key})
+
+
+_worlds: list[World] = []
+
+
+def world() -> World:
+    """The one of this process."""
+    if not _worlds:
+        _worlds.append(World())
+    return _worlds[0]
+
+
+class StudyMachine(RuleBasedStateMachine):
+    """One run: a fresh ledger, and steps in any order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.settings = world().copy()
+        self.model = Model()
+        self.now = time.time()
+        self.do(self._open())
+
+    def do(self, work: Any) -> Any:
+        return self.loop.run_until_complete(work)
+
+    async def _open(self) -> None:
+        database = await open_database(self.settings, synced=False)
+        self.ledger = Ledger(database, self.settings.media, lambda: self.now)
+        self.ledger.collecting = await collecting_for(self.settings, self.ledger)
+        self.desk = Desk(self.ledger, self.settings, NO_LIMIT, NO_LIMIT)
+        await self.desk.remember_to_forget()
+
+    def teardown(self) -> None:
+        self.do(self.ledger.close())
+        self.loop.close()
+        shutil.rmtree(self.settings.home)
+
+    @property
+    def study(self) -> Any:
+        return self.desk.agreements.running
+
+    def live(self, person: Person) -> bool:
+        """Whether the person's last word is a consent to the text of now."""
+        log = self.model.log[person]
+        return bool(log and log[-1]) and self.study.current(log[-1])
+
+    # Consent
+
+    @rule(person=people)
+    def is_shown_a_form(self, person: Person) -> None:
+        text = self.study.text("en")
+        name = self.do(self.desk.agreements.form(*person))
+        after, life = len(self.model.log[person]), self.model.lives[person]
+        self.model.forms.append(Form(person, name, text, after, life))
+
+    @precondition(lambda self: self.model.forms)
+    @rule(which=at, excerpts=st.booleans(), linkage=st.booleans())
+    def saves_a_form_that_may_be_old(self, which: int, excerpts: bool, linkage: bool) -> None:
+        form = self.model.forms[which % len(self.model.forms)]
+        person, log = form.person, self.model.log[form.person]
+        if not self.study.current(form.text.sha256) or form.life != self.model.lives[person]:
+            return  # the chat shows a fresh one: see test_consent.py
+        answers = Answers(adult=True, use=True, excerpts=excerpts, linkage=linkage)
+        done = self.do(self.desk.agreements.save(*person, answers, form.text, form.name, "private"))
+        if form.name in self.model.saved:
+            assert done == "saved"
+        elif form.after != len(log):
+            assert done == "older"
+        else:
+            assert done == "granted"
+            log.append(form.text.sha256)
+            self.model.saved.add(form.name)
+            self.model.linkage[person] = linkage
+
+    @rule(person=people, linkage=st.booleans())
+    def consents(self, person: Person, linkage: bool) -> None:
+        self.is_shown_a_form(person)
+        self.saves_a_form_that_may_be_old(len(self.model.forms) - 1, True, linkage)
+
+    @rule(person=people)
+    def declines(self, person: Person) -> None:
+        self.do(self.desk.agreements.noted(*person, "declined"))
+
+    @rule(person=people, delete=st.booleans())
+    def withdraws(self, person: Person, delete: bool) -> None:
+        done = self.do(self.desk.agreements.withdraw(*person, "private"))
+        assert done == self.model.granted(person)
+        if done:
+            self.model.log[person].append("")
+            self._cut_off(person, keep_own=True)
+        if delete and self.model.log[person]:
+            count = self.do(self.desk.withdraw_all(*person))
+            assert count == len([r for r in self.model.rows.values() if r.person == person])
+            self._erase(person)
+
+    @rule()
+    def the_text_changes(self) -> None:
+        """Or changes back: then what was agreed to it holds again."""
+        other = {"1": "2", "2": "1"}[self.study.text("en").version]
+        texts = {}
+        for name, text in self.study.texts.items():
+            digest = hashlib.sha256(f"{name} {other}".encode()).hexdigest()
+            texts[name] = replace(text, version=other, sha256=digest)
+        changed = replace(self.study, texts=texts)
+        for holder in (self.desk.agreements, self.ledger.collecting):
+            holder.study = changed
+        self.desk.agreements.collecting.study = changed
+        self.desk.opinions._study = changed
+
+    # Places
+
+    @rule(place=st.sampled_from(PLACES[1:]), action=st.sampled_from(("on", "off", "left")))
+    def place_is_switched(self, place: str, action: str) -> None:
+        done = self.do(self.desk.agreements.switch("telegram", place, "group", action))
+        assert done == ((place in self.model.on) != (action == "on"))
+        (self.model.on.add if action == "on" else self.model.on.discard)(place)
+
+    # Requests
+
+    def _ask(self, person: Person, place: str, private: bool, parent: str | None) -> None:
+        platform, asker = person
+        alone = place == "own"
+        before = self.model.jobs[parent].request if parent else None
+        request = Request(
+            command="story",
+            text="The vicar coughed.",
+            platform=platform,
+            asker=asker,
+            place=f"own {asker}" if alone else place,
+            parent=before,
+            beginning="Words of before." if before else None,
+            private=private,
+            alone=alone,
+        )
+        job = Job(
+            id=new_id(), request=new_id(), expert="lovecraft", medium="text", prompt="p", head=1,
+            length=16, seed=1, sampling=Sampling(),
+        )  # fmt: skip
+        assert self.do(self.ledger.accept(request, ROUTE, job))
+        self.model.jobs[job.id] = Asked(person, place, job.request)
+        here = alone or (platform == "telegram" and place in self.model.on)
+        above = self.model.rows.get(parent) if parent else None
+        sound = parent is None or (above is not None and self.live(above.person))
+        if self.live(person) and here and sound and not private:
+            self.model.rows[job.id] = Row(person, job.id, parent, began=parent is not None)
+
+    @rule(person=people, place=places, private=st.sampled_from((False, False, False, True)))
+    def asks(self, person: Person, place: str, private: bool) -> None:
+        self._ask(person, place, private, None)
+
+    @rule(person=people, place=places, which=at)
+    def goes_on_from_an_answer(self, person: Person, place: str, which: int) -> None:
+        there = [n for n, j in self.model.jobs.items() if not (j.running or j.blank)]
+        if there:
+            self._ask(person, place, False, there[which % len(there)])
+
+    @rule(which=at, end=st.sampled_from(("finished", "drawn", "cancelled", "failed")))
+    def a_job_ends(self, which: int, end: str) -> None:
+        running = [name for name, job in self.model.jobs.items() if job.running]
+        if running:
+            self._end(running[which % len(running)], end)
+
+    def _end(self, name: str, end: str) -> None:
+        facts: dict[str, Any] = {"job": name, "attempt": 1}
+        made: dict[str, Any] = {
+            "tokens_in": 3, "tokens_out": 5, "first_token_seconds": 0.1, "seconds": 1.0,
+        }  # fmt: skip
+        picture = Picture(data=name.encode(), width=8, height=8, seed=1)
+        event = {
+            "finished": lambda: Finished(**facts, **made, text="A story."),
+            "drawn": lambda: Finished(**facts, **made, text="", pictures=(picture,)),
+            "cancelled": lambda: Cancelled(**facts, text="A st"),
+            "failed": lambda: Failed(**facts, message="no", reason="no"),
+        }[end]()
+        assert self.do(self.ledger.finish(event))
+        job = self.model.jobs[name]
+        job.running, job.finished_at = False, self.now
+        drawn = hashlib.sha256(name.encode()).hexdigest() if end == "drawn" else ""
+        job.picture = drawn
+        row = self.model.rows.get(name)
+        if row is not None:
+            row.state = {"drawn": "finished"}.get(end, end)
+            if self.live(row.person):
+                row.output, row.picture = end in ("finished", "cancelled"), drawn
+
+    @rule(which=at)
+    def an_answer_is_delivered(self, which: int) -> None:
+        """A private one leaves the record with it."""
+        done = [name for name, job in self.model.jobs.items() if not job.running]
+        if not done:
+            return
+        name = done[which % len(done)]
+        private = self.do(self._private(name))
+        self.do(self.ledger.delivered(name))
+        if private:
+            del self.model.jobs[name]
+
+    async def _private(self, name: str) -> bool:
+        found = await self.ledger.answer(name)
+        return found is not None and found.request.private
+
+    @rule(person=people, which=at, value=st.sampled_from((1, -1)))
+    def an_answer_is_rated(self, person: Person, which: int, value: int) -> None:
+        self._says(person, which, "ratings", value)
+
+    @rule(person=people, which=at)
+    def a_button_is_pressed(self, person: Person, which: int) -> None:
+        self._says(person, which, "events", 0)
+
+    def _says(self, person: Person, which: int, what: str, value: int) -> None:
+        names = list(self.model.jobs)
+        if not names:
+            return
+        name = names[which % len(names)]
+        if what == "ratings":
+            self.do(self.desk.opinions.rate(*person, name, value))
+        else:
+            platform, asker = person
+            press = self.desk.agreements.event("press", name, platform=platform, asker=asker)
+            self.do(press)
+        job, row = self.model.jobs[name], self.model.rows.get(name)
+        here = job.place == "own" or job.place in self.model.on
+        if row is not None and not job.blank and here and self.live(person):
+            self.notes.append((what, name, person))
+
+    @property
+    def notes(self) -> list[tuple[str, str, Person]]:
+        """(what, job, by whom) of every rating and press that the study should have."""
+        return self.__dict__.setdefault("_notes", [])
+
+    @rule(which=at)
+    def an_answer_is_deleted(self, which: int) -> None:
+        done = [name for name, job in self.model.jobs.items() if not job.running]
+        if not done:
+            return
+        name = done[which % len(done)]
+        self.do(self.desk.hide(name))
+        self.model.jobs[name].blank = True
+        self.model.jobs[name].picture = ""
+        row = self.model.rows.get(name)
+        if row is not None and not self._unlinked(name):
+            row.output, row.picture = False, ""
+        self.unlinked.add(name)
+
+    @property
+    def unlinked(self) -> set[str]:
+        """Jobs whose way to the study is cleared."""
+        return self.__dict__.setdefault("_unlinked_jobs", set())
+
+    def _unlinked(self, name: str) -> bool:
+        return name in self.unlinked
+
+    # Ends
+
+    @rule(person=people)
+    def is_forgotten(self, person: Person) -> None:
+        for name, job in list(self.model.jobs.items()):
+            if job.person == person and job.running:
+                self._end(name, "cancelled")
+        mine = [name for name, job in self.model.jobs.items() if job.person == person]
+        done = self.do(self.desk.forget(*person))
+        assert done.requests == len(mine)
+        for name in mine:
+            self.unlinked.add(name)
+            del self.model.jobs[name]
+        self._erase(person)
+        self.model.log[person] = []
+        self.model.lives[person] += 1
+        assert self.do(self.desk.agreements.held(*person)) == {}
+
+    def _erase(self, person: Person) -> None:
+        self._cut_off(person, keep_own=False)
+        gone = {name for name, row in self.model.rows.items() if row.person == person}
+        for name in gone:
+            del self.model.rows[name]
+        self._notes = [n for n in self.notes if n[1] not in gone and n[2] != person]
+
+    def _cut_off(self, person: Person, *, keep_own: bool) -> None:
+        mine = {name for name, row in self.model.rows.items() if row.person == person}
+        seen, parents = set(mine), set(mine)
+        while parents:
+            children = {n for n, row in self.model.rows.items() if row.parent in parents} - seen
+            seen |= children
+            parents = children
+            for name in children:
+                if not (keep_own and self.model.rows[name].person == person):
+                    self.model.rows[name].began = False
+        for row in self.model.rows.values():
+            if row.parent in mine and not (keep_own and row.person == person):
+                row.parent = None
+
+    @rule(dry_run=st.booleans())
+    def retention_runs(self, dry_run: bool) -> None:
+        old = [
+            name
+            for name, job in self.model.jobs.items()
+            if not (job.running or job.blank) and job.finished_at < self.now - KEEP_SECONDS
+        ]
+        done = self.do(self.desk.clean(dry_run=dry_run))
+        assert done.blanked == len(old)
+        if not dry_run:
+            for name in old:
+                self.model.jobs[name].blank, self.model.jobs[name].picture = True, ""
+                self.unlinked.add(name)
+
+    @rule(hours=st.sampled_from((-200, -1, 1, 30, 80, 800)))
+    def the_clock_moves(self, hours: int) -> None:
+        self.now += hours * 3600.0
+
+    @rule(one=people, other=people)
+    def accounts_are_linked(self, one: Person, other: Person) -> None:
+        willing = {p: self.live(p) and self.model.linkage[p] for p in (one, other)}
+        code = self.do(self.desk.agreements.new_code(*one))
+        assert (code is not None) == willing[one]
+        done = self.do(self.desk.agreements.join(*other, code or "NONESUCH"))
+        if not willing[other]:
+            assert done == "unwilling"
+        elif code is None:
+            assert done == "wrong"
+        else:
+            assert done == ("own" if one == other else "joined")
+
+    @rule()
+    def starts_again(self) -> None:
+        """Another process takes over: nothing is forgotten twice, nothing comes back."""
+        study = self.study
+        self.do(self.ledger.close())
+        self.do(self._open())
+        if study.text("en").sha256 != self.study.text("en").sha256:
+            for holder in (self.desk.agreements, self.ledger.collecting):
+                holder.study = study
+            self.desk.agreements.collecting.study = study
+            self.desk.opinions._study = study
+
+    # What must hold
+
+    @invariant()
+    def the_record_is_as_the_model_says(self) -> None:
+        self.do(self._compare())
+
+    async def _compare(self) -> None:
+        row = InteractionRow
+        query = sa.select(
+            row.id, row.pseudonym, row.job_id, row.parent, row.state, row.consent_id,
+            row.output.is_not(None).label("output"), row.beginning.is_not(None).label("began"),
+        )  # fmt: skip
+        async with self.ledger.reading() as connection:
+            found = {r.id: r for r in (await connection.execute(query)).all()}
+            out = await exportable(connection, self.study.id)
+            drawn = (await connection.execute(sa.select(StudyPictureRow.__table__))).all()
+            said = {
+                name: await connection.scalar(sa.select(sa.func.count()).select_from(table))
+                for name, table in (("ratings", StudyRatingRow), ("events", StudyEventRow))
+            }
+            jobs = set(await connection.scalars(sa.select(JobRow.id)))
+        names = self._named(found)
+        model = self.model
+        assert names.keys() == model.rows.keys()
+        for job, expected in model.rows.items():
+            have = found[names[job]]
+            pseudonym = self.study.pseudonym(*expected.person)
+            assert have.pseudonym == pseudonym
+            assert have.state == expected.state
+            assert (have.output, have.began) == (expected.output, expected.began)
+            assert have.parent == (names[expected.parent] if expected.parent else None)
+            assert have.job_id == (None if self._unlinked(job) else job)
+        willing = {p for p in PEOPLE if model.granted(p)}
+        assert out == {names[job] for job, r in model.rows.items() if r.person in willing}
+        assert {(p.interaction_id, p.media) for p in drawn} == {
+            (names[job], r.picture) for job, r in model.rows.items() if r.picture
+        }
+        for what in ("ratings", "events"):
+            assert said[what] == len([n for n in self.notes if n[0] == what])
+        assert jobs == model.jobs.keys()
+        kept = {r.picture for r in model.rows.values()} | {j.picture for j in model.jobs.values()}
+        assert set(self.ledger.media.names()) == kept - {""}
+
+    def _named(self, found: dict[str, Any]) -> dict[str, str]:
+        """Which interaction is which job's, also when the record does not say so any more."""
+        known: dict[str, str] = self.__dict__.setdefault("_known", {})
+        for name, row in found.items():
+            if row.job_id is not None:
+                known[row.job_id] = name
+        for job in [job for job, name in known.items() if name not in found]:
+            del known[job]
+        return known
