@@ -9,13 +9,13 @@ import asyncio
 import hashlib
 import os
 import shutil
+import sqlite3
 import tempfile
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import sqlalchemy as sa
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from studied import make_study
@@ -33,8 +33,6 @@ from engine.study.collecting import collecting_for
 from engine.study.consent import Answers
 from engine.study.reading import exportable
 from engine.study.study import ConsentText
-from engine.study.tables import InteractionRow, StudyEventRow, StudyPictureRow, StudyRatingRow
-from engine.tables import JobRow
 
 PEOPLE = (("telegram", "ann"), ("telegram", "bob"), ("discord", "ann-too"))
 PLACES = ("own", "-100", "-200")
@@ -145,6 +143,10 @@ class StudyMachine(RuleBasedStateMachine):
         self.settings = world().copy()
         self.model = Model()
         self.now = time.time()
+        self.notes: list[tuple[str, str, Person]] = []  # what the study should have: what, job, who
+        self.unlinked: set[str] = set()  # jobs whose way to the study is cleared
+        self.known: dict[str, str] = {}
+        self.reader = sqlite3.connect(self.settings.ledger_file)
         self.do(self._open())
 
     def do(self, work: Any) -> Any:
@@ -158,6 +160,7 @@ class StudyMachine(RuleBasedStateMachine):
         await self.desk.remember_to_forget()
 
     def teardown(self) -> None:
+        self.reader.close()
         self.do(self.ledger.close())
         self.loop.close()
         shutil.rmtree(self.settings.home)
@@ -350,11 +353,6 @@ class StudyMachine(RuleBasedStateMachine):
         if row is not None and not job.blank and here and self.live(person):
             self.notes.append((what, name, person))
 
-    @property
-    def notes(self) -> list[tuple[str, str, Person]]:
-        """(what, job, by whom) of every rating and press that the study should have."""
-        return self.__dict__.setdefault("_notes", [])
-
     @rule(which=at)
     def an_answer_is_deleted(self, which: int) -> None:
         done = [name for name, job in self.model.jobs.items() if not job.running]
@@ -365,17 +363,9 @@ class StudyMachine(RuleBasedStateMachine):
         self.model.jobs[name].blank = True
         self.model.jobs[name].picture = ""
         row = self.model.rows.get(name)
-        if row is not None and not self._unlinked(name):
+        if row is not None and name not in self.unlinked:
             row.output, row.picture = False, ""
         self.unlinked.add(name)
-
-    @property
-    def unlinked(self) -> set[str]:
-        """Jobs whose way to the study is cleared."""
-        return self.__dict__.setdefault("_unlinked_jobs", set())
-
-    def _unlinked(self, name: str) -> bool:
-        return name in self.unlinked
 
     # Ends
 
@@ -400,7 +390,7 @@ class StudyMachine(RuleBasedStateMachine):
         gone = {name for name, row in self.model.rows.items() if row.person == person}
         for name in gone:
             del self.model.rows[name]
-        self._notes = [n for n in self.notes if n[1] not in gone and n[2] != person]
+        self.notes = [n for n in self.notes if n[1] not in gone and n[2] != person]
 
     def _cut_off(self, person: Person, *, keep_own: bool) -> None:
         mine = {name for name, row in self.model.rows.items() if row.person == person}
@@ -461,53 +451,55 @@ class StudyMachine(RuleBasedStateMachine):
 
     # What must hold
 
+    @rule()
+    def an_export_is_read(self) -> None:
+        """It holds what people gave who still agree, and nothing else."""
+        willing = {person for person in PEOPLE if self.model.granted(person)}
+        names = self._named()
+        expected = {names[job] for job, r in self.model.rows.items() if r.person in willing}
+        assert self.do(self._exportable()) == expected
+
+    async def _exportable(self) -> frozenset[str]:
+        async with self.ledger.reading() as connection:
+            return await exportable(connection, self.study.id)
+
     @invariant()
     def the_record_is_as_the_model_says(self) -> None:
-        self.do(self._compare())
-
-    async def _compare(self) -> None:
-        row = InteractionRow
-        query = sa.select(
-            row.id, row.pseudonym, row.job_id, row.parent, row.state, row.consent_id,
-            row.output.is_not(None).label("output"), row.beginning.is_not(None).label("began"),
-        )  # fmt: skip
-        async with self.ledger.reading() as connection:
-            found = {r.id: r for r in (await connection.execute(query)).all()}
-            out = await exportable(connection, self.study.id)
-            drawn = (await connection.execute(sa.select(StudyPictureRow.__table__))).all()
-            said = {
-                name: await connection.scalar(sa.select(sa.func.count()).select_from(table))
-                for name, table in (("ratings", StudyRatingRow), ("events", StudyEventRow))
-            }
-            jobs = set(await connection.scalars(sa.select(JobRow.id)))
-        names = self._named(found)
-        model = self.model
+        """Read from outside, by a connection of the test's own."""
+        names, model = self._named(), self.model
         assert names.keys() == model.rows.keys()
-        for job, expected in model.rows.items():
-            have = found[names[job]]
-            pseudonym = self.study.pseudonym(*expected.person)
-            assert have.pseudonym == pseudonym
-            assert have.state == expected.state
-            assert (have.output, have.began) == (expected.output, expected.began)
-            assert have.parent == (names[expected.parent] if expected.parent else None)
-            assert have.job_id == (None if self._unlinked(job) else job)
-        willing = {p for p in PEOPLE if model.granted(p)}
-        assert out == {names[job] for job, r in model.rows.items() if r.person in willing}
-        assert {(p.interaction_id, p.media) for p in drawn} == {
-            (names[job], r.picture) for job, r in model.rows.items() if r.picture
+        look = self.reader.execute
+        rows = look(
+            "select id, pseudonym, job_id, parent, state, output is not null, "
+            "beginning is not null from interactions"
+        ).fetchall()
+        assert {row[0]: tuple(row[1:]) for row in rows} == {
+            names[job]: (
+                self.study.pseudonym(*row.person),
+                None if job in self.unlinked else job,
+                names[row.parent] if row.parent else None,
+                row.state,
+                row.output,
+                row.began,
+            )
+            for job, row in model.rows.items()
+        }
+        assert set(look("select interaction_id, media from study_pictures")) == {
+            (names[job], row.picture) for job, row in model.rows.items() if row.picture
         }
         for what in ("ratings", "events"):
-            assert said[what] == len([n for n in self.notes if n[0] == what])
-        assert jobs == model.jobs.keys()
+            [(count,)] = look(f"select count(*) from study_{what}")
+            assert count == len([note for note in self.notes if note[0] == what])
+        assert {name for (name,) in look("select id from jobs")} == model.jobs.keys()
         kept = {r.picture for r in model.rows.values()} | {j.picture for j in model.jobs.values()}
         assert set(self.ledger.media.names()) == kept - {""}
 
-    def _named(self, found: dict[str, Any]) -> dict[str, str]:
+    def _named(self) -> dict[str, str]:
         """Which interaction is which job's, also when the record does not say so any more."""
-        known: dict[str, str] = self.__dict__.setdefault("_known", {})
-        for name, row in found.items():
-            if row.job_id is not None:
-                known[row.job_id] = name
-        for job in [job for job, name in known.items() if name not in found]:
-            del known[job]
-        return known
+        found = dict(self.reader.execute("select id, job_id from interactions").fetchall())
+        for name, job in found.items():
+            if job is not None:
+                self.known[job] = name
+        for job in [job for job, name in self.known.items() if name not in found]:
+            del self.known[job]
+        return self.known
