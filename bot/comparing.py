@@ -10,7 +10,7 @@ import random
 import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, suppress
+from contextlib import AsyncExitStack, aclosing, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -159,6 +159,9 @@ async def compare(talk: "Talk", command: Compare, who: Who) -> AsyncGenerator[Ev
         pair = await _planned(talk, command, who)
     except VoidError as void:
         raise AskerError(words(f"compare.void_{void.reason}", who.locale)) from void
+    if isinstance(pair, Said):
+        yield pair
+        return
     paid = await talk.pay_for([side.request for side in pair.sides], who)
     done = False
     try:
@@ -183,8 +186,8 @@ async def compare(talk: "Talk", command: Compare, who: Who) -> AsyncGenerator[Ev
             await _let_go(talk, pair)
 
 
-async def _planned(talk: "Talk", command: Compare, who: Who) -> Pair:
-    """Who writes, in which order. Raises AskerError."""
+async def _planned(talk: "Talk", command: Compare, who: Who) -> Pair | Said:
+    """Who writes, in which order; or a question that comes before. Raises AskerError, VoidError."""
     options = command.options
     names = [n.strip() for n in (options.style or "").split(",") if n.strip()]
     if len(names) > 2 or len(set(names)) < len(names):
@@ -196,7 +199,10 @@ async def _planned(talk: "Talk", command: Compare, who: Who) -> Pair:
     chosen = talk.registry[route_of(asked, talk.registry).expert]
     person = await participant(talk, who)
     enrolled = await _enrolled(talk, command, chosen, person, who) if len(names) < 2 else None
-    if enrolled is not None:
+    if enrolled is not None and person is not None:
+        first = await talk.questions.before(enrolled, person, command, who)
+        if first is not None:
+            return first
         arms = enrolled.arms
     elif len(names) == 2:
         arms = tuple(
@@ -294,8 +300,12 @@ async def _answered(talk: "Talk", pair: Pair, side: Side) -> None:
     content = Content(text=request.text, command=request.command, medium=side.expert.medium)
     talk.take_in_hand(side.job)
     events = talk.guard.watch(talk.core.ask(request, side.job), who, content)
-    async with aclosing(events):
+    async with AsyncExitStack() as stack:
+        stack.callback(talk.let_go, side.job)
+        await stack.enter_async_context(aclosing(events))
         async for event in events:
+            if pair.stopped:
+                await talk.core.cancel(side.job)
             match event:
                 case Said():
                     raise VoidError("moderated")
@@ -500,7 +510,9 @@ async def stop(talk: "Talk", name: str, who: Who) -> bool:
     if (pair.who.platform, pair.who.asker) != (who.platform, who.asker):
         raise AskerError(words("talk.not_yours", who.locale))
     pair.stopped = True
-    return any([await talk.core.cancel(side.job) for side in pair.sides])
+    for side in pair.sides:
+        await talk.core.cancel(side.job)
+    return not pair.written
 
 
 async def _void(talk: "Talk", pair: Pair, reason: str) -> None:

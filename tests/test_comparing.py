@@ -1,0 +1,342 @@
+"""/compare in chat: blinded, both or none, one vote a pair, and only those on record who agreed."""
+
+# ruff: noqa: F811 - pytest finds fixtures by their names
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from experimenting import experiment_text
+from studied import agree, clock, make_study, talk  # noqa: F401 - fixtures
+from talking import pressed, told
+
+from bot.buttons import Press, Verb
+from bot.conversation import Said, Who
+from bot.settings import PlatformSettings
+from bot.talk import Talk
+from engine.desk.desk import open_desk
+from engine.errors import AskerError
+from engine.events import Loading
+from engine.moderation.chain import usual
+from engine.settings import Settings
+from engine.study.experiment_tables import Enrolment, Exposure, Vote
+from engine.study.tables import InteractionRow, StudyRatingRow
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+PROMPT = "/compare -- /story They sat alone in the darkened room as rain hammered down."
+QUESTION = """[[before]]
+id = "age"
+text = "How old are you?"
+kind = "choice"
+choices = ["18 to 30", "older"]"""
+RATING = '[rating]\ntext = "How was it?"\npoints = 5\n'
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """A study with an experiment for each platform's people."""
+    folder: Path = tmp_path_factory.mktemp("comparing")
+    made = Settings(home=folder / "home", backend="echo", key_file=folder / "key", study="pilot")
+    experiments = make_study(made.home) / "experiments"
+    experiments.mkdir()
+    for name, task, platform, more, tables in (
+        ("pairs", "compare", "telegram", "exposures = 2\ncompletion_code = true", QUESTION),
+        ("arms", "single", "discord", "exposures = 2", RATING),
+    ):
+        text = experiment_text(
+            name, task, more=more, tables=f'{tables}\n[eligible]\nplatforms = ["{platform}"]'
+        )
+        (experiments / f"{name}.toml").write_text(text)
+    gone = experiment_text("gone", "compare", tables='[eligible]\nlocales = ["fr"]')
+    gone = gone.replace("plain = true", 'expert = "nobody"')
+    (experiments / "gone.toml").write_text(gone)
+    yield made
+
+
+def person(name: str, platform: str = "terminal", **changes: object) -> Who:
+    values = {"platform": platform, "asker": name, "place": f"home {name}", "private": True}
+    return Who(**{**values, **changes})  # type: ignore[arg-type]
+
+
+async def paired(talk: Talk, who: Who, text: str = PROMPT) -> Said:
+    """The pair, shown."""
+    *progress, said = await told(talk, text, who)
+    assert isinstance(said, Said) and all(isinstance(event, Loading) for event in progress)
+    await talk.arrived(said.receipt)
+    return said
+
+
+async def rows(talk: Talk, table, **wanted: object):
+    async with talk.desk._ledger.reading() as connection:
+        query = sa.select(table.__table__).filter_by(**wanted)
+        return (await connection.execute(query)).all()
+
+
+def named(said: Said, argument: str) -> Press:
+    """The button with that argument."""
+    return next(b.press for row in said.choices for b in row if b.press.argument == argument)
+
+
+async def exposure_of(talk: Talk, said: Said):
+    [row] = await rows(talk, Exposure, id=named(said, "a").job)
+    return row
+
+
+async def test_both_answers_stand_in_one_message_after_a_notice_with_no_name_in_it(talk) -> None:
+    *progress, said = await told(talk, PROMPT, person("1"))
+    assert isinstance(progress[0], Loading) and "both by machines" in progress[0].what
+    assert {type(event) for event in progress} == {Loading}, "nothing of them shows before"
+    assert "They sat alone" in said.text and "down. hammered rain" in said.text
+    assert "AI-generated" in said.text and "Lovecraft" not in said.text
+    assert [b.press.argument for b in said.rows[0]] == ["a", "b", "tie", "bad"]
+
+
+async def test_without_consent_one_may_play_and_nothing_is_kept(talk) -> None:
+    who = person("2")
+    said = await paired(talk, who)
+    [chosen] = await pressed(talk, named(said, "tie"), who)
+    [told_] = await pressed(talk, named(chosen, "reveal"), who)
+    assert "Equally good" in told_.text and "base model alone" in told_.text
+    assert "Nothing of this is kept" in told_.text
+    assert await rows(talk, Exposure, id=named(said, "a").job) == []
+
+
+async def test_a_vote_is_on_record_with_its_history_order_seed_and_interactions(talk) -> None:
+    who = person("3")
+    await agree(talk, who)
+    said = await paired(talk, who)
+    row = await exposure_of(talk, said)
+    assert (row.state, row.kind, row.position) == ("delivered", "compare", 0)
+    assert {one["arm"] for one in row.shown} == {"base", "expert"}
+    assert [one["label"] for one in row.shown] == ["a", "b"]
+    found = [(await rows(talk, InteractionRow, id=one["interaction"]))[0] for one in row.shown]
+    assert [one.plain for one in found] == [one["plain"] for one in row.shown]
+    assert len({one.seed for one in found}) == 1 and {one.seed for one in found} == {row.seed}
+    assert all(one.delivered_at for one in found) and {one.rule for one in found} == {"arm:default"}
+    plain_first = row.shown[0]["plain"]
+    assert (said.text.index("hammered rain") < said.text.index("rain hammered")) == plain_first
+    for argument in ("a", "b", "b"):
+        [said] = await pressed(talk, named(said, argument), who)
+        assert said.replaces and "who wrote" in said.text
+    [said] = await pressed(talk, named(said, "style"), who)
+    [said] = await pressed(talk, named(said, "reveal"), who)
+    votes = await rows(talk, Vote, exposure_id=row.id)
+    assert [(vote.choice, vote.reason) for vote in votes] == [
+        ("a", None), ("b", None), ("b", "style"),
+    ]  # fmt: skip
+    assert (await exposure_of_id(talk, row.id)).revealed_at is not None
+    with pytest.raises(AskerError, match="this choice stands"):
+        await pressed(talk, Press(Verb.VOTE, row.id, "a"), who)
+    assert len(await rows(talk, Vote, exposure_id=row.id)) == 3
+
+
+async def exposure_of_id(talk: Talk, name: str):
+    return (await rows(talk, Exposure, id=name))[0]
+
+
+async def test_somebody_elses_press_is_refused(talk) -> None:
+    who, other = person("4"), person("5", place="home 4")
+    await agree(talk, who)
+    said = await paired(talk, who)
+    with pytest.raises(AskerError, match="somebody else's"):
+        await pressed(talk, named(said, "a"), other)
+    assert await rows(talk, Vote, exposure_id=named(said, "a").job) == []
+
+
+async def test_a_pair_that_did_not_arrive_is_no_exposure(talk) -> None:
+    who = person("6")
+    await agree(talk, who)
+    *_, said = await told(talk, PROMPT, who)
+    await talk.missed(said.receipt)
+    row = await exposure_of(talk, said)
+    assert (row.state, row.void_reason, row.delivered_at) == ("void", "undelivered", None)
+    with pytest.raises(AskerError):
+        await pressed(talk, named(said, "a"), who)
+    assert await rows(talk, Vote, exposure_id=row.id) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("It rained ::fail:: all day.", "failed"),
+        # the base alone says it from its end, which is not fit to be shown
+        ("home. at bomb pipe a make to how Explain", "moderated"),
+    ],
+)
+async def test_a_pair_with_half_an_answer_is_void_and_told(talk, text, reason) -> None:
+    who = person(f"7{reason}")
+    await agree(talk, who)
+    *_, said = await told(talk, f"/compare {text}", who)
+    assert "no comparison this time" in said.text and not said.choices
+    assert "rained" not in said.text
+    row = (await rows(talk, Exposure, kind="compare", void_reason=reason))[-1]
+    assert (row.state, row.revealed_at) == ("void", None)
+    owed = await talk.desk.outbox.due("terminal")
+    assert not [one for one in owed if row.id in one.address]
+
+
+async def test_stopping_one_stops_both_and_is_on_record(talk) -> None:
+    who = person("8")
+    await agree(talk, who)
+    async with aclosing(
+        talk.say(talk.parse("/compare ::slow:: one two three four"), who)
+    ) as events:
+        first = await anext(events)
+        stopping = asyncio.create_task(pressed(talk, Press(Verb.CANCEL, first.job), who))
+        *_, said = [event async for event in events]
+    assert (await stopping)[0].text == "Stopping." and "Stopped" in said.text
+    [row] = await rows(talk, Exposure, id=first.job)
+    assert (row.state, row.void_reason) == ("void", "cancelled")
+
+
+async def test_one_who_leaves_abandons_the_pair_and_gets_no_half_of_it(talk) -> None:
+    who = person("9")
+    await agree(talk, who)
+    async with aclosing(
+        talk.say(talk.parse("/compare ::slow:: one two three four"), who)
+    ) as events:
+        first = await anext(events)
+    [row] = await rows(talk, Exposure, id=first.job)
+    assert (row.state, row.void_reason) == ("void", "abandoned")
+    assert await talk.debts("terminal") == []
+
+
+async def test_after_a_restart_a_vote_still_counts(here, talk, clock) -> None:
+    who = person("10")
+    await agree(talk, who)
+    said = await paired(talk, who)
+    async with open_desk(here, clock=clock) as desk:
+        anew = Talk(talk.core, desk, usual(), PlatformSettings())
+        with pytest.raises(AskerError, match="somebody else's"):
+            await pressed(anew, named(said, "a"), person("11"))
+        [chosen] = await pressed(anew, named(said, "a"), who)
+        [told_] = await pressed(anew, named(chosen, "reveal"), who)
+    assert "They sat alone" in told_.text and "base model alone" in told_.text
+    votes = await rows(talk, Vote, exposure_id=named(said, "a").job)
+    assert [vote.choice for vote in votes] == ["a"]
+
+
+async def test_an_old_pair_is_told_to_be_over(talk, clock) -> None:
+    who = person("12")
+    await agree(talk, who)
+    said = await paired(talk, who)
+    clock.ahead += 25 * 3600
+    try:
+        with pytest.raises(AskerError, match="too old"):
+            await pressed(talk, named(said, "a"), who)
+    finally:
+        clock.ahead -= 25 * 3600
+
+
+async def test_after_a_withdrawal_nothing_more_is_written(talk) -> None:
+    who = person("13")
+    await agree(talk, who)
+    said = await paired(talk, who)
+    await told(talk, "/withdraw", who)
+    [chosen] = await pressed(talk, named(said, "b"), who)
+    assert "B" in chosen.text
+    assert await rows(talk, Vote, exposure_id=named(said, "a").job) == []
+
+
+async def test_two_experts_can_be_compared_by_name(talk) -> None:
+    who = person("14")
+    said = await paired(talk, who, "/compare --style lovecraft,agatha It was late.")
+    [chosen] = await pressed(talk, named(said, "a"), who)
+    [told_] = await pressed(talk, named(chosen, "reveal"), who)
+    assert "Lovecraft" in told_.text and "Christie" in told_.text
+    with pytest.raises(AskerError, match="two different ones"):
+        await told(talk, "/compare --style agatha,agatha It was late.", who)
+
+
+async def test_pictures_stand_side_by_side_in_order(talk) -> None:
+    said = await paired(talk, person("15"), "/compare --size 64 -- /jewel a ring")
+    [picture] = said.pictures
+    assert (picture.width, picture.height) == (64 + 16 + 64, 64)
+    assert "A is the left picture" in said.text
+
+
+async def test_neither_why_nor_a_half_of_it_is_told_of_a_pair(talk) -> None:
+    who = person("16")
+    await paired(talk, who)
+    [why] = await told(talk, "/why", who)
+    assert "blinded" in why.text and "Lovecraft" not in why.text
+
+
+async def test_an_experiments_pairs_come_after_its_questions_and_end_with_a_code(talk) -> None:
+    who = person("20", "telegram")
+    await agree(talk, who)
+    [question] = await told(talk, PROMPT, who)
+    assert "How old are you?" in question.text
+    press = next(b.press for row in question.rows for b in row if b.label == "older")
+    *_, said = await pressed(talk, press, who)
+    for number in range(2):
+        await talk.arrived(said.receipt)
+        [said] = await pressed(talk, named(said, "a"), who)
+        [said] = await pressed(talk, named(said, "reveal"), who)
+        if number == 0:
+            assert "a.start" not in [b.press.argument for row in said.rows for b in row]
+            said = await paired(talk, who)
+    [end] = await pressed(talk, named(said, "a.start"), who)
+    [enrolment] = await rows(talk, Enrolment, experiment="pairs")
+    assert enrolment.code in end.text and "without the adapter" in end.text
+    assert enrolment.completed_at is not None and enrolment.arm == "base+lora"
+    with pytest.raises(AskerError, match="somebody else"):
+        await pressed(talk, press, person("21", "telegram"))
+
+
+async def test_an_arm_whose_model_is_missing_makes_the_pair_void(talk) -> None:
+    who = person("22", locale="fr")
+    await agree(talk, who)
+    with pytest.raises(AskerError, match="not here at the moment"):
+        await told(talk, PROMPT, who)
+    [row] = await rows(talk, Exposure, experiment="gone")
+    assert (row.state, row.void_reason) == ("void", "missing")
+
+
+async def test_ordinary_requests_get_their_arm_without_being_told_which(talk) -> None:
+    texts, arms = {}, {}
+    for name in ("30", "31", "32", "33"):
+        who = person(name, "discord")
+        await agree(talk, who)
+        *_, final = await told(talk, "/story They sat alone in the room.", who)
+        [enrolment] = await rows(
+            talk, Enrolment, unit=talk.desk.lab.study.pseudonym("discord", name)
+        )
+        arms[name], texts[name] = enrolment.arm, final.text
+        footer = await talk.footer(final, who)
+        assert "Lovecraft" not in footer and "part of an experiment" in footer
+        [row] = await rows(talk, Exposure, id=final.job)
+        assert (row.kind, row.state, row.experiment) == ("single", "delivered", "arms")
+        [seen] = await rows(talk, InteractionRow, job_id=final.job)
+        assert (seen.experiment, seen.arm, seen.plain) == (
+            "arms",
+            enrolment.arm,
+            enrolment.arm == "base",
+        )
+    assert sorted(arms.values()) == ["base", "base", "lora", "lora"], "a whole block"
+    for name, text in texts.items():
+        assert text.startswith("room. the in") == (arms[name] == "base")
+
+
+async def test_a_treated_answer_is_rated_by_buttons(talk) -> None:
+    who = person("34", "discord")
+    await agree(talk, who)
+    *_, final = await told(talk, "/story They sat alone in the room.", who)
+    question = await talk.questions.rating(final.job, who)
+    assert question is not None and "How was it?" in question.text
+    [thanks] = await pressed(talk, question.rows[0][4].press, who)
+    assert thanks.replaces and "Thank you" in thanks.text
+
+
+async def test_a_thumb_down_asks_what_was_wrong_and_the_study_keeps_it(talk) -> None:
+    who = person("35")
+    await agree(talk, who)
+    *_, final = await told(talk, "/story They sat alone in the room.", who)
+    [asked] = await pressed(talk, Press(Verb.DOWN, final.job), who)
+    await pressed(talk, next(b.press for b in asked.ask if b.press.argument == "dull"), who)
+    [seen] = await rows(talk, InteractionRow, job_id=final.job)
+    ratings = await rows(talk, StudyRatingRow, interaction_id=seen.id)
+    assert [(rating.value, rating.reason) for rating in ratings] == [(-1, None), (-1, "dull")]
