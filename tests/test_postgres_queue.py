@@ -195,13 +195,13 @@ async def test_what_was_accepted_with_older_weights_moves_to_the_workers_there_a
             assert isinstance(await asked.end(), Finished)
 
 
-async def silent(ledger: Ledger, station: Station) -> None:
-    """Its signs of life stopped an hour ago, by the database's clock."""
-    await every(
-        ledger,
-        "UPDATE workers SET seen_at = seen_at - 3600 WHERE station = :name",
-        name=station.name,
-    )
+async def fall_silent(ledger: Ledger, station: Station, rescue: Rescue) -> None:
+    """Its signs of life stopped an hour ago, by the database's clock, and that is noticed."""
+    numbers = {"numbers": station.posts.numbers()}
+    silence = "UPDATE workers SET seen_at = seen_at - 3600 WHERE number = ANY(:numbers)"
+    while await every(ledger, "SELECT 1 FROM workers WHERE number = ANY(:numbers)", **numbers):
+        await every(ledger, silence, **numbers)
+        await rescue.run()
 
 
 async def test_jobs_of_a_silent_station_run_elsewhere_and_its_late_answer_is_refused(
@@ -215,8 +215,7 @@ async def test_jobs_of_a_silent_station_run_elsewhere_and_its_late_answer_is_ref
         await told(asked, Started)
         second = await stack.enter_async_context(staffed(settings, registry, ledger))
         other = await stack.enter_async_context(hand_worker(settings, socket=second.socket))
-        await silent(ledger, first)
-        await rescue.run()
+        await fall_silent(ledger, first, rescue)
         again = await next_run(other)
         assert (again.id, again.attempt, again.alone) == (job.id, 2, False), "nobody is blamed"
         worker.post(finished(job, "late"))
@@ -234,8 +233,7 @@ async def test_a_station_that_counted_as_gone_stops_what_it_lost_and_works_on(
     async with hand_worker(settings) as worker:
         asked = await ask()
         job = await next_run(worker)
-        await silent(ledger, station)
-        await rescue.run()
+        await fall_silent(ledger, station, rescue)
         station._look_everywhere()
         messages = [await asyncio.wait_for(worker.receive(), 10) for _ in range(2)]
         assert Stop(job=job.id) in messages

@@ -246,6 +246,8 @@ class Station:
         mine = {job: entry for job, entry in self.floor.entries.items() if entry.number == number}
         held = await self._tickets.held(post.number)
         for job, entry in mine.items():
+            if self.floor.entries.get(job) is not entry:
+                continue
             if job not in held and not entry.ending:
                 log.warning("a job is not ours any more", extra={"job": job})
                 self._give_up(job)
