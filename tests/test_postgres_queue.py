@@ -25,7 +25,7 @@ from engine.queues.rescue import TURN_SECONDS, Rescue
 from engine.queues.station import Station
 from engine.registry import Registry
 from engine.vault import Vault
-from engine.wire import Stop
+from engine.wire import Hello, Stop, Unfit, connect
 
 pytestmark = pytest.mark.databases("postgres")
 CHANNEL_BYTES = 63  # the server's limit
@@ -319,6 +319,42 @@ async def test_a_job_that_was_forgotten_while_it_waited_is_nobodys(
         worker.post(finished(job))
         assert isinstance(await kept.end(), Finished)
     assert (await gone.end()).reason == "its row was deleted"
+
+
+async def test_what_is_forgotten_while_it_runs_stops_and_leaves_nothing(
+    ask, station, settings, ledger, rescue
+) -> None:
+    async with hand_worker(settings) as worker:
+        asked = await ask()
+        job = await next_run(worker)
+        await every(ledger, "DELETE FROM deliveries WHERE job_id = :job", job=job.id)
+        await every(ledger, "DELETE FROM jobs WHERE id = :job", job=job.id)
+        station._look_everywhere()
+        assert await asyncio.wait_for(worker.receive(), 10) == Stop(job=job.id)
+        await rescue.run()
+        left = await every(ledger, "SELECT * FROM procrastinate_jobs WHERE queue_name <> 'maint'")
+        assert left == []
+        asked.leave()
+
+
+async def test_a_worker_that_cannot_serve_says_why_and_the_jobs_wait_for_one_that_can(
+    ask, engine, station, settings, registry, ledger
+) -> None:
+    link = await connect(str(station.socket))
+    await link.send(Hello(medium="text", pid=1))
+    await link.send(Unfit(reason="The base is missing."))
+    await link.close()
+    while not any(w.state == "unfit" for w in (await engine.overview()).workers):
+        await asyncio.sleep(0.02)
+    asked = await ask()
+    await told(asked, Loading, lambda event: event.what == UNSERVED)
+    assert "The base is missing." in (await engine.overview()).unserved[0]
+    async with (
+        staffed(settings, registry, ledger) as other,
+        hand_worker(settings, socket=other.socket) as worker,
+    ):
+        worker.post(finished(await next_run(worker)))
+        assert isinstance(await asked.end(), Finished)
 
 
 async def test_long_texts_and_previews_arrive_whole(ask, station, settings) -> None:

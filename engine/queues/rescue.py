@@ -20,6 +20,7 @@ from engine.queues.kits import Kit
 from engine.queues.listening import connect_arguments
 from engine.queues.tables import ProgressRow, Ticket, WorkerRow
 from engine.queues.tickets import FIRST, NOW, Tickets
+from engine.queues.tickets import TASK as RUN
 from engine.tables import JobRow
 
 QUEUE, TASK = "maint", "pastiche.rescue"
@@ -37,6 +38,13 @@ _AGE = sa.text(
     "AND waiting.priority < aged.priority AND waiting.priority < :first"
 )
 _LOCK = sa.text("SELECT pg_try_advisory_xact_lock(:lock)")
+# Left by a job's row that was deleted, and by maintenance that died in the middle.
+_STRAYS = sa.text(
+    "DELETE FROM procrastinate_jobs AS stray WHERE (task_name = :run AND NOT EXISTS "
+    "(SELECT 1 FROM tickets WHERE number = stray.id)) OR (task_name = :rescue AND status = 'doing' "
+    "AND NOT EXISTS (SELECT 1 FROM procrastinate_workers WHERE id = stray.worker_id))"
+)
+_PRUNE = sa.text("SELECT count(*) FROM procrastinate_prune_stalled_workers_v1(:seconds)")
 _UNREGISTER = sa.text("SELECT procrastinate_unregister_worker_v1(:number)")
 
 log = logging.getLogger(__name__)
@@ -123,6 +131,8 @@ class Rescue:
                 Ticket.worker.is_not(None), Ticket.worker.not_in(sa.select(WorkerRow.number))
             )
             freed = await self._tickets.release(connection, nobodys)
+            await connection.execute(_PRUNE, {"seconds": 4 * self._lost_after})
+            await connection.execute(_STRAYS, {"run": RUN, "rescue": TASK})
             over = sa.select(JobRow.id).where(JobRow.state.in_(FINAL_STATES))
             await connection.execute(sa.delete(ProgressRow).where(ProgressRow.job_id.in_(over)))
         if gone or freed:
