@@ -97,6 +97,7 @@ class Gateway:
             return
         self.session = Session(f"session-{next(self._names)}", data["intents"])
         about = {"v": 10, "session_id": self.session.name, "resume_gateway_url": self.url}
+        about |= {"shard": data["shard"]} if "shard" in data else {}
         await self.dispatch("READY", self.ready | about)
         for name, event in self.first:
             await self.dispatch(name, event)

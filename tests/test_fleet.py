@@ -1,0 +1,239 @@
+"""Several bots on one ledger: one listener for each shard, one poller, one sender for each debt."""
+
+import asyncio
+import signal
+import time
+from contextlib import asynccontextmanager
+
+import pytest
+from discord_server import DiscordServer
+from postgres import KEY
+from program import start, stop
+from telegram_server import TelegramServer
+
+from bot.discord_client.owning import listen_alone
+from bot.discord_client.shards import SINGLE, Shards, read_shards
+from bot.leasing import LeaseLostError, holding
+from engine.desk.leases import RENEW_SECONDS, Leases
+from engine.desk.outbox import FRESH_SECONDS, HOLD_SECONDS, Outbox
+from engine.errors import SetupError
+from engine.ledger import new_id
+from engine.routing import route
+
+pytestmark = pytest.mark.databases("postgres")
+
+
+@pytest.fixture
+def leases(ledger):
+    """Two processes' leases on one ledger."""
+    return Leases(ledger, "one"), Leases(ledger, "two")
+
+
+async def lapse(ledger) -> None:
+    """As if LEASE_SECONDS had gone by since anybody renewed."""
+    async with ledger.writing() as connection:
+        await connection.exec_driver_sql("update leases set until = until - 60")
+
+
+async def test_the_second_waits_says_for_whom_and_follows(leases) -> None:
+    one, two = leases
+    told: list[str] = []
+    order: list[str] = []
+
+    async def second() -> None:
+        async with holding(two, ("shard",), told.append):
+            order.append("two")
+
+    async with holding(one, ("shard",), told.append):
+        waiting = asyncio.create_task(second())
+        while not told:
+            await asyncio.sleep(0.05)
+        order.append("one")
+    await asyncio.wait_for(waiting, 10)
+    assert (told, order) == (["one"], ["one", "two"])
+
+
+async def test_a_lease_that_nobody_renews_is_anybodys(leases, ledger) -> None:
+    one, two = leases
+    assert await one.take("shard") == ""
+    assert await two.take("shard") == "one"
+    await lapse(ledger)
+    assert await two.take("shard") == ""
+    assert await one.take("shard") == "two"
+
+
+async def test_who_was_away_too_long_stops_listening(leases, ledger) -> None:
+    one, two = leases
+    listening = asyncio.create_task(listen_alone(lambda: asyncio.sleep(3600), one, SINGLE, 7))
+    while not await two.take("discord 7 0/1"):
+        await two.give_back(("discord 7 0/1",))
+        await asyncio.sleep(0.05)
+    await lapse(ledger)
+    assert await two.take("discord 7 0/1") == ""
+    with pytest.raises(LeaseLostError):
+        await asyncio.wait_for(listening, 3 * RENEW_SECONDS)
+
+
+async def test_another_number_of_shards_waits_until_the_first_division_has_ended(leases) -> None:
+    one, two = leases
+    halves = Shards(ids=(0,), count=2)
+    first = asyncio.create_task(listen_alone(lambda: asyncio.sleep(3600), one, halves, 7))
+    while not await one.alike("discord 7 "):
+        await asyncio.sleep(0.05)
+    heard = asyncio.Event()
+
+    async def listen() -> None:
+        heard.set()
+
+    second = asyncio.create_task(listen_alone(listen, two, SINGLE, 7))
+    await asyncio.sleep(1)
+    assert not heard.is_set()
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    await asyncio.wait_for(second, 10)
+    assert heard.is_set()
+
+
+async def test_those_who_share_a_holder_share_the_lease(leases) -> None:
+    one, two = leases
+    assert await one.take("telegram 7", "the webhook") == ""
+    assert await two.take("telegram 7", "the webhook") == ""
+    assert await two.take("telegram 7") == "the webhook"
+    await one.give_back(("telegram 7",))
+    assert await two.take("telegram 7") == "the webhook"
+
+
+@pytest.fixture
+async def owed(ledger, registry, make_request):
+    """Puts an answer's debt into the ledger."""
+    from engine.engine import LocalEngine
+    from engine.queues.embedded import EmbeddedQueue
+
+    engine = LocalEngine(registry, ledger, EmbeddedQueue(ledger, max_waiting=9), max_length=1200)
+
+    async def make(place: str = "chat") -> str:
+        request = make_request(platform="telegram", place=place)
+        chosen = route("story", request.text, None, registry)
+        job = engine.job(request, chosen, new_id())
+        await ledger.accept(request, chosen, job)
+        return job.id
+
+    return make
+
+
+async def test_a_debt_is_one_bots_until_it_has_gone(ledger, owed) -> None:
+    one, two = Outbox(ledger, "one"), Outbox(ledger, "two")
+    now = time.time()
+    job = await owed()
+    assert await two.due("telegram") == []  # just accepted: in the hands of who accepted it
+    await one.hold([job])
+    await two.hold([job])
+    ledger.clock = lambda: now + HOLD_SECONDS - 5
+    assert await two.due("telegram") == []
+    await one.hold([job])
+    ledger.clock = lambda: now + 2 * HOLD_SECONDS - 10
+    assert not await two.claim(job)
+    ledger.clock = lambda: now + 2 * HOLD_SECONDS + 1  # the first has not said so for a minute
+    assert [debt.job for debt in await two.due("telegram")] == [job]
+    claims = await asyncio.gather(two.claim(job), Outbox(ledger, "three").claim(job))
+    assert sorted(claims) == [False, True]
+
+
+async def test_what_a_leaving_bot_had_in_hand_is_due_at_once(ledger, owed) -> None:
+    one, two = Outbox(ledger, "one"), Outbox(ledger, "two")
+    job = await owed()
+    await one.hold([job])
+    await one.let_go()
+    assert [debt.job for debt in await two.due("telegram")] == [job]
+
+
+async def test_no_debt_is_claimed_where_another_bot_is_sending(ledger, owed) -> None:
+    one, two = Outbox(ledger, "one"), Outbox(ledger, "two")
+    now = time.time()
+    sent, here, elsewhere = await owed("chat"), await owed("chat"), await owed("another")
+    await one.sending(sent)
+    ledger.clock = lambda: now + FRESH_SECONDS + 1
+    assert not await two.claim(here)
+    assert await two.claim(elsewhere)
+    await ledger.delivered(sent)
+    assert await two.claim(here)
+
+
+@pytest.mark.parametrize(
+    "wrong", ["0", "x", "8-9", "3-1/8", "8/8", "0-3/0", "-1/4", "1/4/4", "99999"]
+)
+def test_shards_that_cannot_be_are_refused_in_words(wrong: str) -> None:
+    with pytest.raises(SetupError, match="DISCORD_SHARDS is"):
+        read_shards(wrong)
+
+
+@asynccontextmanager
+async def bots(settings, tmp_path, *words: str, **env: str):
+    """Starts bots on the same ledger, each with a data folder of its own."""
+    running = []
+
+    def begin(name: str):
+        key = tmp_path / "key"
+        key.write_text(KEY)
+        key.chmod(0o600)
+        (tmp_path / name).mkdir()
+        process = start(
+            "serve", *words, "--no-worker",
+            PASTICHE_HOME=str(tmp_path / name), PASTICHE_KEY_FILE=str(key),
+            PASTICHE_DATABASE_URL=settings.database_url, PASTICHE_LOG_TO="stdout", **env,
+        )  # fmt: skip
+        running.append(process)
+        return process
+
+    try:
+        yield begin
+    finally:
+        for process in running:
+            stop(process)
+
+
+async def said(process, words: bytes, seconds: float = 40) -> None:
+    """Until it has said so on its error output."""
+    heard: list[bytes] = []
+    try:
+        async with asyncio.timeout(seconds):
+            while not any(words in line for line in heard):
+                heard.append(await asyncio.to_thread(process.stderr.readline))
+                assert process.poll() is None, b"".join(heard).decode()
+    except TimeoutError:
+        process.terminate()
+        pytest.fail(f"it never said so, but {b''.join(heard).decode()}")
+
+
+@pytest.mark.slow
+async def test_a_bot_that_waits_for_a_shard_takes_the_place_of_one_that_ends(
+    settings, tmp_path
+) -> None:
+    async with DiscordServer() as discord:
+        env = discord.environment | {"DISCORD_SHARDS": "0-1/2"}
+        async with bots(settings, tmp_path, "--discord", **env) as begin:
+            first = begin("first")
+            await said(first, b"shard 1 of 2 is here")
+            assert [one["shard"] for one in discord.gateway.identified] == [[0, 2], [1, 2]]
+            second = begin("second")
+            await said(second, b"listens already")
+            assert len(discord.gateway.identified) == 2
+            first.send_signal(signal.SIGTERM)
+            await said(second, b"shard 0 of 2 is here")
+            assert first.wait(timeout=20) == 0
+
+
+@pytest.mark.slow
+async def test_only_one_bot_polls_telegram(settings, tmp_path) -> None:
+    async with TelegramServer() as server:
+        env = {"TELEGRAM_TOKEN": server.token, "TELEGRAM_API_BASE": server.base}
+        async with bots(settings, tmp_path, "--telegram", **env) as begin:
+            first = begin("first")
+            await server.until(lambda: server.polls > 0, 60)
+            second = begin("second")
+            await said(second, b"takes this bot's updates in already")
+            first.send_signal(signal.SIGTERM)
+            assert await asyncio.to_thread(first.wait, 20) == 0
+            polls = server.polls
+            await server.until(lambda: server.polls > polls, 20)
+            assert second.poll() is None
