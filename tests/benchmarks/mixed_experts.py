@@ -38,7 +38,7 @@ def run(folder: Path) -> list[Figure]:
     bf16, int8 = engine(base, "bf16", 32)[0], engine(base, "int8", 32)[0]
     bare = engine(base, "bf16", 32, experts=False)[0]
     queue, long = asks(base, 16), asks(base, 64)
-    figures += _interleaved(
+    figures += interleaved(
         "16 mixed",
         queue,
         {
@@ -52,7 +52,7 @@ def run(folder: Path) -> list[Figure]:
         },
         "the report's way",
     )
-    figures += _interleaved(
+    figures += interleaved(
         "64 mixed",
         long,
         {
@@ -63,7 +63,7 @@ def run(folder: Path) -> list[Figure]:
         },
         "PEFT static batches of 16",
     )
-    figures += _interleaved(
+    figures += interleaved(
         "one alone",
         queue[:1],
         {
@@ -75,13 +75,14 @@ def run(folder: Path) -> list[Figure]:
         "PEFT",
     )
     ways = {f"{n} slots": engine(base, "bf16", n)[0] for n in SLOTS}
-    figures += _interleaved("32 mixed by slots", asks(base, 32), ways, "1 slots", rounds=1)
+    figures += interleaved("32 mixed by slots", asks(base, 32), ways, "1 slots", rounds=1)
     return figures
 
 
-def _interleaved(
+def interleaved(
     workload: str, queue: Sequence[Ask], ways: dict[str, Way], first: str, rounds: int = ROUNDS
 ) -> list[Figure]:
+    """Tokens a CPU second of each way, the median of the rounds, beside those of `first`."""
     tokens = sum(ask.new for ask in queue)
     spent: dict[str, list[float]] = {name: [] for name in ways}
     walls: dict[str, list[float]] = {name: [] for name in ways}

@@ -46,6 +46,7 @@ class Ask:
 
 
 Way = Callable[[Sequence[Ask]], list[list[int]]]
+Adapters = Callable[[str], Path]  # an expert's folder
 
 
 def prepared(folder: Path) -> Path:
@@ -118,17 +119,17 @@ def reports_way(base: Path, folder: Path) -> Way:
     return serve
 
 
-def resident_peft(base: Path) -> tuple[Way, Way, Way]:
+def resident_peft(base: Path, adapter: Adapters = adapter_of) -> tuple[Way, Way, Way]:
     """(b) one by one with set_adapter, (c) one static mixed batch, (d) transformers' continuous
     batching, adapter by adapter: all on one resident model."""
     import torch
     from peft import PeftModel
 
     model: Any = PeftModel.from_pretrained(
-        _load(base), adapter_of(EXPERTS[0]), adapter_name=EXPERTS[0]
+        _load(base), adapter(EXPERTS[0]), adapter_name=EXPERTS[0]
     )
     for expert in EXPERTS[1:]:
-        model.load_adapter(adapter_of(expert), adapter_name=expert)
+        model.load_adapter(adapter(expert), adapter_name=expert)
     model.eval()
 
     def one_by_one(queue: Sequence[Ask]) -> list[list[int]]:
@@ -194,8 +195,31 @@ class FixedRow(Row):
         return super().add(token) or self.written >= self.new
 
 
+def a_row(ask: Ask, tokenizer: Any) -> FixedRow:
+    """A request as the engine's batch takes it."""
+    job = Job(
+        id="j",
+        request="r",
+        expert=ask.expert,
+        medium="text",
+        prompt="",
+        head=0,
+        length=1000,
+        seed=0,
+        sampling=GREEDY,
+    )
+    row = FixedRow(job, ask.ids, (), tokenizer, (2,), ("", ""), lambda: False, lambda _event: None)
+    row.new = ask.new
+    return row
+
+
 def engine(
-    base: Path, precision: Precision, slots: int = 16, *, experts: bool = True
+    base: Path,
+    precision: Precision,
+    slots: int = 16,
+    *,
+    experts: bool = True,
+    adapter: Adapters = adapter_of,
 ) -> tuple[Way, Mixer]:
     """(e) This engine; without its adapters every expert is the base alone."""
     from transformers import AutoTokenizer
@@ -203,29 +227,14 @@ def engine(
     tokenizer = AutoTokenizer.from_pretrained(base)
     mixer = Mixer(make_decoder(_load(base), precision, tokenizer), Gauges(), slots)
     for expert in EXPERTS if experts else ():
-        mixer.adopt(expert, read_adapter(expert, adapter_of(expert), mixer.decoder.shapes))
+        mixer.adopt(expert, read_adapter(expert, adapter(expert), mixer.decoder.shapes))
 
     def serve(queue: Sequence[Ask]) -> list[list[int]]:
         mixer.prefixes.forget()  # nothing is known from the round before
         rows = []
-        for number, ask in enumerate(queue):
-            job = Job(
-                id=str(number),
-                request="r",
-                expert=ask.expert,
-                medium="text",
-                prompt="",
-                head=0,
-                length=1000,
-                seed=number,
-                sampling=GREEDY,
-            )
-            row = FixedRow(
-                job, ask.ids, (), tokenizer, (2,), ("", ""), lambda: False, lambda _event: None
-            )
-            row.new = ask.new
-            mixer.add(row)
-            rows.append(row)
+        for ask in queue:
+            rows.append(a_row(ask, tokenizer))
+            mixer.add(rows[-1])
         while mixer.busy:
             mixer.step()
         return [row.tokens[row.prompt :] for row in rows]
