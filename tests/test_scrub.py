@@ -96,11 +96,11 @@ def test_a_number_beside_it_does_not_hide_it(text: str) -> None:
 
 @pytest.mark.parametrize("piece", PIECES)
 def test_time_grows_with_the_length_and_no_faster(piece: str) -> None:
-    text = piece * (60_000 // len(piece))
+    text = piece * (30_000 // len(piece))
     begun = time.process_time()
     find(text)
     suspects(text)
-    assert time.process_time() - begun < 3  # a pattern that backtracks takes minutes
+    assert time.process_time() - begun < 2  # a pattern that backtracks takes minutes
 
 
 def test_what_may_be_a_name_is_listed_and_not_taken() -> None:
