@@ -18,6 +18,7 @@ from study_rows import STUDY, Rows, fill_study, opened
 from engine.book import Book
 from engine.errors import CommandError
 from engine.settings import Settings
+from engine.study.experiment_tables import Enrolment, QuestionnaireAnswer
 from engine.study.reading import read_study
 from engine.study.report.make import report_page, report_study
 from engine.study.report.statistics import (
@@ -172,6 +173,27 @@ async def test_void_pairs_both_bad_and_unblinded_votes_are_counted_and_not_score
     figures = Page(await page_of(settings, book)).figures
     assert "n = 3 of 1 people; scored 1, both bad 1, unblinded 1" in figures["wins"]
     assert "void, blocked1" in figures["exclusions"]
+
+
+async def test_answers_are_shown_arm_by_arm(settings: Settings, book: Book) -> None:
+    async with book.writing() as connection:
+        rows = Rows(connection)
+        for number, (arm, value) in enumerate(
+            [("hot", "5"), ("hot", "4"), ("cold", "1"), ("cold", None)]
+        ):
+            name = rows.person(number)
+            await rows.consent(name)
+            unit = {"unit": name, "unit_kind": "person", "pseudonym": name, "arm": arm}
+            of = {"experiment": "warm", "at": rows.now}
+            await rows.add(
+                Enrolment, id=rows.id(), version_sha256="c" * 64, position=number, **unit, **of
+            )
+            asked = {"instrument": "after", "question": "liked", "value": value, "shown": {}}
+            await rows.add(QuestionnaireAnswer, id=rows.id(), pseudonym=name, **asked, **of)
+    text = Page(await page_of(settings, book)).figures["answers-warm-after-liked"]
+    assert "n = 3 answers of 4 people" in text
+    assert "hot24.54 to 50" in text
+    assert "cold111 to 11" in text
 
 
 # Statistics

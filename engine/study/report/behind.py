@@ -22,6 +22,9 @@ INTERACTIONS = (
 RATINGS = ("id", "pseudonym", "interaction_id", "value", "counts", "at")
 CONSENTS = ("pseudonym", "action", "use", "excerpts", "linkage", "text_version", "locale", "at")
 ENROLMENTS = ("experiment", "unit", "unit_kind", "arm", "block", "position", "excluded", "at")
+ANSWERS = (
+    "experiment", "pseudonym", "instrument", "question", "about", "value", "counts", "at",
+)  # fmt: skip
 EXPOSURES = ("id", "pseudonym", "kind", "experiment", "state", "void_reason", "latency", "made_at")
 
 
@@ -35,6 +38,7 @@ def behind(tables: Tables) -> dict[str, str]:
         "comparisons": _csv(map(_pair, (one for one in judged if one[0]["kind"] == "compare"))),
         "guesses": _csv(map(_guess, (one for one in judged if one[0]["kind"] == "guess"))),
         "consents": _some(tables["consents"], CONSENTS),
+        "answers": _some(tables["answers"], ANSWERS),
         "exposures": _some(tables["exposures"], EXPOSURES),
         "enrolments": _some(tables["enrolments"], ENROLMENTS),
     }

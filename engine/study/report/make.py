@@ -8,6 +8,7 @@ from engine.settings import Settings
 from engine.study.codebook import columns
 from engine.study.export import check_experiment, open_book
 from engine.study.reading import Reading, Tables, read_study
+from engine.study.report.asking import asking
 from engine.study.report.behind import behind
 from engine.study.report.judging import judging
 from engine.study.report.page import page
@@ -43,6 +44,7 @@ def report_page(file: StudyFile, reading: Reading, experiment: str | None = None
             "people": people(tables, reading.flow),
             "use": using(tables),
             "judgement": judging(tables),
+            **({"answers": asked} if (asked := asking(tables)) else {}),
         },
         rows=behind(tables),
     )

@@ -11,6 +11,7 @@ SECTIONS = {
     "people": "People",
     "use": "Use",
     "judgement": "Judgement",
+    "answers": "Answers to questions",
 }
 
 
