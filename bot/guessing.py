@@ -12,7 +12,6 @@ from bot.conversation import Said, Who
 from bot.defang import defang
 from bot.grammar import Simple
 from bot.locales import words
-from bot.pairing import SPARE
 from engine.errors import AskerError
 from engine.ledger import new_id
 from engine.study.enrolling import Asking
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
 
 GUESS = "guess:"  # begins a receipt
 MOST = 2_000
-
-__all__ = ["SPARE", "Guessing"]
 
 
 @dataclass(slots=True)
@@ -105,6 +102,10 @@ class Guessing:
             experiment=guess.experiment.id if guess.experiment else None,
             item=item.id,
         )
+
+    def kind_of(self, name: str) -> str:
+        """What an open guess is about: for simulated people, who know it better than chance."""
+        return self._open[name].item.kind
 
     async def arrived(self, name: str) -> None:
         """It is on the screen."""

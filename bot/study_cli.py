@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from bot.exits import faults, logged_settings
+from bot.study_experiment_cli import experiment_app, items_app
 from bot.study_export_cli import export_app
 from engine.errors import CommandError, SetupError
 from engine.lock import take_lock
@@ -17,6 +18,8 @@ study_app = typer.Typer(
     help="A study: consent, its key, retention, experiments, export.", no_args_is_help=True
 )
 study_app.registered_commands += export_app.registered_commands
+study_app.registered_commands += experiment_app.registered_commands
+study_app.add_typer(items_app, name="items")
 Name = Annotated[str, typer.Argument(help="The study's name: small letters, digits, - and _.")]
 
 

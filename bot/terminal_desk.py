@@ -25,8 +25,8 @@ class TerminalDesk:
     """Talk, without the limits that many people need, and the buttons shown last."""
 
     def __init__(self, core: Engine, desk: Desk) -> None:
-        limits = {"asker_burst": 0, "place_burst": 0, "asker_waiting": 0}
-        self._talk = Talk(core, desk, usual(), PlatformSettings(**limits))
+        limits = PlatformSettings(asker_burst=0, place_burst=0, asker_waiting=0)
+        self._talk = Talk(core, desk, usual(), limits)
         self._shown: list[Button] = []
         self._who = Who(platform="terminal", asker="", place="")
 

@@ -31,9 +31,11 @@ Result = TypeVar("Result")
 
 @asynccontextmanager
 async def open_engine(
-    settings: Settings, *, workers: bool = True, warm: tuple[str, ...] = ()
+    settings: Settings, *, workers: bool = True, warm: tuple[str, ...] = (), synced: bool = True
 ) -> AsyncIterator[Engine]:
     """The engine of this data folder. `workers=False` starts none (somebody else runs them).
+
+    Not `synced`, a power cut may cost what was accepted last: for simulations.
 
     An owner starts the workers of the media `warm` before anybody asks.
     """
@@ -50,7 +52,7 @@ async def open_engine(
         return
     with place:
         await asyncio.to_thread(make_ready, settings)
-        ledger = Ledger(await open_database(settings), settings.media)
+        ledger = Ledger(await open_database(settings, synced=synced), settings.media)
         try:
             ledger.collecting = await collecting_for(settings, ledger)
             async with owning(settings, registry, ledger, workers=workers, warm=warm) as core:
