@@ -72,9 +72,10 @@ class Server:
     """One cluster; `synced` as in production, else faster and lost with the machine's power."""
 
     def __init__(self, *, synced: bool = False, **options: str) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="pastiche-pg-"))
+        found = programs()
         self._account = _ordinary() if os.geteuid() == 0 else None
-        self._programs = self._reachable(programs())
+        self._folder = Path(tempfile.mkdtemp(prefix="pastiche-pg-"))
+        self._programs = self._reachable(found)
         self._options = {"port": str(free_port()), **options}
         if not synced:
             self._options |= {"fsync": "off", "full_page_writes": "off"}
@@ -169,6 +170,7 @@ class Server:
                 stdout=log,
                 stderr=log,
                 cwd="/",
+                start_new_session=True,  # whoever ends the tests' whole group leaves the shell its work
                 **self._identity(),
             )
         end = time.monotonic() + START_SECONDS
