@@ -26,7 +26,9 @@ from bot.grammar import (
     checked_style,
     parse,
 )
+from bot.media_cli import media_app
 from bot.settings import read_platform_settings
+from bot.status_cli import status_app
 from bot.study_cli import study_app
 from bot.terminal_client import answer, chat, print_events, terminal_asker
 from bot.terminal_desk import TerminalDesk
@@ -52,6 +54,8 @@ app = typer.Typer(
 )
 db_app = typer.Typer(help="The ledger's schema.", no_args_is_help=True)
 app.add_typer(experts_app, name="experts")
+app.add_typer(status_app, name="status")
+app.add_typer(media_app, name="media")
 app.add_typer(db_app, name="db")
 app.add_typer(study_app, name="study")
 
