@@ -407,7 +407,7 @@ async def test_one_experiment_goes_out_alone(
             experiment_tables.ExperimentRow,
             id="warm",
             version_sha256="c" * 64,
-            file="id = 'warm'",
+            file="id = 'warm'\nhypothesis = 'Warm stories are liked.'",
             state="open",
             enrolled=1,
             frozen_at=rows.now,
@@ -420,6 +420,7 @@ async def test_one_experiment_goes_out_alone(
         "consents": 2,
         "experiments": 1,
     }
+    assert "Warm stories are liked." in (tmp_path / "out/README.md").read_text(encoding="utf-8")
     with pytest.raises(CommandError, match=r"no experiment 'cold'.*There are: warm"):
         await export(settings, tmp_path / "other", experiment="cold")
 

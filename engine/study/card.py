@@ -3,7 +3,14 @@
 from collections.abc import Mapping
 
 from engine.registry import Expert
-from engine.study.card_tables import Made, consent_table, expert_table, flow_table, table
+from engine.study.card_tables import (
+    Made,
+    consent_table,
+    experiment_table,
+    expert_table,
+    flow_table,
+    table,
+)
 from engine.study.codebook import SOURCES
 from engine.study.column_words import TABLE_WORDS
 from engine.study.reading import Tables
@@ -50,6 +57,8 @@ def card(made: Made, tables: Tables, experts: Mapping[str, Expert], missing: int
         flow_table(made, tables),
         "## Consent",
         consent_table(tables),
+        "## Experiments",
+        experiment_table(tables),
         "## Experts",
         expert_table(tables, experts),
         "## What was taken out",

@@ -1,5 +1,6 @@
 """The tables of the dataset card: who is in the export, what they agreed to, who answered. Pure."""
 
+import tomllib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from engine.registry import Expert
 from engine.study.reading import Flow, Tables
 from engine.study.shaping import Shape
 from engine.study.study import StudyFile
+from engine.study.writing import iso
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +115,26 @@ def consent_table(tables: Tables) -> str:
     return table(["text", "language", "times agreed to", "SHA-256"], rows) + (
         f"\n\nOf {len(last)} people, {excerpts} let de-identified excerpts be published."
     )
+
+
+def experiment_table(tables: Tables) -> str:
+    """What was asked, and where that was written down before."""
+    rows = []
+    for row in tables["experiments"]:
+        file = tomllib.loads(row["file"])
+        stopped = f"stopped: {row['stop_reason']}" if row["state"] == "stopped" else row["state"]
+        rows.append(
+            (
+                f"`{row['id']}`",
+                file.get("hypothesis", ""),
+                file.get("preregistration") or "none named",
+                iso(row["frozen_at"])[:10],
+                stopped,
+                f"`{row['version_sha256'][:16]}…`",
+            )
+        )
+    head = ("experiment", "hypothesis", "preregistration", "frozen", "state", "SHA-256")
+    return table(head, rows) if rows else "None with anybody in it."
 
 
 def expert_table(tables: Tables, experts: Mapping[str, Expert]) -> str:
