@@ -53,8 +53,8 @@ def fold(draft: Draft, event: Event) -> Draft:
             return replace(draft, stage="waiting", job=job, position=position, eta=eta)
         case _ if event.attempt < draft.attempt:
             return draft
-        case Loading(what=what):
-            return replace(draft, stage="loading", attempt=event.attempt, what=what)
+        case Loading(job=job, what=what):
+            return replace(draft, stage="loading", job=job, attempt=event.attempt, what=what)
         case Started():
             return replace(
                 draft,

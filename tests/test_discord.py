@@ -369,6 +369,50 @@ async def test_ten_thousand_malformed_events_harm_nobody(
     assert "never retrieved" not in serving[0].logged
 
 
+async def test_a_pair_is_shown_together_voted_on_and_revealed_in_place(
+    people: People, discord: DiscordServer
+) -> None:
+    asked = await people.slash("compare", text="They _sat_ ::slow:: alone")
+    pair = await discord.wait(
+        lambda: next((m for m in asked.brought if "Which is better?" in m.content), None)
+    )
+    before = [text for _, text in pair.versions if text != pair.content]
+    assert any("Two answers are being written" in text for text in before)
+    assert not any("alone" in text for text in before), "nothing of them shows before"
+    assert "They \\_sat\\_ ::slow:: alone" in pair.content
+    assert list(pair.buttons) == ["A", "B", "Equally good", "Both bad"]
+    theirs = await told(await people.press(pair, "A", by=BOB), discord)
+    assert "somebody else's" in theirs.content and theirs.flags & EPHEMERAL
+    await people.press(pair, "B")
+    await discord.wait(lambda: "You chose: B" in pair.content)
+    await people.press(pair, "Show me who wrote which")
+    await discord.wait(lambda: "the base model alone" in pair.content)
+    assert not pair.buttons and AI in pair.content
+
+
+async def test_a_pair_of_pictures_is_one_file(people: People, discord: DiscordServer) -> None:
+    asked = await people.slash("compare", text="/jewel a ring", style="jewel")
+    pair = await discord.wait(
+        lambda: next((m for m in asked.brought if "left picture" in m.content), None)
+    )
+    assert len(pair.files) == 1
+    await people.press(pair, "A")
+    await discord.wait(lambda: "You chose: A" in pair.content)
+    assert len(pair.files) == 1, "the picture stays"
+
+
+async def test_a_passage_is_guessed_and_told_in_place(
+    people: People, discord: DiscordServer
+) -> None:
+    passage = await told(await people.slash("guess"), discord)
+    assert "by a person, or by a machine?" in passage.content
+    await people.press(passage, "By a person")
+    await discord.wait(lambda: "How sure are you" in passage.content)
+    await people.press(passage, "6")
+    await discord.wait(lambda: "of 1 times" in passage.content)
+    assert "Another one" in passage.buttons
+
+
 async def test_no_token_and_no_story_reaches_a_log(
     serving: tuple[Program, People], people: People, discord: DiscordServer
 ) -> None:

@@ -254,6 +254,50 @@ async def test_where_it_may_not_write_it_tells_the_asker_who_can_change_that(ser
     await server.answer_in(33, "administrator")
 
 
+async def test_a_pair_is_shown_together_voted_on_and_revealed_in_place(server):
+    server.private(35)
+    server.say("/compare They _sat_ ::slow:: alone", 35, 35)
+    waiting = await server.answer_in(35, "Two answers are being written")
+    assert [b["text"] for b in buttons(waiting)] == ["Cancel"]
+    pair = await server.answer_in(35, "Which is better?")
+    assert (
+        "They _sat_ ::slow:: alone" in pair["text"] and "alone ::slow:: _sat_ They" in pair["text"]
+    )
+    assert [b["text"] for b in buttons(pair)] == ["A", "B", "Equally good", "Both bad"]
+    assert not [text for (chat, _), seen in server.drafts.items() if chat == 35 for _, text in seen]
+    server.private(36)
+    query = server.press(pair, "A", 36)
+    assert "somebody else's" in (await told(server, query))["text"]
+    server.press(pair, "Equally good", 35)
+    chosen = await server.answer_in(35, "You chose: Equally good")
+    assert chosen["message_id"] == pair["message_id"]
+    server.press(chosen, "Show me", 35)
+    shown = await server.answer_in(35, "the base model alone")
+    assert shown["message_id"] == pair["message_id"] and not buttons(shown)
+
+
+async def test_a_pair_of_pictures_is_one_picture_with_its_vote(server):
+    server.private(37)
+    server.say("/compare --size 64 -- /jewel a ring", 37, 37)
+    pair = await server.answer_in(37, "A is the left picture")
+    assert pair["photo"] and "B" in [b["text"] for b in buttons(pair)]
+    server.press(pair, "B", 37)
+    await server.answer_in(37, "You chose: B")
+
+
+async def test_a_passage_is_guessed_and_told_in_place(server):
+    server.private(38)
+    server.say("/guess", 38, 38)
+    passage = await server.answer_in(38, "by a person, or by a machine?")
+    server.press(passage, "By a machine", 38)
+    asked = await server.answer_in(38, "How sure are you")
+    server.press(asked, "4", 38)
+    shown = await server.answer_in(38, "of 1 times")
+    assert shown["message_id"] == passage["message_id"]
+    server.press(shown, "Another one", 38)
+    await server.until(lambda: len(server.shown(38)) == 2)
+
+
 async def test_no_limit_was_broken_and_no_token_was_logged(program, server):
     assert not server.disobeyed
     assert server.token not in program.said
