@@ -1,11 +1,14 @@
 """Experiments: a file with every mistake named, frozen at the first unit; arms that stay."""
 
 import asyncio
+import sqlite3
 from collections import Counter
+from contextlib import closing
 
 import pytest
 import sqlalchemy as sa
 from experimenting import agree, experiment_text, folder_of, opened, person, spot, with_study
+from program import pastiche
 
 from engine.errors import SetupError
 from engine.study.enrolling import Asking, unit_of
@@ -192,3 +195,34 @@ async def test_a_completion_code_is_the_persons_own(settings, ledger) -> None:
     one, two = [await enrol(experiments, spot(name)) for name in ("1", "2")]
     assert len(one.code) == 8 and one.code != two.code
     assert (await enrol(experiments, spot("1"))).code == one.code
+
+
+@pytest.mark.slow
+def test_a_rehearsal_goes_through_the_real_path_into_a_folder_of_its_own(
+    settings, tmp_path
+) -> None:
+    with_study(settings, experiment_text("pairs", "compare"), experiment_text("arms"))
+    out = tmp_path / "rehearsal"
+    words = ("study", "simulate", "--study", "pilot", "--n", "8", "--pace", "0", "--out", str(out))
+    ran = pastiche(*words, PASTICHE_HOME=str(settings.home))
+    said = ran.stdout.decode()
+    assert ran.returncode == 0 and "8 people in" in said, (said, ran.stderr)
+    with closing(sqlite3.connect(out / "ledger.sqlite3")) as connection:
+        agreed = connection.execute("select count(distinct pseudonym) from consents").fetchone()[0]
+        voted = "select count(*) from votes join exposures on exposures.id = exposure_id"
+        assert connection.execute(voted).fetchone()[0] > 0 < agreed <= 8
+    assert not (settings.home / "simulations").exists() and (tmp_path / "rehearsal.key").exists()
+    again = pastiche(*words, PASTICHE_HOME=str(settings.home))
+    assert again.returncode == 2 and b"is not empty" in again.stderr
+
+
+def test_the_linter_names_mistakes_and_the_switch_stops(settings, tmp_path) -> None:
+    with_study(settings, experiment_text())
+    wrong = tmp_path / "wrong.toml"
+    wrong.write_text(experiment_text("wrong").replace("single", "singel"))
+    home = {"PASTICHE_HOME": str(settings.home), "PASTICHE_STUDY": "pilot"}
+    ran = pastiche("study", "lint", str(folder_of(settings) / "pilot.toml"), str(wrong), **home)
+    assert ran.returncode == 2 and b"pilot.toml: right" in ran.stdout
+    assert b"task: Input should be 'single', 'compare' or 'guess'" in ran.stdout
+    assert b"pilot is stopped" in pastiche("study", "stop", "pilot", **home).stdout
+    assert b"stopped, 0 enrolled" in pastiche("study", "experiments", **home).stdout
