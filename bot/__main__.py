@@ -211,7 +211,8 @@ def serve_command(
 
         platforms = read_platform_settings()
         made = makers(platforms, discord=discord, telegram=telegram)
-        speak()
+        if settings.log_to == "file":
+            speak()
         if worker:
             prepare_bases(settings, Console(stderr=True))
         raise typer.Exit(asyncio.run(serve(settings, platforms, made, workers=worker)))
@@ -237,7 +238,12 @@ def worker_command(
         if not set(wanted) <= {"text", "image"}:
             raise CommandError("There are two media: --media text, --media image.")
         if on_server(settings):
-            start_logs(settings.home, f"station-{'-'.join(wanted)}", settings.log_level)
+            start_logs(
+                settings.home,
+                f"station-{'-'.join(wanted)}",
+                settings.log_level,
+                settings.log_to,
+            )
             prepare_bases(settings, Console(stderr=True))
             from engine.fleet import work
 
@@ -245,7 +251,7 @@ def worker_command(
             return
         if len(wanted) > 1 or device:
             raise CommandError("On SQLite a worker has one medium, and the device that it finds.")
-        start_logs(settings.home, f"worker-{media}", settings.log_level)
+        start_logs(settings.home, f"worker-{media}", settings.log_level, settings.log_to)
         from engine.worker import run_worker
 
         try:

@@ -21,9 +21,14 @@ log = logging.getLogger("pastiche")
 
 
 def logged_settings(name: str) -> Settings:
-    """The settings, and from now on the log of that name in their data folder."""
+    """The settings, and from now on the log of that name.
+
+    Only `serve` logs to standard output if so set: others write there what they have to say.
+    """
     settings = read_settings()
-    start_logs(settings.home, name, settings.log_level)
+    if name != "serve":
+        settings = settings.model_copy(update={"log_to": "file"})
+    start_logs(settings.home, name, settings.log_level, settings.log_to)
     return settings
 
 

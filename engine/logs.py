@@ -10,6 +10,7 @@ import logging
 import logging.handlers
 import os
 import re
+import sys
 from pathlib import Path
 
 MAX_BYTES = 5_000_000
@@ -17,6 +18,7 @@ _STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskN
 # Discord: three dotted base64 parts; Telegram: digits, a colon, 35 characters; OpenAI: sk-...
 _TOKENS = re.compile(
     r"[\w-]{23,28}\.[\w-]{6,7}\.[\w-]{27,}|(?<!\d)\d{6,12}:[\w-]{30,}|\bsk-[\w-]{16,}|\bhf_\w{20,}"
+    r"|(?<=://)[^\s/@:]{0,64}:[^\s/@]{1,256}(?=@)"  # who and with which password, in an address
 )
 _SECRET_NAMES = ("TOKEN", "KEY", "SECRET", "PASSWORD")
 REDACTED = "[secret]"
@@ -54,20 +56,14 @@ class JsonLines(logging.Formatter):
         return _TOKENS.sub(REDACTED, text)
 
 
-def start_logs(home: Path, name: str, level: str) -> None:
+def start_logs(home: Path, name: str, level: str, to: str = "file") -> None:
     """Log to home/logs/<name>.jsonl, which several processes may share; nowhere if it cannot be.
+    To "stdout", as containers like it, the same lines go to standard output.
 
     A file that has grown beyond MAX_BYTES is put aside as .old when the next process starts.
     """
     logging.raiseExceptions = False  # a full disk must not print a traceback for every record
-    handler: logging.Handler = logging.NullHandler()
-    with contextlib.suppress(OSError):
-        home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path = home / "logs" / f"{name}.jsonl"
-        path.parent.mkdir(exist_ok=True, mode=0o700)
-        if path.exists() and path.stat().st_size > MAX_BYTES:
-            path.replace(path.with_suffix(".old"))
-        handler = logging.handlers.WatchedFileHandler(path, encoding="utf-8")
+    handler = logging.StreamHandler(sys.stdout) if to == "stdout" else _file_handler(home, name)
     handler.setFormatter(JsonLines())
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -83,3 +79,14 @@ def start_logs(home: Path, name: str, level: str) -> None:
         "procrastinate",
     ):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _file_handler(home: Path, name: str) -> logging.Handler:
+    with contextlib.suppress(OSError):
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path = home / "logs" / f"{name}.jsonl"
+        path.parent.mkdir(exist_ok=True, mode=0o700)
+        if path.exists() and path.stat().st_size > MAX_BYTES:
+            path.replace(path.with_suffix(".old"))
+        return logging.handlers.WatchedFileHandler(path, encoding="utf-8")
+    return logging.NullHandler()

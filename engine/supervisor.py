@@ -103,7 +103,7 @@ class Supervisor:
                 "--medium", medium, "--home", str(self._settings.home),
                 *(("--socket", str(self._socket)) if self._socket else ()),
                 stdin=asyncio.subprocess.DEVNULL,
-                stdout=errors,
+                stdout=errors if self._settings.log_to == "file" else None,  # else ours
                 stderr=errors,
                 env=_environment(self._settings, medium) | device_environment(self._device),
                 start_new_session=True,  # Ctrl-C in a terminal is for the client, not for it

@@ -31,7 +31,7 @@ from engine.wire import Hello, Leaving, Link, Message, Ready, Run, Stop, Unfit, 
 
 EVENT_SECONDS = 0.1  # the text so far is posted this often, not at every token
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("engine.worker")  # also when it is run as a program
 
 
 async def work(settings: Settings, medium: str, socket: Path | None = None) -> int:
@@ -90,6 +90,7 @@ async def _serve(
         await link.close()
         return UNFIT
     await link.send(Ready(slots=backend.slots))
+    log.info("the worker is ready", extra={"medium": medium, "slots": backend.slots})
     await _work_off(hearing, link, backend)
     return 0
 
@@ -159,7 +160,8 @@ def main() -> None:
     parser.add_argument("--socket", type=Path)
     options = parser.parse_args()
     settings = read_settings(home=options.home)
-    start_logs(settings.home, f"worker-{options.medium}", settings.log_level)
+    name = f"worker-{options.medium}"
+    start_logs(settings.home, name, settings.log_level, settings.log_to)
     run_worker(settings, options.medium, options.socket)
 
 

@@ -180,7 +180,7 @@ async def bots(settings, tmp_path, *words: str, **env: str):
         process = start(
             "serve", *words, "--no-worker",
             PASTICHE_HOME=str(tmp_path / name), PASTICHE_KEY_FILE=str(key),
-            PASTICHE_DATABASE_URL=settings.database_url, PASTICHE_LOG_TO="stdout", **env,
+            PASTICHE_DATABASE_URL=settings.database_url, **env,
         )  # fmt: skip
         running.append(process)
         return process

@@ -1,6 +1,7 @@
 """Serving: clients come and go, debts are settled, a signal ends it in order."""
 
 import asyncio
+import json
 import os
 import signal
 import time
@@ -186,3 +187,16 @@ def test_a_second_bot_on_one_data_folder_is_refused_with_the_first_ones_number()
         assert first.wait(timeout=30) == 0
     finally:
         stop(first)
+
+
+def test_in_a_container_every_line_on_standard_output_is_json_and_workers_write_there_too() -> None:
+    env = {"DISCORD_TOKEN": "a.b.c", "DISCORD_API_BASE": "http://127.0.0.1:9"}
+    process = start("serve", PASTICHE_LOG_TO="stdout", **env)
+    try:
+        heard = [json.loads(process.stdout.readline())]
+        while not any("worker" in line["logger"] and "ready" in line["message"] for line in heard):
+            heard.append(json.loads(process.stdout.readline()))
+    finally:
+        stop(process)
+    assert {"time", "level", "logger", "message"} <= set(heard[0])
+    assert not Path(os.environ["PASTICHE_HOME"], "logs", "serve.jsonl").exists()
