@@ -55,9 +55,10 @@ class Fleet:
 
     def kill(self, draw: random.Random) -> str:
         """SIGKILL one of them, or a worker's process under one; says which kind."""
-        kind = draw.choice(("bot", "station", "worker"))
-        able = [n for n in self._wanted if n.startswith("bot" if kind == "bot" else "station")]
-        name = draw.choice(able or list(self._wanted))
+        has_stations = any(name.startswith("station") for name in self._wanted)
+        kind = draw.choice(("bot", "station", "worker") if has_stations else ("bot", "worker"))
+        home = "station" if has_stations and kind != "bot" else "bot"
+        name = draw.choice([n for n in self._wanted if n.startswith(home)])
         process = self._processes[name]
         if kind != "worker":
             process.kill()
@@ -71,7 +72,7 @@ class Fleet:
             for child in children:
                 with suppress(psutil.NoSuchProcess):
                     child.kill()
-        self.kills[kind if able else "bot"] += 1
+        self.kills[kind] += 1
         return kind
 
     def stop(self, prefix: str = "", how: signal.Signals = signal.SIGKILL) -> None:

@@ -113,7 +113,6 @@ class PostgresQueue:
 
         self._hub.watch(job.id)  # before it can begin, so that nothing is missed
         await self._ledger.accept(request, route, job, beside)
-        self._need_worker(job.medium)
 
     async def follow(self, job: str) -> AsyncGenerator[Event]:
         """Events from here on; a job that is over already gives its final event from the ledger."""
@@ -154,6 +153,7 @@ class PostgresQueue:
         self._hub.watch(job).place = standing.queued.position
         if standing.serving.slots:
             return [standing.queued]
+        self._need_worker(standing.queue.partition(".")[0])  # nobody else is ready
         if not standing.serving.starting:
             await self._warn(standing.queue)
         what = LOADING if standing.serving.starting else UNSERVED

@@ -106,13 +106,23 @@ class Posts:
             await connection.execute(_BEAT, {"number": post.number})
         return bool(seen.rowcount)
 
-    async def waits(self, post: Post) -> bool:
-        """Whether anything is in its queues that nobody has."""
-        query = sa.select(Ticket.job_id).where(
+    async def needed(self, post: Post, *, lazy: bool, lost_after: float) -> bool:
+        """Whether something waits in its queues that nobody has; if `lazy`, only if nobody else is
+        there who would take it."""
+        waiting = sa.select(Ticket.job_id).where(
             Ticket.queue.in_(post.queues), Ticket.worker.is_(None)
         )
+        others = sa.select(WorkerRow.queues).where(
+            WorkerRow.medium == post.medium,
+            WorkerRow.number != post.number,
+            WorkerRow.state == "ready",
+            WorkerRow.seen_at > NOW - lost_after,
+        )
         async with self._ledger.reading() as connection:
-            return await connection.scalar(query.limit(1)) is not None
+            if await connection.scalar(waiting.limit(1)) is None:
+                return False
+            there = await connection.scalars(others)
+            return not (lazy and any(set(queues) & set(post.queues) for queues in there))
 
     async def leave(self) -> None:
         """Be gone in good order: what they held waits again."""

@@ -54,7 +54,7 @@ class StationFloor(Floor):
 
 
 class Station:
-    """See the module's own words. `lazy`: workers start when the first job for them comes."""
+    """See the module's own words. `lazy`: workers start when a job waits and nobody else serves it."""
 
     def __init__(
         self,
@@ -132,7 +132,7 @@ class Station:
         return entry.number if entry else 0
 
     def need(self, medium: str) -> None:
-        """A job for the medium was accepted here: its worker should be there."""
+        """The medium's worker should be there."""
         if medium in self.posts:
             self.supervisor.need(medium)
 
@@ -175,7 +175,7 @@ class Station:
 
     async def _claim(self, post: Post) -> None:
         """Take jobs for as long as there is room and something to do."""
-        tried = 0.0
+        tried, lost_after = 0.0, self._settings.lost_after
         loop = asyncio.get_running_loop()
         while True:
             with suppress(TimeoutError):
@@ -188,7 +188,7 @@ class Station:
                         break
                 patient = post.reason and loop.time() - tried < MENDED_SECONDS
                 idle = not self.floor.crew.slots(post.medium) and not patient
-                if idle and await self.posts.waits(post):
+                if idle and await self.posts.needed(post, lazy=self._lazy, lost_after=lost_after):
                     tried = loop.time()
                     self.need(post.medium)
             except LedgerError as error:
