@@ -156,13 +156,14 @@ class ShardedConnection(Connection, discord.AutoShardedClient):
         *,
         content: bool = False,
     ) -> None:
-        chosen = {"shard_count": shards.count, "shard_ids": list(shards.ids)}
+        chosen: dict[str, Any] = {"shard_count": shards.count, "shard_ids": list(shards.ids)}
         super().__init__(ears, begin, content=content, **(chosen if shards.count else {}))
         self.choose(shards)
 
     def choose(self, shards: Shards) -> None:
         """Before connecting: these."""
-        self.shard_count, self.shard_ids = shards.count, list(shards.ids)
+        if shards.count is not None:
+            self.shard_count, self.shard_ids = shards.count, list(shards.ids)
         self._here = dict.fromkeys(shards.ids, False)
 
     async def on_ready(self) -> None:
