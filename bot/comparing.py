@@ -175,8 +175,9 @@ async def compare(talk: "Talk", command: Compare, who: Who) -> AsyncGenerator[Ev
             await _written(talk, pair)
         finally:
             pair.written = True
-        yield await _shown(talk, pair)
-        done = True
+        shown = await _shown(talk, pair)
+        done = True  # a client hears no further than this
+        yield shown
     except VoidError as void:
         await _void(talk, pair, void.reason)
         yield Said(words(f"compare.void_{void.reason}", who.locale))

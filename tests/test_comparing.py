@@ -15,6 +15,7 @@ from talking import pressed, told
 
 from bot.buttons import Press, Verb
 from bot.conversation import Said, Who
+from bot.hurrying import Hurry
 from bot.settings import PlatformSettings
 from bot.talk import Talk
 from engine.desk.desk import open_desk
@@ -63,10 +64,14 @@ def person(name: str, platform: str = "terminal", **changes: object) -> Who:
 
 async def paired(talk: Talk, who: Who, text: str = PROMPT) -> Said:
     """The pair, shown."""
-    *progress, said = await told(talk, text, who)
-    assert isinstance(said, Said) and all(isinstance(event, Loading) for event in progress)
-    await talk.arrived(said.receipt)
-    return said
+    talk.hurry = Hurry(0)
+    async with aclosing(talk.say(talk.parse(text), who)) as events:
+        async for event in events:
+            if isinstance(event, Said):
+                break  # as clients do: they listen no further
+            assert isinstance(event, Loading)
+    await talk.arrived(event.receipt)
+    return event
 
 
 async def rows(talk: Talk, table, **wanted: object):
