@@ -23,6 +23,7 @@ from engine.queues.notes import MAX_NOTE_BYTES, event_note, queue_channel, read_
 from engine.queues.postgres import UNSERVED
 from engine.queues.rescue import TURN_SECONDS, Rescue
 from engine.queues.station import Station
+from engine.queues.tickets import Tickets
 from engine.registry import Registry
 from engine.vault import Vault
 from engine.wire import Hello, Stop, Unfit, connect
@@ -355,6 +356,25 @@ async def test_a_worker_that_cannot_serve_says_why_and_the_jobs_wait_for_one_tha
     ):
         worker.post(finished(await next_run(worker)))
         assert isinstance(await asked.end(), Finished)
+
+
+async def test_a_ticket_that_its_station_knows_nothing_of_goes_back(
+    ask, station, settings, ledger
+) -> None:
+    """As after a claim whose commit was not answered."""
+    asked = await ask()
+    number = station.posts["text"].number
+    claim = await Tickets(ledger).claim(number, station.posts["text"].queues)
+    assert claim is not None and claim.job.attempt == 1
+    async with hand_worker(settings) as worker:
+        run = asyncio.create_task(next_run(worker))
+        while not run.done():
+            station._look_everywhere()
+            await asyncio.sleep(0.2)
+        job = await run
+        assert (job.id, job.attempt, job.alone) == (claim.job.id, 2, False)
+        worker.post(finished(job))
+        await asked.end()
 
 
 async def test_long_texts_and_previews_arrive_whole(ask, station, settings) -> None:

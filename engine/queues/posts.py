@@ -24,12 +24,14 @@ _LEAVE = sa.text("SELECT procrastinate_unregister_worker_v1(:number)")
 
 @dataclass(slots=True, eq=False)
 class Post:
-    """One medium of a station. `number` is 0 until it is announced, `reason` says why it is unfit."""
+    """One medium of a station. `number` is 0 until it is announced, `reason` says why it is unfit,
+    `strange` since when it holds tickets of jobs that it does not know."""
 
     medium: str
     queues: list[str]
     number: int = 0
     reason: str = ""
+    strange: dict[str, float] = field(default_factory=dict)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property

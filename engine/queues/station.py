@@ -11,11 +11,13 @@ import logging
 import os
 from collections.abc import Iterable
 from contextlib import suppress
+from pathlib import Path
 
 import sqlalchemy as sa
 
-from engine.errors import LedgerError, PasticheError
+from engine.errors import LedgerError
 from engine.ledger import Ledger, new_id
+from engine.queues.door import Door
 from engine.queues.floor import Floor
 from engine.queues.kits import Kit
 from engine.queues.line import Entry
@@ -25,9 +27,8 @@ from engine.queues.posts import Post, Posts
 from engine.queues.relay import FencedRecord, Relay
 from engine.queues.rescue import Rescue
 from engine.queues.tickets import Tickets
-from engine.settings import Settings, make_runtime
+from engine.settings import Settings
 from engine.supervisor import Supervisor
-from engine.wire import MAX_LINE, Hello, Link
 
 POLL_SECONDS = 1.0  # a wake-up that was lost costs no more
 BEATS = 6  # signs of life within the time after which a silent worker counts as gone
@@ -72,30 +73,23 @@ class Station:
         self._lazy = lazy
         self._tickets = Tickets(ledger)
         self.posts = Posts(ledger, self.name, kit, media)
-        self.socket = settings.runtime / f"s-{self.name[-10:].lower()}.sock"
-        self.supervisor = Supervisor(settings, socket=self.socket, device=device)
-        self.floor = StationFloor(
-            FencedRecord(self._tickets, self._number_of),
-            worker_ready=self._ready,
-        )
+        record = FencedRecord(self._tickets, self._number_of)
+        self.floor = StationFloor(record, worker_ready=self._ready)
         self.floor.station = self
+        self._door = Door(settings, self.name, self.floor)
+        self.supervisor = Supervisor(settings, socket=self._door.path, device=device)
         self._relay = Relay(ledger, self.posts.numbers)
         self._rescue = Rescue(ledger, url, kit, settings.lost_after)
         channels = [station_channel(self.name)]
         channels += [queue_channel(q) for post in self.posts for q in post.queues]
         self._listener = Listener(url, channels, self._heard, self._look_everywhere)
         self._tasks: list[asyncio.Task[None]] = []
-        self._connections: set[asyncio.Task[None]] = set()
         self._look = asyncio.Event()
         self._draining = False
-        self._strange: dict[str, float] = {}
 
     async def start(self, warm: Iterable[str] = (), *, children: bool = True) -> None:
         """Announce the workers and begin; those of `warm`, or all unless lazy, start at once."""
-        make_runtime(self._settings)
-        self._server = await asyncio.start_unix_server(
-            self._connected, str(self.socket), limit=MAX_LINE
-        )
+        await self._door.open()
         for post in self.posts:
             await self.posts.announce(post)
         self._relay.start()
@@ -112,20 +106,10 @@ class Station:
                     self.supervisor.need(post.medium)
         log.info("station started", extra={"station": self.name})
 
-    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(self._serve(Link(reader, writer)))
-        self._connections.add(task)
-        task.add_done_callback(self._connections.discard)
-
-    async def _serve(self, link: Link) -> None:
-        try:
-            first = await link.receive()
-            if isinstance(first, Hello):
-                await self.floor.serve(first, link)
-        except (PasticheError, ConnectionError):
-            log.exception("a worker's connection failed")
-        finally:
-            await link.close()
+    @property
+    def socket(self) -> Path:
+        """Where its workers connect."""
+        return self._door.path
 
     def _number_of(self, job: str) -> int:
         entry = self.floor.entries.get(job)
@@ -253,7 +237,7 @@ class Station:
                 self._give_up(job)
             elif held.get(job) and not entry.cancelled:
                 self.floor.cancel(job)
-        await self._return_strange(post.number, held.keys() - self.floor.entries.keys())
+        await self._return_strange(post, held.keys() - self.floor.entries.keys())
 
     def _give_up(self, job: str) -> None:
         """Whoever has its ticket runs it now."""
@@ -262,14 +246,14 @@ class Station:
             self.floor.forget(entry)
             self.floor.dispatch(entry.job.medium)
 
-    async def _return_strange(self, number: int, strange: set[str]) -> None:
+    async def _return_strange(self, post: Post, strange: set[str]) -> None:
         """Tickets that we hold without knowing (a claim whose answer was lost) wait again."""
         now = asyncio.get_running_loop().time()
-        self._strange = {job: self._strange.get(job, now) for job in strange}
-        old = [job for job, since in self._strange.items() if now - since > STRANGE_SECONDS]
+        post.strange = {job: post.strange.get(job, now) for job in strange}
+        old = [job for job, since in post.strange.items() if now - since > STRANGE_SECONDS]
         if old:
             log.warning("tickets of unknown jobs go back", extra={"jobs": len(old)})
-            await self._tickets.hand_back(number, old)
+            await self._tickets.hand_back(post.number, old)
 
     async def close(self, grace: float = 0.0) -> None:
         """Take nothing new, give what runs so many seconds, hand the rest back, and leave."""
@@ -289,11 +273,6 @@ class Station:
         with suppress(LedgerError):  # or the others see it by our silence
             await self.posts.leave()
         await self.supervisor.close()
-        self._server.close()
-        for task in set(self._connections):
-            task.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+        await self._door.close()
         await self._relay.close()
-        with suppress(FileNotFoundError):
-            self.socket.unlink()
         log.info("station stopped", extra={"station": self.name, "pid": os.getpid()})
