@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from studied import make_study
 
 from engine.database import open_database, upgrade
@@ -38,7 +38,8 @@ PEOPLE = (("telegram", "ann"), ("telegram", "bob"), ("discord", "ann-too"))
 PLACES = ("own", "-100", "-200")
 ROUTE = Route(expert="lovecraft", rule="default", evidence=(), runners_up=())
 people, places = st.sampled_from(PEOPLE), st.sampled_from(PLACES)
-at = st.integers(0, 10_000)
+groups, at = st.sampled_from(PLACES[1:]), st.integers(0, 10_000)
+ends = st.sampled_from(("finished", "drawn", "finished", "cancelled", "failed"))
 
 Person = tuple[str, str]
 
@@ -100,6 +101,48 @@ class Model:
         return bool(self.log[person] and self.log[person][-1])
 
 
+# What may happen: how often it is drawn, and by which of the facts below. One rule draws from all of
+# it, since the runner leaves out about half of many rules in each run, and what matters is how things
+# meet.
+STEPS: dict[str, tuple[int, tuple[str, ...]]] = {
+    "consents": (4, ("person", "flag")),
+    "has_a_form": (2, ("person", "which", "form")),
+    "withdraws": (3, ("person", "rarely")),
+    "the_text_changes": (1, ()),
+    "place_is_switched": (2, ("group", "action")),
+    "asks_alone": (3, ("person", "rarely")),
+    "asks_in_a_group": (3, ("person", "group")),
+    "asks_and_is_answered": (7, ("person", "place", "end")),
+    "goes_on_from_an_answer": (6, ("person", "place", "which")),
+    "a_job_ends": (4, ("which", "end")),
+    "an_answer_is_delivered": (2, ("which",)),
+    "something_is_said": (4, ("person", "which", "said")),
+    "an_answer_is_deleted": (1, ("which",)),
+    "is_forgotten": (1, ("person",)),
+    "time_passes": (2, ("hours", "retention")),
+    "accounts_are_linked": (1, ("person", "other")),
+    "an_export_is_read": (2, ("rarely",)),
+}
+NAMES = [name for name, (weight, _) in STEPS.items() for _ in range(weight)]
+FACTS = st.fixed_dictionaries(
+    {
+        "person": people,
+        "other": people,
+        "group": groups,
+        "place": places,
+        "which": at,
+        "end": ends,
+        "flag": st.booleans(),
+        "rarely": st.sampled_from((False, False, False, True)),
+        "form": st.sampled_from(("opens", "saves", "declines")),
+        "action": st.sampled_from(("on", "on", "off", "left")),
+        "said": st.sampled_from(("ratings", "events")),
+        "hours": st.sampled_from((-200, -1, 0, 1, 30, 80, 800)),
+        "retention": st.sampled_from(("", "dry", "real")),
+    }
+)
+
+
 class World:
     """An empty ledger with a study, made once, copied for every run."""
 
@@ -135,7 +178,9 @@ def world() -> World:
 
 
 class StudyMachine(RuleBasedStateMachine):
-    """One run: a fresh ledger, and steps in any order."""
+    """One run: a fresh ledger, and steps in any order; `taken` counts those of all runs."""
+
+    taken = 0
 
     def __init__(self) -> None:
         super().__init__()
@@ -174,18 +219,37 @@ class StudyMachine(RuleBasedStateMachine):
         log = self.model.log[person]
         return bool(log and log[-1]) and self.study.current(log[-1])
 
+    @rule(name=st.sampled_from(NAMES), facts=FACTS)
+    def happens(self, name: str, facts: dict[str, Any]) -> None:
+        """One of STEPS."""
+        StudyMachine.taken += 1
+        getattr(self, name)(*(facts[fact] for fact in STEPS[name][1]))
+
     # Consent
 
-    @rule(person=people)
+    @initialize(who=st.sets(people, min_size=1), on=st.sets(groups))
+    def some_take_part_already(self, who: set[Person], on: set[str]) -> None:
+        for person in sorted(who):
+            self.consents(person, linkage=True)
+        for place in sorted(on):
+            self.place_is_switched(place, "on")
+
     def is_shown_a_form(self, person: Person) -> None:
         text = self.study.text("en")
         name = self.do(self.desk.agreements.form(*person))
         after, life = len(self.model.log[person]), self.model.lives[person]
         self.model.forms.append(Form(person, name, text, after, life))
 
-    @precondition(lambda self: self.model.forms)
-    @rule(which=at, excerpts=st.booleans(), linkage=st.booleans())
-    def saves_a_form_that_may_be_old(self, which: int, excerpts: bool, linkage: bool) -> None:
+    def has_a_form(self, person: Person, which: int, what: str) -> None:
+        """Opens one, saves one that may be old, or declines."""
+        if what == "opens":
+            self.is_shown_a_form(person)
+        elif what == "declines":
+            self.do(self.desk.agreements.noted(*person, "declined"))
+        elif self.model.forms:
+            self._saves(which, which % 2 == 0, which % 3 == 0)
+
+    def _saves(self, which: int, excerpts: bool, linkage: bool) -> None:
         form = self.model.forms[which % len(self.model.forms)]
         person, log = form.person, self.model.log[form.person]
         if not self.study.current(form.text.sha256) or form.life != self.model.lives[person]:
@@ -202,16 +266,10 @@ class StudyMachine(RuleBasedStateMachine):
             self.model.saved.add(form.name)
             self.model.linkage[person] = linkage
 
-    @rule(person=people, linkage=st.booleans())
     def consents(self, person: Person, linkage: bool) -> None:
         self.is_shown_a_form(person)
-        self.saves_a_form_that_may_be_old(len(self.model.forms) - 1, True, linkage)
+        self._saves(len(self.model.forms) - 1, True, linkage)
 
-    @rule(person=people)
-    def declines(self, person: Person) -> None:
-        self.do(self.desk.agreements.noted(*person, "declined"))
-
-    @rule(person=people, delete=st.booleans())
     def withdraws(self, person: Person, delete: bool) -> None:
         done = self.do(self.desk.agreements.withdraw(*person, "private"))
         assert done == self.model.granted(person)
@@ -223,7 +281,6 @@ class StudyMachine(RuleBasedStateMachine):
             assert count == len([r for r in self.model.rows.values() if r.person == person])
             self._erase(person)
 
-    @rule()
     def the_text_changes(self) -> None:
         """Or changes back: then what was agreed to it holds again."""
         other = {"1": "2", "2": "1"}[self.study.text("en").version]
@@ -239,7 +296,6 @@ class StudyMachine(RuleBasedStateMachine):
 
     # Places
 
-    @rule(place=st.sampled_from(PLACES[1:]), action=st.sampled_from(("on", "off", "left")))
     def place_is_switched(self, place: str, action: str) -> None:
         done = self.do(self.desk.agreements.switch("telegram", place, "group", action))
         assert done == ((place in self.model.on) != (action == "on"))
@@ -274,17 +330,21 @@ class StudyMachine(RuleBasedStateMachine):
         if self.live(person) and here and sound and not private:
             self.model.rows[job.id] = Row(person, job.id, parent, began=parent is not None)
 
-    @rule(person=people, place=places, private=st.sampled_from((False, False, False, True)))
-    def asks(self, person: Person, place: str, private: bool) -> None:
-        self._ask(person, place, private, None)
+    def asks_alone(self, person: Person, private: bool) -> None:
+        self._ask(person, "own", private, None)
 
-    @rule(person=people, place=places, which=at)
+    def asks_in_a_group(self, person: Person, place: str) -> None:
+        self._ask(person, place, False, None)
+
+    def asks_and_is_answered(self, person: Person, place: str, end: str) -> None:
+        self._ask(person, place, False, None)
+        self._end(list(self.model.jobs)[-1], end)
+
     def goes_on_from_an_answer(self, person: Person, place: str, which: int) -> None:
         there = [n for n, j in self.model.jobs.items() if not (j.running or j.blank)]
         if there:
             self._ask(person, place, False, there[which % len(there)])
 
-    @rule(which=at, end=st.sampled_from(("finished", "drawn", "cancelled", "failed")))
     def a_job_ends(self, which: int, end: str) -> None:
         running = [name for name, job in self.model.jobs.items() if job.running]
         if running:
@@ -313,7 +373,6 @@ class StudyMachine(RuleBasedStateMachine):
             if self.live(row.person):
                 row.output, row.picture = end in ("finished", "cancelled"), drawn
 
-    @rule(which=at)
     def an_answer_is_delivered(self, which: int) -> None:
         """A private one leaves the record with it."""
         done = [name for name, job in self.model.jobs.items() if not job.running]
@@ -329,13 +388,8 @@ class StudyMachine(RuleBasedStateMachine):
         found = await self.ledger.answer(name)
         return found is not None and found.request.private
 
-    @rule(person=people, which=at, value=st.sampled_from((1, -1)))
-    def an_answer_is_rated(self, person: Person, which: int, value: int) -> None:
-        self._says(person, which, "ratings", value)
-
-    @rule(person=people, which=at)
-    def a_button_is_pressed(self, person: Person, which: int) -> None:
-        self._says(person, which, "events", 0)
+    def something_is_said(self, person: Person, which: int, what: str) -> None:
+        self._says(person, which, what, 1)
 
     def _says(self, person: Person, which: int, what: str, value: int) -> None:
         names = list(self.model.jobs)
@@ -353,7 +407,6 @@ class StudyMachine(RuleBasedStateMachine):
         if row is not None and not job.blank and here and self.live(person):
             self.notes.append((what, name, person))
 
-    @rule(which=at)
     def an_answer_is_deleted(self, which: int) -> None:
         done = [name for name, job in self.model.jobs.items() if not job.running]
         if not done:
@@ -369,7 +422,6 @@ class StudyMachine(RuleBasedStateMachine):
 
     # Ends
 
-    @rule(person=people)
     def is_forgotten(self, person: Person) -> None:
         for name, job in list(self.model.jobs.items()):
             if job.person == person and job.running:
@@ -406,8 +458,13 @@ class StudyMachine(RuleBasedStateMachine):
             if row.parent in mine and not (keep_own and row.person == person):
                 row.parent = None
 
-    @rule(dry_run=st.booleans())
-    def retention_runs(self, dry_run: bool) -> None:
+    def time_passes(self, hours: int, retention: str) -> None:
+        """Forwards or backwards; and a round of retention, perhaps."""
+        self.now += hours * 3600.0
+        if retention:
+            self._retention(dry_run=retention == "dry")
+
+    def _retention(self, *, dry_run: bool) -> None:
         old = [
             name
             for name, job in self.model.jobs.items()
@@ -420,11 +477,6 @@ class StudyMachine(RuleBasedStateMachine):
                 self.model.jobs[name].blank, self.model.jobs[name].picture = True, ""
                 self.unlinked.add(name)
 
-    @rule(hours=st.sampled_from((-200, -1, 1, 30, 80, 800)))
-    def the_clock_moves(self, hours: int) -> None:
-        self.now += hours * 3600.0
-
-    @rule(one=people, other=people)
     def accounts_are_linked(self, one: Person, other: Person) -> None:
         willing = {p: self.live(p) and self.model.linkage[p] for p in (one, other)}
         code = self.do(self.desk.agreements.new_code(*one))
@@ -437,8 +489,16 @@ class StudyMachine(RuleBasedStateMachine):
         else:
             assert done == ("own" if one == other else "joined")
 
-    @rule()
-    def starts_again(self) -> None:
+    def an_export_is_read(self, restart: bool) -> None:
+        """It holds what people gave who still agree, and nothing else; so it does after a start."""
+        if restart:
+            self._start_again()
+        willing = {person for person in PEOPLE if self.model.granted(person)}
+        names = self._named()
+        expected = {names[job] for job, r in self.model.rows.items() if r.person in willing}
+        assert self.do(self._exportable()) == expected
+
+    def _start_again(self) -> None:
         """Another process takes over: nothing is forgotten twice, nothing comes back."""
         study = self.study
         self.do(self.ledger.close())
@@ -450,14 +510,6 @@ class StudyMachine(RuleBasedStateMachine):
             self.desk.opinions._study = study
 
     # What must hold
-
-    @rule()
-    def an_export_is_read(self) -> None:
-        """It holds what people gave who still agree, and nothing else."""
-        willing = {person for person in PEOPLE if self.model.granted(person)}
-        names = self._named()
-        expected = {names[job] for job, r in self.model.rows.items() if r.person in willing}
-        assert self.do(self._exportable()) == expected
 
     async def _exportable(self) -> frozenset[str]:
         async with self.ledger.reading() as connection:
