@@ -88,7 +88,7 @@ def _gate(done: Exported) -> str:
         cells = sum(report["cells_coarsened"].values())
         return (
             f"k-anonymity: every combination of {names} has at least {k} people; {cells} cells were "
-            f"coarsened, {report['rows_dropped']} rows dropped."
+            "coarsened."
         )
     small, groups = report["groups_too_small_before"], report["groups_before"]
     return (

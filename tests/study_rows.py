@@ -121,8 +121,8 @@ class Rows:
             "output": "It rained, and the rain was old.",
             "notes": [],
             "moderation": [
-                {"stage": "request", "action": "allow", "reasons": {}},
-                {"stage": "text", "action": "allow", "reasons": {}},
+                {"stage": "input", "action": "allow", "reasons": {}, "at": self.now + 0.25},
+                {"stage": "output", "action": "allow", "reasons": {}, "at": self.now + wait},
             ],
         }
         return str(await self.add(t.InteractionRow, **{**values, **changes}))

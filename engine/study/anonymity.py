@@ -2,8 +2,9 @@
 
 A group is the rows with the same values of all quasi-identifiers; it must be of at least k *people*, not
 rows. A group of fewer is coarsened as a whole, one column after another (the hour first, then language,
-place, platform), until it falls in with enough others; what is left alone at the end is dropped. So
-every group that stays has k people (Sweeney 2002; recoding by cells as in Samarati 2001).
+place, platform), until it falls in with enough others; what is left alone at the end takes the smallest
+other group with it. So every group has k people, and no row is lost (Sweeney 2002; recoding by cells as
+in Samarati 2001).
 
 Limits, which the card repeats: a pseudonym's rows lie together, so somebody who knows several of a
 person's hours knows more than one row tells; and free text may say anything.
@@ -64,14 +65,14 @@ FIRST = ("hour", "locale", "place_kind")  # the order of coarsening; others foll
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gate:
-    """What was done: the rows that stay, in order, and counts for the report."""
+    """What was done: the same rows, coarser, in the same order, and counts for the report."""
 
     rows: list[Row]
     report: dict[str, Any]
 
 
 def gate(rows: Sequence[Row], quasi: Sequence[str], k: int) -> Gate:
-    """Coarsen and drop until every group has k people. Raises SetupError when nothing could stay."""
+    """Coarsen until every group has k people. Raises SetupError when there are no k people."""
     work = [dict(row) for row in rows]
     people = {row["pseudonym"] for row in work}
     if work and len(people) < k:
@@ -88,11 +89,15 @@ def gate(rows: Sequence[Row], quasi: Sequence[str], k: int) -> Gate:
                 if coarse != work[number][column]:
                     work[number][column] = coarse
                     changed[column].add(number)
-    lost = {number for numbers in _small(work, quasi, k) for number in numbers}
-    kept = [row for number, row in enumerate(work) if number not in lost]
-    after = _groups(kept, quasi)
+    while _small(work, quasi, k):
+        for number in _smallest_other(work, quasi):
+            changed.update(
+                {name: changed[name] | {number} for name in quasi if work[number][name] is not None}
+            )
+            work[number].update(dict.fromkeys(quasi))
+    after = _groups(work, quasi)
     return Gate(
-        rows=kept,
+        rows=work,
         report={
             "k": k,
             "quasi_identifiers": list(quasi),
@@ -102,11 +107,20 @@ def gate(rows: Sequence[Row], quasi: Sequence[str], k: int) -> Gate:
             "groups_too_small_before": len(_small(rows, quasi, k)),
             "smallest_group_before": _smallest(rows, before),
             "cells_coarsened": {name: len(numbers) for name, numbers in sorted(changed.items())},
-            "rows_dropped": len(lost),
             "groups_after": len(after),
-            "smallest_group_after": _smallest(kept, after),
+            "smallest_group_after": _smallest(work, after),
         },
     )
+
+
+def _smallest_other(rows: Sequence[Row], quasi: Sequence[str]) -> list[int]:
+    """The group of fewest rows among those that tell something still."""
+    telling = [
+        numbers
+        for values, numbers in _groups(rows, quasi).items()
+        if any(value is not None for value in values)
+    ]
+    return min(telling, key=len)
 
 
 def look(rows: Sequence[Row], quasi: Sequence[str], k: int) -> dict[str, Any]:

@@ -169,7 +169,6 @@ def _anonymity(made: Made) -> str:
         "smallest_group_before": "people in the smallest",
         "groups_after": "combinations left",
         "smallest_group_after": "people in the smallest that is left",
-        "rows_dropped": "rows dropped",
     }
     rows = [(words, report[name]) for name, words in names.items() if name in report]
     cells = report.get("cells_coarsened", {})

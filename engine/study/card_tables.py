@@ -63,7 +63,6 @@ def flow_table(made: Made, tables: Tables) -> str:
         ("**people whose consent holds**", flow.people),
         ("interactions on record", flow.interactions),
         *((f"— left out: {name}", count) for name, count in flow.left_out.items()),
-        ("— left out: too few of their kind (k-anonymity)", made.anonymity.get("rows_dropped", 0)),
         ("**interactions in this export**", len(tables["interactions"])),
     ]
     text = table(["people and rows", "n"], rows)

@@ -148,9 +148,8 @@ _GAP = re.compile(r"[ ./–-]+")
 # Two or three words in capitals inside a sentence: perhaps a name.
 _NAME = re.compile(r"(?<=[a-zà-ÿ,;:] )[A-ZÀ-Þ][a-zà-ÿ'’-]{1,30}(?: [A-ZÀ-Þ][a-zà-ÿ'’-]{1,30}){1,2}")
 _CALLED = re.compile(
-    r"\b(?:my name is|i am called|call me|mi chiamo|my (?:wife|husband|son|daughter|boss)) "
-    r"([^\W\d_]{2,30}(?: [A-ZÀ-Þ][^\W\d_]{1,30})?)",
-    re.I,
+    r"\b(?i:my name is|i am called|call me|mi chiamo|my (?:wife|husband|son|daughter|boss)) "
+    r"([A-ZÀ-Þ][^\W\d_]{1,30}(?: [A-ZÀ-Þ][^\W\d_]{1,30})?)"
 )
 
 

@@ -22,7 +22,6 @@ Form = Literal["private", "public"]
 Grain = Literal["exact", "hour", "day"]
 SECONDS: Mapping[Grain, int] = {"exact": 0, "hour": 3600, "day": 86400}
 ULID = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}")
-TIED = ("ratings", "events", "pictures")  # tables that hang on interactions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +118,6 @@ def shape(reading: Reading, how: Shape, scrub: Scrub) -> Shaped:
     if how.gated:
         done = gate(tables["interactions"], how.quasi, how.k)
         tables["interactions"] = done.rows
-        _follow(tables)
         report = {"enforced": True, **done.report}
     else:
         report = {"enforced": False, **look(tables["interactions"], how.quasi, how.k)}
@@ -196,30 +194,37 @@ def leaves(value: Any, change: Callable[[str], str]) -> Any:
             return value
 
 
-def _follow(tables: Tables) -> None:
-    """Drop what hangs on interactions that the gate has dropped."""
-    kept = {row["id"] for row in tables["interactions"]}
-    for name in TIED:
-        tables[name] = [
-            row
-            for row in tables[name]
-            if row["interaction_id"] is None or row["interaction_id"] in kept
-        ]
-    for row in tables["interactions"]:
-        row["parent"] = row["parent"] if row["parent"] in kept else None
-
-
 def _coarsen(tables: Tables, how: Shape) -> None:
     """Cut times to the grain; in a gated table, to what the gate has left of the hour."""
     for name, rows in tables.items():
         times = [column.name for column in columns(name) if column.kind == "time"]
+        values = [one.name for one in columns(name) if one.kind == "json" and not one.free]
         for row in rows:
             grain = _grain(name, row, how)
-            for column in times:
-                if row[column] is not None and grain != "exact":
-                    row[column] -= row[column] % SECONDS[grain]
+            if grain != "exact":
+                for column in times:
+                    row[column] = cut(row[column], "at", SECONDS[grain])
+                for column in values:
+                    row[column] = cut(row[column], column, SECONDS[grain])
             if name == "interactions" and how.times == "day":
                 row["hour"] = None
+
+
+def cut(value: Any, name: str, seconds: int) -> Any:
+    """Every time in a value, down to whole so many seconds; `name` tells times from other numbers.
+
+    >>> cut([{"at": 3601.5, "milliseconds": 0.5}], "moderation", 3600)
+    [{'at': 3600.0, 'milliseconds': 0.5}]
+    """
+    match value:
+        case int() | float() if name == "at" or name.endswith("_at"):
+            return value - value % seconds
+        case list():
+            return [cut(one, name, seconds) for one in value]
+        case dict():
+            return {key: cut(one, key, seconds) for key, one in value.items()}
+        case _:
+            return value
 
 
 def _grain(name: str, row: Row, how: Shape) -> Grain:
