@@ -30,6 +30,11 @@ BUSY = (
     0.85  # of a worker's time at most: the rest is for bursts, and for one that is being restarted
 )
 REQUESTS = 30_000  # simulated for each answer
+TRANSACTIONS = 36  # a request, reads included: measured by database_cost on PostgreSQL
+LOG_KB = 15.2  # a request: likewise, the write-ahead log
+ROW_KB = 10.7  # a request: likewise, what stays until its words are blanked
+PICTURE_KB = 1_600.0  # a sealed PNG of 1,024 pixels, about; the embedded base's of 128 has 30
+KEPT_DAYS = 3  # words and pictures; rows without them stay
 LOADS = (100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000)
 
 LAPTOP = Writer(
@@ -78,6 +83,12 @@ class Plan:
         return self.load.rate * (2 + (1 - self.load.pictures) * busy)
 
     @property
+    def kept_gb(self) -> float:
+        """Words and pictures at any time."""
+        a_request = ROW_KB + self.load.pictures * PICTURE_KB
+        return self.load.a_day * KEPT_DAYS * a_request / 1e6
+
+    @property
     def notifies(self) -> float:
         """Progress events a second: ten while a text is written, one for each picture's preview."""
         text = self.text
@@ -114,11 +125,15 @@ def plan(load: Load, writer: Writer, painter: Painter, requests: int = REQUESTS)
     )
 
 
+def _short(value: float) -> str:
+    return f"{value:.3g}" if value < 100 else f"{value:,.0f}"
+
+
 def show(plans: list[tuple[str, Plan]]) -> Table:
     """The table of docs/capacity.md."""
     table = Table("requests a day", "peak a second", "on", "text workers", "picture workers",
                   "text wait p50 / p95", "whole p95", "picture wait p50 / p95", "NOTIFY/s",
-                  "platform calls/s", "cost a 1,000")  # fmt: skip
+                  "transactions/s", "log MB/s", "kept", "platform calls/s", "a 1,000")  # fmt: skip
     for name, made in plans:
         text, pictures = made.text.queue, made.pictures.queue
         table.add_row(
@@ -130,8 +145,11 @@ def show(plans: list[tuple[str, Plan]]) -> Table:
             f"{percentile(text, 0.5):.1f} / {percentile(text, 0.95):.1f} s",
             f"{percentile(made.text.whole, 0.95):.1f} s",
             f"{percentile(pictures, 0.5):.1f} / {percentile(pictures, 0.95):.1f} s",
-            f"{made.notifies:.3g}",
-            f"{made.platform_calls:.3g}",
+            _short(made.notifies),
+            _short(made.load.rate * TRANSACTIONS),
+            f"{made.load.rate * LOG_KB / 1e3:.2g}",
+            f"{made.kept_gb:,.1f} GB",
+            _short(made.platform_calls),
             f"${made.cost:.2f}" if made.cost else "-",
         )
     return table
@@ -162,7 +180,7 @@ def run(_folder: Path) -> list[Figure]:
                 cpu_seconds=taken.cpu,
             )
         )
-    Console(width=160).print(show(plans))
+    Console(width=200).print(show(plans))
     return figures
 
 
