@@ -86,7 +86,7 @@ def _allocations(tables: Tables) -> list[str]:
 def _exposures(tables: Tables) -> list[str]:
     if not tables["exposures"]:
         return []
-    voted = {row["exposure_id"] for row in tables["votes"]}
+    voted = judged_exposures(tables)
     kinds = sorted({row["kind"] for row in tables["exposures"]})
     rows = []
     for kind in kinds:
@@ -97,6 +97,17 @@ def _exposures(tables: Tables) -> list[str]:
         judged = sum(row["id"] in voted for row in of_kind)
         rows.append((kind, len(of_kind), shown, judged, f"{sum(void.values())} {why}".strip()))
     return [table(["shown to be judged", "made", "delivered", "judged", "void"], rows)]
+
+
+def judged_exposures(tables: Tables) -> set[str]:
+    """Those that somebody voted on, or whose answer they rated on the experiment's own scale."""
+    rated = {row["about"] for row in tables["answers"] if row["about"]}
+    by_rating = {
+        row["id"]
+        for row in tables["exposures"]
+        if row["id"] in rated or any(one.get("interaction") in rated for one in row["shown"])
+    }
+    return by_rating | {row["exposure_id"] for row in tables["votes"]}
 
 
 def consent_table(tables: Tables) -> str:

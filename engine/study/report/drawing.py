@@ -2,7 +2,8 @@
 
 import io
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from html import escape
 from typing import TYPE_CHECKING
 
 from engine.study.report.statistics import Estimate
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 WIDTH = 4.4  # inches: about a telephone's width, so that letters keep their size there
 ROW = 0.36  # inches of a line of a chart with lines
 POINTS = 400  # of a curve
-FLOOR = 0.01  # seconds; a logarithm has none to begin with
+FLOOR = 0.001  # seconds; a logarithm has none to begin with
 # Colours that stand for the page's variables; each is used for one thing only.
 INK, SOFT, GRID = "#010203", "#040506", "#070809"
 SERIES = ("#0a0b0c", "#0d0e0f", "#101112", "#131415", "#161718", "#191a1b", "#1c1d1e")
@@ -37,8 +38,6 @@ STYLE = {
     "xtick.color": SOFT,
     "ytick.color": SOFT,
     "grid.color": GRID,
-    "legend.frameon": False,
-    "legend.fontsize": 9,
     "figure.facecolor": "none",
 }
 
@@ -67,7 +66,7 @@ def _inline(svg: str, about: str) -> str:
         body = body.replace(colour, f"var({variable})")
     view = re.search(r'viewBox="[^"]*"', body)
     assert view is not None, "matplotlib writes one"
-    head = f'<svg {view[0]} role="img" aria-label="{about}" xmlns:xlink="http://www.w3.org/1999/xlink">'
+    head = f'<svg {view[0]} role="img" aria-label="{escape(about)}" xmlns:xlink="http://www.w3.org/1999/xlink">'
     return head + body[body.index(">") + 1 :]
 
 
@@ -118,18 +117,18 @@ def stacked(
             axes.invert_yaxis()
         else:
             axes.set_xticks(range(0, len(places), max(1, len(places) // 8)))
-        _legend(axes, len(parts))
 
-    height = 1.3 + ROW * len(places) if lying else 2.9
-    return draw(name, height, paint, about)
+    height = 1.0 + ROW * len(places) if lying else 2.7
+    return key(parts) + draw(name, height, paint, about)
 
 
-def _legend(axes: "Axes", count: int) -> None:
-    columns = min(count, 4)
-    axes.legend(
-        loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=columns, handlelength=1.0,
-        columnspacing=1.0, borderaxespad=0.2,
-    )  # fmt: skip
+def key(labels: Iterable[str]) -> str:
+    """Which colour is which, as a list beside the picture: it may break where the page is narrow."""
+    items = (
+        f'<li><i style="background:var({VARIABLES[colour(number)]})"></i>{escape(label)}</li>'
+        for number, label in enumerate(labels)
+    )
+    return f'<ul class="key">{"".join(items)}</ul>'
 
 
 def forest(
@@ -184,6 +183,5 @@ def steps(name: str, series: Mapping[str, Sequence[float]], unit: str, about: st
         axes.grid(linewidth=0.6)
         axes.tick_params(length=0, which="both")
         axes.minorticks_off()
-        _legend(axes, len(series))
 
-    return draw(name, 2.9, paint, about)
+    return key(series) + draw(name, 2.7, paint, about)

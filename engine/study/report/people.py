@@ -3,6 +3,7 @@
 from collections import Counter
 from typing import Any
 
+from engine.study.card_tables import judged_exposures
 from engine.study.codebook import Row
 from engine.study.reading import Flow, Tables
 from engine.study.report.drawing import bars
@@ -60,7 +61,7 @@ def _exclusions(flow: Flow, tables: Tables) -> Figure:
     cells: list[tuple[str, int]] = [("interactions on record", flow.interactions)]
     cells += [(f"left out: {name}", count) for name, count in flow.left_out.items()]
     cells.append(("interactions in this report", len(tables["interactions"])))
-    voted = {row["exposure_id"] for row in tables["votes"]}
+    voted = judged_exposures(tables)
     for kind in sorted({row["kind"] for row in tables["exposures"]}):
         own = [row for row in tables["exposures"] if row["kind"] == kind]
         cells.append((f"{kind}: made", len(own)))

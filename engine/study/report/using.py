@@ -80,7 +80,7 @@ def _by_hour(rows: Sequence[Row]) -> Figure:
         svg=stacked("hours", hours, parts, "interactions", "Interactions by hour of the day")
         if rows
         else "",
-        n=f"{_count(rows)}, on {days} days",
+        n=f"{_count(rows)}, on {days} day{'s' * (days != 1)}",
         rows="interactions",
         which="all, by hour of acceptance (UTC)",
         head=("hour", *names),
