@@ -144,7 +144,7 @@ class Listener:
         text = split(said.text, CAPTION_LIMIT if said.caption else TELEGRAM_LIMIT, utf16)[0]
         done = Words(text=plain(text), rows=said.choices)
         try:
-            await self._sender.change(here.place, here.message, done, media=said.caption)
+            await self._sender.settle(here.place, here.message, done, media=said.caption)
         except (Lost, TooFast):
             await self._talk.missed(said.receipt)
         else:

@@ -84,6 +84,14 @@ class Sender:
         await Coalescer(self.pace(place), once, deadline=FLOOD_SECONDS).finish(item)
         return sent[-1]
 
+    async def settle(self, place: Place, message: int, item: Item, *, media: bool = False) -> None:
+        """`change`, however long that takes: it is what somebody waits for, and may be repeated."""
+
+        async def once(item: Item) -> None:
+            await self.change(place, message, item, media=media)
+
+        await Coalescer(self.pace(place), once, deadline=FLOOD_SECONDS).finish(item)
+
     async def put(self, place: Place, item: Item, reply_to: int = 0) -> int:
         """Send it now, once; the message's number. Raises Unsure too."""
         about: dict[str, Any] = {

@@ -1,0 +1,179 @@
+"""The study as people meet it on Telegram and Discord: `pastiche serve` beside loopback servers."""
+
+import json
+
+import pytest
+import pytest_asyncio
+from discord_people import People
+from discord_program import Program as DiscordProgram
+from discord_program import served
+from discord_world import ALICE, BOB, CHANNEL, EPHEMERAL, GUILD, OWNER, Interaction, Message
+from looking import look
+from studied import make_study
+from telegram_chats import buttons
+from telegram_program import Program
+from telegram_server import TelegramServer
+
+from engine.settings import Settings
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
+
+
+# Telegram
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def server(tmp_path_factory):
+    """One process with a study, for the tests of Telegram."""
+    folder = tmp_path_factory.mktemp("telegram")
+    make_study(folder / "home")
+    async with TelegramServer() as made, Program(folder, made, PASTICHE_STUDY="pilot"):
+        yield made
+
+
+def text_of(server, message):
+    return server.messages[(message["chat"]["id"], message["message_id"])]["text"]
+
+
+async def walked(server, form, *labels, user):
+    """Press one button after another on the same message."""
+    for label, next_words in labels:
+        server.press(form, label, user)
+        await server.until(lambda words=next_words: words in text_of(server, form))
+
+
+async def test_on_telegram_one_tap_leads_from_a_first_answer_to_consent(server):
+    server.private(21)
+    server.say("The vicar coughed.", 21, 21)
+    invited = await server.answer_in(21, "Pastiche and its readers")
+    assert [b["text"] for b in buttons(invited)] == ["Tell me about the study"]
+    server.press(invited, "Tell me", 21)
+    form = await server.answer_in(21, "1 of 4")
+    assert "A study by A. Researcher" in form["text"]
+    await walked(
+        server,
+        form,
+        ("18 or older", "2 of 4"),
+        ("Yes", "3 of 4"),
+        ("No", "4 of 4"),
+        ("No", "Only when you save"),
+        ("Save", "you take part from now on"),
+        user=21,
+    )
+    assert "reply_markup" not in server.messages[(21, form["message_id"])] or not buttons(form)
+    server.say("The doctor laughed.", 21, 21)
+    await server.until(
+        lambda: sum("AI-generated" in m.get("text", "") for m in server.shown(21)) == 2
+    )
+    server.say("/mydata", 21, 21)
+    await server.until(lambda: [c for c in server.made("sendDocument") if c.chat == 21])
+
+
+async def test_in_a_group_consent_is_asked_for_in_private_and_never_of_another(server):
+    server.group(-221, admins=(22,))
+    server.private(22)
+    server.say("/consent@PasticheTestBot", -221, 22)
+    form = await server.answer_in(22, "1 of 4")
+    await server.answer_in(-221, "written to you privately")
+    assert "1 of 4" not in str([m.get("text") for m in server.shown(-221)])
+    server.say("/consent@PasticheTestBot", -221, 23)  # somebody whom the bot may not write to
+    await server.answer_in(-221, "t.me/PasticheTestBot?start=consent")
+    pressed = server.query(form, buttons(form)[0]["callback_data"], 23)
+    told = await server.until(lambda: server.answered.get(pressed))
+    assert "somebody else's" in str(told)
+    server.private(23)
+    server.say("/start consent", 23, 23)
+    await server.answer_in(23, "1 of 4")
+
+
+async def test_a_group_comes_in_by_its_managers_and_goes_out_with_the_bot(server):
+    server.group(-224, admins=(24,))
+    server.say("/study@PasticheTestBot on", -224, 25)
+    await server.answer_in(-224, "Only those who manage this place")
+    server.say("/study@PasticheTestBot on", -224, 24)
+    await server.answer_in(-224, "This place takes part")
+    server.shut(-224, "kicked")
+    server.chats[-224].closed = ""
+    server.say("/study@PasticheTestBot show", -224, 25)
+    await server.answer_in(-224, "does not take part")
+
+
+# Discord
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def serving(tmp_path_factory):
+    """One process with a study, for the tests of Discord."""
+    folder = tmp_path_factory.mktemp("discord")
+    make_study(folder / "home")
+    async with served(folder, PASTICHE_STUDY="pilot") as both:
+        yield both
+
+
+@pytest.fixture
+def people(serving: tuple[DiscordProgram, People]) -> People:
+    return serving[1]
+
+
+async def having(people: People, made: Interaction, words: str) -> Message:
+    """The message with these words that a command or press brought, or changed."""
+    return await people.discord.wait(
+        lambda: next((m for m in made.said if words in m.content), None)
+    )
+
+
+async def test_on_discord_all_of_it_is_seen_by_its_asker_only(people: People) -> None:
+    on = await people.slash("study", by=OWNER, text="on")
+    shown = await having(people, on, "This place takes part")
+    assert not shown.flags & EPHEMERAL
+    refused = await people.slash("study", by=BOB, text="off")
+    await having(people, refused, "Only those who manage")
+    story = await people.slash("story", by=ALICE, text="The vicar coughed.")
+    invited = await having(people, story, "Pastiche and its readers")
+    assert invited.flags & EPHEMERAL
+    form = await people.press(invited, "Tell me about the study")
+    message = await having(people, form, "1 of 4")
+    assert message.flags & EPHEMERAL
+    steps = (
+        ("I am 18 or older", "2 of 4"),
+        ("Yes", "3 of 4"),
+        ("Yes", "4 of 4"),
+        ("No", "Only when you save"),
+        ("Save", "you take part from now on"),
+    )
+    for label, words in steps:
+        assert len(message.content) <= 2000
+        made = await people.press(message, label)
+        assert (await having(people, made, words)) is message  # the form goes on where it stands
+    mine = await people.slash("mydata", by=ALICE)
+    told = await having(people, mine, "everything that I hold of yours")
+    assert told.flags & EPHEMERAL
+    [(name, data)] = told.files
+    assert name == "mydata.json"
+    assert json.loads(data)["tables"]["consents"]
+    left = await people.slash("withdraw", by=ALICE)
+    asked = await having(people, left, "nothing is collected")
+    deleted = await people.press(asked, "Delete it")
+    await having(people, deleted, "Deleted: 0")
+
+
+async def test_a_server_that_sends_the_bot_away_takes_part_no_more(
+    serving: tuple[DiscordProgram, People],
+) -> None:
+    program, people = serving
+    await people.slash("study", by=OWNER, text="on")
+    final = await people.slash("story", by=BOB, at=CHANNEL, text="It rained.")
+    await people.discord.wait(lambda: next((m for m in final.said if m.buttons), None))
+    folder = program.folder
+    ledger = Settings(home=program.home, backend="echo")
+
+    def rows(query: str) -> list[tuple]:
+        return look(ledger, query)
+
+    assert rows("select count(*) from requests")[0][0] > 0
+    await people.discord.gateway.dispatch("GUILD_DELETE", {"id": GUILD})
+    await people.discord.wait(
+        lambda: rows("select action from study_places order by id desc limit 1") == [("left",)]
+    )
+    await people.discord.wait(lambda: rows("select count(*) from requests") == [(0,)])
+    assert folder.exists()
