@@ -140,8 +140,8 @@ async def test_nobody_who_left_and_nothing_that_was_written_is_in_it(
         gone = rows.person(2)
         await rows.consent(gone, action="withdrawn", use=False)
     text = await page_of(settings, book)
-    assert gone not in text
-    assert rows.person(1) in text
+    assert gone[:12] not in text
+    assert rows.person(1)[:12] in text
     assert "rain" not in text
     assert "withdrew" in Page(text).figures["funnel"]
 

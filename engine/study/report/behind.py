@@ -13,7 +13,8 @@ from engine.study.reading import Tables
 from engine.study.report.judging import player
 from engine.study.writing import iso, safe_cell
 
-LONG = 100_000  # characters of a CSV text
+LONG = 20_000  # characters of a CSV text
+PERSON = 12  # characters of a pseudonym, enough to tell people apart
 INTERACTIONS = (
     "id", "pseudonym", "accepted_at", "hour", "platform", "place_kind", "expert", "plain", "medium",
     "rule", "experiment", "arm", "state", "wait_seconds", "first_token_seconds", "write_seconds",
@@ -101,6 +102,8 @@ def _csv(rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _cell(name: str, value: Any) -> Any:
+    if name in ("pseudonym", "unit") and value is not None:
+        return str(value)[:PERSON]
     if isinstance(value, float) and (name == "at" or name.endswith("_at")):
         return iso(value)
     return safe_cell(value) if isinstance(value, str) else value

@@ -57,8 +57,9 @@ def _rows(rows: Mapping[str, str]) -> str:
             f'<div id="rows-{name}" class="rows"><h3>{get}</h3><p>{count:,} rows</p>{columns}</div>'
         )
     return (
-        '<section id="rows"><h2>The rows behind the figures</h2><p>Identifiers and pseudonyms are those '
-        "of an export made with the same ledger. Nothing that anybody wrote is in this page. Long files "
-        "are compressed; <code>pandas.read_csv</code> reads them as they are.</p>"
+        '<section id="rows"><h2>The rows behind the figures</h2><p>Identifiers are those of an export '
+        "made with the same ledger, pseudonyms their first 12 characters. Nothing that anybody wrote is "
+        "in this page. Long files are compressed; <code>pandas.read_csv</code> reads them as they are."
+        "</p>"
         f"{''.join(parts)}</section>"
     )
