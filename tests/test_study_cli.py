@@ -1,0 +1,110 @@
+"""`pastiche study`: what an operator does by hand, and what it says when it cannot be done."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from studied import make_study
+
+from bot.doctor import _study
+from engine.database import make_ready
+from engine.desk.desk import open_desk
+from engine.desk.forgetting import BACKUP_SECONDS
+from engine.errors import SetupError
+from engine.settings import Settings
+from engine.study.opening import make_key, open_named
+from engine.study.retention import ALARM_SECONDS
+from engine.study.study import Study
+
+FACTS = ("--title", 'The "first" \\ pilot', "--researcher", "A. Researcher", "--contact", "a@b.org")
+FACTS = (*FACTS, "--purpose", "It asks how people write with a machine.")
+
+
+def study(*words: str, code: int = 0, **settings: str) -> str:
+    """What the command writes; its exit code must be that."""
+    done = subprocess.run(
+        [sys.executable, "-m", "bot", "study", *words],
+        env=os.environ | settings,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    return done.stdout + done.stderr
+
+
+async def opened(settings: Settings) -> Study:
+    """The study "pilot", opened without the command line."""
+    make_study(settings.home)
+    make_ready(settings)
+    return await open_named(settings, "pilot")
+
+
+def test_a_study_is_opened_tried_and_ended_from_the_command_line(tmp_path: Path) -> None:
+    assert '--title "..."' in study("open", "pilot", code=1)
+    told = study("open", "pilot", *FACTS)
+    assert "PASTICHE_STUDY=pilot" in told
+    [key] = (tmp_path / "config").rglob("*study-pilot.key")
+    assert key.stat().st_mode & 0o077 == 0
+    assert "has its key already" in study("keygen", "pilot", code=1)
+    assert "blanked: 0 would go" in study("retention", "--dry-run")
+    assert "add --yes" in study("destroy-key", "pilot", code=2)
+    assert key.exists()
+    assert "is destroyed" in study("destroy-key", "pilot", "--yes")
+    assert not key.exists()
+    assert "destroyed when it ended" in study("open", "pilot", code=1)
+
+
+@pytest.mark.asyncio
+async def test_a_key_can_be_made_before_and_put_elsewhere(tmp_path: Path) -> None:
+    place = tmp_path / "vault" / "pilot.key"
+    settings = Settings(home=tmp_path / "home", backend="echo", study="pilot", study_key_file=place)
+    make_ready(settings)
+    assert await make_key(settings, "pilot") == place
+    secret = place.read_text()
+    assert (await opened(settings)).key == bytes.fromhex(secret.strip())
+    assert place.read_text() == secret
+    with pytest.raises(SetupError, match="no name for a study"):
+        await make_key(settings, "Not A Name")
+
+
+@pytest.mark.asyncio
+async def test_the_doctor_tells_when_retention_has_not_run_for_long(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = Settings(home=tmp_path / "home", backend="echo", study="pilot")
+    await opened(settings)
+    assert [finding.mark for finding in await _study(settings)] == ["ok"]
+    later = time.time() + ALARM_SECONDS + 60
+    async with open_desk(settings, clock=lambda: later) as desk:
+        assert await desk.silence() > ALARM_SECONDS
+        await desk.clean(dry_run=True)  # counts for nothing
+        assert "retention has not run for long" in caplog.text
+        caplog.clear()
+        await desk.clean()
+        assert await desk.silence() == 0.0
+        await desk.clean()
+    assert "retention has not run for long" in caplog.text  # the first real one still found it so
+    assert caplog.text.count("retention has not run") == 1
+
+
+@pytest.mark.asyncio
+async def test_old_copies_go_in_their_time(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "home", backend="echo")
+    await opened(settings)
+    folder = settings.home / "backups"
+    folder.mkdir(exist_ok=True)
+    for name, age in (("old", BACKUP_SECONDS + 60), ("young", BACKUP_SECONDS - 3600)):
+        path = folder / f"{name}.sqlite3"
+        path.write_bytes(b"")
+        at = path.stat().st_mtime - age
+        os.utime(path, (at, at))
+    async with open_desk(settings) as desk:
+        assert (await desk.clean(dry_run=True)).backups == 1
+        assert (folder / "old.sqlite3").exists()
+        assert (await desk.clean()).backups == 1
+    assert [path.name for path in folder.iterdir()] == ["young.sqlite3"]
