@@ -36,6 +36,7 @@ from engine.rows import (
     pictures_of,
     request_values,
 )
+from engine.study import collecting
 from engine.study.collecting import Collecting
 from engine.tables import Asker, Delivery, JobRow, Output, PictureRow, RequestRow
 
@@ -191,8 +192,8 @@ class Ledger(Book):
             if done.rowcount and pictures:
                 rows = [{**row, "id": new_id(), "created_at": now} for row in pictures]
                 await connection.execute(sa.insert(PictureRow), rows)
-            if done.rowcount and self.collecting is not None:
-                await self.collecting.finished(connection, event.job, text, notes)
+            if done.rowcount:
+                await collecting.finished(connection, event.job, text, notes)
         return bool(done.rowcount)
 
     def _keep(self, event: Final) -> list[dict[str, Any]]:
@@ -261,8 +262,7 @@ class Ledger(Book):
                 .where(Delivery.job_id == job, Delivery.state != "delivered")
                 .values(state="delivered", delivered_at=self.clock())
             )
-            if self.collecting is not None:
-                await self.collecting.delivered(connection, job, self.clock())
+            await collecting.delivered(connection, job, self.clock())
             private = await connection.scalar(
                 sa.select(RequestRow.id)
                 .join(JobRow, JobRow.request_id == RequestRow.id)

@@ -370,7 +370,7 @@ class StudyMachine(RuleBasedStateMachine):
         row = self.model.rows.get(name)
         if row is not None:
             row.state = {"drawn": "finished"}.get(end, end)
-            if self.live(row.person):
+            if self.model.granted(row.person):
                 row.output, row.picture = end in ("finished", "cancelled"), drawn
 
     def an_answer_is_delivered(self, which: int) -> None:

@@ -25,7 +25,7 @@ from engine.study.events import interaction_of, verdict_values
 from engine.study.places import place_asked_in, takes_part
 from engine.study.pseudonyms import SESSION_SECONDS
 from engine.study.study import Study, open_study
-from engine.study.tables import InteractionRow, StudyPictureRow
+from engine.study.tables import ConsentRow, InteractionRow, StudyPictureRow
 from engine.tables import JobRow, PictureRow
 
 NEVER = frozenset({"self_harm", "self_harm_intent"})  # of such a moment nothing is kept
@@ -189,60 +189,63 @@ class Collecting:
         last = await last_consent(connection, self.study, found.pseudonym)
         return str(found.id) if last is not None and last.live else None
 
-    async def finished(
-        self, connection: AsyncConnection, job: str, text: str | None, notes: Sequence[str]
-    ) -> None:
-        """The job has its final state, and its pictures their rows.
-
-        After a withdrawal, or when moderation took it, only that it ended is noted.
-        """
-        found = await interaction_of(connection, job)
-        if found is None:
-            return
-        last = await last_consent(connection, self.study, found.pseudonym)
-        live = last is not None and last.live and found.hidden_at is None
-        columns = [getattr(JobRow, name) for name in _FROM_JOB]
-        row = (
-            (await connection.execute(sa.select(*columns).where(JobRow.id == job))).mappings().one()
-        )
-        await connection.execute(
-            sa.update(InteractionRow)
-            .where(InteractionRow.id == found.id)
-            .values(**row, output=(text or None) if live else None, notes=list(notes))
-        )
-        if live:
-            await self._pictures(connection, job, found)
-
-    async def _pictures(self, connection: AsyncConnection, job: str, found: Any) -> None:
-        drawn = sa.select(PictureRow.__table__).where(PictureRow.job_id == job)
-        for picture in (await connection.execute(drawn.order_by(PictureRow.number))).all():
-            values = {
-                "id": str(ULID()),
-                "study": self.study.id,
-                "pseudonym": found.pseudonym,
-                "interaction_id": found.id,
-                "number": picture.number,
-                "media": picture.media,
-                "width": picture.width,
-                "height": picture.height,
-                "seed": picture.seed,
-            }
-            await connection.execute(sa.insert(StudyPictureRow).values(values))
-
-    async def delivered(self, connection: AsyncConnection, job: str, now: float) -> None:
-        """A client has shown the answer; one that moderation kept back was not shown."""
-        await connection.execute(
-            sa.update(InteractionRow)
-            .where(
-                InteractionRow.job_id == job,
-                InteractionRow.delivered_at.is_(None),
-                InteractionRow.hidden_at.is_(None),
-            )
-            .values(delivered_at=now)
-        )
-
 
 async def collecting_for(settings: Settings, book: Book) -> Collecting | None:
     """For the study that the settings name; None for none. Raises SetupError."""
     study = await open_study(settings, book)
     return None if study is None else Collecting(study)
+
+
+async def finished(
+    connection: AsyncConnection, job: str, text: str | None, notes: Sequence[str]
+) -> None:
+    """The job has its final state, and its pictures their rows.
+
+    After a withdrawal, or when moderation took it, only that it ended is noted. Neither this nor
+    `delivered` needs to know the study: a worker's process elsewhere may not.
+    """
+    found = await interaction_of(connection, job)
+    if found is None:
+        return
+    query = sa.select(ConsentRow.action).where(ConsentRow.pseudonym == found.pseudonym)
+    last = await connection.scalar(query.order_by(ConsentRow.id.desc()).limit(1))
+    kept = last == "granted" and found.hidden_at is None
+    columns = [getattr(JobRow, name) for name in _FROM_JOB]
+    row = (await connection.execute(sa.select(*columns).where(JobRow.id == job))).mappings().one()
+    await connection.execute(
+        sa.update(InteractionRow)
+        .where(InteractionRow.id == found.id)
+        .values(**row, output=(text or None) if kept else None, notes=list(notes))
+    )
+    if kept:
+        await _pictures(connection, job, found)
+
+
+async def _pictures(connection: AsyncConnection, job: str, found: Any) -> None:
+    drawn = sa.select(PictureRow.__table__).where(PictureRow.job_id == job)
+    for picture in (await connection.execute(drawn.order_by(PictureRow.number))).all():
+        values = {
+            "id": str(ULID()),
+            "study": found.study,
+            "pseudonym": found.pseudonym,
+            "interaction_id": found.id,
+            "number": picture.number,
+            "media": picture.media,
+            "width": picture.width,
+            "height": picture.height,
+            "seed": picture.seed,
+        }
+        await connection.execute(sa.insert(StudyPictureRow).values(values))
+
+
+async def delivered(connection: AsyncConnection, job: str, now: float) -> None:
+    """A client has shown the answer; one that moderation kept back was not shown."""
+    await connection.execute(
+        sa.update(InteractionRow)
+        .where(
+            InteractionRow.job_id == job,
+            InteractionRow.delivered_at.is_(None),
+            InteractionRow.hidden_at.is_(None),
+        )
+        .values(delivered_at=now)
+    )

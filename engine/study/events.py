@@ -18,9 +18,9 @@ from engine.study.tables import InteractionRow, StudyEventRow, StudyPictureRow, 
 
 
 async def interaction_of(connection: AsyncConnection, job: str) -> Any:
-    """Its id, pseudonym, place, private, and hidden_at; None for an answer outside the study."""
+    """Its id, study, pseudonym, place, private, and hidden_at; None for an answer outside the study."""
     row = InteractionRow
-    query = sa.select(row.id, row.pseudonym, row.place, row.private, row.hidden_at)
+    query = sa.select(row.id, row.study, row.pseudonym, row.place, row.private, row.hidden_at)
     return (await connection.execute(query.where(row.job_id == job))).one_or_none()
 
 
