@@ -113,8 +113,9 @@ def review_command(
         with whole_file(out) as part:
             write_text(part, review_list(findings))
         sys.stdout.write(
-            f"{out}: {len(findings)} finds. Write keep or remove under `decision` (empty: as under "
-            f"`default`), then: pastiche study export --study {study} --review {out.name} --out DIR\n"
+            f"{out}: {len(findings)} finds. Write keep or remove under `decision` (keep all, "
+            "remove all: wherever the same words stand; empty: as under `default`), then:\n"
+            f"pastiche study export --study {study} --review {out.name} --out DIR\n"
             "The list holds the very words that are to go. Delete it when you are done.\n"
         )
 
@@ -152,7 +153,7 @@ def _differences(found: Difference) -> str:
         lines.append("The rows are the same.")
     if found.gone_people:
         lines.append(
-            f"{len(found.gone_people)} people are gone. Delete their rows from every copy of the older "
+            f"People gone: {len(found.gone_people)}. Delete their rows from every copy of the older "
             "export; what was published cannot be called back."
         )
     return "\n".join(lines) + "\n"

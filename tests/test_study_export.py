@@ -325,20 +325,22 @@ async def test_handles_go_out_of_every_column_that_people_write(
 async def test_the_decisions_of_a_reader_are_followed(
     settings: Settings, book: Book, tmp_path: Path
 ) -> None:
-    await interactions(book, "I met Anna Rossi, who wrote to info@museum.org")
+    text = "I met Anna Rossi, who wrote to info@museum.org"
+    await interactions(book, text, "And then Anna Rossi left")
     findings = await review_study(settings, STUDY, presidio=False)
     listed = list(csv.DictReader(io.StringIO(review_list(findings))))
     assert [(row["what"], row["default"]) for row in listed] == [
         ("Anna Rossi", "keep"),
         ("info@museum.org", "remove"),
+        ("Anna Rossi", "keep"),
     ]
-    for row, decision in zip(listed, ("remove", "KEEP"), strict=True):
+    for row, decision in zip(listed, ("remove all", "KEEP", ""), strict=True):
         row["decision"] = decision
     path = tmp_path / "review.csv"
     pandas.DataFrame(listed).to_csv(path, index=False)
     await export(settings, tmp_path / "out", review=path)
     texts = [row["text"] for row in lines(tmp_path / "out/interactions.jsonl")]
-    assert texts == ["I met [name], who wrote to info@museum.org"]
+    assert texts == ["I met [name], who wrote to info@museum.org", "And then [name] left"]
     path.write_text(path.read_text(encoding="utf-8").replace("KEEP", "perhaps"), encoding="utf-8")
     with pytest.raises(SetupError, match=r"line 3: the decision 'perhaps'"):
         await export(settings, tmp_path / "other", review=path)

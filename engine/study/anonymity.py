@@ -77,8 +77,8 @@ def gate(rows: Sequence[Row], quasi: Sequence[str], k: int) -> Gate:
     people = {row["pseudonym"] for row in work}
     if work and len(people) < k:
         raise SetupError(
-            f"Only {len(people)} people are in this export, so no group can have k = {k}. Wait for more "
-            "people, lower --k if your ethics board agrees, or use --form private without --k."
+            f"People in this export: {len(people)}, so no group can have k = {k}. Wait for more people, "
+            "lower --k if your ethics board agrees, or use --form private without --k."
         )
     before = _groups(work, quasi)
     changed: dict[str, set[int]] = defaultdict(set)

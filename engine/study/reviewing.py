@@ -15,7 +15,8 @@ from engine.errors import SetupError
 from engine.study.writing import plain_cell, safe_cell
 
 FIELDS = ("finding", "table", "row", "column", "kind", "what", "context", "default", "decision")
-DECISIONS = ("keep", "remove")
+DECISIONS = ("keep", "remove", "keep all", "remove all")
+ALL = " all"
 AROUND = 40  # characters of context on either side
 
 
@@ -60,8 +61,16 @@ def review_list(findings: Iterable[Finding]) -> str:
     return file.getvalue()
 
 
+def same(what: str) -> str:
+    """The name under which a decision about these words anywhere is kept."""
+    return f"all {what}"
+
+
 def read_decisions(path: Path) -> Mapping[str, str]:
-    """From a filled list: finding to keep or remove. Raises SetupError naming the line at fault."""
+    """From a filled list: finding to keep or remove; for all of the same words, by `same`.
+
+    Raises SetupError naming the line at fault.
+    """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = list(csv.DictReader(file))
@@ -77,9 +86,12 @@ def read_decisions(path: Path) -> Mapping[str, str]:
         decision = (row["decision"] or "").strip().lower()
         if decision and decision not in DECISIONS:
             raise SetupError(
-                f"{path}, line {number}: the decision {decision!r} is none. Write keep or remove, or "
-                "leave it empty for what stands under `default`."
+                f"{path}, line {number}: the decision {decision!r} is none. Write keep or remove, "
+                "keep all or remove all, or leave it empty for what stands under `default`."
             )
-        if decision:
+        if decision.endswith(ALL):
+            name = same(plain_cell(row.get("what") or ""))
+            decisions[name] = decision.removesuffix(ALL)
+        elif decision:
             decisions[plain_cell(row["finding"] or "")] = decision
     return decisions

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from engine.study.anonymity import DEFAULT, gate, look
 from engine.study.codebook import Column, Row, columns
 from engine.study.reading import Reading, Tables
-from engine.study.reviewing import Finding, context_of
+from engine.study.reviewing import Finding, context_of, same
 from engine.study.scrub import Find, Finder, find, replaced, suspects
 
 Form = Literal["private", "public"]
@@ -81,7 +81,8 @@ class Scrub:
             counts[what] += 1
             if self.listing:
                 self.findings.append(finding)
-            decision = self.decisions.get(finding.name, default)
+            for_all = self.decisions.get(same(what), default)
+            decision = self.decisions.get(finding.name, for_all)
             self.kept += default == "remove" and decision == "keep"
             self.removed += default == "keep" and decision == "remove"
             if decision == "remove":

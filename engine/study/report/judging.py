@@ -95,7 +95,7 @@ def _wins(judged: Sequence[Judged], pairs: Sequence[tuple[Row, Row]]) -> Figure:
         counts = by_person([(j.person, _outcome(j, one)) for j in own], (3,))
         wins, losses, ties = (int(number) for number in counts.sum(axis=0))
         value, low, high = (float(v[0]) for v in bootstrap(counts, win_rate))
-        name = f"{one} over {other}"
+        name = f"{one} over {other.removeprefix(_experiment(one))}"
         rates[name] = Estimate(value=value, low=low, high=high, n=len(own), people=len(counts))
         decided = wilson(wins, wins + losses)
         cells.append(
@@ -119,6 +119,11 @@ def _wins(judged: Sequence[Judged], pairs: Sequence[tuple[Row, Row]]) -> Figure:
         cells=cells,
         note=RESAMPLED,
     )  # fmt: skip
+
+
+def _experiment(name: str) -> str:
+    """The part of a player's name that those of its experiment share."""
+    return name.partition(": ")[0] + ": " if ": " in name else ""
 
 
 def _outcome(one: Judged, name: str) -> int:
