@@ -12,6 +12,7 @@ from engine.engine import LocalEngine
 from engine.errors import KIND_SENTENCE, PasticheError
 from engine.ledger import Ledger
 from engine.queues.embedded import EmbeddedQueue
+from engine.queues.kits import kit_of
 from engine.registry import Registry
 from engine.settings import Settings, make_runtime
 from engine.supervisor import Supervisor
@@ -52,6 +53,7 @@ async def owning(
         max_waiting=settings.max_waiting,
         need_worker=supervisor.need,
         worker_ready=supervisor.ready,
+        kit=kit_of(registry, settings),
     )
     core = LocalEngine(registry, ledger, queue, max_length=settings.max_length)
     swept = await ledger.sweep() if ledger.media.swept_at_start else 0

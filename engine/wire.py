@@ -24,10 +24,14 @@ MAX_LINE = 1 << 26  # bytes; four large pictures must fit
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hello:
-    """A worker announces itself."""
+    """A worker announces itself; `kit` is what it serves with (queues.kits), empty if it does not say.
+
+    One that serves with something else than the owner expects is answered by Refused.
+    """
 
     medium: str
     pid: int
+    kit: str = ""
     kind: Literal["hello"] = "hello"
 
 

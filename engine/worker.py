@@ -24,10 +24,11 @@ from engine.events import Failed, Text, is_final
 from engine.jobs import Job
 from engine.lock import owners_socket
 from engine.logs import start_logs
+from engine.queues.kits import kit_of
 from engine.registry import load_registry
 from engine.settings import Settings, read_settings
 from engine.supervisor import UNFIT
-from engine.wire import Hello, Leaving, Link, Message, Ready, Run, Stop, Unfit, connect
+from engine.wire import Hello, Leaving, Link, Message, Ready, Refused, Run, Stop, Unfit, connect
 
 EVENT_SECONDS = 0.1  # the text so far is posted this often, not at every token
 
@@ -39,8 +40,10 @@ async def work(settings: Settings, medium: str, socket: Path | None = None) -> i
 
     `socket` is where the owner listens, if that is not the data folder's own.
     """
+    registry = load_registry(settings.expert_roots, settings.profile)
     link = await connect(str(socket or owners_socket(settings.home) or settings.socket))
-    await link.send(Hello(medium=medium, pid=os.getpid()))
+    kit = kit_of(registry, settings).told(medium)
+    await link.send(Hello(medium=medium, pid=os.getpid(), kit=kit))
     leave = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -81,7 +84,7 @@ async def _serve(
     loading = asyncio.create_task(_load(settings, medium, count))
     await asyncio.wait({hearing, loading}, return_when=asyncio.FIRST_COMPLETED)
     if not loading.done():
-        return 0  # before Ready the owner says nothing: it has gone
+        return _turned_away(hearing.result())
     try:
         backend = loading.result()
     except PasticheError as error:
@@ -93,6 +96,15 @@ async def _serve(
     log.info("the worker is ready", extra={"medium": medium, "slots": backend.slots})
     await _work_off(hearing, link, backend)
     return 0
+
+
+def _turned_away(message: Message | None) -> int:
+    """Before Ready the owner says nothing, unless that it has no use for this worker; or it has gone."""
+    if not isinstance(message, Refused):
+        return 0
+    log.error("the worker is refused", extra={"why": message.message})
+    sys.stderr.write(f"{message.message}\n")
+    return UNFIT
 
 
 async def _load(settings: Settings, medium: str, count: Callable[[Backend], Backend]) -> Backend:

@@ -18,7 +18,7 @@ from engine.ledger import Ledger
 from engine.queues.embedded import DEATHS_ALONE
 from engine.registry import Registry
 from engine.settings import Settings
-from engine.wire import Hello, Leaving, Stop, Unfit, connect
+from engine.wire import Hello, Leaving, Refused, Stop, Unfit, connect
 
 pytestmark = pytest.mark.databases("sqlite", "postgres")
 
@@ -48,6 +48,7 @@ async def test_an_answer_goes_from_queued_over_text_to_what_is_on_record(
         asked = await ask()
         job = await next_run(worker)
         worker.post(Text(job=job.id, attempt=1, text="It", tokens=1))
+        await told(asked, Text)
         worker.post(finished(job, "It still rained."))
         final = await asked.end()
     events = [e for e in asked.events if not isinstance(e, Loading)]  # it had only just come
@@ -233,6 +234,19 @@ async def test_a_misconfigured_extra_worker_spoils_nothing_for_the_one_that_serv
             assert isinstance(await asked.end(), Finished)
             if asked is first:
                 job = await next_run(worker)
+
+
+async def test_a_worker_with_other_weights_is_refused_and_told(settings, ask) -> None:
+    asked = await ask()
+    odd = await connect(str(socket_of(settings)))
+    await odd.send(Hello(medium="text", pid=1, kit="text.other-base.00000000"))
+    answer = await asyncio.wait_for(odd.receive(), 5)
+    assert isinstance(answer, Refused) and "Install the same on both" in answer.message
+    assert await odd.receive() is None
+    await odd.close()
+    async with hand_worker(settings) as worker:
+        worker.post(finished(await next_run(worker)))
+        assert isinstance(await asked.end(), Finished)
 
 
 @pytest.mark.databases("sqlite")

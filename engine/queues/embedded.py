@@ -18,6 +18,7 @@ from engine.jobs import Job, Request, Status, Waiting
 from engine.ledger import Ledger
 from engine.queues.census import Census
 from engine.queues.floor import DEATHS_ALONE, Floor, nobody
+from engine.queues.kits import Kit
 from engine.queues.line import Entry, Inbox
 from engine.queues.overview import Overview, WorkerSeen
 from engine.routing import Route
@@ -37,10 +38,11 @@ class EmbeddedQueue:
         max_waiting: int,
         need_worker: Callable[[str], None] = nobody,
         worker_ready: Callable[[str], None] = nobody,
+        kit: Kit | None = None,
     ) -> None:
         self._ledger = ledger
         self._max_waiting = max_waiting
-        self._floor = Floor(ledger, need_worker=need_worker, worker_ready=worker_ready)
+        self._floor = Floor(ledger, need_worker=need_worker, worker_ready=worker_ready, kit=kit)
         self._census = Census(ledger)
         self._accepting: set[asyncio.Task[None]] = set()
 

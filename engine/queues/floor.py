@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Protocol
 
-from engine.errors import APOLOGY, KIND_SENTENCE, LedgerError
+from engine.errors import LedgerError
 from engine.events import (
     Cancelled,
     Event,
@@ -25,13 +25,19 @@ from engine.events import (
     Text,
 )
 from engine.jobs import Job
+from engine.queues import ended
 from engine.queues.crew import Crew, Worker
+from engine.queues.kits import Kit
 from engine.queues.line import Entry, Line
 from engine.queues.writer import OrderedWriter
-from engine.wire import Hello, Leaving, Link, Ready, Run, Stop, Unfit
+from engine.wire import Hello, Leaving, Link, Ready, Refused, Run, Stop, Unfit
 
 DEATHS_ALONE = 3
 UNHEARD_TRIES = 5  # deaths right after a job was handed over that are put down to chance
+OTHER_KIT = (
+    "This worker has another version of the program, or other weights, than the process that it would "
+    "work for. Install the same on both, then start it again."
+)
 FIRST_GUESS_SECONDS = 15.0  # an answer's duration before any was measured
 NEWEST_SHARE = 0.2  # how much the newest duration counts in the running mean
 
@@ -59,7 +65,8 @@ def nobody(_medium: str) -> None:
 
 
 class Floor:
-    """See the module's own words. `need_worker` and `worker_ready` are a supervisor's."""
+    """See the module's own words. `need_worker` and `worker_ready` are a supervisor's; a worker
+    that serves with another `kit` is refused."""
 
     def __init__(
         self,
@@ -67,7 +74,9 @@ class Floor:
         *,
         need_worker: Callable[[str], None] = nobody,
         worker_ready: Callable[[str], None] = nobody,
+        kit: Kit | None = None,
     ) -> None:
+        self._kit = kit
         self.entries: dict[str, Entry] = {}
         self.crew = Crew()
         self.writer = OrderedWriter()
@@ -126,7 +135,7 @@ class Floor:
             entry.worker.link.post(Stop(job=job))
         elif not entry.cancelled:
             self.line(entry.job.medium).remove(entry)
-            self._finish(entry, _cancelled(entry))
+            self._finish(entry, ended.cancelled(entry))
             self._tell_places(entry.job.medium)
         entry.cancelled = True
         return True
@@ -137,7 +146,7 @@ class Floor:
         if entry is None:
             return False
         self.forget(entry)
-        self._finish(entry, _failed(entry.job, reason))
+        self._finish(entry, ended.failed(entry.job, reason))
         self.dispatch(entry.job.medium)
         return True
 
@@ -150,6 +159,11 @@ class Floor:
 
     async def serve(self, hello: Hello, link: Link) -> None:
         """Give a connected worker its jobs and hear its events, until it leaves or dies."""
+        if self._kit and hello.kit not in ("", expected := self._kit.told(hello.medium)):
+            extra = {"pid": hello.pid, "has": hello.kit, "expected": expected}
+            log.error("a worker has another version or other weights", extra=extra)
+            link.post(Refused(error="SetupError", message=OTHER_KIT))
+            return
         worker = Worker(medium=hello.medium, pid=hello.pid, link=link)
         self.crew.join(worker)
         try:
@@ -233,11 +247,11 @@ class Floor:
             entry.worker, entry.heard = None, False
             log.warning("a worker left a job", extra={"pid": worker.pid, "job": entry.job.id})
             if entry.cancelled:
-                self._finish(entry, _cancelled(entry))
+                self._finish(entry, ended.cancelled(entry))
                 continue
             entry.deaths_alone += int(guilty and entry.job.alone)
             if entry.deaths_alone >= DEATHS_ALONE:
-                self._finish(entry, _dead(entry.job))
+                self._finish(entry, ended.dead(entry.job, DEATHS_ALONE))
                 continue
             self._hand_back(entry, alone=guilty or entry.job.alone)
         if self.line(worker.medium):
@@ -258,7 +272,7 @@ class Floor:
         if self.crew.slots(medium):
             return
         for entry in self.line(medium).clear():
-            self._finish(entry, _failed(entry.job, reason))
+            self._finish(entry, ended.failed(entry.job, reason))
 
     def dispatch(self, medium: str) -> None:
         """Fill free slots, suspects first and each alone on its worker."""
@@ -278,21 +292,3 @@ class Floor:
     def drain(self) -> None:
         """From now on nothing is handed out or handed back."""
         self.closing = True
-
-
-def _cancelled(entry: Entry) -> Cancelled:
-    return Cancelled(job=entry.job.id, attempt=entry.job.attempt, text=entry.text)
-
-
-def _failed(job: Job, reason: str) -> Failed:
-    return Failed(job=job.id, attempt=job.attempt, message=KIND_SENTENCE, reason=reason)
-
-
-def _dead(job: Job) -> Failed:
-    return Failed(
-        job=job.id,
-        attempt=job.attempt,
-        message=APOLOGY,
-        reason=f"its worker died {DEATHS_ALONE} times while it ran alone",
-        dead=True,
-    )

@@ -31,6 +31,10 @@ class Kit:
     queues: dict[str, str]
     weights: dict[str, dict[str, str]]
 
+    def told(self, medium: str) -> str:
+        """All that a worker of the medium serves with, in one line."""
+        return " ".join(self.of_medium(medium))
+
     def of_medium(self, medium: str) -> list[str]:
         """The queues of one medium."""
         return sorted({q for q in self.queues.values() if q.startswith(f"{medium}.")})

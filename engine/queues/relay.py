@@ -12,7 +12,7 @@ from contextlib import suppress
 import sqlalchemy as sa
 
 from engine.errors import LedgerError
-from engine.events import Event, Final, Queued, Started, is_final
+from engine.events import Event, Final, Loading, Queued, Started, is_final
 from engine.jobs import Job
 from engine.ledger import Ledger
 from engine.queues.notes import EVENT, event_note, see_note
@@ -32,18 +32,26 @@ log = logging.getLogger(__name__)
 
 
 class FencedRecord:
-    """The floor's record. `number_of(job)` is the number that the job was claimed under."""
+    """The floor's record. `number_of(job)` is the number that the job was claimed under; `begun(job,
+    attempt)` is told when its follower has heard that it was begun."""
 
-    def __init__(self, tickets: Tickets, number_of: Callable[[str], int]) -> None:
+    def __init__(
+        self,
+        tickets: Tickets,
+        number_of: Callable[[str], int],
+        begun: Callable[[str, int], None],
+    ) -> None:
         self._tickets = tickets
         self._ledger = tickets.ledger
         self._number_of = number_of
+        self._begun = begun
 
-    def started(self, job: str, attempt: int) -> Awaitable[object]:
+    async def started(self, job: str, attempt: int) -> None:
         """See floor.Record; the follower hears of it at once."""
         words = event_note(Started(job=job, attempt=attempt), self._ledger.vault)
         beside = self._tickets.holding(self._number_of(job), job, words)
-        return self._ledger.started(job, attempt, beside)
+        await self._ledger.started(job, attempt, beside)
+        self._begun(job, attempt)
 
     def requeued(self, job: Job, deaths_alone: int) -> Awaitable[object]:
         """See floor.Record."""
@@ -67,6 +75,7 @@ class Relay:
         self._ledger = ledger
         self._numbers = numbers
         self._pending: dict[str, Event] = {}
+        self._attempts: dict[str, int] = {}  # of jobs whose followers know that they were begun
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -84,17 +93,38 @@ class Relay:
     def put(self, event: Event) -> None:
         """Progress of a job; its start and its end go another way (FencedRecord)."""
         if is_final(event):
-            self._pending.pop(event.job, None)
+            self.forget(event.job)
         elif not isinstance(event, Queued | Started):
             self._pending[event.job] = event
             self._news.set()
+
+    def begun(self, job: str, attempt: int) -> None:
+        """What it says from now on may be sent: not before, or it would come before its beginning."""
+        self._attempts[job] = attempt
+        self._news.set()
+
+    def forget(self, job: str) -> None:
+        """It is over, or another station's."""
+        self._pending.pop(job, None)
+        self._attempts.pop(job, None)
+
+    def _due(self) -> dict[str, Event]:
+        """What may be sent now, taken out."""
+        due: dict[str, Event] = {
+            job: event
+            for job, event in self._pending.items()
+            if isinstance(event, Loading)
+            or (not isinstance(event, Queued) and event.attempt == self._attempts.get(job))
+        }
+        for job in due:
+            del self._pending[job]
+        return due
 
     async def _flush_now_and_then(self) -> None:
         while True:
             await self._news.wait()
             self._news.clear()
-            events, self._pending = self._pending, {}
-            if events:
+            if events := self._due():
                 try:
                     await self._send(events)
                 except LedgerError as error:

@@ -73,12 +73,12 @@ class Station:
         self._lazy = lazy
         self._tickets = Tickets(ledger)
         self.posts = Posts(ledger, self.name, kit, media)
-        record = FencedRecord(self._tickets, self._number_of)
-        self.floor = StationFloor(record, worker_ready=self._ready)
+        self._relay = Relay(ledger, self.posts.numbers)
+        record = FencedRecord(self._tickets, self._number_of, self._relay.begun)
+        self.floor = StationFloor(record, worker_ready=self._ready, kit=kit)
         self.floor.station = self
         self._door = Door(settings, self.name, self.floor)
         self.supervisor = Supervisor(settings, socket=self._door.path, device=device)
-        self._relay = Relay(ledger, self.posts.numbers)
         self._rescue = Rescue(ledger, url, kit, settings.lost_after)
         channels = [station_channel(self.name)]
         channels += [queue_channel(q) for post in self.posts for q in post.queues]
@@ -243,6 +243,7 @@ class Station:
         """Whoever has its ticket runs it now."""
         entry = self.floor.entries.pop(job, None)
         if entry is not None:
+            self._relay.forget(job)
             self.floor.forget(entry)
             self.floor.dispatch(entry.job.medium)
 
