@@ -4,9 +4,10 @@ A form's state stands in its buttons (see engine.study.consent): whose it is, wh
 what was answered so far. So it survives a restart, and an old one is known as such.
 """
 
-import gzip
+import io
 import json
-from collections.abc import Callable, Coroutine
+import zipfile
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bot.buttons import Press, Verb, button
@@ -25,6 +26,7 @@ MARK = 16  # hex characters that tell whose form it is
 TEXT_MARK = 8  # hex characters of the text's digest
 ROOM = 1500  # characters of a consent text that fit above each question
 MAX_FILE = 8 << 20  # bytes; what every platform takes
+PICTURES = ("pictures", "study_pictures")
 OPEN, KEEP, DELETE = "open", "keep", "delete"
 RIGHTS = ("mydata", "withdraw")  # answered to everybody, study or none
 COMMANDS = ("consent", *RIGHTS, "link", "study")
@@ -241,22 +243,42 @@ async def data_pressed(talk: "Talk", press: Press, who: Who) -> Said:
 async def _mydata(talk: "Talk", _topic: str, who: Who) -> Said:
     """Everything, as a file, and what it is in words."""
     rows = await talk.desk.agreements.held(who.platform, who.asker)
-    names = await talk.desk.agreements.names(who.platform, who.asker)
+    known = await talk.desk.agreements.names(who.platform, who.asker)
     counts = "\n".join(f"- {name}: {len(found)}" for name, found in sorted(rows.items()))
     parts = [
         words("study.mydata", who.locale),
         counts or words("study.mydata_nothing", who.locale),
         await _mine(talk, who),
     ]
-    if names.lost:
-        parts.append(words("study.lost", who.locale, names=", ".join(names.lost)))
+    if known.lost:
+        parts.append(words("study.lost", who.locale, names=", ".join(known.lost)))
     whole = {"platform": who.platform, "account": who.asker, "tables": rows}
     data = json.dumps(whole, ensure_ascii=False, indent=1, default=str, sort_keys=True).encode()
     text = "\n\n".join(part for part in parts if part)
-    file = ("mydata.json", data)
-    if len(data) > MAX_FILE:
-        file = ("mydata.json.gz", gzip.compress(data))
+    names = {row["media"] for name in PICTURES for row in rows.get(name, ()) if row["media"]}
+    packed, left = await _packed(talk, data, sorted(names))
+    if left:
+        text += "\n\n" + words("study.mydata_left", who.locale, count=left)
+    file = ("mydata.zip", packed) if packed else ("mydata.json", data)
     return Said(text, private=True, files=(file,), start="mydata")
+
+
+async def _packed(talk: "Talk", data: bytes, names: Sequence[str]) -> tuple[bytes, int]:
+    """The rows and the pictures as one file, and how many pictures it has no room for.
+
+    Nothing is packed where there is no picture, and no need to make it smaller.
+    """
+    if not names and len(data) <= MAX_FILE:
+        return b"", 0
+    made, put = io.BytesIO(), 0
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("mydata.json", data)
+        async for name, picture in talk.desk.pictures(names):
+            if made.tell() + len(picture) > MAX_FILE:
+                break
+            archive.writestr(f"{name}.png", picture, zipfile.ZIP_STORED)
+            put += 1
+    return made.getvalue(), len(names) - put
 
 
 async def _mine(talk: "Talk", who: Who) -> str:

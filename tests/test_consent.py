@@ -1,7 +1,9 @@
 """Consent is asked for exactly, given by nobody else, kept as a log, and lapses with its text."""
 
 import hashlib
+import io
 import json
+import zipfile
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -294,3 +296,14 @@ async def test_the_whole_of_mydata_is_there_and_readable(
     other = replace(who, asker=f"{who.asker}-other")
     [said] = await told(talk, "/mydata", other)
     assert "Zyzzyva" not in said.files[0][1].decode()
+
+
+async def test_mydata_has_the_pictures_too(talk: Talk, here: Settings, who: Who) -> None:
+    final = (await told(talk, "/jewel a gold ring --count 2", who))[-1]
+    [said] = await told(talk, "/mydata", who)
+    [(name, data)] = said.files
+    assert name == "mydata.zip"
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        drawn = {archive.read(n) for n in archive.namelist() if n.endswith(".png")}
+        assert json.loads(archive.read("mydata.json"))["account"] == who.asker
+    assert drawn == {picture.data for picture in final.pictures}

@@ -59,6 +59,33 @@ def test_a_study_is_opened_tried_and_ended_from_the_command_line(tmp_path: Path)
     assert "destroyed when it ended" in study("open", "pilot", code=1)
 
 
+def test_in_the_terminal_a_button_is_a_number(tmp_path: Path) -> None:
+    make_study(tmp_path / "home")
+    consent = "/consent\n" + 5 * "/1\n"
+    typed = f"The vicar coughed.\n{consent}/story It rained.\n/mydata\n/withdraw\n/2\n"
+    done = subprocess.run(
+        [sys.executable, "-m", "bot", "chat"],
+        input=typed,
+        env=os.environ | {"PASTICHE_STUDY": "pilot", "PASTICHE_PICTURES": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    said = " ".join(done.stdout.split())
+    wanted = (
+        "[1] Tell me about the study", "A study by A. Researcher", "[1] I am 18 or older",
+        "[2] I am younger", "2 of 4", "3 of 4", "4 of 4", "[1] Save", "you take part from now on",
+        "interactions: 1", "[2] Delete it", "Deleted: 1",
+    )  # fmt: skip
+    at = -1
+    for words in wanted:
+        at = said.index(words, at + 1)
+    assert said.count("A study by A. Researcher") == 1  # the text is not said over again
+    assert "It rained." in (tmp_path / "mydata.json").read_text()
+
+
 @pytest.mark.asyncio
 async def test_a_key_can_be_made_before_and_put_elsewhere(tmp_path: Path) -> None:
     place = tmp_path / "vault" / "pilot.key"

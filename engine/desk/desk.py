@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -87,6 +87,13 @@ class Desk:
                 return True
             await asyncio.sleep(SETTLE_SECONDS)
         return False
+
+    async def pictures(self, names: Iterable[str]) -> AsyncIterator[tuple[str, bytes]]:
+        """Those of the stored pictures that are there still, by name."""
+        for name in names:
+            data = await asyncio.to_thread(self._ledger.media.get, name)
+            if data is not None:
+                yield name, data
 
     async def clean(self, *, dry_run: bool = False) -> Cleaned:
         """One round of retention; a dry run only counts. Too long a time without one is an alarm."""

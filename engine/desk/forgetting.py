@@ -144,10 +144,16 @@ class Forgetting:
 
     @lasting
     async def leave(self, platform: str, places: Sequence[str]) -> list[str]:
-        """The bot was sent away from these: what was asked there goes; returns pictures' names."""
+        """The bot was sent away from these: what was asked there goes; returns pictures' names.
+
+        What is under way ends first, and goes with the round of retention that finds it.
+        """
         lookups = [self._book.place(platform, place) for place in places]
+        running = sa.select(JobRow.request_id).where(JobRow.state.not_in(FINAL_STATES))
         async with self._book.writing() as connection:
-            query = sa.select(RequestRow.id).where(RequestRow.place_lookup.in_(lookups))
+            query = sa.select(RequestRow.id).where(
+                RequestRow.place_lookup.in_(lookups), RequestRow.id.not_in(running)
+            )
             files = await erase_requests(connection, list(await connection.scalars(query)))
             for table in (PlaceRow, BucketRow):
                 await connection.execute(sa.delete(table).where(table.lookup.in_(lookups)))
