@@ -581,3 +581,10 @@ async def test_a_server_gives_the_same_rows(
     done = await export(settings, tmp_path / "out", form="public", k=3)
     assert done.rows["interactions"] == 108
     assert done.anonymity["smallest_group_after"] >= 3
+
+
+def test_the_example_in_the_docs_is_whole() -> None:
+    example = Path(__file__).parents[1] / "docs/study/example-export"
+    assert sums(example) == (example / "SHA256SUMS").read_text(encoding="utf-8")
+    rows = json.loads((example / "manifest.json").read_text(encoding="utf-8"))["rows"]
+    assert {n: len(pandas.read_parquet(example / f"{n}.parquet")) for n in rows} == rows

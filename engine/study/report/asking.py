@@ -13,6 +13,7 @@ from engine.study.report.statistics import Estimate, Floats, bootstrap
 
 Question = tuple[str, str, str]  # experiment, instrument, question
 EVERYBODY = "all"
+MEANS = "Means, with 95 % intervals by drawing whole people anew. The line is the middle of what was answered."
 MANY = 7  # values that have a colour of their own
 
 
@@ -58,7 +59,7 @@ def _figure(question: Question, rows: Sequence[Row], arms: Mapping[tuple[str, st
             )
             for arm in by_arm
         ],
-        note="Means, with 95 % intervals by drawing whole people anew." if means else "",
+        note=MEANS if means else "",
     )
 
 
