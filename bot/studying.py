@@ -4,10 +4,7 @@ A form's state stands in its buttons (see engine.study.consent): whose it is, wh
 what was answered so far. So it survives a restart, and an old one is known as such.
 """
 
-import io
-import json
-import zipfile
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from bot.buttons import Press, Verb, button
@@ -25,19 +22,19 @@ if TYPE_CHECKING:
 MARK = 16  # hex characters that tell whose form it is
 TEXT_MARK = 8  # hex characters of the text's digest
 ROOM = 1500  # characters of a consent text that fit above each question
-MAX_FILE = 8 << 20  # bytes; what every platform takes
-PICTURES = ("pictures", "study_pictures")
-OPEN, KEEP, DELETE = "open", "keep", "delete"
+OPEN = "open"
 RIGHTS = ("mydata", "withdraw")  # answered to everybody, study or none
 COMMANDS = ("consent", *RIGHTS, "link", "study")
 
 
 async def speak(talk: "Talk", name: str, topic: str, who: Who) -> Said:
     """The reply to one of COMMANDS. Raises AskerError."""
+    from bot.leaving import mydata, withdraw  # which is made of what stands here
+
     replies: dict[str, Callable[[Talk, str, Who], Coroutine[Any, Any, Said]]] = {
         "consent": _consent,
-        "mydata": _mydata,
-        "withdraw": _withdraw,
+        "mydata": mydata,
+        "withdraw": withdraw,
         "link": _link,
         "study": _study,
     }
@@ -69,11 +66,12 @@ async def _consent(talk: "Talk", _topic: str, who: Who) -> Said:
         return await _form(talk, study.text(who.locale), Answers(), who, opening=opening)
     form = await talk.desk.agreements.form(who.platform, who.asker)
     anew = button(Verb.CONSENT, form, f"{mark_of(talk, who)}.{OPEN}.anew", locale=who.locale)
-    text = "\n\n".join([_standing(last, who), study.text(who.locale).body])
+    text = "\n\n".join([standing(last, who), study.text(who.locale).body])
     return Said(text, private=True, ask=(anew,), start="consent")
 
 
-def _standing(last: Consent, who: Who) -> str:
+def standing(last: Consent, who: Who) -> str:
+    """What somebody agreed to, in words."""
     return words(
         "study.taking_part",
         who.locale,
@@ -141,7 +139,7 @@ async def _form(
 async def consent_pressed(talk: "Talk", press: Press, who: Who) -> Said:
     """One answer, or the last step. Raises AskerError for somebody else's form."""
     study = study_of(talk, who)
-    mark, digest, letters = _parts(press.argument)
+    mark, digest, letters = parts_of(press.argument)
     if mark != mark_of(talk, who):
         raise AskerError(words("study.not_yours", who.locale))
     agreements = talk.desk.agreements
@@ -172,7 +170,8 @@ async def consent_pressed(talk: "Talk", press: Press, who: Who) -> Said:
     return await _form(talk, text, answers, who, form=press.job)
 
 
-def _parts(argument: str) -> tuple[str, str, str]:
+def parts_of(argument: str) -> tuple[str, str, str]:
+    """Whose a button is, and the two words that say what it means."""
     mark, _, rest = argument.partition(".")
     digest, _, letters = rest.partition(".")
     return mark, digest, letters
@@ -202,94 +201,6 @@ async def invitation(talk: "Talk", who: Who) -> Said | None:
     ask = button(Verb.CONSENT, form, argument, label=words("study.tell_me", who.locale))
     text = words(f"study.{kind}", who.locale, title=study.file.title)
     return Said(text, private=True, ask=(ask,), start="consent")
-
-
-# Ends
-
-
-async def _withdraw(talk: "Talk", _topic: str, who: Who) -> Said:
-    """It ends at once; what there is, is the next question."""
-    study_of(talk, who)
-    agreements = talk.desk.agreements
-    last = await agreements.last(who.platform, who.asker)
-    if last is None:
-        return Said(words("study.nothing_to_withdraw", who.locale), private=True)
-    channel = "private" if who.private else "aside"
-    await agreements.withdraw(who.platform, who.asker, channel)
-    form = await agreements.form(who.platform, who.asker)
-    mark = mark_of(talk, who)
-    ask = tuple(
-        button(Verb.DATA, form, f"{mark}.{what}", label=words(f"study.{what}", who.locale))
-        for what in (KEEP, DELETE)
-    )
-    return Said(words("study.withdrawn", who.locale), private=True, ask=ask, start="withdraw")
-
-
-async def data_pressed(talk: "Talk", press: Press, who: Who) -> Said:
-    """Keep or delete. Raises AskerError for somebody else's question, or one that is out of date."""
-    study_of(talk, who)
-    mark, what, _ = _parts(press.argument)
-    if mark != mark_of(talk, who):
-        raise AskerError(words("study.not_yours", who.locale))
-    agreements = talk.desk.agreements
-    if await agreements.standing(who.platform, who.asker, press.job):
-        raise AskerError(words("study.older_withdrawal", who.locale))
-    if what != DELETE:
-        return Said(words("study.kept", who.locale), private=True, replaces=True)
-    count = await talk.desk.withdraw_all(who.platform, who.asker)
-    return Said(words("study.deleted", who.locale, count=count), private=True, replaces=True)
-
-
-async def _mydata(talk: "Talk", _topic: str, who: Who) -> Said:
-    """Everything, as a file, and what it is in words."""
-    rows = await talk.desk.agreements.held(who.platform, who.asker)
-    known = await talk.desk.agreements.names(who.platform, who.asker)
-    counts = "\n".join(f"- {name}: {len(found)}" for name, found in sorted(rows.items()))
-    parts = [
-        words("study.mydata", who.locale),
-        counts or words("study.mydata_nothing", who.locale),
-        await _mine(talk, who),
-    ]
-    if known.lost:
-        parts.append(words("study.lost", who.locale, names=", ".join(known.lost)))
-    whole = {"platform": who.platform, "account": who.asker, "tables": rows}
-    data = json.dumps(whole, ensure_ascii=False, indent=1, default=str, sort_keys=True).encode()
-    text = "\n\n".join(part for part in parts if part)
-    names = {row["media"] for name in PICTURES for row in rows.get(name, ()) if row["media"]}
-    packed, left = await _packed(talk, data, sorted(names))
-    if left:
-        text += "\n\n" + words("study.mydata_left", who.locale, count=left)
-    file = ("mydata.zip", packed) if packed else ("mydata.json", data)
-    return Said(text, private=True, files=(file,), start="mydata")
-
-
-async def _packed(talk: "Talk", data: bytes, names: Sequence[str]) -> tuple[bytes, int]:
-    """The rows and the pictures as one file, and how many pictures it has no room for.
-
-    Nothing is packed where there is no picture, and no need to make it smaller.
-    """
-    if not names and len(data) <= MAX_FILE:
-        return b"", 0
-    made, put = io.BytesIO(), 0
-    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("mydata.json", data)
-        async for name, picture in talk.desk.pictures(names):
-            if made.tell() + len(picture) > MAX_FILE:
-                break
-            archive.writestr(f"{name}.png", picture, zipfile.ZIP_STORED)
-            put += 1
-    return made.getvalue(), len(names) - put
-
-
-async def _mine(talk: "Talk", who: Who) -> str:
-    """Where the consent stands."""
-    study = talk.desk.agreements.study
-    if study is None or study.key is None:
-        return ""
-    last = await talk.desk.agreements.last(who.platform, who.asker)
-    if last is None or not last.live:
-        return words("study.not_taking_part", who.locale)
-    return _standing(last, who)
 
 
 # Links and places
