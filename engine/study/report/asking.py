@@ -13,7 +13,7 @@ from engine.study.report.statistics import Estimate, Floats, bootstrap
 
 Question = tuple[str, str, str]  # experiment, instrument, question
 EVERYBODY = "all"
-MEANS = "Means, with 95 % intervals by drawing whole people anew. The line is the middle of what was answered."
+MEANS = "Means, with 95 % intervals by drawing whole people anew; the line is the middle of the answers."
 MANY = 7  # values that have a colour of their own
 
 
