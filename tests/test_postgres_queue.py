@@ -165,8 +165,8 @@ def other_weights(registry: Registry) -> Registry:
     return replace(registry, experts=(changed, *rest))
 
 
-async def test_a_worker_with_other_weights_gets_nothing_and_the_operator_is_told(
-    ask, engine, settings, registry, ledger
+async def test_a_worker_with_other_weights_gets_nothing_and_both_operators_are_told(
+    ask, engine, settings, registry, ledger, caplog
 ) -> None:
     async with (
         staffed(settings, other_weights(registry), ledger),
@@ -178,6 +178,9 @@ async def test_a_worker_with_other_weights_gets_nothing_and_the_operator_is_told
             await asyncio.wait_for(worker.receive(), 1.5)
         (hint,) = (await engine.overview()).unserved
         assert "other weights for lovecraft" in hint and "restart it" in hint
+        kit = kit_of(other_weights(registry), settings)
+        await Rescue(ledger, database_url(settings), kit, settings.lost_after).run()
+        assert any("install the same here as the bots" in r.message for r in caplog.records)
         asked.leave()
 
 

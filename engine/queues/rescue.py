@@ -59,6 +59,7 @@ class Rescue:
         self._kit = kit
         self._lost_after = lost_after
         self._due = 0.0
+        self._told: set[str] = set()
         self._task: asyncio.Task[None] | None = None
         connector = procrastinate.PsycopgConnector(
             conninfo="", kwargs=connect_arguments(url), min_size=1, max_size=2
@@ -115,6 +116,7 @@ class Rescue:
             await self._dead_workers()
             await self._without_ticket()
             await self._aged()
+            await self._passed_by()
         except LedgerError as error:
             log.warning("maintenance was interrupted", extra={"why": str(error)})
 
@@ -167,3 +169,21 @@ class Rescue:
         """Nobody waits for ever while others come and go."""
         async with self._ledger.writing() as connection:
             await connection.execute(_AGE, {"turn": TURN_SECONDS, "first": FIRST})
+
+    async def _passed_by(self) -> None:
+        """Tell this machine's operator, once for each queue, what waits here for other weights."""
+        ours = set(self._kit.queues.values())
+        families = {queue.rpartition(".")[0] for queue in ours}
+        async with self._ledger.reading() as connection:
+            waiting = sa.select(Ticket.queue).where(Ticket.worker.is_(None)).distinct()
+            queues = set(await connection.scalars(waiting))
+            living = sa.select(WorkerRow.queues).where(WorkerRow.seen_at > NOW - self._lost_after)
+            served = {queue for some in await connection.scalars(living) for queue in some}
+        for queue in queues - ours - served - self._told:
+            if queue.rpartition(".")[0] in families:
+                self._told.add(queue)
+                log.warning(
+                    "jobs wait for another version of the program, or for other weights on a base of "
+                    "ours; install the same here as the bots have, then restart",
+                    extra={"queue": queue, "ours": ", ".join(sorted(ours))},
+                )
