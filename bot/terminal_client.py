@@ -8,13 +8,11 @@ import contextlib
 import getpass
 import logging
 import os
-import signal
 import sys
-import termios
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, replace
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -28,6 +26,7 @@ from bot.grammar import Command, parse
 from bot.pages import page_for, say
 from bot.render import Draft
 from bot.terminal_desk import TerminalDesk
+from bot.terminal_keys import at_a_terminal, quiet_keyboard, stoppable
 from engine import Engine
 from engine.errors import KIND_SENTENCE, AskerError, PasticheError, SetupError
 from engine.events import Cancelled, Event, Failed, Finished, is_final
@@ -46,66 +45,14 @@ WELCOME = (
 log = logging.getLogger(__name__)
 
 
-def _at_a_terminal() -> bool:
-    return sys.stdin is not None and sys.stdin.isatty()
-
-
 def terminal_asker() -> Who:
     """The person at this terminal, in a new conversation."""
     try:
         name = getpass.getuser()
     except (KeyError, OSError):  # a container's user may have no name
         name = str(os.getuid())
-    place = os.ttyname(0) if _at_a_terminal() else "terminal"
+    place = os.ttyname(0) if at_a_terminal() else "terminal"
     return Who(platform="terminal", asker=name, place=place, conversation=new_id(), private=True)
-
-
-@dataclass(slots=True)
-class Running:
-    """The job that Ctrl-C would stop."""
-
-    job: str = ""
-    stopping: bool = False
-
-
-@asynccontextmanager
-async def stoppable(core: Engine | TerminalDesk) -> AsyncIterator[Running]:
-    """Within, Ctrl-C cancels the running job; a second Ctrl-C gives up waiting for that."""
-    running = Running()
-    tasks: set[asyncio.Task[bool]] = set()
-    here = asyncio.current_task()
-
-    def stop() -> None:
-        if here is not None and (running.stopping or not running.job):
-            here.cancel()
-            return
-        running.stopping = True
-        tasks.add(asyncio.create_task(core.cancel(running.job)))
-
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGINT, stop)
-    try:
-        yield running
-    finally:
-        loop.remove_signal_handler(signal.SIGINT)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-@contextlib.contextmanager
-def quiet_keyboard() -> Iterator[None]:
-    """While an answer grows, what is typed ahead is kept for the prompt and not drawn into it."""
-    if not _at_a_terminal():
-        yield
-        return
-    before = termios.tcgetattr(0)
-    quiet = [*before[:3], before[3] & ~termios.ECHO, *before[4:]]
-    termios.tcsetattr(0, termios.TCSADRAIN, quiet)
-    try:
-        yield
-    finally:
-        termios.tcsetattr(0, termios.TCSADRAIN, before)
 
 
 async def show_answer(
@@ -228,9 +175,9 @@ async def chat(
     """Until Ctrl-D, or the end of the piped input; 1 if any of that failed on our side."""
     who = terminal_asker()
     failed = False
-    if _at_a_terminal():
+    if at_a_terminal():
         console.print(WELCOME)
-    async for text in _typed() if _at_a_terminal() else _piped():
+    async for text in _typed() if at_a_terminal() else _piped():
         if not text.strip():
             continue
         if text.strip().lower() in LEAVE:

@@ -1,0 +1,66 @@
+"""The keyboard of a terminal while an answer grows: Ctrl-C stops it, and typing ahead is not drawn."""
+
+import asyncio
+import contextlib
+import signal
+import sys
+import termios
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from bot.terminal_desk import TerminalDesk
+from engine import Engine
+
+
+def at_a_terminal() -> bool:
+    """Whether somebody sits there, and not a pipe."""
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
+@dataclass(slots=True)
+class Running:
+    """The job that Ctrl-C would stop."""
+
+    job: str = ""
+    stopping: bool = False
+
+
+@asynccontextmanager
+async def stoppable(core: Engine | TerminalDesk) -> AsyncIterator[Running]:
+    """Within, Ctrl-C cancels the running job; a second Ctrl-C gives up waiting for that."""
+    running = Running()
+    tasks: set[asyncio.Task[bool]] = set()
+    here = asyncio.current_task()
+
+    def stop() -> None:
+        if here is not None and (running.stopping or not running.job):
+            here.cancel()
+            return
+        running.stopping = True
+        tasks.add(asyncio.create_task(core.cancel(running.job)))
+
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGINT, stop)
+    try:
+        yield running
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@contextlib.contextmanager
+def quiet_keyboard() -> Iterator[None]:
+    """While an answer grows, what is typed ahead is kept for the prompt and not drawn into it."""
+    if not at_a_terminal():
+        yield
+        return
+    before = termios.tcgetattr(0)
+    quiet = [*before[:3], before[3] & ~termios.ECHO, *before[4:]]
+    termios.tcsetattr(0, termios.TCSADRAIN, quiet)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(0, termios.TCSADRAIN, before)
