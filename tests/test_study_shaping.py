@@ -1,0 +1,156 @@
+"""What goes out of a study: scrubbed words, coarse times, nobody who stands out."""
+
+import csv
+import io
+import json
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pandas
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from study_exports import everything, export, interactions, lines
+from study_rows import STUDY, Rows, fill_study, opened
+
+from engine.book import Book
+from engine.errors import SetupError
+from engine.settings import Settings
+from engine.study.anonymity import DEFAULT, gate
+from engine.study.codebook import SOURCES, columns
+from engine.study.export import review_study
+from engine.study.reviewing import review_list
+from engine.study.writing import plain_cell, safe_cell
+
+
+@pytest.fixture
+async def book(settings: Settings) -> AsyncIterator[Book]:
+    made = await opened(settings)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def filled(settings: Settings, book: Book) -> Book:
+    """Twelve people with everything that there can be."""
+    await fill_study(book, settings, 12)
+    return book
+
+
+# Words
+
+
+async def test_formulas_are_harmless_in_csv_and_whole_everywhere_else(
+    settings: Settings, book: Book, tmp_path: Path
+) -> None:
+    texts = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "'tis", "＝1+1", 'a\r\nb,"c"', "nul\0"]
+    await interactions(book, *texts)
+    await export(settings, tmp_path / "out")
+    expected = [text.replace("\0", "�").replace("@SUM", "[handle]") for text in texts]
+    with (tmp_path / "out/interactions.csv").open(encoding="utf-8", newline="") as file:
+        cells = [row["text"] for row in csv.DictReader(file)]
+    assert not [cell for cell in cells if re.match(r"[=+\-@\t\r＝]", cell)]
+    assert [plain_cell(cell) for cell in cells] == expected
+    assert list(pandas.read_parquet(tmp_path / "out/interactions.parquet")["text"]) == expected
+
+
+@given(st.text(st.characters(exclude_categories=("Cs",))))
+def test_a_csv_cell_can_always_be_had_back(text: str) -> None:
+    assert plain_cell(safe_cell(text)) == text
+    assert not safe_cell(text).startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
+
+
+async def test_handles_go_out_of_every_column_that_people_write(
+    settings: Settings, book: Book, tmp_path: Path
+) -> None:
+    async with book.writing() as connection:
+        rows = Rows(connection)
+        consent = await rows.consent(rows.person(0))
+        free = [c.name for c in columns("interactions") if c.free and c.kind != "json"]
+        values = dict.fromkeys(free, "write to jane.doe@example.org")
+        route = json.dumps({"evidence": [{"words": "for jane.doe@example.org"}]})
+        one = await rows.interaction(rows.person(0), consent, route=route, **values)
+        await rows.rating(rows.person(0), one, -1, reason="jane.doe@example.org")
+    done = await export(settings, tmp_path / "out")
+    assert done.taken == {"email": len(free) + 2}
+    assert not [n for n, data in everything(tmp_path / "out").items() if b"jane.doe" in data]
+
+
+async def test_the_decisions_of_a_reader_are_followed(
+    settings: Settings, book: Book, tmp_path: Path
+) -> None:
+    text = "I met Anna Rossi, who wrote to info@museum.org"
+    await interactions(book, text, "And then Anna Rossi left")
+    findings = await review_study(settings, STUDY, presidio=False)
+    listed = list(csv.DictReader(io.StringIO(review_list(findings))))
+    assert [(row["what"], row["default"]) for row in listed] == [
+        ("Anna Rossi", "keep"),
+        ("info@museum.org", "remove"),
+        ("Anna Rossi", "keep"),
+    ]
+    for row, decision in zip(listed, ("remove all", "KEEP", ""), strict=True):
+        row["decision"] = decision
+    path = tmp_path / "review.csv"
+    pandas.DataFrame(listed).to_csv(path, index=False)
+    await export(settings, tmp_path / "out", review=path)
+    texts = [row["text"] for row in lines(tmp_path / "out/interactions.jsonl")]
+    assert texts == ["I met [name], who wrote to info@museum.org", "And then [name] left"]
+    path.write_text(path.read_text(encoding="utf-8").replace("KEEP", "perhaps"), encoding="utf-8")
+    with pytest.raises(SetupError, match=r"line 3: the decision 'perhaps'"):
+        await export(settings, tmp_path / "other", review=path)
+
+
+async def test_an_enormous_prompt_goes_out_whole(
+    settings: Settings, book: Book, tmp_path: Path
+) -> None:
+    await interactions(book, "rain, " * 500_000)
+    await export(settings, tmp_path / "out")
+    assert len(pandas.read_parquet(tmp_path / "out/interactions.parquet")["text"][0]) == 3_000_000
+
+
+# Groups and times
+
+people = st.lists(
+    st.fixed_dictionaries(
+        {
+            "pseudonym": st.sampled_from("abcdefgh"),
+            "platform": st.sampled_from(["discord", "telegram"]),
+            "locale": st.sampled_from(["en", "it", "en-GB", None]),
+            "place_kind": st.sampled_from(["private", "group", "server", None]),
+            "hour": st.sampled_from(["00", "01", "13", "23"]),
+        }
+    ),
+    max_size=40,
+)
+
+
+@given(people, st.integers(1, 4))
+def test_every_group_that_stays_has_k_people(rows: list[dict[str, Any]], k: int) -> None:
+    if rows and len({row["pseudonym"] for row in rows}) < k:
+        with pytest.raises(SetupError, match="no group can have"):
+            gate(rows, DEFAULT, k)
+        return
+    done = gate(rows, DEFAULT, k)
+    groups: dict[Any, set[str]] = {}
+    for row in done.rows:
+        groups.setdefault(tuple(row[name] for name in DEFAULT), set()).add(row["pseudonym"])
+    assert all(len(members) >= k for members in groups.values())
+    assert [row["pseudonym"] for row in done.rows] == [row["pseudonym"] for row in rows]
+    if k == 1:
+        assert done.rows == rows
+
+
+async def test_the_public_form_tells_no_time_closer_than_its_group(
+    settings: Settings, filled: Book, tmp_path: Path
+) -> None:
+    await export(settings, tmp_path / "out", form="public", k=3)
+    for name in SOURCES:
+        times = [column.name for column in columns(name) if column.kind == "time"]
+        fine = r"T00:00:00\.000Z|T\d\d:00:00\.000Z" if name == "interactions" else "T00:00:00.000Z"
+        for row in lines(tmp_path / f"out/{name}.jsonl"):
+            assert all(row[c] is None or re.search(f"({fine})$", row[c]) for c in times)
+    data = b"".join(everything(tmp_path / "out").values())
+    assert not re.search(rb"\b17\d{8}\.(?!0\b)\d", data)  # nor seconds since 1970
+    assert not re.search(rb"\b01[0-9A-HJKMNP-TV-Z]{24}\b", data)  # a ULID tells the time
