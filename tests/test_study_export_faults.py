@@ -57,6 +57,16 @@ async def test_a_folder_is_replaced_only_when_it_is_an_export_and_on_demand(
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
+@pytest.mark.parametrize("command_line", ["export --out out", "report --out out.html"])
+def test_a_plain_installation_says_what_is_missing(command_line: str, tmp_path: Path) -> None:
+    words = command(tmp_path)[:3]
+    words[2] = "import sys; sys.modules |= {'pyarrow': None, 'matplotlib': None}; " + words[2]
+    words += [*command_line.split(), "--study", STUDY]
+    told = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path)
+    assert told.returncode == 1
+    assert "-e '.[study]'" in told.stderr
+
+
 async def test_training_needs_a_permission_and_tells_which(
     settings: Settings, book: Book, tmp_path: Path
 ) -> None:

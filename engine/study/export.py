@@ -27,6 +27,7 @@ from engine.study.anonymity import DEFAULT
 from engine.study.card_tables import Made
 from engine.study.codebook import columns
 from engine.study.experiment_tables import ExperimentRow
+from engine.study.extras import needed
 from engine.study.filling import fill
 from engine.study.manifest import is_export
 from engine.study.presidio import presidio_finder
@@ -122,6 +123,7 @@ def check_options(options: Options, file: StudyFile, settings: Settings) -> None
 
 async def export_study(options: Options, settings: Settings) -> Exported:
     """Make the export. Raises CommandError or SetupError; then nothing stands under its name."""
+    needed("pyarrow", "study")
     file = read_study_file(settings, options.study)
     with told(options.out):
         check_options(options, file, settings)

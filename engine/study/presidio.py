@@ -1,4 +1,4 @@
-"""Presidio's patterns, as an extra (`pip install 'pastiche[presidio]'`): no model, no network.
+"""Presidio's patterns, as the extra `presidio`: no model, no network.
 
 Only recognisers that check what they find are taken, since the looser ones take ordinary numbers for
 licences. Those for mail and web addresses are left out: ours find them, and theirs would fetch a list.
@@ -7,7 +7,7 @@ licences. Those for mail and web addresses are left out: ours find them, and the
 from collections.abc import Iterable
 from importlib.metadata import version
 
-from engine.errors import SetupError
+from engine.study.extras import needed
 from engine.study.scrub import Find, Finder
 
 SURE = 0.5  # of 1; a pattern whose check digits are right has 1
@@ -26,12 +26,9 @@ RECOGNISERS = {
 
 def presidio_finder() -> tuple[Finder, str]:
     """A finder for engine.study.scrub, and its name with version. Raises SetupError without Presidio."""
-    try:
-        from presidio_analyzer import predefined_recognizers
-    except ImportError:
-        raise SetupError(
-            "Presidio is not installed. Run: pip install 'pastiche[presidio]', or leave out --presidio."
-        ) from None
+    needed("presidio_analyzer", "presidio")
+    from presidio_analyzer import predefined_recognizers
+
     made = [
         (getattr(predefined_recognizers, name)(), kind)
         for name, kind in sorted(RECOGNISERS.items())

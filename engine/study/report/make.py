@@ -7,6 +7,7 @@ from engine.errors import CommandError
 from engine.settings import Settings
 from engine.study.codebook import columns
 from engine.study.export import check_experiment, open_book
+from engine.study.extras import needed
 from engine.study.reading import Reading, Tables, read_study
 from engine.study.report.asking import asking
 from engine.study.report.behind import behind
@@ -21,6 +22,7 @@ from engine.study.writing import iso, whole_file, write_text
 
 async def report_study(settings: Settings, study: str, out: Path, experiment: str | None) -> int:
     """Write the page; returns how many interactions it is about. Raises CommandError or SetupError."""
+    needed("matplotlib", "study")
     file = read_study_file(settings, study)
     if out.is_dir():
         raise CommandError(f"{out} is a folder. Name a file, such as {out / 'report.html'}.")
