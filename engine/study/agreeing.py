@@ -116,13 +116,20 @@ class Agreements:
         if study is None or study.key is None:
             return ""
         name = study.pseudonym(platform, asker)
-        async with self._book.writing() as connection:
+        lookup = self._book.vault.lookup(platform, asker)
+        async with self._book.reading() as connection:  # mostly it is not: nobody waits for a lock
             here = study.place(platform, place)
             if not alone and not await places.takes_part(connection, study, here):
                 return ""
             last = await consent.last_consent(connection, study, name)
-            lookup = self._book.vault.lookup(platform, asker)
-            return await inviting.invite(connection, study, lookup, last, self._book.clock())
+            if not await inviting.due(connection, study, lookup, last, self._book.clock()):
+                return ""
+        async with self._book.writing() as connection:
+            last = await consent.last_consent(connection, study, name)
+            kind = await inviting.due(connection, study, lookup, last, self._book.clock())
+            if kind:
+                await inviting.note(connection, study, lookup, kind, self._book.clock())
+            return kind
 
     # Ends
 

@@ -11,10 +11,13 @@ from engine.study.tables import InvitationRow
 MONTH_SECONDS = 30 * 86400.0
 
 
-async def invite(
+async def due(
     connection: AsyncConnection, study: Study, lookup: str, consent: Consent | None, now: float
 ) -> str:
-    """ "invited", or "lapsed" for somebody who agreed to an older text; "" for not now. It is noted."""
+    """What it is time for: "invited", "lapsed" (they agreed to an older text), or "" for nothing.
+
+    The row is held until the end of a transaction that writes.
+    """
     if consent is not None and not (consent.granted and consent.lapsed):
         return ""
     kind = "invited" if consent is None else "lapsed"
@@ -25,7 +28,6 @@ async def invite(
     anew = kind == "lapsed" and last is not None and last.outcome == "granted"
     if last is not None and not anew and now - last.at < MONTH_SECONDS:
         return ""
-    await note(connection, study, lookup, kind, now)
     return kind
 
 
