@@ -195,6 +195,9 @@ async def test_linked_accounts_go_out_as_one_while_every_side_wants_it(
             await rows.interaction(name, await rows.consent(name, linkage=linkage))
         for name in names[1:]:
             await rows.add(tables.StudyLinkRow, pseudonym=name, root=names[0], at=rows.now)
+        unit = {"unit": names[0], "unit_kind": "person", "pseudonym": names[1], "arm": "a"}
+        of = {"experiment": "one", "version_sha256": "c" * 64, "position": 0, "at": rows.now}
+        await rows.add(experiment_tables.Enrolment, id=rows.id(), **unit, **of)
     reading = await read_study(book, STUDY)
     found = [row["pseudonym"] for row in reading.tables["interactions"]]
     assert found == [names[0], names[0], names[2]]
@@ -203,6 +206,8 @@ async def test_linked_accounts_go_out_as_one_while_every_side_wants_it(
         await Rows(connection, seed=5).consent(names[0], action="withdrawn", use=False)
     reading = await read_study(book, STUDY)
     assert [row["pseudonym"] for row in reading.tables["interactions"]] == names[1:]
+    assert [row["unit"] for row in reading.tables["enrolments"]] == [names[1]]
+    assert names[0] not in str(reading.tables)
 
 
 async def test_a_row_whose_consent_was_none_stays_in(settings: Settings, book: Book) -> None:

@@ -178,6 +178,8 @@ def _joined(raw: Tables, allowed: set[str], people: Mapping[str, Person]) -> Tab
         tables[name] = [_named(row, people) for row in kept]
     exposures = {row["id"] for row in tables["exposures"]}
     tables["votes"] = [row for row in tables["votes"] if row["exposure_id"] in exposures]
+    for row in tables["interactions"]:
+        row["parent"] = row["parent"] if row["parent"] in allowed else None
     return tables
 
 
@@ -193,9 +195,10 @@ def _stays(name: str, row: Row, allowed: set[str], people: Mapping[str, Person])
 def _named(row: Row, people: Mapping[str, Person]) -> Row:
     """The row under its person's name. A passage whose asker left keeps neither words nor asker."""
     row = dict(row)
-    for column in ("pseudonym", "unit"):
-        if row.get(column) in people:
-            row[column] = people[row[column]].name
+    if row.get("pseudonym") is not None:
+        row["pseudonym"] = people[row["pseudonym"]].name
+    if row.get("unit_kind") == "person":
+        row["unit"] = row["pseudonym"]  # it may have been another account's, which has left
     author = row.get("author")
     if author is not None:
         gone = author not in people
