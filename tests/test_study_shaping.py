@@ -142,6 +142,36 @@ def test_every_group_that_stays_has_k_people(rows: list[dict[str, Any]], k: int)
         assert done.rows == rows
 
 
+def test_one_who_stands_out_takes_no_more_company_than_needed() -> None:
+    common = {"platform": "discord", "locale": "en", "place_kind": "private", "hour": "12"}
+    rows = [{"pseudonym": f"{n:02}", **common} for n in range(40)]
+    done = gate([*rows, {**rows[0], "pseudonym": "zz", "platform": "telegram"}], DEFAULT, 5)
+    assert [row["platform"] for row in done.rows].count(None) == 5
+    assert done.rows[4:40] == rows[4:]
+
+
+async def test_what_was_coarsened_is_not_told_elsewhere(
+    settings: Settings, book: Book, tmp_path: Path
+) -> None:
+    async with book.writing() as connection:
+        rows = Rows(connection)
+        for number in range(7):
+            name, alone = rows.person(number), number == 0
+            told = {"locale": "it", "text_sha256": "17" * 32} if alone else {}
+            consent = await rows.consent(name, **told)
+            platform = "telegram" if alone else "discord"
+            await rows.interaction(name, consent, platform=platform, private=not alone)
+            shown = {"platform": platform, "form": "text"}
+            await rows.exposure(name, "single", [], visible=shown, state="delivered")
+    await export(settings, tmp_path / "out", form="public")
+    files = everything(tmp_path / "out")
+    tables = b"".join(data for path, data in files.items() if path.endswith(".csv"))
+    assert b"telegram" not in tables
+    assert b"1717" not in tables
+    alone = next(r for r in lines(tmp_path / "out/interactions.jsonl") if r["locale"] is None)
+    assert (alone["private"], alone["place"], alone["platform"]) == (None, None, None)
+
+
 async def test_the_public_form_tells_no_time_closer_than_its_group(
     settings: Settings, filled: Book, tmp_path: Path
 ) -> None:

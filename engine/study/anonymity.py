@@ -2,9 +2,9 @@
 
 A group is the rows with the same values of all quasi-identifiers; it must be of at least k *people*, not
 rows. A group of fewer is coarsened as a whole, one column after another (the hour first, then language,
-place, platform), until it falls in with enough others; what is left alone at the end takes the smallest
-other group with it. So every group has k people, and no row is lost (Sweeney 2002; recoding by cells as
-in Samarati 2001).
+place, platform), until it falls in with enough others; what is left alone at the end, with nothing
+told of it, takes in as many people of the largest group as it lacks, or the smallest group whole. So
+every group has k people, and no row is lost (Sweeney 2002; recoding by cells as in Samarati 2001).
 
 Limits, which the card repeats: a pseudonym's rows lie together, so somebody who knows several of a
 person's hours knows more than one row tells; and free text may say anything.
@@ -89,8 +89,8 @@ def gate(rows: Sequence[Row], quasi: Sequence[str], k: int) -> Gate:
                 if coarse != work[number][column]:
                     work[number][column] = coarse
                     changed[column].add(number)
-    while _small(work, quasi, k):
-        for number in _smallest_other(work, quasi):
+    while small := _small(work, quasi, k):
+        for number in _company(work, quasi, k, small[0]):
             changed.update(
                 {name: changed[name] | {number} for name in quasi if work[number][name] is not None}
             )
@@ -113,14 +113,22 @@ def gate(rows: Sequence[Row], quasi: Sequence[str], k: int) -> Gate:
     )
 
 
-def _smallest_other(rows: Sequence[Row], quasi: Sequence[str]) -> list[int]:
-    """The group of fewest rows among those that tell something still."""
+def _company(rows: Sequence[Row], quasi: Sequence[str], k: int, alone: Sequence[int]) -> list[int]:
+    """The rows that join those alone, of whom nothing is told: some people's of the largest group
+    if it can spare them, else the smallest group's."""
+    present = {rows[number]["pseudonym"] for number in alone}
     telling = [
         numbers
         for values, numbers in _groups(rows, quasi).items()
         if any(value is not None for value in values)
     ]
-    return min(telling, key=len)
+    largest = max(telling, key=lambda numbers: len({rows[n]["pseudonym"] for n in numbers}))
+    members = {rows[number]["pseudonym"] for number in largest}
+    lacking = k - len(present)
+    if len(members) - lacking < k or len(members - present) < lacking:
+        return min(telling, key=len)
+    guests = sorted(members - present)[:lacking]
+    return [number for number in largest if rows[number]["pseudonym"] in guests]
 
 
 def look(rows: Sequence[Row], quasi: Sequence[str], k: int) -> dict[str, Any]:

@@ -113,7 +113,10 @@ def judged_exposures(tables: Tables) -> set[str]:
 def consent_table(tables: Tables) -> str:
     """The texts that were agreed to, and how often."""
     granted = [row for row in tables["consents"] if row["action"] == "granted"]
-    counts = Counter((row["text_version"], row["locale"], row["text_sha256"]) for row in granted)
+    counts = Counter(
+        (row["text_version"], row["locale"] or "not told here", row["text_sha256"] or "-")
+        for row in granted
+    )
     if not counts:
         return "Nobody's."
     rows = [

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from engine.study.anonymity import DEFAULT, gate, look
 from engine.study.codebook import Column, Row, columns
+from engine.study.echoes import silence
 from engine.study.reading import Reading, Tables
 from engine.study.reviewing import Finding, context_of, same
 from engine.study.scrub import Find, Finder, find, replaced, suspects
@@ -117,8 +118,10 @@ def shape(reading: Reading, how: Shape, scrub: Scrub) -> Shaped:
     for name, rows in tables.items():
         _scrub_table(name, rows, scrub)
     if how.gated:
-        done = gate(tables["interactions"], how.quasi, how.k)
+        before = tables["interactions"]
+        done = gate(before, how.quasi, how.k)
         tables["interactions"] = done.rows
+        silence(tables, before, how.quasi)
         report = {"enforced": True, **done.report}
     else:
         report = {"enforced": False, **look(tables["interactions"], how.quasi, how.k)}

@@ -28,7 +28,7 @@ def _funnel(flow: Flow, tables: Tables) -> Figure:
         "have rows": len(active),
     }
     granted = [row for row in tables["consents"] if row["action"] == "granted"]
-    versions = Counter((row["text_version"], row["locale"]) for row in granted)
+    versions = Counter((row["text_version"], str(row["locale"])) for row in granted)
     last: dict[str, Row] = {row["pseudonym"]: row for row in tables["consents"]}
     excerpts = sum(row["excerpts"] for row in last.values())
     linkage = sum(row["linkage"] for row in last.values())
