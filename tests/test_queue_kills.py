@@ -21,7 +21,7 @@ from engine.events import Finished, Started, Text
 from engine.ledger import Ledger
 from engine.settings import Settings
 
-KILLS = 12
+KILLS = 9
 ANSWERS = 3  # between two kills of workers: three deaths alone are a job's own fault
 
 

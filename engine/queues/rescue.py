@@ -10,6 +10,7 @@ import random
 from contextlib import suppress
 
 import procrastinate
+import psycopg
 import sqlalchemy as sa
 from procrastinate import exceptions
 
@@ -32,10 +33,12 @@ LOCK = 0x50617374_72657363  # one rescue at a time, should two be deferred
 
 _AGE = sa.text(
     "UPDATE procrastinate_jobs AS waiting SET priority = aged.priority FROM ("
-    "SELECT number, CAST(floor((extract(epoch FROM clock_timestamp()) - created_at) / :turn) AS int) "
-    "- turn AS priority FROM tickets WHERE worker IS NULL"
-    ") AS aged WHERE waiting.id = aged.number AND waiting.status = 'todo' "
-    "AND waiting.priority < aged.priority AND waiting.priority < :first"
+    "SELECT job.id, age.turns - tickets.turn AS priority FROM procrastinate_jobs AS job "
+    "JOIN tickets ON tickets.number = job.id, LATERAL (SELECT CAST(floor(("
+    "extract(epoch FROM clock_timestamp()) - tickets.created_at) / :turn) AS int) AS turns) AS age "
+    "WHERE tickets.worker IS NULL AND job.status = 'todo' AND job.priority < :first "
+    "AND job.priority < age.turns - tickets.turn FOR UPDATE OF job SKIP LOCKED"
+    ") AS aged WHERE waiting.id = aged.id"
 )
 _LOCK = sa.text("SELECT pg_try_advisory_xact_lock(:lock)")
 # Left by a job's row that was deleted, and by maintenance that died in the middle.
@@ -92,7 +95,7 @@ class Rescue:
                         stalled_worker_timeout=4 * self._lost_after,
                         shutdown_graceful_timeout=1.0,
                     )
-            except (exceptions.ProcrastinateException, OSError) as error:
+            except (exceptions.ProcrastinateException, psycopg.Error, OSError) as error:
                 log.warning("maintenance was interrupted", extra={"why": type(error).__name__})
             await asyncio.sleep(RESTART_SECONDS)
 
@@ -112,33 +115,50 @@ class Rescue:
 
     async def run(self) -> None:
         """Once over everything."""
-        try:
-            await self._dead_workers()
-            await self._without_ticket()
-            await self._aged()
-            await self._passed_by()
-        except LedgerError as error:
-            log.warning("maintenance was interrupted", extra={"why": str(error)})
+        parts = (
+            self._free, self._without_ticket, self._aged, self._clear_away, self._passed_by,
+        )  # fmt: skip
+        for part in parts:
+            try:
+                await part()
+            except LedgerError as error:
+                log.warning("maintenance was interrupted", extra={"why": str(error)})
 
-    async def _dead_workers(self) -> None:
-        """What workers had that are gone waits again; nobody is blamed."""
+    async def _free(self) -> None:
+        """What silent workers had waits again; nobody is blamed.
+
+        Rows that somebody holds are left for the next run: a machine that was cut off in the middle
+        of a transaction holds them until the server notices, and must not keep all others waiting.
+        """
+        silent = sa.select(WorkerRow.number).where(WorkerRow.seen_at < NOW - self._lost_after)
+        lost = (
+            sa.select(Ticket.job_id)
+            .where(Ticket.worker.is_not(None))
+            .where(Ticket.worker.in_(silent) | Ticket.worker.not_in(sa.select(WorkerRow.number)))
+            .with_for_update(skip_locked=True)
+        )
         async with self._ledger.writing() as connection:
             if not await connection.scalar(_LOCK, {"lock": LOCK}):
                 return
-            silent = sa.delete(WorkerRow).where(WorkerRow.seen_at < NOW - self._lost_after)
-            gone = list(await connection.scalars(silent.returning(WorkerRow.number)))
+            jobs = list(await connection.scalars(lost))
+            if jobs:
+                await self._tickets.release(connection, Ticket.worker.is_not(None), jobs)
+                log.warning("jobs of silent workers wait again", extra={"jobs": len(jobs)})
+
+    async def _clear_away(self) -> None:
+        """Rows of workers that are gone, and what died or was forgotten left behind."""
+        async with self._ledger.writing() as connection:
+            silent = sa.select(WorkerRow.number).where(WorkerRow.seen_at < NOW - self._lost_after)
+            gone = list(await connection.scalars(silent.with_for_update(skip_locked=True)))
+            await connection.execute(sa.delete(WorkerRow).where(WorkerRow.number.in_(gone)))
             for number in gone:
                 await connection.execute(_UNREGISTER, {"number": number})
-            nobodys = sa.and_(
-                Ticket.worker.is_not(None), Ticket.worker.not_in(sa.select(WorkerRow.number))
-            )
-            freed = await self._tickets.release(connection, nobodys)
             await connection.execute(_PRUNE, {"seconds": 4 * self._lost_after})
             await connection.execute(_STRAYS, {"run": RUN, "rescue": TASK})
             over = sa.select(JobRow.id).where(JobRow.state.in_(FINAL_STATES))
             await connection.execute(sa.delete(ProgressRow).where(ProgressRow.job_id.in_(over)))
-        if gone or freed:
-            log.warning("workers are gone", extra={"workers": len(gone), "jobs": freed})
+        if gone:
+            log.warning("workers are gone", extra={"workers": len(gone)})
 
     async def _without_ticket(self) -> None:
         """A job of the record that is in no queue (a restored backup) gets its ticket."""
