@@ -3,7 +3,7 @@
 import argparse
 import asyncio
 import os
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import psutil
@@ -97,6 +97,10 @@ async def _soak(settings: Settings, options: argparse.Namespace) -> tuple[Sizes,
 def sizes() -> Sizes:
     """Of this process and its worker."""
     here = psutil.Process(os.getpid())
-    workers = [p for p in here.children(recursive=True) if "engine.worker" in " ".join(p.cmdline())]
+    workers = []
+    for child in here.children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # one that was only passing
+            if "engine.worker" in " ".join(child.cmdline()):
+                workers.append(child)
     named = {"process that asks": here, **({"worker": workers[0]} if workers else {})}
     return {name: (p.memory_info().rss, p.num_fds()) for name, p in named.items()}
