@@ -204,4 +204,6 @@ async def test_sealed_columns_are_all_that_hold_text(talk: Talk) -> None:
         if isinstance(column.type, sa.Text)
         or (type(column.type) is sa.String and (column.type.length or 999) > 80)
     }
-    assert {table for table, _ in open_text} <= RESEARCHERS | MACHINES  # no word of a person is in these
+    assert {
+        table for table, _ in open_text
+    } <= RESEARCHERS | MACHINES  # no word of a person is in these
