@@ -1,0 +1,112 @@
+"""The commands of docs/operations.md, run as they stand there; and the files of docs/deploy."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import postgres
+import pytest
+import yaml
+
+from engine.desk.desk import open_desk
+from engine.engine import LocalEngine
+from engine.ledger import new_id
+from engine.queues.embedded import EmbeddedQueue
+from engine.routing import route
+
+DOCS = Path(__file__).parents[1] / "docs"
+DEPLOY = DOCS / "deploy"
+
+
+def commands(title: str) -> str:
+    """The shell lines below `# title` in the page."""
+    blocks = re.findall(r"```sh\n(.*?)```", (DOCS / "operations.md").read_text(), re.DOTALL)
+    (found,) = [block for block in blocks if block.startswith(f"# {title}\n")]
+    return found
+
+
+def run(title: str, **env: str) -> None:
+    done = subprocess.run(
+        ["sh", "-euc", commands(title)], env=os.environ | env, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr.decode()
+
+
+@pytest.fixture
+async def asked(ledger, registry, make_request):
+    """Puts somebody's request into the ledger; its text can be read back."""
+    engine = LocalEngine(registry, ledger, EmbeddedQueue(ledger, max_waiting=9), max_length=1200)
+
+    async def ask(asker: str) -> str:
+        request = make_request(f"words of {asker}", asker=asker)
+        chosen = route("story", request.text, None, registry)
+        job = engine.job(request, chosen, new_id())
+        await ledger.accept(request, chosen, job)
+        return job.id
+
+    return ask
+
+
+@pytest.mark.databases("sqlite", "postgres")
+async def test_a_backup_brings_words_back_but_nobody_who_was_forgotten(
+    settings, ledger, asked, tmp_path, request
+) -> None:
+    kind = "sqlite" if ledger.dialect == "sqlite" else "postgres"
+    kept, gone = await asked("kept"), await asked("gone")
+    backup = tmp_path / "backup"
+    backup.mkdir(mode=0o700)
+    env = {"BACKUP": str(backup), "PASTICHE_HOME": str(settings.home)}
+    restored = settings
+    if kind == "postgres":
+        server = request.getfixturevalue("postgres_server")
+        env["PATH"] = f"{postgres.programs()}:{os.environ['PATH']}"
+        env["LEDGER"] = settings.database_url.replace("+psycopg", "")
+    run(f"back up {kind}", **env)
+    async with open_desk(settings) as desk:
+        await desk.forget("terminal", "gone")
+    await ledger.close()
+    if kind == "postgres":
+        url = server.url(server.create())
+        env["LEDGER"] = url.replace("+psycopg", "")
+        restored = settings.model_copy(update={"database_url": url})
+    run(f"restore {kind}", **env)
+    async with open_desk(restored) as desk:
+        assert (await desk.ledger.answer(kept)).request.text == "words of kept"
+        assert await desk.ledger.answer(gone) is None
+
+
+def test_the_compose_file_names_what_there_is() -> None:
+    told = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+    services = told["services"]
+    for service in services.values():
+        assert set(service.get("depends_on", {})) <= set(services)
+        named = {v.split(":")[0] for v in service.get("volumes", [])}
+        assert named <= set(told["volumes"])
+        if build := service.get("build"):
+            assert (DEPLOY / build["context"] / build["dockerfile"]).exists()
+            assert service["command"][0] in ("serve", "worker", "db")
+    example = (DEPLOY / "env.example").read_text()
+    needed = re.findall(r"\$\{(\w+):\?", (DEPLOY / "compose.yaml").read_text())
+    assert all(f"{name}=" in example for name in needed)
+
+
+def test_the_dockerfile_copies_what_there_is_and_holds_no_secret() -> None:
+    text = (DEPLOY / "Dockerfile").read_text()
+    allowed = {line[1:] for line in (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()}
+    for names in re.findall(r"^COPY (?!--from)(.+) \S+$", text, re.MULTILINE):
+        for name in names.split():
+            assert (DOCS.parent / name).exists() and name in allowed, name
+    assert not re.search(r"TOKEN=|PASSWORD=|SECRET=", text)
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd is not on this machine")
+@pytest.mark.parametrize("unit", ["pastiche-bot.service", "pastiche-worker@.service"])
+def test_systemd_understands_the_units(unit: str, tmp_path) -> None:
+    text = (DEPLOY / unit).read_text().replace("/opt/pastiche/bin/pastiche", "/bin/true")
+    (tmp_path / unit).write_text(text)
+    done = subprocess.run(
+        ["systemd-analyze", "verify", tmp_path / unit], capture_output=True, check=False
+    )
+    assert unit.split("@")[0].encode() not in done.stderr, done.stderr.decode()
