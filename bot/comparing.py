@@ -275,7 +275,6 @@ async def _on_record(talk: "Talk", pair: Pair) -> None:
         shown=_facts(pair),
         seed=pair.sides[0].request.seed or 0,
         experiment=pair.experiment.id if pair.experiment else None,
-        jobs=[side.job for side in pair.sides],
     )
 
 
@@ -456,6 +455,8 @@ async def _recalled(talk: "Talk", name: str, who: Who) -> Pair | None:
         raise AskerError(words("compare.not_yours", who.locale))
     experiment = lab.experiments.named(seen.experiment or "")
     sides: list[Side] = []
+    if len(seen.jobs) != len(seen.shown):
+        return None
     for facts, job in zip(seen.shown, seen.jobs, strict=True):
         answer = await talk.core.answer(job)
         expert = talk.registry.named(facts["expert"])

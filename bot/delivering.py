@@ -45,7 +45,7 @@ class Deliveries:
             await self.desk.outbox.shown(answer.request.platform, job, tuple(messages))
         await self.core.delivered(job)
         if self.desk.lab is not None:
-            await self.desk.lab.exposures.delivered(job)
+            await self.desk.lab.exposures.answered(job)
         self._live.pop(job, None)
 
     async def undelivered(self, job: str, seconds: float = 0.0) -> None:

@@ -1,7 +1,7 @@
 """An experiment's arm in ordinary requests: who gets which, and what is noted of it.
 
-The exposure has the job's own name, so that whoever delivers the answer, in whatever process, delivers
-the exposure.
+The exposure has the name of the answer's interaction, so that whoever delivers the answer, in whatever
+process, delivers the exposure.
 """
 
 import logging
@@ -83,19 +83,24 @@ async def treat(
 
 
 async def expose(talk: "Talk", treated: Treated, job: str) -> None:
-    """The request was accepted: on record, before its answer is shown."""
+    """The request was accepted: on record, before its answer is shown.
+
+    An answer that goes on from one outside the study is outside too.
+    """
     lab = talk.desk.lab
     assert lab is not None
+    name = await lab.exposures.of_answer(job)
+    if name is None:
+        return
     await lab.exposures.make(
-        job,
+        name,
         treated.person,
         "single",
         shown=[treated.facts],
         seed=treated.request.seed or 0,
         experiment=treated.enrolled.experiment.id,
-        jobs=[job],
     )
     if treated.void:
-        await lab.exposures.void(job, "missing")
+        await lab.exposures.void(name, "missing")
     else:
-        await lab.exposures.compose(job, [dict(treated.facts)], [job], {"form": "message"})
+        await lab.exposures.compose(name, [dict(treated.facts)], [job], {"form": "message"})

@@ -58,7 +58,8 @@ class Questions:
     async def rating(self, job: str, who: Who) -> Said | None:
         """After an answer of an experiment that asks how it was."""
         lab = self._talk.desk.lab
-        seen = await lab.exposures.get(job) if lab is not None else None
+        name = await lab.exposures.of_answer(job) if lab is not None else None
+        seen = await lab.exposures.get(name) if lab is not None and name else None
         if lab is None or seen is None or seen.experiment is None or seen.state == "void":
             return None
         experiment = lab.experiments.named(seen.experiment)
@@ -70,7 +71,7 @@ class Questions:
             rows = await self.after_exposure(experiment, person, who)
             return Said(words("questions.enough", who.locale), rows=rows) if rows else None
         asked = lab.answering.asked(enrolled, "rating")[0]
-        return _question(enrolled, "rating", asked, who, about=job)
+        return _question(enrolled, "rating", asked, who, about=seen.id)
 
     async def after_exposure(
         self, experiment: Experiment | None, person: Person | None, who: Who

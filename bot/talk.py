@@ -242,7 +242,7 @@ class Talk(Deliveries):
         """An answer of an experiment that failed, or was stopped, is no exposure."""
         why = {Said: "moderated", Failed: "failed", Cancelled: "cancelled"}.get(type(event))
         if why is not None and self.desk.lab is not None:
-            await self.desk.lab.exposures.void(job, why)
+            await self.desk.lab.exposures.unanswered(job, why)
 
     async def check_prompt(self, request: Request, expert: Expert, who: Who, job: str) -> None:
         """Moderation before a job. Raises RefusedError."""

@@ -236,6 +236,23 @@ async def test_an_old_pair_is_told_to_be_over(talk, clock) -> None:
         clock.ahead -= 25 * 3600
 
 
+async def test_when_the_operational_record_is_blanked_nothing_leads_there_any_more(
+    talk, clock
+) -> None:
+    who = person("12b")
+    await agree(talk, who)
+    said = await paired(talk, who)
+    name = named(said, "a").job
+    assert len((await talk.desk.lab.exposures.get(name)).jobs) == 2
+    clock.ahead += 73 * 3600
+    try:
+        await talk.desk.clean()
+    finally:
+        clock.ahead -= 73 * 3600
+    assert (await talk.desk.lab.exposures.get(name)).jobs == []
+    assert [one["plain"] for one in (await exposure_of_id(talk, name)).shown].count(True) == 1
+
+
 async def test_after_a_withdrawal_nothing_more_is_written(talk) -> None:
     who = person("13")
     await agree(talk, who)
@@ -313,9 +330,9 @@ async def test_ordinary_requests_get_their_arm_without_being_told_which(talk) ->
         arms[name], texts[name] = enrolment.arm, final.text
         footer = await talk.footer(final, who)
         assert "Lovecraft" not in footer and "part of an experiment" in footer
-        [row] = await rows(talk, Exposure, id=final.job)
-        assert (row.kind, row.state, row.experiment) == ("single", "delivered", "arms")
         [seen] = await rows(talk, InteractionRow, job_id=final.job)
+        [row] = await rows(talk, Exposure, id=seen.id)
+        assert (row.kind, row.state, row.experiment) == ("single", "delivered", "arms")
         assert (seen.experiment, seen.arm, seen.plain) == (
             "arms",
             enrolment.arm,

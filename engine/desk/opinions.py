@@ -46,9 +46,7 @@ class Opinions:
         self._study = study
 
     @repeated
-    async def rate(
-        self, platform: str, rater: str, job: str, value: int, reason: str = ""
-    ) -> None:
+    async def rate(self, platform: str, rater: str, job: str, value: int, reason: str = "") -> None:
         """One thumb a person and answer; the last one counts. The reason is for the study."""
         lookup = self._book.vault.lookup(platform, rater)
         row = {"id": new_id(), "job_id": job, "rater": lookup, "value": value}

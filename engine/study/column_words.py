@@ -237,7 +237,6 @@ LEFT_OUT: Final[dict[tuple[str, str], str]] = {
     ("consents", "platform"): "not needed to tell versions apart",
     ("consents", "channel"): "not needed to tell versions apart",
     ("consents", "form"): "leads to the operational record",
-    ("exposures", "jobs"): "leads to the operational record",
 }
 
 # Sealed in the ledger, but chosen by button and not typed.

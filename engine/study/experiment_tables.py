@@ -90,8 +90,9 @@ class Exposure(Table):
 
     `shown` lists what stood there in the order of showing: for a pair `[{label, arm, expert, plain,
     interaction, state, ...}]`, for a guess `[{item, kind, expert}]`. `visible` says in what form it
-    arrived. `jobs` ties it to the operational record and is cleared when that is blanked. `position`
-    counts the person's exposures of that kind from 0. `latency` is seconds from asking to delivery.
+    arrived. `position` counts the person's exposures of that kind from 0. `latency` is seconds from
+    asking to delivery. To the operational record it is tied by its interactions only. A single answer's
+    exposure has its interaction's id.
     """
 
     __tablename__ = "exposures"
@@ -102,7 +103,6 @@ class Exposure(Table):
     kind: Mapped[str] = mapped_column(String(12))
     item: Mapped[str | None] = mapped_column(Id)
     shown: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
-    jobs: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
     seed: Mapped[int]
     position: Mapped[int]
     state: Mapped[str] = mapped_column(State)

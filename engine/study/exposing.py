@@ -54,7 +54,6 @@ class Exposures:
         shown: list[dict[str, Any]],
         seed: int,
         experiment: str | None = None,
-        jobs: Sequence[str] = (),
         item: str | None = None,
     ) -> bool:
         """Write it down before it is shown; False for an item that the person has had."""
@@ -69,7 +68,6 @@ class Exposures:
                 "kind": kind,
                 "item": item,
                 "shown": shown,
-                "jobs": list(jobs) or None,
                 "seed": seed,
                 "position": await connection.scalar(count) or 0,
                 "state": "made",
@@ -102,6 +100,23 @@ class Exposures:
                 .values(state="delivered", delivered_at=now, latency=now - Exposure.made_at)
             )
 
+    async def of_answer(self, job: str) -> str | None:
+        """The name of an answer's own exposure: that of its interaction, while there is one."""
+        async with self._book.reading() as connection:
+            return (await _interactions(connection, [job])).get(job)
+
+    async def answered(self, job: str) -> None:
+        """An answer was delivered; it may be an exposure."""
+        name = await self.of_answer(job)
+        if name is not None:
+            await self.delivered(name)
+
+    async def unanswered(self, job: str, reason: str) -> None:
+        """An answer failed or was stopped; if it was to be an exposure, it is none."""
+        name = await self.of_answer(job)
+        if name is not None:
+            await self.void(name, reason)
+
     @repeated
     async def void(self, name: str, reason: str) -> None:
         """It will not be scored; what was voted on already stays."""
@@ -120,13 +135,14 @@ class Exposures:
             if row is None:
                 return None
             vote = await _last_vote(connection, name)
+            jobs = await _jobs(connection, row.shown)
         return Seen(
             id=row.id,
             kind=row.kind,
             pseudonym=row.pseudonym,
             experiment=row.experiment,
             shown=row.shown,
-            jobs=row.jobs or [],
+            jobs=jobs,
             state=row.state,
             age=self._book.clock() - row.made_at,
             choice=vote.choice if vote else "",
@@ -222,6 +238,14 @@ async def _interactions(connection: AsyncConnection, jobs: Sequence[str]) -> dic
         InteractionRow.job_id.in_(jobs)
     )
     return {row.job_id: row.id for row in await connection.execute(query)}
+
+
+async def _jobs(connection: AsyncConnection, shown: Sequence[dict[str, Any]]) -> list[str]:
+    """The jobs of what was shown, in that order, as far as they are known still."""
+    names = [one.get("interaction") for one in shown]
+    query = sa.select(InteractionRow.id, InteractionRow.job_id).where(InteractionRow.id.in_(names))
+    found = {row.id: row.job_id for row in await connection.execute(query)}
+    return [job for name in names if (job := found.get(name)) is not None]
 
 
 async def _last_vote(connection: AsyncConnection, exposure: str) -> Any:

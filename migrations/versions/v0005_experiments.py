@@ -72,7 +72,6 @@ def upgrade() -> None:
         sa.Column("kind", sa.String(12), nullable=False),
         sa.Column("item", ID),
         sa.Column("shown", sa.JSON, nullable=False),
-        sa.Column("jobs", sa.JSON),
         sa.Column("seed", sa.Integer, nullable=False),
         sa.Column("position", sa.Integer, nullable=False),
         sa.Column("state", sa.String(12), nullable=False),
