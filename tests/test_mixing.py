@@ -268,6 +268,21 @@ async def test_a_prompt_read_in_pieces_gives_the_same_answer(build: Build, tiny:
     assert gauges.tokens_known - before == alone.tokens_in - 1, "it was known by heart"
 
 
+@pytest.mark.parametrize("repeats", [4, 12])
+async def test_a_beginning_that_several_share_is_read_once(build: Build, repeats: int) -> None:
+    start = "Continue.\n\n" + "It rained on the roof. " * repeats
+    jobs = [
+        a_job(("moss", "fern")[n % 2], n, prompt=f"{start}{word}", length=16)
+        for n, word in enumerate(("Then she", "Then he", "They", "A dog", "Nobody", "The"))
+    ]
+    alone = [await run(build(), job) for job in jobs]
+    backend = build()
+    mixed = await together(backend, jobs)
+    assert [final.text for final in mixed] == [final.text for final in alone]
+    read = backend.gauges.tokens_in - backend.gauges.tokens_known
+    assert read < 2.3 * max(final.tokens_in for final in mixed), "once for each expert"
+
+
 async def test_the_prefix_of_one_expert_is_never_anothers(build: Build) -> None:
     backend = build()
     texts = {name: (await run(backend, a_job(name))).text for name in EXPERTS}
@@ -418,6 +433,7 @@ def test_int8_bears_outliers_and_rows_do_not_touch_each_other() -> None:
     assert float(((blind - full).norm(dim=1) / full.norm(dim=1)).min()) > 4e-3, "else it would be"
     for row in range(5):
         assert torch.allclose(product(x[row : row + 1])[0], made[row], rtol=1e-5)
+    assert not product(torch.zeros(1, 64)).any()
     x[2, 5] = float("nan")
     spoilt = product(x)
     assert not spoilt[2].isfinite().any()

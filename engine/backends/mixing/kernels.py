@@ -79,12 +79,15 @@ def quantised(weight: torch.Tensor, bias: torch.Tensor | None, sizes: torch.Tens
     wild = full[:, columns].contiguous()
     full[:, columns] = 0.0
     packed = _prepacked(full)
+    ordinary = torch.ones(len(sizes)).index_fill_(0, columns, 0.0)
     offset = None if bias is None else bias.detach().float()
     linear = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32
 
     def product(x: torch.Tensor) -> torch.Tensor:
-        tame = x.float().index_fill(1, columns, 0.0)
-        size = tame.abs().amax(1, keepdim=True).clamp_min_(LEAST_SCALE)
+        tame = x * ordinary
+        size = tame.abs().amax(
+            1, keepdim=True
+        )  # of a row of zeros nothing is left by it in the end
         y = linear(tame.div_(size), 1 / LEVELS, ZERO, packed).mul_(size)
         return y if offset is None else y.add_(offset)  # type: ignore[no-any-return]
 

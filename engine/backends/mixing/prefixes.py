@@ -4,6 +4,7 @@ They depend on the adapter, so they are kept by expert. What was used last stays
 """
 
 from collections import OrderedDict
+from collections.abc import Sequence
 
 import torch
 
@@ -23,7 +24,7 @@ class Prefixes:
         best, key = LEAST_TOKENS - 1, None
         for held in self._kept:
             if held[0] == expert:
-                length = min(_common(held[1], ids), len(ids) - 1)
+                length = shared(held[1], ids)
                 if length > best:
                     best, key = length, held
         if key is None:
@@ -51,13 +52,13 @@ class Prefixes:
             self._bytes -= self._kept.pop(key).nbytes
 
 
-def _common(one: tuple[int, ...], other: list[int]) -> int:
-    """How many tokens both begin with.
+def shared(one: Sequence[int], prompt: Sequence[int]) -> int:
+    """How many tokens both begin with, short of the prompt's last, whose logits are wanted.
 
-    >>> _common((1, 2, 3), [1, 2, 4, 5])
-    2
+    >>> shared([1, 2, 3], [1, 2, 4, 5]), shared([1, 2, 3], [1, 2, 3])
+    (2, 2)
     """
-    for place, (a, b) in enumerate(zip(one, other, strict=False)):
+    for place, (a, b) in enumerate(zip(one, prompt[:-1], strict=False)):
         if a != b:
             return place
-    return min(len(one), len(other))
+    return min(len(one), len(prompt) - 1)

@@ -8,6 +8,7 @@ longer than a piece. Writing rows stand first in the cache, those still being re
 import logging
 from collections import OrderedDict, deque
 from collections.abc import Iterable
+from itertools import islice
 
 import torch
 
@@ -18,7 +19,7 @@ from engine.backends.mixing.cache import CacheFullError, is_out_of_memory
 from engine.backends.mixing.decoder import Batch, Decoder
 from engine.backends.mixing.memory import free_bytes
 from engine.backends.mixing.mixed import Stacks
-from engine.backends.mixing.prefixes import Prefixes
+from engine.backends.mixing.prefixes import LEAST_TOKENS, Prefixes, shared
 from engine.backends.mixing.row import Row
 from engine.backends.mixing.sampler import choose
 from engine.errors import ModelError
@@ -198,6 +199,8 @@ class Mixer:
         left = PIECE if self._writing else PIECE_ALONE
         pieces, ready = [], []
         for row in self._reading:
+            if self._borrows(row):
+                continue
             length = min(left, len(row.tokens) - row.read)
             if not length:
                 break
@@ -206,6 +209,24 @@ class Mixer:
             if row.read + length == len(row.tokens):
                 ready.append(row)
         return pieces, ready
+
+    def _borrows(self, row: Row) -> bool:
+        """Whether a row waits for another of its expert's that is reading the same start; once that is
+        read, it is copied."""
+        for other in self._rows if not row.read else ():
+            if other is row or other.job.expert != row.job.expert:
+                continue
+            length = shared(other.tokens, row.tokens)
+            if length < LEAST_TOKENS:
+                continue
+            if other.read >= length:
+                self.cache.move(other.place, row.place, length)
+                row.read = row.known = length
+                self._gauges.tokens_known += length
+                return False
+            if other in islice(self._reading, self._reading.index(row)):
+                return True
+        return False
 
     def _keep(self, row: Row) -> None:
         """Remember a prompt's keys for those that begin alike."""
