@@ -8,11 +8,11 @@ import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from bot.comparing import participant, spot_of
 from bot.conversation import Said, Who
 from bot.english import looks_english
 from bot.grammar import Command
 from bot.locales import words
+from bot.participants import participant, spot_of
 from engine.errors import CommandError
 from engine.jobs import Request
 from engine.registry import Expert

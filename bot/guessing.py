@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bot.buttons import Press, Rows, Verb, button
-from bot.comparing import participant, spot_of
 from bot.conversation import Said, Who
 from bot.defang import defang
 from bot.grammar import Simple
 from bot.locales import words
+from bot.participants import participant, spot_of
 from engine.errors import AskerError
 from engine.ledger import new_id
 from engine.study.enrolling import Asking

@@ -10,12 +10,13 @@ from ulid import ULID
 
 from bot import render
 from bot.buttons import ANYBODY, Press, Verb, button
-from bot.comparing import stop, voted
 from bot.conversation import EXPIRED, Said, Who
 from bot.grammar import Again, Continue, Options, Simple
 from bot.leaving import data_pressed
 from bot.locales import words
+from bot.pairs import stop
 from bot.studying import consent_pressed
+from bot.voting import voted
 from engine.desk.opinions import HIDE_AT
 from engine.drawing import MOST_PICTURES
 from engine.errors import AskerError

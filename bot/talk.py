@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from bot import render
 from bot.administration import administer, settle
 from bot.buttons import Press
-from bot.comparing import Pairs, arrived, compare, missed, stop
+from bot.comparing import compare
 from bot.conversation import Said, Who, converse, meant, request_of
 from bot.delivering import PAIR, Deliveries
 from bot.english import looks_english
@@ -22,6 +22,7 @@ from bot.guarding import Guard, RefusedError
 from bot.guessing import GUESS, Guessing
 from bot.hurrying import Hurry
 from bot.locales import words
+from bot.pairs import Pairs, arrived, missed, stop
 from bot.presses import ask_to_forget, pressed, report
 from bot.questions import Questions
 from bot.settings import PlatformSettings

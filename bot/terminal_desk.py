@@ -4,9 +4,9 @@ import logging
 from collections.abc import AsyncGenerator
 
 from bot.buttons import Button
-from bot.comparing import stop
 from bot.conversation import Said, Who
 from bot.grammar import STUDY, Again, Command, Continue, Generate, Simple
+from bot.pairs import stop
 from bot.settings import PlatformSettings
 from bot.studying import COMMANDS
 from bot.talk import Talk
