@@ -64,6 +64,7 @@ def test_what_is_missing_is_named(wrong: str, told: str) -> None:
         ("", '[[arms]]\nname = "base"', "arms: every arm needs a name of its own"),
         ("", '[[before]]\nid = "q"\ntext = "?"\nkind = "choice"', "needs choices"),
         ('preregistration2 = "x"', "", "preregistration2: there is no such key"),
+        ('unit = "place"', "[exclude]\nfewer_exposures = 2", "it is for the unit person"),
     ],
 )
 def test_every_mistake_is_named_with_what_is_allowed(more: str, tables: str, told: str) -> None:
@@ -76,10 +77,12 @@ def test_all_mistakes_are_told_at_once() -> None:
 
 
 def test_what_is_allowed_but_likely_not_meant_is_warned_of(registry) -> None:
-    text = experiment_text(more='allocation = "simple"', tables='expert = "nobody"')
+    tables = 'expert = "nobody"\n[exclude]\nfewer_exposures = 11'
+    text = experiment_text(more='allocation = "simple"', tables=tables)
     text = text.replace("max_n = 1000", "max_n = 40").replace("2099-12-31", "2020-02-01")
     told = "\n".join(warnings_of(parse_experiment(text, "x"), registry, 1.8e9))
     assert "no expert nobody" in told and "blocks" in told and "does not run today" in told
+    assert "more than exposures" in told
 
 
 async def enrol(experiments, where, unit: str = ""):

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas
 import pytest
+from experimenting import experiment_text
 from hypothesis import given
 from hypothesis import strategies as st
 from study_exports import command, everything, export, lines
@@ -279,6 +280,42 @@ async def test_one_experiment_goes_out_alone(
     assert "Warm stories are liked." in (tmp_path / "out/README.md").read_text(encoding="utf-8")
     with pytest.raises(CommandError, match=r"no experiment 'cold'.*There are: warm"):
         await export(settings, tmp_path / "other", experiment="cold")
+
+
+async def test_people_who_saw_too_little_are_marked_until_they_go_on(
+    settings: Settings, book: Book, tmp_path: Path
+) -> None:
+    async with book.writing() as connection:
+        rows = Rows(connection)
+        names = [rows.person(number) for number in range(4)]
+        file = experiment_text(task="compare", tables="[exclude]\nfewer_exposures = 2")
+        frozen = {"file": file, "version_sha256": "c" * 64, "state": "open", "enrolled": 4}
+        await rows.add(experiment_tables.ExperimentRow, id="pilot", frozen_at=rows.now, **frozen)
+        of = {"experiment": "pilot", "version_sha256": "c" * 64, "unit_kind": "person", "arm": "a"}
+        for number, name in enumerate(names):
+            await rows.consent(name)
+            unit = {"unit": name, "pseudonym": name, "position": number, "at": rows.now}
+            why = "a model named itself" if number == 3 else None
+            await rows.add(experiment_tables.Enrolment, id=rows.id(), excluded=why, **unit, **of)
+        for name, state in (
+            (0, "voted"),
+            (0, "voted"),
+            (1, "voted"),
+            (1, "void"),
+            (1, "delivered"),
+        ):
+            await rows.exposure(names[name], "compare", [], experiment="pilot", state=state)
+        await rows.exposure(names[2], "compare", [], experiment="other")
+    few = "fewer than 2 exposures"
+    await export(settings, tmp_path / "out")
+    found = {row["unit"]: row["excluded"] for row in lines(tmp_path / "out/enrolments.jsonl")}
+    assert [found[name] for name in names] == [None, few, few, "a model named itself"]
+    card = (tmp_path / "out/README.md").read_text(encoding="utf-8")
+    assert "| pilot | a | 4 | 3 | 0 |" in card
+    async with book.writing() as connection:
+        await Rows(connection, seed=7).exposure(names[1], "compare", [], experiment="pilot")
+    again = (await read_study(book, STUDY, "pilot")).tables["enrolments"]
+    assert {row["unit"]: row["excluded"] for row in again} == found | {names[1]: None}
 
 
 @pytest.mark.databases("postgres")

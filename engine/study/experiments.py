@@ -77,7 +77,10 @@ class Eligible(_Part):
 
 
 class Exclusion(_Part):
-    """Which units an analysis leaves out, written down before; they are marked, never deleted."""
+    """Which units an analysis leaves out, written down before; they are marked, never deleted.
+
+    `fewer_exposures` counts those that one person has answered, or seen where nothing is asked.
+    """
 
     fewer_exposures: Annotated[int, Field(ge=0)] = 0
     faster_seconds: Annotated[float, Field(ge=0)] = 0.0
@@ -124,6 +127,10 @@ class Experiment(_Part):
             raise ValueError("unit: the task guess is allocated by person")
         if self.unit != "person" and (self.before or self.after or self.completion_code):
             raise ValueError("unit: questions and codes are for the unit person")
+        if self.unit != "person" and self.exclude.fewer_exposures:
+            raise ValueError(
+                "unit: fewer_exposures counts one person's, so it is for the unit person"
+            )
         ids = [question.id for question in (*self.before, *self.after)]
         if len(set(ids)) < len(ids):
             raise ValueError("before, after: every question needs an id of its own")
@@ -228,6 +235,10 @@ def warnings_of(experiment: Experiment, registry: Registry, now: float) -> list[
         found.append("preregistration: none is named.")
     if experiment.blind and not experiment.debrief:
         found.append("debrief: people are not told afterwards what it was about.")
+    if experiment.exclude.fewer_exposures > experiment.exposures:
+        found.append(
+            "exclude.fewer_exposures: more than exposures, so whoever finishes is left out."
+        )
     alike = {arm.model_dump_json(exclude={"name", "weight"}) for arm in experiment.arms}
     if len(alike) < len(experiment.arms):
         found.append("arms: two of them are the same but for their names.")

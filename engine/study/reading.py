@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from engine.book import Book
 from engine.study.codebook import SOURCES, Row, columns
 from engine.study.deriving import derive
+from engine.study.excluding import exclude_few
 from engine.study.tables import (
     ConsentRow,
     InteractionRow,
@@ -80,6 +81,7 @@ async def read_study(book: Book, study: str, experiment: str | None = None) -> R
     tables = _joined(raw, allowed, people)
     if experiment is not None:
         tables = _only(tables, experiment)
+    exclude_few(tables["enrolments"], tables["experiments"], tables["exposures"])
     derive(tables, {row["id"]: row for row in consents}, kinds)
     last = _last(consents)
     return Reading(
