@@ -71,7 +71,7 @@ async def examine(settings: Settings, *, generate: bool = True) -> AsyncGenerato
 
 
 async def _study(settings: Settings) -> list[Finding]:
-    """Whether the study is in order, and whether what is kept goes in time where people are served."""
+    """Whether study and experiments are in order, and retention runs in time where people are served."""
     platforms = read_platform_settings()
     served = platforms.discord_token is not None or platforms.telegram_token is not None
     if not (served or settings.study) or len(set(revisions(settings))) > 1:
@@ -79,10 +79,13 @@ async def _study(settings: Settings) -> list[Finding]:
     findings = []
     async with open_desk(settings) as desk:
         silent, study = await desk.silence(), desk.agreements.study
+        problems = desk.lab.experiments.problems if desk.lab is not None else []
     if study is not None and study.key is None:
         findings.append(Finding(mark="bad", what=f"the study {study.id}", advice=study.why))
     elif study is not None:
         findings.append(Finding(mark="ok", what=f"the study {study.id} runs"))
+    for problem in problems:
+        findings.append(Finding(mark="bad", what="an experiment's file", advice=problem))
     if silent is not None and silent > ALARM_SECONDS:
         what = f"retention has not run for {silent / 3600:.0f} hours"
         advice = "pastiche serve runs it every hour; by hand: pastiche study retention"

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from experimenting import agree, experiment_text, folder_of, spot, with_study
 from studied import make_study
 
 from bot.doctor import _study
@@ -15,6 +16,7 @@ from engine.desk.desk import open_desk
 from engine.desk.forgetting import BACKUP_SECONDS
 from engine.errors import SetupError
 from engine.settings import Settings
+from engine.study.enrolling import Asking
 from engine.study.opening import make_key, open_named
 from engine.study.retention import ALARM_SECONDS
 from engine.study.study import Study
@@ -117,6 +119,27 @@ async def test_the_doctor_tells_when_retention_has_not_run_for_long(
         await desk.clean()
     assert "retention has not run for long" in caplog.text  # the first real one still found it so
     assert caplog.text.count("retention has not run") == 1
+
+
+@pytest.mark.asyncio
+async def test_the_doctor_tells_of_an_experiment_edited_after_enrolment(tmp_path: Path) -> None:
+    base = Settings(home=tmp_path / "home", backend="echo")
+    settings = with_study(base, experiment_text())
+    await opened(settings)
+    async with open_desk(settings) as desk:
+        lab = desk.lab
+        assert lab is not None
+        await agree(desk.ledger, lab.study, "terminal", "1")
+        person = await lab.person(spot())
+        assert person is not None
+        assert await lab.enrolled(person, spot(), Asking(task="single", command="story"))
+    assert [finding.mark for finding in await _study(settings)] == ["ok"]
+    path = folder_of(settings) / "pilot.toml"
+    path.write_text(path.read_text().replace("plain = true", "plain = false"))
+    [_, found] = await _study(settings)
+    assert found.mark == "bad"
+    assert "pilot.toml was changed after the first enrolment" in found.advice
+    assert "pastiche study stop pilot" in found.advice
 
 
 @pytest.mark.asyncio
