@@ -1,9 +1,11 @@
 """Experiments: a file with every mistake named, frozen at the first unit; arms that stay."""
 
 import asyncio
+import re
 import sqlite3
 from collections import Counter
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -13,7 +15,15 @@ from program import pastiche
 from engine.errors import SetupError
 from engine.study.enrolling import Asking, unit_of
 from engine.study.experiment_tables import Enrolment, ExperimentRow
-from engine.study.experiments import parse_experiment, warnings_of
+from engine.study.experiments import (
+    Arm,
+    Eligible,
+    Exclusion,
+    Experiment,
+    parse_experiment,
+    warnings_of,
+)
+from engine.study.instruments import Question
 from engine.study.linking import join, new_code
 from engine.study.participants import person_at
 
@@ -83,6 +93,15 @@ def test_what_is_allowed_but_likely_not_meant_is_warned_of(registry) -> None:
     told = "\n".join(warnings_of(parse_experiment(text, "x"), registry, 1.8e9))
     assert "no expert nobody" in told and "blocks" in told and "does not run today" in told
     assert "more than exposures" in told
+
+
+def test_the_guide_names_every_key_of_an_experiment() -> None:
+    guide = (Path(__file__).parents[1] / "docs/study.md").read_text(encoding="utf-8")
+    section = guide.partition("\n## 4.")[2].partition("\n## 5.")[0]
+    table = "".join(line for line in section.splitlines() if line.startswith("|"))
+    told = set(re.findall(r"\w+", " ".join(re.findall("`(.+?)`", table))))
+    parts = (Experiment, Arm, Eligible, Exclusion, Question)
+    assert {name for part in parts for name in part.model_fields} <= told
 
 
 async def enrol(experiments, where, unit: str = ""):

@@ -95,6 +95,28 @@ async def plant(talk: Talk) -> tuple[Who, list[str]]:
     return who, [*names, talk.desk.lookup(who.platform, who.asker)]
 
 
+async def test_withdraw_and_forget_act_on_the_account_that_says_them(talk: Talk) -> None:
+    one = Who(platform="telegram", asker="joined-1", place="joined-1", address="1", private=True)
+    other = replace(one, platform="discord", asker="joined-2", place="joined-2")
+    for who in (one, other):
+        await agree(talk, who)
+    [code] = await told(talk, "/link", one)
+    [joined] = await told(talk, f"/link {code.text.split()[2]}", other)
+    assert "one person" in joined.text
+    for who in (one, other):
+        await told(talk, "The vicar coughed.", who)
+    agreements = talk.desk.agreements
+    await told(talk, "/withdraw", one)
+    withdrawn = await agreements.last(one.platform, one.asker)
+    stays = await agreements.last(other.platform, other.asker)
+    assert withdrawn is not None and not withdrawn.live
+    assert stays is not None and stays.live
+    [question] = await told(talk, "/forget", one)
+    await pressed(talk, question.ask[0].press, one)
+    assert await agreements.held(one.platform, one.asker) == {}
+    assert len((await agreements.held(other.platform, other.asker))["interactions"]) == 1
+
+
 def back_up(settings: Settings, to: Path) -> None:
     with (
         closing(sqlite3.connect(settings.ledger_file)) as source,
