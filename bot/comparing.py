@@ -13,8 +13,10 @@ from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from bot.answering import check_prompt
 from bot.ballot import shown
 from bot.conversation import Said, Who, request_of
+from bot.costs import give_back, take_all
 from bot.delivering import PAIR
 from bot.english import looks_english
 from bot.grammar import Compare, Generate
@@ -49,11 +51,11 @@ async def compare(talk: "Talk", command: Compare, who: Who) -> AsyncGenerator[Ev
     if isinstance(pair, Said):
         yield pair
         return
-    paid = await talk.pay_for([side.request for side in pair.sides], who)
+    paid = await take_all(talk, [side.request for side in pair.sides], who)
     done = False
     try:
         for side in pair.sides:
-            await talk.check_prompt(side.request, side.expert, who, side.job)
+            await check_prompt(talk, side.request, side.expert, who, side.job)
         if pair.kept:
             await _on_record(talk, pair)
         talk.pairs.add(pair)
@@ -70,7 +72,7 @@ async def compare(talk: "Talk", command: Compare, who: Who) -> AsyncGenerator[Ev
         yield Said(words(f"compare.void_{found.reason}", who.locale))
     finally:
         if not done:
-            await talk.give_back(paid)
+            await give_back(talk, paid)
             await let_go(talk, pair)
 
 

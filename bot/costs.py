@@ -1,0 +1,59 @@
+"""What a request costs its asker and its place, and how it is given back."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bot import render
+from bot.conversation import Who
+from bot.locales import words
+from engine.errors import LimitError
+from engine.jobs import Request
+from engine.registry import Expert
+from engine.treating import route_of
+
+if TYPE_CHECKING:
+    from bot.talk import Talk
+
+
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """What a request cost, and where it was taken from."""
+
+    who: Who
+    cost: float
+
+
+async def take(talk: "Talk", request: Request, expert: Expert, who: Who) -> Paid:
+    """Take the cost. Raises LimitError with an honest wait."""
+    most = talk.settings.asker_waiting
+    waiting = await talk.desk.under_way(who.platform, who.asker)
+    if most and len(waiting) >= most:
+        raise LimitError(words("talk.too_many", who.locale, count=len(waiting)))
+    cost = talk.settings.picture_cost * (request.count or 1) if expert.medium == "image" else 1.0
+    place = None if who.private else who.place
+    soon = await talk.desk.quotas.take(who.platform, who.asker, place, cost)
+    if soon is not None:
+        key = "talk.wait_place" if soon.place else "talk.wait"
+        raise LimitError(words(key, who.locale, wait=render.seconds(max(1.0, soon.seconds))))
+    return Paid(who, cost)
+
+
+async def take_all(talk: "Talk", requests: Sequence[Request], who: Who) -> list[Paid]:
+    """Take the cost of them all, or of none. Raises LimitError."""
+    paid: list[Paid] = []
+    try:
+        for request in requests:
+            expert = talk.registry[route_of(request, talk.registry).expert]
+            paid.append(await take(talk, request, expert, who))
+    except LimitError:
+        await give_back(talk, paid)
+        raise
+    return paid
+
+
+async def give_back(talk: "Talk", paid: Sequence[Paid]) -> None:
+    """All of it."""
+    for each in paid:
+        place = None if each.who.private else each.who.place
+        await talk.desk.quotas.give_back(each.who.platform, each.who.asker, place, each.cost)
