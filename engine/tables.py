@@ -139,7 +139,7 @@ class Delivery(Table):
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), index=True)
     address: Mapped[str | None] = mapped_column(Sealed("deliveries.address"))
     idempotency_key: Mapped[str] = mapped_column(String(64), unique=True)
-    state: Mapped[str] = mapped_column(State)
+    state: Mapped[str] = mapped_column(State, index=True)
     created_at: Mapped[float]
     delivered_at: Mapped[float | None]
     due_at: Mapped[float | None]

@@ -18,6 +18,7 @@ import engine.desk.tables
 import engine.queues.tables
 import engine.study.experiment_tables
 import migrations
+from engine.book import Book
 from engine.database import (
     key_file,
     make_ready,
@@ -27,6 +28,7 @@ from engine.database import (
     storage_of,
     upgrade,
 )
+from engine.desk.outbox import Outbox
 from engine.errors import LedgerError, SetupError
 from engine.settings import Settings
 from engine.tables import Table
@@ -67,6 +69,28 @@ def _same_type(_context, _column, _meta_column, inspected, declared) -> bool | N
     if isinstance(declared, Sealed):
         return not isinstance(inspected, sa.BLOB | sa.LargeBinary)
     return None
+
+
+async def test_debts_are_found_without_reading_what_was_delivered(settings: Settings) -> None:
+    upgrade(settings)
+    database = await open_database(settings)
+    asked: list[tuple[str, tuple]] = []
+    sa.event.listen(
+        database.sync_engine,
+        "before_cursor_execute",
+        lambda _connection, _cursor, statement, values, *_: asked.append((statement, values)),
+    )
+    book = Book(database)
+    await Outbox(book).due("discord")
+    await Outbox(book).recover()
+    found = [(words, values) for words, values in asked if "deliveries" in words]
+    assert len(found) == 2
+    async with book.reading() as connection:
+        for statement, values in found:
+            plan = await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)
+            steps = " / ".join(row.detail for row in plan)
+            assert "SEARCH deliveries USING INDEX ix_deliveries_state (state=?)" in steps
+    await book.close()
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ CREATE TRIGGER pastiche_wake_for_what_was_handed_back
 
 def upgrade() -> None:
     op.add_column("deliveries", sa.Column("sender", sa.String(40)))
+    op.create_index("ix_deliveries_state", "deliveries", ["state"])
     op.create_table(
         "tickets",
         sa.Column("job_id", ID, sa.ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
@@ -88,4 +89,5 @@ def downgrade() -> None:
             op.execute(f"DROP TYPE procrastinate_{kind} CASCADE")
     for table in ("discards", "leases", "progress", "workers", "tickets"):
         op.drop_table(table)
+    op.drop_index("ix_deliveries_state", "deliveries")
     op.drop_column("deliveries", "sender")
