@@ -171,6 +171,12 @@ async def test_what_fails_costs_nothing(talk: Talk, who: Who) -> None:
         assert isinstance((await told(talk, "::fail::", who))[-1], Failed)
 
 
+async def test_what_the_engine_refuses_costs_nothing(talk: Talk, who: Who) -> None:
+    for _ in range(11):
+        with pytest.raises(LimitError, match="length must be between"):
+            await told(talk, "/story --length 100000 It rained.", who)
+
+
 async def test_one_person_has_so_many_requests_under_way(talk: Talk, who: Who) -> None:
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(told(talk, "Begin ::slow:: a b c d", who)) for _ in range(3)]
