@@ -74,7 +74,8 @@ class Settings(BaseSettings):
         Field(description="How texts are written: mixed in one batch, or one by one."),
     ] = "auto"
     precision: Annotated[
-        Literal["auto", "fp32", "bf16", "int8"], Field(description="How texts are computed.")
+        Literal["auto", "fp32", "bf16", "int8", "nf4", "bnb8"],
+        Field(description="How texts are computed; nf4 and bnb8 are for GPUs with little memory."),
     ] = "auto"
     slots: Annotated[
         int, Field(ge=0, le=256, description="Texts written at a time; 0 goes by the memory.")

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.backends.loading import keep_layout
 from training.errors import BadRecipe
 from training.recipe import Recipe
 from training.recipe_tables import Base, Lora
@@ -45,18 +46,6 @@ def load_base(recipe: Recipe, folder: Path | None) -> "PreTrainedModel":
         keep_layout(model)
         return model
     return load_whole(recipe, folder)
-
-
-def keep_layout(model: "PreTrainedModel") -> None:
-    """Stop bitsandbytes from repacking 4-bit weights on a processor with AVX512-BF16.
-
-    Its first forward pass without gradients (a validation) repacks them for speed; the backward
-    passes that follow then read the new layout as the old, and gradients are wrong (seen in 0.50.2:
-    gradient norm 0.23 in place of 0.70).
-    """
-    for module in model.modules():
-        if getattr(module, "support_avx512bf16_for_cpu", False):
-            module.support_avx512bf16_for_cpu = False
 
 
 def load_whole(recipe: Recipe, folder: Path | None) -> "PreTrainedModel":

@@ -14,6 +14,7 @@ from engine.errors import ModelError
 from engine.registry import Weights
 from engine.weights import check_weights, checked_digest, digest_of
 
+BITS_AND_BYTES = ("nf4", "bnb8")  # precisions that only transformers' own path computes in
 SMALL_BYTES = 2 << 30  # a base with less weight than this runs in float32 on a CPU: faster there
 
 log = logging.getLogger(__name__)
@@ -21,13 +22,18 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True, eq=False)
 class Loaded:
-    """One resident base; `model` becomes a PeftModel with the first adapter."""
+    """One resident base; `model` becomes a PeftModel with the first adapter.
+
+    `cache` is transformers' kind of key-value cache: "static" has fixed shapes, which is what lets
+    transformers compile the decoding step and capture it as CUDA graphs on a GPU. (Never run there.)
+    """
 
     model: Any
     tokenizer: Any
     digest: str
     window: int
     adapters: dict[str, str] = field(default_factory=dict)  # expert -> digest
+    cache: str = "dynamic"
 
     def adopt(self, expert: str, folder: Path, digest: str) -> None:
         """Load an adapter beside the others, under the expert's name. Raises ModelError."""
@@ -76,8 +82,8 @@ def resolve_for(weights: Weights, *, plain: bool) -> tuple[Weights, Path | None]
     return resolve(replace(weights, adapter="", digest="") if plain else weights)
 
 
-def load_base(spec: str, models: Path) -> Loaded:
-    """Base and tokenizer, ready to generate. Raises ModelError."""
+def load_base(spec: str, models: Path, precision: str = "auto") -> Loaded:
+    """Base and tokenizer, ready to generate; in 4 or 8 bits for `nf4` or `bnb8`. Raises ModelError."""
     import torch
     import transformers
 
@@ -86,6 +92,8 @@ def load_base(spec: str, models: Path) -> Loaded:
     path = fetch(find_base(spec, models))
     options: dict[str, Any] = {"local_files_only": True}
     folder = path
+    if path.suffix == ".gguf" and precision in BITS_AND_BYTES:
+        raise ModelError(f"{spec} is a GGUF file, which precision = {precision} cannot read.")
     if path.suffix == ".gguf":
         folder, options["gguf_file"] = path.parent, path.name
     else:
@@ -97,8 +105,14 @@ def load_base(spec: str, models: Path) -> Loaded:
         else:
             options["use_safetensors"] = True
         device, dtype = _placement(path)
+        if precision in BITS_AND_BYTES:
+            options |= {"quantization_config": _bits(precision, dtype), "device_map": {"": device}}
         model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **options)
-        model.to(device).eval()
+        if precision in BITS_AND_BYTES:  # it is where it belongs already
+            keep_layout(model)
+        else:
+            model.to(device)
+        model.eval()
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         raise ModelError(
             f"The base {spec} cannot be loaded: {str(error).splitlines()[0]}"
@@ -106,7 +120,36 @@ def load_base(spec: str, models: Path) -> Loaded:
     torch.set_grad_enabled(False)
     log.info("base loaded", extra={"base": spec, "device": device, "dtype": str(dtype)})
     window = int(getattr(model.config, "max_position_embeddings", 2048))
-    return Loaded(model=model, tokenizer=tokenizer, digest=digest_of(path), window=window)
+    cache = "static" if device == "cuda" else "dynamic"
+    return Loaded(
+        model=model, tokenizer=tokenizer, digest=digest_of(path), window=window, cache=cache
+    )
+
+
+def keep_layout(model: Any) -> None:
+    """Stop bitsandbytes from repacking 4-bit weights on a processor with AVX512-BF16.
+
+    Its first forward pass without gradients (a validation) repacks them for speed; the backward
+    passes that follow then read the new layout as the old, and gradients are wrong (seen in 0.50.2:
+    gradient norm 0.23 in place of 0.70). A matrix narrower than its blocks cannot be repacked at all.
+    """
+    for module in model.modules():
+        if getattr(module, "support_avx512bf16_for_cpu", False):
+            module.support_avx512bf16_for_cpu = False
+
+
+def _bits(precision: str, dtype: Any) -> Any:
+    """bitsandbytes' way of holding the weights: NF4 with double quantisation, or LLM.int8()."""
+    import transformers
+
+    if precision == "bnb8":
+        return transformers.BitsAndBytesConfig(load_in_8bit=True)
+    return transformers.BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
 
 
 def _placement(path: Path) -> tuple[str, Any]:

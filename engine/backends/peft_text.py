@@ -84,7 +84,9 @@ class PeftTextBackend:
         if loaded is None:
             while len(self._bases) >= RESIDENT_BASES:
                 self._bases.popitem(last=False)
-            loaded = self._bases[weights.base] = load_base(weights.base, self._settings.models)
+            loaded = self._bases[weights.base] = load_base(
+                weights.base, self._settings.models, self._settings.precision
+            )
         self._bases.move_to_end(weights.base)
         if adapter is not None and expert.name not in loaded.adapters:
             loaded.adopt(expert.name, adapter, weights.digest)
@@ -171,6 +173,7 @@ class _Run:
                 "min_p": sampling.min_p or None,
             }
         return draw | {
+            "cache_implementation": None if self._loaded.cache == "dynamic" else self._loaded.cache,
             "repetition_penalty": sampling.repetition_penalty,
             "max_new_tokens": latest(length),
             "min_new_tokens": int(length * NO_END),

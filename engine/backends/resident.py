@@ -4,9 +4,9 @@ import gc
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from engine.backends.loading import Loaded
+from engine.backends.loading import BITS_AND_BYTES, Loaded
 from engine.backends.window import prompt_ids
 from engine.settings import Settings
 from engine.weights import checked_digest
@@ -66,6 +66,8 @@ def make_resident(loaded: Loaded, settings: Settings, gauges: "Gauges") -> Resid
     model, tokenizer = loaded.model, loaded.tokenizer
     if settings.text_engine == "peft":
         raise UnmixableError("The settings say text_engine = peft.")
+    if settings.precision in BITS_AND_BYTES:
+        raise UnmixableError(f"precision = {settings.precision} is computed one by one.")
     if settings.text_engine == "auto" and model.device.type != "cpu":
         raise UnmixableError("Mixing was not tried on this device; text_engine = mixing dares it.")
     ends = model.generation_config.eos_token_id
@@ -88,8 +90,8 @@ def choose_precision(settings: Settings, model: Any) -> "Precision":
     """The settings' own, or bfloat16 where the processor multiplies in it and it pays."""
     import torch
 
-    if settings.precision != "auto":
-        return settings.precision
+    if settings.precision not in ("auto", *BITS_AND_BYTES):
+        return cast("Precision", settings.precision)
     if model.device.type != "cpu":
         return "fp32" if model.dtype == torch.float32 else "bf16"
     small = sum(p.numel() for p in model.parameters()) < SMALL_PARAMETERS

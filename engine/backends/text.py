@@ -163,7 +163,7 @@ class TextBackend:
     def _load_resident(self, base: str) -> Resident:
         from engine.backends.mixing.adapters import UnmixableError
 
-        loaded = load_base(base, self._settings.models)
+        loaded = load_base(base, self._settings.models, self._settings.precision)
         try:
             resident = make_resident(loaded, self._settings, self.gauges)
         except UnmixableError as reason:

@@ -1,0 +1,83 @@
+"""The path of transformers and PEFT: few bits, fixed shapes."""
+
+import threading
+from pathlib import Path
+
+import pytest
+from test_backends import a_job
+from tiny_models import make_adapter, make_base, write_card
+
+from engine.backends.loading import Loaded, load_base
+from engine.backends.peft_text import PeftTextBackend
+from engine.backends.text import TextBackend
+from engine.errors import ModelError
+from engine.events import Finished
+from engine.registry import Registry, Sampling
+from engine.settings import Settings
+
+GREEDY = Sampling(temperature=0.0)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tiny bases of two layouts, with an adapter each."""
+    root = tmp_path_factory.mktemp("tiny")
+    for layout in ("llama", "gemma2"):
+        make_adapter(make_base(root / layout, layout), root / f"{layout}-moss", seed=1)
+    return root
+
+
+@pytest.fixture
+def registry_of(tiny: Path, settings: Settings):
+    """The expert moss on the tiny base of a layout."""
+
+    def build(layout: str) -> Registry:
+        root = settings.home / "experts"
+        write_card(root, "moss", tiny / layout, tiny / f"{layout}-moss")
+        return Registry.load([root], "embedded")
+
+    return build
+
+
+async def written(backend: PeftTextBackend | TextBackend) -> Finished:
+    """The answer to the usual job, greedily."""
+    await backend.load()
+    job = a_job(sampling=GREEDY)
+    return [event async for event in backend.generate(job, threading.Event())][-1]
+
+
+@pytest.mark.parametrize("layout", ["llama", "gemma2"])
+async def test_fixed_shapes_write_what_growing_ones_write(
+    tiny, settings, registry_of, layout
+) -> None:
+    """What a GPU needs for CUDA graphs, on a processor: a static cache, sliding windows too."""
+    usual = await written(PeftTextBackend(settings, registry_of(layout)))
+    fixed = PeftTextBackend(settings, registry_of(layout))
+    loaded: Loaded = load_base(str(tiny / layout), settings.models)
+    assert loaded.cache == "dynamic", "nothing is compiled on a processor"
+    loaded.cache = "static"
+    fixed.take(str(tiny / layout), loaded)
+    answer = await written(fixed)
+    assert isinstance(answer, Finished)
+    assert answer.text == usual.text
+    assert answer.adapter_digest == usual.adapter_digest
+
+
+@pytest.mark.parametrize("precision, kind", [("nf4", "Linear4bit"), ("bnb8", "Linear8bitLt")])
+async def test_a_base_in_few_bits_serves_its_adapter(
+    tiny, settings, registry_of, precision, kind
+) -> None:
+    chosen = settings.model_copy(update={"precision": precision})
+    answer = await written(TextBackend(chosen, registry_of("llama")))
+    assert isinstance(answer, Finished), answer
+    assert answer.text
+    assert answer.adapter_digest
+    loaded = load_base(str(tiny / "llama"), settings.models, precision)
+    assert kind in {type(module).__name__ for module in loaded.model.modules()}
+
+
+def test_a_gguf_file_in_few_bits_is_refused_by_name(settings, tmp_path) -> None:
+    file = tmp_path / "base.gguf"
+    file.write_bytes(b"GGUF")
+    with pytest.raises(ModelError, match="nf4"):
+        load_base(str(file), settings.models, "nf4")
