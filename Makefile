@@ -12,8 +12,8 @@ chat: $(READY)
 
 # Tests have data folders of their own; this one only holds the prepared base for them.
 TEST_HOME := $(CURDIR)/.venv/home
-# Most tests wait for processes of their own: two at a time take about half as long
-TEST_PROCESSES ?= 2
+# Most tests wait for processes of their own, so more of them than cores run at a time
+TEST_PROCESSES ?= 4
 
 test: $(DEV) lint
 	PASTICHE_HOME=$(TEST_HOME) PASTICHE_KEY_FILE=$(TEST_HOME).key $(BIN)/pastiche prepare
