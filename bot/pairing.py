@@ -60,10 +60,15 @@ def cut(text: str, most: int) -> str:
 
     >>> cut("It rained and rained.", 12)
     'It rained …'
+    >>> cut("It rained and rained.", 10)
+    'It …'
     """
     if len(text) <= most:
         return text
-    return text[: max(0, most - 2)].rsplit(None, 1)[0].rstrip() + " …"
+    head, rest = text[: max(0, most - 2)], text[max(0, most - 2) :]
+    if head and not head[-1].isspace() and not rest[0].isspace():
+        head = head.rsplit(None, 1)[0]
+    return head.rstrip() + " …"
 
 
 def fitted(
