@@ -85,6 +85,12 @@ class Fleet:
             self._processes.pop(name).wait(PATIENCE)
             self._wanted.pop(name)
 
+    def clear_up(self) -> None:
+        """Stop the bots, who ask without end; one that asks nothing ends what they left."""
+        self.stop("bot")
+        command = (sys.executable, str(BOT), "last", "0", self._own_workers)
+        subprocess.run(command, env=self._environment, timeout=PATIENCE, check=True)
+
     def said(self, kind: str) -> list[tuple[str, str]]:
         """(job, text) of everything of that kind that the bots have said."""
         found = []

@@ -3,7 +3,7 @@
 python tests/fleet_bot.py NAME AT_ONCE WORKERS     one JSON line an event, until it is killed
 
 WORKERS: 1 starts workers of its own, 0 leaves that to others. A ledger that does not answer is asked
-again for the same job.
+again for the same job. With AT_ONCE 0 it asks nothing, and ends when what others left has ended.
 """
 
 import asyncio
@@ -38,6 +38,8 @@ async def main(name: str, at_once: int, workers: bool) -> None:
                 await insist(engine, request, new_id())
 
         await asyncio.gather(*(asker(number) for number in range(at_once)))
+        while (await engine.status()).waiting:
+            await asyncio.sleep(PAUSE_SECONDS)
 
 
 async def insist(engine: LastingEngine, request: Request, job: str) -> None:

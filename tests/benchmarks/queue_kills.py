@@ -72,6 +72,8 @@ def run(folder: Path, options: argparse.Namespace) -> list[Figure]:
                 time.sleep(draw.uniform(0, 0.3))
         if stations:
             fleet.stop("bot")
+        else:
+            fleet.clear_up()
         settle(fleet, url)
         fleet.stop()
         found = verdict(fleet, url)
