@@ -22,11 +22,10 @@ from bot.grammar import (
     Compare,
     Continue,
     Generate,
-    Options,
-    checked_style,
     parse,
 )
 from bot.media_cli import media_app
+from bot.options import Options, checked_style
 from bot.settings import read_platform_settings
 from bot.status_cli import status_app
 from bot.study_cli import study_app

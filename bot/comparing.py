@@ -31,7 +31,8 @@ from engine.jobs import Request
 from engine.ledger import new_id
 from engine.moderation import Content
 from engine.registry import Expert
-from engine.study.enrolling import Asking, Enrolled, treatment_of
+from engine.study.eligibility import Asking, treatment_of
+from engine.study.enrolling import Enrolled
 from engine.study.experiments import Arm, Experiment
 from engine.study.participants import Person
 from engine.treating import route_of

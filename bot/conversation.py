@@ -7,8 +7,9 @@ from typing import Literal
 
 from bot import render
 from bot.buttons import Button, Rows
-from bot.grammar import Again, Command, Compare, Continue, Generate, Options, Simple
+from bot.grammar import Again, Command, Compare, Continue, Generate, Simple
 from bot.locales import words
+from bot.options import Options
 from engine import Engine
 from engine.errors import AskerError
 from engine.events import Event, Picture

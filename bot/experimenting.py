@@ -16,7 +16,8 @@ from bot.participants import participant, spot_of
 from engine.errors import CommandError
 from engine.jobs import Request
 from engine.registry import Expert
-from engine.study.enrolling import Asking, Enrolled, treatment_of
+from engine.study.eligibility import Asking, treatment_of
+from engine.study.enrolling import Enrolled
 from engine.study.participants import Person
 from engine.treating import route_of
 

@@ -14,7 +14,7 @@ from bot.locales import words
 from bot.participants import participant, spot_of
 from engine.errors import AskerError
 from engine.ledger import new_id
-from engine.study.enrolling import Asking
+from engine.study.eligibility import Asking
 from engine.study.experiments import Experiment
 from engine.study.exposing import OPEN_SECONDS
 from engine.study.guessing import CONFIDENCES, KINDS, Item, Score, score_of, shipped

@@ -11,9 +11,10 @@ from ulid import ULID
 from bot import render
 from bot.buttons import ANYBODY, Press, Verb, button
 from bot.conversation import EXPIRED, Said, Who
-from bot.grammar import Again, Continue, Options, Simple
+from bot.grammar import Again, Continue, Simple
 from bot.leaving import data_pressed
 from bot.locales import words
+from bot.options import Options
 from bot.pairs import stop
 from bot.studying import consent_pressed
 from bot.voting import voted

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from bot.grammar import Generate, Options, parse
+from bot.grammar import Generate, parse
+from bot.options import Options
 from engine.backends.echo import EchoBackend
 from engine.backends.png import PREVIEW_BYTES, SOURCE_TYPE, png_of, preview_of
 from engine.drawing import Drawing, caption, order, unknown_words

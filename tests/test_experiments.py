@@ -13,7 +13,7 @@ from experimenting import agree, experiment_text, folder_of, opened, person, spo
 from program import pastiche
 
 from engine.errors import SetupError
-from engine.study.enrolling import Asking, unit_of
+from engine.study.eligibility import Asking, unit_of
 from engine.study.experiment_tables import Enrolment, ExperimentRow
 from engine.study.experiments import (
     Arm,

@@ -16,7 +16,7 @@ from engine.desk.desk import open_desk
 from engine.desk.forgetting import BACKUP_SECONDS
 from engine.errors import SetupError
 from engine.settings import Settings
-from engine.study.enrolling import Asking
+from engine.study.eligibility import Asking
 from engine.study.opening import make_key, open_named
 from engine.study.retention import ALARM_SECONDS
 from engine.study.study import Study

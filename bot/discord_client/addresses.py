@@ -1,8 +1,11 @@
 """Where an answer goes, in enough words to find that place again after a restart."""
 
 import json
+import time
 from dataclasses import asdict, dataclass
 from typing import Self
+
+import discord
 
 TOKEN_SECONDS = 14 * 60.0  # Discord's own limit is 15 minutes; past this, the channel takes over
 FILE_BYTES = 10 * 1024 * 1024  # where nobody says how large a file may be
@@ -47,3 +50,31 @@ class Address:
     def by_token(self, now: float) -> bool:
         """Whether the interaction's token still serves, at that time (UTC seconds)."""
         return bool(self.token) and now - self.born < TOKEN_SECONDS
+
+
+def address_by(message: discord.Message) -> Address:
+    """Where the reply to a message goes. People's languages are not told with it; the server's is."""
+    guild = message.guild
+    return Address(
+        channel=str(message.channel.id),
+        asker=str(message.author.id),
+        asked=str(message.id),
+        limit=guild.filesize_limit if guild else FILE_BYTES,
+        locale=guild.preferred_locale.value if guild else "en",
+    )
+
+
+def address_of(
+    interaction: "discord.Interaction[discord.Client]", *, shown: str = "", secret: bool = False
+) -> Address:
+    """Where the reply to an interaction goes, from now on."""
+    return Address(
+        channel=str(interaction.channel_id or 0),
+        asker=str(interaction.user.id),
+        token=interaction.token,
+        born=time.time(),
+        shown=shown,
+        secret=secret,
+        limit=interaction.filesize_limit,
+        locale=interaction.locale.value,
+    )

@@ -14,7 +14,7 @@ import discord
 from bot.buttons import Press
 from bot.conversation import Said, Who
 from bot.discord_client import layout
-from bot.discord_client.addresses import FILE_BYTES, Address
+from bot.discord_client.addresses import Address, address_by, address_of
 from bot.discord_client.answers import Showing
 from bot.discord_client.connection import Interaction
 from bot.discord_client.continuing import asked_in
@@ -254,32 +254,6 @@ async def _put(post: Post, page: Page, part: int) -> None:
         await post.add(page, part)
     else:
         await post.show(page)
-
-
-def address_by(message: discord.Message) -> Address:
-    """Where the reply to a message goes. People's languages are not told with it; the server's is."""
-    guild = message.guild
-    return Address(
-        channel=str(message.channel.id),
-        asker=str(message.author.id),
-        asked=str(message.id),
-        limit=guild.filesize_limit if guild else FILE_BYTES,
-        locale=guild.preferred_locale.value if guild else "en",
-    )
-
-
-def address_of(interaction: Interaction, *, shown: str = "", secret: bool = False) -> Address:
-    """Where the reply to an interaction goes, from now on."""
-    return Address(
-        channel=str(interaction.channel_id or 0),
-        asker=str(interaction.user.id),
-        token=interaction.token,
-        born=time.time(),
-        shown=shown,
-        secret=secret,
-        limit=interaction.filesize_limit,
-        locale=interaction.locale.value,
-    )
 
 
 async def acknowledged(interaction: Interaction, *, secret: bool = False) -> bool:

@@ -2,7 +2,7 @@
 
 from dataclasses import fields
 
-from bot.grammar import Options
+from bot.options import Options
 
 _NAMES = {field.name for field in fields(Options)}
 

@@ -5,11 +5,7 @@ same transaction, under a lock of its row: so many at once still fill whole bloc
 its maximum.
 """
 
-import base64
-import hashlib
-import hmac
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,8 +16,8 @@ from ulid import ULID
 
 from engine.book import Book, add, repeated
 from engine.errors import SetupError
-from engine.jobs import Treatment
 from engine.study.allocation import blocked, simple
+from engine.study.eligibility import Asking, completion_code, takes
 from engine.study.experiment_tables import Enrolment, ExperimentRow
 from engine.study.experiments import (
     Arm,
@@ -33,20 +29,7 @@ from engine.study.experiments import (
 from engine.study.participants import Person, Spot
 from engine.study.study import Study
 
-CODE = 8  # characters of a completion code
-
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asking:
-    """What is asked, as far as it decides on who is taken in. `unit` names the request."""
-
-    task: str
-    command: str = ""
-    expert: str = ""
-    language: str = "en"
-    unit: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +103,7 @@ class Experiments:
     def fitting(self, spot: Spot, asking: Asking) -> Experiment | None:
         """The first that runs today and takes this in; whether it is stopped the database knows."""
         for experiment in self.all:
-            if experiment.runs(self.book.clock()) and _takes(
+            if experiment.runs(self.book.clock()) and takes(
                 experiment, spot, asking, self.study.file.minimum_age
             ):
                 return experiment
@@ -275,54 +258,6 @@ def changed(file: str, name: str, version: str) -> str:
         f"{file} was changed after the first enrolment in {name}. The version that people were enrolled "
         f"in ({version[:12]}) goes on from its copy in the database; the file is not used. To change an "
         f"experiment, stop it (pastiche study stop {name}) and give the new one another id."
-    )
-
-
-def _takes(experiment: Experiment, spot: Spot, asking: Asking, age: int) -> bool:
-    """`age` is what everybody who takes part has said to have reached."""
-    wanted = experiment.eligible
-    checks: Mapping[str, tuple[tuple[str, ...], str]] = {
-        "platform": (wanted.platforms, spot.platform),
-        "locale": (wanted.locales, spot.locale.replace("_", "-").split("-")[0].lower()),
-        "language": (wanted.languages, asking.language),
-        "command": (wanted.commands, asking.command),
-        "expert": (wanted.experts, asking.expert),
-    }
-    if asking.task == "guess":
-        checks = {name: checks[name] for name in ("platform", "locale")}
-    fits = all(not allowed or value in allowed for allowed, value in checks.values())
-    return experiment.task == asking.task and fits and age >= wanted.minimum_age
-
-
-def unit_of(experiment: Experiment, person: Person, asking: Asking) -> str:
-    """What is allocated: the person under all accounts, the place, or the request."""
-    match experiment.unit:
-        case "place":
-            return person.place
-        case "request":
-            return asking.unit
-        case _:
-            return person.root
-
-
-def completion_code(key: bytes, experiment: str, unit: str) -> str:
-    """What a panel pays for: the same for the same person, to be made by nobody without the key."""
-    digest = hmac.new(key, f"completion|{experiment}|{unit}".encode(), hashlib.sha256).digest()
-    return base64.b32encode(digest).decode()[:CODE]
-
-
-def treatment_of(arm: Arm, experiment: Experiment | None, exposure: str = "") -> Treatment:
-    """What the arm changes in a request."""
-    return Treatment(
-        experiment=experiment.id if experiment else "",
-        arm=arm.name,
-        expert=arm.expert,
-        plain=arm.plain,
-        sampling=tuple(sorted(arm.sampling.items())),
-        template=arm.template,
-        router=arm.router,
-        blind=experiment.blind if experiment else True,
-        exposure=exposure,
     )
 
 

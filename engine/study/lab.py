@@ -4,7 +4,8 @@ from pathlib import Path
 
 from engine.book import Book
 from engine.study.answering import Answering
-from engine.study.enrolling import Asking, Enrolled, Experiments, unit_of
+from engine.study.eligibility import Asking, unit_of
+from engine.study.enrolling import Enrolled, Experiments
 from engine.study.exposing import Exposures
 from engine.study.guessing import Guesses
 from engine.study.participants import Person, Spot, person_at
