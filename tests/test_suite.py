@@ -1,0 +1,40 @@
+"""The suite itself: a test that hangs ends, whichever way it hangs."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+HANGING = '''"""
+>>> import time; time.sleep(60)
+"""
+import asyncio, time
+
+def test_blocking(): time.sleep(60)
+
+async def test_waiting(): await asyncio.Event().wait()
+
+def test_eating():
+    while True:
+        try: time.sleep(60)
+        except BaseException: pass
+
+def test_other(): pass
+'''
+
+
+def test_whatever_hangs_ends_with_its_stack_and_the_others_go_on(tmp_path: Path) -> None:
+    (tmp_path / "test_hanging.py").write_text(HANGING)
+    limits = ("-o", "timeout=0.5", "-o", "faulthandler_timeout=1.5")
+    options = ("-c", ROOT / "pyproject.toml", "--rootdir", tmp_path, *limits, "-n", "1", "--dist", "worksteal", tmp_path)
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    told = run.stdout + run.stderr
+    assert "4 failed, 1 passed" in told
+    assert told.count("Timeout (>0.5s) from pytest-timeout") >= 3
+    assert "crashed while running" in told
+    assert "in test_eating" in told  # faulthandler's stack
