@@ -26,9 +26,10 @@ def test_other(): pass
 def test_whatever_hangs_ends_with_its_stack_and_the_others_go_on(tmp_path: Path) -> None:
     (tmp_path / "test_hanging.py").write_text(HANGING)
     limits = ("-o", "timeout=0.5", "-o", "faulthandler_timeout=1.5")
-    options = ("-c", ROOT / "pyproject.toml", "--rootdir", tmp_path, *limits, "-n", "1", "--dist", "worksteal", tmp_path)
+    options = ("-c", ROOT / "pyproject.toml", "--rootdir", tmp_path, *limits)
+    workers = ("-p", "no:cacheprovider", "-n", "1", "--dist", "worksteal")
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options],
+        [sys.executable, "-m", "pytest", *options, *workers, tmp_path],
         capture_output=True,
         text=True,
         timeout=60,
