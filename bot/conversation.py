@@ -22,8 +22,10 @@ class Who:
     """Who speaks, where, and what was said as it came.
 
     `place` is where answers go, and within it "the last answer" is looked for. `reply_to` is the job of
-    the answer that is meant instead. `private` is a chat of two; a `manager` may manage the place or
-    its `server`. `address` is the client's own note of where to answer after a restart.
+    the answer that is meant instead. `private` is a chat of two; a `manager` may manage the place, a
+    `server_manager` the whole server or group. `parent` is the channel that a thread stands in, or
+    the group of a topic. `borrowed`: the words are a third person's. `address` is the client's own
+    note of where to answer after a restart.
     """
 
     platform: str
@@ -34,6 +36,9 @@ class Who:
     reply_to: str | None = None
     private: bool = False
     manager: bool = False
+    server_manager: bool = False
+    parent: str = ""
+    borrowed: bool = False
     locale: str = "en"
     server: str = ""
     address: str = ""
@@ -128,6 +133,7 @@ def _request(command: str, text: str, options: Options, who: Who) -> Request:
         private=options.private,
         alone=who.private,
         server=who.server,
+        borrowed=who.borrowed,
     )
 
 
@@ -150,6 +156,7 @@ def _with(request: Request, options: Options, who: Who) -> Request:
         private=options.private,
         alone=who.private,
         server=who.server,
+        borrowed=who.borrowed,
     )
 
 

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from bot.talk import Talk
 
 
+def purse_of(who: Who) -> str | None:
+    """Whose bucket a request empties beside its asker's: a channel's with its threads."""
+    return None if who.private else who.parent or who.place
+
+
 @dataclass(frozen=True, slots=True)
 class Paid:
     """What a request cost, and where it was taken from."""
@@ -31,8 +36,7 @@ async def take(talk: "Talk", request: Request, expert: Expert, who: Who) -> Paid
     if most and len(waiting) >= most:
         raise LimitError(words("talk.too_many", who.locale, count=len(waiting)))
     cost = talk.settings.picture_cost * (request.count or 1) if expert.medium == "image" else 1.0
-    place = None if who.private else who.place
-    soon = await talk.desk.quotas.take(who.platform, who.asker, place, cost)
+    soon = await talk.desk.quotas.take(who.platform, who.asker, purse_of(who), cost)
     if soon is not None:
         key = "talk.wait_place" if soon.place else "talk.wait"
         raise LimitError(words(key, who.locale, wait=render.seconds(max(1.0, soon.seconds))))
@@ -55,5 +59,5 @@ async def take_all(talk: "Talk", requests: Sequence[Request], who: Who) -> list[
 async def give_back(talk: "Talk", paid: Sequence[Paid]) -> None:
     """All of it."""
     for each in paid:
-        place = None if each.who.private else each.who.place
-        await talk.desk.quotas.give_back(each.who.platform, each.who.asker, place, each.cost)
+        who = each.who
+        await talk.desk.quotas.give_back(who.platform, who.asker, purse_of(who), each.cost)

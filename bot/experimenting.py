@@ -50,7 +50,7 @@ async def treat(
 ) -> Treated | Said | None:
     """The request as its unit's arm has it; a question that comes first; None outside of experiments."""
     lab = talk.desk.lab
-    if lab is None or request.private:
+    if lab is None or request.private or request.borrowed:
         return None
     person = await participant(talk, who)
     if person is None:

@@ -102,6 +102,7 @@ def _who(
         server=server,
         private=not place,
         manager=manager,
+        server_manager=manager,
         locale=locale,
     )
 

@@ -231,7 +231,7 @@ async def _study(talk: "Talk", topic: str, who: Who) -> Said:
         return Said(words("study.alone", who.locale, title=study.file.title))
     place = place_of(who.platform, who.place, who.server)
     if what != "show":
-        if not (who.manager or talk.operates(who)):
+        if not (who.server_manager or talk.operates(who)):
             raise AskerError(words("study.not_manager", who.locale))
         kind = "server" if who.server else "group"
         await talk.desk.agreements.switch(who.platform, place, kind, what)

@@ -122,7 +122,8 @@ class Talk(Deliveries):
 
     async def welcome(self, who: Who) -> bool:
         """Whether the operator's lists let this person be answered here."""
-        return await self.desk.house.welcome(who.platform, who.asker, who.place, who.server)
+        places = [name for name in (who.place, who.parent) if name]
+        return await self.desk.house.welcome(who.platform, who.asker, places, who.server)
 
     def operates(self, who: Who) -> bool:
         """Whether this is one of the people who run the bot."""
@@ -238,8 +239,8 @@ class Talk(Deliveries):
         return await self.desk.seen(platform, str(update))
 
     async def place(self, who: Who) -> Place:
-        """The settings of the place."""
-        return await self.desk.house.place(who.platform, who.place)
+        """The settings of the place: its own, else those of the channel or group that it is part of."""
+        return await self.desk.house.place(who.platform, who.place, who.parent)
 
     async def listens(self, who: Who) -> bool:
         """Whether to answer here without being mentioned: the operator and the place both say so."""

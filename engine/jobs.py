@@ -43,8 +43,8 @@ class Request:
     was not typed (the answer before, for /continue). `size` is (width, height) in pixels; it, `count`,
     `negative` and `scale` are for pictures. `address` is the client's own note of where to answer after
     a restart. A `private` request leaves the record when its answer has arrived. `treatment` is what
-    an experiment changes in it. `alone`: asked in a chat of two; else in a group, or on the `server`;
-    the record keeps neither.
+    an experiment changes in it. `alone`: asked in a chat of two; else in a group, or on the `server`.
+    `borrowed`: a third person's words, which no study keeps. The record keeps none of these three.
     """
 
     command: str
@@ -68,6 +68,7 @@ class Request:
     treatment: Treatment | None = None
     alone: bool = False
     server: str = ""
+    borrowed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -215,11 +215,12 @@ async def test_nobody_who_withdrew_or_in_a_place_outside_is_invited(
 
 async def test_only_managers_bring_a_place_in_and_all_can_see_it(talk: Talk, who: Who) -> None:
     group = replace(who, place="-100778/4", private=False)
-    with pytest.raises(AskerError, match="Only those who manage"):
-        await told(talk, "/study on", group)
+    for nobody in (group, replace(group, manager=True)):  # a channel's rights are not the server's
+        with pytest.raises(AskerError, match="Only those who manage"):
+            await told(talk, "/study on", nobody)
     [shown] = await told(talk, "/study", group)
     assert "does not take part" in shown.text
-    [on] = await told(talk, "/study on", replace(group, manager=True))
+    [on] = await told(talk, "/study on", replace(group, server_manager=True))
     assert not on.private
     assert "takes part in the study" in on.text
     [shown] = await told(talk, "/study show", replace(group, place="-100778"))
@@ -233,7 +234,7 @@ async def test_two_places_with_different_opt_ins_are_two_things(
     talk: Talk, here: Settings, who: Who
 ) -> None:
     await agree(talk, who)
-    inside = replace(who, platform="telegram", place="-100801", private=False, manager=True)
+    inside = replace(who, platform="telegram", place="-100801", private=False, server_manager=True)
     outside = replace(inside, place="-100802")
     await told(talk, "/study on", inside)
     await told(talk, "The vicar coughed.", inside)

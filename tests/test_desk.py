@@ -84,18 +84,18 @@ async def test_twenty_at_once_take_no_more_than_there_is(desk: Desk) -> None:
 async def test_the_same_number_on_two_platforms_is_two_people(desk: Desk) -> None:
     assert desk.lookup("discord", "1") != desk.lookup("telegram", "1")
     await desk.house.rule("discord", "asker", "1", "deny")
-    assert not await desk.house.welcome("discord", "1", "p", "")
-    assert await desk.house.welcome("telegram", "1", "p", "")
+    assert not await desk.house.welcome("discord", "1", ["p"], "")
+    assert await desk.house.welcome("telegram", "1", ["p"], "")
 
 
 async def test_a_denied_person_is_out_even_on_an_allowed_server(desk: Desk) -> None:
     await desk.house.rule("discord", "server", "s", "allow")
-    assert await desk.house.welcome("discord", "1", "p", "s")
-    assert not await desk.house.welcome("discord", "1", "p", "another")
+    assert await desk.house.welcome("discord", "1", ["p"], "s")
+    assert not await desk.house.welcome("discord", "1", ["p"], "another")
     await desk.house.rule("discord", "asker", "1", "deny")
-    assert not await desk.house.welcome("discord", "1", "p", "s")
+    assert not await desk.house.welcome("discord", "1", ["p"], "s")
     await desk.house.rule("discord", "asker", "2", "allow")
-    assert await desk.house.welcome("discord", "2", "p", "another")
+    assert await desk.house.welcome("discord", "2", ["p"], "another")
 
 
 async def test_a_places_settings_are_its_own_and_last(desk: Desk, settings) -> None:
@@ -103,6 +103,14 @@ async def test_a_places_settings_are_its_own_and_last(desk: Desk, settings) -> N
     async with open_desk(settings) as another:
         assert await another.house.place("discord", "p") == Place(style="agatha", talk_on=True)
         assert await another.house.place("telegram", "p") == Place()
+
+
+async def test_a_thread_has_its_channels_settings_until_it_has_its_own(desk: Desk) -> None:
+    await desk.house.settle("discord", "channel", Place(style="agatha"))
+    assert await desk.house.place("discord", "thread", "channel") == Place(style="agatha")
+    await desk.house.settle("discord", "thread", Place(talk_on=True))
+    assert await desk.house.place("discord", "thread", "channel") == Place(talk_on=True)
+    assert await desk.house.place("discord", "channel") == Place(style="agatha")
 
 
 async def test_a_switch_is_seen_by_every_process(desk: Desk, settings) -> None:

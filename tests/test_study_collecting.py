@@ -96,8 +96,17 @@ async def test_private_requests_and_what_goes_on_from_outside_stay_outside(
     assert "It rained." in second.beginning
 
 
+async def test_a_third_persons_message_stays_outside_and_what_goes_on_from_it(
+    talk: Talk, who: Who
+) -> None:
+    await agree(talk, who)
+    [*_, final] = await told(talk, "/story -- My secret is Zyzzyva.", replace(who, borrowed=True))
+    await told(talk, "/continue And then?", replace(who, reply_to=final.job))
+    assert await rows(talk, InteractionRow, who) == []
+
+
 async def test_a_bystanders_words_never_come_in(talk: Talk, who: Who) -> None:
-    group = replace(who, place="-100900", private=False, manager=True)
+    group = replace(who, place="-100900", private=False, server_manager=True)
     await told(talk, "/study on", group)
     other = replace(group, asker=f"{who.asker}-bystander")
     theirs = (await told(talk, "My secret is Zyzzyva.", other))[-1]
@@ -317,7 +326,9 @@ async def test_a_destroyed_key_ends_linkage_for_good(
 async def test_a_person_is_never_in_the_studys_tables_by_number_or_lookup(
     talk: Talk, here: Settings
 ) -> None:
-    who = Who(platform="discord", asker="47110815", place="4711", server="4712", manager=True)
+    who = Who(
+        platform="discord", asker="47110815", place="4711", server="4712", server_manager=True
+    )
     await agree(talk, who)
     await told(talk, "/study on", who)
     await told(talk, "It rained.", who)

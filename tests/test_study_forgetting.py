@@ -202,7 +202,7 @@ async def test_a_person_is_forgotten_in_every_table_that_has_a_rule(
 async def test_what_others_wrote_on_from_it_loses_the_words_it_began_with(
     talk: Talk, here: Settings
 ) -> None:
-    first = Who(platform="telegram", asker="first", place="-10077", manager=True)
+    first = Who(platform="telegram", asker="first", place="-10077", server_manager=True)
     second = replace(first, asker="second")
     await told(talk, "/study on", first)
     for person in (first, second):

@@ -285,6 +285,23 @@ async def test_a_list_of_allowed_servers_keeps_the_others_out(talk: Talk, who: W
     await talk.desk.house.rule("telegram", "place", "3", "")
 
 
+async def test_a_blocked_channel_is_not_asked_from_its_threads(talk: Talk, who: Who) -> None:
+    thread = replace(who, place=f"{who.place} thread", parent=who.place)
+    await talk.desk.house.rule(who.platform, "place", who.place, "deny")
+    with pytest.raises(AskerError, match="cannot answer here"):
+        await told(talk, "It rained.", thread)
+    await talk.desk.house.rule(who.platform, "place", who.place, "")
+    assert isinstance((await told(talk, "It rained.", thread))[-1], Finished)
+
+
+async def test_threads_spend_their_channels_bucket(talk: Talk, who: Who) -> None:
+    for number in range(20):
+        thread = replace(who, asker=f"{who.asker} {number}", place=f"t {number}", parent=who.place)
+        await told(talk, "It rained.", thread)
+    with pytest.raises(LimitError, match="a lot going on"):
+        await told(talk, "It rained.", who)
+
+
 async def test_a_report_is_noted_and_the_second_hides_the_answer(talk: Talk, who: Who) -> None:
     final = (await told(talk, "It rained.", who))[-1]
     [said] = await told(talk, "/report it is dull", replace(who, reply_to=final.job))

@@ -27,7 +27,7 @@ WORDS = [
 
 async def test_a_thousand_odd_commands_by_anybody_and_by_an_operator(talk: Talk) -> None:
     dice = random.Random(5)
-    plain = Who(platform="telegram", asker="9", place="9", manager=True)
+    plain = Who(platform="telegram", asker="9", place="9", manager=True, server_manager=True)
     answered = refused = 0
     for _ in range(1000):
         text = " ".join(dice.choices(WORDS, k=dice.randint(1, 5)))

@@ -63,12 +63,18 @@ class Hearing:
         return new
 
     async def command(
-        self, interaction: Interaction, text: str, secret: bool, reply_to: str = ""
+        self,
+        interaction: Interaction,
+        text: str,
+        secret: bool,
+        reply_to: str = "",
+        *,
+        borrowed: bool = False,
     ) -> None:
         """See continuing.Typed."""
         if self._new(interaction.id) and await acknowledged(interaction, secret=secret):
             address = address_of(interaction, shown=ORIGINAL, secret=secret)
-            who = who_pressed(interaction, address, text, reply_to)
+            who = who_pressed(interaction, address, text, reply_to, borrowed=borrowed)
             await self._answer(text, who, self.post(address))
 
     async def message(self, message: discord.Message) -> None:
@@ -130,7 +136,8 @@ class Hearing:
         if asked is None:
             await self.unknown(interaction)
         else:
-            await self.command(interaction, asked[0], False, asked[1])
+            text, job = asked  # a form that is not about our own answer is about somebody's message
+            await self.command(interaction, text, False, job, borrowed=not job)
 
     async def unknown(self, interaction: Interaction) -> None:
         """A button or form of a program before this one, or of nobody's."""

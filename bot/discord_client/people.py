@@ -12,9 +12,14 @@ PLATFORM = "discord"
 
 
 def who_pressed(
-    interaction: discord.Interaction[Any], address: Address, said: str = "", reply_to: str = ""
+    interaction: discord.Interaction[Any],
+    address: Address,
+    said: str = "",
+    reply_to: str = "",
+    *,
+    borrowed: bool = False,
 ) -> Who:
-    """The person of a command, a button or a form."""
+    """The person of a command, a button or a form; `borrowed` words are another's."""
     rights = interaction.permissions
     return Who(
         platform=PLATFORM,
@@ -23,7 +28,10 @@ def who_pressed(
         typed=said,
         reply_to=reply_to or None,
         private=alone(interaction),
-        manager=rights.manage_guild or rights.manage_channels or rights.administrator,
+        manager=_governs(rights) or rights.manage_channels,
+        server_manager=_governs(rights),
+        parent=_parent(interaction.channel),
+        borrowed=borrowed,
         locale=interaction.locale.value,
         server=str(interaction.guild_id or ""),
         address=address.written(),
@@ -42,11 +50,23 @@ def who_wrote(
         typed=said,
         reply_to=reply_to,
         private=private(message.channel),
-        manager=rights.manage_guild or rights.manage_channels or rights.administrator,
+        manager=_governs(rights) or rights.manage_channels,
+        server_manager=_governs(rights),
+        parent=_parent(message.channel),
         locale=address.locale,
         server=str(message.guild.id) if message.guild else "",
         address=address.written(),
     )
+
+
+def _governs(granted: discord.Permissions) -> bool:
+    """Whether they decide for the server; a channel's own permissions do not reach so far."""
+    return granted.manage_guild or granted.administrator
+
+
+def _parent(channel: object) -> str:
+    """The channel that a thread or a forum's post stands in."""
+    return str(channel.parent_id) if isinstance(channel, discord.Thread) else ""
 
 
 def alone(interaction: discord.Interaction[Any]) -> bool:

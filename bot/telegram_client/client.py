@@ -112,7 +112,13 @@ class TelegramClient:
     async def _settle(self, debt: Debt, place: Place, message: int) -> None:
         answer = await self._talk.core.answer(debt.job)
         asker = answer.request.asker if answer else ""
-        who = Who(platform=PLATFORM, asker=asker, place=str(place), private=place.private)
+        who = Who(
+            platform=PLATFORM,
+            asker=asker,
+            place=str(place),
+            parent=place.parent,
+            private=place.private,
+        )
         showing = Showing(self._talk, self._sender, who, place, message=message, unsure=debt.unsure)
         await self._listener.show(showing, self._talk.follow(debt.job, who))
 

@@ -181,6 +181,7 @@ class Listener:
     ) -> Who:
         """`rights`: it matters whether they manage the chat; asking Telegram takes a while."""
         ask = rights or typed.startswith(NEED_RIGHTS)
+        manages = unnamed or (ask and await self._sender.manages(here.place, here.asker))
         return Who(
             platform=PLATFORM,
             asker=str(here.asker),
@@ -188,7 +189,9 @@ class Listener:
             typed=typed,
             reply_to=reply_to,
             private=here.place.private,
-            manager=unnamed or (ask and await self._sender.manages(here.place, here.asker)),
+            manager=manages,
+            server_manager=manages,
+            parent=here.place.parent,
             locale=here.locale,
             address=str(here.place),
         )

@@ -15,6 +15,11 @@ class Place:
         """Whether this is a conversation with one person: its id is that person's, and positive."""
         return self.chat > 0
 
+    @property
+    def parent(self) -> str:
+        """The group of a topic."""
+        return str(self.chat) if self.thread else ""
+
     def __str__(self) -> str:
         """As requests and deliveries keep it.
 

@@ -1,5 +1,6 @@
 """The rules of the house: settings of places, who is kept out, and what operators have switched."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -22,13 +23,13 @@ class House:
     def __init__(self, book: Book) -> None:
         self._book = book
 
-    async def place(self, platform: str, place: str) -> Place:
-        """Its settings."""
-        query = sa.select(PlaceRow.__table__).where(
-            PlaceRow.lookup == self._book.place(platform, place)
-        )
+    async def place(self, platform: str, place: str, parent: str = "") -> Place:
+        """Its settings; a thread that has none has its channel's, the `parent`'s."""
+        names = [self._book.place(platform, name) for name in (place, parent) if name]
+        query = sa.select(PlaceRow.__table__).where(PlaceRow.lookup.in_(names))
         async with self._book.reading() as connection:
-            row = (await connection.execute(query)).one_or_none()
+            rows = {row.lookup: row for row in await connection.execute(query)}
+        row = next((rows[name] for name in names if name in rows), None)
         return Place() if row is None else Place(style=row.style or "", talk_on=row.talk_on)
 
     @repeated
@@ -66,11 +67,13 @@ class House:
             else:
                 await connection.execute(sa.delete(BlockRow).where(BlockRow.lookup == lookup))
 
-    async def welcome(self, platform: str, asker: str, place: str, server: str) -> bool:
-        """Whether to answer: nothing of it is denied, and where a list of allowed places exists on
-        this platform, the place or its server is on it."""
+    async def welcome(
+        self, platform: str, asker: str, places: Sequence[str], server: str = ""
+    ) -> bool:
+        """Whether to answer in a place, and in what it is part of: nothing of it is denied, and where a
+        list of allowed places exists on this platform, one of them or the server is on it."""
         who = self._subject(platform, "asker", asker)
-        where = {self._subject(platform, "place", place)}
+        where = {self._subject(platform, "place", place) for place in places}
         if server:
             where.add(self._subject(platform, "server", server))
         query = sa.select(BlockRow.lookup, BlockRow.kind, BlockRow.action).where(

@@ -115,7 +115,7 @@ class Collecting:
     ) -> tuple[Consent, str] | None:
         """The live consent and the pseudonym, if this request may be kept."""
         study = self.study
-        if study.key is None or request.private:
+        if study.key is None or request.private or request.borrowed:
             return None
         pseudonym = study.pseudonym(request.platform, request.asker)
         consent = await last_consent(connection, study, pseudonym)
