@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tiny_layouts import LAYOUTS, make_layout, make_lora, shifted
 from tiny_models import write_card
 
+from engine.backends.mixing.adapters import BARE
 from engine.backends.mixing.attention import Attention, Piece
 from engine.backends.mixing.decoder import Batch
 from engine.backends.mixing.row import NOT_A_START, Row
@@ -124,7 +125,9 @@ def write(resident: Resident, jobs: list[Job]) -> list[list[int]]:
     for job in jobs:
         ids, notes = prompt_ids(job, resident.tokenizer, resident.window)
         says = finals.append
-        row = Row(job, ids, notes, resident.tokenizer, resident.ends, ("", ""), lambda: False, says)
+        key = resident.adapters.get(job.expert, BARE)
+        rest = (resident.tokenizer, resident.ends, ("", ""), lambda: False, says)
+        row = Row(job, key, ids, notes, *rest)
         resident.mixer.add(row)
         rows.append(row)
     while resident.mixer.busy:
@@ -173,7 +176,7 @@ async def test_the_numbers_in_pieces_and_steps_are_transformers_own(
     pieces += [Attention(mixer.cache, [n], []) for n in range(90, 100)]
     for attend in pieces:
         there = attend.all_positions()
-        mix = mixer._stacks.mix(["moss"] * len(there), mixer._adapters)
+        mix = mixer._stacks.mix([*mixer._adapters] * len(there), mixer._adapters)
         part, wanted = [ids[n] for n in there], list(range(len(there)))
         rows.append(mixer.decoder(Batch(ids=part, attend=attend, wanted=wanted, mix=mix)))
     base = AutoModelForCausalLM.from_pretrained(tiny / layout).eval()
@@ -281,6 +284,17 @@ async def test_a_beginning_that_several_share_is_read_once(build: Build, repeats
     assert [final.text for final in mixed] == [final.text for final in alone]
     read = backend.gauges.tokens_in - backend.gauges.tokens_known
     assert read < 2.3 * max(final.tokens_in for final in mixed), "once for each expert"
+
+
+async def test_a_plain_job_reads_nothing_of_the_expert_beside_it(build: Build) -> None:
+    jobs = [a_job("moss", 1), a_job("moss", 1, id="plain", plain=True)]
+    told = {job.id: (await run(build(), job)).text for job in jobs}
+    assert len(set(told.values())) == 2, "the expert is heard"
+    for order in (jobs, jobs[::-1]):
+        backend = build()
+        for _ in ("cold", "warm"):
+            finals = await together(backend, order)
+            assert [final.text for final in finals] == [told[job.id] for job in order]
 
 
 async def test_the_prefix_of_one_expert_is_never_anothers(build: Build) -> None:
@@ -404,7 +418,7 @@ async def test_lower_precision_stays_near_the_full_one(
         await run(backend, a_job())
         mixer = next(iter(backend._bases.values())).mixer
         mixer.cache.reserve(1, 128)
-        mix = mixer._stacks.mix(["moss"] * len(ids), mixer._adapters)
+        mix = mixer._stacks.mix([*mixer._adapters] * len(ids), mixer._adapters)
         attend = Attention(mixer.cache, [], [Piece(0, 0, len(ids))])
         wanted = list(range(len(ids)))
         rows[name] = mixer.decoder(Batch(ids=ids, attend=attend, wanted=wanted, mix=mix))
@@ -446,15 +460,16 @@ async def test_few_rows_get_the_numbers_of_many(build: Build, precision: str) ->
 
     backend = build(precision=precision)
     await together(backend, [a_job(name) for name in EXPERTS])
-    mixer = next(iter(backend._bases.values())).mixer
+    resident = next(iter(backend._bases.values()))
+    mixer = resident.mixer
     linear = mixer.decoder.layers[1].qkv
     x = torch.randn(8, 32, generator=torch.Generator().manual_seed(1))
-    names = ["moss", "bare", "fern", "reed"] * 2
-    many = linear(x, mixer._stacks.mix(names, mixer._adapters)).float()
-    for row, name in enumerate(names):
-        few = linear(x[row : row + 1], mixer._stacks.mix([name], mixer._adapters)).float()
+    keys = [resident.adapters.get(name, BARE) for name in ("moss", "bare", "fern", "reed") * 2]
+    many = linear(x, mixer._stacks.mix(keys, mixer._adapters)).float()
+    for row, key in enumerate(keys):
+        few = linear(x[row : row + 1], mixer._stacks.mix([key], mixer._adapters)).float()
         assert torch.allclose(few[0], many[row], atol=0.03 * float(many.abs().max()))
-    moss = mixer._stacks.mix(["moss"] * 8, mixer._adapters)
+    moss = mixer._stacks.mix(keys[:1] * 8, mixer._adapters)
     assert not torch.allclose(linear(x, moss).float()[1], many[1], atol=0.03), "moss is heard"
 
 

@@ -13,6 +13,7 @@ from engine.weights import checked_digest
 
 if TYPE_CHECKING:
     from engine.backends.gauges import Gauges
+    from engine.backends.mixing.adapters import AdapterKey
     from engine.backends.mixing.kernels import Precision
     from engine.backends.mixing.scheduler import Mixer
     from engine.backends.tickets import Ticket
@@ -31,29 +32,40 @@ class Resident:
     window: int
     ends: tuple[int, ...]
     mixer: "Mixer"
-    adapters: dict[str, str] = field(default_factory=dict)  # expert -> digest
+    adapters: dict[str, "AdapterKey"] = field(default_factory=dict)  # by expert
+
+    def has(self, expert: str) -> bool:
+        """Whether the expert's adapter is in memory."""
+        return expert in self.adapters and self.mixer.has(self.adapters[expert])
 
     def adopt(self, expert: str, folder: Path, digest: str) -> None:
         """Take an expert's adapter in. Raises ModelError, UnmixableError if PEFT can serve it."""
-        from engine.backends.mixing.adapters import read_adapter
+        from engine.backends.mixing.adapters import AdapterKey, read_adapter
 
-        found = checked_digest(expert, folder, digest)
-        adapter = read_adapter(expert, folder, self.mixer.decoder.shapes)
-        self.adapters[expert] = found
-        for left in self.mixer.adopt(expert, adapter):
-            log.info("an adapter left memory", extra={"expert": left, "for": expert})
-            del self.adapters[left]
+        key = AdapterKey(checked_digest(expert, folder, digest))
+        self.mixer.adopt(key, read_adapter(expert, folder, self.mixer.decoder.shapes))
+        self.adapters[expert] = key
 
     def seat(self, ticket: "Ticket", merged: str) -> None:
         """Put a job in line; `merged` is the digest of a merged model in an adapter's place."""
+        from engine.backends.mixing.adapters import BARE
         from engine.backends.mixing.row import Row
 
         job = ticket.job
         ids, notes = prompt_ids(job, self.tokenizer, self.window)
-        digests = (self.digest, self.adapters.get(job.adapter, merged))
-        self.mixer.add(
-            Row(job, ids, notes, self.tokenizer, self.ends, digests, ticket.stopped, ticket.emit)
+        key = BARE if job.plain else self.adapters.get(job.expert, BARE)
+        row = Row(
+            job=job,
+            adapter=key,
+            prompt=ids,
+            notes=notes,
+            tokenizer=self.tokenizer,
+            ends=self.ends,
+            digests=(self.digest, key.digest or merged),
+            stopped=ticket.stopped,
+            emit=ticket.emit,
         )
+        self.mixer.add(row)
 
 
 def make_resident(loaded: Loaded, settings: Settings, gauges: "Gauges") -> Resident:

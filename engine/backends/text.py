@@ -156,7 +156,7 @@ class TextBackend:
             self._make_room()
             resident = self._bases[weights.base] = self._load_resident(weights.base)
         self._bases.move_to_end(weights.base)
-        if adapter is not None and not resident.mixer.has(expert.name):
+        if adapter is not None and not resident.has(expert.name):
             resident.adopt(expert.name, adapter, weights.digest)
         return resident
 

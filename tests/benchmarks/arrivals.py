@@ -129,7 +129,7 @@ def _engine(base: Path) -> Serve:
                 clock.until(coming[0].came)
             while coming and coming[0].came <= clock.now():
                 visit = coming.pop(0)
-                row = a_row(visit.ask, tokenizer)
+                row = a_row(visit.ask, tokenizer, mixer)
                 rows[row] = visit
                 mixer.add(row)
             before = {row: row.written for row in rows}

@@ -6,6 +6,7 @@ Shares are of the step's CPU time. What is left over after all operators is Pyth
 from collections import Counter
 from pathlib import Path
 
+from engine.backends.mixing.adapters import BARE, AdapterKey
 from engine.backends.mixing.attention import Attention
 from engine.backends.mixing.decoder import Batch
 from engine.backends.mixing.scheduler import Mixer
@@ -42,10 +43,10 @@ def run(folder: Path) -> list[Figure]:
 
 def step(mixer: Mixer, rows: int, experts: int) -> None:
     """One forward of so many rows, of so many experts in turn; none is the base alone."""
-    names = [EXPERTS[n % experts] if experts else "none" for n in range(rows)]
+    keys = [AdapterKey(EXPERTS[n % experts]) if experts else BARE for n in range(rows)]
     mixer.cache.reserve(rows, POSITION + 100)
     places = [POSITION + n * 7 % 40 for n in range(rows)]
-    mix = mixer._stacks.mix(names, mixer._adapters)
+    mix = mixer._stacks.mix(keys, mixer._adapters)
     attend = Attention(mixer.cache, places, [])
     mixer.decoder(Batch(ids=[5] * rows, attend=attend, wanted=list(range(rows)), mix=mix))
 

@@ -62,13 +62,14 @@ def _loss(mixer, expert: str, ids: list[int]) -> float:  # type: ignore[no-untyp
     import torch.nn.functional as F
     from torch import tensor
 
+    from engine.backends.mixing.adapters import AdapterKey
     from engine.backends.mixing.attention import Attention, Piece
     from engine.backends.mixing.decoder import Batch
     from engine.backends.mixing.mixed import Stacks
 
     stacks = Stacks(mixer.decoder.linears)
     mixer.cache.reserve(1, len(ids))
-    mix = stacks.mix([expert] * len(ids), mixer._adapters)
+    mix = stacks.mix([AdapterKey(expert)] * len(ids), mixer._adapters)
     attend = Attention(mixer.cache, [], [Piece(0, 0, len(ids))])
     logits = mixer.decoder(Batch(ids=ids, attend=attend, wanted=list(range(len(ids))), mix=mix))
     return float(F.cross_entropy(logits[:-1], tensor(ids[1:]), reduction="sum"))

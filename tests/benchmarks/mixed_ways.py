@@ -12,7 +12,7 @@ from typing import Any
 
 from engine import bases
 from engine.backends.gauges import Gauges
-from engine.backends.mixing.adapters import read_adapter
+from engine.backends.mixing.adapters import BARE, AdapterKey, read_adapter
 from engine.backends.mixing.kernels import Precision
 from engine.backends.mixing.layouts import make_decoder
 from engine.backends.mixing.row import Row
@@ -195,8 +195,9 @@ class FixedRow(Row):
         return super().add(token) or self.written >= self.new
 
 
-def a_row(ask: Ask, tokenizer: Any) -> FixedRow:
-    """A request as the engine's batch takes it."""
+def a_row(ask: Ask, tokenizer: Any, mixer: Mixer) -> FixedRow:
+    """A request as the engine's batch takes it; without its adapter it is the base alone."""
+    key = AdapterKey(ask.expert)
     job = Job(
         id="j",
         request="r",
@@ -208,7 +209,17 @@ def a_row(ask: Ask, tokenizer: Any) -> FixedRow:
         seed=0,
         sampling=GREEDY,
     )
-    row = FixedRow(job, ask.ids, (), tokenizer, (2,), ("", ""), lambda: False, lambda _event: None)
+    row = FixedRow(
+        job,
+        key if mixer.has(key) else BARE,
+        ask.ids,
+        (),
+        tokenizer,
+        (2,),
+        ("", ""),
+        lambda: False,
+        lambda _event: None,
+    )
     row.new = ask.new
     return row
 
@@ -227,13 +238,14 @@ def engine(
     tokenizer = AutoTokenizer.from_pretrained(base)
     mixer = Mixer(make_decoder(_load(base), precision, tokenizer), Gauges(), slots)
     for expert in EXPERTS if experts else ():
-        mixer.adopt(expert, read_adapter(expert, adapter(expert), mixer.decoder.shapes))
+        read = read_adapter(expert, adapter(expert), mixer.decoder.shapes)
+        mixer.adopt(AdapterKey(expert), read)
 
     def serve(queue: Sequence[Ask]) -> list[list[int]]:
         mixer.prefixes.forget()  # nothing is known from the round before
         rows = []
         for ask in queue:
-            rows.append(a_row(ask, tokenizer))
+            rows.append(a_row(ask, tokenizer, mixer))
             mixer.add(rows[-1])
         while mixer.busy:
             mixer.step()

@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 
 from engine.backends.gauges import Gauges
+from engine.backends.mixing.adapters import BARE, AdapterKey
 from engine.backends.mixing.gemma2 import Gemma2
 from engine.backends.mixing.kernels import Precision
 from engine.backends.mixing.scheduler import Mixer
@@ -63,12 +64,12 @@ def _experts_and_rows(base: Path) -> list[Figure]:
     held = dict(mixer._adapters)
     made = []
     for count in (0, 1, 2, 4, 8):
-        names = [f"expert{n}" for n in range(count)]
+        keys = [AdapterKey(f"expert{n}") for n in range(count)]
         mixer._adapters.clear()
-        for number, name in enumerate(names):
-            mixer.adopt(name, held[EXPERTS[number % 3]])
+        for number, key in enumerate(keys):
+            mixer.adopt(key, held[AdapterKey(EXPERTS[number % 3])])
         for rows in ROWS:
-            taken = _step_of(mixer, rows, names)
+            taken = _step_of(mixer, rows, keys)
             value = rows / taken
             made.append(
                 Figure(name=f"{count} experts, {rows} rows", value=value, unit="tokens/CPU s")
@@ -76,7 +77,7 @@ def _experts_and_rows(base: Path) -> list[Figure]:
     return _shown(made)
 
 
-def _step_of(mixer: Mixer, rows: int, names: list[str]) -> float:
+def _step_of(mixer: Mixer, rows: int, keys: list[AdapterKey]) -> float:
     from engine.backends.mixing.attention import Attention
     from engine.backends.mixing.decoder import Batch
 
@@ -84,7 +85,7 @@ def _step_of(mixer: Mixer, rows: int, names: list[str]) -> float:
     taken = []
     for _ in range(7):
         with clock() as spent:
-            who = [names[n % len(names)] if names else "none" for n in range(rows)]
+            who = [keys[n % len(keys)] if keys else BARE for n in range(rows)]
             mix = mixer._stacks.mix(who, mixer._adapters)
             attend = Attention(mixer.cache, [100 + n % 40 for n in range(rows)], [])
             mixer.decoder(Batch(ids=[5] * rows, attend=attend, wanted=list(range(rows)), mix=mix))

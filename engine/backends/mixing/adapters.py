@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,22 @@ Adapter = dict[str, Update]  # "layers.3.self_attn.q_proj" -> its update
 _NAME = re.compile(
     r"base_model\.model\.model\.(?P<module>layers\.\d+\..+)\.lora_(?P<side>[AB])\.weight"
 )
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class AdapterKey:
+    """What a row writes with: an adapter by its digest, at a scale beside the file's own.
+
+    Keys and values, stacks and prefixes belong to this. An expert's name does not say it: the plain
+    arm of an expert has that name too, and two cards may have one adapter.
+    """
+
+    digest: str
+    scale: float = 1.0
+
+
+BARE = AdapterKey("")  # the base alone
+
 # What changes more than y = Wx + s·BAx: only PEFT's own code serves an adapter with one of these.
 ELSEWHERE = (
     "use_dora", "use_qalora", "use_bdlora", "lora_bias", "modules_to_save", "layer_replication",

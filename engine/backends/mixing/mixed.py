@@ -7,13 +7,13 @@ outliers ride along, as the update of an adapter that every row has.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 
-from engine.backends.mixing.adapters import Adapter
+from engine.backends.mixing.adapters import BARE, Adapter, AdapterKey
 from engine.backends.mixing.kernels import (
     Kernel,
     Precision,
@@ -24,7 +24,7 @@ from engine.backends.mixing.kernels import (
     quantised,
 )
 
-STACKS = 8  # of the last sets of experts that sat in a batch together
+STACKS = 8  # of the last sets of adapters that sat in a batch together
 FEW = 4  # rows times experts: up to so many, plain float32 products beat packed ones, which start slowly
 EVERYONES = -2  # the owner of columns that are every row's
 
@@ -154,30 +154,30 @@ class MixedLinear:
 
 
 class Stacks:
-    """The stacks of the last sets of experts, built when a set first sits together."""
+    """The stacks of the last sets of adapters, built when a set first sits together."""
 
     def __init__(self, linears: Sequence[MixedLinear]) -> None:
         self._linears = linears
-        self._sets: OrderedDict[tuple[str, ...], tuple[Stack | None, ...]] = OrderedDict()
+        self._sets: OrderedDict[tuple[AdapterKey, ...], tuple[Stack | None, ...]] = OrderedDict()
 
-    def forget(self, expert: str) -> None:
-        """Its adapter was replaced or has left."""
-        for names in [names for names in self._sets if expert in names]:
-            del self._sets[names]
+    def forget(self, key: AdapterKey) -> None:
+        """Drop what was built with an adapter that has left."""
+        for keys in [keys for keys in self._sets if key in keys]:
+            del self._sets[keys]
 
-    def mix(self, experts: Sequence[str], adapters: dict[str, Adapter]) -> Mix:
-        """For rows of these experts; one without an adapter is none."""
-        present = tuple(sorted({name for name in experts if name in adapters}))
+    def mix(self, rows: Sequence[AdapterKey], adapters: Mapping[AdapterKey, Adapter]) -> Mix:
+        """Say which row meets which of the adapters; BARE meets none."""
+        present = tuple(sorted({key for key in rows if key != BARE}))
         if not present:
             return NO_MIX
         if present not in self._sets:
             while len(self._sets) >= STACKS:
                 self._sets.popitem(last=False)
-            own = [adapters[name] for name in present]
+            own = [adapters[key] for key in present]
             self._sets[present] = tuple(linear.stack(own) for linear in self._linears)
         self._sets.move_to_end(present)
         who = None
-        if len(present) > 1 or any(name not in adapters for name in experts):
-            place = {name: number for number, name in enumerate(present)}
-            who = torch.tensor([place.get(name, -1) for name in experts])
+        if len(present) > 1 or BARE in rows:
+            place = {key: number for number, key in enumerate(present)}
+            who = torch.tensor([place.get(key, -1) for key in rows])
         return Mix(stacks=self._sets[present], who=who, masks={})

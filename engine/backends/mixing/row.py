@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from engine.backends.mixing.adapters import AdapterKey
+from engine.backends.mixing.prefixes import Context
 from engine.backends.mixing.sampler import Draw
 from engine.backends.stopping import NO_END, finish, latest, settled, should_stop
 from engine.errors import ModelError
@@ -24,6 +26,7 @@ class Row:
     def __init__(
         self,
         job: Job,
+        adapter: AdapterKey,
         prompt: list[int],
         notes: tuple[str, ...],
         tokenizer: Any,
@@ -34,6 +37,7 @@ class Row:
     ) -> None:
         """`ends` are the tokens that end an answer; `digests` those of base and adapter."""
         self.job = job
+        self.adapter = adapter
         self.tokens = list(prompt)
         self.prompt = len(prompt)
         self.read = 0
@@ -50,6 +54,16 @@ class Row:
         self._began = 0.0
         self.first_seconds = 0.0
         self._text = ""
+
+    @property
+    def context(self) -> Context:
+        """What its keys and values follow from: prompt and answer so far."""
+        return Context(self.adapter, self.tokens)
+
+    @property
+    def begun(self) -> Context:
+        """The same, of its prompt alone."""
+        return Context(self.adapter, self.tokens[: self.prompt])
 
     @property
     def need(self) -> int:

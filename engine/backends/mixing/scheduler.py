@@ -13,7 +13,7 @@ from itertools import islice
 import torch
 
 from engine.backends.gauges import Gauges
-from engine.backends.mixing.adapters import Adapter, bytes_of
+from engine.backends.mixing.adapters import BARE, Adapter, AdapterKey, bytes_of
 from engine.backends.mixing.attention import Attention, Piece
 from engine.backends.mixing.cache import CacheFullError, is_out_of_memory
 from engine.backends.mixing.decoder import Batch, Decoder
@@ -53,7 +53,7 @@ class Mixer:
         )
         self.prefixes = Prefixes(int(free * PREFIX_SHARE))
         self._stacks = Stacks(decoder.linears)
-        self._adapters: OrderedDict[str, Adapter] = OrderedDict()
+        self._adapters: OrderedDict[AdapterKey, Adapter] = OrderedDict()
         self._adapter_bytes = int(free * ADAPTER_SHARE)
         self._gauges = gauges
         self._waiting: deque[Row] = deque()
@@ -75,30 +75,26 @@ class Mixer:
         """How many have a place."""
         return len(self._rows)
 
-    def has(self, expert: str) -> bool:
-        """Whether its adapter is in memory."""
-        return expert in self._adapters
+    def has(self, key: AdapterKey) -> bool:
+        """Whether an adapter is in memory."""
+        return key == BARE or key in self._adapters
 
-    def adopt(self, expert: str, adapter: Adapter) -> list[str]:
-        """Take an adapter in; those that had to leave for it are returned, unused for longest."""
-        self._adapters[expert] = adapter
-        self._stacks.forget(expert)
-        self.prefixes.forget(expert)
-        needed = {row.job.adapter for row in self._everyone()} | {expert}
-        left = []
+    def adopt(self, key: AdapterKey, adapter: Adapter) -> None:
+        """Take an adapter in; those unused for longest may have to leave for it."""
+        self._adapters[key] = adapter
+        needed = {row.adapter for row in self._everyone()} | {key}
         while sum(map(bytes_of, self._adapters.values())) > self._adapter_bytes:
-            idle = next((name for name in self._adapters if name not in needed), None)
+            idle = next((held for held in self._adapters if held not in needed), None)
             if idle is None:
                 break
             del self._adapters[idle]
             self._stacks.forget(idle)
-            left.append(idle)
-        return left
+            log.info("an adapter left memory", extra={"digest": idle.digest, "for": key.digest})
 
     def add(self, row: Row) -> None:
         """It waits for a place."""
-        if row.job.adapter in self._adapters:
-            self._adapters.move_to_end(row.job.adapter)
+        if row.adapter in self._adapters:
+            self._adapters.move_to_end(row.adapter)
         self._waiting.append(row)
 
     def give_up(self, error: Exception) -> None:
@@ -164,7 +160,7 @@ class Mixer:
         row.place = len(self._rows)
         self._rows.append(row)
         self._reading.append(row)
-        row.read, held = self.prefixes.find(row.job.adapter, row.tokens)
+        row.read, held = self.prefixes.find(row.context)
         row.known = row.read
         if held is not None:
             self.cache.copy_in(row.place, held, row.read)
@@ -174,14 +170,14 @@ class Mixer:
         writers, pieces, ready = self._rows[: self._writing], *self._pieces()
         attend = Attention(self.cache, [row.read for row in writers], [p for _, p in pieces])
         ids = [row.tokens[row.read] for row in writers]
-        experts = [row.job.adapter for row in writers]
+        adapters = [row.adapter for row in writers]
         wanted = list(range(len(writers)))
         for row, piece in pieces:
             ids += row.tokens[piece.start : piece.start + piece.length]
-            experts += [row.job.adapter] * piece.length
+            adapters += [row.adapter] * piece.length
             if row in ready:
                 wanted.append(len(ids) - 1)
-        mix = self._stacks.mix(experts, self._adapters)
+        mix = self._stacks.mix(adapters, self._adapters)
         logits = self.decoder(Batch(ids=ids, attend=attend, wanted=wanted, mix=mix))
         for row in writers:
             row.read += 1
@@ -211,13 +207,11 @@ class Mixer:
         return pieces, ready
 
     def _borrows(self, row: Row) -> bool:
-        """Whether a row waits for another of its expert's that is reading the same start; once that is
-        read, it is copied."""
+        """Whether a row waits for another that is reading the same start with the same adapter; once
+        that is read, it is copied."""
         for other in self._rows if not row.read else ():
-            if other is row or other.job.expert != row.job.expert:
-                continue
-            length = shared(other.tokens, row.tokens)
-            if length < LEAST_TOKENS:
+            length = shared(other.context, row.context)
+            if other is row or length < LEAST_TOKENS:
                 continue
             if other.read >= length:
                 self.cache.move(other.place, row.place, length)
@@ -230,16 +224,15 @@ class Mixer:
 
     def _keep(self, row: Row) -> None:
         """Remember a prompt's keys for those that begin alike."""
-        prompt = row.tokens[: row.prompt]
-        if self.prefixes.wants(prompt, row.known):
+        if self.prefixes.wants(row.begun, row.known):
             held = self.cache.copy_out(row.place, row.prompt)
-            self.prefixes.keep(row.job.adapter, prompt, held)
+            self.prefixes.keep(row.begun, held)
 
     def _write(self, rows: list[Row], logits: torch.Tensor) -> None:
         tokens = choose(logits, [row.draw() for row in rows])
         for row, token in zip(rows, tokens, strict=True):
             if token is None:
-                self.prefixes.forget(row.job.adapter)
+                self.prefixes.forget(row.adapter)
                 self.cache.wipe(row.place)
                 row.spoil()
                 self._dismiss(row)
