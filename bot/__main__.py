@@ -33,7 +33,7 @@ from bot.terminal_client import answer, chat, print_events, terminal_asker
 from bot.terminal_desk import TerminalDesk
 from engine import bases
 from engine.bootstrap import LastingEngine
-from engine.database import make_ready, on_server, revisions, storage_of, upgrade
+from engine.database import check_key, make_ready, on_server, revisions, storage_of, upgrade
 from engine.desk.desk import open_desk
 from engine.errors import CommandError, SetupError
 from engine.events import Cancelled, Failed
@@ -68,6 +68,8 @@ def prepare_bases(settings: Settings, console: Console) -> None:
     todo = sorted(b for b in wanted if not bases.present(b, settings.models))
     if not todo:
         return
+    if revisions(settings)[0] is not None:
+        check_key(settings)  # before anybody waits for a model that no key will let them use
     bar = BarColumn(bar_width=20)
     columns = (SpinnerColumn(), bar, TimeElapsedColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=console) as progress:
@@ -244,8 +246,12 @@ def worker_command(
                 settings.log_to,
             )
             prepare_bases(settings, Console(stderr=True))
+            from bot.serve import speak
             from engine.fleet import work
 
+            if settings.log_to == "file":
+                speak()
+            sys.stderr.write(f"Serving {media}. Ctrl-C or SIGTERM ends it kindly.\n")
             asyncio.run(work(settings, wanted, device))
             return
         if len(wanted) > 1 or device:

@@ -12,7 +12,6 @@ from bot.experimenting import expose, treat
 from bot.grammar import Again, Continue, Generate
 from bot.guarding import RefusedError
 from bot.locales import words
-from engine.errors import AskerError
 from engine.events import Cancelled, Event, Failed, Finished
 from engine.jobs import Request
 from engine.ledger import new_id
@@ -68,11 +67,9 @@ async def generate(
                     await _unscored(talk, event, job)
                 told = treated.told if treated is not None else ""
                 yield _with_note(event, command, who, told)
-    except AskerError:  # the engine refused it: too long, or too much is waiting
-        if not accepted:
-            await give_back(talk, [paid])
-        raise
     finally:
+        if not accepted:  # refused, or a fault of ours: what was not taken costs nothing
+            await give_back(talk, [paid])
         talk.let_go(job)
 
 

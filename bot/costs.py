@@ -50,7 +50,7 @@ async def take_all(talk: "Talk", requests: Sequence[Request], who: Who) -> list[
         for request in requests:
             expert = talk.registry[route_of(request, talk.registry).expert]
             paid.append(await take(talk, request, expert, who))
-    except LimitError:
+    except BaseException:  # all or none, whoever is at fault
         await give_back(talk, paid)
         raise
     return paid

@@ -220,6 +220,7 @@ async def _ask(settings: Settings, medium: str) -> Event | None:
         place="doctor",
         length=None if expert.medium == "image" else 16,
         seed=1,
+        private=True,  # nothing of it stays on record
     )
     async with open_engine(settings) as core, aclosing(core.ask(request)) as events:
         async for event in events:

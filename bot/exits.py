@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import typer
 
+from bot.settings import check_names
 from engine.errors import KIND_SENTENCE, AskerError, PasticheError, SetupError
 from engine.logs import start_logs
 from engine.settings import Settings, read_settings
@@ -36,6 +37,7 @@ def logged_settings(name: str) -> Settings:
 def faults() -> Iterator[None]:
     """Around a command: everything that can go wrong ends it kindly."""
     try:
+        check_names()
         yield
     except AskerError as error:
         fail(str(error), MENDABLE)

@@ -1,7 +1,8 @@
 """How fast one person may send anything at all, before the database is asked. In memory, and cheap."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 
 from bot.conversation import Who
@@ -13,6 +14,28 @@ PACE = Bucket(burst=30, hourly=2 * 3600)  # 30 at once, then two a second
 REMEMBERED = 10_000  # people
 
 
+class RateLimit:
+    """A token bucket in memory for each key; what is refused is not charged, so a refusal ends."""
+
+    def __init__(
+        self, bucket: Bucket, now: Callable[[], float] = time.monotonic, most: int = REMEMBERED
+    ) -> None:
+        self._bucket = bucket
+        self._now = now
+        self._most = most
+        self._left: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
+
+    def allows(self, key: Hashable) -> bool:
+        """Take one from the key's bucket, if it holds one."""
+        now = self._now()
+        left, at = self._left.pop(key, (self._bucket.burst, now))
+        left = self._bucket.now(left, now - at)
+        self._left[key] = (left - 1 if left >= 1 else left, now)
+        if len(self._left) > self._most:
+            self._left.popitem(last=False)
+        return left >= 1
+
+
 class Hurry:
     """Commands and presses of everybody, by person."""
 
@@ -20,20 +43,12 @@ class Hurry:
         self, most: int, now: Callable[[], float] = time.monotonic, *, limited: bool = True
     ) -> None:
         self._most = most
-        self._limited = limited
-        self._now = now
-        self._left: dict[tuple[str, str], tuple[float, float]] = {}
+        self._limit = RateLimit(PACE, now) if limited else None
         self._asking: dict[tuple[str, str], int] = {}
 
     def step(self, who: Who) -> None:
         """One more command or press. Raises LimitError for too many of them."""
-        person, now = (who.platform, who.asker), self._now()
-        left, at = self._left.pop(person, (PACE.burst, now))
-        left = PACE.now(left, now - at)
-        self._left[person] = (max(0.0, left - 1), now)
-        while len(self._left) > REMEMBERED:
-            del self._left[next(iter(self._left))]
-        if left < 1 and self._limited:
+        if self._limit is not None and not self._limit.allows((who.platform, who.asker)):
             raise LimitError(words("talk.too_fast", who.locale))
 
     @contextmanager

@@ -18,12 +18,13 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from bot.buttons import Press
 from bot.clients import Client
 from bot.conversation import Said, Who
-from bot.grammar import Again, Command, Continue, Generate
+from bot.delivering import PAIR
+from bot.grammar import Again, Command, Compare, Continue, Generate
 from bot.settings import PlatformSettings
 from bot.talk import Reply, Talk
 from engine import Engine
 from engine.desk.desk import Desk
-from engine.errors import AskerError, PasticheError
+from engine.errors import AskerError, PasticheError, SetupError
 from engine.events import Cancelled, Event, Failed, Finished, Image, Text
 from engine.health import Check, Health, showing
 from engine.ledger import Ledger
@@ -154,7 +155,7 @@ class MeteredTalk(Talk):
     def _medium(self, command: Command) -> str:
         """What the command's experts make, "" for a command that makes nothing."""
         match command:
-            case Generate(command=name):
+            case Generate(command=name) | Compare(command=name):
                 experts = self.registry.of_command(name)
                 return experts[0].medium if experts else ""
             case Again() | Continue():
@@ -176,17 +177,33 @@ class MeteredTalk(Talk):
                         signed = True
                         self.meter.accepted.labels(*labels).inc()
                         self.meter.first_sign.labels(*labels).observe(seconds)
-                    if signed and not shown and isinstance(event, Text | Image | Finished):
+                    if signed and not shown and _has_content(event):
                         shown = True
                         self.meter.first_content.labels(*labels).observe(seconds)
-                    if signed and isinstance(event, Finished | Failed | Cancelled):
-                        outcome = type(event).__name__.lower()
-                        self.meter.ended.labels(*labels, outcome).inc()
+                    if signed and isinstance(event, Finished | Failed | Cancelled | Said):
+                        self.meter.ended.labels(*labels, _outcome(event)).inc()
                         self.meter.answered.labels(*labels).observe(seconds)
                     yield event
         except AskerError as error:
             self.meter.refused.labels(who.platform, _why(error)).inc()
             raise
+
+
+def _has_content(event: Event | Said) -> bool:
+    return isinstance(event, Text | Image | Finished) or (
+        isinstance(event, Said) and _paired(event)
+    )
+
+
+def _paired(said: Said) -> bool:
+    """Whether it is the two answers of a /compare; a pair that came to nothing has no receipt."""
+    return said.receipt.startswith(PAIR)
+
+
+def _outcome(event: Event | Said) -> str:
+    if isinstance(event, Said):
+        return "finished" if _paired(event) else "failed"
+    return type(event).__name__.lower()
 
 
 def _why(error: AskerError) -> str:
@@ -287,6 +304,11 @@ async def showing_bot(
     gathering = Gathering(talk.meter, talk, ledger, health)
     port = settings.metrics_port or None
     async with showing(health, talk.meter.registry, settings.metrics_host, port, gathering) as port:
+        if settings.metrics_port and not port:
+            raise SetupError(
+                f"Another program listens on port {settings.metrics_port} already, and would be read "
+                "as this bot. Choose another with PASTICHE_METRICS_PORT."
+            )
         if port:
             log.info("metrics and health", extra={"address": f"{settings.metrics_host}:{port}"})
         yield health

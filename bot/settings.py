@@ -1,5 +1,8 @@
 """The platforms' own settings, from the environment only; tokens never show in a repr."""
 
+import difflib
+import os
+from collections.abc import Iterable
 from typing import Annotated
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
@@ -7,6 +10,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from engine.desk.quotas import Bucket
 from engine.errors import SetupError
+from engine.settings import Settings
 
 
 class PlatformSettings(BaseSettings):
@@ -62,6 +66,20 @@ class PlatformSettings(BaseSettings):
     def place_bucket(self) -> Bucket:
         """What a channel or group may spend together."""
         return Bucket(burst=self.place_burst, hourly=self.place_hourly)
+
+
+def check_names(names: Iterable[str] = os.environ) -> None:
+    """Raise SetupError for a variable that is nearly one of ours, which nobody would read.
+
+    >>> check_names(["PASTICHE_THREADS", "PASTICHE_TAG", "HOME"])
+    """
+    ours = {f"PASTICHE_{name.upper()}" for name in Settings.model_fields} | {"PASTICHE_CONFIG"}
+    ours |= {str(field.validation_alias) for field in PlatformSettings.model_fields.values()}
+    for name in names:
+        if name.startswith("PASTICHE_") and name not in ours:
+            near = difflib.get_close_matches(name, ours, n=1, cutoff=0.88)
+            if near:
+                raise SetupError(f"There is no setting {name}. Did you mean {near[0]}?")
 
 
 def read_platform_settings() -> PlatformSettings:

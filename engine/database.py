@@ -157,7 +157,7 @@ def _upgrade(settings: Settings, scripts: Path | None, *, only_empty: bool) -> s
             )
         backup = storage.back_up(settings.home / "backups", current) if current else None
         command.upgrade(config, "head")
-        _sign(connection, vault)
+        _sign(settings, connection, vault)
         connection.commit()
     return backup
 
@@ -173,23 +173,31 @@ def _vault(settings: Settings, *, new: bool) -> Vault:
     return load_vault(settings, may_create=new)
 
 
-def _sign(connection: sa.Connection, vault: Vault) -> None:
+def _sign(settings: Settings, connection: sa.Connection, vault: Vault) -> None:
     """Note in the ledger which key is its own. Raises LedgerError if it has another."""
-    if not _belongs(vault, connection.scalar(KEY_CHECK_QUERY)):
+    if not _belongs(settings, vault, connection.scalar(KEY_CHECK_QUERY)):
         value = vault.seal(KEY_CHECK, "meta.value")
         connection.execute(sa.insert(META).values(name="key_check", value=value))
 
 
-def _belongs(vault: Vault, stored: bytes | None) -> bool:
+def _belongs(settings: Settings, vault: Vault, stored: bytes | None) -> bool:
     """False for a ledger that says nothing of its key yet. Raises LedgerError for another key."""
-    return stored is not None and vault.open(bytes(stored), "meta.value") == KEY_CHECK
+    try:
+        return stored is not None and vault.open(bytes(stored), "meta.value") == KEY_CHECK
+    except LedgerError as error:
+        read = "PASTICHE_KEY" if settings.key else str(key_file(settings))
+        raise LedgerError(
+            f"The ledger was written with another key than the one in {read}. Put its own key there, "
+            "from the machine that made the ledger or from your copy of the key, or name its file "
+            "with PASTICHE_KEY_FILE."
+        ) from error
 
 
 def check_key(settings: Settings) -> None:
     """Raise LedgerError unless the ledger was written with this key."""
     with storage_of(settings).connect(writing=False) as connection:
         stored = connection.scalar(KEY_CHECK_QUERY)
-    _belongs(_vault(settings, new=False), stored)
+    _belongs(settings, _vault(settings, new=False), stored)
 
 
 async def open_database(settings: Settings, *, synced: bool = True) -> AsyncEngine:
@@ -204,7 +212,7 @@ async def open_database(settings: Settings, *, synced: bool = True) -> AsyncEngi
     database.sync_engine.dialect.pastiche_vault = vault  # type: ignore[attr-defined]
     try:
         async with database.connect() as connection:
-            _belongs(vault, await connection.scalar(KEY_CHECK_QUERY))
+            _belongs(settings, vault, await connection.scalar(KEY_CHECK_QUERY))
     except sa.exc.SQLAlchemyError as error:
         await database.dispose()
         raise LedgerError(explain(error, storage.name)) from error

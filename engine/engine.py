@@ -1,5 +1,6 @@
 """The engine of the process that owns the queue: from a request to its events, in one screen."""
 
+import logging
 import random
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -18,6 +19,8 @@ from engine.treating import redrawn, route_of, treated
 MIN_LENGTH = 16  # tokens; less is no answer
 MAX_SEED = 2**31 - 1
 
+log = logging.getLogger(__name__)
+
 
 class LocalEngine:
     """Routes, assembles, accepts, follows. Its twin over a socket is attached.AttachedEngine."""
@@ -35,6 +38,8 @@ class LocalEngine:
         chosen = route_of(request, self.registry)
         made = self.job(request, chosen, job or new_id())
         await self._queue.accept(request, chosen, made)
+        extra = {"job": made.id, "expert": made.expert, "rule": chosen.rule}
+        log.info("a job was accepted", extra=extra)
         async with aclosing(self._queue.follow(made.id)) as events:
             async for event in events:
                 yield event

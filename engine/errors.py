@@ -14,7 +14,7 @@ PasticheError
     └── OwnerGoneError    the process that owned the queue left before the answer was ready
 """
 
-KIND_SENTENCE = "Something went wrong on our side. Your request is on record; please try it again."
+KIND_SENTENCE = "Something went wrong on our side. Please try it again."
 APOLOGY = (
     "This request stopped our model more than once, so we have given it up, with apologies. "
     "Please try it in other words."

@@ -26,6 +26,7 @@ SESSION = {
 DRIVER: dict[str, Any] = {
     "connect_timeout": CONNECT_SECONDS,
     "application_name": "pastiche",
+    "client_encoding": "utf8",  # words, not bytes, from a database in SQL_ASCII too
     "keepalives_idle": 30,
     "keepalives_interval": 10,
     "keepalives_count": 3,

@@ -77,6 +77,7 @@ def start_logs(home: Path, name: str, level: str, to: str = "file") -> None:
         "httpcore",
         "filelock",
         "procrastinate",
+        "alembic",
     ):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 

@@ -150,12 +150,14 @@ class Registry:
     experts: tuple[Expert, ...]
     profile: str
     problems: tuple[str, ...] = ()
+    known: tuple[str, ...] = ()  # profiles that some card has weights for
 
     @classmethod
     def load(cls, roots: Iterable[Path], profile: str) -> "Registry":
         """Read every card; a bad one is set aside with its problem, and the others serve."""
         found: dict[str, Expert] = {}
         problems: list[str] = []
+        known: dict[str, None] = {}
         for root in roots:
             for path in sorted(root.glob(f"*/{CARD}")):
                 try:
@@ -163,6 +165,7 @@ class Registry:
                 except SetupError as error:
                     problems.append(str(error))
                     continue
+                known |= dict.fromkeys(expert.profiles)
                 if profile in expert.profiles:
                     found[expert.name] = expert
                 else:
@@ -171,7 +174,12 @@ class Registry:
                         f"its card knows {', '.join(expert.profiles) or 'none'}."
                     )
         experts = sorted(found.values(), key=lambda e: (e.order, e.name))
-        return cls(experts=tuple(experts), profile=profile, problems=tuple(problems))
+        return cls(
+            experts=tuple(experts),
+            profile=profile,
+            problems=tuple(problems),
+            known=tuple(sorted(known)),
+        )
 
     @property
     def commands(self) -> tuple[str, ...]:
@@ -213,11 +221,14 @@ def load_registry(roots: Iterable[Path], profile: str) -> Registry:
     """The experts of the profile; SetupError when there is none at all."""
     registry = Registry.load(roots, profile)
     if not registry.experts:
+        if registry.known:
+            names = ", ".join(registry.known)
+            raise SetupError(
+                f"There is no profile {profile!r}: the cards know {names}. Set PASTICHE_PROFILE to one "
+                "of these."
+            )
         problems = " ".join(registry.problems)
-        raise SetupError(
-            f"No expert has weights for the profile {profile!r}. Choose another with PASTICHE_PROFILE, "
-            f"or add a card: pastiche experts add --help. {problems}".rstrip()
-        )
+        raise SetupError(f"There is no expert. pastiche experts add makes one. {problems}".rstrip())
     return registry
 
 

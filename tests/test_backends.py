@@ -6,13 +6,16 @@ from collections.abc import AsyncIterator
 from itertools import pairwise
 from pathlib import Path
 
+import psutil
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny_models import make_adapter, make_base, write_card
 
 from engine.backends import Backend
 from engine.backends.echo import EchoBackend
+from engine.backends.mixing.memory import free_bytes
 from engine.backends.stopping import finish, latest, settled
 from engine.backends.text import TextBackend, prompt_ids
 from engine.errors import ModelError
@@ -258,3 +261,14 @@ async def test_a_plain_job_of_a_merged_model_is_the_base_on_its_card(
     merged = (await run(backend, a_job("moss")))[-1]
     plain = (await run(backend, a_job("moss", plain=True)))[-1]
     assert merged.base_digest != plain.base_digest and plain.adapter_digest == ""
+
+
+@pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="only Linux says what is available")
+def test_without_a_containers_limit_all_that_is_available_counts(tmp_path: Path) -> None:
+    processor = torch.device("cpu")
+    (tmp_path / "memory.current").write_text("0")
+    (tmp_path / "memory.max").write_text("max")
+    available = psutil.virtual_memory().available
+    assert free_bytes(processor, tmp_path) == pytest.approx(available, rel=0.3)
+    (tmp_path / "memory.max").write_text(str(1 << 20))
+    assert free_bytes(processor, tmp_path) == 1 << 20

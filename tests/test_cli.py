@@ -1,5 +1,7 @@
 """The `pastiche` command, run as its user runs it, on the echo backend."""
 
+import contextlib
+import json
 import os
 import re
 import signal
@@ -185,6 +187,27 @@ def test_doctor_finds_nothing_wrong_and_makes_a_round_trip() -> None:
     assert "worker answered" in said
     assert "TELEGRAM_TOKEN is set" in said
     assert "AAAA" not in said + done.stderr.decode()
+
+
+def test_every_job_has_its_lines_in_the_log(home) -> None:
+    assert pastiche("ask", "It rained.").returncode == 0
+    lines = [json.loads(x) for x in (home / "logs" / "pastiche.jsonl").read_text().splitlines()]
+    told = [line["message"] for line in lines if "job" in line]
+    assert told == ["a job was accepted", "a job ended"]
+    assert not [line for line in lines if line["logger"].startswith("alembic")]
+
+
+def test_doctor_leaves_no_request_behind() -> None:
+    assert pastiche("doctor").returncode == 0
+    home = Path(os.environ["PASTICHE_HOME"])
+    with contextlib.closing(sqlite3.connect(home / "ledger.sqlite3")) as ledger:
+        assert ledger.execute("select count(*) from jobs").fetchone() == (0,)
+    assert not list((home / "media").rglob("*.png*"))
+
+
+def test_a_variable_that_is_nearly_a_setting_is_refused() -> None:
+    done = pastiche("experts", PASTICHE_THEADS="3")
+    assert b"Did you mean PASTICHE_THREADS?" in done.stderr
 
 
 def test_experts_are_listed_with_what_is_present() -> None:

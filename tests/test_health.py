@@ -19,7 +19,7 @@ from bot.metering import MeteredTalk, showing_bot
 from bot.serve import Running, attend
 from engine.bootstrap import open_engine
 from engine.desk.desk import open_desk
-from engine.errors import AskerError
+from engine.errors import AskerError, SetupError
 from engine.health import FRESH_SECONDS, Health, showing
 from engine.moderation.chain import usual
 
@@ -76,6 +76,16 @@ async def test_a_taken_port_is_logged_and_no_error(caplog) -> None:
         async with showing(Health({}), CollectorRegistry(), "127.0.0.1", number) as port:
             assert port == 0
     assert "metrics and health are not shown" in caplog.text
+
+
+async def test_a_bot_whose_port_is_anothers_does_not_serve(settings) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        shown_on = settings.model_copy(update={"metrics_port": taken.getsockname()[1]})
+        async with open_engine(settings) as core, open_desk(settings) as desk:
+            talk = MeteredTalk(core, desk, usual(), PLATFORMS)
+            with pytest.raises(SetupError, match="PASTICHE_METRICS_PORT"):
+                async with showing_bot(shown_on, talk, Running(), ("discord",)):
+                    pass
 
 
 @pytest.fixture

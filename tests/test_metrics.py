@@ -13,11 +13,16 @@ from prometheus_client.parser import text_string_to_metric_families
 from tiny_layouts import make_layout, make_lora
 from tiny_models import write_card
 
+from bot.conversation import Who
+from bot.metering import MeteredTalk
+from bot.settings import PlatformSettings
 from engine.backends.text import TextBackend
 from engine.bootstrap import open_engine
+from engine.desk.desk import open_desk
 from engine.health import FRESH_SECONDS
 from engine.jobs import Job
 from engine.metrics import showing_worker
+from engine.moderation.chain import usual
 from engine.registry import Registry, Sampling
 from engine.settings import Settings
 
@@ -42,6 +47,22 @@ def ready(port: int) -> int:
     except urllib.error.HTTPError as error:
         error.close()
         return error.code
+
+
+async def test_a_comparison_counts_as_a_request_and_its_pair_as_the_answer(
+    settings: Settings,
+) -> None:
+    platforms = PlatformSettings(discord_token="a.b.c")
+    who = Who(platform="discord", asker="a", place="p")
+    async with open_engine(settings) as core, open_desk(settings) as desk:
+        talk = MeteredTalk(core, desk, usual(), platforms)
+        async with aclosing(talk.say(talk.parse("/compare It rained."), who)) as replies:
+            assert [reply async for reply in replies]
+    labels = {"platform": "discord", "medium": "text"}
+    read_out = talk.meter.registry.get_sample_value
+    assert read_out("pastiche_bot_accepted_total", labels) == 1
+    assert read_out("pastiche_bot_ended_total", labels | {"outcome": "finished"}) == 1
+    assert read_out("pastiche_bot_answer_seconds_count", labels) == 1
 
 
 async def test_tokens_slots_waits_and_first_tokens_are_counted(

@@ -168,8 +168,10 @@ def test_a_proxy_that_shares_nothing_is_welcome(
 def test_a_database_in_another_encoding_is_refused(
     settings: Settings, postgres_server: postgres.Server
 ) -> None:
-    url = postgres_server.url(postgres_server.create(encoding="LATIN1"))
-    assert "is encoded in LATIN1. Make one in UTF8" in refused(settings, database_url=url)
+    for encoding in ("LATIN1", "SQL_ASCII"):
+        url = postgres_server.url(postgres_server.create(encoding=encoding))
+        told = f"is encoded in {encoding}. Make one in UTF8"
+        assert told in refused(settings, database_url=url)
 
 
 def test_a_database_that_is_only_read_is_refused(settings: Settings) -> None:

@@ -1,5 +1,6 @@
 """Cards: what is read, what is set aside, what replaces what."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,11 @@ def test_a_bad_card_is_set_aside_with_its_mistake_and_the_others_serve(
 def test_a_profile_without_any_expert_is_told(tmp_path: Path) -> None:
     with pytest.raises(SetupError, match="experts add"):
         load_registry([tmp_path], "embedded")
+
+
+def test_a_profile_that_no_card_knows_is_told_with_those_that_there_are() -> None:
+    with pytest.raises(SetupError, match=r"no profile 'fulll': the cards know embedded, full\."):
+        load_registry([BUILT_IN], "fulll")
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +111,12 @@ def test_an_embedded_base_that_is_not_prepared_says_how(tmp_path: Path) -> None:
     assert not bases.present("smollm2-135m-instruct", tmp_path)
     with pytest.raises(ModelError, match="no base"):
         bases.find_base(str(tmp_path / "nowhere" / "at" / "all"), tmp_path)
+
+
+def test_a_base_that_the_disk_cannot_hold_is_not_begun(tmp_path: Path) -> None:
+    huge = replace(bases.EMBEDDED["smollm2-135m-instruct"], bytes=1 << 60)
+    with pytest.raises(ModelError, match=r"needs \d+ MiB in .* are free"):
+        bases.check_room(huge, tmp_path)
 
 
 def test_a_digest_changes_with_any_byte_and_not_with_the_place(adapter, tmp_path) -> None:

@@ -1,6 +1,7 @@
 """What both clients speak through: who may, how much, what is shown, and what is owed."""
 
 import asyncio
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 from itertools import count
@@ -11,11 +12,14 @@ from talking import OPERATOR, Clock, pressed, told
 
 from bot.buttons import Press, Verb, decode, encode
 from bot.conversation import Said, Who
-from bot.hurrying import Hurry
+from bot.hurrying import PACE, Hurry, RateLimit
 from bot.talk import Talk
-from engine.errors import AskerError, BusyError, LimitError
-from engine.events import Cancelled, Failed, Finished, Image, Queued
+from engine import Engine
+from engine.errors import AskerError, BusyError, LedgerError, LimitError
+from engine.events import Cancelled, Event, Failed, Finished, Image, Queued
+from engine.jobs import Request
 from engine.ledger import new_id
+from engine.moderation.chain import usual
 
 here, clock, talk = talking.here, talking.clock, talking.talk  # fixtures
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.databases("sqlite", "postgres")]
@@ -175,6 +179,27 @@ async def test_what_the_engine_refuses_costs_nothing(talk: Talk, who: Who) -> No
     for _ in range(11):
         with pytest.raises(LimitError, match="length must be between"):
             await told(talk, "/story --length 100000 It rained.", who)
+
+
+class LedgerAway:
+    """An engine whose ledger takes nothing at the moment."""
+
+    def __init__(self, core: Engine) -> None:
+        self.registry = core.registry
+        self.last = core.last
+        self.answer = core.answer
+
+    async def ask(self, request: Request, job: str = "") -> AsyncGenerator[Event]:
+        raise LedgerError("The ledger cannot be written: disk I/O error")
+        yield
+
+
+async def test_what_our_fault_keeps_from_being_taken_costs_nothing(talk: Talk, who: Who) -> None:
+    away = Talk(LedgerAway(talk.core), talk.desk, usual(), talk.settings)
+    for _ in range(12):
+        with pytest.raises(LedgerError):
+            await told(away, "It rained.", who)
+    assert isinstance((await told(talk, "It rained.", who))[-1], Finished)
 
 
 async def test_one_person_has_so_many_requests_under_way(talk: Talk, who: Who) -> None:
@@ -364,6 +389,16 @@ async def test_draining_refuses_kindly(talk: Talk, who: Who) -> None:
             await told(talk, "It rained.", who)
     finally:
         talk.draining = False
+
+
+async def test_who_goes_on_somewhat_too_fast_is_served_at_the_pace_that_is_allowed() -> None:
+    seconds = [0.0]
+    limit = RateLimit(PACE, lambda: seconds[0])
+    served = 0
+    for _ in range(900):  # five minutes at three a second, where two are allowed
+        seconds[0] += 1 / 3
+        served += limit.allows("person")
+    assert served == pytest.approx(PACE.burst + 300 * 2, abs=2)
 
 
 async def test_a_burst_of_commands_is_slowed_down_before_the_database_is_asked() -> None:

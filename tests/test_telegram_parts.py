@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from telegram_markup import parse_html, units
 
 from bot.buttons import Press, Verb, encode
-from bot.telegram_client.intake import BURST, MOST_WAITING, RATE, Flood, Lines, Seen
+from bot.hurrying import PACE, RateLimit
+from bot.telegram_client.intake import FLOOD, MOST_WAITING, Lines, Seen
 from bot.telegram_client.items import File, Words, caption, growing, joined, parcel, plain, quiet
 from bot.telegram_client.pictures import showable
 from bot.telegram_client.place import Place, address, read_address
@@ -196,11 +197,16 @@ def test_a_repeated_update_is_known_by_its_number():
 
 def test_who_floods_is_not_listened_to_for_a_while():
     time = [0.0]
-    flood = Flood(lambda: time[0])
-    assert sum(flood.allows(7) for _ in range(100)) == BURST
+    flood = RateLimit(FLOOD, lambda: time[0])
+    assert sum(flood.allows(7) for _ in range(100)) == FLOOD.burst
     assert flood.allows(8)
-    time[0] = 5 / RATE
+    time[0] = 5 * 3600 / FLOOD.hourly
     assert sum(flood.allows(7) for _ in range(100)) == 5
+
+
+def test_a_flood_is_dropped_in_silence_only_beyond_what_is_refused_in_words():
+    assert FLOOD.burst > PACE.burst
+    assert FLOOD.hourly > PACE.hourly
 
 
 async def test_a_chat_is_taken_in_in_order_and_its_line_is_bounded():

@@ -12,13 +12,14 @@ from telegram.error import InvalidToken, RetryAfter, TelegramError
 from bot.clients import Debt
 from bot.conversation import Who
 from bot.grammar import RESERVED
+from bot.hurrying import RateLimit
 from bot.leasing import holding, until
 from bot.pacing import Vanished
 from bot.settings import PlatformSettings
 from bot.talk import Talk
 from bot.telegram_client import menu
 from bot.telegram_client.api import Api, seconds_of
-from bot.telegram_client.intake import Flood, Lines, Seen
+from bot.telegram_client.intake import FLOOD, Lines, Seen
 from bot.telegram_client.listening import PLATFORM, Accepted, Listener
 from bot.telegram_client.place import Place, read_address
 from bot.telegram_client.polling import BACKOFF_SECONDS, poll
@@ -54,7 +55,7 @@ class TelegramClient:
         self._sender = Sender(self._api)
         self._lines = Lines()
         self._gate = asyncio.Semaphore(AT_ONCE)
-        self._flood = Flood()
+        self._flood = RateLimit(FLOOD)
         self._seen = Seen()
         self._stopping = asyncio.Event()
         self._ready = asyncio.Event()

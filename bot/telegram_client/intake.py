@@ -6,15 +6,17 @@ moment, so that one who floods keeps nobody else waiting and fills no memory.
 
 import asyncio
 import logging
-import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+
+from engine.desk.quotas import Bucket
 
 MOST_WAITING = 20  # updates of one chat
 FEW = 3  # so many of one chat are waited for before a batch is confirmed
-MOST_SEEN = 20_000  # update numbers, and people, remembered in memory
-BURST, RATE = 20.0, 1.0  # updates of one person at once, and then in a second
+MOST_SEEN = 20_000  # update numbers remembered in memory
+# Updates of one person, dropped without a word: more than Hurry's, whose refusals are said
+FLOOD = Bucket(burst=40, hourly=3 * 3600)
 
 log = logging.getLogger(__name__)
 
@@ -48,25 +50,6 @@ class Lines:
             self._waiting[chat] -= 1
             if not self._waiting[chat]:
                 del self._waiting[chat], self._locks[chat]
-
-
-class Flood:
-    """How fast each person sends: a bucket of BURST updates that gains RATE of them a second."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._buckets: OrderedDict[int, tuple[float, float]] = OrderedDict()
-
-    def allows(self, person: int) -> bool:
-        """Whether one more update of theirs is listened to."""
-        now = self._clock()
-        left, then = self._buckets.get(person, (BURST, now))
-        left = min(BURST, left + (now - then) * RATE)
-        self._buckets[person] = (max(0.0, left - 1), now)
-        self._buckets.move_to_end(person)
-        if len(self._buckets) > MOST_SEEN:
-            self._buckets.popitem(last=False)
-        return left >= 1
 
 
 class Seen:

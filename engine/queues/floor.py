@@ -220,6 +220,10 @@ class Floor:
         if isinstance(event, Failed):
             extra = {"job": event.job, "expert": entry.job.expert, "reason": event.reason}
             log.error("a job failed", extra=extra)
+        else:
+            outcome = type(event).__name__.lower()
+            extra = {"job": event.job, "expert": entry.job.expert, "outcome": outcome}
+            log.info("a job ended", extra=extra)
 
         async def record() -> None:
             try:

@@ -8,12 +8,16 @@ import torch
 UNKNOWN_BYTES = 2 << 30  # where nobody says
 
 
-def free_bytes(device: torch.device) -> int:
+CGROUP = Path("/sys/fs/cgroup")
+
+
+def free_bytes(device: torch.device, cgroup: Path = CGROUP) -> int:
     """What the device can still give; on a CPU a container's limit counts."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    told = [n for n in (_meminfo(), _container(Path("/sys/fs/cgroup")), _pages()) if n is not None]
-    return min(told[:2]) if told else UNKNOWN_BYTES
+    free = _meminfo() or _half_of_all() or UNKNOWN_BYTES
+    limit = _container(cgroup)
+    return free if limit is None else min(free, limit)
 
 
 def _meminfo() -> int | None:
@@ -37,7 +41,8 @@ def _container(root: Path) -> int | None:
     return None if limit == "max" else max(0, int(limit) - used)
 
 
-def _pages() -> int | None:
+def _half_of_all() -> int | None:
+    """A guess where /proc is not, as on macOS."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
     except (OSError, ValueError):
