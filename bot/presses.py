@@ -16,7 +16,7 @@ from bot.leaving import data_pressed
 from bot.locales import words
 from bot.options import Options
 from bot.pairs import stop
-from bot.studying import consent_pressed
+from bot.studying import consent_pressed, mark_of
 from bot.voting import voted
 from engine.desk.opinions import HIDE_AT
 from engine.drawing import MOST_PICTURES
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 QUESTION_SECONDS = 600.0  # /forget's question is answered within these
 TWICE_SECONDS = 4.0  # a second press within these is the same press
-MARK = 16  # hex characters that tell whose question it was
 JUDGING = frozenset({Verb.VOTE, Verb.BECAUSE, Verb.GUESS, Verb.MORE, Verb.ANSWER})
 BLAMES = ("dull", "manner", "offensive", "broken", "other")
 _CHANGING = frozenset({Verb.CONTINUE, Verb.AGAIN, Verb.STYLE, Verb.VARY, Verb.COUNT})
@@ -213,18 +212,14 @@ async def report(talk: "Talk", reason: str, who: Who) -> Said:
 
 async def ask_to_forget(talk: "Talk", who: Who) -> Said:
     """The first step; the second is a button that only its asker can press, for ten minutes."""
-    mark, question = _mark(talk, who), new_id()
+    mark, question = mark_of(talk, who), new_id()
     yes = button(Verb.FORGET, question, mark, locale=who.locale)
     no = button(Verb.KEEP, question, mark, locale=who.locale)
     return Said(words("talk.forget_ask", who.locale), private=True, ask=(yes, no))
 
 
-def _mark(talk: "Talk", who: Who) -> str:
-    return talk.desk.lookup(who.platform, who.asker)[:MARK]
-
-
 async def _forget(talk: "Talk", press: Press, who: Who) -> Said:
-    if press.argument != _mark(talk, who):
+    if press.argument != mark_of(talk, who):
         raise AskerError(words("talk.forget_other", who.locale))
     if press.verb is Verb.KEEP:
         return Said(words("talk.forget_kept", who.locale), private=True)

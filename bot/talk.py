@@ -4,7 +4,6 @@
 accounted for. A client parses, shows and sends; it decides nothing else.
 """
 
-import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
@@ -18,11 +17,12 @@ from bot.footers import footer
 from bot.grammar import Again, Command, Compare, Continue, Generate, Simple, parse
 from bot.guarding import Guard
 from bot.guessing import GUESS, Guessing
-from bot.hurrying import Hurry
+from bot.hurrying import REMEMBERED, Hurry
 from bot.locales import words
 from bot.pairs import Pairs, arrived, missed, stop
 from bot.presses import ask_to_forget, pressed, report
 from bot.questions import Questions
+from bot.repeats import Repeats
 from bot.settings import PlatformSettings
 from bot.studying import COMMANDS, RIGHTS, invitation, speak
 from engine import Engine
@@ -58,7 +58,7 @@ class Talk(Deliveries):
         self.guessing = Guessing(self)
         self.questions = Questions(self)
         self.stop: Callable[[], None] = lambda: None  # /admin drain; serve puts its own here
-        self._presses: dict[tuple[str, str, Press], float] = {}
+        self._presses = Repeats(REMEMBERED)
 
     @property
     def registry(self) -> Registry:
@@ -100,12 +100,7 @@ class Talk(Deliveries):
 
     def twice(self, press: Press, who: Who, seconds: float) -> bool:
         """Whether the same person pressed the same button just now."""
-        now = time.monotonic()
-        self._presses = {key: at for key, at in self._presses.items() if now - at < seconds}
-        key = (who.platform, who.asker, press)
-        known = key in self._presses
-        self._presses[key] = now
-        return known
+        return not self._presses.new((who.platform, who.asker, press), seconds)
 
     async def admit(self, command: Command, who: Who) -> None:
         """Raises AskerError for somebody who is kept out, and while nothing new is taken."""
@@ -233,6 +228,10 @@ class Talk(Deliveries):
     async def left(self, platform: str, place: str, within: Sequence[str] = ()) -> None:
         """The bot was sent away from a group, or a server with these channels: it lets go of them."""
         await self.desk.leave(platform, place, within)
+
+    async def grown(self, platform: str, place: str, now: str) -> None:
+        """A group goes by another name from now on: what is set for it holds there."""
+        await self.desk.rename(platform, place, now)
 
     async def seen(self, platform: str, update: str | int) -> bool:
         """Whether an update was taken before; from now on it was."""

@@ -309,3 +309,47 @@ async def test_no_limit_was_broken_and_no_token_was_logged(program, server):
 
 def _ids(server, chat):
     return {m["message_id"] for m in server.shown(chat)}
+
+
+MODERATOR = {
+    "id": 1087968824,
+    "is_bot": True,
+    "first_name": "Group",
+    "username": "GroupAnonymousBot",
+}
+
+
+async def test_an_album_is_answered_once(server):
+    server.private(50)
+    photo = [{"file_id": "p", "file_unique_id": "p", "width": 1, "height": 1}]
+    for number in range(5):
+        server.say("", 50, 50, photo=photo, media_group_id="71", caption="" if number else "/queue")
+    await server.answer_in(50, "Nothing is waiting")
+    for _ in range(5):
+        server.say("", 50, 50, photo=photo, media_group_id="72")
+    await server.answer_in(50, "only read text")
+    server.say("/styles", 50, 50)
+    await server.answer_in(50, "Lovecraft")
+    assert len(server.shown(50)) == 3
+
+
+async def test_a_group_that_becomes_a_supergroup_keeps_what_is_set_for_it(server):
+    old, new = server.group(-151, admins=(51,)), server.group(-1151, admins=(51,))
+    server.say("/settings style agatha", old, 51)
+    await server.answer_in(old, "agatha")
+    server.chats[old].moved_to = new
+    for chat, told in ((old, {"migrate_to_chat_id": new}), (new, {"migrate_from_chat_id": old})):
+        server.push(message=server.say("", chat, 51, overheard=True) | told)
+    server.say("/settings", new, 52)
+    await server.answer_in(new, "agatha")
+
+
+async def test_administrators_press_below_what_one_of_them_asked_as_the_group(server):
+    group = server.group(-153, admins=(53,))
+    server.say("/story It rained.", group, sender_chat={"id": group, "type": "supergroup"},
+               **{"from": MODERATOR})  # fmt: skip
+    answer = await server.answer_in(group, "AI-generated")
+    refused = await told(server, server.press(answer, "Again", 54))
+    assert "Only the person" in refused["text"]
+    server.press(answer, "Again", 53)
+    await server.until(lambda: len(server.shown(group)) == 2)

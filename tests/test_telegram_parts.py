@@ -1,20 +1,33 @@
 """Telegram's pure parts: what an update means, where it belongs, and how a text is cut."""
 
 import copy
+import io
 import random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from telegram_markup import parse_html, units
 
 from bot.buttons import Press, Verb, encode
 from bot.hurrying import PACE, RateLimit
-from bot.telegram_client.intake import FLOOD, MOST_WAITING, Lines, Seen
+from bot.repeats import Repeats
+from bot.telegram_client.intake import FLOOD, MOST_WAITING, Lines
 from bot.telegram_client.items import File, Words, caption, growing, joined, parcel, plain, quiet
 from bot.telegram_client.pictures import showable
 from bot.telegram_client.place import Place, address, read_address
-from bot.telegram_client.updates import Heard, Pressed, Shut, User, addressed, number_of, read
+from bot.telegram_client.updates import (
+    MEDIA,
+    Grown,
+    Heard,
+    Pressed,
+    Shut,
+    User,
+    addressed,
+    number_of,
+    read,
+)
 
 ME = User(id=1, is_bot=True, username="AnyBot")
 KNOWN = frozenset({"story", "help"})
@@ -80,6 +93,55 @@ def test_bots_and_channels_are_not_listened_to():
     del channel["message"]["from"]
     assert read(bot, ME, KNOWN) is None
     assert read(channel, ME, KNOWN) is None
+
+
+MODERATOR = {"id": 1087968824, "is_bot": True, "first_name": "Group"}
+CHANNEL = {"id": -1009, "type": "channel", "title": "News"}
+
+
+@pytest.mark.parametrize(
+    "unsaid",
+    [
+        {"from": {"id": 777000, "is_bot": False}, "sender_chat": CHANNEL, "is_automatic_forward": True},
+        {"from": {"id": 136817688, "is_bot": True}, "sender_chat": CHANNEL},
+        {"from": MODERATOR, "sender_chat": CHANNEL},
+        {"from": MODERATOR},
+        {"via_bot": {"id": 3, "is_bot": True}},
+        {"text": None, "new_chat_title": "A tale of the sea"},
+        {"text": None, "pinned_message": ANSWER},
+    ],
+)  # fmt: skip
+def test_what_the_platform_puts_into_a_persons_mouth_is_not_heard(unsaid):
+    for chat in (GROUP, PRIVATE):
+        assert read(message("/story Hm.", chat) | {}, ME, KNOWN) is not None
+        assert read(message(**({"text": "/story Hm.", "chat": chat} | unsaid)), ME, KNOWN) is None
+
+
+def test_an_administrator_who_writes_as_the_group_is_the_group():
+    heard = read(message("/story Hm.", **{"from": MODERATOR, "sender_chat": GROUP}), ME, KNOWN)
+    assert heard.unnamed
+    assert heard.asker == GROUP["id"]
+
+
+def test_a_forward_is_a_third_persons_words():
+    origin = {"type": "hidden_user", "sender_user_name": "B", "date": 1}
+    assert read(message("It rained.", PRIVATE, forward_origin=origin), ME, KNOWN).borrowed
+    assert not read(message("It rained.", PRIVATE), ME, KNOWN).borrowed
+
+
+@pytest.mark.parametrize("kind", MEDIA)
+def test_whatever_a_person_sends_in_private_is_heard_as_no_words(kind):
+    assert read(message(None, PRIVATE, **{kind: {}}), ME, KNOWN).text == ""
+
+
+def test_both_chats_tell_that_a_group_became_a_supergroup():
+    old = GROUP | {"id": -7, "type": "group"}
+    told = (
+        message(None, old, migrate_to_chat_id=-1001),
+        message(None, migrate_from_chat_id=-7),
+    )
+    for each in told:
+        assert read(each, ME, KNOWN) == Grown(place=Place(chat=-7), now=Place(chat=-1001))
 
 
 def test_a_voice_message_is_heard_as_no_words_in_private_only():
@@ -177,10 +239,6 @@ def test_markup_of_a_model_is_shown_as_it_stands():
 
 
 def test_a_picture_too_heavy_for_a_photo_becomes_a_smaller_jpeg():
-    import io
-
-    from PIL import Image
-
     noise = Image.frombytes("RGB", (2000, 2000), random.Random(1).randbytes(12_000_000))
     png = io.BytesIO()
     noise.save(png, "PNG")
@@ -190,9 +248,28 @@ def test_a_picture_too_heavy_for_a_photo_becomes_a_smaller_jpeg():
     assert len(made) <= 10_000_000
 
 
+@pytest.mark.parametrize("size", [(1536, 64), (64, 1536), (9000, 2000), (21, 1)])
+def test_a_picture_of_odd_sides_is_one_that_telegram_shows(size):
+    png = io.BytesIO()
+    Image.new("RGB", size, "gold").save(png, "PNG")
+    with Image.open(io.BytesIO(showable(png.getvalue()))) as made:
+        assert sum(made.size) <= 10_000
+        assert max(made.size) <= 20 * min(made.size)
+
+
 def test_a_repeated_update_is_known_by_its_number():
-    seen = Seen()
-    assert [seen.first_time(n) for n in (1, 2, 1)] == [True, True, False]
+    seen = Repeats(2)
+    assert [seen.new(n) for n in (1, 2, 1)] == [True, True, False]
+    assert [seen.new(n) for n in (3, 1)] == [True, True]  # the oldest was let go
+
+
+def test_who_asks_again_and_again_hears_the_refusal_again():
+    time = [0.0]
+    refusals = Repeats(9, lambda: time[0])
+    told = []
+    for time[0] in range(0, 60, 19):
+        told.append(refusals.new("too fast", 20))
+    assert told == [True, False, True, False]
 
 
 def test_who_floods_is_not_listened_to_for_a_while():

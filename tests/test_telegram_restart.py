@@ -91,6 +91,16 @@ async def test_a_wrong_token_is_one_clear_line(tmp_path, server):
     assert "x" * 35 not in program.said + program.logged
 
 
+async def bare(address, secret):
+    """The first line of what comes back to a header that no client would send."""
+    reader, writer = await asyncio.open_connection(*address.split(":"))
+    head = f"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n{HEADER}: ".encode()
+    writer.write(head + secret + b"\r\n\r\n{}")
+    line = await reader.readline()
+    writer.close()
+    return line
+
+
 async def test_a_webhook_takes_what_carries_the_secret(tmp_path, server, unused_tcp_port):
     server.private(7)
     address = f"127.0.0.1:{unused_tcp_port}"
@@ -116,6 +126,7 @@ async def test_a_webhook_takes_what_carries_the_secret(tmp_path, server, unused_
 
             text = aiohttp.JsonPayload(update).decode()
             assert await bring("wrong", text) == 403
+            assert await bare(address, b"\xff") == b"HTTP/1.1 403 Forbidden\r\n"
             assert await bring("a-secret_1", "{") == 400
             assert await bring("a-secret_1", text) == 200
         await server.answer_in(7, "Nothing is waiting")

@@ -11,10 +11,14 @@ from bot.buttons import Verb, button
 from bot.pacing import TooFast, Vanished
 from bot.telegram_client.api import Api, Barred, Unsure
 from bot.telegram_client.items import Photo, Text, Words, plain
+from bot.telegram_client.listening import Listener
 from bot.telegram_client.place import Place
 from bot.telegram_client.polling import CONFLICT, poll
+from bot.telegram_client.replies import Replies
 from bot.telegram_client.sender import Sender
 from bot.telegram_client.stages import BARRED, BELOW, Drafted, Edited
+from bot.telegram_client.updates import Heard
+from engine.errors import KIND_SENTENCE
 
 JOB = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
 CANCEL = ((button(Verb.CANCEL, JOB),),)
@@ -270,3 +274,19 @@ async def test_polling_goes_on_through_faults_and_tells_of_another_program(serve
     assert told == [CONFLICT]
     assert len(batches) == 1
     assert batches[0][2]["message"]["text"] == "/queue"
+
+
+class Broken:
+    """Something that nobody thought of."""
+
+    def parse(self, text):
+        raise RuntimeError(text)
+
+
+async def test_what_fails_unexpectedly_is_told_in_a_kind_sentence(server, sender):
+    listener = Listener(Broken(), sender, Replies(sender, "AnyBot"))
+    heard = Heard(place=ADA, message=9, asker=7, text="It rained.")
+    taken = []
+    await listener.take(heard, lambda: taken.append(heard))
+    assert KIND_SENTENCE in [m["text"] for m in server.shown(7)]
+    assert taken

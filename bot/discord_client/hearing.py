@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -25,6 +24,7 @@ from bot.discord_client.posts import ORIGINAL, Page, Post
 from bot.grammar import Simple
 from bot.locales import words
 from bot.pacing import DISCORD_SECONDS, Pace, Paces, TooFast, Vanished
+from bot.repeats import Repeats
 from bot.talk import Talk
 from engine.errors import KIND_SENTENCE, AskerError, OurError
 from engine.events import Event, Finished
@@ -47,20 +47,10 @@ class Hearing:
         self._talk = talk
         self._paces = Paces()
         self._door = asyncio.Semaphore(DOOR)
-        self._seen: OrderedDict[int | str, float] = OrderedDict()
+        self._new = Repeats(REMEMBERED).new
         self._messages: OrderedDict[str, list[str]] = (
             OrderedDict()
         )  # of answers shown by this process
-
-    def _new(self, event: int | str, seconds: float = float("inf")) -> bool:
-        """Whether that event comes for the first time, or the first within so many seconds."""
-        now = time.monotonic()
-        new = now - self._seen.get(event, float("-inf")) > seconds or event not in self._seen
-        self._seen[event] = now
-        self._seen.move_to_end(event)
-        if len(self._seen) > REMEMBERED:
-            self._seen.popitem(last=False)
-        return new
 
     async def command(
         self,

@@ -15,22 +15,27 @@ from bot.grammar import RESERVED
 from bot.hurrying import RateLimit
 from bot.leasing import holding, until
 from bot.pacing import Vanished
+from bot.repeats import Repeats
 from bot.settings import PlatformSettings
 from bot.talk import Talk
 from bot.telegram_client import menu
 from bot.telegram_client.api import Api, seconds_of
-from bot.telegram_client.intake import FLOOD, Lines, Seen
-from bot.telegram_client.listening import PLATFORM, Accepted, Listener
+from bot.telegram_client.intake import FLOOD, MOST_SEEN, Lines
+from bot.telegram_client.listening import Listener
+from bot.telegram_client.people import PLATFORM
 from bot.telegram_client.place import Place, read_address
 from bot.telegram_client.polling import BACKOFF_SECONDS, poll
 from bot.telegram_client.replies import Replies
 from bot.telegram_client.sender import Sender
 from bot.telegram_client.showing import Showing
-from bot.telegram_client.updates import Heard, Incoming, Pressed, Shut, User, number_of, read
+from bot.telegram_client.updates import Heard, Incoming, User, number_of, read
 from bot.telegram_client.webhook import checked_secret, listen
 from engine.errors import OurError, SetupError
 
 TAKE_SECONDS = 0.5  # a batch is confirmed by then, even if a request in it is not on record yet
+NOTICE = (
+    "privacy"  # waits for nothing: neither its turn nor the ledger; told twice, it does no harm
+)
 AT_ONCE = 8  # requests that are being put on record
 LEAVE_SECONDS = 1.0  # answers still under way then are left to the next start
 REFUSED = (
@@ -56,7 +61,7 @@ class TelegramClient:
         self._lines = Lines()
         self._gate = asyncio.Semaphore(AT_ONCE)
         self._flood = RateLimit(FLOOD)
-        self._seen = Seen()
+        self._seen = Repeats(MOST_SEEN)
         self._stopping = asyncio.Event()
         self._ready = asyncio.Event()
         self._taking = False  # updates are asked for, or listened for
@@ -210,13 +215,15 @@ class TelegramClient:
             log.debug("an update cannot be read", extra={"update": number_of(update)})
             return None
         number = number_of(update)
-        if incoming is None or number is None or not self._seen.first_time(number):
+        if incoming is None or number is None or not self._seen.new(number):
             return None
-        person = incoming.place.chat if isinstance(incoming, Shut) else incoming.asker
-        if self._lines.full(incoming.place.chat) or not self._flood.allows(person):
+        if self._lines.full(incoming.place.chat) or not self._flood.allows(incoming.asker):
             log.debug("too much at once", extra={"update": number})
             return None
         done = asyncio.get_running_loop().create_future()
+        if isinstance(incoming, Heard) and incoming.command == NOTICE:
+            self._spawn(self._guarded(self._listener.take(incoming, lambda: _set(done))), done)
+            return done
         awaited = self._lines.short(incoming.place.chat)
         self._lines.enter(incoming.place.chat)
         if awaited and isinstance(incoming, Heard):
@@ -239,7 +246,7 @@ class TelegramClient:
         async with self._lines.turn(incoming.place.chat), self._gate:
             if await self._taken_before(number):
                 return
-            work = asyncio.create_task(self._work(incoming, lambda: _set(done)))
+            work = asyncio.create_task(self._listener.take(incoming, lambda: _set(done)))
             try:
                 await asyncio.wait({work, done}, return_when=asyncio.FIRST_COMPLETED)
             except asyncio.CancelledError:
@@ -255,17 +262,6 @@ class TelegramClient:
         except OurError:
             log.exception("an update's number was not kept")
             return False
-
-    async def _work(self, incoming: Incoming, accepted: Accepted) -> None:
-        match incoming:
-            case Heard():
-                await self._listener.heard(incoming, accepted)
-            case Pressed():
-                await self._listener.pressed(incoming, accepted)
-            case Shut(place=place, back=back):
-                log.info("let in" if back else "shut out", extra={"private": place.private})
-                if not back and not place.private:
-                    await self._talk.left(PLATFORM, str(place))
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
         """Whatever happens to one answer happens to it alone."""

@@ -6,7 +6,6 @@ moment, so that one who floods keeps nobody else waiting and fills no memory.
 
 import asyncio
 import logging
-from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -50,19 +49,3 @@ class Lines:
             self._waiting[chat] -= 1
             if not self._waiting[chat]:
                 del self._waiting[chat], self._locks[chat]
-
-
-class Seen:
-    """The numbers of the newest updates, so that a repeated one is known without the database."""
-
-    def __init__(self) -> None:
-        self._numbers: OrderedDict[int, None] = OrderedDict()
-
-    def first_time(self, number: int) -> bool:
-        """Whether it was not seen before; from now on it was."""
-        if number in self._numbers:
-            return False
-        self._numbers[number] = None
-        if len(self._numbers) > MOST_SEEN:
-            self._numbers.popitem(last=False)
-        return True

@@ -5,50 +5,40 @@ import logging
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from bot.buttons import Press, Verb
 from bot.conversation import Said, Who
 from bot.grammar import BARE, Simple
 from bot.locales import words
-from bot.pacing import TooFast
+from bot.pacing import TooFast, Vanished
 from bot.splitting import CAPTION_LIMIT, TELEGRAM_LIMIT, split, utf16
 from bot.talk import Talk
 from bot.telegram_client.api import Barred, Lost
 from bot.telegram_client.items import Words, plain
+from bot.telegram_client.people import PLATFORM, Here, People, personal
 from bot.telegram_client.place import Place
 from bot.telegram_client.rendering import originals
 from bot.telegram_client.replies import Replies
 from bot.telegram_client.sender import ANSWER, Sender
 from bot.telegram_client.showing import Showing
-from bot.telegram_client.updates import Heard, Pressed
-from engine.errors import KIND_SENTENCE, AskerError, OurError
+from bot.telegram_client.updates import Grown, Heard, Incoming, Pressed, Shut
+from engine.errors import KIND_SENTENCE, AskerError, CommandError, OurError
 from engine.events import Event, Finished
 
-PLATFORM = "telegram"
-START = "/start"
+START = "start"
+ALBUM_SECONDS = 1.0  # pictures without words wait so long for those of their album
 NOTICE_SECONDS = 0.7  # a press is answered by then, whether its work is done or not
 MOST_REMEMBERED = 5_000  # answers whose messages are known, so that all go when one is deleted
 # replies that a group should not see; there are no others to hide
 ALONE = ("forget", "admin", "consent", "withdraw", "mydata", "link")
 ASKED = (Verb.CONSENT, Verb.DATA)  # buttons whose replies are for their asker alone
 DEEP = ("consent", "withdraw", "mydata", "link")  # what a link may put after /start
-NEED_RIGHTS = ("/settings", "/admin", "/study")  # commands that ask who may manage the chat
 
 Reply = AsyncGenerator[Event | Said]
 Accepted = Callable[[], None]
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Here:
-    """Whom to answer, and where."""
-
-    place: Place
-    asker: int
-    message: int
-    locale: str
 
 
 class Listener:
@@ -58,37 +48,65 @@ class Listener:
         self._talk = talk
         self._sender = sender
         self._replies = replies
+        self._people = People(talk, sender)
         self._messages: OrderedDict[str, list[int]] = OrderedDict()
         self._signs: set[asyncio.Task[None]] = set()
 
+    async def take(self, incoming: Incoming, accepted: Accepted) -> None:
+        """Act on it. Raises Vanished when nothing can be said there any more."""
+        match incoming:
+            case Heard():
+                await self.heard(incoming, accepted)
+            case Pressed():
+                await self.pressed(incoming, accepted)
+            case Grown(place=place, now=now):
+                self._sender.grown(place.chat, now.chat)
+                await self._talk.grown(PLATFORM, str(place), str(now))
+            case Shut(place=place, back=back):
+                log.info("let in" if back else "shut out", extra={"private": place.private})
+                if not back and not place.private:
+                    await self._talk.left(PLATFORM, str(place))
+
     async def heard(self, heard: Heard, accepted: Accepted) -> None:
-        """Somebody wrote. Raises Vanished when nothing can be said there any more."""
+        """Somebody wrote."""
         here = Here(
             place=heard.place, asker=heard.asker, message=heard.message, locale=heard.locale
         )
         async with self._kindly(here, accepted):
-            who = await self._who(here, heard.text, await self._meant(heard), heard.unnamed)
+            who = await self._people.writer(heard, here)
             if heard.overheard and not await self._talk.listens(who):
+                return
+            if heard.album and not await self._first_of(heard, accepted):
                 return
             if _linked(heard.text):
                 heard = replace(heard, text=f"/{heard.text.split()[1]}")
-            if heard.text.split("@")[0].split(maxsplit=1)[:1] == [START]:
+            if heard.command == START:
                 accepted()
                 await self._say(Said(words("telegram.start", heard.locale)), here)
             elif not heard.text:
                 accepted()
-                await self._say(Said(words("telegram.only_text", heard.locale)), here)
+                await self._say(Said(words("talk.only_text", heard.locale)), here)
             else:
                 command = self._talk.parse(_spelt_out(heard.text, who.reply_to))
+                if heard.unnamed and personal(command):
+                    raise CommandError(words("telegram.unnamed", here.locale))
                 said = await self._answer(self._talk.say(command, who), who, here, accepted)
                 if said is not None:
                     alone = isinstance(command, Simple) and command.name in ALONE
+                    alone = alone and not heard.unnamed
                     await self._say(replace(said, private=said.private and alone), here)
                     if said.deletes and heard.replied:
                         await self._delete(here.place, heard.replied, who.reply_to)
 
+    async def _first_of(self, heard: Heard, accepted: Accepted) -> bool:
+        """Whether this message speaks for its album: the first with words, without any the first."""
+        if not heard.text:
+            accepted()
+            await asyncio.sleep(ALBUM_SECONDS)
+        return not await self._talk.seen(PLATFORM, f"album {heard.album}")
+
     async def pressed(self, pressed: Pressed, accepted: Accepted) -> None:
-        """Somebody pressed a button. Raises Vanished as above."""
+        """Somebody pressed a button."""
         here = Here(
             place=pressed.place, asker=pressed.asker, message=pressed.message, locale=pressed.locale
         )
@@ -98,8 +116,7 @@ class Listener:
             await self._sender.notice(pressed.query, words("telegram.old_button", here.locale))
             return
         async with self._kindly(here, accepted, query=pressed.query):
-            rights = press.verb is Verb.DELETE
-            who = await self._who(here, "", press.job, rights=rights)
+            who = await self._people.presser(press, here)
             working = asyncio.create_task(self._talk.press(press, who))
             done, _ = await asyncio.wait({working}, timeout=NOTICE_SECONDS)
             result = await working if done else None
@@ -152,9 +169,7 @@ class Listener:
 
     def acknowledge(self, heard: Heard) -> None:
         """“typing…”, before anything else is done, for what takes a while."""
-        name = heard.text[1:].partition("@")[0].split(maxsplit=1)[:1]
-        quick = heard.text.startswith("/") and name and name[0].lower() in BARE
-        if heard.text and not quick and not heard.overheard:
+        if heard.text and heard.command not in BARE and not heard.overheard:
             sign = asyncio.create_task(self._sender.action(heard.place, "typing"))
             self._signs.add(sign)
             sign.add_done_callback(self._signs.discard)
@@ -163,38 +178,6 @@ class Listener:
         """Every message of an answer; whether all are gone."""
         known = self._messages.pop(job or "", [])
         return all([await self._sender.delete(place, m) for m in {message, *known}])
-
-    async def _meant(self, heard: Heard) -> str | None:
-        """The job of the answer that was replied to."""
-        if heard.reply_to is not None or not heard.replied:
-            return heard.reply_to
-        return await self._talk.job_of(PLATFORM, f"{heard.place.chat}:{heard.replied}")
-
-    async def _who(
-        self,
-        here: Here,
-        typed: str,
-        reply_to: str | None,
-        unnamed: bool = False,
-        *,
-        rights: bool = False,
-    ) -> Who:
-        """`rights`: it matters whether they manage the chat; asking Telegram takes a while."""
-        ask = rights or typed.startswith(NEED_RIGHTS)
-        manages = unnamed or (ask and await self._sender.manages(here.place, here.asker))
-        return Who(
-            platform=PLATFORM,
-            asker=str(here.asker),
-            place=str(here.place),
-            typed=typed,
-            reply_to=reply_to,
-            private=here.place.private,
-            manager=manages,
-            server_manager=manages,
-            parent=here.place.parent,
-            locale=here.locale,
-            address=str(here.place),
-        )
 
     async def _answer(self, reply: Reply, who: Who, here: Here, accepted: Accepted) -> Said | None:
         """Show an answer to its end; words are given back."""
@@ -213,6 +196,8 @@ class Listener:
 
     async def _invite(self, who: Who, here: Here, job: str) -> None:
         """Below a good answer, the study's invitation: in a group that takes part, to its asker."""
+        if who.asker == str(here.place.chat) and not who.private:
+            return  # a group is no participant
         try:
             said = await self._talk.invitation(who, job)
         except (AskerError, OurError) as error:
@@ -245,7 +230,9 @@ class Listener:
             return
         except AskerError as error:
             why = str(error)
-        except OurError:
+        except (Vanished, TooFast):
+            raise  # there is nobody to tell
+        except Exception:  # the top of a handler
             log.exception("a request failed")
             why = KIND_SENTENCE
         accepted()
@@ -268,7 +255,7 @@ def _linked(text: str) -> bool:
     (True, False)
     """
     words = text.split()
-    return len(words) == 2 and words[0].split("@")[0] == START and words[1] in DEEP
+    return len(words) == 2 and words[0].split("@")[0] == f"/{START}" and words[1] in DEEP
 
 
 def _spelt_out(text: str, reply_to: str | None) -> str:

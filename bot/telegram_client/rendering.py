@@ -28,7 +28,7 @@ def status_of(draft: Draft, registry: Registry, locale: str) -> Item:
     line = quiet(render.progress(draft))
     rows = buttons_for(draft, registry, locale)
     if draft.preview:
-        return Photo(data=draft.preview, text=line, rows=rows)
+        return Photo(data=showable(draft.preview), text=line, rows=rows)
     return Words(text=line, rows=rows)
 
 

@@ -1,12 +1,12 @@
 """Replies in words: what Talk says at once, refusals, and what only the asker may see."""
 
+import asyncio
 import logging
-import time
-from collections import OrderedDict
 
 from bot.conversation import Said
 from bot.locales import words
 from bot.pacing import TooFast, Vanished
+from bot.repeats import Repeats
 from bot.splitting import CAPTION_LIMIT, TELEGRAM_LIMIT, split, utf16
 from bot.telegram_client.items import File, Item, Photo, Words, plain
 from bot.telegram_client.pictures import showable
@@ -25,7 +25,7 @@ class Replies:
     def __init__(self, sender: Sender, name: str) -> None:
         self._sender = sender
         self._name = name
-        self._refused: OrderedDict[tuple[int, str], float] = OrderedDict()
+        self._refused = Repeats(MOST_REFUSALS)
 
     async def say(
         self, said: Said, place: Place, asker: int, reply_to: int = 0, locale: str = "en"
@@ -37,15 +37,8 @@ class Replies:
 
     async def refuse(self, why: str, place: Place, asker: int, reply_to: int = 0) -> None:
         """A refusal, once in a while: somebody who floods is not answered each time."""
-        now = time.monotonic()
-        key = (asker, why)
-        if now - self._refused.get(key, -SAME_SECONDS) < SAME_SECONDS:
-            return
-        self._refused[key] = now
-        self._refused.move_to_end(key)
-        if len(self._refused) > MOST_REFUSALS:
-            self._refused.popitem(last=False)
-        await self._send(Said(why), place, reply_to)
+        if self._refused.new((asker, why), SAME_SECONDS):
+            await self._send(Said(why), place, reply_to)
 
     async def _privately(
         self, said: Said, place: Place, asker: int, reply_to: int, locale: str
@@ -62,7 +55,7 @@ class Replies:
 
     async def _send(self, said: Said, place: Place, reply_to: int) -> bool:
         """Whether all of it is there. Raises Vanished."""
-        for item in items_of(said):
+        for item in await asyncio.to_thread(items_of, said):
             try:
                 await self._sender.deliver(place, item, reply_to)
             except TooFast as error:

@@ -63,6 +63,10 @@ class Sender:
         self._overall = Pace(OVERALL_SECONDS, clock)
         self._moved: dict[int, int] = {}
 
+    def grown(self, chat: int, now: int) -> None:
+        """What goes to a group that became a supergroup goes there."""
+        self._moved[chat] = now
+
     def pace(self, place: Place) -> Pace:
         """The turns of a chat, all its topics together."""
         return self._paces.of(str(place.chat), TELEGRAM_SECONDS if place.private else GROUP_SECONDS)

@@ -94,7 +94,7 @@ class Showing:
     async def _say(self, said: Said) -> list[int]:
         """Words in the answer's place."""
         try:
-            messages = await self.stage.finish(said_items(said))
+            messages = await self.stage.finish(await asyncio.to_thread(said_items, said))
         except (Unsure, Vanished, TooFast):
             await self._talk.missed(said.receipt)
             raise
@@ -158,7 +158,8 @@ class Showing:
         final, registry = self.draft.final, self._talk.registry
         footer = await self._talk.footer(final, self._who) if isinstance(final, Finished) else ""
         name = f"pastiche-{self.draft.job.lower()}"
-        items = items_of(self.draft, footer, name, registry, self._who.locale)
+        locale = self._who.locale
+        items = await asyncio.to_thread(items_of, self.draft, footer, name, registry, locale)
         if self._marked and isinstance(items[0], Words):
             note = quiet(words("telegram.perhaps_again", self._who.locale))
             items[0] = Words(text=joined(note, items[0].text), rows=items[0].rows)

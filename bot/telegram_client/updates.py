@@ -16,8 +16,12 @@ from bot.telegram_client.place import Place
 from engine.errors import CommandError
 
 Number = Annotated[int, Field(ge=-(2**63), lt=2**63)]
-MEDIA = ("photo", "voice", "audio", "video", "video_note", "document", "sticker", "animation")
-ANONYMOUS = 1087968824  # the user as whom a group's administrators may write unnamed
+# what a person may send in the place of words; all else without words is Telegram's own notice
+MEDIA = (
+    "animation", "audio", "checklist", "contact", "dice", "document", "game", "location",
+    "paid_media", "photo", "poll", "sticker", "story", "venue", "video", "video_note", "voice",
+)  # fmt: skip
+BORROWED = ("forward_origin", "forward_date")  # marks of a forward, by this API and older ones
 _COMMAND = re.compile(r"/(?P<name>\w{1,32})(?:@(?P<to>\w{1,64}))?(?![\w@])")
 
 
@@ -59,7 +63,25 @@ class _Message(_Model):
     caption: str | None = None
     reply_to_message: "_Message | None" = None
     reply_markup: _Keyboard | None = None
+    is_automatic_forward: bool = False  # the linked channel's post
+    via_bot: User | None = None
+    media_group_id: str = Field(default="", max_length=24)
+    migrate_to_chat_id: Number | None = None
+    migrate_from_chat_id: Number | None = None
     media: bool = False
+    borrowed: bool = False
+
+    @property
+    def unnamed(self) -> bool:
+        """Whether an administrator writes as the group."""
+        return self.sender_chat is not None and self.sender_chat.id == self.chat.id
+
+    @property
+    def spoken(self) -> bool:
+        """Whether a person stands behind it: no other bot, no channel, and nothing sent by itself."""
+        if self.sender is None or self.is_automatic_forward or self.via_bot is not None:
+            return False
+        return self.unnamed if self.sender_chat is not None else not self.sender.is_bot
 
     @property
     def place(self) -> Place:
@@ -93,7 +115,11 @@ class _Update(_Model):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heard:
-    """Words for the bot. `text` is empty for what it cannot read, a voice message for example."""
+    """Words for the bot. `text` is empty for what it cannot read, a voice message for example.
+
+    An administrator who writes as the group is `unnamed`: the asker is the group. `borrowed` words
+    are a third person's. The messages of an `album` share its name.
+    """
 
     place: Place
     message: int
@@ -102,8 +128,16 @@ class Heard:
     locale: str = ""
     replied: int = 0  # the message of ours that it replies to
     reply_to: str | None = None  # and the job whose buttons stand there
-    unnamed: bool = False  # an administrator who writes as the group
+    unnamed: bool = False
+    borrowed: bool = False
+    album: str = ""
     overheard: bool = False  # not addressed: answered only where talking on is switched on
+
+    @property
+    def command(self) -> str:
+        """The name after its slash, or nothing."""
+        found = _COMMAND.match(self.text)
+        return found["name"].lower() if found else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,8 +159,26 @@ class Shut:
     place: Place
     back: bool
 
+    @property
+    def asker(self) -> int:
+        """Nobody: the chat itself."""
+        return self.place.chat
 
-Incoming = Heard | Pressed | Shut
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grown:
+    """A group became a supergroup, and has another number now. Both chats are told so."""
+
+    place: Place
+    now: Place
+
+    @property
+    def asker(self) -> int:
+        """Nobody: the chat itself."""
+        return self.place.chat
+
+
+Incoming = Heard | Pressed | Shut | Grown
 
 
 def number_of(update: Any) -> int | None:
@@ -144,15 +196,30 @@ def read(update: Any, me: User, commands: frozenset[str]) -> Incoming | None:
         shut = seen.my_chat_member
         gone = shut.new_chat_member.status in ("kicked", "left")
         return Shut(place=Place(chat=shut.chat.id), back=not gone)
-    return None if seen.message is None else _heard(seen.message, me, commands)
+    if seen.message is None:
+        return None
+    return _grown(seen.message) or _heard(seen.message, me, commands)
 
 
 def _marked(update: Any) -> Any:
-    """The update, with `media` for whatever came instead of words."""
+    """The update, with `media` for whatever came instead of words, and `borrowed` for a forward."""
     message = update.get("message") if isinstance(update, dict) else None
     if not isinstance(message, dict):
         return update
-    return {**update, "message": {**message, "media": any(kind in message for kind in MEDIA)}}
+    marks = {
+        "media": any(kind in message for kind in MEDIA),
+        "borrowed": any(mark in message for mark in BORROWED),
+    }
+    return {**update, "message": {**message, **marks}}
+
+
+def _grown(message: _Message) -> Grown | None:
+    here = message.place
+    if message.migrate_to_chat_id is not None:
+        return Grown(place=here, now=Place(chat=message.migrate_to_chat_id))
+    if message.migrate_from_chat_id is not None:
+        return Grown(place=Place(chat=message.migrate_from_chat_id), now=here)
+    return None
 
 
 def _pressed(query: _Query) -> Pressed | None:
@@ -176,7 +243,7 @@ def _press(data: str) -> Press | None:
 
 
 def _heard(message: _Message, me: User, commands: frozenset[str]) -> Heard | None:
-    if message.sender is None or (message.sender.is_bot and message.sender.id != ANONYMOUS):
+    if message.sender is None or not message.spoken:
         return None
     replied = message.reply_to_message
     to_me = replied is not None and replied.sender is not None and replied.sender.id == me.id
@@ -184,16 +251,17 @@ def _heard(message: _Message, me: User, commands: frozenset[str]) -> Heard | Non
     if not whole and not (message.media and message.place.private):
         return None
     text = whole if message.place.private else addressed(whole, me.username, commands, to_me=to_me)
-    sender_chat = message.sender_chat
     return Heard(
         place=message.place,
         message=message.message_id,
-        asker=message.sender.id,
+        asker=message.chat.id if message.unnamed else message.sender.id,
         text=whole if text is None else text,
         locale=message.sender.language_code,
         replied=replied.message_id if to_me and replied else 0,
         reply_to=_job(replied) if to_me and replied else None,
-        unnamed=sender_chat is not None and sender_chat.id == message.chat.id,
+        unnamed=message.unnamed,
+        borrowed=message.borrowed,
+        album=message.media_group_id,
         overheard=text is None,
     )
 

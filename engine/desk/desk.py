@@ -76,6 +76,16 @@ class Desk:
             await self.agreements.switch(platform, place, "server" if within else "group", "left")
         await self._ledger.throw_away(await self._forgetting.leave(platform, [place, *within]))
 
+    async def rename(self, platform: str, place: str, now: str) -> None:
+        """A group goes by another name: settings, blocks, quota and taking part in a study go along."""
+        await self.house.rename(platform, place, now)
+        study = self.agreements.study
+        if study is None or study.key is None:
+            return
+        if await self.agreements.takes_part(platform, place):
+            await self.agreements.switch(platform, now, "group", "on")
+            await self.agreements.switch(platform, place, "group", "left")
+
     async def under_way(self, platform: str, asker: str) -> list[str]:
         """The person's jobs without a final state."""
         return await self._forgetting.under_way(platform, asker)

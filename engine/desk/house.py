@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from engine.book import Book, put, repeated
-from engine.desk.tables import BlockRow, PlaceRow, SwitchRow
+from engine.desk.tables import BlockRow, BucketRow, PlaceRow, SwitchRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +87,16 @@ class House:
         if denied & {who, *where}:
             return False
         return not lists or bool(allowed & {who, *where})
+
+    @repeated
+    async def rename(self, platform: str, place: str, now: str) -> None:
+        """All that is kept of a place is its new name's, but for what that has already."""
+        old, new = self._book.place(platform, place), self._book.place(platform, now)
+        async with self._book.writing() as connection:
+            for table in (PlaceRow, BlockRow, BucketRow):
+                known = sa.select(table.lookup).where(table.lookup == new).exists()
+                move = sa.update(table).where(table.lookup == old, ~known).values(lookup=new)
+                await connection.execute(move)
 
     @repeated
     async def switch(self, name: str, value: str) -> None:
