@@ -5,7 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from engine.backends.diffusion.loras import check_lora
+from engine.backends.diffusion.lora_format import check_lora
 from engine.errors import LimitError
 from engine.registry import CARD, Registry
 from engine.weights import check_adapter, check_pipeline, is_adapter, is_pipeline, lora_file

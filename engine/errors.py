@@ -19,6 +19,14 @@ APOLOGY = (
     "This request stopped our model more than once, so we have given it up, with apologies. "
     "Please try it in other words."
 )
+LINE = 300  # characters of a library's message that are repeated
+
+
+def in_one_line(error: BaseException) -> str:
+    """A library's message on one line, its name where it says nothing; the first line alone often says
+    nothing either ("Error(s) in loading state_dict for ...:")."""
+    said = " ".join(str(error).split()) or type(error).__name__
+    return said if len(said) <= LINE else said[:LINE] + "..."
 
 
 class PasticheError(Exception):

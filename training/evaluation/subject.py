@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from engine.errors import in_one_line
 from engine.registry import BUILT_IN, Expert, Sampling, load_card
 from engine.weights import check_adapter
 from training.bases import load_base, load_tokenizer
@@ -110,7 +111,7 @@ def load_with_adapters(authors: Sequence[Author], base: Path | None) -> tuple[An
         except (RuntimeError, ValueError, KeyError) as error:
             raise TrainingError(
                 f"The adapter of {author.name} does not fit the base {author.recipe.base.id}: "
-                f"{str(error).splitlines()[0]} Train it on this base, or name its own with --base."
+                f"{in_one_line(error)} Train it on this base, or name its own with --base."
             ) from error
     model.config.use_cache = True
     return model.eval(), tokenizer

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from engine.backends.diffusion.layer_names import Layers, layers_of
 from engine.backends.diffusion.loras import Lora, load_lora
 from engine.backends.diffusion.previews import Projection, read_projection
 from engine.backends.diffusion.words import Encoder
 from engine.bases import HALF, HUB_PART, fetch, fetch_pipeline, find_base
-from engine.errors import ModelError
+from engine.errors import ModelError, in_one_line
 from engine.registry import Weights
 from engine.settings import Settings
 from engine.weights import check_pipeline, check_weights, digest_of
@@ -34,6 +35,7 @@ class Resident:
     device: str
     projection: Projection
     encoder: Encoder
+    layers: Layers
     decoder: Any = None
     low: bool = False
     loras: dict[str, Lora] = field(default_factory=dict)
@@ -41,7 +43,7 @@ class Resident:
     def adopt(self, name: str, place: Path, digest: str = "") -> Lora:
         """The LoRA of that name, loaded at its first use. Raises ModelError."""
         if name not in self.loras:
-            self.loras[name] = load_lora(self.pipeline, name, place, digest)
+            self.loras[name] = load_lora(self.pipeline, self.layers, name, place, digest)
         return self.loras[name]
 
     def spare(self) -> None:
@@ -88,7 +90,7 @@ def load_resident(weights: Weights, settings: Settings) -> Resident:
         )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(
-            f"The base {weights.base} cannot be loaded: {str(error).splitlines()[0]}"
+            f"The base {weights.base} cannot be loaded: {in_one_line(error)}"
         ) from error
     check_layout(pipeline, weights.base)
     for part in PARTS:
@@ -103,6 +105,7 @@ def load_resident(weights: Weights, settings: Settings) -> Resident:
         device,
         read_projection(folder),
         Encoder(pipeline, device),
+        layers_of(pipeline),
         decoder,
     )
     _settle(resident, settings)
@@ -140,7 +143,7 @@ def _part(kind: Any, spec: str, dtype: Any) -> Any:
             folder, dtype=dtype, use_safetensors=True, local_files_only=True
         )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
-        raise ModelError(f"{spec} cannot be loaded: {str(error).splitlines()[0]}") from error
+        raise ModelError(f"{spec} cannot be loaded: {in_one_line(error)}") from error
 
 
 def check_layout(pipeline: Any, spec: str) -> None:
