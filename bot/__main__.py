@@ -4,52 +4,35 @@ import asyncio
 import logging
 import sys
 from contextlib import aclosing
-from dataclasses import asdict, replace
-from typing import Annotated, Any
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from bot.cleaning import MAX_TEXT, too_long
-from bot.conversation import converse
+from bot.ask_cli import ask_app
 from bot.doctor import examine
-from bot.exits import OURS, STOPPED, faults, logged_settings
+from bot.exits import OURS, faults, logged_settings
 from bot.experts_cli import experts_app
-from bot.grammar import (
-    Again,
-    Command,
-    Compare,
-    Continue,
-    Generate,
-    parse,
-)
 from bot.media_cli import media_app
-from bot.options import Options, checked_style
+from bot.pages import say
+from bot.preparation import prepare_bases
 from bot.settings import read_platform_settings
 from bot.status_cli import status_app
 from bot.study_cli import study_app
-from bot.terminal_client import answer, chat, print_events, terminal_asker
-from bot.terminal_desk import TerminalDesk
-from engine import bases
-from engine.bootstrap import LastingEngine
-from engine.database import check_key, make_ready, on_server, revisions, storage_of, upgrade
-from engine.desk.desk import open_desk
+from bot.terminal_client import chat
+from bot.terminal_desk import open_terminal
+from engine.database import make_ready, on_server, revisions, storage_of, upgrade
 from engine.errors import CommandError, SetupError
-from engine.events import Cancelled, Failed
 from engine.lock import take_lock
 from engine.logs import start_logs
-from engine.registry import load_registry
 from engine.settings import Settings, read_settings
-
-LONGEST = 4 * MAX_TEXT  # bytes; a character has four at most
 
 app = typer.Typer(
     name="pastiche",
-    help="Stories written openly in a declared manner, by small experts that a rule chooses.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 db_app = typer.Typer(help="The ledger's schema.", no_args_is_help=True)
 app.add_typer(experts_app, name="experts")
@@ -57,31 +40,22 @@ app.add_typer(status_app, name="status")
 app.add_typer(media_app, name="media")
 app.add_typer(db_app, name="db")
 app.add_typer(study_app, name="study")
+app.registered_commands += ask_app.registered_commands
 
 
-def prepare_bases(settings: Settings, console: Console) -> None:
-    """Make the profile's embedded bases ready, with a bar if there is something to do."""
-    if settings.backend == "echo":
-        return
-    registry = load_registry(settings.expert_roots, settings.profile)
-    wanted = {registry.weights(e).base for e in registry.experts} & set(bases.EMBEDDED)
-    todo = sorted(b for b in wanted if not bases.present(b, settings.models))
-    if not todo:
-        return
-    if revisions(settings)[0] is not None:
-        check_key(settings)  # before anybody waits for a model that no key will let them use
-    bar = BarColumn(bar_width=20)
-    columns = (SpinnerColumn(), bar, TimeElapsedColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=console) as progress:
-        for base in todo:
-            task = progress.add_task("preparing the model", total=len(bases.STEPS))
+def _version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"pastiche {version('pastiche')}\n")
+        raise typer.Exit
 
-            def step(what: str, task: Any = task) -> None:
-                done = bases.STEPS.index(what)
-                progress.update(task, completed=done, description=f"preparing the model: {what}")
 
-            bases.prepare(base, settings.models, step)
-            progress.update(task, completed=len(bases.STEPS), description=f"{base} is ready")
+@app.callback()
+def _program(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which.")
+    ] = False,
+) -> None:
+    """Stories and pictures made openly in a declared manner, by small experts that a rule chooses."""
 
 
 def _upgrade(settings: Settings) -> str | None:
@@ -115,83 +89,10 @@ def chat_command() -> None:
         prepare_bases(settings, Console(stderr=True))
 
         async def run() -> int:
-            async with LastingEngine(settings, warm=("text",)) as core, open_desk(settings) as desk:
-                there = TerminalDesk(core, desk)
-                await there.keep_house()
-                return await chat(core, Console(), settings.saved_pictures, there)
+            async with open_terminal(settings, warm=("text",)) as there:
+                return await chat(there, Console())
 
         raise typer.Exit(asyncio.run(run()))
-
-
-@app.command("ask")
-def ask_command(
-    text: Annotated[str, typer.Argument(help="What you would type in the chat; - reads stdin.")],
-    style: Annotated[str | None, typer.Option(help="Who answers, whatever the text says.")] = None,
-    length: Annotated[int | None, typer.Option(help="About how many tokens.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Same seed and words, same answer.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One event a line.")] = False,
-) -> None:
-    """Ask one thing; the answer streams to stdout.
-
-    Exit code 0; 2 when the request can be mended; 1 when the fault is ours.
-    """
-    with faults():
-        typed = _stdin() if text == "-" else text
-        settings = logged_settings("pastiche")
-        command = _with(
-            parse(typed, load_registry(settings.expert_roots, settings.profile).commands),
-            Options(
-                style=None if style is None else checked_style(style), length=length, seed=seed
-            ),
-        )
-        prepare_bases(settings, Console(stderr=True))
-        raise typer.Exit(asyncio.run(_ask(command, typed, settings, as_json)))
-
-
-def _stdin() -> str:
-    """Standard input, refused as soon as there is more of it than a request may have."""
-    if sys.stdin is None:
-        return ""
-    raw = sys.stdin.buffer.read(LONGEST + 1)
-    if len(raw) > LONGEST:
-        raise too_long()
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise CommandError("The text is not UTF-8. Please convert it first.") from None
-
-
-def _with(command: Command, options: Options) -> Command:
-    """The command line's options before the text's own."""
-    given = {
-        name: value
-        for name, value in asdict(options).items()
-        if value is not None and value is not False
-    }
-    if not given:
-        return command
-    if not isinstance(command, Generate | Again | Continue | Compare):
-        raise CommandError(f"/{command.name} takes no options.")
-    return replace(command, options=replace(command.options, **given))
-
-
-async def _ask(command: Command, typed: str, settings: Settings, as_json: bool) -> int:
-    async with LastingEngine(settings) as core:
-        who = replace(terminal_asker(), typed=typed)
-        if as_json:
-            last = await print_events(converse(command, who, core), core)
-        else:
-            console = Console()
-            notes = console if console.is_terminal else Console(stderr=True)
-            pictures = settings.saved_pictures
-            last = (await answer(command, who, core, console, notes, pictures)).final
-    match last:
-        case Failed():
-            return OURS
-        case Cancelled():
-            return STOPPED
-        case _:
-            return 0
 
 
 @app.command("serve")
@@ -282,9 +183,9 @@ def doctor_command(
             async with aclosing(examine(settings, generate=generate)) as findings:
                 async for finding in findings:
                     console.print(f"[{style[finding.mark]}]{finding.mark:4}[/] ", end="")
-                    console.print(finding.what, markup=False, highlight=False)
+                    say(console, finding.what)
                     if finding.advice:
-                        console.print(f"     {finding.advice}", markup=False, highlight=False)
+                        say(console, f"     {finding.advice}")
                     sound &= finding.mark != "bad"
             return sound
 

@@ -1,18 +1,14 @@
 """One command, one reply, on any platform: what a command means, given what was said before."""
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from bot import render
 from bot.buttons import Button, Rows
-from bot.grammar import Again, Command, Compare, Continue, Generate, Simple
-from bot.locales import words
+from bot.grammar import Again, Continue, Generate
 from bot.options import Options
 from engine import Engine
 from engine.errors import AskerError
-from engine.events import Event, Picture
+from engine.events import Picture
 from engine.jobs import Answer, Request
 from engine.prompting import split
 
@@ -74,21 +70,6 @@ class Said:
     def choices(self) -> Rows:
         """All rows of buttons below it."""
         return ((self.ask,) if self.ask else ()) + self.rows
-
-
-async def converse(command: Command, who: Who, core: Engine) -> AsyncGenerator[Event | Said]:
-    """The reply: either one Said, or the events of a job. Raises AskerError."""
-    match command:
-        case Simple():
-            yield Said(await _simple(command, who, core))
-        case Compare():
-            raise AskerError(
-                "/compare needs a chat to vote in: pastiche chat, Discord or Telegram."
-            )
-        case Generate() | Again() | Continue():
-            async with aclosing(core.ask(await request_of(command, who, core))) as events:
-                async for event in events:
-                    yield event
 
 
 async def request_of(command: Generate | Again | Continue, who: Who, core: Engine) -> Request:
@@ -205,24 +186,3 @@ async def meant(who: Who, core: Engine) -> Answer:
     if found.expired:
         raise AskerError(EXPIRED)
     return found
-
-
-async def _simple(command: Simple, who: Who, core: Engine) -> str:
-    match command.name:
-        case "styles":
-            return render.styles(core.registry)
-        case "queue":
-            return render.queue(await core.status())
-        case "why":
-            return render.why(await meant(who, core), core.registry)
-        case "cancel":
-            last = await core.last(who.platform, who.asker, who.place)
-            stopped = last is not None and await core.cancel(last.job.id)
-            return "Stopping." if stopped else "There is nothing to stop."
-        case "help" | "start":
-            topic = command.topic if command.name == "help" else ""
-            return render.help_text(core.registry, topic)
-        case "privacy":
-            return words("privacy.terminal")
-        case _:
-            raise AskerError(f"/{command.name} is for the chats on Discord and Telegram.")

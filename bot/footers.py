@@ -5,22 +5,23 @@ from typing import TYPE_CHECKING
 from bot import render
 from bot.conversation import Who
 from bot.locales import words
-from engine.events import Finished
+from engine.events import Cancelled, Finished
 from engine.treating import ARM
 
 if TYPE_CHECKING:
     from bot.talk import Talk
 
 
-async def footer(talk: "Talk", final: Finished, who: Who | str = "en") -> str:
+async def footer(talk: "Talk", final: Finished | Cancelled, who: Who | str = "en") -> str:
     """The lines, in the reader's language where `who` tells it."""
+    notes = final.notes if isinstance(final, Finished) else ()
     told = await talk.core.answer(final.job)
     expert = talk.registry.named(told.route.expert) if told else None
     if told is None or expert is None:
         return render.AI_LINE
     if told.route.rule.startswith(f"{ARM}:"):
         locale = who.locale if isinstance(who, Who) else who
-        return "\n".join([*final.notes, words("experiment.footer", locale, ai=render.AI_LINE)])
+        return "\n".join([*notes, words("experiment.footer", locale, ai=render.AI_LINE)])
     reason = ""
     if told.route.rule == "forced" and isinstance(who, Who):
         style = (await talk.place(who)).style
@@ -29,4 +30,4 @@ async def footer(talk: "Talk", final: Finished, who: Who | str = "en") -> str:
     line = render.footer(final, expert, told.route, talk.registry.weights(expert), reason=reason)
     if expert.label.startswith(render.AI_LINE):  # said once is enough
         line = line.removeprefix(f"{render.AI_LINE} · ")
-    return "\n".join([*final.notes, *([expert.label] if expert.label else []), line])
+    return "\n".join([*notes, *([expert.label] if expert.label else []), line])

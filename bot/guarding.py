@@ -29,10 +29,13 @@ class RefusedError(AskerError):
 class Guard:
     """One moderator, its verdicts on record."""
 
-    def __init__(self, moderator: Moderator, desk: Desk, core: Engine) -> None:
+    def __init__(
+        self, moderator: Moderator, desk: Desk, core: Engine, growth: int = GROWTH
+    ) -> None:
         self._moderator = moderator
         self._desk = desk
         self._core = core
+        self._growth = growth
 
     async def check(self, stage: Stage, content: Content) -> Judged:
         """The verdict, and how long it took."""
@@ -66,7 +69,7 @@ class Guard:
             async for event in events:
                 judged: list[Judged] = []
                 match event:
-                    case Text(text=text) if len(text) >= checked + GROWTH:
+                    case Text(text=text) if len(text) >= checked + self._growth:
                         checked = len(text)
                         judged = [await self._text(text, content)]
                     case Image(preview=preview) if preview:

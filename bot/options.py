@@ -63,7 +63,7 @@ def read_options(rest: str) -> tuple[str, Options]:
         _put(found, name, option)
         rest = rest[option.end() :]
     if end := _END.match(rest):
-        return rest[end.end() :].strip(), _checked(found)
+        return rest[end.end() :].strip(), checked(found)
     if _DASHES.match(rest):
         raise _unknown_option(rest.split(maxsplit=1)[0].lstrip("-")[:20])
     trailing: dict[str, str] = {}
@@ -82,7 +82,7 @@ def read_options(rest: str) -> tuple[str, Options]:
         if name in found:
             raise CommandError(f"--{name} stands there twice. Please say it once.")
         found[name] = value
-    return rest.strip(), _checked(found)
+    return rest.strip(), checked(found)
 
 
 def _put(found: dict[str, str], name: str, option: re.Match[str]) -> None:
@@ -94,10 +94,11 @@ def _put(found: dict[str, str], name: str, option: re.Match[str]) -> None:
     found[name] = value.strip()
 
 
-def _checked(found: dict[str, str]) -> Options:
+def checked(found: dict[str, str]) -> Options:
+    """The options, from each one's own words. Raises CommandError."""
     style, negative = found.get("style"), found.get("negative")
     return Options(
-        style=style and checked_style(style),
+        style=None if style is None else checked_style(style),
         length=_integer("length", found),
         seed=_integer("seed", found),
         size=_size(found),
@@ -142,7 +143,7 @@ def _short(value: str) -> str:
 
 def checked_style(style: str) -> str:
     """A style's name in bounds: one line, no quotation marks. Raises CommandError."""
-    style = clean(style)
+    style = clean(style).removesuffix(":")  # as one writes before a beginning
     if not style or len(style) > MAX_STYLE or '"' in style or "\n" in style:
         raise CommandError(
             f"A style's name is 1 to {MAX_STYLE} characters without quotes. /styles lists them."

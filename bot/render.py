@@ -113,15 +113,17 @@ def seconds(value: float) -> str:
 
 
 def footer(
-    final: Finished, expert: Expert, route: Route, weights: Weights, *, reason: str = ""
+    final: Finished | Cancelled, expert: Expert, route: Route, weights: Weights, *, reason: str = ""
 ) -> str:
     """Expert, why (or that `reason`), time and speed; and that a machine wrote it."""
+    parts = [AI_LINE, f"in the manner of {expert.title}", reason or short_reason(route)]
+    if isinstance(final, Cancelled):
+        return " · ".join(parts)
     rate = ""
     if final.pictures:
         rate = "seed " + ", ".join(str(picture.seed) for picture in final.pictures)
     elif final.seconds > 0:
         rate = f"{final.tokens_out / final.seconds:.0f} tokens/s"
-    parts = [AI_LINE, f"in the manner of {expert.title}", reason or short_reason(route)]
     parts += [seconds(final.seconds), rate]
     if not final.adapter_digest and weights.adapter:
         parts.append("base model, no adapter yet")
@@ -210,12 +212,20 @@ _HELP = {
     "queue": "/queue                 what is waiting",
     "help": "/help [COMMAND]        this text",
     "privacy": "/privacy               what is kept, for how long, and how to have it deleted",
-    "forget": "/forget                delete everything of yours (asks first; in chats)",
-    "compare": "/compare TEXT          two answers, blinded, side by side: which is better? (in chats)",
-    "guess": "/guess                 a passage: by a person or by a machine? (in chats)",
-    "report": "/report [REASON]       say that an answer should not have been given (in chats)",
-    "settings": "/settings [...]        this chat's default style (in chats, for those who manage it)",
+    "forget": "/forget                delete everything of yours (asks first)",
+    "mydata": "/mydata                everything that is kept of you, as a file",
+    "compare": "/compare TEXT          two answers, blinded, side by side: which is better?",
+    "guess": "/guess                 a passage: by a person or by a machine?",
+    "consent": "/consent               take part in a study, or see what you agreed to",
+    "withdraw": "/withdraw              leave the study",
+    "link": "/link [CODE]           count two of your accounts as one person in the study",
 }
+_HELP_CHATS = {
+    "report": "/report [REASON]       say that an answer should not have been given",
+    "settings": "/settings [...]        this chat's default style (for those who manage it)",
+    "study": "/study [on|off]        whether this place takes part (for those who manage it)",
+}
+_HELP_TERMINAL = {"quit": "/quit                  leave (as /exit and Ctrl-D do)"}
 _OPTIONS_HELP = """Options, before or after the text:
   --style NAME    who answers, whatever the text says
   --length N      about how many tokens; a token is three quarters of a word
@@ -228,10 +238,10 @@ _PICTURE_HELP = """For pictures:
   --scale X       how strong the style is: 0 none, 1 as trained"""
 
 
-def help_text(registry: Registry, topic: str = "") -> str:
-    """Made from the cards. A topic is one command's name."""
+def help_text(registry: Registry, topic: str = "", platform: str = "") -> str:
+    """Made from the cards, with what works on that platform. A topic is one command's name."""
     generate = {c: _generate_help(registry, c) for c in registry.commands}
-    known = generate | _HELP
+    known = generate | _HELP | (_HELP_TERMINAL if platform == "terminal" else _HELP_CHATS)
     if topic:
         lines = [known.get(topic.lower(), f"There is no /{topic}. Send /help for all commands.")]
         if topic.lower() in (*generate, "again", "continue"):

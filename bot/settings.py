@@ -91,3 +91,10 @@ def read_platform_settings() -> PlatformSettings:
         name = ".".join(str(part) for part in first["loc"])
         what = first["msg"].removeprefix("Value error, ")
         raise SetupError(f"The setting {name}: {what}.") from None
+
+
+def terminal_settings() -> PlatformSettings:
+    """The same for a terminal, where only those limits hold that somebody has set."""
+    read = read_platform_settings()
+    unset = {"asker_burst", "place_burst", "asker_waiting"} - read.model_fields_set
+    return read.model_copy(update=dict.fromkeys(unset, 0))

@@ -1,4 +1,4 @@
-"""What Discord and Telegram share beyond one command and its reply: who may, how much, and what is kept.
+"""What all platforms share beyond one command and its reply: who may, how much, and what is kept.
 
 `Talk` wraps the engine: the same events come out, moderated, paid for, and with their delivery
 accounted for. A client parses, shows and sends; it decides nothing else.
@@ -7,15 +7,16 @@ accounted for. A client parses, shows and sends; it decides nothing else.
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
+from bot import render
 from bot.administration import administer, settle
 from bot.answering import generate
 from bot.buttons import Press
 from bot.comparing import compare
-from bot.conversation import Said, Who, converse, meant
+from bot.conversation import Said, Who, meant
 from bot.delivering import PAIR, Deliveries
 from bot.footers import footer
 from bot.grammar import Again, Command, Compare, Continue, Generate, Simple, parse
-from bot.guarding import Guard
+from bot.guarding import GROWTH, Guard
 from bot.guessing import GUESS, Guessing
 from bot.hurrying import REMEMBERED, Hurry
 from bot.locales import words
@@ -29,7 +30,7 @@ from engine import Engine
 from engine.desk.desk import Desk
 from engine.desk.house import Place
 from engine.errors import AskerError, BusyError
-from engine.events import Event, Finished
+from engine.events import Cancelled, Event, Finished
 from engine.jobs import Answer
 from engine.moderation import Content, Moderator
 from engine.registry import Registry
@@ -40,7 +41,7 @@ Reply = Said | AsyncGenerator[Event | Said]
 
 
 class Talk(Deliveries):
-    """One for a process; both clients speak through it."""
+    """One for a process; its clients speak through it."""
 
     def __init__(
         self,
@@ -48,10 +49,12 @@ class Talk(Deliveries):
         desk: Desk,
         moderator: Moderator,
         settings: PlatformSettings,
+        *,
+        growth: int = GROWTH,
     ) -> None:
         super().__init__(core, desk)
         self.settings = settings
-        self.guard = Guard(moderator, desk, core)
+        self.guard = Guard(moderator, desk, core, growth)
         self.hurry = Hurry(settings.asker_waiting, limited=settings.asker_burst > 0)
         self.draining = False
         self.pairs = Pairs()
@@ -142,25 +145,35 @@ class Talk(Deliveries):
                 await self.note("cancel", who)
                 if (pair := self.pairs.under_way(who)) and await stop(self, pair, who):
                     return Said(words("talk.stopping", who.locale))
-                return await self._conversed(command, who)
+                last = await self.core.last(who.platform, who.asker, who.place)
+                stopped = last is not None and await self.core.cancel(last.job.id)
+                return Said(
+                    words(f"talk.{'stopping' if stopped else 'nothing_to_stop'}", who.locale)
+                )
             case name if name in COMMANDS:
                 return await speak(self, name, command.topic, who)
             case _:
-                return await self._conversed(command, who)
+                return Said(await self._told(command, who))
 
-    async def _conversed(self, command: Simple, who: Who) -> Said:
-        """What a terminal would be told, too."""
-        async with aclosing(converse(command, who, self.core)) as replies:
-            async for reply in replies:
-                if isinstance(reply, Said):
-                    return reply
-        return Said("")
+    async def _told(self, command: Simple, who: Who) -> str:
+        """What needs no more than the cards, the queue and the last answer."""
+        match command.name:
+            case "styles":
+                return render.styles(self.registry)
+            case "queue":
+                return render.queue(await self.core.status())
+            case "why":
+                return render.why(await meant(who, self.core), self.registry)
+            case _:
+                topic = command.topic if command.name == "help" else ""
+                return render.help_text(self.registry, topic, who.platform)
 
     def privacy(self, who: Who) -> str:
         """The notice; it needs no database."""
         contact = self.settings.contact
         tail = words("privacy.contact", who.locale, contact=contact) if contact else ""
-        notice = words("privacy.text", who.locale, contact=tail)
+        kind = "terminal" if who.platform == "terminal" else "text"
+        notice = words(f"privacy.{kind}", who.locale, contact=tail)
         study = self.desk.agreements.study
         if study is None:
             return notice
@@ -175,7 +188,7 @@ class Talk(Deliveries):
 
     # Answers
 
-    async def footer(self, final: Finished, who: Who | str = "en") -> str:
+    async def footer(self, final: Finished | Cancelled, who: Who | str = "en") -> str:
         """Below an answer: what to know about it, who wrote it and why, and that a machine did."""
         return await footer(self, final, who)
 

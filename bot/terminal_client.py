@@ -1,39 +1,37 @@
-"""The chat in a terminal, and the single question of `pastiche ask`.
+"""The chat in a terminal: what is typed, and how each reply is drawn, saved and closed.
 
 Ctrl-C cancels the answer, not the program; a second one, while that is still under way, ends it.
 """
 
 import asyncio
 import contextlib
-import getpass
 import logging
 import os
 import sys
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pydantic import TypeAdapter
 from rich.console import Console
 
 from bot import render
 from bot.blocks import blocks, can_show
 from bot.cleaning import MAX_TEXT
-from bot.conversation import Said, Who, converse
-from bot.grammar import Command, parse
+from bot.conversation import Said
+from bot.exits import MENDABLE, OURS
+from bot.locales import words
 from bot.pages import page_for, say
 from bot.render import Draft
+from bot.talk import Reply
 from bot.terminal_desk import TerminalDesk
 from bot.terminal_keys import at_a_terminal, quiet_keyboard, stoppable
-from engine import Engine
 from engine.errors import KIND_SENTENCE, AskerError, PasticheError, SetupError
-from engine.events import Cancelled, Event, Failed, Finished, is_final
+from engine.events import Cancelled, Event, Failed, Finished
 from engine.ledger import new_id
 
 PROMPT = "› "
-_EVENT: TypeAdapter[Event | Said] = TypeAdapter(Event | Said)
 LEAVE = ("/quit", "/exit", "quit", "exit")
 WELCOME = (
     "[bold]Pastiche[/bold] writes in a declared manner. /help lists the commands, /quit or Ctrl-D "
@@ -45,205 +43,149 @@ WELCOME = (
 log = logging.getLogger(__name__)
 
 
-def terminal_asker() -> Who:
-    """The person at this terminal, in a new conversation."""
-    try:
-        name = getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have no name
-        name = str(os.getuid())
-    place = os.ttyname(0) if at_a_terminal() else "terminal"
-    return Who(platform="terminal", asker=name, place=place, conversation=new_id(), private=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Screen:
+    """Where answers are drawn; what is about an answer, and not of it, goes to `notes`."""
+
+    console: Console
+    notes: Console
 
 
-async def show_answer(
-    events: AsyncGenerator[Event | Said],
-    core: Engine | TerminalDesk,
-    console: Console,
-    heard: list[Said] | None = None,
-) -> Draft:
-    """Draw the reply as it comes; one in words is added to `heard`, too."""
+async def answer(reply: Reply, there: TerminalDesk, screen: Screen) -> tuple[Draft, Said | None]:
+    """Draw a reply as it comes, to its end; what it said in words is given back, too."""
+    if isinstance(reply, Said):
+        await spoken(there, reply, screen.console)
+        return Draft(), reply
+    draft, said = await _follow(reply, there, screen.console)
+    if draft.text and not screen.console.is_terminal:
+        screen.console.file.write("\n")
+    if said is not None:
+        await spoken(there, said, screen.notes if _instead(draft, said) else screen.console)
+    elif draft.final is not None:
+        await _close(draft.final, there, screen)
+    return draft, said
+
+
+async def _follow(
+    events: AsyncGenerator[Event | Said], there: TerminalDesk, console: Console
+) -> tuple[Draft, Said | None]:
     draft = Draft()
-    async with stoppable(core) as running, aclosing(events):
+    async with stoppable(there.cancel) as running, aclosing(events):
         with quiet_keyboard(), page_for(console) as page:
             async for event in events:
                 if isinstance(event, Said):
-                    if heard is not None:
-                        heard.append(event)
-                    return Draft(stage="finished", text=event.text)
+                    return draft, event
                 draft = render.fold(draft, event)
                 running.job = draft.job
                 page.show(draft)
-    return draft
+    return draft, None
 
 
-async def answer(
-    command: Command,
-    who: Who,
-    core: Engine,
-    console: Console,
-    notes: Console,
-    pictures: Path,
-    desk: TerminalDesk | None = None,
-) -> Draft:
-    """One command and its reply; what is about the answer, and not of it, goes to `notes`.
-
-    Pictures are saved in the folder `pictures`; where they lie is the answer. With a `desk` the answer
-    may belong to an experiment.
-    """
-    events = desk.say(command, who) if desk is not None else converse(command, who, core)
-    heard: list[Said] = []
-    draft = await show_answer(events, core, console, heard)
-    if desk is not None and heard:
-        await _spoken(desk, heard[0], console, pictures)
-        return draft
-    if draft.final is None:
-        say(console, draft.text)
-        return draft
-    if draft.text and not console.is_terminal:
-        console.file.write("\n")
-    if isinstance(draft.final, Finished) and draft.final.pictures:
-        await _hang(draft.final, console, notes, pictures)
-    if isinstance(draft.final, Finished):  # before a private request leaves the record
-        await _close(draft.final, core, notes, desk)
-    await (core if desk is None else desk).delivered(draft.job)
-    match draft.final:
+async def _close(final: Finished | Failed | Cancelled, there: TerminalDesk, screen: Screen) -> None:
+    """Pictures and footer, before a private request leaves the record; then that it has arrived."""
+    if isinstance(final, Finished):
+        for number, picture in enumerate(final.pictures, 1):
+            await save(there, screen, f"{final.job.lower()}-{number}.png", picture.data)
+    if isinstance(final, Finished) or (isinstance(final, Cancelled) and final.text):
+        say(screen.notes, await there.footer(final), style="dim")
+    await there.delivered(final.job)
+    match final:
         case Cancelled():
-            say(notes, "Stopped. /again starts it anew, /continue goes on from here.", style="dim")
+            say(screen.notes, words("terminal.stopped"), style="dim")
         case Failed(message=message, reason=reason):
-            say(notes, message, style="yellow")
+            say(screen.notes, message, style="yellow")
             if reason:
-                say(notes, f"({reason})", style="dim")
-    return draft
+                say(screen.notes, f"({reason})", style="dim")
 
 
-async def _hang(final: Finished, console: Console, notes: Console, folder: Path) -> None:
-    """Save the pictures, say where, and show each if the terminal can."""
-    for number, picture in enumerate(final.pictures, 1):
-        name = f"{final.job.lower()}-{number}.png"
-        try:
-            path = await asyncio.to_thread(_save, folder, name, picture.data)
-        except OSError as error:
-            say(
-                notes, f"The picture cannot be saved in {folder}: {error.strerror}.", style="yellow"
-            )
-            continue
-        if can_show(console):
-            console.print(blocks(picture.data))
-        console.print(str(path), markup=False, highlight=False, soft_wrap=True)
+async def save(there: TerminalDesk, screen: Screen, name: str, data: bytes) -> None:
+    """Save a file, say where, and show it if it is a picture and the terminal can."""
+    picture = name.endswith(".png")
+    folder = there.pictures if picture else there.papers
+    try:
+        path = await asyncio.to_thread(write, folder, name, data)
+    except OSError as error:
+        say(screen.notes, words("terminal.unsaved", name=name, folder=folder, why=error.strerror))
+        return
+    if picture and can_show(screen.console):
+        screen.console.print(blocks(data))
+    screen.console.print(str(path), markup=False, highlight=False, soft_wrap=True)
 
 
-def _save(folder: Path, name: str, data: bytes) -> Path:
-    """The file, whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
+def write(folder: Path, name: str, data: bytes) -> Path:
+    """The file for its owner alone, whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     aside = folder / f".{name}.{os.getpid()}"
-    aside.write_bytes(data)
-    return aside.replace(folder / name)
+    try:
+        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        return aside.replace(folder / name)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
-async def _close(
-    final: Finished, core: Engine, notes: Console, desk: TerminalDesk | None = None
-) -> None:
-    """The footer below an answer, and what the asker should know about it."""
-    if desk is not None:
-        say(notes, await desk.footer(final), style="dim")
-        return
-    told = await core.answer(final.job)
-    expert = core.registry.named(told.route.expert) if told else None
-    if told is None or expert is None:
-        return
-    words = render.footer(final, expert, told.route, core.registry.weights(expert))
-    for line in (*final.notes, *([expert.label] if expert.label else []), words):
-        say(notes, line, style="dim")
+async def spoken(there: TerminalDesk, said: Said, console: Console, *, asking: bool = True) -> None:
+    """Words, files, and the choices below them, each with its number."""
+    say(console, said.text)
+    screen = Screen(console=console, notes=console)
+    pictures = [(f"{new_id().lower()}.png", picture.data) for picture in said.pictures]
+    for name, data in (*pictures, *said.files):
+        await save(there, screen, name, data)
+    for line in there.offer(said, asking=asking):
+        say(console, line, style="bold")
+    await there.arrived(said)
 
 
-async def print_events(events: AsyncGenerator[Event | Said], core: Engine) -> Event | Said | None:
-    """One event a line, as JSON; returns the last."""
-    last: Event | Said | None = None
-    async with stoppable(core) as running, aclosing(events):
-        async for last in events:
-            print(_EVENT.dump_json(last).decode(), flush=True)  # noqa: T201
-            if not isinstance(last, Said):
-                running.job = last.job
-                if is_final(last):
-                    await core.delivered(last.job)
-    return last
-
-
-async def chat(
-    core: Engine, console: Console, pictures: Path, desk: TerminalDesk | None = None
-) -> int:
-    """Until Ctrl-D, or the end of the piped input; 1 if any of that failed on our side."""
-    who = terminal_asker()
-    failed = False
+async def chat(there: TerminalDesk, console: Console) -> int:
+    """Until Ctrl-D: 0; until a pipe ends: 1 if anything failed on our side, 2 if it can be mended."""
+    screen = Screen(console=console, notes=console)
     if at_a_terminal():
         console.print(WELCOME)
+    codes = {0}
     async for text in _typed() if at_a_terminal() else _piped():
-        if not text.strip():
-            continue
         if text.strip().lower() in LEAVE:
             break
-        try:
-            said = replace(who, typed=text.strip())
-            if desk is not None and (reply := await desk.pressed(text, said)) is not None:
-                await _reply(desk, reply, core, console, pictures)
-                continue
-            command = parse(text, core.registry.commands)
-            if desk is not None and desk.answers(command):
-                await _reply(desk, desk.say(command, said), core, console, pictures)
-                continue
-            through = desk if desk is not None and desk.treats else None
-            draft = await answer(command, said, core, console, console, pictures, through)
-            failed |= isinstance(draft.final, Failed)
-            if desk is not None and isinstance(draft.final, Finished):
-                asked = await desk.invitation(said, draft.job)
-                await _spoken(desk, asked, console, pictures)
-        except AskerError as error:
-            say(console, str(error), style="yellow")
-        except PasticheError as error:
-            log.exception("a request failed")
-            failed = True
-            words = str(error) if isinstance(error, SetupError) else KIND_SENTENCE
-            say(console, words, style="yellow")
-    return int(failed)
+        if text.strip():
+            codes.add(await _one(text, there, screen))
+    if OURS in codes:
+        return OURS
+    return max(codes) if not at_a_terminal() else 0
 
 
-async def _reply(
-    desk: TerminalDesk,
-    reply: Said | AsyncGenerator[Event | Said],
-    core: Engine,
-    console: Console,
-    pictures: Path,
-) -> None:
-    """What the study answers: words with choices, or something that is written first."""
-    if isinstance(reply, Said):
-        await _spoken(desk, reply, console, pictures)
-        return
-    heard: list[Said] = []
-    draft = await show_answer(reply, desk, console, heard)
-    for said in heard:
-        await _spoken(desk, said, console, pictures)
-    if draft.final is not None:
+async def _one(text: str, there: TerminalDesk, screen: Screen) -> int:
+    """One line of a chat and its reply; the exit code that it would have by itself."""
+    who = replace(there.who, typed=text.strip())
+    try:
+        reply = await there.pressed(text, who)
+        if reply is None:
+            reply = there.say(there.talk.parse(text), who)
+        draft, said = await answer(reply, there, screen)
         if isinstance(draft.final, Finished):
-            if draft.final.pictures:
-                await _hang(draft.final, console, console, pictures)
-            await _close(draft.final, core, console, desk)
-        await desk.delivered(draft.job)
+            invited = await there.invitation(who, draft.job)
+            if invited is not None:
+                await spoken(there, invited, screen.console, asking=False)
+        return code_of(draft, said)
+    except AskerError as error:
+        say(screen.console, str(error), style="yellow")
+        return MENDABLE
+    except PasticheError as error:
+        log.exception("a request failed")
+        told = str(error) if isinstance(error, SetupError) else KIND_SENTENCE
+        say(screen.console, told, style="yellow")
+        return OURS
 
 
-async def _spoken(desk: TerminalDesk, said: Said | None, console: Console, pictures: Path) -> None:
-    """Words, files, and the choices below them, each with its number."""
-    if said is None:
-        return
-    say(console, said.text)
-    files = [(f"{new_id().lower()}.png", picture.data) for picture in said.pictures]
-    for name, data in (*files, *said.files):
-        path = await asyncio.to_thread(_save, pictures, name, data)
-        if name.endswith(".png") and can_show(console):
-            console.print(blocks(data))
-        console.print(str(path), markup=False, highlight=False, soft_wrap=True)
-    for line in desk.offer(said):
-        say(console, line, style="bold")
-    await desk.arrived(said)
+def code_of(draft: Draft, said: Said | None) -> int:
+    """The exit code of a reply: words in an answer's place say what can be asked instead."""
+    if isinstance(draft.final, Failed):
+        return OURS
+    return MENDABLE if said is not None and _instead(draft, said) else 0
+
+
+def _instead(draft: Draft, said: Said) -> bool:
+    """Whether these words stand where an answer was to be."""
+    return bool(draft.job) and not said.choices
 
 
 async def _typed() -> AsyncIterator[str]:

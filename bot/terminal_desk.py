@@ -1,92 +1,211 @@
-"""The study in a terminal: the same commands and buttons, each button a number to type."""
+"""The terminal's side of Talk: what is shown has choices to type, and what is saved lies in files."""
 
+import asyncio
+import contextlib
+import getpass
 import logging
-from collections.abc import AsyncGenerator
+import os
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
 
-from bot.buttons import Button
+from bot.buttons import Button, Verb
 from bot.conversation import Said, Who
-from bot.grammar import STUDY, Again, Command, Continue, Generate, Simple
+from bot.grammar import Command, Simple
+from bot.locales import words
 from bot.pairs import stop
-from bot.settings import PlatformSettings
-from bot.studying import COMMANDS
-from bot.talk import Talk
-from engine import Engine
-from engine.desk.desk import Desk
+from bot.settings import PlatformSettings, terminal_settings
+from bot.talk import Reply, Talk
+from bot.terminal_keys import at_a_terminal
+from engine.bootstrap import LastingEngine
+from engine.desk.desk import Desk, open_desk
 from engine.errors import AskerError, PasticheError
-from engine.events import Event, Finished
+from engine.events import Cancelled, Event, Finished
+from engine.jobs import Answer
+from engine.ledger import new_id
 from engine.moderation.chain import usual
+from engine.settings import Settings
+
+CLEAN_SECONDS = 3600.0  # between two rounds of retention
+ELSEWHERE = ("report", "settings", "admin")  # for those who look after a chat of many
+SAVED = re.compile(r"[0-9a-hjkmnp-tv-z]{26}(-\d)?\.png")
+MYDATA = ("mydata.json", "mydata.zip")
 
 log = logging.getLogger(__name__)
 
-HERE = frozenset((*COMMANDS, *STUDY, "forget"))  # plain commands that need a desk
+
+def terminal_asker() -> Who:
+    """The person at this terminal, in a new conversation."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        name = str(os.getuid())
+    place = os.ttyname(0) if at_a_terminal() else "terminal"
+    return Who(platform="terminal", asker=name, place=place, conversation=new_id(), private=True)
+
+
+def chosen(text: str, labels: Sequence[str]) -> int | None:
+    """The place of the label that is meant: by number, by its words, or by how it alone begins.
+
+    >>> chosen("2", ["Yes, forget me", "No"]), chosen("y", ["Yes, forget me", "No"])
+    (1, 0)
+    >>> chosen("b", ["A", "B", "Both bad"]), chosen("No, wait", ["Yes, forget me", "No"])
+    (1, None)
+    """
+    said = text.strip().casefold()
+    number = said.removeprefix("/")  # a line of a pipe begins a request with it
+    if number.isascii() and number.isdigit():
+        return int(number) - 1 if 1 <= int(number) <= len(labels) else None
+    begins = [re.sub(r"^\W+", "", label).casefold() for label in labels]
+    exact = [place for place, label in enumerate(begins) if label == said]
+    found = exact or [
+        place for place, label in enumerate(begins) if said and label.startswith(said)
+    ]
+    return found[0] if len(found) == 1 else None
 
 
 class TerminalDesk:
-    """Talk, without the limits that many people need, and the buttons shown last."""
+    """Talk, the choices that were shown last, and the folder where pictures go (`out`, if named)."""
 
-    def __init__(self, core: Engine, desk: Desk) -> None:
-        limits = PlatformSettings(asker_burst=0, place_burst=0, asker_waiting=0)
-        self._talk = Talk(core, desk, usual(), limits)
+    def __init__(self, talk: Talk, settings: Settings, out: Path | None = None) -> None:
+        self.talk = talk
+        self.out = out
+        self.pictures = out or settings.saved_pictures
+        self.papers = out or settings.home
+        self._settings = settings
+        self.offer_nothing()
+        self.who = terminal_asker()
+
+    async def say(self, command: Command, who: Who) -> AsyncGenerator[Event | Said]:
+        """See Talk.say. A new request leaves what was asked before."""
+        if not isinstance(command, Simple):
+            self.offer_nothing()
+        elif command.name in ELSEWHERE:
+            raise AskerError(words("terminal.elsewhere", who.locale, name=command.name))
+        async with contextlib.aclosing(self.talk.say(command, who)) as events:
+            async for event in events:
+                yield event
+
+    async def pressed(self, text: str, who: Who) -> Reply | None:
+        """The reply to a choice; None for what is no answer to one. A question is asked again.
+
+        Raises AskerError for a number where nothing has one.
+        """
+        place = chosen(text, [button.label for button in self._shown])
+        if place is not None:
+            return await self._press(self._shown[place], who)
+        number = text.strip().removeprefix("/").isdigit()
+        if number and not self._shown:
+            raise AskerError(words("terminal.no_choice", who.locale))
+        if number or (self._asking and not text.lstrip().startswith("/")):
+            return Said(words("terminal.choose", who.locale), ask=tuple(self._shown))
+        return None
+
+    async def _press(self, button: Button, who: Who) -> Reply:
+        reply = await self.talk.press(button.press, who)
+        if button.press.verb is Verb.FORGET and isinstance(reply, Said):
+            return await self._forgotten(reply, who)
+        return reply
+
+    async def _forgotten(self, said: Said, who: Who) -> Said:
+        """The files go as well, and what cannot be known is named."""
+        count = await asyncio.to_thread(self._delete)
+        told = words("terminal.forgotten", who.locale, count=count, folder=self.pictures)
+        return Said(f"{said.text}\n\n{told}", private=True)
+
+    def _delete(self) -> int:
+        """Everything that was saved where it is saved unless told otherwise; how many files it was."""
+        home, pictures = self._settings.home, self._settings.saved_pictures
+        files = [home / name for name in MYDATA if (home / name).exists()]
+        if pictures.is_dir():
+            files += [path for path in pictures.iterdir() if SAVED.fullmatch(path.name)]
+        for path in files:
+            path.unlink(missing_ok=True)
+        return len(files)
+
+    def offer_nothing(self) -> None:
+        """What was offered before counts no longer."""
         self._shown: list[Button] = []
-        self._who = Who(platform="terminal", asker="", place="")
+        self._asking = False
 
-    async def keep_house(self) -> None:
-        """One round of retention while a study runs: nobody else may be serving here."""
-        if self._talk.desk.agreements.study is not None:
-            await self._talk.desk.clean()
-
-    def answers(self, command: Command) -> bool:
-        """Whether a command is for here, and not for the experts alone."""
-        if isinstance(command, Simple):
-            study = self._talk.desk.agreements.study is not None
-            return command.name in HERE or (study and command.name == "privacy")
-        return not isinstance(command, Generate | Again | Continue)
-
-    def say(self, command: Command, who: Who) -> AsyncGenerator[Event | Said]:
-        """See Talk.say."""
-        self._who = who
-        return self._talk.say(command, who)
-
-    async def pressed(self, text: str, who: Who) -> Said | AsyncGenerator[Event | Said] | None:
-        """The reply to the number of a button that is shown; None for anything else."""
-        number = text.strip().removeprefix("/")  # a line of a pipe begins a request with it
-        if not (number.isascii() and number.isdigit() and 1 <= int(number) <= len(self._shown)):
-            return None
-        return await self._talk.press(self._shown[int(number) - 1].press, who)
-
-    def offer(self, said: Said) -> list[str]:
-        """The reply's buttons as lines; from now on their numbers count."""
-        self._shown = [button for row in said.choices for button in row]
-        return [f"[{n}] {button.label}" for n, button in enumerate(self._shown, 1)]
-
-    @property
-    def treats(self) -> bool:
-        """Whether ordinary requests may belong to an experiment."""
-        lab = self._talk.desk.lab
-        return lab is not None and any(e.task == "single" for e in lab.experiments.all)
+    def offer(self, said: Said, *, asking: bool = True) -> list[str]:
+        """The reply's choices as lines; from now on they count. `asking`: until one is made."""
+        shown = [button for row in said.choices for button in row]
+        if shown:
+            self._shown, self._asking = shown, asking
+        return [f"[{n}] {button.label}" for n, button in enumerate(shown, 1)]
 
     async def cancel(self, job: str) -> bool:
         """Whether that answer, or pair of answers, was still to be stopped."""
-        if job == self._talk.pairs.under_way(self._who):
-            return await stop(self._talk, job, self._who)
-        return await self._talk.core.cancel(job)
+        if job == self.talk.pairs.under_way(self.who):
+            return await stop(self.talk, job, self.who)
+        return await self.talk.core.cancel(job)
 
     async def delivered(self, job: str) -> None:
         """See Talk.delivered."""
-        await self._talk.delivered(job)
+        await self.talk.delivered(job)
 
-    async def footer(self, final: Finished) -> str:
+    async def told(self, job: str) -> Answer | None:
+        """What is on record of a job."""
+        return await self.talk.core.answer(job)
+
+    async def footer(self, final: Finished | Cancelled) -> str:
         """See Talk.footer."""
-        return await self._talk.footer(final)
+        return await self.talk.footer(final)
 
     async def invitation(self, who: Who, job: str = "") -> Said | None:
         """See Talk.invitation; never in the way of an answer."""
         try:
-            return await self._talk.invitation(who, job)
+            return await self.talk.invitation(who, job)
         except (AskerError, PasticheError) as error:
             log.info("nobody was invited", extra={"why": type(error).__name__})
             return None
 
     async def arrived(self, said: Said) -> None:
         """It is shown."""
-        await self._talk.arrived(said.receipt)
+        await self.talk.arrived(said.receipt)
+
+
+@asynccontextmanager
+async def open_terminal(
+    settings: Settings, *, warm: tuple[str, ...] = (), out: Path | None = None
+) -> AsyncIterator[TerminalDesk]:
+    """Everything that a chat or a single question needs, with retention as `pastiche serve` has it."""
+    limits: PlatformSettings = terminal_settings()
+    async with (
+        LastingEngine(settings, warm=warm) as core,
+        open_desk(settings, asker=limits.asker_bucket, place=limits.place_bucket) as desk,
+        _retention(desk),
+    ):
+        talk = Talk(
+            core, desk, usual(limits.image_check), limits, growth=1
+        )  # a line stays once shown
+        yield TerminalDesk(talk, settings, out)
+
+
+@asynccontextmanager
+async def _retention(desk: Desk) -> AsyncIterator[None]:
+    """A round now unless there was one within the hour, and every hour: nobody else may be serving."""
+    await _clean(desk)
+    chore = asyncio.create_task(_clean_hourly(desk))
+    try:
+        yield
+    finally:
+        chore.cancel()
+        await asyncio.gather(chore, return_exceptions=True)
+
+
+async def _clean_hourly(desk: Desk) -> None:
+    while True:
+        await asyncio.sleep(CLEAN_SECONDS)
+        await _clean(desk)
+
+
+async def _clean(desk: Desk) -> None:
+    try:
+        silent = await desk.silence()
+        if silent is not None and not 0 < silent < CLEAN_SECONDS:  # 0: by a clock that went back
+            await desk.clean()
+    except (PasticheError, OSError):
+        log.exception("retention failed")

@@ -5,12 +5,10 @@ import contextlib
 import signal
 import sys
 import termios
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-
-from bot.terminal_desk import TerminalDesk
-from engine import Engine
+from typing import Any
 
 
 def at_a_terminal() -> bool:
@@ -27,8 +25,10 @@ class Running:
 
 
 @asynccontextmanager
-async def stoppable(core: Engine | TerminalDesk) -> AsyncIterator[Running]:
-    """Within, Ctrl-C cancels the running job; a second Ctrl-C gives up waiting for that."""
+async def stoppable(
+    cancel: Callable[[str], Coroutine[Any, Any, bool]],
+) -> AsyncIterator[Running]:
+    """Within, Ctrl-C calls `cancel` with the running job; a second Ctrl-C gives up waiting for that."""
     running = Running()
     tasks: set[asyncio.Task[bool]] = set()
     here = asyncio.current_task()
@@ -38,7 +38,7 @@ async def stoppable(core: Engine | TerminalDesk) -> AsyncIterator[Running]:
             here.cancel()
             return
         running.stopping = True
-        tasks.add(asyncio.create_task(core.cancel(running.job)))
+        tasks.add(asyncio.create_task(cancel(running.job)))
 
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGINT, stop)

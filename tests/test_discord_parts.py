@@ -36,7 +36,7 @@ from bot.discord_client.posts import Page, Post
 from bot.discord_client.sync import payload_of, reduced, sync
 from bot.pacing import Vanished
 from bot.render import Draft
-from engine.events import Picture
+from engine.events import Cancelled, Picture
 from engine.ledger import new_id
 from engine.registry import Registry
 
@@ -74,6 +74,12 @@ def test_a_growing_answer_shows_its_end(registry: Registry) -> None:
     page = layout.growing(Draft(stage="writing", job=JOB, text=text), registry)
     assert len(page.text) <= 2000 and "last" in page.text and "first" not in page.text
     assert page.rows[0][0].press == Press(Verb.CANCEL, JOB)
+
+
+def test_a_stopped_answer_says_that_a_machine_made_it(registry) -> None:
+    stopped = Cancelled(job=JOB, attempt=1, text="It rained.")
+    (page,) = layout.last_pages(Draft(job=JOB, text="It rained.", final=stopped), "", registry)
+    assert "AI-generated" in page.text
 
 
 def test_what_a_model_writes_mentions_links_and_formats_nothing() -> None:

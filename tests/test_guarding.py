@@ -77,6 +77,13 @@ async def test_a_growing_text_is_stopped_before_it_is_whole(desk: Desk) -> None:
     assert core.cancelled == core.settled == [job]
 
 
+async def test_where_a_line_stays_once_shown_each_is_checked_before(desk: Desk) -> None:
+    job = new_id()
+    texts = [Text(job=job, attempt=1, text=text, tokens=1) for text in ("It rained. ", BAD)]
+    shown = await seen(Guard(usual(), desk, Stopped(), growth=1), STORY, *texts)
+    assert [type(event) for event in shown] == [Text, Said]
+
+
 async def test_a_stop_comes_also_where_the_end_is_the_first_that_is_seen(desk: Desk) -> None:
     core, job = Stopped(), new_id()
     for last in (written(job, BAD), Cancelled(job=job, attempt=1, text=BAD)):

@@ -66,7 +66,7 @@ def test_in_the_terminal_a_button_is_a_number(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "bot", "chat"],
         input=typed,
-        env=os.environ | {"PASTICHE_STUDY": "pilot", "PASTICHE_PICTURES": str(tmp_path)},
+        env=os.environ | {"PASTICHE_STUDY": "pilot"},
         capture_output=True,
         text=True,
         timeout=120,
@@ -83,7 +83,7 @@ def test_in_the_terminal_a_button_is_a_number(tmp_path: Path) -> None:
     for words in wanted:
         at = said.index(words, at + 1)
     assert said.count("A study by A. Researcher") == 1  # the text is not said over again
-    assert "It rained." in (tmp_path / "mydata.json").read_text()
+    assert "It rained." in (tmp_path / "home" / "mydata.json").read_text()
 
 
 @pytest.mark.asyncio

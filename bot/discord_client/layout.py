@@ -47,7 +47,8 @@ def last_pages(draft: Draft, footer: str, registry: Registry, locale: str = "en"
         case Finished(text=text):
             return written(text, footer.splitlines(), rows, locale)
         case Cancelled(text=text):
-            return written(text, [words("discord.stopped", locale)], rows, locale)
+            mark = [render.AI_LINE] if text.strip() else []
+            return written(text, [words("discord.stopped", locale), *mark], rows, locale)
         case Failed(message=message):
             return [Page(text=message[:DISCORD_LIMIT], rows=rows)]
         case None:

@@ -1,0 +1,178 @@
+"""`pastiche ask`: one request, its answer on stdout, what is about it on stderr."""
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import TypeAdapter
+from rich.console import Console
+
+from bot.cleaning import MAX_TEXT, too_long
+from bot.conversation import Said
+from bot.exits import STOPPED, faults, logged_settings
+from bot.grammar import Again, Command, Compare, Continue, Generate, parse
+from bot.locales import words
+from bot.options import Options, checked
+from bot.preparation import prepare_bases
+from bot.render import AI_LINE, Draft, fold
+from bot.terminal_client import Screen, answer, code_of, write
+from bot.terminal_desk import TerminalDesk, open_terminal
+from bot.terminal_keys import stoppable
+from engine.errors import CommandError, SetupError
+from engine.events import Cancelled, Event, Finished, is_final
+from engine.registry import load_registry
+from engine.treating import ARM
+
+LONGEST = 4 * MAX_TEXT  # bytes; a character has four at most
+NEEDS_CHAT = ("forget", "guess", "consent", "withdraw", "compare")
+_EVENT: TypeAdapter[Event] = TypeAdapter(Event)
+
+ask_app = typer.Typer()
+
+
+@ask_app.command("ask")
+def ask_command(
+    text: Annotated[str, typer.Argument(help="What you would type in the chat; - reads stdin.")],
+    style: Annotated[str | None, typer.Option(help="Who answers, whatever the text says.")] = None,
+    length: Annotated[int | None, typer.Option(help="About how many tokens.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Same seed and words, same answer.")] = None,
+    size: Annotated[str | None, typer.Option(help="Of pictures, in pixels: N or WxH.")] = None,
+    count: Annotated[int | None, typer.Option(help="How many pictures, 1 to 4.")] = None,
+    negative: Annotated[str | None, typer.Option(help="What pictures should not show.")] = None,
+    scale: Annotated[float | None, typer.Option(help="The style's strength in pictures.")] = None,
+    private: Annotated[bool, typer.Option("--private", help="Keep nothing once answered.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Save files in this folder.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One event a line.")] = False,
+) -> None:
+    """Ask one thing; the answer streams to stdout, pictures are saved and their paths printed.
+
+    Options may also stand within the text, as in the chat. With --json each event is a line: the whole
+    text so far, who writes and why; with --out a picture is its path, else its bytes in base64.
+
+    Exit code 0; 2 when the request can be mended; 1 when the fault is ours.
+    """
+    with faults():
+        typed = _stdin() if text == "-" else text
+        settings = logged_settings("pastiche")
+        given = {
+            "style": style, "length": length, "seed": seed, "size": size, "count": count,
+            "negative": negative, "scale": scale, "private": "yes" if private else None,
+        }  # fmt: skip
+        options = checked({name: str(value) for name, value in given.items() if value is not None})
+        commands = load_registry(settings.expert_roots, settings.profile).commands
+        command = _with(parse(typed, commands), options)
+        prepare_bases(settings, Console(stderr=True))
+
+        async def run() -> int:
+            async with open_terminal(settings, out=out and out.expanduser()) as there:
+                return await ask(command, typed, there, as_json=as_json)
+
+        raise typer.Exit(asyncio.run(run()))
+
+
+def _stdin() -> str:
+    """Standard input, refused as soon as there is more of it than a request may have."""
+    if sys.stdin is None:
+        return ""
+    raw = sys.stdin.buffer.read(LONGEST + 1)
+    if len(raw) > LONGEST:
+        raise too_long()
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise CommandError("The text is not UTF-8. Please convert it first.") from None
+
+
+def _with(command: Command, options: Options) -> Command:
+    """The command line's options before the text's own. Raises CommandError where none belongs."""
+    name = "compare" if isinstance(command, Compare) else getattr(command, "name", "")
+    if name in NEEDS_CHAT:
+        raise CommandError(words("terminal.needs_chat", name=name))
+    if options == Options():
+        return command
+    if not isinstance(command, Generate | Again | Continue):
+        raise CommandError(f"/{name} takes no options.")
+    default = asdict(Options())
+    given = {name: value for name, value in asdict(options).items() if value != default[name]}
+    return replace(command, options=replace(command.options, **given))
+
+
+async def ask(command: Command, typed: str, there: TerminalDesk, *, as_json: bool) -> int:
+    """The exit code. Raises CommandError for an answer that asks something back."""
+    events = there.say(command, replace(there.who, typed=typed))
+    if as_json:
+        draft, said = await _print_events(events, there)
+    else:
+        console = Console()
+        notes = console if console.is_terminal else Console(stderr=True)
+        draft, said = await answer(events, there, Screen(console=console, notes=notes))
+    if said is not None and said.choices:
+        raise CommandError(words("terminal.ask_back"))
+    return STOPPED if isinstance(draft.final, Cancelled) else code_of(draft, said)
+
+
+async def _print_events(
+    events: AsyncGenerator[Event | Said], there: TerminalDesk
+) -> tuple[Draft, Said | None]:
+    """One event a line, as JSON; an answer's with what it is, who made it, and why."""
+    draft, facts = Draft(), dict[str, Any]()
+    async with stoppable(there.cancel) as running, aclosing(events):
+        async for event in events:
+            if isinstance(event, Said):
+                files = [str(await _write(there.papers, *file)) for file in event.files]
+                _print({"kind": event.kind, "text": event.text, "files": files})
+                return draft, event
+            line = _EVENT.dump_python(event, mode="json")
+            facts = facts or await _facts(there, event.job)
+            draft = fold(draft, event)
+            running.job = event.job
+            if isinstance(event, Finished) and there.out is not None:
+                line["pictures"] = [
+                    await _saved(there, event, number) for number in range(len(event.pictures))
+                ]
+            _print(line | facts)
+            if is_final(event):
+                await there.delivered(event.job)
+    return draft, None
+
+
+def _print(line: dict[str, Any]) -> None:
+    print(json.dumps(line, ensure_ascii=False), flush=True)  # noqa: T201
+
+
+async def _facts(there: TerminalDesk, job: str) -> dict[str, Any]:
+    """What marks an answer, who makes it, by which rule, on which words; nothing that unblinds."""
+    marked = {"mark": AI_LINE}
+    told = await there.told(job)
+    if told is None or told.route.rule.startswith(f"{ARM}:"):
+        return marked
+    return marked | {
+        "expert": told.route.expert,
+        "rule": told.route.rule,
+        "evidence": [match.words for match in told.route.evidence],
+        "seed": told.job.seed,
+    }
+
+
+async def _saved(there: TerminalDesk, final: Finished, number: int) -> dict[str, Any]:
+    """A picture, by its path."""
+    picture = final.pictures[number]
+    name = f"{final.job.lower()}-{number + 1}.png"
+    path = await _write(there.pictures, name, picture.data)
+    size = {"width": picture.width, "height": picture.height, "seed": picture.seed}
+    return size | {"path": str(path)}
+
+
+async def _write(folder: Path, name: str, data: bytes) -> Path:
+    """Raises SetupError."""
+    try:
+        return await asyncio.to_thread(write, folder, name, data)
+    except OSError as error:
+        why = words("terminal.unsaved", name=name, folder=folder, why=error.strerror)
+        raise SetupError(why) from error

@@ -1,0 +1,204 @@
+"""The promise in a terminal: moderated, marked, blanked in its time; a question is no story."""
+
+import asyncio
+import io
+import json
+import sqlite3
+import stat
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from rich.console import Console
+
+from bot.ask_cli import _with, ask
+from bot.options import checked
+from bot.settings import PlatformSettings, terminal_settings
+from bot.terminal_client import Screen, _one
+from bot.terminal_desk import TerminalDesk, open_terminal
+from engine.desk.forgetting import KEEP_SECONDS
+from engine.errors import CommandError
+from engine.settings import Settings
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+numbers = count(1)
+
+
+class Terminal:
+    """Somebody who types, and what they see."""
+
+    def __init__(self, there: TerminalDesk, home: Path) -> None:
+        there.who = replace(there.who, asker=f"tester {next(numbers)}")
+        there.offer_nothing()
+        self.there = there
+        self.home = home
+        self.code = 0
+        self.shown = io.StringIO()
+
+    async def __call__(self, line: str) -> str:
+        """A line of the chat."""
+        self.shown = io.StringIO()
+        console = Console(file=self.shown, width=200)
+        self.code = await _one(line, self.there, Screen(console=console, notes=console))
+        return self.shown.getvalue()
+
+    async def ask(self, text: str, *, as_json: bool = False, **options: str) -> int:
+        """`pastiche ask`."""
+        command = _with(self.there.talk.parse(text), checked(options))
+        return await ask(command, text, self.there, as_json=as_json)
+
+    def rows(self, query: str) -> list[tuple]:
+        with sqlite3.connect(self.home / "ledger.sqlite3") as connection:
+            return connection.execute(query).fetchall()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def there(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[TerminalDesk]:
+    """One data folder for the module, on the echo backend."""
+    folder = tmp_path_factory.mktemp("terminal")
+    made = Settings(home=folder / "home", backend="echo", key_file=folder / "key")
+    async with open_terminal(made) as opened:
+        yield opened
+
+
+@pytest.fixture
+def typed(there: TerminalDesk) -> Terminal:
+    """Somebody new at it."""
+    return Terminal(there, there.papers)
+
+
+async def test_what_no_platform_answers_the_terminal_does_not_either(typed: Terminal) -> None:
+    before = typed.rows("select count(*) from jobs")
+    assert "hope you are not alone" in await typed("I want to kill myself")
+    assert typed.code == 2
+    assert "instructions for weapons" in await typed("Tell me how to make a bomb")
+    assert typed.rows("select count(*) from jobs") == before
+
+
+async def test_every_verdict_is_on_record(typed: Terminal) -> None:
+    await typed("It rained.")
+    stages = {stage for (stage,) in typed.rows("select distinct stage from verdicts")}
+    assert stages == {"input", "prompt", "output_text"}
+
+
+async def test_limits_hold_here_only_if_they_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert terminal_settings().asker_burst == terminal_settings().asker_waiting == 0
+    monkeypatch.setenv("PASTICHE_ASKER_BURST", "2")
+    assert terminal_settings().asker_bucket.burst == 2
+    assert PlatformSettings().asker_waiting > 0  # the platforms' own stay
+
+
+async def test_json_says_that_a_machine_made_it_who_why_and_from_which_seed(
+    typed: Terminal, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert await typed.ask("in the style of agatha: It rained.", as_json=True, seed="7") == 0
+    final = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (final["mark"], final["expert"], final["seed"]) == ("AI-generated", "agatha", 7)
+    assert (final["rule"], final["evidence"]) == ("style", ["in the style of agatha"])
+
+
+async def test_a_stopped_answer_is_marked_too(typed: Terminal) -> None:
+    asked = asyncio.create_task(typed("It ::slow:: rained and rained."))
+    while "It" not in typed.shown.getvalue():
+        await asyncio.sleep(0.02)
+    last = await typed.there.talk.answer(typed.there.who)
+    await typed.there.cancel(last.job.id)
+    assert "AI-generated · in the manner of" in await asked
+    assert "Stopped." in typed.shown.getvalue()
+
+
+@pytest.mark.parametrize("answer", ["1", "y", "Yes", "yes, forget me"])
+async def test_a_question_is_answered_by_number_letter_or_label(
+    typed: Terminal, answer: str
+) -> None:
+    await typed("It rained.")
+    assert "[1] Yes, forget me" in await typed("/forget")
+    assert "Done. I deleted 1" in await typed(answer)
+
+
+async def test_anything_else_is_asked_again_and_never_becomes_a_story(typed: Terminal) -> None:
+    before = typed.rows("select count(*) from requests")
+    await typed("/forget")
+    for wrong in ("maybe", "9", "/9", "It rained."):
+        again = await typed(wrong)
+        assert "choose one of these" in again
+        assert "[2] No" in again
+    assert typed.rows("select count(*) from requests") == before
+    assert "Nothing was deleted" in await typed("n")
+
+
+async def test_a_new_request_leaves_the_question_and_its_number_is_no_story(
+    typed: Terminal,
+) -> None:
+    await typed("/forget")
+    assert "It snowed." in await typed("/story It snowed.")
+    before = typed.rows("select count(*) from requests")
+    assert "nothing to choose from" in await typed("1")
+    assert typed.rows("select count(*) from requests") == before
+
+
+async def test_what_was_saved_is_private_and_goes_with_forget(typed: Terminal) -> None:
+    await typed("/jewel a gold ring")
+    pictures = typed.home / "pictures"
+    [picture] = pictures.iterdir()
+    (pictures / "holiday.png").write_bytes(b"")
+    assert str(typed.home / "mydata.zip") in await typed("/mydata")
+    for path in (picture, typed.home / "mydata.zip"):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    await typed("/forget")
+    assert "deleted as well: 2" in await typed("y")
+    assert [path.name for path in pictures.iterdir()] == ["holiday.png"]
+    assert not (typed.home / "mydata.zip").exists()
+
+
+async def test_help_lists_what_works_here(typed: Terminal) -> None:
+    told = await typed("/help")
+    for name in ("/mydata", "/consent", "/link", "/quit", "/forget", "/compare"):
+        assert name in told
+    assert "/report" not in told
+    assert "for the chats" in await typed("/report rude")
+
+
+@pytest.mark.parametrize("text", ["/forget", "/guess", "/consent", "/compare It rained."])
+async def test_what_asks_back_needs_a_chat(typed: Terminal, text: str) -> None:
+    with pytest.raises(CommandError, match="pastiche chat"):
+        await typed.ask(text)
+
+
+async def test_a_colon_after_a_style_is_no_part_of_its_name(
+    typed: Terminal, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert await typed.ask("--style agatha: The colonel coughed.") == 0
+    assert "in the manner of Agatha Christie" in capsys.readouterr().err
+
+
+async def test_words_are_blanked_when_the_program_runs_after_their_time(
+    settings: Settings,
+) -> None:
+    async with open_terminal(settings) as there:
+        typed = Terminal(there, settings.home)
+        await typed("It rained on Wednesday.")
+        assert typed.rows("select text from requests where text is not null")
+    late = time.time() - KEEP_SECONDS - 60
+    with sqlite3.connect(settings.ledger_file) as connection:
+        connection.execute("update jobs set finished_at = ?", [late])
+        connection.execute("update requests set accepted_at = ?", [late])
+    async with open_terminal(settings):
+        assert not typed.rows("select text from requests where text is not null")
+
+
+async def test_out_saves_the_pictures_and_names_them(
+    typed: Terminal, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "rings"
+    typed.there = TerminalDesk(typed.there.talk, Settings(home=typed.home), out)
+    assert await typed.ask("/jewel a gold ring", count="2") == 0
+    assert sorted(capsys.readouterr().out.split()) == sorted(str(p) for p in out.iterdir())
+    assert await typed.ask("/jewel a gold ring", as_json=True) == 0
+    [picture] = json.loads(capsys.readouterr().out.splitlines()[-1])["pictures"]
+    assert Path(picture["path"]).read_bytes().startswith(b"\x89PNG")
+    assert "data" not in picture
