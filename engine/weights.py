@@ -141,7 +141,11 @@ def check_adapter(folder: Path) -> dict[str, object]:
     except (OSError, ValueError) as error:
         raise ModelError(f"{folder / ADAPTER_CONFIG} cannot be read: {error}") from error
     if not isinstance(config, dict) or config.get("peft_type") != "LORA":
-        raise ModelError(f"{folder} is not a LoRA adapter; only LoRA adapters are served.")
+        kind = str(config.get("peft_type") if isinstance(config, dict) else None)[:60]
+        raise ModelError(
+            f"{folder} is not a LoRA adapter (its configuration says {kind}); only LoRA adapters are "
+            "served. If its library can merge it into its base, add the whole model."
+        )
     if not (folder / ADAPTER_WEIGHTS).is_file():
         check_weights(folder)  # says what there is instead
         raise ModelError(

@@ -345,16 +345,16 @@ async def test_adapters_beyond_what_fits_take_turns(build: Build) -> None:
     assert [f.text for f in mixed] == list(texts.values())
 
 
-@pytest.mark.parametrize("kind", ["dora", "bias"])
+@pytest.mark.parametrize("kind", [{"use_dora": True}, {"trainable_token_indices": [40, 41]}])
 async def test_an_adapter_that_cannot_be_mixed_is_served_by_peft(
-    build: Build, tiny: Path, settings: Settings, kind: str, caplog: pytest.LogCaptureFixture
+    build: Build,
+    tiny: Path,
+    settings: Settings,
+    kind: dict[str, object],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("INFO")
-    odd = settings.home / kind
-    if kind == "dora":
-        make_lora(tiny / "llama", odd, 5, use_dora=True)
-    else:
-        make_lora(tiny / "llama", odd, 5, bias="lora_only")
+    odd = make_lora(tiny / "llama", settings.home / "odd", 5, **kind)
     backend = build()
     write_card(settings.home / "experts", "odd", tiny / "llama", odd)
     registry = Registry.load([settings.home / "experts"], "embedded")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from engine.adapter_fit import check_fit, whole
 from engine.bases import fetch, find_base, is_whole_model
 from engine.errors import ModelError
 from engine.registry import Weights
@@ -34,24 +35,26 @@ class Loaded:
     window: int
     adapters: dict[str, str] = field(default_factory=dict)  # expert -> digest
     cache: str = "dynamic"
+    spoilt: bool = False  # a load failed half way: nothing may be written with it any more
 
     def adopt(self, expert: str, folder: Path, digest: str) -> None:
         """Load an adapter beside the others, under the expert's name. Raises ModelError."""
         import torch
-        from peft import PeftModel
+        from peft import PeftModel, PeftModelForCausalLM
 
         found = checked_digest(expert, folder, digest)
+        lora = check_fit(expert, folder, self.model.config)
         try:
-            if isinstance(self.model, PeftModel):
+            with torch.no_grad():
+                if isinstance(self.model, PeftModel):
+                    self.model.add_adapter(expert, lora)
+                else:
+                    self.model = PeftModelForCausalLM(self.model, lora, adapter_name=expert)
                 self.model.load_adapter(folder, adapter_name=expert, use_safetensors=True)
-            else:
-                with torch.no_grad():
-                    self.model = PeftModel.from_pretrained(
-                        self.model, folder, adapter_name=expert, use_safetensors=True
-                    )
-        except (RuntimeError, ValueError, KeyError, OSError) as error:
+        except Exception as error:
+            self.spoilt = True  # PEFT takes nothing out again
             raise ModelError(
-                f"The adapter of {expert} does not fit its base: {str(error).splitlines()[0]}"
+                f"The adapter of {expert} does not fit its base: {whole(error)}"
             ) from error
         self.model.eval()
         self.adapters[expert] = found
@@ -114,9 +117,7 @@ def load_base(spec: str, models: Path, precision: str = "auto") -> Loaded:
             model.to(device)
         model.eval()
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
-        raise ModelError(
-            f"The base {spec} cannot be loaded: {str(error).splitlines()[0]}"
-        ) from error
+        raise ModelError(f"The base {spec} cannot be loaded: {whole(error)}") from error
     torch.set_grad_enabled(False)
     log.info("base loaded", extra={"base": spec, "device": device, "dtype": str(dtype)})
     window = int(getattr(model.config, "max_position_embeddings", 2048))

@@ -81,7 +81,8 @@ class PeftTextBackend:
             self._places[place] = resolve_for(self._registry.weights(expert), plain=plain)
         weights, adapter = self._places[place]
         loaded = self._bases.get(weights.base)
-        if loaded is None:
+        if loaded is None or loaded.spoilt:
+            self._bases.pop(weights.base, None)
             while len(self._bases) >= RESIDENT_BASES:
                 self._bases.popitem(last=False)
             loaded = self._bases[weights.base] = load_base(

@@ -1,17 +1,15 @@
 """A LoRA's file as plain matrices for the mixing layers, or the reason why it cannot be mixed."""
 
-import json
-import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file
 
+from engine.adapter_config import AdapterConfig, read_config
 from engine.errors import ModelError
-from engine.weights import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from engine.weights import ADAPTER_WEIGHTS
 
 # One linear's update: A [rank, in] and B [out, rank], the scale already in B.
 Update = tuple[torch.Tensor, torch.Tensor]
@@ -36,12 +34,8 @@ class AdapterKey:
 
 BARE = AdapterKey("")  # the base alone
 
-# What changes more than y = Wx + s·BAx: only PEFT's own code serves an adapter with one of these.
-ELSEWHERE = (
-    "use_dora", "use_qalora", "use_bdlora", "lora_bias", "modules_to_save", "layer_replication",
-    "target_parameters", "trainable_token_indices", "alora_invocation_tokens", "fan_in_fan_out",
-    "megatron_config", "arrow_config", "velora_config", "kasa_config", "monteclora_config",
-)  # fmt: skip
+
+OUTSIDE = ("lm_head", "model.embed_tokens")  # what an adapter may change beside a block's linears
 
 
 class UnmixableError(ModelError):
@@ -54,51 +48,50 @@ def read_adapter(name: str, folder: Path, shapes: dict[str, tuple[int, int]]) ->
     Any rank, by linear too, rank-stabilised or not; a linear that it leaves out stays the base's own.
     Raises UnmixableError for another kind, ModelError for one that does not fit or is not finite.
     """
-    config = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
-    for kind in ELSEWHERE:
-        if config.get(kind):
-            raise UnmixableError(f"The adapter of {name} uses {kind}.")
-    if config.get("bias", "none") != "none":
-        raise UnmixableError(f"The adapter of {name} has biases.")
+    config = read_config(name, folder)
+    beyond = [*config.beyond, *(name for name in OUTSIDE if config.targets(name))]
+    if beyond or not config.target_modules:
+        raise UnmixableError(f"The adapter of {name} uses {', '.join(beyond) or 'defaults'}.")
     halves: dict[str, dict[str, torch.Tensor]] = {}
     for key, tensor in load_file(folder / ADAPTER_WEIGHTS).items():
         found = _NAME.fullmatch(key)
         if found is None:
             raise UnmixableError(f"The adapter of {name} changes more than linears ({key}).")
         halves.setdefault(found["module"], {})[found["side"]] = tensor
-    return {
-        module: _update(name, module, half, config, shapes.get(module))
-        for module, half in halves.items()
-    }
+    updates = {m: _update(name, m, half, config, shapes.get(m)) for m, half in halves.items()}
+    if odd := sorted(set(updates) ^ {m for m in shapes if config.targets(f"model.{m}")}):
+        raise ModelError(
+            f"The adapter of {name} does not fit its base: {odd[0]} and {len(odd) - 1} more stand in "
+            "one alone of its file and its configuration. Restore both."
+        )
+    return updates
 
 
 def _update(
     name: str,
     module: str,
     half: dict[str, torch.Tensor],
-    config: dict[str, Any],
+    config: AdapterConfig,
     shape: tuple[int, int] | None,
 ) -> Update:
     a, b = half.get("A"), half.get("B")
-    if a is None or b is None or shape != (b.shape[0], a.shape[1]) or a.shape[0] != b.shape[1]:
+    rank = config.rank(f"model.{module}")
+    if (
+        a is None
+        or b is None
+        or shape is None
+        or a.shape != (rank, shape[1])
+        or b.shape != (shape[0], rank)
+    ):
         has = " x ".join(str(n) for half_ in (b, a) if half_ is not None for n in half_.shape)
         raise ModelError(
             f"The adapter of {name} does not fit its base: {module} is {shape or 'not there'}, "
-            f"the adapter's is {has}. Add the adapter anew, with the base that it was trained on."
+            f"the adapter's is {has} of rank {rank}. Add the adapter anew, with the base that it was "
+            "trained on."
         )
     if not (a.isfinite().all() and b.isfinite().all()):
         raise ModelError(f"The adapter of {name} holds numbers that are not finite. Add it anew.")
-    return a.float(), b.float() * _scale(config, module, a.shape[0])
-
-
-def _scale(config: dict[str, Any], module: str, rank: int) -> float:
-    """alpha / rank, or alpha / sqrt(rank) where rank-stabilised (arXiv 2312.03732)."""
-    alpha = float(config.get("lora_alpha", rank))
-    if patterns := config.get("alpha_pattern"):
-        from peft.utils.other import get_pattern_key
-
-        alpha = float(patterns.get(get_pattern_key(patterns, f"model.{module}"), alpha))
-    return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
+    return a.float(), b.float() * config.scale(f"model.{module}")
 
 
 def bytes_of(adapter: Adapter) -> int:
