@@ -16,7 +16,7 @@ from rich.table import Table
 import tests.benchmarks as here
 from tests.benchmarks.figures import Figure, write
 
-NOT_BENCHMARKS = ("__main__", "capacity_model", "figures", "mixed_ways")
+NOT_BENCHMARKS = ("__main__", "capacity_model", "figures", "hops", "mixed_ways")
 
 
 def main() -> None:
@@ -42,7 +42,7 @@ def main() -> None:
         write(name, figures)
         for f in figures:
             row = (
-                f"{f.value:.4g} {f.unit}",
+                f"{f.value:,.0f} {f.unit}" if f.value >= 1e4 else f"{f.value:.4g} {f.unit}",
                 f.against,
                 f"{f.wall_seconds:.2f}",
                 f"{f.cpu_seconds:.2f}",
