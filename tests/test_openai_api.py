@@ -14,6 +14,7 @@ from tiny_models import write_card
 
 from engine.backends.choice import build_backend
 from engine.backends.openai_api import OpenAIBackend, Patience
+from engine.backends.server_adapters import number
 from engine.backends.stopping import latest
 from engine.errors import ModelError, SetupError
 from engine.events import Cancelled, Event, Finished, Started, Text, is_final
@@ -116,7 +117,53 @@ async def test_llama_cpps_adapters_are_chosen_by_number(opened) -> None:
         backend = await opened(server)
         final = (await run(backend, a_job("moss")))[-1]
         assert server.asked[0]["lora"] == [{"id": 0, "scale": 0.0}, {"id": 1, "scale": 1.0}]
+        assert (final.base_digest, final.adapter_digest) == ("server:base", "server:moss.gguf")
         assert final.tokens_out == 36, "counted here, for it did not say"
+
+
+async def test_llama_cpps_prompt_cache_brings_no_other_adapters_words(opened) -> None:
+    loras = [
+        {"id": n, "path": f"/w/{name}.gguf", "scale": 1.0}
+        for n, name in enumerate(("fern", "moss"))
+    ]
+    jobs = [a_job("moss"), a_job("fern"), a_job("moss", plain=True), a_job("bare")]
+    alone = []
+    for job in jobs:
+        with text_server(models=("base",), loras=loras) as server:
+            alone.append((await run(await opened(server), job))[-1].text)
+    assert len(set(alone)) == 3, "each adapter writes otherwise, and two write with none"
+    with text_server(models=("base",), loras=loras) as server:
+        backend = await opened(server)
+        assert [(await run(backend, job))[-1].text for job in jobs] == alone
+
+
+@pytest.mark.parametrize(
+    ("paths", "numbers"),
+    [
+        (["/w/moss/fern.gguf", "/w/moss.gguf"], {"fern": 0, "moss": 1}),
+        (["/w/moss/fern.gguf"], {"fern": 0}),
+        (["/w/mosses.gguf", "/moss/w/o.gguf"], {}),
+        (["C:\\w\\moss\\adapter.gguf"], {"moss": 0}),
+    ],
+)
+def test_a_numbered_adapter_is_the_experts_whose_whole_name_it_has(paths, numbers) -> None:
+    listed = [{"id": n, "path": path} for n, path in enumerate(paths)]
+    found = number(["moss", "fern", "bare"], listed)
+    assert found is not None and found.of == numbers
+
+
+def test_two_numbered_adapters_for_one_expert_are_refused_by_name() -> None:
+    listed = [{"id": 0, "path": "/w/moss.gguf"}, {"id": 1, "path": "/w/moss/adapter.gguf"}]
+    with pytest.raises(ModelError, match=r"moss: moss\.gguf and adapter\.gguf"):
+        number(["moss"], listed)
+
+
+async def test_the_record_names_the_servers_base_and_adapter(server, opened) -> None:
+    backend = await opened(server)
+    told = [(await run(backend, job))[-1] for job in (a_job(), a_job(plain=True), a_job("bare"))]
+    assert [(t.base_digest, t.adapter_digest) for t in told] == [
+        ("server:base", "server:moss"), ("server:base", ""), ("server:base", ""),
+    ]  # fmt: skip
 
 
 async def test_a_plain_job_asks_for_the_base_without_an_adapter(server, opened) -> None:

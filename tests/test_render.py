@@ -1,5 +1,7 @@
 """What the asker sees."""
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -93,6 +95,8 @@ def test_the_footer_says_that_a_machine_wrote_and_when_the_adapter_is_missing(re
     assert said.startswith("AI-generated")
     assert "10 tokens/s" in said
     assert "base model, no adapter yet" in said
+    served = replace(final, adapter_digest="server:lovecraft")
+    assert "no adapter" not in footer(served, expert, answer.route, registry.weights(expert))
 
 
 def test_help_and_styles_are_made_from_the_cards(registry: Registry) -> None:

@@ -13,13 +13,14 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from engine.backends.server_adapters import Numbered, number
 from engine.backends.server_faults import Answer, Patience, TryAgain, shorten, trouble
 from engine.backends.server_stream import pause, until
 from engine.backends.stopping import NO_END, finish, latest, settled, should_stop
 from engine.errors import ModelError
 from engine.events import Cancelled, Event, Finished, Started, Text
 from engine.jobs import Job
-from engine.registry import Expert, Registry
+from engine.registry import Registry
 from engine.settings import Settings
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class OpenAIBackend:
         self._client: openai.AsyncOpenAI | None = None
         self._models: dict[str, str] = {}  # expert -> the server's name for it
         self._bases: dict[str, str] = {}  # expert -> the server's name for its base
-        self._loras: dict[str, int] = {}  # expert -> llama.cpp's number for its adapter
+        self._numbered: Numbered | None = None  # llama.cpp's adapters
 
     @property
     def slots(self) -> int:
@@ -77,17 +78,18 @@ class OpenAIBackend:
                 "or correct PASTICHE_TEXT_SERVER."
             ) from error
         experts = [e for e in self._registry.experts if e.medium == "text"]
-        self._loras = await self._numbered(experts)
+        self._numbered = number([e.name for e in experts], await self._listed())
+        numbers = self._numbered.of if self._numbered else {}
         for expert in experts:
             base = self._registry.weights(expert).base
             if expert.name in served:
                 self._models[expert.name] = expert.name
-            elif expert.name in self._loras and served:
+            elif expert.name in numbers and served:
                 self._models[expert.name] = served[0]
             elif not self._registry.weights(expert).adapter:
                 self._models |= {expert.name: base} if base in served else {}
-            numbered = served[0] if served and expert.name in self._loras else None
-            places = (base, numbered, parents.get(expert.name))
+            first = served[0] if served and expert.name in numbers else None
+            places = (base, first, parents.get(expert.name))
             if alone := next((name for name in places if name in served), None):
                 self._bases[expert.name] = alone
             elif not self._registry.weights(expert).adapter and expert.name in self._models:
@@ -110,22 +112,16 @@ class OpenAIBackend:
             f"{', '.join(served) or 'none'}. Start it with the experts' adapters: docs/vllm.md"
         )
 
-    async def _numbered(self, experts: list[Expert]) -> dict[str, int]:
-        """llama.cpp's list of adapters, matched by the expert's name in the file's path."""
+    async def _listed(self) -> object:
+        """llama.cpp's list of adapters; nothing at all from another server."""
         import openai
 
         assert self._client is not None
         try:
             root = str(self._client.base_url).removesuffix("v1/")
-            listed = await self._client.get(f"{root}lora-adapters", cast_to=object)
+            return await self._client.get(f"{root}lora-adapters", cast_to=object)
         except (openai.OpenAIError, ValueError):
-            return {}
-        found: dict[str, int] = {}
-        for entry in listed if isinstance(listed, list) else ():
-            for expert in experts:
-                if isinstance(entry, dict) and expert.name in str(entry.get("path", "")):
-                    found[expert.name] = int(entry["id"])
-        return found
+            return None
 
     async def generate(self, job: Job, stop: threading.Event) -> AsyncGenerator[Event]:
         """See backends.Backend."""
@@ -212,11 +208,8 @@ class OpenAIBackend:
         }
         if sampling.top_k:
             more["top_k"] = sampling.top_k
-        if job.expert in self._loras:
-            own = -1 if job.plain else self._loras[job.expert]
-            more["lora"] = [
-                {"id": n, "scale": float(n == own)} for n in sorted(set(self._loras.values()))
-            ]
+        if self._numbered is not None:
+            more |= self._numbered.wish("" if job.plain else job.expert)
         return {
             "model": model,
             "prompt": answer.prompt + answer.raw,
@@ -231,7 +224,7 @@ class OpenAIBackend:
 
     def _hear(self, job: Job, model: str, answer: Answer, chunk: Any) -> Event | None:
         """Take a piece of the answer in; the event to show for it. Raises ModelError, ValueError."""
-        if chunk.model and chunk.model != model and job.expert not in self._loras:
+        if chunk.model and chunk.model != model and self._numbered is None:
             raise ModelError(
                 f"The text server at {self._where} answered as {chunk.model} when {model} was asked."
             )
@@ -263,6 +256,14 @@ class OpenAIBackend:
             tokens_out=answer.tokens,
             first_token_seconds=answer.first,
             seconds=time.monotonic() - answer.began,
-            base_digest=f"server:{model}",
+            base_digest=f"server:{self._bases.get(job.expert, model)}",
+            adapter_digest=self._adapter(job, model),
             notes=answer.notes,
         )
+
+    def _adapter(self, job: Job, model: str) -> str:
+        """What the server calls the adapter that wrote; "" for the base alone."""
+        expert = self._registry.named(job.expert)
+        if job.plain or expert is None or not self._registry.weights(expert).adapter:
+            return ""
+        return f"server:{self._numbered.names.get(job.expert, model) if self._numbered else model}"
