@@ -85,13 +85,17 @@ class People:
         at: str = CHANNEL,
         reply_to: Message | None = None,
         ping: bool = True,
+        files: tuple[tuple[str, bytes], ...] = (),
+        **more: Any,
     ) -> Message:
-        """An ordinary message; `@bot` in it is a mention, and a reply pings unless told not to."""
+        """An ordinary message; `@bot` in it is a mention, and a reply pings unless told not to.
+        `more` stands in its wire form."""
         discord = self.discord
         made = Message(discord.new_id(), at, by, text.replace("@bot", f"<@{APP}>"))
+        made.files += files
         made.reply_to = reply_to.id if reply_to else None
         discord.messages[made.id] = made
-        wire = discord.message(made)
+        wire = discord.message(made) | more
         private = at in discord.privates
         mentioned = f"<@{APP}>" in made.content or bool(
             ping and reply_to and reply_to.author == APP
@@ -108,9 +112,9 @@ class People:
             await discord.gateway.dispatch("MESSAGE_CREATE", wire)
         return made
 
-    async def tell(self, text: str, *, by: str = ALICE) -> Message:
+    async def tell(self, text: str, *, by: str = ALICE, **more: Any) -> Message:
         """A private message to the bot."""
-        return await self.say(text, by=by, at=self.discord.private(by))
+        return await self.say(text, by=by, at=self.discord.private(by), **more)
 
     def command(self, name: str, kind: int = 1) -> dict[str, Any]:
         """The synced command of that name."""

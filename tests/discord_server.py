@@ -52,6 +52,7 @@ class DiscordServer:
         self.privates: dict[str, str] = {}  # private channel -> the person there
         self.gone: set[str] = set()  # deleted channels
         self.closed: set[str] = set()  # channels where the bot may not write
+        self.archived: dict[str, bool] = {}  # threads where nothing is edited; whether for good
         self.fileless: set[str] = set()  # ... where it may not attach files
         self.upload_limit = 10 * MIB
         self.token_life = 900.0
@@ -64,6 +65,7 @@ class DiscordServer:
     async def __aenter__(self) -> Self:
         app = web.Application(middlewares=[self._middleware], client_max_size=600 * MIB)
         app.router.add_get("/", self.gateway.handle)
+        app.router.add_get("/cdn/{message}/{number}", self._file)
         for method, path, handler in self._routes():
             app.router.add_route(method, f"/api/v10{path}", handler)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
@@ -153,7 +155,7 @@ class DiscordServer:
     async def _middleware(
         self, request: web.Request, handler: Callable[..., Any]
     ) -> web.StreamResponse:
-        if request.path == "/":
+        if request.path == "/" or request.path.startswith("/cdn/"):
             return await handler(request)
         path = request.path.removeprefix("/api/v10")
         call = Call(request.method, path, time.monotonic())
@@ -324,6 +326,8 @@ class DiscordServer:
         found = [m for m in interaction.said if name in ("@original", m.id)]
         if not found or found[0].channel in self.gone:
             raise Refusal(404, 10008, "Unknown Message")
+        if found[0].channel in self.archived:
+            raise Refusal(400, 50083, "Thread is archived")
         return found[0]
 
     async def _followup(self, request: web.Request) -> web.Response:
@@ -363,6 +367,10 @@ class DiscordServer:
         known = {CHANNEL, THREAD, ELSEWHERE, *self.privates} - self.gone
         if channel not in known:
             raise Refusal(404, 10003, "Unknown Channel")
+        if write and self.archived.get(channel):
+            raise Refusal(403, 160005, "Thread is locked")
+        if write:  # who writes in an archived thread brings it back
+            self.archived.pop(channel, None)
         if write and channel in self.closed:
             raise Refusal(403, 50013, "Missing Permissions")
         return channel
@@ -372,9 +380,15 @@ class DiscordServer:
         message = self.messages.get(request.match_info["message"])
         if message is None or message.deleted or message.channel != channel:
             raise Refusal(404, 10008, "Unknown Message")
+        if own and channel in self.archived:
+            raise Refusal(400, 50083, "Thread is archived")
         if own and message.author != APP:
             raise Refusal(403, 50005, "Cannot edit a message authored by another user")
         return message
+
+    async def _file(self, request: web.Request) -> web.Response:
+        files = self.messages[request.match_info["message"]].files
+        return web.Response(body=files[int(request.match_info["number"])][1])
 
     async def _channel(self, request: web.Request) -> web.Response:
         return answer(self.channel(self._open(request, write=False)))
@@ -468,8 +482,11 @@ class DiscordServer:
                 "id": str(n),
                 "filename": name,
                 "size": len(data),
-                "url": f"{self.base}/f",
+                "url": f"{self.base.removesuffix('/api/v10')}/cdn/{message.id}/{n}",
                 "proxy_url": "",
+                "content_type": "text/plain; charset=utf-8"
+                if name.endswith(".txt")
+                else "image/png",
             }
             for n, (name, data) in enumerate(message.files)
         ]

@@ -16,6 +16,7 @@ from discord_world import (
     CHANNEL,
     EPHEMERAL,
     LOADING,
+    THREAD,
     TOKEN,
     Interaction,
     Message,
@@ -275,7 +276,21 @@ async def test_a_message_too_old_to_edit_is_followed_by_a_new_one(
     await post.show(Page(text="3 before you"))
     discord_there.fail("PATCH", "/messages", status=429, code=30046)
     await post.show(Page(text="It rained."))
-    assert [m.content for m in discord_there.in_channel(CHANNEL)] == ["3 before you", "It rained."]
+    assert [m.content for m in discord_there.in_channel(CHANNEL)] == ["It rained."]
+
+
+@pytest.mark.parametrize("locked", [False, True])
+async def test_a_thread_that_is_archived_under_an_answer_gets_it_or_its_asker_does(
+    discord_there: DiscordServer, client: discord.Client, locked: bool
+) -> None:
+    post = Post(Address(channel=THREAD, asker=ALICE), client, JOB)
+    await post.show(Page(text="It ▌"))
+    discord_there.archived[THREAD] = locked
+    await post.show(Page(text="It rained."))
+    there = [m.content for m in discord_there.in_channel(THREAD)]
+    private = [m.content for m in discord_there.in_channel(discord_there.private(ALICE))]
+    assert there == (["It ▌"] if locked else ["It rained."])
+    assert private[1:] == (["It rained."] if locked else [])
 
 
 @pytest.mark.parametrize("status", [None, 502, 503])
@@ -292,12 +307,16 @@ async def test_files_are_uploaded_again_only_when_they_changed(
     discord_there: DiscordServer, client: discord.Client
 ) -> None:
     post = Post(Address(channel=CHANNEL, asker=ALICE), client, JOB)
-    page = Page(text="1 of 4", files=(("preview.jpg", b"one"),))
+    page = Page(text="1 of 4", files=(("preview.jpg", b"one"),), alt="a gold ring")
     for shown in (page, replace(page, text="2 of 4"), replace(page, files=(("a.png", b"two"),))):
         await post.show(shown)
     (message,) = discord_there.in_channel(CHANNEL)
     assert message.files == [("a.png", b"two")]
-    assert [len(c.files) for c in discord_there.calls if "/messages" in c.path] == [1, 0, 1]
+    sent = [call for call in discord_there.calls if "/messages" in call.path]
+    assert [len(call.files) for call in sent] == [1, 0, 1]
+    assert {call.payload["attachments"][0]["description"] for call in sent if call.files} == {
+        "a gold ring"  # what somebody hears who cannot see it
+    }
 
 
 # pictures

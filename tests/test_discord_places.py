@@ -26,6 +26,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 AI = "AI-generated"
 OPERATOR = str(9 * 10**17)
 PNG = b"\x89PNG"
+STAMP = "2026-11-26T12:00:00+00:00"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -174,6 +175,42 @@ async def test_between_two_people_an_answer_stays_its_askers(
     assert "answered" in why.content and why.flags & EPHEMERAL
     refused = await press(answer, "Delete", CAROL)
     assert "Only the person who asked" in refused.content
+
+
+async def test_what_discord_writes_in_a_persons_name_is_not_answered(
+    people: People, discord: DiscordServer
+) -> None:
+    somebody = str(4 * 10**18)
+    for kind in (1, 2, 4, 6, 7, 8, 18, 21, 46):
+        await people.tell("A tale of the sea", by=somebody, type=kind)
+    asked = await people.tell("/queue", by=somebody)
+
+    def replies() -> list[str | None]:
+        there = discord.in_channel(discord.private(somebody))
+        return [m.reply_to for m in there if m.author == APP]
+
+    await discord.wait(replies)
+    assert set(replies()) == {asked.id}
+
+
+async def test_a_forward_and_a_pasted_file_are_read_and_a_picture_gets_a_sentence(
+    people: People, discord: DiscordServer
+) -> None:
+    shot = {"message": {"content": "The vicar coughed.", "type": 0, "timestamp": STAMP}}
+    shot["message"] |= {"attachments": [], "embeds": [], "flags": 0, "edited_timestamp": None}
+    about = {"type": 1, "message_id": "1", "channel_id": CHANNEL}
+    asked = (
+        await people.tell("", message_snapshots=[shot], message_reference=about),
+        await people.tell("", files=(("message.txt", b"The doctor laughed."),)),
+        await people.tell("", files=(("a.png", PNG),)),
+    )
+    private = discord.private(ALICE)
+    for message, words in zip(asked, ("vicar coughed", "doctor laughed", "only read"), strict=True):
+        await discord.wait(
+            lambda m=message, w=words: [
+                r for r in discord.in_channel(private) if r.reply_to == m.id and w in r.content
+            ]
+        )
 
 
 async def test_operators_command_privately_and_nobody_else_does(

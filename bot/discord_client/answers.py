@@ -171,8 +171,10 @@ class Showing:
         files = await asyncio.to_thread(files_of, self.draft.job, final.pictures, limit)
         whole = len(files) == len(final.pictures) and all(n.endswith(".png") for n, _ in files)
         last = pages[-1]
+        answer = await self._talk.core.answer(self.draft.job)
+        alt = answer.request.text if answer else ""
         text = last.text if whole else f"{last.text}\n{self._words('smaller')}".strip()
-        return [*pages[:-1], replace(last, files=files, text=text)]
+        return [*pages[:-1], replace(last, files=files, text=text, alt=alt)]
 
     def _words(self, name: str) -> str:
         return layout.small(words(f"discord.{name}", self._who.locale))

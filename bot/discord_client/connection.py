@@ -24,6 +24,7 @@ QUIET = (
     "discord.client",
     "discord.state",
 )
+SPOKEN = (discord.MessageType.default, discord.MessageType.reply)
 PERMISSIONS = discord.Permissions(
     view_channel=True,
     send_messages=True,
@@ -106,9 +107,12 @@ class Connection(discord.Client):
         await self._ears.pressed(interaction, press)
 
     async def on_message(self, message: discord.Message) -> None:
-        """discord.py's event. Other bots are not answered: two of them would never end."""
+        """discord.py's event. Other bots are not answered: two of them would never end; nor is what
+        Discord writes in a person's name (a thread was renamed, a message pinned, somebody came)."""
         author = getattr(message, "author", None)  # malformed ones lack it
-        if author is not None and not author.bot and message.webhook_id is None:
+        if author is None or author.bot or message.webhook_id is not None:
+            return
+        if message.type in SPOKEN:
             await self._ears.message(message)
 
     async def on_interaction(self, interaction: Interaction) -> None:

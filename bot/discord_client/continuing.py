@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import discord
 from discord import ui
 
+from bot.discord_client.attachments import forwarded
 from bot.discord_client.components import job_in
 from bot.discord_client.people import spoken
 from bot.discord_client.typed import typed
@@ -47,7 +48,7 @@ class ContinueIn(ui.Modal):
         job = job_in(message) or ""
         title = words("discord.form_title", locale)[:MAX_TITLE]
         super().__init__(title=title, timeout=900, custom_id=f"form:{job}:{secrets.token_hex(8)}")
-        said = spoken(message.content, bot)
+        said = spoken(message.content, bot) or forwarded(message)
         experts = registry.of_command(DEFAULT_COMMAND)[:MOST]
         options = [discord.SelectOption(label=e.title[:MAX_ENTRY], value=e.name) for e in experts]
         field = ui.Select[Any](custom_id=STYLE, options=options)

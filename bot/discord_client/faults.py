@@ -20,7 +20,8 @@ HURRIED_SECONDS = 5.0  # the pause after a 429 that names none
 UNKNOWN_INTERACTION, ACKNOWLEDGED = 10062, 40060
 EXPIRED = frozenset({10015, UNKNOWN_INTERACTION, 50027})  # webhook, interaction, its token
 GONE = frozenset({10003, 10004, 10008, 10013})  # channel, server, message, person
-FORBIDDEN = frozenset({50001, 50005, 50007, 50013, 160002})
+FORBIDDEN = frozenset({50001, 50005, 50007, 50013, 160002, 160005})  # the last: a locked thread
+ARCHIVED = 50083  # a thread, in which nothing is edited until somebody writes in it
 TOO_LARGE = 40005
 TOO_OLD_TO_EDIT = 30046  # too many edits of a message older than an hour
 PASSING = (aiohttp.ClientError, OSError, asyncio.TimeoutError, discord.DiscordServerError)
@@ -39,7 +40,8 @@ class Forbidden(Vanished):
 
 
 class Stale(Vanished):
-    """The message is too old to be edited so often; a new one may take its place."""
+    """The message is edited no more, being too old or in an archived thread; a new one may take its
+    place, and brings an archived thread back."""
 
 
 class TooLarge(Vanished):
@@ -65,7 +67,7 @@ def translated() -> Iterator[None]:
 
 def _meaning(error: discord.HTTPException) -> Exception:
     words = f"Discord answered {error.status} ({error.code})"
-    if error.code == TOO_OLD_TO_EDIT:
+    if error.code in (TOO_OLD_TO_EDIT, ARCHIVED):
         return Stale(words)  # it comes as a 429 too, but waiting would not help
     if error.status == 429:
         return TooFast(pause(error))

@@ -15,10 +15,11 @@ from bot.conversation import Said, Who
 from bot.discord_client import layout
 from bot.discord_client.addresses import Address, address_by, address_of
 from bot.discord_client.answers import Showing
+from bot.discord_client.attachments import words_of
 from bot.discord_client.connection import Interaction
 from bot.discord_client.continuing import asked_in
 from bot.discord_client.faults import PASSING, Expired, Refused, insist, why
-from bot.discord_client.people import PLATFORM, addressed, spoken, who_pressed, who_wrote
+from bot.discord_client.people import PLATFORM, addressed, who_pressed, who_wrote
 from bot.discord_client.pictures import files_of
 from bot.discord_client.posts import ORIGINAL, Page, Post
 from bot.grammar import Simple
@@ -71,13 +72,18 @@ class Hearing:
         """An ordinary message: answered if it was said to the bot, or where it may listen."""
         me = self.client.user if self.client else None
         address = address_by(message)
-        said = spoken(message.content, me)
-        who = who_wrote(message, address, said)
+        who = who_wrote(message, address)
         ours, post = addressed(message, me), self.post(address)
         try:
             if not (ours or await self._talk.listens(who)) or not self._new(message.id):
                 return
-            if message.reference is not None:
+            said = await words_of(message, me)
+            who = replace(who, typed=said, borrowed=bool(message.message_snapshots))
+            if message.attachments and not said:
+                text = words("talk.only_text", who.locale)
+                await self._say(Said(text), post, who)
+                return
+            if message.reference is not None and not who.borrowed:
                 name = f"{message.reference.channel_id}:{message.reference.message_id}"
                 who = replace(who, reply_to=await self._talk.job_of(PLATFORM, name))
         except OurError as error:

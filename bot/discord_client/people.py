@@ -38,17 +38,13 @@ def who_pressed(
     )
 
 
-def who_wrote(
-    message: discord.Message, address: Address, said: str, reply_to: str | None = None
-) -> Who:
+def who_wrote(message: discord.Message, address: Address) -> Who:
     """The person of a message."""
     rights = getattr(message.author, "guild_permissions", discord.Permissions.none())
     return Who(
         platform=PLATFORM,
         asker=str(message.author.id),
         place=str(message.channel.id),
-        typed=said,
-        reply_to=reply_to,
         private=private(message.channel),
         manager=_governs(rights) or rights.manage_channels,
         server_manager=_governs(rights),

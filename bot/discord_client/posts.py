@@ -24,6 +24,7 @@ from bot.pacing import Vanished
 
 NOBODY = discord.AllowedMentions.none()
 ORIGINAL = "@original"
+MOST_ALT = 1024
 ANEW = 99  # the place of a first message that takes an older one's
 HOOK = 3  # the type of a webhook that belongs to an application
 
@@ -32,11 +33,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """What one message shows: text of at most 2000 characters, buttons, files as (name, bytes)."""
+    """What one message shows: text of at most 2000 characters, buttons, files as (name, bytes), and
+    words for those who cannot see them."""
 
     text: str
     rows: Rows = ()
     files: tuple[tuple[str, bytes], ...] = ()
+    alt: str = ""
 
 
 class Post:
@@ -72,13 +75,24 @@ class Post:
                     await self._show_by_token(page)
                 except Expired:
                     self._leave()
+                except Stale:
+                    await self._show_anew(page)
             if not self.address.token:
                 try:
                     await self._show_in_channel(page)
                 except Stale:
-                    self._leave()
-                    self._place = ANEW
-                    await self._show_in_channel(page)
+                    await self._show_anew(page)
+
+    async def _show_anew(self, page: Page) -> None:
+        """In a new message, which brings an archived thread back; then the old one can go."""
+        old = Post(self.address, self.client, clock=self._clock)
+        self._leave()
+        self._place = ANEW
+        await self._show_in_channel(page)
+        try:
+            await old.remove()
+        except discord.HTTPException as error:
+            log.info("an old message stays", extra={"why": error.code})
 
     async def add(self, page: Page, part: int) -> None:
         """One more message, the answer's `part`th. Raises as show()."""
@@ -222,7 +236,8 @@ def _sent(page: Page, *, secret: bool = False) -> dict[str, Any]:
 
 
 def _files(page: Page) -> list[discord.File]:
-    return [discord.File(io.BytesIO(data), filename=name) for name, data in page.files]
+    alt = page.alt[:MOST_ALT] or None
+    return [discord.File(io.BytesIO(d), filename=n, description=alt) for n, d in page.files]
 
 
 def _id(name: str) -> Any:
