@@ -18,7 +18,6 @@ from bot.options import Options
 from bot.pairs import stop
 from bot.studying import consent_pressed, mark_of
 from bot.voting import voted
-from engine.desk.opinions import HIDE_AT
 from engine.drawing import MOST_PICTURES
 from engine.errors import AskerError
 from engine.events import FINAL_STATES, Event, Finished, is_final
@@ -194,18 +193,20 @@ async def _original(talk: "Talk", job: str, who: Who) -> Said:
 
 
 async def report(talk: "Talk", reason: str, who: Who) -> Said:
-    """Note it for the operators; what two people report is hidden at once."""
-    job = who.reply_to
-    if job is None:
-        last = await talk.core.last(who.platform, who.asker, who.place)
-        job = last.job.id if last else None
-    if job is None:
+    """Note it for the operators; what so many people report as they have set is hidden at once."""
+    if who.reply_to is None:
+        answer = await talk.core.last(who.platform, who.asker, who.place)
+    else:
+        answer = await talk.core.answer(who.reply_to)
+    if answer is None:
         raise AskerError(words("talk.report_what", who.locale))
+    if (answer.request.platform, answer.request.place) != (who.platform, who.place):
+        raise AskerError(words("talk.report_elsewhere", who.locale))
+    job = answer.job.id
     count = await talk.desk.opinions.report(who.platform, who.asker, job, reason)
-    if count < HIDE_AT:
+    if not 0 < talk.settings.reports_to_hide <= count:
         return Said(words("talk.reported", who.locale), private=True)
-    answer = await talk.core.answer(job)
-    if answer is not None and answer.state in FINAL_STATES:
+    if answer.state in FINAL_STATES:
         await talk.desk.hide(job)
     return Said(words("talk.reported_hidden", who.locale), private=True, deletes=True)
 

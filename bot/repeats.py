@@ -13,15 +13,18 @@ class Repeats:
         self._clock = clock
         self._at: OrderedDict[Hashable, float] = OrderedDict()
 
+    def lately(self, what: Hashable, seconds: float) -> bool:
+        """Whether it came within so many seconds."""
+        return what in self._at and self._clock() - self._at[what] < seconds
+
     def new(self, what: Hashable, seconds: float = float("inf")) -> bool:
         """Whether it comes for the first time, or again after so many seconds.
 
         What comes too soon renews nothing: the silence after a refusal ends, however often it is asked.
         """
-        now = self._clock()
-        if what in self._at and now - self._at[what] < seconds:
+        if self.lately(what, seconds):
             return False
-        self._at[what] = now
+        self._at[what] = self._clock()
         self._at.move_to_end(what)
         if len(self._at) > self._most:
             self._at.popitem(last=False)

@@ -42,6 +42,7 @@ class PlatformSettings(BaseSettings):
     place_burst: float = Field(default=120, ge=0, validation_alias="PASTICHE_PLACE_BURST")
     place_hourly: float = Field(default=300, ge=0, validation_alias="PASTICHE_PLACE_HOURLY")
     asker_waiting: int = Field(default=4, ge=0, validation_alias="PASTICHE_ASKER_WAITING")
+    reports_to_hide: int = Field(default=2, ge=0, validation_alias="PASTICHE_REPORTS_TO_HIDE")
     picture_cost: float = Field(default=5, ge=0, validation_alias="PASTICHE_PICTURE_COST")
 
     drain_seconds: float = Field(default=15, ge=0, validation_alias="PASTICHE_DRAIN_SECONDS")

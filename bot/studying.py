@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from bot.talk import Talk
 
 MARK = 16  # hex characters that tell whose form it is
+YOUNG_SECONDS = 86400.0  # whoever said to be under age is not asked again before
 TEXT_MARK = 8  # hex characters of the text's digest
 ROOM = 1500  # characters of a consent text that fit above each question
 OPEN = "open"
@@ -49,6 +50,14 @@ def study_of(talk: "Talk", who: Who) -> Study:
     return study
 
 
+def _asking(talk: "Talk", who: Who) -> Study:
+    """The study, for somebody who may be asked. Raises AskerError for who just said to be under age."""
+    if talk.too_young.lately((who.platform, who.asker), YOUNG_SECONDS):
+        contact = study_of(talk, who).file.contact
+        raise AskerError(words("study.young_pause", who.locale, contact=contact))
+    return study_of(talk, who)
+
+
 def mark_of(talk: "Talk", who: Who) -> str:
     """What a button carries to be one person's."""
     return talk.desk.lookup(who.platform, who.asker)[:MARK]
@@ -59,7 +68,7 @@ def mark_of(talk: "Talk", who: Who) -> str:
 
 async def _consent(talk: "Talk", _topic: str, who: Who) -> Said:
     """How it stands, or the form."""
-    study = study_of(talk, who)
+    study = _asking(talk, who)
     last = await talk.desk.agreements.last(who.platform, who.asker)
     if last is None or not last.live:
         opening = words("study.lapsed", who.locale) if last and last.lapsed and last.granted else ""
@@ -142,6 +151,7 @@ async def consent_pressed(talk: "Talk", press: Press, who: Who) -> Said:
     mark, digest, letters = parts_of(press.argument)
     if mark != mark_of(talk, who):
         raise AskerError(words("study.not_yours", who.locale))
+    _asking(talk, who)
     agreements = talk.desk.agreements
     if digest == OPEN:
         if letters == "invited":
@@ -166,6 +176,8 @@ async def consent_pressed(talk: "Talk", press: Press, who: Who) -> Said:
     if False in (answers.adult, answers.use):
         await agreements.noted(who.platform, who.asker, "declined")
         key = "study.too_young" if answers.adult is False else "study.declined"
+        if answers.adult is False:
+            talk.too_young.new((who.platform, who.asker), YOUNG_SECONDS)
         return Said(words(key, who.locale), private=True, replaces=True)
     return await _form(talk, text, answers, who, form=press.job)
 

@@ -61,6 +61,7 @@ class Talk(Deliveries):
         self.guessing = Guessing(self)
         self.questions = Questions(self)
         self.stop: Callable[[], None] = lambda: None  # /admin drain; serve puts its own here
+        self.too_young = Repeats(REMEMBERED)  # in memory: no row says so of anybody
         self._presses = Repeats(REMEMBERED)
 
     @property

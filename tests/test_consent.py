@@ -99,6 +99,17 @@ async def test_who_is_too_young_or_says_no_is_served_and_leaves_no_row(
         assert log_of(here, talk, person) == interactions(here, talk, person) == []
 
 
+async def test_who_is_too_young_does_not_come_of_age_at_once(talk: Talk, who: Who) -> None:
+    [form] = await told(talk, "/consent", who)
+    yes, no = form.ask
+    await pressed(talk, no.press, who)
+    with pytest.raises(AskerError, match="again today"):
+        await told(talk, "/consent", who)
+    with pytest.raises(AskerError, match="again today"):
+        await talk.press(yes.press, who)  # on the form as it stood before
+    [_] = await told(talk, "/consent", replace(who, asker=f"{who.asker}-older"))
+
+
 async def test_a_form_is_only_its_askers_to_answer(talk: Talk, here: Settings, who: Who) -> None:
     [form] = await told(talk, "/consent", who)
     other = replace(who, asker=f"{who.asker}-other")

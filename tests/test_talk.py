@@ -327,17 +327,46 @@ async def test_threads_spend_their_channels_bucket(talk: Talk, who: Who) -> None
         await told(talk, "It rained.", who)
 
 
-async def test_a_report_is_noted_and_the_second_hides_the_answer(talk: Talk, who: Who) -> None:
+async def test_enough_people_who_have_a_say_hide_an_answer(
+    talk: Talk, who: Who, clock: Clock
+) -> None:
     final = (await told(talk, "It rained.", who))[-1]
-    [said] = await told(talk, "/report it is dull", replace(who, reply_to=final.job))
+    readers = [replace(who, asker=f"{who.asker} reader {n}") for n in range(4)]
+    for reader in readers[:3]:
+        await told(talk, "It rained.", reader)
+    await talk.desk.house.rule(who.platform, "asker", readers[0].asker, "deny")
+    [said] = await told(talk, "/report it is dull", replace(readers[1], reply_to=final.job))
     assert not said.deletes
-    [again] = await pressed(talk, Press(Verb.REPORT, final.job), who)
-    assert not again.deletes  # the same person twice is one
-    [hidden] = await pressed(talk, Press(Verb.REPORT, final.job), replace(who, asker="x"))
+    clock.ahead += 86400
+    for nobody in (
+        readers[1],
+        readers[0],
+        readers[3],
+    ):  # one twice, a blocked one, one who never asked
+        [again] = await pressed(talk, Press(Verb.REPORT, final.job), nobody)
+        assert not again.deletes
+    [hidden] = await pressed(talk, Press(Verb.REPORT, final.job), readers[2])
     assert hidden.deletes
     assert (await talk.core.answer(final.job)).expired
     [listed] = await told(talk, "/admin reports", OPERATOR)
     assert final.job in listed.text
+    clock.ahead = 0.0
+
+
+async def test_two_fresh_accounts_hide_nothing(talk: Talk, who: Who) -> None:
+    final = (await told(talk, "It rained.", who))[-1]
+    for number in range(3):
+        fresh = replace(who, asker=f"{who.asker} fresh {number}")
+        await told(talk, "It rained.", fresh)
+        [said] = await pressed(talk, Press(Verb.REPORT, final.job), fresh)
+        assert not said.deletes
+
+
+async def test_an_answer_is_reported_where_it_stands(talk: Talk, who: Who) -> None:
+    final = (await told(talk, "It rained.", who))[-1]
+    elsewhere = replace(who, asker="x", place="elsewhere", reply_to=final.job)
+    with pytest.raises(AskerError, match="another chat"):
+        await told(talk, "/report", elsewhere)
 
 
 async def test_a_request_that_is_not_english_gets_a_kind_word(talk: Talk, who: Who) -> None:

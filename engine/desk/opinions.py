@@ -7,14 +7,15 @@ from typing import Any
 import sqlalchemy as sa
 
 from engine.book import Book, put, repeated
-from engine.desk.tables import Rating, Report, VerdictRow
+from engine.desk.tables import BlockRow, Rating, Report, VerdictRow
 from engine.erasing import blank_jobs
 from engine.ledger import new_id
 from engine.moderation import Stage, Verdict
 from engine.study import events
 from engine.study.study import Study
+from engine.tables import Asker, RequestRow
 
-HIDE_AT = 2  # reports by different people
+STANDING_SECONDS = 86400.0  # whose first request is so old has a say in what is hidden
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +37,12 @@ def verdict_row(judged: Judged) -> dict[str, Any]:
         "version": judged.verdict.version,
         "milliseconds": judged.milliseconds,
     }
+
+
+def _standing(now: float) -> sa.Select[str]:
+    """Who asked for something a day ago or before: accounts made for the occasion did not."""
+    asked = sa.select(Asker.lookup).join(RequestRow, RequestRow.asker_id == Asker.id)
+    return asked.where(RequestRow.accepted_at <= now - STANDING_SECONDS)
 
 
 class Opinions:
@@ -66,7 +73,7 @@ class Opinions:
 
     @repeated
     async def report(self, platform: str, reporter: str, job: str | None, reason: str) -> int:
-        """Note it; returns how many people have reported that answer."""
+        """Note it; returns how many people who have a say have reported that answer."""
         lookup = self._book.vault.lookup(platform, reporter)
         async with self._book.writing() as connection:
             if job is not None:
@@ -78,7 +85,11 @@ class Opinions:
             if job is None:
                 return 0
             people = sa.func.count(Report.reporter.distinct())
-            count = sa.select(people).where(Report.job_id == job)
+            count = sa.select(people).where(
+                Report.job_id == job,
+                Report.reporter.in_(_standing(self._book.clock())),
+                Report.reporter.not_in(sa.select(BlockRow.lookup).where(BlockRow.action == "deny")),
+            )
             return int(await connection.scalar(count) or 0)
 
     async def reports(self, most: int = 20) -> list[Any]:
