@@ -11,7 +11,7 @@ from engine.ledger import new_id
 from engine.lock import owners_socket
 from engine.queues.overview import Overview
 from engine.registry import Registry
-from engine.settings import Settings
+from engine.settings import Settings, check_runtime
 from engine.wire import (
     Ask,
     Cancel,
@@ -42,6 +42,7 @@ class AttachedEngine:
     async def _connect(self, message: Message) -> Link:
         socket = owners_socket(self._settings.home) or self._settings.socket
         try:
+            check_runtime(socket.parent, self._settings.home)
             link = await connect(str(socket))
             await link.send(message)
         except (ConnectionError, FileNotFoundError) as error:

@@ -25,6 +25,7 @@ from engine.study.collecting import collecting_for
 
 ATTACH_SECONDS = 10.0  # an owner that holds the lock has this long to open its socket
 ATTACH_PAUSE = 0.05
+REOPEN_PAUSES = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0, 5.0, 5.0)  # one owner after the other goes away
 
 Result = TypeVar("Result")
 
@@ -118,33 +119,44 @@ class LastingEngine:
     def _open(self) -> AbstractAsyncContextManager[Engine]:
         return open_engine(self._settings, workers=self._workers, warm=self._warm)
 
-    async def _reopen(self, gone: Engine) -> None:
-        """Put another in the place of one whose owner has gone; once, whoever notices."""
+    async def _reopen(self, gone: Engine, tries: int) -> None:
+        """Put another in the place of one whose owner has gone; once, whoever notices.
+
+        Raises OwnerGoneError when each so far went away as well.
+        """
+        if tries >= len(REOPEN_PAUSES):
+            raise OwnerGoneError
+        await asyncio.sleep(REOPEN_PAUSES[tries])
         async with self._reopening:
             if self._core is gone:
                 await self._stack.aclose()
                 self._core = await self._stack.enter_async_context(self._open())
 
     async def _call(self, call: Callable[[Engine], Awaitable[Result]]) -> Result:
+        tries = 0
         while True:
             core = self._core
             try:
                 return await call(core)
             except OwnerGoneError:
-                await self._reopen(core)
+                await self._reopen(core, tries)
+                tries += 1
 
     async def _events(
         self, ask: Callable[[Engine], AsyncGenerator[Event]]
     ) -> AsyncGenerator[Event]:
+        tries = 0
         while True:
             core = self._core
             try:
                 async with aclosing(ask(core)) as events:
                     async for event in events:
+                        tries = 0
                         yield event
                 return
             except OwnerGoneError:
-                await self._reopen(core)
+                await self._reopen(core, tries)
+                tries += 1
 
     def ask(self, request: Request, job: str = "") -> AsyncGenerator[Event]:
         """See engine.Engine. Asked again after an owner's end, it is the same job."""

@@ -27,6 +27,7 @@ from engine.registry import BUILT_IN
 
 CONFIG_FILE = "pastiche.toml"
 SECRETS = ("key", "text_server_key")
+OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 ELSEWHERE = ("home",)  # settings that say where the file is, and so cannot stand in it
 MAX_SOCKET_PATH = 100  # bytes; the systems' own limit is 104 (macOS) or 108 (Linux)
 
@@ -232,12 +233,24 @@ def read_settings(**overrides: Any) -> Settings:
     return settings.model_copy(update={"home": settings.home.expanduser().absolute()})
 
 
+_FOREIGN = "{folder} belongs to somebody else; remove it, then start again."
+
+
 def make_runtime(settings: Settings) -> None:
     """Make the socket's folder private, or refuse one that somebody else made."""
     folder = settings.runtime
     folder.mkdir(mode=0o700, exist_ok=True)
     facts = folder.lstat()
     if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid():
-        raise SetupError(f"{folder} belongs to somebody else; remove it, then start again.")
+        raise SetupError(_FOREIGN.format(folder=folder))
     if stat.S_IMODE(facts.st_mode) != 0o700:
         folder.chmod(0o700)
+
+
+def check_runtime(folder: Path, home: Path) -> None:
+    """Before anything is said at a socket in the folder: only whoever owns the data folder, or we, can
+    have put it there. Raises SetupError, and FileNotFoundError where nobody listens."""
+    facts = folder.lstat()
+    ours = facts.st_uid in (os.getuid(), home.stat().st_uid)
+    if not (ours and stat.S_ISDIR(facts.st_mode) and not facts.st_mode & OTHERS_WRITE):
+        raise SetupError(_FOREIGN.format(folder=folder))

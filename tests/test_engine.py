@@ -1,10 +1,12 @@
 """The Engine's contract, held against the owner's engine, an attached one, and the lasting one."""
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,10 @@ from engine.attached import AttachedEngine
 from engine.bootstrap import LastingEngine, open_engine
 from engine.errors import SetupError, StyleError
 from engine.events import Cancelled, Failed, Finished, Queued
+from engine.jobs import Status
+from engine.lock import take_lock
 from engine.registry import load_registry
+from engine.wire import GetStatus, Link, Told
 
 
 @pytest.fixture(params=["local", "attached", "lasting"])
@@ -85,6 +90,43 @@ async def test_an_owner_that_is_stopped_is_told_instead_of_waited_for_for_ever(s
     finally:
         os.kill(owner.pid, signal.SIGCONT)
         stop(owner)
+
+
+@asynccontextmanager
+async def intruder(settings, mode: int) -> AsyncIterator[list[object]]:
+    """Somebody who listens where an owner that is just starting will; tells what comes."""
+    heard: list[object] = []
+
+    async def serve(reader, writer) -> None:
+        link = Link(reader, writer)
+        heard.append(await link.receive())
+        if isinstance(heard[-1], GetStatus):
+            await link.send(Told(status=Status(owner=1, waiting=(), workers={})))
+        await link.close()
+
+    settings.runtime.mkdir(mode=0o700)
+    settings.runtime.chmod(mode)
+    with closing(take_lock(settings.home, settings.socket)):
+        server = await asyncio.start_unix_server(serve, str(settings.socket))
+        async with server:
+            yield heard
+    settings.socket.unlink(missing_ok=True)
+
+
+async def test_nothing_is_said_at_a_socket_that_others_may_have_made(settings) -> None:
+    async with intruder(settings, 0o777) as heard:
+        with pytest.raises(SetupError, match="belongs to somebody else"):
+            async with open_engine(settings):
+                pass
+        assert heard == []
+
+
+async def test_an_owner_that_always_leaves_is_not_hammered(settings, make_request) -> None:
+    async with intruder(settings, 0o700) as heard:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(1.5), LastingEngine(settings) as core:
+                await anext(core.ask(make_request("It rained.")))
+        assert 3 <= len(heard) <= 12
 
 
 def test_an_owner_and_a_client_of_other_environments_meet(settings, tmp_path) -> None:
