@@ -22,6 +22,7 @@ from bot.status_cli import status_app
 from bot.study_cli import study_app
 from bot.terminal_client import chat
 from bot.terminal_desk import open_terminal
+from engine.core_dumps import forbid_core_dumps
 from engine.database import make_ready, on_server, revisions, storage_of, upgrade
 from engine.errors import CommandError, SetupError
 from engine.lock import take_lock
@@ -215,6 +216,7 @@ def db_current() -> None:
 
 def main() -> None:
     """The console script."""
+    forbid_core_dumps()
     logging.getLogger().addHandler(logging.NullHandler())  # until start_logs: stderr is for people
     app()
 

@@ -26,8 +26,19 @@ RESTART_SECONDS = 0.2  # doubled by every start that failed in a row
 LONGEST_PAUSE = 5.0
 
 PORTS = {"text": 1, "image": 2}  # where their metrics are: so far after those of who starts them
-SECRETS = ("DISCORD_TOKEN", "TELEGRAM_TOKEN", "OPENAI_API_KEY", "TELEGRAM_WEBHOOK_SECRET",
-           "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")  # fmt: skip
+# What a worker is given of this process's environment: what it needs, by name and by beginning, for a
+# list of secrets is never whole. HF_TOKEN is among it: the worker is who downloads.
+NAMES = frozenset({
+    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TEMP", "TMP",
+    "VIRTUAL_ENV", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+})  # fmt: skip
+FAMILIES = (
+    "LC_", "XDG_", "LD_", "DYLD_", "MALLOC_", "SSL_CERT_", "PYTHON", "COVERAGE_", "HF_",
+    "TRANSFORMERS_", "DIFFUSERS_", "TOKENIZERS_", "SAFETENSORS_", "TQDM_", "TORCH", "PYTORCH_", "TRITON_",
+    "CUDA", "NVIDIA_", "NCCL_", "HIP_", "HSA_", "ROC", "OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "ONEDNN_",
+    "NUMEXPR_",
+)  # fmt: skip
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +116,7 @@ class Supervisor:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=errors if self._settings.log_to == "file" else None,  # else ours
                 stderr=errors,
-                env=_environment(self._settings, medium) | device_environment(self._device),
+                env=environment(self._settings, medium) | device_environment(self._device),
                 start_new_session=True,  # Ctrl-C in a terminal is for the client, not for it
             )  # fmt: skip
             try:
@@ -153,12 +164,9 @@ def device_environment(device: str) -> dict[str, str]:
     return {"CUDA_VISIBLE_DEVICES": number}
 
 
-def _environment(settings: Settings, medium: str) -> dict[str, str]:
-    """What a worker may know: this process's settings; no ledger's key and no platform's token.
-
-    HF_TOKEN stays: the worker is who downloads.
-    """
-    kept = {k: v for k, v in os.environ.items() if not (k in SECRETS or k.startswith("PASTICHE_"))}
+def environment(settings: Settings, medium: str) -> dict[str, str]:
+    """What a worker may know: this process's settings, and what its libraries and the system need."""
+    kept = {k: v for k, v in os.environ.items() if k.upper() in NAMES or k.startswith(FAMILIES)}
     ours = settings.environment()
     ours.pop(
         "PASTICHE_DATABASE_URL", None

@@ -19,6 +19,7 @@ from typing import NoReturn
 
 from engine.backends import Backend
 from engine.backends.choice import build_backend
+from engine.core_dumps import forbid_core_dumps
 from engine.errors import KIND_SENTENCE, PasticheError
 from engine.events import Failed, Text, is_final
 from engine.jobs import Job
@@ -171,6 +172,7 @@ def main() -> None:
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--socket", type=Path)
     options = parser.parse_args()
+    forbid_core_dumps()
     settings = read_settings(home=options.home)
     name = f"worker-{options.medium}"
     start_logs(settings.home, name, settings.log_level, settings.log_to)

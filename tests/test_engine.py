@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -135,6 +136,8 @@ def test_an_owner_and_a_client_of_other_environments_meet(settings, tmp_path) ->
     try:
         wait_for(settings.home / "owner.lock")
         assert pastiche("ask", "It rained.").returncode == 0
+        if sys.platform == "linux":  # a core file would hold keys and prompts
+            assert resource.prlimit(owner.pid, resource.RLIMIT_CORE) == (0, 0)
     finally:
         stop(owner)
 

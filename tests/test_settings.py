@@ -8,7 +8,8 @@ import pytest
 
 from engine.errors import SetupError
 from engine.logs import start_logs
-from engine.settings import make_runtime, read_settings
+from engine.settings import Settings, make_runtime, read_settings
+from engine.supervisor import environment
 
 
 def test_a_variable_comes_before_the_files_line(tmp_path, monkeypatch) -> None:
@@ -82,3 +83,20 @@ def test_logs_are_json_lines_without_secrets(tmp_path, monkeypatch) -> None:
     assert line["job"] == "01"
     assert "ValueError" in line["traceback"]
     assert "hunter2" not in raw and "AAaa" not in raw
+
+
+@pytest.mark.parametrize(
+    "secret",
+    ["DISCORD_TOKEN", "TELEGRAM_WEBHOOK_SECRET", "PGPASSWORD", "POSTGRES_PASSWORD", "PGPASSFILE",
+     "AWS_SECRET_ACCESS_KEY", "OPENAI_API_KEY", "PASTICHE_KEY", "PASTICHE_DATABASE_URL",
+     "CREDENTIALS_DIRECTORY", "HOMEBREW_GITHUB_API_TOKEN", "SOMETHING_NEW_TOKEN"],
+)  # fmt: skip
+def test_a_worker_is_given_what_it_needs_and_no_secret(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, secret: str
+) -> None:
+    needed = ("PATH", "PYTHONPATH", "HF_TOKEN", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "https_proxy")
+    for name in (secret, *needed):
+        monkeypatch.setenv(name, "set")
+    given = environment(settings, "text")
+    assert {given.get(name) for name in needed} == {"set"}
+    assert secret not in given
