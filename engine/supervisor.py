@@ -28,16 +28,16 @@ LONGEST_PAUSE = 5.0
 PORTS = {"text": 1, "image": 2}  # where their metrics are: so far after those of who starts them
 # What a worker is given of this process's environment: what it needs, by name and by beginning, for a
 # list of secrets is never whole. HF_TOKEN is among it: the worker is who downloads.
-NAMES = frozenset({
+NAMES = (
     "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TEMP", "TMP",
     "VIRTUAL_ENV", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE",
     "CURL_CA_BUNDLE",
-})  # fmt: skip
+)  # fmt: skip
 FAMILIES = (
     "LC_", "XDG_", "LD_", "DYLD_", "MALLOC_", "SSL_CERT_", "PYTHON", "COVERAGE_", "HF_",
-    "TRANSFORMERS_", "DIFFUSERS_", "TOKENIZERS_", "SAFETENSORS_", "TQDM_", "TORCH", "PYTORCH_", "TRITON_",
-    "CUDA", "NVIDIA_", "NCCL_", "HIP_", "HSA_", "ROC", "OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "ONEDNN_",
-    "NUMEXPR_",
+    "TRANSFORMERS_", "DIFFUSERS_", "TOKENIZERS_", "SAFETENSORS_", "TQDM_", "TORCH", "PYTORCH_",
+    "TRITON_", "CUDA", "NVIDIA_", "NCCL_", "HIP_", "HSA_", "ROC", "OMP_", "GOMP_", "KMP_", "MKL_",
+    "OPENBLAS_", "ONEDNN_", "NUMEXPR_",
 )  # fmt: skip
 
 log = logging.getLogger(__name__)
