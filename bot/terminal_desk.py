@@ -104,13 +104,17 @@ class TerminalDesk:
 
     async def _press(self, button: Button, who: Who) -> Reply:
         reply = await self.talk.press(button.press, who)
-        if button.press.verb is Verb.FORGET and isinstance(reply, Said):
+        if isinstance(reply, Said) and not reply.choices:
+            self.offer_nothing()
+        if isinstance(reply, Said) and button.press.verb is Verb.FORGET:
             return await self._forgotten(reply, who)
         return reply
 
     async def _forgotten(self, said: Said, who: Who) -> Said:
         """The files go as well, and what cannot be known is named."""
         count = await asyncio.to_thread(self._delete)
+        if not count:
+            return said
         told = words("terminal.forgotten", who.locale, count=count, folder=self.pictures)
         return Said(f"{said.text}\n\n{told}", private=True)
 

@@ -129,6 +129,7 @@ async def test_anything_else_is_asked_again_and_never_becomes_a_story(typed: Ter
         assert "[2] No" in again
     assert typed.rows("select count(*) from requests") == before
     assert "Nothing was deleted" in await typed("n")
+    assert "It snowed." in await typed("It snowed.")  # a question once answered is over
 
 
 async def test_a_new_request_leaves_the_question_and_its_number_is_no_story(
