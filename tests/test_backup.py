@@ -10,6 +10,7 @@ import postgres
 import pytest
 import yaml
 
+from engine.database import upgrade
 from engine.desk.desk import open_desk
 from engine.engine import LocalEngine
 from engine.ledger import new_id
@@ -75,6 +76,14 @@ async def test_a_backup_brings_words_back_but_nobody_who_was_forgotten(
     async with open_desk(restored) as desk:
         assert (await desk.ledger.answer(kept)).request.text == "words of kept"
         assert await desk.ledger.answer(gone) is None
+
+
+def test_a_backup_needs_no_file_that_a_key_elsewhere_leaves_out(settings, tmp_path) -> None:
+    elsewhere = settings.model_copy(update={"key_file": tmp_path / "key"})
+    upgrade(elsewhere)
+    assert not (settings.home / "key-name").exists()
+    run("back up sqlite", BACKUP=str(tmp_path / "backup"), PASTICHE_HOME=str(settings.home))
+    assert (tmp_path / "backup" / "ledger.sqlite3").exists()
 
 
 def test_the_compose_file_names_what_there_is() -> None:

@@ -17,7 +17,7 @@ from engine.desk.forgetting import BACKUP_SECONDS
 from engine.errors import SetupError
 from engine.settings import Settings
 from engine.study.eligibility import Asking
-from engine.study.opening import make_key, open_named
+from engine.study.opening import make_key, open_named, write_template
 from engine.study.retention import ALARM_SECONDS
 from engine.study.study import Study
 
@@ -57,6 +57,13 @@ def test_a_study_is_opened_tried_and_ended_from_the_command_line(tmp_path: Path)
     assert key.exists()
     assert "is destroyed" in study("destroy-key", "pilot", "--yes")
     assert not key.exists()
+
+
+def test_a_study_that_says_too_little_leaves_no_file(settings: Settings) -> None:
+    facts = {"title": "The pilot", "researcher": "A. Researcher", "contact": "a@b.org"}
+    with pytest.raises(SetupError, match="--purpose: String should have at least 10"):
+        write_template(settings, "pilot", **facts, purpose="...")
+    assert write_template(settings, "pilot", **facts, purpose="How people judge.").exists()
 
 
 def test_in_the_terminal_a_button_is_a_number(tmp_path: Path) -> None:

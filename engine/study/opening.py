@@ -5,13 +5,22 @@ import os
 from pathlib import Path
 
 import sqlalchemy as sa
+from pydantic import ValidationError
 
 from engine.book import Book
 from engine.database import make_ready, open_database
 from engine.errors import SetupError
 from engine.lock import take_lock
 from engine.settings import Settings
-from engine.study.study import Study, folder_of, key_of, open_study, study_key_file
+from engine.study.study import (
+    Study,
+    StudyFile,
+    folder_of,
+    key_of,
+    mistake,
+    open_study,
+    study_key_file,
+)
 from engine.study.tables import LinkCodeRow, StudyRow
 from engine.vault import load_key
 
@@ -34,6 +43,10 @@ def write_template(settings: Settings, study: str, **facts: str) -> Path:
     if missing:
         options = " ".join(f'--{name} "..."' for name in missing)
         raise SetupError(f"A new study needs to say more: pastiche study open {study} {options}")
+    try:
+        StudyFile.model_validate(facts)
+    except ValidationError as error:  # else the file would stand there with what no study may say
+        raise SetupError(f"No study was made. --{mistake(error)}") from None
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     text = TEMPLATE.format(**{name: _quoted(value) for name, value in facts.items()})
     aside = path.with_name(f".{path.name}.{os.getpid()}")

@@ -132,9 +132,14 @@ def read_study_file(settings: Settings, study: str) -> StudyFile:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SetupError(f"{path} cannot be read: {error}") from error
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise SetupError(f"{path}: {where}: {first['msg']}.") from None
+        raise SetupError(f"{path}: {mistake(error)}") from None
+
+
+def mistake(error: ValidationError) -> str:
+    """The first one, in a sentence."""
+    first = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where}: {first['msg']}."
 
 
 def read_texts(settings: Settings, study: str, file: StudyFile) -> dict[str, ConsentText]:

@@ -1,0 +1,140 @@
+"""The README's and the docs' shell lines, typed as they stand, on a data folder of the test's own."""
+
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+import typer
+from typist import type_lines, typing
+
+from bot.__main__ import app
+from engine.settings import Settings
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+# What cannot be typed here, and what is typed or looked at in its place
+INSTEAD = {
+    "make chat": "",  # make itself: test_make_takes_another_python
+    "make test": "",
+    "source .venv/bin/activate": "",  # PATH has the program already
+    ".venv/bin/pip install -c constraints.txt -e '.[study]'": "",  # installed, or this could not run
+    # Tokens, a database and a bucket that exist: the options are known (test_every_command_parses);
+    # serve, worker and status run in test_serve, test_fleet, test_media
+    "export DISCORD_TOKEN=... TELEGRAM_TOKEN=...": "",
+    "export PASTICHE_DATABASE_URL=postgresql+psycopg://pastiche@db.example.org/pastiche": "",
+    "export PASTICHE_MEDIA_URL=s3://bucket/pictures": "",
+    "pastiche serve": "",
+    "pastiche worker --media image --device cuda:1": "",
+}
+IN_STUDY = {
+    # its own first participant, as the page says
+    "pastiche serve": r"printf '/story It rained.\n/consent\n/1\n/1\n/1\n/1\n/1\n/story It snowed.\n'"
+    " | pastiche chat",
+    # One person is no group of k: it says so, and writes nothing
+    "pastiche study export --study pilot --out pilot-1-public --form public": "! pastiche study "
+    "export --study pilot --out pilot-1-public --form public; ! [ -e pilot-1-public ]",
+}
+SMALLER = {"--n 40": "--n 8 --pace 0"}  # made-up people
+
+
+def blocks(page: Path) -> list[str]:
+    """What is marked as shell, with its comments gone and its long lines joined."""
+    found = re.findall(r"^```sh\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+    return [re.sub(r"\\\n\s*", "", re.sub(r"(^|\s+)# .*", "", block)) for block in found]
+
+
+def to_type(page: Path, instead: dict[str, str]) -> str:
+    """All of a page's lines, but for those that cannot be typed here."""
+    lines = "\n".join(blocks(page)).splitlines()
+    for old, new in SMALLER.items():
+        lines = [line.replace(old, new) for line in lines]
+    return "\n".join(instead.get(line, line) for line in lines)
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder for PATH."""
+    with typing(tmp_path_factory.mktemp("programs")) as folder:
+        yield folder
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """Where a reader stands, with what their lines name."""
+    made = tmp_path / "clone"
+    made.mkdir()
+    (made / "docs").symlink_to(ROOT / "docs")
+    shutil.copytree(ROOT / "engine/experts/lovecraft/adapter", made / "my-adapter")
+    return made
+
+
+def test_the_lines_of_the_readme_work_as_typed(clone: Path, programs: Path) -> None:
+    told = type_lines(to_type(ROOT / "README.md", INSTEAD), clone, programs)
+    for words in ("The vicar coughed.", '"mark": "AI-generated"', "Once upon a midnight dreary."):
+        assert words in told
+    assert len(list((clone / "rings").glob("*.png"))) == 2
+    assert "interactions 0" not in told
+    assert (clone / "report.html").exists() and (clone / "pilot-1/interactions.csv").exists()
+
+
+def test_the_ten_steps_of_a_study_work_as_typed(
+    clone: Path, programs: Path, settings: Settings
+) -> None:
+    told = type_lines(
+        to_type(ROOT / "docs/study.md", INSTEAD | IN_STUDY), clone, programs, HOME=str(clone)
+    )
+    assert "The study pilot is open" in told
+    assert "is destroyed" in told
+
+
+def commands(page: Path) -> list[list[str]]:
+    """The words of every `pastiche ...` in a page's blocks, of whatever language."""
+    found = re.findall(r"^```(?:sh)?\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+    text = re.sub(r"\\\n\s*", "", "\n".join(found))
+    lines = re.findall(r"^(?:\w+=\S+ )*pastiche (.*)", text, re.MULTILINE)
+    return [shlex.split(line.partition(" <")[0], comments=True) for line in lines]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_parses(page: Path) -> None:
+    for words in commands(page):
+        command: click.Command = typer.main.get_command(app)
+        while isinstance(command, click.Group) and words and not words[0].startswith("-"):
+            command = command.commands[words.pop(0)]
+        command.make_context("pastiche", words)
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/study.md"])
+def test_no_line_hides_in_a_block_that_is_not_typed(name: str) -> None:
+    other = re.sub(r"^```sh\n.*?^```", "", (ROOT / name).read_text(), flags=re.M | re.S)
+    assert not re.findall(r"^(?:pastiche|make) .*", other, re.MULTILINE)
+
+
+def test_make_takes_another_python_when_it_is_asked_to(tmp_path: Path) -> None:
+    for name in ("pyproject.toml", "constraints.txt", "Makefile"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    for name in ("other", ".venv/bin/python"):
+        (tmp_path / name).write_text(f"#!/bin/sh\necho {name}\n")
+        (tmp_path / name).chmod(0o700)
+    (tmp_path / ".venv/ready").touch()
+
+    def make(*words: str) -> str:
+        return subprocess.check_output(["make", "-n", *words, "chat"], cwd=tmp_path, text=True)
+
+    assert make() == make("PYTHON=.venv/bin/python") == ".venv/bin/pastiche chat\n"
+    assert "./other -m venv --clear .venv" in make("PYTHON=./other")
+
+
+def test_every_test_that_is_promised_exists() -> None:
+    named = set(re.findall(r"\btest_\w+", (ROOT / "docs/promises.md").read_text()))
+    files = list((ROOT / "tests").glob("test_*.py"))
+    known = [path.stem for path in files]
+    known += [name for path in files for name in re.findall(r"def (test_\w+)", path.read_text())]
+    assert [name for name in named if not any(each.startswith(name) for each in known)] == []
