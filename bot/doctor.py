@@ -230,7 +230,7 @@ async def _ask(settings: Settings, medium: str) -> Event | None:
     return None
 
 
-_DISCORD = re.compile(r"[\w-]{20,}\.[\w-]{6}\.[\w-]{25,}")
+_DISCORD = re.compile(r"(?<![\w-])[\w-]{20,100}\.[\w-]{6}\.[\w-]{25,}")
 _TELEGRAM = re.compile(r"\d{6,12}:[\w-]{30,}")
 
 

@@ -55,14 +55,13 @@ def split(text: str, limit: int, measure: Measure = len) -> list[str]:
 
 def as_file(text: str, limit: int, measure: Measure = len, most: int = MAX_PARTS) -> bool:
     """Whether the text would take more than `most` parts, and so is better sent as a file."""
-    if measure(text) <= limit:
-        return False
-    return len(split(text, limit, measure)) > most
+    parts = _parts(text.strip(), limit, measure)
+    return sum(1 for _ in itertools.islice(parts, most + 1)) > most
 
 
 def _parts(text: str, limit: int, measure: Measure) -> Iterator[str]:
     while text:
-        if measure(text) <= limit:
+        if len(text) <= limit and measure(text) <= limit:
             yield text
             return
         cut = _cut(text, _fits(text, limit, measure))
@@ -72,14 +71,10 @@ def _parts(text: str, limit: int, measure: Measure) -> Iterator[str]:
 
 def _fits(text: str, limit: int, measure: Measure) -> int:
     """How many characters from the front are within the limit; at least one."""
-    low, high = 1, min(len(text), limit)
-    while low < high:
-        middle = (low + high + 1) // 2
-        if measure(text[:middle]) <= limit:
-            low = middle
-        else:
-            high = middle - 1
-    return low
+    room = min(len(text), limit)
+    while room > 1 and (over := measure(text[:room]) - limit) > 0:
+        room -= (over + 1) // 2  # no fewer, for a character measures two at most
+    return room
 
 
 def _cut(text: str, room: int) -> int:

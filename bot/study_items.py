@@ -31,7 +31,7 @@ OPENINGS = (
     "It was in the oldest part of the churchyard that we first noticed the smell.",
     "Since that evening I have not been able to look at the stars.",
 )
-_SENTENCE = re.compile(r".+?[.!?…][”’\"']?(?=\s|$)", re.S)
+_END = re.compile(r"[.!?…][”’\"']?(?=\s|$)")
 
 
 def sentences(text: str) -> str:
@@ -42,7 +42,9 @@ def sentences(text: str) -> str:
     ''
     """
     kept: list[str] = []
-    for sentence in _SENTENCE.findall(" ".join(text.split())):
+    line, start = " ".join(text.split()), 0
+    for end in _END.finditer(line):
+        sentence, start = line[start : end.end()], end.end()
         if len(" ".join([*kept, sentence]).split()) > MOST:
             break
         kept.append(sentence.strip())

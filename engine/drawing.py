@@ -74,7 +74,7 @@ def caption(drawing: Drawing, text: str) -> str:
     words = text
     if drawing.token:
         words = re.sub(rf"(?<!\w){re.escape(drawing.token)}(?!\w)", " ", text, flags=re.I)
-    request = re.sub(r"\s+([,.;:])", r"\1", " ".join(words.split())).strip(" ,;.")
+    request = re.sub(r" ([,.;:])", r"\1", " ".join(words.split())).strip(" ,;.")
     return drawing.prompt.replace("{request}", request).strip(" ,")
 
 

@@ -10,9 +10,9 @@ REFUSALS = (
     (r"password authentication failed|no password supplied",
      "did not take the user or password. Mend them in PASTICHE_DATABASE_URL (special characters "
      "are written as %40 and the like)"),
-    (r"no pg_hba\.conf entry|role .* does not exist|not permitted to log in",
+    (r"no pg_hba\.conf entry|role .{1,99} does not exist|not permitted to log in",
      "does not let this user in. Make the role, or add a line to the server's pg_hba.conf"),
-    (r"database .* does not exist",
+    (r"database .{1,99} does not exist",
      "has no such database. Make it: CREATE DATABASE pastiche ENCODING 'UTF8' TEMPLATE template0"),
     (r"too many clients|connection slots|too many connections",
      "has no connection left. Raise max_connections, or stop what else uses it"),

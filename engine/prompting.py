@@ -23,7 +23,10 @@ KIND = (
     r"|article|piece)"
 )
 _STYLE = re.compile(r"\bin\s+the\s+(?:style|manner)\s+of\b", re.I)
-_STYLE_LAST = re.compile(r"\bin\s+the\s+(?:style|manner)\s+of\s+(?:\S+\s*){1,6}\Z", re.I)
+_STYLE_LAST = re.compile(
+    r"\bin\s+the\s+(?:style|manner)\s+of\s+\S+(?:\s+\S+){0,5}\s*\Z",  # a word has one way to be cut
+    re.I,
+)
 _WANT = (
     r"(?:i\s+want|i\s+would\s+like|i['’]d\s+like|give|tell|make|write|compose|create|invent"
     r"|(?:can|could|would)\s+you\s+(?:please\s+)?(?:write|tell|make|give|compose|create))"
@@ -33,7 +36,7 @@ _WISH = re.compile(
     r"(?:an?|another|some|something|about|one|in\s+the\s+style)\b"
     r"|continue\s+(?:this|the|my|it)\b"
     rf"|(?:an?|another|some)\s+(?:\w[\w'’-]*\s+){{0,4}}{KIND}"
-    r"(?=\s+(?:about|of|on|in|with|where|for|by|set|that)\b|\s*[.,!]?\s*\Z|[.,!]\s))",
+    r"(?=\s+(?:about|of|on|in|with|where|for|by|set|that)\b|\s*+(?:[.,!]\s*+)?\Z|[.,!]\s))",
     re.I,
 )
 _PHRASE = re.compile(
@@ -43,7 +46,7 @@ _PHRASE = re.compile(
 )
 _KIND_WORD = re.compile(rf"\b{KIND}\b", re.I)
 _MARKER = re.compile(
-    r"(?:^|(?<=[.!?…])[^\S\n]+)[^\S\n]*(?P<said>"
+    r"(?:^[^\S\n]*|(?<=[.!?…])[^\S\n]+)(?P<said>"
     r"here(?:\s+is|['’]s)\s+(?:the|a|my|its)\s+(?:beginning|opening|start)(?:\s+of\s+\w+(?:\s+\w+)?)?"
     r"[^\S\n]*(?:[:：]|$)"
     r"|(?:it\s+begins|(?:the\s+|its\s+|my\s+)?(?:beginning|opening|start))[^\S\n]*[:：])[^\S\n]*",
@@ -98,10 +101,13 @@ def _wishes(text: str) -> bool:
 def _marker(text: str) -> tuple[int, int] | None:
     """ "Here is the beginning" anywhere; the shorter "Beginning:" only after a wish."""
     for marker in _MARKER.finditer(text):
-        before = text[: marker.start("said")]
-        whole = marker["said"].lower().startswith("here")
-        if whole or (len(before) <= MAX_INSTRUCTION and (_wishes(before) or _STYLE.search(before))):
-            return len(before), marker.end()
+        place = marker.start("said")
+        if marker["said"].lower().startswith("here"):
+            return place, marker.end()
+        if place > MAX_INSTRUCTION:
+            continue
+        if _wishes(text[:place]) or _STYLE.search(text[:place]):
+            return place, marker.end()
     return None
 
 

@@ -204,7 +204,9 @@ def read_config(home: Path) -> dict[str, Any]:
                 f"{path} holds the secret {name!r}. Take it out and set PASTICHE_{name.upper()}, or "
                 "use the key file."
             )
-        if name == "database_url" and re.search(r"://[^@/]*:.*@|password=", str(lines[name])):
+        if name == "database_url" and (
+            "password=" in str(lines[name]) or re.match(r"[^/]*//[^@/:]*:.*@", str(lines[name]))
+        ):
             raise SetupError(
                 f"{path} holds the database's password. Set PASTICHE_DATABASE_URL instead, or leave "
                 "the password out there and put it into ~/.pgpass or PGPASSWORD."

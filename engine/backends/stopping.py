@@ -14,7 +14,7 @@ LATE_SHARE, LATE_LEAST, LATE_MOST = 0.33, 30, 80  # of the length; tokens; token
 NO_END = 0.6  # before this share of the length the model may not end the answer itself
 
 # Closed by what follows: whitespace after the mark tells "end." from "3.5" and from an open quote.
-_END = re.compile(r"(?P<word>\S*?)[.!?…]+[\"'”’)\]]*\s+\Z")
+_ENDS, _CLOSERS = ".!?…", "\"'”’)]"
 _ABBREVIATION = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|St|Prof|Rev|Capt|Col|Sgt|Lt|No|vs|[A-Z])\Z")
 
 
@@ -28,8 +28,10 @@ def ends_sentence(text: str) -> bool:
     >>> ends_sentence("“Who is there? "), ends_sentence("“Who is there?” ")
     (False, True)
     """
-    end = _END.search(text)
-    if end is None or _ABBREVIATION.search(end["word"]):
+    said = text.rstrip()
+    closed = said.rstrip(_CLOSERS)
+    words = closed.rstrip(_ENDS)
+    if said == text or words == closed or _ABBREVIATION.search(words[-8:]):
         return False
     return text.count("“") <= text.count("”") and text.rsplit("\n", 1)[-1].count('"') % 2 == 0
 

@@ -60,6 +60,6 @@ def _latin(text: str) -> str:
 
 def _joined(found: re.Match[str]) -> str:
     letters = _latin(re.sub(r"[\W_]", "", found[0]))
-    if letters.isdigit():
+    if not letters or letters.isdigit():
         return found[0]
     return f"{letters} {letters[1:]}" if letters[0] in "ai" else letters  # "a b o m b" is two words

@@ -102,7 +102,9 @@ _RULES: tuple[tuple[str, re.Pattern[str]], ...] = (
     ),
 )
 _PICTURE = re.compile(rf"\b(?:{_ACTS}|{_BARE})\b")
-_QUOTED = re.compile(r"[“\"«][^”\"»]{0,400}[”\"»]|‘[^’]{0,400}’(?!\w)")
+_QUOTED = re.compile(
+    r"[“\"«][^“”\"«»]{0,400}[”\"»]|‘(?:[^‘’]|’(?=\w)){0,400}+’(?!\w)"  # an opener ends what is open
+)
 _SELF = (
     r"(?:kill(?:ing)? my ?self|end(?:ing)? (?:my (?:own )?life|it all)|commit(?:ting)? suicide|"
     r"hurt(?:ing)? my ?self|harm(?:ing)? my ?self|cut(?:ting)? my ?self|hang(?:ing)? my ?self|"

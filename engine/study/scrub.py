@@ -135,7 +135,8 @@ _PATTERNS: tuple[tuple[str, str, Callable[[str], bool] | None], ...] = (
     ),
     (
         "phone",
-        r"(?<![\w.+-])(?:\+|00)?\(?\d{1,4}\)?(?:[ ./–-]?\(?\d{1,5}\)?){2,7}(?!\w)",
+        # A run of digits is taken whole: cut in all ways it would take minutes.
+        r"(?<![\w.+-])\+?\(?\d{1,39}+(?:(?:\)[ ./–-]?\(?|[ ./–-]\(?|\()\d{1,39}+){0,7}\)?(?!\w)",
         _telephone,
     ),
 )

@@ -12,7 +12,7 @@ NOTHING = re.compile(
     r"^(none|no|n/?a|unknown|not (visible|applicable|known)|no (gem)?stones?( visible| present)?)$",
     re.IGNORECASE,
 )
-TOKEN = re.compile(r"\s*\bTOK\b\s*")
+TOKEN = re.compile(r"\bTOK\b")
 
 
 def compose(description: Description, prefix: str) -> str:

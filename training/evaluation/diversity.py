@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from training.evaluation.delta import words_of
 
-SENTENCE = re.compile(r"[.!?…]+(?=\s|$)")
+SENTENCE = re.compile(r"(?<![.!?…])[.!?…]++(?=\s|$)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

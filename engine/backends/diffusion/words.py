@@ -1,6 +1,5 @@
 """Prompts as the two text encoders read them: 77 tokens, the rest cut and told; embeddings kept."""
 
-import re
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -35,8 +34,8 @@ def cut_of(text: str, tokenizers: Sequence[Any]) -> str:
         if len(read) > room_of(tokenizer):
             starts.append(read[room_of(tokenizer)][0])
     start = min(starts)
-    if start < len(text):
-        start = len(text[:start]) - len(re.search(r"\S*\Z", text[:start])[0])  # type: ignore[index]
+    while 0 < start < len(text) and not text[start - 1].isspace():
+        start -= 1
     return text[start:].strip()
 
 

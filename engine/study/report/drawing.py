@@ -58,9 +58,9 @@ def draw(name: str, height: float, paint: Callable[["Axes"], None], about: str) 
 def _inline(svg: str, about: str) -> str:
     """Without prolog, sizes, group names and fixed colours."""
     body = svg[svg.index("<svg") :]
-    body = re.sub(r"<metadata>.*?</metadata>\s*", "", body, flags=re.S)
+    body = _without(body, "<metadata>", "</metadata>")
     body = re.sub(r'<g id="[^"]*"', "<g", body)
-    body = re.sub(r"<!--.*?-->\s*", "", body, flags=re.S)
+    body = _without(body, "<!--", "-->")
     body = re.sub(r"font: (?:\w+ )?([\d.]+)px [^;\"]*", r"font-size: \1px", body)
     for colour, variable in VARIABLES.items():
         body = body.replace(colour, f"var({variable})")
@@ -68,6 +68,12 @@ def _inline(svg: str, about: str) -> str:
     assert view is not None, "matplotlib writes one"
     head = f'<svg {view[0]} role="img" aria-label="{escape(about)}" xmlns:xlink="http://www.w3.org/1999/xlink">'
     return head + body[body.index(">") + 1 :]
+
+
+def _without(body: str, start: str, end: str) -> str:
+    """The text without what stands between two marks, and the marks."""
+    first, *parts = body.split(start)
+    return first + "".join(part.partition(end)[2].lstrip() for part in parts)
 
 
 def colour(number: int) -> str:

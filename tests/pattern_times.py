@@ -1,0 +1,193 @@
+"""Time every pattern of the program, and every function that reads a text of people or models.
+
+`python tests/pattern_times.py` prints a JSON line for each: its worst text, and the CPU milliseconds of
+5,000 and of 20,000 characters (estimated where it is fast).
+"""
+
+import contextlib
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+
+from patterns import Found, Text, found, texts
+
+from engine.errors import PasticheError
+
+PROBE, SHORT, LONG = 1_250, 5_000, 20_000  # characters
+FLOOR = 20.0  # milliseconds at LONG; below it nobody waits, whatever the growth
+NOTICED = {PROBE: 0.06, SHORT: 1.2}  # milliseconds; less stays below FLOOR, even with the square
+RATIO = 5.0  # LONG over SHORT; 4 is linear
+SECONDS = 0.5  # CPU for one text; more is called endless
+TRIES = 3
+ENDLESS = float("inf")
+
+
+Run = Callable[[str], object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """CPU milliseconds on the worst text; `long` is infinite where it was stopped."""
+
+    place: str
+    short: float
+    long: float
+    text: str
+
+    @property
+    def linear(self) -> bool:
+        """Whether four times the text takes about four times as long."""
+        return self.long < ENDLESS and (self.long <= FLOOR or self.long <= RATIO * self.short)
+
+
+class _StopError(Exception):
+    """A text took longer than SECONDS."""
+
+
+_armed = False
+
+
+def _stop(*_: object) -> None:
+    if _armed:
+        raise _StopError
+
+
+def milliseconds(run: Run, text: str, tries: int = 1) -> float:
+    """The least CPU time of so many tries; infinite once one took longer than SECONDS."""
+    global _armed
+    least = ENDLESS
+    for _ in range(tries):
+        signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
+        begun = time.thread_time()  # the process's clock is coarse while a timer runs
+        _armed = True
+        try:
+            run(text)
+            _armed = False
+        except _StopError:
+            return ENDLESS
+        finally:
+            _armed = False
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        least = min(least, 1000 * (time.thread_time() - begun))
+    return least
+
+
+def timed(place: str, run: Run, made: Iterable[Text]) -> Timing:
+    """The worst of the texts: one whose time grows too fast, or else the slowest."""
+    worst = Timing(place=place, short=0.0, long=0.0, text="")
+    for text in made:
+        start = text(80)
+        first = milliseconds(run, text(PROBE))
+        short = _next(run, text, first, PROBE, SHORT)
+        long = _next(run, text, short, SHORT, LONG)
+        one = Timing(place=place, short=short, long=long, text=start)
+        for _ in range(TRIES):  # a busy machine makes one slow, never all
+            if not one.linear and one.long < ENDLESS:
+                least = [milliseconds(run, text(n), TRIES) for n in (SHORT, LONG)]
+                one = Timing(place=place, short=least[0], long=least[1], text=start)
+        worst = max(worst, one, key=_bad)
+        if worst.long == ENDLESS:
+            break
+    return worst
+
+
+def _next(run: Run, text: Text, before: float, length: int, more: int) -> float:
+    """The time of a longer text, if what a shorter one took can grow to matter; else a guess."""
+    if before == ENDLESS or before < NOTICED[length]:
+        return before * more / length
+    return milliseconds(run, text(more))
+
+
+def _bad(one: Timing) -> tuple[bool, float]:
+    return not one.linear, one.long
+
+
+def timing(one: Found, seed: int = 1) -> Timing:
+    """How long the pattern takes at worst, as it is used."""
+
+    def run(text: str) -> None:
+        if one.anchored:
+            one.pattern.match(text)
+        else:
+            for _ in one.pattern.finditer(text):
+                pass
+
+    return timed(one.place, run, texts(one.pattern, random.Random(seed)))
+
+
+def functions() -> Iterator[tuple[str, Run]]:
+    """What is made of a text of people or models on its way, by name."""
+    from bot import cleaning, defang, english, grammar, pairing, splitting
+    from bot.discord_client import layout
+    from bot.telegram_client import updates
+    from engine import prompting, routing
+    from engine.backends import stopping
+    from engine.moderation import folding, people, rules
+    from engine.registry import BUILT_IN, Registry, Template
+    from engine.study import scrub
+
+    experts = Registry.load([BUILT_IN], "embedded")
+    template = Template().text
+    for one in (
+        cleaning.clean, cleaning.shows, defang.defang, defang.discord_text, english.looks_english,
+        folding.fold, people.named, people.touchy, rules.find, rules.speaks_of_harming_oneself,
+        prompting.split, scrub.find, scrub.suspects, stopping.ends_sentence, stopping.settled,
+    ):  # fmt: skip
+        yield one.__name__, one
+    yield "parse", grammar.parse
+    yield "assemble", lambda text: prompting.assemble(template, text)
+    yield "route", lambda text: routing.route("story", text, None, experts)
+    yield "scrubbed", lambda text: pairing.scrubbed(text, ("H. P. Lovecraft", "Agatha Christie"))
+    yield "parts for Discord", lambda text: splitting.split(text, 2000, layout.shown_length)
+    yield "parts for Telegram", lambda text: splitting.split(text, 4096, splitting.utf16)
+    yield "addressed", lambda text: updates.addressed(text, "Bot", frozenset(), to_me=False)
+
+
+def timings(texts_each: int = 12, seed: int = 1) -> Iterator[Timing]:
+    """Every pattern on all of its texts, then every function on so many of all patterns' texts."""
+    chance = random.Random(seed)
+    hard: list[Text] = []
+    for one in found():
+        yield timing(one, seed)
+        hard += texts(one.pattern, random.Random(seed))
+    for name, function in functions():
+
+        def run(text: str, function: Run = function) -> None:
+            with contextlib.suppress(PasticheError):
+                function(text)
+
+        yield timed(name, run, chance.sample(hard, texts_each))
+
+
+def measured(*pattern: str, texts_each: int = 12, seconds: float = 300) -> list[Timing]:
+    """What a child process prints, which is ended after so long."""
+    done = subprocess.run(
+        [sys.executable, __file__, *pattern],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        timeout=seconds,
+        env={**os.environ, "TEXTS_EACH": str(texts_each)},
+    )
+    return [Timing(**json.loads(line)) for line in done.stdout.splitlines()]
+
+
+def main() -> None:
+    """Print a line for each timing; with patterns, for these alone."""
+    signal.signal(signal.SIGVTALRM, _stop)
+    given = [Found(place=one, pattern=re.compile(one, re.IGNORECASE)) for one in sys.argv[1:]]
+    every = timings(int(os.environ.get("TEXTS_EACH", "12")))
+    for line in map(timing, given) if given else every:
+        sys.stdout.write(json.dumps(asdict(line)) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
