@@ -46,7 +46,8 @@ async def settle(talk: "Talk", topic: str, who: Who) -> Said:
                 "Please send /settings style NAME, /settings style none, /settings talk on, or "
                 "/settings talk off. /styles lists the names."
             )
-    await talk.desk.house.settle(who.platform, who.place, place)
+    owner = who.asker if who.private else None
+    await talk.desk.house.settle(who.platform, who.place, place, owner)
     done = words(key, who.locale, style=place.style)
     return Said(words("talk.settings_done", who.locale, what=done), private=True)
 

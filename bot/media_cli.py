@@ -18,7 +18,6 @@ media_app = typer.Typer(help="The store of pictures.", no_args_is_help=True)
 async def _sweep(settings: Settings) -> int:
     ledger = Ledger(await open_database(settings), settings.media)
     try:
-        await ledger.throw_again()
         return await ledger.sweep(SAFE_SECONDS)
     finally:
         await ledger.close()

@@ -1,5 +1,6 @@
 """What a press of a button does, and who may: the right is asked for at every press."""
 
+import logging
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -19,13 +20,15 @@ from bot.pairs import stop
 from bot.studying import consent_pressed, mark_of
 from bot.voting import voted
 from engine.drawing import MOST_PICTURES
-from engine.errors import AskerError
+from engine.errors import AskerError, LedgerError
 from engine.events import FINAL_STATES, Event, Finished, is_final
 from engine.jobs import Answer
 from engine.ledger import new_id
 
 if TYPE_CHECKING:
     from bot.talk import Talk
+
+log = logging.getLogger(__name__)
 
 QUESTION_SECONDS = 600.0  # /forget's question is answered within these
 TWICE_SECONDS = 4.0  # a second press within these is the same press
@@ -171,11 +174,11 @@ def _styles(talk: "Talk", press: Press, answer: Answer, who: Who) -> Said:
 
 async def _delete(talk: "Talk", answer: Answer | None, who: Who) -> Said:
     """The message goes, and what it said goes from the record."""
-    if answer is not None and answer.state in FINAL_STATES:
-        await talk.desk.hide(answer.job.id)
-    elif answer is not None:
+    if answer is not None and answer.state not in FINAL_STATES:
         await talk.core.cancel(answer.job.id)
         await talk.lost(answer.job.id)
+    if answer is not None:
+        await talk.desk.hide(answer.job.id)  # and what still comes of it is not kept
     return Said(words("talk.deleted", who.locale), private=True, deletes=True)
 
 
@@ -206,8 +209,7 @@ async def report(talk: "Talk", reason: str, who: Who) -> Said:
     count = await talk.desk.opinions.report(who.platform, who.asker, job, reason)
     if not 0 < talk.settings.reports_to_hide <= count:
         return Said(words("talk.reported", who.locale), private=True)
-    if answer.state in FINAL_STATES:
-        await talk.desk.hide(job)
+    await talk.desk.hide(job)
     return Said(words("talk.reported_hidden", who.locale), private=True, deletes=True)
 
 
@@ -229,7 +231,11 @@ async def _forget(talk: "Talk", press: Press, who: Who) -> Said:
     for job in await talk.desk.under_way(who.platform, who.asker):
         await talk.core.cancel(job)
     if await talk.desk.settled(who.platform, who.asker):
-        done = await talk.desk.forget(who.platform, who.asker)
+        try:
+            done = await talk.desk.forget(who.platform, who.asker)
+        except LedgerError as error:
+            log.error("somebody could not be forgotten", extra={"why": str(error)})
+            raise AskerError(words("talk.forget_failed", who.locale)) from error
         told = words("talk.forget_done", who.locale, requests=done.requests)
         if done.lost:
             told += "\n\n" + words("study.lost", who.locale, names=", ".join(done.lost))

@@ -292,6 +292,8 @@ async def _clean(talk: Talk, running: Running) -> None:
     """Retention, at the start and every hour."""
     while True:
         try:
+            for job in await talk.desk.overdue():
+                await talk.core.cancel(job)
             done = await talk.desk.clean()
             running.cleaned_at = time.time()
             log.info("cleaned", extra={"blanked": done.blanked, "pictures": done.pictures})

@@ -1,10 +1,15 @@
-"""Deleting pictures that no row speaks of any more, now or as soon as their store can be reached."""
+"""Deleting pictures that no row speaks of any more, now or as soon as their store can be reached.
+
+Whoever lets go of a picture's row writes the picture's name down in the same transaction (`discard`),
+so that neither a kill nor a transaction that is repeated leaves a picture behind.
+"""
 
 import asyncio
 import logging
 from collections.abc import Sequence
 
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.book import Book, add
 from engine.errors import MediaError
@@ -15,50 +20,64 @@ from engine.tables import Discard, PictureRow
 
 AT_ONCE = 500  # names a statement
 SAFE_SECONDS = 3600.0  # a picture this old is no longer one whose row is about to be written
+REFUSALS = 3  # in a row: the store is away, and the rest waits for the next time
 
 log = logging.getLogger(__name__)
 
 
-async def throw_away(book: Book, media: MediaStore, files: Sequence[str]) -> int:
-    """Delete the pictures of these names, but for those that an answer has; how many went.
-
-    What its store refuses to let go of is written down, for `throw_again`.
-    """
-    gone = 0
-    for name in sorted(set(files) - await _kept(book, files)):
-        try:
-            await asyncio.to_thread(media.delete, name)
-            gone += 1
-        except MediaError as error:
-            log.error("a picture is not deleted yet", extra={"why": str(error)})
-            async with book.writing() as connection:
-                await add(connection, Discard, {"media": name, "at": book.clock()})
-    return gone
-
-
-async def throw_again(book: Book, media: MediaStore) -> int:
-    """Delete what the store did not let go of before; how many went now."""
-    async with book.reading() as connection:
-        names = list(await connection.scalars(sa.select(Discard.media).limit(AT_ONCE)))
-    kept = await _kept(book, names)
-    gone = 0
+async def discard(connection: AsyncConnection, files: Sequence[str], now: float) -> int:
+    """Write down that these pictures are to go, each once; how many there are."""
+    names = sorted(set(files))
     for name in names:
-        if name not in kept:
-            try:
-                await asyncio.to_thread(media.delete, name)
-            except MediaError:
-                break  # the store is still away
-            gone += 1
+        await add(connection, Discard, {"media": name, "at": now})
+    return len(names)
+
+
+async def throw_away(book: Book, media: MediaStore) -> int:
+    """Delete what was written down, but for what an answer has; how many pictures went.
+
+    What the store refuses to let go of stays written down, for the next time.
+    """
+    gone, last, refused = 0, "", 0
+    while True:
+        query = sa.select(Discard.media).where(Discard.media > last).order_by(Discard.media)
+        async with book.reading() as connection:
+            names = list(await connection.scalars(query.limit(AT_ONCE)))
+        if not names:
+            return gone
+        last = names[-1]
+        kept = await _kept(book, names)
+        deleted = []
+        for name in names:
+            if name not in kept and refused < REFUSALS:
+                done = await _deleted(media, name)
+                deleted += [name] if done else []
+                refused = 0 if done else refused + 1
         async with book.writing() as connection:
-            await connection.execute(sa.delete(Discard).where(Discard.media == name))
-    return gone
+            settled = Discard.media.in_([*deleted, *kept])
+            await connection.execute(sa.delete(Discard).where(settled))
+        gone += len(deleted)
+        if refused >= REFUSALS:
+            return gone
+
+
+async def _deleted(media: MediaStore, name: str) -> bool:
+    try:
+        await asyncio.to_thread(media.delete, name)
+    except MediaError as error:
+        log.error("a picture is not deleted yet", extra={"why": str(error)})
+        return False
+    return True
 
 
 async def sweep(book: Book, media: MediaStore, older: float = 0.0) -> int:
     """Delete every picture, older than so many seconds, that no row speaks of (a kill between picture
-    and commit, or between commit and deletion); how many."""
+    and commit); how many."""
     names = await asyncio.to_thread(media.names, older)
-    return await throw_away(book, media, names)
+    kept = await _kept(book, names)
+    async with book.writing() as connection:
+        await discard(connection, [name for name in names if name not in kept], book.clock())
+    return await throw_away(book, media)
 
 
 async def _kept(book: Book, names: Sequence[str]) -> set[str]:

@@ -7,63 +7,78 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.desk.tables import MessageRow, Rating, Report, VerdictRow
+from engine.discarding import discard
 from engine.study.tables import InteractionRow
 from engine.tables import Delivery, JobRow, Output, PictureRow, RequestRow
 
 AT_ONCE = 500  # rows a statement; SQLite binds 32,766 values at most
-BLANK_REQUEST: dict[str, Any] = dict.fromkeys(
-    ("typed", "text", "beginning", "style", "drawing", "route"), None
-)
+# What /again and /continue copy from the request that they take up: its asker's words.
+BORROWED = ("text", "beginning", "style", "drawing", "route")
+BLANK_REQUEST: dict[str, Any] = dict.fromkeys(("typed", *BORROWED), None)
 BLANK_JOB: dict[str, Any] = dict.fromkeys(("prompt", "drawing", "error"), None)
 
 
 async def erase_requests(connection: AsyncConnection, requests: Sequence[str]) -> list[str]:
     """Delete the requests with all that hangs on them; returns the names of their pictures.
 
-    What others went on to write from them stays, but for the words that it began with.
+    What others went on to write from them stays, but for the words that it took over.
     """
     files: list[str] = []
-    for chunk in _chunks(requests):
+    for chunk in chunks(requests):
         files += await _erase(connection, chunk)
     return files
+
+
+async def erase_private(connection: AsyncConnection, jobs: Sequence[str], now: float) -> int:
+    """Nothing stays of those of the jobs' requests that were to be private; how many those were."""
+    private = sa.select(RequestRow.id).join(JobRow, JobRow.request_id == RequestRow.id)
+    found: list[str] = []
+    for chunk in chunks(jobs):
+        wanted = private.where(JobRow.id.in_(chunk), RequestRow.private).distinct()
+        found += await connection.scalars(wanted)
+    await discard(connection, await erase_requests(connection, found), now)
+    return len(found)
 
 
 async def _erase(connection: AsyncConnection, requests: Sequence[str]) -> list[str]:
     jobs = list(
         await connection.scalars(sa.select(JobRow.id).where(JobRow.request_id.in_(requests)))
     )
-    await _cut_off(connection, requests)
+    await cut_off(connection, requests)
     files = await _pictures(connection, jobs)
     for table in (Output, PictureRow, Delivery, MessageRow, Rating, Report, VerdictRow):
         await connection.execute(sa.delete(table).where(table.job_id.in_(jobs)))
-    await connection.execute(_unlink(jobs))
+    await connection.execute(unlink(jobs))
     await connection.execute(sa.delete(JobRow).where(JobRow.id.in_(jobs)))
+    await connection.execute(
+        sa.update(RequestRow).where(RequestRow.parent.in_(requests)).values(parent=None)
+    )
     await connection.execute(sa.delete(RequestRow).where(RequestRow.id.in_(requests)))
     return files
 
 
-async def _cut_off(connection: AsyncConnection, requests: Sequence[str]) -> None:
-    """Requests that continue these lose the words they began with, and so do those after them."""
-    seen = set(requests)
-    parents: Sequence[str] = requests
-    while parents:
-        found = await connection.scalars(
-            sa.select(RequestRow.id).where(RequestRow.parent.in_(parents))
+async def cut_off(connection: AsyncConnection, requests: Sequence[str], but_of: str = "") -> None:
+    """Whatever goes on from these, however far, loses the words that it took over; `but_of` is the
+    asker whose own may keep them.
+
+    A job that runs needs its prompt; `Ledger.finish` takes it.
+    """
+    top = sa.select(RequestRow.id).where(RequestRow.parent.in_(requests)).cte(recursive=True)
+    line = top.union(sa.select(RequestRow.id).join(top, RequestRow.parent == top.c.id))
+    mine = sa.select(RequestRow.id).where(RequestRow.asker_id == but_of)
+    theirs = sa.select(line.c.id).where(line.c.id.not_in(mine))
+    found = list(await connection.scalars(theirs))
+    for chunk in chunks(found):
+        await connection.execute(
+            sa.update(RequestRow)
+            .where(RequestRow.id.in_(chunk))
+            .values(dict.fromkeys(BORROWED, None))
         )
-        parents = [name for name in found if name not in seen]
-        seen.update(parents)
-        for chunk in _chunks(parents):
-            await connection.execute(
-                sa.update(RequestRow).where(RequestRow.id.in_(chunk)).values(beginning=None)
-            )
-            await connection.execute(
-                sa.update(JobRow)
-                .where(JobRow.request_id.in_(chunk), JobRow.finished_at.is_not(None))
-                .values(prompt=None)
-            )
-    await connection.execute(
-        sa.update(RequestRow).where(RequestRow.parent.in_(requests)).values(parent=None)
-    )
+        await connection.execute(
+            sa.update(JobRow)
+            .where(JobRow.request_id.in_(chunk), JobRow.finished_at.is_not(None))
+            .values(prompt=None, drawing=None)
+        )
 
 
 async def _pictures(connection: AsyncConnection, jobs: Sequence[str]) -> list[str]:
@@ -76,12 +91,13 @@ async def _pictures(connection: AsyncConnection, jobs: Sequence[str]) -> list[st
 
 
 async def blank_jobs(connection: AsyncConnection, jobs: Sequence[str]) -> list[str]:
-    """Take the words and pictures out of finished jobs; counts and times stay.
+    """Take the words and pictures out of jobs; counts and times stay.
 
-    Returns the names of the pictures. The study's record of them, if there is one, is alone from now on.
+    Returns the names of the pictures. The study's record of them, if there is one, is alone from now
+    on. What a job that still runs makes is not kept either: see Ledger.finish.
     """
     files: list[str] = []
-    for chunk in _chunks(jobs):
+    for chunk in chunks(jobs):
         files += await _pictures(connection, chunk)
         asked = sa.select(JobRow.request_id).where(JobRow.id.in_(chunk))
         changes = (
@@ -90,17 +106,20 @@ async def blank_jobs(connection: AsyncConnection, jobs: Sequence[str]) -> list[s
             sa.update(Output).where(Output.job_id.in_(chunk)).values(text=None, notes=[]),
             sa.update(PictureRow).where(PictureRow.job_id.in_(chunk)).values(media=None),
             sa.update(Delivery).where(Delivery.job_id.in_(chunk)).values(address=None),
-            _unlink(chunk),
+            unlink(
+                sa.select(JobRow.id).where(JobRow.id.in_(chunk), JobRow.finished_at.is_not(None))
+            ),
         )
         for change in changes:
             await connection.execute(change)
     return files
 
 
-def _unlink(jobs: Sequence[str]) -> sa.Update:
+def unlink(jobs: Sequence[str] | sa.Select[str]) -> sa.Update:
     """No way leads from the study's rows to these jobs any more."""
     return sa.update(InteractionRow).where(InteractionRow.job_id.in_(jobs)).values(job_id=None)
 
 
-def _chunks(names: Sequence[str]) -> list[Sequence[str]]:
+def chunks(names: Sequence[str]) -> list[Sequence[str]]:
+    """So many that a statement takes them."""
     return [names[start : start + AT_ONCE] for start in range(0, len(names), AT_ONCE)]

@@ -18,7 +18,7 @@ from ulid import ULID
 
 from engine import discarding
 from engine.book import Book, add, lasting
-from engine.erasing import erase_requests
+from engine.erasing import BORROWED, erase_private, unlink
 from engine.errors import APOLOGY, KIND_SENTENCE, LedgerError
 from engine.events import FINAL_STATES, Failed, Final, Finished
 from engine.jobs import Answer, Job, Request
@@ -100,8 +100,8 @@ class Ledger(Book):
             if await connection.scalar(sa.select(JobRow.id).where(JobRow.id == job.id)):
                 return False
             row["parent"] = await _still_there(connection, request.parent)
-            if row["parent"] != request.parent:
-                row["beginning"] = None  # those were words of what was forgotten
+            if row["parent"] != request.parent:  # those were words of what was forgotten
+                row |= dict.fromkeys(BORROWED, None)
             asker = await self._asker(connection, request, now)
             await connection.execute(
                 sa.insert(RequestRow).values(
@@ -110,7 +110,7 @@ class Ledger(Book):
             )
             await connection.execute(sa.insert(JobRow).values(**job_values(job), accepted_at=now))
             await connection.execute(sa.insert(Delivery).values(**debt))
-            if self.collecting is not None:
+            if self.collecting is not None and row["parent"] == request.parent:
                 await self.collecting.accepted(connection, request, route, job, now)
             await beside(connection)
         return True
@@ -168,7 +168,8 @@ class Ledger(Book):
     async def finish(self, event: Final, beside: Beside = _nothing) -> bool:
         """Write the final state and the output in one transaction; False if it came too late.
 
-        Pictures are on disk before: a kill in between leaves a file that `sweep` finds.
+        Pictures are on disk before: a kill in between leaves a file that `sweep` finds. Of a request
+        that was blanked while it ran only the state is kept.
         """
         now = self.clock()
         pictures = await asyncio.to_thread(self._keep, event)
@@ -186,6 +187,9 @@ class Ledger(Book):
                 )
                 .values(**final_values(event, now))
             )
+            kept = done.rowcount and await self._keeps(connection, event.job, pictures)
+            if not kept:
+                text, notes, pictures = "", [], []
             if done.rowcount and (text or pictures):
                 output = {"id": new_id(), "job_id": event.job, "text": text or None, "notes": notes}
                 await connection.execute(sa.insert(Output).values(**output, created_at=now))
@@ -194,7 +198,25 @@ class Ledger(Book):
                 await connection.execute(sa.insert(PictureRow), rows)
             if done.rowcount:
                 await collecting.finished(connection, event.job, text, notes)
+            if done.rowcount and not kept:
+                await connection.execute(unlink([event.job]))
         return bool(done.rowcount)
+
+    async def _keeps(
+        self, connection: AsyncConnection, job: str, pictures: list[dict[str, Any]]
+    ) -> bool:
+        """Whether what it made stays on record: not when its request was blanked while it ran. Of one
+        that only lost the words it took over (erasing.cut_off) the prompt goes now."""
+        asked = sa.select(RequestRow.typed, RequestRow.text).join(
+            JobRow, JobRow.request_id == RequestRow.id
+        )
+        row = (await connection.execute(asked.where(JobRow.id == job))).one()
+        if row.text is None:
+            bare = sa.update(JobRow).where(JobRow.id == job).values(prompt=None, drawing=None)
+            await connection.execute(bare)
+        if row.typed is None:
+            await discarding.discard(connection, [p["media"] for p in pictures], self.clock())
+        return row.typed is not None
 
     def _keep(self, event: Final) -> list[dict[str, Any]]:
         """Put the pictures into the media store; their rows."""
@@ -263,21 +285,13 @@ class Ledger(Book):
                 .values(state="delivered", delivered_at=self.clock())
             )
             await collecting.delivered(connection, job, self.clock())
-            private = await connection.scalar(
-                sa.select(RequestRow.id)
-                .join(JobRow, JobRow.request_id == RequestRow.id)
-                .where(JobRow.id == job, RequestRow.private)
-            )
-            files = await erase_requests(connection, [private]) if private else []
-        await self.throw_away(files)
+            private = await erase_private(connection, [job], self.clock())
+        if private:
+            await self.throw_away()
 
-    async def throw_away(self, files: list[str]) -> None:
-        """Delete the pictures of these names, but for those that another answer has too."""
-        await discarding.throw_away(self, self.media, files)
-
-    async def throw_again(self) -> int:
-        """Delete what the pictures' store did not let go of before; how many."""
-        return await discarding.throw_again(self, self.media)
+    async def throw_away(self) -> int:
+        """Delete the pictures that were let go of, but for those that another answer has; how many."""
+        return await discarding.throw_away(self, self.media)
 
     async def fold_away(self) -> None:
         """Write the deletions through, so that the log beside the database holds nothing of them."""
@@ -308,6 +322,6 @@ class Ledger(Book):
 
 async def _still_there(connection: AsyncConnection, parent: str | None) -> str | None:
     """The request that this one continues, held until it is written; None if it was forgotten."""
-    query = sa.select(RequestRow.id).where(RequestRow.id == parent)
+    query = sa.select(RequestRow.id).where(RequestRow.id == parent, RequestRow.route.is_not(None))
     held = query.with_for_update(read=True, key_share=True)
     return None if parent is None else await connection.scalar(held)

@@ -84,6 +84,7 @@ class LedgerFile:
 
 def _transactions_by_hand(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # the driver would commit before a CREATE TABLE
+    connection.execute("PRAGMA secure_delete=ON")
 
 
 def _set_pragmas(connection: Any, _record: Any) -> None:

@@ -51,7 +51,7 @@ class RequestRow(Table):
     place: Mapped[str] = mapped_column(Sealed("requests.place"))
     place_lookup: Mapped[str] = mapped_column(String(64))
     conversation: Mapped[str | None] = mapped_column(Id)
-    parent: Mapped[str | None] = mapped_column(ForeignKey("requests.id"))
+    parent: Mapped[str | None] = mapped_column(ForeignKey("requests.id"), index=True)
     typed: Mapped[str | None] = mapped_column(Sealed("requests.typed"))
     text: Mapped[str | None] = mapped_column(Sealed("requests.text"))
     beginning: Mapped[str | None] = mapped_column(Sealed("requests.beginning"))

@@ -22,7 +22,7 @@ from studied import make_study
 
 from engine.database import open_database, upgrade
 from engine.desk.desk import NO_LIMIT, Desk
-from engine.desk.forgetting import KEEP_SECONDS
+from engine.desk.expiry import AHEAD_SECONDS, KEEP_SECONDS
 from engine.events import Cancelled, Failed, Finished, Picture
 from engine.jobs import Job, Request
 from engine.ledger import Ledger, new_id
@@ -64,10 +64,15 @@ class Asked:
     person: Person
     place: str
     request: str
+    private: bool
+    parent: str | None
+    accepted_at: float
     running: bool = True
+    finished: bool = False
     finished_at: float = 0.0
     picture: str = ""
     blank: bool = False
+    cut: bool = False  # it has lost the words that it took over
 
 
 @dataclass
@@ -323,7 +328,7 @@ class StudyMachine(RuleBasedStateMachine):
             length=16, seed=1, sampling=Sampling(),
         )  # fmt: skip
         assert self.do(self.ledger.accept(request, ROUTE, job))
-        self.model.jobs[job.id] = Asked(person, place, job.request)
+        self.model.jobs[job.id] = Asked(person, place, job.request, private, parent, self.now)
         here = alone or (platform == "telegram" and place in self.model.on)
         above = self.model.rows.get(parent) if parent else None
         sound = parent is None or (above is not None and self.live(above.person))
@@ -341,7 +346,7 @@ class StudyMachine(RuleBasedStateMachine):
         self._end(list(self.model.jobs)[-1], end)
 
     def goes_on_from_an_answer(self, person: Person, place: str, which: int) -> None:
-        there = [n for n, j in self.model.jobs.items() if not (j.running or j.blank)]
+        there = [n for n, j in self.model.jobs.items() if not (j.running or j.blank or j.cut)]
         if there:
             self._ask(person, place, False, there[which % len(there)])
 
@@ -365,6 +370,7 @@ class StudyMachine(RuleBasedStateMachine):
         assert self.do(self.ledger.finish(event))
         job = self.model.jobs[name]
         job.running, job.finished_at = False, self.now
+        job.finished = end in ("finished", "drawn")
         drawn = hashlib.sha256(name.encode()).hexdigest() if end == "drawn" else ""
         job.picture = drawn
         row = self.model.rows.get(name)
@@ -418,7 +424,23 @@ class StudyMachine(RuleBasedStateMachine):
         row = self.model.rows.get(name)
         if row is not None and name not in self.unlinked:
             row.output, row.picture = False, ""
+            for child in self._after({name}, self.model.rows):
+                self.model.rows[child].began = False
         self.unlinked.add(name)
+        self._cut({name}, but_of=self.model.jobs[name].person)
+
+    @staticmethod
+    def _after(names: set[str], of: dict[str, Any]) -> set[str]:
+        """What goes on from these, however far."""
+        seen, parents = set(names), set(names)
+        while parents:
+            parents = {n for n, one in of.items() if one.parent in parents} - seen
+            seen |= parents
+        return seen - names
+
+    def _cut(self, names: set[str], but_of: Person | None = None) -> None:
+        for name in self._after(names, self.model.jobs):
+            self.model.jobs[name].cut |= self.model.jobs[name].person != but_of
 
     # Ends
 
@@ -429,6 +451,9 @@ class StudyMachine(RuleBasedStateMachine):
         mine = [name for name, job in self.model.jobs.items() if job.person == person]
         done = self.do(self.desk.forget(*person))
         assert done.requests == len(mine)
+        self._cut(set(mine))
+        for job in self.model.jobs.values():
+            job.parent = None if job.parent in mine else job.parent
         for name in mine:
             self.unlinked.add(name)
             del self.model.jobs[name]
@@ -446,14 +471,9 @@ class StudyMachine(RuleBasedStateMachine):
 
     def _cut_off(self, person: Person, *, keep_own: bool) -> None:
         mine = {name for name, row in self.model.rows.items() if row.person == person}
-        seen, parents = set(mine), set(mine)
-        while parents:
-            children = {n for n, row in self.model.rows.items() if row.parent in parents} - seen
-            seen |= children
-            parents = children
-            for name in children:
-                if not (keep_own and self.model.rows[name].person == person):
-                    self.model.rows[name].began = False
+        for name in self._after(mine, self.model.rows):
+            if not (keep_own and self.model.rows[name].person == person):
+                self.model.rows[name].began = False
         for row in self.model.rows.values():
             if row.parent in mine and not (keep_own and row.person == person):
                 row.parent = None
@@ -465,17 +485,27 @@ class StudyMachine(RuleBasedStateMachine):
             self._retention(dry_run=retention == "dry")
 
     def _retention(self, *, dry_run: bool) -> None:
-        old = [
-            name
-            for name, job in self.model.jobs.items()
-            if not (job.running or job.blank) and job.finished_at < self.now - KEEP_SECONDS
-        ]
+        old = {name for name, job in self.model.jobs.items() if not job.blank and self._old(job)}
+        gone = {name for name in old if self.model.jobs[name].private}
         done = self.do(self.desk.clean(dry_run=dry_run))
-        assert done.blanked == len(old)
-        if not dry_run:
-            for name in old:
-                self.model.jobs[name].blank, self.model.jobs[name].picture = True, ""
-                self.unlinked.add(name)
+        assert (done.blanked, done.private) == (len(old - gone), len(gone))
+        if dry_run:
+            return
+        for name in old:
+            job, row = self.model.jobs[name], self.model.rows.get(name)
+            if job.running and row is not None:
+                row.state = "failed"
+            job.running, job.blank, job.picture = False, True, ""
+            self.unlinked.add(name)
+        self._cut(gone)
+        for name in gone:
+            del self.model.jobs[name]
+
+    def _old(self, job: Asked) -> bool:
+        """Whether its words have had their time; of what failed, or never ended, nothing is awaited."""
+        times = [] if job.finished else [job.accepted_at]
+        times += [] if job.running else [job.finished_at]
+        return any(at < self.now - KEEP_SECONDS or at > self.now + AHEAD_SECONDS for at in times)
 
     def accounts_are_linked(self, one: Person, other: Person) -> None:
         willing = {p: self.live(p) and self.model.linkage[p] for p in (one, other)}

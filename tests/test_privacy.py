@@ -15,14 +15,17 @@ from talking import Clock, pressed, told
 
 import engine.desk.tables  # noqa: F401 - all tables are known now
 from bot.buttons import Press, Verb
-from bot.conversation import Who
+from bot.conversation import Who, request_of
 from bot.talk import Talk
+from engine.database import storage_of
 from engine.desk.desk import open_desk
-from engine.desk.forgetting import KEEP_SECONDS
+from engine.desk.expiry import BACKUP_SECONDS, KEEP_SECONDS
 from engine.errors import AskerError
+from engine.ledger import new_id
 from engine.settings import Settings
 from engine.study.rights import RULES
 from engine.tables import Table
+from engine.treating import route_of
 
 here, clock, talk = talking.here, talking.clock, talking.talk  # fixtures
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.databases("sqlite", "postgres")]
@@ -113,18 +116,88 @@ async def test_a_running_request_is_stopped_and_forgotten(talk: Talk, who: Who) 
     assert await talk.core.answer(first.job) is None
 
 
-async def test_what_others_wrote_on_from_it_stays_without_the_words_it_began_with(
+@pytest.mark.parametrize("ends", ["forget", "delete"])
+async def test_what_others_took_up_stays_without_the_words_that_it_took_over(
+    talk: Talk, here: Settings, who: Who, ends: str
+) -> None:
+    mine = (await told(talk, "/story --style agatha The vicar coughed.", who))[-1]
+    friend = replace(who, asker=who.asker + " friend", reply_to=mine.job)
+    theirs = [(await told(talk, line, friend))[-1] for line in ("/continue And then.", "/again")]
+    theirs += await told(talk, "/again", replace(friend, reply_to=theirs[1].job))
+    if ends == "forget":
+        await forget(talk, who)
+    else:
+        await pressed(talk, Press(Verb.DELETE, mine.job), who)
+    for job in (theirs[0].job, theirs[1].job, theirs[-1].job):
+        kept = await talk.core.answer(job)
+        assert kept.text and kept.expired
+        assert (kept.request.text, kept.request.beginning, kept.request.style) == ("", None, None)
+        assert kept.job.prompt == ""
+    with pytest.raises(AskerError, match="expired"):
+        await told(talk, "/again", replace(friend, reply_to=theirs[1].job))
+
+
+async def test_a_prompt_that_still_runs_goes_when_its_job_ends(
     talk: Talk, here: Settings, who: Who
 ) -> None:
-    mine = (await told(talk, "The vicar coughed.", who))[-1]
+    mine = (await told(talk, "Begin ::slow:: a b c d e f g", who))[-1]
     friend = replace(who, asker=who.asker + " friend", reply_to=mine.job)
-    theirs = (await told(talk, "/continue", friend))[-1]
+    async with aclosing(talk.say(talk.parse("/again"), friend)) as replies:
+        first = await anext(replies)
+        await forget(talk, who)
+        last = [event async for event in replies][-1]
+    assert last.text
+    kept = await talk.core.answer(first.job)
+    assert (kept.request.text, kept.job.prompt) == ("", "")
+
+
+async def test_an_answer_deleted_while_it_is_written_leaves_no_word(
+    talk: Talk, here: Settings, who: Who
+) -> None:
+    async with aclosing(talk.say(talk.parse("Begin ::slow:: a b c d e f g"), who)) as replies:
+        first = await anext(replies)
+        await pressed(talk, Press(Verb.DELETE, first.job), who)
+        async for _ in replies:
+            pass
+    left = await talk.core.answer(first.job)
+    assert left.expired
+    assert (left.text, left.request.text, left.request.typed, left.job.prompt) == ("", "", "", "")
+    assert rows(here, "outputs", f"job_id = '{first.job}'") == 0
+
+
+async def test_of_a_cry_for_help_no_verdict_is_kept(talk: Talk, here: Settings, who: Who) -> None:
+    before = rows(here, "verdicts")
+    for line in ("/story I want to kill myself", "/story --private I want to kill myself"):
+        with pytest.raises(AskerError, match=r"(?i)help"):
+            await told(talk, line, who)
+    assert rows(here, "verdicts") == before
+
+
+async def test_forgetting_reaches_the_settings_of_a_private_chat(
+    talk: Talk, here: Settings, who: Who
+) -> None:
+    group = replace(who, place="-100 a group", private=False, manager=True)
+    before = rows(here, "places")
+    for where in (who, group):
+        await told(talk, "/settings style agatha", where)
     await forget(talk, who)
-    kept = await talk.core.answer(theirs.job)
-    assert kept is not None
-    assert kept.text
-    assert kept.request.beginning is None
-    assert kept.job.prompt == ""
+    assert rows(here, "places") == before + 1  # the group's are no one person's
+
+
+async def test_a_private_request_that_cannot_be_delivered_leaves_the_record(
+    talk: Talk, here: Settings, who: Who
+) -> None:
+    async with aclosing(talk.say(talk.parse("/story --private It rained."), who)) as replies:
+        final = [event async for event in replies][-1]
+    await talk.lost(final.job)
+    assert await talk.core.answer(final.job) is None
+    async with aclosing(talk.say(talk.parse("/story --private ::slow:: a b c"), who)) as replies:
+        first = await anext(replies)
+        await talk.lost(first.job)
+        async for _ in replies:
+            pass
+    await talk.desk.clean()
+    assert await talk.core.answer(first.job) is None
 
 
 async def test_words_and_pictures_go_after_72_hours_and_counts_stay(
@@ -149,6 +222,49 @@ async def test_words_and_pictures_go_after_72_hours_and_counts_stay(
     with pytest.raises(AskerError, match="72 hours"):
         await told(talk, "/continue", who)
     assert "2 of your requests" in await forget(talk, who)
+    clock.ahead = 0.0
+
+
+async def test_verdicts_thumbs_and_reports_lose_their_person_in_time(
+    talk: Talk, here: Settings, who: Who, clock: Clock
+) -> None:
+    final = (await told(talk, "What the hell, said the vicar.", who))[-1]
+    await pressed(talk, Press(Verb.UP, final.job), who)
+    await told(talk, "/report Zyzzyva", replace(who, reply_to=final.job))
+    assert b"profan" not in kept(here)  # why moderation said something is sealed
+    lookup = talk.desk.lookup(who.platform, who.asker)
+    mine = [("verdicts", "asker"), ("ratings", "rater"), ("reports", "reporter")]
+    assert all(rows(here, table, f"{column} = '{lookup}'") for table, column in mine)
+    clock.ahead += KEEP_SECONDS + 60
+    await talk.desk.clean()
+    assert rows(here, "verdicts", f"asker = '{lookup}' or job_id = '{final.job}'") == 0
+    assert rows(here, "ratings", f"rater = '{lookup}'") == 0
+    assert await talk.desk.opinions.ratings(final.job) == [1]
+    clock.ahead += BACKUP_SECONDS
+    await talk.desk.clean()
+    assert rows(here, "reports", f"reporter = '{lookup}'") == 0
+    clock.ahead = 0.0
+
+
+async def test_what_no_worker_ends_and_what_a_wrong_clock_wrote_go_too(
+    talk: Talk, here: Settings, who: Who, clock: Clock
+) -> None:
+    early = (await told(talk, "The vicar coughed.", who))[-1]
+    with storage_of(here).connect(writing=True) as connection:
+        ahead = f"finished_at = finished_at + 31536000 where id = '{early.job}'"
+        connection.execute(sa.text(f"update jobs set {ahead}"))
+        connection.commit()
+    await talk.desk.clean()
+    assert (await talk.core.answer(early.job)).expired
+    request = await request_of(talk.parse("Nobody ends this."), who, talk.core)
+    job = talk.core.job(request, route_of(request, talk.registry), new_id())
+    await talk.desk.ledger.accept(request, route_of(request, talk.registry), job)  # and no queue
+    clock.ahead = KEEP_SECONDS + 60
+    assert await talk.desk.overdue() == [job.id]
+    await talk.desk.clean()
+    left = await talk.core.answer(job.id)
+    assert (left.state, left.expired, left.job.prompt) == ("failed", True, "")
+    clock.ahead = 0.0
 
 
 async def test_a_private_request_leaves_the_record_when_it_arrives(

@@ -13,7 +13,7 @@ from studied import make_study
 from bot.doctor import _study
 from engine.database import make_ready
 from engine.desk.desk import open_desk
-from engine.desk.forgetting import BACKUP_SECONDS
+from engine.desk.expiry import BACKUP_SECONDS
 from engine.errors import SetupError
 from engine.settings import Settings
 from engine.study.eligibility import Asking

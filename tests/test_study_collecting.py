@@ -19,7 +19,7 @@ from bot.talk import Talk
 from engine.book import Book
 from engine.database import open_database
 from engine.desk.desk import open_desk
-from engine.desk.forgetting import KEEP_SECONDS
+from engine.desk.expiry import KEEP_SECONDS
 from engine.errors import AskerError
 from engine.settings import Settings
 from engine.study.linking import CODE_SECONDS

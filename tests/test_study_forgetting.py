@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import shutil
 import sqlite3
 from collections.abc import AsyncIterator
@@ -23,10 +24,11 @@ from bot.talk import Talk
 from engine.book import Book
 from engine.database import on_server, open_database
 from engine.desk.desk import open_desk
-from engine.desk.forgetting import TOMBSTONES
+from engine.desk.forgetting import TOMBSTONES, Forgetting
+from engine.errors import AskerError
 from engine.settings import Settings
 from engine.study.rights import RULES
-from engine.tables import Table
+from engine.tables import JobRow, RequestRow, Table
 
 here, clock, talk = studied.here, studied.clock, studied.talk  # fixtures
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.databases("sqlite", "postgres")]
@@ -210,13 +212,63 @@ async def test_what_others_wrote_on_from_it_loses_the_words_it_began_with(
     mine = (await told(talk, "The canarylast sat alone.", first))[-1]
     theirs = (await told(talk, "/continue", replace(second, reply_to=mine.job)))[-1]
     await told(talk, "/continue", replace(second, reply_to=theirs.job))
+    await told(talk, "/again", replace(second, reply_to=mine.job))
     held = await talk.desk.agreements.held("telegram", "second")
-    assert all("canarylast" in row["beginning"] for row in held["interactions"])
+    assert all("canarylast" in row["text"] for row in held["interactions"])
+    copy = here.home / "backups" / "ledger-0006-1.sqlite3"
+    if not on_server(here):
+        copy.parent.mkdir(exist_ok=True)
+        back_up(here, copy)
     [question] = await told(talk, "/forget", first)
     await pressed(talk, question.ask[0].press, first)
     held = await talk.desk.agreements.held("telegram", "second")
-    assert [row["beginning"] for row in held["interactions"]] == [None, None]
-    assert len([row for row in held["interactions"] if row["parent"]]) == 1
+    rows = held["interactions"]
+    assert {(row["text"], row["beginning"], row["prompt"]) for row in rows} == {(None,) * 3}
+    assert len([row for row in rows if row["parent"]]) == 1
+    if on_server(here):
+        return
+    copied = here.model_copy(update={"database_url": f"sqlite+aiosqlite:///{copy}"})
+    async with opened(copied) as book, book.reading() as connection:
+        texts = sa.select(RequestRow.text, RequestRow.beginning, JobRow.prompt).join(JobRow)
+        found = (await connection.execute(texts)).all()
+        broken = (await connection.exec_driver_sql("pragma foreign_key_check")).all()
+    assert "canarylast" not in str(found)
+    assert broken == []
+
+
+@pytest.mark.databases("sqlite")
+async def test_a_forgetting_that_the_disk_refuses_is_said_and_can_be_said_again(
+    talk: Talk, here: Settings
+) -> None:
+    who = Who(platform="telegram", asker="refused", place="refused", private=True)
+    await told(talk, "It rained.", who)
+    stones = here.home / TOMBSTONES
+    stones.touch()
+    aside = stones.rename(stones.with_suffix(".aside"))
+    stones.mkdir()  # nothing can be written to it
+    [question] = await told(talk, "/forget", who)
+    with pytest.raises(AskerError, match="could not forget you"):
+        await pressed(talk, question.ask[0].press, who)
+    stones.rmdir()
+    aside.rename(stones)
+    with stones.open("a") as file:
+        file.write('{"lookup": "torn')  # where the disk was full
+    await pressed(talk, question.ask[0].press, who)
+    lines = stones.read_text().splitlines()
+    assert json.loads(lines[-1])["lookup"] == talk.desk.lookup(who.platform, who.asker)
+
+
+@pytest.mark.databases("sqlite")
+async def test_a_kill_after_the_commit_leaves_no_picture_behind(talk: Talk, here: Settings) -> None:
+    who = Who(platform="telegram", asker="drawn", place="drawn", private=True)
+    before = set(here.media.glob("??/*"))
+    await told(talk, "/jewel a ring for nobody else --seed 4711", who)
+    drawn = set(here.media.glob("??/*")) - before
+    assert drawn
+    await Forgetting(talk.desk.ledger, here.home).forget(who.platform, who.asker)  # and no more
+    assert drawn <= set(here.media.glob("??/*"))
+    await talk.desk.clean()  # as after any start
+    assert drawn.isdisjoint(here.media.glob("??/*"))
 
 
 async def test_a_clock_that_goes_back_forgets_no_less(talk: Talk, here: Settings, clock) -> None:

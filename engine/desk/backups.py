@@ -5,7 +5,15 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
+from engine.erasing import BORROWED
+from engine.study import events
 from engine.study.rights import RULES
+
+# The requests and interactions that go on from somebody's, however far.
+LINE = (
+    "with recursive line(id) as (select id from {table} where parent in ({mine}) union "
+    "select c.id from {table} c join line on c.parent = line.id) "
+)
 
 
 def forget_in_backups(home: Path, lookup: str, pseudonyms: Sequence[str]) -> None:
@@ -23,6 +31,14 @@ def forget_in_backups(home: Path, lookup: str, pseudonyms: Sequence[str]) -> Non
 def _forget(copy: sqlite3.Connection, lookup: str, pseudonyms: Sequence[str]) -> None:
     asked = "select r.id from requests r join askers a on a.id = r.asker_id where a.lookup = ?"
     jobs = f"select id from jobs where request_id in ({asked})"  # noqa: S608 - no value is in it
+    mine = "select id from interactions where pseudonym = ?"
+    _cut_off(copy, "requests", asked, lookup, BORROWED)
+    for name in ("ratings", "reports", "verdicts"):
+        _delete(copy, name, "job_id", jobs, lookup)
+    for pseudonym in pseudonyms:
+        _cut_off(copy, "interactions", mine, pseudonym, events.BORROWED)
+        for name in ("study_ratings", "study_events"):
+            _delete(copy, name, "interaction_id", mine, pseudonym)
     for name, rule in RULES.items():
         if rule.by == "nobody" or not _has(copy, name, rule.column.name):
             continue
@@ -36,7 +52,32 @@ def _forget(copy: sqlite3.Connection, lookup: str, pseudonyms: Sequence[str]) ->
             copy.execute(f"{where} = ?", (lookup,))
         else:
             chosen = asked if name == "requests" else jobs
-            copy.execute(f"{where} in ({chosen})", (lookup,))
+            _delete(copy, name, rule.column.name, chosen, lookup)
+
+
+def _delete(copy: sqlite3.Connection, table: str, column: str, mine: str, name: str) -> None:
+    if _has(copy, table, column):
+        gone = f"delete from {table} where {column} in ({mine})"  # noqa: S608 - names of ours
+        copy.execute(gone, (name,))
+
+
+def _cut_off(
+    copy: sqlite3.Connection, table: str, mine: str, name: str, columns: Sequence[str]
+) -> None:
+    """As in the ledger (erasing.cut_off): others' rows lose the words that they took over."""
+    if not _has(copy, table, "parent"):
+        return
+    line = LINE.format(table=table, mine=mine)
+    there = [column for column in columns if _has(copy, table, column)]
+    blank = ", ".join(f"{column} = null" for column in there)
+    theirs = f"{line} update {table} set {blank} where id in (select id from line)"  # noqa: S608
+    copy.execute(theirs, (name,))
+    if table == "requests":
+        lost = ", ".join(f"{c} = null" for c in ("prompt", "drawing") if _has(copy, "jobs", c))
+        prompts = f"update jobs set {lost} where request_id in (select id from line)"  # noqa: S608
+        copy.execute(f"{line} {prompts}", (name,))
+    parted = f"update {table} set parent = null where parent in ({mine})"  # noqa: S608
+    copy.execute(parted, (name,))
 
 
 def _has(copy: sqlite3.Connection, table: str, column: str) -> bool:

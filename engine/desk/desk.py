@@ -58,15 +58,15 @@ class Desk:
     async def forget(self, platform: str, asker: str) -> Forgotten:
         """Everything of one person: rows, pictures, and what a backup would bring back."""
         names = await self.agreements.names(platform, asker)
-        done, files = await self._forgetting.forget(platform, asker, names.known)
-        await self._ledger.throw_away(files)
+        done = await self._forgetting.forget(platform, asker, names.known)
+        await self._ledger.throw_away()
         await self._ledger.fold_away()
         return replace(done, lost=names.lost)
 
     async def withdraw_all(self, platform: str, asker: str) -> int:
         """Delete what the study has of somebody who withdrew; how many interactions that was."""
-        count, files = await self.agreements.delete(platform, asker)
-        await self._ledger.throw_away(files)
+        count = await self.agreements.delete(platform, asker)
+        await self._ledger.throw_away()
         await self._ledger.fold_away()
         return count
 
@@ -74,7 +74,8 @@ class Desk:
         """The bot was sent away from a group or server; `within` are the places in it."""
         if self.agreements.study is not None and self.agreements.study.key is not None:
             await self.agreements.switch(platform, place, "server" if within else "group", "left")
-        await self._ledger.throw_away(await self._forgetting.leave(platform, [place, *within]))
+        await self._forgetting.leave(platform, [place, *within])
+        await self._ledger.throw_away()
 
     async def rename(self, platform: str, place: str, now: str) -> None:
         """A group goes by another name: settings, blocks, quota and taking part in a study go along."""
@@ -110,11 +111,14 @@ class Desk:
         silent = await silence(self._ledger)
         if silent is not None and silent > ALARM_SECONDS:
             log.error("retention has not run for long", extra={"hours": round(silent / 3600)})
-        done, files = await self._forgetting.clean(dry_run=dry_run)
-        await self._ledger.throw_away(files)
+        done = await self._forgetting.clean(dry_run=dry_run)
         if not dry_run:
-            await self._ledger.throw_again()
+            await self._ledger.throw_away()
         return done
+
+    async def overdue(self) -> list[str]:
+        """The jobs that nobody has ended in all the time that words are kept."""
+        return await self._forgetting.overdue()
 
     async def silence(self) -> float | None:
         """Seconds since the last round of retention; see retention.silence."""
@@ -122,17 +126,21 @@ class Desk:
 
     async def remember_to_forget(self) -> None:
         """Before serving: what was forgotten stays forgotten, whatever database lies here now."""
-        await self._ledger.throw_away(await self._forgetting.remember_to_forget())
+        await self._forgetting.remember_to_forget()
+        await self._ledger.throw_away()
 
     async def hide(self, job: str) -> None:
         """Blank one answer."""
-        await self._ledger.throw_away(await self.opinions.hide(job))
+        await self.opinions.hide(job)
+        await self._ledger.throw_away()
 
     async def judged(
         self, platform: str, asker: str, job: str | None, judged: Sequence[Judged]
     ) -> None:
         """See Opinions.judged; the study's pictures of an answer that was stopped go."""
-        await self._ledger.throw_away(await self.opinions.judged(platform, asker, job, judged))
+        await self.opinions.judged(platform, asker, job, judged)
+        if any(one.verdict.stops for one in judged):
+            await self._ledger.throw_away()
 
     async def refused(
         self, request: Request, route: Route, medium: str, judged: Sequence[Judged]

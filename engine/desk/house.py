@@ -33,8 +33,10 @@ class House:
         return Place() if row is None else Place(style=row.style or "", talk_on=row.talk_on)
 
     @repeated
-    async def settle(self, platform: str, place: str, settings: Place) -> None:
-        """Change them."""
+    async def settle(
+        self, platform: str, place: str, settings: Place, owner: str | None = None
+    ) -> None:
+        """Change them; the `owner` is the person of a chat of two, with whom they go."""
         lookup = self._book.place(platform, place)
         row = {
             "lookup": lookup,
@@ -42,6 +44,7 @@ class House:
             "style": settings.style or None,
             "talk_on": settings.talk_on,
             "changed_at": self._book.clock(),
+            "owner": None if owner is None else self._book.vault.lookup(platform, owner),
         }
         async with self._book.writing() as connection:
             await put(connection, PlaceRow, ("lookup",), row)

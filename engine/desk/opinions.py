@@ -1,5 +1,6 @@
 """What people and checks say about answers: thumbs, reports, verdicts."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,12 +9,13 @@ import sqlalchemy as sa
 
 from engine.book import Book, put, repeated
 from engine.desk.tables import BlockRow, Rating, Report, VerdictRow
-from engine.erasing import blank_jobs
+from engine.discarding import discard
+from engine.erasing import blank_jobs, cut_off
 from engine.ledger import new_id
 from engine.moderation import Stage, Verdict
 from engine.study import events
 from engine.study.study import Study
-from engine.tables import Asker, RequestRow
+from engine.tables import Asker, JobRow, RequestRow
 
 STANDING_SECONDS = 86400.0  # whose first request is so old has a say in what is hidden
 
@@ -103,10 +105,10 @@ class Opinions:
     @repeated
     async def judged(
         self, platform: str, asker: str, job: str | None, judged: Sequence[Judged]
-    ) -> list[str]:
-        """Verdicts, for the record; returns the names of pictures that the study lets go of."""
+    ) -> None:
+        """Verdicts, for the record; none of a moment in which somebody speaks of harming themselves."""
         if not judged:
-            return []
+            return
         lookup = self._book.vault.lookup(platform, asker)
         rows = [
             {
@@ -118,15 +120,22 @@ class Opinions:
             }
             for one in judged
         ]
+        sealed = [{**row, "reasons": json.dumps(row["reasons"])} for row in rows]
         async with self._book.writing() as connection:
-            await connection.execute(sa.insert(VerdictRow), rows)
-            if job is None:
-                return []
-            return await events.judged(connection, job, rows, self._book.clock())
+            if not events.unspoken(rows):
+                await connection.execute(sa.insert(VerdictRow), sealed)
+            if job is not None:
+                now = self._book.clock()
+                await discard(connection, await events.judged(connection, job, rows, now), now)
 
     @repeated
-    async def hide(self, job: str) -> list[str]:
-        """Blank an answer, words and pictures; returns the pictures' names."""
+    async def hide(self, job: str) -> None:
+        """Blank an answer, words and pictures, also where others have taken it up."""
+        now = self._book.clock()
+        asked = sa.select(RequestRow.id, RequestRow.asker_id).join(JobRow)
         async with self._book.writing() as connection:
-            files = await events.hide(connection, job, self._book.clock())
-            return files + await blank_jobs(connection, [job])
+            row = (await connection.execute(asked.where(JobRow.id == job))).one_or_none()
+            if row is not None:
+                await cut_off(connection, [row.id], but_of=row.asker_id)
+            files = await events.hide(connection, job, now)
+            await discard(connection, files + await blank_jobs(connection, [job]), now)

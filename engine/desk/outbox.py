@@ -21,6 +21,8 @@ from ulid import ULID
 
 from engine.book import Book, lasting, put, repeated
 from engine.desk.tables import MessageRow
+from engine.erasing import blank_jobs, erase_private
+from engine.events import FINAL_STATES
 from engine.tables import Delivery, JobRow, RequestRow
 
 GIVE_UP_TRIES = 12
@@ -119,7 +121,8 @@ class Outbox:
 
     @repeated
     async def undelivered(self, job: str, seconds: float) -> bool:
-        """It did not go out; try again in so many seconds. False when that was the last try."""
+        """It did not go out; try again in so many seconds. False when that was the last try: of a
+        private request nothing stays from then on."""
         async with self._book.writing() as connection:
             tries = await connection.scalar(
                 sa.select(Delivery.tries)
@@ -135,11 +138,24 @@ class Outbox:
                 .where(Delivery.job_id == job, Delivery.state.in_(OPEN))
                 .values(state=state, tries=tries + 1, due_at=self._book.clock() + wait)
             )
+            if state == "lost":
+                await erase_private(connection, [job], self._book.clock())
         return state == "owed"
 
     async def lost(self, job: str) -> None:
-        """There is nobody to show it to any more."""
-        await self._set(job, state="lost", address=None)
+        """There is nobody to show it to any more; of a private request nothing stays."""
+        if await self._set(job, state="lost", address=None):
+            await self._let_go(job)
+
+    @lasting
+    async def _let_go(self, job: str) -> None:
+        asked = sa.select(JobRow.state).join(RequestRow, RequestRow.id == JobRow.request_id)
+        async with self._book.writing() as connection:
+            state = await connection.scalar(asked.where(JobRow.id == job, RequestRow.private))
+            if state in FINAL_STATES:
+                await erase_private(connection, [job], self._book.clock())
+            elif state is not None:  # the rest goes with retention, once it has ended
+                await blank_jobs(connection, [job])
 
     @lasting
     async def _set(self, job: str, *also: sa.ColumnElement[bool], **values: object) -> bool:

@@ -1,8 +1,6 @@
 """The desk's tables. People and places stand in them by their keyed lookups only."""
 
-from typing import Any
-
-from sqlalchemy import JSON, String, UniqueConstraint
+from sqlalchemy import String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from engine.tables import Id, Table
@@ -21,7 +19,7 @@ class BucketRow(Table):
 
 
 class PlaceRow(Table):
-    """A place's own settings, made by those who may manage it."""
+    """A place's own settings, made by those who manage it; `owner` is the person of a chat of two."""
 
     __tablename__ = "places"
     lookup: Mapped[str] = mapped_column(Lookup, primary_key=True)
@@ -29,6 +27,7 @@ class PlaceRow(Table):
     style: Mapped[str | None] = mapped_column(Sealed("places.style"))
     talk_on: Mapped[bool]
     changed_at: Mapped[float]
+    owner: Mapped[str | None] = mapped_column(Lookup)
 
 
 class BlockRow(Table):
@@ -43,12 +42,12 @@ class BlockRow(Table):
 
 
 class Rating(Table):
-    """One person's thumb for an answer; a later one replaces it."""
+    """One person's thumb for an answer; a later one replaces it. Whose it was is let go in time."""
 
     __tablename__ = "ratings"
     id: Mapped[str] = mapped_column(Id, primary_key=True)
     job_id: Mapped[str] = mapped_column(Id, index=True)
-    rater: Mapped[str] = mapped_column(Lookup, index=True)
+    rater: Mapped[str | None] = mapped_column(Lookup, index=True)
     value: Mapped[int]
     at: Mapped[float]
 
@@ -56,30 +55,31 @@ class Rating(Table):
 
 
 class Report(Table):
-    """Somebody found an answer wrong to have been given."""
+    """Somebody found an answer wrong to have been given. Who, and why, is let go in time."""
 
     __tablename__ = "reports"
     id: Mapped[str] = mapped_column(Id, primary_key=True)
     job_id: Mapped[str | None] = mapped_column(Id, index=True)
-    reporter: Mapped[str] = mapped_column(Lookup, index=True)
+    reporter: Mapped[str | None] = mapped_column(Lookup, index=True)
     reason: Mapped[str | None] = mapped_column(Sealed("reports.reason"))
     at: Mapped[float]
 
 
 class VerdictRow(Table):
-    """What moderation said at one stage; a refused request has no job."""
+    """What moderation said at one stage; a refused request has no job. After the words' time nothing
+    leads from it to anybody. `reasons` is JSON."""
 
     __tablename__ = "verdicts"
     id: Mapped[str] = mapped_column(Id, primary_key=True)
     job_id: Mapped[str | None] = mapped_column(Id, index=True)
-    asker: Mapped[str] = mapped_column(Lookup, index=True)
+    asker: Mapped[str | None] = mapped_column(Lookup, index=True)
     stage: Mapped[str] = mapped_column(String(16))
     action: Mapped[str] = mapped_column(String(8))
-    reasons: Mapped[dict[str, Any]] = mapped_column(JSON)
     provider: Mapped[str] = mapped_column(String(32))
     version: Mapped[str] = mapped_column(String(16))
     milliseconds: Mapped[float]
     at: Mapped[float]
+    reasons: Mapped[str | None] = mapped_column(Sealed("verdicts.reasons"))
 
 
 class SwitchRow(Table):

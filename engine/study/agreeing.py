@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from ulid import ULID
 
 from engine.book import Book, lasting, repeated
+from engine.discarding import discard
 from engine.jobs import Request
 from engine.routing import Route
 from engine.settings import Settings
@@ -147,14 +148,15 @@ class Agreements:
         return done
 
     @lasting
-    async def delete(self, platform: str, asker: str) -> tuple[int, list[str]]:
-        """What was collected goes, the consent log stays; how many interactions, and pictures' names."""
+    async def delete(self, platform: str, asker: str) -> int:
+        """What was collected goes, the consent log stays; how many interactions that was."""
         name = self.running.pseudonym(platform, asker)
         async with self._book.writing() as connection:
             mine = sa.select(sa.func.count()).where(InteractionRow.pseudonym == name)
             count = await connection.scalar(mine) or 0
             files = await rights.erase(connection, [name], standing=False)
-        return count, files
+            await discard(connection, files, self._book.clock())
+        return count
 
     async def names(self, platform: str, asker: str) -> Names:
         """The person's pseudonyms: by each study's key, and by what the ledger still ties to them."""

@@ -6,6 +6,7 @@ from an answer outside the study stays outside, for it carries words from before
 somebody who never gave it. Names of other people (@name, <@123>) are taken out of what is kept.
 """
 
+import json
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -21,14 +22,13 @@ from engine.routing import Route
 from engine.rows import job_values, request_values
 from engine.settings import Settings
 from engine.study.consent import Consent, last_consent
-from engine.study.events import interaction_of, verdict_values
+from engine.study.events import interaction_of, unspoken, verdict_values
 from engine.study.places import place_asked_in, takes_part
 from engine.study.pseudonyms import SESSION_SECONDS
 from engine.study.study import Study, open_study
 from engine.study.tables import ConsentRow, InteractionRow, StudyPictureRow
 from engine.tables import JobRow, PictureRow
 
-NEVER = frozenset({"self_harm", "self_harm_intent"})  # of such a moment nothing is kept
 _MENTION = re.compile(r"<(?:@[!&]?|#)\d{5,25}>|(?<![\w/.])@\w{2,64}")
 _FROM_JOB = (
     "state", "started_at", "first_token_at", "finished_at", "tokens_in", "tokens_out",
@@ -78,7 +78,10 @@ class Collecting:
             "length": job.length,
             "seed": job.seed,
             "drawing": unnamed(made["drawing"]),
-            "moderation": [verdict_values(row) for row in before],
+            "moderation": [
+                verdict_values({**row, "reasons": json.loads(row["reasons"] or "{}")})
+                for row in before
+            ],
         }
         await connection.execute(sa.insert(InteractionRow).values(values))
         return str(values["id"])
@@ -93,7 +96,7 @@ class Collecting:
         now: float,
     ) -> None:
         """A request that moderation stopped, for moderation is part of what is studied."""
-        if any(NEVER & set(one["reasons"]) for one in judged) or request.parent is not None:
+        if unspoken(judged) or request.parent is not None:
             return
         found = await self._entitled(connection, request)
         if found is None:

@@ -16,6 +16,13 @@ from engine.study.places import takes_part
 from engine.study.study import Study
 from engine.study.tables import InteractionRow, StudyEventRow, StudyPictureRow, StudyRatingRow
 
+NEVER = frozenset({"self_harm", "self_harm_intent"})
+
+
+def unspoken(judged: Sequence[dict[str, Any]]) -> bool:
+    """Whether these verdicts are of a moment of which nothing is kept with a person, in no table."""
+    return any(NEVER & one["reasons"].keys() for one in judged)
+
 
 async def interaction_of(connection: AsyncConnection, job: str) -> Any:
     """Its id, study, pseudonym, place, private, and hidden_at; None for an answer outside the study."""
@@ -34,7 +41,8 @@ async def judged(
     found = (await connection.execute(query.with_for_update())).one_or_none()
     if found is None:
         return []
-    more = [*found.moderation, *(verdict_values(one) for one in judged)]
+    kept = () if unspoken(judged) else judged
+    more = [*found.moderation, *(verdict_values(one) for one in kept)]
     await connection.execute(
         sa.update(InteractionRow).where(InteractionRow.id == found.id).values(moderation=more)
     )
@@ -121,6 +129,26 @@ async def taking_part(
     return pseudonym if consent is not None and consent.live else None
 
 
+BORROWED = ("text", "beginning", "style", "drawing", "route", "prompt")
+AT_ONCE = 500  # rows a statement
+
+
+async def cut_off(
+    connection: AsyncConnection,
+    interactions: Sequence[str],
+    columns: Sequence[str] = BORROWED,
+    but_of: str = "",
+) -> None:
+    """What goes on from these, however far, loses the words that it took over; `but_of`: not theirs."""
+    for start in range(0, len(interactions), AT_ONCE):
+        chunk = interactions[start : start + AT_ONCE]
+        row = InteractionRow
+        top = sa.select(row.id).where(row.parent.in_(chunk)).cte(recursive=True)
+        line = top.union(sa.select(row.id).join(top, row.parent == top.c.id))
+        theirs = row.id.in_(sa.select(line.c.id)), row.pseudonym != but_of
+        await connection.execute(sa.update(row).where(*theirs).values(dict.fromkeys(columns, None)))
+
+
 def verdict_values(row: Any) -> dict[str, Any]:
     """A verdict as a variable: what was said at which stage, by whom, how fast; about nobody."""
     names = ("stage", "action", "reasons", "provider", "version", "milliseconds", "at")
@@ -133,6 +161,7 @@ async def hide(connection: AsyncConnection, job: str, now: float) -> list[str]:
     pictures = StudyPictureRow.interaction_id.in_(mine)
     files = list(await connection.scalars(sa.select(StudyPictureRow.media).where(pictures)))
     await connection.execute(sa.delete(StudyPictureRow).where(pictures))
+    await cut_off(connection, list(await connection.scalars(mine)), ("beginning", "prompt"))
     await connection.execute(
         sa.update(InteractionRow)
         .where(InteractionRow.job_id == job)

@@ -11,8 +11,9 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.desk.tables import BucketRow, MessageRow, Rating, Report, VerdictRow
+from engine.desk.tables import BucketRow, MessageRow, PlaceRow, Rating, Report, VerdictRow
 from engine.queues.tables import ProgressRow, Ticket
+from engine.study.events import AT_ONCE, cut_off
 from engine.study.experiment_tables import (
     Enrolment,
     Exposure,
@@ -32,8 +33,6 @@ from engine.study.tables import (
     StudyRatingRow,
 )
 from engine.tables import Asker, Delivery, JobRow, Output, PictureRow, RequestRow
-
-AT_ONCE = 500  # values a statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +68,7 @@ RULES: dict[str, Rule] = {
     "reports": Rule("lookup", Report.reporter),
     "verdicts": Rule("lookup", VerdictRow.asker),
     "buckets": Rule("lookup", BucketRow.lookup),
+    "places": Rule("lookup", PlaceRow.owner),
     "outputs": Rule("request", Output.job_id),
     "pictures": Rule("request", PictureRow.job_id),
     "deliveries": Rule("request", Delivery.job_id),
@@ -82,7 +82,6 @@ RULES: dict[str, Rule] = {
         "nobody", why="a keyed code and a time, no content: what keeps them forgotten"
     ),
     "blocks": Rule("nobody", why="the operator's own rule"),
-    "places": Rule("nobody", why="a place's settings"),
     "study_places": Rule("nobody", why="a place's pseudonym"),
     "experiments": Rule("nobody", why="a file of the researcher's"),
     "studies": Rule("nobody", why="the study itself"),
@@ -113,7 +112,9 @@ async def erase(
         ItemRow.author.in_(pseudonyms), ItemRow.media.is_not(None)
     )
     files += [name for name in await connection.scalars(drawn) if name]
-    await _cut_off(connection, list(await connection.scalars(mine)))
+    found = list(await connection.scalars(mine))
+    await cut_off(connection, found)
+    await _part(connection, found)
     for column in (StudyRatingRow.interaction_id, StudyEventRow.interaction_id):
         await connection.execute(sa.delete(column.class_).where(column.in_(mine)))
     await leave(connection, pseudonyms)
@@ -127,42 +128,18 @@ async def erase(
 async def withdrawn(connection: AsyncConnection, pseudonym: str) -> None:
     """What others wrote on from this person's answers loses the person's words, and the way to them."""
     mine = sa.select(InteractionRow.id).where(InteractionRow.pseudonym == pseudonym)
-    await _cut_off(connection, list(await connection.scalars(mine)), but_of=pseudonym)
+    found = list(await connection.scalars(mine))
+    await cut_off(connection, found, but_of=pseudonym)
+    await _part(connection, found, but_of=pseudonym)
 
 
-async def _cut_off(
-    connection: AsyncConnection, interactions: Sequence[str], but_of: str = ""
-) -> None:
-    """What was written on from these loses the words that it began with; `but_of`: not their own."""
-    seen = set(interactions)
-    parents = list(interactions)
-    while parents:
-        children: list[str] = []
-        for start in range(0, len(parents), AT_ONCE):
-            query = sa.select(InteractionRow.id).where(
-                InteractionRow.parent.in_(parents[start : start + AT_ONCE])
-            )
-            children += await connection.scalars(query)
-        parents = [name for name in children if name not in seen]
-        seen.update(parents)
-        for start in range(0, len(parents), AT_ONCE):
-            await connection.execute(
-                sa.update(InteractionRow)
-                .where(
-                    InteractionRow.id.in_(parents[start : start + AT_ONCE]),
-                    InteractionRow.pseudonym != but_of,
-                )
-                .values(beginning=None, prompt=None)
-            )
+async def _part(connection: AsyncConnection, interactions: Sequence[str], but_of: str = "") -> None:
+    """No way leads to these any more from what goes on from them; `but_of`: but for theirs."""
+    row = InteractionRow
     for start in range(0, len(interactions), AT_ONCE):
-        await connection.execute(
-            sa.update(InteractionRow)
-            .where(
-                InteractionRow.parent.in_(interactions[start : start + AT_ONCE]),
-                InteractionRow.pseudonym != but_of,
-            )
-            .values(parent=None)
-        )
+        chunk = interactions[start : start + AT_ONCE]
+        children = row.parent.in_(chunk), row.pseudonym != but_of
+        await connection.execute(sa.update(row).where(*children).values(parent=None))
 
 
 async def held(

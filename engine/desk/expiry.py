@@ -1,0 +1,95 @@
+"""What has had its time in the ledger, and how it goes: words and pictures, and who judged what.
+
+A time that lies over a day ahead was written by a clock that was wrong, and counts as old.
+"""
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from engine.desk.tables import MessageRow, Rating, Report, SeenRow, VerdictRow
+from engine.discarding import discard
+from engine.erasing import BLANK_REQUEST, blank_jobs, chunks, erase_private
+from engine.events import FINAL_STATES
+from engine.queues.tables import Ticket
+from engine.study import collecting
+from engine.study.tables import LinkCodeRow
+from engine.tables import Delivery, JobRow, RequestRow
+
+KEEP_SECONDS = 72 * 3600.0  # words and pictures
+SEEN_SECONDS = 48 * 3600.0  # Telegram repeats an update for 24 h at most
+BACKUP_SECONDS = 35 * 86400.0
+CODES_SECONDS = 86400.0  # after a one-time code has expired
+AHEAD_SECONDS = 86400.0  # more than clocks differ
+
+# What loses its person when its words have gone, and what is deleted.
+NAMELESS: tuple[tuple[str, Any, float, dict[str, None]], ...] = (
+    ("reports", Report, BACKUP_SECONDS, {"reporter": None, "reason": None}),
+    ("ratings", Rating, KEEP_SECONDS, {"rater": None}),
+    ("verdicts", VerdictRow, KEEP_SECONDS, {"asker": None, "job_id": None, "reasons": None}),
+)
+DELETED: tuple[tuple[str, Any, Any, float], ...] = (
+    ("updates", SeenRow, SeenRow.at, SEEN_SECONDS),
+    ("messages", MessageRow, MessageRow.at, KEEP_SECONDS),
+    ("codes", LinkCodeRow, LinkCodeRow.expires_at, CODES_SECONDS),
+)
+
+
+def old(at: Any, now: float, seconds: float) -> sa.ColumnElement[bool]:
+    """Whether a time is so long ago, or cannot be."""
+    return sa.or_(at < now - seconds, at > now + AHEAD_SECONDS)
+
+
+def unended(now: float) -> sa.Select[str]:
+    """The jobs that nobody has ended in all the time that words are kept."""
+    return sa.select(JobRow.id).where(
+        JobRow.state.not_in(FINAL_STATES), old(JobRow.accepted_at, now, KEEP_SECONDS)
+    )
+
+
+async def retire(connection: AsyncConnection, now: float) -> dict[str, int]:
+    """Let go of whatever has had its time; how much, by the names of forgetting.Cleaned."""
+    await _end(connection, now)
+    for chunk in chunks(list(await connection.scalars(_worded(now)))):
+        owed = sa.update(Delivery).where(Delivery.job_id.in_(chunk), Delivery.state != "delivered")
+        await connection.execute(owed.values(state="lost"))
+    private = sa.select(JobRow.id).join(RequestRow).join(Delivery)
+    over = JobRow.state.in_(FINAL_STATES), Delivery.state.in_(("lost", "delivered"))
+    found = list(await connection.scalars(private.where(RequestRow.private, *over)))
+    counts = {"private": await erase_private(connection, found, now)}
+    jobs = list(await connection.scalars(_worded(now)))
+    files = await blank_jobs(connection, jobs)
+    counts |= {"blanked": len(jobs), "pictures": await discard(connection, files, now)}
+    for name, table, seconds, empty in NAMELESS:
+        full = sa.or_(*(getattr(table, column).is_not(None) for column in empty))
+        gone = sa.update(table).where(old(table.at, now, seconds), full).values(empty)
+        counts[name] = (await connection.execute(gone)).rowcount
+    for name, table, at, seconds in DELETED:
+        gone_rows = sa.delete(table).where(old(at, now, seconds))
+        counts[name] = (await connection.execute(gone_rows)).rowcount
+    return counts
+
+
+async def _end(connection: AsyncConnection, now: float) -> None:
+    """What nobody has ended in all that time has failed; whoever still works on it comes too late."""
+    for job in list(await connection.scalars(unended(now))):
+        await connection.execute(sa.delete(Ticket).where(Ticket.job_id == job))
+        failed = {"state": "failed", "finished_at": now}
+        await connection.execute(sa.update(JobRow).where(JobRow.id == job).values(failed))
+        await collecting.finished(connection, job, None, [])
+
+
+def _worded(now: float) -> sa.Select[str]:
+    """The jobs that have had their time, and words still. Of what failed nothing is waited for."""
+    columns = (*(getattr(RequestRow, name) for name in BLANK_REQUEST), JobRow.prompt, JobRow.error)
+    late = sa.and_(JobRow.state != "finished", old(JobRow.accepted_at, now, KEEP_SECONDS))
+    return (
+        sa.select(JobRow.id)
+        .join(RequestRow, RequestRow.id == JobRow.request_id)
+        .where(
+            JobRow.state.in_(FINAL_STATES),
+            sa.or_(old(JobRow.finished_at, now, KEEP_SECONDS), late),
+            sa.or_(*(column.is_not(None) for column in columns)),
+        )
+    )
