@@ -20,7 +20,7 @@ from bot.options import checked
 from bot.settings import PlatformSettings, terminal_settings
 from bot.terminal_client import Screen, _one
 from bot.terminal_desk import TerminalDesk, open_terminal
-from engine.desk.forgetting import KEEP_SECONDS
+from engine.desk.expiry import KEEP_SECONDS
 from engine.errors import CommandError
 from engine.settings import Settings
 

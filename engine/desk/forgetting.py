@@ -109,6 +109,7 @@ class Forgetting:
         """Add a line to the file, and sync it. It begins anew, for the last one may be torn."""
         stone = json.dumps({"lookup": lookup, "at": at, "pseudonyms": list(pseudonyms)})
         line = f"\n{stone}\n"
+        self._home.mkdir(parents=True, exist_ok=True, mode=0o700)  # on a server there may be none
         descriptor = os.open(self._home / TOMBSTONES, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         with os.fdopen(descriptor, "a", encoding="ascii") as file:
             file.write(line)
