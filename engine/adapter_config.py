@@ -68,6 +68,11 @@ class AdapterConfig:
     layers_to_transform: int | list[int] | None = None
     beyond: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def alone(self) -> bool:
+        """Whether it wraps whole modules: PEFT puts one wrapper into another where two adapters do."""
+        return "modules_to_save" in self.beyond or "trainable_token_indices" in self.beyond
+
     def rank(self, module: str) -> int:
         """The rank of a linear, by its whole name in the model."""
         return _by_pattern(self.rank_pattern, module, self.r)

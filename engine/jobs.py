@@ -94,11 +94,6 @@ class Job:
     attempt: int = 1
     alone: bool = False
 
-    @property
-    def adapter(self) -> str:
-        """Whose adapter it meets; of a plain job nobody's."""
-        return "" if self.plain else self.expert
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:

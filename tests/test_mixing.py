@@ -13,15 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny_layouts import LAYOUTS, make_layout, make_lora, shifted
-from tiny_models import write_card
+from tiny_models import byte_fallback, write_card
 
 from engine.backends.mixing.adapters import BARE
 from engine.backends.mixing.attention import Attention, Piece
 from engine.backends.mixing.decoder import Batch
-from engine.backends.mixing.row import NOT_A_START, Row
+from engine.backends.mixing.row import Row
 from engine.backends.mixing.sampler import pick
 from engine.backends.resident import Resident
-from engine.backends.stopping import NO_END, finish
+from engine.backends.stopping import NO_END, finish, legible
 from engine.backends.text import TextBackend, prompt_ids
 from engine.errors import ModelError
 from engine.events import Cancelled, Event, Finished, Started, Text, is_final
@@ -364,8 +364,8 @@ async def test_an_adapter_that_cannot_be_mixed_is_served_by_peft(
     shutil.copytree(odd, tiny / "llama-odd", dirs_exist_ok=True)
     ids, _ = prompt_ids(a_job("odd"), resident.tokenizer, resident.window)
     tokens = by_peft(tiny, "llama", a_job("odd"), ids, odd_one.tokens_out)
-    text = resident.tokenizer.decode(tokens, skip_special_tokens=True).lstrip(NOT_A_START)
-    assert finish(text.removesuffix("\ufffd"), len(tokens), 20) == odd_one.text
+    text = legible(resident.tokenizer.decode(tokens, skip_special_tokens=True))
+    assert finish(text, len(tokens), 20) == odd_one.text
     assert "served without mixing" in caplog.text
     assert isinstance(moss, Finished)
 
@@ -390,6 +390,16 @@ async def test_an_adapter_with_a_linear_too_many_is_refused_by_name(
     backend._registry = Registry.load([settings.home / "experts"], "embedded")
     with pytest.raises(ModelError, match=r"of moss does not fit its base: layers\.1"):
         await run(backend, a_job())
+
+
+def test_half_a_letter_at_an_answers_end_is_left_out_whole() -> None:
+    told: list[Event | Exception] = []
+    tokenizer = byte_fallback()
+    row = Row(a_job(), BARE, [259], (), tokenizer, (1,), ("", ""), lambda: False, told.append)
+    for token in (259, *(3 + byte for byte in "😀".encode()[:3])):
+        row.add(token)
+    assert row.add(1)
+    assert told[-1].text == "Rain"  # type: ignore[union-attr]
 
 
 async def test_an_unknown_architecture_is_served_by_peft(

@@ -63,6 +63,19 @@ async def test_fixed_shapes_write_what_growing_ones_write(
     assert answer.adapter_digest == usual.adapter_digest
 
 
+async def test_a_load_that_fails_half_way_leaves_no_trace(tiny, settings, registry_of) -> None:
+    backend = PeftTextBackend(settings, registry_of("llama"))
+    bare = a_job(sampling=GREEDY, plain=True)
+    before = [event async for event in backend.generate(bare, threading.Event())][-1]
+    loaded = backend._bases[str(tiny / "llama")]
+    loaded.model.model.layers = loaded.model.model.layers[:1]  # less than its configuration says
+    with pytest.raises(ModelError, match=r"of moss does not fit its base: .*layers\.1"):
+        await written(backend)
+    after = [event async for event in backend.generate(bare, threading.Event())][-1]
+    assert (after.text, after.base_digest) == (before.text, before.base_digest)
+    assert backend._bases[str(tiny / "llama")] is not loaded
+
+
 @pytest.mark.parametrize("precision, kind", [("nf4", "Linear4bit"), ("bnb8", "Linear8bitLt")])
 async def test_a_base_in_few_bits_serves_its_adapter(
     tiny, settings, registry_of, precision, kind

@@ -30,6 +30,18 @@ def make_tokenizer(folder: Path, *, bos: bool) -> None:
     ).save_pretrained(folder)
 
 
+def byte_fallback() -> Any:
+    """A tokenizer of words that falls back to bytes, as Gemma's does; <0xF0> is token 3 + 0xF0."""
+    from tokenizers import Tokenizer, decoders, models
+    from transformers import PreTrainedTokenizerFast
+
+    words = ["<pad>", "<eos>", "<unk>", *(f"<0x{byte:02X}>" for byte in range(256)), "Rain"]
+    vocabulary = {word: number for number, word in enumerate(words)}
+    tokenizer = Tokenizer(models.BPE(vocabulary, [], unk_token="<unk>", byte_fallback=True))
+    tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<eos>")
+
+
 def make_base(folder: Path, layout: str, *, window: int = 512) -> Path:
     """A `gemma2` or `llama` base of two layers, saved as safetensors."""
     import torch

@@ -50,7 +50,9 @@ class Loaded:
                     self.model.add_adapter(expert, lora)
                 else:
                     self.model = PeftModelForCausalLM(self.model, lora, adapter_name=expert)
-                self.model.load_adapter(folder, adapter_name=expert, use_safetensors=True)
+                loaded = self.model.load_adapter(folder, adapter_name=expert, use_safetensors=True)
+            if odd := loaded.unexpected_keys:
+                raise ValueError(f"{odd[0]} and {len(odd) - 1} more found no place.")
         except Exception as error:
             self.spoilt = True  # PEFT takes nothing out again
             raise ModelError(

@@ -16,8 +16,9 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from engine.adapter_config import read_config
 from engine.backends.loading import Loaded, load_base, resolve_for
-from engine.backends.stopping import NO_END, finish, latest, settled, should_stop
+from engine.backends.stopping import NO_END, finish, latest, legible, settled, should_stop
 from engine.backends.window import prompt_ids
 from engine.errors import ModelError
 from engine.events import Cancelled, Event, Finished, Loading, Started, Text
@@ -26,7 +27,6 @@ from engine.registry import Expert, Registry, Weights
 from engine.settings import Settings
 
 RESIDENT_BASES = 2  # merged full models are bases too; the one unused for longest goes
-NOT_A_START = " \t\n.,;:!?*"  # an answer that is shown by itself does not begin with these
 
 Emit = Callable[[Event], None]
 
@@ -80,15 +80,18 @@ class PeftTextBackend:
         if place not in self._places:
             self._places[place] = resolve_for(self._registry.weights(expert), plain=plain)
         weights, adapter = self._places[place]
-        loaded = self._bases.get(weights.base)
+        key = weights.base
+        if adapter is not None and read_config(expert.name, adapter).alone:
+            key = f"{weights.base} of {expert.name} alone"
+        loaded = self._bases.get(key)
         if loaded is None or loaded.spoilt:
-            self._bases.pop(weights.base, None)
+            self._bases.pop(key, None)
             while len(self._bases) >= RESIDENT_BASES:
                 self._bases.popitem(last=False)
-            loaded = self._bases[weights.base] = load_base(
+            loaded = self._bases[key] = load_base(
                 weights.base, self._settings.models, self._settings.precision
             )
-        self._bases.move_to_end(weights.base)
+        self._bases.move_to_end(key)
         if adapter is not None and expert.name not in loaded.adapters:
             loaded.adopt(expert.name, adapter, weights.digest)
         return loaded
@@ -118,6 +121,7 @@ class _Run:
     ) -> None:
         self._job = job
         self._loaded = loaded
+        self._adapter = "" if job.plain or job.expert not in loaded.adapters else job.expert
         self._merged = merged  # the digest of a merged model in an adapter's place
         self._stop = stop
         self._emit = emit
@@ -137,7 +141,7 @@ class _Run:
         self._prompt_tokens = len(ids)
         tokens = torch.tensor([ids], device=loaded.model.device)
         torch.manual_seed(job.seed)
-        with self._adapter(), torch.inference_mode():
+        with self._wearing(), torch.inference_mode():
             loaded.model.generate(
                 input_ids=tokens,
                 attention_mask=torch.ones_like(tokens),
@@ -152,11 +156,11 @@ class _Run:
         else:
             self._emit(self._finished(notes))
 
-    def _adapter(self) -> Any:
+    def _wearing(self) -> Any:
         """Exactly the expert's own adapter, or none."""
         model = self._loaded.model
-        if self._job.adapter in self._loaded.adapters:
-            model.set_adapter(self._job.adapter, inference_mode=True)
+        if self._adapter:
+            model.set_adapter(self._adapter, inference_mode=True)
             return nullcontext()
         return model.disable_adapter() if self._loaded.adapters else nullcontext()
 
@@ -195,7 +199,7 @@ class _Run:
         self._tokens += 1
         self._first = self._first or time.monotonic() - self._began
         text = self._loaded.tokenizer.decode(self._ids, skip_special_tokens=True)
-        self._text = text.lstrip(NOT_A_START).removesuffix("\ufffd")  # half a character so far
+        self._text = legible(text)
         if should_stop(self._text, self._tokens, job.length):
             return True
         shown = settled(self._text)
@@ -213,6 +217,6 @@ class _Run:
             first_token_seconds=self._first,
             seconds=time.monotonic() - self._began,
             base_digest=loaded.digest,
-            adapter_digest=loaded.adapters.get(job.adapter, self._merged),
+            adapter_digest=loaded.adapters.get(self._adapter, self._merged),
             notes=notes,
         )

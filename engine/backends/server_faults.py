@@ -4,13 +4,13 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from engine.backends.stopping import legible
 from engine.errors import ModelError
 from engine.jobs import Job
 
 if TYPE_CHECKING:
     import openai
 
-NOT_A_START = " \t\n.,;:!?*"  # an answer that is shown by itself does not begin with these
 LONGEST_RETRY = 15.0
 SHORTENINGS = 6  # halvings of a beginning that the server's window does not hold
 
@@ -43,7 +43,7 @@ class Answer:
     @property
     def text(self) -> str:
         """As it is shown."""
-        return self.raw.lstrip(NOT_A_START)
+        return legible(self.raw)
 
 
 class TryAgain(Exception):

@@ -9,6 +9,11 @@ ellipsis. Text that was shown is never taken back, so only whole words are.
 import re
 
 EARLY = 0.9
+NOT_A_START = " \t\n.,;:!?*"  # an answer that is shown by itself does not begin with these
+HALF, HALF_MOST = (
+    "\ufffd",
+    3,
+)  # what a letter of up to four bytes decodes to until its last is there
 LOOSE = " \t\n,;:—–-"
 LATE_SHARE, LATE_LEAST, LATE_MOST = 0.33, 30, 80  # of the length; tokens; tokens
 NO_END = 0.6  # before this share of the length the model may not end the answer itself
@@ -16,6 +21,18 @@ NO_END = 0.6  # before this share of the length the model may not end the answer
 # Closed by what follows: whitespace after the mark tells "end." from "3.5" and from an open quote.
 _ENDS, _CLOSERS = ".!?…", "\"'”’)]"
 _ABBREVIATION = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|St|Prof|Rev|Capt|Col|Sgt|Lt|No|vs|[A-Z])\Z")
+
+
+def legible(text: str) -> str:
+    """What can be read of the text decoded so far: it begins with a word, and half a letter at its end
+    waits for the rest.
+
+    >>> legible(". The \N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}")
+    'The '
+    """
+    for _ in range(HALF_MOST):
+        text = text.removesuffix(HALF)
+    return text.lstrip(NOT_A_START)
 
 
 def ends_sentence(text: str) -> bool:

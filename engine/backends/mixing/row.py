@@ -8,12 +8,11 @@ from typing import Any
 from engine.backends.mixing.adapters import AdapterKey
 from engine.backends.mixing.prefixes import Context
 from engine.backends.mixing.sampler import Draw
-from engine.backends.stopping import NO_END, finish, latest, settled, should_stop
+from engine.backends.stopping import NO_END, finish, latest, legible, settled, should_stop
 from engine.errors import ModelError
 from engine.events import Cancelled, Event, Finished, Started, Text
 from engine.jobs import Job
 
-NOT_A_START = " \t\n.,;:!?*"  # an answer that is shown by itself does not begin with these
 UNFIT = "The model gave numbers that are not finite. Check the adapter of {expert}: pastiche doctor"
 
 Emit = Callable[[Event | Exception], None]
@@ -102,8 +101,7 @@ class Row:
         self.tokens.append(token)
         self.first_seconds = self.first_seconds or time.monotonic() - self._began
         answer = self.tokens[self.prompt :]
-        text = self._tokenizer.decode(answer, skip_special_tokens=True)
-        self._text = text.lstrip(NOT_A_START).removesuffix("\ufffd")  # half a character so far
+        self._text = legible(self._tokenizer.decode(answer, skip_special_tokens=True))
         if self.stopped:
             self.cancel()
             return True
