@@ -230,7 +230,7 @@ async def test_a_cancel_is_noticed_while_the_server_hangs(server, opened) -> Non
     began = time.monotonic()
     events = await run(backend, a_job(), stop_after=2)
     assert isinstance(events[-1], Cancelled)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 25, "it did not wait for the server"
 
 
 async def test_another_models_answer_is_refused(server, opened) -> None:

@@ -269,11 +269,11 @@ async def test_a_leaving_station_ends_what_runs_and_hands_back_the_rest(
     async with hand_worker(settings, slots=2, socket=leaving.socket) as worker:
         quick, slow = await ask("quick"), await ask("slow")
         first, second = await next_run(worker), await next_run(worker)
-        closing = asyncio.create_task(leaving.close(grace=1.0))
+        closing = asyncio.create_task(leaving.close(grace=3.0))
         await asyncio.sleep(0.1)
-        third = await ask("third")
         worker.post(finished(first))
         assert isinstance(await quick.end(), Finished)
+        third = await ask("third")
         await closing
     assert await every(ledger, "SELECT * FROM workers") == []
     async with staffed(settings, registry, ledger), hand_worker(settings) as worker:

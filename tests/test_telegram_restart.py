@@ -6,11 +6,15 @@ import signal
 
 import aiohttp
 import pytest
+import sqlalchemy as sa
 from telegram_program import Program
 from telegram_server import TelegramServer
 from test_telegram_parts import mutated
 
 from bot.telegram_client.webhook import HEADER
+from engine.desk.desk import open_desk
+from engine.settings import Settings
+from engine.tables import Delivery
 
 pytestmark = pytest.mark.slow
 
@@ -19,6 +23,18 @@ pytestmark = pytest.mark.slow
 async def server():
     async with TelegramServer() as made:
         yield made
+
+
+async def noted(program: Program, ending: str) -> None:
+    """Until some answer's address, as it is on record, ends so."""
+    home, key = program.folder / "home", program.folder / "key"
+    async with open_desk(Settings(home=home, key_file=key)) as desk:
+        while True:
+            async with desk.ledger.reading() as connection:
+                found = await connection.scalars(sa.select(Delivery.address))
+            if any(str(address).endswith(ending) for address in found):
+                return
+            await asyncio.sleep(0.02)
 
 
 async def test_what_was_promised_before_a_kill_arrives_after_it_once(tmp_path, server):
@@ -30,7 +46,7 @@ async def test_what_was_promised_before_a_kill_arrives_after_it_once(tmp_path, s
         before = await server.answer_in(7, "AI-generated")
         server.say("/story one ::slow:: two three", -1001, 8)
         growing = (await server.until(lambda: server.shown(-1001)))[0]
-        await asyncio.sleep(1)  # its number is being noted
+        await noted(program, f"#{growing['message_id']}")
     async with program:
         answer = await server.answer_in(-1001, "AI-generated", 60)
         assert answer["message_id"] == growing["message_id"]

@@ -150,10 +150,9 @@ async def test_a_private_chat_sees_drafts_and_then_one_message(server, sender):
     stage = Drafted(sender, ADA, draft=3)
     stage.show(words("writing", CANCEL), None)
     await server.until(lambda: server.shown(7))
-    for text in ("It", "It rained"):
+    for count, text in enumerate(("It", "It rained"), 1):
         stage.show(words("writing", CANCEL), plain(text))
-        await asyncio.sleep(0.05)
-    await server.until(lambda: len(server.drafts[(7, 3)]) == 2)
+        await server.until(lambda count=count: len(server.drafts[(7, 3)]) == count)
     await stage.finish([words("It rained.")])
     assert [m["text"] for m in server.shown(7)] == ["It rained."]
     assert [text for _, text in server.drafts[(7, 3)]] == ["It", "It rained"]
