@@ -8,12 +8,14 @@ import sys
 import time
 from pathlib import Path
 
+from forked import programs
+
 
 def pastiche(*words: str, stdin: str | bytes | None = None, timeout: float = 60, **env: str):
     """One run of `pastiche`, to its end."""
     data = stdin.encode() if isinstance(stdin, str) else stdin
     return subprocess.run(
-        [sys.executable, "-m", "bot", *words],
+        [programs() / "pastiche", *words],
         input=data if data is not None else b"",
         capture_output=True,
         timeout=timeout,

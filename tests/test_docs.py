@@ -1,16 +1,16 @@
 """The README's and the docs' shell lines, typed as they stand, on a data folder of the test's own."""
 
+import os
 import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import pytest
 import typer
-from typist import type_lines, typing
+from forked import programs
 
 from bot.__main__ import app
 from engine.settings import Settings
@@ -57,11 +57,21 @@ def to_type(page: Path, instead: dict[str, str]) -> str:
     return "\n".join(instead.get(line, line) for line in lines)
 
 
-@pytest.fixture(scope="module")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder for PATH."""
-    with typing(tmp_path_factory.mktemp("programs")) as folder:
-        yield folder
+def type_lines(lines: str, cwd: Path, **env: str) -> str:
+    """What bash says to them; it stops at the first that fails."""
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", lines],
+        cwd=cwd,
+        env=os.environ | env | {"PATH": f"{programs()}:{os.environ['PATH']}"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=250,
+        check=False,
+    )
+    told = done.stdout.decode()
+    assert done.returncode == 0, told
+    return told
 
 
 @pytest.fixture
@@ -74,8 +84,8 @@ def clone(tmp_path: Path) -> Path:
     return made
 
 
-def test_the_lines_of_the_readme_work_as_typed(clone: Path, programs: Path) -> None:
-    told = type_lines(to_type(ROOT / "README.md", INSTEAD), clone, programs)
+def test_the_lines_of_the_readme_work_as_typed(clone: Path) -> None:
+    told = type_lines(to_type(ROOT / "README.md", INSTEAD), clone)
     for words in ("The vicar coughed.", '"mark": "AI-generated"', "Once upon a midnight dreary."):
         assert words in told
     assert len(list((clone / "rings").glob("*.png"))) == 2
@@ -83,12 +93,8 @@ def test_the_lines_of_the_readme_work_as_typed(clone: Path, programs: Path) -> N
     assert (clone / "report.html").exists() and (clone / "pilot-1/interactions.csv").exists()
 
 
-def test_the_ten_steps_of_a_study_work_as_typed(
-    clone: Path, programs: Path, settings: Settings
-) -> None:
-    told = type_lines(
-        to_type(ROOT / "docs/study.md", INSTEAD | IN_STUDY), clone, programs, HOME=str(clone)
-    )
+def test_the_ten_steps_of_a_study_work_as_typed(clone: Path, settings: Settings) -> None:
+    told = type_lines(to_type(ROOT / "docs/study.md", INSTEAD | IN_STUDY), clone, HOME=str(clone))
     assert "The study pilot is open" in told
     assert "is destroyed" in told
 

@@ -1,13 +1,12 @@
 """`pastiche study`: what an operator does by hand, and what it says when it cannot be done."""
 
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 from experimenting import agree, experiment_text, folder_of, spot, with_study
+from program import pastiche
 from studied import make_study
 
 from bot.doctor import _study
@@ -27,16 +26,9 @@ FACTS = (*FACTS, "--purpose", "It asks how people write with a machine.")
 
 def study(*words: str, code: int = 0, **settings: str) -> str:
     """What the command writes; its exit code must be that."""
-    done = subprocess.run(
-        [sys.executable, "-m", "bot", "study", *words],
-        env=os.environ | settings,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = pastiche("study", *words, timeout=120, **settings)
     assert done.returncode == code, done.stderr
-    return done.stdout + done.stderr
+    return (done.stdout + done.stderr).decode()
 
 
 async def opened(settings: Settings) -> Study:
@@ -70,17 +62,9 @@ def test_in_the_terminal_a_button_is_a_number(tmp_path: Path) -> None:
     make_study(tmp_path / "home")
     consent = "/consent\n" + 5 * "/1\n"
     typed = f"The vicar coughed.\n{consent}/story It rained.\n/mydata\n/withdraw\n/2\n"
-    done = subprocess.run(
-        [sys.executable, "-m", "bot", "chat"],
-        input=typed,
-        env=os.environ | {"PASTICHE_STUDY": "pilot"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = pastiche("chat", stdin=typed, timeout=120, PASTICHE_STUDY="pilot")
     assert done.returncode == 0, done.stderr
-    said = " ".join(done.stdout.split())
+    said = " ".join(done.stdout.decode().split())
     wanted = (
         "[1] Tell me about the study", "A study by A. Researcher", "[1] I am 18 or older",
         "[2] I am younger", "2 of 4", "3 of 4", "4 of 4", "[1] Save", "you take part from now on",
