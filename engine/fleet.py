@@ -21,6 +21,7 @@ from engine.registry import Registry, load_registry
 from engine.settings import Settings
 from engine.study.collecting import collecting_for
 from engine.supervisor import device_environment
+from engine.watchdog import watching
 
 MEDIA = ("text", "image")
 
@@ -46,7 +47,7 @@ async def sharing(
     """The engine of one process among many; with `workers` it also has a station of its own."""
     kit = kit_of(registry, settings)
     url = database_url(settings)
-    async with opening_shared(settings) as ledger:
+    async with opening_shared(settings) as ledger, watching():
         station = Station(settings, kit, ledger, url, MEDIA, lazy=True) if workers else None
         queue = PostgresQueue(
             ledger,
@@ -81,7 +82,7 @@ async def work(settings: Settings, media: Iterable[str], device: str = "") -> No
             raise SetupError(f"No expert of the profile {settings.profile!r} makes {medium}s.")
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    async with opening_shared(settings) as ledger:
+    async with opening_shared(settings) as ledger, watching():
         station = Station(settings, kit, ledger, database_url(settings), media, device=device)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)

@@ -124,5 +124,5 @@ async def showing_worker(
         return "" if any(b.loaded for b in backends) else "the model is being loaded"
 
     health = Health({"model": model})
-    async with showing(health, registry, settings.metrics_host, settings.metrics_port):
+    async with showing(health, registry, settings.metrics_host, settings.metrics_port or None):
         yield count

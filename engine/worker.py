@@ -64,9 +64,7 @@ async def work(settings: Settings, medium: str, socket: Path | None = None) -> i
 
 
 async def _shown(link: Link, settings: Settings, medium: str) -> int:
-    """Serve, with metrics and health on a port if the settings name one."""
-    if not settings.metrics_port:
-        return await _serve(link, settings, medium)
+    """Serve under a watchdog, with metrics and health on a port if the settings name one."""
     from engine.metrics import showing_worker
 
     async with showing_worker(settings, medium) as count:

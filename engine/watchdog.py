@@ -1,0 +1,93 @@
+"""Watch an event loop from another thread: say where it stands still, and for how long.
+
+A loop that is held by Python code is told in the log, with a stack. One that is held by C code which
+keeps the interpreter's lock (a pattern that backtracks) lets no thread run: its stack is written to
+stderr by faulthandler, which needs no lock, and the log tells of it afterwards. A stack names files
+and lines, and nothing that anybody wrote.
+"""
+
+import asyncio
+import faulthandler
+import logging
+import sys
+import threading
+import time
+import traceback
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+STALL_SECONDS = 2.0
+TURNS = 5  # looks within that time
+FRAMES = 12  # of a stack, the innermost
+
+log = logging.getLogger(__name__)
+
+
+class Watchdog:
+    """Watches the running loop until it is closed."""
+
+    def __init__(self, seconds: float = STALL_SECONDS) -> None:
+        self._seconds = seconds
+        self._every = seconds / TURNS
+        self._loop = asyncio.get_running_loop()
+        self._watched = threading.get_ident()
+        self._turned, self._worked = time.monotonic(), time.process_time()
+        self._next: asyncio.TimerHandle | None = None
+        self._closed = threading.Event()
+        # Whoever has enabled faulthandler (pytest) wants its one timer for themselves.
+        self._stacks = sys.stderr if sys.stderr and not faulthandler.is_enabled() else None
+        self._beat()
+        self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+        self._thread.start()
+
+    @property
+    def stalled(self) -> float:
+        """The seconds that the loop has stood still, once they are too many; else 0."""
+        still = time.monotonic() - self._turned
+        return still if still >= self._seconds and not self._closed.is_set() else 0.0
+
+    def close(self) -> None:
+        """Watch no more. Called on the loop."""
+        self._closed.set()
+        if self._next:
+            self._next.cancel()
+        if self._stacks:
+            faulthandler.cancel_dump_traceback_later()
+        self._thread.join(self._seconds)
+
+    def _beat(self) -> None:
+        now, cpu = time.monotonic(), time.process_time()
+        if now - self._turned >= self._seconds:
+            stood = {"seconds": round(now - self._turned, 1), "cpu": round(cpu - self._worked, 1)}
+            log.warning("the event loop turns again", extra=stood)
+        self._turned, self._worked = now, cpu
+        if self._stacks:
+            faulthandler.dump_traceback_later(self._seconds, file=self._stacks)
+        self._next = self._loop.call_later(self._every, self._beat)
+
+    def _watch(self) -> None:
+        """Tell of each time once."""
+        looked, told = time.monotonic(), 0.0
+        while not self._closed.wait(self._every):
+            now, before, looked = time.monotonic(), looked, time.monotonic()
+            if now - before > self._seconds and time.process_time() - self._worked < self._every:
+                continue  # the whole process was stopped, or the machine slept
+            if self.stalled and told != self._turned:
+                told = self._turned
+                log.error("the event loop stands still", extra={"stack": self._stack()})
+
+    def _stack(self) -> str:
+        """Where the loop's thread is: file, line and function."""
+        frame = sys._current_frames().get(self._watched)
+        frames = traceback.extract_stack(frame)[-FRAMES:] if frame else []
+        return "\n".join(f"{one.filename}:{one.lineno} {one.name}" for one in frames)
+
+
+@asynccontextmanager
+async def watching(seconds: float = STALL_SECONDS) -> AsyncIterator[Watchdog]:
+    """Watch the running loop inside the block."""
+    watchdog = Watchdog(seconds)
+    try:
+        yield watchdog
+    finally:
+        watchdog.close()
