@@ -102,7 +102,11 @@ _CONFIG = TypeAdapter(AdapterConfig)
 
 def read_config(expert: str, folder: Path) -> AdapterConfig:
     """An adapter's configuration. Raises ModelError where one of its keys is not understood."""
-    raw = check_adapter(folder)
+    return understand(expert, check_adapter(folder))
+
+
+def understand(expert: str, raw: Mapping[str, object]) -> AdapterConfig:
+    """The same of lines that stand elsewhere, as in the header of diffusers' files."""
     said = {k: v for k, v in raw.items() if k in ("r", "lora_alpha") or not _empty(v)}
     start = str(said.get("init_lora_weights", True))
     if start.lower() not in SOUND_STARTS:

@@ -5,11 +5,11 @@ strength is multiplied into its matrices, so that no library has to understand i
 """
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.adapter_config import AdapterConfig, understand
 from engine.backends.diffusion.layer_names import PARTS, PEFT_PREFIX, Layers, Place, spellings
 from engine.errors import ModelError
 from engine.weights import (
@@ -35,13 +35,6 @@ _ENDS = {
     ".lora_magnitude_vector": SIZE, ".lora_magnitude_vector.weight": SIZE,  # DoRA, not kohya's
     ".alpha": ALPHA,
 }  # fmt: skip
-_STRENGTH = ("r", "lora_alpha", "alpha_pattern", "rank_pattern", "use_rslora", "use_dora")
-_INERT = (  # of training, or said by the tensors themselves
-    "task_type", "peft_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision",
-    "inference_mode", "target_modules", "exclude_modules", "lora_dropout", "layers_to_transform",
-    "layers_pattern", "megatron_core", "runtime_config", "qalora_group_size",
-)  # fmt: skip
-_STARTS = (True, False, None, "gaussian", "orthogonal")  # ways to begin that leave the base alone
 SHOWN = 3  # names in a refusal
 
 Halves = dict[str, "Tensor"]  # of one layer: A, B with the strength in it, a DoRA's magnitude
@@ -102,12 +95,11 @@ def read_lora(name: str, place: Path, layers: Layers | None) -> dict[Place, Halv
             f"here{_few(foreign)}. Name its base on the card, or train it on this one."
         )
     sized = [where for where, half in found.items() if SIZE in half]
-    if len(sized) not in (0, len(found)) or (
-        not sized and any(said.get("use_dora") for said in settings.values())
-    ):
+    dora = any("use_dora" in said.beyond for said in settings.values())
+    if len(sized) not in (0, len(found)) or (dora and not sized):
         raise ModelError(f"The LoRA of {name} is a DoRA that is not whole. Fetch it anew.")
     return {
-        (part, layer): _folded(name, layer, half, settings.get(part, {}), (layers or {}).get(part))
+        (part, layer): _folded(name, layer, half, settings.get(part), (layers or {}).get(part))
         for (part, layer), half in found.items()
     }
 
@@ -135,7 +127,7 @@ def _guess(stem: str) -> Place | None:
     return None
 
 
-def _settings(name: str, place: Path, file: Path) -> dict[str, dict[str, Any]]:
+def _settings(name: str, place: Path, file: Path) -> dict[str, AdapterConfig]:
     """PEFT's settings for each part, where the file has any. Raises ModelError for unknown ones."""
     from safetensors import safe_open
 
@@ -151,41 +143,28 @@ def _settings(name: str, place: Path, file: Path) -> dict[str, dict[str, Any]]:
                 parts.setdefault(part, {})[line] = value
         except (ValueError, AttributeError, RecursionError) as error:
             raise ModelError(f"The LoRA of {name} has settings that cannot be read.") from error
-    for settings in parts.values():
-        _check_settings(name, settings)
-    return parts
-
-
-def _check_settings(name: str, settings: Mapping[str, Any]) -> None:
-    """Raise ModelError if they ask for more than y = Wx + s·BAx, or for what nobody here knows."""
-    start = settings.get("init_lora_weights", True)
-    if start not in _STARTS:
-        raise ModelError(
-            f"The LoRA of {name} belongs on a changed base (init_lora_weights = {start!r}). Convert "
-            "it: save it with path_initial_model_for_weight_conversion, as PEFT's documentation says."
-        )
-    known = (*_STRENGTH, *_INERT, "init_lora_weights")
-    more = sorted(
-        k for k, v in settings.items() if k not in known and v not in (None, "none") and v
-    )
-    if more:
-        raise ModelError(
-            f"The LoRA of {name} uses what is not served here{_few(more)}. Train it without."
-        )
+    found = {part: understand(name, said) for part, said in parts.items()}
+    for settings in found.values():
+        if more := sorted(settings.beyond.keys() - {"use_dora"}):
+            raise ModelError(f"The LoRA of {name} has more than a LoRA for pictures{_few(more)}.")
+    return found
 
 
 def _folded(
     name: str,
     layer: str,
     half: Halves,
-    settings: Mapping[str, Any],
+    settings: AdapterConfig | None,
     shapes: Mapping[str, tuple[int, ...]] | None,
 ) -> Halves:
     """The layer's halves, its strength within B. Raises ModelError for what does not fit."""
     down, up, size = half.get(DOWN), half.get(UP), half.get(SIZE)
-    if down is None or up is None:
+    if down is None or up is None or down.ndim < 2 or (ALPHA in half and half[ALPHA].numel() != 1):
         raise ModelError(f"The LoRA of {name} is not whole: {layer} lacks a half. Fetch it anew.")
     rank = down.shape[0]
+    if settings is not None and ALPHA not in half and settings.rank(layer) != rank:
+        said = f"{layer} has rank {rank} instead of {settings.rank(layer)}"
+        raise ModelError(f"The LoRA of {name} is not as its settings say: {said}. Fetch it anew.")
     if shapes is not None:
         shape = shapes[layer]
         ones = (1,) * (len(shape) - 2)
@@ -200,20 +179,12 @@ def _folded(
             )
     if not all(bool(tensor.isfinite().all()) for tensor in half.values()):
         raise ModelError(f"The LoRA of {name} holds numbers that are not finite. Fetch it anew.")
-    folded = {DOWN: down, UP: up.float() * _strength(name, layer, half, settings, rank)}
+    folded = {DOWN: down, UP: up.float() * _strength(layer, half, settings)}
     return folded | ({SIZE: size} if size is not None else {})
 
 
-def _strength(name: str, layer: str, half: Halves, settings: Mapping[str, Any], rank: int) -> float:
-    """alpha / rank, or alpha / sqrt(rank) where rank-stabilised (arXiv 2312.03732)."""
-    alpha: Any = settings.get("lora_alpha", rank)
-    try:
-        if ALPHA in half:
-            return float(half[ALPHA]) / rank
-        if patterns := settings.get("alpha_pattern"):
-            from peft.utils.other import get_pattern_key
-
-            alpha = patterns.get(get_pattern_key(patterns, layer), alpha)
-        return float(alpha) / (math.sqrt(rank) if settings.get("use_rslora") else rank)
-    except (RuntimeError, TypeError, ValueError, AttributeError) as error:
-        raise ModelError(f"The LoRA of {name} has no number as its alpha ({alpha!r}).") from error
+def _strength(layer: str, half: Halves, settings: AdapterConfig | None) -> float:
+    """What the update is multiplied with, by the layer's own alpha or the settings; else 1."""
+    if ALPHA in half:
+        return float(half[ALPHA]) / half[DOWN].shape[0]
+    return settings.scale(layer) if settings is not None else 1.0
