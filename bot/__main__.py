@@ -77,7 +77,7 @@ def prepare_command() -> None:
     """Make the models of the profile ready, and the ledger. `chat` does this by itself."""
     with faults():
         settings = logged_settings("pastiche")
-        prepare_bases(settings, Console(stderr=True))
+        prepare_bases(settings, Console(stderr=True), verify=True)
         make_ready(settings) if on_server(settings) else _upgrade(settings)
         sys.stdout.write(f"Ready. The data folder is {settings.home}\n")
 

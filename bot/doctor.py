@@ -9,8 +9,8 @@ import shutil
 import stat
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
 
+from bot.findings import Finding, look_at_models
 from bot.settings import PlatformSettings, read_platform_settings
 from engine import bases
 from engine.bootstrap import open_engine
@@ -30,15 +30,6 @@ MIN_FREE = 2 << 30  # bytes
 ROUND_TRIP_SECONDS = 180.0  # a first load of a big base from a slow disk is in it
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """`mark` is ok, note or bad; `advice` says what to do unless it is ok."""
-
-    mark: str
-    what: str
-    advice: str = ""
-
-
 async def examine(settings: Settings, *, generate: bool = True) -> AsyncGenerator[Finding]:
     """Every check in the order in which a newcomer meets its trouble."""
     yield Finding(mark="ok", what=f"Python {platform.python_version()}")
@@ -54,7 +45,7 @@ async def examine(settings: Settings, *, generate: bool = True) -> AsyncGenerato
         return
     for problem in registry.problems:
         yield Finding(mark="note", what="a card is set aside", advice=problem)
-    for finding in _models(settings):
+    for finding in await asyncio.to_thread(look_at_models, registry, settings.models):
         yield finding
     for medium in _media(settings):
         if generate:
@@ -141,36 +132,6 @@ def _ledger(settings: Settings) -> list[Finding]:
     for worry in storage.worries():
         findings.append(Finding(mark="note", what="the database", advice=worry))
     return findings
-
-
-def _models(settings: Settings) -> list[Finding]:
-    registry = load_registry(settings.expert_roots, settings.profile)
-    findings = []
-    for expert in registry.experts:
-        weights = registry.weights(expert)
-        what = f"{expert.name}: base {weights.base}, adapter {weights.adapter or 'none'}"
-        if not bases.present(weights.base, settings.models):
-            findings.append(Finding(mark="note", what=what, advice=_absent(weights.base)))
-        elif weights.adapter and not bases.present(weights.adapter, settings.models):
-            advice = "The adapter is not here, so the base answers alone."
-            findings.append(Finding(mark="note", what=what, advice=advice))
-        else:
-            findings.append(Finding(mark="ok", what=what))
-        if expert.rights.territories:
-            where = ", ".join(expert.rights.territories)
-            what = f"{expert.name}: its rights hold in {where} only"
-            advice = f"Serve it elsewhere only after looking into this. {expert.rights.basis}"
-            findings.append(Finding(mark="note", what=what, advice=advice))
-    return findings
-
-
-def _absent(base: str) -> str:
-    """What to do about a base that is not on this machine."""
-    if base in bases.EMBEDDED:
-        return "Run: pastiche prepare"
-    if base in bases.SHIPPED:
-        return "This copy of the program came without its weights. Install a release that has them."
-    return "It is fetched from the hub at first use; gated models need HF_TOKEN."
 
 
 def _media(settings: Settings) -> list[str]:

@@ -1,4 +1,4 @@
-"""`pastiche experts` and `experts add`."""
+"""`pastiche experts`, `experts add` and `experts remove`."""
 
 import sys
 from pathlib import Path
@@ -13,10 +13,11 @@ from bot.exits import faults, logged_settings
 from bot.grammar import RESERVED
 from bot.pages import say
 from engine import bases
-from engine.adding import NewExpert, add_expert
+from engine.adding import NewExpert, add_expert, remarks
 from engine.errors import CommandError
 from engine.lock import take_lock
 from engine.registry import load_card, load_registry
+from engine.removal import added_folder, remove_expert
 from engine.settings import Settings, read_settings
 
 experts_app = typer.Typer(help="Who can answer, and with what.", invoke_without_command=True)
@@ -117,12 +118,34 @@ def experts_add(
         card = add_expert(new, settings)
         sys.stdout.write(f"{chosen} is added: {card}\n")
         added = load_card(card.parent)
+        for remark in remarks(added, load_registry(settings.expert_roots, settings.profile)):
+            sys.stdout.write(f"{remark}\n")
         ask = f"/{added.command} ..." if added.medium == "image" else "..."
         sys.stdout.write(f"Try: pastiche ask '{ask}' --style {chosen}\n")
-        lock = take_lock(settings.home, settings.socket)
-        if lock is None:
-            sys.stdout.write(
-                f"A bot is running on this data folder; it knows {chosen} once restarted.\n"
-            )
-        else:
-            lock.close()
+        _say_if_running(settings, f"it knows {chosen} once restarted")
+
+
+@experts_app.command("remove")
+def experts_remove(
+    name: Annotated[str, typer.Argument(help="The expert's name, as `pastiche experts` lists it.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Take an added expert away: its card and its copy of the adapter. Answers of it stay on record."""
+    with faults():
+        settings = logged_settings("pastiche")
+        folder = added_folder(name, settings)
+        if not yes:
+            typer.confirm(f"Delete {folder} with all that is in it?", abort=True)
+        remove_expert(folder)
+        sys.stdout.write(f"{name} is removed.\n")
+        if load_registry(settings.expert_roots, settings.profile).named(name):
+            sys.stdout.write(f"The built-in {name} answers again.\n")
+        _say_if_running(settings, f"it knows {name} until it is restarted")
+
+
+def _say_if_running(settings: Settings, what: str) -> None:
+    lock = take_lock(settings.home, settings.socket)
+    if lock is None:
+        sys.stdout.write(f"A bot is running on this data folder; {what}.\n")
+    else:
+        lock.close()

@@ -5,19 +5,27 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from engine import bases
+from engine import bases, conversion
+from engine.checksums import damaged
 from engine.database import check_key, revisions
 from engine.registry import load_registry
 from engine.settings import Settings
 
 
-def prepare_bases(settings: Settings, console: Console) -> None:
-    """Make the profile's embedded bases ready, with a bar if there is something to do."""
+def prepare_bases(settings: Settings, console: Console, *, verify: bool = False) -> None:
+    """Make the profile's embedded bases ready, with a bar if there is something to do.
+
+    Whether a file has its size is looked at each time, whether it has its bytes only to `verify`.
+    """
     if settings.backend == "echo":
         return
     registry = load_registry(settings.expert_roots, settings.profile)
     wanted = {registry.weights(e).base for e in registry.experts} & set(bases.EMBEDDED)
-    todo = sorted(b for b in wanted if not bases.present(b, settings.models))
+    todo = sorted(
+        base
+        for base in wanted
+        if not bases.present(base, settings.models) or (verify and damaged(settings.models / base))
+    )
     if not todo:
         return
     if revisions(settings)[0] is not None:
@@ -26,11 +34,11 @@ def prepare_bases(settings: Settings, console: Console) -> None:
     columns = (SpinnerColumn(), bar, TimeElapsedColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=console) as progress:
         for base in todo:
-            task = progress.add_task("preparing the model", total=len(bases.STEPS))
+            task = progress.add_task("preparing the model", total=len(conversion.STEPS))
 
             def step(what: str, task: Any = task) -> None:
-                done = bases.STEPS.index(what)
+                done = conversion.STEPS.index(what)
                 progress.update(task, completed=done, description=f"preparing the model: {what}")
 
-            bases.prepare(base, settings.models, step)
-            progress.update(task, completed=len(bases.STEPS), description=f"{base} is ready")
+            conversion.prepare(base, settings.models, step)
+            progress.update(task, completed=len(conversion.STEPS), description=f"{base} is ready")

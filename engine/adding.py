@@ -8,13 +8,16 @@ from typing import Any
 
 import tomlkit
 
+from engine.adapter_copy import copy_adapter, files_of
 from engine.adding_pictures import check_pictures, draws_pictures, inherited
-from engine.bases import EMBEDDED, SHIPPED, fetch, is_hub_id
-from engine.errors import LimitError, SetupError
-from engine.registry import CARD, NAME_PATTERN, Registry, load_card
+from engine.bases import EMBEDDED, SHIPPED, fetch, is_hub_id, known_as
+from engine.errors import LimitError, ModelError, SetupError
+from engine.expert_check import check_expert
+from engine.registry import CARD, NAME_PATTERN, Expert, Medium, Registry, load_card
 from engine.settings import Settings
 from engine.weights import (
-    DIGESTED,
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
     check_adapter,
     check_weights,
     digest_of,
@@ -24,6 +27,9 @@ from engine.weights import (
 
 NAME = re.compile(NAME_PATTERN)
 COMMANDS = {"text": "story", "image": "jewel"}
+SAMPLING = {
+    "repetition_penalty": 1.1
+}  # as the built-in writers have it; without it small models loop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,10 +70,15 @@ def add_expert(new: NewExpert, settings: Settings) -> Path:
     source = fetch(new.spec)
     if not source.exists():
         raise LimitError(f"There is no folder {new.spec}.")
-    medium = "image" if draws_pictures(source) else "text"
-    whole = _check(source, medium)
+    _check_kind(source)
+    medium: Medium = "image" if draws_pictures(source) else "text"
+    whole = _is_whole(source, medium)
     kept = inherited(registry, new.name, medium)
+    _check_command(new, medium, kept, registry)
     base = str(source.absolute()) if whole else _base(new, source, medium, kept)
+    if not whole:
+        files_of(source)
+        check_expert(new.name, medium, source, base, settings.models)
     if whole and is_hub_id(new.spec):
         base = new.spec
     aside = folder.with_name(f".{new.name}")
@@ -91,7 +102,26 @@ def add_expert(new: NewExpert, settings: Settings) -> Path:
     return folder / CARD
 
 
-def _check(source: Path, medium: str) -> bool:
+def _check_kind(source: Path) -> None:
+    """Raise for what is often taken for an adapter, and what to do with it."""
+    if source.suffix == ".gguf" or (
+        source.is_dir()
+        and not is_adapter(source)
+        and any(source.glob("*.gguf"))
+        and not any(source.glob("*.safetensors"))
+    ):
+        raise LimitError(
+            f"{source} is a GGUF model, which can be a base and no adapter. Add an adapter with "
+            "--base and the .gguf file's path; a merged model must be a folder of safetensors."
+        )
+    if source.is_dir() and (source / ADAPTER_WEIGHTS).is_file() and not is_adapter(source):
+        raise ModelError(
+            f"{source} has an {ADAPTER_WEIGHTS}, but its {ADAPTER_CONFIG} is missing. Copy that from "
+            "where the adapter was trained."
+        )
+
+
+def _is_whole(source: Path, medium: Medium) -> bool:
     """Whether it is a whole model, after checking it. Raises ModelError."""
     if medium == "image":
         return check_pictures(source)
@@ -102,11 +132,48 @@ def _check(source: Path, medium: str) -> bool:
     return False
 
 
-def _base(new: NewExpert, source: Path, medium: str, kept: dict[str, Any]) -> str:
+def _check_command(
+    new: NewExpert, medium: Medium, kept: dict[str, Any], registry: Registry
+) -> None:
+    """Raise LimitError for a command whose experts make something else."""
+    command = _command(new, medium, kept)
+    others = {e.medium for e in registry.of_command(command) if e.name != new.name}
+    if others - {medium}:
+        made = {"text": "texts", "image": "pictures"}
+        raise LimitError(
+            f"/{command} makes {made[min(others - {medium})]}, and this adapter {made[medium]}. Choose "
+            f"another with --command, for example {COMMANDS[medium]}."
+        )
+
+
+def _command(new: NewExpert, medium: Medium, kept: dict[str, Any]) -> str:
+    return new.command or str(kept.get("card", {}).get("command") or COMMANDS[medium])
+
+
+def remarks(expert: Expert, registry: Registry) -> list[str]:
+    """What an operator should hear of an expert that was added to these."""
+    said = []
+    if not any(e.name != expert.name for e in registry.of_command(expert.command)):
+        said.append(f"/{expert.command} is a new command, which {expert.title} alone answers.")
+    for other in registry.experts:
+        called = {alias.casefold() for alias in other.aliases}
+        for word in expert.keywords:
+            if other.name != expert.name and word.casefold() in called:
+                before = (other.order, other.name) < (expert.order, expert.name)
+                first = other.title if before else expert.title
+                said.append(f"“{word}” calls {other.title} too; {first} comes first.")
+    weights = registry.weights(expert)
+    if weights.adapter and weights.adapter == weights.base and not is_hub_id(weights.base):
+        said.append(f"Its card points to {weights.base}, which is not copied: keep it there.")
+    return said
+
+
+def _base(new: NewExpert, source: Path, medium: Medium, kept: dict[str, Any]) -> str:
     """What the adapter is put on. Raises LimitError if nobody says, or it is not here."""
     base = new.base or str(kept.get("weights", {}).get("base", ""))
     if not base and medium == "text":
         base = str(check_adapter(source).get("base_model_name_or_path") or "")
+    base = known_as(base)
     known = SHIPPED if medium == "image" else EMBEDDED
     if not base or not (base in known or is_hub_id(base) or Path(base).expanduser().exists()):
         raise LimitError(
@@ -132,7 +199,7 @@ def _write(
     source: Path,
     weights: dict[str, Any],
     kept: dict[str, Any],
-    medium: str,
+    medium: Medium,
     profile: str,
 ) -> Path:
     """The expert's folder, complete and checked by reading its card back."""
@@ -140,10 +207,7 @@ def _write(
     digested = source
     if weights["adapter"] == "adapter":
         digested = folder / "adapter"
-        digested.mkdir()
-        for file in [source] if source.is_file() else source.iterdir():
-            if file.is_file() and file.suffix in DIGESTED:
-                shutil.copy2(file, digested)
+        copy_adapter(source, digested)
     elif is_pipeline(source):
         weights["adapter"] = ""  # an image base is an expert by itself
     if weights["adapter"]:
@@ -153,12 +217,14 @@ def _write(
         "name": new.name,
         "title": new.title,
         "medium": medium,
-        "command": new.command or kept.get("card", {}).get("command") or COMMANDS[medium],
+        "command": _command(new, medium, kept),
         "profiles": {profile: weights},
         "rights": {"licence": new.licence},
     }
     card["about"] = new.about or card.get("about", "")
     card["keywords"] = list(new.keywords) or card.get("keywords") or [new.name]
+    if medium == "text":
+        card.setdefault("sampling", dict(SAMPLING))
     said = {"prompt": new.prompt, "token": new.token}
     table = weights if "drawing" in weights else card  # a profile may have a [drawing] of its own
     if drawing := {**table.get("drawing", {}), **{k: v for k, v in said.items() if v}}:

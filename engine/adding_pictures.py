@@ -10,7 +10,9 @@ from engine.errors import LimitError
 from engine.registry import CARD, Registry
 from engine.weights import check_adapter, check_pipeline, is_adapter, is_pipeline, lora_file
 
-KEPT = ("about", "order", "keywords", "label", "command", "drawing")  # of a card that is replaced
+KEPT = (  # of a card that is replaced
+    "about", "order", "keywords", "label", "command", "template", "sampling", "drawing",
+)  # fmt: skip
 
 
 def draws_pictures(source: Path) -> bool:
@@ -40,20 +42,20 @@ def check_pictures(source: Path) -> bool:
 
 
 def inherited(registry: Registry, name: str, medium: str) -> dict[str, Any]:
-    """What a new expert takes over from the one of its name: how it draws and with which parts.
+    """What a new expert takes over from the one of its name: how it writes or draws, with which parts.
 
-    `card` holds lines of the card, `weights` those of the profile, paths made absolute. Nothing for
-    texts, and nothing where there is no such expert.
+    `card` holds lines of the card, `weights` those of a picture expert's profile, paths made absolute.
+    Nothing where there is no such expert, or one of another medium.
     """
     old = registry.named(name)
-    if old is None or medium != "image" or old.medium != "image":
+    if old is None or medium != old.medium:
         return {}
     lines = tomllib.loads((old.folder / CARD).read_text(encoding="utf-8"))
+    card = {key: lines[key] for key in KEPT if key in lines}
+    if medium == "text":
+        return {"card": card}
     weights = registry.weights(old)
     named = {field.name: getattr(weights, field.name) for field in fields(weights)}
     parts = {part: named[part] for part in ("base", "vae", "speed", "decoder") if named[part]}
     own = lines["profiles"][registry.profile].get("drawing")
-    return {
-        "card": {key: lines[key] for key in KEPT if key in lines},
-        "weights": {**parts, **({"drawing": own} if own else {})},
-    }
+    return {"card": card, "weights": {**parts, **({"drawing": own} if own else {})}}

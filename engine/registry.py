@@ -13,11 +13,15 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
+from engine.bases import known_as
 from engine.drawing import Drawing
-from engine.errors import SetupError
+from engine.errors import SetupError, in_one_line
 
 BUILT_IN = Path(__file__).parent / "experts"
 CARD = "card.toml"
+MOST_BYTES = 256 << 10  # of a card
+MOST_KEYWORDS = 500
+MISTAKES = 5  # that are told of one card
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,31}$"
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
@@ -85,12 +89,13 @@ class Template:
     def __post_init__(self) -> None:
         if self.text.count("{beginning}") != 1 or not self.text.endswith("{beginning}"):
             raise ValueError("must hold {beginning} once, at its end")
-        try:
-            self.text.format(instruction="", request="", topic="", beginning="")
-        except (KeyError, IndexError, ValueError) as error:
+        rest = self.text
+        for name in ("instruction", "request", "topic", "beginning"):
+            rest = rest.replace(f"{{{name}}}", "")
+        if "{" in rest or "}" in rest:
             raise ValueError(
                 "may hold {instruction}, {request}, {topic}, {beginning}, nothing else in braces"
-            ) from error
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +111,7 @@ class Expert:
     profiles: dict[str, Weights]
     about: str = ""
     order: int = 100
-    keywords: tuple[Keyword, ...] = ()
+    keywords: Annotated[tuple[Keyword, ...], Field(max_length=MOST_KEYWORDS)] = ()
     label: str = ""
     template: Template = field(default_factory=Template)
     sampling: Sampling = field(default_factory=Sampling)
@@ -126,16 +131,23 @@ def load_card(folder: Path) -> Expert:
     """The expert of one folder. Raises SetupError naming the file and the line at fault."""
     path = folder / CARD
     try:
+        if not path.is_file() or path.stat().st_size > MOST_BYTES:
+            raise SetupError(f"The card {path} is no file of at most {MOST_BYTES >> 10} KiB.")
         card = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise SetupError(f"The card {path} cannot be read: {in_one_line(error)}") from error
+    try:
         expert = _EXPERT.validate_python({**card, "folder": folder})
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SetupError(f"The card {path} cannot be read: {error}") from error
+        for weights in expert.profiles.values():
+            _absolute(folder, weights)
     except ValidationError as error:
         mistakes = "; ".join(
             f"{'.'.join(str(part) for part in mistake['loc']) or 'card'}: {mistake['msg']}"
-            for mistake in error.errors()
+            for mistake in error.errors()[:MISTAKES]
         )
         raise SetupError(f"The card {path} is not right: {mistakes}") from error
+    except (OSError, ValueError, RuntimeError) as error:  # too deep, or a path that no system takes
+        raise SetupError(f"The card {path} is not right: {in_one_line(error)}") from error
     if expert.name != folder.name:
         raise SetupError(
             f"The card {path} names {expert.name!r}, but its folder is {folder.name!r}."
@@ -204,17 +216,21 @@ class Registry:
 
     def weights(self, expert: Expert) -> Weights:
         """What the profile loads for it, local paths made absolute."""
-        chosen = expert.profiles[self.profile]
-        return replace(
-            chosen,
-            base=_beside(expert.folder, chosen.base),
-            adapter=_beside(expert.folder, chosen.adapter, there="/" not in chosen.adapter)
-            if chosen.adapter
-            else "",
-            vae=_beside(expert.folder, chosen.vae) if chosen.vae else "",
-            speed=_beside(expert.folder, chosen.speed) if chosen.speed else "",
-            decoder=_beside(expert.folder, chosen.decoder) if chosen.decoder else "",
-        )
+        return _absolute(expert.folder, expert.profiles[self.profile])
+
+
+def _absolute(folder: Path, chosen: Weights) -> Weights:
+    """Paths beside the card made absolute. Raises what odd paths raise: OSError, RuntimeError."""
+    return replace(
+        chosen,
+        base=known_as(_beside(folder, chosen.base)),
+        adapter=_beside(folder, chosen.adapter, there="/" not in chosen.adapter)
+        if chosen.adapter
+        else "",
+        vae=_beside(folder, chosen.vae) if chosen.vae else "",
+        speed=_beside(folder, chosen.speed) if chosen.speed else "",
+        decoder=_beside(folder, chosen.decoder) if chosen.decoder else "",
+    )
 
 
 def load_registry(roots: Iterable[Path], profile: str) -> Registry:

@@ -7,6 +7,7 @@ holds nothing else is refused by name.
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 from engine.errors import ModelError
 
@@ -22,6 +23,7 @@ PART_DIGESTED = (*DIGESTED, ".txt")  # a CLIP tokenizer has its merges in a text
 LORA_WEIGHTS = "pytorch_lora_weights.safetensors"  # diffusers' own name for a LoRA of pictures
 WITHOUT_WEIGHTS = ("tokenizer", "tokenizer_2", "scheduler", "feature_extractor")
 READ_BYTES = 1 << 20
+MOST_JSON = 4 << 20  # bytes of an adapter's or a pipeline's settings, which have some kB
 
 
 def digest_of(path: Path) -> str:
@@ -30,7 +32,7 @@ def digest_of(path: Path) -> str:
     A single file's digest is over its one line. Hidden files do not count. A pipeline's lines are
     those of its parts as well, named "unet/config.json".
     """
-    lines = [f"{_sha256(file)}  {name}\n" for name, file in _digested(path)]
+    lines = [f"{sha256_of(file)}  {name}\n" for name, file in _digested(path)]
     return "sha256:" + hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
@@ -47,7 +49,8 @@ def _digested(path: Path) -> list[tuple[str, Path]]:
     return sorted((n, f) for n, f in found if f.is_file() and not f.name.startswith("."))
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """Of one file's bytes."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(READ_BYTES):
@@ -100,10 +103,22 @@ def check_weights(folder: Path) -> None:
             check_safetensors(path)
 
 
+def _read_json(path: Path) -> Any:
+    """Settings that somebody else wrote. Raises OSError, ValueError."""
+    if not path.exists():
+        raise FileNotFoundError(path)
+    if not path.is_file() or path.stat().st_size > MOST_JSON:
+        raise ValueError(f"it is no file of at most {MOST_JSON >> 20} MiB")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
 def check_pipeline(folder: Path) -> None:
     """Raise ModelError unless every part that has weights has them as readable safetensors."""
     try:
-        index = json.loads((folder / PIPELINE).read_text(encoding="utf-8"))
+        index = _read_json(folder / PIPELINE)
         parts = [name for name, kind in index.items() if isinstance(kind, list) and kind[0]]
     except FileNotFoundError as error:
         raise ModelError(
@@ -135,7 +150,7 @@ def check_safetensors(path: Path) -> None:
 def check_adapter(folder: Path) -> dict[str, object]:
     """The adapter's config, after checking config and weights. Raises ModelError."""
     try:
-        config = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+        config = _read_json(folder / ADAPTER_CONFIG)
     except FileNotFoundError as error:
         raise ModelError(f"{folder} is no adapter: it has no {ADAPTER_CONFIG}.") from error
     except (OSError, ValueError) as error:

@@ -9,7 +9,7 @@ import postgres
 import pytest
 from pydantic import SecretStr
 
-from engine import bases
+from engine import bases, conversion
 from engine.database import open_database, upgrade
 from engine.jobs import Request
 from engine.ledger import Ledger
@@ -102,8 +102,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return Path(PREPARED)
     folder = tmp_path_factory.mktemp("models")
     steps: list[str] = []
-    bases.prepare("smollm2-135m-instruct", folder, steps.append)
-    assert tuple(steps) == bases.STEPS
+    conversion.prepare("smollm2-135m-instruct", folder, steps.append)
+    assert tuple(steps) == conversion.STEPS
     return folder
 
 

@@ -12,7 +12,7 @@ from program import pastiche
 from tiny_loras import lora_on, save_diffusers, save_kohya, write_image_card
 from tiny_sdxl import make_base, make_pipeline
 
-from engine import bases
+from engine import bases, conversion
 from engine.adding import NewExpert, add_expert
 from engine.errors import LimitError, ModelError
 from engine.registry import Registry, load_card
@@ -91,10 +91,10 @@ def test_the_base_that_ships_along_is_there_or_says_what_to_do(tmp_path) -> None
     except ModelError as error:
         assert "Install a release" in str(error) and not bases.present("jewel-base", tmp_path)
         with pytest.raises(ModelError, match="Install a release"):
-            bases.prepare("jewel-base", tmp_path)
+            conversion.prepare("jewel-base", tmp_path)
     else:
         assert bases.present("jewel-base", tmp_path)
-        assert bases.prepare("jewel-base", tmp_path) == Path(place)
+        assert conversion.prepare("jewel-base", tmp_path) == Path(place)
 
 
 @pytest.mark.slow
@@ -146,7 +146,7 @@ def test_a_lora_put_in_an_experts_place_keeps_how_that_one_draws(tiny, settings)
 def test_a_lora_given_to_the_jewels_keeps_their_prompt_in_both_profiles(tiny, settings) -> None:
     for profile in ("full", "embedded"):
         chosen = settings.model_copy(update={"profile": profile})
-        new = _new(tiny / "moss", name="jewel", replace=True)
+        new = _new(tiny / "moss", name="jewel", base=str(tiny / "base"), replace=True)
         expert = load_card(add_expert(new, chosen).parent)
         drawing = Registry.load(chosen.expert_roots, profile).drawing(expert)
         assert drawing.token == "TOK" and "TOK" in drawing.prompt

@@ -1,12 +1,13 @@
 """Cards: what is read, what is set aside, what replaces what."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tiny_models import make_adapter, make_base, write_card
 
-from engine import bases
+from engine import bases, conversion
 from engine.adding import NewExpert, add_expert
 from engine.errors import LimitError, ModelError, SetupError
 from engine.registry import BUILT_IN, Registry, load_card, load_registry
@@ -36,6 +37,13 @@ def test_an_operators_card_replaces_the_built_in_one(tmp_path: Path) -> None:
         (('name = "moss"', 'name = "fern"'), "folder is 'moss'"),
         (("order = 1", "order = "), "cannot be read"),
         (("[rights]", '[template]\ntext = "{nothing}{beginning}"\n[rights]'), "template"),
+        (("[rights]", '[template]\ntext = "{request:>300000000}{beginning}"\n[rights]'), "braces"),
+        (("order = 1", "order = " + "[" * 20_000), "cannot be read"),
+        (("order = 1", "order = " + "1" * 5_000), "cannot be read"),
+        (("order = 1", "order = 1\n#" + " " * 300_000), "256 KiB"),
+        (('adapter = ""', 'adapter = "~nobody-of-that-name/x"'), "not right"),
+        (('adapter = ""', 'adapter = "' + "a/" * 5_000 + '"'), "not right"),
+        (('keywords = ["moss"]', f"keywords = {['moss'] * 501}"), "keywords"),
     ],
 )
 def test_a_bad_card_is_set_aside_with_its_mistake_and_the_others_serve(
@@ -47,6 +55,30 @@ def test_a_bad_card_is_set_aside_with_its_mistake_and_the_others_serve(
     registry = Registry.load([tmp_path], "embedded")
     assert [e.name for e in registry.experts] == ["fern"]
     assert told in registry.problems[0]
+
+
+def test_a_card_that_is_no_plain_file_is_set_aside_without_a_wait(tmp_path: Path) -> None:
+    write_card(tmp_path, "fern", "smollm2-135m-instruct")
+    (tmp_path / "pipe").mkdir()
+    os.mkfifo(tmp_path / "pipe" / "card.toml")
+    (tmp_path / "endless").mkdir()
+    (tmp_path / "endless" / "card.toml").symlink_to("/dev/zero")
+    registry = Registry.load([tmp_path], "embedded")
+    assert [e.name for e in registry.experts] == ["fern"]
+    assert len(registry.problems) == 2
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "HuggingFaceTB/SmolLM2-135M-Instruct",
+        "/home/ann/models/smollm2-135m-instruct",
+    ],
+)
+def test_every_known_spelling_of_a_base_is_one_base(tmp_path, spelling) -> None:
+    write_card(tmp_path, "moss", spelling)
+    registry = Registry.load([tmp_path], "embedded")
+    assert registry.weights(registry["moss"]).base == "smollm2-135m-instruct"
 
 
 def test_a_profile_without_any_expert_is_told(tmp_path: Path) -> None:
@@ -116,7 +148,7 @@ def test_an_embedded_base_that_is_not_prepared_says_how(tmp_path: Path) -> None:
 def test_a_base_that_the_disk_cannot_hold_is_not_begun(tmp_path: Path) -> None:
     huge = replace(bases.EMBEDDED["smollm2-135m-instruct"], bytes=1 << 60)
     with pytest.raises(ModelError, match=r"needs \d+ MiB in .* are free"):
-        bases.check_room(huge, tmp_path)
+        conversion.check_room(huge, tmp_path)
 
 
 def test_a_digest_changes_with_any_byte_and_not_with_the_place(adapter, tmp_path) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import threading
 from pathlib import Path
 
-from engine import bases
+from engine import bases, conversion
 from engine.backends.text import TextBackend
 from engine.events import Finished, Text
 from engine.jobs import Job
@@ -27,7 +27,7 @@ def run(folder: Path) -> list[Figure]:
         if bases.present("smollm2-135m-instruct", default_home() / "models")
         else folder
     )
-    bases.prepare("smollm2-135m-instruct", home / "models")
+    conversion.prepare("smollm2-135m-instruct", home / "models")
     return [figure for threads in (1, 2) for figure in asyncio.run(_measure(home, threads))]
 
 

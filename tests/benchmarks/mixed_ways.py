@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine import bases
+from engine import bases, conversion
 from engine.backends.gauges import Gauges
 from engine.backends.mixing.adapters import BARE, AdapterKey, read_adapter
 from engine.backends.mixing.kernels import Precision
@@ -52,7 +52,7 @@ Adapters = Callable[[str], Path]  # an expert's folder
 def prepared(folder: Path) -> Path:
     """The base's folder; prepared first if it is not."""
     home = default_home() if bases.present(BASE, default_home() / "models") else folder
-    return bases.prepare(BASE, home / "models") or home / "models" / BASE
+    return conversion.prepare(BASE, home / "models") or home / "models" / BASE
 
 
 def adapter_of(expert: str) -> Path:
