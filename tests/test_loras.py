@@ -40,8 +40,7 @@ def whole() -> tuple[Any, Any, list[torch.Tensor]]:
 def pipeline(whole: Any) -> Iterator[Any]:
     """Without what the test before it loaded."""
     yield whole[0]
-    for name in {name for names in whole[0].get_list_adapters().values() for name in names}:
-        whole[0].delete_adapters(name)
+    whole[0].unload_lora_weights()
 
 
 @pytest.fixture
