@@ -135,8 +135,9 @@ async def test_the_codebook_tells_every_column_that_goes_out(
     await export(settings, tmp_path / "out")
     book = json.loads((tmp_path / "out/codebook.json").read_text(encoding="utf-8"))
     for name in SOURCES:
-        head = (tmp_path / f"out/{name}.csv").read_text(encoding="utf-8").splitlines()[0]
-        assert [column["name"] for column in book[name]["columns"]] == head.split(",")
+        with (tmp_path / f"out/{name}.csv").open(encoding="utf-8", newline="") as file:
+            head = next(csv.reader(file))
+        assert [column["name"] for column in book[name]["columns"]] == head
         assert all(column["about"] and column["type"] for column in book[name]["columns"])
     assert book["interactions"]["columns"][5]["levels"] == {"discord": 54, "telegram": 54}
 

@@ -1,26 +1,32 @@
 """What goes out of a study: scrubbed words, coarse times, nobody who stands out."""
 
 import csv
+import hashlib
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pandas
+import pyarrow.csv
 import pytest
+import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 from study_exports import everything, export, interactions, lines
-from study_rows import STUDY, Rows, fill_study, opened
+from study_rows import STUDY, Rows, fill_study, opened, write_study_file
 
 from engine.book import Book
 from engine.errors import SetupError
 from engine.settings import Settings
 from engine.study.anonymity import DEFAULT, gate
 from engine.study.codebook import SOURCES, columns
+from engine.study.experiment_tables import ExperimentRow, QuestionnaireAnswer
 from engine.study.export import review_study
+from engine.study.public_form import stepped
 from engine.study.reviewing import review_list
 from engine.study.writing import plain_cell, safe_cell
 
@@ -54,6 +60,20 @@ async def test_formulas_are_harmless_in_csv_and_whole_everywhere_else(
     assert not [cell for cell in cells if re.match(r"[=+\-@\t\r＝]", cell)]
     assert [plain_cell(cell) for cell in cells] == expected
     assert list(pandas.read_parquet(tmp_path / "out/interactions.parquet")["text"]) == expected
+
+
+async def test_whatever_some_reader_takes_for_the_end_of_a_row_tears_none(
+    settings: Settings, book: Book, tmp_path: Path
+) -> None:
+    texts = [f"rain{end}=1+1;x" for end in "\r\n\x85\u2028\u2029\x0b\x0c\x1c,;"]
+    await interactions(book, *texts)
+    await export(settings, tmp_path / "out")
+    path = tmp_path / "out/interactions.csv"
+    with path.open(encoding="utf-8", newline="") as file:
+        assert [row["text"] for row in csv.DictReader(file)] == texts
+    assert list(pandas.read_csv(path, lineterminator="\n")["text"]) == texts
+    options = pyarrow.csv.ParseOptions(newlines_in_values=True)
+    assert pyarrow.csv.read_csv(path, parse_options=options)["text"].to_pylist() == texts
 
 
 @given(st.text(st.characters(exclude_categories=("Cs",))))
@@ -184,3 +204,109 @@ async def test_the_public_form_tells_no_time_closer_than_its_group(
     data = b"".join(everything(tmp_path / "out").values())
     assert not re.search(rb"\b17\d{8}\.(?!0\b)\d", data)  # nor seconds since 1970
     assert not re.search(rb"\b01[0-9A-HJKMNP-TV-Z]{24}\b", data)  # a ULID tells the time
+
+
+# What a bystander knows
+
+
+async def test_the_public_form_has_no_key_to_a_persons_rows(
+    settings: Settings, filled: Book, tmp_path: Path
+) -> None:
+    """Neither a seed nor an exact figure, nor a name that a button tells, nor who came when."""
+    async with filled.reading() as connection:
+        told = {
+            name: [dict(row) for row in (await connection.execute(sa.select(table))).mappings()]
+            for name, table in SOURCES.items()
+        }
+    await export(settings, tmp_path / "out", form="public", k=3)
+    data = b"".join(everything(tmp_path / "out").values()).decode(errors="replace")
+    out = {name: lines(tmp_path / f"out/{name}.jsonl") for name in SOURCES}
+    for name, rows in told.items():
+        for row in rows:
+            if len(str(row["id"])) == 26:
+                unkeyed = hashlib.sha256(f"pastiche {row['id']}".encode()).hexdigest()[:20]
+                assert unkeyed not in data
+        assert all(row.get("seed") is None for row in out[name])
+    figures = {row[c] for row in out["interactions"] for c in ("tokens_out", "write_seconds")}
+    assert figures <= {stepped(figure) for figure in figures}
+    assert all(row["position"] is None for row in out["enrolments"])
+    order = [row["id"] for row in sorted(told["consents"], key=lambda row: row["id"])]
+    assert not {row["id"] for row in out["consents"]} & set(order)
+    known = {row["id"] for row in out["consents"]}
+    assert {row["consent_id"] for row in out["interactions"]} <= known
+    again = await export(settings, tmp_path / "again", form="public", k=3)
+    assert again.rows and everything(tmp_path / "again") == everything(tmp_path / "out")
+
+
+async def test_words_that_somebody_took_up_are_published_only_if_both_let_them(
+    settings: Settings, book: Book, tmp_path: Path
+) -> None:
+    async with book.writing() as connection:
+        rows = Rows(connection)
+        shy, willing, third = (rows.person(number) for number in range(3))
+        consents = [await rows.consent(shy, excerpts=False)]
+        consents += [await rows.consent(one) for one in (willing, third)]
+        parent = None
+        for name, consent in zip((shy, willing, third), consents, strict=True):
+            words = dict.fromkeys(("text", "beginning", "prompt", "output"), "SHYWORDS")
+            parent = await rows.interaction(name, consent, parent=parent, typed="/again", **words)
+        await rows.interaction(willing, consents[1], text="OWNWORDS")
+    await export(settings, tmp_path / "out", form="public", k=1)
+    data = b"".join(everything(tmp_path / "out").values())
+    assert b"SHYWORDS" not in data
+    assert b"OWNWORDS" in data and data.count(b"/again") >= 2
+    await export(settings, tmp_path / "private")
+    assert len([r for r in lines(tmp_path / "private/interactions.jsonl") if r["output"]]) == 4
+
+
+ASKING = """
+id = "ages"
+title = "How old"
+hypothesis = "None."
+task = "single"
+start = 2026-01-01
+stop = 2027-01-01
+max_n = 100
+[[arms]]
+name = "one"
+[[arms]]
+name = "two"
+[[before]]
+id = "age_group"
+text = "How old are you?"
+kind = "choice"
+choices = ["18-29", "30-59", "60 or more"]
+"""
+
+
+async def test_a_declared_answer_is_told_in_groups_of_k_people_only(
+    settings: Settings, book: Book, tmp_path: Path
+) -> None:
+    write_study_file(settings, 'quasi_identifiers = ["platform", "age_group"]\nk_anonymity = 3\n')
+    async with book.writing() as connection:
+        rows = Rows(connection)
+        await rows.add(
+            ExperimentRow, id="ages", version_sha256="0" * 64, file=ASKING, state="open",
+            enrolled=8, frozen_at=rows.now,
+        )  # fmt: skip
+        for number in range(8):
+            name = rows.person(number)
+            consent = await rows.consent(name)
+            if number < 7:  # the last has answered, and done nothing else
+                platform = "telegram" if number == 3 else "discord"
+                await rows.interaction(name, consent, platform=platform)
+            value = "60 or more" if number in (0, 7) else "18-29"
+            await rows.add(
+                QuestionnaireAnswer, id=rows.id(), experiment="ages", pseudonym=name,
+                instrument="before", question="age_group", value=value, shown={}, at=rows.now,
+            )  # fmt: skip
+    await export(settings, tmp_path / "out", form="public")
+    answers = {r["pseudonym"]: r["value"] for r in lines(tmp_path / "out/answers.jsonl")}
+    people = {r["pseudonym"]: r["platform"] for r in lines(tmp_path / "out/interactions.jsonl")}
+    groups = Counter((people.get(name), value) for name, value in answers.items())
+    assert "60 or more" not in answers.values()
+    assert all(count >= 3 for (_, value), count in groups.items() if value is not None)
+    assert groups["discord", "18-29"] >= 3
+    write_study_file(settings, 'quasi_identifiers = ["age_grop"]\n')
+    with pytest.raises(SetupError, match=r"no question of an experiment.*age_group"):
+        await export(settings, tmp_path / "other", form="public")

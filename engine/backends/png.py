@@ -1,6 +1,9 @@
 """Picture files as they leave a worker: PNG with a statement of what made them, small previews."""
 
 import io
+import re
+import zlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,6 +19,7 @@ XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
  Iptc4xmpExt:DigitalSourceType="{source}"/>
 </rdf:RDF></x:xmpmeta>
 <?xpacket end="w"?>"""
+_NAMED = re.compile(rb'(?<=dc:identifier=")[^"]*')
 PREVIEW_EDGE = 256  # pixels
 PREVIEW_QUALITY = 70
 PREVIEW_BYTES = 6000  # what one event may carry
@@ -31,6 +35,20 @@ def png_of(picture: "Image", generation: str) -> bytes:
     file = io.BytesIO()
     picture.save(file, "PNG", pnginfo=info)
     return file.getvalue()
+
+
+def renamed(data: bytes, change: Callable[[str], str]) -> bytes:
+    """The same PNG, its generation named otherwise; the picture itself stays to the byte."""
+    parts, at = [data[:8]], 8
+    while at < len(data):
+        size = int.from_bytes(data[at : at + 4], "big")
+        kind, body = data[at + 4 : at + 8], data[at + 8 : at + 8 + size]
+        if kind == b"iTXt":
+            body = _NAMED.sub(lambda found: change(found[0].decode()).encode(), body)
+        crc = zlib.crc32(kind + body).to_bytes(4, "big")
+        parts.append(len(body).to_bytes(4, "big") + kind + body + crc)
+        at += size + 12
+    return b"".join(parts)
 
 
 def preview_of(picture: "Image") -> bytes:

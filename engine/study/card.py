@@ -36,8 +36,18 @@ LIMITS = """\
 - Texts were written by language models, or by people for them; they may be wrong, dull or offensive.
 - A person's rows share a pseudonym, so somebody who knows several of them knows more than one row tells;
   k-anonymity holds for single rows, over the columns named above only.
+- Whoever was in the same group saw what was asked there, by whom, and how it was judged."""
+PRIVATE_LIMITS = """
 - Picture files are as they were delivered, with the statement in them that a model made them; the
-  identifier in that statement tells when."""
+  identifier in that statement tells when.
+- Seeds, seconds and tokens are exact: a footer that somebody saw in a group names its row, and so its
+  person's others. **Do not pass this form on.**"""
+PUBLIC_LIMITS = """
+- A footer, a button or a picture's own identifier leads to no row: there are no seeds and no places in
+  the order of arrival, seconds, tokens and characters are stepped down (1, 2, 5, 10, 20, 50 ...), and
+  identifiers are keyed. But few people at work in one group at one time may still be told apart by what
+  they did, above all by its order, and whoever saw a published text knows whose it is.
+- Answers to questions are whole, but for those of the quasi-identifiers."""
 
 
 def card(made: Made, tables: Tables, experts: Mapping[str, Expert], missing: int) -> str:
@@ -66,7 +76,7 @@ def card(made: Made, tables: Tables, experts: Mapping[str, Expert], missing: int
         "## k-anonymity",
         _anonymity(made),
         "## Limits",
-        LIMITS,
+        LIMITS + (PUBLIC_LIMITS if made.how.form == "public" else PRIVATE_LIMITS),
         "## How it was made",
         _making(made),
     ]
@@ -158,7 +168,8 @@ def _anonymity(made: Made) -> str:
     quasi = ", ".join(f"`{name}`" for name in report["quasi_identifiers"])
     enforced = report.pop("enforced")
     lead = (
-        f"Every combination of {quasi} in `interactions` belongs to at least k = {report['k']} people."
+        f"Every combination of {quasi} in `interactions` (a question's answer: in `answers`) belongs to "
+        f"at least k = {report['k']} people."
         if enforced
         else f"**Not enforced in this form.** Over {quasi}, with k = {report['k']}:"
     )

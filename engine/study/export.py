@@ -5,11 +5,14 @@ ledger (`study_exports`), so that there is none that nobody knows of. Nothing in
 the same ledger and options make the same bytes.
 """
 
+import contextlib
 import hashlib
 import subprocess
-from collections.abc import AsyncIterator, Mapping
+import tomllib
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -33,8 +36,8 @@ from engine.study.manifest import is_export
 from engine.study.presidio import presidio_finder
 from engine.study.reading import Reading, Tables, read_study
 from engine.study.reviewing import Finding, read_decisions
-from engine.study.shaping import Form, Grain, Scrub, Shape, shape
-from engine.study.study import StudyFile, key_of, read_study_file
+from engine.study.shaping import Form, Grain, Scrub, Shape, shape, short
+from engine.study.study import StudyFile, folder_of, key_of, read_study_file
 from engine.study.tables import ExportRow, StudyRow
 from engine.study.writing import restore, told, whole_folder
 
@@ -70,8 +73,9 @@ class Exported:
     anonymity: Mapping[str, Any]
 
 
-def shape_of(options: Options, file: StudyFile) -> Shape:
-    """How the rows go out. Raises SetupError for a quasi-identifier that is no column of few values."""
+def shape_of(options: Options, file: StudyFile, questions: Collection[str] = ()) -> Shape:
+    """How the rows go out. Raises SetupError for a quasi-identifier that is no column of few values,
+    and none of the `questions`."""
     known = {
         column.name
         for column in columns("interactions")
@@ -79,10 +83,10 @@ def shape_of(options: Options, file: StudyFile) -> Shape:
     }
     quasi = file.quasi_identifiers or DEFAULT
     for name in quasi:
-        if name not in known:
+        if name not in known and name not in questions:
             raise SetupError(
-                f"study.toml: quasi_identifiers: {name!r} is no column that can be one. There are: "
-                f"{', '.join(sorted(known))}."
+                f"study.toml: quasi_identifiers: {name!r} is no column that can be one, and no question "
+                f"of an experiment. There are: {', '.join(sorted({*known, *questions}))}."
             )
     public = options.form == "public"
     return Shape(
@@ -127,9 +131,9 @@ async def export_study(options: Options, settings: Settings) -> Exported:
     file = read_study_file(settings, options.study)
     with told(options.out):
         check_options(options, file, settings)
-    how = shape_of(options, file)
     scrub, scrubber = make_scrub(options.presidio, options.review)
     async with open_book(settings) as book:
+        how = shape_of(options, file, await questions_of(book, settings, options.study))
         reading = await read_study(book, options.study, options.experiment)
         key = await _key(book, settings, options.study)
         await check_experiment(book, reading, options.experiment)
@@ -159,7 +163,7 @@ async def export_study(options: Options, settings: Settings) -> Exported:
         }
         media = open_media(settings.media, book.vault)
         with whole_folder(options.out.absolute(), replace=options.replace) as folder:
-            digest = fill(folder, made, shaped.tables, experts, media)
+            digest = fill(folder, made, shaped.tables, experts, media, partial(short, reading.key))
             await _record(book, options.study, shaped.tables, digest)
     return Exported(
         out=options.out,
@@ -218,6 +222,25 @@ async def _key(book: Book, settings: Settings, study: str) -> str:
         return "destroyed: no pseudonym leads to anybody any more"
     key, _why = key_of(settings, study, row)
     return "kept apart from the ledger" if key else "lost: new rows cannot be joined to old ones"
+
+
+async def questions_of(book: Book, settings: Settings, study: str) -> set[str]:
+    """The ids of all that the study's experiments ask, those of files that are not frozen included."""
+    query = sa.select(ExperimentRow.file).where(ExperimentRow.study == study)
+    async with book.reading() as connection:
+        texts = list(await connection.scalars(query))
+    for path in (folder_of(settings, study) / "experiments").glob("*.toml"):
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            texts.append(path.read_text(encoding="utf-8-sig"))
+    found: set[str] = set()
+    for text in texts:
+        with contextlib.suppress(tomllib.TOMLDecodeError):
+            whole = tomllib.loads(text)
+            asked = [*whole.get("before", []), *whole.get("after", [])]
+            if "rating" in whole:
+                asked.append({"id": "rating", **whole["rating"]})
+            found |= {one["id"] for one in asked if "id" in one}
+    return found
 
 
 async def check_experiment(book: Book, reading: Reading, experiment: str | None) -> None:

@@ -2,11 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from engine.media import MediaStore
+from engine.backends.png import renamed
+from engine.media import MediaStore, name_of
 from engine.registry import Expert
 from engine.study.card import card
 from engine.study.card_tables import Made
@@ -22,9 +23,13 @@ def fill(
     tables: Tables,
     experts: Mapping[str, Expert],
     media: MediaStore,
+    rename: Callable[[str], str],
 ) -> str:
-    """Write everything; returns the manifest's SHA-256. Raises OSError when the disk refuses."""
-    missing = _pictures(folder, tables, media)
+    """Write everything; returns the manifest's SHA-256. Raises OSError when the disk refuses.
+
+    `rename` gives the identifiers within pictures of the public form.
+    """
+    missing = _pictures(folder, tables, media, rename if made.how.form == "public" else None)
     for name in SOURCES:
         write_tables(folder, name, columns(name), tables[name])
     book = codebook(tables)
@@ -38,19 +43,28 @@ def fill(
     return hashlib.sha256(manifest.encode()).hexdigest()
 
 
-def _pictures(folder: Path, tables: Tables, media: MediaStore) -> int:
-    """Lay the pictures in; `file` of one that is gone becomes None. Returns how many are gone."""
+def _pictures(
+    folder: Path, tables: Tables, media: MediaStore, rename: Callable[[str], str] | None
+) -> int:
+    """Lay the pictures in; `file` of one that is gone becomes None. Returns how many are gone.
+
+    Each says which answer it is of: with `rename`, by a name that tells nothing.
+    """
     missing = 0
     for row in tables["pictures"]:
         if row["file"] is None:
             continue
-        path = folder / row["file"]
-        data = None if path.exists() else media.get(row["media"])
-        if data is not None:
-            write_bytes(path, data)
-        elif not path.exists():
+        data = media.get(row["media"])
+        if data is None:
             row["file"] = None
             missing += 1
+            continue
+        if rename is not None:
+            data = renamed(data, rename)
+            row["media"] = name_of(data)
+            row["file"] = f"pictures/{row['media']}.png"
+        if not (folder / row["file"]).exists():
+            write_bytes(folder / row["file"], data)
     return missing
 
 

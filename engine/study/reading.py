@@ -7,8 +7,8 @@ is read in one transaction, so that what is written meanwhile is wholly in or wh
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from engine.book import Book
 from engine.study.codebook import SOURCES, Row, columns
 from engine.study.deriving import derive
+from engine.study.events import BORROWED
 from engine.study.excluding import exclude_few
 from engine.study.tables import (
     ConsentRow,
@@ -55,12 +56,15 @@ class Flow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What a study holds of people who still agree. `excerpts`: whose words may be published."""
+    """What a study holds of people who still agree. `excerpts`: whose words may be published; `key`: by
+    which its rows are renamed when they go out.
+    """
 
     study: str
     tables: Tables
     excerpts: frozenset[str]
     flow: Flow
+    key: bytes = field(repr=False)
 
 
 async def read_study(book: Book, study: str, experiment: str | None = None) -> Reading:
@@ -88,6 +92,7 @@ async def read_study(book: Book, study: str, experiment: str | None = None) -> R
         study=study,
         tables={name: _shaped(name, rows) for name, rows in tables.items()},
         excerpts=_willing(people),
+        key=bytes.fromhex(book.vault.lookup("study export", study)),
         flow=Flow(
             invited=dict(sorted(Counter(row["outcome"] for row in invited).items())),
             agreed=len({row["pseudonym"] for row in consents if row["action"] == "granted"}),
@@ -180,9 +185,26 @@ def _joined(raw: Tables, allowed: set[str], people: Mapping[str, Person]) -> Tab
         tables[name] = [_named(row, people) for row in kept]
     exposures = {row["id"] for row in tables["exposures"]}
     tables["votes"] = [row for row in tables["votes"] if row["exposure_id"] in exposures]
+    taken = taken_up(raw["interactions"], lambda row: row["id"] in allowed)
     for row in tables["interactions"]:
         row["parent"] = row["parent"] if row["parent"] in allowed else None
+        if row["id"] in taken:
+            row |= dict.fromkeys(BORROWED, None)
     return tables
+
+
+def taken_up(interactions: Sequence[Row], agreed: Callable[[Row], bool]) -> set[str]:
+    """The interactions that go on, however far, from one of somebody else for which that is not so."""
+    known = {row["id"]: row for row in interactions}
+    found = set()
+    for row in interactions:
+        above, seen = known.get(row["parent"]), {row["id"]}
+        while above is not None and above["id"] not in seen:
+            if above["pseudonym"] != row["pseudonym"] and not agreed(above):
+                found.add(row["id"])
+            seen.add(above["id"])
+            above = known.get(above["parent"])
+    return found
 
 
 def _stays(name: str, row: Row, allowed: set[str], people: Mapping[str, Person]) -> bool:

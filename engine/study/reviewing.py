@@ -53,7 +53,7 @@ def context_of(text: str, start: int, end: int) -> str:
 def review_list(findings: Iterable[Finding]) -> str:
     """The list as CSV, safe in a spreadsheet."""
     file = io.StringIO(newline="")
-    writer = csv.writer(file, lineterminator="\n")
+    writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
     writer.writerow(FIELDS)
     for one in findings:
         cells = (one.name, one.table, one.row, one.column, one.kind, one.what, one.context)

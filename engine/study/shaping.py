@@ -4,7 +4,6 @@ In this order: words are blanked or scrubbed, small groups coarsened, times coar
 shortened, rows put in order. Nothing is added after the scrub that a person wrote.
 """
 
-import hashlib
 import json
 import re
 from collections import Counter
@@ -12,9 +11,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from engine.study.anonymity import DEFAULT, gate, look
+from engine.study.anonymity import DEFAULT, look
+from engine.study.answer_groups import gate_answers, told
 from engine.study.codebook import Column, Row, columns
 from engine.study.echoes import silence
+from engine.study.pseudonyms import row_name
+from engine.study.public_form import publish
 from engine.study.reading import Reading, Tables
 from engine.study.reviewing import Finding, context_of, same
 from engine.study.scrub import Find, Finder, find, replaced, suspects
@@ -100,79 +102,51 @@ class Shaped:
     blanked: dict[str, int]
 
 
-def short(text: str) -> str:
-    """An identifier that does not tell the time, as a ULID's first half does.
+def short(key: bytes, text: str) -> str:
+    """An identifier as it goes out: keyed, for the row's own stands in buttons that others can read,
+    and tells the time.
 
-    >>> short("01K9ZZZZZZ0000000000000000"), short("a word")
-    ('447b56a4def205fc9312', 'a word')
+    >>> short(b"key", "01K9ZZZZZZ0000000000000000"), short(b"key", "a word")
+    ('b8e8dcc2d3ae9fe07bba', 'a word')
     """
-    if not ULID.fullmatch(text):
-        return text
-    return hashlib.sha256(f"pastiche {text}".encode()).hexdigest()[:20]
+    return row_name(key, text) if ULID.fullmatch(text) else text
 
 
 def shape(reading: Reading, how: Shape, scrub: Scrub) -> Shaped:
     """The tables of an export. Raises SetupError when no group could be large enough."""
     tables = {name: [dict(row) for row in rows] for name, rows in reading.tables.items()}
-    blanked = _publish(tables, reading.excerpts) if how.form == "public" else {}
+    key = reading.key
+    blanked = publish(tables, reading.excerpts, key) if how.form == "public" else {}
     for name, rows in tables.items():
-        _scrub_table(name, rows, scrub)
+        _scrub_table(name, rows, scrub, key)
     if how.gated:
         before = tables["interactions"]
-        done = gate(before, how.quasi, how.k)
-        tables["interactions"] = done.rows
+        report = {"enforced": True, **gate_answers(tables, how.quasi, how.k)}
         silence(tables, before, how.quasi)
-        report = {"enforced": True, **done.report}
     else:
-        report = {"enforced": False, **look(tables["interactions"], how.quasi, how.k)}
+        report = {"enforced": False, **look(told(tables, how.quasi), how.quasi, how.k)}
     _coarsen(tables, how)
     for name, rows in tables.items():
-        _shorten(name, rows)
+        _shorten(name, rows, key)
         rows.sort(key=lambda row: _order(name, row))
     return Shaped(tables=tables, anonymity=report, blanked=blanked)
 
 
-def _publish(tables: Tables, willing: frozenset[str]) -> dict[str, int]:
-    """Blank what is not for everybody; returns how many cells of each kind had something in them."""
-    blanked: Counter[str] = Counter()
-    for name, rows in tables.items():
-        free = [column.name for column in columns(name) if column.free]
-        if name == "pictures":
-            free = ["file", "media"]
-        for row in rows:
-            person = row.get("author" if name == "items" else "pseudonym")
-            if person is not None and person not in willing:
-                blanked["words"] += _blank(row, free)
-            blanked["places"] += _blank(row, ["place"] if name == "interactions" else [])
-            blanked["codes"] += _blank(row, ["code"] if name == "enrolments" else [])
-            if name == "enrolments" and row["unit_kind"] == "place":
-                blanked["places"] += _blank(row, ["unit"])
-    return dict(sorted(blanked.items()))
-
-
-def _blank(row: Row, names: Iterable[str]) -> int:
-    count = 0
-    for name in names:
-        count += row[name] is not None
-        row[name] = None
-    return count
-
-
-def _scrub_table(name: str, rows: Iterable[Row], scrub: Scrub) -> None:
+def _scrub_table(name: str, rows: Iterable[Row], scrub: Scrub, key: bytes) -> None:
     free = [column for column in columns(name) if column.free]
     for row in rows:
         if name == "items" and row["kind"] == "real":
             continue  # licensed passages are nobody's private words
         for column in free:
             if row[column.name] is not None:
-                row[column.name] = _scrubbed(name, row, column, scrub)
+                row[column.name] = _scrubbed(name, row, column, scrub, key)
 
 
-def _scrubbed(name: str, row: Row, column: Column, scrub: Scrub) -> str:
-    key = short(str(row["id"]))
+def _scrubbed(name: str, row: Row, column: Column, scrub: Scrub, key: bytes) -> str:
+    known = short(key, str(row["id"]))
 
     def text(value: str) -> str:
-        return scrub.text(name, key, column.name, value)
+        return scrub.text(name, known, column.name, value)
 
     if column.kind != "json":
         return text(row[column.name])
@@ -239,15 +213,18 @@ def _grain(name: str, row: Row, how: Shape) -> Grain:
     return "day" if row["hour"] is None or "-" in row["hour"] else "hour"
 
 
-def _shorten(name: str, rows: Iterable[Row]) -> None:
+def _shorten(name: str, rows: Iterable[Row], key: bytes) -> None:
+    def shortened(text: str) -> str:
+        return short(key, text)
+
     texts = [column.name for column in columns(name) if column.kind == "word"]
     values = [column.name for column in columns(name) if column.kind == "json" and not column.free]
     for row in rows:
         for column in texts:
             if row[column] is not None:
-                row[column] = short(row[column])
+                row[column] = shortened(row[column])
         for column in values:
-            row[column] = leaves(row[column], short)
+            row[column] = leaves(row[column], shortened)
 
 
 def _order(name: str, row: Row) -> tuple[Any, ...]:

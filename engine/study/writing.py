@@ -102,7 +102,8 @@ def _jsonl(columns: Sequence[Column], cells: Sequence[list[Any]]) -> bytes:
 
 def _csv(columns: Sequence[Column], cells: Sequence[list[Any]]) -> bytes:
     file = io.StringIO(newline="")
-    writer = csv.writer(file, lineterminator="\n")
+    # all quoted: readers differ in which characters end a row or a cell
+    writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
     writer.writerow([column.name for column in columns])
     for row in cells:
         writer.writerow([_csv_cell(value) for value in row])
