@@ -31,9 +31,9 @@ _OPTION = re.compile(rf"(?:--|—|–)(?P<name>[a-zA-Z]+)(?:=|\s+|$)(?:{_VALUE})
 _END = re.compile(r"--(?:\s+|$)")
 _WORDS = ("style", "negative")  # options whose value may be anything
 _NUMBERS = {"length": "200", "seed": "7", "size": "512x768", "count": "2", "scale": "0.8"}
-_OPTIONS = ("style", "length", "seed", "size", "count", "negative", "scale")
+NAMES = ("style", "length", "seed", "size", "count", "negative", "scale")
 _TRAILING = re.compile(
-    rf"\s(?:--|—|–)(?P<name>{'|'.join(_OPTIONS)})(?:=|\s+){_VALUE}\s*$", re.IGNORECASE
+    rf"\s(?:--|—|–)(?P<name>{'|'.join(NAMES)})(?:=|\s+){_VALUE}\s*$", re.IGNORECASE
 )
 _LOOKS_TRAILING = re.compile(r"\s(?:--|—|–)(?P<name>\w+)(?:=|\s+)\S+\s*$")
 _FLAG = re.compile(r"(?:--|—|–)private(?:\s+|$)", re.IGNORECASE)
@@ -58,7 +58,7 @@ def read_options(rest: str) -> tuple[str, Options]:
         known = name in _WORDS or (name in _NUMBERS and value.lstrip("-")[:1].isdigit())
         if not known and not rest.startswith("--"):
             break  # a dash of the story's own: "—Length matters, said he"
-        if name not in _OPTIONS:
+        if name not in NAMES:
             raise _unknown_option(name)
         _put(found, name, option)
         rest = rest[option.end() :]
@@ -75,7 +75,7 @@ def read_options(rest: str) -> tuple[str, Options]:
         _put(trailing, option["name"].lower(), option)
         rest = rest[: option.start()].rstrip()
     if (typo := _LOOKS_TRAILING.search(rest)) and difflib.get_close_matches(
-        typo["name"].lower(), (*_OPTIONS, "private"), n=1, cutoff=0.75
+        typo["name"].lower(), (*NAMES, "private"), n=1, cutoff=0.75
     ):
         raise _unknown_option(typo["name"])
     for name, value in trailing.items():
@@ -86,7 +86,11 @@ def read_options(rest: str) -> tuple[str, Options]:
 
 
 def _put(found: dict[str, str], name: str, option: re.Match[str]) -> None:
-    value = option["quoted"] if option["quoted"] is not None else option["plain"]
+    value = option["quoted"]
+    if value is None:
+        value = option["plain"]
+        if name == "style":  # "--style agatha: The colonel coughed."
+            value = value and value.removesuffix(":")
     if not value or not value.strip() or value.startswith("--") or '"' in value:
         raise CommandError(f"--{name} needs a value, for example {_EXAMPLE[name]}.")
     if name in found:
@@ -143,7 +147,7 @@ def _short(value: str) -> str:
 
 def checked_style(style: str) -> str:
     """A style's name in bounds: one line, no quotation marks. Raises CommandError."""
-    style = clean(style).removesuffix(":")  # as one writes before a beginning
+    style = clean(style)
     if not style or len(style) > MAX_STYLE or '"' in style or "\n" in style:
         raise CommandError(
             f"A style's name is 1 to {MAX_STYLE} characters without quotes. /styles lists them."
@@ -163,7 +167,7 @@ def _integer(name: str, found: dict[str, str]) -> int | None:
 
 
 def _unknown_option(name: str) -> CommandError:
-    near = difflib.get_close_matches(name.lower(), (*_OPTIONS, "private"), n=1)
+    near = difflib.get_close_matches(name.lower(), (*NAMES, "private"), n=1)
     hint = f" Did you mean --{near[0]}?" if near else ""
     return CommandError(
         f"I do not know the option --{name}.{hint} There are --style, --length, --seed and "
@@ -175,7 +179,7 @@ def _unknown_option(name: str) -> CommandError:
 def written(options: Options) -> list[str]:
     words = []
     if options.style is not None:
-        quoted = f'"{options.style}"' if re.search(r"\s", options.style) else options.style
+        quoted = f'"{options.style}"' if re.search(r"\s|:$", options.style) else options.style
         words.append(f"--style {quoted}")
     if options.length is not None:
         words.append(f"--length {options.length}")

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Protocol
 
 from rich.console import Console, Group, RenderableType
+from rich.control import strip_control_codes
 from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text as Line
@@ -51,6 +53,8 @@ class LivePage:
 
     def show(self, draft: Draft) -> None:
         """Print the lines that are complete, redraw the last."""
+        # what rich leaves out of a line, or makes wider, would be looked for in vain
+        draft = replace(draft, text=strip_control_codes(draft.text).expandtabs())
         if not draft.text.startswith(self._printed):
             if draft.final is None and self._printed.startswith(draft.text):
                 return self._draw("", draft)  # a rerun, not yet as far as the run before it

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
 import sys
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -21,11 +22,13 @@ from bot.blocks import blocks, can_show
 from bot.cleaning import MAX_TEXT
 from bot.conversation import Said
 from bot.exits import MENDABLE, OURS
+from bot.grammar import RESERVED
 from bot.locales import words
+from bot.options import NAMES
 from bot.pages import page_for, say
 from bot.render import Draft
 from bot.talk import Reply
-from bot.terminal_desk import TerminalDesk
+from bot.terminal_desk import ELSEWHERE, TerminalDesk
 from bot.terminal_keys import at_a_terminal, quiet_keyboard, stoppable
 from engine.errors import KIND_SENTENCE, AskerError, PasticheError, SetupError
 from engine.events import Cancelled, Event, Failed, Finished
@@ -143,7 +146,7 @@ async def chat(there: TerminalDesk, console: Console) -> int:
     if at_a_terminal():
         console.print(WELCOME)
     codes = {0}
-    async for text in _typed() if at_a_terminal() else _piped():
+    async for text in _typed(there) if at_a_terminal() else _piped():
         if text.strip().lower() in LEAVE:
             break
         if text.strip():
@@ -188,14 +191,21 @@ def _instead(draft: Draft, said: Said) -> bool:
     return bool(draft.job) and not said.choices
 
 
-async def _typed() -> AsyncIterator[str]:
-    """Lines from the terminal, with editing; a pasted text of many lines comes whole.
+async def _typed(there: TerminalDesk) -> AsyncIterator[str]:
+    """Lines from the terminal, with editing; a pasted text of many lines comes whole. Tab completes
+    commands, options and styles.
 
     What was typed is remembered for this chat only: a history file would hold it unsealed.
     """
     from prompt_toolkit import PromptSession
+    from prompt_toolkit.completion import WordCompleter
 
-    session: PromptSession[str] = PromptSession()
+    known = [f"/{name}" for name in (*there.talk.commands, *RESERVED) if name not in ELSEWHERE]
+    known += [f"--{name}" for name in (*NAMES, "private")] + [
+        e.name for e in there.talk.registry.experts
+    ]
+    completer = WordCompleter(known, pattern=re.compile(r"[/\w-]+"))
+    session: PromptSession[str] = PromptSession(completer=completer, complete_while_typing=False)
     while True:
         try:
             yield await session.prompt_async(PROMPT)

@@ -17,6 +17,8 @@ from rich.console import Console
 
 from bot.ask_cli import _with, ask
 from bot.options import checked
+from bot.pages import page_for
+from bot.render import Draft
 from bot.settings import PlatformSettings, terminal_settings
 from bot.terminal_client import Screen, _one
 from bot.terminal_desk import TerminalDesk, open_terminal
@@ -154,6 +156,16 @@ async def test_what_was_saved_is_private_and_goes_with_forget(typed: Terminal) -
     assert "deleted as well: 2" in await typed("y")
     assert [path.name for path in pictures.iterdir()] == ["holiday.png"]
     assert not (typed.home / "mydata.zip").exists()
+
+
+@pytest.mark.parametrize("odd", ["one\ttwo", "bell \a\b rings", "down\v\fpage", "one\rtwo"])
+async def test_odd_characters_do_not_end_the_program(odd: str) -> None:
+    console = Console(file=io.StringIO(), width=20, force_terminal=True)
+    texts = [odd, f"{odd} and on it goes for more than a line", f"{odd} and on"]
+    with page_for(console) as page:
+        for text in texts:
+            page.show(Draft(job="j", text=text))
+    assert console.file.getvalue()  # type: ignore[attr-defined]
 
 
 async def test_help_lists_what_works_here(typed: Terminal) -> None:
