@@ -64,6 +64,8 @@ def _expert(expert: Expert, registry: Registry, models: Path) -> Finding:
     try:
         if not is_whole_model(adapter):
             check_expert(expert.name, expert.medium, adapter, weights.base, models)
+        if weights.speed and (speed := place_here(weights.speed, models)) is not None:
+            check_expert(weights.speed, expert.medium, speed, weights.base, models)
         if weights.digest and digest_of(adapter) != weights.digest:
             advice = "Its adapter is not the one on its card. Restore the file, or add it anew."
             return Finding(mark="bad", what=what, advice=advice)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.adapter_config import MERGE, AdapterConfig, read_config
-from engine.errors import ModelError
+from engine.errors import ModelError, in_one_line
 from engine.weights import ADAPTER_WEIGHTS
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def _wanted(expert: str, lora: "LoraConfig", base: Any) -> Shapes:
         NotImplementedError,
     ) as error:
         raise ModelError(
-            f"The adapter of {expert} does not fit its base, says PEFT: {whole(error)} Or {MERGE}"
+            f"The adapter of {expert} does not fit its base, says PEFT: {in_one_line(error)} Or {MERGE}"
         ) from error
     state = get_peft_model_state_dict(empty, save_embedding_layers=False)
     return {key: tuple(tensor.shape) for key, tensor in state.items()}
@@ -89,7 +89,7 @@ def _base_config(base: Path) -> Any:
     try:
         return AutoConfig.from_pretrained(folder, local_files_only=True, **gguf)
     except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"The base {base} cannot be read: {whole(error)}") from error
+        raise ModelError(f"The base {base} cannot be read: {in_one_line(error)}") from error
 
 
 def _found(expert: str, folder: Path) -> Shapes:
@@ -134,8 +134,3 @@ def _names(keys: list[str]) -> str:
 
 def _size(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape))
-
-
-def whole(error: Exception) -> str:
-    """A library's complaint in one line, not cut at its first, which often says nothing."""
-    return " ".join(str(error).split())[:300]

@@ -196,7 +196,7 @@ def read_config(home: Path) -> dict[str, Any]:
         if named:
             raise SetupError(f"PASTICHE_CONFIG names {path}, which does not exist.") from None
         return {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SetupError(f"{path} cannot be read: {error}") from error
     for name in lines:
         if name in SECRETS:

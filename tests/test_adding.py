@@ -63,6 +63,9 @@ def harmed(made: Path, folder: Path, harm: str) -> Path:
         config.write_text(
             json.dumps(json.loads(config.read_text()) | {"init_lora_weights": "pissa"})
         )
+    if harm == "named on the hub":
+        named = {"base_model_name_or_path": "HuggingFaceTB/SmolLM2-135M-Instruct"}
+        config.write_text(json.dumps(json.loads(config.read_text()) | named))
     if harm == "link":
         (folder / "notes.json").symlink_to(made / "llama" / "config.json")
     if harm == "many":
@@ -130,6 +133,12 @@ def test_who_is_put_in_anothers_place_keeps_its_order_and_manner(settings, made)
     registry = Registry.load(settings.expert_roots, "embedded")
     assert registry.of_command("story")[0] == new
     assert registry.weights(new).base == str(made / "llama")
+
+
+def test_a_base_by_its_hub_id_is_the_one_that_is_embedded(settings, made, tmp_path) -> None:
+    spec = harmed(made, tmp_path / "adapter", "named on the hub")
+    new = adding(settings, spec)
+    assert new.profiles["embedded"].base == "smollm2-135m-instruct"
 
 
 def test_what_an_operator_should_know_of_a_new_card_is_said(settings, made) -> None:

@@ -11,6 +11,9 @@ from engine import bases, conversion
 from engine.adding import NewExpert, add_expert
 from engine.errors import LimitError, ModelError, SetupError
 from engine.registry import BUILT_IN, Registry, load_card, load_registry
+from engine.settings import read_config
+from engine.study.experiments import parse_experiment
+from engine.study.study import folder_of, read_study_file
 from engine.weights import digest_of
 
 
@@ -55,6 +58,23 @@ def test_a_bad_card_is_set_aside_with_its_mistake_and_the_others_serve(
     registry = Registry.load([tmp_path], "embedded")
     assert [e.name for e in registry.experts] == ["fern"]
     assert told in registry.problems[0]
+
+
+@pytest.mark.parametrize("text", ["a = " + "[" * 20_000, "a = " + "1" * 5_000])
+def test_no_file_of_the_operator_is_nested_or_long_enough_to_end_the_program(
+    settings, text
+) -> None:
+    study = folder_of(settings, "pilot") / "study.toml"
+    study.parent.mkdir(parents=True)
+    for path in (study, settings.home / "pastiche.toml"):
+        path.write_text(text)
+    for read in (
+        lambda: read_config(settings.home),
+        lambda: read_study_file(settings, "pilot"),
+        lambda: parse_experiment(text, "x.toml"),
+    ):
+        with pytest.raises(SetupError):
+            read()
 
 
 def test_a_card_that_is_no_plain_file_is_set_aside_without_a_wait(tmp_path: Path) -> None:

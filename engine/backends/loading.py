@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from engine.adapter_fit import check_fit, whole
+from engine.adapter_fit import check_fit
 from engine.bases import fetch, find_base, is_whole_model
-from engine.errors import ModelError
+from engine.errors import ModelError, in_one_line
 from engine.registry import Weights
 from engine.weights import check_weights, checked_digest, digest_of
 
@@ -56,7 +56,7 @@ class Loaded:
         except Exception as error:
             self.spoilt = True  # PEFT takes nothing out again
             raise ModelError(
-                f"The adapter of {expert} does not fit its base: {whole(error)}"
+                f"The adapter of {expert} does not fit its base: {in_one_line(error)}"
             ) from error
         self.model.eval()
         self.adapters[expert] = found
@@ -119,7 +119,7 @@ def load_base(spec: str, models: Path, precision: str = "auto") -> Loaded:
             model.to(device)
         model.eval()
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
-        raise ModelError(f"The base {spec} cannot be loaded: {whole(error)}") from error
+        raise ModelError(f"The base {spec} cannot be loaded: {in_one_line(error)}") from error
     torch.set_grad_enabled(False)
     log.info("base loaded", extra={"base": spec, "device": device, "dtype": str(dtype)})
     window = int(getattr(model.config, "max_position_embeddings", 2048))

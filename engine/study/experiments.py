@@ -163,9 +163,11 @@ def version_of(text: str) -> str:
 def parse_experiment(text: str, name: str) -> Experiment:
     """The experiment in a file's text. Raises SetupError with all of its mistakes, each by its key."""
     try:
-        return Experiment.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
+        lines = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
         raise SetupError(f"{name} is not TOML: {error}.") from None
+    try:
+        return Experiment.model_validate(lines)
     except ValidationError as error:
         mistakes = [_mistake(one) for one in error.errors(include_url=False)]
         raise SetupError("\n".join([f"{name} is not right:", *mistakes])) from None

@@ -124,13 +124,15 @@ def read_study_file(settings: Settings, study: str) -> StudyFile:
     """`study.toml`. Raises SetupError naming the file and its first mistake."""
     path = folder_of(settings, study) / "study.toml"
     try:
-        return StudyFile.model_validate(tomllib.loads(path.read_text(encoding="utf-8-sig")))
+        lines = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise SetupError(
             f"There is no study {study!r} here ({path}). Make it with: pastiche study open {study}"
         ) from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SetupError(f"{path} cannot be read: {error}") from error
+    try:
+        return StudyFile.model_validate(lines)
     except ValidationError as error:
         raise SetupError(f"{path}: {mistake(error)}") from None
 

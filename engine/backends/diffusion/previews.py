@@ -53,7 +53,7 @@ def read_projection(folder: Path) -> Projection:
         bias = tuple(float(value) for value in found["bias"])
         if [len(row) for row in weight] != [4, 4, 4] or len(bias) != 3:
             raise ValueError("it must hold 3 rows of 4 numbers, and 3 numbers")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelError(f"{path} cannot be used: {error}. Restore or delete it.") from error
     return Projection(weight, bias)
 
