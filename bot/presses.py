@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 QUESTION_SECONDS = 600.0  # /forget's question is answered within these
 TWICE_SECONDS = 4.0  # a second press within these is the same press
 JUDGING = frozenset({Verb.VOTE, Verb.BECAUSE, Verb.GUESS, Verb.MORE, Verb.ANSWER})
+OWED = frozenset({Verb.REPORT, Verb.DELETE, Verb.CANCEL})  # to those who are kept out, too
 BLAMES = ("dull", "manner", "offensive", "broken", "other")
 _CHANGING = frozenset({Verb.CONTINUE, Verb.AGAIN, Verb.STYLE, Verb.VARY, Verb.COUNT})
 _KEPT = frozenset({Verb.WHY, Verb.ORIGINAL, *_CHANGING})  # these need the words to be there still
@@ -50,7 +51,7 @@ async def pressed(talk: "Talk", press: Press, who: Who) -> "Said | AsyncGenerato
         return await _judged(talk, press, who)
     if press.verb is Verb.CANCEL and await stop(talk, press.job, who):
         return Said(words("talk.stopping", who.locale), private=True)
-    await talk.admit(Simple(name="help" if press.verb is Verb.REPORT else press.verb), who)
+    await talk.admit(Simple(name="help" if press.verb in OWED else press.verb), who)
     answer = await talk.core.answer(press.job)
     _entitled(talk, press.verb, answer, who)
     await _note(talk, press, who)

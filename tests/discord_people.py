@@ -9,8 +9,7 @@ from discord_world import (
     APP,
     CHANNEL,
     GUILD,
-    MANAGE_GUILD,
-    OWNER,
+    RIGHTS,
     Interaction,
     Message,
     user,
@@ -171,7 +170,7 @@ def _filled(field: dict[str, Any], texts: dict[str, str]) -> dict[str, Any]:
 
 
 def _member(name: str) -> dict[str, Any]:
-    permissions = str(int(MEMBER) | MANAGE_GUILD) if name == OWNER else MEMBER
+    permissions = str(int(MEMBER) | RIGHTS.get(name, 0))
     stamp = "2026-11-22T12:00:00+00:00"
     return {"roles": [], "joined_at": stamp, "flags": 0, "deaf": False, "mute": False,
             "permissions": permissions}  # fmt: skip

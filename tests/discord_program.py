@@ -20,6 +20,8 @@ OURS = ("PASTICHE_", "DISCORD_", "TELEGRAM_", "OPERATORS", "MESSAGE_CONTENT")
 class Program:
     """One data folder, on which the program may be started again and again."""
 
+    platforms: tuple[str, ...] = ("--discord",)
+
     def __init__(self, discord: DiscordServer, folder: Path, **settings: str) -> None:
         self.discord = discord
         self.folder = folder
@@ -44,7 +46,7 @@ class Program:
         known = len(self.discord.gateway.identified)
         with (self.folder / "said.txt").open("ab") as said:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "bot", "serve", "--discord",
+                sys.executable, "-m", "bot", "serve", *self.platforms,
                 env=self._environment, stdin=asyncio.subprocess.DEVNULL, stdout=said, stderr=said,
             )  # fmt: skip
 

@@ -9,7 +9,9 @@ TOKEN = "MTAwMDAwMDAwMDAwMDAwMDAwMA.GLoopB.wire-level-token-of-a-test-0123456789
 APP, GUILD, CHANNEL, THREAD, ELSEWHERE, OWNER = (str(10**18 + n) for n in range(6))
 ALICE, BOB, CAROL = (str(2 * 10**18 + n) for n in range(3))
 NAMES = {APP: "Pastiche", ALICE: "alice", BOB: "bob", CAROL: "carol", OWNER: "olga"}
-MANAGE_GUILD, MANAGE_MESSAGES, EVERYTHING = 1 << 5, 1 << 13, 1 << 3
+KEEPER, ADMIN, ROBOT = (str(2 * 10**18 + n) for n in range(100, 103))  # of one channel; all; a bot
+MANAGE_CHANNELS, MANAGE_GUILD, MANAGE_MESSAGES, EVERYTHING = 1 << 4, 1 << 5, 1 << 13, 1 << 3
+RIGHTS = {OWNER: MANAGE_GUILD, KEEPER: MANAGE_CHANNELS, ADMIN: EVERYTHING}
 EPHEMERAL, LOADING = 64, 128
 MIB = 1024 * 1024
 
@@ -94,7 +96,7 @@ class Fault:
 def user(name: str) -> dict[str, Any]:
     """The wire form of a person or the bot."""
     about = {"id": name, "username": NAMES.get(name, f"user{name[-6:]}"), "discriminator": "0"}
-    return about | {"avatar": None, "global_name": None, "bot": name == APP}
+    return about | {"avatar": None, "global_name": None, "bot": name in (APP, ROBOT)}
 
 
 def guild() -> dict[str, Any]:

@@ -319,6 +319,16 @@ async def test_a_blocked_channel_is_not_asked_from_its_threads(talk: Talk, who: 
     assert isinstance((await told(talk, "It rained.", thread))[-1], Finished)
 
 
+async def test_who_is_kept_out_may_still_take_back_what_they_asked_for(
+    talk: Talk, who: Who
+) -> None:
+    final = (await told(talk, "It rained.", who))[-1]
+    await talk.desk.house.rule(who.platform, "asker", who.asker, "deny")
+    [gone] = await pressed(talk, Press(Verb.DELETE, final.job), who)
+    assert gone.deletes
+    assert (await talk.core.answer(final.job)).expired
+
+
 async def test_threads_spend_their_channels_bucket(talk: Talk, who: Who) -> None:
     for number in range(20):
         thread = replace(who, asker=f"{who.asker} {number}", place=f"t {number}", parent=who.place)
