@@ -39,9 +39,7 @@ class TextServer:
     address: str = ""
     models: tuple[str, ...] = ("base", "moss", "fern")
     loras: list[dict[str, Any]] | None = None
-    kept: dict[str, Any] = field(
-        default_factory=dict
-    )  # llama.cpp's prompt cache: prompt -> its lora
+    slots: list[list[tuple[str, int]]] = field(default_factory=list)  # llama.cpp's prompt cache
     faults: list[Fault] = field(default_factory=list)
     asked: list[dict[str, Any]] = field(default_factory=list)
     keys: set[str] = field(default_factory=set)
@@ -146,15 +144,30 @@ class _Server(ThreadingHTTPServer):
 
 
 def _number(service: TextServer, body: dict[str, Any]) -> int:
-    """The adapter that writes, from 1. As llama.cpp does, a prompt that is in the cache is not read
-    again, though another adapter's keys and values stand there."""
+    """The adapter that writes, from 1; other numbers, if another has read a part of the prompt.
+
+    As llama.cpp does, the start that a slot knows is not read again, whoever's keys and values stand
+    there.
+    """
     if service.loras is None:
         return 0
     scales = body.get("lora", service.loras)  # without a word, all as they were started
     own = sum(lora["id"] + 1 for lora in scales if lora["scale"])
-    if not body.get("cache_prompt", True):
-        return own
-    return service.kept.setdefault(body["prompt"], own)
+    read = [(letter, own) for letter in body["prompt"]]
+    if body.get("cache_prompt", True):
+        with service.lock:
+            slot = max(service.slots, key=lambda slot: _known(slot, read), default=[])
+            known = _known(slot, read)
+            read[:known] = slot[:known]
+            service.slots.append(read)
+    readers = {reader for _, reader in read}
+    return own if readers == {own} else 10 + sum(readers)
+
+
+def _known(slot: list[tuple[str, int]], read: list[tuple[str, int]]) -> int:
+    """How many letters both begin with."""
+    pairs = enumerate(zip(slot, read, strict=False))
+    return next((n for n, (a, b) in pairs if a[0] != b[0]), min(len(slot), len(read)))
 
 
 @contextmanager

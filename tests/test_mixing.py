@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_layouts import LAYOUTS, make_layout, make_lora, shifted
+from tiny_layouts import LAYOUTS, make_layout, make_layouts, make_lora, shifted
 from tiny_models import byte_fallback, write_card
 
 from engine.backends.mixing.adapters import BARE
@@ -42,14 +42,8 @@ Build = Callable[..., TextBackend]
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Every layout with three adapters: of two ranks, one rank-stabilised, one without some linears."""
-    root = tmp_path_factory.mktemp("layouts")
-    for layout in LAYOUTS:
-        base = make_layout(root / layout, layout)
-        make_lora(base, root / f"{layout}-moss", 1)
-        make_lora(base, root / f"{layout}-fern", 2, r=3, use_rslora=True)
-        make_lora(base, root / f"{layout}-reed", 3, r=8, target_modules=["v_proj", "down_proj"])
-    return root
+    """Every layout with the adapters moss, fern and reed."""
+    return make_layouts(tmp_path_factory.mktemp("layouts"))
 
 
 @pytest.fixture

@@ -71,6 +71,16 @@ def make_lora(base: Path, folder: Path, seed: int, r: int = 4, **options: Any) -
     return folder
 
 
+def make_layouts(root: Path, layouts: tuple[str, ...] = LAYOUTS) -> Path:
+    """Each with three adapters: of two ranks, one rank-stabilised, one without some linears."""
+    for layout in layouts:
+        base = make_layout(root / layout, layout)
+        make_lora(base, root / f"{layout}-moss", 1)
+        make_lora(base, root / f"{layout}-fern", 2, r=3, use_rslora=True)
+        make_lora(base, root / f"{layout}-reed", 3, r=8, target_modules=["v_proj", "down_proj"])
+    return root
+
+
 def shifted(adapter: Path, folder: Path, change: Callable[[Any], Any]) -> Path:
     """A copy of an adapter with its B weights changed."""
     import shutil

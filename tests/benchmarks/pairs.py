@@ -1,0 +1,70 @@
+"""Random pairs of jobs that meet in one engine: how many are, to the letter, what each is alone.
+
+Float32 is to be all of them; in bfloat16 products of other shapes round otherwise. The first
+that differ are printed, jobs and answers. The short form is tests/test_pairs.py.
+"""
+
+import argparse
+import random
+import sys
+from pathlib import Path
+
+from engine.registry import Registry
+from tests.benchmarks.figures import Figure, clock
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the tiny layouts lie beside the tests
+
+WAYS = ("mixing fp32", "mixing bf16", "peft", "server")
+SHOWN = 3  # of the pairs that differ
+EXPERTS = ("moss", "fern", "reed")
+EMBEDDED = ("lovecraft", "agatha", "newsroom")
+OPTIONS = argparse.ArgumentParser(prog="pairs", description=__doc__)
+OPTIONS.add_argument("--pairs", type=int, default=200, help="of each layout and way (200)")
+OPTIONS.add_argument("--ways", nargs="+", default=WAYS, choices=WAYS)
+OPTIONS.add_argument("--seed", type=int, default=1)
+OPTIONS.add_argument(
+    "--embedded", action="store_true", help="on the embedded base and its experts, not tiny ones"
+)
+
+
+def run(folder: Path, options: argparse.Namespace) -> list[Figure]:
+    """Equal pairs, by layout and way."""
+    from job_pairs import differences, draw_pair, settings_for
+
+    figures = []
+    for layout, registry, experts in _registries(folder, options.embedded):
+        draw = random.Random(options.seed)
+        pairs = [draw_pair(draw, number, experts) for number in range(options.pairs)]
+        for way in options.ways:
+            with clock() as taken:
+                odd = differences(settings_for(folder / "home", way), registry, pairs)
+            print(*odd[:SHOWN], sep="\n", flush=True)
+            figures.append(
+                Figure(
+                    name=f"{layout}, {way}: pairs that are each alone",
+                    value=len(pairs) - len(odd),
+                    unit="pairs",
+                    against=f"of {len(pairs)}",
+                    wall_seconds=taken.wall,
+                    cpu_seconds=taken.cpu,
+                )
+            )
+            print(figures[-1], flush=True)
+    return figures
+
+
+def _registries(folder: Path, embedded: bool) -> list[tuple[str, Registry, tuple[str, ...]]]:
+    from job_pairs import registry_of
+    from tiny_layouts import LAYOUTS, make_layouts
+
+    from engine.registry import BUILT_IN
+
+    if embedded:
+        return [("embedded", Registry.load([BUILT_IN], "embedded"), EMBEDDED)]
+    root = make_layouts(folder)
+    made = []
+    for layout in LAYOUTS:
+        adapters = {name: root / f"{layout}-{name}" for name in EXPERTS}
+        registry = registry_of(root / f"{layout}-experts", root / layout, adapters)
+        made.append((layout, registry, EXPERTS))
+    return made

@@ -1,0 +1,31 @@
+"""Jobs that meet are what they are alone, in short; the long form: python -m tests.benchmarks pairs."""
+
+import random
+from pathlib import Path
+
+import pytest
+from job_pairs import differences, draw_pair, registry_of, settings_for
+from tiny_layouts import make_layouts
+
+NAMES = ("moss", "fern", "reed")
+
+
+@pytest.mark.parametrize(
+    "layout, way, count",
+    [
+        ("llama", "mixing fp32", 6),
+        ("gemma2", "mixing fp32", 4),
+        ("gemma3", "mixing fp32", 4),
+        ("gemma2", "peft", 2),
+        ("llama", "server", 20),
+    ],
+)
+def test_two_jobs_that_meet_write_what_each_writes_alone(
+    tmp_path: Path, layout: str, way: str, count: int
+) -> None:
+    root = make_layouts(tmp_path / "layouts", (layout,))
+    adapters = {name: root / f"{layout}-{name}" for name in NAMES}
+    registry = registry_of(tmp_path / "experts", root / layout, adapters)
+    draw = random.Random(5)
+    pairs = [draw_pair(draw, number, NAMES) for number in range(count)]
+    assert differences(settings_for(tmp_path / "home", way), registry, pairs) == []
