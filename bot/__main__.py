@@ -1,6 +1,5 @@
 """The `pastiche` command."""
 
-import asyncio
 import logging
 import sys
 from contextlib import aclosing
@@ -22,6 +21,7 @@ from bot.status_cli import status_app
 from bot.study_cli import study_app
 from bot.terminal_client import chat
 from bot.terminal_desk import open_terminal
+from engine import shutdown
 from engine.core_dumps import forbid_core_dumps
 from engine.database import make_ready, on_server, revisions, storage_of, upgrade
 from engine.errors import CommandError, SetupError
@@ -93,7 +93,7 @@ def chat_command() -> None:
             async with open_terminal(settings, warm=("text",)) as there:
                 return await chat(there, Console())
 
-        raise typer.Exit(asyncio.run(run()))
+        raise typer.Exit(shutdown.run(run()))
 
 
 @app.command("serve")
@@ -118,7 +118,7 @@ def serve_command(
             speak()
         if worker:
             prepare_bases(settings, Console(stderr=True))
-        raise typer.Exit(asyncio.run(serve(settings, platforms, made, workers=worker)))
+        raise typer.Exit(shutdown.run(serve(settings, platforms, made, workers=worker)))
 
 
 @app.command("worker")
@@ -154,7 +154,7 @@ def worker_command(
             if settings.log_to == "file":
                 speak()
             sys.stderr.write(f"Serving {media}. Ctrl-C or SIGTERM ends it kindly.\n")
-            asyncio.run(work(settings, wanted, device))
+            shutdown.run(work(settings, wanted, device))
             return
         if len(wanted) > 1 or device:
             raise CommandError("On SQLite a worker has one medium, and the device that it finds.")
@@ -190,7 +190,7 @@ def doctor_command(
                     sound &= finding.mark != "bad"
             return sound
 
-        raise typer.Exit(0 if asyncio.run(run()) else OURS)
+        raise typer.Exit(0 if shutdown.run(run()) else OURS)
 
 
 @db_app.command("upgrade")

@@ -24,6 +24,7 @@ from bot.render import AI_LINE, Draft, fold
 from bot.terminal_client import Screen, answer, code_of, write
 from bot.terminal_desk import TerminalDesk, open_terminal
 from bot.terminal_keys import stoppable
+from engine import shutdown
 from engine.errors import CommandError, SetupError
 from engine.events import Cancelled, Event, Finished, is_final
 from engine.registry import load_registry
@@ -73,7 +74,7 @@ def ask_command(
             async with open_terminal(settings, out=out and out.expanduser()) as there:
                 return await ask(command, typed, there, as_json=as_json)
 
-        raise typer.Exit(asyncio.run(run()))
+        raise typer.Exit(shutdown.run(run()))
 
 
 def _stdin() -> str:

@@ -31,6 +31,7 @@ from engine.jobs import Request
 from engine.ledger import new_id
 from engine.moderation import Content
 from engine.registry import Expert
+from engine.shutdown import end
 from engine.study.eligibility import Asking, treatment_of
 from engine.study.enrolling import Enrolled
 from engine.study.experiments import Arm, Experiment
@@ -174,9 +175,7 @@ async def _written(talk: "Talk", pair: Pair) -> None:
     try:
         await asyncio.gather(*tasks)
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(*tasks)
 
 
 async def _answered(talk: "Talk", pair: Pair, side: Side) -> None:

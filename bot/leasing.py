@@ -9,8 +9,10 @@ from typing import Any
 
 from engine.desk.leases import RENEW_SECONDS, Leases
 from engine.errors import LedgerError
+from engine.shutdown import end, within
 
 AGAIN_SECONDS = 2.0  # between two tries to get a lease
+GIVE_BACK_SECONDS = 0.7
 
 log = logging.getLogger(__name__)
 
@@ -42,11 +44,10 @@ async def holding(
     try:
         yield lost
     finally:
-        keeper.cancel()
-        await asyncio.gather(keeper, return_exceptions=True)
+        await end(keeper)
         if not holder:
-            with contextlib.suppress(LedgerError):
-                await leases.give_back(names)
+            with contextlib.suppress(LedgerError, TimeoutError):  # else they lapse
+                await within(GIVE_BACK_SECONDS, leases.give_back(names))
 
 
 async def _keep(leases: Leases, names: tuple[str, ...], holder: str, lost: asyncio.Event) -> None:
@@ -76,6 +77,4 @@ async def until(lost: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
             raise LeaseLostError("another process has taken over")
         await working
     finally:
-        for task in (working, losing):
-            task.cancel()
-        await asyncio.gather(working, losing, return_exceptions=True)
+        await end(working, losing)

@@ -6,6 +6,7 @@ import sys
 import typer
 
 from bot.exits import faults, logged_settings
+from engine import shutdown
 from engine.database import open_database, revisions
 from engine.discarding import SAFE_SECONDS
 from engine.errors import SetupError
@@ -33,7 +34,7 @@ def sweep_command() -> None:
         settings = logged_settings("pastiche")
         if len(set(revisions(settings))) > 1:
             raise SetupError("Bring the ledger to this program's schema first: pastiche db upgrade")
-        sys.stdout.write(f"{asyncio.run(_sweep(settings))} pictures deleted.\n")
+        sys.stdout.write(f"{shutdown.run(_sweep(settings))} pictures deleted.\n")
 
 
 @media_app.command("check")
@@ -49,5 +50,5 @@ def check_command() -> None:
             finally:
                 await ledger.close()
 
-        asyncio.run(check())
+        shutdown.run(check())
         sys.stdout.write("Pictures can be kept.\n")

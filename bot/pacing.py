@@ -13,6 +13,8 @@ from collections.abc import Awaitable, Callable
 from itertools import islice
 from typing import Generic, Protocol, TypeVar
 
+from engine.shutdown import end
+
 DISCORD_SECONDS = 1.1  # between edits in one channel
 TELEGRAM_SECONDS = 1.1  # between messages and edits in one private chat
 GROUP_SECONDS = 3.1  # in a Telegram group: 20 a minute
@@ -152,9 +154,7 @@ class Coalescer(Generic[Value]):
     async def cancel(self) -> None:
         """Stop showing; a send under way is broken off."""
         self._newest = []
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
 
     async def _run(self) -> None:
         """Send until the newest value is the one that is seen."""

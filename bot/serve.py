@@ -8,10 +8,9 @@ asked for, are settled here.
 import asyncio
 import contextlib
 import logging
-import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 from bot.clients import Client, Debt
@@ -26,6 +25,7 @@ from engine.lock import owners_pid, take_lock
 from engine.logs import JsonLines
 from engine.moderation.chain import usual
 from engine.settings import Settings
+from engine.shutdown import Signals, end, end_others, wanted, within
 
 SERVING = "serving.lock"
 DEBT_SECONDS = 15.0  # between two looks for debts
@@ -33,6 +33,7 @@ START_SECONDS = 0.1  # between two looks for clients
 CLEAN_SECONDS = 3600.0
 DEBTS_AT_ONCE = 8
 LEAVE_SECONDS = 20.0  # a client has this long for its drain()
+LET_GO_SECONDS = 0.7  # for the word that another bot may send what is owed
 AGAIN_SECONDS = (1.0, 5.0, 15.0, 60.0)  # before a client that broke down is started again
 
 Make = Callable[[Talk, PlatformSettings], Client]
@@ -106,17 +107,23 @@ async def serve(
     settings: Settings, platforms: PlatformSettings, made: dict[str, Make], *, workers: bool = True
 ) -> int:
     """Until SIGTERM or SIGINT: 0; 1 when no client is left."""
-    running = Running()
-    async with (
-        _alone(settings),
-        LastingEngine(settings, warm=("text",), workers=workers) as core,
-        open_desk(settings, asker=platforms.asker_bucket, place=platforms.place_bucket) as desk,
-    ):
-        talk = MeteredTalk(core, desk, usual(platforms.image_check), platforms)
-        unsure = await desk.outbox.recover()
-        log.info("serving", extra={"clients": ", ".join(made), "unsure": unsure})
-        async with showing_bot(settings, talk, running, tuple(made)):
-            return await attend(talk, platforms, made, running)
+    running, before = Running(), asyncio.all_tasks()
+    with Signals(platforms.drain_seconds + LEAVE_SECONDS) as signals:
+        async with (
+            _alone(settings),
+            LastingEngine(settings, warm=("text",), workers=workers) as core,
+            open_desk(settings, asker=platforms.asker_bucket, place=platforms.place_bucket) as desk,
+        ):
+            talk = MeteredTalk(core, desk, usual(platforms.image_check), platforms)
+            unsure = await desk.outbox.recover()
+            log.info("serving", extra={"clients": ", ".join(made), "unsure": unsure})
+            async with showing_bot(settings, talk, running, tuple(made)):
+                code = await attend(talk, platforms, made, running, signals)
+    if code:
+        log.info("no client is left")
+    elif await end_others(before):
+        log.info("stopped")
+    return code
 
 
 @contextlib.asynccontextmanager
@@ -142,48 +149,28 @@ async def attend(
     platforms: PlatformSettings,
     made: dict[str, Make],
     running: Running | None = None,
+    signals: Signals | None = None,
 ) -> int:
-    """Run the clients until a signal, or until none is left."""
-    stop = asyncio.Event()
+    """Run the clients until talk.stop() or a signal, or until none is left."""
+    stop, running = asyncio.Event(), running or Running()
     talk.stop = stop.set
-    running = running or Running()
-    with _signals(stop):
-        async with asyncio.TaskGroup() as group:
-            chores = [
-                group.create_task(_clean(talk, running)),
-                group.create_task(_settle(talk, running)),
-            ]
-            clients = group.create_task(_all(talk, platforms, made, running))
-            waiter = group.create_task(stop.wait())
-            await asyncio.wait([clients, waiter], return_when=asyncio.FIRST_COMPLETED)
-            code = 0 if stop.is_set() else 1
-            if stop.is_set():
-                await _drain(talk, running, platforms.drain_seconds)
-            for task in (*chores, clients, waiter):
-                task.cancel()
-    log.info("stopped" if code == 0 else "no client is left")
-    return code
-
-
-@contextlib.contextmanager
-def _signals(stop: asyncio.Event) -> Iterator[None]:
-    loop = asyncio.get_running_loop()
-    names = (signal.SIGTERM, signal.SIGINT)
-    for name in names:
-        loop.add_signal_handler(name, stop.set)
-    try:
-        yield
-    finally:
-        for name in names:
-            loop.remove_signal_handler(name)
-
-
-async def _all(
-    talk: Talk, platforms: PlatformSettings, made: dict[str, Make], running: Running
-) -> None:
-    async with asyncio.TaskGroup() as group:
-        for name, make in made.items():
-            group.create_task(_keep(name, make, talk, platforms, running))
+    with contextlib.ExitStack() as stack:
+        signals = signals or stack.enter_context(Signals(platforms.drain_seconds + LEAVE_SECONDS))
+        signals.call(stop.set)
+        chores = [asyncio.create_task(c(talk, running), name=c.__name__) for c in (_clean, _settle)]
+        clients = [
+            asyncio.create_task(_keep(name, make, talk, platforms, running), name=name)
+            for name, make in made.items()
+        ]
+        gone, told = asyncio.create_task(asyncio.wait(clients)), asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait((gone, told), return_when=asyncio.FIRST_COMPLETED)
+            if not stop.is_set():
+                return 1
+            await _drain(talk, running, platforms.drain_seconds)
+            return 0
+        finally:
+            await end(gone, told, *chores, *clients)
 
 
 async def _keep(
@@ -191,7 +178,7 @@ async def _keep(
 ) -> None:
     """Run one client; anew when it breaks down, never when it can never succeed."""
     tries = 0
-    while True:
+    while wanted():
         try:
             client = make(talk, platforms)
             running.clients[name] = client
@@ -222,15 +209,14 @@ async def _drain(talk: Talk, running: Running, seconds: float) -> None:
     leaving = (_leave(client) for client in running.clients.values())
     await asyncio.gather(*leaving)
     try:
-        await talk.desk.outbox.let_go()
-    except PasticheError:
+        await within(LET_GO_SECONDS, talk.desk.outbox.let_go())
+    except (PasticheError, TimeoutError):
         log.exception("the debts in hand could not be let go; they are free in a minute")
 
 
 async def _leave(client: Client) -> None:
     try:
-        async with asyncio.timeout(LEAVE_SECONDS):
-            await client.drain()
+        await within(LEAVE_SECONDS, client.drain())
     except Exception:
         log.exception("%s did not leave in order", client.name)
 
@@ -239,7 +225,7 @@ async def _settle(talk: Talk, running: Running) -> None:
     """Look for debts again and again, each in its client's hands once."""
     gate = asyncio.Semaphore(DEBTS_AT_ONCE)
     async with asyncio.TaskGroup() as group:
-        while True:
+        while wanted():
             await _look_around(talk)
             for client in list(running.clients.values()):
                 for debt in await _debts(talk, client.name):
@@ -290,7 +276,7 @@ async def _deliver(client: Client, debt: Debt, running: Running, gate: asyncio.S
 
 async def _clean(talk: Talk, running: Running) -> None:
     """Retention, at the start and every hour."""
-    while True:
+    while wanted():
         try:
             for job in await talk.desk.overdue():
                 await talk.core.cancel(job)

@@ -1,6 +1,5 @@
 """`pastiche status`: the queue, the workers and the dead jobs, for those who run the bot."""
 
-import asyncio
 import json
 import sys
 from collections.abc import Awaitable, Callable
@@ -14,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bot.exits import OURS, faults, logged_settings
-from engine import Engine
+from engine import Engine, shutdown
 from engine.bootstrap import open_engine
 from engine.database import revisions
 from engine.errors import CommandError, SetupError
@@ -49,7 +48,7 @@ def _with_engine(settings: Settings, work: Callable[[Engine], Awaitable[Result]]
         async with open_engine(settings, workers=False) as core:
             return await work(core)
 
-    return asyncio.run(run())
+    return shutdown.run(run())
 
 
 @status_app.callback(invoke_without_command=True)

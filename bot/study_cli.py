@@ -1,6 +1,5 @@
 """`pastiche study`: opening one, its key, and retention; further commands come from their own files."""
 
-import asyncio
 import sys
 from dataclasses import asdict
 from typing import Annotated
@@ -10,6 +9,7 @@ import typer
 from bot.exits import faults, logged_settings
 from bot.study_experiment_cli import experiment_app, items_app
 from bot.study_export_cli import export_app
+from engine import shutdown
 from engine.errors import CommandError, SetupError
 from engine.lock import take_lock
 from engine.settings import Settings
@@ -41,7 +41,7 @@ def open_command(
             settings, name, title=title, researcher=researcher, contact=contact, purpose=purpose
         )
         ready(settings)
-        study = asyncio.run(open_named(settings, name))
+        study = shutdown.run(open_named(settings, name))
         if study.key is None:
             raise SetupError(study.why)
         key = study_key_file(settings.model_copy(update={"study": name}), name)
@@ -65,7 +65,7 @@ def keygen_command(name: Name) -> None:
 
         settings = logged_settings("study")
         ready(settings)
-        sys.stdout.write(f"{asyncio.run(make_key(settings, name))}\n")
+        sys.stdout.write(f"{shutdown.run(make_key(settings, name))}\n")
 
 
 @study_app.command("destroy-key")
@@ -84,7 +84,7 @@ def destroy_key_command(
                 "any more, and no account can be linked. If that is what you want, add --yes."
             )
         _alone(settings)
-        asyncio.run(destroy_key(settings, name))
+        shutdown.run(destroy_key(settings, name))
         sys.stdout.write(f"The key of {name} is destroyed. Delete your copies of it, too.\n")
 
 
@@ -114,4 +114,4 @@ def retention_command(
             word = "would go" if dry_run else "gone"
             return "".join(f"{name}: {count} {word}\n" for name, count in asdict(done).items())
 
-        sys.stdout.write(asyncio.run(run()))
+        sys.stdout.write(shutdown.run(run()))

@@ -1,6 +1,5 @@
 """`pastiche study lint`, `experiments`, `stop`, `simulate`, `items`: for those who run experiments."""
 
-import asyncio
 import shutil
 import sys
 import time
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bot.exits import faults, logged_settings
+from engine import shutdown
 from engine.errors import CommandError, SetupError
 from engine.settings import Settings
 from engine.study.experiments import read_experiment, warnings_of
@@ -70,7 +70,7 @@ def experiments_command(study: StudyOption = "") -> None:
                 for problem in lab.experiments.problems:
                     _print(f"  bad: {problem}")
 
-        asyncio.run(run(_settings(study)))
+        shutdown.run(run(_settings(study)))
 
 
 @experiment_app.command("stop")
@@ -86,7 +86,7 @@ def stop_command(
             async with _lab(settings) as (lab, _):
                 return await lab.experiments.stop(name, reason)
 
-        done = asyncio.run(run(_settings(study)))
+        done = shutdown.run(run(_settings(study)))
         _print(f"{name} is stopped." if done else f"{name} was stopped already.")
 
 
@@ -119,7 +119,7 @@ def simulate_command(
                     there, n, seed, rounds, at_once, pace, lambda: progress.advance(task)
                 )
 
-            counts = asyncio.run(run())
+            counts = shutdown.run(run())
         _print(f"{n} people in {time.monotonic() - began:.0f} s: {there.home}")
         _print(", ".join(f"{name} {count}" for name, count in sorted(counts.items())))
         key = there.key_file
@@ -188,7 +188,7 @@ def items_list(study: StudyOption = "") -> None:
                 for (expert, kind), count in sorted(counts.items()):
                     _print(f"{expert}, {kind}: {count}")
 
-        asyncio.run(run(_settings(study)))
+        shutdown.run(run(_settings(study)))
 
 
 @items_app.command("add")
@@ -209,7 +209,7 @@ def items_add(
             async with _lab(settings) as (lab, _):
                 return await lab.guesses.add(items)
 
-        count = asyncio.run(run(_settings(study)))
+        count = shutdown.run(run(_settings(study)))
         _print(f"{count} new passages, {len(items) - count} were there already.")
 
 
@@ -243,7 +243,7 @@ def items_generate(
             async with _lab(settings) as (lab, _):
                 return await lab.guesses.add(made)
 
-        _print(f"{asyncio.run(run())} passages.")
+        _print(f"{shutdown.run(run())} passages.")
 
 
 def _settings(study: str) -> Settings:

@@ -1,6 +1,5 @@
 """`pastiche study export`, `review`, `diff` and `report`: from a study's rows to files."""
 
-import asyncio
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +7,7 @@ from typing import Annotated
 import typer
 
 from bot.exits import faults, logged_settings
+from engine import shutdown
 from engine.errors import CommandError
 from engine.study.export import Exported, Options, Purpose, export_study, review_study
 from engine.study.manifest import Difference, difference
@@ -62,7 +62,7 @@ def export_command(
             replace=replace,
         )
         settings = logged_settings("study")
-        sys.stdout.write(_told(asyncio.run(export_study(options, settings)), options))
+        sys.stdout.write(_told(shutdown.run(export_study(options, settings)), options))
 
 
 def _told(done: Exported, options: Options) -> str:
@@ -109,7 +109,7 @@ def review_command(
         out = out.expanduser().absolute()
         if out.exists():
             raise CommandError(f"{out} is there already; its decisions are not overwritten.")
-        findings = asyncio.run(review_study(settings, study, presidio=presidio))
+        findings = shutdown.run(review_study(settings, study, presidio=presidio))
         with whole_file(out) as part:
             write_text(part, review_list(findings))
         sys.stdout.write(
@@ -171,5 +171,5 @@ def report_command(
 
         settings = logged_settings("study")
         out = out.expanduser()
-        count = asyncio.run(report_study(settings, study, out, experiment))
+        count = shutdown.run(report_study(settings, study, out, experiment))
         sys.stdout.write(f"{out}: {count} interactions. Open it in a browser.\n")

@@ -26,6 +26,7 @@ from engine.jobs import Answer
 from engine.ledger import new_id
 from engine.moderation.chain import usual
 from engine.settings import Settings
+from engine.shutdown import end
 
 CLEAN_SECONDS = 3600.0  # between two rounds of retention
 ELSEWHERE = ("report", "settings", "admin")  # for those who look after a chat of many
@@ -196,8 +197,7 @@ async def _retention(desk: Desk) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        chore.cancel()
-        await asyncio.gather(chore, return_exceptions=True)
+        await end(chore)
 
 
 async def _clean_hourly(desk: Desk) -> None:

@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from engine.shutdown import end
+
 
 def at_a_terminal() -> bool:
     """Whether somebody sits there, and not a pipe."""
@@ -46,9 +48,7 @@ async def stoppable(
         yield running
     finally:
         loop.remove_signal_handler(signal.SIGINT)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(*tasks)
 
 
 @contextlib.contextmanager

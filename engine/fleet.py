@@ -5,7 +5,6 @@ There is no owner and no lock here: every process opens the database for itself.
 
 import asyncio
 import logging
-import signal
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
@@ -19,6 +18,7 @@ from engine.queues.postgres import PostgresQueue
 from engine.queues.station import Station
 from engine.registry import Registry, load_registry
 from engine.settings import Settings
+from engine.shutdown import Signals
 from engine.study.collecting import collecting_for
 from engine.supervisor import device_environment
 from engine.watchdog import watching
@@ -64,9 +64,7 @@ async def sharing(
             await queue.start()
             yield LocalEngine(registry, ledger, queue, max_length=settings.max_length)
         finally:
-            await queue.close()
-            if station:
-                await station.close()
+            await asyncio.gather(queue.close(), *([station.close()] if station else []))
 
 
 async def work(settings: Settings, media: Iterable[str], device: str = "") -> None:
@@ -81,13 +79,12 @@ async def work(settings: Settings, media: Iterable[str], device: str = "") -> No
         if not kit.of_medium(medium):
             raise SetupError(f"No expert of the profile {settings.profile!r} makes {medium}s.")
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    async with opening_shared(settings) as ledger, watching():
-        station = Station(settings, kit, ledger, database_url(settings), media, device=device)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
-        await station.start()
-        try:
-            await stop.wait()
-        finally:
-            await station.close(settings.leave_seconds)
+    with Signals(settings.leave_seconds) as signals:
+        async with opening_shared(settings) as ledger, watching():
+            station = Station(settings, kit, ledger, database_url(settings), media, device=device)
+            signals.call(stop.set)
+            await station.start()
+            try:
+                await stop.wait()
+            finally:
+                await station.close(settings.leave_seconds)

@@ -15,6 +15,7 @@ from engine.queues.embedded import EmbeddedQueue
 from engine.queues.kits import kit_of
 from engine.registry import Registry
 from engine.settings import Settings, make_runtime
+from engine.shutdown import end
 from engine.supervisor import Supervisor
 from engine.wire import (
     MAX_LINE,
@@ -72,9 +73,7 @@ async def owning(
             settings.socket.unlink()
         queue.drain()
         await supervisor.close()
-        for task in set(connections):
-            task.cancel()
-        await asyncio.gather(*connections, return_exceptions=True)
+        await end(*connections)
         await queue.close()
 
 

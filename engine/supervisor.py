@@ -17,11 +17,12 @@ from typing import IO
 from engine.errors import SetupError
 from engine.logs import MAX_BYTES
 from engine.settings import Settings
+from engine.shutdown import end, wanted
 
 START_TRIES = 3
 KILLED_TRIES = 20  # a SIGKILL may be anybody's, so more of them are borne
 UNFIT = 3  # exit code of a worker that has told the queue why it cannot work
-STOP_SECONDS = 5.0  # a worker has this long to leave before it is killed
+STOP_SECONDS = 3.0  # a worker has this long to leave before it is killed
 RESTART_SECONDS = 0.2  # doubled by every start that failed in a row
 LONGEST_PAUSE = 5.0
 
@@ -57,6 +58,7 @@ class Supervisor:
         self._wanted: dict[str, asyncio.Event] = {}
         self._give_up: Callable[[str, str], None] = lambda _medium, _reason: None
         self._failed_starts: dict[str, int] = {}
+        self._processes: dict[str, asyncio.subprocess.Process] = {}
         self._started = False
 
     def start(self, give_up: Callable[[str, str], None]) -> None:
@@ -78,10 +80,10 @@ class Supervisor:
 
     async def _keep(self, medium: str) -> None:
         """Run the worker whenever it is wanted, for as long as the owner lives."""
-        wanted = self._wanted[medium]
-        while True:
-            await wanted.wait()
-            wanted.clear()
+        need = self._wanted[medium]
+        while wanted():
+            await need.wait()
+            need.clear()
             self._failed_starts[medium] = self._failed_starts.get(medium, 0) + 1
             cannot = ""
             try:
@@ -90,6 +92,8 @@ class Supervisor:
                 log.exception("a worker could not be started", extra={"medium": medium})
                 code, cannot = 1, f"{error.strerror}: {error.filename}"
             failed = self._failed_starts[medium]
+            if not self._started:
+                return
             log.warning("worker ended", extra={"medium": medium, "code": code, "failed": failed})
             if code == UNFIT:  # it has said why itself; the next request tries again
                 self._failed_starts[medium] = 0
@@ -101,7 +105,7 @@ class Supervisor:
                     f"times). See {self._settings.home / 'logs'}.",
                 )
             else:
-                wanted.set()
+                need.set()
                 await asyncio.sleep(min(LONGEST_PAUSE, RESTART_SECONDS * 2 ** max(0, failed - 1)))
 
     async def _run(self, medium: str) -> int:
@@ -119,17 +123,13 @@ class Supervisor:
                 env=environment(self._settings, medium) | device_environment(self._device),
                 start_new_session=True,  # Ctrl-C in a terminal is for the client, not for it
             )  # fmt: skip
+            self._processes[medium] = process
             try:
                 return await process.wait()
-            except asyncio.CancelledError:
+            finally:
+                del self._processes[medium]
                 with contextlib.suppress(ProcessLookupError):
-                    process.terminate()
-                try:
-                    await asyncio.wait_for(process.wait(), STOP_SECONDS)
-                except TimeoutError:
                     process.kill()
-                    await process.wait()
-                raise
 
     def _error_log(self, medium: str) -> IO[bytes]:
         folder = self._settings.home / "logs"
@@ -141,9 +141,11 @@ class Supervisor:
     async def close(self) -> None:
         """End the workers, wait for them, and start none any more."""
         self._started = False
-        for task in self._tasks.values():
-            task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        for process in self._processes.values():
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+        idle = [task for medium, task in self._tasks.items() if medium not in self._processes]
+        await asyncio.gather(end(*idle), end(*self._tasks.values(), grace=STOP_SECONDS))
 
 
 def device_environment(device: str) -> dict[str, str]:

@@ -8,7 +8,6 @@ import argparse
 import asyncio
 import logging
 import os
-import signal
 import sys
 import threading
 import time
@@ -28,6 +27,7 @@ from engine.logs import start_logs
 from engine.queues.kits import kit_of
 from engine.registry import load_registry
 from engine.settings import Settings, read_settings
+from engine.shutdown import Signals, end, run
 from engine.supervisor import UNFIT
 from engine.wire import Hello, Leaving, Link, Message, Ready, Refused, Run, Stop, Unfit, connect
 
@@ -46,14 +46,13 @@ async def work(settings: Settings, medium: str, socket: Path | None = None) -> i
     kit = kit_of(registry, settings).told(medium)
     await link.send(Hello(medium=medium, pid=os.getpid(), kit=kit))
     leave = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, leave.set)
     serving = asyncio.create_task(_shown(link, settings, medium))
     leaving = asyncio.create_task(leave.wait())
-    await asyncio.wait({serving, leaving}, return_when=asyncio.FIRST_COMPLETED)
+    with Signals(0) as signals:
+        signals.call(leave.set)
+        await asyncio.wait({serving, leaving}, return_when=asyncio.FIRST_COMPLETED)
     if serving.done():
-        leaving.cancel()
+        await end(leaving)
         try:
             return serving.result()
         except ConnectionError:
@@ -158,7 +157,7 @@ async def _run(job: Job, backend: Backend, link: Link, stops: dict[str, threadin
 
 def run_worker(settings: Settings, medium: str, socket: Path | None = None) -> NoReturn:
     """Serve, then end this process at once: a model's thread in mid-step would hold an exit up."""
-    code = asyncio.run(work(settings, medium, socket))
+    code = run(work(settings, medium, socket))
     sys.stdout.flush()
     os._exit(code)
 

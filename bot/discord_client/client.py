@@ -27,6 +27,7 @@ from bot.pacing import BACKOFF_SECONDS, TooFast, Vanished
 from bot.settings import PlatformSettings
 from bot.talk import Talk
 from engine.errors import SetupError
+from engine.shutdown import end
 
 LONGEST = 4096  # tokens that an option takes; the engine says how many it allows
 LOGIN_SECONDS = 10.0  # a debt waits so long for a login; later it comes again
@@ -123,9 +124,7 @@ class DiscordClient:
             if work.done():
                 await work
         finally:
-            for task in (work, closing):
-                task.cancel()
-            await asyncio.gather(work, closing, return_exceptions=True)
+            await end(work, closing)
 
     async def _listen_alone(self, connection: Connection) -> None:
         shards = await chosen(connection, self._shards)

@@ -27,10 +27,12 @@ from bot.telegram_client.place import Place, read_address
 from bot.telegram_client.polling import BACKOFF_SECONDS, poll
 from bot.telegram_client.replies import Replies
 from bot.telegram_client.sender import Sender
+from bot.telegram_client.showing import LEAVE_SECONDS as FAREWELL_SECONDS
 from bot.telegram_client.showing import Showing
 from bot.telegram_client.updates import Heard, Incoming, User, number_of, read
 from bot.telegram_client.webhook import checked_secret, listen
 from engine.errors import OurError, SetupError
+from engine.shutdown import end
 
 TAKE_SECONDS = 0.5  # a batch is confirmed by then, even if a request in it is not on record yet
 NOTICE = (
@@ -101,9 +103,7 @@ class TelegramClient:
         except InvalidToken:
             raise SetupError(REFUSED) from None
         finally:
-            for task in (intake, stopping):
-                task.cancel()
-            await asyncio.gather(intake, stopping, return_exceptions=True)
+            await end(intake, stopping)
 
     async def deliver(self, debt: Debt) -> None:
         """See bot.clients.Client."""
@@ -250,8 +250,7 @@ class TelegramClient:
             try:
                 await asyncio.wait({work, done}, return_when=asyncio.FIRST_COMPLETED)
             except asyncio.CancelledError:
-                work.cancel()
-                await asyncio.gather(work, return_exceptions=True)
+                await end(work, courtesy=FAREWELL_SECONDS)
                 raise
         await work
 
@@ -274,12 +273,7 @@ class TelegramClient:
 
     async def _let_go(self, seconds: float) -> None:
         """Let what runs come to its end for a while, then leave it to the next start."""
-        tasks = set(self._tasks)
-        if tasks and seconds:
-            await asyncio.wait(tasks, timeout=seconds)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(*self._tasks, grace=seconds, courtesy=FAREWELL_SECONDS)
 
 
 def _set(done: asyncio.Future[None]) -> None:

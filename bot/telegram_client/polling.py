@@ -14,6 +14,7 @@ from telegram.error import Conflict, InvalidToken, RetryAfter
 
 from bot.telegram_client.api import Api, seconds_of
 from bot.telegram_client.updates import number_of
+from engine.shutdown import wanted
 
 BACKOFF_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0)
 CONFLICT = (
@@ -32,7 +33,7 @@ async def poll(api: Api, take: Take, trouble: Callable[[str], None]) -> None:
     """
     offset: int | None = None
     faults = 0
-    while True:
+    while wanted():
         try:
             batch = await api.updates(offset)
             faults = 0

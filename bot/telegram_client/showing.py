@@ -21,6 +21,7 @@ from bot.telegram_client.sender import Sender
 from bot.telegram_client.stages import Drafted, Edited, Stage
 from engine.errors import OurError
 from engine.events import Event, Finished, Queued
+from engine.shutdown import end
 
 ACTION_SECONDS = 4.5  # Telegram shows an action for five
 LINE_SECONDS = 4.0  # the place in the queue is told no more often
@@ -88,8 +89,7 @@ class Showing:
             await self._leave()
             raise
         finally:
-            signs.cancel()
-            await asyncio.gather(signs, return_exceptions=True)
+            await end(signs)
 
     async def _say(self, said: Said) -> list[int]:
         """Words in the answer's place."""

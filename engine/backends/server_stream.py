@@ -6,6 +6,8 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
+from engine.shutdown import end
+
 STOP_SECONDS = 0.05  # how soon a cancel is noticed while the server is silent
 
 
@@ -23,9 +25,7 @@ async def until(stream: AsyncIterator[Any], stop: threading.Event) -> AsyncGener
         except StopAsyncIteration:
             return
         finally:
-            if not coming.done():
-                coming.cancel()
-                await asyncio.gather(coming, return_exceptions=True)
+            await end(coming)
 
 
 async def pause(seconds: float, stop: threading.Event) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from engine.errors import PasticheError
 from engine.queues.floor import Floor
 from engine.settings import Settings, make_runtime
+from engine.shutdown import end
 from engine.wire import MAX_LINE, Hello, Link
 
 log = logging.getLogger(__name__)
@@ -50,9 +51,7 @@ class Door:
         """Let nobody in any more, and everybody go."""
         if self._server is not None:
             self._server.close()
-        for task in set(self._connections):
-            task.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+        await end(*self._connections)
         with suppress(FileNotFoundError):
             self.path.unlink()
 

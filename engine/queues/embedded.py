@@ -21,7 +21,9 @@ from engine.queues.floor import DEATHS_ALONE, Floor, nobody
 from engine.queues.kits import Kit
 from engine.queues.line import Entry, Inbox
 from engine.queues.overview import Overview, WorkerSeen
+from engine.queues.writer import CLOSE_SECONDS
 from engine.routing import Route
+from engine.shutdown import end
 from engine.wire import Hello, Link
 
 __all__ = ["DEATHS_ALONE", "EmbeddedQueue"]
@@ -172,5 +174,5 @@ class EmbeddedQueue:
     async def close(self) -> None:
         """Finish what is being written; the rest stays in the ledger for the next owner."""
         self.drain()
-        await asyncio.gather(*self._accepting, return_exceptions=True)
+        await end(*self._accepting, grace=CLOSE_SECONDS)
         await self._floor.writer.close()

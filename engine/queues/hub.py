@@ -19,6 +19,7 @@ from engine.queues.line import Inbox
 from engine.queues.listening import Listener
 from engine.queues.notes import EVENT, bot_channel, read_event
 from engine.queues.tables import ProgressRow
+from engine.shutdown import end, wanted
 from engine.tables import JobRow
 
 LOOK_SECONDS = 2.0  # how often the ledger is asked whether anything followed is over
@@ -66,11 +67,7 @@ class Hub:
 
     async def close(self) -> None:
         """End."""
-        await self._listener.close()
-        tasks = [*self._reading, *([self._chores] if self._chores else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(self._listener.close(), end(*self._reading, self._chores))
 
     def watch(self, job: str) -> Watch:
         """From now on its events are kept for followers."""
@@ -134,7 +131,7 @@ class Hub:
             watch.tell(EVENT.validate_json(words))
 
     async def _look_now_and_then(self) -> None:
-        while True:
+        while wanted():
             try:
                 async with asyncio.timeout(LOOK_SECONDS):
                     await self._look.wait()

@@ -7,7 +7,6 @@ must look for itself then. https://www.psycopg.org/psycopg3/docs/advanced/async.
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from typing import Any
 
 import psycopg
@@ -15,6 +14,7 @@ import sqlalchemy as sa
 from psycopg import sql
 
 from engine.ledger_server import DRIVER
+from engine.shutdown import end, wanted
 
 QUIET_SECONDS = 10.0  # after so long without a note the connection is tried
 TRY_SECONDS = 5.0  # and given up when that takes longer
@@ -50,17 +50,14 @@ class Listener:
         """Begin."""
         self._task = asyncio.create_task(self._keep(), name="listener")
 
-    async def close(self) -> None:
-        """End."""
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+    async def close(self) -> bool:
+        """End; False if it does not."""
+        return await end(self._task)
 
     async def _keep(self) -> None:
         """Connect, listen, and again when the connection is lost."""
         pause = FIRST_PAUSE
-        while True:
+        while wanted():
             try:
                 async with await psycopg.AsyncConnection.connect(
                     autocommit=True, **connect_arguments(self._url)

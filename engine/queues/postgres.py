@@ -30,10 +30,12 @@ from engine.queues.stopping import Stopping
 from engine.queues.tables import Ticket
 from engine.queues.tickets import Tickets
 from engine.routing import Route
+from engine.shutdown import end, wanted
 from engine.tables import JobRow
 
 PLACES_SECONDS = 1.0  # how often those who wait are told where they stand
 MOVE_SECONDS = 30.0  # how often jobs are looked for that only left workers could serve
+ACCEPT_SECONDS = 1.0  # that what is being accepted has to be so when the process leaves
 LOADING = "getting the model ready"
 UNSERVED = "no worker can do this now; it waits for one"
 TAKEN_OUT = "taken out by the operator"
@@ -80,11 +82,8 @@ class PostgresQueue:
 
     async def close(self) -> None:
         """Finish what is being accepted; everything else is in the database."""
-        await asyncio.gather(*self._accepting, return_exceptions=True)
-        for chore in self._chores:
-            chore.cancel()
-        await asyncio.gather(*self._chores, return_exceptions=True)
-        await self._hub.close()
+        await end(*self._accepting, grace=ACCEPT_SECONDS)
+        await asyncio.gather(end(*self._chores), self._hub.close())
 
     async def accept(self, request: Request, route: Route, job: Job) -> None:
         """See JobQueue. Raises BusyError or LedgerError, and then nothing was accepted."""
@@ -168,7 +167,7 @@ class PostgresQueue:
 
     async def _tell_places(self) -> None:
         """Tell everybody who waits here where they stand, when that has changed."""
-        while True:
+        while wanted():
             await asyncio.sleep(PLACES_SECONDS)
             waiting = [j for j, w in self._hub.watches.items() if w.followers and not w.said]
             if not waiting:
@@ -186,7 +185,7 @@ class PostgresQueue:
                     watch.tell(queued)
 
     async def _move_stranded(self) -> None:
-        while True:
+        while wanted():
             try:
                 await self._moving.run()
             except LedgerError as error:

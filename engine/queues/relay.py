@@ -7,7 +7,6 @@ only: PostgreSQL commits notifications one transaction at a time.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 
 import sqlalchemy as sa
 
@@ -18,6 +17,7 @@ from engine.ledger import Ledger
 from engine.queues.notes import EVENT, event_note, see_note
 from engine.queues.tables import ProgressRow, Ticket
 from engine.queues.tickets import Tickets
+from engine.shutdown import end, wanted
 
 FLUSH_SECONDS = 0.1
 _UNSYNCED = sa.text("SET LOCAL synchronous_commit = off")  # progress may be lost
@@ -83,12 +83,9 @@ class Relay:
         """Begin."""
         self._task = asyncio.create_task(self._flush_now_and_then(), name="relay")
 
-    async def close(self) -> None:
-        """End; what was not sent is lost."""
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+    async def close(self) -> bool:
+        """End, False if it does not; what was not sent is lost."""
+        return await end(self._task)
 
     def put(self, event: Event) -> None:
         """Progress of a job; its start and its end go another way (FencedRecord)."""
@@ -121,7 +118,7 @@ class Relay:
         return due
 
     async def _flush_now_and_then(self) -> None:
-        while True:
+        while wanted():
             await self._news.wait()
             self._news.clear()
             if events := self._due():

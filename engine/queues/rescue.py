@@ -22,6 +22,7 @@ from engine.queues.listening import connect_arguments
 from engine.queues.tables import ProgressRow, Ticket, WorkerRow
 from engine.queues.tickets import FIRST, NOW, Tickets
 from engine.queues.tickets import TASK as RUN
+from engine.shutdown import end, wanted
 from engine.tables import JobRow
 
 QUEUE, TASK = "maint", "pastiche.rescue"
@@ -74,16 +75,13 @@ class Rescue:
         """Begin to take the task."""
         self._task = asyncio.create_task(self._work(), name="rescue")
 
-    async def close(self) -> None:
-        """End."""
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+    async def close(self) -> bool:
+        """End; False if it does not."""
+        return await end(self._task)
 
     async def _work(self) -> None:
         """Procrastinate's worker, again whenever it ends: it does when the server is gone."""
-        while True:
+        while wanted():
             try:
                 async with self._app.open_async():
                     await self._app.run_worker_async(

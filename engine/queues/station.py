@@ -28,11 +28,13 @@ from engine.queues.relay import FencedRecord, Relay
 from engine.queues.rescue import Rescue
 from engine.queues.tickets import Tickets
 from engine.settings import Settings
+from engine.shutdown import end, wanted, within
 from engine.supervisor import Supervisor
 
 POLL_SECONDS = 1.0  # a wake-up that was lost costs no more
 BEATS = 6  # signs of life within the time after which a silent worker counts as gone
 STRANGE_SECONDS = 5.0  # a claim is known here sooner than that
+LEAVE_SECONDS = 0.7  # to tell the others that it goes
 MENDED_SECONDS = 30.0  # how often a worker that cannot serve is tried again
 
 log = logging.getLogger(__name__)
@@ -161,7 +163,7 @@ class Station:
         """Take jobs for as long as there is room and something to do."""
         tried, lost_after = 0.0, self._settings.lost_after
         loop = asyncio.get_running_loop()
-        while True:
+        while wanted():
             with suppress(TimeoutError):
                 async with asyncio.timeout(POLL_SECONDS):
                     await post.wake.wait()
@@ -206,7 +208,7 @@ class Station:
 
     async def _live(self) -> None:
         """Give signs of life, and see what became of our tickets."""
-        while True:
+        while wanted():
             try:
                 for post in self.posts:
                     await self._beat(post)
@@ -266,14 +268,19 @@ class Station:
                     await asyncio.sleep(0.05)
         self.floor.drain()
         await self.floor.writer.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._listener.close()
-        await self._rescue.close()
-        with suppress(LedgerError):  # or the others see it by our silence
-            await self.posts.leave()
+        ended = await asyncio.gather(
+            self._leave(), self._listener.close(), self._rescue.close(), self._relay.close()
+        )
         await self.supervisor.close()
         await self._door.close()
-        await self._relay.close()
-        log.info("station stopped", extra={"station": self.name, "pid": os.getpid()})
+        if all(ended):
+            log.info("station stopped", extra={"station": self.name, "pid": os.getpid()})
+
+    async def _leave(self) -> bool:
+        """Claim no more, and hand back what is left; else the others see it by our silence."""
+        ended = await end(*self._tasks)
+        try:
+            await within(LEAVE_SECONDS, self.posts.leave())
+        except (LedgerError, TimeoutError) as error:
+            log.warning("the station could not take its leave", extra={"why": str(error)})
+        return ended

@@ -6,9 +6,10 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 
 from engine.errors import LedgerError
+from engine.shutdown import end
 
 RETRY_SECONDS = 1.0  # between tries at a ledger that refuses
-CLOSE_SECONDS = 10.0  # what it has not taken by then, the next owner does again
+CLOSE_SECONDS = 1.5  # what it has not taken by then, the next owner does again
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +23,7 @@ class OrderedWriter:
     def __init__(self) -> None:
         self._lanes: dict[str, deque[Write]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closing = False
 
     def put(self, write: Write, job: str) -> None:
         """Do it after all that was put before for this job."""
@@ -39,6 +41,11 @@ class OrderedWriter:
             try:
                 await lane[0]()
             except LedgerError:
+                if self._closing:
+                    log.warning(
+                        "the next start does again what was not written", extra={"job": job}
+                    )
+                    return
                 log.exception("the ledger refuses; asking again", extra={"job": job})
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
@@ -49,9 +56,5 @@ class OrderedWriter:
 
     async def close(self) -> None:
         """Finish what was put."""
-        if not self._tasks:
-            return
-        _done, late = await asyncio.wait(set(self._tasks), timeout=CLOSE_SECONDS)
-        for task in late:
-            task.cancel()
-        await asyncio.gather(*late, return_exceptions=True)
+        self._closing = True
+        await end(*self._tasks, grace=CLOSE_SECONDS)
