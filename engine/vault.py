@@ -117,7 +117,7 @@ def load_key(path: Path, *, may_create: bool) -> bytes:
                 "recorded text cannot be read. To start anew, move the data folder away."
             ) from None
         return _create_key(path)
-    if stat.S_IMODE(mode) & 0o077:
+    if stat.S_IMODE(mode) & (0o007 if _is_credential(path) else 0o077):
         raise SetupError(f"Others can read the key file {path}. Run: chmod 600 '{path}'")
     try:
         return bytes.fromhex(path.read_text(encoding="ascii").strip())
@@ -125,6 +125,12 @@ def load_key(path: Path, *, may_create: bool) -> bytes:
         raise SetupError(f"The key file {path} is not a key (64 hex characters).") from error
     except OSError as error:
         raise SetupError(f"The key file {path} cannot be read: {error.strerror}.") from error
+
+
+def _is_credential(path: Path) -> bool:
+    """Whether systemd hands it to this service: by an access list, which shows as the group's right."""
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    return bool(folder) and path.parent == Path(str(folder))
 
 
 def _create_key(path: Path) -> bytes:

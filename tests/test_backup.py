@@ -5,8 +5,10 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from urllib.parse import quote
 
 import postgres
+import psycopg
 import pytest
 import yaml
 
@@ -16,6 +18,7 @@ from engine.engine import LocalEngine
 from engine.ledger import new_id
 from engine.queues.embedded import EmbeddedQueue
 from engine.routing import route
+from engine.settings import Settings
 
 DOCS = Path(__file__).parents[1] / "docs"
 DEPLOY = DOCS / "deploy"
@@ -91,14 +94,48 @@ def test_the_compose_file_names_what_there_is() -> None:
     services = told["services"]
     for service in services.values():
         assert set(service.get("depends_on", {})) <= set(services)
-        named = {v.split(":")[0] for v in service.get("volumes", [])}
-        assert named <= set(told["volumes"])
+        for volume in (v.split(":")[0] for v in service.get("volumes", [])):
+            here = volume.startswith("./")
+            assert (DEPLOY / volume).exists() if here else volume in told["volumes"]
         if build := service.get("build"):
             assert (DEPLOY / build["context"] / build["dockerfile"]).exists()
             assert service["command"][0] in ("serve", "worker", "db")
     example = (DEPLOY / "env.example").read_text()
     needed = re.findall(r"\$\{(\w+):\?", (DEPLOY / "compose.yaml").read_text())
     assert all(f"{name}=" in example for name in needed)
+
+
+@pytest.mark.databases("postgres")
+def test_the_bots_role_of_compose_is_an_ordinary_one_and_enough(postgres_server, tmp_path) -> None:
+    server, password = postgres_server, "o'r$d i\\nary"
+    env = {"PATH": f"{postgres.programs()}:{os.environ['PATH']}", "PGHOST": "127.0.0.1"}
+    env |= {"PGPORT": str(server.port), "PGPASSWORD": server.password}
+    script = ["sh", DEPLOY / "postgres-role.sh"]
+    subprocess.run(script, env=os.environ | env | {"PASTICHE_DB_PASSWORD": password}, check=True)
+    url = f"postgresql+psycopg://pastiche:{quote(password)}@127.0.0.1:{server.port}/pastiche"
+    try:
+        upgrade(Settings(home=tmp_path / "home", key_file=tmp_path / "key", database_url=url))
+        with psycopg.connect(server.conninfo("pastiche")) as connection:
+            query = (
+                "SELECT rolsuper OR rolcreaterole OR rolcreatedb FROM pg_roles WHERE rolname = %s"
+            )
+            assert connection.execute(query, ("pastiche",)).fetchone() == (False,)
+    finally:
+        server.drop("pastiche")
+        with psycopg.connect(server.conninfo("postgres"), autocommit=True) as connection:
+            connection.execute("DROP ROLE pastiche")
+
+
+def test_no_container_has_more_rights_or_neighbours_than_it_needs() -> None:
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+    for name, service in services.items():
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["ulimits"] == {"core": 0}, name
+        assert not {"ipc", "pid", "privileged", "network_mode"} & set(service), name
+        assert service["networks"], name
+    assert not set(services["vllm"]["networks"]) & set(services["postgres"]["networks"])
+    assert "POSTGRES_USER" not in services["postgres"]["environment"]  # the superuser's
 
 
 def test_the_dockerfile_copies_what_there_is_and_holds_no_secret() -> None:
@@ -108,6 +145,19 @@ def test_the_dockerfile_copies_what_there_is_and_holds_no_secret() -> None:
         for name in names.split():
             assert (DOCS.parent / name).exists() and name in allowed, name
     assert not re.search(r"TOKEN=|PASSWORD=|SECRET=", text)
+
+
+@pytest.mark.parametrize("unit", ["pastiche-bot.service", "pastiche-worker@.service"])
+def test_the_units_keep_their_secrets_and_their_bounds(unit: str) -> None:
+    lines = (DEPLOY / unit).read_text().splitlines()
+    held = {
+        "LimitCORE=0", "NoNewPrivileges=yes", "CapabilityBoundingSet=", "RestrictNamespaces=yes",
+        "SystemCallFilter=@system-service", "ProtectProc=invisible", "ProtectKernelModules=yes",
+        "LoadCredential=pastiche_key:/etc/pastiche/key",
+    }  # fmt: skip
+    assert held <= set(lines)
+    for name in ("RestrictAddressFamilies", "MemoryMax", "TasksMax"):
+        assert any(line.startswith(f"{name}=") for line in lines), name
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd is not on this machine")

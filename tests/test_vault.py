@@ -49,6 +49,18 @@ def test_a_key_file_is_made_once_and_private(tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_a_key_that_systemd_hands_over_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "pastiche_key"
+    path.write_text("ab" * 32)
+    path.chmod(0o440)  # so an access list for the service shows
+    with pytest.raises(SetupError, match="Others can read"):
+        load_key(path, may_create=False)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert load_key(path, may_create=False) == b"\xab" * 32
+
+
 def test_a_missing_open_or_broken_key_file_is_refused_with_what_to_do(tmp_path: Path) -> None:
     path = tmp_path / "k.key"
     with pytest.raises(SetupError, match="backup"):
