@@ -1,5 +1,6 @@
 """The `pastiche` command."""
 
+import io
 import logging
 import sys
 from contextlib import aclosing
@@ -217,6 +218,12 @@ def db_current() -> None:
 def main() -> None:
     """The console script."""
     forbid_core_dumps()
+    if isinstance(
+        sys.stdout, io.TextIOWrapper
+    ):  # what a terminal cannot show is written as a number
+        sys.stdout.reconfigure(errors="backslashreplace")
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")
     logging.getLogger().addHandler(logging.NullHandler())  # until start_logs: stderr is for people
     app()
 

@@ -25,12 +25,14 @@ from bot.terminal_client import Screen, answer, code_of, write
 from bot.terminal_desk import TerminalDesk, open_terminal
 from bot.terminal_keys import stoppable
 from engine import shutdown
+from engine.characters import well_formed
 from engine.errors import CommandError, SetupError
 from engine.events import Cancelled, Event, Finished, is_final
 from engine.registry import load_registry
 from engine.treating import ARM
 
 LONGEST = 4 * MAX_TEXT  # bytes; a character has four at most
+NOT_UTF8 = "The text is not UTF-8. Please convert it first."
 NEEDS_CHAT = ("forget", "guess", "consent", "withdraw", "compare")
 _EVENT: TypeAdapter[Event] = TypeAdapter(Event)
 
@@ -65,6 +67,8 @@ def ask_command(
             "style": style, "length": length, "seed": seed, "size": size, "count": count,
             "negative": negative, "scale": scale, "private": "yes" if private else None,
         }  # fmt: skip
+        if any(word and well_formed(word) != word for word in (typed, style, size, negative)):
+            raise CommandError(NOT_UTF8)
         options = checked({name: str(value) for name, value in given.items() if value is not None})
         commands = load_registry(settings.expert_roots, settings.profile).commands
         command = _with(parse(typed, commands), options)
@@ -87,7 +91,7 @@ def _stdin() -> str:
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise CommandError("The text is not UTF-8. Please convert it first.") from None
+        raise CommandError(NOT_UTF8) from None
 
 
 def _with(command: Command, options: Options) -> Command:

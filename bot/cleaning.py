@@ -1,16 +1,14 @@
 """Text as it goes on from the edge: composed, visible, bounded. Pure."""
 
 import unicodedata
-from collections.abc import Iterator
 
+from engine.characters import visible
 from engine.errors import LimitError
 
 MAX_TEXT = 20_000  # characters; more is refused before anything is looked at
-MAX_MARKS = 6  # combining marks upon one letter
 
-_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
-_JOINER = "\u200d"  # holds emoji together
-_BLANKS = "\u200d\u115f\u1160\u2800\u3164\uffa0"  # letters to Unicode, nothing to the eye
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co"})
+_BLANKS = "\u115f\u1160\u2800\u3164\uffa0"  # letters to Unicode, nothing to the eye
 
 
 def clean(text: str) -> str:
@@ -24,8 +22,7 @@ def clean(text: str) -> str:
     if len(text) > MAX_TEXT:
         raise too_long()
     # Bounded first: ordering thousands of marks on one letter takes seconds.
-    text = "".join(_bounded(text.replace("\r\n", "\n").replace("\r", "\n")))
-    return unicodedata.normalize("NFC", text).strip()
+    return unicodedata.normalize("NFC", visible(text)).strip()
 
 
 def too_long() -> LimitError:
@@ -35,20 +32,11 @@ def too_long() -> LimitError:
     )
 
 
-def _bounded(text: str) -> Iterator[str]:
-    """The characters that can be seen, and no more marks upon one letter than any script needs."""
-    marks = 0
-    for c in text:
-        marks = marks + 1 if unicodedata.combining(c) else 0
-        seen = c in "\n\t" or c == _JOINER or unicodedata.category(c) not in _UNSEEN
-        if seen and marks <= MAX_MARKS:
-            yield c
-
-
 def shows(text: str) -> bool:
     """Whether there is anything in it to see.
 
     >>> shows(" \\u2800\\n"), shows("!")
     (False, True)
     """
-    return any(c.isprintable() and not c.isspace() and c not in _BLANKS for c in text)
+    seen = (c for c in text if not c.isspace() and c not in _BLANKS)
+    return any(unicodedata.category(c) not in _UNSEEN for c in seen)

@@ -7,6 +7,7 @@ from bot.buttons import Button, Rows
 from bot.grammar import Again, Continue, Generate
 from bot.options import Options
 from engine import Engine
+from engine.characters import well_formed
 from engine.errors import AskerError
 from engine.events import Picture
 from engine.jobs import Answer, Request
@@ -38,6 +39,10 @@ class Who:
     locale: str = "en"
     server: str = ""
     address: str = ""
+
+    def __post_init__(self) -> None:
+        """Replace halves of pairs, whatever the door they came through: no ledger could keep them."""
+        object.__setattr__(self, "typed", well_formed(self.typed))
 
 
 @dataclass(frozen=True, slots=True)

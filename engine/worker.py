@@ -18,6 +18,7 @@ from typing import NoReturn
 
 from engine.backends import Backend
 from engine.backends.choice import build_backend
+from engine.characters import visible
 from engine.core_dumps import forbid_core_dumps
 from engine.errors import KIND_SENTENCE, PasticheError
 from engine.events import Failed, Text, is_final
@@ -149,7 +150,7 @@ async def _run(job: Job, backend: Backend, link: Link, stops: dict[str, threadin
         raise RuntimeError("the backend ended without a final event")
     except Exception as error:
         log.exception("a job failed", extra={"job": job.id, "expert": job.expert})
-        reason = str(error) if isinstance(error, PasticheError) else type(error).__name__
+        reason = visible(str(error)) if isinstance(error, PasticheError) else type(error).__name__
         link.post(Failed(job=job.id, attempt=job.attempt, message=KIND_SENTENCE, reason=reason))
     finally:
         del stops[job.id]

@@ -2,13 +2,18 @@
 
 from engine.backends import Backend
 from engine.backends.echo import EchoBackend
+from engine.backends.visible import Visible
 from engine.errors import ModelError
 from engine.registry import Registry
 from engine.settings import Settings
 
 
-def build_backend(settings: Settings, registry: Registry, medium: str) -> Backend:
+def build_backend(settings: Settings, registry: Registry, medium: str) -> Visible:
     """The backend, nothing loaded yet. Raises ModelError for a medium that none serves."""
+    return Visible(_bare(settings, registry, medium))
+
+
+def _bare(settings: Settings, registry: Registry, medium: str) -> Backend:
     if settings.backend == "echo":
         return EchoBackend()
     if medium == "text" and settings.text_server:
