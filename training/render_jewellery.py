@@ -1,10 +1,10 @@
-"""Render small photo-like pictures of made-up jewellery; every one is a function of its number.
+"""Render photo-like pictures of made-up jewellery; every one is a function of manner and number.
 
     pip install -e '.[render]'
-    python -m training.render_jewellery --out runs/renders --first 200 --count 3800
-    python -m training.render_jewellery --out runs/museum --style museum --first 9000 --count 320
+    python -m training.render_jewellery --out runs/shop --count 2400
+    python -m training.render_jewellery --out runs/museum --manner museum --count 900
 
-Run it again after an interruption: pictures that are there are not made anew. Writes one JPEG and
+Run it again after an interruption: pictures that are there are not made anew. Writes one PNG and
 one line of `metadata.jsonl` for each. The pictures are given to the public domain (CC0-1.0).
 """
 
@@ -19,86 +19,97 @@ import typer
 from training.errors import TrainingStopped
 from training.stage import run_stage
 
-WORDS = {"earrings": "a pair of earrings"}
-QUALITY = 90
-SEED = 1000
+SAMPLES = {"shop": 16, "museum": 24}  # paths a pixel: dim and soft light is grainier
 
 
-def caption(facts: dict[str, str], style: str) -> str:
-    """What stands in the metadata.
+def caption(facts: dict[str, str]) -> str:
+    """What stands in the metadata; a grey ground goes without saying on a museum's plate.
 
-    >>> facts = {"kind": "ring", "metal": "gold", "stone": "jet", "ground": "grey"}
-    >>> caption(facts, "plain")
-    'a ring of gold set with jet, on a grey ground'
+    >>> facts = {"kind": "ring", "metal": "gold", "stone": "jet", "ground": "grey",
+    ...          "engraving": "leaves", "filigree": "", "enamel": "", "manner": "shop"}
+    >>> caption(facts)
+    'a ring of engraved gold set with jet, on a grey ground'
     """
-    piece = WORDS.get(facts["kind"], f"a {facts['kind']}")
-    words = f"{piece} of {facts['metal']} set with {facts['stone']}"
-    return words if style == "museum" else f"{words}, on a {facts['ground']} ground"
+    piece = "a pair of earrings" if facts["kind"] == "earrings" else f"a {facts['kind']}"
+    worked = "engraved " if facts["engraving"] else ""
+    words = f"{piece} of {worked}{facts['metal']}"
+    words += " filigree" if facts["filigree"] else ""
+    words += f" and {facts['enamel']} enamel" if facts["enamel"] else ""
+    words += f" set with {facts['stone']}"
+    quiet = facts["manner"] == "museum" and facts["ground"] == "grey"
+    return words if quiet else f"{words}, on a {facts['ground']} ground"
 
 
 def render(
-    number: int, style: str, size: int, samples: int, mesh: Path
+    number: int, manner: str, size: int, samples: int, folder: Path
 ) -> tuple[Any, dict[str, str]]:
     """The picture of a number as bytes (size, size, 3), and its facts."""
+    from training.renders.design import drawn
     from training.renders.materials import KINDS
+    from training.renders.piece import Piece
     from training.renders.pieces import BUILD
-    from training.renders.scene import Scene
+    from training.renders.scene import picture
 
-    kind = KINDS[number % len(KINDS)]
-    scene = Scene(random.Random(SEED + number), mesh, size, samples, style)  # type: ignore[arg-type]
-    BUILD[kind](scene)
-    facts = {
-        "kind": kind,
-        "metal": scene.metal,
-        "stone": scene.stone,
-        "second_stone": scene.second,
-        "ground": scene.ground if style == "plain" else "museum",
-    }
-    return scene.picture(), facts
+    rng = random.Random(f"{manner}:{number}")
+    piece = Piece(rng, drawn(rng, KINDS[number % len(KINDS)], manner))
+    BUILD[piece.design.kind](piece)
+    facts = piece.facts() | {"manner": manner}
+    return picture(piece, manner, size, samples, folder), facts  # type: ignore[arg-type]
 
 
 def main(
     out: Annotated[Path, typer.Option(help="The folder of the pictures.")],
     first: Annotated[int, typer.Option(min=0, help="The first number.")] = 0,
-    count: Annotated[int, typer.Option(min=1, help="How many.")] = 60,
+    count: Annotated[int, typer.Option(min=1, help="How many.")] = 64,
     size: Annotated[int, typer.Option(min=32, help="Edge in pixels.")] = 192,
-    samples: Annotated[int, typer.Option(min=1, help="Paths a pixel.")] = 40,
-    style: Annotated[str, typer.Option(help="plain or museum")] = "plain",
+    samples: Annotated[int, typer.Option(min=0, help="Paths a pixel; 0: the manner's own.")] = 0,
+    manner: Annotated[str, typer.Option(help="shop or museum")] = "shop",
+    threads: Annotated[int, typer.Option(min=0, help="Threads; 0: one for each core.")] = 0,
 ) -> None:
     """Render pictures of made-up jewellery with captions."""
-    if style not in ("plain", "museum"):
-        raise TrainingStopped(f"There is no style {style!r}; there are plain and museum.")
+    if manner not in SAMPLES:
+        raise TrainingStopped(f"There is no manner {manner!r}; there are {' and '.join(SAMPLES)}.")
     try:
-        from training.renders.scene import cut_stone, variant
+        from training.renders.scene import variant
     except ImportError as error:
         raise TrainingStopped("Rendering needs Mitsuba: pip install -e '.[render]'") from error
     from PIL import Image
     from rich.progress import track
 
-    variant()
+    variant(threads)
     out.mkdir(parents=True, exist_ok=True)
     listing = out / "metadata.jsonl"
-    lines = listing.read_text(encoding="utf-8").splitlines() if listing.exists() else []
-    there = {json.loads(line).get("number") for line in lines if line.endswith("}")}
+    there = whole_lines(listing)
     with tempfile.TemporaryDirectory() as folder, listing.open("a", encoding="utf-8") as file:
-        mesh = Path(folder) / "stone.obj"
-        cut_stone(mesh)
-        for number in track(range(first, first + count), "rendering"):
+        for number in track(range(first, first + count), f"rendering, {manner}"):
             if number in there:
                 continue
-            pixels, facts = render(number, style, size, samples, mesh)
-            name = f"{number:05d}-{facts['kind']}.jpg"
-            Image.fromarray(pixels).save(out / name, quality=QUALITY)
+            pixels, facts = render(
+                number, manner, size, samples or SAMPLES[manner], Path(folder)
+            )
+            name = f"{number:05d}-{facts['kind']}.png"
+            Image.fromarray(pixels).save(out / name)
             row = {
                 "file": name,
                 "number": number,
                 **facts,
-                "caption": caption(facts, style),
-                "source": f"rendered by training.render_jewellery, {style}, number {number}",
+                "caption": caption(facts),
+                "source": f"rendered by training.render_jewellery, {manner}, number {number}",
                 "licence": "CC0-1.0",
             }
             file.write(json.dumps(row) + "\n")
             file.flush()
+
+
+def whole_lines(listing: Path) -> set[int]:
+    """The numbers that are there; a line that was broken off is taken out."""
+    if not listing.exists():
+        return set()
+    lines = listing.read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = [line for line in lines if line.endswith("}\n")]
+    if kept != lines:
+        listing.write_text("".join(kept), encoding="utf-8")
+    return {json.loads(line)["number"] for line in kept}
 
 
 if __name__ == "__main__":

@@ -1,104 +1,306 @@
-"""How each kind of piece is put together from beads, hoops and set stones."""
+"""How each kind of piece is put together. A ring is two units high; x is right, z up, -y nearer."""
 
 import math
 from collections.abc import Callable
 
-from training.renders.scene import Scene
+import numpy as np
 
-FACE_ON = (0.0, -1.0, 0.2)
+from training.renders import shapes
+from training.renders.piece import FRONT, Piece
+from training.renders.shapes import Array
 
-
-def ring(s: Scene) -> None:
-    """A beaded hoop with one stone on top, often two small ones beside it."""
-    s.hoop((0, 0, -0.05), 0.92, s.rng.uniform(0.08, 0.12), 64)
-    s.gem((0, -0.05, 1.08), s.rng.uniform(0.26, 0.38))
-    if s.rng.random() < 0.6:
-        for x in (-0.42, 0.42):
-            s.gem((x, -0.05, 0.93), 0.14, s.second)
+UPRIGHT = np.array([[1.0, 0, 0], [0, 0, -1.0], [0, 1.0, 0]])  # the plane of x and y, stood up
+BACK = 0.3  # facing further away than this, a stone would only show its setting
+Builder = Callable[[Piece], None]
 
 
-def _crown(s: Scene, *, full: bool) -> None:
-    n, radius = (16, 1.15) if full else (11, 1.35)
-    start, end = (0.0, 2 * math.pi) if full else (math.pi * 1.08, math.pi * 1.92)
-    back = 0.0 if full else 0.4
-    s.hoop((0, back, -0.75), radius, 0.07, 96, flat=True, start=start, end=end)
-    s.hoop((0, back, -0.55), radius, 0.05, 96, flat=True, start=start, end=end, stone_every=4)
-    for i in range(n):
-        a = start + (end - start) * (i + 0.5) / n
-        x, y = radius * math.cos(a), radius * math.sin(a) + back
-        middle = 1 - abs(i - (n - 1) / 2) / n
-        top = s.rng.uniform(0.45, 0.55) * (1 if full else 0.7 + 1.3 * middle)
-        for k in range(6):
-            s.bead((x, y, -0.5 + top * k / 6), 0.045)
+def upright(path: Array, at: tuple[float, float, float] = (0, 0, 0)) -> Array:
+    """A path in the plane of x and y as one that faces the camera."""
+    found: Array = path @ UPRIGHT.T + at
+    return found
+
+
+def _on(angle: float, radius: float, z: float) -> tuple[float, float, float]:
+    return radius * math.cos(angle), radius * math.sin(angle), z
+
+
+def ring(p: Piece) -> None:
+    """A hoop that stands, its stones on top."""
+    form, low = p.design.form, -0.14
+    around = upright(shapes.circle(0.88, 72), (0, 0, low))
+    if form == "rope":
+        p.rope(around, 0.1, closed=True)
+    else:
+        wide = p.rng.uniform(0.34, 0.46) if form == "band" else p.rng.uniform(0.17, 0.24)
+        made = "engraved" if wide > 0.2 else "metal"
+        p.add(shapes.band(0.88, wide, 0.1).placed((0, 0, low), UPRIGHT), made)
+    size = p.rng.uniform(0.30, 0.38) * (1.25 if form == "solitaire" else 1.0)
+    face, top = (0.0, -0.85, 0.55), 0.98
+    p.stone((0, -0.06, top), size, face=face)
+    if form == "three stones":
+        for x in (-0.5, 0.5):
+            p.stone((x, -0.04, 0.78), 0.21, p.design.second_stone, (x, -0.85, 0.5))
+    if form == "cluster":
+        axes = shapes.frame(face)
+        for k in range(12):
+            place = axes @ np.array([*_on(math.pi * k / 6, 1.55 * size, -0.06)])
+            p.stone(place + [0, -0.06, top], 0.11, p.design.second_stone, face)
+    if p.design.filigree:
+        p.filigree = True
+        for side in (-1, 1):
+            for x, z in ((0.30, 0.70), (0.52, 0.54)):
+                curl = shapes.scroll(0.13) * [side, 1, 1] + [side * (x + 0.1), z, 0]
+                p.wire(upright(curl, (0, -0.1, 0)), 0.028)
+
+
+def _crown(p: Piece, *, full: bool) -> None:
+    """A band with ornaments standing on it; the front of a tiara is highest in the middle."""
+    radius, back = (1.12, 0.0) if full else (1.35, 0.45)
+    start, end = (0.0, 2 * math.pi) if full else (1.06 * math.pi, 1.94 * math.pi)
+    tall = 0.26
+    bar = shapes.band(radius, tall, 0.06, start=start, end=end)
+    p.add(bar.placed((0, back, -0.86)), "engraved")
+    for z in (-1.0, -0.72):
+        edge = shapes.circle(radius + 0.03, 120, start, end) + [0, back, z]
+        p.beads(edge, 0.035) if p.design.filigree else p.wire(edge, 0.035)
+    count = 16 if full else 11
+    for i in range(count):
+        a = start + (end - start) * (i + 0.5) / count
+        x, y, _ = _on(a, radius, 0)
+        middle = 1 - abs(i - (count - 1) / 2) / ((count - 1) / 2)
+        high = 0.75 if full else 0.5 + 0.65 * middle
+        ORNAMENTS[p.design.form](p, (x, y + back, -0.72), (math.cos(a), math.sin(a), 0.15), i, high)
         if i % 2 == 0:
-            s.gem((x, y, -0.45 + top), 0.13, s.stone, (x, y, 0.3))
+            out = (1.06 * x, 1.06 * y + back, -0.86)
+            p.stone(out, 0.1, p.design.second_stone, (math.cos(a), math.sin(a), 0.1), cut="round")
+
+
+Place = tuple[float, float, float]
+
+
+def _spike(p: Piece, at: Place, face: Place, i: int, high: float) -> None:
+    foot = np.array(at)
+    p.add(shapes.tube(foot + np.outer([0, 0.5, 1], [0, 0, high]), np.array([0.06, 0.045, 0.02]), 7))
+    top = foot + [0, 0, high]
+    if i % 2 == 0:
+        p.stone(top, 0.15, face=face)
+    else:
+        p.bead(top, 0.075, "pearl")
+
+
+def _arch(p: Piece, at: Place, face: Place, i: int, high: float) -> None:
+    axes = shapes.frame(face)
+    a = np.linspace(0, math.pi, 16)
+    bow = np.stack([0.2 * np.cos(a), 0.75 * high * np.sin(a), 0 * a], 1) @ axes.T + at
+    p.wire(bow, 0.035)
+    p.stone(np.array(at) + [0, 0, 0.34 * high], 0.11, face=face)
+    p.bead(np.array(at) + [0, 0, 0.75 * high + 0.08], 0.07, "pearl")
+
+
+def _curls(p: Piece, at: Place, face: Place, i: int, high: float) -> None:
+    axes = shapes.frame(face)
+    for side in (-1, 1):
+        path = (shapes.scroll(0.30 * high, 1.2) * [side, 1, 1] + [side * 0.34 * high, 0.34 * high, 0])
+        p.wire(path @ axes.T + at, 0.035)
+    p.stone(np.array(at) + [0, 0, 0.8 * high], 0.12, face=face)
+
+
+def _ball(p: Piece, at: Place, face: Place, i: int, high: float) -> None:
+    foot = np.array(at)
+    p.wire(foot + np.outer([0, 0.5, 1], [0, 0, 0.55 * high]), 0.045)
+    p.bead(foot + [0, 0, 0.6 * high + 0.1], 0.15, "pearl" if i % 2 else "")
+
+
+def _leaf(p: Piece, at: Place, face: Place, i: int, high: float) -> None:
+    foot = np.array(at)
+    p.wire(foot + np.outer([0, 0.5, 1], [0, 0, 0.45 * high]), 0.045)
+    if i % 2 == 0:
+        p.plate("trefoil", foot + [0, 0, 0.85 * high], 0.30, face)
+        if face[1] < BACK:
+            p.stone(foot + 0.05 * np.array(face) + [0, 0, 0.85 * high], 0.12, face=face)
+    else:
+        p.bead(foot + [0, 0, 0.5 * high], 0.1, "pearl")
+
+
+def _point(p: Piece, at: Place, face: Place, i: int, high: float) -> None:
+    tall = high if i % 2 == 0 else 0.6 * high
+    p.plate("lozenge", np.array(at) + [0, 0, 0.5 * tall], 0.5 * tall, face, wide=0.75, dome=0.05)
+    if i % 2 == 0 and face[1] < BACK:
+        p.stone(np.array(at) + 0.06 * np.array(face) + [0, 0, 0.5 * tall], 0.12, face=face)
+
+
+ORNAMENTS = {
+    "spikes": _spike, "arches": _arch, "scrolls": _curls, "balls": _ball, "leaves": _leaf,
+    "points": _point,
+}  # fmt: skip
+
+
+def tiara(p: Piece) -> None:
+    """A bow of ornaments."""
+    _crown(p, full=False)
+
+
+def coronet(p: Piece) -> None:
+    """A whole circle of ornaments."""
+    _crown(p, full=True)
+
+
+def _garland(start: float = 1.0, end: float = 2.0) -> Array:
+    a = np.linspace(start * math.pi, end * math.pi, 80)
+    return np.stack([1.3 * np.cos(a), 0 * a, 0.95 + 1.5 * np.sin(a)], 1)
+
+
+def necklace(p: Piece) -> None:
+    """A garland that lies, with a drop in its middle."""
+    path, form, d = _garland(), p.design.form, p.design
+    if form == "beads":
+        p.beads(path, 0.1, 2.0, d.stone if d.stone in STRUNG else d.second_stone)
+    elif form == "chain":
+        p.chain(path, p.rng.uniform(0.075, 0.11))
+    else:
+        for k, place in enumerate(range(3, 80, 6)):
+            size = 0.12 + 0.07 * (1 - abs(place - 40) / 40)
+            p.stone(path[place], size, d.second_stone if k % 2 else d.stone, cut="round")
+            if form == "fringe" and 18 < place < 62 and abs(place - 40) > 4:
+                low = path[place] - [0, 0, 0.22]
+                p.bead(low, 0.05)
+                p.stone(low - [0, 0, 0.2], 0.1, d.stone, cut="pear")
+        p.wire(path, 0.03)
+    low = (0.0, -0.06, -0.98)
+    p.wire(upright(shapes.circle(0.08, 12), (0, 0, -0.60)), 0.025, True)
+    if form in ("chain", "beads"):
+        shape = p.rng.choice(["round", "lozenge", "hexagon", "eight"])
+        p.plate(shape, low, 0.46)
+        p.stone((0, -0.2, -0.98), 0.22)
+    else:
+        p.stone(low, p.rng.uniform(0.24, 0.3))
+
+
+STRUNG = ("pearl", "turquoise", "coral", "jet", "lapis lazuli", "jade", "opal")
+
+
+def brooch(p: Piece) -> None:
+    """An ornament that lies, with a stone in its middle."""
+    form, d = p.design.form, p.design
+    if form == "bar":
+        p.plate("panel", (0, 0, 0), 0.36, wide=4.2)
+        for x in (-0.72, 0.72):
+            p.stone((x, -0.14, 0), 0.18, d.second_stone)
+        p.stone((0, -0.2, 0), 0.32)
+        return
+    if form == "crescent":
+        a = np.linspace(-0.35 * math.pi, 1.35 * math.pi, 60)
+        thick = 0.05 + 0.17 * np.sin(np.linspace(0, math.pi, 60))
+        arc = np.stack([0.85 * np.cos(a), 0 * a, -0.85 * np.sin(a)], 1)
+        p.add(shapes.tube(arc, thick, 10), "engraved")
+        for k in range(4, 60, 5):
+            p.stone(arc[k] - [0, thick[k], 0], 0.45 * thick[k] + 0.06,
+                    d.stone if k % 2 else d.second_stone, cut="round")  # fmt: skip
+        return
+    size = 1.0 if form in ("round", "oval") else 1.15
+    p.plate(form, (0, 0, 0), size, dome=0.12)
+    rim = shapes.fine(shapes.outline(form, 40), 96)
+    inset, count = (0.68, 12) if form in ("round", "oval") else (0.62, 8)
+    if form != "star" or not d.enamel:
+        for k in range(count):
+            x, z = size * inset * rim[k * 96 // count]
+            p.stone((x, -0.14, z), 0.13, d.second_stone if k % 2 else d.stone, cut="round")
+    p.stone((0, -0.34, 0), 0.36)
+
+
+def pendant(p: Piece) -> None:
+    """An ornament on a chain that lies in a V."""
+    form, d = p.design.form, p.design
+    for side in (-1, 1):
+        arm = np.array([[side * 0.06, 0, 0.72], [side * 0.8, 0.05, 1.5], [side * 1.9, 0.05, 2.6]])
+        p.chain(arm, p.rng.choice([0.06, 0.08]))
+    p.wire(upright(shapes.circle(0.1, 14), (0, 0, 0.64)), 0.035, True)
+    middle, size = (0.0, 0.0, -0.22), 0.78
+    shape = "pear" if form == "drop" else form
+    p.plate(shape, middle, size, dome=0.1)
+    if form in ("round", "oval", "drop"):
+        rim = shapes.fine(shapes.outline(shape, 40), 96)
+        for k in range(0, 96, 8):
+            x, z = 0.74 * size * rim[k]
+            p.stone((x, -0.1, z - 0.22), 0.085, d.second_stone, cut="round", setting="collet")
+    if form == "cross":
+        for x, z in ((0.5, 0), (-0.5, 0), (0, 0.5), (0, -0.5)):
+            p.stone((x, -0.1, z - 0.22), 0.12, d.second_stone, cut="round")
+    p.stone((0, -0.28, -0.22), 0.32)
+    p.bead((0, 0, -1.12), 0.11, "pearl")
+
+
+def earrings(p: Piece) -> None:
+    """Two alike."""
+    form, d = p.design.form, p.design
+    for x in (-0.72, 0.72):
+        p.wire(upright(shapes.circle(0.16, 18), (x, 0, 1.02)), 0.03, True)
+        if form == "hoops":
+            p.add(shapes.band(0.56, 0.16, 0.1).placed((x, 0, 0.2), UPRIGHT))
+            p.rope(upright(shapes.circle(0.56, 48), (x, -0.1, 0.2)), 0.05, closed=True)
+            p.stone((x, -0.05, -0.62), 0.25)
+        elif form == "clusters":
+            p.plate("round", (x, 0, 0.3), 0.56)
+            for k in range(8):
+                u, v, _ = _on(math.pi * k / 4, 0.4, 0)
+                p.stone((x + u, -0.08, 0.3 + v), 0.115, d.second_stone, cut="round")
+            p.stone((x, -0.12, 0.3), 0.22)
+            p.stone((x, -0.04, -0.6), 0.24)
+        elif form == "chandeliers":
+            p.stone((x, -0.05, 0.62), 0.2, d.second_stone)
+            p.plate("trefoil", (x, 0, 0.12), 0.4)
+            for side in (-0.36, 0.0, 0.36):
+                low = -0.72 if side == 0 else -0.5
+                p.chain(np.array([[x + side * 0.6, 0, -0.1], [x + side, 0, low + 0.2]]), 0.05)
+                p.stone((x + side, -0.04, low), 0.17 if side == 0 else 0.13)
         else:
-            s.bead((x, y, -0.45 + top), 0.09, "pearl")
+            p.stone((x, -0.05, 0.58), 0.22, d.second_stone)
+            p.chain(np.array([[x, 0, 0.34], [x, 0, 0.02]]), 0.06)
+            p.plate("pear" if d.cut == "pear" else "oval", (x, 0, -0.48), 0.52, wide=0.95)
+            p.stone((x, -0.2, -0.48), 0.3)
 
 
-def tiara(s: Scene) -> None:
-    """A bow of spikes, highest in the middle."""
-    _crown(s, full=False)
+def bracelet(p: Piece) -> None:
+    """A hoop that lies, its front raised to the camera."""
+    form, d, low, radius = p.design.form, p.design, -0.66, 1.22
+    if form == "bangle":
+        p.add(shapes.band(radius, 0.44, 0.08).placed((0, 0, low)), "engraved")
+        for z in (-0.24, 0.24):
+            p.wire(shapes.circle(radius + 0.04, 90) + [0, 0, low + z], 0.04, True)
+        for k in range(-2, 3):
+            a = -math.pi / 2 + 0.42 * k
+            x, y, _ = _on(a, radius + 0.1, 0)
+            p.stone((x, y, low), 0.17 if k else 0.25, d.second_stone if k % 2 else d.stone,
+                    (x, y, 0.25))  # fmt: skip
+        return
+    count = 10 if form == "panels" else 16
+    for k in range(count):
+        a = -math.pi / 2 + 2 * math.pi * k / count
+        x, y, _ = _on(a, radius, 0)
+        face = (x, y, 0.2)
+        if form == "beads":
+            if k % 4 == 0 and y < BACK:
+                p.stone((1.03 * x, 1.03 * y, low), 0.24, d.stone, face)
+            else:
+                p.bead((x, y, low), 0.21, d.second_stone if k % 2 else d.stone)
+            continue
+        shape = "panel" if k % 2 else "eight"
+        p.plate(shape, (x, y, low), 0.42 if k else 0.52, face, dome=0.04)
+        near = (1.07 * x, 1.07 * y, low)
+        if k == 0:
+            p.stone(near, 0.30, d.stone, face, cut="oval")
+        elif k % 2 == 0:
+            if face[1] < BACK:
+                p.stone(near, 0.16, d.stone, face, cut="oval")
+        half = math.pi / count
+        for z in (-0.14, 0.14):
+            u, v, _ = _on(a + half, radius, 0)
+            link = shapes.circle(0.09, 12) @ shapes.frame((u, v, 0)).T + [u, v, low + z]
+            p.wire(link, 0.03, True)
 
 
-def coronet(s: Scene) -> None:
-    """A whole circle of spikes."""
-    _crown(s, full=True)
-
-
-def necklace(s: Scene) -> None:
-    """A chain of beads with one stone hanging from it."""
-    n = s.rng.choice([36, 44])
-    for i in range(n):
-        a = math.pi + math.pi * i / (n - 1)
-        at = (1.35 * math.cos(a), -0.1 - 0.2 * math.sin(a), 0.95 + 1.55 * math.sin(a))
-        s.bead(at, 0.085 + 0.05 * abs(math.sin(a)), s.second if i % 2 else None)
-    s.gem((0, -0.2, -0.72), s.rng.uniform(0.24, 0.32))
-
-
-def brooch(s: Scene) -> None:
-    """One stone in one or two wreaths of small ones."""
-    rings = s.rng.choice([1, 2])
-    for k in range(rings):
-        n = 10 + 6 * k
-        for i in range(n):
-            a, r = 2 * math.pi * i / n, 0.62 + 0.36 * k
-            stone = s.second if (i + k) % 2 else s.stone
-            s.gem((r * math.cos(a), 0, r * math.sin(a)), 0.14, stone, FACE_ON)
-    s.gem((0, -0.08, 0), 0.40, s.stone, FACE_ON)
-    s.hoop((0, 0.05, 0), 0.84 if rings == 1 else 1.18, 0.05, 72)
-
-
-def pendant(s: Scene) -> None:
-    """A large stone in a hoop on a chain, a pearl below."""
-    for i in range(26):
-        for sign in (-1, 1):
-            s.bead((sign * 0.062 * i, 0.1, 0.55 + 0.055 * i), 0.045)
-    s.hoop((0, 0, -0.25), 0.62, 0.07, 54)
-    s.gem((0, -0.05, -0.25), 0.46, s.stone, (0, -1, 0.15))
-    s.bead((0, 0, -0.98), 0.13, "pearl")
-
-
-def earrings(s: Scene) -> None:
-    """Two drops."""
-    for x in (-0.7, 0.7):
-        s.hoop((x, 0, 0.75), 0.2, 0.04, 26)
-        s.gem((x, -0.05, 0.32), 0.18, s.second)
-        for k in range(3):
-            s.bead((x, 0, 0.06 - 0.09 * k), 0.04)
-        s.gem((x, -0.05, -0.5), 0.32, s.stone)
-
-
-def bracelet(s: Scene) -> None:
-    """A lying hoop with stones all round."""
-    s.hoop((0, 0, -0.62), 1.25, 0.11, 72, flat=True)
-    for i in range(12):
-        a = 2 * math.pi * i / 12
-        at = (1.33 * math.cos(a), 1.33 * math.sin(a), -0.55)
-        s.gem(at, 0.17, s.stone if i % 2 else s.second, (math.cos(a), math.sin(a), 0.3))
-
-
-BUILD: dict[str, Callable[[Scene], None]] = {
+BUILD: dict[str, Builder] = {
     "ring": ring, "tiara": tiara, "necklace": necklace, "brooch": brooch, "pendant": pendant,
     "earrings": earrings, "coronet": coronet, "bracelet": bracelet,
 }  # fmt: skip
+__all__ = ["BUILD", "FRONT"]

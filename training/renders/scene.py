@@ -1,207 +1,159 @@
-"""One scene: camera, light, ground, and the beads and stones that a piece is built of.
+"""One picture: a piece before the camera, in one of two manners.
 
-Two styles. `plain` is a studio table: one coloured ground, two lamps. `museum` is a catalogue's plate:
-a plinth before a wall that falls off into shadow, one soft light from above, worn metal, and a scale
-bar put under the piece afterwards.
+`shop`: a dealer's photograph, a new and plain piece on coloured cloth, bright, the flash beside the
+lens. `museum`: a plate of a catalogue, an old piece on a neutral sweep between two soft lights. Both
+have the same pieces and the same cameras. Flat pieces lie on a board, the others stand.
 """
 
 import math
-import random
 from pathlib import Path
 from typing import Any, Literal
 
+import drjit
 import mitsuba as mi
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from scipy.ndimage import gaussian_filter
 
-from training.renders.materials import GEMS, GROUNDS, METAL_DRAW, METALS, SECOND, SOLIDS
+from training.renders.materials import GROUNDS, enamel, engraved, lamp, new_metal, stone, worn_metal
+from training.renders.piece import Piece
+from training.renders.shapes import Mesh, grid, joined, write_ply
 
-Style = Literal["plain", "museum"]
-Place = tuple[float, float, float]
+Manner = Literal["shop", "museum"]
 Bytes = NDArray[np.uint8]
+PASSES = 4  # of the paths of a pixel, each pass with a seed of its own
+SMOOTH = {"shop": 2.2, "museum": 3.5}  # pixels; soft light throws no hard shadow to keep
+FLOOR = -1.06
+BOARD = 0.2  # how far behind a flat piece its ground is
+NEUTRAL = ([0.30, 0.30, 0.31], [0.40, 0.40, 0.40], [0.21, 0.21, 0.22])
 
-PLINTH = [0.33, 0.30, 0.27]
-WALL = [0.16, 0.15, 0.15]
-COLLAR = 14  # beads around a set stone
 
-
-def variant() -> None:
-    """Choose Mitsuba's plain interpreter: no compiler is needed."""
+def variant(threads: int = 0) -> None:
+    """Choose Mitsuba's plain interpreter: no compiler is needed. No threads means all cores."""
     mi.set_variant("scalar_rgb")
+    if threads:
+        drjit.set_thread_count(threads)
 
 
-def cut_stone(path: Path, sides: int = 10) -> None:
-    """Write a faceted stone of unit radius, table up (+z), as a Wavefront mesh."""
+def picture(piece: Piece, manner: Manner, size: int, samples: int, folder: Path) -> Bytes:
+    """Path traced, (size, size, 3); meshes go into `folder` on their way."""
+    rng = piece.rng
+    sideways, high = rng.uniform(-1.3, 1.3), rng.uniform(0, 1)
+    eye = [sideways, -5.4, 0.4 + 1.1 * high if piece.flat else 1.5 + 1.4 * high]
+    middle = 0.0 if piece.flat or piece.design.kind == "ring" else -0.28
+    up = mi.ScalarTransform4f().look_at(origin=eye, target=[0, 0, middle], up=[0, 0, 1])
+    film = {"type": "hdrfilm", "width": size, "height": size, "rfilter": {"type": "gaussian"}}
+    sampler = {"type": "multijitter", "sample_count": max(1, samples // PASSES)}
+    light = shop_light(piece, eye) if manner == "shop" else museum_light(piece)
+    scene = mi.load_dict(
+        {
+            "type": "scene", "integrator": {"type": "path", "max_depth": 12},
+            "sensor": {"type": "perspective", "fov": 32, "to_world": up, "film": film,
+                       "sampler": sampler},
+        } | shapes(piece, manner, folder) | light,
+        parallel=False,
+    )  # fmt: skip
+    seed = rng.randrange(1 << 20)
+    passes = [np.array(mi.render(scene, seed=seed + k))[..., :3] for k in range(PASSES)]
+    which = mi.load_dict({"type": "aov", "aovs": "x:shape_index"})
+    index = np.array(mi.render(scene, integrator=which, spp=4, seed=seed))[..., 0]
+    ground = np.abs(index - index[-1, 0]) < 1e-3  # in that corner there is nothing else
+    return developed(np.stack(passes), ground, manner)
 
-    def circle(radius: float, z: float, turned: float = 0.0) -> list[Place]:
-        angles = [2 * math.pi * (i + turned) / sides for i in range(sides)]
-        return [(radius * math.cos(a), radius * math.sin(a), z) for a in angles]
 
-    points = circle(0.55, 0.36) + circle(1.0, 0.04, 0.5) + circle(1.0, -0.04, 0.5)
-    points += [(0, 0, -0.85), (0, 0, 0.36)]
-    n, faces = sides, []
-    for i in range(n):
-        j = (i + 1) % n
-        faces += [
-            (3 * n + 1, i, j), (i, n + i, j), (j, n + i, n + j), (n + i, 2 * n + i, n + j),
-            (n + j, 2 * n + i, 2 * n + j), (2 * n + i, 3 * n, 2 * n + j),
-        ]  # fmt: skip
-    lines = [f"v {x:.5f} {y:.5f} {z:.5f}\n" for x, y, z in points]
-    lines += [f"f {a + 1} {b + 1} {c + 1}\n" for a, b, c in faces]
-    path.write_text("".join(lines), encoding="ascii")
+def developed(passes: NDArray[np.float32], ground: NDArray[np.bool_], manner: Manner) -> Bytes:
+    """Of each pixel the mean of the middle passes (a firefly is in one), as sRGB bytes."""
+    ordered = np.sort(passes, axis=0)
+    light = ordered[1:-1].mean(0)
+    share = ground[..., None].astype(float)  # the grain of the plain ground is smoothed away
+    wide = (SMOOTH[manner], SMOOTH[manner], 0)
+    total = gaussian_filter(light * share, wide, mode="nearest")
+    smooth = total / np.maximum(gaussian_filter(share, wide, mode="nearest"), 1e-3)
+    light = np.where(share > 0, smooth, light)
+    if manner == "museum":  # a film's shoulder keeps the highlights
+        light = np.where(light > 0.6, 0.6 + 0.4 * np.tanh((light - 0.6) / 0.7), light)
+    light = np.clip(light, 0, 1)
+    srgb = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    found: Bytes = (srgb * 255 + 0.5).astype(np.uint8)
+    return found
 
 
-class Scene:
-    """What is drawn at random is drawn in one order, so a picture's number gives the same again."""
-
-    def __init__(
-        self, rng: random.Random, mesh: Path, size: int, samples: int, style: Style
-    ) -> None:
-        self.rng, self._mesh, self._size, self._style = rng, mesh, size, style
-        self._shapes = 0
-        self.ground = rng.choice(list(GROUNDS))
-        self.metal = rng.choice(METAL_DRAW)
-        self.stone = rng.choice([*GEMS, *SOLIDS])
-        self.second = rng.choice([s for s in SECOND if s != self.stone])
-        rough = rng.choice([0.07, 0.12, 0.2])
-        worn = {"alpha": 0.28, "specular_reflectance": {"type": "rgb", "value": [0.78, 0.74, 0.66]}}
-        self._metal = {
-            "type": "roughconductor",
-            "material": METALS[self.metal],
-            **({"alpha": rough} if style == "plain" else worn),
+def shapes(piece: Piece, manner: Manner, folder: Path) -> dict[str, Any]:
+    """The piece's meshes with what each is made of."""
+    rng, design = piece.rng, piece.design
+    seed = rng.randrange(1 << 20)
+    old = manner == "museum"
+    metal = (
+        worn_metal(design.metal, seed, rng.uniform(0.5, 1.0))
+        if old
+        else {"type": "twosided", "bsdf": new_metal(design.metal, rng.choice([0.06, 0.1, 0.14]))}
+    )
+    plain = metal if old else metal["bsdf"]
+    rgb = GROUNDS[design.ground]
+    if old:
+        rgb = rng.choice(NEUTRAL) if design.ground == "grey" else [0.6 * c for c in rgb]
+    surface = {"type": "diffuse", "reflectance": {"type": "rgb", "value": rgb}}
+    write_ply(sweep(piece.flat), folder / "ground.ply")
+    found: dict[str, Any] = {
+        "ground": {
+            "type": "ply", "filename": str(folder / "ground.ply"),
+            "bsdf": {"type": "twosided", "bsdf": surface},
         }
-        origin = [rng.uniform(-1.6, 1.6), -5.4, rng.uniform(1.6, 3.4)]
-        if style == "museum":
-            origin = [origin[0] * 0.15, -5.7, 1.1 + origin[2] * 0.2]
-        sampler = {
-            "type": "independent", "sample_count": samples, "seed": rng.randrange(1 << 20)
-        }  # fmt: skip
-        film = {
-            "type": "hdrfilm", "width": size, "height": size, "rfilter": {"type": "gaussian"}
-        }  # fmt: skip
-        up = mi.ScalarTransform4f().look_at(origin=origin, target=[0, 0, 0.05], up=[0, 0, 1])
-        self._items: dict[str, Any] = {
-            "type": "scene",
-            "integrator": {"type": "path", "max_depth": 14},
-            "sensor": {
-                "type": "perspective", "fov": 32, "to_world": up, "film": film, "sampler": sampler
-            },
-        } | self._surroundings()  # fmt: skip
-
-    def _surroundings(self) -> dict[str, Any]:
-        rng = self.rng
-        sky = {"type": "constant", "radiance": rng.uniform(0.25, 0.5)}
-        key = _lamp([rng.uniform(-4, -2), -3, rng.uniform(4, 6)], 1.3, [9, 8.6, 8])
-        rim = _lamp([rng.uniform(3, 5), 2, 3.2], 0.8, [7, 7.5, 9])
-        if self._style == "plain":
-            floor = _surface(
-                mi.ScalarTransform4f().translate([0, 0, -1.06]).scale(24), GROUNDS[self.ground]
-            )
-            return {"env": sky, "key": key, "rim": rim, "floor": floor}
-        plinth = _surface(
-            mi.ScalarTransform4f().translate([0, 0, -1.06]).scale([24, 2.4, 1]), PLINTH
-        )
-        wall = _surface(
-            mi.ScalarTransform4f().translate([0, 3.2, 0]).rotate([1, 0, 0], 90).scale(24), WALL
-        )
-        above = _lamp([0, -1.2, 5.5], 1.8, [8.5, 8.2, 7.6])
-        front = _lamp([-2.5, -6, 3], 1.0, [3.2, 3.1, 3.0])
-        dim = {"type": "constant", "radiance": 0.12}
-        return {"env": dim, "key": above, "rim": front, "floor": plinth, "wall": wall}
-
-    def picture(self) -> Bytes:
-        """Path traced, (size, size, 3)."""
-        drawn = mi.Bitmap(mi.render(mi.load_dict(self._items)))
-        rgb = drawn.convert(mi.Bitmap.PixelFormat.RGB, mi.Struct.Type.UInt8, True)
-        pixels: Bytes = np.array(rgb)
-        return with_scale_bar(pixels) if self._style == "museum" else pixels
-
-    def _add(self, shape: dict[str, Any]) -> None:
-        self._shapes += 1
-        self._items[f"s{self._shapes}"] = shape
-
-    def bead(self, at: Any, radius: float, stone: str | None = None) -> None:
-        """A ball of metal, or of a stone."""
-        centre = [float(x) for x in at]
-        bsdf = _stone(stone) if stone else self._metal
-        self._add({"type": "sphere", "center": centre, "radius": float(radius), "bsdf": bsdf})
-
-    def gem(
-        self, at: Any, radius: float, stone: str | None = None, face: Place = (0, -1, 0.35)
-    ) -> None:
-        """A set stone: cut if clear, a round bead if opaque, with a metal collar."""
-        stone = stone or self.stone
-        where = np.array(at, float)
-        out = np.array(face, float)
-        out /= np.linalg.norm(out)
-        steep = abs(out[2]) >= 0.9
-        if stone in SOLIDS:
-            self.bead(where, radius * 0.9, stone)
+    }  # fmt: skip
+    for place, (name, meshes) in enumerate(sorted(piece.parts.items())):
+        made, _, which = name.partition(":")
+        if made == "foil":
+            bsdf = {"type": "twosided", "bsdf": new_metal("silver", 0.15)}
+        elif made == "stone":
+            bsdf = stone(which, seed)
+        elif made == "enamel":
+            bsdf = enamel(which)
+        elif made == "engraved" and design.engraving:
+            deep, dark = (0.08, 0.7) if old else (0.05, 0.25)
+            bsdf = engraved(plain, design.engraving, deep, dark)
         else:
-            up = [0, 1, 0] if steep else [0, 0, 1]
-            turned = mi.ScalarTransform4f().look_at(
-                origin=where.tolist(), target=(where + out).tolist(), up=up
-            )
-            self._add(
-                {
-                    "type": "obj", "filename": str(self._mesh), "face_normals": True,
-                    "bsdf": _stone(stone), "to_world": turned.scale(float(radius)),
-                }
-            )  # fmt: skip
-        side = np.cross(out, [0, 1.0, 0] if steep else [0, 0, 1.0])
-        side /= np.linalg.norm(side)
-        other = np.cross(out, side)
-        for k in range(COLLAR):
-            a = 2 * math.pi * k / COLLAR
-            around = (side * math.cos(a) + other * math.sin(a)) * radius * 1.08
-            self.bead(where - out * radius * 0.15 + around, radius * 0.17)
-
-    def hoop(
-        self, centre: Place, radius: float, bead: float, count: int, *, flat: bool = False,
-        start: float = 0.0, end: float = 2 * math.pi, stone_every: int = 0,
-    ) -> None:  # fmt: skip
-        """A circle of beads, upright or `flat`; every so many of them is of the second stone."""
-        for i in range(count):
-            a = start + (end - start) * i / count
-            u, v = radius * math.cos(a), radius * math.sin(a)
-            at = np.add(centre, (u, v, 0) if flat else (u, 0, v))
-            self.bead(at, bead, self.second if stone_every and i % stone_every == 0 else None)
+            bsdf = metal
+        path = folder / f"{place}.ply"
+        write_ply(joined(meshes), path)
+        faceted = made == "stone" and bsdf["type"] == "dielectric"
+        found[f"part{place}"] = {
+            "type": "ply", "filename": str(path), "face_normals": faceted, "bsdf": bsdf,
+        }  # fmt: skip
+    return found
 
 
-def _lamp(at: list[float], size: float, rgb: list[float]) -> dict[str, Any]:
-    turned = mi.ScalarTransform4f().look_at(origin=at, target=[0, 0, 0], up=[0, 0, 1])
-    light = {"type": "area", "radiance": {"type": "rgb", "value": rgb}}
-    return {"type": "rectangle", "to_world": turned.scale(size), "emitter": light}
+def sweep(flat: bool) -> Mesh:
+    """A floor that curves up into a wall, so that no horizon shows; or a board behind flat pieces."""
+    if flat:
+        profile = np.array([[BOARD, -9.0], [BOARD, 0.0], [BOARD, 9.0]])
+    else:
+        a = np.linspace(-math.pi / 2, 0, 14)
+        bend = np.stack([4.0 + 3.0 * np.cos(a), FLOOR + 3.0 + 3.0 * np.sin(a)], 1)
+        profile = np.concatenate([[[-9.0, FLOOR]], [[0.0, FLOOR]], bend, [[7.0, 9.0]]])
+    across = np.linspace(-14, 14, 3)
+    y, z = (np.repeat(profile[None, :, k], 3, 0) for k in (0, 1))
+    points = np.stack([np.repeat(across[:, None], len(profile), 1), y, z], -1)
+    return grid(points, points[..., :2] / 20)
 
 
-def _surface(placed: Any, rgb: list[float]) -> dict[str, Any]:
-    bsdf = {
-        "type": "twosided",
-        "bsdf": {"type": "diffuse", "reflectance": {"type": "rgb", "value": rgb}},
+def shop_light(piece: Piece, eye: list[float]) -> dict[str, Any]:
+    """A bright room, and the flash beside the lens."""
+    rng = piece.rng
+    flash = [eye[0] + rng.uniform(-0.35, 0.35), eye[1] + 0.1, eye[2] + 0.75]
+    power = rng.uniform(85, 115)
+    return {
+        "room": {"type": "constant", "radiance": rng.uniform(0.62, 0.78)},
+        "flash": lamp(flash, [0, 0, 0], 0.32, [power, power, 0.98 * power]),
+        "window": lamp([-3.5, -2.0, 4.5], [0, 0, 0], 1.0, [3.0, 3.1, 3.3]),
     }
-    return {"type": "rectangle", "to_world": placed, "bsdf": bsdf}
 
 
-def _stone(stone: str) -> dict[str, Any]:
-    if stone in SOLIDS:
-        colour = {"type": "rgb", "value": SOLIDS[stone]}
-        return {"type": "plastic", "diffuse_reflectance": colour, "int_ior": 1.5}
-    rgb, refraction = GEMS[stone]
-    through = {"type": "rgb", "value": rgb}
-    return {"type": "dielectric", "int_ior": refraction, "specular_transmittance": through}
-
-
-def with_scale_bar(pixels: Bytes) -> Bytes:
-    """A catalogue's black and white measure at the lower left."""
-    picture = Image.fromarray(pixels)
-    draw = ImageDraw.Draw(picture)
-    edge = picture.width
-    cell, top, left = edge // 20, edge - edge // 14, edge // 16
-    for k in range(5):
-        shade = (245, 245, 240) if k % 2 else (12, 12, 12)
-        x = left + k * cell
-        draw.rectangle((x, top, x + cell - 1, top + max(3, edge // 45)), fill=shade)
-    bar = (left - 1, top - 1, left + 5 * cell, top + max(3, edge // 45) + 1)
-    draw.rectangle(bar, outline=(245, 245, 240))
-    return np.array(picture)
+def museum_light(piece: Piece) -> dict[str, Any]:
+    """A dim room, a large soft light from the upper left, a weaker one from the right."""
+    key = piece.rng.uniform(8.0, 9.5)
+    return {
+        "room": {"type": "constant", "radiance": 0.30},
+        "key": lamp([-3.0, -2.6, 4.6], [0, 0, 0], 1.6, [key, 0.985 * key, 0.95 * key]),
+        "fill": lamp([4.2, -3.4, 2.2], [0, 0, 0], 1.4, [2.6, 2.65, 2.7]),
+        "top": lamp([0.6, 1.2, 5.0], [0, 0, 0], 1.3, [4.0, 4.0, 4.0]),
+    }
