@@ -6,6 +6,7 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -13,12 +14,14 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 from safetensors.torch import load_file
 
-from training import train_base_image
+from training import render_jewellery, train_base_image
 from training.base_image import autoencoder, denoiser
 from training.base_image.captions import GROUNDS, KINDS, METALS, STONES, caption_of, vocabulary
-from training.base_image.pictures import load
+from training.base_image.perception import Critic, Perception
+from training.base_image.pictures import for_autoencoder, load
 from training.base_image.recipe import BaseRecipe, load_base_recipe
 from training.errors import BadRecipe, TrainingStopped
+from training.renders import design, piece, pieces, scene, shapes
 
 facts = st.fixed_dictionaries(
     {
@@ -94,22 +97,76 @@ def test_the_card_of_the_embedded_expert_lists_every_word(registry) -> None:
     assert set(registry.drawing(registry["jewel"]).words) == set(vocabulary())
 
 
-def test_a_run_taken_up_again_ends_as_one_that_was_never_stopped(recipe, tmp_path) -> None:
+@pytest.mark.parametrize("terms", [{}, {"perceptual": 1.0, "adversarial": 0.1}])
+def test_a_run_taken_up_again_ends_as_one_that_was_never_stopped(recipe, tmp_path, terms) -> None:
     # Both halves of the rate schedule know the whole length, so the broken run is stopped from
     # within: its first half is repeated from a checkpoint that the whole run left behind.
+    recipe = _with(recipe, **terms)
     seen, unseen = load(recipe.pictures)
     whole = _coder(recipe, tmp_path / "whole")
-    part = autoencoder.fit_autoencoder(recipe, tmp_path / "broken", seen, unseen)
     half = tmp_path / "half"
-    shutil.copytree(tmp_path / "broken", half)
-    for step in half.glob("step-*"):
-        shutil.rmtree(step)
-    stopped = _StopAfter(2)
     with pytest.raises(_Stopped):
-        autoencoder.fit_autoencoder(recipe, half, seen, unseen, stopped)
+        autoencoder.fit_autoencoder(recipe, half, seen, unseen, _StopAfter(2))
     again = _coder(recipe, half)
-    assert part.state.step == 4
     assert max(float((whole[name] - again[name]).abs().max()) for name in whole) == 0.0
+
+
+def _with(recipe: BaseRecipe, **keys: object) -> BaseRecipe:
+    changed = recipe.autoencoder.model_copy(update=keys)
+    return recipe.model_copy(update={"autoencoder": changed})
+
+
+def test_the_critic_comes_in_at_its_step_and_sees_eight_crops(recipe, tmp_path) -> None:
+    seen, unseen = load(recipe.pictures)
+    keys = {"batch": 8, "steps": 2, "perceptual": 1.0, "adversarial": 0.1, "whole_share": 0.0}
+    still, moved = (
+        autoencoder.fit_autoencoder(
+            _with(recipe, **keys, adversarial_from=begins), tmp_path / str(begins), seen, unseen
+        ).weights
+        for begins in (2, 1)
+    )
+    torch.manual_seed(recipe.seed)
+    fresh = dict(autoencoder.WithPreview(_with(recipe, **keys)).named_parameters())
+    for name in (name for name in fresh if name.startswith("critic")):
+        assert torch.equal(still[name], fresh[name])
+        assert not torch.equal(moved[name], fresh[name])
+
+
+def test_painter_and_critic_each_pay_only_for_their_own() -> None:
+    torch.manual_seed(0)
+    critic, made = Critic(), torch.randn(2, 3, 32, 32, requires_grad=True)
+    painter, own = critic.losses(made, torch.randn(2, 3, 32, 32))
+    painter.backward()
+    assert made.grad is not None and all(weight.grad is None for weight in critic.parameters())
+    made.grad = None
+    own.backward()
+    assert made.grad is None and all(weight.grad is not None for weight in critic.parameters())
+
+
+def test_features_mind_a_blur_more_than_a_tone_of_the_same_error() -> None:
+    torch.manual_seed(0)
+    stripes = torch.zeros(1, 3, 64, 64)
+    stripes[..., ::4] = stripes[..., 1::4] = 0.8
+    blurred = torch.nn.functional.avg_pool2d(stripes, 5, 1, 2)
+    toned = stripes + (blurred - stripes).abs().mean()
+    distance = Perception().distance
+    assert distance(blurred, stripes) > 3 * distance(toned, stripes)
+
+
+def test_the_autoencoder_sees_the_first_pictures_of_every_folder(recipe, renders, tmp_path) -> None:
+    more = shutil.copytree(renders, tmp_path / "more")
+    asked = _with(recipe, also=(more,), first=16)
+    seen, unseen = for_autoencoder(asked)
+    assert (len(seen), len(unseen)) == (16, 16)
+    listing = more / "metadata.jsonl"
+    row = json.loads(listing.read_text(encoding="utf-8").splitlines()[-1]) | {
+        "file": "999-ring.jpg"
+    }
+    shutil.copy(more / "019-ring.jpg", more / "999-ring.jpg")
+    listing.write_text(listing.read_text(encoding="utf-8") + json.dumps(row), encoding="utf-8")
+    assert (for_autoencoder(asked)[0].pixels == seen.pixels).all()
+    with pytest.raises(TrainingStopped, match="the first 99"):
+        for_autoencoder(_with(recipe, first=99))
 
 
 class _Stopped(Exception):
@@ -194,14 +251,50 @@ def test_a_folder_without_captions_says_how_to_make_some(tmp_path, recipe) -> No
         load(missing)
 
 
-def test_a_render_is_a_function_of_its_number(tmp_path) -> None:
-    pytest.importorskip("mitsuba", reason="rendering is an extra: pip install -e '.[render]'")
-    from training.render_jewellery import render
-    from training.renders.scene import cut_stone, variant
+@pytest.mark.parametrize("manner", ["shop", "museum"])
+def test_a_render_is_a_function_of_manner_and_number(tmp_path, manner) -> None:
+    scene.variant(1)
+    (first, facts), (again, _facts) = (
+        render_jewellery.render(number=3, manner=manner, size=32, samples=4, folder=tmp_path)
+        for _ in range(2)
+    )
+    assert (first == again).all() and first.std() > 10
+    expected = {"shop": ("silver", "ruby"), "museum": ("gold", "ruby")}[manner]
+    assert (facts["metal"], facts["stone"]) == expected
 
-    variant()
-    cut_stone(tmp_path / "stone.obj")
-    first, facts = render(200, "plain", 48, 4, tmp_path / "stone.obj")
-    again, _facts = render(200, "plain", 48, 4, tmp_path / "stone.obj")
-    assert (first == again).all()
-    assert (facts["kind"], facts["metal"], facts["stone"]) == ("ring", "gold", "citrine")
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_piece_is_said_to_have_only_what_was_built(kind: str) -> None:
+    for seed in range(12):
+        rng = random.Random(seed)
+        made = piece.Piece(rng, design.drawn(rng, kind, "museum"))
+        pieces.BUILD[kind](made)
+        facts = made.facts()
+        assert bool(facts["engraving"]) <= ("engraved" in made.parts)
+        assert f"stone:{facts['stone']}" in made.parts
+        for mesh in (mesh for meshes in made.parts.values() for mesh in meshes):
+            assert np.isfinite(mesh.points).all() and mesh.faces.max() < len(mesh.points)
+
+
+@pytest.mark.parametrize("shape", ["round", "oval", "octagon", "pear", "square", "marquise"])
+def test_every_facet_of_a_cut_stone_looks_outwards(shape: str) -> None:
+    stone = shapes.cut_stone(shape)
+    corners = stone.points[stone.faces]
+    middle = stone.points.mean(0)
+    out = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    assert (np.einsum("ij,ij->i", out, corners.mean(1) - middle) > 0).all()
+
+
+def test_rendering_goes_on_after_a_line_that_was_broken_off(tmp_path) -> None:
+    def go_on(count: int) -> None:
+        render_jewellery.main(
+            tmp_path, count=count, size=32, samples=4, threads=1, manner="shop", first=0
+        )
+
+    go_on(2)
+    listing = tmp_path / "metadata.jsonl"
+    whole = listing.read_text(encoding="utf-8")
+    listing.write_text(whole[:-20], encoding="utf-8")
+    (tmp_path / "00000-ring.png").touch()
+    go_on(2)
+    assert listing.read_text(encoding="utf-8") == whole

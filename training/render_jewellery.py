@@ -84,9 +84,7 @@ def main(
         for number in track(range(first, first + count), f"rendering, {manner}"):
             if number in there:
                 continue
-            pixels, facts = render(
-                number, manner, size, samples or SAMPLES[manner], Path(folder)
-            )
+            pixels, facts = render(number, manner, size, samples or SAMPLES[manner], Path(folder))
             name = f"{number:05d}-{facts['kind']}.png"
             Image.fromarray(pixels).save(out / name)
             row = {

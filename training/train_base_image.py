@@ -34,7 +34,7 @@ def main(
     """Train a small image base; goes on from the last checkpoint."""
     from training.base_image import autoencoder, denoiser, loop
     from training.base_image.export import export
-    from training.base_image.pictures import load
+    from training.base_image.pictures import for_autoencoder, load
     from training.base_image.recipe import load_base_recipe
 
     recipe = load_base_recipe(recipe_file)
@@ -42,8 +42,8 @@ def main(
     if fresh:
         shutil.rmtree(folder, ignore_errors=True)
     loop.threads(threads)
+    coding = autoencoder.fit_autoencoder(recipe, folder / "autoencoder", *for_autoencoder(recipe))
     seen, unseen = load(recipe.pictures)
-    coding = autoencoder.fit_autoencoder(recipe, folder / "autoencoder", seen, unseen)
     coder = autoencoder.as_coder(coding.averaged())
     if polish:
         autoencoder.fit_decoder(recipe, folder / "decoder", coder, seen, unseen)

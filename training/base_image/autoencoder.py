@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from training.base_image.loop import Part
+from training.base_image.perception import Critic, Perception
 from training.base_image.pictures import Collection, centred, crops
 from training.base_image.recipe import Autoencoder, BaseRecipe
 
@@ -47,6 +48,7 @@ class WithPreview(nn.Module):
         with torch.no_grad():  # the first three latents start out as red, green and blue
             self.preview.weight.copy_(torch.eye(3, LATENTS)[:, :, None, None])
             self.preview.bias.zero_()  # type: ignore[union-attr]
+        self.critic = Critic() if shape.adversarial else None
 
 
 def chroma(pictures: Tensor) -> Tensor:
@@ -76,6 +78,7 @@ def fit_autoencoder(
     digest = f"{shape.model_dump_json(exclude=set(LATER))} {recipe.pictures.model_dump_json()}"
     part = Part(folder, model, shape.learning_rate, shape.steps, digest)
     part.resume()
+    perception = Perception() if shape.perceptual else None
 
     def loss_of(step: int) -> tuple[Tensor, dict[str, float]]:
         rng = np.random.default_rng([recipe.seed, 1, step])
@@ -88,11 +91,14 @@ def fit_autoencoder(
             drawn = found.sample()
             made = model.autoencoder.decode(drawn).sample
         made, drawn = made.float(), drawn.float()
-        parts = likeness(made, pictures, shape) | {
+        parts = likeness(made, pictures, shape, perception) | {
             "preview": shape.preview
             * functional.l1_loss(model.preview(drawn), functional.avg_pool2d(pictures, DOWN)),
             "kl": shape.kl * found.kl().float().mean() / found.mean[0].numel(),
         }
+        if model.critic is not None and step >= shape.adversarial_from:
+            painter, critic = model.critic.losses(made, pictures)
+            parts |= {"painter": shape.adversarial * painter, "critic": critic}
         total = torch.stack(list(parts.values())).sum()
         return total, {name: float(value.detach()) for name, value in parts.items()}
 
@@ -137,6 +143,7 @@ def fit_decoder(
     """Train the decoder alone on whole pictures, from latents that stay as they are."""
     part, size = _polishing(recipe, folder, coder), recipe.pictures.size
     shape = recipe.autoencoder
+    perception = Perception() if shape.perceptual else None
 
     def loss_of(step: int) -> tuple[Tensor, dict[str, float]]:
         rng = np.random.default_rng([recipe.seed, 3, step])
@@ -145,7 +152,7 @@ def fit_decoder(
             latents = coder.autoencoder.encode(pictures).latent_dist.mode()
         with torch.autocast("cpu", torch.bfloat16):
             made = coder.autoencoder.decode(latents).sample
-        parts = likeness(made.float(), pictures, shape)
+        parts = likeness(made.float(), pictures, shape, perception)
         total = torch.stack(list(parts.values())).sum()
         return total, {name: float(value.detach()) for name, value in parts.items()}
 
@@ -157,18 +164,30 @@ def fit_decoder(
 
 
 def watched(coder: WithPreview, unseen: Collection, size: int, part: Part, path: Path) -> None:
-    """Measure on pictures that were never trained on, and show eight of them beside the original."""
+    """Measure on pictures that were never trained on, and show eight of them beside the original.
+
+    Sharpness is the share of the originals' finest detail that the copies have.
+    """
     coder.eval()
     with torch.no_grad():
-        pictures = centred(unseen, list(range(min(64, len(unseen)))), size)
+        spread = np.linspace(0, len(unseen) - 1, min(64, len(unseen))).astype(int).tolist()
+        pictures = centred(unseen, spread, size)
         made = torch.cat([through(coder, piece) for piece in torch.split(pictures, 8)])
-        part.note({"unseen_error": float((made - pictures).abs().mean())})
+        sharpness = edges(made).abs().mean() / edges(pictures).abs().mean()
+        error = (made - pictures).abs().mean()
+        part.note({"unseen_error": float(error), "unseen_sharpness": float(sharpness)})
     coder.train()
-    save_grid([pictures[:8], made[:8]], path)
+    shown = slice(None, None, max(1, len(spread) // 8))
+    save_grid([pictures[shown][:8], made[shown][:8]], path)
 
 
-def likeness(made: Tensor, pictures: Tensor, shape: Autoencoder) -> dict[str, Tensor]:
-    """How far pictures are from what they should be: in pixels, in edges, in blurred colour."""
+def likeness(
+    made: Tensor, pictures: Tensor, shape: Autoencoder, perception: Perception | None = None
+) -> dict[str, Tensor]:
+    """How far pictures are from what they should be: pixels, edges, blurred colour, features."""
+    if perception is not None:
+        seen = {"perceptual": shape.perceptual * perception.distance(made, pictures)}
+        return seen | likeness(made, pictures, shape)
     half, small = functional.avg_pool2d(made, 2), functional.avg_pool2d(pictures, 2)
     colour = functional.avg_pool2d(chroma(made), 4), functional.avg_pool2d(chroma(pictures), 4)
     return {

@@ -54,6 +54,7 @@ class Part:
         self.folder, self.model, self.peak, self.steps = folder, model, peak, steps
         self.state = State(digest=digest)
         self.weights = dict(model.named_parameters())
+        self.buffers = dict(model.named_buffers())
         self.average = {name: weight.detach().clone() for name, weight in self.weights.items()}
         self.optimiser = torch.optim.AdamW(
             self.weights.values(), lr=peak, betas=(0.9, 0.99), weight_decay=0.01, fused=True
@@ -72,7 +73,7 @@ class Part:
             )
         weights = load_file(found[-1] / "weights.safetensors")
         with torch.no_grad():
-            for name, weight in self.weights.items():
+            for name, weight in (self.weights | self.buffers).items():
                 weight.copy_(weights[name])
         average = load_file(found[-1] / "average.safetensors")
         self.average = {name: average[name] for name in self.weights}  # in their order
@@ -83,8 +84,9 @@ class Part:
     def save(self) -> None:
         """Write a checkpoint as a whole, and let go of older ones."""
         with whole_folder(self.folder / f"step-{self.state.step:06d}") as part:
+            kept = self.weights | self.buffers
             save_file(
-                {name: weight.detach().contiguous() for name, weight in self.weights.items()},
+                {name: weight.detach().contiguous() for name, weight in kept.items()},
                 part / "weights.safetensors",
             )
             save_file(self.average, part / "average.safetensors")

@@ -1,6 +1,7 @@
 """The pictures an image base is trained on: captioned renders, held in memory as bytes."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from training.base_image.recipe import Pictures
+from training.base_image.recipe import BaseRecipe, Pictures
 from training.errors import TrainingStopped
 
 
@@ -35,6 +36,12 @@ def load(pictures: Pictures) -> tuple[Collection, Collection]:
         )
     rows = [json.loads(line) for line in listing.read_text(encoding="utf-8").splitlines()]
     facts = sorted({row["file"]: row for row in rows}.values(), key=lambda row: str(row["file"]))
+    if len(facts) < pictures.first:
+        raise TrainingStopped(
+            f"{pictures.folder} holds {len(facts)} pictures; the recipe asks for the first "
+            f"{pictures.first}. Render the rest first."
+        )
+    facts = facts[: pictures.first or None]
     if len(facts) <= pictures.held_out:
         raise TrainingStopped(
             f"{pictures.folder} holds {len(facts)} pictures; the recipe holds out "
@@ -44,6 +51,24 @@ def load(pictures: Pictures) -> tuple[Collection, Collection]:
     pixels = np.stack([opened(pictures.folder / row["file"], side) for row in facts])
     split = len(facts) - pictures.held_out
     return Collection(pixels[:split], facts[:split]), Collection(pixels[split:], facts[split:])
+
+
+def for_autoencoder(recipe: BaseRecipe) -> tuple[Collection, Collection]:
+    """What the autoencoder sees and what is held out from it: the first pictures of each folder."""
+    shape, found = recipe.autoencoder, []
+    for folder in (recipe.pictures.folder, *shape.also):
+        change: dict[str, object] = {"folder": folder}
+        if shape.first:
+            change |= {"first": shape.first, "held_out": max(8, shape.first // 20)}
+        found.append(load(recipe.pictures.model_copy(update=change)))
+    seen, unseen = zip(*found, strict=True)
+    return joined(seen), joined(unseen)
+
+
+def joined(parts: Sequence[Collection]) -> Collection:
+    """Several collections as one."""
+    pixels = np.concatenate([part.pixels for part in parts])
+    return Collection(pixels, [row for part in parts for row in part.facts])
 
 
 def opened(path: Path, side: int) -> NDArray[np.uint8]:

@@ -25,11 +25,14 @@ class Pictures(Table):
     size: Annotated[int, Field(ge=64, multiple_of=32)] = 128
     zoom: Annotated[float, Field(ge=1, le=2)] = 1.12
     held_out: Annotated[int, Field(ge=8)] = 200
+    first: Annotated[int, Field(ge=0)] = 0  # only so many, by name; 0: all that are there
 
 
 class Autoencoder(Table):
     """Shape and training of the AutoencoderKL."""
 
+    also: tuple[Path, ...] = ()  # folders that the autoencoder sees beside the pictures' own
+    first: Annotated[int, Field(ge=0)] = 0  # of each folder it sees so many; 0: all
     channels: tuple[int, int, int, int] = (24, 48, 96, 128)
     layers: int = 1
     groups: int = 8
@@ -45,6 +48,9 @@ class Autoencoder(Table):
     chroma: float = 2.0
     edges: float = 1.0
     preview: float = 0.5
+    perceptual: Annotated[float, Field(ge=0)] = 0.0
+    adversarial: Annotated[float, Field(ge=0)] = 0.0
+    adversarial_from: Annotated[int, Field(ge=0)] = 0  # the step at which the critic comes in
 
 
 class Denoiser(Table):

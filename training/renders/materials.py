@@ -29,7 +29,7 @@ SOLIDS = {  # opaque stones: diffuse colour under a clear gloss
     "turquoise": [0.14, 0.60, 0.62],
     "coral": [0.80, 0.24, 0.18],
     "jet": [0.02, 0.02, 0.02],
-    "lapis lazuli": [0.05, 0.09, 0.42],
+    "lapis lazuli": [0.025, 0.05, 0.26],
     "jade": [0.30, 0.55, 0.34],
     "opal": [0.72, 0.80, 0.84],
 }

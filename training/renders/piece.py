@@ -3,13 +3,12 @@
 import math
 import random
 from collections import defaultdict
-from collections.abc import Sequence
 
 import numpy as np
 
 from training.renders import shapes
 from training.renders.design import FLAT, Design
-from training.renders.shapes import Array, Mesh
+from training.renders.shapes import Array, Mesh, Vector
 
 CABOCHONS = ("turquoise", "coral", "jet", "lapis lazuli", "jade", "opal", "pearl")
 FRONT = (0.0, -1.0, 0.12)
@@ -46,7 +45,7 @@ class Piece:
         """One mesh of a material: metal, engraved, foil, stone:NAME or enamel:COLOUR."""
         self.parts[made].append(mesh)
 
-    def bead(self, at: Sequence[float] | Array, radius: float, stone: str = "") -> None:
+    def bead(self, at: Vector, radius: float, stone: str = "") -> None:
         """A ball of metal, or of a stone."""
         made = f"stone:{stone}" if stone else "metal"
         self.add(self._bead.placed(at, radius * np.eye(3)), made)
@@ -92,8 +91,8 @@ class Piece:
             self.bead(at, radius, stones)
 
     def plate(
-        self, shape: str, at: Sequence[float], size: float, face: Sequence[float] = FRONT,
-        up: Sequence[float] = (0, 0, 1), *, wide: float = 1.0, dome: float = 0.1,
+        self, shape: str, at: Vector, size: float, face: Vector = FRONT,
+        up: Vector = (0, 0, 1), *, wide: float = 1.0, dome: float = 0.1,
     ) -> None:  # fmt: skip
         """A plaque with a rim: engraved, enamelled, or of filigree, as the design says."""
         rim = shapes.outline(shape, 40) * [wide * size, size]
@@ -108,7 +107,7 @@ class Piece:
         self.add(shapes.plate(rim * 0.97, 0.09 * size, dome * size).placed(at, axes), made)
         self.add(border.placed(at, axes))
 
-    def _filigree(self, edge: Array, size: float, at: Sequence[float], axes: Array) -> None:
+    def _filigree(self, edge: Array, size: float, at: Vector, axes: Array) -> None:
         self.filigree = True
         thin = max(0.016, 0.035 * size)
         for inset in (0.42,):
@@ -128,8 +127,8 @@ class Piece:
                 self.add(shapes.tube(path, thin, 6).placed(at, axes))
 
     def stone(
-        self, at: Sequence[float], size: float, name: str = "", face: Sequence[float] = FRONT,
-        up: Sequence[float] = (0, 0, 1), cut: str = "", setting: str = "",
+        self, at: Vector, size: float, name: str = "", face: Vector = FRONT,
+        up: Vector = (0, 0, 1), cut: str = "", setting: str = "",
     ) -> None:  # fmt: skip
         """A set stone: faceted if clear, a cabochon if opaque; the main one where none is named."""
         name = name or self.design.stone
@@ -141,7 +140,10 @@ class Piece:
         elif name in CABOCHONS:
             self.add(shapes.cabochon(cut).placed(where, axes), f"stone:{name}")
         else:
-            self.add(shapes.cut_stone(cut, self._facets, 12 if size > 0.2 else 8).placed(where, axes), f"stone:{name}")
+            self.add(
+                shapes.cut_stone(cut, self._facets, 12 if size > 0.2 else 8).placed(where, axes),
+                f"stone:{name}",
+            )
         rim = shapes.outline(cut, 24)
         edge = np.concatenate([shapes.fine(rim, 48), np.zeros((49, 1))], 1)
         if size >= CUPPED and name != "pearl":

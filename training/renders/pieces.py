@@ -6,8 +6,8 @@ from collections.abc import Callable
 import numpy as np
 
 from training.renders import shapes
-from training.renders.piece import FRONT, Piece
-from training.renders.shapes import Array
+from training.renders.piece import Piece
+from training.renders.shapes import Array, Vector
 
 UPRIGHT = np.array([[1.0, 0, 0], [0, 0, -1.0], [0, 1.0, 0]])  # the plane of x and y, stood up
 BACK = 0.3  # facing further away than this, a stone would only show its setting
@@ -22,6 +22,12 @@ def upright(path: Array, at: tuple[float, float, float] = (0, 0, 0)) -> Array:
 
 def _on(angle: float, radius: float, z: float) -> tuple[float, float, float]:
     return radius * math.cos(angle), radius * math.sin(angle), z
+
+
+def above(at: Vector, high: float) -> Array:
+    """A place, or a path, so much higher."""
+    found: Array = np.add(at, (0, 0, high))
+    return found
 
 
 def ring(p: Piece) -> None:
@@ -44,7 +50,7 @@ def ring(p: Piece) -> None:
         axes = shapes.frame(face)
         for k in range(12):
             place = axes @ np.array([*_on(math.pi * k / 6, 1.55 * size, -0.06)])
-            p.stone(place + [0, -0.06, top], 0.11, p.design.second_stone, face)
+            p.stone(np.add(place, (0, -0.06, top)), 0.11, p.design.second_stone, face)
     if p.design.filigree:
         p.filigree = True
         for side in (-1, 1):
@@ -61,7 +67,7 @@ def _crown(p: Piece, *, full: bool) -> None:
     bar = shapes.band(radius, tall, 0.06, start=start, end=end)
     p.add(bar.placed((0, back, -0.86)), "engraved")
     for z in (-1.0, -0.72):
-        edge = shapes.circle(radius + 0.03, 120, start, end) + [0, back, z]
+        edge = np.add(shapes.circle(radius + 0.03, 120, start, end), (0, back, z))
         p.beads(edge, 0.035) if p.design.filigree else p.wire(edge, 0.035)
     count = 16 if full else 11
     for i in range(count):
@@ -81,52 +87,52 @@ Place = tuple[float, float, float]
 def _spike(p: Piece, at: Place, face: Place, i: int, high: float) -> None:
     foot = np.array(at)
     p.add(shapes.tube(foot + np.outer([0, 0.5, 1], [0, 0, high]), np.array([0.06, 0.045, 0.02]), 7))
-    top = foot + [0, 0, high]
+    top = above(foot, high)
     if i % 2 == 0:
         p.stone(top, 0.15, face=face)
     else:
         p.bead(top, 0.075, "pearl")
 
 
-def _arch(p: Piece, at: Place, face: Place, i: int, high: float) -> None:
+def _arch(p: Piece, at: Place, face: Place, _i: int, high: float) -> None:
     axes = shapes.frame(face)
     a = np.linspace(0, math.pi, 16)
     bow = np.stack([0.2 * np.cos(a), 0.75 * high * np.sin(a), 0 * a], 1) @ axes.T + at
     p.wire(bow, 0.035)
-    p.stone(np.array(at) + [0, 0, 0.34 * high], 0.11, face=face)
-    p.bead(np.array(at) + [0, 0, 0.75 * high + 0.08], 0.07, "pearl")
+    p.stone(above(at, 0.34 * high), 0.11, face=face)
+    p.bead(above(at, 0.75 * high + 0.08), 0.07, "pearl")
 
 
-def _curls(p: Piece, at: Place, face: Place, i: int, high: float) -> None:
+def _curls(p: Piece, at: Place, face: Place, _i: int, high: float) -> None:
     axes = shapes.frame(face)
     for side in (-1, 1):
-        path = (shapes.scroll(0.30 * high, 1.2) * [side, 1, 1] + [side * 0.34 * high, 0.34 * high, 0])
+        path = shapes.scroll(0.30 * high, 1.2) * [side, 1, 1] + [side * 0.34 * high, 0.34 * high, 0]
         p.wire(path @ axes.T + at, 0.035)
-    p.stone(np.array(at) + [0, 0, 0.8 * high], 0.12, face=face)
+    p.stone(above(at, 0.8 * high), 0.12, face=face)
 
 
-def _ball(p: Piece, at: Place, face: Place, i: int, high: float) -> None:
+def _ball(p: Piece, at: Place, _face: Place, i: int, high: float) -> None:
     foot = np.array(at)
     p.wire(foot + np.outer([0, 0.5, 1], [0, 0, 0.55 * high]), 0.045)
-    p.bead(foot + [0, 0, 0.6 * high + 0.1], 0.15, "pearl" if i % 2 else "")
+    p.bead(above(foot, 0.6 * high + 0.1), 0.15, "pearl" if i % 2 else "")
 
 
 def _leaf(p: Piece, at: Place, face: Place, i: int, high: float) -> None:
     foot = np.array(at)
     p.wire(foot + np.outer([0, 0.5, 1], [0, 0, 0.45 * high]), 0.045)
     if i % 2 == 0:
-        p.plate("trefoil", foot + [0, 0, 0.85 * high], 0.30, face)
+        p.plate("trefoil", above(foot, 0.85 * high), 0.30, face)
         if face[1] < BACK:
-            p.stone(foot + 0.05 * np.array(face) + [0, 0, 0.85 * high], 0.12, face=face)
+            p.stone(above(foot + 0.05 * np.array(face), 0.85 * high), 0.12, face=face)
     else:
-        p.bead(foot + [0, 0, 0.5 * high], 0.1, "pearl")
+        p.bead(above(foot, 0.5 * high), 0.1, "pearl")
 
 
 def _point(p: Piece, at: Place, face: Place, i: int, high: float) -> None:
     tall = high if i % 2 == 0 else 0.6 * high
-    p.plate("lozenge", np.array(at) + [0, 0, 0.5 * tall], 0.5 * tall, face, wide=0.75, dome=0.05)
+    p.plate("lozenge", above(at, 0.5 * tall), 0.5 * tall, face, wide=0.75, dome=0.05)
     if i % 2 == 0 and face[1] < BACK:
-        p.stone(np.array(at) + 0.06 * np.array(face) + [0, 0, 0.5 * tall], 0.12, face=face)
+        p.stone(above(at + 0.06 * np.array(face), 0.5 * tall), 0.12, face=face)
 
 
 ORNAMENTS = {
@@ -183,7 +189,7 @@ def brooch(p: Piece) -> None:
     """An ornament that lies, with a stone in its middle."""
     form, d = p.design.form, p.design
     if form == "bar":
-        p.plate("panel", (0, 0, 0), 0.36, wide=4.2)
+        p.plate("panel", (0, 0, 0), 0.46, wide=3.6)
         for x in (-0.72, 0.72):
             p.stone((x, -0.14, 0), 0.18, d.second_stone)
         p.stone((0, -0.2, 0), 0.32)
@@ -248,7 +254,7 @@ def earrings(p: Piece) -> None:
             p.stone((x, -0.04, -0.6), 0.24)
         elif form == "chandeliers":
             p.stone((x, -0.05, 0.62), 0.2, d.second_stone)
-            p.plate("trefoil", (x, 0, 0.12), 0.4)
+            p.plate("pear", (x, 0, 0.12), 0.4)
             for side in (-0.36, 0.0, 0.36):
                 low = -0.72 if side == 0 else -0.5
                 p.chain(np.array([[x + side * 0.6, 0, -0.1], [x + side, 0, low + 0.2]]), 0.05)
@@ -266,7 +272,7 @@ def bracelet(p: Piece) -> None:
     if form == "bangle":
         p.add(shapes.band(radius, 0.44, 0.08).placed((0, 0, low)), "engraved")
         for z in (-0.24, 0.24):
-            p.wire(shapes.circle(radius + 0.04, 90) + [0, 0, low + z], 0.04, True)
+            p.wire(above(shapes.circle(radius + 0.04, 90), low + z), 0.04, True)
         for k in range(-2, 3):
             a = -math.pi / 2 + 0.42 * k
             x, y, _ = _on(a, radius + 0.1, 0)
@@ -289,9 +295,8 @@ def bracelet(p: Piece) -> None:
         near = (1.07 * x, 1.07 * y, low)
         if k == 0:
             p.stone(near, 0.30, d.stone, face, cut="oval")
-        elif k % 2 == 0:
-            if face[1] < BACK:
-                p.stone(near, 0.16, d.stone, face, cut="oval")
+        elif k % 2 == 0 and face[1] < BACK:
+            p.stone(near, 0.16, d.stone, face, cut="oval")
         half = math.pi / count
         for z in (-0.14, 0.14):
             u, v, _ = _on(a + half, radius, 0)
@@ -303,4 +308,3 @@ BUILD: dict[str, Builder] = {
     "ring": ring, "tiara": tiara, "necklace": necklace, "brooch": brooch, "pendant": pendant,
     "earrings": earrings, "coronet": coronet, "bracelet": bracelet,
 }  # fmt: skip
-__all__ = ["BUILD", "FRONT"]

@@ -51,7 +51,7 @@ def picture(piece: Piece, manner: Manner, size: int, samples: int, folder: Path)
             "sensor": {"type": "perspective", "fov": 32, "to_world": up, "film": film,
                        "sampler": sampler},
         } | shapes(piece, manner, folder) | light,
-        parallel=False,
+        parallel=False, optimize=False,
     )  # fmt: skip
     seed = rng.randrange(1 << 20)
     passes = [np.array(mi.render(scene, seed=seed + k))[..., :3] for k in range(PASSES)]
@@ -83,7 +83,7 @@ def shapes(piece: Piece, manner: Manner, folder: Path) -> dict[str, Any]:
     rng, design = piece.rng, piece.design
     seed = rng.randrange(1 << 20)
     old = manner == "museum"
-    metal = (
+    metal: dict[str, Any] = (
         worn_metal(design.metal, seed, rng.uniform(0.5, 1.0))
         if old
         else {"type": "twosided", "bsdf": new_metal(design.metal, rng.choice([0.06, 0.1, 0.14]))}

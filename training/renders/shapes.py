@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.spatial import ConvexHull
 
 Array = NDArray[np.float64]
+Vector = Sequence[float] | Array
 CREASE = 1e-9
 GIRDLE = 0.035
 
@@ -26,7 +27,7 @@ class Mesh:
     uv: Array
     faces: NDArray[np.int32]
 
-    def placed(self, at: Sequence[float] | Array, axes: Array | None = None) -> "Mesh":
+    def placed(self, at: Vector, axes: Array | None = None) -> "Mesh":
         """Turned by the columns of `axes` (which may scale evenly), then moved to `at`."""
         axes = np.eye(3) if axes is None else axes
         scale = np.linalg.norm(axes[:, 0])
@@ -62,7 +63,7 @@ def write_ply(mesh: Mesh, path: Path) -> None:
     path.write_bytes(text.encode() + corners.tobytes() + faces.tobytes())
 
 
-def frame(face: Sequence[float] | Array, up: Sequence[float] = (0, 0, 1)) -> Array:
+def frame(face: Vector, up: Vector = (0, 0, 1)) -> Array:
     """Axes whose third column looks along `face` and whose second leans to `up`."""
     out = np.asarray(face, float) / np.linalg.norm(face)
     aside = np.cross(up, out)
@@ -127,7 +128,7 @@ def band(
     t = np.linspace(-1, 1, 9)
     outer = np.stack([radius + dome * thick * (1 - t**2), t * height / 2], 1)
     corner = np.array([[-0.3, 0.04], [-0.85, 0.04], [-1.0, 0.0]]) * [thick, height]
-    top = corner + [radius, height / 2]
+    top = np.add(corner, (radius, height / 2))
     section = np.concatenate([outer, top, top[::-1] * [1, -1], outer[:1]])
     angles = np.linspace(start, end, count + 1)
     across = np.concatenate([(t + 1) / 2, np.linspace(1.1, 2, len(section) - 9)])
