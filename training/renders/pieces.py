@@ -78,7 +78,8 @@ def _crown(p: Piece, *, full: bool) -> None:
         ORNAMENTS[p.design.form](p, (x, y + back, -0.72), (math.cos(a), math.sin(a), 0.15), i, high)
         if i % 2 == 0:
             out = (1.06 * x, 1.06 * y + back, -0.86)
-            p.stone(out, 0.1, p.design.second_stone, (math.cos(a), math.sin(a), 0.1), cut="round")
+            name = p.design.stone if p.design.form == "balls" else p.design.second_stone
+            p.stone(out, 0.11, name, (math.cos(a), math.sin(a), 0.1), cut="round")
 
 
 Place = tuple[float, float, float]
