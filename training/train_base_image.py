@@ -3,9 +3,9 @@
     python -m training.render_jewellery --out runs/renders
     python -m training.train_base_image training/recipes/jewel-base.toml --into FOLDER
 
-It runs in two parts, the autoencoder and then the UNet with its text encoders. Run it again after
-an interruption: it goes on from the last checkpoint. A third part, with --polish, fits the decoder
-alone for longer: latents, and so the UNet and every LoRA on it, stay valid.
+It runs in two parts, the autoencoder (which may see more folders than the recipe's own, in both
+manners) and then the UNet with its text encoders. Run it again after an interruption: it goes on
+from the last checkpoint. --only-autoencoder stops after the first part, while renders are made.
 """
 
 import shutil
@@ -26,8 +26,8 @@ def main(
         Path | None, typer.Option(help="Where the pipeline goes; else into the run's folder.")
     ] = None,
     threads: Annotated[int, typer.Option(min=0, help="Threads; 0: one for each core.")] = 0,
-    polish: Annotated[
-        bool, typer.Option("--polish", help="Fit the decoder alone, longer.")
+    only_autoencoder: Annotated[
+        bool, typer.Option("--only-autoencoder", help="Stop after the first part.")
     ] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete checkpoints, start over")] = False,
 ) -> None:
@@ -43,12 +43,10 @@ def main(
         shutil.rmtree(folder, ignore_errors=True)
     loop.threads(threads)
     coding = autoencoder.fit_autoencoder(recipe, folder / "autoencoder", *for_autoencoder(recipe))
+    if only_autoencoder:
+        return
     seen, unseen = load(recipe.pictures)
     coder = autoencoder.as_coder(coding.averaged())
-    if polish:
-        autoencoder.fit_decoder(recipe, folder / "decoder", coder, seen, unseen)
-    else:
-        autoencoder.take_polished(recipe, folder / "decoder", coder)
     views = denoiser.views_of(
         recipe, coder, seen, recipe.denoiser.views, folder / "latents" / "seen.pt"
     )

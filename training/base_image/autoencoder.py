@@ -22,7 +22,7 @@ from training.base_image.recipe import Autoencoder, BaseRecipe
 
 LATENTS = 4
 DOWN = 8
-LATER = ("steps", "polish_steps", "polish_rate")  # what may change between two runs
+LATER = {"steps"}  # what may change between two runs
 
 
 class WithPreview(nn.Module):
@@ -74,8 +74,9 @@ def fit_autoencoder(
     """Train on crops, at the end on whole pictures; goes on from the last checkpoint."""
     shape, size = recipe.autoencoder, recipe.pictures.size
     torch.manual_seed(recipe.seed)
-    model = WithPreview(recipe)
-    digest = f"{shape.model_dump_json(exclude=set(LATER))} {recipe.pictures.model_dump_json()}"
+    # Full precision, channels last: on a CPU without bf16's own tiles a third faster than half
+    model = WithPreview(recipe).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    digest = f"{shape.model_dump_json(exclude=LATER)} {recipe.pictures.model_dump_json()}"
     part = Part(folder, model, shape.learning_rate, shape.steps, digest)
     part.resume()
     perception = Perception() if shape.perceptual else None
@@ -86,15 +87,13 @@ def fit_autoencoder(
         side, count = (size, shape.whole_batch) if whole else (shape.crop, shape.batch)
         pictures = crops(seen, rng, count, side)
         torch.manual_seed(recipe.seed * 1_000_003 + step)
-        with torch.autocast("cpu", torch.bfloat16):
-            found = model.autoencoder.encode(pictures).latent_dist
-            drawn = found.sample()
-            made = model.autoencoder.decode(drawn).sample
-        made, drawn = made.float(), drawn.float()
+        found = model.autoencoder.encode(pictures).latent_dist
+        drawn = found.sample()
+        made = model.autoencoder.decode(drawn).sample
         parts = likeness(made, pictures, shape, perception) | {
             "preview": shape.preview
             * functional.l1_loss(model.preview(drawn), functional.avg_pool2d(pictures, DOWN)),
-            "kl": shape.kl * found.kl().float().mean() / found.mean[0].numel(),
+            "kl": shape.kl * found.kl().mean() / found.mean[0].numel(),
         }
         if model.critic is not None and step >= shape.adversarial_from:
             painter, critic = model.critic.losses(made, pictures)
@@ -113,54 +112,6 @@ def as_coder(model: nn.Module) -> WithPreview:
     """The part's model by its own type."""
     assert isinstance(model, WithPreview)
     return model
-
-
-def _polishing(recipe: BaseRecipe, folder: Path, coder: WithPreview) -> Part:
-    """The decoder as a part of its own."""
-    shape = recipe.autoencoder
-    digest = f"decoder {shape.model_dump_json(exclude=set(LATER))}"
-    inner = nn.ModuleDict(
-        {
-            "decoder": coder.autoencoder.decoder,
-            "post_quant_conv": coder.autoencoder.post_quant_conv,
-        }
-    )
-    part = Part(folder, inner, shape.polish_rate, shape.polish_steps, digest)
-    part.resume()
-    return part
-
-
-def take_polished(recipe: BaseRecipe, folder: Path, coder: WithPreview) -> None:
-    """Put the polished decoder in, as far as it has come."""
-    part = _polishing(recipe, folder, coder)
-    if part.state.step:
-        part.averaged()
-
-
-def fit_decoder(
-    recipe: BaseRecipe, folder: Path, coder: WithPreview, seen: Collection, unseen: Collection
-) -> None:
-    """Train the decoder alone on whole pictures, from latents that stay as they are."""
-    part, size = _polishing(recipe, folder, coder), recipe.pictures.size
-    shape = recipe.autoencoder
-    perception = Perception() if shape.perceptual else None
-
-    def loss_of(step: int) -> tuple[Tensor, dict[str, float]]:
-        rng = np.random.default_rng([recipe.seed, 3, step])
-        pictures = crops(seen, rng, shape.whole_batch, size)
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            latents = coder.autoencoder.encode(pictures).latent_dist.mode()
-        with torch.autocast("cpu", torch.bfloat16):
-            made = coder.autoencoder.decode(latents).sample
-        parts = likeness(made.float(), pictures, shape, perception)
-        total = torch.stack(list(parts.values())).sum()
-        return total, {name: float(value.detach()) for name, value in parts.items()}
-
-    def watch(step: int) -> None:
-        watched(coder, unseen, size, part, folder / f"unseen-{step:06d}.png")
-
-    part.fit(loss_of, recipe.checkpoint_minutes, watch)
-    part.averaged()
 
 
 def watched(coder: WithPreview, unseen: Collection, size: int, part: Part, path: Path) -> None:

@@ -8,9 +8,11 @@ import torch
 
 from training.atomic import whole_folder, write_json
 from training.base_image.autoencoder import WithPreview
+from training.base_image.captions import vocabulary
 from training.base_image.denoiser import Conditioned, Speller, pipeline
 
 PREVIEW = "preview.json"
+WORDS = "words.json"
 
 
 def export(
@@ -18,7 +20,8 @@ def export(
 ) -> int:
     """Write the pipeline folder, replacing an older one as a whole; returns the weights' bytes.
 
-    `preview.json` holds the linear map from latents as the UNet sees them to colours in -1..1.
+    `preview.json` holds the linear map from latents as the UNet sees them to colours in -1..1;
+    `words.json` lists the words that it has learnt, for the expert's card.
     """
     coder.autoencoder.register_to_config(scaling_factor=scaling)
     made = pipeline(model, coder, Speller(tokenizers)).to(torch.float16)
@@ -32,6 +35,7 @@ def export(
         assert bias is not None
         found = {"weight": weight.tolist(), "bias": bias.detach().tolist()}
         write_json(part / PREVIEW, json.loads(json.dumps(found)))
+        write_json(part / WORDS, list(vocabulary()))
         for path in part.rglob("*.safetensors"):
             path.chmod(0o644)
         return sum(path.stat().st_size for path in part.rglob("*.safetensors"))

@@ -42,8 +42,6 @@ class Autoencoder(Table):
     whole_share: Annotated[float, Field(ge=0, le=1)] = 0.15
     learning_rate: Rate = 1e-3
     steps: Steps = 9000
-    polish_steps: Steps = 12000
-    polish_rate: Rate = 5e-4
     kl: float = 1e-5
     chroma: float = 2.0
     edges: float = 1.0
