@@ -109,9 +109,9 @@ def fit_autoencoder(
 
 
 def as_coder(model: nn.Module) -> WithPreview:
-    """The part's model by its own type."""
+    """The part's model by its own type, laid out in memory as files want it."""
     assert isinstance(model, WithPreview)
-    return model
+    return model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload,no-any-return]
 
 
 def watched(coder: WithPreview, unseen: Collection, size: int, part: Part, path: Path) -> None:

@@ -84,12 +84,9 @@ class Part:
     def save(self) -> None:
         """Write a checkpoint as a whole, and let go of older ones."""
         with whole_folder(self.folder / f"step-{self.state.step:06d}") as part:
-            kept = self.weights | self.buffers
-            save_file(
-                {name: weight.detach().contiguous() for name, weight in kept.items()},
-                part / "weights.safetensors",
-            )
-            save_file(self.average, part / "average.safetensors")
+            for name, kept in (("weights", self.weights | self.buffers), ("average", self.average)):
+                whole = {key: weight.detach().contiguous() for key, weight in kept.items()}
+                save_file(whole, part / f"{name}.safetensors")
             torch.save(self.optimiser.state_dict(), part / "optimiser.pt")
             write_json(part / "state.json", asdict(self.state))
         found = sorted(path for path in self.folder.glob("step-*") if path.name[5:].isdigit())
