@@ -50,7 +50,7 @@ def read_adapter(name: str, folder: Path, shapes: dict[str, tuple[int, int]]) ->
     """
     config = read_config(name, folder)
     beyond = [*config.beyond, *(name for name in OUTSIDE if config.targets(name))]
-    if beyond or not config.target_modules:
+    if beyond or config.target_modules in (None, [], "all-linear"):
         raise UnmixableError(f"The adapter of {name} uses {', '.join(beyond) or 'defaults'}.")
     halves: dict[str, dict[str, torch.Tensor]] = {}
     for key, tensor in load_file(folder / ADAPTER_WEIGHTS).items():
