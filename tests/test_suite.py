@@ -1,5 +1,6 @@
 """The suite itself: a test that hangs ends, whichever way it hangs."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -39,3 +40,17 @@ def test_whatever_hangs_ends_with_its_stack_and_the_others_go_on(tmp_path: Path)
     assert told.count("Timeout (>0.5s) from pytest-timeout") >= 3
     assert "crashed while running" in told
     assert "in test_eating" in told  # faulthandler's stack
+
+
+def test_a_whole_run_that_hangs_is_ended_and_what_was_running_is_named() -> None:
+    hanging = (sys.executable, "-X", "faulthandler", "-c", "import time; time.sleep(99)")
+    run = subprocess.run(
+        [ROOT / ".ci/run", *hanging],
+        env=os.environ | {"CI_SECONDS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert run.returncode != 0
+    assert "time.sleep(99)" in run.stderr
+    assert "most recent call first" in run.stderr

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from loopback import free_port
 from safetensors.torch import load_file
 from training_base import losses, make_recipe
 
@@ -33,13 +33,6 @@ def prepared(
     run = tmp_path / name
     build(recipe, FolderSource(corpus, "", ""), run, base)
     return recipe, run
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
