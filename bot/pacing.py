@@ -126,6 +126,7 @@ class Coalescer(Generic[Value]):
         self._shown: list[Value] = []
         self._task: asyncio.Task[None] | None = None
         self._until: float | None = None  # set when the value to show is the last
+        self._longest = deadline
         self._fault: Exception | None = None
 
     def show(self, value: Value) -> None:
@@ -134,15 +135,16 @@ class Coalescer(Generic[Value]):
         if self._fault is None and (self._task is None or self._task.done()):
             self._task = asyncio.create_task(self._run())
 
-    async def finish(self, value: Value) -> None:
+    async def finish(self, value: Value, longest: float = float("inf")) -> None:
         """Show the last value, however long the platform takes; what is unsent before it is dropped.
 
-        Raises Vanished; TooFast if the platform's pause ends after the deadline; else the last fault
-        when the deadline has passed.
+        Raises Vanished; TooFast if the platform asks for a pause longer than `longest`, or one that ends
+        after the deadline; else the last fault when the deadline has passed.
         """
         now = self._pace.clock.now()
         self._until = now + self._deadline
-        if self._fault is None and self._pace.held > self._deadline:
+        self._longest = min(longest, self._deadline)
+        if self._fault is None and self._pace.held > self._longest:
             await self.cancel()
             raise TooFast(self._pace.held)
         self.show(value)
@@ -167,7 +169,10 @@ class Coalescer(Generic[Value]):
                 self._shown, tries = [value], 0
             except TooFast as error:
                 self._pace.hold(error.seconds)
-                self._again(value, error, error.seconds)
+                if self._until is not None and error.seconds > self._longest:
+                    self._fault = error
+                else:
+                    self._again(value, error, error.seconds)
             except Vanished as error:
                 self._fault = error
             except Exception as error:  # noqa: BLE001 - a lost draft is nothing; the end is tried again

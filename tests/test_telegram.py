@@ -2,6 +2,8 @@
 
 import asyncio
 import itertools
+import sqlite3
+from contextlib import closing
 
 import pytest
 import pytest_asyncio
@@ -353,3 +355,15 @@ async def test_administrators_press_below_what_one_of_them_asked_as_the_group(se
     assert "Only the person" in refused["text"]
     server.press(answer, "Again", 53)
     await server.until(lambda: len(server.shown(group)) == 2)
+
+
+async def test_the_privacy_notice_waits_for_nothing(program, server):
+    server.private(60)
+    with closing(sqlite3.connect(program.folder / "home" / "ledger.sqlite3")) as ledger:
+        ledger.execute("BEGIN IMMEDIATE")
+        server.say("/queue", 60, 60)
+        server.say("/privacy", 60, 60)
+        first = (await server.until(lambda: server.shown(60)))[0]
+        ledger.rollback()
+    assert "72 hours" in first["text"]
+    await server.answer_in(60, "Nothing is waiting")

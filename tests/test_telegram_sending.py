@@ -137,6 +137,19 @@ async def test_a_group_sees_one_message_grow(server, sender):
     assert server.disobeyed["identical edit"] == 0
 
 
+@pytest.mark.parametrize("stage", [Edited, Drafted])
+async def test_a_long_pause_is_not_slept_out_but_told_so_that_it_outlasts_the_process(
+    server, sender, stage
+):
+    server.fail("sendMessage", 429, retry_after=3600)
+    with pytest.raises(TooFast) as caught:
+        await stage(sender, ADA).finish([words("The end.")], 60)
+    assert caught.value.seconds == 3600
+    with pytest.raises(TooFast):  # nor is another one tried meanwhile
+        await stage(sender, ADA).finish([words("The end.")], 60)
+    assert len(server.made("sendMessage")) == 1
+
+
 async def test_an_end_whose_edit_is_cut_off_is_delivered_once(server, sender):
     stage = Edited(sender, READERS)
     stage.show(words("writing", CANCEL), None)

@@ -75,17 +75,19 @@ class Sender:
         """The turns of drafts in a private chat."""
         return self._paces.of(f"draft {place.chat}", DRAFT_SECONDS)
 
-    async def deliver(self, place: Place, item: Item, reply_to: int = 0) -> int:
+    async def deliver(
+        self, place: Place, item: Item, reply_to: int = 0, longest: float = FLOOD_SECONDS
+    ) -> int:
         """Send it however long that takes, once; the message's number.
 
-        Raises Unsure when it may or may not have arrived, and Vanished.
+        Raises Unsure when it may or may not have arrived, Vanished, and TooFast for a longer pause.
         """
         sent: list[int] = []
 
         async def once(item: Item) -> None:
             sent.append(await self.put(place, item, reply_to))
 
-        await Coalescer(self.pace(place), once, deadline=FLOOD_SECONDS).finish(item)
+        await Coalescer(self.pace(place), once, deadline=FLOOD_SECONDS).finish(item, longest)
         return sent[-1]
 
     async def settle(self, place: Place, message: int, item: Item, *, media: bool = False) -> None:

@@ -27,6 +27,7 @@ ACTION_SECONDS = 4.5  # Telegram shows an action for five
 LINE_SECONDS = 4.0  # the place in the queue is told no more often
 PER_PLACE_SECONDS = 0.1  # and so much less often for each answer before this one
 LEAVE_SECONDS = 5.0
+PATIENCE_SECONDS = 60.0  # a longer pause is written down, and outlasts this process
 
 _draft_ids = itertools.count(1)
 
@@ -149,10 +150,10 @@ class Showing:
     async def _finish(self) -> list[int]:
         """Send the end; a second time, marked, if the first may be lost: rather twice than never."""
         try:
-            return await self.stage.finish(await self._items())
+            return await self.stage.finish(await self._items(), PATIENCE_SECONDS)
         except Unsure:
             self._marked = True
-            return await self.stage.finish(await self._items())
+            return await self.stage.finish(await self._items(), PATIENCE_SECONDS)
 
     async def _items(self) -> list[Item]:
         final, registry = self.draft.final, self._talk.registry

@@ -38,10 +38,11 @@ class Stage(Protocol):
     def show(self, status: Item, text: Text | None) -> None:
         """What there is by now: a line about it, and the text that has grown so far."""
 
-    async def finish(self, items: list[Item]) -> list[int]:
+    async def finish(self, items: list[Item], longest: float = FLOOD_SECONDS) -> list[int]:
         """The whole answer, last of all; the numbers of its messages.
 
-        Raises Unsure when a first message may have arrived (then it may be called again), Vanished.
+        Raises Unsure when a first message may have arrived (then it may be called again), Vanished, and
+        TooFast when Telegram asks for a longer pause before the first.
         """
 
     async def leave(self, status: Item) -> None:
@@ -81,12 +82,12 @@ class Edited:
             grown = status if text is None else Words(text=text, rows=status.rows)
             self._edits.show(grown)
 
-    async def finish(self, items: list[Item]) -> list[int]:
+    async def finish(self, items: list[Item], longest: float = FLOOD_SECONDS) -> list[int]:
         """See Stage."""
         first, *rest = items
         self._ending = True
         try:
-            await self._edits.finish(first)
+            await self._edits.finish(first, longest)
         except Unsure:
             self._edits = self._coalescer()
             raise
@@ -187,21 +188,21 @@ class Drafted(Edited):
         super().show(status, None)
         self._drafts.show(text)
 
-    async def finish(self, items: list[Item]) -> list[int]:
+    async def finish(self, items: list[Item], longest: float = FLOOD_SECONDS) -> list[int]:
         """See Stage."""
         await self._drafts.cancel()
         if self._media or isinstance(items[0], Photo):
-            return await super().finish(items)
+            return await super().finish(items, longest)
         await self._stop()
         first, *rest = items
         if self._unsure and self._message:
             return await self._settle(items)
         try:
-            sent = [await self._sender.deliver(self._place, first)]
+            sent = [await self._sender.deliver(self._place, first, longest=longest)]
         except Unsure:
             if not self._message:
                 raise
-            return await super().finish(items)
+            return await super().finish(items, longest)
         sent += [await self._part(item) for item in rest]
         if self._message and not await self._sender.delete(self._place, self._message):
             with suppress(Vanished, TooFast, OSError):
