@@ -11,6 +11,7 @@ import logging.handlers
 import os
 import re
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 
 MAX_BYTES = 5_000_000
@@ -82,6 +83,20 @@ def start_logs(home: Path, name: str, level: str, to: str = "file") -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
+def private(path: str, flags: int) -> int:
+    """Open a file for its owner only, also one that was there; an `opener`."""
+    descriptor = os.open(path, flags, 0o600)
+    os.fchmod(descriptor, 0o600)
+    return descriptor
+
+
+class _PrivateFile(logging.handlers.WatchedFileHandler):
+    """Readable by its owner only, also when it was put aside and begins anew."""
+
+    def _open(self) -> TextIOWrapper:
+        return open(self.baseFilename, "a", encoding="utf-8", opener=private)
+
+
 def _file_handler(home: Path, name: str) -> logging.Handler:
     with contextlib.suppress(OSError):
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -89,5 +104,5 @@ def _file_handler(home: Path, name: str) -> logging.Handler:
         path.parent.mkdir(exist_ok=True, mode=0o700)
         if path.exists() and path.stat().st_size > MAX_BYTES:
             path.replace(path.with_suffix(".old"))
-        return logging.handlers.WatchedFileHandler(path, encoding="utf-8")
+        return _PrivateFile(path, encoding="utf-8")
     return logging.NullHandler()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from engine.errors import SetupError
-from engine.logs import MAX_BYTES
+from engine.logs import MAX_BYTES, private
 from engine.settings import Settings
 from engine.shutdown import end, wanted
 
@@ -133,10 +133,10 @@ class Supervisor:
 
     def _error_log(self, medium: str) -> IO[bytes]:
         folder = self._settings.home / "logs"
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         path = folder / f"worker-{medium}.err"
         keep = path.exists() and path.stat().st_size < MAX_BYTES
-        return path.open("ab" if keep else "wb")
+        return open(path, "ab" if keep else "wb", opener=private)
 
     async def close(self) -> None:
         """End the workers, wait for them, and start none any more."""

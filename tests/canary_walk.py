@@ -176,8 +176,13 @@ async def _with_others(walk: Walk) -> None:
 
 
 async def _judging(walk: Walk) -> None:
-    """Pairs, passages and questions."""
+    """Pairs, passages and questions, for B too."""
     a, word = walk.a, walk.word
+    line = f"/compare -- {word('b compared', of_a=False)} sat alone in the darkened room."
+    said = (await walk.say(line, walk.b))[-1]
+    while Verb.ANSWER in {button.press.verb for row in said.choices for button in row}:
+        said = await walk.choose(said, "1", walk.b)
+    await walk.choose((await walk.say(line, walk.b))[-1], "b", walk.b)
     line = f"/compare -- {word('compared')} sat alone in the darkened room."
     said = (await walk.say(line, a))[-1]
     while Verb.ANSWER in {button.press.verb for row in said.choices for button in row}:

@@ -37,6 +37,7 @@ from engine.moderation.chain import usual
 from engine.settings import Settings
 from engine.study.codebook import SOURCES, columns
 from engine.study.export import Options, export_study
+from engine.study.opening import destroy_key
 from engine.study.public_form import stepped
 from engine.vault import Sealed
 
@@ -93,6 +94,7 @@ class Found:
     public: dict[str, bytes]
     private: dict[str, bytes]
     after: dict[str, Any]
+    parted: dict[str, Any]
     blanked: str
 
 
@@ -130,6 +132,7 @@ async def found(
                 "copies": [await _read_copy(here, path) for path in _copies(here)],
                 "held": await desk.agreements.held(a.platform, a.asker),
             }
+            made.parted = await _destroyed(here, desk, made.walk)
             clock.ahead = BACKUP_SECONDS + 60
             await desk.clean()
             clock.ahead = 0.0
@@ -141,6 +144,28 @@ async def found(
 
 # The echo backend repeats what it was asked. What a model wrote for B is B's, whoever B took up.
 WRITTEN = {"outputs.text", "interactions.output"}
+
+
+async def _destroyed(settings: Settings, desk: Any, walk: Walk) -> dict[str, Any]:
+    """What still leads to B's rows in the study after its key is gone; as an operator does it, alone."""
+    b = (walk.b.platform, walk.b.asker)
+    before = await desk.agreements.held(*b)
+    names = {
+        str(row[column])
+        for table, column in (("exposures", "id"), ("enrolments", "id"), ("consents", "form"))
+        for row in before.get(table, ())
+    }
+    jobs = {row["job_id"] for row in before["interactions"]}
+    await destroy_key(settings, "pilot")
+    study = [name for name in ALL.tables if name in SOURCE_TABLES]
+    return {
+        "names": names | jobs,
+        "rows": await _read(desk.ledger, but=lambda table: table not in study),
+        "held": set(await desk.agreements.held(*b)),
+    }
+
+
+SOURCE_TABLES = {table.__tablename__ for table in SOURCES.values()}
 STUDIED = {"interactions", "study_pictures", "study_ratings"}  # kept until the study ends
 
 
@@ -287,6 +312,13 @@ async def test_after_forget_no_word_and_no_name_is_left(found: Found) -> None:
         assert canaries(found, where) == []
         assert [key for key in keys if key in where] == []
     assert canaries(found, found.after["bytes"]) == []
+
+
+async def test_after_the_key_nothing_leads_to_a_row_of_the_study(found: Found) -> None:
+    parted = found.parted
+    assert len(parted["names"]) > 8
+    assert [name for name in parted["names"] if name in parted["rows"]] == []
+    assert parted["held"].isdisjoint(SOURCE_TABLES)
 
 
 async def test_after_their_time_nobodys_words_are_in_the_record(found: Found) -> None:

@@ -78,7 +78,9 @@ def test_logs_are_json_lines_without_secrets(tmp_path, monkeypatch) -> None:
     finally:
         root.handlers[:] = kept
         root.setLevel(level)
-    raw = (tmp_path / "logs" / "test.jsonl").read_text()
+    path = tmp_path / "logs" / "test.jsonl"
+    assert path.stat().st_mode & 0o777 == 0o600
+    raw = path.read_text()
     line = json.loads(raw)
     assert line["job"] == "01"
     assert "ValueError" in line["traceback"]

@@ -12,6 +12,7 @@ from engine.database import make_ready, open_database
 from engine.errors import SetupError
 from engine.lock import take_lock
 from engine.settings import Settings
+from engine.study.destruction import part
 from engine.study.study import (
     Study,
     StudyFile,
@@ -21,7 +22,7 @@ from engine.study.study import (
     open_study,
     study_key_file,
 )
-from engine.study.tables import LinkCodeRow, StudyRow
+from engine.study.tables import StudyRow
 from engine.vault import load_key
 
 TEMPLATE = """# What people are told, and what binds the study. Any change makes their consent lapse.
@@ -87,9 +88,15 @@ async def make_key(settings: Settings, study: str) -> Path:
     book = Book(await open_database(settings))
     try:
         async with book.reading() as connection:
-            known = await connection.scalar(sa.select(StudyRow.id).where(StudyRow.id == study))
+            query = sa.select(StudyRow.__table__).where(StudyRow.id == study)
+            known = (await connection.execute(query)).one_or_none()
     finally:
         await book.close()
+    if known is not None and known.key_destroyed_at is not None:
+        raise SetupError(
+            f"The key of {study} was destroyed when the study ended, and no other finds its rows. Open "
+            "a new study under another name."
+        )
     if known is not None or path.exists():
         raise SetupError(
             f"The study {study} has its key already ({path}). If that file is lost, put it back from "
@@ -113,7 +120,7 @@ async def destroy_key(settings: Settings, study: str) -> None:
             raise SetupError(f"There is no study {study!r} in this ledger.")
         key_of(settings, study, row)
         async with book.writing() as connection:
-            await connection.execute(sa.delete(LinkCodeRow).where(LinkCodeRow.study == study))
+            await part(connection, study)
             await connection.execute(
                 sa.update(StudyRow)
                 .where(StudyRow.id == study, StudyRow.key_destroyed_at.is_(None))
