@@ -82,7 +82,7 @@ def ask_command(
 
 
 def _stdin() -> str:
-    """Standard input, refused as soon as there is more of it than a request may have."""
+    """Read standard input; refuse it as soon as there is more than a request may have."""
     if sys.stdin is None:
         return ""
     raw = sys.stdin.buffer.read(LONGEST + 1)
@@ -95,7 +95,7 @@ def _stdin() -> str:
 
 
 def _with(command: Command, options: Options) -> Command:
-    """The command line's options before the text's own. Raises CommandError where none belongs."""
+    """Put the command line's options before the text's own. Raises CommandError where none belongs."""
     name = "compare" if isinstance(command, Compare) else getattr(command, "name", "")
     if name in NEEDS_CHAT:
         raise CommandError(words("terminal.needs_chat", name=name))
@@ -109,7 +109,7 @@ def _with(command: Command, options: Options) -> Command:
 
 
 async def ask(command: Command, typed: str, there: TerminalDesk, *, as_json: bool) -> int:
-    """The exit code. Raises CommandError for an answer that asks something back."""
+    """Ask, and give the exit code. Raises CommandError for an answer that asks something back."""
     events = there.say(command, replace(there.who, typed=typed))
     if as_json:
         draft, said = await _print_events(events, there)
@@ -125,7 +125,7 @@ async def ask(command: Command, typed: str, there: TerminalDesk, *, as_json: boo
 async def _print_events(
     events: AsyncGenerator[Event | Said], there: TerminalDesk
 ) -> tuple[Draft, Said | None]:
-    """One event a line, as JSON; an answer's with what it is, who made it, and why."""
+    """Print one event a line, as JSON; an answer's with what it is, who made it, and why."""
     draft, facts = Draft(), dict[str, Any]()
     async with stoppable(there.cancel) as running, aclosing(events):
         async for event in events:
@@ -143,7 +143,7 @@ async def _print_events(
                 ]
             _print(line | facts)
             if is_final(event):
-                await there.delivered(event.job)
+                await there.talk.delivered(event.job)
     return draft, None
 
 
@@ -152,9 +152,9 @@ def _print(line: dict[str, Any]) -> None:
 
 
 async def _facts(there: TerminalDesk, job: str) -> dict[str, Any]:
-    """What marks an answer, who makes it, by which rule, on which words; nothing that unblinds."""
+    """Tell that a machine makes it, who, by which rule, on which words; nothing that unblinds."""
     marked = {"mark": AI_LINE}
-    told = await there.told(job)
+    told = await there.talk.core.answer(job)
     if told is None or told.route.rule.startswith(f"{ARM}:"):
         return marked
     return marked | {
@@ -166,7 +166,7 @@ async def _facts(there: TerminalDesk, job: str) -> dict[str, Any]:
 
 
 async def _saved(there: TerminalDesk, final: Finished, number: int) -> dict[str, Any]:
-    """A picture, by its path."""
+    """Save a picture and tell where."""
     picture = final.pictures[number]
     name = f"{final.job.lower()}-{number + 1}.png"
     path = await _write(there.pictures, name, picture.data)
@@ -175,7 +175,7 @@ async def _saved(there: TerminalDesk, final: Finished, number: int) -> dict[str,
 
 
 async def _write(folder: Path, name: str, data: bytes) -> Path:
-    """Raises SetupError."""
+    """Write a file. Raises SetupError."""
     try:
         return await asyncio.to_thread(write, folder, name, data)
     except OSError as error:

@@ -95,7 +95,7 @@ def read_platform_settings() -> PlatformSettings:
 
 
 def terminal_settings() -> PlatformSettings:
-    """The same for a terminal, where only those limits hold that somebody has set."""
+    """Read them for a terminal, where only those limits hold that somebody has set."""
     read = read_platform_settings()
     unset = {"asker_burst", "place_burst", "asker_waiting"} - read.model_fields_set
     return read.model_copy(update=dict.fromkeys(unset, 0))

@@ -48,14 +48,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Screen:
-    """Where answers are drawn; what is about an answer, and not of it, goes to `notes`."""
+    """Hold where answers are drawn; what is about an answer, and not of it, goes to `notes`."""
 
     console: Console
     notes: Console
 
 
 async def answer(reply: Reply, there: TerminalDesk, screen: Screen) -> tuple[Draft, Said | None]:
-    """Draw a reply as it comes, to its end; what it said in words is given back, too."""
+    """Draw a reply as it comes, to its end; gives back what it said in words, too."""
     if isinstance(reply, Said):
         await spoken(there, reply, screen.console)
         return Draft(), reply
@@ -85,13 +85,13 @@ async def _follow(
 
 
 async def _close(final: Finished | Failed | Cancelled, there: TerminalDesk, screen: Screen) -> None:
-    """Pictures and footer, before a private request leaves the record; then that it has arrived."""
+    """Show pictures and footer before a private request leaves the record; then note its arrival."""
     if isinstance(final, Finished):
         for number, picture in enumerate(final.pictures, 1):
             await save(there, screen, f"{final.job.lower()}-{number}.png", picture.data)
     if isinstance(final, Finished) or (isinstance(final, Cancelled) and final.text):
-        say(screen.notes, await there.footer(final), style="dim")
-    await there.delivered(final.job)
+        say(screen.notes, await there.talk.footer(final), style="dim")
+    await there.talk.delivered(final.job)
     match final:
         case Cancelled():
             say(screen.notes, words("terminal.stopped"), style="dim")
@@ -116,7 +116,7 @@ async def save(there: TerminalDesk, screen: Screen, name: str, data: bytes) -> N
 
 
 def write(folder: Path, name: str, data: bytes) -> Path:
-    """The file for its owner alone, whole or not at all."""
+    """Write a file for its owner alone, whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     aside = folder / f".{name}.{os.getpid()}"
     try:
@@ -129,7 +129,7 @@ def write(folder: Path, name: str, data: bytes) -> Path:
 
 
 async def spoken(there: TerminalDesk, said: Said, console: Console, *, asking: bool = True) -> None:
-    """Words, files, and the choices below them, each with its number."""
+    """Show words, files, and the choices below them, each with its number."""
     say(console, said.text)
     screen = Screen(console=console, notes=console)
     pictures = [(f"{new_id().lower()}.png", picture.data) for picture in said.pictures]
@@ -137,11 +137,11 @@ async def spoken(there: TerminalDesk, said: Said, console: Console, *, asking: b
         await save(there, screen, name, data)
     for line in there.offer(said, asking=asking):
         say(console, line, style="bold")
-    await there.arrived(said)
+    await there.talk.arrived(said.receipt)
 
 
 async def chat(there: TerminalDesk, console: Console) -> int:
-    """Until Ctrl-D: 0; until a pipe ends: 1 if anything failed on our side, 2 if it can be mended."""
+    """Chat until Ctrl-D: 0; or a pipe's end: 1 if anything failed on our side, 2 if it can be mended."""
     screen = Screen(console=console, notes=console)
     if at_a_terminal():
         console.print(WELCOME)
@@ -157,7 +157,7 @@ async def chat(there: TerminalDesk, console: Console) -> int:
 
 
 async def _one(text: str, there: TerminalDesk, screen: Screen) -> int:
-    """One line of a chat and its reply; the exit code that it would have by itself."""
+    """Reply to one line of a chat; gives the exit code that it would have by itself."""
     who = replace(there.who, typed=text.strip())
     try:
         reply = await there.pressed(text, who)
@@ -180,19 +180,19 @@ async def _one(text: str, there: TerminalDesk, screen: Screen) -> int:
 
 
 def code_of(draft: Draft, said: Said | None) -> int:
-    """The exit code of a reply: words in an answer's place say what can be asked instead."""
+    """Give a reply's exit code: words in an answer's place say what can be asked instead."""
     if isinstance(draft.final, Failed):
         return OURS
     return MENDABLE if said is not None and _instead(draft, said) else 0
 
 
 def _instead(draft: Draft, said: Said) -> bool:
-    """Whether these words stand where an answer was to be."""
+    """Say whether these words stand where an answer was to be."""
     return bool(draft.job) and not said.choices
 
 
 async def _typed(there: TerminalDesk) -> AsyncIterator[str]:
-    """Lines from the terminal, with editing; a pasted text of many lines comes whole. Tab completes
+    """Read lines from the terminal, with editing; a pasted text of many lines comes whole. Tab completes
     commands, options and styles.
 
     What was typed is remembered for this chat only: a history file would hold it unsealed.

@@ -21,8 +21,7 @@ from bot.terminal_keys import at_a_terminal
 from engine.bootstrap import LastingEngine
 from engine.desk.desk import Desk, open_desk
 from engine.errors import AskerError, PasticheError
-from engine.events import Cancelled, Event, Finished
-from engine.jobs import Answer
+from engine.events import Event
 from engine.ledger import new_id
 from engine.moderation.chain import usual
 from engine.settings import Settings
@@ -37,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 def terminal_asker() -> Who:
-    """The person at this terminal, in a new conversation."""
+    """Name the person at this terminal, in a new conversation."""
     try:
         name = getpass.getuser()
     except (KeyError, OSError):  # a container's user may have no name
@@ -47,7 +46,7 @@ def terminal_asker() -> Who:
 
 
 def chosen(text: str, labels: Sequence[str]) -> int | None:
-    """The place of the label that is meant: by number, by its words, or by how it alone begins.
+    """Find the label that is meant: by number, by its words, or by how it alone begins.
 
     >>> chosen("2", ["Yes, forget me", "No"]), chosen("y", ["Yes, forget me", "No"])
     (1, 0)
@@ -67,7 +66,7 @@ def chosen(text: str, labels: Sequence[str]) -> int | None:
 
 
 class TerminalDesk:
-    """Talk, the choices that were shown last, and the folder where pictures go (`out`, if named)."""
+    """Wrap Talk with the choices that were shown last, and the folder for files (`out`, if named)."""
 
     def __init__(self, talk: Talk, settings: Settings, out: Path | None = None) -> None:
         self.talk = talk
@@ -79,7 +78,7 @@ class TerminalDesk:
         self.who = terminal_asker()
 
     async def say(self, command: Command, who: Who) -> AsyncGenerator[Event | Said]:
-        """See Talk.say. A new request leaves what was asked before."""
+        """Yield Talk's reply; a new request leaves what was asked before."""
         if not isinstance(command, Simple):
             self.offer_nothing()
         elif command.name in ELSEWHERE:
@@ -89,7 +88,7 @@ class TerminalDesk:
                 yield event
 
     async def pressed(self, text: str, who: Who) -> Reply | None:
-        """The reply to a choice; None for what is no answer to one. A question is asked again.
+        """Reply to a choice; None for what is no answer to one. A question is asked again.
 
         Raises AskerError for a number where nothing has one.
         """
@@ -112,7 +111,7 @@ class TerminalDesk:
         return reply
 
     async def _forgotten(self, said: Said, who: Who) -> Said:
-        """The files go as well, and what cannot be known is named."""
+        """Delete the files as well, and name those that are not known here."""
         count = await asyncio.to_thread(self._delete)
         if not count:
             return said
@@ -120,7 +119,7 @@ class TerminalDesk:
         return Said(f"{said.text}\n\n{told}", private=True)
 
     def _delete(self) -> int:
-        """Everything that was saved where it is saved unless told otherwise; how many files it was."""
+        """Delete what was saved where it is saved unless told otherwise; says how many files it was."""
         home, pictures = self._settings.home, self._settings.saved_pictures
         files = [home / name for name in MYDATA if (home / name).exists()]
         if pictures.is_dir():
@@ -130,53 +129,38 @@ class TerminalDesk:
         return len(files)
 
     def offer_nothing(self) -> None:
-        """What was offered before counts no longer."""
+        """Let what was offered before count no longer."""
         self._shown: list[Button] = []
         self._asking = False
 
     def offer(self, said: Said, *, asking: bool = True) -> list[str]:
-        """The reply's choices as lines; from now on they count. `asking`: until one is made."""
+        """Give the reply's choices as lines; from now on they count. `asking`: until one is made."""
         shown = [button for row in said.choices for button in row]
         if shown:
-            self._shown, self._asking = shown, asking
+            self._asking = self._asking if shown == self._shown else asking
+            self._shown = shown
         return [f"[{n}] {button.label}" for n, button in enumerate(shown, 1)]
 
     async def cancel(self, job: str) -> bool:
-        """Whether that answer, or pair of answers, was still to be stopped."""
+        """Stop that answer, or pair of answers; says whether it was still to be stopped."""
         if job == self.talk.pairs.under_way(self.who):
             return await stop(self.talk, job, self.who)
         return await self.talk.core.cancel(job)
 
-    async def delivered(self, job: str) -> None:
-        """See Talk.delivered."""
-        await self.talk.delivered(job)
-
-    async def told(self, job: str) -> Answer | None:
-        """What is on record of a job."""
-        return await self.talk.core.answer(job)
-
-    async def footer(self, final: Finished | Cancelled) -> str:
-        """See Talk.footer."""
-        return await self.talk.footer(final)
-
     async def invitation(self, who: Who, job: str = "") -> Said | None:
-        """See Talk.invitation; never in the way of an answer."""
+        """Give Talk's invitation, if it is time for one; never in the way of an answer."""
         try:
             return await self.talk.invitation(who, job)
         except (AskerError, PasticheError) as error:
             log.info("nobody was invited", extra={"why": type(error).__name__})
             return None
 
-    async def arrived(self, said: Said) -> None:
-        """It is shown."""
-        await self.talk.arrived(said.receipt)
-
 
 @asynccontextmanager
 async def open_terminal(
     settings: Settings, *, warm: tuple[str, ...] = (), out: Path | None = None
 ) -> AsyncIterator[TerminalDesk]:
-    """Everything that a chat or a single question needs, with retention as `pastiche serve` has it."""
+    """Open all that a chat or a single question needs, with retention as `pastiche serve` has it."""
     limits: PlatformSettings = terminal_settings()
     async with (
         LastingEngine(settings, warm=warm) as core,
@@ -191,7 +175,7 @@ async def open_terminal(
 
 @asynccontextmanager
 async def _retention(desk: Desk) -> AsyncIterator[None]:
-    """A round now unless there was one within the hour, and every hour: nobody else may be serving."""
+    """Clean now unless that was within the hour, then every hour: nobody else may be serving."""
     await _clean(desk)
     chore = asyncio.create_task(_clean_hourly(desk))
     try:
