@@ -40,7 +40,7 @@ def events(text: bytes) -> list[dict]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def wait_for(path: Path, seconds: float = 20) -> None:
+def wait_for(path: Path, seconds: float = 60) -> None:
     """Until the file is there."""
     until = time.monotonic() + seconds
     while not path.exists():

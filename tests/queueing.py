@@ -87,7 +87,7 @@ async def hand_worker(
 
 async def next_run(link: Link, *, begin: bool = True) -> Job:
     """The next job that the worker is given; it says that it has begun."""
-    message = await asyncio.wait_for(link.receive(), 10)
+    message = await asyncio.wait_for(link.receive(), 60)
     assert isinstance(message, Run), message
     if begin:
         await link.send(Started(job=message.job.id, attempt=message.job.attempt))
@@ -122,7 +122,7 @@ class Asked:
 
     async def end(self):
         """The final event."""
-        await asyncio.wait_for(self._task, 15)
+        await asyncio.wait_for(self._task, 60)
         return self.events[-1]
 
     def leave(self) -> None:
@@ -134,7 +134,7 @@ async def told(
     asked: Asked, kind: type, which: Callable[[Event], bool] = lambda _event: True
 ) -> Event:
     """Wait until an event of that kind has come."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             for event in asked.events:
                 if isinstance(event, kind) and which(event):

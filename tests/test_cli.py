@@ -135,7 +135,7 @@ def test_an_attached_asker_takes_over_when_the_owner_dies(settings) -> None:
         assert asker.stdout is not None
         assert b"queued" in asker.stdout.readline()
         owner.kill()
-        said, errors = asker.communicate(timeout=30)
+        said, errors = asker.communicate(timeout=60)
         assert asker.returncode == 0, errors
         assert events(said)[-1]["text"] == "It ::slow:: rained."
     finally:
@@ -162,7 +162,7 @@ def test_unfinished_work_is_replayed_by_the_next_start(home, settings) -> None:
     stop(killed)
     next_owner = start("chat")
     try:
-        until = time.monotonic() + 20
+        until = time.monotonic() + 60
         state = None
         while state != ("finished",) and time.monotonic() < until:
             time.sleep(0.1)

@@ -49,7 +49,7 @@ async def test_the_second_waits_says_for_whom_and_follows(leases) -> None:
         while not told:
             await asyncio.sleep(0.05)
         order.append("one")
-    await asyncio.wait_for(waiting, 10)
+    await asyncio.wait_for(waiting, 60)
     assert (told, order) == (["one"], ["one", "two"])
 
 
@@ -90,7 +90,7 @@ async def test_another_number_of_shards_waits_until_the_first_division_has_ended
     assert not heard.is_set()
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
-    await asyncio.wait_for(second, 10)
+    await asyncio.wait_for(second, 60)
     assert heard.is_set()
 
 
@@ -220,7 +220,7 @@ async def test_a_bot_that_waits_for_a_shard_takes_the_place_of_one_that_ends(
             assert len(discord.gateway.identified) == 2
             first.send_signal(signal.SIGTERM)
             await said(second, b"shard 0 of 2 is here")
-            assert first.wait(timeout=20) == 0
+            assert first.wait(timeout=60) == 0
 
 
 @pytest.mark.slow

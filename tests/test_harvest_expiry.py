@@ -143,7 +143,7 @@ def test_a_process_of_its_own_prunes_when_nobody_else_does(data: Path, tmp_path:
     write_rows(data / "metadata.jsonl", rows)
     (data / RIGHTS).unlink()
     watch(data)
-    until = time.monotonic() + 30
+    until = time.monotonic() + 60
     while list((data / "images").iterdir()) and time.monotonic() < until:
         time.sleep(0.1)
     assert list((data / "images").iterdir()) == []
@@ -154,7 +154,7 @@ def test_one_waiting_process_is_enough(data: Path) -> None:
     program = (sys.executable, "-m", "training.vam.expiring", str(data))
     waiting = subprocess.Popen(program)
     try:
-        until = time.monotonic() + 20
+        until = time.monotonic() + 60
         while not (data / WATCH).exists() and time.monotonic() < until:
             time.sleep(0.02)
         time.sleep(0.1)

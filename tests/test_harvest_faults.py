@@ -158,7 +158,7 @@ def test_a_kill_in_mid_download_leaves_no_half_file_and_nothing_is_fetched_twice
 
 def wait_for_pictures(museum: Museum, number: int) -> None:
     """Until so many have been asked for."""
-    until = time.monotonic() + 30
+    until = time.monotonic() + 60
     while len(museum.picture_paths) < number:
         if time.monotonic() > until:
             raise TimeoutError("the harvest did not get on")

@@ -28,7 +28,7 @@ WHO = Who(platform="discord", asker="canary-asker-4711", place="canary-place-471
 
 def get(port: int, path: str) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=60) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:
@@ -115,7 +115,7 @@ async def test_it_is_ready_once_connected_and_no_more_while_it_leaves(bot) -> No
     status, text = await asked(port, "/readyz")
     assert (status, "leaving" in text) == (503, True)
     talk._live.clear()
-    assert await asyncio.wait_for(serving, 20) == 0
+    assert await asyncio.wait_for(serving, 60) == 0
 
 
 async def test_without_its_store_of_pictures_it_is_not_ready(bot) -> None:
@@ -153,4 +153,4 @@ async def test_what_was_taken_answered_and_refused_is_counted_and_nobody_named(b
     assert "canary" not in text and "4714" not in text and job not in text
     talk._live.clear()
     talk.stop()
-    await asyncio.wait_for(serving, 20)
+    await asyncio.wait_for(serving, 60)

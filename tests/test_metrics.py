@@ -36,14 +36,14 @@ def backend(tmp_path: Path, settings: Settings) -> TextBackend:
 
 
 def read(port: int) -> dict[str, float]:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
         text = answer.read().decode()
     return {s.name: s.value for f in text_string_to_metric_families(text) for s in f.samples}
 
 
 def ready(port: int) -> int:
     try:
-        return urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5).status
+        return urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=60).status
     except urllib.error.HTTPError as error:
         error.close()
         return error.code

@@ -54,7 +54,7 @@ def rescue(settings, registry, ledger) -> Rescue:
 def ask(engine, make_request):
     async def asking_for(text: str = "It rained.", **changes) -> Asked:
         asked = Asked(engine, make_request(text, **changes))
-        await asyncio.wait_for(asked.accepted.wait(), 10)
+        await asyncio.wait_for(asked.accepted.wait(), 60)
         return asked
 
     return asking_for
@@ -239,7 +239,7 @@ async def test_a_station_that_counted_as_gone_stops_what_it_lost_and_works_on(
         job = await next_run(worker)
         await fall_silent(ledger, station, rescue)
         station._look_everywhere()
-        messages = [await asyncio.wait_for(worker.receive(), 10) for _ in range(2)]
+        messages = [await asyncio.wait_for(worker.receive(), 60) for _ in range(2)]
         assert Stop(job=job.id) in messages
         again = next(m.job for m in messages if not isinstance(m, Stop))
         assert (again.id, again.attempt) == (job.id, 2)
@@ -334,7 +334,7 @@ async def test_what_is_forgotten_while_it_runs_stops_and_leaves_nothing(
         await every(ledger, "DELETE FROM deliveries WHERE job_id = :job", job=job.id)
         await every(ledger, "DELETE FROM jobs WHERE id = :job", job=job.id)
         station._look_everywhere()
-        assert await asyncio.wait_for(worker.receive(), 10) == Stop(job=job.id)
+        assert await asyncio.wait_for(worker.receive(), 60) == Stop(job=job.id)
         await rescue.run()
         left = await every(ledger, "SELECT * FROM procrastinate_jobs WHERE queue_name <> 'maint'")
         assert left == []

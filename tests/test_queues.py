@@ -35,7 +35,7 @@ async def engine(
 def ask(engine, make_request):
     async def asking(text: str = "It rained.") -> Asked:
         asked = Asked(engine, make_request(text))
-        await asyncio.wait_for(asked.accepted.wait(), 5)
+        await asyncio.wait_for(asked.accepted.wait(), 60)
         return asked
 
     return asking
@@ -100,7 +100,7 @@ async def test_a_running_job_is_stopped_by_its_worker_and_keeps_its_text(
         asked = await ask()
         job = await next_run(worker)
         assert await engine.cancel(job.id)
-        assert await asyncio.wait_for(worker.receive(), 5) == Stop(job=job.id)
+        assert await asyncio.wait_for(worker.receive(), 60) == Stop(job=job.id)
         worker.post(Cancelled(job=job.id, attempt=1, text="It"))
         final = await asked.end()
     assert isinstance(final, Cancelled) and final.text == "It"
@@ -200,7 +200,7 @@ async def test_a_job_that_was_accepted_is_queued_even_if_its_asker_goes_at_that_
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
     committed, queued = {"?"}, set()
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while committed != queued and time.monotonic() < until:
         await asyncio.sleep(0.1)
         committed = {job.id for job, *_ in await ledger.unfinished()}
@@ -240,7 +240,7 @@ async def test_a_worker_with_other_weights_is_refused_and_told(settings, ask) ->
     asked = await ask()
     odd = await connect(str(socket_of(settings)))
     await odd.send(Hello(medium="text", pid=1, kit="text.other-base.00000000"))
-    answer = await asyncio.wait_for(odd.receive(), 5)
+    answer = await asyncio.wait_for(odd.receive(), 60)
     assert isinstance(answer, Refused) and "Install the same on both" in answer.message
     assert await odd.receive() is None
     await odd.close()
@@ -333,7 +333,7 @@ async def test_operators_can_take_a_job_out(settings, engine, ask) -> None:
             assert await engine.drop(asked.events[0].job)
             final = await asked.end()
             assert isinstance(final, Failed) and final.reason == "taken out by the operator"
-        assert await asyncio.wait_for(worker.receive(), 5) == Stop(job=job.id)
+        assert await asyncio.wait_for(worker.receive(), 60) == Stop(job=job.id)
         assert not await engine.drop(job.id)
         third = await ask("third")
         worker.post(Cancelled(job=job.id, attempt=1))

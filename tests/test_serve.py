@@ -72,7 +72,7 @@ async def talk(settings):
         yield Talk(core, desk, usual(), PLATFORMS)
 
 
-async def until(condition, seconds: float = 30) -> None:
+async def until(condition, seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen"
@@ -82,26 +82,26 @@ async def until(condition, seconds: float = 30) -> None:
 async def test_a_client_that_cannot_start_leaves_the_other_serving(talk) -> None:
     good, bad = House("telegram"), House("discord", [SetupError("the token was refused")])
     serving = asyncio.create_task(attend(talk, PLATFORMS, {"discord": bad, "telegram": good}))
-    await asyncio.wait_for(good.here.wait(), 10)
+    await asyncio.wait_for(good.here.wait(), 60)
     await until(lambda: bad.started == 1)
     assert not serving.done()
     os.kill(os.getpid(), signal.SIGTERM)
-    assert await asyncio.wait_for(serving, 20) == 0
+    assert await asyncio.wait_for(serving, 60) == 0
     assert good.told == [("all", "good-bye")]
 
 
 async def test_when_no_client_is_left_it_ends_with_1(talk) -> None:
     bad = House("discord", [SetupError("the token was refused")])
-    assert await asyncio.wait_for(attend(talk, PLATFORMS, {"discord": bad}), 20) == 1
+    assert await asyncio.wait_for(attend(talk, PLATFORMS, {"discord": bad}), 60) == 1
 
 
 async def test_a_client_that_breaks_down_is_started_again(talk) -> None:
     house = House("discord", [RuntimeError("a bug")])
     serving = asyncio.create_task(attend(talk, PLATFORMS, {"discord": house}))
-    await asyncio.wait_for(house.here.wait(), 20)
+    await asyncio.wait_for(house.here.wait(), 60)
     assert house.started == 2
     talk.stop()
-    assert await asyncio.wait_for(serving, 20) == 0
+    assert await asyncio.wait_for(serving, 60) == 0
 
 
 async def test_an_answer_owed_since_before_a_crash_is_delivered_once(talk) -> None:
@@ -114,7 +114,7 @@ async def test_an_answer_owed_since_before_a_crash_is_delivered_once(talk) -> No
     serving = asyncio.create_task(attend(talk, PLATFORMS, {"discord": house}))
     await until(lambda: house.told)
     talk.stop()
-    await asyncio.wait_for(serving, 20)
+    await asyncio.wait_for(serving, 60)
     assert [address for address, _ in house.told] == ["channel 1", "all"]
     assert await talk.debts("discord") == []
 
@@ -184,7 +184,7 @@ def test_a_second_bot_on_one_data_folder_is_refused_with_the_first_ones_number()
         assert f"process {first.pid}" in " ".join(second.stderr.decode().split())
         assert b"Traceback" not in second.stderr
         first.terminate()
-        assert first.wait(timeout=30) == 0
+        assert first.wait(timeout=60) == 0
     finally:
         stop(first)
 
