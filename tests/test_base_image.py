@@ -295,13 +295,23 @@ def test_a_piece_is_said_to_have_only_what_was_built(kind: str) -> None:
             assert np.isfinite(mesh.points).all() and mesh.faces.max() < len(mesh.points)
 
 
-@pytest.mark.parametrize("shape", ["round", "oval", "octagon", "pear", "square", "marquise"])
-def test_every_facet_of_a_cut_stone_looks_outwards(shape: str) -> None:
-    stone = shapes.cut_stone(shape)
-    corners = stone.points[stone.faces]
-    middle = stone.points.mean(0)
+SOLID = {
+    "plate": shapes.plate(shapes.outline("panel"), 0.1),
+    "bead": shapes.bead(),
+    "cabochon": shapes.cabochon("pear"),
+    "wire": shapes.tube(np.outer(np.linspace(0, 1, 5), [1.0, 0, 0]), 0.2),
+} | {cut: shapes.cut_stone(cut) for cut in design.CUTS}
+
+
+@pytest.mark.parametrize("name", SOLID)
+def test_every_face_and_its_normals_look_outwards(name: str) -> None:
+    corners = SOLID[name].points[SOLID[name].faces]
     out = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    assert (np.einsum("ij,ij->i", out, corners.mean(1) - middle) > 0).all()
+    normals = SOLID[name].normals[SOLID[name].faces].sum(1)
+    there = np.linalg.norm(out, axis=1) > 1e-9
+    middle = SOLID[name].points.mean(0)
+    for found in (normals, corners.mean(1) - middle):
+        assert (np.einsum("ij,ij->i", out, found)[there] > 0).all()
 
 
 def test_rendering_goes_on_after_a_line_that_was_broken_off(tmp_path) -> None:

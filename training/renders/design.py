@@ -52,7 +52,7 @@ def drawn(rng: random.Random, kind: str, manner: str) -> Design:
     enamel = rng.choice(list(ENAMELS))
     return Design(
         kind=kind, form=form, metal=metal, stone=stone, second_stone=second,
-        ground="grey" if old and rng.random() < 0.6 else ground,
+        ground="grey" if old and rng.random() < 0.7 else ground,
         cut=rng.choice(CUTS), setting=rng.choice(SETTINGS),
         engraving=engraving if ornate else "", filigree=rng.random() < (0.45 if old else 0.15),
         enamel=enamel if enamelled else "",

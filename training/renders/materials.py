@@ -101,10 +101,11 @@ def engraved(ground: dict[str, Any], name: str, deep: float, dark: float) -> dic
 
 def enamel(colour: str) -> dict[str, Any]:
     """Glass melted onto metal."""
-    return {
+    glass = {
         "type": "plastic", "int_ior": 1.6,
         "diffuse_reflectance": {"type": "rgb", "value": ENAMELS[colour]},
     }  # fmt: skip
+    return {"type": "twosided", "bsdf": glass}
 
 
 def stone(name: str, seed: int) -> dict[str, Any]:

@@ -269,7 +269,8 @@ def earrings(p: Piece) -> None:
 
 def bracelet(p: Piece) -> None:
     """A hoop that lies, its front raised to the camera."""
-    form, d, low, radius = p.design.form, p.design, -0.66, 1.22
+    form, d, radius = p.design.form, p.design, 1.22
+    low = {"bangle": -0.82, "panels": -0.56, "beads": -0.85}[form]  # so that it stands on the floor
     if form == "bangle":
         p.add(shapes.band(radius, 0.44, 0.08).placed((0, 0, low)), "engraved")
         for z in (-0.24, 0.24):

@@ -101,7 +101,7 @@ def tube(path: Array, radius: float | Array, sides: int = 8, closed: bool = Fals
     ahead = along(path, 0, closed)
     ahead /= np.linalg.norm(ahead, axis=1, keepdims=True) + CREASE
     aside = frame(ahead[0])[:, 0]
-    angles = np.linspace(0, 2 * np.pi, sides + 1)
+    angles = np.linspace(2 * np.pi, 0, sides + 1)
     rows = []
     for point, forward, r in zip(path, ahead, radii, strict=True):
         aside = aside - forward * (aside @ forward)  # carried along, so that nothing twists
@@ -196,7 +196,7 @@ def plate(rim: Array, thick: float, dome: float = 0.0) -> Mesh:
     depth[:5] += dome * (1 - (scales[:5] / inset) ** 2)
     flat = rim[:, None, :] * scales[None, :, None]
     points = np.concatenate([flat, np.broadcast_to(depth[:, None], (*flat.shape[:2], 1))], -1)
-    mesh = grid(points, flat / size, (True, False))
+    mesh = grid(points[::-1], flat[::-1] / size, (True, False))  # turned, so that +z is outside
     mesh.normals[:: len(scales)] = (0, 0, 1)  # the middle, where all rows meet
     return mesh
 
