@@ -237,11 +237,12 @@ async def test_a_thread_is_talked_on_where_operator_and_manager_say_so(
         people = People(discord)
         before = await people.say("Nobody asked.", at=THREAD)
         await told(await people.slash("settings", text="talk on", at=THREAD, by=OWNER), discord)
+        seen = await people.say("", at=THREAD, files=(("a.png", PNG),))
         asked = await people.say("It rained on the moor.", at=THREAD)
 
         def replies(message: Message) -> list[Message]:
             return [m for m in discord.in_channel(THREAD) if m.reply_to == message.id]
 
         await discord.wait(lambda: [m for m in replies(asked) if AI in m.content])
-        assert replies(before) == [] and discord.violations == []
+        assert replies(before) == replies(seen) == [] and discord.violations == []
         assert await program.stop() == 0

@@ -79,14 +79,14 @@ class Hearing:
                 return
             said = await words_of(message, me)
             who = replace(who, typed=said, borrowed=bool(message.message_snapshots))
-            if message.attachments and not said:
-                text = words("talk.only_text", who.locale)
-                await self._say(Said(text), post, who)
+            if not said and (message.attachments or message.stickers):
+                if ours:
+                    await self._say(Said(words("talk.only_text", who.locale)), post, who)
                 return
             if message.reference is not None and not who.borrowed:
                 name = f"{message.reference.channel_id}:{message.reference.message_id}"
                 who = replace(who, reply_to=await self._talk.job_of(PLATFORM, name))
-        except OurError as error:
+        except Exception as error:  # noqa: BLE001 - the top of a handler
             if ours:
                 await self._excuse(error, post, who)
             return

@@ -35,9 +35,8 @@ from engine.errors import OurError, SetupError
 from engine.shutdown import end
 
 TAKE_SECONDS = 0.5  # a batch is confirmed by then, even if a request in it is not on record yet
-NOTICE = (
-    "privacy"  # waits for nothing: neither its turn nor the ledger; told twice, it does no harm
-)
+# /privacy waits neither for its turn nor for the ledger; told twice, it does no harm
+NOTICE = "privacy"
 AT_ONCE = 8  # requests that are being put on record
 LEAVE_SECONDS = 1.0  # answers still under way then are left to the next start
 REFUSED = (
