@@ -29,14 +29,15 @@ from engine.wire import (
     connect,
 )
 
-CALL_SECONDS = 30.0  # an owner that takes longer for a short answer is stuck
+PATIENCE = 30.0  # an owner that takes longer for a short answer is stuck
 
 
 class AttachedEngine:
     """One short connection a call. Raises OwnerGoneError when the owner leaves in between."""
 
-    def __init__(self, settings: Settings, registry: Registry) -> None:
+    def __init__(self, settings: Settings, registry: Registry, patience: float = PATIENCE) -> None:
         self.registry = registry
+        self._patience = patience
         self._settings = settings
 
     async def _connect(self, message: Message) -> Link:
@@ -53,7 +54,13 @@ class AttachedEngine:
         link = await self._connect(message)
         try:
             while True:
-                event = _checked(await link.receive(), job)
+                try:
+                    async with asyncio.timeout(self._patience):
+                        heard = await link.receive()
+                except TimeoutError:
+                    await self.status()  # it may be a long wait; an owner that is stuck has gone
+                    continue
+                event = _checked(heard, job)
                 if isinstance(event, Done | Told):
                     raise OurError("The owner answered something else than was asked.")
                 yield event
@@ -73,7 +80,7 @@ class AttachedEngine:
 
     async def _call(self, message: Message) -> Done | Told:
         try:
-            async with asyncio.timeout(CALL_SECONDS):
+            async with asyncio.timeout(self._patience):
                 link = await self._connect(message)
                 try:
                     answer = _checked(await link.receive())

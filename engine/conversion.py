@@ -6,9 +6,10 @@ import importlib.util
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from safetensors import SafetensorError
 
@@ -17,6 +18,8 @@ from engine.checksums import damaged, write_sums
 from engine.errors import ModelError
 from engine.weights import check_weights
 
+TURN_SECONDS = 900.0  # while another process prepares a base here
+TURN_PAUSE = 0.2
 STEPS = ("checking the download", "reading the tokenizer", "unpacking the weights", "saving")
 
 
@@ -40,10 +43,23 @@ def prepare(spec: str, models: Path, step: Callable[[str], None] = lambda _what:
     try:
         models.mkdir(parents=True, exist_ok=True)
         with (models / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # another process may be at it; then it is done after
+            _wait_for_turn(lock)  # another process may be at it; then it is done after
             return _prepare(EMBEDDED[spec], models, step)
     except (OSError, SafetensorError) as error:
         raise ModelError(f"The base {spec} could not be written: {error}") from error
+
+
+def _wait_for_turn(lock: IO[str]) -> None:
+    until = time.monotonic() + TURN_SECONDS
+    while time.monotonic() < until:
+        try:
+            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(TURN_PAUSE)
+    raise ModelError(
+        f"Another process has been preparing a model for {TURN_SECONDS / 60:.0f} minutes and has not "
+        "ended. End it, then try again."
+    )
 
 
 def _prepare(base: EmbeddedBase, models: Path, step: Callable[[str], None]) -> Path:

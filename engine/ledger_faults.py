@@ -35,6 +35,7 @@ STATES = {
     "42703": "has not all our columns. Run: pastiche db upgrade",
     "55P03": "is too busy: somebody holds what we need for too long. Try again; before an upgrade, "
     "stop the bots and workers",
+    "57014": "took too long over a statement, and has undone it. Try again",
     "57P01": "was stopped. It is used again as soon as it is back",
     "57P02": "has crashed. It is used again as soon as it is back",
     "57P03": "is starting or stopping. Try again in a moment",

@@ -16,7 +16,10 @@ OLDEST = 14  # PostgreSQL's major version
 UPGRADE_LOCK = 0x50617374_69636865  # "Pastiche": one upgrade at a time
 UPGRADE_WAIT = "60s"
 CONNECT_SECONDS = 10
+ANSWER_SECONDS = 60.0  # for one statement or commit: engine.server_connection
+UPGRADE_SECONDS = 600.0  # the same where the schema is changed
 SESSION = {
+    "statement_timeout": "55s",  # the server gives up before we do, and says so
     "lock_timeout": "10s",  # as long as a writer of the SQLite ledger waits for its turn
     "idle_in_transaction_session_timeout": "60s",  # a frozen process lets its rows go
     "tcp_keepalives_idle": "30",
@@ -54,12 +57,15 @@ class LedgerServer:
         """One connection to a server that was looked over; a writer is the only one of its kind."""
         import psycopg
 
+        from engine.server_connection import limited
+
         database = sa.create_engine(
             self._url,
             connect_args=self._driver(),
             poolclass=sa.NullPool,
             hide_parameters=True,
         )
+        sa.event.listen(database, "do_connect", limited)
         try:
             with database.connect() as connection:
                 self._look_over(connection)
@@ -95,9 +101,11 @@ class LedgerServer:
 
     def open(self, *, synced: bool) -> AsyncEngine:
         """The server for the event loop."""
+        from engine.server_connection import Limited
+
         database = create_async_engine(
             self._url,
-            connect_args=self._driver(),
+            connect_args={**self._driver(), "async_creator_fn": Limited.connect},
             pool_size=POOL,
             max_overflow=OVERFLOW,
             pool_timeout=POOL_SECONDS,

@@ -15,9 +15,12 @@ ROUNDS = 4  # a pool may go round its connections
 
 def is_shared_session(url: sa.URL, driver: dict[str, Any]) -> bool:
     """True for transaction and statement mode. A pool with room for one client says nothing."""
+    from engine.server_connection import limited
+
     database = sa.create_engine(
         url, connect_args=driver, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT"
     )
+    sa.event.listen(database, "do_connect", limited)
     met: tuple[set[int], set[int]] = (set(), set())
     try:
         with database.connect() as one, database.connect() as other:

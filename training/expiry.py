@@ -19,6 +19,7 @@ from training.atomic import write_json
 from training.errors import NotAllowed
 
 STAMP = "expires.json"
+START_SECONDS = 30.0  # for the shell that leaves the guard behind
 
 
 def stamp(folder: Path, hours: float, now: float) -> float:
@@ -88,7 +89,8 @@ def guard(folder: Path) -> None:
     # Through a shell that ends at once, so that nobody is left to wait for the process.
     line = '"$0" -m training.purge --wait "$1" >/dev/null 2>&1 </dev/null &'
     place = str(folder.resolve())
-    subprocess.run(("sh", "-c", line, sys.executable, place), start_new_session=True, check=True)
+    command = ("sh", "-c", line, sys.executable, place)
+    subprocess.run(command, start_new_session=True, check=True, timeout=START_SECONDS)
 
 
 def require_fresh(due: float | None, now: float) -> None:

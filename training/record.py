@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from training.atomic import write_json
 from training.recipe_tables import Rights, Run
 
+GIT_SECONDS = 60.0
 PACKAGES = ("torch", "transformers", "diffusers", "peft", "accelerate", "bitsandbytes", "datasets")
 
 
@@ -85,14 +86,18 @@ def commit() -> str:
     try:
         head = git("rev-parse", "HEAD", folder=here)
         return head + ("+" if git("status", "--porcelain", "--", ".", folder=here) else "")
-    except (OSError, subprocess.CalledProcessError):
+    except (OSError, subprocess.SubprocessError):
         return ""
 
 
 def git(*words: str, folder: Path) -> str:
     """What a git command prints."""
     answer = subprocess.run(
-        ("git", "-C", str(folder), *words), capture_output=True, text=True, check=True
+        ("git", "-C", str(folder), *words),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=GIT_SECONDS,
     )
     return answer.stdout.strip()
 

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from psycopg import sql
 
 from engine.ledger_server import DRIVER
+from engine.server_connection import Limited
 from engine.shutdown import end, wanted
 
 QUIET_SECONDS = 10.0  # after so long without a note the connection is tried
@@ -59,7 +60,7 @@ class Listener:
         pause = FIRST_PAUSE
         while wanted():
             try:
-                async with await psycopg.AsyncConnection.connect(
+                async with await Limited.connect(
                     autocommit=True, **connect_arguments(self._url)
                 ) as connection:
                     for channel in self._channels:

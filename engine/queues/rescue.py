@@ -22,6 +22,7 @@ from engine.queues.listening import connect_arguments
 from engine.queues.tables import ProgressRow, Ticket, WorkerRow
 from engine.queues.tickets import FIRST, NOW, Tickets
 from engine.queues.tickets import TASK as RUN
+from engine.server_connection import Limited
 from engine.shutdown import end, wanted
 from engine.tables import JobRow
 
@@ -66,7 +67,11 @@ class Rescue:
         self._told: set[str] = set()
         self._task: asyncio.Task[None] | None = None
         connector = procrastinate.PsycopgConnector(
-            conninfo="", kwargs=connect_arguments(url), min_size=1, max_size=2
+            conninfo="",
+            kwargs=connect_arguments(url),
+            connection_class=Limited,
+            min_size=1,
+            max_size=2,
         )
         self._app = procrastinate.App(connector=connector)
         self._app.task(name=TASK, queue=QUEUE, queueing_lock=TASK)(self.run)

@@ -42,6 +42,7 @@ from engine.study.tables import ExportRow, StudyRow
 from engine.study.writing import restore, told, whole_folder
 
 Purpose = Literal["analysis", "training"]
+GIT_SECONDS = 10.0
 OWN_SCRUB = "the program's own patterns"
 
 
@@ -275,8 +276,13 @@ def commit() -> str:
     folder = Path(__file__).resolve().parent
     try:
         done = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True
+            ["git", "rev-parse", "HEAD"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=GIT_SECONDS,
         )
-    except (OSError, subprocess.CalledProcessError):
+    except (OSError, subprocess.SubprocessError):
         return "release"
     return done.stdout.strip()

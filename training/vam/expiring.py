@@ -33,6 +33,7 @@ WORK = "captions"  # the captioners' working folder in a data folder
 DERIVED = ("review",)  # in it: what shows pictures and museum texts
 WATCH = ".watch.lock"
 LONGEST_SLEEP = 600.0  # seconds
+START_SECONDS = 30.0  # for the shell that leaves the watcher behind
 
 
 def prune(data: Path, now: float) -> int:
@@ -155,7 +156,8 @@ def watch(data: Path) -> None:
     # Through a shell that ends at once, so that nobody is left to wait for the process.
     line = '"$0" -m training.vam.expiring "$1" >/dev/null 2>&1 </dev/null &'
     place = str(data.resolve())
-    subprocess.run(("sh", "-c", line, sys.executable, place), start_new_session=True, check=True)
+    command = ("sh", "-c", line, sys.executable, place)
+    subprocess.run(command, start_new_session=True, check=True, timeout=START_SECONDS)
 
 
 if __name__ == "__main__":
