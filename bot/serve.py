@@ -33,6 +33,7 @@ START_SECONDS = 0.1  # between two looks for clients
 CLEAN_SECONDS = 3600.0
 DEBTS_AT_ONCE = 8
 LEAVE_SECONDS = 20.0  # a client has this long for its drain()
+REST_SECONDS = 3.0  # for all that is to be done after that
 LET_GO_SECONDS = 0.7  # for the word that another bot may send what is owed
 AGAIN_SECONDS = (1.0, 5.0, 15.0, 60.0)  # before a client that broke down is started again
 
@@ -168,6 +169,7 @@ async def attend(
             if not stop.is_set():
                 return 1
             await _drain(talk, running, platforms.drain_seconds)
+            signals.hurry(REST_SECONDS)
             return 0
         finally:
             await end(gone, told, *chores, *clients)

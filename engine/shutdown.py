@@ -9,10 +9,12 @@ tests/test_shutdown.py keeps other ways out.
 
 import asyncio
 import logging
+import math
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterable
 from collections.abc import Set as AbstractSet
 from pathlib import Path
@@ -23,6 +25,7 @@ AGAIN_SECONDS = 0.25  # after which a task is cancelled again
 END_SECONDS = 1.5  # that it has to end from then on
 SPARE_SECONDS = 4.0  # beyond the grace that was promised, until a process ends itself
 THREAD_SECONDS = 1.0  # for threads, once all tasks have ended
+LOOK_SECONDS = 0.2  # between two looks at the time that is left
 TELL_SECONDS = 0.5  # to say what was left behind
 
 Result = TypeVar("Result")
@@ -101,6 +104,7 @@ class Signals:
         self._grace = grace
         self._before: dict[int, Any] = {}
         self._told, self._left = threading.Event(), threading.Event()
+        self._until = math.inf
 
     def __enter__(self) -> Self:
         return self
@@ -124,6 +128,7 @@ class Signals:
             # From here on the kernel's own way, which needs neither this loop nor Python.
             for number in self._before:
                 signal.signal(number, signal.SIG_DFL)
+            self._until = time.monotonic() + self._grace + SPARE_SECONDS
             self._told.set()
             loop.call_soon_threadsafe(leave)
 
@@ -131,10 +136,15 @@ class Signals:
             self._before[number] = signal.signal(number, told)
         threading.Thread(target=self._last_resort, args=(loop,), daemon=True).start()
 
+    def hurry(self, seconds: float) -> None:
+        """What is still to be done after a signal has no longer than this."""
+        self._until = min(self._until, time.monotonic() + seconds)
+
     def _last_resort(self, loop: asyncio.AbstractEventLoop) -> None:
         self._told.wait()
-        if not self._left.wait(self._grace + SPARE_SECONDS):
-            _exit(1, asyncio.all_tasks(loop))
+        while not self._left.wait(LOOK_SECONDS):
+            if time.monotonic() > self._until:
+                _exit(1, asyncio.all_tasks(loop))
 
 
 def run(main: Coroutine[Any, Any, Result]) -> Result:

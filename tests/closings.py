@@ -28,6 +28,7 @@ PATIENCE = 120.0  # then it counts as one that never ends
 
 Kind = Literal["serve", "worker", "queue"]
 Fault = Literal["cut", "freeze", "stop", "none"]
+UP = {"serve": "is here", "worker": "station started"}  # what each says then
 KINDS, FAULTS = get_args(Kind), get_args(Fault)
 REQUEST = Request(command="story", text="It rained ::slow::", platform="test", asker="7", place="1")
 
@@ -116,7 +117,7 @@ class Closings:
             process = await asyncio.create_subprocess_exec(
                 *(*PROGRAM, *words), env=os.environ | env, stdout=said, stderr=said
             )
-        while moment.ready and "station started" not in path.read_text():
+        while moment.ready and UP[moment.kind] not in path.read_text():
             await asyncio.sleep(0.05)
         await self._happen(moment)
         began = time.monotonic()

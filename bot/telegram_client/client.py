@@ -38,7 +38,7 @@ TAKE_SECONDS = 0.5  # a batch is confirmed by then, even if a request in it is n
 # /privacy waits neither for its turn nor for the ledger; told twice, it does no harm
 NOTICE = "privacy"
 AT_ONCE = 8  # requests that are being put on record
-LEAVE_SECONDS = 1.0  # answers still under way then are left to the next start
+LEAVE_SECONDS = 0.3  # answers still under way then are left to the next start
 REFUSED = (
     "Telegram refuses TELEGRAM_TOKEN. Ask @BotFather for the bot's token (/mybots, API Token), set it "
     "anew, and start again."
