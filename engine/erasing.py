@@ -66,8 +66,7 @@ async def cut_off(connection: AsyncConnection, requests: Sequence[str], but_of: 
     top = sa.select(RequestRow.id).where(RequestRow.parent.in_(requests)).cte(recursive=True)
     line = top.union(sa.select(RequestRow.id).join(top, RequestRow.parent == top.c.id))
     mine = sa.select(RequestRow.id).where(RequestRow.asker_id == but_of)
-    theirs = sa.select(line.c.id).where(line.c.id.not_in(mine))
-    found = list(await connection.scalars(theirs))
+    found = list(await connection.scalars(sa.select(line.c.id).where(line.c.id.not_in(mine))))
     for chunk in chunks(found):
         await connection.execute(
             sa.update(RequestRow)
@@ -79,6 +78,8 @@ async def cut_off(connection: AsyncConnection, requests: Sequence[str], but_of: 
             .where(JobRow.request_id.in_(chunk), JobRow.finished_at.is_not(None))
             .values(prompt=None, drawing=None)
         )
+        theirs = Output.job_id.in_(sa.select(JobRow.id).where(JobRow.request_id.in_(chunk)))
+        await connection.execute(sa.update(Output).where(theirs).values(notes=None))
 
 
 async def _pictures(connection: AsyncConnection, jobs: Sequence[str]) -> list[str]:
@@ -103,7 +104,7 @@ async def blank_jobs(connection: AsyncConnection, jobs: Sequence[str]) -> list[s
         changes = (
             sa.update(RequestRow).where(RequestRow.id.in_(asked)).values(**BLANK_REQUEST),
             sa.update(JobRow).where(JobRow.id.in_(chunk)).values(**BLANK_JOB),
-            sa.update(Output).where(Output.job_id.in_(chunk)).values(text=None, notes=[]),
+            sa.update(Output).where(Output.job_id.in_(chunk)).values(text=None, notes=None),
             sa.update(PictureRow).where(PictureRow.job_id.in_(chunk)).values(media=None),
             sa.update(Delivery).where(Delivery.job_id.in_(chunk)).values(address=None),
             unlink(

@@ -6,6 +6,7 @@ most one final answer.
 """
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -175,6 +176,7 @@ class Ledger(Book):
         pictures = await asyncio.to_thread(self._keep, event)
         text = "" if isinstance(event, Failed) else event.text
         notes = list(event.notes) if isinstance(event, Finished) else []
+        told = json.dumps(notes, ensure_ascii=False) if notes else None
         async with self.writing() as connection:
             if await beside(connection) is False:
                 return False
@@ -189,15 +191,15 @@ class Ledger(Book):
             )
             kept = done.rowcount and await self._keeps(connection, event.job, pictures)
             if not kept:
-                text, notes, pictures = "", [], []
+                text, told, pictures = "", None, []
             if done.rowcount and (text or pictures):
-                output = {"id": new_id(), "job_id": event.job, "text": text or None, "notes": notes}
+                output = {"id": new_id(), "job_id": event.job, "text": text or None, "notes": told}
                 await connection.execute(sa.insert(Output).values(**output, created_at=now))
             if done.rowcount and pictures:
                 rows = [{**row, "id": new_id(), "created_at": now} for row in pictures]
                 await connection.execute(sa.insert(PictureRow), rows)
             if done.rowcount:
-                await collecting.finished(connection, event.job, text, notes)
+                await collecting.finished(connection, event.job, text, told)
             if done.rowcount and not kept:
                 await connection.execute(unlink([event.job]))
         return bool(done.rowcount)

@@ -1,5 +1,6 @@
 """Between the ledger's rows and plain values: one function each way."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -224,7 +225,7 @@ def final_event(row: Any, kind_sentence: str, pictures: tuple[Picture, ...] = ()
                 seconds=row.finished_at - row.started_at,
                 base_digest=row.base_digest or "",
                 adapter_digest=row.adapter_digest or "",
-                notes=tuple(row.notes or ()),
+                notes=tuple(json.loads(row.notes or "[]")),
                 pictures=pictures,
             )
         case "failed" | "dead":

@@ -99,13 +99,13 @@ class JobRow(Table):
 
 
 class Output(Table):
-    """What an expert made; at most one for a job."""
+    """What an expert made; at most one for a job. `notes` is JSON, and may quote what was asked."""
 
     __tablename__ = "outputs"
     id: Mapped[str] = mapped_column(Id, primary_key=True)
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), unique=True)
     text: Mapped[str | None] = mapped_column(Sealed("outputs.text"))
-    notes: Mapped[list[str]] = mapped_column(JSON)
+    notes: Mapped[str | None] = mapped_column(Sealed("outputs.notes"))
     created_at: Mapped[float]
 
 

@@ -36,7 +36,7 @@ CLASSES: dict[str, dict[str, str]] = {
         "facts": "expert medium state sampling plain attempt deaths_alone alone base_digest "
         "adapter_digest",
     },
-    "outputs": {"words": "text", "keys": "id job_id", "figures": "created_at", "facts": "notes"},
+    "outputs": {"words": "text notes", "keys": "id job_id", "figures": "created_at"},
     "pictures": {
         "keys": "id job_id media seed",
         "figures": "width height created_at",
@@ -94,13 +94,13 @@ CLASSES: dict[str, dict[str, str]] = {
     },
     "invitations": {"keys": "lookup", "figures": "at", "facts": "study outcome"},
     "interactions": {
-        "words": "typed text beginning style route prompt drawing output",
+        "words": "typed text beginning style route prompt drawing output notes",
         "keys": "id consent_id session job_id parent seed",
         "names": "pseudonym place",
         "figures": "length accepted_at started_at first_token_at finished_at delivered_at hidden_at "
         "tokens_in tokens_out",
         "facts": "study platform private command rule router_version expert medium plain experiment arm "
-        "base_digest adapter_digest sampling state notes moderation",
+        "base_digest adapter_digest sampling state moderation",
     },
     "study_pictures": {
         "keys": "id interaction_id media seed",

@@ -13,14 +13,16 @@ from studied import agree
 from talking import OPERATOR, delivered, pressed, told
 
 from bot.buttons import Press, Verb
-from bot.conversation import Said, Who
+from bot.conversation import Said, Who, request_of
 from bot.grammar import RESERVED
 from bot.guarding import RefusedError
 from bot.hurrying import Hurry
 from bot.talk import Talk
 from bot.telegram_client.updates import Heard, User, read
 from engine.errors import AskerError
-from engine.events import Event
+from engine.events import Event, Finished
+from engine.ledger import new_id
+from engine.treating import route_of
 
 GROUP = "-100200"
 ME = User(id=1, first_name="Pastiche", username="PasticheTestBot", is_bot=True)
@@ -138,8 +140,24 @@ async def _alone(walk: Walk) -> None:
         await walk.say(f"/story I want to kill myself, {word('in danger')}", a)
     await walk.say(f"/story --private {word('kept out')} coughed.", a)
     await walk.say("/settings style agatha", a)
+    await _noted(walk)
     gone = await walk.answer(f"/story {word('deleted')} coughed.", a)
     await walk.press(Press(Verb.DELETE, gone), a)
+
+
+async def _noted(walk: Walk) -> None:
+    """A worker that quotes the request beside its answer, as the image base does; the echo does not."""
+    talk, line = walk.talk, f"/story {walk.word('quoted in a note')} sat alone."
+    request = await request_of(talk.parse(line), walk.a, talk.core)
+    chosen = route_of(request, talk.registry)
+    job = talk.core.job(request, chosen, new_id())
+    await talk.desk.ledger.accept(request, chosen, job)
+    facts = {"tokens_in": 3, "tokens_out": 5, "first_token_seconds": 0.1, "seconds": 1.0}
+    note = f"This end was left out: “{walk.word('note')}”."
+    await talk.desk.ledger.finish(
+        Finished(job=job.id, attempt=1, text="A story.", notes=(note,), **facts)
+    )
+    await talk.delivered(job.id)
 
 
 def _captioned(text: str, who: Who) -> str:

@@ -119,7 +119,6 @@ class Rows:
             "tokens_in": 12,
             "tokens_out": 200,
             "output": "It rained, and the rain was old.",
-            "notes": [],
             "moderation": [
                 {"stage": "input", "action": "allow", "reasons": {}, "at": self.now + 0.25},
                 {"stage": "output", "action": "allow", "reasons": {}, "at": self.now + wait},

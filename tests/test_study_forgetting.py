@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 import studied
+import upgrade_kills
 from looking import every_byte, kept
 from studied import agree
 from talking import pressed, told
@@ -22,7 +23,8 @@ from bot.conversation import Who
 from bot.guarding import RefusedError
 from bot.talk import Talk
 from engine.book import Book
-from engine.database import on_server, open_database
+from engine.database import on_server, open_database, upgrade
+from engine.desk.backups import forget_in_backups
 from engine.desk.desk import open_desk
 from engine.desk.forgetting import TOMBSTONES, Forgetting
 from engine.errors import AskerError
@@ -284,3 +286,27 @@ async def test_a_clock_that_goes_back_forgets_no_less(talk: Talk, here: Settings
     await agree(talk, who)
     async with open_desk(here) as desk:  # a start has no reason to forget them again
         assert (await desk.agreements.last(who.platform, who.asker)).live
+
+
+@pytest.mark.databases("sqlite")
+async def test_copies_of_every_older_schema_forget_too(tmp_path: Path) -> None:
+    """Also where a column that is emptied may not be empty yet."""
+    for version in upgrade_kills.versions()[3:-1]:
+        old = Settings(home=tmp_path / version, backend="echo", key_file=tmp_path / "key")
+        with upgrade_kills.program_of(version) as scripts:
+            upgrade(old, scripts)
+        upgrade_kills.fill(old)
+        copy = old.home / "backups" / "ledger.sqlite3"
+        copy.parent.mkdir()
+        with closing(sqlite3.connect(old.ledger_file)) as source, source:
+            for table in ("requests", "interactions"):
+                source.execute(f"update {table} set parent = null")
+                source.execute(f"update {table} set parent = '1-id' where id = '2-id'")
+        back_up(old, copy)
+        forget_in_backups(old.home, "1-lookup", ["1-pseudonym"])
+        with closing(sqlite3.connect(copy)) as found:
+            for table in ("requests", "interactions"):
+                rows = dict(found.execute(f"select id, text from {table}").fetchall())
+                assert rows.keys() == {"2-id", "3-id"}
+                assert rows["2-id"] is None and rows["3-id"]
+            assert found.execute("select prompt from jobs where id = '2-id'").fetchone() == (None,)

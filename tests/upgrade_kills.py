@@ -31,7 +31,11 @@ ROWS = 3
 MANY = 20
 OWN = ("alembic_version", "meta")  # rows that an upgrade may write
 QUEUE = "procrastinate_"  # another library's tables
-LET_GO = {"verdicts": ["reasons"]}  # an upgrade empties these on purpose
+LET_GO = {
+    "verdicts": ["reasons"],
+    "outputs": ["notes"],
+    "interactions": ["notes"],
+}  # an upgrade empties these on purpose
 
 Shape = dict[str, list[str]]  # columns of each table
 Values = dict[str, list[tuple[Any, ...]]]

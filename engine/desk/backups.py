@@ -9,6 +9,7 @@ from engine.erasing import BORROWED
 from engine.study import events
 from engine.study.rights import RULES
 
+NOTHING = "'[]'"  # where a column may not be empty
 # The requests and interactions that go on from somebody's, however far.
 LINE = (
     "with recursive line(id) as (select id from {table} where parent in ({mine}) union "
@@ -68,16 +69,25 @@ def _cut_off(
     if not _has(copy, table, "parent"):
         return
     line = LINE.format(table=table, mine=mine)
-    there = [column for column in columns if _has(copy, table, column)]
-    blank = ", ".join(f"{column} = null" for column in there)
-    theirs = f"{line} update {table} set {blank} where id in (select id from line)"  # noqa: S608
-    copy.execute(theirs, (name,))
+    ours = "select id from line"
+    _blank(copy, line, table, columns, f"id in ({ours})", name)
     if table == "requests":
-        lost = ", ".join(f"{c} = null" for c in ("prompt", "drawing") if _has(copy, "jobs", c))
-        prompts = f"update jobs set {lost} where request_id in (select id from line)"  # noqa: S608
-        copy.execute(f"{line} {prompts}", (name,))
+        jobs = f"select id from jobs where request_id in ({ours})"  # noqa: S608 - names of ours
+        _blank(copy, line, "jobs", ("prompt", "drawing"), f"id in ({jobs})", name)
+        _blank(copy, line, "outputs", ("notes",), f"job_id in ({jobs})", name)
     parted = f"update {table} set parent = null where parent in ({mine})"  # noqa: S608
     copy.execute(parted, (name,))
+
+
+def _blank(
+    copy: sqlite3.Connection, line: str, table: str, columns: Sequence[str], where: str, name: str
+) -> None:
+    """Empty these columns, as far as the copy has them; notes once were a list that had to be there."""
+    kinds = {row[1]: row[3] for row in copy.execute(f"pragma table_info({table})")}
+    there = [f"{c} = {NOTHING if kinds[c] else 'null'}" for c in columns if c in kinds]
+    if there:
+        blank = f"update {table} set {', '.join(there)} where {where}"  # noqa: S608
+        copy.execute(f"{line} {blank}", (name,))
 
 
 def _has(copy: sqlite3.Connection, table: str, column: str) -> bool:

@@ -77,7 +77,7 @@ async def _end(connection: AsyncConnection, now: float) -> None:
         await connection.execute(sa.delete(Ticket).where(Ticket.job_id == job))
         failed = {"state": "failed", "finished_at": now}
         await connection.execute(sa.update(JobRow).where(JobRow.id == job).values(failed))
-        await collecting.finished(connection, job, None, [])
+        await collecting.finished(connection, job, None, None)
 
 
 def _worded(now: float) -> sa.Select[str]:

@@ -86,7 +86,7 @@ def _kind(column: KeyedColumnElement[Any]) -> Kind:
             return "time" if column.name == "at" or column.name.endswith("_at") else "number"
         case sa.JSON():
             return "json"
-        case Sealed() if column.name in ("route", "drawing"):
+        case Sealed() if column.name in ("route", "drawing", "notes"):
             return "json"
         case Sealed() | sa.Text():
             return "text"

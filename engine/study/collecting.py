@@ -163,7 +163,6 @@ class Collecting:
             "experiment": treatment.experiment or None,
             "arm": treatment.arm or None,
             "accepted_at": now,
-            "notes": [],
         }
 
     async def _session(self, connection: AsyncConnection, pseudonym: str, now: float) -> str:
@@ -200,9 +199,9 @@ async def collecting_for(settings: Settings, book: Book) -> Collecting | None:
 
 
 async def finished(
-    connection: AsyncConnection, job: str, text: str | None, notes: Sequence[str]
+    connection: AsyncConnection, job: str, text: str | None, notes: str | None
 ) -> None:
-    """The job has its final state, and its pictures their rows.
+    """The job has its final state, and its pictures their rows; `notes` are JSON.
 
     After a withdrawal, or when moderation took it, only that it ended is noted. Neither this nor
     `delivered` needs to know the study: a worker's process elsewhere may not.
@@ -218,7 +217,7 @@ async def finished(
     await connection.execute(
         sa.update(InteractionRow)
         .where(InteractionRow.id == found.id)
-        .values(**row, output=(text or None) if kept else None, notes=list(notes))
+        .values(**row, output=(text or None) if kept else None, notes=notes if kept else None)
     )
     if kept:
         await _pictures(connection, job, found)

@@ -77,7 +77,7 @@ ABOUT: Final[dict[str, dict[str, str]]] = {
         "tokens_in": "The prompt's length; stepped down in the public form.",
         "tokens_out": "The answer's length; stepped down in the public form.",
         "output": "The answer's text.",
-        "notes": "What the program noted about the answer (for instance: the beginning was trimmed).",
+        "notes": "What the program told the asker beside the answer (for instance: what was left out).",
         "moderation": "Every verdict of moderation, stage by stage.",
     },
     "pictures": {

@@ -129,7 +129,7 @@ async def taking_part(
     return pseudonym if consent is not None and consent.live else None
 
 
-BORROWED = ("text", "beginning", "style", "drawing", "route", "prompt")
+BORROWED = ("text", "beginning", "style", "drawing", "route", "prompt", "notes")
 AT_ONCE = 500  # rows a statement
 
 
@@ -161,10 +161,12 @@ async def hide(connection: AsyncConnection, job: str, now: float) -> list[str]:
     pictures = StudyPictureRow.interaction_id.in_(mine)
     files = list(await connection.scalars(sa.select(StudyPictureRow.media).where(pictures)))
     await connection.execute(sa.delete(StudyPictureRow).where(pictures))
-    await cut_off(connection, list(await connection.scalars(mine)), ("beginning", "prompt"))
+    await cut_off(
+        connection, list(await connection.scalars(mine)), ("beginning", "prompt", "notes")
+    )
     await connection.execute(
         sa.update(InteractionRow)
         .where(InteractionRow.job_id == job)
-        .values(output=None, notes=[], hidden_at=now)
+        .values(output=None, notes=None, hidden_at=now)
     )
     return files

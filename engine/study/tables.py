@@ -125,7 +125,7 @@ class InteractionRow(Table):
     tokens_in: Mapped[int | None]
     tokens_out: Mapped[int | None]
     output: Mapped[str | None] = mapped_column(Sealed("interactions.output"))
-    notes: Mapped[list[str]] = mapped_column(JSON)
+    notes: Mapped[str | None] = mapped_column(Sealed("interactions.notes"))
     moderation: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
 
 
