@@ -100,10 +100,11 @@ def test_the_ten_steps_of_a_study_work_as_typed(clone: Path, settings: Settings)
 
 
 def commands(page: Path) -> list[list[str]]:
-    """The words of every `pastiche ...` in a page's blocks, of whatever language."""
+    """The words of every `pastiche ...` in a page, in its blocks and in its sentences."""
     found = re.findall(r"^```(?:sh)?\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
     text = re.sub(r"\\\n\s*", "", "\n".join(found))
     lines = re.findall(r"^(?:\w+=\S+ )*pastiche (.*)", text, re.MULTILINE)
+    lines += re.findall(r"`(?:\w+=\S+ )*pastiche ([^`\n.]+)`", page.read_text())
     return [shlex.split(line.partition(" <")[0], comments=True) for line in lines]
 
 
@@ -113,7 +114,8 @@ def test_every_command_parses(page: Path) -> None:
         command: click.Command = typer.main.get_command(app)
         while isinstance(command, click.Group) and words and not words[0].startswith("-"):
             command = command.commands[words.pop(0)]
-        command.make_context("pastiche", words)
+        if words or not isinstance(command, click.Group):
+            command.make_context("pastiche", words)
 
 
 @pytest.mark.parametrize("name", ["README.md", "docs/study.md"])
