@@ -148,7 +148,8 @@ async def _print_events(
 
 
 def _print(line: dict[str, Any]) -> None:
-    print(json.dumps(line, ensure_ascii=False), flush=True)  # noqa: T201
+    escaped = "utf" not in (sys.stdout.encoding or "").lower()  # "\\U0001f642" would be no JSON
+    print(json.dumps(line, ensure_ascii=escaped), flush=True)  # noqa: T201
 
 
 async def _facts(there: TerminalDesk, job: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import io
 import json
 import sqlite3
 import stat
+import sys
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -101,6 +102,16 @@ async def test_json_says_that_a_machine_made_it_who_why_and_from_which_seed(
     final = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (final["mark"], final["expert"], final["seed"]) == ("AI-generated", "agatha", 7)
     assert (final["rule"], final["evidence"]) == ("style", ["in the style of agatha"])
+
+
+async def test_json_is_json_where_an_output_cannot_show_it(
+    typed: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = io.BytesIO()
+    shown = io.TextIOWrapper(written, encoding="ascii", errors="backslashreplace")
+    monkeypatch.setattr(sys, "stdout", shown)
+    await typed.ask("It rained \u2014 \U0001f642.", as_json=True)
+    assert json.loads(written.getvalue().splitlines()[-1])["text"] == "It rained \u2014 \U0001f642."
 
 
 async def test_a_stopped_answer_is_marked_too(typed: Terminal) -> None:
