@@ -7,6 +7,7 @@ have a hundred commands. What a signal is sent to, or is killed, is started for 
 import atexit
 import json
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -38,7 +39,8 @@ def programs() -> Path:
     program.chmod(0o700)
     root = {"PYTHONPATH": str(Path(__file__).parents[1])}
     words = (sys.executable, __file__, str(folder / "line"))
-    server = subprocess.Popen(words, stdout=subprocess.PIPE, env=os.environ | root)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    server = subprocess.Popen(words, **pipes, env=os.environ | root)
     assert server.stdout is not None and server.stdout.readline() == b"ready\n"
 
     def end() -> None:
@@ -51,14 +53,14 @@ def programs() -> Path:
 
 
 def _serve(address: str) -> None:
-    """One command after another, each in a process of its own."""
+    """One command after another, each in a process of its own, until those who started it are gone."""
     from bot.__main__ import main
 
     with socket.socket(socket.AF_UNIX) as door:
         door.bind(address)
         door.listen()
         os.write(1, b"ready\n")
-        while True:
+        while door in select.select([door, 0], [], [])[0]:
             line, _ = door.accept()
             with line, suppress(OSError):  # who asked may be gone
                 first, files, _, _ = socket.recv_fds(line, 1, 3)
