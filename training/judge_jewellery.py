@@ -1,6 +1,6 @@
 """A second opinion on generated jewellery: a small classifier that learnt kind, metal, stone, ground.
 
-    python -m training.judge_jewellery learn runs/renders
+    python -m training.judge_jewellery learn runs/shop
     python -m training.judge_jewellery judge engine/models/jewel-base --count 200
 
 `learn` trains it on renders and tells its accuracy on renders held out; `judge` draws pictures of
@@ -31,6 +31,7 @@ PROPERTIES = {
     "kind": tuple(KINDS), "metal": tuple(METALS), "stone": tuple(STONES), "ground": tuple(GROUNDS),
 }  # fmt: skip
 WIDTHS = (24, 48, 96, 160)
+SIDE = 128  # pixels that it looks at, whatever the base draws
 BATCH = 32
 EPOCHS = 10
 PEAK = 2e-3
@@ -39,7 +40,7 @@ app = typer.Typer(add_completion=False, help=__doc__, pretty_exceptions_enable=F
 
 
 def network() -> "nn.Module":
-    """(B, 3, 128, 128) in -1..1 to the logits of all properties, one after the other (B, 29)."""
+    """(B, 3, 128, 128) in -1..1 to the logits of all properties, one after the other (B, 35)."""
     from torch import nn
 
     layers: list[nn.Module] = []
@@ -103,11 +104,10 @@ def learn(
     steps = epochs * len(seen) // BATCH
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, PEAK, total_steps=steps)
     rng = random.Random(1)
-    side = 128
     for _ in track(range(steps), "learning"):
         indices = [rng.randrange(len(seen)) for _ in range(BATCH)]
-        y, x = (rng.randint(0, seen.pixels.shape[1] - side) for _ in "yx")
-        batch = seen.pixels[indices, y : y + side, x : x + side]
+        y, x = (rng.randint(0, seen.pixels.shape[1] - SIDE) for _ in "yx")
+        batch = seen.pixels[indices, y : y + SIDE, x : x + SIDE]
         if rng.random() < 0.5:
             batch = batch[:, :, ::-1]
         shown = softened(pictures.as_tensor(np.ascontiguousarray(batch)), rng)
@@ -126,7 +126,7 @@ def learn(
     with torch.no_grad():
         for place in range(0, len(unseen), BATCH):
             indices = list(range(place, min(place + BATCH, len(unseen))))
-            found = answers(judge(pictures.centred(unseen, indices, side)))
+            found = answers(judge(pictures.centred(unseen, indices, SIDE)))
             for name, values in PROPERTIES.items():
                 said = found[name].argmax(1).tolist()
                 right[name] += sum(
@@ -175,6 +175,7 @@ def judge(
     import torch
     from diffusers import StableDiffusionXLPipeline
     from safetensors.torch import load_file
+    from torch.nn import functional
 
     from training.base_image import loop
 
@@ -200,7 +201,8 @@ def judge(
             guidance_scale=guidance, generator=draw, output_type="pt",
         ).images  # fmt: skip
         with torch.no_grad():
-            found = answers(examined(pictures.float() * 2 - 1))
+            shown = functional.interpolate(pictures.float() * 2 - 1, (SIDE, SIDE), mode="area")
+            found = answers(examined(shown))
         for name, values in PROPERTIES.items():
             told = [values[i] for i in found[name].argmax(1).tolist()]
             right[name] += sum(t == facts[name] for t, facts in zip(told, rows, strict=True))

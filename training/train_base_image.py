@@ -1,6 +1,6 @@
 """Train a small image base of exactly SDXL's layout, from captioned renders to a pipeline folder.
 
-    python -m training.render_jewellery --out runs/renders
+    python -m training.render_jewellery --out runs/shop
     python -m training.train_base_image training/recipes/jewel-base.toml --into FOLDER
 
 It runs in two parts, the autoencoder (which may see more folders than the recipe's own, in both
