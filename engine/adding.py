@@ -174,7 +174,13 @@ def _base(new: NewExpert, source: Path, medium: Medium, kept: dict[str, Any]) ->
     if not base and medium == "text":
         base = str(check_adapter(source).get("base_model_name_or_path") or "")
     base = known_as(base)
-    known = SHIPPED if medium == "image" else EMBEDDED
+    known, others = (SHIPPED, EMBEDDED) if medium == "image" else (EMBEDDED, SHIPPED)
+    if base in others:
+        what = "draws pictures" if medium == "image" else "writes texts"
+        raise LimitError(
+            f"{base} is no base for this adapter, which {what}. Say another with --base: a hub id, a "
+            f"folder, or {', '.join(known)}."
+        )
     if not base or not (base in known or is_hub_id(base) or Path(base).expanduser().exists()):
         raise LimitError(
             f"The adapter does not name a base that is here ({base or 'none'}). Say which with "

@@ -1,5 +1,6 @@
 """Whether an expert's adapter fits its base, as far as both are on this machine."""
 
+import warnings
 from pathlib import Path
 
 from engine.adapter_config import read_config
@@ -25,4 +26,6 @@ def check_expert(name: str, medium: Medium, adapter: Path, base: str, models: Pa
     else:
         from engine.adapter_fit import check_fit
 
-        check_fit(name, adapter, here)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # the libraries' own, to each other
+            check_fit(name, adapter, here)

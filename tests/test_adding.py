@@ -160,6 +160,11 @@ def test_a_command_of_another_medium_is_refused(settings, made) -> None:
         adding(settings, made / "lora", base=str(made / "sdxl"), command="story")
 
 
+def test_a_base_of_another_medium_is_told(settings, made) -> None:
+    with pytest.raises(LIMIT, match="jewel-base is no base for this adapter, which writes texts"):
+        adding(settings, made / "llama-adapter", base="jewel-base")
+
+
 def test_an_added_expert_can_be_removed_and_a_built_in_one_not(settings, made) -> None:
     folder = adding(settings, made / "llama-adapter").folder
     remove_expert(added_folder("moss", settings))
