@@ -14,6 +14,7 @@ from tests.benchmarks.figures import Figure, clock
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the tiny layouts lie beside the tests
 
+LAYOUTS = ("llama", "gemma2", "gemma3")
 WAYS = ("mixing fp32", "mixing bf16", "peft", "server")
 SHOWN = 3  # of the pairs that differ
 EXPERTS = ("moss", "fern", "reed")
@@ -21,6 +22,7 @@ EMBEDDED = ("lovecraft", "agatha", "newsroom")
 OPTIONS = argparse.ArgumentParser(prog="pairs", description=__doc__)
 OPTIONS.add_argument("--pairs", type=int, default=200, help="of each layout and way (200)")
 OPTIONS.add_argument("--ways", nargs="+", default=WAYS, choices=WAYS)
+OPTIONS.add_argument("--layouts", nargs="+", default=LAYOUTS, choices=LAYOUTS)
 OPTIONS.add_argument("--seed", type=int, default=1)
 OPTIONS.add_argument(
     "--embedded", action="store_true", help="on the embedded base and its experts, not tiny ones"
@@ -32,7 +34,7 @@ def run(folder: Path, options: argparse.Namespace) -> list[Figure]:
     from job_pairs import differences, draw_pair, settings_for
 
     figures = []
-    for layout, registry, experts in _registries(folder, options.embedded):
+    for layout, registry, experts in _registries(folder, options):
         draw = random.Random(options.seed)
         pairs = [draw_pair(draw, number, experts) for number in range(options.pairs)]
         for way in options.ways:
@@ -53,17 +55,21 @@ def run(folder: Path, options: argparse.Namespace) -> list[Figure]:
     return figures
 
 
-def _registries(folder: Path, embedded: bool) -> list[tuple[str, Registry, tuple[str, ...]]]:
+def _registries(
+    folder: Path, options: argparse.Namespace
+) -> list[tuple[str, Registry, tuple[str, ...]]]:
     from job_pairs import registry_of
-    from tiny_layouts import LAYOUTS, make_layouts
+    from tiny_layouts import make_layouts
 
-    from engine.registry import BUILT_IN
+    from tests.benchmarks.mixed_ways import adapter_of, prepared
 
-    if embedded:
-        return [("embedded", Registry.load([BUILT_IN], "embedded"), EMBEDDED)]
-    root = make_layouts(folder)
+    if options.embedded:
+        adapters = {name: adapter_of(name) for name in EMBEDDED}
+        registry = registry_of(folder / "experts", prepared(folder), adapters)
+        return [("embedded", registry, EMBEDDED)]
+    root = make_layouts(folder, tuple(options.layouts))
     made = []
-    for layout in LAYOUTS:
+    for layout in options.layouts:
         adapters = {name: root / f"{layout}-{name}" for name in EXPERTS}
         registry = registry_of(root / f"{layout}-experts", root / layout, adapters)
         made.append((layout, registry, EXPERTS))
