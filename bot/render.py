@@ -208,7 +208,7 @@ _HELP = {
     "continue": "/continue [TEXT]       go on from the last answer, after TEXT if you add some",
     "why": "/why                   which expert answered, by which rule, on which words",
     "styles": "/styles                who can answer, and the words that call them",
-    "cancel": "/cancel                stop an answer under way (in a terminal: Ctrl-C)",
+    "cancel": "/cancel                stop an answer under way",
     "queue": "/queue                 what is waiting",
     "help": "/help [COMMAND]        this text",
     "privacy": "/privacy               what is kept, for how long, and how to have it deleted",
@@ -218,14 +218,17 @@ _HELP = {
     "guess": "/guess                 a passage: by a person or by a machine?",
     "consent": "/consent               take part in a study, or see what you agreed to",
     "withdraw": "/withdraw              leave the study",
-    "link": "/link [CODE]           count two of your accounts as one person in the study",
+    "link": "/link [CODE]           count two of your accounts as one in the study",
 }
 _HELP_CHATS = {
     "report": "/report [REASON]       say that an answer should not have been given",
     "settings": "/settings [...]        this chat's default style (for those who manage it)",
     "study": "/study [on|off]        whether this place takes part (for those who manage it)",
 }
-_HELP_TERMINAL = {"quit": "/quit                  leave (as /exit and Ctrl-D do)"}
+_HELP_TERMINAL = {
+    "cancel": "/cancel                stop an answer under way, as Ctrl-C does at once",
+    "quit": "/quit                  leave (as /exit and Ctrl-D do)",
+}
 _OPTIONS_HELP = """Options, before or after the text:
   --style NAME    who answers, whatever the text says
   --length N      about how many tokens; a token is three quarters of a word
