@@ -60,7 +60,7 @@ async def generate(
                 if treated is not None and not accepted:
                     await expose(talk, treated, job)
                 accepted = True
-                talk.take_in_hand(job)
+                talk.take_in_hand(job, event)
                 if isinstance(event, Failed | Cancelled) and not getattr(event, "text", ""):
                     await give_back(talk, [paid])
                 if treated is not None:

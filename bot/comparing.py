@@ -188,6 +188,7 @@ async def _answered(talk: "Talk", pair: Pair, side: Side) -> None:
         stack.callback(talk.let_go, side.job)
         await stack.enter_async_context(aclosing(events))
         async for event in events:
+            talk.take_in_hand(side.job, event)
             if pair.stopped:
                 await talk.core.cancel(side.job)
             match event:

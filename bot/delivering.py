@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from bot.clients import Debt, nonce
 from engine import Engine
 from engine.desk.desk import Desk
+from engine.events import UNSERVED, Loading, Queued
 
 PAIR = "pair:"  # begins the address of an answer that is never delivered by itself
 GRACE_SECONDS = 900.0  # a client has this long from a final event to its delivery
@@ -20,13 +21,22 @@ class Deliveries:
         self.core = core
         self.desk = desk
         self._live: dict[str, float] = {}  # jobs that a client has in hand, until when
+        self._unserved: set[str] = set()  # of them, those that no worker can do now
 
-    def take_in_hand(self, job: str) -> None:
-        """A client follows it from now on."""
+    def take_in_hand(self, job: str, event: object = None) -> None:
+        """A client follows it from now on, and has heard this of it."""
         self._live[job] = float("inf")
+        match event:
+            case Loading(what=what) if what == UNSERVED:
+                self._unserved.add(job)
+            case Queued() | None:
+                pass
+            case _:
+                self._unserved.discard(job)
 
     def let_go(self, job: str) -> None:
         """Its events are over; the client has a while to deliver it."""
+        self._unserved.discard(job)
         if job in self._live:
             self._live[job] = time.monotonic() + GRACE_SECONDS
 
@@ -63,6 +73,12 @@ class Deliveries:
     def in_hand(self) -> int:
         """How many answers are on their way to somebody."""
         return sum(until > time.monotonic() for until in self._live.values())
+
+    @property
+    def under_way(self) -> int:
+        """How many of them can get on: the others wait as safely when this process has gone."""
+        now = time.monotonic()
+        return sum(t > now and job not in self._unserved for job, t in self._live.items())
 
     async def arrived(self, receipt: str) -> None:
         """What carried that receipt is shown."""

@@ -124,7 +124,9 @@ class Meter:
         for worker in overview.workers:
             self.workers.labels(worker.medium, worker.state).inc()
         for state in ("dead", "failed"):
-            self.dead.labels(state).set(sum(job.state == state for job in overview.dead))
+            self.dead.labels(state).set(
+                sum(job.state == state for job in (*overview.dead, *overview.failed))
+            )
 
 
 class MeteredTalk(Talk):

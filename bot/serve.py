@@ -29,12 +29,12 @@ from engine.shutdown import Signals, end, end_others, wanted, within
 
 SERVING = "serving.lock"
 DEBT_SECONDS = 15.0  # between two looks for debts
-START_SECONDS = 0.1  # between two looks for clients
 CLEAN_SECONDS = 3600.0
 DEBTS_AT_ONCE = 8
 LEAVE_SECONDS = 20.0  # a client has this long for its drain()
 REST_SECONDS = 3.0  # for all that is to be done after that
 LET_GO_SECONDS = 0.7  # for the word that another bot may send what is owed
+STEADY_SECONDS = 600.0  # a client that has served so long was well: its next fault is its first
 AGAIN_SECONDS = (1.0, 5.0, 15.0, 60.0)  # before a client that broke down is started again
 
 Make = Callable[[Talk, PlatformSettings], Client]
@@ -97,11 +97,13 @@ def _telegram(talk: Talk, settings: PlatformSettings) -> Client:
 
 @dataclass(slots=True)
 class Running:
-    """The clients that serve now, the debts that they are settling, and when retention ran last."""
+    """The clients that serve now, the debts that they are settling, when retention ran last, and
+    whether a client has come since debts were looked for."""
 
     clients: dict[str, Client] = field(default_factory=dict)
     settling: set[str] = field(default_factory=set)
     cleaned_at: float = 0.0
+    came: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 async def serve(
@@ -179,19 +181,21 @@ async def _keep(
     name: str, make: Make, talk: Talk, platforms: PlatformSettings, running: Running
 ) -> None:
     """Run one client; anew when it breaks down, never when it can never succeed."""
-    tries = 0
+    tries, began = 0, time.monotonic()
     while wanted():
         try:
             client = make(talk, platforms)
             running.clients[name] = client
+            running.came.set()
+            began = time.monotonic()
             await client.run()
             return
         except SetupError as error:
             log.error("%s cannot be served: %s", name, error)
             return
         except Exception:
-            wait = AGAIN_SECONDS[min(tries, len(AGAIN_SECONDS) - 1)]
-            tries += 1
+            tries = again(tries, time.monotonic() - began)
+            wait = AGAIN_SECONDS[min(tries, len(AGAIN_SECONDS)) - 1]
             log.exception("%s broke down, starting again", name, extra={"in_seconds": wait})
             running.clients.pop(name, None)
             await asyncio.sleep(wait)
@@ -200,13 +204,22 @@ async def _keep(
                 running.clients.pop(name, None)
 
 
+def again(tries: int, served: float) -> int:
+    """Which try comes next, after so many in a row and the seconds that the last one served.
+
+    >>> again(0, 1.0), again(3, 1.0), again(3, STEADY_SECONDS)
+    (1, 4, 1)
+    """
+    return 1 if served >= STEADY_SECONDS else tries + 1
+
+
 async def _drain(talk: Talk, running: Running, seconds: float) -> None:
     """Nothing new; what runs may finish for so long; then the clients say good-bye."""
     talk.draining = True
-    log.info("draining", extra={"under_way": talk.in_hand})
+    log.info("draining", extra={"under_way": talk.under_way})
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
-            while talk.in_hand or running.settling:
+            while talk.under_way or running.settling:
                 await asyncio.sleep(0.05)
     leaving = (_leave(client) for client in running.clients.values())
     await asyncio.gather(*leaving)
@@ -234,8 +247,11 @@ async def _settle(talk: Talk, running: Running) -> None:
                     if debt.job not in running.settling and await _claimed(talk, debt):
                         running.settling.add(debt.job)
                         group.create_task(_deliver(client, debt, running, gate))
-            # at the start the clients are about to come, and people have waited already
-            await asyncio.sleep(DEBT_SECONDS if running.clients else START_SECONDS)
+            # a client that has just come has people who have waited already
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(DEBT_SECONDS):
+                    await running.came.wait()
+            running.came.clear()
 
 
 async def _look_around(talk: Talk) -> None:
@@ -285,6 +301,6 @@ async def _clean(talk: Talk, running: Running) -> None:
             done = await talk.desk.clean()
             running.cleaned_at = time.time()
             log.info("cleaned", extra={"blanked": done.blanked, "pictures": done.pictures})
-        except PasticheError:
+        except Exception:
             log.exception("retention failed")
         await asyncio.sleep(CLEAN_SECONDS)

@@ -95,7 +95,7 @@ def retry_command(
 
 def _retry_all(settings: Settings, *, yes: bool) -> None:
     async def dead(core: Engine) -> list[str]:
-        return [job.job for job in (await core.overview()).dead if job.state == "dead"]
+        return [job.job for job in (await core.overview()).dead]
 
     jobs = _with_engine(settings, dead)
     if not jobs:
@@ -114,7 +114,7 @@ def drop_command(
     job: Annotated[str, typer.Argument(help="A job that waits, runs or is dead.")],
     yes: Yes = False,
 ) -> None:
-    """End a job for good. Whoever asked is told that it failed; a dead one leaves the list."""
+    """End a job for good: it leaves the list, and cannot be retried. Who still waits is told."""
     with faults():
         settings = logged_settings("pastiche")
         _confirm(f"End {job} for good? It will not be answered.", yes=yes)
@@ -136,7 +136,7 @@ def _confirm(question: str, *, yes: bool) -> None:
 def _sound(overview: Overview) -> bool:
     return not (
         overview.unserved
-        or any(job.state == "dead" for job in overview.dead)
+        or overview.dead
         or any(worker.state == "unfit" for worker in overview.workers)
     )
 
@@ -152,17 +152,26 @@ def show(overview: Overview, console: Console) -> None:
             if worker.reason:
                 console.print(Text(f" {_label(worker)}: {worker.reason}", style="red"))
     else:
-        console.print(Text("No worker is here; one starts with the next request.", style="yellow"))
+        console.print(Text(f"No worker is here{_next(overview)}", style="yellow"))
     for line in overview.unserved:
         console.print(Text(line, style="red"))
-    if overview.dead:
+    if overview.dead or overview.failed:
         console.print(Text("Given up", style="bold"))
-        for job in overview.dead:
+        for job in (*overview.dead, *overview.failed):
             console.print(_dead(job))
         console.print(
             "pastiche status retry JOB queues one again, drop JOB ends it for good.",
             markup=False, highlight=False, style="dim",
         )  # fmt: skip
+
+
+def _next(overview: Overview) -> str:
+    """What becomes of the next request; whoever waits already has a line of their own."""
+    if overview.unserved:
+        return "."
+    if overview.kind == "embedded":
+        return "; one starts with the next request."
+    return ". Start one: pastiche worker --media text"
 
 
 def _plain(*columns: str) -> Table:

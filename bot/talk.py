@@ -231,6 +231,7 @@ class Talk(Deliveries):
             events = self.guard.watch(self.core.follow(job), who, content, keep=not asked.private)
             async with aclosing(events):
                 async for event in events:
+                    self.take_in_hand(job, event)
                     yield event
         finally:
             self.let_go(job)

@@ -35,6 +35,9 @@ class Queued:
     kind: Literal["queued"] = "queued"
 
 
+UNSERVED = "no worker can do this now; it waits for one"  # Loading.what, however long that is
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loading:
     """Something takes a while; `what` is for people ("getting the model ready")."""

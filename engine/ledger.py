@@ -244,8 +244,8 @@ class Ledger(Book):
         pictures = await asyncio.to_thread(pictures_of, rows, self.media.get) if rows else ()
         return final_event(row, APOLOGY if row.state == "dead" else KIND_SENTENCE, pictures)
 
-    async def unfinished(self) -> list[Left]:
-        """All without a final state, oldest first.
+    async def unfinished(self, only: str = "") -> list[Left]:
+        """All without a final state, oldest first, or `only` this one.
 
         A row that cannot be read any more fails, with its reason, and keeps nobody else waiting.
         """
@@ -258,6 +258,8 @@ class Ledger(Book):
             .where(JobRow.state.not_in(FINAL_STATES))
             .order_by(JobRow.accepted_at, JobRow.id)
         )
+        if only:
+            query = query.where(JobRow.id == only)
         async with self.reading() as connection:
             rows = (await connection.execute(query)).all()
         found = []

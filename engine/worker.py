@@ -34,6 +34,8 @@ from engine.wire import Hello, Leaving, Link, Message, Ready, Refused, Run, Stop
 
 EVENT_SECONDS = 0.1  # the text so far is posted this often, not at every token
 
+Stops = dict[tuple[str, int], threading.Event]  # by job and attempt: an old one may still wind down
+
 log = logging.getLogger("engine.worker")  # also when it is run as a program
 
 
@@ -54,6 +56,7 @@ async def work(settings: Settings, medium: str, socket: Path | None = None) -> i
         await asyncio.wait({serving, leaving}, return_when=asyncio.FIRST_COMPLETED)
     if serving.done():
         await end(leaving)
+        await link.close()
         try:
             return serving.result()
         except ConnectionError:
@@ -115,18 +118,20 @@ async def _load(settings: Settings, medium: str, count: Callable[[Backend], Back
 
 async def _work_off(hearing: "asyncio.Task[Message | None]", link: Link, backend: Backend) -> None:
     """Run and stop jobs as the owner says, until it goes."""
-    stops: dict[str, threading.Event] = {}
+    stops: Stops = {}
     tasks: set[asyncio.Task[None]] = set()
     message = await hearing
     while message is not None:
         match message:
             case Run(job=job):
-                stops[job.id] = threading.Event()
+                stops[job.id, job.attempt] = threading.Event()
                 task = asyncio.create_task(_run(job, backend, link, stops))
                 tasks.add(task)
                 task.add_done_callback(tasks.discard)
-            case Stop(job=name) if name in stops:
-                stops[name].set()
+            case Stop(job=name):
+                for (job_id, _attempt), stop in stops.items():
+                    if job_id == name:
+                        stop.set()
             case _:
                 pass
         message = await link.receive()
@@ -134,11 +139,11 @@ async def _work_off(hearing: "asyncio.Task[Message | None]", link: Link, backend
         stop.set()
 
 
-async def _run(job: Job, backend: Backend, link: Link, stops: dict[str, threading.Event]) -> None:
+async def _run(job: Job, backend: Backend, link: Link, stops: Stops) -> None:
     """Generate one job and post its events; whatever goes wrong, it ends in one final event."""
     posted = 0.0
     try:
-        async with aclosing(backend.generate(job, stops[job.id])) as events:
+        async with aclosing(backend.generate(job, stops[job.id, job.attempt])) as events:
             async for event in events:
                 now = time.monotonic()
                 if isinstance(event, Text) and now - posted < EVENT_SECONDS:
@@ -153,7 +158,7 @@ async def _run(job: Job, backend: Backend, link: Link, stops: dict[str, threadin
         reason = visible(str(error)) if isinstance(error, PasticheError) else type(error).__name__
         link.post(Failed(job=job.id, attempt=job.attempt, message=KIND_SENTENCE, reason=reason))
     finally:
-        del stops[job.id]
+        del stops[job.id, job.attempt]
 
 
 def run_worker(settings: Settings, medium: str, socket: Path | None = None) -> NoReturn:

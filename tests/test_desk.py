@@ -1,6 +1,8 @@
 """The desk's own arithmetic and rules, on a real database."""
 
 import asyncio
+import os
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -131,10 +133,21 @@ async def test_seen_updates_are_kept_for_two_days(desk: Desk, clock: Clock) -> N
     assert not await desk.seen("telegram", "1")
 
 
-async def test_retention_deletes_backups_older_than_five_weeks(desk: Desk, settings) -> None:
-    import os
-    import time
+async def test_a_copy_that_cannot_be_deleted_stops_neither_retention_nor_the_others(
+    desk: Desk, settings
+) -> None:
+    folder = settings.home / "backups"
+    for path in (folder / "a.sqlite3", folder / "c.sqlite3"):
+        path.mkdir(parents=True)  # a folder is no file to delete
+        os.utime(path, (0, 0))
+    (folder / "b.sqlite3").touch()
+    os.utime(folder / "b.sqlite3", (0, 0))
+    async with open_desk(settings) as another:
+        assert (await another.clean()).backups == 1
+    assert not (folder / "b.sqlite3").exists()
 
+
+async def test_retention_deletes_backups_older_than_five_weeks(desk: Desk, settings) -> None:
     folder = settings.home / "backups"
     folder.mkdir(exist_ok=True)
     for name, days in (("old", 36), ("new", 34)):

@@ -111,6 +111,7 @@ async def test_unfinished_jobs_come_back_whole_and_in_order(
     await ledger.accept(request, route("story", "Later.", None, registry), later)
     await ledger.started(accepted.id, 1)
     assert [job for job, *_ in await ledger.unfinished()] == [accepted, later]
+    assert [job for job, *_ in await ledger.unfinished(later.id)] == [later]
     await ledger.finish(Failed(job=accepted.id, attempt=1, message="no", reason="why"))
     assert [job for job, *_ in await ledger.unfinished()] == [later]
 

@@ -16,11 +16,11 @@ from queueing import Asked, asking, finished, hand_worker, next_run, staffed, to
 from engine.database import database_url, open_database
 from engine.engine import LocalEngine
 from engine.errors import BusyError, LedgerError
-from engine.events import Finished, Image, Loading, Queued, Started, Text
+from engine.events import UNSERVED, Finished, Image, Loading, Queued, Started, Text
 from engine.ledger import Ledger
 from engine.queues.kits import BASE_LETTERS, kit_of, safe
 from engine.queues.notes import MAX_NOTE_BYTES, event_note, queue_channel, read_event
-from engine.queues.postgres import UNSERVED
+from engine.queues.postgres import PostgresQueue
 from engine.queues.rescue import TURN_SECONDS, Rescue
 from engine.queues.station import Station
 from engine.queues.tickets import Tickets
@@ -283,6 +283,17 @@ async def test_a_leaving_station_ends_what_runs_and_hands_back_the_rest(
         worker.post(finished(await next_run(worker)))
         for asked in (slow, third):
             assert isinstance(await asked.end(), Finished)
+
+
+async def test_what_is_refused_is_watched_no_more(settings, registry, ledger, make_request) -> None:
+    queue = PostgresQueue(
+        ledger, database_url(settings), kit_of(registry, settings), max_waiting=0, lost_after=30
+    )
+    engine = LocalEngine(registry, ledger, queue, max_length=1200)
+    for _ in range(3):
+        with pytest.raises(BusyError):
+            await anext(engine.ask(make_request()))
+    assert queue.followed == 0
 
 
 async def test_cut_connections_lose_no_wake_up(

@@ -20,7 +20,7 @@ from bot.talk import Talk
 from engine.bootstrap import open_engine
 from engine.desk.desk import open_desk
 from engine.errors import SetupError
-from engine.events import Finished
+from engine.events import Finished, Loading
 from engine.moderation.chain import usual
 
 PLATFORMS = PlatformSettings(discord_token="a.b.c", drain_seconds=5)
@@ -117,6 +117,41 @@ async def test_an_answer_owed_since_before_a_crash_is_delivered_once(talk) -> No
     await asyncio.wait_for(serving, 60)
     assert [address for address, _ in house.told] == ["channel 1", "all"]
     assert await talk.debts("discord") == []
+
+
+class Counting(Talk):
+    looks = 0
+
+    async def keep_hold(self) -> None:
+        self.looks += 1
+        await super().keep_hold()
+
+
+async def test_debts_are_looked_for_when_a_client_comes_and_not_all_the_time(talk) -> None:
+    counting = Counting(talk.core, talk.desk, usual(), PLATFORMS)
+    lonely = House("discord", [RuntimeError("a bug"), RuntimeError("a bug")])
+    serving = asyncio.create_task(attend(counting, PLATFORMS, {"discord": lonely}))
+    await asyncio.sleep(3)  # five seconds lie between the second fault and the third try
+    assert counting.looks <= 3
+    counting.stop()
+    await asyncio.wait_for(serving, 20)
+
+
+@pytest.mark.databases("postgres")
+async def test_a_drain_does_not_wait_for_what_nobody_can_do(settings) -> None:
+    patient = PLATFORMS.model_copy(update={"drain_seconds": 600})
+    async with open_engine(settings, workers=False) as core, open_desk(settings) as desk:
+        talk, house = Talk(core, desk, usual(), patient), House("discord")
+        serving = asyncio.create_task(attend(talk, patient, {"discord": house}))
+        await house.here.wait()
+        who = Who(platform="discord", asker="7", place="1")
+        async with aclosing(talk.say(parse("It rained."), who)) as events:
+            async for event in events:
+                if isinstance(event, Loading):
+                    break
+            assert (talk.in_hand, talk.under_way) == (1, 0)
+            talk.stop()
+            assert await asyncio.wait_for(serving, 60) == 0
 
 
 async def test_what_runs_when_the_signal_comes_is_finished_first(talk) -> None:

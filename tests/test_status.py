@@ -2,9 +2,11 @@
 
 import io
 import json
+from contextlib import aclosing
 
 import pytest
 from program import pastiche
+from queueing import asking
 from rich.console import Console
 
 from bot.status_cli import show
@@ -56,12 +58,25 @@ async def test_what_cannot_be_undone_wants_a_yes(ledger, died) -> None:
     assert (refused.returncode, b"--yes" in refused.stderr) == (2, True)
     assert pastiche("status", "drop", jobs[0], "--yes").returncode == 0
     told = json.loads(pastiche("status", "--json").stdout)
-    assert [(d["job"], d["state"]) for d in told["dead"] if d["state"] == "dead"] == [
-        (jobs[1], "dead")
-    ]
+    assert [d["job"] for d in told["dead"] + told["failed"]] == [jobs[1]]
+    refused = pastiche("status", "retry", jobs[0])
+    assert (refused.returncode, b"cannot be queued again" in refused.stderr) == (2, True)
     done = pastiche("status", "retry", "--all-dead", "--yes")
     assert done.stdout.decode() == "1 of 1 are queued again.\n"
     assert pastiche("status", "retry", "--all-dead").stdout.decode() == "No job is dead.\n"
+
+
+@pytest.mark.databases("postgres")
+async def test_where_nobody_works_it_says_one_thing(
+    settings, registry, ledger, make_request
+) -> None:
+    assert b"Start one: pastiche worker" in pastiche("status", COLUMNS="100").stdout
+    async with asking(settings, registry, ledger) as core:
+        async with aclosing(core.ask(make_request())) as events:
+            await anext(events)
+        shown = pastiche("status", COLUMNS="100").stdout
+    assert b"1 waiting. Start a worker" in shown
+    assert b"starts with the next request" not in shown
 
 
 @pytest.mark.databases("sqlite")

@@ -6,6 +6,7 @@ an older database put back in place forgets again before it serves.
 
 import asyncio
 import json
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -27,6 +28,8 @@ from engine.study.rights import RULES, erase, pseudonyms_tied_to
 from engine.tables import Asker, JobRow, RequestRow
 
 TOMBSTONES = "tombstones.jsonl"
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,10 +189,15 @@ class Forgetting:
         """Delete copies that were made before a schema change and are older than five weeks."""
         gone = 0
         for path in (self._home / "backups").glob("*.sqlite3"):
-            if path.stat().st_mtime < now - BACKUP_SECONDS:
-                gone += 1
-                if not dry_run:
-                    path.unlink(missing_ok=True)
+            try:
+                if path.stat().st_mtime < now - BACKUP_SECONDS:
+                    if not dry_run:
+                        path.unlink(missing_ok=True)
+                    gone += 1
+            except FileNotFoundError:
+                continue  # somebody else's broom was faster
+            except OSError as error:
+                log.warning("an old copy cannot be deleted", extra={"why": error.strerror})
         return gone
 
     @repeated

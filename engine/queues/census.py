@@ -10,6 +10,7 @@ from engine.events import FINAL_STATES
 from engine.ledger import Ledger
 from engine.queues.overview import (
     MOST_DEAD,
+    TAKEN_OUT,
     WINDOW_MINUTES,
     DeadJob,
     MediumQueue,
@@ -64,6 +65,19 @@ class Census:
             counts[medium]["running" if state == "running" else "queued"] += count
             oldest[medium] = min(oldest.get(medium, now), accepted_at)
         finished: dict[str, int] = {row[0]: row[1] for row in rates}
+        lost_jobs = [
+            DeadJob(
+                job=row.id,
+                medium=row.medium,
+                expert=row.expert,
+                state=row.state,
+                attempt=row.attempt,
+                seconds_ago=max(0.0, now - (row.finished_at or now)),
+                reason=row.error or "",
+            )
+            for row in dead
+            if row.error != TAKEN_OUT
+        ]
         media = sorted({"text", "image"} | counts.keys() | finished.keys(), reverse=True)
         return Overview(
             kind=kind,
@@ -78,27 +92,20 @@ class Census:
                 for medium in media
             ),
             workers=workers,
-            dead=tuple(
-                DeadJob(
-                    job=row.id,
-                    medium=row.medium,
-                    expert=row.expert,
-                    state=row.state,
-                    attempt=row.attempt,
-                    seconds_ago=max(0.0, now - (row.finished_at or now)),
-                    reason=row.error or "",
-                )
-                for row in dead
-            ),
+            dead=tuple(job for job in lost_jobs if job.state == "dead"),
+            failed=tuple(job for job in lost_jobs if job.state == "failed"),
             unserved=unserved,
         )
 
     async def revive(self, job: str, beside: Beside = _nothing) -> bool:
         """Queue a dead or failed job again, under a new attempt; its answer is owed once more.
 
-        False for any other, and for one whose words were blanked meanwhile.
+        False for any other, for one that was taken out, and where the words were blanked meanwhile.
         """
         async with self._ledger.writing() as connection:
+            why = await connection.scalar(sa.select(JobRow.error).where(JobRow.id == job))
+            if why == TAKEN_OUT:
+                return False
             revived = await connection.execute(
                 sa.update(JobRow)
                 .where(
@@ -129,11 +136,11 @@ class Census:
         return True
 
     async def bury(self, job: str) -> bool:
-        """A dead job leaves the list of the dead: it is one that failed."""
+        """A dead job leaves the list: it is one that was taken out."""
         async with self._ledger.writing() as connection:
             buried = await connection.execute(
                 sa.update(JobRow)
                 .where(JobRow.id == job, JobRow.state == "dead")
-                .values(state="failed")
+                .values(state="failed", error=TAKEN_OUT)
             )
         return bool(buried.rowcount)

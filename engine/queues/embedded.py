@@ -20,14 +20,13 @@ from engine.queues.census import Census
 from engine.queues.floor import DEATHS_ALONE, Floor, nobody
 from engine.queues.kits import Kit
 from engine.queues.line import Entry, Inbox
-from engine.queues.overview import Overview, WorkerSeen
+from engine.queues.overview import TAKEN_OUT, Overview, WorkerSeen
 from engine.queues.writer import CLOSE_SECONDS
 from engine.routing import Route
 from engine.shutdown import end
 from engine.wire import Hello, Link
 
 __all__ = ["DEATHS_ALONE", "EmbeddedQueue"]
-TAKEN_OUT = "taken out by the operator"
 
 
 class EmbeddedQueue:
@@ -146,13 +145,10 @@ class EmbeddedQueue:
         """A dead or failed job is queued again; see queues.overview."""
         if job in self._floor.entries or not await self._census.revive(job):
             return False
-        for again, deaths_alone, accepted_at, asker in await self._ledger.unfinished():
-            if again.id == job:
-                self._floor.add(
-                    Entry(
-                        job=again, accepted_at=accepted_at, asker=asker, deaths_alone=deaths_alone
-                    )
-                )
+        for again, deaths_alone, accepted_at, asker in await self._ledger.unfinished(job):
+            self._floor.add(
+                Entry(job=again, accepted_at=accepted_at, asker=asker, deaths_alone=deaths_alone)
+            )
         return True
 
     async def drop(self, job: str) -> bool:

@@ -6,12 +6,13 @@ read from the ledger when its note comes, when the connection was lost, and ever
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
 
+from engine.erasing import chunks
 from engine.errors import KIND_SENTENCE, LedgerError
 from engine.events import FINAL_STATES, Event, Failed, Final, Queued, Started
 from engine.ledger import Ledger, new_id
@@ -30,12 +31,14 @@ log = logging.getLogger(__name__)
 @dataclass(slots=True, eq=False)
 class Watch:
     """A job that is followed here. `said` is what a newcomer has missed: that it has begun, and the
-    newest of what came since. `place` is the position that its followers were last told."""
+    newest of what came since. `place` is the position that its followers were last told; `accepted`
+    says that it has, or had, a row in the ledger."""
 
     followers: set[Inbox] = field(default_factory=set)
     said: tuple[Event, ...] = ()
     attempt: int = 0
     place: int = -1
+    accepted: bool = False
 
     def tell(self, event: Event) -> None:
         """To every follower; what an earlier attempt says is dropped."""
@@ -72,6 +75,17 @@ class Hub:
     def watch(self, job: str) -> Watch:
         """From now on its events are kept for followers."""
         return self.watches.setdefault(job, Watch())
+
+    def accepted(self, job: str) -> None:
+        """It is in the ledger."""
+        if job in self.watches:
+            self.watches[job].accepted = True
+
+    def refused(self, job: str) -> None:
+        """It never came into the ledger, and has no end to be looked for."""
+        watch = self.watches.get(job)
+        if watch is not None and not watch.followers:
+            del self.watches[job]
 
     def leave(self, job: str, inbox: Inbox) -> None:
         """One follower less."""
@@ -140,18 +154,19 @@ class Hub:
             self._look.clear()
             if self.watches:
                 try:
-                    await self._look_for_ends(list(self.watches))
+                    for jobs in chunks(list(self.watches)):
+                        await self._look_for_ends([job for job in jobs if job in self.watches])
                 except LedgerError as error:
                     log.warning("the ledger cannot be read", extra={"why": str(error)})
 
-    async def _look_for_ends(self, jobs: Iterable[str]) -> None:
-        followed = [job for job in jobs if self.watches[job].followers]
+    async def _look_for_ends(self, jobs: Sequence[str]) -> None:
+        there = [job for job in jobs if (watch := self.watches[job]).followers or watch.accepted]
         query = sa.select(JobRow.id, JobRow.state).where(JobRow.id.in_(jobs))
         async with self._ledger.reading() as connection:
             states = {row.id: row.state for row in await connection.execute(query)}
         for job, state in states.items():
             if state in FINAL_STATES:
                 await self._end(job)
-        for job in set(followed) - states.keys():
+        for job in set(there) - states.keys():
             reason = "its row was deleted"
             self._over(job, Failed(job=job, attempt=1, message=KIND_SENTENCE, reason=reason))

@@ -5,8 +5,9 @@ For both queues the same. An engine gives it away by three methods (engine.Engin
     await core.overview()    an Overview, within a second, whatever the queue's length
     await core.retry(job)    True: a dead, failed or stuck job is queued again, under a new attempt;
                              False: there is no such job, it is finished or cancelled, or it waits
-    await core.drop(job)     True: it is over now: one that waits or runs ends as failed ("taken out
-                             by the operator"), a dead one leaves the list of the dead; else False
+    await core.drop(job)     True: it is over for good: one that waits or runs ends as failed
+                             (TAKEN_OUT), a dead one leaves the list, and neither is queued again;
+                             else False
 
 The embedded queue answers in the process that owns it; another process asks it over the socket.
 """
@@ -15,6 +16,9 @@ from dataclasses import dataclass
 
 WINDOW_MINUTES = 15.0  # over which the rate is measured
 MOST_DEAD = 100  # so many are listed
+TAKEN_OUT = (
+    "taken out by the operator"  # the reason of a job that `drop` ended: it is listed no more
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,11 +67,13 @@ class DeadJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overview:
-    """All of it. `dead` has the newest MOST_DEAD of those that are dead, and those that failed within
-    the window; `unserved` are queues that hold jobs which no worker can take, with what to do."""
+    """All of it. `dead` has the newest that were given up and `failed` those that failed within the
+    window, MOST_DEAD together; `unserved` are queues that hold jobs which no worker can take, with
+    what to do."""
 
     kind: str
     media: tuple[MediumQueue, ...]
     workers: tuple[WorkerSeen, ...]
     dead: tuple[DeadJob, ...]
+    failed: tuple[DeadJob, ...] = ()
     unserved: tuple[str, ...] = ()

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.errors import BusyError, LedgerError
-from engine.events import Event, Loading, Queued, is_final
+from engine.events import UNSERVED, Event, Loading, Queued, is_final
 from engine.jobs import Job, Request, Status, Waiting
 from engine.ledger import Ledger
 from engine.queues.census import Census
@@ -24,7 +24,7 @@ from engine.queues.hub import Hub
 from engine.queues.kits import Kit
 from engine.queues.line import Inbox
 from engine.queues.moving import Moving
-from engine.queues.overview import Overview
+from engine.queues.overview import TAKEN_OUT, Overview
 from engine.queues.places import Places, Standing
 from engine.queues.stopping import Stopping
 from engine.queues.tables import Ticket
@@ -37,8 +37,6 @@ PLACES_SECONDS = 1.0  # how often those who wait are told where they stand
 MOVE_SECONDS = 30.0  # how often jobs are looked for that only left workers could serve
 ACCEPT_SECONDS = 1.0  # that what is being accepted has to be so when the process leaves
 LOADING = "getting the model ready"
-UNSERVED = "no worker can do this now; it waits for one"
-TAKEN_OUT = "taken out by the operator"
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +83,11 @@ class PostgresQueue:
         await end(*self._accepting, grace=ACCEPT_SECONDS)
         await asyncio.gather(end(*self._chores), self._hub.close())
 
+    @property
+    def followed(self) -> int:
+        """The jobs whose events are heard here."""
+        return len(self._hub.watches)
+
     async def accept(self, request: Request, route: Route, job: Job) -> None:
         """See JobQueue. Raises BusyError or LedgerError, and then nothing was accepted."""
         queue = self._kit.queues[job.expert]
@@ -111,7 +114,12 @@ class PostgresQueue:
             return True
 
         self._hub.watch(job.id)  # before it can begin, so that nothing is missed
-        await self._ledger.accept(request, route, job, beside)
+        try:
+            await self._ledger.accept(request, route, job, beside)
+        except BaseException:
+            self._hub.refused(job.id)
+            raise
+        self._hub.accepted(job.id)
 
     async def follow(self, job: str) -> AsyncGenerator[Event]:
         """Events from here on; a job that is over already gives its final event from the ledger."""

@@ -5,14 +5,18 @@ import argparse
 import asyncio
 import logging
 import random
+import sys
 from contextlib import closing
 from pathlib import Path
 
 from engine.database import upgrade
 from engine.settings import Settings
-from tests import postgres
 from tests.benchmarks.figures import Figure, clock, percentile
-from tests.closings import FAULTS, KINDS, SPARE_SECONDS, Closings, Moment
+
+sys.path.append(str(Path(__file__).parents[1]))  # the servers stand beside the tests
+
+import postgres
+from closings import FAULTS, KINDS, SPARE_SECONDS, Closings, Moment
 
 OPTIONS = argparse.ArgumentParser(prog="closes", description=__doc__)
 OPTIONS.add_argument("--times", type=int, default=30, help="closes (30)")
