@@ -14,6 +14,7 @@ from engine.desk.opinions import Judged
 from engine.errors import AskerError
 from engine.events import Cancelled, Event, Failed, Finished, Image, Text, is_final
 from engine.moderation import Action, Content, Moderator, Stage, Verdict
+from engine.moderation.folding import OVERLAP
 
 GROWTH = 160  # characters of a growing text between two checks
 
@@ -70,8 +71,9 @@ class Guard:
                 judged: list[Judged] = []
                 match event:
                     case Text(text=text) if len(text) >= checked + self._growth:
+                        grown = text[max(0, checked - OVERLAP) :]
                         checked = len(text)
-                        judged = [await self._text(text, content)]
+                        judged = [await self._text(grown, content)]
                     case Image(preview=preview) if preview:
                         judged = [await self._picture(preview, content)]
                     case Finished(text=text) | Cancelled(text=text):

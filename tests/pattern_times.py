@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from patterns import Found, Text, found, texts
 
@@ -113,10 +114,11 @@ def timing(one: Found, seed: int = 1) -> Timing:
     """How long the pattern takes at worst, as it is used."""
 
     def run(text: str) -> None:
+        given: Any = text.encode() if isinstance(one.pattern.pattern, bytes) else text
         if one.anchored:
-            one.pattern.match(text)
+            one.pattern.match(given)
         else:
-            for _ in one.pattern.finditer(text):
+            for _ in one.pattern.finditer(given):
                 pass
 
     return timed(one.place, run, texts(one.pattern, random.Random(seed)))
@@ -137,7 +139,7 @@ def functions() -> Iterator[tuple[str, Run]]:
     template = Template().text
     for one in (
         cleaning.clean, cleaning.shows, defang.defang, defang.discord_text, english.looks_english,
-        folding.fold, people.named, people.touchy, rules.find, rules.speaks_of_harming_oneself,
+        folding.spellings, people.named, people.touchy, rules.find, rules.speaks_of_harming_oneself,
         prompting.split, scrub.find, scrub.suspects, stopping.ends_sentence, stopping.settled,
     ):  # fmt: skip
         yield one.__name__, one

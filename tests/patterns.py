@@ -52,7 +52,7 @@ class Found:
     """One pattern and where it stands; an `anchored` one is only ever tried at one place."""
 
     place: str
-    pattern: re.Pattern[str]
+    pattern: re.Pattern[Any]
     anchored: bool = False
 
 

@@ -1,5 +1,7 @@
 """What may be asked and shown. The rules' limits are theirs: they read words, not intentions."""
 
+import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -24,6 +26,7 @@ class Action(StrEnum):
 
 
 _ORDER = tuple(Action)
+AT_ONCE = 500  # characters of any kind are judged in under 5 ms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +63,15 @@ class Moderator(Protocol):
 
     async def check(self, stage: Stage, content: Content) -> Verdict:
         """Its verdict; a check that has nothing to say about a stage allows."""
+
+
+async def apart(
+    judge: Callable[[Stage, Content], Verdict], stage: Stage, content: Content
+) -> Verdict:
+    """The verdict upon a text; a long one is judged in a thread, so that the loop goes on."""
+    if len(content.text) + len(content.asked) <= AT_ONCE:
+        return judge(stage, content)
+    return await asyncio.to_thread(judge, stage, content)
 
 
 def worst(verdicts: list[Verdict]) -> Verdict:

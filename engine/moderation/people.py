@@ -7,7 +7,7 @@ somebody's mouth.
 
 import re
 
-from engine.moderation import Action, Content, Stage, Verdict
+from engine.moderation import Action, Content, Stage, Verdict, apart
 
 LIVING = "living_person"
 
@@ -84,14 +84,18 @@ class LivingPeople:
 
     async def check(self, stage: Stage, content: Content) -> Verdict:
         """See Moderator."""
-        asked = content.text if stage is Stage.INPUT else content.asked
-        if content.command != "news" or not named(asked) or not touchy(content.text):
-            return Verdict(provider="people")
-        match stage:
-            case Stage.INPUT:
-                action = Action.BLOCK
-            case Stage.OUTPUT_TEXT:
-                action = Action.HOLD
-            case _:
-                action = Action.ALLOW
-        return Verdict(action=action, reasons={LIVING: 0.8}, provider="people")
+        return await apart(_judged, stage, content)
+
+
+def _judged(stage: Stage, content: Content) -> Verdict:
+    asked = content.text if stage is Stage.INPUT else content.asked
+    if content.command != "news" or not named(asked) or not touchy(content.text):
+        return Verdict(provider="people")
+    match stage:
+        case Stage.INPUT:
+            action = Action.BLOCK
+        case Stage.OUTPUT_TEXT:
+            action = Action.HOLD
+        case _:
+            action = Action.ALLOW
+    return Verdict(action=action, reasons={LIVING: 0.8}, provider="people")

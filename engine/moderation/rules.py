@@ -2,74 +2,111 @@
 
 They match requests for instructions and the sexual with the underage; a story may have a bomb, a
 suicide or a child in it. What they cannot do is understand; a better check is one more link of the
-chain.
+chain. Every gap between two words is bounded, so that a rule can be tried on a text stretch by stretch.
 """
 
 import re
+from collections.abc import Iterator
+from itertools import chain
 
-from engine.moderation import Action, Content, Stage, Verdict
-from engine.moderation.folding import fold
+from engine.moderation import Action, Content, Stage, Verdict, apart
+from engine.moderation.folding import spellings
 
-VERSION = "1"
+VERSION = "2"
 MINORS, SELF_HARM, WEAPONS, SEXUAL_PICTURE = "minors", "self_harm", "weapons", "sexual_picture"
 SELF_HARM_INTENT = "self_harm_intent"
 
-_MINOR = (
-    r"(?:child(?:ren)?|kids?|minors?|under ?age[d]?|pre ?teens?|toddlers?|infants?|bab(?:y|ies)|"
-    r"school ?(?:girl|boy)s?|(?:little|young|small) (?:girl|boy)s?|teen(?:s|age|aged|ager|agers)?|"
-    r"(?:[1-9]|1[0-7]) ?(?:years? old|y ?o|yr old)|(?:aged|age) (?:[1-9]|1[0-7])|"
-    r"(?:five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen)"
-    r" years? old|middle schoolers?|tweens?)"
+# What has one of the words below in it and means something else; taken out first.
+_HARMLESS = re.compile(
+    r"\b(?:(?:either|fair|opposite|weaker|gentler|own) sex|sex education|sex of (?:the|a|an|his|"
+    r"her|its)"
+    r"|sexes|sexual (?:offences?|health|education)|(?:fields?|field mustard) of rape|rape ?seed\w*"
+    r"|(?:oilseed|yellow) rape|cum (?:laude|pueris)|horny (?:toads?|footed|handed|plates?)|"
+    r"social intercourse"
+    r"|intercourse (?:between|of) (?:the|nations)|(?:comic|landing|film|neon|power) strips?"
+    r"|strips? (?:of|clubs?|lights?|lighting|malls?|cartoons?)|naked (?:eyes?|truth|flames?|"
+    r"lights?|bulbs?"
+    r"|swords?|candles?|branches|trees|boughs|lightning)"
+    r"|bomb (?:squads?|disposal|shelters?|craters?|bays?|sites?|scares?|threats?|damage|alerts?|"
+    r"cases?)"
+    r"|(?:bath|stink|seed|ice|photo|lava|volcanic|magic|toy|chocolate) bombs?"
+    r"|sex (?:since|before|after) (?:the|their|our) (?:baby|babies|children|kids|twins)"
+    r"|(?:parents|mothers|fathers) of (?:small |young )?(?:children|kids|babies)"
+    r"|teen(?:age)? (?:diar(?:y|ies)|years|magazines?|bedrooms?|novels?|dramas?|hearts?|dreams?)"
+    r"|suicide (?:notes?|squads?|missions?|prevention|rates?|watch|investigations?|bombers?)"
+    r"|(?:career|political|commercial) suicide)\b"
 )
-_YOUNG = (  # where nakedness alone is enough
-    r"(?:under ?age[d]?|pre ?teens?|school ?(?:girl|boy)s?|(?:little|young|small) (?:girl|boy)s?|"
-    r"teen(?:s|age|aged|ager|agers)?|(?:[1-9]|1[0-7]) ?(?:years? old|y ?o|yr old)|tweens?)"
+
+_CHILD = r"(?:child(?:ren)?|kids?|minors|(?:with|of|on|by) a minor|toddlers?|infants?|bab(?:y|ies))"
+_AGE = (
+    r"(?:(?:[1-9]|1[0-7]) ?(?:years? old|y ?o|yr old)s?|(?:aged|age) (?:[1-9]|1[0-7])|"
+    r"(?:five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen)"
+    r" years? olds?)"
+)
+_COUNTED = r"(?:under ?aged?|(?:[1-9]|1[0-7]) ?(?:years? old|y ?o|yr old)s?)"
+_YOUNG = (
+    r"(?:under ?age[d]?|pre ?teens?|school ?(?:girl|boy|child(?:ren)?|kid)s?|"
+    rf"(?:little|young|small) (?:girl|boy)s?|teen(?:s|age|aged|ager|agers)?|{_AGE}|tweens?|"
+    r"middle schoolers?)"
 )
 _ACTS = (
-    r"(?:sex|sexual(?:ly)?|sexy|sexiest|sexting|porn\w*|erotic\w*|nsfw|fuck\w*|blow ?jobs?|"
-    r"hand ?jobs?|"
-    r"orgasm\w*|penis|vagina\w*|masturbat\w*|molest\w*|rap(?:e|es|"
-    r"ed|ing)|"
-    r"horny|lewd\w*|hentai|intercourse|fondl\w*|genitals?|smut\w*|incest\w*|cum(?:s|ming|shot)?)"
+    r"(?:(?:ha(?:ve|s|d|ving)|want(?:s|ed)?|oral|anal|group|rough|hot|gay) sex|sex (?:with|"
+    r"scenes?|story|"
+    r"stories|slaves?|acts?|between)|sexual(?:ly)?|sexy|sexiest|sexting|porn\w*|erotic\w*|nsfw|"
+    r"fuck\w*|"
+    r"blow ?jobs?|hand ?jobs?|orgasm\w*|penis|vaginas?|masturbat\w*|"
+    r"(?<!never )(?<!not )molest\w*|rap(?:e|es|ed|ing)|horny|"
+    r"explicit (?:story|stories|scenes?|fiction|content|pictures?|images?|photos?|sex|fantas(?:y|"
+    r"ies))|"
+    r"hentai|genitals?|incest\w*|cum(?:s|ming|shot)|smut\w*)"
 )
-_BARE = (
-    r"(?:nudes?|naked|nudity|topless|undress\w*|strip(?:s|ping|ped|tease)?|lingerie|aroused|"
-    r"seducti\w*|explicit)"
+_LOOSE = (
+    r"(?:sex|lewd\w*|fondl(?:e|es|ed|ing)|intercourse|cum|aroused|seducti\w*|seduc(?:e|es|ing))"
 )
+_BARE = r"(?:nudes?|naked|nudity|topless|lingerie|strip ?tease|undressing|stripping|strips)"
 _ALWAYS = (
-    r"\b(?:loli(?:ta)? ?(?:con|porn|hentai|sex)|shota ?(?:con|porn)?|jail ?bait|"
-    r"(?:child|kid|kiddie|infant|teen) ?porn\w*|csam|pedo(?:phil\w*)? ?(?:porn\w*|erotic\w*|sex))\b"
+    r"\b(?:loli(?:ta)? ?(?:con|porn|hentai|sex)|shota ?(?:con|porn)?|jail ?bait|(?:child|kid|"
+    r"kiddie|"
+    r"infant|teen) ?porn\w*|csam|pedo(?:phil\w*)? ?(?:porn\w*|erotic\w*|sex))\b"
 )
-_HARM = (
-    r"(?:kill(?:ing)? (?:myself|yourself|oneself|your ?self|my ?self)|commit(?:ting)? suicide|"
-    r"suicide|"
-    r"hang(?:ing)? (?:myself|yourself)|self ?harm(?:ing)?|cut(?:ting)? (?:myself|yourself|"
-    r"my wrists)|"
-    r"overdos(?:e|ing)|end(?:ing)? my (?:own )?life|harm(?:ing)? (?:myself|yourself)|starv(?:e|"
-    r"ing) myself|"
-    r"slit(?:ting)? (?:my|your) wrists?)"
+
+_ONE = r"(?:i|you|we|one|someone|somebody|anyone|people)"
+_HOW = (
+    rf"(?:how (?:to|{_ONE} (?:can|could|would|might|should)|(?:do|does|can|could|would|should|"
+    rf"might) {_ONE})|"
+    r"(?:teach|show|tell) me to|step ?by ?step|walk me through|(?:instructions?|steps|directions|"
+    r"guides?|"
+    r"tutorials?|recipes?|formulas?|blueprints?|manuals?|methods?|ways?|ingredients) (?:to|for|"
+    r"of|on))"
 )
 _WEAPON = (
     r"(?:(?:pipe|nail|car|fertili[sz]er|dirty|petrol|letter|home ?made) ?bombs?|bombs?|"
-    r"explosives?|ieds?|"
-    r"nerve (?:gas|agents?)|sarin|vx gas|tabun|soman|novichok|ricin|anthrax|mustard gas|napalm|"
-    r"thermite|"
-    r"molotov(?: cocktails?)?|grenades?|silencers?|suppressors?|ghost guns?|untraceable guns?|tatp|"
-    r"chlorine gas|phosgene|bio ?weapons?|chemical weapons?|detonators?|nitroglycerine?|guncotton)"
+    r"explosives?|ieds?|nerve (?:gas|agents?)|sarin|vx gas|tabun|soman|novichok|ricin|anthrax|"
+    r"mustard gas|"
+    r"napalm|thermite|molotov(?: cocktails?)?|grenades?|silencers?|suppressors?|ghost guns?|"
+    r"untraceable guns?|"
+    r"tatp|chlorine gas|phosgene|bio ?weapons?|chemical weapons?|detonators?|nitroglycerine?|"
+    r"guncotton)"
 )
 _MAKING = (
     r"(?:mak(?:e|ing)|build(?:ing)?|creat(?:e|ing)|construct(?:ing)?|assembl(?:e|ing)|"
     r"synthesi[sz](?:e|ing)|"
     r"brew(?:ing)?|cook(?:ing)?(?: up)?|produc(?:e|ing)|manufactur(?:e|ing)|prepar(?:e|ing)|"
     r"print(?:ing)?|"
-    r"culture|culturing|weaponi[sz](?:e|ing)|get|obtain|set off|detonate)"
+    r"cultur(?:e|ing)|weaponi[sz](?:e|ing)|detonat(?:e|ing)|set(?:ting)? off)"
 )
-_ASKING = (
-    r"(?:how (?:to|do|does|can|could|would|should|might|i|you|one)|teach me|show me|tell me|"
-    r"explain|"
-    r"instruct(?:ions?)?|recipes?|guides?|tutorials?|step ?by ?step|steps (?:to|for)|formulas?|"
-    r"blueprints?|directions (?:to|for)|manual|ways? (?:to|of)|methods?|easiest|painless\w*|"
-    r"ingredients (?:of|for|to)|walk me through|give me (?:the )?steps)"
+_SOME = r"(?:(?:a|an|the|my|your|some|own|real|working|simple|small|big) )"
+
+_MYSELF = r"(?:my ?self|your ?self|one ?self)"
+_A_THING = r"(?! (?:an?|some|the|up|out|off|free|loose|slack)\b)"  # cut myself a slice
+_HARM = (
+    rf"(?:kill(?:ing)? {_MYSELF}{_A_THING}(?! (?:laughing|with work))|"
+    rf"commit(?:ting)? suicide(?! by committee)|"
+    rf"(?:hang|cut)(?:ting|ing)? {_MYSELF}{_A_THING}(?! on paper)|cut(?:ting)? my wrists|"
+    rf"self ?harm(?:ing)?|"
+    rf"(?:harm|hurt|drown|poison|starv)(?:e|ing)? (?:my|your|them) ?sel(?:f|ves)|(?:harm|"
+    rf"hurt)(?:ing)? one ?self|(?:fatally )?overdos(?:e|ing)(?! was)|"
+    r"end(?:ing)? (?:my|your) (?:own )?life|slit(?:ting)? (?:my|your) wrists?)"
 )
 
 
@@ -81,71 +118,126 @@ def _near(first: str, second: str, words: int) -> re.Pattern[str]:
 
 _RULES: tuple[tuple[str, re.Pattern[str]], ...] = (
     (MINORS, re.compile(_ALWAYS)),
-    (MINORS, _near(_MINOR, _ACTS, 10)),
-    (MINORS, _near(_YOUNG, _BARE, 6)),
-    (SELF_HARM, _near(_ASKING, _HARM, 7)),
-    (WEAPONS, re.compile(rf"\b{_ASKING}\b(?: \w+){{0,5}} {_MAKING}(?: \w+){{0,5}} {_WEAPON}\b")),
-    (
-        WEAPONS,
-        re.compile(
-            r"\b(?:instructions?|recipes?|guides?|tutorials?|step ?by ?step|formulas?|"
-            r"blueprints?|manual|"
-            rf"ingredients)(?: \w+){{0,4}} {_WEAPON}\b"
-        ),
-    ),
-    (
-        WEAPONS,
-        re.compile(
-            rf"\b{_WEAPON}(?: \w+){{0,3}} (?:instructions?|recipes?|tutorials?|step ?by ?step|"
-            rf"blueprints?)\b"
-        ),
-    ),
-)
-_PICTURE = re.compile(rf"\b(?:{_ACTS}|{_BARE})\b")
+    (MINORS, _near(_YOUNG, _ACTS, 10)),
+    (MINORS, _near(_CHILD, _ACTS, 3)),
+    (MINORS, _near(_COUNTED, _BARE, 6)),
+    (MINORS, _near(_COUNTED, r"sex", 10)),
+    (MINORS, _near(_YOUNG, _BARE, 0)),
+    (MINORS, _near(_CHILD, r"(?:nudes?|nudity|topless)", 0)),
+    (MINORS, re.compile(
+        rf"\b(?:{_BARE}|{_LOOSE}) (?:(?:with|of|on|the|a|an|his|her|my|by) ){{0,2}}{_YOUNG}\b"
+    )),
+    (MINORS, re.compile(
+        rf"\b(?:{_LOOSE} (?:with|of|on)|fondl(?:e|es|ed|ing)|seduc(?:e|es|ed|ing)) "
+        rf"(?:the |a |an |his |her |my )?{_CHILD}\b"
+    )),
+    (MINORS, re.compile(
+        rf"\b{_YOUNG} (?:(?:is|are|being|getting|gets|posing|pose|in|wearing|with|who|her|his|"
+        rf"having) ){{0,3}}"
+        rf"(?:{_BARE}|sex|seduc(?:es|ing)|fondled by)\b"
+    )),
+    (SELF_HARM, re.compile(
+        rf"\b{_HOW}(?: (?:(?!(?:an?|the|treat|tell) )\w+)){{0,3}} {_HARM}\b"
+    )),
+    (SELF_HARM, re.compile(
+        r"\b(?:how to|painless(?:ly)?|(?:guides?|methods?|tutorials?|instructions?|recipes?|ways?) "
+        r"(?:to|for|of|on)) suicide\b(?! (?:was|is|had|has|lay))"
+        rf"|\b(?:{_HARM}|suicide) (?:(?:the|most|more|in|a) )*"
+        r"(?:painless(?:ly)?|methods|instructions?|tutorials?|guides?|easiest way|quickest way|"
+        r"best way)\b"
+    )),
+    (WEAPONS, re.compile(
+        rf"\b{_HOW}(?: \w+){{0,3}} {_MAKING}(?: \w+){{0,3}} {_WEAPON}\b(?! (?:of|go) )"
+    )),
+    (WEAPONS, re.compile(
+        rf"\b{_HOW} (?:\w+ )?(?:get|obtain|buy) {_SOME}{{0,2}}{_WEAPON}"
+        r"\b(?! (?:into|out|off|past|away|through|from|for an? (?:car|motor)))"
+    )),
+    (WEAPONS, re.compile(
+        r"\b(?:instructions?|recipes?|guides?|tutorials?|step ?by ?step|formulas?|blueprints?|"
+        r"manuals?|"
+        rf"ingredients) (?:(?:to|for|of|on) )?{_SOME}{{0,3}}(?:(?!\w+ing |lost |stolen |"
+        rf"missing )\w+ ){{0,2}}{_WEAPON}\b"
+    )),
+    (WEAPONS, re.compile(
+        rf"\b{_WEAPON}(?: s)?(?: (?:making|building|synthesis|assembly|give me(?: the|"
+        rf" an?)?)){{0,2}} "
+        r"(?:instructions?|recipes?|tutorials?|step ?by ?step|blueprints?|synthesis)\b"
+    )),
+)  # fmt: skip
+_PICTURE = re.compile(rf"\b(?:{_ACTS}|{_LOOSE}|{_BARE}|sex|undress\w*|stripped|seduc\w+)\b")
+# A request whose spaces were left out, or put between all letters.
+_TOGETHER: tuple[tuple[str, re.Pattern[str]], ...] = (
+    (WEAPONS, re.compile(
+        r"how(?:to|doi|doyou|cani)?(?:make|build|create|synthesi[sz]e|assemble)"
+        r"(?:a|an|the|my|some|pipe|nail|car|home|made){0,4}"
+        r"(?:bombs?|sarin|ricin|napalm|thermite|explosives?|grenades?|nervegas|silencers?)"
+    )),
+    (SELF_HARM, re.compile(
+        r"(?:how(?:to|doi|cani)|waysto)(?:kill|hang|cut|harm)(?:my|your)self|how(?:to|doi|cani)commitsuicide"
+    )),
+    (MINORS, re.compile(
+        r"(?:sexy?|nude|naked|erotic|porn|rape)(?:with|of|a|the){0,2}"
+        r"(?:underage|preteens?|schoolgirls?|schoolboys?|littlegirls?|littleboys?|child(?:ren)?)"
+    )),
+)  # fmt: skip
+_LONG = re.compile(r"\w{12,}")
+
 _QUOTED = re.compile(
     r"[“\"«][^“”\"«»]{0,400}[”\"»]|‘(?:[^‘’]|’(?=\w)){0,400}+’(?!\w)"  # an opener ends what is open
 )
 _SELF = (
-    r"(?:kill(?:ing)? my ?self|end(?:ing)? (?:my (?:own )?life|it all)|commit(?:ting)? suicide|"
-    r"hurt(?:ing)? my ?self|harm(?:ing)? my ?self|cut(?:ting)? my ?self|hang(?:ing)? my ?self|"
-    r"not (?:be|exist|wake up)(?: here)? any ?more|tak(?:e|ing) my (?:own )?life)"
+    rf"(?:kill(?:ing)? my ?self{_A_THING}(?! (?:laughing|for|over|to find|on that))|"
+    r"end(?:ing)? my (?:own )?life|end(?:ing)? it all(?! this| with (?:an?|the) (?!gun|knife|"
+    r"rope|bullet|bottle))|"
+    r"commit(?:ting)? suicide|(?:hurt|harm)(?:ing)? my ?self(?! (?:on|more|when|with that|said|"
+    r"says|cried))|"
+    rf"(?:cut|hang)(?:ting|ing)? my ?self{_A_THING}(?! (?:shaving|upside|every))|"
+    r"not (?:exist|wake up|be here)(?: here)? any ?more(?! (?:when|to|by|if|than)\b)|"
+    r"tak(?:e|ing) my (?:own )?life(?! (?:stor|as|in hand|out|back|and put)))"
 )
 _INTENT = re.compile(
     rf"\bi (?:\w+ ){{0,4}}(?:want|wanna|plan|planning|going|gonna|think|thinking|feel|need|wish|"
-    rf"decided|"
-    rf"about|ready|will|ll|might|could)\b(?: \w+){{0,4}} {_SELF}\b"
-    r"|\bi (?:(?:really|just|only) )?(?:want to|wanna) die\b|\bi (?:do not|"
-    r"don t) want to (?:live|be alive)\b"
+    rf"decided|about|ready|will|ll|might|could)\b(?: (?!not\b)\w+){{0,4}} {_SELF}\b"
+    r"|\bi (?:(?:really|just|only) )?(?:want to|wanna) die\b(?! (?:an? |my|in my own|rich|"
+    r"of (?:shame|joy)))"
+    r"|\bi (?:do not|don ?t) want to (?:live|be alive)\b(?! (?:in|with|by|at|near|on)\b)"
     rf"|\bi (?:m|am) (?:\w+ ){{0,3}}suicidal\b|\bi {_SELF}\b"
-)
-
-
-_INTENT_ELSEWHERE = (
-    re.compile(  # Italian, Spanish, Portuguese, French, German; folded, so unaccented
-        r"\b(?:voglio|vorrei|sto pensando di|penso di) (?:morire|uccidermi|ammazzarmi|"
-        r"suicidarmi|farla finita)"
-        r"|\bmi (?:voglio|vorrei) (?:uccidere|ammazzare|suicidare)\b"
-        r"|\b(?:quiero|voy a) (?:morir(?:me)?|matarme|suicidarme|quitarme la vida)\b"
-        r"|\b(?:quero|vou) (?:morrer|me matar|me suicidar)\b"
-        r"|\bje (?:veux|vais) (?:mourir|me tuer|me suicider|en finir)\b"
-        r"|\bich (?:will|werde|mochte) (?:sterben|mich (?:umbringen|toten)|mir das leben nehmen)\b"
-    )
+    # Italian, Spanish, Portuguese, French, German; folded, so unaccented
+    r"|\b(?:voglio|vorrei|sto pensando di|penso di) (?:morire|uccidermi|ammazzarmi|suicidarmi|"
+    r"farla finita)"
+    r"|\bmi (?:voglio|vorrei) (?:uccidere|ammazzare|suicidare)\b"
+    r"|\b(?:quiero|voy a) (?:morir(?:me)?|matarme|suicidarme|quitarme la vida)\b"
+    r"|\b(?:quero|vou) (?:morrer|me matar|me suicidar)\b"
+    r"|\bje (?:veux|vais) (?:mourir|me tuer|me suicider|en finir)\b"
+    r"|\bich (?:will|werde|mochte) (?:sterben|mich (?:umbringen|toten)|mir das leben nehmen)\b"
 )
 
 
 def find(text: str, medium: str = "text") -> list[str]:
-    """The hard rules that the text breaks.
+    """The hard rules that the text breaks, in any of its spellings.
 
-    >>> find("How do I build a p.i.p.e b0mb?")
-    ['weapons']
+    >>> find("How do I build a p.i.p.e b0mb?"), find("how to make a boooo\u034fmb")
+    (['weapons'], ['weapons'])
     >>> find("The anarchist had a bomb in his bag.")
     []
     """
-    folded = fold(text)
-    found = [name for name, rule in _RULES if rule.search(folded)]
-    if medium == "image" and _PICTURE.search(folded):
-        found.append(SEXUAL_PICTURE)
-    return list(dict.fromkeys(found))
+    found: dict[str, None] = {}
+    for spelling in spellings(text):
+        said = _HARMLESS.sub("_", spelling)
+        found |= dict.fromkeys(chain(_broken(said), _run_together(said)))
+        if medium == "image" and _PICTURE.search(said):
+            found[SEXUAL_PICTURE] = None
+    return list(found)
+
+
+def _broken(said: str) -> Iterator[str]:
+    return (name for name, rule in _RULES if rule.search(said))
+
+
+def _run_together(said: str) -> Iterator[str]:
+    for word in _LONG.findall(said):
+        yield from (name for name, rule in _TOGETHER if rule.search(word))
 
 
 def speaks_of_harming_oneself(text: str) -> bool:
@@ -156,8 +248,7 @@ def speaks_of_harming_oneself(text: str) -> bool:
     >>> speaks_of_harming_oneself('"I want to die," said the vicar.')
     False
     """
-    folded = fold(_QUOTED.sub(" ", text))
-    return bool(_INTENT.search(folded) or _INTENT_ELSEWHERE.search(folded))
+    return any(_INTENT.search(spelling) for spelling in spellings(_QUOTED.sub(" ", text)))
 
 
 class HardRules:
@@ -165,10 +256,14 @@ class HardRules:
 
     async def check(self, stage: Stage, content: Content) -> Verdict:
         """See Moderator."""
-        broken = find(content.text, content.medium if stage is not Stage.OUTPUT_TEXT else "text")
-        if stage is Stage.INPUT and speaks_of_harming_oneself(content.text):
-            broken = [SELF_HARM_INTENT, *broken]
-        action = Action.BLOCK if broken else Action.ALLOW
-        return Verdict(
-            action=action, reasons=dict.fromkeys(broken, 1.0), provider="rules", version=VERSION
-        )
+        return await apart(_judged, stage, content)
+
+
+def _judged(stage: Stage, content: Content) -> Verdict:
+    broken = find(content.text, content.medium if stage is not Stage.OUTPUT_TEXT else "text")
+    if stage is Stage.INPUT and speaks_of_harming_oneself(content.text):
+        broken = [SELF_HARM_INTENT, *broken]
+    action = Action.BLOCK if broken else Action.ALLOW
+    return Verdict(
+        action=action, reasons=dict.fromkeys(broken, 1.0), provider="rules", version=VERSION
+    )

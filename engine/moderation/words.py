@@ -2,8 +2,8 @@
 
 import re
 
-from engine.moderation import Action, Content, Stage, Verdict
-from engine.moderation.folding import fold
+from engine.moderation import Action, Content, Stage, Verdict, apart
+from engine.moderation.folding import spellings
 
 _WORDS = (
     r"fuck\w*|shit\w*|cunts?|bitch\w*|bastards?|asshole\w*|arsehole\w*|wank\w*|twats?|nigg\w+|"
@@ -17,8 +17,12 @@ _LIST = re.compile(rf"\b(?:{_WORDS})\b")
 class WordList:
     """Flags coarse words and slurs; never holds back."""
 
-    async def check(self, stage: Stage, content: Content) -> Verdict:  # noqa: ARG002 - all stages
+    async def check(self, stage: Stage, content: Content) -> Verdict:
         """See Moderator."""
-        if not content.text or not _LIST.search(fold(content.text)):
-            return Verdict(provider="words")
-        return Verdict(action=Action.FLAG, reasons={"coarse": 1.0}, provider="words")
+        return await apart(_judged, stage, content)
+
+
+def _judged(_stage: Stage, content: Content) -> Verdict:
+    if not any(_LIST.search(spelling) for spelling in spellings(content.text)):
+        return Verdict(provider="words")
+    return Verdict(action=Action.FLAG, reasons={"coarse": 1.0}, provider="words")
