@@ -105,6 +105,19 @@ def added(made: Matrices) -> dict[tuple[str, str], torch.Tensor]:
     }
 
 
+def oldest(made: Matrices) -> dict[str, torch.Tensor]:
+    """As diffusers named them before PEFT: in attention's processors, and beside text layers."""
+    state = {}
+    for (part, layer), halves in made.items():
+        for end, tensor in zip(("down", "up"), halves[:2], strict=True):
+            head, _, name = layer.removesuffix(".0").rpartition(".")
+            key = f"{layer}.lora_linear_layer.{end}.weight"
+            if part == "unet":
+                key = f"{head}.processor.{name}_lora.{end}.weight"
+            state[f"{part}.{key}"] = tensor
+    return state
+
+
 FORMATS = {
     "kohya": (ATTENTION, {}, kohya),
     "kohya, convolutions": (ATTENTION + "|" + CONVOLUTIONS, {}, kohya),
@@ -115,6 +128,7 @@ FORMATS = {
         ATTENTION + "|" + CONVOLUTIONS, {"alphas": False},
         lambda m: diffusers(m, (".lora_A.weight", ".lora_B.weight")),
     ),
+    "diffusers, oldest": (r"attn\d\.to_|self_attn\.\w+_proj$", {"alphas": False}, oldest),
     "diffusers, older": (
         ATTENTION, {"alphas": False}, lambda m: diffusers(m, (".lora.down.weight", ".lora.up.weight")),
     ),
@@ -269,6 +283,9 @@ def spoilt(state: dict[str, torch.Tensor], harm: str) -> dict[str, torch.Tensor]
         ("dora_scale", "another kind"),
         ("lora_mid.weight", "another kind"),
         ("lokr_w1", "another kind"),
+        ("hada_w1_a", "another kind"),
+        ("oft_diag", "another kind"),
+        ("diff", "another kind"),
         ("lora_B.bias", "another kind"),
     ],
 )
@@ -291,6 +308,10 @@ def test_a_refused_lora_is_told_by_its_tensors_and_leaves_the_base_as_it_was(
         ({"what_comes_next_year": {"a": 1}}, "what_comes_next_year"),
         ({"lora_alpha": None}, "lora_alpha = None"),
         ({"use_dora": True}, "not whole"),
+        ({"r": 8}, "has rank 4 instead of 8"),
+        ({"modules_to_save": ["conv_in"]}, r"more than a LoRA for pictures \(modules_to_save\)"),
+        ({"target_parameters": ["conv_in"]}, "target_parameters"),
+        ({"peft_type": "LOHA"}, "LOHA"),
     ],
 )
 def test_a_setting_that_means_more_is_refused_by_name(layers, tmp_path, line, told) -> None:
