@@ -181,7 +181,10 @@ async def meant(who: Who, core: Engine) -> Answer:
     if who.reply_to is None:
         found = await core.last(who.platform, who.asker, who.place)
         if found is None:
-            raise AskerError("There is nothing to go on from yet. Start with /story, or see /help.")
+            raise AskerError(
+                "There is nothing to go on from: I keep what was written for 72 hours. Start with "
+                "/story, or see /help."
+            )
     else:
         found = await core.answer(who.reply_to)
         if found is None or found.expired:

@@ -125,7 +125,7 @@ def _entitled(talk: "Talk", verb: Verb, answer: Answer | None, who: Who) -> None
     """Raises AskerError for a press that is somebody else's to make."""
     if talk.operates(who):
         return
-    asked = answer.request if answer else None
+    asked = answer.request if answer and answer.request.asker else None  # it is nobody's any more
     if asked and (asked.platform, asked.asker) == (who.platform, who.asker):
         return
     here = asked is None or (asked.platform, asked.place) == (who.platform, who.place)
@@ -204,6 +204,8 @@ async def report(talk: "Talk", reason: str, who: Who) -> Said:
         answer = await talk.core.answer(who.reply_to)
     if answer is None:
         raise AskerError(words("talk.report_what", who.locale))
+    if not answer.request.asker:
+        raise AskerError(EXPIRED)
     if (answer.request.platform, answer.request.place) != (who.platform, who.place):
         raise AskerError(words("talk.report_elsewhere", who.locale))
     job = answer.job.id

@@ -127,7 +127,8 @@ class Ledger(Book):
         if known is not None:
             return str(known)
         asker = {"id": new_id(), "lookup": lookup, "platform": request.platform}
-        await add(connection, Asker, {**asker, "platform_id": request.asker, "created_at": now})
+        hour = now - now % 3600  # an exact time would be that of a row of the study
+        await add(connection, Asker, {**asker, "platform_id": request.asker, "created_at": hour})
         return str(await connection.scalar(query))  # another process may have been faster
 
     @lasting

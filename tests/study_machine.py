@@ -73,6 +73,7 @@ class Asked:
     picture: str = ""
     blank: bool = False
     cut: bool = False  # it has lost the words that it took over
+    nobodys: bool = False  # nothing says whose it was
 
 
 @dataclass
@@ -448,7 +449,8 @@ class StudyMachine(RuleBasedStateMachine):
         for name, job in list(self.model.jobs.items()):
             if job.person == person and job.running:
                 self._end(name, "cancelled")
-        mine = [name for name, job in self.model.jobs.items() if job.person == person]
+        jobs = self.model.jobs.items()
+        mine = [name for name, job in jobs if job.person == person and not job.nobodys]
         done = self.do(self.desk.forget(*person))
         assert done.requests == len(mine)
         self._cut(set(mine))
@@ -500,6 +502,17 @@ class StudyMachine(RuleBasedStateMachine):
         self._cut(gone)
         for name in gone:
             del self.model.jobs[name]
+        self._disown()
+
+    def _disown(self) -> None:
+        """Of what has no words left; but not while somebody has the words that they took up."""
+        jobs, waits = self.model.jobs, set()
+        above = {job.parent for job in jobs.values() if not (job.blank or job.cut)} - {None}
+        while above - waits:
+            waits |= above
+            above = {jobs[name].parent for name in above if name in jobs} - {None}
+        for name, job in jobs.items():
+            job.nobodys |= job.blank and name not in waits
 
     def _old(self, job: Asked) -> bool:
         """Whether its words have had their time; of what failed, or never ended, nothing is awaited."""

@@ -221,8 +221,31 @@ async def test_words_and_pictures_go_after_72_hours_and_counts_stay(
             await talk.press(Press(verb, story.job), who)
     with pytest.raises(AskerError, match="72 hours"):
         await told(talk, "/continue", who)
-    assert "2 of your requests" in await forget(talk, who)
+    lookup = talk.desk.lookup(who.platform, who.asker)
+    mine = f"asker_id in (select id from askers where lookup = '{lookup}')"
+    here_asked = talk.desk.ledger.place(who.platform, who.place)
+    assert rows(here, "requests", f"{mine} or place_lookup = '{here_asked}'") == 0  # nobody's now
+    assert rows(here, "buckets", f"lookup = '{lookup}'") == 0
+    [(at,)] = look(here, f"select created_at from askers where lookup = '{lookup}'")
+    assert at % 3600 == 0  # no exact time stands beside somebody
+    assert "0 of your requests" in await forget(talk, who)
     clock.ahead = 0.0
+
+
+async def test_what_somebody_has_taken_up_can_be_forgotten_as_long_as_they_have_it(
+    talk: Talk, here: Settings, who: Who, clock: Clock
+) -> None:
+    mine = (await told(talk, "The vicar coughed.", who))[-1]
+    with storage_of(here).connect(writing=True) as connection:
+        long_ago = f"finished_at = finished_at - {KEEP_SECONDS + 60} where id = '{mine.job}'"
+        friend = replace(who, asker=who.asker + " friend", reply_to=mine.job)
+        theirs = (await told(talk, "/again", friend))[-1]
+        connection.execute(sa.text(f"update jobs set {long_ago}"))
+        connection.commit()
+    await talk.desk.clean()
+    assert (await talk.core.answer(theirs.job)).request.text == "The vicar coughed."
+    assert "1 of your requests" in await forget(talk, who)
+    assert (await talk.core.answer(theirs.job)).request.text == ""
 
 
 async def test_verdicts_thumbs_and_reports_lose_their_person_in_time(

@@ -7,20 +7,23 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
+from ulid import ULID
 
-from engine.desk.tables import MessageRow, Rating, Report, SeenRow, VerdictRow
+from engine.book import add
+from engine.desk.tables import BucketRow, MessageRow, Rating, Report, SeenRow, VerdictRow
 from engine.discarding import discard
 from engine.erasing import BLANK_REQUEST, blank_jobs, chunks, erase_private
 from engine.events import FINAL_STATES
 from engine.queues.tables import Ticket
 from engine.study import collecting
 from engine.study.tables import LinkCodeRow
-from engine.tables import Delivery, JobRow, RequestRow
+from engine.tables import Asker, Delivery, JobRow, RequestRow
 
 KEEP_SECONDS = 72 * 3600.0  # words and pictures
 SEEN_SECONDS = 48 * 3600.0  # Telegram repeats an update for 24 h at most
 BACKUP_SECONDS = 35 * 86400.0
 CODES_SECONDS = 86400.0  # after a one-time code has expired
+NOBODY = "nobody"  # no lookup, which has 64 characters
 AHEAD_SECONDS = 86400.0  # more than clocks differ
 
 # What loses its person when its words have gone, and what is deleted.
@@ -32,6 +35,7 @@ NAMELESS: tuple[tuple[str, Any, float, dict[str, None]], ...] = (
 DELETED: tuple[tuple[str, Any, Any, float], ...] = (
     ("updates", SeenRow, SeenRow.at, SEEN_SECONDS),
     ("messages", MessageRow, MessageRow.at, KEEP_SECONDS),
+    ("quotas", BucketRow, BucketRow.at, KEEP_SECONDS),  # they are full by then, and tell a time
     ("codes", LinkCodeRow, LinkCodeRow.expires_at, CODES_SECONDS),
 )
 
@@ -61,6 +65,7 @@ async def retire(connection: AsyncConnection, now: float) -> dict[str, int]:
     jobs = list(await connection.scalars(_worded(now)))
     files = await blank_jobs(connection, jobs)
     counts |= {"blanked": len(jobs), "pictures": await discard(connection, files, now)}
+    await _disown(connection, now)
     for name, table, seconds, empty in NAMELESS:
         full = sa.or_(*(getattr(table, column).is_not(None) for column in empty))
         gone = sa.update(table).where(old(table.at, now, seconds), full).values(empty)
@@ -78,6 +83,27 @@ async def _end(connection: AsyncConnection, now: float) -> None:
         failed = {"state": "failed", "finished_at": now}
         await connection.execute(sa.update(JobRow).where(JobRow.id == job).values(failed))
         await collecting.finished(connection, job, None, None)
+
+
+async def _disown(connection: AsyncConnection, now: float) -> None:
+    """Requests without a word are nobody's from now on, and were asked nowhere: by their exact times the
+    account would lead to the study's rows still.
+
+    One whose words somebody has taken up waits, so that /forget reaches them.
+    """
+    nobody = {"id": str(ULID()), "lookup": NOBODY, "platform": "", "platform_id": ""}
+    await add(connection, Asker, {**nobody, "created_at": now})
+    name = sa.select(Asker.id).where(Asker.lookup == NOBODY).scalar_subquery()
+    row = RequestRow
+    running = sa.select(JobRow.request_id).where(JobRow.state.not_in(FINAL_STATES))
+    near = sa.select(row.parent.label("id")).where(row.text.is_not(None), row.parent.is_not(None))
+    above = near.cte(recursive=True)
+    further = sa.select(row.parent).join(above, row.id == above.c.id)
+    taken_up = above.union(further.where(row.parent.is_not(None)))
+    bare = row.typed.is_(None), row.text.is_(None), row.asker_id != name
+    others = row.id.not_in(running), row.id.not_in(sa.select(taken_up.c.id))
+    nowhere = {"place": "", "place_lookup": "", "conversation": None}
+    await connection.execute(sa.update(row).where(*bare, *others).values(asker_id=name, **nowhere))
 
 
 def _worded(now: float) -> sa.Select[str]:

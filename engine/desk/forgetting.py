@@ -55,6 +55,7 @@ class Cleaned:
     updates: int = 0
     messages: int = 0
     codes: int = 0
+    quotas: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

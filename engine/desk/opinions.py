@@ -43,8 +43,7 @@ def verdict_row(judged: Judged) -> dict[str, Any]:
 
 def _standing(now: float) -> sa.Select[str]:
     """Who asked for something a day ago or before: accounts made for the occasion did not."""
-    asked = sa.select(Asker.lookup).join(RequestRow, RequestRow.asker_id == Asker.id)
-    return asked.where(RequestRow.accepted_at <= now - STANDING_SECONDS)
+    return sa.select(Asker.lookup).where(Asker.created_at <= now - STANDING_SECONDS)
 
 
 class Opinions:

@@ -34,6 +34,10 @@ async def due(
 async def note(
     connection: AsyncConnection, study: Study, lookup: str, outcome: str, now: float
 ) -> None:
-    """What came of it: opened, declined, granted."""
-    values = {"lookup": lookup, "study": study.id, "outcome": outcome, "at": now}
+    """What came of it: opened, declined, granted; and in which hour, for the consent has the second.
+
+    The hour's end, so that nobody is asked again before the month is over.
+    """
+    hour = now - now % 3600 + 3600
+    values = {"lookup": lookup, "study": study.id, "outcome": outcome, "at": hour}
     await put(connection, InvitationRow, ("lookup", "study"), values)
