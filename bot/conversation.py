@@ -4,6 +4,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from bot.buttons import Button, Rows
+from bot.cleaning import MAX_TEXT
+from bot.defang import quoting
 from bot.grammar import Again, Continue, Generate
 from bot.options import Options
 from engine import Engine
@@ -71,6 +73,10 @@ class Said:
     receipt: str = ""
     kind: Literal["said"] = "said"
 
+    def __post_init__(self) -> None:
+        """Make what it quotes of people harmless, on every platform."""
+        object.__setattr__(self, "text", quoting(self.text))
+
     @property
     def choices(self) -> Rows:
         """All rows of buttons below it."""
@@ -94,7 +100,7 @@ async def request_of(command: Generate | Again | Continue, who: Who, core: Engin
                 )
             if not last.text:
                 raise AskerError("Your last request has no answer to go on from. Try /again.")
-            so_far = join(_opening(last), last.text, text)
+            so_far = recent(join(_opening(last), last.text, text))
             on = replace(last.request, seed=None, parent=last.request_id, beginning=so_far)
             return _with(on, options, who)
 
@@ -152,6 +158,18 @@ def _opening(answer: Answer) -> str:
         return answer.request.beginning
     parts = split(answer.request.text)
     return parts.beginning if parts.wish else parts.instruction
+
+
+def recent(text: str) -> str:
+    """The end of a text that a model's window can hold, from the beginning of a word.
+
+    >>> len(recent("It rained. " * 9_000)) <= MAX_TEXT, recent("It rained.")
+    (True, 'It rained.')
+    """
+    if len(text) <= MAX_TEXT:
+        return text
+    end = text[-MAX_TEXT:]
+    return end[end.find(" ") + 1 :]
 
 
 def join(*pieces: str) -> str:

@@ -9,18 +9,25 @@ import re
 
 ZERO_WIDTH = "\u200b"  # splits what a platform would make live, and is not seen
 
-_HIDDEN = re.compile("[\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
-_SCHEME = re.compile(r"\b([a-z][a-z0-9+.-]{1,20})(:)(?=//|\\\\)", re.IGNORECASE)
+_HIDDEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u034f\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064"
+    "\u2066-\u2069\ufeff]"
+)
+_SCHEME = re.compile(r"(?<=\w):(?=[/\\]{2})")  # whatever stands before: `_http` is read as http
 _BARE_SCHEME = re.compile(
-    r"\b(mailto|javascript|data|tg|tel|discord|steam)(:)(?=\S)", re.IGNORECASE
+    r"(?<![a-z])(mailto|javascript|data|tg|tel|discord|steam):(?=\S)", re.IGNORECASE
 )
 _ENDINGS = (
     "com|org|net|io|gg|me|co|uk|info|biz|xyz|app|dev|ru|de|fr|it|eu|us|ly|tv|to|be|link|site|online|"
-    "shop|club|top|cc|gl|gd|ai|ms|in|cn|jp|nl|es|ch|at|ca|au|edu|gov|news|live|pro|page|zip|mov"
+    "shop|club|top|cc|gl|gd|ai|ms|in|cn|jp|nl|es|ch|at|ca|au|edu|gov|news|live|pro|page|zip|mov|pl|ua|su|"
+    "pw|store|cloud|рф"
 )
 _DOMAIN = re.compile(
     rf"(?<=[\w-])\.(?=(?:[\w-]{{1,63}}\.){{0,4}}(?:{_ENDINGS})(?![\w-]))", re.IGNORECASE
 )
+# Any other dot that a platform might take for a host's: more endings come every year.
+_DOT = re.compile(r"(?<=[\w-])([.。．｡])(?=[^\W\d_]{2})")
+_QUOTE = re.compile(r"“[^\n]*”")
 _ADDRESS = re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}\b")
 _AT = re.compile(r"@(?=[\w!&])")
 _ANGLES = re.compile(r"<(?=[@#:/at])")  # Discord: <@1>, <#1>, <:e:1>, </c:1>, <t:1>, <a:e:1>
@@ -40,14 +47,24 @@ def defang(text: str) -> str:
     'see https[:]//example[.]com/a, @|everyone'
     """
     text = _HIDDEN.sub("", text)
-    text = _SCHEME.sub(r"\1[:]", text)
+    text = _SCHEME.sub("[:]", text)
     text = _BARE_SCHEME.sub(r"\1[:]", text)
     text = _DOMAIN.sub("[.]", text)
+    text = _DOT.sub(r"\1" + ZERO_WIDTH, text)
     text = _ADDRESS.sub(lambda found: found[0].replace(".", "[.]"), text)
     text = _AT.sub("@" + ZERO_WIDTH, text)
     text = _ANGLES.sub("<" + ZERO_WIDTH, text)
     text = _SLASH.sub(r"\1/" + ZERO_WIDTH, text)
     return _HASH.sub(r"\1" + ZERO_WIDTH, text)
+
+
+def quoting(text: str) -> str:
+    """The bot's own words, in which only what it quotes is made harmless: its commands stay alive.
+
+    >>> quoting("I have no style “t.me/x”. Send /styles.")
+    'I have no style “t[.]me/x”. Send /styles.'
+    """
+    return _QUOTE.sub(lambda found: defang(found[0]), text)
 
 
 def discord_text(text: str) -> str:

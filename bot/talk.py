@@ -13,6 +13,7 @@ from bot.answering import generate
 from bot.buttons import Press
 from bot.comparing import compare
 from bot.conversation import Said, Who, meant
+from bot.defang import defang
 from bot.delivering import PAIR, Deliveries
 from bot.footers import footer
 from bot.grammar import Again, Command, Compare, Continue, Generate, Simple, parse
@@ -191,7 +192,7 @@ class Talk(Deliveries):
 
     async def footer(self, final: Finished | Cancelled, who: Who | str = "en") -> str:
         """Below an answer: what to know about it, who wrote it and why, and that a machine did."""
-        return await footer(self, final, who)
+        return defang(await footer(self, final, who))
 
     async def arrived(self, receipt: str) -> None:
         """See Deliveries."""

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.defang import ZERO_WIDTH, defang, discord_text, telegram_html
+from bot.conversation import Said
+from bot.defang import ZERO_WIDTH, defang, discord_text, quoting, telegram_html
 
 PIECES = st.sampled_from(
     ["@", "everyone", "here", "<", ">", "!", "&", "1234", "https", "http:", ":", "//", "/", ".", "com",
@@ -57,6 +58,12 @@ def test_plain_prose_is_left_alone(text: str) -> None:
         ("<@&123>", f"<{ZERO_WIDTH}@{ZERO_WIDTH}&123>"),
         ("/start now", f"/{ZERO_WIDTH}start now"),
         ("mail a@example.com", f"mail a@{ZERO_WIDTH}example[.]com"),
+        ("_http://evil.example/a", f"_http[:]//evil.{ZERO_WIDTH}example/a"),
+        ("1http:\\\\evil.pl", "1http[:]\\\\evil[.]pl"),
+        ("_mailto:a", "_mailto[:]a"),
+        ("evil.pw evil.store сайт.рф", "evil[.]pw evil[.]store сайт[.]рф"),
+        ("evil.photography", f"evil.{ZERO_WIDTH}photography"),
+        ("t\u034f.me/x", "t[.]me/x"),
     ],
 )
 def test_what_would_be_live_is_shown_but_dead(text: str, safe: str) -> None:
@@ -74,3 +81,10 @@ def test_discord_marks_are_escaped_and_the_letters_stay(text: str) -> None:
     escaped = discord_text(text)
     assert re.sub(r"\\(.)", r"\1", escaped) == text
     assert not re.search(r"[*_~`|\[]", re.sub(r"\\.", "", escaped))
+
+
+def test_what_the_bot_quotes_is_dead_and_its_own_commands_are_not() -> None:
+    said = "I have no style “[x](https://evil.pl) @user t.me/x”. Send /styles."
+    dead = f"“[x](https[:]//evil[.]pl) @{ZERO_WIDTH}user t[.]me/x”"
+    assert quoting(said) == f"I have no style {dead}. Send /styles."
+    assert Said(said).text == Said(Said(said).text).text == quoting(said)

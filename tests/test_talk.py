@@ -11,6 +11,7 @@ import talking
 from talking import OPERATOR, Clock, pressed, told
 
 from bot.buttons import Press, Verb, decode, encode
+from bot.cleaning import MAX_TEXT
 from bot.conversation import Said, Who
 from bot.hurrying import PACE, Hurry, RateLimit
 from bot.talk import Talk
@@ -253,6 +254,25 @@ async def test_an_output_that_is_not_fit_is_kept_back(talk: Talk, who: Who) -> N
     assert isinstance(first, Finished)
     with pytest.raises(AskerError, match="sexual"):
         await told(talk, "/continue sex", who)
+
+
+async def test_a_conversation_keeps_what_a_window_can_hold(
+    talk: Talk, who: Who, clock: Clock
+) -> None:
+    await told(talk, "It rained.", who)
+    for n in range(3):
+        clock.ahead += 3600
+        await told(talk, f"/continue {'It rained on. ' * 1000}The end {n}.", who)
+        last = await talk.core.last(who.platform, who.asker, who.place)
+        assert len(last.request.beginning) <= MAX_TEXT
+        assert last.request.beginning.endswith(f"The end {n}.")
+
+
+async def test_a_footer_and_a_reason_repeat_nothing_live(talk: Talk, who: Who) -> None:
+    final = (await told(talk, "in the style of lovecraft @user t.me/x: It rained.", who))[-1]
+    below = await talk.footer(final, who)
+    why = (await told(talk, "/why", who))[-1].text
+    assert not [text for text in (below, why) if "@user" in text or "t.me" in text]
 
 
 async def test_a_chats_default_style_serves_who_names_none(talk: Talk, who: Who) -> None:

@@ -12,6 +12,7 @@ import discord
 
 from bot.buttons import Press
 from bot.conversation import Said, Who
+from bot.defang import quoting
 from bot.discord_client import layout
 from bot.discord_client.addresses import Address, address_by, address_of
 from bot.discord_client.answers import Showing
@@ -205,7 +206,7 @@ class Hearing:
         """What went wrong, in words for the asker; what is ours to mend is logged whole."""
         if not isinstance(error, AskerError):
             log.error("a request failed", exc_info=error)
-        text = str(error) if isinstance(error, AskerError) else KIND_SENTENCE
+        text = quoting(str(error)) if isinstance(error, AskerError) else KIND_SENTENCE
         if post.address.token:
             await self._say(Said(text, private=True), post, who)
         elif self._new(f"{who.asker} {who.place} {text}", SAME_SECONDS):

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from bot.buttons import Press, Verb
 from bot.conversation import Said, Who
+from bot.defang import quoting
 from bot.grammar import BARE, Simple
 from bot.locales import words
 from bot.pacing import TooFast, Vanished
@@ -229,7 +230,7 @@ class Listener:
             await self._replies.say(told, Place(chat=here.asker), here.asker)
             return
         except AskerError as error:
-            why = str(error)
+            why = quoting(str(error))
         except (Vanished, TooFast):
             raise  # there is nobody to tell
         except Exception:  # the top of a handler
