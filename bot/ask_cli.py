@@ -73,12 +73,22 @@ def ask_command(
         commands = load_registry(settings.expert_roots, settings.profile).commands
         command = _with(parse(typed, commands), options)
         prepare_bases(settings, Console(stderr=True))
+        folder = out and _made(out.expanduser())
 
         async def run() -> int:
-            async with open_terminal(settings, out=out and out.expanduser()) as there:
+            async with open_terminal(settings, out=folder) as there:
                 return await ask(command, typed, there, as_json=as_json)
 
         raise typer.Exit(shutdown.run(run()))
+
+
+def _made(folder: Path) -> Path:
+    """Make the folder before anything is drawn for it. Raises CommandError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise CommandError(f"The folder {folder} cannot be made: {error.strerror}.") from error
+    return folder
 
 
 def _stdin() -> str:

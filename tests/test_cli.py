@@ -65,6 +65,7 @@ def test_json_prints_one_event_a_line_to_the_final_one() -> None:
         (["ask", "/again"], "nothing to go on from"),
         (["ask", "/styles", "--seed", "1"], "takes no options"),
         (["worker"], "No bot is running"),
+        (["ask", "/jewel a ring", "--out", __file__], "cannot be made"),
     ],
 )
 def test_what_the_asker_can_mend_is_one_sentence_and_exit_2(words, told) -> None:
