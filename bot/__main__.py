@@ -119,7 +119,7 @@ def serve_command(
             speak()
         if worker:
             prepare_bases(settings, Console(stderr=True))
-        raise typer.Exit(shutdown.run(serve(settings, platforms, made, workers=worker)))
+        shutdown.finish(shutdown.run(serve(settings, platforms, made, workers=worker)))
 
 
 @app.command("worker")
@@ -156,7 +156,7 @@ def worker_command(
                 speak()
             sys.stderr.write(f"Serving {media}. Ctrl-C or SIGTERM ends it kindly.\n")
             shutdown.run(work(settings, wanted, device))
-            return
+            shutdown.finish(0)
         if len(wanted) > 1 or device:
             raise CommandError("On SQLite a worker has one medium, and the device that it finds.")
         start_logs(settings.home, f"worker-{media}", settings.log_level, settings.log_to)

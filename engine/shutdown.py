@@ -17,9 +17,10 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, NoReturn, Self, TypeVar
 
 AGAIN_SECONDS = 0.25  # after which a task is cancelled again
 END_SECONDS = 1.5  # that it has to end from then on
@@ -183,6 +184,18 @@ async def _end_all(before: set[threading.Thread]) -> bool:
             thread.join(max(0.0, until - loop.time()))
             clean = clean and not thread.is_alive()
     return clean
+
+
+def finish(code: int) -> NoReturn:
+    """End the process now that all is done: what Python tidies up takes seconds on a busy machine."""
+    late = threading.Timer(THREAD_SECONDS, os._exit, (code,))  # should the log be stuck
+    late.daemon = True
+    late.start()
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def _exit(code: int, tasks: "Iterable[asyncio.Task[Any]]" = ()) -> None:

@@ -28,7 +28,7 @@ from engine.logs import start_logs
 from engine.queues.kits import kit_of
 from engine.registry import load_registry
 from engine.settings import Settings, read_settings
-from engine.shutdown import Signals, end, run
+from engine.shutdown import Signals, end, finish, run
 from engine.supervisor import UNFIT
 from engine.wire import Hello, Leaving, Link, Message, Ready, Refused, Run, Stop, Unfit, connect
 
@@ -163,9 +163,7 @@ async def _run(job: Job, backend: Backend, link: Link, stops: Stops) -> None:
 
 def run_worker(settings: Settings, medium: str, socket: Path | None = None) -> NoReturn:
     """Serve, then end this process at once: a model's thread in mid-step would hold an exit up."""
-    code = run(work(settings, medium, socket))
-    sys.stdout.flush()
-    os._exit(code)
+    finish(run(work(settings, medium, socket)))
 
 
 def main() -> None:
