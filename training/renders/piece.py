@@ -12,9 +12,28 @@ from training.renders.shapes import Array, Mesh, Vector
 
 CABOCHONS = ("turquoise", "coral", "jet", "lapis lazuli", "jade", "opal", "pearl")
 FRONT = (0.0, -1.0, 0.12)
+BACK = 0.3  # facing further away than this, a stone would only show its setting
+UPRIGHT = np.array([[1.0, 0, 0], [0, 0, -1.0], [0, 1.0, 0]])  # the plane of x and y, stood up
 COLLAR = 14
 CUPPED = 0.12  # a stone from this radius on has a cup of bright foil behind it
 ROSE = 0.2  # of the stones are rose cut
+
+
+def upright(path: Array, at: tuple[float, float, float] = (0, 0, 0)) -> Array:
+    """A path in the plane of x and y as one that faces the camera."""
+    found: Array = path @ UPRIGHT.T + at
+    return found
+
+
+def on(angle: float, radius: float, z: float) -> tuple[float, float, float]:
+    """A place on a lying circle."""
+    return radius * math.cos(angle), radius * math.sin(angle), z
+
+
+def above(at: Vector, high: float) -> Array:
+    """A place, or a path, so much higher."""
+    found: Array = np.add(at, (0, 0, high))
+    return found
 
 
 class Piece:

@@ -6,28 +6,11 @@ from collections.abc import Callable
 import numpy as np
 
 from training.renders import shapes
-from training.renders.piece import Piece
-from training.renders.shapes import Array, Vector
+from training.renders.crowns import coronet, tiara
+from training.renders.piece import BACK, UPRIGHT, Piece, above, on, upright
+from training.renders.shapes import Array
 
-UPRIGHT = np.array([[1.0, 0, 0], [0, 0, -1.0], [0, 1.0, 0]])  # the plane of x and y, stood up
-BACK = 0.3  # facing further away than this, a stone would only show its setting
 Builder = Callable[[Piece], None]
-
-
-def upright(path: Array, at: tuple[float, float, float] = (0, 0, 0)) -> Array:
-    """A path in the plane of x and y as one that faces the camera."""
-    found: Array = path @ UPRIGHT.T + at
-    return found
-
-
-def _on(angle: float, radius: float, z: float) -> tuple[float, float, float]:
-    return radius * math.cos(angle), radius * math.sin(angle), z
-
-
-def above(at: Vector, high: float) -> Array:
-    """A place, or a path, so much higher."""
-    found: Array = np.add(at, (0, 0, high))
-    return found
 
 
 def ring(p: Piece) -> None:
@@ -49,7 +32,7 @@ def ring(p: Piece) -> None:
     if form == "cluster":
         axes = shapes.frame(face)
         for k in range(12):
-            place = axes @ np.array([*_on(math.pi * k / 6, 1.55 * size, -0.06)])
+            place = axes @ np.array([*on(math.pi * k / 6, 1.55 * size, -0.06)])
             p.stone(np.add(place, (0, -0.06, top)), 0.11, p.design.second_stone, face)
     if p.design.filigree:
         p.filigree = True
@@ -57,99 +40,6 @@ def ring(p: Piece) -> None:
             for x, z in ((0.30, 0.70), (0.52, 0.54)):
                 curl = shapes.scroll(0.13) * [side, 1, 1] + [side * (x + 0.1), z, 0]
                 p.wire(upright(curl, (0, -0.1, 0)), 0.028)
-
-
-def _crown(p: Piece, *, full: bool) -> None:
-    """A band with ornaments standing on it; the front of a tiara is highest in the middle."""
-    radius, back = (1.12, 0.0) if full else (1.35, 0.45)
-    start, end = (0.0, 2 * math.pi) if full else (1.06 * math.pi, 1.94 * math.pi)
-    tall = 0.26
-    bar = shapes.band(radius, tall, 0.06, start=start, end=end)
-    p.add(bar.placed((0, back, -0.86)), "engraved")
-    for z in (-1.0, -0.72):
-        edge = np.add(shapes.circle(radius + 0.03, 120, start, end), (0, back, z))
-        p.beads(edge, 0.035) if p.design.filigree else p.wire(edge, 0.035)
-    count = 16 if full else 11
-    for i in range(count):
-        a = start + (end - start) * (i + 0.5) / count
-        x, y, _ = _on(a, radius, 0)
-        middle = 1 - abs(i - (count - 1) / 2) / ((count - 1) / 2)
-        high = 0.75 if full else 0.5 + 0.65 * middle
-        ORNAMENTS[p.design.form](p, (x, y + back, -0.72), (math.cos(a), math.sin(a), 0.15), i, high)
-        if i % 2 == 0:
-            out = (1.06 * x, 1.06 * y + back, -0.86)
-            name = p.design.stone if p.design.form == "balls" else p.design.second_stone
-            p.stone(out, 0.11, name, (math.cos(a), math.sin(a), 0.1), cut="round")
-
-
-Place = tuple[float, float, float]
-
-
-def _spike(p: Piece, at: Place, face: Place, i: int, high: float) -> None:
-    foot = np.array(at)
-    p.add(shapes.tube(foot + np.outer([0, 0.5, 1], [0, 0, high]), np.array([0.06, 0.045, 0.02]), 7))
-    top = above(foot, high)
-    if i % 2 == 0:
-        p.stone(top, 0.15, face=face)
-    else:
-        p.bead(top, 0.075, "pearl")
-
-
-def _arch(p: Piece, at: Place, face: Place, _i: int, high: float) -> None:
-    axes = shapes.frame(face)
-    a = np.linspace(0, math.pi, 16)
-    bow = np.stack([0.2 * np.cos(a), 0.75 * high * np.sin(a), 0 * a], 1) @ axes.T + at
-    p.wire(bow, 0.035)
-    p.stone(above(at, 0.34 * high), 0.11, face=face)
-    p.bead(above(at, 0.75 * high + 0.08), 0.07, "pearl")
-
-
-def _curls(p: Piece, at: Place, face: Place, _i: int, high: float) -> None:
-    axes = shapes.frame(face)
-    for side in (-1, 1):
-        path = shapes.scroll(0.30 * high, 1.2) * [side, 1, 1] + [side * 0.34 * high, 0.34 * high, 0]
-        p.wire(path @ axes.T + at, 0.035)
-    p.stone(above(at, 0.8 * high), 0.12, face=face)
-
-
-def _ball(p: Piece, at: Place, _face: Place, i: int, high: float) -> None:
-    foot = np.array(at)
-    p.wire(foot + np.outer([0, 0.5, 1], [0, 0, 0.55 * high]), 0.045)
-    p.bead(above(foot, 0.6 * high + 0.1), 0.15, "pearl" if i % 2 else "")
-
-
-def _leaf(p: Piece, at: Place, face: Place, i: int, high: float) -> None:
-    foot = np.array(at)
-    p.wire(foot + np.outer([0, 0.5, 1], [0, 0, 0.45 * high]), 0.045)
-    if i % 2 == 0:
-        p.plate("trefoil", above(foot, 0.85 * high), 0.30, face)
-        if face[1] < BACK:
-            p.stone(above(foot + 0.05 * np.array(face), 0.85 * high), 0.12, face=face)
-    else:
-        p.bead(above(foot, 0.5 * high), 0.1, "pearl")
-
-
-def _point(p: Piece, at: Place, face: Place, i: int, high: float) -> None:
-    tall = high if i % 2 == 0 else 0.6 * high
-    p.plate("lozenge", above(at, 0.5 * tall), 0.5 * tall, face, wide=0.75, dome=0.05)
-    if i % 2 == 0 and face[1] < BACK:
-        p.stone(above(at + 0.06 * np.array(face), 0.5 * tall), 0.12, face=face)
-
-
-ORNAMENTS = {
-    "spikes": _spike, "arches": _arch, "scrolls": _curls, "balls": _ball, "leaves": _leaf,
-    "points": _point,
-}  # fmt: skip
-
-
-def tiara(p: Piece) -> None:
-    """A bow of ornaments."""
-    _crown(p, full=False)
-
-
-def coronet(p: Piece) -> None:
-    """A whole circle of ornaments."""
-    _crown(p, full=True)
 
 
 def _garland(start: float = 1.0, end: float = 2.0) -> Array:
@@ -249,7 +139,7 @@ def earrings(p: Piece) -> None:
         elif form == "clusters":
             p.plate("round", (x, 0, 0.3), 0.56)
             for k in range(8):
-                u, v, _ = _on(math.pi * k / 4, 0.4, 0)
+                u, v, _ = on(math.pi * k / 4, 0.4, 0)
                 p.stone((x + u, -0.08, 0.3 + v), 0.115, d.second_stone, cut="round")
             p.stone((x, -0.12, 0.3), 0.22)
             p.stone((x, -0.04, -0.6), 0.24)
@@ -277,14 +167,14 @@ def bracelet(p: Piece) -> None:
             p.wire(above(shapes.circle(radius + 0.04, 90), low + z), 0.04, True)
         for k in range(-2, 3):
             a = -math.pi / 2 + 0.42 * k
-            x, y, _ = _on(a, radius + 0.1, 0)
+            x, y, _ = on(a, radius + 0.1, 0)
             p.stone((x, y, low), 0.17 if k else 0.25, d.second_stone if k % 2 else d.stone,
                     (x, y, 0.25))  # fmt: skip
         return
     count = 10 if form == "panels" else 16
     for k in range(count):
         a = -math.pi / 2 + 2 * math.pi * k / count
-        x, y, _ = _on(a, radius, 0)
+        x, y, _ = on(a, radius, 0)
         face = (x, y, 0.2)
         if form == "beads":
             if k % 4 == 0 and y < BACK:
@@ -301,7 +191,7 @@ def bracelet(p: Piece) -> None:
             p.stone(near, 0.16, d.stone, face, cut="oval")
         half = math.pi / count
         for z in (-0.14, 0.14):
-            u, v, _ = _on(a + half, radius, 0)
+            u, v, _ = on(a + half, radius, 0)
             link = shapes.circle(0.09, 12) @ shapes.frame((u, v, 0)).T + [u, v, low + z]
             p.wire(link, 0.03, True)
 
