@@ -33,13 +33,16 @@ def run(folder: Path, options: argparse.Namespace) -> list[Figure]:
     """Equal pairs, by layout and way."""
     from job_pairs import differences, draw_pair, settings_for
 
+    from tests.benchmarks.mixed_ways import prepared
+
+    home = prepared(folder).parents[1] if options.embedded else folder / "home"
     figures = []
     for layout, registry, experts in _registries(folder, options):
         draw = random.Random(options.seed)
         pairs = [draw_pair(draw, number, experts) for number in range(options.pairs)]
         for way in options.ways:
             with clock() as taken:
-                odd = differences(settings_for(folder / "home", way), registry, pairs)
+                odd = differences(settings_for(home, way), registry, pairs)
             print(*odd[:SHOWN], sep="\n", flush=True)
             figures.append(
                 Figure(
