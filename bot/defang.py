@@ -17,17 +17,14 @@ _SCHEME = re.compile(r"(?<=\w):(?=[/\\]{2})")  # whatever stands before: `_http`
 _BARE_SCHEME = re.compile(
     r"(?<![a-z])(mailto|javascript|data|tg|tel|discord|steam):(?=\S)", re.IGNORECASE
 )
-_ENDINGS = (
-    "com|org|net|io|gg|me|co|uk|info|biz|xyz|app|dev|ru|de|fr|it|eu|us|ly|tv|to|be|link|site|online|"
-    "shop|club|top|cc|gl|gd|ai|ms|in|cn|jp|nl|es|ch|at|ca|au|edu|gov|news|live|pro|page|zip|mov|pl|ua|su|"
-    "pw|store|cloud|рф"
+_ENDINGS = frozenset(
+    """com org net io gg me co uk info biz xyz app dev ru de fr it eu us ly tv to be link site online
+    shop club top cc gl gd ai ms in cn jp nl es ch at ca au edu gov news live pro page zip mov pl ua
+    su pw store cloud рф""".split()  # noqa: SIM905 - readable
 )
-_DOMAIN = re.compile(
-    rf"(?<=[\w-])\.(?=(?:[\w-]{{1,63}}\.){{0,4}}(?:{_ENDINGS})(?![\w-]))", re.IGNORECASE
-)
+_HOST = re.compile(r"(?<![\w-])[\w-]+(?:\.[\w-]+)+")
 # Any other dot that a platform might take for a host's: more endings come every year.
 _DOT = re.compile(r"(?<=[\w-])([.。．｡])(?=[^\W\d_]{2})")
-_QUOTE = re.compile(r"“[^\n]*”")
 _ADDRESS = re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}\b")
 _AT = re.compile(r"@(?=[\w!&])")
 _ANGLES = re.compile(r"<(?=[@#:/at])")  # Discord: <@1>, <#1>, <:e:1>, </c:1>, <t:1>, <a:e:1>
@@ -49,7 +46,7 @@ def defang(text: str) -> str:
     text = _HIDDEN.sub("", text)
     text = _SCHEME.sub("[:]", text)
     text = _BARE_SCHEME.sub(r"\1[:]", text)
-    text = _DOMAIN.sub("[.]", text)
+    text = _HOST.sub(_host, text)
     text = _DOT.sub(r"\1" + ZERO_WIDTH, text)
     text = _ADDRESS.sub(lambda found: found[0].replace(".", "[.]"), text)
     text = _AT.sub("@" + ZERO_WIDTH, text)
@@ -58,13 +55,28 @@ def defang(text: str) -> str:
     return _HASH.sub(r"\1" + ZERO_WIDTH, text)
 
 
+def _host(found: re.Match[str]) -> str:
+    """Each dot up to the last label that ends a host's name."""
+    labels = found[0].split(".")
+    ends = [n for n, label in enumerate(labels) if n and label.lower() in _ENDINGS]
+    last = ends[-1] if ends else 0
+    return ".".join(["[.]".join(labels[: last + 1]), *labels[last + 1 :]])
+
+
 def quoting(text: str) -> str:
     """The bot's own words, in which only what it quotes is made harmless: its commands stay alive.
 
     >>> quoting("I have no style “t.me/x”. Send /styles.")
     'I have no style “t[.]me/x”. Send /styles.'
     """
-    return _QUOTE.sub(lambda found: defang(found[0]), text)
+    return "\n".join(map(_quoting, text.split("\n")))
+
+
+def _quoting(line: str) -> str:
+    start, end = line.find("“"), line.rfind("”")
+    if not 0 <= start < end:
+        return line
+    return line[:start] + defang(line[start:end]) + line[end:]
 
 
 def discord_text(text: str) -> str:

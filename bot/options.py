@@ -67,7 +67,8 @@ def read_options(rest: str) -> tuple[str, Options]:
     if _DASHES.match(rest):
         raise _unknown_option(rest.split(maxsplit=1)[0].lstrip("-")[:20])
     trailing: dict[str, str] = {}
-    while (option := _LAST_FLAG.search(rest) or _TRAILING.search(rest)) is not None:
+    rest = rest.rstrip()
+    while (option := _last_flag(rest) or _TRAILING.search(rest)) is not None:
         if option.re is _LAST_FLAG:
             found["private"] = "yes"
             rest = rest[: option.start()].rstrip()
@@ -83,6 +84,11 @@ def read_options(rest: str) -> tuple[str, Options]:
             raise CommandError(f"--{name} stands there twice. Please say it once.")
         found[name] = value
     return rest.strip(), checked(found)
+
+
+def _last_flag(rest: str) -> re.Match[str] | None:
+    """--private at the end; looked for only there, for it may stand there a thousand times."""
+    return _LAST_FLAG.search(rest, max(0, len(rest) - len(" --private")))
 
 
 def _put(found: dict[str, str], name: str, option: re.Match[str]) -> None:

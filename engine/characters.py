@@ -25,6 +25,7 @@ _BOUND = re.compile(  # a whole flag of a region; joiners; selectors; loose tags
     "\U000e0100-\U000e01ef]"
 )
 _SELECTORS = "\ufe00", "\ufe0f"
+_ASCII_COMPOSED = "\u037e\u1fef\u212a"
 _IDEOGRAPHS = "\u3400"  # and beyond
 _EUROPEAN = re.compile("[A-Za-z\u00c0-\u058f\u1e00-\u1fff\u2126\u212a\u212b]")  # no form to select
 
@@ -87,4 +88,4 @@ def _belongs(before: str, c: str, after: str) -> bool:
 
 def _far(c: str) -> bool:
     """Whether it may be joined: beyond ASCII, and no space."""
-    return bool(c) and not unicodedata.normalize("NFC", c).isascii() and not c.isspace()
+    return bool(c) and not (c.isascii() or c in _ASCII_COMPOSED or c.isspace())

@@ -155,19 +155,21 @@ def texts(pattern: re.Pattern[str], chance: random.Random) -> Iterator[Text]:
     repeats = list(dict.fromkeys(_repeats(tree, "", chance)))
     for before, pump in repeats:
         for tail in TAILS:
-            yield _filled(before, pump, tail)
+            yield filled(before, pump, tail)
         for times, near in ((1, ""), (8, ""), (34, "x ")):
-            yield _filled("", before + pump * times + near, "")
+            yield filled("", before + pump * times + near, "")
     letters = "".join(dict.fromkeys(c for b, p in repeats for c in b + p)) or "a "
     for _ in range(6):
-        yield _filled("", "".join(chance.choices(letters, k=3)), "")
+        yield filled("", "".join(chance.choices(letters, k=3)), "")
     for _ in range(3):
         whole = _sample(tree, chance)
-        yield _filled("", whole[:-1] or "a", "")
-        yield _filled("", whole or "a", "\0")
+        yield filled("", whole[:-1] or "a", "")
+        yield filled("", whole or "a", "\0")
 
 
-def _filled(before: str, pump: str, tail: str) -> Text:
+def filled(before: str, pump: str, tail: str) -> Text:
+    """What begins so, goes on so, and ends so."""
+
     def text(length: int) -> str:
         room = max(0, length - len(before) - len(tail))
         return before + (pump * (room // len(pump) + 1))[:room] + tail
