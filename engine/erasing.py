@@ -116,6 +116,28 @@ async def blank_jobs(connection: AsyncConnection, jobs: Sequence[str]) -> list[s
     return files
 
 
+async def stays(connection: AsyncConnection, job: str, media: Sequence[str], now: float) -> bool:
+    """Whether what a job made stays on record: not when its request was blanked while it ran; then its
+    pictures go. Of one that only lost the words it took over (cut_off) the prompt goes now."""
+    asked = sa.select(RequestRow.typed, RequestRow.text).join(
+        JobRow, JobRow.request_id == RequestRow.id
+    )
+    row = (await connection.execute(asked.where(JobRow.id == job))).one()
+    if row.text is None:
+        bare = sa.update(JobRow).where(JobRow.id == job).values(prompt=None, drawing=None)
+        await connection.execute(bare)
+    if row.typed is None:
+        await discard(connection, media, now)
+    return row.typed is not None
+
+
+async def still_there(connection: AsyncConnection, parent: str | None) -> str | None:
+    """The request that another continues, held until that is written; None if it was forgotten."""
+    query = sa.select(RequestRow.id).where(RequestRow.id == parent, RequestRow.route.is_not(None))
+    held = query.with_for_update(read=True, key_share=True)
+    return None if parent is None else await connection.scalar(held)
+
+
 def unlink(jobs: Sequence[str] | sa.Select[str]) -> sa.Update:
     """No way leads from the study's rows to these jobs any more."""
     return sa.update(InteractionRow).where(InteractionRow.job_id.in_(jobs)).values(job_id=None)

@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -19,7 +19,7 @@ from ulid import ULID
 
 from engine import discarding
 from engine.book import Book, add, lasting
-from engine.erasing import BORROWED, erase_private, unlink
+from engine.erasing import BORROWED, erase_private, stays, still_there, unlink
 from engine.errors import APOLOGY, KIND_SENTENCE, LedgerError
 from engine.events import FINAL_STATES, Failed, Final, Finished
 from engine.jobs import Answer, Job, Request
@@ -28,13 +28,14 @@ from engine.routing import Route
 from engine.rows import (
     SELECT_ANSWER,
     SELECT_FINAL,
+    Left,
     answer_of,
     final_event,
     final_values,
     job_of,
     job_values,
-    picture_values,
     pictures_of,
+    put_pictures,
     request_values,
 )
 from engine.study import collecting
@@ -56,15 +57,6 @@ Beside = Callable[[AsyncConnection], Awaitable[bool]]
 
 async def _nothing(_connection: AsyncConnection) -> bool:
     return True
-
-
-class Left(NamedTuple):
-    """A job that an owner left unfinished; `asker` as `Ledger.who` names people."""
-
-    job: Job
-    deaths_alone: int
-    accepted_at: float
-    asker: str
 
 
 class Ledger(Book):
@@ -100,7 +92,7 @@ class Ledger(Book):
         async with self.writing() as connection:
             if await connection.scalar(sa.select(JobRow.id).where(JobRow.id == job.id)):
                 return False
-            row["parent"] = await _still_there(connection, request.parent)
+            row["parent"] = await still_there(connection, request.parent)
             if row["parent"] != request.parent:  # those were words of what was forgotten
                 row |= dict.fromkeys(BORROWED, None)
             asker = await self._asker(connection, request, now)
@@ -174,7 +166,7 @@ class Ledger(Book):
         that was blanked while it ran only the state is kept.
         """
         now = self.clock()
-        pictures = await asyncio.to_thread(self._keep, event)
+        pictures = await asyncio.to_thread(put_pictures, event, self.media.put)
         text = "" if isinstance(event, Failed) else event.text
         notes = list(event.notes) if isinstance(event, Finished) else []
         told = json.dumps(notes, ensure_ascii=False) if notes else None
@@ -190,7 +182,8 @@ class Ledger(Book):
                 )
                 .values(**final_values(event, now))
             )
-            kept = done.rowcount and await self._keeps(connection, event.job, pictures)
+            media = [picture["media"] for picture in pictures]
+            kept = done.rowcount and await stays(connection, event.job, media, now)
             if not kept:
                 text, told, pictures = "", None, []
             if done.rowcount and (text or pictures):
@@ -204,31 +197,6 @@ class Ledger(Book):
             if done.rowcount and not kept:
                 await connection.execute(unlink([event.job]))
         return bool(done.rowcount)
-
-    async def _keeps(
-        self, connection: AsyncConnection, job: str, pictures: list[dict[str, Any]]
-    ) -> bool:
-        """Whether what it made stays on record: not when its request was blanked while it ran. Of one
-        that only lost the words it took over (erasing.cut_off) the prompt goes now."""
-        asked = sa.select(RequestRow.typed, RequestRow.text).join(
-            JobRow, JobRow.request_id == RequestRow.id
-        )
-        row = (await connection.execute(asked.where(JobRow.id == job))).one()
-        if row.text is None:
-            bare = sa.update(JobRow).where(JobRow.id == job).values(prompt=None, drawing=None)
-            await connection.execute(bare)
-        if row.typed is None:
-            await discarding.discard(connection, [p["media"] for p in pictures], self.clock())
-        return row.typed is not None
-
-    def _keep(self, event: Final) -> list[dict[str, Any]]:
-        """Put the pictures into the media store; their rows."""
-        if not isinstance(event, Finished):
-            return []
-        return [
-            picture_values(picture, event.job, number, self.media.put(picture.data))
-            for number, picture in enumerate(event.pictures)
-        ]
 
     async def sweep(self, older: float = 0.0) -> int:
         """Delete pictures, older than so many seconds, that no row speaks of; how many."""
@@ -323,10 +291,3 @@ class Ledger(Book):
         async with self.reading() as connection:
             row = (await connection.execute(query.limit(1))).mappings().one_or_none()
         return None if row is None else answer_of(dict(row))
-
-
-async def _still_there(connection: AsyncConnection, parent: str | None) -> str | None:
-    """The request that this one continues, held until it is written; None if it was forgotten."""
-    query = sa.select(RequestRow.id).where(RequestRow.id == parent, RequestRow.route.is_not(None))
-    held = query.with_for_update(read=True, key_share=True)
-    return None if parent is None else await connection.scalar(held)

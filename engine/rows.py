@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from pydantic import TypeAdapter
@@ -24,6 +24,15 @@ class _Wanted:
     count: int | None = None
     negative: str | None = None
     scale: float | None = None
+
+
+class Left(NamedTuple):
+    """A job that an owner left unfinished; `asker` as `Ledger.who` names people."""
+
+    job: Job
+    deaths_alone: int
+    accepted_at: float
+    asker: str
 
 
 DIGEST = 80  # characters; a text server's own name for its model may be longer
@@ -199,6 +208,15 @@ def picture_values(picture: Picture, job: str, number: int, media: str) -> dict[
         "height": picture.height,
         "seed": picture.seed,
     }
+
+
+def put_pictures(event: Final, put: Callable[[bytes], str]) -> list[dict[str, Any]]:
+    """Hand the pictures of an answer to a store; their rows."""
+    drawn = event.pictures if isinstance(event, Finished) else ()
+    return [
+        picture_values(picture, event.job, number, put(picture.data))
+        for number, picture in enumerate(drawn)
+    ]
 
 
 def pictures_of(rows: Sequence[Any], get: Callable[[str], bytes | None]) -> tuple[Picture, ...]:
