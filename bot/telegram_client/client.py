@@ -249,7 +249,7 @@ class TelegramClient:
             try:
                 await asyncio.wait({work, done}, return_when=asyncio.FIRST_COMPLETED)
             except asyncio.CancelledError:
-                await end(work, courtesy=FAREWELL_SECONDS)
+                await end(work)
                 raise
         await work
 
@@ -272,7 +272,8 @@ class TelegramClient:
 
     async def _let_go(self, seconds: float) -> None:
         """Let what runs come to its end for a while, then leave it to the next start."""
-        await end(*self._tasks, grace=seconds, courtesy=FAREWELL_SECONDS)
+        await end(*self._tasks, grace=seconds)
+        await end(*self._sender.farewells, grace=FAREWELL_SECONDS)
 
 
 def _set(done: asyncio.Future[None]) -> None:

@@ -21,7 +21,7 @@ from bot.telegram_client.sender import Sender
 from bot.telegram_client.stages import Drafted, Edited, Stage
 from engine.errors import OurError
 from engine.events import Event, Finished, Queued
-from engine.shutdown import end
+from engine.shutdown import end, within
 
 ACTION_SECONDS = 4.5  # Telegram shows an action for five
 LINE_SECONDS = 4.0  # the place in the queue is told no more often
@@ -169,9 +169,15 @@ class Showing:
     async def _leave(self) -> None:
         """The bot is being restarted: say so where the answer would be."""
         if self.draft.final is None:
-            with suppress(Exception):
-                told = Words(text=quiet(words("telegram.restarting", self._who.locale)))
-                await asyncio.wait_for(self.stage.leave(told), LEAVE_SECONDS)
+            farewell = asyncio.create_task(self._say_farewell(), name="farewell")
+            self._sender.farewells.add(farewell)  # it outlasts a second cancellation
+            farewell.add_done_callback(self._sender.farewells.discard)
+            await asyncio.wait({farewell})
+
+    async def _say_farewell(self) -> None:
+        told = Words(text=quiet(words("telegram.restarting", self._who.locale)))
+        with suppress(Exception):
+            await within(LEAVE_SECONDS, self.stage.leave(told))
 
     async def _signs(self) -> None:
         """“typing…” above the chat, again and again while it is being written or drawn."""
