@@ -15,6 +15,8 @@ from engine.events import Picture
 from engine.jobs import Answer, Request
 from engine.prompting import split
 
+LONGEST_WORD = 100  # characters, that a text is cut back by to begin with a whole one
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Who:
@@ -165,11 +167,14 @@ def recent(text: str) -> str:
 
     >>> len(recent("It rained. " * 9_000)) <= MAX_TEXT, recent("It rained.")
     (True, 'It rained.')
+    >>> len(recent("雨" * 24_000 + " a")) == MAX_TEXT
+    True
     """
     if len(text) <= MAX_TEXT:
         return text
     end = text[-MAX_TEXT:]
-    return end[end.find(" ") + 1 :]
+    space = end.find(" ", 0, LONGEST_WORD)  # not every language puts one between words
+    return end[space + 1 :]
 
 
 def join(*pieces: str) -> str:

@@ -32,10 +32,11 @@ PORTS = {"text": 1, "image": 2}  # where their metrics are: so far after those o
 NAMES = (
     "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TEMP", "TMP",
     "VIRTUAL_ENV", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE",
-    "CURL_CA_BUNDLE",
+    "CURL_CA_BUNDLE", "CC", "CXX", "CPATH", "LIBRARY_PATH", "CONDA_PREFIX",
 )  # fmt: skip
 FAMILIES = (
     "LC_", "XDG_", "LD_", "DYLD_", "MALLOC_", "SSL_CERT_", "PYTHON", "COVERAGE_", "HF_",
+    "HUGGINGFACE_", "HUGGING_FACE_", "ACCELERATE_", "BNB_", "MIOPEN_", "ZE_",
     "TRANSFORMERS_", "DIFFUSERS_", "TOKENIZERS_", "SAFETENSORS_", "TQDM_", "TORCH", "PYTORCH_",
     "TRITON_", "CUDA", "NVIDIA_", "NCCL_", "HIP_", "HSA_", "ROC", "OMP_", "GOMP_", "KMP_", "MKL_",
     "OPENBLAS_", "ONEDNN_", "NUMEXPR_",
@@ -175,6 +176,6 @@ def environment(settings: Settings, medium: str) -> dict[str, str]:
     )  # it may hold a password, and a worker has no use for it
     if settings.metrics_port:
         ours["PASTICHE_METRICS_PORT"] = str(settings.metrics_port + PORTS[medium])
-    if settings.text_server_key is not None:
+    if medium == "text" and settings.text_server_key is not None:
         ours["PASTICHE_TEXT_SERVER_KEY"] = settings.text_server_key.get_secret_value()
     return kept | ours

@@ -32,6 +32,7 @@ class Watchdog:
         self._loop = asyncio.get_running_loop()
         self._watched = threading.get_ident()
         self._turned, self._worked = time.monotonic(), time.process_time()
+        self._told = 0.0  # the turn after which a standstill was told
         self._next: asyncio.TimerHandle | None = None
         self._closed = threading.Event()
         # Whoever has enabled faulthandler (pytest) wants its one timer for themselves.
@@ -57,7 +58,9 @@ class Watchdog:
 
     def _beat(self) -> None:
         now, cpu = time.monotonic(), time.process_time()
-        if now - self._turned >= self._seconds:
+        stood_still = now - self._turned >= self._seconds
+        # A process that was stopped, as a whole, did nothing meanwhile and told nothing
+        if stood_still and (self._told == self._turned or cpu - self._worked >= self._every):
             stood = {"seconds": round(now - self._turned, 1), "cpu": round(cpu - self._worked, 1)}
             log.warning("the event loop turns again", extra=stood)
         self._turned, self._worked = now, cpu
@@ -67,13 +70,13 @@ class Watchdog:
 
     def _watch(self) -> None:
         """Tell of each time once."""
-        looked, told = time.monotonic(), 0.0
+        looked = time.monotonic()
         while not self._closed.wait(self._every):
             now, before, looked = time.monotonic(), looked, time.monotonic()
             if now - before > self._seconds and time.process_time() - self._worked < self._every:
                 continue  # the whole process was stopped, or the machine slept
-            if self.stalled and told != self._turned:
-                told = self._turned
+            if self.stalled and self._told != self._turned:
+                self._told = self._turned
                 log.error("the event loop stands still", extra={"stack": self._stack()})
 
     def _stack(self) -> str:

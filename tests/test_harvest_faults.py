@@ -1,5 +1,6 @@
 """What goes wrong in a harvest: busy servers, broken pictures, a kill, a full disk."""
 
+import gzip
 import io
 import os
 import signal
@@ -15,6 +16,7 @@ from test_harvest import recipe_file, rows_of, run_of, why
 from vam_server import Fault, Museum, Piece, drawing, museum_of
 
 from training.errors import SourceFault, TrainingError
+from training.fetching import MOST_BYTES
 from training.vam.answers import SILENT_IN_A_ROW
 from training.vam.harvesting import DATA, JOURNAL
 
@@ -67,6 +69,26 @@ def test_a_picture_that_is_not_there_is_noted_and_not_asked_for_again(
         outcome = run_of(tmp_path, museum)
         assert museum.paths.count(museum.picture_path(2)) == 1
     assert why(outcome) == {"O2": f"answered {status}"} and len(outcome.rows) == 2
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(302, {"Location": "http://localhost/made-elsewhere.jpg"}),
+        Fault(302, {"Location": "ftp://127.0.0.1/x.jpg"}),
+        Fault(302, {"Location": "http://[bad"}),
+        Fault(200, {"Content-Encoding": "gzip"}, gzip.compress(bytes(MOST_BYTES + 1), 1)),
+    ],
+    ids=["another host", "another protocol", "no address", "200 kB that unpack to more"],
+)
+def test_what_comes_from_elsewhere_or_is_too_much_is_that_pictures_fault_alone(
+    tmp_path: Path, fault: Fault
+) -> None:
+    with museum_of(*SIX[:3]) as museum:
+        museum.faults[museum.picture_path(2)] = [fault]
+        outcome = run_of(tmp_path, museum)
+    assert why(outcome).keys() == {"O2"}
+    assert len(outcome.rows) == 2
 
 
 def test_one_picture_that_never_comes_does_not_hold_up_the_rest(tmp_path: Path) -> None:

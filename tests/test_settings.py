@@ -5,6 +5,7 @@ import logging
 import re
 
 import pytest
+from pydantic import SecretStr
 
 from engine.errors import SetupError
 from engine.logs import start_logs
@@ -93,12 +94,22 @@ def test_logs_are_json_lines_without_secrets(tmp_path, monkeypatch) -> None:
      "AWS_SECRET_ACCESS_KEY", "OPENAI_API_KEY", "PASTICHE_KEY", "PASTICHE_DATABASE_URL",
      "CREDENTIALS_DIRECTORY", "HOMEBREW_GITHUB_API_TOKEN", "SOMETHING_NEW_TOKEN"],
 )  # fmt: skip
+@pytest.mark.parametrize("medium", ["text", "image"])
 def test_a_worker_is_given_what_it_needs_and_no_secret(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, secret: str
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, secret: str, medium: str
 ) -> None:
-    needed = ("PATH", "PYTHONPATH", "HF_TOKEN", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "https_proxy")
+    needed = (
+        "PATH", "PYTHONPATH", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_HUB_CACHE", "CC",
+        "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "https_proxy",
+    )  # fmt: skip
     for name in (secret, *needed):
         monkeypatch.setenv(name, "set")
-    given = environment(settings, "text")
+    given = environment(settings, medium)
     assert {given.get(name) for name in needed} == {"set"}
     assert secret not in given
+
+
+def test_only_the_text_worker_is_given_the_text_servers_key(settings: Settings) -> None:
+    settings = settings.model_copy(update={"text_server_key": SecretStr("s3cret")})
+    assert environment(settings, "text")["PASTICHE_TEXT_SERVER_KEY"] == "s3cret"
+    assert "s3cret" not in environment(settings, "image").values()

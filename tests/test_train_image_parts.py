@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_sdxl import SDXL_SCHEDULE, TOKENIZERS, VELOCITY, make_pictures
 
+from training.captioning.questions import sendable
 from training.diffusion.buckets import bucket_for, buckets_of, cut_in_epoch, cuts_of
 from training.diffusion.captions import told_of, words_of
 from training.diffusion.draws import batches_in, batches_of_epoch, batches_of_step, steps_in
@@ -209,6 +210,7 @@ def test_a_picture_is_turned_upright_and_put_on_white(tmp_path: Path) -> None:
     Image.new("RGBA", (40, 20), (9, 9, 9, 0)).save(tmp_path / "a.png", exif=exif)
     opened = open_picture(tmp_path / "a.png")
     assert opened.size == (20, 40) and opened.getpixel((3, 3)) == (255, 255, 255)
+    assert sendable(tmp_path / "a.png", 40).tobytes() == opened.tobytes(), "captions see the same"
 
 
 @pytest.mark.parametrize(

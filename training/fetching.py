@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
+from urllib.parse import urljoin, urlsplit
 
 import requests
 from requests.exceptions import ChunkedEncodingError, ContentDecodingError
@@ -14,6 +15,8 @@ from training.pacing import FIRST_RETRY, Pace, retry_delay
 TRIES = 5
 TIMEOUT = 30.0  # seconds
 AGAIN = frozenset({408, 429, 500, 502, 503, 504, 509})
+MOST_BYTES = 64 << 20  # of one answer, unpacked
+REDIRECTS = 5
 LONGEST_WAIT = 900.0  # seconds; a server that asks for more is told about, not waited for
 
 
@@ -28,6 +31,22 @@ def user_agent() -> str:
     contact = " ".join(given.split())
     told = f"; contact: {contact}" if contact else ""
     return f"pastiche/{release} (+see the README of the operator's copy{told})"
+
+
+class Elsewhere(SourceFault):
+    """This address leads where nothing is taken from, or to more than is taken."""
+
+
+def _whole(answer: requests.Response) -> requests.Response:
+    """The answer with its body read; a small one may unpack to a great one."""
+    body = bytearray()
+    with answer:
+        for part in answer.iter_content(1 << 16):
+            body += part
+            if len(body) > MOST_BYTES:
+                raise Elsewhere(f"{answer.url} is larger than {MOST_BYTES >> 20} MiB.")
+    answer._content = bytes(body)
+    return answer
 
 
 class PoliteClient:
@@ -49,11 +68,13 @@ class PoliteClient:
             self.pace.wait()
             headers: Mapping[str, str] = {}
             try:
-                answer = self.session.get(address, params=query, timeout=TIMEOUT)
+                answer = self._fetched(address, query)
             except (requests.ConnectionError, requests.Timeout) as error:
                 trouble = type(error).__name__
             except (ChunkedEncodingError, ContentDecodingError):
                 trouble = "an answer cut short"
+            except (requests.RequestException, ValueError) as error:  # an address that is none
+                raise Elsewhere(f"{address} cannot be fetched ({type(error).__name__}).") from error
             else:
                 if answer.status_code not in AGAIN:
                     return answer
@@ -65,6 +86,25 @@ class PoliteClient:
             f"{address} did not answer after {TRIES} tries ({trouble}). What was fetched is kept: "
             "run the same command again later and it goes on from there."
         )
+
+    def may_follow(self, address: str, to: str) -> bool:  # noqa: ARG002 - a museum looks at it
+        """Whether a redirect from one address to another is followed."""
+        return urlsplit(to).scheme in ("http", "https")
+
+    def _fetched(self, address: str, query: Mapping[str, str] | None) -> requests.Response:
+        """One answer, read whole within MOST_BYTES, its redirects checked one by one."""
+        for _ in range(REDIRECTS):
+            answer = self.session.get(
+                address, params=query, timeout=TIMEOUT, allow_redirects=False, stream=True
+            )
+            if not answer.is_redirect:
+                return _whole(answer)
+            answer.close()
+            to, query = urljoin(answer.url, answer.headers["location"]), None
+            if not self.may_follow(address, to):
+                raise Elsewhere(f"{address} leads elsewhere, to {to[:80]}.")
+            address = to
+        raise Elsewhere(f"{address} leads on and on.")
 
     def rest(self, address: str, headers: Mapping[str, str], tries: int, trouble: str) -> None:
         """Sleep as long as the server asks, or ever longer."""

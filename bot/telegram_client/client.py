@@ -29,7 +29,7 @@ from bot.telegram_client.replies import Replies
 from bot.telegram_client.sender import Sender
 from bot.telegram_client.showing import LEAVE_SECONDS as FAREWELL_SECONDS
 from bot.telegram_client.showing import Showing
-from bot.telegram_client.updates import Heard, Incoming, User, number_of, read
+from bot.telegram_client.updates import Heard, Incoming, Pressed, User, number_of, read
 from bot.telegram_client.webhook import checked_secret, listen
 from engine.errors import OurError, SetupError
 from engine.shutdown import end
@@ -216,7 +216,8 @@ class TelegramClient:
         number = number_of(update)
         if incoming is None or number is None or not self._seen.new(number):
             return None
-        if self._lines.full(incoming.place.chat) or not self._flood.allows(incoming.asker):
+        crowded = self._lines.full(incoming.place.chat) or not self._flood.allows(incoming.asker)
+        if crowded and isinstance(incoming, Heard | Pressed):  # what becomes of a chat comes once
             log.debug("too much at once", extra={"update": number})
             return None
         done = asyncio.get_running_loop().create_future()

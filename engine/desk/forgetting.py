@@ -146,6 +146,7 @@ class Forgetting:
         for lookup, stone in stones.items():
             if known.get(lookup, 0.0) < stone.at:
                 await self._erase(lookup, stone.at, sorted(stone.pseudonyms))
+                log.warning("a person whom an older database brought back was forgotten again")
 
     @lasting
     async def leave(self, platform: str, places: Sequence[str]) -> None:

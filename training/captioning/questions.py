@@ -9,11 +9,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from training.captioning.description import Description, schema
 from training.captioning.recipe import CaptionTable
 from training.errors import BadCorpus
+from training.pictures import upright
 from training.vam.rows import METADATA, read_rows
 
 QUALITY = 90  # of the JPEG that is sent
@@ -118,7 +119,7 @@ def key_of(picture: str, text: str, table: CaptionTable) -> str:
 def sendable(path: Path, longest_side: int) -> Image.Image:
     """The picture as it is sent: upright, RGB, no longer than asked. Raises OSError."""
     with Image.open(path) as opened:
-        picture = ImageOps.exif_transpose(opened).convert("RGB")
+        picture = upright(opened)
     picture.thumbnail((longest_side, longest_side), Image.Resampling.LANCZOS)
     return picture
 

@@ -211,16 +211,13 @@ def spread(pictures: Sequence[Picture], count: int) -> tuple[Picture, ...]:
 
 def open_picture(path: Path) -> Any:
     """An upright RGB picture; what is see-through becomes white. Raises BadCorpus if it is damaged."""
-    from PIL import Image, ImageOps
+    from PIL import Image
+
+    from training.pictures import upright
 
     try:
         with Image.open(path) as opened:
-            picture = ImageOps.exif_transpose(opened)
-            if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-                picture = picture.convert("RGBA")
-                ground = Image.new("RGBA", picture.size, "white")
-                picture = Image.alpha_composite(ground, picture)
-            return picture.convert("RGB")
+            return upright(opened)
     except (OSError, ValueError, SyntaxError) as error:
         raise BadCorpus(
             f"{path.name} is damaged ({error}). Delete it and harvest it again, or take its line out "

@@ -19,8 +19,10 @@ from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
 
 from training.errors import SourceFault
-from training.fetching import PoliteClient
+from training.fetching import Elsewhere, PoliteClient
 from training.pacing import FIRST_RETRY, Pace
+
+MUSEUM = "vam.ac.uk"
 
 JOURNAL = "journal.jsonl"
 JSON_TRIES = 3
@@ -70,6 +72,8 @@ class MuseumClient(PoliteClient):
             answer = self.get(address)
         except Busy:
             raise
+        except Elsewhere as fault:
+            raise NoAnswer(str(fault)) from fault
         except SourceFault as fault:
             self.silent[host] += 1
             if self.silent[host] >= SILENT_IN_A_ROW:
@@ -77,6 +81,14 @@ class MuseumClient(PoliteClient):
             raise NoAnswer(str(fault)) from fault
         self.silent[host] = 0
         return answer
+
+    def may_follow(self, address: str, to: str) -> bool:
+        """Only within the museum: what comes from elsewhere has not its rights."""
+        one, other = urlsplit(address), urlsplit(to)
+        within = all(
+            part.hostname and part.hostname.endswith(f".{MUSEUM}") for part in (one, other)
+        )
+        return other.scheme in ("http", "https") and (within or one.hostname == other.hostname)
 
     def rest(self, address: str, headers: Mapping[str, str], tries: int, trouble: str) -> None:
         """Sleep as long as the server asks; a pause that is too long ends the run."""

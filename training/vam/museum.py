@@ -12,11 +12,10 @@ from urllib.robotparser import RobotFileParser
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from training.errors import NotAllowed, SourceFault
-from training.vam.answers import Answers, Missing, MuseumClient, NoAnswer, NoJson
+from training.vam.answers import MUSEUM, Answers, Missing, MuseumClient, NoAnswer, NoJson
 from training.vam.recipe import Harvest
 from training.vam.records import Found, Full, FullImages, Unreadable, View, read_found, read_full
 
-MUSEUM = "vam.ac.uk"
 AGENT = "pastiche"
 
 
@@ -124,7 +123,7 @@ class Robots:
             answer = self.client.ask(f"{site}/robots.txt")
             rules = RobotFileParser()
             found = answer.status_code == 200
-            rules.parse(answer.text.splitlines() if found else [])
+            rules.parse(answer.text.removeprefix("\ufeff").splitlines() if found else [])
             self.rules[site] = rules
             self.stamps[parts.netloc] = "read" if found else f"none ({answer.status_code})"
         if not self.rules[site].can_fetch(AGENT, address):
