@@ -3,11 +3,13 @@
 from collections.abc import AsyncGenerator, AsyncIterator
 
 import pytest
+import sqlalchemy as sa
 from looking import look
 
 from bot.conversation import Said, Who
 from bot.guarding import Guard
 from engine.desk.desk import Desk, open_desk
+from engine.desk.tables import VerdictRow
 from engine.events import Cancelled, Event, Finished, Image, Picture, Started, Text
 from engine.ledger import Ledger, new_id
 from engine.moderation import Action, Content, Stage, Verdict
@@ -117,8 +119,11 @@ async def test_a_preview_that_cannot_be_checked_is_not_shown(desk: Desk) -> None
 async def test_verdicts_are_on_record_with_their_reasons(desk: Desk, settings) -> None:
     job = new_id()
     await seen(Guard(usual(), desk, Stopped()), STORY, written(job, "“Bastard!” said the duke."))
-    rows = look(settings, "select job_id, stage, action, cast(reasons as text) from verdicts")
+    columns = (VerdictRow.job_id, VerdictRow.stage, VerdictRow.action, VerdictRow.reasons)
+    async with desk.ledger.reading() as connection:
+        rows = (await connection.execute(sa.select(*columns))).all()
     assert rows == [(job, "output_text", "flag", '{"coarse": 1.0}')]
+    assert "coarse" not in str(look(settings, "select * from verdicts"))  # sealed
 
 
 async def test_a_verdict_takes_the_worst_of_its_links(desk: Desk) -> None:
