@@ -89,6 +89,10 @@ CRIES = [
     "I do not want to live in this world any more",
     "I could hang myself by the bridge",
     "I no longer want to live",
+    "I'd like to kill myself",
+    "I tried to hang myself",
+    "I do not wish to live",
+    "I can't go on living",
 ]
 TAILS = [
     "of household things",
@@ -211,7 +215,7 @@ def test_no_word_that_follows_hides_a_cry_for_help(text: str) -> None:
 @pytest.mark.parametrize(
     ("name", "sentences", "most"),
     [
-        ("fiction_near_rules.txt", 500, 96),
+        ("fiction_near_rules.txt", 500, 98),
         ("fiction_held_out.txt", 120, 18),  # written before, and never tuned on
     ],
 )

@@ -169,9 +169,11 @@ _SELF = (
 )
 _INTENT = re.compile(
     rf"\bi (?:\w+ ){{0,4}}(?:want|wanna|plan|planning|going|gonna|think|thinking|feel|need|wish|"
-    rf"decided|about|ready|will|ll|might|could)\b(?: \w+){{0,4}} {_SELF}\b"
+    rf"decided|about|ready|will|ll|might|could|would|d|like|should|must|have|intend|tr(?:y|ied|ying)|"
+    rf"consider(?:ed|ing)?)\b(?: \w+){{0,4}} {_SELF}\b"
     r"|\bi (?:(?:really|just|only) )?(?:want to|wanna) die\b"
-    r"|\bi (?:do not|don ?t|no longer) (?:want to|wanna) (?:live|be alive)\b"
+    r"|\bi (?:do not|don ?t|no longer) (?:want to|wanna|wish to) (?:live|go on living|be alive)\b"
+    r"|\bi can ?(?:not|t) go on living\b"
     rf"|\bi (?:m|am) (?:\w+ ){{0,3}}suicidal\b|\bi {_SELF}\b"
     # Italian, Spanish, Portuguese, French, German; folded, so unaccented
     r"|\b(?:voglio|vorrei|sto pensando di|penso di) (?:morire|uccidermi|ammazzarmi|suicidarmi|"
