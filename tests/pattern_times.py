@@ -151,8 +151,9 @@ def functions() -> Iterator[tuple[str, Run]]:
     yield "assemble", lambda text: prompting.assemble(template, text)
     yield "route", lambda text: routing.route("story", text, None, experts)
     yield "scrubbed", lambda text: pairing.scrubbed(text, ("H. P. Lovecraft", "Agatha Christie"))
-    yield "parts for Discord", lambda text: splitting.split(text, 2000, layout.shown_length)
-    yield "parts for Telegram", lambda text: splitting.split(text, 4096, splitting.utf16)
+    # short parts, so that four times the text is four times as many
+    yield "parts for Discord", lambda text: splitting.split(text, 200, layout.shown_length)
+    yield "parts for Telegram", lambda text: splitting.split(text, 200, splitting.utf16)
     yield "addressed", lambda text: updates.addressed(text, "Bot", frozenset(), to_me=False)
 
 
