@@ -89,7 +89,7 @@ async def _planned(talk: "Talk", command: Compare, who: Who) -> Pair | Said:
     plain = Generate(command=command.command, text=command.text, options=options)
     asked = await request_of(plain, who, talk.core)
     chosen = talk.registry[route_of(asked, talk.registry).expert]
-    person = await participant(talk, who)
+    person = None if who.borrowed else await participant(talk, who)
     enrolled = await _enrolled(talk, command, chosen, person, who) if len(names) < 2 else None
     if enrolled is not None and person is not None:
         first = await talk.questions.before(enrolled, person, command, who)

@@ -52,6 +52,8 @@ async def treat(
     lab = talk.desk.lab
     if lab is None or request.private or request.borrowed:
         return None
+    if request.parent is not None and not await lab.kept(request.parent):
+        return None
     person = await participant(talk, who)
     if person is None:
         return None

@@ -7,6 +7,7 @@ from pathlib import Path
 import postgres
 import pytest
 import pytest_asyncio
+import sqlalchemy as sa
 from talking import Clock, pressed, told
 
 from bot.conversation import Said, Who
@@ -16,6 +17,7 @@ from engine.bootstrap import open_engine
 from engine.desk.desk import open_desk
 from engine.moderation.chain import usual
 from engine.settings import Settings
+from engine.tables import Table
 
 STUDY_FILE = """
 title = "Pastiche and its readers"
@@ -71,3 +73,14 @@ async def agree(talk: Talk, who: Who, *, excerpts: bool = True, linkage: bool = 
         [form] = await pressed(talk, form.ask[0 if yes else 1].press, who)
     [done] = await pressed(talk, form.ask[0].press, who)
     return done
+
+
+async def study_counts(talk: Talk) -> dict[str, int]:
+    """How many rows each of the study's tables has."""
+    ours = [t for t in Table.__subclasses__() if t.__module__.startswith("engine.study.")]
+    assert len(ours) > 10
+    async with talk.desk.ledger.reading() as connection:
+        return {
+            t.__tablename__: await connection.scalar(sa.select(sa.func.count()).select_from(t))
+            for t in ours
+        }

@@ -5,12 +5,13 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from experimenting import experiment_text
-from studied import agree, clock, make_study, talk  # noqa: F401 - fixtures
+from studied import agree, clock, make_study, study_counts, talk  # noqa: F401 - fixtures
 from talking import pressed, told
 
 from bot.buttons import Press, Verb
@@ -341,6 +342,26 @@ async def test_ordinary_requests_get_their_arm_without_being_told_which(talk) ->
     assert sorted(arms.values()) == ["base", "base", "lora", "lora"], "a whole block"
     for name, text in texts.items():
         assert text.startswith("room. the in") == (arms[name] == "base")
+
+
+async def test_a_third_persons_words_are_compared_by_no_study(talk) -> None:
+    who = person("36")
+    await agree(talk, who)
+    before = await study_counts(talk)
+    said = await paired(talk, replace(who, borrowed=True))
+    await pressed(talk, named(said, "a"), who)
+    assert await study_counts(talk) == before
+
+
+async def test_what_goes_on_from_outside_the_study_has_no_arm(talk) -> None:
+    who = person("37", "discord")
+    await agree(talk, who)
+    before = await study_counts(talk)
+    *_, final = await told(talk, "/story My secret is Zyzzyva.", replace(who, borrowed=True))
+    for command in ("/again", "/continue And then?"):
+        *_, final = await told(talk, command, replace(who, reply_to=final.job))
+    assert await study_counts(talk) == before
+    assert "part of an experiment" not in await talk.footer(final, who)
 
 
 async def test_a_treated_answer_is_rated_by_buttons(talk) -> None:

@@ -61,7 +61,7 @@ class Collecting:
         consent, pseudonym = found
         parent = None
         if request.parent is not None:
-            parent = await self._interaction_of(connection, request.parent)
+            parent = await self.interaction_of(connection, request.parent)
             if parent is None:
                 return None
         query = sa.select(VerdictRow.__table__).where(VerdictRow.job_id == job.id)
@@ -178,7 +178,7 @@ class Collecting:
             return str(ULID())
         return str(last.session)
 
-    async def _interaction_of(self, connection: AsyncConnection, request: str) -> str | None:
+    async def interaction_of(self, connection: AsyncConnection, request: str) -> str | None:
         """The interaction of an earlier request, if whoever made it still takes part."""
         query = (
             sa.select(InteractionRow.id, InteractionRow.pseudonym)

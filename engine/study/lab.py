@@ -4,6 +4,7 @@ from pathlib import Path
 
 from engine.book import Book
 from engine.study.answering import Answering
+from engine.study.collecting import Collecting
 from engine.study.eligibility import Asking, unit_of
 from engine.study.enrolling import Enrolled, Experiments
 from engine.study.exposing import Exposures
@@ -32,6 +33,11 @@ class Lab:
         """The participant there, if there is one."""
         async with self._book.reading() as connection:
             return await person_at(connection, self.study, spot)
+
+    async def kept(self, request: str) -> bool:
+        """Whether an earlier request is in the study, so that what goes on from it may be, too."""
+        async with self._book.reading() as connection:
+            return await Collecting(self.study).interaction_of(connection, request) is not None
 
     async def enrolled(self, person: Person, spot: Spot, asking: Asking) -> Enrolled | None:
         """The unit's arm in the experiment that takes this in, drawn now if need be."""
