@@ -125,16 +125,29 @@ def _entitled(talk: "Talk", verb: Verb, answer: Answer | None, who: Who) -> None
     """Raises AskerError for a press that is somebody else's to make."""
     if talk.operates(who):
         return
-    asked = answer.request if answer and answer.request.asker else None  # it is nobody's any more
+    asked = answer.request if answer else None
     if asked and (asked.platform, asked.asker) == (who.platform, who.asker):
         return
-    here = asked is None or (asked.platform, asked.place) == (who.platform, who.place)
+    here = answer is None or _asked_here(talk, answer, who)
     if here and verb is Verb.DELETE and (who.manager or who.private):
         return
-    if asked is None:
-        raise AskerError(EXPIRED)
+    if asked is None or not asked.asker:  # nobody's
+        if here and asked and verb is Verb.REPORT:
+            return
+        late = verb in (Verb.DELETE, Verb.REPORT)
+        raise AskerError(words("talk.nobodys", who.locale) if late else EXPIRED)
     if not (here and verb in ANYBODY):
         raise AskerError(words("talk.not_yours", who.locale))
+
+
+def _asked_here(talk: "Talk", answer: Answer, who: Who) -> bool:
+    """Whether it was asked in this chat; of what is nobody's, as far as its record still says."""
+    asked = answer.request
+    if asked.asker:
+        return (asked.platform, asked.place) == (who.platform, who.place)
+    if not answer.spot:  # it may be here
+        return who.private or who.manager
+    return answer.spot == talk.desk.ledger.place(who.platform, who.place)
 
 
 def _anew(
@@ -178,7 +191,7 @@ async def _delete(talk: "Talk", answer: Answer | None, who: Who) -> Said:
     if answer is not None and answer.state not in FINAL_STATES:
         await talk.core.cancel(answer.job.id)
         await talk.lost(answer.job.id)
-    if answer is not None:
+    if answer is not None and (answer.request.asker or answer.spot):
         await talk.desk.hide(answer.job.id)  # and what still comes of it is not kept
     return Said(words("talk.deleted", who.locale), private=True, deletes=True)
 
@@ -204,13 +217,12 @@ async def report(talk: "Talk", reason: str, who: Who) -> Said:
         answer = await talk.core.answer(who.reply_to)
     if answer is None:
         raise AskerError(words("talk.report_what", who.locale))
-    if not answer.request.asker:
-        raise AskerError(EXPIRED)
-    if (answer.request.platform, answer.request.place) != (who.platform, who.place):
+    if not _asked_here(talk, answer, who):
         raise AskerError(words("talk.report_elsewhere", who.locale))
     job = answer.job.id
     count = await talk.desk.opinions.report(who.platform, who.asker, job, reason)
-    if not 0 < talk.settings.reports_to_hide <= count:
+    unknown = not (answer.request.asker or answer.spot)  # of another chat, it may be
+    if unknown or not 0 < talk.settings.reports_to_hide <= count:
         return Said(words("talk.reported", who.locale), private=True)
     await talk.desk.hide(job)
     return Said(words("talk.reported_hidden", who.locale), private=True, deletes=True)

@@ -44,7 +44,7 @@ class Request:
     `negative` and `scale` are for pictures. `address` is the client's own note of where to answer after
     a restart. A `private` request leaves the record when its answer has arrived. `treatment` is what
     an experiment changes in it. `alone`: asked in a chat of two; else in a group, or on the `server`.
-    `borrowed`: a third person's words, which no study keeps. The record keeps none of these three.
+    `borrowed`: a third person's words, which no study keeps. Of these the record keeps `alone` only.
     """
 
     command: str
@@ -99,7 +99,8 @@ class Job:
 class Answer:
     """A request with its answer, as the ledger knows it: for /why, /again and /continue.
 
-    `expired`: its words were blanked when their time was over; `asker` and `place` are known still.
+    `expired`: its words were blanked when their time was over; its request's `asker` and `place` are
+    known until it is nobody's. `spot` is the place's keyed lookup; of a chat of two it is empty by then.
     """
 
     request: Request
@@ -110,6 +111,7 @@ class Answer:
     text: str
     pictures: int = 0
     expired: bool = False
+    spot: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

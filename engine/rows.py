@@ -71,6 +71,7 @@ def request_values(request: Request, route: Route, request_id: str) -> dict[str,
         "command": request.command,
         "platform": request.platform,
         "place": request.place,
+        "alone": request.alone,
         "conversation": request.conversation,
         "parent": request.parent,
         "typed": request.typed,
@@ -156,6 +157,7 @@ def answer_of(row: Mapping[str, Any]) -> Answer:
         text=row["outputs_text"] or "",
         pictures=row["pictures"],
         expired=asked["route"] is None,
+        spot=asked["place_lookup"],
     )
 
 

@@ -50,6 +50,7 @@ class RequestRow(Table):
     platform: Mapped[str] = mapped_column(String(16))
     place: Mapped[str] = mapped_column(Sealed("requests.place"))
     place_lookup: Mapped[str] = mapped_column(String(64))
+    alone: Mapped[bool | None]
     conversation: Mapped[str | None] = mapped_column(Id)
     parent: Mapped[str | None] = mapped_column(ForeignKey("requests.id"), index=True)
     typed: Mapped[str | None] = mapped_column(Sealed("requests.typed"))

@@ -27,7 +27,7 @@ CLASSES: dict[str, dict[str, str]] = {
         "words": "place typed text beginning style drawing route",
         "keys": "id asker_id place_lookup conversation parent seed",
         "figures": "length accepted_at",
-        "facts": "command platform rule router_version private",
+        "facts": "command platform rule router_version private alone",
     },
     "jobs": {
         "words": "prompt drawing error",

@@ -505,14 +505,14 @@ class StudyMachine(RuleBasedStateMachine):
         self._disown()
 
     def _disown(self) -> None:
-        """Of what has no words left; but not while somebody has the words that they took up."""
+        """Of what is over and has no words left; but not while somebody has words that they took up."""
         jobs, waits = self.model.jobs, set()
         above = {job.parent for job in jobs.values() if not (job.blank or job.cut)} - {None}
         while above - waits:
             waits |= above
             above = {jobs[name].parent for name in above if name in jobs} - {None}
         for name, job in jobs.items():
-            job.nobodys |= job.blank and name not in waits
+            job.nobodys |= job.blank and self._old(job) and name not in waits
 
     def _old(self, job: Asked) -> bool:
         """Whether its words have had their time; of what failed, or never ended, nothing is awaited."""

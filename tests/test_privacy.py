@@ -232,6 +232,44 @@ async def test_words_and_pictures_go_after_72_hours_and_counts_stay(
     clock.ahead = 0.0
 
 
+async def test_after_72_hours_an_answer_in_a_group_is_reported_and_deleted_there_still(
+    talk: Talk, who: Who, clock: Clock
+) -> None:
+    group = replace(who, place=f"group of {who.place}", private=False)
+    job = (await told(talk, "The vicar coughed.", group))[-1].job
+    mine = (await told(talk, "The vicar coughed.", who))[-1].job
+    clock.ahead += KEEP_SECONDS + 60
+    await talk.desk.clean()
+    away = replace(group, asker="a stranger", place="elsewhere")
+    others = (group, away, replace(away, private=True), replace(away, manager=True))
+    for verb, people in ((Verb.DELETE, others), (Verb.REPORT, others[1:])):
+        for one in people:
+            with pytest.raises(AskerError, match="no longer know who asked"):
+                await talk.press(Press(verb, job), one)
+    [noted] = await pressed(talk, Press(Verb.REPORT, job), replace(group, asker="a neighbour"))
+    assert "noted your report" in noted.text
+    [gone] = await pressed(
+        talk, Press(Verb.DELETE, job), replace(away, place=group.place, manager=True)
+    )
+    assert gone.deletes
+    [gone] = await pressed(talk, Press(Verb.DELETE, mine), who)
+    assert gone.deletes
+    clock.ahead = 0.0
+
+
+async def test_what_is_deleted_early_is_its_askers_until_72_hours_are_over(
+    talk: Talk, here: Settings, who: Who, clock: Clock
+) -> None:
+    final = (await told(talk, "The vicar coughed.", who))[-1]
+    await pressed(talk, Press(Verb.DELETE, final.job), who)
+    await talk.desk.clean()
+    assert (await talk.core.answer(final.job)).request.asker == who.asker
+    clock.ahead += KEEP_SECONDS + 60
+    await talk.desk.clean()
+    assert (await talk.core.answer(final.job)).request.asker == ""
+    clock.ahead = 0.0
+
+
 async def test_what_somebody_has_taken_up_can_be_forgotten_as_long_as_they_have_it(
     talk: Talk, here: Settings, who: Who, clock: Clock
 ) -> None:

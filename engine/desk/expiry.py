@@ -86,8 +86,9 @@ async def _end(connection: AsyncConnection, now: float) -> None:
 
 
 async def _disown(connection: AsyncConnection, now: float) -> None:
-    """Requests without a word are nobody's from now on, and were asked nowhere: by their exact times the
-    account would lead to the study's rows still.
+    """Requests without a word whose time is over are nobody's from now on: by their exact times the
+    account would lead to the study's rows still. Of a group its lookup stays, so that what stands there
+    can be reported and deleted; a chat of two names its person.
 
     One whose words somebody has taken up waits, so that /forget reaches them.
     """
@@ -95,27 +96,35 @@ async def _disown(connection: AsyncConnection, now: float) -> None:
     await add(connection, Asker, {**nobody, "created_at": now})
     name = sa.select(Asker.id).where(Asker.lookup == NOBODY).scalar_subquery()
     row = RequestRow
-    running = sa.select(JobRow.request_id).where(JobRow.state.not_in(FINAL_STATES))
+    young = sa.select(JobRow.request_id).where(
+        sa.or_(JobRow.state.not_in(FINAL_STATES), sa.not_(_over(now)))
+    )
     near = sa.select(row.parent.label("id")).where(row.text.is_not(None), row.parent.is_not(None))
     above = near.cte(recursive=True)
     further = sa.select(row.parent).join(above, row.id == above.c.id)
     taken_up = above.union(further.where(row.parent.is_not(None)))
     bare = row.typed.is_(None), row.text.is_(None), row.asker_id != name
-    others = row.id.not_in(running), row.id.not_in(sa.select(taken_up.c.id))
-    nowhere = {"place": "", "place_lookup": "", "conversation": None}
+    others = row.id.not_in(young), row.id.not_in(sa.select(taken_up.c.id))
+    group = sa.case((row.alone == sa.false(), row.place_lookup), else_="")
+    nowhere = {"place": "", "place_lookup": group, "conversation": None}
     await connection.execute(sa.update(row).where(*bare, *others).values(asker_id=name, **nowhere))
 
 
-def _worded(now: float) -> sa.Select[str]:
-    """The jobs that have had their time, and words still. Of what failed nothing is waited for."""
-    columns = (*(getattr(RequestRow, name) for name in BLANK_REQUEST), JobRow.prompt, JobRow.error)
+def _over(now: float) -> sa.ColumnElement[bool]:
+    """Whether a job has had its time. Of what failed nothing is waited for."""
     late = sa.and_(JobRow.state != "finished", old(JobRow.accepted_at, now, KEEP_SECONDS))
+    return sa.or_(old(JobRow.finished_at, now, KEEP_SECONDS), late)
+
+
+def _worded(now: float) -> sa.Select[str]:
+    """The jobs that have had their time, and words still."""
+    columns = (*(getattr(RequestRow, name) for name in BLANK_REQUEST), JobRow.prompt, JobRow.error)
     return (
         sa.select(JobRow.id)
         .join(RequestRow, RequestRow.id == JobRow.request_id)
         .where(
             JobRow.state.in_(FINAL_STATES),
-            sa.or_(old(JobRow.finished_at, now, KEEP_SECONDS), late),
+            _over(now),
             sa.or_(*(column.is_not(None) for column in columns)),
         )
     )
