@@ -22,12 +22,12 @@ chat: $(READY)
 
 # Tests have data folders of their own; this one only holds the prepared base for them.
 TEST_HOME := $(CURDIR)/.venv/home
-# Most tests wait for processes of their own, so more of them than cores run at a time
+# Most tests wait for processes of their own, so more of them than cores run at a time, each with one thread
 TEST_PROCESSES ?= 4
 
 test: $(DEV) lint
 	PASTICHE_HOME=$(TEST_HOME) PASTICHE_KEY_FILE=$(TEST_HOME).key $(BIN)/pastiche prepare
-	PASTICHE_TEST_MODELS=$(TEST_HOME)/models $(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal
+	OMP_NUM_THREADS=1 PASTICHE_TEST_MODELS=$(TEST_HOME)/models $(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal
 
 lint: $(DEV)
 	$(BIN)/ruff format --check .
