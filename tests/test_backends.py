@@ -15,6 +15,7 @@ from tiny_models import make_adapter, make_base, write_card
 
 from engine.backends import Backend
 from engine.backends.echo import EchoBackend
+from engine.backends.loading import load_base
 from engine.backends.mixing.memory import free_bytes
 from engine.backends.stopping import finish, latest, settled
 from engine.backends.text import TextBackend, prompt_ids
@@ -272,3 +273,11 @@ def test_without_a_containers_limit_all_that_is_available_counts(tmp_path: Path)
     assert free_bytes(processor, tmp_path) == pytest.approx(available, rel=0.3)
     (tmp_path / "memory.max").write_text(str(1 << 20))
     assert free_bytes(processor, tmp_path) == 1 << 20
+
+
+def test_a_base_is_loaded_for_writing_alone_and_whoever_trains_beside_it_still_can(
+    tiny: Path, tmp_path: Path
+) -> None:
+    loaded = load_base(str(tiny / "llama"), tmp_path)
+    assert torch.is_grad_enabled()
+    assert not [p for p in loaded.model.parameters() if p.requires_grad]

@@ -89,7 +89,6 @@ def resolve_for(weights: Weights, *, plain: bool) -> tuple[Weights, Path | None]
 
 def load_base(spec: str, models: Path, precision: str = "auto") -> Loaded:
     """Base and tokenizer, ready to generate; in 4 or 8 bits for `nf4` or `bnb8`. Raises ModelError."""
-    import torch
     import transformers
 
     transformers.utils.logging.set_verbosity_error()
@@ -117,10 +116,9 @@ def load_base(spec: str, models: Path, precision: str = "auto") -> Loaded:
             keep_layout(model)
         else:
             model.to(device)
-        model.eval()
+        model.eval().requires_grad_(False)  # the thread's own switch would reach who trains in it
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         raise ModelError(f"The base {spec} cannot be loaded: {in_one_line(error)}") from error
-    torch.set_grad_enabled(False)
     log.info("base loaded", extra={"base": spec, "device": device, "dtype": str(dtype)})
     window = int(getattr(model.config, "max_position_embeddings", 2048))
     cache = "static" if device == "cuda" else "dynamic"
