@@ -16,7 +16,6 @@ from engine.jobs import Answer
 from engine.registry import Registry
 
 MAX_BYTES = 64  # Telegram's; Discord takes 100 characters
-MAX_ARGUMENT = 32  # bytes; as long as a card's name may be
 
 
 class Verb(StrEnum):
