@@ -8,6 +8,7 @@ instead of twenty. The embedded image base ships inside this package as it is, a
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ MANIFEST = "base.json"  # written last: a folder without it is half a conversion
 HUB_FILES = ("*.safetensors", "*.json", "*.model", "*.jinja")
 HUB_PART = ("config.json", "diffusion_pytorch_model.safetensors")  # of a VAE or a decoder
 HALF = "fp16"  # the variant that is fetched of a pipeline where it has one: half the download
-SHIPPED = {"jewel-base": Path(__file__).parent / "models" / "jewel-base"}
+SHIPPED = {"jewel-base": Path(str(files("engine"))) / "models" / "jewel-base"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from engine.bases import EMBEDDED, MANIFEST, SHIPPED, EmbeddedBase, find_base, is_prepared
 from engine.checksums import damaged, write_sums
 from engine.errors import ModelError
+from engine.files import whole_folder
 from engine.weights import check_weights
 
 TURN_SECONDS = 900.0  # while another process prepares a base here
@@ -72,24 +73,17 @@ def _prepare(base: EmbeddedBase, models: Path, step: Callable[[str], None]) -> P
     with source.open("rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != base.sha256:
             raise ModelError(f"{source} is damaged. Run: {base.install} --force-reinstall")
-    aside = models / f".{base.id}.{os.getpid()}"
-    shutil.rmtree(aside, ignore_errors=True)
-    try:
-        aside.mkdir(parents=True)
-        _convert(source, aside, step)
-        sizes = {p.name: p.stat().st_size for p in aside.iterdir()}
+    with whole_folder(folder) as part:
+        _convert(source, part, step)
+        sizes = {p.name: p.stat().st_size for p in part.iterdir()}
         facts = {
             "id": base.id,
             "source_sha256": base.sha256,
             "licence": base.licence,
             "bytes": sizes,
         }
-        (aside / MANIFEST).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-        write_sums(aside)
-        shutil.rmtree(folder, ignore_errors=True)
-        aside.rename(folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        (part / MANIFEST).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        write_sums(part)
     return folder
 
 

@@ -14,6 +14,8 @@ import sys
 from io import TextIOWrapper
 from pathlib import Path
 
+from engine.files import owner_only
+
 MAX_BYTES = 5_000_000
 _STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 # Discord: three dotted base64 parts; Telegram: digits, a colon, 35 characters; OpenAI: sk-...
@@ -83,18 +85,11 @@ def start_logs(home: Path, name: str, level: str, to: str = "file") -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
-def private(path: str, flags: int) -> int:
-    """Open a file for its owner only, also one that was there; an `opener`."""
-    descriptor = os.open(path, flags, 0o600)
-    os.fchmod(descriptor, 0o600)
-    return descriptor
-
-
 class _PrivateFile(logging.handlers.WatchedFileHandler):
     """Readable by its owner only, also when it was put aside and begins anew."""
 
     def _open(self) -> TextIOWrapper:
-        return open(self.baseFilename, "a", encoding="utf-8", opener=private)
+        return open(self.baseFilename, "a", encoding="utf-8", opener=owner_only)
 
 
 def _file_handler(home: Path, name: str) -> logging.Handler:

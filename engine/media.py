@@ -1,16 +1,15 @@
 """Where pictures lie: sealed, each under the digest of what is in it, in a folder or an object store."""
 
-import contextlib
 import hashlib
 import os
 import re
-import secrets
 import time
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
 from engine.errors import MediaError, SetupError
+from engine.files import write_file
 from engine.vault import Vault
 
 PURPOSE = "media"
@@ -78,18 +77,9 @@ class FolderStore:
         path = self._path(name)
         if path.exists():
             return name
-        aside = path.with_name(f".{name}.{secrets.token_hex(4)}")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(self._vault.seal_bytes(data, PURPOSE))
-                file.flush()
-                os.fsync(file.fileno())
-            aside.replace(path)
+            write_file(path, self._vault.seal_bytes(data, PURPOSE), private=True)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                aside.unlink(missing_ok=True)
             raise MediaError(f"A picture cannot be kept: {error.strerror}") from error
         return name
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import IO
 
 from engine.errors import SetupError
-from engine.logs import MAX_BYTES, private
+from engine.files import owner_only
+from engine.logs import MAX_BYTES
 from engine.settings import Settings
 from engine.shutdown import end, wanted
 
@@ -137,7 +138,7 @@ class Supervisor:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         path = folder / f"worker-{medium}.err"
         keep = path.exists() and path.stat().st_size < MAX_BYTES
-        return open(path, "ab" if keep else "wb", opener=private)
+        return open(path, "ab" if keep else "wb", opener=owner_only)
 
     async def close(self) -> None:
         """End the workers, wait for them, and start none any more."""
