@@ -12,6 +12,7 @@ from bot.experimenting import expose, treat
 from bot.grammar import Again, Continue, Generate
 from bot.guarding import RefusedError
 from bot.locales import words
+from engine.engine import events_of
 from engine.events import Cancelled, Event, Failed, Finished
 from engine.jobs import Request
 from engine.ledger import new_id
@@ -54,7 +55,7 @@ async def generate(
     content = Content(text=request.text, command=request.command, medium=expert.medium)
     accepted = False
     try:
-        events = talk.guard.watch(talk.core.ask(request, job), who, content, keep=keep)
+        events = talk.guard.watch(events_of(talk.core, request, job), who, content, keep=keep)
         async with aclosing(events):
             async for event in events:
                 if treated is not None and not accepted:

@@ -24,9 +24,10 @@ from bot.locales import words
 from bot.pairing import scrubbed
 from bot.pairs import Pair, Side, VoidError, giveaways, let_go, void
 from bot.participants import participant, spot_of
-from engine.engine import MAX_SEED
+from engine.engine import events_of
 from engine.errors import AskerError
 from engine.events import Event, Failed, Finished, Loading
+from engine.job_plan import MAX_SEED
 from engine.jobs import Request
 from engine.ledger import new_id
 from engine.moderation import Content
@@ -183,7 +184,7 @@ async def _answered(talk: "Talk", pair: Pair, side: Side) -> None:
     request, who = side.request, pair.who
     content = Content(text=request.text, command=request.command, medium=side.expert.medium)
     talk.take_in_hand(side.job)
-    events = talk.guard.watch(talk.core.ask(request, side.job), who, content)
+    events = talk.guard.watch(events_of(talk.core, request, side.job), who, content)
     async with AsyncExitStack() as stack:
         stack.callback(talk.let_go, side.job)
         await stack.enter_async_context(aclosing(events))

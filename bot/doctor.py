@@ -16,6 +16,7 @@ from engine import bases
 from engine.bootstrap import open_engine
 from engine.database import check_key, key_file, revisions, storage_of
 from engine.desk.desk import open_desk
+from engine.engine import events_of
 from engine.errors import PasticheError, SetupError
 from engine.events import Event, Failed, Finished, is_final
 from engine.jobs import Request
@@ -183,7 +184,7 @@ async def _ask(settings: Settings, medium: str) -> Event | None:
         seed=1,
         private=True,  # nothing of it stays on record
     )
-    async with open_engine(settings) as core, aclosing(core.ask(request)) as events:
+    async with open_engine(settings) as core, aclosing(events_of(core, request)) as events:
         async for event in events:
             if is_final(event):
                 await core.delivered(event.job)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import aclosing
 
 from engine import Engine
+from engine.engine import events_of
 from engine.events import Finished
 from engine.jobs import Request
 from engine.registry import Expert
@@ -73,7 +74,7 @@ async def passages(core: Engine, expert: Expert, count: int, seed: int) -> Async
             place="items",
             private=True,
         )
-        async with aclosing(core.ask(request)) as events:
+        async with aclosing(events_of(core, request)) as events:
             async for event in events:
                 if isinstance(event, Finished) and (text := sentences(event.text)):
                     await core.delivered(event.job)

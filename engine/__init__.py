@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from engine.events import Event
+    from engine.job_plan import Plan
     from engine.jobs import Answer, Request, Status
     from engine.queues.overview import Overview
     from engine.registry import Registry
@@ -16,14 +17,14 @@ class Engine(Protocol):
 
     registry: "Registry"
 
-    def ask(self, request: "Request", job: str = "") -> "AsyncGenerator[Event]":
-        """Queued (accepted), then what happens, then one final event. Raises AskerError before.
+    def plan(self, request: "Request", job: str = "") -> "Plan":
+        """Who answers and the job that it makes, under that id if one is given. Raises AskerError."""
 
-        Asking again under the same `job` id follows the one that is there.
-        """
+    async def ask(self, plan: "Plan") -> None:
+        """Accept it; an id that was accepted before is left as it is. Raises AskerError or OurError."""
 
     def follow(self, job: str) -> "AsyncGenerator[Event]":
-        """The events of a job asked for earlier."""
+        """The events of a job that was accepted: Queued, what happens, then one final event."""
 
     async def cancel(self, job: str) -> bool:
         """Whether it was still to be stopped."""

@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator
 from engine import errors
 from engine.errors import OurError, OwnerGoneError, PasticheError
 from engine.events import Event, is_final
+from engine.job_plan import Plan, make_plan
 from engine.jobs import Answer, Request, Status
-from engine.ledger import new_id
 from engine.lock import owners_socket
 from engine.queues.overview import Overview
 from engine.registry import Registry
@@ -50,8 +50,17 @@ class AttachedEngine:
             raise OwnerGoneError from error
         return link
 
-    async def _events(self, message: Message, job: str) -> AsyncGenerator[Event]:
-        link = await self._connect(message)
+    def plan(self, request: Request, job: str = "") -> Plan:
+        """See engine.Engine."""
+        return make_plan(request, self.registry, self._settings.max_length, job)
+
+    async def ask(self, plan: Plan) -> None:
+        """See engine.Engine. The owner plans again, with the cards that it has."""
+        await self._call(Ask(request=plan.request, job=plan.job.id))
+
+    async def follow(self, job: str) -> AsyncGenerator[Event]:
+        """See engine.Engine."""
+        link = await self._connect(Follow(job=job))
         try:
             while True:
                 try:
@@ -68,15 +77,6 @@ class AttachedEngine:
                     return
         finally:
             await link.close()
-
-    def ask(self, request: Request, job: str = "") -> AsyncGenerator[Event]:
-        """See engine.Engine."""
-        job = job or new_id()
-        return self._events(Ask(request=request, job=job), job)
-
-    def follow(self, job: str) -> AsyncGenerator[Event]:
-        """See engine.Engine."""
-        return self._events(Follow(job=job), job)
 
     async def _call(self, message: Message) -> Done | Told:
         try:

@@ -14,8 +14,9 @@ from engine.attached import AttachedEngine
 from engine.database import make_ready, on_server, open_database
 from engine.errors import OwnerGoneError, SetupError
 from engine.events import Event
+from engine.job_plan import Plan, make_plan
 from engine.jobs import Answer, Request, Status
-from engine.ledger import Ledger, new_id
+from engine.ledger import Ledger
 from engine.lock import LOCK, take_lock
 from engine.owner import owning
 from engine.queues.overview import Overview
@@ -142,14 +143,21 @@ class LastingEngine:
                 await self._reopen(core, tries)
                 tries += 1
 
-    async def _events(
-        self, ask: Callable[[Engine], AsyncGenerator[Event]]
-    ) -> AsyncGenerator[Event]:
+    def plan(self, request: Request, job: str = "") -> Plan:
+        """See engine.Engine."""
+        return make_plan(request, self.registry, self._settings.max_length, job)
+
+    async def ask(self, plan: Plan) -> None:
+        """See engine.Engine. Asked again after an owner's end, it is the same job."""
+        await self._call(lambda core: core.ask(plan))
+
+    async def follow(self, job: str) -> AsyncGenerator[Event]:
+        """See engine.Engine."""
         tries = 0
         while True:
             core = self._core
             try:
-                async with aclosing(ask(core)) as events:
+                async with aclosing(core.follow(job)) as events:
                     async for event in events:
                         tries = 0
                         yield event
@@ -157,15 +165,6 @@ class LastingEngine:
             except OwnerGoneError:
                 await self._reopen(core, tries)
                 tries += 1
-
-    def ask(self, request: Request, job: str = "") -> AsyncGenerator[Event]:
-        """See engine.Engine. Asked again after an owner's end, it is the same job."""
-        name = job or new_id()
-        return self._events(lambda core: core.ask(request, name))
-
-    def follow(self, job: str) -> AsyncGenerator[Event]:
-        """See engine.Engine."""
-        return self._events(lambda core: core.follow(job))
 
     async def cancel(self, job: str) -> bool:
         """See engine.Engine."""

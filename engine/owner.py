@@ -118,9 +118,8 @@ async def _serve(link: Link, core: LocalEngine, queue: EmbeddedQueue) -> None:
 async def _answer(message: Message, link: Link, core: LocalEngine) -> None:
     match message:
         case Ask(request=request, job=job):
-            async with aclosing(core.ask(request, job)) as events:
-                async for event in events:
-                    await link.send(event)
+            await core.ask(core.plan(request, job))
+            await link.send(Done(ok=True))
         case Follow(job=job):
             async with aclosing(core.follow(job)) as events:
                 async for event in events:

@@ -13,11 +13,12 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
+import engine
 from engine.bases import known_as
 from engine.drawing import Drawing
 from engine.errors import SetupError, in_one_line
 
-BUILT_IN = Path(__file__).parent / "experts"
+BUILT_IN = Path(engine.__path__[0]) / "experts"
 CARD = "card.toml"
 MOST_BYTES = 256 << 10  # of a card
 MOST_KEYWORDS = 500

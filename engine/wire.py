@@ -76,7 +76,7 @@ class Stop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
-    """Client to owner: answered by events, the first of which is Queued.
+    """Client to owner: answered by Done once it is accepted, then to be followed.
 
     The client names the job, so that asking again after a lost connection asks for the same one.
     """

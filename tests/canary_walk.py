@@ -150,7 +150,7 @@ async def _noted(walk: Walk) -> None:
     talk, line = walk.talk, f"/story {walk.word('quoted in a note')} sat alone."
     request = await request_of(talk.parse(line), walk.a, talk.core)
     chosen = route_of(request, talk.registry)
-    job = talk.core.job(request, chosen, new_id())
+    job = talk.core.plan(request, new_id()).job
     await talk.desk.ledger.accept(request, chosen, job)
     facts = {"tokens_in": 3, "tokens_out": 5, "first_token_seconds": 0.1, "seconds": 1.0}
     note = f"This end was left out: “{walk.word('note')}”."

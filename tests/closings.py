@@ -16,6 +16,7 @@ from fleet import PROGRAM, Cable
 from telegram_server import TelegramServer
 
 from engine import Engine
+from engine.engine import events_of
 from engine.errors import PasticheError
 from engine.fleet import sharing
 from engine.jobs import Request
@@ -100,7 +101,7 @@ class Closings:
 
     async def _ask(self, core: Engine) -> None:
         with suppress(PasticheError):
-            async for _ in core.ask(REQUEST):
+            async for _ in events_of(core, REQUEST):
                 pass
 
     async def _program(self, moment: Moment, *words: str, **env: str) -> float:

@@ -8,6 +8,7 @@ import json
 import sys
 
 from engine.bootstrap import open_engine
+from engine.engine import events_of
 from engine.errors import PasticheError
 from engine.events import is_final
 from engine.jobs import Request
@@ -30,7 +31,7 @@ async def main(count: int) -> None:
                 place=f"place {number}",
             )
             async with turn:
-                async for event in engine.ask(request):
+                async for event in events_of(engine, request):
                     if event.kind == "queued":
                         say("accepted", event.job)
                     if is_final(event):

@@ -11,6 +11,7 @@ import json
 import sys
 
 from engine.bootstrap import LastingEngine
+from engine.engine import events_of
 from engine.errors import BusyError, LedgerError
 from engine.events import is_final
 from engine.jobs import Request
@@ -47,7 +48,7 @@ async def insist(engine: LastingEngine, request: Request, job: str) -> None:
     accepted = False
     while True:
         try:
-            async for event in engine.ask(request, job):
+            async for event in events_of(engine, request, job):
                 if not accepted:
                     say("accepted", job)
                     accepted = True

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from engine.database import database_url, on_server
-from engine.engine import LocalEngine
+from engine.engine import LocalEngine, events_of
 from engine.events import Event, Finished, Started
 from engine.fleet import MEDIA
 from engine.jobs import Job
@@ -113,7 +113,7 @@ class Asked:
     def __init__(self, engine: LocalEngine, request, events=None) -> None:
         self.events: list = []
         self.accepted = asyncio.Event()
-        self._task = asyncio.create_task(self._gather(events or engine.ask(request)))
+        self._task = asyncio.create_task(self._gather(events or events_of(engine, request)))
 
     async def _gather(self, events) -> None:
         async for event in events:

@@ -7,7 +7,6 @@ from engine.engine import LocalEngine
 from engine.events import Cancelled, Failed, Finished, Text
 from engine.ledger import new_id
 from engine.queues.embedded import EmbeddedQueue
-from engine.routing import route
 from engine.settings import make_runtime
 from engine.wire import MAX_LINE, Link, Run, Stop
 from engine.worker import work
@@ -18,7 +17,7 @@ async def test_an_attempt_that_winds_down_takes_no_stop_from_the_next(
 ) -> None:
     engine = LocalEngine(registry, ledger, EmbeddedQueue(ledger, max_waiting=9), max_length=1200)
     request = make_request("one ::slow:: two three four")
-    first = engine.job(request, route("story", request.text, None, registry), new_id())
+    first = engine.plan(request, new_id()).job
     ends: asyncio.Queue[object] = asyncio.Queue()
 
     async def own(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

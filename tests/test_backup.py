@@ -46,7 +46,7 @@ async def asked(ledger, registry, make_request):
     async def ask(asker: str) -> str:
         request = make_request(f"words of {asker}", asker=asker)
         chosen = route("story", request.text, None, registry)
-        job = engine.job(request, chosen, new_id())
+        job = engine.plan(request, new_id()).job
         await ledger.accept(request, chosen, job)
         return job.id
 

@@ -40,7 +40,7 @@ def drawn(registry, ledger, engine, make_request):
     async def draw(**asked: object) -> tuple[str, list]:
         request = make_request(ASKED, command="jewel", **asked)
         chosen = route("jewel", request.text, None, registry)
-        job = engine.job(request, chosen, new_id())
+        job = engine.plan(request, new_id()).job
         await ledger.accept(request, chosen, job)
         events = [event async for event in EchoBackend().generate(job, threading.Event())]
         return job.id, events
@@ -93,10 +93,10 @@ def test_a_small_base_says_which_words_it_does_not_know() -> None:
 def test_options_of_texts_and_of_pictures_are_kept_apart(engine, registry, make_request) -> None:
     with pytest.raises(CommandError, match="--length"):
         request = make_request(ASKED, command="jewel", length=100)
-        engine.job(request, route("jewel", ASKED, None, registry), new_id())
+        engine.plan(request, new_id())
     with pytest.raises(CommandError, match="--size"):
         request = make_request("It rained.", size=(128, 128))
-        engine.job(request, route("story", "It rained.", None, registry), new_id())
+        engine.plan(request, new_id())
 
 
 def test_an_unknown_style_is_part_of_a_picture_and_not_refused(registry) -> None:

@@ -17,6 +17,7 @@ from program import pastiche, start, stop, wait_for
 from engine import Engine
 from engine.attached import AttachedEngine
 from engine.bootstrap import REOPEN_PAUSES, LastingEngine, open_engine
+from engine.engine import events_of
 from engine.errors import SetupError, StyleError
 from engine.events import Cancelled, Failed, Finished, Queued
 from engine.jobs import Status
@@ -39,7 +40,7 @@ async def core(request, settings) -> AsyncIterator[Engine]:
 
 
 async def test_a_request_is_accepted_then_answered_once(core: Engine, make_request) -> None:
-    events = [event async for event in core.ask(make_request("It rained and rained."))]
+    events = [event async for event in events_of(core, make_request("It rained and rained."))]
     assert isinstance(events[0], Queued)
     assert isinstance(events[-1], Finished)
     assert events[-1].text == "It rained and rained."
@@ -52,12 +53,12 @@ async def test_a_request_is_accepted_then_answered_once(core: Engine, make_reque
 
 async def test_what_the_asker_can_mend_is_raised_as_it_is(core: Engine, make_request) -> None:
     with pytest.raises(StyleError, match="Did you mean lovecraft"):
-        await anext(core.ask(make_request("It rained.", style="lovecarft")))
+        await anext(events_of(core, make_request("It rained.", style="lovecarft")))
 
 
 async def test_a_running_answer_is_cancelled(core: Engine, make_request) -> None:
     last = None
-    async for last in core.ask(make_request("It ::slow:: rained.")):
+    async for last in events_of(core, make_request("It ::slow:: rained.")):
         if last.kind == "started":
             assert await core.cancel(last.job)
     assert isinstance(last, Cancelled)
@@ -65,7 +66,7 @@ async def test_a_running_answer_is_cancelled(core: Engine, make_request) -> None
 
 
 async def test_a_failure_is_told_with_a_kind_sentence(core: Engine, make_request) -> None:
-    last = [event async for event in core.ask(make_request("It ::fail:: rained."))][-1]
+    last = [event async for event in events_of(core, make_request("It ::fail:: rained."))][-1]
     assert isinstance(last, Failed)
     assert "on our side" in last.message
     assert not last.dead
@@ -75,9 +76,9 @@ async def test_a_job_that_kills_its_worker_is_given_up_and_the_next_one_is_answe
     settings, make_request
 ) -> None:
     async with open_engine(settings) as core:
-        poison = [event async for event in core.ask(make_request("It ::die:: rained."))][-1]
+        poison = [event async for event in events_of(core, make_request("It ::die:: rained."))][-1]
         assert isinstance(poison, Failed) and poison.dead
-        healthy = [event async for event in core.ask(make_request("It rained."))][-1]
+        healthy = [event async for event in events_of(core, make_request("It rained."))][-1]
         assert isinstance(healthy, Finished)
 
 
@@ -127,7 +128,7 @@ async def test_nothing_is_said_at_a_socket_that_others_may_have_made(settings) -
 async def test_an_owner_that_always_leaves_is_not_hammered(settings, make_request) -> None:
     async def asked() -> None:
         async with LastingEngine(settings) as core:
-            await anext(core.ask(make_request("It rained.")))
+            await anext(events_of(core, make_request("It rained.")))
 
     async with intruder(settings, 0o700) as heard:
         asking = asyncio.create_task(asked())

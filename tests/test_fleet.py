@@ -114,7 +114,7 @@ async def owed(ledger, registry, make_request):
     async def make(place: str = "chat") -> str:
         request = make_request(platform="telegram", place=place)
         chosen = route("story", request.text, None, registry)
-        job = engine.job(request, chosen, new_id())
+        job = engine.plan(request, new_id()).job
         await ledger.accept(request, chosen, job)
         return job.id
 

@@ -27,9 +27,7 @@ def job_of(registry: Registry, ledger: Ledger) -> Callable[[Request], Job]:
     """The job that the engine would make of a request."""
     queue = EmbeddedQueue(ledger, max_waiting=9, need_worker=lambda _medium: None)
     engine = LocalEngine(registry, ledger, queue, max_length=1200)
-    return lambda request: engine.job(
-        request, route("story", request.text, None, registry), new_id()
-    )
+    return lambda request: engine.plan(request, new_id()).job
 
 
 @pytest.fixture

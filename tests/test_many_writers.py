@@ -44,7 +44,7 @@ def ask(registry: Registry, ledger: Ledger) -> Ask:
 
     def make(request: Request) -> tuple[Request, Route, Job]:
         chosen = route("story", request.text, None, registry)
-        return request, chosen, engine.job(request, chosen, new_id())
+        return request, chosen, engine.plan(request, new_id()).job
 
     return make
 
@@ -331,7 +331,7 @@ async def test_a_server_that_goes_down_or_becomes_a_replica_is_used_again_when_i
         made = LocalEngine(registry, ledger, EmbeddedQueue(ledger, max_waiting=9), max_length=99)
         chosen = route("story", "It rained.", None, registry)
         request = make_request("It rained.", length=20)
-        jobs = [made.job(request, chosen, new_id()) for _ in range(3)]
+        jobs = [made.plan(request, new_id()).job for _ in range(3)]
         await ledger.accept(request, chosen, jobs[0])
         server.stop(signal.SIGQUIT)
         with pytest.raises(LedgerError, match="does not answer"):

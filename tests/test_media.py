@@ -156,7 +156,7 @@ async def drawn(ledger: Ledger, registry, make_request):
     engine = LocalEngine(registry, ledger, queue, max_length=1200)
     request = make_request("a gold ring", command="jewel", seed=time.monotonic_ns() % 2**31)
     chosen = route("jewel", request.text, None, registry)
-    job = engine.job(request, chosen, new_id())
+    job = engine.plan(request, new_id()).job
     await ledger.accept(request, chosen, job)
     return [event async for event in EchoBackend().generate(job, threading.Event())][-1]
 

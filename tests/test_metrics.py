@@ -19,6 +19,7 @@ from bot.settings import PlatformSettings
 from engine.backends.text import TextBackend
 from engine.bootstrap import open_engine
 from engine.desk.desk import open_desk
+from engine.engine import events_of
 from engine.health import FRESH_SECONDS
 from engine.jobs import Job
 from engine.metrics import showing_worker
@@ -113,7 +114,7 @@ async def test_a_worker_that_the_program_starts_shows_itself_on_the_next_port(
 ) -> None:
     port = free_port()
     async with open_engine(settings.model_copy(update={"metrics_port": port})) as core:
-        async with aclosing(core.ask(make_request())) as events:
+        async with aclosing(events_of(core, make_request())) as events:
             async for _ in events:
                 pass
         shown = await asyncio.to_thread(read, port + 1)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from queueing import Asked, asking, finished, hand_worker, next_run, staffed, told
 
 from engine.database import database_url, open_database
-from engine.engine import LocalEngine
+from engine.engine import LocalEngine, events_of
 from engine.errors import BusyError, LedgerError
 from engine.events import UNSERVED, Finished, Image, Loading, Queued, Started, Text
 from engine.ledger import Ledger
@@ -81,7 +81,7 @@ async def test_what_is_not_in_the_record_is_not_in_the_queue(
 
     request = make_request()
     chosen = route(request.command, request.text, request.style, registry)
-    job = engine.job(request, chosen, "01NEVERACCEPTEDNEVERACCEPT")
+    job = engine.plan(request, "01NEVERACCEPTEDNEVERACCEPT").job
 
     async def beside(connection) -> bool:
         await engine._queue._tickets.issue(connection, job.id, "asker", "text.base.mark", None)
@@ -148,10 +148,10 @@ async def test_an_operator_may_have_it_refused_instead(
     strict = settings.model_copy(update={"unserved": "refuse"})
     async with asking(strict, registry, ledger) as engine:
         with pytest.raises(BusyError, match="try again later"):
-            await anext(engine.ask(make_request()))
+            await anext(events_of(engine, make_request()))
         assert await ledger.unfinished() == []
         async with staffed(settings, registry, ledger):
-            events = engine.ask(make_request())
+            events = events_of(engine, make_request())
             assert isinstance(await anext(events), Queued)
             await events.aclose()
 
@@ -292,7 +292,7 @@ async def test_what_is_refused_is_watched_no_more(settings, registry, ledger, ma
     engine = LocalEngine(registry, ledger, queue, max_length=1200)
     for _ in range(3):
         with pytest.raises(BusyError):
-            await anext(engine.ask(make_request()))
+            await anext(events_of(engine, make_request()))
     assert queue.followed == 0
 
 

@@ -318,7 +318,7 @@ async def test_what_no_worker_ends_and_what_a_wrong_clock_wrote_go_too(
     await talk.desk.clean()
     assert (await talk.core.answer(early.job)).expired
     request = await request_of(talk.parse("Nobody ends this."), who, talk.core)
-    job = talk.core.job(request, route_of(request, talk.registry), new_id())
+    job = talk.core.plan(request, new_id()).job
     await talk.desk.ledger.accept(request, route_of(request, talk.registry), job)  # and no queue
     clock.ahead = KEEP_SECONDS + 60
     assert await talk.desk.overdue() == [job.id]

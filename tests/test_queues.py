@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 import pytest
 from queueing import Asked, finished, hand_worker, next_run, queueing, socket_of, told
 
-from engine.engine import LocalEngine
+from engine.engine import LocalEngine, events_of
 from engine.errors import BusyError
 from engine.events import Cancelled, Failed, Finished, Loading, Queued, Started, Text
 from engine.ledger import Ledger
@@ -195,7 +195,7 @@ async def test_a_job_that_was_accepted_is_queued_even_if_its_asker_goes_at_that_
     engine, make_request, ledger
 ) -> None:
     for number in range(40):
-        task = asyncio.create_task(anext(engine.ask(make_request(f"Story {number}."))))
+        task = asyncio.create_task(anext(events_of(engine, make_request(f"Story {number}."))))
         await asyncio.sleep(0.0005 * number)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -213,7 +213,7 @@ async def test_asking_again_under_the_same_name_is_the_same_job(
 ) -> None:
     request = make_request()
     for _ in range(2):
-        events = engine.ask(request, "01ASKEDTWICEASKEDTWICEASKE")
+        events = events_of(engine, request, "01ASKEDTWICEASKEDTWICEASKE")
         assert (await anext(events)).job == "01ASKEDTWICEASKEDTWICEASKE"
         await events.aclose()
     assert len(await ledger.unfinished()) == 1
@@ -266,11 +266,11 @@ async def test_a_full_queue_takes_nothing_more(settings, registry, ledger, make_
     small = settings.model_copy(update={"max_waiting": 2})
     async with queueing(small, registry, ledger) as engine:
         for n in range(2):
-            events = engine.ask(make_request(f"Story {n}."))
+            events = events_of(engine, make_request(f"Story {n}."))
             await anext(events)
             await events.aclose()
         with pytest.raises(BusyError, match="try again"):
-            await anext(engine.ask(make_request("One too many.")))
+            await anext(events_of(engine, make_request("One too many.")))
     assert len(await ledger.unfinished()) == 2
 
 

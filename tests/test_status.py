@@ -10,7 +10,7 @@ from queueing import asking
 from rich.console import Console
 
 from bot.status_cli import show
-from engine.engine import LocalEngine
+from engine.engine import LocalEngine, events_of
 from engine.events import Failed
 from engine.ledger import new_id
 from engine.queues.embedded import EmbeddedQueue
@@ -28,7 +28,7 @@ async def died(ledger, registry, make_request):
     async def die() -> str:
         request = make_request("canary 4711")
         chosen = route("story", request.text, None, registry)
-        job = engine.job(request, chosen, new_id())
+        job = engine.plan(request, new_id()).job
         await ledger.accept(request, chosen, job)
         reason = "its worker died 3 times while it ran alone"
         await ledger.finish(Failed(job=job.id, attempt=1, message="", reason=reason, dead=True))
@@ -72,7 +72,7 @@ async def test_where_nobody_works_it_says_one_thing(
 ) -> None:
     assert b"Start one: pastiche worker" in pastiche("status", COLUMNS="100").stdout
     async with asking(settings, registry, ledger) as core:
-        async with aclosing(core.ask(make_request())) as events:
+        async with aclosing(events_of(core, make_request())) as events:
             await anext(events)
         shown = pastiche("status", COLUMNS="100").stdout
     assert b"1 waiting. Start a worker" in shown

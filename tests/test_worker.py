@@ -65,12 +65,13 @@ def test_a_missing_base_fails_the_job_with_what_to_do(settings: Settings) -> Non
     code = (
         "import asyncio\n"
         "from engine.bootstrap import open_engine\n"
+        "from engine.engine import events_of\n"
         "from engine.jobs import Request\n"
         "from engine.settings import read_settings\n"
         "async def main():\n"
         "    async with open_engine(read_settings()) as engine:\n"
         "        r = Request(command='story', text='x', platform='t', asker='a', place='p')\n"
-        "        async for event in engine.ask(r):\n"
+        "        async for event in events_of(engine, r):\n"
         "            print(event.kind, getattr(event, 'reason', ''))\n"
         "asyncio.run(main())\n"
     )

@@ -13,7 +13,7 @@ from bot.discord_client.faults import PASSING
 from bot.discord_client.typed import typed
 from bot.discord_client.words import Words, described, named
 from bot.locales import words
-from engine.engine import MAX_SEED, MIN_LENGTH
+from engine.job_plan import MAX_SEED, MIN_LENGTH
 from engine.registry import Registry
 
 MAX_TYPED = 6000  # characters; Discord's own limit for an option

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 from engine.bootstrap import open_engine
+from engine.engine import events_of
 from engine.jobs import Request
 from engine.settings import Settings
 from tests.benchmarks.figures import Figure, clock, middle, percentile
@@ -43,7 +44,7 @@ async def _measure(settings: Settings) -> tuple[list[float], list[float]]:
                 place="bench",
             )
             began = 0.0
-            async for event in engine.ask(request):
+            async for event in events_of(engine, request):
                 if event.kind == "text":
                     began = time.perf_counter()
                     await engine.cancel(event.job)

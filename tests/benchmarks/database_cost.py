@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from engine.bootstrap import open_engine
 from engine.database import upgrade
+from engine.engine import events_of
 from engine.events import Finished, Queued
 from engine.jobs import Request
 from engine.settings import Settings
@@ -137,7 +138,7 @@ async def _ask(engine: Any, count: int) -> float:
             place="bench", length=WORDS,
         )  # fmt: skip
         async with turn:
-            async for event in engine.ask(request):
+            async for event in events_of(engine, request):
                 if isinstance(event, Queued):
                     job = event.job
                 if isinstance(event, Finished):

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 from engine.bootstrap import open_engine
+from engine.engine import events_of
 from engine.jobs import Request
 from engine.settings import Settings
 from tests.benchmarks.figures import Figure, clock, middle, percentile
@@ -52,7 +53,7 @@ async def _measure(settings: Settings) -> tuple[list[float], list[float]]:
                 place="bench",
             )
             began, committed = time.perf_counter(), 0.0
-            async for event in engine.ask(request):
+            async for event in events_of(engine, request):
                 now = time.perf_counter()
                 if event.kind == "queued":
                     committed = now

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from engine.bootstrap import open_engine
 from engine.database import database_url, open_database, upgrade
-from engine.engine import LocalEngine
+from engine.engine import LocalEngine, events_of
 from engine.jobs import Request
 from engine.ledger import Ledger, new_id
 from engine.queues.kits import kit_of
@@ -99,7 +99,7 @@ async def _ask(settings: Settings, count: int) -> tuple[list[float], list[float]
     async with open_engine(settings, workers=False) as engine:
         for number in range(WARM_UP + count):
             began, committed = time.perf_counter(), 0.0
-            async for event in engine.ask(_request(f"Number {number}.")):
+            async for event in events_of(engine, _request(f"Number {number}.")):
                 now = time.perf_counter()
                 if event.kind == "queued" and not committed:
                     committed = now
@@ -117,7 +117,7 @@ async def _accepting(settings: Settings, options: argparse.Namespace) -> list[Fi
         await _fill(settings, options.waiting)
         for number in range(options.asks):
             began = time.perf_counter()
-            events = engine.ask(_request(f"One more {number}.", f"asker {number}"))
+            events = events_of(engine, _request(f"One more {number}.", f"asker {number}"))
             first = await anext(events)
             times.append(1000 * (time.perf_counter() - began))
             await events.aclose()
@@ -164,7 +164,7 @@ async def _fill(settings: Settings, count: int, guest_every: int = 0) -> float:
         request = _request(f"Job {number}.", f"guest {number}" if guest else "flood")
         chosen = route(request.command, request.text, request.style, registry)
         async with turn:
-            await queue.accept(request, chosen, engine.job(request, chosen, new_id()))
+            await queue.accept(request, chosen, engine.plan(request, new_id()).job)
 
     began = time.perf_counter()
     await asyncio.gather(*(one(number) for number in range(count)))

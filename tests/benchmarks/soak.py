@@ -10,6 +10,7 @@ import psutil
 
 from engine.bootstrap import open_engine
 from engine.database import upgrade
+from engine.engine import events_of
 from engine.events import is_final
 from engine.jobs import Request
 from engine.settings import Settings
@@ -83,7 +84,7 @@ async def _soak(settings: Settings, options: argparse.Namespace) -> tuple[Sizes,
                     asker=f"asker {name}",
                     place=f"place {name}",
                 )
-                async for event in engine.ask(request):
+                async for event in events_of(engine, request):
                     if is_final(event):
                         await engine.delivered(event.job)
                 done += 1
