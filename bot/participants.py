@@ -2,11 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-from bot.conversation import Who
-from engine.study.participants import Person, Spot
+from bot.service.request import Who
+from engine.study.consent.participants import Person, Spot
 
 if TYPE_CHECKING:
-    from bot.talk import Talk
+    from bot.service.service import ChatService
 
 
 def spot_of(who: Who) -> Spot:
@@ -21,7 +21,7 @@ def spot_of(who: Who) -> Spot:
     )
 
 
-async def participant(talk: "Talk", who: Who) -> Person | None:
+async def participant(talk: "ChatService", who: Who) -> Person | None:
     """Somebody who takes part, here and now."""
     lab = talk.desk.lab
     return None if lab is None else await lab.person(spot_of(who))

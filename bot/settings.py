@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from engine.desk.quotas import Bucket
+from engine.chat.quotas import Bucket
 from engine.errors import SetupError
 from engine.settings import Settings
 

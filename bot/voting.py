@@ -2,22 +2,22 @@
 
 from typing import TYPE_CHECKING, Any
 
-from bot.ballot import CHOICES, REASONS, message, vote_rows
-from bot.buttons import Press, Verb
-from bot.conversation import Said, Who
 from bot.locales import words
-from bot.pairing import scrubbed
-from bot.pairs import Pair, Side, giveaways
+from bot.messages.buttons import Press, Verb
 from bot.participants import participant
+from bot.service.request import Reply, Who
+from bot.study.ballot import CHOICES, REASONS, message, vote_rows
+from bot.study.blinding import scrubbed
+from bot.study.pair import Pair, Side, giveaways
 from engine.errors import AskerError
 from engine.events import Picture
-from engine.study.experiments import Arm, Experiment
+from engine.study.experiments.experiment import Arm, Experiment
 
 if TYPE_CHECKING:
-    from bot.talk import Talk
+    from bot.service.service import ChatService
 
 
-async def voted(talk: "Talk", press: Press, who: Who) -> Said:
+async def voted(talk: "ChatService", press: Press, who: Who) -> Reply:
     """A vote, a reason for it, or the reveal. Raises AskerError."""
     pair = talk.pairs.get(press.job) or await _recalled(talk, press.job, who)
     if pair is None:
@@ -43,10 +43,10 @@ async def voted(talk: "Talk", press: Press, who: Who) -> Said:
     because = words(f"compare.{pair.reason}", who.locale) if pair.reason else ""
     head = words(key, who.locale, choice=chosen, reason=because)
     text, _ = message(pair, head)
-    return Said(text, rows=vote_rows(pair), replaces=True, literal=True, caption=pair.picture)
+    return Reply(text, rows=vote_rows(pair), replaces=True, literal=True, caption=pair.picture)
 
 
-async def _count(talk: "Talk", pair: Pair, who: Who, *, reveal: bool) -> None:
+async def _count(talk: "ChatService", pair: Pair, who: Who, *, reveal: bool) -> None:
     """On record, while the consent is live; after a withdrawal nothing more is written."""
     lab = talk.desk.lab
     person = await participant(talk, who)
@@ -61,7 +61,7 @@ async def _count(talk: "Talk", pair: Pair, who: Who, *, reveal: bool) -> None:
         raise AskerError(words("compare.expired", who.locale))
 
 
-async def _told(talk: "Talk", pair: Pair, who: Who) -> Said:
+async def _told(talk: "ChatService", pair: Pair, who: Who) -> Reply:
     """Who wrote which, in place."""
     labels = tuple(
         f"{label} · {_writer(side, who)}"
@@ -72,7 +72,7 @@ async def _told(talk: "Talk", pair: Pair, who: Who) -> Said:
     tail = "" if pair.kept else words("compare.not_kept", who.locale)
     text, _ = message(pair, head, (labels[0], labels[1]), tail)
     rows = await talk.questions.after_exposure(pair.experiment, pair.person, who)
-    return Said(text, rows=rows, replaces=True, literal=True, caption=pair.picture)
+    return Reply(text, rows=rows, replaces=True, literal=True, caption=pair.picture)
 
 
 def _writer(side: Side, who: Who) -> str:
@@ -83,7 +83,7 @@ def _writer(side: Side, who: Who) -> str:
     return f"{told} ({different})" if different else told
 
 
-async def _recalled(talk: "Talk", name: str, who: Who) -> Pair | None:
+async def _recalled(talk: "ChatService", name: str, who: Who) -> Pair | None:
     """A pair of before a restart, from the record."""
     lab = talk.desk.lab
     seen = await lab.exposures.get(name) if lab is not None else None

@@ -5,15 +5,15 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from engine.events import Event
-    from engine.job_plan import Plan
-    from engine.jobs import Answer, Request, Status
-    from engine.queues.overview import Overview
-    from engine.registry import Registry
+    from engine.overview import Overview
+    from engine.plan.cards import Registry
+    from engine.plan.job import Answer, Request, Status
+    from engine.plan.plan import Plan
 
 
 class Engine(Protocol):
-    """What a client talks to: engine.LocalEngine in the owner, attached.AttachedEngine elsewhere,
-    and bootstrap.LastingEngine around either."""
+    """What a client talks to: engine.LocalEngine in the owner, attached.ClientEngine elsewhere,
+    and bootstrap.ReconnectingEngine around either."""
 
     registry: "Registry"
 

@@ -6,17 +6,17 @@ from contextlib import aclosing
 
 from engine import Engine
 from engine.events import Event
-from engine.job_plan import Plan, make_plan
-from engine.jobs import Answer, JobQueue, Request, Status
-from engine.ledger import Ledger
-from engine.queues.overview import Overview
-from engine.registry import Registry
+from engine.ledger.ledger import Ledger
+from engine.overview import Overview
+from engine.plan.cards import Registry
+from engine.plan.job import Answer, JobQueue, Request, Status
+from engine.plan.plan import Plan, make_plan
 
 log = logging.getLogger(__name__)
 
 
 class LocalEngine:
-    """Plan, accept and follow. Its twin over a socket is attached.AttachedEngine."""
+    """Plan, accept and follow. Its twin over a socket is attached.ClientEngine."""
 
     def __init__(
         self, registry: Registry, ledger: Ledger, queue: JobQueue, *, max_length: int

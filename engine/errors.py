@@ -2,7 +2,7 @@
 
 PasticheError
 ├── AskerError            the asker can mend it; the message is shown as it is
-│   ├── CommandError      the text is no command we know (bot.grammar)
+│   ├── CommandError      the text is no command we know (bot.messages.grammar)
 │   ├── StyleError        a style that no expert has
 │   ├── LimitError        too long, too short, too many
 │   └── BusyError         the queue is full; later it will work

@@ -23,7 +23,7 @@ from pydantic_settings import (
 )
 
 from engine.errors import SetupError
-from engine.registry import BUILT_IN
+from engine.plan.cards import BUILT_IN
 
 CONFIG_FILE = "pastiche.toml"
 SECRETS = ("key", "text_server_key")

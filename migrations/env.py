@@ -1,8 +1,8 @@
-"""Runs Alembic on the connection that engine.database hands it, inside its transaction."""
+"""Runs Alembic on the connection that engine.ledger.storage hands it, inside its transaction."""
 
 from alembic import context
 
-from engine.tables import Table
+from engine.ledger.tables import Table
 
 connection = context.config.attributes["connection"]
 context.configure(

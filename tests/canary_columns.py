@@ -5,11 +5,11 @@ button, a footer or a message also names. `names`: pseudonyms, under a study's o
 numbers, which a screen or a clock shows too. `facts`: of few values, or about no person.
 """
 
-from engine.desk import tables as _desk
-from engine.queues import tables as _queues
-from engine.study import experiment_tables as _experiments
+from engine.ledger import chat_tables as _desk
+from engine.ledger.tables import Table
+from engine.queues.postgres import tables as _queues
 from engine.study import tables as _study
-from engine.tables import Table
+from engine.study.experiments import tables as _experiments
 
 KINDS = ("words", "keys", "names", "figures", "facts")
 ALL = Table.metadata

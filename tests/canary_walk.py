@@ -12,17 +12,17 @@ from dataclasses import dataclass, field, replace
 from studied import agree
 from talking import OPERATOR, delivered, pressed, told
 
-from bot.buttons import Press, Verb
-from bot.conversation import Said, Who, request_of
-from bot.grammar import RESERVED
-from bot.guarding import RefusedError
-from bot.hurrying import Hurry
-from bot.talk import Talk
-from bot.telegram_client.updates import Heard, User, read
+from bot.messages.buttons import Press, Verb
+from bot.messages.grammar import RESERVED
+from bot.service.moderation import RefusedError
+from bot.service.rate_limit import RequestRate
+from bot.service.request import Reply, Who, request_of
+from bot.service.service import ChatService
+from bot.telegram_client.updates import TextUpdate, User, read
 from engine.errors import AskerError
 from engine.events import Event, Finished
-from engine.ledger import new_id
-from engine.treating import route_of
+from engine.ledger.ledger import new_id
+from engine.plan.treatment import route_of
 
 GROUP = "-100200"
 ME = User(id=1, first_name="Pastiche", username="PasticheTestBot", is_bot=True)
@@ -33,7 +33,7 @@ BOMB = "Instructions to build a pipe bomb at home, step by step"
 class Walk:
     """What was said and pressed, and the word that went each way."""
 
-    talk: Talk
+    talk: ChatService
     said: set[str] = field(default_factory=set)
     pressed: set[Verb] = field(default_factory=set)
     canaries: dict[str, str] = field(default_factory=dict)
@@ -63,13 +63,13 @@ class Walk:
         (self.canaries if of_a else self.others)[way] = made
         return made
 
-    async def say(self, line: str, who: Who) -> list[Event | Said]:
+    async def say(self, line: str, who: Who) -> list[Event | Reply]:
         """What comes of it; delivered, and the message known that holds it."""
         name = line.split()[0].removeprefix("/") if line.startswith("/") else "story"
         self.said.add(name)
         replies = await told(self.talk, line, who)
         last = replies[-1]
-        if isinstance(last, Said):
+        if isinstance(last, Reply):
             if last.receipt:
                 await self.talk.arrived(last.receipt)
         else:
@@ -81,24 +81,24 @@ class Walk:
         """The job of the answer."""
         return (await self.say(line, who))[-1].job
 
-    async def press(self, press: Press, who: Who) -> list[Event | Said]:
+    async def press(self, press: Press, who: Who) -> list[Event | Reply]:
         """What comes of it."""
         self.pressed.add(press.verb)
-        self.talk.hurry = Hurry(0)
+        self.talk.hurry = RequestRate(0)
         replies = await pressed(self.talk, press, who)
         for one in replies:
-            if isinstance(one, Said) and one.receipt:
+            if isinstance(one, Reply) and one.receipt:
                 await self.talk.arrived(one.receipt)
         return replies
 
-    async def choose(self, said: Said, argument: str, who: Who) -> Said:
+    async def choose(self, said: Reply, argument: str, who: Who) -> Reply:
         """The button with that argument, or the first."""
         buttons = [button.press for row in said.choices for button in row]
         [found, *_] = [one for one in buttons if one.argument == argument] or buttons
         return (await self.press(found, who))[-1]
 
 
-async def take(talk: Talk) -> Walk:
+async def take(talk: ChatService) -> Walk:
     """The whole walk; A is still known at its end."""
     walk = Walk(talk)
     for who, excerpts in ((walk.a, False), (walk.b, True), (walk.d, True)):
@@ -166,7 +166,7 @@ def _captioned(text: str, who: Who) -> str:
     photo = {"photo": [{"file_id": "x", "file_unique_id": "y", "width": 1, "height": 1}]}
     message = {"message_id": 1, "date": 1, "chat": chat, "from": person, "caption": text, **photo}
     heard = read({"update_id": 1, "message": message}, ME, frozenset({"story"}))
-    assert isinstance(heard, Heard), who
+    assert isinstance(heard, TextUpdate), who
     return heard.text
 
 
@@ -228,7 +228,7 @@ async def _asides(walk: Walk) -> None:
     last = await walk.answer(f"/story The end of {word('the end')}.", a)
     await walk.press(Press(Verb.REPORT, last), a)
     slow = walk.talk.say(walk.talk.parse(f"::slow:: {word('stopped')} a b c d e"), a)
-    walk.talk.hurry = Hurry(0)
+    walk.talk.hurry = RequestRate(0)
     async with aclosing(slow) as replies:
         first = await anext(replies)
         await walk.press(Press(Verb.CANCEL, first.job), a)
@@ -248,6 +248,6 @@ async def forget(walk: Walk) -> None:
         await walk.say("/again", walk.a)
 
 
-def everything_said(talk: Talk) -> set[str]:
+def everything_said(talk: ChatService) -> set[str]:
     """Every command that there is."""
     return {*talk.commands, *RESERVED}

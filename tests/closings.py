@@ -18,9 +18,9 @@ from telegram_server import TelegramServer
 from engine import Engine
 from engine.engine import events_of
 from engine.errors import PasticheError
-from engine.fleet import sharing
-from engine.jobs import Request
-from engine.registry import load_registry
+from engine.plan.cards import load_registry
+from engine.plan.job import Request
+from engine.process.shared import sharing
 from engine.settings import Settings
 
 SPARE_SECONDS = 5.0  # beyond the grace that was promised

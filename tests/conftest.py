@@ -9,12 +9,12 @@ import postgres
 import pytest
 from pydantic import SecretStr
 
-from engine import bases, conversion
-from engine.database import open_database, upgrade
-from engine.jobs import Request
-from engine.ledger import Ledger
-from engine.registry import BUILT_IN, Registry
+from engine.ledger.ledger import Ledger
+from engine.ledger.storage import open_database, upgrade
+from engine.plan.cards import BUILT_IN, Registry
+from engine.plan.job import Request
 from engine.settings import Settings
+from engine.weights import bases, conversion
 
 hypothesis.settings.register_profile("shared", deadline=None)  # the machine may be busy
 hypothesis.settings.load_profile("shared")

@@ -7,11 +7,11 @@ import asyncio
 import json
 import sys
 
-from engine.bootstrap import open_engine
 from engine.engine import events_of
 from engine.errors import PasticheError
 from engine.events import is_final
-from engine.jobs import Request
+from engine.plan.job import Request
+from engine.process.bootstrap import open_engine
 from engine.settings import read_settings
 
 AT_ONCE = 8

@@ -17,7 +17,7 @@ import psutil
 import sqlalchemy as sa
 
 BOT = Path(__file__).with_name("fleet_bot.py")
-PROGRAM = (sys.executable, "-c", "from bot.start import main; main()")
+PROGRAM = (sys.executable, "-c", "from bot.__main__ import main; main()")
 PATIENCE = 120.0  # seconds until an answer must come, however busy the machine is
 
 

@@ -10,12 +10,12 @@ import asyncio
 import json
 import sys
 
-from engine.bootstrap import LastingEngine
 from engine.engine import events_of
 from engine.errors import BusyError, LedgerError
 from engine.events import is_final
-from engine.jobs import Request
-from engine.ledger import new_id
+from engine.ledger.ledger import new_id
+from engine.plan.job import Request
+from engine.process.bootstrap import ReconnectingEngine
 from engine.settings import read_settings
 
 PAUSE_SECONDS = 0.2
@@ -23,7 +23,7 @@ PAUSE_SECONDS = 0.2
 
 async def main(name: str, at_once: int, workers: bool) -> None:
     settings = read_settings()
-    async with LastingEngine(settings, workers=workers) as engine:
+    async with ReconnectingEngine(settings, workers=workers) as engine:
 
         async def asker(number: int) -> None:
             turn = 0
@@ -43,7 +43,7 @@ async def main(name: str, at_once: int, workers: bool) -> None:
             await asyncio.sleep(PAUSE_SECONDS)
 
 
-async def insist(engine: LastingEngine, request: Request, job: str) -> None:
+async def insist(engine: ReconnectingEngine, request: Request, job: str) -> None:
     """Ask for the same job until it has its answer."""
     accepted = False
     while True:

@@ -54,7 +54,7 @@ def programs() -> Path:
 
 def _serve(address: str) -> None:
     """One command after another, each in a process of its own, until those who started it are gone."""
-    from bot.__main__ import main
+    from bot.cli.app import main
 
     with socket.socket(socket.AF_UNIX) as door:
         door.bind(address)

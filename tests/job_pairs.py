@@ -15,11 +15,11 @@ from completions_server import text_server
 from tiny_models import write_card
 
 from engine.backends import Backend
-from engine.backends.openai_api import OpenAIBackend
 from engine.backends.text import TextBackend
+from engine.backends.text_server.backend import OpenAIBackend
 from engine.events import Event, Finished, Text
-from engine.jobs import Job
-from engine.registry import Registry, Sampling
+from engine.plan.cards import Registry, Sampling
+from engine.plan.job import Job
 from engine.settings import Settings
 
 LLAMA = "llama.cpp"  # a text server, made when it is asked

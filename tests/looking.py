@@ -5,7 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from engine.database import on_server, storage_of
+from engine.ledger.storage import on_server, storage_of
 from engine.settings import Settings
 
 

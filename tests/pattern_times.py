@@ -130,30 +130,32 @@ def timing(one: Found, seed: int = 1) -> Timing:
 
 def functions() -> Iterator[tuple[str, Run]]:
     """What is made of a text of people or models on its way, by name."""
-    from bot import cleaning, defang, english, grammar, pairing, splitting
-    from bot.discord_client import layout
+    from bot.discord_client import rendering
+    from bot.messages import escape, grammar, language, normalise, split
+    from bot.study import blinding
     from bot.telegram_client import updates
-    from engine import prompting, routing
-    from engine.backends import stopping
-    from engine.moderation import folding, people, rules
-    from engine.registry import BUILT_IN, Registry, Template
-    from engine.study import scrub
+    from engine.backends import stop_rules
+    from engine.moderation import living_people, rules
+    from engine.moderation import normalise as folding
+    from engine.plan import prompt, router
+    from engine.plan.cards import BUILT_IN, Registry, Template
+    from engine.study.export import scrub
 
     experts = Registry.load([BUILT_IN], "embedded")
     template = Template().text
     for one in (
-        cleaning.clean, cleaning.shows, defang.defang, defang.discord_text, english.looks_english,
-        folding.spellings, people.named, people.touchy, rules.find, rules.speaks_of_harming_oneself,
-        prompting.split, scrub.find, scrub.suspects, stopping.ends_sentence, stopping.settled,
+        normalise.clean, normalise.shows, escape.defang, escape.discord_text, language.looks_english,
+        folding.spellings, living_people.named, living_people.touchy, rules.find, rules.speaks_of_harming_oneself,
+        prompt.split, scrub.find, scrub.suspects, stop_rules.ends_sentence, stop_rules.settled,
     ):  # fmt: skip
         yield one.__name__, one
     yield "parse", grammar.parse
-    yield "assemble", lambda text: prompting.assemble(template, text)
-    yield "route", lambda text: routing.route("story", text, None, experts)
-    yield "scrubbed", lambda text: pairing.scrubbed(text, ("H. P. Lovecraft", "Agatha Christie"))
+    yield "assemble", lambda text: prompt.assemble(template, text)
+    yield "route", lambda text: router.route("story", text, None, experts)
+    yield "scrubbed", lambda text: blinding.scrubbed(text, ("H. P. Lovecraft", "Agatha Christie"))
     # short parts, so that four times the text is four times as many
-    yield "parts for Discord", lambda text: splitting.split(text, 200, layout.shown_length)
-    yield "parts for Telegram", lambda text: splitting.split(text, 200, splitting.utf16)
+    yield "parts for Discord", lambda text: split.split(text, 200, rendering.shown_length)
+    yield "parts for Telegram", lambda text: split.split(text, 200, split.utf16)
     yield "addressed", lambda text: updates.addressed(text, "Bot", frozenset(), to_me=False)
 
 

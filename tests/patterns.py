@@ -29,21 +29,21 @@ TAILS = ("", "\0", "\n!", " x" * 10)  # what a near miss ends with
 Names = dict[str, Any]
 # Patterns that a function makes of what it is given: the function, and what it makes.
 MADE: dict[tuple[str, str], Callable[[Names], list[re.Pattern[str]]]] = {
-    ("bot.discord_client.people", "spoken"): lambda _: [re.compile("<@!?123>")],
-    ("bot.pairing", "_pattern"): lambda names: [names["_pattern"](("H. P. Lovecraft", "Agatha"))],
+    ("bot.discord_client.identity", "spoken"): lambda _: [re.compile("<@!?123>")],
+    ("bot.study.blinding", "_pattern"): lambda names: [names["_pattern"](("H. P. Lovecraft", "Agatha"))],
     ("bot.telegram_client.updates", "addressed"): lambda _: [re.compile(r"@Bot\b", re.I)],
-    ("engine.adapter_config", "_compiles"): lambda _: [],  # an adapter's own, on names of layers
-    ("engine.adapter_config", "_named"): lambda _: [],
-    ("engine.adapter_config", "_by_pattern"): lambda _: [],
-    ("engine.drawing", "caption"): lambda _: [re.compile(r"(?<!\w)TOK(?!\w)", re.I)],
-    ("engine.ledger_faults", "explain"): lambda names: [re.compile(p) for p, _ in names["REFUSALS"]],
+    ("engine.weights.adapter_config", "_compiles"): lambda _: [],  # an adapter's own, on names of layers
+    ("engine.weights.adapter_config", "_named"): lambda _: [],
+    ("engine.weights.adapter_config", "_by_pattern"): lambda _: [],
+    ("engine.plan.picture", "caption"): lambda _: [re.compile(r"(?<!\w)TOK(?!\w)", re.I)],
+    ("engine.ledger.errors", "explain"): lambda names: [re.compile(p) for p, _ in names["REFUSALS"]],
     ("engine.moderation.rules", "_near"): lambda names: [rule for _, rule in names["_RULES"]],
-    ("engine.routing", "_pattern"): lambda names: [names["_pattern"]("H. P. Lovecraft")],
-    ("engine.routing", "_vocabulary"): lambda names: [
+    ("engine.plan.router", "_pattern"): lambda names: [names["_pattern"]("H. P. Lovecraft")],
+    ("engine.plan.router", "_vocabulary"): lambda names: [
         names["_vocabulary"]((("a", ("h. p. lovecraft", "cthulhu")), ("b", ("old one",))))[0]
     ],
-    ("engine.study.scrub", ""): lambda names: [rule for _, rule, _ in names["_COMPILED"]],
-    ("training.sources.tables", "__init__"): lambda _: [],  # the operator's own recipe
+    ("engine.study.export.scrub", ""): lambda names: [rule for _, rule, _ in names["_COMPILED"]],
+    ("training.sources.csv_tables", "__init__"): lambda _: [],  # the operator's own recipe
 }  # fmt: skip
 
 

@@ -6,19 +6,19 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from engine.database import database_url, on_server
 from engine.engine import LocalEngine, events_of
 from engine.events import Event, Finished, Started
-from engine.fleet import MEDIA
-from engine.jobs import Job
-from engine.ledger import Ledger
-from engine.owner import owning
-from engine.queues.kits import kit_of
-from engine.queues.postgres import PostgresQueue
-from engine.queues.station import Station
-from engine.registry import Registry
+from engine.ledger.ledger import Ledger
+from engine.ledger.storage import database_url, on_server
+from engine.plan.cards import Registry
+from engine.plan.job import Job
+from engine.process.owner import owning
+from engine.process.shared import MEDIA
+from engine.queues.fingerprint import fingerprint_of
+from engine.queues.postgres.queue import PostgresQueue
+from engine.queues.postgres.worker_host import WorkerHost
 from engine.settings import Settings
-from engine.wire import Hello, Link, Ready, Run, connect
+from engine.workers.protocol import Hello, Link, Ready, Run, connect
 
 
 @asynccontextmanager
@@ -42,7 +42,7 @@ async def asking(
     queue = PostgresQueue(
         ledger,
         database_url(settings),
-        kit_of(registry, settings),
+        fingerprint_of(registry, settings),
         max_waiting=settings.max_waiting,
         lost_after=settings.lost_after,
         refuse_unserved=settings.unserved == "refuse",
@@ -55,10 +55,12 @@ async def asking(
 
 
 @asynccontextmanager
-async def staffed(settings: Settings, registry: Registry, ledger: Ledger) -> AsyncIterator[Station]:
+async def staffed(
+    settings: Settings, registry: Registry, ledger: Ledger
+) -> AsyncIterator[WorkerHost]:
     """A station on Postgres whose workers are the test's."""
-    kit = kit_of(registry, settings)
-    station = Station(settings, kit, ledger, database_url(settings), MEDIA)
+    kit = fingerprint_of(registry, settings)
+    station = WorkerHost(settings, kit, ledger, database_url(settings), MEDIA)
     await station.start(children=False)
     try:
         yield station

@@ -8,8 +8,8 @@ from discord_world import ADMIN, ALICE, KEEPER, OWNER, ROBOT
 from telegram_chats import buttons
 from telegram_server import TelegramServer
 
-from bot.buttons import Press, Verb, decode, encode
 from bot.locales import words
+from bot.messages.buttons import Press, Verb, decode, encode
 
 OPERATORS, OUTCASTS = range(70_000, 70_150), range(80_000, 80_060)  # one a cell
 FEW = OUTCASTS[:10]  # of them on Discord, where commands are answered each time

@@ -1,4 +1,4 @@
-"""A Talk with a study that runs: the echo backend, a data folder and keys of their own."""
+"""A ChatService with a study that runs: the echo backend, a data folder and keys of their own."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
@@ -10,14 +10,14 @@ import pytest_asyncio
 import sqlalchemy as sa
 from talking import Clock, pressed, told
 
-from bot.conversation import Said, Who
+from bot.service.request import Reply, Who
+from bot.service.service import ChatService
 from bot.settings import PlatformSettings
-from bot.talk import Talk
-from engine.bootstrap import open_engine
-from engine.desk.desk import open_desk
+from engine.chat.chat import open_desk
+from engine.ledger.tables import Table
 from engine.moderation.chain import usual
+from engine.process.bootstrap import open_engine
 from engine.settings import Settings
-from engine.tables import Table
 
 STUDY_FILE = """
 title = "Pastiche and its readers"
@@ -59,14 +59,16 @@ def clock(here: Settings) -> Clock:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def talk(here: Settings, clock: Clock) -> AsyncIterator[Talk]:
+async def talk(here: Settings, clock: Clock) -> AsyncIterator[ChatService]:
     """Everything wired as `serve` does it, but for the clients."""
     platforms = PlatformSettings(operators=frozenset({"discord:99"}), contact="us@here")
     async with open_engine(here) as core, open_desk(here, clock=clock) as desk:
-        yield Talk(core, desk, usual(), platforms)
+        yield ChatService(core, desk, usual(), platforms)
 
 
-async def agree(talk: Talk, who: Who, *, excerpts: bool = True, linkage: bool = True) -> Said:
+async def agree(
+    talk: ChatService, who: Who, *, excerpts: bool = True, linkage: bool = True
+) -> Reply:
     """Consent as somebody gives it: /consent, an answer to each question, save."""
     [form] = await told(talk, "/consent", who)
     for yes in (True, True, excerpts, linkage):
@@ -75,7 +77,7 @@ async def agree(talk: Talk, who: Who, *, excerpts: bool = True, linkage: bool = 
     return done
 
 
-async def study_counts(talk: Talk) -> dict[str, int]:
+async def study_counts(talk: ChatService) -> dict[str, int]:
     """How many rows each of the study's tables has."""
     ours = [t for t in Table.__subclasses__() if t.__module__.startswith("engine.study.")]
     assert len(ours) > 10

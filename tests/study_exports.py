@@ -8,9 +8,9 @@ from typing import Any
 
 from study_rows import STUDY, Rows
 
-from engine.book import Book
+from engine.ledger.transactions import Database
 from engine.settings import Settings
-from engine.study.export import Exported, Options, export_study
+from engine.study.export.export import Exported, Options, export_study
 
 
 async def export(settings: Settings, out: Path, **changes: Any) -> Exported:
@@ -21,7 +21,7 @@ async def export(settings: Settings, out: Path, **changes: Any) -> Exported:
 def command(out: Path, *more: str) -> list[str]:
     """The same as a program."""
     words = ["export", "--study", STUDY, "--out", str(out), *more]
-    return [sys.executable, "-c", "from bot.study_export_cli import export_app as a; a()", *words]
+    return [sys.executable, "-c", "from bot.cli.export import export_app as a; a()", *words]
 
 
 def everything(folder: Path) -> dict[str, bytes]:
@@ -35,9 +35,9 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-async def interactions(book: Book, *texts: str) -> list[str]:
+async def interactions(database: Database, *texts: str) -> list[str]:
     """One person who wrote these."""
-    async with book.writing() as connection:
+    async with database.writing() as connection:
         rows = Rows(connection, seed=len(texts))
         consent = await rows.consent(rows.person(0))
         return [await rows.interaction(rows.person(0), consent, text=text) for text in texts]

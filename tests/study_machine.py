@@ -20,18 +20,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from studied import make_study
 
-from engine.database import open_database, upgrade
-from engine.desk.desk import NO_LIMIT, Desk
-from engine.desk.expiry import AHEAD_SECONDS, KEEP_SECONDS
+from engine.chat.chat import NO_LIMIT, Desk
+from engine.chat.retention import AHEAD_SECONDS, KEEP_SECONDS
 from engine.events import Cancelled, Failed, Finished, Picture
-from engine.jobs import Job, Request
-from engine.ledger import Ledger, new_id
-from engine.registry import Sampling
-from engine.routing import Route
+from engine.ledger.ledger import Ledger, new_id
+from engine.ledger.storage import open_database, upgrade
+from engine.plan.cards import Sampling
+from engine.plan.job import Job, Request
+from engine.plan.router import Route
 from engine.settings import Settings
-from engine.study.collecting import collecting_for
-from engine.study.consent import Answers
-from engine.study.reading import exportable
+from engine.study.consent.consent import Answers
+from engine.study.export.dataset import exportable
+from engine.study.observer import observer_for
 from engine.study.study import ConsentText
 
 PEOPLE = (("telegram", "ann"), ("telegram", "bob"), ("discord", "ann-too"))
@@ -206,7 +206,7 @@ class StudyMachine(RuleBasedStateMachine):
     async def _open(self) -> None:
         database = await open_database(self.settings, synced=False)
         self.ledger = Ledger(database, self.settings.media, lambda: self.now)
-        self.ledger.collecting = await collecting_for(self.settings, self.ledger)
+        self.ledger.collecting = await observer_for(self.settings, self.ledger)
         self.desk = Desk(self.ledger, self.settings, NO_LIMIT, NO_LIMIT)
         await self.desk.remember_to_forget()
 
@@ -298,7 +298,7 @@ class StudyMachine(RuleBasedStateMachine):
         for holder in (self.desk.agreements, self.ledger.collecting):
             holder.study = changed
         self.desk.agreements.collecting.study = changed
-        self.desk.opinions._study = changed
+        self.desk.feedback._study = changed
 
     # Places
 
@@ -404,7 +404,7 @@ class StudyMachine(RuleBasedStateMachine):
             return
         name = names[which % len(names)]
         if what == "ratings":
-            self.do(self.desk.opinions.rate(*person, name, value))
+            self.do(self.desk.feedback.rate(*person, name, value))
         else:
             platform, asker = person
             press = self.desk.agreements.event("press", name, platform=platform, asker=asker)
@@ -550,7 +550,7 @@ class StudyMachine(RuleBasedStateMachine):
             for holder in (self.desk.agreements, self.ledger.collecting):
                 holder.study = study
             self.desk.agreements.collecting.study = study
-            self.desk.opinions._study = study
+            self.desk.feedback._study = study
 
     # What must hold
 

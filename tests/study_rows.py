@@ -9,12 +9,12 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 from ulid import ULID
 
-from engine.book import Book
-from engine.database import open_database, upgrade
-from engine.media import open_media
+from engine.ledger.storage import open_database, upgrade
+from engine.ledger.transactions import Database
+from engine.media.store import open_media
 from engine.settings import Settings
-from engine.study import experiment_tables as e
 from engine.study import tables as t
+from engine.study.experiments import tables as e
 
 STUDY = "pilot"
 BEGUN = 1_767_250_000.0  # a Thursday in January 2026
@@ -195,10 +195,10 @@ class Rows:
         return str(await self.add(e.ItemRow, **{**values, **changes}))
 
 
-async def fill_study(book: Book, settings: Settings, people: int, each: int = 3) -> None:
+async def fill_study(database: Database, settings: Settings, people: int, each: int = 3) -> None:
     """Many people, each with requests, thumbs, comparisons and guesses."""
-    media = open_media(settings.media, book.vault).put(PNG)
-    async with book.writing() as connection:
+    media = open_media(settings.media, database.vault).put(PNG)
+    async with database.writing() as connection:
         rows = Rows(connection)
         items = [await rows.item(number) for number in range(24)]
         for number in range(people):
@@ -250,8 +250,8 @@ async def _turn(
     await rows.vote(name, guess, said, confidence=rows.random.randint(1, 6))
 
 
-async def opened(settings: Settings) -> Book:
+async def opened(settings: Settings) -> Database:
     """A new ledger with a study file beside it."""
     upgrade(settings)
     write_study_file(settings)
-    return Book(await open_database(settings))
+    return Database(await open_database(settings))

@@ -1,4 +1,4 @@
-"""One engine, desk and Talk for a whole test module: the echo backend, on a folder of its own."""
+"""One engine, desk and ChatService for a whole test module: the echo backend, on a folder of its own."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, aclosing
@@ -8,15 +8,15 @@ import postgres
 import pytest
 import pytest_asyncio
 
-from bot.conversation import Said, Who
-from bot.hurrying import Hurry
+from bot.service.rate_limit import RequestRate
+from bot.service.request import Reply, Who
+from bot.service.service import ChatService
 from bot.settings import PlatformSettings
-from bot.talk import Talk
-from engine.bootstrap import open_engine
-from engine.desk.desk import open_desk
-from engine.desk.quotas import Bucket
+from engine.chat.chat import open_desk
+from engine.chat.quotas import Bucket
 from engine.events import Event
 from engine.moderation.chain import usual
+from engine.process.bootstrap import open_engine
 from engine.settings import Settings
 
 OPERATOR = Who(platform="discord", asker="99", place="office")
@@ -56,7 +56,7 @@ def clock(here: Settings) -> Clock:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def talk(here: Settings, clock: Clock) -> AsyncIterator[Talk]:
+async def talk(here: Settings, clock: Clock) -> AsyncIterator[ChatService]:
     """Everything wired as `serve` does it, but for the clients."""
     platforms = PlatformSettings(
         discord_token="a.b.c",
@@ -69,28 +69,28 @@ async def talk(here: Settings, clock: Clock) -> AsyncIterator[Talk]:
         open_engine(here) as core,
         open_desk(here, asker=purse, place=Bucket(burst=20, hourly=60), clock=clock) as desk,
     ):
-        yield Talk(core, desk, usual(), platforms)
+        yield ChatService(core, desk, usual(), platforms)
 
 
-async def told(talk: Talk, text: str, who: Who) -> list[Event | Said]:
+async def told(talk: ChatService, text: str, who: Who) -> list[Event | Reply]:
     """Everything that comes of a line of text; answers are delivered as a client does it."""
-    talk.hurry = Hurry(talk.settings.asker_waiting)  # a test types faster than people do
+    talk.hurry = RequestRate(talk.settings.asker_waiting)  # a test types faster than people do
     async with aclosing(talk.say(talk.parse(text), who)) as replies:
         return await delivered(talk, [reply async for reply in replies])
 
 
-async def delivered(talk: Talk, replies: list[Event | Said]) -> list[Event | Said]:
+async def delivered(talk: ChatService, replies: list[Event | Reply]) -> list[Event | Reply]:
     """The same, after the client's word that it arrived."""
-    if replies and not isinstance(replies[-1], Said):
+    if replies and not isinstance(replies[-1], Reply):
         await talk.sending(replies[-1].job)
         await talk.delivered(replies[-1].job)
     return replies
 
 
-async def pressed(talk: Talk, press, who: Who) -> list[Event | Said]:
+async def pressed(talk: ChatService, press, who: Who) -> list[Event | Reply]:
     """Everything that comes of a button."""
     reply = await talk.press(press, who)
-    if isinstance(reply, Said):
+    if isinstance(reply, Reply):
         return [reply]
     async with aclosing(reply) as replies:
         return await delivered(talk, [event async for event in replies])

@@ -10,9 +10,9 @@ import pytest
 from safetensors.torch import load_file, save_file
 from tiny_layouts import make_layout, make_lora
 
-from engine.adapter_config import read_config
-from engine.adapter_fit import check_fit
 from engine.errors import ModelError
+from engine.weights.adapter_config import read_config
+from engine.weights.adapter_fit import check_fit
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +133,7 @@ def test_linears_ranks_and_scales_are_those_of_peft(moss: Path, changed, keys) -
     from peft import PeftModelForCausalLM
     from transformers import AutoModelForCausalLM
 
-    from engine.adapter_fit import lora_config
+    from engine.weights.adapter_fit import lora_config
 
     config = read_config("moss", changed(**keys))
     base = AutoModelForCausalLM.from_pretrained(moss / "base")

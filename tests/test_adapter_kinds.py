@@ -11,12 +11,12 @@ from test_mixing import a_job, run
 from tiny_layouts import make_layout
 from tiny_models import write_card
 
-from engine.backends.loading import load_base
-from engine.backends.stopping import NO_END, finish, legible
+from engine.backends.model_loading import load_base
+from engine.backends.prompt_window import prompt_ids
+from engine.backends.stop_rules import NO_END, finish, legible
 from engine.backends.text import TextBackend
-from engine.backends.window import prompt_ids
 from engine.errors import ModelError
-from engine.registry import Registry, Sampling
+from engine.plan.cards import Registry, Sampling
 from engine.settings import Settings
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # PEFT's own on such adapters

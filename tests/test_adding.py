@@ -12,16 +12,16 @@ from tiny_models import make_adapter, make_base, write_card
 from tiny_sdxl import make_base as make_image_base
 from tiny_sdxl import make_pipeline
 
-from bot.findings import look_at_models
-from engine.adapter_copy import MOST_FILES
-from engine.adding import NewExpert, add_expert, remarks
-from engine.bases import SHIPPED
-from engine.checksums import damaged, write_sums
+from bot.cli.findings import look_at_models
 from engine.errors import LimitError, ModelError
-from engine.registry import BUILT_IN, Expert, Registry, load_card
-from engine.removal import added_folder, remove_expert
+from engine.plan.cards import BUILT_IN, Expert, Registry, load_card
 from engine.settings import Settings
-from engine.weights import check_adapter
+from engine.weights.adapter_copy import MOST_FILES
+from engine.weights.bases import SHIPPED
+from engine.weights.checksums import damaged, write_sums
+from engine.weights.install import NewExpert, add_expert, remarks
+from engine.weights.removal import added_folder, remove_expert
+from engine.weights.weight_files import check_adapter
 
 LIMIT, MODEL = LimitError, ModelError
 

@@ -6,7 +6,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.study.allocation import block_of, blocked, shuffled, simple
+from engine.study.experiments.allocation import block_of, blocked, shuffled, simple
 
 KEYS = st.binary(min_size=32, max_size=32)
 WEIGHTS = st.dictionaries(

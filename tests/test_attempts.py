@@ -5,11 +5,11 @@ from dataclasses import replace
 
 from engine.engine import LocalEngine
 from engine.events import Cancelled, Failed, Finished, Text
-from engine.ledger import new_id
+from engine.ledger.ledger import new_id
 from engine.queues.embedded import EmbeddedQueue
 from engine.settings import make_runtime
-from engine.wire import MAX_LINE, Link, Run, Stop
-from engine.worker import work
+from engine.workers.protocol import MAX_LINE, Link, Run, Stop
+from engine.workers.worker import work
 
 
 async def test_an_attempt_that_winds_down_takes_no_stop_from_the_next(

@@ -15,14 +15,14 @@ from tiny_models import make_adapter, make_base, write_card
 
 from engine.backends import Backend
 from engine.backends.echo import EchoBackend
-from engine.backends.loading import load_base
 from engine.backends.mixing.memory import free_bytes
-from engine.backends.stopping import finish, latest, settled
+from engine.backends.model_loading import load_base
+from engine.backends.stop_rules import finish, latest, settled
 from engine.backends.text import TextBackend, prompt_ids
 from engine.errors import ModelError
 from engine.events import Cancelled, Event, Finished, Started, Text
-from engine.jobs import Job
-from engine.registry import Registry, Sampling
+from engine.plan.cards import Registry, Sampling
+from engine.plan.job import Job
 from engine.settings import Settings
 
 LAYOUTS = ("gemma2", "llama")

@@ -12,12 +12,12 @@ import psycopg
 import pytest
 import yaml
 
-from engine.database import upgrade
-from engine.desk.desk import open_desk
+from engine.chat.chat import open_desk
 from engine.engine import LocalEngine
-from engine.ledger import new_id
+from engine.ledger.ledger import new_id
+from engine.ledger.storage import upgrade
+from engine.plan.router import route
 from engine.queues.embedded import EmbeddedQueue
-from engine.routing import route
 from engine.settings import Settings
 
 DOCS = Path(__file__).parents[1] / "docs"

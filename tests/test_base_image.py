@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 from safetensors.torch import load_file
 
-from engine.bases import SHIPPED
+from engine.weights.bases import SHIPPED
 from training import render_jewellery, train_base_image
 from training.base_image import autoencoder, denoiser
-from training.base_image.captions import GROUNDS, KINDS, METALS, STONES, caption_of, vocabulary
+from training.base_image.base_recipe import BaseRecipe, load_base_recipe
+from training.base_image.collection import for_autoencoder, load
 from training.base_image.perception import Critic, Perception
-from training.base_image.pictures import for_autoencoder, load
-from training.base_image.recipe import BaseRecipe, load_base_recipe
+from training.base_image.vocabulary import GROUNDS, KINDS, METALS, STONES, caption_of, vocabulary
 from training.errors import BadRecipe, TrainingStopped
 from training.renders import design, piece, pieces, scene, shapes
 from training.renders.materials import ENAMELS

@@ -10,7 +10,7 @@ from hub_server import COMMIT, hub
 from program import events, pastiche
 from tiny_models import make_adapter, make_base, write_card
 
-FETCH = "import sys; from engine.bases import fetch; print(fetch(sys.argv[1]))"
+FETCH = "import sys; from engine.weights.bases import fetch; print(fetch(sys.argv[1]))"
 
 
 @pytest.fixture(scope="module")

@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.buttons import MAX_BYTES, PATTERN, Press, Verb, buttons_for, decode, encode
-from bot.render import Draft
+from bot.messages.buttons import MAX_BYTES, PATTERN, Press, Verb, buttons_for, decode, encode
+from bot.messages.draft import Draft
 from engine.errors import CommandError
 from engine.events import Cancelled, Finished
-from engine.ledger import new_id
-from engine.registry import Registry
+from engine.ledger.ledger import new_id
+from engine.plan.cards import Registry
 
 NAMES = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,31}", fullmatch=True)  # of cards
 PRESSES = st.builds(Press, st.sampled_from(Verb), st.builds(new_id), st.just("") | NAMES)

@@ -25,20 +25,20 @@ from studied import STUDY_FILE, make_study
 from study_exports import everything
 from talking import Clock
 
-from bot.buttons import Verb
-from bot.metering import MeteredTalk
+from bot.messages.buttons import Verb
+from bot.serving.metrics import MeteredTalk
 from bot.settings import PlatformSettings
-from engine.bootstrap import open_engine
-from engine.database import on_server
-from engine.desk.desk import open_desk
-from engine.desk.expiry import BACKUP_SECONDS
-from engine.logs import JsonLines
+from engine.chat.chat import open_desk
+from engine.chat.retention import BACKUP_SECONDS
+from engine.ledger.storage import on_server
 from engine.moderation.chain import usual
+from engine.monitor.logs import JsonLines
+from engine.process.bootstrap import open_engine
 from engine.settings import Settings
-from engine.study.codebook import SOURCES, columns
-from engine.study.export import Options, export_study
-from engine.study.opening import destroy_key
-from engine.study.public_form import stepped
+from engine.study.export.codebook import SOURCES, columns
+from engine.study.export.export import Options, export_study
+from engine.study.export.public_form import stepped
+from engine.study.lifecycle import destroy_key
 from engine.vault import Sealed
 
 here, clock = studied.here, studied.clock  # fixtures
@@ -174,15 +174,15 @@ def _copies(settings: Settings) -> list[Path]:
 
 
 def _back_up(settings: Settings) -> None:
-    from engine.ledger_file import LedgerFile
+    from engine.ledger.sqlite import LedgerFile
 
     url = sa.URL.create("sqlite", database=str(settings.ledger_file))
     LedgerFile(settings.ledger_file, url).back_up(settings.home / "backups", "0006")
 
 
-async def _read(book: Any, but: Any = lambda table: table == "tombstones") -> str:
+async def _read(database: Any, but: Any = lambda table: table == "tombstones") -> str:
     """Every row of every table, its sealed words opened, but for what was WRITTEN for somebody."""
-    async with book.reading() as connection:
+    async with database.reading() as connection:
         rows = [
             str([value for column, value in row.items() if f"{name}.{column}" not in WRITTEN])
             for name, table in ALL.tables.items()
@@ -193,15 +193,15 @@ async def _read(book: Any, but: Any = lambda table: table == "tombstones") -> st
 
 
 async def _read_copy(settings: Settings, path: Path) -> str:
-    from engine.book import Book
-    from engine.database import open_database
+    from engine.ledger.storage import open_database
+    from engine.ledger.transactions import Database
 
     copy = settings.model_copy(update={"database_url": f"sqlite+aiosqlite:///{path}"})
-    book = Book(await open_database(copy))
+    database = Database(await open_database(copy))
     try:
-        return await _read(book)
+        return await _read(database)
     finally:
-        await book.close()
+        await database.close()
 
 
 async def _export(settings: Settings, out: Path, form: Any) -> dict[str, bytes]:

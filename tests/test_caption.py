@@ -17,12 +17,12 @@ from PIL import Image
 from vam_server import drawing
 
 from training.caption import main
+from training.captioning.chat_completions import client_of
 from training.captioning.questions import completion_body, questions_of
-from training.captioning.recipe import CaptionTable
-from training.captioning.service import client_of
+from training.captioning.tables import CaptionTable
 from training.errors import BadCorpus, BadRecipe, NotAllowed, SourceFault, TrainingError
-from training.settings import TrainingSettings
-from training.vam.rows import read_rows, write_rows
+from training.museum.metadata_rows import read_rows, write_rows
+from training.runs.settings import TrainingSettings
 
 PREFIX = "a high-quality photo of a real historical TOK jewellery piece"
 RECIPE = """

@@ -10,7 +10,7 @@ from openai_server import Reply, service_of
 from test_caption import caption, captions, journal, make_data, no_keys, recipe_file
 
 from training.caption import main
-from training.captioning.batches import ENDPOINT, MOST_BYTES, MOST_REQUESTS, shards
+from training.captioning.batch_api import ENDPOINT, MOST_BYTES, MOST_REQUESTS, shards
 from training.errors import BadRecipe, NotAllowed, SourceFault, TrainingError
 
 __all__ = ["no_keys"]  # a fixture that pytest finds by its name

@@ -7,13 +7,19 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as some
 
-from training.captioning.budget import USABLE, clip_tokenizers, count
 from training.captioning.checks import agreement, flag_repeats, flags_of
-from training.captioning.composing import compose, head, shorten
-from training.captioning.cost import Prices, Purse, picture_tokens, prices_of, question_tokens
+from training.captioning.composition import compose, head, shorten
+from training.captioning.cost import (
+    Prices,
+    SpendingLimit,
+    picture_tokens,
+    prices_of,
+    question_tokens,
+)
 from training.captioning.description import Description, read_completion, read_text, schema
-from training.captioning.recipe import PREFIX, CaptionTable
 from training.captioning.review import drawn
+from training.captioning.tables import PREFIX, CaptionTable
+from training.captioning.token_budget import USABLE, clip_tokenizers, count
 from training.errors import BadRecipe
 
 LONG = Description(
@@ -212,7 +218,7 @@ def test_a_price_that_is_not_known_must_be_stated() -> None:
 
 @given(some.lists(some.tuples(some.integers(0, 5000), some.integers(0, 600)), max_size=30))
 def test_a_purse_is_never_overdrawn(calls: list[tuple[int, int]]) -> None:
-    purse = Purse(Prices(2.0, 8.0), limit=0.02)
+    purse = SpendingLimit(Prices(2.0, 8.0), limit=0.02)
     for into, out in calls:
         held = purse.hold(into, out)
         if held is not None:

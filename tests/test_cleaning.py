@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.cleaning import clean, shows
-from bot.conversation import Who
+from bot.messages.normalise import clean, shows
+from bot.service.request import Who
 from engine.characters import MAX_MARKS, visible, well_formed
 
 # Format characters that are seen, or hold something together where they stand.

@@ -14,17 +14,17 @@ from experimenting import experiment_text
 from studied import agree, clock, make_study, study_counts, talk  # noqa: F401 - fixtures
 from talking import pressed, told
 
-from bot.buttons import Press, Verb
-from bot.conversation import Said, Who
-from bot.hurrying import Hurry
+from bot.messages.buttons import Press, Verb
+from bot.service.rate_limit import RequestRate
+from bot.service.request import Reply, Who
+from bot.service.service import ChatService
 from bot.settings import PlatformSettings
-from bot.talk import Talk
-from engine.desk.desk import open_desk
+from engine.chat.chat import open_desk
 from engine.errors import AskerError
 from engine.events import Loading
 from engine.moderation.chain import usual
 from engine.settings import Settings
-from engine.study.experiment_tables import Enrolment, Exposure, Vote
+from engine.study.experiments.tables import Enrolment, Exposure, Vote
 from engine.study.tables import InteractionRow, StudyRatingRow
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -63,30 +63,30 @@ def person(name: str, platform: str = "terminal", **changes: object) -> Who:
     return Who(**{**values, **changes})  # type: ignore[arg-type]
 
 
-async def paired(talk: Talk, who: Who, text: str = PROMPT) -> Said:
+async def paired(talk: ChatService, who: Who, text: str = PROMPT) -> Reply:
     """The pair, shown."""
-    talk.hurry = Hurry(0)
+    talk.hurry = RequestRate(0)
     async with aclosing(talk.say(talk.parse(text), who)) as events:
         async for event in events:
-            if isinstance(event, Said):
+            if isinstance(event, Reply):
                 break  # as clients do: they listen no further
             assert isinstance(event, Loading)
     await talk.arrived(event.receipt)
     return event
 
 
-async def rows(talk: Talk, table, **wanted: object):
+async def rows(talk: ChatService, table, **wanted: object):
     async with talk.desk._ledger.reading() as connection:
         query = sa.select(table.__table__).filter_by(**wanted)
         return (await connection.execute(query)).all()
 
 
-def named(said: Said, argument: str) -> Press:
+def named(said: Reply, argument: str) -> Press:
     """The button with that argument."""
     return next(b.press for row in said.choices for b in row if b.press.argument == argument)
 
 
-async def exposure_of(talk: Talk, said: Said):
+async def exposure_of(talk: ChatService, said: Reply):
     [row] = await rows(talk, Exposure, id=named(said, "a").job)
     return row
 
@@ -139,7 +139,7 @@ async def test_a_vote_is_on_record_with_its_history_order_seed_and_interactions(
     assert len(await rows(talk, Vote, exposure_id=row.id)) == 3
 
 
-async def exposure_of_id(talk: Talk, name: str):
+async def exposure_of_id(talk: ChatService, name: str):
     return (await rows(talk, Exposure, id=name))[0]
 
 
@@ -215,7 +215,7 @@ async def test_after_a_restart_a_vote_still_counts(here, talk, clock) -> None:
     await agree(talk, who)
     said = await paired(talk, who)
     async with open_desk(here, clock=clock) as desk:
-        anew = Talk(talk.core, desk, usual(), PlatformSettings())
+        anew = ChatService(talk.core, desk, usual(), PlatformSettings())
         with pytest.raises(AskerError, match="somebody else's"):
             await pressed(anew, named(said, "a"), person("11"))
         [chosen] = await pressed(anew, named(said, "a"), who)

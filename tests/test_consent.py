@@ -14,13 +14,13 @@ from looking import look
 from studied import agree, make_study
 from talking import Clock, pressed, told
 
-from bot.buttons import Press, Verb
-from bot.conversation import Said, Who
-from bot.talk import Talk
-from engine.desk.desk import open_desk
+from bot.messages.buttons import Press, Verb
+from bot.service.request import Reply, Who
+from bot.service.service import ChatService
+from engine.chat.chat import open_desk
 from engine.errors import AskerError, SetupError
 from engine.settings import Settings
-from engine.study.inviting import MONTH_SECONDS
+from engine.study.consent.invitation import MONTH_SECONDS
 from engine.study.study import read_study_file, read_texts, study_key_file
 
 here, clock, talk = studied.here, studied.clock, studied.talk  # fixtures
@@ -35,7 +35,7 @@ def who() -> Who:
     return Who(platform="telegram", asker=f"person-{number}", place=f"chat-{number}", private=True)
 
 
-def log_of(here: Settings, talk: Talk, who: Who) -> list[tuple]:
+def log_of(here: Settings, talk: ChatService, who: Who) -> list[tuple]:
     name = talk.desk.agreements.running.pseudonym(who.platform, who.asker)
     return look(
         here,
@@ -44,7 +44,7 @@ def log_of(here: Settings, talk: Talk, who: Who) -> list[tuple]:
     )
 
 
-def interactions(here: Settings, talk: Talk, who: Who) -> list[tuple]:
+def interactions(here: Settings, talk: ChatService, who: Who) -> list[tuple]:
     name = talk.desk.agreements.running.pseudonym(who.platform, who.asker)
     return look(
         here,
@@ -54,7 +54,7 @@ def interactions(here: Settings, talk: Talk, who: Who) -> list[tuple]:
 
 
 async def test_the_exact_text_is_shown_privately_and_nothing_is_ticked(
-    talk: Talk, who: Who
+    talk: ChatService, who: Who
 ) -> None:
     [form] = await told(talk, "/consent", who)
     text = talk.desk.agreements.running.text("en")
@@ -66,7 +66,7 @@ async def test_the_exact_text_is_shown_privately_and_nothing_is_ticked(
 
 
 async def test_each_question_is_asked_apart_and_only_saving_counts(
-    talk: Talk, here: Settings, who: Who
+    talk: ChatService, here: Settings, who: Who
 ) -> None:
     done = await agree(talk, who, excerpts=False)
     assert "you take part from now on" in done.text
@@ -76,7 +76,7 @@ async def test_each_question_is_asked_apart_and_only_saving_counts(
     assert (digest, locale) == (text.sha256, "en")
 
 
-async def test_the_form_speaks_italian(talk: Talk, here: Settings, who: Who) -> None:
+async def test_the_form_speaks_italian(talk: ChatService, here: Settings, who: Who) -> None:
     [form] = await told(talk, "/consent", replace(who, locale="it"))
     assert "Uno studio di A. Researcher" in form.text
     assert "Chiede come si scrive" in form.text
@@ -84,7 +84,7 @@ async def test_the_form_speaks_italian(talk: Talk, here: Settings, who: Who) -> 
 
 
 async def test_who_is_too_young_or_says_no_is_served_and_leaves_no_row(
-    talk: Talk, here: Settings, who: Who
+    talk: ChatService, here: Settings, who: Who
 ) -> None:
     [form] = await told(talk, "/consent", who)
     [told_so] = await pressed(talk, form.ask[1].press, who)
@@ -99,7 +99,7 @@ async def test_who_is_too_young_or_says_no_is_served_and_leaves_no_row(
         assert log_of(here, talk, person) == interactions(here, talk, person) == []
 
 
-async def test_who_is_too_young_does_not_come_of_age_at_once(talk: Talk, who: Who) -> None:
+async def test_who_is_too_young_does_not_come_of_age_at_once(talk: ChatService, who: Who) -> None:
     [form] = await told(talk, "/consent", who)
     yes, no = form.ask
     await pressed(talk, no.press, who)
@@ -110,7 +110,9 @@ async def test_who_is_too_young_does_not_come_of_age_at_once(talk: Talk, who: Wh
     [_] = await told(talk, "/consent", replace(who, asker=f"{who.asker}-older"))
 
 
-async def test_a_form_is_only_its_askers_to_answer(talk: Talk, here: Settings, who: Who) -> None:
+async def test_a_form_is_only_its_askers_to_answer(
+    talk: ChatService, here: Settings, who: Who
+) -> None:
     [form] = await told(talk, "/consent", who)
     other = replace(who, asker=f"{who.asker}-other")
     for button in form.ask:
@@ -119,7 +121,7 @@ async def test_a_form_is_only_its_askers_to_answer(talk: Talk, here: Settings, w
     assert log_of(here, talk, other) == log_of(here, talk, who) == []
 
 
-async def test_saving_twice_makes_one_row(talk: Talk, here: Settings, who: Who) -> None:
+async def test_saving_twice_makes_one_row(talk: ChatService, here: Settings, who: Who) -> None:
     [form] = await told(talk, "/consent", who)
     for _ in range(4):
         [form] = await pressed(talk, form.ask[0].press, who)
@@ -131,7 +133,7 @@ async def test_saving_twice_makes_one_row(talk: Talk, here: Settings, who: Who) 
 
 
 async def test_a_form_from_before_a_withdrawal_is_refused_with_a_fresh_one(
-    talk: Talk, here: Settings, who: Who
+    talk: ChatService, here: Settings, who: Who
 ) -> None:
     [old] = await told(talk, "/consent", who)
     for _ in range(4):
@@ -144,7 +146,9 @@ async def test_a_form_from_before_a_withdrawal_is_refused_with_a_fresh_one(
     assert [row[0] for row in log_of(here, talk, who)] == ["granted", "withdrawn"]
 
 
-async def test_a_form_for_another_text_is_refused_with_a_fresh_one(talk: Talk, who: Who) -> None:
+async def test_a_form_for_another_text_is_refused_with_a_fresh_one(
+    talk: ChatService, who: Who
+) -> None:
     [form] = await told(talk, "/consent", who)
     mark, _, letters = form.ask[0].press.argument.split(".")
     old = Press(Verb.CONSENT, form.ask[0].press.job, f"{mark}.0badc0de.{letters}")
@@ -154,7 +158,7 @@ async def test_a_form_for_another_text_is_refused_with_a_fresh_one(talk: Talk, w
 
 
 async def test_a_button_made_up_by_hand_saves_nothing_unanswered(
-    talk: Talk, here: Settings, who: Who
+    talk: ChatService, here: Settings, who: Who
 ) -> None:
     [form] = await told(talk, "/consent", who)
     mark, digest, _ = form.ask[0].press.argument.split(".")
@@ -168,7 +172,7 @@ async def test_a_button_made_up_by_hand_saves_nothing_unanswered(
 
 
 async def test_a_new_text_lapses_what_was_agreed_and_asks_again(
-    talk: Talk, here: Settings, who: Who
+    talk: ChatService, here: Settings, who: Who
 ) -> None:
     await agree(talk, who)
     assert await talk.invitation(who) is None
@@ -177,7 +181,7 @@ async def test_a_new_text_lapses_what_was_agreed_and_asks_again(
     (folder / "consent.it.md").write_text("<!-- version: 2 -->\nTutto nuovo: {title}.\n")
     try:
         async with open_desk(here) as desk:
-            later = Talk(talk.core, desk, talk.guard._moderator, talk.settings)
+            later = ChatService(talk.core, desk, talk.guard._moderator, talk.settings)
             last = await desk.agreements.last(who.platform, who.asker)
             assert last is not None
             assert last.lapsed
@@ -196,10 +200,10 @@ async def test_a_new_text_lapses_what_was_agreed_and_asks_again(
 
 
 async def test_the_invitation_comes_once_a_month_and_opens_the_form(
-    talk: Talk, who: Who, clock: Clock
+    talk: ChatService, who: Who, clock: Clock
 ) -> None:
     said = await talk.invitation(who)
-    assert isinstance(said, Said)
+    assert isinstance(said, Reply)
     assert "Pastiche and its readers" in said.text
     assert await talk.invitation(who) is None
     [form] = await pressed(talk, said.ask[0].press, who)
@@ -213,7 +217,7 @@ async def test_the_invitation_comes_once_a_month_and_opens_the_form(
 
 
 async def test_nobody_who_withdrew_or_in_a_place_outside_is_invited(
-    talk: Talk, who: Who, clock: Clock
+    talk: ChatService, who: Who, clock: Clock
 ) -> None:
     group = replace(who, place="-100777", private=False)
     assert await talk.invitation(group) is None
@@ -224,7 +228,9 @@ async def test_nobody_who_withdrew_or_in_a_place_outside_is_invited(
     clock.ahead = 0.0
 
 
-async def test_only_managers_bring_a_place_in_and_all_can_see_it(talk: Talk, who: Who) -> None:
+async def test_only_managers_bring_a_place_in_and_all_can_see_it(
+    talk: ChatService, who: Who
+) -> None:
     group = replace(who, place="-100778/4", private=False)
     for nobody in (group, replace(group, manager=True)):  # a channel's rights are not the server's
         with pytest.raises(AskerError, match="Only those who manage"):
@@ -242,7 +248,7 @@ async def test_only_managers_bring_a_place_in_and_all_can_see_it(talk: Talk, who
 
 
 async def test_two_places_with_different_opt_ins_are_two_things(
-    talk: Talk, here: Settings, who: Who
+    talk: ChatService, here: Settings, who: Who
 ) -> None:
     await agree(talk, who)
     inside = replace(who, platform="telegram", place="-100801", private=False, server_manager=True)
@@ -288,7 +294,7 @@ async def test_a_study_whose_file_or_key_is_amiss_says_what_to_do(
 
 
 async def test_the_whole_of_mydata_is_there_and_readable(
-    talk: Talk, here: Settings, who: Who
+    talk: ChatService, here: Settings, who: Who
 ) -> None:
     await agree(talk, who)
     final = (await told(talk, "Zyzzyva coughed.", who))[-1]
@@ -310,7 +316,7 @@ async def test_the_whole_of_mydata_is_there_and_readable(
     assert "Zyzzyva" not in said.files[0][1].decode()
 
 
-async def test_mydata_has_the_pictures_too(talk: Talk, here: Settings, who: Who) -> None:
+async def test_mydata_has_the_pictures_too(talk: ChatService, here: Settings, who: Who) -> None:
     final = (await told(talk, "/jewel a gold ring --count 2", who))[-1]
     [said] = await told(talk, "/mydata", who)
     [(name, data)] = said.files

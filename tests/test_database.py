@@ -14,12 +14,13 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-import engine.desk.tables
-import engine.queues.tables
-import engine.study.experiment_tables
+import engine.ledger.chat_tables
+import engine.queues.postgres.tables
+import engine.study.experiments.tables
 import migrations
-from engine.book import Book
-from engine.database import (
+from engine.errors import LedgerError, SetupError
+from engine.ledger.outbox import Outbox
+from engine.ledger.storage import (
     key_file,
     make_ready,
     on_server,
@@ -28,10 +29,9 @@ from engine.database import (
     storage_of,
     upgrade,
 )
-from engine.desk.outbox import Outbox
-from engine.errors import LedgerError, SetupError
+from engine.ledger.tables import Table
+from engine.ledger.transactions import Database
 from engine.settings import Settings
-from engine.tables import Table
 from engine.vault import Sealed
 
 pytestmark = pytest.mark.databases("sqlite")
@@ -50,7 +50,11 @@ def test_a_new_ledger_has_the_newest_schema_and_a_key_outside_its_folder(
 
 @BOTH
 def test_the_migrations_make_exactly_the_tables(settings: Settings) -> None:
-    tables = (engine.desk.tables, engine.study.experiment_tables, engine.queues.tables)
+    tables = (
+        engine.ledger.chat_tables,
+        engine.study.experiments.tables,
+        engine.queues.postgres.tables,
+    )
     assert all(one.Table is Table for one in tables)  # all are known now
     upgrade(settings)
     with storage_of(settings).connect(writing=False) as connection:
@@ -80,7 +84,7 @@ async def test_debts_are_found_without_reading_what_was_delivered(settings: Sett
         "before_cursor_execute",
         lambda _connection, _cursor, statement, values, *_: asked.append((statement, values)),
     )
-    book = Book(database)
+    book = Database(database)
     await Outbox(book).due("discord")
     await Outbox(book).recover()
     found = [(words, values) for words, values in asked if "deliveries" in words]

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.conversation import Said
-from bot.defang import ZERO_WIDTH, defang, discord_text, quoting, telegram_html
+from bot.messages.escape import ZERO_WIDTH, defang, discord_text, quoting, telegram_html
+from bot.service.request import Reply
 
 PIECES = st.sampled_from(
     ["@", "everyone", "here", "<", ">", "!", "&", "1234", "https", "http:", ":", "//", "/", ".", "com",
@@ -87,4 +87,4 @@ def test_what_the_bot_quotes_is_dead_and_its_own_commands_are_not() -> None:
     said = "I have no style “[x](https://evil.pl) @user t.me/x”. Send /styles."
     dead = f"“[x](https[:]//evil[.]pl) @{ZERO_WIDTH}user t[.]me/x”"
     assert quoting(said) == f"I have no style {dead}. Send /styles."
-    assert Said(said).text == Said(Said(said).text).text == quoting(said)
+    assert Reply(said).text == Reply(Reply(said).text).text == quoting(said)

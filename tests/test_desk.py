@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.desk.desk import Desk, open_desk
-from engine.desk.house import Place
-from engine.desk.quotas import Bucket, TooSoon
-from engine.ledger import Ledger
+from engine.chat.chat import Desk, open_desk
+from engine.chat.places import Place
+from engine.chat.quotas import Bucket, TooSoon
+from engine.ledger.ledger import Ledger
 
 pytestmark = pytest.mark.databases("sqlite", "postgres")
 amounts = st.floats(0.1, 100)
@@ -85,42 +85,42 @@ async def test_twenty_at_once_take_no_more_than_there_is(desk: Desk) -> None:
 
 async def test_the_same_number_on_two_platforms_is_two_people(desk: Desk) -> None:
     assert desk.lookup("discord", "1") != desk.lookup("telegram", "1")
-    await desk.house.rule("discord", "asker", "1", "deny")
-    assert not await desk.house.welcome("discord", "1", ["p"], "")
-    assert await desk.house.welcome("telegram", "1", ["p"], "")
+    await desk.places.rule("discord", "asker", "1", "deny")
+    assert not await desk.places.welcome("discord", "1", ["p"], "")
+    assert await desk.places.welcome("telegram", "1", ["p"], "")
 
 
 async def test_a_denied_person_is_out_even_on_an_allowed_server(desk: Desk) -> None:
-    await desk.house.rule("discord", "server", "s", "allow")
-    assert await desk.house.welcome("discord", "1", ["p"], "s")
-    assert not await desk.house.welcome("discord", "1", ["p"], "another")
-    await desk.house.rule("discord", "asker", "1", "deny")
-    assert not await desk.house.welcome("discord", "1", ["p"], "s")
-    await desk.house.rule("discord", "asker", "2", "allow")
-    assert await desk.house.welcome("discord", "2", ["p"], "another")
+    await desk.places.rule("discord", "server", "s", "allow")
+    assert await desk.places.welcome("discord", "1", ["p"], "s")
+    assert not await desk.places.welcome("discord", "1", ["p"], "another")
+    await desk.places.rule("discord", "asker", "1", "deny")
+    assert not await desk.places.welcome("discord", "1", ["p"], "s")
+    await desk.places.rule("discord", "asker", "2", "allow")
+    assert await desk.places.welcome("discord", "2", ["p"], "another")
 
 
 async def test_a_places_settings_are_its_own_and_last(desk: Desk, settings) -> None:
-    await desk.house.settle("discord", "p", Place(style="agatha", talk_on=True))
+    await desk.places.settle("discord", "p", Place(style="agatha", talk_on=True))
     async with open_desk(settings) as another:
-        assert await another.house.place("discord", "p") == Place(style="agatha", talk_on=True)
-        assert await another.house.place("telegram", "p") == Place()
+        assert await another.places.place("discord", "p") == Place(style="agatha", talk_on=True)
+        assert await another.places.place("telegram", "p") == Place()
 
 
 async def test_a_thread_has_its_channels_settings_until_it_has_its_own(desk: Desk) -> None:
-    await desk.house.settle("discord", "channel", Place(style="agatha"))
-    assert await desk.house.place("discord", "thread", "channel") == Place(style="agatha")
-    await desk.house.settle("discord", "thread", Place(talk_on=True))
-    assert await desk.house.place("discord", "thread", "channel") == Place(talk_on=True)
-    assert await desk.house.place("discord", "channel") == Place(style="agatha")
+    await desk.places.settle("discord", "channel", Place(style="agatha"))
+    assert await desk.places.place("discord", "thread", "channel") == Place(style="agatha")
+    await desk.places.settle("discord", "thread", Place(talk_on=True))
+    assert await desk.places.place("discord", "thread", "channel") == Place(talk_on=True)
+    assert await desk.places.place("discord", "channel") == Place(style="agatha")
 
 
 async def test_a_switch_is_seen_by_every_process(desk: Desk, settings) -> None:
-    await desk.house.switch("paused", "on")
+    await desk.places.switch("paused", "on")
     async with open_desk(settings) as another:
-        assert await another.house.switched() == {"paused": "on"}
-        await another.house.switch("paused", "")
-    assert await desk.house.switched() == {}
+        assert await another.places.switched() == {"paused": "on"}
+        await another.places.switch("paused", "")
+    assert await desk.places.switched() == {}
 
 
 async def test_seen_updates_are_kept_for_two_days(desk: Desk, clock: Clock) -> None:

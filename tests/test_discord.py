@@ -24,7 +24,7 @@ from discord_world import (
     Message,
 )
 
-from bot.buttons import PATTERN
+from bot.messages.buttons import PATTERN
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -25,21 +25,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from bot.buttons import Press, Verb, button, encode
-from bot.discord_client import layout
-from bot.discord_client.addresses import TOKEN_SECONDS, Address
+from bot.clients.pacing import Vanished
+from bot.discord_client import rendering
+from bot.discord_client.address import TOKEN_SECONDS, Address
+from bot.discord_client.buttons import PressButton, view_of
+from bot.discord_client.command_sync import payload_of, reduced, sync
 from bot.discord_client.commands import build, matching, translate
-from bot.discord_client.components import PressButton, view_of
-from bot.discord_client.connection import Connection, point
-from bot.discord_client.faults import insist
+from bot.discord_client.errors import insist
+from bot.discord_client.gateway import Connection, point
+from bot.discord_client.messages import AnswerMessages, Part
 from bot.discord_client.pictures import files_of, smaller
-from bot.discord_client.posts import Page, Post
-from bot.discord_client.sync import payload_of, reduced, sync
-from bot.pacing import Vanished
-from bot.render import Draft
+from bot.messages.buttons import Press, Verb, button, encode
+from bot.messages.draft import Draft
 from engine.events import Cancelled, Picture
-from engine.ledger import new_id
-from engine.registry import Registry
+from engine.ledger.ledger import new_id
+from engine.plan.cards import Registry
 
 JOB = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
 
@@ -49,14 +49,14 @@ JOB = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
 
 @given(st.text(st.sampled_from("ab *_`\n.-#>1@é🕯️"), max_size=9000), st.text(max_size=200))
 def test_no_page_is_longer_than_discord_takes(text: str, footer: str) -> None:
-    pages = layout.written(text, [footer])
+    pages = rendering.written(text, [footer])
     assert all(len(page.text) <= 2000 for page in pages)
     assert len(pages) <= 4
 
 
 def test_a_long_answer_keeps_its_footer_and_buttons_for_the_end() -> None:
     rows = ((button(Verb.AGAIN, JOB),),)
-    pages = layout.written("It rained on the moor. " * 200, ["AI-generated"], rows)
+    pages = rendering.written("It rained on the moor. " * 200, ["AI-generated"], rows)
     assert len(pages) > 1
     assert [bool(page.rows) for page in pages] == [False] * (len(pages) - 1) + [True]
     assert ["AI-generated" in page.text for page in pages].count(True) == 1
@@ -64,7 +64,7 @@ def test_a_long_answer_keeps_its_footer_and_buttons_for_the_end() -> None:
 
 def test_a_very_long_answer_is_a_file_below_its_first_lines() -> None:
     text = "It rained on the moor. " * 600
-    (page,) = layout.written(text, ["AI-generated"])
+    (page,) = rendering.written(text, ["AI-generated"])
     assert page.text.startswith("It rained") and "AI-generated" in page.text
     ((name, data),) = page.files
     assert name.endswith(".txt") and data.decode().split() == text.split()
@@ -72,19 +72,19 @@ def test_a_very_long_answer_is_a_file_below_its_first_lines() -> None:
 
 def test_a_growing_answer_shows_its_end(registry: Registry) -> None:
     text = "first " + "word " * 1000 + "last"
-    page = layout.growing(Draft(stage="writing", job=JOB, text=text), registry)
+    page = rendering.growing(Draft(stage="writing", job=JOB, text=text), registry)
     assert len(page.text) <= 2000 and "last" in page.text and "first" not in page.text
     assert page.rows[0][0].press == Press(Verb.CANCEL, JOB)
 
 
 def test_a_stopped_answer_says_that_a_machine_made_it(registry) -> None:
     stopped = Cancelled(job=JOB, attempt=1, text="It rained.")
-    (page,) = layout.last_pages(Draft(job=JOB, text="It rained.", final=stopped), "", registry)
+    (page,) = rendering.last_pages(Draft(job=JOB, text="It rained.", final=stopped), "", registry)
     assert "AI-generated" in page.text
 
 
 def test_what_a_model_writes_mentions_links_and_formats_nothing() -> None:
-    (page,) = layout.written("@everyone <@123> **bold** https://evil.com discord.gg/x", [])
+    (page,) = rendering.written("@everyone <@123> **bold** https://evil.com discord.gg/x", [])
     for harm in ("@everyone", "<@123>", "**bold**", "https://", "discord.gg"):
         assert harm not in page.text
 
@@ -200,11 +200,11 @@ async def test_past_fourteen_minutes_the_channel_takes_over(
 ) -> None:
     now = [time.time()]
     address = deferred(discord_there)
-    post = Post(address, client, JOB, clock=lambda: now[0])
-    await post.show(Page(text="It rai"))
+    post = AnswerMessages(address, client, JOB, clock=lambda: now[0])
+    await post.show(Part(text="It rai"))
     now[0] += TOKEN_SECONDS + 1
-    await post.show(Page(text="It rained"))
-    await post.show(Page(text="It rained."))
+    await post.show(Part(text="It rained"))
+    await post.show(Part(text="It rained."))
     old, new = discord_there.in_channel(CHANNEL)
     assert "goes on" in old.content and new.content == "It rained."
     assert post.address.token == "" and post.address.shown == new.id
@@ -213,11 +213,11 @@ async def test_past_fourteen_minutes_the_channel_takes_over(
 async def test_a_token_that_ended_early_costs_no_answer(
     discord_there: DiscordServer, client: discord.Client
 ) -> None:
-    post = Post(deferred(discord_there), client, JOB)
-    await post.show(Page(text="It rai"))
+    post = AnswerMessages(deferred(discord_there), client, JOB)
+    await post.show(Part(text="It rai"))
     discord_there.token_life = 0
-    await post.show(Page(text="It rained."))
-    await post.add(Page(text="And rained."), 1)
+    await post.show(Part(text="It rained."))
+    await post.add(Part(text="And rained."), 1)
     assert [m.content for m in discord_there.in_channel(CHANNEL)][1:] == [
         "It rained.",
         "And rained.",
@@ -228,8 +228,8 @@ async def test_what_only_the_asker_may_see_never_moves_to_the_channel(
     discord_there: DiscordServer, client: discord.Client
 ) -> None:
     discord_there.token_life = 0
-    post = Post(deferred(discord_there, secret=True), client, JOB)
-    await post.show(Page(text="A secret."))
+    post = AnswerMessages(deferred(discord_there, secret=True), client, JOB)
+    await post.show(Part(text="A secret."))
     assert [m.content for m in discord_there.in_channel(discord_there.private(ALICE))] == [
         "A secret."
     ]
@@ -240,8 +240,8 @@ async def test_a_closed_channel_is_told_privately_with_who_can_open_it(
     discord_there: DiscordServer, client: discord.Client
 ) -> None:
     discord_there.closed.add(CHANNEL)
-    post = Post(Address(channel=CHANNEL, asker=ALICE), client, JOB)
-    await post.show(Page(text="It rained."))
+    post = AnswerMessages(Address(channel=CHANNEL, asker=ALICE), client, JOB)
+    await post.show(Part(text="It rained."))
     told = [m.content for m in discord_there.in_channel(discord_there.private(ALICE))]
     assert told[1:] == ["It rained."] and f"<#{CHANNEL}>" in told[0] and "Send Messages" in told[0]
 
@@ -252,30 +252,30 @@ async def test_sent_twice_after_a_crash_it_stands_there_once(
     address = Address(channel=CHANNEL, asker=ALICE)
     job = new_id()
     for _ in range(2):
-        post = Post(address, client, job)
-        await post.show(Page(text="One."))
-        await post.add(Page(text="Two."), 1)
+        post = AnswerMessages(address, client, job)
+        await post.show(Part(text="One."))
+        await post.add(Part(text="Two."), 1)
     assert [m.content for m in discord_there.in_channel(CHANNEL)] == ["One.", "Two."]
 
 
 async def test_a_deleted_message_is_not_written_again(
     discord_there: DiscordServer, client: discord.Client
 ) -> None:
-    post = Post(Address(channel=CHANNEL, asker=ALICE), client, JOB)
-    await post.show(Page(text="It rai"))
+    post = AnswerMessages(Address(channel=CHANNEL, asker=ALICE), client, JOB)
+    await post.show(Part(text="It rai"))
     discord_there.in_channel(CHANNEL)[0].deleted = True
     with pytest.raises(Vanished):
-        await post.show(Page(text="It rained."))
+        await post.show(Part(text="It rained."))
     assert discord_there.in_channel(CHANNEL) == []
 
 
 async def test_a_message_too_old_to_edit_is_followed_by_a_new_one(
     discord_there: DiscordServer, client: discord.Client
 ) -> None:
-    post = Post(Address(channel=CHANNEL, asker=ALICE), client, JOB)
-    await post.show(Page(text="3 before you"))
+    post = AnswerMessages(Address(channel=CHANNEL, asker=ALICE), client, JOB)
+    await post.show(Part(text="3 before you"))
     discord_there.fail("PATCH", "/messages", status=429, code=30046)
-    await post.show(Page(text="It rained."))
+    await post.show(Part(text="It rained."))
     assert [m.content for m in discord_there.in_channel(CHANNEL)] == ["It rained."]
 
 
@@ -283,10 +283,10 @@ async def test_a_message_too_old_to_edit_is_followed_by_a_new_one(
 async def test_a_thread_that_is_archived_under_an_answer_gets_it_or_its_asker_does(
     discord_there: DiscordServer, client: discord.Client, locked: bool
 ) -> None:
-    post = Post(Address(channel=THREAD, asker=ALICE), client, JOB)
-    await post.show(Page(text="It ▌"))
+    post = AnswerMessages(Address(channel=THREAD, asker=ALICE), client, JOB)
+    await post.show(Part(text="It ▌"))
     discord_there.archived[THREAD] = locked
-    await post.show(Page(text="It rained."))
+    await post.show(Part(text="It rained."))
     there = [m.content for m in discord_there.in_channel(THREAD)]
     private = [m.content for m in discord_there.in_channel(discord_there.private(ALICE))]
     assert there == (["It ▌"] if locked else ["It rained."])
@@ -297,17 +297,17 @@ async def test_a_thread_that_is_archived_under_an_answer_gets_it_or_its_asker_do
 async def test_a_call_that_must_arrive_is_repeated(
     discord_there: DiscordServer, client: discord.Client, status: int | None
 ) -> None:
-    post = Post(Address(channel=CHANNEL, asker=ALICE), client, JOB)
+    post = AnswerMessages(Address(channel=CHANNEL, asker=ALICE), client, JOB)
     discord_there.fail("POST", "/messages", status=status, effective=True)
-    await insist(lambda: post.show(Page(text="It rained.")), 30)
+    await insist(lambda: post.show(Part(text="It rained.")), 30)
     assert [m.content for m in discord_there.in_channel(CHANNEL)] == ["It rained."]
 
 
 async def test_files_are_uploaded_again_only_when_they_changed(
     discord_there: DiscordServer, client: discord.Client
 ) -> None:
-    post = Post(Address(channel=CHANNEL, asker=ALICE), client, JOB)
-    page = Page(text="1 of 4", files=(("preview.jpg", b"one"),), alt="a gold ring")
+    post = AnswerMessages(Address(channel=CHANNEL, asker=ALICE), client, JOB)
+    page = Part(text="1 of 4", files=(("preview.jpg", b"one"),), alt="a gold ring")
     for shown in (page, replace(page, text="2 of 4"), replace(page, files=(("a.png", b"two"),))):
         await post.show(shown)
     (message,) = discord_there.in_channel(CHANNEL)
@@ -341,7 +341,7 @@ def test_a_picture_that_fits_is_sent_as_it_is_and_a_larger_one_smaller() -> None
 # the connection
 
 
-class Ears:
+class EventHandlers:
     """Hears nothing."""
 
     async def message(self, message: object) -> None: ...
@@ -357,7 +357,7 @@ async def test_a_gateway_that_went_silent_is_left_and_the_session_resumed(
 
     async def begin(_: object) -> None: ...
 
-    made = Connection(Ears(), begin, silence=0.7)
+    made = Connection(EventHandlers(), begin, silence=0.7)
     task = asyncio.create_task(made.start(TOKEN))
     await discord_there.wait(lambda: gateway.resumed)
     await made.close()

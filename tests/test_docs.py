@@ -12,7 +12,7 @@ import pytest
 import typer
 from forked import programs
 
-from bot.__main__ import app
+from bot.cli.app import app
 from engine.settings import Settings
 
 ROOT = Path(__file__).parents[1]

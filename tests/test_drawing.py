@@ -8,19 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from bot.grammar import Generate, parse
-from bot.options import Options
+from bot.messages.grammar import Generate, parse
+from bot.messages.options import Options
 from engine.backends.echo import EchoBackend
 from engine.backends.png import PREVIEW_BYTES, SOURCE_TYPE, png_of, preview_of
-from engine.drawing import Drawing, caption, order, unknown_words
 from engine.engine import LocalEngine
 from engine.errors import CommandError, LedgerError, LimitError
 from engine.events import Finished
 from engine.events import Image as Step
-from engine.ledger import new_id
-from engine.media import FolderStore
+from engine.ledger.ledger import new_id
+from engine.media.store import FolderStore
+from engine.plan.picture import Drawing, caption, order, unknown_words
+from engine.plan.router import route
 from engine.queues.embedded import EmbeddedQueue
-from engine.routing import route
 from engine.vault import Vault
 
 CARD = Drawing(prompt="a photo antique TOK jewellery, {request}", token="TOK")

@@ -15,15 +15,15 @@ import pytest
 from program import pastiche, start, stop, wait_for
 
 from engine import Engine
-from engine.attached import AttachedEngine
-from engine.bootstrap import REOPEN_PAUSES, LastingEngine, open_engine
 from engine.engine import events_of
 from engine.errors import SetupError, StyleError
 from engine.events import Cancelled, Failed, Finished, Queued
-from engine.jobs import Status
-from engine.lock import take_lock
-from engine.registry import load_registry
-from engine.wire import GetStatus, Link, Told
+from engine.plan.cards import load_registry
+from engine.plan.job import Status
+from engine.process.bootstrap import REOPEN_PAUSES, ReconnectingEngine, open_engine
+from engine.process.client import ClientEngine
+from engine.process.lock import take_lock
+from engine.workers.protocol import GetStatus, Link, Told
 
 
 @pytest.fixture(params=["local", "attached", "lasting"])
@@ -33,9 +33,9 @@ async def core(request, settings) -> AsyncIterator[Engine]:
             yield owner
         elif request.param == "attached":
             registry = load_registry(settings.expert_roots, settings.profile)
-            yield AttachedEngine(settings, registry)
+            yield ClientEngine(settings, registry)
         else:
-            async with LastingEngine(settings) as lasting:
+            async with ReconnectingEngine(settings) as lasting:
                 yield lasting
 
 
@@ -127,7 +127,7 @@ async def test_nothing_is_said_at_a_socket_that_others_may_have_made(settings) -
 
 async def test_an_owner_that_always_leaves_is_not_hammered(settings, make_request) -> None:
     async def asked() -> None:
-        async with LastingEngine(settings) as core:
+        async with ReconnectingEngine(settings) as core:
             await anext(events_of(core, make_request("It rained.")))
 
     async with intruder(settings, 0o700) as heard:

@@ -15,15 +15,11 @@ from PIL import Image, ImageDraw
 from safetensors.torch import load_file, save_file
 from tiny_sdxl import COLOURS, TOKENIZERS, make_base, make_pictures, make_recipe
 
-from engine.registry import load_card
-from engine.weights import digest_of
-from training.cards import card_text
-from training.diffusion.publishing import image_model_card
-from training.diffusion.recipe import load_image_recipe
-from training.diffusion.saving import WEIGHTS, check_lora
-from training.diffusion.sheets import sheet
+from engine.plan.cards import load_card
+from engine.weights.weight_files import digest_of
 from training.errors import BadCorpus, BadRecipe, NotPublished
-from training.image_evaluation.attributes import (
+from training.images.drawing.grid import sheet
+from training.images.evaluation.attributes import (
     FittedJudge,
     Judge,
     RenderJudge,
@@ -31,12 +27,16 @@ from training.image_evaluation.attributes import (
     accuracy,
     known_of,
 )
-from training.image_evaluation.looks import apart, dhash, looks_of, looks_of_all
-from training.image_evaluation.memory import memory_of
-from training.image_evaluation.prompts import BRACELET, NECKLACE, prompts_of
-from training.image_evaluation.report import lines_of, page
-from training.image_evaluation.scores import Clip, Dino, likeness, prompt_score
+from training.images.evaluation.features import apart, dhash, features_of, features_of_all
+from training.images.evaluation.memory import memory_of
+from training.images.evaluation.prompts import BRACELET, NECKLACE, prompts_of
+from training.images.evaluation.report import lines_of, page
+from training.images.evaluation.scores import Clip, Dino, likeness, prompt_score
+from training.images.lora_files import WEIGHTS, check_lora
+from training.images.model_card import image_model_card
+from training.images.recipe import load_image_recipe
 from training.publish import publish
+from training.runs.expert_card import card_text
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -71,9 +71,9 @@ def collage(seed: int) -> Image.Image:
 def test_a_training_picture_given_back_is_found_out() -> None:
     train, held, fresh = (list(map(collage, range(n, n + 12))) for n in (0, 100, 200))
     copy = train[5].resize((96, 96)).resize((64, 64))
-    rows = {name: looks_of_all(p) for name, p in (("train", train), ("held", held))}
+    rows = {name: features_of_all(p) for name, p in (("train", train), ("held", held))}
     found = memory_of(
-        [*fresh, copy], looks_of_all([*fresh, copy]), train, rows["train"], rows["held"]
+        [*fresh, copy], features_of_all([*fresh, copy]), train, rows["train"], rows["held"]
     )
     assert found["nearest"][-1] == 5 and found["similarity"][-1] == max(found["similarity"])
     assert found["near_duplicates"] == 1 and found["suspect_share"] >= 1 / 13
@@ -83,10 +83,10 @@ def test_a_training_picture_given_back_is_found_out() -> None:
 
 def test_looks_and_hashes_tell_pictures_apart() -> None:
     gold, again, ruby = disc("gold", 1), disc("gold", 1, 49), disc("ruby", 9)
-    near = float(looks_of(gold) @ looks_of(again.resize((48, 48))))
-    assert near > float(looks_of(gold) @ looks_of(ruby))
+    near = float(features_of(gold) @ features_of(again.resize((48, 48))))
+    assert near > float(features_of(gold) @ features_of(ruby))
     assert apart(dhash(gold), dhash(gold.resize((200, 200)))) <= 4 < apart(dhash(gold), dhash(ruby))
-    assert np.isfinite(looks_of(Image.new("RGB", (8, 8)))).all()
+    assert np.isfinite(features_of(Image.new("RGB", (8, 8)))).all()
 
 
 def test_a_judge_fitted_to_labelled_pictures_sees_colours() -> None:

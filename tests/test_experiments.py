@@ -13,9 +13,10 @@ from experimenting import agree, experiment_text, folder_of, opened, person, spo
 from program import pastiche
 
 from engine.errors import SetupError
-from engine.study.eligibility import Asking, unit_of
-from engine.study.experiment_tables import Enrolment, ExperimentRow
-from engine.study.experiments import (
+from engine.study.consent.account_links import join, new_code
+from engine.study.consent.participants import person_at
+from engine.study.experiments.eligibility import Candidate, unit_of
+from engine.study.experiments.experiment import (
     Arm,
     Eligible,
     Exclusion,
@@ -23,9 +24,8 @@ from engine.study.experiments import (
     parse_experiment,
     warnings_of,
 )
+from engine.study.experiments.tables import Enrolment, ExperimentRow
 from engine.study.instruments import Question
-from engine.study.linking import join, new_code
-from engine.study.participants import person_at
 
 BOTH = pytest.mark.databases("sqlite", "postgres")
 
@@ -105,10 +105,10 @@ def test_the_guide_names_every_key_of_an_experiment() -> None:
 
 
 async def enrol(experiments, where, unit: str = ""):
-    found = await person(experiments.book, experiments.study, where)
-    experiment = experiments.fitting(where, Asking(task="single", command="story"))
+    found = await person(experiments.database, experiments.study, where)
+    experiment = experiments.fitting(where, Candidate(task="single", command="story"))
     assert experiment is not None
-    chosen = unit or unit_of(experiment, found, Asking(task="single"))
+    chosen = unit or unit_of(experiment, found, Candidate(task="single"))
     return await experiments.enrol(experiment, chosen, found)
 
 
@@ -205,7 +205,9 @@ async def test_who_is_eligible_the_file_says(
 ) -> None:
     text = experiment_text(tables=f"[eligible]\n{tables}")
     experiments = await opened(with_study(settings, text), ledger)
-    found = experiments.fitting(where, Asking(task="single", command=command, expert="lovecraft"))
+    found = experiments.fitting(
+        where, Candidate(task="single", command=command, expert="lovecraft")
+    )
     assert (found is not None) == taken
 
 

@@ -11,14 +11,14 @@ from postgres import KEY
 from program import start, stop
 from telegram_server import TelegramServer
 
+from bot.clients.lease import LeaseLostError, holding
 from bot.discord_client.owning import listen_alone
-from bot.discord_client.shards import SINGLE, Shards, read_shards
-from bot.leasing import LeaseLostError, holding
-from engine.desk.leases import RENEW_SECONDS, Leases
-from engine.desk.outbox import FRESH_SECONDS, HOLD_SECONDS, Outbox
+from bot.discord_client.sharding import SINGLE, Shards, read_shards
 from engine.errors import SetupError
-from engine.ledger import new_id
-from engine.routing import route
+from engine.ledger.leases import RENEW_SECONDS, Leases
+from engine.ledger.ledger import new_id
+from engine.ledger.outbox import FRESH_SECONDS, HOLD_SECONDS, Outbox
+from engine.plan.router import route
 
 pytestmark = pytest.mark.databases("postgres")
 

@@ -6,17 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot.cleaning import MAX_TEXT, clean
-from bot.grammar import (
-    Again,
-    Command,
-    Continue,
-    Generate,
-    Options,
-    Simple,
-    parse,
-    render,
-)
+from bot.messages.grammar import Again, Command, Continue, Generate, Options, Simple, parse, render
+from bot.messages.normalise import MAX_TEXT, clean
 from engine.errors import AskerError, CommandError, LimitError
 
 COMMANDS = ("story", "news", "jewel")

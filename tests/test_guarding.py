@@ -6,12 +6,12 @@ import pytest
 import sqlalchemy as sa
 from looking import look
 
-from bot.conversation import Said, Who
-from bot.guarding import Guard
-from engine.desk.desk import Desk, open_desk
-from engine.desk.tables import VerdictRow
+from bot.service.moderation import Moderation
+from bot.service.request import Reply, Who
+from engine.chat.chat import Desk, open_desk
 from engine.events import Cancelled, Event, Finished, Image, Picture, Started, Text
-from engine.ledger import Ledger, new_id
+from engine.ledger.chat_tables import VerdictRow
+from engine.ledger.ledger import Ledger, new_id
 from engine.moderation import Action, Content, Stage, Verdict
 from engine.moderation.chain import Chain, usual
 from engine.moderation.images import ImageCheck
@@ -65,16 +65,16 @@ def drawn(job: str, *data: bytes) -> Finished:
     )  # fmt: skip
 
 
-async def seen(guard: Guard, content: Content, *events: Event) -> list[Event | Said]:
+async def seen(guard: Moderation, content: Content, *events: Event) -> list[Event | Reply]:
     return [event async for event in guard.watch(stream(*events), WHO, content)]
 
 
 async def test_a_growing_text_is_stopped_before_it_is_whole(desk: Desk) -> None:
     core, job = Stopped(), new_id()
-    guard = Guard(usual(), desk, core)
+    guard = Moderation(usual(), desk, core)
     texts = [Text(job=job, attempt=1, text=BAD * n, tokens=n) for n in (4, 8)]
     shown = await seen(guard, STORY, Started(job=job, attempt=1), *texts, written(job, BAD * 9))
-    assert [type(event) for event in shown] == [Started, Said]
+    assert [type(event) for event in shown] == [Started, Reply]
     assert "keep it back" in shown[-1].text
     assert core.cancelled == core.settled == [job]
 
@@ -82,21 +82,21 @@ async def test_a_growing_text_is_stopped_before_it_is_whole(desk: Desk) -> None:
 async def test_where_a_line_stays_once_shown_each_is_checked_before(desk: Desk) -> None:
     job = new_id()
     texts = [Text(job=job, attempt=1, text=text, tokens=1) for text in ("It rained. ", BAD)]
-    shown = await seen(Guard(usual(), desk, Stopped(), growth=1), STORY, *texts)
-    assert [type(event) for event in shown] == [Text, Said]
+    shown = await seen(Moderation(usual(), desk, Stopped(), growth=1), STORY, *texts)
+    assert [type(event) for event in shown] == [Text, Reply]
 
 
 async def test_a_stop_comes_also_where_the_end_is_the_first_that_is_seen(desk: Desk) -> None:
     core, job = Stopped(), new_id()
     for last in (written(job, BAD), Cancelled(job=job, attempt=1, text=BAD)):
-        [said] = await seen(Guard(usual(), desk, core), STORY, last)
-        assert isinstance(said, Said)
+        [said] = await seen(Moderation(usual(), desk, core), STORY, last)
+        assert isinstance(said, Reply)
     assert core.cancelled == []  # it had ended by itself
     assert core.settled == [job, job]
 
 
 async def test_one_unfit_picture_of_four_keeps_all_back(desk: Desk) -> None:
-    guard = Guard(Chain((ImageCheck(lambda data: float(data == b"bad")),)), desk, Stopped())
+    guard = Moderation(Chain((ImageCheck(lambda data: float(data == b"bad")),)), desk, Stopped())
     job = new_id()
     [said] = await seen(guard, RING, drawn(job, b"good", b"good", b"bad", b"good"))
     assert "did not pass the check" in said.text
@@ -109,16 +109,18 @@ async def test_a_preview_that_cannot_be_checked_is_not_shown(desk: Desk) -> None
         raise RuntimeError("the model is gone")
 
     core, job = Stopped(), new_id()
-    guard = Guard(Chain((ImageCheck(broken),)), desk, core)
+    guard = Moderation(Chain((ImageCheck(broken),)), desk, core)
     step = Image(job=job, attempt=1, step=1, steps=4, eta=None, preview=b"jpeg")
     [said] = await seen(guard, RING, step)
-    assert isinstance(said, Said)
+    assert isinstance(said, Reply)
     assert core.cancelled == [job]
 
 
 async def test_verdicts_are_on_record_with_their_reasons(desk: Desk, settings) -> None:
     job = new_id()
-    await seen(Guard(usual(), desk, Stopped()), STORY, written(job, "“Bastard!” said the duke."))
+    await seen(
+        Moderation(usual(), desk, Stopped()), STORY, written(job, "“Bastard!” said the duke.")
+    )
     columns = (VerdictRow.job_id, VerdictRow.stage, VerdictRow.action, VerdictRow.reasons)
     async with desk.ledger.reading() as connection:
         rows = (await connection.execute(sa.select(*columns))).all()
@@ -131,7 +133,7 @@ async def test_a_verdict_takes_the_worst_of_its_links(desk: Desk) -> None:
         async def check(self, stage: Stage, content: Content) -> Verdict:
             return Verdict(action=Action.HOLD, reasons={"unfit_picture": 0.7})
 
-    guard = Guard(Chain((Holds(),), ()), desk, Stopped())
+    guard = Moderation(Chain((Holds(),), ()), desk, Stopped())
     judged = await guard.check(Stage.OUTPUT_IMAGE, RING)
     assert judged.verdict.stops
     assert judged.milliseconds >= 0

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from studied import agree, clock, here, talk  # noqa: F401 - fixtures
 from talking import pressed, told
 
-from bot.buttons import Press, Verb
-from bot.conversation import Said, Who
-from bot.hurrying import Hurry
-from bot.study_items import sentences, written
-from bot.talk import Talk
+from bot.cli.passages import sentences, written
+from bot.messages.buttons import Press, Verb
+from bot.service.rate_limit import RequestRate
+from bot.service.request import Reply, Who
+from bot.service.service import ChatService
 from engine.errors import AskerError, SetupError
-from engine.study.experiment_tables import Exposure, ItemRow, Vote
-from engine.study.guessing import Item, next_kind, read_items, score_of, shipped
+from engine.study.experiments.passages import Item, next_kind, read_items, score_of, shipped
+from engine.study.experiments.tables import Exposure, ItemRow, Vote
 
 chat = pytest.mark.asyncio(loop_scope="module")
 
@@ -28,20 +28,20 @@ def person(name: str, **changes: object) -> Who:
     return Who(**{**values, **changes})  # type: ignore[arg-type]
 
 
-async def guessed(talk: Talk, who: Who, said: Said, kind: str, sure: int = 4) -> Said:
+async def guessed(talk: ChatService, who: Who, said: Reply, kind: str, sure: int = 4) -> Reply:
     """The whole guess."""
-    talk.hurry = Hurry(0)  # a test guesses faster than people do
+    talk.hurry = RequestRate(0)  # a test guesses faster than people do
     await talk.arrived(said.receipt)
     [asked] = await pressed(talk, button(said, kind), who)
     [done] = await pressed(talk, button(asked, f"{kind}.{sure}"), who)
     return done
 
 
-def button(said: Said, argument: str) -> Press:
+def button(said: Reply, argument: str) -> Press:
     return next(b.press for row in said.choices for b in row if b.press.argument == argument)
 
 
-async def rows(talk: Talk, table, **wanted: object):
+async def rows(talk: ChatService, table, **wanted: object):
     async with talk.desk._ledger.reading() as connection:
         return (await connection.execute(sa.select(table.__table__).filter_by(**wanted))).all()
 

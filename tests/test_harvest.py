@@ -12,10 +12,10 @@ from vam_server import Fault, Museum, Piece, drawing, jpeg, museum_of
 
 from training.errors import BadCorpus, BadRecipe, NotAllowed, SourceFault
 from training.harvest_vam import main
-from training.vam.dataset import root_of
-from training.vam.harvesting import Outcome, harvest
-from training.vam.recipe import HarvestRecipe, load_harvest_recipe
-from training.vam.rows import LOCK, METADATA, RIGHTS, read_rows
+from training.museum.dataset import root_of
+from training.museum.harvest_recipe import HarvestRecipe, load_harvest_recipe
+from training.museum.harvester import Outcome, harvest
+from training.museum.metadata_rows import LOCK, METADATA, RIGHTS, read_rows
 
 RECIPES = Path(__file__).parent.parent / "training" / "recipes"
 RECIPE = """

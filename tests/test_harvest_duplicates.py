@@ -8,7 +8,7 @@ from hypothesis import strategies as some
 from PIL import Image
 from vam_server import drawing, jpeg
 
-from training.vam.duplicates import colours, dhash, distance, without_duplicates
+from training.museum.duplicates import colours, dhash, distance, without_duplicates
 
 HEX = some.integers(0, 2**128 - 1).map(lambda bits: f"{bits:032x}")
 

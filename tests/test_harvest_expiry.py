@@ -17,9 +17,17 @@ from vam_server import Fault, Piece, museum_of
 
 from training.errors import BadCorpus
 from training.harvest_vam import Action, main
-from training.vam.expiring import CAPTIONS, WATCH, next_due, prune, prune_all, wait_and_prune, watch
-from training.vam.harvesting import ANSWERS, DATA, JOURNAL
-from training.vam.rows import LASTING, LOCK, RIGHTS, read_rows, write_rows
+from training.museum.harvester import ANSWERS, DATA, JOURNAL
+from training.museum.metadata_rows import LASTING, LOCK, RIGHTS, read_rows, write_rows
+from training.museum.retention import (
+    CAPTIONS,
+    WATCH,
+    next_due,
+    prune,
+    prune_all,
+    wait_and_prune,
+    watch,
+)
 
 DAY = 86400.0
 FOUR = tuple(Piece(number) for number in range(1, 5))
@@ -53,7 +61,7 @@ def test_pictures_and_texts_go_together_and_the_rest_stays(data: Path, tmp_path:
 
 def test_no_text_of_the_museum_s_is_left_in_the_whole_run(tmp_path: Path, data: Path) -> None:
     later = time.time() + 29 * DAY
-    from training.expiry import purge
+    from training.runs.expiry import purge
 
     prune_all(tmp_path, later)
     assert tmp_path / "crowns" / ANSWERS in purge(tmp_path, later)
@@ -151,7 +159,7 @@ def test_a_process_of_its_own_prunes_when_nobody_else_does(data: Path, tmp_path:
 
 
 def test_one_waiting_process_is_enough(data: Path) -> None:
-    program = (sys.executable, "-m", "training.vam.expiring", str(data))
+    program = (sys.executable, "-m", "training.museum.retention", str(data))
     waiting = subprocess.Popen(program)
     try:
         until = time.monotonic() + 60

@@ -10,7 +10,7 @@ from openai_server import service_of
 from test_harvest import RECIPE
 from vam_server import Fault, Piece, museum_of
 
-from training.vam.rows import read_rows
+from training.museum.metadata_rows import read_rows
 
 
 def run(module: str, *words: str) -> str:

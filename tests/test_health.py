@@ -13,15 +13,15 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 from test_serve import PLATFORMS, House, until
 
-from bot.conversation import Who
-from bot.grammar import parse
-from bot.metering import MeteredTalk, showing_bot
-from bot.serve import Running, attend
-from engine.bootstrap import open_engine
-from engine.desk.desk import open_desk
+from bot.messages.grammar import parse
+from bot.service.request import Who
+from bot.serving.metrics import MeteredTalk, showing_bot
+from bot.serving.serve import Running, attend
+from engine.chat.chat import open_desk
 from engine.errors import AskerError, SetupError
-from engine.health import FRESH_SECONDS, Health, showing
 from engine.moderation.chain import usual
+from engine.monitor.health import FRESH_SECONDS, Health, showing
+from engine.process.bootstrap import open_engine
 
 WHO = Who(platform="discord", asker="canary-asker-4711", place="canary-place-4712")
 

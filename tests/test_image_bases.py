@@ -12,16 +12,16 @@ from program import pastiche
 from tiny_loras import lora_on, save_diffusers, save_kohya, write_image_card
 from tiny_sdxl import make_base, make_pipeline
 
-from engine import bases, conversion
-from engine.adding import NewExpert, add_expert
 from engine.errors import LimitError, ModelError
-from engine.registry import Registry, load_card
+from engine.plan.cards import Registry, load_card
 from engine.settings import Settings
-from engine.weights import check_pipeline, digest_of
+from engine.weights import bases, conversion
+from engine.weights.install import NewExpert, add_expert
+from engine.weights.weight_files import check_pipeline, digest_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:Already found a `peft_config`:UserWarning")
-FETCH = "import sys; from engine.bases import fetch_pipeline; print(fetch_pipeline(sys.argv[1]))"
-FETCH_ONE = "import sys; from engine.bases import fetch; print(fetch(sys.argv[1]))"
+FETCH = "import sys; from engine.weights.bases import fetch_pipeline; print(fetch_pipeline(sys.argv[1]))"
+FETCH_ONE = "import sys; from engine.weights.bases import fetch; print(fetch(sys.argv[1]))"
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ from PIL import Image
 from tiny_sdxl import SDXL_SCHEDULE, TOKENIZERS
 
 from engine.backends.diffusion.previews import Projection, read_projection, side_by_side
-from engine.backends.diffusion.words import asked_of, cut_of, room_of, tokens_of
-from engine.drawing import Drawing, caption
+from engine.backends.diffusion.prompt_encoder import asked_of, cut_of, room_of, tokens_of
 from engine.errors import ModelError
+from engine.plan.picture import Drawing, caption
 
 CARD = Drawing(prompt="a photo of TOK, {request}, on grey", token="TOK")
 
@@ -81,7 +81,7 @@ def test_previews_of_several_pictures_stand_side_by_side(count: int, size: tuple
 def test_a_few_step_lora_draws_from_the_noisiest_step_on() -> None:
     from diffusers import EulerDiscreteScheduler
 
-    from engine.backends.diffusion.schedulers import build_scheduler
+    from engine.backends.diffusion.noise_schedulers import build_scheduler
 
     own = EulerDiscreteScheduler(**SDXL_SCHEDULE)
     slow = build_scheduler(own, "", 4, "cpu", fast=False).timesteps.tolist()
@@ -94,7 +94,7 @@ def test_a_few_step_lora_draws_from_the_noisiest_step_on() -> None:
 def test_black_and_not_a_number_are_spoilt_and_dark_is_not() -> None:
     import torch
 
-    from engine.backends.diffusion.decoding import is_spoilt
+    from engine.backends.diffusion.decode import is_spoilt
 
     black = torch.full((1, 3, 8, 8), -1.0)
     dark = black.clone()

@@ -14,9 +14,9 @@ from program import events, pastiche
 from tiny_loras import lora_on, save_diffusers, write_image_card
 from tiny_sdxl import make_base, make_pipeline
 
-from engine.database import open_database
 from engine.events import Finished
-from engine.ledger import Ledger
+from engine.ledger.ledger import Ledger
+from engine.ledger.storage import open_database
 from engine.settings import Settings
 
 CARD = 'prompt = "a photo of TOK, {request}"\ntoken = "TOK"\n'
@@ -75,7 +75,7 @@ from pathlib import Path
 sys.path.insert(0, "tests")
 from test_images import a_job
 from engine.backends.images import ImageBackend
-from engine.registry import Registry
+from engine.plan.cards import Registry
 from engine.settings import Settings
 
 home, edge, spare = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])

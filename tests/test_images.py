@@ -21,15 +21,15 @@ from tiny_loras import (
 )
 from tiny_sdxl import make_base, make_pipeline
 
-from engine import drawing
-from engine.backends.diffusion.words import KEPT
+from engine.backends.diffusion.prompt_encoder import KEPT
 from engine.backends.images import ImageBackend
 from engine.backends.png import SOURCE_TYPE
-from engine.drawing import Drawing
 from engine.errors import ModelError
 from engine.events import Cancelled, Event, Failed, Finished, Image, Started
-from engine.jobs import Job
-from engine.registry import Registry, Sampling
+from engine.plan import picture as drawing
+from engine.plan.cards import Registry, Sampling
+from engine.plan.job import Job
+from engine.plan.picture import Drawing
 from engine.settings import Settings
 
 ROUNDING = 2  # of 255: what a larger batch may change in float32
@@ -153,7 +153,7 @@ async def test_events_go_from_loading_over_an_early_preview_to_the_pictures(back
 async def test_a_picture_is_what_the_pipeline_itself_draws(backend, pipeline, name) -> None:
     import torch
 
-    from engine.backends.diffusion.schedulers import build_scheduler
+    from engine.backends.diffusion.noise_schedulers import build_scheduler
 
     mine = await drawn(backend, a_job(scheduler=name, negative="a hand"))
     pipeline.scheduler = build_scheduler(pipeline.scheduler, name, 4, "cpu", fast=False)

@@ -10,11 +10,11 @@ from looking import every_byte, look
 from engine.engine import LocalEngine
 from engine.errors import LedgerError
 from engine.events import Cancelled, Failed, Finished
-from engine.jobs import Job, Request
-from engine.ledger import Ledger, new_id
+from engine.ledger.ledger import Ledger, new_id
+from engine.plan.cards import Registry
+from engine.plan.job import Job, Request
+from engine.plan.router import route
 from engine.queues.embedded import EmbeddedQueue
-from engine.registry import Registry
-from engine.routing import route
 from engine.settings import Settings
 
 pytestmark = pytest.mark.databases("sqlite", "postgres")

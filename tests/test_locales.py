@@ -6,8 +6,8 @@ from importlib.resources import files
 
 import pytest
 
-from bot.buttons import Verb
 from bot.locales import language_of, languages, words
+from bot.messages.buttons import Verb
 
 
 def table(language: str) -> dict[str, dict[str, str]]:

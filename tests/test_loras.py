@@ -13,10 +13,10 @@ from safetensors.torch import save_file
 from tiny_loras import save_diffusers, save_peft
 from tiny_sdxl import make_base, make_pipeline
 
-from engine.backends.diffusion.layer_names import layers_in, layers_of, spellings
-from engine.backends.diffusion.lora_format import read_lora
 from engine.backends.diffusion.loras import load_lora, wear
 from engine.errors import ModelError
+from engine.weights.layer_names import layers_in, layers_of, spellings
+from engine.weights.lora_format import read_lora
 
 pytestmark = pytest.mark.filterwarnings("ignore:Already found a `peft_config`:UserWarning")
 PARTS = ("unet", "text_encoder", "text_encoder_2")

@@ -14,20 +14,20 @@ import sqlalchemy as sa
 from looking import look
 from pydantic import SecretStr
 
-from engine.book import Book, UnsureError, repeated
-from engine.database import make_ready, open_database, storage_of, upgrade
-from engine.desk.desk import Desk, open_desk
-from engine.desk.outbox import SENDING_SECONDS
-from engine.desk.quotas import Bucket
-from engine.desk.tables import SwitchRow
+from engine.chat.chat import Desk, open_desk
+from engine.chat.quotas import Bucket
 from engine.engine import LocalEngine
 from engine.errors import LedgerError
 from engine.events import Finished
-from engine.jobs import Job, Request
-from engine.ledger import Ledger, new_id
+from engine.ledger.chat_tables import SwitchRow
+from engine.ledger.ledger import Ledger, new_id
+from engine.ledger.outbox import SENDING_SECONDS
+from engine.ledger.storage import make_ready, open_database, storage_of, upgrade
+from engine.ledger.transactions import Database, UnsureError, repeated
+from engine.plan.cards import Registry
+from engine.plan.job import Job, Request
+from engine.plan.router import Route, route
 from engine.queues.embedded import EmbeddedQueue
-from engine.registry import Registry
-from engine.routing import Route, route
 from engine.settings import Settings
 
 pytestmark = pytest.mark.databases("postgres")
@@ -118,10 +118,10 @@ async def test_what_many_note_at_once_is_noted_once(desks: list[Desk], settings)
     took = await asyncio.gather(*(d.quotas.take("discord", "1", "2", 1.0) for d in many))
     assert took.count(None) == 5  # the purse holds no more
     job = new_id()
-    await asyncio.gather(*(d.opinions.rate("discord", "1", job, 1) for d in many))
-    assert await desks[0].opinions.ratings(job) == [1]
-    await asyncio.gather(*(d.house.switch("pause", "on") for d in many))
-    assert await desks[0].house.switched() == {"pause": "on"}
+    await asyncio.gather(*(d.feedback.rate("discord", "1", job, 1) for d in many))
+    assert await desks[0].feedback.ratings(job) == [1]
+    await asyncio.gather(*(d.places.switch("pause", "on") for d in many))
+    assert await desks[0].places.switched() == {"pause": "on"}
     await asyncio.gather(*(d.outbox.shown("discord", job, ("1:2",)) for d in many))
     assert await desks[0].outbox.job_of("discord", "1:2") == job
 
@@ -203,7 +203,7 @@ async def test_a_commit_is_on_disk_when_it_returns_whatever_the_servers_own_sett
 # Faults in the middle
 
 
-class Cut(Book):
+class Cut(Database):
     """A book whose first writings are cut off by the server."""
 
     cuts = 0
@@ -262,7 +262,7 @@ async def test_a_cut_at_the_commit_is_repeated_only_where_twice_is_once(
     assert await desks[0].quotas.take("discord", "1", None, 1.0) is None
 
 
-class Crossing(Book):
+class Crossing(Database):
     """Two rows, changed in this order or that; the first time only when both have one."""
 
     tries = 0
@@ -283,11 +283,11 @@ async def test_two_that_wait_for_each_other_both_come_through(
     desks: list[Desk], settings: Settings
 ) -> None:
     for name in ("a", "b"):
-        await desks[0].house.switch(name, "on")
+        await desks[0].places.switch(name, "on")
     books = [Crossing(await open_database(settings)) for _ in range(2)]
     met = asyncio.Barrier(2)
     await asyncio.gather(books[0].change(("a", "b"), met), books[1].change(("b", "a"), met))
-    values = await desks[0].house.switched()
+    values = await desks[0].places.switched()
     assert values in ({"a": "a", "b": "a"}, {"a": "b", "b": "b"})
     assert sorted(book.tries for book in books) == [1, 2]
     for book in books:

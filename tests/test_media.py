@@ -9,12 +9,12 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from engine.backends.echo import EchoBackend
-from engine.database import open_database, upgrade
-from engine.discarding import SAFE_SECONDS, discard
 from engine.errors import LedgerError, MediaError, SetupError
-from engine.ledger import Ledger
-from engine.media import FolderStore, MediaStore, name_of, open_media
-from engine.media_remote import RemoteStore
+from engine.ledger.ledger import Ledger
+from engine.ledger.picture_cleanup import SAFE_SECONDS, discard
+from engine.ledger.storage import open_database, upgrade
+from engine.media.object_store import RemoteStore
+from engine.media.store import FolderStore, MediaStore, name_of, open_media
 from engine.vault import Vault
 
 BUCKET = "attic"
@@ -148,9 +148,9 @@ async def bucket_ledger(settings, s3):
 async def drawn(ledger: Ledger, registry, make_request):
     """An accepted picture job and its final event."""
     from engine.engine import LocalEngine
-    from engine.ledger import new_id
+    from engine.ledger.ledger import new_id
+    from engine.plan.router import route
     from engine.queues.embedded import EmbeddedQueue
-    from engine.routing import route
 
     queue = EmbeddedQueue(ledger, max_waiting=9)
     engine = LocalEngine(registry, ledger, queue, max_length=1200)

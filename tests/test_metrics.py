@@ -13,18 +13,18 @@ from prometheus_client.parser import text_string_to_metric_families
 from tiny_layouts import make_layout, make_lora
 from tiny_models import write_card
 
-from bot.conversation import Who
-from bot.metering import MeteredTalk
+from bot.service.request import Who
+from bot.serving.metrics import MeteredTalk
 from bot.settings import PlatformSettings
 from engine.backends.text import TextBackend
-from engine.bootstrap import open_engine
-from engine.desk.desk import open_desk
+from engine.chat.chat import open_desk
 from engine.engine import events_of
-from engine.health import FRESH_SECONDS
-from engine.jobs import Job
-from engine.metrics import showing_worker
 from engine.moderation.chain import usual
-from engine.registry import Registry, Sampling
+from engine.monitor.health import FRESH_SECONDS
+from engine.monitor.metrics import showing_worker
+from engine.plan.cards import Registry, Sampling
+from engine.plan.job import Job
+from engine.process.bootstrap import open_engine
 from engine.settings import Settings
 
 

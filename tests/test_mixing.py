@@ -18,15 +18,15 @@ from tiny_models import byte_fallback, write_card
 from engine.backends.mixing.adapters import BARE
 from engine.backends.mixing.attention import Attention, Piece
 from engine.backends.mixing.decoder import Batch
-from engine.backends.mixing.row import Row
 from engine.backends.mixing.sampler import pick
-from engine.backends.resident import Resident
-from engine.backends.stopping import NO_END, finish, legible
+from engine.backends.mixing.sequence import TextSequence
+from engine.backends.resident_base import ResidentBase
+from engine.backends.stop_rules import NO_END, finish, legible
 from engine.backends.text import TextBackend, prompt_ids
 from engine.errors import ModelError
 from engine.events import Cancelled, Event, Finished, Started, Text, is_final
-from engine.jobs import Job
-from engine.registry import Registry, Sampling
+from engine.plan.cards import Registry, Sampling
+from engine.plan.job import Job
 from engine.settings import Settings
 
 GREEDY = Sampling(temperature=0.0)
@@ -113,7 +113,7 @@ def by_peft(tiny: Path, layout: str, job: Job, ids: list[int], tokens: int) -> l
     return made[0, len(ids) :].tolist()  # type: ignore[no-any-return]
 
 
-def write(resident: Resident, jobs: list[Job]) -> list[list[int]]:
+def write(resident: ResidentBase, jobs: list[Job]) -> list[list[int]]:
     """The tokens of the jobs' answers, written together without the backend around the batch."""
     rows, finals = [], []
     for job in jobs:
@@ -121,7 +121,7 @@ def write(resident: Resident, jobs: list[Job]) -> list[list[int]]:
         says = finals.append
         key = resident.adapters.get(job.expert, BARE)
         rest = (resident.tokenizer, resident.ends, ("", ""), lambda: False, says)
-        row = Row(job, key, ids, notes, *rest)
+        row = TextSequence(job, key, ids, notes, *rest)
         resident.mixer.add(row)
         rows.append(row)
     while resident.mixer.busy:
@@ -389,7 +389,9 @@ async def test_an_adapter_with_a_linear_too_many_is_refused_by_name(
 def test_half_a_letter_at_an_answers_end_is_left_out_whole() -> None:
     told: list[Event | Exception] = []
     tokenizer = byte_fallback()
-    row = Row(a_job(), BARE, [259], (), tokenizer, (1,), ("", ""), lambda: False, told.append)
+    row = TextSequence(
+        a_job(), BARE, [259], (), tokenizer, (1,), ("", ""), lambda: False, told.append
+    )
     for token in (259, *(3 + byte for byte in "😀".encode()[:3])):
         row.add(token)
     assert row.add(1)

@@ -12,14 +12,14 @@ from completions_server import Fault, TextServer, text_server
 from pydantic import SecretStr
 from tiny_models import write_card
 
-from engine.backends.choice import build_backend
-from engine.backends.openai_api import OpenAIBackend, Patience
-from engine.backends.server_adapters import number
-from engine.backends.stopping import latest
+from engine.backends.factory import build_backend
+from engine.backends.stop_rules import latest
+from engine.backends.text_server.backend import OpenAIBackend, Patience
+from engine.backends.text_server.served_adapters import number
 from engine.errors import ModelError, SetupError
 from engine.events import Cancelled, Event, Finished, Started, Text, is_final
-from engine.jobs import Job
-from engine.registry import Registry, Sampling
+from engine.plan.cards import Registry, Sampling
+from engine.plan.job import Job
 from engine.settings import Settings, read_settings
 
 Open = Callable[[TextServer], Awaitable[OpenAIBackend]]

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from bot.pacing import Coalescer, Pace, Paces, TooFast, Vanished
+from bot.clients.pacing import Coalescer, Pace, Paces, TooFast, Vanished
 
 
 class FastClock:

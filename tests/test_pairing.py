@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from bot.pairing import LIMITS, fitted, scrubbed, side_by_side
+from bot.study.blinding import LIMITS, fitted, scrubbed, side_by_side
 from engine.events import Picture
 
 TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), max_size=6000)

@@ -7,12 +7,12 @@ import pytest
 from test_backends import a_job
 from tiny_models import make_adapter, make_base, write_card
 
-from engine.backends.loading import Loaded, load_base
+from engine.backends.model_loading import Loaded, load_base
 from engine.backends.peft_text import PeftTextBackend
 from engine.backends.text import TextBackend
 from engine.errors import ModelError
 from engine.events import Finished
-from engine.registry import Registry, Sampling
+from engine.plan.cards import Registry, Sampling
 from engine.settings import Settings
 
 GREEDY = Sampling(temperature=0.0)

@@ -14,8 +14,8 @@ from program import pastiche
 from pydantic import SecretStr
 
 import migrations
-from engine.database import make_ready, open_database, revisions, storage_of, upgrade
 from engine.errors import LedgerError, SetupError
+from engine.ledger.storage import make_ready, open_database, revisions, storage_of, upgrade
 from engine.settings import Settings
 
 pytestmark = pytest.mark.databases("postgres")

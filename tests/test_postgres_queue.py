@@ -13,20 +13,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from queueing import Asked, asking, finished, hand_worker, next_run, staffed, told
 
-from engine.database import database_url, open_database
 from engine.engine import LocalEngine, events_of
 from engine.errors import BusyError, LedgerError
 from engine.events import UNSERVED, Finished, Image, Loading, Queued, Started, Text
-from engine.ledger import Ledger
-from engine.queues.kits import BASE_LETTERS, kit_of, safe
+from engine.ledger.ledger import Ledger
+from engine.ledger.storage import database_url, open_database
+from engine.plan.cards import Registry
+from engine.queues.fingerprint import BASE_LETTERS, fingerprint_of, safe
 from engine.queues.notes import MAX_NOTE_BYTES, event_note, queue_channel, read_event
-from engine.queues.postgres import PostgresQueue
-from engine.queues.rescue import TURN_SECONDS, Rescue
-from engine.queues.station import Station
-from engine.queues.tickets import Tickets
-from engine.registry import Registry
+from engine.queues.postgres.claims import Claims
+from engine.queues.postgres.maintenance import TURN_SECONDS, Maintenance
+from engine.queues.postgres.queue import PostgresQueue
+from engine.queues.postgres.worker_host import WorkerHost
 from engine.vault import Vault
-from engine.wire import Hello, Stop, Unfit, connect
+from engine.workers.protocol import Hello, Stop, Unfit, connect
 
 pytestmark = pytest.mark.databases("postgres")
 CHANNEL_BYTES = 63  # the server's limit
@@ -40,14 +40,16 @@ async def engine(settings, registry, ledger) -> AsyncIterator[LocalEngine]:
 
 
 @pytest.fixture
-async def station(settings, registry, ledger) -> AsyncIterator[Station]:
+async def station(settings, registry, ledger) -> AsyncIterator[WorkerHost]:
     async with staffed(settings, registry, ledger) as made:
         yield made
 
 
 @pytest.fixture
-def rescue(settings, registry, ledger) -> Rescue:
-    return Rescue(ledger, database_url(settings), kit_of(registry, settings), settings.lost_after)
+def rescue(settings, registry, ledger) -> Maintenance:
+    return Maintenance(
+        ledger, database_url(settings), fingerprint_of(registry, settings), settings.lost_after
+    )
 
 
 @pytest.fixture
@@ -77,7 +79,7 @@ async def test_the_queue_knows_a_jobs_name_and_nothing_of_what_was_asked(ask, le
 async def test_what_is_not_in_the_record_is_not_in_the_queue(
     engine, registry, ledger, make_request
 ) -> None:
-    from engine.routing import route
+    from engine.plan.router import route
 
     request = make_request()
     chosen = route(request.command, request.text, request.style, registry)
@@ -178,8 +180,8 @@ async def test_a_worker_with_other_weights_gets_nothing_and_both_operators_are_t
             await asyncio.wait_for(worker.receive(), 1.5)
         (hint,) = (await engine.overview()).unserved
         assert "other weights for lovecraft" in hint and "restart it" in hint
-        kit = kit_of(other_weights(registry), settings)
-        await Rescue(ledger, database_url(settings), kit, settings.lost_after).run()
+        kit = fingerprint_of(other_weights(registry), settings)
+        await Maintenance(ledger, database_url(settings), kit, settings.lost_after).run()
         assert any("install the same here as the bots" in r.message for r in caplog.records)
         asked.leave()
 
@@ -199,9 +201,9 @@ async def test_what_was_accepted_with_older_weights_moves_to_the_workers_there_a
             assert isinstance(await asked.end(), Finished)
 
 
-async def fall_silent(ledger: Ledger, station: Station, rescue: Rescue) -> None:
+async def fall_silent(ledger: Ledger, station: WorkerHost, rescue: Maintenance) -> None:
     """Its signs of life stopped an hour ago, by the database's clock, and that is noticed."""
-    numbers = {"numbers": station.posts.numbers()}
+    numbers = {"numbers": station.registrations.numbers()}
     silence = "UPDATE workers SET seen_at = seen_at - 3600 WHERE number = ANY(:numbers)"
     while await every(ledger, "SELECT 1 FROM workers WHERE number = ANY(:numbers)", **numbers):
         await every(ledger, silence, **numbers)
@@ -263,8 +265,8 @@ async def test_a_clock_that_is_a_day_ahead_changes_nothing(ask, settings, regist
 async def test_a_leaving_station_ends_what_runs_and_hands_back_the_rest(
     ask, settings, registry, ledger
 ) -> None:
-    kit, url = kit_of(registry, settings), database_url(settings)
-    leaving = Station(settings, kit, ledger, url, ("text",))
+    kit, url = fingerprint_of(registry, settings), database_url(settings)
+    leaving = WorkerHost(settings, kit, ledger, url, ("text",))
     await leaving.start(children=False)
     async with hand_worker(settings, slots=2, socket=leaving.socket) as worker:
         quick, slow = await ask("quick"), await ask("slow")
@@ -287,7 +289,11 @@ async def test_a_leaving_station_ends_what_runs_and_hands_back_the_rest(
 
 async def test_what_is_refused_is_watched_no_more(settings, registry, ledger, make_request) -> None:
     queue = PostgresQueue(
-        ledger, database_url(settings), kit_of(registry, settings), max_waiting=0, lost_after=30
+        ledger,
+        database_url(settings),
+        fingerprint_of(registry, settings),
+        max_waiting=0,
+        lost_after=30,
     )
     engine = LocalEngine(registry, ledger, queue, max_length=1200)
     for _ in range(3):
@@ -377,8 +383,8 @@ async def test_a_ticket_that_its_station_knows_nothing_of_goes_back(
 ) -> None:
     """As after a claim whose commit was not answered."""
     asked = await ask()
-    number = station.posts["text"].number
-    claim = await Tickets(ledger).claim(number, station.posts["text"].queues)
+    number = station.registrations["text"].number
+    claim = await Claims(ledger).claim(number, station.registrations["text"].queues)
     assert claim is not None and claim.job.attempt == 1
     async with hand_worker(settings) as worker:
         run = asyncio.create_task(next_run(worker))

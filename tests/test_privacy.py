@@ -13,19 +13,19 @@ import talking
 from looking import every_byte, kept, look
 from talking import Clock, pressed, told
 
-import engine.desk.tables  # noqa: F401 - all tables are known now
-from bot.buttons import Press, Verb
-from bot.conversation import Who, request_of
-from bot.talk import Talk
-from engine.database import storage_of
-from engine.desk.desk import open_desk
-from engine.desk.expiry import BACKUP_SECONDS, KEEP_SECONDS
+import engine.ledger.chat_tables  # noqa: F401 - all tables are known now
+from bot.messages.buttons import Press, Verb
+from bot.service.request import Who, request_of
+from bot.service.service import ChatService
+from engine.chat.chat import open_desk
+from engine.chat.retention import BACKUP_SECONDS, KEEP_SECONDS
 from engine.errors import AskerError
-from engine.ledger import new_id
+from engine.ledger.ledger import new_id
+from engine.ledger.storage import storage_of
+from engine.ledger.tables import Table
+from engine.plan.treatment import route_of
 from engine.settings import Settings
-from engine.study.rights import RULES
-from engine.tables import Table
-from engine.treating import route_of
+from engine.study.erasure_rules import RULES
 
 here, clock, talk = talking.here, talking.clock, talking.talk  # fixtures
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.databases("sqlite", "postgres")]
@@ -60,13 +60,15 @@ async def test_a_table_that_names_somebody_is_never_about_nobody() -> None:
             assert RULES[name].column.class_.__tablename__ == name
 
 
-async def forget(talk: Talk, who: Who) -> str:
+async def forget(talk: ChatService, who: Who) -> str:
     [question] = await told(talk, "/forget", who)
     [said] = await pressed(talk, question.ask[0].press, who)
     return said.text
 
 
-async def test_forgetting_leaves_no_row_file_or_word(talk: Talk, here: Settings, who: Who) -> None:
+async def test_forgetting_leaves_no_row_file_or_word(
+    talk: ChatService, here: Settings, who: Who
+) -> None:
     story = (await told(talk, "/story Zyzzyva sat alone.", who))[-1]
     await talk.delivered(story.job, ("chat:1",))
     picture = (await told(talk, "/jewel a gold ring", who))[-1]
@@ -90,7 +92,9 @@ async def test_forgetting_leaves_no_row_file_or_word(talk: Talk, here: Settings,
         await talk.press(Press(Verb.CONTINUE, story.job), who)
 
 
-async def test_only_its_asker_answers_the_question_and_not_too_late(talk: Talk, who: Who) -> None:
+async def test_only_its_asker_answers_the_question_and_not_too_late(
+    talk: ChatService, who: Who
+) -> None:
     await told(talk, "It rained.", who)
     [question] = await told(talk, "/forget", who)
     yes, no = (button.press for button in question.ask)
@@ -106,7 +110,7 @@ async def test_only_its_asker_answers_the_question_and_not_too_late(talk: Talk, 
     assert "0 of your requests" in done.text
 
 
-async def test_a_running_request_is_stopped_and_forgotten(talk: Talk, who: Who) -> None:
+async def test_a_running_request_is_stopped_and_forgotten(talk: ChatService, who: Who) -> None:
     async with aclosing(talk.say(talk.parse("Begin ::slow:: a b c d e f g"), who)) as replies:
         first = await anext(replies)
         assert "1 of your requests" in await forget(talk, who)
@@ -118,7 +122,7 @@ async def test_a_running_request_is_stopped_and_forgotten(talk: Talk, who: Who) 
 
 @pytest.mark.parametrize("ends", ["forget", "delete"])
 async def test_what_others_took_up_stays_without_the_words_that_it_took_over(
-    talk: Talk, here: Settings, who: Who, ends: str
+    talk: ChatService, here: Settings, who: Who, ends: str
 ) -> None:
     mine = (await told(talk, "/story --style agatha The vicar coughed.", who))[-1]
     friend = replace(who, asker=who.asker + " friend", reply_to=mine.job)
@@ -138,7 +142,7 @@ async def test_what_others_took_up_stays_without_the_words_that_it_took_over(
 
 
 async def test_a_prompt_that_still_runs_goes_when_its_job_ends(
-    talk: Talk, here: Settings, who: Who
+    talk: ChatService, here: Settings, who: Who
 ) -> None:
     mine = (await told(talk, "Begin ::slow:: a b c d e f g", who))[-1]
     friend = replace(who, asker=who.asker + " friend", reply_to=mine.job)
@@ -152,7 +156,7 @@ async def test_a_prompt_that_still_runs_goes_when_its_job_ends(
 
 
 async def test_an_answer_deleted_while_it_is_written_leaves_no_word(
-    talk: Talk, here: Settings, who: Who
+    talk: ChatService, here: Settings, who: Who
 ) -> None:
     async with aclosing(talk.say(talk.parse("Begin ::slow:: a b c d e f g"), who)) as replies:
         first = await anext(replies)
@@ -165,7 +169,9 @@ async def test_an_answer_deleted_while_it_is_written_leaves_no_word(
     assert rows(here, "outputs", f"job_id = '{first.job}' and text is not null") == 0
 
 
-async def test_of_a_cry_for_help_no_verdict_is_kept(talk: Talk, here: Settings, who: Who) -> None:
+async def test_of_a_cry_for_help_no_verdict_is_kept(
+    talk: ChatService, here: Settings, who: Who
+) -> None:
     before = rows(here, "verdicts")
     for line in ("/story I want to kill myself", "/story --private I want to kill myself"):
         with pytest.raises(AskerError, match=r"(?i)help"):
@@ -174,7 +180,7 @@ async def test_of_a_cry_for_help_no_verdict_is_kept(talk: Talk, here: Settings, 
 
 
 async def test_forgetting_reaches_the_settings_of_a_private_chat(
-    talk: Talk, here: Settings, who: Who
+    talk: ChatService, here: Settings, who: Who
 ) -> None:
     group = replace(who, place="-100 a group", private=False, manager=True)
     before = rows(here, "places")
@@ -185,7 +191,7 @@ async def test_forgetting_reaches_the_settings_of_a_private_chat(
 
 
 async def test_a_private_request_that_cannot_be_delivered_leaves_the_record(
-    talk: Talk, here: Settings, who: Who
+    talk: ChatService, here: Settings, who: Who
 ) -> None:
     async with aclosing(talk.say(talk.parse("/story --private It rained."), who)) as replies:
         final = [event async for event in replies][-1]
@@ -201,7 +207,7 @@ async def test_a_private_request_that_cannot_be_delivered_leaves_the_record(
 
 
 async def test_words_and_pictures_go_after_72_hours_and_counts_stay(
-    talk: Talk, here: Settings, who: Who, clock: Clock
+    talk: ChatService, here: Settings, who: Who, clock: Clock
 ) -> None:
     story = (await told(talk, "The vicar coughed.", who))[-1]
     picture = (await told(talk, "/jewel a gold ring with emeralds --seed 77", who))[-1]
@@ -233,7 +239,7 @@ async def test_words_and_pictures_go_after_72_hours_and_counts_stay(
 
 
 async def test_after_72_hours_an_answer_in_a_group_is_reported_and_deleted_there_still(
-    talk: Talk, who: Who, clock: Clock
+    talk: ChatService, who: Who, clock: Clock
 ) -> None:
     group = replace(who, place=f"group of {who.place}", private=False)
     job = (await told(talk, "The vicar coughed.", group))[-1].job
@@ -258,7 +264,7 @@ async def test_after_72_hours_an_answer_in_a_group_is_reported_and_deleted_there
 
 
 async def test_what_is_deleted_early_is_its_askers_until_72_hours_are_over(
-    talk: Talk, here: Settings, who: Who, clock: Clock
+    talk: ChatService, here: Settings, who: Who, clock: Clock
 ) -> None:
     final = (await told(talk, "The vicar coughed.", who))[-1]
     await pressed(talk, Press(Verb.DELETE, final.job), who)
@@ -271,7 +277,7 @@ async def test_what_is_deleted_early_is_its_askers_until_72_hours_are_over(
 
 
 async def test_what_somebody_has_taken_up_can_be_forgotten_as_long_as_they_have_it(
-    talk: Talk, here: Settings, who: Who, clock: Clock
+    talk: ChatService, here: Settings, who: Who, clock: Clock
 ) -> None:
     mine = (await told(talk, "The vicar coughed.", who))[-1]
     with storage_of(here).connect(writing=True) as connection:
@@ -287,7 +293,7 @@ async def test_what_somebody_has_taken_up_can_be_forgotten_as_long_as_they_have_
 
 
 async def test_verdicts_thumbs_and_reports_lose_their_person_in_time(
-    talk: Talk, here: Settings, who: Who, clock: Clock
+    talk: ChatService, here: Settings, who: Who, clock: Clock
 ) -> None:
     final = (await told(talk, "What the hell, said the vicar.", who))[-1]
     await pressed(talk, Press(Verb.UP, final.job), who)
@@ -300,7 +306,7 @@ async def test_verdicts_thumbs_and_reports_lose_their_person_in_time(
     await talk.desk.clean()
     assert rows(here, "verdicts", f"asker = '{lookup}' or job_id = '{final.job}'") == 0
     assert rows(here, "ratings", f"rater = '{lookup}'") == 0
-    assert await talk.desk.opinions.ratings(final.job) == [1]
+    assert await talk.desk.feedback.ratings(final.job) == [1]
     clock.ahead += BACKUP_SECONDS
     await talk.desk.clean()
     assert rows(here, "reports", f"reporter = '{lookup}'") == 0
@@ -308,7 +314,7 @@ async def test_verdicts_thumbs_and_reports_lose_their_person_in_time(
 
 
 async def test_what_no_worker_ends_and_what_a_wrong_clock_wrote_go_too(
-    talk: Talk, here: Settings, who: Who, clock: Clock
+    talk: ChatService, here: Settings, who: Who, clock: Clock
 ) -> None:
     early = (await told(talk, "The vicar coughed.", who))[-1]
     with storage_of(here).connect(writing=True) as connection:
@@ -329,7 +335,7 @@ async def test_what_no_worker_ends_and_what_a_wrong_clock_wrote_go_too(
 
 
 async def test_a_private_request_leaves_the_record_when_it_arrives(
-    talk: Talk, here: Settings, who: Who
+    talk: ChatService, here: Settings, who: Who
 ) -> None:
     before = rows(here, "verdicts")
     final = (await told(talk, "/story --private The vicar coughed.", who))[-1]
@@ -342,7 +348,7 @@ async def test_a_private_request_leaves_the_record_when_it_arrives(
 
 @pytest.mark.databases("sqlite")
 async def test_an_older_database_forgets_again_before_it_serves(
-    talk: Talk, here: Settings, who: Who, tmp_path: Path
+    talk: ChatService, here: Settings, who: Who, tmp_path: Path
 ) -> None:
     story = (await told(talk, "The vicar coughed.", who))[-1]
     home = tmp_path / "restored"
@@ -362,7 +368,7 @@ async def test_an_older_database_forgets_again_before_it_serves(
     assert rows(restored, "tombstones") >= 1
 
 
-async def test_no_platform_id_lies_open_on_disk(talk: Talk, here: Settings) -> None:
+async def test_no_platform_id_lies_open_on_disk(talk: ChatService, here: Settings) -> None:
     who = Who(platform="telegram", asker="47110815", place="-1004711", server="4712", address="{x}")
     await told(talk, "/settings style agatha", replace(who, private=True))
     final = (await told(talk, "Zyzzyva sat alone.", who))[-1]
@@ -373,7 +379,7 @@ async def test_no_platform_id_lies_open_on_disk(talk: Talk, here: Settings) -> N
         assert secret not in raw
 
 
-async def test_sealed_columns_are_all_that_hold_text(talk: Talk) -> None:
+async def test_sealed_columns_are_all_that_hold_text(talk: ChatService) -> None:
     open_text = {
         (table.name, column.name)
         for table in Table.metadata.tables.values()

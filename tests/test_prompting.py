@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.prompting import BEGINNING_LINE, INSTRUCTION, assemble, split
-from engine.registry import Template
+from engine.plan.cards import Template
+from engine.plan.prompt import BEGINNING_LINE, INSTRUCTION, assemble, split
 
 TEMPLATE = Template().text
 OPENING = "They sat alone in the darkened room as rain hammered against the old windowpanes."

@@ -15,10 +15,10 @@ import sqlalchemy as sa
 from fleet import Cable, Fleet, settle, verdict
 from queueing import Asked, asking, finished, hand_worker, next_run, staffed, told
 
-from engine.bootstrap import open_engine
-from engine.database import open_database, upgrade
 from engine.events import Finished, Started, Text
-from engine.ledger import Ledger
+from engine.ledger.ledger import Ledger
+from engine.ledger.storage import open_database, upgrade
+from engine.process.bootstrap import open_engine
 from engine.settings import Settings
 
 KILLS = 9

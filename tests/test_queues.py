@@ -14,11 +14,11 @@ from queueing import Asked, finished, hand_worker, next_run, queueing, socket_of
 from engine.engine import LocalEngine, events_of
 from engine.errors import BusyError
 from engine.events import Cancelled, Failed, Finished, Loading, Queued, Started, Text
-from engine.ledger import Ledger
+from engine.ledger.ledger import Ledger
+from engine.plan.cards import Registry
 from engine.queues.embedded import DEATHS_ALONE
-from engine.registry import Registry
 from engine.settings import Settings
-from engine.wire import Hello, Leaving, Refused, Stop, Unfit, connect
+from engine.workers.protocol import Hello, Leaving, Refused, Stop, Unfit, connect
 
 pytestmark = pytest.mark.databases("sqlite", "postgres")
 

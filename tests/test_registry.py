@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 from tiny_models import make_adapter, make_base, write_card
 
-from engine import bases, conversion
-from engine.adding import NewExpert, add_expert
 from engine.errors import LimitError, ModelError, SetupError
-from engine.registry import BUILT_IN, Registry, load_card, load_registry
+from engine.plan.cards import BUILT_IN, Registry, load_card, load_registry
 from engine.settings import read_config
-from engine.study.experiments import parse_experiment
+from engine.study.experiments.experiment import parse_experiment
 from engine.study.study import folder_of, read_study_file
-from engine.weights import digest_of
+from engine.weights import bases, conversion
+from engine.weights.install import NewExpert, add_expert
+from engine.weights.weight_files import digest_of
 
 
 @pytest.mark.parametrize("profile", ["full", "embedded"])

@@ -5,11 +5,11 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.render import Draft, fold, footer, help_text, progress, queue, styles, why
+from bot.messages.draft import Draft, fold, footer, help_text, progress, queue, styles, why
 from engine.events import Cancelled, Event, Failed, Finished, Loading, Queued, Started, Text
-from engine.jobs import Answer, Job, Request, Status, Waiting
-from engine.registry import Registry, Sampling
-from engine.routing import route
+from engine.plan.cards import Registry, Sampling
+from engine.plan.job import Answer, Job, Request, Status, Waiting
+from engine.plan.router import route
 
 attempts = st.integers(1, 3)
 finals = st.builds(

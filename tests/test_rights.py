@@ -15,10 +15,10 @@ from rights_world import FEW, OPERATORS, OUTCASTS, Telegram, World, as_of, outco
 from studied import make_study
 from telegram_server import TelegramServer
 
-from bot.buttons import Verb, decode
-from bot.grammar import RESERVED
-from engine.bootstrap import open_engine
-from engine.desk.desk import open_desk
+from bot.messages.buttons import Verb, decode
+from bot.messages.grammar import RESERVED
+from engine.chat.chat import open_desk
+from engine.process.bootstrap import open_engine
 from engine.settings import Settings
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -40,7 +40,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
     async with open_engine(settings), open_desk(settings) as desk:
         for platform, people in (("discord", FEW), ("telegram", OUTCASTS)):
             for person in people:
-                await desk.house.rule(platform, "asker", str(person), "deny")
+                await desk.places.rule(platform, "asker", str(person), "deny")
     operators = [f"{name}:{person}" for name, person in product(("discord", "telegram"), OPERATORS)]
     async with DiscordServer() as discord, TelegramServer(limits=False) as telegram:
         program = Program(

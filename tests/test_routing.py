@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import CommandError, StyleError
-from engine.prompting import assemble
-from engine.registry import Registry
-from engine.routing import Route, route
+from engine.plan.cards import Registry
+from engine.plan.prompt import assemble
+from engine.plan.router import Route, route
 
 BEGINNING = "\nHere is the beginning:\n\n"
 

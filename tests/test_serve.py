@@ -11,17 +11,17 @@ from pathlib import Path
 import pytest
 from program import pastiche, start, stop, wait_for
 
-from bot.clients import Debt
-from bot.conversation import Who
-from bot.grammar import parse
-from bot.serve import attend, makers
+from bot.clients.client import Debt
+from bot.messages.grammar import parse
+from bot.service.request import Who
+from bot.service.service import ChatService
+from bot.serving.serve import attend, makers
 from bot.settings import PlatformSettings, read_platform_settings
-from bot.talk import Talk
-from engine.bootstrap import open_engine
-from engine.desk.desk import open_desk
+from engine.chat.chat import open_desk
 from engine.errors import SetupError
 from engine.events import Finished, Loading
 from engine.moderation.chain import usual
+from engine.process.bootstrap import open_engine
 
 PLATFORMS = PlatformSettings(discord_token="a.b.c", drain_seconds=5)
 
@@ -36,13 +36,13 @@ class House:
         self.told: list[tuple[str, str]] = []
         self.here = asyncio.Event()
         self.over = asyncio.Event()
-        self.talk: Talk | None = None
+        self.talk: ChatService | None = None
 
     @property
     def connected(self) -> bool:
         return self.here.is_set()
 
-    def __call__(self, talk: Talk, settings: PlatformSettings) -> "House":
+    def __call__(self, talk: ChatService, settings: PlatformSettings) -> "House":
         self.talk = talk
         return self
 
@@ -69,7 +69,7 @@ class House:
 @pytest.fixture
 async def talk(settings):
     async with open_engine(settings) as core, open_desk(settings) as desk:
-        yield Talk(core, desk, usual(), PLATFORMS)
+        yield ChatService(core, desk, usual(), PLATFORMS)
 
 
 async def until(condition, seconds: float = 60) -> None:
@@ -119,7 +119,7 @@ async def test_an_answer_owed_since_before_a_crash_is_delivered_once(talk) -> No
     assert await talk.debts("discord") == []
 
 
-class Counting(Talk):
+class Counting(ChatService):
     looks = 0
 
     async def keep_hold(self) -> None:
@@ -141,7 +141,7 @@ async def test_debts_are_looked_for_when_a_client_comes_and_not_all_the_time(tal
 async def test_a_drain_does_not_wait_for_what_nobody_can_do(settings) -> None:
     patient = PLATFORMS.model_copy(update={"drain_seconds": 600})
     async with open_engine(settings, workers=False) as core, open_desk(settings) as desk:
-        talk, house = Talk(core, desk, usual(), patient), House("discord")
+        talk, house = ChatService(core, desk, usual(), patient), House("discord")
         serving = asyncio.create_task(attend(talk, patient, {"discord": house}))
         await house.here.wait()
         who = Who(platform="discord", asker="7", place="1")

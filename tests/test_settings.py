@@ -8,9 +8,9 @@ import pytest
 from pydantic import SecretStr
 
 from engine.errors import SetupError
-from engine.logs import start_logs
+from engine.monitor.logs import start_logs
 from engine.settings import Settings, make_runtime, read_settings
-from engine.supervisor import environment
+from engine.workers.supervisor import environment
 
 
 def test_a_variable_comes_before_the_files_line(tmp_path, monkeypatch) -> None:

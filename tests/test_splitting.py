@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.splitting import as_file, split, utf16
+from bot.messages.split import as_file, split, utf16
 
 LETTERS = st.sampled_from([*"ab .!?\n\t。\"'\u0301\u200d", "🕯️", "\r\n"])
 ANYTHING = LETTERS | st.characters(exclude_categories=["Cs"])

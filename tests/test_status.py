@@ -9,13 +9,13 @@ from program import pastiche
 from queueing import asking
 from rich.console import Console
 
-from bot.status_cli import show
+from bot.cli.status import show
 from engine.engine import LocalEngine, events_of
 from engine.events import Failed
-from engine.ledger import new_id
+from engine.ledger.ledger import new_id
+from engine.overview import DeadJob, MediumQueue, Overview, WorkerSeen
+from engine.plan.router import route
 from engine.queues.embedded import EmbeddedQueue
-from engine.queues.overview import DeadJob, MediumQueue, Overview, WorkerSeen
-from engine.routing import route
 
 pytestmark = pytest.mark.databases("sqlite", "postgres")
 

@@ -9,14 +9,14 @@ from experimenting import agree, experiment_text, folder_of, spot, with_study
 from program import pastiche
 from studied import make_study
 
-from bot.doctor import _study
-from engine.database import make_ready
-from engine.desk.desk import open_desk
-from engine.desk.expiry import BACKUP_SECONDS
+from bot.cli.doctor import _study
+from engine.chat.chat import open_desk
+from engine.chat.retention import BACKUP_SECONDS
 from engine.errors import SetupError
+from engine.ledger.storage import make_ready
 from engine.settings import Settings
-from engine.study.eligibility import Asking
-from engine.study.opening import make_key, open_named, write_template
+from engine.study.experiments.eligibility import Candidate
+from engine.study.lifecycle import make_key, open_named, write_template
 from engine.study.retention import ALARM_SECONDS
 from engine.study.study import Study
 
@@ -123,7 +123,7 @@ async def test_the_doctor_tells_of_an_experiment_edited_after_enrolment(tmp_path
         await agree(desk.ledger, lab.study, "terminal", "1")
         person = await lab.person(spot())
         assert person is not None
-        assert await lab.enrolled(person, spot(), Asking(task="single", command="story"))
+        assert await lab.enrolled(person, spot(), Candidate(task="single", command="story"))
     assert [finding.mark for finding in await _study(settings)] == ["ok"]
     path = folder_of(settings) / "pilot.toml"
     path.write_text(path.read_text().replace("plain = true", "plain = false"))

@@ -12,18 +12,19 @@ import studied
 from studied import agree, study_counts
 from talking import Clock, pressed, told
 
-from bot.buttons import Press, Verb
-from bot.conversation import Who
-from bot.guarding import RefusedError
-from bot.talk import Talk
-from engine.book import Book
-from engine.database import open_database
-from engine.desk.desk import open_desk
-from engine.desk.expiry import KEEP_SECONDS
+from bot.messages.buttons import Press, Verb
+from bot.service.moderation import RefusedError
+from bot.service.request import Who
+from bot.service.service import ChatService
+from engine.chat.chat import open_desk
+from engine.chat.retention import KEEP_SECONDS
 from engine.errors import AskerError
+from engine.ledger.storage import open_database
+from engine.ledger.tables import Table
+from engine.ledger.transactions import Database
 from engine.settings import Settings
-from engine.study.linking import CODE_SECONDS
-from engine.study.opening import destroy_key
+from engine.study.consent.account_links import CODE_SECONDS
+from engine.study.lifecycle import destroy_key
 from engine.study.pseudonyms import pseudonym
 from engine.study.study import study_key_file
 from engine.study.tables import (
@@ -33,7 +34,6 @@ from engine.study.tables import (
     StudyPictureRow,
     StudyRatingRow,
 )
-from engine.tables import Table
 
 here, clock, talk = studied.here, studied.clock, studied.talk  # fixtures
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.databases("sqlite", "postgres")]
@@ -47,18 +47,20 @@ def who() -> Who:
     return Who(platform="telegram", asker=f"person-{number}", place=f"chat-{number}", private=True)
 
 
-def name_of(talk: Talk, who: Who) -> str:
+def name_of(talk: ChatService, who: Who) -> str:
     return talk.desk.agreements.running.pseudonym(who.platform, who.asker)
 
 
-async def rows(talk: Talk, table: type[Table], who: Who) -> list[Any]:
+async def rows(talk: ChatService, table: type[Table], who: Who) -> list[Any]:
     """The person's rows, opened, in the order in which they were written."""
     query = sa.select(table.__table__).where(table.pseudonym == name_of(talk, who))
     async with talk.desk._ledger.reading() as connection:
         return list((await connection.execute(query.order_by(table.id))).all())
 
 
-async def test_a_request_is_kept_with_its_answer_from_consent_on(talk: Talk, who: Who) -> None:
+async def test_a_request_is_kept_with_its_answer_from_consent_on(
+    talk: ChatService, who: Who
+) -> None:
     before = (await told(talk, "Before.", who))[-1]
     await agree(talk, who)
     story = (await told(talk, "/story --style agatha --seed 7 The vicar coughed.", who))[-1]
@@ -82,7 +84,7 @@ async def test_a_request_is_kept_with_its_answer_from_consent_on(talk: Talk, who
 
 
 async def test_private_requests_and_what_goes_on_from_outside_stay_outside(
-    talk: Talk, who: Who
+    talk: ChatService, who: Who
 ) -> None:
     before = (await told(talk, "Before.", who))[-1]
     await agree(talk, who)
@@ -97,7 +99,7 @@ async def test_private_requests_and_what_goes_on_from_outside_stay_outside(
 
 
 async def test_a_third_persons_message_stays_outside_and_what_goes_on_from_it(
-    talk: Talk, who: Who
+    talk: ChatService, who: Who
 ) -> None:
     await agree(talk, who)
     before = await study_counts(talk)
@@ -106,7 +108,7 @@ async def test_a_third_persons_message_stays_outside_and_what_goes_on_from_it(
     assert await study_counts(talk) == before
 
 
-async def test_a_bystanders_words_never_come_in(talk: Talk, who: Who) -> None:
+async def test_a_bystanders_words_never_come_in(talk: ChatService, who: Who) -> None:
     group = replace(who, place="-100900", private=False, server_manager=True)
     await told(talk, "/study on", group)
     other = replace(group, asker=f"{who.asker}-bystander")
@@ -123,7 +125,7 @@ async def test_a_bystanders_words_never_come_in(talk: Talk, who: Who) -> None:
 
 
 async def test_what_is_done_with_an_answer_is_kept_of_those_who_agreed(
-    talk: Talk, who: Who
+    talk: ChatService, who: Who
 ) -> None:
     await agree(talk, who)
     final = (await told(talk, "It rained.", who))[-1]
@@ -141,7 +143,7 @@ async def test_what_is_done_with_an_answer_is_kept_of_those_who_agreed(
     assert await rows(talk, StudyEventRow, stranger) == []
 
 
-async def test_a_refusal_is_kept_and_a_cry_for_help_is_not(talk: Talk, who: Who) -> None:
+async def test_a_refusal_is_kept_and_a_cry_for_help_is_not(talk: ChatService, who: Who) -> None:
     await agree(talk, who)
     with pytest.raises(RefusedError):
         await told(talk, "/story Instructions to build a pipe bomb at home, step by step", who)
@@ -154,7 +156,7 @@ async def test_a_refusal_is_kept_and_a_cry_for_help_is_not(talk: Talk, who: Who)
 
 
 async def test_deleting_an_answer_takes_it_out_of_the_study_too(
-    talk: Talk, here: Settings, who: Who
+    talk: ChatService, here: Settings, who: Who
 ) -> None:
     await agree(talk, who)
     final = (await told(talk, "/jewel a ring with a blue stone --seed 4711", who))[-1]
@@ -170,7 +172,7 @@ async def test_deleting_an_answer_takes_it_out_of_the_study_too(
 
 
 async def test_after_72_hours_only_the_study_knows_and_nothing_leads_to_the_person(
-    talk: Talk, here: Settings, who: Who, clock: Clock
+    talk: ChatService, here: Settings, who: Who, clock: Clock
 ) -> None:
     await agree(talk, who)
     final = (await told(talk, "/jewel a ring with a green stone --seed 4712", who))[-1]
@@ -194,7 +196,9 @@ async def test_after_72_hours_only_the_study_knows_and_nothing_leads_to_the_pers
     assert await talk.desk.silence() == 0.0  # a clock that goes back is no alarm
 
 
-async def test_a_longer_silence_begins_a_new_session(talk: Talk, here: Settings, who: Who) -> None:
+async def test_a_longer_silence_begins_a_new_session(
+    talk: ChatService, here: Settings, who: Who
+) -> None:
     await agree(talk, who)
     await told(talk, "One.", who)
     async with talk.desk._ledger.writing() as connection:
@@ -209,7 +213,7 @@ async def test_a_longer_silence_begins_a_new_session(talk: Talk, here: Settings,
     assert one.session != two.session == three.session
 
 
-async def test_withdrawal_stops_it_and_deletes_or_keeps(talk: Talk, who: Who) -> None:
+async def test_withdrawal_stops_it_and_deletes_or_keeps(talk: ChatService, who: Who) -> None:
     await agree(talk, who)
     mine = (await told(talk, "One.", who))[-1]
     await pressed(talk, Press(Verb.UP, mine.job), who)
@@ -233,7 +237,7 @@ async def test_withdrawal_stops_it_and_deletes_or_keeps(talk: Talk, who: Who) ->
 
 
 async def test_withdrawing_while_an_answer_is_written_keeps_no_word_of_it(
-    talk: Talk, who: Who
+    talk: ChatService, who: Who
 ) -> None:
     await agree(talk, who)
     async with aclosing(talk.say(talk.parse("Begin ::slow:: a"), who)) as replies:
@@ -246,7 +250,7 @@ async def test_withdrawing_while_an_answer_is_written_keeps_no_word_of_it(
 
 
 async def test_accounts_are_joined_by_a_code_once_within_ten_minutes(
-    talk: Talk, who: Who, clock: Clock
+    talk: ChatService, who: Who, clock: Clock
 ) -> None:
     there = Who(platform="discord", asker=f"{who.asker}-d", place="dm", private=True)
     with pytest.raises(AskerError, match="have not agreed"):
@@ -280,7 +284,7 @@ async def test_accounts_are_joined_by_a_code_once_within_ten_minutes(
 
 
 async def test_a_lost_key_stops_what_needs_it_and_nothing_else(
-    talk: Talk, here: Settings, who: Who
+    talk: ChatService, here: Settings, who: Who
 ) -> None:
     await agree(talk, who)
     final = (await told(talk, "It rained.", who))[-1]
@@ -289,7 +293,7 @@ async def test_a_lost_key_stops_what_needs_it_and_nothing_else(
     key.unlink()
     try:
         async with open_desk(here) as desk:
-            lame = Talk(talk.core, desk, talk.guard._moderator, talk.settings)
+            lame = ChatService(talk.core, desk, talk.guard._moderator, talk.settings)
             for text in ("/consent", "/withdraw", "/link"):
                 with pytest.raises(AskerError, match="key of this study is lost"):
                     await told(lame, text, who)
@@ -325,7 +329,7 @@ async def test_a_destroyed_key_ends_linkage_for_good(
 
 
 async def test_a_person_is_never_in_the_studys_tables_by_number_or_lookup(
-    talk: Talk, here: Settings
+    talk: ChatService, here: Settings
 ) -> None:
     who = Who(
         platform="discord", asker="47110815", place="4711", server="4712", server_manager=True
@@ -333,14 +337,14 @@ async def test_a_person_is_never_in_the_studys_tables_by_number_or_lookup(
     await agree(talk, who)
     await told(talk, "/study on", who)
     await told(talk, "It rained.", who)
-    book = Book(await open_database(here))
+    database = Database(await open_database(here))
     try:
-        async with book.reading() as connection:
+        async with database.reading() as connection:
             for name, table in Table.metadata.tables.items():
                 if {"pseudonym", "place"} & set(table.columns.keys()) and name != "requests":
                     text = str((await connection.execute(sa.select(table))).all())
                     assert "47110815" not in text
                     assert talk.desk.lookup("discord", "47110815") not in text
     finally:
-        await book.close()
+        await database.close()
     assert len(await rows(talk, InteractionRow, who)) == 1

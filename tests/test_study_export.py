@@ -16,16 +16,17 @@ from hypothesis import strategies as st
 from study_exports import command, everything, export, lines
 from study_rows import STUDY, Rows, fill_study, opened
 
-from engine.book import Book
 from engine.errors import CommandError
+from engine.ledger.tables import Table
+from engine.ledger.transactions import Database
 from engine.settings import Settings
-from engine.study import experiment_tables, tables
-from engine.study.codebook import SOURCES, columns
+from engine.study import tables
 from engine.study.column_words import ABOUT, COMMANDS, LEFT_OUT, TABLE_WORDS
-from engine.study.manifest import difference, sums
-from engine.study.reading import live_people, read_study
-from engine.study.writing import safe_cell
-from engine.tables import Table
+from engine.study.experiments import tables as experiment_tables
+from engine.study.export.codebook import SOURCES, columns
+from engine.study.export.dataset import live_people, read_study
+from engine.study.export.manifest import difference, sums
+from engine.study.export.table_files import safe_cell
 
 CANARY = "Zebedee Quux"
 NOT_EXPORTED = {"studies", "study_places", "invitations", "link_codes", "study_links"}
@@ -33,24 +34,24 @@ ABOUT_RUNS = {"retention_runs", "study_exports"}
 
 
 @pytest.fixture
-async def book(settings: Settings) -> AsyncIterator[Book]:
+async def database(settings: Settings) -> AsyncIterator[Database]:
     made = await opened(settings)
     yield made
     await made.close()
 
 
 @pytest.fixture
-async def filled(settings: Settings, book: Book) -> Book:
+async def filled(settings: Settings, database: Database) -> Database:
     """Twelve people with everything that there can be."""
-    await fill_study(book, settings, 12)
-    return book
+    await fill_study(database, settings, 12)
+    return database
 
 
 # Forms
 
 
 async def test_the_three_forms_hold_the_same_rows_in_the_same_order(
-    settings: Settings, filled: Book, tmp_path: Path
+    settings: Settings, filled: Database, tmp_path: Path
 ) -> None:
     await export(settings, tmp_path / "out")
     for name in SOURCES:
@@ -77,7 +78,7 @@ def _cell(value: Any) -> str:
 
 
 async def test_datasets_and_pandas_load_it_in_one_line_each(
-    settings: Settings, filled: Book, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, filled: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     done = await export(settings, tmp_path / "out")
@@ -93,7 +94,7 @@ async def test_datasets_and_pandas_load_it_in_one_line_each(
 
 
 async def test_no_rows_make_a_valid_export_that_says_so(
-    settings: Settings, book: Book, tmp_path: Path
+    settings: Settings, database: Database, tmp_path: Path
 ) -> None:
     await export(settings, tmp_path / "out", form="public")
     assert "This export is empty" in (tmp_path / "out/README.md").read_text(encoding="utf-8")
@@ -103,7 +104,7 @@ async def test_no_rows_make_a_valid_export_that_says_so(
 
 
 async def test_the_same_ledger_makes_the_same_bytes_in_any_surroundings(
-    settings: Settings, filled: Book, tmp_path: Path
+    settings: Settings, filled: Database, tmp_path: Path
 ) -> None:
     for form in ("private", "public"):
         for name in ("one", "two"):
@@ -130,23 +131,23 @@ async def test_every_column_of_the_study_is_described_or_left_out_with_a_reason(
 
 
 async def test_the_codebook_tells_every_column_that_goes_out(
-    settings: Settings, filled: Book, tmp_path: Path
+    settings: Settings, filled: Database, tmp_path: Path
 ) -> None:
     await export(settings, tmp_path / "out")
-    book = json.loads((tmp_path / "out/codebook.json").read_text(encoding="utf-8"))
+    database = json.loads((tmp_path / "out/codebook.json").read_text(encoding="utf-8"))
     for name in SOURCES:
         with (tmp_path / f"out/{name}.csv").open(encoding="utf-8", newline="") as file:
             head = next(csv.reader(file))
-        assert [column["name"] for column in book[name]["columns"]] == head
-        assert all(column["about"] and column["type"] for column in book[name]["columns"])
-    assert book["interactions"]["columns"][5]["levels"] == {"discord": 54, "telegram": 54}
+        assert [column["name"] for column in database[name]["columns"]] == head
+        assert all(column["about"] and column["type"] for column in database[name]["columns"])
+    assert database["interactions"]["columns"][5]["levels"] == {"discord": 54, "telegram": 54}
 
 
 # Consent
 
 
 async def test_whoever_withdrew_is_in_no_file_and_diff_says_who(
-    settings: Settings, filled: Book, tmp_path: Path
+    settings: Settings, filled: Database, tmp_path: Path
 ) -> None:
     await export(settings, tmp_path / "before")
     async with filled.writing() as connection:
@@ -167,9 +168,9 @@ async def test_whoever_withdrew_is_in_no_file_and_diff_says_who(
 
 
 async def test_the_public_form_has_words_only_of_those_who_let_them_be_published(
-    settings: Settings, book: Book, tmp_path: Path
+    settings: Settings, database: Database, tmp_path: Path
 ) -> None:
-    async with book.writing() as connection:
+    async with database.writing() as connection:
         rows = Rows(connection)
         for number in range(6):
             consent = await rows.consent(rows.person(number), excerpts=number > 0)
@@ -188,9 +189,9 @@ async def test_the_public_form_has_words_only_of_those_who_let_them_be_published
 
 
 async def test_linked_accounts_go_out_as_one_while_every_side_wants_it(
-    settings: Settings, book: Book
+    settings: Settings, database: Database
 ) -> None:
-    async with book.writing() as connection:
+    async with database.writing() as connection:
         rows = Rows(connection)
         names = [rows.person(number) for number in range(3)]
         for name, linkage in zip(names, (True, True, False), strict=True):
@@ -200,20 +201,22 @@ async def test_linked_accounts_go_out_as_one_while_every_side_wants_it(
         unit = {"unit": names[0], "unit_kind": "person", "pseudonym": names[1], "arm": "a"}
         of = {"experiment": "one", "version_sha256": "c" * 64, "position": 0, "at": rows.now}
         await rows.add(experiment_tables.Enrolment, id=rows.id(), **unit, **of)
-    reading = await read_study(book, STUDY)
+    reading = await read_study(database, STUDY)
     found = [row["pseudonym"] for row in reading.tables["interactions"]]
     assert found == [names[0], names[0], names[2]]
     assert (reading.flow.people, reading.flow.linked) == (2, 1)
-    async with book.writing() as connection:
+    async with database.writing() as connection:
         await Rows(connection, seed=5).consent(names[0], action="withdrawn", use=False)
-    reading = await read_study(book, STUDY)
+    reading = await read_study(database, STUDY)
     assert [row["pseudonym"] for row in reading.tables["interactions"]] == names[1:]
     assert [row["unit"] for row in reading.tables["enrolments"]] == [names[1]]
     assert names[0] not in str(reading.tables)
 
 
-async def test_a_row_whose_consent_was_none_stays_in(settings: Settings, book: Book) -> None:
-    async with book.writing() as connection:
+async def test_a_row_whose_consent_was_none_stays_in(
+    settings: Settings, database: Database
+) -> None:
+    async with database.writing() as connection:
         rows = Rows(connection)
         declined = await rows.consent(rows.person(0), use=False)
         await rows.interaction(rows.person(0), declined)
@@ -221,7 +224,7 @@ async def test_a_row_whose_consent_was_none_stays_in(settings: Settings, book: B
         others = await rows.consent(rows.person(1))
         await rows.interaction(rows.person(0), others)
         kept = await rows.interaction(rows.person(0), granted)
-    reading = await read_study(book, STUDY)
+    reading = await read_study(database, STUDY)
     assert [row["id"] for row in reading.tables["interactions"]] == [kept]
     assert reading.flow.left_out == {"no consent then": 2}
 
@@ -256,7 +259,7 @@ def test_only_the_last_word_counts_and_no_name_is_of_somebody_who_left(
 
 
 async def test_one_experiment_goes_out_alone(
-    settings: Settings, filled: Book, tmp_path: Path
+    settings: Settings, filled: Database, tmp_path: Path
 ) -> None:
     async with filled.writing() as connection:
         rows = Rows(connection, seed=3)
@@ -284,9 +287,9 @@ async def test_one_experiment_goes_out_alone(
 
 
 async def test_people_who_saw_too_little_are_marked_until_they_go_on(
-    settings: Settings, book: Book, tmp_path: Path
+    settings: Settings, database: Database, tmp_path: Path
 ) -> None:
-    async with book.writing() as connection:
+    async with database.writing() as connection:
         rows = Rows(connection)
         names = [rows.person(number) for number in range(4)]
         file = experiment_text(task="compare", tables="[exclude]\nfewer_exposures = 2")
@@ -313,15 +316,15 @@ async def test_people_who_saw_too_little_are_marked_until_they_go_on(
     assert [found[name] for name in names] == [None, few, few, "a model named itself"]
     card = (tmp_path / "out/README.md").read_text(encoding="utf-8")
     assert "| pilot | a | 4 | 3 | 0 |" in card
-    async with book.writing() as connection:
+    async with database.writing() as connection:
         await Rows(connection, seed=7).exposure(names[1], "compare", [], experiment="pilot")
-    again = (await read_study(book, STUDY, "pilot")).tables["enrolments"]
+    again = (await read_study(database, STUDY, "pilot")).tables["enrolments"]
     assert {row["unit"]: row["excluded"] for row in again} == found | {names[1]: None}
 
 
 @pytest.mark.databases("postgres")
 async def test_a_server_gives_the_same_rows(
-    settings: Settings, filled: Book, tmp_path: Path
+    settings: Settings, filled: Database, tmp_path: Path
 ) -> None:
     done = await export(settings, tmp_path / "out", form="public", k=3)
     assert done.rows["interactions"] == 108

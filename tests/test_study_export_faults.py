@@ -13,33 +13,33 @@ import sqlalchemy as sa
 from study_exports import command, everything, export, interactions, lines
 from study_rows import STUDY, Rows, fill_study, opened, write_study_file
 
-from engine.book import Book
 from engine.errors import CommandError, SetupError
+from engine.ledger.transactions import Database
 from engine.settings import Settings
 from engine.study import tables
-from engine.study.reading import read_study
-from engine.study.writing import restore, whole_folder
+from engine.study.export.dataset import read_study
+from engine.study.export.table_files import restore, whole_folder
 
 
 @pytest.fixture
-async def book(settings: Settings) -> AsyncIterator[Book]:
+async def database(settings: Settings) -> AsyncIterator[Database]:
     made = await opened(settings)
     yield made
     await made.close()
 
 
 @pytest.fixture
-async def filled(settings: Settings, book: Book) -> Book:
+async def filled(settings: Settings, database: Database) -> Database:
     """Twelve people with everything that there can be."""
-    await fill_study(book, settings, 12)
-    return book
+    await fill_study(database, settings, 12)
+    return database
 
 
 # Refusals and faults
 
 
 async def test_a_folder_is_replaced_only_when_it_is_an_export_and_on_demand(
-    settings: Settings, book: Book, tmp_path: Path
+    settings: Settings, database: Database, tmp_path: Path
 ) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.txt").write_text("years of work", encoding="utf-8")
@@ -48,7 +48,7 @@ async def test_a_folder_is_replaced_only_when_it_is_an_export_and_on_demand(
     await export(settings, tmp_path / "out")
     with pytest.raises(CommandError, match="--replace"):
         await export(settings, tmp_path / "out")
-    await interactions(book, "later")
+    await interactions(database, "later")
     await export(settings, tmp_path / "out", replace=True)
     assert len(lines(tmp_path / "out/interactions.jsonl")) == 1
     with pytest.raises(CommandError, match="data folder"):
@@ -68,7 +68,7 @@ def test_a_plain_installation_says_what_is_missing(command_line: str, tmp_path: 
 
 
 async def test_training_needs_a_permission_and_tells_which(
-    settings: Settings, book: Book, tmp_path: Path
+    settings: Settings, database: Database, tmp_path: Path
 ) -> None:
     with pytest.raises(CommandError, match="training_permission"):
         await export(settings, tmp_path / "out", purpose="training")
@@ -79,7 +79,7 @@ async def test_training_needs_a_permission_and_tells_which(
 
 
 async def test_every_export_is_on_record_and_private(
-    settings: Settings, filled: Book, tmp_path: Path
+    settings: Settings, filled: Database, tmp_path: Path
 ) -> None:
     done = await export(settings, tmp_path / "out")
     async with filled.reading() as connection:
@@ -92,7 +92,7 @@ async def test_every_export_is_on_record_and_private(
 
 
 async def test_a_full_disk_leaves_nothing_and_is_told(
-    settings: Settings, filled: Book, tmp_path: Path
+    settings: Settings, filled: Database, tmp_path: Path
 ) -> None:
     limit = "import resource,signal;signal.signal(signal.SIGXFSZ,signal.SIG_IGN);"
     limit += "resource.setrlimit(resource.RLIMIT_FSIZE,(60_000,60_000));"
@@ -112,7 +112,7 @@ def _written(home: Path) -> int:
 
 
 async def test_an_interrupted_export_is_never_half_there(
-    settings: Settings, filled: Book, tmp_path: Path
+    settings: Settings, filled: Database, tmp_path: Path
 ) -> None:
     home = tmp_path / "exports"
     home.mkdir()
@@ -146,7 +146,7 @@ async def test_an_export_that_was_made_meanwhile_is_left_alone(tmp_path: Path) -
 
 
 async def test_what_a_kill_between_the_renames_left_aside_is_put_back(
-    settings: Settings, filled: Book, tmp_path: Path
+    settings: Settings, filled: Database, tmp_path: Path
 ) -> None:
     await export(settings, tmp_path / "out")
     (tmp_path / "out").rename(tmp_path / ".out.old")
@@ -157,9 +157,9 @@ async def test_what_a_kill_between_the_renames_left_aside_is_put_back(
 
 @pytest.mark.databases("sqlite", "postgres")
 async def test_what_is_written_meanwhile_is_wholly_in_or_wholly_out(
-    settings: Settings, book: Book
+    settings: Settings, database: Database
 ) -> None:
-    async with book.writing() as connection:
+    async with database.writing() as connection:
         person = Rows(connection).person(0)
         consent = await Rows(connection).consent(person)
     writing = True
@@ -168,7 +168,7 @@ async def test_what_is_written_meanwhile_is_wholly_in_or_wholly_out(
         number = 0
         while writing:
             number += 1
-            async with book.writing() as connection:
+            async with database.writing() as connection:
                 rows = Rows(connection, seed=number)
                 rows.now += number * 1000
                 one = await rows.interaction(person, consent)
@@ -178,7 +178,7 @@ async def test_what_is_written_meanwhile_is_wholly_in_or_wholly_out(
     writer = asyncio.create_task(write())
     counts = []
     for _ in range(15):
-        found = (await read_study(book, STUDY)).tables
+        found = (await read_study(database, STUDY)).tables
         counts.append(len(found["interactions"]))
         assert {row["id"] for row in found["interactions"]} == {
             row["interaction_id"] for row in found["ratings"]

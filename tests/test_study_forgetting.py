@@ -18,19 +18,19 @@ from looking import every_byte, kept
 from studied import agree
 from talking import pressed, told
 
-from bot.buttons import Press, Verb
-from bot.conversation import Who
-from bot.guarding import RefusedError
-from bot.talk import Talk
-from engine.book import Book
-from engine.database import on_server, open_database, upgrade
-from engine.desk.backups import forget_in_backups
-from engine.desk.desk import open_desk
-from engine.desk.forgetting import TOMBSTONES, Forgetting
+from bot.messages.buttons import Press, Verb
+from bot.service.moderation import RefusedError
+from bot.service.request import Who
+from bot.service.service import ChatService
+from engine.chat.backups import forget_in_backups
+from engine.chat.chat import open_desk
+from engine.chat.forgetting import TOMBSTONES, Forgetting
 from engine.errors import AskerError
+from engine.ledger.storage import on_server, open_database, upgrade
+from engine.ledger.tables import JobRow, RequestRow, Table
+from engine.ledger.transactions import Database
 from engine.settings import Settings
-from engine.study.rights import RULES
-from engine.tables import JobRow, RequestRow, Table
+from engine.study.erasure_rules import RULES
 
 here, clock, talk = studied.here, studied.clock, studied.talk  # fixtures
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.databases("sqlite", "postgres")]
@@ -42,25 +42,25 @@ CANARIES = [f"canary{word}quill" for word in (
 
 
 @contextlib.asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[Book]:
-    book = Book(await open_database(settings))
+async def opened(settings: Settings) -> AsyncIterator[Database]:
+    database = Database(await open_database(settings))
     try:
-        yield book
+        yield database
     finally:
-        await book.close()
+        await database.close()
 
 
 async def everything(settings: Settings) -> str:
     """Every row of every table, its sealed words opened; but for the tombstones."""
     found = []
-    async with opened(settings) as book, book.reading() as connection:
+    async with opened(settings) as database, database.reading() as connection:
         for name, table in Table.metadata.tables.items():
             if name != "tombstones":
                 found += [str(row) for row in (await connection.execute(sa.select(table))).all()]
     return "\n".join(found)
 
 
-async def plant(talk: Talk) -> tuple[Who, list[str]]:
+async def plant(talk: ChatService) -> tuple[Who, list[str]]:
     """Somebody who leaves a canary wherever a word of theirs can go; and names that stand unsealed."""
     c = iter(CANARIES)
     who = Who(platform="telegram", asker=next(c), place=next(c), address=next(c), private=True)
@@ -99,7 +99,7 @@ async def plant(talk: Talk) -> tuple[Who, list[str]]:
     return who, [*names, talk.desk.lookup(who.platform, who.asker)]
 
 
-async def test_withdraw_and_forget_act_on_the_account_that_says_them(talk: Talk) -> None:
+async def test_withdraw_and_forget_act_on_the_account_that_says_them(talk: ChatService) -> None:
     one = Who(platform="telegram", asker="joined-1", place="joined-1", address="1", private=True)
     other = replace(one, platform="discord", asker="joined-2", place="joined-2")
     for who in (one, other):
@@ -131,7 +131,7 @@ def back_up(settings: Settings, to: Path) -> None:
 
 
 async def test_twenty_canaries_are_found_nowhere_after_forget(
-    talk: Talk, here: Settings, tmp_path: Path
+    talk: ChatService, here: Settings, tmp_path: Path
 ) -> None:
     who, names = await plant(talk)
     await asyncio.to_thread((here.home / "backups").mkdir, exist_ok=True)
@@ -187,7 +187,7 @@ async def _restored(here: Settings, aside: Path, tmp_path: Path) -> None:
 
 
 async def test_a_person_is_forgotten_in_every_table_that_has_a_rule(
-    talk: Talk, here: Settings
+    talk: ChatService, here: Settings
 ) -> None:
     who = Who(platform="telegram", asker="someone", place="chat-someone", private=True)
     await agree(talk, who)
@@ -204,7 +204,7 @@ async def test_a_person_is_forgotten_in_every_table_that_has_a_rule(
 
 
 async def test_what_others_wrote_on_from_it_loses_the_words_it_began_with(
-    talk: Talk, here: Settings
+    talk: ChatService, here: Settings
 ) -> None:
     first = Who(platform="telegram", asker="first", place="-10077", server_manager=True)
     second = replace(first, asker="second")
@@ -230,7 +230,7 @@ async def test_what_others_wrote_on_from_it_loses_the_words_it_began_with(
     if on_server(here):
         return
     copied = here.model_copy(update={"database_url": f"sqlite+aiosqlite:///{copy}"})
-    async with opened(copied) as book, book.reading() as connection:
+    async with opened(copied) as database, database.reading() as connection:
         texts = sa.select(RequestRow.text, RequestRow.beginning, JobRow.prompt).join(JobRow)
         found = (await connection.execute(texts)).all()
         broken = (await connection.exec_driver_sql("pragma foreign_key_check")).all()
@@ -240,7 +240,7 @@ async def test_what_others_wrote_on_from_it_loses_the_words_it_began_with(
 
 @pytest.mark.databases("sqlite")
 async def test_a_forgetting_that_the_disk_refuses_is_said_and_can_be_said_again(
-    talk: Talk, here: Settings
+    talk: ChatService, here: Settings
 ) -> None:
     who = Who(platform="telegram", asker="refused", place="refused", private=True)
     await told(talk, "It rained.", who)
@@ -261,7 +261,9 @@ async def test_a_forgetting_that_the_disk_refuses_is_said_and_can_be_said_again(
 
 
 @pytest.mark.databases("sqlite")
-async def test_a_kill_after_the_commit_leaves_no_picture_behind(talk: Talk, here: Settings) -> None:
+async def test_a_kill_after_the_commit_leaves_no_picture_behind(
+    talk: ChatService, here: Settings
+) -> None:
     who = Who(platform="telegram", asker="drawn", place="drawn", private=True)
     before = set(here.media.glob("??/*"))
     await told(talk, "/jewel a ring for nobody else --seed 4711", who)
@@ -273,7 +275,9 @@ async def test_a_kill_after_the_commit_leaves_no_picture_behind(talk: Talk, here
     assert drawn.isdisjoint(here.media.glob("??/*"))
 
 
-async def test_a_clock_that_goes_back_forgets_no_less(talk: Talk, here: Settings, clock) -> None:
+async def test_a_clock_that_goes_back_forgets_no_less(
+    talk: ChatService, here: Settings, clock
+) -> None:
     who = Who(platform="telegram", asker="timely", place="chat-timely", private=True)
     for ahead in (7200.0, 3600.0, 0.0):
         clock.ahead = ahead

@@ -15,13 +15,12 @@ from hypothesis import strategies as st
 from scipy import stats
 from study_rows import STUDY, Rows, fill_study, opened
 
-from engine.book import Book
 from engine.errors import CommandError
+from engine.ledger.transactions import Database
 from engine.settings import Settings
-from engine.study.experiment_tables import Enrolment, QuestionnaireAnswer
-from engine.study.reading import read_study
-from engine.study.report.make import report_page, report_study
-from engine.study.report.statistics import (
+from engine.study.experiments.tables import Enrolment, QuestionnaireAnswer
+from engine.study.export.dataset import read_study
+from engine.study.report.estimates import (
     bootstrap,
     bradley_terry,
     detection,
@@ -29,6 +28,7 @@ from engine.study.report.statistics import (
     wilson,
     win_rate,
 )
+from engine.study.report.report import report_page, report_study
 from engine.study.study import read_study_file
 
 FIGURES = {
@@ -82,23 +82,23 @@ class Page(HTMLParser):
 
 
 @pytest.fixture
-async def book(settings: Settings) -> AsyncIterator[Book]:
+async def database(settings: Settings) -> AsyncIterator[Database]:
     made = await opened(settings)
     yield made
     await made.close()
 
 
-async def page_of(settings: Settings, book: Book) -> str:
-    return report_page(read_study_file(settings, STUDY), await read_study(book, STUDY))
+async def page_of(settings: Settings, database: Database) -> str:
+    return report_page(read_study_file(settings, STUDY), await read_study(database, STUDY))
 
 
 async def test_the_page_needs_nothing_but_itself_and_is_the_same_every_time(
-    settings: Settings, book: Book, tmp_path: Path
+    settings: Settings, database: Database, tmp_path: Path
 ) -> None:
-    await fill_study(book, settings, 10)
+    await fill_study(database, settings, 10)
     assert await report_study(settings, STUDY, tmp_path / "report.html", None) == 90
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert text == await page_of(settings, book)
+    assert text == await page_of(settings, database)
     page = Page(text)
     assert "script" not in page.tags
     assert all(link.startswith(("#", "data:text/csv")) for link in page.links)
@@ -112,10 +112,10 @@ async def test_the_page_needs_nothing_but_itself_and_is_the_same_every_time(
 
 
 async def test_every_figure_tells_its_n_and_the_rows_count_up_to_it(
-    settings: Settings, book: Book
+    settings: Settings, database: Database
 ) -> None:
-    await fill_study(book, settings, 10)
-    page = Page(await page_of(settings, book))
+    await fill_study(database, settings, 10)
+    page = Page(await page_of(settings, database))
     assert page.figures.keys() == FIGURES
     for name, text in page.figures.items():
         assert re.search(r"n = [\d,]+", text), name
@@ -132,14 +132,14 @@ async def test_every_figure_tells_its_n_and_the_rows_count_up_to_it(
 
 
 async def test_nobody_who_left_and_nothing_that_was_written_is_in_it(
-    settings: Settings, book: Book
+    settings: Settings, database: Database
 ) -> None:
-    await fill_study(book, settings, 6)
-    async with book.writing() as connection:
+    await fill_study(database, settings, 6)
+    async with database.writing() as connection:
         rows = Rows(connection, seed=9)
         gone = rows.person(2)
         await rows.consent(gone, action="withdrawn", use=False)
-    text = await page_of(settings, book)
+    text = await page_of(settings, database)
     assert gone[:12] not in text
     assert rows.person(1)[:12] in text
     assert "rain" not in text
@@ -147,17 +147,17 @@ async def test_nobody_who_left_and_nothing_that_was_written_is_in_it(
 
 
 async def test_a_study_without_rows_has_a_page_that_says_so(
-    settings: Settings, book: Book, tmp_path: Path
+    settings: Settings, database: Database, tmp_path: Path
 ) -> None:
-    assert (await page_of(settings, book)).count("No rows yet.") == len(FIGURES) - 1
+    assert (await page_of(settings, database)).count("No rows yet.") == len(FIGURES) - 1
     with pytest.raises(CommandError, match="is a folder"):
         await report_study(settings, STUDY, tmp_path, None)
 
 
 async def test_void_pairs_both_bad_and_unblinded_votes_are_counted_and_not_scored(
-    settings: Settings, book: Book
+    settings: Settings, database: Database
 ) -> None:
-    async with book.writing() as connection:
+    async with database.writing() as connection:
         rows = Rows(connection)
         name = rows.person(0)
         await rows.consent(name)
@@ -170,13 +170,13 @@ async def test_void_pairs_both_bad_and_unblinded_votes_are_counted_and_not_score
             exposure = await rows.exposure(name, "compare", shown)
             await rows.vote(name, exposure, choice, unblinded=unblinded)
         await rows.vote(name, void, "b")
-    figures = Page(await page_of(settings, book)).figures
+    figures = Page(await page_of(settings, database)).figures
     assert "n = 3 of 1 people; scored 1, both bad 1, unblinded 1" in figures["wins"]
     assert "void, blocked1" in figures["exclusions"]
 
 
-async def test_answers_are_shown_arm_by_arm(settings: Settings, book: Book) -> None:
-    async with book.writing() as connection:
+async def test_answers_are_shown_arm_by_arm(settings: Settings, database: Database) -> None:
+    async with database.writing() as connection:
         rows = Rows(connection)
         for number, (arm, value) in enumerate(
             [("hot", "5"), ("hot", "4"), ("cold", "1"), ("cold", None)]
@@ -190,7 +190,7 @@ async def test_answers_are_shown_arm_by_arm(settings: Settings, book: Book) -> N
             )
             asked = {"instrument": "after", "question": "liked", "value": value, "shown": {}}
             await rows.add(QuestionnaireAnswer, id=rows.id(), pseudonym=name, **asked, **of)
-    text = Page(await page_of(settings, book)).figures["answers-warm-after-liked"]
+    text = Page(await page_of(settings, database)).figures["answers-warm-after-liked"]
     assert "n = 3 answers of 4 people" in text
     assert "hot24.54 to 50" in text
     assert "cold111 to 11" in text

@@ -19,40 +19,40 @@ from hypothesis import strategies as st
 from study_exports import everything, export, interactions, lines
 from study_rows import STUDY, Rows, fill_study, opened, write_study_file
 
-from engine.book import Book
 from engine.errors import SetupError
+from engine.ledger.transactions import Database
 from engine.settings import Settings
-from engine.study.anonymity import DEFAULT, gate
-from engine.study.codebook import SOURCES, columns
-from engine.study.experiment_tables import ExperimentRow, QuestionnaireAnswer
-from engine.study.export import review_study
-from engine.study.public_form import stepped
-from engine.study.reviewing import review_list
-from engine.study.writing import plain_cell, safe_cell
+from engine.study.experiments.tables import ExperimentRow, QuestionnaireAnswer
+from engine.study.export.codebook import SOURCES, columns
+from engine.study.export.export import review_study
+from engine.study.export.k_anonymity import DEFAULT, gate
+from engine.study.export.public_form import stepped
+from engine.study.export.review import review_list
+from engine.study.export.table_files import plain_cell, safe_cell
 
 
 @pytest.fixture
-async def book(settings: Settings) -> AsyncIterator[Book]:
+async def database(settings: Settings) -> AsyncIterator[Database]:
     made = await opened(settings)
     yield made
     await made.close()
 
 
 @pytest.fixture
-async def filled(settings: Settings, book: Book) -> Book:
+async def filled(settings: Settings, database: Database) -> Database:
     """Twelve people with everything that there can be."""
-    await fill_study(book, settings, 12)
-    return book
+    await fill_study(database, settings, 12)
+    return database
 
 
 # Words
 
 
 async def test_formulas_are_harmless_in_csv_and_whole_everywhere_else(
-    settings: Settings, book: Book, tmp_path: Path
+    settings: Settings, database: Database, tmp_path: Path
 ) -> None:
     texts = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "'tis", "＝1+1", 'a\r\nb,"c"', "nul\0"]
-    await interactions(book, *texts)
+    await interactions(database, *texts)
     await export(settings, tmp_path / "out")
     expected = [text.replace("\0", "�").replace("@SUM", "[handle]") for text in texts]
     with (tmp_path / "out/interactions.csv").open(encoding="utf-8", newline="") as file:
@@ -63,10 +63,10 @@ async def test_formulas_are_harmless_in_csv_and_whole_everywhere_else(
 
 
 async def test_whatever_some_reader_takes_for_the_end_of_a_row_tears_none(
-    settings: Settings, book: Book, tmp_path: Path
+    settings: Settings, database: Database, tmp_path: Path
 ) -> None:
     texts = [f"rain{end}=1+1;x" for end in "\r\n\x85\u2028\u2029\x0b\x0c\x1c,;"]
-    await interactions(book, *texts)
+    await interactions(database, *texts)
     await export(settings, tmp_path / "out")
     path = tmp_path / "out/interactions.csv"
     with path.open(encoding="utf-8", newline="") as file:
@@ -83,9 +83,9 @@ def test_a_csv_cell_can_always_be_had_back(text: str) -> None:
 
 
 async def test_handles_go_out_of_every_column_that_people_write(
-    settings: Settings, book: Book, tmp_path: Path
+    settings: Settings, database: Database, tmp_path: Path
 ) -> None:
-    async with book.writing() as connection:
+    async with database.writing() as connection:
         rows = Rows(connection)
         consent = await rows.consent(rows.person(0))
         free = [c.name for c in columns("interactions") if c.free and c.kind != "json"]
@@ -99,10 +99,10 @@ async def test_handles_go_out_of_every_column_that_people_write(
 
 
 async def test_the_decisions_of_a_reader_are_followed(
-    settings: Settings, book: Book, tmp_path: Path
+    settings: Settings, database: Database, tmp_path: Path
 ) -> None:
     text = "I met Anna Rossi, who wrote to info@museum.org"
-    await interactions(book, text, "And then Anna Rossi left")
+    await interactions(database, text, "And then Anna Rossi left")
     findings = await review_study(settings, STUDY, presidio=False)
     listed = list(csv.DictReader(io.StringIO(review_list(findings))))
     assert [(row["what"], row["default"]) for row in listed] == [
@@ -123,9 +123,9 @@ async def test_the_decisions_of_a_reader_are_followed(
 
 
 async def test_an_enormous_prompt_goes_out_whole(
-    settings: Settings, book: Book, tmp_path: Path
+    settings: Settings, database: Database, tmp_path: Path
 ) -> None:
-    await interactions(book, "rain, " * 500_000)
+    await interactions(database, "rain, " * 500_000)
     await export(settings, tmp_path / "out")
     assert len(pandas.read_parquet(tmp_path / "out/interactions.parquet")["text"][0]) == 3_000_000
 
@@ -171,9 +171,9 @@ def test_one_who_stands_out_takes_no_more_company_than_needed() -> None:
 
 
 async def test_what_was_coarsened_is_not_told_elsewhere(
-    settings: Settings, book: Book, tmp_path: Path
+    settings: Settings, database: Database, tmp_path: Path
 ) -> None:
-    async with book.writing() as connection:
+    async with database.writing() as connection:
         rows = Rows(connection)
         for number in range(7):
             name, alone = rows.person(number), number == 0
@@ -193,7 +193,7 @@ async def test_what_was_coarsened_is_not_told_elsewhere(
 
 
 async def test_the_public_form_tells_no_time_closer_than_its_group(
-    settings: Settings, filled: Book, tmp_path: Path
+    settings: Settings, filled: Database, tmp_path: Path
 ) -> None:
     await export(settings, tmp_path / "out", form="public", k=3)
     for name in SOURCES:
@@ -210,7 +210,7 @@ async def test_the_public_form_tells_no_time_closer_than_its_group(
 
 
 async def test_the_public_form_has_no_key_to_a_persons_rows(
-    settings: Settings, filled: Book, tmp_path: Path
+    settings: Settings, filled: Database, tmp_path: Path
 ) -> None:
     """Neither a seed nor an exact figure, nor a name that a button tells, nor who came when."""
     async with filled.reading() as connection:
@@ -239,9 +239,9 @@ async def test_the_public_form_has_no_key_to_a_persons_rows(
 
 
 async def test_words_that_somebody_took_up_are_published_only_if_both_let_them(
-    settings: Settings, book: Book, tmp_path: Path
+    settings: Settings, database: Database, tmp_path: Path
 ) -> None:
-    async with book.writing() as connection:
+    async with database.writing() as connection:
         rows = Rows(connection)
         shy, willing, third = (rows.person(number) for number in range(3))
         consents = [await rows.consent(shy, excerpts=False)]
@@ -280,10 +280,10 @@ choices = ["18-29", "30-59", "60 or more"]
 
 
 async def test_a_declared_answer_is_told_in_groups_of_k_people_only(
-    settings: Settings, book: Book, tmp_path: Path
+    settings: Settings, database: Database, tmp_path: Path
 ) -> None:
     write_study_file(settings, 'quasi_identifiers = ["platform", "age_group"]\nk_anonymity = 3\n')
-    async with book.writing() as connection:
+    async with database.writing() as connection:
         rows = Rows(connection)
         await rows.add(
             ExperimentRow, id="ages", version_sha256="0" * 64, file=ASKING, state="open",

@@ -9,17 +9,17 @@ import pytest
 import talking
 from talking import OPERATOR, Clock, pressed, told
 
-from bot.buttons import Press, Verb, decode, encode
-from bot.cleaning import MAX_TEXT
-from bot.conversation import Said, Who
-from bot.hurrying import PACE, Hurry, RateLimit
-from bot.talk import Talk
+from bot.messages.buttons import Press, Verb, decode, encode
+from bot.messages.normalise import MAX_TEXT
+from bot.service.rate_limit import PACE, RateLimit, RequestRate
+from bot.service.request import Reply, Who
+from bot.service.service import ChatService
 from engine import Engine
 from engine.errors import AskerError, BusyError, LedgerError, LimitError
 from engine.events import Cancelled, Failed, Finished, Image, Queued
-from engine.job_plan import Plan
-from engine.ledger import new_id
+from engine.ledger.ledger import new_id
 from engine.moderation.chain import usual
+from engine.plan.plan import Plan
 
 here, clock, talk = talking.here, talking.clock, talking.talk  # fixtures
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.databases("sqlite", "postgres")]
@@ -35,7 +35,9 @@ def who() -> Who:
     )
 
 
-async def test_a_story_comes_with_its_footer_and_is_no_longer_owed(talk: Talk, who: Who) -> None:
+async def test_a_story_comes_with_its_footer_and_is_no_longer_owed(
+    talk: ChatService, who: Who
+) -> None:
     events = await told(talk, "/story in the style of lovecraft: It rained.", who)
     assert isinstance(events[0], Queued)
     final = events[-1]
@@ -46,14 +48,14 @@ async def test_a_story_comes_with_its_footer_and_is_no_longer_owed(talk: Talk, w
     assert final.job not in [debt.job for debt in await talk.debts("discord")]
 
 
-async def test_news_says_once_that_it_is_made_up(talk: Talk, who: Who) -> None:
+async def test_news_says_once_that_it_is_made_up(talk: ChatService, who: Who) -> None:
     final = (await told(talk, "/news storms batter the coast of Cornwall", who))[-1]
     footer = await talk.footer(final, who)
     assert footer.count("AI-generated") == 1
     assert "not reporting" in footer
 
 
-async def test_generated_links_and_mentions_are_dead(talk: Talk, who: Who) -> None:
+async def test_generated_links_and_mentions_are_dead(talk: ChatService, who: Who) -> None:
     final = (await told(talk, "It rained on @everyone at https://example.com", who))[-1]
     assert "@everyone" not in final.text
     assert "https://" not in final.text
@@ -61,7 +63,7 @@ async def test_generated_links_and_mentions_are_dead(talk: Talk, who: Who) -> No
 
 
 async def test_continue_again_and_why_mean_the_answer_that_was_pressed(
-    talk: Talk, who: Who
+    talk: ChatService, who: Who
 ) -> None:
     first = (await told(talk, "The vicar coughed.", who))[-1]
     await told(talk, "It snowed.", who)
@@ -74,7 +76,7 @@ async def test_continue_again_and_why_mean_the_answer_that_was_pressed(
     assert why.private
 
 
-async def test_another_style_asks_which_and_then_uses_it(talk: Talk, who: Who) -> None:
+async def test_another_style_asks_which_and_then_uses_it(talk: ChatService, who: Who) -> None:
     first = (await told(talk, "/story in the style of lovecraft: It rained.", who))[-1]
     [said] = await pressed(talk, Press(Verb.STYLE, first.job), who)
     [other] = [b for b in said.ask if b.press.argument == "agatha"]
@@ -84,7 +86,7 @@ async def test_another_style_asks_which_and_then_uses_it(talk: Talk, who: Who) -
 
 
 async def test_only_the_asker_changes_an_answer_and_a_manager_may_delete_it(
-    talk: Talk, who: Who
+    talk: ChatService, who: Who
 ) -> None:
     final = (await told(talk, "It rained.", who))[-1]
     other = replace(who, asker="somebody else")
@@ -103,14 +105,14 @@ async def test_only_the_asker_changes_an_answer_and_a_manager_may_delete_it(
         await talk.press(Press(Verb.CONTINUE, final.job), who)
 
 
-async def test_pressing_twice_is_harmless(talk: Talk, who: Who) -> None:
+async def test_pressing_twice_is_harmless(talk: ChatService, who: Who) -> None:
     final = (await told(talk, "It rained.", who))[-1]
     for _ in range(2):
         [said] = await pressed(talk, Press(Verb.UP, final.job), who)
         assert said.private
-    assert await talk.desk.opinions.ratings(final.job) == [1]
+    assert await talk.desk.feedback.ratings(final.job) == [1]
     await pressed(talk, Press(Verb.DOWN, final.job), who)
-    assert await talk.desk.opinions.ratings(final.job) == [-1]
+    assert await talk.desk.feedback.ratings(final.job) == [-1]
     [said] = await pressed(talk, Press(Verb.CANCEL, final.job), who)
     assert "nothing to stop" in said.text
     both = await asyncio.gather(
@@ -118,10 +120,10 @@ async def test_pressing_twice_is_harmless(talk: Talk, who: Who) -> None:
     )
     answers = [replies[-1] for replies in both]
     assert sum(isinstance(answer, Finished) for answer in answers) == 1
-    assert sum(isinstance(answer, Said) and answer.private for answer in answers) == 1
+    assert sum(isinstance(answer, Reply) and answer.private for answer in answers) == 1
 
 
-async def test_a_button_for_no_answer_says_that_it_has_expired(talk: Talk, who: Who) -> None:
+async def test_a_button_for_no_answer_says_that_it_has_expired(talk: ChatService, who: Who) -> None:
     with pytest.raises(AskerError, match="72 hours"):
         await talk.press(decode(encode(Press(Verb.CONTINUE, new_id()))), who)
     with pytest.raises(AskerError, match="72 hours"):
@@ -130,7 +132,7 @@ async def test_a_button_for_no_answer_says_that_it_has_expired(talk: Talk, who: 
     assert gone.deletes
 
 
-async def test_groups_and_private_chats_never_mix(talk: Talk, who: Who) -> None:
+async def test_groups_and_private_chats_never_mix(talk: ChatService, who: Who) -> None:
     final = (await told(talk, "It rained.", who))[-1]
     alone = replace(who, place="in private", private=True)
     with pytest.raises(AskerError, match="nothing to go on from"):
@@ -139,7 +141,9 @@ async def test_groups_and_private_chats_never_mix(talk: Talk, who: Who) -> None:
         await told(talk, "/continue", replace(alone, reply_to=final.job))
 
 
-async def test_anybody_may_go_on_from_an_answer_by_replying_to_it(talk: Talk, who: Who) -> None:
+async def test_anybody_may_go_on_from_an_answer_by_replying_to_it(
+    talk: ChatService, who: Who
+) -> None:
     final = (await told(talk, "The vicar coughed.", who))[-1]
     await talk.delivered(final.job, ("chat:17",))
     job = await talk.job_of("discord", "chat:17")
@@ -151,7 +155,7 @@ async def test_anybody_may_go_on_from_an_answer_by_replying_to_it(talk: Talk, wh
 
 
 async def test_a_bucket_runs_dry_says_for_how_long_and_fills_again(
-    talk: Talk, who: Who, clock: Clock
+    talk: ChatService, who: Who, clock: Clock
 ) -> None:
     for _ in range(10):
         await told(talk, "It rained.", who)
@@ -161,7 +165,9 @@ async def test_a_bucket_runs_dry_says_for_how_long_and_fills_again(
     assert isinstance((await told(talk, "It rained.", who))[-1], Finished)
 
 
-async def test_a_place_has_its_own_bucket_and_a_chat_of_two_has_none(talk: Talk, who: Who) -> None:
+async def test_a_place_has_its_own_bucket_and_a_chat_of_two_has_none(
+    talk: ChatService, who: Who
+) -> None:
     for asker in ("a", "b"):
         for _ in range(10):
             await told(talk, "It rained.", replace(who, asker=f"{who.asker} {asker}"))
@@ -170,12 +176,12 @@ async def test_a_place_has_its_own_bucket_and_a_chat_of_two_has_none(talk: Talk,
     await told(talk, "It rained.", replace(who, asker=f"{who.asker} c", private=True))
 
 
-async def test_what_fails_costs_nothing(talk: Talk, who: Who) -> None:
+async def test_what_fails_costs_nothing(talk: ChatService, who: Who) -> None:
     for _ in range(11):
         assert isinstance((await told(talk, "::fail::", who))[-1], Failed)
 
 
-async def test_what_the_engine_refuses_costs_nothing(talk: Talk, who: Who) -> None:
+async def test_what_the_engine_refuses_costs_nothing(talk: ChatService, who: Who) -> None:
     for _ in range(11):
         with pytest.raises(LimitError, match="length must be between"):
             await told(talk, "/story --length 100000 It rained.", who)
@@ -195,15 +201,17 @@ class LedgerAway:
         raise LedgerError("The ledger cannot be written: disk I/O error")
 
 
-async def test_what_our_fault_keeps_from_being_taken_costs_nothing(talk: Talk, who: Who) -> None:
-    away = Talk(LedgerAway(talk.core), talk.desk, usual(), talk.settings)
+async def test_what_our_fault_keeps_from_being_taken_costs_nothing(
+    talk: ChatService, who: Who
+) -> None:
+    away = ChatService(LedgerAway(talk.core), talk.desk, usual(), talk.settings)
     for _ in range(12):
         with pytest.raises(LedgerError):
             await told(away, "It rained.", who)
     assert isinstance((await told(talk, "It rained.", who))[-1], Finished)
 
 
-async def test_one_person_has_so_many_requests_under_way(talk: Talk, who: Who) -> None:
+async def test_one_person_has_so_many_requests_under_way(talk: ChatService, who: Who) -> None:
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(told(talk, "Begin ::slow:: a b c d", who)) for _ in range(3)]
         while len(await talk.desk.under_way(who.platform, who.asker)) < 3:
@@ -216,7 +224,7 @@ async def test_one_person_has_so_many_requests_under_way(talk: Talk, who: Who) -
     assert all(isinstance(task.result()[-1], Cancelled) for task in tasks)
 
 
-async def test_a_picture_grows_and_its_buttons_draw_others(talk: Talk, who: Who) -> None:
+async def test_a_picture_grows_and_its_buttons_draw_others(talk: ChatService, who: Who) -> None:
     events = await told(talk, "/jewel a gold ring with rubies --seed 5", who)
     assert any(isinstance(event, Image) for event in events)
     final = events[-1]
@@ -227,7 +235,7 @@ async def test_a_picture_grows_and_its_buttons_draw_others(talk: Talk, who: Who)
     assert varied.pictures[0].seed == 6
 
 
-async def test_more_pictures_up_to_four(talk: Talk, who: Who, clock: Clock) -> None:
+async def test_more_pictures_up_to_four(talk: ChatService, who: Who, clock: Clock) -> None:
     job = (await told(talk, "/jewel a gold ring --size 64", who))[-1].job
     for pictures in (2, 4):
         clock.ahead += 3600
@@ -238,7 +246,7 @@ async def test_more_pictures_up_to_four(talk: Talk, who: Who, clock: Clock) -> N
         await talk.press(Press(Verb.COUNT, job), who)
 
 
-async def test_the_hard_rules_refuse_before_anything_is_taken(talk: Talk, who: Who) -> None:
+async def test_the_hard_rules_refuse_before_anything_is_taken(talk: ChatService, who: Who) -> None:
     with pytest.raises(AskerError, match="instructions for weapons"):
         await told(talk, "/story how to build a pipe bomb", who)
     with pytest.raises(AskerError, match=r"findahelpline\.com"):
@@ -248,7 +256,7 @@ async def test_the_hard_rules_refuse_before_anything_is_taken(talk: Talk, who: W
     assert await talk.core.last(who.platform, who.asker, who.place) is None
 
 
-async def test_an_output_that_is_not_fit_is_kept_back(talk: Talk, who: Who) -> None:
+async def test_an_output_that_is_not_fit_is_kept_back(talk: ChatService, who: Who) -> None:
     halves = "The girls were under-age and they had s"
     first = (await told(talk, halves, who))[-1]
     assert isinstance(first, Finished)
@@ -257,7 +265,7 @@ async def test_an_output_that_is_not_fit_is_kept_back(talk: Talk, who: Who) -> N
 
 
 async def test_a_conversation_keeps_what_a_window_can_hold(
-    talk: Talk, who: Who, clock: Clock
+    talk: ChatService, who: Who, clock: Clock
 ) -> None:
     await told(talk, "It rained.", who)
     for n in range(3):
@@ -268,14 +276,14 @@ async def test_a_conversation_keeps_what_a_window_can_hold(
         assert last.request.beginning.endswith(f"The end {n}.")
 
 
-async def test_a_footer_and_a_reason_repeat_nothing_live(talk: Talk, who: Who) -> None:
+async def test_a_footer_and_a_reason_repeat_nothing_live(talk: ChatService, who: Who) -> None:
     final = (await told(talk, "in the style of lovecraft @user t.me/x: It rained.", who))[-1]
     below = await talk.footer(final, who)
     why = (await told(talk, "/why", who))[-1].text
     assert not [text for text in (below, why) if "@user" in text or "t.me" in text]
 
 
-async def test_a_chats_default_style_serves_who_names_none(talk: Talk, who: Who) -> None:
+async def test_a_chats_default_style_serves_who_names_none(talk: ChatService, who: Who) -> None:
     manager = replace(who, manager=True)
     with pytest.raises(AskerError, match="Only those who manage"):
         await told(talk, "/settings style agatha", who)
@@ -289,13 +297,13 @@ async def test_a_chats_default_style_serves_who_names_none(talk: Talk, who: Who)
     assert "agatha" in shown.text
 
 
-async def test_talking_on_needs_the_operators_switch(talk: Talk, who: Who) -> None:
+async def test_talking_on_needs_the_operators_switch(talk: ChatService, who: Who) -> None:
     with pytest.raises(AskerError, match="message-content"):
         await told(talk, "/settings talk on", replace(who, manager=True))
     assert not await talk.listens(who)
 
 
-async def test_only_operators_administer(talk: Talk, who: Who) -> None:
+async def test_only_operators_administer(talk: ChatService, who: Who) -> None:
     with pytest.raises(AskerError, match="people who run this bot"):
         await told(talk, "/admin status", who)
     await told(talk, "/admin pause", OPERATOR)
@@ -310,7 +318,9 @@ async def test_only_operators_administer(talk: Talk, who: Who) -> None:
     assert "Workers" in status.text
 
 
-async def test_the_blocked_are_told_so_and_may_still_be_forgotten(talk: Talk, who: Who) -> None:
+async def test_the_blocked_are_told_so_and_may_still_be_forgotten(
+    talk: ChatService, who: Who
+) -> None:
     await told(talk, f"/admin block asker {who.asker.replace(' ', '')}", OPERATOR)
     blocked = replace(who, asker=who.asker.replace(" ", ""))
     with pytest.raises(AskerError, match="cannot answer here"):
@@ -321,35 +331,35 @@ async def test_the_blocked_are_told_so_and_may_still_be_forgotten(talk: Talk, wh
     assert isinstance((await told(talk, "It rained.", blocked))[-1], Finished)
 
 
-async def test_a_list_of_allowed_servers_keeps_the_others_out(talk: Talk, who: Who) -> None:
+async def test_a_list_of_allowed_servers_keeps_the_others_out(talk: ChatService, who: Who) -> None:
     away = Who(platform="telegram", asker="1", place="2")
-    await talk.desk.house.rule("telegram", "place", "3", "allow")
+    await talk.desk.places.rule("telegram", "place", "3", "allow")
     with pytest.raises(AskerError, match="cannot answer here"):
         await told(talk, "It rained.", away)
     await told(talk, "It rained.", replace(away, place="3"))
-    await talk.desk.house.rule("telegram", "place", "3", "")
+    await talk.desk.places.rule("telegram", "place", "3", "")
 
 
-async def test_a_blocked_channel_is_not_asked_from_its_threads(talk: Talk, who: Who) -> None:
+async def test_a_blocked_channel_is_not_asked_from_its_threads(talk: ChatService, who: Who) -> None:
     thread = replace(who, place=f"{who.place} thread", parent=who.place)
-    await talk.desk.house.rule(who.platform, "place", who.place, "deny")
+    await talk.desk.places.rule(who.platform, "place", who.place, "deny")
     with pytest.raises(AskerError, match="cannot answer here"):
         await told(talk, "It rained.", thread)
-    await talk.desk.house.rule(who.platform, "place", who.place, "")
+    await talk.desk.places.rule(who.platform, "place", who.place, "")
     assert isinstance((await told(talk, "It rained.", thread))[-1], Finished)
 
 
 async def test_who_is_kept_out_may_still_take_back_what_they_asked_for(
-    talk: Talk, who: Who
+    talk: ChatService, who: Who
 ) -> None:
     final = (await told(talk, "It rained.", who))[-1]
-    await talk.desk.house.rule(who.platform, "asker", who.asker, "deny")
+    await talk.desk.places.rule(who.platform, "asker", who.asker, "deny")
     [gone] = await pressed(talk, Press(Verb.DELETE, final.job), who)
     assert gone.deletes
     assert (await talk.core.answer(final.job)).expired
 
 
-async def test_threads_spend_their_channels_bucket(talk: Talk, who: Who) -> None:
+async def test_threads_spend_their_channels_bucket(talk: ChatService, who: Who) -> None:
     for number in range(20):
         thread = replace(who, asker=f"{who.asker} {number}", place=f"t {number}", parent=who.place)
         await told(talk, "It rained.", thread)
@@ -358,13 +368,13 @@ async def test_threads_spend_their_channels_bucket(talk: Talk, who: Who) -> None
 
 
 async def test_enough_people_who_have_a_say_hide_an_answer(
-    talk: Talk, who: Who, clock: Clock
+    talk: ChatService, who: Who, clock: Clock
 ) -> None:
     final = (await told(talk, "It rained.", who))[-1]
     readers = [replace(who, asker=f"{who.asker} reader {n}") for n in range(4)]
     for reader in readers[:3]:
         await told(talk, "It rained.", reader)
-    await talk.desk.house.rule(who.platform, "asker", readers[0].asker, "deny")
+    await talk.desk.places.rule(who.platform, "asker", readers[0].asker, "deny")
     [said] = await told(talk, "/report it is dull", replace(readers[1], reply_to=final.job))
     assert not said.deletes
     clock.ahead += 86400
@@ -383,7 +393,7 @@ async def test_enough_people_who_have_a_say_hide_an_answer(
     clock.ahead = 0.0
 
 
-async def test_two_fresh_accounts_hide_nothing(talk: Talk, who: Who) -> None:
+async def test_two_fresh_accounts_hide_nothing(talk: ChatService, who: Who) -> None:
     final = (await told(talk, "It rained.", who))[-1]
     for number in range(3):
         fresh = replace(who, asker=f"{who.asker} fresh {number}")
@@ -392,14 +402,14 @@ async def test_two_fresh_accounts_hide_nothing(talk: Talk, who: Who) -> None:
         assert not said.deletes
 
 
-async def test_an_answer_is_reported_where_it_stands(talk: Talk, who: Who) -> None:
+async def test_an_answer_is_reported_where_it_stands(talk: ChatService, who: Who) -> None:
     final = (await told(talk, "It rained.", who))[-1]
     elsewhere = replace(who, asker="x", place="elsewhere", reply_to=final.job)
     with pytest.raises(AskerError, match="another chat"):
         await told(talk, "/report", elsewhere)
 
 
-async def test_a_request_that_is_not_english_gets_a_kind_word(talk: Talk, who: Who) -> None:
+async def test_a_request_that_is_not_english_gets_a_kind_word(talk: ChatService, who: Who) -> None:
     text = "Scrivi una storia di un faro nella nebbia che non torna più"
     final = (await told(talk, text, replace(who, locale="it")))[-1]
     assert any("inglese" in note for note in final.notes)
@@ -407,12 +417,12 @@ async def test_a_request_that_is_not_english_gets_a_kind_word(talk: Talk, who: W
     assert english.notes == ()
 
 
-async def test_an_update_is_taken_once(talk: Talk) -> None:
+async def test_an_update_is_taken_once(talk: ChatService) -> None:
     assert [await talk.seen("telegram", 5) for _ in range(3)] == [False, True, True]
     assert not await talk.seen("discord", 5)
 
 
-async def test_a_broken_off_answer_is_owed_and_marked(talk: Talk, who: Who) -> None:
+async def test_a_broken_off_answer_is_owed_and_marked(talk: ChatService, who: Who) -> None:
     async with aclosing(talk.say(talk.parse("It rained."), who)) as replies:
         final = [reply async for reply in replies][-1]
     assert final.job not in [debt.job for debt in await talk.debts("discord")]  # in hand
@@ -429,7 +439,7 @@ async def test_a_broken_off_answer_is_owed_and_marked(talk: Talk, who: Who) -> N
 
 
 async def test_a_debt_waits_as_long_as_the_platform_asked_and_ends_somewhere(
-    talk: Talk, who: Who, clock: Clock
+    talk: ChatService, who: Who, clock: Clock
 ) -> None:
     async with aclosing(talk.say(talk.parse("It rained."), who)) as replies:
         job = [reply async for reply in replies][-1].job
@@ -441,7 +451,7 @@ async def test_a_debt_waits_as_long_as_the_platform_asked_and_ends_somewhere(
     assert job not in [debt.job for debt in await talk.debts("discord")]
 
 
-async def test_draining_refuses_kindly(talk: Talk, who: Who) -> None:
+async def test_draining_refuses_kindly(talk: ChatService, who: Who) -> None:
     talk.draining = True
     try:
         with pytest.raises(BusyError, match="restarted"):
@@ -462,7 +472,7 @@ async def test_who_goes_on_somewhat_too_fast_is_served_at_the_pace_that_is_allow
 
 async def test_a_burst_of_commands_is_slowed_down_before_the_database_is_asked() -> None:
     seconds = [0.0]
-    hurry = Hurry(3, lambda: seconds[0])
+    hurry = RequestRate(3, lambda: seconds[0])
     fast, other = (Who(platform="discord", asker=name, place="p") for name in ("a", "b"))
     for _ in range(30):
         hurry.step(fast)

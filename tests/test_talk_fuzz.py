@@ -1,4 +1,4 @@
-"""Whatever is typed or pressed, the answer is words or an AskerError, and Talk lives on."""
+"""Whatever is typed or pressed, the answer is words or an AskerError, and ChatService lives on."""
 
 import random
 
@@ -6,13 +6,13 @@ import pytest
 import talking
 from talking import OPERATOR, pressed, told
 
-from bot.buttons import Press, Verb, decode
-from bot.conversation import Who
-from bot.grammar import Simple
-from bot.talk import Talk
+from bot.messages.buttons import Press, Verb, decode
+from bot.messages.grammar import Simple
+from bot.service.request import Who
+from bot.service.service import ChatService
 from engine.errors import AskerError
 from engine.events import Finished
-from engine.ledger import new_id
+from engine.ledger.ledger import new_id
 
 here, clock, talk = talking.here, talking.clock, talking.talk  # fixtures
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -25,7 +25,7 @@ WORDS = [
 ]  # fmt: skip
 
 
-async def test_a_thousand_odd_commands_by_anybody_and_by_an_operator(talk: Talk) -> None:
+async def test_a_thousand_odd_commands_by_anybody_and_by_an_operator(talk: ChatService) -> None:
     dice = random.Random(5)
     plain = Who(platform="telegram", asker="9", place="9", manager=True, server_manager=True)
     answered = refused = 0
@@ -44,11 +44,11 @@ async def test_a_thousand_odd_commands_by_anybody_and_by_an_operator(talk: Talk)
     assert refused > 100
     for kind in ("place", "server"):
         for name in filter(str.isprintable, WORDS):
-            await talk.desk.house.rule("discord", kind, name.lower(), "")
-            await talk.desk.house.rule("discord", kind, name, "")
+            await talk.desk.places.rule("discord", kind, name.lower(), "")
+            await talk.desk.places.rule("discord", kind, name, "")
 
 
-async def test_a_thousand_forged_presses(talk: Talk) -> None:
+async def test_a_thousand_forged_presses(talk: ChatService) -> None:
     dice = random.Random(6)
     who = Who(platform="telegram", asker="10", place="10")
     mine = (await told(talk, "It rained.", who))[-1].job
@@ -70,5 +70,5 @@ async def test_a_thousand_forged_presses(talk: Talk) -> None:
     for job in (mine, theirs):
         answer = await talk.core.answer(job)
         assert answer.text
-        assert await talk.desk.opinions.ratings(job) == []
+        assert await talk.desk.feedback.ratings(job) == []
     assert isinstance((await told(talk, "It rained.", who))[-1], Finished)

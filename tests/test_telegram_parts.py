@@ -10,19 +10,28 @@ from hypothesis import strategies as st
 from PIL import Image
 from telegram_markup import parse_html, units
 
-from bot.buttons import Press, Verb, encode
-from bot.hurrying import PACE, RateLimit
-from bot.repeats import Repeats
-from bot.telegram_client.intake import FLOOD, MOST_WAITING, Lines
-from bot.telegram_client.items import File, Words, caption, growing, joined, parcel, plain, quiet
-from bot.telegram_client.pictures import showable
-from bot.telegram_client.place import Place, address, read_address
+from bot.messages.buttons import Press, Verb, encode
+from bot.service.rate_limit import PACE, RateLimit
+from bot.service.repeats import Repeats
+from bot.telegram_client.address import Place, address, read_address
+from bot.telegram_client.attachments import showable
+from bot.telegram_client.parts import (
+    File,
+    TextMessage,
+    caption,
+    growing,
+    joined,
+    parcel,
+    plain,
+    quiet,
+)
+from bot.telegram_client.update_queue import FLOOD, MOST_WAITING, ChatLocks
 from bot.telegram_client.updates import (
     MEDIA,
-    Grown,
-    Heard,
-    Pressed,
-    Shut,
+    ButtonUpdate,
+    MembershipUpdate,
+    MigrationUpdate,
+    TextUpdate,
     User,
     addressed,
     number_of,
@@ -54,7 +63,9 @@ def message(text="Hm.", chat=GROUP, **more):
 
 def test_a_private_message_is_for_the_bot_whatever_it_says():
     heard = read(message("It rained.", PRIVATE), ME, KNOWN)
-    assert heard == Heard(place=Place(chat=7), message=9, asker=7, text="It rained.", locale="it")
+    assert heard == TextUpdate(
+        place=Place(chat=7), message=9, asker=7, text="It rained.", locale="it"
+    )
 
 
 @pytest.mark.parametrize(
@@ -141,7 +152,7 @@ def test_both_chats_tell_that_a_group_became_a_supergroup():
         message(None, migrate_from_chat_id=-7),
     )
     for each in told:
-        assert read(each, ME, KNOWN) == Grown(place=Place(chat=-7), now=Place(chat=-1001))
+        assert read(each, ME, KNOWN) == MigrationUpdate(place=Place(chat=-7), now=Place(chat=-1001))
 
 
 def test_a_voice_message_is_heard_as_no_words_in_private_only():
@@ -153,14 +164,14 @@ def test_a_voice_message_is_heard_as_no_words_in_private_only():
 def test_a_press_and_a_foreign_button_are_told_apart():
     query = {"id": "q", "from": ADA, "message": ANSWER, "data": encode(Press(Verb.WHY, JOB))}
     pressed = read({"update_id": 1, "callback_query": query}, ME, KNOWN)
-    assert isinstance(pressed, Pressed)
+    assert isinstance(pressed, ButtonUpdate)
     assert pressed.press == Press(Verb.WHY, JOB)
     assert read({"update_id": 1, "callback_query": query | {"data": "?"}}, ME, KNOWN).press is None
 
 
 def test_being_sent_away_is_noticed():
     member = {"chat": GROUP, "from": ADA, "new_chat_member": {"status": "kicked"}}
-    assert read({"update_id": 1, "my_chat_member": member}, ME, KNOWN) == Shut(
+    assert read({"update_id": 1, "my_chat_member": member}, ME, KNOWN) == MembershipUpdate(
         place=Place(chat=-1001), back=False
     )
 
@@ -221,7 +232,7 @@ def test_every_part_of_an_answer_is_taken_by_telegram(text, below):
 def test_a_very_long_answer_is_its_opening_and_a_file():
     text = "It rained. " * 3000
     opening, file = parcel(text, ["AI-generated"], (), "answer.txt", "whole")
-    assert isinstance(opening, Words)
+    assert isinstance(opening, TextMessage)
     assert opening.text.plain.endswith("AI-generated")
     assert isinstance(file, File)
     assert file.data.decode() == text
@@ -289,7 +300,7 @@ def test_a_flood_is_dropped_in_silence_only_beyond_what_is_refused_in_words():
 async def test_a_chat_is_taken_in_in_order_and_its_line_is_bounded():
     import asyncio
 
-    lines, order = Lines(), []
+    lines, order = ChatLocks(), []
 
     async def take(number):
         async with lines.turn(7):

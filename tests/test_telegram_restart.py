@@ -12,9 +12,9 @@ from telegram_server import TelegramServer
 from test_telegram_parts import mutated
 
 from bot.telegram_client.webhook import HEADER
-from engine.desk.desk import open_desk
+from engine.chat.chat import open_desk
+from engine.ledger.tables import Delivery
 from engine.settings import Settings
-from engine.tables import Delivery
 
 pytestmark = pytest.mark.slow
 

@@ -7,17 +7,17 @@ from telegram.error import InvalidToken
 from telegram_chats import buttons
 from telegram_server import TelegramServer
 
-from bot.buttons import Verb, button
-from bot.pacing import TooFast, Vanished
+from bot.clients.pacing import TooFast, Vanished
+from bot.messages.buttons import Verb, button
+from bot.telegram_client.address import Place
 from bot.telegram_client.api import Api, Barred, Unsure
-from bot.telegram_client.items import Photo, Text, Words, plain
-from bot.telegram_client.listening import Listener
-from bot.telegram_client.place import Place
+from bot.telegram_client.handlers import Handlers
+from bot.telegram_client.messages import Sender
+from bot.telegram_client.parts import Photo, Text, TextMessage, plain
 from bot.telegram_client.polling import CONFLICT, poll
 from bot.telegram_client.replies import Replies
-from bot.telegram_client.sender import Sender
 from bot.telegram_client.stages import BARRED, BELOW, Drafted, Edited
-from bot.telegram_client.updates import Heard
+from bot.telegram_client.updates import TextUpdate
 from engine.errors import KIND_SENTENCE
 
 JOB = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
@@ -61,11 +61,11 @@ def sender(api):
 
 
 def words(text, rows=()):
-    return Words(text=plain(text), rows=rows)
+    return TextMessage(text=plain(text), rows=rows)
 
 
 async def test_markup_that_telegram_refuses_is_sent_plain(server, sender):
-    await sender.deliver(ADA, Words(text=Text("<i>Hm", "Hm")))
+    await sender.deliver(ADA, TextMessage(text=Text("<i>Hm", "Hm")))
     assert [m["text"] for m in server.shown(7)] == ["Hm"]
 
 
@@ -296,8 +296,8 @@ class Broken:
 
 
 async def test_what_fails_unexpectedly_is_told_in_a_kind_sentence(server, sender):
-    listener = Listener(Broken(), sender, Replies(sender, "AnyBot"))
-    heard = Heard(place=ADA, message=9, asker=7, text="It rained.")
+    listener = Handlers(Broken(), sender, Replies(sender, "AnyBot"))
+    heard = TextUpdate(place=ADA, message=9, asker=7, text="It rained.")
     taken = []
     await listener.take(heard, lambda: taken.append(heard))
     assert KIND_SENTENCE in [m["text"] for m in server.shown(7)]

@@ -16,14 +16,14 @@ import pytest
 import pytest_asyncio
 from rich.console import Console
 
-from bot.ask_cli import _with, ask
-from bot.options import checked
-from bot.pages import page_for
-from bot.render import Draft
+from bot.messages.draft import Draft
+from bot.messages.options import checked
 from bot.settings import PlatformSettings, terminal_settings
-from bot.terminal_client import Screen, _one
-from bot.terminal_desk import TerminalDesk, open_terminal
-from engine.desk.expiry import KEEP_SECONDS
+from bot.terminal_client.ask import _with, ask
+from bot.terminal_client.client import Screen, _one
+from bot.terminal_client.live_answer import page_for
+from bot.terminal_client.session import TerminalSession, open_terminal
+from engine.chat.retention import KEEP_SECONDS
 from engine.errors import CommandError
 from engine.settings import Settings
 
@@ -34,7 +34,7 @@ numbers = count(1)
 class Terminal:
     """Somebody who types, and what they see."""
 
-    def __init__(self, there: TerminalDesk, home: Path) -> None:
+    def __init__(self, there: TerminalSession, home: Path) -> None:
         there.who = replace(there.who, asker=f"tester {next(numbers)}")
         there.offer_nothing()
         self.there = there
@@ -60,7 +60,7 @@ class Terminal:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def there(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[TerminalDesk]:
+async def there(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[TerminalSession]:
     """One data folder for the module, on the echo backend."""
     folder = tmp_path_factory.mktemp("terminal")
     made = Settings(home=folder / "home", backend="echo", key_file=folder / "key")
@@ -69,7 +69,7 @@ async def there(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Termi
 
 
 @pytest.fixture
-def typed(there: TerminalDesk) -> Terminal:
+def typed(there: TerminalSession) -> Terminal:
     """Somebody new at it."""
     return Terminal(there, there.papers)
 
@@ -219,7 +219,7 @@ async def test_out_saves_the_pictures_and_names_them(
     typed: Terminal, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "rings"
-    typed.there = TerminalDesk(typed.there.talk, Settings(home=typed.home), out)
+    typed.there = TerminalSession(typed.there.talk, Settings(home=typed.home), out)
     assert await typed.ask("/jewel a gold ring", count="2") == 0
     assert sorted(capsys.readouterr().out.split()) == sorted(str(p) for p in out.iterdir())
     assert await typed.ask("/jewel a gold ring", as_json=True) == 0

@@ -14,15 +14,15 @@ import torch
 from safetensors.torch import load_file
 from tiny_sdxl import make_base, make_pictures, make_recipe
 
-from training.checkpoints import all_of, latest
-from training.diffusion.bases import load_pipeline, noise_schedule
-from training.diffusion.folder import read_folder
-from training.diffusion.measuring import measure_image
-from training.diffusion.recipe import ImageRecipe, load_image_recipe
-from training.diffusion.saving import KOHYA, WEIGHTS, check_lora, read_marks
-from training.diffusion.session import ImageSession
 from training.errors import BadCorpus, BadRecipe, NotAllowed, NotPublished, TrainingStopped
-from training.expiry import due_of
+from training.images.bases import load_pipeline, noise_schedule
+from training.images.data.folder import read_folder
+from training.images.lora_files import KOHYA, WEIGHTS, check_lora, read_marks
+from training.images.recipe import ImageRecipe, load_image_recipe
+from training.images.session import ImageSession
+from training.images.step_cost import measure_image
+from training.runs.checkpoints import all_of, latest
+from training.runs.expiry import due_of
 from training.train_image import MEMORY_HELP, train_image
 from training.train_text import memory_told
 
@@ -238,7 +238,7 @@ def test_a_step_weighs_pictures_alike_however_it_is_split(
         noise = torch.randn(4, *sample.mean.shape, generator=torch.Generator().manual_seed(1))
         times = torch.tensor([10, 300, 600, 990])
         rows = [
-            session.fitter.denoiser.errors(
+            session.trainer.denoiser.errors(
                 [sample] * batch,
                 sample.mean.expand(batch, -1, -1, -1),
                 noise[start : start + batch],
@@ -263,7 +263,7 @@ def test_prior_pictures_have_their_own_time_ids_and_are_drawn_by_the_base_once(
     again = session_of(recipe, run)
     assert again.prior is not None and len(again.prior) == 2
     assert made == {path.name: path.stat().st_mtime_ns for path in (run / "prior").iterdir()}
-    figures = again.fitter.step(again.samples, again.prior, 0, 6)
+    figures = again.trainer.step(again.samples, again.prior, 0, 6)
     assert figures["prior"] > 0 and figures["norm"] > 0
 
 

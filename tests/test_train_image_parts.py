@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from tiny_sdxl import SDXL_SCHEDULE, TOKENIZERS, VELOCITY, make_pictures
 
 from training.captioning.questions import sendable
-from training.diffusion.buckets import bucket_for, buckets_of, cut_in_epoch, cuts_of
-from training.diffusion.captions import told_of, words_of
-from training.diffusion.draws import batches_in, batches_of_epoch, batches_of_step, steps_in
-from training.diffusion.folder import Picture, open_picture, read_folder
-from training.diffusion.losses import snr_of, weights_of
-from training.diffusion.tables import Data, ImageTraining
 from training.errors import BadCorpus
+from training.images.data.buckets import bucket_for, buckets_of, cut_in_epoch, cuts_of
+from training.images.data.captions import told_of, words_of
+from training.images.data.folder import Picture, open_picture, read_folder
+from training.images.losses import snr_of, weights_of
+from training.images.schedule import batches_in, batches_of_epoch, batches_of_step, steps_in
+from training.images.tables import Data, ImageTraining
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 NOW = time.time()

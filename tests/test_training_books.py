@@ -6,12 +6,12 @@ import pytest
 from training_server import Answer, Stand, serving
 
 from training.errors import SourceFault
-from training.fetching import PoliteClient
-from training.journal import JOURNAL, Journal
-from training.origins import BooksOrigin, Shelf, TablesOrigin
-from training.pacing import Pace
 from training.sources.books import BooksSource
-from training.sources.tables import TablesSource
+from training.sources.csv_tables import TablesSource
+from training.sources.origins import BookList, BooksOrigin, TablesOrigin
+from training.web.http_client import PoliteClient
+from training.web.journal import JOURNAL, Journal
+from training.web.pace import Pace
 
 PAGE = "<html><body><h2>{0}</h2><p>It was late in {0}.</p></body></html>"
 
@@ -36,7 +36,7 @@ def client_with(clock: Clock, seconds: float = 1.0) -> PoliteClient:
 
 
 def books(stand: Stand, folder: Path, clock: Clock, *works: str, chapters: int = 0) -> BooksSource:
-    shelf = Shelf(address=stand.address + "/{work}{page}", works=works, chapters=chapters)
+    shelf = BookList(address=stand.address + "/{work}{page}", works=works, chapters=chapters)
     origin = BooksOrigin(kind="books", shelves=(shelf,))
     return BooksSource(origin, "CC0", client_with(clock), Journal(folder))
 

@@ -5,10 +5,10 @@ import codecs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.cleaning import clean_paragraph, paragraphs_of, without_repeats
-from training.markup import text_of
-from training.slurs import REASON, without_slurs
-from training.works import Drop, Work
+from training.text.data.cleaning import clean_paragraph, paragraphs_of, without_repeats
+from training.text.data.markup import text_of
+from training.text.data.slurs import REASON, without_slurs
+from training.text.data.works import Drop, Work
 
 LONG = "This is a paragraph of more than eight words in all."
 

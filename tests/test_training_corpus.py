@@ -9,10 +9,10 @@ from training_base import make_recipe
 from training.corpus import build
 from training.errors import BadCorpus, BadRecipe
 from training.measure_step import measure
-from training.recipe import load_recipe
-from training.settings import TrainingSettings
-from training.sources.choice import source_of
-from training.works import read_works
+from training.runs.recipe import load_recipe
+from training.runs.settings import TrainingSettings
+from training.sources.factory import source_of
+from training.text.data.works import read_works
 
 pytest_plugins = ["training_fixtures"]
 pytestmark = pytest.mark.filterwarnings("ignore")

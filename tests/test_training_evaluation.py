@@ -3,13 +3,13 @@
 import pytest
 from training_base import AUTHORS, prose
 
-from training.evaluation import report, style
-from training.evaluation.delta import Delta
-from training.evaluation.diversity import diversity_of
-from training.evaluation.memory import TrainingText, common
-from training.evaluation.prompts import OPENINGS, TOPICS, prompts_for, report_prompt
-from training.evaluation.scores import Score
-from training.works import Work
+from training.text.data.works import Work
+from training.text.evaluation import report, style
+from training.text.evaluation.delta import Delta
+from training.text.evaluation.diversity import diversity_of
+from training.text.evaluation.memory import TrainingText, common
+from training.text.evaluation.prompts import OPENINGS, TOPICS, prompts_for, report_prompt
+from training.text.evaluation.scores import Score
 
 TEMPLATE = "{instruction}\n\n{request}\n{beginning}"
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from training.errors import BadCorpus
-from training.sources.folder import FolderSource
-from training.works import Work
+from training.sources.text_folder import FolderSource
+from training.text.data.works import Work
 
 
 def read(folder: Path, *files: str) -> list[Work]:

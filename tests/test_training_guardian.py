@@ -9,15 +9,15 @@ from test_training_books import Clock
 from training_server import Answer, Stand, serving
 
 from training.errors import SourceFault
-from training.expiry import STAMP, purge, stamp
-from training.fetching import PoliteClient
-from training.guardian import CountedPace, GuardianApi
-from training.journal import Journal
-from training.origins import GuardianOrigin, TablesOrigin
-from training.pacing import Pace
-from training.quota import Quota
-from training.sources.guardian import ARTICLES, STATE, GuardianSource, metadata_of
-from training.sources.tables import TablesSource
+from training.runs.expiry import STAMP, purge, stamp
+from training.sources.csv_tables import TablesSource
+from training.sources.guardian_api import CountedPace, GuardianApi
+from training.sources.guardian_articles import ARTICLES, STATE, GuardianSource, metadata_of
+from training.sources.origins import GuardianOrigin, TablesOrigin
+from training.sources.quota import Quota
+from training.web.http_client import PoliteClient
+from training.web.journal import Journal
+from training.web.pace import Pace
 
 KEY = "not-a-real-key"
 

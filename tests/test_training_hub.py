@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from training.errors import SourceFault
-from training.origins import HubOrigin
 from training.sources.hub import HubSource
+from training.sources.origins import HubOrigin
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

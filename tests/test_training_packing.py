@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from training_base import prose
 from transformers import AutoTokenizer
 
-from training.packing import (
+from training.text.data.blocks import (
     cut,
     opening_token,
     pack,
@@ -17,7 +17,7 @@ from training.packing import (
     read_blocks,
     write_blocks,
 )
-from training.works import Work
+from training.text.data.works import Work
 
 pytest_plugins = ["training_fixtures"]
 BOS, EOS = 2, 1

@@ -14,10 +14,10 @@ from training_server import Answer, serving
 
 from engine.backends.text import TextBackend
 from engine.events import Finished
-from engine.jobs import Job
-from engine.registry import Registry
+from engine.plan.cards import Registry
+from engine.plan.job import Job
 from engine.settings import Settings
-from training.expiry import due_of
+from training.runs.expiry import due_of
 
 pytest_plugins = ["training_fixtures"]
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]

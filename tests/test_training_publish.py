@@ -10,18 +10,18 @@ import torch
 from safetensors.torch import load_file
 from training_base import make_base, make_recipe
 
-from engine.registry import load_card
-from engine.weights import digest_of
-from training.atomic import whole_folder
-from training.cards import require_room
+from engine.plan.cards import load_card
+from engine.weights.weight_files import digest_of
 from training.corpus import build
 from training.errors import NotAllowed, NotPublished, TrainingError
-from training.evaluation.subject import Author, authors_of, load_with_adapters
-from training.merging import require_replaceable, write_merged
-from training.modelcard import facts, limits, model_card
 from training.publish import publish
-from training.recipe import Recipe, load_recipe
-from training.sources.folder import FolderSource
+from training.runs.atomic import whole_folder
+from training.runs.expert_card import require_room
+from training.runs.recipe import Recipe, load_recipe
+from training.sources.text_folder import FolderSource
+from training.text.evaluation.subject import Author, authors_of, load_with_adapters
+from training.text.merging import require_replaceable, write_merged
+from training.text.model_card import facts, limits, model_card
 from training.train_text import train
 
 pytest_plugins = ["training_fixtures"]

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 from training_base import make_recipe
 
-from training.base_image.recipe import load_base_recipe
-from training.diffusion.recipe import load_image_recipe
+from training.base_image.base_recipe import load_base_recipe
 from training.errors import BadRecipe, NotAllowed
-from training.recipe import load_recipe
-from training.record import note_stage
-from training.rights import require_training
-from training.vam.recipe import load_harvest_recipe
+from training.images.recipe import load_image_recipe
+from training.museum.harvest_recipe import load_harvest_recipe
+from training.runs.recipe import load_recipe
+from training.runs.record import note_stage
+from training.text.rights import require_training
 
 RECIPES = sorted((Path(__file__).parent.parent / "training" / "recipes").glob("*.toml"))
 

@@ -3,9 +3,9 @@
 import pytest
 
 from training.errors import BadCorpus
-from training.recipe_tables import Corpus
-from training.splitting import split_works
-from training.works import Work
+from training.runs.tables import Corpus
+from training.text.data.splits import split_works
+from training.text.data.works import Work
 
 
 def works(count: int) -> list[Work]:

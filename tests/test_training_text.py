@@ -14,12 +14,12 @@ from loopback import free_port
 from safetensors.torch import load_file
 from training_base import losses, make_recipe
 
-from training.checkpoints import all_of, latest
 from training.corpus import build
 from training.errors import BadCorpus, BadRecipe, NotAllowed, TrainingStopped
-from training.recipe import Recipe, load_recipe
-from training.session import Session
-from training.sources.folder import FolderSource
+from training.runs.checkpoints import all_of, latest
+from training.runs.recipe import Recipe, load_recipe
+from training.sources.text_folder import FolderSource
+from training.text.session import Session
 from training.train_text import memory_told, train
 
 pytest_plugins = ["training_fixtures"]
@@ -107,7 +107,7 @@ def test_a_validation_leaves_the_gradients_of_a_4_bit_base_as_they_were(
     recipe, run = prepared(tmp_path, "a", corpus, tiny_base, "training.method=qlora")
     plain, validated = (Session(recipe, run, tiny_base) for _ in range(2))
     validated.validate()
-    steps = [s.fitter.step(s.blocks, 0, 6) for s in (plain, validated)]
+    steps = [s.trainer.step(s.blocks, 0, 6) for s in (plain, validated)]
     assert steps[0] == steps[1]
 
 
@@ -138,7 +138,7 @@ def test_a_loss_that_is_not_a_number_stops_and_keeps_the_last_checkpoint(
     session.step()
     session.save()
     with torch.no_grad():
-        session.fitter.weights[0].fill_(float("nan"))
+        session.trainer.weights[0].fill_(float("nan"))
     with pytest.raises(TrainingStopped, match=r"Lower training\.learning_rate"):
         session.step()
     kept = load_file(run / "checkpoints" / "step-000001" / "adapter.safetensors")

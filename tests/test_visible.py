@@ -7,12 +7,12 @@ import pytest
 from program import pastiche, start
 from rich.console import Console
 
-from bot.pages import page_for
-from bot.render import Draft
-from engine.backends.choice import build_backend
+from bot.messages.draft import Draft
+from bot.terminal_client.live_answer import page_for
+from engine.backends.factory import build_backend
 from engine.events import Finished, Text
-from engine.jobs import Job
-from engine.registry import Sampling
+from engine.plan.cards import Sampling
+from engine.plan.job import Job
 
 ESCAPES = "It\x1b]0;title\x07 \x1b[2J\x9b2J \u202erained \x08\x0b\x0c" + "o" + "\u0301" * 50
 

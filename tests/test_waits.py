@@ -11,9 +11,9 @@ import psycopg
 import pytest
 from fleet import Cable
 
-from engine.attached import AttachedEngine
 from engine.errors import OwnerGoneError
-from engine.server_connection import Limited
+from engine.ledger.postgres_connection import Limited
+from engine.process.client import ClientEngine
 from engine.settings import make_runtime
 
 HOUSE = Path(__file__).parents[1]
@@ -48,7 +48,7 @@ async def test_an_owner_that_stands_still_counts_as_gone(settings, registry) -> 
     make_runtime(settings)
     server = await asyncio.start_unix_server(lambda _r, _w: None, str(settings.socket))
     async with server:
-        asked = AttachedEngine(settings, registry, patience=0.1).follow("01J")
+        asked = ClientEngine(settings, registry, patience=0.1).follow("01J")
         with pytest.raises(OwnerGoneError):
             await asyncio.wait_for(anext(asked), 20)
 
@@ -63,7 +63,7 @@ RULES: dict[str, tuple[tuple[str, ...], Callable[[ast.Call], bool]]] = {
         lambda call: keyword(call, "timeout"),
     ),
     "use LOCK_NB, and look again": (("flock",), lambda call: "LOCK_NB" in ast.unparse(call)),
-    "connect by engine.server_connection": (("connect",), lambda _call: False),
+    "connect by engine.ledger.postgres_connection": (("connect",), lambda _call: False),
 }
 OWNERS = ("subprocess", "requests", "session", "openai", "fcntl", "psycopg", "AsyncConnection")
 

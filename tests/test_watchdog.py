@@ -11,8 +11,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 from test_health import asked, get
 
-from engine.health import Health, showing
-from engine.watchdog import watching
+from engine.monitor.health import Health, showing
+from engine.monitor.watchdog import watching
 
 LIMIT = 30.0  # seconds; a busy machine may take its time
 
@@ -36,13 +36,13 @@ class Heard(logging.Handler):
 
 async def test_a_loop_that_stands_still_is_told_with_the_place_where_it_does(caplog) -> None:
     heard = Heard()
-    logging.getLogger("engine.watchdog").addHandler(heard)
+    logging.getLogger("engine.monitor.watchdog").addHandler(heard)
     async with watching(seconds=0.1) as watchdog:
         hold_the_loop(heard.first)
         await asyncio.sleep(0.2)
         assert watchdog.stalled == 0.0
-    logging.getLogger("engine.watchdog").removeHandler(heard)
-    told = [record for record in caplog.records if record.name == "engine.watchdog"]
+    logging.getLogger("engine.monitor.watchdog").removeHandler(heard)
+    told = [record for record in caplog.records if record.name == "engine.monitor.watchdog"]
     assert [record.levelname for record in told] == ["ERROR", "WARNING"]
     assert "hold_the_loop" in told[0].stack
 
@@ -90,7 +90,7 @@ def test_a_loop_held_by_c_code_leaves_its_stack_on_stderr() -> None:
     """A pattern that backtracks keeps the interpreter's lock: no thread of Python's runs."""
     program = """
 import asyncio, re
-from engine.watchdog import watching
+from engine.monitor.watchdog import watching
 
 async def main():
     async with watching(seconds=0.2):

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from program import events, pastiche
 
-from engine import bases, conversion
-from engine.backends.stopping import latest
+from engine.backends.stop_rules import latest
 from engine.settings import Settings
+from engine.weights import bases, conversion
 
 OPENING = "They sat alone in the darkened room as rain hammered against the old windowpanes."
 
@@ -64,9 +64,9 @@ def test_a_story_in_each_style_grows_token_by_token_and_is_repeatable_by_seed(
 def test_a_missing_base_fails_the_job_with_what_to_do(settings: Settings) -> None:
     code = (
         "import asyncio\n"
-        "from engine.bootstrap import open_engine\n"
+        "from engine.process.bootstrap import open_engine\n"
         "from engine.engine import events_of\n"
-        "from engine.jobs import Request\n"
+        "from engine.plan.job import Request\n"
         "from engine.settings import read_settings\n"
         "async def main():\n"
         "    async with open_engine(read_settings()) as engine:\n"

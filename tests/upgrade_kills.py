@@ -23,8 +23,8 @@ import sqlalchemy as sa
 from alembic.script import ScriptDirectory
 
 import migrations
-from engine.database import revisions, storage_of, upgrade
-from engine.keys import load_vault
+from engine.ledger.keys import load_vault
+from engine.ledger.storage import revisions, storage_of, upgrade
 from engine.settings import Settings, read_settings
 
 ROWS = 3

@@ -16,25 +16,25 @@ import typer
 from rich.console import Console
 
 from training.captioning import Captioner
-from training.captioning.agreeing import price_teller, require_agreement
-from training.captioning.batches import Batches, wait
+from training.captioning.answer_log import Journal
+from training.captioning.batch_api import Batches, wait
 from training.captioning.catalogue import CatalogueCaptioner
-from training.captioning.composing import require_prefix
-from training.captioning.cost import Purse, prices_of
-from training.captioning.journal import Journal
+from training.captioning.chat_completions import ServiceCaptioner
+from training.captioning.composition import require_prefix
+from training.captioning.confirm import price_teller, require_agreement
+from training.captioning.cost import SpendingLimit, prices_of
 from training.captioning.questions import Question, questions_of
-from training.captioning.recipe import CaptionTable, Kind
 from training.captioning.review import write_sheet
-from training.captioning.service import ServiceCaptioner
-from training.captioning.writing import Asking, Written, worst, write_captions
+from training.captioning.tables import CaptionTable, Kind
+from training.captioning.writer import Asking, Written, worst, write_captions
 from training.errors import BadRecipe, TrainingError
-from training.expiry import purge
-from training.settings import TrainingSettings
-from training.stage import Changes, RecipeFile, RunsFolder, run_stage
-from training.vam.expiring import CAPTIONS, WORK, prune, prune_all
-from training.vam.harvesting import DATA, told_when_full
-from training.vam.noting import note_stage
-from training.vam.recipe import load_harvest_recipe
+from training.museum.harvest_recipe import load_harvest_recipe
+from training.museum.harvester import DATA, told_when_full
+from training.museum.retention import CAPTIONS, WORK, prune, prune_all
+from training.museum.stage_record import note_stage
+from training.runs.expiry import purge
+from training.runs.settings import TrainingSettings
+from training.runs.stage import Changes, RecipeFile, RunsFolder, run_stage
 
 
 def main(
@@ -145,7 +145,7 @@ def ask(
     """Ask what is open; gives whether the limit held some questions back."""
     if not who.kept:
         return False
-    purse = Purse(prices_of(table, options.batch), options.max_usd, journal.dollars)
+    purse = SpendingLimit(prices_of(table, options.batch), options.max_usd, journal.dollars)
     if options.batch and isinstance(who, ServiceCaptioner):
         return ask_in_batches(Batches(folder, who, journal), purse, questions, options)
     waiting = [question for question in questions if journal.needs(question, options.retry_failed)]
@@ -163,7 +163,7 @@ def ask(
 
 
 def ask_in_batches(
-    batches: Batches, purse: Purse, questions: list[Question], options: Options
+    batches: Batches, purse: SpendingLimit, questions: list[Question], options: Options
 ) -> bool:
     """Take in what is ready, send what is open, wait; gives whether the limit held some back."""
     table = batches.captioner.table
@@ -194,7 +194,7 @@ def captioner_of(table: CaptionTable) -> Captioner:
         case "openai":
             return ServiceCaptioner(table, TrainingSettings())
         case "local":
-            from training.captioning.local import LocalCaptioner
+            from training.captioning.local_model import LocalCaptioner
 
             return LocalCaptioner(table)
         case "catalogue":

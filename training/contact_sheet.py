@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from training.diffusion.sheets import GAP, INK, MARGIN, PAPER, fitted, spaced
-from training.stage import run_stage
+from training.images.drawing.grid import GAP, INK, MARGIN, PAPER, fitted, spaced
+from training.runs.stage import run_stage
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -15,22 +15,22 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from training.atomic import whole_folder
-from training.bases import load_tokenizer
 from training.errors import BadCorpus, BadRecipe
-from training.expiry import due_of, guard, stamp
-from training.packing import write_blocks
-from training.preparing import blocks_of, prepared, sizes, write_drops
-from training.recipe import Recipe, load_recipe
-from training.record import digest_of_file, note_stage
-from training.rights import require_text, retention_hours
-from training.settings import TrainingSettings
+from training.runs.atomic import whole_folder
+from training.runs.expiry import due_of, guard, stamp
+from training.runs.recipe import Recipe, load_recipe
+from training.runs.record import digest_of_file, note_stage
+from training.runs.settings import TrainingSettings
+from training.runs.stage import BaseFolder, Changes, RecipeFile, RunsFolder, open_run, run_stage
 from training.sources import Source
-from training.sources.choice import FETCHED, GUARDIAN, source_of
-from training.sources.guardian import GuardianSource, metadata_of
-from training.splitting import SPLITS, split_works
-from training.stage import BaseFolder, Changes, RecipeFile, RunsFolder, open_run, run_stage
-from training.works import Drop, root_digest, write_works
+from training.sources.factory import FETCHED, GUARDIAN, source_of
+from training.sources.guardian_articles import GuardianSource, metadata_of
+from training.text.bases import load_tokenizer
+from training.text.data.blocks import write_blocks
+from training.text.data.preparation import blocks_of, prepared, sizes, write_drops
+from training.text.data.splits import SPLITS, split_works
+from training.text.data.works import Drop, root_digest, write_works
+from training.text.rights import require_text, retention_hours
 
 
 def build(recipe: Recipe, source: Source, run: Path, base: Path | None) -> dict[str, Any]:

@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from training.atomic import write_json, write_text
-from training.diffusion.recipe import ImageRecipe, load_image_recipe
-from training.expiry import stamp
-from training.record import digest_of_file, note_stage
-from training.stage import BaseFolder, Changes, RecipeFile, RunsFolder, open_run, run_stage
+from training.images.recipe import ImageRecipe, load_image_recipe
+from training.runs.atomic import write_json, write_text
+from training.runs.expiry import stamp
+from training.runs.record import digest_of_file, note_stage
+from training.runs.stage import BaseFolder, Changes, RecipeFile, RunsFolder, open_run, run_stage
 from training.train_image import MEMORY_HELP, DataFolder, with_folder
 from training.train_text import memory_told
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from training.diffusion.drawing import Wish
+    from training.images.drawing.generation import DrawRequest
 
 SAMPLES = 24
 SHOWN = 8  # pairs on the sheet of nearest training pictures
@@ -46,11 +46,11 @@ def evaluate_image(
     told: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Every measure as plain values; the sheets go to the run's `evaluation/`."""
-    from training.diffusion.sheets import save_png
-    from training.image_evaluation import report, scores
-    from training.image_evaluation.attributes import RenderJudge
-    from training.image_evaluation.measures import WRITERS, Measures
-    from training.image_evaluation.subject import subject_of
+    from training.images.drawing.grid import save_png
+    from training.images.evaluation import report, scores
+    from training.images.evaluation.attributes import RenderJudge
+    from training.images.evaluation.measures import WRITERS, Measures
+    from training.images.evaluation.subject import subject_of
 
     told("loading")
     subject = subject_of(recipe, run, base)
@@ -77,9 +77,9 @@ def evaluate_image(
     return values
 
 
-def before_after(wishes: "Sequence[Wish]", pairs: "dict[str, list[Image]]") -> "Image":
+def before_after(wishes: "Sequence[DrawRequest]", pairs: "dict[str, list[Image]]") -> "Image":
     """The report's figure: a row a prompt, for each seed the base's picture and the LoRA's."""
-    from training.diffusion.sheets import sheet
+    from training.images.drawing.grid import sheet
 
     prompts = tuple(dict.fromkeys(wish.prompt for wish in wishes))
     places = {prompt: [n for n, w in enumerate(wishes) if w.prompt == prompt] for prompt in prompts}
@@ -92,7 +92,7 @@ def before_after(wishes: "Sequence[Wish]", pairs: "dict[str, list[Image]]") -> "
 
 def save_nearest(path: Path, memory: dict[str, Any], drawn: list[Any], measures: Any) -> None:
     """The pictures nearest to training pictures, beside these, in a folder that goes with them."""
-    from training.diffusion.sheets import save_png, sheet
+    from training.images.drawing.grid import save_png, sheet
 
     due = measures.subject.pictures.due
     if due is not None:
@@ -123,7 +123,7 @@ def options_of(
 
 def write_report(run: Path, recipe: ImageRecipe, values: dict[str, Any], command: str) -> Path:
     """The page and the raw values."""
-    from training.image_evaluation import report
+    from training.images.evaluation import report
 
     folder = run / "evaluation"
     write_json(folder / "values.json", values)
@@ -149,7 +149,7 @@ def main(
     ] = None,
 ) -> None:
     """Compare a LoRA for pictures with its base; write a sheet and a report."""
-    from training.image_evaluation import report
+    from training.images.evaluation import report
 
     recipe = with_folder(load_image_recipe(recipe_file, tuple(changes or ())), data)
     run = open_run(recipe, runs)

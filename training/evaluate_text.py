@@ -16,14 +16,14 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from training.atomic import write_json, write_text
-from training.evaluation import charts, report, style
-from training.evaluation.measures import Measures, diversities
-from training.evaluation.samples import LENGTH
-from training.evaluation.subject import Author, authors_of, load_with_adapters
-from training.recipe import load_recipe, placeless
-from training.record import digest_of_file, note_stage
-from training.stage import BaseFolder, Changes, RunsFolder, open_run, run_stage
+from training.runs.atomic import write_json, write_text
+from training.runs.recipe import load_recipe, placeless
+from training.runs.record import digest_of_file, note_stage
+from training.runs.stage import BaseFolder, Changes, RunsFolder, open_run, run_stage
+from training.text.evaluation import charts, report, style
+from training.text.evaluation.generation import LENGTH
+from training.text.evaluation.measures import Measures, diversities
+from training.text.evaluation.subject import Author, authors_of, load_with_adapters
 
 BLOCKS = 64  # held-out blocks an author, for the matrix
 SAMPLES = 30

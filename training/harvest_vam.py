@@ -16,21 +16,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from training.expiry import purge
-from training.stage import Changes, RecipeFile, RunsFolder, run_stage
-from training.vam.expiring import prune_all, watch
-from training.vam.harvesting import (
-    DATA,
-    Outcome,
-    harvest,
-    harvester_of,
-    reasons,
-    told_when_full,
-)
-from training.vam.museum import seconds_needed
-from training.vam.noting import note_stage
-from training.vam.recipe import HarvestRecipe, load_harvest_recipe, require_basis
-from training.vam.verifying import verify_folder, verify_museum
+from training.museum.api import seconds_needed
+from training.museum.harvest_recipe import HarvestRecipe, load_harvest_recipe, require_basis
+from training.museum.harvester import DATA, Outcome, harvest, harvester_of, reasons, told_when_full
+from training.museum.retention import prune_all, watch
+from training.museum.stage_record import note_stage
+from training.museum.verification import verify_folder, verify_museum
+from training.runs.expiry import purge
+from training.runs.stage import Changes, RecipeFile, RunsFolder, run_stage
 
 MEGABYTES_A_PICTURE = 0.8  # a 2500-pixel JPEG of an object on plain ground
 DRIFT = 1  # exit status of a verification that found something

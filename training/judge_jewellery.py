@@ -19,10 +19,10 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from training.atomic import write_json
-from training.base_image.captions import GROUNDS, KINDS, METALS, STONES
+from training.base_image.vocabulary import GROUNDS, KINDS, METALS, STONES
 from training.errors import TrainingStopped
-from training.stage import run_stage
+from training.runs.atomic import write_json
+from training.runs.stage import run_stage
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -89,10 +89,11 @@ def learn(
     from safetensors.torch import save_file
     from torch.nn import functional
 
-    from training.base_image import loop, pictures
-    from training.base_image.recipe import Pictures
+    from training.base_image import collection as pictures
+    from training.base_image import resumable_loop
+    from training.base_image.base_recipe import Pictures
 
-    loop.threads(threads)
+    resumable_loop.threads(threads)
     seen, unseen = pictures.load(Pictures(folder=renders, held_out=held_out))
     targets = {
         name: torch.tensor([values.index(facts[name]) for facts in seen.facts])
@@ -177,13 +178,13 @@ def judge(
     from safetensors.torch import load_file
     from torch.nn import functional
 
-    from training.base_image import loop
+    from training.base_image import resumable_loop
 
     if not weights.is_file():
         raise TrainingStopped(
             "There is no judge yet. Run: python -m training.judge_jewellery learn"
         )
-    loop.threads(threads)
+    resumable_loop.threads(threads)
     examined = network()
     examined.load_state_dict(load_file(weights))
     examined.eval()

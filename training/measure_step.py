@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from training.bases import add_adapter, attention_for, compute_type
-from training.diffusion.recipe import is_image_recipe, load_image_recipe
 from training.errors import BadRecipe
-from training.fitting import Fitter
-from training.optimisers import optimiser_for
-from training.packing import Block
-from training.recipe import Recipe, load_recipe
-from training.session import accelerator_for
-from training.stage import BaseFolder, Changes, RecipeFile, run_stage
+from training.images.recipe import is_image_recipe, load_image_recipe
+from training.runs.recipe import Recipe, load_recipe
+from training.runs.stage import BaseFolder, Changes, RecipeFile, run_stage
+from training.text.bases import add_adapter, attention_for, compute_type
+from training.text.data.blocks import Block
+from training.text.optimiser import optimiser_for
+from training.text.session import accelerator_for
+from training.text.trainer import Trainer
 from training.train_text import memory_told
 
 if TYPE_CHECKING:
@@ -61,18 +61,18 @@ def measure(recipe: Recipe, folder: Path | None, steps: int) -> dict[str, float]
     parameters, vocabulary = base.num_parameters(), base.config.vocab_size
     model = add_adapter(base, recipe)
     accelerator = accelerator_for(recipe)
-    fitter = Fitter(recipe, model, optimiser_for(model, recipe), accelerator)
+    trainer = Trainer(recipe, model, optimiser_for(model, recipe), accelerator)
     loaded = time.monotonic() - started
     tokens = torch.randint(3, vocabulary, (recipe.corpus.block,)).tolist()
     blocks = [Block(tokens=tuple(tokens), work=0)]
     seconds = []
     for step in range(steps):
         started = time.monotonic()
-        fitter.step(blocks, step, steps)
+        trainer.step(blocks, step, steps)
         seconds.append(time.monotonic() - started)
     return {
         "parameters": parameters,
-        "trained": sum(weight.numel() for weight in fitter.weights),
+        "trained": sum(weight.numel() for weight in trainer.weights),
         "build_seconds": loaded,
         "seconds": min(seconds) / (recipe.training.batch * recipe.training.accumulate),
         "memory": peak_memory(),
@@ -91,7 +91,7 @@ def peak_memory() -> float:
 
 def image_line(path: Path, base: Path | None, changes: tuple[str, ...], steps: int) -> str:
     """The figures of an image recipe in one line."""
-    from training.diffusion.measuring import measure_image
+    from training.images.step_cost import measure_image
     from training.train_image import MEMORY_HELP
 
     recipe = load_image_recipe(path, changes)

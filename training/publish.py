@@ -17,21 +17,21 @@ import typer
 from rich.console import Console
 
 from engine.settings import read_settings
-from engine.weights import check_adapter, digest_of
-from training.atomic import whole_folder, write_text
-from training.cards import BUILT_IN_CARDS, AnyRecipe, card_text, folder_of, require_room
-from training.diffusion.publishing import copy_kohya, copy_lora, image_model_card
-from training.diffusion.recipe import ImageRecipe, is_image_recipe, load_image_recipe
-from training.diffusion.rights import require_image_training
-from training.diffusion.saving import WEIGHTS as LORA
-from training.diffusion.saving import check_lora
+from engine.weights.weight_files import check_adapter, digest_of
 from training.errors import BadRecipe, NotPublished
-from training.merging import write_merged
-from training.modelcard import model_card, notice_for
-from training.recipe import load_recipe
-from training.record import note_stage, read_record
-from training.rights import require_training
-from training.stage import BaseFolder, Changes, RecipeFile, RunsFolder, open_run, run_stage
+from training.images.lora_files import WEIGHTS as LORA
+from training.images.lora_files import check_lora
+from training.images.model_card import copy_kohya, copy_lora, image_model_card
+from training.images.recipe import ImageRecipe, is_image_recipe, load_image_recipe
+from training.images.rights import require_image_training
+from training.runs.atomic import whole_folder, write_text
+from training.runs.expert_card import BUILT_IN_CARDS, AnyRecipe, card_text, folder_of, require_room
+from training.runs.recipe import load_recipe
+from training.runs.record import note_stage, read_record
+from training.runs.stage import BaseFolder, Changes, RecipeFile, RunsFolder, open_run, run_stage
+from training.text.merging import write_merged
+from training.text.model_card import model_card, notice_for
+from training.text.rights import require_training
 
 ADAPTER = "adapter"  # in the run's folder
 CARD = "card.toml"

@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from training.expiry import purge, wait_and_purge
-from training.stage import RunsFolder, run_stage
-from training.vam.expiring import prune_all
+from training.museum.retention import prune_all
+from training.runs.expiry import purge, wait_and_purge
+from training.runs.stage import RunsFolder, run_stage
 
 
 def main(

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from training.errors import TrainingStopped
-from training.stage import run_stage
+from training.runs.stage import run_stage
 
 SAMPLES = {"shop": 16, "museum": 24}  # paths a pixel: dim and soft light is grainier
 

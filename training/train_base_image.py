@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from training.stage import run_stage
+from training.runs.stage import run_stage
 
 TOKENIZERS = Path(__file__).parents[1] / "engine" / "models" / "jewel-base"
 
@@ -32,16 +32,16 @@ def main(
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete checkpoints, start over")] = False,
 ) -> None:
     """Train a small image base; goes on from the last checkpoint."""
-    from training.base_image import autoencoder, denoiser, loop
+    from training.base_image import autoencoder, denoiser, resumable_loop
+    from training.base_image.base_recipe import load_base_recipe
+    from training.base_image.collection import for_autoencoder, load
     from training.base_image.export import export
-    from training.base_image.pictures import for_autoencoder, load
-    from training.base_image.recipe import load_base_recipe
 
     recipe = load_base_recipe(recipe_file)
     folder = runs / recipe.name
     if fresh:
         shutil.rmtree(folder, ignore_errors=True)
-    loop.threads(threads)
+    resumable_loop.threads(threads)
     coding = autoencoder.fit_autoencoder(recipe, folder / "autoencoder", *for_autoencoder(recipe))
     if only_autoencoder:
         return

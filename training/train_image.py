@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from training.atomic import whole_folder
-from training.diffusion.folder import read_folder
-from training.diffusion.recipe import ImageRecipe, load_image_recipe
-from training.diffusion.rights import require_image_training
-from training.record import digest_of_file, note_stage
-from training.stage import BaseFolder, Changes, RecipeFile, RunsFolder, open_run, run_stage
+from training.images.data.folder import read_folder
+from training.images.recipe import ImageRecipe, load_image_recipe
+from training.images.rights import require_image_training
+from training.runs.atomic import whole_folder
+from training.runs.record import digest_of_file, note_stage
+from training.runs.stage import BaseFolder, Changes, RecipeFile, RunsFolder, open_run, run_stage
 from training.train_text import memory_told
 
 if TYPE_CHECKING:
-    from training.diffusion.session import ImageSession
+    from training.images.session import ImageSession
 
 MEMORY_HELP = (
     "Out of memory. Lower, in this order: training.batch (raise training.accumulate by as much); set "
@@ -42,7 +42,7 @@ def train_image(recipe: ImageRecipe, run: Path, base: Path | None = None) -> "Im
     folder = Path(recipe.data.folder).expanduser()
     require_image_training(recipe, folder)
     pictures = read_folder(folder, recipe.data, recipe.run.seed, time.time())
-    from training.diffusion.session import ImageSession, tell
+    from training.images.session import ImageSession, tell
 
     with memory_told(MEMORY_HELP):
         session = ImageSession(recipe, run, pictures, base)
@@ -58,10 +58,10 @@ def train_image(recipe: ImageRecipe, run: Path, base: Path | None = None) -> "Im
 
 def write_lora(session: "ImageSession", folder: Path) -> None:
     """Save the LoRA whole, for diffusers and (if the recipe asks) for kohya's tools."""
-    from training.diffusion.marks import marks_of
-    from training.diffusion.saving import save_kohya, save_lora
+    from training.images.lora_files import save_kohya, save_lora
+    from training.images.lora_metadata import lora_metadata
 
-    marks = marks_of(session.recipe, facts_of_training(session))
+    marks = lora_metadata(session.recipe, facts_of_training(session))
     with whole_folder(folder) as part:
         save_lora(session.pipeline.unet, part, marks)
     if session.recipe.save.kohya:

@@ -17,14 +17,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from training import checkpoints
-from training.atomic import whole_folder
 from training.errors import TrainingStopped
-from training.recipe import Recipe, load_recipe
-from training.record import digest_of_file, note_stage
-from training.rights import require_training
-from training.session import Session
-from training.stage import BaseFolder, Changes, RecipeFile, RunsFolder, open_run, run_stage
+from training.runs import checkpoints
+from training.runs.atomic import whole_folder
+from training.runs.recipe import Recipe, load_recipe
+from training.runs.record import digest_of_file, note_stage
+from training.runs.stage import BaseFolder, Changes, RecipeFile, RunsFolder, open_run, run_stage
+from training.text.rights import require_training
+from training.text.session import Session
 
 ADAPTER = "adapter_model.safetensors"
 MEMORY_HELP = (
@@ -44,7 +44,7 @@ def train(recipe: Recipe, run: Path, base: Path | None) -> Session:
             "No validation came out better than the base alone, so there is no adapter. Lower "
             "training.learning_rate, or give it more text."
         )
-    if session.fitter.accelerator.is_main_process:
+    if session.trainer.accelerator.is_main_process:
         write_adapter(session, run / "adapter")
         note_stage(run, recipe, "train_text", facts_of(session))
     return session
@@ -75,7 +75,7 @@ def facts_of(session: Session) -> dict[str, object]:
         "best_step": progress.best_step,
         "held_out_loss": progress.best_loss,
         "seconds": round(progress.seconds, 1),
-        "device": str(session.fitter.accelerator.device),
+        "device": str(session.trainer.accelerator.device),
         "attention": session.model.config._attn_implementation,
         "outputs": {"adapter": digest_of_file(session.run / "adapter" / ADAPTER)},
     }

@@ -1,4 +1,4 @@
-"""Discord, with discord.py. `bot.serve` runs what is named here."""
+"""Discord, with discord.py. `bot.serving.serve` runs what is named here."""
 
 from bot.discord_client.client import DiscordClient
 

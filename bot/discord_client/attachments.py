@@ -5,8 +5,8 @@ import logging
 
 import discord
 
-from bot.discord_client.faults import PASSING
-from bot.discord_client.people import spoken
+from bot.discord_client.errors import PASSING
+from bot.discord_client.identity import spoken
 
 PASTE_BYTES = 100_000  # Discord makes a file of more than 2,000 characters; we take 20,000
 READ_SECONDS = 10.0

@@ -6,26 +6,20 @@ import logging
 
 import discord
 
-from bot.clients import Debt
-from bot.conversation import Who
-from bot.discord_client.addresses import Address
+from bot.clients.client import Debt
+from bot.clients.pacing import BACKOFF_SECONDS, TooFast, Vanished
+from bot.discord_client.address import Address
+from bot.discord_client.command_sync import sync
 from bot.discord_client.commands import STUDY, build, translate
-from bot.discord_client.connection import (
-    Connection,
-    ShardedConnection,
-    invite,
-    point,
-    quieten,
-)
-from bot.discord_client.faults import PASSING, pause
-from bot.discord_client.hearing import Hearing
+from bot.discord_client.errors import PASSING, pause
+from bot.discord_client.gateway import Connection, ShardedConnection, invite, point, quieten
+from bot.discord_client.handlers import Handlers
+from bot.discord_client.identity import PLATFORM
 from bot.discord_client.owning import chosen, listen_alone
-from bot.discord_client.people import PLATFORM
-from bot.discord_client.shards import read_shards
-from bot.discord_client.sync import sync
-from bot.pacing import BACKOFF_SECONDS, TooFast, Vanished
+from bot.discord_client.sharding import read_shards
+from bot.service.request import Who
+from bot.service.service import ChatService
 from bot.settings import PlatformSettings
-from bot.talk import Talk
 from engine.errors import SetupError
 from engine.shutdown import end
 
@@ -37,14 +31,14 @@ log = logging.getLogger(__name__)
 
 
 class DiscordClient:
-    """See bot.clients.Client."""
+    """See bot.clients.client.Client."""
 
     name = "discord"
 
-    def __init__(self, talk: Talk, settings: PlatformSettings) -> None:
+    def __init__(self, talk: ChatService, settings: PlatformSettings) -> None:
         self._talk = talk
         self._settings = settings
-        self._hearing = Hearing(talk)
+        self._hearing = Handlers(talk)
         self._there = asyncio.Event()  # logged in: messages can be sent
         self._closing = asyncio.Event()
         self._connection: Connection | None = None
@@ -52,11 +46,11 @@ class DiscordClient:
 
     @property
     def connected(self) -> bool:
-        """See bot.clients.Client."""
+        """See bot.clients.client.Client."""
         return self._connection is not None and self._connection.listening
 
     async def run(self) -> None:
-        """See bot.clients.Client."""
+        """See bot.clients.client.Client."""
         quieten()
         point(self._settings.discord_api_base, self._settings.discord_gateway_url)
         try:
@@ -155,7 +149,7 @@ class DiscordClient:
             await asyncio.wait_for(self._closing.wait(), seconds)
 
     async def drain(self) -> None:
-        """See bot.clients.Client."""
+        """See bot.clients.client.Client."""
         left = list(self._hearing.showing)
         await asyncio.gather(*(showing.leave() for showing in left), return_exceptions=True)
         self._closing.set()
@@ -163,7 +157,7 @@ class DiscordClient:
             await self._connection.close()
 
     async def deliver(self, debt: Debt) -> None:
-        """See bot.clients.Client."""
+        """See bot.clients.client.Client."""
         try:
             address = Address.read(debt.address)
         except ValueError:

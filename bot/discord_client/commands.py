@@ -8,13 +8,13 @@ import discord
 from discord import app_commands
 from discord.app_commands import Choice, Command, Range
 
-from bot.discord_client.continuing import ContinueIn, Typed
-from bot.discord_client.faults import PASSING
+from bot.discord_client.errors import PASSING
+from bot.discord_client.modal import CommandHandler, ContinueIn
 from bot.discord_client.typed import typed
 from bot.discord_client.words import Words, described, named
 from bot.locales import words
-from engine.job_plan import MAX_SEED, MIN_LENGTH
-from engine.registry import Registry
+from engine.plan.cards import Registry
+from engine.plan.plan import MAX_SEED, MIN_LENGTH
 
 MAX_TYPED = 6000  # characters; Discord's own limit for an option
 MAX_CHOICES = 25
@@ -75,7 +75,7 @@ def build(
     client: discord.Client,
     registry: Registry,
     longest: int,
-    heard: Typed,
+    heard: CommandHandler,
     more: tuple[str, ...] = (),
 ) -> app_commands.CommandTree[Any]:
     """Every command; `longest` is the most tokens of an answer, `more` are further plain commands."""
@@ -99,7 +99,9 @@ async def translate(tree: app_commands.CommandTree[Any]) -> None:
     await tree.set_translator(Words())
 
 
-def _commands(registry: Registry, longest: int, heard: Typed) -> Iterable[Command[Any, ..., Any]]:
+def _commands(
+    registry: Registry, longest: int, heard: CommandHandler
+) -> Iterable[Command[Any, ..., Any]]:
     for name in registry.commands:
         experts = registry.of_command(name)
         titles = ", ".join(expert.title for expert in experts)
@@ -137,7 +139,7 @@ def _options(**names: str) -> Callable[[Any], Any]:
     return marked
 
 
-def _text(name: str, longest: int, heard: Typed) -> Any:
+def _text(name: str, longest: int, heard: CommandHandler) -> Any:
     @_options(text="text", style="style", length="length", seed="seed", private="private")
     async def callback(
         interaction: discord.Interaction,
@@ -153,7 +155,7 @@ def _text(name: str, longest: int, heard: Typed) -> Any:
     return callback
 
 
-def _picture(name: str, heard: Typed) -> Any:
+def _picture(name: str, heard: CommandHandler) -> Any:
     @_options(
         text="picture", style="style", size="size", count="count", negative="negative",
         scale="scale", seed="seed", private="private",
@@ -178,7 +180,7 @@ def _picture(name: str, heard: Typed) -> Any:
     return callback
 
 
-def _again(longest: int, heard: Typed) -> Any:
+def _again(longest: int, heard: CommandHandler) -> Any:
     @_options(style="style", length="length", seed="seed")
     async def callback(
         interaction: discord.Interaction,
@@ -191,7 +193,7 @@ def _again(longest: int, heard: Typed) -> Any:
     return callback
 
 
-def _continue(longest: int, heard: Typed) -> Any:
+def _continue(longest: int, heard: CommandHandler) -> Any:
     @_options(text="more", style="style", length="length", seed="seed")
     async def callback(
         interaction: discord.Interaction,
@@ -206,7 +208,7 @@ def _continue(longest: int, heard: Typed) -> Any:
     return callback
 
 
-def _plain(name: str, heard: Typed) -> Any:
+def _plain(name: str, heard: CommandHandler) -> Any:
     """A command that is answered at once, as a rule to its asker only."""
     secret = name not in SHOWN_TO_ALL
     if name not in TOPICS:

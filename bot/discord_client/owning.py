@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
-from bot.discord_client.connection import Connection, ShardedConnection
-from bot.discord_client.shards import Shards, of_count, prefix
-from bot.leasing import AGAIN_SECONDS, holding, until
-from engine.desk.leases import Leases
+from bot.clients.lease import AGAIN_SECONDS, holding, until
+from bot.discord_client.gateway import Connection, ShardedConnection
+from bot.discord_client.sharding import Shards, of_count, prefix
+from engine.ledger.leases import Leases
 
 log = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 from dataclasses import fields
 
-from bot.options import Options
+from bot.messages.options import Options
 
 _NAMES = {field.name for field in fields(Options)}
 

@@ -16,7 +16,7 @@ from telegram import Bot
 from telegram.error import BadRequest, ChatMigrated, Forbidden, NetworkError, RetryAfter
 from telegram.request import HTTPXRequest
 
-from bot.pacing import TooFast, Vanished
+from bot.clients.pacing import TooFast, Vanished
 
 OFFICIAL = "https://api.telegram.org"
 READ_SECONDS = 20.0

@@ -9,27 +9,27 @@ from typing import Any
 
 from telegram.error import InvalidToken, RetryAfter, TelegramError
 
-from bot.clients import Debt
-from bot.conversation import Who
-from bot.grammar import RESERVED
-from bot.hurrying import RateLimit
-from bot.leasing import holding, until
-from bot.pacing import Vanished
-from bot.repeats import Repeats
+from bot.clients.client import Debt
+from bot.clients.lease import holding, until
+from bot.clients.pacing import Vanished
+from bot.messages.grammar import RESERVED
+from bot.service.rate_limit import RateLimit
+from bot.service.repeats import Repeats
+from bot.service.request import Who
+from bot.service.service import ChatService
 from bot.settings import PlatformSettings
-from bot.talk import Talk
 from bot.telegram_client import menu
+from bot.telegram_client.address import Place, read_address
 from bot.telegram_client.api import Api, seconds_of
-from bot.telegram_client.intake import FLOOD, MOST_SEEN, Lines
-from bot.telegram_client.listening import Listener
-from bot.telegram_client.people import PLATFORM
-from bot.telegram_client.place import Place, read_address
+from bot.telegram_client.handlers import Handlers
+from bot.telegram_client.identity import PLATFORM
+from bot.telegram_client.live_answer import LEAVE_SECONDS as FAREWELL_SECONDS
+from bot.telegram_client.live_answer import LiveAnswer
+from bot.telegram_client.messages import Sender
 from bot.telegram_client.polling import BACKOFF_SECONDS, poll
 from bot.telegram_client.replies import Replies
-from bot.telegram_client.sender import Sender
-from bot.telegram_client.showing import LEAVE_SECONDS as FAREWELL_SECONDS
-from bot.telegram_client.showing import Showing
-from bot.telegram_client.updates import Heard, Incoming, Pressed, User, number_of, read
+from bot.telegram_client.update_queue import FLOOD, MOST_SEEN, ChatLocks
+from bot.telegram_client.updates import ButtonUpdate, Incoming, TextUpdate, User, number_of, read
 from bot.telegram_client.webhook import checked_secret, listen
 from engine.errors import OurError, SetupError
 from engine.shutdown import end
@@ -48,18 +48,18 @@ log = logging.getLogger(__name__)
 
 
 class TelegramClient:
-    """See bot.clients.Client."""
+    """See bot.clients.client.Client."""
 
     name = PLATFORM
 
-    def __init__(self, talk: Talk, settings: PlatformSettings) -> None:
+    def __init__(self, talk: ChatService, settings: PlatformSettings) -> None:
         if settings.telegram_token is None:
             raise SetupError("TELEGRAM_TOKEN is not set. @BotFather gives you one.")
         self._talk = talk
         self._settings = settings
         self._api = Api(settings.telegram_token.get_secret_value(), settings.telegram_api_base)
         self._sender = Sender(self._api)
-        self._lines = Lines()
+        self._lines = ChatLocks()
         self._gate = asyncio.Semaphore(AT_ONCE)
         self._flood = RateLimit(FLOOD)
         self._seen = Repeats(MOST_SEEN)
@@ -71,11 +71,11 @@ class TelegramClient:
 
     @property
     def connected(self) -> bool:
-        """See bot.clients.Client."""
+        """See bot.clients.client.Client."""
         return self._ready.is_set() and self._taking and not self._stopping.is_set()
 
     async def run(self) -> None:
-        """See bot.clients.Client."""
+        """See bot.clients.client.Client."""
         try:
             await self._connect()
             await self._serve()
@@ -86,7 +86,7 @@ class TelegramClient:
             self._left.set()
 
     async def drain(self) -> None:
-        """See bot.clients.Client."""
+        """See bot.clients.client.Client."""
         self._stopping.set()
         if self._ready.is_set():
             await self._left.wait()
@@ -105,7 +105,7 @@ class TelegramClient:
             await end(intake, stopping)
 
     async def deliver(self, debt: Debt) -> None:
-        """See bot.clients.Client."""
+        """See bot.clients.client.Client."""
         await self._ready.wait()
         try:
             place, message = read_address(debt.address)
@@ -124,7 +124,9 @@ class TelegramClient:
             parent=place.parent,
             private=place.private,
         )
-        showing = Showing(self._talk, self._sender, who, place, message=message, unsure=debt.unsure)
+        showing = LiveAnswer(
+            self._talk, self._sender, who, place, message=message, unsure=debt.unsure
+        )
         await self._listener.show(showing, self._talk.follow(debt.job, who))
 
     async def _connect(self) -> None:
@@ -145,7 +147,7 @@ class TelegramClient:
         self._me = User(id=me.id, is_bot=True, username=me.username or "")
         self._commands = frozenset((*self._talk.commands, *RESERVED))
         replies = Replies(self._sender, self._me.username)
-        self._listener = Listener(self._talk, self._sender, replies)
+        self._listener = Handlers(self._talk, self._sender, replies)
         address = f"https://t.me/{me.username}"
         self._say(f"@{me.username} is here: {address}, for groups {address}?startgroup=new")
         if me.can_read_all_group_messages:
@@ -217,16 +219,18 @@ class TelegramClient:
         if incoming is None or number is None or not self._seen.new(number):
             return None
         crowded = self._lines.full(incoming.place.chat) or not self._flood.allows(incoming.asker)
-        if crowded and isinstance(incoming, Heard | Pressed):  # what becomes of a chat comes once
+        if crowded and isinstance(
+            incoming, TextUpdate | ButtonUpdate
+        ):  # what becomes of a chat comes once
             log.debug("too much at once", extra={"update": number})
             return None
         done = asyncio.get_running_loop().create_future()
-        if isinstance(incoming, Heard) and incoming.command == NOTICE:
+        if isinstance(incoming, TextUpdate) and incoming.command == NOTICE:
             self._spawn(self._guarded(self._listener.take(incoming, lambda: _set(done))), done)
             return done
         awaited = self._lines.short(incoming.place.chat)
         self._lines.enter(incoming.place.chat)
-        if awaited and isinstance(incoming, Heard):
+        if awaited and isinstance(incoming, TextUpdate):
             self._listener.acknowledge(incoming)
         self._spawn(self._guarded(self._handle(number, incoming, done)), done)
         return done if awaited else None

@@ -12,7 +12,7 @@ from telegram.error import TelegramError
 
 from bot.locales import DEFAULT, languages, words
 from bot.telegram_client.api import Api
-from engine.registry import Registry
+from engine.plan.cards import Registry
 
 EVERYWHERE = (
     "continue",

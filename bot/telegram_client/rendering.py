@@ -2,34 +2,34 @@
 
 from collections.abc import Iterable
 
-from bot import render
-from bot.buttons import Rows, buttons_for
 from bot.locales import words
-from bot.render import Draft
-from bot.telegram_client.items import (
+from bot.messages import draft as render
+from bot.messages.buttons import Rows, buttons_for
+from bot.messages.draft import Draft
+from bot.telegram_client.attachments import showable
+from bot.telegram_client.parts import (
     File,
-    Item,
+    Part,
     Photo,
     Text,
-    Words,
+    TextMessage,
     caption,
     growing,
     parcel,
     plain,
     quiet,
 )
-from bot.telegram_client.pictures import showable
 from engine.events import Cancelled, Failed, Finished, Picture
-from engine.registry import Registry
+from engine.plan.cards import Registry
 
 
-def status_of(draft: Draft, registry: Registry, locale: str) -> Item:
+def status_of(draft: Draft, registry: Registry, locale: str) -> Part:
     """The line about an answer under way, with the button to cancel it; a picture's preview if any."""
     line = quiet(render.progress(draft))
     rows = buttons_for(draft, registry, locale)
     if draft.preview:
         return Photo(data=showable(draft.preview), text=line, rows=rows)
-    return Words(text=line, rows=rows)
+    return TextMessage(text=line, rows=rows)
 
 
 def text_of(draft: Draft) -> Text | None:
@@ -37,7 +37,7 @@ def text_of(draft: Draft) -> Text | None:
     return growing(draft.text) if draft.text.strip() else None
 
 
-def items_of(draft: Draft, footer: str, name: str, registry: Registry, locale: str) -> list[Item]:
+def items_of(draft: Draft, footer: str, name: str, registry: Registry, locale: str) -> list[Part]:
     """The whole of a final answer, message by message. `name` is a file's, without its ending."""
     rows = buttons_for(draft, registry, locale)
     whole = words("telegram.as_file", locale)
@@ -50,12 +50,12 @@ def items_of(draft: Draft, footer: str, name: str, registry: Registry, locale: s
             lines = [words("telegram.stopped", locale), *([render.AI_LINE] if text.strip() else [])]
             return parcel(text, lines, rows, f"{name}.txt", whole)
         case Failed(message=message):
-            return [Words(text=plain(message), rows=rows)]
+            return [TextMessage(text=plain(message), rows=rows)]
         case _:
             return [status_of(draft, registry, locale)]
 
 
-def _pictures(final: Finished, footer: str, rows: Rows) -> list[Item]:
+def _pictures(final: Finished, footer: str, rows: Rows) -> list[Part]:
     """The first picture with its caption and the buttons, then the others with their seeds."""
     first, *rest = final.pictures
     return [
@@ -64,7 +64,7 @@ def _pictures(final: Finished, footer: str, rows: Rows) -> list[Item]:
     ]
 
 
-def originals(pictures: Iterable[Picture], words: str) -> list[Item]:
+def originals(pictures: Iterable[Picture], words: str) -> list[Part]:
     """The pictures byte for byte, as documents: Telegram recompresses photos."""
     return [
         File(data=p.data, name=f"pastiche-{p.seed}.png", text=caption([words])) for p in pictures

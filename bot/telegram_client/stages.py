@@ -13,11 +13,11 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Protocol
 
-from bot.pacing import TELEGRAM_SECONDS, Coalescer, TooFast, Vanished
+from bot.clients.pacing import TELEGRAM_SECONDS, Coalescer, TooFast, Vanished
+from bot.telegram_client.address import Place
 from bot.telegram_client.api import Barred, Lost, Unsure
-from bot.telegram_client.items import Item, Photo, Text, Words, joined, plain
-from bot.telegram_client.place import Place
-from bot.telegram_client.sender import FLOOD_SECONDS, Sender
+from bot.telegram_client.messages import FLOOD_SECONDS, Sender
+from bot.telegram_client.parts import Part, Photo, Text, TextMessage, joined, plain
 
 BELOW = "↓"  # what a short message that cannot be deleted says when the answer is below it
 HELD_SECONDS = 2 * TELEGRAM_SECONDS
@@ -35,17 +35,17 @@ Note = Callable[[int], Awaitable[None]]
 class Stage(Protocol):
     """Where an answer is seen."""
 
-    def show(self, status: Item, text: Text | None) -> None:
+    def show(self, status: Part, text: Text | None) -> None:
         """What there is by now: a line about it, and the text that has grown so far."""
 
-    async def finish(self, items: list[Item], longest: float = FLOOD_SECONDS) -> list[int]:
+    async def finish(self, items: list[Part], longest: float = FLOOD_SECONDS) -> list[int]:
         """The whole answer, last of all; the numbers of its messages.
 
         Raises Unsure when a first message may have arrived (then it may be called again), Vanished, and
         TooFast when Telegram asks for a longer pause before the first.
         """
 
-    async def leave(self, status: Item) -> None:
+    async def leave(self, status: Part) -> None:
         """No answer for now: the last that is seen is this line. A fault does not matter."""
 
 
@@ -72,17 +72,17 @@ class Edited:
         self._ending = False
         self._edits = self._coalescer()
 
-    def _coalescer(self) -> Coalescer[Item]:
+    def _coalescer(self) -> Coalescer[Part]:
         pace = self._sender.pace(self._place)
         return Coalescer(pace, self._send, deadline=FLOOD_SECONDS)
 
-    def show(self, status: Item, text: Text | None) -> None:
+    def show(self, status: Part, text: Text | None) -> None:
         """See Stage. Somebody who deletes the message while it grows sees it again when it is done."""
         if not self._lost:
-            grown = status if text is None else Words(text=text, rows=status.rows)
+            grown = status if text is None else TextMessage(text=text, rows=status.rows)
             self._edits.show(grown)
 
-    async def finish(self, items: list[Item], longest: float = FLOOD_SECONDS) -> list[int]:
+    async def finish(self, items: list[Part], longest: float = FLOOD_SECONDS) -> list[int]:
         """See Stage."""
         first, *rest = items
         self._ending = True
@@ -95,23 +95,23 @@ class Edited:
             await self._sender.delete(self._place, self._message)  # it may only be unfit
             self._message = await self._sender.deliver(self._place, first, self._reply_to)
         except Barred:
-            if isinstance(first, Words):
+            if isinstance(first, TextMessage):
                 raise
             await self._barred(first)
         return [self._message, *[await self._part(item) for item in rest]]
 
-    async def _part(self, item: Item) -> int:
+    async def _part(self, item: Part) -> int:
         """One more message. Sent again if it is not known to have arrived: better twice than a gap."""
         try:
             return await self._sender.deliver(self._place, item)
         except Unsure:
             return await self._sender.deliver(self._place, item)
         except Barred:
-            if isinstance(item, Words):
+            if isinstance(item, TextMessage):
                 raise
             return await self._sender.deliver(self._place, _told(item))
 
-    async def _barred(self, item: Item) -> None:
+    async def _barred(self, item: Part) -> None:
         """In a picture's place, why there is none."""
         if self._message:
             told = _told(item)
@@ -119,7 +119,7 @@ class Edited:
         else:
             self._message = await self._sender.deliver(self._place, _told(item), self._reply_to)
 
-    async def leave(self, status: Item) -> None:
+    async def leave(self, status: Part) -> None:
         """See Stage."""
         await self._stop()
         try:
@@ -140,7 +140,7 @@ class Edited:
         if self._first is not None and not self._first.cancelled() and not self._first.exception():
             self._message = self._first.result()
 
-    async def _send(self, item: Item) -> None:
+    async def _send(self, item: Part) -> None:
         try:
             if self._message:
                 await self._sender.change(self._place, self._message, item, media=self._media)
@@ -180,7 +180,7 @@ class Drafted(Edited):
         self._drafts = Coalescer(sender.draft_pace(place), self._send_draft)
         self._refused = False
 
-    def show(self, status: Item, text: Text | None) -> None:
+    def show(self, status: Part, text: Text | None) -> None:
         """See Stage."""
         if text is None or self._refused:
             super().show(status, text)
@@ -188,7 +188,7 @@ class Drafted(Edited):
         super().show(status, None)
         self._drafts.show(text)
 
-    async def finish(self, items: list[Item], longest: float = FLOOD_SECONDS) -> list[int]:
+    async def finish(self, items: list[Part], longest: float = FLOOD_SECONDS) -> list[int]:
         """See Stage."""
         await self._drafts.cancel()
         if self._media or isinstance(items[0], Photo):
@@ -206,10 +206,12 @@ class Drafted(Edited):
         sent += [await self._part(item) for item in rest]
         if self._message and not await self._sender.delete(self._place, self._message):
             with suppress(Vanished, TooFast, OSError):
-                await self._sender.change(self._place, self._message, Words(text=plain(BELOW)))
+                await self._sender.change(
+                    self._place, self._message, TextMessage(text=plain(BELOW))
+                )
         return sent
 
-    async def _settle(self, items: list[Item]) -> list[int]:
+    async def _settle(self, items: list[Part]) -> list[int]:
         """The answer may have arrived before the bot was stopped. If so, the short message is gone."""
         first, *rest = items
         try:
@@ -218,7 +220,7 @@ class Drafted(Edited):
             return []
         return [self._message, *[await self._part(item) for item in rest]]
 
-    async def leave(self, status: Item) -> None:
+    async def leave(self, status: Part) -> None:
         """See Stage."""
         await self._drafts.cancel()
         await super().leave(status)
@@ -235,6 +237,6 @@ class Drafted(Edited):
             raise
 
 
-def _told(item: Item) -> Words:
+def _told(item: Part) -> TextMessage:
     """In a picture's or a file's place: who can change that there is none."""
-    return Words(text=joined(plain(BARRED), item.text), rows=item.rows)
+    return TextMessage(text=joined(plain(BARRED), item.text), rows=item.rows)

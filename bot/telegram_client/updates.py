@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from bot.buttons import Press, decode
-from bot.telegram_client.place import Place
+from bot.messages.buttons import Press, decode
+from bot.telegram_client.address import Place
 from engine.errors import CommandError
 
 Number = Annotated[int, Field(ge=-(2**63), lt=2**63)]
@@ -114,7 +114,7 @@ class _Update(_Model):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Heard:
+class TextUpdate:
     """Words for the bot. `text` is empty for what it cannot read, a voice message for example.
 
     An administrator who writes as the group is `unnamed`: the asker is the group. `borrowed` words
@@ -141,7 +141,7 @@ class Heard:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pressed:
+class ButtonUpdate:
     """A button. `press` is None for one that is none of ours."""
 
     query: str
@@ -153,7 +153,7 @@ class Pressed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shut:
+class MembershipUpdate:
     """The bot was blocked or sent away; `back` when it was let in again."""
 
     place: Place
@@ -166,7 +166,7 @@ class Shut:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Grown:
+class MigrationUpdate:
     """A group became a supergroup, and has another number now. Both chats are told so."""
 
     place: Place
@@ -178,7 +178,7 @@ class Grown:
         return self.place.chat
 
 
-Incoming = Heard | Pressed | Shut | Grown
+Incoming = TextUpdate | ButtonUpdate | MembershipUpdate | MigrationUpdate
 
 
 def number_of(update: Any) -> int | None:
@@ -195,7 +195,7 @@ def read(update: Any, me: User, commands: frozenset[str]) -> Incoming | None:
     if seen.my_chat_member is not None:
         shut = seen.my_chat_member
         gone = shut.new_chat_member.status in ("kicked", "left")
-        return Shut(place=Place(chat=shut.chat.id), back=not gone)
+        return MembershipUpdate(place=Place(chat=shut.chat.id), back=not gone)
     if seen.message is None:
         return None
     return _grown(seen.message) or _heard(seen.message, me, commands)
@@ -213,19 +213,19 @@ def _marked(update: Any) -> Any:
     return {**update, "message": {**message, **marks}}
 
 
-def _grown(message: _Message) -> Grown | None:
+def _grown(message: _Message) -> MigrationUpdate | None:
     here = message.place
     if message.migrate_to_chat_id is not None:
-        return Grown(place=here, now=Place(chat=message.migrate_to_chat_id))
+        return MigrationUpdate(place=here, now=Place(chat=message.migrate_to_chat_id))
     if message.migrate_from_chat_id is not None:
-        return Grown(place=Place(chat=message.migrate_from_chat_id), now=here)
+        return MigrationUpdate(place=Place(chat=message.migrate_from_chat_id), now=here)
     return None
 
 
-def _pressed(query: _Query) -> Pressed | None:
+def _pressed(query: _Query) -> ButtonUpdate | None:
     if query.message is None:
         return None
-    return Pressed(
+    return ButtonUpdate(
         query=query.id,
         place=query.message.place,
         message=query.message.message_id,
@@ -242,7 +242,7 @@ def _press(data: str) -> Press | None:
         return None
 
 
-def _heard(message: _Message, me: User, commands: frozenset[str]) -> Heard | None:
+def _heard(message: _Message, me: User, commands: frozenset[str]) -> TextUpdate | None:
     if message.sender is None or not message.spoken:
         return None
     replied = message.reply_to_message
@@ -251,7 +251,7 @@ def _heard(message: _Message, me: User, commands: frozenset[str]) -> Heard | Non
     if not whole and not (message.media and message.place.private):
         return None
     text = whole if message.place.private else addressed(whole, me.username, commands, to_me=to_me)
-    return Heard(
+    return TextUpdate(
         place=message.place,
         message=message.message_id,
         asker=message.chat.id if message.unnamed else message.sender.id,

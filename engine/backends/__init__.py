@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from engine.events import Event
-    from engine.jobs import Job
+    from engine.plan.job import Job
 
 
 class Backend(Protocol):

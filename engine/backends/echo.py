@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from engine.backends.png import png_of, preview_of
 from engine.events import Cancelled, Event, Finished, Image, Picture, Started, Text
-from engine.jobs import Job
+from engine.plan.job import Job
 
 if TYPE_CHECKING:
     import PIL.Image

@@ -17,12 +17,12 @@ import time
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 
-from engine.backends.diffusion.commissions import Commission
-from engine.backends.diffusion.studio import Studio
+from engine.backends.diffusion.picture_job import PictureJob
+from engine.backends.diffusion.picture_scheduler import PictureScheduler
 from engine.errors import ModelError
 from engine.events import Event
-from engine.jobs import Job
-from engine.registry import Registry
+from engine.plan.cards import Registry
+from engine.plan.job import Job
 from engine.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -36,8 +36,8 @@ class ImageBackend:
     def __init__(self, settings: Settings, registry: Registry) -> None:
         self._settings = settings
         self._registry = registry
-        self._inbox: queue.SimpleQueue[Commission] = queue.SimpleQueue()
-        self._studio = Studio(settings, registry, self._inbox)
+        self._inbox: queue.SimpleQueue[PictureJob] = queue.SimpleQueue()
+        self._studio = PictureScheduler(settings, registry, self._inbox)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="images")
 
     async def load(self) -> None:
@@ -71,7 +71,7 @@ class ImageBackend:
         def emit(event: Event | Exception) -> None:
             loop.call_soon_threadsafe(inbox.put_nowait, event)
 
-        commission = Commission(job, stop, emit, time.monotonic())
+        commission = PictureJob(job, stop, emit, time.monotonic())
         self._inbox.put(commission)
         done = loop.run_in_executor(self._thread, self._studio.work)
         done.add_done_callback(lambda _done: inbox.put_nowait(None))

@@ -16,15 +16,15 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from engine.adapter_config import read_config
-from engine.backends.loading import Loaded, load_base, resolve_for
-from engine.backends.stopping import NO_END, finish, latest, legible, settled, should_stop
-from engine.backends.window import prompt_ids
+from engine.backends.model_loading import Loaded, load_base, resolve_for
+from engine.backends.prompt_window import prompt_ids
+from engine.backends.stop_rules import NO_END, finish, latest, legible, settled, should_stop
 from engine.errors import ModelError
 from engine.events import Cancelled, Event, Finished, Loading, Started, Text
-from engine.jobs import Job
-from engine.registry import Expert, Registry, Weights
+from engine.plan.cards import Expert, Registry, Weights
+from engine.plan.job import Job
 from engine.settings import Settings
+from engine.weights.adapter_config import read_config
 
 RESIDENT_BASES = 2  # merged full models are bases too; the one unused for longest goes
 

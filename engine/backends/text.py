@@ -16,16 +16,16 @@ from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.backends.gauges import Gauges
-from engine.backends.loading import load_base, resolve_for
+from engine.backends.counters import Counters
+from engine.backends.job_channel import JobChannel, deliver
+from engine.backends.model_loading import load_base, resolve_for
 from engine.backends.peft_text import PeftTextBackend
-from engine.backends.resident import Resident, make_resident
-from engine.backends.tickets import Ticket, deliver
-from engine.backends.window import prompt_ids
+from engine.backends.prompt_window import prompt_ids
+from engine.backends.resident_base import ResidentBase, make_resident
 from engine.errors import ModelError
 from engine.events import Cancelled, Event, Loading, Text, is_final
-from engine.jobs import Job
-from engine.registry import Expert, Registry, Weights
+from engine.plan.cards import Expert, Registry, Weights
+from engine.plan.job import Job
 from engine.settings import Settings
 
 if TYPE_CHECKING:
@@ -44,16 +44,16 @@ class TextBackend:
     def __init__(self, settings: Settings, registry: Registry) -> None:
         self._settings = settings
         self._registry = registry
-        self._bases: OrderedDict[str, Resident] = OrderedDict()
+        self._bases: OrderedDict[str, ResidentBase] = OrderedDict()
         self._places: dict[tuple[str, bool], tuple[Weights, Path | None]] = {}  # expert, plain
         self._unmixable: dict[str, UnmixableError] = {}  # bases, with the reason
         self._peft = PeftTextBackend(settings, registry)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="text")
         self._lock = threading.Lock()
-        self._arrived: deque[Ticket] = deque()
+        self._arrived: deque[JobChannel] = deque()
         self._serving = False
-        self._tickets: dict[Ticket, None] = {}  # the model's thread's own, in order
-        self.gauges = Gauges()
+        self._tickets: dict[JobChannel, None] = {}  # the model's thread's own, in order
+        self.gauges = Counters()
         self._slots = settings.slots or 1
 
     @property
@@ -79,7 +79,7 @@ class TextBackend:
 
     async def generate(self, job: Job, stop: threading.Event) -> AsyncGenerator[Event]:
         """See backends.Backend."""
-        ticket = Ticket(job, stop, asyncio.get_running_loop())
+        ticket = JobChannel(job, stop, asyncio.get_running_loop())
         with self._lock:
             self._arrived.append(ticket)
             if not self._serving:
@@ -113,7 +113,7 @@ class TextBackend:
                 self._receive(ticket)
             self._step()
 
-    def _receive(self, ticket: Ticket) -> None:
+    def _receive(self, ticket: JobChannel) -> None:
         """Get a job's expert ready and put it in line, or end it with what prevents that."""
         from engine.backends.mixing.adapters import UnmixableError
 
@@ -143,7 +143,7 @@ class TextBackend:
         except Exception as error:  # noqa: BLE001 - raised again on the asker's side
             ticket.emit(error)
 
-    def _resident(self, expert: Expert, *, plain: bool) -> Resident:
+    def _resident(self, expert: Expert, *, plain: bool) -> ResidentBase:
         """The expert's base, with its adapter unless `plain`. Raises ModelError."""
         place = (expert.name, plain)
         if place not in self._places:
@@ -160,7 +160,7 @@ class TextBackend:
             resident.adopt(expert.name, adapter, weights.digest)
         return resident
 
-    def _load_resident(self, base: str) -> Resident:
+    def _load_resident(self, base: str) -> ResidentBase:
         from engine.backends.mixing.adapters import UnmixableError
 
         loaded = load_base(base, self._settings.models, self._settings.precision)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from itertools import chain
 
 from engine.moderation import Action, Content, Stage, Verdict, apart
-from engine.moderation.folding import spellings
+from engine.moderation.normalise import spellings
 
 VERSION = "3"
 MINORS, SELF_HARM, WEAPONS, SEXUAL_PICTURE = "minors", "self_harm", "weapons", "sexual_picture"

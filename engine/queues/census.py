@@ -7,8 +7,9 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.events import FINAL_STATES
-from engine.ledger import Ledger
-from engine.queues.overview import (
+from engine.ledger.ledger import Ledger
+from engine.ledger.tables import Delivery, JobRow, Output
+from engine.overview import (
     MOST_DEAD,
     TAKEN_OUT,
     WINDOW_MINUTES,
@@ -17,7 +18,6 @@ from engine.queues.overview import (
     Overview,
     WorkerSeen,
 )
-from engine.tables import Delivery, JobRow, Output
 
 Beside = Callable[[AsyncConnection, str], Awaitable[None]]
 

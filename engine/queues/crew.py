@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from engine.wire import Link
+from engine.workers.protocol import Link
 
 if TYPE_CHECKING:
-    from engine.queues.line import Entry
+    from engine.queues.fair_queue import QueuedJob
 
 
 @dataclass(slots=True, eq=False)
@@ -19,7 +19,7 @@ class Worker:
     link: Link
     slots: int = 0
     leaving: bool = False
-    running: "dict[str, Entry]" = field(default_factory=dict)
+    running: "dict[str, QueuedJob]" = field(default_factory=dict)
 
 
 class Crew:

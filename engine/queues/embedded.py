@@ -14,17 +14,17 @@ from collections.abc import AsyncGenerator, Callable
 
 from engine.errors import BusyError, OwnerGoneError
 from engine.events import Event, Loading, is_final
-from engine.jobs import Job, Request, Status, Waiting
-from engine.ledger import Ledger
+from engine.ledger.ledger import Ledger
+from engine.overview import TAKEN_OUT, Overview, WorkerSeen
+from engine.plan.job import Job, Request, Status, Waiting
+from engine.plan.router import Route
 from engine.queues.census import Census
-from engine.queues.floor import DEATHS_ALONE, Floor, nobody
-from engine.queues.kits import Kit
-from engine.queues.line import Entry, Inbox
-from engine.queues.overview import TAKEN_OUT, Overview, WorkerSeen
-from engine.queues.writer import CLOSE_SECONDS
-from engine.routing import Route
+from engine.queues.dispatcher import DEATHS_ALONE, Dispatcher, nobody
+from engine.queues.fair_queue import Inbox, QueuedJob
+from engine.queues.fingerprint import ServingFingerprint
+from engine.queues.ledger_writer import CLOSE_SECONDS
 from engine.shutdown import end
-from engine.wire import Hello, Link
+from engine.workers.protocol import Hello, Link
 
 __all__ = ["DEATHS_ALONE", "EmbeddedQueue"]
 
@@ -39,11 +39,13 @@ class EmbeddedQueue:
         max_waiting: int,
         need_worker: Callable[[str], None] = nobody,
         worker_ready: Callable[[str], None] = nobody,
-        kit: Kit | None = None,
+        kit: ServingFingerprint | None = None,
     ) -> None:
         self._ledger = ledger
         self._max_waiting = max_waiting
-        self._floor = Floor(ledger, need_worker=need_worker, worker_ready=worker_ready, kit=kit)
+        self._floor = Dispatcher(
+            ledger, need_worker=need_worker, worker_ready=worker_ready, kit=kit
+        )
         self._census = Census(ledger)
         self._accepting: set[asyncio.Task[None]] = set()
 
@@ -51,7 +53,9 @@ class EmbeddedQueue:
         """Take up every job that an earlier owner left unfinished; returns how many."""
         left = await self._ledger.unfinished()
         for job, deaths_alone, accepted_at, asker in left:
-            entry = Entry(job=job, accepted_at=accepted_at, asker=asker, deaths_alone=deaths_alone)
+            entry = QueuedJob(
+                job=job, accepted_at=accepted_at, asker=asker, deaths_alone=deaths_alone
+            )
             self._floor.add(entry)
         return len(left)
 
@@ -76,7 +80,7 @@ class EmbeddedQueue:
     async def _accept(self, request: Request, route: Route, job: Job) -> None:
         if await self._ledger.accept(request, route, job):
             asker = self._ledger.who(request)
-            self._floor.add(Entry(job=job, accepted_at=time.time(), asker=asker))
+            self._floor.add(QueuedJob(job=job, accepted_at=time.time(), asker=asker))
 
     async def follow(self, job: str) -> AsyncGenerator[Event]:
         """Events from here on; a job that is over already gives its final event from the ledger."""
@@ -96,7 +100,7 @@ class EmbeddedQueue:
         finally:
             entry.followers.discard(inbox)
 
-    def _so_far(self, entry: Entry) -> list[Event]:
+    def _so_far(self, entry: QueuedJob) -> list[Event]:
         """What a newcomer must know: its place, then that a worker is loading, or the text so far."""
         job = entry.job
         events: list[Event] = [self._floor.queued(entry)]
@@ -147,7 +151,9 @@ class EmbeddedQueue:
             return False
         for again, deaths_alone, accepted_at, asker in await self._ledger.unfinished(job):
             self._floor.add(
-                Entry(job=again, accepted_at=accepted_at, asker=asker, deaths_alone=deaths_alone)
+                QueuedJob(
+                    job=again, accepted_at=accepted_at, asker=asker, deaths_alone=deaths_alone
+                )
             )
         return True
 

@@ -2,11 +2,11 @@
 
 from engine.errors import APOLOGY, KIND_SENTENCE
 from engine.events import Cancelled, Failed
-from engine.jobs import Job
-from engine.queues.line import Entry
+from engine.plan.job import Job
+from engine.queues.fair_queue import QueuedJob
 
 
-def cancelled(entry: Entry) -> Cancelled:
+def cancelled(entry: QueuedJob) -> Cancelled:
     """With what was written so far."""
     return Cancelled(job=entry.job.id, attempt=entry.job.attempt, text=entry.text)
 

@@ -10,12 +10,12 @@ import logging
 
 import sqlalchemy as sa
 
-from engine.book import repeated
-from engine.ledger import Ledger
-from engine.queues.kits import Kit
-from engine.queues.tables import Ticket, WorkerRow
-from engine.queues.tickets import NOW
-from engine.tables import JobRow
+from engine.ledger.ledger import Ledger
+from engine.ledger.tables import JobRow
+from engine.ledger.transactions import repeated
+from engine.queues.fingerprint import ServingFingerprint
+from engine.queues.postgres.claims import NOW
+from engine.queues.postgres.tables import Ticket, WorkerRow
 
 _MOVE = sa.text(
     "UPDATE procrastinate_jobs SET queue_name = :queue "
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 class Moving:
     """See the module's own words."""
 
-    def __init__(self, ledger: Ledger, kit: Kit, lost_after: float) -> None:
+    def __init__(self, ledger: Ledger, kit: ServingFingerprint, lost_after: float) -> None:
         self._ledger = ledger
         self._kit = kit
         self._lost_after = lost_after

@@ -10,8 +10,8 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from engine.study.anonymity import Row, gate
-from engine.study.codebook import columns
+from engine.study.export.codebook import columns
+from engine.study.export.k_anonymity import Row, gate
 
 Tables = dict[str, list[Row]]
 Hidden = set[tuple[str, str]]  # a person, a question

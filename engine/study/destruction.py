@@ -4,9 +4,9 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 from ulid import ULID
 
-from engine.study.experiment_tables import Enrolment, Exposure, QuestionnaireAnswer, Vote
+from engine.ledger.tables import Delivery
+from engine.study.experiments.tables import Enrolment, Exposure, QuestionnaireAnswer, Vote
 from engine.study.tables import ConsentRow, InteractionRow, LinkCodeRow
-from engine.tables import Delivery
 
 
 async def part(connection: AsyncConnection, study: str) -> None:

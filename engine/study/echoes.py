@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from engine.study.anonymity import Row
+from engine.study.export.k_anonymity import Row
 
 Tables = dict[str, list[Row]]
 

@@ -8,7 +8,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Sequence
 
-from engine.study.codebook import Row
+from engine.study.export.codebook import Row
 
 
 def exclude_few(

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from engine.study.allocation import shuffled
+from engine.study.experiments.allocation import shuffled
 
 QuestionName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]{0,23}$")]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=400, strip_whitespace=True)]

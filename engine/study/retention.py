@@ -6,9 +6,9 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 from ulid import ULID
 
-from engine.book import Book
+from engine.ledger.tables import RequestRow
+from engine.ledger.transactions import Database
 from engine.study.tables import RetentionRow, StudyRow
-from engine.tables import RequestRow
 
 ALARM_SECONDS = 48 * 3600.0
 
@@ -21,7 +21,7 @@ async def note(
     await connection.execute(sa.insert(RetentionRow).values(values))
 
 
-async def silence(book: Book) -> float | None:
+async def silence(book: Database) -> float | None:
     """Seconds since the last round; since the first thing there was to keep, if there was no round.
 
     None while there is nothing to keep. Never less than 0, whatever the clock did.

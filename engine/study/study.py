@@ -16,9 +16,9 @@ import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.book import Book, add
-from engine.database import key_file
 from engine.errors import AskerError, SetupError
+from engine.ledger.storage import key_file
+from engine.ledger.transactions import Database, add
 from engine.settings import Settings
 from engine.study.pseudonyms import key_check, place_pseudonym, pseudonym
 from engine.study.tables import StudyRow
@@ -175,7 +175,7 @@ def _text(folder: Path, language: str, file: StudyFile) -> ConsentText:
     return ConsentText(locale=language, version=head[1], body=body, sha256=digest)
 
 
-async def open_study(settings: Settings, book: Book) -> Study | None:
+async def open_study(settings: Settings, database: Database) -> Study | None:
     """The study that the settings name; its key is made when it is opened first. None for none.
 
     Raises SetupError for a file that cannot be used, and for a key that lies open.
@@ -184,11 +184,11 @@ async def open_study(settings: Settings, book: Book) -> Study | None:
         return None
     file = read_study_file(settings, settings.study)
     texts = read_texts(settings, settings.study, file)
-    async with book.reading() as connection:
+    async with database.reading() as connection:
         row = await _row(connection, settings.study)
     if row is None:
-        await _open_first(settings, book)
-        async with book.reading() as connection:
+        await _open_first(settings, database)
+        async with database.reading() as connection:
             row = await _row(connection, settings.study)
     key, why = key_of(settings, settings.study, row)
     return Study(id=settings.study, file=file, texts=texts, key=key, why=why)
@@ -199,11 +199,11 @@ async def _row(connection: AsyncConnection, study: str) -> sa.Row[tuple[object, 
     return (await connection.execute(query)).one_or_none()
 
 
-async def _open_first(settings: Settings, book: Book) -> None:
+async def _open_first(settings: Settings, database: Database) -> None:
     key = load_key(study_key_file(settings, settings.study), may_create=True)
     check = key_check(key, settings.study)
-    values = {"id": settings.study, "opened_at": book.clock(), "key_check": check}
-    async with book.writing() as connection:
+    values = {"id": settings.study, "opened_at": database.clock(), "key_check": check}
+    async with database.writing() as connection:
         await add(connection, StudyRow, values)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import JSON, ForeignKey, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from engine.tables import Id, State, Table
+from engine.ledger.tables import Id, State, Table
 from engine.vault import Sealed
 
 Study = String(32)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from engine.backends.mixing.scheduler import Mixer
+from engine.backends.mixing.scheduler import MixingScheduler
 from tests.benchmarks.figures import Figure, percentile
 from tests.benchmarks.mixed_ways import EXPERTS, Ask, a_row, adapter_of, asks, engine, prepared
 
@@ -118,7 +118,7 @@ def _figures(way: str, load: float, visits: Sequence[Visit]) -> list[Figure]:
 def _engine(base: Path) -> Serve:
     from transformers import AutoTokenizer
 
-    mixer: Mixer = engine(base, "bf16", 16)[1]
+    mixer: MixingScheduler = engine(base, "bf16", 16)[1]
     tokenizer = AutoTokenizer.from_pretrained(base)
 
     def serve(visits: Sequence[Visit], clock: Clock) -> None:

@@ -4,9 +4,9 @@ import asyncio
 import time
 from pathlib import Path
 
-from engine.bootstrap import open_engine
 from engine.engine import events_of
-from engine.jobs import Request
+from engine.plan.job import Request
+from engine.process.bootstrap import open_engine
 from engine.settings import Settings
 from tests.benchmarks.figures import Figure, clock, middle, percentile
 

@@ -9,7 +9,7 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-from engine.database import upgrade
+from engine.ledger.storage import upgrade
 from engine.settings import Settings
 from tests.benchmarks.figures import Figure, clock, percentile
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from engine.bootstrap import open_engine
-from engine.database import upgrade
 from engine.engine import events_of
 from engine.events import Finished, Queued
-from engine.jobs import Request
+from engine.ledger.storage import upgrade
+from engine.plan.job import Request
+from engine.process.bootstrap import open_engine
 from engine.settings import Settings
 from tests import postgres
 from tests.benchmarks.figures import Figure, clock

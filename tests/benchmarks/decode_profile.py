@@ -9,7 +9,7 @@ from pathlib import Path
 from engine.backends.mixing.adapters import BARE, AdapterKey
 from engine.backends.mixing.attention import Attention
 from engine.backends.mixing.decoder import Batch
-from engine.backends.mixing.scheduler import Mixer
+from engine.backends.mixing.scheduler import MixingScheduler
 from tests.benchmarks.figures import Figure, clock, middle
 from tests.benchmarks.mixed_ways import EXPERTS, engine, prepared
 
@@ -41,7 +41,7 @@ def run(folder: Path) -> list[Figure]:
     return figures
 
 
-def step(mixer: Mixer, rows: int, experts: int) -> None:
+def step(mixer: MixingScheduler, rows: int, experts: int) -> None:
     """One forward of so many rows, of so many experts in turn; none is the base alone."""
     keys = [AdapterKey(EXPERTS[n % experts]) if experts else BARE for n in range(rows)]
     mixer.cache.reserve(rows, POSITION + 100)
@@ -51,7 +51,7 @@ def step(mixer: Mixer, rows: int, experts: int) -> None:
     mixer.decoder(Batch(ids=[5] * rows, attend=attend, wanted=list(range(rows)), mix=mix))
 
 
-def step_seconds(mixer: Mixer, rows: int, experts: int, steps: int = STEPS) -> float:
+def step_seconds(mixer: MixingScheduler, rows: int, experts: int, steps: int = STEPS) -> float:
     """CPU seconds of one, the median of so many."""
     taken = []
     for _ in range(steps + 2):
@@ -61,7 +61,7 @@ def step_seconds(mixer: Mixer, rows: int, experts: int, steps: int = STEPS) -> f
     return middle(taken[2:])
 
 
-def _profile(mixer: Mixer, name: str, rows: int, experts: int) -> list[Figure]:
+def _profile(mixer: MixingScheduler, name: str, rows: int, experts: int) -> list[Figure]:
     from torch.profiler import ProfilerActivity, profile
 
     whole = step_seconds(mixer, rows, experts)

@@ -4,13 +4,13 @@ import asyncio
 import threading
 from pathlib import Path
 
-from engine import bases, conversion
 from engine.backends.text import TextBackend
 from engine.events import Finished, Text
-from engine.jobs import Job
-from engine.prompting import assemble
-from engine.registry import BUILT_IN, Registry
+from engine.plan.cards import BUILT_IN, Registry
+from engine.plan.job import Job
+from engine.plan.prompt import assemble
 from engine.settings import Settings, default_home
+from engine.weights import bases, conversion
 from tests.benchmarks.figures import Figure, clock
 
 TEXT = (

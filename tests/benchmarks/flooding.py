@@ -5,14 +5,14 @@ import time
 from contextlib import aclosing
 from pathlib import Path
 
-from bot.conversation import Who
+from bot.service.request import Who
+from bot.service.service import ChatService
 from bot.settings import PlatformSettings
-from bot.talk import Talk
-from engine.bootstrap import open_engine
-from engine.desk.desk import open_desk
+from engine.chat.chat import open_desk
 from engine.errors import AskerError
 from engine.events import Queued
 from engine.moderation.chain import usual
+from engine.process.bootstrap import open_engine
 from engine.settings import Settings
 from tests.benchmarks.figures import Figure, clock, percentile
 
@@ -58,7 +58,7 @@ async def _measure(settings: Settings) -> tuple[list[float], list[float], int, l
         open_engine(settings) as core,
         open_desk(settings, asker=platforms.asker_bucket, place=platforms.place_bucket) as desk,
     ):
-        talk = Talk(core, desk, usual(), platforms)
+        talk = ChatService(core, desk, usual(), platforms)
         await _ask(talk, _who("warm up"))
         alone = await _people(talk, "before")
         flood = asyncio.create_task(_flood(talk))
@@ -73,7 +73,7 @@ def _who(name: str) -> Who:
     return Who(platform="discord", asker=name, place=f"place of {name}", private=True)
 
 
-async def _ask(talk: Talk, who: Who) -> float:
+async def _ask(talk: ChatService, who: Who) -> float:
     began = time.perf_counter()
     async with aclosing(talk.say(talk.parse(TEXT), who)) as replies:
         last = [reply async for reply in replies][-1]
@@ -82,7 +82,7 @@ async def _ask(talk: Talk, who: Who) -> float:
     return took
 
 
-async def _people(talk: Talk, when: str) -> list[float]:
+async def _people(talk: ChatService, when: str) -> list[float]:
     async def one(number: int) -> list[float]:
         await asyncio.sleep(PAUSE * number / PEOPLE)
         took = []
@@ -95,7 +95,7 @@ async def _people(talk: Talk, when: str) -> list[float]:
     return [seconds for person in found for seconds in person]
 
 
-async def _flood(talk: Talk) -> int:
+async def _flood(talk: ChatService) -> int:
     """One person asks a hundred times a second, and counts what is refused."""
     refused = 0
     tasks: set[asyncio.Task[float]] = set()
@@ -114,7 +114,7 @@ async def _flood(talk: Talk) -> int:
         return refused
 
 
-async def _acknowledgements(talk: Talk) -> list[float]:
+async def _acknowledgements(talk: ChatService) -> list[float]:
     """Fill the queue with slow requests of many people; then time acceptances."""
     slow = [talk.say(talk.parse("Begin ::slow:: " + TEXT), _who(f"q{n}")) for n in range(QUEUED)]
     for events in slow:

@@ -7,15 +7,15 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from engine import bases
 from engine.backends.diffusion.loras import wear
-from engine.backends.diffusion.resident import load_resident
+from engine.backends.diffusion.pipeline import load_resident
 from engine.backends.images import ImageBackend
-from engine.drawing import caption, order
 from engine.events import Finished, Image
-from engine.jobs import Job
-from engine.registry import BUILT_IN, Registry, Weights
+from engine.plan.cards import BUILT_IN, Registry, Weights
+from engine.plan.job import Job
+from engine.plan.picture import caption, order
 from engine.settings import Settings, default_home
+from engine.weights import bases
 from tests.benchmarks.figures import Figure, clock, middle
 
 TIMES = 5

@@ -65,7 +65,7 @@ def _loss(mixer, expert: str, ids: list[int]) -> float:  # type: ignore[no-untyp
     from engine.backends.mixing.adapters import AdapterKey
     from engine.backends.mixing.attention import Attention, Piece
     from engine.backends.mixing.decoder import Batch
-    from engine.backends.mixing.mixed import Stacks
+    from engine.backends.mixing.multi_lora import Stacks
 
     stacks = Stacks(mixer.decoder.linears)
     mixer.cache.reserve(1, len(ids))

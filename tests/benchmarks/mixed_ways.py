@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine import bases, conversion
-from engine.backends.gauges import Gauges
+from engine.backends.counters import Counters
 from engine.backends.mixing.adapters import BARE, AdapterKey, read_adapter
+from engine.backends.mixing.architectures import make_decoder
 from engine.backends.mixing.kernels import Precision
-from engine.backends.mixing.layouts import make_decoder
-from engine.backends.mixing.row import Row
 from engine.backends.mixing.sampler import Draw
-from engine.backends.mixing.scheduler import Mixer
-from engine.jobs import Job
-from engine.registry import BUILT_IN, Sampling
+from engine.backends.mixing.scheduler import MixingScheduler
+from engine.backends.mixing.sequence import TextSequence
+from engine.plan.cards import BUILT_IN, Sampling
+from engine.plan.job import Job
 from engine.settings import default_home
+from engine.weights import bases, conversion
 
 BASE = "smollm2-135m-instruct"
 EXPERTS = ("lovecraft", "agatha", "newsroom")
@@ -179,7 +179,7 @@ def resident_peft(base: Path, adapter: Adapters = adapter_of) -> tuple[Way, Way,
     return one_by_one, static, continuous
 
 
-class FixedRow(Row):
+class FixedRow(TextSequence):
     """A row of the engine that writes exactly so many tokens."""
 
     new = 0
@@ -195,7 +195,7 @@ class FixedRow(Row):
         return super().add(token) or self.written >= self.new
 
 
-def a_row(ask: Ask, tokenizer: Any, mixer: Mixer) -> FixedRow:
+def a_row(ask: Ask, tokenizer: Any, mixer: MixingScheduler) -> FixedRow:
     """A request as the engine's batch takes it; without its adapter it is the base alone."""
     key = AdapterKey(ask.expert)
     job = Job(
@@ -231,12 +231,12 @@ def engine(
     *,
     experts: bool = True,
     adapter: Adapters = adapter_of,
-) -> tuple[Way, Mixer]:
+) -> tuple[Way, MixingScheduler]:
     """(e) This engine; without its adapters every expert is the base alone."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(base)
-    mixer = Mixer(make_decoder(_load(base), precision, tokenizer), Gauges(), slots)
+    mixer = MixingScheduler(make_decoder(_load(base), precision, tokenizer), Counters(), slots)
     for expert in EXPERTS if experts else ():
         read = read_adapter(expert, adapter(expert), mixer.decoder.shapes)
         mixer.adopt(AdapterKey(expert), read)

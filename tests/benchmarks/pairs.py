@@ -9,7 +9,7 @@ import random
 import sys
 from pathlib import Path
 
-from engine.registry import Registry
+from engine.plan.cards import Registry
 from tests.benchmarks.figures import Figure, clock
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the tiny layouts lie beside the tests

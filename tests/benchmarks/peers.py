@@ -19,7 +19,7 @@ from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 
-from engine.weights import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from engine.weights.weight_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from tests.benchmarks.figures import Clock, Figure, clock, middle
 from tests.benchmarks.mixed_ways import (
     EXPERTS,

@@ -9,7 +9,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from engine.database import upgrade
+from engine.ledger.storage import upgrade
 from engine.settings import Settings
 from tests import postgres
 from tests.benchmarks.figures import Figure, clock

@@ -14,15 +14,15 @@ from pathlib import Path
 import psutil
 import sqlalchemy as sa
 
-from engine.bootstrap import open_engine
-from engine.database import database_url, open_database, upgrade
 from engine.engine import LocalEngine, events_of
-from engine.jobs import Request
-from engine.ledger import Ledger, new_id
-from engine.queues.kits import kit_of
-from engine.queues.postgres import PostgresQueue
-from engine.registry import Registry, load_registry
-from engine.routing import route
+from engine.ledger.ledger import Ledger, new_id
+from engine.ledger.storage import database_url, open_database, upgrade
+from engine.plan.cards import Registry, load_registry
+from engine.plan.job import Request
+from engine.plan.router import route
+from engine.process.bootstrap import open_engine
+from engine.queues.fingerprint import fingerprint_of
+from engine.queues.postgres.queue import PostgresQueue
 from engine.settings import Settings
 from tests import postgres
 from tests.benchmarks.figures import Figure, clock, middle, percentile
@@ -148,7 +148,7 @@ async def _fill(settings: Settings, count: int, guest_every: int = 0) -> float:
     """Accept so many jobs; returns how many a second."""
     registry: Registry = load_registry(settings.expert_roots, settings.profile)
     ledger = Ledger(await open_database(settings), settings.media)
-    kit = kit_of(registry, settings)
+    kit = fingerprint_of(registry, settings)
     queue = PostgresQueue(
         ledger,
         database_url(settings),

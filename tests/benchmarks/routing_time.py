@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from engine.registry import BUILT_IN, Registry
-from engine.routing import route
+from engine.plan.cards import BUILT_IN, Registry
+from engine.plan.router import route
 from tests.benchmarks.figures import Figure, clock
 
 TIMES = 20_000

@@ -13,11 +13,11 @@ from typing import Any
 
 import psutil
 
-from engine.backends.gauges import Gauges
+from engine.backends.counters import Counters
 from engine.backends.mixing.adapters import BARE, AdapterKey
 from engine.backends.mixing.gemma2 import Gemma2
 from engine.backends.mixing.kernels import Precision
-from engine.backends.mixing.scheduler import Mixer
+from engine.backends.mixing.scheduler import MixingScheduler
 from tests.benchmarks.decode_profile import step_seconds
 from tests.benchmarks.figures import Figure, clock, middle
 from tests.benchmarks.mixed_experts import interleaved
@@ -77,7 +77,7 @@ def _experts_and_rows(base: Path) -> list[Figure]:
     return _shown(made)
 
 
-def _step_of(mixer: Mixer, rows: int, keys: list[AdapterKey]) -> float:
+def _step_of(mixer: MixingScheduler, rows: int, keys: list[AdapterKey]) -> float:
     from engine.backends.mixing.attention import Attention
     from engine.backends.mixing.decoder import Batch
 
@@ -203,7 +203,7 @@ def _gemma_2b() -> list[Figure]:
         model.model.rotary_emb = rotary(model.config)
         names = [n for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)]
         sizes = {n: torch.rand(model.get_submodule(n).in_features) for n in names}
-        mixer = Mixer(Gemma2(model, precision, sizes), Gauges(), 16, 1 << 30)
+        mixer = MixingScheduler(Gemma2(model, precision, sizes), Counters(), 16, 1 << 30)
         del model
         gc.collect()
         for rows in (1, 16):

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import psutil
 
-from engine.bootstrap import open_engine
-from engine.database import upgrade
 from engine.engine import events_of
 from engine.events import is_final
-from engine.jobs import Request
+from engine.ledger.storage import upgrade
+from engine.plan.job import Request
+from engine.process.bootstrap import open_engine
 from engine.settings import Settings
 from tests import postgres
 from tests.benchmarks.figures import Figure, clock
@@ -101,7 +101,7 @@ def sizes() -> Sizes:
     workers = []
     for child in here.children(recursive=True):
         with suppress(psutil.NoSuchProcess):  # one that was only passing
-            if "engine.worker" in " ".join(child.cmdline()):
+            if "engine.workers.worker" in " ".join(child.cmdline()):
                 workers.append(child)
     named = {"process that asks": here, **({"worker": workers[0]} if workers else {})}
     return {name: (p.memory_info().rss, p.num_fds()) for name, p in named.items()}

@@ -15,10 +15,10 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.base_image.loop import Part
+from training.base_image.base_recipe import Autoencoder, BaseRecipe
+from training.base_image.collection import Collection, centred, crops
 from training.base_image.perception import Critic, Perception
-from training.base_image.pictures import Collection, centred, crops
-from training.base_image.recipe import Autoencoder, BaseRecipe
+from training.base_image.resumable_loop import Part
 
 LATENTS = 4
 DOWN = 8

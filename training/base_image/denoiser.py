@@ -25,10 +25,10 @@ from transformers import (
 )
 
 from training.base_image.autoencoder import DOWN, LATENTS, WithPreview, save_grid
-from training.base_image.captions import caption_of
-from training.base_image.loop import Part
-from training.base_image.pictures import Collection, as_tensor
-from training.base_image.recipe import BaseRecipe, Denoiser
+from training.base_image.base_recipe import BaseRecipe, Denoiser
+from training.base_image.collection import Collection, as_tensor
+from training.base_image.resumable_loop import Part
+from training.base_image.vocabulary import caption_of
 
 POSITIONS = 77
 SCHEDULE = {

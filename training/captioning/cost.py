@@ -8,7 +8,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from training.captioning.recipe import OPENAI, CaptionTable
+from training.captioning.tables import OPENAI, CaptionTable
 from training.errors import BadRecipe
 
 # Dollars per million tokens in and out, OpenAI's price list as read in November 2026.
@@ -89,7 +89,7 @@ def question_tokens(text: str, width: int, height: int, table: CaptionTable) -> 
     return words + picture_tokens(*size, table.detail, table.model)
 
 
-class Purse:
+class SpendingLimit:
     """Lets no call begin that could take the sum over its limit."""
 
     def __init__(self, prices: Prices, limit: float | None, spent: float = 0.0) -> None:

@@ -12,10 +12,10 @@ from typing import Any
 from PIL import Image
 
 from training.captioning.description import Description, schema
-from training.captioning.recipe import CaptionTable
+from training.captioning.tables import CaptionTable
 from training.errors import BadCorpus
-from training.pictures import upright
-from training.vam.rows import METADATA, read_rows
+from training.images.data.orientation import upright
+from training.museum.metadata_rows import METADATA, read_rows
 
 QUALITY = 90  # of the JPEG that is sent
 FACTS = ("object_type", "materials", "techniques", "styles", "date", "place")

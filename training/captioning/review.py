@@ -8,9 +8,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from training.atomic import write_text
-from training.captioning.recipe import CaptionTable
-from training.vam.expiring import WORK
+from training.captioning.tables import CaptionTable
+from training.museum.retention import WORK
+from training.runs.atomic import write_text
 
 REVIEW = "review"
 SHEET = "sheet.html"

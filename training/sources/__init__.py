@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Protocol
 
-from training.works import Work
+from training.text.data.works import Work
 
 
 class Source(Protocol):

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 
-from training.cleaning import paragraphs_of
 from training.errors import SourceFault
-from training.fetching import PoliteClient
-from training.journal import Journal
-from training.markup import text_of
-from training.origins import BooksOrigin, Shelf
-from training.works import Work
+from training.sources.origins import BookList, BooksOrigin
+from training.text.data.cleaning import paragraphs_of
+from training.text.data.markup import text_of
+from training.text.data.works import Work
+from training.web.http_client import PoliteClient
+from training.web.journal import Journal
 
 
 class BooksSource:
@@ -28,7 +28,7 @@ class BooksSource:
             for name in shelf.works:
                 yield self.work(shelf, name)
 
-    def work(self, shelf: Shelf, name: str) -> Work:
+    def work(self, shelf: BookList, name: str) -> Work:
         """One work, whole."""
         paragraphs: list[str] = []
         for page in shelf.all_pages:

@@ -5,10 +5,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from training.cleaning import paragraphs_of
 from training.errors import SourceFault
-from training.origins import HubOrigin
-from training.works import Work
+from training.sources.origins import HubOrigin
+from training.text.data.cleaning import paragraphs_of
+from training.text.data.works import Work
 
 
 class HubSource:

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.backends.diffusion.layer_names import PARTS, Layers
-from engine.backends.diffusion.lora_format import DOWN, SIZE, UP, Halves, check_lora, read_lora
 from engine.errors import ModelError, in_one_line
-from engine.weights import digest_of
+from engine.weights.layer_names import PARTS, Layers
+from engine.weights.lora_format import DOWN, SIZE, UP, Halves, check_lora, read_lora
+from engine.weights.weight_files import digest_of
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from engine.adapter_config import AdapterConfig, read_config
 from engine.errors import ModelError
-from engine.weights import ADAPTER_WEIGHTS
+from engine.weights.adapter_config import AdapterConfig, read_config
+from engine.weights.weight_files import ADAPTER_WEIGHTS
 
 # One linear's update: A [rank, in] and B [out, rank], the scale already in B.
 Update = tuple[torch.Tensor, torch.Tensor]

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import torch
 import torch.nn.functional as F
 
-from engine.backends.mixing.cache import Cache
+from engine.backends.mixing.kv_cache import KVCache
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Attention:
     `cache` has room for all of them.
     """
 
-    cache: Cache
+    cache: KVCache
     positions: list[int]
     pieces: list[Piece]
     _masks: dict[tuple[int, int | None], torch.Tensor] = field(default_factory=dict)

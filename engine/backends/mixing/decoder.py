@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 
 from engine.backends.mixing.attention import Attention
-from engine.backends.mixing.cache import Cache
 from engine.backends.mixing.kernels import Kernel, Precision, make_kernel, quantised
-from engine.backends.mixing.mixed import NO_MIX, Mix, MixedLinear
+from engine.backends.mixing.kv_cache import KVCache
+from engine.backends.mixing.multi_lora import NO_MIX, Mix, MixedLinear
 from engine.backends.mixing.outliers import Sizes
 
 Rope = tuple[torch.Tensor, torch.Tensor]  # cosine and signed sine, each [tokens, 1, head size]
@@ -113,10 +113,10 @@ class Decoder:
         """[out, in] of every linear that an adapter may change."""
         return {name: shape for linear in self.linears for name, shape in linear.shapes.items()}
 
-    def make_cache(self, budget: int) -> Cache:
+    def make_cache(self, budget: int) -> KVCache:
         """Room for its rows; bfloat16 beside int8 weights."""
         dtype = torch.float32 if self.precision == "fp32" else torch.bfloat16
-        return Cache(len(self.layers), self.kv_heads, self.head_size, dtype, self.device, budget)
+        return KVCache(len(self.layers), self.kv_heads, self.head_size, dtype, self.device, budget)
 
     @torch.inference_mode()
     def __call__(self, batch: Batch) -> torch.Tensor:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from engine.registry import Sampling
+from engine.plan.cards import Sampling
 
 CANDIDATES = 512
 

@@ -12,16 +12,16 @@ from itertools import islice
 
 import torch
 
-from engine.backends.gauges import Gauges
+from engine.backends.counters import Counters
 from engine.backends.mixing.adapters import BARE, Adapter, AdapterKey, bytes_of
 from engine.backends.mixing.attention import Attention, Piece
-from engine.backends.mixing.cache import CacheFullError, is_out_of_memory
 from engine.backends.mixing.decoder import Batch, Decoder
+from engine.backends.mixing.kv_cache import CacheFullError, is_out_of_memory
 from engine.backends.mixing.memory import free_bytes
-from engine.backends.mixing.mixed import Stacks
-from engine.backends.mixing.prefixes import LEAST_TOKENS, Prefixes, shared
-from engine.backends.mixing.row import Row
+from engine.backends.mixing.multi_lora import Stacks
+from engine.backends.mixing.prefix_cache import LEAST_TOKENS, PrefixCache, shared
 from engine.backends.mixing.sampler import choose
+from engine.backends.mixing.sequence import TextSequence
 from engine.errors import ModelError
 
 PIECE = 128  # tokens of prompts that are read in a step beside rows that write
@@ -37,11 +37,11 @@ TOO_LONG = (
 log = logging.getLogger(__name__)
 
 
-class Mixer:
+class MixingScheduler:
     """A base's batch. Everything here runs in one thread."""
 
     def __init__(
-        self, decoder: Decoder, gauges: Gauges, slots: int = 0, cache_bytes: int = 0
+        self, decoder: Decoder, gauges: Counters, slots: int = 0, cache_bytes: int = 0
     ) -> None:
         """`slots` and `cache_bytes`: 0 sizes them by the memory that is free."""
         free = free_bytes(decoder.device)
@@ -51,14 +51,16 @@ class Mixer:
         self.slots = slots or max(
             1, min(MOST_SLOTS, budget // (TYPICAL_TOKENS * self.cache.token_bytes))
         )
-        self.prefixes = Prefixes(int(free * PREFIX_SHARE))
+        self.prefixes = PrefixCache(int(free * PREFIX_SHARE))
         self._stacks = Stacks(decoder.linears)
         self._adapters: OrderedDict[AdapterKey, Adapter] = OrderedDict()
         self._adapter_bytes = int(free * ADAPTER_SHARE)
         self._gauges = gauges
-        self._waiting: deque[Row] = deque()
-        self._rows: list[Row] = []
-        self._reading: deque[Row] = deque()  # those of the rows whose prompt is not read yet
+        self._waiting: deque[TextSequence] = deque()
+        self._rows: list[TextSequence] = []
+        self._reading: deque[TextSequence] = (
+            deque()
+        )  # those of the rows whose prompt is not read yet
         self._writing = 0
         log.info(
             "slots of the batch",
@@ -91,7 +93,7 @@ class Mixer:
             self._stacks.forget(idle)
             log.info("an adapter left memory", extra={"digest": idle.digest, "for": key.digest})
 
-    def add(self, row: Row) -> None:
+    def add(self, row: TextSequence) -> None:
         """It waits for a place."""
         if row.adapter in self._adapters:
             self._adapters.move_to_end(row.adapter)
@@ -107,7 +109,7 @@ class Mixer:
         self._writing = 0
         self.cache.clear()
 
-    def _everyone(self) -> Iterable[Row]:
+    def _everyone(self) -> Iterable[TextSequence]:
         return [*self._rows, *self._waiting]
 
     @torch.inference_mode()
@@ -154,7 +156,7 @@ class Mixer:
             return False
         return True
 
-    def _seat(self, row: Row) -> None:
+    def _seat(self, row: TextSequence) -> None:
         self._waiting.remove(row)
         row.begin()
         row.place = len(self._rows)
@@ -190,7 +192,7 @@ class Mixer:
         if wanted:
             self._write(writers + ready, logits)
 
-    def _pieces(self) -> tuple[list[tuple[Row, Piece]], list[Row]]:
+    def _pieces(self) -> tuple[list[tuple[TextSequence, Piece]], list[TextSequence]]:
         """What is read of whose prompt in this step, and whose is read to its end by it."""
         left = PIECE if self._writing else PIECE_ALONE
         pieces, ready = [], []
@@ -206,7 +208,7 @@ class Mixer:
                 ready.append(row)
         return pieces, ready
 
-    def _borrows(self, row: Row) -> bool:
+    def _borrows(self, row: TextSequence) -> bool:
         """Whether a row waits for another that is reading the same start with the same adapter; once
         that is read, it is copied."""
         for other in self._rows if not row.read else ():
@@ -222,13 +224,13 @@ class Mixer:
                 return True
         return False
 
-    def _keep(self, row: Row) -> None:
+    def _keep(self, row: TextSequence) -> None:
         """Remember a prompt's keys for those that begin alike."""
         if self.prefixes.wants(row.begun, row.known):
             held = self.cache.copy_out(row.place, row.prompt)
             self.prefixes.keep(row.begun, held)
 
-    def _write(self, rows: list[Row], logits: torch.Tensor) -> None:
+    def _write(self, rows: list[TextSequence], logits: torch.Tensor) -> None:
         tokens = choose(logits, [row.draw() for row in rows])
         for row, token in zip(rows, tokens, strict=True):
             if token is None:
@@ -243,7 +245,7 @@ class Mixer:
             if over:
                 self._dismiss(row)
 
-    def _promote(self, row: Row) -> None:
+    def _promote(self, row: TextSequence) -> None:
         """From those who read to those who write."""
         place, target = row.place, self._writing
         if place != target:
@@ -253,7 +255,7 @@ class Mixer:
             row.place, other.place = target, place
         self._writing += 1
 
-    def _dismiss(self, row: Row) -> None:
+    def _dismiss(self, row: TextSequence) -> None:
         """It leaves; the last of the writing and the last of all close the gap."""
         if row.place < 0:
             self._waiting.remove(row)

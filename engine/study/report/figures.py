@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from engine.study.report.statistics import Estimate
+from engine.study.report.estimates import Estimate
 
 Cells = Sequence[Sequence[Any]]
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
 
-from engine.study.report.behind import link
 from engine.study.report.figures import Figure, figure_html, table_html
+from engine.study.report.source_rows import link
 
 SECTIONS = {
     "people": "People",

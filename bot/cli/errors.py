@@ -1,0 +1,70 @@
+"""How the program ends: one clear sentence on stderr, and an exit code that a script can use."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Iterator
+
+import typer
+
+from bot.settings import check_names
+from engine.errors import KIND_SENTENCE, AskerError, PasticheError, SetupError
+from engine.monitor.logs import start_logs
+from engine.settings import Settings, read_settings
+
+MENDABLE = 2  # a request that the asker can mend
+OURS = 1
+STOPPED = 130  # as shells call a program that Ctrl-C ended
+
+log = logging.getLogger("pastiche")
+
+
+def logged_settings(name: str) -> Settings:
+    """The settings, and from now on the log of that name.
+
+    Only `serve` logs to standard output if so set: others write there what they have to say.
+    """
+    settings = read_settings()
+    if name != "serve":
+        settings = settings.model_copy(update={"log_to": "file"})
+    start_logs(settings.home, name, settings.log_level, settings.log_to)
+    return settings
+
+
+@contextlib.contextmanager
+def faults() -> Iterator[None]:
+    """Around a command: everything that can go wrong ends it kindly."""
+    try:
+        check_names()
+        yield
+    except AskerError as error:
+        fail(str(error), MENDABLE)
+    except PasticheError as error:
+        log.exception("stopped")
+        fail(str(error) if isinstance(error, SetupError) else KIND_SENTENCE, OURS)
+    except BrokenPipeError:
+        # Nobody reads on (`| head`): not an error, and nothing may be flushed at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(0) from None
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        raise typer.Exit(STOPPED) from None
+    except typer.Exit:
+        raise
+    except Exception:
+        log.exception("stopped")
+        fail(f"Something went wrong on our side; what, stands in {_log_place()}.", OURS)
+
+
+def _log_place() -> str:
+    try:
+        return str(read_settings().home / "logs")
+    except PasticheError:
+        return "the logs of the data folder"
+
+
+def fail(message: str, code: int) -> None:
+    """Say it and end."""
+    sys.stderr.write(f"{message}\n")
+    raise typer.Exit(code)

@@ -1,0 +1,279 @@
+"""`pastiche study lint`, `experiments`, `stop`, `simulate`, `items`: for those who run experiments."""
+
+import shutil
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bot.cli.errors import faults, logged_settings
+from engine import shutdown
+from engine.errors import CommandError, SetupError
+from engine.settings import Settings
+from engine.study.experiments.experiment import read_experiment, warnings_of
+
+if TYPE_CHECKING:
+    from engine.ledger.transactions import Database
+    from engine.study.services import StudyServices
+
+experiment_app = typer.Typer()
+items_app = typer.Typer(help="The passages of /guess.", no_args_is_help=True)
+StudyOption = Annotated[str, typer.Option("--study", help="The study; else PASTICHE_STUDY.")]
+
+
+@experiment_app.command("lint")
+def lint_command(
+    files: Annotated[list[Path], typer.Argument(help="Experiments, as TOML.")],
+) -> None:
+    """Say what is wrong with an experiment's file, and what is allowed but likely not meant."""
+    with faults():
+        from engine.plan.cards import load_registry
+
+        settings = logged_settings("study")
+        registry = load_registry(settings.expert_roots, settings.profile)
+        wrong = 0
+        for path in files:
+            try:
+                experiment, _ = read_experiment(path)
+            except SetupError as error:
+                wrong += 1
+                _print(str(error))
+                continue
+            _print(f"{path.name}: right. {experiment.task}, arms {', '.join(experiment.weights)}.")
+            for warning in warnings_of(experiment, registry, time.time()):
+                _print(f"  note: {warning}")
+        raise typer.Exit(2 if wrong else 0)
+
+
+@experiment_app.command("experiments")
+def experiments_command(study: StudyOption = "") -> None:
+    """What experiments there are, frozen or not, and what is wrong with their files."""
+    with faults():
+
+        async def run(settings: Settings) -> None:
+            import sqlalchemy as sa
+
+            from engine.study.experiments.tables import ExperimentRow
+
+            async with _lab(settings) as (lab, book):
+                async with book.reading() as connection:
+                    query = sa.select(ExperimentRow.__table__)
+                    rows = {row.id: row for row in (await connection.execute(query)).all()}
+                for experiment in lab.experiments.all:
+                    row = rows.get(experiment.id)
+                    state = f"{row.state}, {row.enrolled} enrolled, frozen" if row else "not begun"
+                    _print(f"{experiment.id}: {experiment.title} ({experiment.task}; {state})")
+                for problem in lab.experiments.problems:
+                    _print(f"  bad: {problem}")
+
+        shutdown.run(run(_settings(study)))
+
+
+@experiment_app.command("stop")
+def stop_command(
+    name: Annotated[str, typer.Argument(help="The experiment's id.")],
+    reason: Annotated[str, typer.Option(help="For the record.")] = "stopped by the researcher",
+    study: StudyOption = "",
+) -> None:
+    """The kill switch: nobody is enrolled in it or treated by it from now on, in any process."""
+    with faults():
+
+        async def run(settings: Settings) -> bool:
+            async with _lab(settings) as (lab, _):
+                return await lab.experiments.stop(name, reason)
+
+        done = shutdown.run(run(_settings(study)))
+        _print(f"{name} is stopped." if done else f"{name} was stopped already.")
+
+
+@experiment_app.command("simulate")
+def simulate_command(
+    study: StudyOption = "",
+    n: Annotated[int, typer.Option("--n", min=1, max=100_000, help="How many people.")] = 200,
+    seed: Annotated[int, typer.Option(help="Of what they choose.")] = 1,
+    out: Annotated[
+        Path | None, typer.Option(help="A new data folder; else one in the data folder.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=0, max=50, help="Things that each does.")] = 3,
+    at_once: Annotated[int, typer.Option(min=1, max=200, help="People at a time.")] = 24,
+    pace: Annotated[float, typer.Option(min=0, max=10, help="How long they think.")] = 1.0,
+) -> None:
+    """Send made-up people through the real path, into a data folder of its own: a rehearsal."""
+    with faults():
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
+
+        settings = _settings(study)
+        there = _rehearsal(settings, out)
+        columns = (BarColumn(bar_width=30), MofNCompleteColumn(), TimeElapsedColumn())
+        began = time.monotonic()
+        with Progress(*columns, console=Console(stderr=True)) as progress:
+            task = progress.add_task("people", total=n)
+
+            async def run() -> dict[str, int]:
+                return await _simulated(
+                    there, n, seed, rounds, at_once, pace, lambda: progress.advance(task)
+                )
+
+            counts = shutdown.run(run())
+        _print(f"{n} people in {time.monotonic() - began:.0f} s: {there.home}")
+        _print(", ".join(f"{name} {count}" for name, count in sorted(counts.items())))
+        key = there.key_file
+        _print(
+            f"PASTICHE_HOME={there.home} PASTICHE_KEY_FILE={key} pastiche study export "
+            f"--study {there.study} --out EXPORT"
+        )
+
+
+async def _simulated(
+    there: Settings,
+    n: int,
+    seed: int,
+    rounds: int,
+    at_once: int,
+    pace: float,
+    done: Callable[[], None],
+) -> dict[str, int]:
+    from bot.service.service import ChatService
+    from bot.settings import PlatformSettings
+    from bot.study.simulation import Simulation
+    from engine.chat.chat import open_desk
+    from engine.moderation.chain import usual
+    from engine.process.bootstrap import open_engine
+
+    platforms = PlatformSettings(asker_burst=0, place_burst=0, asker_waiting=0)
+    async with open_engine(there, synced=False) as core, open_desk(there) as desk:
+        talk = ChatService(core, desk, usual(), platforms)
+        simulation = Simulation(talk, seed, rounds=rounds, pace=pace)
+        await simulation.run(n, at_once, done)
+    return dict(simulation.tally.counts)
+
+
+def _rehearsal(settings: Settings, out: Path | None) -> Settings:
+    """A data folder with a copy of the study's files, and its key beside it. Raises CommandError."""
+    from engine.study.study import folder_of
+
+    source = folder_of(settings, settings.study)
+    if not (source / "study.toml").exists():
+        raise SetupError(f"There is no study {settings.study!r} here ({source}).")
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    home = (out or settings.home / "simulations" / stamp).expanduser().absolute()
+    if home.exists() and any(home.iterdir()):
+        raise CommandError(f"{home} is not empty; name a new folder with --out.")
+    copy = home / "studies" / settings.study
+    shutil.copytree(source, copy, ignore=shutil.ignore_patterns("export*"))
+    return Settings(
+        home=home,
+        backend="echo",
+        study=settings.study,
+        key_file=home.with_name(f"{home.name}.key"),
+        max_waiting=10_000,
+    )
+
+
+@items_app.command("list")
+def items_list(study: StudyOption = "") -> None:
+    """How many passages of which kind there are."""
+    with faults():
+
+        async def run(settings: Settings) -> None:
+            async with _lab(settings) as (lab, _):
+                counts: dict[tuple[str, str], int] = {}
+                for item in await lab.guesses.pool():
+                    counts[item.expert, item.kind] = counts.get((item.expert, item.kind), 0) + 1
+                for (expert, kind), count in sorted(counts.items()):
+                    _print(f"{expert}, {kind}: {count}")
+
+        shutdown.run(run(_settings(study)))
+
+
+@items_app.command("add")
+def items_add(
+    file: Annotated[Path, typer.Argument(help="TOML with [[item]] tables.")],
+    study: StudyOption = "",
+) -> None:
+    """Put passages into the pool. Whoever adds a real one answers for its licence."""
+    with faults():
+        from engine.study.experiments.passages import read_items
+
+        try:
+            items = read_items(file.read_text(encoding="utf-8-sig"), file.name)
+        except (OSError, UnicodeDecodeError) as error:
+            raise CommandError(f"{file} cannot be read: {error}.") from None
+
+        async def run(settings: Settings) -> int:
+            async with _lab(settings) as (lab, _):
+                return await lab.guesses.add(items)
+
+        count = shutdown.run(run(_settings(study)))
+        _print(f"{count} new passages, {len(items) - count} were there already.")
+
+
+@items_app.command("generate")
+def items_generate(
+    expert: Annotated[str, typer.Argument(help="Whose manner.")],
+    count: Annotated[int, typer.Option(min=1, max=500)] = 24,
+    seed: Annotated[int, typer.Option()] = 1,
+    out: Annotated[Path | None, typer.Option(help="A file to look through, then to add.")] = None,
+    study: StudyOption = "",
+) -> None:
+    """Let an expert write passages; into the pool, or into a file to be read first."""
+    with faults():
+        from bot.cli.passages import passages, written
+        from engine.process.bootstrap import ReconnectingEngine
+
+        settings = _settings(study) if out is None else logged_settings("study")
+
+        async def run() -> int:
+            async with ReconnectingEngine(settings) as core:
+                named = core.registry.named(expert)
+                if named is None or named.medium != "text":
+                    names = ", ".join(e.name for e in core.registry.experts if e.medium == "text")
+                    raise CommandError(
+                        f"There is no expert {expert!r} of texts; there are {names}."
+                    )
+                made = [item async for item in passages(core, named, count, seed)]
+            if out is not None:
+                out.write_text(written(made), encoding="utf-8")
+                return len(made)
+            async with _lab(settings) as (lab, _):
+                return await lab.guesses.add(made)
+
+        _print(f"{shutdown.run(run())} passages.")
+
+
+def _settings(study: str) -> Settings:
+    """With the study that is meant. Raises CommandError where none is."""
+    settings = logged_settings("study")
+    if not (study or settings.study):
+        raise CommandError("Which study? Say --study NAME, or set PASTICHE_STUDY.")
+    return settings.model_copy(update={"study": study}) if study else settings
+
+
+@asynccontextmanager
+async def _lab(settings: Settings) -> AsyncIterator[tuple["StudyServices", "Database"]]:
+    """The study's experiments on the ledger, and its book."""
+    from engine.ledger.storage import open_database
+    from engine.ledger.transactions import Database
+    from engine.study.lifecycle import ready
+    from engine.study.services import StudyServices
+    from engine.study.study import folder_of, open_study
+
+    ready(settings)
+    book = Database(await open_database(settings))
+    try:
+        study = await open_study(settings, book)
+        assert study is not None, "it is named"
+        lab = StudyServices(book, study, folder_of(settings, study.id))
+        await lab.open()
+        yield lab, book
+    finally:
+        await book.close()
+
+
+def _print(line: str) -> None:
+    sys.stdout.write(line + "\n")

@@ -1,0 +1,175 @@
+"""`pastiche study export`, `review`, `diff` and `report`: from a study's rows to files."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bot.cli.errors import faults, logged_settings
+from engine import shutdown
+from engine.errors import CommandError
+from engine.study.export.export import Exported, Options, Purpose, export_study, review_study
+from engine.study.export.manifest import Difference, difference
+from engine.study.export.release import Form, Grain
+from engine.study.export.review import review_list
+from engine.study.export.table_files import whole_file, write_text
+
+export_app = typer.Typer()
+StudyName = Annotated[str, typer.Option("--study", help="The study's name.")]
+GONE = 3  # of `diff`: somebody is gone, whose rows must go from older copies too
+
+
+@export_app.command("export")
+def export_command(
+    study: StudyName,
+    out: Annotated[Path, typer.Option(help="A new folder.")],
+    experiment: Annotated[str | None, typer.Option(help="Only what belongs to this one.")] = None,
+    form: Annotated[
+        Form,
+        typer.Option(help="private: for the study's team. public: words only with that consent."),
+    ] = "private",
+    coarsen_times: Annotated[
+        Grain | None, typer.Option(help="Cut times; default: exact, or hour in the public form.")
+    ] = None,
+    k: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=1000, help="People that a combination must have; else study.toml's."
+        ),
+    ] = None,
+    purpose: Annotated[
+        Purpose, typer.Option(help="training needs a permission in study.toml.")
+    ] = "analysis",
+    review: Annotated[
+        Path | None, typer.Option(help="A filled review list: pastiche study review.")
+    ] = None,
+    presidio: Annotated[bool, typer.Option(help="Also Presidio's patterns (an extra).")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="In an older export's place.")] = False,
+) -> None:
+    """Write a study's rows as Parquet, JSONL and CSV, with codebook, card and checksums."""
+    with faults():
+        options = Options(
+            study=study,
+            out=out.expanduser(),
+            experiment=experiment,
+            form=form,
+            times=coarsen_times,
+            k=k,
+            purpose=purpose,
+            review=review,
+            presidio=presidio,
+            replace=replace,
+        )
+        settings = logged_settings("study")
+        sys.stdout.write(_told(shutdown.run(export_study(options, settings)), options))
+
+
+def _told(done: Exported, options: Options) -> str:
+    rows = ", ".join(f"{name} {count}" for name, count in done.rows.items() if count)
+    taken = ", ".join(f"{kind} {count}" for kind, count in done.taken.items())
+    lines = [
+        f"{done.out}: {rows or 'no rows yet; the export is empty, and says so'}.",
+        f"People: {done.people}. Taken out of the texts: {taken or 'nothing was found'}.",
+        _gate(done),
+    ]
+    if options.review is None:
+        lines.append(
+            f"Names may remain: pastiche study review --study {options.study} --out review.csv"
+        )
+    lines.append(f"Manifest: {done.manifest_sha256}")
+    return "\n".join(lines) + "\n"
+
+
+def _gate(done: Exported) -> str:
+    report = done.anonymity
+    k, names = report["k"], ", ".join(report["quasi_identifiers"])
+    if report["enforced"]:
+        cells = sum(report["cells_coarsened"].values())
+        return (
+            f"k-anonymity: every combination of {names} has at least {k} people; {cells} cells were "
+            "coarsened."
+        )
+    small, groups = report["groups_too_small_before"], report["groups_before"]
+    return (
+        f"k-anonymity is not enforced in the private form without --k: {small} of {groups} combinations "
+        f"of {names} have fewer than {k} people."
+    )
+
+
+@export_app.command("review")
+def review_command(
+    study: StudyName,
+    out: Annotated[Path, typer.Option(help="The list, a CSV file.")] = Path("review.csv"),
+    presidio: Annotated[bool, typer.Option(help="Also Presidio's patterns (an extra).")] = False,
+) -> None:
+    """List what an export would take out of the texts, and what may be a name, to be decided on."""
+    with faults():
+        settings = logged_settings("study")
+        out = out.expanduser().absolute()
+        if out.exists():
+            raise CommandError(f"{out} is there already; its decisions are not overwritten.")
+        findings = shutdown.run(review_study(settings, study, presidio=presidio))
+        with whole_file(out) as part:
+            write_text(part, review_list(findings))
+        sys.stdout.write(
+            f"{out}: {len(findings)} finds. Write keep or remove under `decision` (keep all, "
+            "remove all: wherever the same words stand; empty: as under `default`), then:\n"
+            f"pastiche study export --study {study} --review {out.name} --out DIR\n"
+            "The list holds the very words that are to go. Delete it when you are done.\n"
+        )
+
+
+@export_app.command("diff")
+def diff_command(
+    old: Annotated[Path, typer.Argument(help="An older export.")],
+    new: Annotated[Path, typer.Argument(help="A newer one.")],
+) -> None:
+    """Who and what is gone, new or changed between two exports.
+
+    Exit code 3 when a person is gone: then delete their rows from every older copy.
+    """
+    with faults():
+        found = difference(old.expanduser(), new.expanduser())
+        sys.stdout.write(_differences(found))
+        if found.gone_people:
+            raise typer.Exit(GONE)
+
+
+def _differences(found: Difference) -> str:
+    lines = [
+        f"Made with another {name.replace('_', ' ')}: {before!r}, now {after!r}."
+        for name, (before, after) in found.options.items()
+    ]
+    marks = (("gone", found.gone), ("new", found.new), ("changed", found.changed))
+    for word, counts in marks:
+        lines += [f"{word} rows in {table}: {count}" for table, count in counts.items()]
+    for person, counts in found.of_people.items():
+        note = {True: " (gone from the study)"}.get(person in found.gone_people, "")
+        note = " (new in the study)" if person in found.new_people else note
+        what = ", ".join(f"{word} {count}" for word, count in counts.items())
+        lines.append(f"{person or 'of nobody'}{note}: {what}")
+    if found.same:
+        lines.append("The rows are the same.")
+    if found.gone_people:
+        lines.append(
+            f"People gone: {len(found.gone_people)}. Delete their rows from every copy of the older "
+            "export; what was published cannot be called back."
+        )
+    return "\n".join(lines) + "\n"
+
+
+@export_app.command("report")
+def report_command(
+    study: StudyName,
+    out: Annotated[Path, typer.Option(help="The page.")] = Path("report.html"),
+    experiment: Annotated[str | None, typer.Option(help="Only what belongs to this one.")] = None,
+) -> None:
+    """Draw a study as one page that needs no network: use, speed, ratings, comparisons, guesses."""
+    with faults():
+        from engine.study.report.report import report_study
+
+        settings = logged_settings("study")
+        out = out.expanduser()
+        count = shutdown.run(report_study(settings, study, out, experiment))
+        sys.stdout.write(f"{out}: {count} interactions. Open it in a browser.\n")

@@ -1,0 +1,83 @@
+"""What `pastiche doctor` finds of models: whether they are here, whole, and made for each other."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.errors import ModelError
+from engine.plan.cards import Expert, Registry
+from engine.weights import bases
+from engine.weights.bases import EMBEDDED, SHIPPED, is_whole_model, place_here
+from engine.weights.checksums import SUMS, damaged
+from engine.weights.expert_check import check_expert
+from engine.weights.weight_files import digest_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """`mark` is ok, note or bad; `advice` says what to do unless it is ok."""
+
+    mark: str
+    what: str
+    advice: str = ""
+
+
+def look_at_models(registry: Registry, models: Path) -> list[Finding]:
+    """Every expert's base and adapter, and the bytes of the bases that are ours. Takes seconds."""
+    findings = []
+    for base in sorted(
+        {registry.weights(e).base for e in registry.experts} & {*EMBEDDED, *SHIPPED}
+    ):
+        if (folder := place_here(base, models)) is not None:
+            findings += _bytes(base, damaged(folder))
+    for expert in registry.experts:
+        findings.append(_expert(expert, registry, models))
+        if expert.rights.territories:
+            where = ", ".join(expert.rights.territories)
+            what = f"{expert.name}: its rights hold in {where} only"
+            advice = f"Serve it elsewhere only after looking into this. {expert.rights.basis}"
+            findings.append(Finding(mark="note", what=what, advice=advice))
+    return findings
+
+
+def _bytes(base: str, wrong: list[str]) -> list[Finding]:
+    if not wrong:
+        return []
+    mend = "Run: pastiche prepare" if base in EMBEDDED else "Install this release anew."
+    if wrong == [SUMS]:
+        what = f"the bytes of {base} cannot be checked, an older release made it"
+        return [Finding(mark="note", what=what, advice=mend)]
+    what = f"{base} is not as it was made: {', '.join(wrong[:3])}"
+    return [Finding(mark="bad", what=what, advice=mend)]
+
+
+def _expert(expert: Expert, registry: Registry, models: Path) -> Finding:
+    weights = registry.weights(expert)
+    what = f"{expert.name}: base {weights.base}, adapter {weights.adapter or 'none'}"
+    if not bases.present(weights.base, models):
+        return Finding(mark="note", what=what, advice=_absent(weights.base))
+    adapter = place_here(weights.adapter, models) if weights.adapter else None
+    if adapter is None:
+        if weights.adapter:
+            advice = "The adapter is not here, so the base answers alone."
+            return Finding(mark="note", what=what, advice=advice)
+        return Finding(mark="ok", what=what)
+    try:
+        if not is_whole_model(adapter):
+            check_expert(expert.name, expert.medium, adapter, weights.base, models)
+        if weights.speed and (speed := place_here(weights.speed, models)) is not None:
+            check_expert(weights.speed, expert.medium, speed, weights.base, models)
+        if weights.digest and digest_of(adapter) != weights.digest:
+            advice = "Its adapter is not the one on its card. Restore the file, or add it anew."
+            return Finding(mark="bad", what=what, advice=advice)
+    except (ModelError, OSError) as error:
+        return Finding(mark="bad", what=what, advice=str(error))
+    return Finding(mark="ok", what=what)
+
+
+def _absent(base: str) -> str:
+    """What to do about a base that is not on this machine."""
+    if base in EMBEDDED:
+        return "Run: pastiche prepare"
+    if base in SHIPPED:
+        return "This copy of the program came without its weights. Install a release that has them."
+    return "It is fetched from the hub at first use; gated models need HF_TOKEN."

@@ -1,0 +1,54 @@
+"""`pastiche media`: looking after the store of pictures."""
+
+import asyncio
+import sys
+
+import typer
+
+from bot.cli.errors import faults, logged_settings
+from engine import shutdown
+from engine.errors import SetupError
+from engine.ledger.ledger import Ledger
+from engine.ledger.picture_cleanup import SAFE_SECONDS
+from engine.ledger.storage import open_database, revisions
+from engine.settings import Settings
+
+media_app = typer.Typer(help="The store of pictures.", no_args_is_help=True)
+
+
+async def _sweep(settings: Settings) -> int:
+    ledger = Ledger(await open_database(settings), settings.media)
+    try:
+        return await ledger.sweep(SAFE_SECONDS)
+    finally:
+        await ledger.close()
+
+
+@media_app.command("sweep")
+def sweep_command() -> None:
+    """Delete pictures, an hour old at least, that no answer has: what a kill or a restore left over.
+
+    A folder is swept at each start; an object store only by this, once a week or after a restore.
+    """
+    with faults():
+        settings = logged_settings("pastiche")
+        if len(set(revisions(settings))) > 1:
+            raise SetupError("Bring the ledger to this program's schema first: pastiche db upgrade")
+        sys.stdout.write(f"{shutdown.run(_sweep(settings))} pictures deleted.\n")
+
+
+@media_app.command("check")
+def check_command() -> None:
+    """Whether pictures can be kept there now."""
+    with faults():
+        settings = logged_settings("pastiche")
+
+        async def check() -> None:
+            ledger = Ledger(await open_database(settings), settings.media)
+            try:
+                await asyncio.to_thread(ledger.media.check)
+            finally:
+                await ledger.close()
+
+        shutdown.run(check())
+        sys.stdout.write("Pictures can be kept.\n")

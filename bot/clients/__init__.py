@@ -1,0 +1,1 @@
+"""What the clients of all platforms share: their protocol, paces and leases."""

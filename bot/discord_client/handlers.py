@@ -1,0 +1,289 @@
+"""What people say and press on Discord, each once, answered where they are."""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import replace
+from functools import partial
+
+import discord
+
+from bot.clients.pacing import DISCORD_SECONDS, Pace, Paces, TooFast, Vanished
+from bot.discord_client import rendering
+from bot.discord_client.address import Address, address_by, address_of
+from bot.discord_client.attachments import words_of
+from bot.discord_client.errors import PASSING, Expired, Refused, insist, why
+from bot.discord_client.gateway import Interaction
+from bot.discord_client.identity import PLATFORM, addressed, who_pressed, who_wrote
+from bot.discord_client.live_answer import LiveAnswer
+from bot.discord_client.messages import ORIGINAL, AnswerMessages, Part
+from bot.discord_client.modal import asked_in
+from bot.discord_client.pictures import files_of
+from bot.locales import words
+from bot.messages.buttons import Press
+from bot.messages.escape import quoting
+from bot.messages.grammar import Simple
+from bot.service.repeats import Repeats
+from bot.service.request import Reply, Who
+from bot.service.service import ChatService
+from engine.errors import KIND_SENTENCE, AskerError, OurError
+from engine.events import Event, Finished
+
+DOOR = 8  # requests at once that are on their way into the ledger
+ACK_SECONDS = 2.5  # Discord waits three
+REMEMBERED = 10_000  # events, to know one that comes twice; answers, to delete all of one
+WORDS_SECONDS = 120.0  # how long a reply in words is tried
+SAME_SECONDS = 20.0  # the same refusal in a channel is not said again so soon
+
+log = logging.getLogger(__name__)
+
+
+class Handlers:
+    """One for a connection, which it is given as `client`."""
+
+    def __init__(self, talk: ChatService) -> None:
+        self.client: discord.Client | None = None
+        self.showing: set[LiveAnswer] = set()
+        self._talk = talk
+        self._paces = Paces()
+        self._door = asyncio.Semaphore(DOOR)
+        self._new = Repeats(REMEMBERED).new
+        self._messages: OrderedDict[str, list[str]] = (
+            OrderedDict()
+        )  # of answers shown by this process
+
+    async def command(
+        self,
+        interaction: Interaction,
+        text: str,
+        secret: bool,
+        reply_to: str = "",
+        *,
+        borrowed: bool = False,
+    ) -> None:
+        """See continuing.Typed."""
+        if self._new(interaction.id) and await acknowledged(interaction, secret=secret):
+            address = address_of(interaction, shown=ORIGINAL, secret=secret)
+            who = who_pressed(interaction, address, text, reply_to, borrowed=borrowed)
+            await self._answer(text, who, self.post(address))
+
+    async def message(self, message: discord.Message) -> None:
+        """An ordinary message: answered if it was said to the bot, or where it may listen."""
+        me = self.client.user if self.client else None
+        address = address_by(message)
+        who = who_wrote(message, address)
+        ours, post = addressed(message, me), self.post(address)
+        try:
+            if not (ours or await self._talk.listens(who)) or not self._new(message.id):
+                return
+            said = await words_of(message, me)
+            who = replace(who, typed=said, borrowed=bool(message.message_snapshots))
+            if not said and (message.attachments or message.stickers):
+                if ours:
+                    await self._say(Reply(words("talk.only_text", who.locale)), post, who)
+                return
+            if message.reference is not None and not who.borrowed:
+                name = f"{message.reference.channel_id}:{message.reference.message_id}"
+                who = replace(who, reply_to=await self._talk.job_of(PLATFORM, name))
+        except Exception as error:  # noqa: BLE001 - the top of a handler
+            if ours:
+                await self._excuse(error, post, who)
+            return
+        if who.reply_to and not said.startswith("/"):
+            said = f"/continue {said}"
+        await self._answer(said, who, post)
+
+    async def pressed(self, interaction: Interaction, press: Press) -> None:
+        """One of our buttons."""
+        if not (self._new(interaction.id) and await acknowledged(interaction)):
+            return
+        address = address_of(interaction)
+        who, post = who_pressed(interaction, address), self.post(address)
+        try:
+            reply = await self._talk.press(press, who)
+            if not isinstance(reply, Reply):
+                await self.follow(reply, post, who)
+                return
+            if reply.deletes:
+                await self._delete(press.job, post)
+            if reply.replaces:  # a form goes on where it stands
+                post = self.post(replace(address, shown=ORIGINAL, secret=True))
+            await self._say(reply, post, who)
+        except Exception as error:  # noqa: BLE001 - the top of a handler
+            await self._excuse(error, post, who)
+
+    async def _delete(self, job: str, post: AnswerMessages) -> None:
+        """The message that was pressed on, and the answer's other parts as far as they are known."""
+        pressed = AnswerMessages(replace(post.address, shown=ORIGINAL), post.client)
+        parts = [
+            AnswerMessages(
+                replace(post.address, token="", channel=channel, shown=message), post.client
+            )
+            for channel, _, message in (n.partition(":") for n in self._messages.pop(job, []))
+        ]
+        for each in (pressed, *parts):
+            try:
+                await insist(each.remove, WORDS_SECONDS)
+            except (Vanished, TooFast, *PASSING) as error:
+                log.info("a message was not deleted", extra={"why": why(error)})
+
+    async def submitted(self, interaction: Interaction) -> None:
+        """The form of the context menu."""
+        asked = asked_in(interaction.data)
+        if asked is None:
+            await self.unknown(interaction)
+        else:
+            text, job = asked  # a form that is not about our own answer is about somebody's message
+            await self.command(interaction, text, False, job, borrowed=not job)
+
+    async def unknown(self, interaction: Interaction) -> None:
+        """A button or form of a program before this one, or of nobody's."""
+        if self._new(interaction.id) and await acknowledged(interaction, secret=True):
+            address = address_of(interaction)
+            text = words("discord.unknown_button", address.locale)
+            said = Reply(text, private=True)
+            await self._say(said, self.post(address), who_pressed(interaction, address))
+
+    async def left(self, server: str, channels: tuple[str, ...]) -> None:
+        """The bot was sent away from a server."""
+        await self._talk.left(PLATFORM, server, channels)
+
+    async def follow(
+        self,
+        events: AsyncGenerator[Event | Reply],
+        post: AnswerMessages,
+        who: Who,
+        *,
+        quick: bool = False,
+    ) -> None:
+        """An answer on its way, to its end; a `quick` one stands in no line. Raises what `events`
+        raises."""
+        showing = LiveAnswer(self._talk, post, self._pace(post), who)
+        self.showing.add(showing)
+        try:
+            said = await showing.follow(events if quick else self._admitted(events))
+        finally:
+            self.showing.discard(showing)
+        if said is not None:
+            await self._say(said, post, who)
+            return
+        if len(post.messages) > 1:
+            self._messages[post.job] = post.messages
+            if len(self._messages) > REMEMBERED:
+                self._messages.popitem(last=False)
+        if isinstance(showing.draft.final, Finished):
+            await self._invite(post, who)
+
+    async def _invite(self, post: AnswerMessages, who: Who) -> None:
+        """Beside a good answer, the study's invitation, where only its asker sees it."""
+        aside = who.private or (post.address.token and post.token_serves)
+        if not aside:
+            return
+        try:
+            said = await self._talk.invitation(who, post.job)
+        except (AskerError, OurError) as error:
+            log.info("nobody was invited", extra={"why": type(error).__name__})
+            return
+        if said is not None:
+            address = replace(post.address, shown="", asked="", parts=0, secret=not who.private)
+            await self._say(said, self.post(address), who)
+
+    async def _admitted(
+        self, events: AsyncGenerator[Event | Reply]
+    ) -> AsyncGenerator[Event | Reply]:
+        """The same events; a rush waits here, acknowledged, and not for the ledger's writer."""
+        async with aclosing(events):
+            async with self._door:
+                first = await anext(events, None)
+            if first is None:
+                return
+            yield first
+            async for event in events:
+                yield event
+
+    async def _answer(self, text: str, who: Who, post: AnswerMessages) -> None:
+        try:
+            command = self._talk.parse(text)
+            quick = isinstance(command, Simple)  # /cancel and /queue are for when there is a rush
+            await self.follow(self._talk.say(command, who), post, who, quick=quick)
+        except Exception as error:  # noqa: BLE001 - the top of a handler
+            await self._excuse(error, post, who)
+
+    async def _excuse(self, error: Exception, post: AnswerMessages, who: Who) -> None:
+        """What went wrong, in words for the asker; what is ours to mend is logged whole."""
+        if not isinstance(error, AskerError):
+            log.error("a request failed", exc_info=error)
+        text = quoting(str(error)) if isinstance(error, AskerError) else KIND_SENTENCE
+        if post.address.token:
+            await self._say(Reply(text, private=True), post, who)
+        elif self._new(f"{who.asker} {who.place} {text}", SAME_SECONDS):
+            await self._say(Reply(text), post, who)
+
+    async def _say(self, said: Reply, post: AnswerMessages, who: Who) -> None:
+        """A reply in words; one that is the asker's alone where only they see it."""
+        try:
+            aside = said.private and not said.replaces
+            if aside and not post.address.secret and not who.private:
+                post = await self._aside(post)
+            pages = await self._pages(said, post)
+            for part, page in enumerate(pages):
+                if not post.address.token:
+                    await self._pace(post).turn()
+                await insist(partial(_put, post, page, part), WORDS_SECONDS)
+        except (Vanished, TooFast, *PASSING) as error:
+            log.info("a reply has nowhere to go", extra={"why": why(error)})
+            await self._talk.missed(said.receipt)
+        else:
+            await self._talk.arrived(said.receipt)
+
+    async def _pages(self, said: Reply, post: AnswerMessages) -> list[Part]:
+        pages = rendering.said(said.text, said.choices, literal=said.literal)
+        files = said.files
+        if said.pictures:
+            files += await asyncio.to_thread(files_of, "", said.pictures, post.address.limit)
+        return [*pages[:-1], replace(pages[-1], files=files)] if files else pages
+
+    async def _aside(self, post: AnswerMessages) -> AnswerMessages:
+        """The same place, where only the asker sees it."""
+        if post.address.token and post.address.shown:
+            await insist(post.remove, WORDS_SECONDS)
+        return self.post(replace(post.address, shown="", asked="", secret=True))
+
+    def post(self, address: Address, job: str = "") -> AnswerMessages:
+        """An answer's messages."""
+        assert self.client is not None, "attached before anything is heard"
+        return AnswerMessages(address, self.client, job)
+
+    def _pace(self, post: AnswerMessages) -> Pace:
+        """An interaction's edits have limits of their own; messages share their channel's."""
+        name = post.address.token if post.token_serves else post.address.channel
+        return self._paces.of(name, DISCORD_SECONDS)
+
+
+async def _put(post: AnswerMessages, page: Part, part: int) -> None:
+    if part:
+        await post.add(page, part)
+    else:
+        await post.show(page)
+
+
+async def acknowledged(interaction: Interaction, *, secret: bool = False) -> bool:
+    """Tell Discord within its three seconds that an answer will come; False if that failed."""
+    button = interaction.type is discord.InteractionType.component
+
+    async def defer() -> None:
+        await interaction.response.defer(ephemeral=secret, thinking=not button)
+
+    try:
+        await insist(defer, ACK_SECONDS)
+    except Expired:
+        log.warning("an interaction came too late", extra={"interaction": interaction.id})
+        return False
+    except Refused:
+        return True  # an attempt that seemed lost had arrived
+    except (Vanished, TooFast, *PASSING) as error:
+        log.warning("an interaction was not acknowledged", extra={"why": type(error).__name__})
+        return False
+    return True

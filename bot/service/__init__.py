@@ -1,0 +1,1 @@
+"""From a command to its reply: admission, limits, prices, plan, moderation, delivery."""

@@ -1,0 +1,67 @@
+"""How fast one person may send anything at all, before the database is asked. In memory, and cheap."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+
+from bot.locales import words
+from bot.service.request import Who
+from engine.chat.quotas import Bucket
+from engine.errors import LimitError
+
+PACE = Bucket(burst=30, hourly=2 * 3600)  # 30 at once, then two a second
+REMEMBERED = 10_000  # people
+
+
+class RateLimit:
+    """A token bucket in memory for each key; what is refused is not charged, so a refusal ends."""
+
+    def __init__(
+        self, bucket: Bucket, now: Callable[[], float] = time.monotonic, most: int = REMEMBERED
+    ) -> None:
+        self._bucket = bucket
+        self._now = now
+        self._most = most
+        self._left: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
+
+    def allows(self, key: Hashable) -> bool:
+        """Take one from the key's bucket, if it holds one."""
+        now = self._now()
+        left, at = self._left.pop(key, (self._bucket.burst, now))
+        left = self._bucket.now(left, now - at)
+        self._left[key] = (left - 1 if left >= 1 else left, now)
+        if len(self._left) > self._most:
+            self._left.popitem(last=False)
+        return left >= 1
+
+
+class RequestRate:
+    """Commands and presses of everybody, by person."""
+
+    def __init__(
+        self, most: int, now: Callable[[], float] = time.monotonic, *, limited: bool = True
+    ) -> None:
+        self._most = most
+        self._limit = RateLimit(PACE, now) if limited else None
+        self._asking: dict[tuple[str, str], int] = {}
+
+    def step(self, who: Who) -> None:
+        """One more command or press. Raises LimitError for too many of them."""
+        if self._limit is not None and not self._limit.allows((who.platform, who.asker)):
+            raise LimitError(words("talk.too_fast", who.locale))
+
+    @contextmanager
+    def asking(self, who: Who) -> Iterator[None]:
+        """Around a request. Raises LimitError when as many of theirs are in here as may be."""
+        person = (who.platform, who.asker)
+        count = self._asking.get(person, 0)
+        if self._most and count >= self._most:
+            raise LimitError(words("talk.too_many", who.locale, count=count))
+        self._asking[person] = count + 1
+        try:
+            yield
+        finally:
+            self._asking[person] -= 1
+            if not self._asking[person]:
+                del self._asking[person]

@@ -1,0 +1,219 @@
+"""One command, one reply, on any platform: what a command means, given what was said before."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from bot.messages.buttons import Button, Rows
+from bot.messages.escape import quoting
+from bot.messages.grammar import Again, Continue, Generate
+from bot.messages.normalise import MAX_TEXT
+from bot.messages.options import Options
+from engine import Engine
+from engine.characters import well_formed
+from engine.errors import AskerError
+from engine.events import Picture
+from engine.plan.job import Answer, Request
+from engine.plan.prompt import split
+
+LONGEST_WORD = 100  # characters, that a text is cut back by to begin with a whole one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Who:
+    """Who speaks, where, and what was said as it came.
+
+    `place` is where answers go, and within it "the last answer" is looked for. `reply_to` is the job of
+    the answer that is meant instead. `private` is a chat of two; a `manager` may manage the place, a
+    `server_manager` the whole server or group. `parent` is the channel that a thread stands in, or
+    the group of a topic. `borrowed`: the words are a third person's. `address` is the client's own
+    note of where to answer after a restart.
+    """
+
+    platform: str
+    asker: str
+    place: str
+    conversation: str | None = None
+    typed: str = ""
+    reply_to: str | None = None
+    private: bool = False
+    manager: bool = False
+    server_manager: bool = False
+    parent: str = ""
+    borrowed: bool = False
+    locale: str = "en"
+    server: str = ""
+    address: str = ""
+
+    def __post_init__(self) -> None:
+        """Replace halves of pairs, whatever the door they came through: no ledger could keep them."""
+        object.__setattr__(self, "typed", well_formed(self.typed))
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A reply in words, at once.
+
+    `private`: only its asker should see it. `ask` are the answers to choose from. `pictures` are the
+    original files, `files` others, by name. `deletes`: the message that was pressed on goes; `replaces`:
+    this stands in its place (`caption`: below the picture that it holds). `start` is the command that
+    asks for it in a private chat. `rows` are more choices, in rows of their own. `literal`: it holds
+    words of models or people, in which no markup counts. `receipt` is given back by the client: to
+    ChatService.arrived once this is shown, to ChatService.missed when it cannot be.
+    """
+
+    text: str
+    private: bool = False
+    ask: tuple[Button, ...] = ()
+    pictures: tuple[Picture, ...] = ()
+    files: tuple[tuple[str, bytes], ...] = ()
+    deletes: bool = False
+    replaces: bool = False
+    start: str = ""
+    rows: Rows = ()
+    caption: bool = False
+    literal: bool = False
+    receipt: str = ""
+    kind: Literal["said"] = "said"
+
+    def __post_init__(self) -> None:
+        """Make what it quotes of people harmless, on every platform."""
+        object.__setattr__(self, "text", quoting(self.text))
+
+    @property
+    def choices(self) -> Rows:
+        """All rows of buttons below it."""
+        return ((self.ask,) if self.ask else ()) + self.rows
+
+
+async def request_of(command: Generate | Again | Continue, who: Who, core: Engine) -> Request:
+    """The request that a command makes; Again and Continue look at the last answer."""
+    match command:
+        case Generate(command=name, text=text, options=options):
+            return _request(name, text, options, who)
+        case Again(options=options):
+            last = await meant(who, core)
+            same = replace(last.request, seed=None, parent=last.request_id)
+            return _with(same, options, who)
+        case Continue(text=text, options=options):
+            last = await meant(who, core)
+            if last.job.order is not None:
+                raise AskerError(
+                    "A picture cannot be continued. /again draws it with another seed."
+                )
+            if not last.text:
+                raise AskerError("Your last request has no answer to go on from. Try /again.")
+            so_far = recent(join(_opening(last), last.text, text))
+            on = replace(last.request, seed=None, parent=last.request_id, beginning=so_far)
+            return _with(on, options, who)
+
+
+def _request(command: str, text: str, options: Options, who: Who) -> Request:
+    return Request(
+        command=command,
+        text=text,
+        platform=who.platform,
+        asker=who.asker,
+        place=who.place,
+        typed=who.typed,
+        style=options.style,
+        length=options.length,
+        seed=options.seed,
+        size=options.size,
+        count=options.count,
+        negative=options.negative,
+        scale=options.scale,
+        conversation=who.conversation,
+        address=who.address,
+        private=options.private,
+        alone=who.private,
+        server=who.server,
+        borrowed=who.borrowed,
+    )
+
+
+def _with(request: Request, options: Options, who: Who) -> Request:
+    """The earlier request, the new options before its own."""
+    named = {
+        name: value
+        for name in ("style", "length", "size", "count", "negative", "scale")
+        if (value := getattr(options, name)) is not None
+    }
+    return replace(
+        request,
+        **named,
+        seed=options.seed,
+        asker=who.asker,
+        place=who.place,
+        conversation=who.conversation,
+        typed=who.typed,
+        address=who.address,
+        private=options.private,
+        alone=who.private,
+        server=who.server,
+        borrowed=who.borrowed,
+    )
+
+
+def _opening(answer: Answer) -> str:
+    """The beginning that the answer went on from."""
+    if answer.request.beginning is not None:
+        return answer.request.beginning
+    parts = split(answer.request.text)
+    return parts.beginning if parts.wish else parts.instruction
+
+
+def recent(text: str) -> str:
+    """The end of a text that a model's window can hold, from the beginning of a word.
+
+    >>> len(recent("It rained. " * 9_000)) <= MAX_TEXT, recent("It rained.")
+    (True, 'It rained.')
+    >>> len(recent("雨" * 24_000 + " a")) == MAX_TEXT
+    True
+    """
+    if len(text) <= MAX_TEXT:
+        return text
+    end = text[-MAX_TEXT:]
+    space = end.find(" ", 0, LONGEST_WORD)  # not every language puts one between words
+    return end[space + 1 :]
+
+
+def join(*pieces: str) -> str:
+    """Prose put together, with a space unless punctuation follows.
+
+    >>> join("It rained", ", and rained", "", "Nobody came.")
+    'It rained, and rained Nobody came.'
+    """
+    whole = ""
+    for piece in filter(None, (p.strip() for p in pieces)):
+        gap = "" if not whole or piece[0] in ",.;:!?…" else " "
+        whole += gap + piece
+    return whole
+
+
+EXPIRED = (
+    "This has expired: I keep what was written for 72 hours, and a private request not at all. Please "
+    "ask anew, with the text that you would like me to go on from."
+)
+
+
+async def meant(who: Who, core: Engine) -> Answer:
+    """The answer that somebody speaks of: the one replied to, else their last one here.
+
+    Raises AskerError where there is none, where its words are gone, and for one from another place.
+    """
+    if who.reply_to is None:
+        found = await core.last(who.platform, who.asker, who.place)
+        if found is None:
+            raise AskerError(
+                "There is nothing to go on from: I keep what was written for 72 hours. Start with "
+                "/story, or see /help."
+            )
+    else:
+        found = await core.answer(who.reply_to)
+        if found is None or found.expired:
+            raise AskerError(EXPIRED)
+        if (found.request.platform, found.request.place) != (who.platform, who.place):
+            raise AskerError("That answer belongs to another chat. Please ask there.")
+    if found.expired:
+        raise AskerError(EXPIRED)
+    return found

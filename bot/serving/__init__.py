@@ -1,0 +1,1 @@
+"""The serving process: clients, debts, retention, metrics."""

@@ -1,0 +1,306 @@
+"""`pastiche serve`: every client whose token is set, on one engine, until SIGTERM.
+
+A client that cannot start (a wrong token) says so in one line while the others go on; one that breaks
+down is started again. Debts of answers, from before a crash or after a long pause that a platform
+asked for, are settled here.
+"""
+
+import asyncio
+import contextlib
+import logging
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+from bot.clients.client import Client, Debt
+from bot.service.service import ChatService
+from bot.serving.metrics import MeteredTalk, showing_bot
+from bot.settings import PlatformSettings
+from engine.chat.chat import open_desk
+from engine.errors import PasticheError, SetupError
+from engine.ledger.storage import database_url
+from engine.moderation.chain import usual
+from engine.monitor.logs import JsonLines
+from engine.process.bootstrap import ReconnectingEngine
+from engine.process.lock import owners_pid, take_lock
+from engine.settings import Settings
+from engine.shutdown import Signals, end, end_others, wanted, within
+
+SERVING = "serving.lock"
+DEBT_SECONDS = 15.0  # between two looks for debts
+CLEAN_SECONDS = 3600.0
+DEBTS_AT_ONCE = 8
+LEAVE_SECONDS = 20.0  # a client has this long for its drain()
+REST_SECONDS = 3.0  # for all that is to be done after that
+LET_GO_SECONDS = 0.7  # for the word that another bot may send what is owed
+STEADY_SECONDS = 600.0  # a client that has served so long was well: its next fault is its first
+AGAIN_SECONDS = (1.0, 5.0, 15.0, 60.0)  # before a client that broke down is started again
+
+Make = Callable[[ChatService, PlatformSettings], Client]
+
+log = logging.getLogger(__name__)
+
+
+class PlainLines(JsonLines):
+    """Log records as short lines for the terminal, secrets taken out."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """`time name: message key=value`, and the kind of an error."""
+        facts = [f"{name}={value}" for name, value in self.extras(record).items()]
+        if record.exc_info and record.exc_info[0]:
+            facts.append(record.exc_info[0].__name__)
+        time = self.formatTime(record, "%H:%M:%S")
+        return self.redact(" ".join([time, record.getMessage(), *facts]))
+
+
+def speak() -> None:
+    """Say on stderr what an operator should see: our own notes, and everybody's warnings."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(PlainLines())
+    handler.addFilter(lambda r: r.levelno >= logging.WARNING or r.name.startswith("bot"))
+    handler.setLevel(logging.INFO)
+    logging.getLogger().addHandler(handler)
+
+
+def makers(platforms: PlatformSettings, *, discord: bool, telegram: bool) -> dict[str, Make]:
+    """The clients to run: those asked for, or else all whose token is set. Raises SetupError."""
+    found: dict[str, Make] = {}
+    every = not (discord or telegram)
+    if discord or (every and platforms.discord_token):
+        found["discord"] = _discord
+    if telegram or (every and platforms.telegram_token):
+        found["telegram"] = _telegram
+    missing = [name for name in found if getattr(platforms, f"{name}_token") is None]
+    if missing or not found:
+        names = (
+            " and ".join(f"{n.upper()}_TOKEN" for n in missing) or "DISCORD_TOKEN or TELEGRAM_TOKEN"
+        )
+        raise SetupError(
+            f"Set {names} to the token that the platform gave you; the README says step by step "
+            "where to get one."
+        )
+    return found
+
+
+def _discord(talk: ChatService, settings: PlatformSettings) -> Client:
+    from bot.discord_client import DiscordClient
+
+    return DiscordClient(talk, settings)
+
+
+def _telegram(talk: ChatService, settings: PlatformSettings) -> Client:
+    from bot.telegram_client import TelegramClient
+
+    return TelegramClient(talk, settings)
+
+
+@dataclass(slots=True)
+class Running:
+    """The clients that serve now, the debts that they are settling, when retention ran last, and
+    whether a client has come since debts were looked for."""
+
+    clients: dict[str, Client] = field(default_factory=dict)
+    settling: set[str] = field(default_factory=set)
+    cleaned_at: float = 0.0
+    came: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+async def serve(
+    settings: Settings, platforms: PlatformSettings, made: dict[str, Make], *, workers: bool = True
+) -> int:
+    """Until SIGTERM or SIGINT: 0; 1 when no client is left."""
+    running, before = Running(), asyncio.all_tasks()
+    with Signals(platforms.drain_seconds + LEAVE_SECONDS) as signals:
+        async with (
+            _alone(settings),
+            ReconnectingEngine(settings, warm=("text",), workers=workers) as core,
+            open_desk(settings, asker=platforms.asker_bucket, place=platforms.place_bucket) as desk,
+        ):
+            talk = MeteredTalk(core, desk, usual(platforms.image_check), platforms)
+            unsure = await desk.outbox.recover()
+            log.info("serving", extra={"clients": ", ".join(made), "unsure": unsure})
+            async with showing_bot(settings, talk, running, tuple(made)):
+                code = await attend(talk, platforms, made, running, signals)
+    if code:
+        log.info("no client is left")
+    elif await end_others(before):
+        log.info("stopped")
+    return code
+
+
+@contextlib.asynccontextmanager
+async def _alone(settings: Settings) -> AsyncIterator[None]:
+    """One serving process on a data folder, unless a server keeps the ledger. Raises SetupError."""
+    if database_url(settings).get_backend_name() != "sqlite":
+        yield
+        return
+    lock = take_lock(settings.home, settings.socket, SERVING)
+    if lock is None:
+        pid = owners_pid(settings.home, SERVING)
+        raise SetupError(
+            f"A bot is serving from {settings.home} already: process {pid}. Stop it first, or "
+            "give this one a data folder of its own with PASTICHE_HOME. (Several bots can share a "
+            "ledger on PostgreSQL: docs/operations.md)"
+        )
+    with lock:
+        yield
+
+
+async def attend(
+    talk: ChatService,
+    platforms: PlatformSettings,
+    made: dict[str, Make],
+    running: Running | None = None,
+    signals: Signals | None = None,
+) -> int:
+    """Run the clients until talk.stop() or a signal, or until none is left."""
+    stop, running = asyncio.Event(), running or Running()
+    talk.stop = stop.set
+    with contextlib.ExitStack() as stack:
+        signals = signals or stack.enter_context(Signals(platforms.drain_seconds + LEAVE_SECONDS))
+        signals.call(stop.set)
+        chores = [asyncio.create_task(c(talk, running), name=c.__name__) for c in (_clean, _settle)]
+        clients = [
+            asyncio.create_task(_keep(name, make, talk, platforms, running), name=name)
+            for name, make in made.items()
+        ]
+        gone, told = asyncio.create_task(asyncio.wait(clients)), asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait((gone, told), return_when=asyncio.FIRST_COMPLETED)
+            if not stop.is_set():
+                return 1
+            await _drain(talk, running, platforms.drain_seconds)
+            signals.hurry(REST_SECONDS)
+            return 0
+        finally:
+            await end(gone, told, *chores, *clients)
+
+
+async def _keep(
+    name: str, make: Make, talk: ChatService, platforms: PlatformSettings, running: Running
+) -> None:
+    """Run one client; anew when it breaks down, never when it can never succeed."""
+    tries, began = 0, time.monotonic()
+    while wanted():
+        try:
+            client = make(talk, platforms)
+            running.clients[name] = client
+            running.came.set()
+            began = time.monotonic()
+            await client.run()
+            return
+        except SetupError as error:
+            log.error("%s cannot be served: %s", name, error)
+            return
+        except Exception:
+            tries = again(tries, time.monotonic() - began)
+            wait = AGAIN_SECONDS[min(tries, len(AGAIN_SECONDS)) - 1]
+            log.exception("%s broke down, starting again", name, extra={"in_seconds": wait})
+            running.clients.pop(name, None)
+            await asyncio.sleep(wait)
+        finally:
+            if not talk.draining:
+                running.clients.pop(name, None)
+
+
+def again(tries: int, served: float) -> int:
+    """Which try comes next, after so many in a row and the seconds that the last one served.
+
+    >>> again(0, 1.0), again(3, 1.0), again(3, STEADY_SECONDS)
+    (1, 4, 1)
+    """
+    return 1 if served >= STEADY_SECONDS else tries + 1
+
+
+async def _drain(talk: ChatService, running: Running, seconds: float) -> None:
+    """Nothing new; what runs may finish for so long; then the clients say good-bye."""
+    talk.draining = True
+    log.info("draining", extra={"under_way": talk.under_way})
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while talk.under_way or running.settling:
+                await asyncio.sleep(0.05)
+    leaving = (_leave(client) for client in running.clients.values())
+    await asyncio.gather(*leaving)
+    try:
+        await within(LET_GO_SECONDS, talk.desk.outbox.let_go())
+    except (PasticheError, TimeoutError):
+        log.exception("the debts in hand could not be let go; they are free in a minute")
+
+
+async def _leave(client: Client) -> None:
+    try:
+        await within(LEAVE_SECONDS, client.drain())
+    except Exception:
+        log.exception("%s did not leave in order", client.name)
+
+
+async def _settle(talk: ChatService, running: Running) -> None:
+    """Look for debts again and again, each in its client's hands once."""
+    gate = asyncio.Semaphore(DEBTS_AT_ONCE)
+    async with asyncio.TaskGroup() as group:
+        while wanted():
+            await _look_around(talk)
+            for client in list(running.clients.values()):
+                for debt in await _debts(talk, client.name):
+                    if debt.job not in running.settling and await _claimed(talk, debt):
+                        running.settling.add(debt.job)
+                        group.create_task(_deliver(client, debt, running, gate))
+            # a client that has just come has people who have waited already
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(DEBT_SECONDS):
+                    await running.came.wait()
+            running.came.clear()
+
+
+async def _look_around(talk: ChatService) -> None:
+    """Among several bots: keep what is ours, take over what one that has gone was sending."""
+    try:
+        await talk.keep_hold()
+        if talk.desk.outbox.shared:
+            await talk.desk.outbox.recover()
+    except PasticheError:
+        log.exception("the debts in hand could not be kept")
+
+
+async def _claimed(talk: ChatService, debt: Debt) -> bool:
+    try:
+        return await talk.desk.outbox.claim(debt.job)
+    except PasticheError:
+        log.exception("a debt could not be claimed", extra={"job": debt.job})
+        return False
+
+
+async def _debts(talk: ChatService, platform: str) -> list[Debt]:
+    if talk.draining:
+        return []
+    try:
+        return await talk.debts(platform)
+    except PasticheError:
+        log.exception("the debts cannot be read")
+        return []
+
+
+async def _deliver(client: Client, debt: Debt, running: Running, gate: asyncio.Semaphore) -> None:
+    try:
+        async with gate:
+            await client.deliver(debt)
+    except Exception:
+        log.exception("a debt was not settled", extra={"job": debt.job})
+    finally:
+        running.settling.discard(debt.job)
+
+
+async def _clean(talk: ChatService, running: Running) -> None:
+    """Retention, at the start and every hour."""
+    while wanted():
+        try:
+            for job in await talk.desk.overdue():
+                await talk.core.cancel(job)
+            done = await talk.desk.clean()
+            running.cleaned_at = time.time()
+            log.info("cleaned", extra={"blanked": done.blanked, "pictures": done.pictures})
+        except Exception:
+            log.exception("retention failed")
+        await asyncio.sleep(CLEAN_SECONDS)

@@ -1,0 +1,1 @@
+"""The study in chat: consent, comparisons, guesses, questionnaires, treatments."""

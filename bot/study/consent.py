@@ -1,0 +1,254 @@
+"""What people say to the study: consent question by question, withdrawal, their data, links, places.
+
+A form's state stands in its buttons (see engine.study.consent.consent): whose it is, which text it asks about,
+what was answered so far. So it survives a restart, and an old one is known as such.
+"""
+
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from bot.locales import words
+from bot.messages.buttons import Press, Verb, button
+from bot.service.request import Reply, Who
+from engine.errors import AskerError, CommandError
+from engine.study.consent.account_links import shown as shown_code
+from engine.study.consent.consent import QUESTIONS, Answers, Consent
+from engine.study.consent.opt_in import place_of
+from engine.study.study import ConsentText, Study
+
+if TYPE_CHECKING:
+    from bot.service.service import ChatService
+
+MARK = 16  # hex characters that tell whose form it is
+YOUNG_SECONDS = 86400.0  # whoever said to be under age is not asked again before
+TEXT_MARK = 8  # hex characters of the text's digest
+ROOM = 1500  # characters of a consent text that fit above each question
+OPEN = "open"
+RIGHTS = ("mydata", "withdraw")  # answered to everybody, study or none
+COMMANDS = ("consent", *RIGHTS, "link", "study")
+
+
+async def speak(talk: "ChatService", name: str, topic: str, who: Who) -> Reply:
+    """The reply to one of COMMANDS. Raises AskerError."""
+    from bot.study.withdrawal import mydata, withdraw  # which is made of what stands here
+
+    replies: dict[str, Callable[[ChatService, str, Who], Coroutine[Any, Any, Reply]]] = {
+        "consent": _consent,
+        "mydata": mydata,
+        "withdraw": withdraw,
+        "link": _link,
+        "study": _study,
+    }
+    return await replies[name](talk, topic, who)
+
+
+def study_of(talk: "ChatService", who: Who) -> Study:
+    """The study that runs. Raises AskerError, which says that there is none."""
+    study = talk.desk.agreements.study
+    if study is None:
+        raise AskerError(words("study.none", who.locale))
+    return study
+
+
+def _asking(talk: "ChatService", who: Who) -> Study:
+    """The study, for somebody who may be asked. Raises AskerError for who just said to be under age."""
+    if talk.too_young.lately((who.platform, who.asker), YOUNG_SECONDS):
+        contact = study_of(talk, who).file.contact
+        raise AskerError(words("study.young_pause", who.locale, contact=contact))
+    return study_of(talk, who)
+
+
+def mark_of(talk: "ChatService", who: Who) -> str:
+    """What a button carries to be one person's."""
+    return talk.desk.lookup(who.platform, who.asker)[:MARK]
+
+
+# Consent
+
+
+async def _consent(talk: "ChatService", _topic: str, who: Who) -> Reply:
+    """How it stands, or the form."""
+    study = _asking(talk, who)
+    last = await talk.desk.agreements.last(who.platform, who.asker)
+    if last is None or not last.live:
+        opening = words("study.lapsed", who.locale) if last and last.lapsed and last.granted else ""
+        return await _form(talk, study.text(who.locale), Answers(), who, opening=opening)
+    form = await talk.desk.agreements.form(who.platform, who.asker)
+    anew = button(Verb.CONSENT, form, f"{mark_of(talk, who)}.{OPEN}.anew", locale=who.locale)
+    text = "\n\n".join([standing(last, who), study.text(who.locale).body])
+    return Reply(text, private=True, ask=(anew,), start="consent")
+
+
+def standing(last: Consent, who: Who) -> str:
+    """What somebody agreed to, in words."""
+    return words(
+        "study.taking_part",
+        who.locale,
+        excerpts=_yes(last.excerpts, who),
+        linkage=_yes(last.linkage, who),
+    )
+
+
+def _yes(value: bool | None, who: Who) -> str:
+    return words("study.yes" if value else "study.no", who.locale)
+
+
+async def _form(
+    talk: "ChatService",
+    text: ConsentText,
+    answers: Answers,
+    who: Who,
+    *,
+    form: str = "",
+    opening: str = "",
+) -> Reply:
+    """The next question, or what was answered and the button that saves it."""
+    replaces = bool(form)
+    form = form or await talk.desk.agreements.form(who.platform, who.asker)
+    head = f"{mark_of(talk, who)}.{text.sha256[:TEXT_MARK]}"
+
+    def choice(letters: str, label: str) -> Any:
+        return button(Verb.CONSENT, form, f"{head}.{letters}", label=label)
+
+    given = [
+        f"{words(f'study.short_{name}', who.locale)}: {_yes(getattr(answers, name), who)}"
+        for name in QUESTIONS
+        if getattr(answers, name) is not None
+    ]
+    question = answers.next
+    if question:
+        age = study_of(talk, who).file.minimum_age
+        number = QUESTIONS.index(question) + 1
+        asked = words(f"study.ask_{question}", who.locale, age=age, number=number)
+        ask = tuple(
+            choice(
+                answers.answered(question, value).written,
+                words(f"study.{'yes' if value else 'no'}_{question}", who.locale, age=age),
+            )
+            for value in (True, False)
+        )
+    else:
+        asked = words("study.ask_save", who.locale)
+        ask = (
+            choice(answers.written.upper(), words("study.save", who.locale)),
+            choice(Answers().written, words("study.start_again", who.locale)),
+        )
+    above = who.platform == "terminal" or len(text.body) > ROOM  # it stands there still
+    body = "" if replaces and above else text.body
+    parts = [opening, body, "\n".join(given), asked]
+    return Reply(
+        "\n\n".join(part for part in parts if part),
+        private=True,
+        ask=ask,
+        replaces=replaces,
+        start="consent",
+    )
+
+
+async def consent_pressed(talk: "ChatService", press: Press, who: Who) -> Reply:
+    """One answer, or the last step. Raises AskerError for somebody else's form."""
+    study = study_of(talk, who)
+    mark, digest, letters = parts_of(press.argument)
+    if mark != mark_of(talk, who):
+        raise AskerError(words("study.not_yours", who.locale))
+    _asking(talk, who)
+    agreements = talk.desk.agreements
+    if digest == OPEN:
+        if letters == "invited":
+            await agreements.noted(who.platform, who.asker, "opened")
+        return await _form(talk, study.text(who.locale), Answers(), who)
+    text = next((t for t in study.texts.values() if t.sha256.startswith(digest)), None)
+    if text is None:
+        opening = words("study.text_changed", who.locale)
+        return await _form(talk, study.text(who.locale), Answers(), who, opening=opening)
+    state = await agreements.standing(who.platform, who.asker, press.job)
+    if state == "older":
+        opening = words("study.older_form", who.locale)
+        return await _form(talk, study.text(who.locale), Answers(), who, opening=opening)
+    if state == "saved":
+        return Reply(words("study.saved_already", who.locale), private=True, replaces=True)
+    try:
+        answers = Answers.read(letters.lower())
+    except ValueError:
+        raise AskerError(words("study.not_yours", who.locale)) from None
+    if letters.isupper() and answers.agreed and not answers.next:
+        return await _save(talk, answers, text, press.job, who)
+    if False in (answers.adult, answers.use):
+        await agreements.noted(who.platform, who.asker, "declined")
+        key = "study.too_young" if answers.adult is False else "study.declined"
+        if answers.adult is False:
+            talk.too_young.new((who.platform, who.asker), YOUNG_SECONDS)
+        return Reply(words(key, who.locale), private=True, replaces=True)
+    return await _form(talk, text, answers, who, form=press.job)
+
+
+def parts_of(argument: str) -> tuple[str, str, str]:
+    """Whose a button is, and the two words that say what it means."""
+    mark, _, rest = argument.partition(".")
+    digest, _, letters = rest.partition(".")
+    return mark, digest, letters
+
+
+async def _save(
+    talk: "ChatService", answers: Answers, text: ConsentText, form: str, who: Who
+) -> Reply:
+    channel = "private" if who.private else "aside"
+    done = await talk.desk.agreements.save(who.platform, who.asker, answers, text, form, channel)
+    if done == "older":
+        opening = words("study.older_form", who.locale)
+        return await _form(talk, text, Answers(), who, opening=opening)
+    key = "study.thanks" if done == "granted" else "study.saved_already"
+    return Reply(words(key, who.locale), private=True, replaces=True)
+
+
+async def invitation(talk: "ChatService", who: Who) -> Reply | None:
+    """After a good answer: whether it is time to ask, and the question. Never in the way."""
+    place = place_of(who.platform, who.place, who.server)
+    kind = await talk.desk.agreements.invite(
+        who.platform, who.asker, alone=who.private, place=place
+    )
+    if not kind:
+        return None
+    study = study_of(talk, who)
+    form = await talk.desk.agreements.form(who.platform, who.asker)
+    argument = f"{mark_of(talk, who)}.{OPEN}.invited"
+    ask = button(Verb.CONSENT, form, argument, label=words("study.tell_me", who.locale))
+    text = words(f"study.{kind}", who.locale, title=study.file.title)
+    return Reply(text, private=True, ask=(ask,), start="consent")
+
+
+# Links and places
+
+
+async def _link(talk: "ChatService", topic: str, who: Who) -> Reply:
+    """A code for another account, or the code of another account."""
+    study_of(talk, who)
+    if not topic:
+        code = await talk.desk.agreements.new_code(who.platform, who.asker)
+        if code is None:
+            raise AskerError(words("study.link_unwilling", who.locale))
+        text = words("study.link_code", who.locale, code=shown_code(code))
+        return Reply(text, private=True, start="link")
+    done = await talk.desk.agreements.join(who.platform, who.asker, topic)
+    if done != "joined":
+        raise AskerError(words(f"study.link_{done}", who.locale))
+    return Reply(words("study.link_joined", who.locale), private=True)
+
+
+async def _study(talk: "ChatService", topic: str, who: Who) -> Reply:
+    """Whether the place takes part, for all to see; on and off by those who may manage it."""
+    study = study_of(talk, who)
+    what = topic.strip().lower() or "show"
+    if what not in ("on", "off", "show"):
+        raise CommandError(words("study.study_help", who.locale))
+    if who.private:
+        return Reply(words("study.alone", who.locale, title=study.file.title))
+    place = place_of(who.platform, who.place, who.server)
+    if what != "show":
+        if not (who.server_manager or talk.operates(who)):
+            raise AskerError(words("study.not_manager", who.locale))
+        kind = "server" if who.server else "group"
+        await talk.desk.agreements.switch(who.platform, place, kind, what)
+    on = await talk.desk.agreements.takes_part(who.platform, place)
+    facts = {"title": study.file.title, "contact": study.file.contact}
+    return Reply(words("study.place_on" if on else "study.place_off", who.locale, **facts))

@@ -1,0 +1,217 @@
+"""/guess: a passage, by a person or by a model? How sure? Then at once what it was, and the score."""
+
+import random
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from bot.locales import words
+from bot.messages.buttons import Press, Rows, Verb, button
+from bot.messages.escape import defang
+from bot.messages.grammar import Simple
+from bot.participants import participant, spot_of
+from bot.service.request import Reply, Who
+from engine.errors import AskerError
+from engine.ledger.ledger import new_id
+from engine.study.consent.participants import Person
+from engine.study.experiments.eligibility import Candidate
+from engine.study.experiments.experiment import Experiment
+from engine.study.experiments.exposures import OPEN_SECONDS
+from engine.study.experiments.passages import CONFIDENCES, KINDS, Item, Score, score_of, shipped
+
+if TYPE_CHECKING:
+    from bot.service.service import ChatService
+
+GUESS = "guess:"  # begins a receipt
+MOST = 2_000
+
+
+@dataclass(slots=True)
+class Guess:
+    """A passage in front of somebody."""
+
+    id: str
+    who: Who
+    item: Item
+    person: Person | None = None
+    experiment: Experiment | None = None
+    made: float = field(default_factory=time.monotonic)
+    over: bool = False
+
+
+class GuessGame:
+    """One for a ChatService. Of people who do not take part it knows what they have had until it ends."""
+
+    def __init__(self, talk: "ChatService") -> None:
+        self._talk = talk
+        self._open: OrderedDict[str, Guess] = OrderedDict()
+        self._played: OrderedDict[tuple[str, str], list[tuple[str, str, str]]] = OrderedDict()
+
+    async def guess(self, who: Who) -> Reply:
+        """The next passage with its question; the questions before it first. Raises AskerError."""
+        person = await participant(self._talk, who)
+        lab, experiment, expert = self._talk.desk.lab, None, ""
+        if lab is not None and person is not None:
+            enrolled = await lab.enrolled(person, spot_of(who), Candidate(task="guess"))
+            if enrolled is not None:
+                first = await self._talk.questions.before(
+                    enrolled, person, Simple(name="guess"), who
+                )
+                if first is not None:
+                    return first
+                experiment = enrolled.experiment
+                expert = next((arm.expert for arm in enrolled.arms), "")
+        item = await self._draw(person, expert, who)
+        if item is None:
+            raise AskerError(words("guess.none_left", who.locale))
+        made = Guess(new_id(), who, item, person, experiment)
+        if person is not None and not await self._on_record(made):
+            return await self.guess(who)  # drawn at the same moment somewhere else
+        self._open[made.id] = made
+        while len(self._open) > MOST:
+            self._open.popitem(last=False)
+        text = "\n\n".join(
+            [
+                words("guess.ask", who.locale),
+                f"“{defang(item.text)}”",
+                words("guess.notice", who.locale),
+            ]
+        )
+        return Reply(text, rows=_kinds(made), literal=True, receipt=f"{GUESS}{made.id}")
+
+    async def _draw(self, person: Person | None, expert: str, who: Who) -> Item | None:
+        lab = self._talk.desk.lab
+        if lab is not None and person is not None:
+            return await lab.guesses.draw(person, expert)
+        had = {name for name, _, _ in self._played.get((who.platform, who.asker), [])}
+        waiting = {g.item.id for g in self._open.values() if _same(g.who, who)}
+        left = [item for item in shipped() if item.id not in had | waiting]
+        kind = random.choice(KINDS)
+        return random.choice([i for i in left if i.kind == kind] or left or [None])
+
+    async def _on_record(self, guess: Guess) -> bool:
+        lab, item = self._talk.desk.lab, guess.item
+        assert lab is not None and guess.person is not None
+        return await lab.exposures.make(
+            guess.id,
+            guess.person,
+            "guess",
+            shown=[{"item": item.id, "kind": item.kind, "expert": item.expert}],
+            seed=0,
+            experiment=guess.experiment.id if guess.experiment else None,
+            item=item.id,
+        )
+
+    def kind_of(self, name: str) -> str:
+        """What an open guess is about: for simulated people, who know it better than chance."""
+        return self._open[name].item.kind
+
+    async def arrived(self, name: str) -> None:
+        """It is on the screen."""
+        lab, guess = self._talk.desk.lab, self._open.get(name)
+        if lab is not None and guess is not None and guess.person is not None:
+            await lab.exposures.delivered(name)
+
+    async def missed(self, name: str) -> None:
+        """It could not be shown."""
+        lab, guess = self._talk.desk.lab, self._open.pop(name, None)
+        if lab is not None and guess is not None and guess.person is not None:
+            await lab.exposures.void(name, "undelivered")
+
+    async def pressed(self, press: Press, who: Who) -> Reply:
+        """What it is, then how sure; the second is the guess. Raises AskerError."""
+        guess = self._open.get(press.job) or await self._recalled(press.job, who)
+        if guess is None or time.monotonic() - guess.made > OPEN_SECONDS:
+            raise AskerError(words("guess.expired", who.locale))
+        if not _same(guess.who, who):
+            raise AskerError(words("guess.not_yours", who.locale))
+        if guess.over:
+            raise AskerError(words("guess.over", who.locale))
+        said, _, sure = press.argument.partition(".")
+        if said not in KINDS:
+            raise AskerError(words("guess.expired", who.locale))
+        text = f"“{defang(guess.item.text)}”"
+        if not sure:
+            asked = words("guess.sure", who.locale, said=words(f"guess.{said}", who.locale))
+            return Reply(
+                f"{text}\n\n{asked}", rows=_confidences(guess, said), replaces=True, literal=True
+            )
+        if not sure.isdecimal() or int(sure) not in CONFIDENCES:
+            raise AskerError(words("guess.expired", who.locale))
+        return await self._count(guess, said, int(sure), text, who)
+
+    async def _count(self, guess: Guess, said: str, sure: int, text: str, who: Who) -> Reply:
+        lab, item = self._talk.desk.lab, guess.item
+        person = await participant(self._talk, who) if guess.person is not None else None
+        if lab is not None and person is not None:
+            await lab.exposures.delivered(guess.id)
+            done = await lab.exposures.vote(guess.id, person, said, confidence=sure, reveal=True)
+            if not done:
+                raise AskerError(words("guess.expired", who.locale))
+            score = await lab.guesses.score(person)
+        else:
+            played = self._played.setdefault((who.platform, who.asker), [])
+            played.append((item.id, item.kind, said))
+            score = score_of([(kind, answer) for _, kind, answer in played])
+            while len(self._played) > MOST:
+                self._played.popitem(last=False)
+        guess.over = True
+        parts = [
+            words("guess.right" if said == item.kind else "guess.wrong", who.locale),
+            words(f"guess.was_{item.kind}", who.locale, source=item.source, licence=item.licence),
+            _score(score, who),
+            "" if person is not None else words("compare.not_kept", who.locale),
+        ]
+        more = button(Verb.MORE, guess.id, "guess", label=words("guess.more", who.locale))
+        rows = await self._talk.questions.after_exposure(guess.experiment, person, who)
+        whole = "\n\n".join([text, *(part for part in parts if part)])
+        return Reply(whole, rows=((more,), *rows), replaces=True, literal=True)
+
+    async def _recalled(self, name: str, who: Who) -> Guess | None:
+        """One of before a restart, from the record."""
+        lab = self._talk.desk.lab
+        seen = await lab.exposures.get(name) if lab is not None else None
+        if lab is None or seen is None or seen.kind != "guess" or seen.age > OPEN_SECONDS:
+            return None
+        person = await participant(self._talk, who)
+        if person is None or seen.pseudonym not in person.accounts:
+            raise AskerError(words("guess.not_yours", who.locale))
+        item = next((i for i in await lab.guesses.pool() if i.id == seen.shown[0]["item"]), None)
+        if item is None:
+            return None
+        experiment = lab.experiments.named(seen.experiment or "")
+        guess = Guess(name, who, item, person, experiment, over=seen.revealed)
+        self._open[name] = guess
+        return guess
+
+
+def _same(one: Who, other: Who) -> bool:
+    return (one.platform, one.asker) == (other.platform, other.asker)
+
+
+def _kinds(guess: Guess) -> Rows:
+    locale = guess.who.locale
+    return (
+        tuple(button(Verb.GUESS, guess.id, k, label=words(f"guess.{k}", locale)) for k in KINDS),
+    )
+
+
+def _confidences(guess: Guess, said: str) -> Rows:
+    """1 is a mere guess, 6 certain."""
+    sure = tuple(
+        button(Verb.GUESS, guess.id, f"{said}.{number}", label=str(number))
+        for number in CONFIDENCES
+    )
+    other = next(kind for kind in KINDS if kind != said)
+    back = button(
+        Verb.GUESS, guess.id, other, label=words(f"guess.rather_{other}", guess.who.locale)
+    )
+    return (sure[:3], sure[3:], (back,))
+
+
+def _score(score: Score, who: Who) -> str:
+    told = words("guess.score", who.locale, right=score.right, guesses=score.guesses)
+    if score.dprime is None:
+        return told
+    return told + " " + words("guess.dprime", who.locale, dprime=f"{score.dprime:.2f}")

@@ -1,0 +1,197 @@
+"""Short questionnaires in chat, one question a message, answered by buttons, in place.
+
+A button holds the enrolment, the question's place and the choice's number, so that it works after a
+restart and in any process. What was about to be asked for when the questions came goes on after them.
+"""
+
+import time
+from collections import OrderedDict
+from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING
+
+from bot.locales import words
+from bot.messages.buttons import Button, Press, Rows, Verb, button
+from bot.messages.grammar import Command
+from bot.service.request import Reply, Who
+from engine.errors import AskerError
+from engine.events import Event
+from engine.study.consent.participants import Person, Spot
+from engine.study.experiments.enrolment import Enrolled
+from engine.study.experiments.experiment import Experiment
+from engine.study.instruments import NO_ANSWER, Asked
+
+if TYPE_CHECKING:
+    from bot.service.service import ChatService
+
+INSTRUMENTS = {"b": "before", "a": "after", "r": "rating"}
+START = "start"
+WIDE = 12  # a choice with longer words than this has a row of its own
+PENDING_SECONDS = 1800.0
+MOST = 1_000
+
+
+class Questions:
+    """One for a ChatService."""
+
+    def __init__(self, talk: "ChatService") -> None:
+        self._talk = talk
+        self._pending: OrderedDict[tuple[str, str], tuple[float, Command, Who]] = OrderedDict()
+
+    async def before(
+        self, enrolled: Enrolled, person: Person, command: Command, who: Who
+    ) -> Reply | None:
+        """The first question that must be asked before; the command goes on after the last."""
+        lab = self._talk.desk.lab
+        assert lab is not None, "somebody is enrolled"
+        asked = await lab.answering.next(enrolled, "before", person)
+        if asked is None:
+            return None
+        self._pending[who.platform, who.asker] = (time.monotonic(), command, who)
+        while len(self._pending) > MOST:
+            self._pending.popitem(last=False)
+        count = len(enrolled.experiment.before)
+        opening = words(
+            "questions.before", who.locale, title=enrolled.experiment.title, count=count
+        )
+        return _question(enrolled, "before", asked, who, opening=opening)
+
+    async def rating(self, job: str, who: Who) -> Reply | None:
+        """After an answer of an experiment that asks how it was."""
+        lab = self._talk.desk.lab
+        name = await lab.exposures.of_answer(job) if lab is not None else None
+        seen = await lab.exposures.get(name) if lab is not None and name else None
+        if lab is None or seen is None or seen.experiment is None or seen.state == "void":
+            return None
+        experiment = lab.experiments.named(seen.experiment)
+        person = await self._person(who)
+        if experiment is None or person is None or seen.pseudonym not in person.accounts:
+            return None
+        enrolled = await lab.experiments.enrolled(experiment, person.root)
+        if enrolled is None or experiment.rating is None:
+            rows = await self.after_exposure(experiment, person, who)
+            return Reply(words("questions.enough", who.locale), rows=rows) if rows else None
+        asked = lab.answering.asked(enrolled, "rating")[0]
+        return _question(enrolled, "rating", asked, who, about=seen.id)
+
+    async def after_exposure(
+        self, experiment: Experiment | None, person: Person | None, who: Who
+    ) -> Rows:
+        """The button that leads to the end, when somebody has seen all that they should."""
+        lab = self._talk.desk.lab
+        if lab is None or experiment is None or person is None or experiment.unit != "person":
+            return ()
+        enrolled = await lab.experiments.enrolled(experiment, person.root)
+        if enrolled is None or enrolled.completed:
+            return ()
+        if not (experiment.after or experiment.completion_code or experiment.debrief):
+            return ()
+        if await lab.exposures.count(person, experiment.id) < experiment.exposures:
+            return ()
+        label = words("questions.finish", who.locale)
+        return ((button(Verb.ANSWER, enrolled.id, f"a.{START}", label=label),),)
+
+    async def answered(self, press: Press, who: Who) -> "Reply | AsyncGenerator[Event | Reply]":
+        """One answer, and the next question or what comes after the last. Raises AskerError."""
+        lab = self._talk.desk.lab
+        letter, _, rest = press.argument.partition(".")
+        instrument = INSTRUMENTS.get(letter[:1], "")
+        found = await lab.experiments.by_enrolment(press.job) if lab is not None else None
+        person = await self._person(who)
+        if lab is None or found is None or not instrument:
+            raise AskerError(words("questions.expired", who.locale))
+        enrolled, pseudonym = found
+        if person is None or not {pseudonym, enrolled.unit} & {*person.accounts, person.root}:
+            raise AskerError(words("questions.not_yours", who.locale))
+        if rest != START:
+            choice, _, about = rest.partition(".")
+            place = int(letter[1:]) if letter[1:].isdecimal() else -1
+            done = await lab.answering.answer(
+                enrolled, instrument, person, place, choice, about or None
+            )
+            if done is None:
+                raise AskerError(words("questions.expired", who.locale))
+        if instrument == "rating":
+            rows = await self.after_exposure(enrolled.experiment, person, who)
+            return Reply(words("questions.thanks", who.locale), replaces=True, rows=rows)
+        asked = await lab.answering.next(enrolled, instrument, person)
+        if asked is not None:
+            return _question(enrolled, instrument, asked, who, replaces=True)
+        if instrument == "before":
+            return self._go_on(who)
+        return await self._end(enrolled, person, who)
+
+    def _go_on(self, who: Who) -> "Reply | AsyncGenerator[Event | Reply]":
+        """What they had asked for, if it is not too long ago."""
+        at, command, asker = self._pending.pop((who.platform, who.asker), (0.0, None, who))
+        if command is None or time.monotonic() - at > PENDING_SECONDS:
+            return Reply(words("questions.go_on", who.locale), replaces=True)
+        return self._talk.say(command, asker)
+
+    async def _end(self, enrolled: Enrolled, person: Person, who: Who) -> Reply:
+        """The debriefing, and the code."""
+        lab, experiment = self._talk.desk.lab, enrolled.experiment
+        assert lab is not None
+        if not enrolled.completed:
+            await lab.experiments.completed(enrolled)
+            await self._exclude(enrolled, person)
+        italian = who.locale.startswith("it") and experiment.debrief_it
+        parts = [
+            words("questions.end", who.locale, title=experiment.title),
+            experiment.debrief_it if italian else experiment.debrief,
+            words("questions.code", who.locale, code=enrolled.code) if enrolled.code else "",
+        ]
+        return Reply("\n\n".join(p for p in parts if p), replaces=True, private=True)
+
+    async def _exclude(self, enrolled: Enrolled, person: Person) -> None:
+        """By the rules that the file wrote down before."""
+        lab, rules = self._talk.desk.lab, enrolled.experiment.exclude
+        assert lab is not None
+        votes = await lab.exposures.votes_of(person, enrolled.experiment.id)
+        if rules.faster_seconds and any(v.seconds < rules.faster_seconds for v in votes):
+            await lab.experiments.exclude(
+                enrolled, f"a vote within {rules.faster_seconds:g} seconds"
+            )
+        elif rules.unblinded and any(vote.unblinded for vote in votes):
+            await lab.experiments.exclude(enrolled, "a model named itself")
+
+    async def _person(self, who: Who) -> Person | None:
+        lab = self._talk.desk.lab
+        if lab is None:
+            return None
+        return await lab.person(
+            Spot(
+                platform=who.platform,
+                asker=who.asker,
+                place=who.place,
+                server=who.server,
+                alone=who.private,
+                locale=who.locale,
+            )
+        )
+
+
+def _question(
+    enrolled: Enrolled,
+    instrument: str,
+    asked: Asked,
+    who: Who,
+    *,
+    opening: str = "",
+    about: str = "",
+    replaces: bool = False,
+) -> Reply:
+    head = f"{instrument[0]}{asked.place}"
+    tail = f".{about}" if about else ""
+
+    def choice(name: str, label: str) -> Button:
+        return button(Verb.ANSWER, enrolled.id, f"{head}.{name}{tail}", label=label)
+
+    buttons = [choice(str(n), value) for n, value in enumerate(asked.values)]
+    wide = any(len(value) > WIDE for value in asked.values)
+    rows: Rows = tuple((one,) for one in buttons) if wide else (tuple(buttons),)
+    if wide and len(rows) > 4:
+        rows = tuple(tuple(buttons[start : start + 3]) for start in range(0, len(buttons), 3))
+    if not asked.question.required:
+        rows = (*rows, (choice(NO_ANSWER, words("questions.none", who.locale)),))
+    text = "\n\n".join(part for part in (opening, asked.question.words(who.locale)) if part)
+    return Reply(text, rows=rows, replaces=replaces)

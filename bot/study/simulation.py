@@ -1,0 +1,299 @@
+"""`pastiche study simulate`: made-up people go through the real path, on a data folder of their own.
+
+ChatService, moderation, engine, queue, a worker with the echo model, ledger, consent by its buttons, pairs,
+votes, passages, questionnaires, withdrawals: all real; only the people and the model are not. What they
+prefer is set below, so that an analysis of the export can be held against it. Their choices follow from
+the seed; ids, times and the study's key do not.
+"""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, field
+
+from bot.messages.buttons import Button, Press, Verb
+from bot.service.actions import BLAMES
+from bot.service.request import Reply, Who
+from bot.service.service import ChatService
+from engine.errors import AskerError
+from engine.events import Event, Finished, is_final
+from engine.study.experiments.passages import KINDS
+
+AGREE = 0.85  # of those who are asked
+WITHDRAW, FORGET = 0.03, 0.02
+LIKES_EXPERT = 0.64  # of those who choose one of two
+TIE, BAD = 0.12, 0.05
+TELLS_GENERATED, TELLS_REAL = 0.72, 0.66  # of guesses
+CANCELS, LEAVES_PAIR = 0.03, 0.04
+THUMBS = (0.35, 0.12)  # up, down
+THINKS = (0.05, 0.6)  # seconds before a press
+PLATFORMS = ("discord",) * 5 + ("telegram",) * 4 + ("terminal",)
+PLACES = tuple(f"server {n}" for n in range(6))
+LEFT_OUT = PLACES[-1]  # never opts in
+WISHES = (
+    "in the style of lovecraft: They sat alone in the darkened room.",
+    "in the style of agatha christie: The vicar coughed and put his cup down.",
+    "a story about the necronomicon: It had been a wet autumn.",
+    "The train was late again, and nobody minded.",
+    "There was a letter on the mat.",
+    "a detective story: The clock in the hall had stopped at ten.",
+)
+NEWS = ("A bridge in the north reopens after repairs", "A quiet day at the harbour")
+
+
+@dataclass(slots=True)
+class Tally:
+    """What came of it, by kind."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    people: int = 0
+
+
+class Simulation:
+    """So many people, some at a time. `pace` is how long they think, as a multiple of THINKS."""
+
+    def __init__(self, talk: ChatService, seed: int, *, rounds: int = 3, pace: float = 1.0) -> None:
+        self._talk = talk
+        self._seed = seed
+        self._rounds = rounds
+        self._pace = pace
+        self.tally = Tally()
+
+    async def run(self, count: int, at_once: int, done: Callable[[], None]) -> None:
+        """All of them, to the end; `done` after each."""
+        await self._open_places()
+        numbers = iter(range(count))
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(at_once, count)):
+                group.create_task(self._some(numbers, done))
+
+    async def _some(self, numbers: Iterator[int], done: Callable[[], None]) -> None:
+        for number in numbers:
+            await _Person(self._talk, self._seed, number, self).live(self._rounds)
+            self.tally.people += 1
+            done()
+
+    async def _open_places(self) -> None:
+        """Those who manage servers bring them in, but for one."""
+        for number, place in enumerate(PLACES):
+            if place != LEFT_OUT:
+                platform = ("discord", "telegram")[number % 2]
+                who = _who(platform, f"manager {number}", place, manager=True)
+                command = self._talk.parse("/study on")
+                async with aclosing(self._talk.say(command, who)) as replies:
+                    async for _ in replies:
+                        self.tally.counts["places in"] += 1
+
+    async def think(self, draw: random.Random) -> None:
+        """As people do before they press."""
+        await asyncio.sleep(self._pace * draw.uniform(*THINKS))
+
+
+def _who(
+    platform: str, asker: str, place: str = "", *, manager: bool = False, locale: str = "en"
+) -> Who:
+    server = place if platform == "discord" and place else ""
+    return Who(
+        platform=platform,
+        asker=f"sim {asker}",
+        place=(f"{place} channel" if server else place) or f"alone {asker}",
+        server=server,
+        private=not place,
+        manager=manager,
+        server_manager=manager,
+        locale=locale,
+    )
+
+
+class _Person:
+    """One of them."""
+
+    def __init__(self, talk: ChatService, seed: int, number: int, simulation: Simulation) -> None:
+        self._talk = talk
+        self._draw = draw = random.Random(f"{seed}|{number}")
+        self._simulation = simulation
+        self._count = simulation.tally.counts
+        platform = draw.choice(PLATFORMS)
+        shared = platform != "terminal" and draw.random() < 0.3
+        mine = [p for n, p in enumerate(PLACES) if ("discord", "telegram")[n % 2] == platform]
+        place = draw.choice(mine) if shared and mine else ""
+        locale = "it" if draw.random() < 0.2 else "en"
+        self._who = _who(platform, str(number), place, locale=locale)
+        self._alone = _who(platform, str(number), locale=locale)  # for /consent
+
+    async def live(self, rounds: int) -> None:
+        """From the first request to the last."""
+        await self._request()
+        if self._draw.random() < AGREE:
+            await self._agree()
+        else:
+            self._count["declined"] += 1
+        for _ in range(rounds):
+            what = self._draw.choices((self._request, self._compare, self._guess), (3, 4, 5))[0]
+            try:
+                await what()
+            except AskerError:
+                self._count["refused"] += 1
+        await self._leave()
+
+    async def _leave(self) -> None:
+        dice = self._draw.random()
+        if dice < WITHDRAW:
+            [asked] = await self._say("/withdraw", self._alone)
+            with suppress(StopIteration, AskerError):
+                await self._press(self._any(asked), self._alone)
+            self._count["withdrew"] += 1
+        elif dice < WITHDRAW + FORGET:
+            [asked] = await self._say("/forget", self._alone)
+            await self._press(
+                next(b for b in asked.ask if b.press.verb is Verb.FORGET), self._alone
+            )
+            self._count["forgot"] += 1
+
+    # The path of a client: say or press, show, receipt
+
+    async def _say(self, text: str, who: Who | None = None) -> list[Reply]:
+        who = who or self._who
+        return await self._hear(self._talk.say(self._talk.parse(text), who), who)
+
+    async def _press(self, button: Button | Press, who: Who | None = None) -> list[Reply]:
+        await self._simulation.think(self._draw)
+        who = who or self._who
+        press = button if isinstance(button, Press) else button.press
+        return await self._hear(await self._talk.press(press, who), who)
+
+    async def _hear(self, reply: Reply | AsyncGenerator[Event | Reply], who: Who) -> list[Reply]:
+        """What was said; an answer is delivered, and what follows upon it is answered."""
+        if isinstance(reply, Reply):
+            await self._talk.arrived(reply.receipt)
+            return [reply]
+        heard: list[Reply] = []
+        last: Event | None = None
+        async with aclosing(reply) as events:
+            async for event in events:
+                if isinstance(event, Reply):
+                    await self._talk.arrived(event.receipt)
+                    heard.append(event)
+                else:
+                    last = event
+        if last is not None and is_final(last):
+            await self._talk.sending(last.job)
+            await self._talk.delivered(last.job)
+            if isinstance(last, Finished):
+                await self._answered(last, who)
+        return await self._questioned(heard, who)
+
+    async def _questioned(self, heard: list[Reply], who: Who) -> list[Reply]:
+        """Questions that come before what was asked for are answered until it comes."""
+        while heard and (buttons := _buttons(heard[-1], Verb.ANSWER)):
+            self._count["questions answered"] += 1
+            heard = await self._press(self._draw.choice(buttons), who)
+        return heard
+
+    async def _answered(self, final: Finished, who: Who) -> None:
+        self._count["answers"] += 1
+        asked = await self._talk.invitation(who, final.job)
+        if asked is not None and _buttons(asked, Verb.ANSWER):
+            await self._questioned([asked], who)
+        elif asked is not None:
+            self._count["invited"] += 1
+        dice = self._draw.random()
+        if dice < THUMBS[0]:
+            await self._press(Press(Verb.UP, final.job), who)
+        elif dice < sum(THUMBS):
+            await self._press(Press(Verb.DOWN, final.job), who)
+            await self._press(Press(Verb.BLAME, final.job, self._draw.choice(BLAMES)), who)
+
+    @staticmethod
+    def _any(said: Reply) -> Button:
+        return next(button for row in said.choices for button in row)
+
+    # What they do
+
+    async def _agree(self) -> None:
+        [form] = await self._say("/consent", self._alone)
+        for yes in (True, True, self._draw.random() < 0.6, self._draw.random() < 0.4):
+            [form] = await self._press(form.ask[0 if yes else 1], self._alone)
+        await self._press(form.ask[0], self._alone)
+        self._count["agreed"] += 1
+
+    async def _request(self) -> None:
+        news = self._draw.random() < 0.15
+        text = f"/news {self._draw.choice(NEWS)}" if news else f"/story {self._draw.choice(WISHES)}"
+        if self._draw.random() < CANCELS:
+            await self._cancelled(text)
+            return
+        await self._say(text)
+
+    async def _cancelled(self, text: str) -> None:
+        """The button below the first sign of life."""
+        last: Event | None = None
+        async with aclosing(self._talk.say(self._talk.parse(text), self._who)) as events:
+            async for event in events:
+                if isinstance(event, Reply):
+                    await self._questioned([event], self._who)
+                    return
+                if last is None:
+                    with suppress(AskerError):
+                        await self._talk.press(Press(Verb.CANCEL, event.job), self._who)
+                last = event
+        if last is not None:
+            await self._talk.delivered(last.job)
+            self._count["cancelled"] += 1
+
+    async def _compare(self) -> None:
+        heard = await self._say(f"/compare {self._draw.choice(WISHES)}")
+        if not heard or not _buttons(heard[-1], Verb.VOTE):
+            self._count["pairs void"] += 1
+            return
+        self._count["pairs"] += 1
+        if self._draw.random() < LEAVES_PAIR:
+            return
+        name = _buttons(heard[-1], Verb.VOTE)[0].press.job
+        await self._press(Press(Verb.VOTE, name, self._preferred(name)))
+        if self._draw.random() < 0.4:
+            reason = self._draw.choice(("style", "story", "language", "surprise", "other"))
+            await self._press(Press(Verb.BECAUSE, name, reason))
+        told = await self._press(Press(Verb.VOTE, name, "reveal"))
+        self._count["votes"] += 1
+        await self._finish(told)
+
+    def _preferred(self, name: str) -> str:
+        dice = self._draw.random()
+        if dice < TIE:
+            return "tie"
+        if dice < TIE + BAD:
+            return "bad"
+        pair = self._talk.pairs.get(name)
+        expert = self._draw.random() < LIKES_EXPERT
+        if pair is None or pair.sides[0].arm.plain == pair.sides[1].arm.plain:
+            return "a" if expert else "b"
+        first = pair.sides[0].arm.plain != expert
+        return "a" if first else "b"
+
+    async def _guess(self) -> None:
+        heard = await self._say("/guess")
+        if not heard or not (buttons := _buttons(heard[-1], Verb.GUESS)):
+            return
+        name = buttons[0].press.job
+        kind = self._talk.guessing.kind_of(name)
+        right = self._draw.random() < (TELLS_REAL if kind == "real" else TELLS_GENERATED)
+        said = kind if right else next(other for other in KINDS if other != kind)
+        sure = min(6, max(1, round(self._draw.gauss(4.2 if right else 3.1, 1.2))))
+        await self._press(Press(Verb.GUESS, name, said))
+        told = await self._press(Press(Verb.GUESS, name, f"{said}.{sure}"))
+        self._count["guesses"] += 1
+        await self._finish(told)
+
+    async def _finish(self, told: list[Reply]) -> None:
+        """The end of an experiment, when its button is there."""
+        last = [b for said in told for b in _buttons(said, Verb.ANSWER)]
+        if last:
+            await self._questioned(await self._press(last[0]), self._who)
+            self._count["completed"] += 1
+
+
+def _buttons(said: Reply, verb: Verb) -> list[Button]:
+    return [button for row in said.choices for button in row if button.press.verb is verb]

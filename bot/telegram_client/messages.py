@@ -1,0 +1,256 @@
+"""Everything that is sent to chats, each at its pace; what is refused in one form is sent in another.
+
+A refused markup is sent plain, an unknown topic to the chat itself, a moved group to its new id.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from telegram import (
+    InlineKeyboardButton,
+    InlineKeyboardMarkup,
+    InputFile,
+    InputMediaPhoto,
+    LinkPreviewOptions,
+    ReplyParameters,
+)
+from telegram.error import InvalidToken, TelegramError
+
+from bot.clients.pacing import (
+    DRAFT_SECONDS,
+    GROUP_SECONDS,
+    TELEGRAM_SECONDS,
+    Clock,
+    Coalescer,
+    Pace,
+    Paces,
+    Vanished,
+)
+from bot.messages.buttons import Rows
+from bot.telegram_client.address import Place
+from bot.telegram_client.api import (
+    Api,
+    Lost,
+    Moved,
+    NoThread,
+    Unchanged,
+    Unparsed,
+    Unsure,
+    translated,
+)
+from bot.telegram_client.parts import File, Part, Photo, Text, TextMessage
+
+OVERALL_SECONDS = 0.04  # between any two messages: 25 a second
+FLOOD_SECONDS = 86_400.0  # penalties of hours occur; an answer waits for their end
+ANSWER = 200  # characters of a notice above the chat
+MANAGERS = ("creator", "administrator")
+NO_PREVIEW = LinkPreviewOptions(is_disabled=True)
+FORMS = 4  # markup or plain, topic or chat, old or new id
+
+Result = TypeVar("Result")
+Call = Callable[[Place, bool], Awaitable[Result]]
+
+log = logging.getLogger(__name__)
+
+
+class Sender:
+    """The bot's voice. Methods raise TooFast and Vanished (see bot.clients.pacing), or a passing fault."""
+
+    def __init__(self, api: Api, clock: Clock | None = None) -> None:
+        self._api = api
+        self._paces = Paces(clock)
+        self._overall = Pace(OVERALL_SECONDS, clock)
+        self._moved: dict[int, int] = {}
+        self.farewells: set[asyncio.Task[None]] = set()  # under way; the process waits for them
+
+    def grown(self, chat: int, now: int) -> None:
+        """What goes to a group that became a supergroup goes there."""
+        self._moved[chat] = now
+
+    def pace(self, place: Place) -> Pace:
+        """The turns of a chat, all its topics together."""
+        return self._paces.of(str(place.chat), TELEGRAM_SECONDS if place.private else GROUP_SECONDS)
+
+    def draft_pace(self, place: Place) -> Pace:
+        """The turns of drafts in a private chat."""
+        return self._paces.of(f"draft {place.chat}", DRAFT_SECONDS)
+
+    async def deliver(
+        self, place: Place, item: Part, reply_to: int = 0, longest: float = FLOOD_SECONDS
+    ) -> int:
+        """Send it however long that takes, once; the message's number.
+
+        Raises Unsure when it may or may not have arrived, Vanished, and TooFast for a longer pause.
+        """
+        sent: list[int] = []
+
+        async def once(item: Part) -> None:
+            sent.append(await self.put(place, item, reply_to))
+
+        await Coalescer(self.pace(place), once, deadline=FLOOD_SECONDS).finish(item, longest)
+        return sent[-1]
+
+    async def settle(self, place: Place, message: int, item: Part, *, media: bool = False) -> None:
+        """`change`, however long that takes: it is what somebody waits for, and may be repeated."""
+
+        async def once(item: Part) -> None:
+            await self.change(place, message, item, media=media)
+
+        await Coalescer(self.pace(place), once, deadline=FLOOD_SECONDS).finish(item)
+
+    async def put(self, place: Place, item: Part, reply_to: int = 0) -> int:
+        """Send it now, once; the message's number. Raises Unsure too."""
+        about: dict[str, Any] = {
+            "reply_markup": _keyboard(item.rows),
+            "reply_parameters": _reply(reply_to),
+        }
+
+        async def call(where: Place, marked: bool) -> int:
+            shared = {**about, "message_thread_id": where.thread or None, **_mode(marked)}
+            words = _words(item.text, marked)
+            match item:
+                case TextMessage():
+                    message = await self._api.send_message(
+                        where.chat, words, link_preview_options=NO_PREVIEW, **shared
+                    )
+                case Photo(data=data):
+                    message = await self._api.send_photo(where.chat, data, caption=words, **shared)
+                case File(data=data, name=name):
+                    file = InputFile(data, filename=name)
+                    message = await self._api.send_document(
+                        where.chat, file, caption=words, **shared
+                    )
+            return int(message.message_id)
+
+        return await self._tried(place, call) or 0
+
+    async def change(self, place: Place, message: int, item: Part, *, media: bool = False) -> None:
+        """Let the message be that; `media` if it is a picture so far. Raises Lost if it is gone."""
+        keyboard = _keyboard(item.rows)
+
+        async def call(where: Place, marked: bool) -> None:
+            words, mode = _words(item.text, marked), _mode(marked)["parse_mode"]
+            if isinstance(item, Photo):
+                picture = InputMediaPhoto(item.data, caption=words, parse_mode=mode)
+                try:
+                    await self._api.edit_message_media(
+                        picture, where.chat, message, reply_markup=keyboard
+                    )
+                except InvalidToken as error:  # a Bot API server without this method
+                    raise Lost("a picture cannot be put there") from error
+            elif media:
+                await self._api.edit_message_caption(
+                    where.chat, message, caption=words, parse_mode=mode, reply_markup=keyboard
+                )
+            else:
+                await self._api.edit_message_text(
+                    words,
+                    where.chat,
+                    message,
+                    parse_mode=mode,
+                    reply_markup=keyboard,
+                    link_preview_options=NO_PREVIEW,
+                )
+
+        await self._again(place, call)
+
+    async def draft(self, place: Place, draft: int, text: Text) -> None:
+        """A preview of a growing text, in a private chat."""
+
+        async def call(where: Place, marked: bool) -> None:
+            words = _words(text, marked)
+            thread = where.thread or None  # private chats can have topics too
+            await self._api.send_message_draft(
+                where.chat, draft, words, message_thread_id=thread, **_mode(marked)
+            )
+
+        await self._again(place, call)
+
+    async def delete(self, place: Place, message: int) -> bool:
+        """Take a message away; False if Telegram does not let us."""
+
+        async def call(where: Place, _marked: bool) -> None:
+            await self._api.delete_message(where.chat, message)
+
+        try:
+            await self._again(place, call)
+        except (Vanished, TelegramError, ConnectionError):
+            return False
+        return True
+
+    async def action(self, place: Place, action: str) -> None:
+        """Show for some seconds that something is under way. A fault does not matter."""
+        try:
+            thread = place.thread or None
+            await self._api.send_chat_action(place.chat, action, message_thread_id=thread)
+        except TelegramError as error:
+            log.debug("no chat action", extra={"why": type(error).__name__})
+
+    async def notice(self, query: str, text: str = "") -> None:
+        """Answer a button's press; the text is seen by nobody else. Pressed too long ago: nothing."""
+        cut = text if len(text) <= ANSWER else text[: ANSWER - 1] + "…"
+        try:
+            await self._api.answer_callback_query(query, cut or None, show_alert=len(cut) > 60)
+        except TelegramError as error:
+            log.debug("no notice", extra={"why": type(error).__name__})
+
+    async def manages(self, place: Place, user: int) -> bool:
+        """Whether the user may manage the chat; in a private one everybody may."""
+        if place.private:
+            return True
+        try:
+            return await self._api.standing(place.chat, user) in MANAGERS
+        except TelegramError:
+            return False
+
+    async def _again(self, place: Place, call: Call[None]) -> None:
+        """A call that may be made twice: not knowing whether it arrived is a passing fault."""
+        try:
+            await self._tried(place, call)
+        except Unsure as error:
+            raise ConnectionError("the connection broke") from error
+
+    async def _tried(self, place: Place, call: Call[Result]) -> Result | None:
+        """The call in the form that Telegram takes; None if an edit changed nothing."""
+        marked = True
+        for _form in range(FORMS):
+            where = Place(chat=self._moved.get(place.chat, place.chat), thread=place.thread)
+            await self._overall.turn()
+            try:
+                with translated():
+                    return await call(where, marked)
+            except Unchanged:
+                return None
+            except Unparsed:
+                log.warning("markup was refused; sent plain")
+                marked = False
+            except NoThread:
+                place = Place(chat=place.chat)
+            except Moved as error:
+                self._moved[place.chat] = error.chat
+        raise Vanished("refused in every form")
+
+
+def _words(text: Text, marked: bool) -> str:
+    return text.html if marked else text.plain
+
+
+def _mode(marked: bool) -> dict[str, Any]:
+    return {"parse_mode": "HTML" if marked else None}
+
+
+def _keyboard(rows: Rows) -> InlineKeyboardMarkup | None:
+    if not rows:
+        return None
+    return InlineKeyboardMarkup(
+        [[InlineKeyboardButton(b.label, callback_data=b.data) for b in row] for row in rows]
+    )
+
+
+def _reply(message: int) -> ReplyParameters | None:
+    """To a message that may be deleted meanwhile."""
+    if not message:
+        return None
+    return ReplyParameters(message, allow_sending_without_reply=True)

@@ -1,0 +1,194 @@
+"""`pastiche ask`: one request, its answer on stdout, what is about it on stderr."""
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import TypeAdapter
+from rich.console import Console
+
+from bot.cli.errors import STOPPED, faults, logged_settings
+from bot.cli.preparation import prepare_bases
+from bot.locales import words
+from bot.messages.draft import AI_LINE, Draft, fold
+from bot.messages.grammar import Again, Command, Compare, Continue, Generate, parse
+from bot.messages.normalise import MAX_TEXT, too_long
+from bot.messages.options import Options, checked
+from bot.service.request import Reply
+from bot.terminal_client.client import Screen, answer, code_of, write
+from bot.terminal_client.keyboard import stoppable
+from bot.terminal_client.session import TerminalSession, open_terminal
+from engine import shutdown
+from engine.characters import well_formed
+from engine.errors import CommandError, SetupError
+from engine.events import Cancelled, Event, Finished, is_final
+from engine.plan.cards import load_registry
+from engine.plan.treatment import ARM
+
+LONGEST = 4 * MAX_TEXT  # bytes; a character has four at most
+NOT_UTF8 = "The text is not UTF-8. Please convert it first."
+NEEDS_CHAT = ("forget", "guess", "consent", "withdraw", "compare")
+_EVENT: TypeAdapter[Event] = TypeAdapter(Event)
+
+ask_app = typer.Typer()
+
+
+@ask_app.command("ask")
+def ask_command(
+    text: Annotated[str, typer.Argument(help="What you would type in the chat; - reads stdin.")],
+    style: Annotated[str | None, typer.Option(help="Who answers, whatever the text says.")] = None,
+    length: Annotated[int | None, typer.Option(help="About how many tokens.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Same seed and words, same answer.")] = None,
+    size: Annotated[str | None, typer.Option(help="Of pictures, in pixels: N or WxH.")] = None,
+    count: Annotated[int | None, typer.Option(help="How many pictures, 1 to 4.")] = None,
+    negative: Annotated[str | None, typer.Option(help="What pictures should not show.")] = None,
+    scale: Annotated[float | None, typer.Option(help="The style's strength in pictures.")] = None,
+    private: Annotated[bool, typer.Option("--private", help="Keep nothing once answered.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Save files in this folder.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One event a line.")] = False,
+) -> None:
+    """Ask one thing; the answer streams to stdout, pictures are saved and their paths printed.
+
+    Options may also stand within the text, as in the chat. With --json each event is a line: the whole
+    text so far, who writes and why; with --out a picture is its path, else its bytes in base64.
+
+    Exit code 0; 2 when the request can be mended; 1 when the fault is ours.
+    """
+    with faults():
+        typed = _stdin() if text == "-" else text
+        settings = logged_settings("pastiche")
+        given = {
+            "style": style, "length": length, "seed": seed, "size": size, "count": count,
+            "negative": negative, "scale": scale, "private": "yes" if private else None,
+        }  # fmt: skip
+        if any(word and well_formed(word) != word for word in (typed, style, size, negative)):
+            raise CommandError(NOT_UTF8)
+        options = checked({name: str(value) for name, value in given.items() if value is not None})
+        commands = load_registry(settings.expert_roots, settings.profile).commands
+        command = _with(parse(typed, commands), options)
+        prepare_bases(settings, Console(stderr=True))
+        folder = out and _made(out.expanduser())
+
+        async def run() -> int:
+            async with open_terminal(settings, out=folder) as there:
+                return await ask(command, typed, there, as_json=as_json)
+
+        raise typer.Exit(shutdown.run(run()))
+
+
+def _made(folder: Path) -> Path:
+    """Make the folder before anything is drawn for it. Raises CommandError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise CommandError(f"The folder {folder} cannot be made: {error.strerror}.") from error
+    return folder
+
+
+def _stdin() -> str:
+    """Read standard input; refuse it as soon as there is more than a request may have."""
+    if sys.stdin is None:
+        return ""
+    raw = sys.stdin.buffer.read(LONGEST + 1)
+    if len(raw) > LONGEST:
+        raise too_long()
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise CommandError(NOT_UTF8) from None
+
+
+def _with(command: Command, options: Options) -> Command:
+    """Put the command line's options before the text's own. Raises CommandError where none belongs."""
+    name = "compare" if isinstance(command, Compare) else getattr(command, "name", "")
+    if name in NEEDS_CHAT:
+        raise CommandError(words("terminal.needs_chat", name=name))
+    if options == Options():
+        return command
+    if not isinstance(command, Generate | Again | Continue):
+        raise CommandError(f"/{name} takes no options.")
+    default = asdict(Options())
+    given = {name: value for name, value in asdict(options).items() if value != default[name]}
+    return replace(command, options=replace(command.options, **given))
+
+
+async def ask(command: Command, typed: str, there: TerminalSession, *, as_json: bool) -> int:
+    """Ask, and give the exit code. Raises CommandError for an answer that asks something back."""
+    events = there.say(command, replace(there.who, typed=typed))
+    if as_json:
+        draft, said = await _print_events(events, there)
+    else:
+        console = Console()
+        notes = console if console.is_terminal else Console(stderr=True)
+        draft, said = await answer(events, there, Screen(console=console, notes=notes))
+    if said is not None and said.choices:
+        raise CommandError(words("terminal.ask_back"))
+    return STOPPED if isinstance(draft.final, Cancelled) else code_of(draft, said)
+
+
+async def _print_events(
+    events: AsyncGenerator[Event | Reply], there: TerminalSession
+) -> tuple[Draft, Reply | None]:
+    """Print one event a line, as JSON; an answer's with what it is, who made it, and why."""
+    draft, facts = Draft(), dict[str, Any]()
+    async with stoppable(there.cancel) as running, aclosing(events):
+        async for event in events:
+            if isinstance(event, Reply):
+                files = [str(await _write(there.papers, *file)) for file in event.files]
+                _print({"kind": event.kind, "text": event.text, "files": files})
+                return draft, event
+            line = _EVENT.dump_python(event, mode="json")
+            facts = facts or await _facts(there, event.job)
+            draft = fold(draft, event)
+            running.job = event.job
+            if isinstance(event, Finished) and there.out is not None:
+                line["pictures"] = [
+                    await _saved(there, event, number) for number in range(len(event.pictures))
+                ]
+            _print(line | facts)
+            if is_final(event):
+                await there.talk.delivered(event.job)
+    return draft, None
+
+
+def _print(line: dict[str, Any]) -> None:
+    escaped = "utf" not in (sys.stdout.encoding or "").lower()  # "\\U0001f642" would be no JSON
+    print(json.dumps(line, ensure_ascii=escaped), flush=True)  # noqa: T201
+
+
+async def _facts(there: TerminalSession, job: str) -> dict[str, Any]:
+    """Tell that a machine makes it, who, by which rule, on which words; nothing that unblinds."""
+    marked = {"mark": AI_LINE}
+    told = await there.talk.core.answer(job)
+    if told is None or told.route.rule.startswith(f"{ARM}:"):
+        return marked
+    return marked | {
+        "expert": told.route.expert,
+        "rule": told.route.rule,
+        "evidence": [match.words for match in told.route.evidence],
+        "seed": told.job.seed,
+    }
+
+
+async def _saved(there: TerminalSession, final: Finished, number: int) -> dict[str, Any]:
+    """Save a picture and tell where."""
+    picture = final.pictures[number]
+    name = f"{final.job.lower()}-{number + 1}.png"
+    path = await _write(there.pictures, name, picture.data)
+    size = {"width": picture.width, "height": picture.height, "seed": picture.seed}
+    return size | {"path": str(path)}
+
+
+async def _write(folder: Path, name: str, data: bytes) -> Path:
+    """Write a file. Raises SetupError."""
+    try:
+        return await asyncio.to_thread(write, folder, name, data)
+    except OSError as error:
+        why = words("terminal.unsaved", name=name, folder=folder, why=error.strerror)
+        raise SetupError(why) from error

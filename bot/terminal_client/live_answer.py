@@ -1,0 +1,119 @@
+"""Where an answer grows: a terminal's live last line, or plain text in a pipe."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Protocol
+
+from rich.console import Console, Group, RenderableType
+from rich.control import strip_control_codes
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.text import Text as Line
+
+from bot.messages import draft as render
+from bot.messages.draft import Draft
+from bot.terminal_client.images import blocks, can_show
+
+REFRESH = 12  # a second
+
+
+class Page(Protocol):
+    """Real ones: TerminalAnswer, PipedAnswer."""
+
+    def show(self, draft: Draft) -> None:
+        """The draft as it is now; its text only ever grows, but for a rerun."""
+
+
+class PipedAnswer:
+    """Text to a stream as it grows."""
+
+    def __init__(self, write: Callable[[str], object]) -> None:
+        self._write = write
+        self._shown = ""
+
+    def show(self, draft: Draft) -> None:
+        """A rerun says the same words again (same seed): only what is new is written."""
+        if draft.text.startswith(self._shown):
+            self._write(draft.text[len(self._shown) :])
+            self._shown = draft.text
+        elif draft.final is not None and not self._shown.startswith(draft.text):
+            self._write(f"\n\n{draft.text}")
+            self._shown = draft.text
+
+
+class TerminalAnswer:
+    """Finished lines stay; the last one and a spinner live below them."""
+
+    def __init__(self, console: Console, live: Live) -> None:
+        self._console = console
+        self._live = live
+        self._seen: tuple[bytes, Line] | None = None  # a preview, and how it is drawn
+        self._printed = ""  # the part of the text that stands in finished lines
+
+    def show(self, draft: Draft) -> None:
+        """Print the lines that are complete, redraw the last."""
+        # what rich leaves out of a line, or makes wider, would be looked for in vain
+        draft = replace(draft, text=strip_control_codes(draft.text).expandtabs())
+        if not draft.text.startswith(self._printed):
+            if draft.final is None and self._printed.startswith(draft.text):
+                return self._draw("", draft)  # a rerun, not yet as far as the run before it
+            self._live.console.print("(once more, from the start)", style="dim")
+            self._printed = ""
+        lines = self._lines(draft.text[len(self._printed) :])
+        keep = 0 if draft.final is not None else 1
+        for line in lines[: len(lines) - keep]:
+            self._live.console.print(Line(line.rstrip()), soft_wrap=True)
+            self._printed += line
+        self._draw("" if not keep or not lines else lines[-1], draft)
+        return None
+
+    def _lines(self, text: str) -> list[str]:
+        """The text in lines of the console's width, each with the space that ends it."""
+        lines: list[str] = []
+        for paragraph in text.splitlines(keepends=True):
+            place = 0
+            for line in Line(paragraph.rstrip("\n")).wrap(self._console, self._console.width):
+                start = place
+                place = paragraph.index(line.plain.strip(), place) + len(line.plain.strip())
+                while place < len(paragraph) and paragraph[place].isspace():
+                    place += 1
+                lines.append(paragraph[start:place])
+        return lines
+
+    def _draw(self, last: str, draft: Draft) -> None:
+        if draft.final is not None:
+            self._live.update(Line(""))
+            return
+        words = render.progress(draft)
+        above = self._preview(draft)
+        if draft.tokens:
+            words = f"{words}, {draft.tokens} token{'s' * (draft.tokens > 1)}"
+        spinner = Spinner("dots", Line(f"{words}   Ctrl-C stops it", style="dim"))
+        if last.strip():
+            above.append(Line(last.rstrip()))
+        self._live.update(Group(*above, spinner))
+
+    def _preview(self, draft: Draft) -> list[RenderableType]:
+        """The picture so far, decoded once for each that comes."""
+        if not draft.preview or not can_show(self._console):
+            return []
+        if self._seen is None or self._seen[0] != draft.preview:
+            self._seen = (draft.preview, blocks(draft.preview))
+        return [self._seen[1]]
+
+
+@contextmanager
+def page_for(console: Console) -> Iterator[Page]:
+    """A live page on a terminal, a plain one elsewhere."""
+    if not console.is_terminal:
+        yield PipedAnswer(lambda text: (console.file.write(text), console.file.flush()))
+        return
+    with Live(console=console, refresh_per_second=REFRESH, transient=True) as live:
+        yield TerminalAnswer(console, live)
+
+
+def say(console: Console, text: str, style: str = "") -> None:
+    """Plain words: wrapped for a terminal, whole lines for a pipe."""
+    wrap = not console.is_terminal
+    console.print(text, style=style, markup=False, highlight=False, soft_wrap=wrap)

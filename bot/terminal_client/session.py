@@ -1,0 +1,199 @@
+"""The terminal's side of ChatService: what is shown has choices to type, and what is saved lies in files."""
+
+import asyncio
+import contextlib
+import getpass
+import logging
+import os
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from bot.locales import words
+from bot.messages.buttons import Button, Verb
+from bot.messages.grammar import Command, Simple
+from bot.service.request import Reply, Who
+from bot.service.service import ChatService, Response
+from bot.settings import PlatformSettings, terminal_settings
+from bot.study.pair import stop
+from bot.terminal_client.keyboard import at_a_terminal
+from engine.chat.chat import Desk, open_desk
+from engine.errors import AskerError, PasticheError
+from engine.events import Event
+from engine.ledger.ledger import new_id
+from engine.moderation.chain import usual
+from engine.process.bootstrap import ReconnectingEngine
+from engine.settings import Settings
+from engine.shutdown import end
+
+CLEAN_SECONDS = 3600.0  # between two rounds of retention
+ELSEWHERE = ("report", "settings", "admin")  # for those who look after a chat of many
+SAVED = re.compile(r"[0-9a-hjkmnp-tv-z]{26}(-\d)?\.png")
+MYDATA = ("mydata.json", "mydata.zip")
+
+log = logging.getLogger(__name__)
+
+
+def terminal_asker() -> Who:
+    """Name the person at this terminal, in a new conversation."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        name = str(os.getuid())
+    place = os.ttyname(0) if at_a_terminal() else "terminal"
+    return Who(platform="terminal", asker=name, place=place, conversation=new_id(), private=True)
+
+
+def chosen(text: str, labels: Sequence[str]) -> int | None:
+    """Find the label that is meant: by number, by its words, or by how it alone begins.
+
+    >>> chosen("2", ["Yes, forget me", "No"]), chosen("y", ["Yes, forget me", "No"])
+    (1, 0)
+    >>> chosen("b", ["A", "B", "Both bad"]), chosen("No, wait", ["Yes, forget me", "No"])
+    (1, None)
+    """
+    said = text.strip().casefold()
+    number = said.removeprefix("/")  # a line of a pipe begins a request with it
+    if number.isascii() and number.isdigit():
+        return int(number) - 1 if 1 <= int(number) <= len(labels) else None
+    begins = [re.sub(r"^\W+", "", label).casefold() for label in labels]
+    exact = [place for place, label in enumerate(begins) if label == said]
+    found = exact or [
+        place for place, label in enumerate(begins) if said and label.startswith(said)
+    ]
+    return found[0] if len(found) == 1 else None
+
+
+class TerminalSession:
+    """Wrap ChatService with the choices that were shown last, and the folder for files (`out`, if named)."""
+
+    def __init__(self, talk: ChatService, settings: Settings, out: Path | None = None) -> None:
+        self.talk = talk
+        self.out = out
+        self.pictures = out or settings.saved_pictures
+        self.papers = out or settings.home
+        self._settings = settings
+        self.offer_nothing()
+        self.who = terminal_asker()
+
+    async def say(self, command: Command, who: Who) -> AsyncGenerator[Event | Reply]:
+        """Yield ChatService's reply; a new request leaves what was asked before."""
+        if not isinstance(command, Simple):
+            self.offer_nothing()
+        elif command.name in ELSEWHERE:
+            raise AskerError(words("terminal.elsewhere", who.locale, name=command.name))
+        async with contextlib.aclosing(self.talk.say(command, who)) as events:
+            async for event in events:
+                yield event
+
+    async def pressed(self, text: str, who: Who) -> Response | None:
+        """Reply to a choice; None for what is no answer to one. A question is asked again.
+
+        Raises AskerError for a number where nothing has one.
+        """
+        place = chosen(text, [button.label for button in self._shown])
+        if place is not None:
+            return await self._press(self._shown[place], who)
+        number = text.strip().removeprefix("/").isdigit()
+        if number and not self._shown:
+            raise AskerError(words("terminal.no_choice", who.locale))
+        if number or (self._asking and not text.lstrip().startswith("/")):
+            return Reply(words("terminal.choose", who.locale), ask=tuple(self._shown))
+        return None
+
+    async def _press(self, button: Button, who: Who) -> Response:
+        reply = await self.talk.press(button.press, who)
+        if isinstance(reply, Reply) and not reply.choices:
+            self.offer_nothing()
+        if isinstance(reply, Reply) and button.press.verb is Verb.FORGET:
+            return await self._forgotten(reply, who)
+        return reply
+
+    async def _forgotten(self, said: Reply, who: Who) -> Reply:
+        """Delete the files as well, and name those that are not known here."""
+        count = await asyncio.to_thread(self._delete)
+        if not count:
+            return said
+        told = words("terminal.forgotten", who.locale, count=count, folder=self.pictures)
+        return Reply(f"{said.text}\n\n{told}", private=True)
+
+    def _delete(self) -> int:
+        """Delete what was saved where it is saved unless told otherwise; says how many files it was."""
+        home, pictures = self._settings.home, self._settings.saved_pictures
+        files = [home / name for name in MYDATA if (home / name).exists()]
+        if pictures.is_dir():
+            files += [path for path in pictures.iterdir() if SAVED.fullmatch(path.name)]
+        for path in files:
+            path.unlink(missing_ok=True)
+        return len(files)
+
+    def offer_nothing(self) -> None:
+        """Let what was offered before count no longer."""
+        self._shown: list[Button] = []
+        self._asking = False
+
+    def offer(self, said: Reply, *, asking: bool = True) -> list[str]:
+        """Give the reply's choices as lines; from now on they count. `asking`: until one is made."""
+        shown = [button for row in said.choices for button in row]
+        if shown:
+            self._asking = self._asking if shown == self._shown else asking
+            self._shown = shown
+        return [f"[{n}] {button.label}" for n, button in enumerate(shown, 1)]
+
+    async def cancel(self, job: str) -> bool:
+        """Stop that answer, or pair of answers; says whether it was still to be stopped."""
+        if job == self.talk.pairs.under_way(self.who):
+            return await stop(self.talk, job, self.who)
+        return await self.talk.core.cancel(job)
+
+    async def invitation(self, who: Who, job: str = "") -> Reply | None:
+        """Give ChatService's invitation, if it is time for one; never in the way of an answer."""
+        try:
+            return await self.talk.invitation(who, job)
+        except (AskerError, PasticheError) as error:
+            log.info("nobody was invited", extra={"why": type(error).__name__})
+            return None
+
+
+@asynccontextmanager
+async def open_terminal(
+    settings: Settings, *, warm: tuple[str, ...] = (), out: Path | None = None
+) -> AsyncIterator[TerminalSession]:
+    """Open all that a chat or a single question needs, with retention as `pastiche serve` has it."""
+    limits: PlatformSettings = terminal_settings()
+    async with (
+        ReconnectingEngine(settings, warm=warm) as core,
+        open_desk(settings, asker=limits.asker_bucket, place=limits.place_bucket) as desk,
+        _retention(desk),
+    ):
+        talk = ChatService(
+            core, desk, usual(limits.image_check), limits, growth=1
+        )  # a line stays once shown
+        yield TerminalSession(talk, settings, out)
+
+
+@asynccontextmanager
+async def _retention(desk: Desk) -> AsyncIterator[None]:
+    """Clean now unless that was within the hour, then every hour: nobody else may be serving."""
+    await _clean(desk)
+    chore = asyncio.create_task(_clean_hourly(desk))
+    try:
+        yield
+    finally:
+        await end(chore)
+
+
+async def _clean_hourly(desk: Desk) -> None:
+    while True:
+        await asyncio.sleep(CLEAN_SECONDS)
+        await _clean(desk)
+
+
+async def _clean(desk: Desk) -> None:
+    try:
+        silent = await desk.silence()
+        if silent is not None and not 0 < silent < CLEAN_SECONDS:  # 0: by a clock that went back
+            await desk.clean()
+    except (PasticheError, OSError):
+        log.exception("retention failed")

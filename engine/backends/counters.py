@@ -1,0 +1,41 @@
+"""What the batch is doing, counted for whoever measures it."""
+
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from engine.backends.mixing.sequence import TextSequence
+
+
+LAST = 10_000  # times that are kept while nobody collects them
+
+
+def _recent() -> deque[float]:
+    return deque(maxlen=LAST)
+
+
+@dataclass(slots=True, eq=False)
+class Counters:
+    """Plain counts; engine.monitor.metrics shows them to Prometheus."""
+
+    busy: int = 0
+    tokens_in: int = 0
+    tokens_known: int = 0  # of those, how many the prefix cache held
+    tokens_out: int = 0
+    waits: deque[float] = field(default_factory=_recent)  # seconds, not collected yet
+    firsts: deque[float] = field(default_factory=_recent)
+
+    def seated(self, row: "TextSequence") -> None:
+        """A row got its place."""
+        self.tokens_in += len(row.tokens)
+        self.tokens_known += row.read
+        if not row.written:
+            self.waits.append(time.monotonic() - row.waited)
+
+    def wrote(self, row: "TextSequence", *, first: bool) -> None:
+        """A row got a token."""
+        self.tokens_out += 1
+        if first:
+            self.firsts.append(row.first_seconds)

@@ -1,0 +1,67 @@
+"""Finished latents as pictures, and what to do when they are none."""
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+DARKEST = (
+    -0.98
+)  # of -1..1: a picture with no brighter pixel is black, which is what half precision makes
+
+log = logging.getLogger(__name__)
+
+
+class SpoiltPictureError(Exception):
+    """The numbers ran out of range; `part` is the model that they did it in."""
+
+    def __init__(self, part: str) -> None:
+        super().__init__(f"{part} gave no picture")
+        self.part = part
+
+
+def decode(vae: Any, latents: "Tensor", decoder: Any = None) -> "Image":
+    """Latents (1, 4, h, w) as the UNet sees them, through the small decoder if there is one.
+
+    What comes out spoilt is decoded once more by the VAE in float32. Raises Spoilt if that helps
+    nothing.
+    """
+    import torch
+    from PIL import Image
+
+    if not bool(latents.isfinite().all()):
+        raise SpoiltPictureError("UNet")
+    pixels = _pixels(decoder or vae, latents)
+    if is_spoilt(pixels) and (decoder is not None or vae.dtype != torch.float32):
+        log.warning("a picture came out spoilt; decoding it in float32")
+        kind = vae.dtype
+        try:
+            pixels = _pixels(vae.to(torch.float32), latents)
+        finally:
+            vae.to(kind)
+    if is_spoilt(pixels):
+        raise SpoiltPictureError("VAE")
+    array = ((pixels[0].clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0)
+    return Image.fromarray(array.cpu().numpy())
+
+
+def is_spoilt(pixels: "Tensor") -> bool:
+    """Not a number somewhere, or black everywhere; pixels are -1..1."""
+    return not bool(pixels.isfinite().all()) or bool((pixels < DARKEST).all())
+
+
+def _pixels(vae: Any, latents: "Tensor") -> "Tensor":
+    import torch
+
+    config = vae.config
+    latents = latents / config.scaling_factor
+    if getattr(config, "latents_mean", None) and getattr(config, "latents_std", None):
+        mean, deviation = (
+            torch.tensor(values, device=latents.device).view(1, -1, 1, 1)
+            for values in (config.latents_mean, config.latents_std)
+        )
+        latents = latents * deviation + mean
+    pixels: Tensor = vae.decode(latents.to(vae.dtype), return_dict=False)[0]
+    return pixels.float()

@@ -1,0 +1,100 @@
+"""The denoising loop: pictures that share one pass through the UNet, each with its own noise.
+
+Every picture has a scheduler, a generator and a place in its own list of timesteps, so what it becomes
+depends on its seed alone, not on its company: pictures may join and leave between any two steps. Only
+the rounding of a larger batch differs, by a level or two of 255 in float32.
+"""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from engine.backends.diffusion.previews import estimate
+from engine.backends.diffusion.prompt_encoder import EncodedPrompt
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+
+@dataclass(slots=True, eq=False)
+class Canvas:
+    """One picture under way; `latents` and `guess` are (1, 4, height / 8, width / 8), in float32.
+
+    A guidance of 1 or less takes no second pass. `guess` is what it seems to become.
+    """
+
+    seed: int
+    size: tuple[int, int]
+    words: EncodedPrompt
+    away: EncodedPrompt | None
+    guidance: float
+    scheduler: Any
+    wanted: int  # steps
+    generator: "Generator" = field(init=False)
+    latents: "Tensor" = field(init=False)
+    guess: "Tensor" = field(init=False)
+    step: int = 0
+    begun: bool = False
+
+    def start(self, cell: int, channels: int, device: str) -> None:
+        """First noise, drawn on the processor so that it is the same on every device."""
+        import torch
+
+        self.step, self.begun = 0, True
+        self.generator = torch.Generator("cpu").manual_seed(self.seed)
+        shape = (1, channels, self.size[1] // cell, self.size[0] // cell)
+        noise = torch.randn(shape, generator=self.generator, dtype=torch.float32)
+        self.scheduler.set_timesteps(self.wanted, device=device)  # forgets earlier steps
+        if hasattr(self.scheduler, "set_begin_index"):
+            self.scheduler.set_begin_index(0)
+        self.latents = self.guess = noise.to(device) * self.scheduler.init_noise_sigma
+
+    @property
+    def steps(self) -> int:
+        """Of the whole picture."""
+        return len(self.scheduler.timesteps)
+
+    @property
+    def ready(self) -> bool:
+        """Whether all steps are done."""
+        return self.step >= self.steps
+
+    @property
+    def timestep(self) -> "Tensor":
+        """Of the step to come."""
+        found: Tensor = self.scheduler.timesteps[self.step]
+        return found
+
+    def advance(self, noise: "Tensor") -> None:
+        """Take the UNet's answer (1, 4, h, w) for this step."""
+        made = self.scheduler.step(noise, self.timestep, self.latents, generator=self.generator)
+        self.latents, self.guess = made.prev_sample.float(), estimate(made).float()
+        self.step += 1
+
+
+def denoise(unet: Any, canvases: list[Canvas]) -> None:
+    """One step of each; all of one size."""
+    import torch
+
+    guided = [c for c in canvases if c.away is not None]
+    passes = [(c, c.words) for c in canvases] + [(c, c.away) for c in guided if c.away is not None]
+    kind, device = passes[0][1].states.dtype, canvases[0].latents.device
+    seen = [c.scheduler.scale_model_input(c.latents, c.timestep) for c, _ in passes]
+    width, height = canvases[0].size
+    time_ids = torch.tensor([[height, width, 0, 0, height, width]], dtype=kind, device=device)
+    answer = unet(
+        torch.cat(seen).to(kind),
+        torch.stack([c.timestep.float() for c, _ in passes]).to(device),
+        encoder_hidden_states=torch.cat([words.states for _, words in passes]),
+        added_cond_kwargs={
+            "text_embeds": torch.cat([words.pooled for _, words in passes]),
+            "time_ids": time_ids.repeat(len(passes), 1),
+        },
+        return_dict=False,
+    )[0].float()
+    for number, canvas in enumerate(canvases):
+        noise = answer[number : number + 1]
+        if canvas.away is not None:
+            other = len(canvases) + guided.index(canvas)
+            plain = answer[other : other + 1]
+            noise = plain + canvas.guidance * (noise - plain)
+        canvas.advance(noise)

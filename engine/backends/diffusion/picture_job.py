@@ -1,0 +1,140 @@
+"""One job while it is being drawn: its pictures, what was told of it, how it ends."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from engine.backends.diffusion.denoise import Canvas
+from engine.backends.diffusion.previews import Projection, side_by_side
+from engine.backends.png import png_of, preview_of
+from engine.errors import ModelError
+from engine.events import Cancelled, Event, Failed, Finished, Image, Loading, Picture, Started
+from engine.plan.job import Job
+from engine.plan.picture import Order
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Drawn
+
+SHOW_SECONDS = 1.0  # between two previews
+
+Emit = Callable[[Event | Exception], None]
+
+
+@dataclass(slots=True, eq=False)
+class PictureJob:
+    """A job with its canvases; `told` once its last event is out, `left` once nobody listens."""
+
+    job: Job
+    stop: threading.Event
+    emit: Emit
+    began: float
+    left: threading.Event = field(default_factory=threading.Event)
+    told: bool = False
+    canvases: list[Canvas] = field(default_factory=list)
+    drawn: dict[int, "Drawn"] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    tokens: int = 0
+    digests: tuple[str, str] = ("", "")
+    first: float = 0.0
+    shown: float = 0.0
+    drawing: float = 0.0  # since when
+
+    @property
+    def order(self) -> Order:
+        """What is to be drawn. Raises ModelError for a job of texts."""
+        if self.job.order is None:
+            raise ModelError(f"The job of {self.job.expert} has no order; it is not for pictures.")
+        return self.job.order
+
+    @property
+    def scale(self) -> float:
+        """How strongly the expert's LoRA acts; not at all in a plain job."""
+        return 0.0 if self.job.plain else self.order.scale
+
+    @property
+    def manner(self) -> tuple[object, ...]:
+        """Jobs of equal manner can be drawn together."""
+        order = self.order
+        return self.job.expert, order.width, order.height, self.scale, order.speed
+
+    @property
+    def over(self) -> bool:
+        """Whether nobody wants it any more."""
+        return self.told or self.stop.is_set() or self.left.is_set()
+
+    def load(self, what: str) -> None:
+        """Say what takes a while before it begins."""
+        self.emit(Loading(job=self.job.id, attempt=self.job.attempt, what=what))
+
+    def start(self) -> None:
+        """Say that it begins."""
+        self.drawing = time.monotonic()
+        self.emit(Started(job=self.job.id, attempt=self.job.attempt))
+
+    def show(self, projection: Projection, now: float) -> None:
+        """Progress with a preview: after the first step, then every second."""
+        self.first = self.first or now - self.began
+        done, steps = sum(c.step for c in self.canvases), sum(c.steps for c in self.canvases)
+        if self.shown and (now - self.shown < SHOW_SECONDS or done == steps):
+            return
+        self.shown = now
+        count = len(self.canvases)
+        under_way = [c for c in self.canvases if c.step]
+        looks = [projection.image(c.guess, c.size) for c in under_way]
+        self.emit(
+            Image(
+                job=self.job.id,
+                attempt=self.job.attempt,
+                step=-(-done // count),
+                steps=steps // count,
+                eta=(now - self.drawing) / done * (steps - done),
+                preview=preview_of(side_by_side(looks)),
+            )
+        )
+
+    def finish(self) -> None:
+        """All pictures are drawn."""
+        job = self.job
+        pictures = tuple(
+            Picture(
+                data=png_of(picture, f"{job.id}-{number + 1}"),
+                width=picture.width,
+                height=picture.height,
+                seed=job.seed + number,
+            )
+            for number, picture in sorted(self.drawn.items())
+        )
+        self._end(
+            Finished(
+                job=job.id,
+                attempt=job.attempt,
+                text="",
+                tokens_in=self.tokens,
+                tokens_out=0,
+                first_token_seconds=self.first,
+                seconds=time.monotonic() - self.began,
+                base_digest=self.digests[0],
+                adapter_digest=self.digests[1],
+                notes=tuple(self.notes),
+                pictures=pictures,
+            )
+        )
+
+    def cancel(self) -> None:
+        """The asker's word."""
+        self._end(Cancelled(job=self.job.id, attempt=self.job.attempt))
+
+    def fail(self, message: str, reason: str) -> None:
+        """No pictures: `message` for the asker, `reason` for the operator."""
+        self._end(Failed(job=self.job.id, attempt=self.job.attempt, message=message, reason=reason))
+
+    def throw(self, error: Exception) -> None:
+        """Whatever else went wrong; the worker says so."""
+        self._end(error)
+
+    def _end(self, last: Event | Exception) -> None:
+        if not self.told:
+            self.told = True
+            self.emit(last)

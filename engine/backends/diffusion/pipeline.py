@@ -1,0 +1,177 @@
+"""The image base in memory: the one place that opens its files.
+
+Only safetensors are read, code from a repository never is. Every digest is taken from the files.
+"""
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from engine.backends.diffusion.loras import Lora, load_lora
+from engine.backends.diffusion.previews import Projection, read_projection
+from engine.backends.diffusion.prompt_encoder import Encoder
+from engine.errors import ModelError, in_one_line
+from engine.plan.cards import Weights
+from engine.settings import Settings
+from engine.weights.bases import HALF, HUB_PART, fetch, fetch_pipeline, find_base
+from engine.weights.layer_names import Layers, layers_of
+from engine.weights.weight_files import check_pipeline, check_weights, digest_of
+
+SMALL_BYTES = 2 << 30  # a base with less weight than this runs in float32 on a CPU: faster there
+SMALL_GPU_BYTES = 10 << 30  # SDXL in half precision takes 7 GB, a 1024 pixel picture 2 more
+PARTS = ("unet", "vae", "text_encoder", "text_encoder_2")
+TIME_IDS = 6
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class ResidentPipeline:
+    """One base with its VAE and small decoder, and the LoRAs that were loaded beside each other."""
+
+    pipeline: Any
+    digest: str
+    device: str
+    projection: Projection
+    encoder: Encoder
+    layers: Layers
+    decoder: Any = None
+    low: bool = False
+    loras: dict[str, Lora] = field(default_factory=dict)
+
+    def adopt(self, name: str, place: Path, digest: str = "") -> Lora:
+        """The LoRA of that name, loaded at its first use. Raises ModelError."""
+        if name not in self.loras:
+            self.loras[name] = load_lora(self.pipeline, self.layers, name, place, digest)
+        return self.loras[name]
+
+    def spare(self) -> None:
+        """Use as little memory as there is a way to, from here on."""
+        import torch
+
+        self.low = True
+        self.pipeline.vae.enable_tiling()
+        self.pipeline.vae.enable_slicing()
+        if self.device == "cuda":
+            self.pipeline.enable_model_cpu_offload()
+            torch.cuda.empty_cache()
+
+
+def key_of(weights: Weights) -> tuple[str, ...]:
+    """What must be loaded together; another key is another base."""
+    return weights.base, weights.vae, weights.decoder
+
+
+def load_resident(weights: Weights, settings: Settings) -> ResidentPipeline:
+    """The base with all that replaces parts of it, on its device. Raises ModelError."""
+    import diffusers
+    import torch
+    import transformers
+
+    for words in (diffusers.utils.logging, transformers.utils.logging):
+        words.set_verbosity_error()  # they would log prompts
+        words.disable_progress_bar()
+    folder = fetch_pipeline(find_base(weights.base, settings.models))
+    check_pipeline(folder)
+    device, kind = placement(folder, settings)
+    options: dict[str, Any] = {"variant": HALF} if any(folder.glob(f"unet/*.{HALF}.*")) else {}
+    if weights.vae:
+        options["vae"] = _part(diffusers.AutoencoderKL, weights.vae, kind)
+    decoder = _part(diffusers.AutoencoderTiny, weights.decoder, kind) if weights.decoder else None
+    try:
+        pipeline = diffusers.StableDiffusionXLPipeline.from_pretrained(
+            folder,
+            dtype=kind,
+            use_safetensors=True,
+            local_files_only=True,
+            add_watermarker=False,
+            **options,
+        )
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(
+            f"The base {weights.base} cannot be loaded: {in_one_line(error)}"
+        ) from error
+    check_layout(pipeline, weights.base)
+    for part in PARTS:
+        getattr(pipeline, part).requires_grad_(False).eval()
+    if kind == torch.float16 and pipeline.vae.config.force_upcast:
+        pipeline.vae.to(torch.float32)  # SDXL's own VAE runs out of float16's range
+    if decoder is not None:
+        decoder.to(device)
+    resident = ResidentPipeline(
+        pipeline,
+        digest_of(folder),
+        device,
+        read_projection(folder),
+        Encoder(pipeline, device),
+        layers_of(pipeline),
+        decoder,
+    )
+    _settle(resident, settings)
+    log.info("base loaded", extra={"base": weights.base, "device": device, "dtype": str(kind)})
+    return resident
+
+
+def _settle(resident: ResidentPipeline, settings: Settings) -> None:
+    """Onto the device whole, or part by part where it is small."""
+    import torch
+
+    small = (
+        resident.device == "cuda"
+        and torch.cuda.get_device_properties(0).total_memory < SMALL_GPU_BYTES
+    )
+    wanted = settings.picture_memory
+    if wanted == "low" or (wanted == "auto" and small):
+        resident.spare()
+    else:
+        try:
+            resident.pipeline.to(resident.device)
+        except torch.OutOfMemoryError:
+            resident.pipeline.to("cpu")
+            resident.spare()
+    if settings.picture_compile and resident.device == "cuda":  # not run yet on a GPU
+        resident.pipeline.unet.compile(dynamic=True)
+
+
+def _part(kind: Any, spec: str, dtype: Any) -> Any:
+    """A VAE or a decoder of its own. Raises ModelError."""
+    folder = fetch(spec, patterns=HUB_PART)
+    check_weights(folder)
+    try:
+        return kind.from_pretrained(
+            folder, dtype=dtype, use_safetensors=True, local_files_only=True
+        )
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+        raise ModelError(f"{spec} cannot be loaded: {in_one_line(error)}") from error
+
+
+def check_layout(pipeline: Any, spec: str) -> None:
+    """Raise ModelError unless the UNet takes two texts, a pooled text and six time ids, as SDXL's."""
+    config = pipeline.unet.config
+    pooled = pipeline.text_encoder_2.config.projection_dim
+    needed = TIME_IDS * (config.addition_time_embed_dim or 0) + pooled
+    if (
+        config.addition_embed_type != "text_time"
+        or config.projection_class_embeddings_input_dim != needed
+        or config.time_cond_proj_dim is not None
+    ):
+        raise ModelError(
+            f"{spec} has not SDXL's layout. Use stabilityai/stable-diffusion-xl-base-1.0, one made "
+            "from it, or jewel-base."
+        )
+
+
+def placement(folder: Path, settings: Settings) -> tuple[str, Any]:
+    """Device and dtype: half precision on an accelerator; on a CPU float32 unless the base is big."""
+    import torch
+
+    kinds = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    chosen = kinds.get(settings.picture_precision)
+    if torch.cuda.is_available():
+        half = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        return "cuda", chosen or half
+    if torch.backends.mps.is_available():
+        return "mps", chosen or torch.float16
+    small = sum(file.stat().st_size for file in folder.glob("*/*.safetensors")) < SMALL_BYTES
+    return "cpu", chosen or (torch.float32 if small else torch.bfloat16)

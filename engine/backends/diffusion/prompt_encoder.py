@@ -1,0 +1,104 @@
+"""Prompts as the two text encoders read them: 77 tokens, the rest cut and told; embeddings kept."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from engine.plan.picture import Drawing, unknown_words
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+KEPT = 64  # prompts; SDXL's are 320 kB each
+
+
+def tokens_of(text: str, tokenizers: Sequence[Any]) -> int:
+    """How many tokens of the text are read: the first tokenizer's, marks of begin and end left out."""
+    ids = tokenizers[0](text, add_special_tokens=False, verbose=False).input_ids
+    return min(len(ids), room_of(tokenizers[0]))
+
+
+def room_of(tokenizer: Any) -> int:
+    """Tokens besides the marks of beginning and end."""
+    return int(tokenizer.model_max_length) - 2
+
+
+def cut_of(text: str, tokenizers: Sequence[Any]) -> str:
+    """The end of the text that one of the encoders does not read, from the beginning of a word."""
+    starts = [len(text)]
+    for tokenizer in tokenizers:
+        read = tokenizer(
+            text, add_special_tokens=False, return_offsets_mapping=True, verbose=False
+        ).offset_mapping
+        if len(read) > room_of(tokenizer):
+            starts.append(read[room_of(tokenizer)][0])
+    start = min(starts)
+    while 0 < start < len(text) and not text[start - 1].isspace():
+        start -= 1
+    return text[start:].strip()
+
+
+def asked_of(drawing: Drawing, prompt: str) -> str:
+    """The asker's own words in a prompt that the card's text was put around."""
+    before, _, after = drawing.prompt.partition("{request}")
+    if not prompt.startswith(before.rstrip(" ,")):
+        return prompt
+    return prompt[len(before) :].removesuffix(after.rstrip(" ,"))
+
+
+def notes_on(prompt: str, negative: str, drawing: Drawing, tokenizers: Sequence[Any]) -> list[str]:
+    """What the asker must know of words that do nothing."""
+    notes = []
+    if unknown := unknown_words(drawing, asked_of(drawing, prompt)):
+        notes.append(
+            f"The small model does not know: {', '.join(unknown)}. /help with this command's name "
+            "lists the words that it knows."
+        )
+    if cut := cut_of(prompt, tokenizers):
+        notes.append(
+            f"The model reads {room_of(tokenizers[0])} tokens; this end was left out: “{cut}”."
+        )
+    if cut := cut_of(negative, tokenizers):
+        notes.append(f"Of what to leave out, this end was not read: “{cut}”.")
+    return notes
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedPrompt:
+    """A prompt's embeddings: `states` (1, 77, width) and `pooled` (1, width)."""
+
+    states: "Tensor"
+    pooled: "Tensor"
+
+
+@dataclass(slots=True)
+class Encoder:
+    """Encodes prompts through a pipeline's two text encoders, each once while it is remembered.
+
+    It belongs to one loaded base, so a change of base forgets them all.
+    """
+
+    pipeline: Any
+    device: str
+    _kept: OrderedDict[tuple[object, str], EncodedPrompt] = field(default_factory=OrderedDict)
+
+    def encode(self, text: str, adapters: object = ()) -> EncodedPrompt:
+        """`adapters` are those that change the text encoders now."""
+        key = (adapters, text)
+        if key not in self._kept:
+            states, _, pooled, _ = self.pipeline.encode_prompt(
+                text, device=self.device, do_classifier_free_guidance=False
+            )
+            self._kept[key] = EncodedPrompt(states, pooled)
+            if len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
+        return self._kept[key]
+
+    def leave_out(self, text: str, adapters: object = ()) -> EncodedPrompt:
+        """What a picture is guided away from; nothing is zeros where the base was trained so."""
+        if text or not self.pipeline.config.force_zeros_for_empty_prompt:
+            return self.encode(text, adapters)
+        like = self.encode("", adapters)
+        return EncodedPrompt(like.states * 0, like.pooled * 0)

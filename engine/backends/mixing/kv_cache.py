@@ -1,0 +1,112 @@
+"""Keys and values of the rows that are being written: slots side by side, the busy ones first.
+
+Rows 0 to n are always the busy ones, so a step reads them without gathering; a row that leaves is
+replaced by the last. Room grows with the longest row and is checked against a budget first.
+"""
+
+import torch
+
+STEP_TOKENS = 128  # room grows in steps of so many tokens
+
+
+class CacheFullError(Exception):
+    """The rows that are wanted do not fit the budget, or memory."""
+
+
+class KVCache:
+    """One tensor a layer for keys and one for values, each [rows, kv heads, tokens, head size]."""
+
+    def __init__(
+        self,
+        layers: int,
+        heads: int,
+        size: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        budget: int,
+    ) -> None:
+        """`budget` in bytes."""
+        self.keys: list[torch.Tensor] = []
+        self.values: list[torch.Tensor] = []
+        self.rows = self.tokens = 0
+        self.heads, self.size = heads, size
+        self._layers, self._dtype, self._device = layers, dtype, device
+        self._budget = budget
+
+    @property
+    def token_bytes(self) -> int:
+        """Of one token in one row, all layers."""
+        return 2 * self._layers * self.heads * self.size * self._dtype.itemsize
+
+    def reserve(self, rows: int, tokens: int) -> None:
+        """Room for so many rows of so many tokens; `rows` covers the busy ones. Raises CacheFullError,
+        and nothing is lost then."""
+        if rows <= self.rows and tokens <= self.tokens:
+            return
+        tokens = max(self.tokens, -(-tokens // STEP_TOKENS) * STEP_TOKENS)
+        if rows * tokens * self.token_bytes > self._budget:
+            raise CacheFullError
+        if self.rows * tokens * self.token_bytes <= self._budget:
+            rows = max(self.rows, rows)
+        try:
+            keys = self._grown(self.keys, rows, tokens)
+            values = self._grown(self.values, rows, tokens)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise CacheFullError from error
+        self.keys, self.values, self.rows, self.tokens = keys, values, rows, tokens
+
+    def _grown(self, olds: list[torch.Tensor], rows: int, tokens: int) -> list[torch.Tensor]:
+        shape = (rows, self.heads, tokens, self.size)
+        news = [
+            torch.zeros(shape, dtype=self._dtype, device=self._device) for _ in range(self._layers)
+        ]
+        for old, new in zip(olds, news, strict=False):
+            kept = min(rows, old.shape[0])
+            new[:kept, :, : old.shape[2]] = old[:kept]
+        return news
+
+    def clear(self) -> None:
+        """Give all memory back; no row may be busy."""
+        self.keys, self.values, self.rows, self.tokens = [], [], 0, 0
+
+    def move(self, source: int, target: int, length: int) -> None:
+        """Row `source`'s first tokens over row `target`."""
+        for layer in (*self.keys, *self.values):
+            layer[target, :, :length] = layer[source, :, :length]
+
+    def swap(self, one: int, other: int, length: int) -> None:
+        """The first tokens of two rows change places."""
+        for layer in (*self.keys, *self.values):
+            held = layer[one, :, :length].clone()
+            layer[one, :, :length] = layer[other, :, :length]
+            layer[other, :, :length] = held
+
+    def wipe(self, row: int) -> None:
+        """Nothing unfit may stay: a masked value that is not a number would still spoil a sum."""
+        for layer in (*self.keys, *self.values):
+            layer[row].zero_()
+
+    def copy_out(self, row: int, length: int) -> torch.Tensor:
+        """[2, layers, kv heads, length, head size]."""
+        return torch.stack(
+            [
+                torch.stack([layer[row, :, :length] for layer in side])
+                for side in (self.keys, self.values)
+            ]
+        )
+
+    def copy_in(self, row: int, held: torch.Tensor, length: int) -> None:
+        """The other way round, its first `length` tokens."""
+        for side, part in zip((self.keys, self.values), held, strict=True):
+            for layer, kept in zip(side, part, strict=True):
+                layer[row, :, :length] = kept[:, :length]
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """torch says so in several ways; on a CPU it is a plain RuntimeError."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
+        words in str(error)
+        for words in ("can't allocate memory", "not enough memory", "Storage size calculation")
+    )

@@ -1,0 +1,83 @@
+"""Keys and values of prompts that were read before: an expert's instruction is read once, not each time.
+
+They depend on the adapter as well as on the tokens, so only contexts are compared, never bare tokens.
+What was used last stays longest.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from engine.backends.mixing.adapters import AdapterKey
+
+LEAST_TOKENS = 16  # a shorter start is read again sooner than it is copied
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Everything that keys and values follow from: who reads, and what was read."""
+
+    adapter: AdapterKey
+    tokens: Sequence[int]
+
+
+class PrefixCache:
+    """Starts of prompts, within a budget of bytes."""
+
+    def __init__(self, budget: int) -> None:
+        self._budget = budget
+        self._kept: OrderedDict[Context, torch.Tensor] = OrderedDict()
+        self._bytes = 0
+
+    def find(self, prompt: Context) -> tuple[int, torch.Tensor | None]:
+        """The longest known start of the prompt, short of its last token: its length and its keys."""
+        best, key = LEAST_TOKENS - 1, None
+        for held in self._kept:
+            length = shared(held, prompt)
+            if length > best:
+                best, key = length, held
+        if key is None:
+            return 0, None
+        self._kept.move_to_end(key)
+        return best, self._kept[key]
+
+    def wants(self, prompt: Context, known: int) -> bool:
+        """Whether a prompt of which `known` tokens came from here is worth keeping."""
+        return len(prompt.tokens) - known >= LEAST_TOKENS
+
+    def keep(self, prompt: Context, held: torch.Tensor) -> None:
+        """[2, layers, kv heads, tokens, head size] of the whole prompt."""
+        key = Context(prompt.adapter, tuple(prompt.tokens))
+        if key in self._kept or held.nbytes > self._budget:
+            return
+        self._kept[key] = held
+        self._bytes += held.nbytes
+        while self._bytes > self._budget:
+            self._bytes -= self._kept.popitem(last=False)[1].nbytes
+
+    def forget(self, adapter: AdapterKey | None = None) -> None:
+        """Those of an adapter, or all."""
+        for key in [key for key in self._kept if adapter in (None, key.adapter)]:
+            self._bytes -= self._kept.pop(key).nbytes
+
+
+def shared(one: Context, prompt: Context) -> int:
+    """How many tokens both begin with, short of the prompt's last, whose logits are wanted; none if
+    another adapter read them.
+
+    >>> moss, fern = AdapterKey("moss"), AdapterKey("fern")
+    >>> shared(Context(moss, [1, 2, 3]), Context(moss, [1, 2, 4, 5]))
+    2
+    >>> shared(Context(moss, [1, 2, 3]), Context(moss, [1, 2, 3]))
+    2
+    >>> shared(Context(moss, [1, 2, 3]), Context(fern, [1, 2, 3]))
+    0
+    """
+    if one.adapter != prompt.adapter:
+        return 0
+    for place, (a, b) in enumerate(zip(one.tokens, prompt.tokens[:-1], strict=False)):
+        if a != b:
+            return place
+    return min(len(one.tokens), len(prompt.tokens) - 1)

@@ -1,0 +1,110 @@
+"""A base that is in memory for mixing: its decoder, its batch, and its adapters with their digests."""
+
+import gc
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from engine.backends.model_loading import BITS_AND_BYTES, Loaded
+from engine.backends.prompt_window import prompt_ids
+from engine.settings import Settings
+from engine.weights.weight_files import checked_digest
+
+if TYPE_CHECKING:
+    from engine.backends.counters import Counters
+    from engine.backends.job_channel import JobChannel
+    from engine.backends.mixing.adapters import AdapterKey
+    from engine.backends.mixing.kernels import Precision
+    from engine.backends.mixing.scheduler import MixingScheduler
+
+SMALL_PARAMETERS = 50_000_000  # below, bfloat16 wins nothing on a CPU
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class ResidentBase:
+    """One base. `ends` are the tokens that end an answer."""
+
+    tokenizer: Any
+    digest: str
+    window: int
+    ends: tuple[int, ...]
+    mixer: "MixingScheduler"
+    adapters: dict[str, "AdapterKey"] = field(default_factory=dict)  # by expert
+
+    def has(self, expert: str) -> bool:
+        """Whether the expert's adapter is in memory."""
+        return expert in self.adapters and self.mixer.has(self.adapters[expert])
+
+    def adopt(self, expert: str, folder: Path, digest: str) -> None:
+        """Take an expert's adapter in. Raises ModelError, UnmixableError if PEFT can serve it."""
+        from engine.backends.mixing.adapters import AdapterKey, read_adapter
+
+        key = AdapterKey(checked_digest(expert, folder, digest))
+        self.mixer.adopt(key, read_adapter(expert, folder, self.mixer.decoder.shapes))
+        self.adapters[expert] = key
+
+    def seat(self, ticket: "JobChannel", merged: str) -> None:
+        """Put a job in line; `merged` is the digest of a merged model in an adapter's place."""
+        from engine.backends.mixing.adapters import BARE
+        from engine.backends.mixing.sequence import TextSequence
+
+        job = ticket.job
+        ids, notes = prompt_ids(job, self.tokenizer, self.window)
+        key = BARE if job.plain else self.adapters.get(job.expert, BARE)
+        row = TextSequence(
+            job=job,
+            adapter=key,
+            prompt=ids,
+            notes=notes,
+            tokenizer=self.tokenizer,
+            ends=self.ends,
+            digests=(self.digest, key.digest or merged),
+            stopped=ticket.stopped,
+            emit=ticket.emit,
+        )
+        self.mixer.add(row)
+
+
+def make_resident(loaded: Loaded, settings: Settings, gauges: "Counters") -> ResidentBase:
+    """Take a loaded base over; its transformers model is used up by it. Raises UnmixableError, and
+    then the loaded base is as it was."""
+    from engine.backends.mixing.adapters import UnmixableError
+    from engine.backends.mixing.architectures import make_decoder
+    from engine.backends.mixing.scheduler import MixingScheduler
+
+    model, tokenizer = loaded.model, loaded.tokenizer
+    if settings.text_engine == "peft":
+        raise UnmixableError("The settings say text_engine = peft.")
+    if settings.precision in BITS_AND_BYTES:
+        raise UnmixableError(f"precision = {settings.precision} is computed one by one.")
+    if settings.text_engine == "auto" and model.device.type != "cpu":
+        raise UnmixableError("Mixing was not tried on this device; text_engine = mixing dares it.")
+    ends = model.generation_config.eos_token_id
+    ends = tokenizer.eos_token_id if ends is None else ends
+    precision = choose_precision(settings, model)
+    decoder = make_decoder(model, precision, tokenizer)
+    loaded.model = model = None
+    gc.collect()
+    log.info("base made ready for mixing", extra={"precision": precision})
+    return ResidentBase(
+        tokenizer=tokenizer,
+        digest=loaded.digest,
+        window=loaded.window,
+        ends=tuple(ends) if isinstance(ends, list) else () if ends is None else (ends,),
+        mixer=MixingScheduler(decoder, gauges, settings.slots),
+    )
+
+
+def choose_precision(settings: Settings, model: Any) -> "Precision":
+    """The settings' own, or bfloat16 where the processor multiplies in it and it pays."""
+    import torch
+
+    if settings.precision not in ("auto", *BITS_AND_BYTES):
+        return cast("Precision", settings.precision)
+    if model.device.type != "cpu":
+        return "fp32" if model.dtype == torch.float32 else "bf16"
+    small = sum(p.numel() for p in model.parameters()) < SMALL_PARAMETERS
+    return "bf16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() and not small else "fp32"

@@ -1,0 +1,1 @@
+"""Backends for a text server that speaks OpenAI's protocol."""

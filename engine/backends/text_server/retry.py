@@ -1,0 +1,82 @@
+"""What goes wrong with a text server, and what follows: try again, shorten the text, or tell."""
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from engine.backends.stop_rules import legible
+from engine.errors import ModelError
+from engine.plan.job import Job
+
+if TYPE_CHECKING:
+    import openai
+
+LONGEST_RETRY = 15.0
+SHORTENINGS = 6  # halvings of a beginning that the server's window does not hold
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """Seconds: to connect, between two words of an answer, before the first retry; and retries."""
+
+    connect: float = 5.0
+    silence: float = 60.0
+    first_retry: float = 0.5
+    longest_retry: float = LONGEST_RETRY
+    tries: int = 6
+
+
+@dataclass(slots=True, eq=False)
+class Answer:
+    """What has come of one job so far."""
+
+    began: float = field(default_factory=time.monotonic)
+    prompt: str = ""
+    raw: str = ""
+    tokens: int = 0
+    tokens_in: int = 0
+    base: int = 0  # tokens of the streams that broke off before
+    first: float = 0.0
+    ended: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """As it is shown."""
+        return legible(self.raw)
+
+
+class TryAgain(Exception):
+    """It may go better in a while: `after` so many seconds, if the server said."""
+
+    def __init__(self, what: str, after: float = 0.0) -> None:
+        super().__init__(what)
+        self.after = after
+
+
+def trouble(error: "openai.APIError") -> Exception:
+    """Whether to try again: the connection, 408, 409, 429 and the server's own faults."""
+    response = getattr(error, "response", None)
+    if response is None:
+        return TryAgain(type(error).__name__)
+    if response.status_code not in (408, 409, 429) and response.status_code < 500:
+        return ModelError(f"The text server refused the request ({response.status_code}).")
+    try:
+        after = float(response.headers.get("retry-after", 0))
+    except ValueError:
+        after = 0.0
+    return TryAgain(f"status {response.status_code}", min(after, LONGEST_RETRY))
+
+
+def shorten(job: Job, answer: Answer, error: "openai.BadRequestError") -> None:
+    """Drop the front half of a beginning that is too long, or raise ModelError."""
+    long = "context" in str(error).lower() or "too long" in str(error).lower()
+    beginning = answer.prompt[job.head :]
+    if not long or len(beginning) < 2 ** (SHORTENINGS + 1) or answer.raw:
+        raise ModelError("The text server refused the request (400).") from error
+    kept = beginning[len(beginning) // 2 :]
+    answer.prompt = answer.prompt[: job.head] + kept
+    lost = len(job.prompt) - len(answer.prompt)
+    answer.notes = (
+        f"Your text was longer than the model can read: its first {lost} characters were left out.",
+    )

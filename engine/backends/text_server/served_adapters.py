@@ -1,0 +1,58 @@
+"""llama.cpp's server knows adapters by number: which is whose, and what a request says of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PureWindowsPath
+from typing import Any
+
+from engine.errors import ModelError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedAdapters:
+    """Each expert's number, what the server calls its adapter, and every number that there is."""
+
+    of: dict[str, int]
+    names: dict[str, str]
+    all: tuple[int, ...]
+
+    def wish(self, expert: str) -> dict[str, Any]:
+        """The options of a request that is written with this expert's adapter, or "" with none.
+
+        The server's prompt cache does not know which adapter made its keys and values
+        (ggml-org/llama.cpp #26207), so it is not used.
+        """
+        if not self.all:
+            return {}
+        own = self.of.get(expert)
+        scales = [{"id": n, "scale": float(n == own)} for n in self.all]
+        return {"lora": scales, "cache_prompt": False}
+
+
+def number(experts: Sequence[str], listed: object) -> ServedAdapters | None:
+    """The server's list, each adapter matched by its file's stem, or else its folder's name, whole.
+
+    None for a server that has no such list. Raises ModelError where two adapters fit one expert.
+    """
+    if not isinstance(listed, list):
+        return None
+    found: dict[str, tuple[int, str]] = {}
+    numbers: list[int] = []
+    for entry in listed:
+        if not isinstance(entry, dict) or not isinstance(entry.get("id"), int):
+            continue
+        numbers.append(entry["id"])
+        path = PureWindowsPath(str(entry.get("path", "")))  # it parts at / too
+        expert = path.stem if path.stem in experts else path.parent.name
+        if expert in found:
+            raise ModelError(
+                f"The text server has two adapters for {expert}: {found[expert][1]} and {path.name}. "
+                "Start it with one whose file, or folder, has the expert's name."
+            )
+        if expert in experts:
+            found[expert] = (entry["id"], path.name)
+    return ServedAdapters(
+        of={expert: one for expert, (one, _) in found.items()},
+        names={expert: name for expert, (_, name) in found.items()},
+        all=tuple(sorted(numbers)),
+    )

@@ -1,0 +1,1 @@
+"""What clients share besides requests: quotas, places, feedback, retention, /forget."""

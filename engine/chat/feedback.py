@@ -1,0 +1,142 @@
+"""What people and checks say about answers: thumbs, reports, verdicts."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from engine.ledger.chat_tables import BlockRow, Rating, Report, VerdictRow
+from engine.ledger.erasure import blank_jobs, cut_off
+from engine.ledger.ledger import new_id
+from engine.ledger.picture_cleanup import discard
+from engine.ledger.tables import Asker, JobRow, RequestRow
+from engine.ledger.transactions import Database, put, repeated
+from engine.moderation import Stage, Verdict
+from engine.study import interactions
+from engine.study.study import Study
+
+STANDING_SECONDS = 86400.0  # whose first request is so old has a say in what is hidden
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """A verdict at its stage."""
+
+    stage: Stage
+    verdict: Verdict
+    milliseconds: float
+
+
+def verdict_row(judged: Judged) -> dict[str, Any]:
+    """A verdict's columns, but for whom it is about and when."""
+    return {
+        "stage": judged.stage.value,
+        "action": judged.verdict.action.value,
+        "reasons": judged.verdict.reasons,
+        "provider": judged.verdict.provider,
+        "version": judged.verdict.version,
+        "milliseconds": judged.milliseconds,
+    }
+
+
+def _standing(now: float) -> sa.Select[str]:
+    """Who asked for something a day ago or before: accounts made for the occasion did not."""
+    return sa.select(Asker.lookup).where(Asker.created_at <= now - STANDING_SECONDS)
+
+
+class Feedback:
+    """Writes them down, and hides what several people reported."""
+
+    def __init__(self, database: Database, study: Study | None = None) -> None:
+        self._database = database
+        self._study = study
+
+    @repeated
+    async def rate(self, platform: str, rater: str, job: str, value: int, reason: str = "") -> None:
+        """One thumb a person and answer; the last one counts. The reason is for the study."""
+        lookup = self._database.vault.lookup(platform, rater)
+        row = {"id": new_id(), "job_id": job, "rater": lookup, "value": value}
+        async with self._database.writing() as connection:
+            now = self._database.clock()
+            await put(connection, Rating, ("job_id", "rater"), {**row, "at": now})
+            if self._study is not None:
+                await interactions.rated(
+                    connection, self._study, platform, rater, job, value, now, reason
+                )
+
+    async def ratings(self, job: str) -> list[int]:
+        """All thumbs for an answer."""
+        async with self._database.reading() as connection:
+            found = await connection.scalars(sa.select(Rating.value).where(Rating.job_id == job))
+            return list(found)
+
+    @repeated
+    async def report(self, platform: str, reporter: str, job: str | None, reason: str) -> int:
+        """Note it; returns how many people who have a say have reported that answer."""
+        lookup = self._database.vault.lookup(platform, reporter)
+        async with self._database.writing() as connection:
+            if job is not None:
+                await connection.execute(
+                    sa.delete(Report).where(Report.job_id == job, Report.reporter == lookup)
+                )
+            row = {"id": new_id(), "job_id": job, "reporter": lookup, "reason": reason or None}
+            await connection.execute(sa.insert(Report).values(**row, at=self._database.clock()))
+            if job is None:
+                return 0
+            people = sa.func.count(Report.reporter.distinct())
+            count = sa.select(people).where(
+                Report.job_id == job,
+                Report.reporter.in_(_standing(self._database.clock())),
+                Report.reporter.not_in(sa.select(BlockRow.lookup).where(BlockRow.action == "deny")),
+            )
+            return int(await connection.scalar(count) or 0)
+
+    async def reports(self, most: int = 20) -> list[Any]:
+        """The newest: rows of job_id, reason, at."""
+        query = sa.select(Report.job_id, Report.reason, Report.at)
+        async with self._database.reading() as connection:
+            return list(
+                (await connection.execute(query.order_by(Report.at.desc()).limit(most))).all()
+            )
+
+    @repeated
+    async def judged(
+        self, platform: str, asker: str, job: str | None, judged: Sequence[Judged]
+    ) -> None:
+        """Verdicts, for the record; none of a moment in which somebody speaks of harming themselves."""
+        if not judged:
+            return
+        lookup = self._database.vault.lookup(platform, asker)
+        rows = [
+            {
+                **verdict_row(one),
+                "id": new_id(),
+                "job_id": job,
+                "asker": lookup,
+                "at": self._database.clock(),
+            }
+            for one in judged
+        ]
+        sealed = [{**row, "reasons": json.dumps(row["reasons"])} for row in rows]
+        async with self._database.writing() as connection:
+            if not interactions.unspoken(rows):
+                await connection.execute(sa.insert(VerdictRow), sealed)
+            if job is not None:
+                now = self._database.clock()
+                await discard(
+                    connection, await interactions.judged(connection, job, rows, now), now
+                )
+
+    @repeated
+    async def hide(self, job: str) -> None:
+        """Blank an answer, words and pictures, also where others have taken it up."""
+        now = self._database.clock()
+        asked = sa.select(RequestRow.id, RequestRow.asker_id).join(JobRow)
+        async with self._database.writing() as connection:
+            row = (await connection.execute(asked.where(JobRow.id == job))).one_or_none()
+            if row is not None:
+                await cut_off(connection, [row.id], but_of=row.asker_id)
+            files = await interactions.hide(connection, job, now)
+            await discard(connection, files + await blank_jobs(connection, [job]), now)

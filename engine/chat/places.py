@@ -1,0 +1,118 @@
+"""The rules of the house: settings of places, who is kept out, and what operators have switched."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from engine.ledger.chat_tables import BlockRow, BucketRow, PlaceRow, SwitchRow
+from engine.ledger.transactions import Database, put, repeated
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A place's settings: its default style (a card's name, or none), and answering unmentioned."""
+
+    style: str = ""
+    talk_on: bool = False
+
+
+class Places:
+    """Few rows, asked often: read each time, so that every process sees a change at once."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def place(self, platform: str, place: str, parent: str = "") -> Place:
+        """Its settings; a thread that has none has its channel's, the `parent`'s."""
+        names = [self._database.place(platform, name) for name in (place, parent) if name]
+        query = sa.select(PlaceRow.__table__).where(PlaceRow.lookup.in_(names))
+        async with self._database.reading() as connection:
+            rows = {row.lookup: row for row in await connection.execute(query)}
+        row = next((rows[name] for name in names if name in rows), None)
+        return Place() if row is None else Place(style=row.style or "", talk_on=row.talk_on)
+
+    @repeated
+    async def settle(
+        self, platform: str, place: str, settings: Place, owner: str | None = None
+    ) -> None:
+        """Change them; the `owner` is the person of a chat of two, with whom they go."""
+        lookup = self._database.place(platform, place)
+        row = {
+            "lookup": lookup,
+            "platform": platform,
+            "style": settings.style or None,
+            "talk_on": settings.talk_on,
+            "changed_at": self._database.clock(),
+            "owner": None if owner is None else self._database.vault.lookup(platform, owner),
+        }
+        async with self._database.writing() as connection:
+            await put(connection, PlaceRow, ("lookup",), row)
+
+    def _subject(self, platform: str, kind: str, name: str) -> str:
+        match kind:
+            case "asker":
+                return self._database.vault.lookup(platform, name)
+            case "place":
+                return self._database.place(platform, name)
+            case _:
+                return self._database.vault.lookup(f"{platform} {kind}", name)
+
+    @repeated
+    async def rule(self, platform: str, kind: str, name: str, action: str) -> None:
+        """Set "allow" or "deny" for an asker, place or server, or take either back with ""."""
+        lookup = self._subject(platform, kind, name)
+        async with self._database.writing() as connection:
+            if action:
+                what = {"platform": platform, "kind": kind, "action": action}
+                row = {"lookup": lookup, **what, "at": self._database.clock()}
+                await put(connection, BlockRow, ("lookup",), row)
+            else:
+                await connection.execute(sa.delete(BlockRow).where(BlockRow.lookup == lookup))
+
+    async def welcome(
+        self, platform: str, asker: str, places: Sequence[str], server: str = ""
+    ) -> bool:
+        """Whether to answer in a place, and in what it is part of: nothing of it is denied, and where a
+        list of allowed places exists on this platform, one of them or the server is on it."""
+        who = self._subject(platform, "asker", asker)
+        where = {self._subject(platform, "place", place) for place in places}
+        if server:
+            where.add(self._subject(platform, "server", server))
+        query = sa.select(BlockRow.lookup, BlockRow.kind, BlockRow.action).where(
+            BlockRow.platform == platform
+        )
+        async with self._database.reading() as connection:
+            rows = (await connection.execute(query)).all()
+        denied = {row.lookup for row in rows if row.action == "deny"}
+        allowed = {row.lookup for row in rows if row.action == "allow"}
+        lists = any(row.action == "allow" and row.kind != "asker" for row in rows)
+        if denied & {who, *where}:
+            return False
+        return not lists or bool(allowed & {who, *where})
+
+    @repeated
+    async def rename(self, platform: str, place: str, now: str) -> None:
+        """All that is kept of a place is its new name's, but for what that has already."""
+        old, new = self._database.place(platform, place), self._database.place(platform, now)
+        async with self._database.writing() as connection:
+            for table in (PlaceRow, BlockRow, BucketRow):
+                known = sa.select(table.lookup).where(table.lookup == new).exists()
+                move = sa.update(table).where(table.lookup == old, ~known).values(lookup=new)
+                await connection.execute(move)
+
+    @repeated
+    async def switch(self, name: str, value: str) -> None:
+        """Switch something on ("on") or off ("")."""
+        async with self._database.writing() as connection:
+            if value:
+                row = {"name": name, "value": value, "at": self._database.clock()}
+                await put(connection, SwitchRow, ("name",), row)
+            else:
+                await connection.execute(sa.delete(SwitchRow).where(SwitchRow.name == name))
+
+    async def switched(self) -> dict[str, str]:
+        """What is switched on."""
+        async with self._database.reading() as connection:
+            rows = (await connection.execute(sa.select(SwitchRow.name, SwitchRow.value))).all()
+        return {row.name: row.value for row in rows}

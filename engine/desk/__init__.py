@@ -1,1 +1,0 @@
-"""What clients share besides requests: quotas, debts, settings of places, ratings, blocks."""

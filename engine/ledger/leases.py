@@ -1,0 +1,70 @@
+"""What only one process at a time may do, on a ledger that several share: a gateway's shard, polling.
+
+A lease lapses LEASE_SECONDS after its holder last said that it is there, by the server's own clock.
+On a SQLite ledger there is one serving process, so that everything is its own.
+"""
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+
+from engine.ledger.tables import Lease
+from engine.ledger.transactions import Database, lasting
+
+LEASE_SECONDS = 15.0
+RENEW_SECONDS = 4.0  # three may fail before it lapses
+
+NOW: sa.ColumnElement[float] = sa.cast(sa.extract("epoch", sa.func.clock_timestamp()), sa.Double)
+
+
+class Leases:
+    """Taken, renewed and given back by name. `holder` names this process among all."""
+
+    def __init__(self, database: Database, holder: str) -> None:
+        self._database = database
+        self.holder = holder
+
+    @property
+    def needed(self) -> bool:
+        """Whether anybody else could be there."""
+        return self._database.dialect != "sqlite"
+
+    @lasting
+    async def take(self, name: str, holder: str = "") -> str:
+        """Take it, or keep it: "" when it is ours for LEASE_SECONDS, else who has it.
+
+        `holder`: in whose name, when several processes do it together.
+        """
+        mine = holder or self.holder
+        if not self.needed:
+            return ""
+        insert = postgresql.insert(Lease).values(name=name, holder=mine, until=NOW + LEASE_SECONDS)
+        statement = insert.on_conflict_do_update(
+            index_elements=["name"],
+            set_={"holder": mine, "until": NOW + LEASE_SECONDS},
+            where=sa.or_(Lease.holder == mine, Lease.until < NOW),
+        ).returning(Lease.holder)
+        async with self._database.writing() as connection:
+            if await connection.scalar(statement) is not None:
+                return ""
+            theirs = await connection.scalar(sa.select(Lease.holder).where(Lease.name == name))
+        return str(theirs or "somebody who has just left")
+
+    async def alike(self, beginning: str) -> dict[str, str]:
+        """The leases in force whose names begin so, with their holders."""
+        if not self.needed:
+            return {}
+        query = sa.select(Lease.name, Lease.holder).where(
+            Lease.name.startswith(beginning, autoescape=True), Lease.until >= NOW
+        )
+        async with self._database.reading() as connection:
+            return {row.name: row.holder for row in await connection.execute(query)}
+
+    @lasting
+    async def give_back(self, names: tuple[str, ...]) -> None:
+        """Let others have what is ours of these."""
+        if not self.needed:
+            return
+        async with self._database.writing() as connection:
+            await connection.execute(
+                sa.delete(Lease).where(Lease.name.in_(names), Lease.holder == self.holder)
+            )

@@ -1,0 +1,293 @@
+"""The one place that writes the record, and reads it back: rows in, plain values out.
+
+A job's life is queued -> running -> finished | failed | cancelled | dead. Every write after
+acceptance is fenced by attempt and by state, so a stale worker's word is refused and a job has at
+most one final answer.
+"""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from ulid import ULID
+
+from engine.errors import APOLOGY, KIND_SENTENCE, LedgerError
+from engine.events import FINAL_STATES, Failed, Final, Finished
+from engine.ledger import picture_cleanup
+from engine.ledger.erasure import BORROWED, erase_private, stays, still_there, unlink
+from engine.ledger.rows import (
+    SELECT_ANSWER,
+    SELECT_FINAL,
+    UnfinishedJob,
+    answer_of,
+    final_event,
+    final_values,
+    job_of,
+    job_values,
+    pictures_of,
+    put_pictures,
+    request_values,
+)
+from engine.ledger.tables import Asker, Delivery, JobRow, Output, PictureRow, RequestRow
+from engine.ledger.transactions import Database, add, lasting
+from engine.media.store import open_media
+from engine.plan.job import Answer, Job, Request
+from engine.plan.router import Route
+from engine.study import observer
+from engine.study.observer import StudyObserver
+
+log = logging.getLogger(__name__)
+
+
+def new_id() -> str:
+    """26 characters that sort by time."""
+    return str(ULID())
+
+
+# What a queue does in the ledger's own transaction; False: the job is not its own any more, and
+# nothing is written.
+Beside = Callable[[AsyncConnection], Awaitable[bool]]
+
+
+async def _nothing(_connection: AsyncConnection) -> bool:
+    return True
+
+
+class Ledger(Database):
+    """Reads and writes the record; pictures go to the media store. `clock` gives UTC seconds."""
+
+    def __init__(
+        self, database: AsyncEngine, media: Path | str, clock: Callable[[], float] = time.time
+    ) -> None:
+        super().__init__(database, clock)
+        self.media = open_media(media, self.vault)
+        self.collecting: StudyObserver | None = None  # while a study runs
+
+    @lasting
+    async def accept(
+        self, request: Request, route: Route, job: Job, beside: Beside = _nothing
+    ) -> bool:
+        """Write asker, request, job and the debt of an answer; on return they are on disk.
+
+        False for a job that is there already: then nothing is written.
+        """
+        now = self.clock()
+        place = self.place(request.platform, request.place)
+        row = request_values(request, route, job.request)
+        debt = {
+            "id": new_id(),
+            "job_id": job.id,
+            "address": request.address or request.place,
+            "idempotency_key": job.id,
+            "state": "owed",
+            "created_at": now,
+            "tries": 0,
+        }
+        async with self.writing() as connection:
+            if await connection.scalar(sa.select(JobRow.id).where(JobRow.id == job.id)):
+                return False
+            row["parent"] = await still_there(connection, request.parent)
+            if row["parent"] != request.parent:  # those were words of what was forgotten
+                row |= dict.fromkeys(BORROWED, None)
+            asker = await self._asker(connection, request, now)
+            await connection.execute(
+                sa.insert(RequestRow).values(
+                    **row, asker_id=asker, place_lookup=place, accepted_at=now
+                )
+            )
+            await connection.execute(sa.insert(JobRow).values(**job_values(job), accepted_at=now))
+            await connection.execute(sa.insert(Delivery).values(**debt))
+            if self.collecting is not None and row["parent"] == request.parent:
+                await self.collecting.accepted(connection, request, route, job, now)
+            await beside(connection)
+        return True
+
+    def who(self, request: Request) -> str:
+        """One name for one person, that names nobody without the key."""
+        return self.vault.lookup(request.platform, request.asker)
+
+    async def _asker(self, connection: AsyncConnection, request: Request, now: float) -> str:
+        lookup = self.who(request)
+        query = sa.select(Asker.id).where(Asker.lookup == lookup)
+        known = await connection.scalar(query)
+        if known is not None:
+            return str(known)
+        asker = {"id": new_id(), "lookup": lookup, "platform": request.platform}
+        hour = now - now % 3600  # an exact time would be that of a row of the study
+        await add(connection, Asker, {**asker, "platform_id": request.asker, "created_at": hour})
+        return str(await connection.scalar(query))  # another process may have been faster
+
+    @lasting
+    async def started(self, job: str, attempt: int, beside: Beside = _nothing) -> None:
+        """A worker has it."""
+        async with self.writing() as connection:
+            if await beside(connection) is False:
+                return
+            await connection.execute(
+                sa.update(JobRow)
+                .where(JobRow.id == job, JobRow.attempt == attempt, JobRow.state == "queued")
+                .values(state="running", started_at=self.clock())
+            )
+
+    @lasting
+    async def requeued(self, job: Job, deaths_alone: int, beside: Beside = _nothing) -> None:
+        """Back into the queue, under the job's new attempt number."""
+        async with self.writing() as connection:
+            if await beside(connection) is False:
+                return
+            await connection.execute(
+                sa.update(JobRow)
+                .where(
+                    JobRow.id == job.id,
+                    JobRow.attempt < job.attempt,
+                    JobRow.state.not_in(FINAL_STATES),
+                )
+                .values(
+                    state="queued",
+                    attempt=job.attempt,
+                    alone=job.alone,
+                    deaths_alone=deaths_alone,
+                    started_at=None,
+                    first_token_at=None,
+                )
+            )
+
+    @lasting
+    async def finish(self, event: Final, beside: Beside = _nothing) -> bool:
+        """Write the final state and the output in one transaction; False if it came too late.
+
+        Pictures are on disk before: a kill in between leaves a file that `sweep` finds. Of a request
+        that was blanked while it ran only the state is kept.
+        """
+        now = self.clock()
+        pictures = await asyncio.to_thread(put_pictures, event, self.media.put)
+        text = "" if isinstance(event, Failed) else event.text
+        notes = list(event.notes) if isinstance(event, Finished) else []
+        told = json.dumps(notes, ensure_ascii=False) if notes else None
+        async with self.writing() as connection:
+            if await beside(connection) is False:
+                return False
+            done = await connection.execute(
+                sa.update(JobRow)
+                .where(
+                    JobRow.id == event.job,
+                    JobRow.attempt == event.attempt,
+                    JobRow.state.not_in(FINAL_STATES),
+                )
+                .values(**final_values(event, now))
+            )
+            media = [picture["media"] for picture in pictures]
+            kept = done.rowcount and await stays(connection, event.job, media, now)
+            if not kept:
+                text, told, pictures = "", None, []
+            if done.rowcount and (text or pictures):
+                output = {"id": new_id(), "job_id": event.job, "text": text or None, "notes": told}
+                await connection.execute(sa.insert(Output).values(**output, created_at=now))
+            if done.rowcount and pictures:
+                rows = [{**row, "id": new_id(), "created_at": now} for row in pictures]
+                await connection.execute(sa.insert(PictureRow), rows)
+            if done.rowcount:
+                await observer.finished(connection, event.job, text, told)
+            if done.rowcount and not kept:
+                await connection.execute(unlink([event.job]))
+        return bool(done.rowcount)
+
+    async def sweep(self, older: float = 0.0) -> int:
+        """Delete pictures, older than so many seconds, that no row speaks of; how many."""
+        return await picture_cleanup.sweep(self, self.media, older)
+
+    async def final(self, job: str) -> Final | None:
+        """The final event as it is on record, or None while the job is unfinished."""
+        async with self.reading() as connection:
+            row = (await connection.execute(SELECT_FINAL.where(JobRow.id == job))).one_or_none()
+            drawn = sa.select(PictureRow.__table__).where(PictureRow.job_id == job)
+            rows = (await connection.execute(drawn.order_by(PictureRow.number))).all()
+        if row is None:
+            raise LedgerError(f"There is no job {job} in the ledger.")
+        pictures = await asyncio.to_thread(pictures_of, rows, self.media.get) if rows else ()
+        return final_event(row, APOLOGY if row.state == "dead" else KIND_SENTENCE, pictures)
+
+    async def unfinished(self, only: str = "") -> list[UnfinishedJob]:
+        """All without a final state, oldest first, or `only` this one.
+
+        A row that cannot be read any more fails, with its reason, and keeps nobody else waiting.
+        """
+        query = (
+            sa.select(
+                JobRow.id, JobRow.attempt, JobRow.deaths_alone, JobRow.accepted_at, Asker.lookup
+            )
+            .join(RequestRow, RequestRow.id == JobRow.request_id)
+            .join(Asker, Asker.id == RequestRow.asker_id)
+            .where(JobRow.state.not_in(FINAL_STATES))
+            .order_by(JobRow.accepted_at, JobRow.id)
+        )
+        if only:
+            query = query.where(JobRow.id == only)
+        async with self.reading() as connection:
+            rows = (await connection.execute(query)).all()
+        found = []
+        for name, attempt, deaths_alone, accepted_at, asker in rows:
+            try:
+                found.append(UnfinishedJob(await self._job(name), deaths_alone, accepted_at, asker))
+            except (LedgerError, ValueError, TypeError) as error:
+                log.exception("an unfinished job cannot be read", extra={"job": name})
+                reason = f"its row cannot be read: {type(error).__name__}"
+                await self.finish(
+                    Failed(job=name, attempt=attempt, message=KIND_SENTENCE, reason=reason)
+                )
+        return found
+
+    async def _job(self, name: str) -> Job:
+        query = sa.select(JobRow.__table__).where(JobRow.id == name)
+        async with self.reading() as connection:
+            return job_of((await connection.execute(query)).one())
+
+    @lasting
+    async def delivered(self, job: str) -> None:
+        """A client has shown the answer; of a private request nothing stays from now on."""
+        async with self.writing() as connection:
+            await connection.execute(
+                sa.update(Delivery)
+                .where(Delivery.job_id == job, Delivery.state != "delivered")
+                .values(state="delivered", delivered_at=self.clock())
+            )
+            await observer.delivered(connection, job, self.clock())
+            private = await erase_private(connection, [job], self.clock())
+        if private:
+            await self.throw_away()
+
+    async def throw_away(self) -> int:
+        """Delete the pictures that were let go of, but for those that another answer has; how many."""
+        return await picture_cleanup.throw_away(self, self.media)
+
+    async def fold_away(self) -> None:
+        """Write the deletions through, so that the log beside the database holds nothing of them."""
+        if self.dialect != "sqlite":
+            return
+        async with self.reading() as connection:
+            raw = await connection.get_raw_connection()
+            await raw.driver_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # type: ignore[union-attr]
+
+    async def last_answer(self, platform: str, asker: str, place: str) -> Answer | None:
+        """The asker's newest request in that place, finished or not."""
+        return await self._answer(
+            SELECT_ANSWER.where(
+                Asker.lookup == self.vault.lookup(platform, asker),
+                RequestRow.place_lookup == self.place(platform, place),
+            ).order_by(RequestRow.accepted_at.desc(), JobRow.id.desc())
+        )
+
+    async def answer(self, job: str) -> Answer | None:
+        """One job's request, route and answer."""
+        return await self._answer(SELECT_ANSWER.where(JobRow.id == job))
+
+    async def _answer(self, query: sa.Select[Any]) -> Answer | None:
+        async with self.reading() as connection:
+            row = (await connection.execute(query.limit(1))).mappings().one_or_none()
+        return None if row is None else answer_of(dict(row))

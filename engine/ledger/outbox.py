@@ -1,0 +1,270 @@
+"""The debts of answers: what was accepted and is not known to have arrived.
+
+A delivery is owed -> sending -> delivered, or lost. One that is still "sending" when its sender has
+gone was broken off between the platform's yes and our note of it: it is delivered again, marked
+unsure, under the same idempotency key; rather one answer twice than one lost.
+
+A sender has gone when the next process starts on a SQLite ledger, which has one owner. On a server
+several send at a time: there it has gone when it has not reported for SENDING_SECONDS. Each debt is in
+one process's hands there: who follows the answer holds the debt by saying so again and again, and
+another that wants to settle it claims it first. While a process sends, no other claims a debt in the
+same place.
+"""
+
+import os
+import socket
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from ulid import ULID
+
+from engine.events import FINAL_STATES
+from engine.ledger.chat_tables import MessageRow
+from engine.ledger.erasure import blank_jobs, erase_private
+from engine.ledger.tables import Delivery, JobRow, RequestRow
+from engine.ledger.transactions import Database, lasting, put, repeated
+
+GIVE_UP_TRIES = 12
+LONGEST_WAIT = 3600.0  # seconds between two tries
+SENDING_SECONDS = 300.0  # the longest that one answer takes to go out, a platform's pauses included
+HOLD_SECONDS = 60.0  # a debt is in one process's hands for so long after it last said so
+FRESH_SECONDS = 60.0  # what was just accepted is in the hands of who accepted it
+OPEN = ("owed", "sending", "unsure")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owed:
+    """One debt; `unsure`: it may have arrived."""
+
+    job: str
+    platform: str
+    address: str
+    unsure: bool
+    tries: int
+
+
+class Outbox:
+    """Writes and reads the deliveries. `sender` names this process among all, for one life."""
+
+    def __init__(self, database: Database, sender: str = "") -> None:
+        self._database = database
+        self.sender = sender or new_sender()
+
+    @property
+    def shared(self) -> bool:
+        """Whether other processes send from it, too."""
+        return self._database.dialect != "sqlite"
+
+    @lasting
+    async def hold(self, jobs: Collection[str]) -> None:
+        """These debts stay in our hands for HOLD_SECONDS more."""
+        if not (self.shared and jobs):
+            return
+        now = self._database.clock()
+        free = sa.or_(
+            Delivery.sender.is_(None),
+            Delivery.sender == self.sender,
+            Delivery.due_at.is_(None),
+            Delivery.due_at <= now,
+        )
+        values = {"sender": self.sender, "due_at": now + HOLD_SECONDS}
+        async with self._database.writing() as connection:
+            await connection.execute(
+                sa.update(Delivery)
+                .where(Delivery.job_id.in_(jobs), Delivery.state.in_(("owed", "unsure")), free)
+                .values(**values)
+            )
+
+    @lasting
+    async def claim(self, job: str) -> bool:
+        """Take a debt that is due into our hands; False when another process was faster."""
+        if not self.shared:
+            return True
+        now = self._database.clock()
+        values = {"sender": self.sender, "due_at": now + HOLD_SECONDS}
+        async with self._database.writing() as connection:
+            if await connection.scalar(_being_sent_beside(job, self.sender, now)):
+                return False
+            done = await connection.execute(
+                sa.update(Delivery)
+                .where(Delivery.job_id == job, Delivery.state.in_(("owed", "unsure")))
+                .where(_free(now))
+                .values(**values)
+            )
+        return done.rowcount > 0
+
+    @lasting
+    async def let_go(self) -> None:
+        """At a leave: what is in our hands and not on its way is anybody's now."""
+        if not self.shared:
+            return
+        async with self._database.writing() as connection:
+            await connection.execute(
+                sa.update(Delivery)
+                .where(Delivery.sender == self.sender, Delivery.state.in_(("owed", "unsure")))
+                .values(sender=None, due_at=self._database.clock())
+            )
+
+    async def addressed(self, job: str, address: str) -> None:
+        """Where to answer is known better now."""
+        await self._set(job, address=address)
+
+    async def sending(self, job: str) -> bool:
+        """It goes out now; False when that is not to be: it has arrived, or another sends it."""
+        now = self._database.clock()
+        taken = sa.and_(
+            Delivery.state == "sending", Delivery.sender != self.sender, Delivery.due_at > now
+        )
+        values = {"state": "sending", "sender": self.sender, "due_at": now + SENDING_SECONDS}
+        return await self._set(job, ~sa.func.coalesce(taken, sa.false()), **values)
+
+    @repeated
+    async def undelivered(self, job: str, seconds: float) -> bool:
+        """It did not go out; try again in so many seconds. False when that was the last try: of a
+        private request nothing stays from then on."""
+        async with self._database.writing() as connection:
+            tries = await connection.scalar(
+                sa.select(Delivery.tries)
+                .where(Delivery.job_id == job, Delivery.state.in_(OPEN))
+                .with_for_update()
+            )
+            if tries is None:
+                return False
+            state = "owed" if tries + 1 < GIVE_UP_TRIES else "lost"
+            wait = max(seconds, min(LONGEST_WAIT, 15.0 * 2**tries))
+            await connection.execute(
+                sa.update(Delivery)
+                .where(Delivery.job_id == job, Delivery.state.in_(OPEN))
+                .values(state=state, tries=tries + 1, due_at=self._database.clock() + wait)
+            )
+            if state == "lost":
+                await erase_private(connection, [job], self._database.clock())
+        return state == "owed"
+
+    async def lost(self, job: str) -> None:
+        """There is nobody to show it to any more; of a private request nothing stays."""
+        if await self._set(job, state="lost", address=None):
+            await self._let_go(job)
+
+    @lasting
+    async def _let_go(self, job: str) -> None:
+        asked = sa.select(JobRow.state).join(RequestRow, RequestRow.id == JobRow.request_id)
+        async with self._database.writing() as connection:
+            state = await connection.scalar(asked.where(JobRow.id == job, RequestRow.private))
+            if state in FINAL_STATES:
+                await erase_private(connection, [job], self._database.clock())
+            elif state is not None:  # the rest goes with retention, once it has ended
+                await blank_jobs(connection, [job])
+
+    @lasting
+    async def _set(self, job: str, *also: sa.ColumnElement[bool], **values: object) -> bool:
+        async with self._database.writing() as connection:
+            done = await connection.execute(
+                sa.update(Delivery)
+                .where(Delivery.job_id == job, Delivery.state.in_(OPEN), *also)
+                .values(**values)
+            )
+        return done.rowcount > 0
+
+    @lasting
+    async def recover(self, gone: Collection[str] = ()) -> int:
+        """What a sender was sending when it went is unsure; how many. At a start, and now and then.
+
+        `gone`: senders that are known to have ended. See the module's own words for the others.
+        """
+        query = sa.update(Delivery).where(Delivery.state == "sending")
+        if self._database.dialect != "sqlite":
+            over = Delivery.due_at <= self._database.clock()
+            query = query.where(sa.or_(over, Delivery.sender.is_(None), Delivery.sender.in_(gone)))
+        async with self._database.writing() as connection:
+            done = await connection.execute(query.values(state="unsure", due_at=None))
+        return int(done.rowcount)
+
+    async def due(self, platform: str) -> list[Owed]:
+        """The platform's debts that may be tried now, oldest first."""
+        query = (
+            sa.select(Delivery.job_id, Delivery.address, Delivery.state, Delivery.tries)
+            .join(JobRow, JobRow.id == Delivery.job_id)
+            .join(RequestRow, RequestRow.id == JobRow.request_id)
+            .where(
+                RequestRow.platform == platform,
+                Delivery.state.in_(("owed", "unsure")),
+                Delivery.address.is_not(None),
+                _free(self._database.clock()) if self.shared else _due(self._database.clock()),
+            )
+            .order_by(Delivery.created_at)
+        )
+        async with self._database.reading() as connection:
+            rows = (await connection.execute(query)).all()
+        return [
+            Owed(
+                job=row.job_id,
+                platform=platform,
+                address=row.address,
+                unsure=row.state == "unsure",
+                tries=row.tries,
+            )
+            for row in rows
+        ]
+
+    @lasting
+    async def shown(self, platform: str, job: str, messages: tuple[str, ...]) -> None:
+        """These messages ("chat:message") hold the answer."""
+        now = self._database.clock()
+        async with self._database.writing() as connection:
+            for message in messages:
+                lookup = self._lookup(platform, message)
+                row = {"lookup": lookup, "job_id": job, "at": now}
+                await put(connection, MessageRow, ("lookup",), row)
+
+    async def job_of(self, platform: str, message: str) -> str | None:
+        """The answer that a message of ours holds."""
+        query = sa.select(MessageRow.job_id).where(
+            MessageRow.lookup == self._lookup(platform, message)
+        )
+        async with self._database.reading() as connection:
+            return await connection.scalar(query)
+
+    def _lookup(self, platform: str, message: str) -> str:
+        return self._database.vault.lookup(f"{platform} message", message)
+
+
+def _due(now: float) -> sa.ColumnElement[bool]:
+    return sa.or_(Delivery.due_at.is_(None), Delivery.due_at <= now)
+
+
+def _free(now: float) -> sa.ColumnElement[bool]:
+    """Due, and in nobody's hands: neither held nor just accepted."""
+    fresh = sa.and_(
+        Delivery.state == "owed",
+        Delivery.due_at.is_(None),
+        Delivery.created_at > now - FRESH_SECONDS,
+    )
+    return sa.and_(_due(now), ~fresh)
+
+
+def _being_sent_beside(job: str, sender: str, now: float) -> sa.Select[int]:
+    """Whether another process sends an answer in the place of this one."""
+    place = (
+        sa.select(RequestRow.place_lookup)
+        .join(JobRow, JobRow.request_id == RequestRow.id)
+        .where(JobRow.id == job)
+    )
+    return (
+        sa.select(sa.func.count())
+        .select_from(Delivery)
+        .join(JobRow, JobRow.id == Delivery.job_id)
+        .join(RequestRow, RequestRow.id == JobRow.request_id)
+        .where(
+            RequestRow.place_lookup == place.scalar_subquery(),
+            Delivery.state == "sending",
+            Delivery.sender != sender,
+            Delivery.due_at > now,
+        )
+    )
+
+
+def new_sender() -> str:
+    """A name for this process that no other has or will have; at most 40 characters."""
+    return f"{socket.gethostname()[:12]}:{os.getpid()}:{str(ULID())[-16:]}"

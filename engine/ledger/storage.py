@@ -1,0 +1,222 @@
+"""Opening the ledger's database: the key, the schema, one way for a file and for a server.
+
+A file is brought to the newest schema by itself, after a backup copy. A server only while it is
+empty: later by `pastiche db upgrade`, since other processes may be using it. An upgrade is one
+transaction: a kill leaves the old schema or the new one.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Protocol
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from engine.errors import LedgerError, SetupError
+from engine.ledger.errors import explain
+from engine.ledger.keys import has_key, key_file, load_vault
+from engine.ledger.postgres import LedgerServer
+from engine.ledger.sqlite import LedgerFile
+from engine.settings import Settings
+from engine.vault import Vault
+
+KEY_CHECK = "this ledger and its key belong together"
+DRIVERS = ("sqlite+aiosqlite", "postgresql+psycopg")
+META = sa.table("meta", sa.column("name"), sa.column("value", sa.LargeBinary))
+KEY_CHECK_QUERY = sa.select(META.c.value).where(META.c.name == "key_check")
+
+__all__ = ["check_key", "key_file", "make_ready", "open_database", "revisions", "upgrade"]
+
+
+class Storage(Protocol):
+    """Where a ledger lies: a file or a server. Its `name` is for messages; all raise LedgerError."""
+
+    name: str
+    upgrades_itself: bool
+
+    def exists(self) -> bool:
+        """Whether there is anything to connect to; a file comes with the first upgrade."""
+
+    def connect(self, *, writing: bool) -> AbstractContextManager[sa.Connection]:
+        """One connection for the schema; a writer's transaction keeps other upgrades out."""
+
+    def worries(self) -> list[str]:
+        """What an operator should know of it, in sentences."""
+
+    def back_up(self, folder: Path, revision: str) -> str | None:
+        """A copy before an upgrade; its path, or None where that is not ours to do."""
+
+    def open(self, *, synced: bool) -> AsyncEngine:
+        """For the event loop."""
+
+
+def database_url(settings: Settings) -> sa.URL:
+    """The ledger's address, with an async driver. Raises LedgerError for one we cannot use."""
+    if not settings.database_url:
+        return sa.URL.create("sqlite+aiosqlite", database=str(settings.ledger_file))
+    try:
+        url = sa.make_url(settings.database_url.strip())
+    except (sa.exc.ArgumentError, ValueError):  # their words would quote the password
+        raise LedgerError(
+            "PASTICHE_DATABASE_URL is no database address. Write it as "
+            "postgresql+psycopg://USER:PASSWORD@HOST/DATABASE, special characters as %40 and the like."
+        ) from None
+    if url.drivername not in DRIVERS:
+        raise LedgerError(
+            f"The ledger cannot live in {url.drivername!r}; use postgresql+psycopg, or leave "
+            "PASTICHE_DATABASE_URL unset."
+        )
+    if "@" in (url.host or ""):
+        raise LedgerError("In PASTICHE_DATABASE_URL, write an @ of the password as %40.")
+    return url
+
+
+def storage_of(settings: Settings) -> Storage:
+    """The file or the server that the settings name."""
+    url = database_url(settings)
+    if url.get_backend_name() == "postgresql":
+        return LedgerServer(url)
+    return LedgerFile(Path(url.database or settings.ledger_file), url)
+
+
+def on_server(settings: Settings) -> bool:
+    """Whether the ledger lies on a server, for many processes."""
+    return isinstance(storage_of(settings), LedgerServer)
+
+
+@contextmanager
+def _alembic(
+    storage: Storage, scripts: Path | None, *, writing: bool
+) -> Iterator[tuple[Config, sa.Connection]]:
+    """Alembic on one connection."""
+    with as_file(files("migrations")) as folder:
+        config = Config()
+        config.set_main_option("script_location", str(scripts or folder).replace("%", "%%"))
+        with storage.connect(writing=writing) as connection:
+            config.attributes["connection"] = connection
+            yield config, connection
+
+
+def revisions(settings: Settings, scripts: Path | None = None) -> tuple[str | None, str | None]:
+    """(the schema the ledger has, the newest that this code knows). Raises LedgerError.
+
+    `scripts` is another folder of migrations than the program's own.
+    """
+    storage = storage_of(settings)
+    if not storage.exists():
+        with as_file(files("migrations")) as folder:
+            return None, ScriptDirectory(str(scripts or folder)).get_current_head()
+    with _alembic(storage, scripts, writing=False) as (config, connection):
+        return _revisions(config, connection)
+
+
+def _revisions(config: Config, connection: sa.Connection) -> tuple[str | None, str | None]:
+    script = ScriptDirectory.from_config(config)
+    current = MigrationContext.configure(connection).get_current_revision()
+    if current and current not in {revision.revision for revision in script.walk_revisions()}:
+        raise LedgerError(
+            f"The ledger has schema {current}, which is newer than this program. Nothing was "
+            "changed. Install the newer version, or restore a backup."
+        )
+    return current, script.get_current_head()
+
+
+def upgrade(settings: Settings, scripts: Path | None = None) -> str | None:
+    """Bring the ledger to the newest schema; returns the backup's path if one was made."""
+    return _upgrade(settings, scripts, only_empty=False)
+
+
+def make_ready(settings: Settings) -> str | None:
+    """`upgrade`, but for a server that holds an older ledger: others may be using it."""
+    return _upgrade(settings, None, only_empty=not storage_of(settings).upgrades_itself)
+
+
+def _upgrade(settings: Settings, scripts: Path | None, *, only_empty: bool) -> str | None:
+    current, newest = revisions(settings, scripts)
+    if current == newest:
+        _vault(settings, new=current is None)
+        return None
+    storage = storage_of(settings)
+    with _alembic(storage, scripts, writing=True) as (config, connection):
+        current, newest = _revisions(config, connection)  # another process may have been faster
+        vault = _vault(
+            settings, new=current is None
+        )  # on disk first: a ledger never exists without its key
+        if current == newest:
+            return None
+        if current and only_empty:
+            raise LedgerError(
+                f"The ledger in {storage.name} has schema {current}, this program needs {newest}. "
+                "Make a backup, stop the other bots and workers, then run: pastiche db upgrade"
+            )
+        backup = storage.back_up(settings.home / "backups", current) if current else None
+        command.upgrade(config, "head")
+        _sign(settings, connection, vault)
+        connection.commit()
+    return backup
+
+
+def _vault(settings: Settings, *, new: bool) -> Vault:
+    """The key; one is made only for a ledger that is new too."""
+    if not new and on_server(settings) and not has_key(settings):
+        raise SetupError(
+            f"The ledger in {storage_of(settings).name} was made with a key that is not on this "
+            f"machine. Copy the key file from the machine that made it to {key_file(settings)} "
+            "(chmod 600), or set PASTICHE_KEY_FILE or PASTICHE_KEY."
+        )
+    return load_vault(settings, may_create=new)
+
+
+def _sign(settings: Settings, connection: sa.Connection, vault: Vault) -> None:
+    """Note in the ledger which key is its own. Raises LedgerError if it has another."""
+    if not _belongs(settings, vault, connection.scalar(KEY_CHECK_QUERY)):
+        value = vault.seal(KEY_CHECK, "meta.value")
+        connection.execute(sa.insert(META).values(name="key_check", value=value))
+
+
+def _belongs(settings: Settings, vault: Vault, stored: bytes | None) -> bool:
+    """False for a ledger that says nothing of its key yet. Raises LedgerError for another key."""
+    try:
+        return stored is not None and vault.open(bytes(stored), "meta.value") == KEY_CHECK
+    except LedgerError as error:
+        read = "PASTICHE_KEY" if settings.key else str(key_file(settings))
+        raise LedgerError(
+            f"The ledger was written with another key than the one in {read}. Put its own key there, "
+            "from the machine that made the ledger or from your copy of the key, or name its file "
+            "with PASTICHE_KEY_FILE."
+        ) from error
+
+
+def check_key(settings: Settings) -> None:
+    """Raise LedgerError unless the ledger was written with this key."""
+    with storage_of(settings).connect(writing=False) as connection:
+        stored = connection.scalar(KEY_CHECK_QUERY)
+    _belongs(settings, _vault(settings, new=False), stored)
+
+
+async def open_database(settings: Settings, *, synced: bool = True) -> AsyncEngine:
+    """The ledger's database with its vault, after checking that key and ledger belong together.
+
+    Its schema must be the newest: see make_ready. Commits that are not `synced` survive the end of
+    the process, but perhaps not a power cut.
+    """
+    storage = storage_of(settings)
+    vault = _vault(settings, new=False)
+    database = storage.open(synced=synced)
+    database.sync_engine.dialect.pastiche_vault = vault  # type: ignore[attr-defined]
+    try:
+        async with database.connect() as connection:
+            _belongs(settings, vault, await connection.scalar(KEY_CHECK_QUERY))
+    except sa.exc.SQLAlchemyError as error:
+        await database.dispose()
+        raise LedgerError(explain(error, storage.name)) from error
+    except BaseException:
+        await database.dispose()
+        raise
+    return database

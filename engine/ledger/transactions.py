@@ -1,0 +1,159 @@
+"""Reading and writing one database, with its vault: what the ledger and the desk are made on.
+
+A SQLite file has one writer at a time, in this process and, by its lock, among all. On a server many
+processes write at once: there a check and the write that follows from it are one statement (`add`,
+`put`), or hold the row in between (with_for_update), or are undone by the server and repeated.
+"""
+
+import asyncio
+import functools
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, ParamSpec, TypeVar
+
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from engine.errors import LedgerError
+from engine.ledger.errors import UNDONE, explain, reason, sqlstate_of
+from engine.ledger.postgres import name_of
+from engine.vault import vault_of
+
+TURN_SECONDS = 10.0  # a writer waits this long for those before it
+TRIES = 6
+PAUSE_SECONDS = 0.02  # before the second try; twice as long before each further one
+
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
+
+
+class UndoneError(LedgerError):
+    """The transaction left no trace, by no fault of its own: it may be tried again."""
+
+
+class UnsureError(LedgerError):
+    """The connection broke while the transaction was committed: nobody knows whether it was."""
+
+
+class Database:
+    """Transactions for its sub-classes and parts. `clock` gives UTC seconds."""
+
+    def __init__(self, database: AsyncEngine, clock: Callable[[], float] = time.time) -> None:
+        self.vault = vault_of(database.dialect)
+        self.clock = clock
+        self.dialect = database.dialect.name
+        self._read = database
+        self._write = database.execution_options(writing=True)
+        self._turn = asyncio.Lock() if self.dialect == "sqlite" else None
+
+    async def close(self) -> None:
+        """Let go of the database."""
+        await self._read.dispose()
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction, committed at the end. Raises LedgerError.
+
+        UndoneError and UnsureError are kinds of it, which `repeated` deals with.
+        """
+        committing = False
+        async with AsyncExitStack() as stack:
+            await self._wait_for_turn(stack)
+            try:
+                async with self._write.begin() as connection:
+                    yield connection
+                    committing = True
+            except SQLAlchemyError as error:
+                raise self._fault(error, committing) from error
+
+    async def _wait_for_turn(self, stack: AsyncExitStack) -> None:
+        """One writer at a time: SQLite has no better order."""
+        if self._turn is None:
+            return
+        try:
+            async with asyncio.timeout(TURN_SECONDS):
+                await self._turn.acquire()
+        except TimeoutError:
+            raise LedgerError("The ledger is too busy to be written; try again.") from None
+        stack.callback(self._turn.release)
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """A connection that takes no lock. Raises LedgerError."""
+        try:
+            async with self._read.connect() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            if self._turn is not None:
+                raise LedgerError(f"The ledger cannot be read: {reason(error)}") from error
+            raise self._fault(error, committing=False) from error
+
+    def _fault(self, error: SQLAlchemyError, committing: bool) -> LedgerError:
+        """What the error means for the caller, without the statement and its values."""
+        if self._turn is not None:
+            return LedgerError(f"The ledger cannot be written: {reason(error)}")
+        words = explain(error, name_of(self._read.url), self._read.url.password)
+        broken = isinstance(error, DBAPIError) and error.connection_invalidated
+        if broken and committing:
+            return UnsureError(words)
+        if broken or sqlstate_of(error) in UNDONE:
+            return UndoneError(words)
+        return LedgerError(words)
+
+    def place(self, platform: str, place: str) -> str:
+        """The keyed lookup of a place."""
+        return self.vault.lookup(f"{platform} place", place)
+
+
+def repeated(
+    method: Callable[Given, Coroutine[Any, Any, Result]],
+) -> Callable[Given, Coroutine[Any, Any, Result]]:
+    """Try a method again whose one transaction the server has undone (see UndoneError)."""
+    return _repeating(method, (UndoneError,))
+
+
+def lasting(
+    method: Callable[Given, Coroutine[Any, Any, Result]],
+) -> Callable[Given, Coroutine[Any, Any, Result]]:
+    """`repeated`, for a method that may also be done twice with the same outcome."""
+    return _repeating(method, (UndoneError, UnsureError))
+
+
+def _repeating(
+    method: Callable[Given, Coroutine[Any, Any, Result]], faults: tuple[type[LedgerError], ...]
+) -> Callable[Given, Coroutine[Any, Any, Result]]:
+    @functools.wraps(method)
+    async def tried(*args: Given.args, **kwargs: Given.kwargs) -> Result:
+        for number in range(TRIES - 1):
+            try:
+                return await method(*args, **kwargs)
+            except faults:
+                await asyncio.sleep(PAUSE_SECONDS * 2**number * (0.5 + random.random()))
+        return await method(*args, **kwargs)
+
+    return tried
+
+
+async def add(connection: AsyncConnection, table: Any, values: Mapping[str, Any]) -> bool:
+    """Insert a row unless one with its key is there; whether it was inserted."""
+    statement = _insert(connection, table).values(**values).on_conflict_do_nothing()
+    counted = statement.execution_options(preserve_rowcount=True)
+    return (await connection.execute(counted)).rowcount > 0
+
+
+async def put(
+    connection: AsyncConnection, table: Any, key: tuple[str, ...], values: Mapping[str, Any]
+) -> None:
+    """Insert a row, or change the one that has the same values in the columns of `key`."""
+    statement = _insert(connection, table).values(**values)
+    changes = {name: statement.excluded[name] for name in values if name not in (*key, "id")}
+    await connection.execute(statement.on_conflict_do_update(index_elements=key, set_=changes))
+
+
+def _insert(connection: AsyncConnection, table: Any) -> postgresql.Insert | sqlite.Insert:
+    if connection.dialect.name == "postgresql":
+        return postgresql.insert(table)
+    return sqlite.insert(table)

@@ -1,0 +1,116 @@
+"""Where pictures lie: sealed, each under the digest of what is in it, in a folder or an object store."""
+
+import hashlib
+import os
+import re
+import time
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import unquote, urlsplit
+
+from engine.errors import MediaError, SetupError
+from engine.files import write_file
+from engine.vault import Vault
+
+PURPOSE = "media"
+NAME = re.compile(r"[0-9a-f]{64}")
+
+
+class MediaStore(Protocol):
+    """Real ones: FolderStore, media_remote.RemoteStore. All may raise MediaError, and block."""
+
+    swept_at_start: bool  # listing it costs little
+
+    def put(self, data: bytes) -> str:
+        """Keep the bytes; returns their name. The same bytes are kept once."""
+
+    def get(self, name: str) -> bytes | None:
+        """The bytes, or None when they are gone (blanked, or never there)."""
+
+    def delete(self, name: str) -> None:
+        """Let go of them; nothing happens when they are gone."""
+
+    def names(self, older: float = 0.0) -> list[str]:
+        """Everything that has been there for longer than so many seconds, sorted."""
+
+    def check(self) -> None:
+        """Raises MediaError unless it could be written now."""
+
+
+def open_media(where: Path | str, vault: Vault) -> MediaStore:
+    """The store in a folder, or at an address that fsspec knows. Raises SetupError."""
+    if isinstance(where, Path):
+        return FolderStore(where, vault)
+    parts = urlsplit(where)
+    if parts.password or (parts.username and parts.scheme.startswith("s3")):
+        raise SetupError(
+            "PASTICHE_MEDIA_URL holds a password. Take it out; its variables are the store's own, for "
+            "S3 AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+        )
+    if parts.scheme == "file" and parts.path.startswith("/") and not parts.netloc:
+        return FolderStore(Path(unquote(parts.path)), vault)
+    from engine.media.object_store import RemoteStore
+
+    return RemoteStore(where, vault)
+
+
+def name_of(data: bytes) -> str:
+    """What the bytes are kept under."""
+    return hashlib.sha256(data).hexdigest()
+
+
+class FolderStore:
+    """A folder `aa/aabbcc...` of sealed files, each written whole and synced before it has its name."""
+
+    swept_at_start = True
+
+    def __init__(self, root: Path, vault: Vault) -> None:
+        self._root = root
+        self._vault = vault
+
+    def _path(self, name: str) -> Path:
+        return self._root / name[:2] / name
+
+    def put(self, data: bytes) -> str:
+        """See MediaStore. Raises MediaError when the disk refuses."""
+        name = name_of(data)
+        path = self._path(name)
+        if path.exists():
+            return name
+        try:
+            write_file(path, self._vault.seal_bytes(data, PURPOSE), private=True)
+        except OSError as error:
+            raise MediaError(f"A picture cannot be kept: {error.strerror}") from error
+        return name
+
+    def get(self, name: str) -> bytes | None:
+        """See MediaStore. Raises LedgerError for a file that does not open with this key."""
+        try:
+            sealed = self._path(name).read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise MediaError(f"A picture cannot be read: {error.strerror}") from error
+        return self._vault.open_bytes(sealed, PURPOSE)
+
+    def delete(self, name: str) -> None:
+        """See MediaStore."""
+        try:
+            self._path(name).unlink(missing_ok=True)
+        except OSError as error:
+            raise MediaError(f"A picture cannot be deleted: {error.strerror}") from error
+
+    def names(self, older: float = 0.0) -> list[str]:
+        """See MediaStore."""
+        latest = time.time() - older
+        found = (path for path in self._root.glob("??/*") if NAME.fullmatch(path.name))
+        return sorted(path.name for path in found if not older or path.stat().st_mtime < latest)
+
+    def check(self) -> None:
+        """See MediaStore."""
+        try:
+            self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise MediaError(f"The folder of pictures cannot be made: {error.strerror}") from error
+        if not os.access(self._root, os.W_OK | os.X_OK):
+            raise MediaError("The folder of pictures cannot be written; mend its permissions.")

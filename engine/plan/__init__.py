@@ -1,0 +1,1 @@
+"""From a request to its job, as pure functions: cards, router, prompt, picture, treatment."""

@@ -1,0 +1,257 @@
+"""The experts there are: one card each, read from the built-in folder and from PASTICHE_HOME/experts.
+
+An expert is data. A card (`<root>/<name>/card.toml`) says which command it answers, which words
+call it, how its prompt is put together, how it samples, which weights it needs in each profile, and
+under which rights it may be used. A later root's card replaces an earlier one of the same name.
+"""
+
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+
+import engine
+from engine.errors import SetupError, in_one_line
+from engine.plan.picture import Drawing
+from engine.weights.bases import known_as
+
+BUILT_IN = Path(engine.__path__[0]) / "experts"
+CARD = "card.toml"
+MOST_BYTES = 256 << 10  # of a card
+MOST_KEYWORDS = 500
+MISTAKES = 5  # that are told of one card
+
+NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,31}$"
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+Keyword = Annotated[str, StringConstraints(min_length=2, max_length=64, strip_whitespace=True)]
+Medium = Literal["text", "image"]
+STRICT = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How tokens are drawn. `length` is the tokens that an answer has when nobody says."""
+
+    __pydantic_config__ = STRICT
+    temperature: Annotated[float, Field(ge=0, le=5)] = 0.8
+    top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
+    top_k: Annotated[int, Field(ge=0)] = 0
+    min_p: Annotated[float, Field(ge=0, le=1)] = 0.0
+    repetition_penalty: Annotated[float, Field(gt=0, le=5)] = 1.0
+    length: Annotated[int, Field(ge=16, le=4096)] = 220
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weights:
+    """One profile's weights: a base, and an adapter upon it. An empty adapter means base alone.
+
+    Both are a hub id (`org/name`), a folder, or a GGUF file (bases only); a relative path means
+    beside the card. `digest`, where given, must be the adapter's. For pictures a profile may also name
+    a VAE in the base's place, a `speed` adapter for few steps, a small `decoder` (TAESD), and how it
+    draws where that differs from the card's own `[drawing]`.
+    """
+
+    __pydantic_config__ = STRICT
+    base: Annotated[str, StringConstraints(min_length=1)]
+    adapter: str = ""
+    digest: str = ""
+    revision: str = ""
+    vae: str = ""
+    speed: str = ""
+    decoder: str = ""
+    drawing: Drawing | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rights:
+    """The licence of the weights, and where and how what they write may be used."""
+
+    __pydantic_config__ = STRICT
+    licence: Annotated[str, StringConstraints(min_length=1)]
+    basis: str = ""
+    share_outputs: bool = True
+    territories: tuple[str, ...] = ()
+    attribution: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Template:
+    """The prompt's text with {instruction}, {request} or {topic}, and last of all {beginning}.
+
+    {request} is the wish as a sentence, {topic} the wish as a headline; see engine.plan.prompt.
+    """
+
+    __pydantic_config__ = STRICT
+    text: str = "{instruction}\n\n{request}\n{beginning}"
+
+    def __post_init__(self) -> None:
+        if self.text.count("{beginning}") != 1 or not self.text.endswith("{beginning}"):
+            raise ValueError("must hold {beginning} once, at its end")
+        rest = self.text
+        for name in ("instruction", "request", "topic", "beginning"):
+            rest = rest.replace(f"{{{name}}}", "")
+        if "{" in rest or "}" in rest:
+            raise ValueError(
+                "may hold {instruction}, {request}, {topic}, {beginning}, nothing else in braces"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expert:
+    """One specialist. `order` ranks the experts of a command; the lowest is its default."""
+
+    __pydantic_config__ = STRICT
+    name: Name
+    title: Annotated[str, StringConstraints(min_length=1, max_length=80)]
+    medium: Medium
+    command: Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]{1,32}$")]
+    rights: Rights
+    profiles: dict[str, Weights]
+    about: str = ""
+    order: int = 100
+    keywords: Annotated[tuple[Keyword, ...], Field(max_length=MOST_KEYWORDS)] = ()
+    label: str = ""
+    template: Template = field(default_factory=Template)
+    sampling: Sampling = field(default_factory=Sampling)
+    drawing: Drawing = field(default_factory=Drawing)
+    folder: Path = Path()
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        """Every way to call it by name: card name, title, keywords."""
+        return tuple(dict.fromkeys((self.name, self.title, *self.keywords)))
+
+
+_EXPERT = TypeAdapter(Expert)
+
+
+def load_card(folder: Path) -> Expert:
+    """The expert of one folder. Raises SetupError naming the file and the line at fault."""
+    path = folder / CARD
+    try:
+        if not path.is_file() or path.stat().st_size > MOST_BYTES:
+            raise SetupError(f"The card {path} is no file of at most {MOST_BYTES >> 10} KiB.")
+        card = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise SetupError(f"The card {path} cannot be read: {in_one_line(error)}") from error
+    try:
+        expert = _EXPERT.validate_python({**card, "folder": folder})
+        for weights in expert.profiles.values():
+            _absolute(folder, weights)
+    except ValidationError as error:
+        mistakes = "; ".join(
+            f"{'.'.join(str(part) for part in mistake['loc']) or 'card'}: {mistake['msg']}"
+            for mistake in error.errors()[:MISTAKES]
+        )
+        raise SetupError(f"The card {path} is not right: {mistakes}") from error
+    except (OSError, ValueError, RuntimeError) as error:  # too deep, or a path that no system takes
+        raise SetupError(f"The card {path} is not right: {in_one_line(error)}") from error
+    if expert.name != folder.name:
+        raise SetupError(
+            f"The card {path} names {expert.name!r}, but its folder is {folder.name!r}."
+        )
+    return expert
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registry:
+    """The experts of one profile in card order, and what was wrong with the rest."""
+
+    experts: tuple[Expert, ...]
+    profile: str
+    problems: tuple[str, ...] = ()
+    known: tuple[str, ...] = ()  # profiles that some card has weights for
+
+    @classmethod
+    def load(cls, roots: Iterable[Path], profile: str) -> "Registry":
+        """Read every card; a bad one is set aside with its problem, and the others serve."""
+        found: dict[str, Expert] = {}
+        problems: list[str] = []
+        known: dict[str, None] = {}
+        for root in roots:
+            for path in sorted(root.glob(f"*/{CARD}")):
+                try:
+                    expert = load_card(path.parent)
+                except SetupError as error:
+                    problems.append(str(error))
+                    continue
+                known |= dict.fromkeys(expert.profiles)
+                if profile in expert.profiles:
+                    found[expert.name] = expert
+                else:
+                    problems.append(
+                        f"{expert.name} has no weights for the profile {profile!r}; "
+                        f"its card knows {', '.join(expert.profiles) or 'none'}."
+                    )
+        experts = sorted(found.values(), key=lambda e: (e.order, e.name))
+        return cls(
+            experts=tuple(experts),
+            profile=profile,
+            problems=tuple(problems),
+            known=tuple(sorted(known)),
+        )
+
+    @property
+    def commands(self) -> tuple[str, ...]:
+        """The commands that experts answer, in card order."""
+        return tuple(dict.fromkeys(expert.command for expert in self.experts))
+
+    def of_command(self, command: str) -> tuple[Expert, ...]:
+        """The experts that a command may choose from."""
+        return tuple(e for e in self.experts if e.command == command)
+
+    def __getitem__(self, name: str) -> Expert:
+        """The expert of a name that the router gave. Raises KeyError."""
+        return next(e for e in self.experts if e.name == name)
+
+    def named(self, name: str) -> Expert | None:
+        """The expert of that card name."""
+        return next((e for e in self.experts if e.name == name), None)
+
+    def drawing(self, expert: Expert) -> Drawing:
+        """How it draws in this profile."""
+        return expert.profiles[self.profile].drawing or expert.drawing
+
+    def weights(self, expert: Expert) -> Weights:
+        """What the profile loads for it, local paths made absolute."""
+        return _absolute(expert.folder, expert.profiles[self.profile])
+
+
+def _absolute(folder: Path, chosen: Weights) -> Weights:
+    """Paths beside the card made absolute. Raises what odd paths raise: OSError, RuntimeError."""
+    return replace(
+        chosen,
+        base=known_as(_beside(folder, chosen.base)),
+        adapter=_beside(folder, chosen.adapter, there="/" not in chosen.adapter)
+        if chosen.adapter
+        else "",
+        vae=_beside(folder, chosen.vae) if chosen.vae else "",
+        speed=_beside(folder, chosen.speed) if chosen.speed else "",
+        decoder=_beside(folder, chosen.decoder) if chosen.decoder else "",
+    )
+
+
+def load_registry(roots: Iterable[Path], profile: str) -> Registry:
+    """The experts of the profile; SetupError when there is none at all."""
+    registry = Registry.load(roots, profile)
+    if not registry.experts:
+        if registry.known:
+            names = ", ".join(registry.known)
+            raise SetupError(
+                f"There is no profile {profile!r}: the cards know {names}. Set PASTICHE_PROFILE to one "
+                "of these."
+            )
+        problems = " ".join(registry.problems)
+        raise SetupError(f"There is no expert. pastiche experts add makes one. {problems}".rstrip())
+    return registry
+
+
+def _beside(folder: Path, spec: str, *, there: bool = False) -> str:
+    """A path beside the card if it is `there`, else the spec (a hub id, an absolute path) unchanged."""
+    if spec.startswith(("/", "~")):
+        return str(Path(spec).expanduser())
+    local = folder / spec
+    return str(local) if there or local.exists() else spec

@@ -1,0 +1,162 @@
+"""A request, the job made of it, and the queue's protocol."""
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from engine.events import Event
+from engine.plan.cards import Sampling
+from engine.plan.picture import Order
+from engine.plan.router import Route
+
+if TYPE_CHECKING:
+    from engine.overview import Overview
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Treatment:
+    """What an experiment changes in one request. Empty fields change nothing.
+
+    `expert` answers whatever the router says, `plain` its base alone; `sampling` replaces the card's
+    values by name (of a picture: steps, guidance, scale, speed), `template` its prompt. `router` is
+    "rules", or "default": the command's first card, whatever the words. `blind`: nobody is told
+    which it was before the end. `exposure` is the pair or single answer that it is shown in.
+    """
+
+    experiment: str = ""
+    arm: str = ""
+    expert: str = ""
+    plain: bool = False
+    sampling: tuple[tuple[str, float], ...] = ()
+    template: str = ""
+    router: str = "rules"
+    blind: bool = True
+    exposure: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What somebody asked, already parsed and cleaned. `asker` is the platform's own id.
+
+    `typed` is the message as it came, options and all; `text` what is left to route and to write by.
+    `parent` is the request that this one repeats or continues; `beginning` is text to continue that
+    was not typed (the answer before, for /continue). `size` is (width, height) in pixels; it, `count`,
+    `negative` and `scale` are for pictures. `address` is the client's own note of where to answer after
+    a restart. A `private` request leaves the record when its answer has arrived. `treatment` is what
+    an experiment changes in it. `alone`: asked in a chat of two; else in a group, or on the `server`.
+    `borrowed`: a third person's words, which no study keeps. Of these the record keeps `alone` only.
+    """
+
+    command: str
+    text: str
+    platform: str
+    asker: str
+    place: str
+    typed: str = ""
+    style: str | None = None
+    length: int | None = None
+    seed: int | None = None
+    conversation: str | None = None
+    parent: str | None = None
+    beginning: str | None = None
+    size: tuple[int, int] | None = None
+    count: int | None = None
+    negative: str | None = None
+    scale: float | None = None
+    address: str = ""
+    private: bool = False
+    treatment: Treatment | None = None
+    alone: bool = False
+    server: str = ""
+    borrowed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One run of one expert: all that a worker needs and nothing about the asker.
+
+    `prompt[:head]` is instruction and request, which is never trimmed; the rest is the beginning,
+    trimmed from its front when the base's window is too small. `length` is in tokens, 0 for pictures;
+    those have an `order`. A `plain` job is the expert's base alone, without its adapter.
+    """
+
+    id: str
+    request: str
+    expert: str
+    medium: str
+    prompt: str
+    head: int
+    length: int
+    seed: int
+    sampling: Sampling
+    order: Order | None = None
+    plain: bool = False
+    attempt: int = 1
+    alone: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A request with its answer, as the ledger knows it: for /why, /again and /continue.
+
+    `expired`: its words were blanked when their time was over; its request's `asker` and `place` are
+    known until it is nobody's. `spot` is the place's keyed lookup; of a chat of two it is empty by then.
+    """
+
+    request: Request
+    request_id: str
+    job: Job
+    route: Route
+    state: str
+    text: str
+    pictures: int = 0
+    expired: bool = False
+    spot: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """One unfinished job as /queue shows it: no text, no asker."""
+
+    job: str
+    medium: str
+    expert: str
+    state: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """The queue at a glance. `workers` maps a medium to "ready", "starting" or "away"."""
+
+    owner: int
+    waiting: tuple[Waiting, ...]
+    workers: dict[str, str]
+
+
+class JobQueue(Protocol):
+    """Where accepted jobs wait. Real ones: queues.embedded, queues.postgres."""
+
+    async def accept(self, request: Request, route: Route, job: Job) -> None:
+        """Commit ledger row and queue entry in one transaction; on return the job is accepted.
+
+        A job id that is known already is left as it is.
+        """
+
+    def follow(self, job: str) -> AsyncGenerator[Event]:
+        """Its events from here on, ending with exactly one final event, read from the ledger."""
+
+    async def cancel(self, job: str) -> bool:
+        """Whether it was still to be stopped. Acknowledged at once; stops at the next token."""
+
+    async def status(self) -> Status:
+        """What waits and what runs."""
+
+    async def overview(self) -> "Overview":
+        """For the operator: queues.overview says what, also of the next two."""
+
+    async def retry(self, job: str) -> bool:
+        """Whether a job that was given up is queued again."""
+
+    async def drop(self, job: str) -> bool:
+        """Whether the job is over now, on the operator's word."""

@@ -1,0 +1,96 @@
+"""The plan of a request: who answers it and why, and the job of it. Made once, then accepted.
+
+Pure but for the seed that is drawn where nobody names one.
+"""
+
+import random
+from dataclasses import dataclass
+
+from ulid import ULID
+
+from engine.errors import CommandError, LimitError
+from engine.plan.cards import Expert, Registry
+from engine.plan.job import Job, Request, Treatment
+from engine.plan.picture import Drawing, Order, caption, order
+from engine.plan.prompt import assemble
+from engine.plan.router import Route
+from engine.plan.treatment import redrawn, route_of, treated
+
+MIN_LENGTH = 16  # tokens; less is no answer
+MAX_SEED = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """`expert` is the card that the job was made from, an arm's changes in it."""
+
+    request: Request
+    route: Route
+    expert: Expert
+    job: Job
+
+
+def make_plan(request: Request, registry: Registry, max_length: int, job: str = "") -> Plan:
+    """Route the request and make its job, under that id if one is given. Raises AskerError."""
+    route = route_of(request, registry)
+    treatment = request.treatment or Treatment()
+    expert = treated(registry[route.expert], treatment)
+    if expert.medium == "image":
+        drawn = _order(request, registry.drawing(expert), treatment)
+        prompt, length = caption(registry.drawing(expert), request.text), 0
+        head = len(prompt)
+    else:
+        drawn, length = None, _length(request, expert, max_length)
+        prompt, head = assemble(expert.template.text, request.text, request.beginning)
+    made = Job(
+        id=job or str(ULID()),
+        request=str(ULID()),
+        expert=expert.name,
+        medium=expert.medium,
+        prompt=prompt,
+        head=head,
+        length=length,
+        seed=_seed(request.seed),
+        sampling=expert.sampling,
+        order=drawn,
+        plain=treatment.plain,
+    )
+    return Plan(request=request, route=route, expert=expert, job=made)
+
+
+def _length(request: Request, expert: Expert, longest: int) -> int:
+    """The tokens of a text. Raises LimitError or CommandError."""
+    if (request.size, request.count, request.negative, request.scale) != (None,) * 4:
+        raise CommandError(
+            f"--size, --count, --negative and --scale are for pictures, not for /{request.command}."
+        )
+    wanted, usual = request.length, expert.sampling.length
+    length = min(usual, longest) if wanted is None else wanted
+    if not MIN_LENGTH <= length <= longest:
+        raise LimitError(
+            f"The length must be between {MIN_LENGTH} and {longest} tokens "
+            "(a token is about three quarters of a word)."
+        )
+    return length
+
+
+def _order(request: Request, card: Drawing, treatment: Treatment) -> Order:
+    """How pictures are drawn. Raises LimitError or CommandError."""
+    if request.length is not None:
+        raise CommandError("--length is for texts; for pictures there are --size and --count.")
+    asked = order(
+        card,
+        size=request.size,
+        count=request.count,
+        negative=request.negative,
+        scale=request.scale,
+    )
+    return redrawn(asked, treatment)
+
+
+def _seed(wanted: int | None) -> int:
+    if wanted is None:
+        return random.randrange(MAX_SEED)
+    if not 0 <= wanted <= MAX_SEED:
+        raise LimitError(f"The seed must be between 0 and {MAX_SEED}.")
+    return wanted

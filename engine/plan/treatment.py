@@ -1,0 +1,59 @@
+"""What an experiment changes in a request, on its way to the job. Pure.
+
+An arm may name the expert, take its adapter away, change how it samples or what its prompt looks like.
+The router decides first all the same, so that its decision is on record beside the arm's.
+"""
+
+from dataclasses import fields, replace
+
+from engine.errors import CommandError
+from engine.plan.cards import Expert, Registry, Sampling, Template
+from engine.plan.job import Request, Treatment
+from engine.plan.picture import Order
+from engine.plan.router import Candidate, Route, route
+
+ARM = "arm"  # a route's rule is "arm:" and the router's own where a blinded experiment had its say
+TEXT_VALUES = tuple(field.name for field in fields(Sampling) if field.name != "length")
+PICTURE_VALUES = ("steps", "guidance", "scale", "speed")
+_WHOLE = ("steps", "top_k")
+
+
+def route_of(request: Request, registry: Registry) -> Route:
+    """The expert of a request, with the arm's word before the router's. Raises as `route` does."""
+    treatment = request.treatment
+    if treatment is None:
+        return route(request.command, request.text, request.style, registry)
+    chosen = route(request.command, request.text, request.style, registry)
+    named = treatment.expert
+    if treatment.router == "default" and not named:
+        named = registry.of_command(request.command)[0].name
+    if named and named not in [expert.name for expert in registry.of_command(request.command)]:
+        raise CommandError(f"No expert {named!r} answers /{request.command} here.")
+    others = chosen.runners_up
+    if named and named != chosen.expert:
+        own = Candidate(expert=chosen.expert, matches=chosen.evidence)
+        others = (own, *(other for other in others if other.expert != named))
+    return replace(
+        chosen,
+        expert=named or chosen.expert,
+        rule=f"{ARM}:{chosen.rule}" if treatment.blind else chosen.rule,
+        runners_up=others,
+    )
+
+
+def treated(expert: Expert, treatment: Treatment) -> Expert:
+    """The card as the arm has it."""
+    values = {n: _number(n, v) for n, v in treatment.sampling if n in TEXT_VALUES}
+    sampling = replace(expert.sampling, **values)  # type: ignore[arg-type]
+    template = Template(text=treatment.template) if treatment.template else expert.template
+    return replace(expert, sampling=sampling, template=template)
+
+
+def redrawn(order: Order, treatment: Treatment) -> Order:
+    """The order as the arm has it."""
+    values = {n: _number(n, v) for n, v in treatment.sampling if n in PICTURE_VALUES}
+    return replace(order, **values)  # type: ignore[arg-type]
+
+
+def _number(name: str, value: float) -> float | int:
+    return int(value) if name in _WHOLE else value

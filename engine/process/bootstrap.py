@@ -1,0 +1,199 @@
+"""Building the engine: own the data folder if nobody does, else attach to whoever does.
+
+On a database server there is nothing to own: engine.process.shared.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
+from types import TracebackType
+from typing import IO, Self, TypeVar
+
+from engine import Engine
+from engine.errors import OwnerGoneError, SetupError
+from engine.events import Event
+from engine.ledger.ledger import Ledger
+from engine.ledger.storage import make_ready, on_server, open_database
+from engine.overview import Overview
+from engine.plan.cards import Registry, load_registry
+from engine.plan.job import Answer, Request, Status
+from engine.plan.plan import Plan, make_plan
+from engine.process.client import ClientEngine
+from engine.process.lock import LOCK, take_lock
+from engine.process.owner import owning
+from engine.settings import Settings
+from engine.study.observer import observer_for
+
+ATTACH_SECONDS = 10.0  # an owner that holds the lock has this long to open its socket
+ATTACH_PAUSE = 0.05
+REOPEN_PAUSES = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0, 5.0, 5.0)  # one owner after the other goes away
+
+Result = TypeVar("Result")
+
+
+@asynccontextmanager
+async def open_engine(
+    settings: Settings, *, workers: bool = True, warm: tuple[str, ...] = (), synced: bool = True
+) -> AsyncIterator[Engine]:
+    """The engine of this data folder. `workers=False` starts none (somebody else runs them).
+
+    Not `synced`, a power cut may cost what was accepted last: for simulations.
+
+    An owner starts the workers of the media `warm` before anybody asks.
+    """
+    registry = load_registry(settings.expert_roots, settings.profile)
+    if on_server(settings):
+        from engine.process.shared import sharing  # its libraries are slow to import
+
+        async with sharing(settings, registry, workers=workers, warm=warm) as core:
+            yield core
+        return
+    place = await _own_or_attach(settings, registry)
+    if isinstance(place, ClientEngine):
+        yield place
+        return
+    with place:
+        await asyncio.to_thread(make_ready, settings)
+        ledger = Ledger(await open_database(settings, synced=synced), settings.media)
+        try:
+            ledger.collecting = await observer_for(settings, ledger)
+            async with owning(settings, registry, ledger, workers=workers, warm=warm) as core:
+                yield core
+        finally:
+            await ledger.close()
+
+
+async def _own_or_attach(settings: Settings, registry: Registry) -> IO[str] | ClientEngine:
+    """The lock if it is free, else an engine at its owner, who may be just starting or leaving."""
+    attached = ClientEngine(settings, registry)
+    try:
+        async with asyncio.timeout(ATTACH_SECONDS):
+            while True:
+                lock = take_lock(settings.home, settings.socket)
+                if lock is not None:
+                    return lock
+                try:
+                    await attached.status()
+                    return attached
+                except OwnerGoneError:
+                    await asyncio.sleep(ATTACH_PAUSE)
+    except OSError as error:
+        if isinstance(error, TimeoutError):
+            raise SetupError(
+                f"Another process owns {settings.home} but does not answer. Its number stands in "
+                f"{settings.home / LOCK}; end it, then try again."
+            ) from error
+        raise SetupError(
+            f"The data folder {settings.home} cannot be written ({error.strerror}). Free some space, "
+            "mend its permissions, or name another with PASTICHE_HOME."
+        ) from error
+
+
+class ReconnectingEngine:
+    """Wraps an engine whose owner may leave: then it opens the data folder anew and goes on there.
+
+    The job is in the ledger, so whoever owns the folder next finishes it; often that is this process.
+    """
+
+    def __init__(
+        self, settings: Settings, *, warm: tuple[str, ...] = (), workers: bool = True
+    ) -> None:
+        self._settings = settings
+        self._warm = warm
+        self._workers = workers
+        self._stack = AsyncExitStack()
+        self._reopening = asyncio.Lock()
+        self.registry = load_registry(settings.expert_roots, settings.profile)
+
+    async def __aenter__(self) -> Self:
+        self._core = await self._stack.enter_async_context(self._open())
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._stack.aclose()
+
+    def _open(self) -> AbstractAsyncContextManager[Engine]:
+        return open_engine(self._settings, workers=self._workers, warm=self._warm)
+
+    async def _reopen(self, gone: Engine, tries: int) -> None:
+        """Put another in the place of one whose owner has gone; once, whoever notices.
+
+        Raises OwnerGoneError when each so far went away as well.
+        """
+        if tries >= len(REOPEN_PAUSES):
+            raise OwnerGoneError
+        await asyncio.sleep(REOPEN_PAUSES[tries])
+        async with self._reopening:
+            if self._core is gone:
+                await self._stack.aclose()
+                self._core = await self._stack.enter_async_context(self._open())
+
+    async def _call(self, call: Callable[[Engine], Awaitable[Result]]) -> Result:
+        tries = 0
+        while True:
+            core = self._core
+            try:
+                return await call(core)
+            except OwnerGoneError:
+                await self._reopen(core, tries)
+                tries += 1
+
+    def plan(self, request: Request, job: str = "") -> Plan:
+        """See engine.Engine."""
+        return make_plan(request, self.registry, self._settings.max_length, job)
+
+    async def ask(self, plan: Plan) -> None:
+        """See engine.Engine. Asked again after an owner's end, it is the same job."""
+        await self._call(lambda core: core.ask(plan))
+
+    async def follow(self, job: str) -> AsyncGenerator[Event]:
+        """See engine.Engine."""
+        tries = 0
+        while True:
+            core = self._core
+            try:
+                async with aclosing(core.follow(job)) as events:
+                    async for event in events:
+                        tries = 0
+                        yield event
+                return
+            except OwnerGoneError:
+                await self._reopen(core, tries)
+                tries += 1
+
+    async def cancel(self, job: str) -> bool:
+        """See engine.Engine."""
+        return await self._call(lambda core: core.cancel(job))
+
+    async def status(self) -> Status:
+        """See engine.Engine."""
+        return await self._call(lambda core: core.status())
+
+    async def overview(self) -> Overview:
+        """See engine.Engine."""
+        return await self._call(lambda core: core.overview())
+
+    async def retry(self, job: str) -> bool:
+        """See engine.Engine."""
+        return await self._call(lambda core: core.retry(job))
+
+    async def drop(self, job: str) -> bool:
+        """See engine.Engine."""
+        return await self._call(lambda core: core.drop(job))
+
+    async def last(self, platform: str, asker: str, place: str) -> Answer | None:
+        """See engine.Engine."""
+        return await self._call(lambda core: core.last(platform, asker, place))
+
+    async def answer(self, job: str) -> Answer | None:
+        """See engine.Engine."""
+        return await self._call(lambda core: core.answer(job))
+
+    async def delivered(self, job: str) -> None:
+        """See engine.Engine."""
+        await self._call(lambda core: core.delivered(job))

@@ -1,0 +1,92 @@
+"""A process on a ledger that many share, on PostgreSQL: it asks, or works, or does both.
+
+There is no owner and no lock here: every process opens the database for itself.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+
+from engine.engine import LocalEngine
+from engine.errors import SetupError
+from engine.ledger.ledger import Ledger
+from engine.ledger.storage import database_url, make_ready, open_database
+from engine.monitor.watchdog import watching
+from engine.plan.cards import Registry, load_registry
+from engine.queues.dispatcher import nobody
+from engine.queues.fingerprint import fingerprint_of
+from engine.queues.postgres.queue import PostgresQueue
+from engine.queues.postgres.worker_host import WorkerHost
+from engine.settings import Settings
+from engine.shutdown import Signals
+from engine.study.observer import observer_for
+from engine.workers.supervisor import device_environment
+
+MEDIA = ("text", "image")
+
+log = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def opening_shared(settings: Settings) -> AsyncIterator[Ledger]:
+    """The shared ledger, its schema at this program's."""
+    await asyncio.to_thread(make_ready, settings)
+    ledger = Ledger(await open_database(settings), settings.media)
+    try:
+        ledger.collecting = await observer_for(settings, ledger)
+        yield ledger
+    finally:
+        await ledger.close()
+
+
+@asynccontextmanager
+async def sharing(
+    settings: Settings, registry: Registry, *, workers: bool = True, warm: Iterable[str] = ()
+) -> AsyncIterator[LocalEngine]:
+    """The engine of one process among many; with `workers` it also has a station of its own."""
+    kit = fingerprint_of(registry, settings)
+    url = database_url(settings)
+    async with opening_shared(settings) as ledger, watching():
+        station = WorkerHost(settings, kit, ledger, url, MEDIA, lazy=True) if workers else None
+        queue = PostgresQueue(
+            ledger,
+            url,
+            kit,
+            max_waiting=settings.max_waiting,
+            lost_after=settings.lost_after,
+            refuse_unserved=settings.unserved == "refuse",
+            need_worker=station.need if station else nobody,
+        )
+        try:
+            if station:
+                await station.start(warm)
+            await queue.start()
+            yield LocalEngine(registry, ledger, queue, max_length=settings.max_length)
+        finally:
+            await asyncio.gather(queue.close(), *([station.close()] if station else []))
+
+
+async def work(settings: Settings, media: Iterable[str], device: str = "") -> None:
+    """Be a station until SIGTERM or SIGINT: then take nothing new, end what runs, and leave.
+
+    Raises SetupError for media that no expert here has, or a device that is none.
+    """
+    registry = load_registry(settings.expert_roots, settings.profile)
+    kit = fingerprint_of(registry, settings)
+    device_environment(device)
+    for medium in media:
+        if not kit.of_medium(medium):
+            raise SetupError(f"No expert of the profile {settings.profile!r} makes {medium}s.")
+    stop = asyncio.Event()
+    with Signals(settings.leave_seconds) as signals:
+        async with opening_shared(settings) as ledger, watching():
+            station = WorkerHost(
+                settings, kit, ledger, database_url(settings), media, device=device
+            )
+            signals.call(stop.set)
+            await station.start()
+            try:
+                await stop.wait()
+            finally:
+                await station.close(settings.leave_seconds)

@@ -1,0 +1,97 @@
+"""Who can serve what: the name of a queue says medium, base, and what it is served with.
+
+The last part of the name is a digest of the program's version and of all weights on that base, as
+the cards name them. A bot puts a job into the queue of its own cards; a worker takes from the queues
+of its own. So a worker with another version or other weights is never given a job that it would
+answer otherwise than the bot expects, whatever order machines are upgraded in.
+"""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version as installed_version
+from pathlib import Path
+
+from engine.plan.cards import Expert, Registry
+from engine.settings import Settings
+from engine.weights.weight_files import digest_of
+
+BASE_LETTERS = 24  # PostgreSQL's channels have 63 bytes, of which Procrastinate takes 23
+MARK_LETTERS = 8
+_UNSAFE = re.compile(r"[^a-z0-9_-]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServingFingerprint:
+    """A process's cards as queues: expert to queue, queue to the weights behind it."""
+
+    version: str
+    queues: dict[str, str]
+    weights: dict[str, dict[str, str]]
+
+    def told(self, medium: str) -> str:
+        """All that a worker of the medium serves with, in one line."""
+        return " ".join(self.of_medium(medium))
+
+    def of_medium(self, medium: str) -> list[str]:
+        """The queues of one medium."""
+        return sorted({q for q in self.queues.values() if q.startswith(f"{medium}.")})
+
+
+@cache
+def program_version() -> str:
+    """The installed version."""
+    return installed_version("pastiche")
+
+
+def fingerprint_of(registry: Registry, settings: Settings) -> ServingFingerprint:
+    """The queues of these cards. Reads an adapter's files only where its card gives no digest."""
+    families: dict[str, list[Expert]] = {}
+    for expert in registry.experts:
+        families.setdefault(family(expert, registry), []).append(expert)
+    queues: dict[str, str] = {}
+    weights: dict[str, dict[str, str]] = {}
+    for name, experts in families.items():
+        parts = {expert.name: _weights(expert, registry) for expert in experts}
+        whole = json.dumps([program_version(), settings.backend, name, parts], sort_keys=True)
+        mark = hashlib.sha256(whole.encode()).hexdigest()[:MARK_LETTERS]
+        queue = f"{name}.{mark}"
+        weights[queue] = {expert: "; ".join(p for p in part if p) for expert, part in parts.items()}
+        queues |= {expert.name: queue for expert in experts}
+    return ServingFingerprint(version=program_version(), queues=queues, weights=weights)
+
+
+def family(expert: Expert, registry: Registry) -> str:
+    """Medium and base, as a queue's name begins."""
+    base = expert.profiles[registry.profile].base
+    return f"{expert.medium}.{safe(base)}"
+
+
+def safe(base: str) -> str:
+    """A base's name as a part of a queue's; the end of a long one, which says most.
+
+    >>> safe("stabilityai/stable-diffusion-xl-base-1.0")
+    'le-diffusion-xl-base-1-0'
+    >>> safe("smollm2-135m-instruct")
+    'smollm2-135m-instruct'
+    """
+    return _UNSAFE.sub("-", base.lower())[-BASE_LETTERS:].strip("-") or "base"
+
+
+def _weights(expert: Expert, registry: Registry) -> list[str]:
+    """What decides how it answers: the same on every machine that has the same files."""
+    card = expert.profiles[registry.profile]
+    found = registry.weights(expert)
+    digest = card.digest
+    if card.adapter and not digest and Path(found.adapter).exists():
+        digest = digest_of(Path(found.adapter))
+    own = digest or card.adapter
+    return [card.base, own, card.revision, card.vae, card.speed]
+
+
+def differs(ours: dict[str, str], theirs: dict[str, str]) -> str:
+    """In words: which experts of a base are served with something else."""
+    names = [n for n in sorted(ours.keys() | theirs.keys()) if ours.get(n) != theirs.get(n)]
+    return f"other weights for {', '.join(names)}" if names else "another version of the program"

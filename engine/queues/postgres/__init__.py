@@ -1,0 +1,1 @@
+"""The queue on PostgreSQL, shared by many bots and many workers."""

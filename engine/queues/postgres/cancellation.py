@@ -1,0 +1,114 @@
+"""Ending a job of the Postgres queue from outside: by its asker, or by the operator.
+
+A job that waits is ended here. One that runs is ended by its worker, whose station is told to look at
+its tickets (queues.station); an operator need not wait for that.
+"""
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from engine.errors import KIND_SENTENCE
+from engine.events import Cancelled, Failed, Final
+from engine.ledger.tables import JobRow
+from engine.ledger.transactions import lasting
+from engine.queues.notes import station_channel
+from engine.queues.postgres.claims import Claims, notify
+from engine.queues.postgres.tables import Ticket, WorkerRow
+
+_TAKE_OUT = sa.text("SELECT procrastinate_cancel_job_v1(:number, false, true)")
+
+
+class Cancellation:
+    """Raises LedgerError."""
+
+    def __init__(self, tickets: Claims) -> None:
+        self._tickets = tickets
+        self._ledger = tickets.ledger
+
+    async def cancel(self, job: str) -> bool:
+        """Over at once while it waits; its worker is told while it runs. False: it is over."""
+        for _ in range(3):  # it may begin, or be handed back, in between
+            async with self._ledger.reading() as connection:
+                query = (
+                    sa.select(JobRow.attempt, Ticket.number, Ticket.reply_to, Ticket.worker)
+                    .join(Ticket, Ticket.job_id == JobRow.id)
+                    .where(JobRow.id == job)
+                )
+                row = (await connection.execute(query)).one_or_none()
+            if row is None:
+                return False
+            if row.worker is None and await self._end_waiting(
+                Cancelled(job=job, attempt=row.attempt), row.number, row.reply_to
+            ):
+                return True
+            if await self._ask_to_stop(job):
+                return True
+        return False
+
+    async def _end_waiting(self, event: Final, number: int, reply_to: str | None) -> bool:
+        """End a job that no worker has."""
+
+        async def beside(connection: AsyncConnection) -> bool:
+            if await connection.scalar(_TAKE_OUT, {"number": number}) is None:
+                return False  # a worker has just taken it
+            await connection.execute(sa.delete(Ticket).where(Ticket.job_id == event.job))
+            await self._tickets.clear(connection, event.job, number, reply_to)
+            return True
+
+        return await self._ledger.finish(event, beside)
+
+    @lasting
+    async def _ask_to_stop(self, job: str) -> bool:
+        """Tell the worker's station to look at its tickets."""
+        async with self._ledger.writing() as connection:
+            asked = await connection.execute(
+                sa.update(Ticket)
+                .where(Ticket.job_id == job, Ticket.worker == WorkerRow.number)
+                .values(cancelled=True)
+                .returning(WorkerRow.station)
+            )
+            station = asked.scalar_one_or_none()
+            if station is not None:
+                await notify(connection, station_channel(station), "look")
+        return station is not None
+
+    async def drop(self, job: str, reason: str) -> bool:
+        """End it as failed, whoever has it; the worker that has it finds its ticket gone."""
+        async with self._ledger.reading() as connection:
+            query = (
+                sa.select(JobRow.attempt, Ticket.number, Ticket.reply_to, WorkerRow.station)
+                .join(Ticket, Ticket.job_id == JobRow.id)
+                .join(WorkerRow, WorkerRow.number == Ticket.worker, isouter=True)
+                .where(JobRow.id == job)
+            )
+            row = (await connection.execute(query)).one_or_none()
+        if row is None:
+            return False
+
+        async def beside(connection: AsyncConnection) -> bool:
+            gone = sa.delete(Ticket).where(Ticket.job_id == job).returning(Ticket.job_id)
+            if (await connection.execute(gone)).one_or_none() is None:
+                return False
+            await self._tickets.clear(connection, job, row.number, row.reply_to)
+            if row.station is not None:
+                await notify(connection, station_channel(row.station), "look")
+            return True
+
+        failed = Failed(job=job, attempt=row.attempt, message=KIND_SENTENCE, reason=reason)
+        return await self._ledger.finish(failed, beside)
+
+    async def stuck(self, job: str) -> bool:
+        """Take it from its worker and let it wait again; False when no worker has it."""
+        async with self._ledger.writing() as connection:
+            query = (
+                sa.select(WorkerRow.station)
+                .join(Ticket, Ticket.worker == WorkerRow.number)
+                .where(Ticket.job_id == job)
+            )
+            station = await connection.scalar(query)
+            whose = sa.and_(Ticket.job_id == job, Ticket.worker.is_not(None))
+            if not await self._tickets.release(connection, whose):
+                return False
+            if station is not None:
+                await notify(connection, station_channel(station), "look")
+        return True

@@ -1,0 +1,163 @@
+"""Where a job stands in the Postgres queue, how long that takes, and who there is to serve it."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from engine.events import Queued
+from engine.ledger.ledger import Ledger
+from engine.ledger.tables import JobRow
+from engine.overview import WorkerSeen
+from engine.queues.dispatcher import FIRST_GUESS_SECONDS
+from engine.queues.fingerprint import ServingFingerprint, differs
+from engine.queues.postgres.claims import NOW
+from engine.queues.postgres.tables import Ticket, WorkerRow
+
+MEASURED_JOBS = 20  # the newest of a medium, whose mean duration is what the next one is guessed at
+KEPT_SECONDS = 10.0  # how long a mean is kept
+_PLACES = sa.text(
+    "SELECT tickets.job_id AS job, line.place AS place, tickets.queue AS queue, "
+    "tickets.reply_to AS reply_to FROM ("
+    "SELECT id, queue_name, CASE WHEN status = 'doing' THEN 0 ELSE row_number() OVER ("
+    "PARTITION BY queue_name ORDER BY status = 'doing' DESC, priority DESC, id) - 1 END AS place "
+    "FROM procrastinate_jobs WHERE status IN ('todo', 'doing') AND queue_name IN "
+    "(SELECT queue FROM tickets WHERE job_id = ANY(:jobs))"
+    ") AS line JOIN tickets ON tickets.number = line.id WHERE tickets.job_id = ANY(:jobs)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """Who serves one queue now: slots of those that are ready, and how many are only starting."""
+
+    slots: int
+    starting: int
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A waiting or running job: how many are before it (0 for one that runs), its queue, the channel of
+    its follower, and who serves it."""
+
+    queued: Queued
+    queue: str
+    reply_to: str | None
+    serving: Serving
+
+
+class Positions:
+    """Reads the queue for those who wait. `lost_after`: seconds until a silent worker is gone."""
+
+    def __init__(self, ledger: Ledger, lost_after: float) -> None:
+        self._ledger = ledger
+        self._lost_after = lost_after
+        self._means: dict[str, tuple[float, float]] = {}
+
+    async def of(self, jobs: Sequence[str]) -> dict[str, Position]:
+        """Where those stand that have a ticket."""
+        async with self._ledger.reading() as connection:
+            rows = (await connection.execute(_PLACES, {"jobs": list(jobs)})).all()
+            workers = await self._workers(connection)
+        found = {}
+        for row in rows:
+            serving = _serving(workers, row.queue)
+            eta = row.place * await self._mean(row.queue.partition(".")[0]) / max(1, serving.slots)
+            queued = Queued(job=row.job, position=row.place, eta=eta)
+            found[row.job] = Position(queued, row.queue, row.reply_to, serving)
+        return found
+
+    async def _mean(self, medium: str) -> float:
+        """Seconds that the newest answers of a medium took."""
+        known = self._means.get(medium)
+        if known is not None and time.monotonic() - known[1] < KEPT_SECONDS:
+            return known[0]
+        newest = (
+            sa.select((JobRow.finished_at - JobRow.started_at).label("seconds"))
+            .where(JobRow.state == "finished", JobRow.medium == medium)
+            .order_by(JobRow.id.desc())
+            .limit(MEASURED_JOBS)
+            .subquery()
+        )
+        async with self._ledger.reading() as connection:
+            mean = await connection.scalar(sa.select(sa.func.avg(newest.c.seconds)))
+        seconds = FIRST_GUESS_SECONDS if mean is None else float(mean)
+        self._means[medium] = (seconds, time.monotonic())
+        return seconds
+
+    async def workers(self) -> list[WorkerSeen]:
+        """Everybody who gave a sign of life."""
+        async with self._ledger.reading() as connection:
+            return await self._workers(connection)
+
+    async def _workers(self, connection: AsyncConnection) -> list[WorkerSeen]:
+        query = sa.select(WorkerRow.__table__, (NOW - WorkerRow.seen_at).label("ago")).where(
+            WorkerRow.seen_at > NOW - self._lost_after
+        )
+        rows = (await connection.execute(query.order_by(WorkerRow.number))).all()
+        return [
+            WorkerSeen(
+                name=f"{row.medium}-{row.number}",
+                medium=row.medium,
+                host=row.host,
+                pid=row.pid,
+                state=row.state,
+                slots=row.slots,
+                running=row.running,
+                seen_seconds=max(0.0, row.ago),
+                version=row.version,
+                queues=tuple(row.queues),
+                reason=row.reason or "",
+            )
+            for row in rows
+        ]
+
+    async def serving(self, queue: str) -> Serving:
+        """Who can take a job of the queue."""
+        return _serving(await self.workers(), queue)
+
+    async def unserved(self, kit: ServingFingerprint) -> tuple[str, ...]:
+        """Queues that hold jobs which nobody can take, each with what the operator can do."""
+        async with self._ledger.reading() as connection:
+            query = sa.select(Ticket.queue, sa.func.count()).group_by(Ticket.queue)
+            waiting = (await connection.execute(query)).all()
+        workers = await self.workers()
+        found = []
+        for queue, count in waiting:
+            serving = _serving(workers, queue)
+            if not serving.slots and not serving.starting:
+                found.append(f"{queue}: {count} waiting. {await self.hint(queue, kit)}")
+        return tuple(found)
+
+    async def hint(self, queue: str, kit: ServingFingerprint) -> str:
+        """Why nobody takes from a queue, and what to do."""
+        medium, base, _ = queue.split(".", 2)
+        query = sa.select(WorkerRow.__table__).where(
+            WorkerRow.medium == medium, WorkerRow.seen_at > NOW - self._lost_after
+        )
+        async with self._ledger.reading() as connection:
+            rows = (await connection.execute(query)).all()
+        for row in rows:
+            if queue in row.queues:
+                return f"The worker on {row.host} cannot serve it: {row.reason or row.state}"
+            for other in row.queues:
+                if other.startswith(f"{medium}.{base}."):
+                    if row.version != kit.version:
+                        how = f"version {row.version} of the program, this is {kit.version}"
+                    else:
+                        how = differs(kit.weights.get(queue, {}), row.kit.get(other, {}))
+                    return (
+                        f"The worker on {row.host} (process {row.pid}) has {how}, so it gets none of "
+                        "these. Install the same on both, then restart it."
+                    )
+        return f"Start a worker that has the base: pastiche worker --media {medium}"
+
+
+def _serving(workers: Sequence[WorkerSeen], queue: str) -> Serving:
+    mine = [worker for worker in workers if queue in worker.queues]
+    return Serving(
+        slots=sum(worker.slots for worker in mine if worker.state == "ready"),
+        starting=sum(worker.state == "starting" for worker in mine),
+    )

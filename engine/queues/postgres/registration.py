@@ -1,0 +1,135 @@
+"""The workers of a station as the others see them: their rows, by the database's clock."""
+
+import asyncio
+import os
+import socket
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from engine.ledger.ledger import Ledger
+from engine.queues.fingerprint import ServingFingerprint
+from engine.queues.notes import queue_channel
+from engine.queues.postgres.claims import NOW, Claims
+from engine.queues.postgres.tables import Ticket, WorkerRow
+
+MAX_REASON = 500
+_REGISTER = sa.text("SELECT worker_id FROM procrastinate_register_worker_v1()")
+_BEAT = sa.text("SELECT procrastinate_update_heartbeat_v1(:number)")
+_KNOWN = sa.text("EXISTS (SELECT 1 FROM procrastinate_workers WHERE id = workers.number)")
+_LEAVE = sa.text("SELECT procrastinate_unregister_worker_v1(:number)")
+
+
+@dataclass(slots=True, eq=False)
+class Registration:
+    """One medium of a station. `number` is 0 until it is announced, `reason` says why it is unfit,
+    `strange` since when it holds tickets of jobs that it does not know."""
+
+    medium: str
+    queues: list[str]
+    number: int = 0
+    reason: str = ""
+    strange: dict[str, float] = field(default_factory=dict)
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def channels(self) -> set[str]:
+        """Where it hears of new jobs."""
+        return {queue_channel(queue) for queue in self.queues}
+
+
+class Registrations:
+    """All of a station's."""
+
+    def __init__(
+        self, ledger: Ledger, station: str, kit: ServingFingerprint, media: Iterable[str]
+    ) -> None:
+        self._ledger = ledger
+        self._tickets = Claims(ledger)
+        self._station = station
+        self._kit = kit
+        self._posts = {medium: Registration(medium, kit.of_medium(medium)) for medium in media}
+
+    def __iter__(self) -> Iterator[Registration]:
+        return iter(list(self._posts.values()))
+
+    def __getitem__(self, medium: str) -> Registration:
+        return self._posts[medium]
+
+    def __contains__(self, medium: str) -> bool:
+        return medium in self._posts
+
+    def numbers(self) -> list[int]:
+        """Those that are announced."""
+        return [post.number for post in self if post.number]
+
+    async def announce(self, post: Registration) -> None:
+        """Have a number; whatever it held under an earlier one waits again."""
+        values = {
+            "station": self._station,
+            "host": socket.gethostname()[:64],
+            "pid": os.getpid(),
+            "medium": post.medium,
+            "queues": post.queues,
+            "kit": {queue: self._kit.weights[queue] for queue in post.queues},
+            "version": self._kit.version[:40],
+            "slots": 0,
+            "running": 0,
+            "state": "starting",
+        }
+        async with self._ledger.writing() as connection:
+            if post.number:
+                await self._forget(connection, post.number)
+            number = int(await connection.scalar(_REGISTER) or 0)
+            row = sa.insert(WorkerRow).values(number=number, **values, seen_at=NOW)
+            await connection.execute(row)
+        post.number = number
+
+    async def _forget(self, connection: AsyncConnection, number: int) -> None:
+        await connection.execute(sa.delete(WorkerRow).where(WorkerRow.number == number))
+        await self._tickets.release(connection, Ticket.worker == number)
+        await connection.execute(_LEAVE, {"number": number})
+
+    async def beat(self, post: Registration, *, slots: int, running: int, leaving: bool) -> bool:
+        """A sign of life; False when the others have counted this worker as gone."""
+        state = (
+            "draining" if leaving else "ready" if slots else "unfit" if post.reason else "starting"
+        )
+        values = {
+            "slots": slots,
+            "running": running,
+            "state": state,
+            "reason": post.reason[:MAX_REASON] or None,
+            "seen_at": NOW,
+        }
+        mine = sa.and_(WorkerRow.number == post.number, _KNOWN)
+        async with self._ledger.writing() as connection:
+            seen = await connection.execute(sa.update(WorkerRow).where(mine).values(values))
+            await connection.execute(_BEAT, {"number": post.number})
+        return bool(seen.rowcount)
+
+    async def needed(self, post: Registration, *, lazy: bool, lost_after: float) -> bool:
+        """Whether something waits in its queues that nobody has; if `lazy`, only if nobody else is
+        there who would take it."""
+        waiting = sa.select(Ticket.job_id).where(
+            Ticket.queue.in_(post.queues), Ticket.worker.is_(None)
+        )
+        others = sa.select(WorkerRow.queues).where(
+            WorkerRow.medium == post.medium,
+            WorkerRow.number != post.number,
+            WorkerRow.state == "ready",
+            WorkerRow.seen_at > NOW - lost_after,
+        )
+        async with self._ledger.reading() as connection:
+            if await connection.scalar(waiting.limit(1)) is None:
+                return False
+            there = await connection.scalars(others)
+            return not (lazy and any(set(queues) & set(post.queues) for queues in there))
+
+    async def leave(self) -> None:
+        """Be gone in good order: what they held waits again."""
+        for post in self:
+            async with self._ledger.writing() as connection:
+                await self._forget(connection, post.number)

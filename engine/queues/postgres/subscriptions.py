@@ -1,0 +1,172 @@
+"""The ear of a process that follows jobs: notes from workers in, events to whoever follows out.
+
+Progress is lossy: what a worker says while nobody can hear it is gone. The final answer is not: it is
+read from the ledger when its note comes, when the connection was lost, and every so often anyway.
+"""
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+
+from engine.errors import KIND_SENTENCE, LedgerError
+from engine.events import FINAL_STATES, Event, Failed, Final, Queued, Started
+from engine.ledger.erasure import chunks
+from engine.ledger.ledger import Ledger, new_id
+from engine.ledger.tables import JobRow
+from engine.queues.fair_queue import Inbox
+from engine.queues.notes import EVENT, bot_channel, read_event
+from engine.queues.postgres.notifications import Listener
+from engine.queues.postgres.tables import ProgressRow
+from engine.shutdown import end, wanted
+
+LOOK_SECONDS = 2.0  # how often the ledger is asked whether anything followed is over
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class Subscription:
+    """A job that is followed here. `said` is what a newcomer has missed: that it has begun, and the
+    newest of what came since. `place` is the position that its followers were last told; `accepted`
+    says that it has, or had, a row in the ledger."""
+
+    followers: set[Inbox] = field(default_factory=set)
+    said: tuple[Event, ...] = ()
+    attempt: int = 0
+    place: int = -1
+    accepted: bool = False
+
+    def tell(self, event: Event) -> None:
+        """To every follower; what an earlier attempt says is dropped."""
+        if not isinstance(event, Queued):
+            if event.attempt < self.attempt:
+                return
+            begun = [e for e in self.said if isinstance(e, Started) and e.attempt == event.attempt]
+            self.attempt, self.said = event.attempt, (*begun, event)
+        for follower in self.followers:
+            follower.put(event)
+
+
+class Subscriptions:
+    """See the module's own words."""
+
+    def __init__(self, ledger: Ledger, url: sa.URL) -> None:
+        self.channel = bot_channel(new_id())
+        self.watches: dict[str, Subscription] = {}
+        self._ledger = ledger
+        self._listener = Listener(url, (self.channel,), self._heard, self.look)
+        self._reading: set[asyncio.Task[None]] = set()
+        self._chores: asyncio.Task[None] | None = None
+        self._look = asyncio.Event()
+
+    def start(self) -> None:
+        """Begin."""
+        self._listener.start()
+        self._chores = asyncio.create_task(self._look_now_and_then(), name="followed jobs")
+
+    async def close(self) -> None:
+        """End."""
+        await asyncio.gather(self._listener.close(), end(*self._reading, self._chores))
+
+    def watch(self, job: str) -> Subscription:
+        """From now on its events are kept for followers."""
+        return self.watches.setdefault(job, Subscription())
+
+    def accepted(self, job: str) -> None:
+        """It is in the ledger."""
+        if job in self.watches:
+            self.watches[job].accepted = True
+
+    def refused(self, job: str) -> None:
+        """It never came into the ledger, and has no end to be looked for."""
+        watch = self.watches.get(job)
+        if watch is not None and not watch.followers:
+            del self.watches[job]
+
+    def leave(self, job: str, inbox: Inbox) -> None:
+        """One follower less."""
+        watch = self.watches.get(job)
+        if watch is not None:
+            watch.followers.discard(inbox)
+            if not watch.followers:
+                del self.watches[job]
+
+    def look(self) -> None:
+        """Ask the ledger now."""
+        self._look.set()
+
+    def _heard(self, _channel: str, words: str) -> None:
+        kind, job = words[:1], words[2:]
+        if kind == "E":
+            event = read_event(words, self._ledger.vault)
+            if event is not None and event.job in self.watches:
+                self.watches[event.job].tell(event)
+        elif job in self.watches:
+            self._in_background(self._end(job) if kind == "F" else self._see(job))
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._reading.add(task)
+        task.add_done_callback(self._reading.discard)
+
+    async def _end(self, job: str) -> None:
+        """Tell the final answer, as it is on record."""
+        try:
+            final = await self._ledger.final(job)
+        except LedgerError:
+            log.exception("a final answer cannot be read yet", extra={"job": job})
+            return
+        if final is not None:
+            self._over(job, final)
+
+    def _over(self, job: str, final: Final) -> None:
+        watch = self.watches.get(job)
+        if watch is None:
+            return
+        watch.attempt = final.attempt
+        watch.tell(final)
+        if not watch.followers:
+            del self.watches[job]
+
+    async def _see(self, job: str) -> None:
+        """Tell an event that was too long to travel."""
+        query = sa.select(ProgressRow.event).where(ProgressRow.job_id == job)
+        try:
+            async with self._ledger.reading() as connection:
+                words = await connection.scalar(query)
+        except LedgerError:
+            return
+        watch = self.watches.get(job)
+        if words is not None and watch is not None:
+            watch.tell(EVENT.validate_json(words))
+
+    async def _look_now_and_then(self) -> None:
+        while wanted():
+            try:
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._look.wait()
+            except TimeoutError:
+                pass
+            self._look.clear()
+            if self.watches:
+                try:
+                    for jobs in chunks(list(self.watches)):
+                        await self._look_for_ends([job for job in jobs if job in self.watches])
+                except LedgerError as error:
+                    log.warning("the ledger cannot be read", extra={"why": str(error)})
+
+    async def _look_for_ends(self, jobs: Sequence[str]) -> None:
+        there = [job for job in jobs if (watch := self.watches[job]).followers or watch.accepted]
+        query = sa.select(JobRow.id, JobRow.state).where(JobRow.id.in_(jobs))
+        async with self._ledger.reading() as connection:
+            states = {row.id: row.state for row in await connection.execute(query)}
+        for job, state in states.items():
+            if state in FINAL_STATES:
+                await self._end(job)
+        for job in set(there) - states.keys():
+            reason = "its row was deleted"
+            self._over(job, Failed(job=job, attempt=1, message=KIND_SENTENCE, reason=reason))

@@ -1,0 +1,65 @@
+"""The Postgres queue's own tables, beside Procrastinate's. On SQLite they are there and stay empty.
+
+Nothing in them could tell what somebody asked: the job's row has that, sealed. Times are UTC seconds
+since 1970 by the database's clock, so that no machine's own clock matters.
+"""
+
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from engine.ledger.tables import Id, Table
+from engine.vault import Sealed
+
+
+class Ticket(Table):
+    """An unfinished job's place in the queue; it goes with the final answer, or with the job's row.
+
+    `number` is the job's in procrastinate_jobs, `worker` the number of the worker that has it (none:
+    it waits), `reply_to` the channel of the process that follows it.
+    """
+
+    __tablename__ = "tickets"
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(BigInteger, unique=True)
+    queue: Mapped[str] = mapped_column(String(128))
+    asker: Mapped[str] = mapped_column(String(64))
+    turn: Mapped[int]
+    worker: Mapped[int | None] = mapped_column(BigInteger, index=True)
+    reply_to: Mapped[str | None] = mapped_column(String(40))
+    cancelled: Mapped[bool]
+    created_at: Mapped[float]
+
+    __table_args__ = (Index("ix_tickets_turn", "queue", "asker", "turn"),)
+
+
+class WorkerRow(Table):
+    """A worker that announced itself: what it serves, and its last sign of life.
+
+    `number` is its own in procrastinate_workers. `kit` says what it serves with: see queues.kits.
+    """
+
+    __tablename__ = "workers"
+    number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    station: Mapped[str] = mapped_column(Id)
+    host: Mapped[str] = mapped_column(String(64))
+    pid: Mapped[int]
+    medium: Mapped[str] = mapped_column(String(8))
+    queues: Mapped[list[str]] = mapped_column(JSON)
+    kit: Mapped[dict[str, Any]] = mapped_column(JSON)
+    version: Mapped[str] = mapped_column(String(40))
+    slots: Mapped[int]
+    running: Mapped[int]
+    state: Mapped[str] = mapped_column(String(12))
+    reason: Mapped[str | None] = mapped_column(String(500))
+    seen_at: Mapped[float]
+
+
+class ProgressRow(Table):
+    """The newest event of a running job that is too long for a notification: a long text, a preview."""
+
+    __tablename__ = "progress"
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    attempt: Mapped[int]
+    event: Mapped[str] = mapped_column(Sealed("progress.event"))

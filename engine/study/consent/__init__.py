@@ -1,0 +1,1 @@
+"""Consent to the study: the form, the log, invitations, places, linked accounts."""

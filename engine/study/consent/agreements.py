@@ -1,0 +1,267 @@
+"""What a person says to the study, and what becomes of it: the desk's side of consent and its ends.
+
+One for a process. Without a study it answers that there is none; what a person has a right to is
+served for every study that was ever opened here.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from ulid import ULID
+
+from engine.ledger.picture_cleanup import discard
+from engine.ledger.transactions import Database, lasting, repeated
+from engine.plan.job import Request
+from engine.plan.router import Route
+from engine.settings import Settings
+from engine.study import erasure_rules, interactions
+from engine.study.consent import account_links, consent, invitation, opt_in
+from engine.study.consent.consent import Answers, Consent
+from engine.study.observer import StudyObserver
+from engine.study.pseudonyms import pseudonym
+from engine.study.study import ConsentText, Study, key_of
+from engine.study.tables import InteractionRow, StudyRow
+
+FORM_SECONDS = 24 * 3600.0  # a form is answered within these
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Names:
+    """A person's pseudonyms in all studies, and the studies whose key is gone."""
+
+    known: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
+
+
+class Agreements:
+    """On the book of the desk. `study` is the one that runs, or None."""
+
+    def __init__(self, database: Database, settings: Settings, study: Study | None) -> None:
+        self.study = study
+        self.collecting = StudyObserver(study) if study is not None else None
+        self._database = database
+        self._settings = settings
+
+    @property
+    def running(self) -> Study:
+        """The study, where there is one for certain."""
+        assert self.study is not None, "asked for first"
+        return self.study
+
+    async def last(self, platform: str, asker: str) -> Consent | None:
+        """The person's last word. Raises AskerError when the key is gone."""
+        name = self.running.pseudonym(platform, asker)
+        async with self._database.reading() as connection:
+            return await consent.last_consent(connection, self.running, name)
+
+    # The form
+
+    async def form(self, platform: str, asker: str) -> str:
+        """The name of a new form: what it asks about is what is on record now."""
+        last = await self.last(platform, asker)
+        return consent.form_after(str(ULID()), last.id if last else 0)
+
+    async def standing(self, platform: str, asker: str, form: str) -> str:
+        """Whether a form may still be answered: "", or "saved", or "older"."""
+        name = self.running.pseudonym(platform, asker)
+        if abs(time.time() - ULID.from_str(form).timestamp) > FORM_SECONDS:
+            return "older"
+        async with self._database.reading() as connection:
+            return await consent.answered_since(connection, self.running, name, form)
+
+    @lasting
+    async def save(
+        self,
+        platform: str,
+        asker: str,
+        answers: Answers,
+        text: ConsentText,
+        form: str,
+        channel: str,
+    ) -> str:
+        """Write the consent down: "granted"; or "saved" when that was done, "older" when too late."""
+        name = self.running.pseudonym(platform, asker)
+        now = self._database.clock()
+        async with self._database.writing() as connection:
+            before = await consent.answered_since(connection, self.running, name, form)
+            if before:
+                return before
+            done = await consent.grant(
+                connection,
+                self.running,
+                name,
+                answers,
+                text,
+                form=form,
+                platform=platform,
+                channel=channel,
+                now=now,
+            )
+            lookup = self._database.vault.lookup(platform, asker)
+            await invitation.note(connection, self.running, lookup, "granted", now)
+        return "granted" if done else "saved"
+
+    @lasting
+    async def noted(self, platform: str, asker: str, outcome: str) -> None:
+        """What an invitation came to, short of a consent: "opened", "declined"."""
+        lookup = self._database.vault.lookup(platform, asker)
+        async with self._database.writing() as connection:
+            await invitation.note(connection, self.running, lookup, outcome, self._database.clock())
+
+    @repeated
+    async def invite(self, platform: str, asker: str, *, alone: bool, place: str) -> str:
+        """ "invited" or "lapsed" if it is time to ask; it is noted. In places that take part only."""
+        study = self.study
+        if study is None or study.key is None:
+            return ""
+        name = study.pseudonym(platform, asker)
+        lookup = self._database.vault.lookup(platform, asker)
+        async with (
+            self._database.reading() as connection
+        ):  # mostly it is not: nobody waits for a lock
+            here = study.place(platform, place)
+            if not alone and not await opt_in.takes_part(connection, study, here):
+                return ""
+            last = await consent.last_consent(connection, study, name)
+            if not await invitation.due(connection, study, lookup, last, self._database.clock()):
+                return ""
+        async with self._database.writing() as connection:
+            last = await consent.last_consent(connection, study, name)
+            kind = await invitation.due(connection, study, lookup, last, self._database.clock())
+            if kind:
+                await invitation.note(connection, study, lookup, kind, self._database.clock())
+            return kind
+
+    # Ends
+
+    @repeated
+    async def withdraw(self, platform: str, asker: str, channel: str) -> bool:
+        """From now on nothing is collected; False when nothing was."""
+        name = self.running.pseudonym(platform, asker)
+        now = self._database.clock()
+        async with self._database.writing() as connection:
+            done = await consent.withdraw(
+                connection, self.running, name, platform=platform, channel=channel, now=now
+            )
+            if done:
+                await erasure_rules.withdrawn(connection, name)
+        return done
+
+    @lasting
+    async def delete(self, platform: str, asker: str) -> int:
+        """What was collected goes, the consent log stays; how many interactions that was."""
+        name = self.running.pseudonym(platform, asker)
+        async with self._database.writing() as connection:
+            mine = sa.select(sa.func.count()).where(InteractionRow.pseudonym == name)
+            count = await connection.scalar(mine) or 0
+            files = await erasure_rules.erase(connection, [name], standing=False)
+            await discard(connection, files, self._database.clock())
+        return count
+
+    async def names(self, platform: str, asker: str) -> Names:
+        """The person's pseudonyms: by each study's key, and by what the ledger still ties to them."""
+        async with self._database.reading() as connection:
+            rows = (await connection.execute(sa.select(StudyRow.__table__))).all()
+            lookup = self._database.vault.lookup(platform, asker)
+            tied = await erasure_rules.pseudonyms_tied_to(connection, lookup)
+        known, lost = set(tied), []
+        for row in rows:
+            key, _ = key_of(self._settings, row.id, row)
+            if key is None:
+                lost.append(row.id)
+            else:
+                known.add(pseudonym(key, platform, asker))
+        return Names(known=tuple(sorted(known)), lost=tuple(sorted(lost)))
+
+    async def held(self, platform: str, asker: str) -> dict[str, list[dict[str, Any]]]:
+        """Every row about a person."""
+        names = await self.names(platform, asker)
+        lookup = self._database.vault.lookup(platform, asker)
+        async with self._database.reading() as connection:
+            return await erasure_rules.held(connection, names.known, lookup)
+
+    # Places
+
+    async def takes_part(self, platform: str, place: str) -> bool:
+        """Whether a group or server is in."""
+        name = self.running.place(platform, place)
+        async with self._database.reading() as connection:
+            return await opt_in.takes_part(connection, self.running, name)
+
+    @repeated
+    async def switch(self, platform: str, place: str, kind: str, action: str) -> bool:
+        """Bring a group or server in ("on") or out ("off", "left"); False when it was so already."""
+        name = self.running.place(platform, place)
+        async with self._database.writing() as connection:
+            return await opt_in.switch(
+                connection,
+                self.running,
+                name,
+                platform=platform,
+                kind=kind,
+                action=action,
+                now=self._database.clock(),
+            )
+
+    # Links
+
+    @repeated
+    async def new_code(self, platform: str, asker: str) -> str | None:
+        """A code for another account; None for somebody who did not agree to that."""
+        name = self.running.pseudonym(platform, asker)
+        async with self._database.writing() as connection:
+            if not await account_links.links(connection, self.running, name):
+                return None
+            return await account_links.new_code(
+                connection, self.running, name, self._database.clock()
+            )
+
+    @repeated
+    async def join(self, platform: str, asker: str, code: str) -> str:
+        """See linking.join; "unwilling" for somebody who did not agree to that."""
+        name = self.running.pseudonym(platform, asker)
+        async with self._database.writing() as connection:
+            if not await account_links.links(connection, self.running, name):
+                return "unwilling"
+            return await account_links.join(
+                connection, self.running, name, code, self._database.clock()
+            )
+
+    # What is done with answers
+
+    @repeated
+    async def event(
+        self,
+        kind: str,
+        job: str,
+        *,
+        platform: str = "",
+        asker: str = "",
+        detail: dict[str, Any] | None = None,
+    ) -> None:
+        """Note it, if it belongs to the study; see events.event."""
+        study = self.study
+        if study is None or study.key is None:
+            return
+        async with self._database.reading() as connection:  # most answers are in no study
+            if await interactions.interaction_of(connection, job) is None:
+                return
+        async with self._database.writing() as connection:
+            now = self._database.clock()
+            await interactions.event(
+                connection, study, kind, job, now, platform=platform, asker=asker, detail=detail
+            )
+
+    @repeated
+    async def refused(
+        self, request: Request, route: Route, medium: str, judged: Sequence[dict[str, Any]]
+    ) -> None:
+        """A request that moderation stopped before it was a job."""
+        if self.collecting is None or self.collecting.study.key is None:
+            return
+        async with self._database.writing() as connection:
+            now = self._database.clock()
+            await self.collecting.refused(connection, request, route, medium, judged, now)

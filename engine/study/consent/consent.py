@@ -1,0 +1,229 @@
+"""What somebody agreed to: the answers to the form, the log they make, and which of them hold now."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from engine.ledger.transactions import add
+from engine.study.study import ConsentText, Study
+from engine.study.tables import ConsentRow
+
+QUESTIONS = ("adult", "use", "excerpts", "linkage")  # in the order in which they are asked
+_LETTERS = {None: "-", True: "y", False: "n"}
+_VALUES = {letter: value for value, letter in _LETTERS.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """The form as far as it is filled in; None is not answered yet. Nothing is answered beforehand."""
+
+    adult: bool | None = None
+    use: bool | None = None
+    excerpts: bool | None = None
+    linkage: bool | None = None
+
+    @property
+    def written(self) -> str:
+        """Four letters, as a button carries them.
+
+        >>> Answers(adult=True, use=False).written
+        'yn--'
+        """
+        return "".join(_LETTERS[getattr(self, name)] for name in QUESTIONS)
+
+    @classmethod
+    def read(cls, letters: str) -> "Answers":
+        """The answers of four letters. Raises ValueError for anything else.
+
+        >>> Answers.read("yn--") == Answers(adult=True, use=False)
+        True
+        """
+        if len(letters) != len(QUESTIONS) or not set(letters) <= set(_VALUES):
+            raise ValueError("no answers of ours")
+        return cls(**{name: _VALUES[x] for name, x in zip(QUESTIONS, letters, strict=True)})
+
+    @property
+    def next(self) -> str:
+        """The question to ask now; empty when all that matters is answered.
+
+        >>> Answers(adult=True).next, Answers(adult=False).next
+        ('use', '')
+        """
+        for name in QUESTIONS:
+            value = getattr(self, name)
+            if value is None:
+                return name
+            if value is False and name in ("adult", "use"):
+                return ""
+        return ""
+
+    def answered(self, name: str, value: bool) -> "Answers":
+        """With one more answer."""
+        return replace(self, **{name: value})
+
+    @property
+    def agreed(self) -> bool:
+        """Whether they take part by it."""
+        return self.adult is True and self.use is True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consent:
+    """The last word of somebody: `lapsed` when the text has changed since."""
+
+    id: int
+    granted: bool
+    excerpts: bool
+    linkage: bool
+    lapsed: bool
+    text_version: str
+    at: float
+
+    @property
+    def live(self) -> bool:
+        """Whether it holds now."""
+        return self.granted and not self.lapsed
+
+
+async def last_consent(connection: AsyncConnection, study: Study, pseudonym: str) -> Consent | None:
+    """The last row of the log; None for somebody who never took part."""
+    query = (
+        sa.select(ConsentRow.__table__)
+        .where(ConsentRow.study == study.id, ConsentRow.pseudonym == pseudonym)
+        .order_by(ConsentRow.id.desc())
+        .limit(1)
+    )
+    row = (await connection.execute(query)).one_or_none()
+    if row is None:
+        return None
+    return Consent(
+        id=row.id,
+        granted=row.action == "granted" and row.use and row.adult,
+        excerpts=row.excerpts,
+        linkage=row.linkage,
+        lapsed=not study.current(row.text_sha256),
+        text_version=row.text_version,
+        at=row.at,
+    )
+
+
+async def grant(
+    connection: AsyncConnection,
+    study: Study,
+    pseudonym: str,
+    answers: Answers,
+    text: ConsentText,
+    *,
+    form: str,
+    platform: str,
+    channel: str,
+    now: float,
+) -> bool:
+    """Add a row; False when this form was answered before. The answers agree."""
+    assert answers.agreed, "who does not agree has no row"
+    values = _values(study, pseudonym, platform, channel, now) | {
+        "action": "granted",
+        "use": True,
+        "adult": True,
+        "excerpts": bool(answers.excerpts),
+        "linkage": bool(answers.linkage),
+        "text_version": text.version,
+        "text_sha256": text.sha256,
+        "locale": text.locale,
+        "form": form,
+    }
+    return await add(connection, ConsentRow, values)
+
+
+async def withdraw(
+    connection: AsyncConnection,
+    study: Study,
+    pseudonym: str,
+    *,
+    platform: str,
+    channel: str,
+    now: float,
+) -> bool:
+    """Add a row; False when there was nothing to withdraw."""
+    query = (
+        sa.select(ConsentRow.__table__)
+        .where(ConsentRow.study == study.id, ConsentRow.pseudonym == pseudonym)
+        .order_by(ConsentRow.id.desc())
+        .limit(1)
+    )
+    row = (await connection.execute(query)).one_or_none()
+    if row is None or row.action == "withdrawn":
+        return False
+    values = _values(study, pseudonym, platform, channel, now) | {
+        "action": "withdrawn",
+        "use": False,
+        "adult": row.adult,
+        "excerpts": False,
+        "linkage": False,
+        "text_version": row.text_version,
+        "text_sha256": row.text_sha256,
+        "locale": row.locale,
+        "form": None,
+    }
+    await connection.execute(sa.insert(ConsentRow).values(values))
+    return True
+
+
+def _values(
+    study: Study, pseudonym: str, platform: str, channel: str, now: float
+) -> dict[str, Any]:
+    return {
+        "study": study.id,
+        "pseudonym": pseudonym,
+        "platform": platform,
+        "channel": channel,
+        "at": now,
+    }
+
+
+async def answered_since(
+    connection: AsyncConnection, study: Study, pseudonym: str, form: str
+) -> str:
+    """What became of a form: "saved" by it, "older" than the last word on record, or "" (still open).
+
+    Forms and rows are compared by what was on record when the form was made, not by the clock: see
+    `form_after`.
+    """
+    mine = sa.select(ConsentRow.id).where(ConsentRow.form == form)
+    if await connection.scalar(mine) is not None:
+        return "saved"
+    newest = sa.select(sa.func.max(ConsentRow.id)).where(
+        ConsentRow.study == study.id, ConsentRow.pseudonym == pseudonym
+    )
+    last = await connection.scalar(newest) or 0
+    return "older" if last % FORMS != after_of(form) else ""
+
+
+FORMS = 32**4  # how many rows the end of a form's name can tell apart
+_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+
+def form_after(name: str, last: int) -> str:
+    """A form's name: a ULID whose last four letters say which row of the log was the last when it was
+    asked, so that one asked before that row is known however the clock went.
+
+    >>> form_after("01ARZ3NDEKTSV4RRFFQ69G5FAV", 33)
+    '01ARZ3NDEKTSV4RRFFQ69G0011'
+    >>> after_of("01ARZ3NDEKTSV4RRFFQ69G0011")
+    33
+    """
+    letters = ""
+    for _ in range(4):
+        last, digit = divmod(last, 32)
+        letters = _ALPHABET[digit] + letters
+    return name[:-4] + letters
+
+
+def after_of(form: str) -> int:
+    """The row that was the last when the form was asked, modulo FORMS."""
+    number = 0
+    for letter in form[-4:]:
+        number = 32 * number + _ALPHABET.index(letter)
+    return number

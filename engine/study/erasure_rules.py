@@ -1,0 +1,173 @@
+"""What is held of a person, and how each table lets go of them.
+
+RULES is the one list: a table that is not in it fails the tests, and so does one that says it is about
+nobody while a column of it names somebody.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from engine.ledger.chat_tables import BucketRow, MessageRow, PlaceRow, Rating, Report, VerdictRow
+from engine.ledger.tables import Asker, Delivery, JobRow, Output, PictureRow, RequestRow
+from engine.queues.postgres.tables import ProgressRow, Ticket
+from engine.study.consent.account_links import leave
+from engine.study.experiments.tables import Enrolment, Exposure, ItemRow, QuestionnaireAnswer, Vote
+from engine.study.interactions import AT_ONCE, cut_off
+from engine.study.tables import (
+    ConsentRow,
+    InteractionRow,
+    InvitationRow,
+    LinkCodeRow,
+    StudyEventRow,
+    StudyLinkRow,
+    StudyPictureRow,
+    StudyRatingRow,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How a table lets go of somebody: by a column that names them, with their requests, or not at
+    all, because it is about nobody (`why` says how that is).
+
+    `standing` is what /withdraw leaves even when it deletes: the log that shows the withdrawal.
+    """
+
+    by: Literal["pseudonym", "lookup", "request", "nobody"]
+    column: Any = None
+    standing: bool = False
+    why: str = ""
+
+
+# In the order in which rows go: those that point at others first.
+RULES: dict[str, Rule] = {
+    "votes": Rule("pseudonym", Vote.pseudonym),
+    "exposures": Rule("pseudonym", Exposure.pseudonym),
+    "questionnaire_answers": Rule("pseudonym", QuestionnaireAnswer.pseudonym),
+    "enrolments": Rule("pseudonym", Enrolment.pseudonym),
+    "items": Rule("pseudonym", ItemRow.author),
+    "study_pictures": Rule("pseudonym", StudyPictureRow.pseudonym),
+    "study_ratings": Rule("pseudonym", StudyRatingRow.pseudonym),
+    "study_events": Rule("pseudonym", StudyEventRow.pseudonym),
+    "interactions": Rule("pseudonym", InteractionRow.pseudonym),
+    "link_codes": Rule("pseudonym", LinkCodeRow.pseudonym),
+    "study_links": Rule("pseudonym", StudyLinkRow.pseudonym),
+    "consents": Rule("pseudonym", ConsentRow.pseudonym, standing=True),
+    "invitations": Rule("lookup", InvitationRow.lookup),
+    "ratings": Rule("lookup", Rating.rater),
+    "reports": Rule("lookup", Report.reporter),
+    "verdicts": Rule("lookup", VerdictRow.asker),
+    "buckets": Rule("lookup", BucketRow.lookup),
+    "places": Rule("lookup", PlaceRow.owner),
+    "outputs": Rule("request", Output.job_id),
+    "pictures": Rule("request", PictureRow.job_id),
+    "deliveries": Rule("request", Delivery.job_id),
+    "messages": Rule("request", MessageRow.job_id),
+    "tickets": Rule("request", Ticket.job_id),
+    "progress": Rule("request", ProgressRow.job_id),
+    "jobs": Rule("request", JobRow.id),
+    "requests": Rule("request", RequestRow.id),
+    "askers": Rule("lookup", Asker.lookup),
+    "tombstones": Rule(
+        "nobody", why="a keyed code and a time, no content: what keeps them forgotten"
+    ),
+    "blocks": Rule("nobody", why="the operator's own rule"),
+    "study_places": Rule("nobody", why="a place's pseudonym"),
+    "experiments": Rule("nobody", why="a file of the researcher's"),
+    "studies": Rule("nobody", why="the study itself"),
+    "study_exports": Rule("nobody", why="counts"),
+    "retention_runs": Rule("nobody", why="counts"),
+    "switches": Rule("nobody", why="the operator's"),
+    "discards": Rule("nobody", why="names of pictures that are on their way out"),
+    "workers": Rule("nobody", why="programs that serve"),
+    "leases": Rule("nobody", why="what one process does"),
+    "seen": Rule("nobody", why="numbers of updates"),
+    "meta": Rule("nobody", why="the ledger itself"),
+}
+
+
+async def erase(
+    connection: AsyncConnection, pseudonyms: Sequence[str], *, standing: bool
+) -> list[str]:
+    """Delete what the study holds of these; with `standing`, the consent log too.
+
+    Returns the names of their pictures. What others rated or wrote on from it goes or loses the words.
+    """
+    if not pseudonyms:
+        return []
+    mine = sa.select(InteractionRow.id).where(InteractionRow.pseudonym.in_(pseudonyms))
+    pictures = StudyPictureRow.pseudonym.in_(pseudonyms)
+    files = list(await connection.scalars(sa.select(StudyPictureRow.media).where(pictures)))
+    drawn = sa.select(ItemRow.media).where(
+        ItemRow.author.in_(pseudonyms), ItemRow.media.is_not(None)
+    )
+    files += [name for name in await connection.scalars(drawn) if name]
+    found = list(await connection.scalars(mine))
+    await cut_off(connection, found)
+    await _part(connection, found)
+    for column in (StudyRatingRow.interaction_id, StudyEventRow.interaction_id):
+        await connection.execute(sa.delete(column.class_).where(column.in_(mine)))
+    await leave(connection, pseudonyms)
+    for rule in RULES.values():
+        if rule.by == "pseudonym" and (standing or not rule.standing):
+            table = rule.column.class_
+            await connection.execute(sa.delete(table).where(rule.column.in_(pseudonyms)))
+    return files
+
+
+async def withdrawn(connection: AsyncConnection, pseudonym: str) -> None:
+    """What others wrote on from this person's answers loses the person's words, and the way to them."""
+    mine = sa.select(InteractionRow.id).where(InteractionRow.pseudonym == pseudonym)
+    found = list(await connection.scalars(mine))
+    await cut_off(connection, found, but_of=pseudonym)
+    await _part(connection, found, but_of=pseudonym)
+
+
+async def _part(connection: AsyncConnection, interactions: Sequence[str], but_of: str = "") -> None:
+    """No way leads to these any more from what goes on from them; `but_of`: but for theirs."""
+    row = InteractionRow
+    for start in range(0, len(interactions), AT_ONCE):
+        chunk = interactions[start : start + AT_ONCE]
+        children = row.parent.in_(chunk), row.pseudonym != but_of
+        await connection.execute(sa.update(row).where(*children).values(parent=None))
+
+
+async def held(
+    connection: AsyncConnection, pseudonyms: Sequence[str], lookup: str
+) -> dict[str, list[dict[str, Any]]]:
+    """Every row that is about a person, by table; the tables without any are left out."""
+    asked = sa.select(RequestRow.id).join(Asker, Asker.id == RequestRow.asker_id)
+    asked = asked.where(Asker.lookup == lookup)
+    jobs = sa.select(JobRow.id).where(JobRow.request_id.in_(asked))
+    found: dict[str, list[dict[str, Any]]] = {}
+    for name, rule in RULES.items():
+        match rule.by:
+            case "pseudonym":
+                wanted = rule.column.in_(pseudonyms)
+            case "lookup":
+                wanted = rule.column == lookup
+            case "request":
+                wanted = rule.column.in_(asked if name == "requests" else jobs)
+            case _:
+                continue
+        query = sa.select(rule.column.class_.__table__).where(wanted)
+        rows = [dict(row) for row in (await connection.execute(query)).mappings()]
+        if rows:
+            found[name] = rows
+    return found
+
+
+async def pseudonyms_tied_to(connection: AsyncConnection, lookup: str) -> list[str]:
+    """Those that the operational record still leads to, with or without a study's key."""
+    query = (
+        sa.select(InteractionRow.pseudonym)
+        .join(JobRow, JobRow.id == InteractionRow.job_id)
+        .join(RequestRow, RequestRow.id == JobRow.request_id)
+        .join(Asker, Asker.id == RequestRow.asker_id)
+        .where(Asker.lookup == lookup)
+    )
+    return list(await connection.scalars(query.distinct()))

@@ -1,0 +1,1 @@
+"""Experiments: files, enrolment, arms, exposures, questionnaires, passages to guess."""

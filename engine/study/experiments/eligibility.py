@@ -1,0 +1,72 @@
+"""Who fits an experiment, what of them is allocated, and what its arm changes. Pure."""
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from engine.plan.job import Treatment
+from engine.study.consent.participants import Person, Spot
+from engine.study.experiments.experiment import Arm, Experiment
+
+CODE = 8  # characters of a completion code
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """What is asked, as far as it decides on who is taken in. `unit` names the request."""
+
+    task: str
+    command: str = ""
+    expert: str = ""
+    language: str = "en"
+    unit: str = ""
+
+
+def takes(experiment: Experiment, spot: Spot, asking: Candidate, age: int) -> bool:
+    """Whether it takes this request; `age` is what everybody who takes part has said to have reached."""
+    wanted = experiment.eligible
+    checks: Mapping[str, tuple[tuple[str, ...], str]] = {
+        "platform": (wanted.platforms, spot.platform),
+        "locale": (wanted.locales, spot.locale.replace("_", "-").split("-")[0].lower()),
+        "language": (wanted.languages, asking.language),
+        "command": (wanted.commands, asking.command),
+        "expert": (wanted.experts, asking.expert),
+    }
+    if asking.task == "guess":
+        checks = {name: checks[name] for name in ("platform", "locale")}
+    fits = all(not allowed or value in allowed for allowed, value in checks.values())
+    return experiment.task == asking.task and fits and age >= wanted.minimum_age
+
+
+def unit_of(experiment: Experiment, person: Person, asking: Candidate) -> str:
+    """What is allocated: the person under all accounts, the place, or the request."""
+    match experiment.unit:
+        case "place":
+            return person.place
+        case "request":
+            return asking.unit
+        case _:
+            return person.root
+
+
+def completion_code(key: bytes, experiment: str, unit: str) -> str:
+    """What a panel pays for: the same for the same person, to be made by nobody without the key."""
+    digest = hmac.new(key, f"completion|{experiment}|{unit}".encode(), hashlib.sha256).digest()
+    return base64.b32encode(digest).decode()[:CODE]
+
+
+def treatment_of(arm: Arm, experiment: Experiment | None, exposure: str = "") -> Treatment:
+    """What the arm changes in a request."""
+    return Treatment(
+        experiment=experiment.id if experiment else "",
+        arm=arm.name,
+        expert=arm.expert,
+        plain=arm.plain,
+        sampling=tuple(sorted(arm.sampling.items())),
+        template=arm.template,
+        router=arm.router,
+        blind=experiment.blind if experiment else True,
+        exposure=exposure,
+    )

@@ -1,0 +1,277 @@
+"""Units and their arms: who is taken into which experiment, once and for good.
+
+An experiment is frozen in the transaction that enrols its first unit, and its counter is raised in the
+same transaction, under a lock of its row: so many at once still fill whole blocks, and never more than
+its maximum.
+"""
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+from ulid import ULID
+
+from engine.errors import SetupError
+from engine.ledger.transactions import Database, add, repeated
+from engine.study.consent.participants import Person, Spot
+from engine.study.experiments.allocation import blocked, simple
+from engine.study.experiments.eligibility import Candidate, completion_code, takes
+from engine.study.experiments.experiment import (
+    Arm,
+    Experiment,
+    parse_experiment,
+    read_experiment,
+    version_of,
+)
+from engine.study.experiments.tables import Enrolment, ExperimentRow
+from engine.study.study import Study
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enrolled:
+    """A unit with its arm. `new`: it was taken in just now."""
+
+    id: str
+    experiment: Experiment
+    arm: str
+    unit: str
+    code: str = ""
+    completed: bool = False
+    new: bool = False
+
+    @property
+    def arms(self) -> tuple[Arm, ...]:
+        """The arm, or the two of a pair."""
+        return self.experiment.arms_of(self.arm)
+
+
+@dataclass(slots=True)
+class Experiments:
+    """The experiments of one study: those frozen in the database, then the files beside them."""
+
+    database: Database
+    study: Study
+    folder: Path
+    problems: list[str] = field(default_factory=list)
+    _texts: dict[str, str] = field(default_factory=dict)
+    _known: dict[str, Experiment] = field(default_factory=dict)
+
+    async def load(self) -> None:
+        """Read both. What is wrong with a file is in `problems`, and logged; the others serve."""
+        self.problems.clear()
+        async with self.database.reading() as connection:
+            query = sa.select(ExperimentRow.__table__).where(ExperimentRow.study == self.study.id)
+            frozen = {row.id: row for row in (await connection.execute(query)).all()}
+        self._texts = {name: row.file for name, row in frozen.items()}
+        self._known = {}
+        for name, text in self._texts.items():
+            try:
+                self._known[name] = parse_experiment(text, name)
+            except SetupError as error:  # frozen by a program that knew other keys
+                self._trouble(str(error))
+        for path in sorted(self.folder.glob("*.toml")):
+            try:
+                experiment, text = read_experiment(path)
+            except SetupError as error:
+                self._trouble(str(error))
+                continue
+            row = frozen.get(experiment.id)
+            if row is None:
+                self._texts[experiment.id] = text
+                self._known[experiment.id] = experiment
+            elif row.version_sha256 != version_of(text):
+                self._trouble(changed(path.name, experiment.id, row.version_sha256))
+
+    def _trouble(self, words: str) -> None:
+        self.problems.append(words)
+        log.error("an experiment's file is not used: %s", words)
+
+    @property
+    def all(self) -> tuple[Experiment, ...]:
+        """By their ids."""
+        return tuple(self._known[name] for name in sorted(self._known))
+
+    def named(self, name: str) -> Experiment | None:
+        """One of them."""
+        return self._known.get(name)
+
+    def fitting(self, spot: Spot, asking: Candidate) -> Experiment | None:
+        """The first that runs today and takes this in; whether it is stopped the database knows."""
+        for experiment in self.all:
+            if experiment.runs(self.database.clock()) and takes(
+                experiment, spot, asking, self.study.file.minimum_age
+            ):
+                return experiment
+        return None
+
+    async def enrolled(self, experiment: Experiment, unit: str) -> Enrolled | None:
+        """The unit's arm, if it has one and the experiment is open."""
+        async with self.database.reading() as connection:
+            row = await _open_row(connection, self.study.id, experiment.id)
+            if row is None or row.state != "open":
+                return None
+            return self._as_enrolled(
+                experiment, await _enrolment(connection, self.study.id, experiment.id, unit)
+            )
+
+    @repeated
+    async def enrol(self, experiment: Experiment, unit: str, person: Person) -> Enrolled | None:
+        """The unit's arm, drawn now if it has none. None when the experiment is stopped or full."""
+        known = await self.enrolled(experiment, unit)
+        if known is not None:
+            return known
+        async with self.database.writing() as connection:
+            await add(connection, ExperimentRow, self._row(experiment))
+            row = await _open_row(connection, self.study.id, experiment.id, lock=True)
+            if row.state != "open":
+                return None
+            known = self._as_enrolled(
+                experiment, await _enrolment(connection, self.study.id, experiment.id, unit)
+            )
+            if known is not None or row.enrolled >= experiment.max_n:
+                return known
+            values = self._allocated(experiment, unit, person, row)
+            await connection.execute(sa.insert(Enrolment).values(values))
+            mine = sa.update(ExperimentRow).where(
+                ExperimentRow.study == self.study.id, ExperimentRow.id == experiment.id
+            )
+            await connection.execute(mine.values(enrolled=row.enrolled + 1))
+        return Enrolled(
+            id=values["id"],
+            experiment=experiment,
+            arm=values["arm"],
+            unit=unit,
+            code=values["code"] or "",
+            new=True,
+        )
+
+    def _allocated(
+        self, experiment: Experiment, unit: str, person: Person, row: Any
+    ) -> dict[str, Any]:
+        key, weights = self.study.needed_key(), experiment.weights
+        if experiment.allocation == "blocks":
+            arm, block = blocked(key, experiment.id, row.enrolled, weights)
+        else:
+            arm, block = simple(key, experiment.id, unit, weights), None
+        return {
+            "id": str(ULID()),
+            "study": self.study.id,
+            "experiment": experiment.id,
+            "version_sha256": row.version_sha256,
+            "unit": unit,
+            "unit_kind": experiment.unit,
+            "pseudonym": person.pseudonym,
+            "arm": arm,
+            "block": block,
+            "position": row.enrolled,
+            "code": completion_code(key, experiment.id, unit)
+            if experiment.completion_code
+            else None,
+            "at": self.database.clock(),
+        }
+
+    def _row(self, experiment: Experiment, state: str = "open") -> dict[str, Any]:
+        text = self._texts[experiment.id]
+        return {
+            "study": self.study.id,
+            "id": experiment.id,
+            "version_sha256": version_of(text),
+            "file": text,
+            "state": state,
+            "enrolled": 0,
+            "frozen_at": self.database.clock(),
+        }
+
+    def _as_enrolled(self, experiment: Experiment, row: Any) -> Enrolled | None:
+        if row is None:
+            return None
+        return Enrolled(
+            id=row.id,
+            experiment=experiment,
+            arm=row.arm,
+            unit=row.unit,
+            code=row.code or "",
+            completed=row.completed_at is not None,
+        )
+
+    async def by_enrolment(self, enrolment: str) -> tuple[Enrolled, str] | None:
+        """An enrolment by its own id, and the pseudonym in it."""
+        query = sa.select(Enrolment.__table__).where(Enrolment.id == enrolment)
+        async with self.database.reading() as connection:
+            row = (await connection.execute(query)).one_or_none()
+        experiment = self.named(row.experiment) if row else None
+        if row is None or experiment is None:
+            return None
+        found = self._as_enrolled(experiment, row)
+        assert found is not None
+        return found, row.pseudonym or ""
+
+    @repeated
+    async def completed(self, enrolled: Enrolled) -> None:
+        """The person has done all that the experiment asks for."""
+        async with self.database.writing() as connection:
+            await connection.execute(
+                sa.update(Enrolment)
+                .where(Enrolment.id == enrolled.id, Enrolment.completed_at.is_(None))
+                .values(completed_at=self.database.clock())
+            )
+
+    @repeated
+    async def exclude(self, enrolled: Enrolled, reason: str) -> None:
+        """Mark a unit as one that the analysis leaves out; the first reason stands."""
+        async with self.database.writing() as connection:
+            await connection.execute(
+                sa.update(Enrolment)
+                .where(Enrolment.id == enrolled.id, Enrolment.excluded.is_(None))
+                .values(excluded=reason)
+            )
+
+    @repeated
+    async def stop(self, name: str, reason: str) -> bool:
+        """The kill switch: nobody is enrolled or treated from now on. False when it was stopped."""
+        experiment = self.named(name)
+        if experiment is None:
+            known = ", ".join(sorted(self._known)) or "none"
+            raise SetupError(f"There is no experiment {name!r} in this study; there is: {known}.")
+        now = self.database.clock()
+        async with self.database.writing() as connection:
+            await add(connection, ExperimentRow, self._row(experiment))
+            row = await _open_row(connection, self.study.id, name, lock=True)
+            if row.state != "open":
+                return False
+            await connection.execute(
+                sa.update(ExperimentRow)
+                .where(ExperimentRow.study == self.study.id, ExperimentRow.id == name)
+                .values(state="stopped", stopped_at=now, stop_reason=reason)
+            )
+        return True
+
+
+def changed(file: str, name: str, version: str) -> str:
+    """What the operator is told of a file that was edited after the first enrolment."""
+    return (
+        f"{file} was changed after the first enrolment in {name}. The version that people were enrolled "
+        f"in ({version[:12]}) goes on from its copy in the database; the file is not used. To change an "
+        f"experiment, stop it (pastiche study stop {name}) and give the new one another id."
+    )
+
+
+async def _open_row(
+    connection: AsyncConnection, study: str, experiment: str, *, lock: bool = False
+) -> Any:
+    query = sa.select(ExperimentRow.__table__).where(
+        ExperimentRow.study == study, ExperimentRow.id == experiment
+    )
+    return (await connection.execute(query.with_for_update() if lock else query)).one_or_none()
+
+
+async def _enrolment(connection: AsyncConnection, study: str, experiment: str, unit: str) -> Any:
+    query = sa.select(Enrolment.__table__).where(
+        Enrolment.study == study, Enrolment.experiment == experiment, Enrolment.unit == unit
+    )
+    return (await connection.execute(query)).one_or_none()

@@ -1,0 +1,255 @@
+"""What was shown to somebody to be judged, and what they said of it.
+
+made -> delivered -> voted, or void with its reason. Only what arrived can be voted on; a vote may be
+changed until the reveal, and every one is kept.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+from ulid import ULID
+
+from engine.ledger.transactions import Database, add, repeated
+from engine.study.consent.participants import Person
+from engine.study.experiments.tables import Exposure, Vote
+from engine.study.study import Study
+from engine.study.tables import InteractionRow
+
+OPEN_SECONDS = 24 * 3600.0  # a vote is taken within these
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownExposure:
+    """An exposure as the one who votes on it needs it."""
+
+    id: str
+    kind: str
+    pseudonym: str
+    experiment: str | None
+    shown: list[dict[str, Any]]
+    jobs: list[str]
+    state: str
+    age: float
+    choice: str = ""
+    revealed: bool = False
+
+
+class Exposures:
+    """On one book, for one study."""
+
+    def __init__(self, database: Database, study: Study) -> None:
+        self._database = database
+        self._study = study
+
+    @repeated
+    async def make(
+        self,
+        name: str,
+        person: Person,
+        kind: str,
+        *,
+        shown: list[dict[str, Any]],
+        seed: int,
+        experiment: str | None = None,
+        item: str | None = None,
+    ) -> bool:
+        """Write it down before it is shown; False for an item that the person has had."""
+        mine = Exposure.pseudonym.in_(person.accounts)
+        async with self._database.writing() as connection:
+            count = sa.select(sa.func.count()).where(mine, Exposure.kind == kind)
+            values = {
+                "id": name,
+                "study": self._study.id,
+                "experiment": experiment,
+                "pseudonym": person.pseudonym,
+                "kind": kind,
+                "item": item,
+                "shown": shown,
+                "seed": seed,
+                "position": await connection.scalar(count) or 0,
+                "state": "made",
+                "made_at": self._database.clock(),
+            }
+            return await add(connection, Exposure, values)
+
+    @repeated
+    async def compose(
+        self, name: str, shown: list[dict[str, Any]], jobs: Sequence[str], visible: dict[str, Any]
+    ) -> None:
+        """What is about to be shown, with the interactions of its jobs, in the same order."""
+        async with self._database.writing() as connection:
+            found = await _interactions(connection, jobs)
+            whole = [
+                {**one, "interaction": found.get(job)} for one, job in zip(shown, jobs, strict=True)
+            ]
+            await connection.execute(
+                sa.update(Exposure).where(Exposure.id == name).values(shown=whole, visible=visible)
+            )
+
+    @repeated
+    async def delivered(self, name: str) -> None:
+        """It is on the person's screen."""
+        now = self._database.clock()
+        async with self._database.writing() as connection:
+            await connection.execute(
+                sa.update(Exposure)
+                .where(Exposure.id == name, Exposure.state == "made")
+                .values(state="delivered", delivered_at=now, latency=now - Exposure.made_at)
+            )
+
+    async def of_answer(self, job: str) -> str | None:
+        """The name of an answer's own exposure: that of its interaction, while there is one."""
+        async with self._database.reading() as connection:
+            return (await _interactions(connection, [job])).get(job)
+
+    async def answered(self, job: str) -> None:
+        """An answer was delivered; it may be an exposure."""
+        name = await self.of_answer(job)
+        if name is not None:
+            await self.delivered(name)
+
+    async def unanswered(self, job: str, reason: str) -> None:
+        """An answer failed or was stopped; if it was to be an exposure, it is none."""
+        name = await self.of_answer(job)
+        if name is not None:
+            await self.void(name, reason)
+
+    @repeated
+    async def void(self, name: str, reason: str) -> None:
+        """It will not be scored; what was voted on already stays."""
+        async with self._database.writing() as connection:
+            await connection.execute(
+                sa.update(Exposure)
+                .where(Exposure.id == name, Exposure.state.in_(("made", "delivered")))
+                .values(state="void", void_reason=reason)
+            )
+
+    async def get(self, name: str) -> ShownExposure | None:
+        """One of them, with the vote that counts so far."""
+        async with self._database.reading() as connection:
+            query = sa.select(Exposure.__table__).where(Exposure.id == name)
+            row = (await connection.execute(query)).one_or_none()
+            if row is None:
+                return None
+            vote = await _last_vote(connection, name)
+            jobs = await _jobs(connection, row.shown)
+        return ShownExposure(
+            id=row.id,
+            kind=row.kind,
+            pseudonym=row.pseudonym,
+            experiment=row.experiment,
+            shown=row.shown,
+            jobs=jobs,
+            state=row.state,
+            age=self._database.clock() - row.made_at,
+            choice=vote.choice if vote else "",
+            revealed=row.revealed_at is not None,
+        )
+
+    @repeated
+    async def vote(
+        self,
+        name: str,
+        person: Person,
+        choice: str,
+        *,
+        confidence: int | None = None,
+        reason: str = "",
+        unblinded: bool = False,
+        reveal: bool = False,
+    ) -> bool:
+        """Write a vote down; False when it cannot be: not delivered, void, revealed, too old.
+
+        The same again is no second vote. With `reveal` it is the last word, in the same transaction.
+        """
+        now = self._database.clock()
+        async with self._database.writing() as connection:
+            query = sa.select(Exposure.__table__).where(Exposure.id == name).with_for_update()
+            row = (await connection.execute(query)).one_or_none()
+            if row is None or row.pseudonym not in person.accounts:
+                return False
+            late = row.revealed_at is not None or now - row.made_at > OPEN_SECONDS
+            if late or row.state not in ("delivered", "voted"):
+                return False
+            last = await _last_vote(connection, name)
+            said = (choice, confidence, reason or None)
+            if last is None or (last.choice, last.confidence, last.reason) != said:
+                values = {
+                    "id": str(ULID()),
+                    "study": self._study.id,
+                    "exposure_id": name,
+                    "pseudonym": person.pseudonym,
+                    "choice": choice,
+                    "confidence": confidence,
+                    "reason": reason or None,
+                    "unblinded": unblinded,
+                    "seconds": max(0.0, now - row.delivered_at),
+                    "at": now,
+                }
+                await connection.execute(sa.insert(Vote).values(values))
+            revealed = {"revealed_at": now} if reveal else {}
+            await connection.execute(
+                sa.update(Exposure).where(Exposure.id == name).values(state="voted", **revealed)
+            )
+        return True
+
+    @repeated
+    async def reveal(self, name: str) -> None:
+        """The person is told; nothing is taken any more."""
+        async with self._database.writing() as connection:
+            await connection.execute(
+                sa.update(Exposure)
+                .where(Exposure.id == name, Exposure.revealed_at.is_(None))
+                .values(revealed_at=self._database.clock())
+            )
+
+    async def count(self, person: Person, experiment: str) -> int:
+        """How many of an experiment's exposures the person has answered, or seen where none is asked."""
+        done = sa.or_(
+            Exposure.state == "voted",
+            sa.and_(Exposure.kind == "single", Exposure.state == "delivered"),
+        )
+        query = sa.select(sa.func.count()).where(
+            Exposure.study == self._study.id,
+            Exposure.experiment == experiment,
+            Exposure.pseudonym.in_(person.accounts),
+            done,
+        )
+        async with self._database.reading() as connection:
+            return await connection.scalar(query) or 0
+
+    async def votes_of(self, person: Person, experiment: str) -> Sequence[Any]:
+        """Rows of the person's votes in an experiment: seconds, unblinded."""
+        query = (
+            sa.select(Vote.seconds, Vote.unblinded)
+            .join(Exposure, Exposure.id == Vote.exposure_id)
+            .where(Exposure.experiment == experiment, Vote.pseudonym.in_(person.accounts))
+        )
+        async with self._database.reading() as connection:
+            return (await connection.execute(query)).all()
+
+
+async def _interactions(connection: AsyncConnection, jobs: Sequence[str]) -> dict[str, str]:
+    """The interactions of these jobs."""
+    query = sa.select(InteractionRow.job_id, InteractionRow.id).where(
+        InteractionRow.job_id.in_(jobs)
+    )
+    return {row.job_id: row.id for row in await connection.execute(query)}
+
+
+async def _jobs(connection: AsyncConnection, shown: Sequence[dict[str, Any]]) -> list[str]:
+    """The jobs of what was shown, in that order, as far as they are known still."""
+    names = [one.get("interaction") for one in shown]
+    query = sa.select(InteractionRow.id, InteractionRow.job_id).where(InteractionRow.id.in_(names))
+    found = {row.id: row.job_id for row in await connection.execute(query)}
+    return [job for name in names if (job := found.get(name)) is not None]
+
+
+async def _last_vote(connection: AsyncConnection, exposure: str) -> Any:
+    query = sa.select(Vote.__table__).where(Vote.exposure_id == exposure)
+    return (
+        await connection.execute(query.order_by(Vote.at.desc(), Vote.id.desc()).limit(1))
+    ).one_or_none()

@@ -1,0 +1,207 @@
+"""Real or generated? A pool of passages, each shown to a person once, both kinds evenly, and the score.
+
+A person's guesses come in blocks of four, two of each kind in a keyed order; among the passages of a
+kind the one shown least goes first. Nobody is shown what was generated for them.
+"""
+
+import hashlib
+import statistics
+import tomllib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Annotated, Any, Literal
+
+import sqlalchemy as sa
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from engine.errors import SetupError
+from engine.ledger.transactions import Database, add, repeated
+from engine.study.consent.participants import Person
+from engine.study.experiments.allocation import shuffled
+from engine.study.experiments.tables import Exposure, ItemRow, Vote
+from engine.study.study import Study
+
+KINDS = ("real", "generated")
+BLOCK = ("real", "real", "generated", "generated")
+SCORE_AFTER = 10  # guesses; d' of fewer says nothing
+CONFIDENCES = range(1, 7)
+
+Kind = Literal["real", "generated"]
+
+
+class Item(BaseModel):
+    """A passage with where it comes from. Its id follows from its words."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Kind
+    expert: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
+    text: Annotated[str, StringConstraints(min_length=120, max_length=1400, strip_whitespace=True)]
+    source: Annotated[str, StringConstraints(min_length=3, max_length=300)]
+    licence: Annotated[str, StringConstraints(min_length=3, max_length=300)]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the words, in hex."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+    @property
+    def id(self) -> str:
+        """As long as all ids."""
+        return self.digest[:26]
+
+
+class _Pool(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    item: Annotated[tuple[Item, ...], Field(min_length=1)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """How somebody does: `dprime` and `criterion` are of telling generated from real (see below)."""
+
+    guesses: int
+    right: int
+    dprime: float | None = None
+    criterion: float | None = None
+
+
+def read_items(text: str, name: str) -> tuple[Item, ...]:
+    """The passages of a TOML file. Raises SetupError naming the first mistake."""
+    try:
+        return _Pool.model_validate(tomllib.loads(text)).item
+    except tomllib.TOMLDecodeError as error:
+        raise SetupError(f"{name} is not TOML: {error}.") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise SetupError(f"{name}: {where}: {first['msg']}.") from None
+
+
+def shipped() -> tuple[Item, ...]:
+    """The passages that come with the program."""
+    folder = files("engine.study.passages")
+    found = sorted((p for p in folder.iterdir() if p.name.endswith(".toml")), key=lambda p: p.name)
+    return tuple(i for p in found for i in read_items(p.read_text(encoding="utf-8"), p.name))
+
+
+def score_of(guesses: Iterable[tuple[str, str]]) -> Score:
+    """(what it was, what was said) in pairs. A generated passage is the signal; rates are corrected by
+    half a guess (log-linear; Hautus 1995), so that no rate is 0 or 1.
+
+    >>> score_of([("real", "real"), ("generated", "real")])
+    Score(guesses=2, right=1, dprime=None, criterion=None)
+    """
+    made = list(guesses)
+    right = sum(was == said for was, said in made)
+    signal = [said for was, said in made if was == "generated"]
+    noise = [said for was, said in made if was == "real"]
+    if len(made) < SCORE_AFTER or not signal or not noise:
+        return Score(guesses=len(made), right=right)
+    hit, alarm = (
+        statistics.NormalDist().inv_cdf((said.count("generated") + 0.5) / (len(said) + 1))
+        for said in (signal, noise)
+    )
+    return Score(guesses=len(made), right=right, dprime=hit - alarm, criterion=-(hit + alarm) / 2)
+
+
+def next_kind(key: bytes, person: str, number: int) -> str:
+    """What kind a person's guess number `number` (from 0) is of."""
+    block, place = divmod(number, len(BLOCK))
+    return shuffled(key, f"guess|{person}|block {block}", BLOCK)[place]
+
+
+def choose(
+    items: Sequence[Item], had: set[str], kind: str, shown: dict[str, int], key: bytes, person: str
+) -> Item | None:
+    """The passage of that kind that was shown least, and not to this person. None: all were."""
+    left = [item for item in items if item.kind == kind and item.id not in had]
+    left = shuffled(key, f"passages|{person}", left)
+    return min(left, key=lambda item: shown.get(item.id, 0), default=None)
+
+
+class PassagePool:
+    """The pool in the database, on one book, for one study."""
+
+    def __init__(self, database: Database, study: Study) -> None:
+        self._database = database
+        self._study = study
+
+    async def stock(self) -> int:
+        """Put the shipped passages in; how many were new."""
+        return await self.add(shipped())
+
+    @repeated
+    async def add(self, items: Sequence[Item], author: str | None = None) -> int:
+        """Put passages in; those that are there stay as they are. How many were new."""
+        query = sa.select(ItemRow.id).where(ItemRow.study == self._study.id)
+        async with self._database.reading() as connection:
+            known = set(await connection.scalars(query))
+        new = [item for item in items if item.id not in known]
+        if not new:
+            return 0
+        async with self._database.writing() as connection:
+            return sum([await add(connection, ItemRow, self._row(i, author)) for i in new])
+
+    def _row(self, item: Item, author: str | None) -> dict[str, Any]:
+        return {
+            "id": item.id,
+            "study": self._study.id,
+            "kind": item.kind,
+            "expert": item.expert,
+            "medium": "text",
+            "text": item.text,
+            "source": item.source,
+            "licence": item.licence,
+            "digest": item.digest,
+            "author": author,
+            "active": True,
+        }
+
+    async def pool(self, person: Person | None = None, expert: str = "") -> list[Item]:
+        """The passages that may be shown to that person; of one expert's manner, or of all."""
+        query = sa.select(ItemRow.__table__).where(
+            ItemRow.study == self._study.id, ItemRow.active, ItemRow.text.is_not(None)
+        )
+        if expert:
+            query = query.where(ItemRow.expert == expert)
+        async with self._database.reading() as connection:
+            rows = (await connection.execute(query.order_by(ItemRow.id))).all()
+        mine = set(person.accounts) if person else set()
+        return [
+            Item(kind=r.kind, expert=r.expert, text=r.text, source=r.source, licence=r.licence)
+            for r in rows
+            if r.author is None or r.author not in mine
+        ]
+
+    async def draw(self, person: Person, expert: str = "") -> Item | None:
+        """The person's next passage; None when nothing of the kind that is due is left."""
+        items = await self.pool(person, expert)
+        async with self._database.reading() as connection:
+            mine = Exposure.pseudonym.in_(person.accounts)
+            guesses = sa.select(Exposure.item).where(mine, Exposure.kind == "guess")
+            had = {name for name in await connection.scalars(guesses) if name}
+            counts = (
+                sa.select(Exposure.item, sa.func.count())
+                .where(Exposure.study == self._study.id, Exposure.item.is_not(None))
+                .group_by(Exposure.item)
+            )
+            shown = {str(name): n for name, n in (await connection.execute(counts)).all()}
+        key = self._study.needed_key()
+        kind = next_kind(key, person.root, len(had))
+        return choose(items, had, kind, shown, key, person.root)
+
+    async def score(self, person: Person) -> Score:
+        """Of all that the person has guessed."""
+        query = (
+            sa.select(Exposure.id, Exposure.shown, Vote.choice)
+            .join(Vote, Vote.exposure_id == Exposure.id)
+            .where(Exposure.kind == "guess", Exposure.pseudonym.in_(person.accounts))
+            .order_by(Vote.at, Vote.id)
+        )
+        async with self._database.reading() as connection:
+            rows = (await connection.execute(query)).all()
+        last = {row.id: (row.shown[0]["kind"], row.choice) for row in rows}
+        return score_of(last.values())

@@ -1,0 +1,159 @@
+"""The tables of the experiments. People stand in them by their pseudonym in the study only.
+
+`study` and `pseudonym` are as in engine.study.tables; times are UTC seconds since 1970. What somebody
+typed, and the passages of the pool, are sealed.
+"""
+
+from typing import Any
+
+from sqlalchemy import JSON, ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from engine.ledger.tables import Id, State, Table
+from engine.vault import Sealed
+
+StudyName = String(32)
+Pseudonym = String(32)
+Name = String(32)
+
+
+class ExperimentRow(Table):
+    """An experiment as it was when its first unit was enrolled; `file` is its TOML from then on.
+
+    `enrolled` counts the units that have an arm. It is raised in the transaction that enrols one,
+    which is what keeps permuted blocks whole when several are enrolled at once.
+    """
+
+    __tablename__ = "experiments"
+    study: Mapped[str] = mapped_column(StudyName, primary_key=True)
+    id: Mapped[str] = mapped_column(Name, primary_key=True)
+    version_sha256: Mapped[str] = mapped_column(String(64))
+    file: Mapped[str] = mapped_column(Text)
+    state: Mapped[str] = mapped_column(State)
+    enrolled: Mapped[int]
+    frozen_at: Mapped[float]
+    stopped_at: Mapped[float | None]
+    stop_reason: Mapped[str | None] = mapped_column(Text)
+
+
+class Enrolment(Table):
+    """A unit (a person, a request or a place) and the arm it was given, for good.
+
+    `unit` is the person's pseudonym, the place's, or the request's job; `position` counts the
+    experiment's units from 0, and `block` is the permuted block it fell into, if there are any.
+    `excluded` is why the unit is not to be analysed, and `code` what a recruitment panel is shown.
+    """
+
+    __tablename__ = "enrolments"
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    study: Mapped[str] = mapped_column(StudyName)
+    experiment: Mapped[str] = mapped_column(Name)
+    version_sha256: Mapped[str] = mapped_column(String(64))
+    unit: Mapped[str] = mapped_column(String(64))
+    unit_kind: Mapped[str] = mapped_column(String(8))
+    pseudonym: Mapped[str | None] = mapped_column(Pseudonym, index=True)
+    arm: Mapped[str] = mapped_column(Name)
+    block: Mapped[int | None]
+    position: Mapped[int]
+    code: Mapped[str | None] = mapped_column(String(16))
+    completed_at: Mapped[float | None]
+    excluded: Mapped[str | None] = mapped_column(Text)
+    at: Mapped[float]
+
+    __table_args__ = (UniqueConstraint("study", "experiment", "unit", name="uq_enrolments"),)
+
+
+class ItemRow(Table):
+    """A passage of the guessing pool; `id` follows from its words.
+
+    `source` and `licence` are told at the reveal. `author` is the pseudonym of whoever asked for a
+    generated one, to whom it is never shown.
+    """
+
+    __tablename__ = "items"
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    study: Mapped[str] = mapped_column(StudyName, primary_key=True)
+    kind: Mapped[str] = mapped_column(String(12))
+    expert: Mapped[str] = mapped_column(Name)
+    medium: Mapped[str] = mapped_column(String(8))
+    text: Mapped[str | None] = mapped_column(Sealed("items.text"))
+    media: Mapped[str | None] = mapped_column(String(64))
+    source: Mapped[str] = mapped_column(Text)
+    licence: Mapped[str] = mapped_column(Text)
+    digest: Mapped[str] = mapped_column(String(64))
+    author: Mapped[str | None] = mapped_column(Pseudonym, index=True)
+    active: Mapped[bool]
+
+
+class Exposure(Table):
+    """Something shown to one person to be judged: a blinded pair, a passage to guess, one answer.
+
+    `shown` lists what stood there in the order of showing: for a pair `[{label, arm, expert, plain,
+    interaction, state, ...}]`, for a guess `[{item, kind, expert}]`. `visible` says in what form it
+    arrived. `position` counts the person's exposures of that kind from 0. `latency` is seconds from
+    asking to delivery. To the operational record it is tied by its interactions only. A single answer's
+    exposure has its interaction's id.
+    """
+
+    __tablename__ = "exposures"
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    study: Mapped[str] = mapped_column(StudyName)
+    experiment: Mapped[str | None] = mapped_column(Name)
+    pseudonym: Mapped[str] = mapped_column(Pseudonym)
+    kind: Mapped[str] = mapped_column(String(12))
+    item: Mapped[str | None] = mapped_column(Id)
+    shown: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
+    seed: Mapped[int]
+    position: Mapped[int]
+    state: Mapped[str] = mapped_column(State)
+    void_reason: Mapped[str | None] = mapped_column(String(32))
+    visible: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    latency: Mapped[float | None]
+    made_at: Mapped[float]
+    delivered_at: Mapped[float | None]
+    revealed_at: Mapped[float | None]
+
+    __table_args__ = (
+        UniqueConstraint("study", "pseudonym", "item", name="uq_exposures_item"),
+        Index("ix_exposures_person", "pseudonym", "kind", "made_at"),
+    )
+
+
+class Vote(Table):
+    """What somebody said of an exposure. All are kept; the last one before the reveal counts.
+
+    `choice` is a, b, tie or bad for a pair, real or generated for a guess. `seconds` is the time from
+    delivery. `unblinded`: a model had named itself.
+    """
+
+    __tablename__ = "votes"
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    study: Mapped[str] = mapped_column(StudyName)
+    exposure_id: Mapped[str] = mapped_column(ForeignKey("exposures.id"), index=True)
+    pseudonym: Mapped[str] = mapped_column(Pseudonym, index=True)
+    choice: Mapped[str] = mapped_column(String(12))
+    confidence: Mapped[int | None]
+    reason: Mapped[str | None] = mapped_column(Sealed("votes.reason"))
+    unblinded: Mapped[bool]
+    seconds: Mapped[float]
+    at: Mapped[float]
+
+
+class QuestionnaireAnswer(Table):
+    """One answer to one question; a null `value` is "prefer not to say".
+
+    `instrument` is before, after or rating; `shown` gives the place of the question among the others
+    and the order of its choices as this person saw them. A later answer to the same question counts.
+    """
+
+    __tablename__ = "questionnaire_answers"
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    study: Mapped[str] = mapped_column(StudyName)
+    experiment: Mapped[str] = mapped_column(Name)
+    pseudonym: Mapped[str] = mapped_column(Pseudonym, index=True)
+    instrument: Mapped[str] = mapped_column(String(16))
+    question: Mapped[str] = mapped_column(Name)
+    about: Mapped[str | None] = mapped_column(Id)
+    value: Mapped[str | None] = mapped_column(Sealed("questionnaire_answers.value"))
+    shown: Mapped[dict[str, Any]] = mapped_column(JSON)
+    at: Mapped[float]

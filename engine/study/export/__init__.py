@@ -1,0 +1,1 @@
+"""The export of a study: dataset, disclosure control, codebook, card, manifest."""

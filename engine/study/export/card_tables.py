@@ -1,0 +1,169 @@
+"""The tables of the dataset card: who is in the export, what they agreed to, who answered. Pure."""
+
+import tomllib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from engine.plan.cards import Expert
+from engine.study.export.dataset import Flow, Tables
+from engine.study.export.release import Shape
+from engine.study.export.table_files import iso
+from engine.study.study import StudyFile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportFacts:
+    """How the export was made: for the card and the manifest."""
+
+    study: str
+    experiment: str | None
+    file: StudyFile
+    how: Shape
+    purpose: str
+    version: str
+    commit: str
+    schema: str
+    scrubber: str
+    reviewed: str
+    taken: Mapping[str, int]
+    kept: int
+    removed: int
+    blanked: Mapping[str, int]
+    anonymity: Mapping[str, Any]
+    flow: Flow
+    key: str
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A Markdown table.
+
+    >>> print(table(["a", "b"], [[1, "x|y"]]))
+    | a | b |
+    | --- | --- |
+    | 1 | x\\|y |
+    """
+    cells = [[str(value).replace("|", "\\|").replace("\n", " ") for value in row] for row in rows]
+    lines = [head, ["---"] * len(head), *cells]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def flow_table(made: ExportFacts, tables: Tables) -> str:
+    """From those who were asked to the rows that are here (CONSORT)."""
+    flow = made.flow
+    rows: list[tuple[Any, ...]] = [
+        (f"invited, {name}", count) for name, count in flow.invited.items()
+    ]
+    rows += [
+        ("people who ever agreed", flow.agreed),
+        ("— withdrew", flow.withdrawn),
+        ("— no longer agree to use in the study", flow.declined_use),
+        ("accounts joined to another of the same person", flow.linked),
+        ("**people whose consent holds**", flow.people),
+        ("interactions on record", flow.interactions),
+        *((f"— left out: {name}", count) for name, count in flow.left_out.items()),
+        ("**interactions in this export**", len(tables["interactions"])),
+    ]
+    text = table(["people and rows", "n"], rows)
+    return "\n\n".join((text, *_allocations(tables), *_exposures(tables)))
+
+
+def _allocations(tables: Tables) -> list[str]:
+    if not tables["enrolments"]:
+        return []
+    arms = Counter((row["experiment"], row["arm"]) for row in tables["enrolments"])
+    out = Counter(
+        (row["experiment"], row["arm"]) for row in tables["enrolments"] if row["excluded"]
+    )
+    done = Counter(
+        (row["experiment"], row["arm"]) for row in tables["enrolments"] if row["completed_at"]
+    )
+    rows = [(*key, count, out[key], done[key]) for key, count in sorted(arms.items())]
+    return [table(["experiment", "arm", "allocated", "excluded", "completed"], rows)]
+
+
+def _exposures(tables: Tables) -> list[str]:
+    if not tables["exposures"]:
+        return []
+    voted = judged_exposures(tables)
+    kinds = sorted({row["kind"] for row in tables["exposures"]})
+    rows = []
+    for kind in kinds:
+        of_kind = [row for row in tables["exposures"] if row["kind"] == kind]
+        void = Counter(row["void_reason"] or "-" for row in of_kind if row["state"] == "void")
+        why = ", ".join(f"{reason} {count}" for reason, count in sorted(void.items()))
+        shown = sum(row["delivered_at"] is not None for row in of_kind)
+        judged = sum(row["id"] in voted for row in of_kind)
+        rows.append((kind, len(of_kind), shown, judged, f"{sum(void.values())} {why}".strip()))
+    return [table(["shown to be judged", "made", "delivered", "judged", "void"], rows)]
+
+
+def judged_exposures(tables: Tables) -> set[str]:
+    """Those that somebody voted on, or whose answer they rated on the experiment's own scale."""
+    rated = {row["about"] for row in tables["answers"] if row["about"]}
+    by_rating = {
+        row["id"]
+        for row in tables["exposures"]
+        if row["id"] in rated or any(one.get("interaction") in rated for one in row["shown"])
+    }
+    return by_rating | {row["exposure_id"] for row in tables["votes"]}
+
+
+def consent_table(tables: Tables) -> str:
+    """The texts that were agreed to, and how often."""
+    granted = [row for row in tables["consents"] if row["action"] == "granted"]
+    counts = Counter(
+        (row["text_version"], row["locale"] or "not told here", row["text_sha256"] or "-")
+        for row in granted
+    )
+    if not counts:
+        return "Nobody's."
+    rows = [
+        (version, locale, count, f"`{digest[:16]}…`")
+        for (version, locale, digest), count in sorted(counts.items())
+    ]
+    last = {row["pseudonym"]: row for row in tables["consents"]}.values()
+    excerpts = sum(row["excerpts"] for row in last)
+    return table(["text", "language", "times agreed to", "SHA-256"], rows) + (
+        f"\n\nOf {len(last)} people, {excerpts} let de-identified excerpts be published."
+    )
+
+
+def experiment_table(tables: Tables) -> str:
+    """What was asked, and where that was written down before."""
+    rows = []
+    for row in tables["experiments"]:
+        file = tomllib.loads(row["file"])
+        stopped = f"stopped: {row['stop_reason']}" if row["state"] == "stopped" else row["state"]
+        rows.append(
+            (
+                f"`{row['id']}`",
+                file.get("hypothesis", ""),
+                file.get("preregistration") or "none named",
+                iso(row["frozen_at"])[:10],
+                stopped,
+                f"`{row['version_sha256'][:16]}…`",
+            )
+        )
+    head = ("experiment", "hypothesis", "preregistration", "frozen", "state", "SHA-256")
+    return table(head, rows) if rows else "None with anybody in it."
+
+
+def expert_table(tables: Tables, experts: Mapping[str, Expert]) -> str:
+    """Who answered, with what weights, under which licence."""
+    counts = Counter(
+        (row["expert"], row["plain"], row["base_digest"] or "", row["adapter_digest"] or "")
+        for row in tables["interactions"]
+        if row["state"] == "finished"
+    )
+    if not counts:
+        return "None answered."
+    rows = []
+    for (name, plain, base, adapter), count in sorted(counts.items()):
+        expert = experts.get(name)
+        licence = expert.rights.licence if expert else "unknown: its card is no longer here"
+        basis = f" ({expert.rights.basis})" if expert and expert.rights.basis else ""
+        who = f"{name}, base alone" if plain else name
+        rows.append((who, count, f"`{base or '-'}`", f"`{adapter or '-'}`", licence + basis))
+    return table(["expert", "answers", "base", "adapter", "licence"], rows)

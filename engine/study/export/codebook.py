@@ -1,0 +1,199 @@
+"""What every exported column means: name, kind, unit, missing values, where it comes from.
+
+The columns are the schema's own; a column that is neither described nor left out on purpose fails a
+test, so that the codebook cannot fall behind the tables.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from sqlalchemy.sql.elements import KeyedColumnElement
+
+from engine.ledger.tables import Table
+from engine.study import tables
+from engine.study.column_words import ABOUT, COMMANDS, DERIVED, LEFT_OUT, OPEN, TABLE_WORDS
+from engine.study.experiments import tables as experiment_tables
+from engine.vault import Sealed
+
+Kind = Literal["text", "word", "json", "whole", "number", "flag", "time"]
+Row = dict[str, Any]
+MANY_LEVELS = 30  # a column of words with more values than this is no factor
+
+SOURCES: dict[str, type[Table]] = {
+    "interactions": tables.InteractionRow,
+    "pictures": tables.StudyPictureRow,
+    "ratings": tables.StudyRatingRow,
+    "events": tables.StudyEventRow,
+    "consents": tables.ConsentRow,
+    "experiments": experiment_tables.ExperimentRow,
+    "enrolments": experiment_tables.Enrolment,
+    "exposures": experiment_tables.Exposure,
+    "votes": experiment_tables.Vote,
+    "answers": experiment_tables.QuestionnaireAnswer,
+    "items": experiment_tables.ItemRow,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """One column. `free`: people's or a model's own words, which are scrubbed and may be blanked."""
+
+    name: str
+    kind: Kind
+    about: str
+    unit: str = ""
+    free: bool = False
+    derived: bool = False
+
+
+@cache
+def columns(table: str) -> tuple[Column, ...]:
+    """The columns of an exported table, in order: the schema's, then what is worked out from them."""
+    schema = (
+        _column(table, column)
+        for column in SOURCES[table].__table__.columns
+        if (table, column.name) not in LEFT_OUT
+    )
+    derived = (
+        Column(name=name, kind=kind, about=about, unit=_unit(name, kind), derived=True)
+        for name, (kind, about) in DERIVED.get(table, {}).items()
+    )
+    return (*schema, *derived)
+
+
+def _column(table: str, column: KeyedColumnElement[Any]) -> Column:
+    kind = _kind(column)
+    name = column.name
+    return Column(
+        name=name,
+        kind=kind,
+        about=ABOUT[table][name],
+        unit=_unit(name, kind),
+        free=isinstance(column.type, Sealed) and (table, name) not in OPEN,
+    )
+
+
+def _kind(column: KeyedColumnElement[Any]) -> Kind:
+    match column.type:
+        case sa.Boolean():
+            return "flag"
+        case sa.Integer():
+            return "whole"
+        case sa.Float():
+            return "time" if column.name == "at" or column.name.endswith("_at") else "number"
+        case sa.JSON():
+            return "json"
+        case Sealed() if column.name in ("route", "drawing", "notes"):
+            return "json"
+        case Sealed() | sa.Text():
+            return "text"
+        case _:
+            return "word"
+
+
+def _unit(name: str, kind: Kind) -> str:
+    if kind == "time":
+        return "UTC"
+    if kind == "number":
+        return "seconds"
+    return {"tokens_in": "tokens", "tokens_out": "tokens", "length": "tokens"}.get(
+        name, "pixels" if name in ("width", "height") else ""
+    )
+
+
+def codebook(rows: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
+    """The codebook of these tables as plain values, levels counted in the rows themselves."""
+    return {
+        table: {
+            "about": TABLE_WORDS[table],
+            "source": COMMANDS[table],
+            "rows": len(rows[table]),
+            "columns": [_entry(column, rows[table]) for column in columns(table)],
+        }
+        for table in SOURCES
+    }
+
+
+def _entry(column: Column, rows: Sequence[Row]) -> dict[str, Any]:
+    values = [row[column.name] for row in rows]
+    missing = sum(value is None for value in values)
+    entry: dict[str, Any] = {
+        "name": column.name,
+        "type": column.kind,
+        "unit": column.unit,
+        "about": column.about,
+        "missing": missing,
+        "free_text": column.free,
+        "derived": column.derived,
+    }
+    levels = _levels(column, values)
+    if levels:
+        entry["levels"] = levels
+    return entry
+
+
+def _levels(column: Column, values: Iterable[Any]) -> dict[str, int]:
+    if column.kind not in ("word", "flag") or column.name.endswith(("id", "sha256")):
+        return {}
+    counts = Counter(str(value) for value in values if value is not None)
+    return dict(sorted(counts.items())) if len(counts) <= MANY_LEVELS else {}
+
+
+TYPE_WORDS: dict[Kind, str] = {
+    "text": "text, UTF-8",
+    "word": "short text or identifier",
+    "json": "JSON in a text cell, keys sorted",
+    "whole": "whole number, 64 bits",
+    "number": "number",
+    "flag": "true or false",
+    "time": "time, UTC, to the millisecond (ISO 8601 in CSV and JSONL)",
+}
+
+PREAMBLE = """\
+# Codebook
+
+Each table lies here three times, as `.parquet`, `.jsonl` and `.csv`: the same rows in the same order.
+
+- **Missing**: `null` in JSONL and Parquet, an empty cell in CSV. Nothing else stands for missing. (CSV
+  cannot tell a missing text from an empty one; the other two can.)
+- **CSV and spreadsheets**: a text cell that begins with `=`, `+`, `-`, `@`, a tab, a line break, their
+  full-width forms, or `'` has one `'` put before it, so that no program takes it for a formula. Strip
+  one leading `'` to have the text back. Parquet and JSONL hold the text unchanged.
+- **Identifiers** are the first 20 hex characters of SHA-256 over `pastiche ` and the row's own
+  identifier, because that one tells the time. Rows refer to each other by them.
+- **Pseudonyms** are keyed hashes; without the study's key, which is no part of the export, they lead to
+  nobody. Accounts that one person has linked stand under one pseudonym.
+- **Placeholders** such as `[email]` or `[handle]` stand where something that names a person was taken
+  out; see the card.
+"""
+
+
+def markdown(book: Mapping[str, Any]) -> str:
+    """The codebook as a page."""
+    parts = [PREAMBLE]
+    for table, entry in book.items():
+        parts.append(f"## {table}\n\n{entry['about']}\n")
+        parts.append(f"Rows: {entry['rows']}. Comes from: {entry['source']}.\n")
+        lines = ["| column | type | unit | missing | meaning |", "| --- | --- | --- | --- | --- |"]
+        lines += [_line(column) for column in entry["columns"]]
+        parts.append("\n".join(lines) + "\n")
+    return "\n".join(parts)
+
+
+def _line(column: Mapping[str, Any]) -> str:
+    about = column["about"]
+    if column["derived"]:
+        about += " *(worked out)*"
+    if "levels" in column:
+        shown = ", ".join(f"`{_cell(level)}` {count}" for level, count in column["levels"].items())
+        about += f" Values: {shown}."
+    kind = TYPE_WORDS[column["type"]].split(",")[0]
+    return f"| `{column['name']}` | {kind} | {column['unit']} | {column['missing']} | {about} |"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("`", "'").replace("\n", " ")

@@ -1,0 +1,263 @@
+"""The one place that reads a study's rows, each of them joined with live consent.
+
+A row is read if the last word of its person is a consent to use in the study, and if the consent that
+it was accepted under was one. Whoever withdrew is in no table, whatever they had agreed to before.
+Accounts that one person linked, and still wants linked on every side, stand under one pseudonym. All
+is read in one transaction, so that what is written meanwhile is wholly in or wholly out.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from engine.ledger.transactions import Database
+from engine.study.excluding import exclude_few
+from engine.study.export.codebook import SOURCES, Row, columns
+from engine.study.export.derived_columns import derive
+from engine.study.interactions import BORROWED
+from engine.study.tables import (
+    ConsentRow,
+    InteractionRow,
+    InvitationRow,
+    StudyLinkRow,
+    StudyPlaceRow,
+)
+
+Tables = dict[str, list[Row]]
+PRIVATE = "private"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """The live consent of one pseudonym. `name` is the pseudonym that their rows go out under."""
+
+    name: str
+    excerpts: bool
+    linkage: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flow:
+    """How many people and rows there were, and why some are not in the tables (CONSORT)."""
+
+    invited: Mapping[str, int]
+    agreed: int
+    withdrawn: int
+    declined_use: int
+    people: int
+    linked: int
+    interactions: int
+    left_out: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What a study holds of people who still agree. `excerpts`: whose words may be published; `key`: by
+    which its rows are renamed when they go out.
+    """
+
+    study: str
+    tables: Tables
+    excerpts: frozenset[str]
+    flow: Flow
+    key: bytes = field(repr=False)
+
+
+async def read_study(database: Database, study: str, experiment: str | None = None) -> Reading:
+    """Everything that may go out, in a stable order; of one experiment, or of all.
+
+    Raises LedgerError when the ledger cannot be read.
+    """
+    async with database.reading() as connection:
+        if database.dialect != "sqlite":  # SQLite's own reads are of one moment already
+            connection = await connection.execution_options(isolation_level="REPEATABLE READ")
+        consents = await _rows(connection, ConsentRow, study)
+        people = live_people(consents, await _rows(connection, StudyLinkRow, study))
+        kinds = {row["place"]: row["kind"] for row in await _rows(connection, StudyPlaceRow, study)}
+        invited = await _rows(connection, InvitationRow, study)
+        raw = {name: await _rows(connection, table, study) for name, table in SOURCES.items()}
+    raw["consents"] = consents
+    allowed, left_out = _allowed(raw["interactions"], consents, people)
+    tables = _joined(raw, allowed, people)
+    if experiment is not None:
+        tables = _only(tables, experiment)
+    exclude_few(tables["enrolments"], tables["experiments"], tables["exposures"])
+    derive(tables, {row["id"]: row for row in consents}, kinds)
+    last = _last(consents)
+    return Reading(
+        study=study,
+        tables={name: _shaped(name, rows) for name, rows in tables.items()},
+        excerpts=_willing(people),
+        key=bytes.fromhex(database.vault.lookup("study export", study)),
+        flow=Flow(
+            invited=dict(sorted(Counter(row["outcome"] for row in invited).items())),
+            agreed=len({row["pseudonym"] for row in consents if row["action"] == "granted"}),
+            withdrawn=sum(row["action"] != "granted" for row in last.values()),
+            declined_use=sum(
+                row["action"] == "granted" and pseudonym not in people
+                for pseudonym, row in last.items()
+            ),
+            people=len({person.name for person in people.values()}),
+            linked=len(people) - len({person.name for person in people.values()}),
+            interactions=len(raw["interactions"]),
+            left_out=left_out,
+        ),
+    )
+
+
+async def exportable(connection: AsyncConnection, study: str) -> frozenset[str]:
+    """The ids of the interactions that an export would hold now."""
+    consents = await _rows(connection, ConsentRow, study)
+    people = live_people(consents, await _rows(connection, StudyLinkRow, study))
+    found = await _rows(connection, InteractionRow, study)
+    return frozenset(_allowed(found, consents, people)[0])
+
+
+def live_people(consents: Sequence[Row], links: Sequence[Row]) -> dict[str, Person]:
+    """Everybody whose last word is a consent to use, by pseudonym."""
+    live = {
+        pseudonym: row
+        for pseudonym, row in _last(consents).items()
+        if row["action"] == "granted" and row["use"] and row["adult"]
+    }
+    linkable = {pseudonym for pseudonym, row in live.items() if row["linkage"]}
+    roots = {row["pseudonym"]: row["root"] for row in links if row["root"] in linkable}
+    return {
+        pseudonym: Person(
+            name=roots.get(pseudonym, pseudonym) if row["linkage"] else pseudonym,
+            excerpts=row["excerpts"],
+            linkage=row["linkage"],
+        )
+        for pseudonym, row in live.items()
+    }
+
+
+def _willing(people: Mapping[str, Person]) -> frozenset[str]:
+    """Those who let their words be published, on every account that goes under the same name."""
+    unwilling = {person.name for person in people.values() if not person.excerpts}
+    return frozenset(person.name for person in people.values()) - unwilling
+
+
+async def _rows(connection: AsyncConnection, table: Any, study: str) -> list[Row]:
+    schema = table.__table__
+    order = (column for column in schema.primary_key.columns)
+    found = await connection.execute(
+        sa.select(schema).where(schema.c.study == study).order_by(*order)
+    )
+    return [dict(row) for row in found.mappings()]
+
+
+def _last(consents: Iterable[Row]) -> dict[str, Row]:
+    """Each person's last word; rows come in the order in which they were written."""
+    return {row["pseudonym"]: row for row in consents}
+
+
+def _allowed(
+    interactions: Sequence[Row], consents: Sequence[Row], people: Mapping[str, Person]
+) -> tuple[set[str], dict[str, int]]:
+    """The interactions that may go out, and how many may not, by reason."""
+    granted = {
+        (row["id"], row["pseudonym"])
+        for row in consents
+        if row["action"] == "granted" and row["use"] and row["adult"]
+    }
+    allowed: set[str] = set()
+    left_out: Counter[str] = Counter()
+    for row in interactions:
+        if row["pseudonym"] not in people:
+            left_out["no consent now"] += 1
+        elif (row["consent_id"], row["pseudonym"]) not in granted:
+            left_out["no consent then"] += 1
+        else:
+            allowed.add(row["id"])
+    return allowed, dict(sorted(left_out.items()))
+
+
+def _joined(raw: Tables, allowed: set[str], people: Mapping[str, Person]) -> Tables:
+    """The rows of people who agree, under the names that they go out by."""
+    tables: Tables = {}
+    for name, rows in raw.items():
+        kept = [row for row in rows if _stays(name, row, allowed, people)]
+        tables[name] = [_named(row, people) for row in kept]
+    exposures = {row["id"] for row in tables["exposures"]}
+    tables["votes"] = [row for row in tables["votes"] if row["exposure_id"] in exposures]
+    taken = taken_up(raw["interactions"], lambda row: row["id"] in allowed)
+    for row in tables["interactions"]:
+        row["parent"] = row["parent"] if row["parent"] in allowed else None
+        if row["id"] in taken:
+            row |= dict.fromkeys(BORROWED, None)
+    return tables
+
+
+def taken_up(interactions: Sequence[Row], agreed: Callable[[Row], bool]) -> set[str]:
+    """The interactions that go on, however far, from one of somebody else for which that is not so."""
+    known = {row["id"]: row for row in interactions}
+    found = set()
+    for row in interactions:
+        above, seen = known.get(row["parent"]), {row["id"]}
+        while above is not None and above["id"] not in seen:
+            if above["pseudonym"] != row["pseudonym"] and not agreed(above):
+                found.add(row["id"])
+            seen.add(above["id"])
+            above = known.get(above["parent"])
+    return found
+
+
+def _stays(name: str, row: Row, allowed: set[str], people: Mapping[str, Person]) -> bool:
+    """A row about nobody stays; one of a person if they agree; one of an interaction with it."""
+    if name == "interactions":
+        return row["id"] in allowed
+    if row.get("pseudonym") is not None and row["pseudonym"] not in people:
+        return False
+    return row.get("interaction_id") is None or row["interaction_id"] in allowed
+
+
+def _named(row: Row, people: Mapping[str, Person]) -> Row:
+    """The row under its person's name. A passage whose asker left keeps neither words nor asker."""
+    row = dict(row)
+    if row.get("pseudonym") is not None:
+        row["pseudonym"] = people[row["pseudonym"]].name
+    if row.get("unit_kind") == "person":
+        row["unit"] = row["pseudonym"]  # it may have been another account's, which has left
+    author = row.get("author")
+    if author is not None:
+        gone = author not in people
+        row["author"] = None if gone else people[author].name
+        if gone:
+            row["text"], row["media"] = None, None
+    return row
+
+
+def _only(tables: Tables, experiment: str) -> Tables:
+    """One experiment's rows, with the interactions and passages that they are about."""
+    found = {name: list(rows) for name, rows in tables.items()}
+    for name in ("enrolments", "exposures", "answers"):
+        found[name] = [row for row in found[name] if row["experiment"] == experiment]
+    found["experiments"] = [row for row in found["experiments"] if row["id"] == experiment]
+    exposures = {row["id"] for row in found["exposures"]}
+    found["votes"] = [row for row in found["votes"] if row["exposure_id"] in exposures]
+    shown = [item for row in found["exposures"] for item in row["shown"]]
+    compared = {item.get("interaction") for item in shown}
+    guessed = {row["item"] for row in found["exposures"]}
+    found["items"] = [row for row in found["items"] if row["id"] in guessed]
+    found["interactions"] = [
+        row
+        for row in found["interactions"]
+        if row["experiment"] == experiment or row["id"] in compared
+    ]
+    kept = {row["id"] for row in found["interactions"]}
+    for name in ("ratings", "events", "pictures"):
+        found[name] = [row for row in found[name] if row["interaction_id"] in kept]
+    present = {row.get("pseudonym") for name in found if name != "consents" for row in found[name]}
+    found["consents"] = [row for row in found["consents"] if row["pseudonym"] in present]
+    return found
+
+
+def _shaped(name: str, rows: Iterable[Row]) -> list[Row]:
+    """The columns of the codebook, in its order."""
+    names = [column.name for column in columns(name)]
+    return [{column: row[column] for column in names} for row in rows]

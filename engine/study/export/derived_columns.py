@@ -1,0 +1,60 @@
+"""Columns that are worked out from others: durations, the last of several, the gravest verdict."""
+
+import time
+from collections.abc import Mapping
+
+from engine.study.export.codebook import Row
+
+GRAVITY = ("allow", "flag", "hold", "block")
+
+
+def derive(
+    tables: dict[str, list[Row]], consents: Mapping[int, Row], kinds: Mapping[str, str]
+) -> None:
+    """Add the derived columns to the rows in place. `kinds` tells what kind of place each is."""
+    _mark_last(tables["ratings"], ("interaction_id", "pseudonym"))
+    _mark_last(tables["votes"], ("exposure_id",))
+    _mark_last(tables["answers"], ("experiment", "pseudonym", "instrument", "question", "about"))
+    thumbs = {
+        (row["interaction_id"], row["pseudonym"]): row["value"]
+        for row in tables["ratings"]
+        if row["counts"]
+    }
+    for row in tables["pictures"]:
+        row["file"] = f"pictures/{row['media']}.png"
+    for row in tables["interactions"]:
+        row |= {
+            "locale": consents[row["consent_id"]]["locale"],
+            "place_kind": "private" if row["private"] else kinds.get(row["place"]),
+            "hour": f"{time.gmtime(row['accepted_at']).tm_hour:02}",
+            "wait_seconds": _between(row, "accepted_at", "started_at"),
+            "first_token_seconds": _between(row, "started_at", "first_token_at"),
+            "write_seconds": _between(row, "started_at", "finished_at"),
+            "answer_seconds": _between(row, "accepted_at", "finished_at"),
+            "moderation_action": gravest([verdict.get("action") for verdict in row["moderation"]]),
+            "rating": thumbs.get((row["id"], row["pseudonym"])),
+        }
+
+
+def gravest(actions: list[str | None]) -> str | None:
+    """The worst of several verdicts; None where there was none.
+
+    >>> gravest(["allow", "block", "flag"])
+    'block'
+    """
+    known = [action for action in actions if action in GRAVITY]
+    return max(known, key=GRAVITY.index, default=None)
+
+
+def _between(row: Row, start: str, end: str) -> float | None:
+    """Seconds to the millisecond; None while either is not there, 0 for a clock that was set back."""
+    if row[start] is None or row[end] is None:
+        return None
+    return max(0.0, round(float(row[end] - row[start]), 3))
+
+
+def _mark_last(rows: list[Row], key: tuple[str, ...]) -> None:
+    """`counts` is true for the last row of each key; rows come in the order of writing."""
+    last = {tuple(row[name] for name in key): row["id"] for row in rows}
+    for row in rows:
+        row["counts"] = last[tuple(row[name] for name in key)] == row["id"]

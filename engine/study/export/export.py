@@ -1,0 +1,288 @@
+"""`pastiche study export`: a folder with the study's rows, in three forms, and all that explains them.
+
+The folder is made aside and takes its name when it is whole; before that the export is written into the
+ledger (`study_exports`), so that there is none that nobody knows of. Nothing in it comes from the clock:
+the same ledger and options make the same bytes.
+"""
+
+import contextlib
+import hashlib
+import subprocess
+import tomllib
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from ulid import ULID
+
+from engine.errors import CommandError, SetupError
+from engine.ledger.storage import check_key, open_database, revisions
+from engine.ledger.transactions import Database
+from engine.media.store import open_media
+from engine.plan.cards import Registry
+from engine.settings import Settings
+from engine.study.experiments.tables import ExperimentRow
+from engine.study.export.card_tables import ExportFacts
+from engine.study.export.codebook import columns
+from engine.study.export.dataset import Reading, Tables, read_study
+from engine.study.export.export_folder import fill
+from engine.study.export.k_anonymity import DEFAULT
+from engine.study.export.manifest import is_export
+from engine.study.export.presidio import presidio_finder
+from engine.study.export.release import Form, Grain, Scrub, Shape, shape, short
+from engine.study.export.review import Finding, read_decisions
+from engine.study.export.table_files import restore, told, whole_folder
+from engine.study.extras import needed
+from engine.study.study import StudyFile, folder_of, key_of, read_study_file
+from engine.study.tables import ExportRow, StudyRow
+
+Purpose = Literal["analysis", "training"]
+GIT_SECONDS = 10.0
+OWN_SCRUB = "the program's own patterns"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What somebody asked for. `k` and `times` are None where they were left to the form."""
+
+    study: str
+    out: Path
+    experiment: str | None = None
+    form: Form = "private"
+    times: Grain | None = None
+    k: int | None = None
+    purpose: Purpose = "analysis"
+    review: Path | None = None
+    presidio: bool = False
+    replace: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exported:
+    """What was made."""
+
+    out: Path
+    rows: Mapping[str, int]
+    people: int
+    manifest_sha256: str
+    taken: Mapping[str, int]
+    anonymity: Mapping[str, Any]
+
+
+def shape_of(options: Options, file: StudyFile, questions: Collection[str] = ()) -> Shape:
+    """How the rows go out. Raises SetupError for a quasi-identifier that is no column of few values,
+    and none of the `questions`."""
+    known = {
+        column.name
+        for column in columns("interactions")
+        if column.kind in ("word", "flag") and not column.free
+    }
+    quasi = file.quasi_identifiers or DEFAULT
+    for name in quasi:
+        if name not in known and name not in questions:
+            raise SetupError(
+                f"study.toml: quasi_identifiers: {name!r} is no column that can be one, and no question "
+                f"of an experiment. There are: {', '.join(sorted({*known, *questions}))}."
+            )
+    public = options.form == "public"
+    return Shape(
+        form=options.form,
+        times=options.times or ("hour" if public else "exact"),
+        k=options.k or file.k_anonymity,
+        gated=public or options.k is not None,
+        quasi=quasi,
+    )
+
+
+def check_options(options: Options, file: StudyFile, settings: Settings) -> None:
+    """Raise CommandError for what may not be, before anything is read."""
+    if options.purpose == "training" and not file.training_permission.strip():
+        raise CommandError(
+            "What people wrote for a study is not for training. With the platforms' written permission, "
+            'name it in study.toml: training_permission = "reference and date".'
+        )
+    out = options.out.absolute()
+    restore(out)
+    if out.resolve().is_relative_to(settings.home.resolve()):
+        raise CommandError(
+            f"{out} lies in the data folder, whose backups it would join. Name another place with --out."
+        )
+    if out.exists() and not out.is_dir():
+        raise CommandError(f"{out} is a file. Name a new folder with --out.")
+    if out.exists() and any(out.iterdir()):
+        if not is_export(out):
+            raise CommandError(
+                f"{out} has something else in it, which is left as it is. Name a new folder with --out."
+            )
+        if not options.replace:
+            raise CommandError(
+                f"{out} is an export already. Name a new folder, or put this one in its place with "
+                "--replace."
+            )
+
+
+async def export_study(options: Options, settings: Settings) -> Exported:
+    """Make the export. Raises CommandError or SetupError; then nothing stands under its name."""
+    needed("pyarrow", "study")
+    file = read_study_file(settings, options.study)
+    with told(options.out):
+        check_options(options, file, settings)
+    scrub, scrubber = make_scrub(options.presidio, options.review)
+    async with opened_database(settings) as database:
+        how = shape_of(options, file, await questions_of(database, settings, options.study))
+        reading = await read_study(database, options.study, options.experiment)
+        key = await _key(database, settings, options.study)
+        await check_experiment(database, reading, options.experiment)
+        shaped = shape(reading, how, scrub)
+        made = ExportFacts(
+            study=options.study,
+            experiment=options.experiment,
+            file=file,
+            how=how,
+            purpose=options.purpose,
+            version=version("pastiche"),
+            commit=commit(),
+            schema=revisions(settings)[0] or "none",
+            scrubber=scrubber,
+            reviewed=_digest(options.review),
+            taken=dict(sorted(scrub.taken.items())),
+            kept=scrub.kept,
+            removed=scrub.removed,
+            blanked=shaped.blanked,
+            anonymity=shaped.anonymity,
+            flow=reading.flow,
+            key=key,
+        )
+        experts = {
+            expert.name: expert
+            for expert in Registry.load(settings.expert_roots, settings.profile).experts
+        }
+        media = open_media(settings.media, database.vault)
+        with whole_folder(options.out.absolute(), replace=options.replace) as folder:
+            digest = fill(folder, made, shaped.tables, experts, media, partial(short, reading.key))
+            await _record(database, options.study, shaped.tables, digest)
+    return Exported(
+        out=options.out,
+        rows={name: len(rows) for name, rows in shaped.tables.items()},
+        people=len({row["pseudonym"] for row in shaped.tables["interactions"]}),
+        manifest_sha256=digest,
+        taken=made.taken,
+        anonymity=shaped.anonymity,
+    )
+
+
+async def review_study(settings: Settings, study: str, *, presidio: bool) -> list[Finding]:
+    """What the scrub finds, and what may be a name, for a person to decide on. Raises SetupError."""
+    read_study_file(settings, study)
+    scrub, _ = make_scrub(presidio, None)
+    scrub.listing = True
+    async with opened_database(settings) as database:
+        reading = await read_study(database, study)
+    shape(reading, Shape(), scrub)
+    return scrub.findings
+
+
+def make_scrub(presidio: bool, review: Path | None) -> tuple[Scrub, str]:
+    """The scrub, and in words what it looks with. Raises SetupError."""
+    decisions = read_decisions(review) if review else {}
+    if not presidio:
+        return Scrub(decisions=decisions), OWN_SCRUB
+    finder, name = presidio_finder()
+    return Scrub(more=(finder,), decisions=decisions), f"{OWN_SCRUB} and {name}"
+
+
+@asynccontextmanager
+async def opened_database(settings: Settings) -> AsyncIterator[Database]:
+    """The ledger, beside a bot that may be running on it. Raises SetupError when there is none yet."""
+    current, newest = revisions(settings)
+    if current is None:
+        raise SetupError("There is no ledger in this data folder yet; nobody has used the bot.")
+    if current != newest:
+        raise SetupError(f"The ledger has schema {current}. First run: pastiche db upgrade")
+    check_key(settings)
+    database = Database(await open_database(settings))
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+async def _key(database: Database, settings: Settings, study: str) -> str:
+    """In what state the study's key is. An export needs none: pseudonyms are stored."""
+    async with database.reading() as connection:
+        query = sa.select(StudyRow.__table__).where(StudyRow.id == study)
+        row = (await connection.execute(query)).one_or_none()
+    if row is None:
+        return "not made yet"
+    if row.key_destroyed_at is not None:
+        return "destroyed: no pseudonym leads to anybody any more"
+    key, _why = key_of(settings, study, row)
+    return "kept apart from the ledger" if key else "lost: new rows cannot be joined to old ones"
+
+
+async def questions_of(database: Database, settings: Settings, study: str) -> set[str]:
+    """The ids of all that the study's experiments ask, those of files that are not frozen included."""
+    query = sa.select(ExperimentRow.file).where(ExperimentRow.study == study)
+    async with database.reading() as connection:
+        texts = list(await connection.scalars(query))
+    for path in (folder_of(settings, study) / "experiments").glob("*.toml"):
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            texts.append(path.read_text(encoding="utf-8-sig"))
+    found: set[str] = set()
+    for text in texts:
+        with contextlib.suppress(tomllib.TOMLDecodeError):
+            whole = tomllib.loads(text)
+            asked = [*whole.get("before", []), *whole.get("after", [])]
+            if "rating" in whole:
+                asked.append({"id": "rating", **whole["rating"]})
+            found |= {one["id"] for one in asked if "id" in one}
+    return found
+
+
+async def check_experiment(database: Database, reading: Reading, experiment: str | None) -> None:
+    """Raise CommandError for an experiment that the study does not have."""
+    if experiment is None or reading.tables["experiments"]:
+        return
+    async with database.reading() as connection:
+        query = sa.select(ExperimentRow.id).where(ExperimentRow.study == reading.study)
+        known = sorted((await connection.scalars(query)).all())
+    there = f"There are: {', '.join(known)}." if known else "Nobody is enrolled in any yet."
+    raise CommandError(f"The study has no experiment {experiment!r} with anybody in it. {there}")
+
+
+async def _record(database: Database, study: str, tables: Tables, digest: str) -> None:
+    async with database.writing() as connection:
+        row = {
+            "id": str(ULID()),
+            "study": study,
+            "at": database.clock(),
+            "rows": sum(len(rows) for rows in tables.values()),
+            "manifest_sha256": digest,
+        }
+        await connection.execute(sa.insert(ExportRow).values(row))
+
+
+def _digest(path: Path | None) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path else ""
+
+
+def commit() -> str:
+    """The commit that this code is of; "release" for an installed package."""
+    folder = Path(__file__).resolve().parent
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=GIT_SECONDS,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return "release"
+    return done.stdout.strip()

@@ -1,0 +1,106 @@
+"""What a public export does not tell, since whoever sat in the same chat could look it up. Pure.
+
+Words go out only of people who let them be published, and not where they take up somebody else's who
+does not. A seed, a place in the order of arrival and an exact figure (a footer gives seconds and
+tokens, a screen can be counted) would each be a key to a person's rows: seeds and order are left out,
+figures stepped down.
+"""
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any
+
+from engine.study.export.codebook import Row, columns
+from engine.study.export.dataset import Tables, taken_up
+from engine.study.interactions import BORROWED
+from engine.study.pseudonyms import numbered
+
+STEPS = [0.1, 0.2, 0.5, *(digit * 10**power for power in range(10) for digit in (1, 2, 5))]
+FIGURES = {"interactions": ("length", "tokens_in", "tokens_out"), "exposures": ("visible",)}
+KEYS = {
+    "interactions": ("seed",),
+    "pictures": ("seed",),
+    "exposures": ("seed",),
+    "enrolments": ("position",),
+}
+
+
+def stepped(value: Any) -> Any:
+    """A figure down to 1, 2, 5, 10, 20, 50 ... or 0; within lists and by name too. Other values stay.
+
+    >>> stepped(137), stepped(4.94), stepped(0.2), stepped({"characters": [812, 90], "trimmed": True})
+    (100, 2.0, 0.2, {'characters': [500, 50], 'trimmed': True})
+    """
+    match value:
+        case bool():
+            return value
+        case int() | float():
+            at = bisect_right(STEPS, value)
+            return type(value)(STEPS[at - 1] if at else 0)
+        case list():
+            return [stepped(one) for one in value]
+        case dict():
+            return {name: stepped(one) for name, one in value.items()}
+        case _:
+            return value
+
+
+def publish(tables: Tables, willing: Collection[str], key: bytes) -> dict[str, int]:
+    """Blank, step down and rename in place; how many cells of each kind had something in them."""
+    blanked: Counter[str] = Counter()
+    borrowed = taken_up(tables["interactions"], lambda row: row["pseudonym"] in willing)
+    for name, rows in tables.items():
+        free = _words(name)
+        exact = [column.name for column in columns(name) if column.kind == "number"]
+        for row in rows:
+            person = row.get("author" if name == "items" else "pseudonym")
+            if person is not None and person not in willing:
+                blanked["words"] += _blank(row, free)
+            elif name == "interactions" and row["id"] in borrowed:
+                blanked["words"] += _blank(row, (*BORROWED, "output"))
+            elif name == "pictures" and row["interaction_id"] in borrowed:
+                blanked["words"] += _blank(row, free)
+            blanked["keys"] += _blank(row, KEYS.get(name, ()))
+            blanked["places"] += _blank(row, _places(name, row))
+            blanked["codes"] += _blank(row, ["code"] if name == "enrolments" else [])
+            for column in (*exact, *FIGURES.get(name, ())):
+                row[column] = stepped(row[column])
+    _renumber(tables, key)
+    return dict(sorted(blanked.items()))
+
+
+def _words(name: str) -> Sequence[str]:
+    """The columns that a person's words, or pictures made of them, stand in."""
+    if name == "pictures":
+        return ("file", "media", "width", "height")
+    return [column.name for column in columns(name) if column.free]
+
+
+def _places(name: str, row: Row) -> Sequence[str]:
+    if name == "enrolments" and row["unit_kind"] == "place":
+        return ("unit",)
+    return ("place",) if name == "interactions" else ()
+
+
+def _renumber(tables: Tables, key: bytes) -> None:
+    """Numbers that count by arrival become others: the same for the same row in every export."""
+
+    def change(row: Row, column: str, of: Callable[[Row], str]) -> None:
+        if row[column] is not None:
+            row[column] = numbered(key, f"{of(row)}|{row[column]}")
+
+    for row in tables["consents"]:
+        change(row, "id", lambda _: "consent")
+    for row in tables["interactions"]:
+        change(row, "consent_id", lambda _: "consent")
+    for row in tables["enrolments"]:
+        change(row, "block", lambda row: f"block {row['experiment']}")
+
+
+def _blank(row: Row, names: Iterable[str]) -> int:
+    count = 0
+    for name in names:
+        count += row[name] is not None
+        row[name] = None
+    return count

@@ -1,0 +1,234 @@
+"""From rows that may be read to rows that may go out: words, times, identifiers, groups.
+
+In this order: words are blanked or scrubbed, small groups coarsened, times coarsened, identifiers
+shortened, rows put in order. Nothing is added after the scrub that a person wrote.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from engine.study.answer_groups import gate_answers, told
+from engine.study.echoes import silence
+from engine.study.export.codebook import Column, Row, columns
+from engine.study.export.dataset import Reading, Tables
+from engine.study.export.k_anonymity import DEFAULT, look
+from engine.study.export.public_form import publish
+from engine.study.export.review import Finding, context_of, same
+from engine.study.export.scrub import Find, Finder, find, replaced, suspects
+from engine.study.pseudonyms import row_name
+
+Form = Literal["private", "public"]
+Grain = Literal["exact", "hour", "day"]
+SECONDS: Mapping[Grain, int] = {"exact": 0, "hour": 3600, "day": 86400}
+ULID = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """How the rows go out. `gated`: small groups are coarsened, and not only counted."""
+
+    form: Form = "private"
+    times: Grain = "exact"
+    k: int = 5
+    gated: bool = False
+    quasi: tuple[str, ...] = DEFAULT
+
+
+@dataclass(slots=True, kw_only=True)
+class Scrub:
+    """The scrub of one export: what it knows, what was decided, what it has done."""
+
+    more: Sequence[Finder] = ()
+    decisions: Mapping[str, str] = field(default_factory=dict)
+    taken: Counter[str] = field(default_factory=Counter)
+    kept: int = 0
+    removed: int = 0
+    findings: list[Finding] = field(default_factory=list)
+    listing: bool = False
+
+    def text(self, table: str, row: str, column: str, text: str) -> str:
+        """The text without what is to be taken out of it."""
+        found = find(text, self.more)
+        if self.listing or self.decisions:
+            found = self._decided(table, row, column, text, found)
+        self.taken.update(one.kind.rstrip("?") for one in found)
+        return replaced(text, found) if found else text
+
+    def _decided(
+        self, table: str, row: str, column: str, text: str, found: list[Find]
+    ) -> list[Find]:
+        taken = [(one, "remove") for one in found]
+        maybe = [
+            (one, "keep")
+            for one in suspects(text)
+            if all(one.end <= other.start or one.start >= other.end for other in found)
+        ]
+        chosen = []
+        counts: Counter[str] = Counter()
+        for one, default in sorted((*taken, *maybe), key=lambda pair: pair[0].start):
+            what = text[one.start : one.end]
+            finding = Finding(
+                table=table,
+                row=row,
+                column=column,
+                number=counts[what],
+                kind=one.kind,
+                what=what,
+                context=context_of(text, one.start, one.end),
+                default=default,
+            )
+            counts[what] += 1
+            if self.listing:
+                self.findings.append(finding)
+            for_all = self.decisions.get(same(what), default)
+            decision = self.decisions.get(finding.name, for_all)
+            self.kept += default == "remove" and decision == "keep"
+            self.removed += default == "keep" and decision == "remove"
+            if decision == "remove":
+                chosen.append(one)
+        return chosen
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shaped:
+    """What goes out, and what was done to it."""
+
+    tables: Tables
+    anonymity: dict[str, Any]
+    blanked: dict[str, int]
+
+
+def short(key: bytes, text: str) -> str:
+    """An identifier as it goes out: keyed, for the row's own stands in buttons that others can read,
+    and tells the time.
+
+    >>> short(b"key", "01K9ZZZZZZ0000000000000000"), short(b"key", "a word")
+    ('b8e8dcc2d3ae9fe07bba', 'a word')
+    """
+    return row_name(key, text) if ULID.fullmatch(text) else text
+
+
+def shape(reading: Reading, how: Shape, scrub: Scrub) -> Shaped:
+    """The tables of an export. Raises SetupError when no group could be large enough."""
+    tables = {name: [dict(row) for row in rows] for name, rows in reading.tables.items()}
+    key = reading.key
+    blanked = publish(tables, reading.excerpts, key) if how.form == "public" else {}
+    for name, rows in tables.items():
+        _scrub_table(name, rows, scrub, key)
+    if how.gated:
+        before = tables["interactions"]
+        report = {"enforced": True, **gate_answers(tables, how.quasi, how.k)}
+        silence(tables, before, how.quasi)
+    else:
+        report = {"enforced": False, **look(told(tables, how.quasi), how.quasi, how.k)}
+    _coarsen(tables, how)
+    for name, rows in tables.items():
+        _shorten(name, rows, key)
+        rows.sort(key=lambda row: _order(name, row))
+    return Shaped(tables=tables, anonymity=report, blanked=blanked)
+
+
+def _scrub_table(name: str, rows: Iterable[Row], scrub: Scrub, key: bytes) -> None:
+    free = [column for column in columns(name) if column.free]
+    for row in rows:
+        if name == "items" and row["kind"] == "real":
+            continue  # licensed passages are nobody's private words
+        for column in free:
+            if row[column.name] is not None:
+                row[column.name] = _scrubbed(name, row, column, scrub, key)
+
+
+def _scrubbed(name: str, row: Row, column: Column, scrub: Scrub, key: bytes) -> str:
+    known = short(key, str(row["id"]))
+
+    def text(value: str) -> str:
+        return scrub.text(name, known, column.name, value)
+
+    if column.kind != "json":
+        return text(row[column.name])
+    return json.dumps(
+        leaves(json.loads(row[column.name]), text), sort_keys=True, ensure_ascii=False
+    )
+
+
+def leaves(value: Any, change: Callable[[str], str]) -> Any:
+    """A JSON value with each of its texts changed, names of fields apart.
+
+    >>> leaves({"a": ["x", 1]}, str.upper)
+    {'a': ['X', 1]}
+    """
+    match value:
+        case str():
+            return change(value)
+        case list():
+            return [leaves(one, change) for one in value]
+        case dict():
+            return {name: leaves(one, change) for name, one in value.items()}
+        case _:
+            return value
+
+
+def _coarsen(tables: Tables, how: Shape) -> None:
+    """Cut times to the grain; in a gated table, to what the gate has left of the hour."""
+    for name, rows in tables.items():
+        times = [column.name for column in columns(name) if column.kind == "time"]
+        values = [one.name for one in columns(name) if one.kind == "json" and not one.free]
+        for row in rows:
+            grain = _grain(name, row, how)
+            if grain != "exact":
+                for column in times:
+                    row[column] = cut(row[column], "at", SECONDS[grain])
+                for column in values:
+                    row[column] = cut(row[column], column, SECONDS[grain])
+            if name == "interactions" and how.times == "day":
+                row["hour"] = None
+
+
+def cut(value: Any, name: str, seconds: int) -> Any:
+    """Every time in a value, down to whole so many seconds; `name` tells times from other numbers.
+
+    >>> cut([{"at": 3601.5, "milliseconds": 0.5}], "moderation", 3600)
+    [{'at': 3600.0, 'milliseconds': 0.5}]
+    """
+    match value:
+        case int() | float() if name == "at" or name.endswith("_at"):
+            return value - value % seconds
+        case list():
+            return [cut(one, name, seconds) for one in value]
+        case dict():
+            return {key: cut(one, key, seconds) for key, one in value.items()}
+        case _:
+            return value
+
+
+def _grain(name: str, row: Row, how: Shape) -> Grain:
+    if not how.gated or "hour" not in how.quasi:
+        return how.times
+    if how.times == "day" or name != "interactions":
+        return "day"
+    return "day" if row["hour"] is None or "-" in row["hour"] else "hour"
+
+
+def _shorten(name: str, rows: Iterable[Row], key: bytes) -> None:
+    def shortened(text: str) -> str:
+        return short(key, text)
+
+    texts = [column.name for column in columns(name) if column.kind == "word"]
+    values = [column.name for column in columns(name) if column.kind == "json" and not column.free]
+    for row in rows:
+        for column in texts:
+            if row[column] is not None:
+                row[column] = shortened(row[column])
+        for column in values:
+            row[column] = leaves(row[column], shortened)
+
+
+def _order(name: str, row: Row) -> tuple[Any, ...]:
+    """By time as far as it goes out, then by identifier, so that no order tells more."""
+    first = next((column.name for column in columns(name) if column.kind == "time"), None)
+    when = 0.0 if first is None or row[first] is None else row[first]
+    return (when, str(row["id"]).zfill(20), row.get("study") or "")

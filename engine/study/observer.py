@@ -1,0 +1,253 @@
+"""What the study keeps of a request, written in the ledger's own transactions.
+
+A row is made when a request is accepted, and only while all of this holds at that moment: its asker's
+consent, the place's, and the text of today; never later, never for --private. A request that goes on
+from an answer outside the study stays outside, for it carries words from before consent, or of
+somebody who never gave it. Names of other people (@name, <@123>) are taken out of what is kept.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+from ulid import ULID
+
+from engine.ledger.chat_tables import VerdictRow
+from engine.ledger.rows import job_values, request_values
+from engine.ledger.tables import JobRow, PictureRow
+from engine.ledger.transactions import Database
+from engine.plan.job import Job, Request, Treatment
+from engine.plan.router import Route
+from engine.settings import Settings
+from engine.study.consent.consent import Consent, last_consent
+from engine.study.consent.opt_in import place_asked_in, takes_part
+from engine.study.interactions import interaction_of, unspoken, verdict_values
+from engine.study.pseudonyms import SESSION_SECONDS
+from engine.study.study import Study, open_study
+from engine.study.tables import ConsentRow, InteractionRow, StudyPictureRow
+
+_MENTION = re.compile(r"<(?:@[!&]?|#)\d{5,25}>|(?<![\w/.])@\w{2,64}")
+_FROM_JOB = (
+    "state", "started_at", "first_token_at", "finished_at", "tokens_in", "tokens_out",
+    "base_digest", "adapter_digest",
+)  # fmt: skip
+
+
+def unnamed(text: str | None) -> str | None:
+    """The text without other people's handles.
+
+    >>> unnamed("Ask <@123456> and @jane_doe, not a@b.org")
+    'Ask [user] and [user], not a@b.org'
+    """
+    return None if text is None else _MENTION.sub("[user]", text)
+
+
+class StudyObserver:
+    """Writes on connections that it is handed, within their transactions."""
+
+    def __init__(self, study: Study) -> None:
+        self.study = study
+
+    async def accepted(
+        self, connection: AsyncConnection, request: Request, route: Route, job: Job, now: float
+    ) -> str | None:
+        """The new interaction's name, if there is one. Verdicts that came before it go in."""
+        found = await self._entitled(connection, request)
+        if found is None:
+            return None
+        consent, pseudonym = found
+        parent = None
+        if request.parent is not None:
+            parent = await self.interaction_of(connection, request.parent)
+            if parent is None:
+                return None
+        query = sa.select(VerdictRow.__table__).where(VerdictRow.job_id == job.id)
+        before = (await connection.execute(query.order_by(VerdictRow.id))).mappings().all()
+        made = job_values(job)
+        values = await self._asked(connection, request, route, pseudonym, consent, now) | {
+            "job_id": job.id,
+            "parent": parent,
+            "state": "queued",
+            "medium": job.medium,
+            "plain": job.plain,
+            "sampling": made["sampling"],
+            "prompt": unnamed(job.prompt),
+            "length": job.length,
+            "seed": job.seed,
+            "drawing": unnamed(made["drawing"]),
+            "moderation": [
+                verdict_values({**row, "reasons": json.loads(row["reasons"] or "{}")})
+                for row in before
+            ],
+        }
+        await connection.execute(sa.insert(InteractionRow).values(values))
+        return str(values["id"])
+
+    async def refused(
+        self,
+        connection: AsyncConnection,
+        request: Request,
+        route: Route,
+        medium: str,
+        judged: Sequence[dict[str, Any]],
+        now: float,
+    ) -> None:
+        """A request that moderation stopped, for moderation is part of what is studied."""
+        if unspoken(judged) or request.parent is not None:
+            return
+        found = await self._entitled(connection, request)
+        if found is None:
+            return
+        values = await self._asked(connection, request, route, found[1], found[0], now) | {
+            "state": "refused",
+            "medium": medium,
+            "plain": False,
+            "sampling": {},
+            "length": request.length,
+            "seed": request.seed,
+            "finished_at": now,
+            "moderation": list(judged),
+        }
+        await connection.execute(sa.insert(InteractionRow).values(values))
+
+    async def _entitled(
+        self, connection: AsyncConnection, request: Request
+    ) -> tuple[Consent, str] | None:
+        """The live consent and the pseudonym, if this request may be kept."""
+        study = self.study
+        if study.key is None or request.private or request.borrowed:
+            return None
+        pseudonym = study.pseudonym(request.platform, request.asker)
+        consent = await last_consent(connection, study, pseudonym)
+        if consent is None or not consent.live:
+            return None
+        if not request.alone:
+            place = study.place(request.platform, place_asked_in(request))
+            if not await takes_part(connection, study, place):
+                return None
+        return consent, pseudonym
+
+    async def _asked(
+        self,
+        connection: AsyncConnection,
+        request: Request,
+        route: Route,
+        pseudonym: str,
+        consent: Consent,
+        now: float,
+    ) -> dict[str, Any]:
+        """The columns that request and route fill."""
+        row = request_values(request, route, "")
+        treatment = request.treatment or Treatment()
+        return {
+            "id": str(ULID()),
+            "study": self.study.id,
+            "pseudonym": pseudonym,
+            "consent_id": consent.id,
+            "session": await self._session(connection, pseudonym, now),
+            "platform": request.platform,
+            "place": self.study.place(request.platform, place_asked_in(request)),
+            "private": request.alone,
+            "command": request.command,
+            "typed": unnamed(row["typed"]),
+            "text": unnamed(row["text"]),
+            "beginning": unnamed(row["beginning"]),
+            "style": unnamed(row["style"]),
+            "rule": row["rule"],
+            "route": unnamed(row["route"]),
+            "router_version": row["router_version"],
+            "expert": route.expert,
+            "experiment": treatment.experiment or None,
+            "arm": treatment.arm or None,
+            "accepted_at": now,
+        }
+
+    async def _session(self, connection: AsyncConnection, pseudonym: str, now: float) -> str:
+        """The session that this moment belongs to: a longer silence begins a new one."""
+        query = (
+            sa.select(InteractionRow.session, InteractionRow.accepted_at)
+            .where(InteractionRow.pseudonym == pseudonym)
+            .order_by(InteractionRow.accepted_at.desc())
+            .limit(1)
+        )
+        last = (await connection.execute(query)).one_or_none()
+        if last is None or now - last.accepted_at > SESSION_SECONDS:
+            return str(ULID())
+        return str(last.session)
+
+    async def interaction_of(self, connection: AsyncConnection, request: str) -> str | None:
+        """The interaction of an earlier request, if whoever made it still takes part."""
+        query = (
+            sa.select(InteractionRow.id, InteractionRow.pseudonym)
+            .join(JobRow, JobRow.id == InteractionRow.job_id)
+            .where(JobRow.request_id == request, InteractionRow.hidden_at.is_(None))
+        )
+        found = (await connection.execute(query.limit(1))).one_or_none()
+        if found is None:
+            return None
+        last = await last_consent(connection, self.study, found.pseudonym)
+        return str(found.id) if last is not None and last.live else None
+
+
+async def observer_for(settings: Settings, database: Database) -> StudyObserver | None:
+    """For the study that the settings name; None for none. Raises SetupError."""
+    study = await open_study(settings, database)
+    return None if study is None else StudyObserver(study)
+
+
+async def finished(
+    connection: AsyncConnection, job: str, text: str | None, notes: str | None
+) -> None:
+    """The job has its final state, and its pictures their rows; `notes` are JSON.
+
+    After a withdrawal, or when moderation took it, only that it ended is noted. Neither this nor
+    `delivered` needs to know the study: a worker's process elsewhere may not.
+    """
+    found = await interaction_of(connection, job)
+    if found is None:
+        return
+    query = sa.select(ConsentRow.action).where(ConsentRow.pseudonym == found.pseudonym)
+    last = await connection.scalar(query.order_by(ConsentRow.id.desc()).limit(1))
+    kept = last == "granted" and found.hidden_at is None
+    columns = [getattr(JobRow, name) for name in _FROM_JOB]
+    row = (await connection.execute(sa.select(*columns).where(JobRow.id == job))).mappings().one()
+    await connection.execute(
+        sa.update(InteractionRow)
+        .where(InteractionRow.id == found.id)
+        .values(**row, output=(text or None) if kept else None, notes=notes if kept else None)
+    )
+    if kept:
+        await _pictures(connection, job, found)
+
+
+async def _pictures(connection: AsyncConnection, job: str, found: Any) -> None:
+    drawn = sa.select(PictureRow.__table__).where(PictureRow.job_id == job)
+    for picture in (await connection.execute(drawn.order_by(PictureRow.number))).all():
+        values = {
+            "id": str(ULID()),
+            "study": found.study,
+            "pseudonym": found.pseudonym,
+            "interaction_id": found.id,
+            "number": picture.number,
+            "media": picture.media,
+            "width": picture.width,
+            "height": picture.height,
+            "seed": picture.seed,
+        }
+        await connection.execute(sa.insert(StudyPictureRow).values(values))
+
+
+async def delivered(connection: AsyncConnection, job: str, now: float) -> None:
+    """A client has shown the answer; one that moderation kept back was not shown."""
+    await connection.execute(
+        sa.update(InteractionRow)
+        .where(
+            InteractionRow.job_id == job,
+            InteractionRow.delivered_at.is_(None),
+            InteractionRow.hidden_at.is_(None),
+        )
+        .values(delivered_at=now)
+    )

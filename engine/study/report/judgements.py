@@ -1,0 +1,287 @@
+"""Figures of judgement: blinded comparisons and guesses. Pure."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.study.export.codebook import Row
+from engine.study.export.dataset import Tables
+from engine.study.report.estimates import (
+    Estimate,
+    bootstrap,
+    bradley_terry,
+    by_person,
+    detection,
+    wilson,
+    win_rate,
+)
+from engine.study.report.figures import Figure, interval
+from engine.study.report.plots import forest
+
+RESAMPLED = "95 % intervals by drawing whole people anew, 1,000 times."
+OUTCOMES = {"win": 0, "loss": 1, "tie": 2}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """One comparison that counts: `better` won over `worse`, or neither (`tie`)."""
+
+    person: str
+    better: str
+    worse: str
+    tie: bool
+
+
+def judging(tables: Tables) -> list[Figure]:
+    """Win rates, strengths, position; detection and confidence in guessing."""
+    votes = {row["exposure_id"]: row for row in tables["votes"] if row["counts"]}
+    pairs = _with_votes(tables, votes, "compare")
+    guesses = _with_votes(tables, votes, "guess")
+    judged = [one for pair in pairs if (one := _judged(*pair)) is not None]
+    return [
+        _wins(judged, pairs),
+        _strengths(judged),
+        _position(pairs),
+        _detection(guesses),
+        _confidence(guesses),
+    ]
+
+
+def _with_votes(tables: Tables, votes: dict[str, Row], kind: str) -> list[tuple[Row, Row]]:
+    return [
+        (row, votes[row["id"]])
+        for row in tables["exposures"]
+        if row["kind"] == kind and row["state"] != "void" and row["id"] in votes
+    ]
+
+
+def player(exposure: Row, entry: Row) -> str:
+    """What competes: the arm of an experiment, else the expert or the base alone.
+
+    >>> player({"experiment": None}, {"expert": "agatha", "plain": True, "arm": "base"})
+    'base alone'
+    """
+    if exposure["experiment"]:
+        return f"{exposure['experiment']}: {entry['arm']}"
+    return "base alone" if entry.get("plain") else str(entry.get("expert") or entry["arm"])
+
+
+def _judged(exposure: Row, vote: Row) -> Judged | None:
+    """None for what is not scored: both bad, or a judge who may have known."""
+    if vote["unblinded"] or vote["choice"] not in ("a", "b", "tie"):
+        return None
+    first, second = (player(exposure, entry) for entry in exposure["shown"][:2])
+    if vote["choice"] == "b":
+        first, second = second, first
+    tie = vote["choice"] == "tie"
+    return Judged(person=exposure["pseudonym"], better=first, worse=second, tie=tie)
+
+
+def _count(rows: Sequence[tuple[Row, Row]]) -> str:
+    people = len({vote["pseudonym"] for _, vote in rows})
+    return f"n = {len(rows):,} of {people:,} people"
+
+
+def _wins(judged: Sequence[Judged], pairs: Sequence[tuple[Row, Row]]) -> Figure:
+    rates: dict[str, Estimate] = {}
+    cells = []
+    met = sorted({tuple(sorted((one.better, one.worse))) for one in judged})
+    for one, other in met:
+        if one == "base alone":  # read as: how often the expert won
+            one, other = other, one
+        own = [j for j in judged if {j.better, j.worse} == {one, other}]
+        counts = by_person([(j.person, _outcome(j, one)) for j in own], (3,))
+        wins, losses, ties = (int(number) for number in counts.sum(axis=0))
+        value, low, high = (float(v[0]) for v in bootstrap(counts, win_rate))
+        name = f"{one} over {other.removeprefix(_experiment(one))}"
+        rates[name] = Estimate(value=value, low=low, high=high, n=len(own), people=len(counts))
+        decided = wilson(wins, wins + losses)
+        cells.append(
+            (name, wins, losses, ties, len(counts), *interval(rates[name]), *interval(decided))
+        )
+    bad = sum(vote["choice"] == "bad" for _, vote in pairs)
+    named = sum(vote["unblinded"] for _, vote in pairs)
+    return Figure(
+        name="wins",
+        title="Blinded comparisons: how often each won",
+        svg=forest("wins", rates, "win rate (a tie is half)", "Win rates", middle=0.5, ends=True)
+        if rates
+        else "",
+        n=f"{_count(pairs)}; scored {len(judged):,}, both bad {bad:,}, unblinded {named:,}",
+        rows="comparisons",
+        which="those scored",
+        head=(
+            "pair", "won", "lost", "tie", "people", "win rate", "95 % (people)", "of decided",
+            "95 % (Wilson)",
+        ),
+        cells=cells,
+        note=RESAMPLED,
+    )  # fmt: skip
+
+
+def _experiment(name: str) -> str:
+    """The part of a player's name that those of its experiment share."""
+    return name.partition(": ")[0] + ": " if ": " in name else ""
+
+
+def _outcome(one: Judged, name: str) -> int:
+    return OUTCOMES["tie" if one.tie else "win" if one.better == name else "loss"]
+
+
+def _strengths(judged: Sequence[Judged]) -> Figure:
+    players = sorted({name for one in judged for name in (one.better, one.worse)})
+    number = {name: place for place, name in enumerate(players)}
+    rows = []
+    for one in judged:
+        rows.append((one.person, (number[one.better], number[one.worse])))
+        back = (number[one.worse], number[one.better])
+        rows.append((one.person, back if one.tie else rows[-1][1]))
+    scores: dict[str, Estimate] = {}
+    if judged:
+        counts = by_person(rows, (len(players), len(players))) / 2
+        value, low, high = bootstrap(counts, bradley_terry)
+        order = np.argsort(-value)
+        games = counts.sum(axis=0)
+        scores = {
+            players[place]: Estimate(
+                value=float(value[place]),
+                low=float(low[place]),
+                high=float(high[place]),
+                n=int(games[place].sum() + games[:, place].sum()),
+            )
+            for place in order
+        }
+    return Figure(
+        name="strengths",
+        title="Bradley–Terry scores",
+        svg=forest(
+            "strengths",
+            scores,
+            "log-strength, mean 0",
+            "Bradley-Terry scores",
+            middle=0,
+            ends=False,
+        )
+        if scores
+        else "",
+        n=f"n = {len(judged):,} comparisons among {len(players)}{_islands(judged, players)}",
+        rows="comparisons",
+        which="those scored",
+        head=("player", "comparisons", "score", "95 % interval"),
+        cells=[(name, one.n, *interval(one)) for name, one in scores.items()],
+        note=f"A difference of 1 means odds of 2.7 to 1. Ties count half for each. {RESAMPLED}",
+    )
+
+
+def _islands(judged: Sequence[Judged], players: Sequence[str]) -> str:
+    """A warning where some players met no others, so that their scores compare with nothing."""
+    group = {name: name for name in players}
+    for one in judged:
+        old, new = group[one.better], group[one.worse]
+        group = {name: new if place == old else place for name, place in group.items()}
+    count = len(set(group.values()))
+    return f"; {count} groups that never met, whose scores do not compare" if count > 1 else ""
+
+
+def _position(pairs: Sequence[tuple[Row, Row]]) -> Figure:
+    choices = Counter(vote["choice"] for _, vote in pairs)
+    decided = choices["a"] + choices["b"]
+    share = wilson(choices["a"], decided)
+    seconds = [vote["seconds"] for _, vote in pairs]
+    middle = float(np.median(seconds)) if seconds else float("nan")
+    return Figure(
+        name="position",
+        title="Was the first one favoured?",
+        svg=forest(
+            "position", {"first shown": share}, "share of decided votes", "Share of votes for the first",
+            middle=0.5, ends=True,
+        )
+        if decided
+        else "",
+        n=f"{_count(pairs)}, {decided:,} decided",
+        rows="comparisons",
+        which="choice a or b",
+        head=("choice", "votes"),
+        cells=[(name, choices[name]) for name in ("a", "b", "tie", "bad")],
+        note=f"Order was drawn at random. Half of the votes were given within {middle:.3g} s.",
+    )  # fmt: skip
+
+
+def _detection(guesses: Sequence[tuple[Row, Row]]) -> Figure:
+    def kind(exposure: Row) -> str:
+        return str(exposure["shown"][0]["kind"])
+
+    manners = sorted({str(exposure["shown"][0]["expert"]) for exposure, _ in guesses})
+    primes: dict[str, Estimate] = {}
+    cells = []
+    for manner in (*(["all"] * bool(guesses)), *manners):
+        own = [
+            (exposure, vote)
+            for exposure, vote in guesses
+            if manner in ("all", exposure["shown"][0]["expert"])
+        ]
+        rows = [
+            (
+                vote["pseudonym"],
+                (0 if vote["choice"] == "real" else 1) + (0 if kind(exposure) == "real" else 2),
+            )
+            for exposure, vote in own
+        ]
+        counts = by_person(rows, (4,))
+        hits, misses, alarms, rejections = (int(number) for number in counts.sum(axis=0))
+        if not (hits + misses and alarms + rejections):
+            continue
+        value, low, high = bootstrap(counts, detection)
+        found = [
+            Estimate(value=float(v), low=float(a), high=float(b), n=len(own), people=len(counts))
+            for v, a, b in zip(value, low, high, strict=True)
+        ]
+        primes[manner] = found[0]
+        shares = (f"{hits} of {hits + misses}", f"{alarms} of {alarms + rejections}")
+        cells.append((manner, *shares, *(cell for one in found for cell in interval(one))))
+    return Figure(
+        name="detection",
+        title="Real or generated: could people tell?",
+        svg=forest("detection", primes, "d′ (0: cannot tell)", "d prime", middle=0, ends=False)
+        if primes
+        else "",
+        n=_count(guesses),
+        rows="guesses",
+        which="all",
+        head=(
+            "manner", "real called real", "generated called real", "d′", "95 %", "criterion c", "95 %",
+            "discernment", "95 %",
+        ),
+        cells=cells,
+        note="d′ and c with the log-linear correction; c above 0 leans to “generated”; discernment is "
+        f"the difference of the two rates. {RESAMPLED}",
+    )  # fmt: skip
+
+
+def _confidence(guesses: Sequence[tuple[Row, Row]]) -> Figure:
+    shares: dict[str, Estimate] = {}
+    for level in range(1, 7):
+        own = [
+            exposure["shown"][0]["kind"] == vote["choice"]
+            for exposure, vote in guesses
+            if vote["confidence"] == level
+        ]
+        if own:
+            shares[str(level)] = wilson(sum(own), len(own))
+    return Figure(
+        name="confidence",
+        title="Were the sure ones right?",
+        svg=forest(
+            "confidence", shares, "share right", "Share right by confidence", middle=0.5, ends=True
+        )
+        if shares
+        else "",
+        n=_count(guesses),
+        rows="guesses",
+        which="all, by confidence from 1 (a guess) to 6 (certain)",
+        head=("confidence", "n", "share right", "95 % interval"),
+        cells=[(level, one.n, *interval(one)) for level, one in shares.items()],
+        note="With Wilson's 95 % interval.",
+    )

@@ -1,0 +1,193 @@
+"""Plots as inline SVG whose colours are the page's own, so that they follow light and dark."""
+
+import io
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from html import escape
+from typing import TYPE_CHECKING
+
+from engine.study.report.estimates import Estimate
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+WIDTH = 4.4  # inches: about a telephone's width, so that letters keep their size there
+ROW = 0.36  # inches of a line of a chart with lines
+POINTS = 400  # of a curve
+FLOOR = 0.001  # seconds; a logarithm has none to begin with
+# Colours that stand for the page's variables; each is used for one thing only.
+INK, SOFT, GRID = "#010203", "#040506", "#070809"
+SERIES = ("#0a0b0c", "#0d0e0f", "#101112", "#131415", "#161718", "#191a1b", "#1c1d1e")
+VARIABLES = {
+    INK: "--ink",
+    SOFT: "--soft",
+    GRID: "--grid",
+    **{colour: f"--s{number}" for number, colour in enumerate(SERIES, 1)},
+}
+STYLE = {
+    "svg.fonttype": "none",
+    "font.family": "DejaVu Sans",
+    "font.size": 10.5,
+    "text.color": INK,
+    "axes.edgecolor": GRID,
+    "axes.labelcolor": SOFT,
+    "axes.facecolor": "none",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
+    "grid.color": GRID,
+    "figure.facecolor": "none",
+}
+
+
+def draw(name: str, height: float, paint: Callable[["Axes"], None], about: str) -> str:
+    """The SVG of one pair of axes; `about` is read to those who cannot see it."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}):
+        figure = Figure(figsize=(WIDTH, height), layout="constrained")
+        paint(figure.subplots())
+        file = io.StringIO()
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+    return _inline(file.getvalue(), about)
+
+
+def _inline(svg: str, about: str) -> str:
+    """Without prolog, sizes, group names and fixed colours."""
+    body = svg[svg.index("<svg") :]
+    body = _without(body, "<metadata>", "</metadata>")
+    body = re.sub(r'<g id="[^"]*"', "<g", body)
+    body = _without(body, "<!--", "-->")
+    body = re.sub(r"font: (?:\w+ )?([\d.]+)px [^;\"]*", r"font-size: \1px", body)
+    for colour, variable in VARIABLES.items():
+        body = body.replace(colour, f"var({variable})")
+    view = re.search(r'viewBox="[^"]*"', body)
+    assert view is not None, "matplotlib writes one"
+    head = f'<svg {view[0]} role="img" aria-label="{escape(about)}" xmlns:xlink="http://www.w3.org/1999/xlink">'
+    return head + body[body.index(">") + 1 :]
+
+
+def _without(body: str, start: str, end: str) -> str:
+    """The text without what stands between two marks, and the marks."""
+    first, *parts = body.split(start)
+    return first + "".join(part.partition(end)[2].lstrip() for part in parts)
+
+
+def colour(number: int) -> str:
+    """The n-th series' colour."""
+    return SERIES[number % len(SERIES)]
+
+
+def bars(name: str, values: Mapping[str, float], unit: str, about: str) -> str:
+    """Lying bars, one a name, each with its number."""
+
+    def paint(axes: "Axes") -> None:
+        names = list(values)
+        found = axes.barh(names, list(values.values()), color=SERIES[0], height=0.62)
+        axes.bar_label(found, fmt="{:,.0f}", padding=3, color=INK)
+        axes.invert_yaxis()
+        axes.set_xlabel(unit)
+        axes.margins(x=0.12)
+        axes.grid(axis="x", linewidth=0.6)
+        axes.tick_params(length=0)
+
+    return draw(name, 0.9 + ROW * len(values), paint, about)
+
+
+def stacked(
+    name: str,
+    places: Sequence[str],
+    parts: Mapping[str, Sequence[float]],
+    unit: str,
+    about: str,
+    *,
+    lying: bool = False,
+) -> str:
+    """Bars of several parts; `parts` maps a series to its number at each place."""
+
+    def paint(axes: "Axes") -> None:
+        done = [0.0] * len(places)
+        for number, (label, values) in enumerate(parts.items()):
+            if lying:
+                axes.barh(places, values, left=done, color=colour(number), label=label, height=0.62)
+            else:
+                axes.bar(places, values, bottom=done, color=colour(number), label=label, width=0.8)
+            done = [base + value for base, value in zip(done, values, strict=True)]
+        (axes.set_xlabel if lying else axes.set_ylabel)(unit)
+        axes.grid(axis="x" if lying else "y", linewidth=0.6)
+        axes.tick_params(length=0)
+        if lying:
+            axes.invert_yaxis()
+        else:
+            axes.set_xticks(range(0, len(places), max(1, len(places) // 8)))
+
+    height = 1.0 + ROW * len(places) if lying else 2.7
+    return key(parts) + draw(name, height, paint, about)
+
+
+def key(labels: Iterable[str]) -> str:
+    """Which colour is which, as a list beside the picture: it may break where the page is narrow."""
+    items = (
+        f'<li><i style="background:var({VARIABLES[colour(number)]})"></i>{escape(label)}</li>'
+        for number, label in enumerate(labels)
+    )
+    return f'<ul class="key">{"".join(items)}</ul>'
+
+
+def forest(
+    name: str, rows: Mapping[str, Estimate], unit: str, about: str, *, middle: float, ends: bool
+) -> str:
+    """Points with their 95 % intervals; `middle` is where there is no difference. `ends`: 0 to 1."""
+
+    def paint(axes: "Axes") -> None:
+        for number, one in enumerate(rows.values()):
+            axes.plot([one.low, one.high], [number, number], color=SERIES[0], linewidth=2.2)
+            axes.plot([one.value], [number], marker="o", markersize=6, color=SERIES[0])
+        axes.axvline(middle, color=SOFT, linewidth=1, linestyle=(0, (4, 3)))
+        axes.set_yticks(
+            range(len(rows)), [f"{label}\nn = {one.n:,}" for label, one in rows.items()]
+        )
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        if ends:
+            axes.set_xlim(0, 1)
+            axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        axes.set_xlabel(unit)
+        axes.grid(axis="x", linewidth=0.6)
+        axes.tick_params(length=0)
+
+    return draw(name, 1.0 + 0.52 * len(rows), paint, about)
+
+
+def thinned(values: Sequence[float]) -> Sequence[float]:
+    """Of many values, as many of their quantiles as a curve can show; the ends stay.
+
+    >>> len(thinned(range(5000))), thinned(range(5000))[-1]
+    (400, 4999.0)
+    """
+    import numpy as np
+
+    if len(values) <= POINTS:
+        return values
+    return [float(value) for value in np.quantile(values, np.linspace(0, 1, POINTS))]
+
+
+def steps(name: str, series: Mapping[str, Sequence[float]], unit: str, about: str) -> str:
+    """Which share was done within how many seconds, on a logarithmic scale."""
+
+    def paint(axes: "Axes") -> None:
+        for number, (label, values) in enumerate(series.items()):
+            floor = [max(value, FLOOR) for value in thinned(values)]
+            axes.ecdf(floor, color=colour(number), label=label, linewidth=1.8)
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        axes.set_ylim(0, 1.02)
+        axes.set_xlabel(unit)
+        axes.grid(linewidth=0.6)
+        axes.tick_params(length=0, which="both")
+        axes.minorticks_off()
+
+    return key(series) + draw(name, 2.7, paint, about)

@@ -1,0 +1,107 @@
+"""Figures of people: who was asked, who agreed, what was left out and why. Pure."""
+
+from collections import Counter
+from typing import Any
+
+from engine.study.export.card_tables import judged_exposures
+from engine.study.export.codebook import Row
+from engine.study.export.dataset import Flow, Tables
+from engine.study.report.figures import Figure
+from engine.study.report.plots import bars
+
+
+def people(tables: Tables, flow: Flow) -> list[Figure]:
+    """The consent funnel, the exclusions, the arms."""
+    return [_funnel(flow, tables), _exclusions(flow, tables), _arms(tables)]
+
+
+def _funnel(flow: Flow, tables: Tables) -> Figure:
+    """`invitations` keeps only the last outcome of each, so a later one counts for those before."""
+    outcomes = flow.invited
+    opened = sum(count for name, count in outcomes.items() if name != "invited")
+    active = {row["pseudonym"] for row in tables["interactions"]}
+    values = {
+        "invited": sum(outcomes.values()),
+        "opened the form": opened,
+        "agreed, ever": flow.agreed,
+        "agree now": flow.people,
+        "have rows": len(active),
+    }
+    granted = [row for row in tables["consents"] if row["action"] == "granted"]
+    versions = Counter((row["text_version"], str(row["locale"])) for row in granted)
+    last: dict[str, Row] = {row["pseudonym"]: row for row in tables["consents"]}
+    excerpts = sum(row["excerpts"] for row in last.values())
+    linkage = sum(row["linkage"] for row in last.values())
+    return Figure(
+        name="funnel",
+        title="From invitation to consent",
+        svg=bars("funnel", values, "people", "Consent funnel") if any(values.values()) else "",
+        n=f"n = {flow.people:,} people who agree now",
+        rows="consents",
+        which="of people who agree now; invitations are counted, not listed",
+        head=("step", "people"),
+        cells=[
+            *values.items(),
+            *((f"invitation: {name}", count) for name, count in outcomes.items()),
+            ("withdrew", flow.withdrawn),
+            ("no longer agree to use", flow.declined_use),
+            ("accounts joined to another", flow.linked),
+            ("let excerpts be published", excerpts),
+            ("let accounts be linked", linkage),
+            *(
+                (f"text {v}, {language}", count)
+                for (v, language), count in sorted(versions.items())
+            ),
+        ],
+        note="Somebody may open the form uninvited, with /consent.",
+    )
+
+
+def _exclusions(flow: Flow, tables: Tables) -> Figure:
+    cells: list[tuple[str, int]] = [("interactions on record", flow.interactions)]
+    cells += [(f"left out: {name}", count) for name, count in flow.left_out.items()]
+    cells.append(("interactions in this report", len(tables["interactions"])))
+    voted = judged_exposures(tables)
+    for kind in sorted({row["kind"] for row in tables["exposures"]}):
+        own = [row for row in tables["exposures"] if row["kind"] == kind]
+        cells.append((f"{kind}: made", len(own)))
+        reasons = Counter(row["void_reason"] or "-" for row in own if row["state"] == "void")
+        cells += [(f"{kind}: void, {reason}", count) for reason, count in sorted(reasons.items())]
+        cells.append((f"{kind}: delivered", sum(row["delivered_at"] is not None for row in own)))
+        cells.append((f"{kind}: judged", sum(row["id"] in voted for row in own)))
+    return Figure(
+        name="exclusions",
+        title="What was left out",
+        svg=bars("exclusions", dict(cells), "rows", "Flow of exclusions"),
+        n=f"n = {flow.interactions:,} interactions, {len(tables['exposures']):,} exposures",
+        rows="exposures",
+        which="all, void ones too; rows of people who left are counted, not listed",
+        head=("step", "rows"),
+        cells=cells,
+        note="After CONSORT's flow of participants.",
+    )
+
+
+def _arms(tables: Tables) -> Figure:
+    found: dict[tuple[str, str], list[Row]] = {}
+    for row in tables["enrolments"]:
+        found.setdefault((row["experiment"], row["arm"]), []).append(row)
+    cells: list[tuple[Any, ...]] = []
+    for (experiment, arm), rows in sorted(found.items()):
+        reasons = Counter(row["excluded"] for row in rows if row["excluded"])
+        why = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items()))
+        done = sum(row["completed_at"] is not None for row in rows)
+        cells.append((experiment, arm, len(rows), sum(reasons.values()), why, done))
+    values = {
+        f"{experiment}: {arm}": len(rows) for (experiment, arm), rows in sorted(found.items())
+    }
+    return Figure(
+        name="arms",
+        title="Experiments: units by arm",
+        svg=bars("arms", values, "units", "Allocation") if values else "",
+        n=f"n = {len(tables['enrolments']):,} units",
+        rows="enrolments",
+        which="all",
+        head=("experiment", "arm", "allocated", "excluded", "why", "completed"),
+        cells=cells,
+    )

@@ -1,0 +1,234 @@
+"""Figures of use: who answered when, by which rule, how fast, and what moderation said. Pure."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from engine.study.export.codebook import Row
+from engine.study.export.dataset import Tables
+from engine.study.report.estimates import quantiles, wilson
+from engine.study.report.figures import Figure, interval
+from engine.study.report.plots import bars, forest, stacked, steps
+
+ACTIONS = ("allow", "flag", "hold", "block")
+MANY = 7  # experts that have a colour of their own
+
+
+def using(tables: Tables) -> list[Figure]:
+    """Usage, router, latency, queue, ratings, moderation."""
+    rows = tables["interactions"]
+    return [
+        _by_expert(rows),
+        _by_hour(rows),
+        _router(rows),
+        _latency(rows),
+        _queue(rows),
+        _ratings(tables["ratings"], rows),
+        _arm_ratings(tables["ratings"], rows),
+        _moderation(rows),
+    ]
+
+
+def writer(row: Row) -> str:
+    """Who answered: the expert, or the base alone in its place."""
+    return f"{row['expert']} (base alone)" if row["plain"] else str(row["expert"])
+
+
+def _count(rows: Sequence[Row]) -> str:
+    people = len({row["pseudonym"] for row in rows})
+    return f"n = {len(rows):,} of {people:,} people"
+
+
+def _ranked(rows: Sequence[Row]) -> list[str]:
+    """Writers, the busiest first; those beyond the colours are one."""
+    names = [name for name, _ in Counter(map(writer, rows)).most_common()]
+    return names if len(names) <= MANY else [*names[: MANY - 1], "others"]
+
+
+def _by_expert(rows: Sequence[Row]) -> Figure:
+    counts = Counter(map(writer, rows))
+    people = {name: {row["pseudonym"] for row in rows if writer(row) == name} for name in counts}
+    ended = Counter((writer(row), row["state"]) for row in rows)
+    states = sorted({row["state"] for row in rows})
+    return Figure(
+        name="experts",
+        title="Who answered",
+        svg=bars("experts", dict(counts.most_common()), "interactions", "Interactions by expert")
+        if rows
+        else "",
+        n=_count(rows),
+        rows="interactions",
+        which="all",
+        head=("expert", "interactions", "people", *states),
+        cells=[
+            (name, count, len(people[name]), *(ended[name, state] for state in states))
+            for name, count in counts.most_common()
+        ],
+    )
+
+
+def _by_hour(rows: Sequence[Row]) -> Figure:
+    hours = [f"{hour:02}" for hour in range(24)]
+    names = _ranked(rows)
+    counts = Counter(
+        (writer(row) if writer(row) in names else "others", row["hour"]) for row in rows
+    )
+    parts = {name: [counts[name, hour] for hour in hours] for name in names}
+    days = len({int(row["accepted_at"] // 86400) for row in rows})
+    return Figure(
+        name="hours",
+        title="At what hour",
+        svg=stacked("hours", hours, parts, "interactions", "Interactions by hour of the day")
+        if rows
+        else "",
+        n=f"{_count(rows)}, on {days} day{'s' * (days != 1)}",
+        rows="interactions",
+        which="all, by hour of acceptance (UTC)",
+        head=("hour", *names),
+        cells=[(hour, *(counts[name, hour] for name in names)) for hour in hours],
+    )
+
+
+def _router(rows: Sequence[Row]) -> Figure:
+    rules = [name for name, _ in Counter(row["rule"] for row in rows).most_common()]
+    names = [name for name, _ in Counter(row["expert"] for row in rows).most_common()]
+    counts = Counter((row["expert"], row["rule"]) for row in rows)
+    parts = {rule: [counts[name, rule] for name in names] for rule in rules}
+    return Figure(
+        name="rules",
+        title="By which rule the router chose",
+        svg=stacked("rules", names, parts, "interactions", "Router rules by expert", lying=True)
+        if rows
+        else "",
+        n=_count(rows),
+        rows="interactions",
+        which="all",
+        head=("expert", *rules),
+        cells=[(name, *(counts[name, rule] for rule in rules)) for name in names],
+    )
+
+
+def _latency(rows: Sequence[Row]) -> Figure:
+    done = [row for row in rows if row["state"] == "finished" and row["write_seconds"] is not None]
+    first = [row["first_token_seconds"] for row in done if row["first_token_seconds"] is not None]
+    series = {
+        "first token": first,
+        "whole answer": [row["write_seconds"] for row in done],
+        "with the queue": [row["answer_seconds"] for row in done],
+    }
+    cells = []
+    for name in dict.fromkeys(map(writer, done)):
+        own = [row for row in done if writer(row) == name]
+        for label, column in (("first token", "first_token_seconds"), ("whole", "write_seconds")):
+            values = [row[column] for row in own if row[column] is not None]
+            if values:
+                cells.append((name, label, len(values), *quantiles(values).values()))
+    return Figure(
+        name="latency",
+        title="How fast",
+        svg=steps("latency", series, "seconds", "Latency: share of answers within so many seconds")
+        if first
+        else "",
+        n=_count(done),
+        rows="interactions",
+        which="state finished",
+        head=("expert", "what", "n", "median s", "95 % s", "longest s"),
+        cells=cells,
+        note="From the start of the work to the first token, to the whole answer, and from acceptance.",
+    )
+
+
+def _queue(rows: Sequence[Row]) -> Figure:
+    started = [row for row in rows if row["wait_seconds"] is not None]
+    media = list(dict.fromkeys(row["medium"] for row in started))
+    series = {
+        medium: [row["wait_seconds"] for row in started if row["medium"] == medium]
+        for medium in media
+    }
+    cells = [(medium, len(v), *quantiles(v).values()) for medium, v in series.items()]
+    return Figure(
+        name="queue",
+        title="How long in the queue",
+        svg=steps("queue", series, "seconds waited", "Waiting time in the queue")
+        if started
+        else "",
+        n=_count(started),
+        rows="interactions",
+        which="those that a worker began on",
+        head=("medium", "n", "median s", "95 % s", "longest s"),
+        cells=cells,
+    )
+
+
+def _ratings(ratings: Sequence[Row], interactions: Sequence[Row]) -> Figure:
+    groups = {row["id"]: writer(row) for row in interactions}
+    return _thumbs("ratings", "Thumbs up", "expert", ratings, groups)
+
+
+def _arm_ratings(ratings: Sequence[Row], interactions: Sequence[Row]) -> Figure:
+    """Of ordinary requests that were answered under an experiment's arm."""
+    groups = {row["id"]: f"{row['experiment']}: {row['arm']}" for row in interactions if row["arm"]}
+    return _thumbs("arm-ratings", "Thumbs up, by arm of an experiment", "arm", ratings, groups)
+
+
+def _thumbs(
+    figure: str, title: str, what: str, ratings: Sequence[Row], groups: Mapping[str, str]
+) -> Figure:
+    counted = [
+        row
+        for row in ratings
+        if row["counts"] and row["value"] != 0 and row["interaction_id"] in groups
+    ]
+    rated = [(groups[row["interaction_id"]], row) for row in counted]
+    shares = {}
+    cells = []
+    for name in sorted({name for name, _ in rated}):
+        own = [row for who, row in rated if who == name]
+        up = sum(row["value"] > 0 for row in own)
+        shares[name] = wilson(up, len(own))
+        people = len({row["pseudonym"] for row in own})
+        cells.append((name, up, len(own) - up, people, *interval(shares[name])))
+    return Figure(
+        name=figure,
+        title=title,
+        svg=forest(
+            figure,
+            shares,
+            "share of thumbs up",
+            f"Thumbs up by {what}",
+            middle=0.5,
+            ends=True,
+        )
+        if shares
+        else "",
+        n=_count(counted),
+        rows="ratings",
+        which="those that count",
+        head=(what, "👍", "👎", "people", "share", "95 % interval"),
+        cells=cells,
+        note="With Wilson's 95 % interval; thumbs of one person are taken as independent here.",
+    )
+
+
+def _moderation(rows: Sequence[Row]) -> Figure:
+    verdicts = [
+        (str(verdict.get("stage", "?")), str(verdict.get("action", "?")))
+        for row in rows
+        for verdict in row["moderation"]
+    ]
+    counts = Counter(verdicts)
+    stages = list(dict.fromkeys(stage for stage, _ in verdicts))
+    found = [action for action in ACTIONS if any(counts[stage, action] for stage in stages)]
+    parts = {action: [counts[stage, action] for stage in stages] for action in found}
+    return Figure(
+        name="moderation",
+        title="What moderation said",
+        svg=stacked("moderation", stages, parts, "verdicts", "Verdicts by stage", lying=True)
+        if verdicts
+        else "",
+        n=f"n = {len(verdicts):,} verdicts on {len(rows):,} interactions",
+        rows="interactions",
+        which="all; moderation_action is the gravest of each",
+        head=("stage", *found),
+        cells=[(stage, *(counts[stage, action] for action in found)) for stage in stages],
+        note="Requests in which somebody spoke of harming themselves are never recorded.",
+    )

@@ -1,0 +1,47 @@
+"""The experiments' side of the desk: people, arms, exposures, passages, questionnaires, on one book."""
+
+from pathlib import Path
+
+from engine.ledger.transactions import Database
+from engine.study.consent.participants import Person, Spot, person_at
+from engine.study.experiments.eligibility import Candidate, unit_of
+from engine.study.experiments.enrolment import Enrolled, Experiments
+from engine.study.experiments.exposures import Exposures
+from engine.study.experiments.passages import PassagePool
+from engine.study.experiments.questionnaires import Questionnaires
+from engine.study.observer import StudyObserver
+from engine.study.study import Study
+
+
+class StudyServices:
+    """One for a process with a study. `folder` is the study's own, with `experiments` in it."""
+
+    def __init__(self, database: Database, study: Study, folder: Path) -> None:
+        self.study = study
+        self.experiments = Experiments(database, study, folder / "experiments")
+        self.exposures = Exposures(database, study)
+        self.guesses = PassagePool(database, study)
+        self.answering = Questionnaires(database, study)
+        self._database = database
+
+    async def open(self) -> None:
+        """Read the experiments, and put the shipped passages in their place."""
+        await self.experiments.load()
+        await self.guesses.stock()
+
+    async def person(self, spot: Spot) -> Person | None:
+        """The participant there, if there is one."""
+        async with self._database.reading() as connection:
+            return await person_at(connection, self.study, spot)
+
+    async def kept(self, request: str) -> bool:
+        """Whether an earlier request is in the study, so that what goes on from it may be, too."""
+        async with self._database.reading() as connection:
+            return await StudyObserver(self.study).interaction_of(connection, request) is not None
+
+    async def enrolled(self, person: Person, spot: Spot, asking: Candidate) -> Enrolled | None:
+        """The unit's arm in the experiment that takes this in, drawn now if need be."""
+        experiment = self.experiments.fitting(spot, asking)
+        if experiment is None:
+            return None
+        return await self.experiments.enrol(experiment, unit_of(experiment, person, asking), person)

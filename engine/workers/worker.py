@@ -1,0 +1,195 @@
+"""One process for one medium: takes jobs from the queue's owner, generates, posts events.
+
+It knows no ledger and no asker. When the owner's connection closes it leaves at once, for the owner
+that comes next starts its own.
+"""
+
+import argparse
+import asyncio
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import aclosing
+from pathlib import Path
+from typing import NoReturn
+
+from engine.backends import Backend
+from engine.backends.factory import build_backend
+from engine.characters import visible
+from engine.core_dumps import forbid_core_dumps
+from engine.errors import KIND_SENTENCE, PasticheError
+from engine.events import Failed, Text, is_final
+from engine.monitor.logs import start_logs
+from engine.plan.cards import load_registry
+from engine.plan.job import Job
+from engine.process.lock import owners_socket
+from engine.queues.fingerprint import fingerprint_of
+from engine.settings import Settings, read_settings
+from engine.shutdown import Signals, end, finish, run
+from engine.workers.protocol import (
+    Hello,
+    Leaving,
+    Link,
+    Message,
+    Ready,
+    Refused,
+    Run,
+    Stop,
+    Unfit,
+    connect,
+)
+from engine.workers.supervisor import UNFIT
+
+EVENT_SECONDS = 0.1  # the text so far is posted this often, not at every token
+
+Stops = dict[tuple[str, int], threading.Event]  # by job and attempt: an old one may still wind down
+
+log = logging.getLogger("engine.workers.worker")  # also when it is run as a program
+
+
+async def work(settings: Settings, medium: str, socket: Path | None = None) -> int:
+    """Serve until the owner goes, or until this process is told to leave; returns the exit code.
+
+    `socket` is where the owner listens, if that is not the data folder's own.
+    """
+    registry = load_registry(settings.expert_roots, settings.profile)
+    link = await connect(str(socket or owners_socket(settings.home) or settings.socket))
+    kit = fingerprint_of(registry, settings).told(medium)
+    await link.send(Hello(medium=medium, pid=os.getpid(), kit=kit))
+    leave = asyncio.Event()
+    serving = asyncio.create_task(_shown(link, settings, medium))
+    leaving = asyncio.create_task(leave.wait())
+    with Signals(0) as signals:
+        signals.call(leave.set)
+        await asyncio.wait({serving, leaving}, return_when=asyncio.FIRST_COMPLETED)
+    if serving.done():
+        await end(leaving)
+        await link.close()
+        try:
+            return serving.result()
+        except ConnectionError:
+            return 0  # the owner has gone
+    await link.send(Leaving())
+    await link.close()
+    return 0
+
+
+async def _shown(link: Link, settings: Settings, medium: str) -> int:
+    """Serve under a watchdog, with metrics and health on a port if the settings name one."""
+    from engine.monitor.metrics import showing_worker
+
+    async with showing_worker(settings, medium) as count:
+        return await _serve(link, settings, medium, count)
+
+
+def _as_it_is(backend: Backend) -> Backend:
+    return backend
+
+
+async def _serve(
+    link: Link, settings: Settings, medium: str, count: Callable[[Backend], Backend] = _as_it_is
+) -> int:
+    """Load, then run what comes; an owner that goes meanwhile is noticed at once."""
+    hearing = asyncio.create_task(link.receive())
+    loading = asyncio.create_task(_load(settings, medium, count))
+    await asyncio.wait({hearing, loading}, return_when=asyncio.FIRST_COMPLETED)
+    if not loading.done():
+        return _turned_away(hearing.result())
+    try:
+        backend = loading.result()
+    except PasticheError as error:
+        log.exception("the worker cannot start")
+        await link.send(Unfit(reason=str(error)))
+        await link.close()
+        return UNFIT
+    await link.send(Ready(slots=backend.slots))
+    log.info("the worker is ready", extra={"medium": medium, "slots": backend.slots})
+    await _work_off(hearing, link, backend)
+    return 0
+
+
+def _turned_away(message: Message | None) -> int:
+    """Before Ready the owner says nothing, unless that it has no use for this worker; or it has gone."""
+    if not isinstance(message, Refused):
+        return 0
+    log.error("the worker is refused", extra={"why": message.message})
+    sys.stderr.write(f"{message.message}\n")
+    return UNFIT
+
+
+async def _load(settings: Settings, medium: str, count: Callable[[Backend], Backend]) -> Backend:
+    registry = load_registry(settings.expert_roots, settings.profile)
+    backend = count(build_backend(settings, registry, medium))
+    await backend.load()
+    return backend
+
+
+async def _work_off(hearing: "asyncio.Task[Message | None]", link: Link, backend: Backend) -> None:
+    """Run and stop jobs as the owner says, until it goes."""
+    stops: Stops = {}
+    tasks: set[asyncio.Task[None]] = set()
+    message = await hearing
+    while message is not None:
+        match message:
+            case Run(job=job):
+                stops[job.id, job.attempt] = threading.Event()
+                task = asyncio.create_task(_run(job, backend, link, stops))
+                tasks.add(task)
+                task.add_done_callback(tasks.discard)
+            case Stop(job=name):
+                for (job_id, _attempt), stop in stops.items():
+                    if job_id == name:
+                        stop.set()
+            case _:
+                pass
+        message = await link.receive()
+    for stop in stops.values():
+        stop.set()
+
+
+async def _run(job: Job, backend: Backend, link: Link, stops: Stops) -> None:
+    """Generate one job and post its events; whatever goes wrong, it ends in one final event."""
+    posted = 0.0
+    try:
+        async with aclosing(backend.generate(job, stops[job.id, job.attempt])) as events:
+            async for event in events:
+                now = time.monotonic()
+                if isinstance(event, Text) and now - posted < EVENT_SECONDS:
+                    continue
+                posted = now
+                await link.send(event)
+                if is_final(event):
+                    return
+        raise RuntimeError("the backend ended without a final event")
+    except Exception as error:
+        log.exception("a job failed", extra={"job": job.id, "expert": job.expert})
+        reason = visible(str(error)) if isinstance(error, PasticheError) else type(error).__name__
+        link.post(Failed(job=job.id, attempt=job.attempt, message=KIND_SENTENCE, reason=reason))
+    finally:
+        del stops[job.id, job.attempt]
+
+
+def run_worker(settings: Settings, medium: str, socket: Path | None = None) -> NoReturn:
+    """Serve, then end this process at once: a model's thread in mid-step would hold an exit up."""
+    finish(run(work(settings, medium, socket)))
+
+
+def main() -> None:
+    """`python -m engine.workers.worker`: what the supervisor starts."""
+    parser = argparse.ArgumentParser(prog="python -m engine.workers.worker", description=__doc__)
+    parser.add_argument("--medium", default="text", choices=("text", "image"))
+    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--socket", type=Path)
+    options = parser.parse_args()
+    forbid_core_dumps()
+    settings = read_settings(home=options.home)
+    name = f"worker-{options.medium}"
+    start_logs(settings.home, name, settings.log_level, settings.log_to)
+    run_worker(settings, options.medium, options.socket)
+
+
+if __name__ == "__main__":
+    main()

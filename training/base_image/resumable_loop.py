@@ -1,0 +1,153 @@
+"""A training loop that can be stopped at any moment and goes on as if it had not been.
+
+Every draw follows from seed and step, so a checkpoint needs only weights, their running average,
+and the optimiser's state.
+"""
+
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from training.errors import TrainingStopped
+from training.runs.atomic import whole_folder, write_json
+
+AVERAGING = 0.999
+WARMUP = 200
+FLOOR = 0.03
+KEPT = 2
+
+
+@dataclass(slots=True)
+class State:
+    """How far a part's training has come."""
+
+    step: int = 0
+    seconds: float = 0.0
+    digest: str = ""
+
+
+def rate(step: int, steps: int, peak: float) -> float:
+    """Linear warm-up, then a cosine to a thirtieth of the peak.
+
+    >>> [round(rate(step, 10_000, 1.0), 3) for step in (0, 199, 200, 9_999)]
+    [0.005, 1.0, 1.0, 0.03]
+    """
+    if step < WARMUP:
+        return peak * (step + 1) / WARMUP
+    done = (step - WARMUP) / max(1, steps - WARMUP)
+    return peak * (FLOOR + (1 - FLOOR) * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+class Part:
+    """One trained part (the autoencoder, or the UNet with its text encoders) and its folder."""
+
+    def __init__(self, folder: Path, model: nn.Module, peak: float, steps: int, digest: str):
+        self.folder, self.model, self.peak, self.steps = folder, model, peak, steps
+        self.state = State(digest=digest)
+        self.weights = dict(model.named_parameters())
+        self.buffers = dict(model.named_buffers())
+        self.average = {name: weight.detach().clone() for name, weight in self.weights.items()}
+        self.optimiser = torch.optim.AdamW(
+            self.weights.values(), lr=peak, betas=(0.9, 0.99), weight_decay=0.01, fused=True
+        )
+
+    def resume(self) -> None:
+        """Take up the newest whole checkpoint, if there is one of the same recipe."""
+        found = sorted(path for path in self.folder.glob("step-*") if path.name[5:].isdigit())
+        if not found:
+            return
+        state = State(**json.loads((found[-1] / "state.json").read_text(encoding="utf-8")))
+        if state.digest != self.state.digest:
+            raise TrainingStopped(
+                f"The checkpoints in {self.folder} were made with another recipe. Give this one a "
+                "new name, or start over with --fresh."
+            )
+        weights = load_file(found[-1] / "weights.safetensors")
+        with torch.no_grad():
+            for name, weight in (self.weights | self.buffers).items():
+                weight.copy_(weights[name])
+        average = load_file(found[-1] / "average.safetensors")
+        self.average = {name: average[name] for name in self.weights}  # in their order
+        optimiser = torch.load(found[-1] / "optimiser.pt", weights_only=True)
+        self.optimiser.load_state_dict(optimiser)
+        self.state = state
+
+    def save(self) -> None:
+        """Write a checkpoint as a whole, and let go of older ones."""
+        with whole_folder(self.folder / f"step-{self.state.step:06d}") as part:
+            for name, kept in (("weights", self.weights | self.buffers), ("average", self.average)):
+                whole = {key: weight.detach().contiguous() for key, weight in kept.items()}
+                save_file(whole, part / f"{name}.safetensors")
+            torch.save(self.optimiser.state_dict(), part / "optimiser.pt")
+            write_json(part / "state.json", asdict(self.state))
+        found = sorted(path for path in self.folder.glob("step-*") if path.name[5:].isdigit())
+        for old in found[:-KEPT]:
+            shutil.rmtree(old)
+
+    def averaged(self) -> nn.Module:
+        """The model with the running average as its weights (in place: the last act of a part)."""
+        with torch.no_grad():
+            for name, weight in self.weights.items():
+                weight.copy_(self.average[name])
+        return self.model.eval()
+
+    def fit(
+        self,
+        loss_of: Callable[[int], tuple[Tensor, dict[str, float]]],
+        minutes: float,
+        watch: Callable[[int], None],
+        every: int = 500,
+        after: Callable[["Part"], None] = lambda _part: None,
+    ) -> None:
+        """Train to the planned step; `watch` is called every so many steps and at the end, `after`
+        after each."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        saved = began = time.monotonic()
+        spent = self.state.seconds
+        while self.state.step < self.steps:
+            step = self.state.step
+            for group in self.optimiser.param_groups:
+                group["lr"] = rate(step, self.steps, self.peak)
+            loss, told = loss_of(step)
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+            self.optimiser.step()
+            self.optimiser.zero_grad(set_to_none=True)
+            decay = min(AVERAGING, (step + 1) / (step + 10))
+            with torch.no_grad():
+                torch._foreach_lerp_(
+                    list(self.average.values()), list(self.weights.values()), 1 - decay
+                )
+            self.state.step += 1
+            self.state.seconds = spent + time.monotonic() - began
+            if self.state.step % 50 == 0:
+                self.note(told)
+            after(self)
+            if time.monotonic() - saved > minutes * 60:
+                self.save()
+                saved = time.monotonic()
+            if self.state.step % every == 0 or self.state.step == self.steps:
+                watch(self.state.step)
+        self.save()
+
+    def note(self, told: dict[str, float]) -> None:
+        """One line of the metrics file, and the same on screen."""
+        line = {"step": self.state.step, "seconds": round(self.state.seconds, 1)}
+        line |= {name: round(value, 5) for name, value in told.items()}
+        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        print(json.dumps(line), flush=True)
+
+
+def threads(count: int) -> None:
+    """How many threads torch may use; 0 means as many as there are cores."""
+    torch.set_num_threads(count or os.cpu_count() or 1)

@@ -1,0 +1,108 @@
+"""A captioner behind OpenAI's chat completions, or any server that speaks the same protocol."""
+
+from typing import Any
+
+import openai
+from pydantic import SecretStr
+
+from training.captioning.description import Answer, read_completion
+from training.captioning.questions import Question, completion_body
+from training.captioning.tables import OPENAI, CaptionTable
+from training.errors import BadRecipe, NotAllowed, SourceFault, TrainingError
+from training.runs.settings import TrainingSettings
+
+TRIES = 5
+SECONDS = 120.0  # for one answer
+WITHOUT = (
+    "To go on without it: --captioner catalogue needs no key, --captioner local looks with a model "
+    "on this machine, and [caption] address may name a server of your own."
+)
+
+
+class ServiceCaptioner:
+    """Sends a picture, gets a description."""
+
+    name = "openai"
+    kept = True
+
+    def __init__(self, table: CaptionTable, settings: TrainingSettings) -> None:
+        self.table = table
+        self.model = table.model
+        self.own = is_openai(table)
+        self.client = client_of(table, settings)
+
+    def describe(self, question: Question) -> Answer:
+        """One call, tried again by the client where the server is busy."""
+        try:
+            body = completion_body(question, self.table, self.own)
+        except OSError as error:
+            return Answer(outcome="failed", raw=f"the picture cannot be read: {error}")
+        try:
+            answer = self.client.chat.completions.with_raw_response.create(**body)
+            return read_completion(answer.http_response.json(), answer.request_id or "")
+        except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+            return Answer(outcome="failed", raw=reason_of(error), request_id=error.request_id or "")
+        except openai.OpenAIError as error:
+            raise told(error, self.table) from error
+        except ValueError:
+            return Answer(outcome="not JSON", raw="the server's answer is no JSON")
+
+
+def is_openai(table: CaptionTable) -> bool:
+    """Whether pictures go to OpenAI itself."""
+    return table.address.rstrip("/") == OPENAI
+
+
+def client_of(table: CaptionTable, settings: TrainingSettings) -> openai.OpenAI:
+    """A client with the key that belongs to the address: OpenAI's goes to OpenAI alone."""
+    key: SecretStr | None
+    if is_openai(table):
+        key = settings.openai_api_key
+        if key is None or not key.get_secret_value().strip():
+            raise NotAllowed(f"OpenAI needs a key of your own: set OPENAI_API_KEY. {WITHOUT}")
+    else:
+        key = settings.caption_api_key or SecretStr("none")
+    client = openai.OpenAI(
+        api_key=key.get_secret_value(), base_url=table.address, max_retries=TRIES, timeout=SECONDS
+    )
+    if not is_openai(table):  # these, too, it takes from the environment
+        client.organization = client.project = None
+    return client
+
+
+def reason_of(error: openai.APIStatusError) -> str:
+    """What the server said was wrong, without what was sent."""
+    body = error.body
+    message = body.get("message") if isinstance(body, dict) else None
+    return f"{error.status_code}: {str(message or 'no reason given')[:500]}"
+
+
+def told(error: openai.OpenAIError, table: CaptionTable) -> TrainingError:
+    """A client's exception in words that say what to do; the key is in none of them."""
+    match error:
+        case openai.AuthenticationError() | openai.PermissionDeniedError():
+            name = "OPENAI_API_KEY" if is_openai(table) else "CAPTION_API_KEY"
+            return NotAllowed(f"The server refused the key. Check {name}. {WITHOUT}")
+        case openai.NotFoundError():
+            return BadRecipe(
+                f"The server knows no {table.model!r}, or no such service. Check [caption] model "
+                "and address."
+            )
+        case openai.RateLimitError() if code_of(error) == "insufficient_quota":
+            return NotAllowed(f"The account has no credit left. What came is kept. {WITHOUT}")
+        case openai.APIStatusError():
+            return SourceFault(
+                f"The server answered {error.status_code} {TRIES + 1} times. What came is kept: "
+                "run the same command again later and it goes on from there."
+            )
+        case _:
+            return SourceFault(
+                f"The server at {table.address} cannot be reached ({type(error).__name__}). Check "
+                "[caption] address; what came is kept."
+            )
+
+
+def code_of(error: openai.APIStatusError) -> str:
+    """The server's word for the error."""
+    body: Any = error.body
+    return str(body.get("code", "")) if isinstance(body, dict) else ""

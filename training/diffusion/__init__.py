@@ -1,1 +1,0 @@
-"""A LoRA for a text-to-image base of SDXL's layout: pictures, caches, losses, the loop, saving."""

@@ -1,1 +1,0 @@
-"""Has an expert learnt its author's manner, and only the manner? One question a file."""

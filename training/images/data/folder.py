@@ -1,0 +1,225 @@
+"""A folder of captioned pictures: its rows, its rights, what is held out.
+
+`metadata.jsonl` names the pictures, one JSON object a line: `file_name` (or `file`), `text` (or
+`caption`), and what else is known of each (`system_number`, `width`, `source_url`, ...). Captions in
+`metadata_gpt4.jsonl` (`caption`, `caption_short`) come before those texts.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from training.errors import BadCorpus
+from training.images.tables import Data
+
+LISTING = "metadata.jsonl"
+CAPTIONS = "metadata_gpt4.jsonl"
+RIGHTS = "rights.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """One picture: where it lies, its size (height, width), its words, the object it shows."""
+
+    path: Path
+    name: str
+    size: tuple[int, int]
+    sha256: str
+    captions: tuple[str, ...]  # in order of preference: the first that fits is taken
+    group: str
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pictures:
+    """What a folder holds: pictures to train on, held-out ones, and why others were left out."""
+
+    train: tuple[Picture, ...]
+    held_out: tuple[Picture, ...]
+    dropped: dict[str, int]
+    due: float | None  # seconds since 1970, after which nothing of it may be kept
+
+    @property
+    def digest(self) -> str:
+        """sha256 over names, bytes and captions of all pictures, training and held out."""
+        lines = [
+            f"{part} {picture.name} {picture.sha256} {picture.captions}\n"
+            for part, pictures in (("train", self.train), ("held out", self.held_out))
+            for picture in pictures
+        ]
+        return "sha256:" + hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def read_folder(folder: Path, data: Data, seed: int, now: float) -> Pictures:
+    """Read every picture of a folder; raises BadCorpus when too few can be used."""
+    rows = rows_of(folder / LISTING)
+    captions = captions_of(folder / CAPTIONS)
+    dropped: dict[str, int] = {}
+    found, expiries = [], []
+    for row in rows:
+        expires = expiry_of(row)
+        if expires is not None and expires <= now:
+            picture: Picture | str = "its time is over"
+        else:
+            picture = picture_of(folder, row, captions, data)
+        if isinstance(picture, str):
+            dropped[picture] = dropped.get(picture, 0) + 1
+            continue
+        found.append(picture)
+        if expires is not None:
+            expiries.append(expires)
+    if data.limit and len(found) > data.limit:
+        found = [found[index * len(found) // data.limit] for index in range(data.limit)]
+    train, held_out = split(found, data.held_out, seed)
+    if not train:
+        told = "; ".join(f"{count} left out: {why}" for why, count in dropped.items())
+        raise BadCorpus(
+            f"{folder} has no picture to train on ({told or 'its listing is empty'}). Harvest it "
+            "again, or name another folder under [data] folder."
+        )
+    return Pictures(
+        train=train, held_out=held_out, dropped=dropped, due=min(expiries, default=None)
+    )
+
+
+def rows_of(listing: Path) -> list[dict[str, Any]]:
+    """The rows of a listing, one a file name, by file name; a line cut short is told, not read."""
+    if not listing.is_file():
+        raise BadCorpus(
+            f"There is no {listing.name} in {listing.parent}. Run the harvest first, or write one: a "
+            'JSON object a line, with "file_name" and "text".'
+        )
+    rows: dict[str, dict[str, Any]] = {}
+    for number, line in enumerate(listing.read_text(encoding="utf-8").split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            name = row.get("file_name") or row["file"]
+        except (ValueError, KeyError, AttributeError) as error:
+            raise BadCorpus(
+                f'{listing.name}, line {number}: not a JSON object with a "file_name". The file may '
+                "be cut short: make it again, or delete that line."
+            ) from error
+        rows[str(name)] = {**row, "file_name": str(name)}
+    return [rows[name] for name in sorted(rows)]
+
+
+def captions_of(listing: Path) -> dict[str, tuple[str, ...]]:
+    """Captions by file name: the whole one, then the short one. Empty without a captions file."""
+    if not listing.is_file():
+        return {}
+    return {
+        row["file_name"]: tuple(
+            text
+            for key in ("caption", "caption_short")
+            if (text := str(row.get(key) or "").strip())
+        )
+        for row in rows_of(listing)
+    }
+
+
+def picture_of(
+    folder: Path, row: dict[str, Any], captions: dict[str, tuple[str, ...]], data: Data
+) -> Picture | str:
+    """One row as a picture, or why it is left out."""
+    from PIL import Image
+
+    name = row["file_name"]
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        return "its name leads out of the folder"
+    if not path.is_file():
+        return "the picture is missing"
+    try:
+        with Image.open(path) as opened:
+            opened.verify()
+        with Image.open(path) as opened:
+            width, height = upright_size(opened)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return "the picture is damaged"
+    text = str(row.get("text") or row.get("caption") or row.get("title") or "").strip()
+    if text:
+        text = data.wording.replace("{caption}", text)
+    texts = {
+        "auto": captions.get(name) or (text,),
+        "text": (text,),
+        "instance": (),
+    }[data.captions]
+    return Picture(
+        path=path,
+        name=name,
+        size=(height, width),
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        captions=tuple(filter(None, texts)) or (data.instance_prompt,),
+        group=str(row.get(data.group_by) or name),
+        facts=row,
+    )
+
+
+def upright_size(picture: Any) -> tuple[int, int]:
+    """Width and height as the picture is shown, its EXIF orientation applied."""
+    width, height = picture.size
+    turned = picture.getexif().get(0x0112, 1) >= 5
+    return (height, width) if turned else (width, height)
+
+
+def expiry_of(row: dict[str, Any]) -> float | None:
+    """When a row's picture and text must be gone (seconds since 1970); None means never."""
+    if not row.get("expires_at"):
+        return None
+    try:
+        when = datetime.fromisoformat(str(row["expires_at"]))
+    except ValueError:
+        return 0.0  # a date that cannot be read: better left out than kept too long
+    return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+
+
+def split(
+    pictures: Sequence[Picture], share: float, seed: int
+) -> tuple[tuple[Picture, ...], tuple[Picture, ...]]:
+    """Pictures to train on and held-out ones: whole objects, drawn by a hash of their names."""
+    groups = sorted(
+        {picture.group for picture in pictures},
+        key=lambda group: hashlib.sha256(f"{seed}:{group}".encode()).hexdigest(),
+    )
+    count = max(1, round(share * len(groups))) if share and len(groups) > 1 else 0
+    held = set(groups[:count])
+    return only(pictures, lambda group: group not in held), only(pictures, held.__contains__)
+
+
+def only(pictures: Iterable[Picture], wanted: Any) -> tuple[Picture, ...]:
+    """The pictures whose group is wanted."""
+    return tuple(picture for picture in pictures if wanted(picture.group))
+
+
+def spread(pictures: Sequence[Picture], count: int) -> tuple[Picture, ...]:
+    """So many pictures, evenly spread: the same ones each time.
+
+    >>> spread("abcdef", 3)
+    ('a', 'c', 'e')
+    """
+    if len(pictures) <= count:
+        return tuple(pictures)
+    return tuple(pictures[math.floor(index * len(pictures) / count)] for index in range(count))
+
+
+def open_picture(path: Path) -> Any:
+    """An upright RGB picture; what is see-through becomes white. Raises BadCorpus if it is damaged."""
+    from PIL import Image
+
+    from training.images.data.orientation import upright
+
+    try:
+        with Image.open(path) as opened:
+            return upright(opened)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise BadCorpus(
+            f"{path.name} is damaged ({error}). Delete it and harvest it again, or take its line out "
+            "of the listing."
+        ) from error

@@ -1,0 +1,96 @@
+"""Pictures as the UNet is shown them: latents of a cut, embeddings of a caption, six time ids."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rich.progress import track
+
+from training.images.data.buckets import Cut, bucket_for, buckets_of, cut_in_epoch, cuts_of
+from training.images.data.captions import Words, words_of
+from training.images.data.folder import Picture
+from training.images.data.latent_cache import Embeddings, Latents, missing_in
+from training.images.tables import Data
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One picture in one cut, with its words."""
+
+    name: str
+    mean: "Tensor"
+    deviation: "Tensor"
+    embeddings: "Tensor"
+    pooled: "Tensor"
+    time_ids: tuple[int, ...]
+
+
+class Samples:
+    """A set of pictures, each with the shape it is shown in, the places it is cut at, its caption."""
+
+    def __init__(
+        self,
+        pictures: Sequence[Picture],
+        data: Data,
+        resolution: int,
+        crops: int,
+        tokenizers: Sequence[Any],
+        latents: Latents,
+        embeddings: Embeddings,
+    ) -> None:
+        square = ((resolution, resolution),)
+        shapes = buckets_of(resolution, data.bucket_step) if data.buckets else square
+        self.pictures = tuple(pictures)
+        self.cuts: tuple[tuple[Cut, ...], ...] = tuple(
+            cuts_of(
+                picture.size,
+                bucket_for(picture.size, shapes),
+                crops,
+                picture.sha256,
+                data.original == "resized",
+            )
+            for picture in pictures
+        )
+        self.words: tuple[Words, ...] = tuple(words_of(picture, tokenizers) for picture in pictures)
+        self.latents, self.embeddings = latents, embeddings
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    @property
+    def shapes(self) -> tuple[tuple[int, int], ...]:
+        """The shape (height, width) that each picture is shown in."""
+        return tuple(cuts[0].target for cuts in self.cuts)
+
+    @property
+    def enlarged(self) -> int:
+        """How many pictures are smaller than they are shown."""
+        sizes = [picture.size for picture in self.pictures]
+        return sum(cuts[0].resized > size for cuts, size in zip(self.cuts, sizes, strict=True))
+
+    def fill(self, told: str) -> None:
+        """Make what the cache lacks, so that VAE and text encoders are not needed in training."""
+        samples = list(zip(self.pictures, self.cuts, strict=True))
+        missing = missing_in(self.latents, samples)
+        rows = track(samples, f"latents of {told}", disable=missing < 8, transient=True)
+        for picture, cuts in rows:
+            for cut in cuts:
+                if not self.latents.cache.path(self.latents.key(picture, cut)).is_file():
+                    self.latents.of(picture, cut)
+        for text in dict.fromkeys(word.text for word in self.words):
+            self.embeddings.of(text)
+        self.embeddings.nothing()
+
+    def sample(self, number: int, seed: int, epoch: int) -> Sample:
+        """One picture in the cut that an epoch draws for it."""
+        picture = self.pictures[number]
+        cut = cut_in_epoch(self.cuts[number], seed, epoch, picture.sha256)
+        return Sample(
+            picture.sha256,
+            *self.latents.of(picture, cut),
+            *self.embeddings.of(self.words[number].text),
+            cut.time_ids,
+        )

@@ -1,0 +1,1 @@
+"""Draw pictures with a pipeline: samples, class pictures, validation losses, contact sheets."""

@@ -1,0 +1,89 @@
+"""Pictures from a pipeline, each of its own prompt and seed, the same on one kind of device."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from training.errors import TrainingStopped
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class DrawRequest:
+    """What is to be drawn, and the seed of its first noise."""
+
+    prompt: str
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class DrawSettings:
+    """How it is drawn: the edge of the square in pixels, steps, guidance, what is guided away from."""
+
+    size: int
+    steps: int
+    guidance: float
+    negative: str = ""
+
+
+def draw(pipeline: Any, wishes: Iterable[DrawRequest], manner: DrawSettings) -> "Iterator[Image]":
+    """One picture after another; raises TrainingStopped for one that is not finite."""
+    import torch
+
+    for wish in wishes:
+        with torch.no_grad():
+            latents = pipeline(
+                prompt=wish.prompt,
+                negative_prompt=manner.negative or None,
+                height=manner.size,
+                width=manner.size,
+                num_inference_steps=manner.steps,
+                guidance_scale=manner.guidance,
+                generator=torch.Generator().manual_seed(wish.seed),
+                output_type="latent",
+            ).images
+        yield decoded(pipeline, latents)
+
+
+def decoded(pipeline: Any, latents: "Tensor") -> "Image":
+    """Latents (1, C, h, w) as a picture, through the VAE in its own precision."""
+    import torch
+    from PIL import Image
+
+    vae = pipeline.vae
+    with torch.no_grad():
+        pixels = vae.decode(latents.to(vae.dtype) / vae.config.scaling_factor).sample[0]
+    if not bool(pixels.isfinite().all()):
+        raise TrainingStopped(
+            "A validation picture came out as not-a-number. Set training.precision to bf16 or fp32, "
+            'or base.vae to "madebyollin/sdxl-vae-fp16-fix".'
+        )
+    array = ((pixels.float().clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0)
+    return Image.fromarray(array.cpu().numpy())
+
+
+@contextmanager
+def on_device(pipeline: Any, device: Any, home: str = "cpu") -> Iterator[None]:
+    """Everything on the device for a while; afterwards only the UNet stays there."""
+    parts = (pipeline.vae, pipeline.text_encoder, pipeline.text_encoder_2)
+    for part in parts:
+        part.to(device)
+    try:
+        yield
+    finally:
+        for part in parts:
+            part.to(home)
+
+
+@contextmanager
+def without_lora(unet: Any) -> Iterator[None]:
+    """The base alone for a while."""
+    unet.disable_adapters()
+    try:
+        yield
+    finally:
+        unet.enable_adapters()

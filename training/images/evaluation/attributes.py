@@ -1,0 +1,136 @@
+"""Does a picture show what was asked? A judge says what it sees, where that is known beforehand.
+
+The known attributes are the fields of the folder's listing that a recipe or command names, such as
+kind, metal, stone and ground. A judge is itself judged on held-out photographs.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from training.errors import BadCorpus, BadRecipe
+from training.images.evaluation.features import features_of_all
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+ROUNDS = 400
+EDGE = 128  # pixels, as the network of renders takes them
+
+
+class Judge(Protocol):
+    """Says what pictures show."""
+
+    def attributes(self, pictures: "Sequence[Image]") -> list[dict[str, str]]:
+        """For each picture its attributes by name."""
+
+
+class FittedJudge:
+    """Logistic regression on plain features, one for each attribute; fitted to labelled pictures."""
+
+    def __init__(self, pictures: "Sequence[Image]", known: Sequence[Mapping[str, str]]) -> None:
+        """`known` gives each picture's attributes; raises BadCorpus for one with a single value."""
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+
+        rows = features_of_all(pictures)
+        self.models: dict[str, Any] = {}
+        for name in known[0]:
+            values = [facts[name] for facts in known]
+            if len(set(values)) < 2:
+                raise BadCorpus(f"Every training picture has the same {name}, so it tells nothing.")
+            regression = LogisticRegression(max_iter=ROUNDS, C=0.03)
+            self.models[name] = make_pipeline(StandardScaler(), regression).fit(rows, values)
+
+    def attributes(self, pictures: "Sequence[Image]") -> list[dict[str, str]]:
+        """Each attribute's likeliest value."""
+        rows = features_of_all(pictures)
+        answers = {name: model.predict(rows) for name, model in self.models.items()}
+        return [
+            {name: str(found[place]) for name, found in answers.items()}
+            for place in range(len(pictures))
+        ]
+
+
+class RenderJudge:
+    """The network of `training.judge_jewellery`, which learnt kind, metal, stone, ground on renders."""
+
+    def __init__(self, weights: Path) -> None:
+        """Raises BadRecipe when `weights` are not the judge's."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        from training.judge_jewellery import network
+
+        self.network = network().eval()
+        try:
+            self.network.load_state_dict(load_file(weights))
+        except (OSError, RuntimeError, SafetensorError) as error:
+            raise BadRecipe(
+                f"{weights} is no judge of renders. Run: python -m training.judge_jewellery learn"
+            ) from error
+
+    def attributes(self, pictures: "Sequence[Image]") -> list[dict[str, str]]:
+        """Each property's likeliest value."""
+        import numpy as np
+        import torch
+
+        from training.judge_jewellery import PROPERTIES, answers
+
+        pixels = np.stack([np.asarray(p.convert("RGB").resize((EDGE, EDGE))) for p in pictures])
+        given = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1.0
+        with torch.no_grad():
+            found = {
+                name: logits.argmax(1).tolist()
+                for name, logits in answers(self.network(given)).items()
+            }
+        return [
+            {name: PROPERTIES[name][rows[place]] for name, rows in found.items()}
+            for place in range(len(pictures))
+        ]
+
+
+class ZeroShotJudge:
+    """A CLIP model that compares a picture with a sentence for each value (Radford et al. 2021)."""
+
+    def __init__(self, clip: Any, values: Mapping[str, Sequence[str]]) -> None:
+        """`clip` is an `image_evaluation.scores.Clip`; `values` are each attribute's."""
+        self.clip = clip
+        self.values = {name: sorted(found) for name, found in values.items()}
+        self.rows = {
+            name: clip.words([f"a photo of jewellery, {name}: {value}" for value in found])
+            for name, found in self.values.items()
+        }
+
+    def attributes(self, pictures: "Sequence[Image]") -> list[dict[str, str]]:
+        """Each attribute's nearest value."""
+        rows = self.clip.pictures(pictures)
+        return [
+            {
+                name: self.values[name][int((row @ self.rows[name].T).argmax())]
+                for name in self.values
+            }
+            for row in rows
+        ]
+
+
+def accuracy(
+    known: Sequence[Mapping[str, str]], seen: Sequence[Mapping[str, str]]
+) -> dict[str, float]:
+    """The share of pictures that show each attribute as asked.
+
+    >>> accuracy([{"stone": "ruby"}, {"stone": "opal"}], [{"stone": "ruby"}, {"stone": "jet"}])
+    {'stone': 0.5}
+    """
+    return {
+        name: sum(k[name] == s[name] for k, s in zip(known, seen, strict=True)) / len(known)
+        for name in known[0]
+    }
+
+
+def known_of(facts: Mapping[str, Any], names: Sequence[str]) -> dict[str, str] | None:
+    """A picture's attributes, or None when the listing lacks one of them."""
+    if not all(facts.get(name) for name in names):
+        return None
+    return {name: str(facts[name]) for name in names}

@@ -1,0 +1,168 @@
+"""Draw with base and LoRA, and take every measure of what came out."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from training.images.data.captions import words_of
+from training.images.data.folder import Picture, open_picture, spread
+from training.images.drawing.generation import DrawRequest
+from training.images.evaluation import memory, scores
+from training.images.evaluation.attributes import (
+    FittedJudge,
+    Judge,
+    RenderJudge,
+    ZeroShotJudge,
+    accuracy,
+    known_of,
+)
+from training.images.evaluation.features import features_of_all
+from training.images.evaluation.prompts import prompts_of
+from training.images.evaluation.subject import Subject
+from training.images.schedule import key_of
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+WRITERS = ("base", "lora")
+SIDE = 256  # pixels a photograph is looked at in, at most
+
+
+@dataclass(slots=True)
+class Measures:
+    """What is drawn once and measured many times."""
+
+    subject: Subject
+    told: Callable[[str], None]
+    clip: scores.Clip | None = None
+    dino: scores.Dino | None = None
+    eye: RenderJudge | None = None
+    train: "list[Image]" = field(default_factory=list)
+    held: "list[Image]" = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        pictures = self.subject.pictures
+        self.told("reading the photographs")
+        self.train = [thumbnail(picture) for picture in pictures.train]
+        self.held = [thumbnail(picture) for picture in pictures.held_out]
+
+    def side_by_side(self) -> "tuple[list[DrawRequest], dict[str, list[Image]]]":
+        """The report's prompts and the recipe's, by each of its seeds."""
+        recipe = self.subject.recipe
+        seeds = recipe.validation.seeds
+        wishes = [DrawRequest(prompt, seed) for prompt in prompts_of(recipe) for seed in seeds]
+        return wishes, self.drawn(wishes, "side by side")
+
+    def asked(self, count: int) -> "tuple[list[Picture], list[DrawRequest]]":
+        """Held-out pictures (else training ones), and their captions as wishes."""
+        subject = self.subject
+        chosen = list(spread(subject.pictures.held_out or subject.pictures.train, count))
+        tokenizers = (subject.pipeline.tokenizer, subject.pipeline.tokenizer_2)
+        seed = subject.recipe.run.seed
+        return chosen, [
+            DrawRequest(
+                words_of(picture, tokenizers).text, key_of(seed, "evaluation", number) % 2**31
+            )
+            for number, picture in enumerate(chosen)
+        ]
+
+    def drawn(self, wishes: Sequence[DrawRequest], what: str) -> "dict[str, list[Image]]":
+        """The same wishes by base and by LoRA."""
+        made: dict[str, list[Image]] = {}
+        for writer in WRITERS:
+            made[writer] = []
+            for picture in self.subject.drawn(wishes, lora=writer == "lora"):
+                made[writer].append(picture)
+                self.told(f"{what}: {writer}, {len(made[writer])} of {len(wishes)}")
+        return made
+
+    def looks(self, pictures: "Sequence[Image]") -> Any:
+        """Rows to compare pictures by: DINO's if it is there, else plain features."""
+        return self.dino.pictures(pictures) if self.dino else features_of_all(pictures)
+
+    def memory(self, made: "dict[str, list[Image]]") -> dict[str, Any]:
+        """Copying, for base and LoRA."""
+        self.told("looking for training pictures given back")
+        train = self.looks(self.train)
+        held = self.looks(self.held) if self.held else []
+        return {
+            writer: memory.memory_of(
+                made[writer], self.looks(made[writer]), self.train, train, held
+            )
+            for writer in WRITERS
+        }
+
+    def attributes(
+        self, names: Sequence[str], chosen: "Sequence[Picture]", made: "dict[str, list[Image]]"
+    ) -> dict[str, Any]:
+        """How often each attribute came out as asked, and how far the judge can be trusted."""
+        self.told("judging attributes")
+        pictures = self.subject.pictures
+        known = {
+            part: [known_of(picture.facts, names) for picture in group]
+            for part, group in (
+                ("train", pictures.train),
+                ("held", pictures.held_out),
+                ("asked", chosen),
+            )
+        }
+        if not names or not any(known["train"]) or not any(known["asked"]):
+            return {}
+        judge = self.judge(only_known(self.train, known["train"]))
+        found: dict[str, Any] = {
+            "judge": type(judge).__name__,
+            "asked": sum(map(bool, known["asked"])),
+        }
+        for part, seen in (("photographs", self.held), *made.items()):
+            facts = known["held" if part == "photographs" else "asked"]
+            shown, wanted = only_known(seen, facts)
+            if shown:
+                found[part] = accuracy(wanted, judge.attributes(shown))
+        return found
+
+    def judge(self, labelled: "tuple[list[Image], list[dict[str, str]]]") -> Judge:
+        """The one given, else CLIP's eye, else one fitted to the training pictures."""
+        if self.eye is not None:
+            return self.eye
+        pictures, known = labelled
+        if self.clip is None:
+            return FittedJudge(pictures, known)
+        values = {name: sorted({facts[name] for facts in known}) for name in known[0]}
+        return ZeroShotJudge(self.clip, values)
+
+    def scores(
+        self, wishes: Sequence[DrawRequest], made: "dict[str, list[Image]]"
+    ) -> dict[str, Any]:
+        """CLIP-T, CLIP-I and DINO of base and LoRA, as far as their models were given."""
+        found: dict[str, Any] = {}
+        real = self.held or self.train
+        for name, model in (("clip", self.clip), ("dino", self.dino)):
+            if model is None:
+                continue
+            self.told(f"{name} scores")
+            rows = model.pictures(real)
+            found[name] = {
+                writer: scores.likeness(model.pictures(made[writer]), rows) for writer in WRITERS
+            }
+        if self.clip is not None:
+            prompts = [wish.prompt for wish in wishes]
+            found["prompt"] = {
+                writer: scores.prompt_score(self.clip, self.clip.pictures(made[writer]), prompts)
+                for writer in WRITERS
+            }
+        return found
+
+
+def thumbnail(picture: Picture) -> "Image":
+    """A photograph, made small."""
+    opened: Image = open_picture(picture.path)
+    opened.thumbnail((SIDE, SIDE))
+    return opened
+
+
+def only_known(
+    pictures: "Sequence[Image]", known: Sequence[dict[str, str] | None]
+) -> "tuple[list[Image], list[dict[str, str]]]":
+    """The pictures whose attributes are known, and these."""
+    pairs = [(p, facts) for p, facts in zip(pictures, known, strict=True) if facts is not None]
+    return [picture for picture, _ in pairs], [facts for _, facts in pairs]

@@ -1,0 +1,94 @@
+"""What is judged: the base, and the LoRA of a run as anyone would load it upon that base."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from training.errors import NotPublished
+from training.images.bases import load_pipeline, noise_schedule, resolution_of
+from training.images.data.folder import Pictures, read_folder, spread
+from training.images.data.latent_cache import Cache, Embeddings, Latents
+from training.images.data.samples import Samples
+from training.images.drawing.generation import DrawRequest, DrawSettings, draw, without_lora
+from training.images.drawing.validation import held_out_losses, times_of
+from training.images.lora_files import WEIGHTS, check_lora
+from training.images.noise_prediction import Denoiser
+from training.images.recipe import ImageRecipe
+from training.images.rights import require_image_training
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from PIL.Image import Image
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One run's LoRA upon its base, and the pictures it was and was not trained on."""
+
+    recipe: ImageRecipe
+    run: Path
+    pipeline: Any
+    pictures: Pictures
+    resolution: int
+    device: Any
+
+    def manner(self) -> DrawSettings:
+        """How the recipe draws."""
+        shown = self.recipe.validation
+        size = shown.size or self.resolution
+        return DrawSettings(size, shown.steps, shown.guidance, shown.negative)
+
+    def drawn(self, wishes: "Sequence[DrawRequest]", lora: bool) -> "Iterator[Image]":
+        """Pictures by the LoRA, or by the base alone."""
+        if lora:
+            yield from draw(self.pipeline, wishes, self.manner())
+            return
+        with without_lora(self.pipeline.unet):
+            yield from draw(self.pipeline, wishes, self.manner())
+
+    def held_out(self) -> dict[str, Any]:
+        """The held-out loss of base and LoRA, whole and by timestep; empty without such pictures."""
+        chosen = spread(self.pictures.held_out, self.recipe.validation.pictures)
+        if not chosen:
+            return {}
+        pipeline = self.pipeline
+        cache = Cache(self.run / "cache", self.pictures.due)
+        latents = Latents(cache, pipeline.vae, self.device)
+        embeddings = Embeddings(cache, pipeline, self.device)
+        tokenizers = (pipeline.tokenizer, pipeline.tokenizer_2)
+        data = self.recipe.data
+        samples = Samples(chosen, data, self.resolution, 1, tokenizers, latents, embeddings)
+        schedule = noise_schedule(pipeline)
+        denoiser = Denoiser(pipeline.unet, schedule, self.device, pipeline.unet.dtype)
+        with without_lora(pipeline.unet):
+            base = held_out_losses(denoiser, self.recipe, samples)
+        lora = held_out_losses(denoiser, self.recipe, samples)
+        times = times_of(len(schedule.alphas_cumprod), self.recipe.validation.times)
+        return {
+            "pictures": len(chosen),
+            "times": times,
+            "base": {"loss": float(base[1].mean()), "by_time": base[0].tolist()},
+            "lora": {"loss": float(lora[1].mean()), "by_time": lora[0].tolist()},
+        }
+
+
+def subject_of(recipe: ImageRecipe, run: Path, base: Path | None = None) -> Subject:
+    """Load a run's LoRA upon its base; raises NotPublished when the run has none."""
+    import torch
+
+    folder = Path(recipe.data.folder).expanduser()
+    require_image_training(recipe, folder)
+    if not (run / "lora" / WEIGHTS).is_file():
+        raise NotPublished(
+            f"{recipe.run.name} has no LoRA yet. Run `python -m training.train_image` first."
+        )
+    check_lora(run / "lora")
+    pictures = read_folder(folder, recipe.data, recipe.run.seed, time.time())
+    pipeline = load_pipeline(recipe, base)
+    resolution = resolution_of(recipe, pipeline)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    pipeline.load_lora_weights(run / "lora", weight_name=WEIGHTS, adapter_name="lora")
+    pipeline.to(device)
+    return Subject(recipe, run, pipeline, pictures, resolution, device)

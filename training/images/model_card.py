@@ -1,0 +1,154 @@
+"""What publishing a LoRA for pictures writes beside its card: the weights, and the model card."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from training.images.lora_files import KOHYA, WEIGHTS, read_marks
+from training.images.recipe import ImageRecipe
+from training.runs.recipe import placeless
+
+OPEN_RAIL = (
+    "The base is under the CreativeML Open RAIL++-M licence. Whoever hands this LoRA on hands on the "
+    "use restrictions of its Attachment A with it."
+)
+CATALOGUE = (
+    "What it draws never existed. A picture of it may look like a photograph from a museum's "
+    "catalogue: say openly that it is machine-made, and never pass it off as an object or a record. "
+    "It knows nothing of history; details that look like marks or inscriptions mean nothing."
+)
+
+
+def copy_lora(source: Path, folder: Path, half: bool) -> None:
+    """Copy the weights and what they say of themselves; `half` stores them in fp16."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    if not half:
+        shutil.copyfile(source / WEIGHTS, folder / WEIGHTS)
+        return
+    weights = {name: w.to(torch.float16) for name, w in load_file(source / WEIGHTS).items()}
+    save_file(weights, folder / WEIGHTS, metadata=read_marks(source / WEIGHTS))
+    (folder / WEIGHTS).chmod(0o644)  # safetensors makes it private
+
+
+def copy_kohya(run: Path, path: Path) -> bool:
+    """Put the kohya export beside the adapter's folder; tells whether the run has one."""
+    source = run / "kohya" / KOHYA
+    if not source.is_file():
+        return False
+    part = path.with_name(path.name + ".part")
+    shutil.copyfile(source, part)
+    part.replace(path)
+    return True
+
+
+def image_model_card(recipe: ImageRecipe, record: dict[str, Any], digest: str) -> str:
+    """Markdown: what it is, what it learnt from, how well, and what it must not be used for."""
+    base, expert = placeless(recipe.base.id), recipe.expert
+    title = expert.title or expert.name
+    stages = record.get("stages", {})
+    done = stages.get("train_image", {})
+    parts = [
+        f"---\nbase_model: {base}\nlibrary_name: diffusers\n"
+        f"tags: [lora, text-to-image, stable-diffusion-xl]\n"
+        f"instance_prompt: {recipe.data.instance_prompt}\n---",
+        f"# {title}: a LoRA for pictures",
+        recipe.run.about,
+        facts(recipe, done, digest),
+        "## What it learnt from",
+        learnt_from(done),
+        "## Rights",
+        rights(recipe),
+        "## How it was made",
+        how(recipe, done),
+        "## How well it does",
+        figures(stages.get("evaluate_image", {})),
+        "## Use",
+        use(recipe, base),
+        "## Limits",
+        CATALOGUE + (f" Show this line with each: “{expert.label}”." if expert.label else ""),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def facts(recipe: ImageRecipe, done: dict[str, Any], digest: str) -> str:
+    """Base, shape, digests; the recipe's is that of the training, whatever it says by now."""
+    lora = recipe.lora
+    kind = "DoRA" if lora.dora else "rank-stabilised LoRA" if lora.rslora else "LoRA"
+    vae = f", VAE `{placeless(recipe.base.vae)}`" if recipe.base.vae else ""
+    token = f"- Its word: `{recipe.expert.token}`\n" if recipe.expert.token else ""
+    return (
+        f"- Base: `{placeless(recipe.base.id)}`{vae}\n"
+        f"- {kind} rank {lora.rank}, alpha {lora.alpha:g}, target `{lora.target}`, UNet only\n{token}"
+        f"- Recipe: `{recipe.run.name}` ({done.get('recipe_digest', recipe.digest)})\n"
+        f"- Adapter: {digest}"
+    )
+
+
+def learnt_from(done: dict[str, Any]) -> str:
+    """How many pictures, held-out ones, what was left out."""
+    if not done:
+        return "See the recipe."
+    lines = [f"{done['pictures']} pictures; {done['held_out_pictures']} more were held out."]
+    lines += [f"Left out, {why}: {count}." for why, count in sorted(done["dropped"].items())]
+    if done["captions_cut"]:
+        lines.append(f"{done['captions_cut']} captions were longer than 77 tokens and cut.")
+    return " ".join([*lines, f"Data: {done['data']}."])
+
+
+def rights(recipe: ImageRecipe) -> str:
+    """Licence, basis, retention, attribution, the base's terms."""
+    held = recipe.rights
+    lines = [f"Pictures: {held.licence}. {held.basis}"]
+    if held.retention_days:
+        lines.append(
+            f"They may be kept for {held.retention_days:g} days, and are not part of this."
+        )
+    if held.territories:
+        lines.append(f"Only where these rights hold: {', '.join(held.territories)}.")
+    if "stable-diffusion-xl" in recipe.base.id:
+        lines.append(OPEN_RAIL)
+    lines += [f"> {line}" for line in held.attribution]
+    return "\n\n".join(lines)
+
+
+def how(recipe: ImageRecipe, done: dict[str, Any]) -> str:
+    """Settings and cost."""
+    training = recipe.training
+    line = (
+        f"{training.precision}, {training.optimiser}, learning rate {training.learning_rate:g} "
+        f"({training.schedule}), batch {training.batch} x {training.accumulate}, min-SNR "
+        f"{training.snr_gamma:g}, caption dropout {recipe.data.caption_dropout:g}, "
+        f"EMA {training.ema:g}, seed {recipe.run.seed}."
+    )
+    if recipe.prior.weight:
+        line += f" Prior preservation at {recipe.prior.weight:g}: “{recipe.prior.prompt}”."
+    if not done:
+        return line
+    shapes = ", ".join(done["shapes"][:12])
+    told = (
+        f"{line} {done['steps']} steps at {done['resolution']} px ({shapes}), "
+        f"{done['seconds'] / 60:.0f} minutes on {done['device']}; the LoRA is that of step "
+        f"{done['chosen_step']}"
+    )
+    loss = done.get("held_out_loss")
+    return f"{told}, lowest held-out loss {loss:.4f}." if loss is not None else f"{told}."
+
+
+def figures(measured: dict[str, Any]) -> str:
+    """Held-out loss, memorisation, attributes, scores: what was measured."""
+    if not measured:
+        return "Not measured yet: run `python -m training.evaluate_image`."
+    return "\n".join(f"- {line}" for line in measured["lines"])
+
+
+def use(recipe: ImageRecipe, base: str) -> str:
+    """Lines that draw with it."""
+    prompt = recipe.expert.prompt.replace("{request}", "a gold ring").strip(" ,")
+    return (
+        "```python\nfrom diffusers import StableDiffusionXLPipeline\n\n"
+        f'pipeline = StableDiffusionXLPipeline.from_pretrained("{base}")\n'
+        f'pipeline.load_lora_weights("adapter", weight_name="{WEIGHTS}")\n'
+        f'pipeline("{prompt}").images[0].save("ring.png")\n```'
+    )

@@ -1,0 +1,115 @@
+"""What a LoRA step costs on this machine, on random weights of the base's true shape."""
+
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from training.errors import BadRecipe
+from training.images.bases import INDEX, add_lora, noise_schedule, place_of
+from training.images.data.buckets import Cut
+from training.images.data.samples import Sample
+from training.images.optimiser import optimiser_for
+from training.images.recipe import ImageRecipe
+from training.images.session import accelerator_for
+from training.images.trainer import ImageTrainer
+from training.text.bases import compute_type
+
+# The UNet and the scheduler of stabilityai/stable-diffusion-xl-base-1.0, from their config files.
+SDXL_UNET: dict[str, Any] = {
+    "sample_size": 128,
+    "in_channels": 4,
+    "out_channels": 4,
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+    "block_out_channels": (320, 640, 1280),
+    "layers_per_block": 2,
+    "cross_attention_dim": 2048,
+    "transformer_layers_per_block": (1, 2, 10),
+    "attention_head_dim": (5, 10, 20),
+    "use_linear_projection": True,
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 256,
+    "projection_class_embeddings_input_dim": 2816,
+}
+SDXL_SCHEDULE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+SDXL_POOLED = 1280
+TOKENS = 77
+SPREAD = 0.02  # of the random weights
+
+
+def random_unet(recipe: ImageRecipe, folder: Path | None) -> tuple[Any, Any, int]:
+    """UNet of random weights in the recipe's precision, its schedule, the width of pooled texts."""
+    import torch
+    from diffusers import EulerDiscreteScheduler, UNet2DConditionModel
+
+    shape, schedule, pooled = SDXL_UNET, EulerDiscreteScheduler(**SDXL_SCHEDULE), SDXL_POOLED
+    if folder is not None:
+        place = Path(place_of(recipe.base.id, folder))
+        shape = UNet2DConditionModel.load_config(place, subfolder="unet")
+        schedule = EulerDiscreteScheduler.from_pretrained(place, subfolder="scheduler")
+        text = 6 * shape["addition_time_embed_dim"]
+        pooled = shape["projection_class_embeddings_input_dim"] - text
+    elif "stable-diffusion-xl" not in recipe.base.id:
+        raise BadRecipe(
+            f"Only SDXL's shape is known by heart: name a folder ({INDEX}) with --base."
+        )
+    with torch.device("meta"):  # no time or memory for weights that nobody wants
+        unet = UNet2DConditionModel.from_config(shape)
+    unet = unet.to(compute_type(recipe.training.precision)).to_empty(device="cpu")
+    torch.manual_seed(recipe.run.seed)
+    with torch.no_grad():
+        for weight in unet.parameters():
+            weight.normal_(std=SPREAD)
+    return unet.requires_grad_(False), schedule, pooled
+
+
+def measure_image(recipe: ImageRecipe, folder: Path | None, steps: int) -> dict[str, float]:
+    """Seconds a picture (the best of so many steps), by the clock and of processors; parameters."""
+
+    started = time.monotonic()
+    unet, schedule, pooled = random_unet(recipe, folder)
+    parameters = sum(weight.numel() for weight in unet.parameters())
+    add_lora(unet, recipe.lora, recipe.run.seed)
+    if recipe.training.gradient_checkpointing:
+        unet.enable_gradient_checkpointing()
+    accelerator = accelerator_for(recipe)
+    unet.to(accelerator.device)
+    weights = [weight for weight in unet.parameters() if weight.requires_grad]
+    optimiser = optimiser_for(weights, recipe.training)
+    plan = noise_schedule(SimpleNamespace(scheduler=schedule))
+    trainer = ImageTrainer(recipe, unet, optimiser, plan, accelerator)
+    built = time.monotonic() - started
+    side = recipe.data.resolution or unet.config.sample_size * 8
+    given = [made_up(side, unet.config, pooled)] * recipe.training.batch
+    seconds, busy = [], []
+    for step in range(steps):
+        started, worked = time.monotonic(), time.process_time()
+        trainer.unet.train()
+        for part in range(recipe.training.accumulate):
+            loss = trainer.losses(given, step, part, "measure").mean()
+            accelerator.backward(loss / recipe.training.accumulate)
+        trainer.update(step, float(loss.detach()))
+        seconds.append(time.monotonic() - started)
+        busy.append(time.process_time() - worked)
+    return {
+        "parameters": parameters,
+        "trained": sum(weight.numel() for weight in weights),
+        "build_seconds": built,
+        "seconds": min(seconds) / (recipe.training.batch * recipe.training.accumulate),
+        "processor_seconds": min(busy) / (recipe.training.batch * recipe.training.accumulate),
+        "side": side,
+    }
+
+
+def made_up(side: int, config: Any, pooled: int) -> Sample:
+    """A random sample of the base's shape, for a square picture."""
+    import torch
+
+    square = (side, side)
+    cut = Cut(original=square, resized=square, corner=(0, 0), target=square)
+    mean = torch.randn(config.in_channels, side // 8, side // 8)
+    embeddings = torch.randn(TOKENS, config.cross_attention_dim)
+    return Sample(
+        "made up", mean, torch.zeros_like(mean), embeddings, torch.randn(pooled), cut.time_ids
+    )

@@ -1,0 +1,119 @@
+"""The tables of an image recipe: strict, with defaults that work for SDXL."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from training.runs.tables import ExpertTable, Table
+
+
+class ImageExpert(ExpertTable):
+    """The expert that the LoRA becomes; `prompt` and `token` are its card's for drawing."""
+
+    command: str = "jewel"
+    prompt: str = "{request}"
+    token: str = ""
+
+
+class Data(Table):
+    """The folder of captioned pictures, and how they are cut and held out.
+
+    `resolution` 0 means the base's own. With `buckets`, pictures are cut to the shape nearest their
+    own among shapes of about resolution² pixels, in steps of `bucket_step`; else to squares. `crops`
+    is how many places a picture may be cut at (each epoch draws one); `held_out` is a share of the
+    objects, which are told apart by the field `group_by`. `wording` is how the listing's own text
+    is said to the base; captions of `metadata_gpt4.jsonl` are said as they are. The base is told each
+    picture's `original` size, or ("resized") the size it is trained at, where a small base has seen
+    no others.
+    """
+
+    folder: str
+    captions: Literal["auto", "text", "instance"] = "auto"
+    instance_prompt: str = "a photo antique TOK jewellery"
+    wording: str = Field(default="{caption}", pattern=r"\{caption\}")
+    original: Literal["picture", "resized"] = "picture"
+    resolution: int = Field(default=0, ge=0)
+    buckets: bool = True
+    bucket_step: int = Field(default=64, ge=8)
+    crops: int = Field(default=4, ge=1, le=64)
+    held_out: float = Field(default=0.1, ge=0, lt=0.9)
+    group_by: str = "system_number"
+    caption_dropout: float = Field(default=0.1, ge=0, le=1)
+    limit: int = Field(default=0, ge=0)  # pictures to use, evenly spread; 0 means all
+
+
+class ImageBase(Table):
+    """The pipeline under the LoRA: a hub id, a folder or an embedded base's id; `vae` in its place."""
+
+    id: str
+    revision: str = ""
+    variant: str = ""
+    vae: str = ""
+
+
+class ImageLora(Table):
+    """The shape of the LoRA; `target` is "attn", "attn-mlp" or the names of UNet modules."""
+
+    rank: int = Field(default=16, ge=1)
+    alpha: float = Field(default=16, gt=0)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    target: Literal["attn", "attn-mlp"] | tuple[str, ...] = "attn"
+    init: Literal["gaussian", "kaiming", "olora", "orthogonal"] = "gaussian"
+    rslora: bool = False
+    dora: bool = False
+
+
+class ImageTraining(Table):
+    """How the LoRA is fitted; `steps` (when set) wins over `epochs`. `ema` 0 and `snr_gamma` 0: off."""
+
+    precision: Literal["fp32", "bf16", "fp16"] = "bf16"
+    optimiser: Literal["adamw", "adamw8bit", "prodigy"] = "adamw"
+    learning_rate: float = Field(default=1e-4, gt=0)
+    schedule: Literal["cosine", "linear", "constant"] = "constant"
+    warmup_steps: int = Field(default=0, ge=0)
+    weight_decay: float = Field(default=1e-2, ge=0)
+    clip: float = Field(default=1.0, gt=0)
+    batch: int = Field(default=1, ge=1)
+    accumulate: int = Field(default=4, ge=1)
+    steps: int = Field(default=0, ge=0)
+    epochs: float = Field(default=15, gt=0)
+    snr_gamma: float = Field(default=5.0, ge=0)
+    noise_offset: float = Field(default=0.0, ge=0, le=1)
+    ema: float = Field(default=0.999, ge=0, lt=1)
+    gradient_checkpointing: bool = False
+
+
+class Prior(Table):
+    """Prior preservation: pictures of the class as the base draws it, trained along at `weight`.
+
+    With a `folder`, its pictures are used; else `pictures` are drawn from `prompt` before training.
+    """
+
+    weight: float = Field(default=0.0, ge=0)
+    pictures: int = Field(default=100, ge=1)
+    prompt: str = "a photo of jewellery"
+    folder: str = ""
+
+
+class Validation(Table):
+    """The held-out loss on fixed noise, and the grid of fixed prompts and seeds."""
+
+    pictures: int = Field(default=32, ge=1)
+    noises: int = Field(default=1, ge=1)
+    times: int = Field(default=10, ge=1, le=100)
+    prompts: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = (0,)
+    size: int = Field(default=0, ge=0)  # pixels; 0 means the training resolution
+    steps: int = Field(default=30, ge=1)
+    guidance: float = Field(default=6.0, ge=0)
+    negative: str = ""
+
+
+class Save(Table):
+    """Checkpoints every so many steps (and minutes), the last `keep` and the best of them kept."""
+
+    every: int = Field(default=500, ge=1)
+    minutes: float = Field(default=15, gt=0)
+    keep: int = Field(default=4, ge=1)
+    choose: Literal["best", "last"] = "best"
+    kohya: bool = False

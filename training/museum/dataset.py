@@ -1,0 +1,118 @@
+"""The data folder: one JSON line a picture, the rights it is under, and a lock file.
+
+images/<id>.jpg   metadata.jsonl   rights.json   harvest.lock.json   dropped.jsonl
+"""
+
+from datetime import UTC, datetime
+from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from training.museum.downloads import Facts
+from training.museum.harvest_recipe import HarvestRecipe
+from training.museum.metadata_rows import LOCK, RIGHTS
+from training.museum.records import Piece, View
+from training.runs.atomic import write_json
+
+DROPPED = "dropped.jsonl"
+ITEM = "https://collections.vam.ac.uk/item/{}/"
+
+
+def row_of(
+    piece: Piece, view: View, facts: Facts, record_url: str, fetched: float, days: float
+) -> dict[str, Any]:
+    """One picture's line; `fetched` is when the older of text and picture came."""
+    return {
+        "file_name": facts.file_name,
+        "text": piece.text,
+        "source_url": ITEM.format(piece.system_number),
+        "text_field": piece.text_field,
+        "system_number": piece.system_number,
+        "accession_number": piece.accession_number,
+        "image_id": view.image_id,
+        "iiif_url": facts.address,
+        "record_url": record_url,
+        "title": piece.title,
+        "object_type": piece.object_type,
+        "maker": piece.maker,
+        "date": piece.date,
+        "place": piece.place,
+        "materials": list(piece.materials),
+        "techniques": list(piece.techniques),
+        "styles": list(piece.styles),
+        "credit": piece.credit,
+        "copyright": view.copyright,
+        "matched_terms": list(piece.terms),
+        "record_modified": piece.modified,
+        "width": facts.width,
+        "height": facts.height,
+        "bytes": facts.bytes,
+        "sha256": facts.sha256,
+        "dhash": facts.dhash,
+        "colours": facts.colours,
+        "fetched_at": moment(fetched),
+        "expires_at": moment(fetched + days * 86400),
+    }
+
+
+def moment(seconds: float) -> str:
+    """A time since 1970 in UTC, to the second.
+
+    >>> moment(0)
+    '1970-01-01T00:00:00+00:00'
+    """
+    return datetime.fromtimestamp(int(seconds), UTC).isoformat()
+
+
+def write_rights(data: Path, recipe: HarvestRecipe) -> None:
+    """Lay the rights beside the pictures, so that no other recipe can forget them."""
+    data.mkdir(parents=True, exist_ok=True)
+    rights = recipe.rights.model_dump(mode="json")
+    write_json(data / RIGHTS, rights | {"retention_days": recipe.retention_days})
+
+
+def root_of(files: dict[str, str]) -> str:
+    """One hash for a set of files: sha256 over sorted lines of `sha256  file_name`.
+
+    >>> root_of({"a": "1", "b": "2"}) == root_of({"b": "2", "a": "1"})
+    True
+    """
+    lines = "".join(sorted(f"{digest}  {name}\n" for name, digest in files.items()))
+    return "sha256:" + sha256(lines.encode()).hexdigest()
+
+
+def write_lock(
+    data: Path,
+    recipe: HarvestRecipe,
+    rows: list[dict[str, Any]],
+    counts: dict[str, int],
+    robots: dict[str, str],
+) -> str:
+    """Write down what this data set is, without a word of the museum's; gives the root hash."""
+    files = {row["file_name"]: row["sha256"] for row in rows}
+    objects = sorted({row["system_number"] for row in rows}, key=lambda number: int(number[1:]))
+    lock = {
+        "tool": tool(),
+        "search": recipe.harvest.model_dump(mode="json", exclude={"seconds_between"}),
+        "search_digest": recipe.search_digest,
+        "record_counts": counts,
+        "objects": objects,
+        "files": files,
+        "root": root_of(files),
+        "fetched_from": min((row["fetched_at"] for row in rows), default=""),
+        "fetched_to": max((row["fetched_at"] for row in rows), default=""),
+        "robots": robots,
+        "terms_url": recipe.rights.terms_url,
+        "terms_read_on": str(recipe.rights.terms_read_on or ""),
+    }
+    write_json(data / LOCK, lock)
+    return str(lock["root"])
+
+
+def tool() -> str:
+    """Name and version of what fetched."""
+    try:
+        return f"pastiche {version('pastiche')}"
+    except PackageNotFoundError:
+        return "pastiche"

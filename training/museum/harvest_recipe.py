@@ -1,0 +1,85 @@
+"""The recipe of a museum data set: `[run]`, `[rights]`, `[harvest]` and `[caption]`, all strict."""
+
+from pathlib import Path
+from typing import Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, model_validator
+
+from training.captioning.tables import CaptionTable
+from training.errors import NotAllowed
+from training.museum.metadata_rows import MOST_DAYS
+from training.runs.recipe import digest_of_values, read_recipe
+from training.runs.tables import Rights, Run, Table
+
+API = "https://api.vam.ac.uk/v2"
+JEWELLERY = "THES48930"  # the catalogue's category
+LEAST_SPACING = 0.35  # seconds between calls to a museum; a loopback server needs none
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+class Harvest(Table):
+    """What is searched for, which pictures are taken, and how fast it is asked for."""
+
+    address: str = API
+    terms: tuple[str, ...] = Field(default=("Coronet",), min_length=1)
+    categories: tuple[str, ...] = (JEWELLERY,)
+    page_size: int = Field(default=100, ge=1, le=100)
+    high_resolution: bool = True  # only objects with pictures of 2500 px
+    made_to: int | None = None  # year
+    copyright: str = ""  # words that a picture's copyright line must hold
+    sensitive: bool = False  # take pictures that the museum marks as sensitive, too
+    all_views: bool = False  # every picture of an object, not only the first
+    full_records: bool = True  # one call an object more: materials, credit, descriptions
+    longest_side: int = Field(default=2500, ge=64, le=2500)
+    least_side: int = Field(default=256, ge=1)
+    limit: int = Field(default=0, ge=0)  # objects, lowest numbers first; 0 means all
+    near_duplicate_bits: int = Field(default=8, ge=0, le=32)  # of 128
+    seconds_between: float = Field(default=1.0, ge=0)
+
+    @property
+    def local(self) -> bool:
+        """Whether the server is on this machine, as in a rehearsal."""
+        return urlsplit(self.address).hostname in LOOPBACK
+
+    @model_validator(mode="after")
+    def polite(self) -> Self:
+        """A museum's server is not hurried."""
+        if self.seconds_between < LEAST_SPACING and not self.local:
+            raise ValueError(f"seconds_between must be at least {LEAST_SPACING} for a museum")
+        return self
+
+
+class HarvestRecipe(Table):
+    """One data set, from the search to the captions."""
+
+    run: Run
+    rights: Rights
+    harvest: Harvest = Harvest()
+    caption: CaptionTable = CaptionTable()
+
+    @property
+    def search_digest(self) -> str:
+        """sha256 of what decides which pictures the data set holds."""
+        return digest_of_values(self.harvest.model_dump(mode="json", exclude={"seconds_between"}))
+
+    @property
+    def retention_days(self) -> float:
+        """How long texts and pictures may lie here: four weeks at most."""
+        return min(self.rights.retention_days or MOST_DAYS, MOST_DAYS)
+
+
+def load_harvest_recipe(path: Path, changes: tuple[str, ...] = ()) -> HarvestRecipe:
+    """Read a recipe; `changes` are `table.key=value` strings. Raises BadRecipe or NotAllowed."""
+    return read_recipe(path, changes, HarvestRecipe)
+
+
+def require_basis(recipe: HarvestRecipe) -> None:
+    """Raise NotAllowed unless the recipe says why the museum's content may be taken."""
+    if not recipe.rights.basis.strip() or recipe.rights.terms_read_on is None:
+        raise NotAllowed(
+            "The recipe does not say why the museum's pictures may be taken. Read the terms at "
+            f"{recipe.rights.terms_url or 'the museum site'}, then write your purpose into "
+            "[rights] basis and the day into terms_read_on. The V&A allows non-commercial "
+            "personal and educational use."
+        )

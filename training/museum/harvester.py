@@ -1,0 +1,208 @@
+"""From a search to a data folder: search, read, choose, fetch, drop duplicates, write down."""
+
+import errno
+import re
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.progress import track
+
+from training.errors import BadCorpus, TrainingError
+from training.museum.api import Museum, Robots
+from training.museum.dataset import DROPPED, row_of, write_lock, write_rights
+from training.museum.downloads import Facts, NoPicture, Pictures
+from training.museum.duplicates import without_duplicates
+from training.museum.harvest_recipe import HarvestRecipe
+from training.museum.metadata_rows import METADATA, write_rows
+from training.museum.records import Found, Piece, View, piece_of
+from training.museum.response_cache import Answers, MuseumClient
+from training.runs.expiry import stamp
+from training.web.pace import FIRST_RETRY, Pace
+
+DATA = "data"
+ANSWERS = "answers"
+JOURNAL = "pictures.jsonl"
+GOOD_ID = re.compile(r"^[A-Za-z0-9_-]{1,64}$")
+Row = dict[str, Any]
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a harvest came to."""
+
+    counts: dict[str, int]
+    rows: list[dict[str, Any]]
+    dropped: list[dict[str, str]]
+    root: str
+    calls: int
+    pictures_fetched: int
+
+
+@dataclass(slots=True)
+class Harvester:
+    """One run's parts: the museum, the pictures, and what was left out so far."""
+
+    recipe: HarvestRecipe
+    museum: Museum
+    pictures: Pictures
+    robots: Robots
+    since: float  # when the oldest of the answers came, at the earliest
+    dropped: list[dict[str, str]] = field(default_factory=list)
+
+    def search(self) -> tuple[dict[str, int], list[tuple[Found, tuple[str, ...]]]]:
+        """Hits by term, and every object once with the terms that found it, by number."""
+        counts: dict[str, int] = {}
+        objects: dict[str, tuple[Found, list[str]]] = {}
+        for term in self.recipe.harvest.terms:
+            self.robots.require(self.museum.search_address(term, 1))
+            counts[term] = self.museum.count(term)
+            hits = self.museum.search(term)
+            for found in track(hits, f"searching {term}", total=counts[term] or None):
+                terms = objects.setdefault(found.system_number, (found, []))[1]
+                terms += [] if term in terms else [term]
+        ordered = sorted(objects.values(), key=lambda entry: entry[0].number)
+        chosen = ordered[: self.recipe.harvest.limit or None]
+        return counts, [(found, tuple(terms)) for found, terms in chosen]
+
+    def drop(self, reason: str, number: str, image: str = "") -> None:
+        """Note what is left out, and why."""
+        self.dropped.append({"system_number": number, "image_id": image, "reason": reason})
+
+    def piece(self, found: Found, terms: tuple[str, ...]) -> Piece | None:
+        """An object with its full record; None when it has no picture to fetch."""
+        if not found.links.base:
+            self.drop("no image address", found.system_number)
+            return None
+        full, images = self.museum.full(found.system_number)
+        return piece_of(found, full, images, terms, self.recipe.harvest.all_views)
+
+    def wanted(self, piece: Piece, view: View) -> bool:
+        """Whether the recipe takes this picture."""
+        harvest = self.recipe.harvest
+        reason = ""
+        if not self.museum.owns(view.base):
+            reason = "an address outside the museum"
+        elif not GOOD_ID.match(view.image_id):
+            reason = "an id that is no file name"
+        elif view.sensitive and not harvest.sensitive:
+            reason = "marked sensitive"
+        elif harvest.copyright.casefold() not in view.copyright.casefold():
+            reason = "another's copyright, or none stated"
+        if reason:
+            self.drop(reason, piece.system_number, view.image_id)
+        return not reason
+
+    def fetch(self, found: Found, terms: tuple[str, ...], seen: set[str]) -> Iterator[Row]:
+        """The lines of one object's pictures."""
+        piece = self.piece(found, terms)
+        for view in piece.views if piece else ():
+            if piece is None or not self.wanted(piece, view):
+                continue
+            if view.image_id in seen:
+                self.drop(
+                    "the same picture as another object's", piece.system_number, view.image_id
+                )
+                continue
+            seen.add(view.image_id)
+            self.robots.require(view.base)
+            try:
+                facts = self.pictures.take(view.image_id, self.museum.picture_address(view))
+            except NoPicture as fault:
+                self.drop(str(fault), piece.system_number, view.image_id)
+                continue
+            if max(facts.width, facts.height) < self.recipe.harvest.least_side:
+                self.drop("too small", piece.system_number, view.image_id)
+                continue
+            yield self.row(piece, view, facts)
+
+    def row(self, piece: Piece, view: View, facts: Facts) -> dict[str, Any]:
+        """One line; text and picture expire together, with the older of the two."""
+        record = self.museum.object_address(piece.system_number)
+        fetched = min(facts.at, self.since)
+        return row_of(piece, view, facts, record, fetched, self.recipe.retention_days)
+
+
+def harvester_of(recipe: HarvestRecipe, run: Path, refresh: bool = False) -> Harvester:
+    """Build the parts; raw answers lie in a folder that is deleted when due."""
+    pace = recipe.harvest.seconds_between
+    client = MuseumClient(Pace(pace), pace if recipe.harvest.local else FIRST_RETRY)
+    due = stamp(run / ANSWERS, recipe.retention_days * 24, time.time())
+    answers = Answers(run / ANSWERS, client, refresh)
+    return Harvester(
+        recipe,
+        Museum(recipe.harvest, answers),
+        Pictures(run / DATA, run / JOURNAL, client),
+        Robots(client),
+        due - recipe.retention_days * 86400,
+    )
+
+
+def harvest(recipe: HarvestRecipe, run: Path, refresh: bool = False) -> Outcome:
+    """Fill the data folder; a second call fetches only what is missing."""
+    with told_when_full(run):
+        write_rights(run / DATA, recipe)
+        parts = harvester_of(recipe, run, refresh)
+        counts, objects = parts.search()
+        rows: list[dict[str, Any]] = []
+        seen: set[str] = set()
+        for found, terms in track(objects, "fetching pictures"):
+            rows += parts.fetch(found, terms, seen)
+        rows, twins = without_duplicates(rows, recipe.harvest.near_duplicate_bits)
+        for row, kept in twins:
+            parts.drop(f"nearly the same as {kept}", row["system_number"], row["image_id"])
+        parts.dropped += [
+            {"system_number": "", "image_id": "", "reason": note}
+            for note in parts.museum.unreadable
+        ]
+        if not rows:
+            raise BadCorpus(nothing(counts, parts.dropped))
+        write_rows(run / DATA / METADATA, rows)
+        write_rows(run / DATA / DROPPED, parts.dropped)
+        root = write_lock(run / DATA, recipe, rows, counts, parts.robots.stamps)
+    return Outcome(
+        counts=counts,
+        rows=rows,
+        dropped=parts.dropped,
+        root=root,
+        calls=parts.museum.answers.asked,
+        pictures_fetched=parts.pictures.fetched,
+    )
+
+
+def nothing(counts: dict[str, int], dropped: list[dict[str, str]]) -> str:
+    """Why a harvest is empty."""
+    found = ", ".join(f"{term}: {count}" for term, count in counts.items())
+    why = "; ".join(f"{reason}: {n}" for reason, n in reasons(dropped).items()) or "no hits"
+    return (
+        f"No picture was taken. Hits: {found}. Left out: {why}. Widen [harvest] terms, or loosen "
+        "high_resolution or copyright."
+    )
+
+
+def reasons(dropped: list[dict[str, str]]) -> dict[str, int]:
+    """How often each reason was given; the twins' names are left off."""
+    short = (re.sub(r"^(nearly the same) as .*", r"\1", row["reason"]) for row in dropped)
+    return dict(Counter(short).most_common())
+
+
+@contextmanager
+def told_when_full(run: Path) -> Iterator[None]:
+    """Say plainly that a disk is full; what is whole stays."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        run.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(run).free / 1e6
+        raise TrainingError(
+            f"The disk is full ({free:.0f} MB free; a picture takes about 1 MB). What was fetched "
+            "is whole and kept. Make room, or set [harvest] limit, and run the same command again."
+        ) from error

@@ -1,0 +1,164 @@
+"""The museum's pictures and texts go together when their time is over.
+
+What is not the museum's stays: ids, addresses, hashes, and captions that a model wrote. Every
+stage prunes when it starts; a small process waits for the hour, one for each data folder.
+"""
+
+import fcntl
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from training.errors import BadCorpus
+from training.museum.metadata_rows import (
+    IMAGES,
+    LASTING,
+    LOCK,
+    METADATA,
+    MOST_DAYS,
+    RIGHTS,
+    read_rows,
+    write_rows,
+)
+
+CAPTIONS = "metadata_gpt4.jsonl"
+CATALOGUE = "catalogue"  # the captioner that repeats the museum's own words
+WORK = "captions"  # the captioners' working folder in a data folder
+DERIVED = ("review",)  # in it: what shows pictures and museum texts
+WATCH = ".watch.lock"
+LONGEST_SLEEP = 600.0  # seconds
+START_SECONDS = 30.0  # for the shell that leaves the watcher behind
+
+
+def prune(data: Path, now: float) -> int:
+    """Delete what is due in a data folder; gives the number of pictures that went."""
+    rows = rows_here(data)
+    due = {row["file_name"] for row in rows if is_due(row, now)}
+    days = retention_of(data)
+    if days is not None:  # pictures without a line, too: a harvest may have been broken off
+        due |= {
+            f"{IMAGES}/{path.name}"
+            for path in (data / IMAGES).glob("*")
+            if path.stat().st_mtime + days * 86400 <= now
+        }
+    if not due:
+        return 0
+    # Texts first: a kill in between leaves pictures, which are due at the next start all the same.
+    if rows:
+        write_rows(data / METADATA, (pruned(row, due) for row in rows))
+    prune_captions(data, due)
+    for name in due:
+        (data / name).unlink(missing_ok=True)
+    return len(due)
+
+
+def rows_here(data: Path) -> list[dict[str, Any]]:
+    """A folder's lines; none where they are another's and of another shape."""
+    try:
+        return read_rows(data / METADATA)
+    except (FileNotFoundError, BadCorpus):
+        return []
+
+
+def pruned(row: dict[str, Any], gone: set[str]) -> dict[str, Any]:
+    """A line without the museum's texts, if its picture goes."""
+    if row["file_name"] not in gone:
+        return row
+    return {key: row[key] for key in LASTING if key in row} | {"text": "", "pruned": True}
+
+
+def prune_captions(data: Path, gone: set[str]) -> None:
+    """Take out captions in the museum's words, and everything that shows pictures."""
+    path = data / CAPTIONS
+    if path.exists():
+        kept = [
+            row
+            for row in read_rows(path)
+            if row["file_name"] not in gone or row.get("captioner") != CATALOGUE
+        ]
+        write_rows(path, kept)
+    for name in DERIVED:
+        shutil.rmtree(data / WORK / name, ignore_errors=True)
+
+
+def retention_of(data: Path) -> float | None:
+    """The days a folder's content may stay; None for one without a limit.
+
+    Rights that cannot be read count as the museum's four weeks.
+    """
+    try:
+        rights = json.loads((data / RIGHTS).read_text(encoding="utf-8"))
+        return float(rights.get("retention_days") or 0) or None
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, AttributeError):
+        return MOST_DAYS
+
+
+def due_of(row: dict[str, Any]) -> float | None:
+    """When a line's time is over (seconds since 1970); None for one that is over or has no end."""
+    if "pruned" in row or "expires_at" not in row:
+        return None
+    try:
+        return datetime.fromisoformat(row["expires_at"]).timestamp()
+    except (TypeError, ValueError):
+        return 0.0  # a time that cannot be read: better gone than kept too long
+
+
+def is_due(row: dict[str, Any], now: float) -> bool:
+    """Whether a line's time is over."""
+    due = due_of(row)
+    return due is not None and due <= now
+
+
+def next_due(data: Path) -> float | None:
+    """When the next picture is due (seconds since 1970); None when none is left."""
+    times = [due for row in rows_here(data) if (due := due_of(row)) is not None]
+    days = retention_of(data)
+    if days is not None:
+        times += [path.stat().st_mtime + days * 86400 for path in (data / IMAGES).glob("*")]
+    return min(times, default=None)
+
+
+def prune_all(runs: Path, now: float) -> int:
+    """Prune every data folder under `runs`; gives the number of pictures that went."""
+    marks = [path for name in (RIGHTS, LOCK) for path in runs.glob(f"*/*/{name}")]
+    return sum(prune(folder, now) for folder in sorted({path.parent for path in marks}))
+
+
+def wait_and_prune(
+    data: Path,
+    clock: Callable[[], float] = time.time,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Prune each time something is due, until nothing is left; one waiter a folder is enough."""
+    with (data / WATCH).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        while data.exists() and (due := next_due(data)) is not None:
+            remaining = due - clock()
+            if remaining <= 0:
+                prune(data, clock())
+            else:
+                sleep(min(remaining, LONGEST_SLEEP))
+
+
+def watch(data: Path) -> None:
+    """Start the process that prunes a folder when it is due, whatever becomes of this one."""
+    # Through a shell that ends at once, so that nobody is left to wait for the process.
+    line = '"$0" -m training.museum.retention "$1" >/dev/null 2>&1 </dev/null &'
+    place = str(data.resolve())
+    command = ("sh", "-c", line, sys.executable, place)
+    subprocess.run(command, start_new_session=True, check=True, timeout=START_SECONDS)
+
+
+if __name__ == "__main__":
+    wait_and_prune(Path(sys.argv[1]))

@@ -1,0 +1,90 @@
+"""Checkpoints of a run: written whole or not at all, the last two and the best kept.
+
+A checkpoint holds the adapter's weights, the optimiser's state and how far the run has come.
+The order of blocks and the dropout draws follow from seed and step, so they need no state.
+"""
+
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from training.runs.atomic import whole_folder, write_json
+from training.errors import TrainingStopped
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+KEPT = 2
+
+
+@dataclass(slots=True, kw_only=True)
+class Progress:
+    """How far a run has come; `worse` counts validations without a new best."""
+
+    digest: str
+    step: int = 0
+    best_step: int = 0
+    best_loss: float = float("inf")
+    worse: int = 0
+    seconds: float = 0.0
+    scaler: dict[str, Any] | None = None
+
+
+def save(
+    folder: Path,
+    progress: Progress,
+    adapter: "dict[str, Tensor]",
+    optimiser: dict[str, Any],
+    kept: int = KEPT,
+) -> Path:
+    """Write the checkpoint of a step, then let go of older ones."""
+    import torch
+    from safetensors.torch import save_file
+
+    path = folder / f"step-{progress.step:06d}"
+    with whole_folder(path) as part:
+        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in adapter.items()}
+        save_file(weights, part / "adapter.safetensors")
+        torch.save(optimiser, part / "optimiser.pt")
+        write_json(part / "progress.json", asdict(progress))
+    prune(folder, {progress.best_step}, kept)
+    return path
+
+
+def load(path: Path) -> "tuple[Progress, dict[str, Tensor], dict[str, Any]]":
+    """Progress, adapter weights and optimiser state of one checkpoint."""
+    import torch
+    from safetensors.torch import load_file
+
+    progress = Progress(**json.loads((path / "progress.json").read_text(encoding="utf-8")))
+    optimiser = torch.load(path / "optimiser.pt", map_location="cpu", weights_only=True)
+    return progress, load_file(path / "adapter.safetensors"), optimiser
+
+
+def latest(folder: Path) -> Path | None:
+    """The newest whole checkpoint."""
+    found = all_of(folder)
+    return found[-1] if found else None
+
+
+def all_of(folder: Path) -> list[Path]:
+    """Whole checkpoints, oldest first; a half-written one has another name and is never read."""
+    return sorted(path for path in folder.glob("step-*") if path.name[5:].isdigit())
+
+
+def prune(folder: Path, keep: set[int], kept: int = KEPT) -> None:
+    """Keep the newest ones and the steps named."""
+    for path in all_of(folder)[:-kept]:
+        if int(path.name[5:]) not in keep:
+            shutil.rmtree(path)
+
+
+def check_same_run(progress: Progress, digest: str) -> None:
+    """Raise TrainingStopped when a checkpoint was made by another recipe or corpus."""
+    if progress.digest != digest:
+        raise TrainingStopped(
+            "This run's checkpoints were made with another recipe or corpus. Give the recipe a "
+            "new [run] name, or start over with --fresh (the old checkpoints are deleted)."
+        )

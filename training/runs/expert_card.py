@@ -1,0 +1,143 @@
+"""The card of a published expert: an existing one brought up to date, or a new one."""
+
+from pathlib import Path
+from typing import Any
+
+import tomlkit
+from tomlkit import TOMLDocument
+
+from engine.plan.cards import BUILT_IN as BUILT_IN_CARDS
+from training.images.recipe import ImageRecipe
+from training.errors import NotPublished
+from training.runs.recipe import Recipe
+
+__all__ = ["BUILT_IN_CARDS", "AnyRecipe", "card_text", "folder_of", "require_room"]
+
+AnyRecipe = Recipe | ImageRecipe
+
+BESIDE = "adapter"  # the embedded adapter's folder, beside the card; others append their profile
+
+
+def folder_of(profile: str) -> str:
+    """The folder of a profile's adapter, beside the card: no two profiles share one.
+
+    >>> folder_of("embedded"), folder_of("full")
+    ('adapter', 'adapter-full')
+    """
+    return BESIDE if profile == "embedded" else f"{BESIDE}-{profile}"
+
+
+def require_room(recipe: AnyRecipe, card: Path, replace: bool) -> None:
+    """Raise NotPublished when publishing would take weights from a profile unasked.
+
+    `card` lies in the folder published to, or does not exist. Not even `replace` takes the folder
+    that another profile's weights lie in: cards of older versions gave every profile the same one.
+    """
+    expert, folder = recipe.expert, folder_of(recipe.expert.profile)
+    values = tomlkit.parse(card.read_text(encoding="utf-8")) if card.exists() else {}
+    profiles: Any = values.get("profiles", {})
+    there = (card.parent / folder).exists()
+    for name, profile in profiles.items():
+        if there and name != expert.profile and profile.get("adapter") == folder:
+            raise NotPublished(
+                f"The profile {name!r} of {expert.name} keeps its adapter in {folder}, which was "
+                f"left as it is. Publish {name!r} again first: it then gets a folder of its own."
+            )
+    held = profiles.get(expert.profile, {})
+    if not replace and (there or has_weights(held, card.parent, recipe.base.id)):
+        raise NotPublished(
+            f"{expert.name} is published there already for the profile {expert.profile!r}, and was "
+            "left as it is. Use --replace to put this adapter in its place, or another --into "
+            "folder."
+        )
+
+
+def has_weights(profile: dict[str, Any], folder: Path, base: str) -> bool:
+    """Whether a profile holds more than the base alone and the name of an adapter to come."""
+    if not profile.get("adapter"):
+        return bool(profile.get("base", base) != base)
+    if profile.get("digest") or not is_beside(profile):
+        return True
+    return (folder / str(profile["adapter"])).exists()
+
+
+def card_text(recipe: AnyRecipe, old: Path, same: bool, digest: str) -> str:
+    """The card as TOML; comments of an old card stay.
+
+    `same` says that the old card lies in the folder published to; of another folder's card, only
+    profiles whose adapter is not beside it are taken over.
+    """
+    if old.exists():
+        card = tomlkit.parse(old.read_text(encoding="utf-8"))
+        if not same:
+            drop_local_profiles(card)
+    else:
+        card = new_card(recipe)
+    profiles: Any = card.setdefault("profiles", tomlkit.table(is_super_table=True))
+    profile = profiles.setdefault(recipe.expert.profile, tomlkit.table())
+    profile["base"] = recipe.base.id
+    profile["adapter"] = folder_of(recipe.expert.profile)
+    profile["digest"] = digest
+    if recipe.base.revision:
+        profile["revision"] = recipe.base.revision
+    if isinstance(recipe, ImageRecipe) and recipe.base.vae:
+        profile["vae"] = recipe.base.vae
+    add_rights(card, recipe)
+    return tomlkit.dumps(card)
+
+
+def drop_local_profiles(card: TOMLDocument) -> None:
+    """Take out profiles whose adapter lies beside a card in another folder."""
+    profiles: Any = card.get("profiles", {})
+    for name in [name for name, profile in profiles.items() if is_beside(profile)]:
+        del profiles[name]
+
+
+def is_beside(profile: dict[str, Any]) -> bool:
+    """Whether a profile's adapter is a plain relative folder."""
+    adapter = str(profile.get("adapter", ""))
+    return bool(adapter) and "/" not in adapter
+
+
+def new_card(recipe: AnyRecipe) -> TOMLDocument:
+    """A card from the recipe's own words."""
+    expert = recipe.expert
+    card = tomlkit.document()
+    card["name"] = expert.name
+    card["title"] = expert.title or expert.name
+    card["medium"] = "image" if isinstance(recipe, ImageRecipe) else "text"
+    card["command"] = expert.command
+    card["order"] = expert.order
+    card["about"] = expert.about or recipe.run.about
+    card["keywords"] = list(expert.keywords) or [expert.name]
+    card["label"] = expert.label
+    if isinstance(recipe, ImageRecipe):
+        card["drawing"] = drawing_of(recipe)
+    else:
+        card["template"] = {"text": expert.template}
+    return card
+
+
+def drawing_of(recipe: ImageRecipe) -> dict[str, Any]:
+    """How the card draws: as the validation pictures were drawn, at the recipe's resolution."""
+    expert, shown = recipe.expert, recipe.validation
+    drawing: dict[str, Any] = {"steps": shown.steps, "guidance": shown.guidance}
+    if size := shown.size or recipe.data.resolution:
+        drawing |= {"size": size, "largest": max(size, size * 3 // 2 // 8 * 8)}
+    if shown.negative:
+        drawing["negative"] = shown.negative
+    return {**drawing, "prompt": expert.prompt, "token": expert.token}
+
+
+def add_rights(card: TOMLDocument, recipe: AnyRecipe) -> None:
+    """The recipe's rights go onto the card; what it says already stays."""
+    rights: Any = card.setdefault("rights", tomlkit.table())
+    rights.setdefault("licence", recipe.rights.licence)
+    rights.setdefault("basis", recipe.rights.basis)
+    for key, values in (
+        ("territories", recipe.rights.territories),
+        ("attribution", recipe.rights.attribution),
+    ):
+        held = list(rights.get(key, []))
+        if values:
+            rights[key] = [*held, *(value for value in values if value not in held)]

@@ -1,0 +1,102 @@
+"""Texts that may lie here for a limited time only: stamped folders that are deleted when due.
+
+A folder is stamped before the first text goes in. Every stage deletes what is due when it starts,
+and a small process of its own waits for the hour, so that no later run is needed. After a restart
+of the machine in between, the next stage (or `python -m training.purge`) does it.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from training.runs.atomic import write_json
+from training.errors import NotAllowed
+
+STAMP = "expires.json"
+START_SECONDS = 30.0  # for the shell that leaves the guard behind
+
+
+def stamp(folder: Path, hours: float, now: float) -> float:
+    """Mark a folder as due in so many hours; an earlier stamp stands. Gives the due time."""
+    due = due_of(folder)
+    if due is None:
+        due = now + hours * 3600
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / STAMP, {"due": due})
+    return due
+
+
+def due_of(folder: Path) -> float | None:
+    """When a folder is due (seconds since 1970), or None for one without a stamp."""
+    try:
+        return float(json.loads((folder / STAMP).read_text(encoding="utf-8"))["due"])
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError):
+        return 0.0  # a stamp that cannot be read: better gone than kept too long
+
+
+def purge(root: Path, now: float) -> list[Path]:
+    """Delete every stamped folder below `root` that is due; gives what was deleted."""
+    gone = []
+    # Not rglob: it fails when another purger takes a folder away under it.
+    for folder in sorted(Path(place) for place, _, names in os.walk(root) if STAMP in names):
+        due = due_of(folder)
+        if due is not None and due <= now:
+            delete(folder)
+            gone.append(folder)
+    return gone
+
+
+def delete(folder: Path) -> None:
+    """Delete a folder, its stamp last: what a kill leaves behind is still due.
+
+    Somebody else may be deleting it too; what is gone already is no fault.
+    """
+    while folder.exists():
+        with suppress(FileNotFoundError):
+            for path in list(folder.iterdir()):
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                elif path.name != STAMP:
+                    path.unlink(missing_ok=True)
+            (folder / STAMP).unlink(missing_ok=True)
+            folder.rmdir()
+
+
+def wait_and_purge(
+    folder: Path,
+    clock: Callable[[], float] = time.time,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Sleep until a folder is due, then delete it."""
+    while (due := due_of(folder)) is not None:
+        remaining = due - clock()
+        if remaining <= 0:
+            purge(folder, clock())
+            return
+        sleep(min(remaining, 600.0))
+
+
+def guard(folder: Path) -> None:
+    """Start the process that will delete a stamped folder, whatever becomes of this one."""
+    # Through a shell that ends at once, so that nobody is left to wait for the process.
+    line = '"$0" -m training.purge --wait "$1" >/dev/null 2>&1 </dev/null &'
+    place = str(folder.resolve())
+    command = ("sh", "-c", line, sys.executable, place)
+    subprocess.run(command, start_new_session=True, check=True, timeout=START_SECONDS)
+
+
+def require_fresh(due: float | None, now: float) -> None:
+    """Raise NotAllowed when texts that were due at some time may no longer be used."""
+    if due is not None and due <= now:
+        raise NotAllowed(
+            "The texts of this run have reached the end of the time they may be kept, and are "
+            "deleted. Run `python -m training.corpus RECIPE` to fetch them anew."
+        )

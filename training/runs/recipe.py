@@ -1,0 +1,124 @@
+"""A recipe: the one strict TOML file that says everything about a run."""
+
+import hashlib
+import json
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import Field, ValidationError
+
+from training.errors import BadRecipe, NotAllowed
+from training.sources.origins import Origin
+from training.runs.tables import Base, Corpus, ExpertTable, Lora, Rights, Run, Table, Training
+
+LOCAL = "local folder"  # what a record says in place of a path
+
+
+class Recipe(Table):
+    """One run, whole."""
+
+    run: Run
+    expert: ExpertTable
+    rights: Rights
+    source: Annotated[Origin, Field(discriminator="kind")]
+    base: Base
+    corpus: Corpus = Corpus()
+    lora: Lora = Lora()
+    training: Training = Training()
+
+    @property
+    def digest(self) -> str:
+        """sha256 of everything in the recipe but places on this machine, defaults included."""
+        return digest_of_values(self.recorded())
+
+    def recorded(self) -> dict[str, Any]:
+        """What a record may hold: every value, but no place on this machine."""
+        values = self.model_dump(mode="json")
+        values["source"].pop("path", None)
+        for table, key in (("base", "id"), ("source", "dataset")):
+            if key in values[table]:
+                values[table][key] = placeless(values[table][key])
+        return values
+
+    @property
+    def training_digest(self) -> str:
+        """sha256 of what a checkpoint depends on; fields left at their defaults do not count."""
+        parts = {"seed": self.run.seed}
+        for name in ("base", "lora", "training"):
+            parts[name] = getattr(self, name).model_dump(mode="json", exclude_defaults=True)
+        return digest_of_values(parts)
+
+
+def placeless(name: str) -> str:
+    """A hub id as it is; a folder of this machine as no more than that.
+
+    >>> placeless("google/gemma-2-2b-it"), placeless("/")
+    ('google/gemma-2-2b-it', 'local folder')
+    """
+    return LOCAL if name.startswith(("/", ".", "~")) or Path(name).exists() else name
+
+
+def digest_of_values(values: Any) -> str:
+    """sha256 of a JSON-able value, independent of key order."""
+    text = json.dumps(values, sort_keys=True, ensure_ascii=False, default=str)
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+Kind = TypeVar("Kind", bound=Table)
+
+
+def load_recipe(path: Path, changes: tuple[str, ...] = ()) -> Recipe:
+    """Read a recipe; `changes` are `table.key=value` strings, their values in TOML."""
+    return read_recipe(path, changes, Recipe)
+
+
+def read_recipe(path: Path, changes: tuple[str, ...], kind: type[Kind]) -> Kind:
+    """A recipe of any kind. Raises BadRecipe, NotAllowed."""
+    values = read_toml(path)
+    for change in changes:
+        apply_change(values, change)
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise BadRecipe(f"{path.name} cannot be used:\n{explain(error)}") from error
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """What a file says. Raises BadRecipe."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BadRecipe(f"There is no recipe at {path}. Check the path.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadRecipe(f"{path.name} is not valid TOML: {error}. Correct that line.") from error
+
+
+def apply_change(values: dict[str, Any], change: str) -> None:
+    """Put one `table.key=value` into the parsed recipe; rights are stated in a file or not at all."""
+    target, sign, text = change.partition("=")
+    *tables, key = target.strip().split(".")
+    if not sign or not tables:
+        raise BadRecipe(f"--set {change!r} should look like --set training.batch=2.")
+    if tables[0].strip() == "rights":
+        raise NotAllowed(
+            f"--set cannot change [rights] ({change!r}): rights are stated in a recipe, not in "
+            "passing. Copy the recipe, write them there, and run the copy."
+        )
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    for table in tables:
+        values = values.setdefault(table, {})
+    values[key] = value
+
+
+def explain(error: ValidationError) -> str:
+    """One plain line for each fault in the recipe."""
+    lines = []
+    for fault in error.errors():
+        place = ".".join(str(part) for part in fault["loc"])
+        said = "is not a known key" if fault["type"] == "extra_forbidden" else fault["msg"].lower()
+        lines.append(f"  {place}: {said}")
+    return "\n".join(lines)

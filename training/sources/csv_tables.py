@@ -1,0 +1,67 @@
+"""CSV tables of articles by address, one article a row."""
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+
+from training.errors import SourceFault
+from training.sources.origins import TablesOrigin
+from training.text.data.cleaning import paragraphs_of
+from training.text.data.works import Work
+from training.web.http_client import PoliteClient
+from training.web.journal import Journal
+
+
+class TablesSource:
+    """Fetches each table once; the title becomes an article's first paragraph."""
+
+    def __init__(
+        self, origin: TablesOrigin, licence: str, client: PoliteClient, journal: Journal
+    ) -> None:
+        self.origin = origin
+        self.licence = licence
+        self.client = client
+        self.journal = journal
+        self.leave_out = [re.compile(pattern) for pattern in origin.leave_out]
+
+    def works(self) -> Iterator[Work]:
+        """Every row of every table."""
+        for address in self.origin.addresses:
+            body = self.journal.body(address, self.client.body)
+            try:
+                yield from self.articles(address, body.decode("utf-8-sig"))
+            except (UnicodeDecodeError, csv.Error) as error:
+                copy = self.journal.folder / self.journal.entries[address]
+                raise SourceFault(
+                    f"{address} is not a CSV table in UTF-8, or was cut short ({error}). Delete "
+                    f"{copy} to fetch it again, or give the texts yourself with --corpus DIR."
+                ) from error
+
+    def articles(self, address: str, text: str) -> Iterator[Work]:
+        """Every row of one table; raises SourceFault when a column is not there."""
+        rows = csv.DictReader(io.StringIO(text))
+        columns = (self.origin.id_column, self.origin.title_column, self.origin.text_column)
+        missing = set(columns) - set(rows.fieldnames or ())
+        if missing:
+            raise SourceFault(
+                f"{address} has no column {', '.join(sorted(missing))}; it has "
+                f"{', '.join(rows.fieldnames or ())}. Name the columns in [source]."
+            )
+        for row in rows:
+            yield self.article(*(row[column] or "" for column in columns))
+
+    def article(self, name: str, title: str, text: str) -> Work:
+        """One row as a work."""
+        body = [
+            paragraph
+            for paragraph in paragraphs_of(text)
+            if not any(pattern.search(paragraph) for pattern in self.leave_out)
+        ]
+        return Work(
+            id=name,
+            title=title,
+            paragraphs=(*paragraphs_of(title), *body),
+            source=self.origin.edition or "table",
+            licence=self.licence,
+        )

@@ -1,0 +1,96 @@
+"""Build the source that a recipe names, or the folder that stands in for it."""
+
+import time
+from pathlib import Path
+
+from training.errors import BadCorpus, NotAllowed
+from training.runs.expiry import guard, stamp
+from training.runs.recipe import Recipe
+from training.runs.settings import TrainingSettings
+from training.sources import Source
+from training.sources.books import BooksSource
+from training.sources.csv_tables import TablesSource
+from training.sources.guardian_api import (
+    CALLS_A_DAY,
+    FIRST_RETRY,
+    SECONDS_BETWEEN,
+    CountedPace,
+    GuardianApi,
+)
+from training.sources.guardian_articles import GuardianSource
+from training.sources.hub import HubSource
+from training.sources.origins import (
+    BooksOrigin,
+    FolderOrigin,
+    GuardianOrigin,
+    HubOrigin,
+    TablesOrigin,
+)
+from training.sources.quota import Quota
+from training.sources.text_folder import FolderSource
+from training.text.rights import GUARDIAN_HOURS, retention_hours
+from training.web.http_client import PoliteClient
+from training.web.journal import Journal
+from training.web.pace import Pace
+
+FETCHED = "fetched"  # in the runs folder, shared by runs: nothing is fetched twice
+GUARDIAN = "guardian"
+
+
+def source_of(
+    recipe: Recipe, runs: Path, corpus: Path | None, settings: TrainingSettings
+) -> Source:
+    """`corpus`, when given, overrides the recipe's own source."""
+    origin, licence = recipe.source, recipe.rights.licence
+    if isinstance(origin, FolderOrigin) and corpus is None:
+        corpus = Path(origin.path) if origin.path else None
+    if corpus is not None:
+        if not corpus.exists():
+            raise BadCorpus(f"There is no corpus at {corpus}. Check the path after --corpus.")
+        return FolderSource(corpus, origin.edition or origin.kind, licence, recipe.corpus.files)
+    match origin:
+        case HubOrigin():
+            return HubSource(origin, licence)
+        case BooksOrigin():
+            return BooksSource(origin, licence, polite(origin), journal_of(recipe, runs))
+        case TablesOrigin():
+            return TablesSource(origin, licence, polite(origin), journal_of(recipe, runs))
+        case GuardianOrigin():
+            return guardian_source(recipe, origin, runs, settings)
+        case FolderOrigin():
+            raise BadCorpus("This recipe's texts are not at hand: name them with --corpus DIR.")
+
+
+def polite(origin: BooksOrigin | TablesOrigin) -> PoliteClient:
+    """A client for an ordinary site."""
+    return PoliteClient(Pace(origin.seconds_between))
+
+
+def journal_of(recipe: Recipe, runs: Path) -> Journal:
+    """The record of what was fetched; in a folder of its own where texts may not stay."""
+    hours = retention_hours(recipe)
+    if hours is None:
+        return Journal(runs / FETCHED)
+    folder = runs / recipe.run.name / FETCHED
+    stamp(folder, hours, time.time())
+    guard(folder)
+    return Journal(folder)
+
+
+def guardian_source(
+    recipe: Recipe, origin: GuardianOrigin, runs: Path, settings: TrainingSettings
+) -> GuardianSource:
+    """The Guardian under the operator's key, counted and paced."""
+    if settings.guardian_api_key is None:
+        raise NotAllowed(
+            "The Guardian needs a key of your own: set GUARDIAN_API_KEY. Keys come from "
+            "https://open-platform.theguardian.com/access/."
+        )
+    quota = Quota(runs / GUARDIAN / "quota.json", CALLS_A_DAY)
+    client = PoliteClient(CountedPace(quota, Pace(SECONDS_BETWEEN)), FIRST_RETRY)
+    api = GuardianApi(
+        settings.guardian_api_key.get_secret_value(), client, settings.guardian_address
+    )
+    hours = retention_hours(recipe) or GUARDIAN_HOURS
+    store = runs / recipe.run.name / GUARDIAN
+    return GuardianSource(origin, recipe.rights.licence_ref, api, store, hours)

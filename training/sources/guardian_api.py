@@ -1,0 +1,117 @@
+"""The Guardian's Open Platform: search, and paging through everything a search finds.
+
+Read from the official client and field notes (shared facts, 2026): `page` stops working deep in a
+search, `/content/{last id}/next` does not; its order and page size must be those of the first
+answer. Errors carry no Retry-After but `ratelimit-reset`. The day's counter differs from server to
+server, so calls are counted here.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from training.errors import SourceFault
+from training.sources.origins import GuardianOrigin
+from training.sources.quota import Quota
+from training.web.http_client import TRIES, PoliteClient
+from training.web.pace import Pace
+
+ADDRESS = "https://content.guardianapis.com"
+SECONDS_BETWEEN = 1.0
+CALLS_A_DAY = 500
+FIRST_RETRY = 0.25  # seconds, as in the official client
+TEXT_FIELDS = "headline,byline,bodyText,wordcount,firstPublicationDate,publication,shortUrl"
+METADATA_FIELDS = "headline,wordcount,firstPublicationDate"
+
+Answer = dict[str, Any]
+
+
+class CountedPace(Pace):
+    """A pace that counts every call, tries included, against the day's quota."""
+
+    def __init__(self, quota: Quota, pace: Pace) -> None:
+        super().__init__(pace.seconds, pace.clock, pace.sleep)
+        self.quota = quota
+
+    def wait(self) -> None:
+        """Count the call, then wait for its turn."""
+        self.quota.spend()
+        super().wait()
+
+
+class GuardianApi:
+    """Searches with one key; no message that it raises holds the key."""
+
+    def __init__(self, key: str, client: PoliteClient, address: str = ADDRESS) -> None:
+        self.key = key
+        self.client = client
+        self.address = address.rstrip("/")
+
+    def pages(self, origin: GuardianOrigin, fields: str, after: str = "") -> Iterator[Answer]:
+        """Every page of a search, newest first; `after` goes on behind the article of that id."""
+        query = query_of(origin, fields)
+        answer = self.ask(f"/content/{after}/next" if after else "/search", query)
+        seen: set[str] = set()
+        while True:
+            results = answer["results"]
+            fresh = {result["id"] for result in results} - seen
+            if not fresh:  # an empty page, or one that repeats: the end
+                return
+            yield answer
+            if len(results) < int(answer.get("pageSize", origin.page_size)):
+                return
+            seen |= fresh
+            query |= {
+                "order-by": str(answer.get("orderBy", query["order-by"])),
+                "page-size": str(answer.get("pageSize", query["page-size"])),
+            }
+            answer = self.ask(f"/content/{results[-1]['id']}/next", query)
+
+    def ask(self, path: str, query: dict[str, str]) -> Answer:
+        """One answer's `response`; a body that is no JSON is asked for again."""
+        for _ in range(TRIES):
+            answer = self.client.get(self.address + path, {**query, "api-key": self.key})
+            try:
+                body = answer.json()
+            except ValueError:
+                continue
+            if answer.status_code == 200 and isinstance(body.get("response"), dict):
+                response: Answer = body["response"]
+                return response
+            raise SourceFault(told(answer.status_code, body))
+        raise SourceFault(
+            "The Guardian's answers came cut short every time. Run the same command again later; "
+            "it goes on from where it stopped."
+        )
+
+
+def query_of(origin: GuardianOrigin, fields: str) -> dict[str, str]:
+    """The search's parameters, without the key."""
+    query = {
+        "type": "article",
+        "order-by": "newest",
+        "page-size": str(origin.page_size),
+        "show-fields": fields,
+        "q": origin.query,
+        "section": origin.section,
+        "tag": origin.tag,
+        "from-date": origin.from_date.isoformat() if origin.from_date else "",
+        "to-date": origin.to_date.isoformat() if origin.to_date else "",
+    }
+    return {name: value for name, value in query.items() if value}
+
+
+def told(status: int, body: Answer) -> str:
+    """What an error answer means, and what to do."""
+    response = body.get("response")
+    message = str((response if isinstance(response, dict) else body).get("message", ""))
+    if status == 401:
+        return (
+            "The Guardian refused the key (401). Check GUARDIAN_API_KEY; keys come from "
+            "https://open-platform.theguardian.com/access/."
+        )
+    if status == 400 and "beyond the number" in message:
+        return (
+            "The Guardian has no such page (400: page too far). The search may have shrunk since "
+            "it began: delete the run's guardian/ folder and start it again."
+        )
+    return f"The Guardian answered {status}: {message or 'no reason given'}. Check [source]."

@@ -1,0 +1,149 @@
+"""Articles of The Guardian, kept for a day at most in a store that deletes itself."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from training.runs.atomic import write_json, write_text
+from training.runs.expiry import STAMP, guard, purge, stamp
+from training.sources.guardian_api import METADATA_FIELDS, TEXT_FIELDS, GuardianApi, query_of
+from training.sources.origins import GuardianOrigin
+from training.text.data.cleaning import paragraphs_of
+from training.text.data.works import Work
+
+ARTICLES = "articles.jsonl"
+STATE = "state.json"
+
+
+class GuardianSource:
+    """Fetches what is missing, page by page, and gives the articles that are here."""
+
+    def __init__(
+        self,
+        origin: GuardianOrigin,
+        licence_ref: str,
+        api: GuardianApi,
+        store: Path,
+        hours: float,
+        clock: Callable[[], float] = time.time,
+        watch: Callable[[Path], None] = guard,
+    ) -> None:
+        self.origin = origin
+        self.licence_ref = licence_ref
+        self.api = api
+        self.store = store
+        self.hours = hours
+        self.clock = clock
+        self.watch = watch
+
+    def works(self) -> Iterator[Work]:
+        """Every article with a text; live blogs and empty bodies are left out."""
+        for article in self.articles(with_text=True):
+            fields = article["fields"]
+            yield Work(
+                id=article["id"],
+                title=fields.get("headline", article["webTitle"]),
+                paragraphs=(
+                    *paragraphs_of(fields.get("headline", "")),
+                    *paragraphs_of(fields["bodyText"]),
+                ),
+                source=article["webUrl"],
+                licence=self.licence_ref,
+                marks={
+                    "section": article.get("sectionId", ""),
+                    "date": article.get("webPublicationDate", ""),
+                },
+            )
+
+    def articles(self, with_text: bool) -> list[dict[str, Any]]:
+        """All articles of the search, up to the limit; goes on where an earlier call stopped."""
+        state = self.open_store(with_text)
+        held = self.held()
+        if not state["done"] and len(held) < self.origin.limit:
+            for page in self.api.pages(self.origin, fields_of(with_text), after=state["last"]):
+                fresh = [a for a in page["results"] if a["id"] not in held and usable(a, with_text)]
+                self.keep(fresh)
+                held |= {article["id"]: article for article in fresh}
+                state["last"] = page["results"][-1]["id"]
+                write_json(self.store / STATE, state)
+                if len(held) >= self.origin.limit:
+                    break
+            state["done"] = True
+            write_json(self.store / STATE, state)
+        return list(held.values())[: self.origin.limit]
+
+    def open_store(self, with_text: bool) -> dict[str, Any]:
+        """A store that is not due; emptied for another search, begun anew after its day.
+
+        Watched every time: an earlier watcher may have gone with a kill or a restart.
+        """
+        purge(self.store, self.clock())
+        if not (self.store / STAMP).exists():
+            self.empty()  # nobody knows since when a text without a stamp lies here
+        stamp(self.store, self.hours, self.clock())
+        self.watch(self.store)
+        path, search = self.store / STATE, self.search(with_text)
+        if path.exists():
+            state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            if state.get("search") == search:
+                return state
+        self.empty()
+        state = {"search": search, "last": "", "done": False}
+        write_json(path, state)
+        return state
+
+    def search(self, with_text: bool) -> str:
+        """A digest of all that decides which articles the store holds."""
+        asked = query_of(self.origin, fields_of(with_text)) | {"limit": str(self.origin.limit)}
+        return sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+    def empty(self) -> None:
+        """Forget the search, then its articles: a kill in between leaves no search without them."""
+        for name in (STATE, ARTICLES):
+            (self.store / name).unlink(missing_ok=True)
+
+    def held(self) -> dict[str, dict[str, Any]]:
+        """The articles in the store; a last line that a kill cut short is dropped."""
+        path = self.store / ARTICLES
+        if not path.exists():
+            return {}
+        kept, _, _ = path.read_bytes().rpartition(b"\n")  # a cut may part a character, too
+        whole = kept.decode("utf-8")
+        write_text(path, whole + "\n" if whole else "")
+        rows = [json.loads(line) for line in whole.split("\n") if line]
+        return {row["id"]: row for row in rows}
+
+    def keep(self, articles: list[dict[str, Any]]) -> None:
+        """Add articles to the store, on disk before this returns."""
+        with (self.store / ARTICLES).open("a", encoding="utf-8") as file:
+            for article in articles:
+                file.write(json.dumps(article, ensure_ascii=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def fields_of(with_text: bool) -> str:
+    """The fields to ask for."""
+    return TEXT_FIELDS if with_text else METADATA_FIELDS
+
+
+def usable(article: dict[str, Any], with_text: bool) -> bool:
+    """An article proper, with a body when bodies are asked for."""
+    if article.get("type") != "article":
+        return False
+    return not with_text or bool(article.get("fields", {}).get("bodyText", "").strip())
+
+
+def metadata_of(article: dict[str, Any]) -> dict[str, str]:
+    """What may be planned with: id, address, section, date, word count."""
+    return {
+        "id": article["id"],
+        "address": article.get("webUrl", ""),
+        "section": article.get("sectionId", ""),
+        "date": article.get("webPublicationDate", ""),
+        "words": article.get("fields", {}).get("wordcount", ""),
+    }

@@ -1,0 +1,91 @@
+"""A folder (or one file) of `.txt` works and `.jsonl` articles."""
+
+import json
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+
+from training.errors import BadCorpus
+from training.text.data.cleaning import paragraphs_of
+from training.text.data.works import Work
+
+KINDS = (".txt", ".jsonl")
+NOT_MARKS = ("id", "title", "text", "source", "licence")
+
+
+class FolderSource:
+    """Reads every `.txt` and `.jsonl` under a folder whose name fits one of the patterns."""
+
+    def __init__(self, path: Path, edition: str, licence: str, files: tuple[str, ...] = ()) -> None:
+        self.path = path
+        self.edition = edition
+        self.licence = licence
+        self.files = files
+
+    def works(self) -> Iterator[Work]:
+        """Files in name order; an article a line in a `.jsonl`, a work a `.txt`."""
+        found = [self.path] if self.path.is_file() else sorted(self.path.rglob("*"))
+        for path in found:
+            if path.suffix not in KINDS or not self.wanted(path):
+                continue
+            text = read_utf8(path)
+            if path.suffix == ".jsonl":
+                yield from self.articles(path, text)
+            else:
+                yield self.story(path, text)
+
+    def wanted(self, path: Path) -> bool:
+        """Whether a file's name fits one of the recipe's patterns."""
+        return not self.files or any(fnmatch(path.name, pattern) for pattern in self.files)
+
+    def story(self, path: Path, text: str) -> Work:
+        """A whole file as one work; its first paragraph stands as title."""
+        paragraphs = paragraphs_of(text)
+        return Work(
+            id=path.stem,
+            title=paragraphs[0][:80] if paragraphs else path.stem,
+            paragraphs=paragraphs,
+            source=self.edition,
+            licence=self.licence,
+        )
+
+    def articles(self, path: Path, text: str) -> Iterator[Work]:
+        """The lines of a `.jsonl`: each an object with `text`, perhaps `id` and `title`.
+
+        A title becomes the first paragraph, so that an expert learns headline and report.
+        """
+        for number, line in enumerate(text.split("\n"), start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+                body, title = str(row["text"]), str(row.get("title", ""))
+            except (ValueError, KeyError, AttributeError, TypeError) as error:
+                raise BadCorpus(
+                    f'{path.name}, line {number}: not a JSON object with a "text". '
+                    "The file may be cut short: fetch it again or delete that line."
+                ) from error
+            marks = {key: str(row[key]) for key in row if key not in NOT_MARKS}
+            yield Work(
+                id=str(row.get("id", f"{path.stem}-{number}")),
+                title=title,
+                paragraphs=paragraphs_of(f"{title}\n\n{body}"),
+                source=str(row.get("source", self.edition)),
+                licence=str(row.get("licence", self.licence)),
+                marks=marks,
+            )
+
+
+def read_utf8(path: Path) -> str:
+    """The text of a file; raises BadCorpus for another encoding or a binary file."""
+    data = path.read_bytes()
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadCorpus(
+            f"{path.name} is not UTF-8 (byte {error.start}). Save it as UTF-8, for example with "
+            f"`iconv -f WINDOWS-1252 -t UTF-8`."
+        ) from error
+    if "\x00" in text:
+        raise BadCorpus(f"{path.name} is not a text file. Take it out of the corpus folder.")
+    return text

@@ -1,0 +1,1 @@
+"""Fit a LoRA or QLoRA adapter to the blocks of a corpus."""

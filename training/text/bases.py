@@ -1,0 +1,146 @@
+"""Load a base model and its tokenizer, and put an adapter on it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine.backends.model_loading import keep_layout
+from training.errors import BadRecipe
+from training.runs.recipe import Recipe
+from training.runs.tables import Base, Lora
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+SOFTCAP_ATTENTION = ("eager", "flex_attention")  # the kinds that honour Gemma-2's score softcap
+
+
+def place_of(base: Base, folder: Path | None) -> str:
+    """Where to load a base from: the folder given, or what its id stands for."""
+    if folder is not None:
+        if not (folder / "config.json").exists():
+            raise BadRecipe(f"{folder} holds no model (no config.json). Check --base.")
+        return str(folder)
+    from engine.settings import read_settings
+    from engine.weights.bases import find_base
+
+    return find_base(base.id, read_settings().models)
+
+
+def load_tokenizer(base: Base, folder: Path | None) -> "PreTrainedTokenizerBase":
+    """The base's own tokenizer."""
+    from transformers import AutoTokenizer
+
+    revision = {"revision": base.revision} if base.revision and folder is None else {}
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+        place_of(base, folder), **revision
+    )
+    return tokenizer
+
+
+def load_base(recipe: Recipe, folder: Path | None) -> "PreTrainedModel":
+    """The base in the recipe's precision: NF4 for qlora, else whole weights."""
+    if recipe.training.method == "qlora":
+        precision = compute_type(recipe.training.precision)
+        model = load(recipe.base, folder, dtype=precision, quantization_config=nf4(recipe))
+        keep_layout(model)
+        return model
+    return load_whole(recipe, folder)
+
+
+def load_whole(recipe: Recipe, folder: Path | None) -> "PreTrainedModel":
+    """The base unquantised. A processor has the memory for fp32, and autocast is as fast there."""
+    import torch
+
+    on_gpu = torch.cuda.is_available()
+    precision = compute_type(recipe.training.precision) if on_gpu else torch.float32
+    return load(recipe.base, folder, dtype=precision)
+
+
+def load(base: Base, folder: Path | None, **options: Any) -> "PreTrainedModel":
+    """Load with the attention that the base needs, without a cache of keys and values."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    place = place_of(base, folder)
+    if base.revision and folder is None:
+        options["revision"] = base.revision
+    config = AutoConfig.from_pretrained(
+        place, **{key: options[key] for key in options if key == "revision"}
+    )
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+        place, attn_implementation=attention_for(base, config), use_safetensors=True, **options
+    )
+    model.config.use_cache = False
+    return model
+
+
+def attention_for(base: Base, config: Any) -> str | None:
+    """The attention to load with; a base with capped scores needs one that caps them."""
+    capped = getattr(config, "attn_logit_softcapping", None)
+    if base.attention == "auto":
+        return "eager" if capped else None
+    if capped and base.attention not in SOFTCAP_ATTENTION:
+        raise BadRecipe(
+            f'{base.id} caps its attention scores, which attention = "{base.attention}" leaves '
+            'out. Set [base] attention to "eager" or "flex_attention".'
+        )
+    return base.attention
+
+
+def compute_type(precision: str) -> Any:
+    """The torch dtype that a recipe's precision names."""
+    import torch
+
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+
+
+def nf4(recipe: Recipe) -> Any:
+    """4-bit NormalFloat weights (Dettmers et al. 2023, QLoRA), double-quantised by default."""
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=recipe.training.double_quant,
+        bnb_4bit_compute_dtype=compute_type(recipe.training.precision),
+    )
+
+
+def add_adapter(model: "PreTrainedModel", recipe: Recipe) -> "PeftModel":
+    """A fresh LoRA on the base; raises BadRecipe when the base lacks the target modules."""
+    import torch
+    from peft import get_peft_model, prepare_model_for_kbit_training
+
+    checkpointing = recipe.training.gradient_checkpointing
+    if recipe.training.method == "qlora":
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=checkpointing)
+    elif checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.enable_input_require_grads()
+    torch.manual_seed(recipe.run.seed)
+    try:
+        return get_peft_model(model, lora_config(recipe.lora))
+    except ValueError as error:
+        layers = sorted({name.rpartition(".")[2] for name, _ in model.named_modules() if name})
+        raise BadRecipe(
+            f"The base {recipe.base.id!r} has no module called {recipe.lora.target!r}. "
+            f'Set [lora] target to "all-linear" or to some of: {", ".join(layers)}.'
+        ) from error
+
+
+def lora_config(lora: Lora) -> Any:
+    """PEFT's own description of the adapter."""
+    from peft import LoraConfig
+
+    target = lora.target if isinstance(lora.target, str) else list(lora.target)
+    return LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=target,
+        use_rslora=lora.rslora,
+        task_type="CAUSAL_LM",
+    )

@@ -1,0 +1,1 @@
+"""Turn pages into works, and works into blocks of tokens."""

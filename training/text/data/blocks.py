@@ -1,0 +1,110 @@
+"""Pack works into blocks of tokens.
+
+A block never spans two works. It starts with exactly one `<bos>` where the base uses one, and
+end-of-text stands only at the end of a work. Where the base has no `<bos>`, a block repeats the
+last token of the one before, so that every token but the first of a work is predicted once.
+Nothing is lost except: a work's last block when it has nothing to predict (a single token).
+
+`packing = "autotrain"` repeats what AutoTrain 0.8 does, faults included: rows joined as
+`<bos>row<eos>` into one stream cut anywhere, the remainder dropped.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from training.text.data.works import Work
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """The tokens of one block and the index of its work within the split."""
+
+    tokens: tuple[int, ...]
+    work: int
+
+
+def pack(works: Iterable[Work], tokenizer: "PreTrainedTokenizerBase", size: int) -> Iterator[Block]:
+    """Blocks of at most `size` tokens, in reading order."""
+    bos = opening_token(tokenizer)
+    for index, work in enumerate(works):
+        tokens = plain_tokens(tokenizer, work.text)
+        if tokenizer.eos_token_id is not None:
+            tokens.append(int(tokenizer.eos_token_id))
+        for piece in cut(tokens, size, bos):
+            yield Block(tokens=tuple(piece), work=index)
+
+
+def cut(tokens: Sequence[int], size: int, bos: int | None) -> Iterator[list[int]]:
+    """Cut one work's tokens.
+
+    >>> list(cut([5, 6, 7, 8, 9], 3, bos=2))
+    [[2, 5, 6], [2, 7, 8], [2, 9]]
+    >>> list(cut([5, 6, 7, 8, 9], 3, bos=None))
+    [[5, 6, 7], [7, 8, 9]]
+    """
+    step = size - 1
+    if bos is not None:
+        for start in range(0, len(tokens), step):
+            yield [bos, *tokens[start : start + step]]
+        return
+    for start in range(0, len(tokens) - 1, step):
+        yield list(tokens[start : start + size])
+
+
+def opening_token(tokenizer: "PreTrainedTokenizerBase") -> int | None:
+    """The `<bos>` that this base's own tokenizer puts before a text, or None."""
+    ids = tokenizer("a").input_ids
+    bos = tokenizer.bos_token_id
+    return int(bos) if bos is not None and ids and ids[0] == bos else None
+
+
+def plain_tokens(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
+    """The tokens of a text without any special ones: markup of such in the text is plain text."""
+    ids = tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids
+    return [int(token) for token in ids]
+
+
+def pack_like_autotrain(
+    works: Iterable[Work], tokenizer: "PreTrainedTokenizerBase", size: int, rows: int = 1000
+) -> Iterator[Block]:
+    """One stream of rows (paragraphs), cut into full blocks; each thousand rows lose their rest."""
+    paragraphs = [paragraph for work in works for paragraph in work.paragraphs]
+    for start in range(0, len(paragraphs), rows):
+        stream: list[int] = []
+        for paragraph in paragraphs[start : start + rows]:
+            stream.extend(int(token) for token in tokenizer(paragraph).input_ids)
+            if tokenizer.eos_token_id is not None:
+                stream.append(int(tokenizer.eos_token_id))
+        for cut_at in range(0, len(stream) - size + 1, size):
+            yield Block(tokens=tuple(stream[cut_at : cut_at + size]), work=0)
+
+
+def write_blocks(path: Path, blocks: Sequence[Block]) -> None:
+    """All blocks in one safetensors file: tokens end to end, block lengths, works."""
+    import torch
+    from safetensors.torch import save_file
+
+    tensors = {
+        "tokens": torch.tensor([t for block in blocks for t in block.tokens], dtype=torch.int32),
+        "lengths": torch.tensor([len(block.tokens) for block in blocks], dtype=torch.int32),
+        "works": torch.tensor([block.work for block in blocks], dtype=torch.int32),
+    }
+    save_file(tensors, path)
+
+
+def read_blocks(path: Path) -> list[Block]:
+    """The blocks of a file written by `write_blocks`."""
+    from safetensors.torch import load_file
+
+    tensors: dict[str, Any] = load_file(path)
+    pieces = tensors["tokens"].split(tensors["lengths"].tolist())
+    works = tensors["works"].tolist()
+    return [
+        Block(tokens=tuple(piece.tolist()), work=work)
+        for piece, work in zip(pieces, works, strict=True)
+    ]

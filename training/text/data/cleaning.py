@@ -1,0 +1,64 @@
+"""Clean paragraphs, and drop what stands in a corpus twice. Pure."""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+
+from training.text.data.works import Drop, Work
+
+REPEAT_WORDS = 8  # shorter paragraphs ("Yes," he said.) may repeat
+
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u200b-\u200f\u2060\ufeff]")
+SPACES = re.compile(r"\s+")
+BLANK_LINES = re.compile(r"\n[ \t]*(?:\n[ \t]*)+")
+GUTENBERG_START = re.compile(r"\*\*\* ?START OF TH(?:E|IS) PROJECT GUTENBERG.*?\*\*\*", re.S)
+GUTENBERG_END = re.compile(r"\*\*\* ?END OF TH(?:E|IS) PROJECT GUTENBERG", re.S)
+
+
+def paragraphs_of(text: str) -> tuple[str, ...]:
+    r"""Split at blank lines and clean each paragraph.
+
+    >>> paragraphs_of("One\nline.\n\n\n  Two \u200bspaces.\n")
+    ('One line.', 'Two spaces.')
+    """
+    text = without_gutenberg_frame(text.replace("\r\n", "\n").replace("\r", "\n"))
+    cleaned = (clean_paragraph(part) for part in BLANK_LINES.split(text))
+    return tuple(part for part in cleaned if part)
+
+
+def clean_paragraph(text: str) -> str:
+    """NFC, no control characters, single plain spaces.
+
+    >>> clean_paragraph(" a \\n b\\x07 ")
+    'a b'
+    """
+    return SPACES.sub(" ", CONTROL.sub("", unicodedata.normalize("NFC", text))).strip()
+
+
+def without_gutenberg_frame(text: str) -> str:
+    """The book alone, when the file carries Project Gutenberg's header and licence."""
+    start, end = GUTENBERG_START.search(text), GUTENBERG_END.search(text)
+    return text[start.end() if start else 0 : end.start() if end else len(text)]
+
+
+def without_repeats(works: Iterable[Work], drops: list[Drop]) -> Iterator[Work]:
+    """Drop works whose text came before, and longer paragraphs that came before anywhere."""
+    seen_works: set[str] = set()
+    seen: set[str] = set()
+    for work in works:
+        if work.digest in seen_works:
+            drops.append(Drop(work=work.id, reason="repeated work", text=work.title))
+            continue
+        seen_works.add(work.digest)
+        yield work.with_paragraphs(fresh(work, seen, drops))
+
+
+def fresh(work: Work, seen: set[str], drops: list[Drop]) -> Iterator[str]:
+    """The paragraphs of a work that have not been seen, adding them to `seen`."""
+    for paragraph in work.paragraphs:
+        key = paragraph.casefold()
+        if len(key.split()) >= REPEAT_WORDS and key in seen:
+            drops.append(Drop(work=work.id, reason="repeated paragraph", text=paragraph))
+            continue
+        seen.add(key)
+        yield paragraph

@@ -1,0 +1,1 @@
+"""Measure whether an expert has learnt its author's manner, and only the manner; one question a file."""

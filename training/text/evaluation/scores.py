@@ -1,0 +1,72 @@
+"""Perplexity and bits per byte of held-out blocks, for the base and each expert."""
+
+import math
+import random
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+from training.text.data.blocks import Block
+
+BASE = "base"
+DRAWS = 1000  # bootstrap draws
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """Loss of each block in nats, its predicted tokens and their bytes."""
+
+    nats: tuple[float, ...]
+    tokens: tuple[int, ...]
+    bytes: tuple[int, ...]
+
+    @property
+    def perplexity(self) -> float:
+        """exp(nats per token)."""
+        return math.exp(sum(self.nats) / sum(self.tokens))
+
+    @property
+    def bits_per_byte(self) -> float:
+        """Comparable across tokenizers."""
+        return sum(self.nats) / math.log(2) / sum(self.bytes)
+
+    def interval(self, seed: int = 0) -> tuple[float, float]:
+        """A 95 % bootstrap interval of the perplexity, blocks drawn with replacement."""
+        draw, count = random.Random(seed), len(self.nats)
+        values = []
+        for _ in range(DRAWS):
+            chosen = [draw.randrange(count) for _ in range(count)]
+            nats = sum(self.nats[index] for index in chosen)
+            values.append(math.exp(nats / sum(self.tokens[index] for index in chosen)))
+        values.sort()
+        return values[int(DRAWS * 0.025)], values[int(DRAWS * 0.975)]
+
+
+def score(
+    model: Any, tokenizer: Any, blocks: Sequence[Block], told: Callable[[], None] = lambda: None
+) -> Score:
+    """One forward pass a block; `told` is called after each."""
+    import torch
+
+    nats, tokens, sizes = [], [], []
+    model.eval()
+    for block in blocks:
+        ids = torch.tensor([block.tokens], device=model.device)
+        with torch.inference_mode():
+            logits = model(input_ids=ids, use_cache=False).logits[0, :-1].float()
+            loss = torch.nn.functional.cross_entropy(logits, ids[0, 1:], reduction="sum")
+        nats.append(float(loss))
+        tokens.append(len(block.tokens) - 1)
+        text = tokenizer.decode(block.tokens[1:], skip_special_tokens=True)
+        sizes.append(max(1, len(text.encode())))
+        told()
+    return Score(nats=tuple(nats), tokens=tuple(tokens), bytes=tuple(sizes))
+
+
+def wearing(model: Any, expert: str) -> Any:
+    """A context in which the model is the base alone, or has exactly one expert's adapter."""
+    if expert == BASE:
+        return model.disable_adapter() if hasattr(model, "disable_adapter") else nullcontext()
+    model.set_adapter(expert)
+    return nullcontext()

@@ -1,0 +1,117 @@
+"""What is evaluated: one base with every expert's adapter beside it, and each author's texts."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from engine.errors import in_one_line
+from engine.plan.cards import BUILT_IN, Expert, Sampling, load_card
+from engine.weights.weight_files import check_adapter
+from training.errors import BadRecipe, TrainingError
+from training.runs.expiry import due_of, require_fresh
+from training.runs.recipe import Recipe
+from training.text.bases import load_base, load_tokenizer
+from training.text.data.blocks import Block, read_blocks
+from training.text.data.works import Work, read_works
+from training.text.rights import require_training
+
+
+@dataclass(frozen=True, kw_only=True)
+class Author:
+    """One expert with the texts it learnt from and those it never saw."""
+
+    recipe: Recipe
+    run: Path
+
+    @property
+    def name(self) -> str:
+        """The expert's name."""
+        return self.recipe.expert.name
+
+    @cached_property
+    def card(self) -> Expert | None:
+        """The built-in card of that name, if there is one."""
+        folder = BUILT_IN / self.name
+        return load_card(folder) if (folder / "card.toml").exists() else None
+
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        return self.card.title if self.card else self.recipe.expert.title or self.name
+
+    @property
+    def command(self) -> str:
+        """The command that it answers."""
+        return self.card.command if self.card else self.recipe.expert.command
+
+    @property
+    def template(self) -> str:
+        """How its prompts are put together."""
+        return self.card.template.text if self.card else self.recipe.expert.template
+
+    @property
+    def sampling(self) -> Sampling:
+        """How its tokens are drawn."""
+        return self.card.sampling if self.card else Sampling()
+
+    @cached_property
+    def train(self) -> list[Work]:
+        """The works it learnt from."""
+        return list(read_works(self.run / "corpus" / "train.jsonl"))
+
+    @cached_property
+    def test(self) -> list[Work]:
+        """The works it never saw, in training or in choosing a checkpoint."""
+        return list(read_works(self.run / "corpus" / "test.jsonl"))
+
+    def blocks(self, split: str, most: int) -> list[Block]:
+        """At most so many blocks of a split, evenly taken."""
+        found = read_blocks(self.run / "corpus" / f"{split}.safetensors")
+        found = [block for block in found if len(block.tokens) > 1]
+        if len(found) <= most:
+            return found
+        return [found[index * len(found) // most] for index in range(most)]
+
+
+def authors_of(recipes: Sequence[Recipe], runs: Path) -> list[Author]:
+    """The runs of the recipes; raises TrainingError when one is not ready or may not be used."""
+    authors = [Author(recipe=recipe, run=runs / recipe.run.name) for recipe in recipes]
+    for author in authors:
+        require_training(author.recipe)
+        require_fresh(due_of(author.run / "corpus"), time.time())
+        if not (author.run / "adapter" / "adapter_config.json").exists():
+            raise TrainingError(
+                f"{author.recipe.run.name} has no adapter yet. Run `python -m training.train_text` "
+                "with its recipe first."
+            )
+    if len({author.recipe.base.id for author in authors}) > 1:
+        raise BadRecipe("Experts on different bases cannot be compared: evaluate them apart.")
+    if len({author.name for author in authors}) < len(authors):
+        raise BadRecipe("Two of these recipes make the same expert: evaluate them apart.")
+    return authors
+
+
+def load_with_adapters(authors: Sequence[Author], base: Path | None) -> tuple[Any, Any]:
+    """The base with all adapters beside it, and its tokenizer; raises TrainingError on a misfit."""
+    from peft import PeftModel
+
+    tokenizer = load_tokenizer(authors[0].recipe.base, base)
+    model: Any = load_base(authors[0].recipe, base)
+    for author in authors:
+        folder = author.run / "adapter"
+        check_adapter(folder)
+        try:
+            if isinstance(model, PeftModel):
+                model.load_adapter(folder, adapter_name=author.name)
+            else:
+                model = PeftModel.from_pretrained(model, folder, adapter_name=author.name)
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise TrainingError(
+                f"The adapter of {author.name} does not fit the base {author.recipe.base.id}: "
+                f"{in_one_line(error)} Train it on this base, or name its own with --base."
+            ) from error
+    model.config.use_cache = True
+    return model.eval(), tokenizer

@@ -1,1 +1,0 @@
-"""The V&A's open catalogue: search, records, pictures, and their four weeks on this machine."""

@@ -1,0 +1,1 @@
+"""Fetch over HTTP politely: one connection, a pace, retries, a journal."""

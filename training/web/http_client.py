@@ -1,0 +1,131 @@
+"""Fetch over HTTP politely: one connection, a name, a pace, and patience with a busy server."""
+
+import os
+import time
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from urllib.parse import urljoin, urlsplit
+
+import requests
+from requests.exceptions import ChunkedEncodingError, ContentDecodingError
+
+from training.errors import SourceFault
+from training.web.pace import FIRST_RETRY, Pace, retry_delay
+
+TRIES = 5
+TIMEOUT = 30.0  # seconds
+AGAIN = frozenset({408, 429, 500, 502, 503, 504, 509})
+MOST_BYTES = 64 << 20  # of one answer, unpacked
+REDIRECTS = 5
+LONGEST_WAIT = 900.0  # seconds; a server that asks for more is told about, not waited for
+
+
+def user_agent() -> str:
+    """Who is calling, and where to complain: the operator's PASTICHE_CONTACT, if there is one."""
+    try:
+        release = version("pastiche")
+    except PackageNotFoundError:
+        release = "0"
+    # A header is one line of ASCII.
+    given = os.environ.get("PASTICHE_CONTACT", "").encode("ascii", "ignore").decode()
+    contact = " ".join(given.split())
+    told = f"; contact: {contact}" if contact else ""
+    return f"pastiche/{release} (+see the README of the operator's copy{told})"
+
+
+class ForeignRedirect(SourceFault):
+    """This address leads where nothing is taken from, or to more than is taken."""
+
+
+def _whole(answer: requests.Response) -> requests.Response:
+    """The answer with its body read; a small one may unpack to a great one."""
+    body = bytearray()
+    with answer:
+        for part in answer.iter_content(1 << 16):
+            body += part
+            if len(body) > MOST_BYTES:
+                raise ForeignRedirect(f"{answer.url} is larger than {MOST_BYTES >> 20} MiB.")
+    answer._content = bytes(body)
+    return answer
+
+
+class PoliteClient:
+    """GET requests, one after the other."""
+
+    def __init__(self, pace: Pace, first_retry: float = FIRST_RETRY) -> None:
+        self.pace = pace
+        self.first_retry = first_retry
+        self.session = requests.Session()
+        self.session.headers["User-Agent"] = user_agent()
+
+    def get(self, address: str, query: Mapping[str, str] | None = None) -> requests.Response:
+        """The answer, whole, whatever its status; raises SourceFault when patience runs out.
+
+        Tried again: busy and broken servers, lost connections, bodies cut short.
+        """
+        trouble = ""
+        for tries in range(1, TRIES + 1):
+            self.pace.wait()
+            headers: Mapping[str, str] = {}
+            try:
+                answer = self._fetched(address, query)
+            except (requests.ConnectionError, requests.Timeout) as error:
+                trouble = type(error).__name__
+            except (ChunkedEncodingError, ContentDecodingError):
+                trouble = "an answer cut short"
+            except (requests.RequestException, ValueError) as error:  # an address that is none
+                raise ForeignRedirect(
+                    f"{address} cannot be fetched ({type(error).__name__})."
+                ) from error
+            else:
+                if answer.status_code not in AGAIN:
+                    return answer
+                headers = {name.lower(): value for name, value in answer.headers.items()}
+                trouble = f"status {answer.status_code}"
+            if tries < TRIES:
+                self.rest(address, headers, tries, trouble)
+        raise SourceFault(
+            f"{address} did not answer after {TRIES} tries ({trouble}). What was fetched is kept: "
+            "run the same command again later and it goes on from there."
+        )
+
+    def may_follow(self, address: str, to: str) -> bool:  # noqa: ARG002 - a museum looks at it
+        """Whether a redirect from one address to another is followed."""
+        return urlsplit(to).scheme in ("http", "https")
+
+    def _fetched(self, address: str, query: Mapping[str, str] | None) -> requests.Response:
+        """One answer, read whole within MOST_BYTES, its redirects checked one by one."""
+        for _ in range(REDIRECTS):
+            answer = self.session.get(
+                address, params=query, timeout=TIMEOUT, allow_redirects=False, stream=True
+            )
+            if not answer.is_redirect:
+                return _whole(answer)
+            answer.close()
+            to, query = urljoin(answer.url, answer.headers["location"]), None
+            if not self.may_follow(address, to):
+                raise ForeignRedirect(f"{address} leads elsewhere, to {to[:80]}.")
+            address = to
+        raise ForeignRedirect(f"{address} leads on and on.")
+
+    def rest(self, address: str, headers: Mapping[str, str], tries: int, trouble: str) -> None:
+        """Sleep as long as the server asks, or ever longer."""
+        delay = retry_delay(headers, tries, self.first_retry, time.time())
+        if delay > LONGEST_WAIT:
+            raise SourceFault(
+                f"{address} answered {trouble} and asks to wait {delay / 60:.0f} minutes. Run the "
+                "same command again then; it goes on from where it stopped."
+            )
+        self.pace.sleep(delay)
+
+    def body(self, address: str) -> bytes:
+        """The bytes of a page that must be there."""
+        answer = self.get(address)
+        if answer.status_code != 200:
+            raise SourceFault(
+                f"{address} answered {answer.status_code}. Check the address in the recipe, or "
+                "give the texts yourself with --corpus DIR."
+            )
+        if not answer.content:
+            raise SourceFault(f"{address} is empty. Try again later, or use --corpus DIR.")
+        return answer.content
