@@ -1,7 +1,7 @@
 """What people say to the study: consent question by question, withdrawal, their data, links, places.
 
-A form's state stands in its buttons (see engine.study.consent.consent): whose it is, which text it asks about,
-what was answered so far. So it survives a restart, and an old one is known as such.
+A form's state stands in its buttons (see engine.study.consent.consent): whose it is, which text it
+asks about, what was answered so far. So it survives a restart, and an old one is known as such.
 """
 
 from collections.abc import Callable, Coroutine

@@ -41,7 +41,7 @@ class Guess:
 
 
 class GuessGame:
-    """One for a ChatService. Of people who do not take part it knows what they have had until it ends."""
+    """The game. Of people who do not take part it knows what they have had until it ends."""
 
     def __init__(self, talk: "ChatService") -> None:
         self._talk = talk

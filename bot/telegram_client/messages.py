@@ -56,7 +56,7 @@ log = logging.getLogger(__name__)
 
 
 class Sender:
-    """The bot's voice. Methods raise TooFast and Vanished (see bot.clients.pacing), or a passing fault."""
+    """Send to Telegram. Raises TooFast and Vanished (bot.clients.pacing), or a passing fault."""
 
     def __init__(self, api: Api, clock: Clock | None = None) -> None:
         self._api = api

@@ -1,4 +1,4 @@
-"""The terminal's side of ChatService: what is shown has choices to type, and what is saved lies in files."""
+"""The terminal's session: what is shown has choices to type, and what is saved lies in files."""
 
 import asyncio
 import contextlib
@@ -66,7 +66,7 @@ def chosen(text: str, labels: Sequence[str]) -> int | None:
 
 
 class TerminalSession:
-    """Wrap ChatService with the choices that were shown last, and the folder for files (`out`, if named)."""
+    """Keep the choices that were shown last, and the folder for files (`out`, if named)."""
 
     def __init__(self, talk: ChatService, settings: Settings, out: Path | None = None) -> None:
         self.talk = talk

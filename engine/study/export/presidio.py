@@ -25,7 +25,7 @@ RECOGNISERS = {
 
 
 def presidio_finder() -> tuple[Finder, str]:
-    """A finder for engine.study.export.scrub, and its name with version. Raises SetupError without Presidio."""
+    """Return a finder for the scrub, and its name with version. Raises SetupError without Presidio."""
     needed("presidio_analyzer", "presidio")
     from presidio_analyzer import predefined_recognizers
 

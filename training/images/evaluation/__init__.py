@@ -1,1 +1,1 @@
-"""Measure whether a LoRA for pictures has learnt its manner, and only the manner; same seeds with and without it."""
+"""Measure whether a LoRA for pictures has learnt its manner, and only the manner."""
