@@ -1,9 +1,9 @@
 """`pastiche study simulate`: made-up people go through the real path, on a data folder of their own.
 
 ChatService, moderation, engine, queue, a worker with the echo model, ledger, consent by its buttons,
-pairs, votes, passages, questionnaires, withdrawals: all real; only the people and the model are not. What they
-prefer is set below, so that an analysis of the export can be held against it. Their choices follow from
-the seed; ids, times and the study's key do not.
+pairs, votes, passages, questionnaires, withdrawals: all real; only the people and the model are not.
+What they prefer is set below, so that an analysis of the export can be held against it. Their choices
+follow from the seed; ids, times and the study's key do not.
 """
 
 import asyncio
