@@ -14,10 +14,10 @@ from engine.plan.cards import Registry
 from engine.plan.job import Job
 from engine.process.owner import owning
 from engine.process.shared import MEDIA
-from engine.queues.fingerprint import fingerprint_of
 from engine.queues.postgres.queue import PostgresQueue
 from engine.queues.postgres.worker_host import WorkerHost
 from engine.settings import Settings
+from engine.workers.fingerprint import fingerprint_of
 from engine.workers.protocol import Hello, Link, Ready, Run, connect
 
 

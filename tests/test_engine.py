@@ -18,11 +18,11 @@ from engine import Engine
 from engine.engine import events_of
 from engine.errors import SetupError, StyleError
 from engine.events import Cancelled, Failed, Finished, Queued
+from engine.lock import take_lock
 from engine.plan.cards import load_registry
 from engine.plan.job import Status
 from engine.process.bootstrap import REOPEN_PAUSES, ReconnectingEngine, open_engine
 from engine.process.client import ClientEngine
-from engine.process.lock import take_lock
 from engine.workers.protocol import GetStatus, Link, Told
 
 

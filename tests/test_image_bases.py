@@ -13,10 +13,10 @@ from tiny_loras import lora_on, save_diffusers, save_kohya, write_image_card
 from tiny_sdxl import make_base, make_pipeline
 
 from engine.errors import LimitError, ModelError
+from engine.installation.install import NewExpert, add_expert
 from engine.plan.cards import Registry, load_card
 from engine.settings import Settings
 from engine.weights import bases, conversion
-from engine.weights.install import NewExpert, add_expert
 from engine.weights.weight_files import check_pipeline, digest_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:Already found a `peft_config`:UserWarning")

@@ -19,13 +19,13 @@ from engine.events import UNSERVED, Finished, Image, Loading, Queued, Started, T
 from engine.ledger.ledger import Ledger
 from engine.ledger.storage import database_url, open_database
 from engine.plan.cards import Registry
-from engine.queues.fingerprint import BASE_LETTERS, fingerprint_of, safe
 from engine.queues.notes import MAX_NOTE_BYTES, event_note, queue_channel, read_event
 from engine.queues.postgres.claims import Claims
 from engine.queues.postgres.maintenance import TURN_SECONDS, Maintenance
 from engine.queues.postgres.queue import PostgresQueue
 from engine.queues.postgres.worker_host import WorkerHost
 from engine.vault import Vault
+from engine.workers.fingerprint import BASE_LETTERS, fingerprint_of, safe
 from engine.workers.protocol import Hello, Stop, Unfit, connect
 
 pytestmark = pytest.mark.databases("postgres")

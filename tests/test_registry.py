@@ -8,12 +8,12 @@ import pytest
 from tiny_models import make_adapter, make_base, write_card
 
 from engine.errors import LimitError, ModelError, SetupError
+from engine.installation.install import NewExpert, add_expert
 from engine.plan.cards import BUILT_IN, Registry, load_card, load_registry
 from engine.settings import read_config
 from engine.study.experiments.experiment import parse_experiment
 from engine.study.study import folder_of, read_study_file
 from engine.weights import bases, conversion
-from engine.weights.install import NewExpert, add_expert
 from engine.weights.weight_files import digest_of
 
 

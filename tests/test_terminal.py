@@ -16,10 +16,10 @@ import pytest
 import pytest_asyncio
 from rich.console import Console
 
+from bot.cli.ask import _with, ask
 from bot.messages.draft import Draft
 from bot.messages.options import checked
 from bot.settings import PlatformSettings, terminal_settings
-from bot.terminal_client.ask import _with, ask
 from bot.terminal_client.client import Screen, _one
 from bot.terminal_client.live_answer import page_for
 from bot.terminal_client.session import TerminalSession, open_terminal

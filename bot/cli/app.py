@@ -10,15 +10,15 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from bot.cli.ask import ask_app
 from bot.cli.doctor import examine
-from bot.cli.errors import OURS, faults, logged_settings
 from bot.cli.experts import experts_app
 from bot.cli.media import media_app
 from bot.cli.preparation import prepare_bases
 from bot.cli.status import status_app
 from bot.cli.study import study_app
+from bot.exit_codes import OURS, faults, logged_settings
 from bot.settings import read_platform_settings
-from bot.terminal_client.ask import ask_app
 from bot.terminal_client.client import chat
 from bot.terminal_client.live_answer import say
 from bot.terminal_client.session import open_terminal
@@ -26,8 +26,8 @@ from engine import shutdown
 from engine.core_dumps import forbid_core_dumps
 from engine.errors import CommandError, SetupError
 from engine.ledger.storage import make_ready, on_server, revisions, storage_of, upgrade
+from engine.lock import take_lock
 from engine.monitor.logs import start_logs
-from engine.process.lock import take_lock
 from engine.settings import Settings, read_settings
 
 app = typer.Typer(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bot.cli.errors import faults, logged_settings
+from bot.exit_codes import faults, logged_settings
 from engine import shutdown
 from engine.errors import CommandError, SetupError
 from engine.settings import Settings

@@ -9,16 +9,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bot.cli.errors import faults, logged_settings
+from bot.exit_codes import faults, logged_settings
 from bot.messages.grammar import RESERVED
 from bot.terminal_client.live_answer import say
 from engine.errors import CommandError
+from engine.installation.install import NewExpert, add_expert, remarks
+from engine.installation.removal import added_folder, remove_expert
+from engine.lock import take_lock
 from engine.plan.cards import load_card, load_registry
-from engine.process.lock import take_lock
 from engine.settings import Settings, read_settings
 from engine.weights import bases
-from engine.weights.install import NewExpert, add_expert, remarks
-from engine.weights.removal import added_folder, remove_expert
 
 experts_app = typer.Typer(help="Who can answer, and with what.", invoke_without_command=True)
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from bot.cli.errors import faults, logged_settings
+from bot.exit_codes import faults, logged_settings
 from engine import shutdown
 from engine.errors import CommandError
 from engine.study.export.export import Exported, Options, Purpose, export_study, review_study

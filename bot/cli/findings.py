@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import ModelError
+from engine.installation.expert_check import check_expert
 from engine.plan.cards import Expert, Registry
 from engine.weights import bases
 from engine.weights.bases import EMBEDDED, SHIPPED, is_whole_model, place_here
 from engine.weights.checksums import SUMS, damaged
-from engine.weights.expert_check import check_expert
 from engine.weights.weight_files import digest_of
 
 

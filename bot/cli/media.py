@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from bot.cli.errors import faults, logged_settings
+from bot.exit_codes import faults, logged_settings
 from engine import shutdown
 from engine.errors import SetupError
 from engine.ledger.ledger import Ledger

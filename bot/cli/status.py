@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from bot.cli.errors import OURS, faults, logged_settings
+from bot.exit_codes import OURS, faults, logged_settings
 from engine import Engine, shutdown
 from engine.errors import CommandError, SetupError
 from engine.ledger.storage import revisions

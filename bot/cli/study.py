@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-from bot.cli.errors import faults, logged_settings
 from bot.cli.experiments import experiment_app, items_app
 from bot.cli.export import export_app
+from bot.exit_codes import faults, logged_settings
 from engine import shutdown
 from engine.errors import CommandError, SetupError
-from engine.process.lock import take_lock
+from engine.lock import take_lock
 from engine.settings import Settings
 
 study_app = typer.Typer(

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bot.cli.errors import MENDABLE, OURS
+from bot.exit_codes import MENDABLE, OURS
 from bot.locales import words
 from bot.messages import draft as render
 from bot.messages.draft import Draft

@@ -14,12 +14,12 @@ from engine.errors import OwnerGoneError, SetupError
 from engine.events import Event
 from engine.ledger.ledger import Ledger
 from engine.ledger.storage import make_ready, on_server, open_database
+from engine.lock import LOCK, take_lock
 from engine.overview import Overview
 from engine.plan.cards import Registry, load_registry
 from engine.plan.job import Answer, Request, Status
 from engine.plan.plan import Plan, make_plan
 from engine.process.client import ClientEngine
-from engine.process.lock import LOCK, take_lock
 from engine.process.owner import owning
 from engine.settings import Settings
 from engine.study.observer import observer_for

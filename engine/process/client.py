@@ -6,11 +6,11 @@ from collections.abc import AsyncGenerator
 from engine import errors
 from engine.errors import OurError, OwnerGoneError, PasticheError
 from engine.events import Event, is_final
+from engine.lock import owners_socket
 from engine.overview import Overview
 from engine.plan.cards import Registry
 from engine.plan.job import Answer, Request, Status
 from engine.plan.plan import Plan, make_plan
-from engine.process.lock import owners_socket
 from engine.settings import Settings, check_runtime
 from engine.workers.protocol import (
     Ask,

@@ -13,9 +13,9 @@ from engine.errors import KIND_SENTENCE, PasticheError
 from engine.ledger.ledger import Ledger
 from engine.plan.cards import Registry
 from engine.queues.embedded import EmbeddedQueue
-from engine.queues.fingerprint import fingerprint_of
 from engine.settings import Settings, make_runtime
 from engine.shutdown import end
+from engine.workers.fingerprint import fingerprint_of
 from engine.workers.protocol import (
     MAX_LINE,
     Ask,

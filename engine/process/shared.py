@@ -15,12 +15,12 @@ from engine.ledger.storage import database_url, make_ready, open_database
 from engine.monitor.watchdog import watching
 from engine.plan.cards import Registry, load_registry
 from engine.queues.dispatcher import nobody
-from engine.queues.fingerprint import fingerprint_of
 from engine.queues.postgres.queue import PostgresQueue
 from engine.queues.postgres.worker_host import WorkerHost
 from engine.settings import Settings
 from engine.shutdown import Signals
 from engine.study.observer import observer_for
+from engine.workers.fingerprint import fingerprint_of
 from engine.workers.supervisor import device_environment
 
 MEDIA = ("text", "image")

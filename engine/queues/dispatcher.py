@@ -28,8 +28,8 @@ from engine.plan.job import Job
 from engine.queues import ended
 from engine.queues.crew import Crew, Worker
 from engine.queues.fair_queue import FairQueue, QueuedJob
-from engine.queues.fingerprint import ServingFingerprint
 from engine.queues.ledger_writer import OrderedWriter
+from engine.workers.fingerprint import ServingFingerprint
 from engine.workers.protocol import Hello, Leaving, Link, Ready, Refused, Run, Stop, Unfit
 
 DEATHS_ALONE = 3

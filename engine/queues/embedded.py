@@ -21,9 +21,9 @@ from engine.plan.router import Route
 from engine.queues.census import Census
 from engine.queues.dispatcher import DEATHS_ALONE, Dispatcher, nobody
 from engine.queues.fair_queue import Inbox, QueuedJob
-from engine.queues.fingerprint import ServingFingerprint
 from engine.queues.ledger_writer import CLOSE_SECONDS
 from engine.shutdown import end
+from engine.workers.fingerprint import ServingFingerprint
 from engine.workers.protocol import Hello, Link
 
 __all__ = ["DEATHS_ALONE", "EmbeddedQueue"]

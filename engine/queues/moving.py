@@ -13,9 +13,9 @@ import sqlalchemy as sa
 from engine.ledger.ledger import Ledger
 from engine.ledger.tables import JobRow
 from engine.ledger.transactions import repeated
-from engine.queues.fingerprint import ServingFingerprint
 from engine.queues.postgres.claims import NOW
 from engine.queues.postgres.tables import Ticket, WorkerRow
+from engine.workers.fingerprint import ServingFingerprint
 
 _MOVE = sa.text(
     "UPDATE procrastinate_jobs SET queue_name = :queue "

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from engine.errors import SetupError
 from engine.ledger.storage import make_ready, open_database
 from engine.ledger.transactions import Database
-from engine.process.lock import take_lock
+from engine.lock import take_lock
 from engine.settings import Settings
 from engine.study.destruction import part
 from engine.study.study import (

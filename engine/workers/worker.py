@@ -22,13 +22,13 @@ from engine.characters import visible
 from engine.core_dumps import forbid_core_dumps
 from engine.errors import KIND_SENTENCE, PasticheError
 from engine.events import Failed, Text, is_final
+from engine.lock import owners_socket
 from engine.monitor.logs import start_logs
 from engine.plan.cards import load_registry
 from engine.plan.job import Job
-from engine.process.lock import owners_socket
-from engine.queues.fingerprint import fingerprint_of
 from engine.settings import Settings, read_settings
 from engine.shutdown import Signals, end, finish, run
+from engine.workers.fingerprint import fingerprint_of
 from engine.workers.protocol import (
     Hello,
     Leaving,

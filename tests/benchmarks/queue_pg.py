@@ -21,9 +21,9 @@ from engine.plan.cards import Registry, load_registry
 from engine.plan.job import Request
 from engine.plan.router import route
 from engine.process.bootstrap import open_engine
-from engine.queues.fingerprint import fingerprint_of
 from engine.queues.postgres.queue import PostgresQueue
 from engine.settings import Settings
+from engine.workers.fingerprint import fingerprint_of
 from tests import postgres
 from tests.benchmarks.figures import Figure, clock, middle, percentile
 from tests.fleet import PROGRAM, unfinished

@@ -19,12 +19,12 @@ from engine.events import FINAL_STATES
 from engine.ledger.ledger import Ledger
 from engine.ledger.postgres_connection import Limited
 from engine.ledger.tables import JobRow
-from engine.queues.fingerprint import ServingFingerprint
 from engine.queues.postgres.claims import FIRST, NOW, Claims
 from engine.queues.postgres.claims import TASK as RUN
 from engine.queues.postgres.notifications import connect_arguments
 from engine.queues.postgres.tables import ProgressRow, Ticket, WorkerRow
 from engine.shutdown import end, wanted
+from engine.workers.fingerprint import ServingFingerprint
 
 QUEUE, TASK = "maint", "pastiche.rescue"
 RUNS = 3  # within the time after which a silent worker counts as gone

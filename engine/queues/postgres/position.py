@@ -12,9 +12,9 @@ from engine.ledger.ledger import Ledger
 from engine.ledger.tables import JobRow
 from engine.overview import WorkerSeen
 from engine.queues.dispatcher import FIRST_GUESS_SECONDS
-from engine.queues.fingerprint import ServingFingerprint, differs
 from engine.queues.postgres.claims import NOW
 from engine.queues.postgres.tables import Ticket, WorkerRow
+from engine.workers.fingerprint import ServingFingerprint, differs
 
 MEASURED_JOBS = 20  # the newest of a medium, whose mean duration is what the next one is guessed at
 KEPT_SECONDS = 10.0  # how long a mean is kept

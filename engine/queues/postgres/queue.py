@@ -24,7 +24,6 @@ from engine.plan.router import Route
 from engine.queues.census import Census
 from engine.queues.dispatcher import nobody
 from engine.queues.fair_queue import Inbox
-from engine.queues.fingerprint import ServingFingerprint
 from engine.queues.moving import Moving
 from engine.queues.postgres.cancellation import Cancellation
 from engine.queues.postgres.claims import Claims
@@ -32,6 +31,7 @@ from engine.queues.postgres.position import Position, Positions
 from engine.queues.postgres.subscriptions import Subscriptions
 from engine.queues.postgres.tables import Ticket
 from engine.shutdown import end, wanted
+from engine.workers.fingerprint import ServingFingerprint
 
 PLACES_SECONDS = 1.0  # how often those who wait are told where they stand
 MOVE_SECONDS = 30.0  # how often jobs are looked for that only left workers could serve

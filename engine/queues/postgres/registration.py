@@ -10,10 +10,10 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.ledger.ledger import Ledger
-from engine.queues.fingerprint import ServingFingerprint
 from engine.queues.notes import queue_channel
 from engine.queues.postgres.claims import NOW, Claims
 from engine.queues.postgres.tables import Ticket, WorkerRow
+from engine.workers.fingerprint import ServingFingerprint
 
 MAX_REASON = 500
 _REGISTER = sa.text("SELECT worker_id FROM procrastinate_register_worker_v1()")

@@ -19,7 +19,6 @@ from engine.errors import LedgerError
 from engine.ledger.ledger import Ledger, new_id
 from engine.queues.dispatcher import Dispatcher
 from engine.queues.fair_queue import QueuedJob
-from engine.queues.fingerprint import ServingFingerprint
 from engine.queues.notes import queue_channel, station_channel
 from engine.queues.postgres.claims import Claims
 from engine.queues.postgres.maintenance import Maintenance
@@ -29,6 +28,7 @@ from engine.queues.postgres.registration import Registration, Registrations
 from engine.queues.postgres.worker_socket import WorkerSocket
 from engine.settings import Settings
 from engine.shutdown import end, wanted, within
+from engine.workers.fingerprint import ServingFingerprint
 from engine.workers.supervisor import Supervisor
 
 POLL_SECONDS = 1.0  # a wake-up that was lost costs no more

@@ -5,9 +5,9 @@ import shutil
 from pathlib import Path
 
 from engine.errors import LimitError, SetupError
+from engine.installation.install import NAME
 from engine.plan.cards import BUILT_IN, CARD
 from engine.settings import Settings
-from engine.weights.install import NAME
 
 
 def added_folder(name: str, settings: Settings) -> Path:

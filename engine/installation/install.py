@@ -9,12 +9,12 @@ from typing import Any
 import tomlkit
 
 from engine.errors import LimitError, ModelError, SetupError
+from engine.installation.expert_check import check_expert
+from engine.installation.install_images import check_pictures, draws_pictures, inherited
 from engine.plan.cards import CARD, NAME_PATTERN, Expert, Medium, Registry, load_card
 from engine.settings import Settings
 from engine.weights.adapter_copy import copy_adapter, files_of
 from engine.weights.bases import EMBEDDED, SHIPPED, fetch, is_hub_id, known_as
-from engine.weights.expert_check import check_expert
-from engine.weights.install_images import check_pictures, draws_pictures, inherited
 from engine.weights.weight_files import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,

@@ -13,8 +13,8 @@ import typer
 from pydantic import TypeAdapter
 from rich.console import Console
 
-from bot.cli.errors import STOPPED, faults, logged_settings
 from bot.cli.preparation import prepare_bases
+from bot.exit_codes import STOPPED, faults, logged_settings
 from bot.locales import words
 from bot.messages.draft import AI_LINE, Draft, fold
 from bot.messages.grammar import Again, Command, Compare, Continue, Generate, parse
