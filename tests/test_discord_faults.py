@@ -83,7 +83,7 @@ async def test_a_deleted_answer_is_let_go(
     await begun(made, discord)
     made.brought[0].deleted = True
     await discord.wait(
-        lambda: any("nowhere to go" in line["message"] for line in program.lines("bot.discord"))
+        lambda: any("nowhere to go" in line["message"] for line in program.lines("bot."))
     )
     await whole(await people.slash("story", text="It rained."), discord)
 

@@ -30,7 +30,7 @@ from bot.discord_client import rendering
 from bot.discord_client.address import TOKEN_SECONDS, Address
 from bot.discord_client.buttons import PressButton, view_of
 from bot.discord_client.command_sync import payload_of, reduced, sync
-from bot.discord_client.commands import build, matching, translate
+from bot.discord_client.commands import build, matching
 from bot.discord_client.errors import insist
 from bot.discord_client.gateway import Connection, point
 from bot.discord_client.messages import AnswerMessages, Part
@@ -96,9 +96,7 @@ def test_what_a_model_writes_mentions_links_and_formats_nothing() -> None:
 async def tree(registry: Registry) -> discord.app_commands.CommandTree:
     async def heard(*_: object) -> None: ...
 
-    made = build(discord.Client(intents=discord.Intents.none()), registry, 4096, heard)
-    await translate(made)
-    return made
+    return build(discord.Client(intents=discord.Intents.none()), registry, 4096, heard)
 
 
 async def test_the_commands_are_within_discords_limits_and_in_two_languages(
@@ -122,7 +120,6 @@ async def test_commands_are_synced_only_when_they_changed(
         async def heard(*_: object) -> None: ...
 
         made = build(client, registry, 4096, heard)
-        await translate(made)
         assert "synced" in await sync(made)
         assert "as Discord has them" in await sync(made)
         made.remove_command("queue")

@@ -15,7 +15,6 @@ from bot.telegram_client.handlers import Handlers
 from bot.telegram_client.messages import Sender
 from bot.telegram_client.parts import Photo, Text, TextMessage, plain
 from bot.telegram_client.polling import CONFLICT, poll
-from bot.telegram_client.replies import Replies
 from bot.telegram_client.stages import BARRED, BELOW, Drafted, Edited
 from bot.telegram_client.updates import TextUpdate
 from engine.errors import KIND_SENTENCE
@@ -296,7 +295,7 @@ class Broken:
 
 
 async def test_what_fails_unexpectedly_is_told_in_a_kind_sentence(server, sender):
-    listener = Handlers(Broken(), sender, Replies(sender, "AnyBot"))
+    listener = Handlers(Broken(), sender, "AnyBot")
     heard = TextUpdate(place=ADA, message=9, asker=7, text="It rained.")
     taken = []
     await listener.take(heard, lambda: taken.append(heard))

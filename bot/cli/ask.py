@@ -1,6 +1,5 @@
 """`pastiche ask`: one request, its answer on stdout, what is about it on stderr."""
 
-import asyncio
 import json
 import sys
 from collections.abc import AsyncGenerator
@@ -21,18 +20,17 @@ from bot.messages.grammar import Again, Command, Compare, Continue, Generate, pa
 from bot.messages.normalise import MAX_TEXT, too_long
 from bot.messages.options import Options, checked
 from bot.service.request import Reply
-from bot.terminal_client.client import Screen, answer, code_of, write
+from bot.terminal_client.client import Screen, answer, code_of
 from bot.terminal_client.keyboard import stoppable
 from bot.terminal_client.session import TerminalSession, open_terminal
 from engine import shutdown
 from engine.characters import well_formed
-from engine.errors import CommandError, SetupError
+from engine.errors import CommandError
 from engine.events import Cancelled, Event, Finished, is_final
 from engine.plan.cards import load_registry
 from engine.plan.treatment import ARM
 
 LONGEST = 4 * MAX_TEXT  # bytes; a character has four at most
-NOT_UTF8 = "The text is not UTF-8. Please convert it first."
 NEEDS_CHAT = ("forget", "guess", "consent", "withdraw", "compare")
 _EVENT: TypeAdapter[Event] = TypeAdapter(Event)
 
@@ -68,7 +66,7 @@ def ask_command(
             "negative": negative, "scale": scale, "private": "yes" if private else None,
         }  # fmt: skip
         if any(word and well_formed(word) != word for word in (typed, style, size, negative)):
-            raise CommandError(NOT_UTF8)
+            raise CommandError(words("terminal.not_utf8"))
         options = checked({name: str(value) for name, value in given.items() if value is not None})
         commands = load_registry(settings.expert_roots, settings.profile).commands
         command = _with(parse(typed, commands), options)
@@ -87,7 +85,8 @@ def _made(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
-        raise CommandError(f"The folder {folder} cannot be made: {error.strerror}.") from error
+        why = words("terminal.no_folder", folder=folder, why=error.strerror)
+        raise CommandError(why) from error
     return folder
 
 
@@ -101,7 +100,7 @@ def _stdin() -> str:
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise CommandError(NOT_UTF8) from None
+        raise CommandError(words("terminal.not_utf8")) from None
 
 
 def _with(command: Command, options: Options) -> Command:
@@ -112,7 +111,7 @@ def _with(command: Command, options: Options) -> Command:
     if options == Options():
         return command
     if not isinstance(command, Generate | Again | Continue):
-        raise CommandError(f"/{name} takes no options.")
+        raise CommandError(words("terminal.no_options", name=name))
     default = asdict(Options())
     given = {name: value for name, value in asdict(options).items() if value != default[name]}
     return replace(command, options=replace(command.options, **given))
@@ -140,7 +139,7 @@ async def _print_events(
     async with stoppable(there.cancel) as running, aclosing(events):
         async for event in events:
             if isinstance(event, Reply):
-                files = [str(await _write(there.papers, *file)) for file in event.files]
+                files = [str(await there.save(*file)) for file in event.files]
                 _print({"kind": event.kind, "text": event.text, "files": files})
                 return draft, event
             line = _EVENT.dump_python(event, mode="json")
@@ -179,16 +178,6 @@ async def _facts(there: TerminalSession, job: str) -> dict[str, Any]:
 async def _saved(there: TerminalSession, final: Finished, number: int) -> dict[str, Any]:
     """Save a picture and tell where."""
     picture = final.pictures[number]
-    name = f"{final.job.lower()}-{number + 1}.png"
-    path = await _write(there.pictures, name, picture.data)
+    path = await there.save(f"{final.job.lower()}-{number + 1}.png", picture.data)
     size = {"width": picture.width, "height": picture.height, "seed": picture.seed}
     return size | {"path": str(path)}
-
-
-async def _write(folder: Path, name: str, data: bytes) -> Path:
-    """Write a file. Raises SetupError."""
-    try:
-        return await asyncio.to_thread(write, folder, name, data)
-    except OSError as error:
-        why = words("terminal.unsaved", name=name, folder=folder, why=error.strerror)
-        raise SetupError(why) from error

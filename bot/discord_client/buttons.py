@@ -1,7 +1,6 @@
-"""Our buttons as Discord's: rows of DynamicItems whose custom_id is the whole state."""
+"""Buttons as Discord shows them: rows of DynamicItems whose custom_id is the whole state."""
 
 import re
-from collections.abc import Awaitable, Callable
 from typing import Any, Self
 
 import discord
@@ -19,11 +18,11 @@ _STYLES = {
     Verb.FORGET: ButtonStyle.danger,
 }
 
-Pressed = Callable[[discord.Interaction[Any], Press], Awaitable[None]]
+Interaction = discord.Interaction[Any]
 
 
 class PressButton(ui.DynamicItem[ui.Button[Any]], template=PATTERN):
-    """A button that is understood whenever it is pressed, also by a process started later."""
+    """Show a button that a process started later understands as well."""
 
     def __init__(self, press: Press, label: str) -> None:
         shown = ui.Button[Any](
@@ -37,22 +36,19 @@ class PressButton(ui.DynamicItem[ui.Button[Any]], template=PATTERN):
     @classmethod
     async def from_custom_id(
         cls,
-        interaction: discord.Interaction[Any],  # noqa: ARG003 - discord.py's own signature
+        interaction: Interaction,  # noqa: ARG003 - discord.py's own signature
         item: ui.Item[Any],
         match: re.Match[str],
         /,
     ) -> Self:
-        """Discord's half of a press."""
         return cls(decode(match.string), getattr(item, "label", None) or "·")
 
-    async def callback(self, interaction: discord.Interaction[Any]) -> None:
-        """Handed to whoever owns the connection."""
-        pressed: Pressed = interaction.client.pressed
-        await pressed(interaction, self.press)
+    async def callback(self, interaction: Interaction) -> None:
+        await interaction.client.handlers.pressed(interaction, self.press)
 
 
 def view_of(rows: Rows) -> ui.View | None:
-    """The rows as a view without end; None for no buttons. More than 25 are left out."""
+    """Make a view without end; None for no buttons. Leaves out what is more than 25."""
     buttons = [(button, number) for number, row in enumerate(wrapped(rows)) for button in row]
     if not buttons:
         return None
@@ -65,13 +61,13 @@ def view_of(rows: Rows) -> ui.View | None:
 
 
 def wrapped(rows: Rows) -> list[tuple[Meant, ...]]:
-    """At most five rows of at most five."""
+    """Break rows into at most five of at most five."""
     short = [row[start : start + ROW] for row in rows for start in range(0, len(row), ROW)]
     return short[: MOST // ROW]
 
 
 def job_in(message: discord.Message) -> str | None:
-    """The job whose answer that message ends, as its buttons tell."""
+    """Find the job whose answer that message ends, as its buttons tell."""
     for row in message.components:
         for item in getattr(row, "children", ()):
             if PATTERN.fullmatch(getattr(item, "custom_id", None) or ""):

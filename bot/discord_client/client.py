@@ -10,7 +10,7 @@ from bot.clients.client import Debt
 from bot.clients.pacing import BACKOFF_SECONDS, TooFast, Vanished
 from bot.discord_client.address import Address
 from bot.discord_client.command_sync import sync
-from bot.discord_client.commands import STUDY, build, translate
+from bot.discord_client.commands import STUDY, build
 from bot.discord_client.errors import PASSING, pause
 from bot.discord_client.gateway import Connection, ShardedConnection, invite, point, quieten
 from bot.discord_client.handlers import Handlers
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 class DiscordClient:
-    """See bot.clients.client.Client."""
+    """Serve Discord (bot.clients.client.Client)."""
 
     name = "discord"
 
@@ -46,11 +46,9 @@ class DiscordClient:
 
     @property
     def connected(self) -> bool:
-        """See bot.clients.client.Client."""
         return self._connection is not None and self._connection.listening
 
     async def run(self) -> None:
-        """See bot.clients.client.Client."""
         quieten()
         point(self._settings.discord_api_base, self._settings.discord_gateway_url)
         try:
@@ -102,7 +100,6 @@ class DiscordClient:
         log.info("Discord: logged in as %s", connection.user)
         log.info("Discord: invite it with %s", invite(connection.application_id))
         try:
-            await translate(self._tree)
             log.info("Discord: %s", await sync(self._tree))
         except (discord.DiscordException, Vanished, TooFast, *PASSING):
             log.exception("Discord: the commands were not synced; those of the last time stay")
@@ -149,7 +146,6 @@ class DiscordClient:
             await asyncio.wait_for(self._closing.wait(), seconds)
 
     async def drain(self) -> None:
-        """See bot.clients.client.Client."""
         left = list(self._hearing.showing)
         await asyncio.gather(*(showing.leave() for showing in left), return_exceptions=True)
         self._closing.set()
@@ -157,7 +153,6 @@ class DiscordClient:
             await self._connection.close()
 
     async def deliver(self, debt: Debt) -> None:
-        """See bot.clients.client.Client."""
         try:
             address = Address.read(debt.address)
         except ValueError:

@@ -1,18 +1,18 @@
 """The slash commands, made from the cards and the grammar, and the context menu."""
 
 import logging
-from collections.abc import Callable, Iterable
+from inspect import Parameter, Signature
 from typing import Any
 
 import discord
 from discord import app_commands
 from discord.app_commands import Choice, Command, Range
 
+from bot.discord_client.command_sync import described, named
 from bot.discord_client.errors import PASSING
-from bot.discord_client.modal import CommandHandler, ContinueIn
-from bot.discord_client.typed import typed
-from bot.discord_client.words import Words, described, named
+from bot.discord_client.modal import CommandHandler, menu
 from bot.locales import words
+from bot.messages.options import typed
 from engine.plan.cards import Registry
 from engine.plan.plan import MAX_SEED, MIN_LENGTH
 
@@ -32,6 +32,27 @@ log = logging.getLogger(__name__)
 TOPICS = {
     "help": "topic", "report": "reason", "settings": "change", "link": "code", "study": "part",
 }  # fmt: skip
+# options by the key of their description; those that are not _NAMED are a command's `text`
+_TYPED = Range[str, 1, MAX_TYPED]
+_TEXT, _MORE = {"text": _TYPED}, {"more": _TYPED | None}
+_STYLE = {"style": Range[str, 1, 64] | None}
+_SEED = {"seed": Range[int, 0, MAX_SEED] | None}
+_PRIVATE = {"private": bool}
+_PICTURE = {
+    "picture": _TYPED,
+    **_STYLE,
+    "size": Range[str, 1, 11] | None,
+    "count": Range[int, 1, 4] | None,
+    "negative": Range[str, 1, 300] | None,
+    "scale": Range[float, 0.0, 2.0] | None,
+    **_SEED,
+    **_PRIVATE,
+}
+_NAMED = ("style", "length", "seed", "private", "size", "count", "negative", "scale")
+_DEFAULTS: dict[str, Any] = {
+    "text": Parameter.empty, "picture": Parameter.empty, "private": False,
+}  # fmt: skip
+_KIND = Parameter.POSITIONAL_OR_KEYWORD
 
 
 class Tree(app_commands.CommandTree[Any]):
@@ -78,7 +99,7 @@ def build(
     heard: CommandHandler,
     more: tuple[str, ...] = (),
 ) -> app_commands.CommandTree[Any]:
-    """Every command; `longest` is the most tokens of an answer, `more` are further plain commands."""
+    """Make every command; `longest` is the most tokens of an answer, `more` are further plain ones."""
     tree = Tree(
         client,
         allowed_contexts=app_commands.AppCommandContext(
@@ -86,151 +107,70 @@ def build(
         ),
         allowed_installs=app_commands.AppInstallationType(guild=True, user=True),
     )
-    for command in _commands(registry, longest, heard):
-        tree.add_command(command)
-    for name in more:
-        tree.add_command(_made(name, described(f"discord.about_{name}"), _plain(name, heard)))
-    tree.add_command(_menu(registry))
+    length = {"length": Range[int, MIN_LENGTH, longest] | None}
+    text = _TEXT | _STYLE | length | _SEED | _PRIVATE
+    for name in registry.commands:
+        experts = registry.of_command(name)
+        picture = experts[0].medium == "image"
+        about = f"discord.about_{'picture' if picture else 'text'}"
+        titles = ", ".join(expert.title for expert in experts)
+        titles = titles if len(titles) <= 50 else titles[:49] + "…"
+        command = _made(
+            name, _PICTURE if picture else text, heard, about=described(about, names=titles)
+        )
+        tree.add_command(_styled(command, registry, name))
+    anew = _STYLE | length | _SEED
+    for name, options in (("again", anew), ("continue", _MORE | anew), ("compare", text)):
+        tree.add_command(_styled(_made(name, options, heard), registry))
+    for name in (*PLAIN, *more):
+        options = {TOPICS[name]: Range[str, 1, 300] | None} if name in TOPICS else {}
+        tree.add_command(_made(name, options, heard, plain=True))
+    tree.add_command(menu(registry))
     return tree
 
 
-async def translate(tree: app_commands.CommandTree[Any]) -> None:
-    """Names and descriptions in every language that the program has."""
-    await tree.set_translator(Words())
+def _made(
+    name: str,
+    options: dict[str, Any],
+    heard: CommandHandler,
+    *,
+    about: app_commands.locale_str | None = None,
+    plain: bool = False,
+) -> Command[Any, ..., Any]:
+    """Make a command with these options, by the key of their descriptions.
 
+    A `plain` one is answered at once, as a rule to its asker only.
+    """
 
-def _commands(
-    registry: Registry, longest: int, heard: CommandHandler
-) -> Iterable[Command[Any, ..., Any]]:
-    for name in registry.commands:
-        experts = registry.of_command(name)
-        titles = ", ".join(expert.title for expert in experts)
-        picture = experts[0].medium == "image"
-        callback = _picture(name, heard) if picture else _text(name, longest, heard)
-        key = "discord.about_picture" if picture else "discord.about_text"
-        yield _styled(_made(name, described(key, names=_short(titles)), callback), registry, name)
-    yield _styled(
-        _made("again", described("discord.about_again"), _again(longest, heard)), registry
+    async def callback(interaction: discord.Interaction, **given: Any) -> None:
+        text = given.pop("text", None) or ""
+        if plain:
+            await heard(interaction, f"/{name} {text}".rstrip(), name not in SHOWN_TO_ALL)
+        else:
+            await heard(interaction, typed(name, text, **given), given.get("private", False))
+
+    keys = {key if key in _NAMED else "text": key for key in options}
+    parameters = [Parameter("interaction", _KIND, annotation=discord.Interaction)]
+    parameters += [
+        Parameter(option, _KIND, annotation=options[key], default=_DEFAULTS.get(key))
+        for option, key in keys.items()
+    ]
+    callback.__signature__ = Signature(parameters)  # type: ignore[attr-defined]  # discord.py reads it
+    app_commands.describe(**{n: described(f"discord.option_{k}") for n, k in keys.items()})(
+        callback
     )
-    on = _made("continue", described("discord.about_continue"), _continue(longest, heard))
-    yield _styled(on, registry)
-    both = _made("compare", described("discord.about_compare"), _text("compare", longest, heard))
-    yield _styled(both, registry)
-    for name in PLAIN:
-        yield _made(name, described(f"discord.about_{name}"), _plain(name, heard))
-
-
-def _made(name: str, about: app_commands.locale_str, callback: Any) -> Command[Any, ..., Any]:
-    return Command(name=named(name, f"discord.name_{name}"), description=about, callback=callback)
-
-
-def _short(titles: str) -> str:
-    return titles if len(titles) <= 50 else titles[:49] + "…"
-
-
-def _options(**names: str) -> Callable[[Any], Any]:
-    """Descriptions and translated names of a callback's options."""
-    about = {name: described(f"discord.option_{key}") for name, key in names.items()}
-    called = {name: named(name, f"discord.option_name_{name}") for name in names}
-
-    def marked(callback: Any) -> Any:
-        return app_commands.rename(**called)(app_commands.describe(**about)(callback))
-
-    return marked
-
-
-def _text(name: str, longest: int, heard: CommandHandler) -> Any:
-    @_options(text="text", style="style", length="length", seed="seed", private="private")
-    async def callback(
-        interaction: discord.Interaction,
-        text: Range[str, 1, MAX_TYPED],
-        style: Range[str, 1, 64] | None = None,
-        length: Range[int, MIN_LENGTH, longest] | None = None,
-        seed: Range[int, 0, MAX_SEED] | None = None,
-        private: bool = False,
-    ) -> None:
-        said = typed(name, text, style=style, length=length, seed=seed, private=private)
-        await heard(interaction, said, private)
-
-    return callback
-
-
-def _picture(name: str, heard: CommandHandler) -> Any:
-    @_options(
-        text="picture", style="style", size="size", count="count", negative="negative",
-        scale="scale", seed="seed", private="private",
-    )  # fmt: skip
-    async def callback(
-        interaction: discord.Interaction,
-        text: Range[str, 1, MAX_TYPED],
-        style: Range[str, 1, 64] | None = None,
-        size: Range[str, 1, 11] | None = None,
-        count: Range[int, 1, 4] | None = None,
-        negative: Range[str, 1, 300] | None = None,
-        scale: Range[float, 0.0, 2.0] | None = None,
-        seed: Range[int, 0, MAX_SEED] | None = None,
-        private: bool = False,
-    ) -> None:
-        said = typed(
-            name, text, style=style, size=size, count=count, negative=negative, scale=scale,
-            seed=seed, private=private,
-        )  # fmt: skip
-        await heard(interaction, said, private)
-
-    return callback
-
-
-def _again(longest: int, heard: CommandHandler) -> Any:
-    @_options(style="style", length="length", seed="seed")
-    async def callback(
-        interaction: discord.Interaction,
-        style: Range[str, 1, 64] | None = None,
-        length: Range[int, MIN_LENGTH, longest] | None = None,
-        seed: Range[int, 0, MAX_SEED] | None = None,
-    ) -> None:
-        await heard(interaction, typed("again", style=style, length=length, seed=seed), False)
-
-    return callback
-
-
-def _continue(longest: int, heard: CommandHandler) -> Any:
-    @_options(text="more", style="style", length="length", seed="seed")
-    async def callback(
-        interaction: discord.Interaction,
-        text: Range[str, 1, MAX_TYPED] | None = None,
-        style: Range[str, 1, 64] | None = None,
-        length: Range[int, MIN_LENGTH, longest] | None = None,
-        seed: Range[int, 0, MAX_SEED] | None = None,
-    ) -> None:
-        said = typed("continue", text or "", style=style, length=length, seed=seed)
-        await heard(interaction, said, False)
-
-    return callback
-
-
-def _plain(name: str, heard: CommandHandler) -> Any:
-    """A command that is answered at once, as a rule to its asker only."""
-    secret = name not in SHOWN_TO_ALL
-    if name not in TOPICS:
-
-        async def alone(interaction: discord.Interaction) -> None:
-            await heard(interaction, f"/{name}", secret)
-
-        return alone
-
-    @_options(text=TOPICS[name])
-    async def callback(
-        interaction: discord.Interaction, text: Range[str, 1, 300] | None = None
-    ) -> None:
-        await heard(interaction, f"/{name} {text or ''}".rstrip(), secret)
-
-    return callback
+    app_commands.rename(**{n: named(n, f"discord.option_name_{n}") for n in keys})(callback)
+    return Command(
+        name=named(name, f"discord.name_{name}"),
+        description=about or described(f"discord.about_{name}"),
+        callback=callback,
+    )
 
 
 def _styled(
     command: Command[Any, ..., Any], registry: Registry, name: str = ""
 ) -> Command[Any, ..., Any]:
-    """With the styles' names coming up while one is typed."""
+    """Let the styles' names come up while one is typed."""
 
     async def styles(_interaction: discord.Interaction, current: str) -> list[Choice[str]]:
         return matching(registry, current, name)
@@ -240,7 +180,7 @@ def _styled(
 
 
 def matching(registry: Registry, current: str, command: str = "") -> list[Choice[str]]:
-    """The experts that the typed letters fit, by name, title or keyword; at most 25."""
+    """Find the experts that the typed letters fit, by name, title or keyword; at most 25."""
     experts = registry.of_command(command) if command else registry.experts
     sought = current.strip().casefold()
     found = [e for e in experts if any(sought in alias.casefold() for alias in e.aliases)]
@@ -248,12 +188,3 @@ def matching(registry: Registry, current: str, command: str = "") -> list[Choice
         Choice(name=f"{e.title}: {e.about}".rstrip(": ")[:MAX_CHOICE], value=e.name)
         for e in found[:MAX_CHOICES]
     ]
-
-
-def _menu(registry: Registry) -> app_commands.ContextMenu:
-    async def callback(interaction: discord.Interaction, message: discord.Message) -> None:
-        locale, me = interaction.locale.value, interaction.client.user
-        await interaction.response.send_modal(ContinueIn(registry, message, locale, me))
-
-    name = named("Continue in the style of…", "discord.name_menu")
-    return app_commands.ContextMenu(name=name, callback=callback)

@@ -92,16 +92,6 @@ def pause(error: Exception) -> float:
         return HURRIED_SECONDS
 
 
-def why(error: Exception) -> str:
-    """The error for a log: its words only if they are ours, for aiohttp quotes addresses with tokens.
-
-    >>> why(Vanished("Discord answered 404 (10008)")), why(OSError("http://host/webhooks/1/token"))
-    ('Vanished: Discord answered 404 (10008)', 'OSError')
-    """
-    ours = isinstance(error, Vanished | TooFast)
-    return f"{type(error).__name__}: {error}" if ours else type(error).__name__
-
-
 async def insist(
     call: Callable[[], Awaitable[Result]], patience: float = PATIENCE_SECONDS
 ) -> Result:

@@ -1,21 +1,19 @@
-"""What people say and press on Discord, each once, answered where they are."""
+"""Handlers of what people say and press on Discord: each event once, answered where they are."""
 
 import asyncio
 import logging
-from collections import OrderedDict
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
 
 import discord
 
-from bot.clients.pacing import DISCORD_SECONDS, Pace, Paces, TooFast, Vanished
+from bot.clients.pacing import DISCORD_SECONDS, Pace, Paces, TooFast, Vanished, why
 from bot.discord_client import rendering
 from bot.discord_client.address import Address, address_by, address_of
 from bot.discord_client.attachments import words_of
-from bot.discord_client.errors import PASSING, Expired, Refused, insist, why
-from bot.discord_client.gateway import Interaction
+from bot.discord_client.buttons import Interaction
+from bot.discord_client.errors import PASSING, Expired, Refused, insist
 from bot.discord_client.identity import PLATFORM, addressed, who_pressed, who_wrote
 from bot.discord_client.live_answer import LiveAnswer
 from bot.discord_client.messages import ORIGINAL, AnswerMessages, Part
@@ -25,11 +23,11 @@ from bot.locales import words
 from bot.messages.buttons import Press
 from bot.messages.escape import quoting
 from bot.messages.grammar import Simple
-from bot.service.repeats import Repeats
+from bot.service.repeats import Bounded, Repeats
 from bot.service.request import Reply, Who
 from bot.service.service import ChatService
-from engine.errors import KIND_SENTENCE, AskerError, OurError
-from engine.events import Event, Finished
+from engine.errors import KIND_SENTENCE, AskerError
+from engine.events import Event
 
 DOOR = 8  # requests at once that are on their way into the ledger
 ACK_SECONDS = 2.5  # Discord waits three
@@ -41,7 +39,7 @@ log = logging.getLogger(__name__)
 
 
 class Handlers:
-    """One for a connection, which it is given as `client`."""
+    """Handle the events of one connection, which it is given as `client`."""
 
     def __init__(self, talk: ChatService) -> None:
         self.client: discord.Client | None = None
@@ -50,9 +48,7 @@ class Handlers:
         self._paces = Paces()
         self._door = asyncio.Semaphore(DOOR)
         self._new = Repeats(REMEMBERED).new
-        self._messages: OrderedDict[str, list[str]] = (
-            OrderedDict()
-        )  # of answers shown by this process
+        self._messages = Bounded[str, list[str]](REMEMBERED)  # of answers shown by this process
 
     async def command(
         self,
@@ -63,14 +59,15 @@ class Handlers:
         *,
         borrowed: bool = False,
     ) -> None:
-        """See continuing.Typed."""
+        """Answer a command or a form: `reply_to` is the job whose answer it is about; `borrowed` words
+        are a third person's."""
         if self._new(interaction.id) and await acknowledged(interaction, secret=secret):
             address = address_of(interaction, shown=ORIGINAL, secret=secret)
             who = who_pressed(interaction, address, text, reply_to, borrowed=borrowed)
             await self._answer(text, who, self.post(address))
 
     async def message(self, message: discord.Message) -> None:
-        """An ordinary message: answered if it was said to the bot, or where it may listen."""
+        """Answer a message that was said to the bot, or where it may listen."""
         me = self.client.user if self.client else None
         address = address_by(message)
         who = who_wrote(message, address)
@@ -96,7 +93,7 @@ class Handlers:
         await self._answer(said, who, post)
 
     async def pressed(self, interaction: Interaction, press: Press) -> None:
-        """One of our buttons."""
+        """Do what one of our buttons asks for."""
         if not (self._new(interaction.id) and await acknowledged(interaction)):
             return
         address = address_of(interaction)
@@ -115,7 +112,7 @@ class Handlers:
             await self._excuse(error, post, who)
 
     async def _delete(self, job: str, post: AnswerMessages) -> None:
-        """The message that was pressed on, and the answer's other parts as far as they are known."""
+        """Delete the message that was pressed on, and the answer's other parts as far as known."""
         pressed = AnswerMessages(replace(post.address, shown=ORIGINAL), post.client)
         parts = [
             AnswerMessages(
@@ -130,7 +127,7 @@ class Handlers:
                 log.info("a message was not deleted", extra={"why": why(error)})
 
     async def submitted(self, interaction: Interaction) -> None:
-        """The form of the context menu."""
+        """Answer the form of the context menu."""
         asked = asked_in(interaction.data)
         if asked is None:
             await self.unknown(interaction)
@@ -139,7 +136,7 @@ class Handlers:
             await self.command(interaction, text, False, job, borrowed=not job)
 
     async def unknown(self, interaction: Interaction) -> None:
-        """A button or form of a program before this one, or of nobody's."""
+        """Refuse a button or form of a program before this one, or of nobody's."""
         if self._new(interaction.id) and await acknowledged(interaction, secret=True):
             address = address_of(interaction)
             text = words("discord.unknown_button", address.locale)
@@ -147,7 +144,7 @@ class Handlers:
             await self._say(said, self.post(address), who_pressed(interaction, address))
 
     async def left(self, server: str, channels: tuple[str, ...]) -> None:
-        """The bot was sent away from a server."""
+        """Forget a server that the bot was sent away from."""
         await self._talk.left(PLATFORM, server, channels)
 
     async def follow(
@@ -158,50 +155,22 @@ class Handlers:
         *,
         quick: bool = False,
     ) -> None:
-        """An answer on its way, to its end; a `quick` one stands in no line. Raises what `events`
-        raises."""
-        showing = LiveAnswer(self._talk, post, self._pace(post), who)
-        self.showing.add(showing)
+        """Show an answer; `quick` skips the semaphore. Raises what `events` raises."""
+        live = LiveAnswer(self._talk, post, self._pace(post), who)
+        self.showing.add(live)
         try:
-            said = await showing.follow(events if quick else self._admitted(events))
+            said = await live.follow(events, None if quick else self._door)
         finally:
-            self.showing.discard(showing)
+            self.showing.discard(live)
         if said is not None:
             await self._say(said, post, who)
             return
         if len(post.messages) > 1:
             self._messages[post.job] = post.messages
-            if len(self._messages) > REMEMBERED:
-                self._messages.popitem(last=False)
-        if isinstance(showing.draft.final, Finished):
-            await self._invite(post, who)
-
-    async def _invite(self, post: AnswerMessages, who: Who) -> None:
-        """Beside a good answer, the study's invitation, where only its asker sees it."""
-        aside = who.private or (post.address.token and post.token_serves)
-        if not aside:
-            return
-        try:
-            said = await self._talk.invitation(who, post.job)
-        except (AskerError, OurError) as error:
-            log.info("nobody was invited", extra={"why": type(error).__name__})
-            return
-        if said is not None:
+        token = post.address.token and post.token_serves
+        if (who.private or token) and (invited := await live.invitation()):
             address = replace(post.address, shown="", asked="", parts=0, secret=not who.private)
-            await self._say(said, self.post(address), who)
-
-    async def _admitted(
-        self, events: AsyncGenerator[Event | Reply]
-    ) -> AsyncGenerator[Event | Reply]:
-        """The same events; a rush waits here, acknowledged, and not for the ledger's writer."""
-        async with aclosing(events):
-            async with self._door:
-                first = await anext(events, None)
-            if first is None:
-                return
-            yield first
-            async for event in events:
-                yield event
+            await self._say(invited, self.post(address), who)
 
     async def _answer(self, text: str, who: Who, post: AnswerMessages) -> None:
         try:
@@ -212,7 +181,7 @@ class Handlers:
             await self._excuse(error, post, who)
 
     async def _excuse(self, error: Exception, post: AnswerMessages, who: Who) -> None:
-        """What went wrong, in words for the asker; what is ours to mend is logged whole."""
+        """Tell the asker what went wrong; log whole what is ours to mend."""
         if not isinstance(error, AskerError):
             log.error("a request failed", exc_info=error)
         text = quoting(str(error)) if isinstance(error, AskerError) else KIND_SENTENCE
@@ -222,7 +191,7 @@ class Handlers:
             await self._say(Reply(text), post, who)
 
     async def _say(self, said: Reply, post: AnswerMessages, who: Who) -> None:
-        """A reply in words; one that is the asker's alone where only they see it."""
+        """Show a reply in words; a private one where only the asker sees it."""
         try:
             aside = said.private and not said.replaces
             if aside and not post.address.secret and not who.private:
@@ -246,18 +215,18 @@ class Handlers:
         return [*pages[:-1], replace(pages[-1], files=files)] if files else pages
 
     async def _aside(self, post: AnswerMessages) -> AnswerMessages:
-        """The same place, where only the asker sees it."""
+        """Go on in the same place, where only the asker sees it."""
         if post.address.token and post.address.shown:
             await insist(post.remove, WORDS_SECONDS)
         return self.post(replace(post.address, shown="", asked="", secret=True))
 
     def post(self, address: Address, job: str = "") -> AnswerMessages:
-        """An answer's messages."""
+        """Make an answer's messages."""
         assert self.client is not None, "attached before anything is heard"
         return AnswerMessages(address, self.client, job)
 
     def _pace(self, post: AnswerMessages) -> Pace:
-        """An interaction's edits have limits of their own; messages share their channel's."""
+        # An interaction's edits have limits of their own; messages share their channel's.
         name = post.address.token if post.token_serves else post.address.channel
         return self._paces.of(name, DISCORD_SECONDS)
 
@@ -270,7 +239,7 @@ async def _put(post: AnswerMessages, page: Part, part: int) -> None:
 
 
 async def acknowledged(interaction: Interaction, *, secret: bool = False) -> bool:
-    """Tell Discord within its three seconds that an answer will come; False if that failed."""
+    """Tell Discord within its three seconds that an answer will come; say whether that worked."""
     button = interaction.type is discord.InteractionType.component
 
     async def defer() -> None:

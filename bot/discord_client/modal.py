@@ -1,22 +1,24 @@
-"""The context menu's question: in which style, and from which beginning.
+"""The form of the context menu, which asks in which style to go on, and from which beginning.
 
-What the form is about stands in its custom_id, so that one opened before a restart, or an hour ago,
-is understood as well.
+What it is about stands in its custom_id, so that a form opened before a restart, or an hour ago, is
+understood as well.
 """
 
 import re
 import secrets
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import discord
-from discord import ui
+from discord import app_commands, ui
 
 from bot.discord_client.attachments import forwarded
 from bot.discord_client.buttons import job_in
+from bot.discord_client.command_sync import named
 from bot.discord_client.identity import spoken
-from bot.discord_client.typed import typed
 from bot.locales import words
 from bot.messages.grammar import DEFAULT_COMMAND
+from bot.messages.options import typed
 from engine.plan.cards import Registry
 
 MOST = 25  # entries of a select
@@ -25,18 +27,12 @@ STYLE, TEXT = "style", "text"
 _FORM = re.compile(r"form:(?P<job>[0-9A-Z]{26})?:[0-9a-f]{16}", re.ASCII)
 
 
-class CommandHandler(Protocol):
-    """Who acts on what was asked by command or form."""
-
-    async def __call__(
-        self, interaction: discord.Interaction[Any], text: str, secret: bool, reply_to: str = ""
-    ) -> None:
-        """`text` is what would have been typed; `secret`: only the asker sees the reply; `reply_to`:
-        the job whose answer is meant."""
+# Takes what would have been typed, and whether only the asker sees the reply.
+CommandHandler = Callable[[discord.Interaction[Any], str, bool], Awaitable[None]]
 
 
 class ContinueIn(ui.Modal):
-    """A form: the style, and the text to begin with (any message's) or to add (to our own answer)."""
+    """Ask for the style, and for the text to begin with (any message's) or to add (to our answer)."""
 
     def __init__(
         self,
@@ -66,8 +62,8 @@ class ContinueIn(ui.Modal):
 
 
 def asked_in(data: Any) -> tuple[str, str] | None:
-    """What a form that was sent asks for: the text that would have been typed, and the job whose answer
-    is meant, or "". None for what is no form of ours.
+    """Read a form that was sent: the text that would have been typed, and the job whose answer is
+    meant, or "". None for what is no form of ours.
 
     >>> field = {"type": 18, "component": {"custom_id": "text", "value": "It rained."}}
     >>> asked_in({"custom_id": "form::0123456789abcdef", "components": [field]})
@@ -84,3 +80,14 @@ def asked_in(data: Any) -> tuple[str, str] | None:
         return None
     job = form["job"] or ""
     return typed("continue" if job else DEFAULT_COMMAND, text, verbatim=True, style=style), job
+
+
+def menu(registry: Registry) -> app_commands.ContextMenu:
+    """Make the context menu's command, which opens the form."""
+
+    async def callback(interaction: discord.Interaction, message: discord.Message) -> None:
+        locale, me = interaction.locale.value, interaction.client.user
+        await interaction.response.send_modal(ContinueIn(registry, message, locale, me))
+
+    name = named("Continue in the style of…", "discord.name_menu")
+    return app_commands.ContextMenu(name=name, callback=callback)

@@ -202,3 +202,26 @@ def written(options: Options) -> list[str]:
     if options.private:
         words.append("--private")
     return words
+
+
+def typed(name: str, text: str = "", *, verbatim: bool = False, **options: object) -> str:
+    """Write a command as a person would type it. `verbatim` text holds no options of its own.
+
+    >>> typed("story", "in the style of agatha: It rained.", length=80, seed=None)
+    '/story --length 80 in the style of agatha: It rained.'
+    >>> typed("story", "--dash", verbatim=True, style="agatha christie")
+    '/story --style "agatha christie" -- --dash'
+    """
+    words = [f"/{name}"]
+    for option, value in options.items():
+        if value is None or value is False or option not in (*NAMES, "private"):
+            continue
+        words.append(f"--{option}" if value is True else f"--{option} {_written(value)}")
+    words += ["--"] if verbatim and text else []
+    return " ".join([*words, text]).rstrip()
+
+
+def _written(value: object) -> str:
+    text = " ".join(str(value).split())
+    plain = text and " " not in text and '"' not in text
+    return text if plain else '"' + text.replace('"', "”") + '"'

@@ -3,15 +3,32 @@
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from typing import TypeVar
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+
+class Bounded(OrderedDict[Key, Value]):
+    """Keep the newest `most` items."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self._most = most
+
+    def __setitem__(self, key: Key, value: Value) -> None:
+        super().__setitem__(key, value)
+        self.move_to_end(key)
+        if len(self) > self._most:
+            self.popitem(last=False)
 
 
 class Repeats:
     """Remembers the newest `most`."""
 
     def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._most = most
         self._clock = clock
-        self._at: OrderedDict[Hashable, float] = OrderedDict()
+        self._at = Bounded[Hashable, float](most)
 
     def lately(self, what: Hashable, seconds: float) -> bool:
         """Whether it came within so many seconds."""
@@ -25,7 +42,4 @@ class Repeats:
         if self.lately(what, seconds):
             return False
         self._at[what] = self._clock()
-        self._at.move_to_end(what)
-        if len(self._at) > self._most:
-            self._at.popitem(last=False)
         return True

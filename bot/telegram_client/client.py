@@ -23,11 +23,9 @@ from bot.telegram_client.address import Place, read_address
 from bot.telegram_client.api import Api, seconds_of
 from bot.telegram_client.handlers import Handlers
 from bot.telegram_client.identity import PLATFORM
-from bot.telegram_client.live_answer import LEAVE_SECONDS as FAREWELL_SECONDS
 from bot.telegram_client.live_answer import LiveAnswer
 from bot.telegram_client.messages import Sender
 from bot.telegram_client.polling import BACKOFF_SECONDS, poll
-from bot.telegram_client.replies import Replies
 from bot.telegram_client.update_queue import FLOOD, MOST_SEEN, ChatLocks
 from bot.telegram_client.updates import ButtonUpdate, Incoming, TextUpdate, User, number_of, read
 from bot.telegram_client.webhook import checked_secret, listen
@@ -48,7 +46,7 @@ log = logging.getLogger(__name__)
 
 
 class TelegramClient:
-    """See bot.clients.client.Client."""
+    """Serve Telegram (bot.clients.client.Client)."""
 
     name = PLATFORM
 
@@ -59,6 +57,7 @@ class TelegramClient:
         self._settings = settings
         self._api = Api(settings.telegram_token.get_secret_value(), settings.telegram_api_base)
         self._sender = Sender(self._api)
+        self._listener = Handlers(talk, self._sender)
         self._lines = ChatLocks()
         self._gate = asyncio.Semaphore(AT_ONCE)
         self._flood = RateLimit(FLOOD)
@@ -71,11 +70,9 @@ class TelegramClient:
 
     @property
     def connected(self) -> bool:
-        """See bot.clients.client.Client."""
         return self._ready.is_set() and self._taking and not self._stopping.is_set()
 
     async def run(self) -> None:
-        """See bot.clients.client.Client."""
         try:
             await self._connect()
             await self._serve()
@@ -86,7 +83,6 @@ class TelegramClient:
             self._left.set()
 
     async def drain(self) -> None:
-        """See bot.clients.client.Client."""
         self._stopping.set()
         if self._ready.is_set():
             await self._left.wait()
@@ -105,7 +101,6 @@ class TelegramClient:
             await end(intake, stopping)
 
     async def deliver(self, debt: Debt) -> None:
-        """See bot.clients.client.Client."""
         await self._ready.wait()
         try:
             place, message = read_address(debt.address)
@@ -146,8 +141,7 @@ class TelegramClient:
         me = self._api.bot
         self._me = User(id=me.id, is_bot=True, username=me.username or "")
         self._commands = frozenset((*self._talk.commands, *RESERVED))
-        replies = Replies(self._sender, self._me.username)
-        self._listener = Handlers(self._talk, self._sender, replies)
+        self._listener.name = self._me.username
         address = f"https://t.me/{me.username}"
         self._say(f"@{me.username} is here: {address}, for groups {address}?startgroup=new")
         if me.can_read_all_group_messages:
@@ -276,9 +270,12 @@ class TelegramClient:
             log.exception("an update failed")
 
     async def _let_go(self, seconds: float) -> None:
-        """Let what runs come to its end for a while, then leave it to the next start."""
-        await end(*self._tasks, grace=seconds)
-        await end(*self._sender.farewells, grace=FAREWELL_SECONDS)
+        """Let what runs come to its end for a while, then leave it to the next start, and say so."""
+        if self._tasks and seconds:
+            await asyncio.wait(self._tasks, timeout=seconds)
+        begun = [live for live in self._listener.showing if live.draft.job]
+        await asyncio.gather(*(live.leave() for live in begun if live.draft.final is None))
+        await end(*self._tasks)
 
 
 def _set(done: asyncio.Future[None]) -> None:

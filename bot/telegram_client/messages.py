@@ -3,7 +3,6 @@
 A refused markup is sent plain, an unknown topic to the chat itself, a moved group to its new id.
 """
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
@@ -63,7 +62,6 @@ class Sender:
         self._paces = Paces(clock)
         self._overall = Pace(OVERALL_SECONDS, clock)
         self._moved: dict[int, int] = {}
-        self.farewells: set[asyncio.Task[None]] = set()  # under way; the process waits for them
 
     def grown(self, chat: int, now: int) -> None:
         """What goes to a group that became a supergroup goes there."""

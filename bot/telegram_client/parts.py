@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from bot.messages.buttons import Rows
 from bot.messages.escape import telegram_html
 from bot.messages.split import CAPTION_LIMIT, TELEGRAM_LIMIT, as_file, split, utf16
+from bot.service.request import Reply
+from bot.telegram_client.attachments import showable
 
 GAP = "\n\n"
 SHOWN = 3500  # UTF-16 units of a growing text: its end
@@ -104,3 +106,19 @@ def caption(lines: Iterable[str]) -> Text:
     if utf16(text) > CAPTION_LIMIT:
         text = split(text, CAPTION_LIMIT - 2, utf16)[0] + " …"
     return quiet(text)
+
+
+def said_items(said: Reply) -> list[Part]:
+    """Make messages of a reply; what it asks stands below the last. One picture carries its words."""
+    files = [File(data=data, name=name, text=plain("")) for name, data in said.files]
+    if said.pictures:
+        first, *rest = (showable(picture.data) for picture in said.pictures)
+        words = split(said.text, CAPTION_LIMIT, utf16)[:1] or [""]
+        shown = Photo(data=first, text=plain(words[0]), rows=said.choices)
+        return [shown, *(Photo(data=data, text=plain("")) for data in rest), *files]
+    parts = [plain(part) for part in split(said.text, TELEGRAM_LIMIT, utf16)]
+    last, rows = len(parts) - 1, said.choices
+    return [
+        *(TextMessage(text=p, rows=rows if n == last else ()) for n, p in enumerate(parts)),
+        *files,
+    ]

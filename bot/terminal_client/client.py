@@ -6,14 +6,12 @@ Ctrl-C cancels the answer, not the program; a second one, while that is still un
 import asyncio
 import contextlib
 import logging
-import os
 import re
 import sys
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from rich.console import Console
 
@@ -36,13 +34,6 @@ from engine.ledger.ledger import new_id
 
 PROMPT = "› "
 LEAVE = ("/quit", "/exit", "quit", "exit")
-WELCOME = (
-    "[bold]Pastiche[/bold] writes in a declared manner. /help lists the commands, /quit or Ctrl-D "
-    "leaves.\n"
-    "[dim]Try: /story in the style of lovecraft: They sat alone in the darkened room as rain "
-    "hammered against the old windowpanes.[/dim]"
-)
-
 log = logging.getLogger(__name__)
 
 
@@ -107,29 +98,14 @@ async def _close(
 
 async def save(there: TerminalSession, screen: Screen, name: str, data: bytes) -> None:
     """Save a file, say where, and show it if it is a picture and the terminal can."""
-    picture = name.endswith(".png")
-    folder = there.pictures if picture else there.papers
     try:
-        path = await asyncio.to_thread(write, folder, name, data)
-    except OSError as error:
-        say(screen.notes, words("terminal.unsaved", name=name, folder=folder, why=error.strerror))
+        path = await there.save(name, data)
+    except SetupError as error:
+        say(screen.notes, str(error))
         return
-    if picture and can_show(screen.console):
+    if name.endswith(".png") and can_show(screen.console):
         screen.console.print(blocks(data))
     screen.console.print(str(path), markup=False, highlight=False, soft_wrap=True)
-
-
-def write(folder: Path, name: str, data: bytes) -> Path:
-    """Write a file for its owner alone, whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    aside = folder / f".{name}.{os.getpid()}"
-    try:
-        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        return aside.replace(folder / name)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 async def spoken(
@@ -150,7 +126,7 @@ async def chat(there: TerminalSession, console: Console) -> int:
     """Chat until Ctrl-D: 0; or a pipe's end: 1 if anything failed on our side, 2 if it can be mended."""
     screen = Screen(console=console, notes=console)
     if at_a_terminal():
-        console.print(WELCOME)
+        console.print(words("terminal.welcome"))
     codes = {0}
     async for text in _typed(there) if at_a_terminal() else _piped():
         if text.strip().lower() in LEAVE:
@@ -159,7 +135,7 @@ async def chat(there: TerminalSession, console: Console) -> int:
             codes.add(await _one(text, there, screen))
     if OURS in codes:
         return OURS
-    return max(codes) if not at_a_terminal() else 0
+    return 0 if at_a_terminal() else max(codes)
 
 
 async def _one(text: str, there: TerminalSession, screen: Screen) -> int:
@@ -206,10 +182,9 @@ async def _typed(there: TerminalSession) -> AsyncIterator[str]:
     from prompt_toolkit import PromptSession
     from prompt_toolkit.completion import WordCompleter
 
-    known = [f"/{name}" for name in (*there.talk.commands, *RESERVED) if name not in ELSEWHERE]
-    known += [f"--{name}" for name in (*NAMES, "private")] + [
-        e.name for e in there.talk.registry.experts
-    ]
+    commands = [name for name in (*there.talk.commands, *RESERVED) if name not in ELSEWHERE]
+    known = [f"/{name}" for name in commands] + [f"--{name}" for name in (*NAMES, "private")]
+    known += [expert.name for expert in there.talk.registry.experts]
     completer = WordCompleter(known, pattern=re.compile(r"[/\w-]+"))
     session: PromptSession[str] = PromptSession(completer=completer, complete_while_typing=False)
     while True:

@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text as Line
 
+from bot.locales import words
 from bot.messages import draft as render
 from bot.messages.draft import Draft
 from bot.terminal_client.images import blocks, can_show
@@ -58,7 +59,7 @@ class TerminalAnswer:
         if not draft.text.startswith(self._printed):
             if draft.final is None and self._printed.startswith(draft.text):
                 return self._draw("", draft)  # a rerun, not yet as far as the run before it
-            self._live.console.print("(once more, from the start)", style="dim")
+            self._live.console.print(f"({words('terminal.once_more')})", style="dim")
             self._printed = ""
         lines = self._lines(draft.text[len(self._printed) :])
         keep = 0 if draft.final is not None else 1
@@ -85,11 +86,14 @@ class TerminalAnswer:
         if draft.final is not None:
             self._live.update(Line(""))
             return
-        words = render.progress(draft)
+        told = render.progress(draft)
         above = self._preview(draft)
         if draft.tokens:
-            words = f"{words}, {draft.tokens} token{'s' * (draft.tokens > 1)}"
-        spinner = Spinner("dots", Line(f"{words}   Ctrl-C stops it", style="dim"))
+            count = words(
+                "terminal.token" if draft.tokens == 1 else "terminal.tokens", count=draft.tokens
+            )
+            told = f"{told}, {count}"
+        spinner = Spinner("dots", Line(f"{told}   {words('terminal.stop_it')}", style="dim"))
         if last.strip():
             above.append(Line(last.rstrip()))
         self._live.update(Group(*above, spinner))

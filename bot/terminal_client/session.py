@@ -19,8 +19,9 @@ from bot.settings import PlatformSettings, terminal_settings
 from bot.study.pair import stop
 from bot.terminal_client.keyboard import at_a_terminal
 from engine.chat.chat import Desk, open_desk
-from engine.errors import AskerError, PasticheError
+from engine.errors import AskerError, PasticheError, SetupError
 from engine.events import Event
+from engine.files import write_file
 from engine.ledger.ledger import new_id
 from engine.moderation.chain import usual
 from engine.process.bootstrap import ReconnectingEngine
@@ -58,10 +59,8 @@ def chosen(text: str, labels: Sequence[str]) -> int | None:
     if number.isascii() and number.isdigit():
         return int(number) - 1 if 1 <= int(number) <= len(labels) else None
     begins = [re.sub(r"^\W+", "", label).casefold() for label in labels]
-    exact = [place for place, label in enumerate(begins) if label == said]
-    found = exact or [
-        place for place, label in enumerate(begins) if said and label.startswith(said)
-    ]
+    exact = [index for index, label in enumerate(begins) if label == said]
+    found = exact or [n for n, label in enumerate(begins) if said and label.startswith(said)]
     return found[0] if len(found) == 1 else None
 
 
@@ -92,9 +91,9 @@ class TerminalSession:
 
         Raises AskerError for a number where nothing has one.
         """
-        place = chosen(text, [button.label for button in self._shown])
-        if place is not None:
-            return await self._press(self._shown[place], who)
+        meant = chosen(text, [button.label for button in self._shown])
+        if meant is not None:
+            return await self._press(self._shown[meant], who)
         number = text.strip().removeprefix("/").isdigit()
         if number and not self._shown:
             raise AskerError(words("terminal.no_choice", who.locale))
@@ -141,6 +140,16 @@ class TerminalSession:
             self._shown = shown
         return [f"[{n}] {button.label}" for n, button in enumerate(shown, 1)]
 
+    async def save(self, name: str, data: bytes) -> Path:
+        """Write a file for its owner alone. Raises SetupError."""
+        folder = self.pictures if name.endswith(".png") else self.papers
+        try:
+            await asyncio.to_thread(write_file, folder / name, data, private=True)
+        except OSError as error:
+            why = words("terminal.unsaved", name=name, folder=folder, why=error.strerror)
+            raise SetupError(why) from error
+        return folder / name
+
     async def cancel(self, job: str) -> bool:
         """Stop that answer, or pair of answers; says whether it was still to be stopped."""
         if job == self.talk.pairs.under_way(self.who):
@@ -176,18 +185,18 @@ async def open_terminal(
 @asynccontextmanager
 async def _retention(desk: Desk) -> AsyncIterator[None]:
     """Clean now unless that was within the hour, then every hour: nobody else may be serving."""
+
+    async def hourly() -> None:
+        while True:
+            await asyncio.sleep(CLEAN_SECONDS)
+            await _clean(desk)
+
     await _clean(desk)
-    chore = asyncio.create_task(_clean_hourly(desk))
+    chore = asyncio.create_task(hourly())
     try:
         yield
     finally:
         await end(chore)
-
-
-async def _clean_hourly(desk: Desk) -> None:
-    while True:
-        await asyncio.sleep(CLEAN_SECONDS)
-        await _clean(desk)
 
 
 async def _clean(desk: Desk) -> None:

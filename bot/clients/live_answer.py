@@ -1,0 +1,163 @@
+"""One answer under way on any platform: events folded into a draft, shown as it grows, delivered.
+
+What cannot be delivered now stays owed and comes again from the outbox; what never can is given up.
+"""
+
+import logging
+import time
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import AbstractAsyncContextManager, aclosing, contextmanager, nullcontext
+from dataclasses import replace
+from typing import ClassVar
+
+from bot.clients.pacing import TooFast, Vanished, why
+from bot.messages.draft import Draft, fold
+from bot.service.request import Reply, Who
+from bot.service.service import ChatService
+from engine.errors import AskerError, OurError
+from engine.events import Cancelled, Event, Failed, Finished, Queued, is_final
+from engine.shutdown import within
+
+LEAVE_SECONDS = 5.0  # how long a word of farewell is tried
+
+Final = Finished | Failed | Cancelled
+
+log = logging.getLogger(__name__)
+
+
+class LiveAnswer(ABC):
+    """Follow one job from its first event to its delivery; subclasses say how that looks."""
+
+    line_seconds = 0.0  # between two words on its place in the queue,
+    place_seconds = (
+        0.1  # and more for each answer before it: a thousand who wait share one rate limit
+    )
+    passing: ClassVar[tuple[type[Exception], ...]]  # faults that leave it owed
+
+    def __init__(self, talk: ChatService, who: Who) -> None:
+        self.talk = talk
+        self.who = who
+        self.draft = Draft()
+        self.messages: list[str] = []  # "chat:message" of what was delivered
+        self._left = False
+        self._quiet_until = float("-inf")
+
+    async def follow(
+        self,
+        events: AsyncGenerator[Event | Reply],
+        gate: AbstractAsyncContextManager[object] | None = None,
+    ) -> Reply | None:
+        """Show the answer as it grows, then whole; give back a reply in words, which is not shown.
+
+        `gate` is held until the first event is there. Raises what `events` raises, and OurError when
+        they end too early.
+        """
+        try:
+            async with aclosing(events):
+                async with gate or nullcontext():
+                    event = await anext(events, None)
+                while event is not None:
+                    if isinstance(event, Reply):
+                        return event
+                    if self._left:
+                        return None
+                    self.see(event)
+                    event = await anext(events, None)
+            if self.draft.final is None:
+                raise OurError("the events ended before the answer")
+            await self._deliver(self.draft.final)
+        finally:
+            await self.stop()
+        return None
+
+    async def leave(self) -> None:
+        """Say that the bot is being restarted; the answer stays owed."""
+        self._left = True
+        try:
+            await within(LEAVE_SECONDS, self.farewell())
+        except Exception as error:  # noqa: BLE001 - it is a courtesy
+            log.info("an answer was left as it stood", extra=self._facts(error))
+
+    def see(self, event: Event) -> None:
+        """Fold an event in, and show what there is by now."""
+        # An answer that was ready before we asked begins with its end.
+        self.draft = replace(fold(self.draft, event), job=event.job)
+        if is_final(event):
+            return
+        if isinstance(event, Queued):
+            now = time.monotonic()
+            if now < self._quiet_until:
+                return
+            self._quiet_until = now + self.line_seconds + self.place_seconds * event.position
+        self.grow()
+
+    @abstractmethod
+    def grow(self) -> None:
+        """Show the draft, which is not final."""
+
+    @abstractmethod
+    async def finish(self, final: Final) -> list[str]:
+        """Deliver the whole answer; the names of its messages.
+
+        Raises Vanished when that is never possible, one of `passing` when not now.
+        """
+
+    @abstractmethod
+    async def farewell(self) -> None:
+        """Say in the answer's place that the bot is being restarted."""
+
+    @abstractmethod
+    async def stop(self) -> None:
+        """Show nothing more."""
+
+    async def invitation(self) -> Reply | None:
+        """Give what the study asks after an answer that was shown whole, if anything."""
+        if not isinstance(self.draft.final, Finished):
+            return None
+        try:
+            return await self.talk.invitation(self.who, self.draft.job)
+        except (AskerError, OurError) as error:
+            log.info("nobody was invited", extra={"why": type(error).__name__})
+            return None
+
+    async def footer(self, final: Final) -> str:
+        """Lines below the answer."""
+        return await self.talk.footer(final, self.who) if isinstance(final, Finished) else ""
+
+    async def addressed(self, address: str) -> None:
+        """Note, for a restart, where the answer stands."""
+        with _noting():
+            await self.talk.addressed(self.draft.job, address)
+
+    async def sending(self) -> None:
+        """Note that the last message goes out now."""
+        with _noting():
+            await self.talk.sending(self.draft.job)
+
+    async def _deliver(self, final: Final) -> None:
+        job = self.draft.job
+        try:
+            self.messages = await self.finish(final)
+        except Vanished as error:
+            log.info("an answer has nowhere to go", extra=self._facts(error))
+            await self.talk.lost(job, str(error))
+        except self.passing as error:
+            log.warning("an answer is still owed", extra=self._facts(error))
+            seconds = error.seconds if isinstance(error, TooFast) else 0.0
+            await self.talk.undelivered(job, seconds)
+        else:
+            with _noting():
+                await self.talk.delivered(job, self.messages)
+
+    def _facts(self, error: Exception) -> dict[str, str]:
+        return {"job": self.draft.job, "why": why(error)}
+
+
+@contextmanager
+def _noting() -> Iterator[None]:
+    """Let no ledger that is too busy for a note about a delivery stop the answer."""
+    try:
+        yield
+    except OurError:
+        log.exception("a delivery was not noted")
