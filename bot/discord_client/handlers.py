@@ -15,7 +15,7 @@ from bot.discord_client.attachments import words_of
 from bot.discord_client.buttons import Interaction
 from bot.discord_client.errors import PASSING, Expired, Refused, insist
 from bot.discord_client.identity import PLATFORM, addressed, who_pressed, who_wrote
-from bot.discord_client.live_answer import LiveAnswer
+from bot.discord_client.live_answer import DiscordAnswer
 from bot.discord_client.messages import ORIGINAL, AnswerMessages, Part
 from bot.discord_client.modal import asked_in
 from bot.discord_client.pictures import files_of
@@ -43,7 +43,7 @@ class Handlers:
 
     def __init__(self, talk: ChatService) -> None:
         self.client: discord.Client | None = None
-        self.showing: set[LiveAnswer] = set()
+        self.showing: set[DiscordAnswer] = set()
         self._talk = talk
         self._paces = Paces()
         self._door = asyncio.Semaphore(DOOR)
@@ -156,7 +156,7 @@ class Handlers:
         quick: bool = False,
     ) -> None:
         """Show an answer; `quick` skips the semaphore. Raises what `events` raises."""
-        live = LiveAnswer(self._talk, post, self._pace(post), who)
+        live = DiscordAnswer(self._talk, post, self._pace(post), who)
         self.showing.add(live)
         try:
             said = await live.follow(events, None if quick else self._door)

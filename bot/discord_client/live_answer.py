@@ -20,7 +20,7 @@ FIRST_SECONDS = 0.5  # an answer that is whole by then needs no sign of life bef
 log = logging.getLogger(__name__)
 
 
-class LiveAnswer(LiveAnswer):
+class DiscordAnswer(LiveAnswer):
     """Show one answer in `post`."""
 
     passing = (TooFast, *PASSING)

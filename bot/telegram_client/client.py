@@ -23,7 +23,7 @@ from bot.telegram_client.address import Place, read_address
 from bot.telegram_client.api import Api, seconds_of
 from bot.telegram_client.handlers import Handlers
 from bot.telegram_client.identity import PLATFORM
-from bot.telegram_client.live_answer import LiveAnswer
+from bot.telegram_client.live_answer import TelegramAnswer
 from bot.telegram_client.messages import Sender
 from bot.telegram_client.polling import BACKOFF_SECONDS, poll
 from bot.telegram_client.update_queue import FLOOD, MOST_SEEN, ChatLocks
@@ -119,7 +119,7 @@ class TelegramClient:
             parent=place.parent,
             private=place.private,
         )
-        showing = LiveAnswer(
+        showing = TelegramAnswer(
             self._talk, self._sender, who, place, message=message, unsure=debt.unsure
         )
         await self._listener.show(showing, self._talk.follow(debt.job, who))

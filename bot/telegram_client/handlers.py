@@ -18,7 +18,7 @@ from bot.service.service import ChatService
 from bot.telegram_client.address import Place
 from bot.telegram_client.api import Barred, Lost
 from bot.telegram_client.identity import PLATFORM, personal, presser, writer
-from bot.telegram_client.live_answer import LiveAnswer
+from bot.telegram_client.live_answer import TelegramAnswer
 from bot.telegram_client.messages import ANSWER, Sender
 from bot.telegram_client.parts import TextMessage, plain, said_items
 from bot.telegram_client.rendering import originals
@@ -55,7 +55,7 @@ class Handlers:
     """
 
     def __init__(self, talk: ChatService, sender: Sender, name: str = "") -> None:
-        self.showing: set[LiveAnswer] = set()
+        self.showing: set[TelegramAnswer] = set()
         self._talk = talk
         self._sender = sender
         self.name = name
@@ -183,7 +183,7 @@ class Handlers:
         self, events: Response, who: Who, asked: TextUpdate | ButtonUpdate, accepted: Accepted
     ) -> Reply | None:
         """Show an answer to its end, and what the study asks after it; give words back."""
-        showing = LiveAnswer(self._talk, self._sender, who, asked.place, asked.message)
+        showing = TelegramAnswer(self._talk, self._sender, who, asked.place, asked.message)
         gate = AsyncExitStack()
         gate.callback(accepted)
         said = await self.show(showing, events, gate)
@@ -195,7 +195,7 @@ class Handlers:
         return said
 
     async def show(
-        self, showing: LiveAnswer, events: Response, gate: AsyncExitStack | None = None
+        self, showing: TelegramAnswer, events: Response, gate: AsyncExitStack | None = None
     ) -> Reply | None:
         """Follow an answer to its end, and remember its messages; give words back."""
         self.showing.add(showing)

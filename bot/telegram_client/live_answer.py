@@ -27,7 +27,7 @@ PATIENCE_SECONDS = 60.0  # a longer pause is written down, and outlasts this pro
 _draft_ids = itertools.count(1)
 
 
-class LiveAnswer(LiveAnswer):
+class TelegramAnswer(LiveAnswer):
     """Show one answer in a chat. `reply_to` is the message that asked for it; `message` one of ours
     that holds its place already; `unsure`: it may have arrived before the last restart."""
 

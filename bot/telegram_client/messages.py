@@ -55,7 +55,7 @@ log = logging.getLogger(__name__)
 
 
 class Sender:
-    """Send to Telegram. Raises TooFast and Vanished (bot.clients.pacing), or a passing fault."""
+    """Send to chats. Methods raise TooFast and Vanished (bot.clients.pacing), or a passing fault."""
 
     def __init__(self, api: Api, clock: Clock | None = None) -> None:
         self._api = api

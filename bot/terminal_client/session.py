@@ -1,4 +1,4 @@
-"""The terminal's session: what is shown has choices to type, and what is saved lies in files."""
+"""The session of a chat in the terminal: choices to type, files to save, and retention."""
 
 import asyncio
 import contextlib
