@@ -60,12 +60,10 @@ class PlatformSettings(BaseSettings):
 
     @property
     def asker_bucket(self) -> Bucket:
-        """What one person may spend."""
         return Bucket(burst=self.asker_burst, hourly=self.asker_hourly)
 
     @property
     def place_bucket(self) -> Bucket:
-        """What a channel or group may spend together."""
         return Bucket(burst=self.place_burst, hourly=self.place_hourly)
 
 

@@ -1,7 +1,7 @@
 """The straight line from a request to its events. Knows no chat platform."""
 
 from collections.abc import AsyncGenerator
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     from engine.events import Event
@@ -10,42 +10,62 @@ if TYPE_CHECKING:
     from engine.plan.job import Answer, Request, Status
     from engine.plan.plan import Plan
 
+Method = Literal[
+    "ask", "cancel", "status", "overview", "retry", "drop", "last", "answer", "delivered"
+]
+
 
 class Engine(Protocol):
     """What a client talks to: engine.LocalEngine in the owner, attached.ClientEngine elsewhere,
-    and bootstrap.ReconnectingEngine around either."""
+    and bootstrap.ReconnectingEngine around either. What each does with a short method is its `call`."""
 
     registry: "Registry"
 
     def plan(self, request: "Request", job: str = "") -> "Plan":
         """Who answers and the job that it makes, under that id if one is given. Raises AskerError."""
 
-    async def ask(self, plan: "Plan") -> None:
-        """Accept it; an id that was accepted before is left as it is. Raises AskerError or OurError."""
-
     def follow(self, job: str) -> "AsyncGenerator[Event]":
         """The events of a job that was accepted: Queued, what happens, then one final event."""
 
+    async def call(self, method: Method, *arguments: Any) -> Any:
+        """Do what the method of that name promises."""
+
+    async def ask(self, plan: "Plan") -> None:
+        """Accept it; an id that was accepted before is left as it is. Raises AskerError or OurError."""
+        await self.call("ask", plan)
+
     async def cancel(self, job: str) -> bool:
         """Whether it was still to be stopped."""
+        return bool(await self.call("cancel", job))
 
     async def status(self) -> "Status":
         """The queue at a glance."""
+        status: Status = await self.call("status")
+        return status
 
     async def overview(self) -> "Overview":
         """The queue for those who run it: see queues.overview."""
+        overview: Overview = await self.call("overview")
+        return overview
 
     async def retry(self, job: str) -> bool:
         """Whether a job that was given up is queued again."""
+        return bool(await self.call("retry", job))
 
     async def drop(self, job: str) -> bool:
         """Whether the job is over now, on the operator's word."""
+        return bool(await self.call("drop", job))
 
     async def last(self, platform: str, asker: str, place: str) -> "Answer | None":
         """The asker's newest request in that place, with its answer."""
+        answer: Answer | None = await self.call("last", platform, asker, place)
+        return answer
 
     async def answer(self, job: str) -> "Answer | None":
         """One job's request, route and answer."""
+        answer: Answer | None = await self.call("answer", job)
+        return answer
 
     async def delivered(self, job: str) -> None:
-        """The answer was shown."""
+        """Note that the answer was shown."""
+        await self.call("delivered", job)

@@ -3,19 +3,19 @@
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import Any
 
-from engine import Engine
+from engine import Engine, Method
 from engine.events import Event
 from engine.ledger.ledger import Ledger
-from engine.overview import Overview
 from engine.plan.cards import Registry
-from engine.plan.job import Answer, JobQueue, Request, Status
+from engine.plan.job import Answer, JobQueue, Request
 from engine.plan.plan import Plan, make_plan
 
 log = logging.getLogger(__name__)
 
 
-class LocalEngine:
+class LocalEngine(Engine):
     """Plan, accept and follow. Its twin over a socket is attached.ClientEngine."""
 
     def __init__(
@@ -40,25 +40,9 @@ class LocalEngine:
         """The events of a job that was accepted, its final one at the least."""
         return self._queue.follow(job)
 
-    async def cancel(self, job: str) -> bool:
-        """Whether it was still to be stopped."""
-        return await self._queue.cancel(job)
-
-    async def status(self) -> Status:
-        """The queue at a glance."""
-        return await self._queue.status()
-
-    async def overview(self) -> Overview:
-        """The queue for those who run it."""
-        return await self._queue.overview()
-
-    async def retry(self, job: str) -> bool:
-        """Whether a job that was given up is queued again."""
-        return await self._queue.retry(job)
-
-    async def drop(self, job: str) -> bool:
-        """Whether the job is over now, on the operator's word."""
-        return await self._queue.drop(job)
+    async def call(self, method: Method, *arguments: Any) -> Any:
+        """Ask the queue, which has what is not below."""
+        return await getattr(self._queue, method)(*arguments)
 
     async def last(self, platform: str, asker: str, place: str) -> Answer | None:
         """The asker's newest request in that place, with its answer."""
@@ -69,7 +53,7 @@ class LocalEngine:
         return await self._ledger.answer(job)
 
     async def delivered(self, job: str) -> None:
-        """The answer was shown."""
+        """Note that the answer was shown."""
         await self._ledger.delivered(job)
 
 

@@ -11,7 +11,7 @@ import re
 import stat
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import platformdirs
 from pydantic import Field, SecretStr, ValidationError
@@ -29,6 +29,7 @@ CONFIG_FILE = "pastiche.toml"
 SECRETS = ("key", "text_server_key")
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 ELSEWHERE = ("home",)  # settings that say where the file is, and so cannot stand in it
+_PASSWORD = re.compile(r"[^/]*//[^@/:]*:.*@")  # in an address
 MAX_SOCKET_PATH = 100  # bytes; the systems' own limit is 104 (macOS) or 108 (Linux)
 
 
@@ -42,88 +43,36 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="PASTICHE_", frozen=True, extra="forbid")
 
-    home: Annotated[Path, Field(description="Data folder: ledger, models, experts, logs.")] = Field(
-        default_factory=default_home
-    )
-    profile: Annotated[str, Field(description="Which weights the cards' experts load.")] = (
-        "embedded"
-    )
-    backend: Annotated[
-        Literal["model", "echo"], Field(description="What generates; echo uses no model.")
-    ] = "model"
-    database_url: Annotated[
-        str, Field(description="The ledger; empty means SQLite in home.", repr=False)
-    ] = ""
-    media_url: Annotated[
-        str, Field(description="Where pictures lie, s3://bucket/prefix; empty means in home.")
-    ] = ""
-    key_file: Annotated[Path | None, Field(description="Where the ledger's key lies.")] = None
-    key: Annotated[SecretStr | None, Field(description="The key itself, 64 hex characters.")] = None
-    study: Annotated[
-        str,
-        Field(
-            pattern=r"^([a-z0-9][a-z0-9_-]{0,31})?$",
-            description="The study that is run: its folder's name in studies; empty: none.",
-        ),
-    ] = ""
-    study_key_file: Annotated[Path | None, Field(description="Where the study's key lies.")] = None
-    threads: Annotated[
-        int, Field(ge=0, le=256, description="CPU threads of a worker; 0 takes half of the cores.")
-    ] = 0
-    text_engine: Annotated[
-        Literal["auto", "mixing", "peft"],
-        Field(description="How texts are written: mixed in one batch, or one by one."),
-    ] = "auto"
-    precision: Annotated[
-        Literal["auto", "fp32", "bf16", "int8", "nf4", "bnb8"],
-        Field(description="How texts are computed; nf4 and bnb8 are for GPUs with little memory."),
-    ] = "auto"
-    slots: Annotated[
-        int, Field(ge=0, le=256, description="Texts written at a time; 0 goes by the memory.")
-    ] = 0
-    text_server: Annotated[
-        str, Field(description="An OpenAI-compatible server that writes the texts; empty: none.")
-    ] = ""
-    text_server_key: Annotated[
-        SecretStr | None, Field(description="What that server wants to be let in.")
-    ] = None
-    metrics_port: Annotated[
-        int, Field(ge=0, le=65000, description="Metrics and health, of bots and workers; 0 is off.")
-    ] = 0
-    metrics_host: Annotated[str, Field(description="Where those are shown; 127.0.0.1: here.")] = (
-        "127.0.0.1"
-    )
-    pictures: Annotated[
-        Path | None, Field(description="Where a terminal saves pictures; else in home.")
-    ] = None
-    picture_memory: Annotated[
-        Literal["auto", "low", "full"],
-        Field(description="How pictures use memory; low is slower and takes less."),
-    ] = "auto"
-    picture_precision: Annotated[
-        Literal["auto", "fp32", "bf16", "fp16"], Field(description="How pictures are computed.")
-    ] = "auto"
-    picture_compile: Annotated[
-        bool, Field(description="Compile the image model on CUDA: slow to start, then faster.")
-    ] = False
-    max_waiting: Annotated[int, Field(ge=1, description="Jobs the queue holds at most.")] = 1000
-    unserved: Annotated[
-        Literal["wait", "refuse"],
-        Field(description="A request that no worker can serve now: wait for one, or refuse it."),
-    ] = "wait"
-    lost_after: Annotated[
-        float,
-        Field(ge=1, description="Seconds of silence until a worker counts as gone (Postgres)."),
-    ] = 30.0
-    leave_seconds: Annotated[
-        float,
-        Field(ge=0, description="Seconds that a leaving worker has to end its jobs (Postgres)."),
-    ] = 30.0
-    max_length: Annotated[int, Field(ge=16, le=4096, description="Tokens of an answer.")] = 1200
-    log_to: Annotated[
-        Literal["file", "stdout"], Field(description="Logs: files in home, or standard output.")
-    ] = "file"
-    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], Field()] = "INFO"
+    home: Path = Field(default_factory=default_home)  # ledger, models, experts, logs
+    profile: str = "embedded"  # which weights the cards' experts load
+    backend: Literal["model", "echo"] = "model"  # what generates; echo uses no model
+    database_url: str = Field(default="", repr=False)  # the ledger; empty: SQLite in home
+    media_url: str = ""  # where pictures lie, s3://bucket/prefix; empty: in home
+    key_file: Path | None = None  # where the ledger's key lies
+    key: SecretStr | None = None  # the key itself, 64 hex characters
+    # The study that is run: its folder's name in studies; empty: none.
+    study: str = Field(default="", pattern=r"^([a-z0-9][a-z0-9_-]{0,31})?$")
+    study_key_file: Path | None = None
+    threads: int = Field(default=0, ge=0, le=256)  # of a worker; 0 takes half of the cores
+    text_engine: Literal["auto", "mixing", "peft"] = "auto"  # in one batch, or one by one
+    # How texts are computed; nf4 and bnb8 are for GPUs with little memory.
+    precision: Literal["auto", "fp32", "bf16", "int8", "nf4", "bnb8"] = "auto"
+    slots: int = Field(default=0, ge=0, le=256)  # texts written at a time; 0 goes by the memory
+    text_server: str = ""  # an OpenAI-compatible server that writes the texts; empty: none
+    text_server_key: SecretStr | None = None
+    metrics_port: int = Field(default=0, ge=0, le=65000)  # of bots and workers; 0 is off
+    metrics_host: str = "127.0.0.1"  # where metrics and health are shown
+    pictures: Path | None = None  # where a terminal saves pictures; else in home
+    picture_memory: Literal["auto", "low", "full"] = "auto"  # low is slower and takes less
+    picture_precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    picture_compile: bool = False  # on CUDA: slow to start, then faster
+    max_waiting: int = Field(default=1000, ge=1)  # jobs that the queue holds at most
+    unserved: Literal["wait", "refuse"] = "wait"  # a request that no worker can serve now
+    lost_after: float = Field(default=30.0, ge=1)  # seconds of a worker's silence (Postgres)
+    leave_seconds: float = Field(default=30.0, ge=0)  # for a leaving worker's jobs (Postgres)
+    max_length: int = Field(default=1200, ge=16, le=4096)  # tokens of an answer
+    log_to: Literal["file", "stdout"] = "file"  # files in home, or standard output
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @classmethod
     def settings_customise_sources(
@@ -187,7 +136,7 @@ class Settings(BaseSettings):
 
 
 def read_config(home: Path) -> dict[str, Any]:
-    """The lines of pastiche.toml. Raises SetupError naming the file and the line's mistake."""
+    """Read the lines of pastiche.toml. Raises SetupError naming the file and the line's mistake."""
     named = os.environ.get("PASTICHE_CONFIG")
     path = Path(named) if named else home / CONFIG_FILE
     try:
@@ -198,28 +147,29 @@ def read_config(home: Path) -> dict[str, Any]:
         return {}
     except (OSError, ValueError, RecursionError) as error:
         raise SetupError(f"{path} cannot be read: {error}") from error
-    for name in lines:
-        if name in SECRETS:
-            raise SetupError(
-                f"{path} holds the secret {name!r}. Take it out and set PASTICHE_{name.upper()}, or "
-                "use the key file."
-            )
-        if name == "database_url" and (
-            "password=" in str(lines[name]) or re.match(r"[^/]*//[^@/:]*:.*@", str(lines[name]))
-        ):
-            raise SetupError(
-                f"{path} holds the database's password. Set PASTICHE_DATABASE_URL instead, or leave "
-                "the password out there and put it into ~/.pgpass or PGPASSWORD."
-            )
-        if name in ELSEWHERE:
-            raise SetupError(
-                f"{path}: set PASTICHE_{name.upper()} instead of a line {name!r} here."
-            )
-        if name not in Settings.model_fields:
-            near = difflib.get_close_matches(name, Settings.model_fields, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise SetupError(f"{path}: there is no setting {name!r}.{hint}")
+    for name, value in lines.items():
+        if mistake := _mistake(name, str(value)):
+            raise SetupError(f"{path}{mistake}")
     return lines
+
+
+def _mistake(name: str, value: str) -> str:
+    """Say what is wrong with a line of the file, or nothing."""
+    variable = f"PASTICHE_{name.upper()}"
+    if name in SECRETS:
+        return f" holds the secret {name!r}. Take it out and set {variable}, or use the key file."
+    if name == "database_url" and ("password=" in value or _PASSWORD.match(value)):
+        return (
+            f" holds the database's password. Set {variable} instead, or leave the password out "
+            "there and put it into ~/.pgpass or PGPASSWORD."
+        )
+    if name in ELSEWHERE:
+        return f": set {variable} instead of a line {name!r} here."
+    if name in Settings.model_fields:
+        return ""
+    near = difflib.get_close_matches(name, Settings.model_fields, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return f": there is no setting {name!r}.{hint}"
 
 
 def read_settings(**overrides: Any) -> Settings:

@@ -23,7 +23,7 @@ from engine.plan.cards import load_registry
 from engine.plan.job import Status
 from engine.process.bootstrap import REOPEN_PAUSES, ReconnectingEngine, open_engine
 from engine.process.client import ClientEngine
-from engine.workers.protocol import GetStatus, Link, Told
+from engine.workers.protocol import Call, Link, Returned
 
 
 @pytest.fixture(params=["local", "attached", "lasting"])
@@ -104,8 +104,8 @@ async def intruder(settings, mode: int) -> AsyncIterator[list[float]]:
         link = Link(reader, writer)
         message = await link.receive()
         heard.append(time.monotonic())
-        if isinstance(message, GetStatus):
-            await link.send(Told(status=Status(owner=1, waiting=(), workers={})))
+        if isinstance(message, Call) and message.method == "status":
+            await link.send(Returned(value=Status(owner=1, waiting=(), workers={})))
         await link.close()
 
     settings.runtime.mkdir(mode=0o700)

@@ -4,21 +4,20 @@ On a database server there is nothing to own: engine.process.shared.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
 from types import TracebackType
-from typing import IO, Self, TypeVar
+from typing import IO, Any, Self
 
-from engine import Engine
+from engine import Engine, Method
 from engine.errors import OwnerGoneError, SetupError
 from engine.events import Event
 from engine.ledger.ledger import Ledger
 from engine.ledger.storage import make_ready, on_server, open_database
 from engine.lock import LOCK, take_lock
-from engine.overview import Overview
 from engine.plan.cards import Registry, load_registry
-from engine.plan.job import Answer, Request, Status
-from engine.plan.plan import Plan, make_plan
+from engine.plan.job import Request
+from engine.plan.plan import Plan
 from engine.process.client import ClientEngine
 from engine.process.owner import owning
 from engine.settings import Settings
@@ -27,8 +26,6 @@ from engine.study.observer import observer_for
 ATTACH_SECONDS = 10.0  # an owner that holds the lock has this long to open its socket
 ATTACH_PAUSE = 0.05
 REOPEN_PAUSES = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0, 5.0, 5.0)  # one owner after the other goes away
-
-Result = TypeVar("Result")
 
 
 @asynccontextmanager
@@ -89,7 +86,7 @@ async def _own_or_attach(settings: Settings, registry: Registry) -> IO[str] | Cl
         ) from error
 
 
-class ReconnectingEngine:
+class ReconnectingEngine(Engine):
     """Wraps an engine whose owner may leave: then it opens the data folder anew and goes on there.
 
     The job is in the ledger, so whoever owns the folder next finishes it; often that is this process.
@@ -133,26 +130,23 @@ class ReconnectingEngine:
                 await self._stack.aclose()
                 self._core = await self._stack.enter_async_context(self._open())
 
-    async def _call(self, call: Callable[[Engine], Awaitable[Result]]) -> Result:
+    def plan(self, request: Request, job: str = "") -> Plan:
+        """Plan with the engine of now."""
+        return self._core.plan(request, job)
+
+    async def call(self, method: Method, *arguments: Any) -> Any:
+        """Ask the engine of now; after an owner's end the next one, the same."""
         tries = 0
         while True:
             core = self._core
             try:
-                return await call(core)
+                return await getattr(core, method)(*arguments)
             except OwnerGoneError:
                 await self._reopen(core, tries)
                 tries += 1
 
-    def plan(self, request: Request, job: str = "") -> Plan:
-        """See engine.Engine."""
-        return make_plan(request, self.registry, self._settings.max_length, job)
-
-    async def ask(self, plan: Plan) -> None:
-        """See engine.Engine. Asked again after an owner's end, it is the same job."""
-        await self._call(lambda core: core.ask(plan))
-
     async def follow(self, job: str) -> AsyncGenerator[Event]:
-        """See engine.Engine."""
+        """Go on with the next owner where one has gone."""
         tries = 0
         while True:
             core = self._core
@@ -165,35 +159,3 @@ class ReconnectingEngine:
             except OwnerGoneError:
                 await self._reopen(core, tries)
                 tries += 1
-
-    async def cancel(self, job: str) -> bool:
-        """See engine.Engine."""
-        return await self._call(lambda core: core.cancel(job))
-
-    async def status(self) -> Status:
-        """See engine.Engine."""
-        return await self._call(lambda core: core.status())
-
-    async def overview(self) -> Overview:
-        """See engine.Engine."""
-        return await self._call(lambda core: core.overview())
-
-    async def retry(self, job: str) -> bool:
-        """See engine.Engine."""
-        return await self._call(lambda core: core.retry(job))
-
-    async def drop(self, job: str) -> bool:
-        """See engine.Engine."""
-        return await self._call(lambda core: core.drop(job))
-
-    async def last(self, platform: str, asker: str, place: str) -> Answer | None:
-        """See engine.Engine."""
-        return await self._call(lambda core: core.last(platform, asker, place))
-
-    async def answer(self, job: str) -> Answer | None:
-        """See engine.Engine."""
-        return await self._call(lambda core: core.answer(job))
-
-    async def delivered(self, job: str) -> None:
-        """See engine.Engine."""
-        await self._call(lambda core: core.delivered(job))

@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from typing import Any
 
-from engine import errors
+from engine import Engine, Method, errors
 from engine.errors import OurError, OwnerGoneError, PasticheError
 from engine.events import Event, is_final
 from engine.lock import owners_socket
@@ -12,27 +13,19 @@ from engine.plan.cards import Registry
 from engine.plan.job import Answer, Request, Status
 from engine.plan.plan import Plan, make_plan
 from engine.settings import Settings, check_runtime
-from engine.workers.protocol import (
-    Ask,
-    Cancel,
-    Delivered,
-    Done,
-    Follow,
-    GetAnswer,
-    GetOverview,
-    GetStatus,
-    Link,
-    Mend,
-    Message,
-    Refused,
-    Told,
-    connect,
-)
+from engine.workers.protocol import Call, Link, Message, Refused, Returned, connect
 
 PATIENCE = 30.0  # an owner that takes longer for a short answer is stuck
+GIVEN: dict[Method, Any] = {  # what the methods give, where it is not a bool
+    "status": Status,
+    "overview": Overview,
+    "last": Answer | None,
+    "answer": Answer | None,
+    "delivered": type(None),
+}
 
 
-class ClientEngine:
+class ClientEngine(Engine):
     """One short connection a call. Raises OwnerGoneError when the owner leaves in between."""
 
     def __init__(self, settings: Settings, registry: Registry, patience: float = PATIENCE) -> None:
@@ -40,103 +33,66 @@ class ClientEngine:
         self._patience = patience
         self._settings = settings
 
-    async def _connect(self, message: Message) -> Link:
-        socket = owners_socket(self._settings.home) or self._settings.socket
-        try:
-            check_runtime(socket.parent, self._settings.home)
-            link = await connect(str(socket))
-            await link.send(message)
-        except (ConnectionError, FileNotFoundError) as error:
-            raise OwnerGoneError from error
-        return link
-
     def plan(self, request: Request, job: str = "") -> Plan:
-        """See engine.Engine."""
+        """Plan with this process's cards; the owner plans again, with those that it has."""
         return make_plan(request, self.registry, self._settings.max_length, job)
 
     async def ask(self, plan: Plan) -> None:
-        """See engine.Engine. The owner plans again, with the cards that it has."""
-        await self._call(Ask(request=plan.request, job=plan.job.id))
+        """Send the request, for a plan cannot travel."""
+        await self._send(Call(method="ask", request=plan.request, arguments=(plan.job.id,)))
+
+    async def call(self, method: Method, *arguments: str) -> Any:
+        """Ask the owner. Raises OurError where it gives something else than the method promises."""
+        value = await self._send(Call(method=method, arguments=arguments))
+        if not isinstance(value, GIVEN.get(method, bool)):
+            raise OurError("The owner answered something else than was asked.")
+        return value
 
     async def follow(self, job: str) -> AsyncGenerator[Event]:
-        """See engine.Engine."""
-        link = await self._connect(Follow(job=job))
+        """Pass on the owner's events."""
+        link = await self._connect(Call(method="follow", arguments=(job,)))
         try:
             while True:
                 try:
                     async with asyncio.timeout(self._patience):
-                        heard = await link.receive()
+                        event = _checked(await link.receive(), job)
                 except TimeoutError:
                     await self.status()  # it may be a long wait; an owner that is stuck has gone
                     continue
-                event = _checked(heard, job)
-                if isinstance(event, Done | Told):
-                    raise OurError("The owner answered something else than was asked.")
+                if not isinstance(event, Event):
+                    raise OurError("The owner sent something else than events.")
                 yield event
                 if is_final(event):
                     return
         finally:
             await link.close()
 
-    async def _call(self, message: Message) -> Done | Told:
+    async def _send(self, call: Call) -> Any:
         try:
             async with asyncio.timeout(self._patience):
-                link = await self._connect(message)
+                link = await self._connect(call)
                 try:
                     answer = _checked(await link.receive())
                 finally:
                     await link.close()
         except TimeoutError as error:
             raise OwnerGoneError from error
-        if not isinstance(answer, Done | Told):
+        if not isinstance(answer, Returned):
             raise OurError("The owner answered something else than was asked.")
-        return answer
+        return answer.value
 
-    async def cancel(self, job: str) -> bool:
-        """See engine.Engine."""
-        answer = await self._call(Cancel(job=job))
-        return isinstance(answer, Done) and answer.ok
-
-    async def status(self) -> Status:
-        """See engine.Engine."""
-        answer = await self._call(GetStatus())
-        if not isinstance(answer, Told) or answer.status is None:
-            raise OurError("The owner did not tell its status.")
-        return answer.status
-
-    async def overview(self) -> Overview:
-        """See engine.Engine."""
-        answer = await self._call(GetOverview())
-        if not isinstance(answer, Told) or answer.overview is None:
-            raise OurError("The owner did not tell its queue.")
-        return answer.overview
-
-    async def retry(self, job: str) -> bool:
-        """See engine.Engine."""
-        answer = await self._call(Mend(job=job, action="retry"))
-        return isinstance(answer, Done) and answer.ok
-
-    async def drop(self, job: str) -> bool:
-        """See engine.Engine."""
-        answer = await self._call(Mend(job=job, action="drop"))
-        return isinstance(answer, Done) and answer.ok
-
-    async def last(self, platform: str, asker: str, place: str) -> Answer | None:
-        """See engine.Engine."""
-        told = await self._call(GetAnswer(platform=platform, asker=asker, place=place))
-        return told.answer if isinstance(told, Told) else None
-
-    async def answer(self, job: str) -> Answer | None:
-        """See engine.Engine."""
-        told = await self._call(GetAnswer(job=job))
-        return told.answer if isinstance(told, Told) else None
-
-    async def delivered(self, job: str) -> None:
-        """See engine.Engine."""
-        await self._call(Delivered(job=job))
+    async def _connect(self, call: Call) -> Link:
+        socket = owners_socket(self._settings.home) or self._settings.socket
+        try:
+            check_runtime(socket.parent, self._settings.home)
+            link = await connect(str(socket))
+            await link.send(call)
+        except (ConnectionError, FileNotFoundError) as error:
+            raise OwnerGoneError from error
+        return link
 
 
-def _checked(message: Message | None, job: str = "") -> Event | Done | Told:
+def _checked(message: Message | None, job: str = "") -> Message:
     """The owner's answer; its refusal becomes the error that it was there."""
     if message is None:
         raise OwnerGoneError(job)
@@ -145,6 +101,4 @@ def _checked(message: Message | None, job: str = "") -> Event | Done | Told:
         if not (isinstance(kind, type) and issubclass(kind, PasticheError)):
             kind = OurError
         raise kind(message.message)
-    if isinstance(message, Event | Done | Told):
-        return message
-    raise OurError("The owner sent what only clients and workers send.")
+    return message

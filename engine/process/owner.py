@@ -16,23 +16,7 @@ from engine.queues.embedded import EmbeddedQueue
 from engine.settings import Settings, make_runtime
 from engine.shutdown import end
 from engine.workers.fingerprint import fingerprint_of
-from engine.workers.protocol import (
-    MAX_LINE,
-    Ask,
-    Cancel,
-    Delivered,
-    Done,
-    Follow,
-    GetAnswer,
-    GetOverview,
-    GetStatus,
-    Hello,
-    Link,
-    Mend,
-    Message,
-    Refused,
-    Told,
-)
+from engine.workers.protocol import MAX_LINE, Call, Hello, Link, Refused, Returned
 from engine.workers.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
@@ -101,8 +85,10 @@ async def _serve(link: Link, core: LocalEngine, queue: EmbeddedQueue) -> None:
         first = await link.receive()
         if isinstance(first, Hello):
             await queue.serve(first, link)
-        elif first is not None:
+        elif isinstance(first, Call):
             await _answer(first, link, core)
+        elif first is not None:
+            log.warning("a client sent what only workers send")
     except PasticheError as error:
         log.info("a connection was refused", extra={"why": type(error).__name__})
         link.post(Refused(error=type(error).__name__, message=str(error)))
@@ -115,30 +101,15 @@ async def _serve(link: Link, core: LocalEngine, queue: EmbeddedQueue) -> None:
         await link.close()
 
 
-async def _answer(message: Message, link: Link, core: LocalEngine) -> None:
-    match message:
-        case Ask(request=request, job=job):
-            await core.ask(core.plan(request, job))
-            await link.send(Done(ok=True))
-        case Follow(job=job):
-            async with aclosing(core.follow(job)) as events:
-                async for event in events:
-                    await link.send(event)
-        case Cancel(job=job):
-            await link.send(Done(ok=await core.cancel(job)))
-        case Delivered(job=job):
-            await core.delivered(job)
-            await link.send(Done(ok=True))
-        case GetStatus():
-            await link.send(Told(status=await core.status()))
-        case GetOverview():
-            await link.send(Told(overview=await core.overview()))
-        case Mend(job=job, action=action):
-            mend = core.retry if action == "retry" else core.drop
-            await link.send(Done(ok=await mend(job)))
-        case GetAnswer(job=job) if job:
-            await link.send(Told(answer=await core.answer(job)))
-        case GetAnswer(platform=platform, asker=asker, place=place):
-            await link.send(Told(answer=await core.last(platform, asker, place)))
-        case _:
-            log.warning("a client sent what only workers send")
+async def _answer(call: Call, link: Link, core: LocalEngine) -> None:
+    if call.method == "follow":
+        async with aclosing(core.follow(*call.arguments)) as events:
+            async for event in events:
+                await link.send(event)
+        return
+    value = None
+    if call.request is not None:
+        await core.ask(core.plan(call.request, *call.arguments))
+    else:
+        value = await getattr(core, call.method)(*call.arguments)
+    await link.send(Returned(value=value))

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
+from engine import Method
 from engine.errors import OurError
 from engine.events import Event
 from engine.overview import Overview
@@ -75,91 +76,25 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
-    """Client to owner: answered by Done once it is accepted, then to be followed.
+class Call:
+    """Client to owner: do what the Engine's method does. Answered by Returned; `follow` by events.
 
-    The client names the job, so that asking again after a lost connection asks for the same one.
+    `ask` sends the request that the owner shall plan, and names the job, so that asking again after a
+    lost connection asks for the same one.
     """
 
-    request: Request
-    job: str
-    kind: Literal["ask"] = "ask"
+    method: Method | Literal["follow"]
+    arguments: tuple[str, ...] = ()
+    request: Request | None = None
+    kind: Literal["call"] = "call"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Follow:
-    """Client to owner: the events of a job asked for earlier."""
+class Returned:
+    """Owner to client: what the method gave."""
 
-    job: str
-    kind: Literal["follow"] = "follow"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cancel:
-    """Client to owner: answered by Done."""
-
-    job: str
-    kind: Literal["cancel"] = "cancel"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delivered:
-    """Client to owner: the answer was shown. Answered by Done."""
-
-    job: str
-    kind: Literal["delivered"] = "delivered"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GetStatus:
-    """Client to owner: answered by Told."""
-
-    kind: Literal["get_status"] = "get_status"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GetAnswer:
-    """Client to owner: a place's last answer to the asker, or one job's. Answered by Told."""
-
-    platform: str = ""
-    asker: str = ""
-    place: str = ""
-    job: str = ""
-    kind: Literal["get_answer"] = "get_answer"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GetOverview:
-    """Client to owner: answered by Told."""
-
-    kind: Literal["get_overview"] = "get_overview"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mend:
-    """Client to owner: an operator wants a job queued again, or over. Answered by Done."""
-
-    job: str
-    action: Literal["retry", "drop"]
-    kind: Literal["mend"] = "mend"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Done:
-    """Owner to client."""
-
-    ok: bool
-    kind: Literal["done"] = "done"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
-    """Owner to client."""
-
-    status: Status | None = None
-    answer: Answer | None = None
-    overview: Overview | None = None
-    kind: Literal["told"] = "told"
+    value: Status | Overview | Answer | bool | None
+    kind: Literal["returned"] = "returned"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,10 +107,9 @@ class Refused:
 
 
 Message = Annotated[
-    Hello | Ready | Unfit | Leaving | Run | Stop | Ask | Follow | Cancel | Delivered | GetStatus
-    | GetAnswer | GetOverview | Mend | Done | Told | Refused | Event,
+    Hello | Ready | Unfit | Leaving | Run | Stop | Call | Returned | Refused | Event,
     Field(discriminator="kind"),
-]  # fmt: skip
+]
 _MESSAGE: TypeAdapter[Message] = TypeAdapter(Message)
 
 
