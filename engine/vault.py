@@ -9,9 +9,6 @@ data, so that a value moved to another column does not open), one turns a platfo
 import hashlib
 import hmac
 import os
-import secrets
-import stat
-from pathlib import Path
 from typing import Any
 
 from cryptography.exceptions import InvalidTag
@@ -98,74 +95,3 @@ def vault_of(dialect: Dialect) -> Vault:
     if not isinstance(vault, Vault):
         raise LedgerError("The database was opened without its key.")
     return vault
-
-
-def load_key(path: Path, *, may_create: bool) -> bytes:
-    """Read the key file, or make it at the first start.
-
-    Raises SetupError for a file that others can read, or one that is missing beside an existing
-    ledger: without it the sealed text is lost, and a new key would hide that.
-    """
-    try:
-        mode = path.stat().st_mode
-    except (PermissionError, NotADirectoryError) as error:
-        raise SetupError(f"The key file {path} cannot be reached: {error.strerror}.") from error
-    except FileNotFoundError:
-        if not may_create:
-            raise SetupError(
-                f"The ledger's key {path} is missing. Put it back from your backup; without it the "
-                "recorded text cannot be read. To start anew, move the data folder away."
-            ) from None
-        return _create_key(path)
-    if stat.S_IMODE(mode) & (0o007 if _is_credential(path) else 0o077):
-        raise SetupError(f"Others can read the key file {path}. Run: chmod 600 '{path}'")
-    try:
-        return bytes.fromhex(path.read_text(encoding="ascii").strip())
-    except ValueError as error:
-        raise SetupError(f"The key file {path} is not a key (64 hex characters).") from error
-    except OSError as error:
-        raise SetupError(f"The key file {path} cannot be read: {error.strerror}.") from error
-
-
-def _is_credential(path: Path) -> bool:
-    """Whether systemd hands it to this service: by an access list, which shows as the group's right."""
-    folder = os.environ.get("CREDENTIALS_DIRECTORY")
-    return bool(folder) and path.parent == Path(str(folder))
-
-
-def _create_key(path: Path) -> bytes:
-    """Write the key, or raise SetupError."""
-    try:
-        return _link_key(path)
-    except OSError as error:
-        raise SetupError(
-            f"The key file {path} cannot be written ({error.strerror}). Name another place with "
-            "PASTICHE_KEY_FILE, outside the data folder."
-        ) from error
-
-
-def _link_key(path: Path) -> bytes:
-    """Write the whole file aside, then link it into place: never half a key, never two.
-
-    File and folder are synced, for the ledger may be on disk a moment later.
-    """
-    secret = secrets.token_bytes(KEY_BYTES)
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(secret.hex() + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    try:
-        os.link(aside, path)
-    except FileExistsError:
-        return bytes.fromhex(path.read_text(encoding="ascii").strip())
-    finally:
-        aside.unlink()
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-    return secret

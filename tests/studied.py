@@ -13,10 +13,10 @@ from talking import Clock, pressed, told
 from bot.service.request import Reply, Who
 from bot.service.service import ChatService
 from bot.settings import PlatformSettings
-from engine.chat.chat import open_desk
 from engine.ledger.tables import Table
 from engine.moderation.chain import usual
 from engine.process.bootstrap import open_engine
+from engine.process.composition import open_desk
 from engine.settings import Settings
 
 STUDY_FILE = """

@@ -20,14 +20,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from studied import make_study
 
-from engine.chat.chat import NO_LIMIT, Desk
+from engine.chat.chat import NO_LIMIT
 from engine.chat.retention import AHEAD_SECONDS, KEEP_SECONDS
 from engine.events import Cancelled, Failed, Finished, Picture
 from engine.ledger.ledger import Ledger, new_id
 from engine.ledger.storage import open_database, upgrade
+from engine.ledger.transactions import Database
 from engine.plan.cards import Sampling
 from engine.plan.job import Job, Request
 from engine.plan.router import Route
+from engine.process.composition import Desk
 from engine.settings import Settings
 from engine.study.consent.consent import Answers
 from engine.study.export.dataset import exportable
@@ -205,8 +207,9 @@ class StudyMachine(RuleBasedStateMachine):
 
     async def _open(self) -> None:
         database = await open_database(self.settings, synced=False)
-        self.ledger = Ledger(database, self.settings.media, lambda: self.now)
-        self.ledger.collecting = await observer_for(self.settings, self.ledger)
+        self.observer = await observer_for(self.settings, Database(database))
+        observers = [self.observer]
+        self.ledger = Ledger(database, self.settings.media, lambda: self.now, observers)
         self.desk = Desk(self.ledger, self.settings, NO_LIMIT, NO_LIMIT)
         await self.desk.remember_to_forget()
 
@@ -295,10 +298,8 @@ class StudyMachine(RuleBasedStateMachine):
             digest = hashlib.sha256(f"{name} {other}".encode()).hexdigest()
             texts[name] = replace(text, version=other, sha256=digest)
         changed = replace(self.study, texts=texts)
-        for holder in (self.desk.agreements, self.ledger.collecting):
+        for holder in (self.desk.agreements, self.observer, self.desk.agreements.collecting):
             holder.study = changed
-        self.desk.agreements.collecting.study = changed
-        self.desk.feedback._study = changed
 
     # Places
 
@@ -547,10 +548,8 @@ class StudyMachine(RuleBasedStateMachine):
         self.do(self.ledger.close())
         self.do(self._open())
         if study.text("en").sha256 != self.study.text("en").sha256:
-            for holder in (self.desk.agreements, self.ledger.collecting):
+            for holder in (self.desk.agreements, self.observer, self.desk.agreements.collecting):
                 holder.study = study
-            self.desk.agreements.collecting.study = study
-            self.desk.feedback._study = study
 
     # What must hold
 

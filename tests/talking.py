@@ -12,11 +12,11 @@ from bot.service.rate_limit import RequestRate
 from bot.service.request import Reply, Who
 from bot.service.service import ChatService
 from bot.settings import PlatformSettings
-from engine.chat.chat import open_desk
 from engine.chat.quotas import Bucket
 from engine.events import Event
 from engine.moderation.chain import usual
 from engine.process.bootstrap import open_engine
+from engine.process.composition import open_desk
 from engine.settings import Settings
 
 OPERATOR = Who(platform="discord", asker="99", place="office")

@@ -12,11 +12,11 @@ import psycopg
 import pytest
 import yaml
 
-from engine.chat.chat import open_desk
 from engine.engine import LocalEngine
 from engine.ledger.ledger import new_id
 from engine.ledger.storage import upgrade
 from engine.plan.router import route
+from engine.process.composition import open_desk
 from engine.queues.embedded import EmbeddedQueue
 from engine.settings import Settings
 

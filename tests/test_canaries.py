@@ -28,12 +28,12 @@ from talking import Clock
 from bot.messages.buttons import Verb
 from bot.serving.metrics import MeteredTalk
 from bot.settings import PlatformSettings
-from engine.chat.chat import open_desk
 from engine.chat.retention import BACKUP_SECONDS
 from engine.ledger.storage import on_server
 from engine.moderation.chain import usual
 from engine.monitor.logs import JsonLines
 from engine.process.bootstrap import open_engine
+from engine.process.composition import open_desk
 from engine.settings import Settings
 from engine.study.export.codebook import SOURCES, columns
 from engine.study.export.export import Options, export_study

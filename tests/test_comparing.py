@@ -19,10 +19,10 @@ from bot.service.rate_limit import RequestRate
 from bot.service.request import Reply, Who
 from bot.service.service import ChatService
 from bot.settings import PlatformSettings
-from engine.chat.chat import open_desk
 from engine.errors import AskerError
 from engine.events import Loading
 from engine.moderation.chain import usual
+from engine.process.composition import open_desk
 from engine.settings import Settings
 from engine.study.experiments.tables import Enrolment, Exposure, Vote
 from engine.study.tables import InteractionRow, StudyRatingRow
@@ -76,7 +76,7 @@ async def paired(talk: ChatService, who: Who, text: str = PROMPT) -> Reply:
 
 
 async def rows(talk: ChatService, table, **wanted: object):
-    async with talk.desk._ledger.reading() as connection:
+    async with talk.desk.ledger.reading() as connection:
         query = sa.select(table.__table__).filter_by(**wanted)
         return (await connection.execute(query)).all()
 

@@ -17,8 +17,8 @@ from talking import Clock, pressed, told
 from bot.messages.buttons import Press, Verb
 from bot.service.request import Reply, Who
 from bot.service.service import ChatService
-from engine.chat.chat import open_desk
 from engine.errors import AskerError, SetupError
+from engine.process.composition import open_desk
 from engine.settings import Settings
 from engine.study.consent.invitation import MONTH_SECONDS
 from engine.study.study import read_study_file, read_texts, study_key_file

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.chat.chat import Desk, open_desk
 from engine.chat.places import Place
 from engine.chat.quotas import Bucket, TooSoon
 from engine.ledger.ledger import Ledger
+from engine.process.composition import Desk, open_desk
 
 pytestmark = pytest.mark.databases("sqlite", "postgres")
 amounts = st.floats(0.1, 100)

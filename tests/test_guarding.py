@@ -8,13 +8,13 @@ from looking import look
 
 from bot.service.moderation import Moderation
 from bot.service.request import Reply, Who
-from engine.chat.chat import Desk, open_desk
 from engine.events import Cancelled, Event, Finished, Image, Picture, Started, Text
 from engine.ledger.chat_tables import VerdictRow
 from engine.ledger.ledger import Ledger, new_id
 from engine.moderation import Action, Content, Stage, Verdict
 from engine.moderation.chain import Chain, usual
 from engine.moderation.images import ImageCheck
+from engine.process.composition import Desk, open_desk
 
 pytestmark = pytest.mark.databases("sqlite", "postgres")
 

@@ -42,7 +42,7 @@ def button(said: Reply, argument: str) -> Press:
 
 
 async def rows(talk: ChatService, table, **wanted: object):
-    async with talk.desk._ledger.reading() as connection:
+    async with talk.desk.ledger.reading() as connection:
         return (await connection.execute(sa.select(table.__table__).filter_by(**wanted))).all()
 
 

@@ -17,11 +17,11 @@ from bot.messages.grammar import parse
 from bot.service.request import Who
 from bot.serving.metrics import MeteredTalk, showing_bot
 from bot.serving.serve import Running, attend
-from engine.chat.chat import open_desk
 from engine.errors import AskerError, SetupError
 from engine.moderation.chain import usual
 from engine.monitor.health import FRESH_SECONDS, Health, showing
 from engine.process.bootstrap import open_engine
+from engine.process.composition import open_desk
 
 WHO = Who(platform="discord", asker="canary-asker-4711", place="canary-place-4712")
 

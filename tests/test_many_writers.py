@@ -14,7 +14,6 @@ import sqlalchemy as sa
 from looking import look
 from pydantic import SecretStr
 
-from engine.chat.chat import Desk, open_desk
 from engine.chat.quotas import Bucket
 from engine.engine import LocalEngine
 from engine.errors import LedgerError
@@ -27,6 +26,7 @@ from engine.ledger.transactions import Database, UnsureError, repeated
 from engine.plan.cards import Registry
 from engine.plan.job import Job, Request
 from engine.plan.router import Route, route
+from engine.process.composition import Desk, open_desk
 from engine.queues.embedded import EmbeddedQueue
 from engine.settings import Settings
 

@@ -17,7 +17,6 @@ from bot.service.request import Who
 from bot.serving.metrics import MeteredTalk
 from bot.settings import PlatformSettings
 from engine.backends.text import TextBackend
-from engine.chat.chat import open_desk
 from engine.engine import events_of
 from engine.moderation.chain import usual
 from engine.monitor.health import FRESH_SECONDS
@@ -25,6 +24,7 @@ from engine.monitor.metrics import showing_worker
 from engine.plan.cards import Registry, Sampling
 from engine.plan.job import Job
 from engine.process.bootstrap import open_engine
+from engine.process.composition import open_desk
 from engine.settings import Settings
 
 

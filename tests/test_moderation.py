@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import SetupError
-from engine.moderation import Action, Content, Stage, Verdict, apart
+from engine.moderation import Action, Content, Stage, Verdict
 from engine.moderation.chain import Chain, usual
 from engine.moderation.images import ImageCheck, load_classifier
 from engine.moderation.rules import HardRules, find, speaks_of_harming_oneself
@@ -232,10 +232,7 @@ async def test_a_long_text_is_judged_off_the_loop_from_its_beginning_to_its_end(
     threads: set[int] = set()
 
     class Seen(HardRules):
-        async def check(self, stage: Stage, content: Content) -> Verdict:
-            return await apart(self._judge, stage, content)
-
-        def _judge(self, stage: Stage, content: Content) -> Verdict:
+        def judge(self, stage: Stage, content: Content) -> Verdict:
             threads.add(threading.get_ident())
             return Verdict(action=Action.BLOCK if find(content.text) else Action.ALLOW)
 

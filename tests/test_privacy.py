@@ -17,13 +17,13 @@ import engine.ledger.chat_tables  # noqa: F401 - all tables are known now
 from bot.messages.buttons import Press, Verb
 from bot.service.request import Who, request_of
 from bot.service.service import ChatService
-from engine.chat.chat import open_desk
 from engine.chat.retention import BACKUP_SECONDS, KEEP_SECONDS
 from engine.errors import AskerError
 from engine.ledger.ledger import new_id
 from engine.ledger.storage import storage_of
 from engine.ledger.tables import Table
 from engine.plan.treatment import route_of
+from engine.process.composition import open_desk
 from engine.settings import Settings
 from engine.study.erasure_rules import RULES
 

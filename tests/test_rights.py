@@ -17,8 +17,8 @@ from telegram_server import TelegramServer
 
 from bot.messages.buttons import Verb, decode
 from bot.messages.grammar import RESERVED
-from engine.chat.chat import open_desk
 from engine.process.bootstrap import open_engine
+from engine.process.composition import open_desk
 from engine.settings import Settings
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

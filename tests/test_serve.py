@@ -17,11 +17,11 @@ from bot.service.request import Who
 from bot.service.service import ChatService
 from bot.serving.serve import attend, makers
 from bot.settings import PlatformSettings, read_platform_settings
-from engine.chat.chat import open_desk
 from engine.errors import SetupError
 from engine.events import Finished, Loading
 from engine.moderation.chain import usual
 from engine.process.bootstrap import open_engine
+from engine.process.composition import open_desk
 
 PLATFORMS = PlatformSettings(discord_token="a.b.c", drain_seconds=5)
 

@@ -10,14 +10,13 @@ from program import pastiche
 from studied import make_study
 
 from bot.cli.doctor import _study
-from engine.chat.chat import open_desk
-from engine.chat.retention import BACKUP_SECONDS
+from engine.chat.retention import ALARM_SECONDS, BACKUP_SECONDS
 from engine.errors import SetupError
 from engine.ledger.storage import make_ready
+from engine.process.composition import open_desk
 from engine.settings import Settings
 from engine.study.experiments.eligibility import Candidate
 from engine.study.lifecycle import make_key, open_named, write_template
-from engine.study.retention import ALARM_SECONDS
 from engine.study.study import Study
 
 FACTS = ("--title", 'The "first" \\ pilot', "--researcher", "A. Researcher", "--contact", "a@b.org")

@@ -16,12 +16,12 @@ from bot.messages.buttons import Press, Verb
 from bot.service.moderation import RefusedError
 from bot.service.request import Who
 from bot.service.service import ChatService
-from engine.chat.chat import open_desk
 from engine.chat.retention import KEEP_SECONDS
 from engine.errors import AskerError
 from engine.ledger.storage import open_database
 from engine.ledger.tables import Table
 from engine.ledger.transactions import Database
+from engine.process.composition import open_desk
 from engine.settings import Settings
 from engine.study.consent.account_links import CODE_SECONDS
 from engine.study.lifecycle import destroy_key
@@ -54,7 +54,7 @@ def name_of(talk: ChatService, who: Who) -> str:
 async def rows(talk: ChatService, table: type[Table], who: Who) -> list[Any]:
     """The person's rows, opened, in the order in which they were written."""
     query = sa.select(table.__table__).where(table.pseudonym == name_of(talk, who))
-    async with talk.desk._ledger.reading() as connection:
+    async with talk.desk.ledger.reading() as connection:
         return list((await connection.execute(query.order_by(table.id))).all())
 
 
@@ -201,7 +201,7 @@ async def test_a_longer_silence_begins_a_new_session(
 ) -> None:
     await agree(talk, who)
     await told(talk, "One.", who)
-    async with talk.desk._ledger.writing() as connection:
+    async with talk.desk.ledger.writing() as connection:
         await connection.execute(
             sa.update(InteractionRow)
             .where(InteractionRow.pseudonym == name_of(talk, who))
@@ -274,7 +274,7 @@ async def test_accounts_are_joined_by_a_code_once_within_ten_minutes(
     with pytest.raises(AskerError, match="has been used"):
         await told(talk, f"/link {code}", there)
     roots = set()
-    async with talk.desk._ledger.reading() as connection:
+    async with talk.desk.ledger.reading() as connection:
         for person in (who, there):
             query = sa.select(StudyLinkRow.root).where(
                 StudyLinkRow.pseudonym == name_of(talk, person)

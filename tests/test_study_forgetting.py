@@ -23,14 +23,15 @@ from bot.service.moderation import RefusedError
 from bot.service.request import Who
 from bot.service.service import ChatService
 from engine.chat.backups import forget_in_backups
-from engine.chat.chat import open_desk
 from engine.chat.forgetting import TOMBSTONES, Forgetting
 from engine.errors import AskerError
 from engine.ledger.storage import on_server, open_database, upgrade
 from engine.ledger.tables import JobRow, RequestRow, Table
 from engine.ledger.transactions import Database
+from engine.process.composition import open_desk
 from engine.settings import Settings
 from engine.study.erasure_rules import RULES
+from engine.study.observer import StudyObserver
 
 here, clock, talk = studied.here, studied.clock, studied.talk  # fixtures
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.databases("sqlite", "postgres")]
@@ -307,7 +308,7 @@ async def test_copies_of_every_older_schema_forget_too(tmp_path: Path) -> None:
                 source.execute(f"update {table} set parent = null")
                 source.execute(f"update {table} set parent = '1-id' where id = '2-id'")
         back_up(old, copy)
-        forget_in_backups(old.home, "1-lookup", ["1-pseudonym"])
+        forget_in_backups(old.home, "1-lookup", ["1-pseudonym"], [StudyObserver(None)])
         with closing(sqlite3.connect(copy)) as found:
             for table in ("requests", "interactions"):
                 rows = dict(found.execute(f"select id, text from {table}").fetchall())

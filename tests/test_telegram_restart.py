@@ -12,8 +12,8 @@ from telegram_server import TelegramServer
 from test_telegram_parts import mutated
 
 from bot.telegram_client.webhook import HEADER
-from engine.chat.chat import open_desk
 from engine.ledger.tables import Delivery
+from engine.process.composition import open_desk
 from engine.settings import Settings
 
 pytestmark = pytest.mark.slow

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import LedgerError, SetupError
-from engine.vault import Vault, load_key
+from engine.ledger.keys import load_key
+from engine.vault import Vault
 
 VAULT = Vault(secrets.token_bytes(32))
 

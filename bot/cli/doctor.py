@@ -12,7 +12,7 @@ from contextlib import aclosing
 
 from bot.cli.findings import Finding, look_at_models
 from bot.settings import PlatformSettings, read_platform_settings
-from engine.chat.chat import open_desk
+from engine.chat.retention import ALARM_SECONDS
 from engine.engine import events_of
 from engine.errors import PasticheError, SetupError
 from engine.events import Event, Failed, Finished, is_final
@@ -21,8 +21,8 @@ from engine.moderation.images import load_classifier
 from engine.plan.cards import load_registry
 from engine.plan.job import Request
 from engine.process.bootstrap import open_engine
+from engine.process.composition import open_desk
 from engine.settings import Settings
-from engine.study.retention import ALARM_SECONDS
 from engine.weights import bases
 
 PACKAGES = ("torch", "transformers", "peft", "diffusers", "accelerate", "safetensors", "gguf",

@@ -141,9 +141,9 @@ async def _simulated(
     from bot.service.service import ChatService
     from bot.settings import PlatformSettings
     from bot.study.simulation import Simulation
-    from engine.chat.chat import open_desk
     from engine.moderation.chain import usual
     from engine.process.bootstrap import open_engine
+    from engine.process.composition import open_desk
 
     platforms = PlatformSettings(asker_burst=0, place_burst=0, asker_waiting=0)
     async with open_engine(there, synced=False) as core, open_desk(there) as desk:

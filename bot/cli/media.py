@@ -8,20 +8,17 @@ import typer
 from bot.exit_codes import faults, logged_settings
 from engine import shutdown
 from engine.errors import SetupError
-from engine.ledger.ledger import Ledger
 from engine.ledger.picture_cleanup import SAFE_SECONDS
-from engine.ledger.storage import open_database, revisions
+from engine.ledger.storage import revisions
+from engine.process.composition import open_ledger
 from engine.settings import Settings
 
 media_app = typer.Typer(help="The store of pictures.", no_args_is_help=True)
 
 
 async def _sweep(settings: Settings) -> int:
-    ledger = Ledger(await open_database(settings), settings.media)
-    try:
+    async with open_ledger(settings) as ledger:
         return await ledger.sweep(SAFE_SECONDS)
-    finally:
-        await ledger.close()
 
 
 @media_app.command("sweep")
@@ -44,11 +41,8 @@ def check_command() -> None:
         settings = logged_settings("pastiche")
 
         async def check() -> None:
-            ledger = Ledger(await open_database(settings), settings.media)
-            try:
+            async with open_ledger(settings) as ledger:
                 await asyncio.to_thread(ledger.media.check)
-            finally:
-                await ledger.close()
 
         shutdown.run(check())
         sys.stdout.write("Pictures can be kept.\n")

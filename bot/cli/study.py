@@ -102,7 +102,7 @@ def retention_command(
 ) -> None:
     """One round of retention now: `pastiche serve` has one every hour by itself."""
     with faults():
-        from engine.chat.chat import open_desk
+        from engine.process.composition import open_desk
         from engine.study.lifecycle import ready
 
         settings = logged_settings("study")

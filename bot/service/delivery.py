@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from bot.clients.client import Debt, nonce
 from engine import Engine
-from engine.chat.chat import Desk
 from engine.events import UNSERVED, Loading, Queued
+from engine.process.composition import Desk
 
 PAIR = "pair:"  # begins the address of an answer that is never delivered by itself
 GRACE_SECONDS = 900.0  # a client has this long from a final event to its delivery

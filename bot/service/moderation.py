@@ -9,12 +9,12 @@ from bot.locales import words
 from bot.messages.escape import defang
 from bot.service.request import Reply, Who
 from engine import Engine
-from engine.chat.chat import Desk
 from engine.chat.feedback import Judged
 from engine.errors import AskerError
 from engine.events import Cancelled, Event, Failed, Finished, Image, Text, is_final
 from engine.moderation import Action, Content, Moderator, Stage, Verdict
 from engine.moderation.normalise import OVERLAP
+from engine.process.composition import Desk
 
 GROWTH = 160  # characters of a growing text between two checks
 

@@ -28,13 +28,13 @@ from bot.study.guess import GUESS, GuessGame
 from bot.study.pair import Pairs, arrived, missed, stop
 from bot.study.questionnaire import Questions
 from engine import Engine
-from engine.chat.chat import Desk
 from engine.chat.places import Place
 from engine.errors import AskerError, BusyError
 from engine.events import Cancelled, Event, Finished
 from engine.moderation import Content, Moderator
 from engine.plan.cards import Registry
 from engine.plan.job import Answer
+from engine.process.composition import Desk
 
 ALWAYS = ("privacy", "forget", "help", "report", *RIGHTS)  # answered to everybody, at any time
 

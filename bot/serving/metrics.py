@@ -23,7 +23,6 @@ from bot.service.request import Reply, Who
 from bot.service.service import ChatService, Response
 from bot.settings import PlatformSettings
 from engine import Engine
-from engine.chat.chat import Desk
 from engine.errors import AskerError, PasticheError, SetupError
 from engine.events import Cancelled, Event, Failed, Finished, Image, Text
 from engine.ledger.ledger import Ledger
@@ -31,6 +30,7 @@ from engine.ledger.tables import Delivery
 from engine.moderation import Moderator
 from engine.monitor.health import Check, Health, showing
 from engine.overview import Overview
+from engine.process.composition import Desk
 from engine.settings import Settings
 
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)

@@ -17,13 +17,13 @@ from bot.clients.client import Client, Debt
 from bot.service.service import ChatService
 from bot.serving.metrics import MeteredTalk, showing_bot
 from bot.settings import PlatformSettings
-from engine.chat.chat import open_desk
 from engine.errors import PasticheError, SetupError
 from engine.ledger.storage import database_url
 from engine.lock import owners_pid, take_lock
 from engine.moderation.chain import usual
 from engine.monitor.logs import JsonLines
 from engine.process.bootstrap import ReconnectingEngine
+from engine.process.composition import open_desk
 from engine.settings import Settings
 from engine.shutdown import Signals, end, end_others, wanted, within
 

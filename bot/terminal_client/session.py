@@ -18,13 +18,13 @@ from bot.service.service import ChatService, Response
 from bot.settings import PlatformSettings, terminal_settings
 from bot.study.pair import stop
 from bot.terminal_client.keyboard import at_a_terminal
-from engine.chat.chat import Desk, open_desk
 from engine.errors import AskerError, PasticheError, SetupError
 from engine.events import Event
 from engine.files import write_file
 from engine.ledger.ledger import new_id
 from engine.moderation.chain import usual
 from engine.process.bootstrap import ReconnectingEngine
+from engine.process.composition import Desk, open_desk
 from engine.settings import Settings
 from engine.shutdown import end
 

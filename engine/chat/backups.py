@@ -1,95 +1,95 @@
 """Forgetting in the copies that were made before a schema change: they hold the same rows."""
 
-import sqlite3
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from engine.ledger.erasure import BORROWED
-from engine.study import interactions
-from engine.study.erasure_rules import RULES
+import sqlalchemy as sa
 
-NOTHING = "'[]'"  # where a column may not be empty
-# The requests and interactions that go on from somebody's, however far.
-LINE = (
-    "with recursive line(id) as (select id from {table} where parent in ({mine}) union "
-    "select c.id from {table} c join line on c.parent = line.id) "
-)
+from engine.chat.rights import RULES
+from engine.errors import LedgerError
+from engine.ledger.erasure import BORROWED, cut_off, emptied, followers
+from engine.ledger.observers import ChatObserver, Rule
+from engine.ledger.sqlite import LedgerFile
 
 
-def forget_in_backups(home: Path, lookup: str, pseudonyms: Sequence[str]) -> None:
+def forget_in_backups(
+    home: Path, lookup: str, pseudonyms: Sequence[str], observers: Sequence[ChatObserver]
+) -> None:
     """Delete the person's rows in every copy, whatever its schema; one that cannot be read is left to
     the tombstone, which works when it is put back."""
     for path in sorted((home / "backups").glob("*.sqlite3")):
+        url = sa.URL.create("sqlite", database=str(path))
         try:
-            with closing(sqlite3.connect(path)) as copy, copy:
-                copy.execute("pragma secure_delete = on")
-                _forget(copy, lookup, pseudonyms)
-        except sqlite3.DatabaseError:
+            with LedgerFile(path, url).connect(writing=True) as connection:
+                _forget(connection, lookup, pseudonyms, observers)
+                connection.commit()
+        except (LedgerError, KeyError):  # KeyError: no ledger's tables are in it
             continue
 
 
-def _forget(copy: sqlite3.Connection, lookup: str, pseudonyms: Sequence[str]) -> None:
-    asked = "select r.id from requests r join askers a on a.id = r.asker_id where a.lookup = ?"
-    jobs = f"select id from jobs where request_id in ({asked})"  # noqa: S608 - no value is in it
-    mine = "select id from interactions where pseudonym = ?"
-    _cut_off(copy, "requests", asked, lookup, BORROWED)
-    for name in ("ratings", "reports", "verdicts"):
-        _delete(copy, name, "job_id", jobs, lookup)
-    for pseudonym in pseudonyms:
-        _cut_off(copy, "interactions", mine, pseudonym, interactions.BORROWED)
-        for name in ("study_ratings", "study_events"):
-            _delete(copy, name, "interaction_id", mine, pseudonym)
-    for name, rule in RULES.items():
-        if rule.by == "nobody" or not _has(copy, name, rule.column.name):
-            continue
-        where = f"delete from {name} where {rule.column.name}"  # noqa: S608 - names of ours
-        if rule.by == "pseudonym":
-            for pseudonym in pseudonyms:
-                copy.execute(f"{where} = ?", (pseudonym,))
-                if name == "study_links":
-                    copy.execute("delete from study_links where root = ?", (pseudonym,))
-        elif rule.by == "lookup":
-            copy.execute(f"{where} = ?", (lookup,))
-        else:
-            chosen = asked if name == "requests" else jobs
-            _delete(copy, name, rule.column.name, chosen, lookup)
+def _forget(
+    connection: sa.Connection,
+    lookup: str,
+    pseudonyms: Sequence[str],
+    observers: Sequence[ChatObserver],
+) -> None:
+    """By each table's rule; before that, what others took over from the person loses the words."""
+    schema = sa.MetaData()
+    schema.reflect(connection)  # an older schema has fewer tables, and fewer columns
+    tables = schema.tables
+    askers, requests, jobs = (tables[name] for name in ("askers", "requests", "jobs"))
+    person = sa.select(askers.c.id).where(askers.c.lookup == lookup)
+    asked = sa.select(requests.c.id).where(requests.c.asker_id.in_(person))
+    ran = sa.select(jobs.c.id).where(jobs.c.request_id.in_(asked))
+    names: dict[str, list[Any]] = {"request": [ran], "lookup": [[lookup], ran], "nobody": []}
+    for observer in observers:
+        names["pseudonym"] = [pseudonyms]
+        owner, words = observer.borrowed
+        table = tables.get(owner.table.name)
+        if table is not None:
+            mine = sa.select(table.c.id).where(table.c[owner.name].in_(pseudonyms))
+            _cut_off(connection, table, mine, words)
+            names["pseudonym"].append(mine)
+        _delete(connection, tables, observer.rules, names)
+    _cut_off(connection, requests, asked, BORROWED, tables)
+    _delete(connection, tables, RULES, names)
+    connection.execute(sa.delete(requests).where(requests.c.id.in_(asked)))
+    connection.execute(sa.delete(askers).where(askers.c.lookup == lookup))
 
 
-def _delete(copy: sqlite3.Connection, table: str, column: str, mine: str, name: str) -> None:
-    if _has(copy, table, column):
-        gone = f"delete from {table} where {column} in ({mine})"  # noqa: S608 - names of ours
-        copy.execute(gone, (name,))
+def _delete(
+    connection: sa.Connection,
+    tables: Mapping[str, sa.Table],
+    rules: Mapping[str, Rule],
+    names: Mapping[str, list[Any]],
+) -> None:
+    for name, rule in rules.items():
+        columns = [column.name for column in (rule.column, rule.also) if column is not None]
+        there = [tables[name].c[c] for c in columns if name in tables and c in tables[name].c]
+        if there and names[rule.by] and name not in ("requests", "askers"):  # they lead to the rest
+            wanted = sa.or_(*(column.in_(of) for column in there for of in names[rule.by]))
+            connection.execute(sa.delete(tables[name]).where(wanted))
 
 
 def _cut_off(
-    copy: sqlite3.Connection, table: str, mine: str, name: str, columns: Sequence[str]
+    connection: sa.Connection,
+    table: sa.Table,
+    mine: sa.Select[Any],
+    words: Sequence[str],
+    beside: Mapping[str, sa.Table] | None = None,
 ) -> None:
-    """As in the ledger (erasing.cut_off): others' rows lose the words that they took over."""
-    if not _has(copy, table, "parent"):
+    """As in the ledger (erasing.cut_off_requests), with the columns that the copy has."""
+    if "parent" not in table.c:
         return
-    line = LINE.format(table=table, mine=mine)
-    ours = "select id from line"
-    _blank(copy, line, table, columns, f"id in ({ours})", name)
-    if table == "requests":
-        jobs = f"select id from jobs where request_id in ({ours})"  # noqa: S608 - names of ours
-        _blank(copy, line, "jobs", ("prompt", "drawing"), f"id in ({jobs})", name)
-        _blank(copy, line, "outputs", ("notes",), f"job_id in ({jobs})", name)
-    parted = f"update {table} set parent = null where parent in ({mine})"  # noqa: S608
-    copy.execute(parted, (name,))
-
-
-def _blank(
-    copy: sqlite3.Connection, line: str, table: str, columns: Sequence[str], where: str, name: str
-) -> None:
-    """Empty these columns, as far as the copy has them; notes once were a list that had to be there."""
-    kinds = {row[1]: row[3] for row in copy.execute(f"pragma table_info({table})")}
-    there = [f"{c} = {NOTHING if kinds[c] else 'null'}" for c in columns if c in kinds]
-    if there:
-        blank = f"update {table} set {', '.join(there)} where {where}"  # noqa: S608
-        copy.execute(f"{line} {blank}", (name,))
-
-
-def _has(copy: sqlite3.Connection, table: str, column: str) -> bool:
-    """Whether the copy's schema has that column."""
-    return any(row[1] == column for row in copy.execute(f"pragma table_info({table})"))
+    connection.execute(cut_off(table, mine, words))
+    if beside is not None:
+        jobs, outputs = beside["jobs"], beside["outputs"]
+        ran = sa.select(jobs.c.id).where(jobs.c.request_id.in_(followers(table, mine)))
+        for each, key, columns in (
+            (jobs, jobs.c.id, ("prompt", "drawing")),
+            (outputs, outputs.c.job_id, ("notes",)),
+        ):
+            if values := emptied(each, columns):
+                connection.execute(sa.update(each).where(key.in_(ran)).values(values))
+    connection.execute(sa.update(table).where(table.c.parent.in_(mine)).values(parent=None))

@@ -8,15 +8,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from engine.ledger.chat_tables import BlockRow, Rating, Report, VerdictRow
-from engine.ledger.erasure import blank_jobs, cut_off
+from engine.ledger.erasure import blank_jobs, cut_off_requests
 from engine.ledger.ledger import new_id
-from engine.ledger.picture_cleanup import discard
+from engine.ledger.observers import ChatObserver
 from engine.ledger.tables import Asker, JobRow, RequestRow
 from engine.ledger.transactions import Database, put, repeated
 from engine.moderation import Stage, Verdict
-from engine.study import interactions
-from engine.study.study import Study
 
+NEVER = frozenset({"self_harm", "self_harm_intent"})
 STANDING_SECONDS = 86400.0  # whose first request is so old has a say in what is hidden
 
 
@@ -41,6 +40,11 @@ def verdict_row(judged: Judged) -> dict[str, Any]:
     }
 
 
+def unspoken(judged: Sequence[dict[str, Any]]) -> bool:
+    """Whether these verdicts are of a moment of which nothing is kept with a person, in no table."""
+    return any(NEVER & one["reasons"].keys() for one in judged)
+
+
 def _standing(now: float) -> sa.Select[str]:
     """Who asked for something a day ago or before: accounts made for the occasion did not."""
     return sa.select(Asker.lookup).where(Asker.created_at <= now - STANDING_SECONDS)
@@ -49,9 +53,9 @@ def _standing(now: float) -> sa.Select[str]:
 class Feedback:
     """Writes them down, and hides what several people reported."""
 
-    def __init__(self, database: Database, study: Study | None = None) -> None:
+    def __init__(self, database: Database, observers: Sequence[ChatObserver] = ()) -> None:
         self._database = database
-        self._study = study
+        self._observers = observers
 
     @repeated
     async def rate(self, platform: str, rater: str, job: str, value: int, reason: str = "") -> None:
@@ -61,10 +65,8 @@ class Feedback:
         async with self._database.writing() as connection:
             now = self._database.clock()
             await put(connection, Rating, ("job_id", "rater"), {**row, "at": now})
-            if self._study is not None:
-                await interactions.rated(
-                    connection, self._study, platform, rater, job, value, now, reason
-                )
+            for observer in self._observers:
+                await observer.rated(connection, platform, rater, job, value, now, reason)
 
     async def ratings(self, job: str) -> list[int]:
         """All thumbs for an answer."""
@@ -121,22 +123,19 @@ class Feedback:
         ]
         sealed = [{**row, "reasons": json.dumps(row["reasons"])} for row in rows]
         async with self._database.writing() as connection:
-            if not interactions.unspoken(rows):
+            if not unspoken(rows):
                 await connection.execute(sa.insert(VerdictRow), sealed)
-            if job is not None:
-                now = self._database.clock()
-                await discard(
-                    connection, await interactions.judged(connection, job, rows, now), now
-                )
+            for observer in self._observers if job is not None else ():
+                await observer.judged(connection, str(job), rows, self._database.clock())
 
     @repeated
     async def hide(self, job: str) -> None:
         """Blank an answer, words and pictures, also where others have taken it up."""
-        now = self._database.clock()
         asked = sa.select(RequestRow.id, RequestRow.asker_id).join(JobRow)
         async with self._database.writing() as connection:
             row = (await connection.execute(asked.where(JobRow.id == job))).one_or_none()
             if row is not None:
-                await cut_off(connection, [row.id], but_of=row.asker_id)
-            files = await interactions.hide(connection, job, now)
-            await discard(connection, files + await blank_jobs(connection, [job]), now)
+                await cut_off_requests(connection, [row.id], but_of=row.asker_id)
+            for observer in self._observers:
+                await observer.hidden(connection, job, self._database.clock())
+            await blank_jobs(self._database, connection, [job])

@@ -1,4 +1,4 @@
-"""Letting go: of one person on their word, of everybody's words when their time is over.
+"""Forgetting a person on their word, and what was asked in a place that the bot was sent away from.
 
 A tombstone (keyed lookup and time, no content) stays in the database and in a file beside it, so that
 an older database put back in place forgets again before it serves.
@@ -9,23 +9,20 @@ import json
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.chat.backups import forget_in_backups
-from engine.chat.retention import BACKUP_SECONDS, retire, unended
+from engine.chat.rights import RULES
 from engine.errors import LedgerError
 from engine.events import FINAL_STATES
-from engine.ledger.chat_tables import BucketRow, PlaceRow, SeenRow, Tombstone
+from engine.ledger.chat_tables import BucketRow, PlaceRow, Tombstone
 from engine.ledger.erasure import erase_requests
-from engine.ledger.picture_cleanup import discard
+from engine.ledger.observers import ChatObserver
 from engine.ledger.tables import Asker, JobRow, RequestRow
-from engine.ledger.transactions import Database, add, lasting, put, repeated
-from engine.study.erasure_rules import RULES, erase, pseudonyms_tied_to
-from engine.study.retention import note
+from engine.ledger.transactions import Database, lasting, put
 
 TOMBSTONES = "tombstones.jsonl"
 
@@ -42,23 +39,6 @@ class Forgotten:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cleaned:
-    """What a round of retention did."""
-
-    blanked: int = 0
-    pictures: int = 0
-    private: int = 0
-    backups: int = 0
-    reports: int = 0
-    ratings: int = 0
-    verdicts: int = 0
-    updates: int = 0
-    messages: int = 0
-    codes: int = 0
-    quotas: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ForgottenPerson:
     """When somebody was forgotten last, and the pseudonyms that they had."""
 
@@ -67,12 +47,15 @@ class ForgottenPerson:
 
 
 class Forgetting:
-    """Works on the ledger's tables and on the desk's; the pictures that they let go of are written
-    down for discarding.throw_away."""
+    """Works on the ledger's tables and on its copies; the pictures that they let go of are written down
+    for Ledger.throw_away."""
 
-    def __init__(self, database: Database, home: Path) -> None:
+    def __init__(
+        self, database: Database, home: Path, observers: Sequence[ChatObserver] = ()
+    ) -> None:
         self._database = database
         self._home = home
+        self._observers = observers
 
     async def forget(self, platform: str, asker: str, pseudonyms: Sequence[str] = ()) -> Forgotten:
         """Everything of the person goes, in all studies too. Raises LedgerError; then nothing went.
@@ -88,19 +71,21 @@ class Forgetting:
             await asyncio.to_thread(self._engrave, lookup, now, pseudonyms)
         except OSError as error:
             raise LedgerError(f"{TOMBSTONES} cannot be written: {error.strerror}") from error
-        await asyncio.to_thread(forget_in_backups, self._home, lookup, pseudonyms)
+        await asyncio.to_thread(forget_in_backups, self._home, lookup, pseudonyms, self._observers)
         return await self._erase(lookup, now, pseudonyms)
 
     @lasting
     async def _erase(self, lookup: str, at: float, pseudonyms: Sequence[str]) -> Forgotten:
         async with self._database.writing() as connection:
-            names = sorted({*pseudonyms, *await pseudonyms_tied_to(connection, lookup)})
-            requests = await _requests_of(connection, lookup)
-            files = await erase(connection, names, standing=True)
-            files += await erase_requests(connection, requests)
-            pictures = await discard(connection, files, self._database.clock())
-            for name, rule in RULES.items():
-                if rule.by == "lookup" and name != "askers":
+            pictures = 0
+            for observer in self._observers:
+                now = self._database.clock()
+                pictures += await observer.forgotten(connection, lookup, pseudonyms, now)
+            asked = sa.select(RequestRow.id).join(Asker).where(Asker.lookup == lookup)
+            requests = list(await connection.scalars(asked))
+            pictures += await erase_requests(self._database, connection, requests)
+            for rule in RULES.values():
+                if rule.by == "lookup" and rule.column is not Asker.lookup:
                     table = rule.column.class_
                     await connection.execute(sa.delete(table).where(rule.column == lookup))
             rest = sa.select(RequestRow.asker_id).join(Asker).where(Asker.lookup == lookup)
@@ -162,54 +147,10 @@ class Forgetting:
             query = sa.select(RequestRow.id).where(
                 RequestRow.place_lookup.in_(lookups), RequestRow.id.not_in(running)
             )
-            files = await erase_requests(connection, list(await connection.scalars(query)))
-            await discard(connection, files, self._database.clock())
+            requests = list(await connection.scalars(query))
+            await erase_requests(self._database, connection, requests)
             for table in (PlaceRow, BucketRow):
                 await connection.execute(sa.delete(table).where(table.lookup.in_(lookups)))
-
-    @lasting
-    async def clean(self, *, dry_run: bool = False) -> Cleaned:
-        """Blank what is older than its time.
-
-        A dry run does the same and takes it back. Either is written down.
-        """
-        now = self._database.clock()
-        async with self._database.writing() as connection:
-            counts = await retire(connection, now)
-            if dry_run:
-                await connection.rollback()
-        backups = await asyncio.to_thread(self._old_backups, now, dry_run=dry_run)
-        cleaned = Cleaned(**counts, backups=backups)
-        async with self._database.writing() as connection:
-            await note(connection, now, asdict(cleaned), dry_run=dry_run)
-        return cleaned
-
-    async def overdue(self) -> list[str]:
-        """The jobs that nobody has ended in all the time that words are kept."""
-        async with self._database.reading() as connection:
-            return list(await connection.scalars(unended(self._database.clock())))
-
-    def _old_backups(self, now: float, *, dry_run: bool) -> int:
-        """Delete copies that were made before a schema change and are older than five weeks."""
-        gone = 0
-        for path in (self._home / "backups").glob("*.sqlite3"):
-            try:
-                if path.stat().st_mtime < now - BACKUP_SECONDS:
-                    if not dry_run:
-                        path.unlink(missing_ok=True)
-                    gone += 1
-            except FileNotFoundError:
-                continue  # somebody else's broom was faster
-            except OSError as error:
-                log.warning("an old copy cannot be deleted", extra={"why": error.strerror})
-        return gone
-
-    @repeated
-    async def seen(self, platform: str, update: str) -> bool:
-        """Note an update; True if it was noted before."""
-        row = {"platform": platform, "update": update, "at": self._database.clock()}
-        async with self._database.writing() as connection:
-            return not await add(connection, SeenRow, row)
 
     async def under_way(self, platform: str, asker: str) -> list[str]:
         """The jobs of a person that have no final state."""
@@ -222,12 +163,3 @@ class Forgetting:
         )
         async with self._database.reading() as connection:
             return list(await connection.scalars(query))
-
-
-async def _requests_of(connection: AsyncConnection, lookup: str) -> list[str]:
-    found = await connection.scalars(
-        sa.select(RequestRow.id)
-        .join(Asker, Asker.id == RequestRow.asker_id)
-        .where(Asker.lookup == lookup)
-    )
-    return list(found)

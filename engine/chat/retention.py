@@ -1,8 +1,13 @@
-"""What has had its time in the ledger, and how it goes: words and pictures, and who judged what.
+"""Retention: what has had its time in the ledger goes, words and pictures, and who judged what.
 
 A time that lies over a day ahead was written by a clock that was wrong, and counts as old.
 """
 
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -10,21 +15,29 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ulid import ULID
 
 from engine.events import FINAL_STATES
-from engine.ledger.chat_tables import BucketRow, MessageRow, Rating, Report, SeenRow, VerdictRow
+from engine.ledger.chat_tables import (
+    BucketRow,
+    MessageRow,
+    Rating,
+    Report,
+    RetentionRow,
+    SeenRow,
+    VerdictRow,
+)
 from engine.ledger.erasure import BLANK_REQUEST, blank_jobs, chunks, erase_private
-from engine.ledger.picture_cleanup import discard
+from engine.ledger.observers import ChatObserver
 from engine.ledger.tables import Asker, Delivery, JobRow, RequestRow
-from engine.ledger.transactions import add
+from engine.ledger.transactions import Database, add, lasting
 from engine.queues.postgres.tables import Ticket
-from engine.study import observer
-from engine.study.tables import LinkCodeRow
 
 KEEP_SECONDS = 72 * 3600.0  # words and pictures
 SEEN_SECONDS = 48 * 3600.0  # Telegram repeats an update for 24 h at most
 BACKUP_SECONDS = 35 * 86400.0
-CODES_SECONDS = 86400.0  # after a one-time code has expired
 NOBODY = "nobody"  # no lookup, which has 64 characters
 AHEAD_SECONDS = 86400.0  # more than clocks differ
+ALARM_SECONDS = 48 * 3600.0  # without a round of retention
+
+log = logging.getLogger(__name__)
 
 # What loses its person when its words have gone, and what is deleted.
 NAMELESS: tuple[tuple[str, Any, float, dict[str, None]], ...] = (
@@ -32,57 +45,134 @@ NAMELESS: tuple[tuple[str, Any, float, dict[str, None]], ...] = (
     ("ratings", Rating, KEEP_SECONDS, {"rater": None}),
     ("verdicts", VerdictRow, KEEP_SECONDS, {"asker": None, "job_id": None, "reasons": None}),
 )
-DELETED: tuple[tuple[str, Any, Any, float], ...] = (
-    ("updates", SeenRow, SeenRow.at, SEEN_SECONDS),
-    ("messages", MessageRow, MessageRow.at, KEEP_SECONDS),
-    ("quotas", BucketRow, BucketRow.at, KEEP_SECONDS),  # they are full by then, and tell a time
-    ("codes", LinkCodeRow, LinkCodeRow.expires_at, CODES_SECONDS),
+EXPIRING: tuple[tuple[str, Any, float], ...] = (
+    ("updates", SeenRow.at, SEEN_SECONDS),
+    ("messages", MessageRow.at, KEEP_SECONDS),
+    ("quotas", BucketRow.at, KEEP_SECONDS),  # they are full by then, and tell a time
 )
 
 
-def old(at: Any, now: float, seconds: float) -> sa.ColumnElement[bool]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cleaned:
+    """How much a round of retention let go of; its names stand in the record of the rounds."""
+
+    blanked: int = 0
+    pictures: int = 0
+    private: int = 0
+    backups: int = 0
+    reports: int = 0
+    ratings: int = 0
+    verdicts: int = 0
+    updates: int = 0
+    messages: int = 0
+    codes: int = 0
+    quotas: int = 0
+
+
+class Retention:
+    """Runs rounds on a ledger and on the copies in its data folder."""
+
+    def __init__(
+        self, database: Database, home: Path, observers: Sequence[ChatObserver] = ()
+    ) -> None:
+        self._database = database
+        self._home = home
+        self._observers = observers
+
+    @lasting
+    async def clean(self, *, dry_run: bool = False) -> Cleaned:
+        """Blank what is older than its time.
+
+        A dry run does the same and takes it back. Either is written down.
+        """
+        now = self._database.clock()
+        async with self._database.writing() as connection:
+            counts = await self._retire(connection, now)
+            if dry_run:
+                await connection.rollback()
+        backups = await asyncio.to_thread(self._old_backups, now, dry_run=dry_run)
+        cleaned = Cleaned(**counts, backups=backups)
+        row = {"id": str(ULID()), "at": now, "dry_run": dry_run, "counts": asdict(cleaned)}
+        async with self._database.writing() as connection:
+            await connection.execute(sa.insert(RetentionRow).values(row))
+        return cleaned
+
+    async def overdue(self) -> list[str]:
+        """The jobs that nobody has ended in all the time that words are kept."""
+        async with self._database.reading() as connection:
+            return list(await connection.scalars(_unended(self._database.clock())))
+
+    async def silence(self) -> float | None:
+        """Seconds since the last round; since the first thing there was to keep, if there was no round.
+
+        None while there is nothing to keep. Never less than 0, whatever the clock did.
+        """
+        last = sa.select(sa.func.max(RetentionRow.at)).where(RetentionRow.dry_run.is_(False))
+        first = [RequestRow.accepted_at, *(c for o in self._observers for c in o.beginnings)]
+        async with self._database.reading() as connection:
+            since = await connection.scalar(last)
+            if since is None:
+                found = [await connection.scalar(sa.select(sa.func.min(at))) for at in first]
+                since = min((at for at in found if at is not None), default=None)
+        return None if since is None else max(0.0, self._database.clock() - since)
+
+    def _old_backups(self, now: float, *, dry_run: bool) -> int:
+        """Delete copies that were made before a schema change and are older than five weeks."""
+        gone = 0
+        for path in (self._home / "backups").glob("*.sqlite3"):
+            try:
+                if path.stat().st_mtime < now - BACKUP_SECONDS:
+                    if not dry_run:
+                        path.unlink(missing_ok=True)
+                    gone += 1
+            except FileNotFoundError:
+                continue  # somebody else's broom was faster
+            except OSError as error:
+                log.warning("an old copy cannot be deleted", extra={"why": error.strerror})
+        return gone
+
+    async def _retire(self, connection: AsyncConnection, now: float) -> dict[str, int]:
+        """Let go of whatever has had its time; how much, by the names of Cleaned."""
+        await self._end(connection, now)
+        for chunk in chunks(list(await connection.scalars(_worded(now)))):
+            owed = Delivery.job_id.in_(chunk), Delivery.state != "delivered"
+            await connection.execute(sa.update(Delivery).where(*owed).values(state="lost"))
+        private = sa.select(JobRow.id).join(RequestRow).join(Delivery)
+        over = JobRow.state.in_(FINAL_STATES), Delivery.state.in_(("lost", "delivered"))
+        found = list(await connection.scalars(private.where(RequestRow.private, *over)))
+        counts = {"private": await erase_private(self._database, connection, found)}
+        jobs = list(await connection.scalars(_worded(now)))
+        pictures = await blank_jobs(self._database, connection, jobs)
+        counts |= {"blanked": len(jobs), "pictures": pictures}
+        await _disown(connection, now)
+        for name, table, seconds, empty in NAMELESS:
+            full = sa.or_(*(getattr(table, column).is_not(None) for column in empty))
+            gone = sa.update(table).where(_old(table.at, now, seconds), full).values(empty)
+            counts[name] = (await connection.execute(gone)).rowcount
+        for name, at, seconds in (*EXPIRING, *(e for o in self._observers for e in o.expiring)):
+            gone_rows = sa.delete(at.class_).where(_old(at, now, seconds))
+            counts[name] = (await connection.execute(gone_rows)).rowcount
+        return counts
+
+    async def _end(self, connection: AsyncConnection, now: float) -> None:
+        """Fail what nobody has ended in all that time; whoever still works on it comes too late."""
+        for job in list(await connection.scalars(_unended(now))):
+            await connection.execute(sa.delete(Ticket).where(Ticket.job_id == job))
+            failed = {"state": "failed", "finished_at": now}
+            await connection.execute(sa.update(JobRow).where(JobRow.id == job).values(failed))
+            for observer in self._database.observers:
+                await observer.finished(connection, job, None, None)
+
+
+def _old(at: Any, now: float, seconds: float) -> sa.ColumnElement[bool]:
     """Whether a time is so long ago, or cannot be."""
     return sa.or_(at < now - seconds, at > now + AHEAD_SECONDS)
 
 
-def unended(now: float) -> sa.Select[str]:
-    """The jobs that nobody has ended in all the time that words are kept."""
+def _unended(now: float) -> sa.Select[str]:
     return sa.select(JobRow.id).where(
-        JobRow.state.not_in(FINAL_STATES), old(JobRow.accepted_at, now, KEEP_SECONDS)
+        JobRow.state.not_in(FINAL_STATES), _old(JobRow.accepted_at, now, KEEP_SECONDS)
     )
-
-
-async def retire(connection: AsyncConnection, now: float) -> dict[str, int]:
-    """Let go of whatever has had its time; how much, by the names of forgetting.Cleaned."""
-    await _end(connection, now)
-    for chunk in chunks(list(await connection.scalars(_worded(now)))):
-        owed = sa.update(Delivery).where(Delivery.job_id.in_(chunk), Delivery.state != "delivered")
-        await connection.execute(owed.values(state="lost"))
-    private = sa.select(JobRow.id).join(RequestRow).join(Delivery)
-    over = JobRow.state.in_(FINAL_STATES), Delivery.state.in_(("lost", "delivered"))
-    found = list(await connection.scalars(private.where(RequestRow.private, *over)))
-    counts = {"private": await erase_private(connection, found, now)}
-    jobs = list(await connection.scalars(_worded(now)))
-    files = await blank_jobs(connection, jobs)
-    counts |= {"blanked": len(jobs), "pictures": await discard(connection, files, now)}
-    await _disown(connection, now)
-    for name, table, seconds, empty in NAMELESS:
-        full = sa.or_(*(getattr(table, column).is_not(None) for column in empty))
-        gone = sa.update(table).where(old(table.at, now, seconds), full).values(empty)
-        counts[name] = (await connection.execute(gone)).rowcount
-    for name, table, at, seconds in DELETED:
-        gone_rows = sa.delete(table).where(old(at, now, seconds))
-        counts[name] = (await connection.execute(gone_rows)).rowcount
-    return counts
-
-
-async def _end(connection: AsyncConnection, now: float) -> None:
-    """What nobody has ended in all that time has failed; whoever still works on it comes too late."""
-    for job in list(await connection.scalars(unended(now))):
-        await connection.execute(sa.delete(Ticket).where(Ticket.job_id == job))
-        failed = {"state": "failed", "finished_at": now}
-        await connection.execute(sa.update(JobRow).where(JobRow.id == job).values(failed))
-        await observer.finished(connection, job, None, None)
 
 
 async def _disown(connection: AsyncConnection, now: float) -> None:
@@ -112,8 +202,8 @@ async def _disown(connection: AsyncConnection, now: float) -> None:
 
 def _over(now: float) -> sa.ColumnElement[bool]:
     """Whether a job has had its time. Of what failed nothing is waited for."""
-    late = sa.and_(JobRow.state != "finished", old(JobRow.accepted_at, now, KEEP_SECONDS))
-    return sa.or_(old(JobRow.finished_at, now, KEEP_SECONDS), late)
+    late = sa.and_(JobRow.state != "finished", _old(JobRow.accepted_at, now, KEEP_SECONDS))
+    return sa.or_(_old(JobRow.finished_at, now, KEEP_SECONDS), late)
 
 
 def _worded(now: float) -> sa.Select[str]:

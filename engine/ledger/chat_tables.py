@@ -1,6 +1,6 @@
 """The desk's tables. People and places stand in them by their keyed lookups only."""
 
-from sqlalchemy import String, UniqueConstraint
+from sqlalchemy import JSON, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from engine.ledger.tables import Id, Table
@@ -115,3 +115,13 @@ class Tombstone(Table):
     __tablename__ = "tombstones"
     lookup: Mapped[str] = mapped_column(Lookup, primary_key=True)
     at: Mapped[float]
+
+
+class RetentionRow(Table):
+    """One round of retention, and how much it took of what."""
+
+    __tablename__ = "retention_runs"
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    at: Mapped[float] = mapped_column(index=True)
+    dry_run: Mapped[bool]
+    counts: Mapped[dict[str, int]] = mapped_column(JSON)

@@ -1,4 +1,8 @@
-"""Taking content, or whole requests, out of the ledger: for retention, /forget and --private."""
+"""Taking content, or whole requests, out of the ledger: for retention, /forget and --private.
+
+All of it works in the caller's transaction: pictures that lost their row are written down there, to be
+thrown away after it, and the observers are told which jobs nothing may lead to any more.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from engine.ledger.chat_tables import MessageRow, Rating, Report, VerdictRow
 from engine.ledger.picture_cleanup import discard
 from engine.ledger.tables import Delivery, JobRow, Output, PictureRow, RequestRow
-from engine.study.tables import InteractionRow
+from engine.ledger.transactions import Database
 
 AT_ONCE = 500  # rows a statement; SQLite binds 32,766 values at most
 # What /again and /continue copy from the request that they take up: its asker's words.
@@ -18,88 +22,107 @@ BLANK_REQUEST: dict[str, Any] = dict.fromkeys(("typed", *BORROWED), None)
 BLANK_JOB: dict[str, Any] = dict.fromkeys(("prompt", "drawing", "error"), None)
 
 
-async def erase_requests(connection: AsyncConnection, requests: Sequence[str]) -> list[str]:
-    """Delete the requests with all that hangs on them; returns the names of their pictures.
+async def erase_requests(
+    database: Database, connection: AsyncConnection, requests: Sequence[str]
+) -> int:
+    """Delete the requests with all that hangs on them; how many pictures that discards.
 
     What others went on to write from them stays, but for the words that it took over.
     """
-    files: list[str] = []
-    for chunk in chunks(requests):
-        files += await _erase(connection, chunk)
-    return files
+    return sum([await _erase(database, connection, chunk) for chunk in chunks(requests)])
 
 
-async def erase_private(connection: AsyncConnection, jobs: Sequence[str], now: float) -> int:
+async def erase_private(
+    database: Database, connection: AsyncConnection, jobs: Sequence[str]
+) -> int:
     """Nothing stays of those of the jobs' requests that were to be private; how many those were."""
     private = sa.select(RequestRow.id).join(JobRow, JobRow.request_id == RequestRow.id)
     found: list[str] = []
     for chunk in chunks(jobs):
         wanted = private.where(JobRow.id.in_(chunk), RequestRow.private).distinct()
         found += await connection.scalars(wanted)
-    await discard(connection, await erase_requests(connection, found), now)
+    await erase_requests(database, connection, found)
     return len(found)
 
 
-async def _erase(connection: AsyncConnection, requests: Sequence[str]) -> list[str]:
+async def _erase(database: Database, connection: AsyncConnection, requests: Sequence[str]) -> int:
     jobs = list(
         await connection.scalars(sa.select(JobRow.id).where(JobRow.request_id.in_(requests)))
     )
-    await cut_off(connection, requests)
-    files = await _pictures(connection, jobs)
+    await cut_off_requests(connection, requests)
+    pictures = await _discard_of(database, connection, jobs)
     for table in (Output, PictureRow, Delivery, MessageRow, Rating, Report, VerdictRow):
         await connection.execute(sa.delete(table).where(table.job_id.in_(jobs)))
-    await connection.execute(unlink(jobs))
+    for observer in database.observers:
+        await observer.erased(connection, jobs)
     await connection.execute(sa.delete(JobRow).where(JobRow.id.in_(jobs)))
     await connection.execute(
         sa.update(RequestRow).where(RequestRow.parent.in_(requests)).values(parent=None)
     )
     await connection.execute(sa.delete(RequestRow).where(RequestRow.id.in_(requests)))
-    return files
+    return pictures
 
 
-async def cut_off(connection: AsyncConnection, requests: Sequence[str], but_of: str = "") -> None:
-    """Whatever goes on from these, however far, loses the words that it took over; `but_of` is the
-    asker whose own may keep them.
+def followers(table: sa.Table, starts: Sequence[str] | sa.Select[Any]) -> sa.Select[Any]:
+    """The rows that go on from these, however far, by their column `parent`."""
+    first = sa.select(table.c.id).where(table.c.parent.in_(starts)).cte(recursive=True)
+    further = sa.select(table.c.id).join(first, table.c.parent == first.c.id)
+    return sa.select(first.union(further).c.id)
+
+
+def cut_off(
+    table: sa.Table, starts: Sequence[str] | sa.Select[Any], columns: Sequence[str]
+) -> sa.Update:
+    """Whatever goes on from these rows, however far, loses the words that it took over."""
+    line = table.c.id.in_(followers(table, starts))
+    return sa.update(table).where(line).values(emptied(table, columns))
+
+
+def emptied(table: sa.Table, columns: Sequence[str]) -> dict[str, Any]:
+    """Nothing for those of the columns that the table has; an older one's notes must be a list."""
+    nothing: Any = sa.literal_column("'[]'")
+    there = [table.c[name] for name in columns if name in table.c]
+    return {column.name: None if column.nullable else nothing for column in there}
+
+
+async def cut_off_requests(
+    connection: AsyncConnection, requests: Sequence[str], but_of: str = ""
+) -> None:
+    """`cut_off` for requests, their jobs and answers; `but_of` is the asker whose own may keep them.
 
     A job that runs needs its prompt; `Ledger.finish` takes it.
     """
-    top = sa.select(RequestRow.id).where(RequestRow.parent.in_(requests)).cte(recursive=True)
-    line = top.union(sa.select(RequestRow.id).join(top, RequestRow.parent == top.c.id))
-    mine = sa.select(RequestRow.id).where(RequestRow.asker_id == but_of)
-    found = list(await connection.scalars(sa.select(line.c.id).where(line.c.id.not_in(mine))))
-    for chunk in chunks(found):
+    table = RequestRow.__table__
+    assert isinstance(table, sa.Table)
+    theirs = sa.select(RequestRow.id).where(RequestRow.asker_id != but_of)
+    for chunk in chunks(requests):
+        line = followers(table, chunk)
+        jobs = sa.select(JobRow.id).where(
+            JobRow.request_id.in_(line), JobRow.request_id.in_(theirs)
+        )
+        words = cut_off(table, chunk, BORROWED).where(RequestRow.asker_id != but_of)
+        await connection.execute(words)
+        over = sa.update(JobRow).where(JobRow.id.in_(jobs), JobRow.finished_at.is_not(None))
+        await connection.execute(over.values(prompt=None, drawing=None))
         await connection.execute(
-            sa.update(RequestRow)
-            .where(RequestRow.id.in_(chunk))
-            .values(dict.fromkeys(BORROWED, None))
+            sa.update(Output).where(Output.job_id.in_(jobs)).values(notes=None)
         )
-        await connection.execute(
-            sa.update(JobRow)
-            .where(JobRow.request_id.in_(chunk), JobRow.finished_at.is_not(None))
-            .values(prompt=None, drawing=None)
-        )
-        theirs = Output.job_id.in_(sa.select(JobRow.id).where(JobRow.request_id.in_(chunk)))
-        await connection.execute(sa.update(Output).where(theirs).values(notes=None))
 
 
-async def _pictures(connection: AsyncConnection, jobs: Sequence[str]) -> list[str]:
-    found = await connection.scalars(
-        sa.select(PictureRow.media).where(
-            PictureRow.job_id.in_(jobs), PictureRow.media.is_not(None)
-        )
-    )
-    return [name for name in found if name]
+async def _discard_of(database: Database, connection: AsyncConnection, jobs: Sequence[str]) -> int:
+    names = sa.select(PictureRow.media).where(PictureRow.job_id.in_(jobs), PictureRow.media != "")
+    return await discard(connection, list(await connection.scalars(names)), database.clock())
 
 
-async def blank_jobs(connection: AsyncConnection, jobs: Sequence[str]) -> list[str]:
-    """Take the words and pictures out of jobs; counts and times stay.
+async def blank_jobs(database: Database, connection: AsyncConnection, jobs: Sequence[str]) -> int:
+    """Take the words and pictures out of jobs; counts and times stay. How many pictures that discards.
 
-    Returns the names of the pictures. The study's record of them, if there is one, is alone from now
-    on. What a job that still runs makes is not kept either: see Ledger.finish.
+    What observers keep of those that have ended is alone from now on. What a job that still runs makes
+    is not kept either: see Ledger.finish.
     """
-    files: list[str] = []
+    pictures = 0
     for chunk in chunks(jobs):
-        files += await _pictures(connection, chunk)
+        pictures += await _discard_of(database, connection, chunk)
         asked = sa.select(JobRow.request_id).where(JobRow.id.in_(chunk))
         changes = (
             sa.update(RequestRow).where(RequestRow.id.in_(asked)).values(**BLANK_REQUEST),
@@ -107,13 +130,14 @@ async def blank_jobs(connection: AsyncConnection, jobs: Sequence[str]) -> list[s
             sa.update(Output).where(Output.job_id.in_(chunk)).values(text=None, notes=None),
             sa.update(PictureRow).where(PictureRow.job_id.in_(chunk)).values(media=None),
             sa.update(Delivery).where(Delivery.job_id.in_(chunk)).values(address=None),
-            unlink(
-                sa.select(JobRow.id).where(JobRow.id.in_(chunk), JobRow.finished_at.is_not(None))
-            ),
         )
         for change in changes:
             await connection.execute(change)
-    return files
+        over = sa.select(JobRow.id).where(JobRow.id.in_(chunk), JobRow.finished_at.is_not(None))
+        ended = list(await connection.scalars(over))
+        for observer in database.observers:
+            await observer.erased(connection, ended)
+    return pictures
 
 
 async def stays(connection: AsyncConnection, job: str, media: Sequence[str], now: float) -> bool:
@@ -136,11 +160,6 @@ async def still_there(connection: AsyncConnection, parent: str | None) -> str | 
     query = sa.select(RequestRow.id).where(RequestRow.id == parent, RequestRow.route.is_not(None))
     held = query.with_for_update(read=True, key_share=True)
     return None if parent is None else await connection.scalar(held)
-
-
-def unlink(jobs: Sequence[str] | sa.Select[str]) -> sa.Update:
-    """No way leads from the study's rows to these jobs any more."""
-    return sa.update(InteractionRow).where(InteractionRow.job_id.in_(jobs)).values(job_id=None)
 
 
 def chunks(names: Sequence[str]) -> list[Sequence[str]]:

@@ -1,13 +1,14 @@
 """Where the ledger's key lies, and the vault made of it."""
 
-import contextlib
 import os
 import secrets
+import stat
 from pathlib import Path
 
-from engine.errors import LedgerError
+from engine.errors import LedgerError, SetupError
+from engine.files import append, sync
 from engine.settings import Settings
-from engine.vault import Vault, load_key
+from engine.vault import KEY_BYTES, Vault
 
 
 def load_vault(settings: Settings, *, may_create: bool) -> Vault:
@@ -45,13 +46,64 @@ def key_file(settings: Settings) -> Path:
 def _key_name(home: Path) -> str:
     """The data folder's own random name for its key, so that the folder may be moved."""
     path = home / "key-name"
+    if not path.exists():
+        return _made_once(path, secrets.token_hex(8))
+    return path.read_text(encoding="ascii").strip()
+
+
+def load_key(path: Path, *, may_create: bool) -> bytes:
+    """Read the key file, or make it at the first start.
+
+    Raises SetupError for a file that others can read, or one that is missing beside an existing
+    ledger: without it the sealed text is lost, and a new key would hide that.
+    """
     try:
-        return path.read_text(encoding="ascii").strip()
+        mode = path.stat().st_mode
+    except (PermissionError, NotADirectoryError) as error:
+        raise SetupError(f"The key file {path} cannot be reached: {error.strerror}.") from error
     except FileNotFoundError:
-        home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        aside = path.with_name(f".key-name.{os.getpid()}")
-        aside.write_text(secrets.token_hex(8) + "\n", encoding="ascii")
-        with contextlib.suppress(FileExistsError):
-            os.link(aside, path)
-        aside.unlink()
+        if not may_create:
+            raise SetupError(
+                f"The ledger's key {path} is missing. Put it back from your backup; without it the "
+                "recorded text cannot be read. To start anew, move the data folder away."
+            ) from None
+        try:
+            return bytes.fromhex(_made_once(path, secrets.token_hex(KEY_BYTES)))
+        except OSError as error:
+            raise SetupError(
+                f"The key file {path} cannot be written ({error.strerror}). Name another place with "
+                "PASTICHE_KEY_FILE, outside the data folder."
+            ) from error
+    if stat.S_IMODE(mode) & (0o007 if _is_credential(path) else 0o077):
+        raise SetupError(f"Others can read the key file {path}. Run: chmod 600 '{path}'")
+    try:
+        return bytes.fromhex(path.read_text(encoding="ascii").strip())
+    except ValueError as error:
+        raise SetupError(f"The key file {path} is not a key (64 hex characters).") from error
+    except OSError as error:
+        raise SetupError(f"The key file {path} cannot be read: {error.strerror}.") from error
+
+
+def _is_credential(path: Path) -> bool:
+    """Whether systemd hands it to this service: by an access list, which shows as the group's right."""
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    return bool(folder) and path.parent == Path(str(folder))
+
+
+def _made_once(path: Path, text: str) -> str:
+    """Write a file aside, then link it into place: never half of one, never two. What it says.
+
+    It is synced, for the ledger may be on disk a moment later.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside.unlink(missing_ok=True)
+    try:
+        append(aside, f"{text}\n", private=True)
+        os.link(aside, path)
+    except FileExistsError:
         return path.read_text(encoding="ascii").strip()
+    finally:
+        aside.unlink(missing_ok=True)
+    sync(path.parent)
+    return text

@@ -9,7 +9,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ from ulid import ULID
 from engine.errors import APOLOGY, KIND_SENTENCE, LedgerError
 from engine.events import FINAL_STATES, Failed, Final, Finished
 from engine.ledger import picture_cleanup
-from engine.ledger.erasure import BORROWED, erase_private, stays, still_there, unlink
+from engine.ledger.erasure import BORROWED, erase_private, stays, still_there
+from engine.ledger.observers import Observer
 from engine.ledger.rows import (
     SELECT_ANSWER,
     SELECT_FINAL,
@@ -39,8 +40,6 @@ from engine.ledger.transactions import Database, add, lasting
 from engine.media.store import open_media
 from engine.plan.job import Answer, Job, Request
 from engine.plan.router import Route
-from engine.study import observer
-from engine.study.observer import StudyObserver
 
 log = logging.getLogger(__name__)
 
@@ -63,11 +62,14 @@ class Ledger(Database):
     """Reads and writes the record; pictures go to the media store. `clock` gives UTC seconds."""
 
     def __init__(
-        self, database: AsyncEngine, media: Path | str, clock: Callable[[], float] = time.time
+        self,
+        database: AsyncEngine,
+        media: Path | str,
+        clock: Callable[[], float] = time.time,
+        observers: Sequence[Observer] = (),
     ) -> None:
-        super().__init__(database, clock)
+        super().__init__(database, clock, observers)
         self.media = open_media(media, self.vault)
-        self.collecting: StudyObserver | None = None  # while a study runs
 
     @lasting
     async def accept(
@@ -103,8 +105,9 @@ class Ledger(Database):
             )
             await connection.execute(sa.insert(JobRow).values(**job_values(job), accepted_at=now))
             await connection.execute(sa.insert(Delivery).values(**debt))
-            if self.collecting is not None and row["parent"] == request.parent:
-                await self.collecting.accepted(connection, request, route, job, now)
+            if row["parent"] == request.parent:
+                for observer in self.observers:
+                    await observer.accepted(connection, request, route, job, now)
             await beside(connection)
         return True
 
@@ -192,10 +195,10 @@ class Ledger(Database):
             if done.rowcount and pictures:
                 rows = [{**row, "id": new_id(), "created_at": now} for row in pictures]
                 await connection.execute(sa.insert(PictureRow), rows)
-            if done.rowcount:
+            for observer in self.observers if done.rowcount else ():
                 await observer.finished(connection, event.job, text, told)
-            if done.rowcount and not kept:
-                await connection.execute(unlink([event.job]))
+                if not kept:
+                    await observer.erased(connection, [event.job])
         return bool(done.rowcount)
 
     async def sweep(self, older: float = 0.0) -> int:
@@ -246,7 +249,7 @@ class Ledger(Database):
     async def _job(self, name: str) -> Job:
         query = sa.select(JobRow.__table__).where(JobRow.id == name)
         async with self.reading() as connection:
-            return job_of((await connection.execute(query)).one())
+            return job_of((await connection.execute(query)).mappings().one())
 
     @lasting
     async def delivered(self, job: str) -> None:
@@ -257,8 +260,9 @@ class Ledger(Database):
                 .where(Delivery.job_id == job, Delivery.state != "delivered")
                 .values(state="delivered", delivered_at=self.clock())
             )
-            await observer.delivered(connection, job, self.clock())
-            private = await erase_private(connection, [job], self.clock())
+            for observer in self.observers:
+                await observer.delivered(connection, job, self.clock())
+            private = await erase_private(self, connection, [job])
         if private:
             await self.throw_away()
 

@@ -30,7 +30,7 @@ LONGEST_WAIT = 3600.0  # seconds between two tries
 SENDING_SECONDS = 300.0  # the longest that one answer takes to go out, a platform's pauses included
 HOLD_SECONDS = 60.0  # a debt is in one process's hands for so long after it last said so
 FRESH_SECONDS = 60.0  # what was just accepted is in the hands of who accepted it
-OPEN = ("owed", "sending", "unsure")
+WAITING = Delivery.state.in_(("owed", "unsure"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,24 +57,24 @@ class Outbox:
         return self._database.dialect != "sqlite"
 
     @lasting
+    async def _change(self, *which: sa.ColumnElement[bool], **values: object) -> int:
+        async with self._database.writing() as connection:
+            done = await connection.execute(sa.update(Delivery).where(*which).values(**values))
+        return int(done.rowcount)
+
+    async def _set(self, job: str, *also: sa.ColumnElement[bool], **values: object) -> bool:
+        return await self._change(_open(job), *also, **values) > 0
+
     async def hold(self, jobs: Collection[str]) -> None:
         """These debts stay in our hands for HOLD_SECONDS more."""
         if not (self.shared and jobs):
             return
         now = self._database.clock()
-        free = sa.or_(
-            Delivery.sender.is_(None),
-            Delivery.sender == self.sender,
-            Delivery.due_at.is_(None),
-            Delivery.due_at <= now,
+        ours = sa.or_(Delivery.sender.is_(None), Delivery.sender == self.sender, _due(now))
+        until = now + HOLD_SECONDS
+        await self._change(
+            Delivery.job_id.in_(jobs), WAITING, ours, sender=self.sender, due_at=until
         )
-        values = {"sender": self.sender, "due_at": now + HOLD_SECONDS}
-        async with self._database.writing() as connection:
-            await connection.execute(
-                sa.update(Delivery)
-                .where(Delivery.job_id.in_(jobs), Delivery.state.in_(("owed", "unsure")), free)
-                .values(**values)
-            )
 
     @lasting
     async def claim(self, job: str) -> bool:
@@ -82,29 +82,18 @@ class Outbox:
         if not self.shared:
             return True
         now = self._database.clock()
-        values = {"sender": self.sender, "due_at": now + HOLD_SECONDS}
+        claimed = sa.update(Delivery).where(Delivery.job_id == job, WAITING, _free(now))
         async with self._database.writing() as connection:
             if await connection.scalar(_being_sent_beside(job, self.sender, now)):
                 return False
-            done = await connection.execute(
-                sa.update(Delivery)
-                .where(Delivery.job_id == job, Delivery.state.in_(("owed", "unsure")))
-                .where(_free(now))
-                .values(**values)
-            )
-        return done.rowcount > 0
+            values = {"sender": self.sender, "due_at": now + HOLD_SECONDS}
+            return (await connection.execute(claimed.values(values))).rowcount > 0
 
-    @lasting
     async def let_go(self) -> None:
         """At a leave: what is in our hands and not on its way is anybody's now."""
-        if not self.shared:
-            return
-        async with self._database.writing() as connection:
-            await connection.execute(
-                sa.update(Delivery)
-                .where(Delivery.sender == self.sender, Delivery.state.in_(("owed", "unsure")))
-                .values(sender=None, due_at=self._database.clock())
-            )
+        if self.shared:
+            ours = Delivery.sender == self.sender
+            await self._change(ours, WAITING, sender=None, due_at=self._database.clock())
 
     async def addressed(self, job: str, address: str) -> None:
         """Where to answer is known better now."""
@@ -124,22 +113,16 @@ class Outbox:
         """It did not go out; try again in so many seconds. False when that was the last try: of a
         private request nothing stays from then on."""
         async with self._database.writing() as connection:
-            tries = await connection.scalar(
-                sa.select(Delivery.tries)
-                .where(Delivery.job_id == job, Delivery.state.in_(OPEN))
-                .with_for_update()
-            )
+            query = sa.select(Delivery.tries).where(_open(job)).with_for_update()
+            tries = await connection.scalar(query)
             if tries is None:
                 return False
             state = "owed" if tries + 1 < GIVE_UP_TRIES else "lost"
             wait = max(seconds, min(LONGEST_WAIT, 15.0 * 2**tries))
-            await connection.execute(
-                sa.update(Delivery)
-                .where(Delivery.job_id == job, Delivery.state.in_(OPEN))
-                .values(state=state, tries=tries + 1, due_at=self._database.clock() + wait)
-            )
+            values = {"state": state, "tries": tries + 1, "due_at": self._database.clock() + wait}
+            await connection.execute(sa.update(Delivery).where(_open(job)).values(values))
             if state == "lost":
-                await erase_private(connection, [job], self._database.clock())
+                await erase_private(self._database, connection, [job])
         return state == "owed"
 
     async def lost(self, job: str) -> None:
@@ -149,64 +132,52 @@ class Outbox:
 
     @lasting
     async def _let_go(self, job: str) -> None:
-        asked = sa.select(JobRow.state).join(RequestRow, RequestRow.id == JobRow.request_id)
+        asked = sa.select(JobRow.state).join(RequestRow)
         async with self._database.writing() as connection:
             state = await connection.scalar(asked.where(JobRow.id == job, RequestRow.private))
             if state in FINAL_STATES:
-                await erase_private(connection, [job], self._database.clock())
+                await erase_private(self._database, connection, [job])
             elif state is not None:  # the rest goes with retention, once it has ended
-                await blank_jobs(connection, [job])
+                await blank_jobs(self._database, connection, [job])
 
-    @lasting
-    async def _set(self, job: str, *also: sa.ColumnElement[bool], **values: object) -> bool:
-        async with self._database.writing() as connection:
-            done = await connection.execute(
-                sa.update(Delivery)
-                .where(Delivery.job_id == job, Delivery.state.in_(OPEN), *also)
-                .values(**values)
-            )
-        return done.rowcount > 0
-
-    @lasting
     async def recover(self, gone: Collection[str] = ()) -> int:
         """What a sender was sending when it went is unsure; how many. At a start, and now and then.
 
-        `gone`: senders that are known to have ended. See the module's own words for the others.
+        `gone`: senders that are known to have ended. The module's own words tell of the others.
         """
-        query = sa.update(Delivery).where(Delivery.state == "sending")
-        if self._database.dialect != "sqlite":
-            over = Delivery.due_at <= self._database.clock()
-            query = query.where(sa.or_(over, Delivery.sender.is_(None), Delivery.sender.in_(gone)))
-        async with self._database.writing() as connection:
-            done = await connection.execute(query.values(state="unsure", due_at=None))
-        return int(done.rowcount)
+        over = sa.or_(
+            Delivery.due_at <= self._database.clock(),
+            Delivery.sender.is_(None),
+            Delivery.sender.in_(gone),
+        )
+        which = (over,) if self.shared else ()
+        return await self._change(Delivery.state == "sending", *which, state="unsure", due_at=None)
 
     async def due(self, platform: str) -> list[Owed]:
         """The platform's debts that may be tried now, oldest first."""
         query = (
             sa.select(Delivery.job_id, Delivery.address, Delivery.state, Delivery.tries)
-            .join(JobRow, JobRow.id == Delivery.job_id)
-            .join(RequestRow, RequestRow.id == JobRow.request_id)
+            .join(JobRow)
+            .join(RequestRow)
             .where(
                 RequestRow.platform == platform,
-                Delivery.state.in_(("owed", "unsure")),
+                WAITING,
                 Delivery.address.is_not(None),
                 _free(self._database.clock()) if self.shared else _due(self._database.clock()),
             )
             .order_by(Delivery.created_at)
         )
         async with self._database.reading() as connection:
-            rows = (await connection.execute(query)).all()
-        return [
-            Owed(
-                job=row.job_id,
-                platform=platform,
-                address=row.address,
-                unsure=row.state == "unsure",
-                tries=row.tries,
-            )
-            for row in rows
-        ]
+            return [
+                Owed(
+                    job=job,
+                    platform=platform,
+                    address=address or "",
+                    unsure=state == "unsure",
+                    tries=tries,
+                )
+                for job, address, state, tries in await connection.execute(query)
+            ]
 
     @lasting
     async def shown(self, platform: str, job: str, messages: tuple[str, ...]) -> None:
@@ -214,20 +185,22 @@ class Outbox:
         now = self._database.clock()
         async with self._database.writing() as connection:
             for message in messages:
-                lookup = self._lookup(platform, message)
-                row = {"lookup": lookup, "job_id": job, "at": now}
+                row = {"lookup": self._lookup(platform, message), "job_id": job, "at": now}
                 await put(connection, MessageRow, ("lookup",), row)
 
     async def job_of(self, platform: str, message: str) -> str | None:
         """The answer that a message of ours holds."""
-        query = sa.select(MessageRow.job_id).where(
-            MessageRow.lookup == self._lookup(platform, message)
-        )
+        lookup = self._lookup(platform, message)
+        query = sa.select(MessageRow.job_id).where(MessageRow.lookup == lookup)
         async with self._database.reading() as connection:
             return await connection.scalar(query)
 
     def _lookup(self, platform: str, message: str) -> str:
         return self._database.vault.lookup(f"{platform} message", message)
+
+
+def _open(job: str) -> sa.ColumnElement[bool]:
+    return sa.and_(Delivery.job_id == job, Delivery.state.in_(("owed", "sending", "unsure")))
 
 
 def _due(now: float) -> sa.ColumnElement[bool]:
@@ -246,16 +219,11 @@ def _free(now: float) -> sa.ColumnElement[bool]:
 
 def _being_sent_beside(job: str, sender: str, now: float) -> sa.Select[int]:
     """Whether another process sends an answer in the place of this one."""
-    place = (
-        sa.select(RequestRow.place_lookup)
-        .join(JobRow, JobRow.request_id == RequestRow.id)
-        .where(JobRow.id == job)
-    )
+    place = sa.select(RequestRow.place_lookup).join(JobRow).where(JobRow.id == job)
     return (
-        sa.select(sa.func.count())
-        .select_from(Delivery)
-        .join(JobRow, JobRow.id == Delivery.job_id)
-        .join(RequestRow, RequestRow.id == JobRow.request_id)
+        sa.select(sa.func.count(Delivery.id))
+        .join(JobRow)
+        .join(RequestRow)
         .where(
             RequestRow.place_lookup == place.scalar_subquery(),
             Delivery.state == "sending",

@@ -15,8 +15,6 @@ from engine.errors import MediaError
 from engine.ledger.tables import Discard, PictureRow
 from engine.ledger.transactions import Database, add
 from engine.media.store import MediaStore
-from engine.study.experiments.tables import ItemRow
-from engine.study.tables import StudyPictureRow
 
 AT_ONCE = 500  # names a statement
 SAFE_SECONDS = 3600.0  # a picture this old is no longer one whose row is about to be written
@@ -26,11 +24,10 @@ log = logging.getLogger(__name__)
 
 
 async def discard(connection: AsyncConnection, files: Sequence[str], now: float) -> int:
-    """Write down that these pictures are to go, each once; how many there are."""
-    names = sorted(set(files))
-    for name in names:
-        await add(connection, Discard, {"media": name, "at": now})
-    return len(names)
+    """Write down that these pictures are to go; how many were not written down already."""
+    return sum(
+        [await add(connection, Discard, {"media": n, "at": now}) for n in sorted(set(files))]
+    )
 
 
 async def throw_away(database: Database, media: MediaStore) -> int:
@@ -81,12 +78,13 @@ async def sweep(database: Database, media: MediaStore, older: float = 0.0) -> in
 
 
 async def _kept(database: Database, names: Sequence[str]) -> set[str]:
-    """Those of them that an answer has, or the study."""
+    """Those of them that an answer has, or an observer."""
+    columns = [PictureRow.media, *(c for observer in database.observers for c in observer.pictures)]
     kept: set[str] = set()
     async with database.reading() as connection:
         for start in range(0, len(names), AT_ONCE):
             chunk = names[start : start + AT_ONCE]
-            for column in (PictureRow.media, StudyPictureRow.media, ItemRow.media):
+            for column in columns:
                 query = sa.select(column).where(column.in_(chunk))
                 kept.update(name for name in await connection.scalars(query) if name)
     return kept

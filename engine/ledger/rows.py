@@ -40,6 +40,14 @@ _ROUTE = TypeAdapter(Route)
 _WANTED = TypeAdapter(_Wanted)
 _ORDER = TypeAdapter(Order)
 _NOTHING = _Wanted()
+# The columns that are called as the fields are.
+_OF_REQUEST = (
+    "command", "platform", "place", "conversation", "parent", "typed", "text", "beginning", "style",
+    "length", "seed", "private",
+)  # fmt: skip
+_OF_JOB = (
+    "id", "expert", "medium", "prompt", "head", "length", "seed", "plain", "attempt", "alone",
+)  # fmt: skip
 _SAMPLING = {field.name for field in fields(Sampling)}  # what an older program wrote may differ
 
 SELECT_ANSWER = (
@@ -66,94 +74,53 @@ SELECT_FINAL = sa.select(JobRow.__table__, Output.text, Output.notes).join(
 def request_values(request: Request, route: Route, request_id: str) -> dict[str, Any]:
     """The row of a request; asker, place lookup and time are the ledger's to add."""
     wanted = _Wanted(**{field.name: getattr(request, field.name) for field in fields(_Wanted)})
-    return {
+    return {name: getattr(request, name) for name in _OF_REQUEST} | {
         "id": request_id,
-        "command": request.command,
-        "platform": request.platform,
-        "place": request.place,
         "alone": request.alone,
-        "conversation": request.conversation,
-        "parent": request.parent,
-        "typed": request.typed,
-        "text": request.text,
-        "beginning": request.beginning,
-        "style": request.style,
-        "length": request.length,
-        "seed": request.seed,
         "drawing": None if wanted == _NOTHING else _WANTED.dump_json(wanted).decode(),
         "rule": route.rule,
         "route": _ROUTE.dump_json(route).decode(),
         "router_version": route.router_version,
-        "private": request.private,
     }
 
 
 def job_values(job: Job) -> dict[str, Any]:
     """The row of a job that was just accepted, but for the time."""
-    return {
-        "id": job.id,
+    return {name: getattr(job, name) for name in _OF_JOB} | {
         "request_id": job.request,
-        "expert": job.expert,
-        "medium": job.medium,
         "state": "queued",
-        "prompt": job.prompt,
-        "head": job.head,
-        "length": job.length,
-        "seed": job.seed,
         "sampling": asdict(job.sampling),
         "drawing": None if job.order is None else _ORDER.dump_json(job.order).decode(),
-        "plain": job.plain,
-        "attempt": job.attempt,
-        "alone": job.alone,
         "deaths_alone": 0,
     }
 
 
-def job_of(row: Any) -> Job:
+def job_of(row: Mapping[Any, Any]) -> Job:
     """The job of a row of `jobs`."""
+    sampling = row["sampling"]
     return Job(
-        id=row.id,
-        request=row.request_id,
-        expert=row.expert,
-        medium=row.medium,
-        prompt=row.prompt or "",
-        head=row.head,
-        length=row.length,
-        seed=row.seed,
-        sampling=Sampling(**{name: row.sampling[name] for name in _SAMPLING & row.sampling.keys()}),
-        order=None if row.drawing is None else _ORDER.validate_json(row.drawing),
-        plain=row.plain,
-        attempt=row.attempt,
-        alone=row.alone,
+        **{name: row[name] for name in _OF_JOB} | {"prompt": row["prompt"] or ""},
+        request=row["request_id"],
+        sampling=Sampling(**{name: sampling[name] for name in _SAMPLING & sampling.keys()}),
+        order=None if row["drawing"] is None else _ORDER.validate_json(row["drawing"]),
     )
 
 
 def answer_of(row: Mapping[str, Any]) -> Answer:
     """The answer of a SELECT_ANSWER row."""
-    columns = {c.name: row[f"jobs_{c.name}"] for c in JobRow.__table__.columns}
+    job = {c.name: row[f"jobs_{c.name}"] for c in JobRow.__table__.columns}
     asked = {c.name: row[f"requests_{c.name}"] for c in RequestRow.__table__.columns}
     wanted = _WANTED.validate_json(asked["drawing"]) if asked["drawing"] else _NOTHING
+    words = {"text": asked["text"] or "", "typed": asked["typed"] or ""}
     return Answer(
         request=Request(
-            command=asked["command"],
-            text=asked["text"] or "",
-            typed=asked["typed"] or "",
-            platform=asked["platform"],
+            **{name: asked[name] for name in _OF_REQUEST} | words | asdict(wanted),
             asker=row["askers_platform_id"],
-            place=asked["place"],
-            style=asked["style"],
-            length=asked["length"],
-            seed=asked["seed"],
-            conversation=asked["conversation"],
-            parent=asked["parent"],
-            beginning=asked["beginning"],
-            private=asked["private"],
-            **asdict(wanted),
         ),
         request_id=asked["id"],
-        job=job_of(_Attributes(columns)),
-        route=_route(asked, columns["expert"]),
-        state=columns["state"],
+        job=job_of(job),
+        route=_route(asked, job["expert"]),
+        state=job["state"],
         text=row["outputs_text"] or "",
         pictures=row["pictures"],
         expired=asked["route"] is None,
@@ -169,13 +136,6 @@ def _route(asked: Mapping[str, Any], expert: str) -> Route:
     return Route(
         expert=expert, rule=asked["rule"], evidence=(), runners_up=(), router_version=version
     )
-
-
-class _Attributes:
-    """A mapping read as attributes, as a row is."""
-
-    def __init__(self, values: Mapping[str, Any]) -> None:
-        self.__dict__.update(values)
 
 
 def final_values(event: Final, now: float) -> dict[str, Any]:
@@ -200,24 +160,18 @@ def final_values(event: Final, now: float) -> dict[str, Any]:
             return {"state": "cancelled", "finished_at": now, "tokens_out": event.tokens_out}
 
 
-def picture_values(picture: Picture, job: str, number: int, media: str) -> dict[str, Any]:
-    """The row of a picture, but for its id and the time."""
-    return {
-        "job_id": job,
-        "number": number,
-        "media": media,
-        "width": picture.width,
-        "height": picture.height,
-        "seed": picture.seed,
-    }
-
-
 def put_pictures(event: Final, put: Callable[[bytes], str]) -> list[dict[str, Any]]:
-    """Hand the pictures of an answer to a store; their rows."""
-    drawn = event.pictures if isinstance(event, Finished) else ()
+    """Hand the pictures of an answer to a store; their rows, but for id and time."""
     return [
-        picture_values(picture, event.job, number, put(picture.data))
-        for number, picture in enumerate(drawn)
+        {
+            "job_id": event.job,
+            "number": number,
+            "media": put(picture.data),
+            "width": picture.width,
+            "height": picture.height,
+            "seed": picture.seed,
+        }
+        for number, picture in enumerate(event.pictures if isinstance(event, Finished) else ())
     ]
 
 

@@ -9,7 +9,7 @@ import asyncio
 import functools
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, ParamSpec, TypeVar
 
@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from engine.errors import LedgerError
 from engine.ledger.errors import UNDONE, explain, reason, sqlstate_of
+from engine.ledger.observers import Observer
 from engine.ledger.postgres import name_of
 from engine.vault import vault_of
 
@@ -39,11 +40,18 @@ class UnsureError(LedgerError):
 
 
 class Database:
-    """Transactions for its sub-classes and parts. `clock` gives UTC seconds."""
+    """Transactions for its sub-classes and parts. `clock` gives UTC seconds; the `observers` write in
+    the transactions of the ledger."""
 
-    def __init__(self, database: AsyncEngine, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        database: AsyncEngine,
+        clock: Callable[[], float] = time.time,
+        observers: Sequence[Observer] = (),
+    ) -> None:
         self.vault = vault_of(database.dialect)
         self.clock = clock
+        self.observers = tuple(observers)
         self.dialect = database.dialect.name
         self._read = database
         self._write = database.execution_options(writing=True)

@@ -1,7 +1,6 @@
 """What may be asked and shown. The rules' limits are theirs: they read words, not intentions."""
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -59,19 +58,22 @@ class Verdict:
 
 
 class Moderator(Protocol):
-    """Real ones: HardRules, WordList, LivingPeople, ImageCheck, and the Chain of them."""
+    """Checks content. Real ones: HardRules, WordList, LivingPeople, ImageCheck, the Chain of them."""
 
     async def check(self, stage: Stage, content: Content) -> Verdict:
-        """Its verdict; a check that has nothing to say about a stage allows."""
+        """Judge; a check that has nothing to say about a stage allows."""
 
 
-async def apart(
-    judge: Callable[[Stage, Content], Verdict], stage: Stage, content: Content
-) -> Verdict:
-    """The verdict upon a text; a long one is judged in a thread, so that the loop goes on."""
-    if len(content.text) + len(content.asked) <= AT_ONCE:
-        return judge(stage, content)
-    return await asyncio.to_thread(judge, stage, content)
+class TextCheck:
+    """A moderator that reads: a long text is judged in a thread, so that the event loop goes on."""
+
+    async def check(self, stage: Stage, content: Content) -> Verdict:
+        if len(content.text) + len(content.asked) <= AT_ONCE:
+            return self.judge(stage, content)
+        return await asyncio.to_thread(self.judge, stage, content)
+
+    def judge(self, stage: Stage, content: Content) -> Verdict:
+        raise NotImplementedError
 
 
 def worst(verdicts: list[Verdict]) -> Verdict:

@@ -22,7 +22,6 @@ class Chain:
         self._lenient = lenient
 
     async def check(self, stage: Stage, content: Content) -> Verdict:
-        """See Moderator."""
         verdicts = await asyncio.gather(
             *(_safe(link, stage, content, Action.BLOCK) for link in self._strict),
             *(_safe(link, stage, content, Action.FLAG) for link in self._lenient),

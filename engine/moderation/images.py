@@ -28,7 +28,6 @@ class ImageCheck:
         self._seconds = seconds
 
     async def check(self, stage: Stage, content: Content) -> Verdict:
-        """See Moderator."""
         if stage is not Stage.OUTPUT_IMAGE:
             return Verdict(provider="image")
         try:

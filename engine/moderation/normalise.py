@@ -91,7 +91,7 @@ def _folded(text: str) -> str:
         kept += [_latin(text[place : number.start()]), number[0]]
         place = number.end()
     text = "".join([*kept, _latin(text[place:])])
-    return _SPACED.sub(_spaced, _LONE.sub(_joined, text))
+    return _SPACED.sub(_spaced, _LONE.sub(lambda found: _together(found[0]), text))
 
 
 def _shortened(text: str) -> Iterator[str]:
@@ -122,10 +122,6 @@ def _as_letter(found: re.Match[str]) -> str:
     after = place + 1 < len(text) and text[place + 1].isalnum()
     is_letter = (before or after) if sign.isdigit() else (before and after)
     return _LETTER[ord(sign)] if is_letter else sign
-
-
-def _joined(found: re.Match[str]) -> str:
-    return _together(found[0])
 
 
 def _spaced(found: re.Match[str]) -> str:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from itertools import chain
 
-from engine.moderation import Action, Content, Stage, Verdict, apart
+from engine.moderation import Action, Content, Stage, TextCheck, Verdict
 from engine.moderation.normalise import spellings
 
 VERSION = "3"
@@ -56,8 +56,7 @@ _LOOSE = r"(?:aroused|seducti\w*|seduc(?:e|es|ing))"
 _BARE = r"(?:nudes?|naked|nudity|topless|lingerie|strip ?tease|undressing|stripping|strips)"
 _ALWAYS = (
     r"\b(?:loli(?:ta)? ?(?:con|porn|hentai|sex)|shota ?(?:con|porn)?|jail ?bait|(?:child|kid|"
-    r"kiddie|"
-    r"infant|teen) ?porn\w*|csam|pedo(?:phil\w*)? ?(?:porn\w*|erotic\w*|sex))\b"
+    r"kiddie|infant|teen) ?porn\w*|csam|pedo(?:phil\w*)? ?(?:porn\w*|erotic\w*|sex))\b"
 )
 
 _GUIDE = (
@@ -69,19 +68,15 @@ _ASKED = rf"(?:{_HOW}|explain|teach me|show me|tell me)"
 _WEAPON = (
     r"(?:(?:pipe|nail|car|fertili[sz]er|dirty|petrol|letter|home ?made) ?bombs?|bombs?|"
     r"explosives?|ieds?|nerve (?:gas|agents?)|sarin|vx gas|tabun|soman|novichok|ricin|anthrax|"
-    r"mustard gas|"
-    r"napalm|thermite|molotov(?: cocktails?)?|grenades?|silencers?|suppressors?|ghost guns?|"
-    r"untraceable guns?|"
-    r"tatp|chlorine gas|phosgene|bio ?weapons?|chemical weapons?|detonators?|nitroglycerine?|"
-    r"guncotton)"
+    r"mustard gas|napalm|thermite|molotov(?: cocktails?)?|grenades?|silencers?|suppressors?|"
+    r"ghost guns?|untraceable guns?|tatp|chlorine gas|phosgene|bio ?weapons?|chemical weapons?|"
+    r"detonators?|nitroglycerine?|guncotton)"
 )
 _MAKING = (
     r"(?:mak(?:e|ing)|build(?:ing)?|creat(?:e|ing)|construct(?:ing)?|assembl(?:e|ing)|"
-    r"synthesi[sz](?:e|ing)|"
-    r"brew(?:ing)?|cook(?:ing)?(?: up)?|produc(?:e|ing)|manufactur(?:e|ing)|prepar(?:e|ing)|"
-    r"print(?:ing)?|"
-    r"cultur(?:e|ing)|weaponi[sz](?:e|ing)|detonat(?:e|ing)|set(?:ting)? off|"
-    r"get(?:ting)?|obtain(?:ing)?|buy(?:ing)?)"
+    r"synthesi[sz](?:e|ing)|brew(?:ing)?|cook(?:ing)?(?: up)?|produc(?:e|ing)|manufactur(?:e|ing)|"
+    r"prepar(?:e|ing)|print(?:ing)?|cultur(?:e|ing)|weaponi[sz](?:e|ing)|detonat(?:e|ing)|"
+    r"set(?:ting)? off|get(?:ting)?|obtain(?:ing)?|buy(?:ing)?)"
 )
 _SOME = r"(?:(?:a|an|the|my|your|some|own|real|working|simple|small|big) )"
 
@@ -116,8 +111,7 @@ _RULES: tuple[tuple[str, re.Pattern[str]], ...] = (
     )),
     (MINORS, re.compile(
         rf"\b{_YOUNG} (?:(?:is|are|being|getting|gets|posing|pose|in|wearing|with|who|her|his|"
-        rf"having) ){{0,3}}"
-        rf"(?:{_BARE}|seduc(?:es|ing))\b"
+        rf"having) ){{0,3}}(?:{_BARE}|seduc(?:es|ing))\b"
     )),
     (SELF_HARM, re.compile(rf"\b{_HOW}(?: \w+){{0,5}} {_HARM}\b")),
     (SELF_HARM, re.compile(
@@ -177,8 +171,7 @@ _INTENT = re.compile(
     rf"|\bi (?:m|am) (?:\w+ ){{0,3}}suicidal\b|\bi {_SELF}\b"
     # Italian, Spanish, Portuguese, French, German; folded, so unaccented
     r"|\b(?:voglio|vorrei|sto pensando di|penso di) (?:morire|uccidermi|ammazzarmi|suicidarmi|"
-    r"farla finita)"
-    r"|\bmi (?:voglio|vorrei) (?:uccidere|ammazzare|suicidare)\b"
+    r"farla finita)|\bmi (?:voglio|vorrei) (?:uccidere|ammazzare|suicidare)\b"
     r"|\b(?:quiero|voy a) (?:morir(?:me)?|matarme|suicidarme|quitarme la vida)\b"
     r"|\b(?:quero|vou) (?:morrer|me matar|me suicidar)\b"
     r"|\bje (?:veux|vais) (?:mourir|me tuer|me suicider|en finir)\b"
@@ -223,19 +216,14 @@ def speaks_of_harming_oneself(text: str) -> bool:
     return any(_INTENT.search(spelling) for spelling in spellings(_QUOTED.sub(" ", text)))
 
 
-class HardRules:
+class HardRules(TextCheck):
     """Blocks at every stage that has text; a cry for help is answered and not written on."""
 
-    async def check(self, stage: Stage, content: Content) -> Verdict:
-        """See Moderator."""
-        return await apart(_judged, stage, content)
-
-
-def _judged(stage: Stage, content: Content) -> Verdict:
-    broken = find(content.text, content.medium if stage is not Stage.OUTPUT_TEXT else "text")
-    if stage is Stage.INPUT and speaks_of_harming_oneself(content.text):
-        broken = [SELF_HARM_INTENT, *broken]
-    action = Action.BLOCK if broken else Action.ALLOW
-    return Verdict(
-        action=action, reasons=dict.fromkeys(broken, 1.0), provider="rules", version=VERSION
-    )
+    def judge(self, stage: Stage, content: Content) -> Verdict:
+        broken = find(content.text, content.medium if stage is not Stage.OUTPUT_TEXT else "text")
+        if stage is Stage.INPUT and speaks_of_harming_oneself(content.text):
+            broken = [SELF_HARM_INTENT, *broken]
+        action = Action.BLOCK if broken else Action.ALLOW
+        return Verdict(
+            action=action, reasons=dict.fromkeys(broken, 1.0), provider="rules", version=VERSION
+        )

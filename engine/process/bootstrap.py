@@ -12,16 +12,15 @@ from typing import IO, Any, Self
 from engine import Engine, Method
 from engine.errors import OwnerGoneError, SetupError
 from engine.events import Event
-from engine.ledger.ledger import Ledger
-from engine.ledger.storage import make_ready, on_server, open_database
+from engine.ledger.storage import make_ready, on_server
 from engine.lock import LOCK, take_lock
 from engine.plan.cards import Registry, load_registry
 from engine.plan.job import Request
 from engine.plan.plan import Plan
 from engine.process.client import ClientEngine
+from engine.process.composition import open_ledger
 from engine.process.owner import owning
 from engine.settings import Settings
-from engine.study.observer import observer_for
 
 ATTACH_SECONDS = 10.0  # an owner that holds the lock has this long to open its socket
 ATTACH_PAUSE = 0.05
@@ -51,13 +50,11 @@ async def open_engine(
         return
     with place:
         await asyncio.to_thread(make_ready, settings)
-        ledger = Ledger(await open_database(settings, synced=synced), settings.media)
-        try:
-            ledger.collecting = await observer_for(settings, ledger)
-            async with owning(settings, registry, ledger, workers=workers, warm=warm) as core:
-                yield core
-        finally:
-            await ledger.close()
+        async with (
+            open_ledger(settings, synced=synced) as ledger,
+            owning(settings, registry, ledger, workers=workers, warm=warm) as core,
+        ):
+            yield core
 
 
 async def _own_or_attach(settings: Settings, registry: Registry) -> IO[str] | ClientEngine:

@@ -11,15 +11,15 @@ from contextlib import asynccontextmanager
 from engine.engine import LocalEngine
 from engine.errors import SetupError
 from engine.ledger.ledger import Ledger
-from engine.ledger.storage import database_url, make_ready, open_database
+from engine.ledger.storage import database_url, make_ready
 from engine.monitor.watchdog import watching
 from engine.plan.cards import Registry, load_registry
+from engine.process.composition import open_ledger
 from engine.queues.dispatcher import nobody
 from engine.queues.postgres.queue import PostgresQueue
 from engine.queues.postgres.worker_host import WorkerHost
 from engine.settings import Settings
 from engine.shutdown import Signals
-from engine.study.observer import observer_for
 from engine.workers.fingerprint import fingerprint_of
 from engine.workers.supervisor import device_environment
 
@@ -32,12 +32,8 @@ log = logging.getLogger(__name__)
 async def opening_shared(settings: Settings) -> AsyncIterator[Ledger]:
     """The shared ledger, its schema at this program's."""
     await asyncio.to_thread(make_ready, settings)
-    ledger = Ledger(await open_database(settings), settings.media)
-    try:
-        ledger.collecting = await observer_for(settings, ledger)
+    async with open_ledger(settings) as ledger:
         yield ledger
-    finally:
-        await ledger.close()
 
 
 @asynccontextmanager

@@ -5,18 +5,18 @@ nobody while a column of it names somebody.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.ledger.chat_tables import BucketRow, MessageRow, PlaceRow, Rating, Report, VerdictRow
-from engine.ledger.tables import Asker, Delivery, JobRow, Output, PictureRow, RequestRow
-from engine.queues.postgres.tables import ProgressRow, Ticket
+from engine.chat import rights as chat_rights
+from engine.ledger.erasure import chunks
+from engine.ledger.observers import Rule
+from engine.ledger.tables import Asker, JobRow, RequestRow
 from engine.study.consent.account_links import leave
 from engine.study.experiments.tables import Enrolment, Exposure, ItemRow, QuestionnaireAnswer, Vote
-from engine.study.interactions import AT_ONCE, cut_off
+from engine.study.interactions import cut_off_interactions
 from engine.study.tables import (
     ConsentRow,
     InteractionRow,
@@ -28,66 +28,29 @@ from engine.study.tables import (
     StudyRatingRow,
 )
 
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """How a table lets go of somebody: by a column that names them, with their requests, or not at
-    all, because it is about nobody (`why` says how that is).
-
-    `standing` is what /withdraw leaves even when it deletes: the log that shows the withdrawal.
-    """
-
-    by: Literal["pseudonym", "lookup", "request", "nobody"]
-    column: Any = None
-    standing: bool = False
-    why: str = ""
-
-
 # In the order in which rows go: those that point at others first.
-RULES: dict[str, Rule] = {
+STUDY_RULES: dict[str, Rule] = {
     "votes": Rule("pseudonym", Vote.pseudonym),
     "exposures": Rule("pseudonym", Exposure.pseudonym),
     "questionnaire_answers": Rule("pseudonym", QuestionnaireAnswer.pseudonym),
     "enrolments": Rule("pseudonym", Enrolment.pseudonym),
     "items": Rule("pseudonym", ItemRow.author),
     "study_pictures": Rule("pseudonym", StudyPictureRow.pseudonym),
-    "study_ratings": Rule("pseudonym", StudyRatingRow.pseudonym),
-    "study_events": Rule("pseudonym", StudyEventRow.pseudonym),
+    "study_ratings": Rule(
+        "pseudonym", StudyRatingRow.pseudonym, also=StudyRatingRow.interaction_id
+    ),
+    "study_events": Rule("pseudonym", StudyEventRow.pseudonym, also=StudyEventRow.interaction_id),
     "interactions": Rule("pseudonym", InteractionRow.pseudonym),
     "link_codes": Rule("pseudonym", LinkCodeRow.pseudonym),
-    "study_links": Rule("pseudonym", StudyLinkRow.pseudonym),
+    "study_links": Rule("pseudonym", StudyLinkRow.pseudonym, also=StudyLinkRow.root),
     "consents": Rule("pseudonym", ConsentRow.pseudonym, standing=True),
     "invitations": Rule("lookup", InvitationRow.lookup),
-    "ratings": Rule("lookup", Rating.rater),
-    "reports": Rule("lookup", Report.reporter),
-    "verdicts": Rule("lookup", VerdictRow.asker),
-    "buckets": Rule("lookup", BucketRow.lookup),
-    "places": Rule("lookup", PlaceRow.owner),
-    "outputs": Rule("request", Output.job_id),
-    "pictures": Rule("request", PictureRow.job_id),
-    "deliveries": Rule("request", Delivery.job_id),
-    "messages": Rule("request", MessageRow.job_id),
-    "tickets": Rule("request", Ticket.job_id),
-    "progress": Rule("request", ProgressRow.job_id),
-    "jobs": Rule("request", JobRow.id),
-    "requests": Rule("request", RequestRow.id),
-    "askers": Rule("lookup", Asker.lookup),
-    "tombstones": Rule(
-        "nobody", why="a keyed code and a time, no content: what keeps them forgotten"
-    ),
-    "blocks": Rule("nobody", why="the operator's own rule"),
     "study_places": Rule("nobody", why="a place's pseudonym"),
     "experiments": Rule("nobody", why="a file of the researcher's"),
     "studies": Rule("nobody", why="the study itself"),
     "study_exports": Rule("nobody", why="counts"),
-    "retention_runs": Rule("nobody", why="counts"),
-    "switches": Rule("nobody", why="the operator's"),
-    "discards": Rule("nobody", why="names of pictures that are on their way out"),
-    "workers": Rule("nobody", why="programs that serve"),
-    "leases": Rule("nobody", why="what one process does"),
-    "seen": Rule("nobody", why="numbers of updates"),
-    "meta": Rule("nobody", why="the ledger itself"),
 }
+RULES = STUDY_RULES | chat_rights.RULES
 
 
 async def erase(
@@ -107,12 +70,12 @@ async def erase(
     )
     files += [name for name in await connection.scalars(drawn) if name]
     found = list(await connection.scalars(mine))
-    await cut_off(connection, found)
+    await cut_off_interactions(connection, found)
     await _part(connection, found)
     for column in (StudyRatingRow.interaction_id, StudyEventRow.interaction_id):
         await connection.execute(sa.delete(column.class_).where(column.in_(mine)))
     await leave(connection, pseudonyms)
-    for rule in RULES.values():
+    for rule in STUDY_RULES.values():
         if rule.by == "pseudonym" and (standing or not rule.standing):
             table = rule.column.class_
             await connection.execute(sa.delete(table).where(rule.column.in_(pseudonyms)))
@@ -123,15 +86,14 @@ async def withdrawn(connection: AsyncConnection, pseudonym: str) -> None:
     """What others wrote on from this person's answers loses the person's words, and the way to them."""
     mine = sa.select(InteractionRow.id).where(InteractionRow.pseudonym == pseudonym)
     found = list(await connection.scalars(mine))
-    await cut_off(connection, found, but_of=pseudonym)
+    await cut_off_interactions(connection, found, but_of=pseudonym)
     await _part(connection, found, but_of=pseudonym)
 
 
 async def _part(connection: AsyncConnection, interactions: Sequence[str], but_of: str = "") -> None:
     """No way leads to these any more from what goes on from them; `but_of`: but for theirs."""
     row = InteractionRow
-    for start in range(0, len(interactions), AT_ONCE):
-        chunk = interactions[start : start + AT_ONCE]
+    for chunk in chunks(interactions):
         children = row.parent.in_(chunk), row.pseudonym != but_of
         await connection.execute(sa.update(row).where(*children).values(parent=None))
 

@@ -11,17 +11,12 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 from ulid import ULID
 
+from engine.chat.feedback import unspoken
+from engine.ledger.erasure import chunks, cut_off
 from engine.study.consent.consent import last_consent
 from engine.study.consent.opt_in import takes_part
 from engine.study.study import Study
 from engine.study.tables import InteractionRow, StudyEventRow, StudyPictureRow, StudyRatingRow
-
-NEVER = frozenset({"self_harm", "self_harm_intent"})
-
-
-def unspoken(judged: Sequence[dict[str, Any]]) -> bool:
-    """Whether these verdicts are of a moment of which nothing is kept with a person, in no table."""
-    return any(NEVER & one["reasons"].keys() for one in judged)
 
 
 async def interaction_of(connection: AsyncConnection, job: str) -> Any:
@@ -130,23 +125,20 @@ async def taking_part(
 
 
 BORROWED = ("text", "beginning", "style", "drawing", "route", "prompt", "notes")
-AT_ONCE = 500  # rows a statement
 
 
-async def cut_off(
+async def cut_off_interactions(
     connection: AsyncConnection,
     interactions: Sequence[str],
     columns: Sequence[str] = BORROWED,
     but_of: str = "",
 ) -> None:
     """What goes on from these, however far, loses the words that it took over; `but_of`: not theirs."""
-    for start in range(0, len(interactions), AT_ONCE):
-        chunk = interactions[start : start + AT_ONCE]
-        row = InteractionRow
-        top = sa.select(row.id).where(row.parent.in_(chunk)).cte(recursive=True)
-        line = top.union(sa.select(row.id).join(top, row.parent == top.c.id))
-        theirs = row.id.in_(sa.select(line.c.id)), row.pseudonym != but_of
-        await connection.execute(sa.update(row).where(*theirs).values(dict.fromkeys(columns, None)))
+    table = InteractionRow.__table__
+    assert isinstance(table, sa.Table)
+    for chunk in chunks(interactions):
+        words = cut_off(table, chunk, columns).where(InteractionRow.pseudonym != but_of)
+        await connection.execute(words)
 
 
 def verdict_values(row: Any) -> dict[str, Any]:
@@ -161,7 +153,7 @@ async def hide(connection: AsyncConnection, job: str, now: float) -> list[str]:
     pictures = StudyPictureRow.interaction_id.in_(mine)
     files = list(await connection.scalars(sa.select(StudyPictureRow.media).where(pictures)))
     await connection.execute(sa.delete(StudyPictureRow).where(pictures))
-    await cut_off(
+    await cut_off_interactions(
         connection, list(await connection.scalars(mine)), ("beginning", "prompt", "notes")
     )
     await connection.execute(

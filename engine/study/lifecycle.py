@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from pydantic import ValidationError
 
 from engine.errors import SetupError
+from engine.ledger.keys import load_key
 from engine.ledger.storage import make_ready, open_database
 from engine.ledger.transactions import Database
 from engine.lock import take_lock
@@ -23,7 +24,6 @@ from engine.study.study import (
     study_key_file,
 )
 from engine.study.tables import StudyRow
-from engine.vault import load_key
 
 TEMPLATE = """# What people are told, and what binds the study. Any change makes their consent lapse.
 title = {title}

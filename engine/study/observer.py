@@ -8,28 +8,41 @@ somebody who never gave it. Names of other people (@name, <@123>) are taken out 
 
 import json
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 from ulid import ULID
 
+from engine.chat.feedback import unspoken
 from engine.ledger.chat_tables import VerdictRow
+from engine.ledger.observers import Rule
+from engine.ledger.picture_cleanup import discard
 from engine.ledger.rows import job_values, request_values
 from engine.ledger.tables import JobRow, PictureRow
 from engine.ledger.transactions import Database
 from engine.plan.job import Job, Request, Treatment
 from engine.plan.router import Route
 from engine.settings import Settings
+from engine.study import erasure_rules, interactions
 from engine.study.consent.consent import Consent, last_consent
 from engine.study.consent.opt_in import place_asked_in, takes_part
-from engine.study.interactions import interaction_of, unspoken, verdict_values
+from engine.study.experiments.tables import ItemRow
+from engine.study.interactions import verdict_values
 from engine.study.pseudonyms import SESSION_SECONDS
 from engine.study.study import Study, open_study
-from engine.study.tables import ConsentRow, InteractionRow, StudyPictureRow
+from engine.study.tables import (
+    ConsentRow,
+    InteractionRow,
+    InvitationRow,
+    LinkCodeRow,
+    StudyPictureRow,
+    StudyRow,
+)
 
 _MENTION = re.compile(r"<(?:@[!&]?|#)\d{5,25}>|(?<![\w/.])@\w{2,64}")
+CODES_SECONDS = 86400.0  # after a one-time code has expired
 _FROM_JOB = (
     "state", "started_at", "first_token_at", "finished_at", "tokens_in", "tokens_out",
     "base_digest", "adapter_digest",
@@ -45,10 +58,29 @@ def unnamed(text: str | None) -> str | None:
     return None if text is None else _MENTION.sub("[user]", text)
 
 
-class StudyObserver:
-    """Writes on connections that it is handed, within their transactions."""
+class _Entitled(NamedTuple):
+    """Why a request may be kept, and as whose."""
 
-    def __init__(self, study: Study) -> None:
+    study: Study
+    consent: Consent
+    pseudonym: str
+    place: str
+
+
+class StudyObserver:
+    """Observes the ledger and the chat, within their transactions. `study` is the one that runs here.
+
+    Without one nothing new comes in, but what is there is kept up and lets go: a worker's process may
+    not know the study of the requests that it ends.
+    """
+
+    rules: Mapping[str, Rule] = erasure_rules.STUDY_RULES
+    borrowed: tuple[Any, Sequence[str]] = (InteractionRow.pseudonym, interactions.BORROWED)
+    pictures: Sequence[Any] = (StudyPictureRow.media, ItemRow.media)
+    expiring: Sequence[tuple[str, Any, float]] = (("codes", LinkCodeRow.expires_at, CODES_SECONDS),)
+    beginnings: Sequence[Any] = (StudyRow.opened_at,)
+
+    def __init__(self, study: Study | None) -> None:
         self.study = study
 
     async def accepted(
@@ -58,16 +90,15 @@ class StudyObserver:
         found = await self._entitled(connection, request)
         if found is None:
             return None
-        consent, pseudonym = found
         parent = None
         if request.parent is not None:
-            parent = await self.interaction_of(connection, request.parent)
+            parent = await interaction_of_request(connection, found.study, request.parent)
             if parent is None:
                 return None
         query = sa.select(VerdictRow.__table__).where(VerdictRow.job_id == job.id)
         before = (await connection.execute(query.order_by(VerdictRow.id))).mappings().all()
         made = job_values(job)
-        values = await self._asked(connection, request, route, pseudonym, consent, now) | {
+        values = await _asked(connection, request, route, found, now) | {
             "job_id": job.id,
             "parent": parent,
             "state": "queued",
@@ -101,7 +132,7 @@ class StudyObserver:
         found = await self._entitled(connection, request)
         if found is None:
             return
-        values = await self._asked(connection, request, route, found[1], found[0], now) | {
+        values = await _asked(connection, request, route, found, now) | {
             "state": "refused",
             "medium": medium,
             "plain": False,
@@ -113,117 +144,156 @@ class StudyObserver:
         }
         await connection.execute(sa.insert(InteractionRow).values(values))
 
-    async def _entitled(
-        self, connection: AsyncConnection, request: Request
-    ) -> tuple[Consent, str] | None:
+    async def _entitled(self, connection: AsyncConnection, request: Request) -> _Entitled | None:
         """The live consent and the pseudonym, if this request may be kept."""
         study = self.study
-        if study.key is None or request.private or request.borrowed:
+        if study is None or study.key is None or request.private or request.borrowed:
             return None
         pseudonym = study.pseudonym(request.platform, request.asker)
         consent = await last_consent(connection, study, pseudonym)
         if consent is None or not consent.live:
             return None
-        if not request.alone:
-            place = study.place(request.platform, place_asked_in(request))
-            if not await takes_part(connection, study, place):
-                return None
-        return consent, pseudonym
+        place = study.place(request.platform, place_asked_in(request))
+        if not request.alone and not await takes_part(connection, study, place):
+            return None
+        return _Entitled(study, consent, pseudonym, place)
 
-    async def _asked(
+    async def finished(
+        self, connection: AsyncConnection, job: str, text: str | None, notes: str | None
+    ) -> None:
+        """Take over the outcome and the pictures.
+
+        After a withdrawal, or when moderation took it, only that it ended is noted.
+        """
+        found = await interactions.interaction_of(connection, job)
+        if found is None:
+            return
+        query = sa.select(ConsentRow.action).where(ConsentRow.pseudonym == found.pseudonym)
+        last = await connection.scalar(query.order_by(ConsentRow.id.desc()).limit(1))
+        kept = last == "granted" and found.hidden_at is None
+        query = sa.select(*(getattr(JobRow, name) for name in _FROM_JOB)).where(JobRow.id == job)
+        row = (await connection.execute(query)).mappings().one()
+        await connection.execute(
+            sa.update(InteractionRow)
+            .where(InteractionRow.id == found.id)
+            .values(**row, output=(text or None) if kept else None, notes=notes if kept else None)
+        )
+        if kept:
+            await _keep_pictures(connection, job, found)
+
+    async def delivered(self, connection: AsyncConnection, job: str, now: float) -> None:
+        """A client has shown the answer; one that moderation kept back was not shown."""
+        row = InteractionRow
+        open_ones = row.job_id == job, row.delivered_at.is_(None), row.hidden_at.is_(None)
+        await connection.execute(sa.update(row).where(*open_ones).values(delivered_at=now))
+
+    async def erased(self, connection: AsyncConnection, jobs: Sequence[str]) -> None:
+        """No way leads from the study's rows to these jobs any more."""
+        mine = InteractionRow.job_id.in_(jobs)
+        await connection.execute(sa.update(InteractionRow).where(mine).values(job_id=None))
+
+    async def rated(
         self,
         connection: AsyncConnection,
-        request: Request,
-        route: Route,
-        pseudonym: str,
-        consent: Consent,
+        platform: str,
+        rater: str,
+        job: str,
+        value: int,
         now: float,
-    ) -> dict[str, Any]:
-        """The columns that request and route fill."""
-        row = request_values(request, route, "")
-        treatment = request.treatment or Treatment()
-        return {
-            "id": str(ULID()),
-            "study": self.study.id,
-            "pseudonym": pseudonym,
-            "consent_id": consent.id,
-            "session": await self._session(connection, pseudonym, now),
-            "platform": request.platform,
-            "place": self.study.place(request.platform, place_asked_in(request)),
-            "private": request.alone,
-            "command": request.command,
-            "typed": unnamed(row["typed"]),
-            "text": unnamed(row["text"]),
-            "beginning": unnamed(row["beginning"]),
-            "style": unnamed(row["style"]),
-            "rule": row["rule"],
-            "route": unnamed(row["route"]),
-            "router_version": row["router_version"],
-            "expert": route.expert,
-            "experiment": treatment.experiment or None,
-            "arm": treatment.arm or None,
-            "accepted_at": now,
-        }
+        reason: str = "",
+    ) -> None:
+        """A thumb of somebody who takes part, for an answer that is in the study."""
+        if self.study is not None:
+            await interactions.rated(
+                connection, self.study, platform, rater, job, value, now, reason
+            )
 
-    async def _session(self, connection: AsyncConnection, pseudonym: str, now: float) -> str:
-        """The session that this moment belongs to: a longer silence begins a new one."""
-        query = (
-            sa.select(InteractionRow.session, InteractionRow.accepted_at)
-            .where(InteractionRow.pseudonym == pseudonym)
-            .order_by(InteractionRow.accepted_at.desc())
-            .limit(1)
-        )
-        last = (await connection.execute(query)).one_or_none()
-        if last is None or now - last.accepted_at > SESSION_SECONDS:
-            return str(ULID())
-        return str(last.session)
+    async def judged(
+        self, connection: AsyncConnection, job: str, judged: Sequence[dict[str, Any]], now: float
+    ) -> None:
+        """More verdicts on it. One that stops takes the answer."""
+        await discard(connection, await interactions.judged(connection, job, judged, now), now)
 
-    async def interaction_of(self, connection: AsyncConnection, request: str) -> str | None:
-        """The interaction of an earlier request, if whoever made it still takes part."""
-        query = (
-            sa.select(InteractionRow.id, InteractionRow.pseudonym)
-            .join(JobRow, JobRow.id == InteractionRow.job_id)
-            .where(JobRow.request_id == request, InteractionRow.hidden_at.is_(None))
-        )
-        found = (await connection.execute(query.limit(1))).one_or_none()
-        if found is None:
-            return None
-        last = await last_consent(connection, self.study, found.pseudonym)
-        return str(found.id) if last is not None and last.live else None
+    async def hidden(self, connection: AsyncConnection, job: str, now: float) -> None:
+        """Its words and pictures leave the study too."""
+        await discard(connection, await interactions.hide(connection, job, now), now)
+
+    async def forgotten(
+        self, connection: AsyncConnection, lookup: str, pseudonyms: Sequence[str], now: float
+    ) -> int:
+        """Everything of the person goes, in all studies, the log of their consent too."""
+        names = sorted({*pseudonyms, *await erasure_rules.pseudonyms_tied_to(connection, lookup)})
+        await connection.execute(sa.delete(InvitationRow).where(InvitationRow.lookup == lookup))
+        files = await erasure_rules.erase(connection, names, standing=True)
+        return await discard(connection, files, now)
 
 
-async def observer_for(settings: Settings, database: Database) -> StudyObserver | None:
-    """For the study that the settings name; None for none. Raises SetupError."""
-    study = await open_study(settings, database)
-    return None if study is None else StudyObserver(study)
+async def _asked(
+    connection: AsyncConnection, request: Request, route: Route, found: _Entitled, now: float
+) -> dict[str, Any]:
+    """The columns that request and route fill."""
+    row = request_values(request, route, "")
+    treatment = request.treatment or Treatment()
+    return {
+        "id": str(ULID()),
+        "study": found.study.id,
+        "pseudonym": found.pseudonym,
+        "consent_id": found.consent.id,
+        "session": await _session(connection, found.pseudonym, now),
+        "platform": request.platform,
+        "place": found.place,
+        "private": request.alone,
+        "command": request.command,
+        "typed": unnamed(row["typed"]),
+        "text": unnamed(row["text"]),
+        "beginning": unnamed(row["beginning"]),
+        "style": unnamed(row["style"]),
+        "rule": row["rule"],
+        "route": unnamed(row["route"]),
+        "router_version": row["router_version"],
+        "expert": route.expert,
+        "experiment": treatment.experiment or None,
+        "arm": treatment.arm or None,
+        "accepted_at": now,
+    }
 
 
-async def finished(
-    connection: AsyncConnection, job: str, text: str | None, notes: str | None
-) -> None:
-    """The job has its final state, and its pictures their rows; `notes` are JSON.
-
-    After a withdrawal, or when moderation took it, only that it ended is noted. Neither this nor
-    `delivered` needs to know the study: a worker's process elsewhere may not.
-    """
-    found = await interaction_of(connection, job)
-    if found is None:
-        return
-    query = sa.select(ConsentRow.action).where(ConsentRow.pseudonym == found.pseudonym)
-    last = await connection.scalar(query.order_by(ConsentRow.id.desc()).limit(1))
-    kept = last == "granted" and found.hidden_at is None
-    columns = [getattr(JobRow, name) for name in _FROM_JOB]
-    row = (await connection.execute(sa.select(*columns).where(JobRow.id == job))).mappings().one()
-    await connection.execute(
-        sa.update(InteractionRow)
-        .where(InteractionRow.id == found.id)
-        .values(**row, output=(text or None) if kept else None, notes=notes if kept else None)
+async def _session(connection: AsyncConnection, pseudonym: str, now: float) -> str:
+    """The session that this moment belongs to: a longer silence begins a new one."""
+    query = (
+        sa.select(InteractionRow.session, InteractionRow.accepted_at)
+        .where(InteractionRow.pseudonym == pseudonym)
+        .order_by(InteractionRow.accepted_at.desc())
+        .limit(1)
     )
-    if kept:
-        await _pictures(connection, job, found)
+    last = (await connection.execute(query)).one_or_none()
+    if last is None or now - last.accepted_at > SESSION_SECONDS:
+        return str(ULID())
+    return str(last.session)
 
 
-async def _pictures(connection: AsyncConnection, job: str, found: Any) -> None:
+async def interaction_of_request(
+    connection: AsyncConnection, study: Study, request: str
+) -> str | None:
+    """The interaction of an earlier request, if whoever made it still takes part."""
+    query = (
+        sa.select(InteractionRow.id, InteractionRow.pseudonym)
+        .join(JobRow, JobRow.id == InteractionRow.job_id)
+        .where(JobRow.request_id == request, InteractionRow.hidden_at.is_(None))
+    )
+    found = (await connection.execute(query.limit(1))).one_or_none()
+    if found is None:
+        return None
+    last = await last_consent(connection, study, found.pseudonym)
+    return str(found.id) if last is not None and last.live else None
+
+
+async def observer_for(settings: Settings, database: Database) -> StudyObserver:
+    """For the study that the settings name, if they name one. Raises SetupError."""
+    return StudyObserver(await open_study(settings, database))
+
+
+async def _keep_pictures(connection: AsyncConnection, job: str, found: Any) -> None:
     drawn = sa.select(PictureRow.__table__).where(PictureRow.job_id == job)
     for picture in (await connection.execute(drawn.order_by(PictureRow.number))).all():
         values = {
@@ -238,16 +308,3 @@ async def _pictures(connection: AsyncConnection, job: str, found: Any) -> None:
             "seed": picture.seed,
         }
         await connection.execute(sa.insert(StudyPictureRow).values(values))
-
-
-async def delivered(connection: AsyncConnection, job: str, now: float) -> None:
-    """A client has shown the answer; one that moderation kept back was not shown."""
-    await connection.execute(
-        sa.update(InteractionRow)
-        .where(
-            InteractionRow.job_id == job,
-            InteractionRow.delivered_at.is_(None),
-            InteractionRow.hidden_at.is_(None),
-        )
-        .values(delivered_at=now)
-    )

@@ -9,7 +9,7 @@ from engine.study.experiments.enrolment import Enrolled, Experiments
 from engine.study.experiments.exposures import Exposures
 from engine.study.experiments.passages import PassagePool
 from engine.study.experiments.questionnaires import Questionnaires
-from engine.study.observer import StudyObserver
+from engine.study.observer import interaction_of_request
 from engine.study.study import Study
 
 
@@ -37,7 +37,7 @@ class StudyServices:
     async def kept(self, request: str) -> bool:
         """Whether an earlier request is in the study, so that what goes on from it may be, too."""
         async with self._database.reading() as connection:
-            return await StudyObserver(self.study).interaction_of(connection, request) is not None
+            return await interaction_of_request(connection, self.study, request) is not None
 
     async def enrolled(self, person: Person, spot: Spot, asking: Candidate) -> Enrolled | None:
         """The unit's arm in the experiment that takes this in, drawn now if need be."""

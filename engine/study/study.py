@@ -17,12 +17,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.errors import AskerError, SetupError
+from engine.ledger.keys import load_key
 from engine.ledger.storage import key_file
 from engine.ledger.transactions import Database, add
 from engine.settings import Settings
 from engine.study.pseudonyms import key_check, place_pseudonym, pseudonym
 from engine.study.tables import StudyRow
-from engine.vault import load_key
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 VERSION = re.compile(r"<!--\s*version:\s*([\w.-]{1,16})\s*-->\s*")

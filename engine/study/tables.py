@@ -191,16 +191,6 @@ class StudyLinkRow(Table):
     at: Mapped[float]
 
 
-class RetentionRow(Table):
-    """One round of retention, and how much it took of what."""
-
-    __tablename__ = "retention_runs"
-    id: Mapped[str] = mapped_column(Id, primary_key=True)
-    at: Mapped[float] = mapped_column(index=True)
-    dry_run: Mapped[bool]
-    counts: Mapped[dict[str, int]] = mapped_column(JSON)
-
-
 class ExportRow(Table):
     """An export that was made: when, how much, and the digest of its manifest."""
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from bot.service.request import Who
 from bot.service.service import ChatService
 from bot.settings import PlatformSettings
-from engine.chat.chat import open_desk
 from engine.errors import AskerError
 from engine.events import Queued
 from engine.moderation.chain import usual
 from engine.process.bootstrap import open_engine
+from engine.process.composition import open_desk
 from engine.settings import Settings
 from tests.benchmarks.figures import Figure, clock, percentile
 

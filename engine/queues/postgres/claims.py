@@ -149,7 +149,7 @@ class Claims:
         try:
             query = sa.select(JobRow.__table__).where(JobRow.id == ticket.job_id)
             row = (await connection.execute(query)).one()
-            job = job_of(row)
+            job = job_of(row._mapping)
         except (ValueError, TypeError, LedgerError) as error:
             log.exception("a waiting job cannot be read", extra={"job": ticket.job_id})
             reason = f"its row cannot be read: {type(error).__name__}"

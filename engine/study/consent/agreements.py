@@ -41,7 +41,7 @@ class Agreements:
 
     def __init__(self, database: Database, settings: Settings, study: Study | None) -> None:
         self.study = study
-        self.collecting = StudyObserver(study) if study is not None else None
+        self.collecting = StudyObserver(study)
         self._database = database
         self._settings = settings
 
@@ -260,7 +260,7 @@ class Agreements:
         self, request: Request, route: Route, medium: str, judged: Sequence[dict[str, Any]]
     ) -> None:
         """A request that moderation stopped before it was a job."""
-        if self.collecting is None or self.collecting.study.key is None:
+        if self.study is None or self.study.key is None:
             return
         async with self._database.writing() as connection:
             now = self._database.clock()

@@ -1,0 +1,125 @@
+"""The composition root of the ledger: the record, the chat and the study put together.
+
+Nothing else in engine imports the study. What the study keeps, it is told by the ledger and the chat.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+from engine.chat.chat import NO_LIMIT, Chat
+from engine.chat.feedback import Judged, verdict_row
+from engine.chat.forgetting import Forgotten
+from engine.chat.quotas import Bucket
+from engine.ledger.ledger import Ledger
+from engine.ledger.storage import open_database
+from engine.ledger.transactions import Database
+from engine.plan.job import Request
+from engine.plan.router import Route
+from engine.settings import Settings
+from engine.study.consent.agreements import Agreements
+from engine.study.observer import StudyObserver, observer_for
+from engine.study.services import StudyServices
+from engine.study.study import folder_of
+
+
+@asynccontextmanager
+async def open_ledger(
+    settings: Settings, *, synced: bool = True, clock: Callable[[], float] = time.time
+) -> AsyncIterator[Ledger]:
+    """The ledger, observed by the study; its schema must be the newest already.
+
+    Commits that are not `synced` may be lost by a power cut.
+    """
+    database = await open_database(settings, synced=synced)
+    opened = Database(database, clock)
+    try:
+        yield Ledger(database, settings.media, clock, [await observer_for(settings, opened)])
+    finally:
+        await asyncio.shield(opened.close())
+
+
+class Desk(Chat):
+    """The chat's parts, with those of the study. `lab` is there while a study runs."""
+
+    def __init__(
+        self, ledger: Ledger, settings: Settings, asker: Bucket = NO_LIMIT, place: Bucket = NO_LIMIT
+    ) -> None:
+        observers = [each for each in ledger.observers if isinstance(each, StudyObserver)]
+        super().__init__(ledger, settings, asker, place, observers)
+        study = observers[0].study if observers else None
+        self.agreements = Agreements(ledger, settings, study)
+        self.lab = (
+            StudyServices(ledger, study, folder_of(settings, study.id))
+            if study is not None
+            else None
+        )
+
+    async def forget(self, platform: str, asker: str) -> Forgotten:
+        """Everything of one person, in all studies too."""
+        names = await self.agreements.names(platform, asker)
+        return replace(await self.forget_all(platform, asker, names.known), lost=names.lost)
+
+    async def withdraw_all(self, platform: str, asker: str) -> int:
+        """Delete what the study has of somebody who withdrew; how many interactions that was."""
+        count = await self.agreements.delete(platform, asker)
+        await self.ledger.throw_away()
+        await self.ledger.fold_away()
+        return count
+
+    async def leave(self, platform: str, place: str, within: Sequence[str] = ()) -> None:
+        """See Chat; the place takes part in the study no more."""
+        if self.agreements.study is not None and self.agreements.study.key is not None:
+            await self.agreements.switch(platform, place, "server" if within else "group", "left")
+        await super().leave(platform, place, within)
+
+    async def rename(self, platform: str, place: str, now: str) -> None:
+        """See Chat; taking part in the study goes along."""
+        await super().rename(platform, place, now)
+        study = self.agreements.study
+        if study is None or study.key is None:
+            return
+        if await self.agreements.takes_part(platform, place):
+            await self.agreements.switch(platform, now, "group", "on")
+            await self.agreements.switch(platform, place, "group", "left")
+
+    async def refused(
+        self, request: Request, route: Route, medium: str, judged: Sequence[Judged]
+    ) -> None:
+        """Moderation stopped it before it was a job: for the study, if its asker takes part."""
+        at = self.ledger.clock()
+        values = [{**verdict_row(one), "at": at} for one in judged]
+        await self.agreements.refused(request, route, medium, values)
+
+
+@asynccontextmanager
+async def desk_on(
+    ledger: Ledger, settings: Settings, *, asker: Bucket = NO_LIMIT, place: Bucket = NO_LIMIT
+) -> AsyncIterator[Desk]:
+    """The desk of a process that has opened its ledger already."""
+    desk = Desk(ledger, settings, asker, place)
+    await desk.remember_to_forget()
+    if desk.lab is not None:
+        await desk.lab.open()
+    yield desk
+
+
+@asynccontextmanager
+async def open_desk(
+    settings: Settings,
+    *,
+    asker: Bucket = NO_LIMIT,
+    place: Bucket = NO_LIMIT,
+    clock: Callable[[], float] = time.time,
+) -> AsyncIterator[Desk]:
+    """A desk on a ledger of its own, beside whoever owns the data folder.
+
+    Its commits are not synced one by one: a power cut may cost a quota's last points or a thumb.
+    """
+    async with (
+        open_ledger(settings, synced=False, clock=clock) as ledger,
+        desk_on(ledger, settings, asker=asker, place=place) as desk,
+    ):
+        yield desk
