@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/ready
 DEV := .venv/ready-dev
 
-.PHONY: chat test lint bench lock clean anew
+.PHONY: chat test lint bench gpu lock clean anew
 
 # A Python that was asked for, and is not the one in .venv, makes it anew
 ifneq ($(filter command environment,$(origin PYTHON)),)
@@ -38,6 +38,10 @@ lint: $(DEV)
 # Every benchmark by hand: a table on screen, a JSON file each under tests/benchmarks/results/
 bench: $(DEV)
 	$(BIN)/python -m tests.benchmarks
+
+# What a GPU makes of it, within 8 minutes: random models of true shape, nothing fetched
+gpu: $(DEV)
+	$(BIN)/python -m tests.benchmarks gpu
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Pastiche needs Python 3.11 or later; try: make PYTHON=python3.12")'

@@ -39,7 +39,8 @@ def main() -> None:
             if options and given is None:
                 sys.exit(f"{name} has no options.")
             figures: list[Figure] = module.run(Path(folder), *([given] if given else []))
-        write(name, figures)
+        if figures:
+            write(name, figures)
         for f in figures:
             row = (
                 f"{f.value:,.0f} {f.unit}" if f.value >= 1e4 else f"{f.value:.4g} {f.unit}",
@@ -48,7 +49,8 @@ def main() -> None:
                 f"{f.cpu_seconds:.2f}",
             )
             table.add_row(name, f.name, *row)
-    console.print(table)
+    if table.rows:
+        console.print(table)
 
 
 if __name__ == "__main__":

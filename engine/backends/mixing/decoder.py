@@ -123,6 +123,10 @@ class Decoder:
         """Logits of the wanted tokens, [wanted, vocabulary] in float32; keys and values are stored."""
         ids = torch.tensor(batch.ids, device=self.device)
         positions = torch.tensor(batch.attend.all_positions(), device=self.device)
+        return self.forward(ids, positions, batch)
+
+    def forward(self, ids: torch.Tensor, positions: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """The same of tokens that are on the device already; nothing is copied there on the way."""
         x = self._embed(ids)
         ropes = self._ropes(positions)
         for layer in self.layers:

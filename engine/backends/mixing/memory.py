@@ -14,7 +14,8 @@ CGROUP = Path("/sys/fs/cgroup")
 def free_bytes(device: torch.device, cgroup: Path = CGROUP) -> int:
     """What the device can still give; on a CPU a container's limit counts."""
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + kept
     free = _meminfo() or _half_of_all() or UNKNOWN_BYTES
     limit = _container(cgroup)
     return free if limit is None else min(free, limit)

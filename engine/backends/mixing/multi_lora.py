@@ -93,11 +93,11 @@ class MixedLinear:
         if any(linear.bias is not None for linear in linears):
             bias = torch.cat(
                 [
-                    torch.zeros(x.out_features) if x.bias is None else x.bias.detach()
+                    x.weight.new_zeros(x.out_features) if x.bias is None else x.bias.detach()
                     for x in linears
                 ]
             )
-        self._device = weight.device
+        self.device = weight.device
         self._outliers: Quantised | None = None
         if precision == "int8":
             assert sizes is not None
@@ -146,7 +146,7 @@ class MixedLinear:
                 start += out
         if not tops:
             return None
-        a, b = torch.cat(tops).to(self._device), torch.cat(parts, 1).to(self._device)
+        a, b = torch.cat(tops).to(self.device), torch.cat(parts, 1).to(self.device)
         few = FEW // max(1, experts)
         plain = (a.t().contiguous(), b.t().contiguous()) if few or self._full else None
         packed = None if self._full else (make_kernel(a, None, "bf16"), make_sum(b))
@@ -179,5 +179,5 @@ class Stacks:
         who = None
         if len(present) > 1 or BARE in rows:
             place = {key: number for number, key in enumerate(present)}
-            who = torch.tensor([place.get(key, -1) for key in rows])
+            who = torch.tensor([place.get(key, -1) for key in rows], device=self._linears[0].device)
         return Mix(stacks=self._sets[present], who=who, masks={})

@@ -18,6 +18,7 @@ from engine.plan.cards import Sampling
 CANDIDATES = 512
 
 Floats = npt.NDArray[np.float32]
+Candidates = tuple[Floats, npt.NDArray[np.int64]]  # logits, greatest first, and their tokens
 
 
 @dataclass(slots=True, eq=False)
@@ -75,32 +76,43 @@ def _penalise(logits: torch.Tensor, draws: Sequence[Draw]) -> None:
 def _drawn(logits: torch.Tensor, draws: Sequence[Draw]) -> list[int]:
     heat = torch.tensor([draw.sampling.temperature for draw in draws], device=logits.device)
     logits.div_(heat[:, None])
-    totals = logits.logsumexp(1).cpu().numpy()
-    table = logits.cpu().numpy()
+    totals = logits.logsumexp(1).tolist()
+    likely = _candidates(logits)
     return [
-        _one(row, float(total), draw) for row, total, draw in zip(table, totals, draws, strict=True)
+        _one(row, some, total, draw)
+        for row, some, total, draw in zip(logits, likely, totals, draws, strict=True)
     ]
 
 
-def _one(row: Floats, total: float, draw: Draw) -> int:
+def _candidates(logits: torch.Tensor) -> list[Candidates]:
+    """The CANDIDATES of each row; a GPU finds them itself, for whole rows take long to copy."""
+    count = min(CANDIDATES, logits.shape[1])
+    if logits.device.type == "cpu":
+        return [_likeliest(row, count) for row in logits.numpy()]
+    values, places = (found.cpu().numpy() for found in logits.topk(count))
+    return list(zip(values, places, strict=True))
+
+
+def _one(row: torch.Tensor, likely: Candidates, total: float, draw: Draw) -> int:
     """One draw from a row of logits whose log of summed exponentials is `total`."""
     number = draw.generator.random()
-    count = min(CANDIDATES, len(row))
     while True:
-        order = _likeliest(row, count)
-        chances = np.exp(row[order].astype(np.float64) - total)
-        found = pick(chances, count == len(row), draw.sampling, number)
+        values, places = likely
+        chances = np.exp(values.astype(np.float64) - total)
+        found = pick(chances, len(places) == len(row), draw.sampling, number)
         if found is not None:
-            return int(order[found])
-        count = len(row)
+            return int(places[found])
+        likely = _likeliest(row.cpu().numpy(), len(row))
 
 
-def _likeliest(row: Floats, count: int) -> npt.NDArray[np.intp]:
-    """The places of the greatest values, greatest first."""
+def _likeliest(row: Floats, count: int) -> Candidates:
+    """The `count` greatest values, greatest first, with their places."""
     if count < len(row):
         some = np.argpartition(row, len(row) - count)[len(row) - count :]
-        return some[np.argsort(-row[some])]
-    return np.argsort(-row)
+        order = some[np.argsort(-row[some])]
+    else:
+        order = np.argsort(-row)
+    return row[order], order
 
 
 def pick(

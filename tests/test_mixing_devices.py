@@ -1,0 +1,237 @@
+"""The mixing engine on a processor and on a GPU alike: `pytest -m gpu` runs these on CUDA, in float32.
+
+They need only torch, transformers, PEFT and the engine, so that they also run where little else is.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_layouts import LAYOUTS, make_layouts
+from tiny_models import byte_fallback
+
+from engine.backends.counters import Counters
+from engine.backends.mixing.adapters import BARE, AdapterKey, read_adapter
+from engine.backends.mixing.architectures import make_decoder
+from engine.backends.mixing.attention import Attention, Piece
+from engine.backends.mixing.decoder import Batch
+from engine.backends.mixing.sampler import Draw, choose
+from engine.backends.mixing.scheduler import MixingScheduler
+from engine.backends.mixing.sequence import TextSequence
+from engine.plan.cards import Sampling
+from engine.plan.job import Job
+
+EXPERTS = ("moss", "fern", "reed", "bare")
+NEW = 20
+DEVICES = ("cpu", pytest.param("cuda", marks=pytest.mark.gpu))
+
+
+@pytest.fixture(params=DEVICES)
+def device(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Where it runs; on a GPU products are whole float32."""
+    import torch
+
+    if request.param == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no accelerator")
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    yield request.param
+    torch.backends.cuda.matmul.allow_tf32 = before
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every layout with the adapters moss, fern and reed."""
+    return make_layouts(tmp_path_factory.mktemp("layouts"))
+
+
+def load(folder: Path, device: str) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(folder).to(device).eval()
+
+
+def a_mixer(tiny: Path, layout: str, device: str, precision: Any = "fp32") -> MixingScheduler:
+    mixer = MixingScheduler(
+        make_decoder(load(tiny / layout, device), precision, None), Counters(), 8, 1 << 28
+    )
+    for name in EXPERTS[:3]:
+        read = read_adapter(name, tiny / f"{layout}-{name}", mixer.decoder.shapes)
+        mixer.adopt(AdapterKey(name), read)
+    return mixer
+
+
+def a_row(mixer: MixingScheduler, number: int, sampling: Sampling) -> TextSequence:
+    """A request of its own length; it ends by its length alone."""
+    name = EXPERTS[number % 4]
+    job = Job(
+        id=f"j{number}",
+        request="r",
+        expert=name,
+        medium="text",
+        prompt="",
+        head=0,
+        length=NEW,
+        seed=number,
+        sampling=sampling,
+    )
+    ids = [4 + (number * 31 + place * 37) % 250 for place in range(20 + 30 * (number % 3))]
+    key = AdapterKey(name) if mixer.has(AdapterKey(name)) else BARE
+    return TextSequence(
+        job, key, ids, (), byte_fallback(), (), ("", ""), lambda: False, lambda _event: None
+    )
+
+
+def written(mixer: MixingScheduler, rows: list[TextSequence]) -> list[list[int]]:
+    mixer.prefixes.forget()
+    for row in rows:
+        mixer.add(row)
+    while mixer.busy:
+        mixer.step()
+    return [row.tokens[row.prompt :] for row in rows]
+
+
+def by_peft(tiny: Path, layout: str, device: str, row: TextSequence, tokens: int) -> list[int]:
+    import torch
+    from peft import PeftModel
+
+    model = load(tiny / layout, device)
+    if row.job.expert != "bare":
+        model = PeftModel.from_pretrained(model, tiny / f"{layout}-{row.job.expert}").eval()
+    ids = torch.tensor([row.tokens[: row.prompt]], device=device)
+    with torch.inference_mode():
+        made = model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            do_sample=False,
+            max_new_tokens=tokens,
+            min_new_tokens=tokens,
+            eos_token_id=None,
+            pad_token_id=0,
+            repetition_penalty=row.job.sampling.repetition_penalty,
+        )
+    return made[0, row.prompt :].tolist()  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_greedy_tokens_are_pefts_alone_and_mixed(tiny: Path, layout: str, device: str) -> None:
+    mixer = a_mixer(tiny, layout, device)
+    greedy = Sampling(temperature=0.0, repetition_penalty=1.3)
+
+    def rows() -> list[TextSequence]:
+        return [a_row(mixer, number, greedy) for number in range(7)]
+
+    mixed = written(mixer, rows())
+    assert len({tuple(tokens) for tokens in mixed}) > 4, "experts differ"
+    for row, tokens in zip(rows(), mixed, strict=True):
+        expected = by_peft(tiny, layout, device, row, len(tokens))
+        assert written(mixer, [row]) == [tokens]
+        assert tokens == expected
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_logits_are_transformers_own(tiny: Path, layout: str, device: str) -> None:
+    import torch
+    from peft import PeftModel
+
+    mixer = a_mixer(tiny, layout, device)
+    ids = [4 + n * 37 % 250 for n in range(100)]
+    found = torch.cat(logits_of(mixer, ids, AdapterKey("moss")))
+    model = PeftModel.from_pretrained(load(tiny / layout, device), tiny / f"{layout}-moss").eval()
+    with torch.inference_mode():
+        whole = model(torch.tensor([ids], device=device)).logits[0]
+    assert torch.allclose(found, whole, atol=2e-4 * float(whole.abs().max()))
+
+
+def logits_of(mixer: MixingScheduler, ids: list[int], key: AdapterKey) -> list[Any]:
+    """Of every token, read in two pieces and then one by one."""
+    mixer.cache.reserve(3, 128)
+    rows = []
+    steps = [Attention(mixer.cache, [], [Piece(0, 0, 60)])]
+    steps += [Attention(mixer.cache, [], [Piece(0, 60, 30)])]
+    steps += [Attention(mixer.cache, [n], []) for n in range(90, len(ids))]
+    for attend in steps:
+        there = attend.all_positions()
+        mix = mixer._stacks.mix([key] * len(there), mixer._adapters)
+        part, wanted = [ids[n] for n in there], list(range(len(there)))
+        rows.append(mixer.decoder(Batch(ids=part, attend=attend, wanted=wanted, mix=mix)))
+    return rows
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_bfloat16_stays_near_float32(tiny: Path, layout: str, device: str) -> None:
+    import torch
+
+    ids, key = [5 + n % 200 for n in range(96)], AdapterKey("moss")
+    whole = torch.cat(logits_of(a_mixer(tiny, layout, device), ids, key))
+    half = torch.cat(logits_of(a_mixer(tiny, layout, device, "bf16"), ids, key))
+    off = float((half - whole).norm() / whole.norm())
+    assert 0 < off < 0.08
+
+
+def test_a_drawn_answer_is_its_seeds_alone_and_mixed(tiny: Path, device: str) -> None:
+    mixer = a_mixer(tiny, "gemma2", device)
+    drawn = Sampling(temperature=0.9, top_p=0.9, top_k=40, min_p=0.01, repetition_penalty=1.1)
+    mixed = written(mixer, [a_row(mixer, number, drawn) for number in range(6)])
+    assert mixed == [written(mixer, [a_row(mixer, number, drawn)])[0] for number in range(6)]
+
+
+def test_a_draw_is_the_same_wherever_its_logits_are(device: str) -> None:
+    import random
+
+    import torch
+
+    logits = torch.randn(64, 4000, generator=torch.Generator().manual_seed(2)) * 2
+
+    def tokens(where: str) -> list[int | None]:
+        draws = [
+            Draw(
+                Sampling(temperature=0.7 + row % 3, top_p=1.0 - row % 2 / 10),
+                random.Random(row),
+                (),
+            )
+            for row in range(64)
+        ]
+        return choose(logits.clone().to(where), draws)
+
+    assert sum(a != b for a, b in zip(tokens("cpu"), tokens(device), strict=True)) <= 1
+
+
+def test_numbers_that_are_not_finite_end_their_own_row(device: str) -> None:
+    import random
+
+    import torch
+
+    logits = torch.randn(3, 50, generator=torch.Generator().manual_seed(1))
+    logits[1, 7] = float("nan")
+    draws = [Draw(Sampling(temperature=0.0), random.Random(1), [3], [4]) for _ in range(3)]
+    best = logits.argmax(1).tolist()
+    assert choose(logits.to(device), draws) == [best[0], None, best[2]]
+
+
+def test_a_step_keeps_to_its_device(tiny: Path) -> None:
+    """No GPU is needed to see it: on `meta` nothing is computed, but every tensor says where it is."""
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._pytree import tree_leaves
+
+    class OneDevice(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)]
+            kinds = {tensor.device.type for tensor in tensors if tensor.dim()}
+            if func not in (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default):
+                assert len(kinds) <= 1, f"{func} meets {kinds}"
+            return func(*args, **(kwargs or {}))
+
+    for layout in LAYOUTS:
+        mixer = a_mixer(tiny, layout, "meta")
+        mixer.cache.reserve(4, 128)
+        keys = [AdapterKey("moss"), AdapterKey("fern"), BARE, *[AdapterKey("reed")] * 11]
+        attend = Attention(mixer.cache, [5, 6, 7], [Piece(3, 0, 11)])
+        with OneDevice():
+            mix = mixer._stacks.mix(keys, mixer._adapters)
+            made = mixer.decoder(Batch([1] * 14, attend, [0, 1, 2, 13], mix))
+            mixer.cache.swap(0, 1, 3)
+            mixer.cache.copy_in(1, mixer.cache.copy_out(0, 3), 3)
+        assert made.device.type == "meta"
