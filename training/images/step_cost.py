@@ -56,8 +56,8 @@ def random_unet(recipe: ImageRecipe, folder: Path | None) -> tuple[Any, Any, int
         )
     with torch.device("meta"):  # no time or memory for weights that nobody wants
         unet = UNet2DConditionModel.from_config(shape)
-    place = "cuda" if torch.cuda.is_available() else "cpu"  # a processor makes as many in minutes
-    unet = unet.to(compute_type(recipe.training.precision)).to_empty(device=place)
+    device = "cuda" if torch.cuda.is_available() else "cpu"  # a processor makes as many in minutes
+    unet = unet.to(compute_type(recipe.training.precision)).to_empty(device=device)
     torch.manual_seed(recipe.run.seed)
     with torch.no_grad():
         for weight in unet.parameters():
