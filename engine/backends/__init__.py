@@ -10,11 +10,11 @@ if TYPE_CHECKING:
 
 
 class Backend(Protocol):
-    """Real ones: text.TextBackend, images.ImageBackend, echo.EchoBackend."""
+    """The protocol of text.TextBackend, images.ImageBackend, echo.EchoBackend and others."""
 
     @property
     def slots(self) -> int:
-        """How many jobs it generates at a time."""
+        """Count the jobs that it generates at a time."""
 
     async def load(self) -> None:
         """Get ready, once. Raises ModelError, which an operator can mend."""

@@ -18,7 +18,7 @@ def _recent() -> deque[float]:
 
 @dataclass(slots=True, eq=False)
 class Counters:
-    """Plain counts; engine.monitor.metrics shows them to Prometheus."""
+    """Count a batch's work; engine.monitor.metrics shows it to Prometheus."""
 
     busy: int = 0
     tokens_in: int = 0
@@ -28,14 +28,12 @@ class Counters:
     firsts: deque[float] = field(default_factory=_recent)
 
     def seated(self, row: "TextSequence") -> None:
-        """A row got its place."""
         self.tokens_in += len(row.tokens)
         self.tokens_known += row.read
         if not row.written:
             self.waits.append(time.monotonic() - row.waited)
 
     def wrote(self, row: "TextSequence", *, first: bool) -> None:
-        """A row got a token."""
         self.tokens_out += 1
         if first:
             self.firsts.append(row.first_seconds)

@@ -32,11 +32,9 @@ class EchoBackend:
 
     slots = 4
 
-    async def load(self) -> None:
-        """Nothing to load."""
+    async def load(self) -> None: ...
 
     async def generate(self, job: Job, stop: threading.Event) -> AsyncGenerator[Event]:
-        """See backends.Backend."""
         began = time.monotonic()
         yield Started(job=job.id, attempt=job.attempt)
         if job.order is not None:
@@ -72,7 +70,7 @@ class EchoBackend:
 
 
 async def _draw(job: Job, stop: threading.Event, began: float) -> AsyncGenerator[Event]:
-    """Squares whose colour follows from the seed."""
+    """Draw squares whose colour follows from the seed."""
     assert job.order is not None
     if "::die::" in job.prompt:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -9,7 +9,7 @@ from engine.settings import Settings
 
 
 def build_backend(settings: Settings, registry: Registry, medium: str) -> Visible:
-    """The backend, nothing loaded yet. Raises ModelError for a medium that none serves."""
+    """Build the backend, nothing loaded yet. Raises ModelError for a medium that none serves."""
     return Visible(_bare(settings, registry, medium))
 
 

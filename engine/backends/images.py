@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 class ImageBackend:
-    """See backends.Backend. Repeatable by seed on one device."""
+    """Draw pictures; repeatable by seed on one device."""
 
     slots = 4
 
@@ -64,7 +64,6 @@ class ImageBackend:
             raise faults[0]
 
     async def generate(self, job: Job, stop: threading.Event) -> AsyncGenerator[Event]:
-        """See backends.Backend."""
         loop = asyncio.get_running_loop()
         inbox: asyncio.Queue[Event | Exception | None] = asyncio.Queue()
 

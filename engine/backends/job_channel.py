@@ -23,15 +23,14 @@ class JobChannel:
         self._gone = threading.Event()
 
     def stopped(self) -> bool:
-        """Whether the job was called off, or nobody listens any more."""
+        """Tell whether the job was cancelled, or nobody listens any more."""
         return self._stop.is_set() or self._gone.is_set()
 
     def leave(self) -> None:
-        """Nobody listens any more."""
         self._gone.set()
 
     def emit(self, item: Item) -> None:
-        """Said with the next delivery."""
+        """Keep an item for the next delivery."""
         self.unsent.append(item)
         self.done = item is None or isinstance(item, Exception) or is_final(item)
 

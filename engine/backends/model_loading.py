@@ -83,12 +83,12 @@ def resolve(weights: Weights) -> tuple[Weights, Path | None]:
 
 
 def resolve_for(weights: Weights, *, plain: bool) -> tuple[Weights, Path | None]:
-    """What to load for a job: as `resolve`, but a plain one has the base alone."""
+    """Resolve what to load for a job: a plain one has the base alone."""
     return resolve(replace(weights, adapter="", digest="") if plain else weights)
 
 
 def load_base(spec: str, models: Path, precision: str = "auto") -> Loaded:
-    """Base and tokenizer, ready to generate; in 4 or 8 bits for `nf4` or `bnb8`. Raises ModelError."""
+    """Load base and tokenizer; in 4 or 8 bits for `nf4` or `bnb8`. Raises ModelError."""
     import transformers
 
     transformers.utils.logging.set_verbosity_error()
@@ -140,7 +140,7 @@ def keep_layout(model: Any) -> None:
 
 
 def _bits(precision: str, dtype: Any) -> Any:
-    """bitsandbytes' way of holding the weights: NF4 with double quantisation, or LLM.int8()."""
+    """Configure bitsandbytes: NF4 with double quantisation, or LLM.int8()."""
     import transformers
 
     if precision == "bnb8":
@@ -154,7 +154,7 @@ def _bits(precision: str, dtype: Any) -> Any:
 
 
 def _placement(path: Path) -> tuple[str, Any]:
-    """Device and dtype: bfloat16 where it is fast or memory is short, float32 for a small CPU base."""
+    """Choose device and dtype: bfloat16 where fast or memory is short, float32 for a small CPU base."""
     import torch
 
     if torch.cuda.is_available():

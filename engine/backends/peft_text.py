@@ -32,7 +32,7 @@ Emit = Callable[[Event], None]
 
 
 class PeftTextBackend:
-    """See backends.Backend. Repeatable by seed on one machine with one number of threads."""
+    """Write by transformers and PEFT; repeatable by seed on one machine with one number of threads."""
 
     slots = 1
 
@@ -61,7 +61,6 @@ class PeftTextBackend:
         self._bases[base] = loaded
 
     async def generate(self, job: Job, stop: threading.Event) -> AsyncGenerator[Event]:
-        """See backends.Backend."""
         loop = asyncio.get_running_loop()
         inbox: asyncio.Queue[Event | None] = asyncio.Queue()
 
@@ -75,7 +74,7 @@ class PeftTextBackend:
         await done  # raises what the thread raised
 
     def _loaded(self, expert: Expert, *, plain: bool) -> Loaded:
-        """The expert's base, with its adapter unless `plain`, from memory or from disk."""
+        """Give the expert's base, with its adapter unless `plain`, from memory or from disk."""
         place = (expert.name, plain)
         if place not in self._places:
             self._places[place] = resolve_for(self._registry.weights(expert), plain=plain)
@@ -157,7 +156,7 @@ class _Run:
             self._emit(self._finished(notes))
 
     def _wearing(self) -> Any:
-        """Exactly the expert's own adapter, or none."""
+        """Let exactly the expert's own adapter act, or none."""
         model = self._loaded.model
         if self._adapter:
             model.set_adapter(self._adapter, inference_mode=True)
@@ -187,7 +186,7 @@ class _Run:
         }
 
     def __call__(self, input_ids: Any, _scores: Any, **_options: Any) -> Any:
-        """After each token: show it, and say whether the answer ends."""
+        """Show the newest token, and tell whether the answer ends."""
         import torch
 
         self._ids.append(int(input_ids[0, -1]))

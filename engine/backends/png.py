@@ -26,7 +26,7 @@ PREVIEW_BYTES = 6000  # what one event may carry
 
 
 def png_of(picture: "Image", generation: str) -> bytes:
-    """A PNG that names its generation and IPTC's digital source type; no prompt and no person."""
+    """Make a PNG that names its generation and IPTC's digital source type; no prompt and no person."""
     from PIL.PngImagePlugin import PngInfo
 
     info = PngInfo()
@@ -38,7 +38,7 @@ def png_of(picture: "Image", generation: str) -> bytes:
 
 
 def renamed(data: bytes, change: Callable[[str], str]) -> bytes:
-    """The same PNG, its generation named otherwise; the picture itself stays to the byte."""
+    """Rename a PNG's generation; the picture itself stays to the byte."""
     parts, at = [data[:8]], 8
     while at < len(data):
         size = int.from_bytes(data[at : at + 4], "big")
@@ -52,7 +52,7 @@ def renamed(data: bytes, change: Callable[[str], str]) -> bytes:
 
 
 def preview_of(picture: "Image") -> bytes:
-    """A small JPEG of at most PREVIEW_BYTES, the quality lowered until it fits."""
+    """Make a JPEG of at most PREVIEW_BYTES, the quality lowered until it fits."""
     small = picture.convert("RGB")
     small.thumbnail((PREVIEW_EDGE, PREVIEW_EDGE))
     for quality in (PREVIEW_QUALITY, 50, 30):

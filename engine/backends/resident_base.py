@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True, eq=False)
 class ResidentBase:
-    """One base. `ends` are the tokens that end an answer."""
+    """A base in memory. `ends` are the tokens that end an answer."""
 
     tokenizer: Any
     digest: str
@@ -35,11 +35,11 @@ class ResidentBase:
     adapters: dict[str, "AdapterKey"] = field(default_factory=dict)  # by expert
 
     def has(self, expert: str) -> bool:
-        """Whether the expert's adapter is in memory."""
+        """Tell whether the expert's adapter is in memory."""
         return expert in self.adapters and self.mixer.has(self.adapters[expert])
 
     def adopt(self, expert: str, folder: Path, digest: str) -> None:
-        """Take an expert's adapter in. Raises ModelError, UnmixableError if PEFT can serve it."""
+        """Load an expert's adapter. Raises ModelError, UnmixableError if PEFT can serve it."""
         from engine.backends.mixing.adapters import AdapterKey, read_adapter
 
         key = AdapterKey(checked_digest(expert, folder, digest))
@@ -47,7 +47,7 @@ class ResidentBase:
         self.adapters[expert] = key
 
     def seat(self, ticket: "JobChannel", merged: str) -> None:
-        """Put a job in line; `merged` is the digest of a merged model in an adapter's place."""
+        """Queue a job; `merged` is the digest of a merged model in an adapter's place."""
         from engine.backends.mixing.adapters import BARE
         from engine.backends.mixing.sequence import TextSequence
 
@@ -99,7 +99,7 @@ def make_resident(loaded: Loaded, settings: Settings, gauges: "Counters") -> Res
 
 
 def choose_precision(settings: Settings, model: Any) -> "Precision":
-    """The settings' own, or bfloat16 where the processor multiplies in it and it pays."""
+    """Take the settings' precision, or bfloat16 where the processor multiplies in it and it pays."""
     import torch
 
     if settings.precision not in ("auto", *BITS_AND_BYTES):

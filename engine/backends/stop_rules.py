@@ -86,7 +86,7 @@ def settled(text: str) -> str:
 
 
 def _words(text: str) -> str:
-    """Without the word that is still growing."""
+    """Leave out the word that is still growing."""
     return text[: _last_space(text) + 1]
 
 

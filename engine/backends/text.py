@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 
 class TextBackend:
-    """See backends.Backend. Repeatable by seed on one machine with one number of threads."""
+    """Write texts; repeatable by seed on one machine with one number of threads."""
 
     def __init__(self, settings: Settings, registry: Registry) -> None:
         self._settings = settings
@@ -58,7 +58,7 @@ class TextBackend:
 
     @property
     def slots(self) -> int:
-        """How many jobs it generates at a time; known when the first base is loaded."""
+        """Count the jobs generated at a time; known when the first base is loaded."""
         return self._slots
 
     async def load(self) -> None:
@@ -78,7 +78,6 @@ class TextBackend:
                 self._resident(experts[0], plain=False)
 
     async def generate(self, job: Job, stop: threading.Event) -> AsyncGenerator[Event]:
-        """See backends.Backend."""
         ticket = JobChannel(job, stop, asyncio.get_running_loop())
         with self._lock:
             self._arrived.append(ticket)
@@ -101,7 +100,7 @@ class TextBackend:
                 yield event
 
     def _serve(self) -> None:
-        """In the model's thread, until nothing is left to do: receive, step, deliver."""
+        """Receive, step and deliver in the model's thread until nothing is left."""
         while True:
             with self._lock:
                 arrived = list(self._arrived)
@@ -114,7 +113,7 @@ class TextBackend:
             self._step()
 
     def _receive(self, ticket: JobChannel) -> None:
-        """Get a job's expert ready and put it in line, or end it with what prevents that."""
+        """Get a job's expert ready and queue the job, or end it with what prevents that."""
         from engine.backends.mixing.adapters import UnmixableError
 
         self._tickets[ticket] = None
@@ -144,7 +143,7 @@ class TextBackend:
             ticket.emit(error)
 
     def _resident(self, expert: Expert, *, plain: bool) -> ResidentBase:
-        """The expert's base, with its adapter unless `plain`. Raises ModelError."""
+        """Give the expert's base, with its adapter unless `plain`. Raises ModelError."""
         place = (expert.name, plain)
         if place not in self._places:
             self._places[place] = resolve_for(self._registry.weights(expert), plain=plain)
@@ -174,7 +173,7 @@ class TextBackend:
         return resident
 
     def _make_room(self) -> None:
-        """The base unused for longest leaves, when its jobs are done."""
+        """Drop the base unused for longest, once its jobs are done."""
         while len(self._bases) >= RESIDENT_BASES:
             name, resident = next(iter(self._bases.items()))
             while resident.mixer.busy:
@@ -182,7 +181,7 @@ class TextBackend:
             del self._bases[name]
 
     def _step(self) -> None:
-        """One step of every batch; what was said is delivered, those who are done are forgotten."""
+        """Take one step of every batch, deliver its events, forget finished jobs."""
         for resident in self._bases.values():
             if resident.mixer.busy:
                 try:

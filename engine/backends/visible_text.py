@@ -13,28 +13,25 @@ from engine.plan.job import Job
 
 
 class Visible:
-    """A backend, its words without control characters, directions and heaps of marks."""
+    """Wrap a backend and remove control characters, directions and heaps of marks from its words."""
 
     def __init__(self, backend: Backend) -> None:
         self.bare = backend
 
     @property
     def slots(self) -> int:
-        """See backends.Backend."""
         return self.bare.slots
 
     @property
     def gauges(self) -> Counters | None:
-        """The batch's counts, where the backend has them."""
+        """Give the batch's counts, where the backend has them."""
         gauges = getattr(self.bare, "gauges", None)
         return gauges if isinstance(gauges, Counters) else None
 
     async def load(self) -> None:
-        """See backends.Backend."""
         await self.bare.load()
 
     async def generate(self, job: Job, stop: threading.Event) -> AsyncGenerator[Event]:
-        """See backends.Backend."""
         async with aclosing(self.bare.generate(job, stop)) as events:
             async for event in events:
                 yield _seen(event)

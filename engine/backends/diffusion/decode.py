@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 class SpoiltPictureError(Exception):
-    """The numbers ran out of range; `part` is the model that they did it in."""
+    """A model's numbers ran out of range; `part` names the model."""
 
     def __init__(self, part: str) -> None:
         super().__init__(f"{part} gave no picture")
@@ -48,7 +48,7 @@ def decode(vae: Any, latents: "Tensor", decoder: Any = None) -> "Image":
 
 
 def is_spoilt(pixels: "Tensor") -> bool:
-    """Not a number somewhere, or black everywhere; pixels are -1..1."""
+    """Tell whether any pixel (-1..1) is not a number, or all are black."""
     return not bool(pixels.isfinite().all()) or bool((pixels < DARKEST).all())
 
 

@@ -36,7 +36,7 @@ class Canvas:
     begun: bool = False
 
     def start(self, cell: int, channels: int, device: str) -> None:
-        """First noise, drawn on the processor so that it is the same on every device."""
+        """Draw the first noise, on the processor so that it is the same on every device."""
         import torch
 
         self.step, self.begun = 0, True
@@ -50,17 +50,15 @@ class Canvas:
 
     @property
     def steps(self) -> int:
-        """Of the whole picture."""
         return len(self.scheduler.timesteps)
 
     @property
     def ready(self) -> bool:
-        """Whether all steps are done."""
         return self.step >= self.steps
 
     @property
     def timestep(self) -> "Tensor":
-        """Of the step to come."""
+        """Give the timestep of the step to come."""
         found: Tensor = self.scheduler.timesteps[self.step]
         return found
 
@@ -72,7 +70,7 @@ class Canvas:
 
 
 def denoise(unet: Any, canvases: list[Canvas]) -> None:
-    """One step of each; all of one size."""
+    """Take one step of each canvas; all are of one size."""
     import torch
 
     guided = [c for c in canvases if c.away is not None]

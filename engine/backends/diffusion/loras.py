@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Lora:
-    """One that is loaded: its name in the pipeline, its digest, and whether it changes the words too."""
+    """A loaded LoRA: its name in the pipeline, its digest, and whether it changes the text encoders."""
 
     name: str
     digest: str
@@ -30,7 +30,7 @@ class Lora:
 
 
 def load_lora(pipeline: Any, layers: Layers, name: str, place: Path, digest: str = "") -> Lora:
-    """Put it beside the others. Raises ModelError, and then the base is as it was."""
+    """Load a LoRA beside the others. Raises ModelError, and then the base is as it was."""
     check_lora(place)
     found = digest_of(place)
     if digest and digest != found:
@@ -78,7 +78,7 @@ def _undone_if_it_fails(model: Any, name: str, layers: Iterable[str]) -> Iterato
 
 
 def _put(model: Any, name: str, updates: dict[str, Halves]) -> None:
-    """Put layers in by PEFT, every one at strength 1, and fill them. Raises what PEFT raises."""
+    """Add layers by PEFT, each at strength 1, and fill them. Raises what PEFT raises."""
     from peft import LoraConfig
 
     ranks: dict[int, list[str]] = {}
@@ -109,7 +109,7 @@ def _fill(weight: Any, tensor: "Tensor") -> None:
 
 
 def wear(pipeline: Any, strengths: dict[str, float]) -> None:
-    """From the next step on these LoRAs act, each as strongly as said; the others do not."""
+    """Let exactly these LoRAs act from the next step on, at these strengths."""
     if strengths:
         pipeline.enable_lora()
         pipeline.set_adapters(list(strengths), list(strengths.values()))

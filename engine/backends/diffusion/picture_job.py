@@ -43,38 +43,36 @@ class PictureJob:
 
     @property
     def order(self) -> Order:
-        """What is to be drawn. Raises ModelError for a job of texts."""
+        """Give what is to be drawn. Raises ModelError for a job of texts."""
         if self.job.order is None:
             raise ModelError(f"The job of {self.job.expert} has no order; it is not for pictures.")
         return self.job.order
 
     @property
     def scale(self) -> float:
-        """How strongly the expert's LoRA acts; not at all in a plain job."""
+        """Give the strength of the expert's LoRA; 0 in a plain job."""
         return 0.0 if self.job.plain else self.order.scale
 
     @property
     def manner(self) -> tuple[object, ...]:
-        """Jobs of equal manner can be drawn together."""
+        """Give the key of jobs that can be drawn together."""
         order = self.order
         return self.job.expert, order.width, order.height, self.scale, order.speed
 
     @property
     def over(self) -> bool:
-        """Whether nobody wants it any more."""
+        """Tell whether nobody wants it any more."""
         return self.told or self.stop.is_set() or self.left.is_set()
 
     def load(self, what: str) -> None:
-        """Say what takes a while before it begins."""
         self.emit(Loading(job=self.job.id, attempt=self.job.attempt, what=what))
 
     def start(self) -> None:
-        """Say that it begins."""
         self.drawing = time.monotonic()
         self.emit(Started(job=self.job.id, attempt=self.job.attempt))
 
     def show(self, projection: Projection, now: float) -> None:
-        """Progress with a preview: after the first step, then every second."""
+        """Emit progress with a preview: after the first step, then every second."""
         self.first = self.first or now - self.began
         done, steps = sum(c.step for c in self.canvases), sum(c.steps for c in self.canvases)
         if self.shown and (now - self.shown < SHOW_SECONDS or done == steps):
@@ -95,7 +93,6 @@ class PictureJob:
         )
 
     def finish(self) -> None:
-        """All pictures are drawn."""
         job = self.job
         pictures = tuple(
             Picture(
@@ -123,15 +120,14 @@ class PictureJob:
         )
 
     def cancel(self) -> None:
-        """The asker's word."""
         self._end(Cancelled(job=self.job.id, attempt=self.job.attempt))
 
     def fail(self, message: str, reason: str) -> None:
-        """No pictures: `message` for the asker, `reason` for the operator."""
+        """End without pictures: `message` is for the asker, `reason` for the operator."""
         self._end(Failed(job=self.job.id, attempt=self.job.attempt, message=message, reason=reason))
 
     def throw(self, error: Exception) -> None:
-        """Whatever else went wrong; the worker says so."""
+        """Hand any other error to the worker."""
         self._end(error)
 
     def _end(self, last: Event | Exception) -> None:

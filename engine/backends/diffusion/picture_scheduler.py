@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 class PictureScheduler:
-    """Everything here runs in the backend's one thread; the inbox is how jobs come in."""
+    """Schedule pictures in the backend's one thread; jobs come in through the inbox."""
 
     def __init__(
         self, settings: Settings, registry: Registry, inbox: "queue.SimpleQueue[PictureJob]"
@@ -46,7 +46,6 @@ class PictureScheduler:
         self._resident: tuple[tuple[str, ...], ResidentPipeline] | None = None
 
     def work(self) -> None:
-        """Draw until nothing waits."""
         import torch
 
         with torch.no_grad():
@@ -56,7 +55,7 @@ class PictureScheduler:
                     self._step()
 
     def _look_in(self) -> bool:
-        """Take in who has come, let go who has left; whether there is anything to do."""
+        """Take new jobs in and drop cancelled ones; tell whether there is work."""
         while not self._inbox.empty():
             self._line.append(self._inbox.get())
         for commission in {*self._line, *(c for c, _ in self._canvases)}:
@@ -70,7 +69,7 @@ class PictureScheduler:
         self._canvases = [(c, canvas) for c, canvas in self._canvases if not c.told]
 
     def _admit(self) -> None:
-        """From the front of the line, as many pictures as may be drawn together."""
+        """Start as many pictures from the front of the line as may be drawn together."""
         while self._line:
             commission = self._line[0]
             if self._canvases and self._canvases[0][0].manner != commission.manner:
@@ -86,7 +85,7 @@ class PictureScheduler:
                 self._clear()
 
     def _begin(self, commission: PictureJob) -> bool:
-        """Put its waiting pictures under way; whether all of them are."""
+        """Start its waiting pictures; tell whether all of them are under way."""
         resident = self._at_hand()
         pipeline = resident.pipeline
         for canvas in commission.canvases:
@@ -106,7 +105,7 @@ class PictureScheduler:
         return max(1, min(TOGETHER, PIXELS_TOGETHER // area))
 
     def _prepare(self, commission: PictureJob) -> None:
-        """Base, LoRAs, words, canvases. Raises ModelError."""
+        """Load base and LoRAs, encode the prompt, make canvases. Raises ModelError."""
         job, order = commission.job, commission.order
         expert = self._registry.named(job.expert)
         if expert is None:
@@ -147,7 +146,7 @@ class PictureScheduler:
         return self._resident[1]
 
     def fetch(self, expert: Expert) -> ResidentPipeline:
-        """The expert's base, from memory or from disk. Raises ModelError."""
+        """Give the expert's base, from memory or from disk. Raises ModelError."""
         weights = self._registry.weights(expert)
         key = key_of(weights)
         if self._resident is None or self._resident[0] != key:
@@ -179,7 +178,7 @@ class PictureScheduler:
         return resident, changing, any(name != expert.name for name in worn)
 
     def _step(self) -> None:
-        """One step of everything under way, then what is finished by it."""
+        """Take one step of everything under way, then finish what is ready."""
         try:
             denoise(self._at_hand().pipeline.unet, [canvas for _, canvas in self._canvases])
             for commission, canvas in self._canvases:
@@ -216,7 +215,7 @@ class PictureScheduler:
         self._clear()
 
     def _failed(self, error: Exception) -> None:
-        """Out of memory: once more, one at a time and sparingly. Else, and then, it is told."""
+        """Draw again one at a time after memory ran out; tell other errors, and this one the second time."""
         if not is_out_of_memory(error):
             for commission, _ in self._canvases:
                 commission.throw(error)
@@ -242,7 +241,7 @@ class PictureScheduler:
 
 
 def _place(adapter: str, revision: str, digest: str) -> Path | None:
-    """Where the expert's own LoRA lies; None when its card has none, or one still to be trained."""
+    """Find the expert's own LoRA; None when its card has none, or one still to be trained."""
     if not adapter:
         return None
     place = Path(adapter)
@@ -256,7 +255,7 @@ def _place(adapter: str, revision: str, digest: str) -> Path | None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, by whatever name the device has for it."""
+    """Tell whether memory ran out, by whatever name the device has for it."""
     import torch
 
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
@@ -266,7 +265,6 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def _free() -> None:
-    """Give back what is not used."""
     import torch
 
     gc.collect()

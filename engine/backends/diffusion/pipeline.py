@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True, eq=False)
 class ResidentPipeline:
-    """One base with its VAE and small decoder, and the LoRAs that were loaded beside each other."""
+    """A base with its VAE and small decoder, and the LoRAs loaded beside each other."""
 
     pipeline: Any
     digest: str
@@ -41,13 +41,13 @@ class ResidentPipeline:
     loras: dict[str, Lora] = field(default_factory=dict)
 
     def adopt(self, name: str, place: Path, digest: str = "") -> Lora:
-        """The LoRA of that name, loaded at its first use. Raises ModelError."""
+        """Give the LoRA of that name, loaded at its first use. Raises ModelError."""
         if name not in self.loras:
             self.loras[name] = load_lora(self.pipeline, self.layers, name, place, digest)
         return self.loras[name]
 
     def spare(self) -> None:
-        """Use as little memory as there is a way to, from here on."""
+        """Use as little memory as possible from here on."""
         import torch
 
         self.low = True
@@ -59,12 +59,12 @@ class ResidentPipeline:
 
 
 def key_of(weights: Weights) -> tuple[str, ...]:
-    """What must be loaded together; another key is another base."""
+    """Name what must be loaded together; another key is another base."""
     return weights.base, weights.vae, weights.decoder
 
 
 def load_resident(weights: Weights, settings: Settings) -> ResidentPipeline:
-    """The base with all that replaces parts of it, on its device. Raises ModelError."""
+    """Load the base with all that replaces parts of it, on its device. Raises ModelError."""
     import diffusers
     import torch
     import transformers
@@ -114,7 +114,7 @@ def load_resident(weights: Weights, settings: Settings) -> ResidentPipeline:
 
 
 def _settle(resident: ResidentPipeline, settings: Settings) -> None:
-    """Onto the device whole, or part by part where it is small."""
+    """Move to the device whole, or part by part where it is small."""
     import torch
 
     small = (
@@ -135,7 +135,7 @@ def _settle(resident: ResidentPipeline, settings: Settings) -> None:
 
 
 def _part(kind: Any, spec: str, dtype: Any) -> Any:
-    """A VAE or a decoder of its own. Raises ModelError."""
+    """Load a VAE or decoder of its own. Raises ModelError."""
     folder = fetch(spec, patterns=HUB_PART)
     check_weights(folder)
     try:
@@ -163,7 +163,7 @@ def check_layout(pipeline: Any, spec: str) -> None:
 
 
 def placement(folder: Path, settings: Settings) -> tuple[str, Any]:
-    """Device and dtype: half precision on an accelerator; on a CPU float32 unless the base is big."""
+    """Choose device and dtype: half precision on an accelerator, float32 on a CPU for a small base."""
     import torch
 
     kinds = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

@@ -26,7 +26,7 @@ class Projection:
     bias: tuple[float, ...]
 
     def image(self, latents: "Tensor", size: tuple[int, int]) -> "Image":
-        """Latents (1, 4, h, w) in the shape of a picture of `size`, at most EDGE pixels long."""
+        """Draw latents (1, 4, h, w) in the shape of a picture of `size`, at most EDGE pixels long."""
         import torch
         from PIL import Image
 
@@ -40,7 +40,7 @@ class Projection:
 
 
 def read_projection(folder: Path) -> Projection:
-    """The base's own map if its folder has one, else SDXL's. Raises ModelError for a damaged file."""
+    """Read the base's own map, or SDXL's if it has none. Raises ModelError for a damaged file."""
     path = folder / FILE
     if not path.is_file():
         return Projection(
@@ -59,7 +59,7 @@ def read_projection(folder: Path) -> Projection:
 
 
 def side_by_side(images: "list[Image]") -> "Image":
-    """One to four equal images as one: in a row of two, then a second row."""
+    """Join one to four equal images: two in a row, then a second row."""
     from PIL import Image
 
     if len(images) == 1:
@@ -72,7 +72,7 @@ def side_by_side(images: "list[Image]") -> "Image":
 
 
 def estimate(step: Any) -> "Tensor":
-    """What a scheduler's step takes the finished latents to be; the noisy ones where it says nothing."""
+    """Give a scheduler step's guess of the finished latents; the noisy ones where it makes none."""
     for name in ("pred_original_sample", "denoised", "prev_sample"):
         found: Tensor | None = getattr(step, name, None)
         if found is not None:

@@ -14,18 +14,18 @@ KEPT = 64  # prompts; SDXL's are 320 kB each
 
 
 def tokens_of(text: str, tokenizers: Sequence[Any]) -> int:
-    """How many tokens of the text are read: the first tokenizer's, marks of begin and end left out."""
+    """Count the tokens that the first tokenizer reads, begin and end marks left out."""
     ids = tokenizers[0](text, add_special_tokens=False, verbose=False).input_ids
     return min(len(ids), room_of(tokenizers[0]))
 
 
 def room_of(tokenizer: Any) -> int:
-    """Tokens besides the marks of beginning and end."""
+    """Count the tokens besides begin and end marks."""
     return int(tokenizer.model_max_length) - 2
 
 
 def cut_of(text: str, tokenizers: Sequence[Any]) -> str:
-    """The end of the text that one of the encoders does not read, from the beginning of a word."""
+    """Give the end of the text that one of the encoders does not read, from a word's beginning."""
     starts = [len(text)]
     for tokenizer in tokenizers:
         read = tokenizer(
@@ -40,7 +40,7 @@ def cut_of(text: str, tokenizers: Sequence[Any]) -> str:
 
 
 def asked_of(drawing: Drawing, prompt: str) -> str:
-    """The asker's own words in a prompt that the card's text was put around."""
+    """Give the asker's own words in a prompt that the card's text was put around."""
     before, _, after = drawing.prompt.partition("{request}")
     if not prompt.startswith(before.rstrip(" ,")):
         return prompt
@@ -48,7 +48,7 @@ def asked_of(drawing: Drawing, prompt: str) -> str:
 
 
 def notes_on(prompt: str, negative: str, drawing: Drawing, tokenizers: Sequence[Any]) -> list[str]:
-    """What the asker must know of words that do nothing."""
+    """Tell the asker of words that do nothing."""
     notes = []
     if unknown := unknown_words(drawing, asked_of(drawing, prompt)):
         notes.append(
@@ -84,7 +84,7 @@ class Encoder:
     _kept: OrderedDict[tuple[object, str], EncodedPrompt] = field(default_factory=OrderedDict)
 
     def encode(self, text: str, adapters: object = ()) -> EncodedPrompt:
-        """`adapters` are those that change the text encoders now."""
+        """Encode a prompt; `adapters` are those that change the text encoders now."""
         key = (adapters, text)
         if key not in self._kept:
             states, _, pooled, _ = self.pipeline.encode_prompt(
@@ -97,7 +97,7 @@ class Encoder:
         return self._kept[key]
 
     def leave_out(self, text: str, adapters: object = ()) -> EncodedPrompt:
-        """What a picture is guided away from; nothing is zeros where the base was trained so."""
+        """Encode what a picture is guided away from; nothing is zeros where the base was trained so."""
         if text or not self.pipeline.config.force_zeros_for_empty_prompt:
             return self.encode(text, adapters)
         like = self.encode("", adapters)

@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 
 class OpenAIBackend:
-    """See backends.Backend. `settings.text_server` is its address, .../v1 or without."""
+    """Ask a text server; `settings.text_server` is its address, .../v1 or without."""
 
     def __init__(
         self, settings: Settings, registry: Registry, patience: Patience | None = None
@@ -47,12 +47,11 @@ class OpenAIBackend:
 
     @property
     def slots(self) -> int:
-        """How many jobs it asks for at a time."""
         return self._settings.slots or SLOTS
 
     @property
     def _where(self) -> str:
-        """The address without what may be secret in it."""
+        """Give the address without what may be secret in it."""
         parts = urlsplit(self._settings.text_server)
         return f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
 
@@ -102,7 +101,6 @@ class OpenAIBackend:
             log.warning(told)
 
     async def close(self) -> None:
-        """Close the connections."""
         if self._client is not None:
             await self._client.close()
 
@@ -113,7 +111,7 @@ class OpenAIBackend:
         )
 
     async def _listed(self) -> object:
-        """llama.cpp's list of adapters; nothing at all from another server."""
+        """List llama.cpp's adapters; nothing from another server."""
         import openai
 
         assert self._client is not None
@@ -124,7 +122,6 @@ class OpenAIBackend:
             return None
 
     async def generate(self, job: Job, stop: threading.Event) -> AsyncGenerator[Event]:
-        """See backends.Backend."""
         model = (self._bases if job.plain else self._models).get(job.expert)
         if model is None:
             what = f"for the base of {job.expert}" if job.plain else job.expert
@@ -159,7 +156,7 @@ class OpenAIBackend:
     async def _stream(
         self, job: Job, model: str, answer: Answer, stop: threading.Event
     ) -> AsyncGenerator[Event]:
-        """One request; what was written before is gone on from. Raises TryAgain, ModelError."""
+        """Ask once, going on from what was written before. Raises TryAgain, ModelError."""
         import openai
 
         assert self._client is not None
@@ -197,7 +194,7 @@ class OpenAIBackend:
             raise TryAgain("it broke off")
 
     def _wish(self, job: Job, model: str, answer: Answer) -> dict[str, Any]:
-        """What is asked: OpenAI's own options, then those that the three servers know besides."""
+        """Make the request: OpenAI's own options, then those that the three servers know besides."""
         sampling = job.sampling
         early = max(0, int(job.length * NO_END) - answer.tokens)
         more: dict[str, Any] = {
@@ -223,7 +220,7 @@ class OpenAIBackend:
         }
 
     def _hear(self, job: Job, model: str, answer: Answer, chunk: Any) -> Event | None:
-        """Take a piece of the answer in; the event to show for it. Raises ModelError, ValueError."""
+        """Add a piece of the answer; give the event to show for it. Raises ModelError, ValueError."""
         if chunk.model and chunk.model != model and self._numbered is None:
             raise ModelError(
                 f"The text server at {self._where} answered as {chunk.model} when {model} was asked."
@@ -262,7 +259,7 @@ class OpenAIBackend:
         )
 
     def _adapter(self, job: Job, model: str) -> str:
-        """What the server calls the adapter that wrote; "" for the base alone."""
+        """Give the server's name of the adapter that wrote; "" for the base alone."""
         expert = self._registry.named(job.expert)
         if job.plain or expert is None or not self._registry.weights(expert).adapter:
             return ""

@@ -17,7 +17,7 @@ SHORTENINGS = 6  # halvings of a beginning that the server's window does not hol
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
-    """Seconds: to connect, between two words of an answer, before the first retry; and retries."""
+    """Time limits in seconds: to connect, between two words, before the first retry; and retries."""
 
     connect: float = 5.0
     silence: float = 60.0
@@ -28,7 +28,7 @@ class Patience:
 
 @dataclass(slots=True, eq=False)
 class Answer:
-    """What has come of one job so far."""
+    """The state of one job's answer so far."""
 
     began: float = field(default_factory=time.monotonic)
     prompt: str = ""
@@ -42,7 +42,6 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """As it is shown."""
         return legible(self.raw)
 
 
@@ -55,7 +54,7 @@ class TryAgain(Exception):
 
 
 def trouble(error: "openai.APIError") -> Exception:
-    """Whether to try again: the connection, 408, 409, 429 and the server's own faults."""
+    """Tell whether to try again: for the connection, 408, 409, 429 and the server's own faults."""
     response = getattr(error, "response", None)
     if response is None:
         return TryAgain(type(error).__name__)

@@ -10,7 +10,7 @@ from engine.errors import ModelError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedAdapters:
-    """Each expert's number, what the server calls its adapter, and every number that there is."""
+    """Each expert's adapter number, the server's name for it, and all numbers that there are."""
 
     of: dict[str, int]
     names: dict[str, str]
