@@ -215,7 +215,7 @@ class PictureScheduler:
         self._clear()
 
     def _failed(self, error: Exception) -> None:
-        """Draw again one at a time after memory ran out; tell other errors, and this one the second time."""
+        """Draw again, one at a time, after memory ran out once; tell any other error."""
         if not is_out_of_memory(error):
             for commission, _ in self._canvases:
                 commission.throw(error)
