@@ -24,8 +24,8 @@ from engine.study.experiments.experiment import (
     parse_experiment,
     warnings_of,
 )
+from engine.study.experiments.questions import Question
 from engine.study.experiments.tables import Enrolment, ExperimentRow
-from engine.study.instruments import Question
 
 BOTH = pytest.mark.databases("sqlite", "postgres")
 

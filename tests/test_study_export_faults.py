@@ -14,11 +14,12 @@ from study_exports import command, everything, export, interactions, lines
 from study_rows import STUDY, Rows, fill_study, opened, write_study_file
 
 from engine.errors import CommandError, SetupError
+from engine.files import restore
 from engine.ledger.transactions import Database
 from engine.settings import Settings
 from engine.study import tables
 from engine.study.export.dataset import read_study
-from engine.study.export.table_files import restore, whole_folder
+from engine.study.export.table_files import export_folder
 
 
 @pytest.fixture
@@ -126,7 +127,7 @@ async def test_an_interrupted_export_is_never_half_there(
                     running.send_signal(signal.SIGKILL)
                     break
                 time.sleep(0.005)
-        restore(home / "out")  # as the next export begins
+        restore(home / "out", private=True)  # as the next export begins
         assert everything(home / "out") == before  # the old one or the new: they are the same
     await export(settings, home / "out", replace=True)
     assert [path.name for path in home.iterdir()] == ["out"]
@@ -135,10 +136,10 @@ async def test_an_interrupted_export_is_never_half_there(
 async def test_an_export_that_was_made_meanwhile_is_left_alone(tmp_path: Path) -> None:
     with (
         pytest.raises(SetupError, match="File exists"),
-        whole_folder(tmp_path / "out", replace=False) as mine,
+        export_folder(tmp_path / "out", replace=False) as mine,
     ):
         (mine / "file").write_text("mine", encoding="utf-8")
-        with whole_folder(tmp_path / "other", replace=False) as theirs:
+        with export_folder(tmp_path / "other", replace=False) as theirs:
             (theirs / "file").write_text("theirs", encoding="utf-8")
         (tmp_path / "other").rename(tmp_path / "out")
     assert (tmp_path / "out/file").read_text(encoding="utf-8") == "theirs"

@@ -152,22 +152,22 @@ def test_every_group_that_stays_has_k_people(rows: list[dict[str, Any]], k: int)
         with pytest.raises(SetupError, match="no group can have"):
             gate(rows, DEFAULT, k)
         return
-    done = gate(rows, DEFAULT, k)
+    gated, _ = gate(rows, DEFAULT, k)
     groups: dict[Any, set[str]] = {}
-    for row in done.rows:
+    for row in gated:
         groups.setdefault(tuple(row[name] for name in DEFAULT), set()).add(row["pseudonym"])
     assert all(len(members) >= k for members in groups.values())
-    assert [row["pseudonym"] for row in done.rows] == [row["pseudonym"] for row in rows]
+    assert [row["pseudonym"] for row in gated] == [row["pseudonym"] for row in rows]
     if k == 1:
-        assert done.rows == rows
+        assert gated == rows
 
 
 def test_one_who_stands_out_takes_no_more_company_than_needed() -> None:
     common = {"platform": "discord", "locale": "en", "place_kind": "private", "hour": "12"}
     rows = [{"pseudonym": f"{n:02}", **common} for n in range(40)]
-    done = gate([*rows, {**rows[0], "pseudonym": "zz", "platform": "telegram"}], DEFAULT, 5)
-    assert [row["platform"] for row in done.rows].count(None) == 5
-    assert done.rows[4:40] == rows[4:]
+    gated, _ = gate([*rows, {**rows[0], "pseudonym": "zz", "platform": "telegram"}], DEFAULT, 5)
+    assert [row["platform"] for row in gated].count(None) == 5
+    assert gated[4:40] == rows[4:]
 
 
 async def test_what_was_coarsened_is_not_told_elsewhere(

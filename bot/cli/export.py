@@ -13,7 +13,7 @@ from engine.study.export.export import Exported, Options, Purpose, export_study,
 from engine.study.export.manifest import Difference, difference
 from engine.study.export.release import Form, Grain
 from engine.study.export.review import review_list
-from engine.study.export.table_files import whole_file, write_text
+from engine.study.export.table_files import write_whole
 
 export_app = typer.Typer()
 StudyName = Annotated[str, typer.Option("--study", help="The study's name.")]
@@ -110,8 +110,7 @@ def review_command(
         if out.exists():
             raise CommandError(f"{out} is there already; its decisions are not overwritten.")
         findings = shutdown.run(review_study(settings, study, presidio=presidio))
-        with whole_file(out) as part:
-            write_text(part, review_list(findings))
+        write_whole(out, review_list(findings))
         sys.stdout.write(
             f"{out}: {len(findings)} finds. Write keep or remove under `decision` (keep all, "
             "remove all: wherever the same words stand; empty: as under `default`), then:\n"

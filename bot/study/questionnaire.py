@@ -18,7 +18,7 @@ from engine.events import Event
 from engine.study.consent.participants import Person, Spot
 from engine.study.experiments.enrolment import Enrolled
 from engine.study.experiments.experiment import Experiment
-from engine.study.instruments import NO_ANSWER, Asked
+from engine.study.experiments.questions import NO_ANSWER, Asked
 
 if TYPE_CHECKING:
     from bot.service.service import ChatService

@@ -1,19 +1,24 @@
-"""Opening a study, making its key, destroying it: what an operator does by hand."""
+"""What an operator does by hand: open a study, make its key, destroy it."""
 
 import contextlib
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import sqlalchemy as sa
 from pydantic import ValidationError
+from sqlalchemy.ext.asyncio import AsyncConnection
+from ulid import ULID
 
 from engine.errors import SetupError
+from engine.files import write_file
 from engine.ledger.keys import load_key
 from engine.ledger.storage import make_ready, open_database
+from engine.ledger.tables import Delivery
 from engine.ledger.transactions import Database
 from engine.lock import take_lock
 from engine.settings import Settings
-from engine.study.destruction import part
+from engine.study.experiments.tables import Enrolment, Exposure, QuestionnaireAnswer, Vote
 from engine.study.study import (
     Study,
     StudyFile,
@@ -22,8 +27,9 @@ from engine.study.study import (
     mistake,
     open_study,
     study_key_file,
+    study_row,
 )
-from engine.study.tables import StudyRow
+from engine.study.tables import ConsentRow, InteractionRow, LinkCodeRow, StudyRow
 
 TEMPLATE = """# What people are told, and what binds the study. Any change makes their consent lapse.
 title = {title}
@@ -36,7 +42,7 @@ purpose = {purpose}
 
 
 def write_template(settings: Settings, study: str, **facts: str) -> Path:
-    """`study.toml` with these facts, unless there is one. Raises SetupError when one is missing."""
+    """Write `study.toml` with these facts, unless it exists. Raises SetupError when one is missing."""
     path = folder_of(settings, study) / "study.toml"
     if path.exists():
         return path
@@ -50,14 +56,11 @@ def write_template(settings: Settings, study: str, **facts: str) -> Path:
         raise SetupError(f"No study was made. --{mistake(error)}") from None
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     text = TEMPLATE.format(**{name: _quoted(value) for name, value in facts.items()})
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)
+    write_file(path, text)
     return path
 
 
 def _quoted(value: str) -> str:
-    """A TOML basic string."""
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
     return '"' + " ".join(escaped.split()) + '"'
 
@@ -70,28 +73,29 @@ def ready(settings: Settings) -> None:
             make_ready(settings)
 
 
-async def open_named(settings: Settings, study: str) -> Study:
-    """The study, opened; its key is made when this is the first time."""
-    settings = settings.model_copy(update={"study": study})
+@contextlib.asynccontextmanager
+async def opened_book(settings: Settings) -> AsyncIterator[Database]:
     database = Database(await open_database(settings))
     try:
-        opened = await open_study(settings, database)
+        yield database
     finally:
         await database.close()
+
+
+async def open_named(settings: Settings, study: str) -> Study:
+    """Open the study; its key is made when this is the first time."""
+    settings = settings.model_copy(update={"study": study})
+    async with opened_book(settings) as database:
+        opened = await open_study(settings, database)
     assert opened is not None, "it has a name"
     return opened
 
 
 async def make_key(settings: Settings, study: str) -> Path:
-    """A key before the study is opened. Raises SetupError if there is one, or was."""
+    """Make a key before the study is opened. Raises SetupError if there is one, or was."""
     path = study_key_file(settings, study)
-    database = Database(await open_database(settings))
-    try:
-        async with database.reading() as connection:
-            query = sa.select(StudyRow.__table__).where(StudyRow.id == study)
-            known = (await connection.execute(query)).one_or_none()
-    finally:
-        await database.close()
+    async with opened_book(settings) as database:
+        known = await study_row(database, study)
     if known is not None and known.key_destroyed_at is not None:
         raise SetupError(
             f"The key of {study} was destroyed when the study ended, and no other finds its rows. Open "
@@ -107,35 +111,57 @@ async def make_key(settings: Settings, study: str) -> Path:
 
 
 async def destroy_key(settings: Settings, study: str) -> None:
-    """Nobody's rows can be found or joined from now on; they stay. Raises SetupError.
+    """Let nobody's rows be found or joined from now on; they stay. Raises SetupError.
 
     First the record, then the file: a key that lies there after a kill in between is refused.
     """
-    database = Database(await open_database(settings))
-    try:
-        async with database.reading() as connection:
-            query = sa.select(StudyRow.__table__).where(StudyRow.id == study)
-            row = (await connection.execute(query)).one_or_none()
+    async with opened_book(settings) as database:
+        row = await study_row(database, study)
         if row is None:
             raise SetupError(f"There is no study {study!r} in this ledger.")
         key_of(settings, study, row)
         async with database.writing() as connection:
-            await part(connection, study)
+            await _part(connection, study)
             await connection.execute(
                 sa.update(StudyRow)
                 .where(StudyRow.id == study, StudyRow.key_destroyed_at.is_(None))
                 .values(key_destroyed_at=database.clock())
             )
-    finally:
-        await database.close()
     _shred(study_key_file(settings, study))
 
 
 def _shred(path: Path) -> None:
-    """Write over the file, then let it go. What a drive keeps elsewhere is beyond us."""
+    """Overwrite the file, then delete it. What a drive keeps elsewhere is beyond us."""
     with contextlib.suppress(FileNotFoundError):
         with path.open("r+b") as file:
             file.write(os.urandom(path.stat().st_size))
             file.flush()
             os.fsync(file.fileno())
         path.unlink()
+
+
+async def _part(connection: AsyncConnection, study: str) -> None:
+    """Clear what leads from the operational record to the study's rows, and rename those that a button
+    in a chat names."""
+    await connection.execute(sa.delete(LinkCodeRow).where(LinkCodeRow.study == study))
+    jobs = sa.select(InteractionRow.job_id).where(InteractionRow.study == study)
+    over = Delivery.state.in_(("delivered", "lost"))
+    changes = (
+        sa.update(Delivery).where(Delivery.job_id.in_(jobs), over).values(address=None),
+        sa.update(InteractionRow).where(InteractionRow.study == study).values(job_id=None),
+        sa.update(ConsentRow).where(ConsentRow.study == study).values(form=None),
+    )
+    for change in changes:
+        await connection.execute(change)
+    for name in list(await connection.scalars(sa.select(Enrolment.id).filter_by(study=study))):
+        renamed = sa.update(Enrolment).where(Enrolment.id == name)
+        await connection.execute(renamed.values(id=str(ULID())))
+    shown = sa.select(Exposure.__table__).filter_by(study=study)
+    for row in (await connection.execute(shown.where(Exposure.kind != "single"))).mappings().all():
+        old, new = Exposure.id == row["id"], str(ULID())
+        await connection.execute(sa.update(Exposure).where(old).values(item=None))  # it is unique
+        await connection.execute(sa.insert(Exposure).values({**row, "id": new}))
+        for column in (Vote.exposure_id, QuestionnaireAnswer.about):
+            moved = sa.update(column.class_).where(column == row["id"])
+            await connection.execute(moved.values({column.key: new}))
+        await connection.execute(sa.delete(Exposure).where(old))

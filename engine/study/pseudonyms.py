@@ -1,4 +1,4 @@
-"""Names that name nobody: keyed by the study's own secret, so that two studies share none. Pure.
+"""Pseudonyms: keyed by the study's own secret, so that two studies share none. Pure.
 
 HMAC-SHA-256, its first 128 bits. No plain hash would do: platforms number their people, and all their
 numbers can be hashed in a day.
@@ -12,7 +12,7 @@ SESSION_SECONDS = 30 * 60.0  # a longer silence begins a new session
 
 
 def pseudonym(key: bytes, platform: str, asker: str) -> str:
-    """32 hex characters for a person.
+    """Make 32 hex characters for a person.
 
     >>> pseudonym(bytes(32), "discord", "1") == pseudonym(bytes(32), "telegram", "1")
     False
@@ -21,27 +21,27 @@ def pseudonym(key: bytes, platform: str, asker: str) -> str:
 
 
 def place_pseudonym(key: bytes, platform: str, place: str) -> str:
-    """32 hex characters for a server, a group or a chat of two."""
+    """Make 32 hex characters for a server, a group or a chat of two."""
     return _keyed(key, f"{platform} place|{place}")
 
 
 def key_check(key: bytes, study: str) -> str:
-    """What tells whether a key is this study's."""
+    """Make what tells whether a key is this study's."""
     return _keyed(key, f"pastiche study {study}")
 
 
 def code_hash(key: bytes, code: str) -> str:
-    """64 hex characters under which a one-time code is kept."""
+    """Make 64 hex characters under which a one-time code is kept."""
     return hmac.new(key, f"pastiche link code|{code}".encode(), hashlib.sha256).hexdigest()
 
 
 def row_name(key: bytes, name: str) -> str:
-    """20 hex characters for a row of an export; nobody who knows the row's own name can make them."""
+    """Make 20 hex characters for an exported row, which nobody can who knows only its own name."""
     return _keyed(key, f"row|{name}")[:20]
 
 
 def numbered(key: bytes, name: str) -> int:
-    """A whole number of 48 bits for a row, which tells nothing of its place among others."""
+    """Make a whole number of 48 bits for a row, which tells nothing of its place among others."""
     return int(_keyed(key, f"number|{name}")[:12], 16)
 
 

@@ -1,4 +1,4 @@
-"""The opened study: its file, its key, and the texts that people are asked to agree to.
+"""The opened study: its file, its key, and the consent texts.
 
 `studies/<id>/study.toml` in the data folder says what is studied and by whom; `consent.<language>.md`
 beside it replaces the shipped text. The key lies outside the data folder, so that no copy of the data
@@ -14,7 +14,6 @@ from pathlib import Path
 
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.errors import AskerError, SetupError
 from engine.ledger.keys import load_key
@@ -34,7 +33,7 @@ LOST = (
 
 
 class StudyFile(BaseModel):
-    """What `study.toml` says."""
+    """Validate `study.toml`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -51,7 +50,7 @@ class StudyFile(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsentText:
-    """The exact words, and what tells them from any others."""
+    """Hold the exact words, and their digest."""
 
     locale: str
     version: str
@@ -61,7 +60,7 @@ class ConsentText:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Study:
-    """A study as this process knows it. `key` is None when it is lost or destroyed; `why` says which."""
+    """Hold a study as this process knows it; `key` is None when lost or destroyed, `why` says which."""
 
     id: str
     file: StudyFile
@@ -73,30 +72,30 @@ class Study:
         return f"Study({self.id!r}, {'with' if self.key else 'without'} key)"
 
     def pseudonym(self, platform: str, asker: str) -> str:
-        """The person's. Raises AskerError without the key."""
+        """Make the person's pseudonym. Raises AskerError without the key."""
         return pseudonym(self.needed_key(), platform, asker)
 
     def place(self, platform: str, place: str) -> str:
-        """The place's pseudonym. Raises AskerError without the key."""
+        """Make the place's pseudonym. Raises AskerError without the key."""
         return place_pseudonym(self.needed_key(), platform, place)
 
     def needed_key(self) -> bytes:
-        """The key. Raises AskerError, which says what is lost."""
+        """Return the key. Raises AskerError, which says what is lost."""
         if self.key is None:
             raise AskerError(self.why)
         return self.key
 
     def text(self, locale: str) -> ConsentText:
-        """The words in that language, else in English."""
+        """Choose the words in that language, else in English."""
         return self.texts.get(locale.replace("_", "-").split("-")[0].lower(), self.texts["en"])
 
     def current(self, sha256: str) -> bool:
-        """Whether a text that was agreed to is what is asked today."""
+        """Tell whether a text that was agreed to is what is asked today."""
         return any(text.sha256 == sha256 for text in self.texts.values())
 
 
 def folder_of(settings: Settings, study: str) -> Path:
-    """Where a study's files lie. Raises SetupError for a name that is none."""
+    """Locate a study's files. Raises SetupError for an invalid name."""
     if not NAME.fullmatch(study):
         raise SetupError(
             f"{study!r} is no name for a study: 1 to 32 small letters, digits, - and _, as in pilot-1."
@@ -105,7 +104,7 @@ def folder_of(settings: Settings, study: str) -> Path:
 
 
 def study_key_file(settings: Settings, study: str) -> Path:
-    """Where the study's key lies. Raises SetupError for a place within the data folder."""
+    """Locate the study's key. Raises SetupError for a path within the data folder."""
     folder_of(settings, study)
     if settings.study_key_file is not None and study == settings.study:
         path = settings.study_key_file.expanduser().absolute()
@@ -121,7 +120,7 @@ def study_key_file(settings: Settings, study: str) -> Path:
 
 
 def read_study_file(settings: Settings, study: str) -> StudyFile:
-    """`study.toml`. Raises SetupError naming the file and its first mistake."""
+    """Read `study.toml`. Raises SetupError naming the file and its first mistake."""
     path = folder_of(settings, study) / "study.toml"
     try:
         lines = tomllib.loads(path.read_text(encoding="utf-8-sig"))
@@ -138,14 +137,14 @@ def read_study_file(settings: Settings, study: str) -> StudyFile:
 
 
 def mistake(error: ValidationError) -> str:
-    """The first one, in a sentence."""
+    """Write the first mistake as a sentence."""
     first = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in first["loc"])
     return f"{where}: {first['msg']}."
 
 
 def read_texts(settings: Settings, study: str, file: StudyFile) -> dict[str, ConsentText]:
-    """The consent in every language: the study's own words, else the shipped. Raises SetupError."""
+    """Read the consent in every language: the study's words, else the shipped. Raises SetupError."""
     folder = folder_of(settings, study)
     own = sorted(path.name[8:-3] for path in folder.glob("consent.*.md"))
     return {name: _text(folder, name, file) for name in dict.fromkeys((*LANGUAGES, *own))}
@@ -176,7 +175,7 @@ def _text(folder: Path, language: str, file: StudyFile) -> ConsentText:
 
 
 async def open_study(settings: Settings, database: Database) -> Study | None:
-    """The study that the settings name; its key is made when it is opened first. None for none.
+    """Open the study that the settings name; its key is made when it is opened first. None for none.
 
     Raises SetupError for a file that cannot be used, and for a key that lies open.
     """
@@ -184,19 +183,18 @@ async def open_study(settings: Settings, database: Database) -> Study | None:
         return None
     file = read_study_file(settings, settings.study)
     texts = read_texts(settings, settings.study, file)
-    async with database.reading() as connection:
-        row = await _row(connection, settings.study)
+    row = await study_row(database, settings.study)
     if row is None:
         await _open_first(settings, database)
-        async with database.reading() as connection:
-            row = await _row(connection, settings.study)
+        row = await study_row(database, settings.study)
     key, why = key_of(settings, settings.study, row)
     return Study(id=settings.study, file=file, texts=texts, key=key, why=why)
 
 
-async def _row(connection: AsyncConnection, study: str) -> sa.Row[tuple[object, ...]] | None:
-    query = sa.select(StudyRow.__table__).where(StudyRow.id == study)
-    return (await connection.execute(query)).one_or_none()
+async def study_row(database: Database, study: str) -> sa.Row[tuple[object, ...]] | None:
+    async with database.reading() as connection:
+        query = sa.select(StudyRow.__table__).where(StudyRow.id == study)
+        return (await connection.execute(query)).one_or_none()
 
 
 async def _open_first(settings: Settings, database: Database) -> None:
@@ -210,7 +208,7 @@ async def _open_first(settings: Settings, database: Database) -> None:
 def key_of(
     settings: Settings, study: str, row: sa.Row[tuple[object, ...]] | None
 ) -> tuple[bytes | None, str]:
-    """The key, or why there is none. Raises SetupError for a file that others can read."""
+    """Load the key, or say why there is none. Raises SetupError for a file that others can read."""
     if row is None or row.key_destroyed_at is not None:
         return None, (
             "The key of this study was destroyed when it ended: nobody's answers can be found any more, "

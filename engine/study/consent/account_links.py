@@ -21,7 +21,7 @@ _LENGTH = 8
 
 
 def tidy(code: str) -> str:
-    """A code as people type it.
+    """Normalise a code as people type it.
 
     >>> tidy(" k7qm-3xpa ")
     'K7QM3XPA'
@@ -30,7 +30,7 @@ def tidy(code: str) -> str:
 
 
 def shown(code: str) -> str:
-    """A code as people read it.
+    """Format a code for people.
 
     >>> shown("K7QM3XPA")
     'K7QM-3XPA'
@@ -39,19 +39,15 @@ def shown(code: str) -> str:
 
 
 async def links(connection: AsyncConnection, study: Study, pseudonym: str) -> bool:
-    """Whether the person agreed to have this account joined with others."""
     consent = await last_consent(connection, study, pseudonym)
     return consent is not None and consent.live and consent.linkage
 
 
 async def new_code(connection: AsyncConnection, study: Study, pseudonym: str, now: float) -> str:
-    """A code for the other account to say; older ones of this account end."""
+    """Make a code for the other account to say; older ones of this account end."""
     code = "".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))
-    await connection.execute(
-        sa.delete(LinkCodeRow).where(
-            LinkCodeRow.pseudonym == pseudonym, LinkCodeRow.used_at.is_(None)
-        )
-    )
+    unused = LinkCodeRow.pseudonym == pseudonym, LinkCodeRow.used_at.is_(None)
+    await connection.execute(sa.delete(LinkCodeRow).where(*unused))
     values = {
         "code_hash": code_hash(study.needed_key(), code),
         "study": study.id,
@@ -91,7 +87,7 @@ async def join(
 
 
 async def root_of(connection: AsyncConnection, pseudonym: str) -> str:
-    """The name that all accounts of the person share."""
+    """Find the name that all accounts of the person share."""
     query = sa.select(StudyLinkRow.root).where(StudyLinkRow.pseudonym == pseudonym)
     return await connection.scalar(query) or pseudonym
 
@@ -99,7 +95,7 @@ async def root_of(connection: AsyncConnection, pseudonym: str) -> str:
 async def _unite(
     connection: AsyncConnection, study: Study, one: str, other: str, now: float
 ) -> None:
-    """All accounts of both, under one name."""
+    """Put all accounts of both under one name."""
     old, root = await root_of(connection, one), await root_of(connection, other)
     if old == root:
         return
@@ -112,7 +108,7 @@ async def _unite(
 
 
 async def leave(connection: AsyncConnection, pseudonyms: Sequence[str]) -> None:
-    """These accounts leave what they were joined to; the others of it stay together."""
+    """Unlink these accounts from what they were joined to; the others of it stay together."""
     gone = StudyLinkRow.pseudonym.in_(pseudonyms)
     query = sa.select(StudyLinkRow.root).where(gone).distinct()
     roots = list(await connection.scalars(query))

@@ -1,4 +1,4 @@
-"""What somebody agreed to: the answers to the form, the log they make, and which of them hold now."""
+"""Consent: the answers to the form, the log they make, and which of them hold now."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,7 +17,7 @@ _VALUES = {letter: value for value, letter in _LETTERS.items()}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
-    """The form as far as it is filled in; None is not answered yet. Nothing is answered beforehand."""
+    """Hold the form as far as it is filled in: None is not answered yet, and nothing is preselected."""
 
     adult: bool | None = None
     use: bool | None = None
@@ -26,7 +26,7 @@ class Answers:
 
     @property
     def written(self) -> str:
-        """Four letters, as a button carries them.
+        """Write four letters, as a button carries them.
 
         >>> Answers(adult=True, use=False).written
         'yn--'
@@ -35,7 +35,7 @@ class Answers:
 
     @classmethod
     def read(cls, letters: str) -> "Answers":
-        """The answers of four letters. Raises ValueError for anything else.
+        """Read four letters. Raises ValueError for anything else.
 
         >>> Answers.read("yn--") == Answers(adult=True, use=False)
         True
@@ -46,7 +46,7 @@ class Answers:
 
     @property
     def next(self) -> str:
-        """The question to ask now; empty when all that matters is answered.
+        """Name the question to ask now; empty when all that matters is answered.
 
         >>> Answers(adult=True).next, Answers(adult=False).next
         ('use', '')
@@ -60,18 +60,16 @@ class Answers:
         return ""
 
     def answered(self, name: str, value: bool) -> "Answers":
-        """With one more answer."""
         return replace(self, **{name: value})
 
     @property
     def agreed(self) -> bool:
-        """Whether they take part by it."""
         return self.adult is True and self.use is True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Consent:
-    """The last word of somebody: `lapsed` when the text has changed since."""
+    """Hold somebody's last word; `lapsed`: the text has changed since."""
 
     id: int
     granted: bool
@@ -83,22 +81,13 @@ class Consent:
 
     @property
     def live(self) -> bool:
-        """Whether it holds now."""
         return self.granted and not self.lapsed
 
 
 async def last_consent(connection: AsyncConnection, study: Study, pseudonym: str) -> Consent | None:
-    """The last row of the log; None for somebody who never took part."""
-    query = (
-        sa.select(ConsentRow.__table__)
-        .where(ConsentRow.study == study.id, ConsentRow.pseudonym == pseudonym)
-        .order_by(ConsentRow.id.desc())
-        .limit(1)
-    )
-    row = (await connection.execute(query)).one_or_none()
-    if row is None:
-        return None
-    return Consent(
+    """Read the last row of the log; None for somebody who never took part."""
+    row = await _last_row(connection, study, pseudonym)
+    return row and Consent(
         id=row.id,
         granted=row.action == "granted" and row.use and row.adult,
         excerpts=row.excerpts,
@@ -123,7 +112,9 @@ async def grant(
 ) -> bool:
     """Add a row; False when this form was answered before. The answers agree."""
     assert answers.agreed, "who does not agree has no row"
-    values = _values(study, pseudonym, platform, channel, now) | {
+    values = {
+        "study": study.id,
+        "pseudonym": pseudonym,
         "action": "granted",
         "use": True,
         "adult": True,
@@ -132,7 +123,10 @@ async def grant(
         "text_version": text.version,
         "text_sha256": text.sha256,
         "locale": text.locale,
+        "platform": platform,
+        "channel": channel,
         "form": form,
+        "at": now,
     }
     return await add(connection, ConsentRow, values)
 
@@ -147,49 +141,34 @@ async def withdraw(
     now: float,
 ) -> bool:
     """Add a row; False when there was nothing to withdraw."""
-    query = (
-        sa.select(ConsentRow.__table__)
-        .where(ConsentRow.study == study.id, ConsentRow.pseudonym == pseudonym)
-        .order_by(ConsentRow.id.desc())
-        .limit(1)
-    )
-    row = (await connection.execute(query)).one_or_none()
+    row = await _last_row(connection, study, pseudonym)
     if row is None or row.action == "withdrawn":
         return False
-    values = _values(study, pseudonym, platform, channel, now) | {
+    values = dict.fromkeys(("use", "excerpts", "linkage"), False) | {
         "action": "withdrawn",
-        "use": False,
-        "adult": row.adult,
-        "excerpts": False,
-        "linkage": False,
-        "text_version": row.text_version,
-        "text_sha256": row.text_sha256,
-        "locale": row.locale,
+        "platform": platform,
+        "channel": channel,
         "form": None,
+        "at": now,
     }
-    await connection.execute(sa.insert(ConsentRow).values(values))
+    before = {name: value for name, value in row._mapping.items() if name != "id"}
+    await connection.execute(sa.insert(ConsentRow).values({**before, **values}))
     return True
 
 
-def _values(
-    study: Study, pseudonym: str, platform: str, channel: str, now: float
-) -> dict[str, Any]:
-    return {
-        "study": study.id,
-        "pseudonym": pseudonym,
-        "platform": platform,
-        "channel": channel,
-        "at": now,
-    }
+async def _last_row(connection: AsyncConnection, study: Study, pseudonym: str) -> Any:
+    query = sa.select(ConsentRow.__table__).where(
+        ConsentRow.study == study.id, ConsentRow.pseudonym == pseudonym
+    )
+    return (await connection.execute(query.order_by(ConsentRow.id.desc()).limit(1))).one_or_none()
 
 
 async def answered_since(
     connection: AsyncConnection, study: Study, pseudonym: str, form: str
 ) -> str:
-    """What became of a form: "saved" by it, "older" than the last word on record, or "" (still open).
+    """Look a form up: "saved" by it, "older" than the last word on record, or "" (still open).
 
-    Forms and rows are compared by what was on record when the form was made, not by the clock: see
-    `form_after`.
+    Forms and rows are compared by what was on record when the form was made, not by the clock.
     """
     mine = sa.select(ConsentRow.id).where(ConsentRow.form == form)
     if await connection.scalar(mine) is not None:
@@ -206,7 +185,7 @@ _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
 def form_after(name: str, last: int) -> str:
-    """A form's name: a ULID whose last four letters say which row of the log was the last when it was
+    """Name a form: a ULID whose last four letters say which row of the log was the last when it was
     asked, so that one asked before that row is known however the clock went.
 
     >>> form_after("01ARZ3NDEKTSV4RRFFQ69G5FAV", 33)
@@ -222,7 +201,7 @@ def form_after(name: str, last: int) -> str:
 
 
 def after_of(form: str) -> int:
-    """The row that was the last when the form was asked, modulo FORMS."""
+    """Read which row was the last when the form was asked, modulo FORMS."""
     number = 0
     for letter in form[-4:]:
         number = 32 * number + _ALPHABET.index(letter)

@@ -14,7 +14,7 @@ MONTH_SECONDS = 30 * 86400.0
 async def due(
     connection: AsyncConnection, study: Study, lookup: str, consent: Consent | None, now: float
 ) -> str:
-    """What it is time for: "invited", "lapsed" (they agreed to an older text), or "" for nothing.
+    """Tell what it is time for: "invited", "lapsed" (they agreed to an older text), or "" for nothing.
 
     The row is held until the end of a transaction that writes.
     """
@@ -34,7 +34,7 @@ async def due(
 async def note(
     connection: AsyncConnection, study: Study, lookup: str, outcome: str, now: float
 ) -> None:
-    """What came of it: opened, declined, granted; and in which hour, for the consent has the second.
+    """Note what came of it: opened, declined, granted; and in which hour, as the consent has the second.
 
     The hour's end, so that nobody is asked again before the month is over.
     """

@@ -1,4 +1,4 @@
-"""Which groups and servers take part. A chat of two needs nobody's leave but the person's."""
+"""Which groups and servers opted in. A chat of two needs only the person's consent."""
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -9,7 +9,7 @@ from engine.study.tables import StudyPlaceRow
 
 
 def place_of(platform: str, place: str, server: str = "") -> str:
-    """What opts in: the server, or the group with all its topics.
+    """Name what opts in: the server, or the group with all its topics.
 
     >>> place_of("telegram", "-1001/4"), place_of("discord", "5", "7")
     ('-1001', '7')
@@ -20,12 +20,10 @@ def place_of(platform: str, place: str, server: str = "") -> str:
 
 
 def place_asked_in(request: Request) -> str:
-    """The same, of a request."""
     return place_of(request.platform, request.place, request.server)
 
 
 async def takes_part(connection: AsyncConnection, study: Study, place: str) -> bool:
-    """Whether the place with this pseudonym is in now."""
     query = (
         sa.select(StudyPlaceRow.action)
         .where(StudyPlaceRow.study == study.id, StudyPlaceRow.place == place)

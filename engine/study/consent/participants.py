@@ -1,4 +1,4 @@
-"""Who takes part here and now: consent, place and today's text hold, as for every row of the study."""
+"""Participants: people for whom consent, place and today's text hold, as for every row of the study."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from engine.study.tables import StudyLinkRow
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spot:
-    """Somebody somewhere, as a platform names them; `alone` in a chat of two."""
+    """Hold somebody somewhere, as a platform names them; `alone` in a chat of two."""
 
     platform: str
     asker: str
@@ -26,7 +26,7 @@ class Spot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Person:
-    """A participant. `root` is the name that all their linked `accounts` share."""
+    """Hold a participant; `root` is the name that all their linked `accounts` share."""
 
     pseudonym: str
     root: str
@@ -35,12 +35,9 @@ class Person:
 
 
 async def person_at(connection: AsyncConnection, study: Study, spot: Spot) -> Person | None:
-    """The participant, if there is one here now; without the study's key nobody is."""
-    if study.key is None:
-        return None
-    name = study.pseudonym(spot.platform, spot.asker)
-    consent = await last_consent(connection, study, name)
-    if consent is None or not consent.live:
+    """Find the participant here, if there is one now; without the study's key nobody is."""
+    name = await pseudonym_of(connection, study, spot.platform, spot.asker)
+    if name is None:
         return None
     place = study.place(spot.platform, place_of(spot.platform, spot.place, spot.server))
     if not spot.alone and not await takes_part(connection, study, place):
@@ -49,3 +46,14 @@ async def person_at(connection: AsyncConnection, study: Study, spot: Spot) -> Pe
     linked = sa.select(StudyLinkRow.pseudonym).where(StudyLinkRow.root == root)
     accounts = {name, root, *await connection.scalars(linked)}
     return Person(pseudonym=name, root=root, accounts=tuple(sorted(accounts)), place=place)
+
+
+async def pseudonym_of(
+    connection: AsyncConnection, study: Study, platform: str, asker: str
+) -> str | None:
+    """Find the pseudonym of somebody whose consent is live."""
+    if study.key is None:
+        return None
+    pseudonym = study.pseudonym(platform, asker)
+    consent = await last_consent(connection, study, pseudonym)
+    return pseudonym if consent is not None and consent.live else None

@@ -28,7 +28,7 @@ from pydantic import (
 from engine.errors import SetupError
 from engine.plan.cards import Registry, Template
 from engine.plan.treatment import PICTURE_VALUES, TEXT_VALUES
-from engine.study.instruments import Question, Rating
+from engine.study.experiments.questions import Question, Rating
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
 ArmName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,14}$")]

@@ -1,29 +1,23 @@
 """Answers to questionnaires: what is still to be asked of somebody, and what they said."""
 
-from typing import Any
-
 import sqlalchemy as sa
 from ulid import ULID
 
 from engine.ledger.transactions import Database, repeated
 from engine.study.consent.participants import Person
 from engine.study.experiments.enrolment import Enrolled
+from engine.study.experiments.questions import NO_ANSWER, Asked, ordered
 from engine.study.experiments.tables import QuestionnaireAnswer
-from engine.study.instruments import NO_ANSWER, Asked, ordered
 from engine.study.study import Study
-
-INSTRUMENTS = ("before", "after", "rating")
 
 
 class Questionnaires:
-    """On one book, for one study."""
-
     def __init__(self, database: Database, study: Study) -> None:
         self._database = database
         self._study = study
 
     def asked(self, enrolled: Enrolled, instrument: str) -> tuple[Asked, ...]:
-        """The instrument's questions in the order of this unit."""
+        """List the instrument's questions in the order of this unit."""
         experiment = enrolled.experiment
         rating = (experiment.rating,) if experiment.rating else ()
         questions = {"before": experiment.before, "after": experiment.after, "rating": rating}
@@ -31,14 +25,7 @@ class Questionnaires:
         return ordered(self._study.needed_key(), name, questions[instrument])
 
     async def next(self, enrolled: Enrolled, instrument: str, person: Person) -> Asked | None:
-        """The first question that has no answer yet."""
-        answered = await self._answered(enrolled, instrument, person)
-        for asked in self.asked(enrolled, instrument):
-            if asked.question.id not in answered:
-                return asked
-        return None
-
-    async def _answered(self, enrolled: Enrolled, instrument: str, person: Person) -> set[str]:
+        """Find the first question that has no answer yet."""
         query = sa.select(QuestionnaireAnswer.question).where(
             QuestionnaireAnswer.study == self._study.id,
             QuestionnaireAnswer.experiment == enrolled.experiment.id,
@@ -46,7 +33,9 @@ class Questionnaires:
             QuestionnaireAnswer.pseudonym.in_(person.accounts),
         )
         async with self._database.reading() as connection:
-            return set(await connection.scalars(query))
+            answered = set(await connection.scalars(query))
+        questions = self.asked(enrolled, instrument)
+        return next((each for each in questions if each.question.id not in answered), None)
 
     @repeated
     async def answer(
@@ -62,28 +51,21 @@ class Questionnaires:
         asked = next((a for a in self.asked(enrolled, instrument) if a.place == place), None)
         if asked is None:
             return None
-        value = _value(asked, choice)
-        if value is None and (choice != NO_ANSWER or asked.question.required):
+        chosen = choice.isdecimal() and int(choice) < len(asked.values)
+        if not chosen and (choice != NO_ANSWER or asked.question.required):
             return None
-        shown: dict[str, Any] = {"place": place, "choices": list(asked.values)}
+        row = {
+            "id": str(ULID()),
+            "study": self._study.id,
+            "experiment": enrolled.experiment.id,
+            "pseudonym": person.pseudonym,
+            "instrument": instrument,
+            "question": asked.question.id,
+            "about": about,
+            "value": asked.values[int(choice)] if chosen else None,
+            "shown": {"place": place, "choices": list(asked.values)},
+            "at": self._database.clock(),
+        }
         async with self._database.writing() as connection:
-            values = {
-                "id": str(ULID()),
-                "study": self._study.id,
-                "experiment": enrolled.experiment.id,
-                "pseudonym": person.pseudonym,
-                "instrument": instrument,
-                "question": asked.question.id,
-                "about": about,
-                "value": value,
-                "shown": shown,
-                "at": self._database.clock(),
-            }
-            await connection.execute(sa.insert(QuestionnaireAnswer).values(values))
+            await connection.execute(sa.insert(QuestionnaireAnswer).values(row))
         return asked
-
-
-def _value(asked: Asked, choice: str) -> str | None:
-    if choice.isdecimal() and int(choice) < len(asked.values):
-        return asked.values[int(choice)]
-    return None

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 from engine.plan.cards import Expert
-from engine.study.column_words import TABLE_WORDS
 from engine.study.export.card_tables import (
     ExportFacts,
     consent_table,
@@ -12,8 +11,8 @@ from engine.study.export.card_tables import (
     flow_table,
     table,
 )
-from engine.study.export.codebook import SOURCES
-from engine.study.export.dataset import Tables
+from engine.study.export.codebook import SOURCES, Tables
+from engine.study.export.codebook_words import TABLE_WORDS
 from engine.study.export.scrub import KINDS
 from engine.study.export.table_files import iso
 
@@ -49,9 +48,18 @@ PUBLIC_LIMITS = """
   they did, above all by its order, and whoever saw a published text knows whose it is.
 - Answers to questions are whole, but for those of the quasi-identifiers."""
 
+LOADING = """\
+```python
+from datasets import load_dataset
+interactions = load_dataset("path/to/this/folder", "interactions")["train"]
+
+import pandas
+interactions = pandas.read_parquet("path/to/this/folder/interactions.parquet")
+```"""
+
 
 def card(made: ExportFacts, tables: Tables, experts: Mapping[str, Expert], missing: int) -> str:
-    """README.md: a YAML header, then the page. `missing`: pictures whose files are gone."""
+    """Write README.md: a YAML header, then the page. `missing`: pictures whose files are gone."""
     parts = [
         _header(made, tables),
         f"# {made.file.title}",
@@ -62,7 +70,7 @@ def card(made: ExportFacts, tables: Tables, experts: Mapping[str, Expert], missi
         _purpose(made) + DUTIES,
         "## Tables",
         _contents(tables),
-        _loading(),
+        LOADING,
         "## Who is in it",
         flow_table(made, tables),
         "## Consent",
@@ -84,7 +92,8 @@ def card(made: ExportFacts, tables: Tables, experts: Mapping[str, Expert], missi
 
 
 def _header(made: ExportFacts, tables: Tables) -> str:
-    lines = ["---", f"pretty_name: {_quoted(made.file.title)}", "license: other"]
+    title = made.file.title.replace("\\", "\\\\").replace('"', '\\"')
+    lines = ["---", f'pretty_name: "{title}"', "license: other"]
     lines += ["tags: [pastiche, research]", "configs:"]
     for name in SOURCES:
         if tables[name] or name == "interactions":
@@ -92,11 +101,6 @@ def _header(made: ExportFacts, tables: Tables) -> str:
             lines += [f"    path: {name}.parquet"]
             lines += ["  default: true"] * (name == "interactions")
     return "\n".join((*lines, "---"))
-
-
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
 
 
 def _summary(made: ExportFacts, tables: Tables) -> str:
@@ -131,32 +135,22 @@ def _contents(tables: Tables) -> str:
     )
 
 
-def _loading() -> str:
-    return """\
-```python
-from datasets import load_dataset
-interactions = load_dataset("path/to/this/folder", "interactions")["train"]
-
-import pandas
-interactions = pandas.read_parquet("path/to/this/folder/interactions.parquet")
-```"""
-
-
 def _scrubbed(made: ExportFacts, missing: int) -> str:
-    counts = ", ".join(f"`[{kind}]` {count}" for kind, count in sorted(made.taken.items()))
+    scrub, blanked = made.scrub, made.shaped.blanked
+    counts = ", ".join(f"`[{kind}]` {count}" for kind, count in sorted(scrub.taken.items()))
     words = [
         f"Looked for with {made.scrubber}: {', '.join(KINDS)}. Replaced by placeholders: "
         f"{counts or 'nothing was found'}."
     ]
     if made.reviewed:
         words.append(
-            f"A person went through the finds (list `{made.reviewed[:16]}…`): {made.kept} were left as "
-            f"they were, {made.removed} more taken out."
+            f"A person went through the finds (list `{made.reviewed[:16]}…`): {scrub.kept} were left as "
+            f"they were, {scrub.removed} more taken out."
         )
     else:
         words.append("**No person has gone through the finds.**")
-    if made.blanked:
-        counts = ", ".join(f"{name} {count}" for name, count in made.blanked.items())
+    if blanked:
+        counts = ", ".join(f"{name} {count}" for name, count in blanked.items())
         words.append(f"Blanked cells, for the public form: {counts}.")
     if missing:
         words.append(f"Pictures whose file is gone: {missing}.")
@@ -164,13 +158,12 @@ def _scrubbed(made: ExportFacts, missing: int) -> str:
 
 
 def _anonymity(made: ExportFacts) -> str:
-    report = dict(made.anonymity)
+    report = made.shaped.anonymity
     quasi = ", ".join(f"`{name}`" for name in report["quasi_identifiers"])
-    enforced = report.pop("enforced")
     lead = (
         f"Every combination of {quasi} in `interactions` (a question's answer: in `answers`) belongs to "
         f"at least k = {report['k']} people."
-        if enforced
+        if report["enforced"]
         else f"**Not enforced in this form.** Over {quasi}, with k = {report['k']}:"
     )
     names = {

@@ -2,20 +2,21 @@
 
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from engine.plan.cards import Expert
-from engine.study.export.dataset import Flow, Tables
-from engine.study.export.release import Shape
+from engine.study.export.codebook import Row, Tables
+from engine.study.export.dataset import Flow
+from engine.study.export.release import Scrub, Shape, Shaped
 from engine.study.export.table_files import iso
 from engine.study.study import StudyFile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportFacts:
-    """How the export was made: for the card and the manifest."""
+    """Hold how the export was made, for the card and the manifest."""
 
     study: str
     experiment: str | None
@@ -27,17 +28,14 @@ class ExportFacts:
     schema: str
     scrubber: str
     reviewed: str
-    taken: Mapping[str, int]
-    kept: int
-    removed: int
-    blanked: Mapping[str, int]
-    anonymity: Mapping[str, Any]
+    scrub: Scrub
+    shaped: Shaped
     flow: Flow
     key: str
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A Markdown table.
+    """Write a Markdown table.
 
     >>> print(table(["a", "b"], [[1, "x|y"]]))
     | a | b |
@@ -50,12 +48,10 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def flow_table(made: ExportFacts, tables: Tables) -> str:
-    """From those who were asked to the rows that are here (CONSORT)."""
+    """Count from those who were asked to the rows that are here (CONSORT)."""
     flow = made.flow
     rows: list[tuple[Any, ...]] = [
-        (f"invited, {name}", count) for name, count in flow.invited.items()
-    ]
-    rows += [
+        *((f"invited, {name}", count) for name, count in flow.invited.items()),
         ("people who ever agreed", flow.agreed),
         ("— withdrew", flow.withdrawn),
         ("— no longer agree to use in the study", flow.declined_use),
@@ -72,35 +68,43 @@ def flow_table(made: ExportFacts, tables: Tables) -> str:
 def _allocations(tables: Tables) -> list[str]:
     if not tables["enrolments"]:
         return []
-    arms = Counter((row["experiment"], row["arm"]) for row in tables["enrolments"])
-    out = Counter(
-        (row["experiment"], row["arm"]) for row in tables["enrolments"] if row["excluded"]
-    )
-    done = Counter(
-        (row["experiment"], row["arm"]) for row in tables["enrolments"] if row["completed_at"]
-    )
-    rows = [(*key, count, out[key], done[key]) for key, count in sorted(arms.items())]
+    arms: dict[tuple[str, str], list[Row]] = {}
+    for row in tables["enrolments"]:
+        arms.setdefault((row["experiment"], row["arm"]), []).append(row)
+    rows = [
+        (*key, len(own), _count(own, "excluded"), _count(own, "completed_at"))
+        for key, own in sorted(arms.items())
+    ]
     return [table(["experiment", "arm", "allocated", "excluded", "completed"], rows)]
 
 
 def _exposures(tables: Tables) -> list[str]:
     if not tables["exposures"]:
         return []
-    voted = judged_exposures(tables)
-    kinds = sorted({row["kind"] for row in tables["exposures"]})
     rows = []
-    for kind in kinds:
-        of_kind = [row for row in tables["exposures"] if row["kind"] == kind]
-        void = Counter(row["void_reason"] or "-" for row in of_kind if row["state"] == "void")
-        why = ", ".join(f"{reason} {count}" for reason, count in sorted(void.items()))
-        shown = sum(row["delivered_at"] is not None for row in of_kind)
-        judged = sum(row["id"] in voted for row in of_kind)
-        rows.append((kind, len(of_kind), shown, judged, f"{sum(void.values())} {why}".strip()))
+    for kind, made, shown, judged, void in exposure_flow(tables):
+        why = ", ".join(f"{reason} {count}" for reason, count in void.items())
+        rows.append((kind, made, shown, judged, f"{sum(void.values())} {why}".strip()))
     return [table(["shown to be judged", "made", "delivered", "judged", "void"], rows)]
 
 
-def judged_exposures(tables: Tables) -> set[str]:
-    """Those that somebody voted on, or whose answer they rated on the experiment's own scale."""
+def _count(rows: Iterable[Row], column: str) -> int:
+    return sum(bool(row[column]) for row in rows)
+
+
+def exposure_flow(tables: Tables) -> Iterator[tuple[str, int, int, int, dict[str, int]]]:
+    """Count exposures by kind: made, delivered, judged, and void ones by reason."""
+    voted = _judged(tables)
+    for kind in sorted({row["kind"] for row in tables["exposures"]}):
+        own = [row for row in tables["exposures"] if row["kind"] == kind]
+        void = Counter(row["void_reason"] or "-" for row in own if row["state"] == "void")
+        shown = sum(row["delivered_at"] is not None for row in own)
+        judged = sum(row["id"] in voted for row in own)
+        yield kind, len(own), shown, judged, dict(sorted(void.items()))
+
+
+def _judged(tables: Tables) -> set[str]:
+    """Find those that somebody voted on, or whose answer they rated on the experiment's own scale."""
     rated = {row["about"] for row in tables["answers"] if row["about"]}
     by_rating = {
         row["id"]
@@ -111,7 +115,7 @@ def judged_exposures(tables: Tables) -> set[str]:
 
 
 def consent_table(tables: Tables) -> str:
-    """The texts that were agreed to, and how often."""
+    """Count how often each text was agreed to."""
     granted = [row for row in tables["consents"] if row["action"] == "granted"]
     counts = Counter(
         (row["text_version"], row["locale"] or "not told here", row["text_sha256"] or "-")
@@ -131,7 +135,7 @@ def consent_table(tables: Tables) -> str:
 
 
 def experiment_table(tables: Tables) -> str:
-    """What was asked, and where that was written down before."""
+    """List what was asked, and where that was written down before."""
     rows = []
     for row in tables["experiments"]:
         file = tomllib.loads(row["file"])
@@ -151,7 +155,7 @@ def experiment_table(tables: Tables) -> str:
 
 
 def expert_table(tables: Tables, experts: Mapping[str, Expert]) -> str:
-    """Who answered, with what weights, under which licence."""
+    """List who answered, with what weights, under which licence."""
     counts = Counter(
         (row["expert"], row["plain"], row["base_digest"] or "", row["adapter_digest"] or "")
         for row in tables["interactions"]

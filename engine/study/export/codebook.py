@@ -15,12 +15,25 @@ from sqlalchemy.sql.elements import KeyedColumnElement
 
 from engine.ledger.tables import Table
 from engine.study import tables
-from engine.study.column_words import ABOUT, COMMANDS, DERIVED, LEFT_OUT, OPEN, TABLE_WORDS
 from engine.study.experiments import tables as experiment_tables
+from engine.study.export.codebook_words import (
+    ABOUT,
+    COMMANDS,
+    COMMON,
+    DERIVED,
+    LEFT_OUT,
+    OPEN,
+    TABLE_WORDS,
+)
 from engine.vault import Sealed
 
 Kind = Literal["text", "word", "json", "whole", "number", "flag", "time"]
 Row = dict[str, Any]
+Tables = dict[str, list[Row]]
+UNITS = {
+    **dict.fromkeys(("tokens_in", "tokens_out", "length"), "tokens"),
+    **dict.fromkeys(("width", "height"), "pixels"),
+}
 MANY_LEVELS = 30  # a column of words with more values than this is no factor
 
 SOURCES: dict[str, type[Table]] = {
@@ -40,7 +53,7 @@ SOURCES: dict[str, type[Table]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """One column. `free`: people's or a model's own words, which are scrubbed and may be blanked."""
+    """Describe a column; `free`: people's or a model's own words, scrubbed and perhaps blanked."""
 
     name: str
     kind: Kind
@@ -52,9 +65,15 @@ class Column:
 
 @cache
 def columns(table: str) -> tuple[Column, ...]:
-    """The columns of an exported table, in order: the schema's, then what is worked out from them."""
+    """List the columns of an exported table: the schema's, then those derived from them."""
     schema = (
-        _column(table, column)
+        Column(
+            name=(name := column.name),
+            kind=(kind := _kind(column)),
+            about=ABOUT[table].get(name) or COMMON[name],
+            unit=_unit(name, kind),
+            free=isinstance(column.type, Sealed) and (table, name) not in OPEN,
+        )
         for column in SOURCES[table].__table__.columns
         if (table, column.name) not in LEFT_OUT
     )
@@ -63,18 +82,6 @@ def columns(table: str) -> tuple[Column, ...]:
         for name, (kind, about) in DERIVED.get(table, {}).items()
     )
     return (*schema, *derived)
-
-
-def _column(table: str, column: KeyedColumnElement[Any]) -> Column:
-    kind = _kind(column)
-    name = column.name
-    return Column(
-        name=name,
-        kind=kind,
-        about=ABOUT[table][name],
-        unit=_unit(name, kind),
-        free=isinstance(column.type, Sealed) and (table, name) not in OPEN,
-    )
 
 
 def _kind(column: KeyedColumnElement[Any]) -> Kind:
@@ -96,17 +103,11 @@ def _kind(column: KeyedColumnElement[Any]) -> Kind:
 
 
 def _unit(name: str, kind: Kind) -> str:
-    if kind == "time":
-        return "UTC"
-    if kind == "number":
-        return "seconds"
-    return {"tokens_in": "tokens", "tokens_out": "tokens", "length": "tokens"}.get(
-        name, "pixels" if name in ("width", "height") else ""
-    )
+    return UNITS.get(name, {"time": "UTC", "number": "seconds"}.get(kind, ""))
 
 
 def codebook(rows: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
-    """The codebook of these tables as plain values, levels counted in the rows themselves."""
+    """Make the codebook of these tables, levels counted in the rows themselves."""
     return {
         table: {
             "about": TABLE_WORDS[table],
@@ -120,20 +121,17 @@ def codebook(rows: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
 
 def _entry(column: Column, rows: Sequence[Row]) -> dict[str, Any]:
     values = [row[column.name] for row in rows]
-    missing = sum(value is None for value in values)
-    entry: dict[str, Any] = {
+    levels = _levels(column, values)
+    return {
         "name": column.name,
         "type": column.kind,
         "unit": column.unit,
         "about": column.about,
-        "missing": missing,
+        "missing": values.count(None),
         "free_text": column.free,
         "derived": column.derived,
+        **({"levels": levels} if levels else {}),
     }
-    levels = _levels(column, values)
-    if levels:
-        entry["levels"] = levels
-    return entry
 
 
 def _levels(column: Column, values: Iterable[Any]) -> dict[str, int]:
@@ -173,7 +171,6 @@ Each table lies here three times, as `.parquet`, `.jsonl` and `.csv`: the same r
 
 
 def markdown(book: Mapping[str, Any]) -> str:
-    """The codebook as a page."""
     parts = [PREAMBLE]
     for table, entry in book.items():
         parts.append(f"## {table}\n\n{entry['about']}\n")

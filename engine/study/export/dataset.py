@@ -7,7 +7,7 @@ is read in one transaction, so that what is written meanwhile is wholly in or wh
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,8 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.ledger.transactions import Database
-from engine.study.excluding import exclude_few
-from engine.study.export.codebook import SOURCES, Row, columns
+from engine.study.export.codebook import SOURCES, Row, Tables, columns
 from engine.study.export.derived_columns import derive
 from engine.study.interactions import BORROWED
 from engine.study.tables import (
@@ -27,13 +26,10 @@ from engine.study.tables import (
     StudyPlaceRow,
 )
 
-Tables = dict[str, list[Row]]
-PRIVATE = "private"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Person:
-    """The live consent of one pseudonym. `name` is the pseudonym that their rows go out under."""
+    """Hold the live consent of one pseudonym; their rows go out under `name`."""
 
     name: str
     excerpts: bool
@@ -42,7 +38,7 @@ class Person:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flow:
-    """How many people and rows there were, and why some are not in the tables (CONSORT)."""
+    """Count people and rows, and those that are not in the tables by reason (CONSORT)."""
 
     invited: Mapping[str, int]
     agreed: int
@@ -56,8 +52,9 @@ class Flow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What a study holds of people who still agree. `excerpts`: whose words may be published; `key`: by
-    which its rows are renamed when they go out.
+    """Hold a study's rows of people who still agree.
+
+    `excerpts`: whose words may be published; `key`: by which its rows are renamed when they go out.
     """
 
     study: str
@@ -68,15 +65,14 @@ class Reading:
 
 
 async def read_study(database: Database, study: str, experiment: str | None = None) -> Reading:
-    """Everything that may go out, in a stable order; of one experiment, or of all.
+    """Read everything that may go out, in a stable order; of one experiment, or of all.
 
     Raises LedgerError when the ledger cannot be read.
     """
     async with database.reading() as connection:
         if database.dialect != "sqlite":  # SQLite's own reads are of one moment already
             connection = await connection.execution_options(isolation_level="REPEATABLE READ")
-        consents = await _rows(connection, ConsentRow, study)
-        people = live_people(consents, await _rows(connection, StudyLinkRow, study))
+        consents, people = await _consents(connection, study)
         kinds = {row["place"]: row["kind"] for row in await _rows(connection, StudyPlaceRow, study)}
         invited = await _rows(connection, InvitationRow, study)
         raw = {name: await _rows(connection, table, study) for name, table in SOURCES.items()}
@@ -85,13 +81,14 @@ async def read_study(database: Database, study: str, experiment: str | None = No
     tables = _joined(raw, allowed, people)
     if experiment is not None:
         tables = _only(tables, experiment)
-    exclude_few(tables["enrolments"], tables["experiments"], tables["exposures"])
     derive(tables, {row["id"]: row for row in consents}, kinds)
     last = _last(consents)
+    names = {person.name for person in people.values()}
     return Reading(
         study=study,
         tables={name: _shaped(name, rows) for name, rows in tables.items()},
-        excerpts=_willing(people),
+        # on every account that goes under the same name
+        excerpts=frozenset(names - {p.name for p in people.values() if not p.excerpts}),
         key=bytes.fromhex(database.vault.lookup("study export", study)),
         flow=Flow(
             invited=dict(sorted(Counter(row["outcome"] for row in invited).items())),
@@ -101,8 +98,8 @@ async def read_study(database: Database, study: str, experiment: str | None = No
                 row["action"] == "granted" and pseudonym not in people
                 for pseudonym, row in last.items()
             ),
-            people=len({person.name for person in people.values()}),
-            linked=len(people) - len({person.name for person in people.values()}),
+            people=len(names),
+            linked=len(people) - len(names),
             interactions=len(raw["interactions"]),
             left_out=left_out,
         ),
@@ -110,20 +107,19 @@ async def read_study(database: Database, study: str, experiment: str | None = No
 
 
 async def exportable(connection: AsyncConnection, study: str) -> frozenset[str]:
-    """The ids of the interactions that an export would hold now."""
-    consents = await _rows(connection, ConsentRow, study)
-    people = live_people(consents, await _rows(connection, StudyLinkRow, study))
+    """Find the ids of the interactions that an export would hold now."""
     found = await _rows(connection, InteractionRow, study)
-    return frozenset(_allowed(found, consents, people)[0])
+    return frozenset(_allowed(found, *await _consents(connection, study))[0])
+
+
+async def _consents(connection: AsyncConnection, study: str) -> tuple[list[Row], dict[str, Person]]:
+    consents = await _rows(connection, ConsentRow, study)
+    return consents, live_people(consents, await _rows(connection, StudyLinkRow, study))
 
 
 def live_people(consents: Sequence[Row], links: Sequence[Row]) -> dict[str, Person]:
-    """Everybody whose last word is a consent to use, by pseudonym."""
-    live = {
-        pseudonym: row
-        for pseudonym, row in _last(consents).items()
-        if row["action"] == "granted" and row["use"] and row["adult"]
-    }
+    """Find everybody whose last word is a consent to use, by pseudonym."""
+    live = {pseudonym: row for pseudonym, row in _last(consents).items() if _grants(row)}
     linkable = {pseudonym for pseudonym, row in live.items() if row["linkage"]}
     roots = {row["pseudonym"]: row["root"] for row in links if row["root"] in linkable}
     return {
@@ -136,35 +132,27 @@ def live_people(consents: Sequence[Row], links: Sequence[Row]) -> dict[str, Pers
     }
 
 
-def _willing(people: Mapping[str, Person]) -> frozenset[str]:
-    """Those who let their words be published, on every account that goes under the same name."""
-    unwilling = {person.name for person in people.values() if not person.excerpts}
-    return frozenset(person.name for person in people.values()) - unwilling
+def _grants(row: Row) -> bool:
+    return bool(row["action"] == "granted" and row["use"] and row["adult"])
 
 
 async def _rows(connection: AsyncConnection, table: Any, study: str) -> list[Row]:
     schema = table.__table__
-    order = (column for column in schema.primary_key.columns)
-    found = await connection.execute(
-        sa.select(schema).where(schema.c.study == study).order_by(*order)
-    )
+    query = sa.select(schema).where(schema.c.study == study)
+    found = await connection.execute(query.order_by(*schema.primary_key.columns))
     return [dict(row) for row in found.mappings()]
 
 
 def _last(consents: Iterable[Row]) -> dict[str, Row]:
-    """Each person's last word; rows come in the order in which they were written."""
+    # rows come in the order in which they were written
     return {row["pseudonym"]: row for row in consents}
 
 
 def _allowed(
     interactions: Sequence[Row], consents: Sequence[Row], people: Mapping[str, Person]
 ) -> tuple[set[str], dict[str, int]]:
-    """The interactions that may go out, and how many may not, by reason."""
-    granted = {
-        (row["id"], row["pseudonym"])
-        for row in consents
-        if row["action"] == "granted" and row["use"] and row["adult"]
-    }
+    """Find the interactions that may go out, and count those that may not, by reason."""
+    granted = {(row["id"], row["pseudonym"]) for row in consents if _grants(row)}
     allowed: set[str] = set()
     left_out: Counter[str] = Counter()
     for row in interactions:
@@ -178,7 +166,7 @@ def _allowed(
 
 
 def _joined(raw: Tables, allowed: set[str], people: Mapping[str, Person]) -> Tables:
-    """The rows of people who agree, under the names that they go out by."""
+    """Keep the rows of people who agree, under the names that they go out by."""
     tables: Tables = {}
     for name, rows in raw.items():
         kept = [row for row in rows if _stays(name, row, allowed, people)]
@@ -194,7 +182,7 @@ def _joined(raw: Tables, allowed: set[str], people: Mapping[str, Person]) -> Tab
 
 
 def taken_up(interactions: Sequence[Row], agreed: Callable[[Row], bool]) -> set[str]:
-    """The interactions that go on, however far, from one of somebody else for which that is not so."""
+    """Find the interactions that go on, however far, from somebody else's that is not `agreed`."""
     known = {row["id"]: row for row in interactions}
     found = set()
     for row in interactions:
@@ -208,7 +196,7 @@ def taken_up(interactions: Sequence[Row], agreed: Callable[[Row], bool]) -> set[
 
 
 def _stays(name: str, row: Row, allowed: set[str], people: Mapping[str, Person]) -> bool:
-    """A row about nobody stays; one of a person if they agree; one of an interaction with it."""
+    """Keep a row about nobody; one of a person if they agree; one of an interaction with it."""
     if name == "interactions":
         return row["id"] in allowed
     if row.get("pseudonym") is not None and row["pseudonym"] not in people:
@@ -217,7 +205,7 @@ def _stays(name: str, row: Row, allowed: set[str], people: Mapping[str, Person])
 
 
 def _named(row: Row, people: Mapping[str, Person]) -> Row:
-    """The row under its person's name. A passage whose asker left keeps neither words nor asker."""
+    """Rename a row's person. A passage whose asker left keeps neither words nor asker."""
     row = dict(row)
     if row.get("pseudonym") is not None:
         row["pseudonym"] = people[row["pseudonym"]].name
@@ -233,31 +221,27 @@ def _named(row: Row, people: Mapping[str, Person]) -> Row:
 
 
 def _only(tables: Tables, experiment: str) -> Tables:
-    """One experiment's rows, with the interactions and passages that they are about."""
-    found = {name: list(rows) for name, rows in tables.items()}
+    """Keep one experiment's rows, with the interactions and passages that they are about."""
+    found = dict(tables)
+
+    def keep(name: str, column: str, wanted: Collection[Any]) -> None:
+        found[name] = [row for row in found[name] if row[column] in wanted]
+
     for name in ("enrolments", "exposures", "answers"):
-        found[name] = [row for row in found[name] if row["experiment"] == experiment]
-    found["experiments"] = [row for row in found["experiments"] if row["id"] == experiment]
-    exposures = {row["id"] for row in found["exposures"]}
-    found["votes"] = [row for row in found["votes"] if row["exposure_id"] in exposures]
-    shown = [item for row in found["exposures"] for item in row["shown"]]
-    compared = {item.get("interaction") for item in shown}
-    guessed = {row["item"] for row in found["exposures"]}
-    found["items"] = [row for row in found["items"] if row["id"] in guessed]
-    found["interactions"] = [
-        row
-        for row in found["interactions"]
-        if row["experiment"] == experiment or row["id"] in compared
-    ]
-    kept = {row["id"] for row in found["interactions"]}
+        keep(name, "experiment", (experiment,))
+    keep("experiments", "id", (experiment,))
+    keep("votes", "exposure_id", {row["id"] for row in found["exposures"]})
+    keep("items", "id", {row["item"] for row in found["exposures"]})
+    shown = {item.get("interaction") for row in found["exposures"] for item in row["shown"]}
+    own = {row["id"] for row in found["interactions"] if row["experiment"] == experiment}
+    keep("interactions", "id", shown | own)
     for name in ("ratings", "events", "pictures"):
-        found[name] = [row for row in found[name] if row["interaction_id"] in kept]
+        keep(name, "interaction_id", shown | own)
     present = {row.get("pseudonym") for name in found if name != "consents" for row in found[name]}
-    found["consents"] = [row for row in found["consents"] if row["pseudonym"] in present]
+    keep("consents", "pseudonym", present)
     return found
 
 
 def _shaped(name: str, rows: Iterable[Row]) -> list[Row]:
-    """The columns of the codebook, in its order."""
     names = [column.name for column in columns(name)]
     return [{column: row[column] for column in names} for row in rows]

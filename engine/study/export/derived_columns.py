@@ -1,17 +1,23 @@
-"""Columns that are worked out from others: durations, the last of several, the gravest verdict."""
+"""Columns that are worked out from others: durations, the last of several, the gravest verdict,
+and which people saw fewer exposures than their experiment's own rule asks for.
+
+Whoever never comes to the end is told of by no event. So that rule (`fewer_exposures`) is worked out at
+each reading, and a unit that goes on later is marked no more. Nobody is deleted by it.
+"""
 
 import time
+import tomllib
+from collections import Counter
 from collections.abc import Mapping
 
-from engine.study.export.codebook import Row
+from engine.study.export.codebook import Row, Tables
 
 GRAVITY = ("allow", "flag", "hold", "block")
 
 
-def derive(
-    tables: dict[str, list[Row]], consents: Mapping[int, Row], kinds: Mapping[str, str]
-) -> None:
-    """Add the derived columns to the rows in place. `kinds` tells what kind of place each is."""
+def derive(tables: Tables, consents: Mapping[int, Row], kinds: Mapping[str, str]) -> None:
+    """Add the derived columns to the rows in place; `kinds` tells what kind of place each is."""
+    _exclude_few(tables)
     _mark_last(tables["ratings"], ("interaction_id", "pseudonym"))
     _mark_last(tables["votes"], ("exposure_id",))
     _mark_last(tables["answers"], ("experiment", "pseudonym", "instrument", "question", "about"))
@@ -37,7 +43,7 @@ def derive(
 
 
 def gravest(actions: list[str | None]) -> str | None:
-    """The worst of several verdicts; None where there was none.
+    """Find the worst of several verdicts; None where there was none.
 
     >>> gravest(["allow", "block", "flag"])
     'block'
@@ -47,14 +53,34 @@ def gravest(actions: list[str | None]) -> str | None:
 
 
 def _between(row: Row, start: str, end: str) -> float | None:
-    """Seconds to the millisecond; None while either is not there, 0 for a clock that was set back."""
+    """Count seconds to the millisecond; None while either is not there, 0 for a clock set back."""
     if row[start] is None or row[end] is None:
         return None
     return max(0.0, round(float(row[end] - row[start]), 3))
 
 
 def _mark_last(rows: list[Row], key: tuple[str, ...]) -> None:
-    """`counts` is true for the last row of each key; rows come in the order of writing."""
+    """Set `counts` for the last row of each key; rows come in the order of writing."""
     last = {tuple(row[name] for name in key): row["id"] for row in rows}
     for row in rows:
         row["counts"] = last[tuple(row[name] for name in key)] == row["id"]
+
+
+def _exclude_few(tables: Tables) -> None:
+    """Mark people with too few exposures: answered, or seen where nothing is asked.
+
+    A reason given before stays.
+    """
+    # tomllib, as a program of another version may have read the frozen file
+    files = {row["id"]: tomllib.loads(row["file"]) for row in tables["experiments"]}
+    done = Counter(
+        (row["experiment"], row["pseudonym"])
+        for row in tables["exposures"]
+        if row["state"] == "voted" or (row["kind"] == "single" and row["state"] == "delivered")
+    )
+    for row in tables["enrolments"]:
+        rules = files.get(row["experiment"], {}).get("exclude", {})
+        needed = int(rules.get("fewer_exposures", 0))
+        few = done[row["experiment"], row["pseudonym"]] < needed
+        if few and row["unit_kind"] == "person" and not row["excluded"]:
+            row["excluded"] = f"fewer than {needed} exposures"

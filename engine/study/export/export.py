@@ -6,13 +6,13 @@ the same ledger and options make the same bytes.
 """
 
 import contextlib
-import hashlib
 import subprocess
 import tomllib
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -21,25 +21,25 @@ import sqlalchemy as sa
 from ulid import ULID
 
 from engine.errors import CommandError, SetupError
-from engine.ledger.storage import check_key, open_database, revisions
+from engine.files import restore
+from engine.ledger.storage import check_key, revisions
 from engine.ledger.transactions import Database
 from engine.media.store import open_media
 from engine.plan.cards import Registry
 from engine.settings import Settings
 from engine.study.experiments.tables import ExperimentRow
 from engine.study.export.card_tables import ExportFacts
-from engine.study.export.codebook import columns
-from engine.study.export.dataset import Reading, Tables, read_study
-from engine.study.export.export_folder import fill
+from engine.study.export.codebook import Tables, columns
+from engine.study.export.dataset import Reading, read_study
 from engine.study.export.k_anonymity import DEFAULT
-from engine.study.export.manifest import is_export
-from engine.study.export.presidio import presidio_finder
+from engine.study.export.manifest import fill, is_export
+from engine.study.export.presidio import needed, presidio_finder
 from engine.study.export.release import Form, Grain, Scrub, Shape, shape, short
 from engine.study.export.review import Finding, read_decisions
-from engine.study.export.table_files import restore, told, whole_folder
-from engine.study.extras import needed
-from engine.study.study import StudyFile, folder_of, key_of, read_study_file
-from engine.study.tables import ExportRow, StudyRow
+from engine.study.export.table_files import disk_errors, export_folder
+from engine.study.lifecycle import opened_book
+from engine.study.study import StudyFile, folder_of, key_of, read_study_file, study_row
+from engine.study.tables import ExportRow
 
 Purpose = Literal["analysis", "training"]
 GIT_SECONDS = 10.0
@@ -48,7 +48,7 @@ OWN_SCRUB = "the program's own patterns"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What somebody asked for. `k` and `times` are None where they were left to the form."""
+    """Hold what was asked for; `k` and `times` are None where they were left to the form."""
 
     study: str
     out: Path
@@ -64,8 +64,6 @@ class Options:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exported:
-    """What was made."""
-
     out: Path
     rows: Mapping[str, int]
     people: int
@@ -75,8 +73,8 @@ class Exported:
 
 
 def shape_of(options: Options, file: StudyFile, questions: Collection[str] = ()) -> Shape:
-    """How the rows go out. Raises SetupError for a quasi-identifier that is no column of few values,
-    and none of the `questions`."""
+    """Decide how the rows go out. Raises SetupError for a quasi-identifier that is no column of few
+    values, and none of the `questions`."""
     known = {
         column.name
         for column in columns("interactions")
@@ -107,7 +105,7 @@ def check_options(options: Options, file: StudyFile, settings: Settings) -> None
             'name it in study.toml: training_permission = "reference and date".'
         )
     out = options.out.absolute()
-    restore(out)
+    restore(out, private=True)
     if out.resolve().is_relative_to(settings.home.resolve()):
         raise CommandError(
             f"{out} lies in the data folder, whose backups it would join. Name another place with --out."
@@ -130,7 +128,7 @@ async def export_study(options: Options, settings: Settings) -> Exported:
     """Make the export. Raises CommandError or SetupError; then nothing stands under its name."""
     needed("pyarrow", "study")
     file = read_study_file(settings, options.study)
-    with told(options.out):
+    with disk_errors(options.out):
         check_options(options, file, settings)
     scrub, scrubber = make_scrub(options.presidio, options.review)
     async with opened_database(settings) as database:
@@ -149,21 +147,16 @@ async def export_study(options: Options, settings: Settings) -> Exported:
             commit=commit(),
             schema=revisions(settings)[0] or "none",
             scrubber=scrubber,
-            reviewed=_digest(options.review),
-            taken=dict(sorted(scrub.taken.items())),
-            kept=scrub.kept,
-            removed=scrub.removed,
-            blanked=shaped.blanked,
-            anonymity=shaped.anonymity,
+            reviewed=sha256(options.review.read_bytes()).hexdigest() if options.review else "",
+            scrub=scrub,
+            shaped=shaped,
             flow=reading.flow,
             key=key,
         )
-        experts = {
-            expert.name: expert
-            for expert in Registry.load(settings.expert_roots, settings.profile).experts
-        }
+        registry = Registry.load(settings.expert_roots, settings.profile)
+        experts = {expert.name: expert for expert in registry.experts}
         media = open_media(settings.media, database.vault)
-        with whole_folder(options.out.absolute(), replace=options.replace) as folder:
+        with export_folder(options.out.absolute(), replace=options.replace) as folder:
             digest = fill(folder, made, shaped.tables, experts, media, partial(short, reading.key))
             await _record(database, options.study, shaped.tables, digest)
     return Exported(
@@ -171,13 +164,13 @@ async def export_study(options: Options, settings: Settings) -> Exported:
         rows={name: len(rows) for name, rows in shaped.tables.items()},
         people=len({row["pseudonym"] for row in shaped.tables["interactions"]}),
         manifest_sha256=digest,
-        taken=made.taken,
+        taken=dict(sorted(scrub.taken.items())),
         anonymity=shaped.anonymity,
     )
 
 
 async def review_study(settings: Settings, study: str, *, presidio: bool) -> list[Finding]:
-    """What the scrub finds, and what may be a name, for a person to decide on. Raises SetupError."""
+    """List what the scrub finds, and what may be a name, for a person to decide. Raises SetupError."""
     read_study_file(settings, study)
     scrub, _ = make_scrub(presidio, None)
     scrub.listing = True
@@ -188,7 +181,7 @@ async def review_study(settings: Settings, study: str, *, presidio: bool) -> lis
 
 
 def make_scrub(presidio: bool, review: Path | None) -> tuple[Scrub, str]:
-    """The scrub, and in words what it looks with. Raises SetupError."""
+    """Make the scrub, and say in words what it looks with. Raises SetupError."""
     decisions = read_decisions(review) if review else {}
     if not presidio:
         return Scrub(decisions=decisions), OWN_SCRUB
@@ -198,25 +191,20 @@ def make_scrub(presidio: bool, review: Path | None) -> tuple[Scrub, str]:
 
 @asynccontextmanager
 async def opened_database(settings: Settings) -> AsyncIterator[Database]:
-    """The ledger, beside a bot that may be running on it. Raises SetupError when there is none yet."""
+    """Open the ledger beside a bot that may run on it. Raises SetupError when there is none yet."""
     current, newest = revisions(settings)
     if current is None:
         raise SetupError("There is no ledger in this data folder yet; nobody has used the bot.")
     if current != newest:
         raise SetupError(f"The ledger has schema {current}. First run: pastiche db upgrade")
     check_key(settings)
-    database = Database(await open_database(settings))
-    try:
+    async with opened_book(settings) as database:
         yield database
-    finally:
-        await database.close()
 
 
 async def _key(database: Database, settings: Settings, study: str) -> str:
-    """In what state the study's key is. An export needs none: pseudonyms are stored."""
-    async with database.reading() as connection:
-        query = sa.select(StudyRow.__table__).where(StudyRow.id == study)
-        row = (await connection.execute(query)).one_or_none()
+    """Tell in what state the study's key is. An export needs none: pseudonyms are stored."""
+    row = await study_row(database, study)
     if row is None:
         return "not made yet"
     if row.key_destroyed_at is not None:
@@ -226,7 +214,7 @@ async def _key(database: Database, settings: Settings, study: str) -> str:
 
 
 async def questions_of(database: Database, settings: Settings, study: str) -> set[str]:
-    """The ids of all that the study's experiments ask, those of files that are not frozen included."""
+    """Collect the ids of all that the study's experiments ask, frozen or not."""
     query = sa.select(ExperimentRow.file).where(ExperimentRow.study == study)
     async with database.reading() as connection:
         texts = list(await connection.scalars(query))
@@ -256,33 +244,23 @@ async def check_experiment(database: Database, reading: Reading, experiment: str
 
 
 async def _record(database: Database, study: str, tables: Tables, digest: str) -> None:
+    row = {
+        "id": str(ULID()),
+        "study": study,
+        "at": database.clock(),
+        "rows": sum(map(len, tables.values())),
+        "manifest_sha256": digest,
+    }
     async with database.writing() as connection:
-        row = {
-            "id": str(ULID()),
-            "study": study,
-            "at": database.clock(),
-            "rows": sum(len(rows) for rows in tables.values()),
-            "manifest_sha256": digest,
-        }
         await connection.execute(sa.insert(ExportRow).values(row))
 
 
-def _digest(path: Path | None) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path else ""
-
-
 def commit() -> str:
-    """The commit that this code is of; "release" for an installed package."""
-    folder = Path(__file__).resolve().parent
+    """Name the commit that this code is of; "release" for an installed package."""
+    words = ("git", "-C", str(Path(__file__).resolve().parent), "rev-parse", "HEAD")
     try:
-        done = subprocess.run(
-            ["git", "rev-parse", "HEAD"],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=GIT_SECONDS,
-        )
+        return subprocess.check_output(
+            words, stderr=subprocess.DEVNULL, text=True, timeout=GIT_SECONDS
+        ).strip()
     except (OSError, subprocess.SubprocessError):
         return "release"
-    return done.stdout.strip()

@@ -1,4 +1,4 @@
-"""k-anonymity: nobody in a table may stand out by what is known of them from outside.
+"""k-anonymity: nobody in a table may stand out by what is known of them from outside. Pure.
 
 A group is the rows with the same values of all quasi-identifiers; it must be of at least k *people*, not
 rows. A group of fewer is coarsened as a whole, one column after another (the hour first, then language,
@@ -6,26 +6,29 @@ place, platform), until it falls in with enough others; what is left alone at th
 told of it, takes in as many people of the largest group as it lacks, or the smallest group whole. So
 every group has k people, and no row is lost (Sweeney 2002; recoding by cells as in Samarati 2001).
 
+A question of an experiment may be a quasi-identifier: its answer becomes a column of every row of a
+person. An answer that the gate takes from one row is taken everywhere, and the gate begins anew, until
+it takes no more. People without an interaction have one row of nothing else.
+
 Limits, which the card repeats: a pseudonym's rows lie together, so somebody who knows several of a
 person's hours knows more than one row tells; and free text may say anything.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from engine.errors import SetupError
+from engine.study.export.codebook import Row, Tables, columns
 
-Row = dict[str, Any]
 Values = tuple[Any, ...]
+Report = dict[str, Any]
 DEFAULT = ("platform", "locale", "place_kind", "hour")
-K = 5
 SPAN = 6  # hours of a part of the day
 
 
 def _part_of_day(hour: str | None) -> str | None:
-    """The quarter of the day that an hour is in.
+    """Coarsen an hour to its quarter of the day.
 
     >>> _part_of_day("17")
     '12-17'
@@ -37,7 +40,7 @@ def _part_of_day(hour: str | None) -> str | None:
 
 
 def _language(locale: str | None) -> str | None:
-    """The language of a locale.
+    """Coarsen a locale to its language.
 
     >>> _language("en-GB")
     'en'
@@ -46,41 +49,33 @@ def _language(locale: str | None) -> str | None:
 
 
 def _shared(kind: str | None) -> str | None:
-    """Whether a place was private or shared."""
     return kind if kind in (None, "private") else "shared"
 
 
-def _away(_value: Any) -> None:
+def _suppressed(_value: Any) -> None:
     return None
 
 
-# For each column, how to coarsen it, step after step; the last step takes the value away.
-STEPS: Mapping[str, tuple[Callable[[Any], Any], ...]] = {
-    "hour": (_part_of_day, _away),
-    "locale": (_language, _away),
-    "place_kind": (_shared, _away),
+# How to coarsen a column before its value is suppressed, in this order; others are only suppressed.
+STEPS: Mapping[str, Callable[[Any], Any]] = {
+    "hour": _part_of_day,
+    "locale": _language,
+    "place_kind": _shared,
 }
-FIRST = ("hour", "locale", "place_kind")  # the order of coarsening; others follow as declared
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gate:
-    """What was done: the same rows, coarser, in the same order, and counts for the report."""
+def gate(rows: Sequence[Row], quasi: Sequence[str], k: int) -> tuple[list[Row], Report]:
+    """Coarsen until every group has k people; the rows keep their order.
 
-    rows: list[Row]
-    report: dict[str, Any]
-
-
-def gate(rows: Sequence[Row], quasi: Sequence[str], k: int) -> Gate:
-    """Coarsen until every group has k people. Raises SetupError when there are no k people."""
+    Raises SetupError when there are no k people.
+    """
     work = [dict(row) for row in rows]
-    people = {row["pseudonym"] for row in work}
-    if work and len(people) < k:
+    report = look(rows, quasi, k)
+    if work and report["people"] < k:
         raise SetupError(
-            f"People in this export: {len(people)}, so no group can have k = {k}. Wait for more people, "
-            "lower --k if your ethics board agrees, or use --form private without --k."
+            f"People in this export: {report['people']}, so no group can have k = {k}. Wait for more "
+            "people, lower --k if your ethics board agrees, or use --form private without --k."
         )
-    before = _groups(work, quasi)
     changed: dict[str, set[int]] = defaultdict(set)
     for column, step in _plan(quasi):
         for numbers in _small(work, quasi, k):
@@ -91,39 +86,30 @@ def gate(rows: Sequence[Row], quasi: Sequence[str], k: int) -> Gate:
                     changed[column].add(number)
     while small := _small(work, quasi, k):
         for number in _company(work, quasi, k, small[0]):
-            changed.update(
-                {name: changed[name] | {number} for name in quasi if work[number][name] is not None}
-            )
-            work[number].update(dict.fromkeys(quasi))
+            for name in quasi:
+                if work[number][name] is not None:
+                    changed[name].add(number)
+                    work[number][name] = None
     after = _groups(work, quasi)
-    return Gate(
-        rows=work,
-        report={
-            "k": k,
-            "quasi_identifiers": list(quasi),
-            "people": len(people),
-            "rows": len(work),
-            "groups_before": len(before),
-            "groups_too_small_before": len(_small(rows, quasi, k)),
-            "smallest_group_before": _smallest(rows, before),
-            "cells_coarsened": {name: len(numbers) for name, numbers in sorted(changed.items())},
-            "groups_after": len(after),
-            "smallest_group_after": _smallest(work, after),
-        },
-    )
+    return work, {
+        **report,
+        "cells_coarsened": {name: len(numbers) for name, numbers in sorted(changed.items())},
+        "groups_after": len(after),
+        "smallest_group_after": _smallest(work, after),
+    }
 
 
 def _company(rows: Sequence[Row], quasi: Sequence[str], k: int, alone: Sequence[int]) -> list[int]:
-    """The rows that join those alone, of whom nothing is told: some people's of the largest group
+    """Choose the rows that join those alone, of whom nothing is told: some people's of the largest group
     if it can spare them, else the smallest group's."""
-    present = {rows[number]["pseudonym"] for number in alone}
+    present = _people(rows, alone)
     telling = [
         numbers
         for values, numbers in _groups(rows, quasi).items()
         if any(value is not None for value in values)
     ]
-    largest = max(telling, key=lambda numbers: len({rows[n]["pseudonym"] for n in numbers}))
-    members = {rows[number]["pseudonym"] for number in largest}
+    largest = max(telling, key=lambda numbers: len(_people(rows, numbers)))
+    members = _people(rows, largest)
     lacking = k - len(present)
     if len(members) - lacking < k or len(members - present) < lacking:
         return min(telling, key=len)
@@ -131,8 +117,8 @@ def _company(rows: Sequence[Row], quasi: Sequence[str], k: int, alone: Sequence[
     return [number for number in largest if rows[number]["pseudonym"] in guests]
 
 
-def look(rows: Sequence[Row], quasi: Sequence[str], k: int) -> dict[str, Any]:
-    """The report on rows that are left as they are."""
+def look(rows: Sequence[Row], quasi: Sequence[str], k: int) -> Report:
+    """Report on rows that are left as they are."""
     groups = _groups(rows, quasi)
     return {
         "k": k,
@@ -146,10 +132,11 @@ def look(rows: Sequence[Row], quasi: Sequence[str], k: int) -> dict[str, Any]:
 
 
 def _plan(quasi: Sequence[str]) -> list[tuple[str, Callable[[Any], Any]]]:
-    """Which column is coarsened how, in order: first all that keeps something, then column by column."""
-    order = sorted(quasi, key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST))
-    mild = [(name, step) for name in order for step in STEPS.get(name, ())[:-1]]
-    return [*mild, *((name, _away) for name in order)]
+    """Order the steps: first all that keep something, then column by column suppression."""
+    first = list(STEPS)
+    order = sorted(quasi, key=lambda name: first.index(name) if name in STEPS else len(first))
+    mild = [(name, STEPS[name]) for name in order if name in STEPS]
+    return [*mild, *((name, _suppressed) for name in order)]
 
 
 def _groups(rows: Sequence[Row], quasi: Sequence[str]) -> dict[Values, list[int]]:
@@ -159,15 +146,104 @@ def _groups(rows: Sequence[Row], quasi: Sequence[str]) -> dict[Values, list[int]
     return groups
 
 
+def _people(rows: Sequence[Row], numbers: Collection[int]) -> set[str]:
+    return {rows[number]["pseudonym"] for number in numbers}
+
+
 def _small(rows: Sequence[Row], quasi: Sequence[str], k: int) -> list[list[int]]:
-    return [
-        numbers
-        for numbers in _groups(rows, quasi).values()
-        if len({rows[number]["pseudonym"] for number in numbers}) < k
-    ]
+    groups = _groups(rows, quasi).values()
+    return [numbers for numbers in groups if len(_people(rows, numbers)) < k]
 
 
 def _smallest(rows: Sequence[Row], groups: Mapping[Values, list[int]]) -> int:
-    """The fewest people in a group; 0 where there is none."""
-    sizes = (len({rows[n]["pseudonym"] for n in numbers}) for numbers in groups.values())
-    return min(sizes, default=0)
+    return min((len(_people(rows, numbers)) for numbers in groups.values()), default=0)
+
+
+# Over the tables of an export
+
+
+def told(tables: Tables, quasi: Sequence[str], hidden: Collection[Any] = ()) -> list[Row]:
+    """Join the interactions with each person's answers, then add a row for everybody who has none."""
+    asked = _questions(quasi)
+    given: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for row in tables["answers"]:
+        if row["question"] in asked and row["counts"] and row["value"] is not None:
+            of = f"{row['experiment']} {row['instrument']} {row['about']} {row['value']}"
+            given[row["pseudonym"], row["question"]].append(of)
+
+    def answers(person: str) -> Row:
+        keys = {name: (person, name) for name in asked}
+        return {
+            name: None if key in hidden or key not in given else str(sorted(given[key]))
+            for name, key in keys.items()
+        }
+
+    rows = [{**row, **answers(row["pseudonym"])} for row in tables["interactions"]]
+    alone = {person for person, _ in given} - {row["pseudonym"] for row in rows}
+    blank = dict.fromkeys(quasi)
+    return rows + [{"pseudonym": person, **blank, **answers(person)} for person in sorted(alone)]
+
+
+def _questions(quasi: Sequence[str]) -> list[str]:
+    known = {column.name for column in columns("interactions")}
+    return [name for name in quasi if name not in known]
+
+
+def gate_tables(tables: Tables, quasi: Sequence[str], k: int) -> Report:
+    """Gate the tables in place. Raises SetupError as `gate` does."""
+    asked, before = _questions(quasi), tables["interactions"]
+    hidden: set[tuple[str, str]] = set()  # a person, a question
+    while True:
+        rows = told(tables, quasi, hidden)
+        gated, report = gate(rows, quasi, k)
+        more = {
+            (new["pseudonym"], name)
+            for old, new in zip(rows, gated, strict=True)
+            for name in asked
+            if old[name] != new[name]
+        }
+        if not more:
+            break
+        hidden |= more
+    tables["interactions"] = [
+        {name: value for name, value in row.items() if name not in asked}
+        for row in gated[: len(before)]
+    ]
+    for row in tables["answers"]:
+        taken = (row["pseudonym"], row["question"]) in hidden
+        if row["question"] in asked and (taken or not row["counts"]):
+            row["value"] = None
+    _suppress_echoes(tables, before, quasi)
+    gone = {name: sum(what == name for _, what in hidden) for name in asked}
+    cells = {**report["cells_coarsened"], **{n: c for n, c in gone.items() if c}}
+    return {**report, "cells_coarsened": dict(sorted(cells.items()))}
+
+
+def _suppress_echoes(tables: Tables, before: Sequence[Row], quasi: Sequence[str]) -> None:
+    """Suppress values in other columns from which a coarsened one could be inferred.
+
+    A language stands in the consent too, and in the digest of its text; a platform in how an exposure
+    was seen; the kind of a place in `private` and `place`.
+    """
+    pairs = list(zip(before, tables["interactions"], strict=True))
+    active = {new["pseudonym"] for _, new in pairs}
+    coarse = {
+        name: {new["pseudonym"] for old, new in pairs if old[name] != new[name]}
+        for name in ("locale", "platform")
+    }
+
+    def exposed(name: str, row: Row) -> bool:
+        """Tell whether the row's person has that column coarsened, or no interaction at all."""
+        person = row["pseudonym"]
+        return name in quasi and (person in coarse[name] or person not in active)
+
+    for old, new in pairs:
+        if old["place_kind"] != new["place_kind"]:
+            new["place"] = None
+            new["private"] = new["private"] if new["place_kind"] is not None else None
+    for row in tables["consents"]:
+        if exposed("locale", row):
+            row["locale"], row["text_sha256"] = None, None
+    for row in tables["exposures"]:
+        if exposed("platform", row) and row["visible"]:
+            row["visible"] = {k: v for k, v in row["visible"].items() if k != "platform"}

@@ -1,25 +1,107 @@
-"""What an export holds, to the byte and to the row; and what differs between two of them."""
+"""The files of an export, the manifest that lists them, and what differs between two exports."""
 
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.backends.png import renamed
 from engine.errors import CommandError
-from engine.study.export.codebook import SOURCES, Row
-from engine.study.export.dataset import Tables
-from engine.study.export.table_files import canonical
+from engine.files import write_file, write_json
+from engine.media.store import MediaStore, name_of
+from engine.plan.cards import Expert
+from engine.study.export.card import card
+from engine.study.export.card_tables import ExportFacts
+from engine.study.export.codebook import SOURCES, Row, Tables, codebook, columns, markdown
+from engine.study.export.table_files import canonical, write_tables
 
 FORMAT = "pastiche study export"
 MANIFEST, ROWS, SUMS = "manifest.json", "rows.jsonl", "SHA256SUMS"
 Key = tuple[str, str]  # table, row
 
 
-def row_lines(tables: Tables) -> str:
-    """One line a row: table, identifier, person and digest, from which `difference` works."""
+def fill(
+    folder: Path,
+    made: ExportFacts,
+    tables: Tables,
+    experts: Mapping[str, Expert],
+    media: MediaStore,
+    rename: Callable[[str], str],
+) -> str:
+    """Write everything; return the manifest's SHA-256. Raises OSError when the disk refuses.
+
+    `rename` gives the identifiers within pictures of the public form.
+    """
+    missing = _pictures(folder, tables, media, rename if made.how.form == "public" else None)
+    for name in SOURCES:
+        write_tables(folder, name, columns(name), tables[name])
+    book = codebook(tables)
+    write_json(folder / "codebook.json", book, private=True)
+    write_file(folder / "codebook.md", markdown(book), private=True)
+    write_file(folder / "README.md", card(made, tables, experts, missing), private=True)
+    write_file(folder / ROWS, _row_lines(tables), private=True)
+    write_json(folder / MANIFEST, _manifest(folder, made, tables), private=True)
+    write_file(folder / SUMS, sums(folder), private=True)
+    return hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
+
+
+def _pictures(
+    folder: Path, tables: Tables, media: MediaStore, rename: Callable[[str], str] | None
+) -> int:
+    """Write the pictures; `file` of one that is gone becomes None. Return how many are gone.
+
+    Each says which answer it is of: with `rename`, by a name that tells nothing.
+    """
+    missing = 0
+    for row in tables["pictures"]:
+        if row["file"] is None:
+            continue
+        data = media.get(row["media"])
+        if data is None:
+            row["file"] = None
+            missing += 1
+            continue
+        if rename is not None:
+            data = renamed(data, rename)
+            row["media"] = name_of(data)
+            row["file"] = f"pictures/{row['media']}.png"
+        if not (folder / row["file"]).exists():
+            write_file(folder / row["file"], data, private=True)
+    return missing
+
+
+def _manifest(folder: Path, made: ExportFacts, tables: Tables) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "format_version": 1,
+        "study": made.study,
+        "title": made.file.title,
+        "program": {"version": made.version, "commit": made.commit, "schema": made.schema},
+        "options": {
+            "experiment": made.experiment,
+            "form": made.how.form,
+            "times": made.how.times,
+            "k": made.how.k,
+            "k_enforced": made.how.gated,
+            "quasi_identifiers": list(made.how.quasi),
+            "purpose": made.purpose,
+            "scrubber": made.scrubber,
+            "review_sha256": made.reviewed,
+        },
+        "rows": {name: len(tables[name]) for name in SOURCES},
+        "people": len({row["pseudonym"] for row in tables["interactions"]}),
+        "scrubbed": dict(made.scrub.taken),
+        "blanked": made.shaped.blanked,
+        "k_anonymity": made.shaped.anonymity,
+        "files": dict(line.split("  ")[::-1] for line in sums(folder).splitlines()),
+    }
+
+
+def _row_lines(tables: Tables) -> str:
+    """Write one line a row: table, identifier, person and digest, from which `difference` works."""
     lines = []
     for name in SOURCES:
         for row in tables[name]:
@@ -35,7 +117,7 @@ def row_lines(tables: Tables) -> str:
 
 
 def sums(folder: Path) -> str:
-    """The digest of every file in the folder, as sha256sum writes them."""
+    """List the digest of every file in the folder, as sha256sum does."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SUMS)
     return "".join(
         f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(folder).as_posix()}\n"
@@ -44,7 +126,6 @@ def sums(folder: Path) -> str:
 
 
 def is_export(folder: Path) -> bool:
-    """Whether a folder is one that we made."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -54,7 +135,7 @@ def is_export(folder: Path) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """From an older export to a newer one. People by pseudonym; rows counted by table."""
+    """Compare an older export to a newer one: people by pseudonym, rows counted by table."""
 
     gone_people: tuple[str, ...]
     new_people: tuple[str, ...]
@@ -66,18 +147,16 @@ class Difference:
 
     @property
     def same(self) -> bool:
-        """Whether there is no difference in rows."""
         return not (self.gone or self.new or self.changed)
 
 
 def difference(old: Path, new: Path) -> Difference:
-    """Who and what disappeared, appeared, changed. Raises CommandError where there is no export."""
+    """Find who and what disappeared, appeared, changed. Raises CommandError where there is no export."""
     before, after = _rows(old), _rows(new)
     gone = before.keys() - after.keys()
     fresh = after.keys() - before.keys()
     changed = {key for key in before.keys() & after.keys() if before[key] != after[key]}
-    people_before = {row["person"] for row in before.values() if row["person"]}
-    people_after = {row["person"] for row in after.values() if row["person"]}
+    people_before, people_after = _people(before.values()), _people(after.values())
     of_people: dict[str, Counter[str]] = defaultdict(Counter)
     marks = ((gone, before, "gone"), (fresh, after, "new"), (changed, after, "changed"))
     for keys, rows, word in marks:
@@ -99,6 +178,10 @@ def difference(old: Path, new: Path) -> Difference:
     )
 
 
+def _people(rows: Iterable[Row]) -> set[str]:
+    return {row["person"] for row in rows if row["person"]}
+
+
 def _by_table(keys: set[Key]) -> dict[str, int]:
     return dict(sorted(Counter(table for table, _ in keys).items()))
 
@@ -113,12 +196,7 @@ def _rows(folder: Path) -> dict[Key, Row]:
     if not is_export(folder):
         raise CommandError(f"{folder} is no export of a study: it has no {MANIFEST} of ours.")
     try:
-        return {(row["table"], row["row"]): row for row in _lines(folder / ROWS)}
+        with (folder / ROWS).open(encoding="utf-8") as file:
+            return {(row["table"], row["row"]): row for row in map(json.loads, file)}
     except (OSError, ValueError, KeyError) as error:
         raise CommandError(f"{folder / ROWS} cannot be read: {error}") from error
-
-
-def _lines(path: Path) -> Iterator[Row]:
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            yield json.loads(line)

@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
-from engine.study.export.codebook import Row, columns
-from engine.study.export.dataset import Tables, taken_up
+from engine.study.export.codebook import Row, Tables, columns
+from engine.study.export.dataset import taken_up
 from engine.study.interactions import BORROWED
 from engine.study.pseudonyms import numbered
 

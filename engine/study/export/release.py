@@ -9,13 +9,12 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
-from engine.study.answer_groups import gate_answers, told
-from engine.study.echoes import silence
-from engine.study.export.codebook import Column, Row, columns
-from engine.study.export.dataset import Reading, Tables
-from engine.study.export.k_anonymity import DEFAULT, look
+from engine.study.export.codebook import Column, Row, Tables, columns
+from engine.study.export.dataset import Reading
+from engine.study.export.k_anonymity import DEFAULT, gate_tables, look, told
 from engine.study.export.public_form import publish
 from engine.study.export.review import Finding, context_of, same
 from engine.study.export.scrub import Find, Finder, find, replaced, suspects
@@ -29,7 +28,7 @@ ULID = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """How the rows go out. `gated`: small groups are coarsened, and not only counted."""
+    """Say how the rows go out; `gated`: small groups are coarsened, and not only counted."""
 
     form: Form = "private"
     times: Grain = "exact"
@@ -40,7 +39,7 @@ class Shape:
 
 @dataclass(slots=True, kw_only=True)
 class Scrub:
-    """The scrub of one export: what it knows, what was decided, what it has done."""
+    """Scrub the texts of one export by patterns and decisions, and count what was done."""
 
     more: Sequence[Finder] = ()
     decisions: Mapping[str, str] = field(default_factory=dict)
@@ -51,7 +50,6 @@ class Scrub:
     listing: bool = False
 
     def text(self, table: str, row: str, column: str, text: str) -> str:
-        """The text without what is to be taken out of it."""
         found = find(text, self.more)
         if self.listing or self.decisions:
             found = self._decided(table, row, column, text, found)
@@ -95,7 +93,7 @@ class Scrub:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shaped:
-    """What goes out, and what was done to it."""
+    """Hold what goes out, and what was done to it."""
 
     tables: Tables
     anonymity: dict[str, Any]
@@ -103,8 +101,8 @@ class Shaped:
 
 
 def short(key: bytes, text: str) -> str:
-    """An identifier as it goes out: keyed, for the row's own stands in buttons that others can read,
-    and tells the time.
+    """Replace an identifier by a keyed one: the row's own tells the time, and others can read it in
+    buttons.
 
     >>> short(b"key", "01K9ZZZZZZ0000000000000000"), short(b"key", "a word")
     ('b8e8dcc2d3ae9fe07bba', 'a word')
@@ -113,23 +111,22 @@ def short(key: bytes, text: str) -> str:
 
 
 def shape(reading: Reading, how: Shape, scrub: Scrub) -> Shaped:
-    """The tables of an export. Raises SetupError when no group could be large enough."""
+    """Make the tables of an export. Raises SetupError when no group could be large enough."""
     tables = {name: [dict(row) for row in rows] for name, rows in reading.tables.items()}
     key = reading.key
     blanked = publish(tables, reading.excerpts, key) if how.form == "public" else {}
     for name, rows in tables.items():
         _scrub_table(name, rows, scrub, key)
-    if how.gated:
-        before = tables["interactions"]
-        report = {"enforced": True, **gate_answers(tables, how.quasi, how.k)}
-        silence(tables, before, how.quasi)
-    else:
-        report = {"enforced": False, **look(told(tables, how.quasi), how.quasi, how.k)}
+    report = (
+        gate_tables(tables, how.quasi, how.k)
+        if how.gated
+        else look(told(tables, how.quasi), how.quasi, how.k)
+    )
     _coarsen(tables, how)
     for name, rows in tables.items():
         _shorten(name, rows, key)
         rows.sort(key=lambda row: _order(name, row))
-    return Shaped(tables=tables, anonymity=report, blanked=blanked)
+    return Shaped(tables=tables, anonymity={"enforced": how.gated, **report}, blanked=blanked)
 
 
 def _scrub_table(name: str, rows: Iterable[Row], scrub: Scrub, key: bytes) -> None:
@@ -148,15 +145,14 @@ def _scrubbed(name: str, row: Row, column: Column, scrub: Scrub, key: bytes) -> 
     def text(value: str) -> str:
         return scrub.text(name, known, column.name, value)
 
+    value = row[column.name]
     if column.kind != "json":
-        return text(row[column.name])
-    return json.dumps(
-        leaves(json.loads(row[column.name]), text), sort_keys=True, ensure_ascii=False
-    )
+        return text(value)
+    return json.dumps(leaves(json.loads(value), text), sort_keys=True, ensure_ascii=False)
 
 
 def leaves(value: Any, change: Callable[[str], str]) -> Any:
-    """A JSON value with each of its texts changed, names of fields apart.
+    """Change each text in a JSON value, names of fields apart.
 
     >>> leaves({"a": ["x", 1]}, str.upper)
     {'a': ['X', 1]}
@@ -178,18 +174,17 @@ def _coarsen(tables: Tables, how: Shape) -> None:
         times = [column.name for column in columns(name) if column.kind == "time"]
         values = [one.name for one in columns(name) if one.kind == "json" and not one.free]
         for row in rows:
-            grain = _grain(name, row, how)
-            if grain != "exact":
+            if seconds := SECONDS[_grain(name, row, how)]:
                 for column in times:
-                    row[column] = cut(row[column], "at", SECONDS[grain])
+                    row[column] = cut(row[column], "at", seconds)
                 for column in values:
-                    row[column] = cut(row[column], column, SECONDS[grain])
+                    row[column] = cut(row[column], column, seconds)
             if name == "interactions" and how.times == "day":
                 row["hour"] = None
 
 
 def cut(value: Any, name: str, seconds: int) -> Any:
-    """Every time in a value, down to whole so many seconds; `name` tells times from other numbers.
+    """Round every timestamp down to a multiple of `seconds`; `name` tells times from other numbers.
 
     >>> cut([{"at": 3601.5, "milliseconds": 0.5}], "moderation", 3600)
     [{'at': 3600.0, 'milliseconds': 0.5}]
@@ -214,9 +209,7 @@ def _grain(name: str, row: Row, how: Shape) -> Grain:
 
 
 def _shorten(name: str, rows: Iterable[Row], key: bytes) -> None:
-    def shortened(text: str) -> str:
-        return short(key, text)
-
+    shortened = partial(short, key)
     texts = [column.name for column in columns(name) if column.kind == "word"]
     values = [column.name for column in columns(name) if column.kind == "json" and not column.free]
     for row in rows:
@@ -228,7 +221,7 @@ def _shorten(name: str, rows: Iterable[Row], key: bytes) -> None:
 
 
 def _order(name: str, row: Row) -> tuple[Any, ...]:
-    """By time as far as it goes out, then by identifier, so that no order tells more."""
+    """Sort by time as far as it goes out, then by identifier, so that no order tells more."""
     first = next((column.name for column in columns(name) if column.kind == "time"), None)
     when = 0.0 if first is None or row[first] is None else row[first]
     return (when, str(row["id"]).zfill(20), row.get("study") or "")

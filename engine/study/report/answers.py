@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from engine.study.export.codebook import Row
-from engine.study.export.dataset import Tables
+from engine.study.export.codebook import Row, Tables
 from engine.study.report.estimates import Estimate, Floats, bootstrap
 from engine.study.report.figures import Figure, interval
 from engine.study.report.plots import forest, stacked
@@ -18,7 +17,6 @@ MANY = 7  # values that have a colour of their own
 
 
 def asking(tables: Tables) -> list[Figure]:
-    """One figure a question, in the order of experiments, instruments, questions."""
     arms = {(row["experiment"], row["unit"]): row["arm"] for row in tables["enrolments"]}
     found: dict[Question, list[Row]] = {}
     for row in tables["answers"]:
@@ -69,18 +67,18 @@ def _picture(
     counts: Mapping[str, Counter[str | None]],
     values: Sequence[str],
 ) -> str:
-    """Means where the answers are numbers, else what was chosen how often."""
+    """Draw means where the answers are numbers, else what was chosen how often."""
     if means:
         middle = (int(values[0]) + int(values[-1])) / 2
-        return forest(label, means, "mean answer", "Mean by arm", middle=middle, ends=False)
-    if not values or len(values) > MANY:
+        return forest(label, means, "mean answer", "Mean by arm", middle=middle)
+    if len(values) > MANY:
         return ""
     parts = {value: [count[value] for count in counts.values()] for value in values}
     return stacked(label, list(counts), parts, "answers", "Answers by arm", lying=True)
 
 
 def _mean(rows: Sequence[Row]) -> Estimate:
-    """The mean of numbers; people with several answers are drawn with all of them."""
+    """Average numbers; people with several answers are drawn with all of them."""
     sums: dict[str, list[float]] = {}
     for row in rows:
         if row["value"] is not None:

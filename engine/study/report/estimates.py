@@ -24,7 +24,7 @@ STEPS = 200  # of the Bradley-Terry fit; it stands still long before
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """A value with its 95 % interval, and from how many judgements of how many people."""
+    """Hold a value with its 95 % interval, and from how many judgements of how many people it is."""
 
     value: float
     low: float
@@ -34,7 +34,7 @@ class Estimate:
 
 
 def wilson(hits: int, n: int) -> Estimate:
-    """A share with Wilson's interval (Wilson 1927); of nothing, the whole range.
+    """Estimate a share with Wilson's interval (Wilson 1927); of nothing, the whole range.
 
     >>> share = wilson(8, 10)
     >>> round(share.low, 3), share.value, round(share.high, 3)
@@ -51,7 +51,7 @@ def wilson(hits: int, n: int) -> Estimate:
 def bootstrap(
     counts: Floats, statistic: Callable[[Floats], Floats], seed: int = 0
 ) -> tuple[Floats, Floats, Floats]:
-    """(value, low, high) of a statistic of summed counts, people drawn with replacement.
+    """Return (value, low, high) of a statistic of summed counts, people drawn with replacement.
 
     `counts` is [people, ...]; `statistic` maps [draws, ...] to [draws, values].
     """
@@ -66,7 +66,7 @@ def bootstrap(
 
 
 def win_rate(counts: Floats) -> Floats:
-    """[draws, 3] of wins, losses, ties to [draws, 1]: a tie is half a win.
+    """Map [draws, 3] of wins, losses, ties to [draws, 1]: a tie is half a win.
 
     >>> float(win_rate(np.array([[6.0, 2.0, 2.0]]))[0, 0])
     0.7
@@ -77,7 +77,7 @@ def win_rate(counts: Floats) -> Floats:
 
 
 def bradley_terry(wins: Floats) -> Floats:
-    """Log-strengths [draws, players] from wins [draws, player, beaten], with mean 0.
+    """Fit log-strengths [draws, players] to wins [draws, player, beaten], with mean 0.
 
     The MM fit of Hunter (2004). Every pair that met is given half a win either way, so that whoever won
     all stays finite.
@@ -99,7 +99,7 @@ def bradley_terry(wins: Floats) -> Floats:
 
 
 def detection(counts: Floats) -> Floats:
-    """[draws, 4] of hits, misses, false alarms, correct rejections to [draws, 3]: d', c, discernment.
+    """Map [draws, 4] of hits, misses, false alarms, correct rejections to [draws, 3].
 
     d' and c with the log-linear correction (Hautus 1995), discernment is the plain difference of the
     rates. A hit is a real passage called real; c > 0 leans to calling things generated.
@@ -118,17 +118,12 @@ def detection(counts: Floats) -> Floats:
 
 
 def quantiles(values: Sequence[float]) -> dict[str, float]:
-    """Median, 95th percentile and largest.
-
-    >>> quantiles([1.0, 2.0, 3.0])["median"]
-    2.0
-    """
     found = np.percentile(values, [50, 95, 100])
     return {"median": float(found[0]), "p95": float(found[1]), "max": float(found[2])}
 
 
 def by_person(rows: Sequence[tuple[str, Any]], shape: tuple[int, ...]) -> Floats:
-    """Counts [people, *shape] of (person, place in the shape, weight 1) rows.
+    """Count rows of (person, place in the shape) as [people, *shape].
 
     >>> by_person([("x", 0), ("x", 0), ("y", 1)], (2,)).tolist()
     [[2.0, 0.0], [0.0, 1.0]]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+from engine.study.export.codebook import Row
 from engine.study.report.estimates import Estimate
 
 Cells = Sequence[Sequence[Any]]
@@ -12,7 +13,7 @@ Cells = Sequence[Sequence[Any]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """`rows` names the table of the report that it was counted in, `which` the rows of it.
+    """Name in `rows` the report's table that was counted, in `which` the rows of it.
 
     `svg` is empty where there is nothing to draw yet; `note` says how the numbers were made.
     """
@@ -28,8 +29,12 @@ class Figure:
     note: str = ""
 
 
+def count_of(rows: Sequence[Row]) -> str:
+    people = len({row["pseudonym"] for row in rows})
+    return f"n = {len(rows):,} of {people:,} people"
+
+
 def figure_html(figure: Figure) -> str:
-    """The figure with its caption, numbers and link."""
     picture = figure.svg or '<p class="empty">No rows yet.</p>'
     note = f"<p>{escape(figure.note)}</p>" if figure.note else ""
     numbers = (
@@ -45,7 +50,7 @@ def figure_html(figure: Figure) -> str:
 
 
 def table_html(head: Sequence[str], cells: Cells) -> str:
-    """A table; numbers stand to the right."""
+    """Make a table whose numbers are aligned to the right."""
     top = "".join(f"<th>{escape(name)}</th>" for name in head)
     lines = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in cells)
     return f'<div class="wide"><table><thead><tr>{top}</tr></thead><tbody>{lines}</tbody></table></div>'
@@ -59,7 +64,7 @@ def _cell(value: Any) -> str:
 
 
 def _short(value: float) -> str:
-    """A measured number with three digits that mean something.
+    """Write a number with three significant digits.
 
     >>> _short(0.01234), _short(12.5), _short(float("nan"))
     ('0.0123', '12.5', '–')
@@ -68,7 +73,7 @@ def _short(value: float) -> str:
 
 
 def interval(one: Estimate) -> tuple[float, str]:
-    """An estimate as two cells.
+    """Write an estimate as two cells.
 
     >>> interval(Estimate(value=0.5, low=0.4, high=0.6, n=9))
     (0.5, '0.4 to 0.6')

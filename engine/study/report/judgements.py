@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.study.export.codebook import Row
-from engine.study.export.dataset import Tables
+from engine.study.export.codebook import Row, Tables
 from engine.study.report.estimates import (
     Estimate,
     bootstrap,
@@ -17,8 +16,8 @@ from engine.study.report.estimates import (
     wilson,
     win_rate,
 )
-from engine.study.report.figures import Figure, interval
-from engine.study.report.plots import forest
+from engine.study.report.figures import Figure, count_of, interval
+from engine.study.report.plots import forest, shares
 
 RESAMPLED = "95 % intervals by drawing whole people anew, 1,000 times."
 OUTCOMES = {"win": 0, "loss": 1, "tie": 2}
@@ -26,7 +25,7 @@ OUTCOMES = {"win": 0, "loss": 1, "tie": 2}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
-    """One comparison that counts: `better` won over `worse`, or neither (`tie`)."""
+    """Hold one comparison that counts: `better` won over `worse`, or neither (`tie`)."""
 
     person: str
     better: str
@@ -35,7 +34,6 @@ class Judged:
 
 
 def judging(tables: Tables) -> list[Figure]:
-    """Win rates, strengths, position; detection and confidence in guessing."""
     votes = {row["exposure_id"]: row for row in tables["votes"] if row["counts"]}
     pairs = _with_votes(tables, votes, "compare")
     guesses = _with_votes(tables, votes, "guess")
@@ -58,7 +56,7 @@ def _with_votes(tables: Tables, votes: dict[str, Row], kind: str) -> list[tuple[
 
 
 def player(exposure: Row, entry: Row) -> str:
-    """What competes: the arm of an experiment, else the expert or the base alone.
+    """Name what competes: the arm of an experiment, else the expert or the base alone.
 
     >>> player({"experiment": None}, {"expert": "agatha", "plain": True, "arm": "base"})
     'base alone'
@@ -69,7 +67,7 @@ def player(exposure: Row, entry: Row) -> str:
 
 
 def _judged(exposure: Row, vote: Row) -> Judged | None:
-    """None for what is not scored: both bad, or a judge who may have known."""
+    """Leave out what is not scored: both bad, or a judge who may have known."""
     if vote["unblinded"] or vote["choice"] not in ("a", "b", "tie"):
         return None
     first, second = (player(exposure, entry) for entry in exposure["shown"][:2])
@@ -80,8 +78,7 @@ def _judged(exposure: Row, vote: Row) -> Judged | None:
 
 
 def _count(rows: Sequence[tuple[Row, Row]]) -> str:
-    people = len({vote["pseudonym"] for _, vote in rows})
-    return f"n = {len(rows):,} of {people:,} people"
+    return count_of([vote for _, vote in rows])
 
 
 def _wins(judged: Sequence[Judged], pairs: Sequence[tuple[Row, Row]]) -> Figure:
@@ -106,9 +103,7 @@ def _wins(judged: Sequence[Judged], pairs: Sequence[tuple[Row, Row]]) -> Figure:
     return Figure(
         name="wins",
         title="Blinded comparisons: how often each won",
-        svg=forest("wins", rates, "win rate (a tie is half)", "Win rates", middle=0.5, ends=True)
-        if rates
-        else "",
+        svg=shares("wins", rates, "win rate (a tie is half)", "Win rates"),
         n=f"{_count(pairs)}; scored {len(judged):,}, both bad {bad:,}, unblinded {named:,}",
         rows="comparisons",
         which="those scored",
@@ -122,7 +117,7 @@ def _wins(judged: Sequence[Judged], pairs: Sequence[tuple[Row, Row]]) -> Figure:
 
 
 def _experiment(name: str) -> str:
-    """The part of a player's name that those of its experiment share."""
+    """Take from a player's name the part that those of its experiment share."""
     return name.partition(": ")[0] + ": " if ": " in name else ""
 
 
@@ -156,16 +151,7 @@ def _strengths(judged: Sequence[Judged]) -> Figure:
     return Figure(
         name="strengths",
         title="Bradley–Terry scores",
-        svg=forest(
-            "strengths",
-            scores,
-            "log-strength, mean 0",
-            "Bradley-Terry scores",
-            middle=0,
-            ends=False,
-        )
-        if scores
-        else "",
+        svg=forest("strengths", scores, "log-strength, mean 0", "Bradley-Terry scores"),
         n=f"n = {len(judged):,} comparisons among {len(players)}{_islands(judged, players)}",
         rows="comparisons",
         which="those scored",
@@ -176,7 +162,7 @@ def _strengths(judged: Sequence[Judged]) -> Figure:
 
 
 def _islands(judged: Sequence[Judged], players: Sequence[str]) -> str:
-    """A warning where some players met no others, so that their scores compare with nothing."""
+    """Warn where some players met no others, so that their scores compare with nothing."""
     group = {name: name for name in players}
     for one in judged:
         old, new = group[one.better], group[one.worse]
@@ -194,25 +180,22 @@ def _position(pairs: Sequence[tuple[Row, Row]]) -> Figure:
     return Figure(
         name="position",
         title="Was the first one favoured?",
-        svg=forest(
-            "position", {"first shown": share}, "share of decided votes", "Share of votes for the first",
-            middle=0.5, ends=True,
-        )
-        if decided
-        else "",
+        svg=shares(
+            "position",
+            {"first shown": share} if decided else {},
+            "share of decided votes",
+            "Share of votes for the first",
+        ),
         n=f"{_count(pairs)}, {decided:,} decided",
         rows="comparisons",
         which="choice a or b",
         head=("choice", "votes"),
         cells=[(name, choices[name]) for name in ("a", "b", "tie", "bad")],
         note=f"Order was drawn at random. Half of the votes were given within {middle:.3g} s.",
-    )  # fmt: skip
+    )
 
 
 def _detection(guesses: Sequence[tuple[Row, Row]]) -> Figure:
-    def kind(exposure: Row) -> str:
-        return str(exposure["shown"][0]["kind"])
-
     manners = sorted({str(exposure["shown"][0]["expert"]) for exposure, _ in guesses})
     primes: dict[str, Estimate] = {}
     cells = []
@@ -225,7 +208,7 @@ def _detection(guesses: Sequence[tuple[Row, Row]]) -> Figure:
         rows = [
             (
                 vote["pseudonym"],
-                (0 if vote["choice"] == "real" else 1) + (0 if kind(exposure) == "real" else 2),
+                (vote["choice"] != "real") + 2 * (exposure["shown"][0]["kind"] != "real"),
             )
             for exposure, vote in own
         ]
@@ -244,9 +227,7 @@ def _detection(guesses: Sequence[tuple[Row, Row]]) -> Figure:
     return Figure(
         name="detection",
         title="Real or generated: could people tell?",
-        svg=forest("detection", primes, "d′ (0: cannot tell)", "d prime", middle=0, ends=False)
-        if primes
-        else "",
+        svg=forest("detection", primes, "d′ (0: cannot tell)", "d prime"),
         n=_count(guesses),
         rows="guesses",
         which="all",
@@ -261,7 +242,7 @@ def _detection(guesses: Sequence[tuple[Row, Row]]) -> Figure:
 
 
 def _confidence(guesses: Sequence[tuple[Row, Row]]) -> Figure:
-    shares: dict[str, Estimate] = {}
+    right: dict[str, Estimate] = {}
     for level in range(1, 7):
         own = [
             exposure["shown"][0]["kind"] == vote["choice"]
@@ -269,19 +250,15 @@ def _confidence(guesses: Sequence[tuple[Row, Row]]) -> Figure:
             if vote["confidence"] == level
         ]
         if own:
-            shares[str(level)] = wilson(sum(own), len(own))
+            right[str(level)] = wilson(sum(own), len(own))
     return Figure(
         name="confidence",
         title="Were the sure ones right?",
-        svg=forest(
-            "confidence", shares, "share right", "Share right by confidence", middle=0.5, ends=True
-        )
-        if shares
-        else "",
+        svg=shares("confidence", right, "share right", "Share right by confidence"),
         n=_count(guesses),
         rows="guesses",
         which="all, by confidence from 1 (a guess) to 6 (certain)",
         head=("confidence", "n", "share right", "95 % interval"),
-        cells=[(level, one.n, *interval(one)) for level, one in shares.items()],
+        cells=[(level, one.n, *interval(one)) for level, one in right.items()],
         note="With Wilson's 95 % interval.",
     )

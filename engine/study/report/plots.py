@@ -43,7 +43,7 @@ STYLE = {
 
 
 def draw(name: str, height: float, paint: Callable[["Axes"], None], about: str) -> str:
-    """The SVG of one pair of axes; `about` is read to those who cannot see it."""
+    """Draw one pair of axes as SVG; `about` is read to those who cannot see it."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -56,7 +56,7 @@ def draw(name: str, height: float, paint: Callable[["Axes"], None], about: str) 
 
 
 def _inline(svg: str, about: str) -> str:
-    """Without prolog, sizes, group names and fixed colours."""
+    """Strip prolog, sizes, group names and fixed colours."""
     body = svg[svg.index("<svg") :]
     body = _without(body, "<metadata>", "</metadata>")
     body = re.sub(r'<g id="[^"]*"', "<g", body)
@@ -71,18 +71,18 @@ def _inline(svg: str, about: str) -> str:
 
 
 def _without(body: str, start: str, end: str) -> str:
-    """The text without what stands between two marks, and the marks."""
     first, *parts = body.split(start)
     return first + "".join(part.partition(end)[2].lstrip() for part in parts)
 
 
 def colour(number: int) -> str:
-    """The n-th series' colour."""
     return SERIES[number % len(SERIES)]
 
 
 def bars(name: str, values: Mapping[str, float], unit: str, about: str) -> str:
-    """Lying bars, one a name, each with its number."""
+    """Draw horizontal bars, one a name, each with its number; nothing without values."""
+    if not values:
+        return ""
 
     def paint(axes: "Axes") -> None:
         names = list(values)
@@ -106,7 +106,9 @@ def stacked(
     *,
     lying: bool = False,
 ) -> str:
-    """Bars of several parts; `parts` maps a series to its number at each place."""
+    """Stack bars; `parts` maps a series to its number at each place. Nothing without parts."""
+    if not parts:
+        return ""
 
     def paint(axes: "Axes") -> None:
         done = [0.0] * len(places)
@@ -129,7 +131,7 @@ def stacked(
 
 
 def key(labels: Iterable[str]) -> str:
-    """Which colour is which, as a list beside the picture: it may break where the page is narrow."""
+    """Make the legend as a list beside the picture, which may wrap where the page is narrow."""
     items = (
         f'<li><i style="background:var({VARIABLES[colour(number)]})"></i>{escape(label)}</li>'
         for number, label in enumerate(labels)
@@ -137,10 +139,23 @@ def key(labels: Iterable[str]) -> str:
     return f'<ul class="key">{"".join(items)}</ul>'
 
 
+def shares(name: str, rows: Mapping[str, Estimate], unit: str, about: str) -> str:
+    """Draw a forest of shares, from 0 to 1 around a half."""
+    return forest(name, rows, unit, about, middle=0.5, ends=True)
+
+
 def forest(
-    name: str, rows: Mapping[str, Estimate], unit: str, about: str, *, middle: float, ends: bool
+    name: str,
+    rows: Mapping[str, Estimate],
+    unit: str,
+    about: str,
+    *,
+    middle: float = 0,
+    ends: bool = False,
 ) -> str:
-    """Points with their 95 % intervals; `middle` is where there is no difference. `ends`: 0 to 1."""
+    """Draw points with 95 % intervals; `middle`: no difference; `ends`: 0 to 1. Nothing without rows."""
+    if not rows:
+        return ""
 
     def paint(axes: "Axes") -> None:
         for number, one in enumerate(rows.values()):
@@ -162,7 +177,7 @@ def forest(
 
 
 def thinned(values: Sequence[float]) -> Sequence[float]:
-    """Of many values, as many of their quantiles as a curve can show; the ends stay.
+    """Replace many values by as many quantiles as a curve can show; the ends stay.
 
     >>> len(thinned(range(5000))), thinned(range(5000))[-1]
     (400, 4999.0)
@@ -175,7 +190,9 @@ def thinned(values: Sequence[float]) -> Sequence[float]:
 
 
 def steps(name: str, series: Mapping[str, Sequence[float]], unit: str, about: str) -> str:
-    """Which share was done within how many seconds, on a logarithmic scale."""
+    """Draw which share was done within how many seconds; nothing where a series has no values."""
+    if not series or not all(series.values()):
+        return ""
 
     def paint(axes: "Axes") -> None:
         for number, (label, values) in enumerate(series.items()):

@@ -3,20 +3,19 @@
 from collections import Counter
 from typing import Any
 
-from engine.study.export.card_tables import judged_exposures
-from engine.study.export.codebook import Row
-from engine.study.export.dataset import Flow, Tables
+from engine.study.export.card_tables import exposure_flow
+from engine.study.export.codebook import Row, Tables
+from engine.study.export.dataset import Flow
 from engine.study.report.figures import Figure
 from engine.study.report.plots import bars
 
 
 def people(tables: Tables, flow: Flow) -> list[Figure]:
-    """The consent funnel, the exclusions, the arms."""
     return [_funnel(flow, tables), _exclusions(flow, tables), _arms(tables)]
 
 
 def _funnel(flow: Flow, tables: Tables) -> Figure:
-    """`invitations` keeps only the last outcome of each, so a later one counts for those before."""
+    """Count from invitation to rows; a later outcome counts for those before, as only it is kept."""
     outcomes = flow.invited
     opened = sum(count for name, count in outcomes.items() if name != "invited")
     active = {row["pseudonym"] for row in tables["interactions"]}
@@ -35,7 +34,7 @@ def _funnel(flow: Flow, tables: Tables) -> Figure:
     return Figure(
         name="funnel",
         title="From invitation to consent",
-        svg=bars("funnel", values, "people", "Consent funnel") if any(values.values()) else "",
+        svg=bars("funnel", values if any(values.values()) else {}, "people", "Consent funnel"),
         n=f"n = {flow.people:,} people who agree now",
         rows="consents",
         which="of people who agree now; invitations are counted, not listed",
@@ -61,14 +60,10 @@ def _exclusions(flow: Flow, tables: Tables) -> Figure:
     cells: list[tuple[str, int]] = [("interactions on record", flow.interactions)]
     cells += [(f"left out: {name}", count) for name, count in flow.left_out.items()]
     cells.append(("interactions in this report", len(tables["interactions"])))
-    voted = judged_exposures(tables)
-    for kind in sorted({row["kind"] for row in tables["exposures"]}):
-        own = [row for row in tables["exposures"] if row["kind"] == kind]
-        cells.append((f"{kind}: made", len(own)))
-        reasons = Counter(row["void_reason"] or "-" for row in own if row["state"] == "void")
-        cells += [(f"{kind}: void, {reason}", count) for reason, count in sorted(reasons.items())]
-        cells.append((f"{kind}: delivered", sum(row["delivered_at"] is not None for row in own)))
-        cells.append((f"{kind}: judged", sum(row["id"] in voted for row in own)))
+    for kind, made, shown, judged, void in exposure_flow(tables):
+        cells.append((f"{kind}: made", made))
+        cells += [(f"{kind}: void, {reason}", count) for reason, count in void.items()]
+        cells += [(f"{kind}: delivered", shown), (f"{kind}: judged", judged)]
     return Figure(
         name="exclusions",
         title="What was left out",
@@ -92,13 +87,11 @@ def _arms(tables: Tables) -> Figure:
         why = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items()))
         done = sum(row["completed_at"] is not None for row in rows)
         cells.append((experiment, arm, len(rows), sum(reasons.values()), why, done))
-    values = {
-        f"{experiment}: {arm}": len(rows) for (experiment, arm), rows in sorted(found.items())
-    }
+    values = {f"{name}: {arm}": len(rows) for (name, arm), rows in sorted(found.items())}
     return Figure(
         name="arms",
         title="Experiments: units by arm",
-        svg=bars("arms", values, "units", "Allocation") if values else "",
+        svg=bars("arms", values, "units", "Allocation"),
         n=f"n = {len(tables['enrolments']):,} units",
         rows="enrolments",
         which="all",

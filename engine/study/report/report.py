@@ -5,12 +5,12 @@ from pathlib import Path
 
 from engine.errors import CommandError
 from engine.settings import Settings
-from engine.study.export.codebook import columns
-from engine.study.export.dataset import Reading, Tables, read_study
+from engine.study.export.codebook import Tables, columns
+from engine.study.export.dataset import Reading, read_study
 from engine.study.export.export import check_experiment, opened_database
+from engine.study.export.presidio import needed
 from engine.study.export.release import Scrub, Shape, shape
-from engine.study.export.table_files import iso, whole_file, write_text
-from engine.study.extras import needed
+from engine.study.export.table_files import iso, write_whole
 from engine.study.report.answers import asking
 from engine.study.report.judgements import judging
 from engine.study.report.page import page
@@ -21,7 +21,7 @@ from engine.study.study import StudyFile, read_study_file
 
 
 async def report_study(settings: Settings, study: str, out: Path, experiment: str | None) -> int:
-    """Write the page; returns how many interactions it is about. Raises CommandError or SetupError."""
+    """Write the page; return how many interactions it is about. Raises CommandError or SetupError."""
     needed("matplotlib", "study")
     file = read_study_file(settings, study)
     if out.is_dir():
@@ -29,13 +29,11 @@ async def report_study(settings: Settings, study: str, out: Path, experiment: st
     async with opened_database(settings) as database:
         reading = await read_study(database, study, experiment)
         await check_experiment(database, reading, experiment)
-    with whole_file(out.absolute()) as part:
-        write_text(part, report_page(file, reading, experiment))
+    write_whole(out.absolute(), report_page(file, reading, experiment))
     return len(reading.tables["interactions"])
 
 
 def report_page(file: StudyFile, reading: Reading, experiment: str | None = None) -> str:
-    """The page. Pure: the same rows make the same page."""
     tables = shape(_wordless(reading), Shape(), Scrub()).tables
     about = f", experiment {experiment}" if experiment else ""
     return page(
@@ -53,7 +51,7 @@ def report_page(file: StudyFile, reading: Reading, experiment: str | None = None
 
 
 def _wordless(reading: Reading) -> Reading:
-    """Without anything that somebody wrote, which the report has no use for."""
+    """Leave out what people wrote, which the report has no use for."""
     tables: Tables = {}
     for name, rows in reading.tables.items():
         free = {column.name: None for column in columns(name) if column.free}

@@ -8,8 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from engine.study.export.codebook import Row
-from engine.study.export.dataset import Tables
+from engine.study.export.codebook import Row, Tables
 from engine.study.export.table_files import iso, safe_cell
 from engine.study.report.judgements import player
 
@@ -30,7 +29,7 @@ EXPOSURES = ("id", "pseudonym", "kind", "experiment", "state", "void_reason", "l
 
 
 def behind(tables: Tables) -> dict[str, str]:
-    """The CSV text of each table that the figures name."""
+    """Write each table that the figures name as CSV."""
     votes = {row["exposure_id"]: row for row in tables["votes"] if row["counts"]}
     judged = [(row, votes[row["id"]]) for row in tables["exposures"] if row["id"] in votes]
     return {
@@ -46,7 +45,7 @@ def behind(tables: Tables) -> dict[str, str]:
 
 
 def link(name: str, text: str) -> tuple[str, str]:
-    """The name of the file, and an address that holds it whole; a long one is compressed."""
+    """Name the file, and make a data: URL of it; a long one is compressed."""
     if len(text) < LONG:
         plain = quote(text, safe=",:;/()-_.~")
         return f"{name}.csv", f"data:text/csv;charset=utf-8,{plain}"
@@ -67,7 +66,8 @@ def _pair(judged: tuple[Row, Row]) -> Row:
         "first": player(exposure, first),
         "second": player(exposure, second),
         "state": exposure["state"],
-        **_vote(vote),
+        "choice": vote["choice"],
+        "seconds": round(vote["seconds"], 2),
         "unblinded": vote["unblinded"],
     }
 
@@ -82,13 +82,10 @@ def _guess(judged: tuple[Row, Row]) -> Row:
         "kind": shown["kind"],
         "manner": shown["expert"],
         "state": exposure["state"],
-        **_vote(vote),
+        "choice": vote["choice"],
+        "seconds": round(vote["seconds"], 2),
         "confidence": vote["confidence"],
     }
-
-
-def _vote(vote: Row) -> Mapping[str, Any]:
-    return {"choice": vote["choice"], "seconds": round(vote["seconds"], 2)}
 
 
 def _csv(rows: Iterable[Mapping[str, Any]]) -> str:

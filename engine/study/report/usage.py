@@ -3,43 +3,33 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from engine.study.export.codebook import Row
-from engine.study.export.dataset import Tables
+from engine.study.export.codebook import Row, Tables
 from engine.study.report.estimates import quantiles, wilson
-from engine.study.report.figures import Figure, interval
-from engine.study.report.plots import bars, forest, stacked, steps
+from engine.study.report.figures import Figure, count_of, interval
+from engine.study.report.plots import bars, shares, stacked, steps
 
 ACTIONS = ("allow", "flag", "hold", "block")
 MANY = 7  # experts that have a colour of their own
 
 
 def using(tables: Tables) -> list[Figure]:
-    """Usage, router, latency, queue, ratings, moderation."""
-    rows = tables["interactions"]
+    rows, ratings = tables["interactions"], tables["ratings"]
+    writers = {row["id"]: writer(row) for row in rows}
+    arms = {row["id"]: f"{row['experiment']}: {row['arm']}" for row in rows if row["arm"]}
     return [
-        _by_expert(rows),
-        _by_hour(rows),
-        _router(rows),
-        _latency(rows),
-        _queue(rows),
-        _ratings(tables["ratings"], rows),
-        _arm_ratings(tables["ratings"], rows),
+        *(figure(rows) for figure in (_by_expert, _by_hour, _router, _latency, _queue)),
+        _thumbs("ratings", "Thumbs up", "expert", ratings, writers),
+        _thumbs("arm-ratings", "Thumbs up, by arm of an experiment", "arm", ratings, arms),
         _moderation(rows),
     ]
 
 
 def writer(row: Row) -> str:
-    """Who answered: the expert, or the base alone in its place."""
     return f"{row['expert']} (base alone)" if row["plain"] else str(row["expert"])
 
 
-def _count(rows: Sequence[Row]) -> str:
-    people = len({row["pseudonym"] for row in rows})
-    return f"n = {len(rows):,} of {people:,} people"
-
-
 def _ranked(rows: Sequence[Row]) -> list[str]:
-    """Writers, the busiest first; those beyond the colours are one."""
+    """Rank writers, the busiest first; those beyond the colours are one."""
     names = [name for name, _ in Counter(map(writer, rows)).most_common()]
     return names if len(names) <= MANY else [*names[: MANY - 1], "others"]
 
@@ -52,10 +42,8 @@ def _by_expert(rows: Sequence[Row]) -> Figure:
     return Figure(
         name="experts",
         title="Who answered",
-        svg=bars("experts", dict(counts.most_common()), "interactions", "Interactions by expert")
-        if rows
-        else "",
-        n=_count(rows),
+        svg=bars("experts", dict(counts.most_common()), "interactions", "Interactions by expert"),
+        n=count_of(rows),
         rows="interactions",
         which="all",
         head=("expert", "interactions", "people", *states),
@@ -77,10 +65,8 @@ def _by_hour(rows: Sequence[Row]) -> Figure:
     return Figure(
         name="hours",
         title="At what hour",
-        svg=stacked("hours", hours, parts, "interactions", "Interactions by hour of the day")
-        if rows
-        else "",
-        n=f"{_count(rows)}, on {days} day{'s' * (days != 1)}",
+        svg=stacked("hours", hours, parts, "interactions", "Interactions by hour of the day"),
+        n=f"{count_of(rows)}, on {days} day{'s' * (days != 1)}",
         rows="interactions",
         which="all, by hour of acceptance (UTC)",
         head=("hour", *names),
@@ -96,10 +82,8 @@ def _router(rows: Sequence[Row]) -> Figure:
     return Figure(
         name="rules",
         title="By which rule the router chose",
-        svg=stacked("rules", names, parts, "interactions", "Router rules by expert", lying=True)
-        if rows
-        else "",
-        n=_count(rows),
+        svg=stacked("rules", names, parts, "interactions", "Router rules by expert", lying=True),
+        n=count_of(rows),
         rows="interactions",
         which="all",
         head=("expert", *rules),
@@ -125,10 +109,8 @@ def _latency(rows: Sequence[Row]) -> Figure:
     return Figure(
         name="latency",
         title="How fast",
-        svg=steps("latency", series, "seconds", "Latency: share of answers within so many seconds")
-        if first
-        else "",
-        n=_count(done),
+        svg=steps("latency", series, "seconds", "Latency: share of answers within so many seconds"),
+        n=count_of(done),
         rows="interactions",
         which="state finished",
         head=("expert", "what", "n", "median s", "95 % s", "longest s"),
@@ -139,35 +121,20 @@ def _latency(rows: Sequence[Row]) -> Figure:
 
 def _queue(rows: Sequence[Row]) -> Figure:
     started = [row for row in rows if row["wait_seconds"] is not None]
-    media = list(dict.fromkeys(row["medium"] for row in started))
-    series = {
-        medium: [row["wait_seconds"] for row in started if row["medium"] == medium]
-        for medium in media
-    }
+    series: dict[str, list[float]] = {}
+    for row in started:
+        series.setdefault(row["medium"], []).append(row["wait_seconds"])
     cells = [(medium, len(v), *quantiles(v).values()) for medium, v in series.items()]
     return Figure(
         name="queue",
         title="How long in the queue",
-        svg=steps("queue", series, "seconds waited", "Waiting time in the queue")
-        if started
-        else "",
-        n=_count(started),
+        svg=steps("queue", series, "seconds waited", "Waiting time in the queue"),
+        n=count_of(started),
         rows="interactions",
         which="those that a worker began on",
         head=("medium", "n", "median s", "95 % s", "longest s"),
         cells=cells,
     )
-
-
-def _ratings(ratings: Sequence[Row], interactions: Sequence[Row]) -> Figure:
-    groups = {row["id"]: writer(row) for row in interactions}
-    return _thumbs("ratings", "Thumbs up", "expert", ratings, groups)
-
-
-def _arm_ratings(ratings: Sequence[Row], interactions: Sequence[Row]) -> Figure:
-    """Of ordinary requests that were answered under an experiment's arm."""
-    groups = {row["id"]: f"{row['experiment']}: {row['arm']}" for row in interactions if row["arm"]}
-    return _thumbs("arm-ratings", "Thumbs up, by arm of an experiment", "arm", ratings, groups)
 
 
 def _thumbs(
@@ -178,29 +145,20 @@ def _thumbs(
         for row in ratings
         if row["counts"] and row["value"] != 0 and row["interaction_id"] in groups
     ]
-    rated = [(groups[row["interaction_id"]], row) for row in counted]
-    shares = {}
-    cells = []
-    for name in sorted({name for name, _ in rated}):
-        own = [row for who, row in rated if who == name]
+    found: dict[str, list[Row]] = {}
+    for row in counted:
+        found.setdefault(groups[row["interaction_id"]], []).append(row)
+    rates, cells = {}, []
+    for name, own in sorted(found.items()):
         up = sum(row["value"] > 0 for row in own)
-        shares[name] = wilson(up, len(own))
+        rates[name] = wilson(up, len(own))
         people = len({row["pseudonym"] for row in own})
-        cells.append((name, up, len(own) - up, people, *interval(shares[name])))
+        cells.append((name, up, len(own) - up, people, *interval(rates[name])))
     return Figure(
         name=figure,
         title=title,
-        svg=forest(
-            figure,
-            shares,
-            "share of thumbs up",
-            f"Thumbs up by {what}",
-            middle=0.5,
-            ends=True,
-        )
-        if shares
-        else "",
-        n=_count(counted),
+        svg=shares(figure, rates, "share of thumbs up", f"Thumbs up by {what}"),
+        n=count_of(counted),
         rows="ratings",
         which="those that count",
         head=(what, "👍", "👎", "people", "share", "95 % interval"),
@@ -222,9 +180,7 @@ def _moderation(rows: Sequence[Row]) -> Figure:
     return Figure(
         name="moderation",
         title="What moderation said",
-        svg=stacked("moderation", stages, parts, "verdicts", "Verdicts by stage", lying=True)
-        if verdicts
-        else "",
+        svg=stacked("moderation", stages, parts, "verdicts", "Verdicts by stage", lying=True),
         n=f"n = {len(verdicts):,} verdicts on {len(rows):,} interactions",
         rows="interactions",
         which="all; moderation_action is the gravest of each",

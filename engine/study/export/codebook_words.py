@@ -30,17 +30,17 @@ COMMANDS: Final[dict[str, str]] = {
     "items": "the shipped pool and `pastiche study items generate`",
 }
 
-_STUDY = "The study."
-_PERSON = "The person, as a pseudonym in this study."
-_ID = "This row's identifier."
-_OF = "The interaction that this is about."
-_AT = "When."
+# Of columns that mean the same in every table; ABOUT has the others, and exceptions.
+COMMON: Final = {
+    "id": "This row's identifier.",
+    "study": "The study.",
+    "pseudonym": "The person, as a pseudonym in this study.",
+    "interaction_id": "The interaction that this is about.",
+    "at": "When.",
+}
 
 ABOUT: Final[dict[str, dict[str, str]]] = {
     "interactions": {
-        "id": _ID,
-        "study": _STUDY,
-        "pseudonym": _PERSON,
         "consent_id": "The consent that held when the request was accepted.",
         "session": "A sitting: a gap of over 30 minutes begins a new one.",
         "platform": "The chat platform.",
@@ -81,10 +81,6 @@ ABOUT: Final[dict[str, dict[str, str]]] = {
         "moderation": "Every verdict of moderation, stage by stage.",
     },
     "pictures": {
-        "id": _ID,
-        "study": _STUDY,
-        "pseudonym": _PERSON,
-        "interaction_id": _OF,
         "number": "Its number in the answer, from 0.",
         "media": "SHA-256 of the picture's file.",
         "width": "Its width.",
@@ -92,27 +88,14 @@ ABOUT: Final[dict[str, dict[str, str]]] = {
         "seed": "The seed that drew it; missing in the public form.",
     },
     "ratings": {
-        "id": _ID,
-        "study": _STUDY,
-        "pseudonym": _PERSON,
-        "interaction_id": _OF,
         "value": "1 is 👍, -1 is 👎, 0 is a thumb taken back.",
         "reason": "Why, if said.",
-        "at": _AT,
     },
     "events": {
-        "id": _ID,
-        "study": _STUDY,
-        "pseudonym": _PERSON,
-        "interaction_id": _OF,
         "kind": "What was done.",
         "detail": "More of it; holds no words of people.",
-        "at": _AT,
     },
     "consents": {
-        "id": _ID,
-        "study": _STUDY,
-        "pseudonym": _PERSON,
         "action": "granted or withdrawn. (Whoever withdrew for good is in no table at all.)",
         "use": "Agreed to use in the study.",
         "excerpts": "Agreed to publication of de-identified excerpts.",
@@ -120,10 +103,8 @@ ABOUT: Final[dict[str, dict[str, str]]] = {
         "text_version": "The version of the text that was shown.",
         "text_sha256": "SHA-256 of that text; missing where the language is.",
         "locale": "The language it was shown in; missing where it was coarsened.",
-        "at": _AT,
     },
     "experiments": {
-        "study": _STUDY,
         "id": "The experiment's name.",
         "version_sha256": "SHA-256 of its file.",
         "file": "Its TOML file, as it was frozen.",
@@ -134,26 +115,19 @@ ABOUT: Final[dict[str, dict[str, str]]] = {
         "stop_reason": "Why it was stopped.",
     },
     "enrolments": {
-        "id": _ID,
-        "study": _STUDY,
         "experiment": "The experiment.",
         "version_sha256": "SHA-256 of the experiment's file.",
         "unit": "Who or what was allocated: a person, place or request.",
         "unit_kind": "person, request or place.",
-        "pseudonym": _PERSON,
         "arm": "The arm it was given, for good.",
         "block": "The permuted block, counted from 0; in the public form another number for each.",
         "position": "How many units had been enrolled before; missing in the public form.",
         "code": "The completion code for a recruitment panel; blank in the public form.",
         "completed_at": "When the unit had done all.",
         "excluded": "Why it is not to be analysed, by the file's own rules.",
-        "at": _AT,
     },
     "exposures": {
-        "id": _ID,
-        "study": _STUDY,
         "experiment": "The experiment, if it was one's.",
-        "pseudonym": _PERSON,
         "kind": "compare, guess or single.",
         "item": "For a guess: the passage.",
         "shown": "What stood there, in the order of showing.",
@@ -168,32 +142,22 @@ ABOUT: Final[dict[str, dict[str, str]]] = {
         "revealed_at": "When the person was told which was which.",
     },
     "votes": {
-        "id": _ID,
-        "study": _STUDY,
         "exposure_id": "The exposure that was judged.",
-        "pseudonym": _PERSON,
         "choice": "For a pair a, b, tie or bad (a was shown first); for a guess real or generated.",
         "confidence": "For a guess: 1 (a guess) to 6 (certain).",
         "reason": "Why, if said.",
         "unblinded": "A model had named itself, so the judge may have known.",
         "seconds": "From delivery to the vote; stepped down in the public form.",
-        "at": _AT,
     },
     "answers": {
-        "id": _ID,
-        "study": _STUDY,
         "experiment": "The experiment.",
-        "pseudonym": _PERSON,
         "instrument": "before, after or rating.",
         "question": "The question's name in the experiment's file.",
         "about": "The interaction or exposure that it was about.",
         "value": "The answer; missing is `prefer not to say`.",
         "shown": "The place of the question and the order of its choices, as seen.",
-        "at": _AT,
     },
     "items": {
-        "id": _ID,
-        "study": _STUDY,
         "kind": "real or generated.",
         "expert": "Whose manner it is in.",
         "medium": "text or image.",
@@ -207,34 +171,31 @@ ABOUT: Final[dict[str, dict[str, str]]] = {
     },
 }
 
-_Derived = tuple[Literal["number", "word", "flag", "whole"], str]
-_NUMBER: Final = "number"
-_WORD: Final = "word"
-_FLAG: Final = "flag"
-_WHOLE: Final = "whole"
-
-DERIVED: Final[dict[str, dict[str, _Derived]]] = {
+DERIVED: Final[dict[str, dict[str, tuple[Literal["number", "word", "flag", "whole"], str]]]] = {
     "interactions": {
-        "locale": (_WORD, "The language of the consent that held."),
-        "place_kind": (_WORD, "private, group or server."),
-        "hour": (_WORD, "The hour of the day (UTC) of acceptance; `12-17` where it was coarsened."),
-        "wait_seconds": (_NUMBER, "In the queue: from accepted to started. Public: stepped down."),
+        "locale": ("word", "The language of the consent that held."),
+        "place_kind": ("word", "private, group or server."),
+        "hour": (
+            "word",
+            "The hour of the day (UTC) of acceptance; `12-17` where it was coarsened.",
+        ),
+        "wait_seconds": ("number", "In the queue: from accepted to started. Public: stepped down."),
         "first_token_seconds": (
-            _NUMBER,
+            "number",
             "From started to the first token or step. Public: stepped down.",
         ),
-        "write_seconds": (_NUMBER, "From started to finished. Public: stepped down."),
+        "write_seconds": ("number", "From started to finished. Public: stepped down."),
         "answer_seconds": (
-            _NUMBER,
+            "number",
             "From accepted to finished: what was waited. Public: stepped down.",
         ),
-        "moderation_action": (_WORD, "The gravest verdict: allow, flag, hold or block."),
-        "rating": (_WHOLE, "The asker's own thumb that counts: 1, -1, 0."),
+        "moderation_action": ("word", "The gravest verdict: allow, flag, hold or block."),
+        "rating": ("whole", "The asker's own thumb that counts: 1, -1, 0."),
     },
-    "pictures": {"file": (_WORD, "The picture in this folder.")},
-    "ratings": {"counts": (_FLAG, "Whether it is the person's last for this answer.")},
-    "votes": {"counts": (_FLAG, "Whether it is the last for this exposure.")},
-    "answers": {"counts": (_FLAG, "Whether it is the last for this question.")},
+    "pictures": {"file": ("word", "The picture in this folder.")},
+    "ratings": {"counts": ("flag", "Whether it is the person's last for this answer.")},
+    "votes": {"counts": ("flag", "Whether it is the last for this exposure.")},
+    "answers": {"counts": ("flag", "Whether it is the last for this question.")},
 }
 
 LEFT_OUT: Final[dict[tuple[str, str], str]] = {

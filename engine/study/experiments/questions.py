@@ -1,4 +1,4 @@
-"""Short questionnaires, answered by buttons: what a question is, and in which order it is shown.
+"""Questions of a questionnaire that buttons answer, and the order in which they are shown.
 
 The order of the questions, and of the choices of one that says so, follows from the study's key and the
 person: it is the same whenever it is asked for, and stored with every answer.
@@ -21,7 +21,7 @@ MOST_CHOICES = 10
 
 
 class Question(BaseModel):
-    """One question. Unless it is `required`, one may prefer not to say."""
+    """Validate one question. Unless it is `required`, one may prefer not to say."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -46,7 +46,7 @@ class Question(BaseModel):
 
     @property
     def values(self) -> tuple[str, ...]:
-        """What can be answered, in the order of the file."""
+        """List what can be answered, in the order of the file."""
         match self.kind:
             case "likert":
                 return tuple(str(point) for point in range(1, self.points + 1))
@@ -56,7 +56,7 @@ class Question(BaseModel):
                 return self.choices
 
     def words(self, locale: str) -> str:
-        """The question in that language, with its scale's ends."""
+        """Write the question in that language, with its scale's ends."""
         text = self.text_it if locale.startswith("it") and self.text_it else self.text
         ends = [f"{self.values[0]} = {self.low}" if self.low else ""]
         ends.append(f"{self.values[-1]} = {self.high}" if self.high else "")
@@ -65,14 +65,14 @@ class Question(BaseModel):
 
 
 class Rating(Question):
-    """Asked after every answer of the experiment."""
+    """Validate the question that is asked after every answer of the experiment."""
 
     id: QuestionName = "rating"
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question as one person sees it: its place among the others, its choices in their order."""
+    """Hold a question as one person sees it: its place among the others, its choices in order."""
 
     question: Question
     place: int
@@ -80,7 +80,7 @@ class Asked:
 
 
 def ordered(key: bytes, name: str, questions: Sequence[Question]) -> tuple[Asked, ...]:
-    """The questions as the person whose `name` it is sees them."""
+    """Order the questions as the person whose `name` it is sees them."""
     asked = []
     for place, question in enumerate(shuffled(key, f"questions|{name}", questions)):
         values = question.values
