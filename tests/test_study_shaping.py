@@ -29,6 +29,7 @@ from engine.study.export.k_anonymity import DEFAULT, gate
 from engine.study.export.public_form import stepped
 from engine.study.export.review import review_list
 from engine.study.export.table_files import plain_cell, safe_cell
+from engine.study.tables import StudyPlaceRow
 
 
 @pytest.fixture
@@ -183,6 +184,8 @@ async def test_what_was_coarsened_is_not_told_elsewhere(
             await rows.interaction(name, consent, platform=platform, private=not alone)
             shown = {"platform": platform, "form": "text"}
             await rows.exposure(name, "single", [], visible=shown, state="delivered")
+        place = {"place": "cd" * 16, "platform": "telegram", "kind": "group", "action": "on"}
+        await rows.add(StudyPlaceRow, **place, at=rows.now)
     await export(settings, tmp_path / "out", form="public")
     files = everything(tmp_path / "out")
     tables = b"".join(data for path, data in files.items() if path.endswith(".csv"))
