@@ -21,7 +21,8 @@ from training.captioning.chat_completions import client_of
 from training.captioning.questions import completion_body, questions_of
 from training.captioning.tables import CaptionTable
 from training.errors import BadCorpus, BadRecipe, NotAllowed, SourceFault, TrainingError
-from training.museum.metadata_rows import read_rows, write_rows
+from training.json_lines import write_lines
+from training.museum.metadata_rows import read_rows
 from training.runs.settings import TrainingSettings
 
 PREFIX = "a high-quality photo of a real historical TOK jewellery piece"
@@ -73,7 +74,7 @@ def make_data(runs: Path, number: int = 4, **changes: Any) -> Path:
                 **changes,
             }
         )
-    write_rows(data / "metadata.jsonl", rows)
+    write_lines(data / "metadata.jsonl", rows)
     return data
 
 
@@ -436,7 +437,7 @@ def test_a_full_disk_is_told(tmp_path: Path) -> None:
     with service_of() as service:
         with pytest.raises(TrainingError, match="disk is full"):
             caption(tmp_path, service)
-        part.unlink()
+        part.unlink(missing_ok=True)
         caption(tmp_path, service)
         assert len(service.asked) == 4
 
@@ -458,7 +459,7 @@ def test_a_file_name_that_leaves_the_folder_is_not_read(tmp_path: Path) -> None:
     data = make_data(tmp_path, 1)
     (tmp_path / "crowns" / "secret.jpg").write_bytes(drawing("secret"))
     rows = [*read_rows(data / "metadata.jsonl"), {"file_name": "../secret.jpg"}]
-    write_rows(data / "metadata.jsonl", rows)
+    write_lines(data / "metadata.jsonl", rows)
     assert len(questions_of(data, CaptionTable())) == 1
 
 

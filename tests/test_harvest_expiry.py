@@ -17,8 +17,9 @@ from vam_server import Fault, Piece, museum_of
 
 from training.errors import BadCorpus
 from training.harvest_vam import Action, main
+from training.json_lines import write_lines
 from training.museum.harvester import ANSWERS, DATA, JOURNAL
-from training.museum.metadata_rows import LASTING, LOCK, RIGHTS, read_rows, write_rows
+from training.museum.metadata_rows import LASTING, LOCK, RIGHTS, read_rows
 from training.museum.retention import (
     CAPTIONS,
     WATCH,
@@ -78,7 +79,7 @@ def test_a_catalogue_s_captions_go_and_a_model_s_own_stay(data: Path) -> None:
         {"file_name": names[0], "caption": "the museum's words", "captioner": "catalogue"},
         {"file_name": names[1], "caption": "a model's words", "captioner": "openai"},
     ]
-    write_rows(data / CAPTIONS, rows)
+    write_lines(data / CAPTIONS, rows)
     (data / "captions" / "review").mkdir(parents=True)
     (data / "captions" / "review" / "sheet.html").write_text("shows pictures")
     prune(data, time.time() + 29 * DAY)
@@ -107,7 +108,7 @@ def test_without_readable_rights_a_line_s_own_time_counts(data: Path, rights: st
 def test_a_line_s_time_that_cannot_be_read_is_over(data: Path, tmp_path: Path) -> None:
     rows = rows_of(tmp_path)
     rows[0]["expires_at"] = "soon"
-    write_rows(data / "metadata.jsonl", rows)
+    write_lines(data / "metadata.jsonl", rows)
     assert prune(data, time.time()) == 1
 
 
@@ -148,7 +149,7 @@ def test_the_waiting_process_prunes_at_the_hour_and_ends(data: Path) -> None:
 def test_a_process_of_its_own_prunes_when_nobody_else_does(data: Path, tmp_path: Path) -> None:
     soon = datetime.fromtimestamp(time.time() + 1, UTC).isoformat()
     rows = [row | {"expires_at": soon} for row in rows_of(tmp_path)]
-    write_rows(data / "metadata.jsonl", rows)
+    write_lines(data / "metadata.jsonl", rows)
     (data / RIGHTS).unlink()
     watch(data)
     until = time.monotonic() + 60
@@ -175,7 +176,7 @@ def test_one_waiting_process_is_enough(data: Path) -> None:
 
 def test_prune_as_a_command_deletes_what_is_due(tmp_path: Path, data: Path) -> None:
     rows = [row | {"expires_at": "2020-01-01T00:00:00+00:00"} for row in rows_of(tmp_path)]
-    write_rows(data / "metadata.jsonl", rows)
+    write_lines(data / "metadata.jsonl", rows)
     path = tmp_path / "crowns.toml"
     ended = subprocess.run(command(path, "prune"), capture_output=True, text=True, check=False)
     assert "Deleted 4 expired pictures" in ended.stdout, ended.stderr

@@ -23,8 +23,8 @@ from training.images.session import ImageSession
 from training.images.step_cost import measure_image
 from training.runs.checkpoints import all_of, latest
 from training.runs.expiry import due_of
+from training.runs.stage import memory_told
 from training.train_image import MEMORY_HELP, train_image
-from training.train_text import memory_told
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 QUIET = ("validation.prompts=[]", "data.held_out=0.0")

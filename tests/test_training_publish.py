@@ -10,12 +10,12 @@ import torch
 from safetensors.torch import load_file
 from training_base import make_base, make_recipe
 
+from engine.files import whole_folder
 from engine.plan.cards import load_card
 from engine.weights.weight_files import digest_of
 from training.corpus import build
 from training.errors import NotAllowed, NotPublished, TrainingError
 from training.publish import publish
-from training.runs.atomic import whole_folder
 from training.runs.expert_card import require_room
 from training.runs.recipe import Recipe, load_recipe
 from training.sources.text_folder import FolderSource

@@ -18,9 +18,10 @@ from training.corpus import build
 from training.errors import BadCorpus, BadRecipe, NotAllowed, TrainingStopped
 from training.runs.checkpoints import all_of, latest
 from training.runs.recipe import Recipe, load_recipe
+from training.runs.stage import memory_told
 from training.sources.text_folder import FolderSource
 from training.text.session import Session
-from training.train_text import memory_told, train
+from training.train_text import MEMORY_HELP, train
 
 pytest_plugins = ["training_fixtures"]
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -68,7 +69,7 @@ def test_a_resumed_run_equals_an_unbroken_one(
     train(whole, one, tiny_base)
     broken, two = prepared(tmp_path, "broken", corpus, tiny_base, *changes)
     first = Session(broken, two, tiny_base)
-    first.validate()
+    first.look()
     for _ in range(4):  # two steps beyond the checkpoint are lost
         first.step()
         if first.progress.step == 2:
@@ -106,7 +107,7 @@ def test_a_validation_leaves_the_gradients_of_a_4_bit_base_as_they_were(
 ) -> None:
     recipe, run = prepared(tmp_path, "a", corpus, tiny_base, "training.method=qlora")
     plain, validated = (Session(recipe, run, tiny_base) for _ in range(2))
-    validated.validate()
+    validated.look()
     steps = [s.trainer.step(s.blocks, 0, 6) for s in (plain, validated)]
     assert steps[0] == steps[1]
 
@@ -187,7 +188,7 @@ def test_two_processes_take_the_same_steps_as_one(
 def test_running_out_of_memory_names_the_settings_to_lower() -> None:
     with (
         pytest.raises(TrainingStopped, match=r"training\.batch.*gradient_checkpointing"),
-        memory_told(),
+        memory_told(MEMORY_HELP),
     ):
         raise torch.OutOfMemoryError
 

@@ -31,8 +31,8 @@ from training.errors import BadRecipe, TrainingError
 from training.museum.harvest_recipe import load_harvest_recipe
 from training.museum.harvester import DATA, told_when_full
 from training.museum.retention import CAPTIONS, WORK, prune, prune_all
-from training.museum.stage_record import note_stage
 from training.runs.expiry import purge
+from training.runs.record import note_stage
 from training.runs.settings import TrainingSettings
 from training.runs.stage import Changes, RecipeFile, RunsFolder, run_stage
 
@@ -91,7 +91,7 @@ def main(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What may be spent, and how the questions go out."""
+    """Say what may be spent, and how the questions go out."""
 
     max_usd: float | None
     yes: bool
@@ -103,7 +103,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """What a run came to; `over` when the limit held questions back."""
+    """Record what a run came to; `over` when the limit held questions back."""
 
     captioner: str
     pictures: int
@@ -142,7 +142,7 @@ def ask(
     table: CaptionTable,
     options: Options,
 ) -> bool:
-    """Ask what is open; gives whether the limit held some questions back."""
+    """Ask what is open; tells whether the limit held some questions back."""
     if not who.kept:
         return False
     purse = SpendingLimit(prices_of(table, options.batch), options.max_usd, journal.dollars)
@@ -165,7 +165,7 @@ def ask(
 def ask_in_batches(
     batches: Batches, purse: SpendingLimit, questions: list[Question], options: Options
 ) -> bool:
-    """Take in what is ready, send what is open, wait; gives whether the limit held some back."""
+    """Take in what is ready, send what is open, wait; tells whether the limit held some back."""
     table = batches.captioner.table
     by_key = {question.key: question for question in questions}
     batches.collect(by_key, purse.prices)
@@ -189,7 +189,6 @@ def ask_in_batches(
 
 
 def captioner_of(table: CaptionTable) -> Captioner:
-    """Build the captioner that the recipe names."""
     match table.captioner:
         case "openai":
             return ServiceCaptioner(table, TrainingSettings())
@@ -202,7 +201,6 @@ def captioner_of(table: CaptionTable) -> Captioner:
 
 
 def facts_of(done: Done) -> dict[str, Any]:
-    """What `run.json` keeps of the stage."""
     return {
         "captioner": done.captioner,
         "captions": len(done.written.rows),
@@ -214,7 +212,6 @@ def facts_of(done: Done) -> dict[str, Any]:
 
 
 def tell(done: Done, folder: Path) -> None:
-    """Say what was written, what it cost and what to look at."""
     console = Console(soft_wrap=True, highlight=False, markup=False)
     console.print(f"{len(done.written.rows)} captions in {folder / CAPTIONS}.")
     for outcome, number in done.written.without.items():

@@ -41,7 +41,7 @@ PREFIX = "a photo antique TOK jewellery, "
 
 
 def drawn(base: Path, lora: Path, steps: int, guidance: float) -> "list[tuple[Image, Image]]":
-    """Each prompt by the base alone (in plain words) and with the LoRA (in its own)."""
+    """Draw each prompt by the base alone (in plain words) and with the LoRA (in its own)."""
     import torch
     from diffusers import StableDiffusionXLPipeline
 
@@ -66,7 +66,7 @@ def drawn(base: Path, lora: Path, steps: int, guidance: float) -> "list[tuple[Im
 
 
 def page(pairs: "list[tuple[Image, Image]]") -> "Image":
-    """The sheet: pairs in four columns, the prompt below each."""
+    """Lay pairs out in four columns, the prompt below each."""
     from PIL import Image, ImageDraw, ImageFont
 
     font = ImageFont.load_default(LETTER)

@@ -15,8 +15,8 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
+from engine.files import whole_folder
 from training.errors import BadCorpus, BadRecipe
-from training.runs.atomic import whole_folder
 from training.runs.expiry import due_of, guard, stamp
 from training.runs.recipe import Recipe, load_recipe
 from training.runs.record import digest_of_file, note_stage
@@ -112,7 +112,6 @@ def plan(source: Source) -> None:
 
 
 def tell(facts: dict[str, Any]) -> None:
-    """Say what the corpus holds and what was left out."""
     console = Console()
     for name, size in facts["splits"].items():
         console.print(

@@ -15,13 +15,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from engine.files import write_file, write_json
 from training.images.recipe import ImageRecipe, load_image_recipe
-from training.runs.atomic import write_json, write_text
 from training.runs.expiry import stamp
 from training.runs.record import digest_of_file, note_stage
-from training.runs.stage import BaseFolder, Changes, RecipeFile, RunsFolder, open_run, run_stage
+from training.runs.stage import (
+    BaseFolder,
+    Changes,
+    RecipeFile,
+    RunsFolder,
+    memory_told,
+    open_run,
+    run_stage,
+)
 from training.train_image import MEMORY_HELP, DataFolder, with_folder
-from training.train_text import memory_told
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -45,7 +52,7 @@ def evaluate_image(
     judge: Path | None = None,
     told: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-    """Every measure as plain values; the sheets go to the run's `evaluation/`."""
+    """Take every measure as plain values; the sheets go to the run's `evaluation/`."""
     from training.images.drawing.grid import save_png
     from training.images.evaluation import report, scores
     from training.images.evaluation.attributes import RenderJudge
@@ -78,7 +85,7 @@ def evaluate_image(
 
 
 def before_after(wishes: "Sequence[DrawRequest]", pairs: "dict[str, list[Image]]") -> "Image":
-    """The report's figure: a row a prompt, for each seed the base's picture and the LoRA's."""
+    """Lay out the report's figure: a row a prompt, for each seed the base's picture and the LoRA's."""
     from training.images.drawing.grid import sheet
 
     prompts = tuple(dict.fromkeys(wish.prompt for wish in wishes))
@@ -91,7 +98,7 @@ def before_after(wishes: "Sequence[DrawRequest]", pairs: "dict[str, list[Image]]
 
 
 def save_nearest(path: Path, memory: dict[str, Any], drawn: list[Any], measures: Any) -> None:
-    """The pictures nearest to training pictures, beside these, in a folder that goes with them."""
+    """Show the pictures nearest to training pictures, in a folder that goes when these must."""
     from training.images.drawing.grid import save_png, sheet
 
     due = measures.subject.pictures.due
@@ -122,13 +129,12 @@ def options_of(
 
 
 def write_report(run: Path, recipe: ImageRecipe, values: dict[str, Any], command: str) -> Path:
-    """The page and the raw values."""
     from training.images.evaluation import report
 
     folder = run / "evaluation"
     write_json(folder / "values.json", values)
     path = folder / "report.md"
-    write_text(path, report.page(recipe.expert.title or recipe.expert.name, values, command))
+    write_file(path, report.page(recipe.expert.title or recipe.expert.name, values, command))
     return path
 
 

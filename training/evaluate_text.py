@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from training.runs.atomic import write_json, write_text
+from engine.files import write_file, write_json
 from training.runs.recipe import load_recipe, placeless
 from training.runs.record import digest_of_file, note_stage
 from training.runs.stage import BaseFolder, Changes, RunsFolder, open_run, run_stage
@@ -38,7 +38,6 @@ def evaluate(
     length: int,
     told: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Every measure, as plain values."""
     seed = authors[0].recipe.run.seed
     random.seed(seed)
     model, tokenizer = load_with_adapters(authors, base)
@@ -67,14 +66,13 @@ def evaluate(
 
 
 def write_report(folder: Path, values: dict[str, Any], command: str) -> Path:
-    """The page, its plots and the raw values."""
     folder.mkdir(parents=True, exist_ok=True)
     charts.matrix_chart(folder / report.MATRIX_CHART, values["matrix"])
     if values["style"]:
         charts.style_chart(folder / report.STYLE_CHART, values["style"], values["ceiling"])
     write_json(folder / "values.json", values)
     path = folder / "report.md"
-    write_text(path, report.page(values, command))
+    write_file(path, report.page(values, command))
     return path
 
 
@@ -98,7 +96,7 @@ def options_of(
 
 
 def metrics_of(author: str, values: dict[str, Any]) -> dict[str, Any]:
-    """What one run's record keeps: figures, no texts."""
+    """Give what one run's record keeps: figures, no texts."""
     return {
         "matrix": {name: row[author] for name, row in values["matrix"].items()},
         "style": values["style"].get(author, {}),

@@ -20,9 +20,9 @@ from training.museum.api import seconds_needed
 from training.museum.harvest_recipe import HarvestRecipe, load_harvest_recipe, require_basis
 from training.museum.harvester import DATA, Outcome, harvest, harvester_of, reasons, told_when_full
 from training.museum.retention import prune_all, watch
-from training.museum.stage_record import note_stage
 from training.museum.verification import verify_folder, verify_museum
 from training.runs.expiry import purge
+from training.runs.record import note_stage
 from training.runs.stage import Changes, RecipeFile, RunsFolder, run_stage
 
 MEGABYTES_A_PICTURE = 0.8  # a 2500-pixel JPEG of an object on plain ground
@@ -30,8 +30,6 @@ DRIFT = 1  # exit status of a verification that found something
 
 
 class Action(StrEnum):
-    """What to do."""
-
     HARVEST = "harvest"
     VERIFY = "verify"
     PRUNE = "prune"
@@ -97,7 +95,6 @@ def plan(recipe: HarvestRecipe, run: Path) -> None:
 
 
 def verify(recipe: HarvestRecipe, run: Path, offline: bool) -> None:
-    """Report what differs from the lock file, here and at the museum."""
     findings = verify_folder(run / DATA)
     if not offline:
         parts = harvester_of(recipe, run)
@@ -114,7 +111,6 @@ def verify(recipe: HarvestRecipe, run: Path, offline: bool) -> None:
 
 
 def note(recipe: HarvestRecipe, run: Path, outcome: Outcome) -> None:
-    """Write the stage into `run.json`."""
     facts = {
         "data_root": outcome.root,
         "pictures": len(outcome.rows),
@@ -125,7 +121,6 @@ def note(recipe: HarvestRecipe, run: Path, outcome: Outcome) -> None:
 
 
 def tell(recipe: HarvestRecipe, run: Path, outcome: Outcome) -> None:
-    """Say what the data set holds, and until when."""
     console = Console(soft_wrap=True, highlight=False, markup=False)
     objects = len({row["system_number"] for row in outcome.rows})
     console.print(

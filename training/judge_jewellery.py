@@ -19,9 +19,9 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from engine.files import write_json
 from training.base_image.vocabulary import GROUNDS, KINDS, METALS, STONES
 from training.errors import TrainingStopped
-from training.runs.atomic import write_json
 from training.runs.stage import run_stage
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ app = typer.Typer(add_completion=False, help=__doc__, pretty_exceptions_enable=F
 
 
 def network() -> "nn.Module":
-    """(B, 3, 128, 128) in -1..1 to the logits of all properties, one after the other (B, 35)."""
+    """Turn (B, 3, 128, 128) in -1..1 into the logits of all properties, one after the other (B, 35)."""
     from torch import nn
 
     layers: list[nn.Module] = []
@@ -57,7 +57,6 @@ def network() -> "nn.Module":
 
 
 def answers(logits: "Tensor") -> dict[str, "Tensor"]:
-    """The logits of each property."""
     import torch
 
     sizes = [len(names) for names in PROPERTIES.values()]
@@ -65,7 +64,7 @@ def answers(logits: "Tensor") -> dict[str, "Tensor"]:
 
 
 def softened(pictures: "Tensor", rng: random.Random) -> "Tensor":
-    """Half the time a little blurred: what it judges comes out of a small autoencoder."""
+    """Blur a little half the time: what it judges comes out of a small autoencoder."""
     from torch.nn import functional
 
     if rng.random() < 0.5:
@@ -141,7 +140,7 @@ def learn(
 
 
 def prompts(count: int, seed: int) -> list[dict[str, str]]:
-    """Properties to ask for: every kind equally often, the rest at random."""
+    """Ask for every kind equally often, for the rest at random."""
     rng = random.Random(seed)
     asked = []
     for number in range(count):

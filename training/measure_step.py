@@ -20,20 +20,19 @@ from rich.console import Console
 from training.errors import BadRecipe
 from training.images.recipe import is_image_recipe, load_image_recipe
 from training.runs.recipe import Recipe, load_recipe
-from training.runs.stage import BaseFolder, Changes, RecipeFile, run_stage
+from training.runs.stage import BaseFolder, Changes, RecipeFile, memory_told, run_stage
 from training.text.bases import add_adapter, attention_for, compute_type
 from training.text.data.blocks import Block
 from training.text.optimiser import optimiser_for
-from training.text.session import accelerator_for
-from training.text.trainer import Trainer
-from training.train_text import memory_told
+from training.text.trainer import TextTrainer
+from training.train_text import MEMORY_HELP
+from training.trainer import accelerator_for, trained
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
 def random_base(recipe: Recipe, folder: Path | None) -> "PreTrainedModel":
-    """The base's shape with random weights in the recipe's precision."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, Gemma2Config
 
@@ -53,15 +52,17 @@ def random_base(recipe: Recipe, folder: Path | None) -> "PreTrainedModel":
 
 
 def measure(recipe: Recipe, folder: Path | None, steps: int) -> dict[str, float]:
-    """Seconds a block (the best of so many), peak memory in GiB, parameters."""
+    """Time steps: seconds a block (the best step), peak memory in GiB, parameters."""
     import torch
 
     started = time.monotonic()
     base = random_base(recipe, folder)
     parameters, vocabulary = base.num_parameters(), base.config.vocab_size
     model = add_adapter(base, recipe)
-    accelerator = accelerator_for(recipe)
-    trainer = Trainer(recipe, model, optimiser_for(model, recipe), accelerator)
+    weights = trained(model)
+    optimiser = optimiser_for(weights, recipe.training)
+    accelerator = accelerator_for(recipe.training.precision)
+    trainer = TextTrainer(recipe, model, optimiser, accelerator)
     loaded = time.monotonic() - started
     tokens = torch.randint(3, vocabulary, (recipe.corpus.block,)).tolist()
     blocks = [Block(tokens=tuple(tokens), work=0)]
@@ -72,7 +73,7 @@ def measure(recipe: Recipe, folder: Path | None, steps: int) -> dict[str, float]
         seconds.append(time.monotonic() - started)
     return {
         "parameters": parameters,
-        "trained": sum(weight.numel() for weight in trainer.weights),
+        "trained": sum(weight.numel() for weight in weights),
         "build_seconds": loaded,
         "seconds": min(seconds) / (recipe.training.batch * recipe.training.accumulate),
         "memory": peak_memory(),
@@ -80,7 +81,7 @@ def measure(recipe: Recipe, folder: Path | None, steps: int) -> dict[str, float]
 
 
 def peak_memory() -> float:
-    """The most memory used so far, in GiB: the GPU's where there is one, else this process's."""
+    """Give the most memory used so far, in GiB: the GPU's where there is one, else this process's."""
     import torch
 
     if torch.cuda.is_available():
@@ -90,12 +91,11 @@ def peak_memory() -> float:
 
 
 def image_line(path: Path, base: Path | None, changes: tuple[str, ...], steps: int) -> str:
-    """The figures of an image recipe in one line."""
     from training.images.step_cost import measure_image
-    from training.train_image import MEMORY_HELP
+    from training.train_image import MEMORY_HELP as IMAGE_HELP
 
     recipe = load_image_recipe(path, changes)
-    with memory_told(MEMORY_HELP):
+    with memory_told(IMAGE_HELP):
         found = measure_image(recipe, base, steps)
     return (
         f"{found['parameters']:,.0f} parameters, {found['trained']:,.0f} trained, "
@@ -116,7 +116,7 @@ def main(
         Console().print(image_line(recipe_file, base, tuple(changes or ()), steps), soft_wrap=True)
         return
     recipe = load_recipe(recipe_file, tuple(changes or ()))
-    with memory_told():
+    with memory_told(MEMORY_HELP):
         found = measure(recipe, base, steps)
     Console().print(
         f"{found['parameters']:,.0f} parameters, {found['trained']:,.0f} trained, "

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from engine.files import whole_folder, write_file
 from engine.settings import read_settings
 from engine.weights.weight_files import check_adapter, digest_of
 from training.errors import BadRecipe, NotPublished
@@ -24,7 +25,6 @@ from training.images.lora_files import check_lora
 from training.images.model_card import copy_kohya, copy_lora, image_model_card
 from training.images.recipe import ImageRecipe, is_image_recipe, load_image_recipe
 from training.images.rights import require_image_training
-from training.runs.atomic import whole_folder, write_text
 from training.runs.expert_card import BUILT_IN_CARDS, AnyRecipe, card_text, folder_of, require_room
 from training.runs.recipe import load_recipe
 from training.runs.record import note_stage, read_record
@@ -50,13 +50,13 @@ def publish(recipe: AnyRecipe, run: Path, root: Path, replace: bool, half: bool)
         copy(source, folder, half)
     digest = digest_of(adapter)
     old = expert / CARD if (expert / CARD).exists() else BUILT_IN_CARDS / recipe.expert.name / CARD
-    write_text(expert / CARD, card_text(recipe, old, same=old.parent == expert, digest=digest))
+    write_file(expert / CARD, card_text(recipe, old, same=old.parent == expert, digest=digest))
     write_words(recipe, run, expert, digest)
     return {"expert": recipe.expert.name, "outputs": {"adapter": digest}}
 
 
 def require_adapter(recipe: AnyRecipe, run: Path) -> Path:
-    """The folder of a run's adapter, after checking its rights and its files."""
+    """Give the folder of a run's adapter, after checking its rights and its files."""
     if isinstance(recipe, ImageRecipe):
         require_image_training(recipe)
         source, weights, stage = run / "lora", LORA, "train_image"
@@ -73,16 +73,16 @@ def require_adapter(recipe: AnyRecipe, run: Path) -> Path:
 
 
 def write_words(recipe: AnyRecipe, run: Path, expert: Path, digest: str) -> None:
-    """The model card, and what else lies beside it: a notice, or a LoRA for other tools."""
+    """Write the model card, and what lies beside it: a notice, or a LoRA for other tools."""
     record = read_record(run)
     if isinstance(recipe, ImageRecipe):
-        write_text(expert / "README.md", image_model_card(recipe, record, digest))
+        write_file(expert / "README.md", image_model_card(recipe, record, digest))
         kohya = folder_of(recipe.expert.profile).replace("adapter", "kohya")
         copy_kohya(run, expert / f"{kohya}.safetensors")
         return
-    write_text(expert / "README.md", model_card(recipe, record, digest))
+    write_file(expert / "README.md", model_card(recipe, record, digest))
     if notice := notice_for(recipe):
-        write_text(expert / "NOTICE", notice)
+        write_file(expert / "NOTICE", notice)
 
 
 def write_adapter(source: Path, folder: Path, half: bool) -> None:
@@ -93,7 +93,7 @@ def write_adapter(source: Path, folder: Path, half: bool) -> None:
     config = json.loads((source / "adapter_config.json").read_text(encoding="utf-8"))
     if isinstance(config.get("target_modules"), list):
         config["target_modules"].sort()  # PEFT writes a set: the digest should not change
-    write_text(folder / "adapter_config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")
+    write_file(folder / "adapter_config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")
     if not half:
         shutil.copyfile(source / WEIGHTS, folder / WEIGHTS)
         return

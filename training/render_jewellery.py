@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from training.errors import TrainingStopped
+from training.json_lines import read_lines
 from training.runs.stage import run_stage
 
 SAMPLES = {"shop": 16, "museum": 24}  # paths a pixel: dim and soft light is grainier
@@ -43,7 +44,7 @@ def caption(facts: dict[str, str]) -> str:
 def render(
     number: int, manner: str, size: int, samples: int, folder: Path
 ) -> tuple[Any, dict[str, str]]:
-    """The picture of a number as bytes (size, size, 3), and its facts."""
+    """Give the picture of a number as bytes (size, size, 3), and its facts."""
     from training.renders.design import drawn
     from training.renders.materials import KINDS
     from training.renders.piece import Piece
@@ -79,7 +80,7 @@ def main(
     variant(threads)
     out.mkdir(parents=True, exist_ok=True)
     listing = out / "metadata.jsonl"
-    there = whole_lines(listing)
+    there = {row["number"] for row in read_lines(listing)}
     with tempfile.TemporaryDirectory() as folder, listing.open("a", encoding="utf-8") as file:
         for number in track(range(first, first + count), f"rendering, {manner}"):
             if number in there:
@@ -97,17 +98,6 @@ def main(
             }
             file.write(json.dumps(row) + "\n")
             file.flush()
-
-
-def whole_lines(listing: Path) -> set[int]:
-    """The numbers that are there; a line that was broken off is taken out."""
-    if not listing.exists():
-        return set()
-    lines = listing.read_text(encoding="utf-8").splitlines(keepends=True)
-    kept = [line for line in lines if line.endswith("}\n")]
-    if kept != lines:
-        listing.write_text("".join(kept), encoding="utf-8")
-    return {json.loads(line)["number"] for line in kept}
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ weights as a run that was never stopped. For several GPUs:
     accelerate launch -m training.train_image RECIPE
 """
 
-import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,13 +15,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from engine.files import whole_folder
 from training.images.data.folder import read_folder
 from training.images.recipe import ImageRecipe, load_image_recipe
 from training.images.rights import require_image_training
-from training.runs.atomic import whole_folder
 from training.runs.record import digest_of_file, note_stage
-from training.runs.stage import BaseFolder, Changes, RecipeFile, RunsFolder, open_run, run_stage
-from training.train_text import memory_told
+from training.runs.stage import (
+    BaseFolder,
+    Changes,
+    Fresh,
+    RecipeFile,
+    RunsFolder,
+    memory_told,
+    open_run,
+    run_stage,
+)
 
 if TYPE_CHECKING:
     from training.images.session import ImageSession
@@ -42,12 +49,13 @@ def train_image(recipe: ImageRecipe, run: Path, base: Path | None = None) -> "Im
     folder = Path(recipe.data.folder).expanduser()
     require_image_training(recipe, folder)
     pictures = read_folder(folder, recipe.data, recipe.run.seed, time.time())
-    from training.images.session import ImageSession, tell
+    from training.images.session import ImageSession
 
     with memory_told(MEMORY_HELP):
         session = ImageSession(recipe, run, pictures, base)
         if session.accelerator.is_main_process:
-            tell(session.told())
+            for line in session.told():
+                Console().print(line, soft_wrap=True, markup=False, highlight=False)
         session.train()
     session.choose()
     if session.accelerator.is_main_process:
@@ -70,7 +78,7 @@ def write_lora(session: "ImageSession", folder: Path) -> None:
 
 
 def facts_of_training(session: "ImageSession") -> dict[str, Any]:
-    """What both the LoRA's file and run.json say of the training."""
+    """Give what both the LoRA's file and run.json say of the training."""
     return {
         "pictures": len(session.samples),
         "resolution": session.resolution,
@@ -82,7 +90,6 @@ def facts_of_training(session: "ImageSession") -> dict[str, Any]:
 
 
 def facts_of(session: "ImageSession") -> dict[str, Any]:
-    """What run.json keeps of the training."""
     progress = session.progress
     return {
         **facts_of_training(session),
@@ -104,7 +111,6 @@ def facts_of(session: "ImageSession") -> dict[str, Any]:
 
 
 def with_folder(recipe: ImageRecipe, folder: Path | None) -> ImageRecipe:
-    """The recipe with another folder of pictures, if one is given."""
     if folder is None:
         return recipe
     data = recipe.data.model_copy(update={"folder": str(folder)})
@@ -117,20 +123,17 @@ def main(
     data: DataFolder = None,
     runs: RunsFolder = Path("runs"),
     changes: Changes = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Delete checkpoints, start over")] = False,
+    fresh: Fresh = False,
 ) -> None:
     """Fit a DreamBooth LoRA to a folder of pictures; goes on from the last checkpoint."""
     recipe = with_folder(load_image_recipe(recipe_file, tuple(changes or ())), data)
-    run = open_run(recipe, runs)
-    if fresh:
-        shutil.rmtree(run / "checkpoints", ignore_errors=True)
+    run = open_run(recipe, runs, fresh)
     session = train_image(recipe, run, base)
     if session.accelerator.is_main_process:
         tell_next(session, recipe_file)
 
 
 def tell_next(session: "ImageSession", recipe_file: Path) -> None:
-    """Say which step was taken, and what comes next."""
     told = f"The LoRA is that of step {session.chosen_step}."
     if len(session.held_out):
         told = f"{told} Lowest held-out loss {session.progress.best_loss:.4f}."

@@ -8,21 +8,25 @@ weights as a run that was never stopped. For several GPUs:
     accelerate launch -m training.train_text RECIPE
 """
 
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
 
-import typer
 from rich.console import Console
 
+from engine.files import whole_folder
 from training.errors import TrainingStopped
 from training.runs import checkpoints
-from training.runs.atomic import whole_folder
 from training.runs.recipe import Recipe, load_recipe
 from training.runs.record import digest_of_file, note_stage
-from training.runs.stage import BaseFolder, Changes, RecipeFile, RunsFolder, open_run, run_stage
+from training.runs.stage import (
+    BaseFolder,
+    Changes,
+    Fresh,
+    RecipeFile,
+    RunsFolder,
+    memory_told,
+    open_run,
+    run_stage,
+)
 from training.text.rights import require_training
 from training.text.session import Session
 
@@ -36,7 +40,7 @@ MEMORY_HELP = (
 
 def train(recipe: Recipe, run: Path, base: Path | None) -> Session:
     """Train to the end and write the adapter of the lowest held-out loss to `adapter/`."""
-    with memory_told():
+    with memory_told(MEMORY_HELP):
         session = Session(recipe, run, base)
         session.train()
     if session.progress.best_step == 0:
@@ -44,7 +48,7 @@ def train(recipe: Recipe, run: Path, base: Path | None) -> Session:
             "No validation came out better than the base alone, so there is no adapter. Lower "
             "training.learning_rate, or give it more text."
         )
-    if session.trainer.accelerator.is_main_process:
+    if session.accelerator.is_main_process:
         write_adapter(session, run / "adapter")
         note_stage(run, recipe, "train_text", facts_of(session))
     return session
@@ -66,7 +70,6 @@ def write_adapter(session: Session, folder: Path) -> None:
 
 
 def facts_of(session: Session) -> dict[str, object]:
-    """What run.json keeps of the training."""
     progress = session.progress
     return {
         "blocks": session.recipe.training.blocks or len(session.blocks),
@@ -75,25 +78,10 @@ def facts_of(session: Session) -> dict[str, object]:
         "best_step": progress.best_step,
         "held_out_loss": progress.best_loss,
         "seconds": round(progress.seconds, 1),
-        "device": str(session.trainer.accelerator.device),
+        "device": str(session.accelerator.device),
         "attention": session.model.config._attn_implementation,
         "outputs": {"adapter": digest_of_file(session.run / "adapter" / ADAPTER)},
     }
-
-
-@contextmanager
-def memory_told(told: str = MEMORY_HELP) -> Iterator[None]:
-    """Turn any kind of running out of memory into one message that says what to lower."""
-    import torch
-
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise TrainingStopped(told) from error
-    except RuntimeError as error:
-        if "can't allocate memory" in str(error) or "not enough memory" in str(error):
-            raise TrainingStopped(told) from error
-        raise
 
 
 def main(
@@ -101,14 +89,12 @@ def main(
     base: BaseFolder = None,
     runs: RunsFolder = Path("runs"),
     changes: Changes = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Delete checkpoints, start over")] = False,
+    fresh: Fresh = False,
 ) -> None:
     """Fit a LoRA or QLoRA adapter to a corpus; goes on from the last checkpoint."""
     recipe = load_recipe(recipe_file, tuple(changes or ()))
     require_training(recipe)
-    run = open_run(recipe, runs)
-    if fresh:
-        shutil.rmtree(run / "checkpoints", ignore_errors=True)
+    run = open_run(recipe, runs, fresh)
     session = train(recipe, run, base)
     Console().print(
         f"Held-out loss {session.progress.best_loss:.4f} at step {session.progress.best_step}. "

@@ -26,7 +26,7 @@ LATER = {"steps"}  # what may change between two runs
 
 
 class WithPreview(nn.Module):
-    """The autoencoder beside its linear map from latents to colours."""
+    """Put the autoencoder beside its linear map from latents to colours."""
 
     def __init__(self, recipe: BaseRecipe):
         super().__init__()
@@ -52,14 +52,14 @@ class WithPreview(nn.Module):
 
 
 def chroma(pictures: Tensor) -> Tensor:
-    """The two colour differences (B, 2, H, W) of RGB pictures."""
+    """Take the two colour differences (B, 2, H, W) of RGB pictures."""
     red, green, blue = pictures.unbind(1)
     light = 0.299 * red + 0.587 * green + 0.114 * blue
     return torch.stack([red - light, blue - light], 1)
 
 
 def edges(pictures: Tensor) -> Tensor:
-    """What a picture has that its half-size copy has not: one Laplacian level."""
+    """Take one Laplacian level: what a picture has that its half-size copy has not."""
     small = functional.avg_pool2d(pictures, 2)
     return pictures - functional.interpolate(small, scale_factor=2, mode="bilinear")
 
@@ -71,7 +71,7 @@ def fit_autoencoder(
     unseen: Collection,
     after: Callable[[Part], None] = lambda _part: None,
 ) -> Part:
-    """Train on crops, at the end on whole pictures; goes on from the last checkpoint."""
+    """Train on crops, at the end on whole pictures; go on from the last checkpoint."""
     shape, size = recipe.autoencoder, recipe.pictures.size
     torch.manual_seed(recipe.seed)
     # Full precision, channels last: on a CPU without bf16's own tiles a third faster than half
@@ -109,7 +109,7 @@ def fit_autoencoder(
 
 
 def as_coder(model: nn.Module) -> WithPreview:
-    """The part's model by its own type, laid out in memory as files want it."""
+    """Give the part's model by its own type, laid out in memory as files want it."""
     assert isinstance(model, WithPreview)
     return model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload,no-any-return]
 
@@ -135,7 +135,7 @@ def watched(coder: WithPreview, unseen: Collection, size: int, part: Part, path:
 def likeness(
     made: Tensor, pictures: Tensor, shape: Autoencoder, perception: Perception | None = None
 ) -> dict[str, Tensor]:
-    """How far pictures are from what they should be: pixels, edges, blurred colour, features."""
+    """Measure how far pictures are from their originals: pixels, edges, blurred colour, features."""
     if perception is not None:
         seen = {"perceptual": shape.perceptual * perception.distance(made, pictures)}
         return seen | likeness(made, pictures, shape)
@@ -153,14 +153,14 @@ def likeness(
 
 
 def through(model: WithPreview, pictures: Tensor) -> Tensor:
-    """Pictures encoded to the mean latent and decoded again."""
+    """Encode pictures to the mean latent and decode them again."""
     latents = model.autoencoder.encode(pictures).latent_dist.mode()
     made: Tensor = model.autoencoder.decode(latents).sample.clamp(-1, 1)
     return made
 
 
 def save_grid(rows: list[Tensor], path: Path) -> None:
-    """Rows of pictures (N, 3, H, W) in -1..1 as one PNG."""
+    """Save rows of pictures (N, 3, H, W) in -1..1 as one PNG."""
     grid = torch.cat([torch.cat(list(row), 2) for row in rows], 1)
     pixels = ((grid.clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
     Image.fromarray(pixels).save(path)

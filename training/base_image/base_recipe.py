@@ -19,7 +19,7 @@ class Table(BaseModel):
 
 
 class Pictures(Table):
-    """Which pictures, and how large the model sees them."""
+    """Say which pictures, and how large the model sees them."""
 
     folder: Path
     size: Annotated[int, Field(ge=64, multiple_of=32)] = 128
@@ -29,8 +29,6 @@ class Pictures(Table):
 
 
 class Autoencoder(Table):
-    """Shape and training of the AutoencoderKL."""
-
     also: tuple[Path, ...] = ()  # folders that the autoencoder sees beside the pictures' own
     first: Annotated[int, Field(ge=0)] = 0  # of each folder it sees so many; 0: all
     channels: tuple[int, int, int, int] = (24, 48, 96, 128)
@@ -52,7 +50,7 @@ class Autoencoder(Table):
 
 
 class Denoiser(Table):
-    """Shape and training of the UNet and of the two text encoders that are trained with it."""
+    """Shape and train the UNet, and the two text encoders that are trained with it."""
 
     channels: tuple[int, int, int] = (64, 128, 160)
     layers: int = 1
@@ -70,7 +68,7 @@ class Denoiser(Table):
 
 
 class BaseRecipe(Table):
-    """One small image base, from pictures to weights."""
+    """Describe one small image base, from pictures to weights."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
     seed: int = 42

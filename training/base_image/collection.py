@@ -17,7 +17,7 @@ from training.errors import TrainingStopped
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """Pictures (N, side, side, 3) uint8, with what is known of each."""
+    """Hold pictures (N, side, side, 3) uint8, with what is known of each."""
 
     pixels: NDArray[np.uint8]
     facts: list[dict[str, str]]
@@ -27,7 +27,7 @@ class Collection:
 
 
 def load(pictures: Pictures) -> tuple[Collection, Collection]:
-    """The training pictures and the held-out ones (the last of the folder), sorted by file name."""
+    """Read the training pictures and the held-out ones (the folder's last), sorted by file name."""
     listing = pictures.folder / "metadata.jsonl"
     if not listing.is_file():
         raise TrainingStopped(
@@ -54,7 +54,7 @@ def load(pictures: Pictures) -> tuple[Collection, Collection]:
 
 
 def for_autoencoder(recipe: BaseRecipe) -> tuple[Collection, Collection]:
-    """What the autoencoder sees and what is held out from it: the first pictures of each folder."""
+    """Read what the autoencoder sees and what is held out from it: the first of each folder."""
     shape, found = recipe.autoencoder, []
     for folder in (recipe.pictures.folder, *shape.also):
         change: dict[str, object] = {"folder": folder}
@@ -66,24 +66,22 @@ def for_autoencoder(recipe: BaseRecipe) -> tuple[Collection, Collection]:
 
 
 def joined(parts: Sequence[Collection]) -> Collection:
-    """Several collections as one."""
     pixels = np.concatenate([part.pixels for part in parts])
     return Collection(pixels, [row for part in parts for row in part.facts])
 
 
 def opened(path: Path, side: int) -> NDArray[np.uint8]:
-    """One picture as a square of RGB bytes."""
     with Image.open(path) as picture:
         return np.asarray(picture.convert("RGB").resize((side, side), Image.Resampling.LANCZOS))
 
 
 def as_tensor(pixels: NDArray[np.uint8]) -> Tensor:
-    """(B, H, W, 3) bytes as (B, 3, H, W) floats in -1..1, channels last in memory."""
+    """Turn (B, H, W, 3) bytes into (B, 3, H, W) floats in -1..1, channels last in memory."""
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1.0
 
 
 def crops(collection: Collection, rng: np.random.Generator, count: int, side: int) -> Tensor:
-    """Random crops, half of them mirrored."""
+    """Cut at random, half of the pictures mirrored."""
     room = collection.pixels.shape[1] - side
     cut = []
     for index in rng.integers(0, len(collection), count):
@@ -94,6 +92,6 @@ def crops(collection: Collection, rng: np.random.Generator, count: int, side: in
 
 
 def centred(collection: Collection, indices: list[int], side: int) -> Tensor:
-    """The middle squares of the pictures named."""
+    """Cut the middle squares of the pictures named."""
     edge = (collection.pixels.shape[1] - side) // 2
     return as_tensor(collection.pixels[indices, edge : edge + side, edge : edge + side].copy())

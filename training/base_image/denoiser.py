@@ -58,7 +58,7 @@ SHOWN_GUIDANCE = 4.0
 
 
 class Conditioned(nn.Module):
-    """The UNet with the two text encoders that speak to it, in SDXL's layout."""
+    """Join the UNet and the two text encoders that speak to it, in SDXL's layout."""
 
     def __init__(self, recipe: BaseRecipe):
         super().__init__()
@@ -85,7 +85,7 @@ class Conditioned(nn.Module):
         )
 
     def forward(self, noisy: Tensor, step: Tensor, words: "Words", time_ids: Tensor) -> Tensor:
-        """The v of noisy latents (B, 4, h, w) at timesteps (B,); time_ids (B, 6)."""
+        """Predict v of noisy latents (B, 4, h, w) at timesteps (B,); time_ids (B, 6)."""
         first = self.text_encoder(words.first, output_hidden_states=True)
         second = self.text_encoder_2(words.second, output_hidden_states=True)
         states = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], -1)
@@ -95,7 +95,7 @@ class Conditioned(nn.Module):
 
 
 def _text(shape: Denoiser, which: int) -> CLIPTextConfig:
-    """As SDXL's own: penultimate states are used; the second encoder's projection is pooled."""
+    """Configure a text encoder as SDXL does: penultimate states are used, the second is pooled."""
     width = shape.text_widths[which]
     return CLIPTextConfig(
         hidden_size=width,
@@ -114,14 +114,14 @@ def _text(shape: Denoiser, which: int) -> CLIPTextConfig:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """Captions as token ids of both tokenizers, (B, 77) each."""
+    """Hold captions as token ids of both tokenizers, (B, 77) each."""
 
     first: Tensor
     second: Tensor
 
 
 class Speller:
-    """Both CLIP tokenizers, with a memory: captions come again and again."""
+    """Tokenize for both CLIP encoders, with a memory: captions come again and again."""
 
     def __init__(self, folder: Path):
         names = ("tokenizer", "tokenizer_2")
@@ -144,7 +144,7 @@ class Speller:
         return self._known[caption]
 
     def strange(self, count: int, seed: int) -> tuple[str, ...]:
-        """Words of the vocabulary that no caption of ours is about."""
+        """Sample words of the vocabulary that no caption of ours is about."""
         names = sorted(
             token.removesuffix("</w>")
             for token in self.tokenizers[0].get_vocab()
@@ -168,7 +168,6 @@ class Views:
 def views_of(
     recipe: BaseRecipe, model: WithPreview, pictures: Collection, count: int, path: Path
 ) -> Views:
-    """Encode all views once, and keep them in a file."""
     if path.is_file():
         kept = torch.load(path, weights_only=True)
         return Views(kept["latents"], kept["time_ids"], float(kept["scaling"]))
@@ -194,7 +193,7 @@ def views_of(
 def _cut(
     pictures: Collection, view: int, size: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, list[list[int]]]:
-    """One view of every picture, with (original h, w, crop top, left, target h, w) of each."""
+    """Cut one view of every picture, with (original h, w, crop top, left, target h, w) of each."""
     from PIL import Image
 
     side = pictures.pixels.shape[1]
@@ -216,7 +215,7 @@ def fit_denoiser(
     recipe: BaseRecipe, folder: Path, tokenizers: Path, seen: Collection, views: Views,
     unseen: Collection, unseen_views: Views, coder: WithPreview,
 ) -> Part:  # fmt: skip
-    """Train UNet and text encoders on the latents; goes on from the last checkpoint."""
+    """Train UNet and text encoders on the latents; go on from the last checkpoint."""
     shape = recipe.denoiser
     torch.manual_seed(recipe.seed)
     model = Conditioned(recipe)
@@ -283,14 +282,13 @@ def drawn_steps(count: int, draw: torch.Generator) -> Tensor:
 
 
 def as_conditioned(model: nn.Module) -> Conditioned:
-    """The part's model by its own type."""
     assert isinstance(model, Conditioned)
     return model
 
 
 @contextmanager
 def averaged(part: Part) -> Iterator[None]:
-    """Within, the running average stands in for the weights."""
+    """Let the running average stand in for the weights inside the block."""
     own = {name: weight.detach().clone() for name, weight in part.weights.items()}
     part.averaged()
     try:
@@ -303,7 +301,6 @@ def averaged(part: Part) -> Iterator[None]:
 
 
 def pipeline(model: Conditioned, coder: WithPreview, speller: Speller) -> StableDiffusionXLPipeline:
-    """The parts as a pipeline of diffusers' own."""
     made = StableDiffusionXLPipeline(
         vae=coder.autoencoder.eval(),
         text_encoder=model.text_encoder,
@@ -320,7 +317,7 @@ def pipeline(model: Conditioned, coder: WithPreview, speller: Speller) -> Stable
 
 
 def drawn(made: StableDiffusionXLPipeline, prompts: list[str], seed: int) -> Tensor:
-    """Pictures (N, 3, H, W) in -1..1 of the prompts, one seed after the other."""
+    """Draw pictures (N, 3, H, W) in -1..1 of the prompts, one seed after the other."""
     size = made.unet.config.sample_size * DOWN
     pictures = made(
         prompt=prompts,

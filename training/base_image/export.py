@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 
+from engine.files import whole_folder, write_json
 from training.base_image.autoencoder import WithPreview
 from training.base_image.denoiser import Conditioned, Speller, pipeline
 from training.base_image.vocabulary import vocabulary
-from training.runs.atomic import whole_folder, write_json
 
 PREVIEW = "preview.json"
 WORDS = "words.json"

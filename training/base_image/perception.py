@@ -23,7 +23,7 @@ WIDTHS = (3, 32, 64, 128)
 
 
 class Perception:
-    """How far two batches of pictures in -1..1 are from each other in features."""
+    """Compare two batches of pictures in -1..1 by their features."""
 
     def __init__(self) -> None:
         try:
@@ -41,7 +41,7 @@ class Perception:
         self._network.eval().requires_grad_(False)
 
     def features(self, pictures: Tensor) -> list[Tensor]:
-        """Five maps, of each place a direction: what is dim counts as what is bright does."""
+        """Give five maps, of each place a direction: what is dim counts as what is bright does."""
         network = self._network
         state = functional.relu6(network._bn0(network._conv_stem(pictures)))
         found = [state]
@@ -52,7 +52,7 @@ class Perception:
         return [map_ / (map_.square().sum(1, keepdim=True) + 1e-6).sqrt() for map_ in found]
 
     def distance(self, made: Tensor, pictures: Tensor) -> Tensor:
-        """The mean squared difference of directions, summed over the five maps."""
+        """Sum the mean squared difference of directions over the five maps."""
         with torch.no_grad():
             wanted = self.features(pictures)
         pairs = zip(self.features(made), wanted, strict=True)
@@ -71,7 +71,6 @@ class Critic(nn.Module):
         self.layers = nn.Sequential(*layers, spectral_norm(nn.Conv2d(WIDTHS[-1], 1, 4, 1, 1)))
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """One value for each patch."""
         found: Tensor = self.layers(pictures)
         return found
 

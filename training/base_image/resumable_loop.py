@@ -17,8 +17,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from engine.files import whole_folder, write_json
 from training.errors import TrainingStopped
-from training.runs.atomic import whole_folder, write_json
 
 AVERAGING = 0.999
 WARMUP = 200
@@ -28,8 +28,6 @@ KEPT = 2
 
 @dataclass(slots=True)
 class State:
-    """How far a part's training has come."""
-
     step: int = 0
     seconds: float = 0.0
     digest: str = ""
@@ -48,7 +46,7 @@ def rate(step: int, steps: int, peak: float) -> float:
 
 
 class Part:
-    """One trained part (the autoencoder, or the UNet with its text encoders) and its folder."""
+    """Train one part (the autoencoder, or the UNet with its text encoders) in its folder."""
 
     def __init__(self, folder: Path, model: nn.Module, peak: float, steps: int, digest: str):
         self.folder, self.model, self.peak, self.steps = folder, model, peak, steps
@@ -94,7 +92,7 @@ class Part:
             shutil.rmtree(old)
 
     def averaged(self) -> nn.Module:
-        """The model with the running average as its weights (in place: the last act of a part)."""
+        """Put the running average in place of the weights (the last act of a part)."""
         with torch.no_grad():
             for name, weight in self.weights.items():
                 weight.copy_(self.average[name])
@@ -140,7 +138,7 @@ class Part:
         self.save()
 
     def note(self, told: dict[str, float]) -> None:
-        """One line of the metrics file, and the same on screen."""
+        """Add one line to the metrics file, and show it."""
         line = {"step": self.state.step, "seconds": round(self.state.seconds, 1)}
         line |= {name: round(value, 5) for name, value in told.items()}
         with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
@@ -149,5 +147,5 @@ class Part:
 
 
 def threads(count: int) -> None:
-    """How many threads torch may use; 0 means as many as there are cores."""
+    """Set how many threads torch may use; 0 means as many as there are cores."""
     torch.set_num_threads(count or os.cpu_count() or 1)

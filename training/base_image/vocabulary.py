@@ -166,7 +166,6 @@ def caption_of(facts: dict[str, str], rng: random.Random, strange: tuple[str, ..
 
 
 def _piece(facts: dict[str, str], rng: random.Random) -> str:
-    """The kind with its metal and stones, in one of several orders."""
     kind = rng.choice(KINDS[facts["kind"]])
     metal = "" if rng.random() < WITHOUT_METAL else rng.choice(METALS[facts["metal"]])
     if facts["engraving"] and metal and rng.random() < WITH_DETAIL:
@@ -187,7 +186,7 @@ def _piece(facts: dict[str, str], rng: random.Random) -> str:
 
 
 def _details(facts: dict[str, str], rng: random.Random) -> list[str]:
-    """How it is worked, each with even odds; only what there is to see."""
+    """Say how it is worked, each detail with even odds; only what there is to see."""
     said = [
         rng.choice(FORMS[f"{facts['kind']} {facts['form']}"]),
         rng.choice(SETTINGS[facts["setting"]]),
@@ -222,7 +221,6 @@ def _spaced(*words: str) -> str:
 
 
 def vocabulary() -> tuple[str, ...]:
-    """Every word that a caption may hold, sorted."""
     said = [*SURFACES, *SIZES, *OPENINGS, *ADJECTIVES, *LIGHTS, *FILIGREE, *ENAMELS, MUSEUM]
     for table in (KINDS, METALS, STONES, GROUNDS, CUTS, SETTINGS, ENGRAVINGS, FORMS):
         said += [*table, *(word for words in table.values() for word in words)]

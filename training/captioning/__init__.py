@@ -7,7 +7,7 @@ from training.captioning.questions import Question
 
 
 class Captioner(Protocol):
-    """Describes one picture at a time."""
+    """Describe one picture at a time."""
 
     name: str
     model: str

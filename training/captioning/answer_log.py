@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from training.captioning.description import Answer, Description, Outcome
 from training.captioning.questions import Question
-from training.museum.response_cache import add_line, read_lines
+from training.json_lines import add_lines, read_lines
 from training.museum.retention import WORK
 from training.runs.record import now
 
@@ -27,7 +27,7 @@ class Entry:
 
 
 class Journal:
-    """An append-only file of answers; the last answer to a question stands."""
+    """Append answers to a file; the last answer to a question stands."""
 
     def __init__(self, data: Path) -> None:
         (data / WORK).mkdir(parents=True, exist_ok=True)
@@ -37,12 +37,10 @@ class Journal:
         self.dollars = sum(entry.dollars for entry in entries)
 
     def answer(self, key: str) -> Answer | None:
-        """The answer to a question, if it was asked before."""
         entry = self.entries.get(key)
         return entry.answer if entry else None
 
     def needs(self, question: Question, retry_failed: bool) -> bool:
-        """Whether a question is still to be asked."""
         answer = self.answer(question.key)
         return answer is None or (retry_failed and answer.outcome != "ok")
 
@@ -62,7 +60,7 @@ class Journal:
             "dollars": dollars,
             "at": now(),
         }
-        add_line(self.path, row)
+        add_lines(self.path, row)
         entry = entry_of(row)
         self.entries[entry.key] = entry
         self.dollars += dollars

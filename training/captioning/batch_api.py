@@ -18,6 +18,7 @@ from typing import Any, Final, TypeVar
 import openai
 from rich.console import Console
 
+from engine.files import write_json
 from training.captioning.answer_log import Journal
 from training.captioning.chat_completions import ServiceCaptioner, told
 from training.captioning.cost import Prices
@@ -25,7 +26,6 @@ from training.captioning.description import Answer, read_completion
 from training.captioning.questions import Question, completion_body
 from training.errors import SourceFault
 from training.museum.retention import WORK
-from training.runs.atomic import write_json
 
 STATE = "batches.json"
 MOST_BYTES = 190_000_000
@@ -40,7 +40,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sent:
-    """A batch under way; `batch` is empty from before it is sent until its id is known."""
+    """Know a batch under way; `batch` is empty from before it is sent until its id is known."""
 
     mark: str
     keys: tuple[str, ...]
@@ -48,7 +48,7 @@ class Sent:
 
 
 class Batches:
-    """The batches of one data folder."""
+    """Send and collect the batches of one data folder."""
 
     def __init__(self, data: Path, captioner: ServiceCaptioner, journal: Journal) -> None:
         self.folder = data / WORK
@@ -58,7 +58,7 @@ class Batches:
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def ask(self, call: Callable[[], Result]) -> Result:
-        """One call; its fault in words that say what to do."""
+        """Make one call; its fault is told in words that say what to do."""
         try:
             return call()
         except openai.OpenAIError as error:
@@ -66,28 +66,23 @@ class Batches:
 
     @property
     def under_way(self) -> frozenset[str]:
-        """The questions that are out."""
         return frozenset(key for batch in self.sent() for key in batch.keys)
 
     def sent(self) -> list[Sent]:
-        """What is under way."""
         path = self.folder / STATE
         rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
         return [Sent(mark=row["mark"], keys=tuple(row["keys"]), batch=row["batch"]) for row in rows]
 
     def note(self, sent: Iterable[Sent]) -> None:
-        """Write down what is under way."""
         write_json(self.folder / STATE, [asdict(batch) for batch in sent])
 
     def submit(self, questions: list[Question]) -> None:
-        """Send what is not under way."""
         new = [question for question in questions if question.key not in self.under_way]
         lines = (line_of(question, self.captioner, self.journal) for question in new)
         for shard in shards(filter(None, lines)):
             self.send(shard)
 
     def send(self, shard: list[tuple[str, bytes]]) -> None:
-        """Note, upload, create, note."""
         fresh = Sent(mark=secrets.token_hex(16), keys=tuple(key for key, _ in shard))
         self.note([*self.sent(), fresh])
         with tempfile.TemporaryFile(dir=self.folder) as file:
@@ -111,7 +106,6 @@ class Batches:
         self.replace(fresh, Sent(mark=fresh.mark, keys=fresh.keys, batch=made.id))
 
     def replace(self, old: Sent, new: Sent | None) -> None:
-        """Note a change of one batch."""
         others = [batch for batch in self.sent() if batch.mark != old.mark]
         self.note([*others, new] if new else others)
 
@@ -125,12 +119,12 @@ class Batches:
                 )
 
     def marked(self, mark: str) -> str:
-        """The id of the batch that bears a mark; empty when there is none."""
+        """Find the id of the batch that bears a mark; empty when there is none."""
         newest = self.ask(lambda: self.client.batches.list(limit=MARKS_LOOKED_AT).data)
         return next((b.id for b in newest if (b.metadata or {}).get("mark") == mark), "")
 
     def collect(self, by_key: dict[str, Question], prices: Prices) -> bool:
-        """Take in what has ended; gives whether nothing is under way any more."""
+        """Take in what has ended; tells whether nothing is under way any more."""
         self.find_again()
         for sent in self.sent():
             batch = self.ask(partial(self.client.batches.retrieve, sent.batch))
@@ -149,7 +143,6 @@ class Batches:
         return not self.sent()
 
     def take(self, file: str, by_key: dict[str, Question], prices: Prices) -> None:
-        """Put a result file's answers into the journal; order does not matter."""
         text = self.ask(lambda: self.client.files.content(file).text)
         for line in text.split("\n"):
             key, answer = answer_of(line)
@@ -159,7 +152,7 @@ class Batches:
                 self.journal.add(question, answer, self.captioner.model, dollars)
 
     def progress(self) -> tuple[int, int]:
-        """Requests answered and requests in all, of what is under way."""
+        """Count requests answered and requests in all, of what is under way."""
         found = [self.ask(partial(self.client.batches.retrieve, s.batch)) for s in self.sent()]
         counts = [batch.request_counts for batch in found]
         return (
@@ -171,7 +164,7 @@ class Batches:
 def line_of(
     question: Question, captioner: ServiceCaptioner, journal: Journal
 ) -> tuple[str, bytes] | None:
-    """One request; a picture that cannot be read is journaled and left out."""
+    """Write one request; a picture that cannot be read is journaled and left out."""
     try:
         body = completion_body(question, captioner.table, captioner.own)
     except OSError as error:
@@ -201,7 +194,7 @@ def shards(
 
 
 def answer_of(line: str) -> tuple[str, Answer | None]:
-    """Key and answer of a result line; None for a request that was never run, to be sent again."""
+    """Read a result line; no answer for a request that was never run, to be sent again."""
     if not line.strip():
         return "", None
     row: dict[str, Any] = json.loads(line)
@@ -215,7 +208,6 @@ def answer_of(line: str) -> tuple[str, Answer | None]:
 
 
 def reasons(batch: Any) -> str:
-    """Why a batch was refused as a whole."""
     errors = (batch.errors.data or []) if batch.errors else []
     return "; ".join(str(error.message) for error in errors[:3]) or "no reason given"
 
@@ -227,7 +219,7 @@ def wait(
     seconds: float,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Collect until nothing is under way; shows how far the service is."""
+    """Collect until nothing is under way, showing how far the service is."""
     with Console(stderr=True).status("waiting for the batch") as status:
         while not batches.collect(by_key, prices):
             done, total = batches.progress()

@@ -5,14 +5,13 @@ from training.captioning.questions import Question
 
 
 class CatalogueCaptioner:
-    """Composes what the catalogue says; its captions expire with the museum's texts."""
+    """Compose what the catalogue says; its captions expire with the museum's texts."""
 
     name = "catalogue"
     model = ""
     kept = False
 
     def describe(self, question: Question) -> Answer:
-        """The record's fields, put where a model would put what it sees."""
         row = question.row
         text = str(row.get("text") or row.get("caption") or "")
         dated = " ".join(filter(None, (first_of(row.get("place")), first_of(row.get("date")))))
@@ -30,7 +29,6 @@ class CatalogueCaptioner:
 
 
 def first_of(value: object) -> str:
-    """A field as text."""
     return str(value or "")
 
 

@@ -20,8 +20,6 @@ WITHOUT = (
 
 
 class ServiceCaptioner:
-    """Sends a picture, gets a description."""
-
     name = "openai"
     kept = True
 
@@ -32,7 +30,7 @@ class ServiceCaptioner:
         self.client = client_of(table, settings)
 
     def describe(self, question: Question) -> Answer:
-        """One call, tried again by the client where the server is busy."""
+        """Make one call, tried again by the client where the server is busy."""
         try:
             body = completion_body(question, self.table, self.own)
         except OSError as error:
@@ -49,12 +47,11 @@ class ServiceCaptioner:
 
 
 def is_openai(table: CaptionTable) -> bool:
-    """Whether pictures go to OpenAI itself."""
     return table.address.rstrip("/") == OPENAI
 
 
 def client_of(table: CaptionTable, settings: TrainingSettings) -> openai.OpenAI:
-    """A client with the key that belongs to the address: OpenAI's goes to OpenAI alone."""
+    """Build a client with the key that belongs to the address: OpenAI's goes to OpenAI alone."""
     key: SecretStr | None
     if is_openai(table):
         key = settings.openai_api_key
@@ -71,14 +68,14 @@ def client_of(table: CaptionTable, settings: TrainingSettings) -> openai.OpenAI:
 
 
 def reason_of(error: openai.APIStatusError) -> str:
-    """What the server said was wrong, without what was sent."""
+    """Say what the server found wrong, without what was sent."""
     body = error.body
     message = body.get("message") if isinstance(body, dict) else None
     return f"{error.status_code}: {str(message or 'no reason given')[:500]}"
 
 
 def told(error: openai.OpenAIError, table: CaptionTable) -> TrainingError:
-    """A client's exception in words that say what to do; the key is in none of them."""
+    """Say what to do about a client's exception; the key is in no message."""
     match error:
         case openai.AuthenticationError() | openai.PermissionDeniedError():
             name = "OPENAI_API_KEY" if is_openai(table) else "CAPTION_API_KEY"
@@ -103,6 +100,5 @@ def told(error: openai.OpenAIError, table: CaptionTable) -> TrainingError:
 
 
 def code_of(error: openai.APIStatusError) -> str:
-    """The server's word for the error."""
     body: Any = error.body
     return str(body.get("code", "")) if isinstance(body, dict) else ""

@@ -42,7 +42,7 @@ LEAST_WORDS = 8  # a caption with fewer says too little, and its language cannot
 def flags_of(
     caption: str, short: str, description: Description, row: dict[str, Any], table: CaptionTable
 ) -> list[str]:
-    """Everything a person should look at."""
+    """List everything a person should look at."""
     said = caption.removeprefix(table.prefix)
     found = []
     if not (caption.startswith(table.prefix) and short.startswith(table.prefix)):
@@ -92,7 +92,6 @@ def agreement(said: list[str], catalogue: list[str]) -> float | None:
 
 
 def stem(word: str) -> str:
-    """A word without its plural."""
     return word.casefold().strip(",.;:()").removesuffix("s")
 
 

@@ -38,7 +38,7 @@ def require_prefix(table: CaptionTable) -> None:
 
 
 def shorten(description: Description, prefix: str, limit: int) -> str:
-    """The most visible parts that fit into `limit` tokens together with the prefix."""
+    """Keep the most visible parts that fit into `limit` tokens together with the prefix."""
     caption = prefix
     for part in parts_of(description):
         caption = longest(caption, part, lambda text: count(text) <= limit)
@@ -46,7 +46,7 @@ def shorten(description: Description, prefix: str, limit: int) -> str:
 
 
 def longest(caption: str, part: str, fits: Callable[[str], bool]) -> str:
-    """The caption with as many whole phrases of a part as fit; at least the caption itself."""
+    """Add as many whole phrases of a part as fit, perhaps none."""
     phrases = re.split(r"(?<=[,;:])\s+", part)
     for end in range(len(phrases), 0, -1):
         longer = f"{caption}, {' '.join(phrases[:end]).rstrip(',;: ')}"
@@ -56,7 +56,7 @@ def longest(caption: str, part: str, fits: Callable[[str], bool]) -> str:
 
 
 def parts_of(description: Description) -> Iterator[str]:
-    """The description's parts in the order in which one sees them, without empty ones."""
+    """List the description's parts in the order in which one sees them, without empty ones."""
     yield head(description)
     for text in (
         description.gemstones_and_settings,
@@ -69,7 +69,7 @@ def parts_of(description: Description) -> Iterator[str]:
 
 
 def head(description: Description) -> str:
-    """The kind of object and what it is made of."""
+    """Name the kind of object and what it is made of."""
     kind = cleaned(description.object_type) or "piece of jewellery"
     materials = [part for text in description.materials if (part := cleaned(text))]
     named = f"{'an' if kind[0].lower() in 'aeiou' else 'a'} {kind}"

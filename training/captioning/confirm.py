@@ -15,7 +15,7 @@ from training.errors import NotAllowed
 
 
 def told() -> Console:
-    """Where questions and prices are said: beside the results, not among them."""
+    """Print questions and prices beside the results, not among them."""
     return Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 
 
@@ -44,7 +44,7 @@ def require_agreement(
 
 
 def price_teller(purse: SpendingLimit, number: int) -> Callable[[Answer], None]:
-    """What to call with the first answer: says the measured price of all."""
+    """Tell the measured price of all when the first answer comes."""
 
     def tell(answer: Answer) -> None:
         dollars = purse.prices.of(answer.tokens_in, answer.tokens_out) * number

@@ -22,8 +22,6 @@ MILLION = 1e6
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """Dollars per million tokens."""
-
     into: float
     out: float
 
@@ -46,7 +44,7 @@ def family(model: str) -> str:
 
 
 def prices_of(table: CaptionTable, batch: bool = False) -> Prices:
-    """What the recipe says, else the list; another server's price is nothing unless stated."""
+    """Take the recipe's prices, else the list's; another server costs nothing unless stated."""
     listed = PRICES.get(family(table.model)) if table.address.rstrip("/") == OPENAI else (0.0, 0.0)
     into, out = table.dollars_in, table.dollars_out
     if table.captioner != "openai":
@@ -82,7 +80,7 @@ def picture_tokens(width: int, height: int, detail: str, model: str) -> int:
 
 
 def question_tokens(text: str, width: int, height: int, table: CaptionTable) -> int:
-    """An estimate of what one question counts as; the sent size, not the file's."""
+    """Estimate what one question counts as; the sent size, not the file's."""
     shrink = min(1.0, table.longest_side / max(width, height))
     size = max(1, round(width * shrink)), max(1, round(height * shrink))
     words = math.ceil(len(text) / LETTERS_A_TOKEN) + SCHEMA_TOKENS
@@ -90,7 +88,7 @@ def question_tokens(text: str, width: int, height: int, table: CaptionTable) -> 
 
 
 class SpendingLimit:
-    """Lets no call begin that could take the sum over its limit."""
+    """Let no call begin that could take the sum over its limit."""
 
     def __init__(self, prices: Prices, limit: float | None, spent: float = 0.0) -> None:
         self.prices = prices

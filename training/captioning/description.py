@@ -10,7 +10,7 @@ Outcome = Literal["ok", "refused", "cut off", "filtered", "not JSON", "failed"]
 
 
 class Description(BaseModel):
-    """The report's five topics, the kind of object, and what could not be made out."""
+    """Describe a piece: the report's five topics, the kind of object, what could not be made out."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -25,7 +25,7 @@ class Description(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """One answer: a description, or why there is none; tokens as the service counted them."""
+    """Hold a description, or why there is none; tokens as the service counted them."""
 
     outcome: Outcome
     description: Description | None = None
@@ -36,7 +36,7 @@ class Answer:
 
 
 def schema() -> dict[str, Any]:
-    """The description's JSON schema, strict: every key required, no others."""
+    """Give the JSON schema, strict: every key required, no others."""
     made = Description.model_json_schema()
     made.pop("description", None)
     return made
@@ -56,7 +56,7 @@ def read_text(text: str) -> Description | None:
 
 
 def read_completion(body: Any, request_id: str = "") -> Answer:
-    """An answer out of a `chat.completion` object, from a call or from a batch's output."""
+    """Read a `chat.completion` object, from a call or from a batch's output."""
     try:
         choice, usage = body["choices"][0], body.get("usage") or {}
         message, reason = choice["message"], choice.get("finish_reason") or "stop"
@@ -76,7 +76,6 @@ def read_completion(body: Any, request_id: str = "") -> Answer:
 
 
 def outcome_of(refusal: str, reason: str, description: Description | None) -> Outcome:
-    """Why there is no description, or that there is one."""
     if refusal:
         return "refused"
     if reason == "content_filter":

@@ -17,7 +17,7 @@ Message = dict[str, Any]
 
 
 class LocalCaptioner:
-    """One resident model; asks once more when the answer is no JSON."""
+    """Look with one resident model; ask once more when the answer is no JSON."""
 
     name = "local"
     kept = True
@@ -43,7 +43,6 @@ class LocalCaptioner:
         self.network = found.to(self.device, dtype=dtype).eval()
 
     def describe(self, question: Question) -> Answer:
-        """Look, and read what comes."""
         try:
             picture = sendable(question.path, self.table.longest_side)
         except OSError as error:
@@ -68,7 +67,7 @@ class LocalCaptioner:
         return Answer(outcome=outcome, raw=text, tokens_in=tokens_in, tokens_out=tokens_out)
 
     def generate(self, messages: list[Message]) -> tuple[str, int, int]:
-        """The model's words, and the tokens in and out."""
+        """Give the model's words, and the tokens in and out."""
         import torch
 
         inputs = self.processor.apply_chat_template(
@@ -87,13 +86,12 @@ class LocalCaptioner:
 
 
 def message(role: str, text: str, picture: Image.Image | None = None) -> Message:
-    """One turn of the chat."""
     parts: list[Message] = [{"type": "image", "image": picture}] if picture else []
     return {"role": role, "content": [*parts, {"type": "text", "text": text}]}
 
 
 def place_of(network: Any) -> tuple[str, Any]:
-    """Device and precision: a GPU with the weights' own, a processor with 32 bits."""
+    """Choose device and precision: a GPU with the weights' own, a processor with 32 bits."""
     import torch
 
     if torch.cuda.is_available():

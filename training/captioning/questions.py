@@ -32,7 +32,7 @@ AS_JSON = "Answer with nothing but one JSON object with these keys: "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """One picture, with what the catalogue says of it; `key` is what its answer is kept under."""
+    """Ask of one picture, with what the catalogue says; its answer is kept under `key`."""
 
     file_name: str
     path: Path
@@ -43,7 +43,7 @@ class Question:
 
 
 def questions_of(data: Path, table: CaptionTable) -> list[Question]:
-    """A question for every picture of a data folder that is here; order as in its metadata."""
+    """Ask of every picture of a data folder that is here; order as in its metadata."""
     path = data / METADATA
     if not path.exists():
         raise BadCorpus(
@@ -62,7 +62,6 @@ def questions_of(data: Path, table: CaptionTable) -> list[Question]:
 def each_question(
     data: Path, rows: list[dict[str, Any]], table: CaptionTable
 ) -> Iterator[Question]:
-    """The questions, one after the other."""
     for row in rows:
         path = data / row["file_name"]
         if path.is_file() and path.resolve().is_relative_to(data.resolve()):
@@ -79,7 +78,6 @@ def each_question(
 
 
 def instruction(row: dict[str, Any], table: CaptionTable) -> str:
-    """The text beside the picture."""
     facts = {name: row[name] for name in FACTS if row.get(name)}
     lines = [INSTRUCTION]
     lines += [CATALOGUE + json.dumps(facts, ensure_ascii=False, sort_keys=True)] if facts else []
@@ -89,13 +87,12 @@ def instruction(row: dict[str, Any], table: CaptionTable) -> str:
 
 
 def keys() -> dict[str, str]:
-    """Each key with what belongs into it."""
     fields = Description.model_fields.items()
     return {name: str(field.description) for name, field in fields}
 
 
 def key_of(picture: str, text: str, table: CaptionTable) -> str:
-    """sha256 of all that decides an answer; `picture` is the sha256 of its bytes."""
+    """Hash all that decides an answer; `picture` is the sha256 of its bytes."""
     decides = {
         "text": text,
         "schema": schema(),
@@ -117,7 +114,7 @@ def key_of(picture: str, text: str, table: CaptionTable) -> str:
 
 
 def sendable(path: Path, longest_side: int) -> Image.Image:
-    """The picture as it is sent: upright, RGB, no longer than asked. Raises OSError."""
+    """Open a picture as it is sent: upright, RGB, no longer than asked. Raises OSError."""
     with Image.open(path) as opened:
         picture = upright(opened)
     picture.thumbnail((longest_side, longest_side), Image.Resampling.LANCZOS)
@@ -125,14 +122,13 @@ def sendable(path: Path, longest_side: int) -> Image.Image:
 
 
 def data_address(picture: Image.Image) -> str:
-    """A picture as a `data:` address, JPEG in base64."""
     body = io.BytesIO()
     picture.save(body, "JPEG", quality=QUALITY)
     return "data:image/jpeg;base64," + base64.b64encode(body.getvalue()).decode("ascii")
 
 
 def completion_body(question: Question, table: CaptionTable, own: bool) -> dict[str, Any]:
-    """The body of a chat completion; `own` is OpenAI's dialect, else that of look-alikes."""
+    """Build the body of a chat completion; `own` is OpenAI's dialect, else that of look-alikes."""
     picture = data_address(sendable(question.path, table.longest_side))
     parts = [
         {"type": "text", "text": question.text},

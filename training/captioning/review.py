@@ -8,9 +8,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from engine.files import write_file
 from training.captioning.tables import CaptionTable
 from training.museum.retention import WORK
-from training.runs.atomic import write_text
 
 REVIEW = "review"
 SHEET = "sheet.html"
@@ -27,7 +27,7 @@ to see left out? Fill in <code>review.csv</code> beside this file: <code>right</
 
 
 def drawn(rows: list[dict[str, Any]], table: CaptionTable) -> list[dict[str, Any]]:
-    """The captions to look at: every flagged one up to the share, then others by the seed."""
+    """Choose the captions to look at: flagged ones up to half the share, then others by the seed."""
     number = min(len(rows), max(table.review_least, round(len(rows) * table.review_share)))
     order = list(rows)
     random.Random(table.seed).shuffle(order)
@@ -40,7 +40,7 @@ def drawn(rows: list[dict[str, Any]], table: CaptionTable) -> list[dict[str, Any
 
 
 def serious(row: dict[str, Any]) -> bool:
-    """Whether a caption has a flag beyond the captioner's own doubts."""
+    """Tell whether a caption has a flag beyond the captioner's own doubts."""
     return any(not flag.startswith("uncertain") for flag in row["flags"])
 
 
@@ -52,14 +52,13 @@ def write_sheet(
     folder.mkdir(parents=True, exist_ok=True)
     chosen = drawn(rows, table)
     cards = "".join(card(row, known.get(row["file_name"], {})) for row in chosen)
-    write_text(folder / SHEET, f"{HEAD}{cards}</html>\n")
+    write_file(folder / SHEET, f"{HEAD}{cards}</html>\n")
     keep_filled(folder / TABLE)
-    write_text(folder / TABLE, csv_of(chosen))
+    write_file(folder / TABLE, csv_of(chosen))
     return folder / SHEET
 
 
 def card(row: dict[str, Any], known: dict[str, Any]) -> str:
-    """One caption beside its picture."""
     text = {key: html.escape(str(value)) for key, value in row.items()}
     flags = html.escape("; ".join(row["flags"]))
     catalogue = html.escape(str(known.get("text") or known.get("title") or ""))
@@ -71,7 +70,7 @@ def card(row: dict[str, Any], known: dict[str, Any]) -> str:
 
 
 def csv_of(rows: list[dict[str, Any]]) -> str:
-    """The table to fill in; a cell never begins like a formula."""
+    """Write the table to fill in; a cell never begins like a formula."""
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(COLUMNS)

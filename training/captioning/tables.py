@@ -12,7 +12,7 @@ Kind = Literal["openai", "local", "catalogue"]
 
 
 class CaptionTable(Table):
-    """Who looks at the pictures, how, and what a caption looks like."""
+    """Say who looks at the pictures, how, and what a caption looks like."""
 
     captioner: Kind = "openai"
     model: str = "gpt-4.1-2025-04-14"

@@ -12,7 +12,7 @@ TOKENIZERS = ("tokenizer", "tokenizer_2")
 
 @cache
 def clip_tokenizers() -> tuple[Any, Any]:
-    """The real tokenizers of SDXL's two text encoders, from the embedded image base."""
+    """Load the tokenizers of SDXL's two text encoders, from the embedded image base."""
     from transformers import CLIPTokenizer
 
     folder = Path(engine.__file__).parent / "models" / "jewel-base"
@@ -21,7 +21,7 @@ def clip_tokenizers() -> tuple[Any, Any]:
 
 
 def count(text: str) -> int:
-    """A text's tokens, without the encoders' own two; the larger of the two counts."""
+    """Count a text's tokens without the encoders' own two; of the two counts the larger."""
     return max(
         len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
         for tokenizer in clip_tokenizers()

@@ -21,7 +21,8 @@ from training.captioning.questions import Question
 from training.captioning.tables import CaptionTable
 from training.captioning.token_budget import count
 from training.errors import SourceFault
-from training.museum.metadata_rows import read_rows, write_rows
+from training.json_lines import write_lines
+from training.museum.metadata_rows import read_rows
 from training.museum.retention import CAPTIONS
 from training.museum.retention import CATALOGUE as CATALOGUE_NAME
 
@@ -31,7 +32,7 @@ SLACK = 1.3  # an estimate may be short by this much and still hold the limit
 
 @dataclass(slots=True, kw_only=True)
 class Asking:
-    """One run's questions on their way; answers are journaled by this thread alone."""
+    """Ask one run's questions; answers are journaled by this thread alone."""
 
     captioner: Captioner
     journal: Journal
@@ -43,7 +44,7 @@ class Asking:
     on_first: Callable[[Answer], None]
 
     def ask(self, questions: list[Question]) -> None:
-        """Ask every question, several at a time; stops before the purse is empty."""
+        """Ask every question, several at a time; stop before the purse is empty."""
         under_way: dict[Future[Answer], tuple[Question, float]] = {}
         with Progress() as progress, ThreadPoolExecutor(self.most()) as pool:
             task = progress.add_task("writing captions", total=len(questions))
@@ -62,11 +63,10 @@ class Asking:
                     progress.advance(task, self.settle(under_way, "ALL_COMPLETED"))
 
     def most(self) -> int:
-        """Questions under way at once."""
         return self.table.concurrency if self.captioner.name == "openai" else 1
 
     def settle(self, under_way: dict[Future[Answer], tuple[Question, float]], when: str) -> int:
-        """Journal what is answered; a fault is raised when the other answers are on disk."""
+        """Journal what is answered; raise a fault when the other answers are on disk."""
         done, _ = wait(under_way, return_when=when)
         fault: BaseException | None = None
         for future in done:
@@ -81,7 +81,6 @@ class Asking:
         return len(done)
 
     def take(self, question: Question, answer: Answer, held: float) -> None:
-        """Pay for one answer and write it down."""
         dollars = self.purse.pay(held, answer.tokens_in, answer.tokens_out)
         self.failed = self.failed + 1 if answer.outcome == "failed" else 0
         if self.failed >= FAILED_IN_A_ROW and self.asked == self.failed - 1:
@@ -97,12 +96,12 @@ class Asking:
 
 
 def worst(question: Question, table: CaptionTable) -> tuple[int, int]:
-    """The most tokens that a question can count as, in and out."""
+    """Give the most tokens that a question can count as, in and out."""
     return round(estimate(question, table) * SLACK), table.most_tokens
 
 
 def estimate(question: Question, table: CaptionTable) -> int:
-    """Tokens of a question; a picture that cannot be opened counts as a large one."""
+    """Estimate a question's tokens; a picture that cannot be opened counts as a large one."""
     width, height = question.row.get("width"), question.row.get("height")
     if not (isinstance(width, int) and isinstance(height, int)):
         try:
@@ -115,7 +114,7 @@ def estimate(question: Question, table: CaptionTable) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """What came out: captions, what has none and why, flags, agreement with the catalogue."""
+    """Record what came out: captions, what has none and why, flags, agreement with the catalogue."""
 
     rows: list[dict[str, Any]]
     without: dict[str, int]
@@ -156,7 +155,7 @@ def write_captions(
     flag_repeats(rows)
     gone = [row for row in before.values() if row.get("captioner") != CATALOGUE_NAME]
     if rows or (data / CAPTIONS).exists():
-        write_rows(data / CAPTIONS, [*rows, *gone])
+        write_lines(data / CAPTIONS, [*rows, *gone])
     kinds = Counter(flag.partition(":")[0] for row in rows for flag in row["flags"])
     return Written(
         rows=rows,
@@ -167,7 +166,6 @@ def write_captions(
 
 
 def earlier(data: Path) -> dict[str, dict[str, Any]]:
-    """The captions that are here, by file name."""
     path = data / CAPTIONS
     return {row["file_name"]: row for row in read_rows(path)} if path.exists() else {}
 
@@ -175,7 +173,6 @@ def earlier(data: Path) -> dict[str, dict[str, Any]]:
 def row_of(
     question: Question, answer: Answer, captioner: Captioner, table: CaptionTable
 ) -> dict[str, Any]:
-    """One caption's line."""
     description = answer.description
     if description is None:
         raise ValueError("an answer without a description has no caption")

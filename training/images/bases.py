@@ -8,7 +8,7 @@ from engine.weights.weight_files import PICKLES
 from training.errors import BadRecipe
 from training.images.recipe import ImageRecipe
 from training.images.tables import ImageLora
-from training.text.bases import compute_type
+from training.text.bases import compute_type, lora_config
 
 if TYPE_CHECKING:
     from diffusers import DDPMScheduler, StableDiffusionXLPipeline
@@ -32,7 +32,7 @@ INDEX = "model_index.json"
 
 
 def place_of(name: str, folder: Path | None = None) -> str:
-    """Where to load a pipeline from: the folder given, or what its id stands for."""
+    """Find a pipeline: the folder given, or what its id stands for."""
     place = folder or EMBEDDED / name
     if folder is None and not (place / INDEX).is_file():
         place = Path(name).expanduser()
@@ -60,7 +60,7 @@ def refuse_pickles(place: Path) -> None:
 
 
 def load_pipeline(recipe: ImageRecipe, folder: Path | None = None) -> "StableDiffusionXLPipeline":
-    """The base in the recipe's precision, frozen; its VAE in fp32, where latents are made once."""
+    """Load the base in the recipe's precision, frozen; its VAE in fp32, where latents are made."""
     import torch
     from diffusers.utils import logging
     from transformers.utils import logging as words_logging
@@ -93,7 +93,6 @@ def load_pipeline(recipe: ImageRecipe, folder: Path | None = None) -> "StableDif
 
 
 def load_part(kind: Any, place: str, **options: Any) -> Any:
-    """`kind.from_pretrained`, its faults told plainly."""
     local = Path(place).expanduser()
     if local.is_dir():
         refuse_pickles(local)
@@ -124,7 +123,7 @@ def check_layout(pipeline: Any) -> None:
 
 
 def resolution_of(recipe: ImageRecipe, pipeline: Any) -> int:
-    """The training resolution in pixels; raises BadRecipe when the base cannot divide it."""
+    """Give the resolution in pixels; raises BadRecipe when the base cannot divide it."""
     grain = grain_of(pipeline)
     own = int(pipeline.unet.config.sample_size) * int(pipeline.vae_scale_factor)
     resolution = recipe.data.resolution or own
@@ -137,7 +136,7 @@ def resolution_of(recipe: ImageRecipe, pipeline: Any) -> int:
 
 
 def grain_of(pipeline: Any) -> int:
-    """Pixels that a picture's sides must be a multiple of: VAE and UNet halve them so often."""
+    """Count the pixels that a side must be a multiple of: VAE and UNet halve it so often."""
     halvings = len(pipeline.unet.config.block_out_channels) - 1
     return int(pipeline.vae_scale_factor) * int(2**halvings)
 
@@ -159,13 +158,15 @@ def noise_schedule(pipeline: Any) -> "DDPMScheduler":
 
 
 def add_lora(unet: Any, lora: ImageLora, seed: int) -> None:
-    """A fresh LoRA in fp32 on the UNet; raises BadRecipe when it lacks the target modules."""
+    """Put a fresh LoRA in fp32 on the UNet; raises BadRecipe when it lacks the target modules."""
     import torch
     from diffusers.training_utils import cast_training_params
 
     torch.manual_seed(seed)
+    targets = TARGETS[lora.target] if isinstance(lora.target, str) else lora.target
+    init = True if lora.init == "kaiming" else lora.init
     try:
-        unet.add_adapter(lora_config(lora))
+        unet.add_adapter(lora_config(lora, targets, init_lora_weights=init, use_dora=lora.dora))
     except ValueError as error:
         layers = sorted({name.rpartition(".")[2] for name, _ in unet.named_modules() if name})
         raise BadRecipe(
@@ -173,19 +174,3 @@ def add_lora(unet: Any, lora: ImageLora, seed: int) -> None:
             f'"attn", "attn-mlp" or to some of: {", ".join(layers)}.'
         ) from error
     cast_training_params(unet, dtype=torch.float32)
-
-
-def lora_config(lora: ImageLora) -> Any:
-    """PEFT's own description of the LoRA."""
-    from peft import LoraConfig
-
-    targets = TARGETS[lora.target] if isinstance(lora.target, str) else lora.target
-    return LoraConfig(
-        r=lora.rank,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        init_lora_weights=True if lora.init == "kaiming" else lora.init,
-        target_modules=list(targets),
-        use_rslora=lora.rslora,
-        use_dora=lora.dora,
-    )

@@ -11,7 +11,7 @@ PREFIX = "average."
 
 
 class Average:
-    """diffusers' own EMAModel over the trained weights; decay 0 means none is kept."""
+    """Keep diffusers' own EMAModel over the trained weights; decay 0 means none."""
 
     def __init__(self, unet: Any, decay: float) -> None:
         from diffusers.training_utils import EMAModel
@@ -22,13 +22,12 @@ class Average:
         self.model = EMAModel(self.weights, decay=decay) if decay else None
 
     def step(self) -> None:
-        """Take the weights of a finished step in."""
         if self.model is not None:
             self.model.step(self.weights)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """The average in the weights' place for a while."""
+        """Put the average in the weights' place inside the block."""
         if self.model is None:
             yield
             return
@@ -40,14 +39,13 @@ class Average:
             self.model.restore(self.weights)
 
     def state(self) -> "dict[str, Tensor]":
-        """What a checkpoint keeps, named so that it can lie beside the weights."""
+        """Give what a checkpoint keeps, named so that it can lie beside the weights."""
         if self.model is None:
             return {}
         pairs = zip(self.names, self.model.shadow_params, strict=True)
         return {PREFIX + name: tensor.detach().cpu().clone() for name, tensor in pairs}
 
     def load(self, state: "dict[str, Tensor]", step: int) -> None:
-        """Take up a checkpoint's average, made by so many steps."""
         if self.model is None:
             return
         self.model.optimization_step = step

@@ -21,7 +21,6 @@ SETTINGS = "lora_adapter_metadata"  # the key that diffusers reads
 
 
 def lora_state(unet: Any) -> "dict[str, Tensor]":
-    """The LoRA's weights on the processor, by PEFT's names."""
     from peft import get_peft_model_state_dict
 
     state: dict[str, Tensor] = get_peft_model_state_dict(unet, adapter_name="default")
@@ -29,7 +28,7 @@ def lora_state(unet: Any) -> "dict[str, Tensor]":
 
 
 def settings_of(unet: Any) -> dict[str, Any]:
-    """PEFT's settings of the LoRA as plain values, the same each time."""
+    """Give PEFT's settings of the LoRA as plain values, the same each time."""
     settings: dict[str, Any] = unet.peft_config["default"].to_dict()
     for key, value in settings.items():
         if isinstance(value, set):
@@ -80,7 +79,7 @@ def save_kohya(unet: Any, folder: Path, marks: dict[str, str], state: Any = None
 
 
 def read_marks(path: Path) -> dict[str, str]:
-    """What a safetensors file says of itself. Raises NotPublished for a damaged file."""
+    """Read what a safetensors file says of itself. Raises NotPublished for a damaged file."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -91,7 +90,7 @@ def read_marks(path: Path) -> dict[str, str]:
 
 
 def check_lora(folder: Path) -> dict[str, Any]:
-    """The PEFT settings of a folder's LoRA, after checking its file. Raises NotPublished."""
+    """Check a folder's LoRA and give its PEFT settings. Raises NotPublished."""
     path = folder / WEIGHTS
     if not path.is_file():
         names = sorted(file.name for file in folder.iterdir()) if folder.is_dir() else []

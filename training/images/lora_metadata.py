@@ -8,7 +8,7 @@ from training.runs.recipe import placeless
 
 
 def lora_metadata(recipe: ImageRecipe, facts: dict[str, Any]) -> dict[str, str]:
-    """The core keys, all text. `facts` gives resolution, prediction, steps, epochs, pictures."""
+    """Write the core keys as text; `facts` gives resolution, prediction, steps, epochs, pictures."""
     lora, training = recipe.lora, recipe.training
     marks = {
         "ss_network_module": "networks.lora",

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def snr_of(schedule: Any, times: "Tensor") -> "Tensor":
-    """Signal-to-noise ratio at integer timesteps."""
+    """Give the signal-to-noise ratio at integer timesteps."""
     from diffusers.training_utils import compute_snr
 
     snr: Tensor = compute_snr(schedule, times)
@@ -20,7 +20,7 @@ def snr_of(schedule: Any, times: "Tensor") -> "Tensor":
 
 
 def weights_of(schedule: Any, times: "Tensor", gamma: float) -> "Tensor":
-    """The weight of each timestep's squared error; all 1 for gamma 0."""
+    """Weigh each timestep's squared error; all 1 for gamma 0."""
     import torch
 
     if not gamma:
@@ -37,7 +37,7 @@ def weights_of(schedule: Any, times: "Tensor", gamma: float) -> "Tensor":
 
 
 def target_of(schedule: Any, latents: "Tensor", noise: "Tensor", times: "Tensor") -> "Tensor":
-    """What the UNet should answer, by the base's prediction type."""
+    """Give what the UNet should answer, by the base's prediction type."""
     match schedule.config.prediction_type:
         case "epsilon":
             return noise
@@ -49,5 +49,5 @@ def target_of(schedule: Any, latents: "Tensor", noise: "Tensor", times: "Tensor"
 
 
 def errors_of(answer: "Tensor", target: "Tensor") -> "Tensor":
-    """Mean squared error of each sample of a batch, in fp32."""
+    """Give the mean squared error of each sample of a batch, in fp32."""
     return (answer.float() - target.float()).square().flatten(1).mean(1)

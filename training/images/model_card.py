@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from engine.files import whole_file
 from training.images.lora_files import KOHYA, WEIGHTS, read_marks
 from training.images.recipe import ImageRecipe
 from training.runs.recipe import placeless
@@ -32,19 +33,16 @@ def copy_lora(source: Path, folder: Path, half: bool) -> None:
     (folder / WEIGHTS).chmod(0o644)  # safetensors makes it private
 
 
-def copy_kohya(run: Path, path: Path) -> bool:
-    """Put the kohya export beside the adapter's folder; tells whether the run has one."""
+def copy_kohya(run: Path, path: Path) -> None:
+    """Put the run's kohya export, if there is one, beside the adapter's folder."""
     source = run / "kohya" / KOHYA
-    if not source.is_file():
-        return False
-    part = path.with_name(path.name + ".part")
-    shutil.copyfile(source, part)
-    part.replace(path)
-    return True
+    if source.is_file():
+        with whole_file(path) as part:
+            shutil.copyfile(source, part)
 
 
 def image_model_card(recipe: ImageRecipe, record: dict[str, Any], digest: str) -> str:
-    """Markdown: what it is, what it learnt from, how well, and what it must not be used for."""
+    """Say what it is, what it learnt from, how well, and what it must not be used for."""
     base, expert = placeless(recipe.base.id), recipe.expert
     title = expert.title or expert.name
     stages = record.get("stages", {})
@@ -73,7 +71,7 @@ def image_model_card(recipe: ImageRecipe, record: dict[str, Any], digest: str) -
 
 
 def facts(recipe: ImageRecipe, done: dict[str, Any], digest: str) -> str:
-    """Base, shape, digests; the recipe's is that of the training, whatever it says by now."""
+    """List base, shape, digests; the recipe's is that of the training, whatever it says by now."""
     lora = recipe.lora
     kind = "DoRA" if lora.dora else "rank-stabilised LoRA" if lora.rslora else "LoRA"
     vae = f", VAE `{placeless(recipe.base.vae)}`" if recipe.base.vae else ""
@@ -87,7 +85,6 @@ def facts(recipe: ImageRecipe, done: dict[str, Any], digest: str) -> str:
 
 
 def learnt_from(done: dict[str, Any]) -> str:
-    """How many pictures, held-out ones, what was left out."""
     if not done:
         return "See the recipe."
     lines = [f"{done['pictures']} pictures; {done['held_out_pictures']} more were held out."]
@@ -98,7 +95,6 @@ def learnt_from(done: dict[str, Any]) -> str:
 
 
 def rights(recipe: ImageRecipe) -> str:
-    """Licence, basis, retention, attribution, the base's terms."""
     held = recipe.rights
     lines = [f"Pictures: {held.licence}. {held.basis}"]
     if held.retention_days:
@@ -114,7 +110,6 @@ def rights(recipe: ImageRecipe) -> str:
 
 
 def how(recipe: ImageRecipe, done: dict[str, Any]) -> str:
-    """Settings and cost."""
     training = recipe.training
     line = (
         f"{training.precision}, {training.optimiser}, learning rate {training.learning_rate:g} "
@@ -137,14 +132,12 @@ def how(recipe: ImageRecipe, done: dict[str, Any]) -> str:
 
 
 def figures(measured: dict[str, Any]) -> str:
-    """Held-out loss, memorisation, attributes, scores: what was measured."""
     if not measured:
         return "Not measured yet: run `python -m training.evaluate_image`."
     return "\n".join(f"- {line}" for line in measured["lines"])
 
 
 def use(recipe: ImageRecipe, base: str) -> str:
-    """Lines that draw with it."""
     prompt = recipe.expert.prompt.replace("{request}", "a gold ring").strip(" ,")
     return (
         "```python\nfrom diffusers import StableDiffusionXLPipeline\n\n"

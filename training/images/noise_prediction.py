@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Denoiser:
-    """A UNet, the noise schedule of its base, where it lies and in which precision it is asked."""
+    """Ask a UNet with the noise schedule of its base, on a device and in a precision."""
 
     unet: Any
     schedule: Any
@@ -23,7 +23,7 @@ class Denoiser:
     def errors(
         self, chosen: Sequence[Sample], latents: "Tensor", noise: "Tensor", times: "Tensor"
     ) -> "Tensor":
-        """The unweighted squared error of each picture, given timesteps and noise."""
+        """Give the unweighted squared error of each picture, given timesteps and noise."""
         import torch
 
         noisy = self.schedule.add_noise(latents, noise, times)

@@ -14,18 +14,18 @@ from training.images.tables import (
     Save,
     Validation,
 )
-from training.runs.recipe import digest_of_values, placeless, read_recipe, read_toml
-from training.runs.tables import Rights, Run, Table
+from training.runs.recipe import RunRecipe, placeless, read_recipe, read_toml
 
-NOT_LEARNT_FROM = {"folder", "kohya", "choose", "keep", "minutes", "every"}
+NOT_LEARNT_FROM = frozenset({"folder", "kohya", "choose", "keep", "minutes", "every"})
+ONLY_SHOWN = frozenset(
+    f"validation.{key}" for key in ("prompts", "seeds", "size", "steps", "guidance", "negative")
+)
 
 
-class ImageRecipe(Table):
-    """One run, whole."""
+class ImageRecipe(RunRecipe):
+    """One run on pictures, whole."""
 
-    run: Run
     expert: ImageExpert
-    rights: Rights
     data: Data
     base: ImageBase
     lora: ImageLora = ImageLora()
@@ -34,14 +34,8 @@ class ImageRecipe(Table):
     validation: Validation = Validation()
     save: Save = Save()
 
-    @property
-    def digest(self) -> str:
-        """sha256 of everything in the recipe but places on this machine, defaults included."""
-        return digest_of_values(self.recorded())
-
     def recorded(self) -> dict[str, Any]:
-        """What a record may hold: every value, but no place on this machine."""
-        values = self.model_dump(mode="json")
+        values = super().recorded()
         values["data"]["folder"] = Path(self.data.folder).name
         values["prior"]["folder"] = Path(self.prior.folder).name
         for key in ("id", "vae"):
@@ -50,14 +44,8 @@ class ImageRecipe(Table):
 
     @property
     def training_digest(self) -> str:
-        """sha256 of what a checkpoint depends on; fields left at their defaults do not count."""
-        parts: dict[str, Any] = {"seed": self.run.seed}
-        for name in ("data", "base", "lora", "training", "prior", "validation"):
-            table = getattr(self, name).model_dump(mode="json", exclude_defaults=True)
-            parts[name] = {key: table[key] for key in table if key not in NOT_LEARNT_FROM}
-        for key in ("prompts", "seeds", "size", "steps", "guidance", "negative"):
-            parts["validation"].pop(key, None)  # only shown, never learnt from
-        return digest_of_values(parts)
+        tables = ("data", "base", "lora", "training", "prior", "validation")
+        return self.digest_of_tables(tables, NOT_LEARNT_FROM | ONLY_SHOWN)
 
 
 def load_image_recipe(path: Path, changes: tuple[str, ...] = ()) -> ImageRecipe:
@@ -72,5 +60,5 @@ def load_image_recipe(path: Path, changes: tuple[str, ...] = ()) -> ImageRecipe:
 
 
 def is_image_recipe(path: Path) -> bool:
-    """Whether a recipe file is about pictures: it has a `[data]` table, a text recipe `[source]`."""
+    """Tell a recipe about pictures by its `[data]` table; a text recipe has `[source]`."""
     return "data" in read_toml(path)

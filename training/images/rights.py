@@ -40,7 +40,7 @@ def refuse_unless(held: dict[str, Any], whose: str, mend: str) -> None:
 
 
 def folder_rights(folder: Path) -> dict[str, Any]:
-    """The rights that the harvest wrote beside the pictures; empty for a folder without them."""
+    """Read the rights that the harvest wrote beside the pictures; empty for a folder without."""
     path = folder / RIGHTS
     if not path.is_file():
         return {}

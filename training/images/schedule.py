@@ -1,27 +1,19 @@
-"""Which pictures come when, at which rate, with which noise. Pure: a resumed run agrees.
+"""Decide which pictures come when. Pure: a resumed run agrees."""
 
-Every draw follows from the seed, the step and the sample, never from what was drawn before.
-"""
-
-import hashlib
 import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
 
 from training.images.tables import ImageTraining
-
-if TYPE_CHECKING:
-    import torch
 
 Shape = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Pictures of one shape, by number, and the epoch whose cuts they are shown in."""
+    """Number pictures of one shape, and name the epoch whose cuts they are shown in."""
 
     epoch: int
     indices: tuple[int, ...]
@@ -40,7 +32,7 @@ def batches_in(shapes: Sequence[Shape], batch: int) -> int:
 def batches_of_epoch(
     shapes: tuple[Shape, ...], batch: int, seed: str, epoch: int
 ) -> tuple[tuple[int, ...], ...]:
-    """The batches of one epoch in their order, drawn from seed and epoch alone."""
+    """Draw the batches of one epoch in their order, from seed and epoch alone."""
     draw = random.Random(f"{seed}:{epoch}")
     batches = []
     for shape in sorted(set(shapes)):
@@ -56,7 +48,7 @@ def batches_of_epoch(
 def batches_of_step(
     shapes: tuple[Shape, ...], batch: int, parts: int, seed: str, step: int
 ) -> list[Batch]:
-    """The `parts` batches of one step; each epoch runs through all pictures in its own order."""
+    """List the `parts` batches of one step; each epoch runs through all pictures in its own order."""
     count = batches_in(shapes, batch)
     return [
         Batch(place // count, batches_of_epoch(shapes, batch, seed, place // count)[place % count])
@@ -65,38 +57,7 @@ def batches_of_step(
 
 
 def steps_in(training: ImageTraining, batches: int, processes: int = 1) -> int:
-    """How many optimiser steps the recipe asks for, of an epoch of so many batches."""
+    """Count the optimiser steps that the recipe asks for, of an epoch of `batches`."""
     if training.steps:
         return training.steps
     return max(1, math.ceil(training.epochs * batches / (training.accumulate * processes)))
-
-
-def rate_at(training: ImageTraining, step: int, steps: int) -> float:
-    """The learning rate of one step (counted from 0): linear warm-up, then the schedule.
-
-    >>> flat = ImageTraining(learning_rate=1.0, warmup_steps=2)
-    >>> [rate_at(flat, step, 10) for step in (0, 1, 2, 9)]
-    [0.5, 1.0, 1.0, 1.0]
-    """
-    if step < training.warmup_steps:
-        return training.learning_rate * (step + 1) / training.warmup_steps
-    done = (step - training.warmup_steps) / max(1, steps - training.warmup_steps)
-    shape = {
-        "constant": 1.0,
-        "linear": 1.0 - done,
-        "cosine": 0.5 * (1 + math.cos(math.pi * done)),
-    }[training.schedule]
-    return training.learning_rate * shape
-
-
-def key_of(*words: Any) -> int:
-    """A seed from words; two different lists of words have, for all one can tell, different ones."""
-    digest = hashlib.sha256(":".join(map(str, words)).encode()).digest()
-    return int.from_bytes(digest[:7], "big")
-
-
-def generator_for(*words: Any) -> "torch.Generator":
-    """A generator (on the processor, so that devices agree) seeded by words."""
-    import torch
-
-    return torch.Generator().manual_seed(key_of(*words))

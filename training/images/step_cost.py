@@ -9,11 +9,11 @@ from training.errors import BadRecipe
 from training.images.bases import INDEX, add_lora, noise_schedule, place_of
 from training.images.data.buckets import Cut
 from training.images.data.samples import Sample
-from training.images.optimiser import optimiser_for
 from training.images.recipe import ImageRecipe
-from training.images.session import accelerator_for
 from training.images.trainer import ImageTrainer
 from training.text.bases import compute_type
+from training.text.optimiser import optimiser_for
+from training.trainer import accelerator_for, trained
 
 # The UNet and the scheduler of stabilityai/stable-diffusion-xl-base-1.0, from their config files.
 SDXL_UNET: dict[str, Any] = {
@@ -39,7 +39,7 @@ SPREAD = 0.02  # of the random weights
 
 
 def random_unet(recipe: ImageRecipe, folder: Path | None) -> tuple[Any, Any, int]:
-    """UNet of random weights in the recipe's precision, its schedule, the width of pooled texts."""
+    """Build a UNet of random weights, its schedule, and tell the width of pooled texts."""
     import torch
     from diffusers import EulerDiscreteScheduler, UNet2DConditionModel
 
@@ -66,7 +66,7 @@ def random_unet(recipe: ImageRecipe, folder: Path | None) -> tuple[Any, Any, int
 
 
 def measure_image(recipe: ImageRecipe, folder: Path | None, steps: int) -> dict[str, float]:
-    """Seconds a picture (the best of so many steps), by the clock and of processors; parameters."""
+    """Time steps: seconds a picture (the best step), by the clock and of processors."""
 
     started = time.monotonic()
     unet, schedule, pooled = random_unet(recipe, folder)
@@ -74,9 +74,9 @@ def measure_image(recipe: ImageRecipe, folder: Path | None, steps: int) -> dict[
     add_lora(unet, recipe.lora, recipe.run.seed)
     if recipe.training.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
-    accelerator = accelerator_for(recipe)
+    accelerator = accelerator_for(recipe.training.precision)
     unet.to(accelerator.device)
-    weights = [weight for weight in unet.parameters() if weight.requires_grad]
+    weights = trained(unet)
     optimiser = optimiser_for(weights, recipe.training)
     plan = noise_schedule(SimpleNamespace(scheduler=schedule))
     trainer = ImageTrainer(recipe, unet, optimiser, plan, accelerator)
@@ -86,7 +86,7 @@ def measure_image(recipe: ImageRecipe, folder: Path | None, steps: int) -> dict[
     seconds, busy = [], []
     for step in range(steps):
         started, worked = time.monotonic(), time.process_time()
-        trainer.unet.train()
+        trainer.model.train()
         for part in range(recipe.training.accumulate):
             loss = trainer.losses(given, step, part, "measure").mean()
             accelerator.backward(loss / recipe.training.accumulate)
@@ -104,7 +104,6 @@ def measure_image(recipe: ImageRecipe, folder: Path | None, steps: int) -> dict[
 
 
 def made_up(side: int, config: Any, pooled: int) -> Sample:
-    """A random sample of the base's shape, for a square picture."""
     import torch
 
     square = (side, side)

@@ -4,11 +4,11 @@ from typing import Literal
 
 from pydantic import Field
 
-from training.runs.tables import ExpertTable, Table
+from training.runs.tables import AnyTraining, ExpertTable, Lora, Table
 
 
 class ImageExpert(ExpertTable):
-    """The expert that the LoRA becomes; `prompt` and `token` are its card's for drawing."""
+    """Name the expert that the LoRA becomes; `prompt` and `token` are its card's for drawing."""
 
     command: str = "jewel"
     prompt: str = "{request}"
@@ -43,7 +43,7 @@ class Data(Table):
 
 
 class ImageBase(Table):
-    """The pipeline under the LoRA: a hub id, a folder or an embedded base's id; `vae` in its place."""
+    """Name the pipeline under the LoRA: a hub id, a folder or an embedded id; `vae` in its place."""
 
     id: str
     revision: str = ""
@@ -51,36 +51,29 @@ class ImageBase(Table):
     vae: str = ""
 
 
-class ImageLora(Table):
-    """The shape of the LoRA; `target` is "attn", "attn-mlp" or the names of UNet modules."""
+class ImageLora(Lora):
+    """Shape the LoRA; `target` is "attn", "attn-mlp" or the names of UNet modules."""
 
-    rank: int = Field(default=16, ge=1)
     alpha: float = Field(default=16, gt=0)
     dropout: float = Field(default=0.0, ge=0, lt=1)
     target: Literal["attn", "attn-mlp"] | tuple[str, ...] = "attn"
     init: Literal["gaussian", "kaiming", "olora", "orthogonal"] = "gaussian"
-    rslora: bool = False
     dora: bool = False
 
 
-class ImageTraining(Table):
-    """How the LoRA is fitted; `steps` (when set) wins over `epochs`. `ema` 0 and `snr_gamma` 0: off."""
+class ImageTraining(AnyTraining):
+    """Say how the LoRA is fitted; `steps` (when set) wins over `epochs`. `ema`, `snr_gamma` 0: off."""
 
-    precision: Literal["fp32", "bf16", "fp16"] = "bf16"
-    optimiser: Literal["adamw", "adamw8bit", "prodigy"] = "adamw"
-    learning_rate: float = Field(default=1e-4, gt=0)
-    schedule: Literal["cosine", "linear", "constant"] = "constant"
     warmup_steps: int = Field(default=0, ge=0)
     weight_decay: float = Field(default=1e-2, ge=0)
-    clip: float = Field(default=1.0, gt=0)
-    batch: int = Field(default=1, ge=1)
-    accumulate: int = Field(default=4, ge=1)
     steps: int = Field(default=0, ge=0)
     epochs: float = Field(default=15, gt=0)
     snr_gamma: float = Field(default=5.0, ge=0)
     noise_offset: float = Field(default=0.0, ge=0, le=1)
     ema: float = Field(default=0.999, ge=0, lt=1)
-    gradient_checkpointing: bool = False
+
+    def warmup(self, steps: int) -> int:  # noqa: ARG002 - named in steps already
+        return self.warmup_steps
 
 
 class Prior(Table):
@@ -96,7 +89,7 @@ class Prior(Table):
 
 
 class Validation(Table):
-    """The held-out loss on fixed noise, and the grid of fixed prompts and seeds."""
+    """Set the held-out loss on fixed noise, and the grid of fixed prompts and seeds."""
 
     pictures: int = Field(default=32, ge=1)
     noises: int = Field(default=1, ge=1)
@@ -110,7 +103,7 @@ class Validation(Table):
 
 
 class Save(Table):
-    """Checkpoints every so many steps (and minutes), the last `keep` and the best of them kept."""
+    """Keep checkpoints every few steps (and minutes), the last `keep` and the best of them."""
 
     every: int = Field(default=500, ge=1)
     minutes: float = Field(default=15, gt=0)

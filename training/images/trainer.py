@@ -7,20 +7,23 @@ or over processes; pictures of the prior class add their own mean, at the recipe
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from training.errors import TrainingStopped
 from training.images.data.samples import Sample, Samples
 from training.images.losses import weights_of
 from training.images.noise_prediction import Denoiser
 from training.images.recipe import ImageRecipe
-from training.images.schedule import Batch, batches_of_step, generator_for, key_of, rate_at
+from training.images.schedule import Batch, batches_of_step
+from training.text.schedule import draw_key, generator_for
+from training.trainer import Trainer
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
     from torch import Tensor
 
 
-class ImageTrainer:
-    """A UNet with a LoRA, its optimiser, and the noise schedule of its base."""
+class ImageTrainer(Trainer):
+    """Train a UNet's LoRA, with the noise schedule of its base."""
+
+    hint = '; with fp16 also set base.vae to "madebyollin/sdxl-vae-fp16-fix"'
 
     def __init__(
         self,
@@ -30,20 +33,15 @@ class ImageTrainer:
         schedule: Any,
         accelerator: "Accelerator",
     ) -> None:
-        self.recipe, self.schedule, self.accelerator = recipe, schedule, accelerator
-        self.weights = [weight for weight in unet.parameters() if weight.requires_grad]
-        precision = unet.dtype
-        self.unet, self.optimiser = accelerator.prepare(unet, optimiser)
-        self.denoiser = Denoiser(self.unet, schedule, accelerator.device, precision)
+        super().__init__(recipe.training, unet, optimiser, accelerator)
+        self.recipe, self.schedule = recipe, schedule
+        self.denoiser = Denoiser(self.model, schedule, accelerator.device, unet.dtype)
 
     def step(
         self, samples: Samples, prior: Samples | None, step: int, steps: int
     ) -> dict[str, float]:
-        """One optimiser step; gives its loss, gradient norm and learning rate."""
-        rate = rate_at(self.recipe.training, step, steps)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        self.unet.train()
+        """Take one optimiser step; gives its loss, gradient norm and learning rate."""
+        rate = self.begin(step, steps)
         figures = {"loss": self.backward(samples, step, "pictures", 1.0)}
         if prior is not None:
             figures["prior"] = self.backward(prior, step, "prior", self.recipe.prior.weight)
@@ -62,7 +60,7 @@ class ImageTrainer:
         count = sum(len(part.indices) for part in parts)
         total = 0.0
         for number in range(self.accelerator.process_index, len(parts), processes):
-            torch.manual_seed(key_of(seed, step, number, what, "dropout"))
+            torch.manual_seed(draw_key(seed, step, number, what, "dropout"))
             chosen = self.chosen(samples, parts[number], step, number, what)
             loss = self.losses(chosen, step, number, what).sum()
             self.accelerator.backward(loss * (weight * processes / count))
@@ -72,7 +70,7 @@ class ImageTrainer:
     def chosen(
         self, samples: Samples, part: Batch, step: int, number: int, what: str
     ) -> list[Sample]:
-        """The pictures of a batch in their epoch's cuts, captions dropped as drawn."""
+        """Load a batch's pictures in their epoch's cuts, captions dropped as drawn."""
         import torch
 
         seed, chosen = self.recipe.run.seed, []
@@ -89,7 +87,7 @@ class ImageTrainer:
         return chosen
 
     def losses(self, chosen: Sequence[Sample], step: int, number: int, what: str) -> "Tensor":
-        """The weighted loss of each picture at the timestep and noise drawn for it."""
+        """Give the weighted loss of each picture at the timestep and noise drawn for it."""
         import torch
 
         latents, noise, times = [], [], []
@@ -105,27 +103,3 @@ class ImageTrainer:
         found = self.denoiser.errors(chosen, torch.stack(latents), torch.stack(noise), asked)
         gamma = self.recipe.training.snr_gamma
         return found * weights_of(self.schedule, asked, gamma).to(found.device)
-
-    def update(self, step: int, loss: float) -> float:
-        """Clip and apply the gradients; raises TrainingStopped when they are not finite."""
-        norm = float(self.accelerator.clip_grad_norm_(self.weights, self.recipe.training.clip))
-        scaled = self.accelerator.scaler is not None  # fp16 skips a step that overflowed itself
-        if loss != loss or (not scaled and not norm < float("inf")):
-            raise TrainingStopped(
-                f"The loss became {loss:g} and its gradient {norm:g} at step {step + 1}. The last good "
-                "checkpoint is kept. Lower training.learning_rate (try half), or set "
-                'training.precision to "bf16" or "fp32"; with fp16 also set base.vae to '
-                '"madebyollin/sdxl-vae-fp16-fix". Then delete the checkpoints or use --fresh.'
-            )
-        self.optimiser.step()
-        self.optimiser.zero_grad()
-        return norm
-
-    def everywhere(self, value: float) -> float:
-        """The sum of a figure over all processes."""
-        import torch
-
-        if self.accelerator.num_processes == 1:
-            return value
-        here = torch.tensor(value, device=self.accelerator.device)
-        return float(self.accelerator.reduce(here, reduction="sum"))

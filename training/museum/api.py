@@ -20,8 +20,6 @@ AGENT = "pastiche"
 
 
 class Info(BaseModel):
-    """The head of a search's answer."""
-
     model_config = ConfigDict(extra="ignore")
 
     record_count: int = Field(ge=0)
@@ -29,7 +27,7 @@ class Info(BaseModel):
 
 
 class Museum:
-    """One museum as a recipe addresses it."""
+    """Address one museum as a recipe does."""
 
     def __init__(self, harvest: Harvest, answers: Answers) -> None:
         self.harvest = harvest
@@ -37,7 +35,7 @@ class Museum:
         self.unreadable: list[str] = []
 
     def search(self, term: str) -> Iterator[Found]:
-        """Every record that a term finds; those that cannot be read are noted and left out."""
+        """Yield every record that a term finds; those that cannot be read are noted and left out."""
         page = pages = 1
         while page <= pages:
             answer = self.answers.json(self.search_address(term, page))
@@ -57,12 +55,12 @@ class Museum:
             page += 1
 
     def count(self, term: str) -> int:
-        """How many records a term finds, from its first page."""
+        """Count the records that a term finds, from its first page."""
         answer = self.answers.json(self.search_address(term, 1))
         return int(answer.get("info", {}).get("record_count", 0))
 
     def search_address(self, term: str, page: int) -> str:
-        """The address of one page; the order of the parameters is fixed, so that it is a key."""
+        """Address one page; the order of the parameters is fixed, so that it is a key."""
         harvest = self.harvest
         query: list[tuple[str, Any]] = [("q", term)]
         query += [("id_category", category) for category in harvest.categories]
@@ -73,11 +71,10 @@ class Museum:
         return f"{harvest.address.rstrip('/')}/objects/search?{urlencode(query)}"
 
     def object_address(self, system_number: str) -> str:
-        """Where an object's full record is."""
         return f"{self.harvest.address.rstrip('/')}/museumobject/{system_number}"
 
     def full(self, system_number: str) -> tuple[Full | None, FullImages | None]:
-        """An object's full record; nothing where the museum has none or it cannot be read."""
+        """Read an object's full record; nothing where the museum has none or it cannot be read."""
         if not self.harvest.full_records:
             return None, None
         try:
@@ -89,7 +86,7 @@ class Museum:
         return None, None
 
     def picture_address(self, view: View) -> str:
-        """The address of a picture at its own size, or the recipe's where that is smaller."""
+        """Address a picture at its own size, or the recipe's where that is smaller."""
         try:
             info = self.answers.json(view.base + "info.json")
             native = max(int(info["width"]), int(info["height"]))
@@ -99,7 +96,7 @@ class Museum:
         return f"{view.base}full/!{side},{side}/0/default.jpg"
 
     def owns(self, address: str) -> bool:
-        """Whether an address that an answer names is the museum's (or this rehearsal's)."""
+        """Tell whether an address that an answer names is the museum's (or this rehearsal's)."""
         parts, own = urlsplit(address), urlsplit(self.harvest.address)
         host = parts.hostname or ""
         if self.harvest.local:
@@ -108,7 +105,7 @@ class Museum:
 
 
 class Robots:
-    """robots.txt of every host that is asked, read once."""
+    """Read robots.txt of every host that is asked, once."""
 
     def __init__(self, client: MuseumClient) -> None:
         self.client = client
@@ -134,5 +131,4 @@ class Robots:
 
 
 def seconds_needed(calls: int, harvest: Harvest) -> int:
-    """The least time that so many calls take."""
     return math.ceil(calls * harvest.seconds_between)

@@ -9,11 +9,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from engine.files import write_json
 from training.museum.downloads import Facts
 from training.museum.harvest_recipe import HarvestRecipe
 from training.museum.metadata_rows import LOCK, RIGHTS
 from training.museum.records import Piece, View
-from training.runs.atomic import write_json
 
 DROPPED = "dropped.jsonl"
 ITEM = "https://collections.vam.ac.uk/item/{}/"
@@ -22,7 +22,7 @@ ITEM = "https://collections.vam.ac.uk/item/{}/"
 def row_of(
     piece: Piece, view: View, facts: Facts, record_url: str, fetched: float, days: float
 ) -> dict[str, Any]:
-    """One picture's line; `fetched` is when the older of text and picture came."""
+    """Write one picture's line; `fetched` is when the older of text and picture came."""
     return {
         "file_name": facts.file_name,
         "text": piece.text,
@@ -111,7 +111,6 @@ def write_lock(
 
 
 def tool() -> str:
-    """Name and version of what fetched."""
     try:
         return f"pastiche {version('pastiche')}"
     except PackageNotFoundError:

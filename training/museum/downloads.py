@@ -10,17 +10,19 @@ from pathlib import Path
 from PIL import Image
 from requests import Response
 
+from engine.files import write_file
 from training.errors import SourceFault
+from training.json_lines import add_lines, read_lines
 from training.museum.duplicates import colours, dhash
 from training.museum.metadata_rows import IMAGES
-from training.museum.response_cache import MuseumClient, NoAnswer, add_line, read_lines, write_bytes
+from training.museum.response_cache import MuseumClient, NoAnswer
 
 TRUNCATED_TRIES = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What is known of one picture's file; `at` is seconds since 1970."""
+    """Know one picture's file; `at` is seconds since 1970."""
 
     image_id: str
     address: str
@@ -35,7 +37,6 @@ class Facts:
 
     @property
     def file_name(self) -> str:
-        """The file's name in the data folder."""
         return file_name(self.image_id)
 
 
@@ -44,7 +45,7 @@ class NoPicture(SourceFault):
 
 
 class Pictures:
-    """The pictures of a data folder and the journal of how they came."""
+    """Keep the pictures of a data folder and the journal of how they came."""
 
     def __init__(
         self,
@@ -73,12 +74,12 @@ class Pictures:
         if path.exists() and known is None:  # a kill came between the file and its line
             return self.note(image_id, address, path.read_bytes(), "", path.stat().st_mtime)
         answer, body = self.whole(address)
-        write_bytes(path, body)
+        write_file(path, body)
         self.fetched += 1
         return self.note(image_id, address, body, answer.headers.get("ETag", ""), self.clock())
 
     def whole(self, address: str) -> tuple[Response, bytes]:
-        """A picture that decodes to its last row; one that does not is fetched again."""
+        """Fetch a picture that decodes to its last row; one that does not is fetched again."""
         for _ in range(TRUNCATED_TRIES):
             try:
                 answer = self.client.ask(address)
@@ -92,7 +93,6 @@ class Pictures:
         raise NoPicture(f"no whole JPEG in {TRUNCATED_TRIES} tries")
 
     def note(self, image_id: str, address: str, body: bytes, etag: str, at: float) -> Facts:
-        """Write one line of the journal."""
         with Image.open(io.BytesIO(body)) as picture:
             facts = Facts(
                 image_id=image_id,
@@ -106,18 +106,17 @@ class Pictures:
                 etag=etag,
                 at=at,
             )
-        add_line(self.journal, asdict(facts))
+        add_lines(self.journal, asdict(facts))
         self.facts[image_id] = facts
         return facts
 
 
 def file_name(image_id: str) -> str:
-    """Where a picture lies in the data folder."""
     return f"{IMAGES}/{image_id}.jpg"
 
 
 def decode(body: bytes) -> bool:
-    """Whether a body is one whole JPEG."""
+    """Tell whether a body is one whole JPEG."""
     try:
         with Image.open(io.BytesIO(body), formats=("JPEG",)) as picture:
             picture.load()

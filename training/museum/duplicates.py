@@ -35,7 +35,7 @@ def dhash(picture: Image.Image) -> str:
 
 
 def colours(picture: Image.Image) -> str:
-    """96 hex digits: the red, green and blue means of 4 by 4 fields."""
+    """Give the red, green and blue means of 4 by 4 fields as 96 hex digits."""
     return picture.convert("RGB").resize((COLOURS, COLOURS), SMOOTH).tobytes().hex()
 
 
@@ -73,5 +73,4 @@ def without_duplicates(rows: Iterable[Row], bits: int) -> tuple[list[Row], list[
 
 
 def array_of(rows: list[Row], name: str) -> NDArray[np.uint8]:
-    """A hex field of all rows as bytes, a row each."""
     return np.array([list(bytes.fromhex(row[name])) for row in rows], dtype=np.uint8)

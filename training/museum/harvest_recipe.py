@@ -1,7 +1,7 @@
 """The recipe of a museum data set: `[run]`, `[rights]`, `[harvest]` and `[caption]`, all strict."""
 
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
@@ -9,8 +9,8 @@ from pydantic import Field, model_validator
 from training.captioning.tables import CaptionTable
 from training.errors import NotAllowed
 from training.museum.metadata_rows import MOST_DAYS
-from training.runs.recipe import digest_of_values, read_recipe
-from training.runs.tables import Rights, Run, Table
+from training.runs.recipe import RunRecipe, digest_of_values, placeless, read_recipe
+from training.runs.tables import Table
 
 API = "https://api.vam.ac.uk/v2"
 JEWELLERY = "THES48930"  # the catalogue's category
@@ -19,7 +19,7 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class Harvest(Table):
-    """What is searched for, which pictures are taken, and how fast it is asked for."""
+    """Say what is searched for, which pictures are taken, and how fast it is asked for."""
 
     address: str = API
     terms: tuple[str, ...] = Field(default=("Coronet",), min_length=1)
@@ -39,33 +39,35 @@ class Harvest(Table):
 
     @property
     def local(self) -> bool:
-        """Whether the server is on this machine, as in a rehearsal."""
+        """Tell whether the server is on this machine, as in a rehearsal."""
         return urlsplit(self.address).hostname in LOOPBACK
 
     @model_validator(mode="after")
     def polite(self) -> Self:
-        """A museum's server is not hurried."""
         if self.seconds_between < LEAST_SPACING and not self.local:
             raise ValueError(f"seconds_between must be at least {LEAST_SPACING} for a museum")
         return self
 
 
-class HarvestRecipe(Table):
-    """One data set, from the search to the captions."""
+class HarvestRecipe(RunRecipe):
+    """Describe one data set, from the search to the captions."""
 
-    run: Run
-    rights: Rights
     harvest: Harvest = Harvest()
     caption: CaptionTable = CaptionTable()
 
+    def recorded(self) -> dict[str, Any]:
+        values = super().recorded()
+        values["caption"]["model"] = placeless(self.caption.model)
+        return values
+
     @property
     def search_digest(self) -> str:
-        """sha256 of what decides which pictures the data set holds."""
+        """Hash what decides which pictures the data set holds."""
         return digest_of_values(self.harvest.model_dump(mode="json", exclude={"seconds_between"}))
 
     @property
     def retention_days(self) -> float:
-        """How long texts and pictures may lie here: four weeks at most."""
+        """Limit how long texts and pictures may lie here to four weeks."""
         return min(self.rights.retention_days or MOST_DAYS, MOST_DAYS)
 
 

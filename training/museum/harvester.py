@@ -14,12 +14,13 @@ from typing import Any
 from rich.progress import track
 
 from training.errors import BadCorpus, TrainingError
+from training.json_lines import write_lines
 from training.museum.api import Museum, Robots
 from training.museum.dataset import DROPPED, row_of, write_lock, write_rights
 from training.museum.downloads import Facts, NoPicture, Pictures
 from training.museum.duplicates import without_duplicates
 from training.museum.harvest_recipe import HarvestRecipe
-from training.museum.metadata_rows import METADATA, write_rows
+from training.museum.metadata_rows import METADATA
 from training.museum.records import Found, Piece, View, piece_of
 from training.museum.response_cache import Answers, MuseumClient
 from training.runs.expiry import stamp
@@ -35,8 +36,6 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What a harvest came to."""
-
     counts: dict[str, int]
     rows: list[dict[str, Any]]
     dropped: list[dict[str, str]]
@@ -47,7 +46,7 @@ class Outcome:
 
 @dataclass(slots=True)
 class Harvester:
-    """One run's parts: the museum, the pictures, and what was left out so far."""
+    """Hold one run's parts: the museum, the pictures, and what was left out so far."""
 
     recipe: HarvestRecipe
     museum: Museum
@@ -57,7 +56,7 @@ class Harvester:
     dropped: list[dict[str, str]] = field(default_factory=list)
 
     def search(self) -> tuple[dict[str, int], list[tuple[Found, tuple[str, ...]]]]:
-        """Hits by term, and every object once with the terms that found it, by number."""
+        """Count hits by term, and list every object once with the terms that found it, by number."""
         counts: dict[str, int] = {}
         objects: dict[str, tuple[Found, list[str]]] = {}
         for term in self.recipe.harvest.terms:
@@ -72,11 +71,10 @@ class Harvester:
         return counts, [(found, tuple(terms)) for found, terms in chosen]
 
     def drop(self, reason: str, number: str, image: str = "") -> None:
-        """Note what is left out, and why."""
         self.dropped.append({"system_number": number, "image_id": image, "reason": reason})
 
     def piece(self, found: Found, terms: tuple[str, ...]) -> Piece | None:
-        """An object with its full record; None when it has no picture to fetch."""
+        """Read an object with its full record; None when it has no picture to fetch."""
         if not found.links.base:
             self.drop("no image address", found.system_number)
             return None
@@ -84,7 +82,6 @@ class Harvester:
         return piece_of(found, full, images, terms, self.recipe.harvest.all_views)
 
     def wanted(self, piece: Piece, view: View) -> bool:
-        """Whether the recipe takes this picture."""
         harvest = self.recipe.harvest
         reason = ""
         if not self.museum.owns(view.base):
@@ -100,7 +97,6 @@ class Harvester:
         return not reason
 
     def fetch(self, found: Found, terms: tuple[str, ...], seen: set[str]) -> Iterator[Row]:
-        """The lines of one object's pictures."""
         piece = self.piece(found, terms)
         for view in piece.views if piece else ():
             if piece is None or not self.wanted(piece, view):
@@ -123,7 +119,7 @@ class Harvester:
             yield self.row(piece, view, facts)
 
     def row(self, piece: Piece, view: View, facts: Facts) -> dict[str, Any]:
-        """One line; text and picture expire together, with the older of the two."""
+        """Write one line; text and picture expire together, with the older of the two."""
         record = self.museum.object_address(piece.system_number)
         fetched = min(facts.at, self.since)
         return row_of(piece, view, facts, record, fetched, self.recipe.retention_days)
@@ -163,8 +159,8 @@ def harvest(recipe: HarvestRecipe, run: Path, refresh: bool = False) -> Outcome:
         ]
         if not rows:
             raise BadCorpus(nothing(counts, parts.dropped))
-        write_rows(run / DATA / METADATA, rows)
-        write_rows(run / DATA / DROPPED, parts.dropped)
+        write_lines(run / DATA / METADATA, rows)
+        write_lines(run / DATA / DROPPED, parts.dropped)
         root = write_lock(run / DATA, recipe, rows, counts, parts.robots.stamps)
     return Outcome(
         counts=counts,
@@ -177,7 +173,7 @@ def harvest(recipe: HarvestRecipe, run: Path, refresh: bool = False) -> Outcome:
 
 
 def nothing(counts: dict[str, int], dropped: list[dict[str, str]]) -> str:
-    """Why a harvest is empty."""
+    """Say why a harvest is empty."""
     found = ", ".join(f"{term}: {count}" for term, count in counts.items())
     why = "; ".join(f"{reason}: {n}" for reason, n in reasons(dropped).items()) or "no hits"
     return (
@@ -187,7 +183,7 @@ def nothing(counts: dict[str, int], dropped: list[dict[str, str]]) -> str:
 
 
 def reasons(dropped: list[dict[str, str]]) -> dict[str, int]:
-    """How often each reason was given; the twins' names are left off."""
+    """Count how often each reason was given; the twins' names are left off."""
     short = (re.sub(r"^(nearly the same) as .*", r"\1", row["reason"]) for row in dropped)
     return dict(Counter(short).most_common())
 

@@ -1,12 +1,10 @@
 """The lines of a data folder: read with care, written as a whole."""
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from training.errors import BadCorpus
-from training.runs.atomic import write_text
 
 METADATA = "metadata.jsonl"
 RIGHTS = "rights.json"
@@ -35,13 +33,8 @@ LASTING = (
 )
 
 
-def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Replace a JSON-lines file as a whole."""
-    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-
-
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The lines of a JSON-lines file; raises BadCorpus naming the line at fault."""
+    """Read a JSON-lines file; raises BadCorpus naming the line at fault."""
     rows = []
     for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
         if not line.strip():

@@ -29,12 +29,10 @@ Text = Annotated[str, BeforeValidator(plain)]
 
 
 def many(value: Any) -> Any:
-    """A list, empty for null."""
     return [] if value is None else value
 
 
 def table(value: Any) -> Any:
-    """An object, empty for null."""
     return {} if value is None else value
 
 
@@ -43,34 +41,26 @@ class Unreadable(SourceFault):
 
 
 class Shape(BaseModel):
-    """A part of an answer; fields that are not used are let be."""
+    """Read a part of an answer; fields that are not used are let be."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
 
 
 class Named(Shape):
-    """A thesaurus entry."""
-
     text: Text = ""
 
 
 class ImageMeta(Shape):
-    """What the museum says of one picture."""
-
     asset: Text = Field(default="", alias="assetRef")
     copyright: Text = ""
     sensitive: bool | None = Field(default=None, alias="sensitiveImage")
 
 
 class Links(Shape):
-    """Where a record's first picture is; both may be missing."""
-
     base: Text = Field(default="", alias="_iiif_image_base_url")
 
 
 class Maker(Shape):
-    """Name of the first maker."""
-
     name: Text = ""
 
 
@@ -78,8 +68,6 @@ Metas = Annotated[tuple[ImageMeta, ...], BeforeValidator(many)]
 
 
 class Found(Shape):
-    """One record of a search."""
-
     system_number: str = Field(alias="systemNumber", pattern=r"^O[0-9]+$")
     accession_number: Text = Field(default="", alias="accessionNumber")
     object_type: Text = Field(default="", alias="objectType")
@@ -93,37 +81,26 @@ class Found(Shape):
 
     @property
     def number(self) -> int:
-        """The system number as a number, for sorting."""
         return int(self.system_number[1:])
 
 
 class Titled(Shape):
-    """One of an object's titles."""
-
     title: Text = ""
 
 
 class Dated(Shape):
-    """A production date."""
-
     date: Annotated[Named, BeforeValidator(table)] = Named()
 
 
 class Placed(Shape):
-    """A place of origin."""
-
     place: Annotated[Named, BeforeValidator(table)] = Named()
 
 
 class Made(Shape):
-    """A maker in a full record."""
-
     name: Annotated[Named, BeforeValidator(table)] = Named()
 
 
 class Full(Shape):
-    """One object's full record."""
-
     titles: Annotated[tuple[Titled, ...], BeforeValidator(many)] = ()
     summary: Text = Field(default="", alias="summaryDescription")
     brief: Text = Field(default="", alias="briefDescription")
@@ -146,7 +123,7 @@ class Full(Shape):
 
 
 class FullImages(Shape):
-    """The pictures in a full record's `meta`."""
+    """Read the pictures in a full record's `meta`."""
 
     primary: Text = Field(default="", alias="_iiif_image")
     others: Annotated[tuple[Text, ...], BeforeValidator(many)] = Field(
@@ -157,7 +134,7 @@ class FullImages(Shape):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """One picture of a piece: its id, IIIF base address (ends with "/") and copyright line."""
+    """Know one picture: its id, IIIF base address (ends with "/") and copyright line."""
 
     image_id: str
     base: str
@@ -167,7 +144,7 @@ class View:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
-    """One museum object, with the terms that found it."""
+    """Know one museum object, with the terms that found it."""
 
     system_number: str
     accession_number: str
@@ -188,7 +165,7 @@ class Piece:
 
 
 def read_found(row: Any) -> Found:
-    """One search record; raises Unreadable naming the field at fault."""
+    """Check one search record; raises Unreadable naming the field at fault."""
     try:
         return Found.model_validate(row)
     except ValidationError as error:
@@ -197,7 +174,7 @@ def read_found(row: Any) -> Found:
 
 
 def read_full(answer: Any) -> tuple[Full, FullImages]:
-    """A full record and its pictures; raises Unreadable for another shape."""
+    """Check a full record and its pictures; raises Unreadable for another shape."""
     try:
         meta = table(answer.get("meta"))
         return (
@@ -248,7 +225,7 @@ def piece_of(
 
 
 def views_of(found: Found, images: FullImages, all_views: bool) -> tuple[View, ...]:
-    """The first picture, or all; none where the museum gives no address."""
+    """List the first picture, or all; none where the museum gives no address."""
     bases = [first(found.links.base, images.primary)]
     bases += images.others if all_views else ()
     metas = {meta.asset: meta for meta in (*images.metas, *found.metas)}
@@ -275,5 +252,5 @@ def first(*texts: str) -> str:
 
 
 def texts_of(entries: tuple[Named, ...]) -> tuple[str, ...]:
-    """The words of thesaurus entries, without empty and doubled ones."""
+    """List the words of thesaurus entries, without empty and doubled ones."""
     return tuple(dict.fromkeys(entry.text for entry in entries if entry.text))

@@ -5,12 +5,9 @@ nothing; a refreshing one asks "has it changed?" (If-None-Match) and pays only f
 """
 
 import json
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,38 +17,27 @@ from requests.adapters import HTTPAdapter
 
 from training.errors import SourceFault
 from training.web.http_client import ForeignRedirect, PoliteClient
+from training.web.journal import Journal
 from training.web.pace import FIRST_RETRY, Pace
 
 MUSEUM = "vam.ac.uk"
 
-JOURNAL = "journal.jsonl"
 JSON_TRIES = 3
 SILENT_IN_A_ROW = 3  # addresses that do not answer before the server counts as down
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CachedResponse:
-    """One answer on disk; `at` is seconds since 1970."""
-
-    address: str
-    sha256: str
-    etag: str
-    at: float
-
-
 class Conditional(HTTPAdapter):
-    """Sends the ETag that is known for what is asked, by the hook requests has for headers."""
+    """Send the ETag that is known for what is asked, by the hook requests has for headers."""
 
     tag = ""
 
     def add_headers(self, request: PreparedRequest, **_: Any) -> None:
-        """Ask for news only."""
         if self.tag:
             request.headers["If-None-Match"] = self.tag
 
 
 class MuseumClient(PoliteClient):
-    """A polite client that can ask whether something has changed, and forgives silence twice."""
+    """Fetch politely, ask whether something has changed, and forgive silence twice."""
 
     def __init__(self, pace: Pace, first_retry: float = FIRST_RETRY) -> None:
         super().__init__(pace, first_retry)
@@ -83,7 +69,7 @@ class MuseumClient(PoliteClient):
         return answer
 
     def may_follow(self, address: str, to: str) -> bool:
-        """Only within the museum: what comes from elsewhere has not its rights."""
+        """Stay within the museum: what comes from elsewhere has not its rights."""
         one, other = urlsplit(address), urlsplit(to)
         within = all(
             part.hostname and part.hostname.endswith(f".{MUSEUM}") for part in (one, other)
@@ -99,7 +85,7 @@ class MuseumClient(PoliteClient):
 
 
 class Answers:
-    """A folder of JSON bodies, each file named by its digest, and the journal beside them."""
+    """Ask for JSON, and keep the bodies on disk."""
 
     def __init__(
         self,
@@ -108,62 +94,36 @@ class Answers:
         refresh: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.folder = folder
-        self.client = client
-        self.refresh = refresh
-        self.clock = clock
+        self.journal, self.client = Journal(folder), client
+        self.refresh, self.clock = refresh, clock
         self.asked = 0
         self.fresh: set[str] = set()
-        folder.mkdir(parents=True, exist_ok=True)
-        self.kept = {row["address"]: CachedResponse(**row) for row in read_lines(folder / JOURNAL)}
 
     def json(self, address: str) -> Any:
-        """The parsed answer; raises Missing for 4xx, NoJson for what is none."""
-        kept = self.kept.get(address)
-        body = self.body_of(kept)
-        if kept and body is not None and (not self.refresh or address in self.fresh):
+        """Give the parsed answer; raises Missing for 4xx, NoJson for what is none."""
+        body = self.journal.held(address)
+        if body is not None and (not self.refresh or address in self.fresh):
             return json.loads(body)
         self.fresh.add(address)
+        etag = self.journal.entries[address]["etag"] if body is not None else ""
         for _ in range(JSON_TRIES):
-            answer = self.ask(address, kept.etag if kept and body is not None else "")
+            self.asked += 1
+            answer = self.client.ask(address, etag)
             if answer.status_code == 304 and body is not None:
                 return json.loads(body)
+            if answer.status_code not in (200, 304):
+                raise Missing(address, answer.status_code)
             try:
                 value = answer.json()
             except ValueError:
                 continue
-            self.keep(address, answer)
+            tag = answer.headers.get("ETag", "")
+            self.journal.keep(address, answer.content, etag=tag, at=self.clock())
             return value
         raise NoJson(
             f"{address} gave no JSON {JSON_TRIES} times. Run the same command again later; it "
             "goes on from where it stopped."
         )
-
-    def ask(self, address: str, etag: str) -> Response:
-        """One call; raises Missing where the museum says that there is no such thing."""
-        self.asked += 1
-        answer = self.client.ask(address, etag)
-        if answer.status_code not in (200, 304):
-            raise Missing(address, answer.status_code)
-        return answer
-
-    def keep(self, address: str, answer: Response) -> None:
-        """Put an answer on disk, then into the journal."""
-        digest = sha256(answer.content).hexdigest()
-        write_bytes(self.folder / digest, answer.content)
-        kept = CachedResponse(
-            address=address, sha256=digest, etag=answer.headers.get("ETag", ""), at=self.clock()
-        )
-        add_line(self.folder / JOURNAL, asdict(kept))
-        self.kept[address] = kept
-
-    def body_of(self, kept: CachedResponse | None) -> bytes | None:
-        """The body on disk, or None if it is missing or damaged."""
-        path = self.folder / kept.sha256 if kept else None
-        if kept is None or path is None or not path.exists():
-            return None
-        body = path.read_bytes()
-        return body if sha256(body).hexdigest() == kept.sha256 else None
 
 
 class Busy(SourceFault):
@@ -187,36 +147,3 @@ class Missing(SourceFault):
             "this request."
         )
         self.status = status
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a JSON-lines file; a last line that a kill cut short is cut off."""
-    if not path.exists():
-        return []
-    whole, _, rest = path.read_bytes().rpartition(b"\n")
-    if rest:
-        with path.open("r+b") as file:
-            file.truncate(len(whole) + 1 if whole else 0)
-    return [json.loads(line) for line in whole.decode("utf-8").split("\n") if line]
-
-
-def add_line(path: Path, row: Mapping[str, Any]) -> None:
-    """Add one object to a JSON-lines file, on disk before this returns."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row, ensure_ascii=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def write_bytes(path: Path, body: bytes) -> None:
-    """Replace a file as a whole; a failed write leaves no half behind."""
-    part = path.with_name(path.name + ".part")
-    try:
-        with part.open("wb") as file:
-            file.write(body)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise
-    part.replace(path)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from training.errors import BadCorpus
+from training.json_lines import write_lines
 from training.museum.metadata_rows import (
     IMAGES,
     LASTING,
@@ -24,7 +25,6 @@ from training.museum.metadata_rows import (
     MOST_DAYS,
     RIGHTS,
     read_rows,
-    write_rows,
 )
 
 CAPTIONS = "metadata_gpt4.jsonl"
@@ -51,7 +51,7 @@ def prune(data: Path, now: float) -> int:
         return 0
     # Texts first: a kill in between leaves pictures, which are due at the next start all the same.
     if rows:
-        write_rows(data / METADATA, (pruned(row, due) for row in rows))
+        write_lines(data / METADATA, (pruned(row, due) for row in rows))
     prune_captions(data, due)
     for name in due:
         (data / name).unlink(missing_ok=True)
@@ -59,7 +59,7 @@ def prune(data: Path, now: float) -> int:
 
 
 def rows_here(data: Path) -> list[dict[str, Any]]:
-    """A folder's lines; none where they are another's and of another shape."""
+    """Read a folder's lines; none where they are another's and of another shape."""
     try:
         return read_rows(data / METADATA)
     except (FileNotFoundError, BadCorpus):
@@ -67,7 +67,7 @@ def rows_here(data: Path) -> list[dict[str, Any]]:
 
 
 def pruned(row: dict[str, Any], gone: set[str]) -> dict[str, Any]:
-    """A line without the museum's texts, if its picture goes."""
+    """Take the museum's texts out of a line, if its picture goes."""
     if row["file_name"] not in gone:
         return row
     return {key: row[key] for key in LASTING if key in row} | {"text": "", "pruned": True}
@@ -82,7 +82,7 @@ def prune_captions(data: Path, gone: set[str]) -> None:
             for row in read_rows(path)
             if row["file_name"] not in gone or row.get("captioner") != CATALOGUE
         ]
-        write_rows(path, kept)
+        write_lines(path, kept)
     for name in DERIVED:
         shutil.rmtree(data / WORK / name, ignore_errors=True)
 
@@ -102,7 +102,7 @@ def retention_of(data: Path) -> float | None:
 
 
 def due_of(row: dict[str, Any]) -> float | None:
-    """When a line's time is over (seconds since 1970); None for one that is over or has no end."""
+    """Tell when a line's time is over (seconds since 1970); None if it is over or has no end."""
     if "pruned" in row or "expires_at" not in row:
         return None
     try:
@@ -112,13 +112,12 @@ def due_of(row: dict[str, Any]) -> float | None:
 
 
 def is_due(row: dict[str, Any], now: float) -> bool:
-    """Whether a line's time is over."""
     due = due_of(row)
     return due is not None and due <= now
 
 
 def next_due(data: Path) -> float | None:
-    """When the next picture is due (seconds since 1970); None when none is left."""
+    """Tell when the next picture is due (seconds since 1970); None when none is left."""
     times = [due for row in rows_here(data) if (due := due_of(row)) is not None]
     days = retention_of(data)
     if days is not None:
@@ -152,7 +151,7 @@ def wait_and_prune(
 
 
 def watch(data: Path) -> None:
-    """Start the process that prunes a folder when it is due, whatever becomes of this one."""
+    """Start the process that prunes a folder when it is due, even if this one is killed."""
     # Through a shell that ends at once, so that nobody is left to wait for the process.
     line = '"$0" -m training.museum.retention "$1" >/dev/null 2>&1 </dev/null &'
     place = str(data.resolve())

@@ -17,7 +17,7 @@ Findings = dict[str, list[str]]
 
 
 def read_lock(data: Path) -> dict[str, Any]:
-    """The lock file; raises BadCorpus when there is none to compare with."""
+    """Read the lock file; raises BadCorpus when there is none to compare with."""
     try:
         lock: dict[str, Any] = json.loads((data / LOCK).read_text(encoding="utf-8"))
         files = dict(lock["files"])
@@ -38,7 +38,7 @@ def read_lock(data: Path) -> dict[str, Any]:
 
 
 def verify_folder(data: Path) -> Findings:
-    """Pictures that are missing or altered; none of them is an expired one."""
+    """List pictures that are missing or altered; none of them is an expired one."""
     files = read_lock(data)["files"]
     pruned = {row["file_name"] for row in rows_here(data) if row.get("pruned")}
     found: Findings = {"missing": [], "altered": [], "expired": []}

@@ -11,7 +11,7 @@ Place = tuple[float, float, float]
 
 
 def _crown(p: Piece, *, full: bool) -> None:
-    """A band with ornaments standing on it; the front of a tiara is highest in the middle."""
+    """Stand ornaments on a band; the front of a tiara is highest in the middle."""
     radius, back = (1.12, 0.0) if full else (1.35, 0.45)
     start, end = (0.0, 2 * math.pi) if full else (1.06 * math.pi, 1.94 * math.pi)
     tall = 0.26
@@ -91,10 +91,8 @@ ORNAMENTS = {
 
 
 def tiara(p: Piece) -> None:
-    """A bow of ornaments."""
     _crown(p, full=False)
 
 
 def coronet(p: Piece) -> None:
-    """A whole circle of ornaments."""
     _crown(p, full=True)

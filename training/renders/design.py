@@ -24,7 +24,7 @@ PLATED = ("bar", "round", "oval", "lozenge", "hexagon", "cross", "panels", "star
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Design:
-    """One piece; `engraving` and `enamel` are empty where there is none."""
+    """Design one piece; `engraving` and `enamel` are empty where there is none."""
 
     kind: str
     form: str
@@ -40,7 +40,7 @@ class Design:
 
 
 def drawn(rng: random.Random, kind: str, manner: str) -> Design:
-    """A design of a kind; old pieces are more often engraved, and lie on quiet grounds."""
+    """Draw a design of a kind; old pieces are more often engraved, and lie on quiet grounds."""
     old = manner == "museum"
     form = rng.choice(FORMS[kind])
     ground, metal = rng.choice(list(GROUNDS)), rng.choice(METAL_DRAW)

@@ -56,14 +56,13 @@ OPAL_FIRE = ([0.15, 0.55, 0.85], [0.25, 0.80, 0.45], [0.95, 0.50, 0.25], [0.60, 
 
 
 def texture(picture: Picture, *, raw: bool = True) -> dict[str, Any]:
-    """A tiled bitmap of values (H, W) or colours (H, W, 3)."""
+    """Tile a bitmap of values (H, W) or colours (H, W, 3)."""
     shaped = picture if picture.ndim == 3 else picture[..., None]
     bitmap = mi.Bitmap(np.ascontiguousarray(shaped, dtype=np.float32))
     return {"type": "bitmap", "bitmap": bitmap, "raw": raw, "wrap_mode": "repeat"}
 
 
 def new_metal(metal: str, rough: float) -> dict[str, Any]:
-    """Polished metal out of the workshop."""
     name, tint = METALS[metal]
     return {
         "type": "roughconductor", "material": name, "alpha": rough,
@@ -72,7 +71,7 @@ def new_metal(metal: str, rough: float) -> dict[str, Any]:
 
 
 def worn_metal(metal: str, seed: int, grime: float) -> dict[str, Any]:
-    """Metal that has been worn for a century: duller in patches, browned where no hand reaches."""
+    """Wear metal for a century: duller in patches, browned where no hand reaches."""
     name, tint = METALS[metal]
     patches = clouds(seed, 64)
     dull = np.array(tint) * [0.97, 0.94, 0.88]
@@ -89,7 +88,7 @@ def worn_metal(metal: str, seed: int, grime: float) -> dict[str, Any]:
 
 
 def engraved(ground: dict[str, Any], name: str, deep: float, dark: float) -> dict[str, Any]:
-    """A pattern cut into metal; `dark` tells how much the cuts have filled with the years."""
+    """Cut a pattern into metal; `dark` tells how much the cuts have filled with the years."""
     cuts = pattern(name)
     inside = {"type": "roughconductor", "material": "Cr", "alpha": 0.4,
               "specular_reflectance": {"type": "rgb", "value": [0.20, 0.17, 0.14]}}  # fmt: skip
@@ -100,7 +99,6 @@ def engraved(ground: dict[str, Any], name: str, deep: float, dark: float) -> dic
 
 
 def enamel(colour: str) -> dict[str, Any]:
-    """Glass melted onto metal."""
     glass = {
         "type": "plastic", "int_ior": 1.6,
         "diffuse_reflectance": {"type": "rgb", "value": ENAMELS[colour]},
@@ -109,7 +107,7 @@ def enamel(colour: str) -> dict[str, Any]:
 
 
 def stone(name: str, seed: int) -> dict[str, Any]:
-    """A clear stone as coloured glass, an opaque one as a glossy colour; opal has its fire."""
+    """Make a clear stone of coloured glass, an opaque one of a glossy colour; opal has its fire."""
     if name in GEMS:
         rgb, refraction = GEMS[name]
         through = {"type": "rgb", "value": rgb}
@@ -125,7 +123,7 @@ def stone(name: str, seed: int) -> dict[str, Any]:
 
 
 def lamp(at: list[float], target: list[float], size: float, rgb: list[float]) -> dict[str, Any]:
-    """A square light of half width `size`, facing a place."""
+    """Shine from a square of half width `size`, facing a place."""
     turned = mi.ScalarTransform4f().look_at(origin=at, target=target, up=[0, 0, 1])
     light = {"type": "area", "radiance": {"type": "rgb", "value": rgb}}
     return {"type": "rectangle", "to_world": turned.scale(size), "emitter": light}

@@ -15,7 +15,7 @@ LINE = 20  # the width of a cut at the large size: two pixels of a picture
 
 
 def clouds(seed: int, size: int, finest: int = 8) -> Picture:
-    """Soft noise without seams, spread over 0..1."""
+    """Make soft noise without seams, spread over 0..1."""
     rng = np.random.default_rng(seed)
     rows = np.fft.fftfreq(size)[:, None] * size
     far = np.hypot(rows, np.fft.fftfreq(size)[None, :] * size)
@@ -28,7 +28,7 @@ def clouds(seed: int, size: int, finest: int = 8) -> Picture:
 
 @functools.cache
 def pattern(name: str) -> Picture:
-    """One tile: 1 where the graver has cut."""
+    """Draw one tile: 1 where the graver has cut."""
     large = Image.new("L", (3 * LARGE, LARGE))
     draw = ImageDraw.Draw(large)
     for shift in (0, LARGE, 2 * LARGE):  # what crosses an edge comes in at the other

@@ -20,24 +20,23 @@ ROSE = 0.2  # of the stones are rose cut
 
 
 def upright(path: Array, at: tuple[float, float, float] = (0, 0, 0)) -> Array:
-    """A path in the plane of x and y as one that faces the camera."""
+    """Turn a path in the plane of x and y so that it faces the camera."""
     found: Array = path @ UPRIGHT.T + at
     return found
 
 
 def on(angle: float, radius: float, z: float) -> tuple[float, float, float]:
-    """A place on a lying circle."""
+    """Find a place on a lying circle."""
     return radius * math.cos(angle), radius * math.sin(angle), z
 
 
 def above(at: Vector, high: float) -> Array:
-    """A place, or a path, so much higher."""
     found: Array = np.add(at, (0, 0, high))
     return found
 
 
 class Piece:
-    """Parts by material. All that is random is drawn from `rng` in one order."""
+    """Collect parts by material. All that is random is drawn from `rng` in one order."""
 
     def __init__(self, rng: random.Random, design: Design) -> None:
         self.rng, self.design = rng, design
@@ -48,7 +47,7 @@ class Piece:
         self._facets = "rose" if rng.random() < ROSE else "brilliant"
 
     def facts(self) -> dict[str, str]:
-        """What there is to see of the design: a filigree plaque bears no engraving."""
+        """Say what there is to see of the design: a filigree plaque bears no engraving."""
         d, seen = self.design, set(self.parts)
         stones = sorted(made[6:] for made in seen if made.startswith("stone:"))
         return {
@@ -61,20 +60,18 @@ class Piece:
         }  # fmt: skip
 
     def add(self, mesh: Mesh, made: str = "metal") -> None:
-        """One mesh of a material: metal, engraved, foil, stone:NAME or enamel:COLOUR."""
+        """Add one mesh of a material: metal, engraved, foil, stone:NAME or enamel:COLOUR."""
         self.parts[made].append(mesh)
 
     def bead(self, at: Vector, radius: float, stone: str = "") -> None:
-        """A ball of metal, or of a stone."""
         made = f"stone:{stone}" if stone else "metal"
         self.add(self._bead.placed(at, radius * np.eye(3)), made)
 
     def wire(self, path: Array, radius: float, closed: bool = False) -> None:
-        """A wire of metal."""
         self.add(shapes.tube(path, radius, 7, closed))
 
     def rope(self, path: Array, radius: float, closed: bool = False) -> None:
-        """Two wires wound round each other."""
+        """Wind two wires round each other."""
         long = float(np.linalg.norm(np.diff(path, axis=0), axis=1).sum())
         turns = max(2, round(long / (5.0 * radius)))
         many = np.stack(
@@ -88,7 +85,7 @@ class Piece:
             self.add(shapes.tube(wound, 0.55 * radius, 6))
 
     def chain(self, path: Array, size: float) -> None:
-        """Oval links along a path, every other one on edge."""
+        """Link ovals along a path, every other one on edge."""
         step = np.linalg.norm(np.diff(path, axis=0), axis=1)
         far = np.concatenate([[0], np.cumsum(step)])
         count = max(2, round(far[-1] / (1.35 * size)))
@@ -102,7 +99,6 @@ class Piece:
             self.add(shapes.tube(link, 0.23 * size, 6, True).placed(at, axes))
 
     def beads(self, path: Array, radius: float, gap: float = 2.0, stones: str = "") -> None:
-        """A row of beads along a path."""
         step = np.linalg.norm(np.diff(path, axis=0), axis=1)
         far = np.concatenate([[0], np.cumsum(step)])
         places = np.linspace(0, far[-1], max(2, round(far[-1] / (gap * radius))))
@@ -113,7 +109,7 @@ class Piece:
         self, shape: str, at: Vector, size: float, face: Vector = FRONT,
         up: Vector = (0, 0, 1), *, wide: float = 1.0, dome: float = 0.1,
     ) -> None:  # fmt: skip
-        """A plaque with a rim: engraved, enamelled, or of filigree, as the design says."""
+        """Add a plaque with a rim: engraved, enamelled, or of filigree, as the design says."""
         rim = shapes.outline(shape, 40) * [wide * size, size]
         axes, design = shapes.frame(face, up), self.design
         edge = np.concatenate([shapes.fine(rim), np.zeros((97, 1))], 1)
@@ -149,7 +145,7 @@ class Piece:
         self, at: Vector, size: float, name: str = "", face: Vector = FRONT,
         up: Vector = (0, 0, 1), cut: str = "", setting: str = "",
     ) -> None:  # fmt: skip
-        """A set stone: faceted if clear, a cabochon if opaque; the main one where none is named."""
+        """Set a stone: faceted if clear, a cabochon if opaque; the main one where none is named."""
         name = name or self.design.stone
         cut = cut or (self.design.cut if name == self.design.stone else "round")
         axes = size * shapes.frame(face, up)

@@ -36,7 +36,7 @@ def variant(threads: int = 0) -> None:
 
 
 def picture(piece: Piece, manner: Manner, size: int, samples: int, folder: Path) -> Bytes:
-    """Path traced, (size, size, 3); meshes go into `folder` on their way."""
+    """Trace paths to (size, size, 3); meshes go into `folder` on their way."""
     rng = piece.rng
     sideways, high = rng.uniform(-1.3, 1.3), rng.uniform(0, 1)
     eye = [sideways, -5.4, 0.4 + 1.1 * high if piece.flat else 1.5 + 1.4 * high]
@@ -62,7 +62,7 @@ def picture(piece: Piece, manner: Manner, size: int, samples: int, folder: Path)
 
 
 def developed(passes: NDArray[np.float32], ground: NDArray[np.bool_], manner: Manner) -> Bytes:
-    """Of each pixel the mean of the middle passes (a firefly is in one), as sRGB bytes."""
+    """Average the middle passes of each pixel (a firefly is in one), as sRGB bytes."""
     ordered = np.sort(passes, axis=0)
     light = ordered[1:-1].mean(0)
     share = ground[..., None].astype(float)  # the grain of the plain ground is smoothed away
@@ -79,7 +79,7 @@ def developed(passes: NDArray[np.float32], ground: NDArray[np.bool_], manner: Ma
 
 
 def shapes(piece: Piece, manner: Manner, folder: Path) -> dict[str, Any]:
-    """The piece's meshes with what each is made of."""
+    """Give the piece's meshes with what each is made of."""
     rng, design = piece.rng, piece.design
     seed = rng.randrange(1 << 20)
     old = manner == "museum"
@@ -123,7 +123,7 @@ def shapes(piece: Piece, manner: Manner, folder: Path) -> dict[str, Any]:
 
 
 def sweep(flat: bool) -> Mesh:
-    """A floor that curves up into a wall, so that no horizon shows; or a board behind flat pieces."""
+    """Curve a floor up into a wall, so that no horizon shows; or stand a board behind flat pieces."""
     if flat:
         profile = np.array([[BOARD, -9.0], [BOARD, 0.0], [BOARD, 9.0]])
     else:
@@ -137,7 +137,7 @@ def sweep(flat: bool) -> Mesh:
 
 
 def shop_light(piece: Piece, eye: list[float]) -> dict[str, Any]:
-    """A bright room, and the flash beside the lens."""
+    """Light a bright room, and the flash beside the lens."""
     rng = piece.rng
     flash = [eye[0] + rng.uniform(-0.35, 0.35), eye[1] + 0.1, eye[2] + 0.75]
     power = rng.uniform(85, 115)
@@ -149,7 +149,7 @@ def shop_light(piece: Piece, eye: list[float]) -> dict[str, Any]:
 
 
 def museum_light(piece: Piece) -> dict[str, Any]:
-    """A dim room, a large soft light from the upper left, a weaker one from the right."""
+    """Light a dim room: a large soft lamp from the upper left, a weaker one from the right."""
     key = piece.rng.uniform(8.0, 9.5)
     return {
         "room": {"type": "constant", "radiance": 0.30},

@@ -20,7 +20,7 @@ GIRDLE = 0.035
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mesh:
-    """Corners (N, 3) with normals (N, 3) and texture coordinates (N, 2); faces (M, 3)."""
+    """Hold corners (N, 3) with normals (N, 3) and texture coordinates (N, 2); faces (M, 3)."""
 
     points: Array
     normals: Array
@@ -28,7 +28,7 @@ class Mesh:
     faces: NDArray[np.int32]
 
     def placed(self, at: Vector, axes: Array | None = None) -> "Mesh":
-        """Turned by the columns of `axes` (which may scale evenly), then moved to `at`."""
+        """Turn by the columns of `axes` (which may scale evenly), then move to `at`."""
         axes = np.eye(3) if axes is None else axes
         scale = np.linalg.norm(axes[:, 0])
         return Mesh(
@@ -40,7 +40,6 @@ class Mesh:
 
 
 def joined(meshes: Sequence[Mesh]) -> Mesh:
-    """Several meshes as one."""
     starts = np.cumsum([0, *(len(mesh.points) for mesh in meshes[:-1])])
     return Mesh(
         points=np.concatenate([mesh.points for mesh in meshes]),
@@ -51,7 +50,7 @@ def joined(meshes: Sequence[Mesh]) -> Mesh:
 
 
 def write_ply(mesh: Mesh, path: Path) -> None:
-    """Little-endian PLY with the property names that Mitsuba reads."""
+    """Write little-endian PLY with the property names that Mitsuba reads."""
     names = ("x", "y", "z", "nx", "ny", "nz", "u", "v")
     corners = np.concatenate([mesh.points, mesh.normals, mesh.uv], 1).astype("<f4")
     faces = np.empty(len(mesh.faces), [("n", "u1"), ("i", "<i4", 3)])
@@ -64,7 +63,7 @@ def write_ply(mesh: Mesh, path: Path) -> None:
 
 
 def frame(face: Vector, up: Vector = (0, 0, 1)) -> Array:
-    """Axes whose third column looks along `face` and whose second leans to `up`."""
+    """Give axes whose third column looks along `face` and whose second leans to `up`."""
     out = np.asarray(face, float) / np.linalg.norm(face)
     aside = np.cross(up, out)
     if np.linalg.norm(aside) < 0.05:
@@ -74,7 +73,7 @@ def frame(face: Vector, up: Vector = (0, 0, 1)) -> Array:
 
 
 def grid(points: Array, uv: Array, closed: tuple[bool, bool] = (False, False)) -> Mesh:
-    """A smooth surface over points (U, V, 3); a closed side repeats its first row as its last."""
+    """Span a smooth surface over points (U, V, 3); a closed side repeats its first row as its last."""
     normals = np.cross(along(points, 0, closed[0]), along(points, 1, closed[1]))
     normals /= np.linalg.norm(normals, axis=-1, keepdims=True) + CREASE
     index = np.arange(points.shape[0] * points.shape[1], dtype=np.int32).reshape(points.shape[:2])
@@ -87,7 +86,7 @@ def grid(points: Array, uv: Array, closed: tuple[bool, bool] = (False, False)) -
 
 
 def along(points: Array, axis: int, closed: bool) -> Array:
-    """Central differences along an axis."""
+    """Take central differences along an axis."""
     found: Array = np.gradient(points, axis=axis)
     if closed:
         moved, ends = np.moveaxis(found, axis, 0), np.moveaxis(points, axis, 0)
@@ -96,7 +95,7 @@ def along(points: Array, axis: int, closed: bool) -> Array:
 
 
 def tube(path: Array, radius: float | Array, sides: int = 8, closed: bool = False) -> Mesh:
-    """A wire along a path (N, 3), of one radius or of one at each point."""
+    """Draw a wire along a path (N, 3), of one radius or of one at each point."""
     radii = np.broadcast_to(np.asarray(radius, float), len(path))
     ahead = along(path, 0, closed)
     ahead /= np.linalg.norm(ahead, axis=1, keepdims=True) + CREASE
@@ -115,7 +114,7 @@ def tube(path: Array, radius: float | Array, sides: int = 8, closed: bool = Fals
 
 
 def circle(radius: float, count: int = 48, start: float = 0.0, end: float = 2 * np.pi) -> Array:
-    """Points on a circle in the plane of x and y, both ends among them."""
+    """Place points on a circle in the plane of x and y, both ends among them."""
     angles = np.linspace(start, end, count + 1)
     return np.stack([radius * np.cos(angles), radius * np.sin(angles), 0 * angles], 1)
 
@@ -124,7 +123,7 @@ def band(
     radius: float, height: float, thick: float, *, dome: float = 0.3,
     start: float = 0.0, end: float = 2 * np.pi, count: int = 96,
 ) -> Mesh:  # fmt: skip
-    """A hoop of flat section around z: its outer face bears one height of the pattern."""
+    """Bend a hoop of flat section around z: its outer face bears one height of the pattern."""
     t = np.linspace(-1, 1, 9)
     outer = np.stack([radius + dome * thick * (1 - t**2), t * height / 2], 1)
     corner = np.array([[-0.3, 0.04], [-0.85, 0.04], [-1.0, 0.0]]) * [thick, height]
@@ -143,7 +142,7 @@ def band(
 
 
 def outline(shape: str, count: int = 16) -> Array:
-    """The girdle of a cut or the rim of a plate, (N, 2), about one unit in radius."""
+    """Draw the girdle of a cut or the rim of a plate, (N, 2), about one unit in radius."""
     a = np.linspace(0, 2 * np.pi, count, endpoint=False) + np.pi / count
     x, y = np.cos(a), np.sin(a)
     if shape in CORNERS:
@@ -179,7 +178,7 @@ PETALS = {"flower": (6, 0.42), "star": (8, 0.55), "trefoil": (3, 0.36), "cross":
 
 
 def fine(rim: Array, count: int = 96) -> Array:
-    """A rim of many points, spaced evenly: straight sides need them for their bevels."""
+    """Space a rim of many points evenly: straight sides need them for their bevels."""
     closed = np.concatenate([rim, rim[:1]])
     far = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(closed, axis=0), axis=1))])
     places = np.linspace(0, far[-1], count + 1)
@@ -187,7 +186,7 @@ def fine(rim: Array, count: int = 96) -> Array:
 
 
 def plate(rim: Array, thick: float, dome: float = 0.0) -> Mesh:
-    """A plaque in the plane of x and y with bevelled edges, its face towards +z."""
+    """Cut a plaque in the plane of x and y with bevelled edges, its face towards +z."""
     rim = fine(rim)
     size = np.abs(rim).max()
     inset = 1 - 0.6 * thick / size
@@ -202,7 +201,7 @@ def plate(rim: Array, thick: float, dome: float = 0.0) -> Mesh:
 
 
 def bead(squash: float = 1.0, around: int = 14) -> Mesh:
-    """A ball of unit radius; squashed along z it is a cabochon."""
+    """Make a ball of unit radius; squashed along z it is a cabochon."""
     a = np.linspace(0, 2 * np.pi, around + 1)
     b = np.linspace(-np.pi / 2, np.pi / 2, around // 2 + 2)
     ball = np.stack(
@@ -219,7 +218,7 @@ def bead(squash: float = 1.0, around: int = 14) -> Mesh:
 
 
 def cabochon(shape: str) -> Mesh:
-    """A smooth dome over an outline."""
+    """Raise a smooth dome over an outline."""
     rim = fine(outline(shape, 32), 40)
     rise = np.linspace(0, np.pi / 2, 8)
     flat = rim[:, None, :] * np.cos(rise)[None, :, None]
@@ -240,7 +239,7 @@ STEPPED = ("octagon", "square")
 
 
 def cut_stone(shape: str, cut: str = "brilliant", sides: int = 12) -> Mesh:
-    """A faceted stone, table up: the convex hull of rings of corners, each facet flat."""
+    """Facet a stone, table up: the convex hull of rings of corners, each facet flat."""
     rim = outline(shape, sides)
     turned = outline(shape, 2 * sides)[1::2] if shape not in STEPPED else rim
     corners = [(*p, side) for p in rim for side in (GIRDLE, -GIRDLE)]
@@ -259,14 +258,14 @@ def cut_stone(shape: str, cut: str = "brilliant", sides: int = 12) -> Mesh:
 
 
 def scroll(size: float, turns: float = 1.4, count: int = 26) -> Array:
-    """A spiral in the plane of x and y from its outer end to its eye."""
+    """Wind a spiral in the plane of x and y from its outer end to its eye."""
     a = np.linspace(0, turns * 2 * np.pi, count)
     r = size * (1 - 0.86 * a / a[-1])
     return np.stack([r * np.cos(a) - size, r * np.sin(a), 0 * a], 1)
 
 
 def helix(path: Array, width: float, turns: float, phase: float, closed: bool) -> Array:
-    """A path winding around another: two of them are a rope."""
+    """Wind a path around another: two of them are a rope."""
     ahead = along(path, 0, closed)
     ahead /= np.linalg.norm(ahead, axis=1, keepdims=True)
     first = np.stack([frame(a)[:, 0] for a in ahead])

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training.runs.atomic import whole_folder, write_json
+from engine.files import whole_folder, write_json
 from training.errors import TrainingStopped
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ KEPT = 2
 
 @dataclass(slots=True, kw_only=True)
 class Progress:
-    """How far a run has come; `worse` counts validations without a new best."""
+    """Know how far a run has come; `worse` counts validations without a new best."""
 
     digest: str
     step: int = 0
@@ -54,7 +54,6 @@ def save(
 
 
 def load(path: Path) -> "tuple[Progress, dict[str, Tensor], dict[str, Any]]":
-    """Progress, adapter weights and optimiser state of one checkpoint."""
     import torch
     from safetensors.torch import load_file
 
@@ -64,13 +63,12 @@ def load(path: Path) -> "tuple[Progress, dict[str, Tensor], dict[str, Any]]":
 
 
 def latest(folder: Path) -> Path | None:
-    """The newest whole checkpoint."""
     found = all_of(folder)
     return found[-1] if found else None
 
 
 def all_of(folder: Path) -> list[Path]:
-    """Whole checkpoints, oldest first; a half-written one has another name and is never read."""
+    """List whole checkpoints, oldest first; a half-written one has another name."""
     return sorted(path for path in folder.glob("step-*") if path.name[5:].isdigit())
 
 

@@ -53,7 +53,7 @@ def require_room(recipe: AnyRecipe, card: Path, replace: bool) -> None:
 
 
 def has_weights(profile: dict[str, Any], folder: Path, base: str) -> bool:
-    """Whether a profile holds more than the base alone and the name of an adapter to come."""
+    """Tell whether a profile holds more than the base alone and the name of an adapter to come."""
     if not profile.get("adapter"):
         return bool(profile.get("base", base) != base)
     if profile.get("digest") or not is_beside(profile):
@@ -94,13 +94,11 @@ def drop_local_profiles(card: TOMLDocument) -> None:
 
 
 def is_beside(profile: dict[str, Any]) -> bool:
-    """Whether a profile's adapter is a plain relative folder."""
     adapter = str(profile.get("adapter", ""))
     return bool(adapter) and "/" not in adapter
 
 
 def new_card(recipe: AnyRecipe) -> TOMLDocument:
-    """A card from the recipe's own words."""
     expert = recipe.expert
     card = tomlkit.document()
     card["name"] = expert.name
@@ -119,7 +117,7 @@ def new_card(recipe: AnyRecipe) -> TOMLDocument:
 
 
 def drawing_of(recipe: ImageRecipe) -> dict[str, Any]:
-    """How the card draws: as the validation pictures were drawn, at the recipe's resolution."""
+    """Draw as the validation pictures were drawn, at the recipe's resolution."""
     expert, shown = recipe.expert, recipe.validation
     drawing: dict[str, Any] = {"steps": shown.steps, "guidance": shown.guidance}
     if size := shown.size or recipe.data.resolution:
@@ -130,7 +128,7 @@ def drawing_of(recipe: ImageRecipe) -> dict[str, Any]:
 
 
 def add_rights(card: TOMLDocument, recipe: AnyRecipe) -> None:
-    """The recipe's rights go onto the card; what it says already stays."""
+    """Put the recipe's rights onto the card; what it says already stays."""
     rights: Any = card.setdefault("rights", tomlkit.table())
     rights.setdefault("licence", recipe.rights.licence)
     rights.setdefault("basis", recipe.rights.basis)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from training.runs.atomic import write_json
+from engine.files import write_json
 from training.errors import NotAllowed
 
 STAMP = "expires.json"
@@ -23,7 +23,7 @@ START_SECONDS = 30.0  # for the shell that leaves the guard behind
 
 
 def stamp(folder: Path, hours: float, now: float) -> float:
-    """Mark a folder as due in so many hours; an earlier stamp stands. Gives the due time."""
+    """Mark a folder as due in `hours`; an earlier stamp stands. Gives the due time."""
     due = due_of(folder)
     if due is None:
         due = now + hours * 3600
@@ -33,7 +33,7 @@ def stamp(folder: Path, hours: float, now: float) -> float:
 
 
 def due_of(folder: Path) -> float | None:
-    """When a folder is due (seconds since 1970), or None for one without a stamp."""
+    """Tell when a folder is due (seconds since 1970), or None for one without a stamp."""
     try:
         return float(json.loads((folder / STAMP).read_text(encoding="utf-8"))["due"])
     except FileNotFoundError:
@@ -75,7 +75,6 @@ def wait_and_purge(
     clock: Callable[[], float] = time.time,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Sleep until a folder is due, then delete it."""
     while (due := due_of(folder)) is not None:
         remaining = due - clock()
         if remaining <= 0:
@@ -85,7 +84,7 @@ def wait_and_purge(
 
 
 def guard(folder: Path) -> None:
-    """Start the process that will delete a stamped folder, whatever becomes of this one."""
+    """Start the process that will delete a stamped folder, even if this one is killed."""
     # Through a shell that ends at once, so that nobody is left to wait for the process.
     line = '"$0" -m training.purge --wait "$1" >/dev/null 2>&1 </dev/null &'
     place = str(folder.resolve())

@@ -15,26 +15,46 @@ from training.runs.tables import Base, Corpus, ExpertTable, Lora, Rights, Run, T
 LOCAL = "local folder"  # what a record says in place of a path
 
 
-class Recipe(Table):
-    """One run, whole."""
+class RunRecipe(Table):
+    """Say what a run is called and why its material may be used; every kind of recipe has this."""
 
     run: Run
-    expert: ExpertTable
     rights: Rights
+
+    @property
+    def digest(self) -> str:
+        """Hash everything in the recipe but places on this machine, defaults included."""
+        return digest_of_values(self.recorded())
+
+    def recorded(self) -> dict[str, Any]:
+        """Give what a record may hold: every value, but no place on this machine."""
+        return self.model_dump(mode="json")
+
+    def digest_of_tables(
+        self, names: tuple[str, ...], leave_out: frozenset[str] = frozenset()
+    ) -> str:
+        """Hash what a checkpoint depends on; fields left at their defaults do not count."""
+        parts: dict[str, Any] = {"seed": self.run.seed}
+        for name in names:
+            table = getattr(self, name).model_dump(mode="json", exclude_defaults=True)
+            parts[name] = {
+                key: table[key] for key in table if not {key, f"{name}.{key}"} & leave_out
+            }
+        return digest_of_values(parts)
+
+
+class Recipe(RunRecipe):
+    """One run on texts, whole."""
+
+    expert: ExpertTable
     source: Annotated[Origin, Field(discriminator="kind")]
     base: Base
     corpus: Corpus = Corpus()
     lora: Lora = Lora()
     training: Training = Training()
 
-    @property
-    def digest(self) -> str:
-        """sha256 of everything in the recipe but places on this machine, defaults included."""
-        return digest_of_values(self.recorded())
-
     def recorded(self) -> dict[str, Any]:
-        """What a record may hold: every value, but no place on this machine."""
-        values = self.model_dump(mode="json")
+        values = super().recorded()
         values["source"].pop("path", None)
         for table, key in (("base", "id"), ("source", "dataset")):
             if key in values[table]:
@@ -43,11 +63,7 @@ class Recipe(Table):
 
     @property
     def training_digest(self) -> str:
-        """sha256 of what a checkpoint depends on; fields left at their defaults do not count."""
-        parts = {"seed": self.run.seed}
-        for name in ("base", "lora", "training"):
-            parts[name] = getattr(self, name).model_dump(mode="json", exclude_defaults=True)
-        return digest_of_values(parts)
+        return self.digest_of_tables(("base", "lora", "training"))
 
 
 def placeless(name: str) -> str:
@@ -60,7 +76,7 @@ def placeless(name: str) -> str:
 
 
 def digest_of_values(values: Any) -> str:
-    """sha256 of a JSON-able value, independent of key order."""
+    """Hash a JSON-able value, independent of key order."""
     text = json.dumps(values, sort_keys=True, ensure_ascii=False, default=str)
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
@@ -74,7 +90,7 @@ def load_recipe(path: Path, changes: tuple[str, ...] = ()) -> Recipe:
 
 
 def read_recipe(path: Path, changes: tuple[str, ...], kind: type[Kind]) -> Kind:
-    """A recipe of any kind. Raises BadRecipe, NotAllowed."""
+    """Read a recipe of any kind. Raises BadRecipe, NotAllowed."""
     values = read_toml(path)
     for change in changes:
         apply_change(values, change)
@@ -85,7 +101,6 @@ def read_recipe(path: Path, changes: tuple[str, ...], kind: type[Kind]) -> Kind:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """What a file says. Raises BadRecipe."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -115,7 +130,7 @@ def apply_change(values: dict[str, Any], change: str) -> None:
 
 
 def explain(error: ValidationError) -> str:
-    """One plain line for each fault in the recipe."""
+    """Name each fault in the recipe in a plain line."""
     lines = []
     for fault in error.errors():
         place = ".".join(str(part) for part in fault["loc"])

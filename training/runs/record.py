@@ -7,70 +7,44 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from training.runs.atomic import write_json
-from training.runs.tables import Rights, Run
+from engine.files import write_json
+from training.runs.recipe import RunRecipe
 
+RECORD = "run.json"
 GIT_SECONDS = 60.0
 PACKAGES = ("torch", "transformers", "diffusers", "peft", "accelerate", "bitsandbytes", "datasets")
 
 
-class Recorded(Protocol):
-    """What a record needs of any recipe."""
-
-    @property
-    def run(self) -> Run:
-        """Name and seed."""
-
-    @property
-    def rights(self) -> Rights:
-        """Why its material may be used."""
-
-    @property
-    def digest(self) -> str:
-        """sha256 of what it says."""
-
-    def recorded(self) -> dict[str, Any]:
-        """Its values without places on this machine."""
-
-
-def note_stage(folder: Path, recipe: Recorded, stage: str, facts: dict[str, Any]) -> None:
+def note_stage(folder: Path, recipe: RunRecipe, stage: str, facts: dict[str, Any]) -> None:
     """Add one finished stage to the run's record."""
-    path = folder / "run.json"
-    record = read_record(folder)
-    record |= {
+    folder.mkdir(parents=True, exist_ok=True)
+    record = read_record(folder) | {
         "name": recipe.run.name,
         "recipe": recipe.recorded(),
         "rights": recipe.rights.model_dump(mode="json"),
         "seed": recipe.run.seed,
     }
-    stages = record.setdefault("stages", {})
-    stages[stage] = {
+    record.setdefault("stages", {})[stage] = {
         "finished": now(),
         "recipe_digest": recipe.digest,
-        **surroundings(),
+        "commit": commit(),
+        "packages": packages(),
+        "platform": platform.platform(),
         **facts,
     }
-    write_json(path, record)
+    write_json(folder / RECORD, record)
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """The run's record so far; empty when there is none."""
-    path = folder / "run.json"
-    if not path.exists():
-        return {}
-    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    path = folder / RECORD
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     return record
 
 
-def surroundings() -> dict[str, Any]:
-    """Commit, package versions and machine kind."""
-    return {"commit": commit(), "packages": packages(), "platform": platform.platform()}
-
-
 def packages() -> dict[str, str]:
-    """Versions of the packages that decide a result."""
+    """List the versions of the packages that decide a result."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -81,7 +55,7 @@ def packages() -> dict[str, str]:
 
 
 def commit() -> str:
-    """The checkout's commit, with `+` for uncommitted changes; empty outside a checkout."""
+    """Name the checkout's commit, with `+` for uncommitted changes; empty outside a checkout."""
     here = Path(__file__).parent
     try:
         head = git("rev-parse", "HEAD", folder=here)
@@ -91,7 +65,6 @@ def commit() -> str:
 
 
 def git(*words: str, folder: Path) -> str:
-    """What a git command prints."""
     answer = subprocess.run(
         ("git", "-C", str(folder), *words),
         capture_output=True,
@@ -103,10 +76,8 @@ def git(*words: str, folder: Path) -> str:
 
 
 def now() -> str:
-    """The time of day in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def digest_of_file(path: Path) -> str:
-    """sha256 of a file."""
     return "sha256:" + sha256(path.read_bytes()).hexdigest()

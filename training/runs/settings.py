@@ -7,7 +7,7 @@ from training.sources.guardian_api import ADDRESS
 
 
 class TrainingSettings(BaseSettings):
-    """Read once in a stage's `main`, passed down."""
+    """Read keys once in a stage's `main`, passed down."""
 
     model_config = SettingsConfigDict(frozen=True)
 

@@ -1,9 +1,11 @@
 """What every stage's command line shares: options, the run folder, errors told plainly."""
 
+import shutil
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -12,9 +14,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from engine.errors import PasticheError
-from training.errors import TrainingError
+from training.errors import TrainingError, TrainingStopped
 from training.runs.expiry import purge
-from training.runs.record import Recorded
+from training.runs.recipe import RunRecipe
 from training.museum.retention import prune_all
 
 LIBRARIES = r"(peft|transformers|diffusers|torch|bitsandbytes|accelerate)(\.|$)"  # not for people
@@ -30,9 +32,11 @@ BaseFolder = Annotated[
     Path | None, typer.Option("--base", help="A local folder to use in place of the recipe's base")
 ]
 
+Fresh = Annotated[bool, typer.Option("--fresh", help="Delete checkpoints, start over")]
+
 
 def run_stage(main: Callable[..., None] | typer.Typer) -> None:
-    """Run a stage's `main`, or its commands; faults people can mend are shown without a traceback."""
+    """Run a stage's `main`, or its commands; show faults people can mend without a traceback."""
     warnings.filterwarnings("ignore", module=LIBRARIES)
     try:
         main() if isinstance(main, typer.Typer) else typer.run(main)
@@ -42,10 +46,27 @@ def run_stage(main: Callable[..., None] | typer.Typer) -> None:
         sys.exit(CANNOT)
 
 
-def open_run(recipe: Recorded, runs: Path) -> Path:
-    """The run's folder, after deleting texts and museum pictures whose time is over."""
+def open_run(recipe: RunRecipe, runs: Path, fresh: bool = False) -> Path:
+    """Give the run's folder, after deleting texts and museum pictures whose time is over."""
     purge(runs, time.time())
     prune_all(runs, time.time())
     run = runs / recipe.run.name
     run.mkdir(parents=True, exist_ok=True)
+    if fresh:
+        shutil.rmtree(run / "checkpoints", ignore_errors=True)
     return run
+
+
+@contextmanager
+def memory_told(told: str) -> Iterator[None]:
+    """Turn any kind of running out of memory into one message that says what to lower."""
+    import torch
+
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise TrainingStopped(told) from error
+    except RuntimeError as error:
+        if "can't allocate memory" in str(error) or "not enough memory" in str(error):
+            raise TrainingStopped(told) from error
+        raise

@@ -7,13 +7,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Table(BaseModel):
-    """A TOML table in which an unknown key is an error."""
+    """Check a TOML table in which an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Run(Table):
-    """What the run is called, and the seed of every draw in it."""
+    """Name the run, and the seed of every draw in it."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")
     seed: int = 42
@@ -21,7 +21,7 @@ class Run(Table):
 
 
 class Rights(Table):
-    """Why the texts may be used, and for what; `retention_days` 0 means no limit."""
+    """Say why the material may be used, and for what; `retention_days` 0 means no limit."""
 
     basis: str
     licence: str
@@ -35,7 +35,7 @@ class Rights(Table):
 
 
 class Corpus(Table):
-    """How texts become blocks; works named in neither list are drawn by the shares."""
+    """Say how texts become blocks; works named in neither list are drawn by the shares."""
 
     block: int = Field(default=1024, ge=16)
     split: Literal["work", "span"] = "work"
@@ -51,7 +51,7 @@ class Corpus(Table):
 
 
 class Base(Table):
-    """The model under the adapter; `id` is a hub id, a folder or an embedded base's id."""
+    """Name the model under the adapter; `id` is a hub id, a folder or an embedded base's id."""
 
     id: str
     revision: str = ""
@@ -59,7 +59,7 @@ class Base(Table):
 
 
 class Lora(Table):
-    """The shape of the adapter."""
+    """Shape the adapter."""
 
     rank: int = Field(default=16, ge=1)
     alpha: float = 32
@@ -68,32 +68,57 @@ class Lora(Table):
     rslora: bool = False
 
 
-class Training(Table):
-    """How the adapter is fitted; `blocks` (when set) wins over `epochs`."""
+class AnyTraining(Table):
+    """Say what a training of texts and one of pictures have in common."""
+
+    precision: Literal["fp32", "bf16", "fp16"] = "bf16"
+    optimiser: Literal["adamw", "adamw8bit", "prodigy"] = "adamw"
+    learning_rate: float = Field(default=1e-4, gt=0)
+    schedule: Literal["cosine", "linear", "constant"] = "constant"
+    weight_decay: float = Field(default=0.0, ge=0)
+    clip: float = Field(default=1.0, gt=0)
+    batch: int = Field(default=1, ge=1)
+    accumulate: int = Field(default=4, ge=1)
+    gradient_checkpointing: bool = False
+
+    def warmup(self, steps: int) -> int:  # noqa: ARG002
+        """Count the steps in which the rate rises."""
+        return 0
+
+    @property
+    def lowest(self) -> float:
+        """The share of the rate that a falling schedule ends at."""
+        return 0.0
+
+
+class Training(AnyTraining):
+    """Say how the adapter is fitted; `blocks` (when set) wins over `epochs`."""
 
     method: Literal["lora", "qlora"] = "lora"
-    precision: Literal["fp32", "bf16", "fp16"] = "bf16"
     double_quant: bool = True
     optimiser: Literal["adamw", "adamw8bit"] = "adamw"
     learning_rate: float = Field(default=2e-4, gt=0)
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup_share: float = Field(default=0.05, ge=0, le=0.5)
     floor: float = Field(default=0.1, ge=0, le=1)
-    weight_decay: float = Field(default=0.0, ge=0)
-    clip: float = Field(default=1.0, gt=0)
-    batch: int = Field(default=1, ge=1)
     accumulate: int = Field(default=8, ge=1)
     epochs: float = Field(default=1, gt=0)
     blocks: int = Field(default=0, ge=0)
-    gradient_checkpointing: bool = False
     validate_every: int = Field(default=50, ge=1)
     validation_blocks: int = Field(default=24, ge=1)
     patience: int = Field(default=0, ge=0)
     checkpoint_minutes: float = Field(default=10, gt=0)
 
+    def warmup(self, steps: int) -> int:
+        return round(self.warmup_share * steps)
+
+    @property
+    def lowest(self) -> float:
+        return self.floor
+
 
 class ExpertTable(Table):
-    """The expert that the adapter becomes; the words are for a card that does not exist yet."""
+    """Name the expert that the adapter becomes; the words are for a card that does not exist yet."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")
     profile: str = "full"

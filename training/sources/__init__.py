@@ -7,8 +7,8 @@ from training.text.data.works import Work
 
 
 class Source(Protocol):
-    """Gives the works of a corpus, one after the other, in a stable order."""
+    """Give the works of a corpus, one after the other, in a stable order."""
 
     def works(self) -> Iterator[Work]:
-        """Every work; raises SourceFault or BadCorpus with what to do next."""
+        """Yield every work; raises SourceFault or BadCorpus with what to do next."""
         ...

@@ -12,7 +12,7 @@ from training.web.journal import Journal
 
 
 class BooksSource:
-    """Fetches each page once and joins a work's pages in their order."""
+    """Fetch each page once and join a work's pages in their order."""
 
     def __init__(
         self, origin: BooksOrigin, licence: str, client: PoliteClient, journal: Journal
@@ -23,13 +23,11 @@ class BooksSource:
         self.journal = journal
 
     def works(self) -> Iterator[Work]:
-        """The works of all shelves, in the recipe's order."""
         for shelf in self.origin.shelves:
             for name in shelf.works:
                 yield self.work(shelf, name)
 
     def work(self, shelf: BookList, name: str) -> Work:
-        """One work, whole."""
         paragraphs: list[str] = []
         for page in shelf.all_pages:
             address = shelf.address.replace("{work}", name).replace("{page}", page)
@@ -43,7 +41,6 @@ class BooksSource:
         )
 
     def page(self, address: str) -> tuple[str, ...]:
-        """The paragraphs of one page."""
         body = self.journal.body(address, self.client.body)
         try:
             paragraphs = paragraphs_of(text_of(body.decode("utf-8-sig")))

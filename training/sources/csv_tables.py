@@ -14,7 +14,7 @@ from training.web.journal import Journal
 
 
 class TablesSource:
-    """Fetches each table once; the title becomes an article's first paragraph."""
+    """Fetch each table once; the title becomes an article's first paragraph."""
 
     def __init__(
         self, origin: TablesOrigin, licence: str, client: PoliteClient, journal: Journal
@@ -26,20 +26,19 @@ class TablesSource:
         self.leave_out = [re.compile(pattern) for pattern in origin.leave_out]
 
     def works(self) -> Iterator[Work]:
-        """Every row of every table."""
         for address in self.origin.addresses:
             body = self.journal.body(address, self.client.body)
             try:
                 yield from self.articles(address, body.decode("utf-8-sig"))
             except (UnicodeDecodeError, csv.Error) as error:
-                copy = self.journal.folder / self.journal.entries[address]
+                copy = self.journal.folder / self.journal.entries[address]["sha256"]
                 raise SourceFault(
                     f"{address} is not a CSV table in UTF-8, or was cut short ({error}). Delete "
                     f"{copy} to fetch it again, or give the texts yourself with --corpus DIR."
                 ) from error
 
     def articles(self, address: str, text: str) -> Iterator[Work]:
-        """Every row of one table; raises SourceFault when a column is not there."""
+        """Yield every row of one table; raises SourceFault when a column is not there."""
         rows = csv.DictReader(io.StringIO(text))
         columns = (self.origin.id_column, self.origin.title_column, self.origin.text_column)
         missing = set(columns) - set(rows.fieldnames or ())
@@ -52,7 +51,6 @@ class TablesSource:
             yield self.article(*(row[column] or "" for column in columns))
 
     def article(self, name: str, title: str, text: str) -> Work:
-        """One row as a work."""
         body = [
             paragraph
             for paragraph in paragraphs_of(text)

@@ -40,7 +40,7 @@ GUARDIAN = "guardian"
 def source_of(
     recipe: Recipe, runs: Path, corpus: Path | None, settings: TrainingSettings
 ) -> Source:
-    """`corpus`, when given, overrides the recipe's own source."""
+    """Build the recipe's own source; `corpus`, when given, overrides it."""
     origin, licence = recipe.source, recipe.rights.licence
     if isinstance(origin, FolderOrigin) and corpus is None:
         corpus = Path(origin.path) if origin.path else None
@@ -62,12 +62,11 @@ def source_of(
 
 
 def polite(origin: BooksOrigin | TablesOrigin) -> PoliteClient:
-    """A client for an ordinary site."""
     return PoliteClient(Pace(origin.seconds_between))
 
 
 def journal_of(recipe: Recipe, runs: Path) -> Journal:
-    """The record of what was fetched; in a folder of its own where texts may not stay."""
+    """Record what was fetched; in a folder of its own where texts may not stay."""
     hours = retention_hours(recipe)
     if hours is None:
         return Journal(runs / FETCHED)
@@ -80,7 +79,6 @@ def journal_of(recipe: Recipe, runs: Path) -> Journal:
 def guardian_source(
     recipe: Recipe, origin: GuardianOrigin, runs: Path, settings: TrainingSettings
 ) -> GuardianSource:
-    """The Guardian under the operator's key, counted and paced."""
     if settings.guardian_api_key is None:
         raise NotAllowed(
             "The Guardian needs a key of your own: set GUARDIAN_API_KEY. Keys come from "

@@ -26,20 +26,19 @@ Answer = dict[str, Any]
 
 
 class CountedPace(Pace):
-    """A pace that counts every call, tries included, against the day's quota."""
+    """Count every call, tries included, against the day's quota."""
 
     def __init__(self, quota: Quota, pace: Pace) -> None:
         super().__init__(pace.seconds, pace.clock, pace.sleep)
         self.quota = quota
 
     def wait(self) -> None:
-        """Count the call, then wait for its turn."""
         self.quota.spend()
         super().wait()
 
 
 class GuardianApi:
-    """Searches with one key; no message that it raises holds the key."""
+    """Search with one key; no message that it raises holds the key."""
 
     def __init__(self, key: str, client: PoliteClient, address: str = ADDRESS) -> None:
         self.key = key
@@ -47,7 +46,7 @@ class GuardianApi:
         self.address = address.rstrip("/")
 
     def pages(self, origin: GuardianOrigin, fields: str, after: str = "") -> Iterator[Answer]:
-        """Every page of a search, newest first; `after` goes on behind the article of that id."""
+        """Yield every page of a search, newest first; `after` goes on behind the article of that id."""
         query = query_of(origin, fields)
         answer = self.ask(f"/content/{after}/next" if after else "/search", query)
         seen: set[str] = set()
@@ -67,7 +66,7 @@ class GuardianApi:
             answer = self.ask(f"/content/{results[-1]['id']}/next", query)
 
     def ask(self, path: str, query: dict[str, str]) -> Answer:
-        """One answer's `response`; a body that is no JSON is asked for again."""
+        """Give one answer's `response`; a body that is no JSON is asked for again."""
         for _ in range(TRIES):
             answer = self.client.get(self.address + path, {**query, "api-key": self.key})
             try:
@@ -85,7 +84,6 @@ class GuardianApi:
 
 
 def query_of(origin: GuardianOrigin, fields: str) -> dict[str, str]:
-    """The search's parameters, without the key."""
     query = {
         "type": "article",
         "order-by": "newest",
@@ -101,7 +99,6 @@ def query_of(origin: GuardianOrigin, fields: str) -> dict[str, str]:
 
 
 def told(status: int, body: Answer) -> str:
-    """What an error answer means, and what to do."""
     response = body.get("response")
     message = str((response if isinstance(response, dict) else body).get("message", ""))
     if status == 401:

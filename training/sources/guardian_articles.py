@@ -1,14 +1,14 @@
 """Articles of The Guardian, kept for a day at most in a store that deletes itself."""
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from training.runs.atomic import write_json, write_text
+from engine.files import write_json
+from training.json_lines import add_lines, read_lines
 from training.runs.expiry import STAMP, guard, purge, stamp
 from training.sources.guardian_api import METADATA_FIELDS, TEXT_FIELDS, GuardianApi, query_of
 from training.sources.origins import GuardianOrigin
@@ -20,7 +20,7 @@ STATE = "state.json"
 
 
 class GuardianSource:
-    """Fetches what is missing, page by page, and gives the articles that are here."""
+    """Fetch what is missing, page by page, and give the articles that are here."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class GuardianSource:
         self.watch = watch
 
     def works(self) -> Iterator[Work]:
-        """Every article with a text; live blogs and empty bodies are left out."""
+        """Yield every article with a text; live blogs and empty bodies are left out."""
         for article in self.articles(with_text=True):
             fields = article["fields"]
             yield Work(
@@ -60,13 +60,13 @@ class GuardianSource:
             )
 
     def articles(self, with_text: bool) -> list[dict[str, Any]]:
-        """All articles of the search, up to the limit; goes on where an earlier call stopped."""
+        """List the articles of the search, up to the limit; go on where an earlier call stopped."""
         state = self.open_store(with_text)
         held = self.held()
         if not state["done"] and len(held) < self.origin.limit:
             for page in self.api.pages(self.origin, fields_of(with_text), after=state["last"]):
                 fresh = [a for a in page["results"] if a["id"] not in held and usable(a, with_text)]
-                self.keep(fresh)
+                add_lines(self.store / ARTICLES, *fresh)
                 held |= {article["id"]: article for article in fresh}
                 state["last"] = page["results"][-1]["id"]
                 write_json(self.store / STATE, state)
@@ -97,7 +97,7 @@ class GuardianSource:
         return state
 
     def search(self, with_text: bool) -> str:
-        """A digest of all that decides which articles the store holds."""
+        """Hash all that decides which articles the store holds."""
         asked = query_of(self.origin, fields_of(with_text)) | {"limit": str(self.origin.limit)}
         return sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
@@ -107,39 +107,21 @@ class GuardianSource:
             (self.store / name).unlink(missing_ok=True)
 
     def held(self) -> dict[str, dict[str, Any]]:
-        """The articles in the store; a last line that a kill cut short is dropped."""
-        path = self.store / ARTICLES
-        if not path.exists():
-            return {}
-        kept, _, _ = path.read_bytes().rpartition(b"\n")  # a cut may part a character, too
-        whole = kept.decode("utf-8")
-        write_text(path, whole + "\n" if whole else "")
-        rows = [json.loads(line) for line in whole.split("\n") if line]
-        return {row["id"]: row for row in rows}
-
-    def keep(self, articles: list[dict[str, Any]]) -> None:
-        """Add articles to the store, on disk before this returns."""
-        with (self.store / ARTICLES).open("a", encoding="utf-8") as file:
-            for article in articles:
-                file.write(json.dumps(article, ensure_ascii=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        return {row["id"]: row for row in read_lines(self.store / ARTICLES)}
 
 
 def fields_of(with_text: bool) -> str:
-    """The fields to ask for."""
     return TEXT_FIELDS if with_text else METADATA_FIELDS
 
 
 def usable(article: dict[str, Any], with_text: bool) -> bool:
-    """An article proper, with a body when bodies are asked for."""
+    """Tell an article proper, with a body when bodies are asked for."""
     if article.get("type") != "article":
         return False
     return not with_text or bool(article.get("fields", {}).get("bodyText", "").strip())
 
 
 def metadata_of(article: dict[str, Any]) -> dict[str, str]:
-    """What may be planned with: id, address, section, date, word count."""
     return {
         "id": article["id"],
         "address": article.get("webUrl", ""),

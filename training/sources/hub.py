@@ -12,7 +12,7 @@ from training.text.data.works import Work
 
 
 class HubSource:
-    """Consecutive rows of one work are joined; without a work column a split is one work."""
+    """Join consecutive rows of one work; without a work column a split is one work."""
 
     def __init__(self, origin: HubOrigin, licence: str, cache: Path | None = None) -> None:
         self.origin = origin
@@ -20,7 +20,6 @@ class HubSource:
         self.cache = cache
 
     def works(self) -> Iterator[Work]:
-        """The works of every split named, in the data set's order."""
         for split in self.origin.splits:
             rows = self.rows(split)
             self.check_columns(rows)
@@ -36,12 +35,10 @@ class HubSource:
                 )
 
     def work_of(self, row: dict[str, Any], split: str) -> str:
-        """The name of the work that a row belongs to."""
         column = self.origin.work_column
         return str(row[column]) if column else f"{self.origin.dataset}:{split}"
 
     def rows(self, split: str) -> Any:
-        """One split; raises SourceFault with what to do."""
         from datasets import load_dataset
         from datasets.exceptions import DatasetsError
 

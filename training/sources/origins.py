@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class OriginTable(BaseModel):
-    """A strict `[source]` table; `edition` names the source as people know it."""
+    """Check a `[source]` table strictly; `edition` names the source as people know it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -15,14 +15,14 @@ class OriginTable(BaseModel):
 
 
 class FolderOrigin(OriginTable):
-    """A folder (or one file) of `.txt` works and `.jsonl` articles."""
+    """Take a folder (or one file) of `.txt` works and `.jsonl` articles."""
 
     kind: Literal["folder"]
     path: str = ""
 
 
 class HubOrigin(OriginTable):
-    """A data set on the Hugging Face hub; rows without a work column form one work."""
+    """Take a data set on the Hugging Face hub; rows without a work column form one work."""
 
     kind: Literal["hub"]
     dataset: str
@@ -47,13 +47,13 @@ class BookList(BaseModel):
 
     @property
     def all_pages(self) -> tuple[str, ...]:
-        """A work's pages in order; one nameless page when there are none."""
+        """List a work's pages in order; one nameless page when there are none."""
         chapters = tuple(f"chapter-{number}" for number in range(1, self.chapters + 1))
         return (*self.pages, *chapters) or ("",)
 
 
 class BooksOrigin(OriginTable):
-    """Public-domain books as plain text or (X)HTML, fetched by address, politely."""
+    """Fetch public-domain books as plain text or (X)HTML, politely."""
 
     kind: Literal["books"]
     shelves: tuple[BookList, ...] = Field(min_length=1)
@@ -61,7 +61,7 @@ class BooksOrigin(OriginTable):
 
 
 class TablesOrigin(OriginTable):
-    """CSV tables of articles, one a row; paragraphs that fit `leave_out` are dropped."""
+    """Take CSV tables, an article a row; paragraphs that fit `leave_out` are dropped."""
 
     kind: Literal["tables"]
     addresses: tuple[str, ...] = Field(min_length=1)
@@ -73,7 +73,7 @@ class TablesOrigin(OriginTable):
 
 
 class GuardianOrigin(OriginTable):
-    """Articles of The Guardian's Open Platform; text only under a licence."""
+    """Take articles of The Guardian's Open Platform; text only under a licence."""
 
     kind: Literal["guardian"]
     query: str = ""

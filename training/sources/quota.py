@@ -5,17 +5,16 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from engine.files import write_json
 from training.errors import SourceFault
-from training.runs.atomic import write_json
 
 
 def today() -> str:
-    """The day in UTC."""
     return datetime.now(UTC).date().isoformat()
 
 
 class Quota:
-    """Counts a call before it is made, so that a kill never forgets one."""
+    """Count a call before it is made, so that a kill never forgets one."""
 
     def __init__(self, path: Path, per_day: int, day: Callable[[], str] = today) -> None:
         self.path = path
@@ -24,7 +23,6 @@ class Quota:
 
     @property
     def spent(self) -> int:
-        """Calls made today."""
         try:
             entry = json.loads(self.path.read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):

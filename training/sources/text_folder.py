@@ -14,7 +14,7 @@ NOT_MARKS = ("id", "title", "text", "source", "licence")
 
 
 class FolderSource:
-    """Reads every `.txt` and `.jsonl` under a folder whose name fits one of the patterns."""
+    """Read every `.txt` and `.jsonl` under a folder whose name fits one of the patterns."""
 
     def __init__(self, path: Path, edition: str, licence: str, files: tuple[str, ...] = ()) -> None:
         self.path = path
@@ -23,7 +23,7 @@ class FolderSource:
         self.files = files
 
     def works(self) -> Iterator[Work]:
-        """Files in name order; an article a line in a `.jsonl`, a work a `.txt`."""
+        """Yield files in name order; an article a line in a `.jsonl`, a work a `.txt`."""
         found = [self.path] if self.path.is_file() else sorted(self.path.rglob("*"))
         for path in found:
             if path.suffix not in KINDS or not self.wanted(path):
@@ -35,11 +35,10 @@ class FolderSource:
                 yield self.story(path, text)
 
     def wanted(self, path: Path) -> bool:
-        """Whether a file's name fits one of the recipe's patterns."""
         return not self.files or any(fnmatch(path.name, pattern) for pattern in self.files)
 
     def story(self, path: Path, text: str) -> Work:
-        """A whole file as one work; its first paragraph stands as title."""
+        """Read a whole file as one work; its first paragraph stands as title."""
         paragraphs = paragraphs_of(text)
         return Work(
             id=path.stem,
@@ -77,7 +76,7 @@ class FolderSource:
 
 
 def read_utf8(path: Path) -> str:
-    """The text of a file; raises BadCorpus for another encoding or a binary file."""
+    """Read a file; raises BadCorpus for another encoding or a binary file."""
     data = path.read_bytes()
     try:
         text = data.decode("utf-8-sig")

@@ -16,7 +16,7 @@ SOFTCAP_ATTENTION = ("eager", "flex_attention")  # the kinds that honour Gemma-2
 
 
 def place_of(base: Base, folder: Path | None) -> str:
-    """Where to load a base from: the folder given, or what its id stands for."""
+    """Find a base: the folder given, or what its id stands for."""
     if folder is not None:
         if not (folder / "config.json").exists():
             raise BadRecipe(f"{folder} holds no model (no config.json). Check --base.")
@@ -28,7 +28,6 @@ def place_of(base: Base, folder: Path | None) -> str:
 
 
 def load_tokenizer(base: Base, folder: Path | None) -> "PreTrainedTokenizerBase":
-    """The base's own tokenizer."""
     from transformers import AutoTokenizer
 
     revision = {"revision": base.revision} if base.revision and folder is None else {}
@@ -39,7 +38,7 @@ def load_tokenizer(base: Base, folder: Path | None) -> "PreTrainedTokenizerBase"
 
 
 def load_base(recipe: Recipe, folder: Path | None) -> "PreTrainedModel":
-    """The base in the recipe's precision: NF4 for qlora, else whole weights."""
+    """Load the base in the recipe's precision: NF4 for qlora, else whole weights."""
     if recipe.training.method == "qlora":
         precision = compute_type(recipe.training.precision)
         model = load(recipe.base, folder, dtype=precision, quantization_config=nf4(recipe))
@@ -49,7 +48,7 @@ def load_base(recipe: Recipe, folder: Path | None) -> "PreTrainedModel":
 
 
 def load_whole(recipe: Recipe, folder: Path | None) -> "PreTrainedModel":
-    """The base unquantised. A processor has the memory for fp32, and autocast is as fast there."""
+    """Load it unquantised. A processor has the memory for fp32, and autocast is as fast there."""
     import torch
 
     on_gpu = torch.cuda.is_available()
@@ -78,7 +77,7 @@ def load(base: Base, folder: Path | None, **options: Any) -> "PreTrainedModel":
 
 
 def attention_for(base: Base, config: Any) -> str | None:
-    """The attention to load with; a base with capped scores needs one that caps them."""
+    """Choose the attention; a base with capped scores needs one that caps them."""
     capped = getattr(config, "attn_logit_softcapping", None)
     if base.attention == "auto":
         return "eager" if capped else None
@@ -91,14 +90,13 @@ def attention_for(base: Base, config: Any) -> str | None:
 
 
 def compute_type(precision: str) -> Any:
-    """The torch dtype that a recipe's precision names."""
     import torch
 
     return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
 
 
 def nf4(recipe: Recipe) -> Any:
-    """4-bit NormalFloat weights (Dettmers et al. 2023, QLoRA), double-quantised by default."""
+    """Quantise to 4-bit NormalFloat (Dettmers et al. 2023, QLoRA), double-quantised by default."""
     from transformers import BitsAndBytesConfig
 
     return BitsAndBytesConfig(
@@ -110,7 +108,7 @@ def nf4(recipe: Recipe) -> Any:
 
 
 def add_adapter(model: "PreTrainedModel", recipe: Recipe) -> "PeftModel":
-    """A fresh LoRA on the base; raises BadRecipe when the base lacks the target modules."""
+    """Put a fresh LoRA on the base; raises BadRecipe when the base lacks the target modules."""
     import torch
     from peft import get_peft_model, prepare_model_for_kbit_training
 
@@ -122,7 +120,8 @@ def add_adapter(model: "PreTrainedModel", recipe: Recipe) -> "PeftModel":
         model.enable_input_require_grads()
     torch.manual_seed(recipe.run.seed)
     try:
-        return get_peft_model(model, lora_config(recipe.lora))
+        config = lora_config(recipe.lora, recipe.lora.target, task_type="CAUSAL_LM")
+        return get_peft_model(model, config)
     except ValueError as error:
         layers = sorted({name.rpartition(".")[2] for name, _ in model.named_modules() if name})
         raise BadRecipe(
@@ -131,16 +130,15 @@ def add_adapter(model: "PreTrainedModel", recipe: Recipe) -> "PeftModel":
         ) from error
 
 
-def lora_config(lora: Lora) -> Any:
-    """PEFT's own description of the adapter."""
+def lora_config(lora: Lora, targets: Any, **options: Any) -> Any:
+    """Put a recipe's [lora] into PEFT's own words."""
     from peft import LoraConfig
 
-    target = lora.target if isinstance(lora.target, str) else list(lora.target)
     return LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
-        target_modules=target,
+        target_modules=targets if isinstance(targets, str) else list(targets),
         use_rslora=lora.rslora,
-        task_type="CAUSAL_LM",
+        **options,
     )

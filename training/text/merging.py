@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+from engine.files import whole_folder
 from engine.weights.weight_files import digest_of
 from training.errors import NotPublished
-from training.runs.atomic import whole_folder
 from training.runs.recipe import Recipe
 from training.text.bases import load_tokenizer, load_whole
 
@@ -56,7 +56,7 @@ def require_replaceable(folder: Path, replace: bool) -> None:
 
 
 def probabilities(model: Any, tokenizer: Any) -> Any:
-    """Log probabilities of every next token in one plain sentence."""
+    """Give log probabilities of every next token in one plain sentence."""
     import torch
 
     ids = tokenizer("They sat alone in the darkened room.", return_tensors="pt").input_ids

@@ -20,17 +20,16 @@ US_ONLY = (
 
 
 def notice_for(recipe: Recipe) -> str:
-    """The notice that a base's licence demands beside an adapter, or nothing."""
+    """Give the notice that a base's licence demands beside an adapter, or nothing."""
     return GEMMA_NOTICE if is_gemma(recipe) else ""
 
 
 def is_gemma(recipe: Recipe) -> bool:
-    """Whether the base is one of Google's Gemma models."""
     return "gemma" in recipe.base.id.lower()
 
 
 def model_card(recipe: Recipe, record: dict[str, Any], digest: str) -> str:
-    """Markdown: what it is, what it learnt from, how well, and what it must not be used for."""
+    """Say what it is, what it learnt from, how well, and what it must not be used for."""
     base = placeless(recipe.base.id)
     parts = [
         f"---\nbase_model: {base}\nlibrary_name: peft\ntags: [lora, text-generation]\n---",
@@ -52,7 +51,7 @@ def model_card(recipe: Recipe, record: dict[str, Any], digest: str) -> str:
 
 
 def facts(recipe: Recipe, record: dict[str, Any], digest: str) -> str:
-    """Base, shape, digests; the recipe's is that of the training, whatever it says by now."""
+    """List base, shape, digests; the recipe's is that of the training, whatever it says by now."""
     trained = record.get("stages", {}).get("train_text", {})
     return "\n".join(
         (
@@ -66,7 +65,6 @@ def facts(recipe: Recipe, record: dict[str, Any], digest: str) -> str:
 
 
 def learnt_from(recipe: Recipe, record: dict[str, Any]) -> str:
-    """The edition, sizes and what was filtered."""
     corpus = record.get("stages", {}).get("corpus", {})
     split = corpus.get("splits", {}).get("train", {})
     lines = [f"{recipe.source.edition or 'The source that the recipe names'}."]
@@ -80,7 +78,6 @@ def learnt_from(recipe: Recipe, record: dict[str, Any]) -> str:
 
 
 def rights(recipe: Recipe) -> str:
-    """Licence, basis, territory, attribution, the base's terms."""
     held = recipe.rights
     lines = [f"Texts: {held.licence}. {held.basis}"]
     if held.territories == ("US",):
@@ -94,7 +91,6 @@ def rights(recipe: Recipe) -> str:
 
 
 def how(recipe: Recipe, record: dict[str, Any]) -> str:
-    """Settings and cost."""
     done = record.get("stages", {}).get("train_text", {})
     training = recipe.training
     line = (
@@ -112,7 +108,6 @@ def how(recipe: Recipe, record: dict[str, Any]) -> str:
 
 
 def figures(name: str, measured: dict[str, Any]) -> str:
-    """The matrix column of this author, style, memorisation."""
     if not measured:
         return "Not measured yet: run `python -m training.evaluate_text`."
     lines = [
@@ -135,7 +130,6 @@ def figures(name: str, measured: dict[str, Any]) -> str:
 
 
 def limits(recipe: Recipe) -> str:
-    """What nobody should take it for."""
     dropped = ", though paragraphs with racial slurs were left out"
     words = (
         "It imitates a manner; it knows no facts, and what it writes about real people or events "

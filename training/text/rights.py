@@ -52,7 +52,7 @@ def require_text(recipe: Recipe) -> None:
 
 
 def is_guardian(origin: Origin) -> bool:
-    """Whether texts come from The Guardian, through its interface or by plain address."""
+    """Tell whether texts come from The Guardian, through its interface or by plain address."""
     match origin:
         case GuardianOrigin():
             return True
@@ -83,7 +83,7 @@ def is_guardian_address(address: str) -> bool:
 
 
 def retention_hours(recipe: Recipe) -> float | None:
-    """How long texts may lie on this machine; None means no limit. Guardian: at most 24 hours."""
+    """Tell how long texts may lie here; None means no limit. Guardian: at most 24 hours."""
     hours = recipe.rights.retention_days * 24 or None
     if is_guardian(recipe.source):
         return min(hours or GUARDIAN_HOURS, GUARDIAN_HOURS)

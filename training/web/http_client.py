@@ -21,7 +21,7 @@ LONGEST_WAIT = 900.0  # seconds; a server that asks for more is told about, not 
 
 
 def user_agent() -> str:
-    """Who is calling, and where to complain: the operator's PASTICHE_CONTACT, if there is one."""
+    """Say who is calling, and where to complain: the operator's PASTICHE_CONTACT, if there is one."""
     try:
         release = version("pastiche")
     except PackageNotFoundError:
@@ -38,7 +38,7 @@ class ForeignRedirect(SourceFault):
 
 
 def _whole(answer: requests.Response) -> requests.Response:
-    """The answer with its body read; a small one may unpack to a great one."""
+    """Read the body; a small one may unpack to a great one."""
     body = bytearray()
     with answer:
         for part in answer.iter_content(1 << 16):
@@ -50,7 +50,7 @@ def _whole(answer: requests.Response) -> requests.Response:
 
 
 class PoliteClient:
-    """GET requests, one after the other."""
+    """Make GET requests, one after the other."""
 
     def __init__(self, pace: Pace, first_retry: float = FIRST_RETRY) -> None:
         self.pace = pace
@@ -90,11 +90,11 @@ class PoliteClient:
         )
 
     def may_follow(self, address: str, to: str) -> bool:  # noqa: ARG002 - a museum looks at it
-        """Whether a redirect from one address to another is followed."""
+        """Tell whether a redirect from one address to another is followed."""
         return urlsplit(to).scheme in ("http", "https")
 
     def _fetched(self, address: str, query: Mapping[str, str] | None) -> requests.Response:
-        """One answer, read whole within MOST_BYTES, its redirects checked one by one."""
+        """Read one answer whole within MOST_BYTES, its redirects checked one by one."""
         for _ in range(REDIRECTS):
             answer = self.session.get(
                 address, params=query, timeout=TIMEOUT, allow_redirects=False, stream=True
@@ -119,7 +119,7 @@ class PoliteClient:
         self.pace.sleep(delay)
 
     def body(self, address: str) -> bytes:
-        """The bytes of a page that must be there."""
+        """Fetch the bytes of a page that must be there."""
         answer = self.get(address)
         if answer.status_code != 200:
             raise SourceFault(

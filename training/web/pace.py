@@ -11,7 +11,7 @@ RESET_HEADERS = ("retry-after", "ratelimit-reset")
 
 
 class Pace:
-    """Lets a call through at most once in so many seconds."""
+    """Let a call through at most once in `seconds`."""
 
     def __init__(
         self,
@@ -25,7 +25,6 @@ class Pace:
         self.last: float | None = None
 
     def wait(self) -> None:
-        """Sleep until the next call is due."""
         if self.last is not None:
             remaining = self.last + self.seconds - self.clock()
             if remaining > 0:

@@ -26,7 +26,7 @@ class Cut:
 
     @property
     def time_ids(self) -> tuple[int, ...]:
-        """The six numbers in the order that SDXL's UNet takes them."""
+        """Give the six numbers in the order that SDXL's UNet takes them."""
         return (*self.original, *self.corner, *self.target)
 
 
@@ -98,6 +98,6 @@ def cuts_of(
 
 
 def cut_in_epoch(cuts: Sequence[Cut], seed: int, epoch: int, name: str) -> Cut:
-    """The cut that an epoch draws for a picture, from seed, epoch and name alone."""
+    """Draw an epoch's cut of a picture from seed, epoch and name alone."""
     digest = hashlib.sha256(f"{seed}:{epoch}:{name}".encode()).digest()
     return cuts[int.from_bytes(digest[:7], "big") % len(cuts)]

@@ -9,14 +9,14 @@ from training.images.data.folder import Picture
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """The caption that a picture is trained with, and the end of it that no encoder reads."""
+    """Hold the caption that a picture is trained with, and the end of it that no encoder reads."""
 
     text: str
     cut: str = ""
 
 
 def words_of(picture: Picture, tokenizers: Sequence[Any]) -> Words:
-    """The first of its captions that fits whole; else the first, with what is cut off."""
+    """Choose the first of its captions that fits whole; else the first, with what is cut off."""
     for caption in picture.captions:
         if not cut_of(caption, tokenizers):
             return Words(caption)
@@ -24,7 +24,7 @@ def words_of(picture: Picture, tokenizers: Sequence[Any]) -> Words:
 
 
 def cut_of(caption: str, tokenizers: Sequence[Any]) -> str:
-    """The end of a caption that is beyond the encoders' window; empty when all of it fits."""
+    """Give the end of a caption that is beyond the encoders' window; empty when all of it fits."""
     longest = ""
     for tokenizer in tokenizers:
         ids = tokenizer(caption, add_special_tokens=False, verbose=False).input_ids
@@ -36,7 +36,7 @@ def cut_of(caption: str, tokenizers: Sequence[Any]) -> str:
 
 
 def told_of(words: Sequence[Words]) -> str:
-    """One line on the captions that were cut, or nothing."""
+    """Say in one line how many captions were cut."""
     cut = [word for word in words if word.cut]
     if not cut:
         return ""

@@ -7,7 +7,6 @@
 
 import hashlib
 import json
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from typing import Any
 
 from training.errors import BadCorpus
 from training.images.tables import Data
+from training.text.schedule import spread
 
 LISTING = "metadata.jsonl"
 CAPTIONS = "metadata_gpt4.jsonl"
@@ -24,7 +24,7 @@ RIGHTS = "rights.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """One picture: where it lies, its size (height, width), its words, the object it shows."""
+    """Know one picture: where it lies, its size (height, width), its words, the object it shows."""
 
     path: Path
     name: str
@@ -37,7 +37,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pictures:
-    """What a folder holds: pictures to train on, held-out ones, and why others were left out."""
+    """Know a folder: pictures to train on, held-out ones, and why others were left out."""
 
     train: tuple[Picture, ...]
     held_out: tuple[Picture, ...]
@@ -46,7 +46,7 @@ class Pictures:
 
     @property
     def digest(self) -> str:
-        """sha256 over names, bytes and captions of all pictures, training and held out."""
+        """Hash names, bytes and captions of all pictures, training and held out."""
         lines = [
             f"{part} {picture.name} {picture.sha256} {picture.captions}\n"
             for part, pictures in (("train", self.train), ("held out", self.held_out))
@@ -73,9 +73,7 @@ def read_folder(folder: Path, data: Data, seed: int, now: float) -> Pictures:
         found.append(picture)
         if expires is not None:
             expiries.append(expires)
-    if data.limit and len(found) > data.limit:
-        found = [found[index * len(found) // data.limit] for index in range(data.limit)]
-    train, held_out = split(found, data.held_out, seed)
+    train, held_out = split(spread(found, data.limit or len(found)), data.held_out, seed)
     if not train:
         told = "; ".join(f"{count} left out: {why}" for why, count in dropped.items())
         raise BadCorpus(
@@ -88,7 +86,7 @@ def read_folder(folder: Path, data: Data, seed: int, now: float) -> Pictures:
 
 
 def rows_of(listing: Path) -> list[dict[str, Any]]:
-    """The rows of a listing, one a file name, by file name; a line cut short is told, not read."""
+    """Read a listing, one row a file name, in order; a line cut short is told, not read."""
     if not listing.is_file():
         raise BadCorpus(
             f"There is no {listing.name} in {listing.parent}. Run the harvest first, or write one: a "
@@ -111,7 +109,7 @@ def rows_of(listing: Path) -> list[dict[str, Any]]:
 
 
 def captions_of(listing: Path) -> dict[str, tuple[str, ...]]:
-    """Captions by file name: the whole one, then the short one. Empty without a captions file."""
+    """Read captions by file name: the whole one, then the short one. Empty without a file."""
     if not listing.is_file():
         return {}
     return {
@@ -127,7 +125,7 @@ def captions_of(listing: Path) -> dict[str, tuple[str, ...]]:
 def picture_of(
     folder: Path, row: dict[str, Any], captions: dict[str, tuple[str, ...]], data: Data
 ) -> Picture | str:
-    """One row as a picture, or why it is left out."""
+    """Read one row as a picture, or say why it is left out."""
     from PIL import Image
 
     name = row["file_name"]
@@ -163,14 +161,14 @@ def picture_of(
 
 
 def upright_size(picture: Any) -> tuple[int, int]:
-    """Width and height as the picture is shown, its EXIF orientation applied."""
+    """Give width and height as the picture is shown, its EXIF orientation applied."""
     width, height = picture.size
     turned = picture.getexif().get(0x0112, 1) >= 5
     return (height, width) if turned else (width, height)
 
 
 def expiry_of(row: dict[str, Any]) -> float | None:
-    """When a row's picture and text must be gone (seconds since 1970); None means never."""
+    """Tell when a row's picture and text must be gone (seconds since 1970); None means never."""
     if not row.get("expires_at"):
         return None
     try:
@@ -183,7 +181,7 @@ def expiry_of(row: dict[str, Any]) -> float | None:
 def split(
     pictures: Sequence[Picture], share: float, seed: int
 ) -> tuple[tuple[Picture, ...], tuple[Picture, ...]]:
-    """Pictures to train on and held-out ones: whole objects, drawn by a hash of their names."""
+    """Hold out whole objects, drawn by a hash of their names."""
     groups = sorted(
         {picture.group for picture in pictures},
         key=lambda group: hashlib.sha256(f"{seed}:{group}".encode()).hexdigest(),
@@ -194,23 +192,11 @@ def split(
 
 
 def only(pictures: Iterable[Picture], wanted: Any) -> tuple[Picture, ...]:
-    """The pictures whose group is wanted."""
     return tuple(picture for picture in pictures if wanted(picture.group))
 
 
-def spread(pictures: Sequence[Picture], count: int) -> tuple[Picture, ...]:
-    """So many pictures, evenly spread: the same ones each time.
-
-    >>> spread("abcdef", 3)
-    ('a', 'c', 'e')
-    """
-    if len(pictures) <= count:
-        return tuple(pictures)
-    return tuple(pictures[math.floor(index * len(pictures) / count)] for index in range(count))
-
-
 def open_picture(path: Path) -> Any:
-    """An upright RGB picture; what is see-through becomes white. Raises BadCorpus if it is damaged."""
+    """Open upright, as RGB; what is see-through becomes white. Raises BadCorpus if damaged."""
     from PIL import Image
 
     from training.images.data.orientation import upright

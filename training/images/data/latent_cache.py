@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.files import whole_file
 from training.images.data.buckets import Cut
 from training.images.data.folder import Picture, open_picture
 from training.runs import expiry
@@ -18,7 +19,7 @@ HOUR = 3600.0
 
 
 class Cache:
-    """A folder of small safetensors files; a file that cannot be read is made again."""
+    """Keep small safetensors files in a folder; one that cannot be read is made again."""
 
     def __init__(self, folder: Path, due: float | None = None) -> None:
         """`due` is when its pictures' time is over: the cache is deleted with them."""
@@ -28,11 +29,9 @@ class Cache:
             expiry.stamp(folder, max(0.0, due - time.time()) / HOUR, time.time())
 
     def path(self, key: str) -> Path:
-        """Where an entry lies."""
         return self.folder / key[:2] / f"{key}.safetensors"
 
     def get(self, key: str) -> "dict[str, Tensor] | None":
-        """An entry, or None when there is none that can be read."""
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
@@ -42,20 +41,17 @@ class Cache:
             return None
 
     def put(self, key: str, tensors: "dict[str, Tensor]") -> None:
-        """Write an entry whole."""
         from safetensors.torch import save_file
 
         path = self.path(key)
         path.parent.mkdir(exist_ok=True)
-        part = path.with_suffix(".part")
-        save_file(
-            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, part
-        )
-        part.replace(path)
+        whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        with whole_file(path) as part:
+            save_file(whole, part)
 
 
 def digest_of_module(module: Any) -> str:
-    """sha256 over a module's weights and their names: the same wherever it was loaded from."""
+    """Hash a module's weights and their names: the same wherever it was loaded from."""
     import torch
 
     digest = hashlib.sha256()
@@ -66,25 +62,23 @@ def digest_of_module(module: Any) -> str:
 
 
 def key_of_values(*values: Any) -> str:
-    """The name of what follows from these values."""
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
 
 class Latents:
-    """Pictures as the VAE's latent distributions, each cut an entry."""
+    """Encode pictures to the VAE's latent distributions, each cut an entry."""
 
     def __init__(self, cache: Cache, vae: Any, device: Any) -> None:
         self.cache, self.vae, self.device = cache, vae, device
         self.digest = digest_of_module(vae)
 
     def key(self, picture: Picture, cut: Cut) -> str:
-        """What a cut's latents follow from."""
         return key_of_values(
             "latents", self.digest, picture.sha256, cut.resized, cut.corner, cut.target
         )
 
     def of(self, picture: Picture, cut: Cut) -> "tuple[Tensor, Tensor]":
-        """Mean and standard deviation (C, h, w) of a cut's latents, scaled as the UNet takes them."""
+        """Give mean and standard deviation (C, h, w) of a cut, scaled as the UNet takes them."""
         key = self.key(picture, cut)
         entry = self.cache.get(key)
         if entry is None:
@@ -94,7 +88,7 @@ class Latents:
         return entry["mean"].float(), entry["deviation"].float()
 
     def made(self, picture: Picture, cut: Cut) -> "dict[str, Tensor]":
-        """One cut through the VAE, in fp32; stored in half precision."""
+        """Encode one cut in fp32, to be stored in half precision."""
         import torch
 
         pixels = pixels_of(picture.path, cut)[None].to(self.device)
@@ -105,7 +99,7 @@ class Latents:
 
 
 def pixels_of(path: Path, cut: Cut) -> "Tensor":
-    """A cut as (3, H, W) floats in -1..1."""
+    """Cut a picture as (3, H, W) floats in -1..1."""
     import numpy as np
     import torch
     from PIL import Image
@@ -118,7 +112,7 @@ def pixels_of(path: Path, cut: Cut) -> "Tensor":
 
 
 class Embeddings:
-    """Captions as the frozen text encoders read them, each caption an entry."""
+    """Embed captions as the frozen text encoders read them, each caption an entry."""
 
     def __init__(self, cache: Cache, pipeline: Any, device: Any) -> None:
         self.cache, self.pipeline, self.device = cache, pipeline, device
@@ -126,7 +120,7 @@ class Embeddings:
         self.digest = key_of_values(*map(digest_of_module, encoders))
 
     def of(self, caption: str) -> "tuple[Tensor, Tensor]":
-        """A caption's embeddings (77, width) and pooled embedding (width of the second encoder)."""
+        """Give a caption's embeddings (77, width) and pooled embedding (width of the second encoder)."""
         key = key_of_values("caption", self.digest, caption)
         entry = self.cache.get(key)
         if entry is None:
@@ -136,7 +130,6 @@ class Embeddings:
         return entry["embeddings"], entry["pooled"]
 
     def made(self, caption: str) -> "dict[str, Tensor]":
-        """One caption through both encoders, as the pipeline does it."""
         import torch
 
         with torch.no_grad():
@@ -146,7 +139,7 @@ class Embeddings:
         return {"embeddings": embeddings[0], "pooled": pooled[0]}
 
     def nothing(self) -> "tuple[Tensor, Tensor]":
-        """What stands for a dropped caption: what the pipeline is guided away from."""
+        """Embed a dropped caption: what the pipeline is guided away from."""
         import torch
 
         if not self.pipeline.config.force_zeros_for_empty_prompt:
@@ -156,7 +149,6 @@ class Embeddings:
 
 
 def missing_in(latents: Latents, samples: Iterable[tuple[Picture, Sequence[Cut]]]) -> int:
-    """How many cuts are not in the cache yet."""
     return sum(
         not latents.cache.path(latents.key(picture, cut)).is_file()
         for picture, cuts in samples

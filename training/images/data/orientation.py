@@ -4,7 +4,7 @@ from PIL import Image, ImageOps
 
 
 def upright(opened: Image.Image) -> Image.Image:
-    """The picture turned as its EXIF says, RGB, with white behind what is see-through."""
+    """Turn a picture as its EXIF says, RGB, with white behind what is see-through."""
     picture = ImageOps.exif_transpose(opened)
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
         picture = picture.convert("RGBA")

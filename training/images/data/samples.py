@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One picture in one cut, with its words."""
-
     name: str
     mean: "Tensor"
     deviation: "Tensor"
@@ -29,7 +27,7 @@ class Sample:
 
 
 class Samples:
-    """A set of pictures, each with the shape it is shown in, the places it is cut at, its caption."""
+    """Prepare pictures: the shape each is shown in, the places it is cut at, its caption."""
 
     def __init__(
         self,
@@ -62,12 +60,11 @@ class Samples:
 
     @property
     def shapes(self) -> tuple[tuple[int, int], ...]:
-        """The shape (height, width) that each picture is shown in."""
         return tuple(cuts[0].target for cuts in self.cuts)
 
     @property
     def enlarged(self) -> int:
-        """How many pictures are smaller than they are shown."""
+        """Count the pictures that are smaller than they are shown."""
         sizes = [picture.size for picture in self.pictures]
         return sum(cuts[0].resized > size for cuts, size in zip(self.cuts, sizes, strict=True))
 
@@ -85,7 +82,7 @@ class Samples:
         self.embeddings.nothing()
 
     def sample(self, number: int, seed: int, epoch: int) -> Sample:
-        """One picture in the cut that an epoch draws for it."""
+        """Load one picture in the cut that an epoch draws for it."""
         picture = self.pictures[number]
         cut = cut_in_epoch(self.cuts[number], seed, epoch, picture.sha256)
         return Sample(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class DrawRequest:
-    """What is to be drawn, and the seed of its first noise."""
+    """Name what is to be drawn, and the seed of its first noise."""
 
     prompt: str
     seed: int
@@ -22,7 +22,7 @@ class DrawRequest:
 
 @dataclass(frozen=True, slots=True)
 class DrawSettings:
-    """How it is drawn: the edge of the square in pixels, steps, guidance, what is guided away from."""
+    """Set the square's edge in pixels, steps, guidance, and what is guided away from."""
 
     size: int
     steps: int
@@ -31,7 +31,7 @@ class DrawSettings:
 
 
 def draw(pipeline: Any, wishes: Iterable[DrawRequest], manner: DrawSettings) -> "Iterator[Image]":
-    """One picture after another; raises TrainingStopped for one that is not finite."""
+    """Draw one picture after another; raises TrainingStopped for one that is not finite."""
     import torch
 
     for wish in wishes:
@@ -50,7 +50,7 @@ def draw(pipeline: Any, wishes: Iterable[DrawRequest], manner: DrawSettings) -> 
 
 
 def decoded(pipeline: Any, latents: "Tensor") -> "Image":
-    """Latents (1, C, h, w) as a picture, through the VAE in its own precision."""
+    """Decode latents (1, C, h, w) through the VAE in its own precision."""
     import torch
     from PIL import Image
 
@@ -68,7 +68,7 @@ def decoded(pipeline: Any, latents: "Tensor") -> "Image":
 
 @contextmanager
 def on_device(pipeline: Any, device: Any, home: str = "cpu") -> Iterator[None]:
-    """Everything on the device for a while; afterwards only the UNet stays there."""
+    """Put everything on the device inside the block; afterwards only the UNet stays there."""
     parts = (pipeline.vae, pipeline.text_encoder, pipeline.text_encoder_2)
     for part in parts:
         part.to(device)
@@ -81,7 +81,7 @@ def on_device(pipeline: Any, device: Any, home: str = "cpu") -> Iterator[None]:
 
 @contextmanager
 def without_lora(unet: Any) -> Iterator[None]:
-    """The base alone for a while."""
+    """Use the base alone inside the block."""
     unet.disable_adapters()
     try:
         yield

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.files import whole_file
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -18,7 +20,7 @@ INK, PAPER = (32, 32, 32), (255, 255, 255)
 def sheet(
     rows: "Sequence[Sequence[Image]]", columns: Sequence[str], labels: Sequence[str]
 ) -> "Image":
-    """A grid of pictures; `columns` stand above, each row's label below it, wrapped to its width."""
+    """Lay pictures in a grid; `columns` stand above, each row's label below it, wrapped."""
     from PIL import Image, ImageDraw, ImageFont
 
     font = ImageFont.load_default(LETTER)
@@ -43,12 +45,12 @@ def sheet(
 
 
 def spaced(words: str) -> str:
-    """Words with wider spaces: those of Pillow's own font are too narrow to see."""
+    """Widen the spaces: those of Pillow's own font are too narrow to see."""
     return words.replace(" ", "  ")
 
 
 def fitted(picture: "Image", cell: int) -> "Image":
-    """A picture in a square cell, whole, in the middle of white."""
+    """Fit a picture whole into the middle of a white square."""
     from PIL import Image
 
     small = picture.copy()
@@ -61,8 +63,6 @@ def fitted(picture: "Image", cell: int) -> "Image":
 
 
 def save_png(picture: Any, path: Path) -> None:
-    """Write a PNG whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    picture.save(part, format="PNG", optimize=True)
-    part.replace(path)
+    with whole_file(path) as part:
+        picture.save(part, format="PNG", optimize=True)

@@ -17,20 +17,20 @@ from training.images.drawing.generation import (
 from training.images.drawing.grid import save_png
 from training.images.recipe import ImageRecipe
 from training.images.rights import require_image_training
-from training.images.schedule import key_of
+from training.text.schedule import draw_key
 
 
 def prior_pictures(
     recipe: ImageRecipe, run: Path, pipeline: Any, resolution: int, device: Any
 ) -> tuple[Picture, ...]:
-    """The class pictures: those of the recipe's folder, else drawn once and kept in `prior/`."""
+    """Take the class pictures of the recipe's folder, or draw them once and keep them in `prior/`."""
     prior = recipe.prior
     if prior.folder:
         folder = Path(prior.folder).expanduser()
         require_image_training(recipe, folder)
         data = recipe.data.model_copy(update={"held_out": 0.0, "limit": 0})
         return read_folder(folder, data, recipe.run.seed, 0.0).train
-    seeds = [key_of(recipe.run.seed, "prior", number) for number in range(prior.pictures)]
+    seeds = [draw_key(recipe.run.seed, "prior", number) for number in range(prior.pictures)]
     paths = {seed: run / "prior" / f"{name_of(recipe, resolution, seed)}.png" for seed in seeds}
     missing = [seed for seed, path in paths.items() if not path.is_file()]
     if missing:
@@ -44,7 +44,7 @@ def prior_pictures(
 
 
 def name_of(recipe: ImageRecipe, resolution: int, seed: int) -> str:
-    """A file name that another prompt, base or size does not share."""
+    """Name a file so that no other prompt, base or size shares it."""
     base, shown = recipe.base, recipe.validation
     words = (
         base.id,
@@ -59,7 +59,6 @@ def name_of(recipe: ImageRecipe, resolution: int, seed: int) -> str:
 
 
 def picture_at(path: Path, prompt: str) -> Picture:
-    """A drawn picture with its own size and the class's prompt."""
     from training.images.data.folder import open_picture
 
     opened = open_picture(path)

@@ -6,7 +6,7 @@ from training.images.data.samples import Samples
 from training.images.losses import weights_of
 from training.images.noise_prediction import Denoiser
 from training.images.recipe import ImageRecipe
-from training.images.schedule import generator_for
+from training.text.schedule import generator_for
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,7 +24,7 @@ def times_of(steps: int, count: int) -> list[int]:
 def held_out_losses(
     denoiser: Denoiser, recipe: ImageRecipe, samples: Samples
 ) -> "tuple[Tensor, Tensor]":
-    """Errors by timestep, unweighted and weighted as in training: two tensors of `times` means."""
+    """Measure errors by timestep, unweighted and weighted as in training: two tensors of means."""
     import torch
 
     denoiser.unet.eval()
@@ -39,7 +39,7 @@ def held_out_losses(
 def row_of(
     denoiser: Denoiser, recipe: ImageRecipe, samples: Samples, number: int, times: "Tensor"
 ) -> "Tensor":
-    """One picture's errors by timestep, meaned over the fixed noises."""
+    """Average one picture's errors by timestep over the fixed noises."""
     import torch
 
     sample = samples.sample(number, 0, 0)

@@ -19,17 +19,17 @@ EDGE = 128  # pixels, as the network of renders takes them
 
 
 class Judge(Protocol):
-    """Says what pictures show."""
+    """Say what pictures show."""
 
     def attributes(self, pictures: "Sequence[Image]") -> list[dict[str, str]]:
-        """For each picture its attributes by name."""
+        """Give each picture's attributes by name."""
 
 
 class FittedJudge:
-    """Logistic regression on plain features, one for each attribute; fitted to labelled pictures."""
+    """Fit a logistic regression on plain features to each attribute of labelled pictures."""
 
     def __init__(self, pictures: "Sequence[Image]", known: Sequence[Mapping[str, str]]) -> None:
-        """`known` gives each picture's attributes; raises BadCorpus for one with a single value."""
+        """Fit to each picture's `known` attributes; raises BadCorpus for one with a single value."""
         from sklearn.linear_model import LogisticRegression
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
@@ -44,7 +44,6 @@ class FittedJudge:
             self.models[name] = make_pipeline(StandardScaler(), regression).fit(rows, values)
 
     def attributes(self, pictures: "Sequence[Image]") -> list[dict[str, str]]:
-        """Each attribute's likeliest value."""
         rows = features_of_all(pictures)
         answers = {name: model.predict(rows) for name, model in self.models.items()}
         return [
@@ -54,10 +53,10 @@ class FittedJudge:
 
 
 class RenderJudge:
-    """The network of `training.judge_jewellery`, which learnt kind, metal, stone, ground on renders."""
+    """Ask the network of `training.judge_jewellery`, which learnt its properties on renders."""
 
     def __init__(self, weights: Path) -> None:
-        """Raises BadRecipe when `weights` are not the judge's."""
+        """Load the judge; raises BadRecipe when `weights` are not the judge's."""
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
@@ -72,7 +71,6 @@ class RenderJudge:
             ) from error
 
     def attributes(self, pictures: "Sequence[Image]") -> list[dict[str, str]]:
-        """Each property's likeliest value."""
         import numpy as np
         import torch
 
@@ -92,10 +90,9 @@ class RenderJudge:
 
 
 class ZeroShotJudge:
-    """A CLIP model that compares a picture with a sentence for each value (Radford et al. 2021)."""
+    """Compare a picture with a sentence for each value by CLIP (Radford et al. 2021)."""
 
     def __init__(self, clip: Any, values: Mapping[str, Sequence[str]]) -> None:
-        """`clip` is an `image_evaluation.scores.Clip`; `values` are each attribute's."""
         self.clip = clip
         self.values = {name: sorted(found) for name, found in values.items()}
         self.rows = {
@@ -104,7 +101,6 @@ class ZeroShotJudge:
         }
 
     def attributes(self, pictures: "Sequence[Image]") -> list[dict[str, str]]:
-        """Each attribute's nearest value."""
         rows = self.clip.pictures(pictures)
         return [
             {
@@ -130,7 +126,7 @@ def accuracy(
 
 
 def known_of(facts: Mapping[str, Any], names: Sequence[str]) -> dict[str, str] | None:
-    """A picture's attributes, or None when the listing lacks one of them."""
+    """Give a picture's attributes, or None when the listing lacks one of them."""
     if not all(facts.get(name) for name in names):
         return None
     return {name: str(facts[name]) for name in names}

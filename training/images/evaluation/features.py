@@ -16,21 +16,20 @@ CELLS, ANGLES = 8, 8
 
 
 def features_of(picture: "Image") -> Any:
-    """All three views as one vector of 1,408 numbers."""
+    """Join all three views to one vector of 1,408 numbers."""
     import numpy as np
 
     return np.concatenate([layout(picture), colours(picture), edges(picture)]).astype(np.float32)
 
 
 def features_of_all(pictures: "Iterable[Image]") -> Any:
-    """One row a picture."""
     import numpy as np
 
     return np.stack([features_of(picture) for picture in pictures])
 
 
 def layout(picture: "Image") -> Any:
-    """16x16 colours, their mean taken out: 768 numbers."""
+    """Shrink to 16x16 colours, their mean taken out: 768 numbers."""
     import numpy as np
 
     small = np.asarray(picture.convert("RGB").resize((SMALL, SMALL)), dtype=np.float64)
@@ -38,7 +37,7 @@ def layout(picture: "Image") -> Any:
 
 
 def colours(picture: "Image") -> Any:
-    """Square roots of the shares of 8x4x4 hues, saturations, values: 128 numbers."""
+    """Take square roots of the shares of 8x4x4 hues, saturations, values: 128 numbers."""
     import numpy as np
 
     pixels = np.asarray(picture.convert("HSV").resize((64, 64)), dtype=np.int64).reshape(-1, 3)
@@ -47,7 +46,7 @@ def colours(picture: "Image") -> Any:
 
 
 def edges(picture: "Image") -> Any:
-    """Gradient strength by 8 directions in 8x8 cells of a grey copy: 512 numbers."""
+    """Sum gradients by 8 directions in 8x8 cells of a grey copy: 512 numbers."""
     import numpy as np
 
     grey = np.asarray(picture.convert("L").resize((64, 64)), dtype=np.float64)
@@ -60,7 +59,7 @@ def edges(picture: "Image") -> Any:
 
 
 def unit(vector: Any) -> Any:
-    """The vector at length 1; nothing stays nothing."""
+    """Scale to length 1; nothing stays nothing."""
     import numpy as np
 
     length = float(np.linalg.norm(vector))
@@ -68,7 +67,7 @@ def unit(vector: Any) -> Any:
 
 
 def dhash(picture: "Image") -> int:
-    """64 bits: whether each of 8x8 grey cells is darker than its right neighbour."""
+    """Tell of each of 8x8 grey cells whether it is darker than its right neighbour: 64 bits."""
     import numpy as np
 
     grey = np.asarray(picture.convert("L").resize((9, 8)), dtype=np.int64)

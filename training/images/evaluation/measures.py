@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from training.images.data.captions import words_of
-from training.images.data.folder import Picture, open_picture, spread
+from training.images.data.folder import Picture, open_picture
 from training.images.drawing.generation import DrawRequest
 from training.images.evaluation import memory, scores
 from training.images.evaluation.attributes import (
@@ -19,7 +19,7 @@ from training.images.evaluation.attributes import (
 from training.images.evaluation.features import features_of_all
 from training.images.evaluation.prompts import prompts_of
 from training.images.evaluation.subject import Subject
-from training.images.schedule import key_of
+from training.text.schedule import draw_key, spread
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -30,7 +30,7 @@ SIDE = 256  # pixels a photograph is looked at in, at most
 
 @dataclass(slots=True)
 class Measures:
-    """What is drawn once and measured many times."""
+    """Draw once and measure many times."""
 
     subject: Subject
     told: Callable[[str], None]
@@ -47,27 +47,26 @@ class Measures:
         self.held = [thumbnail(picture) for picture in pictures.held_out]
 
     def side_by_side(self) -> "tuple[list[DrawRequest], dict[str, list[Image]]]":
-        """The report's prompts and the recipe's, by each of its seeds."""
+        """Draw the report's prompts and the recipe's, by each of its seeds."""
         recipe = self.subject.recipe
         seeds = recipe.validation.seeds
         wishes = [DrawRequest(prompt, seed) for prompt in prompts_of(recipe) for seed in seeds]
         return wishes, self.drawn(wishes, "side by side")
 
     def asked(self, count: int) -> "tuple[list[Picture], list[DrawRequest]]":
-        """Held-out pictures (else training ones), and their captions as wishes."""
+        """Take held-out pictures (else training ones), and their captions as wishes."""
         subject = self.subject
         chosen = list(spread(subject.pictures.held_out or subject.pictures.train, count))
         tokenizers = (subject.pipeline.tokenizer, subject.pipeline.tokenizer_2)
         seed = subject.recipe.run.seed
         return chosen, [
             DrawRequest(
-                words_of(picture, tokenizers).text, key_of(seed, "evaluation", number) % 2**31
+                words_of(picture, tokenizers).text, draw_key(seed, "evaluation", number) % 2**31
             )
             for number, picture in enumerate(chosen)
         ]
 
     def drawn(self, wishes: Sequence[DrawRequest], what: str) -> "dict[str, list[Image]]":
-        """The same wishes by base and by LoRA."""
         made: dict[str, list[Image]] = {}
         for writer in WRITERS:
             made[writer] = []
@@ -77,11 +76,10 @@ class Measures:
         return made
 
     def looks(self, pictures: "Sequence[Image]") -> Any:
-        """Rows to compare pictures by: DINO's if it is there, else plain features."""
+        """Compare pictures by DINO's rows if it is there, else by plain features."""
         return self.dino.pictures(pictures) if self.dino else features_of_all(pictures)
 
     def memory(self, made: "dict[str, list[Image]]") -> dict[str, Any]:
-        """Copying, for base and LoRA."""
         self.told("looking for training pictures given back")
         train = self.looks(self.train)
         held = self.looks(self.held) if self.held else []
@@ -95,7 +93,7 @@ class Measures:
     def attributes(
         self, names: Sequence[str], chosen: "Sequence[Picture]", made: "dict[str, list[Image]]"
     ) -> dict[str, Any]:
-        """How often each attribute came out as asked, and how far the judge can be trusted."""
+        """Tell how often each attribute came out as asked, and how far the judge can be trusted."""
         self.told("judging attributes")
         pictures = self.subject.pictures
         known = {
@@ -121,7 +119,7 @@ class Measures:
         return found
 
     def judge(self, labelled: "tuple[list[Image], list[dict[str, str]]]") -> Judge:
-        """The one given, else CLIP's eye, else one fitted to the training pictures."""
+        """Take the judge given, else CLIP, else one fitted to the training pictures."""
         if self.eye is not None:
             return self.eye
         pictures, known = labelled
@@ -133,7 +131,7 @@ class Measures:
     def scores(
         self, wishes: Sequence[DrawRequest], made: "dict[str, list[Image]]"
     ) -> dict[str, Any]:
-        """CLIP-T, CLIP-I and DINO of base and LoRA, as far as their models were given."""
+        """Score base and LoRA by CLIP-T, CLIP-I and DINO, as far as their models were given."""
         found: dict[str, Any] = {}
         real = self.held or self.train
         for name, model in (("clip", self.clip), ("dino", self.dino)):
@@ -154,7 +152,6 @@ class Measures:
 
 
 def thumbnail(picture: Picture) -> "Image":
-    """A photograph, made small."""
     opened: Image = open_picture(picture.path)
     opened.thumbnail((SIDE, SIDE))
     return opened
@@ -163,6 +160,5 @@ def thumbnail(picture: Picture) -> "Image":
 def only_known(
     pictures: "Sequence[Image]", known: Sequence[dict[str, str] | None]
 ) -> "tuple[list[Image], list[dict[str, str]]]":
-    """The pictures whose attributes are known, and these."""
     pairs = [(p, facts) for p, facts in zip(pictures, known, strict=True) if facts is not None]
     return [picture for picture, _ in pairs], [facts for _, facts in pairs]

@@ -16,7 +16,7 @@ SAME = 4  # bits of a difference hash, at most, between near-duplicates
 
 
 def nearest(rows: Any, others: Any) -> tuple[Any, Any]:
-    """For each row the index of the nearest other, and their cosine similarity."""
+    """Find for each row the index of the nearest other, and their cosine similarity."""
     import numpy as np
 
     near = normed(rows) @ normed(others).T
@@ -25,7 +25,6 @@ def nearest(rows: Any, others: Any) -> tuple[Any, Any]:
 
 
 def normed(rows: Any) -> Any:
-    """Rows at length 1."""
     import numpy as np
 
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
@@ -34,7 +33,7 @@ def normed(rows: Any) -> Any:
 def memory_of(
     drawn: "Sequence[Image]", drawn_rows: Any, train: "Sequence[Image]", train_rows: Any, held: Any
 ) -> dict[str, Any]:
-    """Figures on copying; `held` are the rows of held-out pictures, perhaps none."""
+    """Measure copying; `held` are the rows of held-out pictures, perhaps none."""
     import numpy as np
 
     index, near = nearest(drawn_rows, train_rows)

@@ -16,6 +16,6 @@ NECKLACE = (
 
 
 def prompts_of(recipe: ImageRecipe) -> tuple[str, ...]:
-    """Each prompt once, the report's first."""
+    """List each prompt once, the report's first."""
     own = (recipe.data.instance_prompt, *recipe.validation.prompts)
     return tuple(dict.fromkeys((BRACELET, NECKLACE, *own)))

@@ -7,7 +7,7 @@ NEAREST = "training-pictures/nearest.png"
 
 
 def lines_of(values: dict[str, Any]) -> list[str]:
-    """Every figure as a line, for the page and the model card."""
+    """Say every figure in a line, for the page and the model card."""
     return [
         *held_out_lines(values["held_out"]),
         *memory_lines(values["memory"]),
@@ -17,7 +17,6 @@ def lines_of(values: dict[str, Any]) -> list[str]:
 
 
 def held_out_lines(held: dict[str, Any]) -> list[str]:
-    """The held-out loss of both."""
     if not held:
         return ["no object was held out, so there is no held-out loss"]
     base, lora = held["base"]["loss"], held["lora"]["loss"]
@@ -28,7 +27,6 @@ def held_out_lines(held: dict[str, Any]) -> list[str]:
 
 
 def memory_lines(memory: dict[str, Any]) -> list[str]:
-    """How near its pictures come to training pictures."""
     lora = memory["lora"]
     line = (
         f"nearest training picture of {lora['pictures']} drawn ones: similarity {lora['p95']:.3f} "
@@ -46,7 +44,6 @@ def memory_lines(memory: dict[str, Any]) -> list[str]:
 
 
 def attribute_lines(found: dict[str, Any]) -> list[str]:
-    """How often each attribute came out as asked."""
     if not found:
         return []
     names = list(found["lora"])
@@ -59,13 +56,11 @@ def attribute_lines(found: dict[str, Any]) -> list[str]:
 
 
 def judged(found: dict[str, Any], name: str) -> str:
-    """How often the judge is right on photographs."""
     real = found.get("photographs")
     return f"; the judge is right on {real[name]:.0%} of held-out photographs" if real else ""
 
 
 def score_lines(found: dict[str, Any]) -> list[str]:
-    """CLIP and DINO, where they were given."""
     lines = []
     if "prompt" in found:
         base, lora = found["prompt"]["base"], found["prompt"]["lora"]
@@ -81,7 +76,6 @@ def score_lines(found: dict[str, Any]) -> list[str]:
 
 
 def page(name: str, values: dict[str, Any], command: str) -> str:
-    """The report in Markdown."""
     held = values["held_out"]
     parts = [
         f"# {name}: base and LoRA",
@@ -98,7 +92,6 @@ def page(name: str, values: dict[str, Any], command: str) -> str:
 
 
 def time_table(held: dict[str, Any]) -> str:
-    """The unweighted error by timestep."""
     head = "| timestep | base | LoRA |\n| --- | --- | --- |\n"
     rows = zip(held["times"], held["base"]["by_time"], held["lora"]["by_time"], strict=True)
     return head + "\n".join(f"| {time} | {base:.4f} | {lora:.4f} |" for time, base, lora in rows)

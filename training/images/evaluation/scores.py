@@ -17,7 +17,7 @@ BATCH = 16
 
 
 class Clip:
-    """A CLIP model of a local folder; rows are of unit length."""
+    """Load a CLIP model of a local folder; rows are of unit length."""
 
     def __init__(self, folder: Path) -> None:
         from transformers import AutoTokenizer, CLIPImageProcessor, CLIPModel
@@ -27,11 +27,10 @@ class Clip:
         self.tokenizer = local(AutoTokenizer, folder)
 
     def pictures(self, pictures: "Sequence[Image]") -> Any:
-        """One row a picture."""
         return embedded(pictures, self.processor, self.model.get_image_features)
 
     def words(self, texts: Sequence[str]) -> Any:
-        """One row a text; what is beyond the model's window is cut."""
+        """Embed one row a text; what is beyond the model's window is cut."""
         import torch
 
         words = self.tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt")
@@ -40,7 +39,7 @@ class Clip:
 
 
 class Dino:
-    """A DINO or DINOv2 model of a local folder; rows are of unit length."""
+    """Load a DINO or DINOv2 model of a local folder; rows are of unit length."""
 
     def __init__(self, folder: Path) -> None:
         from transformers import AutoImageProcessor, AutoModel
@@ -49,14 +48,14 @@ class Dino:
         self.processor = local(AutoImageProcessor, folder)
 
     def pictures(self, pictures: "Sequence[Image]") -> Any:
-        """One row a picture: the class token."""
+        """Give one row a picture: the class token."""
         return embedded(
             pictures, self.processor, lambda **given: self.model(**given).last_hidden_state[:, 0]
         )
 
 
 def local(kind: Any, folder: Path, **options: Any) -> Any:
-    """`kind` from a local folder: safetensors only, no code of its own. Raises BadRecipe."""
+    """Load from a local folder: safetensors only, no code of its own. Raises BadRecipe."""
     try:
         return kind.from_pretrained(folder, local_files_only=True, **options)
     except (OSError, ValueError) as error:
@@ -67,7 +66,6 @@ def local(kind: Any, folder: Path, **options: Any) -> Any:
 
 
 def embedded(pictures: "Sequence[Image]", processor: Any, model: Any) -> Any:
-    """Pictures through a processor and a model, some at a time."""
     import numpy as np
     import torch
 
@@ -80,18 +78,18 @@ def embedded(pictures: "Sequence[Image]", processor: Any, model: Any) -> Any:
 
 
 def unit_rows(found: Any) -> Any:
-    """A tensor (or a model's answer with a pooled one) as numpy rows of unit length."""
+    """Turn a tensor (or a model's answer with a pooled one) into numpy rows of unit length."""
     tensor = getattr(found, "pooler_output", found)
     return (tensor / tensor.norm(dim=-1, keepdim=True)).float().numpy()
 
 
 def prompt_score(clip: Clip, pictures: Any, prompts: Sequence[str]) -> float:
-    """CLIP-T: the mean cosine of pictures (rows) and their own prompts."""
+    """Give CLIP-T: the mean cosine of pictures (rows) and their own prompts."""
     return float((pictures * clip.words(prompts)).sum(1).mean())
 
 
 def likeness(drawn: Any, real: Any) -> dict[str, float]:
-    """How like real photographs drawn pictures are: to the nearest one, and to their mean."""
+    """Compare drawn pictures with real photographs: the nearest one, and their mean."""
     import numpy as np
 
     mean = real.mean(0)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from training.errors import NotPublished
 from training.images.bases import load_pipeline, noise_schedule, resolution_of
-from training.images.data.folder import Pictures, read_folder, spread
+from training.images.data.folder import Pictures, read_folder
 from training.images.data.latent_cache import Cache, Embeddings, Latents
 from training.images.data.samples import Samples
 from training.images.drawing.generation import DrawRequest, DrawSettings, draw, without_lora
@@ -16,6 +16,7 @@ from training.images.lora_files import WEIGHTS, check_lora
 from training.images.noise_prediction import Denoiser
 from training.images.recipe import ImageRecipe
 from training.images.rights import require_image_training
+from training.text.schedule import spread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """One run's LoRA upon its base, and the pictures it was and was not trained on."""
+    """Hold one run's LoRA upon its base, and the pictures it was and was not trained on."""
 
     recipe: ImageRecipe
     run: Path
@@ -35,13 +36,11 @@ class Subject:
     device: Any
 
     def manner(self) -> DrawSettings:
-        """How the recipe draws."""
         shown = self.recipe.validation
         size = shown.size or self.resolution
         return DrawSettings(size, shown.steps, shown.guidance, shown.negative)
 
     def drawn(self, wishes: "Sequence[DrawRequest]", lora: bool) -> "Iterator[Image]":
-        """Pictures by the LoRA, or by the base alone."""
         if lora:
             yield from draw(self.pipeline, wishes, self.manner())
             return
@@ -49,7 +48,7 @@ class Subject:
             yield from draw(self.pipeline, wishes, self.manner())
 
     def held_out(self) -> dict[str, Any]:
-        """The held-out loss of base and LoRA, whole and by timestep; empty without such pictures."""
+        """Measure the held-out loss of base and LoRA, whole and by timestep; empty without pictures."""
         chosen = spread(self.pictures.held_out, self.recipe.validation.pictures)
         if not chosen:
             return {}

@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
-    """The tokens of one block and the index of its work within the split."""
+    """Hold the tokens of one block and the index of its work within the split."""
 
     tokens: tuple[int, ...]
     work: int
 
 
 def pack(works: Iterable[Work], tokenizer: "PreTrainedTokenizerBase", size: int) -> Iterator[Block]:
-    """Blocks of at most `size` tokens, in reading order."""
+    """Cut works into blocks of at most `size` tokens, in reading order."""
     bos = opening_token(tokenizer)
     for index, work in enumerate(works):
         tokens = plain_tokens(tokenizer, work.text)
@@ -57,14 +57,14 @@ def cut(tokens: Sequence[int], size: int, bos: int | None) -> Iterator[list[int]
 
 
 def opening_token(tokenizer: "PreTrainedTokenizerBase") -> int | None:
-    """The `<bos>` that this base's own tokenizer puts before a text, or None."""
+    """Give the `<bos>` that this base's own tokenizer puts before a text, or None."""
     ids = tokenizer("a").input_ids
     bos = tokenizer.bos_token_id
     return int(bos) if bos is not None and ids and ids[0] == bos else None
 
 
 def plain_tokens(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
-    """The tokens of a text without any special ones: markup of such in the text is plain text."""
+    """Tokenize without any special tokens: markup of such in the text is plain text."""
     ids = tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids
     return [int(token) for token in ids]
 
@@ -72,7 +72,7 @@ def plain_tokens(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
 def pack_like_autotrain(
     works: Iterable[Work], tokenizer: "PreTrainedTokenizerBase", size: int, rows: int = 1000
 ) -> Iterator[Block]:
-    """One stream of rows (paragraphs), cut into full blocks; each thousand rows lose their rest."""
+    """Cut one stream of rows (paragraphs) into full blocks; each thousand rows lose their rest."""
     paragraphs = [paragraph for work in works for paragraph in work.paragraphs]
     for start in range(0, len(paragraphs), rows):
         stream: list[int] = []
@@ -85,7 +85,7 @@ def pack_like_autotrain(
 
 
 def write_blocks(path: Path, blocks: Sequence[Block]) -> None:
-    """All blocks in one safetensors file: tokens end to end, block lengths, works."""
+    """Write one safetensors file: tokens end to end, block lengths, works."""
     import torch
     from safetensors.torch import save_file
 
@@ -98,7 +98,6 @@ def write_blocks(path: Path, blocks: Sequence[Block]) -> None:
 
 
 def read_blocks(path: Path) -> list[Block]:
-    """The blocks of a file written by `write_blocks`."""
     from safetensors.torch import load_file
 
     tensors: dict[str, Any] = load_file(path)

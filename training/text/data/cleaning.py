@@ -36,7 +36,7 @@ def clean_paragraph(text: str) -> str:
 
 
 def without_gutenberg_frame(text: str) -> str:
-    """The book alone, when the file carries Project Gutenberg's header and licence."""
+    """Take off Project Gutenberg's header and licence."""
     start, end = GUTENBERG_START.search(text), GUTENBERG_END.search(text)
     return text[start.end() if start else 0 : end.start() if end else len(text)]
 
@@ -54,7 +54,7 @@ def without_repeats(works: Iterable[Work], drops: list[Drop]) -> Iterator[Work]:
 
 
 def fresh(work: Work, seen: set[str], drops: list[Drop]) -> Iterator[str]:
-    """The paragraphs of a work that have not been seen, adding them to `seen`."""
+    """Give the paragraphs of a work that have not been seen, adding them to `seen`."""
     for paragraph in work.paragraphs:
         key = paragraph.casefold()
         if len(key.split()) >= REPEAT_WORDS and key in seen:

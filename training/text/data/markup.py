@@ -7,7 +7,7 @@ SKIPPED = frozenset({"head", "script", "style", "nav", "figure", "table"})
 
 
 class PlainText(HTMLParser):
-    """Collects paragraphs; note marks (links with a `noteref` type) are left out."""
+    """Collect paragraphs; note marks (links with a `noteref` type) are left out."""
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
@@ -16,7 +16,6 @@ class PlainText(HTMLParser):
         self.skipping: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Open a paragraph, or begin to skip."""
         note = tag == "a" and "noteref" in (dict(attrs).get("epub:type") or "")
         if tag == "br":
             self.words.append("" if self.skipping else "\n")
@@ -26,12 +25,11 @@ class PlainText(HTMLParser):
             self.close_paragraph()
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """A tag without content: only a line break matters."""
+        """Let only a line break matter, of tags without content."""
         if tag == "br":
             self.handle_starttag(tag, attrs)
 
     def handle_endtag(self, tag: str) -> None:
-        """Close a paragraph, or stop skipping."""
         if self.skipping:
             if tag in self.skipping:
                 while self.skipping.pop() != tag:
@@ -40,12 +38,10 @@ class PlainText(HTMLParser):
             self.close_paragraph()
 
     def handle_data(self, data: str) -> None:
-        """Running text."""
         if not self.skipping:
             self.words.append(data)
 
     def close_paragraph(self) -> None:
-        """Keep what was collected, if it is anything."""
         text = "".join(self.words).strip()
         if text:
             self.paragraphs.append(text)

@@ -16,7 +16,7 @@ DROPPED = "dropped.jsonl"
 
 
 def prepared(source: Source, recipe: Recipe, drops: list[Drop]) -> Iterator[Work]:
-    """Works selected, cleaned and filtered, one after the other."""
+    """Select, clean and filter works, one after the other."""
     works = without_repeats(selected(source.works(), recipe.corpus.keep, drops), drops)
     if recipe.corpus.drop_slurs:
         works = without_slurs(works, drops)
@@ -30,7 +30,7 @@ def prepared(source: Source, recipe: Recipe, drops: list[Drop]) -> Iterator[Work
 def selected(
     works: Iterable[Work], keep: dict[str, tuple[str, ...]], drops: list[Drop]
 ) -> Iterator[Work]:
-    """The works whose marks have a value that the recipe keeps; a missing mark counts as one."""
+    """Keep works whose marks have a value that the recipe keeps; a missing mark counts as one."""
     for work in works:
         if all(work.marks.get(mark, values[0]) in values for mark, values in keep.items()):
             yield work
@@ -39,14 +39,12 @@ def selected(
 
 
 def blocks_of(works: list[Work], tokenizer: Any, recipe: Recipe) -> Iterator[Block]:
-    """Packed by the recipe's rule."""
     if recipe.corpus.packing == "autotrain":
         return pack_like_autotrain(works, tokenizer, recipe.corpus.block)
     return pack(works, tokenizer, recipe.corpus.block)
 
 
 def sizes(works: list[Work], blocks: list[Block]) -> dict[str, Any]:
-    """How much a split holds."""
     return {
         "works": len(works),
         "bytes": sum(len(work.text.encode()) for work in works),
@@ -57,7 +55,7 @@ def sizes(works: list[Work], blocks: list[Block]) -> dict[str, Any]:
 
 
 def write_drops(folder: Path, drops: list[Drop]) -> None:
-    """What was taken out, as works with the reason for a title."""
+    """Write what was taken out, as works with the reason for a title."""
     write_works(
         folder / DROPPED,
         (

@@ -21,7 +21,6 @@ CAPITALISED = "Puvax Wnc Pbba"
 
 
 def pattern(words: str) -> str:
-    """An alternation of whole words with an optional plural."""
     plain = codecs.decode(words, "rot13").split()
     return r"\b(?:" + "|".join(re.escape(word) for word in plain) + r")s?\b"
 
@@ -30,7 +29,6 @@ SLURS = re.compile(f"(?i:{pattern(ANY_CASE)})|{pattern(CAPITALISED)}")
 
 
 def without_slurs(works: Iterable[Work], drops: list[Drop]) -> Iterator[Work]:
-    """The works with such paragraphs taken out and noted."""
     for work in works:
         kept = []
         for paragraph in work.paragraphs:

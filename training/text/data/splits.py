@@ -15,7 +15,7 @@ SPAN_SHARE = 0.1  # of the paragraphs, when a recipe names no share
 
 
 def split_works(works: Sequence[Work], corpus: Corpus, seed: int) -> dict[str, list[Work]]:
-    """Every work in exactly one split; raises BadCorpus when a split would be empty."""
+    """Put every work in exactly one split; raises BadCorpus when a split would be empty."""
     if corpus.split == "span":
         return split_spans(works, corpus)
     check_names(works, corpus)
@@ -33,7 +33,7 @@ def split_works(works: Sequence[Work], corpus: Corpus, seed: int) -> dict[str, l
 
 
 def split_of(work: str, corpus: Corpus, seed: int) -> str:
-    """The split a work belongs to: as named, else drawn by a hash of its id."""
+    """Choose a work's split: as named, else drawn by a hash of its id."""
     if work in corpus.test:
         return "test"
     if work in corpus.validation:
@@ -56,7 +56,7 @@ def check_names(works: Sequence[Work], corpus: Corpus) -> None:
 
 
 def split_spans(works: Sequence[Work], corpus: Corpus) -> dict[str, list[Work]]:
-    """The last paragraphs of each work as test, those before them as validation."""
+    """Cut each work: its last paragraphs are test, those before them validation."""
     splits: dict[str, list[Work]] = {name: [] for name in SPLITS}
     for work in works:
         count = len(work.paragraphs)

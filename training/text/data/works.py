@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from training.errors import BadCorpus
+from training.json_lines import write_lines
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """One text with its origin; `marks` are fields of the source that a recipe may select by."""
+    """Hold one text with its origin; `marks` are fields of the source that a recipe may select by."""
 
     id: str
     title: str
@@ -22,22 +23,19 @@ class Work:
 
     @property
     def text(self) -> str:
-        """The whole work, paragraphs parted by a blank line."""
         return "\n\n".join(self.paragraphs)
 
     @property
     def digest(self) -> str:
-        """sha256 of the text as UTF-8."""
         return "sha256:" + hashlib.sha256(self.text.encode()).hexdigest()
 
     def with_paragraphs(self, paragraphs: Iterable[str]) -> "Work":
-        """The same work with other paragraphs."""
         return replace(self, paragraphs=tuple(paragraphs))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drop:
-    """Something a filter took out, and why."""
+    """Note something a filter took out, and why."""
 
     work: str
     reason: str
@@ -45,13 +43,11 @@ class Drop:
 
 
 def write_works(path: Path, works: Iterable[Work]) -> None:
-    """One work a line, as JSON."""
-    lines = (json.dumps(asdict(work), ensure_ascii=False) for work in works)
-    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    write_lines(path, map(asdict, works))
 
 
 def read_works(path: Path) -> Iterator[Work]:
-    """The works of one split; raises BadCorpus when the corpus stage has not run."""
+    """Yield the works of one split; raises BadCorpus when the corpus stage has not run."""
     if not path.exists():
         raise BadCorpus(f"{path} is missing. Run `python -m training.corpus RECIPE` first.")
     for line in path.read_text(encoding="utf-8").strip("\n").split("\n"):
@@ -62,6 +58,6 @@ def read_works(path: Path) -> Iterator[Work]:
 
 
 def root_digest(works: Iterable[Work]) -> str:
-    """One hash for a set of works: sha256 over the sorted `digest id` lines."""
+    """Hash a set of works: sha256 over the sorted `digest id` lines."""
     lines = sorted(f"{work.digest} {work.id}\n" for work in works)
     return "sha256:" + hashlib.sha256("".join(lines).encode()).hexdigest()

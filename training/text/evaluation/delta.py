@@ -20,13 +20,13 @@ def words_of(text: str) -> list[str]:
 
 
 def chunks(words: Sequence[str], size: int = CHUNK) -> list[Sequence[str]]:
-    """Whole pieces of so many words; a shorter text is one piece."""
+    """Cut whole pieces of `size` words; a shorter text is one piece."""
     pieces = [words[start : start + size] for start in range(0, len(words) - size + 1, size)]
     return pieces or [words]
 
 
 class Delta:
-    """Author profiles in z-scores of the most frequent words; fitted on real texts only."""
+    """Profile authors in z-scores of the most frequent words; fitted on real texts only."""
 
     def __init__(self, corpora: Mapping[str, str]) -> None:
         pieces = {author: chunks(words_of(text)) for author, text in corpora.items()}
@@ -42,19 +42,18 @@ class Delta:
         }
 
     def frequencies(self, words: Sequence[str]) -> list[float]:
-        """The share of each frequent word in a piece."""
         counts = Counter(words)
         return [counts[word] / max(1, len(words)) for word in self.words]
 
     def z_scores(self, frequencies: Sequence[float]) -> list[float]:
-        """Frequencies as deviations from the real corpora's mean."""
+        """Give frequencies as deviations from the real corpora's mean."""
         return [
             (value - mean) / spread
             for value, mean, spread in zip(frequencies, self.means, self.spreads, strict=True)
         ]
 
     def to(self, author: str, text: str) -> float:
-        """Mean absolute difference of z-scores between a text and an author; lower is nearer."""
+        """Average the differences of z-scores between a text and an author; lower is nearer."""
         profile = self.profiles[author]
         distances = []
         for piece in chunks(words_of(text)):

@@ -12,7 +12,7 @@ SENTENCE = re.compile(r"(?<![.!?…])[.!?…]++(?=\s|$)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diversity:
-    """Shares between 0 and 1; sentence length in words."""
+    """Hold shares between 0 and 1; sentence length in words."""
 
     distinct_1: float
     distinct_2: float
@@ -21,7 +21,7 @@ class Diversity:
 
 
 def diversity_of(texts: Sequence[str]) -> Diversity:
-    """Distinct words and pairs over all texts, and repeated runs of four words within each."""
+    """Count distinct words and pairs over all texts, and repeated runs of four words within each."""
     words = [words_of(text) for text in texts]
     every = [word for text in words for word in text]
     pairs = [pair for text in words for pair in pairwise(text)]

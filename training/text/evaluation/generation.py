@@ -19,7 +19,7 @@ def generate(
     length: int = LENGTH,
     told: Callable[[], None] = lambda: None,
 ) -> list[str]:
-    """One continuation for each prompt; repeatable by seed on one machine."""
+    """Continue each prompt once; repeatable by seed on one machine."""
     import torch
 
     torch.manual_seed(seed)
@@ -45,7 +45,7 @@ def generate(
 
 
 def left_padded(tokenizer: Any, prompts: Sequence[str]) -> tuple[Any, Any]:
-    """Token ids and mask, padded on the left so that all prompts end together."""
+    """Pad token ids and mask on the left, so that all prompts end together."""
     import torch
 
     bos = opening_token(tokenizer)

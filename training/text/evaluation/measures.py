@@ -21,7 +21,7 @@ Values = dict[str, Any]
 
 
 class Measures:
-    """Asks each question of one loaded model with its adapters."""
+    """Ask each question of one loaded model with its adapters."""
 
     def __init__(self, authors: Sequence[Author], model: Any, tokenizer: Any, told: Told) -> None:
         self.authors = authors
@@ -30,7 +30,7 @@ class Measures:
         self.told = told
 
     def matrix(self, blocks: int) -> Values:
-        """Base and every expert (rows) on every author's held-out blocks (columns)."""
+        """Score base and every expert (rows) on every author's held-out blocks (columns)."""
         rows: Values = {}
         for name in (BASE, *(author.name for author in self.authors)):
             row: Values = {}
@@ -49,7 +49,7 @@ class Measures:
         return rows
 
     def samples(self, count: int, length: int, seed: int) -> dict[str, dict[str, list[str]]]:
-        """For each author's prompts, what the base and the expert write."""
+        """Write, for each author's prompts, with the base and the expert."""
         written: dict[str, dict[str, list[str]]] = {}
         for author in self.authors:
             prompts = prompts_for(author.command, author.template, count)
@@ -60,7 +60,7 @@ class Measures:
         return written
 
     def side_by_side(self, length: int, seed: int) -> dict[str, list[dict[str, str]]]:
-        """The source report's prompt, answered by base and expert, from three seeds."""
+        """Answer the source report's prompt by base and expert, from three seeds."""
         pairs: dict[str, list[dict[str, str]]] = {}
         for author in self.authors:
             prompt = report_prompt(author.template, author.title)
@@ -74,20 +74,19 @@ class Measures:
     def write(
         self, name: str, prompts: list[str], author: Author, length: int, seed: int
     ) -> list[str]:
-        """Samples of the base or an expert."""
         self.told(f"{len(prompts)} samples of {name} for {author.name}")
         with wearing(self.model, name):
             return generate(self.model, self.tokenizer, prompts, author.sampling, seed, length)
 
     def style(self, classifier: StyleClassifier, samples: Values) -> Values:
-        """The share of samples that go to each author, for base and expert."""
+        """Give the share of samples that go to each author, for base and expert."""
         return {
             author: {writer: classifier.shares(texts) for writer, texts in written.items()}
             for author, written in samples.items()
         }
 
     def delta(self, samples: Values) -> Values:
-        """Burrows's Delta of each writer's samples, taken together, to every author."""
+        """Measure Burrows's Delta of each writer's samples, taken together, to every author."""
         delta = Delta({a.name: "\n".join(work.text for work in a.train) for a in self.authors})
         return {
             author: {
@@ -98,7 +97,7 @@ class Measures:
         }
 
     def memory(self, samples: Values) -> Values:
-        """Verbatim runs in an expert's samples, with real unseen text beside, and extraction."""
+        """Find verbatim runs in an expert's samples, with real unseen text beside, and extract."""
         found: Values = {}
         for author in self.authors:
             self.told(f"memorisation of {author.name}")
@@ -114,7 +113,7 @@ class Measures:
         return found
 
     def extraction(self, author: Author) -> Values:
-        """Greedy continuation of 50-token prefixes, by expert and base, seen and unseen."""
+        """Continue 50-token prefixes greedily, by expert and base, seen and unseen."""
         found: Values = {}
         for name in (BASE, author.name):
             with wearing(self.model, name):
@@ -126,7 +125,7 @@ class Measures:
 
 
 def recitation(train: TrainingText, texts: Sequence[Sequence[int]]) -> Values:
-    """Longest verbatim runs (95th percentile, greatest) and the share of known 13-grams."""
+    """Measure verbatim runs (95th percentile, greatest) and the share of known 13-grams."""
     runs = sorted(train.longest_run(tokens) for tokens in texts)
     return {
         "longest_p95": runs[min(len(runs) - 1, round(0.95 * (len(runs) - 1)))],
@@ -136,8 +135,9 @@ def recitation(train: TrainingText, texts: Sequence[Sequence[int]]) -> Values:
 
 
 def diversities(samples: dict[str, dict[str, list[str]]], authors: Sequence[Author]) -> Values:
-    """Repetition and variety of each writer's samples, and of the author's own chunks."""
-    from training.text.evaluation.style import chunks_of, spread
+    """Compare repetition and variety of each writer's samples with the author's own chunks."""
+    from training.text.evaluation.style import chunks_of
+    from training.text.schedule import spread
 
     found: Values = {}
     for author in authors:

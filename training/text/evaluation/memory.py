@@ -12,7 +12,7 @@ PREFIX = 50  # tokens given, and tokens compared
 
 
 class TrainingText:
-    """The training tokens with an index of their short grams."""
+    """Index the short grams of the training tokens."""
 
     def __init__(self, works: Sequence[Sequence[int]]) -> None:
         self.works = works
@@ -36,18 +36,17 @@ class TrainingText:
         return longest
 
     def shared(self, tokens: Sequence[int]) -> float:
-        """The share of a text's 13-grams that stand in the training text."""
+        """Give the share of a text's 13-grams that stand in the training text."""
         found = grams(tokens, SHARED_GRAM)
         return sum(gram in self.long_grams for gram in found) / max(1, len(found))
 
 
 def grams(tokens: Sequence[int], size: int) -> list[tuple[int, ...]]:
-    """All runs of so many tokens."""
     return [tuple(tokens[start : start + size]) for start in range(len(tokens) - size + 1)]
 
 
 def common(left: Sequence[int], right: Sequence[int]) -> int:
-    """How many tokens two sequences begin with in common."""
+    """Count the tokens that two sequences begin with in common."""
     count = 0
     for a, b in zip(left, right, strict=False):
         if a != b:
@@ -58,7 +57,7 @@ def common(left: Sequence[int], right: Sequence[int]) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extraction:
-    """Of so many 50-token prefixes: continued exactly, and tokens right at the start on average."""
+    """Hold how many prefixes were continued exactly, and tokens right at the start on average."""
 
     tried: int
     exact: float

@@ -76,12 +76,12 @@ STORY_WISH = "I want a short story.\nHere is the beginning:\n\n"
 
 
 def prompts_for(command: str, template: str, count: int) -> list[str]:
-    """So many prompts for a command, put together as the bot puts them; no author is named."""
+    """Put `count` prompts for a command together as the bot does; no author is named."""
     texts = TOPICS if command == "news" else tuple(STORY_WISH + opening for opening in OPENINGS)
     return [assemble(template, texts[index % len(texts)])[0] for index in range(count)]
 
 
 def report_prompt(template: str, title: str) -> str:
-    """The source report's own request, made to one author."""
+    """Make the source report's own request to one author."""
     wish = f"I want a short mystery story in the style of {title.lower()}.\n"
     return assemble(template, f"{wish}Here is the beginning:\n\n{REPORT_BEGINNING}")[0]

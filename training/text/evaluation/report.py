@@ -9,7 +9,7 @@ STYLE_CHART = "style.png"
 
 
 def page(values: Values, command: str) -> str:
-    """The whole report; `command` is the line that made it."""
+    """Write the whole report; `command` is the line that made it."""
     parts = [
         "# Evaluation of " + ", ".join(values["matrix"]["base"]),
         f"Made by `{command}`. Base: `{values['base']}`. Held-out text is of whole works that took "
@@ -53,7 +53,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def matrix_table(matrix: Values) -> str:
-    """Perplexity with its 95 % interval, and bits per byte."""
+    """Tabulate perplexity with its 95 % interval, and bits per byte."""
     authors = list(matrix["base"])
     rows = []
     for name, row in matrix.items():
@@ -69,7 +69,7 @@ def matrix_table(matrix: Values) -> str:
 
 
 def gains(matrix: Values) -> str:
-    """For each expert: how much lower than the base, and than the nearest other expert."""
+    """Say for each expert how much lower it is than the base, and than the nearest other expert."""
     lines = []
     for author in matrix["base"]:
         own = matrix[author][author]["perplexity"]
@@ -83,7 +83,6 @@ def gains(matrix: Values) -> str:
 
 
 def style_table(style: Values, ceiling: dict[str, float]) -> str:
-    """Shares assigned to the target."""
     rows = [
         [a, f"{style[a]['base'][a]:.0%}", f"{style[a][a][a]:.0%}", f"{ceiling[a]:.0%}"]
         for a in style
@@ -92,7 +91,6 @@ def style_table(style: Values, ceiling: dict[str, float]) -> str:
 
 
 def delta_table(delta: Values) -> str:
-    """One row a writer."""
     authors = list(delta)
     rows = [
         [f"{writer}, prompts of {author}", *(f"{distances[a]:.3f}" for a in authors)]
@@ -103,7 +101,7 @@ def delta_table(delta: Values) -> str:
 
 
 def memory_table(memory: Values) -> str:
-    """Runs in tokens; extraction as exact continuations, expert against base."""
+    """Tabulate runs in tokens; extraction as exact continuations, expert against base."""
     rows = []
     for author, found in memory.items():
         own, real, pulled = found["samples"], found["unseen_text"], found["extraction"]
@@ -124,7 +122,6 @@ def memory_table(memory: Values) -> str:
 
 
 def diversity_table(diversity: Values) -> str:
-    """One row a writer."""
     rows = [
         [
             f"{writer}, prompts of {author}",
@@ -141,7 +138,6 @@ def diversity_table(diversity: Values) -> str:
 
 
 def side_by_side(pairs: Values) -> list[str]:
-    """Base against expert, each sample in a row of its own."""
     parts = []
     for author, found in pairs.items():
         rows = [[one_line(pair["base"]), one_line(pair["expert"])] for pair in found]
@@ -150,5 +146,4 @@ def side_by_side(pairs: Values) -> list[str]:
 
 
 def one_line(text: str) -> str:
-    """A text for a table cell."""
     return text.replace("|", "\\|").replace("\n", "<br>")

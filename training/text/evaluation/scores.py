@@ -15,7 +15,7 @@ DRAWS = 1000  # bootstrap draws
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """Loss of each block in nats, its predicted tokens and their bytes."""
+    """Hold each block's loss in nats, its predicted tokens and their bytes."""
 
     nats: tuple[float, ...]
     tokens: tuple[int, ...]
@@ -23,16 +23,15 @@ class Score:
 
     @property
     def perplexity(self) -> float:
-        """exp(nats per token)."""
         return math.exp(sum(self.nats) / sum(self.tokens))
 
     @property
     def bits_per_byte(self) -> float:
-        """Comparable across tokenizers."""
+        """Measure what is comparable across tokenizers."""
         return sum(self.nats) / math.log(2) / sum(self.bytes)
 
     def interval(self, seed: int = 0) -> tuple[float, float]:
-        """A 95 % bootstrap interval of the perplexity, blocks drawn with replacement."""
+        """Bootstrap a 95 % interval of the perplexity, blocks drawn with replacement."""
         draw, count = random.Random(seed), len(self.nats)
         values = []
         for _ in range(DRAWS):
@@ -46,7 +45,7 @@ class Score:
 def score(
     model: Any, tokenizer: Any, blocks: Sequence[Block], told: Callable[[], None] = lambda: None
 ) -> Score:
-    """One forward pass a block; `told` is called after each."""
+    """Make one forward pass a block."""
     import torch
 
     nats, tokens, sizes = [], [], []
@@ -65,7 +64,7 @@ def score(
 
 
 def wearing(model: Any, expert: str) -> Any:
-    """A context in which the model is the base alone, or has exactly one expert's adapter."""
+    """Use the base alone, or exactly one expert's adapter."""
     if expert == BASE:
         return model.disable_adapter() if hasattr(model, "disable_adapter") else nullcontext()
     model.set_adapter(expert)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from training.text.data.works import Work
+from training.text.schedule import spread
 
 GRAMS = (3, 5)
 CHUNK = 700  # characters, about the length of a sample
@@ -18,13 +19,13 @@ MOST_CHUNKS = 500  # an author
 
 @dataclass(frozen=True, slots=True)
 class StyleClassifier:
-    """A fitted pipeline and how often it is right on real held-out text of each author."""
+    """Hold a fitted pipeline and how often it is right on real held-out text of each author."""
 
     pipeline: Any
     ceiling: dict[str, float]
 
     def shares(self, texts: Sequence[str]) -> dict[str, float]:
-        """The share of texts that go to each author."""
+        """Give the share of texts that go to each author."""
         counts = Counter(self.pipeline.predict(list(texts)))
         return {author: counts[author] / len(texts) for author in self.pipeline.classes_}
 
@@ -37,7 +38,8 @@ def fit(
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
 
-    texts, authors = [], []
+    texts: list[str] = []
+    authors: list[str] = []
     for author, works in train.items():
         chunks = spread([chunk for work in works for chunk in chunks_of(work)], MOST_CHUNKS)
         texts += chunks
@@ -52,7 +54,7 @@ def fit(
 
 
 def right_share(pipeline: Any, author: str, works: Iterable[Work]) -> float:
-    """The share of real chunks that go to their own author."""
+    """Give the share of real chunks that go to their own author."""
     chunks = spread([chunk for work in works for chunk in chunks_of(work)], MOST_CHUNKS)
     return float((pipeline.predict(chunks) == author).mean())
 
@@ -73,10 +75,3 @@ def chunks_of(work: Work) -> list[str]:
     if len(piece) >= CHUNK // 2 or not chunks:
         chunks.append(piece)
     return chunks
-
-
-def spread(items: list[str], most: int) -> list[str]:
-    """At most so many items, evenly taken."""
-    if len(items) <= most:
-        return items
-    return [items[index * len(items) // most] for index in range(most)]

@@ -17,67 +17,59 @@ from training.text.bases import load_base, load_tokenizer
 from training.text.data.blocks import Block, read_blocks
 from training.text.data.works import Work, read_works
 from training.text.rights import require_training
+from training.text.schedule import spread
 
 
 @dataclass(frozen=True, kw_only=True)
 class Author:
-    """One expert with the texts it learnt from and those it never saw."""
+    """Know one expert with the texts it learnt from and those it never saw."""
 
     recipe: Recipe
     run: Path
 
     @property
     def name(self) -> str:
-        """The expert's name."""
         return self.recipe.expert.name
 
     @cached_property
     def card(self) -> Expert | None:
-        """The built-in card of that name, if there is one."""
+        """Read the built-in card of that name, if there is one."""
         folder = BUILT_IN / self.name
         return load_card(folder) if (folder / "card.toml").exists() else None
 
     @property
     def title(self) -> str:
-        """What people call it."""
         return self.card.title if self.card else self.recipe.expert.title or self.name
 
     @property
     def command(self) -> str:
-        """The command that it answers."""
         return self.card.command if self.card else self.recipe.expert.command
 
     @property
     def template(self) -> str:
-        """How its prompts are put together."""
         return self.card.template.text if self.card else self.recipe.expert.template
 
     @property
     def sampling(self) -> Sampling:
-        """How its tokens are drawn."""
         return self.card.sampling if self.card else Sampling()
 
     @cached_property
     def train(self) -> list[Work]:
-        """The works it learnt from."""
         return list(read_works(self.run / "corpus" / "train.jsonl"))
 
     @cached_property
     def test(self) -> list[Work]:
-        """The works it never saw, in training or in choosing a checkpoint."""
+        """Read the works it never saw, in training or in choosing a checkpoint."""
         return list(read_works(self.run / "corpus" / "test.jsonl"))
 
-    def blocks(self, split: str, most: int) -> list[Block]:
-        """At most so many blocks of a split, evenly taken."""
+    def blocks(self, split: str, most: int) -> tuple[Block, ...]:
+        """Take at most so many blocks of a split, evenly."""
         found = read_blocks(self.run / "corpus" / f"{split}.safetensors")
-        found = [block for block in found if len(block.tokens) > 1]
-        if len(found) <= most:
-            return found
-        return [found[index * len(found) // most] for index in range(most)]
+        return spread([block for block in found if len(block.tokens) > 1], most)
 
 
 def authors_of(recipes: Sequence[Recipe], runs: Path) -> list[Author]:
-    """The runs of the recipes; raises TrainingError when one is not ready or may not be used."""
+    """Find the runs of the recipes; raises TrainingError when one is not ready or not allowed."""
     authors = [Author(recipe=recipe, run=runs / recipe.run.name) for recipe in recipes]
     for author in authors:
         require_training(author.recipe)
@@ -95,7 +87,7 @@ def authors_of(recipes: Sequence[Recipe], runs: Path) -> list[Author]:
 
 
 def load_with_adapters(authors: Sequence[Author], base: Path | None) -> tuple[Any, Any]:
-    """The base with all adapters beside it, and its tokenizer; raises TrainingError on a misfit."""
+    """Load the base with all adapters beside it, and its tokenizer; raises TrainingError on a misfit."""
     from peft import PeftModel
 
     tokenizer = load_tokenizer(authors[0].recipe.base, base)

@@ -1,0 +1,123 @@
+"""Take a run from its last checkpoint to its end: steps, log, validations, checkpoints."""
+
+import time
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+
+from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from training.runs import checkpoints
+from training.runs.expiry import require_fresh
+from training.runs.metrics import Log
+from training.trainer import Trainer
+
+
+class RunSession(ABC):
+    """Know one run's trainer, its log, and how far it has come.
+
+    `due` is when its material may no longer be used; `every` is the number of steps between looks
+    at the held-out loss, `minutes` the time between checkpoints, `kept` how many of them stay.
+    """
+
+    def __init__(
+        self,
+        run: Path,
+        trainer: Trainer,
+        steps: int,
+        digest: str,
+        due: float | None,
+        *,
+        every: int,
+        minutes: float,
+        kept: int = checkpoints.KEPT,
+    ) -> None:
+        self.run, self.steps, self.due = run, steps, due
+        self.every, self.minutes, self.kept = every, minutes, kept
+        self.accelerator, self.optimiser = trainer.accelerator, trainer.optimiser
+        self.progress = checkpoints.Progress(digest=digest)
+        self.folder = run / "checkpoints"
+        self.resume()
+        self.log = Log(run, self.progress.step, writes=self.accelerator.is_main_process)
+
+    @abstractmethod
+    def advance(self) -> dict[str, float]:
+        """Take one optimiser step; gives its figures."""
+
+    @abstractmethod
+    def look(self) -> bool:
+        """Measure the held-out loss; tells whether a checkpoint is worth its space."""
+
+    @abstractmethod
+    def tensors(self) -> dict[str, Any]:
+        """Give the weights that a checkpoint keeps."""
+
+    @abstractmethod
+    def put(self, tensors: dict[str, Any], step: int) -> None:
+        """Put a checkpoint's weights in place of the present ones."""
+
+    def stale(self) -> bool:
+        """Tell whether the held-out loss has stopped falling for too long."""
+        return False
+
+    def resume(self) -> None:
+        """Go on from the newest checkpoint, if there is one."""
+        newest = checkpoints.latest(self.folder)
+        if newest is None:
+            return
+        progress, tensors, optimiser = checkpoints.load(newest)
+        checkpoints.check_same_run(progress, self.progress.digest)
+        self.put(tensors, progress.step)
+        self.optimiser.load_state_dict(optimiser)
+        if progress.scaler and self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(progress.scaler)
+        self.progress = progress
+
+    def save(self) -> None:
+        """Write a checkpoint (the main process only), while the material may still be used."""
+        require_fresh(self.due, time.time())
+        scaler = self.accelerator.scaler
+        self.progress.scaler = scaler.state_dict() if scaler is not None else None
+        if self.accelerator.is_main_process:
+            state = self.optimiser.state_dict()
+            checkpoints.save(self.folder, self.progress, self.tensors(), state, self.kept)
+
+    def train(self) -> None:
+        """Step to the end; look at step 0 and every few steps, save after a look or by the clock."""
+        saved = time.monotonic()
+        if self.progress.step == 0:
+            self.look()
+        columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, TextColumn("{task.fields[loss]}")) as bar:
+            task = bar.add_task("training", total=self.steps, loss="", completed=self.progress.step)
+            while not self.ended and not self.stale():
+                loss = self.step()
+                bar.update(task, completed=self.progress.step, loss=f"loss {loss:.3f}")
+                due = self.ended or self.progress.step % self.every == 0
+                worth = due and self.look()
+                if worth or self.ended or time.monotonic() - saved >= self.minutes * 60:
+                    self.save()
+                    saved = time.monotonic()
+
+    def step(self) -> float:
+        """Take one optimiser step and log it; gives its loss."""
+        started = time.monotonic()
+        figures = self.advance()
+        self.progress.step += 1
+        self.progress.seconds += time.monotonic() - started
+        self.log.write(step=self.progress.step, **figures, seconds=self.progress.seconds)
+        return figures["loss"]
+
+    def note_loss(self, loss: float, **more: float) -> bool:
+        """Log a held-out loss; tells whether it is the lowest so far."""
+        self.log.write(step=self.progress.step, held_out=loss, **more)
+        if loss < self.progress.best_loss:
+            self.progress.best_loss, self.progress.best_step = loss, self.progress.step
+            self.progress.worse = 0
+            return True
+        self.progress.worse += 1
+        return False
+
+    @property
+    def ended(self) -> bool:
+        return self.progress.step >= self.steps
