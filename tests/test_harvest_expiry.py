@@ -17,7 +17,6 @@ from vam_server import Fault, Piece, museum_of
 
 from training.errors import BadCorpus
 from training.harvest_vam import Action, main
-from training.json_lines import write_lines
 from training.museum.harvester import ANSWERS, DATA, JOURNAL
 from training.museum.metadata_rows import LASTING, LOCK, RIGHTS, read_rows
 from training.museum.retention import (
@@ -29,6 +28,7 @@ from training.museum.retention import (
     wait_and_prune,
     watch,
 )
+from training.runs.json_lines import write_lines
 
 DAY = 86400.0
 FOUR = tuple(Piece(number) for number in range(1, 5))

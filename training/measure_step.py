@@ -19,14 +19,14 @@ from rich.console import Console
 
 from training.errors import BadRecipe
 from training.images.recipe import is_image_recipe, load_image_recipe
+from training.runs.optimiser import optimiser_for
 from training.runs.recipe import Recipe, load_recipe
 from training.runs.stage import BaseFolder, Changes, RecipeFile, memory_told, run_stage
+from training.runs.trainer import accelerator_for, trained
 from training.text.bases import add_adapter, attention_for, compute_type
 from training.text.data.blocks import Block
-from training.text.optimiser import optimiser_for
 from training.text.trainer import TextTrainer
 from training.train_text import MEMORY_HELP
-from training.trainer import accelerator_for, trained
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from training.errors import TrainingStopped
-from training.json_lines import read_lines
+from training.runs.json_lines import read_lines
 from training.runs.stage import run_stage
 
 SAMPLES = {"shop": 16, "museum": 24}  # paths a pixel: dim and soft light is grainier

@@ -8,8 +8,8 @@ from pydantic import ValidationError
 
 from training.captioning.description import Answer, Description, Outcome
 from training.captioning.questions import Question
-from training.json_lines import add_lines, read_lines
 from training.museum.retention import WORK
+from training.runs.json_lines import add_lines, read_lines
 from training.runs.record import now
 
 JOURNAL = "journal.jsonl"

@@ -21,10 +21,10 @@ from training.captioning.questions import Question
 from training.captioning.tables import CaptionTable
 from training.captioning.token_budget import count
 from training.errors import SourceFault
-from training.json_lines import write_lines
 from training.museum.metadata_rows import read_rows
 from training.museum.retention import CAPTIONS
 from training.museum.retention import CATALOGUE as CATALOGUE_NAME
+from training.runs.json_lines import write_lines
 
 FAILED_IN_A_ROW = 3  # refused requests at the start that mean: the request itself is wrong
 SLACK = 1.3  # an estimate may be short by this much and still hold the limit

@@ -18,12 +18,12 @@ from training.images.lora_files import lora_state
 from training.images.recipe import ImageRecipe
 from training.images.schedule import batches_in, steps_in
 from training.images.trainer import ImageTrainer
-from training.run_session import RunSession
 from training.runs import checkpoints
+from training.runs.optimiser import optimiser_for
 from training.runs.recipe import digest_of_values
-from training.text.optimiser import optimiser_for
-from training.text.schedule import spread
-from training.trainer import accelerator_for
+from training.runs.schedule import spread
+from training.runs.session import RunSession
+from training.runs.trainer import accelerator_for
 
 
 class ImageSession(RunSession):

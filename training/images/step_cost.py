@@ -11,9 +11,9 @@ from training.images.data.buckets import Cut
 from training.images.data.samples import Sample
 from training.images.recipe import ImageRecipe
 from training.images.trainer import ImageTrainer
+from training.runs.optimiser import optimiser_for
+from training.runs.trainer import accelerator_for, trained
 from training.text.bases import compute_type
-from training.text.optimiser import optimiser_for
-from training.trainer import accelerator_for, trained
 
 # The UNet and the scheduler of stabilityai/stable-diffusion-xl-base-1.0, from their config files.
 SDXL_UNET: dict[str, Any] = {

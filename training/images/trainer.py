@@ -12,8 +12,8 @@ from training.images.losses import weights_of
 from training.images.noise_prediction import Denoiser
 from training.images.recipe import ImageRecipe
 from training.images.schedule import Batch, batches_of_step
-from training.text.schedule import draw_key, generator_for
-from training.trainer import Trainer
+from training.runs.schedule import draw_key, generator_for
+from training.runs.trainer import Trainer
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

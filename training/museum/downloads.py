@@ -12,10 +12,10 @@ from requests import Response
 
 from engine.files import write_file
 from training.errors import SourceFault
-from training.json_lines import add_lines, read_lines
 from training.museum.duplicates import colours, dhash
 from training.museum.metadata_rows import IMAGES
 from training.museum.response_cache import MuseumClient, NoAnswer
+from training.runs.json_lines import add_lines, read_lines
 
 TRUNCATED_TRIES = 3
 

@@ -14,7 +14,6 @@ from typing import Any
 from rich.progress import track
 
 from training.errors import BadCorpus, TrainingError
-from training.json_lines import write_lines
 from training.museum.api import Museum, Robots
 from training.museum.dataset import DROPPED, row_of, write_lock, write_rights
 from training.museum.downloads import Facts, NoPicture, Pictures
@@ -24,6 +23,7 @@ from training.museum.metadata_rows import METADATA
 from training.museum.records import Found, Piece, View, piece_of
 from training.museum.response_cache import Answers, MuseumClient
 from training.runs.expiry import stamp
+from training.runs.json_lines import write_lines
 from training.web.pace import FIRST_RETRY, Pace
 
 DATA = "data"

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from training.errors import BadCorpus
-from training.json_lines import write_lines
 from training.museum.metadata_rows import (
     IMAGES,
     LASTING,
@@ -26,6 +25,7 @@ from training.museum.metadata_rows import (
     RIGHTS,
     read_rows,
 )
+from training.runs.json_lines import write_lines
 
 CAPTIONS = "metadata_gpt4.jsonl"
 CATALOGUE = "catalogue"  # the captioner that repeats the museum's own words

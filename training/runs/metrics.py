@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from training.json_lines import read_lines, write_lines
+from training.runs.json_lines import read_lines, write_lines
 
 LOG = "metrics.jsonl"
 

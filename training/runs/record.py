@@ -56,7 +56,7 @@ def packages() -> dict[str, str]:
 
 def commit() -> str:
     """Name the checkout's commit, with `+` for uncommitted changes; empty outside a checkout."""
-    here = Path(__file__).parent
+    here = Path(__file__).parents[1]
     try:
         head = git("rev-parse", "HEAD", folder=here)
         return head + ("+" if git("status", "--porcelain", "--", ".", folder=here) else "")

@@ -5,16 +5,16 @@ from pathlib import Path
 from typing import Any
 
 from training.errors import BadCorpus
-from training.run_session import RunSession
 from training.runs.expiry import due_of, require_fresh
+from training.runs.optimiser import optimiser_for
 from training.runs.recipe import Recipe, digest_of_values
 from training.runs.record import digest_of_file
+from training.runs.schedule import spread, steps_in
+from training.runs.session import RunSession
+from training.runs.trainer import accelerator_for, trained
 from training.text.bases import add_adapter, load_base
 from training.text.data.blocks import Block, read_blocks
-from training.text.optimiser import optimiser_for
-from training.text.schedule import spread, steps_in
 from training.text.trainer import TextTrainer
-from training.trainer import accelerator_for, trained
 
 
 class Session(RunSession):

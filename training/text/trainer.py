@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from training.runs.recipe import Recipe
+from training.runs.schedule import blocks_of_step, draw_key
+from training.runs.trainer import Trainer
 from training.text.data.blocks import Block
-from training.text.schedule import blocks_of_step, draw_key
-from training.trainer import Trainer
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

@@ -15,7 +15,7 @@ from typing import Any
 
 from training.errors import BadCorpus
 from training.images.tables import Data
-from training.text.schedule import spread
+from training.runs.schedule import spread
 
 LISTING = "metadata.jsonl"
 CAPTIONS = "metadata_gpt4.jsonl"

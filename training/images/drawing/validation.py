@@ -6,7 +6,7 @@ from training.images.data.samples import Samples
 from training.images.losses import weights_of
 from training.images.noise_prediction import Denoiser
 from training.images.recipe import ImageRecipe
-from training.text.schedule import generator_for
+from training.runs.schedule import generator_for
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -19,7 +19,7 @@ from training.images.evaluation.attributes import (
 from training.images.evaluation.features import features_of_all
 from training.images.evaluation.prompts import prompts_of
 from training.images.evaluation.subject import Subject
-from training.text.schedule import draw_key, spread
+from training.runs.schedule import draw_key, spread
 
 if TYPE_CHECKING:
     from PIL.Image import Image

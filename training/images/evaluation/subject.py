@@ -16,7 +16,7 @@ from training.images.lora_files import WEIGHTS, check_lora
 from training.images.noise_prediction import Denoiser
 from training.images.recipe import ImageRecipe
 from training.images.rights import require_image_training
-from training.text.schedule import spread
+from training.runs.schedule import spread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from training.runs.schedule import spread
 from training.text.data.works import Work
-from training.text.schedule import spread
 
 GRAMS = (3, 5)
 CHUNK = 700  # characters, about the length of a sample

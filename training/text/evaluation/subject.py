@@ -13,11 +13,11 @@ from engine.weights.weight_files import check_adapter
 from training.errors import BadRecipe, TrainingError
 from training.runs.expiry import due_of, require_fresh
 from training.runs.recipe import Recipe
+from training.runs.schedule import spread
 from training.text.bases import load_base, load_tokenizer
 from training.text.data.blocks import Block, read_blocks
 from training.text.data.works import Work, read_works
 from training.text.rights import require_training
-from training.text.schedule import spread
 
 
 @dataclass(frozen=True, kw_only=True)

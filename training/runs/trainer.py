@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from training.errors import BadRecipe, TrainingStopped
 from training.runs.tables import AnyTraining
-from training.text.schedule import learning_rate
+from training.runs.schedule import learning_rate
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

@@ -10,7 +10,7 @@ from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainin
 from training.runs import checkpoints
 from training.runs.expiry import require_fresh
 from training.runs.metrics import Log
-from training.trainer import Trainer
+from training.runs.trainer import Trainer
 
 
 class RunSession(ABC):
