@@ -30,7 +30,8 @@ from training.captioning.writer import Asking, Written, worst, write_captions
 from training.errors import BadRecipe, TrainingError
 from training.museum.harvest_recipe import load_harvest_recipe
 from training.museum.harvester import DATA, told_when_full
-from training.museum.retention import CAPTIONS, WORK, prune, prune_all
+from training.museum.metadata_rows import CAPTIONS
+from training.museum.retention import WORK, prune, prune_all
 from training.runs.expiry import purge
 from training.runs.record import note_stage
 from training.runs.settings import TrainingSettings

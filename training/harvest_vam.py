@@ -16,7 +16,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from training.museum.api import seconds_needed
 from training.museum.harvest_recipe import HarvestRecipe, load_harvest_recipe, require_basis
 from training.museum.harvester import DATA, Outcome, harvest, harvester_of, reasons, told_when_full
 from training.museum.retention import prune_all, watch
@@ -81,9 +80,9 @@ def plan(recipe: HarvestRecipe, run: Path) -> None:
     with told_when_full(run):
         parts = harvester_of(recipe, run)
         counts, objects = parts.search()
-    pictures = sum(1 for found, _ in objects if found.links.base)
+    pictures = sum(1 for found, _ in objects if found.base)
     calls = pictures * (3 if recipe.harvest.full_records else 2)
-    minutes = seconds_needed(calls, recipe.harvest) / 60
+    minutes = calls * recipe.harvest.seconds_between / 60
     console = Console(soft_wrap=True, highlight=False, markup=False)
     for term, count in counts.items():
         console.print(f"{term}: {count} records")

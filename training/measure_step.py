@@ -19,10 +19,9 @@ from rich.console import Console
 
 from training.errors import BadRecipe
 from training.images.recipe import is_image_recipe, load_image_recipe
-from training.runs.optimiser import optimiser_for
 from training.runs.recipe import Recipe, load_recipe
 from training.runs.stage import BaseFolder, Changes, RecipeFile, memory_told, run_stage
-from training.runs.trainer import accelerator_for, trained
+from training.runs.trainer import accelerator_for
 from training.text.bases import add_adapter, attention_for, compute_type
 from training.text.data.blocks import Block
 from training.text.trainer import TextTrainer
@@ -59,10 +58,8 @@ def measure(recipe: Recipe, folder: Path | None, steps: int) -> dict[str, float]
     base = random_base(recipe, folder)
     parameters, vocabulary = base.num_parameters(), base.config.vocab_size
     model = add_adapter(base, recipe)
-    weights = trained(model)
-    optimiser = optimiser_for(weights, recipe.training)
     accelerator = accelerator_for(recipe.training.precision)
-    trainer = TextTrainer(recipe, model, optimiser, accelerator)
+    trainer = TextTrainer(recipe, model, accelerator)
     loaded = time.monotonic() - started
     tokens = torch.randint(3, vocabulary, (recipe.corpus.block,)).tolist()
     blocks = [Block(tokens=tuple(tokens), work=0)]
@@ -73,7 +70,7 @@ def measure(recipe: Recipe, folder: Path | None, steps: int) -> dict[str, float]
         seconds.append(time.monotonic() - started)
     return {
         "parameters": parameters,
-        "trained": sum(weight.numel() for weight in weights),
+        "trained": sum(weight.numel() for weight in trainer.weights),
         "build_seconds": loaded,
         "seconds": min(seconds) / (recipe.training.batch * recipe.training.accumulate),
         "memory": peak_memory(),

@@ -14,7 +14,7 @@ from PIL import Image
 from training.captioning.description import Description, schema
 from training.captioning.tables import CaptionTable
 from training.errors import BadCorpus
-from training.images.data.orientation import upright
+from training.images.data.folder import upright
 from training.museum.metadata_rows import METADATA, read_rows
 
 QUALITY = 90  # of the JPEG that is sent

@@ -21,8 +21,7 @@ from training.captioning.questions import Question
 from training.captioning.tables import CaptionTable
 from training.captioning.token_budget import count
 from training.errors import SourceFault
-from training.museum.metadata_rows import read_rows
-from training.museum.retention import CAPTIONS
+from training.museum.metadata_rows import CAPTIONS, read_rows
 from training.museum.retention import CATALOGUE as CATALOGUE_NAME
 from training.runs.json_lines import write_lines
 

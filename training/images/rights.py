@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from training.errors import NotAllowed
-from training.images.data.folder import RIGHTS
 from training.images.recipe import ImageRecipe
+from training.museum.metadata_rows import RIGHTS
 
 
 def require_image_training(recipe: ImageRecipe, folder: Path | None = None) -> dict[str, Any]:

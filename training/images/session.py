@@ -19,7 +19,6 @@ from training.images.recipe import ImageRecipe
 from training.images.schedule import batches_in, steps_in
 from training.images.trainer import ImageTrainer
 from training.runs import checkpoints
-from training.runs.optimiser import optimiser_for
 from training.runs.recipe import digest_of_values
 from training.runs.schedule import spread
 from training.runs.session import RunSession
@@ -43,8 +42,7 @@ class ImageSession(RunSession):
         if training.gradient_checkpointing:
             unet.enable_gradient_checkpointing()
         self.average = Average(unet, training.ema)
-        optimiser = optimiser_for(self.average.weights, training)
-        self.trainer = ImageTrainer(recipe, unet, optimiser, self.schedule, self.accelerator)
+        self.trainer = ImageTrainer(recipe, unet, self.schedule, self.accelerator)
         self.batches = batches_in(self.samples.shapes, training.batch)
         super().__init__(
             run,

@@ -11,8 +11,7 @@ from training.images.data.buckets import Cut
 from training.images.data.samples import Sample
 from training.images.recipe import ImageRecipe
 from training.images.trainer import ImageTrainer
-from training.runs.optimiser import optimiser_for
-from training.runs.trainer import accelerator_for, trained
+from training.runs.trainer import accelerator_for
 from training.text.bases import compute_type
 
 # The UNet and the scheduler of stabilityai/stable-diffusion-xl-base-1.0, from their config files.
@@ -76,10 +75,8 @@ def measure_image(recipe: ImageRecipe, folder: Path | None, steps: int) -> dict[
         unet.enable_gradient_checkpointing()
     accelerator = accelerator_for(recipe.training.precision)
     unet.to(accelerator.device)
-    weights = trained(unet)
-    optimiser = optimiser_for(weights, recipe.training)
     plan = noise_schedule(SimpleNamespace(scheduler=schedule))
-    trainer = ImageTrainer(recipe, unet, optimiser, plan, accelerator)
+    trainer = ImageTrainer(recipe, unet, plan, accelerator)
     built = time.monotonic() - started
     side = recipe.data.resolution or unet.config.sample_size * 8
     given = [made_up(side, unet.config, pooled)] * recipe.training.batch
@@ -95,7 +92,7 @@ def measure_image(recipe: ImageRecipe, folder: Path | None, steps: int) -> dict[
         busy.append(time.process_time() - worked)
     return {
         "parameters": parameters,
-        "trained": sum(weight.numel() for weight in weights),
+        "trained": sum(weight.numel() for weight in trainer.weights),
         "build_seconds": built,
         "seconds": min(seconds) / (recipe.training.batch * recipe.training.accumulate),
         "processor_seconds": min(busy) / (recipe.training.batch * recipe.training.accumulate),

@@ -26,14 +26,9 @@ class ImageTrainer(Trainer):
     hint = '; with fp16 also set base.vae to "madebyollin/sdxl-vae-fp16-fix"'
 
     def __init__(
-        self,
-        recipe: ImageRecipe,
-        unet: Any,
-        optimiser: Any,
-        schedule: Any,
-        accelerator: "Accelerator",
+        self, recipe: ImageRecipe, unet: Any, schedule: Any, accelerator: "Accelerator"
     ) -> None:
-        super().__init__(recipe.training, unet, optimiser, accelerator)
+        super().__init__(recipe.training, unet, accelerator)
         self.recipe, self.schedule = recipe, schedule
         self.denoiser = Denoiser(self.model, schedule, accelerator.device, unet.dtype)
 

@@ -3,7 +3,6 @@
 Parameters and addresses as documented at developers.vam.ac.uk/guide/v2 and iiif.io/api/image/2.1.
 """
 
-import math
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -73,17 +72,16 @@ class Museum:
     def object_address(self, system_number: str) -> str:
         return f"{self.harvest.address.rstrip('/')}/museumobject/{system_number}"
 
-    def full(self, system_number: str) -> tuple[Full | None, FullImages | None]:
+    def full(self, system_number: str) -> tuple[Full, FullImages]:
         """Read an object's full record; nothing where the museum has none or it cannot be read."""
-        if not self.harvest.full_records:
-            return None, None
         try:
-            return read_full(self.answers.json(self.object_address(system_number)))
+            if self.harvest.full_records:
+                return read_full(self.answers.json(self.object_address(system_number)))
         except Missing as fault:
             self.unreadable.append(f"{system_number}: no full record ({fault.status})")
         except (NoAnswer, NoJson, Unreadable) as fault:
             self.unreadable.append(f"{system_number}: {fault}")
-        return None, None
+        return Full(), FullImages()
 
     def picture_address(self, view: View) -> str:
         """Address a picture at its own size, or the recipe's where that is smaller."""
@@ -128,7 +126,3 @@ class Robots:
                 f"{site}/robots.txt does not let programs fetch {parts.path}. Ask the museum "
                 "(github.com/vanda/etc-docs) before you go on."
             )
-
-
-def seconds_needed(calls: int, harvest: Harvest) -> int:
-    return math.ceil(calls * harvest.seconds_between)

@@ -5,7 +5,6 @@ images/<id>.jpg   metadata.jsonl   rights.json   harvest.lock.json   dropped.jso
 
 from datetime import UTC, datetime
 from hashlib import sha256
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,10 @@ from training.museum.downloads import Facts
 from training.museum.harvest_recipe import HarvestRecipe
 from training.museum.metadata_rows import LOCK, RIGHTS
 from training.museum.records import Piece, View
+from training.web.http_client import release
 
 DROPPED = "dropped.jsonl"
+OF_THE_FILE = ("image_id", "width", "height", "bytes", "sha256", "dhash", "colours")
 ITEM = "https://collections.vam.ac.uk/item/{}/"
 
 
@@ -25,39 +26,19 @@ def row_of(
     """Write one picture's line; `fetched` is when the older of text and picture came."""
     return {
         "file_name": facts.file_name,
-        "text": piece.text,
         "source_url": ITEM.format(piece.system_number),
-        "text_field": piece.text_field,
-        "system_number": piece.system_number,
-        "accession_number": piece.accession_number,
-        "image_id": view.image_id,
-        "iiif_url": facts.address,
         "record_url": record_url,
-        "title": piece.title,
-        "object_type": piece.object_type,
-        "maker": piece.maker,
-        "date": piece.date,
-        "place": piece.place,
-        "materials": list(piece.materials),
-        "techniques": list(piece.techniques),
-        "styles": list(piece.styles),
-        "credit": piece.credit,
+        "iiif_url": facts.address,
+        **piece.facts,
         "copyright": view.copyright,
-        "matched_terms": list(piece.terms),
-        "record_modified": piece.modified,
-        "width": facts.width,
-        "height": facts.height,
-        "bytes": facts.bytes,
-        "sha256": facts.sha256,
-        "dhash": facts.dhash,
-        "colours": facts.colours,
+        **{key: getattr(facts, key) for key in OF_THE_FILE},
         "fetched_at": moment(fetched),
         "expires_at": moment(fetched + days * 86400),
     }
 
 
 def moment(seconds: float) -> str:
-    """A time since 1970 in UTC, to the second.
+    """Write a time since 1970 in UTC, to the second.
 
     >>> moment(0)
     '1970-01-01T00:00:00+00:00'
@@ -73,7 +54,7 @@ def write_rights(data: Path, recipe: HarvestRecipe) -> None:
 
 
 def root_of(files: dict[str, str]) -> str:
-    """One hash for a set of files: sha256 over sorted lines of `sha256  file_name`.
+    """Hash a set of files: sha256 over sorted lines of `sha256  file_name`.
 
     >>> root_of({"a": "1", "b": "2"}) == root_of({"b": "2", "a": "1"})
     True
@@ -93,7 +74,7 @@ def write_lock(
     files = {row["file_name"]: row["sha256"] for row in rows}
     objects = sorted({row["system_number"] for row in rows}, key=lambda number: int(number[1:]))
     lock = {
-        "tool": tool(),
+        "tool": f"pastiche {release()}",
         "search": recipe.harvest.model_dump(mode="json", exclude={"seconds_between"}),
         "search_digest": recipe.search_digest,
         "record_counts": counts,
@@ -108,10 +89,3 @@ def write_lock(
     }
     write_json(data / LOCK, lock)
     return str(lock["root"])
-
-
-def tool() -> str:
-    try:
-        return f"pastiche {version('pastiche')}"
-    except PackageNotFoundError:
-        return "pastiche"

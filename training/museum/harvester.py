@@ -73,50 +73,37 @@ class Harvester:
     def drop(self, reason: str, number: str, image: str = "") -> None:
         self.dropped.append({"system_number": number, "image_id": image, "reason": reason})
 
-    def piece(self, found: Found, terms: tuple[str, ...]) -> Piece | None:
-        """Read an object with its full record; None when it has no picture to fetch."""
-        if not found.links.base:
-            self.drop("no image address", found.system_number)
-            return None
-        full, images = self.museum.full(found.system_number)
-        return piece_of(found, full, images, terms, self.recipe.harvest.all_views)
-
-    def wanted(self, piece: Piece, view: View) -> bool:
-        harvest = self.recipe.harvest
-        reason = ""
-        if not self.museum.owns(view.base):
-            reason = "an address outside the museum"
-        elif not GOOD_ID.match(view.image_id):
-            reason = "an id that is no file name"
-        elif view.sensitive and not harvest.sensitive:
-            reason = "marked sensitive"
-        elif harvest.copyright.casefold() not in view.copyright.casefold():
-            reason = "another's copyright, or none stated"
-        if reason:
-            self.drop(reason, piece.system_number, view.image_id)
-        return not reason
-
     def fetch(self, found: Found, terms: tuple[str, ...], seen: set[str]) -> Iterator[Row]:
-        piece = self.piece(found, terms)
-        for view in piece.views if piece else ():
-            if piece is None or not self.wanted(piece, view):
-                continue
-            if view.image_id in seen:
-                self.drop(
-                    "the same picture as another object's", piece.system_number, view.image_id
-                )
-                continue
-            seen.add(view.image_id)
-            self.robots.require(view.base)
+        if not found.base:
+            self.drop("no image address", found.system_number)
+            return
+        full, images = self.museum.full(found.system_number)
+        piece = piece_of(found, full, images, terms, self.recipe.harvest.all_views)
+        for view in piece.views:
             try:
-                facts = self.pictures.take(view.image_id, self.museum.picture_address(view))
+                yield self.row(piece, view, self.take(view, seen))
             except NoPicture as fault:
                 self.drop(str(fault), piece.system_number, view.image_id)
-                continue
-            if max(facts.width, facts.height) < self.recipe.harvest.least_side:
-                self.drop("too small", piece.system_number, view.image_id)
-                continue
-            yield self.row(piece, view, facts)
+
+    def take(self, view: View, seen: set[str]) -> Facts:
+        """Fetch a picture; raises NoPicture for one that the recipe does not take."""
+        harvest = self.recipe.harvest
+        if not self.museum.owns(view.base):
+            raise NoPicture("an address outside the museum")
+        if not GOOD_ID.match(view.image_id):
+            raise NoPicture("an id that is no file name")
+        if view.sensitive and not harvest.sensitive:
+            raise NoPicture("marked sensitive")
+        if harvest.copyright.casefold() not in view.copyright.casefold():
+            raise NoPicture("another's copyright, or none stated")
+        if view.image_id in seen:
+            raise NoPicture("the same picture as another object's")
+        seen.add(view.image_id)
+        self.robots.require(view.base)
+        facts = self.pictures.take(view.image_id, self.museum.picture_address(view))
+        if max(facts.width, facts.height) < harvest.least_side:
+            raise NoPicture("too small")
+        return facts
 
     def row(self, piece: Piece, view: View, facts: Facts) -> dict[str, Any]:
         """Write one line; text and picture expire together, with the older of the two."""

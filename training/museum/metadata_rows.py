@@ -1,12 +1,14 @@
-"""The lines of a data folder: read with care, written as a whole."""
+"""Read the lines of a folder of pictures with care, and tell when their time is over."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from training.errors import BadCorpus
 
 METADATA = "metadata.jsonl"
+CAPTIONS = "metadata_gpt4.jsonl"
 RIGHTS = "rights.json"
 LOCK = "harvest.lock.json"
 IMAGES = "images"
@@ -41,11 +43,21 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
             continue
         try:
             row = json.loads(line)
-            row["file_name"]
-        except (ValueError, KeyError, TypeError) as error:
+            rows.append({**row, "file_name": str(row.get("file_name") or row["file"])})
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise BadCorpus(
                 f'{path.name}, line {number}: not a JSON object with a "file_name". The file may '
-                "be cut short: run the stage that wrote it again."
+                "be cut short: make it again, or delete that line."
             ) from error
-        rows.append(row)
     return rows
+
+
+def expiry_of(row: dict[str, Any]) -> float | None:
+    """Tell when a row's picture and text must be gone (seconds since 1970); None means never."""
+    if row.get("expires_at") is None:
+        return None
+    try:
+        when = datetime.fromisoformat(str(row["expires_at"]))
+    except ValueError:
+        return 0.0  # a date that cannot be read: better gone than kept too long
+    return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()

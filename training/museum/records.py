@@ -1,4 +1,4 @@
-"""The museum's JSON, validated once, and the piece of jewellery that comes out of it.
+"""Read the museum's JSON, validated once, and make a piece of jewellery of it.
 
 Two shapes of search answers are in use (with `_imagesMeta` and without); nearly every field may be
 empty, null or missing. Field names: developers.vam.ac.uk/guide/v2.
@@ -6,7 +6,7 @@ empty, null or missing. Field names: developers.vam.ac.uk/guide/v2.
 
 import html
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -17,7 +17,7 @@ TAG = re.compile(r"<[^>]{1,80}>")
 
 
 def plain(value: Any) -> str:
-    """A text without markup, doubled spaces or None.
+    """Take markup, doubled spaces and None out of a text.
 
     >>> plain("<i>Tiara</i>,  gold &amp; pearls"), plain(None)
     ('Tiara, gold & pearls', '')
@@ -25,15 +25,33 @@ def plain(value: Any) -> str:
     return " ".join(html.unescape(TAG.sub("", str(value or ""))).split())
 
 
-Text = Annotated[str, BeforeValidator(plain)]
+def at(*path: str) -> BeforeValidator:
+    """Read the plain text at a path of objects, any of which may be null or missing."""
+
+    def read(value: Any) -> str:
+        for key in path:
+            if value is not None and not isinstance(value, dict):
+                raise ValueError("not an object")
+            value = (value or {}).get(key)
+        return plain(value)
+
+    return BeforeValidator(read)
 
 
-def many(value: Any) -> Any:
-    return [] if value is None else value
+def each(*path: str) -> BeforeValidator:
+    """Read the texts at a path of each object of a list, without empty and doubled ones."""
+    read: Any = at(*path).func
+
+    def read_all(value: Any) -> tuple[str, ...]:
+        if value is not None and not isinstance(value, list):
+            raise ValueError("not a list")
+        return tuple(filter(None, dict.fromkeys(read(entry) for entry in value or ())))
+
+    return BeforeValidator(read_all)
 
 
-def table(value: Any) -> Any:
-    return {} if value is None else value
+Text = Annotated[str, at()]
+Texts = tuple[str, ...]
 
 
 class Unreadable(SourceFault):
@@ -46,37 +64,27 @@ class Shape(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
 
 
-class Named(Shape):
-    text: Text = ""
-
-
 class ImageMeta(Shape):
     asset: Text = Field(default="", alias="assetRef")
     copyright: Text = ""
     sensitive: bool | None = Field(default=None, alias="sensitiveImage")
 
 
-class Links(Shape):
-    base: Text = Field(default="", alias="_iiif_image_base_url")
-
-
-class Maker(Shape):
-    name: Text = ""
-
-
-Metas = Annotated[tuple[ImageMeta, ...], BeforeValidator(many)]
+Metas = Annotated[tuple[ImageMeta, ...], BeforeValidator(lambda value: value or ())]
 
 
 class Found(Shape):
+    """Read one record of a search."""
+
     system_number: str = Field(alias="systemNumber", pattern=r"^O[0-9]+$")
     accession_number: Text = Field(default="", alias="accessionNumber")
     object_type: Text = Field(default="", alias="objectType")
     title: Text = Field(default="", alias="_primaryTitle")
     summary: Text = Field(default="", alias="_summary")
-    maker: Annotated[Maker, BeforeValidator(table)] = Field(default=Maker(), alias="_primaryMaker")
+    maker: Annotated[str, at("name")] = Field(default="", alias="_primaryMaker")
     date: Text = Field(default="", alias="_primaryDate")
     place: Text = Field(default="", alias="_primaryPlace")
-    links: Annotated[Links, BeforeValidator(table)] = Field(default=Links(), alias="_images")
+    base: Annotated[str, at("_iiif_image_base_url")] = Field(default="", alias="_images")
     metas: Metas = Field(default=(), alias="_imagesMeta")
 
     @property
@@ -84,40 +92,19 @@ class Found(Shape):
         return int(self.system_number[1:])
 
 
-class Titled(Shape):
-    title: Text = ""
-
-
-class Dated(Shape):
-    date: Annotated[Named, BeforeValidator(table)] = Named()
-
-
-class Placed(Shape):
-    place: Annotated[Named, BeforeValidator(table)] = Named()
-
-
-class Made(Shape):
-    name: Annotated[Named, BeforeValidator(table)] = Named()
-
-
 class Full(Shape):
-    titles: Annotated[tuple[Titled, ...], BeforeValidator(many)] = ()
+    """Read one object's full record."""
+
+    titles: Annotated[Texts, each("title")] = ()
     summary: Text = Field(default="", alias="summaryDescription")
     brief: Text = Field(default="", alias="briefDescription")
     physical: Text = Field(default="", alias="physicalDescription")
-    materials: Annotated[tuple[Named, ...], BeforeValidator(many)] = ()
-    techniques: Annotated[tuple[Named, ...], BeforeValidator(many)] = ()
-    styles: Annotated[tuple[Named, ...], BeforeValidator(many)] = ()
-    materials_and_techniques: Text = Field(default="", alias="materialsAndTechniques")
-    makers: Annotated[tuple[Made, ...], BeforeValidator(many)] = Field(
-        default=(), alias="artistMakerPerson"
-    )
-    dates: Annotated[tuple[Dated, ...], BeforeValidator(many)] = Field(
-        default=(), alias="productionDates"
-    )
-    places: Annotated[tuple[Placed, ...], BeforeValidator(many)] = Field(
-        default=(), alias="placesOfOrigin"
-    )
+    materials: Annotated[Texts, each("text")] = ()
+    techniques: Annotated[Texts, each("text")] = ()
+    styles: Annotated[Texts, each("text")] = ()
+    makers: Annotated[Texts, each("name", "text")] = Field(default=(), alias="artistMakerPerson")
+    dates: Annotated[Texts, each("date", "text")] = Field(default=(), alias="productionDates")
+    places: Annotated[Texts, each("place", "text")] = Field(default=(), alias="placesOfOrigin")
     credit: Text = Field(default="", alias="creditLine")
     modified: Text = Field(default="", alias="recordModificationDate")
 
@@ -126,9 +113,7 @@ class FullImages(Shape):
     """Read the pictures in a full record's `meta`."""
 
     primary: Text = Field(default="", alias="_iiif_image")
-    others: Annotated[tuple[Text, ...], BeforeValidator(many)] = Field(
-        default=(), alias="_alt_iiif_image"
-    )
+    others: Annotated[Texts, each()] = Field(default=(), alias="_alt_iiif_image")
     metas: Metas = Field(default=(), alias="_images_meta")
 
 
@@ -144,24 +129,11 @@ class View:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
-    """Know one museum object, with the terms that found it."""
+    """Know one museum object: what a picture's line says of it, and its pictures."""
 
     system_number: str
-    accession_number: str
-    title: str
-    object_type: str
-    text: str
-    text_field: str
-    maker: str
-    date: str
-    place: str
-    materials: tuple[str, ...]
-    techniques: tuple[str, ...]
-    styles: tuple[str, ...]
-    credit: str
-    modified: str
+    facts: dict[str, Any]
     views: tuple[View, ...]
-    terms: tuple[str, ...] = field(default=())
 
 
 def read_found(row: Any) -> Found:
@@ -176,25 +148,17 @@ def read_found(row: Any) -> Found:
 def read_full(answer: Any) -> tuple[Full, FullImages]:
     """Check a full record and its pictures; raises Unreadable for another shape."""
     try:
-        meta = table(answer.get("meta"))
-        return (
-            Full.model_validate(answer["record"]),
-            FullImages.model_validate(table(meta.get("images"))),
-        )
+        images = (answer.get("meta") or {}).get("images") or {}
+        return Full.model_validate(answer["record"]), FullImages.model_validate(images)
     except (ValidationError, KeyError, AttributeError) as error:
         raise Unreadable("a full record cannot be read") from error
 
 
 def piece_of(
-    found: Found,
-    full: Full | None,
-    images: FullImages | None,
-    terms: tuple[str, ...],
-    all_views: bool = False,
+    found: Found, full: Full, images: FullImages, terms: Texts, all_views: bool = False
 ) -> Piece:
     """Join the two records; the first text that is not empty wins, and is named."""
-    full, images = full or Full(), images or FullImages()
-    title = first(found.title, *(entry.title for entry in full.titles))
+    title = first(found.title, *full.titles)
     texts = {
         "_summary": found.summary,
         "summaryDescription": full.summary,
@@ -204,30 +168,30 @@ def piece_of(
         "objectType": found.object_type,
     }
     text_field = next((name for name, text in texts.items() if text), "")
-    return Piece(
-        system_number=found.system_number,
-        accession_number=found.accession_number,
-        title=title or found.object_type,
-        object_type=found.object_type,
-        text=texts.get(text_field, ""),
-        text_field=text_field,
-        maker=first(found.maker.name, *(entry.name.text for entry in full.makers)),
-        date=first(found.date, *(entry.date.text for entry in full.dates)),
-        place=first(found.place, *(entry.place.text for entry in full.places)),
-        materials=texts_of(full.materials),
-        techniques=texts_of(full.techniques),
-        styles=texts_of(full.styles),
-        credit=full.credit,
-        modified=full.modified,
-        views=views_of(found, images, all_views),
-        terms=terms,
-    )
+    facts = {
+        "text": texts.get(text_field, ""),
+        "text_field": text_field,
+        "system_number": found.system_number,
+        "accession_number": found.accession_number,
+        "title": title or found.object_type,
+        "object_type": found.object_type,
+        "maker": first(found.maker, *full.makers),
+        "date": first(found.date, *full.dates),
+        "place": first(found.place, *full.places),
+        "materials": list(full.materials),
+        "techniques": list(full.techniques),
+        "styles": list(full.styles),
+        "credit": full.credit,
+        "matched_terms": list(terms),
+        "record_modified": full.modified,
+    }
+    views = views_of(found, images, all_views)
+    return Piece(system_number=found.system_number, facts=facts, views=views)
 
 
 def views_of(found: Found, images: FullImages, all_views: bool) -> tuple[View, ...]:
     """List the first picture, or all; none where the museum gives no address."""
-    bases = [first(found.links.base, images.primary)]
-    bases += images.others if all_views else ()
+    bases = [first(found.base, images.primary), *(images.others if all_views else ())]
     metas = {meta.asset: meta for meta in (*images.metas, *found.metas)}
     views = {}
     for base in filter(None, bases):
@@ -243,14 +207,9 @@ def views_of(found: Found, images: FullImages, all_views: bool) -> tuple[View, .
 
 
 def first(*texts: str) -> str:
-    """The first text that is not empty.
+    """Give the first text that is not empty.
 
     >>> first("", "Tiara", "Crown")
     'Tiara'
     """
     return next(filter(None, texts), "")
-
-
-def texts_of(entries: tuple[Named, ...]) -> tuple[str, ...]:
-    """List the words of thesaurus entries, without empty and doubled ones."""
-    return tuple(dict.fromkeys(entry.text for entry in entries if entry.text))

@@ -7,33 +7,32 @@ stage prunes when it starts; a small process waits for the hour, one for each da
 import fcntl
 import json
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from training.errors import BadCorpus
 from training.museum.metadata_rows import (
+    CAPTIONS,
     IMAGES,
     LASTING,
     LOCK,
     METADATA,
     MOST_DAYS,
     RIGHTS,
+    expiry_of,
     read_rows,
 )
+from training.runs.expiry import leave_behind
 from training.runs.json_lines import write_lines
 
-CAPTIONS = "metadata_gpt4.jsonl"
 CATALOGUE = "catalogue"  # the captioner that repeats the museum's own words
 WORK = "captions"  # the captioners' working folder in a data folder
 DERIVED = ("review",)  # in it: what shows pictures and museum texts
 WATCH = ".watch.lock"
 LONGEST_SLEEP = 600.0  # seconds
-START_SECONDS = 30.0  # for the shell that leaves the watcher behind
 
 
 def prune(data: Path, now: float) -> int:
@@ -51,7 +50,16 @@ def prune(data: Path, now: float) -> int:
         return 0
     # Texts first: a kill in between leaves pictures, which are due at the next start all the same.
     if rows:
-        write_lines(data / METADATA, (pruned(row, due) for row in rows))
+        gone = {"text": "", "pruned": True}  # without the museum's texts
+        write_lines(
+            data / METADATA,
+            (
+                {key: row[key] for key in LASTING if key in row} | gone
+                if row["file_name"] in due
+                else row
+                for row in rows
+            ),
+        )
     prune_captions(data, due)
     for name in due:
         (data / name).unlink(missing_ok=True)
@@ -64,13 +72,6 @@ def rows_here(data: Path) -> list[dict[str, Any]]:
         return read_rows(data / METADATA)
     except (FileNotFoundError, BadCorpus):
         return []
-
-
-def pruned(row: dict[str, Any], gone: set[str]) -> dict[str, Any]:
-    """Take the museum's texts out of a line, if its picture goes."""
-    if row["file_name"] not in gone:
-        return row
-    return {key: row[key] for key in LASTING if key in row} | {"text": "", "pruned": True}
 
 
 def prune_captions(data: Path, gone: set[str]) -> None:
@@ -103,12 +104,7 @@ def retention_of(data: Path) -> float | None:
 
 def due_of(row: dict[str, Any]) -> float | None:
     """Tell when a line's time is over (seconds since 1970); None if it is over or has no end."""
-    if "pruned" in row or "expires_at" not in row:
-        return None
-    try:
-        return datetime.fromisoformat(row["expires_at"]).timestamp()
-    except (TypeError, ValueError):
-        return 0.0  # a time that cannot be read: better gone than kept too long
+    return None if "pruned" in row else expiry_of(row)
 
 
 def is_due(row: dict[str, Any], now: float) -> bool:
@@ -152,11 +148,7 @@ def wait_and_prune(
 
 def watch(data: Path) -> None:
     """Start the process that prunes a folder when it is due, even if this one is killed."""
-    # Through a shell that ends at once, so that nobody is left to wait for the process.
-    line = '"$0" -m training.museum.retention "$1" >/dev/null 2>&1 </dev/null &'
-    place = str(data.resolve())
-    command = ("sh", "-c", line, sys.executable, place)
-    subprocess.run(command, start_new_session=True, check=True, timeout=START_SECONDS)
+    leave_behind("training.museum.retention", str(data.resolve()))
 
 
 if __name__ == "__main__":

@@ -85,10 +85,14 @@ def wait_and_purge(
 
 def guard(folder: Path) -> None:
     """Start the process that will delete a stamped folder, even if this one is killed."""
+    leave_behind("training.purge", "--wait", str(folder.resolve()))
+
+
+def leave_behind(*words: str) -> None:
+    """Start a Python module that outlives this process."""
     # Through a shell that ends at once, so that nobody is left to wait for the process.
-    line = '"$0" -m training.purge --wait "$1" >/dev/null 2>&1 </dev/null &'
-    place = str(folder.resolve())
-    command = ("sh", "-c", line, sys.executable, place)
+    line = '"$0" -m "$@" >/dev/null 2>&1 </dev/null &'
+    command = ("sh", "-c", line, sys.executable, *words)
     subprocess.run(command, start_new_session=True, check=True, timeout=START_SECONDS)
 
 

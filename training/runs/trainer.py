@@ -1,5 +1,6 @@
 """Take optimiser steps: what training on texts and on pictures share, on one process or several."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from training.errors import BadRecipe, TrainingStopped
@@ -9,17 +10,19 @@ from training.runs.schedule import learning_rate
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+BETAS = (0.9, 0.999)
+PRODIGY_BETAS = (0.9, 0.99)
+
 
 class Trainer:
     """Hold a model with its optimiser, and the weights that are trained."""
 
     hint = ""  # what else helps against losses that are not finite
 
-    def __init__(
-        self, training: AnyTraining, model: Any, optimiser: Any, accelerator: "Accelerator"
-    ) -> None:
+    def __init__(self, training: AnyTraining, model: Any, accelerator: "Accelerator") -> None:
         self.training, self.accelerator = training, accelerator
-        self.weights = trained(model)
+        self.weights = [weight for weight in model.parameters() if weight.requires_grad]
+        optimiser = optimiser_for(self.weights, training)
         self.model, self.optimiser = accelerator.prepare(model, optimiser)
 
     def begin(self, step: int, steps: int) -> float:
@@ -55,8 +58,28 @@ class Trainer:
         return float(self.accelerator.reduce(here, reduction="sum"))
 
 
-def trained(model: Any) -> list[Any]:
-    return [weight for weight in model.parameters() if weight.requires_grad]
+def optimiser_for(weights: list[Any], training: AnyTraining) -> Any:
+    """Build AdamW, whole or with 8-bit state, or Prodigy, which finds its own rate (set it to 1)."""
+    import torch
+
+    options: dict[str, Any] = {"lr": training.learning_rate, "weight_decay": training.weight_decay}
+    match training.optimiser:
+        case "adamw8bit":  # Dettmers et al. 2022
+            import bitsandbytes
+
+            return bitsandbytes.optim.AdamW8bit(weights, betas=BETAS, **options)
+        case "prodigy":
+            try:
+                prodigy: Any = import_module("prodigyopt").Prodigy
+            except ImportError as error:
+                raise BadRecipe(
+                    'training.optimiser = "prodigy" needs a package more: pip install prodigyopt. Or '
+                    'set it to "adamw".'
+                ) from error
+            safe = {"use_bias_correction": True, "safeguard_warmup": True}
+            return prodigy(weights, betas=PRODIGY_BETAS, **options, **safe)
+        case _:
+            return torch.optim.AdamW(weights, betas=BETAS, **options)
 
 
 def accelerator_for(precision: str) -> "Accelerator":

@@ -6,12 +6,11 @@ from typing import Any
 
 from training.errors import BadCorpus
 from training.runs.expiry import due_of, require_fresh
-from training.runs.optimiser import optimiser_for
 from training.runs.recipe import Recipe, digest_of_values
 from training.runs.record import digest_of_file
 from training.runs.schedule import spread, steps_in
 from training.runs.session import RunSession
-from training.runs.trainer import accelerator_for, trained
+from training.runs.trainer import accelerator_for
 from training.text.bases import add_adapter, load_base
 from training.text.data.blocks import Block, read_blocks
 from training.text.trainer import TextTrainer
@@ -28,8 +27,7 @@ class Session(RunSession):
         self.held_out = spread(read_split(run, "validation"), training.validation_blocks)
         accelerator = accelerator_for(training.precision)  # first: it says which GPU is our own
         model = add_adapter(load_base(recipe, base), recipe)
-        optimiser = optimiser_for(trained(model), training)
-        self.trainer = TextTrainer(recipe, model, optimiser, accelerator)
+        self.trainer = TextTrainer(recipe, model, accelerator)
         blocks_digest = digest_of_file(run / "corpus" / "train.safetensors")
         super().__init__(
             run,

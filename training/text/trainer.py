@@ -22,10 +22,8 @@ IGNORED = -100  # the label of padding: no loss
 class TextTrainer(Trainer):
     """Train a language model's adapter on blocks."""
 
-    def __init__(
-        self, recipe: Recipe, model: Any, optimiser: Any, accelerator: "Accelerator"
-    ) -> None:
-        super().__init__(recipe.training, model, optimiser, accelerator)
+    def __init__(self, recipe: Recipe, model: Any, accelerator: "Accelerator") -> None:
+        super().__init__(recipe.training, model, accelerator)
         self.recipe = recipe
 
     def step(self, blocks: Sequence[Block], step: int, steps: int) -> dict[str, float]:

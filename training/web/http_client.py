@@ -20,17 +20,20 @@ REDIRECTS = 5
 LONGEST_WAIT = 900.0  # seconds; a server that asks for more is told about, not waited for
 
 
+def release() -> str:
+    try:
+        return version("pastiche")
+    except PackageNotFoundError:
+        return "0"
+
+
 def user_agent() -> str:
     """Say who is calling, and where to complain: the operator's PASTICHE_CONTACT, if there is one."""
-    try:
-        release = version("pastiche")
-    except PackageNotFoundError:
-        release = "0"
     # A header is one line of ASCII.
     given = os.environ.get("PASTICHE_CONTACT", "").encode("ascii", "ignore").decode()
     contact = " ".join(given.split())
     told = f"; contact: {contact}" if contact else ""
-    return f"pastiche/{release} (+see the README of the operator's copy{told})"
+    return f"pastiche/{release()} (+see the README of the operator's copy{told})"
 
 
 class ForeignRedirect(SourceFault):

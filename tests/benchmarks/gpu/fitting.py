@@ -54,12 +54,11 @@ def lora(day: Day) -> None:
 
 def qlora(day: Day) -> None:
     """QLoRA on the same base in NF4, the recipe's own way."""
+
     from engine.backends.model_loading import keep_layout
     from training.text.bases import add_adapter
     from training.text.data.blocks import Block
-    from training.text.optimiser import optimiser_for
     from training.text.session import accelerator_for
-    from training.text.trainer import Trainer
 
     for block in (16,) if day.tiny else (512, 1024):
         for checkpointing in (True, False):
@@ -68,7 +67,8 @@ def qlora(day: Day) -> None:
             base = in_four_bits(build_gemma(day), day.device)
             keep_layout(base)
             model = add_adapter(base, recipe)
-            trainer = Trainer(recipe, model, optimiser_for(model, recipe), accelerator_for(recipe))
+            accelerator = accelerator_for(recipe.training.precision)
+            trainer = TextTrainer(recipe, model, accelerator)
             blocks = [Block(tokens=tuple(range(5, 5 + block)), work=0)] * 2
             day.clean()
             steps = 2 if day.tiny else STEPS

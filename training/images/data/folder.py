@@ -6,20 +6,17 @@
 """
 
 import hashlib
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from PIL import Image, ImageOps
+
 from training.errors import BadCorpus
 from training.images.tables import Data
+from training.museum.metadata_rows import CAPTIONS, METADATA, expiry_of, read_rows
 from training.runs.schedule import spread
-
-LISTING = "metadata.jsonl"
-CAPTIONS = "metadata_gpt4.jsonl"
-RIGHTS = "rights.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +54,7 @@ class Pictures:
 
 def read_folder(folder: Path, data: Data, seed: int, now: float) -> Pictures:
     """Read every picture of a folder; raises BadCorpus when too few can be used."""
-    rows = rows_of(folder / LISTING)
+    rows = rows_of(folder / METADATA)
     captions = captions_of(folder / CAPTIONS)
     dropped: dict[str, int] = {}
     found, expiries = [], []
@@ -92,19 +89,7 @@ def rows_of(listing: Path) -> list[dict[str, Any]]:
             f"There is no {listing.name} in {listing.parent}. Run the harvest first, or write one: a "
             'JSON object a line, with "file_name" and "text".'
         )
-    rows: dict[str, dict[str, Any]] = {}
-    for number, line in enumerate(listing.read_text(encoding="utf-8").split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            name = row.get("file_name") or row["file"]
-        except (ValueError, KeyError, AttributeError) as error:
-            raise BadCorpus(
-                f'{listing.name}, line {number}: not a JSON object with a "file_name". The file may '
-                "be cut short: make it again, or delete that line."
-            ) from error
-        rows[str(name)] = {**row, "file_name": str(name)}
+    rows = {row["file_name"]: row for row in read_rows(listing)}
     return [rows[name] for name in sorted(rows)]
 
 
@@ -126,8 +111,6 @@ def picture_of(
     folder: Path, row: dict[str, Any], captions: dict[str, tuple[str, ...]], data: Data
 ) -> Picture | str:
     """Read one row as a picture, or say why it is left out."""
-    from PIL import Image
-
     name = row["file_name"]
     path = folder / name
     if not path.resolve().is_relative_to(folder.resolve()):
@@ -167,17 +150,6 @@ def upright_size(picture: Any) -> tuple[int, int]:
     return (height, width) if turned else (width, height)
 
 
-def expiry_of(row: dict[str, Any]) -> float | None:
-    """Tell when a row's picture and text must be gone (seconds since 1970); None means never."""
-    if not row.get("expires_at"):
-        return None
-    try:
-        when = datetime.fromisoformat(str(row["expires_at"]))
-    except ValueError:
-        return 0.0  # a date that cannot be read: better left out than kept too long
-    return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
-
-
 def split(
     pictures: Sequence[Picture], share: float, seed: int
 ) -> tuple[tuple[Picture, ...], tuple[Picture, ...]]:
@@ -195,12 +167,18 @@ def only(pictures: Iterable[Picture], wanted: Any) -> tuple[Picture, ...]:
     return tuple(picture for picture in pictures if wanted(picture.group))
 
 
-def open_picture(path: Path) -> Any:
+def upright(opened: Image.Image) -> Image.Image:
+    """Turn a picture as its EXIF says, RGB, with white behind what is see-through."""
+    picture = ImageOps.exif_transpose(opened)
+    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        ground = Image.new("RGBA", picture.size, "white")
+        picture = Image.alpha_composite(ground, picture)
+    return picture.convert("RGB")
+
+
+def open_picture(path: Path) -> Image.Image:
     """Open upright, as RGB; what is see-through becomes white. Raises BadCorpus if damaged."""
-    from PIL import Image
-
-    from training.images.data.orientation import upright
-
     try:
         with Image.open(path) as opened:
             return upright(opened)
