@@ -56,9 +56,10 @@ def qlora(day: Day) -> None:
     """QLoRA on the same base in NF4, the recipe's own way."""
 
     from engine.backends.model_loading import keep_layout
+    from training.runs.trainer import accelerator_for
     from training.text.bases import add_adapter
     from training.text.data.blocks import Block
-    from training.text.session import accelerator_for
+    from training.text.trainer import TextTrainer
 
     for block in (16,) if day.tiny else (512, 1024):
         for checkpointing in (True, False):
