@@ -22,7 +22,7 @@ log = logging.getLogger("pastiche")
 
 
 def logged_settings(name: str) -> Settings:
-    """The settings, and from now on the log of that name.
+    """Read the settings and start the log of that name.
 
     Only `serve` logs to standard output if so set: others write there what they have to say.
     """
@@ -35,7 +35,7 @@ def logged_settings(name: str) -> Settings:
 
 @contextlib.contextmanager
 def faults() -> Iterator[None]:
-    """Around a command: everything that can go wrong ends it kindly."""
+    """End a command kindly, whatever goes wrong inside the block."""
     try:
         check_names()
         yield
@@ -65,6 +65,5 @@ def _log_place() -> str:
 
 
 def fail(message: str, code: int) -> None:
-    """Say it and end."""
     sys.stderr.write(f"{message}\n")
     raise typer.Exit(code)

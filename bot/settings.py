@@ -50,7 +50,6 @@ class PlatformSettings(BaseSettings):
     @field_validator("operators", mode="before")
     @classmethod
     def _listed(cls, value: object) -> object:
-        """`discord:123, telegram:456` as a set of those words."""
         if not isinstance(value, str):
             return value
         names = frozenset(value.replace(",", " ").split())
@@ -82,7 +81,7 @@ def check_names(names: Iterable[str] = os.environ) -> None:
 
 
 def read_platform_settings() -> PlatformSettings:
-    """The settings, or SetupError with the first mistake in words."""
+    """Read them, or raise SetupError with the first mistake in words."""
     try:
         return PlatformSettings()
     except ValidationError as error:

@@ -9,7 +9,7 @@ LOCK = "owner.lock"
 
 
 def take_lock(home: Path, socket: Path, name: str = LOCK) -> IO[str] | None:
-    """The lock on a data folder, or None when another process owns it. Closing it lets it go."""
+    """Lock a data folder; None when another process owns it. Closing the file lets it go."""
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     descriptor = os.open(home / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     file = os.fdopen(descriptor, "r+", encoding="utf-8")
@@ -28,7 +28,7 @@ def take_lock(home: Path, socket: Path, name: str = LOCK) -> IO[str] | None:
 
 
 def owners_pid(home: Path, name: str = LOCK) -> str:
-    """The number of the process that holds the lock, or held it last; "?" when nobody ever did."""
+    """Read the pid of who holds the lock, or held it last; "?" when nobody ever did."""
     try:
         return (home / name).read_text(encoding="utf-8").split("\n")[0] or "?"
     except OSError:
@@ -36,7 +36,7 @@ def owners_pid(home: Path, name: str = LOCK) -> str:
 
 
 def owners_socket(home: Path) -> Path | None:
-    """Where the owner listens, whatever its environment was; None when no owner ever was."""
+    """Read where the owner listens, whatever its environment was; None when no owner ever was."""
     try:
         lines = (home / LOCK).read_text(encoding="utf-8").splitlines()
     except OSError:

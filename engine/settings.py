@@ -34,7 +34,6 @@ MAX_SOCKET_PATH = 100  # bytes; the systems' own limit is 104 (macOS) or 108 (Li
 
 
 def default_home() -> Path:
-    """The platform's user data folder."""
     return Path(platformdirs.user_data_dir("pastiche", appauthor=False))
 
 
@@ -90,7 +89,7 @@ class Settings(BaseSettings):
         return init_settings, env_settings, InitSettingsSource(settings_cls, lines)
 
     def environment(self) -> dict[str, str]:
-        """These settings as variables for another process of ours; the key is not among them."""
+        """Write them as variables for another process of ours; the key is not among them."""
         values = self.model_dump(exclude=set(SECRETS), exclude_none=True)
         return {f"PASTICHE_{name.upper()}": str(value) for name, value in values.items()}
 
@@ -101,12 +100,10 @@ class Settings(BaseSettings):
 
     @property
     def models(self) -> Path:
-        """Where prepared bases lie."""
         return self.home / "models"
 
     @property
     def saved_pictures(self) -> Path:
-        """Where a terminal saves the pictures that it was given."""
         return (self.pictures or self.home / "pictures").expanduser()
 
     @property
@@ -116,12 +113,11 @@ class Settings(BaseSettings):
 
     @property
     def ledger_file(self) -> Path:
-        """The SQLite ledger's file."""
         return self.home / "ledger.sqlite3"
 
     @property
     def runtime(self) -> Path:
-        """A short private folder for sockets, one for each data folder."""
+        """Name a short private folder for sockets, one for each data folder."""
         name = hashlib.sha256(os.fsencode(self.home.resolve())).hexdigest()[:10]
         root = os.environ.get("XDG_RUNTIME_DIR")
         folder = Path(root, f"pastiche-{name}") if root and Path(root).is_dir() else None
@@ -131,7 +127,6 @@ class Settings(BaseSettings):
 
     @property
     def socket(self) -> Path:
-        """Where the queue's owner listens."""
         return self.runtime / "owner.sock"
 
 
@@ -173,7 +168,7 @@ def _mistake(name: str, value: str) -> str:
 
 
 def read_settings(**overrides: Any) -> Settings:
-    """The settings, or SetupError with the first mistake in words."""
+    """Read the settings. Raises SetupError with the first mistake in words."""
     if os.environ.get("PASTICHE_HOME") == "":
         raise SetupError("PASTICHE_HOME is set but empty. Unset it or name a folder.")
     try:
@@ -200,8 +195,10 @@ def make_runtime(settings: Settings) -> None:
 
 
 def check_runtime(folder: Path, home: Path) -> None:
-    """Before anything is said at a socket in the folder: only whoever owns the data folder, or we, can
-    have put it there. Raises SetupError, and FileNotFoundError where nobody listens."""
+    """Allow a socket in the folder only if whoever owns the data folder, or we, put it there.
+
+    Raises SetupError, and FileNotFoundError where nobody listens.
+    """
     facts = folder.lstat()
     ours = facts.st_uid in (os.getuid(), home.stat().st_uid)
     if not (ours and stat.S_ISDIR(facts.st_mode) and not facts.st_mode & OTHERS_WRITE):

@@ -73,7 +73,7 @@ async def end(
 
 
 def _stack(task: "asyncio.Task[Any]") -> str:
-    """Where it waits, the outermost first: files, lines and names, and no values."""
+    """Say where it waits, the outermost first: files, lines and names, and no values."""
     places: list[str] = []
     waits: Any = task.get_coro()
     while frame := getattr(waits, "cr_frame", None) or getattr(waits, "ag_frame", None):
@@ -84,7 +84,7 @@ def _stack(task: "asyncio.Task[Any]") -> str:
 
 
 async def within(seconds: float, work: Coroutine[Any, Any, Result]) -> Result:
-    """What it gives, or raises; TimeoutError when it has not ended so soon, and then it is ended."""
+    """Await it, or end it and raise TimeoutError when it has not ended so soon."""
     task = asyncio.create_task(work)
     try:
         await asyncio.wait({task}, timeout=seconds)
@@ -96,7 +96,7 @@ async def within(seconds: float, work: Coroutine[Any, Any, Result]) -> Result:
 
 
 class Signals:
-    """SIGTERM and SIGINT: the first calls `leave`, the second ends the process at once.
+    """Handle SIGTERM and SIGINT: the first calls `leave`, the second ends the process at once.
 
     From the first on the process has `grace` seconds and SPARE_SECONDS; then it ends, whatever runs.
     """
@@ -122,7 +122,7 @@ class Signals:
             signal.signal(number, handler)
 
     def call(self, leave: Callable[[], None]) -> None:
-        """From now on; until then a signal ends the process as it comes."""
+        """Call it from now on; until then a signal ends the process as it comes."""
         loop = asyncio.get_running_loop()
 
         def told(_number: int, _frame: FrameType | None) -> None:
@@ -138,7 +138,7 @@ class Signals:
         threading.Thread(target=self._last_resort, args=(loop,), daemon=True).start()
 
     def hurry(self, seconds: float) -> None:
-        """What is still to be done after a signal has no longer than this."""
+        """Shorten what is left after a signal to this."""
         self._until = min(self._until, time.monotonic() + seconds)
 
     def _last_resort(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -149,7 +149,7 @@ class Signals:
 
 
 def run(main: Coroutine[Any, Any, Result]) -> Result:
-    """asyncio.run, but what does not end afterwards does not hold the process."""
+    """Run as asyncio.run does, but what does not end afterwards does not hold the process."""
     before, code = set(threading.enumerate()), 1
     runner = asyncio.Runner()
     try:
@@ -166,13 +166,13 @@ def run(main: Coroutine[Any, Any, Result]) -> Result:
 
 
 async def end_others(before: "AbstractSet[asyncio.Task[Any]]" = frozenset()) -> bool:
-    """End all tasks but those from before, and the one that calls; whether none is left."""
+    """End all tasks but those from before, and the one that calls; tells whether none is left."""
     here = asyncio.current_task()
     return await end(*(task for task in asyncio.all_tasks() - before if task is not here))
 
 
 async def _end_all(before: set[threading.Thread]) -> bool:
-    """End what the program has left; whether nothing stays, but for threads from before."""
+    """End what the program has left; tells whether nothing stays, but for threads from before."""
     loop, clean = asyncio.get_running_loop(), await end_others()
     for rest in (loop.shutdown_asyncgens(), loop.shutdown_default_executor()):
         ending = asyncio.create_task(rest)

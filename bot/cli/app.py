@@ -61,7 +61,7 @@ def _program(
 
 
 def _upgrade(settings: Settings) -> str | None:
-    """Under the owner's lock: nobody else may have the ledger's file open meanwhile."""
+    """Upgrade under the owner's lock: nobody else may have the ledger's file open meanwhile."""
     if on_server(settings):
         return upgrade(settings)
     lock = take_lock(settings.home, settings.socket)
@@ -85,7 +85,7 @@ def prepare_command() -> None:
 
 @app.command("chat")
 def chat_command() -> None:
-    """ChatService to the experts in this terminal. Reads a pipe too: a line with / begins a request."""
+    """Talk to the experts in this terminal. Reads a pipe too: a line with / begins a request."""
     with faults():
         settings = logged_settings("pastiche")
         prepare_bases(settings, Console(stderr=True))

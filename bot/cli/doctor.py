@@ -32,7 +32,7 @@ ROUND_TRIP_SECONDS = 180.0  # a first load of a big base from a slow disk is in 
 
 
 async def examine(settings: Settings, *, generate: bool = True) -> AsyncGenerator[Finding]:
-    """Every check in the order in which a newcomer meets its trouble."""
+    """Run every check in the order in which a newcomer meets its trouble."""
     yield Finding(mark="ok", what=f"Python {platform.python_version()}")
     for finding in _packages():
         yield finding
@@ -63,7 +63,7 @@ async def examine(settings: Settings, *, generate: bool = True) -> AsyncGenerato
 
 
 async def _study(settings: Settings) -> list[Finding]:
-    """Whether study and experiments are in order, and retention runs in time where people are served."""
+    """Check study and experiments, and that retention runs in time where people are served."""
     platforms = read_platform_settings()
     served = platforms.discord_token is not None or platforms.telegram_token is not None
     if not (served or settings.study) or len(set(revisions(settings))) > 1:
@@ -136,7 +136,7 @@ def _ledger(settings: Settings) -> list[Finding]:
 
 
 def _media(settings: Settings) -> list[str]:
-    """Which workers to ask: texts always, pictures where a base for them is here."""
+    """Name the workers to ask: texts always, pictures where a base for them is here."""
     registry = load_registry(settings.expert_roots, settings.profile)
     drawing = [e for e in registry.experts if e.medium == "image"]
     here = any(bases.present(registry.weights(e).base, settings.models) for e in drawing)
@@ -144,7 +144,7 @@ def _media(settings: Settings) -> list[str]:
 
 
 async def _round_trip(settings: Settings, medium: str) -> Finding:
-    """A short real request, through queue and worker and back."""
+    """Send a short real request through queue and worker and back."""
     where = f"The whole story stands in {settings.home / 'logs'}."
     name = f"{medium} worker round trip"
     try:
@@ -197,7 +197,7 @@ _TELEGRAM = re.compile(r"\d{6,12}:[\w-]{30,}")
 
 
 def _tokens() -> list[Finding]:
-    """Set or not, and whether it has the shape of a token; never the token itself."""
+    """Check whether each is set and has the shape of a token; never tell the token itself."""
     try:
         tokens = read_platform_settings()
     except SetupError as error:
@@ -219,7 +219,7 @@ def _tokens() -> list[Finding]:
 
 
 def _house(platforms: PlatformSettings) -> list[Finding]:
-    """What somebody who serves people should have set."""
+    """Check what somebody who serves people should have set."""
     findings = []
     if platforms.image_check:
         try:

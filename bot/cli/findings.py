@@ -22,7 +22,7 @@ class Finding:
 
 
 def look_at_models(registry: Registry, models: Path) -> list[Finding]:
-    """Every expert's base and adapter, and the bytes of the bases that are ours. Takes seconds."""
+    """Check every expert's base and adapter, and the bytes of our own bases. Takes seconds."""
     findings = []
     for base in sorted(
         {registry.weights(e).base for e in registry.experts} & {*EMBEDDED, *SHIPPED}
@@ -75,7 +75,6 @@ def _expert(expert: Expert, registry: Registry, models: Path) -> Finding:
 
 
 def _absent(base: str) -> str:
-    """What to do about a base that is not on this machine."""
     if base in EMBEDDED:
         return "Run: pastiche prepare"
     if base in SHIPPED:

@@ -124,7 +124,7 @@ def drop_command(
 
 
 def _confirm(question: str, *, yes: bool) -> None:
-    """Raises CommandError without a yes."""
+    """Raise CommandError without a yes."""
     if yes:
         return
     if not sys.stdin.isatty():
@@ -142,7 +142,7 @@ def _sound(overview: Overview) -> bool:
 
 
 def show(overview: Overview, console: Console) -> None:
-    """The whole overview on a terminal of any width."""
+    """Print the whole overview on a terminal of any width."""
     console.print(Text(f"Queue ({overview.kind})", style="bold"))
     console.print(_media(overview))
     if overview.workers:
@@ -166,7 +166,6 @@ def show(overview: Overview, console: Console) -> None:
 
 
 def _next(overview: Overview) -> str:
-    """What becomes of the next request; whoever waits already has a line of their own."""
     if overview.unserved:
         return "."
     if overview.kind == "embedded":
@@ -208,7 +207,6 @@ def _workers(overview: Overview) -> Table:
 
 
 def _dead(job: DeadJob) -> Padding:
-    """A line of facts, and why below it."""
     line = Text(f"{job.job}  ")
     line.append(job.state, style="red" if job.state == "dead" else "yellow")
     tries = "1 try" if job.attempt == 1 else f"{job.attempt} tries"
@@ -222,7 +220,7 @@ def _label(worker: WorkerSeen) -> str:
 
 
 def duration(seconds: float) -> str:
-    """For a narrow column.
+    """Shorten a time for a narrow column.
 
     >>> duration(0.2), duration(59), duration(90), duration(7300), duration(200_000)
     ('0 s', '59 s', '1 min', '2 h', '2 d')

@@ -43,10 +43,9 @@ log = logging.getLogger(__name__)
 
 
 class PlainLines(JsonLines):
-    """Log records as short lines for the terminal, secrets taken out."""
+    """Write log records as short lines for the terminal, secrets taken out."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """`time name: message key=value`, and the kind of an error."""
         facts = [f"{name}={value}" for name, value in self.extras(record).items()]
         if record.exc_info and record.exc_info[0]:
             facts.append(record.exc_info[0].__name__)
@@ -55,7 +54,7 @@ class PlainLines(JsonLines):
 
 
 def speak() -> None:
-    """Say on stderr what an operator should see: our own notes, and everybody's warnings."""
+    """Log to stderr what an operator should see: our own notes, and everybody's warnings."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(PlainLines())
     handler.addFilter(lambda r: r.levelno >= logging.WARNING or r.name.startswith("bot"))
@@ -64,7 +63,7 @@ def speak() -> None:
 
 
 def makers(platforms: PlatformSettings, *, discord: bool, telegram: bool) -> dict[str, Make]:
-    """The clients to run: those asked for, or else all whose token is set. Raises SetupError."""
+    """Choose the clients to run: those asked for, or all whose token is set. Raises SetupError."""
     found: dict[str, Make] = {}
     every = not (discord or telegram)
     if discord or (every and platforms.discord_token):
@@ -109,7 +108,7 @@ class Running:
 async def serve(
     settings: Settings, platforms: PlatformSettings, made: dict[str, Make], *, workers: bool = True
 ) -> int:
-    """Until SIGTERM or SIGINT: 0; 1 when no client is left."""
+    """Serve until SIGTERM or SIGINT: 0; 1 when no client is left."""
     running, before = Running(), asyncio.all_tasks()
     with Signals(platforms.drain_seconds + LEAVE_SECONDS) as signals:
         async with (
@@ -131,7 +130,7 @@ async def serve(
 
 @contextlib.asynccontextmanager
 async def _alone(settings: Settings) -> AsyncIterator[None]:
-    """One serving process on a data folder, unless a server keeps the ledger. Raises SetupError."""
+    """Allow one serving process on a data folder of its own. Raises SetupError."""
     if database_url(settings).get_backend_name() != "sqlite":
         yield
         return
@@ -180,7 +179,7 @@ async def attend(
 async def _keep(
     name: str, make: Make, talk: ChatService, platforms: PlatformSettings, running: Running
 ) -> None:
-    """Run one client; anew when it breaks down, never when it can never succeed."""
+    """Run one client; start it again when it breaks down, unless it can never succeed."""
     tries, began = 0, time.monotonic()
     while wanted():
         try:
@@ -205,7 +204,7 @@ async def _keep(
 
 
 def again(tries: int, served: float) -> int:
-    """Which try comes next, after so many in a row and the seconds that the last one served.
+    """Count the tries in a row; a try that served STEADY_SECONDS begins a new row.
 
     >>> again(0, 1.0), again(3, 1.0), again(3, STEADY_SECONDS)
     (1, 4, 1)
@@ -214,7 +213,7 @@ def again(tries: int, served: float) -> int:
 
 
 async def _drain(talk: ChatService, running: Running, seconds: float) -> None:
-    """Nothing new; what runs may finish for so long; then the clients say good-bye."""
+    """Take nothing new, let what runs finish for so long, then let the clients say good-bye."""
     talk.draining = True
     log.info("draining", extra={"under_way": talk.under_way})
     with contextlib.suppress(TimeoutError):
@@ -237,7 +236,7 @@ async def _leave(client: Client) -> None:
 
 
 async def _settle(talk: ChatService, running: Running) -> None:
-    """Look for debts again and again, each in its client's hands once."""
+    """Look for debts again and again; each is in its client's hands once."""
     gate = asyncio.Semaphore(DEBTS_AT_ONCE)
     async with asyncio.TaskGroup() as group:
         while wanted():
@@ -255,7 +254,7 @@ async def _settle(talk: ChatService, running: Running) -> None:
 
 
 async def _look_around(talk: ChatService) -> None:
-    """Among several bots: keep what is ours, take over what one that has gone was sending."""
+    """Renew our hold on what we send; take over what a bot that has gone was sending."""
     try:
         await talk.keep_hold()
         if talk.desk.outbox.shared:
@@ -293,7 +292,7 @@ async def _deliver(client: Client, debt: Debt, running: Running, gate: asyncio.S
 
 
 async def _clean(talk: ChatService, running: Running) -> None:
-    """Retention, at the start and every hour."""
+    """Run retention at the start and every hour."""
     while wanted():
         try:
             for job in await talk.desk.overdue():

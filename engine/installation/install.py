@@ -103,7 +103,7 @@ def add_expert(new: NewExpert, settings: Settings) -> Path:
 
 
 def _check_kind(source: Path) -> None:
-    """Raise for what is often taken for an adapter, and what to do with it."""
+    """Raise for what is often taken for an adapter, and say what to do with it."""
     if source.suffix == ".gguf" or (
         source.is_dir()
         and not is_adapter(source)
@@ -122,7 +122,7 @@ def _check_kind(source: Path) -> None:
 
 
 def _is_whole(source: Path, medium: Medium) -> bool:
-    """Whether it is a whole model, after checking it. Raises ModelError."""
+    """Tell a whole model from an adapter, after checking it. Raises ModelError."""
     if medium == "image":
         return check_pictures(source)
     check_weights(source)
@@ -151,7 +151,7 @@ def _command(new: NewExpert, medium: Medium, kept: dict[str, Any]) -> str:
 
 
 def remarks(expert: Expert, registry: Registry) -> list[str]:
-    """What an operator should hear of an expert that was added to these."""
+    """Say what an operator should hear of an expert that was added to these."""
     said = []
     if not any(e.name != expert.name for e in registry.of_command(expert.command)):
         said.append(f"/{expert.command} is a new command, which {expert.title} alone answers.")
@@ -169,7 +169,7 @@ def remarks(expert: Expert, registry: Registry) -> list[str]:
 
 
 def _base(new: NewExpert, source: Path, medium: Medium, kept: dict[str, Any]) -> str:
-    """What the adapter is put on. Raises LimitError if nobody says, or it is not here."""
+    """Find what the adapter is put on. Raises LimitError if nobody says, or it is not here."""
     base = new.base or str(kept.get("weights", {}).get("base", ""))
     if not base and medium == "text":
         base = str(check_adapter(source).get("base_model_name_or_path") or "")
@@ -192,7 +192,6 @@ def _base(new: NewExpert, source: Path, medium: Medium, kept: dict[str, Any]) ->
 
 
 def _weights(new: NewExpert, base: str, whole: bool, kept: dict[str, Any]) -> dict[str, Any]:
-    """The profile's table, the digest still to come."""
     weights = {**kept.get("weights", {}), "base": base, "adapter": base if whole else "adapter"}
     if new.vae:
         weights["vae"] = new.vae
@@ -208,7 +207,7 @@ def _write(
     medium: Medium,
     profile: str,
 ) -> Path:
-    """The expert's folder, complete and checked by reading its card back."""
+    """Write the expert's folder, and check it by reading its card back."""
     folder.mkdir(parents=True)
     digested = source
     if weights["adapter"] == "adapter":

@@ -22,7 +22,7 @@ KEPT = (  # of a card that is replaced
 
 
 def draws_pictures(source: Path) -> bool:
-    """Whether these weights are for pictures: an image base, or a LoRA of one in any format."""
+    """Tell an image base, or a LoRA of one in any format."""
     if is_adapter(source):
         mapping = check_adapter(source).get("auto_mapping")
         return isinstance(mapping, dict) and "UNet" in str(mapping.get("base_model_class", ""))
@@ -30,7 +30,7 @@ def draws_pictures(source: Path) -> bool:
 
 
 def check_pictures(source: Path) -> bool:
-    """Whether it is a whole image base, after checking it. Raises ModelError or LimitError."""
+    """Tell a whole image base from a LoRA, after checking it. Raises ModelError or LimitError."""
     if is_pipeline(source):
         check_pipeline(source)
         return True
@@ -48,10 +48,9 @@ def check_pictures(source: Path) -> bool:
 
 
 def inherited(registry: Registry, name: str, medium: str) -> dict[str, Any]:
-    """What a new expert takes over from the one of its name: how it writes or draws, with which parts.
+    """Collect what a new expert takes over from the one of its name, if it is of the same medium.
 
     `card` holds lines of the card, `weights` those of a picture expert's profile, paths made absolute.
-    Nothing where there is no such expert, or one of another medium.
     """
     old = registry.named(name)
     if old is None or medium != old.medium:

@@ -11,7 +11,7 @@ from engine.settings import Settings
 
 
 def added_folder(name: str, settings: Settings) -> Path:
-    """Where an added expert lies. Raises LimitError for one that is not there, or is built in."""
+    """Find an added expert. Raises LimitError for one that is not there, or is built in."""
     folder = settings.home / "experts" / name
     if NAME.fullmatch(name) and folder.exists():
         return folder

@@ -18,7 +18,7 @@ Result = TypeVar("Result")
 
 
 class Limited(psycopg.AsyncConnection[Any]):
-    """For the event loop. A connection that stayed silent is closed."""
+    """Close a connection of the event loop that stays silent."""
 
     limit: ClassVar[float] = ANSWER_SECONDS
 
@@ -28,7 +28,7 @@ class Limited(psycopg.AsyncConnection[Any]):
         interval: float = INTERVAL,
         timeout: float | None = None,  # noqa: ASYNC109 - psycopg's own signature
     ) -> Result:
-        """See psycopg; who gives a `timeout` deals with it."""
+        """Wait within the limit; who gives a `timeout` deals with it."""
         try:
             return await super().wait(gen, interval, self.limit if timeout is None else timeout)
         except _WaitTimeout:
@@ -38,12 +38,11 @@ class Limited(psycopg.AsyncConnection[Any]):
 
 
 class LimitedForSchema(psycopg.Connection[Any]):
-    """For what looks at the schema or changes it, which may take its time."""
+    """Do the same for what looks at the schema or changes it, which may take its time."""
 
     def wait(
         self, gen: PQGen[Result], interval: float = INTERVAL, timeout: float | None = None
     ) -> Result:
-        """See Limited."""
         try:
             return super().wait(gen, interval, UPGRADE_SECONDS if timeout is None else timeout)
         except _WaitTimeout:
@@ -53,5 +52,5 @@ class LimitedForSchema(psycopg.Connection[Any]):
 
 
 def limited(_dialect: Any, _record: Any, words: Any, wishes: Any) -> LimitedForSchema:
-    """SQLAlchemy's `do_connect` for engines without an event loop."""
+    """Connect, as SQLAlchemy's `do_connect` for engines without an event loop."""
     return LimitedForSchema.connect(*words, **wishes)

@@ -30,8 +30,8 @@ S3: dict[str, Any] = {
 
 
 class RemoteStore:
-    """Objects `prefix/aa/aabbcc...`, sealed. An object appears whole or not at all: where a write could
-    be seen half done, it is written aside and then renamed."""
+    """Keep sealed objects `prefix/aa/aabbcc...`. An object appears whole or not at all: where a write
+    could be seen half done, it is written aside and then renamed."""
 
     swept_at_start = False
 
@@ -47,7 +47,6 @@ class RemoteStore:
         return f"{self._root}/{name[:2]}/{name}"
 
     def put(self, data: bytes) -> str:
-        """See media.MediaStore."""
         name = name_of(data)
         path = self._path(name)
         with _translated("written"):
@@ -71,7 +70,7 @@ class RemoteStore:
             raise
 
     def get(self, name: str) -> bytes | None:
-        """See media.MediaStore. Raises LedgerError for bytes that do not open with this key."""
+        """Raises LedgerError for bytes that do not open with this key."""
         with _translated("read"):
             try:
                 sealed = self._files.cat_file(self._path(name))
@@ -80,14 +79,13 @@ class RemoteStore:
         return self._vault.open_bytes(sealed, PURPOSE)
 
     def delete(self, name: str) -> None:
-        """See media.MediaStore."""
         path = self._path(name)
         with _translated("written"), contextlib.suppress(FileNotFoundError):
             if self._files.exists(path):
                 self._files.rm_file(path)
 
     def names(self, older: float = 0.0) -> list[str]:
-        """See media.MediaStore. One request for each thousand pictures."""
+        """List them, with one request for each thousand pictures."""
         latest = time.time() - older
         with _translated("listed"):
             self._files.invalidate_cache()
@@ -103,7 +101,6 @@ class RemoteStore:
         )
 
     def check(self) -> None:
-        """See media.MediaStore."""
         marker = f"{self._root}/{MARKER}"
         with _translated("reached"):
             if not self._files.exists(marker):
@@ -112,7 +109,6 @@ class RemoteStore:
 
 
 def _open(url: str) -> tuple[Any, str]:
-    """The file system and the path on it. Raises SetupError."""
     import fsspec
 
     scheme = url.partition("://")[0]
@@ -135,7 +131,6 @@ def _open(url: str) -> tuple[Any, str]:
 
 
 def _changed(facts: dict[str, Any]) -> float:
-    """When a file was written last, in UTC seconds; a store that does not tell says "just now"."""
     for name in ("LastModified", "mtime", "modified", "updated", "last_modified", "created"):
         match facts.get(name):
             case datetime() as told:
@@ -147,7 +142,7 @@ def _changed(facts: dict[str, Any]) -> float:
 
 @contextmanager
 def _translated(done: str) -> Iterator[None]:
-    """Whatever a file system raises becomes a MediaError that names its kind and no address."""
+    """Turn whatever a file system raises into a MediaError that names its kind and no address."""
     try:
         yield
     except MediaError:

@@ -17,7 +17,7 @@ NAME = re.compile(r"[0-9a-f]{64}")
 
 
 class MediaStore(Protocol):
-    """Real ones: FolderStore, media_remote.RemoteStore. All may raise MediaError, and block."""
+    """Keep pictures. All methods may raise MediaError, and block."""
 
     swept_at_start: bool  # listing it costs little
 
@@ -38,7 +38,7 @@ class MediaStore(Protocol):
 
 
 def open_media(where: Path | str, vault: Vault) -> MediaStore:
-    """The store in a folder, or at an address that fsspec knows. Raises SetupError."""
+    """Open a folder, or an address that fsspec knows. Raises SetupError."""
     if isinstance(where, Path):
         return FolderStore(where, vault)
     parts = urlsplit(where)
@@ -55,12 +55,11 @@ def open_media(where: Path | str, vault: Vault) -> MediaStore:
 
 
 def name_of(data: bytes) -> str:
-    """What the bytes are kept under."""
     return hashlib.sha256(data).hexdigest()
 
 
 class FolderStore:
-    """A folder `aa/aabbcc...` of sealed files, each written whole and synced before it has its name."""
+    """Keep sealed files `aa/aabbcc...`, each written whole and synced before it has its name."""
 
     swept_at_start = True
 
@@ -72,7 +71,6 @@ class FolderStore:
         return self._root / name[:2] / name
 
     def put(self, data: bytes) -> str:
-        """See MediaStore. Raises MediaError when the disk refuses."""
         name = name_of(data)
         path = self._path(name)
         if path.exists():
@@ -84,7 +82,7 @@ class FolderStore:
         return name
 
     def get(self, name: str) -> bytes | None:
-        """See MediaStore. Raises LedgerError for a file that does not open with this key."""
+        """Raises LedgerError for a file that does not open with this key."""
         try:
             sealed = self._path(name).read_bytes()
         except FileNotFoundError:
@@ -94,20 +92,17 @@ class FolderStore:
         return self._vault.open_bytes(sealed, PURPOSE)
 
     def delete(self, name: str) -> None:
-        """See MediaStore."""
         try:
             self._path(name).unlink(missing_ok=True)
         except OSError as error:
             raise MediaError(f"A picture cannot be deleted: {error.strerror}") from error
 
     def names(self, older: float = 0.0) -> list[str]:
-        """See MediaStore."""
         latest = time.time() - older
         found = (path for path in self._root.glob("??/*") if NAME.fullmatch(path.name))
         return sorted(path.name for path in found if not older or path.stat().st_mtime < latest)
 
     def check(self) -> None:
-        """See MediaStore."""
         try:
             self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:

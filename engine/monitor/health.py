@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 class Health:
-    """Checks by name; each says why not, or nothing when all is well."""
+    """Run checks by name; each says why not, or nothing when all is well."""
 
     def __init__(self, checks: Mapping[str, Check]) -> None:
         self._checks = dict(checks)
@@ -39,7 +39,7 @@ class Health:
         self._turn = asyncio.Lock()
 
     async def troubles(self) -> dict[str, str]:
-        """Every check's name and what is wrong there, "" for nothing; a moment old at most."""
+        """Say by each check's name what is wrong there, "" for nothing; a moment old at most."""
         async with self._turn:
             if time.monotonic() - self._at > FRESH_SECONDS:
                 names, checks = self._checks.keys(), self._checks.values()
@@ -49,7 +49,6 @@ class Health:
         return dict(self._known)
 
     async def ready(self) -> bool:
-        """Whether to send it work."""
         return not any((await self.troubles()).values())
 
 
@@ -107,7 +106,7 @@ async def showing(
 
 
 class _Pages:
-    """Three pages, served on a loop of their own; what they tell comes from the loop of the program."""
+    """Serve three pages on a loop of their own; what they tell comes from the program's loop."""
 
     def __init__(
         self, health: Health, registry: CollectorRegistry, refresh: Refresh, watchdog: Watchdog
@@ -125,7 +124,7 @@ class _Pages:
         taken: "Future[tuple[int, asyncio.AbstractEventLoop]]",
         over: asyncio.Event,
     ) -> None:
-        """Until `over`; tells the port that it has `taken`, or 0."""
+        """Serve until `over`; tells the port that it has `taken`, or 0."""
         application = web.Application()
         application.router.add_get("/healthz", self._alive)
         application.router.add_get("/readyz", self._ready)
@@ -146,7 +145,7 @@ class _Pages:
             await runner.cleanup()
 
     async def _from_main(self, awaited: Coroutine[Any, Any, Told]) -> Told:
-        """What the program's loop says. Raises TimeoutError where it does not in time."""
+        """Ask the program's loop. Raises TimeoutError where it does not answer in time."""
         future = asyncio.run_coroutine_threadsafe(awaited, self._main)
         async with asyncio.timeout(SLOW_SECONDS + 1):
             return await asyncio.wrap_future(future)

@@ -49,11 +49,10 @@ class JsonLines(logging.Formatter):
 
     @staticmethod
     def extras(record: logging.LogRecord) -> dict[str, str]:
-        """The fields that the caller gave."""
         return {k: str(v) for k, v in vars(record).items() if k not in _STANDARD}
 
     def redact(self, text: str) -> str:
-        """The text without anything that is, or looks like, a secret."""
+        """Take out anything that is, or looks like, a secret."""
         for secret in self._secrets:
             text = text.replace(secret, REDACTED)
         return _TOKENS.sub(REDACTED, text)
@@ -86,8 +85,6 @@ def start_logs(home: Path, name: str, level: str, to: str = "file") -> None:
 
 
 class _PrivateFile(logging.handlers.WatchedFileHandler):
-    """Readable by its owner only, also when it was put aside and begins anew."""
-
     def _open(self) -> TextIOWrapper:
         return open(self.baseFilename, "a", encoding="utf-8", opener=owner_only)
 

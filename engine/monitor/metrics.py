@@ -20,7 +20,7 @@ SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
 
 class BatchCollector(Collector):
-    """Reads the batch's counts when Prometheus asks."""
+    """Read the batch's counts when Prometheus asks."""
 
     def __init__(self, gauges: Counters, slots: int) -> None:
         self._gauges = gauges
@@ -39,7 +39,6 @@ class BatchCollector(Collector):
         )
 
     def collect(self) -> Iterator[Metric]:
-        """The metrics now."""
         counts = self._gauges
         yield GaugeMetricFamily("pastiche_slots", "Rows of the batch.", self._slots)
         yield GaugeMetricFamily("pastiche_slots_busy", "Rows that are in use.", counts.busy)
@@ -56,7 +55,7 @@ class BatchCollector(Collector):
 
 
 class Counted:
-    """A backend whose jobs are counted in a registry."""
+    """Count a backend's jobs in a registry."""
 
     def __init__(self, backend: Backend, medium: str, registry: CollectorRegistry) -> None:
         self._backend = backend
@@ -79,11 +78,9 @@ class Counted:
 
     @property
     def slots(self) -> int:
-        """See backends.Backend."""
         return self._backend.slots
 
     async def load(self) -> None:
-        """See backends.Backend."""
         await self._backend.load()
         gauges = getattr(self._backend, "gauges", None)
         if isinstance(gauges, Counters):
@@ -91,7 +88,6 @@ class Counted:
         self.loaded = True
 
     async def generate(self, job: Job, stop: threading.Event) -> AsyncGenerator[Event]:
-        """See backends.Backend."""
         began = time.monotonic()
         outcome = "broken"
         try:

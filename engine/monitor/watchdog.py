@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 class Watchdog:
-    """Watches the running loop until it is closed."""
+    """Watch the running loop until it is closed."""
 
     def __init__(self, seconds: float = STALL_SECONDS) -> None:
         self._seconds = seconds
@@ -43,7 +43,7 @@ class Watchdog:
 
     @property
     def stalled(self) -> float:
-        """The seconds that the loop has stood still, once they are too many; else 0."""
+        """Give the seconds that the loop has stood still, once they are too many; else 0."""
         still = time.monotonic() - self._turned
         return still if still >= self._seconds and not self._closed.is_set() else 0.0
 
@@ -69,7 +69,7 @@ class Watchdog:
         self._next = self._loop.call_later(self._every, self._beat)
 
     def _watch(self) -> None:
-        """Tell of each time once."""
+        """Log each standstill once."""
         looked = time.monotonic()
         while not self._closed.wait(self._every):
             now, before, looked = time.monotonic(), looked, time.monotonic()
@@ -80,7 +80,6 @@ class Watchdog:
                 log.error("the event loop stands still", extra={"stack": self._stack()})
 
     def _stack(self) -> str:
-        """Where the loop's thread is: file, line and function."""
         frame = sys._current_frames().get(self._watched)
         frames = traceback.extract_stack(frame)[-FRAMES:] if frame else []
         return "\n".join(f"{one.filename}:{one.lineno} {one.name}" for one in frames)

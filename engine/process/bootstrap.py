@@ -31,11 +31,10 @@ REOPEN_PAUSES = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0, 5.0, 5.0)  # one owner after the 
 async def open_engine(
     settings: Settings, *, workers: bool = True, warm: tuple[str, ...] = (), synced: bool = True
 ) -> AsyncIterator[Engine]:
-    """The engine of this data folder. `workers=False` starts none (somebody else runs them).
+    """Open the engine of this data folder; an owner starts workers of the media `warm` at once.
 
-    Not `synced`, a power cut may cost what was accepted last: for simulations.
-
-    An owner starts the workers of the media `warm` before anybody asks.
+    `workers=False` starts none (somebody else runs them). Not `synced`, a power cut may cost what was
+    accepted last: for simulations.
     """
     registry = load_registry(settings.expert_roots, settings.profile)
     if on_server(settings):
@@ -58,7 +57,7 @@ async def open_engine(
 
 
 async def _own_or_attach(settings: Settings, registry: Registry) -> IO[str] | ClientEngine:
-    """The lock if it is free, else an engine at its owner, who may be just starting or leaving."""
+    """Take the lock if it is free, else attach to its owner, who may be just starting or leaving."""
     attached = ClientEngine(settings, registry)
     try:
         async with asyncio.timeout(ATTACH_SECONDS):
@@ -84,10 +83,8 @@ async def _own_or_attach(settings: Settings, registry: Registry) -> IO[str] | Cl
 
 
 class ReconnectingEngine(Engine):
-    """Wraps an engine whose owner may leave: then it opens the data folder anew and goes on there.
-
-    The job is in the ledger, so whoever owns the folder next finishes it; often that is this process.
-    """
+    """Go on with another owner when one leaves: the job is in the ledger, and whoever owns the data
+    folder next (often this process) finishes it."""
 
     def __init__(
         self, settings: Settings, *, warm: tuple[str, ...] = (), workers: bool = True
@@ -115,7 +112,7 @@ class ReconnectingEngine(Engine):
         return open_engine(self._settings, workers=self._workers, warm=self._warm)
 
     async def _reopen(self, gone: Engine, tries: int) -> None:
-        """Put another in the place of one whose owner has gone; once, whoever notices.
+        """Open an engine in the place of one whose owner has gone; once, whoever notices.
 
         Raises OwnerGoneError when each so far went away as well.
         """
@@ -128,11 +125,10 @@ class ReconnectingEngine(Engine):
                 self._core = await self._stack.enter_async_context(self._open())
 
     def plan(self, request: Request, job: str = "") -> Plan:
-        """Plan with the engine of now."""
         return self._core.plan(request, job)
 
     async def call(self, method: Method, *arguments: Any) -> Any:
-        """Ask the engine of now; after an owner's end the next one, the same."""
+        """Call the engine of now; after an owner's end the next one, the same."""
         tries = 0
         while True:
             core = self._core

@@ -31,7 +31,7 @@ async def owning(
     workers: bool = True,
     warm: tuple[str, ...] = (),
 ) -> AsyncIterator[LocalEngine]:
-    """The owner's engine, with its socket open and its workers on call, those of `warm` at once."""
+    """Open the owner's engine and socket; start the workers of the media `warm`, others on call."""
     supervisor = Supervisor(settings)
     queue = EmbeddedQueue(
         ledger,
@@ -64,7 +64,7 @@ async def owning(
 async def _listen(
     settings: Settings, core: LocalEngine, queue: EmbeddedQueue
 ) -> tuple[asyncio.Server, set[asyncio.Task[None]]]:
-    """The open socket, and the set of its connections' tasks."""
+    """Open the socket; gives it and the set of its connections' tasks."""
     make_runtime(settings)
     with suppress(FileNotFoundError):
         settings.socket.unlink()
@@ -80,7 +80,7 @@ async def _listen(
 
 
 async def _serve(link: Link, core: LocalEngine, queue: EmbeddedQueue) -> None:
-    """One connection: a worker for as long as it lives, or one request of a client."""
+    """Serve a worker for as long as it lives, or answer one request of a client."""
     try:
         first = await link.receive()
         if isinstance(first, Hello):

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def opening_shared(settings: Settings) -> AsyncIterator[Ledger]:
-    """The shared ledger, its schema at this program's."""
+    """Open the shared ledger, with its schema at this program's."""
     await asyncio.to_thread(make_ready, settings)
     async with open_ledger(settings) as ledger:
         yield ledger
@@ -40,7 +40,7 @@ async def opening_shared(settings: Settings) -> AsyncIterator[Ledger]:
 async def sharing(
     settings: Settings, registry: Registry, *, workers: bool = True, warm: Iterable[str] = ()
 ) -> AsyncIterator[LocalEngine]:
-    """The engine of one process among many; with `workers` it also has a station of its own."""
+    """Open the engine of one process among many; with `workers` it also has a worker host."""
     kit = fingerprint_of(registry, settings)
     url = database_url(settings)
     async with opening_shared(settings) as ledger, watching():
@@ -64,7 +64,7 @@ async def sharing(
 
 
 async def work(settings: Settings, media: Iterable[str], device: str = "") -> None:
-    """Be a station until SIGTERM or SIGINT: then take nothing new, end what runs, and leave.
+    """Host workers until SIGTERM or SIGINT: then take nothing new, end what runs, and leave.
 
     Raises SetupError for media that no expert here has, or a device that is none.
     """

@@ -74,7 +74,6 @@ class AdapterConfig:
         return "modules_to_save" in self.beyond or "trainable_token_indices" in self.beyond
 
     def rank(self, module: str) -> int:
-        """The rank of a linear, by its whole name in the model."""
         return _by_pattern(self.rank_pattern, module, self.r)
 
     def scale(self, module: str) -> float:
@@ -101,12 +100,12 @@ _CONFIG = TypeAdapter(AdapterConfig)
 
 
 def read_config(expert: str, folder: Path) -> AdapterConfig:
-    """An adapter's configuration. Raises ModelError where one of its keys is not understood."""
+    """Read an adapter's configuration. Raises ModelError where a key is not understood."""
     return understand(expert, check_adapter(folder))
 
 
 def understand(expert: str, raw: Mapping[str, object]) -> AdapterConfig:
-    """The same of lines that stand elsewhere, as in the header of diffusers' files."""
+    """Do the same for lines that stand elsewhere, as in the header of diffusers' files."""
     said = {k: v for k, v in raw.items() if k in ("r", "lora_alpha") or not _empty(v)}
     start = str(said.get("init_lora_weights", True))
     if start.lower() not in SOUND_STARTS:
@@ -132,7 +131,7 @@ def understand(expert: str, raw: Mapping[str, object]) -> AdapterConfig:
 
 
 def _empty(value: object) -> bool:
-    """None, False, nothing; but not 0, which names a layer."""
+    """Tell None, False and nothing; but not 0, which names a layer."""
     return value is None or value is False or value in ("", "none", [], {})
 
 
@@ -143,7 +142,7 @@ def _named(names: str | list[str], module: str) -> bool:
 
 
 def _by_pattern(patterns: Mapping[str, Value], module: str, otherwise: Value) -> Value:
-    """As PEFT's get_pattern_key reads them: the first that fits the name's end."""
+    """Match as PEFT's get_pattern_key does: the first pattern that fits the name's end."""
     for pattern, value in patterns.items():
         if re.match(rf"(.*\.)?({pattern})$", module):
             return value

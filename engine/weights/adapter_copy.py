@@ -39,7 +39,6 @@ def files_of(source: Path) -> list[Path]:
 
 
 def copy_adapter(source: Path, target: Path) -> None:
-    """Copy the files into a new folder. Raises LimitError, OSError."""
     files = files_of(source)
     target.mkdir()
     for path in files:

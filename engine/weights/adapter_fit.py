@@ -37,7 +37,7 @@ def check_fit(expert: str, folder: Path, base: Any) -> "LoraConfig":
 
 
 def lora_config(config: AdapterConfig) -> "LoraConfig":
-    """What is understood of a configuration, for PEFT, and nothing besides."""
+    """Give PEFT what is understood of a configuration, and nothing besides."""
     from peft import LoraConfig
 
     return LoraConfig(
@@ -56,7 +56,6 @@ def lora_config(config: AdapterConfig) -> "LoraConfig":
 
 
 def _wanted(expert: str, lora: "LoraConfig", base: Any) -> Shapes:
-    """The tensors that a file of this configuration has for this base."""
     import torch
     from peft import PeftModelForCausalLM, get_peft_model_state_dict
     from transformers import AutoModelForCausalLM
@@ -81,7 +80,6 @@ def _wanted(expert: str, lora: "LoraConfig", base: Any) -> Shapes:
 
 
 def _base_config(base: Path) -> Any:
-    """A base's own configuration. Raises ModelError."""
     from transformers import AutoConfig
 
     gguf = {"gguf_file": base.name} if base.suffix == ".gguf" else {}
@@ -93,7 +91,7 @@ def _base_config(base: Path) -> Any:
 
 
 def _found(expert: str, folder: Path) -> Shapes:
-    """The tensors of its file. Raises ModelError if one holds a number that is not finite."""
+    """Read its file's tensors. Raises ModelError if one holds a number that is not finite."""
     from safetensors import safe_open
 
     found: Shapes = {}
@@ -109,7 +107,7 @@ def _found(expert: str, folder: Path) -> Shapes:
 
 
 def _misfit(wanted: Shapes, found: Shapes) -> str:
-    """A sentence on the first tensors that do not fit, or nothing."""
+    """Write a sentence on the first tensors that do not fit, or nothing."""
     if odd := sorted(set(found) - set(wanted)):
         told = f"of its {len(found)} tensors, {_names(odd)} have no place there."
         return f"{told} {EMBEDDINGS}" if "base_layer" in odd[0] else told
@@ -123,7 +121,7 @@ def _misfit(wanted: Shapes, found: Shapes) -> str:
 
 
 def _names(keys: list[str]) -> str:
-    """The first of them, and how many more.
+    """Name the first of them, and how many more there are.
 
     >>> _names(["base_model.model.a", "base_model.model.b", "c", "d"])
     'a, b and 2 more'

@@ -79,7 +79,7 @@ def known_as(spec: str) -> str:
 
 
 def place_here(spec: str, models: Path) -> Path | None:
-    """Where its files are on this machine, if they are; nothing is loaded or fetched."""
+    """Find its files on this machine, if they are here; nothing is loaded or fetched."""
     if spec in EMBEDDED:
         return models / spec if is_prepared(models / spec) else None
     if spec in SHIPPED:
@@ -91,7 +91,6 @@ def place_here(spec: str, models: Path) -> Path | None:
 
 
 def _cached(spec: str) -> Path | None:
-    """Where the hub's client keeps it: a file, or a repository's folder."""
     from huggingface_hub import try_to_load_from_cache
 
     if one := hub_file(spec):
@@ -105,12 +104,10 @@ def _cached(spec: str) -> Path | None:
 
 
 def present(spec: str, models: Path) -> bool:
-    """Whether its files are on this machine."""
     return place_here(spec, models) is not None
 
 
 def is_shipped(spec: str) -> bool:
-    """Whether the base's weights came with this copy of the program."""
     try:
         check_pipeline(SHIPPED[spec])
     except ModelError:
@@ -119,7 +116,7 @@ def is_shipped(spec: str) -> bool:
 
 
 def is_prepared(folder: Path) -> bool:
-    """Whether every file of a conversion is there, whole."""
+    """Look whether every file of a conversion is there, whole."""
     try:
         sizes = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["bytes"]
         return all((folder / name).stat().st_size == size for name, size in sizes.items())
@@ -128,7 +125,7 @@ def is_prepared(folder: Path) -> bool:
 
 
 def find_base(spec: str, models: Path) -> str:
-    """A folder, a GGUF file, or a hub id. Raises ModelError if an embedded base is not prepared."""
+    """Give a folder, a GGUF file, or a hub id. Raises ModelError if an embedded base is not prepared."""
     if spec in EMBEDDED:
         folder = models / spec
         if not is_prepared(folder):
@@ -148,7 +145,7 @@ def find_base(spec: str, models: Path) -> str:
 
 
 def hub_file(spec: str) -> tuple[str, str] | None:
-    """`org/name/file.safetensors`, one file of a repository of many, as (repository, file)."""
+    """Split `org/name/file.safetensors`, one file of a repository of many."""
     parts = spec.split("/", 2)
     if spec.endswith(".safetensors") and len(parts) == 3 and parts[0] not in ("", ".", "..", "~"):
         return None if Path(spec).exists() else ("/".join(parts[:2]), parts[2])
@@ -175,7 +172,7 @@ def fetch(spec: str, revision: str = "", patterns: Iterable[str] = HUB_FILES) ->
 
 
 def fetch_pipeline(spec: str) -> Path:
-    """The local folder of an image base: safetensors only, in half precision where it is offered."""
+    """Find or fetch an image base: safetensors only, in half precision where it is offered."""
     if not is_hub_id(spec):
         return Path(spec).expanduser()
     from diffusers import StableDiffusionXLPipeline
@@ -192,7 +189,6 @@ def fetch_pipeline(spec: str) -> Path:
 
 
 def _from_hub(repository: str, download: Callable[[], str]) -> Path:
-    """What `download` gives. Raises ModelError with what to do."""
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError
 
     try:
@@ -210,7 +206,7 @@ def _from_hub(repository: str, download: Callable[[], str]) -> Path:
 
 
 def is_whole_model(folder: Path) -> bool:
-    """What a card calls an adapter may be a merged model, which is then a base of its own."""
+    """Tell a merged model, which a card may call an adapter, and which is a base of its own."""
     if not folder.is_dir() or is_adapter(folder):
         return False
     return (folder / "config.json").is_file() or is_pipeline(folder)

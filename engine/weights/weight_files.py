@@ -50,7 +50,6 @@ def _digested(path: Path) -> list[tuple[str, Path]]:
 
 
 def sha256_of(path: Path) -> str:
-    """Of one file's bytes."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(READ_BYTES):
@@ -64,12 +63,11 @@ def is_adapter(folder: Path) -> bool:
 
 
 def is_pipeline(folder: Path) -> bool:
-    """Whether it is a diffusers pipeline, as image bases are."""
     return (folder / PIPELINE).is_file()
 
 
 def lora_file(place: Path) -> Path | None:
-    """The file of a LoRA for pictures: the file itself, or a folder's one. None: it holds none.
+    """Find the file of a LoRA for pictures: the file itself, or a folder's one.
 
     A folder may hold the same LoRA in other tools' formats as well; diffusers' own is taken.
     """
@@ -104,7 +102,7 @@ def check_weights(folder: Path) -> None:
 
 
 def _read_json(path: Path) -> Any:
-    """Settings that somebody else wrote. Raises OSError, ValueError."""
+    """Read settings that somebody else wrote. Raises OSError, ValueError."""
     if not path.exists():
         raise FileNotFoundError(path)
     if not path.is_file() or path.stat().st_size > MOST_JSON:
@@ -148,7 +146,7 @@ def check_safetensors(path: Path) -> None:
 
 
 def check_adapter(folder: Path) -> dict[str, object]:
-    """The adapter's config, after checking config and weights. Raises ModelError."""
+    """Check config and weights; gives the config. Raises ModelError."""
     try:
         config = _read_json(folder / ADAPTER_CONFIG)
     except FileNotFoundError as error:
@@ -171,7 +169,7 @@ def check_adapter(folder: Path) -> dict[str, object]:
 
 
 def checked_digest(expert: str, folder: Path, digest: str) -> str:
-    """The digest of an adapter that is whole and, where its card names one, the card's own.
+    """Digest an adapter that is whole and, where its card names one, has the card's own digest.
 
     Raises ModelError.
     """
