@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from engine.errors import ModelError
 from engine.installation.expert_check import check_expert
@@ -12,11 +13,11 @@ from engine.weights.checksums import SUMS, damaged
 from engine.weights.weight_files import digest_of
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Finding:
     """`mark` is ok, note or bad; `advice` says what to do unless it is ok."""
 
-    mark: str
+    mark: Literal["ok", "note", "bad"]
     what: str
     advice: str = ""
 
@@ -24,18 +25,17 @@ class Finding:
 def look_at_models(registry: Registry, models: Path) -> list[Finding]:
     """Check every expert's base and adapter, and the bytes of our own bases. Takes seconds."""
     findings = []
-    for base in sorted(
-        {registry.weights(e).base for e in registry.experts} & {*EMBEDDED, *SHIPPED}
-    ):
+    used = {registry.weights(e).base for e in registry.experts}
+    for base in sorted(used & {*EMBEDDED, *SHIPPED}):
         if (folder := place_here(base, models)) is not None:
             findings += _bytes(base, damaged(folder))
     for expert in registry.experts:
         findings.append(_expert(expert, registry, models))
         if expert.rights.territories:
             where = ", ".join(expert.rights.territories)
-            what = f"{expert.name}: its rights hold in {where} only"
             advice = f"Serve it elsewhere only after looking into this. {expert.rights.basis}"
-            findings.append(Finding(mark="note", what=what, advice=advice))
+            what = f"{expert.name}: its rights hold in {where} only"
+            findings.append(Finding("note", what, advice))
     return findings
 
 
@@ -45,22 +45,20 @@ def _bytes(base: str, wrong: list[str]) -> list[Finding]:
     mend = "Run: pastiche prepare" if base in EMBEDDED else "Install this release anew."
     if wrong == [SUMS]:
         what = f"the bytes of {base} cannot be checked, an older release made it"
-        return [Finding(mark="note", what=what, advice=mend)]
-    what = f"{base} is not as it was made: {', '.join(wrong[:3])}"
-    return [Finding(mark="bad", what=what, advice=mend)]
+        return [Finding("note", what, mend)]
+    return [Finding("bad", f"{base} is not as it was made: {', '.join(wrong[:3])}", mend)]
 
 
 def _expert(expert: Expert, registry: Registry, models: Path) -> Finding:
     weights = registry.weights(expert)
     what = f"{expert.name}: base {weights.base}, adapter {weights.adapter or 'none'}"
     if not bases.present(weights.base, models):
-        return Finding(mark="note", what=what, advice=_absent(weights.base))
-    adapter = place_here(weights.adapter, models) if weights.adapter else None
+        return Finding("note", what, _absent(weights.base))
+    if not weights.adapter:
+        return Finding("ok", what)
+    adapter = place_here(weights.adapter, models)
     if adapter is None:
-        if weights.adapter:
-            advice = "The adapter is not here, so the base answers alone."
-            return Finding(mark="note", what=what, advice=advice)
-        return Finding(mark="ok", what=what)
+        return Finding("note", what, "The adapter is not here, so the base answers alone.")
     try:
         if not is_whole_model(adapter):
             check_expert(expert.name, expert.medium, adapter, weights.base, models)
@@ -68,10 +66,10 @@ def _expert(expert: Expert, registry: Registry, models: Path) -> Finding:
             check_expert(weights.speed, expert.medium, speed, weights.base, models)
         if weights.digest and digest_of(adapter) != weights.digest:
             advice = "Its adapter is not the one on its card. Restore the file, or add it anew."
-            return Finding(mark="bad", what=what, advice=advice)
+            return Finding("bad", what, advice)
     except (ModelError, OSError) as error:
-        return Finding(mark="bad", what=what, advice=str(error))
-    return Finding(mark="ok", what=what)
+        return Finding("bad", what, str(error))
+    return Finding("ok", what)
 
 
 def _absent(base: str) -> str:
