@@ -5,6 +5,7 @@ import contextlib
 import json
 import shutil
 import sqlite3
+import time
 from collections.abc import AsyncIterator
 from contextlib import closing
 from dataclasses import replace
@@ -23,7 +24,7 @@ from bot.service.moderation import RefusedError
 from bot.service.request import Who
 from bot.service.service import ChatService
 from engine.chat.backups import forget_in_backups
-from engine.chat.forgetting import TOMBSTONES, Forgetting
+from engine.chat.forgetting import TOMBSTONES
 from engine.errors import AskerError
 from engine.ledger.storage import on_server, open_database, upgrade
 from engine.ledger.tables import JobRow, RequestRow, Table
@@ -270,7 +271,8 @@ async def test_a_kill_after_the_commit_leaves_no_picture_behind(
     await told(talk, "/jewel a ring for nobody else --seed 4711", who)
     drawn = set(here.media.glob("??/*")) - before
     assert drawn
-    await Forgetting(talk.desk.ledger, here.home).forget(who.platform, who.asker)  # and no more
+    lookup = talk.desk.lookup(who.platform, who.asker)
+    await talk.desk.forgetting.erase(lookup, time.time(), ())  # and no more
     assert drawn <= set(here.media.glob("??/*"))
     await talk.desk.clean()  # as after any start
     assert drawn.isdisjoint(here.media.glob("??/*"))

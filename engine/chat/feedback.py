@@ -9,10 +9,10 @@ import sqlalchemy as sa
 
 from engine.ledger.chat_tables import BlockRow, Rating, Report, VerdictRow
 from engine.ledger.erasure import blank_jobs, cut_off_requests
-from engine.ledger.ledger import new_id
+from engine.ledger.ledger import Ledger, new_id
 from engine.ledger.observers import ChatObserver
 from engine.ledger.tables import Asker, JobRow, RequestRow
-from engine.ledger.transactions import Database, put, repeated
+from engine.ledger.transactions import put, repeated
 from engine.moderation import Stage, Verdict
 
 NEVER = frozenset({"self_harm", "self_harm_intent"})
@@ -51,91 +51,84 @@ def _standing(now: float) -> sa.Select[str]:
 
 
 class Feedback:
-    """Writes them down, and hides what several people reported."""
+    """Writes them down, and hides answers."""
 
-    def __init__(self, database: Database, observers: Sequence[ChatObserver] = ()) -> None:
-        self._database = database
+    def __init__(self, ledger: Ledger, observers: Sequence[ChatObserver] = ()) -> None:
+        self._ledger = ledger
         self._observers = observers
 
     @repeated
     async def rate(self, platform: str, rater: str, job: str, value: int, reason: str = "") -> None:
-        """One thumb a person and answer; the last one counts. The reason is for the study."""
-        lookup = self._database.vault.lookup(platform, rater)
+        """Note a thumb: one a person and answer, the last one counts. The reason is for observers."""
+        lookup = self._ledger.person(platform, rater)
         row = {"id": new_id(), "job_id": job, "rater": lookup, "value": value}
-        async with self._database.writing() as connection:
-            now = self._database.clock()
+        async with self._ledger.writing() as connection:
+            now = self._ledger.clock()
             await put(connection, Rating, ("job_id", "rater"), {**row, "at": now})
             for observer in self._observers:
                 await observer.rated(connection, platform, rater, job, value, now, reason)
 
     async def ratings(self, job: str) -> list[int]:
         """All thumbs for an answer."""
-        async with self._database.reading() as connection:
-            found = await connection.scalars(sa.select(Rating.value).where(Rating.job_id == job))
-            return list(found)
+        return await self._ledger.scalars(sa.select(Rating.value).where(Rating.job_id == job))
 
     @repeated
     async def report(self, platform: str, reporter: str, job: str | None, reason: str) -> int:
         """Note it; returns how many people who have a say have reported that answer."""
-        lookup = self._database.vault.lookup(platform, reporter)
-        async with self._database.writing() as connection:
+        lookup = self._ledger.person(platform, reporter)
+        async with self._ledger.writing() as connection:
             if job is not None:
-                await connection.execute(
-                    sa.delete(Report).where(Report.job_id == job, Report.reporter == lookup)
-                )
+                before = Report.job_id == job, Report.reporter == lookup
+                await connection.execute(sa.delete(Report).where(*before))
             row = {"id": new_id(), "job_id": job, "reporter": lookup, "reason": reason or None}
-            await connection.execute(sa.insert(Report).values(**row, at=self._database.clock()))
+            await connection.execute(sa.insert(Report).values(**row, at=self._ledger.clock()))
             if job is None:
                 return 0
             people = sa.func.count(Report.reporter.distinct())
             count = sa.select(people).where(
                 Report.job_id == job,
-                Report.reporter.in_(_standing(self._database.clock())),
+                Report.reporter.in_(_standing(self._ledger.clock())),
                 Report.reporter.not_in(sa.select(BlockRow.lookup).where(BlockRow.action == "deny")),
             )
             return int(await connection.scalar(count) or 0)
 
-    async def reports(self, most: int = 20) -> list[Any]:
-        """The newest: rows of job_id, reason, at."""
+    async def reports(self, most: int = 20) -> Sequence[sa.Row[str | None, str | None, float]]:
+        """The newest."""
         query = sa.select(Report.job_id, Report.reason, Report.at)
-        async with self._database.reading() as connection:
-            return list(
-                (await connection.execute(query.order_by(Report.at.desc()).limit(most))).all()
-            )
+        return await self._ledger.rows(query.order_by(Report.at.desc()).limit(most))
 
-    @repeated
     async def judged(
         self, platform: str, asker: str, job: str | None, judged: Sequence[Judged]
     ) -> None:
-        """Verdicts, for the record; none of a moment in which somebody speaks of harming themselves."""
-        if not judged:
-            return
-        lookup = self._database.vault.lookup(platform, asker)
-        rows = [
-            {
-                **verdict_row(one),
-                "id": new_id(),
-                "job_id": job,
-                "asker": lookup,
-                "at": self._database.clock(),
-            }
-            for one in judged
-        ]
-        sealed = [{**row, "reasons": json.dumps(row["reasons"])} for row in rows]
-        async with self._database.writing() as connection:
+        """Note verdicts; none of a moment in which somebody speaks of harming themselves."""
+        who = {"job_id": job, "asker": self._ledger.person(platform, asker)}
+        rows = [{**verdict_row(one), **who, "at": self._ledger.clock()} for one in judged]
+        if rows:
+            await self._note(job, rows)
+        if any(one.verdict.stops for one in judged):
+            await self._ledger.throw_away()  # pictures that an observer had
+
+    @repeated
+    async def _note(self, job: str | None, rows: list[dict[str, Any]]) -> None:
+        sealed = [{**row, "id": new_id(), "reasons": json.dumps(row["reasons"])} for row in rows]
+        async with self._ledger.writing() as connection:
             if not unspoken(rows):
                 await connection.execute(sa.insert(VerdictRow), sealed)
             for observer in self._observers if job is not None else ():
-                await observer.judged(connection, str(job), rows, self._database.clock())
+                await observer.judged(connection, str(job), rows, self._ledger.clock())
 
-    @repeated
     async def hide(self, job: str) -> None:
         """Blank an answer, words and pictures, also where others have taken it up."""
+        await self._blank(job)
+        await self._ledger.throw_away()
+
+    @repeated
+    async def _blank(self, job: str) -> None:
         asked = sa.select(RequestRow.id, RequestRow.asker_id).join(JobRow)
-        async with self._database.writing() as connection:
+        async with self._ledger.writing() as connection:
             row = (await connection.execute(asked.where(JobRow.id == job))).one_or_none()
             if row is not None:
                 await cut_off_requests(connection, [row.id], but_of=row.asker_id)
             for observer in self._observers:
-                await observer.hidden(connection, job, self._database.clock())
-            await blank_jobs(self._database, connection, [job])
+                await observer.hidden(connection, job, self._ledger.clock())
+            await blank_jobs(self._ledger, connection, [job])

@@ -27,8 +27,7 @@ class Places:
         """Its settings; a thread that has none has its channel's, the `parent`'s."""
         names = [self._database.place(platform, name) for name in (place, parent) if name]
         query = sa.select(PlaceRow.__table__).where(PlaceRow.lookup.in_(names))
-        async with self._database.reading() as connection:
-            rows = {row.lookup: row for row in await connection.execute(query)}
+        rows = {row.lookup: row for row in await self._database.rows(query)}
         row = next((rows[name] for name in names if name in rows), None)
         return Place() if row is None else Place(style=row.style or "", talk_on=row.talk_on)
 
@@ -44,7 +43,7 @@ class Places:
             "style": settings.style or None,
             "talk_on": settings.talk_on,
             "changed_at": self._database.clock(),
-            "owner": None if owner is None else self._database.vault.lookup(platform, owner),
+            "owner": None if owner is None else self._database.person(platform, owner),
         }
         async with self._database.writing() as connection:
             await put(connection, PlaceRow, ("lookup",), row)
@@ -52,7 +51,7 @@ class Places:
     def _subject(self, platform: str, kind: str, name: str) -> str:
         match kind:
             case "asker":
-                return self._database.vault.lookup(platform, name)
+                return self._database.person(platform, name)
             case "place":
                 return self._database.place(platform, name)
             case _:
@@ -82,8 +81,7 @@ class Places:
         query = sa.select(BlockRow.lookup, BlockRow.kind, BlockRow.action).where(
             BlockRow.platform == platform
         )
-        async with self._database.reading() as connection:
-            rows = (await connection.execute(query)).all()
+        rows = await self._database.rows(query)
         denied = {row.lookup for row in rows if row.action == "deny"}
         allowed = {row.lookup for row in rows if row.action == "allow"}
         lists = any(row.action == "allow" and row.kind != "asker" for row in rows)
@@ -113,6 +111,5 @@ class Places:
 
     async def switched(self) -> dict[str, str]:
         """What is switched on."""
-        async with self._database.reading() as connection:
-            rows = (await connection.execute(sa.select(SwitchRow.name, SwitchRow.value))).all()
+        rows = await self._database.rows(sa.select(SwitchRow.name, SwitchRow.value))
         return {row.name: row.value for row in rows}

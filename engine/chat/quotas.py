@@ -85,7 +85,7 @@ class Quotas:
                 await self._put(connection, lookup, min(bucket.burst, left + cost), now)
 
     def _buckets(self, platform: str, asker: str, place: str | None) -> list[tuple[str, Bucket]]:
-        pairs = [(self._database.vault.lookup(platform, asker), self._asker)]
+        pairs = [(self._database.person(platform, asker), self._asker)]
         if place is not None:
             pairs.append((self._database.place(platform, place), self._place))
         return [(lookup, bucket) for lookup, bucket in pairs if bucket.burst != UNLIMITED]

@@ -25,9 +25,10 @@ from engine.ledger.chat_tables import (
     VerdictRow,
 )
 from engine.ledger.erasure import BLANK_REQUEST, blank_jobs, chunks, erase_private
+from engine.ledger.ledger import Ledger
 from engine.ledger.observers import ChatObserver
 from engine.ledger.tables import Asker, Delivery, JobRow, RequestRow
-from engine.ledger.transactions import Database, add, lasting
+from engine.ledger.transactions import add, lasting
 from engine.queues.postgres.tables import Ticket
 
 KEEP_SECONDS = 72 * 3600.0  # words and pictures
@@ -72,35 +73,41 @@ class Cleaned:
 class Retention:
     """Runs rounds on a ledger and on the copies in its data folder."""
 
-    def __init__(
-        self, database: Database, home: Path, observers: Sequence[ChatObserver] = ()
-    ) -> None:
-        self._database = database
+    def __init__(self, ledger: Ledger, home: Path, observers: Sequence[ChatObserver] = ()) -> None:
+        self._ledger = ledger
         self._home = home
         self._observers = observers
 
-    @lasting
     async def clean(self, *, dry_run: bool = False) -> Cleaned:
         """Blank what is older than its time.
 
-        A dry run does the same and takes it back. Either is written down.
+        A dry run does the same and takes it back. Either is written down. Too long a time without a
+        round is an alarm.
         """
-        now = self._database.clock()
-        async with self._database.writing() as connection:
+        silent = await self.silence()
+        if silent is not None and silent > ALARM_SECONDS:
+            log.error("retention has not run for long", extra={"hours": round(silent / 3600)})
+        cleaned = await self._clean(dry_run=dry_run)
+        if not dry_run:
+            await self._ledger.throw_away()
+        return cleaned
+
+    @lasting
+    async def _clean(self, *, dry_run: bool) -> Cleaned:
+        now = self._ledger.clock()
+        async with self._ledger.writing() as connection:
             counts = await self._retire(connection, now)
             if dry_run:
                 await connection.rollback()
         backups = await asyncio.to_thread(self._old_backups, now, dry_run=dry_run)
         cleaned = Cleaned(**counts, backups=backups)
         row = {"id": str(ULID()), "at": now, "dry_run": dry_run, "counts": asdict(cleaned)}
-        async with self._database.writing() as connection:
-            await connection.execute(sa.insert(RetentionRow).values(row))
+        await self._ledger.change(sa.insert(RetentionRow).values(row))
         return cleaned
 
     async def overdue(self) -> list[str]:
         """The jobs that nobody has ended in all the time that words are kept."""
-        async with self._database.reading() as connection:
-            return list(await connection.scalars(_unended(self._database.clock())))
+        return await self._ledger.scalars(_unended(self._ledger.clock()))
 
     async def silence(self) -> float | None:
         """Seconds since the last round; since the first thing there was to keep, if there was no round.
@@ -108,13 +115,12 @@ class Retention:
         None while there is nothing to keep. Never less than 0, whatever the clock did.
         """
         last = sa.select(sa.func.max(RetentionRow.at)).where(RetentionRow.dry_run.is_(False))
-        first = [RequestRow.accepted_at, *(c for o in self._observers for c in o.beginnings)]
-        async with self._database.reading() as connection:
-            since = await connection.scalar(last)
-            if since is None:
-                found = [await connection.scalar(sa.select(sa.func.min(at))) for at in first]
-                since = min((at for at in found if at is not None), default=None)
-        return None if since is None else max(0.0, self._database.clock() - since)
+        since = await self._ledger.scalar(last)
+        if since is None:
+            first = [RequestRow.accepted_at, *(c for o in self._observers for c in o.beginnings)]
+            found = [await self._ledger.scalar(sa.select(sa.func.min(at))) for at in first]
+            since = min((at for at in found if at is not None), default=None)
+        return None if since is None else max(0.0, self._ledger.clock() - since)
 
     def _old_backups(self, now: float, *, dry_run: bool) -> int:
         """Delete copies that were made before a schema change and are older than five weeks."""
@@ -140,9 +146,9 @@ class Retention:
         private = sa.select(JobRow.id).join(RequestRow).join(Delivery)
         over = JobRow.state.in_(FINAL_STATES), Delivery.state.in_(("lost", "delivered"))
         found = list(await connection.scalars(private.where(RequestRow.private, *over)))
-        counts = {"private": await erase_private(self._database, connection, found)}
+        counts = {"private": await erase_private(self._ledger, connection, found)}
         jobs = list(await connection.scalars(_worded(now)))
-        pictures = await blank_jobs(self._database, connection, jobs)
+        pictures = await blank_jobs(self._ledger, connection, jobs)
         counts |= {"blanked": len(jobs), "pictures": pictures}
         await _disown(connection, now)
         for name, table, seconds, empty in NAMELESS:
@@ -160,7 +166,7 @@ class Retention:
             await connection.execute(sa.delete(Ticket).where(Ticket.job_id == job))
             failed = {"state": "failed", "finished_at": now}
             await connection.execute(sa.update(JobRow).where(JobRow.id == job).values(failed))
-            for observer in self._database.observers:
+            for observer in self._ledger.observers:
                 await observer.finished(connection, job, None, None)
 
 

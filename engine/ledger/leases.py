@@ -56,15 +56,11 @@ class Leases:
         query = sa.select(Lease.name, Lease.holder).where(
             Lease.name.startswith(beginning, autoescape=True), Lease.until >= NOW
         )
-        async with self._database.reading() as connection:
-            return {row.name: row.holder for row in await connection.execute(query)}
+        return {row.name: row.holder for row in await self._database.rows(query)}
 
     @lasting
     async def give_back(self, names: tuple[str, ...]) -> None:
         """Let others have what is ours of these."""
-        if not self.needed:
-            return
-        async with self._database.writing() as connection:
-            await connection.execute(
-                sa.delete(Lease).where(Lease.name.in_(names), Lease.holder == self.holder)
-            )
+        ours = Lease.name.in_(names), Lease.holder == self.holder
+        if self.needed:
+            await self._database.change(sa.delete(Lease).where(*ours))

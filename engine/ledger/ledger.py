@@ -9,7 +9,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -111,12 +111,8 @@ class Ledger(Database):
             await beside(connection)
         return True
 
-    def who(self, request: Request) -> str:
-        """One name for one person, that names nobody without the key."""
-        return self.vault.lookup(request.platform, request.asker)
-
     async def _asker(self, connection: AsyncConnection, request: Request, now: float) -> str:
-        lookup = self.who(request)
+        lookup = self.person(request.platform, request.asker)
         query = sa.select(Asker.id).where(Asker.lookup == lookup)
         known = await connection.scalar(query)
         if known is not None:
@@ -202,14 +198,14 @@ class Ledger(Database):
         return bool(done.rowcount)
 
     async def sweep(self, older: float = 0.0) -> int:
-        """Delete pictures, older than so many seconds, that no row speaks of; how many."""
+        """Delete pictures, `older` in seconds, that no row names; how many."""
         return await picture_cleanup.sweep(self, self.media, older)
 
     async def final(self, job: str) -> Final | None:
         """The final event as it is on record, or None while the job is unfinished."""
+        drawn = sa.select(PictureRow.__table__).where(PictureRow.job_id == job)
         async with self.reading() as connection:
             row = (await connection.execute(SELECT_FINAL.where(JobRow.id == job))).one_or_none()
-            drawn = sa.select(PictureRow.__table__).where(PictureRow.job_id == job)
             rows = (await connection.execute(drawn.order_by(PictureRow.number))).all()
         if row is None:
             raise LedgerError(f"There is no job {job} in the ledger.")
@@ -226,16 +222,12 @@ class Ledger(Database):
                 JobRow.id, JobRow.attempt, JobRow.deaths_alone, JobRow.accepted_at, Asker.lookup
             )
             .join(RequestRow, RequestRow.id == JobRow.request_id)
-            .join(Asker, Asker.id == RequestRow.asker_id)
-            .where(JobRow.state.not_in(FINAL_STATES))
+            .join(Asker)
+            .where(JobRow.state.not_in(FINAL_STATES), JobRow.id == only if only else sa.true())
             .order_by(JobRow.accepted_at, JobRow.id)
         )
-        if only:
-            query = query.where(JobRow.id == only)
-        async with self.reading() as connection:
-            rows = (await connection.execute(query)).all()
         found = []
-        for name, attempt, deaths_alone, accepted_at, asker in rows:
+        for name, attempt, deaths_alone, accepted_at, asker in await self.rows(query):
             try:
                 found.append(UnfinishedJob(await self._job(name), deaths_alone, accepted_at, asker))
             except (LedgerError, ValueError, TypeError) as error:
@@ -267,8 +259,15 @@ class Ledger(Database):
             await self.throw_away()
 
     async def throw_away(self) -> int:
-        """Delete the pictures that were let go of, but for those that another answer has; how many."""
+        """Delete the discarded pictures, but for those that another answer has; how many."""
         return await picture_cleanup.throw_away(self, self.media)
+
+    async def pictures(self, names: Iterable[str]) -> AsyncIterator[tuple[str, bytes]]:
+        """Those of the stored pictures that are there still, by name."""
+        for name in names:
+            data = await asyncio.to_thread(self.media.get, name)
+            if data is not None:
+                yield name, data
 
     async def fold_away(self) -> None:
         """Write the deletions through, so that the log beside the database holds nothing of them."""
@@ -282,7 +281,7 @@ class Ledger(Database):
         """The asker's newest request in that place, finished or not."""
         return await self._answer(
             SELECT_ANSWER.where(
-                Asker.lookup == self.vault.lookup(platform, asker),
+                Asker.lookup == self.person(platform, asker),
                 RequestRow.place_lookup == self.place(platform, place),
             ).order_by(RequestRow.accepted_at.desc(), JobRow.id.desc())
         )

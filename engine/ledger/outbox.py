@@ -58,9 +58,7 @@ class Outbox:
 
     @lasting
     async def _change(self, *which: sa.ColumnElement[bool], **values: object) -> int:
-        async with self._database.writing() as connection:
-            done = await connection.execute(sa.update(Delivery).where(*which).values(**values))
-        return int(done.rowcount)
+        return await self._database.change(sa.update(Delivery).where(*which).values(**values))
 
     async def _set(self, job: str, *also: sa.ColumnElement[bool], **values: object) -> bool:
         return await self._change(_open(job), *also, **values) > 0
@@ -167,17 +165,16 @@ class Outbox:
             )
             .order_by(Delivery.created_at)
         )
-        async with self._database.reading() as connection:
-            return [
-                Owed(
-                    job=job,
-                    platform=platform,
-                    address=address or "",
-                    unsure=state == "unsure",
-                    tries=tries,
-                )
-                for job, address, state, tries in await connection.execute(query)
-            ]
+        return [
+            Owed(
+                job=job,
+                platform=platform,
+                address=address or "",
+                unsure=state == "unsure",
+                tries=tries,
+            )
+            for job, address, state, tries in await self._database.rows(query)
+        ]
 
     @lasting
     async def shown(self, platform: str, job: str, messages: tuple[str, ...]) -> None:
@@ -192,8 +189,7 @@ class Outbox:
         """The answer that a message of ours holds."""
         lookup = self._lookup(platform, message)
         query = sa.select(MessageRow.job_id).where(MessageRow.lookup == lookup)
-        async with self._database.reading() as connection:
-            return await connection.scalar(query)
+        return await self._database.scalar(query)
 
     def _lookup(self, platform: str, message: str) -> str:
         return self._database.vault.lookup(f"{platform} message", message)

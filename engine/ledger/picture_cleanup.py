@@ -38,8 +38,7 @@ async def throw_away(database: Database, media: MediaStore) -> int:
     gone, last, refused = 0, "", 0
     while True:
         query = sa.select(Discard.media).where(Discard.media > last).order_by(Discard.media)
-        async with database.reading() as connection:
-            names = list(await connection.scalars(query.limit(AT_ONCE)))
+        names = await database.scalars(query.limit(AT_ONCE))
         if not names:
             return gone
         last = names[-1]
@@ -50,9 +49,7 @@ async def throw_away(database: Database, media: MediaStore) -> int:
                 done = await _deleted(media, name)
                 deleted += [name] if done else []
                 refused = 0 if done else refused + 1
-        async with database.writing() as connection:
-            settled = Discard.media.in_([*deleted, *kept])
-            await connection.execute(sa.delete(Discard).where(settled))
+        await database.change(sa.delete(Discard).where(Discard.media.in_([*deleted, *kept])))
         gone += len(deleted)
         if refused >= REFUSALS:
             return gone

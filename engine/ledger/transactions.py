@@ -1,4 +1,4 @@
-"""Reading and writing one database, with its vault: what the ledger and the desk are made on.
+"""Transactions on one database, with its vault: what the ledger, the chat and the study are made on.
 
 A SQLite file has one writer at a time, in this process and, by its lock, among all. On a server many
 processes write at once: there a check and the write that follows from it are one statement (`add`,
@@ -11,8 +11,9 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, TypeVarTuple
 
+import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -29,6 +30,8 @@ PAUSE_SECONDS = 0.02  # before the second try; twice as long before each further
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
+Columns = TypeVarTuple("Columns")
+Method = Callable[Given, Coroutine[Any, Any, Result]]
 
 
 class UndoneError(LedgerError):
@@ -99,6 +102,26 @@ class Database:
                 raise LedgerError(f"The ledger cannot be read: {reason(error)}") from error
             raise self._fault(error, committing=False) from error
 
+    async def scalar(self, query: sa.Select[Result]) -> Result | None:
+        """Read the one value, or the first."""
+        async with self.reading() as connection:
+            return await connection.scalar(query)
+
+    async def scalars(self, query: sa.Select[Result]) -> list[Result]:
+        """Read the first column."""
+        async with self.reading() as connection:
+            return list(await connection.scalars(query))
+
+    async def rows(self, query: sa.Select[*Columns]) -> Sequence[sa.Row[*Columns]]:
+        """Read rows."""
+        async with self.reading() as connection:
+            return (await connection.execute(query)).all()
+
+    async def change(self, *statements: sa.UpdateBase) -> int:
+        """Execute these in one transaction; how many rows the last one changed."""
+        async with self.writing() as connection:
+            return [(await connection.execute(each)).rowcount for each in statements][-1]
+
     def _fault(self, error: SQLAlchemyError, committing: bool) -> LedgerError:
         """What the error means for the caller, without the statement and its values."""
         if self._turn is not None:
@@ -111,28 +134,28 @@ class Database:
             return UndoneError(words)
         return LedgerError(words)
 
+    def person(self, platform: str, asker: str) -> str:
+        """The keyed lookup of a person: one name for one person, that names nobody without the key."""
+        return self.vault.lookup(platform, asker)
+
     def place(self, platform: str, place: str) -> str:
         """The keyed lookup of a place."""
         return self.vault.lookup(f"{platform} place", place)
 
 
-def repeated(
-    method: Callable[Given, Coroutine[Any, Any, Result]],
-) -> Callable[Given, Coroutine[Any, Any, Result]]:
+def repeated(method: Method[Given, Result]) -> Method[Given, Result]:
     """Try a method again whose one transaction the server has undone (see UndoneError)."""
     return _repeating(method, (UndoneError,))
 
 
-def lasting(
-    method: Callable[Given, Coroutine[Any, Any, Result]],
-) -> Callable[Given, Coroutine[Any, Any, Result]]:
+def lasting(method: Method[Given, Result]) -> Method[Given, Result]:
     """`repeated`, for a method that may also be done twice with the same outcome."""
     return _repeating(method, (UndoneError, UnsureError))
 
 
 def _repeating(
-    method: Callable[Given, Coroutine[Any, Any, Result]], faults: tuple[type[LedgerError], ...]
-) -> Callable[Given, Coroutine[Any, Any, Result]]:
+    method: Method[Given, Result], faults: tuple[type[LedgerError], ...]
+) -> Method[Given, Result]:
     @functools.wraps(method)
     async def tried(*args: Given.args, **kwargs: Given.kwargs) -> Result:
         for number in range(TRIES - 1):

@@ -60,7 +60,7 @@ class Desk(Chat):
     async def forget(self, platform: str, asker: str) -> Forgotten:
         """Everything of one person, in all studies too."""
         names = await self.agreements.names(platform, asker)
-        return replace(await self.forget_all(platform, asker, names.known), lost=names.lost)
+        return replace(await self.forgetting.forget(platform, asker, names.known), lost=names.lost)
 
     async def withdraw_all(self, platform: str, asker: str) -> int:
         """Delete what the study has of somebody who withdrew; how many interactions that was."""

@@ -79,7 +79,7 @@ class EmbeddedQueue:
 
     async def _accept(self, request: Request, route: Route, job: Job) -> None:
         if await self._ledger.accept(request, route, job):
-            asker = self._ledger.who(request)
+            asker = self._ledger.person(request.platform, request.asker)
             self._floor.add(QueuedJob(job=job, accepted_at=time.time(), asker=asker))
 
     async def follow(self, job: str) -> AsyncGenerator[Event]:

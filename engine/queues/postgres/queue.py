@@ -102,7 +102,7 @@ class PostgresQueue:
         await asyncio.shield(task)
 
     async def _accept(self, request: Request, route: Route, job: Job, queue: str) -> None:
-        asker = self._ledger.who(request)
+        asker = self._ledger.person(request.platform, request.asker)
 
         async def beside(connection: AsyncConnection) -> bool:
             waiting = await self._tickets.waiting(connection)
