@@ -1,4 +1,4 @@
-"""What is held of a person, and how each table lets go of them.
+"""Rules of erasure: what is held of a person, and by which column each table lets go of them.
 
 RULES is the one list: a table that is not in it fails the tests, and so does one that says it is about
 nobody while a column of it names somebody.
@@ -58,17 +58,18 @@ async def erase(
 ) -> list[str]:
     """Delete what the study holds of these; with `standing`, the consent log too.
 
-    Returns the names of their pictures. What others rated or wrote on from it goes or loses the words.
+    Return the names of their pictures. What others rated or wrote on from it goes or loses the words.
     """
     if not pseudonyms:
         return []
     mine = sa.select(InteractionRow.id).where(InteractionRow.pseudonym.in_(pseudonyms))
-    pictures = StudyPictureRow.pseudonym.in_(pseudonyms)
-    files = list(await connection.scalars(sa.select(StudyPictureRow.media).where(pictures)))
-    drawn = sa.select(ItemRow.media).where(
-        ItemRow.author.in_(pseudonyms), ItemRow.media.is_not(None)
-    )
-    files += [name for name in await connection.scalars(drawn) if name]
+    files: list[str] = []
+    for media, person in (
+        (StudyPictureRow.media, StudyPictureRow.pseudonym),
+        (ItemRow.media, ItemRow.author),
+    ):
+        drawn = await connection.scalars(sa.select(media).where(person.in_(pseudonyms)))
+        files += [name for name in drawn if name]
     found = list(await connection.scalars(mine))
     await cut_off_interactions(connection, found)
     await _part(connection, found)
@@ -83,7 +84,7 @@ async def erase(
 
 
 async def withdrawn(connection: AsyncConnection, pseudonym: str) -> None:
-    """What others wrote on from this person's answers loses the person's words, and the way to them."""
+    """Unlink what others wrote on from this person's answers, and blank the person's words in it."""
     mine = sa.select(InteractionRow.id).where(InteractionRow.pseudonym == pseudonym)
     found = list(await connection.scalars(mine))
     await cut_off_interactions(connection, found, but_of=pseudonym)
@@ -91,7 +92,7 @@ async def withdrawn(connection: AsyncConnection, pseudonym: str) -> None:
 
 
 async def _part(connection: AsyncConnection, interactions: Sequence[str], but_of: str = "") -> None:
-    """No way leads to these any more from what goes on from them; `but_of`: but for theirs."""
+    """Unlink what goes on from these; `but_of`: but for theirs."""
     row = InteractionRow
     for chunk in chunks(interactions):
         children = row.parent.in_(chunk), row.pseudonym != but_of
@@ -101,7 +102,7 @@ async def _part(connection: AsyncConnection, interactions: Sequence[str], but_of
 async def held(
     connection: AsyncConnection, pseudonyms: Sequence[str], lookup: str
 ) -> dict[str, list[dict[str, Any]]]:
-    """Every row that is about a person, by table; the tables without any are left out."""
+    """Collect every row that is about a person, by table; the tables without any are left out."""
     asked = sa.select(RequestRow.id).join(Asker, Asker.id == RequestRow.asker_id)
     asked = asked.where(Asker.lookup == lookup)
     jobs = sa.select(JobRow.id).where(JobRow.request_id.in_(asked))
@@ -124,7 +125,7 @@ async def held(
 
 
 async def pseudonyms_tied_to(connection: AsyncConnection, lookup: str) -> list[str]:
-    """Those that the operational record still leads to, with or without a study's key."""
+    """Find the pseudonyms that the operational record still leads to, with or without a study's key."""
     query = (
         sa.select(InteractionRow.pseudonym)
         .join(JobRow, JobRow.id == InteractionRow.job_id)

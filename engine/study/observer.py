@@ -9,7 +9,7 @@ somebody who never gave it. Names of other people (@name, <@123>) are taken out 
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -26,8 +26,8 @@ from engine.plan.job import Job, Request, Treatment
 from engine.plan.router import Route
 from engine.settings import Settings
 from engine.study import erasure_rules, interactions
-from engine.study.consent.consent import Consent, last_consent
-from engine.study.consent.opt_in import place_asked_in, takes_part
+from engine.study.consent.consent import live_consent
+from engine.study.consent.participants import Entitled, entitled
 from engine.study.experiments.tables import ItemRow
 from engine.study.interactions import verdict_values
 from engine.study.pseudonyms import SESSION_SECONDS
@@ -47,10 +47,11 @@ _FROM_JOB = (
     "state", "started_at", "first_token_at", "finished_at", "tokens_in", "tokens_out",
     "base_digest", "adapter_digest",
 )  # fmt: skip
+_FROM_PICTURE = ("number", "media", "width", "height", "seed")
 
 
 def unnamed(text: str | None) -> str | None:
-    """The text without other people's handles.
+    """Take other people's handles out of a text.
 
     >>> unnamed("Ask <@123456> and @jane_doe, not a@b.org")
     'Ask [user] and [user], not a@b.org'
@@ -58,19 +59,10 @@ def unnamed(text: str | None) -> str | None:
     return None if text is None else _MENTION.sub("[user]", text)
 
 
-class _Entitled(NamedTuple):
-    """Why a request may be kept, and as whose."""
-
-    study: Study
-    consent: Consent
-    pseudonym: str
-    place: str
-
-
 class StudyObserver:
-    """Observes the ledger and the chat, within their transactions. `study` is the one that runs here.
+    """Observe the ledger and the chat, within their transactions; `study` is the one that runs here.
 
-    Without one nothing new comes in, but what is there is kept up and lets go: a worker's process may
+    Without one nothing new comes in, but existing rows are completed and erased: a worker's process may
     not know the study of the requests that it ends.
     """
 
@@ -86,19 +78,19 @@ class StudyObserver:
     async def accepted(
         self, connection: AsyncConnection, request: Request, route: Route, job: Job, now: float
     ) -> str | None:
-        """The new interaction's name, if there is one. Verdicts that came before it go in."""
+        """Add an interaction, with the verdicts that came before it; return its name."""
         found = await self._entitled(connection, request)
         if found is None:
             return None
         parent = None
         if request.parent is not None:
-            parent = await interaction_of_request(connection, found.study, request.parent)
+            parent = await interaction_of_request(connection, self.study, request.parent)
             if parent is None:
                 return None
         query = sa.select(VerdictRow.__table__).where(VerdictRow.job_id == job.id)
         before = (await connection.execute(query.order_by(VerdictRow.id))).mappings().all()
         made = job_values(job)
-        values = await _asked(connection, request, route, found, now) | {
+        values = await self._asked(connection, request, route, found, now) | {
             "job_id": job.id,
             "parent": parent,
             "state": "queued",
@@ -126,13 +118,13 @@ class StudyObserver:
         judged: Sequence[dict[str, Any]],
         now: float,
     ) -> None:
-        """A request that moderation stopped, for moderation is part of what is studied."""
+        """Keep a request that moderation stopped, for moderation is part of what is studied."""
         if unspoken(judged) or request.parent is not None:
             return
         found = await self._entitled(connection, request)
         if found is None:
             return
-        values = await _asked(connection, request, route, found, now) | {
+        values = await self._asked(connection, request, route, found, now) | {
             "state": "refused",
             "medium": medium,
             "plain": False,
@@ -144,27 +136,50 @@ class StudyObserver:
         }
         await connection.execute(sa.insert(InteractionRow).values(values))
 
-    async def _entitled(self, connection: AsyncConnection, request: Request) -> _Entitled | None:
-        """The live consent and the pseudonym, if this request may be kept."""
-        study = self.study
-        if study is None or study.key is None or request.private or request.borrowed:
+    async def _entitled(self, connection: AsyncConnection, request: Request) -> Entitled | None:
+        if request.private or request.borrowed:
             return None
-        pseudonym = study.pseudonym(request.platform, request.asker)
-        consent = await last_consent(connection, study, pseudonym)
-        if consent is None or not consent.live:
-            return None
-        place = study.place(request.platform, place_asked_in(request))
-        if not request.alone and not await takes_part(connection, study, place):
-            return None
-        return _Entitled(study, consent, pseudonym, place)
+        return await entitled(connection, self.study, request)
+
+    async def _asked(
+        self,
+        connection: AsyncConnection,
+        request: Request,
+        route: Route,
+        found: Entitled,
+        now: float,
+    ) -> dict[str, Any]:
+        """Fill the columns that request and route give."""
+        assert self.study is not None, "somebody takes part in it"
+        row = request_values(request, route, "")
+        treatment = request.treatment or Treatment()
+        return {
+            "id": str(ULID()),
+            "study": self.study.id,
+            "pseudonym": found.pseudonym,
+            "consent_id": found.consent.id,
+            "session": await _session(connection, found.pseudonym, now),
+            "platform": request.platform,
+            "place": found.place,
+            "private": request.alone,
+            "command": request.command,
+            **{
+                name: unnamed(row[name])
+                for name in ("typed", "text", "beginning", "style", "route")
+            },
+            "rule": row["rule"],
+            "router_version": row["router_version"],
+            "expert": route.expert,
+            "experiment": treatment.experiment or None,
+            "arm": treatment.arm or None,
+            "accepted_at": now,
+        }
 
     async def finished(
         self, connection: AsyncConnection, job: str, text: str | None, notes: str | None
     ) -> None:
-        """Take over the outcome and the pictures.
-
-        After a withdrawal, or when moderation took it, only that it ended is noted.
-        """
+        """Copy outcome and pictures; after a withdrawal, or when moderation took the answer, only
+        that it ended."""
         found = await interactions.interaction_of(connection, job)
         if found is None:
             return
@@ -182,13 +197,13 @@ class StudyObserver:
             await _keep_pictures(connection, job, found)
 
     async def delivered(self, connection: AsyncConnection, job: str, now: float) -> None:
-        """A client has shown the answer; one that moderation kept back was not shown."""
+        """Note that it was shown; one that moderation kept back was not."""
         row = InteractionRow
         open_ones = row.job_id == job, row.delivered_at.is_(None), row.hidden_at.is_(None)
         await connection.execute(sa.update(row).where(*open_ones).values(delivered_at=now))
 
     async def erased(self, connection: AsyncConnection, jobs: Sequence[str]) -> None:
-        """No way leads from the study's rows to these jobs any more."""
+        """Unlink the study's rows from these jobs."""
         mine = InteractionRow.job_id.in_(jobs)
         await connection.execute(sa.update(InteractionRow).where(mine).values(job_id=None))
 
@@ -202,64 +217,30 @@ class StudyObserver:
         now: float,
         reason: str = "",
     ) -> None:
-        """A thumb of somebody who takes part, for an answer that is in the study."""
-        if self.study is not None:
-            await interactions.rated(
-                connection, self.study, platform, rater, job, value, now, reason
-            )
+        study = self.study
+        if study is not None:
+            await interactions.rated(connection, study, platform, rater, job, value, now, reason)
 
     async def judged(
         self, connection: AsyncConnection, job: str, judged: Sequence[dict[str, Any]], now: float
     ) -> None:
-        """More verdicts on it. One that stops takes the answer."""
         await discard(connection, await interactions.judged(connection, job, judged, now), now)
 
     async def hidden(self, connection: AsyncConnection, job: str, now: float) -> None:
-        """Its words and pictures leave the study too."""
         await discard(connection, await interactions.hide(connection, job, now), now)
 
     async def forgotten(
         self, connection: AsyncConnection, lookup: str, pseudonyms: Sequence[str], now: float
     ) -> int:
-        """Everything of the person goes, in all studies, the log of their consent too."""
+        """Erase everything of the person, in all studies, the log of their consent too."""
         names = sorted({*pseudonyms, *await erasure_rules.pseudonyms_tied_to(connection, lookup)})
         await connection.execute(sa.delete(InvitationRow).where(InvitationRow.lookup == lookup))
         files = await erasure_rules.erase(connection, names, standing=True)
         return await discard(connection, files, now)
 
 
-async def _asked(
-    connection: AsyncConnection, request: Request, route: Route, found: _Entitled, now: float
-) -> dict[str, Any]:
-    """The columns that request and route fill."""
-    row = request_values(request, route, "")
-    treatment = request.treatment or Treatment()
-    return {
-        "id": str(ULID()),
-        "study": found.study.id,
-        "pseudonym": found.pseudonym,
-        "consent_id": found.consent.id,
-        "session": await _session(connection, found.pseudonym, now),
-        "platform": request.platform,
-        "place": found.place,
-        "private": request.alone,
-        "command": request.command,
-        "typed": unnamed(row["typed"]),
-        "text": unnamed(row["text"]),
-        "beginning": unnamed(row["beginning"]),
-        "style": unnamed(row["style"]),
-        "rule": row["rule"],
-        "route": unnamed(row["route"]),
-        "router_version": row["router_version"],
-        "expert": route.expert,
-        "experiment": treatment.experiment or None,
-        "arm": treatment.arm or None,
-        "accepted_at": now,
-    }
-
-
 async def _session(connection: AsyncConnection, pseudonym: str, now: float) -> str:
-    """The session that this moment belongs to: a longer silence begins a new one."""
+    """Name the session that this moment belongs to: a longer silence begins a new one."""
     query = (
         sa.select(InteractionRow.session, InteractionRow.accepted_at)
         .where(InteractionRow.pseudonym == pseudonym)
@@ -273,38 +254,30 @@ async def _session(connection: AsyncConnection, pseudonym: str, now: float) -> s
 
 
 async def interaction_of_request(
-    connection: AsyncConnection, study: Study, request: str
+    connection: AsyncConnection, study: Study | None, request: str
 ) -> str | None:
-    """The interaction of an earlier request, if whoever made it still takes part."""
+    """Find the interaction of an earlier request, if whoever made it still takes part."""
     query = (
         sa.select(InteractionRow.id, InteractionRow.pseudonym)
         .join(JobRow, JobRow.id == InteractionRow.job_id)
         .where(JobRow.request_id == request, InteractionRow.hidden_at.is_(None))
     )
     found = (await connection.execute(query.limit(1))).one_or_none()
-    if found is None:
+    if found is None or study is None:
         return None
-    last = await last_consent(connection, study, found.pseudonym)
-    return str(found.id) if last is not None and last.live else None
+    agreed = await live_consent(connection, study, found.pseudonym)
+    return None if agreed is None else str(found.id)
 
 
 async def observer_for(settings: Settings, database: Database) -> StudyObserver:
-    """For the study that the settings name, if they name one. Raises SetupError."""
+    """Make an observer for the study that the settings name, if they name one. Raises SetupError."""
     return StudyObserver(await open_study(settings, database))
 
 
 async def _keep_pictures(connection: AsyncConnection, job: str, found: Any) -> None:
     drawn = sa.select(PictureRow.__table__).where(PictureRow.job_id == job)
     for picture in (await connection.execute(drawn.order_by(PictureRow.number))).all():
-        values = {
-            "id": str(ULID()),
-            "study": found.study,
-            "pseudonym": found.pseudonym,
-            "interaction_id": found.id,
-            "number": picture.number,
-            "media": picture.media,
-            "width": picture.width,
-            "height": picture.height,
-            "seed": picture.seed,
-        }
+        same = {name: getattr(picture, name) for name in _FROM_PICTURE}
+        of = {"study": found.study, "pseudonym": found.pseudonym, "interaction_id": found.id}
+        values = {"id": str(ULID()), **of, **same}
         await connection.execute(sa.insert(StudyPictureRow).values(values))

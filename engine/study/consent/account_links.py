@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.ledger.transactions import put
-from engine.study.consent.consent import last_consent
+from engine.study.consent.consent import live_consent
 from engine.study.pseudonyms import code_hash
 from engine.study.study import Study
 from engine.study.tables import LinkCodeRow, StudyLinkRow
@@ -39,8 +39,8 @@ def shown(code: str) -> str:
 
 
 async def links(connection: AsyncConnection, study: Study, pseudonym: str) -> bool:
-    consent = await last_consent(connection, study, pseudonym)
-    return consent is not None and consent.live and consent.linkage
+    consent = await live_consent(connection, study, pseudonym)
+    return consent is not None and consent.linkage
 
 
 async def new_code(connection: AsyncConnection, study: Study, pseudonym: str, now: float) -> str:

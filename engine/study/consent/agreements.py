@@ -1,7 +1,6 @@
-"""What a person says to the study, and what becomes of it: the desk's side of consent and its ends.
+"""The study's service of consent: the form, withdrawal, places, links, and what a person has a right to.
 
-One for a process. Without a study it answers that there is none; what a person has a right to is
-served for every study that was ever opened here.
+Rights are served for every study that was ever opened here, also while none runs.
 """
 
 import time
@@ -23,21 +22,21 @@ from engine.study.consent.consent import Answers, Consent
 from engine.study.observer import StudyObserver
 from engine.study.pseudonyms import pseudonym
 from engine.study.study import ConsentText, Study, key_of
-from engine.study.tables import InteractionRow, StudyRow
+from engine.study.tables import InteractionRow, StudyPlaceRow, StudyRow
 
 FORM_SECONDS = 24 * 3600.0  # a form is answered within these
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Names:
-    """A person's pseudonyms in all studies, and the studies whose key is gone."""
+    """Hold a person's pseudonyms in all studies, and the studies whose key is gone."""
 
     known: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
 
 
 class Agreements:
-    """On the book of the desk. `study` is the one that runs, or None."""
+    """Keep what people say to `study`, the one that runs, or None."""
 
     def __init__(self, database: Database, settings: Settings, study: Study | None) -> None:
         self.study = study
@@ -47,12 +46,11 @@ class Agreements:
 
     @property
     def running(self) -> Study:
-        """The study, where there is one for certain."""
-        assert self.study is not None, "asked for first"
+        assert self.study is not None, "looked for first"
         return self.study
 
     async def last(self, platform: str, asker: str) -> Consent | None:
-        """The person's last word. Raises AskerError when the key is gone."""
+        """Read the person's last word. Raises AskerError when the key is gone."""
         name = self.running.pseudonym(platform, asker)
         async with self._database.reading() as connection:
             return await consent.last_consent(connection, self.running, name)
@@ -60,12 +58,12 @@ class Agreements:
     # The form
 
     async def form(self, platform: str, asker: str) -> str:
-        """The name of a new form: what it asks about is what is on record now."""
+        """Name a new form: what it asks about is what is on record now."""
         last = await self.last(platform, asker)
         return consent.form_after(str(ULID()), last.id if last else 0)
 
     async def standing(self, platform: str, asker: str, form: str) -> str:
-        """Whether a form may still be answered: "", or "saved", or "older"."""
+        """Tell whether a form may still be answered: "", or "saved", or "older"."""
         name = self.running.pseudonym(platform, asker)
         if abs(time.time() - ULID.from_str(form).timestamp) > FORM_SECONDS:
             return "older"
@@ -106,14 +104,14 @@ class Agreements:
 
     @lasting
     async def noted(self, platform: str, asker: str, outcome: str) -> None:
-        """What an invitation came to, short of a consent: "opened", "declined"."""
+        """Note what an invitation came to, short of a consent: "opened", "declined"."""
         lookup = self._database.vault.lookup(platform, asker)
         async with self._database.writing() as connection:
             await invitation.note(connection, self.running, lookup, outcome, self._database.clock())
 
     @repeated
     async def invite(self, platform: str, asker: str, *, alone: bool, place: str) -> str:
-        """ "invited" or "lapsed" if it is time to ask; it is noted. In places that take part only."""
+        """Note "invited" or "lapsed" if it is time to ask, in places that take part only."""
         study = self.study
         if study is None or study.key is None:
             return ""
@@ -139,7 +137,7 @@ class Agreements:
 
     @repeated
     async def withdraw(self, platform: str, asker: str, channel: str) -> bool:
-        """From now on nothing is collected; False when nothing was."""
+        """Collect nothing from now on; False when nothing was."""
         name = self.running.pseudonym(platform, asker)
         now = self._database.clock()
         async with self._database.writing() as connection:
@@ -152,7 +150,7 @@ class Agreements:
 
     @lasting
     async def delete(self, platform: str, asker: str) -> int:
-        """What was collected goes, the consent log stays; how many interactions that was."""
+        """Delete what was collected but the consent log; return how many interactions that was."""
         name = self.running.pseudonym(platform, asker)
         async with self._database.writing() as connection:
             mine = sa.select(sa.func.count()).where(InteractionRow.pseudonym == name)
@@ -162,7 +160,7 @@ class Agreements:
         return count
 
     async def names(self, platform: str, asker: str) -> Names:
-        """The person's pseudonyms: by each study's key, and by what the ledger still ties to them."""
+        """Find the person's pseudonyms: by each study's key, and by what the ledger ties to them."""
         async with self._database.reading() as connection:
             rows = (await connection.execute(sa.select(StudyRow.__table__))).all()
             lookup = self._database.vault.lookup(platform, asker)
@@ -177,7 +175,7 @@ class Agreements:
         return Names(known=tuple(sorted(known)), lost=tuple(sorted(lost)))
 
     async def held(self, platform: str, asker: str) -> dict[str, list[dict[str, Any]]]:
-        """Every row about a person."""
+        """Collect every row about a person."""
         names = await self.names(platform, asker)
         lookup = self._database.vault.lookup(platform, asker)
         async with self._database.reading() as connection:
@@ -186,7 +184,6 @@ class Agreements:
     # Places
 
     async def takes_part(self, platform: str, place: str) -> bool:
-        """Whether a group or server is in."""
         name = self.running.place(platform, place)
         async with self._database.reading() as connection:
             return await opt_in.takes_part(connection, self.running, name)
@@ -195,22 +192,25 @@ class Agreements:
     async def switch(self, platform: str, place: str, kind: str, action: str) -> bool:
         """Bring a group or server in ("on") or out ("off", "left"); False when it was so already."""
         name = self.running.place(platform, place)
+        values = {
+            "study": self.running.id,
+            "place": name,
+            "platform": platform,
+            "kind": kind,
+            "action": action,
+            "at": self._database.clock(),
+        }
         async with self._database.writing() as connection:
-            return await opt_in.switch(
-                connection,
-                self.running,
-                name,
-                platform=platform,
-                kind=kind,
-                action=action,
-                now=self._database.clock(),
-            )
+            if await opt_in.takes_part(connection, self.running, name) == (action == "on"):
+                return False
+            await connection.execute(sa.insert(StudyPlaceRow).values(values))
+        return True
 
     # Links
 
     @repeated
     async def new_code(self, platform: str, asker: str) -> str | None:
-        """A code for another account; None for somebody who did not agree to that."""
+        """Make a code for another account; None for somebody who did not agree to that."""
         name = self.running.pseudonym(platform, asker)
         async with self._database.writing() as connection:
             if not await account_links.links(connection, self.running, name):
@@ -221,7 +221,7 @@ class Agreements:
 
     @repeated
     async def join(self, platform: str, asker: str, code: str) -> str:
-        """See linking.join; "unwilling" for somebody who did not agree to that."""
+        """Join as account_links does; "unwilling" for somebody who did not agree to that."""
         name = self.running.pseudonym(platform, asker)
         async with self._database.writing() as connection:
             if not await account_links.links(connection, self.running, name):
@@ -242,7 +242,7 @@ class Agreements:
         asker: str = "",
         detail: dict[str, Any] | None = None,
     ) -> None:
-        """Note it, if it belongs to the study; see events.event."""
+        """Note something done with an answer, if that belongs to the study."""
         study = self.study
         if study is None or study.key is None:
             return
@@ -259,7 +259,7 @@ class Agreements:
     async def refused(
         self, request: Request, route: Route, medium: str, judged: Sequence[dict[str, Any]]
     ) -> None:
-        """A request that moderation stopped before it was a job."""
+        """Keep a request that moderation stopped before it was a job."""
         if self.study is None or self.study.key is None:
             return
         async with self._database.writing() as connection:

@@ -87,7 +87,9 @@ class Consent:
 async def last_consent(connection: AsyncConnection, study: Study, pseudonym: str) -> Consent | None:
     """Read the last row of the log; None for somebody who never took part."""
     row = await _last_row(connection, study, pseudonym)
-    return row and Consent(
+    if row is None:
+        return None
+    return Consent(
         id=row.id,
         granted=row.action == "granted" and row.use and row.adult,
         excerpts=row.excerpts,
@@ -96,6 +98,11 @@ async def last_consent(connection: AsyncConnection, study: Study, pseudonym: str
         text_version=row.text_version,
         at=row.at,
     )
+
+
+async def live_consent(connection: AsyncConnection, study: Study, pseudonym: str) -> Consent | None:
+    consent = await last_consent(connection, study, pseudonym)
+    return consent if consent is not None and consent.live else None
 
 
 async def grant(

@@ -3,7 +3,6 @@
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.plan.job import Request
 from engine.study.study import Study
 from engine.study.tables import StudyPlaceRow
 
@@ -19,10 +18,6 @@ def place_of(platform: str, place: str, server: str = "") -> str:
     return place.partition("/")[0] if platform == "telegram" else place
 
 
-def place_asked_in(request: Request) -> str:
-    return place_of(request.platform, request.place, request.server)
-
-
 async def takes_part(connection: AsyncConnection, study: Study, place: str) -> bool:
     query = (
         sa.select(StudyPlaceRow.action)
@@ -31,28 +26,3 @@ async def takes_part(connection: AsyncConnection, study: Study, place: str) -> b
         .limit(1)
     )
     return await connection.scalar(query) == "on"
-
-
-async def switch(
-    connection: AsyncConnection,
-    study: Study,
-    place: str,
-    *,
-    platform: str,
-    kind: str,
-    action: str,
-    now: float,
-) -> bool:
-    """Add "on", "off" or "left" to the log; False when that is how it stands already."""
-    if await takes_part(connection, study, place) == (action == "on"):
-        return False
-    values = {
-        "study": study.id,
-        "place": place,
-        "platform": platform,
-        "kind": kind,
-        "action": action,
-        "at": now,
-    }
-    await connection.execute(sa.insert(StudyPlaceRow).values(values))
-    return True

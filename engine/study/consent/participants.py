@@ -1,12 +1,14 @@
 """Participants: people for whom consent, place and today's text hold, as for every row of the study."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from engine.plan.job import Request
 from engine.study.consent.account_links import root_of
-from engine.study.consent.consent import last_consent
+from engine.study.consent.consent import Consent, live_consent
 from engine.study.consent.opt_in import place_of, takes_part
 from engine.study.study import Study
 from engine.study.tables import StudyLinkRow
@@ -34,26 +36,34 @@ class Person:
     place: str
 
 
+class Entitled(NamedTuple):
+    """Hold the live consent by which something may be kept, and the two pseudonyms."""
+
+    consent: Consent
+    pseudonym: str
+    place: str
+
+
+async def entitled(
+    connection: AsyncConnection, study: Study | None, where: Spot | Request
+) -> Entitled | None:
+    """Find somebody's live consent, in a place that takes part; none without the study's key."""
+    if study is None or study.key is None:
+        return None
+    pseudonym = study.pseudonym(where.platform, where.asker)
+    consent = await live_consent(connection, study, pseudonym)
+    place = study.place(where.platform, place_of(where.platform, where.place, where.server))
+    if consent is None or not (where.alone or await takes_part(connection, study, place)):
+        return None
+    return Entitled(consent, pseudonym, place)
+
+
 async def person_at(connection: AsyncConnection, study: Study, spot: Spot) -> Person | None:
-    """Find the participant here, if there is one now; without the study's key nobody is."""
-    name = await pseudonym_of(connection, study, spot.platform, spot.asker)
-    if name is None:
+    """Find the participant here, if there is one now."""
+    found = await entitled(connection, study, spot)
+    if found is None:
         return None
-    place = study.place(spot.platform, place_of(spot.platform, spot.place, spot.server))
-    if not spot.alone and not await takes_part(connection, study, place):
-        return None
-    root = await root_of(connection, name)
+    name, root = found.pseudonym, await root_of(connection, found.pseudonym)
     linked = sa.select(StudyLinkRow.pseudonym).where(StudyLinkRow.root == root)
     accounts = {name, root, *await connection.scalars(linked)}
-    return Person(pseudonym=name, root=root, accounts=tuple(sorted(accounts)), place=place)
-
-
-async def pseudonym_of(
-    connection: AsyncConnection, study: Study, platform: str, asker: str
-) -> str | None:
-    """Find the pseudonym of somebody whose consent is live."""
-    if study.key is None:
-        return None
-    pseudonym = study.pseudonym(platform, asker)
-    consent = await last_consent(connection, study, pseudonym)
-    return pseudonym if consent is not None and consent.live else None
+    return Person(pseudonym=name, root=root, accounts=tuple(sorted(accounts)), place=found.place)

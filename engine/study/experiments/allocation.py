@@ -1,4 +1,4 @@
-"""Which arm a unit gets. Pure: the same key, experiment and unit give the same arm anywhere.
+"""Allocation of units to arms. Pure: the same key, experiment and unit give the same arm anywhere.
 
 Simple: a keyed digest of the unit, cut by the weights. Every unit is on its own; with few of them the
 arms come out uneven (26 to 14 or worse in 6 % of experiments with 40 units and two arms).
@@ -18,7 +18,7 @@ _SPAN = 2**64
 
 
 def simple(key: bytes, experiment: str, unit: str, weights: Mapping[str, int]) -> str:
-    """The arm of a unit.
+    """Allocate a unit by itself.
 
     >>> weights = {"base": 1, "lora": 1}
     >>> simple(bytes(32), "e", "u1", weights) == simple(bytes(32), "e", "u1", weights)
@@ -35,7 +35,7 @@ def simple(key: bytes, experiment: str, unit: str, weights: Mapping[str, int]) -
 def blocked(
     key: bytes, experiment: str, position: int, weights: Mapping[str, int]
 ) -> tuple[str, int]:
-    """The arm of the unit that came as number `position` (from 0), and its block.
+    """Allocate the unit that came as number `position` (from 0); return its arm and its block.
 
     >>> arms = [blocked(bytes(32), "e", n, {"a": 1, "b": 1})[0] for n in range(8)]
     >>> arms[:4].count("a"), arms[4:].count("a")
@@ -47,7 +47,7 @@ def blocked(
 
 
 def block_of(weights: Mapping[str, int]) -> list[str]:
-    """The smallest block that keeps the weights; of two arms one of four, so that the next is not told.
+    """Make the smallest block that keeps the weights; of two arms one of four, lest the last is known.
 
     >>> block_of({"a": 2, "b": 4}), block_of({"a": 1, "b": 1})
     (['a', 'b', 'b'], ['a', 'b', 'a', 'b'])
@@ -58,12 +58,12 @@ def block_of(weights: Mapping[str, int]) -> list[str]:
 
 
 def shuffled(key: bytes, name: str, things: Sequence[Choice]) -> list[Choice]:
-    """The things in an order that follows from key and name."""
+    """Shuffle things in an order that follows from key and name."""
     order = list(things)
     random.Random(_number(key, name)).shuffle(order)
     return order
 
 
 def _number(key: bytes, name: str) -> int:
-    """Evenly from 0 to 2**64, for nobody to foresee without the key."""
+    """Draw evenly from 0 to 2**64; nobody can foresee it without the key."""
     return int.from_bytes(hmac.new(key, f"allocation|{name}".encode(), hashlib.sha256).digest()[:8])

@@ -15,7 +15,7 @@ CODE = 8  # characters of a completion code
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """What is asked, as far as it decides on who is taken in. `unit` names the request."""
+    """Hold what decides on whether a request is taken in; `unit` names the request."""
 
     task: str
     command: str = ""
@@ -25,7 +25,7 @@ class Candidate:
 
 
 def takes(experiment: Experiment, spot: Spot, asking: Candidate, age: int) -> bool:
-    """Whether it takes this request; `age` is what everybody who takes part has said to have reached."""
+    """Tell whether it takes this request; everybody who takes part has said to have reached `age`."""
     wanted = experiment.eligible
     checks: Mapping[str, tuple[tuple[str, ...], str]] = {
         "platform": (wanted.platforms, spot.platform),
@@ -41,7 +41,7 @@ def takes(experiment: Experiment, spot: Spot, asking: Candidate, age: int) -> bo
 
 
 def unit_of(experiment: Experiment, person: Person, asking: Candidate) -> str:
-    """What is allocated: the person under all accounts, the place, or the request."""
+    """Name what is allocated: the person under all accounts, the place, or the request."""
     match experiment.unit:
         case "place":
             return person.place
@@ -52,13 +52,13 @@ def unit_of(experiment: Experiment, person: Person, asking: Candidate) -> str:
 
 
 def completion_code(key: bytes, experiment: str, unit: str) -> str:
-    """What a panel pays for: the same for the same person, to be made by nobody without the key."""
+    """Make what a panel pays for: the same for the same person, and nobody can without the key."""
     digest = hmac.new(key, f"completion|{experiment}|{unit}".encode(), hashlib.sha256).digest()
     return base64.b32encode(digest).decode()[:CODE]
 
 
 def treatment_of(arm: Arm, experiment: Experiment | None, exposure: str = "") -> Treatment:
-    """What the arm changes in a request."""
+    """Make what the arm changes in a request."""
     return Treatment(
         experiment=experiment.id if experiment else "",
         arm=arm.name,

@@ -1,4 +1,4 @@
-"""Units and their arms: who is taken into which experiment, once and for good.
+"""Enrolment of units into experiments, each with its arm, once and for good.
 
 An experiment is frozen in the transaction that enrols its first unit, and its counter is raised in the
 same transaction, under a lock of its row: so many at once still fill whole blocks, and never more than
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Enrolled:
-    """A unit with its arm. `new`: it was taken in just now."""
+    """Hold a unit with its arm; `new`: it was enrolled just now."""
 
     id: str
     experiment: Experiment
@@ -46,13 +46,13 @@ class Enrolled:
 
     @property
     def arms(self) -> tuple[Arm, ...]:
-        """The arm, or the two of a pair."""
+        """List the arm, or the two of a pair."""
         return self.experiment.arms_of(self.arm)
 
 
 @dataclass(slots=True)
 class Experiments:
-    """The experiments of one study: those frozen in the database, then the files beside them."""
+    """Serve the experiments of one study: those frozen in the database, then the files beside them."""
 
     database: Database
     study: Study
@@ -93,53 +93,42 @@ class Experiments:
 
     @property
     def all(self) -> tuple[Experiment, ...]:
-        """By their ids."""
         return tuple(self._known[name] for name in sorted(self._known))
 
     def named(self, name: str) -> Experiment | None:
-        """One of them."""
         return self._known.get(name)
 
     def fitting(self, spot: Spot, asking: Candidate) -> Experiment | None:
-        """The first that runs today and takes this in; whether it is stopped the database knows."""
-        for experiment in self.all:
-            if experiment.runs(self.database.clock()) and takes(
-                experiment, spot, asking, self.study.file.minimum_age
-            ):
-                return experiment
-        return None
+        """Find the first that runs today and takes this in; whether it is stopped the database knows."""
+        now, age = self.database.clock(), self.study.file.minimum_age
+        open_now = (e for e in self.all if e.runs(now) and takes(e, spot, asking, age))
+        return next(open_now, None)
 
     async def enrolled(self, experiment: Experiment, unit: str) -> Enrolled | None:
-        """The unit's arm, if it has one and the experiment is open."""
+        """Find the unit's arm, if it has one and the experiment is open."""
         async with self.database.reading() as connection:
-            row = await _open_row(connection, self.study.id, experiment.id)
+            row = await self._frozen(connection, experiment.id)
             if row is None or row.state != "open":
                 return None
-            return self._as_enrolled(
-                experiment, await _enrolment(connection, self.study.id, experiment.id, unit)
-            )
+            return await self._of_unit(connection, experiment, unit)
 
     @repeated
     async def enrol(self, experiment: Experiment, unit: str, person: Person) -> Enrolled | None:
-        """The unit's arm, drawn now if it has none. None when the experiment is stopped or full."""
+        """Find the unit's arm, or draw it now. None when the experiment is stopped or full."""
         known = await self.enrolled(experiment, unit)
         if known is not None:
             return known
         async with self.database.writing() as connection:
             await add(connection, ExperimentRow, self._row(experiment))
-            row = await _open_row(connection, self.study.id, experiment.id, lock=True)
+            row = await self._frozen(connection, experiment.id, lock=True)
             if row.state != "open":
                 return None
-            known = self._as_enrolled(
-                experiment, await _enrolment(connection, self.study.id, experiment.id, unit)
-            )
+            known = await self._of_unit(connection, experiment, unit)
             if known is not None or row.enrolled >= experiment.max_n:
                 return known
             values = self._allocated(experiment, unit, person, row)
             await connection.execute(sa.insert(Enrolment).values(values))
-            mine = sa.update(ExperimentRow).where(
-                ExperimentRow.study == self.study.id, ExperimentRow.id == experiment.id
-            )
+            mine = sa.update(ExperimentRow).where(*self._named(experiment.id))
             await connection.execute(mine.values(enrolled=row.enrolled + 1))
         return Enrolled(
             id=values["id"],
@@ -187,53 +176,53 @@ class Experiments:
             "frozen_at": self.database.clock(),
         }
 
-    def _as_enrolled(self, experiment: Experiment, row: Any) -> Enrolled | None:
-        if row is None:
-            return None
-        return Enrolled(
-            id=row.id,
-            experiment=experiment,
-            arm=row.arm,
-            unit=row.unit,
-            code=row.code or "",
-            completed=row.completed_at is not None,
+    def _named(self, name: str) -> tuple[sa.ColumnElement[bool], ...]:
+        return ExperimentRow.study == self.study.id, ExperimentRow.id == name
+
+    async def _frozen(self, connection: AsyncConnection, name: str, *, lock: bool = False) -> Any:
+        query = sa.select(ExperimentRow.__table__).where(*self._named(name))
+        query = query.with_for_update() if lock else query
+        return (await connection.execute(query)).one_or_none()
+
+    async def _of_unit(
+        self, connection: AsyncConnection, experiment: Experiment, unit: str
+    ) -> Enrolled | None:
+        query = sa.select(Enrolment.__table__).where(
+            Enrolment.study == self.study.id,
+            Enrolment.experiment == experiment.id,
+            Enrolment.unit == unit,
         )
+        row = (await connection.execute(query)).one_or_none()
+        return None if row is None else _enrolled(experiment, row)
 
     async def by_enrolment(self, enrolment: str) -> tuple[Enrolled, str] | None:
-        """An enrolment by its own id, and the pseudonym in it."""
+        """Find an enrolment by its own id, and the pseudonym in it."""
         query = sa.select(Enrolment.__table__).where(Enrolment.id == enrolment)
         async with self.database.reading() as connection:
             row = (await connection.execute(query)).one_or_none()
         experiment = self.named(row.experiment) if row else None
         if row is None or experiment is None:
             return None
-        found = self._as_enrolled(experiment, row)
-        assert found is not None
-        return found, row.pseudonym or ""
+        return _enrolled(experiment, row), row.pseudonym or ""
 
     @repeated
     async def completed(self, enrolled: Enrolled) -> None:
-        """The person has done all that the experiment asks for."""
-        async with self.database.writing() as connection:
-            await connection.execute(
-                sa.update(Enrolment)
-                .where(Enrolment.id == enrolled.id, Enrolment.completed_at.is_(None))
-                .values(completed_at=self.database.clock())
-            )
+        """Note that the person has done all that the experiment asks for."""
+        await self._set_once(enrolled, Enrolment.completed_at, self.database.clock())
 
     @repeated
     async def exclude(self, enrolled: Enrolled, reason: str) -> None:
         """Mark a unit as one that the analysis leaves out; the first reason stands."""
+        await self._set_once(enrolled, Enrolment.excluded, reason)
+
+    async def _set_once(self, enrolled: Enrolled, column: Any, value: object) -> None:
         async with self.database.writing() as connection:
-            await connection.execute(
-                sa.update(Enrolment)
-                .where(Enrolment.id == enrolled.id, Enrolment.excluded.is_(None))
-                .values(excluded=reason)
-            )
+            unset = sa.update(Enrolment).where(Enrolment.id == enrolled.id, column.is_(None))
+            await connection.execute(unset.values({column.key: value}))
 
     @repeated
     async def stop(self, name: str, reason: str) -> bool:
-        """The kill switch: nobody is enrolled or treated from now on. False when it was stopped."""
+        """Enrol and treat nobody from now on. False when it was stopped already."""
         experiment = self.named(name)
         if experiment is None:
             known = ", ".join(sorted(self._known)) or "none"
@@ -241,19 +230,17 @@ class Experiments:
         now = self.database.clock()
         async with self.database.writing() as connection:
             await add(connection, ExperimentRow, self._row(experiment))
-            row = await _open_row(connection, self.study.id, name, lock=True)
+            row = await self._frozen(connection, name, lock=True)
             if row.state != "open":
                 return False
-            await connection.execute(
-                sa.update(ExperimentRow)
-                .where(ExperimentRow.study == self.study.id, ExperimentRow.id == name)
-                .values(state="stopped", stopped_at=now, stop_reason=reason)
-            )
+            stopped = {"state": "stopped", "stopped_at": now, "stop_reason": reason}
+            mine = sa.update(ExperimentRow).where(*self._named(name))
+            await connection.execute(mine.values(stopped))
         return True
 
 
 def changed(file: str, name: str, version: str) -> str:
-    """What the operator is told of a file that was edited after the first enrolment."""
+    """Tell the operator of a file that was edited after the first enrolment."""
     return (
         f"{file} was changed after the first enrolment in {name}. The version that people were enrolled "
         f"in ({version[:12]}) goes on from its copy in the database; the file is not used. To change an "
@@ -261,17 +248,12 @@ def changed(file: str, name: str, version: str) -> str:
     )
 
 
-async def _open_row(
-    connection: AsyncConnection, study: str, experiment: str, *, lock: bool = False
-) -> Any:
-    query = sa.select(ExperimentRow.__table__).where(
-        ExperimentRow.study == study, ExperimentRow.id == experiment
+def _enrolled(experiment: Experiment, row: Any) -> Enrolled:
+    return Enrolled(
+        id=row.id,
+        experiment=experiment,
+        arm=row.arm,
+        unit=row.unit,
+        code=row.code or "",
+        completed=row.completed_at is not None,
     )
-    return (await connection.execute(query.with_for_update() if lock else query)).one_or_none()
-
-
-async def _enrolment(connection: AsyncConnection, study: str, experiment: str, unit: str) -> Any:
-    query = sa.select(Enrolment.__table__).where(
-        Enrolment.study == study, Enrolment.experiment == experiment, Enrolment.unit == unit
-    )
-    return (await connection.execute(query)).one_or_none()

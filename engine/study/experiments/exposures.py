@@ -1,4 +1,4 @@
-"""What was shown to somebody to be judged, and what they said of it.
+"""Exposures: what was shown to somebody to be judged, and their votes on it.
 
 made -> delivered -> voted, or void with its reason. Only what arrived can be voted on; a vote may be
 changed until the reveal, and every one is kept.
@@ -23,8 +23,6 @@ OPEN_SECONDS = 24 * 3600.0  # a vote is taken within these
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShownExposure:
-    """An exposure as the one who votes on it needs it."""
-
     id: str
     kind: str
     pseudonym: str
@@ -79,19 +77,18 @@ class Exposures:
     async def compose(
         self, name: str, shown: list[dict[str, Any]], jobs: Sequence[str], visible: dict[str, Any]
     ) -> None:
-        """What is about to be shown, with the interactions of its jobs, in the same order."""
+        """Note what is about to be shown, with the interactions of its jobs, in the same order."""
         async with self._database.writing() as connection:
             found = await _interactions(connection, jobs)
             whole = [
                 {**one, "interaction": found.get(job)} for one, job in zip(shown, jobs, strict=True)
             ]
-            await connection.execute(
-                sa.update(Exposure).where(Exposure.id == name).values(shown=whole, visible=visible)
-            )
+            mine = sa.update(Exposure).where(Exposure.id == name)
+            await connection.execute(mine.values(shown=whole, visible=visible))
 
     @repeated
     async def delivered(self, name: str) -> None:
-        """It is on the person's screen."""
+        """Note that it is on the person's screen."""
         now = self._database.clock()
         async with self._database.writing() as connection:
             await connection.execute(
@@ -101,25 +98,25 @@ class Exposures:
             )
 
     async def of_answer(self, job: str) -> str | None:
-        """The name of an answer's own exposure: that of its interaction, while there is one."""
+        """Name an answer's own exposure: that of its interaction, while there is one."""
         async with self._database.reading() as connection:
             return (await _interactions(connection, [job])).get(job)
 
     async def answered(self, job: str) -> None:
-        """An answer was delivered; it may be an exposure."""
+        """Note that an answer was delivered, which may be an exposure."""
         name = await self.of_answer(job)
         if name is not None:
             await self.delivered(name)
 
     async def unanswered(self, job: str, reason: str) -> None:
-        """An answer failed or was stopped; if it was to be an exposure, it is none."""
+        """Void the exposure that a failed or stopped answer was to be, if it was to be one."""
         name = await self.of_answer(job)
         if name is not None:
             await self.void(name, reason)
 
     @repeated
     async def void(self, name: str, reason: str) -> None:
-        """It will not be scored; what was voted on already stays."""
+        """Leave it out of the scores; what was voted on already stays."""
         async with self._database.writing() as connection:
             await connection.execute(
                 sa.update(Exposure)
@@ -128,7 +125,7 @@ class Exposures:
             )
 
     async def get(self, name: str) -> ShownExposure | None:
-        """One of them, with the vote that counts so far."""
+        """Read an exposure, with the vote that counts so far."""
         async with self._database.reading() as connection:
             query = sa.select(Exposure.__table__).where(Exposure.id == name)
             row = (await connection.execute(query)).one_or_none()
@@ -198,7 +195,7 @@ class Exposures:
 
     @repeated
     async def reveal(self, name: str) -> None:
-        """The person is told; nothing is taken any more."""
+        """Note that the person was told; no vote is taken any more."""
         async with self._database.writing() as connection:
             await connection.execute(
                 sa.update(Exposure)
@@ -207,7 +204,7 @@ class Exposures:
             )
 
     async def count(self, person: Person, experiment: str) -> int:
-        """How many of an experiment's exposures the person has answered, or seen where none is asked."""
+        """Count an experiment's exposures that the person answered, or saw where nothing is asked."""
         done = sa.or_(
             Exposure.state == "voted",
             sa.and_(Exposure.kind == "single", Exposure.state == "delivered"),
@@ -222,7 +219,7 @@ class Exposures:
             return await connection.scalar(query) or 0
 
     async def votes_of(self, person: Person, experiment: str) -> Sequence[Any]:
-        """Rows of the person's votes in an experiment: seconds, unblinded."""
+        """Read the person's votes in an experiment: seconds, unblinded."""
         query = (
             sa.select(Vote.seconds, Vote.unblinded)
             .join(Exposure, Exposure.id == Vote.exposure_id)
@@ -233,15 +230,13 @@ class Exposures:
 
 
 async def _interactions(connection: AsyncConnection, jobs: Sequence[str]) -> dict[str, str]:
-    """The interactions of these jobs."""
-    query = sa.select(InteractionRow.job_id, InteractionRow.id).where(
-        InteractionRow.job_id.in_(jobs)
-    )
-    return {row.job_id: row.id for row in await connection.execute(query)}
+    row = InteractionRow
+    query = sa.select(row.job_id, row.id).where(row.job_id.in_(jobs))
+    return {found.job_id: found.id for found in await connection.execute(query)}
 
 
 async def _jobs(connection: AsyncConnection, shown: Sequence[dict[str, Any]]) -> list[str]:
-    """The jobs of what was shown, in that order, as far as they are known still."""
+    """Find the jobs of what was shown, in that order, as far as they are known still."""
     names = [one.get("interaction") for one in shown]
     query = sa.select(InteractionRow.id, InteractionRow.job_id).where(InteractionRow.id.in_(names))
     found = {row.id: row.job_id for row in await connection.execute(query)}
@@ -250,6 +245,5 @@ async def _jobs(connection: AsyncConnection, shown: Sequence[dict[str, Any]]) ->
 
 async def _last_vote(connection: AsyncConnection, exposure: str) -> Any:
     query = sa.select(Vote.__table__).where(Vote.exposure_id == exposure)
-    return (
-        await connection.execute(query.order_by(Vote.at.desc(), Vote.id.desc()).limit(1))
-    ).one_or_none()
+    query = query.order_by(Vote.at.desc(), Vote.id.desc()).limit(1)
+    return (await connection.execute(query)).one_or_none()

@@ -1,4 +1,4 @@
-"""Real or generated? A pool of passages, each shown to a person once, both kinds evenly, and the score.
+"""Passages to guess, real or generated: each is shown to a person once, both kinds evenly; the score.
 
 A person's guesses come in blocks of four, two of each kind in a keyed order; among the passages of a
 kind the one shown least goes first. Nobody is shown what was generated for them.
@@ -31,7 +31,7 @@ Kind = Literal["real", "generated"]
 
 
 class Item(BaseModel):
-    """A passage with where it comes from. Its id follows from its words."""
+    """Validate a passage with its source; its id follows from its words."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -43,13 +43,11 @@ class Item(BaseModel):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the words, in hex."""
         return hashlib.sha256(self.text.encode()).hexdigest()
 
     @property
     def id(self) -> str:
-        """As long as all ids."""
-        return self.digest[:26]
+        return self.digest[:26]  # as long as all ids
 
 
 class _Pool(BaseModel):
@@ -60,7 +58,7 @@ class _Pool(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """How somebody does: `dprime` and `criterion` are of telling generated from real (see below)."""
+    """Hold how well somebody tells generated from real, by signal detection."""
 
     guesses: int
     right: int
@@ -69,7 +67,7 @@ class Score:
 
 
 def read_items(text: str, name: str) -> tuple[Item, ...]:
-    """The passages of a TOML file. Raises SetupError naming the first mistake."""
+    """Read the passages of a TOML file. Raises SetupError naming the first mistake."""
     try:
         return _Pool.model_validate(tomllib.loads(text)).item
     except tomllib.TOMLDecodeError as error:
@@ -81,15 +79,15 @@ def read_items(text: str, name: str) -> tuple[Item, ...]:
 
 
 def shipped() -> tuple[Item, ...]:
-    """The passages that come with the program."""
+    """Read the passages that come with the program."""
     folder = files("engine.study.passages")
     found = sorted((p for p in folder.iterdir() if p.name.endswith(".toml")), key=lambda p: p.name)
     return tuple(i for p in found for i in read_items(p.read_text(encoding="utf-8"), p.name))
 
 
 def score_of(guesses: Iterable[tuple[str, str]]) -> Score:
-    """(what it was, what was said) in pairs. A generated passage is the signal; rates are corrected by
-    half a guess (log-linear; Hautus 1995), so that no rate is 0 or 1.
+    """Score pairs (what it was, what was said). A generated passage is the signal; rates are corrected
+    by half a guess (log-linear; Hautus 1995), so that no rate is 0 or 1.
 
     >>> score_of([("real", "real"), ("generated", "real")])
     Score(guesses=2, right=1, dprime=None, criterion=None)
@@ -108,7 +106,7 @@ def score_of(guesses: Iterable[tuple[str, str]]) -> Score:
 
 
 def next_kind(key: bytes, person: str, number: int) -> str:
-    """What kind a person's guess number `number` (from 0) is of."""
+    """Tell of what kind a person's guess number `number` (from 0) is."""
     block, place = divmod(number, len(BLOCK))
     return shuffled(key, f"guess|{person}|block {block}", BLOCK)[place]
 
@@ -116,7 +114,7 @@ def next_kind(key: bytes, person: str, number: int) -> str:
 def choose(
     items: Sequence[Item], had: set[str], kind: str, shown: dict[str, int], key: bytes, person: str
 ) -> Item | None:
-    """The passage of that kind that was shown least, and not to this person. None: all were."""
+    """Choose the passage of that kind that was shown least, and not to this person. None: all were."""
     left = [item for item in items if item.kind == kind and item.id not in had]
     left = shuffled(key, f"passages|{person}", left)
     return min(left, key=lambda item: shown.get(item.id, 0), default=None)
@@ -130,12 +128,12 @@ class PassagePool:
         self._study = study
 
     async def stock(self) -> int:
-        """Put the shipped passages in; how many were new."""
+        """Put the shipped passages in; return how many were new."""
         return await self.add(shipped())
 
     @repeated
     async def add(self, items: Sequence[Item], author: str | None = None) -> int:
-        """Put passages in; those that are there stay as they are. How many were new."""
+        """Put passages in; those that are there stay as they are. Return how many were new."""
         query = sa.select(ItemRow.id).where(ItemRow.study == self._study.id)
         async with self._database.reading() as connection:
             known = set(await connection.scalars(query))
@@ -146,22 +144,17 @@ class PassagePool:
             return sum([await add(connection, ItemRow, self._row(i, author)) for i in new])
 
     def _row(self, item: Item, author: str | None) -> dict[str, Any]:
-        return {
+        return item.model_dump() | {
             "id": item.id,
             "study": self._study.id,
-            "kind": item.kind,
-            "expert": item.expert,
             "medium": "text",
-            "text": item.text,
-            "source": item.source,
-            "licence": item.licence,
             "digest": item.digest,
             "author": author,
             "active": True,
         }
 
     async def pool(self, person: Person | None = None, expert: str = "") -> list[Item]:
-        """The passages that may be shown to that person; of one expert's manner, or of all."""
+        """List the passages that may be shown to that person; of one expert's manner, or of all."""
         query = sa.select(ItemRow.__table__).where(
             ItemRow.study == self._study.id, ItemRow.active, ItemRow.text.is_not(None)
         )
@@ -177,7 +170,7 @@ class PassagePool:
         ]
 
     async def draw(self, person: Person, expert: str = "") -> Item | None:
-        """The person's next passage; None when nothing of the kind that is due is left."""
+        """Draw the person's next passage; None when nothing of the kind that is due is left."""
         items = await self.pool(person, expert)
         async with self._database.reading() as connection:
             mine = Exposure.pseudonym.in_(person.accounts)
@@ -194,7 +187,7 @@ class PassagePool:
         return choose(items, had, kind, shown, key, person.root)
 
     async def score(self, person: Person) -> Score:
-        """Of all that the person has guessed."""
+        """Score all that the person has guessed."""
         query = (
             sa.select(Exposure.id, Exposure.shown, Vote.choice)
             .join(Vote, Vote.exposure_id == Exposure.id)
