@@ -77,16 +77,16 @@ def _drawn(logits: torch.Tensor, draws: Sequence[Draw]) -> list[int]:
     heat = torch.tensor([draw.sampling.temperature for draw in draws], device=logits.device)
     logits.div_(heat[:, None])
     totals = logits.logsumexp(1).tolist()
-    likely = _candidates(logits)
+    likely = _candidates(logits, CANDIDATES)
     return [
         _one(row, some, total, draw)
         for row, some, total, draw in zip(logits, likely, totals, draws, strict=True)
     ]
 
 
-def _candidates(logits: torch.Tensor) -> list[Candidates]:
-    """The CANDIDATES of each row; a GPU finds them itself, for whole rows take long to copy."""
-    count = min(CANDIDATES, logits.shape[1])
+def _candidates(logits: torch.Tensor, count: int) -> list[Candidates]:
+    """The likeliest of each row; a GPU finds them itself, for whole rows take long to copy."""
+    count = min(count, logits.shape[1])
     if logits.device.type == "cpu":
         return [_likeliest(row, count) for row in logits.numpy()]
     values, places = (found.cpu().numpy() for found in logits.topk(count))
@@ -102,7 +102,7 @@ def _one(row: torch.Tensor, likely: Candidates, total: float, draw: Draw) -> int
         found = pick(chances, len(places) == len(row), draw.sampling, number)
         if found is not None:
             return int(places[found])
-        likely = _likeliest(row.cpu().numpy(), len(row))
+        likely = _candidates(row[None], len(row))[0]
 
 
 def _likeliest(row: Floats, count: int) -> Candidates:

@@ -1,12 +1,8 @@
 """The clock, the memory and the notebook of a GPU day: parts run within limits, figures are kept."""
 
 import gc
-import importlib.metadata
-import importlib.util
 import json
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,12 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.figures import Figure
+from tests.benchmarks.gpu.machine import facts_of, is_there
 
-PACKAGES = (
-    "torch", "transformers", "peft", "accelerate", "diffusers", "bitsandbytes", "vllm", "triton",
-    "safetensors", "tokenizers", "pydantic",
-)  # fmt: skip
-WANTED = ("pydantic", "pydantic_settings", "platformdirs", "diffusers", "bitsandbytes", "vllm")
 LAST_SECONDS = 5  # that are left over for the table
 
 
@@ -57,6 +49,7 @@ class Day:
     parts: dict[str, str] = field(default_factory=dict)  # name -> what became of it
     held: dict[str, Any] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
     _group: str = ""
     _part: str = ""
     _began: float = field(default_factory=time.monotonic)
@@ -120,6 +113,18 @@ class Day:
         print(f"{figure.name}: {value:.4g} {unit} {against}", flush=True)
         self.save()
 
+    @contextmanager
+    def tried(self, name: str) -> Iterator[None]:
+        """Let one measure of a part fail alone: out of memory, or numbers that are not finite."""
+        self.clean()
+        try:
+            yield
+        except PartOver:
+            raise
+        except Exception as error:  # noqa: BLE001 - told, and the next measure goes on
+            self.faults.append(f"{self._part}: {name}: {in_a_line(error)}")
+            print(f"!!! {self.faults[-1]}", flush=True)
+
     def peak(self, name: str) -> None:
         """Note the most memory since the last `clean`."""
         import torch
@@ -162,6 +167,7 @@ class Day:
         found = {
             "facts": self.facts,
             "parts": self.parts,
+            "faults": self.faults,
             "seconds": round(time.monotonic() - self._began, 1),
             "figures": [asdict(figure) for figure in self.figures],
         }
@@ -177,6 +183,8 @@ class Day:
             print(f"{figure.name:58} {figure.value:>10.4g} {figure.unit:14} {figure.against}")
         for name, told in self.parts.items():
             print(f"part {name}: {told}")
+        for told in self.faults:
+            print(f"fault {told}")
         self.save()
 
 
@@ -196,14 +204,6 @@ def at_most(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def is_there(name: str) -> bool:
-    """Whether a package can be imported, without doing so."""
-    try:
-        return importlib.util.find_spec(name) is not None
-    except ImportError:
-        return False
-
-
 def in_a_line(error: BaseException) -> str:
     """Its name, its first words, and where it came from."""
     trace = error.__traceback__
@@ -211,36 +211,3 @@ def in_a_line(error: BaseException) -> str:
         trace = trace.tb_next
     where = f" ({Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno})" if trace else ""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}{where}"
-
-
-def facts_of(device: str, *, tiny: bool) -> dict[str, Any]:
-    """The card and the versions, and which packages are missing."""
-    import torch
-
-    found: dict[str, Any] = {"device": device, "tiny": tiny, "python": sys.version.split()[0]}
-    for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "missing"
-    found["wheels missing"] = [name for name in WANTED if not is_there(name)]
-    if device == "cuda":
-        card = torch.cuda.get_device_properties(0)
-        found |= {
-            "card": card.name,
-            "capability": f"{card.major}.{card.minor}",
-            "memory_gib": round(card.total_memory / 2**30, 1),
-            "multiprocessors": card.multi_processor_count,
-            "cuda": torch.version.cuda,
-            "driver": _driver(),
-            "bf16": torch.cuda.is_bf16_supported(),
-        }
-    return found
-
-
-def _driver() -> str:
-    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=20).stdout.strip()
-    except (OSError, subprocess.TimeoutExpired):
-        return "unknown"

@@ -1,6 +1,7 @@
 """Training steps by the product's own fitters: seconds and peak memory on random bases of true shape."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from tests.benchmarks.gpu.day import Day
 from tests.benchmarks.gpu.shapes import RANK, build_gemma, gemma_config
 
 STEPS = 4
+CHECKPOINTING = ", checkpointing"
 
 
 def recipe_file(name: str) -> Path:
@@ -45,11 +47,12 @@ def lora(day: Day) -> None:
         gemma_config(day).save_pretrained(folder)
     for block in (16,) if day.tiny else (512, 1024):
         for checkpointing in (False, True):
-            day.clean()
-            recipe = text_recipe(day, block, checkpointing=checkpointing)
-            with torch.device(day.device):  # the product builds on the processor, which takes long
-                found = measure(recipe, folder, 1 if day.tiny else STEPS)
-            _told(day, f"2 x {block} tokens", checkpointing, 2 * found["seconds"])
+            name = f"2 x {block} tokens{CHECKPOINTING * checkpointing}"
+            with day.tried(name):
+                recipe = text_recipe(day, block, checkpointing=checkpointing)
+                with torch.device(day.device):  # the product builds on the processor, which is slow
+                    found = measure(recipe, folder, 1 if day.tiny else STEPS)
+                _told(day, name, 2 * found["seconds"])
 
 
 def qlora(day: Day) -> None:
@@ -63,22 +66,19 @@ def qlora(day: Day) -> None:
 
     for block in (16,) if day.tiny else (512, 1024):
         for checkpointing in (True, False):
-            day.clean()
-            recipe = text_recipe(day, block, method="qlora", checkpointing=checkpointing)
-            base = in_four_bits(build_gemma(day), day.device)
-            keep_layout(base)
-            model = add_adapter(base, recipe)
-            accelerator = accelerator_for(recipe.training.precision)
-            trainer = TextTrainer(recipe, model, accelerator)
-            blocks = [Block(tokens=tuple(range(5, 5 + block)), work=0)] * 2
-            day.clean()
-            steps = 2 if day.tiny else STEPS
-
-            def step(trainer: Any = trainer, blocks: Any = blocks, steps: int = steps) -> None:
-                trainer.step(blocks, 1, steps)
-
-            _told(day, f"2 x {block} tokens", checkpointing, day.timed(step, steps - 1, 1))
-            del base, model, trainer, step
+            name = f"2 x {block} tokens{CHECKPOINTING * checkpointing}"
+            with day.tried(name):
+                recipe = text_recipe(day, block, method="qlora", checkpointing=checkpointing)
+                base = in_four_bits(build_gemma(day), day.device)
+                keep_layout(base)
+                model = add_adapter(base, recipe)
+                accelerator = accelerator_for(recipe.training.precision)
+                trainer = TextTrainer(recipe, model, accelerator)
+                del base, model
+                blocks = [Block(tokens=tuple(range(5, 5 + block)), work=0)] * 2
+                day.clean()
+                _told(day, name, day.timed(partial(trainer.step, blocks, 1, 9), STEPS - 1, 1))
+            trainer = None
 
 
 def in_four_bits(model: Any, device: str) -> Any:
@@ -109,6 +109,8 @@ def in_four_bits(model: Any, device: str) -> Any:
 
 def image(day: Day) -> None:
     """A LoRA on SDXL's UNet: a picture of 1024 x 1024 a step."""
+    from accelerate.state import AcceleratorState
+
     from training.images.recipe import load_image_recipe
     from training.images.step_cost import measure_image
 
@@ -117,23 +119,24 @@ def image(day: Day) -> None:
     for precision, checkpointing in (("bf16", True), ("bf16", False), ("fp16", True)):
         if precision == "fp16" and day.device == "cpu":
             continue
-        day.clean()
-        changes = (
-            f"training.precision={precision}",
-            "training.optimiser=adamw",
-            "training.batch=1",
-            "training.accumulate=1",
-            f"training.gradient_checkpointing={str(checkpointing).lower()}",
-            f"data.resolution={side}",
-            f"lora.rank={RANK}",
-        )
-        recipe = load_image_recipe(recipe_file("jewel-museum.toml"), changes)
-        found = measure_image(recipe, folder, 1 if day.tiny else STEPS)
-        _told(day, f"{precision}, a picture of {side}", checkpointing, found["seconds"])
+        name = f"{precision}, a picture of {side}{CHECKPOINTING * checkpointing}"
+        with day.tried(name):
+            changes = (
+                f"training.precision={precision}",
+                "training.optimiser=adamw",
+                "training.batch=1",
+                "training.accumulate=1",
+                f"training.gradient_checkpointing={str(checkpointing).lower()}",
+                f"data.resolution={side}",
+                f"lora.rank={RANK}",
+            )
+            AcceleratorState._reset_state(reset_partial_state=True)  # it holds one precision
+            recipe = load_image_recipe(recipe_file("jewel-museum.toml"), changes)
+            found = measure_image(recipe, folder, 1 if day.tiny else STEPS)
+            _told(day, name, found["seconds"])
 
 
-def _told(day: Day, name: str, checkpointing: bool, seconds: float) -> None:
-    name += ", checkpointing" if checkpointing else ""
+def _told(day: Day, name: str, seconds: float) -> None:
     day.note(f"{name}: a step", 1000 * seconds, "ms")
     day.peak(name)
 

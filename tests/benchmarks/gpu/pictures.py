@@ -211,12 +211,12 @@ def _whole(day: Day, pipeline: Any, count: int, steps: int, guidance: float) -> 
         for canvas in draw(day, pipeline, count, steps, guidance):
             decode(pipeline.vae, canvas.latents)
 
-    day.clean()
     times = 1 if count > 1 and steps > 4 else 2
-    seconds = day.timed(whole, times, 0 if times == 1 else 1)
     name = f"{count} pictures, {steps} steps{', guided' if guidance else ''}"
-    day.note(name, seconds, "s", f"{seconds / count:.2f} s a picture")
-    day.peak(name)
+    with day.tried(name):
+        seconds = day.timed(whole, times, 0 if times == 1 else 1)
+        day.note(name, seconds, "s", f"{seconds / count:.2f} s a picture")
+        day.peak(name)
 
 
 def _step(day: Day, pipeline: Any, name: str, count: int, steps: int) -> None:
