@@ -1,7 +1,7 @@
 """Leaving within a limit: tasks, courtesies, and the process itself.
 
-A cancellation is only a wish. Procrastinate's worker turns it into an error of its own when the
-server is gone, psycopg first asks the server to stop, SQLAlchemy rolls back. So whoever ends a task
+A cancellation is only a wish. A library may turn it into an error of its own when the server is
+gone, psycopg first asks the server to stop, SQLAlchemy rolls back. So whoever ends a task
 calls `end`, which asks again and does not wait for ever; a loop that outlives errors goes on only
 while it is `wanted`; and a process that was told to leave does so by a deadline (`Signals`, `run`).
 tests/test_shutdown.py keeps other ways out.

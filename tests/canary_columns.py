@@ -71,8 +71,8 @@ CLASSES: dict[str, dict[str, str]] = {
     "messages": {"keys": "lookup job_id", "figures": "at"},
     "tombstones": {"keys": "lookup", "figures": "at"},
     "tickets": {
-        "keys": "job_id number asker",
-        "figures": "turn created_at",
+        "keys": "job_id asker",
+        "figures": "turn rank created_at",
         "facts": "queue worker reply_to cancelled",
     },
     "workers": {

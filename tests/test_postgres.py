@@ -86,6 +86,35 @@ def test_an_older_ledger_is_upgraded_only_when_told_to(empty, old_migrations: Pa
     assert len(set(revisions(machine))) == 1
 
 
+LIBRARY = """
+CREATE TYPE procrastinate_job_status AS ENUM ('todo', 'doing');
+CREATE TABLE procrastinate_jobs (id bigint PRIMARY KEY, status procrastinate_job_status);
+CREATE TABLE procrastinate_events (job_id bigint REFERENCES procrastinate_jobs);
+CREATE FUNCTION procrastinate_note() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN new; END';
+CREATE FUNCTION procrastinate_state(bigint) RETURNS procrastinate_job_status LANGUAGE sql
+    AS 'SELECT status FROM procrastinate_jobs WHERE id = $1';
+CREATE TRIGGER note AFTER UPDATE ON procrastinate_jobs
+    FOR EACH ROW EXECUTE PROCEDURE procrastinate_note();
+"""
+LEFT = """
+SELECT count(*) FROM (SELECT relname AS name FROM pg_class UNION ALL SELECT proname FROM pg_proc
+    UNION ALL SELECT typname FROM pg_type) AS known WHERE name ~ 'procrastinate'
+"""
+
+
+def test_an_upgrade_leaves_nothing_of_the_library_that_the_queue_once_rested_on(
+    empty, old_migrations: Path
+) -> None:
+    machine = empty()
+    upgrade(machine, old_migrations)
+    with storage_of(machine).connect(writing=True) as connection:
+        connection.execute(sa.text(LIBRARY))
+        connection.commit()
+    upgrade(machine)
+    with storage_of(machine).connect(writing=False) as connection:
+        assert connection.scalar(sa.text(LEFT)) == 0
+
+
 async def test_a_ledger_without_tables_says_what_makes_them(empty) -> None:
     machine = empty(key=SecretStr(postgres.KEY))
     with pytest.raises(LedgerError, match="pastiche db upgrade"):

@@ -19,9 +19,14 @@ from engine.events import UNSERVED, Finished, Image, Loading, Queued, Started, T
 from engine.ledger.ledger import Ledger
 from engine.ledger.storage import database_url, open_database
 from engine.plan.cards import Registry
-from engine.queues.notes import MAX_NOTE_BYTES, event_note, queue_channel, read_event
-from engine.queues.postgres.claims import Claims
-from engine.queues.postgres.maintenance import TURN_SECONDS, Maintenance
+from engine.queues.postgres.claims import TURN_SECONDS, Claims
+from engine.queues.postgres.maintenance import Maintenance
+from engine.queues.postgres.notifications import (
+    MAX_NOTE_BYTES,
+    event_note,
+    queue_channel,
+    read_event,
+)
 from engine.queues.postgres.queue import PostgresQueue
 from engine.queues.postgres.worker_host import WorkerHost
 from engine.vault import Vault
@@ -47,9 +52,7 @@ async def station(settings, registry, ledger) -> AsyncIterator[WorkerHost]:
 
 @pytest.fixture
 def rescue(settings, registry, ledger) -> Maintenance:
-    return Maintenance(
-        ledger, database_url(settings), fingerprint_of(registry, settings), settings.lost_after
-    )
+    return Maintenance(ledger, fingerprint_of(registry, settings), settings.lost_after)
 
 
 @pytest.fixture
@@ -70,10 +73,9 @@ async def every(ledger: Ledger, statement: str, **values) -> list:
 
 async def test_the_queue_knows_a_jobs_name_and_nothing_of_what_was_asked(ask, ledger) -> None:
     asked = await ask("CANARY")
-    ((words,),) = await every(ledger, "SELECT args::text FROM procrastinate_jobs")
-    assert words == f'{{"job": "{asked.events[0].job}"}}'
-    dump = await every(ledger, "SELECT tickets::text FROM tickets")
-    assert "CANARY" not in str(dump)
+    ((ticket,),) = await every(ledger, "SELECT tickets::text FROM tickets")
+    assert asked.events[0].job in ticket
+    assert "CANARY" not in ticket
 
 
 async def test_what_is_not_in_the_record_is_not_in_the_queue(
@@ -91,7 +93,7 @@ async def test_what_is_not_in_the_record_is_not_in_the_queue(
 
     with pytest.raises(LedgerError):
         await ledger.accept(request, chosen, job, beside)
-    assert await every(ledger, "SELECT id FROM procrastinate_jobs") == []
+    assert await every(ledger, "SELECT job_id FROM tickets") == []
     assert await every(ledger, "SELECT id FROM jobs") == []
 
 
@@ -100,7 +102,7 @@ async def test_a_finished_job_leaves_nothing_in_the_queue(ask, station, settings
         asked = await ask()
         worker.post(finished(await next_run(worker)))
         await asked.end()
-    for table in ("tickets", "progress", "procrastinate_jobs WHERE queue_name <> 'maint'"):
+    for table in ("tickets", "progress"):
         assert await every(ledger, f"SELECT * FROM {table}") == []
 
 
@@ -119,18 +121,18 @@ async def test_one_request_beside_a_flood_comes_next(ask, station, settings) -> 
         asked.leave()
 
 
-async def test_who_waits_long_enough_comes_before_newcomers(ask, station, rescue, ledger) -> None:
-    first, second = [await ask(f"Flood {n}.", asker="flood") for n in range(2)]
-    await every(ledger, "UPDATE tickets SET created_at = created_at - :s", s=3 * TURN_SECONDS)
-    await rescue.run()
+async def test_who_waits_long_enough_comes_before_newcomers(ask, station, settings, ledger) -> None:
+    flood = [await ask(f"Flood {n}.", asker="flood") for n in range(2)]
+    waited = "UPDATE tickets SET created_at = created_at - :s, rank = rank - :s / :turn"
+    await every(ledger, waited, s=3 * TURN_SECONDS, turn=TURN_SECONDS)
     newcomer = await ask("New.", asker="newcomer")
-    rows = await every(
-        ledger,
-        "SELECT args->>'job' FROM procrastinate_jobs WHERE queue_name <> 'maint' "
-        "ORDER BY priority DESC, id",
-    )
-    wanted = [asked.events[0].job for asked in (first, second, newcomer)]
-    assert [job for (job,) in rows] == wanted
+    order = []
+    async with hand_worker(settings) as worker:
+        for _ in range(3):
+            job = await next_run(worker)
+            order.append(job.id)
+            worker.post(finished(job))
+    assert order == [asked.events[0].job for asked in (*flood, newcomer)]
 
 
 async def test_a_job_that_nobody_can_serve_is_told_at_once_and_served_when_somebody_can(
@@ -181,7 +183,7 @@ async def test_a_worker_with_other_weights_gets_nothing_and_both_operators_are_t
         (hint,) = (await engine.overview()).unserved
         assert "other weights for lovecraft" in hint and "restart it" in hint
         kit = fingerprint_of(other_weights(registry), settings)
-        await Maintenance(ledger, database_url(settings), kit, settings.lost_after).run()
+        await Maintenance(ledger, kit, settings.lost_after).run()
         assert any("install the same here as the bots" in r.message for r in caplog.records)
         asked.leave()
 
@@ -240,7 +242,7 @@ async def test_a_station_that_counted_as_gone_stops_what_it_lost_and_works_on(
         asked = await ask()
         job = await next_run(worker)
         await fall_silent(ledger, station, rescue)
-        station._look_everywhere()
+        station.look()
         messages = [await asyncio.wait_for(worker.receive(), 60) for _ in range(2)]
         assert Stop(job=job.id) in messages
         again = next(m.job for m in messages if not isinstance(m, Stop))
@@ -320,7 +322,6 @@ async def test_a_job_of_a_restored_ledger_gets_its_ticket(
 ) -> None:
     asked = await ask()
     await every(ledger, "DELETE FROM tickets")
-    await every(ledger, "DELETE FROM procrastinate_jobs")
     await rescue.run()
     async with hand_worker(settings) as worker:
         worker.post(finished(await next_run(worker)))
@@ -348,13 +349,13 @@ async def test_what_is_forgotten_while_it_runs_stops_and_leaves_nothing(
     async with hand_worker(settings) as worker:
         asked = await ask()
         job = await next_run(worker)
+        await told(asked, Started)
         await every(ledger, "DELETE FROM deliveries WHERE job_id = :job", job=job.id)
         await every(ledger, "DELETE FROM jobs WHERE id = :job", job=job.id)
-        station._look_everywhere()
+        station.look()
         assert await asyncio.wait_for(worker.receive(), 60) == Stop(job=job.id)
         await rescue.run()
-        left = await every(ledger, "SELECT * FROM procrastinate_jobs WHERE queue_name <> 'maint'")
-        assert left == []
+        assert await every(ledger, "SELECT job_id FROM tickets") == []
         asked.leave()
 
 
@@ -389,7 +390,7 @@ async def test_a_ticket_that_its_station_knows_nothing_of_goes_back(
     async with hand_worker(settings) as worker:
         run = asyncio.create_task(next_run(worker))
         while not run.done():
-            station._look_everywhere()
+            station.look()
             await asyncio.sleep(0.2)
         job = await run
         assert (job.id, job.attempt, job.alone) == (claim.job.id, 2, False)

@@ -64,7 +64,6 @@ def left_over(url: str) -> int:
             for table in (
                 "tickets",
                 "progress",
-                "procrastinate_jobs WHERE queue_name <> 'maint'",
                 "workers WHERE seen_at > extract(epoch from now()) - 3",
             )
         ]

@@ -16,7 +16,7 @@ from engine.errors import BusyError
 from engine.events import Cancelled, Failed, Finished, Loading, Queued, Started, Text
 from engine.ledger.ledger import Ledger
 from engine.plan.cards import Registry
-from engine.queues.embedded import DEATHS_ALONE
+from engine.queues.dispatcher import DEATHS_ALONE
 from engine.settings import Settings
 from engine.workers.protocol import Hello, Leaving, Refused, Stop, Unfit, connect
 

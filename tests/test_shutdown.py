@@ -50,7 +50,7 @@ async def test_a_task_that_does_not_end_is_left_behind_and_the_log_says_where(ca
 async def test_a_loop_whose_cancellation_became_another_error_is_wanted_no_more() -> None:
     async def insists() -> str:
         while wanted():
-            with suppress(asyncio.CancelledError):  # as Procrastinate's worker, without a server
+            with suppress(asyncio.CancelledError):  # as a library may
                 await asyncio.sleep(60)
         return "over"
 

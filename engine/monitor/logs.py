@@ -78,7 +78,6 @@ def start_logs(home: Path, name: str, level: str, to: str = "file") -> None:
         "httpx",
         "httpcore",
         "filelock",
-        "procrastinate",
         "alembic",
     ):
         logging.getLogger(noisy).setLevel(logging.WARNING)

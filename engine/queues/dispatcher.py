@@ -1,9 +1,9 @@
-"""The workers of one process and the jobs in its hands: who gets what, what they say, how they die.
+"""The dispatcher: hands the jobs of one process to its workers, hears them, and counts their deaths.
 
 Jobs that were being worked on when their worker died run again one at a time, alone, before anything
 else. A job whose worker dies DEATHS_ALONE times while nothing else ran there has shown that it is the
 cause, and is given up. (More than once, because a worker may also be killed from outside.) A worker
-that takes its leave, and a job that its worker had not begun, count for nothing.
+that says that it leaves, and a job that its worker had not begun, count for nothing.
 """
 
 import logging
@@ -11,23 +11,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Protocol
 
-from engine.errors import LedgerError
-from engine.events import (
-    Cancelled,
-    Event,
-    Failed,
-    Final,
-    Finished,
-    Image,
-    Loading,
-    Queued,
-    Started,
-    Text,
-)
+from engine.errors import APOLOGY, LedgerError
+from engine.events import Event, Failed, Final, Finished, Loading, Queued, Started
 from engine.plan.job import Job
-from engine.queues import ended
-from engine.queues.crew import Crew, Worker
-from engine.queues.fair_queue import FairQueue, QueuedJob
+from engine.queues.fair_queue import FairQueue, QueuedJob, Worker
 from engine.queues.ledger_writer import OrderedWriter
 from engine.workers.fingerprint import ServingFingerprint
 from engine.workers.protocol import Hello, Leaving, Link, Ready, Refused, Run, Stop, Unfit
@@ -38,6 +25,7 @@ OTHER_KIT = (
     "This worker has another version of the program, or other weights, than the process that it would "
     "work for. Install the same on both, then start it again."
 )
+LOADING = "getting the model ready"
 FIRST_GUESS_SECONDS = 15.0  # an answer's duration before any was measured
 NEWEST_SHARE = 0.2  # how much the newest duration counts in the running mean
 
@@ -45,28 +33,28 @@ log = logging.getLogger(__name__)
 
 
 class Record(Protocol):
-    """Where the floor writes down what happens: ledger.Ledger, or a station's fenced view of it."""
+    """Where it writes down what happens: ledger.Ledger, or a fenced view of it (queues.postgres.progress)."""
 
-    def started(self, job: str, attempt: int) -> Awaitable[object]:
-        """A worker has it."""
+    def started(self, job: str, attempt: int) -> Awaitable[object]: ...
 
     def requeued(self, job: Job, deaths_alone: int) -> Awaitable[object]:
-        """It runs again, under the job's new attempt number."""
+        """Let it run again, under the job's new attempt number."""
 
     def finish(self, event: Final) -> Awaitable[bool]:
-        """The answer, once; False if it came too late."""
+        """Write the answer, once; False if it came too late."""
 
     def final(self, job: str) -> Awaitable[Final | None]:
-        """What is on record."""
+        """Read what is on record."""
 
 
 def nobody(_medium: str) -> None:
-    """Workers are somebody else's to start."""
+    """Leave workers to whoever starts them."""
 
 
 class Dispatcher:
-    """See the module's own words. `need_worker` and `worker_ready` are a supervisor's; a worker
-    that serves with another `kit` is refused."""
+    """`need_worker` and `worker_ready` are a supervisor's; a worker that serves with another `kit` is
+    refused. `dispatched(medium)` is called when there may be room; with `unfit(medium, reason)` what
+    waits is not failed because its worker cannot serve."""
 
     def __init__(
         self,
@@ -74,21 +62,25 @@ class Dispatcher:
         *,
         need_worker: Callable[[str], None] = nobody,
         worker_ready: Callable[[str], None] = nobody,
+        dispatched: Callable[[str], None] = nobody,
+        unfit: Callable[[str, str], None] | None = None,
         kit: ServingFingerprint | None = None,
     ) -> None:
         self._kit = kit
         self.entries: dict[str, QueuedJob] = {}
-        self.crew = Crew()
+        self.workers: set[Worker] = set()
         self.writer = OrderedWriter()
         self.closing = False
         self._record = record
         self._need_worker = need_worker
         self._worker_ready = worker_ready
+        self._dispatched = dispatched
+        self._unfit = unfit or self._fail_all
         self._lines: dict[str, FairQueue] = {}
         self._seconds: dict[str, float] = {}
 
     def add(self, entry: QueuedJob) -> None:
-        """A job that is accepted, to be run as soon as a worker is free."""
+        """Run a job that is accepted as soon as a worker is free."""
         if entry.job.id in self.entries:
             return
         self.entries[entry.job.id] = entry
@@ -97,32 +89,42 @@ class Dispatcher:
         self.dispatch(entry.job.medium)
 
     def line(self, medium: str) -> FairQueue:
-        """What waits for a medium."""
         return self._lines.setdefault(medium, FairQueue())
+
+    def _of(self, medium: str) -> list[Worker]:
+        return [worker for worker in self.workers if worker.medium == medium]
+
+    def running(self, medium: str) -> int:
+        """How many jobs its workers have in hand."""
+        return sum(len(worker.running) for worker in self._of(medium))
+
+    def slots(self, medium: str) -> int:
+        """How many they could have."""
+        return sum(worker.slots for worker in self._of(medium))
 
     def room(self, medium: str) -> int:
         """How many more could begin now; none beside a suspect."""
-        line = self.line(medium)
-        running = [e for worker in self.crew.of(medium) for e in worker.running.values()]
-        if any(entry.job.alone for entry in (*running, *line)):
+        waiting = list(self.line(medium))
+        running = [e for worker in self._of(medium) for e in worker.running.values()]
+        if any(entry.job.alone for entry in (*running, *waiting)):
             return 0
-        return max(0, self.crew.slots(medium) - len(running) - len(list(line)))
+        return max(0, self.slots(medium) - len(running) - len(waiting))
 
     def queued(self, entry: QueuedJob) -> Queued:
-        """Its place: how many are before it, those that run included; 0 when it runs itself."""
+        """Its position: how many are before it, those that run included; 0 when it runs itself."""
         medium = entry.job.medium
         position = 0
-        for ahead, other in enumerate(self.line(medium), self.crew.running(medium)):
+        for ahead, other in enumerate(self.line(medium), self.running(medium)):
             if other is entry:
                 position = ahead
         each = self._seconds.get(medium, FIRST_GUESS_SECONDS)
         entry.place = position
-        eta = position * each / max(1, self.crew.slots(medium))
+        eta = position * each / max(1, self.slots(medium))
         return Queued(job=entry.job.id, position=position, eta=eta)
 
     def _tell_places(self, medium: str) -> None:
-        """The line has moved: tell each that waits where it stands now."""
-        for place, entry in enumerate(self.line(medium), self.crew.running(medium)):
+        """Tell each that waits where it stands, now that the line has moved."""
+        for place, entry in enumerate(self.line(medium), self.running(medium)):
             if entry.followers and entry.place != place:
                 entry.tell(self.queued(entry))
 
@@ -135,7 +137,7 @@ class Dispatcher:
             entry.worker.link.post(Stop(job=job))
         elif not entry.cancelled:
             self.line(entry.job.medium).remove(entry)
-            self._finish(entry, ended.cancelled(entry))
+            self._finish(entry, entry.as_cancelled())
             self._tell_places(entry.job.medium)
         entry.cancelled = True
         return True
@@ -146,7 +148,7 @@ class Dispatcher:
         if entry is None:
             return False
         self.forget(entry)
-        self._finish(entry, ended.failed(entry.job, reason))
+        self._finish(entry, entry.as_failed(reason))
         self.dispatch(entry.job.medium)
         return True
 
@@ -165,10 +167,12 @@ class Dispatcher:
             link.post(Refused(error="SetupError", message=OTHER_KIT))
             return
         worker = Worker(medium=hello.medium, pid=hello.pid, link=link)
-        self.crew.join(worker)
+        self.workers.add(worker)
         try:
             async for message in link.messages():
                 match message:
+                    case _ if isinstance(message, Event):
+                        self._hear(worker, message)
                     case Ready(slots=slots):
                         worker.slots = slots
                         self._worker_ready(worker.medium)
@@ -178,52 +182,38 @@ class Dispatcher:
                     case Leaving():
                         worker.leaving = True
                         worker.slots = 0
-                    case (
-                        Loading()
-                        | Started()
-                        | Text()
-                        | Image()
-                        | Finished()
-                        | Failed()
-                        | Cancelled()
-                    ):
-                        self._hear(worker, message)
                     case _:
                         log.warning("a worker sent what only clients send")
         finally:
-            self.crew.leave(worker)
-            self._mourn(worker)
+            self.workers.discard(worker)
+            self._worker_lost(worker)
 
     def _hear(self, worker: Worker, event: Event) -> None:
         entry = worker.running.get(event.job)
         if entry is None or isinstance(event, Queued) or event.attempt != entry.job.attempt:
             return
         entry.heard = True
-        match event:
-            case Finished() | Failed() | Cancelled():
-                del worker.running[event.job]
-                self._finish(entry, event)
-                self.dispatch(worker.medium)
-            case Started():
-                job = entry.job
-                self.writer.put(lambda: self._record.started(job.id, job.attempt), job.id)
-                entry.tell(event)
-            case _:
-                entry.tell(event)
+        if isinstance(event, Final):
+            del worker.running[event.job]
+            self._finish(entry, event)
+            self.dispatch(worker.medium)
+            return
+        if isinstance(event, Started):
+            job = entry.job
+            self.writer.put(lambda: self._record.started(job.id, job.attempt), job.id)
+        entry.tell(event)
 
     def _finish(self, entry: QueuedJob, event: Final) -> None:
         """Record it, then tell what is on record."""
         medium, entry.ending = entry.job.medium, True
+        extra = {"job": event.job, "expert": entry.job.expert}
         if isinstance(event, Finished):
             known = self._seconds.get(medium, event.seconds)
             self._seconds[medium] = (1 - NEWEST_SHARE) * known + NEWEST_SHARE * event.seconds
         if isinstance(event, Failed):
-            extra = {"job": event.job, "expert": entry.job.expert, "reason": event.reason}
-            log.error("a job failed", extra=extra)
+            log.error("a job failed", extra=extra | {"reason": event.reason})
         else:
-            outcome = type(event).__name__.lower()
-            extra = {"job": event.job, "expert": entry.job.expert, "outcome": outcome}
-            log.info("a job ended", extra=extra)
+            log.info("a job ended", extra=extra | {"outcome": type(event).__name__.lower()})
 
         async def record() -> None:
             try:
@@ -239,8 +229,8 @@ class Dispatcher:
 
         self.writer.put(record, event.job)
 
-    def _mourn(self, worker: Worker) -> None:
-        """A worker's connection closed: its jobs go back, and the deaths are counted."""
+    def _worker_lost(self, worker: Worker) -> None:
+        """Take back the jobs of a worker whose connection closed, and count the deaths."""
         lost, worker.running = list(worker.running.values()), {}
         if self.closing:
             return
@@ -250,14 +240,14 @@ class Dispatcher:
             guilty = suspect and not worker.leaving
             entry.worker, entry.heard = None, False
             log.warning("a worker left a job", extra={"pid": worker.pid, "job": entry.job.id})
+            entry.deaths_alone += int(guilty and entry.job.alone and not entry.cancelled)
             if entry.cancelled:
-                self._finish(entry, ended.cancelled(entry))
-                continue
-            entry.deaths_alone += int(guilty and entry.job.alone)
-            if entry.deaths_alone >= DEATHS_ALONE:
-                self._finish(entry, ended.dead(entry.job, DEATHS_ALONE))
-                continue
-            self._hand_back(entry, alone=guilty or entry.job.alone)
+                self._finish(entry, entry.as_cancelled())
+            elif entry.deaths_alone >= DEATHS_ALONE:
+                reason = f"its worker died {DEATHS_ALONE} times while it ran alone"
+                self._finish(entry, entry.as_failed(reason, message=APOLOGY, dead=True))
+            else:
+                self._hand_back(entry, alone=guilty or entry.job.alone)
         if self.line(worker.medium):
             self._need_worker(worker.medium)
             self.dispatch(worker.medium)
@@ -271,28 +261,23 @@ class Dispatcher:
         self.writer.put(lambda: self._record.requeued(job, deaths), job.id)
 
     def unfit(self, medium: str, reason: str) -> None:
-        """A worker cannot serve: if no other does, end what waits, with the operator's reason."""
+        """Say that a worker cannot serve, and why."""
         log.error("a worker cannot serve", extra={"medium": medium, "reason": reason})
-        if self.crew.slots(medium):
-            return
+        if not self.slots(medium):  # else another one serves it
+            self._unfit(medium, reason)
+
+    def _fail_all(self, medium: str, reason: str) -> None:
         for entry in self.line(medium).clear():
-            self._finish(entry, ended.failed(entry.job, reason))
+            self._finish(entry, entry.as_failed(reason))
 
     def dispatch(self, medium: str) -> None:
         """Fill free slots, suspects first and each alone on its worker."""
         if self.closing:
             return
-        line = self.line(medium)
-        for worker in self.crew.of(medium):
-            while entry := line.take(worker):
-                self._run(worker, entry)
+        for worker in self._of(medium):
+            while entry := self.line(medium).take(worker):
+                entry.worker = worker
+                worker.running[entry.job.id] = entry
+                worker.link.post(Run(job=entry.job))
         self._tell_places(medium)
-
-    def _run(self, worker: Worker, entry: QueuedJob) -> None:
-        entry.worker = worker
-        worker.running[entry.job.id] = entry
-        worker.link.post(Run(job=entry.job))
-
-    def drain(self) -> None:
-        """From now on nothing is handed out or handed back."""
-        self.closing = True
+        self._dispatched(medium)

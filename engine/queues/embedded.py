@@ -2,7 +2,7 @@
 
 The ledger is the truth. A job is in it before it is in here, and whatever has no final state when
 an owner starts is taken up again. Being the only owner, this queue needs no leases: a worker that
-died is a connection that closed (queues.floor counts the deaths). The owner's own death counts for
+died is a connection that closed (queues.dispatcher counts the deaths). The owner's own death counts for
 nothing.
 """
 
@@ -10,27 +10,27 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
 
 from engine.errors import BusyError, OwnerGoneError
 from engine.events import Event, Loading, is_final
 from engine.ledger.ledger import Ledger
+from engine.ledger.rows import UnfinishedJob
 from engine.overview import TAKEN_OUT, Overview, WorkerSeen
 from engine.plan.job import Job, Request, Status, Waiting
 from engine.plan.router import Route
 from engine.queues.census import Census
-from engine.queues.dispatcher import DEATHS_ALONE, Dispatcher, nobody
-from engine.queues.fair_queue import Inbox, QueuedJob
+from engine.queues.dispatcher import LOADING, Dispatcher, nobody
+from engine.queues.fair_queue import QueuedJob
+from engine.queues.inbox import Inbox
 from engine.queues.ledger_writer import CLOSE_SECONDS
 from engine.shutdown import end
 from engine.workers.fingerprint import ServingFingerprint
 from engine.workers.protocol import Hello, Link
 
-__all__ = ["DEATHS_ALONE", "EmbeddedQueue"]
-
 
 class EmbeddedQueue:
-    """Real as long as this process lives; see the module's own words."""
+    """A jobs.JobQueue that is real as long as this process lives."""
 
     def __init__(
         self,
@@ -52,12 +52,12 @@ class EmbeddedQueue:
     async def start(self) -> int:
         """Take up every job that an earlier owner left unfinished; returns how many."""
         left = await self._ledger.unfinished()
-        for job, deaths_alone, accepted_at, asker in left:
-            entry = QueuedJob(
-                job=job, accepted_at=accepted_at, asker=asker, deaths_alone=deaths_alone
-            )
-            self._floor.add(entry)
+        self._take_up(left)
         return len(left)
+
+    def _take_up(self, jobs: Iterable[UnfinishedJob]) -> None:
+        for left in jobs:
+            self._floor.add(QueuedJob(**left._asdict()))
 
     async def accept(self, request: Request, route: Route, job: Job) -> None:
         """Commit, then queue; a job that is accepted already stays as it is.
@@ -83,7 +83,7 @@ class EmbeddedQueue:
             self._floor.add(QueuedJob(job=job, accepted_at=time.time(), asker=asker))
 
     async def follow(self, job: str) -> AsyncGenerator[Event]:
-        """Events from here on; a job that is over already gives its final event from the ledger."""
+        """Give events from here on; of a job that is over the final event, from the ledger."""
         entry = self._floor.entries.get(job)
         if entry is None:
             final = await self._ledger.final(job)
@@ -104,18 +104,17 @@ class EmbeddedQueue:
         """What a newcomer must know: its place, then that a worker is loading, or the text so far."""
         job = entry.job
         events: list[Event] = [self._floor.queued(entry)]
-        if entry.worker is None and not self._floor.crew.slots(job.medium):
-            events.append(Loading(job=job.id, attempt=job.attempt, what="getting the model ready"))
+        if entry.worker is None and not self._floor.slots(job.medium):
+            events.append(Loading(job=job.id, attempt=job.attempt, what=LOADING))
         elif entry.last is not None and not is_final(entry.last):
             events.append(entry.last)
         return events
 
     async def cancel(self, job: str) -> bool:
-        """Stop it: at once while it waits, at the next token while it runs."""
         return self._floor.cancel(job)
 
     async def status(self) -> Status:
-        """Everything unfinished, oldest first."""
+        """List everything unfinished, oldest first."""
         now = time.time()
         waiting = tuple(
             Waiting(
@@ -127,10 +126,11 @@ class EmbeddedQueue:
             )
             for entry in self._floor.entries.values()
         )
-        return Status(owner=os.getpid(), waiting=waiting, workers=self._floor.crew.states())
+        media = {worker.medium for worker in self._floor.workers}
+        states = {medium: "ready" if self._floor.slots(medium) else "starting" for medium in media}
+        return Status(owner=os.getpid(), waiting=waiting, workers=states)
 
     async def overview(self) -> Overview:
-        """For the operator: queues.overview."""
         workers = tuple(
             WorkerSeen(
                 name=f"{worker.medium}-{worker.pid}",
@@ -141,28 +141,21 @@ class EmbeddedQueue:
                 slots=worker.slots,
                 running=len(worker.running),
             )
-            for worker in self._floor.crew
+            for worker in self._floor.workers
         )
         return await self._census.overview("embedded", workers)
 
     async def retry(self, job: str) -> bool:
-        """A dead or failed job is queued again; see queues.overview."""
         if job in self._floor.entries or not await self._census.revive(job):
             return False
-        for again, deaths_alone, accepted_at, asker in await self._ledger.unfinished(job):
-            self._floor.add(
-                QueuedJob(
-                    job=again, accepted_at=accepted_at, asker=asker, deaths_alone=deaths_alone
-                )
-            )
+        self._take_up(await self._ledger.unfinished(job))
         return True
 
     async def drop(self, job: str) -> bool:
-        """It is over now; see queues.overview."""
         return self._floor.drop(job, TAKEN_OUT) or await self._census.bury(job)
 
     async def serve(self, hello: Hello, link: Link) -> None:
-        """A worker, for as long as it lives."""
+        """Keep a worker busy for as long as it lives."""
         await self._floor.serve(hello, link)
 
     def unfit(self, medium: str, reason: str) -> None:
@@ -170,8 +163,8 @@ class EmbeddedQueue:
         self._floor.unfit(medium, reason)
 
     def drain(self) -> None:
-        """From now on nothing is accepted, handed out or handed back."""
-        self._floor.drain()
+        """Accept, hand out and hand back nothing from now on."""
+        self._floor.closing = True
 
     async def close(self) -> None:
         """Finish what is being written; the rest stays in the ledger for the next owner."""

@@ -6,18 +6,28 @@ for them; whoever asks for one thing meanwhile is before the second of those. Be
 come, first served; nobody waits longer than one turn of everybody else for each of their own.
 """
 
-import asyncio
 from bisect import insort
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
 
-from engine.events import Event, Image, Text, is_final
+from engine.errors import KIND_SENTENCE
+from engine.events import Cancelled, Event, Failed, Text
 from engine.plan.job import Job
+from engine.queues.inbox import Follower
+from engine.workers.protocol import Link
 
-if TYPE_CHECKING:
-    from engine.queues.crew import Worker
+
+@dataclass(slots=True, eq=False)
+class Worker:
+    """A connected worker; `slots` is 0 until its models are loaded."""
+
+    medium: str
+    pid: int
+    link: Link
+    slots: int = 0
+    leaving: bool = False
+    running: "dict[str, QueuedJob]" = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)
@@ -35,7 +45,7 @@ class QueuedJob:
     asker: str = ""
     turn: int = 0
     deaths_alone: int = 0
-    worker: "Worker | None" = None
+    worker: Worker | None = None
     heard: bool = False
     unheard: int = 0
     number: int = 0
@@ -43,60 +53,22 @@ class QueuedJob:
     cancelled: bool = False
     place: int = -1
     last: Event | None = None
-    followers: "set[Follower]" = field(default_factory=set)
+    followers: set[Follower] = field(default_factory=set)
 
     def tell(self, event: Event) -> None:
-        """To every follower, now."""
         self.last = event
         for follower in self.followers:
             follower.put(event)
 
-    @property
-    def text(self) -> str:
-        """What was written so far."""
-        return self.last.text if isinstance(self.last, Text) else ""
+    def as_cancelled(self) -> Cancelled:
+        """End it with what was written so far."""
+        text = self.last.text if isinstance(self.last, Text) else ""
+        return Cancelled(job=self.job.id, attempt=self.job.attempt, text=text)
 
-
-class Follower(Protocol):
-    """Whoever is told: an Inbox, or a station's relay."""
-
-    def put(self, event: Event) -> None:
-        """Never waits."""
-
-
-class Inbox:
-    """What one follower has not read yet. Progress is lossy: a newer text replaces one unread."""
-
-    def __init__(self) -> None:
-        self._events: deque[Event] = deque()
-        self._news = asyncio.Event()
-
-    def put(self, event: Event) -> None:
-        """Never waits."""
-        if (
-            self._events
-            and isinstance(event, Text | Image)
-            and isinstance(self._events[-1], type(event))
-        ):
-            self._events[-1] = event
-        else:
-            self._events.append(event)
-        self._news.set()
-
-    async def read(self) -> Event:
-        """The oldest unread event."""
-        while not self._events:
-            self._news.clear()
-            await self._news.wait()
-        return self._events.popleft()
-
-    async def to_the_end(self) -> AsyncIterator[Event]:
-        """Everything up to the final event."""
-        while True:
-            event = await self.read()
-            yield event
-            if is_final(event):
-                return
+    def as_failed(self, reason: str, *, message: str = KIND_SENTENCE, dead: bool = False) -> Failed:
+        """End it with a `message` for its asker and a `reason` for the operator."""
+        job, attempt = self.job.id, self.job.attempt
+        return Failed(job=job, attempt=attempt, message=message, reason=reason, dead=dead)
 
 
 class FairQueue:
@@ -117,7 +89,7 @@ class FairQueue:
         return bool(self._suspects or self._waiting)
 
     def add(self, entry: QueuedJob, *, first: bool = False) -> None:
-        """At its end; `first` for a job that was handed back and had its turn."""
+        """Put a job at its end; `first` for one that was handed back and had its turn."""
         if entry.job.alone:
             (self._suspects.appendleft if first else self._suspects.append)(entry)
         elif first:
@@ -129,14 +101,12 @@ class FairQueue:
             insort(self._waiting, entry, key=lambda other: other.turn)
 
     def remove(self, entry: QueuedJob) -> None:
-        """If it is there."""
-        if entry in self._suspects:
-            self._suspects.remove(entry)
-        if entry in self._waiting:
-            self._waiting.remove(entry)
+        for jobs in (self._suspects, self._waiting):
+            if entry in jobs:
+                jobs.remove(entry)
 
-    def take(self, worker: "Worker") -> QueuedJob | None:
-        """What the worker may begin now: a suspect only alone, and nothing beside one."""
+    def take(self, worker: Worker) -> QueuedJob | None:
+        """Take what the worker may begin now: a suspect only alone, and nothing beside one."""
         if any(entry.job.alone for entry in worker.running.values()):
             return None
         if self._suspects:
@@ -150,7 +120,7 @@ class FairQueue:
         return entry
 
     def clear(self) -> list[QueuedJob]:
-        """Everything, taken out."""
+        """Take everything out."""
         entries = list(self)
         self._suspects.clear()
         self._waiting.clear()

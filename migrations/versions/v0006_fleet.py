@@ -1,7 +1,6 @@
-"""Many bots and workers on one Postgres: who sends an answer, the queue's tables, Procrastinate's own.
+"""Many bots and workers on one Postgres: who sends an answer, and the queue's tables.
 
-Procrastinate's schema is that of the 3.10 series, which the dependencies pin; a later series brings
-migrations of its own, and gets a step of ours that runs them.
+It once made the tables of Procrastinate 3.10 too, which 0010 drops where they are.
 """
 
 import sqlalchemy as sa
@@ -15,13 +14,6 @@ branch_labels = None
 depends_on = None
 
 ID = sa.String(26)
-# Procrastinate wakes workers for a job that is new. One that was handed back is to wake them too.
-WAKE = """
-CREATE TRIGGER pastiche_wake_for_what_was_handed_back
-    AFTER UPDATE OF status ON procrastinate_jobs
-    FOR EACH ROW WHEN (old.status = 'doing' AND new.status = 'todo')
-    EXECUTE PROCEDURE procrastinate_notify_queue_job_inserted_v1()
-"""
 
 
 def upgrade() -> None:
@@ -73,20 +65,9 @@ def upgrade() -> None:
         sa.Column("media", sa.String(64), primary_key=True),
         sa.Column("at", sa.Double, nullable=False),
     )
-    if op.get_context().dialect.name == "postgresql":
-        from procrastinate.schema import SchemaManager
-
-        driver = op.get_bind().connection.driver_connection
-        driver.execute(SchemaManager.get_schema())  # many statements: past SQLAlchemy's own parsing
-        op.execute(WAKE)
 
 
 def downgrade() -> None:
-    if op.get_context().dialect.name == "postgresql":
-        op.execute("DROP TABLE procrastinate_periodic_defers, procrastinate_events, "
-                   "procrastinate_jobs, procrastinate_workers CASCADE")
-        for kind in ("job_to_defer_v1", "job_event_type", "job_status"):
-            op.execute(f"DROP TYPE procrastinate_{kind} CASCADE")
     for table in ("discards", "leases", "progress", "workers", "tickets"):
         op.drop_table(table)
     op.drop_index("ix_deliveries_state", "deliveries")

@@ -1,8 +1,10 @@
 """Ending a job of the Postgres queue from outside: by its asker, or by the operator.
 
 A job that waits is ended here. One that runs is ended by its worker, whose station is told to look at
-its tickets (queues.station); an operator need not wait for that.
+its tickets (queues.postgres.worker_host); an operator need not wait for that.
 """
+
+from collections.abc import Awaitable
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -11,11 +13,9 @@ from engine.errors import KIND_SENTENCE
 from engine.events import Cancelled, Failed, Final
 from engine.ledger.tables import JobRow
 from engine.ledger.transactions import lasting
-from engine.queues.notes import station_channel
-from engine.queues.postgres.claims import Claims, notify
+from engine.queues.postgres.claims import Claims
+from engine.queues.postgres.notifications import notify, station_channel
 from engine.queues.postgres.tables import Ticket, WorkerRow
-
-_TAKE_OUT = sa.text("SELECT procrastinate_cancel_job_v1(:number, false, true)")
 
 
 class Cancellation:
@@ -29,31 +29,24 @@ class Cancellation:
         """Over at once while it waits; its worker is told while it runs. False: it is over."""
         for _ in range(3):  # it may begin, or be handed back, in between
             async with self._ledger.reading() as connection:
-                query = (
-                    sa.select(JobRow.attempt, Ticket.number, Ticket.reply_to, Ticket.worker)
+                attempt = await connection.scalar(
+                    sa.select(JobRow.attempt)
                     .join(Ticket, Ticket.job_id == JobRow.id)
                     .where(JobRow.id == job)
                 )
-                row = (await connection.execute(query)).one_or_none()
-            if row is None:
+            if attempt is None:
                 return False
-            if row.worker is None and await self._end_waiting(
-                Cancelled(job=job, attempt=row.attempt), row.number, row.reply_to
-            ):
+            if await self._end(Cancelled(job=job, attempt=attempt), Ticket.worker.is_(None)):
                 return True
             if await self._ask_to_stop(job):
                 return True
         return False
 
-    async def _end_waiting(self, event: Final, number: int, reply_to: str | None) -> bool:
-        """End a job that no worker has."""
+    async def _end(self, event: Final, if_: sa.ColumnElement[bool]) -> bool:
+        """End a job whose ticket is so."""
 
-        async def beside(connection: AsyncConnection) -> bool:
-            if await connection.scalar(_TAKE_OUT, {"number": number}) is None:
-                return False  # a worker has just taken it
-            await connection.execute(sa.delete(Ticket).where(Ticket.job_id == event.job))
-            await self._tickets.clear(connection, event.job, number, reply_to)
-            return True
+        def beside(connection: AsyncConnection) -> Awaitable[bool]:
+            return self._tickets.remove(connection, event.job, if_)
 
         return await self._ledger.finish(event, beside)
 
@@ -76,7 +69,7 @@ class Cancellation:
         """End it as failed, whoever has it; the worker that has it finds its ticket gone."""
         async with self._ledger.reading() as connection:
             query = (
-                sa.select(JobRow.attempt, Ticket.number, Ticket.reply_to, WorkerRow.station)
+                sa.select(JobRow.attempt, WorkerRow.station)
                 .join(Ticket, Ticket.job_id == JobRow.id)
                 .join(WorkerRow, WorkerRow.number == Ticket.worker, isouter=True)
                 .where(JobRow.id == job)
@@ -86,10 +79,8 @@ class Cancellation:
             return False
 
         async def beside(connection: AsyncConnection) -> bool:
-            gone = sa.delete(Ticket).where(Ticket.job_id == job).returning(Ticket.job_id)
-            if (await connection.execute(gone)).one_or_none() is None:
+            if not await self._tickets.remove(connection, job, sa.true()):
                 return False
-            await self._tickets.clear(connection, job, row.number, row.reply_to)
             if row.station is not None:
                 await notify(connection, station_channel(row.station), "look")
             return True

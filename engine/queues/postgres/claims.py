@@ -1,71 +1,44 @@
-"""Tickets: every move of a job through the Postgres queue, in one transaction with the ledger's row.
+"""Claims: every move of a job through the queue on PostgreSQL, in one transaction with its ledger row.
 
-A ticket, its row in procrastinate_jobs and the job's own row change together or not at all, so the
-record and the queue cannot disagree, and a worker's word counts only while it has the ticket: every
-write of a worker asks for it first, in the same transaction. That is also why workers claim through
-Procrastinate's functions in our transactions and not through its own Worker class, which claims and
-finishes in transactions of its own; its task for maintenance does run on its Worker (queues.rescue).
+A job that is unfinished has a row in `tickets`. A worker claims the first that waits by locking its
+row and skipping those that others have locked
+(https://www.postgresql.org/docs/current/sql-select.html#SQL-FOR-UPDATE-SHARE). Every later write of
+the worker locks that row again, in the same transaction, and is refused once the ticket is not its
+own any more: that fences off a worker that was cut off, frozen or declared gone. A library whose
+worker claims and finishes in transactions of its own cannot give that (docs/queues.md says which was
+tried). Whoever changes the rows of a job that is claimed locks its ticket first.
 
-Whoever changes the row of a job that is claimed locks its ticket first, then the rows.
+The order is that of queues.fair_queue (start-time fair queueing): an asker's job has the turn after their
+last one's, and no turn before what is being done now. The lowest `rank` comes next: the turn, and
+TURN_SECONDS later another turn, so that nobody waits for ever while others come and go.
 """
 
 import logging
 from collections.abc import Sequence
-from typing import NamedTuple
 
-import procrastinate
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.errors import KIND_SENTENCE, LedgerError
 from engine.events import FINAL_STATES, Failed, Final
 from engine.ledger.ledger import Beside, Ledger
-from engine.ledger.rows import job_of
+from engine.ledger.rows import UnfinishedJob, job_of
 from engine.ledger.tables import Asker, JobRow, RequestRow
 from engine.ledger.transactions import lasting, repeated
-from engine.plan.job import Job
-from engine.queues.notes import final_note
+from engine.queues.postgres.notifications import final_note, notify, queue_channel
 from engine.queues.postgres.tables import ProgressRow, Ticket
 
-TASK = "pastiche.run"
-FIRST = 1_000_000  # priority of what was handed back: it had its turn; a suspect comes before it
+TURN_SECONDS = 30.0  # so long a wait counts as much as one turn of everybody else
+SUSPECT, HANDED_BACK = -2.0, -1.0  # ranks of what has had its turn
 NOW: sa.ColumnElement[float] = sa.literal_column("extract(epoch from clock_timestamp())::float8")
 # A claim that a crash of the server undoes is a job that waits again: it need not wait for the disk.
-_FETCH = sa.text(
-    "SELECT id, args->>'job' AS job "
-    "FROM set_config('synchronous_commit', 'off', true), "
-    "procrastinate_fetch_job_v2(CAST(:queues AS varchar[]), :worker)"
-)
+UNSYNCED = sa.func.set_config("synchronous_commit", "off", True)
 _HOLD = sa.text(
     "WITH held AS (SELECT reply_to FROM tickets WHERE job_id = :job AND worker = :worker FOR UPDATE) "
     "SELECT set_config('synchronous_commit', 'off', true), CASE WHEN reply_to IS NOT NULL AND "
     "CAST(:words AS text) IS NOT NULL THEN pg_notify(reply_to, CAST(:words AS text)) END FROM held"
 )
-_DISCARD = sa.text("DELETE FROM procrastinate_jobs WHERE id = ANY(:numbers)")
-_AGAIN = sa.text(
-    "SELECT procrastinate_retry_job_v2(waiting.id, NULL, :first + CASE WHEN jobs.alone THEN 1 ELSE 0 "
-    "END, NULL, NULL) FROM procrastinate_jobs AS waiting "
-    "JOIN tickets ON tickets.number = waiting.id JOIN jobs ON jobs.id = tickets.job_id "
-    "WHERE waiting.id = ANY(:numbers) AND waiting.status = 'doing'"
-)
-_NOTIFY = sa.text("SELECT pg_notify(:channel, :words)")
 log = logging.getLogger(__name__)
-_APP = procrastinate.App(connector=procrastinate.PsycopgConnector())  # only to write with ours
-
-
-class Claim(NamedTuple):
-    """A job that a worker has taken."""
-
-    job: Job
-    deaths_alone: int
-    accepted_at: float
-    asker: str
-    cancelled: bool
-
-
-async def notify(connection: AsyncConnection, channel: str, words: str) -> None:
-    """Heard when the transaction is committed."""
-    await connection.execute(_NOTIFY, {"channel": channel, "words": words})
 
 
 class Claims:
@@ -75,106 +48,109 @@ class Claims:
         self.ledger = ledger
 
     async def waiting(self, connection: AsyncConnection) -> int:
-        """How many jobs are unfinished."""
+        """Count the unfinished jobs."""
         return int(await connection.scalar(sa.select(sa.func.count(Ticket.job_id))) or 0)
 
     async def issue(
         self, connection: AsyncConnection, job: str, asker: str, queue: str, reply_to: str | None
     ) -> None:
-        """Put a job of the ledger into its queue, behind whatever its asker has there already.
-
-        The order is that of queues.line (start-time fair queueing): an asker's job has the turn after
-        their last one's, and no turn before what is being done now.
-        """
+        """Put a job of the ledger into its queue, behind whatever its asker has there already."""
         here = Ticket.queue == queue
-        turns = (
-            sa.select(sa.func.max(Ticket.turn) + 1).where(here, Ticket.asker == asker),
-            sa.select(
-                sa.func.coalesce(
-                    sa.func.max(Ticket.turn).filter(Ticket.worker.is_not(None)),
-                    sa.func.min(Ticket.turn),
-                    0,
-                )
-            ).where(here),
+        now = sa.func.coalesce(
+            sa.func.max(Ticket.turn).filter(Ticket.worker.is_not(None)), sa.func.min(Ticket.turn), 0
         )
-        turn = await connection.scalar(
-            sa.select(sa.func.greatest(*(one.scalar_subquery() for one in turns)))
+        after = sa.select(sa.func.max(Ticket.turn) + 1).where(here, Ticket.asker == asker)
+        turn = sa.func.greatest(
+            after.scalar_subquery(), sa.select(now).where(here).scalar_subquery()
         )
-        raw = (await connection.get_raw_connection()).driver_connection
-        deferred = _APP.configure_task(TASK, queue=queue, priority=-(turn or 0), connection=raw)
-        number = await deferred.defer_async(job=job)
+        new = sa.select(turn.label("turn"), NOW.label("now")).cte("new")
         values = {
-            "job_id": job,
-            "number": number,
-            "queue": queue,
-            "asker": asker,
-            "turn": turn or 0,
+            "job_id": sa.literal(job),
+            "queue": sa.literal(queue),
+            "asker": sa.literal(asker),
+            "turn": new.c.turn,
+            "rank": new.c.turn + new.c.now / TURN_SECONDS,
+            "reply_to": sa.literal(reply_to, sa.String),
+            "cancelled": sa.false(),
+            "created_at": new.c.now,
         }
         await connection.execute(
-            sa.insert(Ticket).values(**values, reply_to=reply_to, cancelled=False, created_at=NOW)
+            sa.insert(Ticket).from_select([*values], sa.select(*values.values()))
         )
+        await notify(connection, queue_channel(queue))
 
     @repeated
-    async def claim(self, worker: int, queues: Sequence[str]) -> Claim | None:
-        """The next job for a worker, None when nothing waits in its queues."""
+    async def claim(self, worker: int, queues: Sequence[str]) -> tuple[UnfinishedJob, bool] | None:
+        """Take the next job for a worker, and say whether it was cancelled; None when nothing waits."""
         while True:
             async with self.ledger.writing() as connection:
-                taken = (
-                    await connection.execute(_FETCH, {"queues": list(queues), "worker": worker})
-                ).one()
-                if taken.id is None:
-                    return None
-                found = await self._claimed(connection, worker, taken.id)
-                if found is None:  # the job's row was deleted while it waited
-                    await connection.execute(_DISCARD, {"numbers": [taken.id]})
-            if isinstance(found, Claim):
+                found = await self._next(connection, worker, queues)
+            if not isinstance(found, Failed):
                 return found
-            if found is not None:
-                await self.ledger.finish(found, self.settling(worker, found))
+            await self.ledger.finish(found, self.settling(worker, found))
 
-    async def _claimed(
-        self, connection: AsyncConnection, worker: int, number: int
-    ) -> Claim | Failed | None:
-        """The job of a number, now the worker's; Failed for one that cannot be read any more."""
-        ticket = (
-            await connection.execute(
-                sa.update(Ticket)
-                .where(Ticket.number == number, JobRow.id == Ticket.job_id)
-                .values(worker=worker)
-                .returning(Ticket.job_id, Ticket.asker, Ticket.cancelled, JobRow.attempt)
-            )
-        ).one_or_none()
+    async def _next(
+        self, connection: AsyncConnection, worker: int, queues: Sequence[str]
+    ) -> tuple[UnfinishedJob, bool] | Failed | None:
+        """The next job, now the worker's; Failed for one that cannot be read any more."""
+        first = (
+            sa.select(Ticket.job_id)
+            .where(Ticket.queue.in_(queues), Ticket.worker.is_(None))
+            .order_by(Ticket.rank, Ticket.job_id)
+            .limit(1)
+            .with_for_update(skip_locked=True)
+            .cte("first")
+            .prefix_with("MATERIALIZED")  # else a plan may look, and lock, more than once
+        )
+        claiming = (
+            sa.update(Ticket)
+            .where(Ticket.job_id == first.c.job_id)
+            .values(worker=worker)
+            .returning(Ticket.job_id, Ticket.asker, Ticket.cancelled, UNSYNCED)
+        )
+        ticket = (await connection.execute(claiming)).one_or_none()
         if ticket is None:
             return None
+        query = sa.select(JobRow.__table__).where(JobRow.id == ticket.job_id)
         try:
-            query = sa.select(JobRow.__table__).where(JobRow.id == ticket.job_id)
             row = (await connection.execute(query)).one()
             job = job_of(row._mapping)
         except (ValueError, TypeError, LedgerError) as error:
             log.exception("a waiting job cannot be read", extra={"job": ticket.job_id})
-            reason = f"its row cannot be read: {type(error).__name__}"
-            return Failed(
-                job=ticket.job_id, attempt=ticket.attempt, message=KIND_SENTENCE, reason=reason
-            )
-        return Claim(job, row.deaths_alone, row.accepted_at, ticket.asker, ticket.cancelled)
+            return await self._unreadable(connection, ticket.job_id, error)
+        left = UnfinishedJob(job, row.deaths_alone, row.accepted_at, ticket.asker)
+        return left, ticket.cancelled
+
+    async def _unreadable(self, connection: AsyncConnection, job: str, error: Exception) -> Failed:
+        attempt = await connection.scalar(sa.select(JobRow.attempt).where(JobRow.id == job))
+        reason = f"its row cannot be read: {type(error).__name__}"
+        return Failed(job=job, attempt=attempt or 1, message=KIND_SENTENCE, reason=reason)
 
     def settling(self, worker: int, event: Final) -> Beside:
         """Beside a final answer: the ticket and all that hangs on it go, if the worker still has it."""
 
         async def beside(connection: AsyncConnection) -> bool:
-            gone = await connection.execute(
-                sa.delete(Ticket)
-                .where(Ticket.job_id == event.job, Ticket.worker == worker)
-                .where(JobRow.id == Ticket.job_id, JobRow.attempt == event.attempt)
-                .returning(Ticket.number, Ticket.reply_to)
+            mine = sa.and_(
+                Ticket.worker == worker,
+                JobRow.id == Ticket.job_id,
+                JobRow.attempt == event.attempt,
             )
-            ticket = gone.one_or_none()
-            if ticket is None:
-                return False
-            await self.clear(connection, event.job, ticket.number, ticket.reply_to)
-            return True
+            return await self.remove(connection, event.job, mine)
 
         return beside
+
+    async def remove(
+        self, connection: AsyncConnection, job: str, if_: sa.ColumnElement[bool]
+    ) -> bool:
+        """Delete a job's ticket and progress, and tell its follower that it is over."""
+        gone = sa.delete(Ticket).where(Ticket.job_id == job, if_).returning(Ticket.reply_to)
+        ticket = (await connection.execute(gone)).one_or_none()
+        if ticket is None:
+            return False
+        await connection.execute(sa.delete(ProgressRow).where(ProgressRow.job_id == job))
+        if ticket.reply_to:
+            await notify(connection, ticket.reply_to, final_note(job))
+        return True
 
     def holding(self, worker: int, job: str, words: str | None = None) -> Beside:
         """Beside any other write of a worker: it must have the ticket; `words` go to its follower.
@@ -187,15 +163,6 @@ class Claims:
             return (await connection.execute(_HOLD, values)).one_or_none() is not None
 
         return beside
-
-    async def clear(
-        self, connection: AsyncConnection, job: str, number: int, reply_to: str | None
-    ) -> None:
-        """What hangs on a ticket that is gone goes too, and its follower is told that it is over."""
-        await connection.execute(_DISCARD, {"numbers": [number]})
-        await connection.execute(sa.delete(ProgressRow).where(ProgressRow.job_id == job))
-        if reply_to:
-            await notify(connection, reply_to, final_note(job))
 
     @lasting
     async def hand_back(self, worker: int, jobs: Sequence[str] | None = None) -> int:
@@ -213,10 +180,12 @@ class Claims:
         jobs: Sequence[str] | None = None,
     ) -> int:
         """`hand_back` within a transaction."""
-        update = sa.update(Ticket).where(whose).values(worker=None)
+        rank = sa.case((JobRow.alone, SUSPECT), else_=HANDED_BACK)
+        update = sa.update(Ticket).where(whose, JobRow.id == Ticket.job_id)
         if jobs is not None:
             update = update.where(Ticket.job_id.in_(jobs))
-        freed = (await connection.execute(update.returning(Ticket.job_id, Ticket.number))).all()
+        update = update.values(worker=None, rank=rank).returning(Ticket.job_id, Ticket.queue)
+        freed = (await connection.execute(update)).all()
         if freed:
             await connection.execute(
                 sa.update(JobRow)
@@ -231,16 +200,15 @@ class Claims:
                     first_token_at=None,
                 )
             )
-            numbers = [row.number for row in freed]
-            await connection.execute(_AGAIN, {"numbers": numbers, "first": FIRST})
+        for queue in {row.queue for row in freed}:
+            await notify(connection, queue_channel(queue))
         return len(freed)
 
     async def held(self, worker: int) -> dict[str, bool]:
         """The jobs that a worker has by the queue's own word, and whether each was cancelled."""
         async with self.ledger.reading() as connection:
             query = sa.select(Ticket.job_id, Ticket.cancelled).where(Ticket.worker == worker)
-            rows = (await connection.execute(query)).all()
-        return {row.job_id: row.cancelled for row in rows}
+            return {row.job_id: row.cancelled for row in await connection.execute(query)}
 
     async def asker_of(self, connection: AsyncConnection, job: str) -> tuple[str, str]:
         """(the asker's lookup, the expert) of a job of the ledger."""

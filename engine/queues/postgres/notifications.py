@@ -1,10 +1,18 @@
-"""One connection that hears notifications, for as long as it is wanted.
+"""Notifications (LISTEN and NOTIFY): what travels by them, and the connection that hears them.
 
-Notes that were sent while it was cut off are lost, so whoever listens is told of every new start and
-must look for itself then. https://www.psycopg.org/psycopg3/docs/advanced/async.html#asynchronous-notifications
+A process that follows jobs has one channel, one with workers another, and each queue has one. To the
+first go
+    F <job>            the final answer is on record
+    S <job>            the newest event is too long to travel: read its row of `progress`
+    E <sealed event>   an event
+PostgreSQL keeps unread notes in files of its own, so that an event, which may hold what somebody
+asked for, goes sealed with the ledger's key. https://www.postgresql.org/docs/current/sql-notify.html
+Notes that are sent while a connection is cut off are lost, so whoever listens is told of every new
+start and must look for itself then.
 """
 
 import asyncio
+import base64
 import logging
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -12,11 +20,19 @@ from typing import Any
 import psycopg
 import sqlalchemy as sa
 from psycopg import sql
+from pydantic import TypeAdapter
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from engine.errors import LedgerError
+from engine.events import Event
 from engine.ledger.postgres import DRIVER
 from engine.ledger.postgres_connection import Limited
 from engine.shutdown import end, wanted
+from engine.vault import Vault
 
+MAX_NOTE_BYTES = 6_000  # the server takes 7,999
+PURPOSE = "note"
+EVENT: TypeAdapter[Event] = TypeAdapter(Event)
 QUIET_SECONDS = 10.0  # after so long without a note the connection is tried
 TRY_SECONDS = 5.0  # and given up when that takes longer
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0  # seconds between two tries to connect
@@ -24,14 +40,53 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0  # seconds between two tries to connect
 log = logging.getLogger(__name__)
 
 
-def connect_arguments(url: sa.URL) -> dict[str, Any]:
-    """What psycopg connects with, as SQLAlchemy would."""
-    _, wishes = url.get_dialect()().create_connect_args(url)
-    return {**DRIVER, **wishes}
+def bot_channel(process: str) -> str:
+    """Where a process hears of the jobs it follows."""
+    return f"pastiche_p_{process.lower()}"
+
+
+def station_channel(station: str) -> str:
+    """Where a process with workers is told to look at its tickets."""
+    return f"pastiche_s_{station.lower()}"
+
+
+def queue_channel(queue: str) -> str:
+    """Where workers are told of a job that waits in a queue."""
+    return f"pastiche_q_{queue}"
+
+
+async def notify(connection: AsyncConnection, channel: str, words: str = "") -> None:
+    """Send a note when the transaction is committed."""
+    await connection.execute(sa.select(sa.func.pg_notify(channel, words)))
+
+
+def final_note(job: str) -> str:
+    return f"F {job}"
+
+
+def see_note(job: str) -> str:
+    return f"S {job}"
+
+
+def event_note(event: Event, vault: Vault) -> str | None:
+    """The event itself, or None when it is too long to travel."""
+    data = EVENT.dump_json(event)
+    if len(data) * 4 // 3 > MAX_NOTE_BYTES:
+        return None
+    note = "E " + base64.b64encode(vault.seal_bytes(data, PURPOSE)).decode()
+    return note if len(note) <= MAX_NOTE_BYTES else None
+
+
+def read_event(words: str, vault: Vault) -> Event | None:
+    """The event of an E note; None for anything that is not one of ours."""
+    try:
+        return EVENT.validate_json(vault.open_bytes(base64.b64decode(words[2:]), PURPOSE))
+    except (ValueError, LedgerError):
+        return None
 
 
 class Listener:
-    """Hears `channels`. `heard(channel, words)` and `began()` must not block."""
+    """Hears `channels` on one connection. `heard(channel, words)` and `began()` must not block."""
 
     def __init__(
         self,
@@ -40,15 +95,14 @@ class Listener:
         heard: Callable[[str, str], None],
         began: Callable[[], None],
     ) -> None:
-        self._url = url
+        _, wishes = url.get_dialect()().create_connect_args(url)
+        self._arguments: dict[str, Any] = {**DRIVER, **wishes}  # as SQLAlchemy would connect
         self._channels = tuple(channels)
         self._heard = heard
         self._began = began
         self._task: asyncio.Task[None] | None = None
-        self.connected = asyncio.Event()
 
     def start(self) -> None:
-        """Begin."""
         self._task = asyncio.create_task(self._keep(), name="listener")
 
     async def close(self) -> bool:
@@ -60,21 +114,15 @@ class Listener:
         pause = FIRST_PAUSE
         while wanted():
             try:
-                async with await Limited.connect(
-                    autocommit=True, **connect_arguments(self._url)
-                ) as connection:
+                async with await Limited.connect(autocommit=True, **self._arguments) as connection:
                     for channel in self._channels:
-                        await connection.execute(
-                            sql.SQL("LISTEN {}").format(sql.Identifier(channel))
-                        )
-                    self.connected.set()
+                        listen = sql.SQL("LISTEN {}").format(sql.Identifier(channel))
+                        await connection.execute(listen)
                     self._began()
                     pause = FIRST_PAUSE
                     await self._listen(connection)
             except (psycopg.Error, OSError, TimeoutError) as error:
                 log.warning("the listener lost its connection", extra={"why": type(error).__name__})
-            finally:
-                self.connected.clear()
             await asyncio.sleep(pause)
             pause = min(LONGEST_PAUSE, 2 * pause)
 

@@ -19,13 +19,10 @@ from engine.workers.fingerprint import ServingFingerprint, differs
 MEASURED_JOBS = 20  # the newest of a medium, whose mean duration is what the next one is guessed at
 KEPT_SECONDS = 10.0  # how long a mean is kept
 _PLACES = sa.text(
-    "SELECT tickets.job_id AS job, line.place AS place, tickets.queue AS queue, "
-    "tickets.reply_to AS reply_to FROM ("
-    "SELECT id, queue_name, CASE WHEN status = 'doing' THEN 0 ELSE row_number() OVER ("
-    "PARTITION BY queue_name ORDER BY status = 'doing' DESC, priority DESC, id) - 1 END AS place "
-    "FROM procrastinate_jobs WHERE status IN ('todo', 'doing') AND queue_name IN "
-    "(SELECT queue FROM tickets WHERE job_id = ANY(:jobs))"
-    ") AS line JOIN tickets ON tickets.number = line.id WHERE tickets.job_id = ANY(:jobs)"
+    "SELECT * FROM (SELECT job_id AS job, queue, reply_to, CASE WHEN worker IS NOT NULL THEN 0 ELSE "
+    "row_number() OVER (PARTITION BY queue ORDER BY worker IS NULL, rank, job_id) - 1 END AS place "
+    "FROM tickets WHERE queue IN (SELECT queue FROM tickets WHERE job_id = ANY(:jobs))"
+    ") AS line WHERE job = ANY(:jobs)"
 )
 
 

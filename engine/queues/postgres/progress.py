@@ -14,8 +14,8 @@ from engine.errors import LedgerError
 from engine.events import Event, Final, Loading, Queued, Started, is_final
 from engine.ledger.ledger import Ledger
 from engine.plan.job import Job
-from engine.queues.notes import EVENT, event_note, see_note
 from engine.queues.postgres.claims import Claims
+from engine.queues.postgres.notifications import EVENT, event_note, see_note
 from engine.queues.postgres.tables import ProgressRow, Ticket
 from engine.shutdown import end, wanted
 

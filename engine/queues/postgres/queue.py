@@ -1,8 +1,8 @@
 """The queue on PostgreSQL, shared by many bots and many workers: the side that asks.
 
-A job is accepted in one transaction: the ledger's rows, its ticket (queues.tickets), and its row in
-Procrastinate's table, whose only argument is the job's id. Workers are stations (queues.station), on
-this machine or on others; what they say comes by NOTIFY (queues.hub). Nothing here is kept in memory
+A job is accepted in one transaction: the ledger's rows, its ticket (queues.postgres.claims), and its row in
+Procrastinate's table, whose only argument is the job's id. Workers are stations (queues.postgres.worker_host), on
+this machine or on others; what they say comes by NOTIFY (queues.postgres.subscriptions). Nothing here is kept in memory
 that the next process could not find in the database.
 """
 
@@ -23,14 +23,15 @@ from engine.plan.job import Job, Request, Status, Waiting
 from engine.plan.router import Route
 from engine.queues.census import Census
 from engine.queues.dispatcher import nobody
-from engine.queues.fair_queue import Inbox
-from engine.queues.moving import Moving
+from engine.queues.inbox import Inbox
 from engine.queues.postgres.cancellation import Cancellation
 from engine.queues.postgres.claims import Claims
+from engine.queues.postgres.maintenance import Moving
+from engine.queues.postgres.periodic import periodic
 from engine.queues.postgres.position import Position, Positions
 from engine.queues.postgres.subscriptions import Subscriptions
 from engine.queues.postgres.tables import Ticket
-from engine.shutdown import end, wanted
+from engine.shutdown import end
 from engine.workers.fingerprint import ServingFingerprint
 
 PLACES_SECONDS = 1.0  # how often those who wait are told where they stand
@@ -74,8 +75,8 @@ class PostgresQueue:
         """Begin to listen."""
         self._hub.start()
         self._chores = [
-            asyncio.create_task(self._tell_places(), name="places"),
-            asyncio.create_task(self._move_stranded(), name="stranded jobs"),
+            periodic("positions", self._tell_places, PLACES_SECONDS),
+            periodic("stranded jobs", self._moving.run, MOVE_SECONDS),
         ]
 
     async def close(self) -> None:
@@ -175,30 +176,13 @@ class PostgresQueue:
 
     async def _tell_places(self) -> None:
         """Tell everybody who waits here where they stand, when that has changed."""
-        while wanted():
-            await asyncio.sleep(PLACES_SECONDS)
-            waiting = [j for j, w in self._hub.watches.items() if w.followers and not w.said]
-            if not waiting:
-                continue
-            try:
-                places = await self._places.of(waiting)
-            except LedgerError as error:
-                log.warning("places cannot be read", extra={"why": str(error)})
-                continue
-            for job, standing in places.items():
-                queued = standing.queued
-                watch = self._hub.watches.get(job)
-                if watch is not None and not watch.said and watch.place != queued.position:
-                    watch.place = queued.position
-                    watch.tell(queued)
-
-    async def _move_stranded(self) -> None:
-        while wanted():
-            try:
-                await self._moving.run()
-            except LedgerError as error:
-                log.warning("stranded jobs cannot be moved", extra={"why": str(error)})
-            await asyncio.sleep(MOVE_SECONDS)
+        waiting = [j for j, w in self._hub.watches.items() if w.followers and not w.said]
+        for job, standing in (await self._places.of(waiting) if waiting else {}).items():
+            queued = standing.queued
+            watch = self._hub.watches.get(job)
+            if watch is not None and not watch.said and watch.place != queued.position:
+                watch.place = queued.position
+                watch.tell(queued)
 
     async def cancel(self, job: str) -> bool:
         """Over at once while it waits, stopped at the next token while it runs."""

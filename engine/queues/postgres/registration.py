@@ -10,27 +10,24 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.ledger.ledger import Ledger
-from engine.queues.notes import queue_channel
 from engine.queues.postgres.claims import NOW, Claims
+from engine.queues.postgres.notifications import queue_channel
 from engine.queues.postgres.tables import Ticket, WorkerRow
 from engine.workers.fingerprint import ServingFingerprint
 
 MAX_REASON = 500
-_REGISTER = sa.text("SELECT worker_id FROM procrastinate_register_worker_v1()")
-_BEAT = sa.text("SELECT procrastinate_update_heartbeat_v1(:number)")
-_KNOWN = sa.text("EXISTS (SELECT 1 FROM procrastinate_workers WHERE id = workers.number)")
-_LEAVE = sa.text("SELECT procrastinate_unregister_worker_v1(:number)")
 
 
 @dataclass(slots=True, eq=False)
 class Registration:
     """One medium of a station. `number` is 0 until it is announced, `reason` says why it is unfit,
-    `strange` since when it holds tickets of jobs that it does not know."""
+    `tried` when a worker was last started, `strange` since when it holds tickets of unknown jobs."""
 
     medium: str
     queues: list[str]
     number: int = 0
     reason: str = ""
+    tried: float = 0.0
     strange: dict[str, float] = field(default_factory=dict)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -82,15 +79,13 @@ class Registrations:
         async with self._ledger.writing() as connection:
             if post.number:
                 await self._forget(connection, post.number)
-            number = int(await connection.scalar(_REGISTER) or 0)
-            row = sa.insert(WorkerRow).values(number=number, **values, seen_at=NOW)
-            await connection.execute(row)
+            row = sa.insert(WorkerRow).values(**values, seen_at=NOW).returning(WorkerRow.number)
+            number = (await connection.execute(row)).scalar_one()
         post.number = number
 
     async def _forget(self, connection: AsyncConnection, number: int) -> None:
         await connection.execute(sa.delete(WorkerRow).where(WorkerRow.number == number))
         await self._tickets.release(connection, Ticket.worker == number)
-        await connection.execute(_LEAVE, {"number": number})
 
     async def beat(self, post: Registration, *, slots: int, running: int, leaving: bool) -> bool:
         """A sign of life; False when the others have counted this worker as gone."""
@@ -104,10 +99,9 @@ class Registrations:
             "reason": post.reason[:MAX_REASON] or None,
             "seen_at": NOW,
         }
-        mine = sa.and_(WorkerRow.number == post.number, _KNOWN)
+        mine = WorkerRow.number == post.number
         async with self._ledger.writing() as connection:
             seen = await connection.execute(sa.update(WorkerRow).where(mine).values(values))
-            await connection.execute(_BEAT, {"number": post.number})
         return bool(seen.rowcount)
 
     async def needed(self, post: Registration, *, lazy: bool, lost_after: float) -> bool:

@@ -17,11 +17,11 @@ from engine.events import FINAL_STATES, Event, Failed, Final, Queued, Started
 from engine.ledger.erasure import chunks
 from engine.ledger.ledger import Ledger, new_id
 from engine.ledger.tables import JobRow
-from engine.queues.fair_queue import Inbox
-from engine.queues.notes import EVENT, bot_channel, read_event
-from engine.queues.postgres.notifications import Listener
+from engine.queues.inbox import Inbox
+from engine.queues.postgres.notifications import EVENT, Listener, bot_channel, read_event
+from engine.queues.postgres.periodic import periodic
 from engine.queues.postgres.tables import ProgressRow
-from engine.shutdown import end, wanted
+from engine.shutdown import end
 
 LOOK_SECONDS = 2.0  # how often the ledger is asked whether anything followed is over
 
@@ -66,7 +66,7 @@ class Subscriptions:
     def start(self) -> None:
         """Begin."""
         self._listener.start()
-        self._chores = asyncio.create_task(self._look_now_and_then(), name="followed jobs")
+        self._chores = periodic("followed jobs", self._look_for_all, LOOK_SECONDS, self._look)
 
     async def close(self) -> None:
         """End."""
@@ -144,20 +144,9 @@ class Subscriptions:
         if words is not None and watch is not None:
             watch.tell(EVENT.validate_json(words))
 
-    async def _look_now_and_then(self) -> None:
-        while wanted():
-            try:
-                async with asyncio.timeout(LOOK_SECONDS):
-                    await self._look.wait()
-            except TimeoutError:
-                pass
-            self._look.clear()
-            if self.watches:
-                try:
-                    for jobs in chunks(list(self.watches)):
-                        await self._look_for_ends([job for job in jobs if job in self.watches])
-                except LedgerError as error:
-                    log.warning("the ledger cannot be read", extra={"why": str(error)})
+    async def _look_for_all(self) -> None:
+        for jobs in chunks(list(self.watches)):
+            await self._look_for_ends([job for job in jobs if job in self.watches])
 
     async def _look_for_ends(self, jobs: Sequence[str]) -> None:
         there = [job for job in jobs if (watch := self.watches[job]).followers or watch.accepted]

@@ -1,4 +1,4 @@
-"""The Postgres queue's own tables, beside Procrastinate's. On SQLite they are there and stay empty.
+"""The tables of the queue on PostgreSQL. On SQLite they are there and stay empty.
 
 Nothing in them could tell what somebody asked: the job's row has that, sealed. Times are UTC seconds
 since 1970 by the database's clock, so that no machine's own clock matters.
@@ -6,7 +6,7 @@ since 1970 by the database's clock, so that no machine's own clock matters.
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, String
+from sqlalchemy import JSON, BigInteger, ForeignKey, Identity, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from engine.ledger.tables import Id, Table
@@ -16,32 +16,33 @@ from engine.vault import Sealed
 class Ticket(Table):
     """An unfinished job's place in the queue; it goes with the final answer, or with the job's row.
 
-    `number` is the job's in procrastinate_jobs, `worker` the number of the worker that has it (none:
-    it waits), `reply_to` the channel of the process that follows it.
+    `worker` is the number of the worker that has it (none: it waits), `reply_to` the channel of the
+    process that follows it. The lowest `rank` comes next; `turn` is its asker's (queues.postgres.claims).
     """
 
     __tablename__ = "tickets"
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
-    number: Mapped[int] = mapped_column(BigInteger, unique=True)
     queue: Mapped[str] = mapped_column(String(128))
     asker: Mapped[str] = mapped_column(String(64))
     turn: Mapped[int]
+    rank: Mapped[float]
     worker: Mapped[int | None] = mapped_column(BigInteger, index=True)
     reply_to: Mapped[str | None] = mapped_column(String(40))
     cancelled: Mapped[bool]
     created_at: Mapped[float]
 
-    __table_args__ = (Index("ix_tickets_turn", "queue", "asker", "turn"),)
+    __table_args__ = (
+        Index("ix_tickets_turn", "queue", "asker", "turn"),
+        Index("ix_tickets_rank", "rank", "job_id"),
+    )
 
 
 class WorkerRow(Table):
-    """A worker that announced itself: what it serves, and its last sign of life.
-
-    `number` is its own in procrastinate_workers. `kit` says what it serves with: see queues.kits.
-    """
+    """A worker that announced itself: what it serves, with what (`kit`: workers.fingerprint), and its last sign
+    of life. No other worker ever has its `number`."""
 
     __tablename__ = "workers"
-    number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    number: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
     station: Mapped[str] = mapped_column(Id)
     host: Mapped[str] = mapped_column(String(64))
     pid: Mapped[int]

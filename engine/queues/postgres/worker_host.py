@@ -1,9 +1,9 @@
 """A station: the workers of one process on the Postgres queue, and who claims jobs for them.
 
 The models run in child processes on a Unix socket, as in the embedded queue and by the same rules
-(queues.floor): a model never blocks the signs of life, and a crash is a child's death, counted against
+(queues.dispatcher): a model never blocks the signs of life, and a crash is a child's death, counted against
 the job that was alone. The death of the whole station, or its machine, is seen by its silence, and
-counts against nobody (queues.rescue).
+counts against nobody (queues.postgres.maintenance).
 """
 
 import asyncio
@@ -11,6 +11,7 @@ import logging
 import os
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -19,15 +20,15 @@ from engine.errors import LedgerError
 from engine.ledger.ledger import Ledger, new_id
 from engine.queues.dispatcher import Dispatcher
 from engine.queues.fair_queue import QueuedJob
-from engine.queues.notes import queue_channel, station_channel
 from engine.queues.postgres.claims import Claims
 from engine.queues.postgres.maintenance import Maintenance
-from engine.queues.postgres.notifications import Listener
+from engine.queues.postgres.notifications import Listener, queue_channel, station_channel
+from engine.queues.postgres.periodic import periodic
 from engine.queues.postgres.progress import FencedRecord, ProgressRelay
 from engine.queues.postgres.registration import Registration, Registrations
 from engine.queues.postgres.worker_socket import WorkerSocket
 from engine.settings import Settings
-from engine.shutdown import end, wanted, within
+from engine.shutdown import end, within
 from engine.workers.fingerprint import ServingFingerprint
 from engine.workers.supervisor import Supervisor
 
@@ -40,24 +41,8 @@ MENDED_SECONDS = 30.0  # how often a worker that cannot serve is tried again
 log = logging.getLogger(__name__)
 
 
-class HostDispatcher(Dispatcher):
-    """A floor that says when there is room, and that fails no job because its worker is unfit."""
-
-    station: "WorkerHost"
-
-    def dispatch(self, medium: str) -> None:
-        """See Dispatcher."""
-        super().dispatch(medium)
-        self.station.wake(medium)
-
-    def unfit(self, medium: str, reason: str) -> None:
-        """The jobs wait for a worker that can."""
-        log.error("a worker cannot serve", extra={"medium": medium, "reason": reason})
-        self.station.unfit(medium, reason)
-
-
 class WorkerHost:
-    """See the module's own words. `lazy`: workers start when a job waits and nobody else serves it."""
+    """`lazy`: workers start when a job waits and nobody else serves it."""
 
     def __init__(
         self,
@@ -76,15 +61,19 @@ class WorkerHost:
         self._tickets = Claims(ledger)
         self.registrations = Registrations(ledger, self.name, kit, media)
         self._relay = ProgressRelay(ledger, self.registrations.numbers)
-        record = FencedRecord(self._tickets, self._number_of, self._relay.begun)
-        self.floor = HostDispatcher(record, worker_ready=self._ready, kit=kit)
-        self.floor.station = self
+        self.floor = Dispatcher(
+            FencedRecord(self._tickets, self._number_of, self._relay.begun),
+            worker_ready=self._ready,
+            dispatched=self._wake,
+            unfit=self._unfit,
+            kit=kit,
+        )
         self._door = WorkerSocket(settings, self.name, self.floor)
         self.supervisor = Supervisor(settings, socket=self._door.path, device=device)
-        self._rescue = Maintenance(ledger, url, kit, settings.lost_after)
+        self._rescue = Maintenance(ledger, kit, settings.lost_after)
         channels = [station_channel(self.name)]
         channels += [queue_channel(q) for post in self.registrations for q in post.queues]
-        self._listener = Listener(url, channels, self._heard, self._look_everywhere)
+        self._listener = Listener(url, channels, self._heard, self.look)
         self._tasks: list[asyncio.Task[None]] = []
         self._look = asyncio.Event()
         self._draining = False
@@ -96,11 +85,14 @@ class WorkerHost:
             await self.registrations.announce(post)
         self._relay.start()
         self._listener.start()
-        await self._rescue.start()
-        self._tasks = [asyncio.create_task(self._live(), name="signs of life")]
-        self._tasks += [
-            asyncio.create_task(self._claim(p), name=f"{p.medium} claims")
-            for p in self.registrations
+        beats = self._settings.lost_after / BEATS
+        self._tasks = [
+            periodic("signs of life", self._live, beats, self._look),
+            periodic("maintenance", self._rescue.by_chance, self._rescue.pause),
+            *(
+                periodic(f"{p.medium} claims", partial(self._claim, p), POLL_SECONDS, p.wake)
+                for p in self.registrations
+            ),
         ]
         if children:
             self.supervisor.start(self.floor.unfit)
@@ -119,18 +111,17 @@ class WorkerHost:
         return entry.number if entry else 0
 
     def need(self, medium: str) -> None:
-        """The medium's worker should be there."""
+        """Start the medium's worker if it is not there."""
         if medium in self.registrations:
             self.supervisor.need(medium)
 
-    def wake(self, medium: str) -> None:
-        """There is room, or there may be a job."""
+    def _wake(self, medium: str) -> None:
         if medium in self.registrations:
             self.registrations[medium].wake.set()
 
-    def unfit(self, medium: str, reason: str) -> None:
-        """No worker here serves the medium, for this reason; what waited here goes back."""
-        if medium not in self.registrations or self.floor.crew.slots(medium):
+    def _unfit(self, medium: str, reason: str) -> None:
+        """Hand back what waits for a medium that no worker here serves, for this reason."""
+        if medium not in self.registrations:
             return
         post = self.registrations[medium]
         post.reason = reason
@@ -155,38 +146,29 @@ class WorkerHost:
                 return
         self._look.set()
 
-    def _look_everywhere(self) -> None:
+    def look(self) -> None:
+        """See to tickets and waiting jobs now."""
         self._look.set()
         for post in self.registrations:
             post.wake.set()
 
     async def _claim(self, post: Registration) -> None:
-        """Take jobs for as long as there is room and something to do."""
-        tried, lost_after = 0.0, self._settings.lost_after
-        loop = asyncio.get_running_loop()
-        while wanted():
-            with suppress(TimeoutError):
-                async with asyncio.timeout(POLL_SECONDS):
-                    await post.wake.wait()
-            post.wake.clear()
-            try:
-                while not self._draining and self.floor.room(post.medium) > 0:
-                    if not await self._take(post):
-                        break
-                patient = post.reason and loop.time() - tried < MENDED_SECONDS
-                idle = not self.floor.crew.slots(post.medium) and not patient
-                if idle and await self.registrations.needed(
-                    post, lazy=self._lazy, lost_after=lost_after
-                ):
-                    tried = loop.time()
-                    self.need(post.medium)
-            except LedgerError as error:
-                log.warning("no job can be claimed", extra={"why": str(error)})
-                self._look.set()
-                await asyncio.sleep(POLL_SECONDS)
-            except Exception:
-                log.exception("claiming failed")
-                await asyncio.sleep(POLL_SECONDS)
+        """Take jobs for as long as there is room; start a worker where something waits for one."""
+        loop, lost_after = asyncio.get_running_loop(), self._settings.lost_after
+        try:
+            while not self._draining and self.floor.room(post.medium) > 0:
+                if not await self._take(post):
+                    break
+            patient = post.reason and loop.time() - post.tried < MENDED_SECONDS
+            idle = not self.floor.slots(post.medium) and not patient
+            if idle and await self.registrations.needed(
+                post, lazy=self._lazy, lost_after=lost_after
+            ):
+                post.tried = loop.time()
+                self.need(post.medium)
+        except LedgerError:
+            self._look.set()  # it may have been claimed all the same
+            raise
 
     async def _take(self, post: Registration) -> bool:
         number = post.number
@@ -195,40 +177,23 @@ class WorkerHost:
             return False
         if number != post.number:  # announced anew meanwhile: the claim was handed back
             return True
-        entry = QueuedJob(
-            job=claim.job,
-            accepted_at=claim.accepted_at,
-            asker=claim.asker,
-            deaths_alone=claim.deaths_alone,
-            number=number,
-        )
-        entry.followers.add(self._relay)
-        self._give_up(claim.job.id)  # an earlier attempt that we were slow to let go
+        left, cancelled = claim
+        entry = QueuedJob(**left._asdict(), number=number, followers={self._relay})
+        self._give_up(left.job.id)  # an earlier attempt that we were slow to let go
         self.floor.add(entry)
-        if claim.cancelled:
-            self.floor.cancel(claim.job.id)
+        if cancelled:
+            self.floor.cancel(left.job.id)
         return True
 
     async def _live(self) -> None:
         """Give signs of life, and see what became of our tickets."""
-        while wanted():
-            try:
-                for post in self.registrations:
-                    await self._beat(post)
-                await self._rescue.now_and_then()
-            except LedgerError as error:
-                log.warning("no sign of life", extra={"why": str(error)})
-            except Exception:
-                log.exception("a sign of life failed")
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._settings.lost_after / BEATS):
-                    await self._look.wait()
-            self._look.clear()
+        for post in self.registrations:
+            await self._beat(post)
 
     async def _beat(self, post: Registration) -> None:
         """One sign of life; jobs that were cancelled, taken out or given to others stop here."""
-        crew, number = self.floor.crew, post.number
-        slots, running = crew.slots(post.medium), crew.running(post.medium)
+        number, slots = post.number, self.floor.slots(post.medium)
+        running = self.floor.running(post.medium)
         if not await self.registrations.beat(
             post, slots=slots, running=running, leaving=self._draining
         ):
@@ -271,11 +236,9 @@ class WorkerHost:
             async with asyncio.timeout(grace):
                 while any(entry.worker for entry in self.floor.entries.values()):
                     await asyncio.sleep(0.05)
-        self.floor.drain()
+        self.floor.closing = True
         await self.floor.writer.close()
-        ended = await asyncio.gather(
-            self._leave(), self._listener.close(), self._rescue.close(), self._relay.close()
-        )
+        ended = await asyncio.gather(self._leave(), self._listener.close(), self._relay.close())
         await self.supervisor.close()
         await self._door.close()
         if all(ended):
