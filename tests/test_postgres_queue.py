@@ -88,7 +88,7 @@ async def test_what_is_not_in_the_record_is_not_in_the_queue(
     job = engine.plan(request, "01NEVERACCEPTEDNEVERACCEPT").job
 
     async def beside(connection) -> bool:
-        await engine._queue._tickets.issue(connection, job.id, "asker", "text.base.mark", None)
+        await engine._queue._claims.issue(connection, job.id, "asker", "text.base.mark", None)
         raise LedgerError("no")
 
     with pytest.raises(LedgerError):
@@ -205,7 +205,7 @@ async def test_what_was_accepted_with_older_weights_moves_to_the_workers_there_a
 
 async def fall_silent(ledger: Ledger, station: WorkerHost, rescue: Maintenance) -> None:
     """Its signs of life stopped an hour ago, by the database's clock, and that is noticed."""
-    numbers = {"numbers": station.registrations.numbers()}
+    numbers = {"numbers": station.numbers()}
     silence = "UPDATE workers SET seen_at = seen_at - 3600 WHERE number = ANY(:numbers)"
     while await every(ledger, "SELECT 1 FROM workers WHERE number = ANY(:numbers)", **numbers):
         await every(ledger, silence, **numbers)
@@ -386,14 +386,14 @@ async def test_a_ticket_that_its_station_knows_nothing_of_goes_back(
     asked = await ask()
     number = station.registrations["text"].number
     claim = await Claims(ledger).claim(number, station.registrations["text"].queues)
-    assert claim is not None and claim.job.attempt == 1
+    assert claim is not None and claim[0].job.attempt == 1
     async with hand_worker(settings) as worker:
         run = asyncio.create_task(next_run(worker))
         while not run.done():
             station.look()
             await asyncio.sleep(0.2)
         job = await run
-        assert (job.id, job.attempt, job.alone) == (claim.job.id, 2, False)
+        assert (job.id, job.attempt, job.alone) == (claim[0].job.id, 2, False)
         worker.post(finished(job))
         await asked.end()
 

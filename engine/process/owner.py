@@ -38,7 +38,7 @@ async def owning(
         max_waiting=settings.max_waiting,
         need_worker=supervisor.need,
         worker_ready=supervisor.ready,
-        kit=fingerprint_of(registry, settings),
+        fingerprint=fingerprint_of(registry, settings),
     )
     core = LocalEngine(registry, ledger, queue, max_length=settings.max_length)
     swept = await ledger.sweep() if ledger.media.swept_at_start else 0

@@ -21,7 +21,7 @@ from engine.workers.protocol import Hello, Leaving, Link, Ready, Refused, Run, S
 
 DEATHS_ALONE = 3
 UNHEARD_TRIES = 5  # deaths right after a job was handed over that are put down to chance
-OTHER_KIT = (
+OTHER_FINGERPRINT = (
     "This worker has another version of the program, or other weights, than the process that it would "
     "work for. Install the same on both, then start it again."
 )
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 class Record(Protocol):
-    """Where it writes down what happens: ledger.Ledger, or a fenced view of it (queues.postgres.progress)."""
+    """Where it writes down what happens: ledger.Ledger, or postgres.progress.FencedRecord."""
 
     def started(self, job: str, attempt: int) -> Awaitable[object]: ...
 
@@ -64,9 +64,9 @@ class Dispatcher:
         worker_ready: Callable[[str], None] = nobody,
         dispatched: Callable[[str], None] = nobody,
         unfit: Callable[[str, str], None] | None = None,
-        kit: ServingFingerprint | None = None,
+        fingerprint: ServingFingerprint | None = None,
     ) -> None:
-        self._kit = kit
+        self._fingerprint = fingerprint
         self.entries: dict[str, QueuedJob] = {}
         self.workers: set[Worker] = set()
         self.writer = OrderedWriter()
@@ -122,7 +122,7 @@ class Dispatcher:
         eta = position * each / max(1, self.slots(medium))
         return Queued(job=entry.job.id, position=position, eta=eta)
 
-    def _tell_places(self, medium: str) -> None:
+    def _tell_positions(self, medium: str) -> None:
         """Tell each that waits where it stands, now that the line has moved."""
         for place, entry in enumerate(self.line(medium), self.running(medium)):
             if entry.followers and entry.place != place:
@@ -138,7 +138,7 @@ class Dispatcher:
         elif not entry.cancelled:
             self.line(entry.job.medium).remove(entry)
             self._finish(entry, entry.as_cancelled())
-            self._tell_places(entry.job.medium)
+            self._tell_positions(entry.job.medium)
         entry.cancelled = True
         return True
 
@@ -161,10 +161,13 @@ class Dispatcher:
 
     async def serve(self, hello: Hello, link: Link) -> None:
         """Give a connected worker its jobs and hear its events, until it leaves or dies."""
-        if self._kit and hello.kit not in ("", expected := self._kit.told(hello.medium)):
+        if self._fingerprint and hello.kit not in (
+            "",
+            expected := self._fingerprint.told(hello.medium),
+        ):
             extra = {"pid": hello.pid, "has": hello.kit, "expected": expected}
             log.error("a worker has another version or other weights", extra=extra)
-            link.post(Refused(error="SetupError", message=OTHER_KIT))
+            link.post(Refused(error="SetupError", message=OTHER_FINGERPRINT))
             return
         worker = Worker(medium=hello.medium, pid=hello.pid, link=link)
         self.workers.add(worker)
@@ -279,5 +282,5 @@ class Dispatcher:
                 entry.worker = worker
                 worker.running[entry.job.id] = entry
                 worker.link.post(Run(job=entry.job))
-        self._tell_places(medium)
+        self._tell_positions(medium)
         self._dispatched(medium)

@@ -39,12 +39,12 @@ class EmbeddedQueue:
         max_waiting: int,
         need_worker: Callable[[str], None] = nobody,
         worker_ready: Callable[[str], None] = nobody,
-        kit: ServingFingerprint | None = None,
+        fingerprint: ServingFingerprint | None = None,
     ) -> None:
         self._ledger = ledger
         self._max_waiting = max_waiting
-        self._floor = Dispatcher(
-            ledger, need_worker=need_worker, worker_ready=worker_ready, kit=kit
+        self._dispatcher = Dispatcher(
+            ledger, need_worker=need_worker, worker_ready=worker_ready, fingerprint=fingerprint
         )
         self._census = Census(ledger)
         self._accepting: set[asyncio.Task[None]] = set()
@@ -57,7 +57,7 @@ class EmbeddedQueue:
 
     def _take_up(self, jobs: Iterable[UnfinishedJob]) -> None:
         for left in jobs:
-            self._floor.add(QueuedJob(**left._asdict()))
+            self._dispatcher.add(QueuedJob(**left._asdict()))
 
     async def accept(self, request: Request, route: Route, job: Job) -> None:
         """Commit, then queue; a job that is accepted already stays as it is.
@@ -65,9 +65,9 @@ class EmbeddedQueue:
         Raises BusyError or LedgerError, and then nothing was accepted. A caller that is cancelled
         meanwhile cancels neither half: what is committed is queued.
         """
-        if self._floor.closing:
+        if self._dispatcher.closing:
             raise OwnerGoneError(job.id)
-        waiting = len(self._floor.entries)
+        waiting = len(self._dispatcher.entries)
         if waiting + len(self._accepting) >= self._max_waiting:
             raise BusyError(
                 f"{waiting} requests are waiting already. Please try again in a few minutes."
@@ -80,11 +80,11 @@ class EmbeddedQueue:
     async def _accept(self, request: Request, route: Route, job: Job) -> None:
         if await self._ledger.accept(request, route, job):
             asker = self._ledger.person(request.platform, request.asker)
-            self._floor.add(QueuedJob(job=job, accepted_at=time.time(), asker=asker))
+            self._dispatcher.add(QueuedJob(job=job, accepted_at=time.time(), asker=asker))
 
     async def follow(self, job: str) -> AsyncGenerator[Event]:
         """Give events from here on; of a job that is over the final event, from the ledger."""
-        entry = self._floor.entries.get(job)
+        entry = self._dispatcher.entries.get(job)
         if entry is None:
             final = await self._ledger.final(job)
             if final is not None:
@@ -103,15 +103,15 @@ class EmbeddedQueue:
     def _so_far(self, entry: QueuedJob) -> list[Event]:
         """What a newcomer must know: its place, then that a worker is loading, or the text so far."""
         job = entry.job
-        events: list[Event] = [self._floor.queued(entry)]
-        if entry.worker is None and not self._floor.slots(job.medium):
+        events: list[Event] = [self._dispatcher.queued(entry)]
+        if entry.worker is None and not self._dispatcher.slots(job.medium):
             events.append(Loading(job=job.id, attempt=job.attempt, what=LOADING))
         elif entry.last is not None and not is_final(entry.last):
             events.append(entry.last)
         return events
 
     async def cancel(self, job: str) -> bool:
-        return self._floor.cancel(job)
+        return self._dispatcher.cancel(job)
 
     async def status(self) -> Status:
         """List everything unfinished, oldest first."""
@@ -124,10 +124,12 @@ class EmbeddedQueue:
                 state="running" if entry.worker else "queued",
                 seconds=max(0.0, now - entry.accepted_at),
             )
-            for entry in self._floor.entries.values()
+            for entry in self._dispatcher.entries.values()
         )
-        media = {worker.medium for worker in self._floor.workers}
-        states = {medium: "ready" if self._floor.slots(medium) else "starting" for medium in media}
+        media = {worker.medium for worker in self._dispatcher.workers}
+        states = {
+            medium: "ready" if self._dispatcher.slots(medium) else "starting" for medium in media
+        }
         return Status(owner=os.getpid(), waiting=waiting, workers=states)
 
     async def overview(self) -> Overview:
@@ -141,33 +143,33 @@ class EmbeddedQueue:
                 slots=worker.slots,
                 running=len(worker.running),
             )
-            for worker in self._floor.workers
+            for worker in self._dispatcher.workers
         )
         return await self._census.overview("embedded", workers)
 
     async def retry(self, job: str) -> bool:
-        if job in self._floor.entries or not await self._census.revive(job):
+        if job in self._dispatcher.entries or not await self._census.revive(job):
             return False
         self._take_up(await self._ledger.unfinished(job))
         return True
 
     async def drop(self, job: str) -> bool:
-        return self._floor.drop(job, TAKEN_OUT) or await self._census.bury(job)
+        return self._dispatcher.drop(job, TAKEN_OUT) or await self._census.bury(job)
 
     async def serve(self, hello: Hello, link: Link) -> None:
         """Keep a worker busy for as long as it lives."""
-        await self._floor.serve(hello, link)
+        await self._dispatcher.serve(hello, link)
 
     def unfit(self, medium: str, reason: str) -> None:
         """No worker of the medium will stay up."""
-        self._floor.unfit(medium, reason)
+        self._dispatcher.unfit(medium, reason)
 
     def drain(self) -> None:
         """Accept, hand out and hand back nothing from now on."""
-        self._floor.closing = True
+        self._dispatcher.closing = True
 
     async def close(self) -> None:
         """Finish what is being written; the rest stays in the ledger for the next owner."""
         self.drain()
         await end(*self._accepting, grace=CLOSE_SECONDS)
-        await self._floor.writer.close()
+        await self._dispatcher.writer.close()

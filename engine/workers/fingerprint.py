@@ -18,7 +18,7 @@ from engine.plan.cards import Expert, Registry
 from engine.settings import Settings
 from engine.weights.weight_files import digest_of
 
-BASE_LETTERS = 24  # PostgreSQL's channels have 63 bytes, of which Procrastinate takes 23
+BASE_LETTERS = 24  # PostgreSQL's channels have 63 bytes; the rest is for words around it
 MARK_LETTERS = 8
 _UNSAFE = re.compile(r"[^a-z0-9_-]+")
 

@@ -22,7 +22,7 @@ class Cancellation:
     """Raises LedgerError."""
 
     def __init__(self, tickets: Claims) -> None:
-        self._tickets = tickets
+        self._claims = tickets
         self._ledger = tickets.ledger
 
     async def cancel(self, job: str) -> bool:
@@ -46,7 +46,7 @@ class Cancellation:
         """End a job whose ticket is so."""
 
         def beside(connection: AsyncConnection) -> Awaitable[bool]:
-            return self._tickets.remove(connection, event.job, if_)
+            return self._claims.remove(connection, event.job, if_)
 
         return await self._ledger.finish(event, beside)
 
@@ -79,7 +79,7 @@ class Cancellation:
             return False
 
         async def beside(connection: AsyncConnection) -> bool:
-            if not await self._tickets.remove(connection, job, sa.true()):
+            if not await self._claims.remove(connection, job, sa.true()):
                 return False
             if row.station is not None:
                 await notify(connection, station_channel(row.station), "look")
@@ -98,7 +98,7 @@ class Cancellation:
             )
             station = await connection.scalar(query)
             whose = sa.and_(Ticket.job_id == job, Ticket.worker.is_not(None))
-            if not await self._tickets.release(connection, whose):
+            if not await self._claims.release(connection, whose):
                 return False
             if station is not None:
                 await notify(connection, station_channel(station), "look")

@@ -8,9 +8,9 @@ own any more: that fences off a worker that was cut off, frozen or declared gone
 worker claims and finishes in transactions of its own cannot give that (docs/queues.md says which was
 tried). Whoever changes the rows of a job that is claimed locks its ticket first.
 
-The order is that of queues.fair_queue (start-time fair queueing): an asker's job has the turn after their
-last one's, and no turn before what is being done now. The lowest `rank` comes next: the turn, and
-TURN_SECONDS later another turn, so that nobody waits for ever while others come and go.
+The order is start-time fair queueing, as in queues.fair_queue: an asker's job has the turn after their
+last one's, and no turn before what is being done now. The lowest `rank` comes next, which is the turn
+and the time of acceptance in units of TURN_SECONDS: so nobody waits for ever while others come and go.
 """
 
 import logging

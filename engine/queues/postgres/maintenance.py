@@ -33,10 +33,10 @@ log = logging.getLogger(__name__)
 class Maintenance:
     """A station's duty. `lost_after`: seconds until a silent worker is gone."""
 
-    def __init__(self, ledger: Ledger, kit: ServingFingerprint, lost_after: float) -> None:
+    def __init__(self, ledger: Ledger, fingerprint: ServingFingerprint, lost_after: float) -> None:
         self._ledger = ledger
-        self._tickets = Claims(ledger)
-        self._kit = kit
+        self._claims = Claims(ledger)
+        self._fingerprint = fingerprint
         self.pause = lost_after / RUNS
         self._silent = WorkerRow.seen_at < NOW - lost_after
         self._told: set[str] = set()
@@ -71,7 +71,7 @@ class Maintenance:
                 return
             jobs = list(await connection.scalars(lost))
             if jobs:
-                await self._tickets.release(connection, Ticket.worker.is_not(None), jobs)
+                await self._claims.release(connection, Ticket.worker.is_not(None), jobs)
                 log.warning("jobs of silent workers wait again", extra={"jobs": len(jobs)})
 
     async def _clear_away(self) -> None:
@@ -99,16 +99,16 @@ class Maintenance:
             async with self._ledger.writing() as connection:
                 if not await connection.scalar(_LOCK) or not await connection.scalar(this):
                     continue
-                asker, expert = await self._tickets.asker_of(connection, job)
-                queue = self._kit.queues.get(expert)
+                asker, expert = await self._claims.asker_of(connection, job)
+                queue = self._fingerprint.queues.get(expert)
                 if queue is None:
                     continue
-                await self._tickets.issue(connection, job, asker, queue, None)
+                await self._claims.issue(connection, job, asker, queue, None)
             log.warning("a job had no ticket", extra={"job": job})
 
     async def _passed_by(self) -> None:
         """Tell this machine's operator, once for each queue, what waits here for other weights."""
-        ours = set(self._kit.queues.values())
+        ours = set(self._fingerprint.queues.values())
         families = {queue.rpartition(".")[0] for queue in ours}
         async with self._ledger.reading() as connection:
             waiting = sa.select(Ticket.queue).where(Ticket.worker.is_(None)).distinct()
@@ -130,19 +130,18 @@ async def _served(connection: AsyncConnection, living: sa.ColumnElement[bool]) -
     return {queue for queues in some for queue in queues}
 
 
-class Moving:
-    """The duty of a process that asks: what waits for workers that are no more goes to those that there
-    are.
+class StrandedJobs:
+    """The duty of a process that asks: move what waits for workers that are no more.
 
-    A queue's name says what it is served with (workers.fingerprint), so jobs that were accepted before an
-    upgrade of cards or program would wait for ever once the last old worker has left. Whoever asks
+    A queue's name says what it is served with (workers.fingerprint), so jobs that were accepted before
+    an upgrade of cards or program would wait for ever once the last old worker has left. Whoever asks
     decides what is expected, by its own cards; a worker never takes over by itself what it would
     answer with other weights.
     """
 
-    def __init__(self, ledger: Ledger, kit: ServingFingerprint, lost_after: float) -> None:
+    def __init__(self, ledger: Ledger, fingerprint: ServingFingerprint, lost_after: float) -> None:
         self._ledger = ledger
-        self._kit = kit
+        self._fingerprint = fingerprint
         self._living = WorkerRow.seen_at > NOW - lost_after
 
     @repeated
@@ -159,7 +158,7 @@ class Moving:
             )
             targets: dict[str, list[str]] = {}
             for row in (await connection.execute(stranded)).all():
-                queue = self._kit.queues.get(row.expert)
+                queue = self._fingerprint.queues.get(row.expert)
                 if queue in served and queue is not None:
                     targets.setdefault(queue, []).append(row.job_id)
             for queue, jobs in targets.items():

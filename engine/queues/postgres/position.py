@@ -18,7 +18,7 @@ from engine.workers.fingerprint import ServingFingerprint, differs
 
 MEASURED_JOBS = 20  # the newest of a medium, whose mean duration is what the next one is guessed at
 KEPT_SECONDS = 10.0  # how long a mean is kept
-_PLACES = sa.text(
+_POSITIONS = sa.text(
     "SELECT * FROM (SELECT job_id AS job, queue, reply_to, CASE WHEN worker IS NOT NULL THEN 0 ELSE "
     "row_number() OVER (PARTITION BY queue ORDER BY worker IS NULL, rank, job_id) - 1 END AS place "
     "FROM tickets WHERE queue IN (SELECT queue FROM tickets WHERE job_id = ANY(:jobs))"
@@ -56,7 +56,7 @@ class Positions:
     async def of(self, jobs: Sequence[str]) -> dict[str, Position]:
         """Where those stand that have a ticket."""
         async with self._ledger.reading() as connection:
-            rows = (await connection.execute(_PLACES, {"jobs": list(jobs)})).all()
+            rows = (await connection.execute(_POSITIONS, {"jobs": list(jobs)})).all()
             workers = await self._workers(connection)
         found = {}
         for row in rows:
@@ -115,7 +115,7 @@ class Positions:
         """Who can take a job of the queue."""
         return _serving(await self.workers(), queue)
 
-    async def unserved(self, kit: ServingFingerprint) -> tuple[str, ...]:
+    async def unserved(self, fingerprint: ServingFingerprint) -> tuple[str, ...]:
         """Queues that hold jobs which nobody can take, each with what the operator can do."""
         async with self._ledger.reading() as connection:
             query = sa.select(Ticket.queue, sa.func.count()).group_by(Ticket.queue)
@@ -125,10 +125,10 @@ class Positions:
         for queue, count in waiting:
             serving = _serving(workers, queue)
             if not serving.slots and not serving.starting:
-                found.append(f"{queue}: {count} waiting. {await self.hint(queue, kit)}")
+                found.append(f"{queue}: {count} waiting. {await self.hint(queue, fingerprint)}")
         return tuple(found)
 
-    async def hint(self, queue: str, kit: ServingFingerprint) -> str:
+    async def hint(self, queue: str, fingerprint: ServingFingerprint) -> str:
         """Why nobody takes from a queue, and what to do."""
         medium, base, _ = queue.split(".", 2)
         query = sa.select(WorkerRow.__table__).where(
@@ -141,10 +141,10 @@ class Positions:
                 return f"The worker on {row.host} cannot serve it: {row.reason or row.state}"
             for other in row.queues:
                 if other.startswith(f"{medium}.{base}."):
-                    if row.version != kit.version:
-                        how = f"version {row.version} of the program, this is {kit.version}"
+                    if row.version != fingerprint.version:
+                        how = f"version {row.version} of the program, this is {fingerprint.version}"
                     else:
-                        how = differs(kit.weights.get(queue, {}), row.kit.get(other, {}))
+                        how = differs(fingerprint.weights.get(queue, {}), row.kit.get(other, {}))
                     return (
                         f"The worker on {row.host} (process {row.pid}) has {how}, so it gets none of "
                         "these. Install the same on both, then restart it."

@@ -1,26 +1,26 @@
-"""What a station says of its jobs: to the record, as long as it has their tickets; to who follows them.
+"""Forwards what workers say of their jobs: to the ledger, while they have the tickets; to subscribers.
 
-All that its workers said within FLUSH_SECONDS goes in one transaction, the newest event of each job
-only: PostgreSQL commits notifications one transaction at a time.
+All that the workers of a process said within FLUSH_SECONDS goes in one transaction, the newest event
+of each job only: PostgreSQL commits notifications one transaction at a time.
 """
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.errors import LedgerError
 from engine.events import Event, Final, Loading, Queued, Started, is_final
 from engine.ledger.ledger import Ledger
 from engine.plan.job import Job
-from engine.queues.postgres.claims import Claims
+from engine.queues.postgres.claims import UNSYNCED, Claims
 from engine.queues.postgres.notifications import EVENT, event_note, see_note
+from engine.queues.postgres.periodic import periodic
 from engine.queues.postgres.tables import ProgressRow, Ticket
-from engine.shutdown import end, wanted
+from engine.shutdown import end
 
 FLUSH_SECONDS = 0.1
-_UNSYNCED = sa.text("SET LOCAL synchronous_commit = off")  # progress may be lost
+FAULT_SECONDS = 1.0  # after the ledger has refused
 _NOTIFY = sa.text(
     "SELECT pg_notify(tickets.reply_to, notes.words) "
     "FROM unnest(CAST(:jobs AS varchar[]), CAST(:notes AS text[])) AS notes(job, words) "
@@ -28,48 +28,39 @@ _NOTIFY = sa.text(
     "WHERE tickets.worker = ANY(:workers) AND tickets.reply_to IS NOT NULL"
 )
 
-log = logging.getLogger(__name__)
-
 
 class FencedRecord:
-    """The floor's record. `number_of(job)` is the number that the job was claimed under; `begun(job,
-    attempt)` is told when its follower has heard that it was begun."""
+    """The dispatcher's Record. `number_of(job)` is the number that the job was claimed under;
+    `begun(job, attempt)` is called when its follower has heard that it was begun."""
 
     def __init__(
-        self,
-        tickets: Claims,
-        number_of: Callable[[str], int],
-        begun: Callable[[str, int], None],
+        self, claims: Claims, number_of: Callable[[str], int], begun: Callable[[str, int], None]
     ) -> None:
-        self._tickets = tickets
-        self._ledger = tickets.ledger
+        self._claims = claims
+        self._ledger = claims.ledger
         self._number_of = number_of
         self._begun = begun
 
     async def started(self, job: str, attempt: int) -> None:
-        """See floor.Record; the follower hears of it at once."""
         words = event_note(Started(job=job, attempt=attempt), self._ledger.vault)
-        beside = self._tickets.holding(self._number_of(job), job, words)
+        beside = self._claims.holding(self._number_of(job), job, words)
         await self._ledger.started(job, attempt, beside)
         self._begun(job, attempt)
 
     def requeued(self, job: Job, deaths_alone: int) -> Awaitable[object]:
-        """See floor.Record."""
-        beside = self._tickets.holding(self._number_of(job.id), job.id)
+        beside = self._claims.holding(self._number_of(job.id), job.id)
         return self._ledger.requeued(job, deaths_alone, beside)
 
     def finish(self, event: Final) -> Awaitable[bool]:
-        """See floor.Record."""
-        beside = self._tickets.settling(self._number_of(event.job), event)
+        beside = self._claims.settling(self._number_of(event.job), event)
         return self._ledger.finish(event, beside)
 
     async def final(self, _job: str) -> Final | None:
-        """Whoever follows reads it themselves."""
-        return None
+        return None  # whoever follows reads it
 
 
 class ProgressRelay:
-    """Sends progress on. It is a line.Follower of every job."""
+    """Sends progress on; an inbox.Follower of every job that was claimed."""
 
     def __init__(self, ledger: Ledger, numbers: Callable[[], list[int]]) -> None:
         self._ledger = ledger
@@ -80,15 +71,14 @@ class ProgressRelay:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin."""
-        self._task = asyncio.create_task(self._flush_now_and_then(), name="relay")
+        self._task = periodic("progress", self._flush, FAULT_SECONDS, self._news)
 
     async def close(self) -> bool:
         """End, False if it does not; what was not sent is lost."""
         return await end(self._task)
 
     def put(self, event: Event) -> None:
-        """Progress of a job; its start and its end go another way (FencedRecord)."""
+        """Take the progress of a job; its start and its end go by FencedRecord."""
         if is_final(event):
             self.forget(event.job)
         elif not isinstance(event, Queued | Started):
@@ -96,60 +86,47 @@ class ProgressRelay:
             self._news.set()
 
     def begun(self, job: str, attempt: int) -> None:
-        """What it says from now on may be sent: not before, or it would come before its beginning."""
+        """Send what it says from now on: not before, or it would come before its beginning."""
         self._attempts[job] = attempt
         self._news.set()
 
     def forget(self, job: str) -> None:
-        """It is over, or another station's."""
         self._pending.pop(job, None)
         self._attempts.pop(job, None)
 
-    def _due(self) -> dict[str, Event]:
-        """What may be sent now, taken out."""
-        due: dict[str, Event] = {
+    async def _flush(self) -> None:
+        due = {
             job: event
             for job, event in self._pending.items()
             if isinstance(event, Loading)
             or (not isinstance(event, Queued) and event.attempt == self._attempts.get(job))
         }
+        if not due:
+            return
         for job in due:
             del self._pending[job]
-        return due
-
-    async def _flush_now_and_then(self) -> None:
-        while wanted():
-            await self._news.wait()
-            self._news.clear()
-            if events := self._due():
-                try:
-                    await self._send(events)
-                except LedgerError as error:
-                    log.warning("progress was lost", extra={"why": str(error)})
-            await asyncio.sleep(FLUSH_SECONDS)
-
-    async def _send(self, events: dict[str, Event]) -> None:
-        notes = {job: event_note(event, self._ledger.vault) for job, event in events.items()}
+        notes = {job: event_note(event, self._ledger.vault) for job, event in due.items()}
         async with self._ledger.writing() as connection:
-            await connection.execute(_UNSYNCED)
-            for job, event in events.items():
-                if notes[job] is None and not isinstance(event, Queued):
-                    words = EVENT.dump_json(event).decode()
-                    held = await connection.scalar(
-                        sa.select(Ticket.job_id)
-                        .where(Ticket.job_id == job, Ticket.worker.in_(self._numbers()))
-                        .with_for_update()
-                    )
-                    if held is None:
-                        continue
-                    await connection.execute(
-                        sa.delete(ProgressRow).where(ProgressRow.job_id == job)
-                    )
-                    row = {"job_id": job, "attempt": event.attempt, "event": words}
-                    await connection.execute(sa.insert(ProgressRow).values(row))
+            await connection.execute(sa.select(UNSYNCED))  # progress may be lost
+            for job, event in due.items():
+                if notes[job] is None:
+                    await self._keep(connection, event)
             values = {
                 "jobs": list(notes),
                 "notes": [words or see_note(job) for job, words in notes.items()],
                 "workers": self._numbers(),
             }
             await connection.execute(_NOTIFY, values)
+        await asyncio.sleep(FLUSH_SECONDS)
+
+    async def _keep(self, connection: AsyncConnection, event: Event) -> None:
+        """Write down what is too long to travel, while one of these workers has the job's ticket."""
+        mine = sa.select(Ticket.job_id).where(
+            Ticket.job_id == event.job, Ticket.worker.in_(self._numbers())
+        )
+        if await connection.scalar(mine.with_for_update()) is None or isinstance(event, Queued):
+            return
+        words = EVENT.dump_json(event).decode()
+        row = {"job_id": event.job, "attempt": event.attempt, "event": words}
+        await connection.execute(sa.delete(ProgressRow).where(ProgressRow.job_id == event.job))
+        await connection.execute(sa.insert(ProgressRow).values(row))

@@ -1,9 +1,8 @@
 """The queue on PostgreSQL, shared by many bots and many workers: the side that asks.
 
-A job is accepted in one transaction: the ledger's rows, its ticket (queues.postgres.claims), and its row in
-Procrastinate's table, whose only argument is the job's id. Workers are stations (queues.postgres.worker_host), on
-this machine or on others; what they say comes by NOTIFY (queues.postgres.subscriptions). Nothing here is kept in memory
-that the next process could not find in the database.
+A job is accepted in one transaction: the ledger's rows and its ticket (`claims`). Its workers are on
+this machine or on others (`worker_host`); what they say comes by NOTIFY (`subscriptions`). Nothing is
+kept in memory here that the next process could not find in the database.
 """
 
 import asyncio
@@ -22,11 +21,11 @@ from engine.overview import TAKEN_OUT, Overview
 from engine.plan.job import Job, Request, Status, Waiting
 from engine.plan.router import Route
 from engine.queues.census import Census
-from engine.queues.dispatcher import nobody
+from engine.queues.dispatcher import LOADING, nobody
 from engine.queues.inbox import Inbox
 from engine.queues.postgres.cancellation import Cancellation
 from engine.queues.postgres.claims import Claims
-from engine.queues.postgres.maintenance import Moving
+from engine.queues.postgres.maintenance import StrandedJobs
 from engine.queues.postgres.periodic import periodic
 from engine.queues.postgres.position import Position, Positions
 from engine.queues.postgres.subscriptions import Subscriptions
@@ -34,22 +33,21 @@ from engine.queues.postgres.tables import Ticket
 from engine.shutdown import end
 from engine.workers.fingerprint import ServingFingerprint
 
-PLACES_SECONDS = 1.0  # how often those who wait are told where they stand
+POSITION_SECONDS = 1.0  # how often those who wait are told where they stand
 MOVE_SECONDS = 30.0  # how often jobs are looked for that only left workers could serve
 ACCEPT_SECONDS = 1.0  # that what is being accepted has to be so when the process leaves
-LOADING = "getting the model ready"
 
 log = logging.getLogger(__name__)
 
 
 class PostgresQueue:
-    """See jobs.JobQueue and the module's own words."""
+    """A plan.job.JobQueue."""
 
     def __init__(
         self,
         ledger: Ledger,
         url: sa.URL,
-        kit: ServingFingerprint,
+        fingerprint: ServingFingerprint,
         *,
         max_waiting: int,
         lost_after: float,
@@ -57,43 +55,42 @@ class PostgresQueue:
         need_worker: Callable[[str], None] = nobody,
     ) -> None:
         self._ledger = ledger
-        self._kit = kit
+        self._fingerprint = fingerprint
         self._max_waiting = max_waiting
         self._refuse_unserved = refuse_unserved
         self._need_worker = need_worker
-        self._tickets = Claims(ledger)
-        self._stopping = Cancellation(self._tickets)
-        self._places = Positions(ledger, lost_after)
+        self._claims = Claims(ledger)
+        self._cancellation = Cancellation(self._claims)
+        self._positions = Positions(ledger, lost_after)
         self._census = Census(ledger)
-        self._moving = Moving(ledger, kit, lost_after)
-        self._hub = Subscriptions(ledger, url)
+        self._mover = StrandedJobs(ledger, fingerprint, lost_after)
+        self._subscriptions = Subscriptions(ledger, url)
         self._accepting: set[asyncio.Task[None]] = set()
         self._chores: list[asyncio.Task[None]] = []
         self._told: set[str] = set()
 
     async def start(self) -> None:
-        """Begin to listen."""
-        self._hub.start()
+        self._subscriptions.start()
         self._chores = [
-            periodic("positions", self._tell_places, PLACES_SECONDS),
-            periodic("stranded jobs", self._moving.run, MOVE_SECONDS),
+            periodic("positions", self._tell_positions, POSITION_SECONDS),
+            periodic("stranded jobs", self._mover.run, MOVE_SECONDS),
         ]
 
     async def close(self) -> None:
         """Finish what is being accepted; everything else is in the database."""
         await end(*self._accepting, grace=ACCEPT_SECONDS)
-        await asyncio.gather(end(*self._chores), self._hub.close())
+        await asyncio.gather(end(*self._chores), self._subscriptions.close())
 
     @property
     def followed(self) -> int:
-        """The jobs whose events are heard here."""
-        return len(self._hub.watches)
+        """Count the jobs whose events are heard here."""
+        return len(self._subscriptions.jobs)
 
     async def accept(self, request: Request, route: Route, job: Job) -> None:
-        """See JobQueue. Raises BusyError or LedgerError, and then nothing was accepted."""
-        queue = self._kit.queues[job.expert]
+        """Commit; raises BusyError or LedgerError, and then nothing was accepted."""
+        queue = self._fingerprint.queues[job.expert]
         if self._refuse_unserved:
-            serving = await self._places.serving(queue)
+            serving = await self._positions.serving(queue)
             if not serving.slots and not serving.starting:
                 await self._warn(queue)
                 raise BusyError("Nobody can do this right now. Please try again later.")
@@ -106,36 +103,35 @@ class PostgresQueue:
         asker = self._ledger.person(request.platform, request.asker)
 
         async def beside(connection: AsyncConnection) -> bool:
-            waiting = await self._tickets.waiting(connection)
+            waiting = await self._claims.waiting(connection)
             if waiting >= self._max_waiting:
                 raise BusyError(
                     f"{waiting} requests are waiting already. Please try again in a few minutes."
                 )
-            await self._tickets.issue(connection, job.id, asker, queue, self._hub.channel)
+            await self._claims.issue(connection, job.id, asker, queue, self._subscriptions.channel)
             return True
 
-        self._hub.watch(job.id)  # before it can begin, so that nothing is missed
+        subscription = self._subscriptions.subscribe(job.id)  # before it begins: nothing is missed
         try:
             await self._ledger.accept(request, route, job, beside)
         except BaseException:
-            self._hub.refused(job.id)
+            self._subscriptions.leave(job.id)  # it has no end to be looked for
             raise
-        self._hub.accepted(job.id)
+        subscription.accepted = True
 
     async def follow(self, job: str) -> AsyncGenerator[Event]:
-        """Events from here on; a job that is over already gives its final event from the ledger."""
         inbox = Inbox()
-        watch = self._hub.watch(job)
-        said = watch.said  # what is said from now on comes to the inbox
-        watch.followers.add(inbox)
+        subscription = self._subscriptions.subscribe(job)
+        said = subscription.said  # what is said from now on comes to the inbox
+        subscription.followers.add(inbox)
         try:
-            standing = (await self._places.of([job])).get(job)
-            if standing is None and (final := await self._ledger.final(job)) is not None:
+            position = (await self._positions.of([job])).get(job)
+            if position is None and (final := await self._ledger.final(job)) is not None:
                 yield final
                 return
-            if standing is not None and standing.reply_to != self._hub.channel:
+            if position is not None and position.reply_to != self._subscriptions.channel:
                 await self._listen_to(job)
-            for event in await self._so_far(job, standing):
+            for event in await self._so_far(job, position):
                 yield event
             for event in said:
                 yield event
@@ -144,52 +140,53 @@ class PostgresQueue:
             async for event in inbox.to_the_end():
                 yield event
         finally:
-            self._hub.leave(job, inbox)
+            self._subscriptions.leave(job, inbox)
 
     async def _listen_to(self, job: str) -> None:
         """Have the job's events sent here from now on."""
         async with self._ledger.writing() as connection:
             await connection.execute(
-                sa.update(Ticket).where(Ticket.job_id == job).values(reply_to=self._hub.channel)
+                sa.update(Ticket)
+                .where(Ticket.job_id == job)
+                .values(reply_to=self._subscriptions.channel)
             )
-        self._hub.look()  # its end may have come in between
+        self._subscriptions.look()  # its end may have come in between
 
-    async def _so_far(self, job: str, standing: Position | None) -> list[Event]:
+    async def _so_far(self, job: str, position: Position | None) -> list[Event]:
         """What a newcomer must know: its place, and whether anybody is there to serve it."""
-        if standing is None:
+        if position is None:
             return [Queued(job=job, position=0)]
-        self._hub.watch(job).place = standing.queued.position
-        if standing.serving.slots:
-            return [standing.queued]
-        self._need_worker(standing.queue.partition(".")[0])  # nobody else is ready
-        if not standing.serving.starting:
-            await self._warn(standing.queue)
-        what = LOADING if standing.serving.starting else UNSERVED
-        return [standing.queued, Loading(job=job, attempt=0, what=what)]
+        self._subscriptions.subscribe(job).place = position.queued.position
+        if position.serving.slots:
+            return [position.queued]
+        self._need_worker(position.queue.partition(".")[0])  # nobody else is ready
+        if not position.serving.starting:
+            await self._warn(position.queue)
+        what = LOADING if position.serving.starting else UNSERVED
+        return [position.queued, Loading(job=job, attempt=0, what=what)]
 
     async def _warn(self, queue: str) -> None:
         """Tell the operator, once for each queue, why nobody serves it."""
         if queue not in self._told:
             self._told.add(queue)
-            hint = await self._places.hint(queue, self._kit)
+            hint = await self._positions.hint(queue, self._fingerprint)
             log.warning("nobody serves a queue", extra={"queue": queue, "hint": hint})
 
-    async def _tell_places(self) -> None:
+    async def _tell_positions(self) -> None:
         """Tell everybody who waits here where they stand, when that has changed."""
-        waiting = [j for j, w in self._hub.watches.items() if w.followers and not w.said]
-        for job, standing in (await self._places.of(waiting) if waiting else {}).items():
-            queued = standing.queued
-            watch = self._hub.watches.get(job)
-            if watch is not None and not watch.said and watch.place != queued.position:
-                watch.place = queued.position
-                watch.tell(queued)
+        jobs = self._subscriptions.jobs
+        waiting = [job for job, one in jobs.items() if one.followers and not one.said]
+        for job, position in (await self._positions.of(waiting) if waiting else {}).items():
+            queued, one = position.queued, jobs.get(job)
+            if one is not None and not one.said and one.place != queued.position:
+                one.place = queued.position
+                one.tell(queued)
 
     async def cancel(self, job: str) -> bool:
-        """Over at once while it waits, stopped at the next token while it runs."""
-        return await self._stopping.cancel(job)
+        return await self._cancellation.cancel(job)
 
     async def status(self) -> Status:
-        """Everything unfinished, oldest first."""
+        """List everything unfinished, oldest first."""
         query = (
             sa.select(JobRow.id, JobRow.medium, JobRow.expert, JobRow.accepted_at, Ticket.worker)
             .join(Ticket, Ticket.job_id == JobRow.id)
@@ -209,30 +206,26 @@ class PostgresQueue:
             for row in rows
         )
         states: dict[str, str] = {}
-        for worker in await self._places.workers():
+        for worker in await self._positions.workers():
             if states.get(worker.medium) != "ready":
                 states[worker.medium] = worker.state
         return Status(owner=os.getpid(), waiting=waiting, workers=states)
 
     async def overview(self) -> Overview:
-        """For the operator: queues.overview."""
-        workers = tuple(await self._places.workers())
+        workers = tuple(await self._positions.workers())
         return await self._census.overview(
-            "postgres", workers, await self._places.unserved(self._kit)
+            "postgres", workers, await self._positions.unserved(self._fingerprint)
         )
 
     async def retry(self, job: str) -> bool:
-        """A dead, failed or stuck job is queued again; see queues.overview."""
-
         async def beside(connection: AsyncConnection, revived: str) -> None:
-            asker, expert = await self._tickets.asker_of(connection, revived)
-            queue = self._kit.queues.get(expert)
+            asker, expert = await self._claims.asker_of(connection, revived)
+            queue = self._fingerprint.queues.get(expert)
             if queue is None:
                 raise LedgerError(f"The job's expert {expert!r} is not among the cards here.")
-            await self._tickets.issue(connection, revived, asker, queue, None)
+            await self._claims.issue(connection, revived, asker, queue, None)
 
-        return await self._stopping.stuck(job) or await self._census.revive(job, beside)
+        return await self._cancellation.stuck(job) or await self._census.revive(job, beside)
 
     async def drop(self, job: str) -> bool:
-        """It is over now; see queues.overview."""
-        return await self._stopping.drop(job, TAKEN_OUT) or await self._census.bury(job)
+        return await self._cancellation.drop(job, TAKEN_OUT) or await self._census.bury(job)

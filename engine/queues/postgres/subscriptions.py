@@ -1,4 +1,4 @@
-"""The ear of a process that follows jobs: notes from workers in, events to whoever follows out.
+"""The jobs that a process follows: notifications from workers in, events to whoever follows out.
 
 Progress is lossy: what a worker says while nobody can hear it is gone. The final answer is not: it is
 read from the ledger when its note comes, when the connection was lost, and every so often anyway.
@@ -6,9 +6,8 @@ read from the ledger when its note comes, when the connection was lost, and ever
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -41,7 +40,7 @@ class Subscription:
     accepted: bool = False
 
     def tell(self, event: Event) -> None:
-        """To every follower; what an earlier attempt says is dropped."""
+        """Give it to every follower, unless an earlier attempt says it."""
         if not isinstance(event, Queued):
             if event.attempt < self.attempt:
                 return
@@ -52,66 +51,50 @@ class Subscription:
 
 
 class Subscriptions:
-    """See the module's own words."""
+    """All jobs that are followed here, by their ids."""
 
     def __init__(self, ledger: Ledger, url: sa.URL) -> None:
         self.channel = bot_channel(new_id())
-        self.watches: dict[str, Subscription] = {}
+        self.jobs: dict[str, Subscription] = {}
         self._ledger = ledger
         self._listener = Listener(url, (self.channel,), self._heard, self.look)
         self._reading: set[asyncio.Task[None]] = set()
-        self._chores: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[None] | None = None
         self._look = asyncio.Event()
 
     def start(self) -> None:
-        """Begin."""
         self._listener.start()
-        self._chores = periodic("followed jobs", self._look_for_all, LOOK_SECONDS, self._look)
+        self._looking = periodic("followed jobs", self._look_for_all, LOOK_SECONDS, self._look)
 
     async def close(self) -> None:
-        """End."""
-        await asyncio.gather(self._listener.close(), end(*self._reading, self._chores))
+        await asyncio.gather(self._listener.close(), end(*self._reading, self._looking))
 
-    def watch(self, job: str) -> Subscription:
-        """From now on its events are kept for followers."""
-        return self.watches.setdefault(job, Subscription())
+    def subscribe(self, job: str) -> Subscription:
+        """Keep its events for followers from now on."""
+        return self.jobs.setdefault(job, Subscription())
 
-    def accepted(self, job: str) -> None:
-        """It is in the ledger."""
-        if job in self.watches:
-            self.watches[job].accepted = True
-
-    def refused(self, job: str) -> None:
-        """It never came into the ledger, and has no end to be looked for."""
-        watch = self.watches.get(job)
-        if watch is not None and not watch.followers:
-            del self.watches[job]
-
-    def leave(self, job: str, inbox: Inbox) -> None:
-        """One follower less."""
-        watch = self.watches.get(job)
-        if watch is not None:
-            watch.followers.discard(inbox)
-            if not watch.followers:
-                del self.watches[job]
+    def leave(self, job: str, inbox: Inbox | None = None) -> None:
+        """Forget a follower, and the job when it has no other."""
+        subscription = self.jobs.get(job)
+        if subscription is not None:
+            subscription.followers -= {inbox}
+            if not subscription.followers:
+                del self.jobs[job]
 
     def look(self) -> None:
-        """Ask the ledger now."""
+        """Ask the ledger now whether anything is over."""
         self._look.set()
 
     def _heard(self, _channel: str, words: str) -> None:
         kind, job = words[:1], words[2:]
         if kind == "E":
             event = read_event(words, self._ledger.vault)
-            if event is not None and event.job in self.watches:
-                self.watches[event.job].tell(event)
-        elif job in self.watches:
-            self._in_background(self._end(job) if kind == "F" else self._see(job))
-
-    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._reading.add(task)
-        task.add_done_callback(self._reading.discard)
+            if event is not None and event.job in self.jobs:
+                self.jobs[event.job].tell(event)
+        elif job in self.jobs:
+            task = asyncio.create_task(self._end(job) if kind == "F" else self._see(job))
+            self._reading.add(task)
+            task.add_done_callback(self._reading.discard)
 
     async def _end(self, job: str) -> None:
         """Tell the final answer, as it is on record."""
@@ -124,13 +107,11 @@ class Subscriptions:
             self._over(job, final)
 
     def _over(self, job: str, final: Final) -> None:
-        watch = self.watches.get(job)
-        if watch is None:
-            return
-        watch.attempt = final.attempt
-        watch.tell(final)
-        if not watch.followers:
-            del self.watches[job]
+        subscription = self.jobs.get(job)
+        if subscription is not None:
+            subscription.attempt = final.attempt
+            subscription.tell(final)
+            self.leave(job)
 
     async def _see(self, job: str) -> None:
         """Tell an event that was too long to travel."""
@@ -140,22 +121,22 @@ class Subscriptions:
                 words = await connection.scalar(query)
         except LedgerError:
             return
-        watch = self.watches.get(job)
-        if words is not None and watch is not None:
-            watch.tell(EVENT.validate_json(words))
+        subscription = self.jobs.get(job)
+        if words is not None and subscription is not None:
+            subscription.tell(EVENT.validate_json(words))
 
     async def _look_for_all(self) -> None:
-        for jobs in chunks(list(self.watches)):
-            await self._look_for_ends([job for job in jobs if job in self.watches])
+        for jobs in chunks(list(self.jobs)):
+            await self._look_for_ends([job for job in jobs if job in self.jobs])
 
     async def _look_for_ends(self, jobs: Sequence[str]) -> None:
-        there = [job for job in jobs if (watch := self.watches[job]).followers or watch.accepted]
+        there = {job for job in jobs if self.jobs[job].followers or self.jobs[job].accepted}
         query = sa.select(JobRow.id, JobRow.state).where(JobRow.id.in_(jobs))
         async with self._ledger.reading() as connection:
             states = {row.id: row.state for row in await connection.execute(query)}
         for job, state in states.items():
             if state in FINAL_STATES:
                 await self._end(job)
-        for job in set(there) - states.keys():
+        for job in there - states.keys():
             reason = "its row was deleted"
             self._over(job, Failed(job=job, attempt=1, message=KIND_SENTENCE, reason=reason))

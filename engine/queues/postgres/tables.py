@@ -17,7 +17,7 @@ class Ticket(Table):
     """An unfinished job's place in the queue; it goes with the final answer, or with the job's row.
 
     `worker` is the number of the worker that has it (none: it waits), `reply_to` the channel of the
-    process that follows it. The lowest `rank` comes next; `turn` is its asker's (queues.postgres.claims).
+    process that follows it. The lowest `rank` comes next; `turn` is its asker's (see `claims`).
     """
 
     __tablename__ = "tickets"
@@ -38,8 +38,8 @@ class Ticket(Table):
 
 
 class WorkerRow(Table):
-    """A worker that announced itself: what it serves, with what (`kit`: workers.fingerprint), and its last sign
-    of life. No other worker ever has its `number`."""
+    """A worker that announced itself: what it serves, with what (`kit`: its fingerprint's weights), and
+    its last sign of life. No other worker ever has its `number`."""
 
     __tablename__ = "workers"
     number: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)

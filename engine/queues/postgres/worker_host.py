@@ -1,9 +1,9 @@
-"""A station: the workers of one process on the Postgres queue, and who claims jobs for them.
+"""The workers of one process on the PostgreSQL queue (a station), and who claims jobs for them.
 
 The models run in child processes on a Unix socket, as in the embedded queue and by the same rules
-(queues.dispatcher): a model never blocks the signs of life, and a crash is a child's death, counted against
-the job that was alone. The death of the whole station, or its machine, is seen by its silence, and
-counts against nobody (queues.postgres.maintenance).
+(queues.dispatcher): a model never blocks the signs of life, and a crash is a child's death, counted
+against the job that was alone. The death of the whole process, or its machine, is seen by its silence,
+and counts against nobody (`maintenance`).
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from engine.queues.postgres.maintenance import Maintenance
 from engine.queues.postgres.notifications import Listener, queue_channel, station_channel
 from engine.queues.postgres.periodic import periodic
 from engine.queues.postgres.progress import FencedRecord, ProgressRelay
-from engine.queues.postgres.registration import Registration, Registrations
+from engine.queues.postgres.registration import Registration
 from engine.queues.postgres.worker_socket import WorkerSocket
 from engine.settings import Settings
 from engine.shutdown import end, within
@@ -47,7 +47,7 @@ class WorkerHost:
     def __init__(
         self,
         settings: Settings,
-        kit: ServingFingerprint,
+        fingerprint: ServingFingerprint,
         ledger: Ledger,
         url: sa.URL,
         media: Iterable[str],
@@ -58,21 +58,23 @@ class WorkerHost:
         self.name = new_id()
         self._settings = settings
         self._lazy = lazy
-        self._tickets = Claims(ledger)
-        self.registrations = Registrations(ledger, self.name, kit, media)
-        self._relay = ProgressRelay(ledger, self.registrations.numbers)
-        self.floor = Dispatcher(
-            FencedRecord(self._tickets, self._number_of, self._relay.begun),
+        self._claims = Claims(ledger)
+        self.registrations = {
+            medium: Registration(self._claims, self.name, fingerprint, medium) for medium in media
+        }
+        self._relay = ProgressRelay(ledger, self.numbers)
+        self.dispatcher = Dispatcher(
+            FencedRecord(self._claims, self._number_of, self._relay.begun),
             worker_ready=self._ready,
             dispatched=self._wake,
             unfit=self._unfit,
-            kit=kit,
+            fingerprint=fingerprint,
         )
-        self._door = WorkerSocket(settings, self.name, self.floor)
-        self.supervisor = Supervisor(settings, socket=self._door.path, device=device)
-        self._rescue = Maintenance(ledger, kit, settings.lost_after)
-        channels = [station_channel(self.name)]
-        channels += [queue_channel(q) for post in self.registrations for q in post.queues]
+        self._socket = WorkerSocket(settings, self.name, self.dispatcher)
+        self.supervisor = Supervisor(settings, socket=self._socket.path, device=device)
+        self._maintenance = Maintenance(ledger, fingerprint, settings.lost_after)
+        self._media = {queue_channel(q): m for m, r in self.registrations.items() for q in r.queues}
+        channels = (station_channel(self.name), *self._media)
         self._listener = Listener(url, channels, self._heard, self.look)
         self._tasks: list[asyncio.Task[None]] = []
         self._look = asyncio.Event()
@@ -80,34 +82,38 @@ class WorkerHost:
 
     async def start(self, warm: Iterable[str] = (), *, children: bool = True) -> None:
         """Announce the workers and begin; those of `warm`, or all unless lazy, start at once."""
-        await self._door.open()
-        for post in self.registrations:
-            await self.registrations.announce(post)
+        await self._socket.open()
+        for registration in self.registrations.values():
+            await registration.announce()
         self._relay.start()
         self._listener.start()
         beats = self._settings.lost_after / BEATS
         self._tasks = [
             periodic("signs of life", self._live, beats, self._look),
-            periodic("maintenance", self._rescue.by_chance, self._rescue.pause),
+            periodic("maintenance", self._maintenance.by_chance, self._maintenance.pause),
             *(
-                periodic(f"{p.medium} claims", partial(self._claim, p), POLL_SECONDS, p.wake)
-                for p in self.registrations
+                periodic(f"{medium} claims", partial(self._claim, one), POLL_SECONDS, one.wake)
+                for medium, one in self.registrations.items()
             ),
         ]
         if children:
-            self.supervisor.start(self.floor.unfit)
-            for post in self.registrations:
-                if not self._lazy or post.medium in warm:
-                    self.supervisor.need(post.medium)
+            self.supervisor.start(self.dispatcher.unfit)
+            for medium in self.registrations:
+                if not self._lazy or medium in warm:
+                    self.supervisor.need(medium)
         log.info("station started", extra={"station": self.name})
 
     @property
     def socket(self) -> Path:
         """Where its workers connect."""
-        return self._door.path
+        return self._socket.path
+
+    def numbers(self) -> list[int]:
+        """The numbers of the workers that are announced."""
+        return [one.number for one in self.registrations.values() if one.number]
 
     def _number_of(self, job: str) -> int:
-        entry = self.floor.entries.get(job)
+        entry = self.dispatcher.entries.get(job)
         return entry.number if entry else 0
 
     def need(self, medium: str) -> None:
@@ -123,14 +129,14 @@ class WorkerHost:
         """Hand back what waits for a medium that no worker here serves, for this reason."""
         if medium not in self.registrations:
             return
-        post = self.registrations[medium]
-        post.reason = reason
-        jobs = [entry.job.id for entry in self.floor.line(medium).clear()]
+        registration = self.registrations[medium]
+        registration.reason = reason
+        jobs = [entry.job.id for entry in self.dispatcher.line(medium).clear()]
         for job in jobs:
-            self.floor.entries.pop(job, None)
+            self.dispatcher.entries.pop(job, None)
         if jobs:
-            number = post.number
-            self.floor.writer.put(lambda: self._tickets.hand_back(number, jobs), jobs[0])
+            hand_back = partial(self._claims.hand_back, registration.number, jobs)
+            self.dispatcher.writer.put(hand_back, jobs[0])
         self._look.set()
 
     def _ready(self, medium: str) -> None:
@@ -140,93 +146,88 @@ class WorkerHost:
         self._look.set()
 
     def _heard(self, channel: str, _words: str) -> None:
-        for post in self.registrations:
-            if channel in post.channels:
-                post.wake.set()
-                return
-        self._look.set()
+        if channel in self._media:
+            self._wake(self._media[channel])
+        else:
+            self._look.set()
 
     def look(self) -> None:
         """See to tickets and waiting jobs now."""
         self._look.set()
-        for post in self.registrations:
-            post.wake.set()
+        for medium in self.registrations:
+            self._wake(medium)
 
-    async def _claim(self, post: Registration) -> None:
+    async def _claim(self, registration: Registration) -> None:
         """Take jobs for as long as there is room; start a worker where something waits for one."""
-        loop, lost_after = asyncio.get_running_loop(), self._settings.lost_after
+        loop, medium = asyncio.get_running_loop(), registration.medium
         try:
-            while not self._draining and self.floor.room(post.medium) > 0:
-                if not await self._take(post):
+            while not self._draining and self.dispatcher.room(medium) > 0:
+                if not await self._take(registration):
                     break
-            patient = post.reason and loop.time() - post.tried < MENDED_SECONDS
-            idle = not self.floor.slots(post.medium) and not patient
-            if idle and await self.registrations.needed(
-                post, lazy=self._lazy, lost_after=lost_after
-            ):
-                post.tried = loop.time()
-                self.need(post.medium)
+            patient = registration.reason and loop.time() - registration.tried < MENDED_SECONDS
+            if not self.dispatcher.slots(medium) and not patient:
+                lost_after = self._settings.lost_after
+                if await registration.needed(lazy=self._lazy, lost_after=lost_after):
+                    registration.tried = loop.time()
+                    self.need(medium)
         except LedgerError:
             self._look.set()  # it may have been claimed all the same
             raise
 
-    async def _take(self, post: Registration) -> bool:
-        number = post.number
-        claim = await self._tickets.claim(number, post.queues)
+    async def _take(self, registration: Registration) -> bool:
+        number = registration.number
+        claim = await self._claims.claim(number, registration.queues)
         if claim is None:
             return False
-        if number != post.number:  # announced anew meanwhile: the claim was handed back
+        if number != registration.number:  # announced anew meanwhile: the claim was handed back
             return True
         left, cancelled = claim
-        entry = QueuedJob(**left._asdict(), number=number, followers={self._relay})
         self._give_up(left.job.id)  # an earlier attempt that we were slow to let go
-        self.floor.add(entry)
+        entry = QueuedJob(**left._asdict(), number=number, followers={self._relay})
+        self.dispatcher.add(entry)
         if cancelled:
-            self.floor.cancel(left.job.id)
+            self.dispatcher.cancel(left.job.id)
         return True
 
     async def _live(self) -> None:
-        """Give signs of life, and see what became of our tickets."""
-        for post in self.registrations:
-            await self._beat(post)
+        for registration in self.registrations.values():
+            await self._beat(registration)
 
-    async def _beat(self, post: Registration) -> None:
-        """One sign of life; jobs that were cancelled, taken out or given to others stop here."""
-        number, slots = post.number, self.floor.slots(post.medium)
-        running = self.floor.running(post.medium)
-        if not await self.registrations.beat(
-            post, slots=slots, running=running, leaving=self._draining
-        ):
+    async def _beat(self, registration: Registration) -> None:
+        """Give a sign of life; stop jobs that were cancelled, taken out or given to others."""
+        number, medium, entries = registration.number, registration.medium, self.dispatcher.entries
+        slots, running = self.dispatcher.slots(medium), self.dispatcher.running(medium)
+        if not await registration.beat(slots=slots, running=running, leaving=self._draining):
             log.warning("this worker counted as gone", extra={"worker": number})
-            await self.registrations.announce(post)
-        mine = {job: entry for job, entry in self.floor.entries.items() if entry.number == number}
-        held = await self._tickets.held(post.number)
+            await registration.announce()
+        mine = {job: entry for job, entry in entries.items() if entry.number == number}
+        held = await self._claims.held(registration.number)
         for job, entry in mine.items():
-            if self.floor.entries.get(job) is not entry:
+            if entries.get(job) is not entry:
                 continue
             if job not in held and not entry.ending:
                 log.warning("a job is not ours any more", extra={"job": job})
                 self._give_up(job)
             elif held.get(job) and not entry.cancelled:
-                self.floor.cancel(job)
-        await self._return_strange(post, held.keys() - self.floor.entries.keys())
+                self.dispatcher.cancel(job)
+        await self._return_strange(registration, held.keys() - entries.keys())
 
     def _give_up(self, job: str) -> None:
-        """Whoever has its ticket runs it now."""
-        entry = self.floor.entries.pop(job, None)
+        """Leave a job to whoever has its ticket."""
+        entry = self.dispatcher.entries.pop(job, None)
         if entry is not None:
             self._relay.forget(job)
-            self.floor.forget(entry)
-            self.floor.dispatch(entry.job.medium)
+            self.dispatcher.forget(entry)
+            self.dispatcher.dispatch(entry.job.medium)
 
-    async def _return_strange(self, post: Registration, strange: set[str]) -> None:
-        """Tickets that we hold without knowing (a claim whose answer was lost) wait again."""
-        now = asyncio.get_running_loop().time()
-        post.strange = {job: post.strange.get(job, now) for job in strange}
-        old = [job for job, since in post.strange.items() if now - since > STRANGE_SECONDS]
+    async def _return_strange(self, registration: Registration, strange: set[str]) -> None:
+        """Hand back tickets that we hold without knowing (a claim whose answer was lost)."""
+        now, known = asyncio.get_running_loop().time(), registration.strange
+        registration.strange = {job: known.get(job, now) for job in strange}
+        old = [job for job, at in registration.strange.items() if now - at > STRANGE_SECONDS]
         if old:
             log.warning("tickets of unknown jobs go back", extra={"jobs": len(old)})
-            await self._tickets.hand_back(post.number, old)
+            await self._claims.hand_back(registration.number, old)
 
     async def close(self, grace: float = 0.0) -> None:
         """Take nothing new, give what runs so many seconds, hand the rest back, and leave."""
@@ -234,21 +235,26 @@ class WorkerHost:
         self._look.set()
         with suppress(TimeoutError):
             async with asyncio.timeout(grace):
-                while any(entry.worker for entry in self.floor.entries.values()):
+                while any(entry.worker for entry in self.dispatcher.entries.values()):
                     await asyncio.sleep(0.05)
-        self.floor.closing = True
-        await self.floor.writer.close()
+        self.dispatcher.closing = True
+        await self.dispatcher.writer.close()
         ended = await asyncio.gather(self._leave(), self._listener.close(), self._relay.close())
         await self.supervisor.close()
-        await self._door.close()
+        await self._socket.close()
         if all(ended):
             log.info("station stopped", extra={"station": self.name, "pid": os.getpid()})
 
     async def _leave(self) -> bool:
         """Claim no more, and hand back what is left; else the others see it by our silence."""
+
+        async def leave() -> None:
+            for registration in self.registrations.values():
+                await registration.leave()
+
         ended = await end(*self._tasks)
         try:
-            await within(LEAVE_SECONDS, self.registrations.leave())
+            await within(LEAVE_SECONDS, leave())
         except (LedgerError, TimeoutError) as error:
-            log.warning("the station could not take its leave", extra={"why": str(error)})
+            log.warning("the station could not say that it leaves", extra={"why": str(error)})
         return ended

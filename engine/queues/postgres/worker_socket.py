@@ -1,4 +1,4 @@
-"""Where a station's workers come in: a Unix socket of its own in the private runtime folder."""
+"""The Unix socket where the workers of one process connect, in the private runtime folder."""
 
 import asyncio
 import logging
@@ -16,17 +16,17 @@ log = logging.getLogger(__name__)
 
 
 class WorkerSocket:
-    """Open from `open` to `close`; whoever says Hello is a worker on the floor."""
+    """Hands whoever says Hello to the dispatcher."""
 
-    def __init__(self, settings: Settings, station: str, floor: Dispatcher) -> None:
+    def __init__(self, settings: Settings, station: str, dispatcher: Dispatcher) -> None:
         self.path = settings.runtime / f"s-{station[-10:].lower()}.sock"
         self._settings = settings
-        self._floor = floor
+        self._dispatcher = dispatcher
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
-        """Listen; sockets that killed stations left are cleared away."""
+        """Listen; clear away the sockets of processes that were killed."""
         make_runtime(self._settings)
         for path in self._settings.runtime.glob("s-*.sock"):
             _clear(path)
@@ -41,7 +41,7 @@ class WorkerSocket:
         try:
             first = await link.receive()
             if isinstance(first, Hello):
-                await self._floor.serve(first, link)
+                await self._dispatcher.serve(first, link)
         except (PasticheError, ConnectionError):
             log.exception("a worker's connection failed")
         finally:
