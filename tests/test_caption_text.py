@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as some
 
 from training.captioning.checks import agreement, flag_repeats, flags_of
-from training.captioning.composition import compose, head, shorten
+from training.captioning.composition import USABLE, clip_tokenizers, compose, count, head, shorten
 from training.captioning.cost import (
     Prices,
     SpendingLimit,
@@ -19,7 +19,6 @@ from training.captioning.cost import (
 from training.captioning.description import Description, read_completion, read_text, schema
 from training.captioning.review import drawn
 from training.captioning.tables import PREFIX, CaptionTable
-from training.captioning.token_budget import USABLE, clip_tokenizers, count
 from training.errors import BadRecipe
 
 LONG = Description(

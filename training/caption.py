@@ -21,12 +21,17 @@ from training.captioning.batch_api import Batches, wait
 from training.captioning.catalogue import CatalogueCaptioner
 from training.captioning.chat_completions import ServiceCaptioner
 from training.captioning.composition import require_prefix
-from training.captioning.confirm import price_teller, require_agreement
-from training.captioning.cost import SpendingLimit, prices_of
+from training.captioning.cost import (
+    SpendingLimit,
+    price_teller,
+    prices_of,
+    require_agreement,
+    worst,
+)
 from training.captioning.questions import Question, questions_of
 from training.captioning.review import write_sheet
 from training.captioning.tables import CaptionTable, Kind
-from training.captioning.writer import Asking, Written, worst, write_captions
+from training.captioning.writer import Asking, write_captions
 from training.errors import BadRecipe, TrainingError
 from training.museum.harvest_recipe import load_harvest_recipe
 from training.museum.harvester import DATA, told_when_full
@@ -35,7 +40,7 @@ from training.museum.retention import WORK, prune, prune_all
 from training.runs.expiry import purge
 from training.runs.record import note_stage
 from training.runs.settings import TrainingSettings
-from training.runs.stage import Changes, RecipeFile, RunsFolder, run_stage
+from training.runs.stage import Changes, RecipeFile, RunsFolder, run_stage, say
 
 
 def main(
@@ -79,13 +84,12 @@ def main(
         max_usd=max_usd, yes=yes, retry_failed=retry_failed, fill=fill, batch=batch, poll=poll
     )
     with told_when_full(folder):
-        done = caption_folder(folder, table, options)
-        note_stage(folder / WORK if data else folder.parent, recipe, "caption", facts_of(done))
-    tell(done, folder)
-    if done.over:
+        facts, pictures, over = caption_folder(folder, table, options)
+        note_stage(folder / WORK if data else folder.parent, recipe, "caption", facts)
+    if over:
         raise TrainingError(
-            f"--max-usd {max_usd} would be passed by the next call: {len(done.written.rows)} of "
-            f"{done.pictures} pictures have a caption, and are kept. Run again with a higher "
+            f"--max-usd {max_usd} would be passed by the next call: {facts['captions']} of "
+            f"{pictures} pictures have a caption, and are kept. Run again with a higher "
             "--max-usd, or with --fill to give the rest the catalogue's words."
         )
 
@@ -102,20 +106,13 @@ class Options:
     poll: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Done:
-    """Record what a run came to; `over` when the limit held questions back."""
+def caption_folder(
+    folder: Path, table: CaptionTable, options: Options
+) -> tuple[dict[str, Any], int, bool]:
+    """Ask, write, and lay out the sheet; what came before a fault is written all the same.
 
-    captioner: str
-    pictures: int
-    written: Written
-    dollars: float
-    sheet: Path
-    over: bool
-
-
-def caption_folder(folder: Path, table: CaptionTable, options: Options) -> Done:
-    """Ask, write, and lay out the sheet; what came before a fault is written all the same."""
+    Gives the facts for run.json, the number of pictures, and whether the limit held some back.
+    """
     questions = questions_of(folder, table)
     who = captioner_of(table)
     journal = Journal(folder)
@@ -123,16 +120,12 @@ def caption_folder(folder: Path, table: CaptionTable, options: Options) -> Done:
     try:
         over = ask(folder, questions, who, journal, table, options)
     finally:
-        written = write_captions(folder, questions, who, journal, table, options.fill)
+        rows, facts = write_captions(folder, questions, who, journal, table, options.fill)
     known = {question.file_name: question.row for question in questions}
-    return Done(
-        captioner=who.name,
-        pictures=len(questions),
-        written=written,
-        dollars=journal.dollars,
-        sheet=write_sheet(folder, written.rows, known, table),
-        over=over,
-    )
+    sheet = write_sheet(folder, rows, known, table)
+    facts = {"captioner": who.name, **facts, "dollars": round(journal.dollars, 6)}
+    tell(facts, folder, sheet)
+    return facts, len(questions), over
 
 
 def ask(
@@ -182,9 +175,9 @@ def ask_in_batches(
     affordable = [q for q in waiting if purse.hold(*worst(q, table)) is not None]
     require_agreement(affordable, purse, table, options.yes)
     batches.submit(affordable)
-    if batches.sent() and options.poll:
+    if batches.sent and options.poll:
         wait(batches, by_key, purse.prices, options.poll)
-    elif batches.sent():
+    elif batches.sent:
         Console(stderr=True).print("The batch is under way. Run the same command again later.")
     return len(affordable) < len(waiting)
 
@@ -201,29 +194,17 @@ def captioner_of(table: CaptionTable) -> Captioner:
             return CatalogueCaptioner()
 
 
-def facts_of(done: Done) -> dict[str, Any]:
-    return {
-        "captioner": done.captioner,
-        "captions": len(done.written.rows),
-        "without": done.written.without,
-        "flags": done.written.flags,
-        "materials_agreement": done.written.agreement,
-        "dollars": round(done.dollars, 6),
-    }
-
-
-def tell(done: Done, folder: Path) -> None:
-    console = Console(soft_wrap=True, highlight=False, markup=False)
-    console.print(f"{len(done.written.rows)} captions in {folder / CAPTIONS}.")
-    for outcome, number in done.written.without.items():
-        console.print(f"without a caption, {outcome}: {number}")
-    for flag, number in done.written.flags.items():
-        console.print(f"flagged, {flag}: {number}")
-    if done.written.agreement is not None:
-        console.print(f"materials of the catalogue that were named: {done.written.agreement:.0%}")
-    if done.dollars:
-        console.print(f"Measured cost of this data set so far: ${done.dollars:.4f}")
-    console.print(f"To review by eye: {done.sheet}")
+def tell(facts: dict[str, Any], folder: Path, sheet: Path) -> None:
+    say(f"{facts['captions']} captions in {folder / CAPTIONS}.")
+    for outcome, number in facts["without"].items():
+        say(f"without a caption, {outcome}: {number}")
+    for flag, number in facts["flags"].items():
+        say(f"flagged, {flag}: {number}")
+    if facts["materials_agreement"] is not None:
+        say(f"materials of the catalogue that were named: {facts['materials_agreement']:.0%}")
+    if facts["dollars"]:
+        say(f"Measured cost of this data set so far: ${facts['dollars']:.4f}")
+    say(f"To review by eye: {sheet}")
 
 
 if __name__ == "__main__":

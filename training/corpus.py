@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import track
 
 from engine.files import whole_folder
@@ -21,7 +20,15 @@ from training.runs.expiry import due_of, guard, stamp
 from training.runs.recipe import Recipe, load_recipe
 from training.runs.record import digest_of_file, note_stage
 from training.runs.settings import TrainingSettings
-from training.runs.stage import BaseFolder, Changes, RecipeFile, RunsFolder, open_run, run_stage
+from training.runs.stage import (
+    BaseFolder,
+    Changes,
+    RecipeFile,
+    RunsFolder,
+    open_run,
+    run_stage,
+    say,
+)
 from training.sources import Source
 from training.sources.factory import FETCHED, GUARDIAN, source_of
 from training.sources.guardian_articles import GuardianSource, metadata_of
@@ -108,17 +115,14 @@ def plan(source: Source) -> None:
         raise BadRecipe("--metadata-only is for recipes whose source is The Guardian.")
     rows = [metadata_of(article) for article in source.articles(with_text=False)]
     words = sum(int(row["words"] or 0) for row in rows)
-    Console().print(f"{len(rows)} articles, {words:,} words. No text was fetched.")
+    say(f"{len(rows)} articles, {words:,} words. No text was fetched.")
 
 
 def tell(facts: dict[str, Any]) -> None:
-    console = Console()
     for name, size in facts["splits"].items():
-        console.print(
-            f"{name}: {size['works']} works, {size['blocks']} blocks, {size['tokens']:,} tokens"
-        )
+        say(f"{name}: {size['works']} works, {size['blocks']} blocks, {size['tokens']:,} tokens")
     for reason, count in sorted(facts["dropped"].items()):
-        console.print(f"dropped, {reason}: {count}")
+        say(f"dropped, {reason}: {count}")
 
 
 if __name__ == "__main__":

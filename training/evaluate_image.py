@@ -27,6 +27,7 @@ from training.runs.stage import (
     memory_told,
     open_run,
     run_stage,
+    say,
 )
 from training.train_image import MEMORY_HELP, DataFolder, with_folder
 
@@ -168,9 +169,9 @@ def main(
     facts = {**values, "lines": lines, "outputs": {"report": digest_of_file(path)}}
     note_stage(run, recipe, "evaluate_image", facts)
     for line in lines:
-        console.print(line, soft_wrap=True, highlight=False)
-    console.print(f"Report: {path}", soft_wrap=True)
-    console.print(f"Next: python -m training.publish {recipe_file}")
+        say(line)
+    say(f"Report: {path}")
+    say(f"Next: python -m training.publish {recipe_file}")
 
 
 if __name__ == "__main__":

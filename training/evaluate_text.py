@@ -19,7 +19,7 @@ from rich.console import Console
 from engine.files import write_file, write_json
 from training.runs.recipe import load_recipe, placeless
 from training.runs.record import digest_of_file, note_stage
-from training.runs.stage import BaseFolder, Changes, RunsFolder, open_run, run_stage
+from training.runs.stage import BaseFolder, Changes, RunsFolder, open_run, run_stage, say
 from training.text.evaluation import charts, report, style
 from training.text.evaluation.generation import LENGTH
 from training.text.evaluation.measures import Measures, diversities
@@ -134,8 +134,8 @@ def main(
     for author in authors:
         facts = metrics_of(author.name, values) | {"outputs": {"report": digest_of_file(path)}}
         note_stage(open_run(author.recipe, runs), author.recipe, "evaluate_text", facts)
-    console.print(report.gains(values["matrix"]))
-    console.print(f"Report: {path}", soft_wrap=True)
+    say(report.gains(values["matrix"]))
+    say(f"Report: {path}")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from training.museum.harvest_recipe import HarvestRecipe, load_harvest_recipe, require_basis
 from training.museum.harvester import DATA, Outcome, harvest, harvester_of, reasons, told_when_full
@@ -22,7 +21,7 @@ from training.museum.retention import prune_all, watch
 from training.museum.verification import verify_folder, verify_museum
 from training.runs.expiry import purge
 from training.runs.record import note_stage
-from training.runs.stage import Changes, RecipeFile, RunsFolder, run_stage
+from training.runs.stage import Changes, RecipeFile, RunsFolder, run_stage, say
 
 MEGABYTES_A_PICTURE = 0.8  # a 2500-pixel JPEG of an object on plain ground
 DRIFT = 1  # exit status of a verification that found something
@@ -58,9 +57,7 @@ def main(
     purge(runs, time.time())
     gone = prune_all(runs, time.time())
     if action is Action.PRUNE:
-        Console().print(
-            f"Deleted {gone} expired picture{'' if gone == 1 else 's'} and their texts."
-        )
+        say(f"Deleted {gone} expired picture{'' if gone == 1 else 's'} and their texts.")
     elif action is Action.VERIFY:
         verify(recipe, run, offline)
     else:
@@ -69,7 +66,13 @@ def main(
             plan(recipe, run)
         else:
             outcome = harvest(recipe, run, refresh)
-            note(recipe, run, outcome)
+            facts = {
+                "data_root": outcome.root,
+                "pictures": len(outcome.rows),
+                "record_counts": outcome.counts,
+                "dropped": reasons(outcome.dropped),
+            }
+            note_stage(run, recipe, "harvest", facts)
             if keep_watch:
                 watch(run / DATA)
             tell(recipe, run, outcome)
@@ -83,10 +86,9 @@ def plan(recipe: HarvestRecipe, run: Path) -> None:
     pictures = sum(1 for found, _ in objects if found.base)
     calls = pictures * (3 if recipe.harvest.full_records else 2)
     minutes = calls * recipe.harvest.seconds_between / 60
-    console = Console(soft_wrap=True, highlight=False, markup=False)
     for term, count in counts.items():
-        console.print(f"{term}: {count} records")
-    console.print(
+        say(f"{term}: {count} records")
+    say(
         f"{len(objects)} objects, {pictures} with a picture. A harvest makes at most {calls} calls "
         f"({minutes:.0f} minutes) and takes about {pictures * MEGABYTES_A_PICTURE:.0f} MB. "
         "No picture was fetched."
@@ -99,43 +101,29 @@ def verify(recipe: HarvestRecipe, run: Path, offline: bool) -> None:
         parts = harvester_of(recipe, run)
         etags = {name: facts.etag for name, facts in parts.pictures.facts.items()}
         findings |= verify_museum(run / DATA, parts.pictures.client, etags)
-    console = Console(soft_wrap=True, highlight=False, markup=False)
     for kind, names in findings.items():
         for name in names:
-            console.print(f"{kind}: {name}")
+            say(f"{kind}: {name}")
     if any(names for kind, names in findings.items() if kind != "expired"):
-        console.print("The data differ from the lock file. Run the harvest again to renew both.")
+        say("The data differ from the lock file. Run the harvest again to renew both.")
         raise typer.Exit(DRIFT)
-    console.print("The data are those of the lock file.")
-
-
-def note(recipe: HarvestRecipe, run: Path, outcome: Outcome) -> None:
-    facts = {
-        "data_root": outcome.root,
-        "pictures": len(outcome.rows),
-        "record_counts": outcome.counts,
-        "dropped": reasons(outcome.dropped),
-    }
-    note_stage(run, recipe, "harvest", facts)
+    say("The data are those of the lock file.")
 
 
 def tell(recipe: HarvestRecipe, run: Path, outcome: Outcome) -> None:
-    console = Console(soft_wrap=True, highlight=False, markup=False)
     objects = len({row["system_number"] for row in outcome.rows})
-    console.print(
+    say(
         f"{len(outcome.rows)} pictures of {objects} objects in {run / DATA} "
         f"({outcome.calls} records and sizes asked for, "
         f"{outcome.pictures_fetched} pictures fetched now)."
     )
     for reason, count in reasons(outcome.dropped).items():
-        console.print(f"left out, {reason}: {count}")
-    console.print(f"root {outcome.root}")
+        say(f"left out, {reason}: {count}")
+    say(f"root {outcome.root}")
     soonest = min(row["expires_at"] for row in outcome.rows)[:10]
-    console.print(f"The museum's texts and pictures may stay until {soonest}.")
+    say(f"The museum's texts and pictures may stay until {soonest}.")
     if not recipe.rights.train_allowed:
-        console.print(
-            "This folder may not be trained on: [rights] train_allowed is false. See the recipe."
-        )
+        say("This folder may not be trained on: [rights] train_allowed is false. See the recipe.")
 
 
 if __name__ == "__main__":

@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from training.errors import BadRecipe
 from training.images.recipe import is_image_recipe, load_image_recipe
 from training.runs.recipe import Recipe, load_recipe
-from training.runs.stage import BaseFolder, Changes, RecipeFile, memory_told, run_stage
+from training.runs.stage import BaseFolder, Changes, RecipeFile, memory_told, run_stage, say
 from training.runs.trainer import accelerator_for
 from training.text.bases import add_adapter, attention_for, compute_type
 from training.text.data.blocks import Block
@@ -110,17 +109,16 @@ def main(
 ) -> None:
     """Time training steps on random weights of the base's shape."""
     if is_image_recipe(recipe_file):
-        Console().print(image_line(recipe_file, base, tuple(changes or ()), steps), soft_wrap=True)
+        say(image_line(recipe_file, base, tuple(changes or ()), steps))
         return
     recipe = load_recipe(recipe_file, tuple(changes or ()))
     with memory_told(MEMORY_HELP):
         found = measure(recipe, base, steps)
-    Console().print(
+    say(
         f"{found['parameters']:,.0f} parameters, {found['trained']:,.0f} trained, "
         f"{recipe.training.method}, {recipe.training.precision}: {found['seconds']:.1f} s a block "
         f"of {recipe.corpus.block} tokens, {found['memory']:.1f} GiB at most "
         f"(built in {found['build_seconds']:.0f} s)",
-        soft_wrap=True,
     )
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from engine.files import whole_folder, write_file
 from engine.settings import read_settings
@@ -28,7 +27,15 @@ from training.images.rights import require_image_training
 from training.runs.expert_card import BUILT_IN_CARDS, AnyRecipe, card_text, folder_of, require_room
 from training.runs.recipe import load_recipe
 from training.runs.record import note_stage, read_record
-from training.runs.stage import BaseFolder, Changes, RecipeFile, RunsFolder, open_run, run_stage
+from training.runs.stage import (
+    BaseFolder,
+    Changes,
+    RecipeFile,
+    RunsFolder,
+    open_run,
+    run_stage,
+    say,
+)
 from training.text.merging import write_merged
 from training.text.model_card import model_card, notice_for
 from training.text.rights import require_training
@@ -129,7 +136,7 @@ def main(
     if merge is not None and not isinstance(recipe, ImageRecipe):
         facts["merged"] = write_merged(recipe, run / ADAPTER, merge, base, replace)
     note_stage(run, recipe, "publish", facts)
-    Console().print(f"Published {root / recipe.expert.name}", soft_wrap=True)
+    say(f"Published {root / recipe.expert.name}")
 
 
 if __name__ == "__main__":

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from training.museum.retention import prune_all
 from training.runs.expiry import purge, wait_and_purge
-from training.runs.stage import RunsFolder, run_stage
+from training.runs.stage import RunsFolder, run_stage, say
 
 
 def main(
@@ -28,7 +27,7 @@ def main(
     now = time.time()
     gone, pictures = len(purge(runs, now)), prune_all(runs, now)
     also = f" and {pictures} museum picture{'s' if pictures != 1 else ''}" if pictures else ""
-    Console().print(f"Deleted {gone} expired folder{'s' if gone != 1 else ''}{also}.")
+    say(f"Deleted {gone} expired folder{'s' if gone != 1 else ''}{also}.")
 
 
 if __name__ == "__main__":

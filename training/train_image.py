@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from engine.files import whole_folder
 from training.images.data.folder import read_folder
@@ -29,6 +28,7 @@ from training.runs.stage import (
     memory_told,
     open_run,
     run_stage,
+    say,
 )
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def train_image(recipe: ImageRecipe, run: Path, base: Path | None = None) -> "Im
         session = ImageSession(recipe, run, pictures, base)
         if session.accelerator.is_main_process:
             for line in session.told():
-                Console().print(line, soft_wrap=True, markup=False, highlight=False)
+                say(line)
         session.train()
     session.choose()
     if session.accelerator.is_main_process:
@@ -141,7 +141,7 @@ def tell_next(session: "ImageSession", recipe_file: Path) -> None:
             told += (
                 " No step came out better than the base alone: look at the grids before using it."
             )
-    Console().print(f"{told} Next: python -m training.evaluate_image {recipe_file}")
+    say(f"{told} Next: python -m training.evaluate_image {recipe_file}")
 
 
 if __name__ == "__main__":

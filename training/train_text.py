@@ -10,8 +10,6 @@ weights as a run that was never stopped. For several GPUs:
 
 from pathlib import Path
 
-from rich.console import Console
-
 from engine.files import whole_folder
 from training.errors import TrainingStopped
 from training.runs import checkpoints
@@ -26,6 +24,7 @@ from training.runs.stage import (
     memory_told,
     open_run,
     run_stage,
+    say,
 )
 from training.text.rights import require_training
 from training.text.session import Session
@@ -96,7 +95,7 @@ def main(
     require_training(recipe)
     run = open_run(recipe, runs, fresh)
     session = train(recipe, run, base)
-    Console().print(
+    say(
         f"Held-out loss {session.progress.best_loss:.4f} at step {session.progress.best_step}. "
         f"Next: python -m training.evaluate_text {recipe_file}"
     )

@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -56,6 +56,9 @@ class Batches:
         self.captioner = captioner
         self.journal = journal
         self.folder.mkdir(parents=True, exist_ok=True)
+        state = self.folder / STATE
+        rows = json.loads(state.read_text(encoding="utf-8")) if state.exists() else []
+        self.sent = {row["mark"]: Sent(**{**row, "keys": tuple(row["keys"])}) for row in rows}
 
     def ask(self, call: Callable[[], Result]) -> Result:
         """Make one call; its fault is told in words that say what to do."""
@@ -66,15 +69,14 @@ class Batches:
 
     @property
     def under_way(self) -> frozenset[str]:
-        return frozenset(key for batch in self.sent() for key in batch.keys)
+        return frozenset(key for sent in self.sent.values() for key in sent.keys)
 
-    def sent(self) -> list[Sent]:
-        path = self.folder / STATE
-        rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-        return [Sent(mark=row["mark"], keys=tuple(row["keys"]), batch=row["batch"]) for row in rows]
-
-    def note(self, sent: Iterable[Sent]) -> None:
-        write_json(self.folder / STATE, [asdict(batch) for batch in sent])
+    def note(self, sent: Sent, ended: bool = False) -> None:
+        """Write down what is under way."""
+        self.sent |= {sent.mark: sent}
+        if ended:
+            del self.sent[sent.mark]
+        write_json(self.folder / STATE, [asdict(batch) for batch in self.sent.values()])
 
     def submit(self, questions: list[Question]) -> None:
         new = [question for question in questions if question.key not in self.under_way]
@@ -84,7 +86,7 @@ class Batches:
 
     def send(self, shard: list[tuple[str, bytes]]) -> None:
         fresh = Sent(mark=secrets.token_hex(16), keys=tuple(key for key, _ in shard))
-        self.note([*self.sent(), fresh])
+        self.note(fresh)
         with tempfile.TemporaryFile(dir=self.folder) as file:
             file.writelines(line for _, line in shard)
             file.seek(0)
@@ -103,20 +105,7 @@ class Batches:
                 metadata={"mark": fresh.mark},
             )
         )
-        self.replace(fresh, Sent(mark=fresh.mark, keys=fresh.keys, batch=made.id))
-
-    def replace(self, old: Sent, new: Sent | None) -> None:
-        others = [batch for batch in self.sent() if batch.mark != old.mark]
-        self.note([*others, new] if new else others)
-
-    def find_again(self) -> None:
-        """Give batches without an id theirs, or forget those that never came to be."""
-        for batch in self.sent():
-            if not batch.batch:
-                found = self.marked(batch.mark)
-                self.replace(
-                    batch, Sent(mark=batch.mark, keys=batch.keys, batch=found) if found else None
-                )
+        self.note(replace(fresh, batch=made.id))
 
     def marked(self, mark: str) -> str:
         """Find the id of the batch that bears a mark; empty when there is none."""
@@ -125,14 +114,18 @@ class Batches:
 
     def collect(self, by_key: dict[str, Question], prices: Prices) -> bool:
         """Take in what has ended; tells whether nothing is under way any more."""
-        self.find_again()
-        for sent in self.sent():
+        for sent in list(self.sent.values()):
+            if not sent.batch:  # a kill came before its id was known
+                sent = replace(sent, batch=self.marked(sent.mark))
+                self.note(sent, ended=not sent.batch)
+                if not sent.batch:
+                    continue
             batch = self.ask(partial(self.client.batches.retrieve, sent.batch))
             if batch.status not in ENDED:
                 continue
             for file in filter(None, (batch.output_file_id, batch.error_file_id)):
                 self.take(file, by_key, prices)
-            self.replace(sent, None)
+            self.note(sent, ended=True)
             for file in filter(
                 None, (batch.input_file_id, batch.output_file_id, batch.error_file_id)
             ):
@@ -140,7 +133,7 @@ class Batches:
                     self.client.files.delete(file)
             if batch.status == "failed":
                 raise SourceFault(f"The batch was refused: {reasons(batch)}. Nothing was charged.")
-        return not self.sent()
+        return not self.sent
 
     def take(self, file: str, by_key: dict[str, Question], prices: Prices) -> None:
         text = self.ask(lambda: self.client.files.content(file).text)
@@ -153,7 +146,9 @@ class Batches:
 
     def progress(self) -> tuple[int, int]:
         """Count requests answered and requests in all, of what is under way."""
-        found = [self.ask(partial(self.client.batches.retrieve, s.batch)) for s in self.sent()]
+        found = [
+            self.ask(partial(self.client.batches.retrieve, s.batch)) for s in self.sent.values()
+        ]
         counts = [batch.request_counts for batch in found]
         return (
             sum(count.completed + count.failed for count in counts if count),

@@ -4,9 +4,9 @@ import re
 from collections import Counter
 from typing import Any
 
+from training.captioning.composition import count
 from training.captioning.description import Description
 from training.captioning.tables import CaptionTable
-from training.captioning.token_budget import count
 
 BANNED = re.compile(
     r"\b((image|picture|photo|photograph)s? (of|shows?|depicts?)|this (image|photo|picture)|"

@@ -1,11 +1,17 @@
-"""From a description to two captions: the full one, and one that the encoders read to its end."""
+"""Compose two captions of a description: the full one, and one that the encoders read to its end.
+
+SDXL's two text encoders read 75 tokens and drop the rest unsaid.
+"""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
 
+import engine
 from training.captioning.description import Description
 from training.captioning.tables import CaptionTable
-from training.captioning.token_budget import count
 from training.errors import BadRecipe
 
 NOTHING = re.compile(
@@ -13,6 +19,26 @@ NOTHING = re.compile(
     re.IGNORECASE,
 )
 TOKEN = re.compile(r"\bTOK\b")
+USABLE = 75  # of 77: the first and the last are the encoders' own
+TOKENIZERS = ("tokenizer", "tokenizer_2")
+
+
+@cache
+def clip_tokenizers() -> tuple[Any, Any]:
+    """Load the tokenizers of SDXL's two text encoders, from the embedded image base."""
+    from transformers import CLIPTokenizer
+
+    folder = Path(engine.__file__).parent / "models" / "jewel-base"
+    one, two = (CLIPTokenizer.from_pretrained(str(folder / name)) for name in TOKENIZERS)
+    return one, two
+
+
+def count(text: str) -> int:
+    """Count a text's tokens without the encoders' own two; of the two counts the larger."""
+    return max(
+        len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+        for tokenizer in clip_tokenizers()
+    )
 
 
 def compose(description: Description, prefix: str) -> str:
@@ -38,20 +64,16 @@ def require_prefix(table: CaptionTable) -> None:
 
 
 def shorten(description: Description, prefix: str, limit: int) -> str:
-    """Keep the most visible parts that fit into `limit` tokens together with the prefix."""
+    """Keep the most visible parts that fit into `limit` tokens together with the prefix.
+
+    Of a part that does not fit, its first whole phrases are kept.
+    """
     caption = prefix
     for part in parts_of(description):
-        caption = longest(caption, part, lambda text: count(text) <= limit)
-    return caption
-
-
-def longest(caption: str, part: str, fits: Callable[[str], bool]) -> str:
-    """Add as many whole phrases of a part as fit, perhaps none."""
-    phrases = re.split(r"(?<=[,;:])\s+", part)
-    for end in range(len(phrases), 0, -1):
-        longer = f"{caption}, {' '.join(phrases[:end]).rstrip(',;: ')}"
-        if fits(longer):
-            return longer
+        phrases = re.split(r"(?<=[,;:])\s+", part)
+        ends = range(len(phrases), 0, -1)
+        longer = (f"{caption}, {' '.join(phrases[:end]).rstrip(',;: ')}" for end in ends)
+        caption = next((text for text in longer if count(text) <= limit), caption)
     return caption
 
 

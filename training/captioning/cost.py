@@ -6,10 +6,18 @@ Image tokens by OpenAI's rules for "high" detail: fit into 2048², shorter side 
 
 import math
 import re
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import typer
+from PIL import Image
+from rich.console import Console
+
+from training.captioning.description import Answer
+from training.captioning.questions import Question
 from training.captioning.tables import OPENAI, CaptionTable
-from training.errors import BadRecipe
+from training.errors import BadRecipe, NotAllowed
 
 # Dollars per million tokens in and out, OpenAI's price list as read in November 2026.
 PRICES = {"gpt-4.1": (2.0, 8.0), "gpt-4.1-mini": (0.4, 1.6), "gpt-4.1-nano": (0.1, 0.4)}
@@ -17,7 +25,7 @@ PATCH_FACTORS = {"gpt-4.1-mini": 1.62, "gpt-4.1-nano": 2.46}
 USUAL_ANSWER = 220  # tokens
 LETTERS_A_TOKEN = 4.0
 SCHEMA_TOKENS = 250  # what the answer's schema adds to the question
-MILLION = 1e6
+SLACK = 1.3  # an estimate may be short by this much and still hold the limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +39,7 @@ class Prices:
         >>> Prices(2.0, 8.0).of(1_000_000, 500_000)
         6.0
         """
-        return (tokens_in * self.into + tokens_out * self.out) / MILLION
+        return (tokens_in * self.into + tokens_out * self.out) / 1e6
 
 
 def family(model: str) -> str:
@@ -87,6 +95,23 @@ def question_tokens(text: str, width: int, height: int, table: CaptionTable) -> 
     return words + picture_tokens(*size, table.detail, table.model)
 
 
+def worst(question: Question, table: CaptionTable) -> tuple[int, int]:
+    """Give the most tokens that a question can count as, in and out."""
+    return round(estimate(question, table) * SLACK), table.most_tokens
+
+
+def estimate(question: Question, table: CaptionTable) -> int:
+    """Estimate a question's tokens; a picture that cannot be opened counts as a large one."""
+    width, height = question.row.get("width"), question.row.get("height")
+    if not (isinstance(width, int) and isinstance(height, int)):
+        try:
+            with Image.open(question.path) as picture:
+                width, height = picture.size
+        except OSError:
+            width = height = table.longest_side
+    return question_tokens(question.text, width, height, table)
+
+
 class SpendingLimit:
     """Let no call begin that could take the sum over its limit."""
 
@@ -110,3 +135,46 @@ class SpendingLimit:
         dollars = self.prices.of(tokens_in, tokens_out)
         self.spent += dollars
         return dollars
+
+
+def console() -> Console:
+    """Print questions and prices beside the results, not among them."""
+    return Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+
+
+def require_agreement(
+    questions: list[Question], purse: SpendingLimit, table: CaptionTable, yes: bool
+) -> None:
+    """Raise NotAllowed unless the person at the keyboard agrees to the cost."""
+    if table.captioner != "openai" or not questions:
+        return
+    tokens = sum(estimate(question, table) for question in questions)
+    dollars = purse.prices.of(tokens, USUAL_ANSWER * len(questions))
+    most = sum(purse.prices.of(*worst(question, table)) for question in questions)
+    noun = "picture" if len(questions) == 1 else "pictures"
+    console().print(
+        f"{len(questions)} {noun} and catalogue data go to {table.address} ({table.model}): about "
+        f"${dollars:.2f}, at most ${most:.2f}. Spent on this data set so far: ${purse.spent:.2f}."
+    )
+    if dollars == 0 or yes:
+        return
+    if not sys.stdin.isatty():
+        raise NotAllowed(
+            "Nobody is there to agree to the cost: add --yes, and --max-usd as a limit."
+        )
+    if not typer.confirm("Go on?", err=True):
+        raise NotAllowed("Nothing was sent and nothing was spent.")
+
+
+def price_teller(purse: SpendingLimit, number: int) -> Callable[[Answer], None]:
+    """Tell the measured price of all when the first answer comes."""
+
+    def tell(answer: Answer) -> None:
+        dollars = purse.prices.of(answer.tokens_in, answer.tokens_out) * number
+        if dollars:
+            console().print(
+                f"The first picture counted {answer.tokens_in} tokens in and {answer.tokens_out} "
+                f"out: about ${dollars:.2f} for all {number}."
+            )
+
+    return tell

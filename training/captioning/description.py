@@ -1,7 +1,6 @@
-"""What a captioner says of a piece of jewellery, and how its answer is read."""
+"""Define what a captioner says of a piece of jewellery, and read its answer."""
 
 import json
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -23,9 +22,10 @@ class Description(BaseModel):
     uncertain: list[str] = Field(description="what could not be made out")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(BaseModel):
     """Hold a description, or why there is none; tokens as the service counted them."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
 
     outcome: Outcome
     description: Description | None = None
@@ -43,7 +43,7 @@ def schema() -> dict[str, Any]:
 
 
 def read_text(text: str) -> Description | None:
-    """The description in a model's words; None when there is no whole one.
+    """Read the description in a model's words; None when there is no whole one.
 
     >>> read_text("Here it is: {}") is None
     True
@@ -65,21 +65,16 @@ def read_completion(body: Any, request_id: str = "") -> Answer:
     except (KeyError, IndexError, TypeError, AttributeError, ValueError):
         return Answer(outcome="failed", raw=json.dumps(body)[:2000], request_id=request_id)
     description = read_text(text) if reason == "stop" and not refusal else None
+    outcome: Outcome = "ok" if description else "not JSON"
+    if refusal:
+        outcome = "refused"
+    elif reason in ("content_filter", "length"):
+        outcome = "filtered" if reason == "content_filter" else "cut off"
     return Answer(
-        outcome=outcome_of(refusal, reason, description),
+        outcome=outcome,
         description=description,
         raw=refusal or text,
         tokens_in=counted[0],
         tokens_out=counted[1],
         request_id=request_id,
     )
-
-
-def outcome_of(refusal: str, reason: str, description: Description | None) -> Outcome:
-    if refusal:
-        return "refused"
-    if reason == "content_filter":
-        return "filtered"
-    if reason == "length":
-        return "cut off"
-    return "ok" if description else "not JSON"

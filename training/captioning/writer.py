@@ -7,26 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
 from rich.progress import Progress, track
 
 from training.captioning import Captioner
 from training.captioning.answer_log import Journal
 from training.captioning.catalogue import CatalogueCaptioner
 from training.captioning.checks import agreement, flag_repeats, flags_of
-from training.captioning.composition import compose, shorten
-from training.captioning.cost import SpendingLimit, question_tokens
+from training.captioning.composition import compose, count, shorten
+from training.captioning.cost import SpendingLimit, worst
 from training.captioning.description import Answer
 from training.captioning.questions import Question
 from training.captioning.tables import CaptionTable
-from training.captioning.token_budget import count
 from training.errors import SourceFault
 from training.museum.metadata_rows import CAPTIONS, read_rows
 from training.museum.retention import CATALOGUE as CATALOGUE_NAME
 from training.runs.json_lines import write_lines
 
 FAILED_IN_A_ROW = 3  # refused requests at the start that mean: the request itself is wrong
-SLACK = 1.3  # an estimate may be short by this much and still hold the limit
 
 
 @dataclass(slots=True, kw_only=True)
@@ -94,33 +91,6 @@ class Asking:
             self.on_first(answer)
 
 
-def worst(question: Question, table: CaptionTable) -> tuple[int, int]:
-    """Give the most tokens that a question can count as, in and out."""
-    return round(estimate(question, table) * SLACK), table.most_tokens
-
-
-def estimate(question: Question, table: CaptionTable) -> int:
-    """Estimate a question's tokens; a picture that cannot be opened counts as a large one."""
-    width, height = question.row.get("width"), question.row.get("height")
-    if not (isinstance(width, int) and isinstance(height, int)):
-        try:
-            with Image.open(question.path) as picture:
-                width, height = picture.size
-        except OSError:
-            width = height = table.longest_side
-    return question_tokens(question.text, width, height, table)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Written:
-    """Record what came out: captions, what has none and why, flags, agreement with the catalogue."""
-
-    rows: list[dict[str, Any]]
-    without: dict[str, int]
-    flags: dict[str, int]
-    agreement: float | None
-
-
 def write_captions(
     data: Path,
     questions: list[Question],
@@ -128,16 +98,20 @@ def write_captions(
     journal: Journal,
     table: CaptionTable,
     fill: bool = False,
-) -> Written:
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Write a line for every picture that has an answer, in the order of the metadata.
 
     Without an answer a picture keeps the caption it had; with `fill` it gets the catalogue's.
-    Lines of pictures that are no longer here stay, unless they are in the museum's words.
+    Lines of pictures that are no longer here stay, unless they are in the museum's words. Gives the
+    lines, and what came out: what has no caption and why, flags, agreement with the catalogue.
     """
-    before = earlier(data)
+    path = data / CAPTIONS
+    before = {row["file_name"]: row for row in read_rows(path)} if path.exists() else {}
     rows, without, agreed = [], Counter[str](), []
     for question in track(questions, "composing captions", transient=True):
-        answer = journal.answer(question.key) if captioner.kept else captioner.describe(question)
+        answer = (
+            journal.answers.get(question.key) if captioner.kept else captioner.describe(question)
+        )
         old = before.pop(question.file_name, {})
         if answer and answer.description:
             rows.append(row_of(question, answer, captioner, table))
@@ -153,20 +127,15 @@ def write_captions(
         agreed += [share] if share is not None else []
     flag_repeats(rows)
     gone = [row for row in before.values() if row.get("captioner") != CATALOGUE_NAME]
-    if rows or (data / CAPTIONS).exists():
-        write_lines(data / CAPTIONS, [*rows, *gone])
+    if rows or path.exists():
+        write_lines(path, [*rows, *gone])
     kinds = Counter(flag.partition(":")[0] for row in rows for flag in row["flags"])
-    return Written(
-        rows=rows,
-        without=dict(without),
-        flags=dict(kinds.most_common()),
-        agreement=sum(agreed) / len(agreed) if agreed else None,
-    )
-
-
-def earlier(data: Path) -> dict[str, dict[str, Any]]:
-    path = data / CAPTIONS
-    return {row["file_name"]: row for row in read_rows(path)} if path.exists() else {}
+    return rows, {
+        "captions": len(rows),
+        "without": dict(without),
+        "flags": dict(kinds.most_common()),
+        "materials_agreement": sum(agreed) / len(agreed) if agreed else None,
+    }
 
 
 def row_of(

@@ -57,6 +57,11 @@ def open_run(recipe: RunRecipe, runs: Path, fresh: bool = False) -> Path:
     return run
 
 
+def say(line: str) -> None:
+    """Print a line as it is."""
+    Console(soft_wrap=True, highlight=False, markup=False).print(line)
+
+
 @contextmanager
 def memory_told(told: str) -> Iterator[None]:
     """Turn any kind of running out of memory into one message that says what to lower."""
