@@ -17,9 +17,10 @@ from safetensors.torch import load_file
 
 from engine.weights.bases import SHIPPED
 from training import render_jewellery, train_base_image
-from training.base_image import autoencoder, denoiser
+from training.base_image import autoencoder
 from training.base_image.base_recipe import BaseRecipe, load_base_recipe
 from training.base_image.collection import for_autoencoder, load
+from training.base_image.latent_views import views_of
 from training.base_image.perception import Critic, Perception
 from training.base_image.vocabulary import GROUNDS, KINDS, METALS, STONES, caption_of, vocabulary
 from training.errors import BadRecipe, TrainingStopped
@@ -214,13 +215,13 @@ def test_views_tell_the_unet_what_was_cut(recipe, tmp_path) -> None:
     seen, _unseen = load(recipe.pictures)
     torch.manual_seed(0)
     coder = autoencoder.WithPreview(recipe)
-    views = denoiser.views_of(recipe, coder, seen, 3, tmp_path / "views.pt")
+    views = views_of(recipe, coder, seen, 3, tmp_path / "views.pt")
     assert views.latents.shape == (3, 12, 4, 8, 8)
     assert abs(float(views.latents.std()) - 1) < 1e-4
     assert views.time_ids[0].unique(dim=0).tolist() == [[64, 64, 0, 0, 64, 64]]
     assert set(views.time_ids[2][:, 0].tolist()) == {72}
     assert 0 <= int(views.time_ids[2][:, 2:4].min()) <= int(views.time_ids[2][:, 2:4].max()) <= 8
-    kept = denoiser.views_of(recipe, coder, seen, 3, tmp_path / "views.pt")
+    kept = views_of(recipe, coder, seen, 3, tmp_path / "views.pt")
     assert torch.equal(kept.latents, views.latents)
 
 

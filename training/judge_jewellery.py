@@ -27,6 +27,8 @@ from training.runs.stage import run_stage
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from training.base_image.collection import Collection
+
 PROPERTIES = {
     "kind": tuple(KINDS), "metal": tuple(METALS), "stone": tuple(STONES), "ground": tuple(GROUNDS),
 }  # fmt: skip
@@ -88,12 +90,11 @@ def learn(
     from safetensors.torch import save_file
     from torch.nn import functional
 
-    from training.base_image import collection as pictures
-    from training.base_image import resumable_loop
+    from training.base_image import collection, resumable_loop
     from training.base_image.base_recipe import Pictures
 
     resumable_loop.threads(threads)
-    seen, unseen = pictures.load(Pictures(folder=renders, held_out=held_out))
+    seen, unseen = collection.load(Pictures(folder=renders, held_out=held_out))
     targets = {
         name: torch.tensor([values.index(facts[name]) for facts in seen.facts])
         for name, values in PROPERTIES.items()
@@ -110,33 +111,44 @@ def learn(
         batch = seen.pixels[indices, y : y + SIDE, x : x + SIDE]
         if rng.random() < 0.5:
             batch = batch[:, :, ::-1]
-        shown = softened(pictures.as_tensor(np.ascontiguousarray(batch)), rng)
-        loss = torch.stack(
-            [
-                functional.cross_entropy(found, targets[name][indices], label_smoothing=0.05)
-                for name, found in answers(judge(shown)).items()
-            ]
-        ).sum()
+        shown = softened(collection.as_tensor(np.ascontiguousarray(batch)), rng)
+        losses = [
+            functional.cross_entropy(found, targets[name][indices], label_smoothing=0.05)
+            for name, found in answers(judge(shown)).items()
+        ]
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         schedule.step()
-    judge.eval()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    save_file({k: v.contiguous() for k, v in judge.eval().state_dict().items()}, out)
+    accuracy = examined(judge, unseen)
+    write_json(out.with_suffix(".json"), {"held_out": len(unseen), "accuracy": accuracy})
+    _table("the judge itself, on renders held out", accuracy, len(unseen))
+
+
+def examined(judge: "nn.Module", unseen: "Collection") -> dict[str, float]:
+    """Give the share of held-out renders whose properties are seen right."""
+    import torch
+
+    from training.base_image.collection import centred
+
     right: Counter[str] = Counter()
     with torch.no_grad():
         for place in range(0, len(unseen), BATCH):
             indices = list(range(place, min(place + BATCH, len(unseen))))
-            found = answers(judge(pictures.centred(unseen, indices, SIDE)))
-            for name, values in PROPERTIES.items():
-                said = found[name].argmax(1).tolist()
-                right[name] += sum(
-                    values[s] == unseen.facts[i][name] for s, i in zip(said, indices, strict=True)
-                )
-    accuracy = {name: right[name] / len(unseen) for name in PROPERTIES}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    save_file({k: v.contiguous() for k, v in judge.state_dict().items()}, out)
-    write_json(out.with_suffix(".json"), {"held_out": len(unseen), "accuracy": accuracy})
-    _table("the judge itself, on renders held out", accuracy, len(unseen))
+            found = judge(centred(unseen, indices, SIDE))
+            right += count_right(found, [unseen.facts[i] for i in indices])
+    return {name: right[name] / len(unseen) for name in PROPERTIES}
+
+
+def count_right(logits: "Tensor", rows: list[dict[str, str]]) -> Counter[str]:
+    """Count for each property the pictures that show what they should."""
+    right: Counter[str] = Counter()
+    for name, found in answers(logits).items():
+        said = [PROPERTIES[name][index] for index in found.argmax(1).tolist()]
+        right[name] = sum(s == facts[name] for s, facts in zip(said, rows, strict=True))
+    return right
 
 
 def prompts(count: int, seed: int) -> list[dict[str, str]]:
@@ -184,9 +196,9 @@ def judge(
             "There is no judge yet. Run: python -m training.judge_jewellery learn"
         )
     resumable_loop.threads(threads)
-    examined = network()
-    examined.load_state_dict(load_file(weights))
-    examined.eval()
+    seeing = network()
+    seeing.load_state_dict(load_file(weights))
+    seeing.eval()
     made = StableDiffusionXLPipeline.from_pretrained(
         base, use_safetensors=True, dtype=torch.float32
     )
@@ -202,10 +214,7 @@ def judge(
         ).images  # fmt: skip
         with torch.no_grad():
             shown = functional.interpolate(pictures.float() * 2 - 1, (SIDE, SIDE), mode="area")
-            found = answers(examined(shown))
-        for name, values in PROPERTIES.items():
-            told = [values[i] for i in found[name].argmax(1).tolist()]
-            right[name] += sum(t == facts[name] for t, facts in zip(told, rows, strict=True))
+            right += count_right(seeing(shown), rows)
     shares = {name: right[name] / count for name in PROPERTIES}
     own = json.loads(weights.with_suffix(".json").read_text(encoding="utf-8"))
     if out is not None:

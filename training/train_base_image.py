@@ -36,6 +36,7 @@ def main(
     from training.base_image.base_recipe import load_base_recipe
     from training.base_image.collection import for_autoencoder, load
     from training.base_image.export import export
+    from training.base_image.latent_views import views_of
 
     recipe = load_base_recipe(recipe_file)
     folder = runs / recipe.name
@@ -47,14 +48,13 @@ def main(
         return
     seen, unseen = load(recipe.pictures)
     coder = autoencoder.as_coder(coding.averaged())
-    views = denoiser.views_of(
-        recipe, coder, seen, recipe.denoiser.views, folder / "latents" / "seen.pt"
-    )
-    unseen_views = denoiser.views_of(recipe, coder, unseen, 1, folder / "latents" / "unseen.pt")
+    views = views_of(recipe, coder, seen, recipe.denoiser.views, folder / "latents" / "seen.pt")
+    unseen_views = views_of(recipe, coder, unseen, 1, folder / "latents" / "unseen.pt")
     part = denoiser.fit_denoiser(
         recipe, folder / "denoiser", TOKENIZERS, seen, views, unseen, unseen_views, coder
     )
-    model = denoiser.as_conditioned(part.averaged())
+    model = part.averaged()
+    assert isinstance(model, denoiser.Conditioned)
     target = into or folder / "pipeline"
     size = export(model, coder, views.scaling, TOKENIZERS, target)
     print(f"Wrote {target}: {size / 2**20:.1f} MiB of weights")

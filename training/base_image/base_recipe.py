@@ -1,21 +1,15 @@
 """The recipe of a small image base: shapes, pictures, steps. Unknown keys are errors."""
 
-import tomllib
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from training.errors import BadRecipe
+from training.runs.recipe import read_recipe
+from training.runs.tables import Table
 
 Rate = Annotated[float, Field(gt=0, lt=1)]
 Steps = Annotated[int, Field(ge=1)]
-
-
-class Table(BaseModel):
-    """A table of the recipe."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Pictures(Table):
@@ -80,14 +74,4 @@ class BaseRecipe(Table):
 
 def load_base_recipe(path: Path) -> BaseRecipe:
     """Read a recipe; raises BadRecipe with the table and key at fault."""
-    try:
-        return BaseRecipe.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError as error:
-        raise BadRecipe(f"There is no recipe at {path}.") from error
-    except tomllib.TOMLDecodeError as error:
-        raise BadRecipe(f"{path} is not valid TOML: {error}.") from error
-    except ValidationError as error:
-        told = "; ".join(
-            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()
-        )
-        raise BadRecipe(f"{path}: {told}.") from error
+    return read_recipe(path, (), BaseRecipe)

@@ -7,7 +7,6 @@ and the optimiser's state.
 import json
 import math
 import os
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -19,11 +18,11 @@ from torch import Tensor, nn
 
 from engine.files import whole_folder, write_json
 from training.errors import TrainingStopped
+from training.runs import checkpoints
 
 AVERAGING = 0.999
 WARMUP = 200
 FLOOR = 0.03
-KEPT = 2
 
 
 @dataclass(slots=True)
@@ -60,22 +59,22 @@ class Part:
 
     def resume(self) -> None:
         """Take up the newest whole checkpoint, if there is one of the same recipe."""
-        found = sorted(path for path in self.folder.glob("step-*") if path.name[5:].isdigit())
-        if not found:
+        newest = checkpoints.latest(self.folder)
+        if newest is None:
             return
-        state = State(**json.loads((found[-1] / "state.json").read_text(encoding="utf-8")))
+        state = State(**json.loads((newest / "state.json").read_text(encoding="utf-8")))
         if state.digest != self.state.digest:
             raise TrainingStopped(
                 f"The checkpoints in {self.folder} were made with another recipe. Give this one a "
                 "new name, or start over with --fresh."
             )
-        weights = load_file(found[-1] / "weights.safetensors")
+        weights = load_file(newest / "weights.safetensors")
         with torch.no_grad():
             for name, weight in (self.weights | self.buffers).items():
                 weight.copy_(weights[name])
-        average = load_file(found[-1] / "average.safetensors")
+        average = load_file(newest / "average.safetensors")
         self.average = {name: average[name] for name in self.weights}  # in their order
-        optimiser = torch.load(found[-1] / "optimiser.pt", weights_only=True)
+        optimiser = torch.load(newest / "optimiser.pt", weights_only=True)
         self.optimiser.load_state_dict(optimiser)
         self.state = state
 
@@ -87,9 +86,7 @@ class Part:
                 save_file(whole, part / f"{name}.safetensors")
             torch.save(self.optimiser.state_dict(), part / "optimiser.pt")
             write_json(part / "state.json", asdict(self.state))
-        found = sorted(path for path in self.folder.glob("step-*") if path.name[5:].isdigit())
-        for old in found[:-KEPT]:
-            shutil.rmtree(old)
+        checkpoints.prune(self.folder)
 
     def averaged(self) -> nn.Module:
         """Put the running average in place of the weights (the last act of a part)."""

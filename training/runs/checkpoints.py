@@ -49,7 +49,7 @@ def save(
         save_file(weights, part / "adapter.safetensors")
         torch.save(optimiser, part / "optimiser.pt")
         write_json(part / "progress.json", asdict(progress))
-    prune(folder, {progress.best_step}, kept)
+    prune(folder, kept, progress.best_step)
     return path
 
 
@@ -63,8 +63,7 @@ def load(path: Path) -> "tuple[Progress, dict[str, Tensor], dict[str, Any]]":
 
 
 def latest(folder: Path) -> Path | None:
-    found = all_of(folder)
-    return found[-1] if found else None
+    return next(reversed(all_of(folder)), None)
 
 
 def all_of(folder: Path) -> list[Path]:
@@ -72,10 +71,10 @@ def all_of(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("step-*") if path.name[5:].isdigit())
 
 
-def prune(folder: Path, keep: set[int], kept: int = KEPT) -> None:
-    """Keep the newest ones and the steps named."""
+def prune(folder: Path, kept: int = KEPT, best: int = 0) -> None:
+    """Keep the newest ones and the best."""
     for path in all_of(folder)[:-kept]:
-        if int(path.name[5:]) not in keep:
+        if int(path.name[5:]) != best:
             shutil.rmtree(path)
 
 
