@@ -1,12 +1,8 @@
 """Who takes part in the study, here and now, as it sees them."""
 
-from typing import TYPE_CHECKING
-
 from bot.service.request import Who
+from engine.process.composition import Desk
 from engine.study.consent.participants import Person, Spot
-
-if TYPE_CHECKING:
-    from bot.service.service import ChatService
 
 
 def spot_of(who: Who) -> Spot:
@@ -21,7 +17,7 @@ def spot_of(who: Who) -> Spot:
     )
 
 
-async def participant(talk: "ChatService", who: Who) -> Person | None:
+async def participant(desk: Desk, who: Who) -> Person | None:
     """Somebody who takes part, here and now."""
-    lab = talk.desk.lab
+    lab = desk.lab
     return None if lab is None else await lab.person(spot_of(who))

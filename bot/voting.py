@@ -1,6 +1,6 @@
 """Votes on a pair, the reasons for them, and the reveal of who wrote which."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bot.locales import words
 from bot.messages.buttons import Press, Verb
@@ -8,18 +8,17 @@ from bot.participants import participant
 from bot.service.request import Reply, Who
 from bot.study.ballot import CHOICES, REASONS, message, vote_rows
 from bot.study.blinding import scrubbed
-from bot.study.pair import Pair, Side, giveaways
+from bot.study.pair import Pair, Side
+from bot.study.study_chat import StudyChat
 from engine.errors import AskerError
 from engine.events import Picture
+from engine.plan.plan import Plan
 from engine.study.experiments.experiment import Arm, Experiment
 
-if TYPE_CHECKING:
-    from bot.service.service import ChatService
 
-
-async def voted(talk: "ChatService", press: Press, who: Who) -> Reply:
+async def voted(chat: StudyChat, press: Press, who: Who) -> Reply:
     """A vote, a reason for it, or the reveal. Raises AskerError."""
-    pair = talk.pairs.get(press.job) or await _recalled(talk, press.job, who)
+    pair = chat.pairs.get(press.job) or await _recalled(chat, press.job, who)
     if pair is None:
         raise AskerError(words("compare.expired", who.locale))
     if (pair.who.platform, pair.who.asker) != (who.platform, who.asker):
@@ -34,10 +33,10 @@ async def voted(talk: "ChatService", press: Press, who: Who) -> Reply:
         raise AskerError(words("compare.expired", who.locale))
     reveal = press.argument == "reveal"
     if pair.kept:
-        await _count(talk, pair, who, reveal=reveal)
+        await _count(chat, pair, who, reveal=reveal)
     pair.revealed = reveal
     if reveal:
-        return await _told(talk, pair, who)
+        return await _told(chat, pair, who)
     key = "compare.chosen" if not pair.reason else "compare.because"
     chosen = words(f"compare.{pair.choice}", who.locale)
     because = words(f"compare.{pair.reason}", who.locale) if pair.reason else ""
@@ -46,10 +45,10 @@ async def voted(talk: "ChatService", press: Press, who: Who) -> Reply:
     return Reply(text, rows=vote_rows(pair), replaces=True, literal=True, caption=pair.picture)
 
 
-async def _count(talk: "ChatService", pair: Pair, who: Who, *, reveal: bool) -> None:
+async def _count(chat: StudyChat, pair: Pair, who: Who, *, reveal: bool) -> None:
     """On record, while the consent is live; after a withdrawal nothing more is written."""
-    lab = talk.desk.lab
-    person = await participant(talk, who)
+    lab = chat.context.desk.lab
+    person = await participant(chat.context.desk, who)
     if lab is None or person is None:
         return
     await lab.exposures.delivered(pair.id)  # whoever presses has it before them
@@ -61,7 +60,7 @@ async def _count(talk: "ChatService", pair: Pair, who: Who, *, reveal: bool) -> 
         raise AskerError(words("compare.expired", who.locale))
 
 
-async def _told(talk: "ChatService", pair: Pair, who: Who) -> Reply:
+async def _told(chat: StudyChat, pair: Pair, who: Who) -> Reply:
     """Who wrote which, in place."""
     labels = tuple(
         f"{label} · {_writer(side, who)}"
@@ -71,7 +70,7 @@ async def _told(talk: "ChatService", pair: Pair, who: Who) -> Reply:
     head = words("compare.told", who.locale, choice=chosen)
     tail = "" if pair.kept else words("compare.not_kept", who.locale)
     text, _ = message(pair, head, (labels[0], labels[1]), tail)
-    rows = await talk.questions.after_exposure(pair.experiment, pair.person, who)
+    rows = await chat.questions.after_exposure(pair.experiment, pair.person, who)
     return Reply(text, rows=rows, replaces=True, literal=True, caption=pair.picture)
 
 
@@ -83,13 +82,13 @@ def _writer(side: Side, who: Who) -> str:
     return f"{told} ({different})" if different else told
 
 
-async def _recalled(talk: "ChatService", name: str, who: Who) -> Pair | None:
+async def _recalled(chat: StudyChat, name: str, who: Who) -> Pair | None:
     """A pair of before a restart, from the record."""
-    lab = talk.desk.lab
+    lab = chat.context.desk.lab
     seen = await lab.exposures.get(name) if lab is not None else None
     if lab is None or seen is None or seen.kind != "compare" or seen.state == "void":
         return None
-    person = await participant(talk, who)
+    person = await participant(chat.context.desk, who)
     if person is None or seen.pseudonym not in person.accounts:
         raise AskerError(words("compare.not_yours", who.locale))
     experiment = lab.experiments.named(seen.experiment or "")
@@ -97,12 +96,13 @@ async def _recalled(talk: "ChatService", name: str, who: Who) -> Pair | None:
     if len(seen.jobs) != len(seen.shown):
         return None
     for facts, job in zip(seen.shown, seen.jobs, strict=True):
-        answer = await talk.core.answer(job)
-        expert = talk.registry.named(facts["expert"])
+        answer = await chat.context.engine.answer(job)
+        expert = chat.context.registry.named(facts["expert"])
         if answer is None or answer.expired or expert is None:
             return None
         arm = _arm(facts, experiment)
-        side = Side(arm=arm, expert=expert, job=job, request=answer.request)
+        plan = Plan(request=answer.request, route=answer.route, expert=expert, job=answer.job)
+        side = Side(arm=arm, plan=plan)
         side.named, side.adapter = facts["named_itself"], facts["adapter_digest"]
         side.picture = Picture(data=b"", width=0, height=0, seed=0) if answer.pictures else None
         sides.append(side)
@@ -110,9 +110,9 @@ async def _recalled(talk: "ChatService", name: str, who: Who) -> Pair | None:
         side.text = pair_text
     pair = Pair(id=name, who=who, sides=(sides[0], sides[1]), person=person, experiment=experiment)
     for side in pair.sides:
-        side.text = scrubbed(side.text, giveaways(talk, pair))[0]
+        side.text = scrubbed(side.text, chat.pairs.giveaways(pair))[0]
     pair.choice, pair.revealed = seen.choice, seen.revealed
-    talk.pairs.add(pair)
+    chat.pairs.add(pair)
     return pair
 
 

@@ -10,12 +10,11 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
 from studied import agree
-from talking import OPERATOR, delivered, pressed, told
+from talking import OPERATOR, delivered, pressed, replies_of, told, unhurried
 
 from bot.messages.buttons import Press, Verb
 from bot.messages.grammar import RESERVED
 from bot.service.moderation import RefusedError
-from bot.service.rate_limit import RequestRate
 from bot.service.request import Reply, Who, request_of
 from bot.service.service import ChatService
 from bot.telegram_client.updates import TextUpdate, User, read
@@ -74,7 +73,7 @@ class Walk:
                 await self.talk.arrived(last.receipt)
         else:
             self.jobs.append(last.job)
-            await self.talk.delivered(last.job, (f"{who.place}:{next(self._numbers)}",))
+            await self.talk.deliveries.delivered(last.job, (f"{who.place}:{next(self._numbers)}",))
         return replies
 
     async def answer(self, line: str, who: Who) -> str:
@@ -84,7 +83,7 @@ class Walk:
     async def press(self, press: Press, who: Who) -> list[Event | Reply]:
         """What comes of it."""
         self.pressed.add(press.verb)
-        self.talk.hurry = RequestRate(0)
+        unhurried(self.talk)
         replies = await pressed(self.talk, press, who)
         for one in replies:
             if isinstance(one, Reply) and one.receipt:
@@ -148,16 +147,16 @@ async def _alone(walk: Walk) -> None:
 async def _noted(walk: Walk) -> None:
     """A worker that quotes the request beside its answer, as the image base does; the echo does not."""
     talk, line = walk.talk, f"/story {walk.word('quoted in a note')} sat alone."
-    request = await request_of(talk.parse(line), walk.a, talk.core)
-    chosen = route_of(request, talk.registry)
-    job = talk.core.plan(request, new_id()).job
-    await talk.desk.ledger.accept(request, chosen, job)
+    request = await request_of(talk.parse(line), walk.a, talk.context.engine)
+    chosen = route_of(request, talk.context.registry)
+    job = talk.context.engine.plan(request, new_id()).job
+    await talk.context.desk.ledger.accept(request, chosen, job)
     facts = {"tokens_in": 3, "tokens_out": 5, "first_token_seconds": 0.1, "seconds": 1.0}
     note = f"This end was left out: “{walk.word('note')}”."
-    await talk.desk.ledger.finish(
+    await talk.context.desk.ledger.finish(
         Finished(job=job.id, attempt=1, text="A story.", notes=(note,), **facts)
     )
-    await talk.delivered(job.id)
+    await talk.deliveries.delivered(job.id)
 
 
 def _captioned(text: str, who: Who) -> str:
@@ -227,8 +226,8 @@ async def _asides(walk: Walk) -> None:
     await walk.say(f"/link {code.text.split()[2]}", other)
     last = await walk.answer(f"/story The end of {word('the end')}.", a)
     await walk.press(Press(Verb.REPORT, last), a)
-    slow = walk.talk.say(walk.talk.parse(f"::slow:: {word('stopped')} a b c d e"), a)
-    walk.talk.hurry = RequestRate(0)
+    slow = replies_of(walk.talk, walk.talk.parse(f"::slow:: {word('stopped')} a b c d e"), a)
+    unhurried(walk.talk)
     async with aclosing(slow) as replies:
         first = await anext(replies)
         await walk.press(Press(Verb.CANCEL, first.job), a)
@@ -250,4 +249,4 @@ async def forget(walk: Walk) -> None:
 
 def everything_said(talk: ChatService) -> set[str]:
     """Every command that there is."""
-    return {*talk.commands, *RESERVED}
+    return {*talk.context.registry.commands, *RESERVED}

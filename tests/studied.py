@@ -10,6 +10,7 @@ import pytest_asyncio
 import sqlalchemy as sa
 from talking import Clock, pressed, told
 
+from bot.chat import make_context
 from bot.service.request import Reply, Who
 from bot.service.service import ChatService
 from bot.settings import PlatformSettings
@@ -63,7 +64,7 @@ async def talk(here: Settings, clock: Clock) -> AsyncIterator[ChatService]:
     """Everything wired as `serve` does it, but for the clients."""
     platforms = PlatformSettings(operators=frozenset({"discord:99"}), contact="us@here")
     async with open_engine(here) as core, open_desk(here, clock=clock) as desk:
-        yield ChatService(core, desk, usual(), platforms)
+        yield ChatService(make_context(core, desk, usual(), platforms))
 
 
 async def agree(
@@ -81,7 +82,7 @@ async def study_counts(talk: ChatService) -> dict[str, int]:
     """How many rows each of the study's tables has."""
     ours = [t for t in Table.__subclasses__() if t.__module__.startswith("engine.study.")]
     assert len(ours) > 10
-    async with talk.desk.ledger.reading() as connection:
+    async with talk.context.desk.ledger.reading() as connection:
         return {
             t.__tablename__: await connection.scalar(sa.select(sa.func.count()).select_from(t))
             for t in ours

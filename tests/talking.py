@@ -1,6 +1,6 @@
 """One engine, desk and ChatService for a whole test module: the echo backend, on a folder of its own."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import ExitStack, aclosing
 from pathlib import Path
 
@@ -8,7 +8,8 @@ import postgres
 import pytest
 import pytest_asyncio
 
-from bot.service.rate_limit import RequestRate
+from bot.chat import make_context
+from bot.messages.grammar import Command
 from bot.service.request import Reply, Who
 from bot.service.service import ChatService
 from bot.settings import PlatformSettings
@@ -69,21 +70,40 @@ async def talk(here: Settings, clock: Clock) -> AsyncIterator[ChatService]:
         open_engine(here) as core,
         open_desk(here, asker=purse, place=Bucket(burst=20, hourly=60), clock=clock) as desk,
     ):
-        yield ChatService(core, desk, usual(), platforms)
+        yield ChatService(make_context(core, desk, usual(), platforms))
+
+
+def unhurried(talk: ChatService, most: int = 0) -> None:
+    """A test types faster than people do."""
+    talk.context.hurry.limit = None
+    talk.context.hurry.most = most
+
+
+async def replies_of(
+    talk: ChatService, command: Command, who: Who
+) -> AsyncGenerator[Event | Reply]:
+    """What comes of a command, words or events, as it comes."""
+    reply = await talk.say(command, who)
+    if isinstance(reply, Reply):
+        yield reply
+        return
+    async with aclosing(reply) as events:
+        async for event in events:
+            yield event
 
 
 async def told(talk: ChatService, text: str, who: Who) -> list[Event | Reply]:
     """Everything that comes of a line of text; answers are delivered as a client does it."""
-    talk.hurry = RequestRate(talk.settings.asker_waiting)  # a test types faster than people do
-    async with aclosing(talk.say(talk.parse(text), who)) as replies:
+    unhurried(talk, talk.context.settings.asker_waiting)
+    async with aclosing(replies_of(talk, talk.parse(text), who)) as replies:
         return await delivered(talk, [reply async for reply in replies])
 
 
 async def delivered(talk: ChatService, replies: list[Event | Reply]) -> list[Event | Reply]:
     """The same, after the client's word that it arrived."""
     if replies and not isinstance(replies[-1], Reply):
-        await talk.sending(replies[-1].job)
-        await talk.delivered(replies[-1].job)
+        await talk.deliveries.sending(replies[-1].job)
+        await talk.deliveries.delivered(replies[-1].job)
     return replies
 
 

@@ -25,6 +25,7 @@ from studied import STUDY_FILE, make_study
 from study_exports import everything
 from talking import Clock
 
+from bot.chat import make_context
 from bot.messages.buttons import Verb
 from bot.serving.metrics import MeteredTalk
 from bot.settings import PlatformSettings
@@ -114,7 +115,7 @@ async def found(
     platforms = PlatformSettings(operators=frozenset({"discord:99"}), contact="us@here")
     with listening() as (lines, values):
         async with open_engine(here) as core, open_desk(here, clock=clock) as desk:
-            talk = MeteredTalk(core, desk, usual(), platforms)
+            talk = MeteredTalk(make_context(core, desk, usual(), platforms))
             made.walk = await take(talk)
             a = made.walk.a
             made.rows = await desk.agreements.held(a.platform, a.asker)
@@ -306,7 +307,9 @@ async def test_after_forget_no_word_and_no_name_is_left(found: Found) -> None:
     assert found.after["held"] == {}
     pseudonym = found.rows["interactions"][0]["pseudonym"]
     keys = {key for key in a_keys(found) if not key.isdigit()} | {pseudonym}
-    keys.remove(found.walk.talk.desk.ledger.place("telegram", GROUP))  # the others' place, too
+    keys.remove(
+        found.walk.talk.context.desk.ledger.place("telegram", GROUP)
+    )  # the others' place, too
     places = [found.after["ledger"], *found.after["copies"], found.after["private"]]
     for where in places:
         assert canaries(found, where) == []

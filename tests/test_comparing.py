@@ -12,10 +12,10 @@ import pytest
 import sqlalchemy as sa
 from experimenting import experiment_text
 from studied import agree, clock, make_study, study_counts, talk  # noqa: F401 - fixtures
-from talking import pressed, told
+from talking import pressed, replies_of, told, unhurried
 
+from bot.chat import make_context
 from bot.messages.buttons import Press, Verb
-from bot.service.rate_limit import RequestRate
 from bot.service.request import Reply, Who
 from bot.service.service import ChatService
 from bot.settings import PlatformSettings
@@ -65,8 +65,8 @@ def person(name: str, platform: str = "terminal", **changes: object) -> Who:
 
 async def paired(talk: ChatService, who: Who, text: str = PROMPT) -> Reply:
     """The pair, shown."""
-    talk.hurry = RequestRate(0)
-    async with aclosing(talk.say(talk.parse(text), who)) as events:
+    unhurried(talk)
+    async with aclosing(replies_of(talk, talk.parse(text), who)) as events:
         async for event in events:
             if isinstance(event, Reply):
                 break  # as clients do: they listen no further
@@ -76,7 +76,7 @@ async def paired(talk: ChatService, who: Who, text: str = PROMPT) -> Reply:
 
 
 async def rows(talk: ChatService, table, **wanted: object):
-    async with talk.desk.ledger.reading() as connection:
+    async with talk.context.desk.ledger.reading() as connection:
         query = sa.select(table.__table__).filter_by(**wanted)
         return (await connection.execute(query)).all()
 
@@ -180,7 +180,7 @@ async def test_a_pair_with_half_an_answer_is_void_and_told(talk, text, reason) -
     assert "rained" not in said.text
     row = (await rows(talk, Exposure, kind="compare", void_reason=reason))[-1]
     assert (row.state, row.revealed_at) == ("void", None)
-    owed = await talk.desk.outbox.due("terminal")
+    owed = await talk.context.desk.outbox.due("terminal")
     assert not [one for one in owed if row.id in one.address]
 
 
@@ -188,7 +188,7 @@ async def test_stopping_one_stops_both_and_is_on_record(talk) -> None:
     who = person("8")
     await agree(talk, who)
     async with aclosing(
-        talk.say(talk.parse("/compare ::slow:: one two three four"), who)
+        replies_of(talk, talk.parse("/compare ::slow:: one two three four"), who)
     ) as events:
         first = await anext(events)
         stopping = asyncio.create_task(pressed(talk, Press(Verb.CANCEL, first.job), who))
@@ -202,12 +202,12 @@ async def test_one_who_leaves_abandons_the_pair_and_gets_no_half_of_it(talk) -> 
     who = person("9")
     await agree(talk, who)
     async with aclosing(
-        talk.say(talk.parse("/compare ::slow:: one two three four"), who)
+        replies_of(talk, talk.parse("/compare ::slow:: one two three four"), who)
     ) as events:
         first = await anext(events)
     [row] = await rows(talk, Exposure, id=first.job)
     assert (row.state, row.void_reason) == ("void", "abandoned")
-    assert await talk.debts("terminal") == []
+    assert await talk.deliveries.debts("terminal") == []
 
 
 async def test_after_a_restart_a_vote_still_counts(here, talk, clock) -> None:
@@ -215,7 +215,7 @@ async def test_after_a_restart_a_vote_still_counts(here, talk, clock) -> None:
     await agree(talk, who)
     said = await paired(talk, who)
     async with open_desk(here, clock=clock) as desk:
-        anew = ChatService(talk.core, desk, usual(), PlatformSettings())
+        anew = ChatService(make_context(talk.context.engine, desk, usual(), PlatformSettings()))
         with pytest.raises(AskerError, match="somebody else's"):
             await pressed(anew, named(said, "a"), person("11"))
         [chosen] = await pressed(anew, named(said, "a"), who)
@@ -244,13 +244,13 @@ async def test_when_the_operational_record_is_blanked_nothing_leads_there_any_mo
     await agree(talk, who)
     said = await paired(talk, who)
     name = named(said, "a").job
-    assert len((await talk.desk.lab.exposures.get(name)).jobs) == 2
+    assert len((await talk.context.desk.lab.exposures.get(name)).jobs) == 2
     clock.ahead += 73 * 3600
     try:
-        await talk.desk.clean()
+        await talk.context.desk.clean()
     finally:
         clock.ahead -= 73 * 3600
-    assert (await talk.desk.lab.exposures.get(name)).jobs == []
+    assert (await talk.context.desk.lab.exposures.get(name)).jobs == []
     assert [one["plain"] for one in (await exposure_of_id(talk, name)).shown].count(True) == 1
 
 
@@ -326,7 +326,7 @@ async def test_ordinary_requests_get_their_arm_without_being_told_which(talk) ->
         await agree(talk, who)
         *_, final = await told(talk, "/story They sat alone in the room.", who)
         [enrolment] = await rows(
-            talk, Enrolment, unit=talk.desk.lab.study.pseudonym("discord", name)
+            talk, Enrolment, unit=talk.context.desk.lab.study.pseudonym("discord", name)
         )
         arms[name], texts[name] = enrolment.arm, final.text
         footer = await talk.footer(final, who)
@@ -368,7 +368,7 @@ async def test_a_treated_answer_is_rated_by_buttons(talk) -> None:
     who = person("34", "discord")
     await agree(talk, who)
     *_, final = await told(talk, "/story They sat alone in the room.", who)
-    question = await talk.questions.rating(final.job, who)
+    question = await talk.context.handlers.study.chat.questions.rating(final.job, who)
     assert question is not None and "How was it?" in question.text
     [thanks] = await pressed(talk, question.rows[0][4].press, who)
     assert thanks.replaces and "Thank you" in thanks.text

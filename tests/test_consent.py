@@ -14,6 +14,7 @@ from looking import look
 from studied import agree, make_study
 from talking import Clock, pressed, told
 
+from bot.chat import make_context
 from bot.messages.buttons import Press, Verb
 from bot.service.request import Reply, Who
 from bot.service.service import ChatService
@@ -36,7 +37,7 @@ def who() -> Who:
 
 
 def log_of(here: Settings, talk: ChatService, who: Who) -> list[tuple]:
-    name = talk.desk.agreements.running.pseudonym(who.platform, who.asker)
+    name = talk.context.desk.agreements.running.pseudonym(who.platform, who.asker)
     return look(
         here,
         "select action, use, excerpts, linkage, text_sha256, locale from consents "
@@ -45,7 +46,7 @@ def log_of(here: Settings, talk: ChatService, who: Who) -> list[tuple]:
 
 
 def interactions(here: Settings, talk: ChatService, who: Who) -> list[tuple]:
-    name = talk.desk.agreements.running.pseudonym(who.platform, who.asker)
+    name = talk.context.desk.agreements.running.pseudonym(who.platform, who.asker)
     return look(
         here,
         "select id, state, place, session, parent from interactions "
@@ -57,7 +58,7 @@ async def test_the_exact_text_is_shown_privately_and_nothing_is_ticked(
     talk: ChatService, who: Who
 ) -> None:
     [form] = await told(talk, "/consent", who)
-    text = talk.desk.agreements.running.text("en")
+    text = talk.context.desk.agreements.running.text("en")
     assert form.private
     assert text.body in form.text
     assert text.sha256 == hashlib.sha256(f"{text.version}\n{text.body}".encode()).hexdigest()
@@ -70,7 +71,7 @@ async def test_each_question_is_asked_apart_and_only_saving_counts(
 ) -> None:
     done = await agree(talk, who, excerpts=False)
     assert "you take part from now on" in done.text
-    text = talk.desk.agreements.running.text("en")
+    text = talk.context.desk.agreements.running.text("en")
     [(action, use, excerpts, linkage, digest, locale)] = log_of(here, talk, who)
     assert (action, bool(use), bool(excerpts), bool(linkage)) == ("granted", True, False, True)
     assert (digest, locale) == (text.sha256, "en")
@@ -181,7 +182,14 @@ async def test_a_new_text_lapses_what_was_agreed_and_asks_again(
     (folder / "consent.it.md").write_text("<!-- version: 2 -->\nTutto nuovo: {title}.\n")
     try:
         async with open_desk(here) as desk:
-            later = ChatService(talk.core, desk, talk.guard._moderator, talk.settings)
+            later = ChatService(
+                make_context(
+                    talk.context.engine,
+                    desk,
+                    talk.context.moderation._moderator,
+                    talk.context.settings,
+                )
+            )
             last = await desk.agreements.last(who.platform, who.asker)
             assert last is not None
             assert last.lapsed

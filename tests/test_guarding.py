@@ -1,12 +1,12 @@
 """What comes out is looked at too: while it grows, when it is whole, and each picture."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 
 import pytest
 import sqlalchemy as sa
 from looking import look
 
-from bot.service.moderation import Moderation
+from bot.service.moderation import Moderation, Screening
 from bot.service.request import Reply, Who
 from engine.events import Cancelled, Event, Finished, Image, Picture, Started, Text
 from engine.ledger.chat_tables import VerdictRow
@@ -45,11 +45,6 @@ async def desk(ledger: Ledger, settings) -> AsyncIterator[Desk]:
         yield made
 
 
-async def stream(*events: Event) -> AsyncGenerator[Event]:
-    for event in events:
-        yield event
-
-
 def written(job: str, text: str) -> Finished:
     return Finished(
         job=job, attempt=1, text=text, tokens_in=1, tokens_out=1,
@@ -66,7 +61,12 @@ def drawn(job: str, *data: bytes) -> Finished:
 
 
 async def seen(guard: Moderation, content: Content, *events: Event) -> list[Event | Reply]:
-    return [event async for event in guard.watch(stream(*events), WHO, content)]
+    screening, shown = Screening(guard, WHO, content), list[Event | Reply]()
+    for event in events:
+        shown.append(await screening.shown(event))
+        if isinstance(shown[-1], Reply):
+            break
+    return shown
 
 
 async def test_a_growing_text_is_stopped_before_it_is_whole(desk: Desk) -> None:

@@ -9,11 +9,10 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 from studied import agree, clock, here, talk  # noqa: F401 - fixtures
-from talking import pressed, told
+from talking import pressed, told, unhurried
 
 from bot.cli.passages import sentences, written
 from bot.messages.buttons import Press, Verb
-from bot.service.rate_limit import RequestRate
 from bot.service.request import Reply, Who
 from bot.service.service import ChatService
 from engine.errors import AskerError, SetupError
@@ -30,7 +29,7 @@ def person(name: str, **changes: object) -> Who:
 
 async def guessed(talk: ChatService, who: Who, said: Reply, kind: str, sure: int = 4) -> Reply:
     """The whole guess."""
-    talk.hurry = RequestRate(0)  # a test guesses faster than people do
+    unhurried(talk)  # a test guesses faster than people do
     await talk.arrived(said.receipt)
     [asked] = await pressed(talk, button(said, kind), who)
     [done] = await pressed(talk, button(asked, f"{kind}.{sure}"), who)
@@ -42,7 +41,7 @@ def button(said: Reply, argument: str) -> Press:
 
 
 async def rows(talk: ChatService, table, **wanted: object):
-    async with talk.desk.ledger.reading() as connection:
+    async with talk.context.desk.ledger.reading() as connection:
         return (await connection.execute(sa.select(table.__table__).filter_by(**wanted))).all()
 
 
@@ -141,7 +140,7 @@ async def test_each_passage_comes_once_both_kinds_evenly_and_then_it_is_said(tal
             if number == 55:
                 break
             [said] = await pressed(talk, button(done, "guess"), who)
-    name = talk.desk.lab.study.pseudonym("terminal", "4")
+    name = talk.context.desk.lab.study.pseudonym("terminal", "4")
     seen = await rows(talk, Exposure, kind="guess", pseudonym=name)
     assert len({row.item for row in seen}) == len(seen) == 55
     kinds = [row.shown[0]["kind"] for row in sorted(seen, key=lambda row: row.position)]
@@ -159,13 +158,13 @@ async def test_nobody_is_shown_what_was_written_for_them(talk) -> None:
     await agree(talk, who)
     from bot.participants import participant
 
-    me = await participant(talk, who)
+    me = await participant(talk.context.desk, who)
     text = " ".join(f"Something was written on page {n} of it." for n in range(10))
     own = Item(kind="generated", expert="agatha", text=text, source="here", licence="ours")
-    assert await talk.desk.lab.guesses.add([own], author=me.pseudonym) == 1
-    assert await talk.desk.lab.guesses.add([own]) == 0
-    assert own in await talk.desk.lab.guesses.pool(None, "agatha")
-    assert await talk.desk.lab.guesses.pool(me, "agatha") == []
+    assert await talk.context.desk.lab.guesses.add([own], author=me.pseudonym) == 1
+    assert await talk.context.desk.lab.guesses.add([own]) == 0
+    assert own in await talk.context.desk.lab.guesses.pool(None, "agatha")
+    assert await talk.context.desk.lab.guesses.pool(me, "agatha") == []
     assert len(await rows(talk, ItemRow)) == 57
 
 

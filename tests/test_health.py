@@ -11,8 +11,10 @@ import pytest
 from loopback import free_port
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
+from talking import replies_of
 from test_serve import PLATFORMS, House, until
 
+from bot.chat import make_context
 from bot.messages.grammar import parse
 from bot.service.request import Who
 from bot.serving.metrics import MeteredTalk, showing_bot
@@ -82,7 +84,7 @@ async def test_a_bot_whose_port_is_anothers_does_not_serve(settings) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         shown_on = settings.model_copy(update={"metrics_port": taken.getsockname()[1]})
         async with open_engine(settings) as core, open_desk(settings) as desk:
-            talk = MeteredTalk(core, desk, usual(), PLATFORMS)
+            talk = MeteredTalk(make_context(core, desk, usual(), PLATFORMS))
             with pytest.raises(SetupError, match="PASTICHE_METRICS_PORT"):
                 async with showing_bot(shown_on, talk, Running(), ("discord",)):
                     pass
@@ -94,7 +96,7 @@ async def bot(settings):
     settings = settings.model_copy(update={"metrics_port": free_port()})
     house, running = House("discord"), Running()
     async with open_engine(settings) as core, open_desk(settings) as desk:
-        talk = MeteredTalk(core, desk, usual(), PLATFORMS)
+        talk = MeteredTalk(make_context(core, desk, usual(), PLATFORMS))
         async with showing_bot(settings, talk, running, ("discord",)):
             yield talk, house, settings, running
 
@@ -109,12 +111,12 @@ async def test_it_is_ready_once_connected_and_no_more_while_it_leaves(bot) -> No
     await asyncio.sleep(FRESH_SECONDS)
     status, text = await asked(port, "/readyz")
     assert (status, json.loads(text)["ready"]) == (200, True)
-    talk.take_in_hand("something that keeps it from leaving at once")
-    talk.stop()
+    talk.deliveries.take_in_hand("something that keeps it from leaving at once")
+    talk.context.lifecycle.stop()
     await asyncio.sleep(FRESH_SECONDS)
     status, text = await asked(port, "/readyz")
     assert (status, "leaving" in text) == (503, True)
-    talk._live.clear()
+    talk.deliveries._live.clear()
     assert await asyncio.wait_for(serving, 60) == 0
 
 
@@ -131,11 +133,11 @@ async def test_what_was_taken_answered_and_refused_is_counted_and_nobody_named(b
     serving = asyncio.create_task(attend(talk, PLATFORMS, {"discord": house}, running))
     await house.here.wait()
     job = ""
-    async with aclosing(talk.say(parse("It rained. canary 4713"), WHO)) as events:
+    async with aclosing(replies_of(talk, parse("It rained. canary 4713"), WHO)) as events:
         async for event in events:
             job = event.job
     with pytest.raises(AskerError):
-        async for _ in talk.say(parse("/story --style nobody-4714 It rained."), WHO):
+        async for _ in replies_of(talk, parse("/story --style nobody-4714 It rained."), WHO):
             pass
     await until(lambda: running.cleaned_at)
     status, text = await asked(settings.metrics_port, "/metrics")
@@ -151,6 +153,6 @@ async def test_what_was_taken_answered_and_refused_is_counted_and_nobody_named(b
     assert shown["pastiche_queue_workers text ready"] == 1
     assert shown["pastiche_bot_retention_timestamp_seconds"] == running.cleaned_at
     assert "canary" not in text and "4714" not in text and job not in text
-    talk._live.clear()
-    talk.stop()
+    talk.deliveries._live.clear()
+    talk.context.lifecycle.stop()
     await asyncio.wait_for(serving, 60)

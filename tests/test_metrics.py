@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 from loopback import free_port
 from prometheus_client.parser import text_string_to_metric_families
+from talking import replies_of
 from tiny_layouts import make_layout, make_lora
 from tiny_models import write_card
 
+from bot.chat import make_context
 from bot.service.request import Who
 from bot.serving.metrics import MeteredTalk
 from bot.settings import PlatformSettings
@@ -56,8 +58,8 @@ async def test_a_comparison_counts_as_a_request_and_its_pair_as_the_answer(
     platforms = PlatformSettings(discord_token="a.b.c")
     who = Who(platform="discord", asker="a", place="p")
     async with open_engine(settings) as core, open_desk(settings) as desk:
-        talk = MeteredTalk(core, desk, usual(), platforms)
-        async with aclosing(talk.say(talk.parse("/compare It rained."), who)) as replies:
+        talk = MeteredTalk(make_context(core, desk, usual(), platforms))
+        async with aclosing(replies_of(talk, talk.parse("/compare It rained."), who)) as replies:
             assert [reply async for reply in replies]
     labels = {"platform": "discord", "medium": "text"}
     read_out = talk.meter.registry.get_sample_value

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 import talking
 from looking import every_byte, kept, look
-from talking import Clock, pressed, told
+from talking import Clock, pressed, replies_of, told
 
 import engine.ledger.chat_tables  # noqa: F401 - all tables are known now
 from bot.messages.buttons import Press, Verb
@@ -70,18 +70,18 @@ async def test_forgetting_leaves_no_row_file_or_word(
     talk: ChatService, here: Settings, who: Who
 ) -> None:
     story = (await told(talk, "/story Zyzzyva sat alone.", who))[-1]
-    await talk.delivered(story.job, ("chat:1",))
+    await talk.deliveries.delivered(story.job, ("chat:1",))
     picture = (await told(talk, "/jewel a gold ring", who))[-1]
     files = set(here.media.glob("??/*"))
     await pressed(talk, Press(Verb.UP, story.job), who)
     await told(talk, "/report too short", replace(who, reply_to=story.job))
     assert "2 of your requests" in await forget(talk, who)
-    lookup = talk.desk.lookup(who.platform, who.asker)
+    lookup = talk.context.desk.lookup(who.platform, who.asker)
     for table, column in (("ratings", "rater"), ("reports", "reporter"), ("verdicts", "asker")):
         assert rows(here, table, f"{column} = '{lookup}'") == 0
     assert rows(here, "askers", f"lookup = '{lookup}'") == 0
     for job in (story.job, picture.job):
-        assert await talk.core.answer(job) is None
+        assert await talk.context.engine.answer(job) is None
         for table in ("outputs", "pictures", "deliveries", "messages"):
             assert rows(here, table, f"job_id = '{job}'") == 0
         assert job.encode() not in kept(here)
@@ -104,20 +104,22 @@ async def test_only_its_asker_answers_the_question_and_not_too_late(
         await talk.press(Press(Verb.FORGET, "01ARZ3NDEKTSV4RRFFQ69G5FAV", yes.argument), who)
     [said] = await pressed(talk, no, who)
     assert "Nothing was deleted" in said.text
-    assert await talk.core.last(who.platform, who.asker, who.place)
+    assert await talk.context.engine.last(who.platform, who.asker, who.place)
     for _ in range(2):  # pressing twice is harmless
         [done] = await pressed(talk, yes, who)
     assert "0 of your requests" in done.text
 
 
 async def test_a_running_request_is_stopped_and_forgotten(talk: ChatService, who: Who) -> None:
-    async with aclosing(talk.say(talk.parse("Begin ::slow:: a b c d e f g"), who)) as replies:
+    async with aclosing(
+        replies_of(talk, talk.parse("Begin ::slow:: a b c d e f g"), who)
+    ) as replies:
         first = await anext(replies)
         assert "1 of your requests" in await forget(talk, who)
         with pytest.raises(StopAsyncIteration):
             while True:
                 await anext(replies)
-    assert await talk.core.answer(first.job) is None
+    assert await talk.context.engine.answer(first.job) is None
 
 
 @pytest.mark.parametrize("ends", ["forget", "delete"])
@@ -133,7 +135,7 @@ async def test_what_others_took_up_stays_without_the_words_that_it_took_over(
     else:
         await pressed(talk, Press(Verb.DELETE, mine.job), who)
     for job in (theirs[0].job, theirs[1].job, theirs[-1].job):
-        kept = await talk.core.answer(job)
+        kept = await talk.context.engine.answer(job)
         assert kept.text and kept.expired
         assert (kept.request.text, kept.request.beginning, kept.request.style) == ("", None, None)
         assert kept.job.prompt == ""
@@ -146,24 +148,26 @@ async def test_a_prompt_that_still_runs_goes_when_its_job_ends(
 ) -> None:
     mine = (await told(talk, "Begin ::slow:: a b c d e f g", who))[-1]
     friend = replace(who, asker=who.asker + " friend", reply_to=mine.job)
-    async with aclosing(talk.say(talk.parse("/again"), friend)) as replies:
+    async with aclosing(replies_of(talk, talk.parse("/again"), friend)) as replies:
         first = await anext(replies)
         await forget(talk, who)
         last = [event async for event in replies][-1]
     assert last.text
-    kept = await talk.core.answer(first.job)
+    kept = await talk.context.engine.answer(first.job)
     assert (kept.request.text, kept.job.prompt) == ("", "")
 
 
 async def test_an_answer_deleted_while_it_is_written_leaves_no_word(
     talk: ChatService, here: Settings, who: Who
 ) -> None:
-    async with aclosing(talk.say(talk.parse("Begin ::slow:: a b c d e f g"), who)) as replies:
+    async with aclosing(
+        replies_of(talk, talk.parse("Begin ::slow:: a b c d e f g"), who)
+    ) as replies:
         first = await anext(replies)
         await pressed(talk, Press(Verb.DELETE, first.job), who)
         async for _ in replies:
             pass
-    left = await talk.core.answer(first.job)
+    left = await talk.context.engine.answer(first.job)
     assert left.expired
     assert (left.text, left.request.text, left.request.typed, left.job.prompt) == ("", "", "", "")
     assert rows(here, "outputs", f"job_id = '{first.job}' and text is not null") == 0
@@ -193,17 +197,21 @@ async def test_forgetting_reaches_the_settings_of_a_private_chat(
 async def test_a_private_request_that_cannot_be_delivered_leaves_the_record(
     talk: ChatService, here: Settings, who: Who
 ) -> None:
-    async with aclosing(talk.say(talk.parse("/story --private It rained."), who)) as replies:
+    async with aclosing(
+        replies_of(talk, talk.parse("/story --private It rained."), who)
+    ) as replies:
         final = [event async for event in replies][-1]
-    await talk.lost(final.job)
-    assert await talk.core.answer(final.job) is None
-    async with aclosing(talk.say(talk.parse("/story --private ::slow:: a b c"), who)) as replies:
+    await talk.deliveries.lost(final.job)
+    assert await talk.context.engine.answer(final.job) is None
+    async with aclosing(
+        replies_of(talk, talk.parse("/story --private ::slow:: a b c"), who)
+    ) as replies:
         first = await anext(replies)
-        await talk.lost(first.job)
+        await talk.deliveries.lost(first.job)
         async for _ in replies:
             pass
-    await talk.desk.clean()
-    assert await talk.core.answer(first.job) is None
+    await talk.context.desk.clean()
+    assert await talk.context.engine.answer(first.job) is None
 
 
 async def test_words_and_pictures_go_after_72_hours_and_counts_stay(
@@ -212,12 +220,12 @@ async def test_words_and_pictures_go_after_72_hours_and_counts_stay(
     story = (await told(talk, "The vicar coughed.", who))[-1]
     picture = (await told(talk, "/jewel a gold ring with emeralds --seed 77", who))[-1]
     clock.ahead += KEEP_SECONDS - 60
-    await talk.desk.clean()
-    assert (await talk.core.answer(story.job)).text
+    await talk.context.desk.clean()
+    assert (await talk.context.engine.answer(story.job)).text
     clock.ahead += 120
-    await talk.desk.clean()
+    await talk.context.desk.clean()
     for job in (story.job, picture.job):
-        blanked = await talk.core.answer(job)
+        blanked = await talk.context.engine.answer(job)
         assert blanked.expired
         assert (blanked.text, blanked.request.text, blanked.job.prompt) == ("", "", "")
     assert list(here.media.glob("??/*")) == []
@@ -227,9 +235,9 @@ async def test_words_and_pictures_go_after_72_hours_and_counts_stay(
             await talk.press(Press(verb, story.job), who)
     with pytest.raises(AskerError, match="72 hours"):
         await told(talk, "/continue", who)
-    lookup = talk.desk.lookup(who.platform, who.asker)
+    lookup = talk.context.desk.lookup(who.platform, who.asker)
     mine = f"asker_id in (select id from askers where lookup = '{lookup}')"
-    here_asked = talk.desk.ledger.place(who.platform, who.place)
+    here_asked = talk.context.desk.ledger.place(who.platform, who.place)
     assert rows(here, "requests", f"{mine} or place_lookup = '{here_asked}'") == 0  # nobody's now
     assert rows(here, "buckets", f"lookup = '{lookup}'") == 0
     [(at,)] = look(here, f"select created_at from askers where lookup = '{lookup}'")
@@ -245,7 +253,7 @@ async def test_after_72_hours_an_answer_in_a_group_is_reported_and_deleted_there
     job = (await told(talk, "The vicar coughed.", group))[-1].job
     mine = (await told(talk, "The vicar coughed.", who))[-1].job
     clock.ahead += KEEP_SECONDS + 60
-    await talk.desk.clean()
+    await talk.context.desk.clean()
     away = replace(group, asker="a stranger", place="elsewhere")
     others = (group, away, replace(away, private=True), replace(away, manager=True))
     for verb, people in ((Verb.DELETE, others), (Verb.REPORT, others[1:])):
@@ -268,11 +276,11 @@ async def test_what_is_deleted_early_is_its_askers_until_72_hours_are_over(
 ) -> None:
     final = (await told(talk, "The vicar coughed.", who))[-1]
     await pressed(talk, Press(Verb.DELETE, final.job), who)
-    await talk.desk.clean()
-    assert (await talk.core.answer(final.job)).request.asker == who.asker
+    await talk.context.desk.clean()
+    assert (await talk.context.engine.answer(final.job)).request.asker == who.asker
     clock.ahead += KEEP_SECONDS + 60
-    await talk.desk.clean()
-    assert (await talk.core.answer(final.job)).request.asker == ""
+    await talk.context.desk.clean()
+    assert (await talk.context.engine.answer(final.job)).request.asker == ""
     clock.ahead = 0.0
 
 
@@ -286,10 +294,10 @@ async def test_what_somebody_has_taken_up_can_be_forgotten_as_long_as_they_have_
         theirs = (await told(talk, "/again", friend))[-1]
         connection.execute(sa.text(f"update jobs set {long_ago}"))
         connection.commit()
-    await talk.desk.clean()
-    assert (await talk.core.answer(theirs.job)).request.text == "The vicar coughed."
+    await talk.context.desk.clean()
+    assert (await talk.context.engine.answer(theirs.job)).request.text == "The vicar coughed."
     assert "1 of your requests" in await forget(talk, who)
-    assert (await talk.core.answer(theirs.job)).request.text == ""
+    assert (await talk.context.engine.answer(theirs.job)).request.text == ""
 
 
 async def test_verdicts_thumbs_and_reports_lose_their_person_in_time(
@@ -299,16 +307,16 @@ async def test_verdicts_thumbs_and_reports_lose_their_person_in_time(
     await pressed(talk, Press(Verb.UP, final.job), who)
     await told(talk, "/report Zyzzyva", replace(who, reply_to=final.job))
     assert b"profan" not in kept(here)  # why moderation said something is sealed
-    lookup = talk.desk.lookup(who.platform, who.asker)
+    lookup = talk.context.desk.lookup(who.platform, who.asker)
     mine = [("verdicts", "asker"), ("ratings", "rater"), ("reports", "reporter")]
     assert all(rows(here, table, f"{column} = '{lookup}'") for table, column in mine)
     clock.ahead += KEEP_SECONDS + 60
-    await talk.desk.clean()
+    await talk.context.desk.clean()
     assert rows(here, "verdicts", f"asker = '{lookup}' or job_id = '{final.job}'") == 0
     assert rows(here, "ratings", f"rater = '{lookup}'") == 0
-    assert await talk.desk.feedback.ratings(final.job) == [1]
+    assert await talk.context.desk.feedback.ratings(final.job) == [1]
     clock.ahead += BACKUP_SECONDS
-    await talk.desk.clean()
+    await talk.context.desk.clean()
     assert rows(here, "reports", f"reporter = '{lookup}'") == 0
     clock.ahead = 0.0
 
@@ -321,15 +329,17 @@ async def test_what_no_worker_ends_and_what_a_wrong_clock_wrote_go_too(
         ahead = f"finished_at = finished_at + 31536000 where id = '{early.job}'"
         connection.execute(sa.text(f"update jobs set {ahead}"))
         connection.commit()
-    await talk.desk.clean()
-    assert (await talk.core.answer(early.job)).expired
-    request = await request_of(talk.parse("Nobody ends this."), who, talk.core)
-    job = talk.core.plan(request, new_id()).job
-    await talk.desk.ledger.accept(request, route_of(request, talk.registry), job)  # and no queue
+    await talk.context.desk.clean()
+    assert (await talk.context.engine.answer(early.job)).expired
+    request = await request_of(talk.parse("Nobody ends this."), who, talk.context.engine)
+    job = talk.context.engine.plan(request, new_id()).job
+    await talk.context.desk.ledger.accept(
+        request, route_of(request, talk.context.registry), job
+    )  # and no queue
     clock.ahead = KEEP_SECONDS + 60
-    assert await talk.desk.overdue() == [job.id]
-    await talk.desk.clean()
-    left = await talk.core.answer(job.id)
+    assert await talk.context.desk.overdue() == [job.id]
+    await talk.context.desk.clean()
+    left = await talk.context.engine.answer(job.id)
     assert (left.state, left.expired, left.job.prompt) == ("failed", True, "")
     clock.ahead = 0.0
 
@@ -340,7 +350,7 @@ async def test_a_private_request_leaves_the_record_when_it_arrives(
     before = rows(here, "verdicts")
     final = (await told(talk, "/story --private The vicar coughed.", who))[-1]
     assert final.text
-    assert await talk.core.answer(final.job) is None
+    assert await talk.context.engine.answer(final.job) is None
     for table in ("outputs", "deliveries", "messages"):
         assert rows(here, table, f"job_id = '{final.job}'") == 0
     assert rows(here, "verdicts") == before
@@ -372,7 +382,7 @@ async def test_no_platform_id_lies_open_on_disk(talk: ChatService, here: Setting
     who = Who(platform="telegram", asker="47110815", place="-1004711", server="4712", address="{x}")
     await told(talk, "/settings style agatha", replace(who, private=True))
     final = (await told(talk, "Zyzzyva sat alone.", who))[-1]
-    await talk.delivered(final.job, ("-1004711:5",))
+    await talk.deliveries.delivered(final.job, ("-1004711:5",))
     await told(talk, "/report Zyzzyva", replace(who, reply_to=final.job))
     raw = every_byte(here)
     for secret in (b"47110815", b"-1004711", b"Zyzzyva", b"agatha christie"):

@@ -6,13 +6,16 @@ import os
 import signal
 import time
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from program import pastiche, start, stop, wait_for
+from talking import replies_of
 
-from bot.clients.client import Debt
+from bot.chat import make_context
 from bot.messages.grammar import parse
+from bot.service.delivery import Debt, Deliveries
 from bot.service.request import Who
 from bot.service.service import ChatService
 from bot.serving.serve import attend, makers
@@ -61,15 +64,15 @@ class House:
         async with aclosing(self.talk.follow(debt.job)) as events:
             async for event in events:
                 if isinstance(event, Finished):
-                    await self.talk.sending(debt.job)
+                    await self.talk.deliveries.sending(debt.job)
                     self.told.append((debt.address, event.text))
-                    await self.talk.delivered(debt.job)
+                    await self.talk.deliveries.delivered(debt.job)
 
 
 @pytest.fixture
 async def talk(settings):
     async with open_engine(settings) as core, open_desk(settings) as desk:
-        yield ChatService(core, desk, usual(), PLATFORMS)
+        yield ChatService(make_context(core, desk, usual(), PLATFORMS))
 
 
 async def until(condition, seconds: float = 60) -> None:
@@ -100,26 +103,26 @@ async def test_a_client_that_breaks_down_is_started_again(talk) -> None:
     serving = asyncio.create_task(attend(talk, PLATFORMS, {"discord": house}))
     await asyncio.wait_for(house.here.wait(), 60)
     assert house.started == 2
-    talk.stop()
+    talk.context.lifecycle.stop()
     assert await asyncio.wait_for(serving, 60) == 0
 
 
 async def test_an_answer_owed_since_before_a_crash_is_delivered_once(talk) -> None:
     who = Who(platform="discord", asker="7", place="1", address="channel 1")
-    async with aclosing(talk.say(parse("It rained."), who)) as events:
+    async with aclosing(replies_of(talk, parse("It rained."), who)) as events:
         async for _ in events:
             pass
-    talk._live.clear()  # the process that had it in hand is gone
+    talk.deliveries._live.clear()  # the process that had it in hand is gone
     house = House("discord")
     serving = asyncio.create_task(attend(talk, PLATFORMS, {"discord": house}))
     await until(lambda: house.told)
-    talk.stop()
+    talk.context.lifecycle.stop()
     await asyncio.wait_for(serving, 60)
     assert [address for address, _ in house.told] == ["channel 1", "all"]
-    assert await talk.debts("discord") == []
+    assert await talk.deliveries.debts("discord") == []
 
 
-class Counting(ChatService):
+class Counting(Deliveries):
     looks = 0
 
     async def keep_hold(self) -> None:
@@ -128,12 +131,14 @@ class Counting(ChatService):
 
 
 async def test_debts_are_looked_for_when_a_client_comes_and_not_all_the_time(talk) -> None:
-    counting = Counting(talk.core, talk.desk, usual(), PLATFORMS)
+    context = make_context(talk.context.engine, talk.context.desk, usual(), PLATFORMS)
+    looked = Counting(context.engine, context.desk, context.handlers)
+    counting = ChatService(replace(context, deliveries=looked))
     lonely = House("discord", [RuntimeError("a bug"), RuntimeError("a bug")])
     serving = asyncio.create_task(attend(counting, PLATFORMS, {"discord": lonely}))
     await asyncio.sleep(3)  # five seconds lie between the second fault and the third try
-    assert counting.looks <= 3
-    counting.stop()
+    assert looked.looks <= 3
+    counting.context.lifecycle.stop()
     await asyncio.wait_for(serving, 20)
 
 
@@ -141,16 +146,16 @@ async def test_debts_are_looked_for_when_a_client_comes_and_not_all_the_time(tal
 async def test_a_drain_does_not_wait_for_what_nobody_can_do(settings) -> None:
     patient = PLATFORMS.model_copy(update={"drain_seconds": 600})
     async with open_engine(settings, workers=False) as core, open_desk(settings) as desk:
-        talk, house = ChatService(core, desk, usual(), patient), House("discord")
+        talk, house = ChatService(make_context(core, desk, usual(), patient)), House("discord")
         serving = asyncio.create_task(attend(talk, patient, {"discord": house}))
         await house.here.wait()
         who = Who(platform="discord", asker="7", place="1")
-        async with aclosing(talk.say(parse("It rained."), who)) as events:
+        async with aclosing(replies_of(talk, parse("It rained."), who)) as events:
             async for event in events:
                 if isinstance(event, Loading):
                     break
-            assert (talk.in_hand, talk.under_way) == (1, 0)
-            talk.stop()
+            assert (talk.deliveries.in_hand, talk.deliveries.under_way) == (1, 0)
+            talk.context.lifecycle.stop()
             assert await asyncio.wait_for(serving, 60) == 0
 
 
@@ -162,11 +167,11 @@ async def test_what_runs_when_the_signal_comes_is_finished_first(talk) -> None:
     seen = []
 
     async def ask() -> None:
-        async with aclosing(talk.say(parse("It rained."), who)) as events:
+        async with aclosing(replies_of(talk, parse("It rained."), who)) as events:
             async for event in events:
-                talk.stop()
+                talk.context.lifecycle.stop()
                 seen.append(event)
-        await talk.delivered(seen[-1].job)
+        await talk.deliveries.delivered(seen[-1].job)
 
     await asyncio.gather(ask(), serving)
     assert isinstance(seen[-1], Finished)

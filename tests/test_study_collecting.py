@@ -10,8 +10,9 @@ import pytest
 import sqlalchemy as sa
 import studied
 from studied import agree, study_counts
-from talking import Clock, pressed, told
+from talking import Clock, pressed, replies_of, told
 
+from bot.chat import make_context
 from bot.messages.buttons import Press, Verb
 from bot.service.moderation import RefusedError
 from bot.service.request import Who
@@ -48,13 +49,13 @@ def who() -> Who:
 
 
 def name_of(talk: ChatService, who: Who) -> str:
-    return talk.desk.agreements.running.pseudonym(who.platform, who.asker)
+    return talk.context.desk.agreements.running.pseudonym(who.platform, who.asker)
 
 
 async def rows(talk: ChatService, table: type[Table], who: Who) -> list[Any]:
     """The person's rows, opened, in the order in which they were written."""
     query = sa.select(table.__table__).where(table.pseudonym == name_of(talk, who))
-    async with talk.desk.ledger.reading() as connection:
+    async with talk.context.desk.ledger.reading() as connection:
         return list((await connection.execute(query.order_by(table.id))).all())
 
 
@@ -135,7 +136,7 @@ async def test_what_is_done_with_an_answer_is_kept_of_those_who_agreed(
         await pressed(talk, Press(verb, final.job), who)
     await told(talk, "/cancel", who)
     lost = (await told(talk, "It snowed.", who))[-1]
-    await talk.lost(lost.job)
+    await talk.deliveries.lost(lost.job)
     assert [row.value for row in await rows(talk, StudyRatingRow, who)] == [1, -1]
     kinds = [row.kind for row in await rows(talk, StudyEventRow, who)]
     assert kinds == ["press"] * 4 + ["regenerate", "cancel", "abandon"]
@@ -179,21 +180,21 @@ async def test_after_72_hours_only_the_study_knows_and_nothing_leads_to_the_pers
     story = (await told(talk, "It rained.", who))[-1]
     [picture] = await rows(talk, StudyPictureRow, who)
     clock.ahead += KEEP_SECONDS + 60
-    counted = await talk.desk.clean(dry_run=True)
+    counted = await talk.context.desk.clean(dry_run=True)
     assert counted.blanked >= 2
-    assert (await talk.core.answer(story.job)).text
-    assert await talk.desk.silence() is not None
-    done = await talk.desk.clean()
+    assert (await talk.context.engine.answer(story.job)).text
+    assert await talk.context.desk.silence() is not None
+    done = await talk.context.desk.clean()
     assert (done.blanked, done.pictures) == (counted.blanked, counted.pictures)
-    assert await talk.desk.silence() < 60
-    assert (await talk.core.answer(story.job)).expired
+    assert await talk.context.desk.silence() < 60
+    assert (await talk.context.engine.answer(story.job)).expired
     drawn, told_row = await rows(talk, InteractionRow, who)
     assert drawn.job_id is told_row.job_id is None
     assert told_row.output == story.text
     assert (here.media / picture.media[:2] / picture.media).exists()
     assert final.pictures
     clock.ahead = 0.0
-    assert await talk.desk.silence() == 0.0  # a clock that goes back is no alarm
+    assert await talk.context.desk.silence() == 0.0  # a clock that goes back is no alarm
 
 
 async def test_a_longer_silence_begins_a_new_session(
@@ -201,7 +202,7 @@ async def test_a_longer_silence_begins_a_new_session(
 ) -> None:
     await agree(talk, who)
     await told(talk, "One.", who)
-    async with talk.desk.ledger.writing() as connection:
+    async with talk.context.desk.ledger.writing() as connection:
         await connection.execute(
             sa.update(InteractionRow)
             .where(InteractionRow.pseudonym == name_of(talk, who))
@@ -240,7 +241,7 @@ async def test_withdrawing_while_an_answer_is_written_keeps_no_word_of_it(
     talk: ChatService, who: Who
 ) -> None:
     await agree(talk, who)
-    async with aclosing(talk.say(talk.parse("Begin ::slow:: a"), who)) as replies:
+    async with aclosing(replies_of(talk, talk.parse("Begin ::slow:: a"), who)) as replies:
         await anext(replies)
         await told(talk, "/withdraw", who)
         async for _ in replies:
@@ -274,7 +275,7 @@ async def test_accounts_are_joined_by_a_code_once_within_ten_minutes(
     with pytest.raises(AskerError, match="has been used"):
         await told(talk, f"/link {code}", there)
     roots = set()
-    async with talk.desk.ledger.reading() as connection:
+    async with talk.context.desk.ledger.reading() as connection:
         for person in (who, there):
             query = sa.select(StudyLinkRow.root).where(
                 StudyLinkRow.pseudonym == name_of(talk, person)
@@ -293,7 +294,14 @@ async def test_a_lost_key_stops_what_needs_it_and_nothing_else(
     key.unlink()
     try:
         async with open_desk(here) as desk:
-            lame = ChatService(talk.core, desk, talk.guard._moderator, talk.settings)
+            lame = ChatService(
+                make_context(
+                    talk.context.engine,
+                    desk,
+                    talk.context.moderation._moderator,
+                    talk.context.settings,
+                )
+            )
             for text in ("/consent", "/withdraw", "/link"):
                 with pytest.raises(AskerError, match="key of this study is lost"):
                     await told(lame, text, who)
@@ -344,7 +352,7 @@ async def test_a_person_is_never_in_the_studys_tables_by_number_or_lookup(
                 if {"pseudonym", "place"} & set(table.columns.keys()) and name != "requests":
                     text = str((await connection.execute(sa.select(table))).all())
                     assert "47110815" not in text
-                    assert talk.desk.lookup("discord", "47110815") not in text
+                    assert talk.context.desk.lookup("discord", "47110815") not in text
     finally:
         await database.close()
     assert len(await rows(talk, InteractionRow, who)) == 1

@@ -69,7 +69,7 @@ async def plant(talk: ChatService) -> tuple[Who, list[str]]:
     who = replace(who, typed=next(c))
     await agree(talk, who)
     final = (await told(talk, f"/story {next(c)} sat alone. {next(c)} laughed.", who))[-1]
-    await talk.delivered(final.job, (f"{who.place}:5",))
+    await talk.deliveries.delivered(final.job, (f"{who.place}:5",))
     await told(talk, f"/continue {next(c)} went on.", replace(who, reply_to=final.job))
     await told(talk, "/again --seed 7", replace(who, typed=next(c)))
     drawn = f'/jewel a ring for {next(c)} --negative "{next(c)}" --seed 77'
@@ -94,11 +94,11 @@ async def plant(talk: ChatService) -> tuple[Who, list[str]]:
     await told(talk, f"/continue And then {next(c)}.", who)
     assert next(c, None) is None
     names = [
-        talk.desk.agreements.running.pseudonym(who.platform, who.asker),
+        talk.context.desk.agreements.running.pseudonym(who.platform, who.asker),
         final.job,
         picture.job,
     ]
-    return who, [*names, talk.desk.lookup(who.platform, who.asker)]
+    return who, [*names, talk.context.desk.lookup(who.platform, who.asker)]
 
 
 async def test_withdraw_and_forget_act_on_the_account_that_says_them(talk: ChatService) -> None:
@@ -111,7 +111,7 @@ async def test_withdraw_and_forget_act_on_the_account_that_says_them(talk: ChatS
     assert "one person" in joined.text
     for who in (one, other):
         await told(talk, "The vicar coughed.", who)
-    agreements = talk.desk.agreements
+    agreements = talk.context.desk.agreements
     await told(talk, "/withdraw", one)
     withdrawn = await agreements.last(one.platform, one.asker)
     stays = await agreements.last(other.platform, other.asker)
@@ -196,12 +196,12 @@ async def test_a_person_is_forgotten_in_every_table_that_has_a_rule(
     final = (await told(talk, "It rained.", who))[-1]
     await pressed(talk, Press(Verb.DOWN, final.job), who)
     [question] = await told(talk, "/forget", who)
-    assert (await talk.desk.agreements.held(who.platform, who.asker)).keys() >= {
+    assert (await talk.context.desk.agreements.held(who.platform, who.asker)).keys() >= {
         "consents", "interactions", "study_ratings", "study_events", "requests", "jobs",
     }  # fmt: skip
     await pressed(talk, question.ask[0].press, who)
-    assert await talk.desk.agreements.held(who.platform, who.asker) == {}
-    assert await talk.desk.agreements.last(who.platform, who.asker) is None
+    assert await talk.context.desk.agreements.held(who.platform, who.asker) == {}
+    assert await talk.context.desk.agreements.last(who.platform, who.asker) is None
     assert {rule.by for rule in RULES.values()} == {"pseudonym", "lookup", "request", "nobody"}
 
 
@@ -217,7 +217,7 @@ async def test_what_others_wrote_on_from_it_loses_the_words_it_began_with(
     theirs = (await told(talk, "/continue", replace(second, reply_to=mine.job)))[-1]
     await told(talk, "/continue", replace(second, reply_to=theirs.job))
     await told(talk, "/again", replace(second, reply_to=mine.job))
-    held = await talk.desk.agreements.held("telegram", "second")
+    held = await talk.context.desk.agreements.held("telegram", "second")
     assert all("canarylast" in row["text"] for row in held["interactions"])
     copy = here.home / "backups" / "ledger-0006-1.sqlite3"
     if not on_server(here):
@@ -225,7 +225,7 @@ async def test_what_others_wrote_on_from_it_loses_the_words_it_began_with(
         back_up(here, copy)
     [question] = await told(talk, "/forget", first)
     await pressed(talk, question.ask[0].press, first)
-    held = await talk.desk.agreements.held("telegram", "second")
+    held = await talk.context.desk.agreements.held("telegram", "second")
     rows = held["interactions"]
     assert {(row["text"], row["beginning"], row["prompt"]) for row in rows} == {(None,) * 3}
     assert len([row for row in rows if row["parent"]]) == 1
@@ -259,7 +259,7 @@ async def test_a_forgetting_that_the_disk_refuses_is_said_and_can_be_said_again(
         file.write('{"lookup": "torn')  # where the disk was full
     await pressed(talk, question.ask[0].press, who)
     lines = stones.read_text().splitlines()
-    assert json.loads(lines[-1])["lookup"] == talk.desk.lookup(who.platform, who.asker)
+    assert json.loads(lines[-1])["lookup"] == talk.context.desk.lookup(who.platform, who.asker)
 
 
 @pytest.mark.databases("sqlite")
@@ -271,10 +271,10 @@ async def test_a_kill_after_the_commit_leaves_no_picture_behind(
     await told(talk, "/jewel a ring for nobody else --seed 4711", who)
     drawn = set(here.media.glob("??/*")) - before
     assert drawn
-    lookup = talk.desk.lookup(who.platform, who.asker)
-    await talk.desk.forgetting.erase(lookup, time.time(), ())  # and no more
+    lookup = talk.context.desk.lookup(who.platform, who.asker)
+    await talk.context.desk.forgetting.erase(lookup, time.time(), ())  # and no more
     assert drawn <= set(here.media.glob("??/*"))
-    await talk.desk.clean()  # as after any start
+    await talk.context.desk.clean()  # as after any start
     assert drawn.isdisjoint(here.media.glob("??/*"))
 
 
@@ -289,7 +289,7 @@ async def test_a_clock_that_goes_back_forgets_no_less(
         [question] = await told(talk, "/forget", who)
         clock.ahead = 0.0
         await pressed(talk, question.ask[0].press, who)
-        assert await talk.desk.agreements.held(who.platform, who.asker) == {}
+        assert await talk.context.desk.agreements.held(who.platform, who.asker) == {}
     await agree(talk, who)
     async with open_desk(here) as desk:  # a start has no reason to forget them again
         assert (await desk.agreements.last(who.platform, who.asker)).live

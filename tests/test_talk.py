@@ -7,8 +7,9 @@ from itertools import count
 
 import pytest
 import talking
-from talking import OPERATOR, Clock, pressed, told
+from talking import OPERATOR, Clock, pressed, replies_of, told
 
+from bot.chat import make_context
 from bot.messages.buttons import Press, Verb, decode, encode
 from bot.messages.normalise import MAX_TEXT
 from bot.service.rate_limit import PACE, RateLimit, RequestRate
@@ -45,7 +46,7 @@ async def test_a_story_comes_with_its_footer_and_is_no_longer_owed(
     footer = await talk.footer(final, who)
     assert footer.startswith("AI-generated")
     assert footer.count("AI-generated") == 1
-    assert final.job not in [debt.job for debt in await talk.debts("discord")]
+    assert final.job not in [debt.job for debt in await talk.deliveries.debts("discord")]
 
 
 async def test_news_says_once_that_it_is_made_up(talk: ChatService, who: Who) -> None:
@@ -70,7 +71,7 @@ async def test_continue_again_and_why_mean_the_answer_that_was_pressed(
     went_on = (await pressed(talk, Press(Verb.CONTINUE, first.job), who))[-1]
     assert "vicar" in went_on.text
     again = (await pressed(talk, Press(Verb.AGAIN, first.job), who))[-1]
-    assert (await talk.core.answer(again.job)).request.parent is not None
+    assert (await talk.context.engine.answer(again.job)).request.parent is not None
     [why] = await pressed(talk, Press(Verb.WHY, first.job), replace(who, asker="another"))
     assert "answered" in why.text
     assert why.private
@@ -82,7 +83,7 @@ async def test_another_style_asks_which_and_then_uses_it(talk: ChatService, who:
     [other] = [b for b in said.ask if b.press.argument == "agatha"]
     assert decode(other.data) == other.press
     final = (await pressed(talk, other.press, who))[-1]
-    assert (await talk.core.answer(final.job)).route.expert == "agatha"
+    assert (await talk.context.engine.answer(final.job)).route.expert == "agatha"
 
 
 async def test_only_the_asker_changes_an_answer_and_a_manager_may_delete_it(
@@ -100,7 +101,7 @@ async def test_only_the_asker_changes_an_answer_and_a_manager_may_delete_it(
         await talk.press(Press(Verb.WHY, final.job), elsewhere)
     [gone] = await pressed(talk, Press(Verb.DELETE, final.job), replace(other, manager=True))
     assert gone.deletes
-    assert (await talk.core.answer(final.job)).text == ""
+    assert (await talk.context.engine.answer(final.job)).text == ""
     with pytest.raises(AskerError, match="expired"):
         await talk.press(Press(Verb.CONTINUE, final.job), who)
 
@@ -110,9 +111,9 @@ async def test_pressing_twice_is_harmless(talk: ChatService, who: Who) -> None:
     for _ in range(2):
         [said] = await pressed(talk, Press(Verb.UP, final.job), who)
         assert said.private
-    assert await talk.desk.feedback.ratings(final.job) == [1]
+    assert await talk.context.desk.feedback.ratings(final.job) == [1]
     await pressed(talk, Press(Verb.DOWN, final.job), who)
-    assert await talk.desk.feedback.ratings(final.job) == [-1]
+    assert await talk.context.desk.feedback.ratings(final.job) == [-1]
     [said] = await pressed(talk, Press(Verb.CANCEL, final.job), who)
     assert "nothing to stop" in said.text
     both = await asyncio.gather(
@@ -145,13 +146,13 @@ async def test_anybody_may_go_on_from_an_answer_by_replying_to_it(
     talk: ChatService, who: Who
 ) -> None:
     final = (await told(talk, "The vicar coughed.", who))[-1]
-    await talk.delivered(final.job, ("chat:17",))
-    job = await talk.job_of("discord", "chat:17")
+    await talk.deliveries.delivered(final.job, ("chat:17",))
+    job = await talk.deliveries.job_of("discord", "chat:17")
     assert job == final.job
     friend = replace(who, asker="a friend", reply_to=job)
     went_on = (await told(talk, "/continue and fell.", friend))[-1]
     assert "vicar" in went_on.text
-    assert (await talk.core.answer(went_on.job)).request.asker == "a friend"
+    assert (await talk.context.engine.answer(went_on.job)).request.asker == "a friend"
 
 
 async def test_a_bucket_runs_dry_says_for_how_long_and_fills_again(
@@ -204,7 +205,11 @@ class LedgerAway:
 async def test_what_our_fault_keeps_from_being_taken_costs_nothing(
     talk: ChatService, who: Who
 ) -> None:
-    away = ChatService(LedgerAway(talk.core), talk.desk, usual(), talk.settings)
+    away = ChatService(
+        make_context(
+            LedgerAway(talk.context.engine), talk.context.desk, usual(), talk.context.settings
+        )
+    )
     for _ in range(12):
         with pytest.raises(LedgerError):
             await told(away, "It rained.", who)
@@ -214,11 +219,11 @@ async def test_what_our_fault_keeps_from_being_taken_costs_nothing(
 async def test_one_person_has_so_many_requests_under_way(talk: ChatService, who: Who) -> None:
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(told(talk, "Begin ::slow:: a b c d", who)) for _ in range(3)]
-        while len(await talk.desk.under_way(who.platform, who.asker)) < 3:
+        while len(await talk.context.desk.under_way(who.platform, who.asker)) < 3:
             await asyncio.sleep(0.02)
         with pytest.raises(LimitError, match="3 requests under way"):
             await told(talk, "It rained.", who)
-        for job in await talk.desk.under_way(who.platform, who.asker):
+        for job in await talk.context.desk.under_way(who.platform, who.asker):
             [said] = await pressed(talk, Press(Verb.CANCEL, job), who)
             assert said.text == "Stopping."
     assert all(isinstance(task.result()[-1], Cancelled) for task in tasks)
@@ -253,7 +258,7 @@ async def test_the_hard_rules_refuse_before_anything_is_taken(talk: ChatService,
         await told(talk, "I want to kill myself", who)
     with pytest.raises(AskerError, match="neutral matters"):
         await told(talk, "/news Jane Smith accused of fraud", who)
-    assert await talk.core.last(who.platform, who.asker, who.place) is None
+    assert await talk.context.engine.last(who.platform, who.asker, who.place) is None
 
 
 async def test_an_output_that_is_not_fit_is_kept_back(talk: ChatService, who: Who) -> None:
@@ -271,7 +276,7 @@ async def test_a_conversation_keeps_what_a_window_can_hold(
     for n in range(3):
         clock.ahead += 3600
         await told(talk, f"/continue {'It rained on. ' * 1000}The end {n}.", who)
-        last = await talk.core.last(who.platform, who.asker, who.place)
+        last = await talk.context.engine.last(who.platform, who.asker, who.place)
         assert len(last.request.beginning) <= MAX_TEXT
         assert last.request.beginning.endswith(f"The end {n}.")
 
@@ -289,10 +294,10 @@ async def test_a_chats_default_style_serves_who_names_none(talk: ChatService, wh
         await told(talk, "/settings style agatha", who)
     await told(talk, "/settings style Agatha Christie", manager)
     final = (await told(talk, "It rained.", who))[-1]
-    assert (await talk.core.answer(final.job)).route.expert == "agatha"
+    assert (await talk.context.engine.answer(final.job)).route.expert == "agatha"
     assert "this chat's default style" in await talk.footer(final, who)
     named = (await told(talk, "/story in the style of lovecraft: It rained.", who))[-1]
-    assert (await talk.core.answer(named.job)).route.expert == "lovecraft"
+    assert (await talk.context.engine.answer(named.job)).route.expert == "lovecraft"
     [shown] = await told(talk, "/settings", who)
     assert "agatha" in shown.text
 
@@ -333,19 +338,19 @@ async def test_the_blocked_are_told_so_and_may_still_be_forgotten(
 
 async def test_a_list_of_allowed_servers_keeps_the_others_out(talk: ChatService, who: Who) -> None:
     away = Who(platform="telegram", asker="1", place="2")
-    await talk.desk.places.rule("telegram", "place", "3", "allow")
+    await talk.context.desk.places.rule("telegram", "place", "3", "allow")
     with pytest.raises(AskerError, match="cannot answer here"):
         await told(talk, "It rained.", away)
     await told(talk, "It rained.", replace(away, place="3"))
-    await talk.desk.places.rule("telegram", "place", "3", "")
+    await talk.context.desk.places.rule("telegram", "place", "3", "")
 
 
 async def test_a_blocked_channel_is_not_asked_from_its_threads(talk: ChatService, who: Who) -> None:
     thread = replace(who, place=f"{who.place} thread", parent=who.place)
-    await talk.desk.places.rule(who.platform, "place", who.place, "deny")
+    await talk.context.desk.places.rule(who.platform, "place", who.place, "deny")
     with pytest.raises(AskerError, match="cannot answer here"):
         await told(talk, "It rained.", thread)
-    await talk.desk.places.rule(who.platform, "place", who.place, "")
+    await talk.context.desk.places.rule(who.platform, "place", who.place, "")
     assert isinstance((await told(talk, "It rained.", thread))[-1], Finished)
 
 
@@ -353,10 +358,10 @@ async def test_who_is_kept_out_may_still_take_back_what_they_asked_for(
     talk: ChatService, who: Who
 ) -> None:
     final = (await told(talk, "It rained.", who))[-1]
-    await talk.desk.places.rule(who.platform, "asker", who.asker, "deny")
+    await talk.context.desk.places.rule(who.platform, "asker", who.asker, "deny")
     [gone] = await pressed(talk, Press(Verb.DELETE, final.job), who)
     assert gone.deletes
-    assert (await talk.core.answer(final.job)).expired
+    assert (await talk.context.engine.answer(final.job)).expired
 
 
 async def test_threads_spend_their_channels_bucket(talk: ChatService, who: Who) -> None:
@@ -374,7 +379,7 @@ async def test_enough_people_who_have_a_say_hide_an_answer(
     readers = [replace(who, asker=f"{who.asker} reader {n}") for n in range(4)]
     for reader in readers[:3]:
         await told(talk, "It rained.", reader)
-    await talk.desk.places.rule(who.platform, "asker", readers[0].asker, "deny")
+    await talk.context.desk.places.rule(who.platform, "asker", readers[0].asker, "deny")
     [said] = await told(talk, "/report it is dull", replace(readers[1], reply_to=final.job))
     assert not said.deletes
     clock.ahead += 86400
@@ -387,7 +392,7 @@ async def test_enough_people_who_have_a_say_hide_an_answer(
         assert not again.deletes
     [hidden] = await pressed(talk, Press(Verb.REPORT, final.job), readers[2])
     assert hidden.deletes
-    assert (await talk.core.answer(final.job)).expired
+    assert (await talk.context.engine.answer(final.job)).expired
     [listed] = await told(talk, "/admin reports", OPERATOR)
     assert final.job in listed.text
     clock.ahead = 0.0
@@ -423,41 +428,41 @@ async def test_an_update_is_taken_once(talk: ChatService) -> None:
 
 
 async def test_a_broken_off_answer_is_owed_and_marked(talk: ChatService, who: Who) -> None:
-    async with aclosing(talk.say(talk.parse("It rained."), who)) as replies:
+    async with aclosing(replies_of(talk, talk.parse("It rained."), who)) as replies:
         final = [reply async for reply in replies][-1]
-    assert final.job not in [debt.job for debt in await talk.debts("discord")]  # in hand
-    await talk.addressed(final.job, "channel 1, message 2")
-    await talk.sending(final.job)
-    talk._live.clear()  # a crash
-    await talk.desk.outbox.recover(gone={talk.desk.outbox.sender})
-    [debt] = [debt for debt in await talk.debts("discord") if debt.job == final.job]
+    assert final.job not in [debt.job for debt in await talk.deliveries.debts("discord")]  # in hand
+    await talk.deliveries.addressed(final.job, "channel 1, message 2")
+    await talk.deliveries.sending(final.job)
+    talk.deliveries._live.clear()  # a crash
+    await talk.context.desk.outbox.recover(gone={talk.context.desk.outbox.sender})
+    [debt] = [debt for debt in await talk.deliveries.debts("discord") if debt.job == final.job]
     assert (debt.address, debt.unsure, debt.tries) == ("channel 1, message 2", True, 0)
     async with aclosing(talk.follow(debt.job)) as replies:
         assert [reply async for reply in replies][-1].text == final.text
-    await talk.delivered(debt.job)
-    assert debt.job not in [debt.job for debt in await talk.debts("discord")]
+    await talk.deliveries.delivered(debt.job)
+    assert debt.job not in [debt.job for debt in await talk.deliveries.debts("discord")]
 
 
 async def test_a_debt_waits_as_long_as_the_platform_asked_and_ends_somewhere(
     talk: ChatService, who: Who, clock: Clock
 ) -> None:
-    async with aclosing(talk.say(talk.parse("It rained."), who)) as replies:
+    async with aclosing(replies_of(talk, talk.parse("It rained."), who)) as replies:
         job = [reply async for reply in replies][-1].job
-    await talk.undelivered(job, 13_938)
-    assert job not in [debt.job for debt in await talk.debts("discord")]
+    await talk.deliveries.undelivered(job, 13_938)
+    assert job not in [debt.job for debt in await talk.deliveries.debts("discord")]
     clock.ahead += 13_940
-    assert job in [debt.job for debt in await talk.debts("discord")]
-    await talk.lost(job)
-    assert job not in [debt.job for debt in await talk.debts("discord")]
+    assert job in [debt.job for debt in await talk.deliveries.debts("discord")]
+    await talk.deliveries.lost(job)
+    assert job not in [debt.job for debt in await talk.deliveries.debts("discord")]
 
 
 async def test_draining_refuses_kindly(talk: ChatService, who: Who) -> None:
-    talk.draining = True
+    talk.context.lifecycle.draining = True
     try:
         with pytest.raises(BusyError, match="restarted"):
             await told(talk, "It rained.", who)
     finally:
-        talk.draining = False
+        talk.context.lifecycle.draining = False
 
 
 async def test_who_goes_on_somewhat_too_fast_is_served_at_the_pace_that_is_allowed() -> None:

@@ -19,6 +19,7 @@ from rich.console import Console
 from bot.cli.ask import _with, ask
 from bot.messages.draft import Draft
 from bot.messages.options import checked
+from bot.service.request import meant
 from bot.settings import PlatformSettings, terminal_settings
 from bot.terminal_client.client import Screen, _one
 from bot.terminal_client.live_answer import page_for
@@ -118,7 +119,7 @@ async def test_a_stopped_answer_is_marked_too(typed: Terminal) -> None:
     asked = asyncio.create_task(typed("It ::slow:: rained and rained."))
     while "It" not in typed.shown.getvalue():
         await asyncio.sleep(0.02)
-    last = await typed.there.talk.answer(typed.there.who)
+    last = await meant(typed.there.who, typed.there.talk.context.engine)
     await typed.there.cancel(last.job.id)
     assert "AI-generated · in the manner of" in await asked
     assert "Stopped." in typed.shown.getvalue()

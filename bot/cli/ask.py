@@ -2,8 +2,8 @@
 
 import json
 import sys
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import Awaitable
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +19,7 @@ from bot.messages.draft import AI_LINE, Draft, fold
 from bot.messages.grammar import Again, Command, Compare, Continue, Generate, parse
 from bot.messages.normalise import MAX_TEXT, too_long
 from bot.messages.options import Options, checked
+from bot.service.dispatch_table import Response
 from bot.service.request import Reply
 from bot.terminal_client.client import Screen, answer, code_of
 from bot.terminal_client.keyboard import stoppable
@@ -119,29 +120,30 @@ def _with(command: Command, options: Options) -> Command:
 
 async def ask(command: Command, typed: str, there: TerminalSession, *, as_json: bool) -> int:
     """Ask, and give the exit code. Raises CommandError for an answer that asks something back."""
-    events = there.say(command, replace(there.who, typed=typed))
+    asking = there.say(command, replace(there.who, typed=typed))
     if as_json:
-        draft, said = await _print_events(events, there)
+        draft, said = await _print_events(asking, there)
     else:
         console = Console()
         notes = console if console.is_terminal else Console(stderr=True)
-        draft, said = await answer(events, there, Screen(console=console, notes=notes))
+        draft, said = await answer(asking, there, Screen(console=console, notes=notes))
     if said is not None and said.choices:
         raise CommandError(words("terminal.ask_back"))
     return STOPPED if isinstance(draft.final, Cancelled) else code_of(draft, said)
 
 
 async def _print_events(
-    events: AsyncGenerator[Event | Reply], there: TerminalSession
+    asking: Awaitable[Response], there: TerminalSession
 ) -> tuple[Draft, Reply | None]:
     """Print one event a line, as JSON; an answer's with what it is, who made it, and why."""
     draft, facts = Draft(), dict[str, Any]()
-    async with stoppable(there.cancel) as running, aclosing(events):
-        async for event in events:
+    async with stoppable(there.cancel) as running, AsyncExitStack() as stack:
+        reply = await asking
+        if isinstance(reply, Reply):
+            return draft, await _print_said(reply, there)
+        async for event in await stack.enter_async_context(aclosing(reply)):
             if isinstance(event, Reply):
-                files = [str(await there.save(*file)) for file in event.files]
-                _print({"kind": event.kind, "text": event.text, "files": files})
-                return draft, event
+                return draft, await _print_said(event, there)
             line = _EVENT.dump_python(event, mode="json")
             facts = facts or await _facts(there, event.job)
             draft = fold(draft, event)
@@ -152,8 +154,14 @@ async def _print_events(
                 ]
             _print(line | facts)
             if is_final(event):
-                await there.talk.delivered(event.job)
+                await there.talk.deliveries.delivered(event.job)
     return draft, None
+
+
+async def _print_said(said: Reply, there: TerminalSession) -> Reply:
+    files = [str(await there.save(*file)) for file in said.files]
+    _print({"kind": said.kind, "text": said.text, "files": files})
+    return said
 
 
 def _print(line: dict[str, Any]) -> None:
@@ -164,7 +172,7 @@ def _print(line: dict[str, Any]) -> None:
 async def _facts(there: TerminalSession, job: str) -> dict[str, Any]:
     """Tell that a machine makes it, who, by which rule, on which words; nothing that unblinds."""
     marked = {"mark": AI_LINE}
-    told = await there.talk.core.answer(job)
+    told = await there.talk.context.engine.answer(job)
     if told is None or told.route.rule.startswith(f"{ARM}:"):
         return marked
     return marked | {

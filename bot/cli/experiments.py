@@ -138,6 +138,7 @@ async def _simulated(
     pace: float,
     done: Callable[[], None],
 ) -> dict[str, int]:
+    from bot.chat import make_context
     from bot.service.service import ChatService
     from bot.settings import PlatformSettings
     from bot.study.simulation import Simulation
@@ -147,7 +148,7 @@ async def _simulated(
 
     platforms = PlatformSettings(asker_burst=0, place_burst=0, asker_waiting=0)
     async with open_engine(there, synced=False) as core, open_desk(there) as desk:
-        talk = ChatService(core, desk, usual(), platforms)
+        talk = ChatService(make_context(core, desk, usual(), platforms))
         simulation = Simulation(talk, seed, rounds=rounds, pace=pace)
         await simulation.run(n, at_once, done)
     return dict(simulation.tally.counts)

@@ -1,25 +1,11 @@
-"""What `pastiche serve` asks of a platform's client, and the debt of an answer that it settles."""
+"""What `pastiche serve` asks of a platform's client."""
 
 import hashlib
-from dataclasses import dataclass
 from typing import Protocol
 
+from bot.service.delivery import Debt
+
 NONCE = 25  # characters; Discord takes no more
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Debt:
-    """An answer that was accepted and is not known to have arrived.
-
-    `address` is what the client itself wrote, enough to answer there. `unsure`: it was on its way when
-    the process died, and may be there already.
-    """
-
-    job: str
-    platform: str
-    address: str
-    unsure: bool = False
-    tries: int = 0
 
 
 class Client(Protocol):

@@ -6,13 +6,14 @@ What cannot be delivered now stays owed and comes again from the outbox; what ne
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import AbstractAsyncContextManager, aclosing, contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from typing import ClassVar
 
 from bot.clients.pacing import TooFast, Vanished, why
 from bot.messages.draft import Draft, fold
+from bot.service.dispatch_table import Events
 from bot.service.request import Reply, Who
 from bot.service.service import ChatService
 from engine.errors import AskerError, OurError
@@ -43,27 +44,19 @@ class LiveAnswer(ABC):
         self._left = False
         self._quiet_until = float("-inf")
 
-    async def follow(
-        self,
-        events: AsyncGenerator[Event | Reply],
-        gate: AbstractAsyncContextManager[object] | None = None,
-    ) -> Reply | None:
+    async def follow(self, events: Events) -> Reply | None:
         """Show the answer as it grows, then whole; give back a reply in words, which is not shown.
 
-        `gate` is held until the first event is there. Raises what `events` raises, and OurError when
-        they end too early.
+        Raises what `events` raises, and OurError when they end too early.
         """
         try:
             async with aclosing(events):
-                async with gate or nullcontext():
-                    event = await anext(events, None)
-                while event is not None:
+                async for event in events:
                     if isinstance(event, Reply):
                         return event
                     if self._left:
                         return None
                     self.see(event)
-                    event = await anext(events, None)
             if self.draft.final is None:
                 raise OurError("the events ended before the answer")
             await self._deliver(self.draft.final)
@@ -128,12 +121,12 @@ class LiveAnswer(ABC):
     async def addressed(self, address: str) -> None:
         """Note, for a restart, where the answer stands."""
         with _noting():
-            await self.talk.addressed(self.draft.job, address)
+            await self.talk.deliveries.addressed(self.draft.job, address)
 
     async def sending(self) -> None:
         """Note that the last message goes out now."""
         with _noting():
-            await self.talk.sending(self.draft.job)
+            await self.talk.deliveries.sending(self.draft.job)
 
     async def _deliver(self, final: Final) -> None:
         job = self.draft.job
@@ -141,14 +134,14 @@ class LiveAnswer(ABC):
             self.messages = await self.finish(final)
         except Vanished as error:
             log.info("an answer has nowhere to go", extra=self._facts(error))
-            await self.talk.lost(job, str(error))
+            await self.talk.deliveries.lost(job, str(error))
         except self.passing as error:
             log.warning("an answer is still owed", extra=self._facts(error))
             seconds = error.seconds if isinstance(error, TooFast) else 0.0
-            await self.talk.undelivered(job, seconds)
+            await self.talk.deliveries.undelivered(job, seconds)
         else:
             with _noting():
-                await self.talk.delivered(job, self.messages)
+                await self.talk.deliveries.delivered(job, self.messages)
 
     def _facts(self, error: Exception) -> dict[str, str]:
         return {"job": self.draft.job, "why": why(error)}

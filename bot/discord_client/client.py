@@ -6,7 +6,6 @@ import logging
 
 import discord
 
-from bot.clients.client import Debt
 from bot.clients.pacing import BACKOFF_SECONDS, TooFast, Vanished
 from bot.discord_client.address import Address
 from bot.discord_client.command_sync import sync
@@ -17,6 +16,7 @@ from bot.discord_client.handlers import Handlers
 from bot.discord_client.identity import PLATFORM
 from bot.discord_client.owning import chosen, listen_alone
 from bot.discord_client.sharding import read_shards
+from bot.service.delivery import Debt
 from bot.service.request import Who
 from bot.service.service import ChatService
 from bot.settings import PlatformSettings
@@ -91,8 +91,10 @@ class DiscordClient:
                 self._hearing, self._begin, self._shards, content=content
             )
         self._hearing.client = connection
-        more = STUDY if self._talk.desk.agreements.study is not None else ()
-        self._tree = build(connection, self._talk.registry, LONGEST, self._hearing.command, more)
+        more = STUDY if self._talk.context.handlers.study.title else ()
+        self._tree = build(
+            connection, self._talk.context.registry, LONGEST, self._hearing.command, more
+        )
         return connection
 
     async def _begin(self, connection: Connection) -> None:
@@ -119,7 +121,7 @@ class DiscordClient:
 
     async def _listen_alone(self, connection: Connection) -> None:
         shards = await chosen(connection, self._shards)
-        leases, application = self._talk.desk.leases, connection.application_id
+        leases, application = self._talk.context.desk.leases, connection.application_id
         await listen_alone(lambda: self._listen(connection), leases, shards, application)
 
     async def _listen(self, connection: Connection) -> None:
@@ -157,7 +159,7 @@ class DiscordClient:
             address = Address.read(debt.address)
         except ValueError:
             log.warning("a debt has no address", extra={"job": debt.job})
-            await self._talk.lost(debt.job, "no address")
+            await self._talk.deliveries.lost(debt.job, "no address")
             return
         try:
             await asyncio.wait_for(self._there.wait(), LOGIN_SECONDS)
@@ -171,4 +173,4 @@ class DiscordClient:
             await self._hearing.follow(self._talk.follow(debt.job), post, who)
         except Exception:
             log.exception("a debt was not settled", extra={"job": debt.job})
-            await self._talk.undelivered(debt.job)
+            await self._talk.deliveries.undelivered(debt.job)

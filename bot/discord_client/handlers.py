@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
 from dataclasses import replace
 from functools import partial
 
@@ -22,14 +21,12 @@ from bot.discord_client.pictures import files_of
 from bot.locales import words
 from bot.messages.buttons import Press
 from bot.messages.escape import quoting
-from bot.messages.grammar import Simple
+from bot.service.dispatch_table import Events
 from bot.service.repeats import Bounded, Repeats
 from bot.service.request import Reply, Who
 from bot.service.service import ChatService
 from engine.errors import KIND_SENTENCE, AskerError
-from engine.events import Event
 
-DOOR = 8  # requests at once that are on their way into the ledger
 ACK_SECONDS = 2.5  # Discord waits three
 REMEMBERED = 10_000  # events, to know one that comes twice; answers, to delete all of one
 WORDS_SECONDS = 120.0  # how long a reply in words is tried
@@ -46,7 +43,6 @@ class Handlers:
         self.showing: set[DiscordAnswer] = set()
         self._talk = talk
         self._paces = Paces()
-        self._door = asyncio.Semaphore(DOOR)
         self._new = Repeats(REMEMBERED).new
         self._messages = Bounded[str, list[str]](REMEMBERED)  # of answers shown by this process
 
@@ -83,7 +79,7 @@ class Handlers:
                 return
             if message.reference is not None and not who.borrowed:
                 name = f"{message.reference.channel_id}:{message.reference.message_id}"
-                who = replace(who, reply_to=await self._talk.job_of(PLATFORM, name))
+                who = replace(who, reply_to=await self._talk.deliveries.job_of(PLATFORM, name))
         except Exception as error:  # noqa: BLE001 - the top of a handler
             if ours:
                 await self._excuse(error, post, who)
@@ -147,19 +143,12 @@ class Handlers:
         """Forget a server that the bot was sent away from."""
         await self._talk.left(PLATFORM, server, channels)
 
-    async def follow(
-        self,
-        events: AsyncGenerator[Event | Reply],
-        post: AnswerMessages,
-        who: Who,
-        *,
-        quick: bool = False,
-    ) -> None:
-        """Show an answer; `quick` skips the semaphore. Raises what `events` raises."""
+    async def follow(self, events: Events, post: AnswerMessages, who: Who) -> None:
+        """Show an answer to its end. Raises what `events` raises."""
         live = DiscordAnswer(self._talk, post, self._pace(post), who)
         self.showing.add(live)
         try:
-            said = await live.follow(events, None if quick else self._door)
+            said = await live.follow(events)
         finally:
             self.showing.discard(live)
         if said is not None:
@@ -175,8 +164,11 @@ class Handlers:
     async def _answer(self, text: str, who: Who, post: AnswerMessages) -> None:
         try:
             command = self._talk.parse(text)
-            quick = isinstance(command, Simple)  # /cancel and /queue are for when there is a rush
-            await self.follow(self._talk.say(command, who), post, who, quick=quick)
+            reply = await self._talk.say(command, who)
+            if isinstance(reply, Reply):
+                await self._say(reply, post, who)
+            else:
+                await self.follow(reply, post, who)
         except Exception as error:  # noqa: BLE001 - the top of a handler
             await self._excuse(error, post, who)
 

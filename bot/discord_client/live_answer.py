@@ -40,7 +40,7 @@ class DiscordAnswer(LiveAnswer):
             self._grow()
 
     def _grow(self) -> None:
-        self._edits.show(rendering.growing(self.draft, self.talk.registry, self.who.locale))
+        self._edits.show(rendering.growing(self.draft, self.talk.context.registry, self.who.locale))
 
     async def stop(self) -> None:
         """Show nothing more."""
@@ -60,7 +60,9 @@ class DiscordAnswer(LiveAnswer):
         if self._first is not None:
             self._first.cancel()
         footer = await self.footer(final)
-        pages = rendering.last_pages(self.draft, footer, self.talk.registry, self.who.locale)
+        pages = rendering.last_pages(
+            self.draft, footer, self.talk.context.registry, self.who.locale
+        )
         first, *rest = await self._with_pictures(pages)
         if not rest:
             await self.sending()
@@ -114,7 +116,7 @@ class DiscordAnswer(LiveAnswer):
         files = await asyncio.to_thread(files_of, self.draft.job, final.pictures, limit)
         whole = len(files) == len(final.pictures) and all(n.endswith(".png") for n, _ in files)
         last = pages[-1]
-        answer = await self.talk.core.answer(self.draft.job)
+        answer = await self.talk.context.engine.answer(self.draft.job)
         alt = answer.request.text if answer else ""
         text = last.text if whole else f"{last.text}\n{self._words('smaller')}".strip()
         return [*pages[:-1], replace(last, files=files, text=text, alt=alt)]

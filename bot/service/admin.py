@@ -1,15 +1,14 @@
 """/settings, by those who may manage a place, and /admin, by those who run the bot."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from bot.locales import words
 from bot.messages import draft
+from bot.messages.grammar import Simple
+from bot.service.admission import operates, place_of
+from bot.service.context import Context
 from bot.service.request import Reply, Who
 from engine.errors import AskerError, CommandError
-
-if TYPE_CHECKING:
-    from bot.service.service import ChatService
 
 KINDS = ("asker", "place", "server")
 ADMIN_HELP = """/admin status: the queue, the workers, what is switched
@@ -19,24 +18,24 @@ ADMIN_HELP = """/admin status: the queue, the workers, what is switched
 /admin reports: the newest"""
 
 
-async def settle(talk: "ChatService", topic: str, who: Who) -> Reply:
+async def settle(context: Context, command: Simple, who: Who) -> Reply:
     """Show or change the place's settings. Raises AskerError."""
-    place = await talk.place(who)
+    place, topic = await place_of(context, who), command.topic
     if not topic:
         on = words("talk.on" if place.talk_on else "talk.off", who.locale)
         style = place.style or words("talk.none", who.locale)
         shown = words("talk.settings_shown", who.locale, style=style, talk_on=on)
         return Reply(shown, private=True)
-    if not (who.private or who.manager or talk.operates(who)):
+    if not (who.private or who.manager or operates(context, who)):
         raise AskerError(words("talk.not_manager", who.locale))
     what, _, value = topic.partition(" ")
     match what.lower(), value.strip().lower():
         case "style", "none":
             place, key = replace(place, style=""), "talk.settings_no_style"
         case "style", name if name:
-            place, key = replace(place, style=_style(talk, name)), "talk.settings_style"
+            place, key = replace(place, style=_style(context, name)), "talk.settings_style"
         case "talk", "on":
-            if not talk.settings.message_content:
+            if not context.settings.message_content:
                 raise AskerError(words("talk.settings_talk_never", who.locale))
             place, key = replace(place, talk_on=True), "talk.settings_talk_on"
         case "talk", "off":
@@ -47,52 +46,53 @@ async def settle(talk: "ChatService", topic: str, who: Who) -> Reply:
                 "/settings talk off. /styles lists the names."
             )
     owner = who.asker if who.private else None
-    await talk.desk.places.settle(who.platform, who.place, place, owner)
+    await context.desk.places.settle(who.platform, who.place, place, owner)
     done = words(key, who.locale, style=place.style)
     return Reply(words("talk.settings_done", who.locale, what=done), private=True)
 
 
-def _style(talk: "ChatService", name: str) -> str:
+def _style(context: Context, name: str) -> str:
     """The card of that name. Raises CommandError."""
-    for expert in talk.registry.experts:
+    for expert in context.registry.experts:
         if name in (expert.name, *(alias.lower() for alias in expert.aliases)):
             return expert.name
-    known = ", ".join(expert.name for expert in talk.registry.experts)
+    known = ", ".join(expert.name for expert in context.registry.experts)
     raise CommandError(f"There is no style “{name[:40]}” here. There are: {known}.")
 
 
-async def administer(talk: "ChatService", topic: str, who: Who) -> Reply:
+async def administer(context: Context, command: Simple, who: Who) -> Reply:
     """An operator's command. Raises AskerError for anybody else."""
-    if not talk.operates(who):
+    if not operates(context, who):
         raise AskerError(words("talk.not_operator", who.locale))
+    topic = command.topic
     action, *rest = topic.lower().split()[:1] + topic.split()[1:] or ["status"]
     match action, rest:
         case "status", []:
-            return Reply(await _status(talk), private=True)
+            return Reply(await _status(context), private=True)
         case "pause", []:
-            await talk.desk.places.switch("paused", "on")
+            await context.desk.places.switch("paused", "on")
             return Reply("Paused: nothing new is taken. /admin resume ends that.", private=True)
         case "resume", []:
-            await talk.desk.places.switch("paused", "")
+            await context.desk.places.switch("paused", "")
             return Reply("Going on.", private=True)
         case "drain", []:
-            talk.stop()
+            context.lifecycle.stop()
             return Reply("Draining: this process takes nothing new and ends.", private=True)
         case "reports", []:
-            return Reply(await _reports(talk), private=True)
+            return Reply(await _reports(context), private=True)
         case (("block" | "allow" | "clear"), [kind, name]) if kind.lower() in KINDS:
             rule = {"block": "deny", "allow": "allow", "clear": ""}[action]
-            await talk.desk.places.rule(who.platform, kind.lower(), name, rule)
+            await context.desk.places.rule(who.platform, kind.lower(), name, rule)
             return Reply(f"Done: {action} {kind.lower()} {name}.", private=True)
         case _:
             return Reply(ADMIN_HELP, private=True)
 
 
-async def _status(talk: "ChatService") -> str:
-    status = await talk.core.status()
-    switches = await talk.desk.places.switched()
+async def _status(context: Context) -> str:
+    status = await context.engine.status()
+    switches = await context.desk.places.switched()
     workers = ", ".join(f"{medium}: {state}" for medium, state in status.workers.items()) or "none"
-    reports = await talk.desk.feedback.reports()
+    reports = await context.desk.feedback.reports()
     lines = [
         draft.queue(status),
         f"Workers: {workers}. Owner: process {status.owner}.",
@@ -104,8 +104,8 @@ async def _status(talk: "ChatService") -> str:
     return "\n".join(lines)
 
 
-async def _reports(talk: "ChatService") -> str:
-    reports = await talk.desk.feedback.reports(10)
+async def _reports(context: Context) -> str:
+    reports = await context.desk.feedback.reports(10)
     if not reports:
         return "No reports."
     return "\n".join(

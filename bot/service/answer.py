@@ -1,141 +1,141 @@
-"""One answer, from its request to its last event: admitted by moderation, paid for, and watched."""
+"""One answer, from its request to its last event: planned, moderated, paid for, accepted, watched."""
 
-from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from bot.locales import words
 from bot.messages.grammar import Again, Continue, Generate
 from bot.messages.language import looks_english
-from bot.service.moderation import RefusedError
+from bot.service.admission import place_of
+from bot.service.context import Context
+from bot.service.dispatch_table import Events, Step, Stream
+from bot.service.moderation import RefusedError, Screening
 from bot.service.quota import give_back, take
 from bot.service.request import Reply, Who, request_of
-from bot.study.treatment import expose, treat
-from engine.engine import events_of
 from engine.events import Cancelled, Event, Failed, Finished
-from engine.ledger.ledger import new_id
 from engine.moderation import Content, Stage
-from engine.plan.cards import Expert
-from engine.plan.job import Request
-from engine.plan.prompt import assemble
-from engine.plan.router import route
-from engine.plan.treatment import route_of
+from engine.plan.plan import Plan
 
-if TYPE_CHECKING:
-    from bot.service.service import ChatService
+Asking = Generate | Again | Continue
 
 
-async def generate(
-    talk: "ChatService", command: Generate | Again | Continue, who: Who
-) -> AsyncGenerator[Event | Reply]:
-    """The events of an answer. Raises AskerError, whose words are for the asker."""
-    command = await _with_place_style(talk, command, who)
-    request = await request_of(command, who, talk.core)
-    request = replace(request, treatment=None)  # of an answer that this one takes up
-    chosen = route_of(request, talk.registry)
-    expert = talk.registry[chosen.expert]
-    keep = not request.private
-    job = new_id()
-    treated = await treat(talk, command, request, expert, job, who)
-    if isinstance(treated, Reply):
-        yield treated
-        return
-    if treated is not None:
-        request, expert = treated.request, treated.expert
-        chosen = route_of(request, talk.registry)
-    try:
-        await _moderate(talk, command, request, expert, who, job if keep else None)
-    except RefusedError as refused:
-        await talk.desk.refused(request, chosen, expert.medium, refused.judged)
-        raise
-    if isinstance(command, Again):
-        await talk.note("regenerate", who)
-    paid = await take(talk, request, expert, who)
-    content = Content(text=request.text, command=request.command, medium=expert.medium)
-    accepted = False
-    try:
-        events = talk.guard.watch(events_of(talk.core, request, job), who, content, keep=keep)
-        async with aclosing(events):
-            async for event in events:
-                if treated is not None and not accepted:
-                    await expose(talk, treated, job)
-                accepted = True
-                talk.take_in_hand(job, event)
-                if isinstance(event, Failed | Cancelled) and not getattr(event, "text", ""):
-                    await give_back(talk, [paid])
-                if treated is not None:
-                    await _unscored(talk, event, job)
-                told = treated.told if treated is not None else ""
-                yield _with_note(event, command, who, told)
-    finally:
-        if not accepted:  # refused, or a fault of ours: what was not taken costs nothing
-            await give_back(talk, [paid])
-        talk.let_go(job)
-
-
-async def _with_place_style(
-    talk: "ChatService", command: Generate | Again | Continue, who: Who
-) -> Generate | Again | Continue:
-    """The place's default style, where the request itself calls for nobody."""
-    if not isinstance(command, Generate) or command.options.style:
-        return command
-    style = (await talk.place(who)).style
-    names = [expert.name for expert in talk.registry.of_command(command.command)]
-    if style not in names:
-        return command
-    if route(command.command, command.text, None, talk.registry).rule != "default":
-        return command
-    return replace(command, options=replace(command.options, style=style))
-
-
-async def check_prompt(
-    talk: "ChatService", request: Request, expert: Expert, who: Who, job: str
-) -> None:
-    """Moderation before a job. Raises RefusedError."""
-    asked = Generate(command=request.command, text=request.text)
-    try:
-        await _moderate(talk, asked, request, expert, who, job)
-    except RefusedError as refused:
-        chosen = route_of(request, talk.registry)
-        await talk.desk.refused(request, chosen, expert.medium, refused.judged)
-        raise
-
-
-async def _moderate(
-    talk: "ChatService",
-    command: Generate | Again | Continue,
-    request: Request,
-    expert: Expert,
-    who: Who,
-    job: str | None,
-) -> None:
-    """Input and prompt; without a job nothing that passes is noted. Raises RefusedError."""
-    contents = []
-    if isinstance(command, Generate | Continue) and command.text:
-        typed = Content(text=command.text, command=request.command, medium=expert.medium)
-        contents.append((Stage.INPUT, typed))
-    prompt = request.text
-    if expert.medium == "text":
-        prompt, _ = assemble(expert.template.text, request.text, request.beginning)
-    whole = Content(text=prompt, command=request.command, medium=expert.medium)
-    await talk.guard.admit([*contents, (Stage.PROMPT, whole)], who, job)
-
-
-async def _unscored(talk: "ChatService", event: Event | Reply, job: str) -> None:
-    """An answer of an experiment that failed, or was stopped, is no exposure."""
-    why = {Reply: "moderated", Failed: "failed", Cancelled: "cancelled"}.get(type(event))
-    if why is not None and talk.desk.lab is not None:
-        await talk.desk.lab.exposures.unanswered(job, why)
-
-
-def _with_note(
-    event: Event | Reply, command: Generate | Again | Continue, who: Who, told: str = ""
-) -> Event | Reply:
-    """A kind word beside an answer to what was not English; and what else there is to tell."""
+async def generate(context: Context, command: Asking, who: Who) -> Stream:
+    """ACCEPTED, then the events of the answer; or a question that comes first. Raises AskerError."""
+    study = context.handlers.study
     text = "" if isinstance(command, Again) else command.text
-    if isinstance(event, Finished) and told:
-        event = replace(event, notes=(*event.notes, told))
-    if isinstance(event, Finished) and not looks_english(text):
-        return replace(event, notes=(*event.notes, words("talk.english", who.locale)))
-    return event
+    with context.hurry.asking(who):
+        async with context.door:
+            plan = await _planned(context, command, who)
+            treated = await study.treat(command, plan, who)
+            if isinstance(treated, Reply):
+                yield treated
+                return
+            plan = treated.plan if treated else plan
+            await check_request(context, plan, who, text)
+            if isinstance(command, Again):
+                await note(context, "regenerate", who)
+            paid = await take(context, plan, who)
+            try:
+                await context.engine.ask(plan)
+                if treated:
+                    await treated.accepted()
+            except BaseException:  # what was not taken costs nothing, whoever is at fault
+                await give_back(context, [paid])
+                raise
+        job = plan.job.id
+        screening = screening_of(context, plan, who)
+        context.deliveries.take_in_hand(job)
+        try:
+            yield Step.ACCEPTED
+            async with aclosing(context.engine.follow(job)) as events:
+                async for event in events:
+                    shown = await screening.shown(event)
+                    context.deliveries.take_in_hand(job, event)
+                    if isinstance(shown, Failed | Cancelled) and not getattr(shown, "text", ""):
+                        await give_back(context, [paid])
+                    if treated:
+                        await treated.shown(shown)
+                    yield _with_notes(shown, text, who, treated.note if treated else "")
+                    if isinstance(shown, Reply):
+                        return
+        finally:
+            context.deliveries.let_go(job)
+
+
+async def follow(context: Context, job: str, who: Who | None = None) -> Events:
+    """The events of a job that was accepted earlier, moderated as it was then."""
+    answer = await context.engine.answer(job)
+    if answer is None:
+        return
+    asked = answer.request
+    who = who or Who(platform=asked.platform, asker=asked.asker, place=asked.place)
+    content = Content(text=asked.text, command=asked.command, medium=answer.job.medium)
+    screening = Screening(context.moderation, who, content, keep=not asked.private)
+    context.deliveries.take_in_hand(job)
+    try:
+        async with aclosing(context.engine.follow(job)) as events:
+            async for event in events:
+                shown = await screening.shown(event)
+                context.deliveries.take_in_hand(job, event)
+                yield shown
+                if isinstance(shown, Reply):
+                    return
+    finally:
+        context.deliveries.let_go(job)
+
+
+def screening_of(context: Context, plan: Plan, who: Who) -> Screening:
+    """The moderation of a plan's events."""
+    asked = plan.request
+    content = Content(text=asked.text, command=asked.command, medium=plan.job.medium)
+    return Screening(context.moderation, who, content, keep=not asked.private)
+
+
+async def _planned(context: Context, command: Asking, who: Who) -> Plan:
+    """The plan, in the place's default style where the request itself calls for nobody."""
+    request = await request_of(command, who, context.engine)
+    plan = context.engine.plan(replace(request, treatment=None))  # that of an earlier answer
+    if not isinstance(command, Generate) or plan.route.rule != "default":
+        return plan
+    style = (await place_of(context, who)).style
+    if style not in [expert.name for expert in context.registry.of_command(command.command)]:
+        return plan
+    return context.engine.plan(replace(plan.request, style=style), plan.job.id)
+
+
+async def check_request(context: Context, plan: Plan, who: Who, typed: str = "") -> None:
+    """Moderate what was typed and the prompt. Raises RefusedError; then there will be no job.
+
+    Of a private request nothing that passes is noted.
+    """
+    request, medium = plan.request, plan.job.medium
+    prompt = plan.job.prompt if medium == "text" else request.text
+    contents = [
+        (stage, Content(text=text, command=request.command, medium=medium))
+        for stage, text in ((Stage.INPUT, typed), (Stage.PROMPT, prompt))
+        if text or stage is Stage.PROMPT
+    ]
+    try:
+        await context.moderation.admit(contents, who, None if request.private else plan.job.id)
+    except RefusedError as refused:
+        await context.handlers.study.refused(plan, refused.judged)
+        raise
+
+
+async def note(context: Context, kind: str, who: Who) -> None:
+    """For the study: what is done with the answer that somebody means, if there is one."""
+    if not context.handlers.study.title:
+        return
+    last = await context.engine.last(who.platform, who.asker, who.place)
+    job = who.reply_to or (last.job.id if last else None)
+    if job is not None:
+        await context.handlers.study.note(kind, job, who)
+
+
+def _with_notes(event: Event | Reply, text: str, who: Who, told: str) -> Event | Reply:
+    """A kind word beside an answer to what was not English; and what else there is to tell."""
+    if not isinstance(event, Finished):
+        return event
+    english = "" if looks_english(text) else words("talk.english", who.locale)
+    more = tuple(note for note in (told, english) if note)
+    return replace(event, notes=(*event.notes, *more)) if more else event

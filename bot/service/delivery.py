@@ -2,24 +2,38 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from bot.clients.client import Debt, nonce
+from bot.service.dispatch_table import DispatchTable
 from engine import Engine
 from engine.events import UNSERVED, Loading, Queued
 from engine.process.composition import Desk
 
-PAIR = "pair:"  # begins the address of an answer that is never delivered by itself
 GRACE_SECONDS = 900.0  # a client has this long from a final event to its delivery
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Debt:
+    """An answer that was accepted and is not known to have arrived.
+
+    `address` is what the client itself wrote, enough to answer there. `unsure`: it was on its way when
+    the process died, and may be there already.
+    """
+
+    job: str
+    platform: str
+    address: str
+    unsure: bool = False
+    tries: int = 0
 
 
 class Deliveries:
     """The clients' side of the outbox."""
 
-    nonce = staticmethod(nonce)
-
-    def __init__(self, core: Engine, desk: Desk) -> None:
-        self.core = core
-        self.desk = desk
+    def __init__(self, engine: Engine, desk: Desk, handlers: DispatchTable) -> None:
+        self._engine = engine
+        self._desk = desk
+        self._handlers = handlers
         self._live: dict[str, float] = {}  # jobs that a client has in hand, until when
         self._unserved: set[str] = set()  # of them, those that no worker can do now
 
@@ -42,31 +56,30 @@ class Deliveries:
 
     async def addressed(self, job: str, address: str) -> None:
         """The client knows better now where the answer goes."""
-        await self.desk.outbox.addressed(job, address)
+        await self._desk.outbox.addressed(job, address)
 
     async def sending(self, job: str) -> None:
         """The last message of the answer goes out now."""
-        await self.desk.outbox.sending(job)
+        await self._desk.outbox.sending(job)
 
     async def delivered(self, job: str, messages: Sequence[str] = ()) -> None:
         """It is there; `messages` ("chat:message") hold it, for replies to them."""
-        answer = await self.core.answer(job) if messages else None
+        answer = await self._engine.answer(job) if messages else None
         if answer is not None and not answer.request.private:
-            await self.desk.outbox.shown(answer.request.platform, job, tuple(messages))
-        await self.core.delivered(job)
-        if self.desk.lab is not None:
-            await self.desk.lab.exposures.answered(job)
+            await self._desk.outbox.shown(answer.request.platform, job, tuple(messages))
+        await self._engine.delivered(job)
+        await self._handlers.study.delivered(job)
         self._live.pop(job, None)
 
     async def undelivered(self, job: str, seconds: float = 0.0) -> None:
         """It could not be sent now; it is tried again, in so many seconds at the earliest."""
-        await self.desk.outbox.undelivered(job, seconds)
+        await self._desk.outbox.undelivered(job, seconds)
         self._live.pop(job, None)
 
     async def lost(self, job: str, why: str = "") -> None:  # noqa: ARG002 - for the reader of a call
         """It can never be delivered: the chat is gone, or we may not write there."""
-        await self.desk.outbox.lost(job)
-        await self.desk.agreements.event("abandon", job)
+        await self._desk.outbox.lost(job)
+        await self._handlers.study.note("abandon", job)
         self._live.pop(job, None)
 
     @property
@@ -80,25 +93,16 @@ class Deliveries:
         now = time.monotonic()
         return sum(t > now and job not in self._unserved for job, t in self._live.items())
 
-    async def arrived(self, receipt: str) -> None:
-        """What carried that receipt is shown."""
-
-    async def missed(self, receipt: str) -> None:
-        """What carried it could not be shown."""
-
     async def keep_hold(self) -> None:
         """Tell other bots on the same ledger which answers are in our hands."""
         now = time.monotonic()
-        await self.desk.outbox.hold([job for job, until in self._live.items() if until > now])
+        await self._desk.outbox.hold([job for job, until in self._live.items() if until > now])
 
     async def debts(self, platform: str) -> list[Debt]:
         """What is owed on a platform and in no client's hands."""
         now = time.monotonic()
         self._live = {job: until for job, until in self._live.items() if until > now}
-        due = [owed for owed in await self.desk.outbox.due(platform) if owed.job not in self._live]
-        for owed in due:
-            if owed.address.startswith(PAIR):  # half of a pair, of before a restart
-                await self._unpaired(owed.job, owed.address.removeprefix(PAIR))
+        due = [owed for owed in await self._desk.outbox.due(platform) if owed.job not in self._live]
         return [
             Debt(
                 job=owed.job,
@@ -108,16 +112,9 @@ class Deliveries:
                 tries=owed.tries,
             )
             for owed in due
-            if not owed.address.startswith(PAIR)
+            if not await self._handlers.study.settles(owed.job, owed.address)
         ]
-
-    async def _unpaired(self, job: str, exposure: str) -> None:
-        """An answer that was to stand beside another is never shown alone."""
-        if self.desk.lab is not None:
-            await self.desk.lab.exposures.void(exposure, "interrupted")
-        await self.core.cancel(job)
-        await self.lost(job)
 
     async def job_of(self, platform: str, message: str) -> str | None:
         """The answer that a message ("chat:message") of ours holds."""
-        return await self.desk.outbox.job_of(platform, message)
+        return await self._desk.outbox.job_of(platform, message)

@@ -1,8 +1,7 @@
 """Moderation around a job's events: what may not be shown is stopped, the rest is made harmless."""
 
 import time
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import Sequence
 from dataclasses import replace
 
 from bot.locales import words
@@ -31,12 +30,12 @@ class Moderation:
     """One moderator, its verdicts on record."""
 
     def __init__(
-        self, moderator: Moderator, desk: Desk, core: Engine, growth: int = GROWTH
+        self, moderator: Moderator, desk: Desk, engine: Engine, growth: int = GROWTH
     ) -> None:
         self._moderator = moderator
         self._desk = desk
-        self._core = core
-        self._growth = growth
+        self._engine = engine
+        self.growth = growth
 
     async def check(self, stage: Stage, content: Content) -> Judged:
         """The verdict, and how long it took."""
@@ -61,56 +60,65 @@ class Moderation:
         if job is not None:
             await self._desk.judged(who.platform, who.asker, job, judged)
 
-    async def watch(
-        self, events: AsyncGenerator[Event], who: Who, content: Content, *, keep: bool = True
-    ) -> AsyncGenerator[Event | Reply]:
-        """The events as they may be shown. A stop cancels the job and ends with a Said."""
-        checked = 0
-        async with aclosing(events):
-            async for event in events:
-                judged: list[Judged] = []
-                match event:
-                    case Text(text=text) if len(text) >= checked + self._growth:
-                        grown = text[max(0, checked - OVERLAP) :]
-                        checked = len(text)
-                        judged = [await self._text(grown, content)]
-                    case Image(preview=preview) if preview:
-                        judged = [await self._picture(preview, content)]
-                    case Finished(text=text) | Cancelled(text=text):
-                        judged = await self._final(event, text, content)
-                stops = [one.verdict for one in judged if one.verdict.stops]
-                if stops or (keep and is_final(event)):
-                    await self._desk.judged(who.platform, who.asker, event.job, judged)
-                if stops:
-                    await self._stop(event)
-                    yield Reply(_output_words(stops[0], who.locale))
-                    return
-                yield harmless(event)
+    async def note(self, who: Who, job: str, judged: Sequence[Judged]) -> None:
+        """Put verdicts on record."""
+        await self._desk.judged(who.platform, who.asker, job, judged)
 
-    async def _text(self, text: str, content: Content) -> Judged:
-        written = replace(content, text=text, medium="text", asked=content.text)
-        return await self.check(Stage.OUTPUT_TEXT, written)
+    async def stop(self, event: Event) -> None:
+        """End the job if it runs, and settle its debt; what a hold keeps back stays for an operator."""
+        if not isinstance(event, Finished | Cancelled | Failed):
+            await self._engine.cancel(event.job)
+        await self._engine.delivered(event.job)
 
-    async def _picture(self, data: bytes, content: Content) -> Judged:
-        drawn = replace(content, text="", image=data, medium="image", asked=content.text)
-        return await self.check(Stage.OUTPUT_IMAGE, drawn)
 
-    async def _final(
-        self, event: Finished | Cancelled, text: str, content: Content
-    ) -> list[Judged]:
+class Screening:
+    """Moderation of one answer's events, in their order."""
+
+    def __init__(self, guard: Moderation, who: Who, content: Content, *, keep: bool = True) -> None:
+        self._guard = guard
+        self._who = who
+        self._content = content
+        self._keep = keep
+        self._checked = 0
+
+    async def shown(self, event: Event) -> Event | Reply:
+        """The event as it may be shown; words in its place once it is stopped, and the job with it."""
+        judged: list[Judged] = []
+        match event:
+            case Text(text=text) if len(text) >= self._checked + self._guard.growth:
+                grown = text[max(0, self._checked - OVERLAP) :]
+                self._checked = len(text)
+                judged = [await self._text(grown)]
+            case Image(preview=preview) if preview:
+                judged = [await self._picture(preview)]
+            case Finished(text=text) | Cancelled(text=text):
+                judged = await self._final(event, text)
+        stops = [one.verdict for one in judged if one.verdict.stops]
+        if stops or (self._keep and is_final(event)):
+            await self._guard.note(self._who, event.job, judged)
+        if not stops:
+            return harmless(event)
+        await self._guard.stop(event)
+        return Reply(_output_words(stops[0], self._who.locale))
+
+    async def _text(self, text: str) -> Judged:
+        asked = self._content.text
+        written = replace(self._content, text=text, medium="text", asked=asked)
+        return await self._guard.check(Stage.OUTPUT_TEXT, written)
+
+    async def _picture(self, data: bytes) -> Judged:
+        asked = self._content.text
+        drawn = replace(self._content, text="", image=data, medium="image", asked=asked)
+        return await self._guard.check(Stage.OUTPUT_IMAGE, drawn)
+
+    async def _final(self, event: Finished | Cancelled, text: str) -> list[Judged]:
         """Verdicts up to the first that stops."""
-        judged = [await self._text(text, content)] if text else []
+        judged = [await self._text(text)] if text else []
         for picture in event.pictures if isinstance(event, Finished) else ():
             if judged and judged[-1].verdict.stops:
                 break
-            judged.append(await self._picture(picture.data, content))
+            judged.append(await self._picture(picture.data))
         return judged
-
-    async def _stop(self, event: Event) -> None:
-        """End the job if it runs, and settle its debt; what a hold keeps back stays for an operator."""
-        if not isinstance(event, Finished | Cancelled | Failed):
-            await self._core.cancel(event.job)
-        await self._core.delivered(event.job)
 
 
 def harmless(event: Event) -> Event:

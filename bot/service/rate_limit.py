@@ -42,13 +42,13 @@ class RequestRate:
     def __init__(
         self, most: int, now: Callable[[], float] = time.monotonic, *, limited: bool = True
     ) -> None:
-        self._most = most
-        self._limit = RateLimit(PACE, now) if limited else None
+        self.most = most
+        self.limit = RateLimit(PACE, now) if limited else None
         self._asking: dict[tuple[str, str], int] = {}
 
     def step(self, who: Who) -> None:
         """One more command or press. Raises LimitError for too many of them."""
-        if self._limit is not None and not self._limit.allows((who.platform, who.asker)):
+        if self.limit is not None and not self.limit.allows((who.platform, who.asker)):
             raise LimitError(words("talk.too_fast", who.locale))
 
     @contextmanager
@@ -56,7 +56,7 @@ class RequestRate:
         """Around a request. Raises LimitError when as many of theirs are in here as may be."""
         person = (who.platform, who.asker)
         count = self._asking.get(person, 0)
-        if self._most and count >= self._most:
+        if self.most and count >= self.most:
             raise LimitError(words("talk.too_many", who.locale, count=count))
         self._asking[person] = count + 1
         try:

@@ -8,7 +8,7 @@ same from each: take the greatest.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from typing import Protocol
 
@@ -18,19 +18,16 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from bot.clients.client import Client
 from bot.messages.buttons import Press
 from bot.messages.grammar import Again, Command, Compare, Continue, Generate
-from bot.service.delivery import PAIR
+from bot.service.context import Context
+from bot.service.dispatch_table import Events, GoOn, Response
 from bot.service.request import Reply, Who
-from bot.service.service import ChatService, Response
-from bot.settings import PlatformSettings
-from engine import Engine
+from bot.service.service import ChatService
 from engine.errors import AskerError, PasticheError, SetupError
 from engine.events import Cancelled, Event, Failed, Finished, Image, Text
 from engine.ledger.ledger import Ledger
 from engine.ledger.tables import Delivery
-from engine.moderation import Moderator
 from engine.monitor.health import Check, Health, showing
 from engine.overview import Overview
-from engine.process.composition import Desk
 from engine.settings import Settings
 
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
@@ -132,43 +129,40 @@ class Meter:
 class MeteredTalk(ChatService):
     """ChatService, with what passes through it counted."""
 
-    def __init__(
-        self, core: Engine, desk: Desk, moderator: Moderator, settings: PlatformSettings
-    ) -> None:
-        super().__init__(core, desk, moderator, settings)
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
         self.meter = Meter()
 
-    async def say(self, command: Command, who: Who) -> AsyncGenerator[Event | Reply]:
+    async def say(self, command: Command, who: Who) -> Response:
         """See ChatService."""
-        medium = self._medium(command)
-        async with aclosing(self._counted(super().say(command, who), who, medium)) as events:
-            async for event in events:
-                yield event
-
-    async def press(self, press: Press, who: Who) -> Response:
-        """See ChatService."""
+        medium, began = self._medium(command), time.monotonic()
         try:
-            reply = await super().press(press, who)
+            reply = await super().say(command, who)
         except AskerError as error:
             self.meter.refused.labels(who.platform, _why(error)).inc()
             raise
-        return reply
+        return reply if isinstance(reply, Reply) else self._counted(reply, who, medium, began)
+
+    async def pressed(self, press: Press, who: Who) -> Response | GoOn:
+        """See ChatService."""
+        try:
+            return await super().pressed(press, who)
+        except AskerError as error:
+            self.meter.refused.labels(who.platform, _why(error)).inc()
+            raise
 
     def _medium(self, command: Command) -> str:
         """What the command's experts make, "" for a command that makes nothing."""
         match command:
             case Generate(command=name) | Compare(command=name):
-                experts = self.registry.of_command(name)
+                experts = self.context.registry.of_command(name)
                 return experts[0].medium if experts else ""
             case Again() | Continue():
                 return "again"
             case _:
                 return ""
 
-    async def _counted(
-        self, events: AsyncGenerator[Event | Reply], who: Who, medium: str
-    ) -> AsyncGenerator[Event | Reply]:
-        began = time.monotonic()
+    async def _counted(self, events: Events, who: Who, medium: str, began: float) -> Events:
         signed = shown = False
         labels = (who.platform, medium)
         try:
@@ -199,7 +193,7 @@ def _has_content(event: Event | Reply) -> bool:
 
 def _paired(said: Reply) -> bool:
     """Whether it is the two answers of a /compare; a pair that came to nothing has no receipt."""
-    return said.receipt.startswith(PAIR)
+    return said.receipt.startswith("pair:")
 
 
 def _outcome(event: Event | Reply) -> str:
@@ -224,7 +218,7 @@ def checks_of(
     """Leaving, database, pictures' store, and each platform that is to be served."""
 
     async def staying() -> str:
-        return "it is leaving: nothing new is taken" if talk.draining else ""
+        return "it is leaving: nothing new is taken" if talk.context.lifecycle.draining else ""
 
     async def database() -> str:
         async with ledger.reading() as connection:
@@ -260,7 +254,7 @@ class Gathering:
 
     async def __call__(self) -> None:
         """Never raises: what cannot be read keeps its last value, and pastiche_up says so."""
-        self._meter.in_hand.set(self._talk.in_hand)
+        self._meter.in_hand.set(self._talk.deliveries.in_hand)
         for name, why in (await self._health.troubles()).items():
             self._meter.up.labels(name).set(not why)
         async with self._turn:
@@ -269,7 +263,7 @@ class Gathering:
             self._at = time.monotonic()
             try:
                 async with asyncio.timeout(FRESH_SECONDS / 2):
-                    self._meter.show_queue(await self._talk.core.overview())
+                    self._meter.show_queue(await self._talk.context.engine.overview())
                     await self._deliveries()
             except (PasticheError, TimeoutError) as error:
                 log.warning("the queue was not counted", extra={"why": type(error).__name__})
@@ -298,7 +292,7 @@ async def showing_bot(
     wanted: tuple[str, ...],
 ) -> AsyncIterator[Health]:
     """Show what the bot does on the settings' port, if they name one."""
-    ledger, clients = talk.desk.ledger, running.clients
+    ledger, clients = talk.context.desk.ledger, running.clients
     talk.meter.retention.set_function(lambda: running.cleaned_at)
     health = Health(checks_of(talk, ledger, clients, wanted))
     for name in wanted:

@@ -13,7 +13,9 @@ import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
-from bot.clients.client import Client, Debt
+from bot.chat import make_context
+from bot.clients.client import Client
+from bot.service.delivery import Debt
 from bot.service.service import ChatService
 from bot.serving.metrics import MeteredTalk, showing_bot
 from bot.settings import PlatformSettings
@@ -116,7 +118,8 @@ async def serve(
             ReconnectingEngine(settings, warm=("text",), workers=workers) as core,
             open_desk(settings, asker=platforms.asker_bucket, place=platforms.place_bucket) as desk,
         ):
-            talk = MeteredTalk(core, desk, usual(platforms.image_check), platforms)
+            moderator = usual(platforms.image_check)
+            talk = MeteredTalk(make_context(core, desk, moderator, platforms))
             unsure = await desk.outbox.recover()
             log.info("serving", extra={"clients": ", ".join(made), "unsure": unsure})
             async with showing_bot(settings, talk, running, tuple(made)):
@@ -153,9 +156,9 @@ async def attend(
     running: Running | None = None,
     signals: Signals | None = None,
 ) -> int:
-    """Run the clients until talk.stop() or a signal, or until none is left."""
+    """Run the clients until /admin drain or a signal, or until none is left."""
     stop, running = asyncio.Event(), running or Running()
-    talk.stop = stop.set
+    talk.context.lifecycle.stop = stop.set
     with contextlib.ExitStack() as stack:
         signals = signals or stack.enter_context(Signals(platforms.drain_seconds + LEAVE_SECONDS))
         signals.call(stop.set)
@@ -199,7 +202,7 @@ async def _keep(
             running.clients.pop(name, None)
             await asyncio.sleep(wait)
         finally:
-            if not talk.draining:
+            if not talk.context.lifecycle.draining:
                 running.clients.pop(name, None)
 
 
@@ -214,16 +217,16 @@ def again(tries: int, served: float) -> int:
 
 async def _drain(talk: ChatService, running: Running, seconds: float) -> None:
     """Take nothing new, let what runs finish for so long, then let the clients say good-bye."""
-    talk.draining = True
-    log.info("draining", extra={"under_way": talk.under_way})
+    talk.context.lifecycle.draining = True
+    log.info("draining", extra={"under_way": talk.deliveries.under_way})
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
-            while talk.under_way or running.settling:
+            while talk.deliveries.under_way or running.settling:
                 await asyncio.sleep(0.05)
     leaving = (_leave(client) for client in running.clients.values())
     await asyncio.gather(*leaving)
     try:
-        await within(LET_GO_SECONDS, talk.desk.outbox.let_go())
+        await within(LET_GO_SECONDS, talk.context.desk.outbox.let_go())
     except (PasticheError, TimeoutError):
         log.exception("the debts in hand could not be let go; they are free in a minute")
 
@@ -256,26 +259,26 @@ async def _settle(talk: ChatService, running: Running) -> None:
 async def _look_around(talk: ChatService) -> None:
     """Renew our hold on what we send; take over what a bot that has gone was sending."""
     try:
-        await talk.keep_hold()
-        if talk.desk.outbox.shared:
-            await talk.desk.outbox.recover()
+        await talk.deliveries.keep_hold()
+        if talk.context.desk.outbox.shared:
+            await talk.context.desk.outbox.recover()
     except PasticheError:
         log.exception("the debts in hand could not be kept")
 
 
 async def _claimed(talk: ChatService, debt: Debt) -> bool:
     try:
-        return await talk.desk.outbox.claim(debt.job)
+        return await talk.context.desk.outbox.claim(debt.job)
     except PasticheError:
         log.exception("a debt could not be claimed", extra={"job": debt.job})
         return False
 
 
 async def _debts(talk: ChatService, platform: str) -> list[Debt]:
-    if talk.draining:
+    if talk.context.lifecycle.draining:
         return []
     try:
-        return await talk.debts(platform)
+        return await talk.deliveries.debts(platform)
     except PasticheError:
         log.exception("the debts cannot be read")
         return []
@@ -295,9 +298,9 @@ async def _clean(talk: ChatService, running: Running) -> None:
     """Run retention at the start and every hour."""
     while wanted():
         try:
-            for job in await talk.desk.overdue():
-                await talk.core.cancel(job)
-            done = await talk.desk.clean()
+            for job in await talk.context.desk.overdue():
+                await talk.context.engine.cancel(job)
+            done = await talk.context.desk.clean()
             running.cleaned_at = time.time()
             log.info("cleaned", extra={"blanked": done.blanked, "pictures": done.pictures})
         except Exception:

@@ -1,30 +1,27 @@
 """The message of a pair: both answers, without their writers' names, and the vote below."""
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bot.locales import words
 from bot.messages.buttons import Rows, Verb, button
 from bot.messages.draft import AI_LINE
-from bot.service.delivery import PAIR
 from bot.service.request import Reply
 from bot.study.blinding import fitted, side_by_side
-from bot.study.pair import Pair
+from bot.study.pair import PAIR, Pair
 from engine.events import Picture
-
-if TYPE_CHECKING:
-    from bot.service.service import ChatService
+from engine.process.composition import Desk
 
 CHOICES = ("a", "b", "tie", "bad")
 REASONS = ("style", "story", "language", "surprise", "other")
 
 
-async def shown(talk: "ChatService", pair: Pair) -> Reply:
+async def shown(desk: Desk, pair: Pair) -> Reply:
     """Both in one message, with the vote below."""
     text, visible = message(pair, words("compare.ask", pair.who.locale))
-    if pair.kept and talk.desk.lab is not None:
+    if pair.kept and desk.lab is not None:
         jobs = [side.job for side in pair.sides]
-        await talk.desk.lab.exposures.compose(pair.id, pair.facts, jobs, visible)
+        await desk.lab.exposures.compose(pair.id, pair.facts, jobs, visible)
     pictures: tuple[Picture, ...] = ()
     left, right = (side.picture for side in pair.sides)
     if left is not None and right is not None:

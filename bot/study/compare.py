@@ -8,78 +8,79 @@ The votes are counted in voting.py.
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from bot.locales import words
 from bot.messages.grammar import Compare, Generate
 from bot.messages.language import looks_english
 from bot.participants import participant, spot_of
-from bot.service.answer import check_prompt
-from bot.service.delivery import PAIR
+from bot.service.answer import check_request, screening_of
+from bot.service.dispatch_table import Step, Stream
 from bot.service.quota import charge_all, give_back
 from bot.service.request import Reply, Who, request_of
 from bot.study.ballot import shown
 from bot.study.blinding import scrubbed
-from bot.study.pair import Pair, Side, VoidError, giveaways, let_go, void
-from engine.engine import events_of
+from bot.study.pair import PAIR, Pair, Side, VoidError
+from bot.study.study_chat import StudyChat
 from engine.errors import AskerError
-from engine.events import Event, Failed, Finished, Loading
+from engine.events import Failed, Finished, Loading
 from engine.ledger.ledger import new_id
-from engine.moderation import Content
 from engine.plan.cards import Expert
 from engine.plan.job import Request
 from engine.plan.plan import MAX_SEED
-from engine.plan.treatment import route_of
 from engine.shutdown import end
 from engine.study.consent.participants import Person
 from engine.study.experiments.eligibility import Candidate, treatment_of
 from engine.study.experiments.enrolment import Enrolled
 from engine.study.experiments.experiment import Arm, Experiment
 
-if TYPE_CHECKING:
-    from bot.service.service import ChatService
 
-
-async def compare(talk: "ChatService", command: Compare, who: Who) -> AsyncGenerator[Event | Reply]:
-    """Something to wait by, then both answers in one message. Raises AskerError."""
+async def compare(chat: StudyChat, command: Compare, who: Who) -> Stream:
+    """ACCEPTED, something to wait by, then both answers in one message. Raises AskerError."""
     if command.options.private:
         raise AskerError(words("compare.not_private", who.locale))
-    try:
-        pair = await _planned(talk, command, who)
-    except VoidError as found:
-        raise AskerError(words(f"compare.void_{found.reason}", who.locale)) from found
-    if isinstance(pair, Reply):
-        yield pair
-        return
-    paid = await charge_all(talk, [side.request for side in pair.sides], who)
-    done = False
+    with chat.context.hurry.asking(who):
+        try:
+            pair = await _planned(chat, command, who)
+        except VoidError as found:
+            raise AskerError(words(f"compare.void_{found.reason}", who.locale)) from found
+        if isinstance(pair, Reply):
+            yield pair
+            return
+        async with aclosing(_answers(chat, pair)) as events:
+            async for event in events:
+                yield event
+
+
+async def _answers(chat: StudyChat, pair: Pair) -> Stream:
+    who, done = pair.who, False
+    paid = await charge_all(chat.context, [side.plan for side in pair.sides], who)
     try:
         for side in pair.sides:
-            await check_prompt(talk, side.request, side.expert, who, side.job)
+            await check_request(chat.context, side.plan, who, side.plan.request.text)
         if pair.kept:
-            await _on_record(talk, pair)
-        talk.pairs.add(pair)
+            await _on_record(chat, pair)
+        chat.pairs.add(pair)
+        yield Step.ACCEPTED
         yield Loading(job=pair.id, attempt=1, what=words("compare.waiting", who.locale))
         try:
-            await _written(talk, pair)
+            await _written(chat, pair)
         finally:
             pair.written = True
-        message = await shown(talk, pair)
+        message = await shown(chat.context.desk, pair)
         done = True  # a client hears no further than this
         yield message
     except VoidError as found:
-        await void(talk, pair, found.reason)
+        await chat.pairs.void(pair, found.reason)
         yield Reply(words(f"compare.void_{found.reason}", who.locale))
     finally:
         if not done:
-            await give_back(talk, paid)
-            await let_go(talk, pair)
+            await give_back(chat.context, paid)
+            await chat.pairs.let_go(pair)
 
 
-async def _planned(talk: "ChatService", command: Compare, who: Who) -> Pair | Reply:
+async def _planned(chat: StudyChat, command: Compare, who: Who) -> Pair | Reply:
     """Who writes, in which order; or a question that comes before. Raises AskerError, VoidError."""
     options = command.options
     names = [n.strip() for n in (options.style or "").split(",") if n.strip()]
@@ -88,18 +89,18 @@ async def _planned(talk: "ChatService", command: Compare, who: Who) -> Pair | Re
     seed = random.randrange(MAX_SEED) if options.seed is None else options.seed
     options = replace(options, seed=seed, style=names[0] if names else None, count=None)
     plain = Generate(command=command.command, text=command.text, options=options)
-    asked = await request_of(plain, who, talk.core)
-    chosen = talk.registry[route_of(asked, talk.registry).expert]
-    person = None if who.borrowed else await participant(talk, who)
-    enrolled = await _enrolled(talk, command, chosen, person, who) if len(names) < 2 else None
+    asked = await request_of(plain, who, chat.context.engine)
+    chosen = chat.context.engine.plan(asked).expert
+    person = None if who.borrowed else await participant(chat.context.desk, who)
+    enrolled = await _enrolled(chat, command, chosen, person, who) if len(names) < 2 else None
     if enrolled is not None and person is not None:
-        first = await talk.questions.before(enrolled, person, command, who)
+        first = await chat.questions.before(enrolled, person, command, who)
         if first is not None:
             return first
         arms = enrolled.arms
     elif len(names) == 2:
         arms = tuple(
-            Arm(name=_named(talk, asked, n)[:15], expert=_named(talk, asked, n)) for n in names
+            Arm(name=_named(chat, asked, n)[:15], expert=_named(chat, asked, n)) for n in names
         )
     else:
         arms = (Arm(name="base", plain=True), Arm(name="expert"))
@@ -108,26 +109,26 @@ async def _planned(talk: "ChatService", command: Compare, who: Who) -> Pair | Re
     name = new_id()
     experiment = enrolled.experiment if enrolled else None
     try:
-        sides = [_side(talk, asked, arm, experiment, chosen, name) for arm in order]
+        sides = [_side(chat, asked, arm, experiment, chosen, name) for arm in order]
     except VoidError as found:
-        if talk.desk.lab is not None and person is not None:
+        if chat.context.desk.lab is not None and person is not None:
             facts = [{"label": x, "arm": arm.name} for x, arm in zip("ab", order, strict=True)]
-            exposures, of = talk.desk.lab.exposures, experiment.id if experiment else None
+            exposures, of = chat.context.desk.lab.exposures, experiment.id if experiment else None
             await exposures.make(name, person, "compare", shown=facts, seed=seed, experiment=of)
             await exposures.void(name, found.reason)
         raise
     return Pair(id=name, who=who, sides=(sides[0], sides[1]), person=person, experiment=experiment)
 
 
-def _named(talk: "ChatService", asked: Request, style: str) -> str:
+def _named(chat: StudyChat, asked: Request, style: str) -> str:
     """The expert of a style's name. Raises StyleError."""
-    return route_of(replace(asked, style=style), talk.registry).expert
+    return chat.context.engine.plan(replace(asked, style=style)).route.expert
 
 
 async def _enrolled(
-    talk: "ChatService", command: Compare, expert: Expert, person: Person | None, who: Who
+    chat: StudyChat, command: Compare, expert: Expert, person: Person | None, who: Who
 ) -> Enrolled | None:
-    lab = talk.desk.lab
+    lab = chat.context.desk.lab
     if lab is None or person is None:
         return None
     asking = Candidate(
@@ -141,7 +142,7 @@ async def _enrolled(
 
 
 def _side(
-    talk: "ChatService",
+    chat: StudyChat,
     asked: Request,
     arm: Arm,
     experiment: Experiment | None,
@@ -149,7 +150,7 @@ def _side(
     name: str,
 ) -> Side:
     """An arm as a request. Raises VoidError for one whose model is not here."""
-    expert = talk.registry.named(arm.expert or chosen.name)
+    expert = chat.context.registry.named(arm.expert or chosen.name)
     if expert is None or expert.command != asked.command:
         raise VoidError("missing")
     named = (
@@ -159,53 +160,54 @@ def _side(
     )
     treatment = treatment_of(named, experiment, exposure=name)
     request = replace(asked, style=None, treatment=treatment, address=f"{PAIR}{name}")
-    return Side(arm=arm, expert=expert, job=new_id(), request=request)
+    return Side(arm=arm, plan=chat.context.engine.plan(request))
 
 
-async def _on_record(talk: "ChatService", pair: Pair) -> None:
-    lab, person = talk.desk.lab, pair.person
+async def _on_record(chat: StudyChat, pair: Pair) -> None:
+    lab, person = chat.context.desk.lab, pair.person
     assert lab is not None and person is not None
     await lab.exposures.make(
         pair.id,
         person,
         "compare",
         shown=pair.facts,
-        seed=pair.sides[0].request.seed or 0,
+        seed=pair.sides[0].plan.request.seed or 0,
         experiment=pair.experiment.id if pair.experiment else None,
     )
 
 
-async def _written(talk: "ChatService", pair: Pair) -> None:
+async def _written(chat: StudyChat, pair: Pair) -> None:
     """Both answers, at the same time. Raises VoidError as soon as one of them cannot be had."""
-    tasks = [asyncio.create_task(_answered(talk, pair, side)) for side in pair.sides]
+    tasks = [asyncio.create_task(_answered(chat, pair, side)) for side in pair.sides]
     try:
         await asyncio.gather(*tasks)
     finally:
         await end(*tasks)
 
 
-async def _answered(talk: "ChatService", pair: Pair, side: Side) -> None:
+async def _answered(chat: StudyChat, pair: Pair, side: Side) -> None:
     """One answer to its end, moderated like any other. Raises VoidError."""
-    request, who = side.request, pair.who
-    content = Content(text=request.text, command=request.command, medium=side.expert.medium)
-    talk.take_in_hand(side.job)
-    events = talk.guard.watch(events_of(talk.core, request, side.job), who, content)
+    context = chat.context
+    screening = screening_of(context, side.plan, pair.who)
+    context.deliveries.take_in_hand(side.job)
     async with AsyncExitStack() as stack:
-        stack.callback(talk.let_go, side.job)
-        await stack.enter_async_context(aclosing(events))
+        stack.callback(context.deliveries.let_go, side.job)
+        await context.engine.ask(side.plan)
+        events = await stack.enter_async_context(aclosing(context.engine.follow(side.job)))
         async for event in events:
-            talk.take_in_hand(side.job, event)
+            shown = await screening.shown(event)
+            context.deliveries.take_in_hand(side.job, event)
             if pair.stopped:
-                await talk.core.cancel(side.job)
-            match event:
+                await context.engine.cancel(side.job)
+            match shown:
                 case Reply():
                     raise VoidError("moderated")
                 case Failed():
                     raise VoidError("failed")
                 case Finished(text=text, pictures=pictures):
                     side.picture = pictures[0] if pictures else None
-                    side.text, side.named = scrubbed(text, giveaways(talk, pair))
-                    side.adapter = event.adapter_digest
+                    side.text, side.named = scrubbed(text, chat.pairs.giveaways(pair))
+                    side.adapter = shown.adapter_digest
                     if not (text.strip() or pictures):
                         raise VoidError("empty")
                     return

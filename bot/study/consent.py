@@ -4,77 +4,57 @@ A form's state stands in its buttons (see engine.study.consent.consent): whose i
 asks about, what was answered so far. So it survives a restart, and an old one is known as such.
 """
 
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bot.locales import words
 from bot.messages.buttons import Press, Verb, button
+from bot.messages.grammar import Simple
+from bot.service.admission import operates
+from bot.service.context import mark_of
 from bot.service.request import Reply, Who
+from bot.study.study_chat import StudyChat
 from engine.errors import AskerError, CommandError
 from engine.study.consent.account_links import shown as shown_code
 from engine.study.consent.consent import QUESTIONS, Answers, Consent
 from engine.study.consent.opt_in import place_of
 from engine.study.study import ConsentText, Study
 
-if TYPE_CHECKING:
-    from bot.service.service import ChatService
-
-MARK = 16  # hex characters that tell whose form it is
 YOUNG_SECONDS = 86400.0  # whoever said to be under age is not asked again before
 TEXT_MARK = 8  # hex characters of the text's digest
 ROOM = 1500  # characters of a consent text that fit above each question
 OPEN = "open"
-RIGHTS = ("mydata", "withdraw")  # answered to everybody, study or none
-COMMANDS = ("consent", *RIGHTS, "link", "study")
 
 
-async def speak(talk: "ChatService", name: str, topic: str, who: Who) -> Reply:
-    """The reply to one of COMMANDS. Raises AskerError."""
-    from bot.study.withdrawal import mydata, withdraw  # which is made of what stands here
-
-    replies: dict[str, Callable[[ChatService, str, Who], Coroutine[Any, Any, Reply]]] = {
-        "consent": _consent,
-        "mydata": mydata,
-        "withdraw": withdraw,
-        "link": _link,
-        "study": _study,
-    }
-    return await replies[name](talk, topic, who)
-
-
-def study_of(talk: "ChatService", who: Who) -> Study:
+def study_of(chat: StudyChat, who: Who) -> Study:
     """The study that runs. Raises AskerError, which says that there is none."""
-    study = talk.desk.agreements.study
+    study = chat.context.desk.agreements.study
     if study is None:
         raise AskerError(words("study.none", who.locale))
     return study
 
 
-def _asking(talk: "ChatService", who: Who) -> Study:
+def _asking(chat: StudyChat, who: Who) -> Study:
     """The study, for somebody who may be asked. Raises AskerError for who just said to be under age."""
-    if talk.too_young.lately((who.platform, who.asker), YOUNG_SECONDS):
-        contact = study_of(talk, who).file.contact
+    if chat.too_young.lately((who.platform, who.asker), YOUNG_SECONDS):
+        contact = study_of(chat, who).file.contact
         raise AskerError(words("study.young_pause", who.locale, contact=contact))
-    return study_of(talk, who)
-
-
-def mark_of(talk: "ChatService", who: Who) -> str:
-    """What a button carries to be one person's."""
-    return talk.desk.lookup(who.platform, who.asker)[:MARK]
+    return study_of(chat, who)
 
 
 # Consent
 
 
-async def _consent(talk: "ChatService", _topic: str, who: Who) -> Reply:
+async def consent(chat: StudyChat, _command: Simple, who: Who) -> Reply:
     """How it stands, or the form."""
-    study = _asking(talk, who)
-    last = await talk.desk.agreements.last(who.platform, who.asker)
+    study = _asking(chat, who)
+    last = await chat.context.desk.agreements.last(who.platform, who.asker)
     if last is None or not last.live:
         opening = words("study.lapsed", who.locale) if last and last.lapsed and last.granted else ""
-        return await _form(talk, study.text(who.locale), Answers(), who, opening=opening)
-    form = await talk.desk.agreements.form(who.platform, who.asker)
-    anew = button(Verb.CONSENT, form, f"{mark_of(talk, who)}.{OPEN}.anew", locale=who.locale)
+        return await _form(chat, study.text(who.locale), Answers(), who, opening=opening)
+    form = await chat.context.desk.agreements.form(who.platform, who.asker)
+    anew = button(
+        Verb.CONSENT, form, f"{mark_of(chat.context, who)}.{OPEN}.anew", locale=who.locale
+    )
     text = "\n\n".join([standing(last, who), study.text(who.locale).body])
     return Reply(text, private=True, ask=(anew,), start="consent")
 
@@ -94,7 +74,7 @@ def _yes(value: bool | None, who: Who) -> str:
 
 
 async def _form(
-    talk: "ChatService",
+    chat: StudyChat,
     text: ConsentText,
     answers: Answers,
     who: Who,
@@ -104,8 +84,8 @@ async def _form(
 ) -> Reply:
     """The next question, or what was answered and the button that saves it."""
     replaces = bool(form)
-    form = form or await talk.desk.agreements.form(who.platform, who.asker)
-    head = f"{mark_of(talk, who)}.{text.sha256[:TEXT_MARK]}"
+    form = form or await chat.context.desk.agreements.form(who.platform, who.asker)
+    head = f"{mark_of(chat.context, who)}.{text.sha256[:TEXT_MARK]}"
 
     def choice(letters: str, label: str) -> Any:
         return button(Verb.CONSENT, form, f"{head}.{letters}", label=label)
@@ -117,7 +97,7 @@ async def _form(
     ]
     question = answers.next
     if question:
-        age = study_of(talk, who).file.minimum_age
+        age = study_of(chat, who).file.minimum_age
         number = QUESTIONS.index(question) + 1
         asked = words(f"study.ask_{question}", who.locale, age=age, number=number)
         ask = tuple(
@@ -145,26 +125,26 @@ async def _form(
     )
 
 
-async def consent_pressed(talk: "ChatService", press: Press, who: Who) -> Reply:
+async def consent_pressed(chat: StudyChat, press: Press, who: Who) -> Reply:
     """One answer, or the last step. Raises AskerError for somebody else's form."""
-    study = study_of(talk, who)
+    study = study_of(chat, who)
     mark, digest, letters = parts_of(press.argument)
-    if mark != mark_of(talk, who):
+    if mark != mark_of(chat.context, who):
         raise AskerError(words("study.not_yours", who.locale))
-    _asking(talk, who)
-    agreements = talk.desk.agreements
+    _asking(chat, who)
+    agreements = chat.context.desk.agreements
     if digest == OPEN:
         if letters == "invited":
             await agreements.noted(who.platform, who.asker, "opened")
-        return await _form(talk, study.text(who.locale), Answers(), who)
+        return await _form(chat, study.text(who.locale), Answers(), who)
     text = next((t for t in study.texts.values() if t.sha256.startswith(digest)), None)
     if text is None:
         opening = words("study.text_changed", who.locale)
-        return await _form(talk, study.text(who.locale), Answers(), who, opening=opening)
+        return await _form(chat, study.text(who.locale), Answers(), who, opening=opening)
     state = await agreements.standing(who.platform, who.asker, press.job)
     if state == "older":
         opening = words("study.older_form", who.locale)
-        return await _form(talk, study.text(who.locale), Answers(), who, opening=opening)
+        return await _form(chat, study.text(who.locale), Answers(), who, opening=opening)
     if state == "saved":
         return Reply(words("study.saved_already", who.locale), private=True, replaces=True)
     try:
@@ -172,14 +152,14 @@ async def consent_pressed(talk: "ChatService", press: Press, who: Who) -> Reply:
     except ValueError:
         raise AskerError(words("study.not_yours", who.locale)) from None
     if letters.isupper() and answers.agreed and not answers.next:
-        return await _save(talk, answers, text, press.job, who)
+        return await _save(chat, answers, text, press.job, who)
     if False in (answers.adult, answers.use):
         await agreements.noted(who.platform, who.asker, "declined")
         key = "study.too_young" if answers.adult is False else "study.declined"
         if answers.adult is False:
-            talk.too_young.new((who.platform, who.asker), YOUNG_SECONDS)
+            chat.too_young.new((who.platform, who.asker), YOUNG_SECONDS)
         return Reply(words(key, who.locale), private=True, replaces=True)
-    return await _form(talk, text, answers, who, form=press.job)
+    return await _form(chat, text, answers, who, form=press.job)
 
 
 def parts_of(argument: str) -> tuple[str, str, str]:
@@ -189,29 +169,29 @@ def parts_of(argument: str) -> tuple[str, str, str]:
     return mark, digest, letters
 
 
-async def _save(
-    talk: "ChatService", answers: Answers, text: ConsentText, form: str, who: Who
-) -> Reply:
+async def _save(chat: StudyChat, answers: Answers, text: ConsentText, form: str, who: Who) -> Reply:
     channel = "private" if who.private else "aside"
-    done = await talk.desk.agreements.save(who.platform, who.asker, answers, text, form, channel)
+    done = await chat.context.desk.agreements.save(
+        who.platform, who.asker, answers, text, form, channel
+    )
     if done == "older":
         opening = words("study.older_form", who.locale)
-        return await _form(talk, text, Answers(), who, opening=opening)
+        return await _form(chat, text, Answers(), who, opening=opening)
     key = "study.thanks" if done == "granted" else "study.saved_already"
     return Reply(words(key, who.locale), private=True, replaces=True)
 
 
-async def invitation(talk: "ChatService", who: Who) -> Reply | None:
+async def invitation(chat: StudyChat, who: Who) -> Reply | None:
     """After a good answer: whether it is time to ask, and the question. Never in the way."""
     place = place_of(who.platform, who.place, who.server)
-    kind = await talk.desk.agreements.invite(
+    kind = await chat.context.desk.agreements.invite(
         who.platform, who.asker, alone=who.private, place=place
     )
     if not kind:
         return None
-    study = study_of(talk, who)
-    form = await talk.desk.agreements.form(who.platform, who.asker)
-    argument = f"{mark_of(talk, who)}.{OPEN}.invited"
+    study = study_of(chat, who)
+    form = await chat.context.desk.agreements.form(who.platform, who.asker)
+    argument = f"{mark_of(chat.context, who)}.{OPEN}.invited"
     ask = button(Verb.CONSENT, form, argument, label=words("study.tell_me", who.locale))
     text = words(f"study.{kind}", who.locale, title=study.file.title)
     return Reply(text, private=True, ask=(ask,), start="consent")
@@ -220,35 +200,36 @@ async def invitation(talk: "ChatService", who: Who) -> Reply | None:
 # Links and places
 
 
-async def _link(talk: "ChatService", topic: str, who: Who) -> Reply:
+async def link(chat: StudyChat, command: Simple, who: Who) -> Reply:
     """A code for another account, or the code of another account."""
-    study_of(talk, who)
+    study_of(chat, who)
+    topic = command.topic
     if not topic:
-        code = await talk.desk.agreements.new_code(who.platform, who.asker)
+        code = await chat.context.desk.agreements.new_code(who.platform, who.asker)
         if code is None:
             raise AskerError(words("study.link_unwilling", who.locale))
         text = words("study.link_code", who.locale, code=shown_code(code))
         return Reply(text, private=True, start="link")
-    done = await talk.desk.agreements.join(who.platform, who.asker, topic)
+    done = await chat.context.desk.agreements.join(who.platform, who.asker, topic)
     if done != "joined":
         raise AskerError(words(f"study.link_{done}", who.locale))
     return Reply(words("study.link_joined", who.locale), private=True)
 
 
-async def _study(talk: "ChatService", topic: str, who: Who) -> Reply:
+async def study_here(chat: StudyChat, command: Simple, who: Who) -> Reply:
     """Whether the place takes part, for all to see; on and off by those who may manage it."""
-    study = study_of(talk, who)
-    what = topic.strip().lower() or "show"
+    study = study_of(chat, who)
+    what = command.topic.strip().lower() or "show"
     if what not in ("on", "off", "show"):
         raise CommandError(words("study.study_help", who.locale))
     if who.private:
         return Reply(words("study.alone", who.locale, title=study.file.title))
     place = place_of(who.platform, who.place, who.server)
     if what != "show":
-        if not (who.server_manager or talk.operates(who)):
+        if not (who.server_manager or operates(chat.context, who)):
             raise AskerError(words("study.not_manager", who.locale))
         kind = "server" if who.server else "group"
-        await talk.desk.agreements.switch(who.platform, place, kind, what)
-    on = await talk.desk.agreements.takes_part(who.platform, place)
+        await chat.context.desk.agreements.switch(who.platform, place, kind, what)
+    on = await chat.context.desk.agreements.takes_part(who.platform, place)
     facts = {"title": study.file.title, "contact": study.file.contact}
     return Reply(words("study.place_on" if on else "study.place_off", who.locale, **facts))

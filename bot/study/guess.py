@@ -4,7 +4,6 @@ import random
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from bot.locales import words
 from bot.messages.buttons import Press, Rows, Verb, button
@@ -12,16 +11,15 @@ from bot.messages.escape import defang
 from bot.messages.grammar import Simple
 from bot.participants import participant, spot_of
 from bot.service.request import Reply, Who
+from bot.study.questionnaire import Questions
 from engine.errors import AskerError
 from engine.ledger.ledger import new_id
+from engine.process.composition import Desk
 from engine.study.consent.participants import Person
 from engine.study.experiments.eligibility import Candidate
 from engine.study.experiments.experiment import Experiment
 from engine.study.experiments.exposures import OPEN_SECONDS
 from engine.study.experiments.passages import CONFIDENCES, KINDS, Item, Score, score_of, shipped
-
-if TYPE_CHECKING:
-    from bot.service.service import ChatService
 
 GUESS = "guess:"  # begins a receipt
 MOST = 2_000
@@ -43,21 +41,20 @@ class Guess:
 class GuessGame:
     """The game. Of people who do not take part it knows what they have had until it ends."""
 
-    def __init__(self, talk: "ChatService") -> None:
-        self._talk = talk
+    def __init__(self, desk: Desk, questions: Questions) -> None:
+        self._desk = desk
+        self._questions = questions
         self._open: OrderedDict[str, Guess] = OrderedDict()
         self._played: OrderedDict[tuple[str, str], list[tuple[str, str, str]]] = OrderedDict()
 
     async def guess(self, who: Who) -> Reply:
         """The next passage with its question; the questions before it first. Raises AskerError."""
-        person = await participant(self._talk, who)
-        lab, experiment, expert = self._talk.desk.lab, None, ""
+        person = await participant(self._desk, who)
+        lab, experiment, expert = self._desk.lab, None, ""
         if lab is not None and person is not None:
             enrolled = await lab.enrolled(person, spot_of(who), Candidate(task="guess"))
             if enrolled is not None:
-                first = await self._talk.questions.before(
-                    enrolled, person, Simple(name="guess"), who
-                )
+                first = await self._questions.before(enrolled, person, Simple(name="guess"), who)
                 if first is not None:
                     return first
                 experiment = enrolled.experiment
@@ -81,7 +78,7 @@ class GuessGame:
         return Reply(text, rows=_kinds(made), literal=True, receipt=f"{GUESS}{made.id}")
 
     async def _draw(self, person: Person | None, expert: str, who: Who) -> Item | None:
-        lab = self._talk.desk.lab
+        lab = self._desk.lab
         if lab is not None and person is not None:
             return await lab.guesses.draw(person, expert)
         had = {name for name, _, _ in self._played.get((who.platform, who.asker), [])}
@@ -91,7 +88,7 @@ class GuessGame:
         return random.choice([i for i in left if i.kind == kind] or left or [None])
 
     async def _on_record(self, guess: Guess) -> bool:
-        lab, item = self._talk.desk.lab, guess.item
+        lab, item = self._desk.lab, guess.item
         assert lab is not None and guess.person is not None
         return await lab.exposures.make(
             guess.id,
@@ -107,16 +104,16 @@ class GuessGame:
         """What an open guess is about: for simulated people, who know it better than chance."""
         return self._open[name].item.kind
 
-    async def arrived(self, name: str) -> None:
-        """It is on the screen."""
-        lab, guess = self._talk.desk.lab, self._open.get(name)
-        if lab is not None and guess is not None and guess.person is not None:
+    async def receipt(self, name: str, shown: bool) -> None:
+        """It is on the screen, or could not be shown."""
+        lab, guess = self._desk.lab, self._open.get(name)
+        if not shown:
+            self._open.pop(name, None)
+        if lab is None or guess is None or guess.person is None:
+            return
+        if shown:
             await lab.exposures.delivered(name)
-
-    async def missed(self, name: str) -> None:
-        """It could not be shown."""
-        lab, guess = self._talk.desk.lab, self._open.pop(name, None)
-        if lab is not None and guess is not None and guess.person is not None:
+        else:
             await lab.exposures.void(name, "undelivered")
 
     async def pressed(self, press: Press, who: Who) -> Reply:
@@ -142,8 +139,8 @@ class GuessGame:
         return await self._count(guess, said, int(sure), text, who)
 
     async def _count(self, guess: Guess, said: str, sure: int, text: str, who: Who) -> Reply:
-        lab, item = self._talk.desk.lab, guess.item
-        person = await participant(self._talk, who) if guess.person is not None else None
+        lab, item = self._desk.lab, guess.item
+        person = await participant(self._desk, who) if guess.person is not None else None
         if lab is not None and person is not None:
             await lab.exposures.delivered(guess.id)
             done = await lab.exposures.vote(guess.id, person, said, confidence=sure, reveal=True)
@@ -164,17 +161,17 @@ class GuessGame:
             "" if person is not None else words("compare.not_kept", who.locale),
         ]
         more = button(Verb.MORE, guess.id, "guess", label=words("guess.more", who.locale))
-        rows = await self._talk.questions.after_exposure(guess.experiment, person, who)
+        rows = await self._questions.after_exposure(guess.experiment, person, who)
         whole = "\n\n".join([text, *(part for part in parts if part)])
         return Reply(whole, rows=((more,), *rows), replaces=True, literal=True)
 
     async def _recalled(self, name: str, who: Who) -> Guess | None:
         """One of before a restart, from the record."""
-        lab = self._talk.desk.lab
+        lab = self._desk.lab
         seen = await lab.exposures.get(name) if lab is not None else None
         if lab is None or seen is None or seen.kind != "guess" or seen.age > OPEN_SECONDS:
             return None
-        person = await participant(self._talk, who)
+        person = await participant(self._desk, who)
         if person is None or seen.pseudonym not in person.accounts:
             raise AskerError(words("guess.not_yours", who.locale))
         item = next((i for i in await lab.guesses.pool() if i.id == seen.shown[0]["item"]), None)

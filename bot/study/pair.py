@@ -7,22 +7,21 @@ import time
 from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bot.locales import words
+from bot.service.context import Context
 from bot.service.request import Who
 from engine.errors import AskerError, PasticheError
 from engine.events import Picture
 from engine.plan.cards import Expert
-from engine.plan.job import Request
+from engine.plan.plan import Plan
 from engine.study.consent.participants import Person
 from engine.study.experiments.experiment import Arm, Experiment
 from engine.study.experiments.exposures import OPEN_SECONDS
 
-if TYPE_CHECKING:
-    from bot.service.service import ChatService
-
 MOST = 2_000  # pairs remembered
+PAIR = "pair:"  # begins a receipt, and the address of an answer that is never sent by itself
 
 
 @dataclass(slots=True)
@@ -30,13 +29,21 @@ class Side:
     """One of the two. `text` is what is shown of it, scrubbed; `named`: it had named its writer."""
 
     arm: Arm
-    expert: Expert
-    job: str
-    request: Request
+    plan: Plan
     text: str = ""
     named: bool = False
     picture: Picture | None = None
     adapter: str = ""
+
+    @property
+    def job(self) -> str:
+        """The answer's."""
+        return self.plan.job.id
+
+    @property
+    def expert(self) -> Expert:
+        """Who writes it."""
+        return self.plan.expert
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -86,7 +93,8 @@ class Pair:
 class Pairs:
     """Those that may still be voted on, of this process."""
 
-    def __init__(self) -> None:
+    def __init__(self, context: Context) -> None:
+        self._context = context
         self._pairs: OrderedDict[str, Pair] = OrderedDict()
 
     def add(self, pair: Pair) -> None:
@@ -111,6 +119,50 @@ class Pairs:
             return None
         return pair
 
+    def giveaways(self, pair: Pair) -> tuple[str, ...]:
+        """What would tell who wrote it."""
+        extra = pair.experiment.scrub if pair.experiment else ()
+        return (*(e.title for e in self._context.registry.experts if e.medium == "text"), *extra)
+
+    async def receipt(self, name: str, shown: bool) -> None:
+        """The pair is on the screen: both answers count as delivered; or it could not be shown."""
+        pair = self.get(name)
+        if pair is None:
+            return
+        if not shown:
+            await self.void(pair, "undelivered")
+            await self.let_go(pair)
+            return
+        if pair.kept and self._context.desk.lab is not None:
+            await self._context.desk.lab.exposures.delivered(name)
+        for side in pair.sides:
+            await self._context.deliveries.delivered(side.job)
+
+    async def stop(self, who: Who, name: str = "") -> bool:
+        """Cancel both; whether there was anything to stop. Raises AskerError for another's pair."""
+        pair = self.get(name or self.under_way(who))
+        if pair is None:
+            return False
+        if (pair.who.platform, pair.who.asker) != (who.platform, who.asker):
+            raise AskerError(words("talk.not_yours", who.locale))
+        pair.stopped = True
+        for side in pair.sides:
+            await self._context.engine.cancel(side.job)
+        return not pair.written
+
+    async def void(self, pair: Pair, reason: str) -> None:
+        """Not to be scored, and why."""
+        if pair.kept and self._context.desk.lab is not None:
+            await self._context.desk.lab.exposures.void(pair.id, reason)
+
+    async def let_go(self, pair: Pair) -> None:
+        """Nobody waits for these answers any more. A pair that nobody heard the end of is void."""
+        await self.void(pair, "abandoned")
+        for side in pair.sides:
+            with suppress(PasticheError):
+                await self._context.engine.cancel(side.job)
+                await self._context.deliveries.lost(side.job)
+
 
 class VoidError(Exception):
     """The pair cannot be judged; `reason` for the record, the words for the asker."""
@@ -118,59 +170,3 @@ class VoidError(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
-
-
-def giveaways(talk: "ChatService", pair: Pair) -> tuple[str, ...]:
-    """What would tell who wrote it."""
-    extra = pair.experiment.scrub if pair.experiment else ()
-    return (*(e.title for e in talk.registry.experts if e.medium == "text"), *extra)
-
-
-# Ends
-
-
-async def arrived(talk: "ChatService", name: str) -> None:
-    """The pair is on the screen: both answers count as delivered."""
-    pair = talk.pairs.get(name)
-    if pair is None:
-        return
-    if pair.kept and talk.desk.lab is not None:
-        await talk.desk.lab.exposures.delivered(name)
-    for side in pair.sides:
-        await talk.delivered(side.job)
-
-
-async def missed(talk: "ChatService", name: str) -> None:
-    """It could not be shown: no exposure."""
-    pair = talk.pairs.get(name)
-    if pair is not None:
-        await void(talk, pair, "undelivered")
-        await let_go(talk, pair)
-
-
-async def stop(talk: "ChatService", name: str, who: Who) -> bool:
-    """Cancel both; whether there was anything to stop. Raises AskerError for another's pair."""
-    pair = talk.pairs.get(name)
-    if pair is None:
-        return False
-    if (pair.who.platform, pair.who.asker) != (who.platform, who.asker):
-        raise AskerError(words("talk.not_yours", who.locale))
-    pair.stopped = True
-    for side in pair.sides:
-        await talk.core.cancel(side.job)
-    return not pair.written
-
-
-async def void(talk: "ChatService", pair: Pair, reason: str) -> None:
-    """Not to be scored, and why."""
-    if pair.kept and talk.desk.lab is not None:
-        await talk.desk.lab.exposures.void(pair.id, reason)
-
-
-async def let_go(talk: "ChatService", pair: Pair) -> None:
-    """Nobody waits for these answers any more. A pair that nobody heard the end of is void."""
-    await void(talk, pair, "abandoned")
-    for side in pair.sides:
-        with suppress(PasticheError):
-            await talk.core.cancel(side.job)
-            await talk.lost(side.job)

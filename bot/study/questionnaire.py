@@ -6,22 +6,19 @@ restart and in any process. What was about to be asked for when the questions ca
 
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator
-from typing import TYPE_CHECKING
 
 from bot.locales import words
 from bot.messages.buttons import Button, Press, Rows, Verb, button
 from bot.messages.grammar import Command
+from bot.participants import participant
+from bot.service.dispatch_table import GoOn
 from bot.service.request import Reply, Who
 from engine.errors import AskerError
-from engine.events import Event
-from engine.study.consent.participants import Person, Spot
+from engine.process.composition import Desk
+from engine.study.consent.participants import Person
 from engine.study.experiments.enrolment import Enrolled
 from engine.study.experiments.experiment import Experiment
 from engine.study.experiments.questions import NO_ANSWER, Asked
-
-if TYPE_CHECKING:
-    from bot.service.service import ChatService
 
 INSTRUMENTS = {"b": "before", "a": "after", "r": "rating"}
 START = "start"
@@ -33,15 +30,15 @@ MOST = 1_000
 class Questions:
     """One for a ChatService."""
 
-    def __init__(self, talk: "ChatService") -> None:
-        self._talk = talk
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
         self._pending: OrderedDict[tuple[str, str], tuple[float, Command, Who]] = OrderedDict()
 
     async def before(
         self, enrolled: Enrolled, person: Person, command: Command, who: Who
     ) -> Reply | None:
         """The first question that must be asked before; the command goes on after the last."""
-        lab = self._talk.desk.lab
+        lab = self._desk.lab
         assert lab is not None, "somebody is enrolled"
         asked = await lab.answering.next(enrolled, "before", person)
         if asked is None:
@@ -57,13 +54,13 @@ class Questions:
 
     async def rating(self, job: str, who: Who) -> Reply | None:
         """After an answer of an experiment that asks how it was."""
-        lab = self._talk.desk.lab
+        lab = self._desk.lab
         name = await lab.exposures.of_answer(job) if lab is not None else None
         seen = await lab.exposures.get(name) if lab is not None and name else None
         if lab is None or seen is None or seen.experiment is None or seen.state == "void":
             return None
         experiment = lab.experiments.named(seen.experiment)
-        person = await self._person(who)
+        person = await participant(self._desk, who)
         if experiment is None or person is None or seen.pseudonym not in person.accounts:
             return None
         enrolled = await lab.experiments.enrolled(experiment, person.root)
@@ -77,7 +74,7 @@ class Questions:
         self, experiment: Experiment | None, person: Person | None, who: Who
     ) -> Rows:
         """The button that leads to the end, when somebody has seen all that they should."""
-        lab = self._talk.desk.lab
+        lab = self._desk.lab
         if lab is None or experiment is None or person is None or experiment.unit != "person":
             return ()
         enrolled = await lab.experiments.enrolled(experiment, person.root)
@@ -90,13 +87,13 @@ class Questions:
         label = words("questions.finish", who.locale)
         return ((button(Verb.ANSWER, enrolled.id, f"a.{START}", label=label),),)
 
-    async def answered(self, press: Press, who: Who) -> "Reply | AsyncGenerator[Event | Reply]":
+    async def answered(self, press: Press, who: Who) -> Reply | GoOn:
         """One answer, and the next question or what comes after the last. Raises AskerError."""
-        lab = self._talk.desk.lab
+        lab = self._desk.lab
         letter, _, rest = press.argument.partition(".")
         instrument = INSTRUMENTS.get(letter[:1], "")
         found = await lab.experiments.by_enrolment(press.job) if lab is not None else None
-        person = await self._person(who)
+        person = await participant(self._desk, who)
         if lab is None or found is None or not instrument:
             raise AskerError(words("questions.expired", who.locale))
         enrolled, pseudonym = found
@@ -120,16 +117,16 @@ class Questions:
             return self._go_on(who)
         return await self._end(enrolled, person, who)
 
-    def _go_on(self, who: Who) -> "Reply | AsyncGenerator[Event | Reply]":
+    def _go_on(self, who: Who) -> Reply | GoOn:
         """What they had asked for, if it is not too long ago."""
         at, command, asker = self._pending.pop((who.platform, who.asker), (0.0, None, who))
         if command is None or time.monotonic() - at > PENDING_SECONDS:
             return Reply(words("questions.go_on", who.locale), replaces=True)
-        return self._talk.say(command, asker)
+        return GoOn(command, asker)
 
     async def _end(self, enrolled: Enrolled, person: Person, who: Who) -> Reply:
         """The debriefing, and the code."""
-        lab, experiment = self._talk.desk.lab, enrolled.experiment
+        lab, experiment = self._desk.lab, enrolled.experiment
         assert lab is not None
         if not enrolled.completed:
             await lab.experiments.completed(enrolled)
@@ -144,7 +141,7 @@ class Questions:
 
     async def _exclude(self, enrolled: Enrolled, person: Person) -> None:
         """By the rules that the file wrote down before."""
-        lab, rules = self._talk.desk.lab, enrolled.experiment.exclude
+        lab, rules = self._desk.lab, enrolled.experiment.exclude
         assert lab is not None
         votes = await lab.exposures.votes_of(person, enrolled.experiment.id)
         if rules.faster_seconds and any(v.seconds < rules.faster_seconds for v in votes):
@@ -153,21 +150,6 @@ class Questions:
             )
         elif rules.unblinded and any(vote.unblinded for vote in votes):
             await lab.experiments.exclude(enrolled, "a model named itself")
-
-    async def _person(self, who: Who) -> Person | None:
-        lab = self._talk.desk.lab
-        if lab is None:
-            return None
-        return await lab.person(
-            Spot(
-                platform=who.platform,
-                asker=who.asker,
-                place=who.place,
-                server=who.server,
-                alone=who.private,
-                locale=who.locale,
-            )
-        )
 
 
 def _question(

@@ -9,14 +9,16 @@ follow from the seed; ids, times and the study's key do not.
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 
 from bot.messages.buttons import Button, Press, Verb
 from bot.service.actions import BLAMES
+from bot.service.dispatch_table import Response
 from bot.service.request import Reply, Who
 from bot.service.service import ChatService
+from bot.study.study_hooks import StudyHooks
 from engine.errors import AskerError
 from engine.events import Event, Finished, is_final
 from engine.study.experiments.passages import KINDS
@@ -55,6 +57,9 @@ class Simulation:
     """So many people, some at a time. `pace` is how long they think, as a multiple of THINKS."""
 
     def __init__(self, talk: ChatService, seed: int, *, rounds: int = 3, pace: float = 1.0) -> None:
+        hooks = talk.context.handlers.study
+        assert isinstance(hooks, StudyHooks)
+        self.chat = hooks.chat
         self._talk = talk
         self._seed = seed
         self._rounds = rounds
@@ -82,9 +87,8 @@ class Simulation:
                 platform = ("discord", "telegram")[number % 2]
                 who = _who(platform, f"manager {number}", place, manager=True)
                 command = self._talk.parse("/study on")
-                async with aclosing(self._talk.say(command, who)) as replies:
-                    async for _ in replies:
-                        self.tally.counts["places in"] += 1
+                await self._talk.say(command, who)
+                self.tally.counts["places in"] += 1
 
     async def think(self, draw: random.Random) -> None:
         """As people do before they press."""
@@ -156,7 +160,8 @@ class _Person:
 
     async def _say(self, text: str, who: Who | None = None) -> list[Reply]:
         who = who or self._who
-        return await self._hear(self._talk.say(self._talk.parse(text), who), who)
+        heard = await self._hear(await self._talk.say(self._talk.parse(text), who), who)
+        return await self._questioned(heard, who)
 
     async def _press(self, button: Button | Press, who: Who | None = None) -> list[Reply]:
         await self._simulation.think(self._draw)
@@ -164,7 +169,7 @@ class _Person:
         press = button if isinstance(button, Press) else button.press
         return await self._hear(await self._talk.press(press, who), who)
 
-    async def _hear(self, reply: Reply | AsyncGenerator[Event | Reply], who: Who) -> list[Reply]:
+    async def _hear(self, reply: Response, who: Who) -> list[Reply]:
         """What was said; an answer is delivered, and what follows upon it is answered."""
         if isinstance(reply, Reply):
             await self._talk.arrived(reply.receipt)
@@ -179,8 +184,8 @@ class _Person:
                 else:
                     last = event
         if last is not None and is_final(last):
-            await self._talk.sending(last.job)
-            await self._talk.delivered(last.job)
+            await self._talk.deliveries.sending(last.job)
+            await self._talk.deliveries.delivered(last.job)
             if isinstance(last, Finished):
                 await self._answered(last, who)
         return await self._questioned(heard, who)
@@ -230,7 +235,11 @@ class _Person:
     async def _cancelled(self, text: str) -> None:
         """The button below the first sign of life."""
         last: Event | None = None
-        async with aclosing(self._talk.say(self._talk.parse(text), self._who)) as events:
+        reply = await self._talk.say(self._talk.parse(text), self._who)
+        if isinstance(reply, Reply):
+            await self._questioned([reply], self._who)
+            return
+        async with aclosing(reply) as events:
             async for event in events:
                 if isinstance(event, Reply):
                     await self._questioned([event], self._who)
@@ -240,7 +249,7 @@ class _Person:
                         await self._talk.press(Press(Verb.CANCEL, event.job), self._who)
                 last = event
         if last is not None:
-            await self._talk.delivered(last.job)
+            await self._talk.deliveries.delivered(last.job)
             self._count["cancelled"] += 1
 
     async def _compare(self) -> None:
@@ -266,7 +275,7 @@ class _Person:
             return "tie"
         if dice < TIE + BAD:
             return "bad"
-        pair = self._talk.pairs.get(name)
+        pair = self._simulation.chat.pairs.get(name)
         expert = self._draw.random() < LIKES_EXPERT
         if pair is None or pair.sides[0].arm.plain == pair.sides[1].arm.plain:
             return "a" if expert else "b"
@@ -278,7 +287,7 @@ class _Person:
         if not heard or not (buttons := _buttons(heard[-1], Verb.GUESS)):
             return
         name = buttons[0].press.job
-        kind = self._talk.guessing.kind_of(name)
+        kind = self._simulation.chat.guessing.kind_of(name)
         right = self._draw.random() < (TELLS_REAL if kind == "real" else TELLS_GENERATED)
         said = kind if right else next(other for other in KINDS if other != kind)
         sure = min(6, max(1, round(self._draw.gauss(4.2 if right else 3.1, 1.2))))

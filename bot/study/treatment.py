@@ -6,104 +6,95 @@ process, delivers the exposure.
 
 import logging
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from bot.locales import words
 from bot.messages.grammar import Command
 from bot.messages.language import looks_english
 from bot.participants import participant, spot_of
 from bot.service.request import Reply, Who
+from bot.study.study_chat import StudyChat
 from engine.errors import CommandError
-from engine.plan.cards import Expert
-from engine.plan.job import Request
-from engine.plan.treatment import route_of
+from engine.events import Cancelled, Event, Failed
+from engine.plan.plan import Plan
 from engine.study.consent.participants import Person
 from engine.study.experiments.eligibility import Candidate, treatment_of
 from engine.study.experiments.enrolment import Enrolled
-
-if TYPE_CHECKING:
-    from bot.service.service import ChatService
+from engine.study.services import StudyServices
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TreatedRequest:
-    """A request under an arm; `told` if the arm's model is not here and it goes without."""
+    """A plan under an arm; `note` if the arm's model is not here and it goes without."""
 
-    request: Request
-    expert: Expert
+    plan: Plan
+    lab: StudyServices
     person: Person
     enrolled: Enrolled
-    void: bool = False
-    told: str = ""
+    note: str = ""
 
-    @property
-    def facts(self) -> dict[str, object]:
-        """For the record."""
-        arm = self.enrolled.arms[0]
-        return {"arm": arm.name, "expert": self.expert.name, "plain": arm.plain}
+    async def accepted(self) -> None:
+        """The request was accepted: on record, before its answer is shown.
+
+        An answer that goes on from one outside the study is outside too.
+        """
+        exposures, arm = self.lab.exposures, self.enrolled.arms[0]
+        name = await exposures.of_answer(self.plan.job.id)
+        if name is None:
+            return
+        facts = {"arm": arm.name, "expert": self.plan.expert.name, "plain": arm.plain}
+        await exposures.make(
+            name,
+            self.person,
+            "single",
+            shown=[facts],
+            seed=self.plan.request.seed or 0,
+            experiment=self.enrolled.experiment.id,
+        )
+        if self.note:
+            await exposures.void(name, "missing")
+        else:
+            await exposures.compose(name, [dict(facts)], [self.plan.job.id], {"form": "message"})
+
+    async def shown(self, event: Event | Reply) -> None:
+        """An answer that failed, or was stopped, is no exposure."""
+        why = {Reply: "moderated", Failed: "failed", Cancelled: "cancelled"}.get(type(event))
+        if why is not None:
+            await self.lab.exposures.unanswered(self.plan.job.id, why)
 
 
 async def treat(
-    talk: "ChatService", command: Command, request: Request, expert: Expert, job: str, who: Who
+    chat: StudyChat, command: Command, plan: Plan, who: Who
 ) -> TreatedRequest | Reply | None:
-    """The request as its unit's arm has it; a question that comes first; None outside of experiments."""
-    lab = talk.desk.lab
+    """The plan as its unit's arm has it; a question that comes first; None outside of experiments."""
+    lab, request = chat.context.desk.lab, plan.request
     if lab is None or request.private or request.borrowed:
         return None
     if request.parent is not None and not await lab.kept(request.parent):
         return None
-    person = await participant(talk, who)
+    person = await participant(chat.context.desk, who)
     if person is None:
         return None
     asking = Candidate(
         task="single",
         command=request.command,
-        expert=expert.name,
+        expert=plan.expert.name,
         language="en" if looks_english(request.text) else "",
-        unit=job,
+        unit=plan.job.id,
     )
     enrolled = await lab.enrolled(person, spot_of(who), asking)
     if enrolled is None or not enrolled.arms:
         return None
     if enrolled.experiment.before:
-        first = await talk.questions.before(enrolled, person, command, who)
+        first = await chat.questions.before(enrolled, person, command, who)
         if first is not None:
             return first
-    changed = replace(
-        request, treatment=treatment_of(enrolled.arms[0], enrolled.experiment, exposure=job)
-    )
+    arm = treatment_of(enrolled.arms[0], enrolled.experiment, exposure=plan.job.id)
     try:
-        named = talk.registry[route_of(changed, talk.registry).expert]
+        changed = chat.context.engine.plan(replace(request, treatment=arm), plan.job.id)
     except CommandError:
         log.warning("an arm's model is missing", extra={"experiment": enrolled.experiment.id})
-        told = words("experiment.missing", who.locale)
-        return TreatedRequest(
-            request=request, expert=expert, person=person, enrolled=enrolled, void=True, told=told
-        )
-    return TreatedRequest(request=changed, expert=named, person=person, enrolled=enrolled)
-
-
-async def expose(talk: "ChatService", treated: TreatedRequest, job: str) -> None:
-    """The request was accepted: on record, before its answer is shown.
-
-    An answer that goes on from one outside the study is outside too.
-    """
-    lab = talk.desk.lab
-    assert lab is not None
-    name = await lab.exposures.of_answer(job)
-    if name is None:
-        return
-    await lab.exposures.make(
-        name,
-        treated.person,
-        "single",
-        shown=[treated.facts],
-        seed=treated.request.seed or 0,
-        experiment=treated.enrolled.experiment.id,
-    )
-    if treated.void:
-        await lab.exposures.void(name, "missing")
-    else:
-        await lab.exposures.compose(name, [dict(treated.facts)], [job], {"form": "message"})
+        note = words("experiment.missing", who.locale)
+        return TreatedRequest(plan=plan, lab=lab, person=person, enrolled=enrolled, note=note)
+    return TreatedRequest(plan=changed, lab=lab, person=person, enrolled=enrolled)

@@ -4,33 +4,32 @@ import io
 import json
 import zipfile
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from bot.locales import words
 from bot.messages.buttons import Press, Verb, button
+from bot.messages.grammar import Simple
+from bot.service.context import mark_of
 from bot.service.request import Reply, Who
-from bot.study.consent import mark_of, parts_of, standing, study_of
+from bot.study.consent import parts_of, standing, study_of
+from bot.study.study_chat import StudyChat
 from engine.errors import AskerError
-
-if TYPE_CHECKING:
-    from bot.service.service import ChatService
 
 MAX_FILE = 8 << 20  # bytes; what every platform takes
 PICTURES = ("pictures", "study_pictures")
 KEEP, DELETE = "keep", "delete"
 
 
-async def withdraw(talk: "ChatService", _topic: str, who: Who) -> Reply:
+async def withdraw(chat: StudyChat, _command: Simple, who: Who) -> Reply:
     """It ends at once; what there is, is the next question."""
-    study_of(talk, who)
-    agreements = talk.desk.agreements
+    study_of(chat, who)
+    agreements = chat.context.desk.agreements
     last = await agreements.last(who.platform, who.asker)
     if last is None:
         return Reply(words("study.nothing_to_withdraw", who.locale), private=True)
     channel = "private" if who.private else "aside"
     await agreements.withdraw(who.platform, who.asker, channel)
     form = await agreements.form(who.platform, who.asker)
-    mark = mark_of(talk, who)
+    mark = mark_of(chat.context, who)
     ask = tuple(
         button(Verb.DATA, form, f"{mark}.{what}", label=words(f"study.{what}", who.locale))
         for what in (KEEP, DELETE)
@@ -38,30 +37,30 @@ async def withdraw(talk: "ChatService", _topic: str, who: Who) -> Reply:
     return Reply(words("study.withdrawn", who.locale), private=True, ask=ask, start="withdraw")
 
 
-async def data_pressed(talk: "ChatService", press: Press, who: Who) -> Reply:
+async def data_pressed(chat: StudyChat, press: Press, who: Who) -> Reply:
     """Keep or delete. Raises AskerError for somebody else's question, or one that is out of date."""
-    study_of(talk, who)
+    study_of(chat, who)
     mark, what, _ = parts_of(press.argument)
-    if mark != mark_of(talk, who):
+    if mark != mark_of(chat.context, who):
         raise AskerError(words("study.not_yours", who.locale))
-    agreements = talk.desk.agreements
+    agreements = chat.context.desk.agreements
     if await agreements.standing(who.platform, who.asker, press.job):
         raise AskerError(words("study.older_withdrawal", who.locale))
     if what != DELETE:
         return Reply(words("study.kept", who.locale), private=True, replaces=True)
-    count = await talk.desk.withdraw_all(who.platform, who.asker)
+    count = await chat.context.desk.withdraw_all(who.platform, who.asker)
     return Reply(words("study.deleted", who.locale, count=count), private=True, replaces=True)
 
 
-async def mydata(talk: "ChatService", _topic: str, who: Who) -> Reply:
+async def mydata(chat: StudyChat, _command: Simple, who: Who) -> Reply:
     """Everything, as a file, and what it is in words."""
-    rows = await talk.desk.agreements.held(who.platform, who.asker)
-    known = await talk.desk.agreements.names(who.platform, who.asker)
+    rows = await chat.context.desk.agreements.held(who.platform, who.asker)
+    known = await chat.context.desk.agreements.names(who.platform, who.asker)
     counts = "\n".join(f"- {name}: {len(found)}" for name, found in sorted(rows.items()))
     parts = [
         words("study.mydata", who.locale),
         counts or words("study.mydata_nothing", who.locale),
-        await _mine(talk, who),
+        await _mine(chat, who),
     ]
     if known.lost:
         parts.append(words("study.lost", who.locale, names=", ".join(known.lost)))
@@ -69,14 +68,14 @@ async def mydata(talk: "ChatService", _topic: str, who: Who) -> Reply:
     data = json.dumps(whole, ensure_ascii=False, indent=1, default=str, sort_keys=True).encode()
     text = "\n\n".join(part for part in parts if part)
     names = {row["media"] for name in PICTURES for row in rows.get(name, ()) if row["media"]}
-    packed, left = await _packed(talk, data, sorted(names))
+    packed, left = await _packed(chat, data, sorted(names))
     if left:
         text += "\n\n" + words("study.mydata_left", who.locale, count=left)
     file = ("mydata.zip", packed) if packed else ("mydata.json", data)
     return Reply(text, private=True, files=(file,), start="mydata")
 
 
-async def _packed(talk: "ChatService", data: bytes, names: Sequence[str]) -> tuple[bytes, int]:
+async def _packed(chat: StudyChat, data: bytes, names: Sequence[str]) -> tuple[bytes, int]:
     """The rows and the pictures as one file, and how many pictures it has no room for.
 
     Nothing is packed where there is no picture, and no need to make it smaller.
@@ -86,7 +85,7 @@ async def _packed(talk: "ChatService", data: bytes, names: Sequence[str]) -> tup
     made, put = io.BytesIO(), 0
     with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("mydata.json", data)
-        async for name, picture in talk.desk.pictures(names):
+        async for name, picture in chat.context.desk.pictures(names):
             if made.tell() + len(picture) > MAX_FILE:
                 break
             archive.writestr(f"{name}.png", picture, zipfile.ZIP_STORED)
@@ -94,12 +93,12 @@ async def _packed(talk: "ChatService", data: bytes, names: Sequence[str]) -> tup
     return made.getvalue(), len(names) - put
 
 
-async def _mine(talk: "ChatService", who: Who) -> str:
+async def _mine(chat: StudyChat, who: Who) -> str:
     """Where the consent stands."""
-    study = talk.desk.agreements.study
+    study = chat.context.desk.agreements.study
     if study is None or study.key is None:
         return ""
-    last = await talk.desk.agreements.last(who.platform, who.asker)
+    last = await chat.context.desk.agreements.last(who.platform, who.asker)
     if last is None or not last.live:
         return words("study.not_taking_part", who.locale)
     return standing(last, who)

@@ -9,10 +9,10 @@ from typing import Any
 
 from telegram.error import InvalidToken, RetryAfter, TelegramError
 
-from bot.clients.client import Debt
 from bot.clients.lease import holding, until
 from bot.clients.pacing import Vanished
 from bot.messages.grammar import RESERVED
+from bot.service.delivery import Debt
 from bot.service.rate_limit import RateLimit
 from bot.service.repeats import Repeats
 from bot.service.request import Who
@@ -110,7 +110,7 @@ class TelegramClient:
         await self._guarded(self._settle(debt, place, message))
 
     async def _settle(self, debt: Debt, place: Place, message: int) -> None:
-        answer = await self._talk.core.answer(debt.job)
+        answer = await self._talk.context.engine.answer(debt.job)
         asker = answer.request.asker if answer else ""
         who = Who(
             platform=PLATFORM,
@@ -140,7 +140,7 @@ class TelegramClient:
                 faults += 1
         me = self._api.bot
         self._me = User(id=me.id, is_bot=True, username=me.username or "")
-        self._commands = frozenset((*self._talk.commands, *RESERVED))
+        self._commands = frozenset((*self._talk.context.registry.commands, *RESERVED))
         self._listener.name = self._me.username
         address = f"https://t.me/{me.username}"
         self._say(f"@{me.username} is here: {address}, for groups {address}?startgroup=new")
@@ -153,8 +153,8 @@ class TelegramClient:
 
     async def _menus(self) -> None:
         try:
-            study = self._talk.desk.agreements.study is not None
-            changed = await menu.sync(self._api, self._talk.registry, study=study)
+            study = bool(self._talk.context.handlers.study.title)
+            changed = await menu.sync(self._api, self._talk.context.registry, study=study)
         except TelegramError as error:
             self._say(f"the menu of commands could not be sent ({type(error).__name__})")
         else:
@@ -190,7 +190,7 @@ class TelegramClient:
             )
 
         names = (f"telegram {self._me.id}",)
-        async with holding(self._talk.desk.leases, names, waiting, holder=holder) as lost:
+        async with holding(self._talk.context.desk.leases, names, waiting, holder=holder) as lost:
             self._taking = True
             try:
                 yield lost

@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from bot.clients.pacing import TooFast, Vanished
@@ -12,6 +12,7 @@ from bot.messages.buttons import Press, Verb
 from bot.messages.escape import quoting
 from bot.messages.grammar import BARE, Simple
 from bot.messages.split import CAPTION_LIMIT, TELEGRAM_LIMIT, split, utf16
+from bot.service.dispatch_table import Events
 from bot.service.repeats import Bounded, Repeats
 from bot.service.request import Reply, Who
 from bot.service.service import ChatService
@@ -30,7 +31,6 @@ from bot.telegram_client.updates import (
     TextUpdate,
 )
 from engine.errors import KIND_SENTENCE, AskerError, CommandError
-from engine.events import Event
 
 START = "start"
 ALBUM_SECONDS = 1.0  # pictures without words wait so long for those of their album
@@ -42,7 +42,6 @@ ALONE = ("forget", "admin", "consent", "withdraw", "mydata", "link")
 ASKED = (Verb.CONSENT, Verb.DATA)  # buttons whose replies are for their asker alone
 DEEP = ("consent", "withdraw", "mydata", "link")  # what a link may put after /start
 
-Response = AsyncGenerator[Event | Reply]
 Accepted = Callable[[], None]
 
 log = logging.getLogger(__name__)
@@ -96,7 +95,12 @@ class Handlers:
         command = self._talk.parse(_spelt_out(heard.text, who.reply_to))
         if heard.unnamed and personal(command):
             raise CommandError(words("telegram.unnamed", heard.locale))
-        said = await self._answer(self._talk.say(command, who), who, heard, accepted)
+        response = await self._talk.say(command, who)
+        accepted()
+        if isinstance(response, Reply):
+            said: Reply | None = response
+        else:
+            said = await self._answer(response, who, heard)
         if said is not None:
             alone = isinstance(command, Simple) and command.name in ALONE and not heard.unnamed
             await self._say(replace(said, private=said.private and alone), heard)
@@ -121,18 +125,19 @@ class Handlers:
         done, _ = await asyncio.wait({working}, timeout=NOTICE_SECONDS)
         result = await working if done else None
         short = ""  # what matters is said where it stands
-        if isinstance(result, Reply):
+        if result is not None:
             accepted()
+        if isinstance(result, Reply):
             short = result.text if _short(result) and press.verb not in ASKED else ""
         await self._sender.notice(pressed.query, short)
         result = await working
+        accepted()
         if not isinstance(result, Reply):
             if press.verb is Verb.STYLE and press.argument:
                 await self._sender.delete(
                     pressed.place, pressed.message
                 )  # the question is answered
-            result = await self._answer(result, who, pressed, accepted)
-        accepted()
+            result = await self._answer(result, who, pressed)
         if result is not None:
             await self._after(press, result, pressed, noticed=bool(short))
 
@@ -180,13 +185,11 @@ class Handlers:
         return all([await self._sender.delete(place, m) for m in {message, *known}])
 
     async def _answer(
-        self, events: Response, who: Who, asked: TextUpdate | ButtonUpdate, accepted: Accepted
+        self, events: Events, who: Who, asked: TextUpdate | ButtonUpdate
     ) -> Reply | None:
         """Show an answer to its end, and what the study asks after it; give words back."""
         showing = TelegramAnswer(self._talk, self._sender, who, asked.place, asked.message)
-        gate = AsyncExitStack()
-        gate.callback(accepted)
-        said = await self.show(showing, events, gate)
+        said = await self.show(showing, events)
         if showing.barred:
             raise Barred("the bot lacks a right here")
         a_group = who.asker == str(asked.place.chat) and not who.private  # is no participant
@@ -194,13 +197,11 @@ class Handlers:
             await self._say(replace(invited, private=False), asked)
         return said
 
-    async def show(
-        self, showing: TelegramAnswer, events: Response, gate: AsyncExitStack | None = None
-    ) -> Reply | None:
+    async def show(self, showing: TelegramAnswer, events: Events) -> Reply | None:
         """Follow an answer to its end, and remember its messages; give words back."""
         self.showing.add(showing)
         try:
-            said = await showing.follow(events, gate)
+            said = await showing.follow(events)
         finally:
             self.showing.discard(showing)
         if showing.sent:

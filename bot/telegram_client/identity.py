@@ -4,9 +4,9 @@ from dataclasses import replace
 
 from bot.messages.buttons import ANYBODY, Press, Verb
 from bot.messages.grammar import Command, Compare, Simple
+from bot.service.context import mark_of
 from bot.service.request import Who
 from bot.service.service import ChatService
-from bot.study.consent import mark_of
 from bot.telegram_client.messages import Sender
 from bot.telegram_client.updates import ButtonUpdate, TextUpdate
 
@@ -19,7 +19,7 @@ async def writer(talk: ChatService, sender: Sender, heard: TextUpdate) -> Who:
     """Name the one who wrote; an administrator who writes as the group is the group."""
     reply_to = heard.reply_to
     if reply_to is None and heard.replied:
-        reply_to = await talk.job_of(PLATFORM, f"{heard.place.chat}:{heard.replied}")
+        reply_to = await talk.deliveries.job_of(PLATFORM, f"{heard.place.chat}:{heard.replied}")
     # Asking Telegram takes a while: only where it matters.
     manager = heard.unnamed or (
         heard.text.startswith(NEED_RIGHTS) and await sender.manages(heard.place, heard.asker)
@@ -44,8 +44,8 @@ async def _asked_by(talk: ChatService, press: Press, group: Who) -> bool:
     if group.private:
         return False
     if press.verb in (Verb.FORGET, Verb.KEEP):
-        return press.argument == mark_of(talk, group)
-    answer = await talk.core.answer(press.job)
+        return press.argument == mark_of(talk.context, group)
+    answer = await talk.context.engine.answer(press.job)
     return answer is not None and answer.request.asker == group.asker
 
 

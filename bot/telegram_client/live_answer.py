@@ -2,14 +2,13 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncGenerator
-from contextlib import AbstractAsyncContextManager
 
 from telegram.error import TelegramError
 
 from bot.clients.live_answer import Final, LiveAnswer
 from bot.clients.pacing import TooFast, Vanished
 from bot.locales import words
+from bot.service.dispatch_table import Events
 from bot.service.request import Reply, Who
 from bot.service.service import ChatService
 from bot.telegram_client.address import Place, address
@@ -18,7 +17,6 @@ from bot.telegram_client.messages import Sender
 from bot.telegram_client.parts import Part, TextMessage, joined, quiet, said_items
 from bot.telegram_client.rendering import items_of, status_of, text_of
 from bot.telegram_client.stages import Drafted, Edited
-from engine.events import Event
 from engine.shutdown import end
 
 ACTION_SECONDS = 4.5  # Telegram shows an action for five
@@ -63,15 +61,11 @@ class TelegramAnswer(LiveAnswer):
                 unsure=unsure,
             )
 
-    async def follow(
-        self,
-        events: AsyncGenerator[Event | Reply],
-        gate: AbstractAsyncContextManager[object] | None = None,
-    ) -> Reply | None:
+    async def follow(self, events: Events) -> Reply | None:
         """Show words that come amid an answer in its place; give back those that come first."""
         signs = asyncio.create_task(self._signs())
         try:
-            said = await super().follow(events, gate)
+            said = await super().follow(events)
         finally:
             await end(signs)
         if said is None or not self.draft.job:
@@ -86,7 +80,7 @@ class TelegramAnswer(LiveAnswer):
 
     def grow(self) -> None:
         """Show the line about it, and its text."""
-        status = status_of(self.draft, self.talk.registry, self.who.locale)
+        status = status_of(self.draft, self.talk.context.registry, self.who.locale)
         self.stage.show(status, text_of(self.draft))
 
     async def finish(self, final: Final) -> list[str]:
@@ -121,7 +115,7 @@ class TelegramAnswer(LiveAnswer):
         footer = await self.footer(final)
         name = f"pastiche-{self.draft.job.lower()}"
         locale = self.who.locale
-        registry = self.talk.registry
+        registry = self.talk.context.registry
         items = await asyncio.to_thread(items_of, self.draft, footer, name, registry, locale)
         if self._marked and isinstance(items[0], TextMessage):
             note = quiet(words("telegram.perhaps_again", locale))

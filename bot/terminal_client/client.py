@@ -9,7 +9,7 @@ import logging
 import re
 import sys
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
@@ -22,14 +22,14 @@ from bot.messages.draft import Draft
 from bot.messages.grammar import RESERVED
 from bot.messages.normalise import MAX_TEXT
 from bot.messages.options import NAMES
-from bot.service.request import Reply
-from bot.service.service import Response
+from bot.service.dispatch_table import Events, Response
+from bot.service.request import Reply, Who
 from bot.terminal_client.images import blocks, can_show
-from bot.terminal_client.keyboard import at_a_terminal, quiet_keyboard, stoppable
+from bot.terminal_client.keyboard import Running, at_a_terminal, quiet_keyboard, stoppable
 from bot.terminal_client.live_answer import page_for, say
 from bot.terminal_client.session import ELSEWHERE, TerminalSession
 from engine.errors import KIND_SENTENCE, AskerError, PasticheError, SetupError
-from engine.events import Cancelled, Event, Failed, Finished
+from engine.events import Cancelled, Failed, Finished
 from engine.ledger.ledger import new_id
 
 PROMPT = "› "
@@ -46,13 +46,16 @@ class Screen:
 
 
 async def answer(
-    reply: Response, there: TerminalSession, screen: Screen
+    asking: Awaitable[Response], there: TerminalSession, screen: Screen
 ) -> tuple[Draft, Reply | None]:
     """Draw a reply as it comes, to its end; gives back what it said in words, too."""
+    async with stoppable(there.cancel) as running:
+        reply = await asking
+        if not isinstance(reply, Reply):
+            draft, said = await _follow(reply, running, screen.console)
     if isinstance(reply, Reply):
         await spoken(there, reply, screen.console)
         return Draft(), reply
-    draft, said = await _follow(reply, there, screen.console)
     if draft.text and not screen.console.is_terminal:
         screen.console.file.write("\n")
     if said is not None:
@@ -62,11 +65,9 @@ async def answer(
     return draft, said
 
 
-async def _follow(
-    events: AsyncGenerator[Event | Reply], there: TerminalSession, console: Console
-) -> tuple[Draft, Reply | None]:
+async def _follow(events: Events, running: Running, console: Console) -> tuple[Draft, Reply | None]:
     draft = Draft()
-    async with stoppable(there.cancel) as running, aclosing(events):
+    async with aclosing(events):
         with quiet_keyboard(), page_for(console) as page:
             async for event in events:
                 if isinstance(event, Reply):
@@ -86,7 +87,7 @@ async def _close(
             await save(there, screen, f"{final.job.lower()}-{number}.png", picture.data)
     if isinstance(final, Finished) or (isinstance(final, Cancelled) and final.text):
         say(screen.notes, await there.talk.footer(final), style="dim")
-    await there.talk.delivered(final.job)
+    await there.talk.deliveries.delivered(final.job)
     match final:
         case Cancelled():
             say(screen.notes, words("terminal.stopped"), style="dim")
@@ -142,10 +143,7 @@ async def _one(text: str, there: TerminalSession, screen: Screen) -> int:
     """Reply to one line of a chat; gives the exit code that it would have by itself."""
     who = replace(there.who, typed=text.strip())
     try:
-        reply = await there.pressed(text, who)
-        if reply is None:
-            reply = there.say(there.talk.parse(text), who)
-        draft, said = await answer(reply, there, screen)
+        draft, said = await answer(_response(text, there, who), there, screen)
         if isinstance(draft.final, Finished):
             invited = await there.invitation(who, draft.job)
             if invited is not None:
@@ -159,6 +157,12 @@ async def _one(text: str, there: TerminalSession, screen: Screen) -> int:
         told = str(error) if isinstance(error, SetupError) else KIND_SENTENCE
         say(screen.console, told, style="yellow")
         return OURS
+
+
+async def _response(text: str, there: TerminalSession, who: Who) -> Response:
+    """Take a line as a choice, or else as a command."""
+    made = await there.pressed(text, who)
+    return made if made is not None else await there.say(there.talk.parse(text), who)
 
 
 def code_of(draft: Draft, said: Reply | None) -> int:
@@ -182,9 +186,10 @@ async def _typed(there: TerminalSession) -> AsyncIterator[str]:
     from prompt_toolkit import PromptSession
     from prompt_toolkit.completion import WordCompleter
 
-    commands = [name for name in (*there.talk.commands, *RESERVED) if name not in ELSEWHERE]
+    registry = there.talk.context.registry
+    commands = [name for name in (*registry.commands, *RESERVED) if name not in ELSEWHERE]
     known = [f"/{name}" for name in commands] + [f"--{name}" for name in (*NAMES, "private")]
-    known += [expert.name for expert in there.talk.registry.experts]
+    known += [expert.name for expert in registry.experts]
     completer = WordCompleter(known, pattern=re.compile(r"[/\w-]+"))
     session: PromptSession[str] = PromptSession(completer=completer, complete_while_typing=False)
     while True:

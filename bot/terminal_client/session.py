@@ -1,25 +1,24 @@
 """The session of a chat in the terminal: choices to type, files to save, and retention."""
 
 import asyncio
-import contextlib
 import getpass
 import logging
 import os
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from bot.chat import make_context
 from bot.locales import words
 from bot.messages.buttons import Button, Verb
 from bot.messages.grammar import Command, Simple
+from bot.service.dispatch_table import Response
 from bot.service.request import Reply, Who
-from bot.service.service import ChatService, Response
+from bot.service.service import ChatService
 from bot.settings import PlatformSettings, terminal_settings
-from bot.study.pair import stop
 from bot.terminal_client.keyboard import at_a_terminal
 from engine.errors import AskerError, PasticheError, SetupError
-from engine.events import Event
 from engine.files import write_file
 from engine.ledger.ledger import new_id
 from engine.moderation.chain import usual
@@ -76,15 +75,13 @@ class TerminalSession:
         self.offer_nothing()
         self.who = terminal_asker()
 
-    async def say(self, command: Command, who: Who) -> AsyncGenerator[Event | Reply]:
-        """Yield ChatService's reply; a new request leaves what was asked before."""
+    async def say(self, command: Command, who: Who) -> Response:
+        """Give ChatService's reply; a new request leaves what was asked before."""
         if not isinstance(command, Simple):
             self.offer_nothing()
         elif command.name in ELSEWHERE:
             raise AskerError(words("terminal.elsewhere", who.locale, name=command.name))
-        async with contextlib.aclosing(self.talk.say(command, who)) as events:
-            async for event in events:
-                yield event
+        return await self.talk.say(command, who)
 
     async def pressed(self, text: str, who: Who) -> Response | None:
         """Reply to a choice; None for what is no answer to one. A question is asked again.
@@ -152,9 +149,8 @@ class TerminalSession:
 
     async def cancel(self, job: str) -> bool:
         """Stop that answer, or pair of answers; says whether it was still to be stopped."""
-        if job == self.talk.pairs.under_way(self.who):
-            return await stop(self.talk, job, self.who)
-        return await self.talk.core.cancel(job)
+        context = self.talk.context
+        return await context.handlers.study.stop(self.who, job) or await context.engine.cancel(job)
 
     async def invitation(self, who: Who, job: str = "") -> Reply | None:
         """Give ChatService's invitation, if it is time for one; never in the way of an answer."""
@@ -176,10 +172,10 @@ async def open_terminal(
         open_desk(settings, asker=limits.asker_bucket, place=limits.place_bucket) as desk,
         _retention(desk),
     ):
-        talk = ChatService(
-            core, desk, usual(limits.image_check), limits, growth=1
-        )  # a line stays once shown
-        yield TerminalSession(talk, settings, out)
+        moderator = usual(limits.image_check)
+        # a line stays once shown, so each growth of a text is checked
+        context = make_context(core, desk, moderator, limits, growth=1)
+        yield TerminalSession(ChatService(context), settings, out)
 
 
 @asynccontextmanager

@@ -5,6 +5,9 @@ import time
 from contextlib import aclosing
 from pathlib import Path
 
+from talking import replies_of
+
+from bot.chat import make_context
 from bot.service.request import Who
 from bot.service.service import ChatService
 from bot.settings import PlatformSettings
@@ -58,7 +61,7 @@ async def _measure(settings: Settings) -> tuple[list[float], list[float], int, l
         open_engine(settings) as core,
         open_desk(settings, asker=platforms.asker_bucket, place=platforms.place_bucket) as desk,
     ):
-        talk = ChatService(core, desk, usual(), platforms)
+        talk = ChatService(make_context(core, desk, usual(), platforms))
         await _ask(talk, _who("warm up"))
         alone = await _people(talk, "before")
         flood = asyncio.create_task(_flood(talk))
@@ -75,10 +78,10 @@ def _who(name: str) -> Who:
 
 async def _ask(talk: ChatService, who: Who) -> float:
     began = time.perf_counter()
-    async with aclosing(talk.say(talk.parse(TEXT), who)) as replies:
+    async with aclosing(replies_of(talk, talk.parse(TEXT), who)) as replies:
         last = [reply async for reply in replies][-1]
     took = time.perf_counter() - began
-    await talk.delivered(last.job)  # type: ignore[union-attr]
+    await talk.deliveries.delivered(last.job)  # type: ignore[union-attr]
     return took
 
 
@@ -116,13 +119,15 @@ async def _flood(talk: ChatService) -> int:
 
 async def _acknowledgements(talk: ChatService) -> list[float]:
     """Fill the queue with slow requests of many people; then time acceptances."""
-    slow = [talk.say(talk.parse("Begin ::slow:: " + TEXT), _who(f"q{n}")) for n in range(QUEUED)]
+    slow = [
+        replies_of(talk, talk.parse("Begin ::slow:: " + TEXT), _who(f"q{n}")) for n in range(QUEUED)
+    ]
     for events in slow:
         await anext(events)
     took = []
     for number in range(ACKNOWLEDGED):
         began = time.perf_counter()
-        events = talk.say(talk.parse(TEXT), _who(f"a{number}"))
+        events = replies_of(talk, talk.parse(TEXT), _who(f"a{number}"))
         assert isinstance(await anext(events), Queued)
         took.append(time.perf_counter() - began)
         slow.append(events)

@@ -1,33 +1,31 @@
 """Below an answer: what to know about it, who wrote it and why, and that a machine did."""
 
-from typing import TYPE_CHECKING
-
 from bot.locales import words
 from bot.messages import draft
+from bot.messages.escape import defang
+from bot.service.admission import place_of
+from bot.service.context import Context
 from bot.service.request import Who
 from engine.events import Cancelled, Finished
 from engine.plan.treatment import ARM
 
-if TYPE_CHECKING:
-    from bot.service.service import ChatService
 
-
-async def footer(talk: "ChatService", final: Finished | Cancelled, who: Who | str = "en") -> str:
+async def footer(context: Context, final: Finished | Cancelled, who: Who | str = "en") -> str:
     """The lines, in the reader's language where `who` tells it."""
     notes = final.notes if isinstance(final, Finished) else ()
-    told = await talk.core.answer(final.job)
-    expert = talk.registry.named(told.route.expert) if told else None
+    told = await context.engine.answer(final.job)
+    expert = context.registry.named(told.route.expert) if told else None
     if told is None or expert is None:
         return draft.AI_LINE
     if told.route.rule.startswith(f"{ARM}:"):
         locale = who.locale if isinstance(who, Who) else who
-        return "\n".join([*notes, words("experiment.footer", locale, ai=draft.AI_LINE)])
+        return defang("\n".join([*notes, words("experiment.footer", locale, ai=draft.AI_LINE)]))
     reason = ""
     if told.route.rule == "forced" and isinstance(who, Who):
-        style = (await talk.place(who)).style
+        style = (await place_of(context, who)).style
         if told.request.style == style and "--style" not in told.request.typed:
             reason = words("talk.default_style", who.locale)
-    line = draft.footer(final, expert, told.route, talk.registry.weights(expert), reason=reason)
+    line = draft.footer(final, expert, told.route, context.registry.weights(expert), reason=reason)
     if expert.label.startswith(draft.AI_LINE):  # said once is enough
         line = line.removeprefix(f"{draft.AI_LINE} · ")
-    return "\n".join([*notes, *([expert.label] if expert.label else []), line])
+    return defang("\n".join([*notes, *([expert.label] if expert.label else []), line]))

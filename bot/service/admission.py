@@ -1,0 +1,40 @@
+"""Who is answered at all: the operators' lists, and whether anything new is taken at the moment."""
+
+from bot.locales import words
+from bot.messages.grammar import Command, Simple
+from bot.service.context import Context
+from bot.service.request import Who
+from engine.chat.places import Place
+from engine.errors import AskerError, BusyError
+
+ALWAYS = ("privacy", "forget", "help", "report", "mydata", "withdraw")  # for everybody, at any time
+
+
+async def admit(context: Context, command: Command, who: Who) -> None:
+    """Raises AskerError for somebody who is kept out, and while nothing new is taken."""
+    if isinstance(command, Simple) and command.name in ALWAYS:
+        return
+    if not operates(context, who) and not await welcome(context, who):
+        raise AskerError(words("talk.blocked", who.locale))
+    if isinstance(command, Simple):
+        return
+    if context.lifecycle.draining:
+        raise BusyError(words("talk.draining", who.locale))
+    if "paused" in await context.desk.places.switched():
+        raise BusyError(words("talk.paused", who.locale))
+
+
+async def welcome(context: Context, who: Who) -> bool:
+    """Whether the operator's lists let this person be answered here."""
+    places = [name for name in (who.place, who.parent) if name]
+    return await context.desk.places.welcome(who.platform, who.asker, places, who.server)
+
+
+def operates(context: Context, who: Who) -> bool:
+    """Whether this is one of the people who run the bot."""
+    return f"{who.platform}:{who.asker}" in context.settings.operators
+
+
+async def place_of(context: Context, who: Who) -> Place:
+    """The settings of the place: its own, else those of the channel or group that it is part of."""
+    return await context.desk.places.place(who.platform, who.place, who.parent)

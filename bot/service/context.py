@@ -1,0 +1,52 @@
+"""What each stage of the conversation is given: a stage is a function that takes the context first."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from bot.service.delivery import Deliveries
+from bot.service.dispatch_table import DispatchTable
+from bot.service.moderation import Moderation
+from bot.service.rate_limit import RequestRate
+from bot.service.repeats import Repeats
+from bot.service.request import Who
+from bot.settings import PlatformSettings
+from engine import Engine
+from engine.plan.cards import Registry
+from engine.process.composition import Desk
+
+MARK = 16  # hex characters that tell whose a button is
+
+
+@dataclass(slots=True)
+class Lifecycle:
+    """Whether this process still takes requests, and how it is told to end."""
+
+    draining: bool = False
+    stop: Callable[[], None] = lambda: None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """Made once for a process. `door` lets so many requests in at a time, to be put on record."""
+
+    engine: Engine
+    desk: Desk
+    settings: PlatformSettings
+    moderation: Moderation
+    deliveries: Deliveries
+    handlers: DispatchTable
+    hurry: RequestRate
+    presses: Repeats
+    door: asyncio.Semaphore
+    lifecycle: Lifecycle = field(default_factory=Lifecycle)
+
+    @property
+    def registry(self) -> Registry:
+        """The experts."""
+        return self.engine.registry
+
+
+def mark_of(context: Context, who: Who) -> str:
+    """What a button carries to be one person's."""
+    return context.desk.lookup(who.platform, who.asker)[:MARK]

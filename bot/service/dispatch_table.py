@@ -1,0 +1,97 @@
+"""The table of the conversation: which handler answers a command, a button or a receipt.
+
+The composition root (bot.chat) fills it, so that the service names no study.
+"""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Literal, Protocol
+
+from bot.messages.buttons import Press, Verb
+from bot.messages.grammar import Command, Simple
+from bot.service.request import Reply, Who
+from engine.chat.feedback import Judged
+from engine.events import Event
+from engine.plan.plan import Plan
+
+
+class Step(Enum):
+    """What a stream yields first, once: the request is accepted, and its events follow."""
+
+    ACCEPTED = "accepted"
+
+
+@dataclass(frozen=True, slots=True)
+class GoOn:
+    """A press that means a command."""
+
+    command: Command
+    who: Who
+
+
+Events = AsyncGenerator[Event | Reply]
+Stream = AsyncGenerator[Event | Reply | Literal[Step.ACCEPTED]]
+Response = Reply | Events
+CommandHandler = Callable[[Simple, Who], Awaitable[Reply]]
+StreamHandler = Callable[[Any, Who], Stream]
+PressHandler = Callable[[Press, Who], Awaitable[Response | GoOn]]
+ReceiptHandler = Callable[[str, bool], Awaitable[None]]
+
+
+class Treated(Protocol):
+    """A plan under an experiment's arm; `note` is what its asker is told beside the answer."""
+
+    @property
+    def plan(self) -> Plan:
+        """What is asked for."""
+
+    @property
+    def note(self) -> str:
+        """What its asker is told."""
+
+    async def accepted(self) -> None:
+        """Record the exposure before anything of the answer is shown."""
+
+    async def shown(self, event: Event | Reply) -> None:
+        """Take an answer that came to nothing out of what is scored."""
+
+
+class ChatStudy(Protocol):
+    """What the study adds to the conversation; `title` is empty while none runs."""
+
+    title: str
+
+    async def treat(self, command: Command, plan: Plan, who: Who) -> Treated | Reply | None:
+        """Change the plan as an experiment's arm has it, or ask a question first."""
+
+    async def invitation(self, who: Who, job: str) -> Reply | None:
+        """Ask something after an answer that was shown whole."""
+
+    async def stop(self, who: Who, name: str = "") -> bool:
+        """Stop the comparison of that name, or the one under way; False if there is none to stop."""
+
+    async def note(
+        self, kind: str, job: str, who: Who | None = None, detail: dict[str, str] | None = None
+    ) -> None:
+        """Record what was done with an answer."""
+
+    async def refused(self, plan: Plan, judged: Sequence[Judged]) -> None:
+        """Record a request that moderation stopped before it was a job."""
+
+    async def delivered(self, job: str) -> None:
+        """Record that an answer has arrived."""
+
+    async def settles(self, job: str, address: str) -> bool:
+        """Settle a debt that is never sent by itself; False for any other."""
+
+
+@dataclass(slots=True, kw_only=True)
+class DispatchTable:
+    """The table; `receipts` by the receipt's kind ("pair" of "pair:01...")."""
+
+    commands: dict[str, CommandHandler] = field(default_factory=dict)
+    streams: dict[type[Command], StreamHandler] = field(default_factory=dict)
+    verbs: dict[Verb, PressHandler] = field(default_factory=dict)
+    receipts: dict[str, ReceiptHandler] = field(default_factory=dict)
+    study: ChatStudy = field(init=False)

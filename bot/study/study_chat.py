@@ -1,0 +1,19 @@
+"""The study in chat, as its handlers are given it: the conversation's context, and what is under way."""
+
+from bot.service.context import Context
+from bot.service.rate_limit import REMEMBERED
+from bot.service.repeats import Repeats
+from bot.study.guess import GuessGame
+from bot.study.pair import Pairs
+from bot.study.questionnaire import Questions
+
+
+class StudyChat:
+    """One for a context. Comparisons and guesses are there without a study too, as games."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.pairs = Pairs(context)
+        self.questions = Questions(context.desk)
+        self.guessing = GuessGame(context.desk, self.questions)
+        self.too_young = Repeats(REMEMBERED)  # in memory: no row says so of anybody
