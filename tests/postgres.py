@@ -21,7 +21,7 @@ import psycopg
 from loopback import free_port
 from psycopg import sql
 
-from engine.ledger.storage import key_file
+from engine.ledger.keys import key_file
 from engine.settings import Settings
 
 KEY = "70617374696368" + 25 * "0a"  # of the ledgers made from the template

@@ -16,7 +16,8 @@ from engine.chat.retention import ALARM_SECONDS
 from engine.engine import events_of
 from engine.errors import PasticheError, SetupError
 from engine.events import Event, Failed, Finished, is_final
-from engine.ledger.storage import check_key, key_file, revisions, storage_of
+from engine.ledger.keys import key_file
+from engine.ledger.storage import check_key, revisions, storage_of
 from engine.moderation.images import load_classifier
 from engine.plan.cards import Expert, Medium, Registry, load_registry
 from engine.plan.job import Request

@@ -1,7 +1,8 @@
-"""The rules of the house: settings of places, who is kept out, and what operators have switched."""
+"""Settings of places, the lists of who is kept out or let in, and what operators have switched."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -31,22 +32,18 @@ class Places:
         row = next((rows[name] for name in names if name in rows), None)
         return Place() if row is None else Place(style=row.style or "", talk_on=row.talk_on)
 
-    @repeated
     async def settle(
         self, platform: str, place: str, settings: Place, owner: str | None = None
     ) -> None:
         """Change them; the `owner` is the person of a chat of two, with whom they go."""
-        lookup = self._database.place(platform, place)
         row = {
-            "lookup": lookup,
             "platform": platform,
             "style": settings.style or None,
             "talk_on": settings.talk_on,
             "changed_at": self._database.clock(),
             "owner": None if owner is None else self._database.person(platform, owner),
         }
-        async with self._database.writing() as connection:
-            await put(connection, PlaceRow, ("lookup",), row)
+        await self._set(PlaceRow, {"lookup": self._database.place(platform, place)}, row)
 
     def _subject(self, platform: str, kind: str, name: str) -> str:
         match kind:
@@ -57,17 +54,20 @@ class Places:
             case _:
                 return self._database.vault.lookup(f"{platform} {kind}", name)
 
-    @repeated
     async def rule(self, platform: str, kind: str, name: str, action: str) -> None:
         """Set "allow" or "deny" for an asker, place or server, or take either back with ""."""
-        lookup = self._subject(platform, kind, name)
+        row = {"platform": platform, "kind": kind, "action": action, "at": self._database.clock()}
+        key = {"lookup": self._subject(platform, kind, name)}
+        await self._set(BlockRow, key, row if action else None)
+
+    @repeated
+    async def _set(self, table: Any, key: dict[str, str], row: dict[str, Any] | None) -> None:
+        """Put the row with that key in its place, or delete it."""
         async with self._database.writing() as connection:
-            if action:
-                what = {"platform": platform, "kind": kind, "action": action}
-                row = {"lookup": lookup, **what, "at": self._database.clock()}
-                await put(connection, BlockRow, ("lookup",), row)
+            if row is None:
+                await connection.execute(sa.delete(table).filter_by(**key))
             else:
-                await connection.execute(sa.delete(BlockRow).where(BlockRow.lookup == lookup))
+                await put(connection, table, tuple(key), key | row)
 
     async def welcome(
         self, platform: str, asker: str, places: Sequence[str], server: str = ""
@@ -99,15 +99,10 @@ class Places:
                 move = sa.update(table).where(table.lookup == old, ~known).values(lookup=new)
                 await connection.execute(move)
 
-    @repeated
     async def switch(self, name: str, value: str) -> None:
         """Switch something on ("on") or off ("")."""
-        async with self._database.writing() as connection:
-            if value:
-                row = {"name": name, "value": value, "at": self._database.clock()}
-                await put(connection, SwitchRow, ("name",), row)
-            else:
-                await connection.execute(sa.delete(SwitchRow).where(SwitchRow.name == name))
+        row = {"value": value, "at": self._database.clock()}
+        await self._set(SwitchRow, {"name": name}, row if value else None)
 
     async def switched(self) -> dict[str, str]:
         """What is switched on."""

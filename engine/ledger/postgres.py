@@ -10,7 +10,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from engine.errors import LedgerError
 from engine.ledger.errors import explain, redacted
-from engine.ledger.session_pool import is_shared_session
 
 OLDEST = 14  # PostgreSQL's major version
 UPGRADE_LOCK = 0x50617374_69636865  # "Pastiche": one upgrade at a time
@@ -37,10 +36,11 @@ DRIVER: dict[str, Any] = {
 }
 POOL, OVERFLOW = 4, 4  # connections of one process and part; a server gives 100 as it comes
 POOL_SECONDS = 10.0
+ROUNDS = 4  # a pool may go round its connections
 
 
 class LedgerServer:
-    """See database.Storage. Its messages name host and database, never user or password."""
+    """Storage on a server. Its messages name host and database, never user or password."""
 
     upgrades_itself = False
 
@@ -49,12 +49,11 @@ class LedgerServer:
         self.name = name_of(url)
 
     def exists(self) -> bool:
-        """Always: the server is somebody's to make."""
-        return True
+        return True  # the server is somebody's to make
 
     @contextmanager
     def connect(self, *, writing: bool) -> Iterator[sa.Connection]:
-        """One connection to a server that was looked over; a writer is the only one of its kind."""
+        """Connect to a server after looking it over; a writer is the only one of its kind."""
         import psycopg
 
         from engine.ledger.postgres_connection import limited
@@ -78,7 +77,7 @@ class LedgerServer:
             database.dispose()
 
     def worries(self) -> list[str]:
-        """A server that may lose what it has committed, or is read by others on the way."""
+        """Tell of a server that may lose what it has committed, or is read by others on the way."""
         query = "SELECT current_setting('fsync'), current_setting('full_page_writes'), ssl "
         query += "FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
         with self.connect(writing=False) as connection:
@@ -96,11 +95,9 @@ class LedgerServer:
         return found
 
     def back_up(self, _folder: Path, _revision: str) -> str | None:
-        """None: a server's copies are its operator's."""
-        return None
+        return None  # a server's copies are its operator's
 
     def open(self, *, synced: bool) -> AsyncEngine:
-        """The server for the event loop."""
         from engine.ledger.postgres_connection import Limited
 
         database = create_async_engine(
@@ -112,8 +109,7 @@ class LedgerServer:
             pool_pre_ping=True,  # after a restart of the server the next transaction connects anew
             hide_parameters=True,
         )
-        sa.event.listen(database.sync_engine, "connect", _settle)
-        sa.event.listen(database.sync_engine, "connect", _flush if synced else _flush_later)
+        sa.event.listen(database.sync_engine, "connect", _settle if synced else _settle_unsynced)
         sa.event.listen(database.sync_engine, "handle_error", _leave_a_replica)
         return database
 
@@ -137,29 +133,49 @@ class LedgerServer:
                 "current_setting('transaction_read_only'), pg_backend_pid()"
             )
         ).one()
-        if encoding != "UTF8":
-            raise LedgerError(
-                f"The database {self.name} is encoded in {encoding}. Make one in UTF8: "
-                "CREATE DATABASE pastiche ENCODING 'UTF8' TEMPLATE template0;"
-            )
-        if replica:
-            raise LedgerError(
-                f"{self.name} is a replica and can only be read. Name the primary in "
-                "PASTICHE_DATABASE_URL (several hosts may stand there, with "
-                "target_session_attrs=read-write)."
-            )
-        if read_only == "on":
-            raise LedgerError(
-                f"The database {self.name} is read-only (default_transaction_read_only). Let it be "
-                "written to, or name another with PASTICHE_DATABASE_URL."
-            )
         connection.rollback()
-        if backend != driver.info.backend_pid and is_shared_session(self._url, self._driver()):
-            raise LedgerError(
-                f"{self.name} is a pool in transaction mode (PgBouncer or the like): there nobody can "
-                "be woken by NOTIFY. Name the server itself, or set pool_mode = session for this "
-                "database."
-            )
+        primary = "Name the primary in PASTICHE_DATABASE_URL (several hosts may stand there, with "
+        for wrong, what in (
+            (encoding != "UTF8",
+             f"is encoded in {encoding}. Make one in UTF8: "
+             "CREATE DATABASE pastiche ENCODING 'UTF8' TEMPLATE template0;"),
+            (replica, f"is a replica and can only be read. {primary}target_session_attrs=read-write)."),
+            (read_only == "on",
+             "is read-only (default_transaction_read_only). Let it be written to, or name another "
+             "with PASTICHE_DATABASE_URL."),
+            (backend != driver.info.backend_pid and is_shared_session(self._url, self._driver()),
+             "is a pool in transaction mode (PgBouncer or the like): there nobody can be woken by "
+             "NOTIFY. Name the server itself, or set pool_mode = session for this database."),
+        ):  # fmt: skip
+            if wrong:
+                raise LedgerError(f"{self.name} {what}")
+
+
+def is_shared_session(url: sa.URL, driver: dict[str, Any]) -> bool:
+    """Whether this is a pool that gives one session to several clients in turn.
+
+    PgBouncer tells its client a backend number of its own making, so a difference from
+    pg_backend_pid() is the first sign. Whether sessions are really shared is tried out: two clients
+    that are both connected must never meet the same backend. A pool with room for one client says
+    nothing. https://www.pgbouncer.org/features.html#sql-feature-map-for-pooling-modes
+    """
+    from engine.ledger.postgres_connection import limited
+
+    database = sa.create_engine(
+        url, connect_args=driver, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT"
+    )
+    sa.event.listen(database, "do_connect", limited)
+    met: tuple[set[int], set[int]] = (set(), set())
+    try:
+        with database.connect() as one, database.connect() as other:
+            for _ in range(ROUNDS):
+                for seen, connection in zip(met, (one, other), strict=True):
+                    seen.add(int(connection.scalar(sa.select(sa.func.pg_backend_pid())) or 0))
+    except sa.exc.OperationalError:
+        return False
+    finally:
+        database.dispose()
+    return bool(met[0] & met[1]) or len(met[0]) > 1 or len(met[1]) > 1
 
 
 def is_local(url: sa.URL) -> bool:
@@ -187,29 +203,24 @@ def _lock(connection: sa.Connection) -> None:
 
 
 def _settle(connection: Any, _record: Any) -> None:
-    _configure(connection, SESSION)
-
-
-def _flush(connection: Any, _record: Any) -> None:
     """Accepted = on disk: never the server's own `off`; what is stricter than `on` stays."""
-    cursor = connection.cursor()
-    cursor.execute(
-        "SELECT set_config('synchronous_commit', 'on', false) "
-        "WHERE current_setting('synchronous_commit') = 'off'"
-    )
-    cursor.close()
+    _configure(connection, SESSION)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT set_config('synchronous_commit', 'on', false) "
+            "WHERE current_setting('synchronous_commit') = 'off'"
+        )
     connection.commit()
 
 
-def _flush_later(connection: Any, _record: Any) -> None:
-    _configure(connection, {"synchronous_commit": "off"})
+def _settle_unsynced(connection: Any, _record: Any) -> None:
+    _configure(connection, SESSION | {"synchronous_commit": "off"})
 
 
 def _configure(connection: Any, values: dict[str, str]) -> None:
-    cursor = connection.cursor()
-    for name, value in values.items():
-        cursor.execute("SELECT set_config(%s, %s, false)", (name, value))
-    cursor.close()
+    with connection.cursor() as cursor:
+        for name, value in values.items():
+            cursor.execute("SELECT set_config(%s, %s, false)", (name, value))
     connection.commit()
 
 

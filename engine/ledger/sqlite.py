@@ -4,6 +4,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ BUSY_SECONDS = 5.0
 
 
 class LedgerFile:
-    """See database.Storage."""
+    """Storage in a file."""
 
     upgrades_itself = True
 
@@ -26,12 +27,11 @@ class LedgerFile:
         self._url = url
 
     def exists(self) -> bool:
-        """Whether anything lies there."""
         return self.path.exists()
 
     @contextmanager
     def connect(self, *, writing: bool) -> Iterator[sa.Connection]:
-        """One connection that begins its transactions by hand."""
+        """Open one connection that begins its transactions by hand."""
         if writing:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         database = sa.create_engine(
@@ -50,11 +50,10 @@ class LedgerFile:
             database.dispose()
 
     def worries(self) -> list[str]:
-        """None: the pragmas see to it."""
-        return []
+        return []  # the pragmas see to it
 
     def back_up(self, folder: Path, revision: str) -> str | None:
-        """A consistent copy by SQLite's own backup, kept under the old schema's name."""
+        """Copy it by SQLite's own backup, under the old schema's name."""
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         name = f"{self.path.stem}-{revision}-{int(time.time())}{self.path.suffix}"
         copy = folder / name
@@ -67,7 +66,6 @@ class LedgerFile:
         return str(copy)
 
     def open(self, *, synced: bool) -> AsyncEngine:
-        """The file for the event loop."""
         database = create_async_engine(
             self._url,
             connect_args={"timeout": BUSY_SECONDS},
@@ -75,9 +73,8 @@ class LedgerFile:
             max_overflow=28,
             hide_parameters=True,  # an error must not quote what somebody typed
         )
-        sa.event.listen(database.sync_engine, "connect", _set_pragmas)
-        if not synced:
-            sa.event.listen(database.sync_engine, "connect", _let_the_system_sync)
+        pragmas = _set_pragmas if synced else partial(_set_pragmas, synchronous="NORMAL")
+        sa.event.listen(database.sync_engine, "connect", pragmas)
         sa.event.listen(database.sync_engine, "begin", _begin)
         return database
 
@@ -87,24 +84,18 @@ def _transactions_by_hand(connection: Any, _record: Any) -> None:
     connection.execute("PRAGMA secure_delete=ON")
 
 
-def _set_pragmas(connection: Any, _record: Any) -> None:
-    """WAL, and a commit that survives a power cut: accepted = on disk."""
+def _set_pragmas(connection: Any, _record: Any, *, synchronous: str = "FULL") -> None:
+    """Set WAL, and a commit that survives a power cut: accepted = on disk."""
     connection.isolation_level = None
     cursor = connection.cursor()
     for pragma in (
         "journal_mode=WAL",
-        "synchronous=FULL",
+        f"synchronous={synchronous}",
         "foreign_keys=ON",
         "secure_delete=ON",
         "fullfsync=ON",  # macOS: a plain fsync leaves data in the drive's own cache
     ):
         cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
-
-
-def _let_the_system_sync(connection: Any, _record: Any) -> None:
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA synchronous=NORMAL")
     cursor.close()
 
 

@@ -31,8 +31,6 @@ DRIVERS = ("sqlite+aiosqlite", "postgresql+psycopg")
 META = sa.table("meta", sa.column("name"), sa.column("value", sa.LargeBinary))
 KEY_CHECK_QUERY = sa.select(META.c.value).where(META.c.name == "key_check")
 
-__all__ = ["check_key", "key_file", "make_ready", "open_database", "revisions", "upgrade"]
-
 
 class Storage(Protocol):
     """Where a ledger lies: a file or a server. Its `name` is for messages; all raise LedgerError."""
@@ -44,16 +42,16 @@ class Storage(Protocol):
         """Whether there is anything to connect to; a file comes with the first upgrade."""
 
     def connect(self, *, writing: bool) -> AbstractContextManager[sa.Connection]:
-        """One connection for the schema; a writer's transaction keeps other upgrades out."""
+        """Connect for the schema; a writer's transaction keeps other upgrades out."""
 
     def worries(self) -> list[str]:
-        """What an operator should know of it, in sentences."""
+        """Say in sentences what an operator should know of it."""
 
     def back_up(self, folder: Path, revision: str) -> str | None:
-        """A copy before an upgrade; its path, or None where that is not ours to do."""
+        """Copy it before an upgrade; the path, or None where that is not ours to do."""
 
     def open(self, *, synced: bool) -> AsyncEngine:
-        """For the event loop."""
+        """Open it for the event loop."""
 
 
 def database_url(settings: Settings) -> sa.URL:
@@ -94,7 +92,6 @@ def on_server(settings: Settings) -> bool:
 def _alembic(
     storage: Storage, scripts: Path | None, *, writing: bool
 ) -> Iterator[tuple[Config, sa.Connection]]:
-    """Alembic on one connection."""
     with as_file(files("migrations")) as folder:
         config = Config()
         config.set_main_option("script_location", str(scripts or folder).replace("%", "%%"))
@@ -127,17 +124,15 @@ def _revisions(config: Config, connection: sa.Connection) -> tuple[str | None, s
     return current, script.get_current_head()
 
 
-def upgrade(settings: Settings, scripts: Path | None = None) -> str | None:
-    """Bring the ledger to the newest schema; returns the backup's path if one was made."""
-    return _upgrade(settings, scripts, only_empty=False)
-
-
 def make_ready(settings: Settings) -> str | None:
     """`upgrade`, but for a server that holds an older ledger: others may be using it."""
-    return _upgrade(settings, None, only_empty=not storage_of(settings).upgrades_itself)
+    return upgrade(settings, only_empty=not storage_of(settings).upgrades_itself)
 
 
-def _upgrade(settings: Settings, scripts: Path | None, *, only_empty: bool) -> str | None:
+def upgrade(
+    settings: Settings, scripts: Path | None = None, *, only_empty: bool = False
+) -> str | None:
+    """Bring the ledger to the newest schema; returns the backup's path if one was made."""
     current, newest = revisions(settings, scripts)
     if current == newest:
         _vault(settings, new=current is None)
@@ -145,9 +140,8 @@ def _upgrade(settings: Settings, scripts: Path | None, *, only_empty: bool) -> s
     storage = storage_of(settings)
     with _alembic(storage, scripts, writing=True) as (config, connection):
         current, newest = _revisions(config, connection)  # another process may have been faster
-        vault = _vault(
-            settings, new=current is None
-        )  # on disk first: a ledger never exists without its key
+        # on disk first: a ledger never exists without its key
+        vault = _vault(settings, new=current is None)
         if current == newest:
             return None
         if current and only_empty:
@@ -157,7 +151,9 @@ def _upgrade(settings: Settings, scripts: Path | None, *, only_empty: bool) -> s
             )
         backup = storage.back_up(settings.home / "backups", current) if current else None
         command.upgrade(config, "head")
-        _sign(settings, connection, vault)
+        if not _belongs(settings, vault, connection.scalar(KEY_CHECK_QUERY)):
+            sealed = vault.seal(KEY_CHECK, "meta.value")
+            connection.execute(sa.insert(META).values(name="key_check", value=sealed))
         connection.commit()
     return backup
 
@@ -171,13 +167,6 @@ def _vault(settings: Settings, *, new: bool) -> Vault:
             "(chmod 600), or set PASTICHE_KEY_FILE or PASTICHE_KEY."
         )
     return load_vault(settings, may_create=new)
-
-
-def _sign(settings: Settings, connection: sa.Connection, vault: Vault) -> None:
-    """Note in the ledger which key is its own. Raises LedgerError if it has another."""
-    if not _belongs(settings, vault, connection.scalar(KEY_CHECK_QUERY)):
-        value = vault.seal(KEY_CHECK, "meta.value")
-        connection.execute(sa.insert(META).values(name="key_check", value=value))
 
 
 def _belongs(settings: Settings, vault: Vault, stored: bytes | None) -> bool:

@@ -16,8 +16,7 @@ import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from engine.errors import AskerError, SetupError
-from engine.ledger.keys import load_key
-from engine.ledger.storage import key_file
+from engine.ledger.keys import key_file, load_key
 from engine.ledger.transactions import Database, add
 from engine.settings import Settings
 from engine.study.pseudonyms import key_check, place_pseudonym, pseudonym
