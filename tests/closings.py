@@ -18,9 +18,8 @@ from telegram_server import TelegramServer
 from engine import Engine
 from engine.engine import events_of
 from engine.errors import PasticheError
-from engine.plan.cards import load_registry
 from engine.plan.job import Request
-from engine.process.shared import sharing
+from engine.process.bootstrap import open_engine
 from engine.settings import Settings
 
 SPARE_SECONDS = 5.0  # beyond the grace that was promised
@@ -89,8 +88,7 @@ class Closings:
         await asyncio.sleep(moment.after)
 
     async def _queue(self, moment: Moment) -> float:
-        registry = load_registry(self._settings.expert_roots, self._settings.profile)
-        async with sharing(self._settings, registry) as core:
+        async with open_engine(self._settings) as core:
             asking = asyncio.create_task(self._ask(core))
             await self._happen(moment)
             began = time.monotonic()

@@ -23,6 +23,7 @@ from engine.plan.cards import load_registry
 from engine.plan.job import Status
 from engine.process.bootstrap import REOPEN_PAUSES, ReconnectingEngine, open_engine
 from engine.process.client import ClientEngine
+from engine.process.composition import desk_on
 from engine.workers.protocol import Call, Link, Returned
 
 
@@ -158,3 +159,13 @@ def test_nothing_in_the_callers_folder_is_imported_by_the_worker(tmp_path) -> No
     program = [str(Path(sys.executable).with_name("pastiche")), "ask", "It rained."]
     done = subprocess.run(program, cwd=tmp_path, capture_output=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
+
+
+async def test_a_process_has_one_ledger(settings) -> None:
+    async with (
+        ReconnectingEngine(settings) as core,
+        core.ledger() as ledger,
+        core.ledger() as again,
+        desk_on(ledger, settings) as desk,
+    ):
+        assert again is ledger is desk.ledger is core._core._ledger

@@ -25,7 +25,7 @@ from engine.lock import owners_pid, take_lock
 from engine.moderation.chain import usual
 from engine.monitor.logs import JsonLines
 from engine.process.bootstrap import ReconnectingEngine
-from engine.process.composition import open_desk
+from engine.process.composition import desk_on
 from engine.settings import Settings
 from engine.shutdown import Signals, end, end_others, wanted, within
 
@@ -116,7 +116,13 @@ async def serve(
         async with (
             _alone(settings),
             ReconnectingEngine(settings, warm=("text",), workers=workers) as core,
-            open_desk(settings, asker=platforms.asker_bucket, place=platforms.place_bucket) as desk,
+            core.ledger() as ledger,
+            desk_on(
+                ledger,
+                settings,
+                asker=platforms.asker_bucket,
+                place=platforms.place_bucket,
+            ) as desk,
         ):
             moderator = usual(platforms.image_check)
             talk = MeteredTalk(make_context(core, desk, moderator, platforms))

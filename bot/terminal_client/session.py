@@ -23,7 +23,7 @@ from engine.files import write_file
 from engine.ledger.ledger import new_id
 from engine.moderation.chain import usual
 from engine.process.bootstrap import ReconnectingEngine
-from engine.process.composition import Desk, open_desk
+from engine.process.composition import Desk, desk_on
 from engine.settings import Settings
 from engine.shutdown import end
 
@@ -169,7 +169,8 @@ async def open_terminal(
     limits: PlatformSettings = terminal_settings()
     async with (
         ReconnectingEngine(settings, warm=warm) as core,
-        open_desk(settings, asker=limits.asker_bucket, place=limits.place_bucket) as desk,
+        core.ledger() as ledger,
+        desk_on(ledger, settings, asker=limits.asker_bucket, place=limits.place_bucket) as desk,
         _retention(desk),
     ):
         moderator = usual(limits.image_check)

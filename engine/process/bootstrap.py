@@ -4,7 +4,7 @@ On a database server there is nothing to own: engine.process.shared.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
 from types import TracebackType
 from typing import IO, Any, Self
@@ -12,6 +12,7 @@ from typing import IO, Any, Self
 from engine import Engine, Method
 from engine.errors import OwnerGoneError, SetupError
 from engine.events import Event
+from engine.ledger.ledger import Ledger
 from engine.ledger.storage import make_ready, on_server
 from engine.lock import LOCK, take_lock
 from engine.plan.cards import Registry, load_registry
@@ -27,20 +28,34 @@ ATTACH_PAUSE = 0.05
 REOPEN_PAUSES = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0, 5.0, 5.0)  # one owner after the other goes away
 
 
+OpenLedger = Callable[[], AbstractAsyncContextManager[Ledger]]
+
+
 @asynccontextmanager
 async def open_engine(
-    settings: Settings, *, workers: bool = True, warm: tuple[str, ...] = (), synced: bool = True
+    settings: Settings,
+    *,
+    workers: bool = True,
+    warm: tuple[str, ...] = (),
+    synced: bool = True,
+    opened: OpenLedger | None = None,
 ) -> AsyncIterator[Engine]:
     """Open the engine of this data folder; an owner starts workers of the media `warm` at once.
 
     `workers=False` starts none (somebody else runs them). Not `synced`, a power cut may cost what was
-    accepted last: for simulations.
+    accepted last: for simulations. `opened` gives the ledger of the process, once its schema is the
+    newest; without it the engine has one of its own.
     """
+    opened = opened or (lambda: open_ledger(settings, synced=synced))
     registry = load_registry(settings.expert_roots, settings.profile)
     if on_server(settings):
         from engine.process.shared import sharing  # its libraries are slow to import
 
-        async with sharing(settings, registry, workers=workers, warm=warm) as core:
+        await asyncio.to_thread(make_ready, settings)
+        async with (
+            opened() as ledger,
+            sharing(settings, registry, ledger, workers=workers, warm=warm) as core,
+        ):
             yield core
         return
     place = await _own_or_attach(settings, registry)
@@ -50,7 +65,7 @@ async def open_engine(
     with place:
         await asyncio.to_thread(make_ready, settings)
         async with (
-            open_ledger(settings, synced=synced) as ledger,
+            opened() as ledger,
             owning(settings, registry, ledger, workers=workers, warm=warm) as core,
         ):
             yield core
@@ -92,12 +107,18 @@ class ReconnectingEngine(Engine):
         self._settings = settings
         self._warm = warm
         self._workers = workers
+        self._ledger: Ledger | None = None
         self._stack = AsyncExitStack()
+        self._outer = AsyncExitStack()  # what outlives an engine
         self._reopening = asyncio.Lock()
         self.registry = load_registry(settings.expert_roots, settings.profile)
 
     async def __aenter__(self) -> Self:
-        self._core = await self._stack.enter_async_context(self._open())
+        try:
+            self._core = await self._stack.enter_async_context(self._open())
+        except BaseException:
+            await self._close()
+            raise
         return self
 
     async def __aexit__(
@@ -106,10 +127,25 @@ class ReconnectingEngine(Engine):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self._stack.aclose()
+        await self._close()
+
+    async def _close(self) -> None:
+        try:
+            await self._stack.aclose()
+        finally:
+            await self._outer.aclose()
 
     def _open(self) -> AbstractAsyncContextManager[Engine]:
-        return open_engine(self._settings, workers=self._workers, warm=self._warm)
+        return open_engine(
+            self._settings, workers=self._workers, warm=self._warm, opened=self.ledger
+        )
+
+    @asynccontextmanager
+    async def ledger(self) -> AsyncIterator[Ledger]:
+        """Give the one ledger of this process, which its engines and its desk share."""
+        if self._ledger is None:
+            self._ledger = await self._outer.enter_async_context(open_ledger(self._settings))
+        yield self._ledger
 
     async def _reopen(self, gone: Engine, tries: int) -> None:
         """Open an engine in the place of one whose owner has gone; once, whoever notices.

@@ -29,21 +29,18 @@ log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def opening_shared(settings: Settings) -> AsyncIterator[Ledger]:
-    """Open the shared ledger, with its schema at this program's."""
-    await asyncio.to_thread(make_ready, settings)
-    async with open_ledger(settings) as ledger:
-        yield ledger
-
-
-@asynccontextmanager
 async def sharing(
-    settings: Settings, registry: Registry, *, workers: bool = True, warm: Iterable[str] = ()
+    settings: Settings,
+    registry: Registry,
+    ledger: Ledger,
+    *,
+    workers: bool = True,
+    warm: Iterable[str] = (),
 ) -> AsyncIterator[LocalEngine]:
     """Open the engine of one process among many; with `workers` it also has a worker host."""
     kit = fingerprint_of(registry, settings)
     url = database_url(settings)
-    async with opening_shared(settings) as ledger, watching():
+    async with watching():
         station = WorkerHost(settings, kit, ledger, url, MEDIA, lazy=True) if workers else None
         queue = PostgresQueue(
             ledger,
@@ -76,7 +73,8 @@ async def work(settings: Settings, media: Iterable[str], device: str = "") -> No
             raise SetupError(f"No expert of the profile {settings.profile!r} makes {medium}s.")
     stop = asyncio.Event()
     with Signals(settings.leave_seconds) as signals:
-        async with opening_shared(settings) as ledger, watching():
+        await asyncio.to_thread(make_ready, settings)
+        async with open_ledger(settings) as ledger, watching():
             station = WorkerHost(
                 settings, kit, ledger, database_url(settings), media, device=device
             )
