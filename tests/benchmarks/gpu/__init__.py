@@ -6,6 +6,7 @@ file is read. Each part has a limit of its own and its failure is told without s
 whose packages are missing is skipped by name. `--tiny` runs every line of it on a processor.
 """
 
+import os
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
@@ -25,6 +26,7 @@ def run(folder: Path, options: Namespace | None = None) -> list[Figure]:
     """Every part in order of worth, as far as the time goes."""
     from tests.benchmarks.gpu.parts import PARTS
 
+    os.environ["HF_HUB_OFFLINE"] = "1"  # nothing is fetched, whatever a library would like
     options = options or OPTIONS.parse_args([])
     day = Day(folder, options.json, options.seconds, tiny=options.tiny)
     if day.device != "cuda" and not options.tiny:

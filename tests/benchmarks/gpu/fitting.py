@@ -49,6 +49,7 @@ def lora(day: Day) -> None:
         for checkpointing in (False, True):
             name = f"2 x {block} tokens{CHECKPOINTING * checkpointing}"
             with day.tried(name):
+                any_precision()
                 recipe = text_recipe(day, block, checkpointing=checkpointing)
                 with torch.device(day.device):  # the product builds on the processor, which is slow
                     found = measure(recipe, folder, 1 if day.tiny else STEPS)
@@ -57,7 +58,6 @@ def lora(day: Day) -> None:
 
 def qlora(day: Day) -> None:
     """QLoRA on the same base in NF4, the recipe's own way."""
-
     from engine.backends.model_loading import keep_layout
     from training.runs.trainer import accelerator_for
     from training.text.bases import add_adapter
@@ -68,6 +68,7 @@ def qlora(day: Day) -> None:
         for checkpointing in (True, False):
             name = f"2 x {block} tokens{CHECKPOINTING * checkpointing}"
             with day.tried(name):
+                any_precision()
                 recipe = text_recipe(day, block, method="qlora", checkpointing=checkpointing)
                 base = in_four_bits(build_gemma(day), day.device)
                 keep_layout(base)
@@ -79,6 +80,13 @@ def qlora(day: Day) -> None:
                 day.clean()
                 _told(day, name, day.timed(partial(trainer.step, blocks, 1, 9), STEPS - 1, 1))
             trainer = None
+
+
+def any_precision() -> None:
+    """Let the next accelerator have another precision than the last; a process keeps its first."""
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def in_four_bits(model: Any, device: str) -> Any:
@@ -109,8 +117,6 @@ def in_four_bits(model: Any, device: str) -> Any:
 
 def image(day: Day) -> None:
     """A LoRA on SDXL's UNet: a picture of 1024 x 1024 a step."""
-    from accelerate.state import AcceleratorState
-
     from training.images.recipe import load_image_recipe
     from training.images.step_cost import measure_image
 
@@ -130,7 +136,7 @@ def image(day: Day) -> None:
                 f"data.resolution={side}",
                 f"lora.rank={RANK}",
             )
-            AcceleratorState._reset_state(reset_partial_state=True)  # it holds one precision
+            any_precision()
             recipe = load_image_recipe(recipe_file("jewel-museum.toml"), changes)
             found = measure_image(recipe, folder, 1 if day.tiny else STEPS)
             _told(day, name, found["seconds"])

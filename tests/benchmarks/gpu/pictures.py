@@ -191,8 +191,9 @@ def pictures(day: Day) -> None:
         wear(pipeline, {EXPERTS[0]: 1.0})
         done = draw(day, pipeline, 1, 4, 0.0)
         day.note("words encoded", 1000 * day.timed(lambda: words(day, pipeline, 1)), "ms")
-        seconds = day.timed(lambda: decode(pipeline.vae, done[0].latents))
-        day.note("VAE and copy of a picture", 1000 * seconds, "ms")
+        with day.tried("VAE"):
+            seconds = day.timed(lambda: decode(pipeline.vae, done[0].latents))
+            day.note("VAE and copy of a picture", 1000 * seconds, "ms")
         for count, steps, guidance in ((1, 4, 0.0), (many, 4, 0.0), (1, long, GUIDANCE)):
             _whole(day, pipeline, count, steps, guidance)
         swap = day.timed(lambda: [wear(pipeline, {name: 1.0}) for name in EXPERTS]) / len(EXPERTS)
