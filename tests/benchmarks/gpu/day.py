@@ -196,7 +196,7 @@ def at_most(seconds: float) -> Iterator[None]:
         raise PartOver(f"its {seconds:.0f} s are over")
 
     before = signal.signal(signal.SIGALRM, over)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 5)  # again, if a library has eaten it
     try:
         yield
     finally:

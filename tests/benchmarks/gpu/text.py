@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from engine.backends.mixing.sampler import choose
 from engine.plan.cards import Sampling
 from tests.benchmarks.figures import percentile
 from tests.benchmarks.gpu.day import Day
@@ -172,6 +173,30 @@ def profile(day: Day) -> None:
         for kernel, taken in sorted(kernels.items(), key=lambda item: -sum(item[1]))[:6]:
             share = 100 * sum(taken) / steps / 1e6 / seconds
             day.note(f"{name}: {kernel[:40]}", share, "% of it", f"{len(taken) / steps:.0f} times")
+    for rows in loads(day):
+        _beside(day, rows)
+
+
+def _beside(day: Day, number: int) -> None:
+    """What a step costs beside its forward: tokens chosen, text made of them."""
+    import torch
+
+    mixer, tokenizer = batch(day)
+    rows = [a_row(ask, tokenizer, mixer) for ask in asks(day, number)]
+    for row in rows:
+        row.tokens += row.tokens  # some answer is there already
+    logits = torch.randn(number, mixer.decoder.config.vocab_size, device=day.device)
+
+    def chosen() -> list[int | None]:
+        return choose(logits.clone(), [row.draw() for row in rows])
+
+    tokens = chosen()
+    day.note(f"{number} rows: tokens chosen", 1000 * day.timed(chosen, 5), "ms a step")
+    seconds = day.timed(lambda: [r.add(t or 5) for r, t in zip(rows, tokens, strict=True)], 5)
+    day.note(f"{number} rows: text and events", 1000 * seconds, "ms a step")
+    for row in rows:
+        row.job = replace(row.job, sampling=DRAWN)
+    day.note(f"{number} rows: tokens drawn", 1000 * day.timed(chosen, 5), "ms a step")
 
 
 def _micros(event: Any) -> float:
