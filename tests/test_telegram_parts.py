@@ -15,7 +15,7 @@ from bot.service.rate_limit import PACE, RateLimit
 from bot.service.repeats import Repeats
 from bot.telegram_client.address import Place, address, read_address
 from bot.telegram_client.attachments import showable
-from bot.telegram_client.parts import (
+from bot.telegram_client.rendering import (
     File,
     TextMessage,
     caption,

@@ -8,14 +8,15 @@ from telegram_chats import buttons
 from telegram_server import TelegramServer
 
 from bot.clients.pacing import TooFast, Vanished
+from bot.locales import words as locale_words
 from bot.messages.buttons import Verb, button
 from bot.telegram_client.address import Place
 from bot.telegram_client.api import Api, Barred, Unsure
 from bot.telegram_client.handlers import Handlers
+from bot.telegram_client.live_message import BELOW, DraftedMessage, LiveMessage
 from bot.telegram_client.messages import Sender
-from bot.telegram_client.parts import Photo, Text, TextMessage, plain
 from bot.telegram_client.polling import CONFLICT, poll
-from bot.telegram_client.stages import BARRED, BELOW, Drafted, Edited
+from bot.telegram_client.rendering import Photo, Text, TextMessage, plain
 from bot.telegram_client.updates import TextUpdate
 from engine.errors import KIND_SENTENCE
 
@@ -127,7 +128,7 @@ async def test_a_reply_to_a_deleted_message_is_a_message(server, sender):
 
 
 async def test_a_group_sees_one_message_grow(server, sender):
-    stage = Edited(sender, READERS)
+    stage = LiveMessage(sender, READERS)
     for text in ("It", "It rained", "It rained hard"):
         stage.show(words("writing", CANCEL), plain(text))
         await asyncio.sleep(0.05)
@@ -136,7 +137,7 @@ async def test_a_group_sees_one_message_grow(server, sender):
     assert server.disobeyed["identical edit"] == 0
 
 
-@pytest.mark.parametrize("stage", [Edited, Drafted])
+@pytest.mark.parametrize("stage", [LiveMessage, DraftedMessage])
 async def test_a_long_pause_is_not_slept_out_but_told_so_that_it_outlasts_the_process(
     server, sender, stage
 ):
@@ -150,7 +151,7 @@ async def test_a_long_pause_is_not_slept_out_but_told_so_that_it_outlasts_the_pr
 
 
 async def test_an_end_whose_edit_is_cut_off_is_delivered_once(server, sender):
-    stage = Edited(sender, READERS)
+    stage = LiveMessage(sender, READERS)
     stage.show(words("writing", CANCEL), None)
     await server.until(lambda: server.shown(-1001))
     server.fail("editMessageText", "drop_after", "drop", 500)
@@ -159,7 +160,7 @@ async def test_an_end_whose_edit_is_cut_off_is_delivered_once(server, sender):
 
 
 async def test_a_private_chat_sees_drafts_and_then_one_message(server, sender):
-    stage = Drafted(sender, ADA, draft=3)
+    stage = DraftedMessage(sender, ADA, draft=3)
     stage.show(words("writing", CANCEL), None)
     await server.until(lambda: server.shown(7))
     for count, text in enumerate(("It", "It rained"), 1):
@@ -174,7 +175,7 @@ async def test_a_private_chat_sees_drafts_and_then_one_message(server, sender):
 async def test_an_end_that_may_be_lost_takes_the_place_of_the_short_message(
     server, sender, fault, copies
 ):
-    stage = Drafted(sender, ADA)
+    stage = DraftedMessage(sender, ADA)
     stage.show(words("writing", CANCEL), None)
     await server.until(lambda: server.shown(7))
     server.fail("sendMessage", fault)
@@ -184,7 +185,7 @@ async def test_an_end_that_may_be_lost_takes_the_place_of_the_short_message(
 
 
 async def test_a_short_message_that_cannot_be_deleted_points_to_the_answer(server, sender):
-    stage = Drafted(sender, ADA)
+    stage = DraftedMessage(sender, ADA)
     stage.show(words("writing", CANCEL), None)
     await server.until(lambda: server.shown(7))
     server.fail("deleteMessage", 400)
@@ -194,7 +195,7 @@ async def test_a_short_message_that_cannot_be_deleted_points_to_the_answer(serve
 
 async def test_where_drafts_are_refused_the_message_grows_by_edits(server, sender):
     server.fail("sendMessageDraft", 400)
-    stage = Drafted(sender, ADA)
+    stage = DraftedMessage(sender, ADA)
     for text in ("It", "It rained", "It rained hard"):
         stage.show(words("writing", CANCEL), plain(text))
         await server.until(lambda: server.made("sendMessageDraft"))
@@ -205,7 +206,7 @@ async def test_where_drafts_are_refused_the_message_grows_by_edits(server, sende
 
 
 async def test_a_message_deleted_while_it_grew_is_sent_anew_at_its_end(server, sender):
-    stage = Edited(sender, READERS)
+    stage = LiveMessage(sender, READERS)
     stage.show(words("writing", CANCEL), None)
     await server.until(lambda: server.shown(-1001))
     server.messages.clear()
@@ -216,7 +217,7 @@ async def test_a_message_deleted_while_it_grew_is_sent_anew_at_its_end(server, s
 
 
 async def test_a_preview_becomes_the_picture(server, sender):
-    stage = Edited(sender, READERS)
+    stage = LiveMessage(sender, READERS)
     stage.show(words("waiting", CANCEL), None)
     stage.show(Photo(data=PNG, text=plain("step 1"), rows=CANCEL), None)
     await server.until(lambda: server.made("editMessageMedia", "sendPhoto"))
@@ -227,7 +228,7 @@ async def test_a_preview_becomes_the_picture(server, sender):
 
 
 async def test_where_a_message_cannot_become_a_picture_a_new_one_is_sent(server, sender):
-    stage = Edited(sender, READERS)
+    stage = LiveMessage(sender, READERS)
     stage.show(words("waiting", CANCEL), None)
     await server.until(lambda: server.shown(-1001))
     server.fail("editMessageMedia", 404)
@@ -243,18 +244,18 @@ async def test_a_token_that_is_no_longer_good_ends_the_polling(server, api):
 
 async def test_where_pictures_are_not_allowed_it_says_who_can_change_that(server, sender):
     server.chats[-1001].rights = frozenset({"text"})
-    await Edited(sender, READERS).finish([Photo(data=PNG, text=plain("A ring."))])
-    assert server.shown(-1001)[0]["text"].startswith(BARRED)
+    await LiveMessage(sender, READERS).finish([Photo(data=PNG, text=plain("A ring."))])
+    assert server.shown(-1001)[0]["text"].startswith(locale_words("telegram.no_media"))
 
 
 async def test_where_nothing_may_be_written_that_is_the_end(server, sender):
     server.chats[-1001].rights = frozenset()
     with pytest.raises(Barred):
-        await Edited(sender, READERS).finish([words("The end.")])
+        await LiveMessage(sender, READERS).finish([words("The end.")])
 
 
 async def test_an_answer_left_for_a_restart_says_so_in_its_message(server, sender):
-    stage = Drafted(sender, ADA)
+    stage = DraftedMessage(sender, ADA)
     stage.show(words("writing", CANCEL), plain("It"))
     await server.until(lambda: server.shown(7))
     await stage.leave(words("Restarting."))

@@ -21,8 +21,7 @@ from bot.telegram_client.api import Barred, Lost
 from bot.telegram_client.identity import PLATFORM, personal, presser, writer
 from bot.telegram_client.live_answer import TelegramAnswer
 from bot.telegram_client.messages import ANSWER, Sender
-from bot.telegram_client.parts import TextMessage, plain, said_items
-from bot.telegram_client.rendering import originals
+from bot.telegram_client.rendering import TextMessage, originals, plain, reply_parts
 from bot.telegram_client.updates import (
     ButtonUpdate,
     Incoming,
@@ -225,7 +224,7 @@ class Handlers:
 
     async def _send(self, said: Reply, place: Place, reply_to: int = 0) -> bool:
         """Send a reply; say whether all of it is there. Raises Vanished."""
-        for item in await asyncio.to_thread(said_items, said):
+        for item in await asyncio.to_thread(reply_parts, said):
             try:
                 await self._sender.deliver(place, item, reply_to)
             except TooFast as error:

@@ -2,6 +2,8 @@
 
 import asyncio
 import itertools
+from dataclasses import replace
+from typing import Any
 
 from telegram.error import TelegramError
 
@@ -13,10 +15,18 @@ from bot.service.request import Reply, Who
 from bot.service.service import ChatService
 from bot.telegram_client.address import Place, address
 from bot.telegram_client.api import Barred, Unsure
+from bot.telegram_client.live_message import DraftedMessage, LiveMessage
 from bot.telegram_client.messages import Sender
-from bot.telegram_client.parts import Part, TextMessage, joined, quiet, said_items
-from bot.telegram_client.rendering import items_of, status_of, text_of
-from bot.telegram_client.stages import Drafted, Edited
+from bot.telegram_client.rendering import (
+    Part,
+    TextMessage,
+    joined,
+    parts_of,
+    quiet,
+    reply_parts,
+    status_of,
+    text_of,
+)
 from engine.shutdown import end
 
 ACTION_SECONDS = 4.5  # Telegram shows an action for five
@@ -49,17 +59,12 @@ class TelegramAnswer(LiveAnswer):
         self._marked = unsure and not message
         self.barred = False  # it could not be shown, for want of a right in the chat
         self.sent: list[int] = []  # the numbers of its messages
-        self.stage = Edited(sender, place, reply_to, message=message, note=self._note)
-        if place.private:
-            self.stage = Drafted(
-                sender,
-                place,
-                reply_to,
-                message=message,
-                note=self._note,
-                draft=next(_draft_ids),
-                unsure=unsure,
-            )
+        shared: dict[str, Any] = {"message": message, "note": self._note, "locale": who.locale}
+        self._message = (
+            DraftedMessage(sender, place, reply_to, draft=next(_draft_ids), unsure=unsure, **shared)
+            if place.private
+            else LiveMessage(sender, place, reply_to, **shared)
+        )
 
     async def follow(self, events: Events) -> Reply | None:
         """Show words that come amid an answer in its place; give back those that come first."""
@@ -71,7 +76,7 @@ class TelegramAnswer(LiveAnswer):
         if said is None or not self.draft.job:
             return said
         try:  # moderation has stopped it, or it is a pair
-            self.sent = await self.stage.finish(await asyncio.to_thread(said_items, said))
+            self.sent = await self._message.finish(await asyncio.to_thread(reply_parts, said))
         except (Vanished, TooFast):
             await self.talk.missed(said.receipt)
             raise
@@ -81,17 +86,17 @@ class TelegramAnswer(LiveAnswer):
     def grow(self) -> None:
         """Show the line about it, and its text."""
         status = status_of(self.draft, self.talk.context.registry, self.who.locale)
-        self.stage.show(status, text_of(self.draft))
+        self._message.show(status, text_of(self.draft))
 
     async def finish(self, final: Final) -> list[str]:
         """Send the end; a second time, marked, if the first may be lost: rather twice than never."""
         await self.sending()
         try:
             try:
-                self.sent = await self.stage.finish(await self._items(final), PATIENCE_SECONDS)
+                self.sent = await self._message.finish(await self._parts(final), PATIENCE_SECONDS)
             except Unsure:
                 self._marked = True
-                self.sent = await self.stage.finish(await self._items(final), PATIENCE_SECONDS)
+                self.sent = await self._message.finish(await self._parts(final), PATIENCE_SECONDS)
         except Unsure as error:
             raise ConnectionError("the connection broke") from error
         except Barred:
@@ -101,26 +106,24 @@ class TelegramAnswer(LiveAnswer):
 
     async def farewell(self) -> None:
         """Put it where the answer would be, in a message of its own if there is none yet."""
-        await self.stage.leave(
+        await self._message.leave(
             TextMessage(text=quiet(words("telegram.restarting", self.who.locale)))
         )
 
     async def stop(self) -> None:
-        """Show nothing more; the stage itself ends what it shows."""
+        """Do nothing: the message itself ends what it shows."""
 
     async def _note(self, message: int) -> None:
         await self.addressed(address(self._place, message))
 
-    async def _items(self, final: Final) -> list[Part]:
-        footer = await self.footer(final)
-        name = f"pastiche-{self.draft.job.lower()}"
-        locale = self.who.locale
-        registry = self.talk.context.registry
-        items = await asyncio.to_thread(items_of, self.draft, footer, name, registry, locale)
-        if self._marked and isinstance(items[0], TextMessage):
+    async def _parts(self, final: Final) -> list[Part]:
+        name, locale = f"pastiche-{self.draft.job.lower()}", self.who.locale
+        about = (await self.footer(final), name, self.talk.context.registry, locale)
+        parts = await asyncio.to_thread(parts_of, self.draft, *about)
+        if self._marked and isinstance(parts[0], TextMessage):
             note = quiet(words("telegram.perhaps_again", locale))
-            items[0] = TextMessage(text=joined(note, items[0].text), rows=items[0].rows)
-        return items
+            parts[0] = replace(parts[0], text=joined(note, parts[0].text))
+        return parts
 
     async def _signs(self) -> None:
         """Show “typing…” above the chat, again and again while it is being written or drawn."""

@@ -39,7 +39,7 @@ from bot.telegram_client.api import (
     Unsure,
     translated,
 )
-from bot.telegram_client.parts import File, Part, Photo, Text, TextMessage
+from bot.telegram_client.rendering import File, Part, Photo, Text, TextMessage
 
 OVERALL_SECONDS = 0.04  # between any two messages: 25 a second
 FLOOD_SECONDS = 86_400.0  # penalties of hours occur; an answer waits for their end

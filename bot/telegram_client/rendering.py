@@ -1,53 +1,144 @@
-"""How an answer looks in Telegram, from what is known of it. Pure."""
+"""What a chat is sent: words, a picture, a file; each with its buttons. Pure.
+
+Every text is kept twice, as HTML and plain, since markup that Telegram refuses is sent plain.
+"""
 
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from bot.locales import words
-from bot.messages import draft as render
+from bot.messages import draft as drafts
 from bot.messages.buttons import Rows, buttons_for
 from bot.messages.draft import Draft
+from bot.messages.escape import telegram_html
+from bot.messages.split import CAPTION_LIMIT, TELEGRAM_LIMIT, as_file, split, utf16
+from bot.service.request import Reply
 from bot.telegram_client.attachments import showable
-from bot.telegram_client.parts import (
-    File,
-    Part,
-    Photo,
-    Text,
-    TextMessage,
-    caption,
-    growing,
-    parcel,
-    plain,
-    quiet,
-)
 from engine.events import Cancelled, Failed, Finished, Picture
 from engine.plan.cards import Registry
 
+GAP = "\n\n"
+SHOWN = 3500  # UTF-16 units of a growing text: its end
+OPENING = 900  # UTF-16 units of a text that comes as a file
 
-def status_of(draft: Draft, registry: Registry, locale: str) -> Part:
-    """The line about an answer under way, with the button to cancel it; a picture's preview if any."""
-    line = quiet(render.progress(draft))
-    rows = buttons_for(draft, registry, locale)
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Hold the same words for parse_mode HTML and without."""
+
+    html: str
+    plain: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextMessage:
+    """Hold a message of words."""
+
+    text: Text
+    rows: Rows = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Photo:
+    """Hold a picture as Telegram shows it, recompressed; `data` is a JPEG or PNG file."""
+
+    data: bytes
+    text: Text
+    rows: Rows = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class File:
+    """Hold a document, sent byte for byte."""
+
+    data: bytes
+    name: str
+    text: Text
+    rows: Rows = ()
+
+
+Part = TextMessage | Photo | File
+
+
+def plain(text: str) -> Text:
+    """Show words without any markup.
+
+    >>> plain("a < b").html
+    'a &lt; b'
+    """
+    return Text(telegram_html(text), text)
+
+
+def quiet(text: str) -> Text:
+    """Put into italics what is about an answer and not of it."""
+    return Text(f"<i>{telegram_html(text)}</i>", text) if text else Text("", "")
+
+
+def joined(*texts: Text) -> Text:
+    """Put texts below each other, with a blank line between."""
+    some = [text for text in texts if text.plain]
+    return Text(GAP.join(t.html for t in some), GAP.join(t.plain for t in some))
+
+
+def growing(text: str, note: str = "") -> Text:
+    """Show the end of an unfinished text, with a sign that more comes."""
+    if utf16(text) > SHOWN:
+        text = "… " + split(text[-SHOWN:], SHOWN, utf16)[-1]
+    return joined(plain(f"{text} …"), quiet(note))
+
+
+def parcel(text: str, closing: Iterable[str], rows: Rows, name: str, whole: str) -> list[Part]:
+    """Make messages of a finished text, or its opening and a file called `name`.
+
+    What closes it, and the buttons, stand below the last message, or below the opening. `whole` says
+    that the file holds it all.
+    """
+    below = quiet("\n".join(line for line in closing if line))
+    room = TELEGRAM_LIMIT - utf16(below.plain) - len(GAP)
+    if as_file(text, room, utf16):
+        opening = split(text, OPENING, utf16)[0] + " …"
+        file = File(data=text.encode(), name=name, text=quiet(whole))
+        return [TextMessage(text=joined(plain(opening), below), rows=rows), file]
+    *before, last = [plain(part) for part in split(text, room, utf16)] or [plain("")]
+    end = TextMessage(text=joined(last, below), rows=rows)
+    return [*(TextMessage(text=part) for part in before), end]
+
+
+def caption(lines: Iterable[str]) -> Text:
+    """Put lines below a picture, cut to what fits."""
+    text = "\n".join(line for line in lines if line)
+    if utf16(text) > CAPTION_LIMIT:
+        text = split(text, CAPTION_LIMIT - 2, utf16)[0] + " …"
+    return quiet(text)
+
+
+def status_of(draft: Draft, registry: Registry, locale: str) -> TextMessage | Photo:
+    """Make the line about an answer under way, with the button to cancel it; or a picture's preview."""
+    line, rows = quiet(drafts.progress(draft)), buttons_for(draft, registry, locale)
     if draft.preview:
         return Photo(data=showable(draft.preview), text=line, rows=rows)
     return TextMessage(text=line, rows=rows)
 
 
 def text_of(draft: Draft) -> Text | None:
-    """The text that has grown so far."""
+    """Show the text that has grown so far."""
     return growing(draft.text) if draft.text.strip() else None
 
 
-def items_of(draft: Draft, footer: str, name: str, registry: Registry, locale: str) -> list[Part]:
-    """The whole of a final answer, message by message. `name` is a file's, without its ending."""
+def parts_of(draft: Draft, footer: str, name: str, registry: Registry, locale: str) -> list[Part]:
+    """Make all messages of a final answer. `name` is a file's, without its ending."""
     rows = buttons_for(draft, registry, locale)
     whole = words("telegram.as_file", locale)
     match draft.final:
-        case Finished(pictures=pictures) as final if pictures:
-            return _pictures(final, footer, rows)
+        case Finished(pictures=[first, *rest]):
+            return [
+                Photo(data=showable(first.data), text=caption([footer]), rows=rows),
+                *(Photo(data=showable(p.data), text=caption([f"seed {p.seed}"])) for p in rest),
+            ]
         case Finished(text=text):
             return parcel(text, [footer], rows, f"{name}.txt", whole)
         case Cancelled(text=text):
-            lines = [words("telegram.stopped", locale), *([render.AI_LINE] if text.strip() else [])]
+            lines = [words("telegram.stopped", locale), *([drafts.AI_LINE] if text.strip() else [])]
             return parcel(text, lines, rows, f"{name}.txt", whole)
         case Failed(message=message):
             return [TextMessage(text=plain(message), rows=rows)]
@@ -55,17 +146,22 @@ def items_of(draft: Draft, footer: str, name: str, registry: Registry, locale: s
             return [status_of(draft, registry, locale)]
 
 
-def _pictures(final: Finished, footer: str, rows: Rows) -> list[Part]:
-    """The first picture with its caption and the buttons, then the others with their seeds."""
-    first, *rest = final.pictures
-    return [
-        Photo(data=showable(first.data), text=caption([footer]), rows=rows),
-        *(Photo(data=showable(p.data), text=caption([f"seed {p.seed}"])) for p in rest),
-    ]
-
-
 def originals(pictures: Iterable[Picture], words: str) -> list[Part]:
-    """The pictures byte for byte, as documents: Telegram recompresses photos."""
+    """Make documents of pictures, byte for byte: Telegram recompresses photos."""
     return [
         File(data=p.data, name=f"pastiche-{p.seed}.png", text=caption([words])) for p in pictures
     ]
+
+
+def reply_parts(said: Reply) -> list[Part]:
+    """Make messages of a reply; what it asks stands below the last. One picture carries its words."""
+    files = [File(data=data, name=name, text=plain("")) for name, data in said.files]
+    if said.pictures:
+        first, *rest = (showable(picture.data) for picture in said.pictures)
+        words = split(said.text, CAPTION_LIMIT, utf16)[:1] or [""]
+        shown = Photo(data=first, text=plain(words[0]), rows=said.choices)
+        return [shown, *(Photo(data=data, text=plain("")) for data in rest), *files]
+    parts = [TextMessage(text=plain(part)) for part in split(said.text, TELEGRAM_LIMIT, utf16)]
+    if parts:
+        parts[-1] = replace(parts[-1], rows=said.choices)
+    return [*parts, *files]
