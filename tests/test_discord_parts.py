@@ -28,13 +28,14 @@ from PIL import Image
 from bot.clients.pacing import Vanished
 from bot.discord_client import rendering
 from bot.discord_client.address import TOKEN_SECONDS, Address
+from bot.discord_client.attachments import files_of, smaller
 from bot.discord_client.buttons import PressButton, view_of
 from bot.discord_client.command_sync import payload_of, reduced, sync
 from bot.discord_client.commands import build, matching
 from bot.discord_client.errors import insist
 from bot.discord_client.gateway import Connection, point
-from bot.discord_client.messages import AnswerMessages, Part
-from bot.discord_client.pictures import files_of, smaller
+from bot.discord_client.messages import AnswerMessages
+from bot.discord_client.rendering import Part
 from bot.messages.buttons import Press, Verb, button, encode
 from bot.messages.draft import Draft
 from engine.events import Cancelled, Picture
@@ -79,7 +80,7 @@ def test_a_growing_answer_shows_its_end(registry: Registry) -> None:
 
 def test_a_stopped_answer_says_that_a_machine_made_it(registry) -> None:
     stopped = Cancelled(job=JOB, attempt=1, text="It rained.")
-    (page,) = rendering.last_pages(Draft(job=JOB, text="It rained.", final=stopped), "", registry)
+    (page,) = rendering.last_parts(Draft(job=JOB, text="It rained.", final=stopped), "", registry)
     assert "AI-generated" in page.text
 
 

@@ -1,4 +1,4 @@
-"""Doing what only one process may do: wait for its leases, keep them, stop when they are lost."""
+"""Leases for what only one process may do: wait for them, keep them, stop when they are lost."""
 
 import asyncio
 import contextlib
@@ -21,9 +21,9 @@ log = logging.getLogger(__name__)
 async def holding(
     leases: Leases, names: tuple[str, ...], waiting: Callable[[str], None], *, holder: str = ""
 ) -> AsyncIterator[asyncio.Event]:
-    """Once all of them are ours, until the block ends; gives what is set when one was lost.
+    """Hold all leases inside the block; yield an event that is set when one is lost.
 
-    `waiting` is called with who has one, once for each who. While the ledger cannot be reached nobody
+    `waiting` is called once with each process that has one. While the ledger cannot be reached nobody
     can take them, so they are kept. With a `holder` that others use too they are left to lapse.
     """
     lost = asyncio.Event()
@@ -65,16 +65,23 @@ async def _keep(leases: Leases, names: tuple[str, ...], holder: str, lost: async
 
 
 class LeaseLostError(Exception):
-    """Another process does it in our place: this one begins anew, and waits."""
+    """Say that another process has taken over: this one begins anew, and waits."""
 
 
-async def until(lost: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
-    """Do it to its end. Raises LeaseLostError when the lease is lost before."""
-    working, losing = asyncio.create_task(work), asyncio.create_task(lost.wait())
+async def until(event: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+    """Work until the event is set; say whether the work had ended before."""
+    working, waiting = asyncio.create_task(work), asyncio.create_task(event.wait())
     try:
-        await asyncio.wait({working, losing}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise LeaseLostError("another process has taken over")
-        await working
+        await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            await working
+            return True
+        return False
     finally:
-        await end(working, losing)
+        await end(working, waiting)
+
+
+async def while_held(lost: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+    """Work to the end. Raises LeaseLostError when the lease is lost before."""
+    if not await until(lost, work):
+        raise LeaseLostError("another process has taken over")

@@ -40,7 +40,6 @@ class LiveAnswer(ABC):
         self.talk = talk
         self.who = who
         self.draft = Draft()
-        self.messages: list[str] = []  # "chat:message" of what was delivered
         self._left = False
         self._quiet_until = float("-inf")
 
@@ -91,7 +90,7 @@ class LiveAnswer(ABC):
 
     @abstractmethod
     async def finish(self, final: Final) -> list[str]:
-        """Deliver the whole answer; the names of its messages.
+        """Deliver the whole answer; give the names of its messages ("chat:message").
 
         Raises Vanished when that is never possible, one of `passing` when not now.
         """
@@ -131,7 +130,7 @@ class LiveAnswer(ABC):
     async def _deliver(self, final: Final) -> None:
         job = self.draft.job
         try:
-            self.messages = await self.finish(final)
+            messages = await self.finish(final)
         except Vanished as error:
             log.info("an answer has nowhere to go", extra=self._facts(error))
             await self.talk.deliveries.lost(job, str(error))
@@ -141,7 +140,7 @@ class LiveAnswer(ABC):
             await self.talk.deliveries.undelivered(job, seconds)
         else:
             with _noting():
-                await self.talk.deliveries.delivered(job, self.messages)
+                await self.talk.deliveries.delivered(job, messages)
 
     def _facts(self, error: Exception) -> dict[str, str]:
         return {"job": self.draft.job, "why": why(error)}

@@ -1,4 +1,4 @@
-"""When a growing answer may be shown: at most one edit an interval in a chat, and the end always.
+"""Rate limits of a growing answer: at most one edit an interval in a chat, and the end always.
 
 A `Pace` belongs to a chat and is shared by all that is sent there; a `Coalescer` belongs to one answer
 and always sends the newest value. What a platform says about its limits arrives as `TooFast`, which
@@ -9,9 +9,9 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 from engine.shutdown import end
 
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 class TooFast(Exception):
-    """The platform takes nothing in this chat for `seconds`."""
+    """Say that the platform takes nothing in this chat for `seconds`."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"the platform asks to wait {seconds:g} s")
@@ -37,7 +37,7 @@ class TooFast(Exception):
 
 
 class Vanished(Exception):
-    """The message, the chat, or the right to write there is gone; trying again is no use."""
+    """Say that the message, the chat, or the right to write there is gone: trying again is no use."""
 
 
 def why(error: Exception) -> str:
@@ -50,34 +50,31 @@ def why(error: Exception) -> str:
     return f"{type(error).__name__}: {error}" if ours else type(error).__name__
 
 
-class Clock(Protocol):
-    """Real: WallClock. In tests: one whose seconds pass as soon as somebody sleeps."""
+def backoff(tries: int, seconds: Sequence[float] = BACKOFF_SECONDS) -> float:
+    """Give the pause after that many faults in a row.
+
+    >>> backoff(0), backoff(100)
+    (0.5, 15.0)
+    """
+    return seconds[min(tries, len(seconds) - 1)]
+
+
+class Clock:
+    """Count seconds as they pass; a test has one whose seconds pass as soon as somebody sleeps."""
 
     def now(self) -> float:
-        """Seconds, from anywhere."""
-
-    async def sleep(self, seconds: float) -> None:
-        """Let that many pass."""
-
-
-class WallClock:
-    """Seconds as they pass."""
-
-    def now(self) -> float:
-        """Monotonic."""
         return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
-        """Other tasks run meanwhile."""
         await asyncio.sleep(seconds)
 
 
 class Pace:
-    """One chat's turns, first come first served, an `interval` of seconds apart."""
+    """Give one chat's turns, first come first served, an `interval` of seconds apart."""
 
     def __init__(self, interval: float, clock: Clock | None = None) -> None:
         self.interval = interval
-        self.clock = clock or WallClock()
+        self.clock = clock or Clock()
         self._next = float("-inf")
         self._line = asyncio.Lock()
 
@@ -89,24 +86,24 @@ class Pace:
             self._next = self.clock.now() + self.interval
 
     def hold(self, seconds: float) -> None:
-        """The platform asked for a pause."""
+        """Keep the pause that the platform asked for."""
         self._next = max(self._next, self.clock.now() + seconds)
 
     @property
     def held(self) -> float:
-        """Seconds until the next turn; 0 if something may be sent now."""
+        """Count the seconds until the next turn; 0 if something may be sent now."""
         return max(0.0, self._next - self.clock.now())
 
 
 class Paces:
-    """The paces of many chats, each made when it is first asked for."""
+    """Keep the paces of many chats, each made when it is first asked for."""
 
     def __init__(self, clock: Clock | None = None) -> None:
         self._clock = clock
         self._paces: OrderedDict[str, Pace] = OrderedDict()
 
     def of(self, chat: str, interval: float) -> Pace:
-        """The chat's own; chats long not heard of are forgotten, never one that is held back."""
+        """Give the chat's own; forget chats long not heard of, never one that is held back."""
         pace = self._paces.setdefault(chat, Pace(interval, self._clock))
         self._paces.move_to_end(chat)
         if len(self._paces) > MAX_PACES:
@@ -116,7 +113,7 @@ class Paces:
 
 
 class Coalescer(Generic[Value]):
-    """One answer's growing value: show() any number of times, then finish() once.
+    """Show one answer's growing value: show() any number of times, then finish() once.
 
     `send` shows a value (a first message, then edits). It raises TooFast or Vanished; anything else
     that it raises counts as a passing fault. A value that is seen already is not sent again.
@@ -140,7 +137,7 @@ class Coalescer(Generic[Value]):
         self._fault: Exception | None = None
 
     def show(self, value: Value) -> None:
-        """This is what should be seen now; it replaces what was not sent yet."""
+        """Show this soon, in place of what was not sent yet."""
         self._newest = [value]
         if self._fault is None and (self._task is None or self._task.done()):
             self._task = asyncio.create_task(self._run())
@@ -164,7 +161,7 @@ class Coalescer(Generic[Value]):
             raise self._fault
 
     async def cancel(self) -> None:
-        """Stop showing; a send under way is broken off."""
+        """Stop showing, and break off a send under way."""
         self._newest = []
         await end(self._task)
 
@@ -187,7 +184,7 @@ class Coalescer(Generic[Value]):
                 self._fault = error
             except Exception as error:  # noqa: BLE001 - a lost draft is nothing; the end is tried again
                 self._shown = []  # nobody knows what is seen now
-                wait = BACKOFF_SECONDS[min(tries, len(BACKOFF_SECONDS) - 1)]
+                wait = backoff(tries)
                 tries += 1
                 log.warning("a value was not shown", extra={"why": type(error).__name__})
                 if self._until is not None and self._again(value, error, wait):

@@ -1,4 +1,4 @@
-"""Where an answer goes, in enough words to find that place again after a restart."""
+"""The address of an answer: enough to find the place where it goes again after a restart."""
 
 import json
 import time
@@ -8,12 +8,13 @@ from typing import Self
 import discord
 
 TOKEN_SECONDS = 14 * 60.0  # Discord's own limit is 15 minutes; past this, the channel takes over
+NOWHERE = "0"  # the channel of an interaction without one
 FILE_BYTES = 10 * 1024 * 1024  # where nobody says how large a file may be
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """One answer's place. `token` and `born` (UTC seconds) are an interaction's, empty for a message.
+    """Hold one answer's place. `token` and `born` (UTC seconds) are an interaction's, else empty.
 
     `asked` is the message replied to; `shown` the one that holds the answer so far ("@original" is an
     interaction's own response), `parts` how many more were sent below it. `secret`: only the asker
@@ -32,12 +33,11 @@ class Address:
     locale: str = "en"
 
     def written(self) -> str:
-        """As the outbox keeps it."""
         return json.dumps(asdict(self))
 
     @classmethod
     def read(cls, text: str) -> Self:
-        """Raises ValueError for what written() did not make.
+        """Read what written() made. Raises ValueError.
 
         >>> Address.read(Address(channel="1", asker="2").written()).channel
         '1'
@@ -48,12 +48,12 @@ class Address:
             raise ValueError("no address of ours") from error
 
     def by_token(self, now: float) -> bool:
-        """Whether the interaction's token still serves, at that time (UTC seconds)."""
+        """Say whether the interaction's token still serves, at that time (UTC seconds)."""
         return bool(self.token) and now - self.born < TOKEN_SECONDS
 
 
 def address_by(message: discord.Message) -> Address:
-    """Where the reply to a message goes. People's languages are not told with it; the server's is."""
+    """Give the place of the reply to a message, in its server's language: people's are not told."""
     guild = message.guild
     return Address(
         channel=str(message.channel.id),
@@ -67,9 +67,9 @@ def address_by(message: discord.Message) -> Address:
 def address_of(
     interaction: "discord.Interaction[discord.Client]", *, shown: str = "", secret: bool = False
 ) -> Address:
-    """Where the reply to an interaction goes, from now on."""
+    """Give the place of the reply to an interaction, from now on."""
     return Address(
-        channel=str(interaction.channel_id or 0),
+        channel=str(interaction.channel_id or NOWHERE),
         asker=str(interaction.user.id),
         token=interaction.token,
         born=time.time(),

@@ -6,24 +6,23 @@ import logging
 
 import discord
 
-from bot.clients.pacing import BACKOFF_SECONDS, TooFast, Vanished
+from bot.clients.lease import until
+from bot.clients.pacing import TooFast, Vanished, backoff
 from bot.discord_client.address import Address
 from bot.discord_client.command_sync import sync
 from bot.discord_client.commands import STUDY, build
 from bot.discord_client.errors import PASSING, pause
 from bot.discord_client.gateway import Connection, ShardedConnection, invite, point, quieten
 from bot.discord_client.handlers import Handlers
-from bot.discord_client.identity import PLATFORM
-from bot.discord_client.owning import chosen, listen_alone
-from bot.discord_client.sharding import read_shards
+from bot.discord_client.identity import who_at
+from bot.discord_client.sharding import SINGLE, listen_alone, read_shards
 from bot.service.delivery import Debt
-from bot.service.request import Who
 from bot.service.service import ChatService
 from bot.settings import PlatformSettings
 from engine.errors import SetupError
-from engine.shutdown import end
 
 LONGEST = 4096  # tokens that an option takes; the engine says how many it allows
+UNKNOWN_SECONDS = 2.0  # the pause after a connection that broke in a way unknown
 LOGIN_SECONDS = 10.0  # a debt waits so long for a login; later it comes again
 PORTAL = "https://discord.com/developers/applications"
 
@@ -38,7 +37,7 @@ class DiscordClient:
     def __init__(self, talk: ChatService, settings: PlatformSettings) -> None:
         self._talk = talk
         self._settings = settings
-        self._hearing = Handlers(talk)
+        self._handlers = Handlers(talk)
         self._there = asyncio.Event()  # logged in: messages can be sent
         self._closing = asyncio.Event()
         self._connection: Connection | None = None
@@ -54,13 +53,13 @@ class DiscordClient:
         try:
             connection = await self._login()
             if connection is not None:
-                await self._listen_until_closing(connection)
+                await until(self._closing, self._listen_alone(connection))
         finally:
             if self._connection is not None:
                 await self._connection.close()
 
     async def _login(self) -> Connection | None:
-        """Until Discord knows us; None if we are to stop before."""
+        """Log in, however long that takes; None if we are to stop before."""
         token = self._settings.discord_token
         tries = 0
         while not self._closing.is_set():
@@ -75,7 +74,7 @@ class DiscordClient:
                     f"application's page (Bot, Reset Token): {PORTAL}"
                 ) from None
             except (discord.HTTPException, *PASSING) as error:
-                wait = pause(error) or BACKOFF_SECONDS[min(tries, len(BACKOFF_SECONDS) - 1)]
+                wait = pause(error) or backoff(tries)
                 log.warning("Discord cannot be reached", extra={"why": type(error).__name__})
                 await connection.close()
                 tries += 1
@@ -84,21 +83,21 @@ class DiscordClient:
 
     def _connect(self) -> Connection:
         content = self._settings.message_content
-        if self._shards.single:
-            connection = Connection(self._hearing, self._begin, content=content)
-        else:
-            connection = ShardedConnection(
-                self._hearing, self._begin, self._shards, content=content
-            )
-        self._hearing.client = connection
+        made = (self._handlers, self._begin)
+        connection = (
+            Connection(*made, content=content)
+            if self._shards == SINGLE
+            else ShardedConnection(*made, self._shards, content=content)
+        )
+        self._handlers.client = connection
         more = STUDY if self._talk.context.handlers.study.title else ()
         self._tree = build(
-            connection, self._talk.context.registry, LONGEST, self._hearing.command, more
+            connection, self._talk.context.registry, LONGEST, self._handlers.command, more
         )
         return connection
 
     async def _begin(self, connection: Connection) -> None:
-        """Once logged in: the commands, and the lines that an operator looks for first."""
+        """Send the commands, and log the lines that an operator looks for first."""
         log.info("Discord: logged in as %s", connection.user)
         log.info("Discord: invite it with %s", invite(connection.application_id))
         try:
@@ -108,19 +107,11 @@ class DiscordClient:
         if not self._settings.message_content:
             log.info("Discord: message content is off; the bot reads what is addressed to it only")
 
-    async def _listen_until_closing(self, connection: Connection) -> None:
-        """Wait for our shards, then listen to them. Raises LeaseLostError."""
-        work = asyncio.create_task(self._listen_alone(connection))
-        closing = asyncio.create_task(self._closing.wait())
-        try:
-            await asyncio.wait({work, closing}, return_when=asyncio.FIRST_COMPLETED)
-            if work.done():
-                await work
-        finally:
-            await end(work, closing)
-
     async def _listen_alone(self, connection: Connection) -> None:
-        shards = await chosen(connection, self._shards)
+        """Wait for our shards, then listen to them. Raises LeaseLostError."""
+        shards = self._shards
+        if shards.count is None and isinstance(connection, ShardedConnection):
+            shards = await connection.recommended()
         leases, application = self._talk.context.desk.leases, connection.application_id
         await listen_alone(lambda: self._listen(connection), leases, shards, application)
 
@@ -141,14 +132,14 @@ class DiscordClient:
                 ) from None
             except Exception:
                 log.exception("Discord: the connection broke in a way unknown; it is made anew")
-                await self._pause(BACKOFF_SECONDS[2])
+                await self._pause(UNKNOWN_SECONDS)
 
     async def _pause(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._closing.wait(), seconds)
 
     async def drain(self) -> None:
-        left = list(self._hearing.showing)
+        left = list(self._handlers.showing)
         await asyncio.gather(*(showing.leave() for showing in left), return_exceptions=True)
         self._closing.set()
         if self._connection is not None:
@@ -165,12 +156,9 @@ class DiscordClient:
             await asyncio.wait_for(self._there.wait(), LOGIN_SECONDS)
         except TimeoutError:
             return
-        who = Who(
-            platform=PLATFORM, asker=address.asker, place=address.channel, locale=address.locale
-        )
-        post = self._hearing.post(address, debt.job)
+        messages = self._handlers.messages_at(address, debt.job)
         try:
-            await self._hearing.follow(self._talk.follow(debt.job), post, who)
+            await self._handlers.follow(self._talk.follow(debt.job), messages, who_at(address))
         except Exception:
             log.exception("a debt was not settled", extra={"job": debt.job})
             await self._talk.deliveries.undelivered(debt.job)

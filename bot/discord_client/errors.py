@@ -13,7 +13,7 @@ from typing import TypeVar
 import aiohttp
 import discord
 
-from bot.clients.pacing import BACKOFF_SECONDS, TooFast, Vanished, WallClock
+from bot.clients.pacing import Clock, TooFast, Vanished, backoff
 
 PATIENCE_SECONDS = 600.0  # how long a call that must get through is repeated
 HURRIED_SECONDS = 5.0  # the pause after a 429 that names none
@@ -96,7 +96,7 @@ async def insist(
     call: Callable[[], Awaitable[Result]], patience: float = PATIENCE_SECONDS
 ) -> Result:
     """The call's result, repeated while what stops it may pass. Raises Vanished, or the last fault."""
-    clock = WallClock()
+    clock = Clock()
     until = clock.now() + patience
     tries = 0
     while True:
@@ -104,13 +104,9 @@ async def insist(
             with translated():
                 return await call()
         except (TooFast, *PASSING) as error:
-            wait = error.seconds if isinstance(error, TooFast) else _backoff(tries)
+            wait = error.seconds if isinstance(error, TooFast) else backoff(tries)
             if clock.now() + wait > until:
                 raise
             log.info("a call is repeated", extra={"why": type(error).__name__, "seconds": wait})
             tries += 1
             await clock.sleep(wait)
-
-
-def _backoff(tries: int) -> float:
-    return BACKOFF_SECONDS[min(tries, len(BACKOFF_SECONDS) - 1)]

@@ -12,7 +12,7 @@ from discord.http import Route
 
 from bot.discord_client.buttons import Interaction, PressButton
 from bot.discord_client.handlers import Handlers
-from bot.discord_client.sharding import Shards
+from bot.discord_client.sharding import Shards, of_count
 from bot.messages.buttons import PATTERN
 
 CONNECTIONS = 200  # at once; discord.py itself would open one for each of a thousand requests
@@ -134,6 +134,14 @@ class ShardedConnection(Connection, discord.AutoShardedClient):
         if shards.count is not None:
             self.shard_count, self.shard_ids = shards.count, list(shards.ids)
         self._here = dict.fromkeys(shards.ids, False)
+
+    async def recommended(self) -> Shards:
+        """Take as many shards as Discord recommends."""
+        count, _address, _limits = await self.http.get_bot_gateway()
+        log.info("Discord: %d shards, as it recommends", count)
+        shards = of_count(count)
+        self.choose(shards)
+        return shards
 
     async def on_ready(self) -> None:
         log.info("Discord: connected", extra={"servers": len(self.guilds)})

@@ -5,79 +5,62 @@ from typing import Any
 
 import discord
 
-from bot.discord_client.address import Address
+from bot.discord_client.address import NOWHERE, Address
 from bot.service.request import Who
 
 PLATFORM = "discord"
 
 
-def who_pressed(
-    interaction: discord.Interaction[Any],
-    address: Address,
-    said: str = "",
-    reply_to: str = "",
-    *,
-    borrowed: bool = False,
+def who_at(
+    address: Address, rights: discord.Permissions | None = None, channel: object = None, **more: Any
 ) -> Who:
-    """The person of a command, a button or a form; `borrowed` words are another's."""
-    rights = interaction.permissions
+    """Name the asker of an answer, with their rights in the channel where they asked."""
+    rights = rights or discord.Permissions.none()
+    # A channel's own permissions do not reach as far as the server.
+    governs = rights.manage_guild or rights.administrator
     return Who(
         platform=PLATFORM,
-        asker=str(interaction.user.id),
-        place=str(interaction.channel_id or interaction.user.id),
-        typed=said,
-        reply_to=reply_to or None,
-        private=alone(interaction),
-        manager=_governs(rights) or rights.manage_channels,
-        server_manager=_governs(rights),
-        parent=_parent(interaction.channel),
-        borrowed=borrowed,
-        locale=interaction.locale.value,
-        server=str(interaction.guild_id or ""),
+        asker=address.asker,
+        place=address.channel if address.channel != NOWHERE else address.asker,
+        manager=governs or rights.manage_channels,
+        server_manager=governs,
+        parent=str(channel.parent_id) if isinstance(channel, discord.Thread) else "",
+        locale=address.locale,
         address=address.written(),
+        **more,
     )
+
+
+def who_pressed(interaction: discord.Interaction[Any], address: Address, **more: Any) -> Who:
+    """Name the person of a command, a button or a form."""
+    server, private = str(interaction.guild_id or ""), alone(interaction)
+    rights, channel = interaction.permissions, interaction.channel
+    return who_at(address, rights, channel, private=private, server=server, **more)
 
 
 def who_wrote(message: discord.Message, address: Address) -> Who:
-    """The person of a message."""
-    rights = getattr(message.author, "guild_permissions", discord.Permissions.none())
-    return Who(
-        platform=PLATFORM,
-        asker=str(message.author.id),
-        place=str(message.channel.id),
-        private=private(message.channel),
-        manager=_governs(rights) or rights.manage_channels,
-        server_manager=_governs(rights),
-        parent=_parent(message.channel),
-        locale=address.locale,
-        server=str(message.guild.id) if message.guild else "",
-        address=address.written(),
-    )
-
-
-def _governs(granted: discord.Permissions) -> bool:
-    """Whether they decide for the server; a channel's own permissions do not reach so far."""
-    return granted.manage_guild or granted.administrator
-
-
-def _parent(channel: object) -> str:
-    """The channel that a thread or a forum's post stands in."""
-    return str(channel.parent_id) if isinstance(channel, discord.Thread) else ""
+    """Name the person of a message."""
+    rights = getattr(message.author, "guild_permissions", None)
+    server = str(message.guild.id) if message.guild else ""
+    return who_at(address, rights, message.channel, private=private(message.channel), server=server)
 
 
 def alone(interaction: discord.Interaction[Any]) -> bool:
-    """Whether nobody but that person and the bot reads there. Two people's own channel, where the
-    commands are installed for one of them, looks the same; the context tells it apart."""
+    """Say whether nobody but that person and the bot reads there.
+
+    Two people's own channel, where the commands are installed for one of them, looks the same; the
+    context tells it apart.
+    """
     return private(interaction.channel) and not interaction.context.private_channel
 
 
 def private(channel: object) -> bool:
-    """Whether that is a conversation of one person with the bot."""
+    """Say whether that is a conversation of one person with the bot."""
     return isinstance(channel, discord.DMChannel)
 
 
 def addressed(message: discord.Message, bot: discord.abc.Snowflake | None) -> bool:
-    """Whether it was said to the bot: privately, by its name, or in reply to it.
+    """Say whether it was said to the bot: privately, by its name, or in reply to it.
 
     Without the message-content intent, a reply that pings nobody comes without its words: whoever
     writes so speaks to the others, and is not answered.
@@ -94,7 +77,7 @@ def _answers(message: discord.Message, bot: discord.abc.Snowflake) -> bool:
 
 
 def spoken(content: str, bot: discord.abc.Snowflake | None) -> str:
-    """The words without the bot's name.
+    """Take the bot's name out of the words.
 
     >>> spoken("<@7> /story It rained.", discord.Object(7))
     '/story It rained.'

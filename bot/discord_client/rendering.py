@@ -1,10 +1,10 @@
 """From a draft to what Discord shows: message text, buttons, files. Pure."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-from bot.discord_client.messages import Part
 from bot.locales import words
-from bot.messages import draft as render
+from bot.messages import draft as drafts
 from bot.messages.buttons import Rows, buttons_for
 from bot.messages.draft import Draft
 from bot.messages.escape import defang, discord_text
@@ -17,37 +17,44 @@ SMALL = "-# "  # Discord's small print
 FIRST_LINES = 1200  # characters of a long answer that stand above its file
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """Hold what one message shows: text of at most 2000 characters, buttons, files as (name, bytes),
+    and words for those who cannot see them."""
+
+    text: str
+    rows: Rows = ()
+    files: tuple[tuple[str, bytes], ...] = ()
+    alt: str = ""
+
+
 def shown_length(text: str) -> int:
-    """Characters that Discord counts, its markup escaped."""
+    """Count characters as Discord does, its markup escaped."""
     return len(discord_text(text))
 
 
 def growing(draft: Draft, registry: Registry, locale: str = "en") -> Part:
-    """An answer under way: its place in the queue, its step, or the end of its text so far."""
+    """Show an answer under way: its place in the queue, its step, or the end of its text so far."""
     rows = buttons_for(draft, registry, locale)
-    if draft.preview:
-        return Part(text=small(render.progress(draft)), rows=rows, files=(_preview(draft),))
-    if not draft.text:
-        return Part(text=small(render.progress(draft)), rows=rows)
+    if draft.preview or not draft.text:
+        preview = (("preview.jpg", draft.preview),) if draft.preview else ()
+        return Part(text=small(drafts.progress(draft)), rows=rows, files=preview)
     room = DISCORD_LIMIT - len(CURSOR) - 2
-    parts = split(defang(draft.text), room, shown_length)
-    before = "… " if len(parts) > 1 else ""
-    return Part(text=before + discord_text(parts[-1]) + CURSOR, rows=rows)
+    *before, end = split(defang(draft.text), room, shown_length)
+    return Part(text=("… " if before else "") + discord_text(end) + CURSOR, rows=rows)
 
 
-def _preview(draft: Draft) -> tuple[str, bytes]:
-    return "preview.jpg", draft.preview
+def last_parts(draft: Draft, footer: str, registry: Registry, locale: str = "en") -> list[Part]:
+    """Show a finished, stopped or failed answer, in as many messages as it takes.
 
-
-def last_pages(draft: Draft, footer: str, registry: Registry, locale: str = "en") -> list[Part]:
-    """A finished, stopped or failed answer, in as many messages as it takes; pictures not yet among
-    its files. `footer` has a line for each thing to know about it."""
+    Pictures are not yet among its files. `footer` has a line for each thing to know about it.
+    """
     rows = buttons_for(draft, registry, locale)
     match draft.final:
         case Finished(text=text):
             return written(text, footer.splitlines(), rows, locale)
         case Cancelled(text=text):
-            mark = [render.AI_LINE] if text.strip() else []
+            mark = [drafts.AI_LINE] if text.strip() else []
             return written(text, [words("discord.stopped", locale), *mark], rows, locale)
         case Failed(message=message):
             return [Part(text=message[:DISCORD_LIMIT], rows=rows)]
@@ -56,7 +63,7 @@ def last_pages(draft: Draft, footer: str, registry: Registry, locale: str = "en"
 
 
 def written(text: str, footer: Sequence[str], rows: Rows = (), locale: str = "en") -> list[Part]:
-    """Text that a model wrote, in parts; beyond a few of them as a file below its first lines.
+    """Show text that a model wrote, in parts; beyond a few of them as a file below its first lines.
 
     The footer and the buttons are on the last.
     """
@@ -69,20 +76,24 @@ def written(text: str, footer: Sequence[str], rows: Rows = (), locale: str = "en
         more = words("discord.long", locale)
         page = "\n".join([discord_text(start) + " …", small(more), below])
         return [Part(text=page, rows=rows, files=(("answer.txt", text.encode()),))]
-    shown = [discord_text(part) for part in parts] or [""]
-    last = "\n".join(filter(None, [shown[-1], below]))
-    return [*(Part(text=part) for part in shown[:-1]), Part(text=last, rows=rows)]
+    *shown, last = [discord_text(part) for part in parts] or [""]
+    return _parts([*shown, "\n".join(filter(None, [last, below]))], rows)
 
 
 def said(text: str, rows: Rows = (), *, literal: bool = False) -> list[Part]:
-    """The bot's own words, help and lists among them, as they stand; without markup if `literal`."""
+    """Show the bot's own words, help and lists among them; without markup if `literal`."""
     if literal:
-        shown = [discord_text(part) for part in split(text, DISCORD_LIMIT, shown_length)] or ["…"]
-        return [*(Part(text=part) for part in shown[:-1]), Part(text=shown[-1], rows=rows)]
-    parts = split(text, DISCORD_LIMIT) or ["…"]
-    return [*(Part(text=part) for part in parts[:-1]), Part(text=parts[-1], rows=rows)]
+        parts = [discord_text(part) for part in split(text, DISCORD_LIMIT, shown_length)]
+    else:
+        parts = split(text, DISCORD_LIMIT)
+    return _parts(parts or ["…"], rows)
+
+
+def _parts(texts: Sequence[str], rows: Rows) -> list[Part]:
+    parts = [Part(text=text) for text in texts]
+    return [*parts[:-1], replace(parts[-1], rows=rows)]
 
 
 def small(line: str) -> str:
-    """Small print, on one line."""
+    """Put a line into small print."""
     return SMALL + " ".join(discord_text(defang(line)).split())
