@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from studied import make_study
 
-from engine.chat.chat import NO_LIMIT
+from engine.chat.quotas import NO_LIMIT
 from engine.chat.retention import AHEAD_SECONDS, KEEP_SECONDS
 from engine.events import Cancelled, Failed, Finished, Picture
 from engine.ledger.ledger import Ledger, new_id
@@ -211,7 +211,7 @@ class StudyMachine(RuleBasedStateMachine):
         observers = [self.observer]
         self.ledger = Ledger(database, self.settings.media, lambda: self.now, observers)
         self.desk = Desk(self.ledger, self.settings, NO_LIMIT, NO_LIMIT)
-        await self.desk.remember_to_forget()
+        await self.desk.forgetting.remember_to_forget()
 
     def teardown(self) -> None:
         self.reader.close()
@@ -420,7 +420,7 @@ class StudyMachine(RuleBasedStateMachine):
         if not done:
             return
         name = done[which % len(done)]
-        self.do(self.desk.hide(name))
+        self.do(self.desk.feedback.hide(name))
         self.model.jobs[name].blank = True
         self.model.jobs[name].picture = ""
         row = self.model.rows.get(name)
@@ -490,7 +490,7 @@ class StudyMachine(RuleBasedStateMachine):
     def _retention(self, *, dry_run: bool) -> None:
         old = {name for name, job in self.model.jobs.items() if not job.blank and self._old(job)}
         gone = {name for name in old if self.model.jobs[name].private}
-        done = self.do(self.desk.clean(dry_run=dry_run))
+        done = self.do(self.desk.retention.clean(dry_run=dry_run))
         assert (done.blanked, done.private) == (len(old - gone), len(gone))
         if dry_run:
             return

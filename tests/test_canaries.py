@@ -135,7 +135,7 @@ async def found(
             }
             made.parted = await _destroyed(here, desk, made.walk)
             clock.ahead = BACKUP_SECONDS + 60
-            await desk.clean()
+            await desk.retention.clean()
             clock.ahead = 0.0
             made.blanked = await _read(desk.ledger, but=lambda table: table in STUDIED)
             made.metrics = generate_latest(talk.meter.registry).decode()

@@ -247,7 +247,7 @@ async def test_when_the_operational_record_is_blanked_nothing_leads_there_any_mo
     assert len((await talk.context.desk.lab.exposures.get(name)).jobs) == 2
     clock.ahead += 73 * 3600
     try:
-        await talk.context.desk.clean()
+        await talk.context.desk.retention.clean()
     finally:
         clock.ahead -= 73 * 3600
     assert (await talk.context.desk.lab.exposures.get(name)).jobs == []

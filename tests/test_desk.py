@@ -84,7 +84,7 @@ async def test_twenty_at_once_take_no_more_than_there_is(desk: Desk) -> None:
 
 
 async def test_the_same_number_on_two_platforms_is_two_people(desk: Desk) -> None:
-    assert desk.lookup("discord", "1") != desk.lookup("telegram", "1")
+    assert desk.ledger.person("discord", "1") != desk.ledger.person("telegram", "1")
     await desk.places.rule("discord", "asker", "1", "deny")
     assert not await desk.places.welcome("discord", "1", ["p"], "")
     assert await desk.places.welcome("telegram", "1", ["p"], "")
@@ -126,10 +126,10 @@ async def test_a_switch_is_seen_by_every_process(desk: Desk, settings) -> None:
 async def test_seen_updates_are_kept_for_two_days(desk: Desk, clock: Clock) -> None:
     assert not await desk.seen("telegram", "1")
     clock.seconds += 47 * 3600
-    await desk.clean()
+    await desk.retention.clean()
     assert await desk.seen("telegram", "1")
     clock.seconds += 2 * 3600
-    await desk.clean()
+    await desk.retention.clean()
     assert not await desk.seen("telegram", "1")
 
 
@@ -143,7 +143,7 @@ async def test_a_copy_that_cannot_be_deleted_stops_neither_retention_nor_the_oth
     (folder / "b.sqlite3").touch()
     os.utime(folder / "b.sqlite3", (0, 0))
     async with open_desk(settings) as another:
-        assert (await another.clean()).backups == 1
+        assert (await another.retention.clean()).backups == 1
     assert not (folder / "b.sqlite3").exists()
 
 
@@ -156,5 +156,5 @@ async def test_retention_deletes_backups_older_than_five_weeks(desk: Desk, setti
         then = time.time() - days * 86400
         os.utime(path, (then, then))
     async with open_desk(settings) as another:
-        assert (await another.clean()).backups == 1
+        assert (await another.retention.clean()).backups == 1
     assert [path.name for path in folder.glob("*.sqlite3")] == ["new.sqlite3"]

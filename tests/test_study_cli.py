@@ -100,13 +100,13 @@ async def test_the_doctor_tells_when_retention_has_not_run_for_long(
     assert [finding.mark for finding in await _study(settings)] == ["ok"]
     later = time.time() + ALARM_SECONDS + 60
     async with open_desk(settings, clock=lambda: later) as desk:
-        assert await desk.silence() > ALARM_SECONDS
-        await desk.clean(dry_run=True)  # counts for nothing
+        assert await desk.retention.silence() > ALARM_SECONDS
+        await desk.retention.clean(dry_run=True)  # counts for nothing
         assert "retention has not run for long" in caplog.text
         caplog.clear()
-        await desk.clean()
-        assert await desk.silence() == 0.0
-        await desk.clean()
+        await desk.retention.clean()
+        assert await desk.retention.silence() == 0.0
+        await desk.retention.clean()
     assert "retention has not run for long" in caplog.text  # the first real one still found it so
     assert caplog.text.count("retention has not run") == 1
 
@@ -144,7 +144,7 @@ async def test_old_copies_go_in_their_time(tmp_path: Path) -> None:
         at = path.stat().st_mtime - age
         os.utime(path, (at, at))
     async with open_desk(settings) as desk:
-        assert (await desk.clean(dry_run=True)).backups == 1
+        assert (await desk.retention.clean(dry_run=True)).backups == 1
         assert (folder / "old.sqlite3").exists()
-        assert (await desk.clean()).backups == 1
+        assert (await desk.retention.clean()).backups == 1
     assert [path.name for path in folder.iterdir()] == ["young.sqlite3"]

@@ -180,13 +180,13 @@ async def test_after_72_hours_only_the_study_knows_and_nothing_leads_to_the_pers
     story = (await told(talk, "It rained.", who))[-1]
     [picture] = await rows(talk, StudyPictureRow, who)
     clock.ahead += KEEP_SECONDS + 60
-    counted = await talk.context.desk.clean(dry_run=True)
+    counted = await talk.context.desk.retention.clean(dry_run=True)
     assert counted.blanked >= 2
     assert (await talk.context.engine.answer(story.job)).text
-    assert await talk.context.desk.silence() is not None
-    done = await talk.context.desk.clean()
+    assert await talk.context.desk.retention.silence() is not None
+    done = await talk.context.desk.retention.clean()
     assert (done.blanked, done.pictures) == (counted.blanked, counted.pictures)
-    assert await talk.context.desk.silence() < 60
+    assert await talk.context.desk.retention.silence() < 60
     assert (await talk.context.engine.answer(story.job)).expired
     drawn, told_row = await rows(talk, InteractionRow, who)
     assert drawn.job_id is told_row.job_id is None
@@ -194,7 +194,7 @@ async def test_after_72_hours_only_the_study_knows_and_nothing_leads_to_the_pers
     assert (here.media / picture.media[:2] / picture.media).exists()
     assert final.pictures
     clock.ahead = 0.0
-    assert await talk.context.desk.silence() == 0.0  # a clock that goes back is no alarm
+    assert await talk.context.desk.retention.silence() == 0.0  # a clock that goes back is no alarm
 
 
 async def test_a_longer_silence_begins_a_new_session(
@@ -352,7 +352,7 @@ async def test_a_person_is_never_in_the_studys_tables_by_number_or_lookup(
                 if {"pseudonym", "place"} & set(table.columns.keys()) and name != "requests":
                     text = str((await connection.execute(sa.select(table))).all())
                     assert "47110815" not in text
-                    assert talk.context.desk.lookup("discord", "47110815") not in text
+                    assert talk.context.desk.ledger.person("discord", "47110815") not in text
     finally:
         await database.close()
     assert len(await rows(talk, InteractionRow, who)) == 1

@@ -98,7 +98,7 @@ async def plant(talk: ChatService) -> tuple[Who, list[str]]:
         final.job,
         picture.job,
     ]
-    return who, [*names, talk.context.desk.lookup(who.platform, who.asker)]
+    return who, [*names, talk.context.desk.ledger.person(who.platform, who.asker)]
 
 
 async def test_withdraw_and_forget_act_on_the_account_that_says_them(talk: ChatService) -> None:
@@ -259,7 +259,9 @@ async def test_a_forgetting_that_the_disk_refuses_is_said_and_can_be_said_again(
         file.write('{"lookup": "torn')  # where the disk was full
     await pressed(talk, question.ask[0].press, who)
     lines = stones.read_text().splitlines()
-    assert json.loads(lines[-1])["lookup"] == talk.context.desk.lookup(who.platform, who.asker)
+    assert json.loads(lines[-1])["lookup"] == talk.context.desk.ledger.person(
+        who.platform, who.asker
+    )
 
 
 @pytest.mark.databases("sqlite")
@@ -271,10 +273,10 @@ async def test_a_kill_after_the_commit_leaves_no_picture_behind(
     await told(talk, "/jewel a ring for nobody else --seed 4711", who)
     drawn = set(here.media.glob("??/*")) - before
     assert drawn
-    lookup = talk.context.desk.lookup(who.platform, who.asker)
+    lookup = talk.context.desk.ledger.person(who.platform, who.asker)
     await talk.context.desk.forgetting.erase(lookup, time.time(), ())  # and no more
     assert drawn <= set(here.media.glob("??/*"))
-    await talk.context.desk.clean()  # as after any start
+    await talk.context.desk.retention.clean()  # as after any start
     assert drawn.isdisjoint(here.media.glob("??/*"))
 
 

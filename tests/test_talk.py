@@ -219,11 +219,11 @@ async def test_what_our_fault_keeps_from_being_taken_costs_nothing(
 async def test_one_person_has_so_many_requests_under_way(talk: ChatService, who: Who) -> None:
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(told(talk, "Begin ::slow:: a b c d", who)) for _ in range(3)]
-        while len(await talk.context.desk.under_way(who.platform, who.asker)) < 3:
+        while len(await talk.context.desk.forgetting.under_way(who.platform, who.asker)) < 3:
             await asyncio.sleep(0.02)
         with pytest.raises(LimitError, match="3 requests under way"):
             await told(talk, "It rained.", who)
-        for job in await talk.context.desk.under_way(who.platform, who.asker):
+        for job in await talk.context.desk.forgetting.under_way(who.platform, who.asker):
             [said] = await pressed(talk, Press(Verb.CANCEL, job), who)
             assert said.text == "Stopping."
     assert all(isinstance(task.result()[-1], Cancelled) for task in tasks)

@@ -71,7 +71,7 @@ async def _study(settings: Settings) -> list[Finding]:
         return []
     findings = []
     async with open_desk(settings) as desk:
-        silent, study = await desk.silence(), desk.agreements.study
+        silent, study = await desk.retention.silence(), desk.agreements.study
         problems = desk.lab.experiments.problems if desk.lab is not None else []
     if study is not None and study.key is None:
         findings.append(Finding("bad", f"the study {study.id}", study.why))

@@ -110,7 +110,7 @@ def retention_command(
 
         async def run() -> str:
             async with open_desk(settings) as desk:
-                done = await desk.clean(dry_run=dry_run)
+                done = await desk.retention.clean(dry_run=dry_run)
             word = "would go" if dry_run else "gone"
             return "".join(f"{name}: {count} {word}\n" for name, count in asdict(done).items())
 

@@ -162,7 +162,7 @@ async def _delete(context: Context, answer: Answer | None, who: Who) -> Reply:
         await context.engine.cancel(answer.job.id)
         await context.deliveries.lost(answer.job.id)
     if answer is not None and (answer.request.asker or answer.spot):
-        await context.desk.hide(answer.job.id)  # and what still comes of it is not kept
+        await context.desk.feedback.hide(answer.job.id)  # and what still comes of it is not kept
     return Reply(words("talk.deleted", who.locale), private=True, deletes=True)
 
 
@@ -194,5 +194,5 @@ async def report(context: Context, reason: str, who: Who) -> Reply:
     unknown = not (answer.request.asker or answer.spot)  # of another chat, it may be
     if unknown or not 0 < context.settings.reports_to_hide <= count:
         return Reply(words("talk.reported", who.locale), private=True)
-    await context.desk.hide(job)
+    await context.desk.feedback.hide(job)
     return Reply(words("talk.reported_hidden", who.locale), private=True, deletes=True)

@@ -49,4 +49,4 @@ class Context:
 
 def mark_of(context: Context, who: Who) -> str:
     """What a button carries to be one person's."""
-    return context.desk.lookup(who.platform, who.asker)[:MARK]
+    return context.desk.ledger.person(who.platform, who.asker)[:MARK]

@@ -46,9 +46,9 @@ async def forget_pressed(context: Context, press: Press, who: Who) -> Reply:
         return Reply(words("talk.forget_kept", who.locale), private=True)
     if time.time() - ULID.from_str(press.job).timestamp > QUESTION_SECONDS:
         raise AskerError(words("talk.forget_late", who.locale))
-    for job in await context.desk.under_way(who.platform, who.asker):
+    for job in await context.desk.forgetting.under_way(who.platform, who.asker):
         await context.engine.cancel(job)
-    if await context.desk.settled(who.platform, who.asker):
+    if await context.desk.forgetting.settled(who.platform, who.asker):
         try:
             done = await context.desk.forget(who.platform, who.asker)
         except LedgerError as error:

@@ -27,7 +27,7 @@ class Paid:
 async def take(context: Context, plan: Plan, who: Who) -> Paid:
     """Take the cost. Raises LimitError with an honest wait."""
     most = context.settings.asker_waiting
-    waiting = await context.desk.under_way(who.platform, who.asker)
+    waiting = await context.desk.forgetting.under_way(who.platform, who.asker)
     if most and len(waiting) >= most:
         raise LimitError(words("talk.too_many", who.locale, count=len(waiting)))
     order = plan.job.order

@@ -304,9 +304,9 @@ async def _clean(talk: ChatService, running: Running) -> None:
     """Run retention at the start and every hour."""
     while wanted():
         try:
-            for job in await talk.context.desk.overdue():
+            for job in await talk.context.desk.retention.overdue():
                 await talk.context.engine.cancel(job)
-            done = await talk.context.desk.clean()
+            done = await talk.context.desk.retention.clean()
             running.cleaned_at = time.time()
             log.info("cleaned", extra={"blanked": done.blanked, "pictures": done.pictures})
         except Exception:

@@ -85,7 +85,7 @@ async def _packed(chat: StudyChat, data: bytes, names: Sequence[str]) -> tuple[b
     made, put = io.BytesIO(), 0
     with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("mydata.json", data)
-        async for name, picture in chat.context.desk.pictures(names):
+        async for name, picture in chat.context.desk.ledger.pictures(names):
             if made.tell() + len(picture) > MAX_FILE:
                 break
             archive.writestr(f"{name}.png", picture, zipfile.ZIP_STORED)

@@ -198,8 +198,8 @@ async def _retention(desk: Desk) -> AsyncIterator[None]:
 
 async def _clean(desk: Desk) -> None:
     try:
-        silent = await desk.silence()
+        silent = await desk.retention.silence()
         if silent is not None and not 0 < silent < CLEAN_SECONDS:  # 0: by a clock that went back
-            await desk.clean()
+            await desk.retention.clean()
     except (PasticheError, OSError):
         log.exception("retention failed")

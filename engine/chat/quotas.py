@@ -8,8 +8,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from engine.ledger.chat_tables import BucketRow
 from engine.ledger.transactions import Database, add, repeated
 
-UNLIMITED = 0.0
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bucket:
@@ -36,6 +34,9 @@ class Bucket:
         if lacking <= 0:
             return 0.0
         return lacking * 3600 / self.hourly if self.hourly > 0 else float("inf")
+
+
+NO_LIMIT = Bucket(burst=0, hourly=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +89,7 @@ class Quotas:
         pairs = [(self._database.person(platform, asker), self._asker)]
         if place is not None:
             pairs.append((self._database.place(platform, place), self._place))
-        return [(lookup, bucket) for lookup, bucket in pairs if bucket.burst != UNLIMITED]
+        return [(lookup, bucket) for lookup, bucket in pairs if bucket.burst]
 
     async def _left(
         self, connection: AsyncConnection, lookup: str, bucket: Bucket, now: float

@@ -9,13 +9,17 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from engine.chat.chat import NO_LIMIT, Chat
-from engine.chat.feedback import Judged, verdict_row
-from engine.chat.forgetting import Forgotten
-from engine.chat.quotas import Bucket
+from engine.chat.feedback import Feedback, Judged, verdict_row
+from engine.chat.forgetting import Forgetting, Forgotten
+from engine.chat.places import Places
+from engine.chat.quotas import NO_LIMIT, Bucket, Quotas
+from engine.chat.retention import Retention
+from engine.ledger.chat_tables import SeenRow
+from engine.ledger.leases import Leases
 from engine.ledger.ledger import Ledger
+from engine.ledger.outbox import Outbox
 from engine.ledger.storage import open_database
-from engine.ledger.transactions import Database
+from engine.ledger.transactions import Database, add, repeated
 from engine.plan.job import Request
 from engine.plan.router import Route
 from engine.settings import Settings
@@ -41,26 +45,31 @@ async def open_ledger(
         await asyncio.shield(opened.close())
 
 
-class Desk(Chat):
-    """The chat's parts, with those of the study. `lab` is there while a study runs."""
+class Desk:
+    """What clients share besides requests, as parts on one ledger. `lab` is there while a study runs."""
 
     def __init__(
         self, ledger: Ledger, settings: Settings, asker: Bucket = NO_LIMIT, place: Bucket = NO_LIMIT
     ) -> None:
         observers = [each for each in ledger.observers if isinstance(each, StudyObserver)]
-        super().__init__(ledger, settings, asker, place, observers)
         study = observers[0].study if observers else None
+        self.ledger = ledger
+        self.quotas = Quotas(ledger, asker, place)
+        self.outbox = Outbox(ledger)
+        self.leases = Leases(ledger, self.outbox.sender)
+        self.places = Places(ledger)
+        self.feedback = Feedback(ledger, observers)
+        self.forgetting = Forgetting(ledger, settings.home, observers)
+        self.retention = Retention(ledger, settings.home, observers)
         self.agreements = Agreements(ledger, settings, study)
-        self.lab = (
-            StudyServices(ledger, study, folder_of(settings, study.id))
-            if study is not None
-            else None
-        )
+        folder = None if study is None else folder_of(settings, study.id)
+        self.lab = StudyServices(ledger, study, folder) if study and folder else None
 
     async def forget(self, platform: str, asker: str) -> Forgotten:
-        """Everything of one person, in all studies too."""
+        """Everything of one person goes, in all studies too."""
         names = await self.agreements.names(platform, asker)
-        return replace(await self.forgetting.forget(platform, asker, names.known), lost=names.lost)
+        done = await self.forgetting.forget(platform, asker, names.known)
+        return replace(done, lost=names.lost)
 
     async def withdraw_all(self, platform: str, asker: str) -> int:
         """Delete what the study has of somebody who withdrew; how many interactions that was."""
@@ -70,20 +79,21 @@ class Desk(Chat):
         return count
 
     async def leave(self, platform: str, place: str, within: Sequence[str] = ()) -> None:
-        """See Chat; the place takes part in the study no more."""
-        if self.agreements.study is not None and self.agreements.study.key is not None:
-            await self.agreements.switch(platform, place, "server" if within else "group", "left")
-        await super().leave(platform, place, within)
+        """The bot was sent away from a group or server; `within` are the places in it."""
+        await self._switch(platform, place, "server" if within else "group", "left")
+        await self.forgetting.leave(platform, [place, *within])
 
     async def rename(self, platform: str, place: str, now: str) -> None:
-        """See Chat; taking part in the study goes along."""
-        await super().rename(platform, place, now)
+        """A group goes by another name: settings, blocks, quota and taking part in a study go along."""
+        await self.places.rename(platform, place, now)
         study = self.agreements.study
-        if study is None or study.key is None:
-            return
-        if await self.agreements.takes_part(platform, place):
-            await self.agreements.switch(platform, now, "group", "on")
-            await self.agreements.switch(platform, place, "group", "left")
+        if study and study.key and await self.agreements.takes_part(platform, place):
+            await self._switch(platform, now, "group", "on")
+            await self._switch(platform, place, "group", "left")
+
+    async def _switch(self, platform: str, place: str, kind: str, action: str) -> None:
+        if self.agreements.study is not None and self.agreements.study.key is not None:
+            await self.agreements.switch(platform, place, kind, action)
 
     async def refused(
         self, request: Request, route: Route, medium: str, judged: Sequence[Judged]
@@ -93,6 +103,13 @@ class Desk(Chat):
         values = [{**verdict_row(one), "at": at} for one in judged]
         await self.agreements.refused(request, route, medium, values)
 
+    @repeated
+    async def seen(self, platform: str, update: str) -> bool:
+        """Note an update; True if it was noted before."""
+        row = {"platform": platform, "update": update, "at": self.ledger.clock()}
+        async with self.ledger.writing() as connection:
+            return not await add(connection, SeenRow, row)
+
 
 @asynccontextmanager
 async def desk_on(
@@ -100,7 +117,7 @@ async def desk_on(
 ) -> AsyncIterator[Desk]:
     """The desk of a process that has opened its ledger already."""
     desk = Desk(ledger, settings, asker, place)
-    await desk.remember_to_forget()
+    await desk.forgetting.remember_to_forget()
     if desk.lab is not None:
         await desk.lab.open()
     yield desk
