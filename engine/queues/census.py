@@ -1,4 +1,4 @@
-"""Counting the ledger's jobs for queues.overview, and bringing back or burying one that is over."""
+"""Counts the ledger's jobs for engine.overview, and revives or buries one that is over."""
 
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
@@ -22,10 +22,6 @@ from engine.overview import (
 Beside = Callable[[AsyncConnection, str], Awaitable[None]]
 
 
-async def _nothing(_connection: AsyncConnection, _job: str) -> None:
-    """Nothing else belongs into the transaction."""
-
-
 class Census:
     """Reads the record of either queue."""
 
@@ -35,37 +31,47 @@ class Census:
     async def overview(
         self, kind: str, workers: tuple[WorkerSeen, ...], unserved: tuple[str, ...] = ()
     ) -> Overview:
-        """See queues.overview."""
         now = self._ledger.clock()
         since = now - 60 * WINDOW_MINUTES
-        open_jobs = sa.select(
-            JobRow.medium, JobRow.state, sa.func.count(), sa.func.min(JobRow.accepted_at)
-        ).where(JobRow.state.not_in(FINAL_STATES))
-        done = sa.select(JobRow.medium, sa.func.count()).where(
-            JobRow.state == "finished", JobRow.finished_at >= since
+        waiting = (
+            sa.select(JobRow.medium, JobRow.state, sa.func.count(), sa.func.min(JobRow.accepted_at))
+            .where(JobRow.state.not_in(FINAL_STATES))
+            .group_by(JobRow.medium, JobRow.state)
         )
-        lost = sa.select(
-            JobRow.id, JobRow.medium, JobRow.expert, JobRow.state, JobRow.attempt,
-            JobRow.finished_at, JobRow.error,
-        ).where(
-            sa.or_(
-                JobRow.state == "dead",
-                sa.and_(JobRow.state == "failed", JobRow.finished_at >= since),
+        done = (
+            sa.select(JobRow.medium, sa.func.count())
+            .where(JobRow.state == "finished", JobRow.finished_at >= since)
+            .group_by(JobRow.medium)
+        )
+        failed = sa.and_(JobRow.state == "failed", JobRow.finished_at >= since)
+        lost = (
+            sa.select(
+                JobRow.id, JobRow.medium, JobRow.expert, JobRow.state, JobRow.attempt,
+                JobRow.finished_at, JobRow.error,
             )
+            .where(sa.or_(JobRow.state == "dead", failed))
+            .order_by(JobRow.finished_at.desc())
+            .limit(MOST_DEAD)
         )  # fmt: skip
-        async with self._ledger.reading() as connection:
-            grouped = open_jobs.group_by(JobRow.medium, JobRow.state)
-            waiting = (await connection.execute(grouped)).all()
-            rates = (await connection.execute(done.group_by(JobRow.medium))).all()
-            newest = lost.order_by(JobRow.finished_at.desc()).limit(MOST_DEAD)
-            dead = (await connection.execute(newest)).all()
         counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
         oldest: dict[str, float] = {}
-        for medium, state, count, accepted_at in waiting:
-            counts[medium]["running" if state == "running" else "queued"] += count
-            oldest[medium] = min(oldest.get(medium, now), accepted_at)
-        finished: dict[str, int] = {row[0]: row[1] for row in rates}
-        lost_jobs = [
+        async with self._ledger.reading() as connection:
+            for medium, state, count, accepted_at in await connection.execute(waiting):
+                counts[medium]["running" if state == "running" else "queued"] += count
+                oldest[medium] = min(oldest.get(medium, now), accepted_at)
+            finished = {row[0]: int(row[1]) for row in await connection.execute(done)}
+            rows = (await connection.execute(lost)).all()
+        media = tuple(
+            MediumQueue(
+                medium=medium,
+                queued=counts[medium]["queued"],
+                running=counts[medium]["running"],
+                oldest_seconds=max(0.0, now - oldest.get(medium, now)),
+                done_per_minute=finished.get(medium, 0) / WINDOW_MINUTES,
+            )
+            for medium in sorted({"text", "image"} | counts.keys() | finished.keys(), reverse=True)
+        )
+        jobs = [
             DeadJob(
                 job=row.id,
                 medium=row.medium,
@@ -75,29 +81,19 @@ class Census:
                 seconds_ago=max(0.0, now - (row.finished_at or now)),
                 reason=row.error or "",
             )
-            for row in dead
+            for row in rows
             if row.error != TAKEN_OUT
         ]
-        media = sorted({"text", "image"} | counts.keys() | finished.keys(), reverse=True)
         return Overview(
             kind=kind,
-            media=tuple(
-                MediumQueue(
-                    medium=medium,
-                    queued=counts[medium]["queued"],
-                    running=counts[medium]["running"],
-                    oldest_seconds=max(0.0, now - oldest.get(medium, now)),
-                    done_per_minute=finished.get(medium, 0) / WINDOW_MINUTES,
-                )
-                for medium in media
-            ),
+            media=media,
             workers=workers,
-            dead=tuple(job for job in lost_jobs if job.state == "dead"),
-            failed=tuple(job for job in lost_jobs if job.state == "failed"),
+            dead=tuple(job for job in jobs if job.state == "dead"),
+            failed=tuple(job for job in jobs if job.state == "failed"),
             unserved=unserved,
         )
 
-    async def revive(self, job: str, beside: Beside = _nothing) -> bool:
+    async def revive(self, job: str, beside: Beside | None = None) -> bool:
         """Queue a dead or failed job again, under a new attempt; its answer is owed once more.
 
         False for any other, for one that was taken out, and where the words were blanked meanwhile.
@@ -132,7 +128,8 @@ class Census:
                 .where(Delivery.job_id == job, Delivery.address.is_not(None))
                 .values(state="owed", tries=0, due_at=None, delivered_at=None)
             )
-            await beside(connection, job)
+            if beside is not None:
+                await beside(connection, job)
         return True
 
     async def bury(self, job: str) -> bool:

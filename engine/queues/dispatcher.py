@@ -52,7 +52,7 @@ def nobody(_medium: str) -> None:
 
 
 class Dispatcher:
-    """`need_worker` and `worker_ready` are a supervisor's; a worker that serves with another `kit` is
+    """`need_worker` and `worker_ready` are a supervisor's; a worker with another `fingerprint` is
     refused. `dispatched(medium)` is called when there may be room; with `unfit(medium, reason)` what
     waits is not failed because its worker cannot serve."""
 

@@ -130,41 +130,33 @@ async def _served(connection: AsyncConnection, living: sa.ColumnElement[bool]) -
     return {queue for queues in some for queue in queues}
 
 
-class StrandedJobs:
-    """The duty of a process that asks: move what waits for workers that are no more.
+@repeated
+async def move_stranded(ledger: Ledger, fingerprint: ServingFingerprint, lost_after: float) -> int:
+    """Move what waits in a queue that no living worker serves to that of these cards, if some worker
+    serves it; how many.
 
     A queue's name says what it is served with (workers.fingerprint), so jobs that were accepted before
     an upgrade of cards or program would wait for ever once the last old worker has left. Whoever asks
     decides what is expected, by its own cards; a worker never takes over by itself what it would
     answer with other weights.
     """
-
-    def __init__(self, ledger: Ledger, fingerprint: ServingFingerprint, lost_after: float) -> None:
-        self._ledger = ledger
-        self._fingerprint = fingerprint
-        self._living = WorkerRow.seen_at > NOW - lost_after
-
-    @repeated
-    async def run(self) -> int:
-        """Move what waits in a queue that no living worker serves to that of these cards, if some
-        worker serves it; how many."""
-        moved = 0
-        async with self._ledger.writing() as connection:
-            served = await _served(connection, self._living)
-            stranded = (
-                sa.select(Ticket.job_id, JobRow.expert)
-                .join(JobRow, JobRow.id == Ticket.job_id)
-                .where(Ticket.worker.is_(None), Ticket.queue.not_in(served))
-            )
-            targets: dict[str, list[str]] = {}
-            for row in (await connection.execute(stranded)).all():
-                queue = self._fingerprint.queues.get(row.expert)
-                if queue in served and queue is not None:
-                    targets.setdefault(queue, []).append(row.job_id)
-            for queue, jobs in targets.items():
-                these = sa.update(Ticket).where(Ticket.job_id.in_(jobs), Ticket.worker.is_(None))
-                moved += (await connection.execute(these.values(queue=queue))).rowcount
-                await notify(connection, queue_channel(queue))
-        if moved:
-            log.warning("jobs moved to a queue that is served", extra={"jobs": moved})
-        return moved
+    moved = 0
+    async with ledger.writing() as connection:
+        served = await _served(connection, WorkerRow.seen_at > NOW - lost_after)
+        stranded = (
+            sa.select(Ticket.job_id, JobRow.expert)
+            .join(JobRow, JobRow.id == Ticket.job_id)
+            .where(Ticket.worker.is_(None), Ticket.queue.not_in(served))
+        )
+        targets: dict[str, list[str]] = {}
+        for row in await connection.execute(stranded):
+            queue = fingerprint.queues.get(row.expert)
+            if queue in served and queue is not None:
+                targets.setdefault(queue, []).append(row.job_id)
+        for queue, jobs in targets.items():
+            these = sa.update(Ticket).where(Ticket.job_id.in_(jobs), Ticket.worker.is_(None))
+            moved += (await connection.execute(these.values(queue=queue))).rowcount
+            await notify(connection, queue_channel(queue))
+    if moved:
+        log.warning("jobs moved to a queue that is served", extra={"jobs": moved})
+    return moved

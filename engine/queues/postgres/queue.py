@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncGenerator, Callable
+from functools import partial
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -25,7 +26,7 @@ from engine.queues.dispatcher import LOADING, nobody
 from engine.queues.inbox import Inbox
 from engine.queues.postgres.cancellation import Cancellation
 from engine.queues.postgres.claims import Claims
-from engine.queues.postgres.maintenance import StrandedJobs
+from engine.queues.postgres.maintenance import move_stranded
 from engine.queues.postgres.periodic import periodic
 from engine.queues.postgres.position import Position, Positions
 from engine.queues.postgres.subscriptions import Subscriptions
@@ -63,7 +64,7 @@ class PostgresQueue:
         self._cancellation = Cancellation(self._claims)
         self._positions = Positions(ledger, lost_after)
         self._census = Census(ledger)
-        self._mover = StrandedJobs(ledger, fingerprint, lost_after)
+        self._move_stranded = partial(move_stranded, ledger, fingerprint, lost_after)
         self._subscriptions = Subscriptions(ledger, url)
         self._accepting: set[asyncio.Task[None]] = set()
         self._chores: list[asyncio.Task[None]] = []
@@ -73,7 +74,7 @@ class PostgresQueue:
         self._subscriptions.start()
         self._chores = [
             periodic("positions", self._tell_positions, POSITION_SECONDS),
-            periodic("stranded jobs", self._mover.run, MOVE_SECONDS),
+            periodic("stranded jobs", self._move_stranded, MOVE_SECONDS),
         ]
 
     async def close(self) -> None:
