@@ -9,9 +9,8 @@ from training.errors import SourceFault
 from training.sources.books import BooksSource
 from training.sources.csv_tables import TablesSource
 from training.sources.origins import BookList, BooksOrigin, TablesOrigin
-from training.web.http_client import PoliteClient
+from training.web.http_client import Pace, PoliteClient
 from training.web.journal import JOURNAL, Journal
-from training.web.pace import Pace
 
 PAGE = "<html><body><h2>{0}</h2><p>It was late in {0}.</p></body></html>"
 

@@ -11,13 +11,11 @@ from training_server import Answer, Stand, serving
 from training.errors import SourceFault
 from training.runs.expiry import STAMP, purge, stamp
 from training.sources.csv_tables import TablesSource
-from training.sources.guardian_api import CountedPace, GuardianApi
+from training.sources.guardian_api import CountedPace, GuardianApi, Quota
 from training.sources.guardian_articles import ARTICLES, STATE, GuardianSource, metadata_of
 from training.sources.origins import GuardianOrigin, TablesOrigin
-from training.sources.quota import Quota
-from training.web.http_client import PoliteClient
+from training.web.http_client import Pace, PoliteClient
 from training.web.journal import Journal
-from training.web.pace import Pace
 
 KEY = "not-a-real-key"
 

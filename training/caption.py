@@ -96,8 +96,6 @@ def main(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """Say what may be spent, and how the questions go out."""
-
     max_usd: float | None
     yes: bool
     retry_failed: bool

@@ -66,7 +66,6 @@ def drawn(base: Path, lora: Path, steps: int, guidance: float) -> "list[tuple[Im
 
 
 def page(pairs: "list[tuple[Image, Image]]") -> "Image":
-    """Lay pairs out in four columns, the prompt below each."""
     from PIL import Image, ImageDraw, ImageFont
 
     font = ImageFont.load_default(LETTER)

@@ -6,7 +6,6 @@ Writes a side-by-side sheet, one Markdown page and the figures: held-out loss, w
 pictures come back, attributes as asked, and with `--clip` and `--dino` their scores.
 """
 
-import shlex
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from engine.files import write_file, write_json
 from training.images.recipe import ImageRecipe, load_image_recipe
+from training.runs.evaluation import command_line, write_report
 from training.runs.expiry import stamp
 from training.runs.record import digest_of_file, note_stage
 from training.runs.stage import (
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
 
 SAMPLES = 24
 SHOWN = 8  # pairs on the sheet of nearest training pictures
-COMMAND = ("python", "-m", "training.evaluate_image")
 ModelFolder = Annotated[Path | None, typer.Option(help="A local folder with such a model")]
 
 
@@ -53,7 +51,6 @@ def evaluate_image(
     judge: Path | None = None,
     told: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-    """Take every measure as plain values; the sheets go to the run's `evaluation/`."""
     from training.images.drawing.grid import save_png
     from training.images.evaluation import report, scores
     from training.images.evaluation.attributes import RenderJudge
@@ -86,7 +83,6 @@ def evaluate_image(
 
 
 def before_after(wishes: "Sequence[DrawRequest]", pairs: "dict[str, list[Image]]") -> "Image":
-    """Lay out the report's figure: a row a prompt, for each seed the base's picture and the LoRA's."""
     from training.images.drawing.grid import sheet
 
     prompts = tuple(dict.fromkeys(wish.prompt for wish in wishes))
@@ -115,30 +111,6 @@ def save_nearest(path: Path, memory: dict[str, Any], drawn: list[Any], measures:
     save_png(sheet(rows, ("drawn", "nearest training picture"), labels), path)
 
 
-def options_of(
-    base: Path | None, changes: tuple[str, ...], samples: int, attributes: tuple[str, ...]
-) -> list[str]:
-    """The options that decide the figures and were not left at their defaults; no whole path.
-
-    >>> options_of(Path("/home/me/sdxl"), ("lora.rank=8",), 8, ("kind",))
-    ['--base', 'sdxl', '--set', 'lora.rank=8', '--samples', '8', '--attribute', 'kind']
-    """
-    words = ["--base", base.name] if base else []
-    words += [word for change in changes for word in ("--set", change)]
-    words += ["--samples", str(samples)] if samples != SAMPLES else []
-    return words + [word for name in attributes for word in ("--attribute", name)]
-
-
-def write_report(run: Path, recipe: ImageRecipe, values: dict[str, Any], command: str) -> Path:
-    from training.images.evaluation import report
-
-    folder = run / "evaluation"
-    write_json(folder / "values.json", values)
-    path = folder / "report.md"
-    write_file(path, report.page(recipe.expert.title or recipe.expert.name, values, command))
-    return path
-
-
 def main(
     recipe_file: RecipeFile,
     base: BaseFolder = None,
@@ -163,8 +135,16 @@ def main(
     console, names = Console(), tuple(attribute or ())
     with console.status("loading") as status, memory_told(MEMORY_HELP):
         values = evaluate_image(recipe, run, base, samples, names, clip, dino, judge, status.update)
-    words = [*COMMAND, recipe_file.name, *options_of(base, tuple(changes or ()), samples, names)]
-    path = write_report(run, recipe, values, shlex.join(words))
+    command = command_line(
+        "evaluate_image",
+        [recipe_file],
+        base,
+        *(("set", change, None) for change in changes or ()),
+        ("samples", samples, SAMPLES),
+        *(("attribute", name, None) for name in names),
+    )
+    page = report.page(recipe.expert.title or recipe.expert.name, values, command)
+    path = write_report(run / "evaluation", page, values)
     lines = report.lines_of(values)
     facts = {**values, "lines": lines, "outputs": {"report": digest_of_file(path)}}
     note_stage(run, recipe, "evaluate_image", facts)

@@ -8,7 +8,6 @@ Markdown page with plots, and the figures into each run's run.json.
 """
 
 import random
-import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,18 +15,16 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from engine.files import write_file, write_json
+from training.runs.evaluation import command_line, write_report
 from training.runs.recipe import load_recipe, placeless
 from training.runs.record import digest_of_file, note_stage
 from training.runs.stage import BaseFolder, Changes, RunsFolder, open_run, run_stage, say
 from training.text.evaluation import charts, report, style
-from training.text.evaluation.generation import LENGTH
-from training.text.evaluation.measures import Measures, diversities
 from training.text.evaluation.subject import Author, authors_of, load_with_adapters
 
 BLOCKS = 64  # held-out blocks an author, for the matrix
 SAMPLES = 30
-COMMAND = ("python", "-m", "training.evaluate_text")
+LENGTH = 160  # tokens a sample
 
 
 def evaluate(
@@ -38,6 +35,8 @@ def evaluate(
     length: int,
     told: Callable[[str], None],
 ) -> dict[str, Any]:
+    from training.text.evaluation.measures import Measures, diversities
+
     seed = authors[0].recipe.run.seed
     random.seed(seed)
     model, tokenizer = load_with_adapters(authors, base)
@@ -63,36 +62,6 @@ def evaluate(
         values["style"] = measures.style(classifier, written)
         values["ceiling"] = classifier.ceiling
     return values
-
-
-def write_report(folder: Path, values: dict[str, Any], command: str) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    charts.matrix_chart(folder / report.MATRIX_CHART, values["matrix"])
-    if values["style"]:
-        charts.style_chart(folder / report.STYLE_CHART, values["style"], values["ceiling"])
-    write_json(folder / "values.json", values)
-    path = folder / "report.md"
-    write_file(path, report.page(values, command))
-    return path
-
-
-def options_of(
-    base: Path | None, changes: Sequence[str], blocks: int, samples: int, length: int
-) -> list[str]:
-    """The options that decide the figures and were not left at their defaults; no whole path.
-
-    >>> options_of(Path("/home/me/gemma"), ["lora.rank=8"], 48, SAMPLES, LENGTH)
-    ['--base', 'gemma', '--set', 'lora.rank=8', '--blocks', '48']
-    """
-    words = ["--base", base.name] if base else []
-    words += [word for change in changes for word in ("--set", change)]
-    for name, value, usual in (
-        ("--blocks", blocks, BLOCKS),
-        ("--samples", samples, SAMPLES),
-        ("--length", length, LENGTH),
-    ):
-        words += [name, str(value)] if value != usual else []
-    return words
 
 
 def metrics_of(author: str, values: dict[str, Any]) -> dict[str, Any]:
@@ -128,9 +97,20 @@ def main(
     with console.status("loading") as status:
         values = evaluate(authors, base, blocks, samples, length, status.update)
     folder = into or runs / ("evaluation-" + "-".join(author.name for author in authors))
-    options = options_of(base, changes or (), blocks, samples, length)
-    names = [path.name for path in recipe_files]
-    path = write_report(folder, values, shlex.join([*COMMAND, *names, *options]))
+    command = command_line(
+        "evaluate_text",
+        recipe_files,
+        base,
+        *(("set", change, None) for change in changes or ()),
+        ("blocks", blocks, BLOCKS),
+        ("samples", samples, SAMPLES),
+        ("length", length, LENGTH),
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    charts.matrix_chart(folder / report.MATRIX_CHART, values["matrix"])
+    if values["style"]:
+        charts.style_chart(folder / report.STYLE_CHART, values["style"], values["ceiling"])
+    path = write_report(folder, report.page(values, command), values)
     for author in authors:
         facts = metrics_of(author.name, values) | {"outputs": {"report": digest_of_file(path)}}
         note_stage(open_run(author.recipe, runs), author.recipe, "evaluate_text", facts)

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import torch
 import typer
 
 from training.errors import BadRecipe
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 
 def random_base(recipe: Recipe, folder: Path | None) -> "PreTrainedModel":
-    import torch
     from transformers import AutoConfig, AutoModelForCausalLM, Gemma2Config
 
     if recipe.training.method == "qlora":
@@ -51,8 +51,6 @@ def random_base(recipe: Recipe, folder: Path | None) -> "PreTrainedModel":
 
 def measure(recipe: Recipe, folder: Path | None, steps: int) -> dict[str, float]:
     """Time steps: seconds a block (the best step), peak memory in GiB, parameters."""
-    import torch
-
     started = time.monotonic()
     base = random_base(recipe, folder)
     parameters, vocabulary = base.num_parameters(), base.config.vocab_size
@@ -78,8 +76,6 @@ def measure(recipe: Recipe, folder: Path | None, steps: int) -> dict[str, float]
 
 def peak_memory() -> float:
     """Give the most memory used so far, in GiB: the GPU's where there is one, else this process's."""
-    import torch
-
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**30
     unit = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, kibibytes on Linux

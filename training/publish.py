@@ -63,7 +63,6 @@ def publish(recipe: AnyRecipe, run: Path, root: Path, replace: bool, half: bool)
 
 
 def require_adapter(recipe: AnyRecipe, run: Path) -> Path:
-    """Give the folder of a run's adapter, after checking its rights and its files."""
     if isinstance(recipe, ImageRecipe):
         require_image_training(recipe)
         source, weights, stage = run / "lora", LORA, "train_image"
@@ -80,7 +79,6 @@ def require_adapter(recipe: AnyRecipe, run: Path) -> Path:
 
 
 def write_words(recipe: AnyRecipe, run: Path, expert: Path, digest: str) -> None:
-    """Write the model card, and what lies beside it: a notice, or a LoRA for other tools."""
     record = read_record(run)
     if isinstance(recipe, ImageRecipe):
         write_file(expert / "README.md", image_model_card(recipe, record, digest))

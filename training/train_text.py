@@ -9,6 +9,7 @@ weights as a run that was never stopped. For several GPUs:
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engine.files import whole_folder
 from training.errors import TrainingStopped
@@ -27,7 +28,9 @@ from training.runs.stage import (
     say,
 )
 from training.text.rights import require_training
-from training.text.session import Session
+
+if TYPE_CHECKING:
+    from training.text.session import Session
 
 ADAPTER = "adapter_model.safetensors"
 MEMORY_HELP = (
@@ -37,8 +40,10 @@ MEMORY_HELP = (
 )
 
 
-def train(recipe: Recipe, run: Path, base: Path | None) -> Session:
+def train(recipe: Recipe, run: Path, base: Path | None) -> "Session":
     """Train to the end and write the adapter of the lowest held-out loss to `adapter/`."""
+    from training.text.session import Session
+
     with memory_told(MEMORY_HELP):
         session = Session(recipe, run, base)
         session.train()
@@ -53,7 +58,7 @@ def train(recipe: Recipe, run: Path, base: Path | None) -> Session:
     return session
 
 
-def write_adapter(session: Session, folder: Path) -> None:
+def write_adapter(session: "Session", folder: Path) -> None:
     """Save the best checkpoint as a PEFT adapter that names its base by id, never by path."""
     from peft import set_peft_model_state_dict
 
@@ -68,7 +73,7 @@ def write_adapter(session: Session, folder: Path) -> None:
         (part / "README.md").unlink(missing_ok=True)  # the model card is written by publish
 
 
-def facts_of(session: Session) -> dict[str, object]:
+def facts_of(session: "Session") -> dict[str, object]:
     progress = session.progress
     return {
         "blocks": session.recipe.training.blocks or len(session.blocks),

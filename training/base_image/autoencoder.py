@@ -71,7 +71,6 @@ def fit_autoencoder(
     unseen: Collection,
     after: Callable[[Part], None] = lambda _part: None,
 ) -> Part:
-    """Train on crops, at the end on whole pictures; go on from the last checkpoint."""
     shape, size = recipe.autoencoder, recipe.pictures.size
     torch.manual_seed(recipe.seed)
     # Full precision, channels last: on a CPU without bf16's own tiles a third faster than half
@@ -109,7 +108,6 @@ def fit_autoencoder(
 
 
 def as_coder(model: nn.Module) -> WithPreview:
-    """Give the part's model by its own type, laid out in memory as files want it."""
     assert isinstance(model, WithPreview)
     return model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload,no-any-return]
 
@@ -153,7 +151,6 @@ def likeness(
 
 
 def through(model: WithPreview, pictures: Tensor) -> Tensor:
-    """Encode pictures to the mean latent and decode them again."""
     latents = model.autoencoder.encode(pictures).latent_dist.mode()
     made: Tensor = model.autoencoder.decode(latents).sample.clamp(-1, 1)
     return made

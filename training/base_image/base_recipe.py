@@ -13,8 +13,6 @@ Steps = Annotated[int, Field(ge=1)]
 
 
 class Pictures(Table):
-    """Say which pictures, and how large the model sees them."""
-
     folder: Path
     size: Annotated[int, Field(ge=64, multiple_of=32)] = 128
     zoom: Annotated[float, Field(ge=1, le=2)] = 1.12
@@ -44,8 +42,6 @@ class Autoencoder(Table):
 
 
 class Denoiser(Table):
-    """Shape and train the UNet, and the two text encoders that are trained with it."""
-
     channels: tuple[int, int, int] = (64, 128, 160)
     layers: int = 1
     groups: int = 32
@@ -62,8 +58,6 @@ class Denoiser(Table):
 
 
 class BaseRecipe(Table):
-    """Describe one small image base, from pictures to weights."""
-
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
     seed: int = 42
     checkpoint_minutes: float = 3.0

@@ -81,7 +81,6 @@ def as_tensor(pixels: NDArray[np.uint8]) -> Tensor:
 
 
 def crops(collection: Collection, rng: np.random.Generator, count: int, side: int) -> Tensor:
-    """Cut at random, half of the pictures mirrored."""
     room = collection.pixels.shape[1] - side
     cut = []
     for index in rng.integers(0, len(collection), count):

@@ -157,7 +157,6 @@ def fit_denoiser(
     recipe: BaseRecipe, folder: Path, tokenizers: Path, seen: Collection, views: Views,
     unseen: Collection, unseen_views: Views, coder: WithPreview,
 ) -> Part:  # fmt: skip
-    """Train UNet and text encoders on the latents; go on from the last checkpoint."""
     shape = recipe.denoiser
     torch.manual_seed(recipe.seed)
     model = Conditioned(recipe)
@@ -225,7 +224,6 @@ def drawn_steps(count: int, draw: torch.Generator) -> Tensor:
 
 @contextmanager
 def averaged(part: Part) -> Iterator[None]:
-    """Let the running average stand in for the weights inside the block."""
     own = {name: weight.detach().clone() for name, weight in part.weights.items()}
     part.averaged()
     try:

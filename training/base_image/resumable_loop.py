@@ -58,7 +58,6 @@ class Part:
         )
 
     def resume(self) -> None:
-        """Take up the newest whole checkpoint, if there is one of the same recipe."""
         newest = checkpoints.latest(self.folder)
         if newest is None:
             return
@@ -79,7 +78,6 @@ class Part:
         self.state = state
 
     def save(self) -> None:
-        """Write a checkpoint as a whole, and let go of older ones."""
         with whole_folder(self.folder / f"step-{self.state.step:06d}") as part:
             for name, kept in (("weights", self.weights | self.buffers), ("average", self.average)):
                 whole = {key: weight.detach().contiguous() for key, weight in kept.items()}
@@ -135,7 +133,6 @@ class Part:
         self.save()
 
     def note(self, told: dict[str, float]) -> None:
-        """Add one line to the metrics file, and show it."""
         line = {"step": self.state.step, "seconds": round(self.state.seconds, 1)}
         line |= {name: round(value, 5) for name, value in told.items()}
         with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:

@@ -7,8 +7,6 @@ from training.captioning.questions import Question
 
 
 class Captioner(Protocol):
-    """Describe one picture at a time."""
-
     name: str
     model: str
     kept: bool  # whether answers go into the journal: not those in the museum's own words

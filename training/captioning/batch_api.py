@@ -48,8 +48,6 @@ class Sent:
 
 
 class Batches:
-    """Send and collect the batches of one data folder."""
-
     def __init__(self, data: Path, captioner: ServiceCaptioner, journal: Journal) -> None:
         self.folder = data / WORK
         self.client = captioner.client
@@ -145,7 +143,6 @@ class Batches:
                 self.journal.add(question, answer, self.captioner.model, dollars)
 
     def progress(self) -> tuple[int, int]:
-        """Count requests answered and requests in all, of what is under way."""
         found = [
             self.ask(partial(self.client.batches.retrieve, s.batch)) for s in self.sent.values()
         ]
@@ -214,7 +211,6 @@ def wait(
     seconds: float,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Collect until nothing is under way, showing how far the service is."""
     with Console(stderr=True).status("waiting for the batch") as status:
         while not batches.collect(by_key, prices):
             done, total = batches.progress()

@@ -75,7 +75,6 @@ def reason_of(error: openai.APIStatusError) -> str:
 
 
 def told(error: openai.OpenAIError, table: CaptionTable) -> TrainingError:
-    """Say what to do about a client's exception; the key is in no message."""
     match error:
         case openai.AuthenticationError() | openai.PermissionDeniedError():
             name = "OPENAI_API_KEY" if is_openai(table) else "CAPTION_API_KEY"

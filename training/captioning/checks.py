@@ -42,7 +42,6 @@ LEAST_WORDS = 8  # a caption with fewer says too little, and its language cannot
 def flags_of(
     caption: str, short: str, description: Description, row: dict[str, Any], table: CaptionTable
 ) -> list[str]:
-    """List everything a person should look at."""
     said = caption.removeprefix(table.prefix)
     found = []
     if not (caption.startswith(table.prefix) and short.startswith(table.prefix)):

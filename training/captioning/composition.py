@@ -91,7 +91,6 @@ def parts_of(description: Description) -> Iterator[str]:
 
 
 def head(description: Description) -> str:
-    """Name the kind of object and what it is made of."""
     kind = cleaned(description.object_type) or "piece of jewellery"
     materials = [part for text in description.materials if (part := cleaned(text))]
     named = f"{'an' if kind[0].lower() in 'aeiou' else 'a'} {kind}"

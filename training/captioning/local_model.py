@@ -67,7 +67,6 @@ class LocalCaptioner:
         return Answer(outcome=outcome, raw=text, tokens_in=tokens_in, tokens_out=tokens_out)
 
     def generate(self, messages: list[Message]) -> tuple[str, int, int]:
-        """Give the model's words, and the tokens in and out."""
         import torch
 
         inputs = self.processor.apply_chat_template(

@@ -43,7 +43,6 @@ class Question:
 
 
 def questions_of(data: Path, table: CaptionTable) -> list[Question]:
-    """Ask of every picture of a data folder that is here; order as in its metadata."""
     path = data / METADATA
     if not path.exists():
         raise BadCorpus(

@@ -40,7 +40,6 @@ def drawn(rows: list[dict[str, Any]], table: CaptionTable) -> list[dict[str, Any
 
 
 def serious(row: dict[str, Any]) -> bool:
-    """Tell whether a caption has a flag beyond the captioner's own doubts."""
     return any(not flag.startswith("uncertain") for flag in row["flags"])
 
 

@@ -28,8 +28,6 @@ FAILED_IN_A_ROW = 3  # refused requests at the start that mean: the request itse
 
 @dataclass(slots=True, kw_only=True)
 class Asking:
-    """Ask one run's questions; answers are journaled by this thread alone."""
-
     captioner: Captioner
     journal: Journal
     purse: SpendingLimit
@@ -40,7 +38,6 @@ class Asking:
     on_first: Callable[[Answer], None]
 
     def ask(self, questions: list[Question]) -> None:
-        """Ask every question, several at a time; stop before the purse is empty."""
         under_way: dict[Future[Answer], tuple[Question, float]] = {}
         with Progress() as progress, ThreadPoolExecutor(self.most()) as pool:
             task = progress.add_task("writing captions", total=len(questions))

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from engine.plan.cards import BUILT_IN
 from engine.weights.weight_files import PICKLES
 from training.errors import BadRecipe
@@ -32,7 +34,6 @@ INDEX = "model_index.json"
 
 
 def place_of(name: str, folder: Path | None = None) -> str:
-    """Find a pipeline: the folder given, or what its id stands for."""
     place = folder or EMBEDDED / name
     if folder is None and not (place / INDEX).is_file():
         place = Path(name).expanduser()
@@ -61,7 +62,6 @@ def refuse_pickles(place: Path) -> None:
 
 def load_pipeline(recipe: ImageRecipe, folder: Path | None = None) -> "StableDiffusionXLPipeline":
     """Load the base in the recipe's precision, frozen; its VAE in fp32, where latents are made."""
-    import torch
     from diffusers.utils import logging
     from transformers.utils import logging as words_logging
 
@@ -159,7 +159,6 @@ def noise_schedule(pipeline: Any) -> "DDPMScheduler":
 
 def add_lora(unet: Any, lora: ImageLora, seed: int) -> None:
     """Put a fresh LoRA in fp32 on the UNet; raises BadRecipe when it lacks the target modules."""
-    import torch
     from diffusers.training_utils import cast_training_params
 
     torch.manual_seed(seed)

@@ -27,7 +27,6 @@ class Average:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Put the average in the weights' place inside the block."""
         if self.model is None:
             yield
             return
@@ -39,7 +38,6 @@ class Average:
             self.model.restore(self.weights)
 
     def state(self) -> "dict[str, Tensor]":
-        """Give what a checkpoint keeps, named so that it can lie beside the weights."""
         if self.model is None:
             return {}
         pairs = zip(self.names, self.model.shadow_params, strict=True)

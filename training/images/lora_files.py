@@ -28,7 +28,6 @@ def lora_state(unet: Any) -> "dict[str, Tensor]":
 
 
 def settings_of(unet: Any) -> dict[str, Any]:
-    """Give PEFT's settings of the LoRA as plain values, the same each time."""
     settings: dict[str, Any] = unet.peft_config["default"].to_dict()
     for key, value in settings.items():
         if isinstance(value, set):

@@ -42,7 +42,6 @@ def copy_kohya(run: Path, path: Path) -> None:
 
 
 def image_model_card(recipe: ImageRecipe, record: dict[str, Any], digest: str) -> str:
-    """Say what it is, what it learnt from, how well, and what it must not be used for."""
     base, expert = placeless(recipe.base.id), recipe.expert
     title = expert.title or expert.name
     stages = record.get("stages", {})

@@ -32,7 +32,6 @@ def batches_in(shapes: Sequence[Shape], batch: int) -> int:
 def batches_of_epoch(
     shapes: tuple[Shape, ...], batch: int, seed: str, epoch: int
 ) -> tuple[tuple[int, ...], ...]:
-    """Draw the batches of one epoch in their order, from seed and epoch alone."""
     draw = random.Random(f"{seed}:{epoch}")
     batches = []
     for shape in sorted(set(shapes)):
@@ -57,7 +56,6 @@ def batches_of_step(
 
 
 def steps_in(training: ImageTraining, batches: int, processes: int = 1) -> int:
-    """Count the optimiser steps that the recipe asks for, of an epoch of `batches`."""
     if training.steps:
         return training.steps
     return max(1, math.ceil(training.epochs * batches / (training.accumulate * processes)))

@@ -12,9 +12,9 @@ from training.images.data.samples import Samples
 from training.images.drawing.generation import DrawRequest, DrawSettings, draw, on_device
 from training.images.drawing.grid import save_png, sheet
 from training.images.drawing.prior import prior_pictures
-from training.images.drawing.validation import held_out_losses
 from training.images.ema import PREFIX, Average
 from training.images.lora_files import lora_state
+from training.images.losses import held_out_losses
 from training.images.recipe import ImageRecipe
 from training.images.schedule import batches_in, steps_in
 from training.images.trainer import ImageTrainer
@@ -82,7 +82,6 @@ class ImageSession(RunSession):
                     samples.fill("the pictures")
 
     def told(self) -> list[str]:
-        """List what the operator should know of the pictures before training."""
         lines = [
             f"{count} pictures left out: {why}." for why, count in self.pictures.dropped.items()
         ]
@@ -121,7 +120,6 @@ class ImageSession(RunSession):
         return True
 
     def draw_grid(self) -> None:
-        """Draw the recipe's prompts by its seeds, as one PNG in `grids/`."""
         shown = self.recipe.validation
         manner = DrawSettings(
             shown.size or self.resolution, shown.steps, shown.guidance, shown.negative
@@ -155,7 +153,6 @@ class ImageSession(RunSession):
 
     @property
     def epochs(self) -> int:
-        """Count the run's epochs, begun ones included."""
         parts = self.recipe.training.accumulate * self.accelerator.num_processes
         seen: int = self.progress.step * parts
         return math.ceil(seen / self.batches)

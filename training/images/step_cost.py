@@ -5,6 +5,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import torch
+
 from training.errors import BadRecipe
 from training.images.bases import INDEX, add_lora, noise_schedule, place_of
 from training.images.data.buckets import Cut
@@ -39,7 +41,6 @@ SPREAD = 0.02  # of the random weights
 
 def random_unet(recipe: ImageRecipe, folder: Path | None) -> tuple[Any, Any, int]:
     """Build a UNet of random weights, its schedule, and tell the width of pooled texts."""
-    import torch
     from diffusers import EulerDiscreteScheduler, UNet2DConditionModel
 
     shape, schedule, pooled = SDXL_UNET, EulerDiscreteScheduler(**SDXL_SCHEDULE), SDXL_POOLED
@@ -101,8 +102,6 @@ def measure_image(recipe: ImageRecipe, folder: Path | None, steps: int) -> dict[
 
 
 def made_up(side: int, config: Any, pooled: int) -> Sample:
-    import torch
-
     square = (side, side)
     cut = Cut(original=square, resized=square, corner=(0, 0), target=square)
     mean = torch.randn(config.in_channels, side // 8, side // 8)

@@ -7,9 +7,11 @@ or over processes; pictures of the prior class add their own mean, at the recipe
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
+from torch import Tensor
+
 from training.images.data.samples import Sample, Samples
-from training.images.losses import weights_of
-from training.images.noise_prediction import Denoiser
+from training.images.losses import Denoiser, weights_of
 from training.images.recipe import ImageRecipe
 from training.images.schedule import Batch, batches_of_step
 from training.runs.schedule import draw_key, generator_for
@@ -17,7 +19,6 @@ from training.runs.trainer import Trainer
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-    from torch import Tensor
 
 
 class ImageTrainer(Trainer):
@@ -45,8 +46,6 @@ class ImageTrainer(Trainer):
 
     def backward(self, samples: Samples, step: int, what: str, weight: float) -> float:
         """Add the gradients of one step's batches; gives the mean loss of their pictures."""
-        import torch
-
         training, seed = self.recipe.training, self.recipe.run.seed
         processes = self.accelerator.num_processes
         parts = batches_of_step(
@@ -66,8 +65,6 @@ class ImageTrainer(Trainer):
         self, samples: Samples, part: Batch, step: int, number: int, what: str
     ) -> list[Sample]:
         """Load a batch's pictures in their epoch's cuts, captions dropped as drawn."""
-        import torch
-
         seed, chosen = self.recipe.run.seed, []
         share = self.recipe.data.caption_dropout if what == "pictures" else 0.0
         for row, index in enumerate(part.indices):
@@ -81,10 +78,8 @@ class ImageTrainer(Trainer):
             chosen.append(sample)
         return chosen
 
-    def losses(self, chosen: Sequence[Sample], step: int, number: int, what: str) -> "Tensor":
+    def losses(self, chosen: Sequence[Sample], step: int, number: int, what: str) -> Tensor:
         """Give the weighted loss of each picture at the timestep and noise drawn for it."""
-        import torch
-
         latents, noise, times = [], [], []
         for row, sample in enumerate(chosen):
             draw = generator_for(self.recipe.run.seed, step, number, row, sample.name, what)

@@ -26,8 +26,6 @@ class Info(BaseModel):
 
 
 class Museum:
-    """Address one museum as a recipe does."""
-
     def __init__(self, harvest: Harvest, answers: Answers) -> None:
         self.harvest = harvest
         self.answers = answers
@@ -103,8 +101,6 @@ class Museum:
 
 
 class Robots:
-    """Read robots.txt of every host that is asked, once."""
-
     def __init__(self, client: MuseumClient) -> None:
         self.client = client
         self.rules: dict[str, RobotFileParser] = {}

@@ -45,8 +45,6 @@ class NoPicture(SourceFault):
 
 
 class Pictures:
-    """Keep the pictures of a data folder and the journal of how they came."""
-
     def __init__(
         self,
         data: Path,
@@ -116,7 +114,6 @@ def file_name(image_id: str) -> str:
 
 
 def decode(body: bytes) -> bool:
-    """Tell whether a body is one whole JPEG."""
     try:
         with Image.open(io.BytesIO(body), formats=("JPEG",)) as picture:
             picture.load()

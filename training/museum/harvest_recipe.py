@@ -19,8 +19,6 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class Harvest(Table):
-    """Say what is searched for, which pictures are taken, and how fast it is asked for."""
-
     address: str = API
     terms: tuple[str, ...] = Field(default=("Coronet",), min_length=1)
     categories: tuple[str, ...] = (JEWELLERY,)
@@ -39,7 +37,6 @@ class Harvest(Table):
 
     @property
     def local(self) -> bool:
-        """Tell whether the server is on this machine, as in a rehearsal."""
         return urlsplit(self.address).hostname in LOOPBACK
 
     @model_validator(mode="after")
@@ -50,8 +47,6 @@ class Harvest(Table):
 
 
 class HarvestRecipe(RunRecipe):
-    """Describe one data set, from the search to the captions."""
-
     harvest: Harvest = Harvest()
     caption: CaptionTable = CaptionTable()
 
@@ -62,7 +57,6 @@ class HarvestRecipe(RunRecipe):
 
     @property
     def search_digest(self) -> str:
-        """Hash what decides which pictures the data set holds."""
         return digest_of_values(self.harvest.model_dump(mode="json", exclude={"seconds_between"}))
 
     @property

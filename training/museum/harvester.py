@@ -24,7 +24,7 @@ from training.museum.records import Found, Piece, View, piece_of
 from training.museum.response_cache import Answers, MuseumClient
 from training.runs.expiry import stamp
 from training.runs.json_lines import write_lines
-from training.web.pace import FIRST_RETRY, Pace
+from training.web.http_client import FIRST_RETRY, Pace
 
 DATA = "data"
 ANSWERS = "answers"
@@ -46,8 +46,6 @@ class Outcome:
 
 @dataclass(slots=True)
 class Harvester:
-    """Hold one run's parts: the museum, the pictures, and what was left out so far."""
-
     recipe: HarvestRecipe
     museum: Museum
     pictures: Pictures
@@ -106,7 +104,6 @@ class Harvester:
         return facts
 
     def row(self, piece: Piece, view: View, facts: Facts) -> dict[str, Any]:
-        """Write one line; text and picture expire together, with the older of the two."""
         record = self.museum.object_address(piece.system_number)
         fetched = min(facts.at, self.since)
         return row_of(piece, view, facts, record, fetched, self.recipe.retention_days)

@@ -74,8 +74,6 @@ Metas = Annotated[tuple[ImageMeta, ...], BeforeValidator(lambda value: value or 
 
 
 class Found(Shape):
-    """Read one record of a search."""
-
     system_number: str = Field(alias="systemNumber", pattern=r"^O[0-9]+$")
     accession_number: Text = Field(default="", alias="accessionNumber")
     object_type: Text = Field(default="", alias="objectType")
@@ -93,8 +91,6 @@ class Found(Shape):
 
 
 class Full(Shape):
-    """Read one object's full record."""
-
     titles: Annotated[Texts, each("title")] = ()
     summary: Text = Field(default="", alias="summaryDescription")
     brief: Text = Field(default="", alias="briefDescription")
@@ -110,8 +106,6 @@ class Full(Shape):
 
 
 class FullImages(Shape):
-    """Read the pictures in a full record's `meta`."""
-
     primary: Text = Field(default="", alias="_iiif_image")
     others: Annotated[Texts, each()] = Field(default=(), alias="_alt_iiif_image")
     metas: Metas = Field(default=(), alias="_images_meta")

@@ -16,9 +16,8 @@ from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
 
 from training.errors import SourceFault
-from training.web.http_client import ForeignRedirect, PoliteClient
+from training.web.http_client import FIRST_RETRY, ForeignRedirect, Pace, PoliteClient
 from training.web.journal import Journal
-from training.web.pace import FIRST_RETRY, Pace
 
 MUSEUM = "vam.ac.uk"
 

@@ -17,7 +17,6 @@ Findings = dict[str, list[str]]
 
 
 def read_lock(data: Path) -> dict[str, Any]:
-    """Read the lock file; raises BadCorpus when there is none to compare with."""
     try:
         lock: dict[str, Any] = json.loads((data / LOCK).read_text(encoding="utf-8"))
         files = dict(lock["files"])

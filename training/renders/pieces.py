@@ -14,7 +14,6 @@ Builder = Callable[[Piece], None]
 
 
 def ring(p: Piece) -> None:
-    """Stand a hoop up, its stones on top."""
     form, low = p.design.form, -0.14
     around = upright(shapes.circle(0.88, 72), (0, 0, low))
     if form == "rope":
@@ -48,7 +47,6 @@ def _garland(start: float = 1.0, end: float = 2.0) -> Array:
 
 
 def necklace(p: Piece) -> None:
-    """Lay a garland, with a drop in its middle."""
     path, form, d = _garland(), p.design.form, p.design
     if form == "beads":
         p.beads(path, 0.1, 2.0, d.stone if d.stone in STRUNG else d.second_stone)
@@ -77,7 +75,6 @@ STRUNG = ("pearl", "turquoise", "coral", "jet", "lapis lazuli", "jade", "opal")
 
 
 def brooch(p: Piece) -> None:
-    """Lay an ornament, with a stone in its middle."""
     form, d = p.design.form, p.design
     if form == "bar":
         p.plate("panel", (0, 0, 0), 0.46, wide=3.6)
@@ -106,7 +103,6 @@ def brooch(p: Piece) -> None:
 
 
 def pendant(p: Piece) -> None:
-    """Hang an ornament on a chain that lies in a V."""
     form, d = p.design.form, p.design
     for side in (-1, 1):
         arm = np.array([[side * 0.06, 0, 0.72], [side * 0.8, 0.05, 1.5], [side * 1.9, 0.05, 2.6]])
@@ -157,7 +153,6 @@ def earrings(p: Piece) -> None:
 
 
 def bracelet(p: Piece) -> None:
-    """Lay a hoop, its front raised to the camera."""
     form, d, radius = p.design.form, p.design, 1.22
     low = {"bangle": -0.82, "panels": -0.56, "beads": -0.85}[form]  # so that it stands on the floor
     if form == "bangle":

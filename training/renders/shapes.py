@@ -86,7 +86,6 @@ def grid(points: Array, uv: Array, closed: tuple[bool, bool] = (False, False)) -
 
 
 def along(points: Array, axis: int, closed: bool) -> Array:
-    """Take central differences along an axis."""
     found: Array = np.gradient(points, axis=axis)
     if closed:
         moved, ends = np.moveaxis(found, axis, 0), np.moveaxis(points, axis, 0)
@@ -218,7 +217,6 @@ def bead(squash: float = 1.0, around: int = 14) -> Mesh:
 
 
 def cabochon(shape: str) -> Mesh:
-    """Raise a smooth dome over an outline."""
     rim = fine(outline(shape, 32), 40)
     rise = np.linspace(0, np.pi / 2, 8)
     flat = rim[:, None, :] * np.cos(rise)[None, :, None]
@@ -258,7 +256,6 @@ def cut_stone(shape: str, cut: str = "brilliant", sides: int = 12) -> Mesh:
 
 
 def scroll(size: float, turns: float = 1.4, count: int = 26) -> Array:
-    """Wind a spiral in the plane of x and y from its outer end to its eye."""
     a = np.linspace(0, turns * 2 * np.pi, count)
     r = size * (1 - 0.86 * a / a[-1])
     return np.stack([r * np.cos(a) - size, r * np.sin(a), 0 * a], 1)

@@ -72,7 +72,6 @@ def all_of(folder: Path) -> list[Path]:
 
 
 def prune(folder: Path, kept: int = KEPT, best: int = 0) -> None:
-    """Keep the newest ones and the best."""
     for path in all_of(folder)[:-kept]:
         if int(path.name[5:]) != best:
             shutil.rmtree(path)

@@ -87,7 +87,6 @@ def card_text(recipe: AnyRecipe, old: Path, same: bool, digest: str) -> str:
 
 
 def drop_local_profiles(card: TOMLDocument) -> None:
-    """Take out profiles whose adapter lies beside a card in another folder."""
     profiles: Any = card.get("profiles", {})
     for name in [name for name, profile in profiles.items() if is_beside(profile)]:
         del profiles[name]

@@ -90,7 +90,6 @@ def load_recipe(path: Path, changes: tuple[str, ...] = ()) -> Recipe:
 
 
 def read_recipe(path: Path, changes: tuple[str, ...], kind: type[Kind]) -> Kind:
-    """Read a recipe of any kind. Raises BadRecipe, NotAllowed."""
     values = read_toml(path)
     for change in changes:
         apply_change(values, change)
@@ -130,7 +129,6 @@ def apply_change(values: dict[str, Any], change: str) -> None:
 
 
 def explain(error: ValidationError) -> str:
-    """Name each fault in the recipe in a plain line."""
     lines = []
     for fault in error.errors():
         place = ".".join(str(part) for part in fault["loc"])

@@ -44,7 +44,6 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 
 def packages() -> dict[str, str]:
-    """List the versions of the packages that decide a result."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:

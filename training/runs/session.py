@@ -1,5 +1,6 @@
 """Take a run from its last checkpoint to its end: steps, log, validations, checkpoints."""
 
+import json
 import time
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -9,8 +10,28 @@ from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainin
 
 from training.runs import checkpoints
 from training.runs.expiry import require_fresh
-from training.runs.metrics import Log
+from training.runs.json_lines import read_lines, write_lines
 from training.runs.trainer import Trainer
+
+
+LOG = "metrics.jsonl"
+
+
+class Log:
+    """Append to `metrics.jsonl`; of several processes only one writes."""
+
+    def __init__(self, run: Path, step: int, writes: bool = True) -> None:
+        """Open the log of a run that stands at `step`: lines an interruption took back go."""
+        self.path, self.writes = run / LOG, writes
+        if writes:
+            write_lines(
+                self.path, [row for row in read_lines(self.path) if row["step"] <= step > 0]
+            )
+
+    def write(self, **figures: float) -> None:
+        if self.writes:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(figures) + "\n")
 
 
 class RunSession(ABC):

@@ -59,8 +59,6 @@ class Base(Table):
 
 
 class Lora(Table):
-    """Shape the adapter."""
-
     rank: int = Field(default=16, ge=1)
     alpha: float = 32
     dropout: float = Field(default=0.05, ge=0, lt=1)

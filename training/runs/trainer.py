@@ -1,5 +1,6 @@
 """Take optimiser steps: what training on texts and on pictures share, on one process or several."""
 
+import torch
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -50,8 +51,6 @@ class Trainer:
 
     def everywhere(self, value: float) -> float:
         """Sum a figure over all processes."""
-        import torch
-
         if self.accelerator.num_processes == 1:
             return value
         here = torch.tensor(value, device=self.accelerator.device)
@@ -60,8 +59,6 @@ class Trainer:
 
 def optimiser_for(weights: list[Any], training: AnyTraining) -> Any:
     """Build AdamW, whole or with 8-bit state, or Prodigy, which finds its own rate (set it to 1)."""
-    import torch
-
     options: dict[str, Any] = {"lr": training.learning_rate, "weight_decay": training.weight_decay}
     match training.optimiser:
         case "adamw8bit":  # Dettmers et al. 2022

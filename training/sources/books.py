@@ -12,8 +12,6 @@ from training.web.journal import Journal
 
 
 class BooksSource:
-    """Fetch each page once and join a work's pages in their order."""
-
     def __init__(
         self, origin: BooksOrigin, licence: str, client: PoliteClient, journal: Journal
     ) -> None:

@@ -14,8 +14,6 @@ from training.web.journal import Journal
 
 
 class TablesSource:
-    """Fetch each table once; the title becomes an article's first paragraph."""
-
     def __init__(
         self, origin: TablesOrigin, licence: str, client: PoliteClient, journal: Journal
     ) -> None:
@@ -38,7 +36,6 @@ class TablesSource:
                 ) from error
 
     def articles(self, address: str, text: str) -> Iterator[Work]:
-        """Yield every row of one table; raises SourceFault when a column is not there."""
         rows = csv.DictReader(io.StringIO(text))
         columns = (self.origin.id_column, self.origin.title_column, self.origin.text_column)
         missing = set(columns) - set(rows.fieldnames or ())

@@ -16,6 +16,7 @@ from training.sources.guardian_api import (
     SECONDS_BETWEEN,
     CountedPace,
     GuardianApi,
+    Quota,
 )
 from training.sources.guardian_articles import GuardianSource
 from training.sources.hub import HubSource
@@ -26,12 +27,10 @@ from training.sources.origins import (
     HubOrigin,
     TablesOrigin,
 )
-from training.sources.quota import Quota
 from training.sources.text_folder import FolderSource
 from training.text.rights import GUARDIAN_HOURS, retention_hours
-from training.web.http_client import PoliteClient
+from training.web.http_client import Pace, PoliteClient
 from training.web.journal import Journal
-from training.web.pace import Pace
 
 FETCHED = "fetched"  # in the runs folder, shared by runs: nothing is fetched twice
 GUARDIAN = "guardian"

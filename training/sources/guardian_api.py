@@ -6,14 +6,16 @@ answer. Errors carry no Retry-After but `ratelimit-reset`. The day's counter dif
 server, so calls are counted here.
 """
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+from engine.files import write_json
 from training.errors import SourceFault
 from training.sources.origins import GuardianOrigin
-from training.sources.quota import Quota
-from training.web.http_client import TRIES, PoliteClient
-from training.web.pace import Pace
+from training.web.http_client import TRIES, Pace, PoliteClient
 
 ADDRESS = "https://content.guardianapis.com"
 SECONDS_BETWEEN = 1.0
@@ -23,6 +25,39 @@ TEXT_FIELDS = "headline,byline,bodyText,wordcount,firstPublicationDate,publicati
 METADATA_FIELDS = "headline,wordcount,firstPublicationDate"
 
 Answer = dict[str, Any]
+
+
+class Quota:
+    """Count a call before it is made, so that a kill never forgets one."""
+
+    def __init__(
+        self,
+        path: Path,
+        per_day: int,
+        day: Callable[[], str] = lambda: datetime.now(UTC).date().isoformat(),
+    ) -> None:
+        self.path = path
+        self.per_day = per_day
+        self.day = day
+
+    @property
+    def spent(self) -> int:
+        try:
+            entry = json.loads(self.path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            return 0
+        return int(entry["calls"]) if entry.get("day") == self.day() else 0
+
+    def spend(self) -> None:
+        """Count one call; raises SourceFault when the day's are used up."""
+        spent = self.spent
+        if spent >= self.per_day:
+            raise SourceFault(
+                f"Today's {self.per_day} calls are used up. Run the same command again after "
+                "midnight UTC; it goes on from where it stopped."
+            )
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(self.path, {"day": self.day(), "calls": spent + 1})
 
 
 class CountedPace(Pace):

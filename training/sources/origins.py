@@ -15,8 +15,6 @@ class OriginTable(BaseModel):
 
 
 class FolderOrigin(OriginTable):
-    """Take a folder (or one file) of `.txt` works and `.jsonl` articles."""
-
     kind: Literal["folder"]
     path: str = ""
 
@@ -53,8 +51,6 @@ class BookList(BaseModel):
 
 
 class BooksOrigin(OriginTable):
-    """Fetch public-domain books as plain text or (X)HTML, politely."""
-
     kind: Literal["books"]
     shelves: tuple[BookList, ...] = Field(min_length=1)
     seconds_between: float = Field(default=1.0, ge=0)
@@ -73,8 +69,6 @@ class TablesOrigin(OriginTable):
 
 
 class GuardianOrigin(OriginTable):
-    """Take articles of The Guardian's Open Platform; text only under a licence."""
-
     kind: Literal["guardian"]
     query: str = ""
     section: str = ""

@@ -14,8 +14,6 @@ NOT_MARKS = ("id", "title", "text", "source", "licence")
 
 
 class FolderSource:
-    """Read every `.txt` and `.jsonl` under a folder whose name fits one of the patterns."""
-
     def __init__(self, path: Path, edition: str, licence: str, files: tuple[str, ...] = ()) -> None:
         self.path = path
         self.edition = edition

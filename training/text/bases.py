@@ -16,7 +16,6 @@ SOFTCAP_ATTENTION = ("eager", "flex_attention")  # the kinds that honour Gemma-2
 
 
 def place_of(base: Base, folder: Path | None) -> str:
-    """Find a base: the folder given, or what its id stands for."""
     if folder is not None:
         if not (folder / "config.json").exists():
             raise BadRecipe(f"{folder} holds no model (no config.json). Check --base.")

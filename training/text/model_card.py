@@ -20,7 +20,6 @@ US_ONLY = (
 
 
 def notice_for(recipe: Recipe) -> str:
-    """Give the notice that a base's licence demands beside an adapter, or nothing."""
     return GEMMA_NOTICE if is_gemma(recipe) else ""
 
 
@@ -29,7 +28,6 @@ def is_gemma(recipe: Recipe) -> bool:
 
 
 def model_card(recipe: Recipe, record: dict[str, Any], digest: str) -> str:
-    """Say what it is, what it learnt from, how well, and what it must not be used for."""
     base = placeless(recipe.base.id)
     parts = [
         f"---\nbase_model: {base}\nlibrary_name: peft\ntags: [lora, text-generation]\n---",

@@ -7,6 +7,9 @@ weigh what they hold, however the step is split into batches or over processes.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
+from torch import Tensor
+
 from training.runs.recipe import Recipe
 from training.runs.schedule import blocks_of_step, draw_key
 from training.runs.trainer import Trainer
@@ -14,7 +17,6 @@ from training.text.data.blocks import Block
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-    from torch import Tensor
 
 IGNORED = -100  # the label of padding: no loss
 
@@ -43,17 +45,13 @@ class TextTrainer(Trainer):
 
     def backward(self, batch: Sequence[Block], predicted: int, key: int) -> float:
         """Add one batch's gradients; gives its summed loss."""
-        import torch
-
         torch.manual_seed(key)
         loss = self.loss(batch)
         self.accelerator.backward(loss * (self.accelerator.num_processes / predicted))
         return float(loss.detach())
 
-    def loss(self, batch: Sequence[Block]) -> "Tensor":
+    def loss(self, batch: Sequence[Block]) -> Tensor:
         """Sum the cross-entropy of the batch's predicted tokens, in nats."""
-        import torch
-
         ids, mask, labels = padded(batch, self.accelerator.device)
         with self.accelerator.autocast():
             logits = self.model(input_ids=ids, attention_mask=mask, use_cache=False).logits
@@ -66,17 +64,14 @@ class TextTrainer(Trainer):
 
     def held_out_loss(self, blocks: Sequence[Block]) -> float:
         """Measure the loss per predicted token on blocks that are not trained on, without dropout."""
-        import torch
-
         self.model.eval()
         with torch.no_grad():
             total = sum(float(self.loss([block])) for block in blocks)
         return total / sum(len(block.tokens) - 1 for block in blocks)
 
 
-def padded(batch: Sequence[Block], device: Any) -> "tuple[Tensor, Tensor, Tensor]":
+def padded(batch: Sequence[Block], device: Any) -> tuple[Tensor, Tensor, Tensor]:
     """Pad token ids, attention mask and labels on the right to the longest block."""
-    import torch
     from torch.nn.utils.rnn import pad_sequence
 
     rows = [torch.tensor(block.tokens) for block in batch]

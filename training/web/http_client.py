@@ -1,8 +1,9 @@
 """Fetch over HTTP politely: one connection, a name, a pace, and patience with a busy server."""
 
 import os
+import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from urllib.parse import urljoin, urlsplit
 
@@ -10,14 +11,59 @@ import requests
 from requests.exceptions import ChunkedEncodingError, ContentDecodingError
 
 from training.errors import SourceFault
-from training.web.pace import FIRST_RETRY, Pace, retry_delay
 
+FIRST_RETRY = 1.0  # seconds; doubles with each try
+LONGEST_RETRY = 60.0  # seconds
+EPOCH_LIKE = 1e9  # a reset header above this is a time of day, not a number of seconds
+RESET_HEADERS = ("retry-after", "ratelimit-reset")
 TRIES = 5
 TIMEOUT = 30.0  # seconds
 AGAIN = frozenset({408, 429, 500, 502, 503, 504, 509})
 MOST_BYTES = 64 << 20  # of one answer, unpacked
 REDIRECTS = 5
 LONGEST_WAIT = 900.0  # seconds; a server that asks for more is told about, not waited for
+
+
+class Pace:
+    """Let a call through at most once in `seconds`."""
+
+    def __init__(
+        self,
+        seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.seconds = seconds
+        self.clock = clock
+        self.sleep = sleep
+        self.last: float | None = None
+
+    def wait(self) -> None:
+        if self.last is not None:
+            remaining = self.last + self.seconds - self.clock()
+            if remaining > 0:
+                self.sleep(remaining)
+        self.last = self.clock()
+
+
+def retry_delay(headers: Mapping[str, str], tries: int, first: float, now: float) -> float:
+    """Seconds before the next try: doubling, or longer where the server says so.
+
+    >>> retry_delay({"ratelimit-reset": "7"}, 1, first=1.0, now=0.0)
+    7.0
+    >>> retry_delay({"retry-after": "0"}, 1, first=1.0, now=0.0) >= 1.0
+    True
+    >>> 1.0 <= retry_delay({}, 1, first=1.0, now=0.0) <= 1.25
+    True
+    """
+    own = min(LONGEST_RETRY, float(first * 2 ** (tries - 1))) * random.uniform(1.0, 1.25)
+    for name in RESET_HEADERS:
+        try:
+            said = float(headers.get(name, ""))
+        except ValueError:
+            continue
+        return max(own, said - now if said > EPOCH_LIKE else said)
+    return own
 
 
 def release() -> str:
@@ -53,8 +99,6 @@ def _whole(answer: requests.Response) -> requests.Response:
 
 
 class PoliteClient:
-    """Make GET requests, one after the other."""
-
     def __init__(self, pace: Pace, first_retry: float = FIRST_RETRY) -> None:
         self.pace = pace
         self.first_retry = first_retry
@@ -122,7 +166,6 @@ class PoliteClient:
         self.pace.sleep(delay)
 
     def body(self, address: str) -> bytes:
-        """Fetch the bytes of a page that must be there."""
         answer = self.get(address)
         if answer.status_code != 200:
             raise SourceFault(

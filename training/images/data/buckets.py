@@ -26,7 +26,6 @@ class Cut:
 
     @property
     def time_ids(self) -> tuple[int, ...]:
-        """Give the six numbers in the order that SDXL's UNet takes them."""
         return (*self.original, *self.corner, *self.target)
 
 
@@ -98,6 +97,5 @@ def cuts_of(
 
 
 def cut_in_epoch(cuts: Sequence[Cut], seed: int, epoch: int, name: str) -> Cut:
-    """Draw an epoch's cut of a picture from seed, epoch and name alone."""
     digest = hashlib.sha256(f"{seed}:{epoch}:{name}".encode()).digest()
     return cuts[int.from_bytes(digest[:7], "big") % len(cuts)]

@@ -36,7 +36,6 @@ def cut_of(caption: str, tokenizers: Sequence[Any]) -> str:
 
 
 def told_of(words: Sequence[Words]) -> str:
-    """Say in one line how many captions were cut."""
     cut = [word for word in words if word.cut]
     if not cut:
         return ""

@@ -34,8 +34,6 @@ class Picture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pictures:
-    """Know a folder: pictures to train on, held-out ones, and why others were left out."""
-
     train: tuple[Picture, ...]
     held_out: tuple[Picture, ...]
     dropped: dict[str, int]
@@ -43,7 +41,6 @@ class Pictures:
 
     @property
     def digest(self) -> str:
-        """Hash names, bytes and captions of all pictures, training and held out."""
         lines = [
             f"{part} {picture.name} {picture.sha256} {picture.captions}\n"
             for part, pictures in (("train", self.train), ("held out", self.held_out))
@@ -94,7 +91,6 @@ def rows_of(listing: Path) -> list[dict[str, Any]]:
 
 
 def captions_of(listing: Path) -> dict[str, tuple[str, ...]]:
-    """Read captions by file name: the whole one, then the short one. Empty without a file."""
     if not listing.is_file():
         return {}
     return {
@@ -110,7 +106,6 @@ def captions_of(listing: Path) -> dict[str, tuple[str, ...]]:
 def picture_of(
     folder: Path, row: dict[str, Any], captions: dict[str, tuple[str, ...]], data: Data
 ) -> Picture | str:
-    """Read one row as a picture, or say why it is left out."""
     name = row["file_name"]
     path = folder / name
     if not path.resolve().is_relative_to(folder.resolve()):
@@ -144,7 +139,6 @@ def picture_of(
 
 
 def upright_size(picture: Any) -> tuple[int, int]:
-    """Give width and height as the picture is shown, its EXIF orientation applied."""
     width, height = picture.size
     turned = picture.getexif().get(0x0112, 1) >= 5
     return (height, width) if turned else (width, height)
@@ -153,7 +147,6 @@ def upright_size(picture: Any) -> tuple[int, int]:
 def split(
     pictures: Sequence[Picture], share: float, seed: int
 ) -> tuple[tuple[Picture, ...], tuple[Picture, ...]]:
-    """Hold out whole objects, drawn by a hash of their names."""
     groups = sorted(
         {picture.group for picture in pictures},
         key=lambda group: hashlib.sha256(f"{seed}:{group}".encode()).hexdigest(),

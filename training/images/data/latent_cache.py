@@ -5,15 +5,16 @@ import json
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
 
 from engine.files import whole_file
 from training.images.data.buckets import Cut
 from training.images.data.folder import Picture, open_picture
 from training.runs import expiry
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 HOUR = 3600.0
 
@@ -31,7 +32,7 @@ class Cache:
     def path(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.safetensors"
 
-    def get(self, key: str) -> "dict[str, Tensor] | None":
+    def get(self, key: str) -> dict[str, Tensor] | None:
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
@@ -40,7 +41,7 @@ class Cache:
         except (OSError, SafetensorError):
             return None
 
-    def put(self, key: str, tensors: "dict[str, Tensor]") -> None:
+    def put(self, key: str, tensors: dict[str, Tensor]) -> None:
         from safetensors.torch import save_file
 
         path = self.path(key)
@@ -52,8 +53,6 @@ class Cache:
 
 def digest_of_module(module: Any) -> str:
     """Hash a module's weights and their names: the same wherever it was loaded from."""
-    import torch
-
     digest = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -77,7 +76,7 @@ class Latents:
             "latents", self.digest, picture.sha256, cut.resized, cut.corner, cut.target
         )
 
-    def of(self, picture: Picture, cut: Cut) -> "tuple[Tensor, Tensor]":
+    def of(self, picture: Picture, cut: Cut) -> tuple[Tensor, Tensor]:
         """Give mean and standard deviation (C, h, w) of a cut, scaled as the UNet takes them."""
         key = self.key(picture, cut)
         entry = self.cache.get(key)
@@ -87,10 +86,8 @@ class Latents:
             assert entry is not None
         return entry["mean"].float(), entry["deviation"].float()
 
-    def made(self, picture: Picture, cut: Cut) -> "dict[str, Tensor]":
+    def made(self, picture: Picture, cut: Cut) -> dict[str, Tensor]:
         """Encode one cut in fp32, to be stored in half precision."""
-        import torch
-
         pixels = pixels_of(picture.path, cut)[None].to(self.device)
         with torch.no_grad():
             found = self.vae.encode(pixels).latent_dist
@@ -98,10 +95,8 @@ class Latents:
         return {"mean": (found.mean[0] * scale).half(), "deviation": (found.std[0] * scale).half()}
 
 
-def pixels_of(path: Path, cut: Cut) -> "Tensor":
+def pixels_of(path: Path, cut: Cut) -> Tensor:
     """Cut a picture as (3, H, W) floats in -1..1."""
-    import numpy as np
-    import torch
     from PIL import Image
 
     height, width = cut.resized
@@ -119,7 +114,7 @@ class Embeddings:
         encoders = (pipeline.text_encoder, pipeline.text_encoder_2)
         self.digest = key_of_values(*map(digest_of_module, encoders))
 
-    def of(self, caption: str) -> "tuple[Tensor, Tensor]":
+    def of(self, caption: str) -> tuple[Tensor, Tensor]:
         """Give a caption's embeddings (77, width) and pooled embedding (width of the second encoder)."""
         key = key_of_values("caption", self.digest, caption)
         entry = self.cache.get(key)
@@ -129,19 +124,15 @@ class Embeddings:
             assert entry is not None
         return entry["embeddings"], entry["pooled"]
 
-    def made(self, caption: str) -> "dict[str, Tensor]":
-        import torch
-
+    def made(self, caption: str) -> dict[str, Tensor]:
         with torch.no_grad():
             embeddings, _, pooled, _ = self.pipeline.encode_prompt(
                 prompt=caption, device=self.device, do_classifier_free_guidance=False
             )
         return {"embeddings": embeddings[0], "pooled": pooled[0]}
 
-    def nothing(self) -> "tuple[Tensor, Tensor]":
+    def nothing(self) -> tuple[Tensor, Tensor]:
         """Embed a dropped caption: what the pipeline is guided away from."""
-        import torch
-
         if not self.pipeline.config.force_zeros_for_empty_prompt:
             return self.of("")
         embeddings, pooled = self.of("")

@@ -64,7 +64,6 @@ class Samples:
 
     @property
     def enlarged(self) -> int:
-        """Count the pictures that are smaller than they are shown."""
         sizes = [picture.size for picture in self.pictures]
         return sum(cuts[0].resized > size for cuts, size in zip(self.cuts, sizes, strict=True))
 
@@ -82,7 +81,6 @@ class Samples:
         self.embeddings.nothing()
 
     def sample(self, number: int, seed: int, epoch: int) -> Sample:
-        """Load one picture in the cut that an epoch draws for it."""
         picture = self.pictures[number]
         cut = cut_in_epoch(self.cuts[number], seed, epoch, picture.sha256)
         return Sample(

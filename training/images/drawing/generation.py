@@ -5,17 +5,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
+from torch import Tensor
+
 from training.errors import TrainingStopped
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-    from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
 class DrawRequest:
-    """Name what is to be drawn, and the seed of its first noise."""
-
     prompt: str
     seed: int
 
@@ -32,8 +32,6 @@ class DrawSettings:
 
 def draw(pipeline: Any, wishes: Iterable[DrawRequest], manner: DrawSettings) -> "Iterator[Image]":
     """Draw one picture after another; raises TrainingStopped for one that is not finite."""
-    import torch
-
     for wish in wishes:
         with torch.no_grad():
             latents = pipeline(
@@ -49,9 +47,8 @@ def draw(pipeline: Any, wishes: Iterable[DrawRequest], manner: DrawSettings) -> 
         yield decoded(pipeline, latents)
 
 
-def decoded(pipeline: Any, latents: "Tensor") -> "Image":
+def decoded(pipeline: Any, latents: Tensor) -> "Image":
     """Decode latents (1, C, h, w) through the VAE in its own precision."""
-    import torch
     from PIL import Image
 
     vae = pipeline.vae
@@ -68,7 +65,6 @@ def decoded(pipeline: Any, latents: "Tensor") -> "Image":
 
 @contextmanager
 def on_device(pipeline: Any, device: Any, home: str = "cpu") -> Iterator[None]:
-    """Put everything on the device inside the block; afterwards only the UNet stays there."""
     parts = (pipeline.vae, pipeline.text_encoder, pipeline.text_encoder_2)
     for part in parts:
         part.to(device)
@@ -81,7 +77,6 @@ def on_device(pipeline: Any, device: Any, home: str = "cpu") -> Iterator[None]:
 
 @contextmanager
 def without_lora(unet: Any) -> Iterator[None]:
-    """Use the base alone inside the block."""
     unet.disable_adapters()
     try:
         yield

@@ -50,7 +50,6 @@ def spaced(words: str) -> str:
 
 
 def fitted(picture: "Image", cell: int) -> "Image":
-    """Fit a picture whole into the middle of a white square."""
     from PIL import Image
 
     small = picture.copy()

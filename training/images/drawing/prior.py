@@ -44,7 +44,6 @@ def prior_pictures(
 
 
 def name_of(recipe: ImageRecipe, resolution: int, seed: int) -> str:
-    """Name a file so that no other prompt, base or size shares it."""
     base, shown = recipe.base, recipe.validation
     words = (
         base.id,

@@ -8,6 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+import torch
+
 from training.errors import BadCorpus, BadRecipe
 from training.images.evaluation.features import features_of_all
 
@@ -22,7 +25,7 @@ class Judge(Protocol):
     """Say what pictures show."""
 
     def attributes(self, pictures: "Sequence[Image]") -> list[dict[str, str]]:
-        """Give each picture's attributes by name."""
+        pass
 
 
 class FittedJudge:
@@ -71,9 +74,6 @@ class RenderJudge:
             ) from error
 
     def attributes(self, pictures: "Sequence[Image]") -> list[dict[str, str]]:
-        import numpy as np
-        import torch
-
         from training.judge_jewellery import PROPERTIES, answers
 
         pixels = np.stack([np.asarray(p.convert("RGB").resize((EDGE, EDGE))) for p in pictures])

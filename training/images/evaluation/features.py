@@ -8,6 +8,8 @@ a histogram of hue, saturation and value (which colours), and oriented gradients
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -17,29 +19,21 @@ CELLS, ANGLES = 8, 8
 
 def features_of(picture: "Image") -> Any:
     """Join all three views to one vector of 1,408 numbers."""
-    import numpy as np
-
     return np.concatenate([layout(picture), colours(picture), edges(picture)]).astype(np.float32)
 
 
 def features_of_all(pictures: "Iterable[Image]") -> Any:
-    import numpy as np
-
     return np.stack([features_of(picture) for picture in pictures])
 
 
 def layout(picture: "Image") -> Any:
     """Shrink to 16x16 colours, their mean taken out: 768 numbers."""
-    import numpy as np
-
     small = np.asarray(picture.convert("RGB").resize((SMALL, SMALL)), dtype=np.float64)
     return unit((small - small.mean((0, 1))).ravel())
 
 
 def colours(picture: "Image") -> Any:
     """Take square roots of the shares of 8x4x4 hues, saturations, values: 128 numbers."""
-    import numpy as np
-
     pixels = np.asarray(picture.convert("HSV").resize((64, 64)), dtype=np.int64).reshape(-1, 3)
     bins = (pixels[:, 0] // 32) * 16 + (pixels[:, 1] // 64) * 4 + pixels[:, 2] // 64
     return unit(np.sqrt(np.bincount(bins, minlength=128)))
@@ -47,8 +41,6 @@ def colours(picture: "Image") -> Any:
 
 def edges(picture: "Image") -> Any:
     """Sum gradients by 8 directions in 8x8 cells of a grey copy: 512 numbers."""
-    import numpy as np
-
     grey = np.asarray(picture.convert("L").resize((64, 64)), dtype=np.float64)
     down, right = np.gradient(grey)
     angle = np.mod(np.arctan2(down, right), np.pi)
@@ -60,16 +52,12 @@ def edges(picture: "Image") -> Any:
 
 def unit(vector: Any) -> Any:
     """Scale to length 1; nothing stays nothing."""
-    import numpy as np
-
     length = float(np.linalg.norm(vector))
     return vector / length if length > 1e-9 else np.zeros_like(vector, dtype=float)
 
 
 def dhash(picture: "Image") -> int:
     """Tell of each of 8x8 grey cells whether it is darker than its right neighbour: 64 bits."""
-    import numpy as np
-
     grey = np.asarray(picture.convert("L").resize((9, 8)), dtype=np.int64)
     bits = (grey[:, :-1] < grey[:, 1:]).ravel()
     return sum(1 << place for place, bit in enumerate(bits) if bit)

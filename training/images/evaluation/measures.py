@@ -30,8 +30,6 @@ SIDE = 256  # pixels a photograph is looked at in, at most
 
 @dataclass(slots=True)
 class Measures:
-    """Draw once and measure many times."""
-
     subject: Subject
     told: Callable[[str], None]
     clip: scores.Clip | None = None
@@ -47,14 +45,12 @@ class Measures:
         self.held = [thumbnail(picture) for picture in pictures.held_out]
 
     def side_by_side(self) -> "tuple[list[DrawRequest], dict[str, list[Image]]]":
-        """Draw the report's prompts and the recipe's, by each of its seeds."""
         recipe = self.subject.recipe
         seeds = recipe.validation.seeds
         wishes = [DrawRequest(prompt, seed) for prompt in prompts_of(recipe) for seed in seeds]
         return wishes, self.drawn(wishes, "side by side")
 
     def asked(self, count: int) -> "tuple[list[Picture], list[DrawRequest]]":
-        """Take held-out pictures (else training ones), and their captions as wishes."""
         subject = self.subject
         chosen = list(spread(subject.pictures.held_out or subject.pictures.train, count))
         tokenizers = (subject.pipeline.tokenizer, subject.pipeline.tokenizer_2)
@@ -119,7 +115,6 @@ class Measures:
         return found
 
     def judge(self, labelled: "tuple[list[Image], list[dict[str, str]]]") -> Judge:
-        """Take the judge given, else CLIP, else one fitted to the training pictures."""
         if self.eye is not None:
             return self.eye
         pictures, known = labelled
@@ -131,7 +126,6 @@ class Measures:
     def scores(
         self, wishes: Sequence[DrawRequest], made: "dict[str, list[Image]]"
     ) -> dict[str, Any]:
-        """Score base and LoRA by CLIP-T, CLIP-I and DINO, as far as their models were given."""
         found: dict[str, Any] = {}
         real = self.held or self.train
         for name, model in (("clip", self.clip), ("dino", self.dino)):

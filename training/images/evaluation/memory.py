@@ -7,6 +7,8 @@ copying. What lies nearer than 99 in 100 of them do is suspect, as is a near-dup
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from training.images.evaluation.features import apart, dhash
 
 if TYPE_CHECKING:
@@ -16,17 +18,12 @@ SAME = 4  # bits of a difference hash, at most, between near-duplicates
 
 
 def nearest(rows: Any, others: Any) -> tuple[Any, Any]:
-    """Find for each row the index of the nearest other, and their cosine similarity."""
-    import numpy as np
-
     near = normed(rows) @ normed(others).T
     found = near.argmax(1)
     return found, near[np.arange(len(near)), found]
 
 
 def normed(rows: Any) -> Any:
-    import numpy as np
-
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
 
 
@@ -34,8 +31,6 @@ def memory_of(
     drawn: "Sequence[Image]", drawn_rows: Any, train: "Sequence[Image]", train_rows: Any, held: Any
 ) -> dict[str, Any]:
     """Measure copying; `held` are the rows of held-out pictures, perhaps none."""
-    import numpy as np
-
     index, near = nearest(drawn_rows, train_rows)
     hashes = [dhash(picture) for picture in train]
     bits = [min(apart(dhash(picture), other) for other in hashes) for picture in drawn]

@@ -16,6 +16,5 @@ NECKLACE = (
 
 
 def prompts_of(recipe: ImageRecipe) -> tuple[str, ...]:
-    """List each prompt once, the report's first."""
     own = (recipe.data.instance_prompt, *recipe.validation.prompts)
     return tuple(dict.fromkeys((BRACELET, NECKLACE, *own)))

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from training.runs.evaluation import table
+
 SHEET = "before-after.png"
 NEAREST = "training-pictures/nearest.png"
 
@@ -76,22 +78,19 @@ def score_lines(found: dict[str, Any]) -> list[str]:
 
 
 def page(name: str, values: dict[str, Any], command: str) -> str:
-    held = values["held_out"]
+    held, times = values["held_out"], []
+    if held:
+        columns = held["times"], held["base"]["by_time"], held["lora"]["by_time"]
+        times = [[f"{t}", f"{b:.4f}", f"{v:.4f}"] for t, b, v in zip(*columns, strict=True)]
     parts = [
         f"# {name}: base and LoRA",
         f"Made by `{command}`. For each seed left the base, right the LoRA.",
         f"![base and LoRA side by side]({SHEET})",
         "## Figures",
         "\n".join(f"- {line}" for line in lines_of(values)),
-        time_table(held) if held else "",
+        table(("timestep", "base", "LoRA"), times) if held else "",
         "## Copying",
         "Each drawn picture that comes nearest to a training picture, beside that picture. The file "
         f"lies in `{NEAREST}`, and is deleted when the photographs must be.",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def time_table(held: dict[str, Any]) -> str:
-    head = "| timestep | base | LoRA |\n| --- | --- | --- |\n"
-    rows = zip(held["times"], held["base"]["by_time"], held["lora"]["by_time"], strict=True)
-    return head + "\n".join(f"| {time} | {base:.4f} | {lora:.4f} |" for time, base, lora in rows)

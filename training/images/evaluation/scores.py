@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import torch
+
 from training.errors import BadRecipe
 
 if TYPE_CHECKING:
@@ -31,8 +34,6 @@ class Clip:
 
     def words(self, texts: Sequence[str]) -> Any:
         """Embed one row a text; what is beyond the model's window is cut."""
-        import torch
-
         words = self.tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt")
         with torch.no_grad():
             return unit_rows(self.model.get_text_features(**words))
@@ -66,9 +67,6 @@ def local(kind: Any, folder: Path, **options: Any) -> Any:
 
 
 def embedded(pictures: "Sequence[Image]", processor: Any, model: Any) -> Any:
-    import numpy as np
-    import torch
-
     rows = []
     for start in range(0, len(pictures), BATCH):
         given = processor(images=list(pictures[start : start + BATCH]), return_tensors="pt")
@@ -89,9 +87,6 @@ def prompt_score(clip: Clip, pictures: Any, prompts: Sequence[str]) -> float:
 
 
 def likeness(drawn: Any, real: Any) -> dict[str, float]:
-    """Compare drawn pictures with real photographs: the nearest one, and their mean."""
-    import numpy as np
-
     mean = real.mean(0)
     mean = mean / max(float(np.linalg.norm(mean)), 1e-9)
     return {"nearest": float((drawn @ real.T).max(1).mean()), "mean": float((drawn @ mean).mean())}

@@ -5,15 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from training.errors import NotPublished
 from training.images.bases import load_pipeline, noise_schedule, resolution_of
 from training.images.data.folder import Pictures, read_folder
 from training.images.data.latent_cache import Cache, Embeddings, Latents
 from training.images.data.samples import Samples
 from training.images.drawing.generation import DrawRequest, DrawSettings, draw, without_lora
-from training.images.drawing.validation import held_out_losses, times_of
 from training.images.lora_files import WEIGHTS, check_lora
-from training.images.noise_prediction import Denoiser
+from training.images.losses import Denoiser, held_out_losses, times_of
 from training.images.recipe import ImageRecipe
 from training.images.rights import require_image_training
 from training.runs.schedule import spread
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Hold one run's LoRA upon its base, and the pictures it was and was not trained on."""
-
     recipe: ImageRecipe
     run: Path
     pipeline: Any
@@ -75,8 +74,6 @@ class Subject:
 
 def subject_of(recipe: ImageRecipe, run: Path, base: Path | None = None) -> Subject:
     """Load a run's LoRA upon its base; raises NotPublished when the run has none."""
-    import torch
-
     folder = Path(recipe.data.folder).expanduser()
     require_image_training(recipe, folder)
     if not (run / "lora" / WEIGHTS).is_file():

@@ -22,14 +22,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
-    """Hold the tokens of one block and the index of its work within the split."""
-
     tokens: tuple[int, ...]
     work: int
 
 
 def pack(works: Iterable[Work], tokenizer: "PreTrainedTokenizerBase", size: int) -> Iterator[Block]:
-    """Cut works into blocks of at most `size` tokens, in reading order."""
     bos = opening_token(tokenizer)
     for index, work in enumerate(works):
         tokens = plain_tokens(tokenizer, work.text)

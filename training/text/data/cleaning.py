@@ -54,7 +54,6 @@ def without_repeats(works: Iterable[Work], drops: list[Drop]) -> Iterator[Work]:
 
 
 def fresh(work: Work, seen: set[str], drops: list[Drop]) -> Iterator[str]:
-    """Give the paragraphs of a work that have not been seen, adding them to `seen`."""
     for paragraph in work.paragraphs:
         key = paragraph.casefold()
         if len(key.split()) >= REPEAT_WORDS and key in seen:

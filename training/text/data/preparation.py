@@ -16,7 +16,6 @@ DROPPED = "dropped.jsonl"
 
 
 def prepared(source: Source, recipe: Recipe, drops: list[Drop]) -> Iterator[Work]:
-    """Select, clean and filter works, one after the other."""
     works = without_repeats(selected(source.works(), recipe.corpus.keep, drops), drops)
     if recipe.corpus.drop_slurs:
         works = without_slurs(works, drops)
@@ -55,7 +54,6 @@ def sizes(works: list[Work], blocks: list[Block]) -> dict[str, Any]:
 
 
 def write_drops(folder: Path, drops: list[Drop]) -> None:
-    """Write what was taken out, as works with the reason for a title."""
     write_works(
         folder / DROPPED,
         (

@@ -7,7 +7,6 @@ INCHES = (6.0, 3.6)
 
 
 def matrix_chart(path: Path, matrix: dict[str, Any]) -> None:
-    """Plot bits per byte of each model (rows) on each author (columns), as a labelled grid."""
     from matplotlib.figure import Figure
 
     authors = list(next(iter(matrix.values())))
@@ -33,7 +32,6 @@ def matrix_chart(path: Path, matrix: dict[str, Any]) -> None:
 
 
 def style_chart(path: Path, style: dict[str, Any], ceiling: dict[str, float]) -> None:
-    """Plot the share of samples assigned to the target: base, expert, and real text."""
     from matplotlib.figure import Figure
 
     authors = list(style)

@@ -1,13 +1,14 @@
 """Generate samples in batches, with the sampling of an expert's card."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
+
+import torch
 
 from engine.plan.cards import Sampling
 from training.text.data.blocks import opening_token, plain_tokens
 
 BATCH = 10
-LENGTH = 160  # tokens a sample
 
 
 def generate(
@@ -16,12 +17,9 @@ def generate(
     prompts: Sequence[str],
     sampling: Sampling,
     seed: int,
-    length: int = LENGTH,
-    told: Callable[[], None] = lambda: None,
+    length: int,
 ) -> list[str]:
     """Continue each prompt once; repeatable by seed on one machine."""
-    import torch
-
     torch.manual_seed(seed)
     texts: list[str] = []
     for start in range(0, len(prompts), BATCH):
@@ -40,14 +38,11 @@ def generate(
                 pad_token_id=0,
             )[:, ids.shape[1] :]
         texts += [tokenizer.decode(row, skip_special_tokens=True).strip() for row in answers]
-        told()
     return texts
 
 
 def left_padded(tokenizer: Any, prompts: Sequence[str]) -> tuple[Any, Any]:
     """Pad token ids and mask on the left, so that all prompts end together."""
-    import torch
-
     bos = opening_token(tokenizer)
     rows = [plain_tokens(tokenizer, prompt) for prompt in prompts]
     if bos is not None:

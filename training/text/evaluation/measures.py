@@ -21,8 +21,6 @@ Values = dict[str, Any]
 
 
 class Measures:
-    """Ask each question of one loaded model with its adapters."""
-
     def __init__(self, authors: Sequence[Author], model: Any, tokenizer: Any, told: Told) -> None:
         self.authors = authors
         self.model = model
@@ -49,7 +47,6 @@ class Measures:
         return rows
 
     def samples(self, count: int, length: int, seed: int) -> dict[str, dict[str, list[str]]]:
-        """Write, for each author's prompts, with the base and the expert."""
         written: dict[str, dict[str, list[str]]] = {}
         for author in self.authors:
             prompts = prompts_for(author.command, author.template, count)
@@ -79,14 +76,12 @@ class Measures:
             return generate(self.model, self.tokenizer, prompts, author.sampling, seed, length)
 
     def style(self, classifier: StyleClassifier, samples: Values) -> Values:
-        """Give the share of samples that go to each author, for base and expert."""
         return {
             author: {writer: classifier.shares(texts) for writer, texts in written.items()}
             for author, written in samples.items()
         }
 
     def delta(self, samples: Values) -> Values:
-        """Measure Burrows's Delta of each writer's samples, taken together, to every author."""
         delta = Delta({a.name: "\n".join(work.text for work in a.train) for a in self.authors})
         return {
             author: {

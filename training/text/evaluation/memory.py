@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from training.text.data.blocks import Block
 
 SEED_GRAM = 5  # tokens that a run must share to be looked at
@@ -57,8 +59,6 @@ def common(left: Sequence[int], right: Sequence[int]) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extraction:
-    """Hold how many prefixes were continued exactly, and tokens right at the start on average."""
-
     tried: int
     exact: float
     run: float
@@ -66,8 +66,6 @@ class Extraction:
 
 def extract(model: Any, blocks: Sequence[Block]) -> Extraction:
     """Give each block's first 50 tokens and compare a greedy continuation with the next 50."""
-    import torch
-
     chosen = [block.tokens for block in blocks if len(block.tokens) >= 2 * PREFIX]
     if not chosen:
         return Extraction(tried=0, exact=0.0, run=0.0)

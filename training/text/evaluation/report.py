@@ -1,7 +1,8 @@
 """The evaluation as one Markdown page. Pure."""
 
-from collections.abc import Sequence
 from typing import Any
+
+from training.runs.evaluation import table
 
 Values = dict[str, Any]
 MATRIX_CHART = "matrix.png"
@@ -9,7 +10,6 @@ STYLE_CHART = "style.png"
 
 
 def page(values: Values, command: str) -> str:
-    """Write the whole report; `command` is the line that made it."""
     parts = [
         "# Evaluation of " + ", ".join(values["matrix"]["base"]),
         f"Made by `{command}`. Base: `{values['base']}`. Held-out text is of whole works that took "
@@ -40,20 +40,7 @@ def page(values: Values, command: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table.
-
-    >>> print(table(["a", "b"], [["1", "2"]]))
-    | a | b |
-    | --- | --- |
-    | 1 | 2 |
-    """
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
 def matrix_table(matrix: Values) -> str:
-    """Tabulate perplexity with its 95 % interval, and bits per byte."""
     authors = list(matrix["base"])
     rows = []
     for name, row in matrix.items():
@@ -101,7 +88,6 @@ def delta_table(delta: Values) -> str:
 
 
 def memory_table(memory: Values) -> str:
-    """Tabulate runs in tokens; extraction as exact continuations, expert against base."""
     rows = []
     for author, found in memory.items():
         own, real, pulled = found["samples"], found["unseen_text"], found["extraction"]
@@ -140,10 +126,9 @@ def diversity_table(diversity: Values) -> str:
 def side_by_side(pairs: Values) -> list[str]:
     parts = []
     for author, found in pairs.items():
-        rows = [[one_line(pair["base"]), one_line(pair["expert"])] for pair in found]
+        rows = [
+            [pair[who].replace("|", "\\|").replace("\n", "<br>") for who in ("base", "expert")]
+            for pair in found
+        ]
         parts += [f"### {author}", table(["base", "expert"], rows)]
     return parts
-
-
-def one_line(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", "<br>")

@@ -2,10 +2,12 @@
 
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
+
+import torch
 
 from training.text.data.blocks import Block
 
@@ -15,8 +17,6 @@ DRAWS = 1000  # bootstrap draws
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """Hold each block's loss in nats, its predicted tokens and their bytes."""
-
     nats: tuple[float, ...]
     tokens: tuple[int, ...]
     bytes: tuple[int, ...]
@@ -42,12 +42,8 @@ class Score:
         return values[int(DRAWS * 0.025)], values[int(DRAWS * 0.975)]
 
 
-def score(
-    model: Any, tokenizer: Any, blocks: Sequence[Block], told: Callable[[], None] = lambda: None
-) -> Score:
+def score(model: Any, tokenizer: Any, blocks: Sequence[Block]) -> Score:
     """Make one forward pass a block."""
-    import torch
-
     nats, tokens, sizes = [], [], []
     model.eval()
     for block in blocks:
@@ -59,7 +55,6 @@ def score(
         tokens.append(len(block.tokens) - 1)
         text = tokenizer.decode(block.tokens[1:], skip_special_tokens=True)
         sizes.append(max(1, len(text.encode())))
-        told()
     return Score(nats=tuple(nats), tokens=tuple(tokens), bytes=tuple(sizes))
 
 

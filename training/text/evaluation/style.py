@@ -25,7 +25,6 @@ class StyleClassifier:
     ceiling: dict[str, float]
 
     def shares(self, texts: Sequence[str]) -> dict[str, float]:
-        """Give the share of texts that go to each author."""
         counts = Counter(self.pipeline.predict(list(texts)))
         return {author: counts[author] / len(texts) for author in self.pipeline.classes_}
 
@@ -54,7 +53,6 @@ def fit(
 
 
 def right_share(pipeline: Any, author: str, works: Iterable[Work]) -> float:
-    """Give the share of real chunks that go to their own author."""
     chunks = spread([chunk for work in works for chunk in chunks_of(work)], MOST_CHUNKS)
     return float((pipeline.predict(chunks) == author).mean())
 

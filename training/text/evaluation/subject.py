@@ -87,7 +87,6 @@ def authors_of(recipes: Sequence[Recipe], runs: Path) -> list[Author]:
 
 
 def load_with_adapters(authors: Sequence[Author], base: Path | None) -> tuple[Any, Any]:
-    """Load the base with all adapters beside it, and its tokenizer; raises TrainingError on a misfit."""
     from peft import PeftModel
 
     tokenizer = load_tokenizer(authors[0].recipe.base, base)
