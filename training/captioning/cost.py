@@ -112,14 +112,14 @@ def estimate(question: Question, table: CaptionTable) -> int:
     return question_tokens(question.text, width, height, table)
 
 
+@dataclass
 class SpendingLimit:
     """Let no call begin that could take the sum over its limit."""
 
-    def __init__(self, prices: Prices, limit: float | None, spent: float = 0.0) -> None:
-        self.prices = prices
-        self.limit = limit
-        self.spent = spent
-        self.held = 0.0
+    prices: Prices
+    limit: float | None
+    spent: float = 0.0
+    held: float = 0.0
 
     def hold(self, tokens_in: int, tokens_out: int) -> float | None:
         """Set the most that a call can cost aside; None when the limit does not allow it."""

@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -49,7 +48,21 @@ def questions_of(data: Path, table: CaptionTable) -> list[Question]:
             f"There is no {METADATA} in the data folder. Run `python -m training.harvest_vam "
             "RECIPE` first, or name another folder with --data DIR."
         )
-    questions = list(each_question(data, read_rows(path), table))
+    questions = []
+    for row in read_rows(path):
+        picture = data / row["file_name"]
+        if picture.is_file() and picture.resolve().is_relative_to(data.resolve()):
+            text, digest = instruction(row, table), sha256(picture.read_bytes()).hexdigest()
+            questions.append(
+                Question(
+                    file_name=row["file_name"],
+                    path=picture,
+                    row=row,
+                    text=text,
+                    sha256=digest,
+                    key=key_of(digest, text, table),
+                )
+            )
     if not questions:
         raise BadCorpus(
             "The data folder has no pictures (they may have expired). Run `python -m "
@@ -58,36 +71,14 @@ def questions_of(data: Path, table: CaptionTable) -> list[Question]:
     return questions
 
 
-def each_question(
-    data: Path, rows: list[dict[str, Any]], table: CaptionTable
-) -> Iterator[Question]:
-    for row in rows:
-        path = data / row["file_name"]
-        if path.is_file() and path.resolve().is_relative_to(data.resolve()):
-            text = instruction(row, table)
-            digest = sha256(path.read_bytes()).hexdigest()
-            yield Question(
-                file_name=row["file_name"],
-                path=path,
-                row=row,
-                text=text,
-                sha256=digest,
-                key=key_of(digest, text, table),
-            )
-
-
 def instruction(row: dict[str, Any], table: CaptionTable) -> str:
     facts = {name: row[name] for name in FACTS if row.get(name)}
     lines = [INSTRUCTION]
     lines += [CATALOGUE + json.dumps(facts, ensure_ascii=False, sort_keys=True)] if facts else []
+    keys = {name: str(field.description) for name, field in Description.model_fields.items()}
     if table.captioner == "local" or table.structured != "json_schema":
-        lines.append(AS_JSON + json.dumps(keys(), ensure_ascii=False))
+        lines.append(AS_JSON + json.dumps(keys, ensure_ascii=False))
     return "\n".join(lines)
-
-
-def keys() -> dict[str, str]:
-    fields = Description.model_fields.items()
-    return {name: str(field.description) for name, field in fields}
 
 
 def key_of(picture: str, text: str, table: CaptionTable) -> str:

@@ -13,6 +13,7 @@ OPEN_RAIL = (
     "The base is under the CreativeML Open RAIL++-M licence. Whoever hands this LoRA on hands on the "
     "use restrictions of its Attachment A with it."
 )
+NOT_MEASURED = "Not measured yet: run `python -m training.evaluate_image`."
 CATALOGUE = (
     "What it draws never existed. A picture of it may look like a photograph from a museum's "
     "catalogue: say openly that it is machine-made, and never pass it off as an object or a record. "
@@ -43,9 +44,12 @@ def copy_kohya(run: Path, path: Path) -> None:
 
 def image_model_card(recipe: ImageRecipe, record: dict[str, Any], digest: str) -> str:
     base, expert = placeless(recipe.base.id), recipe.expert
-    title = expert.title or expert.name
+    title, held = expert.title or expert.name, recipe.rights
+    days = held.retention_days
+    kept = f"They may be kept for {days:g} days, and are not part of this." if days else ""
+    sdxl = "stable-diffusion-xl" in recipe.base.id
     stages = record.get("stages", {})
-    done = stages.get("train_image", {})
+    done, measured = stages.get("train_image", {}), stages.get("evaluate_image", {})
     parts = [
         f"---\nbase_model: {base}\nlibrary_name: diffusers\n"
         f"tags: [lora, text-to-image, stable-diffusion-xl]\n"
@@ -56,11 +60,11 @@ def image_model_card(recipe: ImageRecipe, record: dict[str, Any], digest: str) -
         "## What it learnt from",
         learnt_from(done),
         "## Rights",
-        rights(recipe),
+        held.words("Pictures", kept, held.where(), OPEN_RAIL if sdxl else ""),
         "## How it was made",
         how(recipe, done),
         "## How well it does",
-        figures(stages.get("evaluate_image", {})),
+        "\n".join(f"- {line}" for line in measured.get("lines", ())) or NOT_MEASURED,
         "## Use",
         use(recipe, base),
         "## Limits",
@@ -93,21 +97,6 @@ def learnt_from(done: dict[str, Any]) -> str:
     return " ".join([*lines, f"Data: {done['data']}."])
 
 
-def rights(recipe: ImageRecipe) -> str:
-    held = recipe.rights
-    lines = [f"Pictures: {held.licence}. {held.basis}"]
-    if held.retention_days:
-        lines.append(
-            f"They may be kept for {held.retention_days:g} days, and are not part of this."
-        )
-    if held.territories:
-        lines.append(f"Only where these rights hold: {', '.join(held.territories)}.")
-    if "stable-diffusion-xl" in recipe.base.id:
-        lines.append(OPEN_RAIL)
-    lines += [f"> {line}" for line in held.attribution]
-    return "\n\n".join(lines)
-
-
 def how(recipe: ImageRecipe, done: dict[str, Any]) -> str:
     training = recipe.training
     line = (
@@ -128,12 +117,6 @@ def how(recipe: ImageRecipe, done: dict[str, Any]) -> str:
     )
     loss = done.get("held_out_loss")
     return f"{told}, lowest held-out loss {loss:.4f}." if loss is not None else f"{told}."
-
-
-def figures(measured: dict[str, Any]) -> str:
-    if not measured:
-        return "Not measured yet: run `python -m training.evaluate_image`."
-    return "\n".join(f"- {line}" for line in measured["lines"])
 
 
 def use(recipe: ImageRecipe, base: str) -> str:

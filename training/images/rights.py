@@ -7,36 +7,21 @@ from typing import Any
 from training.errors import NotAllowed
 from training.images.recipe import ImageRecipe
 from training.museum.metadata_rows import RIGHTS
+from training.runs.recipe import require_allowed
 
 
 def require_image_training(recipe: ImageRecipe, folder: Path | None = None) -> dict[str, Any]:
     """Raise NotAllowed unless recipe and folder both allow training; gives the folder's rights."""
-    refuse_unless(
-        recipe.rights.model_dump(mode="json"),
-        f"The recipe {recipe.run.name!r}",
-        "copy the recipe, write your basis into [rights] basis and set train_allowed = true",
-    )
+    recipe.require_allowed("pictures")
     held = folder_rights(folder) if folder is not None else {}
     if held:
-        refuse_unless(
+        require_allowed(
             held,
             f"The pictures in {folder}",
+            "pictures",
             f"write your basis into its {RIGHTS} and set train_allowed to true there",
         )
     return held
-
-
-def refuse_unless(held: dict[str, Any], whose: str, mend: str) -> None:
-    """Raise NotAllowed when rights state no basis, or do not allow training."""
-    basis = str(held.get("basis") or "").strip()
-    if held.get("train_allowed") is True and basis:
-        return
-    why = "it states no basis" if held.get("train_allowed") is True else "train_allowed is not true"
-    raise NotAllowed(
-        f'{whose} may not be trained on: {why}.\nWhat is said of the rights: "{basis or "(nothing)"}" '
-        f"(licence: {held.get('licence') or 'none'}).\n"
-        f"If you hold the right to train on these pictures, {mend}. If you do not, choose others."
-    )
 
 
 def folder_rights(folder: Path) -> dict[str, Any]:

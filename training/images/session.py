@@ -9,7 +9,7 @@ from training.images.data.captions import told_of
 from training.images.data.folder import Picture, Pictures
 from training.images.data.latent_cache import Cache, Embeddings, Latents
 from training.images.data.samples import Samples
-from training.images.drawing.generation import DrawRequest, DrawSettings, draw, on_device
+from training.images.drawing.generation import DrawRequest, draw, on_device, settings_of
 from training.images.drawing.grid import save_png, sheet
 from training.images.drawing.prior import prior_pictures
 from training.images.ema import PREFIX, Average
@@ -65,9 +65,7 @@ class ImageSession(RunSession):
         pipeline.unet.to(self.device)
 
         def samples_of(pictures: tuple[Picture, ...], crops: int) -> Samples:
-            tokenizers = (pipeline.tokenizer, pipeline.tokenizer_2)
-            tools = (tokenizers, latents, embeddings)
-            return Samples(pictures, recipe.data, self.resolution, crops, *tools)
+            return Samples(pictures, recipe.data, self.resolution, crops, latents, embeddings)
 
         crops = recipe.data.crops
         self.samples = samples_of(self.pictures.train, crops)
@@ -121,9 +119,7 @@ class ImageSession(RunSession):
 
     def draw_grid(self) -> None:
         shown = self.recipe.validation
-        manner = DrawSettings(
-            shown.size or self.resolution, shown.steps, shown.guidance, shown.negative
-        )
+        manner = settings_of(shown, self.resolution)
         self.pipeline.unet.eval()
         with on_device(self.pipeline, self.device):
             rows = [

@@ -30,6 +30,12 @@ class RunRecipe(Table):
         """Give what a record may hold: every value, but no place on this machine."""
         return self.model_dump(mode="json")
 
+    def require_allowed(self, what: str) -> None:
+        """Raise NotAllowed unless the recipe states a basis and allows training."""
+        mend = "copy the recipe, write your basis into [rights] basis and set train_allowed = true"
+        rights = self.rights.model_dump(mode="json")
+        require_allowed(rights, f"The recipe {self.run.name!r}", what, mend)
+
     def digest_of_tables(
         self, names: tuple[str, ...], leave_out: frozenset[str] = frozenset()
     ) -> str:
@@ -64,6 +70,19 @@ class Recipe(RunRecipe):
     @property
     def training_digest(self) -> str:
         return self.digest_of_tables(("base", "lora", "training"))
+
+
+def require_allowed(rights: dict[str, Any], whose: str, what: str, mend: str) -> None:
+    """Raise NotAllowed when rights state no basis, or do not allow training."""
+    basis, allowed = str(rights.get("basis") or "").strip(), rights.get("train_allowed") is True
+    if allowed and basis:
+        return
+    why = "it states no basis" if allowed else "train_allowed is not true"
+    raise NotAllowed(
+        f'{whose} may not be trained on: {why}.\nWhat is said of the rights: "{basis or "(nothing)"}" '
+        f"(licence: {rights.get('licence') or 'none'}).\n"
+        f"If you hold the right to train on these {what}, {mend}. If you do not, choose others."
+    )
 
 
 def placeless(name: str) -> str:

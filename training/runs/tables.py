@@ -33,6 +33,16 @@ class Rights(Table):
     territories: tuple[str, ...] = ()
     attribution: tuple[str, ...] = ()
 
+    def words(self, what: str, *more: str) -> str:
+        """Say in Markdown why `what` may be used, and whom to name."""
+        said = [f"{what}: {self.licence}. {self.basis}", *more]
+        return "\n\n".join(filter(None, [*said, *(f"> {line}" for line in self.attribution)]))
+
+    def where(self) -> str:
+        """Say where these rights hold, if not everywhere."""
+        places = ", ".join(self.territories)
+        return f"Only where these rights hold: {places}." if places else ""
+
 
 class Corpus(Table):
     """Say how texts become blocks; works named in neither list are drawn by the shares."""

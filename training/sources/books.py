@@ -1,6 +1,7 @@
 """Public-domain books by address (Standard Ebooks, Project Gutenberg)."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from training.errors import SourceFault
 from training.sources.origins import BookList, BooksOrigin
@@ -11,14 +12,12 @@ from training.web.http_client import PoliteClient
 from training.web.journal import Journal
 
 
+@dataclass
 class BooksSource:
-    def __init__(
-        self, origin: BooksOrigin, licence: str, client: PoliteClient, journal: Journal
-    ) -> None:
-        self.origin = origin
-        self.licence = licence
-        self.client = client
-        self.journal = journal
+    origin: BooksOrigin
+    licence: str
+    client: PoliteClient
+    journal: Journal
 
     def works(self) -> Iterator[Work]:
         for shelf in self.origin.shelves:

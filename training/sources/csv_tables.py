@@ -4,6 +4,7 @@ import csv
 import io
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from training.errors import SourceFault
 from training.sources.origins import TablesOrigin
@@ -13,15 +14,12 @@ from training.web.http_client import PoliteClient
 from training.web.journal import Journal
 
 
+@dataclass
 class TablesSource:
-    def __init__(
-        self, origin: TablesOrigin, licence: str, client: PoliteClient, journal: Journal
-    ) -> None:
-        self.origin = origin
-        self.licence = licence
-        self.client = client
-        self.journal = journal
-        self.leave_out = [re.compile(pattern) for pattern in origin.leave_out]
+    origin: TablesOrigin
+    licence: str
+    client: PoliteClient
+    journal: Journal
 
     def works(self) -> Iterator[Work]:
         for address in self.origin.addresses:
@@ -51,7 +49,7 @@ class TablesSource:
         body = [
             paragraph
             for paragraph in paragraphs_of(text)
-            if not any(pattern.search(paragraph) for pattern in self.leave_out)
+            if not any(re.search(pattern, paragraph) for pattern in self.origin.leave_out)
         ]
         return Work(
             id=name,

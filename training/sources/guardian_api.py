@@ -8,6 +8,7 @@ server, so calls are counted here.
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,18 +28,13 @@ METADATA_FIELDS = "headline,wordcount,firstPublicationDate"
 Answer = dict[str, Any]
 
 
+@dataclass
 class Quota:
     """Count a call before it is made, so that a kill never forgets one."""
 
-    def __init__(
-        self,
-        path: Path,
-        per_day: int,
-        day: Callable[[], str] = lambda: datetime.now(UTC).date().isoformat(),
-    ) -> None:
-        self.path = path
-        self.per_day = per_day
-        self.day = day
+    path: Path
+    per_day: int
+    day: Callable[[], str] = lambda: datetime.now(UTC).date().isoformat()
 
     @property
     def spent(self) -> int:

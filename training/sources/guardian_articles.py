@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -19,26 +20,17 @@ ARTICLES = "articles.jsonl"
 STATE = "state.json"
 
 
+@dataclass
 class GuardianSource:
     """Fetch what is missing, page by page, and give the articles that are here."""
 
-    def __init__(
-        self,
-        origin: GuardianOrigin,
-        licence_ref: str,
-        api: GuardianApi,
-        store: Path,
-        hours: float,
-        clock: Callable[[], float] = time.time,
-        watch: Callable[[Path], None] = guard,
-    ) -> None:
-        self.origin = origin
-        self.licence_ref = licence_ref
-        self.api = api
-        self.store = store
-        self.hours = hours
-        self.clock = clock
-        self.watch = watch
+    origin: GuardianOrigin
+    licence_ref: str
+    api: GuardianApi
+    store: Path
+    hours: float
+    clock: Callable[[], float] = time.time
+    watch: Callable[[Path], None] = guard
 
     def works(self) -> Iterator[Work]:
         """Yield every article with a text; live blogs and empty bodies are left out."""

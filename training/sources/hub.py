@@ -1,6 +1,7 @@
 """A data set on the Hugging Face hub, read with `datasets`."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,13 @@ from training.text.data.cleaning import paragraphs_of
 from training.text.data.works import Work
 
 
+@dataclass
 class HubSource:
     """Join consecutive rows of one work; without a work column a split is one work."""
 
-    def __init__(self, origin: HubOrigin, licence: str, cache: Path | None = None) -> None:
-        self.origin = origin
-        self.licence = licence
-        self.cache = cache
+    origin: HubOrigin
+    licence: str
+    cache: Path | None = None
 
     def works(self) -> Iterator[Work]:
         for split in self.origin.splits:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -13,12 +14,12 @@ KINDS = (".txt", ".jsonl")
 NOT_MARKS = ("id", "title", "text", "source", "licence")
 
 
+@dataclass
 class FolderSource:
-    def __init__(self, path: Path, edition: str, licence: str, files: tuple[str, ...] = ()) -> None:
-        self.path = path
-        self.edition = edition
-        self.licence = licence
-        self.files = files
+    path: Path
+    edition: str
+    licence: str
+    files: tuple[str, ...] = ()
 
     def works(self) -> Iterator[Work]:
         """Yield files in name order; an article a line in a `.jsonl`, a work a `.txt`."""

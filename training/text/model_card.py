@@ -28,7 +28,8 @@ def is_gemma(recipe: Recipe) -> bool:
 
 
 def model_card(recipe: Recipe, record: dict[str, Any], digest: str) -> str:
-    base = placeless(recipe.base.id)
+    base, held = placeless(recipe.base.id), recipe.rights
+    gemma = GEMMA_WORDS if is_gemma(recipe) else ""
     parts = [
         f"---\nbase_model: {base}\nlibrary_name: peft\ntags: [lora, text-generation]\n---",
         f"# {recipe.expert.title or recipe.expert.name}: a LoRA adapter",
@@ -37,7 +38,7 @@ def model_card(recipe: Recipe, record: dict[str, Any], digest: str) -> str:
         "## What it learnt from",
         learnt_from(recipe, record),
         "## Rights",
-        rights(recipe),
+        held.words("Texts", US_ONLY if held.territories == ("US",) else held.where(), gemma),
         "## How it was made",
         how(recipe, record),
         "## How well it does",
@@ -73,19 +74,6 @@ def learnt_from(recipe: Recipe, record: dict[str, Any]) -> str:
     if "data_root" in corpus:
         lines.append(f"Data root: {corpus['data_root']}.")
     return " ".join(lines)
-
-
-def rights(recipe: Recipe) -> str:
-    held = recipe.rights
-    lines = [f"Texts: {held.licence}. {held.basis}"]
-    if held.territories == ("US",):
-        lines.append(US_ONLY)
-    elif held.territories:
-        lines.append(f"Only where these rights hold: {', '.join(held.territories)}.")
-    if is_gemma(recipe):
-        lines.append(GEMMA_WORDS)
-    lines += [f"> {line}" for line in held.attribution]
-    return "\n\n".join(lines)
 
 
 def how(recipe: Recipe, record: dict[str, Any]) -> str:

@@ -20,18 +20,8 @@ CLAUSE_5 = "For legal reasons, you must not keep any OP Content for longer than 
 
 def require_training(recipe: Recipe) -> None:
     """Raise NotAllowed unless the recipe states a basis and allows training."""
-    rights = recipe.rights
     require_text(recipe)
-    if rights.train_allowed and rights.basis.strip():
-        return
-    why = "train_allowed is false" if not rights.train_allowed else "it states no basis"
-    raise NotAllowed(
-        f"The recipe {recipe.run.name!r} may not be trained: {why}.\n"
-        f'What it says of its rights: "{rights.basis.strip() or "(nothing)"}" '
-        f"(licence: {rights.licence or 'none'}).\n"
-        "If you hold the right to train on these texts, copy the recipe, write your basis into "
-        "[rights] basis and set train_allowed = true. If you do not, choose another corpus."
-    )
+    recipe.require_allowed("texts")
 
 
 def require_text(recipe: Recipe) -> None:

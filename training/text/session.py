@@ -4,7 +4,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from training.errors import BadCorpus
 from training.runs.expiry import due_of, require_fresh
 from training.runs.recipe import Recipe, digest_of_values
 from training.runs.record import digest_of_file
@@ -12,7 +11,7 @@ from training.runs.schedule import spread, steps_in
 from training.runs.session import RunSession
 from training.runs.trainer import accelerator_for
 from training.text.bases import add_adapter, load_base
-from training.text.data.blocks import Block, read_blocks
+from training.text.data.blocks import read_split
 from training.text.trainer import TextTrainer
 
 
@@ -64,14 +63,3 @@ class Session(RunSession):
     def look(self) -> bool:
         better = self.note_loss(self.trainer.held_out_loss(self.held_out))
         return better and self.progress.step > 0
-
-
-def read_split(run: Path, name: str) -> list[Block]:
-    """Read the blocks of one split; raises BadCorpus when the corpus stage has not run."""
-    path = run / "corpus" / f"{name}.safetensors"
-    if not path.exists():
-        raise BadCorpus(f"{path} is missing. Run `python -m training.corpus RECIPE` first.")
-    blocks = [block for block in read_blocks(path) if len(block.tokens) > 1]
-    if not blocks:
-        raise BadCorpus(f"The {name} split has no block to predict. Give it more text.")
-    return blocks

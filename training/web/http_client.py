@@ -4,6 +4,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from urllib.parse import urljoin, urlsplit
 
@@ -24,19 +25,14 @@ REDIRECTS = 5
 LONGEST_WAIT = 900.0  # seconds; a server that asks for more is told about, not waited for
 
 
+@dataclass
 class Pace:
     """Let a call through at most once in `seconds`."""
 
-    def __init__(
-        self,
-        seconds: float,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self.seconds = seconds
-        self.clock = clock
-        self.sleep = sleep
-        self.last: float | None = None
+    seconds: float
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    last: float | None = None
 
     def wait(self) -> None:
         if self.last is not None:

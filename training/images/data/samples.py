@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.progress import track
 
@@ -35,7 +35,6 @@ class Samples:
         data: Data,
         resolution: int,
         crops: int,
-        tokenizers: Sequence[Any],
         latents: Latents,
         embeddings: Embeddings,
     ) -> None:
@@ -52,6 +51,7 @@ class Samples:
             )
             for picture in pictures
         )
+        tokenizers = embeddings.pipeline.tokenizer, embeddings.pipeline.tokenizer_2
         self.words: tuple[Words, ...] = tuple(words_of(picture, tokenizers) for picture in pictures)
         self.latents, self.embeddings = latents, embeddings
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from training.errors import TrainingStopped
+from training.images.tables import Validation
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -28,6 +29,11 @@ class DrawSettings:
     steps: int
     guidance: float
     negative: str = ""
+
+
+def settings_of(shown: Validation, size: int) -> DrawSettings:
+    """Draw as a recipe's validation pictures, of `size` where it names none."""
+    return DrawSettings(shown.size or size, shown.steps, shown.guidance, shown.negative)
 
 
 def draw(pipeline: Any, wishes: Iterable[DrawRequest], manner: DrawSettings) -> "Iterator[Image]":

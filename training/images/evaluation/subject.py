@@ -1,6 +1,7 @@
 """What is judged: the base, and the LoRA of a run as anyone would load it upon that base."""
 
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from training.images.bases import load_pipeline, noise_schedule, resolution_of
 from training.images.data.folder import Pictures, read_folder
 from training.images.data.latent_cache import Cache, Embeddings, Latents
 from training.images.data.samples import Samples
-from training.images.drawing.generation import DrawRequest, DrawSettings, draw, without_lora
+from training.images.drawing.generation import DrawRequest, draw, settings_of, without_lora
 from training.images.lora_files import WEIGHTS, check_lora
 from training.images.losses import Denoiser, held_out_losses, times_of
 from training.images.recipe import ImageRecipe
@@ -34,17 +35,10 @@ class Subject:
     resolution: int
     device: Any
 
-    def manner(self) -> DrawSettings:
-        shown = self.recipe.validation
-        size = shown.size or self.resolution
-        return DrawSettings(size, shown.steps, shown.guidance, shown.negative)
-
     def drawn(self, wishes: "Sequence[DrawRequest]", lora: bool) -> "Iterator[Image]":
-        if lora:
-            yield from draw(self.pipeline, wishes, self.manner())
-            return
-        with without_lora(self.pipeline.unet):
-            yield from draw(self.pipeline, wishes, self.manner())
+        manner = settings_of(self.recipe.validation, self.resolution)
+        with nullcontext() if lora else without_lora(self.pipeline.unet):
+            yield from draw(self.pipeline, wishes, manner)
 
     def held_out(self) -> dict[str, Any]:
         """Measure the held-out loss of base and LoRA, whole and by timestep; empty without pictures."""
@@ -55,9 +49,7 @@ class Subject:
         cache = Cache(self.run / "cache", self.pictures.due)
         latents = Latents(cache, pipeline.vae, self.device)
         embeddings = Embeddings(cache, pipeline, self.device)
-        tokenizers = (pipeline.tokenizer, pipeline.tokenizer_2)
-        data = self.recipe.data
-        samples = Samples(chosen, data, self.resolution, 1, tokenizers, latents, embeddings)
+        samples = Samples(chosen, self.recipe.data, self.resolution, 1, latents, embeddings)
         schedule = noise_schedule(pipeline)
         denoiser = Denoiser(pipeline.unet, schedule, self.device, pipeline.unet.dtype)
         with without_lora(pipeline.unet):

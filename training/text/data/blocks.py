@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from training.errors import BadCorpus
 from training.text.data.works import Work
 
 if TYPE_CHECKING:
@@ -104,3 +105,14 @@ def read_blocks(path: Path) -> list[Block]:
         Block(tokens=tuple(piece.tolist()), work=work)
         for piece, work in zip(pieces, works, strict=True)
     ]
+
+
+def read_split(run: Path, name: str) -> list[Block]:
+    """Read the blocks of one split; raises BadCorpus when the corpus stage has not run."""
+    path = run / "corpus" / f"{name}.safetensors"
+    if not path.exists():
+        raise BadCorpus(f"{path} is missing. Run `python -m training.corpus RECIPE` first.")
+    blocks = [block for block in read_blocks(path) if len(block.tokens) > 1]
+    if not blocks:
+        raise BadCorpus(f"The {name} split has no block to predict. Give it more text.")
+    return blocks

@@ -1,7 +1,7 @@
 """All measures of an evaluation, as plain values for run.json and the report."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from training.text.data.blocks import plain_tokens
@@ -20,12 +20,12 @@ Told = Callable[[str], None]
 Values = dict[str, Any]
 
 
+@dataclass
 class Measures:
-    def __init__(self, authors: Sequence[Author], model: Any, tokenizer: Any, told: Told) -> None:
-        self.authors = authors
-        self.model = model
-        self.tokenizer = tokenizer
-        self.told = told
+    authors: Sequence[Author]
+    model: Any
+    tokenizer: Any
+    told: Told
 
     def matrix(self, blocks: int) -> Values:
         """Score base and every expert (rows) on every author's held-out blocks (columns)."""

@@ -15,7 +15,7 @@ from training.runs.expiry import due_of, require_fresh
 from training.runs.recipe import Recipe
 from training.runs.schedule import spread
 from training.text.bases import load_base, load_tokenizer
-from training.text.data.blocks import Block, read_blocks
+from training.text.data.blocks import Block, read_split
 from training.text.data.works import Work, read_works
 from training.text.rights import require_training
 
@@ -63,9 +63,8 @@ class Author:
         return list(read_works(self.run / "corpus" / "test.jsonl"))
 
     def blocks(self, split: str, most: int) -> tuple[Block, ...]:
-        """Take at most so many blocks of a split, evenly."""
-        found = read_blocks(self.run / "corpus" / f"{split}.safetensors")
-        return spread([block for block in found if len(block.tokens) > 1], most)
+        """Take at most `most` blocks of a split, evenly."""
+        return spread(read_split(self.run, split), most)
 
 
 def authors_of(recipes: Sequence[Recipe], runs: Path) -> list[Author]:
