@@ -3,10 +3,10 @@
 import shutil
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections import Counter
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -17,8 +17,9 @@ from engine.settings import Settings
 from engine.study.experiments.experiment import read_experiment, warnings_of
 
 if TYPE_CHECKING:
-    from engine.ledger.transactions import Database
     from engine.study.services import StudyServices
+
+Result = TypeVar("Result")
 
 experiment_app = typer.Typer()
 items_app = typer.Typer(help="The passages of /guess.", no_args_is_help=True)
@@ -52,25 +53,17 @@ def lint_command(
 @experiment_app.command("experiments")
 def experiments_command(study: StudyOption = "") -> None:
     """What experiments there are, frozen or not, and what is wrong with their files."""
+
+    async def listed(lab: "StudyServices") -> None:
+        for experiment in lab.experiments.all:
+            row = lab.experiments.frozen.get(experiment.id)
+            state = f"{row.state}, {row.enrolled} enrolled, frozen" if row else "not begun"
+            _print(f"{experiment.id}: {experiment.title} ({experiment.task}; {state})")
+        for problem in lab.experiments.problems:
+            _print(f"  bad: {problem}")
+
     with faults():
-
-        async def run(settings: Settings) -> None:
-            import sqlalchemy as sa
-
-            from engine.study.experiments.tables import ExperimentRow
-
-            async with _lab(settings) as (lab, book):
-                async with book.reading() as connection:
-                    query = sa.select(ExperimentRow.__table__)
-                    rows = {row.id: row for row in (await connection.execute(query)).all()}
-                for experiment in lab.experiments.all:
-                    row = rows.get(experiment.id)
-                    state = f"{row.state}, {row.enrolled} enrolled, frozen" if row else "not begun"
-                    _print(f"{experiment.id}: {experiment.title} ({experiment.task}; {state})")
-                for problem in lab.experiments.problems:
-                    _print(f"  bad: {problem}")
-
-        shutdown.run(run(_settings(study)))
+        _on_study(_settings(study), listed)
 
 
 @experiment_app.command("stop")
@@ -81,12 +74,7 @@ def stop_command(
 ) -> None:
     """The kill switch: nobody is enrolled in it or treated by it from now on, in any process."""
     with faults():
-
-        async def run(settings: Settings) -> bool:
-            async with _lab(settings) as (lab, _):
-                return await lab.experiments.stop(name, reason)
-
-        done = shutdown.run(run(_settings(study)))
+        done = _on_study(_settings(study), lambda lab: lab.experiments.stop(name, reason))
         _print(f"{name} is stopped." if done else f"{name} was stopped already.")
 
 
@@ -180,16 +168,10 @@ def _rehearsal(settings: Settings, out: Path | None) -> Settings:
 def items_list(study: StudyOption = "") -> None:
     """How many passages of which kind there are."""
     with faults():
-
-        async def run(settings: Settings) -> None:
-            async with _lab(settings) as (lab, _):
-                counts: dict[tuple[str, str], int] = {}
-                for item in await lab.guesses.pool():
-                    counts[item.expert, item.kind] = counts.get((item.expert, item.kind), 0) + 1
-                for (expert, kind), count in sorted(counts.items()):
-                    _print(f"{expert}, {kind}: {count}")
-
-        shutdown.run(run(_settings(study)))
+        pool = _on_study(_settings(study), lambda lab: lab.guesses.pool())
+        counts = Counter((item.expert, item.kind) for item in pool)
+        for (expert, kind), count in sorted(counts.items()):
+            _print(f"{expert}, {kind}: {count}")
 
 
 @items_app.command("add")
@@ -205,12 +187,7 @@ def items_add(
             items = read_items(file.read_text(encoding="utf-8-sig"), file.name)
         except (OSError, UnicodeDecodeError) as error:
             raise CommandError(f"{file} cannot be read: {error}.") from None
-
-        async def run(settings: Settings) -> int:
-            async with _lab(settings) as (lab, _):
-                return await lab.guesses.add(items)
-
-        count = shutdown.run(run(_settings(study)))
+        count = _on_study(_settings(study), lambda lab: lab.guesses.add(items))
         _print(f"{count} new passages, {len(items) - count} were there already.")
 
 
@@ -225,55 +202,43 @@ def items_generate(
     """Let an expert write passages; into the pool, or into a file to be read first."""
     with faults():
         from bot.cli.passages import passages, written
-        from engine.process.bootstrap import ReconnectingEngine
 
         settings = _settings(study) if out is None else logged_settings("study")
-
-        async def run() -> int:
-            async with ReconnectingEngine(settings) as core:
-                named = core.registry.named(expert)
-                if named is None or named.medium != "text":
-                    names = ", ".join(e.name for e in core.registry.experts if e.medium == "text")
-                    raise CommandError(
-                        f"There is no expert {expert!r} of texts; there are {names}."
-                    )
-                made = [item async for item in passages(core, named, count, seed)]
-            if out is not None:
-                out.write_text(written(made), encoding="utf-8")
-                return len(made)
-            async with _lab(settings) as (lab, _):
-                return await lab.guesses.add(made)
-
-        _print(f"{shutdown.run(run())} passages.")
+        made = shutdown.run(passages(settings, expert, count, seed))
+        if out is not None:
+            out.write_text(written(made), encoding="utf-8")
+            done = len(made)
+        else:
+            done = _on_study(settings, lambda lab: lab.guesses.add(made))
+        _print(f"{done} passages.")
 
 
 def _settings(study: str) -> Settings:
-    """With the study that is meant. Raises CommandError where none is."""
+    """Read the settings, with the study that is meant. Raises CommandError where none is."""
     settings = logged_settings("study")
     if not (study or settings.study):
         raise CommandError("Which study? Say --study NAME, or set PASTICHE_STUDY.")
     return settings.model_copy(update={"study": study}) if study else settings
 
 
-@asynccontextmanager
-async def _lab(settings: Settings) -> AsyncIterator[tuple["StudyServices", "Database"]]:
-    """The study's experiments on the ledger, and its book."""
-    from engine.ledger.storage import open_database
-    from engine.ledger.transactions import Database
-    from engine.study.lifecycle import ready
+def _on_study(
+    settings: Settings, use: Callable[["StudyServices"], Coroutine[Any, Any, Result]]
+) -> Result:
+    """Run something on the study's services, on the ledger beside a bot that may be running."""
+    from engine.study.lifecycle import opened_book, ready
     from engine.study.services import StudyServices
     from engine.study.study import folder_of, open_study
 
+    async def run() -> Result:
+        async with opened_book(settings) as database:
+            study = await open_study(settings, database)
+            assert study is not None, "it is named"
+            lab = StudyServices(database, study, folder_of(settings, study.id))
+            await lab.open()
+            return await use(lab)
+
     ready(settings)
-    book = Database(await open_database(settings))
-    try:
-        study = await open_study(settings, book)
-        assert study is not None, "it is named"
-        lab = StudyServices(book, study, folder_of(settings, study.id))
-        await lab.open()
-        yield lab, book
-    finally:
-        await book.close()
+    return shutdown.run(run())
 
 
 def _print(line: str) -> None:

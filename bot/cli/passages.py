@@ -8,9 +8,12 @@ from contextlib import aclosing
 
 from engine import Engine
 from engine.engine import events_of
+from engine.errors import CommandError
 from engine.events import Finished
 from engine.plan.cards import Expert
 from engine.plan.job import Request
+from engine.process.bootstrap import LastingEngine
+from engine.settings import Settings
 from engine.study.experiments.passages import Item
 
 FEWEST, MOST = 55, 110  # words of a passage, as those of the real ones
@@ -55,8 +58,18 @@ def sentences(text: str) -> str:
     return " ".join(kept)
 
 
-async def passages(core: Engine, expert: Expert, count: int, seed: int) -> AsyncIterator[Item]:
-    """So many, one after the other; the same seed gives the same ones of the same model."""
+async def passages(settings: Settings, name: str, count: int, seed: int) -> list[Item]:
+    """Let an expert write `count` passages. Raises CommandError where it writes none here."""
+    async with LastingEngine(settings) as core:
+        expert = core.registry.named(name)
+        if expert is None or expert.medium != "text":
+            names = ", ".join(e.name for e in core.registry.experts if e.medium == "text")
+            raise CommandError(f"There is no expert {name!r} of texts; there are {names}.")
+        return [item async for item in _written(core, expert, count, seed)]
+
+
+async def _written(core: Engine, expert: Expert, count: int, seed: int) -> AsyncIterator[Item]:
+    """Write one after the other; the same seed gives the same ones of the same model."""
     draw = random.Random(seed)
     seen: set[str] = set()
     for number in range(count * TRIES):
@@ -95,7 +108,6 @@ def _item(expert: Expert, text: str, event: Finished, seed: int | None) -> Item:
 
 
 def written(items: Iterable[Item]) -> str:
-    """The passages as a TOML file."""
     lines: list[str] = []
     for item in items:
         lines.append("[[item]]")

@@ -14,19 +14,10 @@ from engine.chat import rights as chat_rights
 from engine.ledger.erasure import chunks
 from engine.ledger.observers import Rule
 from engine.ledger.tables import Asker, JobRow, RequestRow
+from engine.study import tables as t
 from engine.study.consent.account_links import leave
 from engine.study.experiments.tables import Enrolment, Exposure, ItemRow, QuestionnaireAnswer, Vote
 from engine.study.interactions import cut_off_interactions
-from engine.study.tables import (
-    ConsentRow,
-    InteractionRow,
-    InvitationRow,
-    LinkCodeRow,
-    StudyEventRow,
-    StudyLinkRow,
-    StudyPictureRow,
-    StudyRatingRow,
-)
 
 # In the order in which rows go: those that point at others first.
 STUDY_RULES: dict[str, Rule] = {
@@ -35,16 +26,18 @@ STUDY_RULES: dict[str, Rule] = {
     "questionnaire_answers": Rule("pseudonym", QuestionnaireAnswer.pseudonym),
     "enrolments": Rule("pseudonym", Enrolment.pseudonym),
     "items": Rule("pseudonym", ItemRow.author),
-    "study_pictures": Rule("pseudonym", StudyPictureRow.pseudonym),
+    "study_pictures": Rule("pseudonym", t.StudyPictureRow.pseudonym),
     "study_ratings": Rule(
-        "pseudonym", StudyRatingRow.pseudonym, also=StudyRatingRow.interaction_id
+        "pseudonym", t.StudyRatingRow.pseudonym, also=t.StudyRatingRow.interaction_id
     ),
-    "study_events": Rule("pseudonym", StudyEventRow.pseudonym, also=StudyEventRow.interaction_id),
-    "interactions": Rule("pseudonym", InteractionRow.pseudonym),
-    "link_codes": Rule("pseudonym", LinkCodeRow.pseudonym),
-    "study_links": Rule("pseudonym", StudyLinkRow.pseudonym, also=StudyLinkRow.root),
-    "consents": Rule("pseudonym", ConsentRow.pseudonym, standing=True),
-    "invitations": Rule("lookup", InvitationRow.lookup),
+    "study_events": Rule(
+        "pseudonym", t.StudyEventRow.pseudonym, also=t.StudyEventRow.interaction_id
+    ),
+    "interactions": Rule("pseudonym", t.InteractionRow.pseudonym),
+    "link_codes": Rule("pseudonym", t.LinkCodeRow.pseudonym),
+    "study_links": Rule("pseudonym", t.StudyLinkRow.pseudonym, also=t.StudyLinkRow.root),
+    "consents": Rule("pseudonym", t.ConsentRow.pseudonym, standing=True),
+    "invitations": Rule("lookup", t.InvitationRow.lookup),
     "study_places": Rule("nobody", why="a place's pseudonym"),
     "experiments": Rule("nobody", why="a file of the researcher's"),
     "studies": Rule("nobody", why="the study itself"),
@@ -62,10 +55,10 @@ async def erase(
     """
     if not pseudonyms:
         return []
-    mine = sa.select(InteractionRow.id).where(InteractionRow.pseudonym.in_(pseudonyms))
+    mine = sa.select(t.InteractionRow.id).where(t.InteractionRow.pseudonym.in_(pseudonyms))
     files: list[str] = []
     for media, person in (
-        (StudyPictureRow.media, StudyPictureRow.pseudonym),
+        (t.StudyPictureRow.media, t.StudyPictureRow.pseudonym),
         (ItemRow.media, ItemRow.author),
     ):
         drawn = await connection.scalars(sa.select(media).where(person.in_(pseudonyms)))
@@ -73,7 +66,7 @@ async def erase(
     found = list(await connection.scalars(mine))
     await cut_off_interactions(connection, found)
     await _part(connection, found)
-    for column in (StudyRatingRow.interaction_id, StudyEventRow.interaction_id):
+    for column in (t.StudyRatingRow.interaction_id, t.StudyEventRow.interaction_id):
         await connection.execute(sa.delete(column.class_).where(column.in_(mine)))
     await leave(connection, pseudonyms)
     for rule in STUDY_RULES.values():
@@ -85,7 +78,7 @@ async def erase(
 
 async def withdrawn(connection: AsyncConnection, pseudonym: str) -> None:
     """Unlink what others wrote on from this person's answers, and blank the person's words in it."""
-    mine = sa.select(InteractionRow.id).where(InteractionRow.pseudonym == pseudonym)
+    mine = sa.select(t.InteractionRow.id).where(t.InteractionRow.pseudonym == pseudonym)
     found = list(await connection.scalars(mine))
     await cut_off_interactions(connection, found, but_of=pseudonym)
     await _part(connection, found, but_of=pseudonym)
@@ -93,7 +86,7 @@ async def withdrawn(connection: AsyncConnection, pseudonym: str) -> None:
 
 async def _part(connection: AsyncConnection, interactions: Sequence[str], but_of: str = "") -> None:
     """Unlink what goes on from these; `but_of`: but for theirs."""
-    row = InteractionRow
+    row = t.InteractionRow
     for chunk in chunks(interactions):
         children = row.parent.in_(chunk), row.pseudonym != but_of
         await connection.execute(sa.update(row).where(*children).values(parent=None))
@@ -125,10 +118,9 @@ async def held(
 
 
 async def pseudonyms_tied_to(connection: AsyncConnection, lookup: str) -> list[str]:
-    """Find the pseudonyms that the operational record still leads to, with or without a study's key."""
     query = (
-        sa.select(InteractionRow.pseudonym)
-        .join(JobRow, JobRow.id == InteractionRow.job_id)
+        sa.select(t.InteractionRow.pseudonym)
+        .join(JobRow, JobRow.id == t.InteractionRow.job_id)
         .join(RequestRow, RequestRow.id == JobRow.request_id)
         .join(Asker, Asker.id == RequestRow.asker_id)
         .where(Asker.lookup == lookup)

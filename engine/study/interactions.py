@@ -17,7 +17,7 @@ from engine.ledger.tables import Table
 from engine.study.consent.consent import live_consent
 from engine.study.consent.opt_in import takes_part
 from engine.study.study import Study
-from engine.study.tables import InteractionRow, StudyEventRow, StudyPictureRow, StudyRatingRow
+from engine.study.tables import InteractionRow, StudyPictureRow
 
 
 async def interaction_of(connection: AsyncConnection, job: str) -> Any:
@@ -43,70 +43,27 @@ async def judged(
     return await hide(connection, job, now) if stopped else []
 
 
-async def rated(
+async def add_to(
     connection: AsyncConnection,
-    study: Study,
-    platform: str,
-    rater: str,
-    job: str,
-    value: int,
-    now: float,
-    reason: str = "",
-) -> None:
-    """Keep a thumb of somebody who takes part, for an answer that is in the study."""
-    found = await interaction_of(connection, job)
-    if await _open(connection, study, found):
-        pseudonym = study.pseudonym(platform, rater)
-        facts = {"value": value, "reason": reason or None}
-        await _add(connection, study, StudyRatingRow, pseudonym, found.id, now, facts)
-
-
-async def event(
-    connection: AsyncConnection,
-    study: Study,
-    kind: str,
-    job: str,
-    now: float,
-    *,
-    platform: str = "",
-    asker: str = "",
-    detail: dict[str, Any] | None = None,
-) -> None:
-    """Keep something done with an answer; without an asker, by the one who asked for it."""
-    found = await interaction_of(connection, job)
-    if await _open(connection, study, found):
-        pseudonym = study.pseudonym(platform, asker) if asker else found.pseudonym
-        facts = {"kind": kind, "detail": detail or {}}
-        await _add(connection, study, StudyEventRow, pseudonym, found.id, now, facts)
-
-
-async def _open(connection: AsyncConnection, study: Study, found: Any) -> bool:
-    """Tell whether there is such an interaction, in a place that takes part still."""
-    if found is None or study.key is None:
-        return False
-    return bool(found.private) or await takes_part(connection, study, found.place)
-
-
-async def _add(
-    connection: AsyncConnection,
-    study: Study,
+    study: Study | None,
     table: type[Table],
-    pseudonym: str,
-    interaction: str,
-    now: float,
+    job: str,
+    by: tuple[str, str] | None,
     facts: dict[str, Any],
 ) -> None:
-    """Add a row of somebody whose consent is live."""
-    if await live_consent(connection, study, pseudonym) is not None:
-        values = {
-            "id": str(ULID()),
-            "study": study.id,
-            "pseudonym": pseudonym,
-            "interaction_id": interaction,
-            "at": now,
-            **facts,
-        }
-        await connection.execute(sa.insert(table).values(values))
+    """Add a row about an answer that is in the study, in a place that takes part still.
+
+    It is `by` an account whose consent is live, or by the one who asked for the answer.
+    """
+    found = await interaction_of(connection, job)
+    if study is None or study.key is None or found is None:
+        return
+    pseudonym = study.pseudonym(*by) if by else found.pseudonym
+    here = found.private or await takes_part(connection, study, found.place)
+    if here and await live_consent(connection, study, pseudonym) is not None:
+        values = {"study": study.id, "pseudonym": pseudonym, "interaction_id": found.id}
+        row = {"id": str(ULID()), **values, **facts}
+        await connection.execute(sa.insert(table).values(row))
 
 
 BORROWED = ("text", "beginning", "style", "drawing", "route", "prompt", "notes")

@@ -83,7 +83,6 @@ async def opened_book(settings: Settings) -> AsyncIterator[Database]:
 
 
 async def open_named(settings: Settings, study: str) -> Study:
-    """Open the study; its key is made when this is the first time."""
     settings = settings.model_copy(update={"study": study})
     async with opened_book(settings) as database:
         opened = await open_study(settings, database)

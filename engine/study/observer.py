@@ -38,6 +38,7 @@ from engine.study.tables import (
     InvitationRow,
     LinkCodeRow,
     StudyPictureRow,
+    StudyRatingRow,
     StudyRow,
 )
 
@@ -149,7 +150,6 @@ class StudyObserver:
         found: Entitled,
         now: float,
     ) -> dict[str, Any]:
-        """Fill the columns that request and route give."""
         assert self.study is not None, "somebody takes part in it"
         row = request_values(request, route, "")
         treatment = request.treatment or Treatment()
@@ -203,7 +203,6 @@ class StudyObserver:
         await connection.execute(sa.update(row).where(*open_ones).values(delivered_at=now))
 
     async def erased(self, connection: AsyncConnection, jobs: Sequence[str]) -> None:
-        """Unlink the study's rows from these jobs."""
         mine = InteractionRow.job_id.in_(jobs)
         await connection.execute(sa.update(InteractionRow).where(mine).values(job_id=None))
 
@@ -217,9 +216,9 @@ class StudyObserver:
         now: float,
         reason: str = "",
     ) -> None:
-        study = self.study
-        if study is not None:
-            await interactions.rated(connection, study, platform, rater, job, value, now, reason)
+        facts = {"value": value, "reason": reason or None, "at": now}
+        by = platform, rater
+        await interactions.add_to(connection, self.study, StudyRatingRow, job, by, facts)
 
     async def judged(
         self, connection: AsyncConnection, job: str, judged: Sequence[dict[str, Any]], now: float
@@ -270,7 +269,6 @@ async def interaction_of_request(
 
 
 async def observer_for(settings: Settings, database: Database) -> StudyObserver:
-    """Make an observer for the study that the settings name, if they name one. Raises SetupError."""
     return StudyObserver(await open_study(settings, database))
 
 

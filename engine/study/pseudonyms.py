@@ -21,17 +21,14 @@ def pseudonym(key: bytes, platform: str, asker: str) -> str:
 
 
 def place_pseudonym(key: bytes, platform: str, place: str) -> str:
-    """Make 32 hex characters for a server, a group or a chat of two."""
     return _keyed(key, f"{platform} place|{place}")
 
 
 def key_check(key: bytes, study: str) -> str:
-    """Make what tells whether a key is this study's."""
     return _keyed(key, f"pastiche study {study}")
 
 
 def code_hash(key: bytes, code: str) -> str:
-    """Make 64 hex characters under which a one-time code is kept."""
     return hmac.new(key, f"pastiche link code|{code}".encode(), hashlib.sha256).hexdigest()
 
 

@@ -14,8 +14,6 @@ from engine.study.study import Study
 
 
 class StudyServices:
-    """One for a process with a study. `folder` is the study's own, with `experiments` in it."""
-
     def __init__(self, database: Database, study: Study, folder: Path) -> None:
         self.study = study
         self.experiments = Experiments(database, study, folder / "experiments")
@@ -25,12 +23,10 @@ class StudyServices:
         self._database = database
 
     async def open(self) -> None:
-        """Read the experiments, and put the shipped passages in their place."""
         await self.experiments.load()
         await self.guesses.stock()
 
     async def person(self, spot: Spot) -> Person | None:
-        """The participant there, if there is one."""
         async with self._database.reading() as connection:
             return await person_at(connection, self.study, spot)
 

@@ -32,8 +32,6 @@ LOST = (
 
 
 class StudyFile(BaseModel):
-    """Validate `study.toml`."""
-
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     title: str = Field(min_length=3, max_length=120)
@@ -49,8 +47,6 @@ class StudyFile(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsentText:
-    """Hold the exact words, and their digest."""
-
     locale: str
     version: str
     body: str
@@ -71,11 +67,9 @@ class Study:
         return f"Study({self.id!r}, {'with' if self.key else 'without'} key)"
 
     def pseudonym(self, platform: str, asker: str) -> str:
-        """Make the person's pseudonym. Raises AskerError without the key."""
         return pseudonym(self.needed_key(), platform, asker)
 
     def place(self, platform: str, place: str) -> str:
-        """Make the place's pseudonym. Raises AskerError without the key."""
         return place_pseudonym(self.needed_key(), platform, place)
 
     def needed_key(self) -> bytes:
@@ -89,7 +83,6 @@ class Study:
         return self.texts.get(locale.replace("_", "-").split("-")[0].lower(), self.texts["en"])
 
     def current(self, sha256: str) -> bool:
-        """Tell whether a text that was agreed to is what is asked today."""
         return any(text.sha256 == sha256 for text in self.texts.values())
 
 
@@ -136,7 +129,6 @@ def read_study_file(settings: Settings, study: str) -> StudyFile:
 
 
 def mistake(error: ValidationError) -> str:
-    """Write the first mistake as a sentence."""
     first = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in first["loc"])
     return f"{where}: {first['msg']}."

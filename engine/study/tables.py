@@ -79,9 +79,7 @@ class InvitationRow(Table):
 class InteractionRow(Table):
     """One request with its answer, accepted while consent, place and age all held.
 
-    `parent` is the interaction that this one goes on from. `place` is a pseudonym; `private` a chat of
-    two. `state` is the job's, or "refused" for a request that moderation stopped. `experiment` and
-    `arm` are the allocation's. `hidden_at`: the answer was taken away by its asker, or after reports.
+    `state` is the job's, or "refused" for a request that moderation stopped.
     """
 
     __tablename__ = "interactions"

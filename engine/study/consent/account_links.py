@@ -87,7 +87,6 @@ async def join(
 
 
 async def root_of(connection: AsyncConnection, pseudonym: str) -> str:
-    """Find the name that all accounts of the person share."""
     query = sa.select(StudyLinkRow.root).where(StudyLinkRow.pseudonym == pseudonym)
     return await connection.scalar(query) or pseudonym
 
@@ -95,7 +94,6 @@ async def root_of(connection: AsyncConnection, pseudonym: str) -> str:
 async def _unite(
     connection: AsyncConnection, study: Study, one: str, other: str, now: float
 ) -> None:
-    """Put all accounts of both under one name."""
     old, root = await root_of(connection, one), await root_of(connection, other)
     if old == root:
         return

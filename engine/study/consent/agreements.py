@@ -22,7 +22,7 @@ from engine.study.consent.consent import Answers, Consent
 from engine.study.observer import StudyObserver
 from engine.study.pseudonyms import pseudonym
 from engine.study.study import ConsentText, Study, key_of
-from engine.study.tables import InteractionRow, StudyPlaceRow, StudyRow
+from engine.study.tables import InteractionRow, StudyEventRow, StudyPlaceRow, StudyRow
 
 FORM_SECONDS = 24 * 3600.0  # a form is answered within these
 
@@ -50,7 +50,6 @@ class Agreements:
         return self.study
 
     async def last(self, platform: str, asker: str) -> Consent | None:
-        """Read the person's last word. Raises AskerError when the key is gone."""
         name = self.running.pseudonym(platform, asker)
         async with self._database.reading() as connection:
             return await consent.last_consent(connection, self.running, name)
@@ -137,7 +136,6 @@ class Agreements:
 
     @repeated
     async def withdraw(self, platform: str, asker: str, channel: str) -> bool:
-        """Collect nothing from now on; False when nothing was."""
         name = self.running.pseudonym(platform, asker)
         now = self._database.clock()
         async with self._database.writing() as connection:
@@ -160,7 +158,6 @@ class Agreements:
         return count
 
     async def names(self, platform: str, asker: str) -> Names:
-        """Find the person's pseudonyms: by each study's key, and by what the ledger ties to them."""
         async with self._database.reading() as connection:
             rows = (await connection.execute(sa.select(StudyRow.__table__))).all()
             lookup = self._database.vault.lookup(platform, asker)
@@ -175,7 +172,6 @@ class Agreements:
         return Names(known=tuple(sorted(known)), lost=tuple(sorted(lost)))
 
     async def held(self, platform: str, asker: str) -> dict[str, list[dict[str, Any]]]:
-        """Collect every row about a person."""
         names = await self.names(platform, asker)
         lookup = self._database.vault.lookup(platform, asker)
         async with self._database.reading() as connection:
@@ -242,24 +238,21 @@ class Agreements:
         asker: str = "",
         detail: dict[str, Any] | None = None,
     ) -> None:
-        """Note something done with an answer, if that belongs to the study."""
         study = self.study
         if study is None or study.key is None:
             return
         async with self._database.reading() as connection:  # most answers are in no study
             if await interactions.interaction_of(connection, job) is None:
                 return
+        by = (platform, asker) if asker else None
+        facts = {"kind": kind, "detail": detail or {}, "at": self._database.clock()}
         async with self._database.writing() as connection:
-            now = self._database.clock()
-            await interactions.event(
-                connection, study, kind, job, now, platform=platform, asker=asker, detail=detail
-            )
+            await interactions.add_to(connection, study, StudyEventRow, job, by, facts)
 
     @repeated
     async def refused(
         self, request: Request, route: Route, medium: str, judged: Sequence[dict[str, Any]]
     ) -> None:
-        """Keep a request that moderation stopped before it was a job."""
         if self.study is None or self.study.key is None:
             return
         async with self._database.writing() as connection:

@@ -85,7 +85,6 @@ class Consent:
 
 
 async def last_consent(connection: AsyncConnection, study: Study, pseudonym: str) -> Consent | None:
-    """Read the last row of the log; None for somebody who never took part."""
     row = await _last_row(connection, study, pseudonym)
     if row is None:
         return None

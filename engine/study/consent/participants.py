@@ -59,7 +59,6 @@ async def entitled(
 
 
 async def person_at(connection: AsyncConnection, study: Study, spot: Spot) -> Person | None:
-    """Find the participant here, if there is one now."""
     found = await entitled(connection, study, spot)
     if found is None:
         return None

@@ -58,7 +58,6 @@ def block_of(weights: Mapping[str, int]) -> list[str]:
 
 
 def shuffled(key: bytes, name: str, things: Sequence[Choice]) -> list[Choice]:
-    """Shuffle things in an order that follows from key and name."""
     order = list(things)
     random.Random(_number(key, name)).shuffle(order)
     return order

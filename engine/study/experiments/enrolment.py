@@ -6,7 +6,7 @@ its maximum.
 """
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,6 @@ class Enrolled:
 
     @property
     def arms(self) -> tuple[Arm, ...]:
-        """List the arm, or the two of a pair."""
         return self.experiment.arms_of(self.arm)
 
 
@@ -58,16 +57,16 @@ class Experiments:
     study: Study
     folder: Path
     problems: list[str] = field(default_factory=list)
+    frozen: dict[str, Any] = field(default_factory=dict)  # rows by their ids
     _texts: dict[str, str] = field(default_factory=dict)
     _known: dict[str, Experiment] = field(default_factory=dict)
 
     async def load(self) -> None:
-        """Read both. What is wrong with a file is in `problems`, and logged; the others serve."""
         self.problems.clear()
         async with self.database.reading() as connection:
             query = sa.select(ExperimentRow.__table__).where(ExperimentRow.study == self.study.id)
-            frozen = {row.id: row for row in (await connection.execute(query)).all()}
-        self._texts = {name: row.file for name, row in frozen.items()}
+            self.frozen = {row.id: row for row in (await connection.execute(query)).all()}
+        self._texts = {name: row.file for name, row in self.frozen.items()}
         self._known = {}
         for name, text in self._texts.items():
             try:
@@ -80,7 +79,7 @@ class Experiments:
             except SetupError as error:
                 self._trouble(str(error))
                 continue
-            row = frozen.get(experiment.id)
+            row = self.frozen.get(experiment.id)
             if row is None:
                 self._texts[experiment.id] = text
                 self._known[experiment.id] = experiment
@@ -130,14 +129,9 @@ class Experiments:
             await connection.execute(sa.insert(Enrolment).values(values))
             mine = sa.update(ExperimentRow).where(*self._named(experiment.id))
             await connection.execute(mine.values(enrolled=row.enrolled + 1))
-        return Enrolled(
-            id=values["id"],
-            experiment=experiment,
-            arm=values["arm"],
-            unit=unit,
-            code=values["code"] or "",
-            new=True,
-        )
+            known = await self._of_unit(connection, experiment, unit)
+        assert known is not None, "it was just written"
+        return replace(known, new=True)
 
     def _allocated(
         self, experiment: Experiment, unit: str, person: Person, row: Any
@@ -164,14 +158,14 @@ class Experiments:
             "at": self.database.clock(),
         }
 
-    def _row(self, experiment: Experiment, state: str = "open") -> dict[str, Any]:
+    def _row(self, experiment: Experiment) -> dict[str, Any]:
         text = self._texts[experiment.id]
         return {
             "study": self.study.id,
             "id": experiment.id,
             "version_sha256": version_of(text),
             "file": text,
-            "state": state,
+            "state": "open",
             "enrolled": 0,
             "frozen_at": self.database.clock(),
         }
@@ -196,7 +190,6 @@ class Experiments:
         return None if row is None else _enrolled(experiment, row)
 
     async def by_enrolment(self, enrolment: str) -> tuple[Enrolled, str] | None:
-        """Find an enrolment by its own id, and the pseudonym in it."""
         query = sa.select(Enrolment.__table__).where(Enrolment.id == enrolment)
         async with self.database.reading() as connection:
             row = (await connection.execute(query)).one_or_none()
@@ -207,7 +200,6 @@ class Experiments:
 
     @repeated
     async def completed(self, enrolled: Enrolled) -> None:
-        """Note that the person has done all that the experiment asks for."""
         await self._set_once(enrolled, Enrolment.completed_at, self.database.clock())
 
     @repeated

@@ -156,7 +156,6 @@ class Experiment(_Part):
 
 
 def version_of(text: str) -> str:
-    """The SHA-256 of the file as it stands, in hex."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -174,7 +173,6 @@ def parse_experiment(text: str, name: str) -> Experiment:
 
 
 def _mistake(error: Any) -> str:
-    """One line: the key, what is wrong, what is allowed, what stands there."""
     where = ".".join(str(part) for part in error["loc"]) or "file"
     given = error.get("input")
     stands = f" (there stands {given!r})" if isinstance(given, str | int | float | bool) else ""
@@ -189,7 +187,6 @@ def _mistake(error: Any) -> str:
 
 
 def _known(where: tuple[int | str, ...]) -> Iterable[str]:
-    """The keys that there are where an unknown one stands."""
     inside: dict[str, type[BaseModel]] = {
         "arms": Arm, "eligible": Eligible, "exclude": Exclusion, "rating": Rating,
         "before": Question, "after": Question,
@@ -203,7 +200,6 @@ def _known(where: tuple[int | str, ...]) -> Iterable[str]:
 
 
 def read_experiment(path: Path) -> tuple[Experiment, str]:
-    """A file's experiment and its text. Raises SetupError."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

@@ -36,8 +36,6 @@ class ShownExposure:
 
 
 class Exposures:
-    """On one book, for one study."""
-
     def __init__(self, database: Database, study: Study) -> None:
         self._database = database
         self._study = study
@@ -88,7 +86,6 @@ class Exposures:
 
     @repeated
     async def delivered(self, name: str) -> None:
-        """Note that it is on the person's screen."""
         now = self._database.clock()
         async with self._database.writing() as connection:
             await connection.execute(
@@ -103,7 +100,6 @@ class Exposures:
             return (await _interactions(connection, [job])).get(job)
 
     async def answered(self, job: str) -> None:
-        """Note that an answer was delivered, which may be an exposure."""
         name = await self.of_answer(job)
         if name is not None:
             await self.delivered(name)
@@ -125,7 +121,6 @@ class Exposures:
             )
 
     async def get(self, name: str) -> ShownExposure | None:
-        """Read an exposure, with the vote that counts so far."""
         async with self._database.reading() as connection:
             query = sa.select(Exposure.__table__).where(Exposure.id == name)
             row = (await connection.execute(query)).one_or_none()
@@ -219,7 +214,6 @@ class Exposures:
             return await connection.scalar(query) or 0
 
     async def votes_of(self, person: Person, experiment: str) -> Sequence[Any]:
-        """Read the person's votes in an experiment: seconds, unblinded."""
         query = (
             sa.select(Vote.seconds, Vote.unblinded)
             .join(Exposure, Exposure.id == Vote.exposure_id)

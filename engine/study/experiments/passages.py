@@ -58,8 +58,6 @@ class _Pool(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """Hold how well somebody tells generated from real, by signal detection."""
-
     guesses: int
     right: int
     dprime: float | None = None
@@ -67,7 +65,6 @@ class Score:
 
 
 def read_items(text: str, name: str) -> tuple[Item, ...]:
-    """Read the passages of a TOML file. Raises SetupError naming the first mistake."""
     try:
         return _Pool.model_validate(tomllib.loads(text)).item
     except tomllib.TOMLDecodeError as error:
@@ -79,7 +76,6 @@ def read_items(text: str, name: str) -> tuple[Item, ...]:
 
 
 def shipped() -> tuple[Item, ...]:
-    """Read the passages that come with the program."""
     folder = files("engine.study.passages")
     found = sorted((p for p in folder.iterdir() if p.name.endswith(".toml")), key=lambda p: p.name)
     return tuple(i for p in found for i in read_items(p.read_text(encoding="utf-8"), p.name))
@@ -121,14 +117,11 @@ def choose(
 
 
 class PassagePool:
-    """The pool in the database, on one book, for one study."""
-
     def __init__(self, database: Database, study: Study) -> None:
         self._database = database
         self._study = study
 
     async def stock(self) -> int:
-        """Put the shipped passages in; return how many were new."""
         return await self.add(shipped())
 
     @repeated
@@ -170,7 +163,6 @@ class PassagePool:
         ]
 
     async def draw(self, person: Person, expert: str = "") -> Item | None:
-        """Draw the person's next passage; None when nothing of the kind that is due is left."""
         items = await self.pool(person, expert)
         async with self._database.reading() as connection:
             mine = Exposure.pseudonym.in_(person.accounts)
@@ -187,7 +179,6 @@ class PassagePool:
         return choose(items, had, kind, shown, key, person.root)
 
     async def score(self, person: Person) -> Score:
-        """Score all that the person has guessed."""
         query = (
             sa.select(Exposure.id, Exposure.shown, Vote.choice)
             .join(Vote, Vote.exposure_id == Exposure.id)

@@ -25,7 +25,6 @@ class Questionnaires:
         return ordered(self._study.needed_key(), name, questions[instrument])
 
     async def next(self, enrolled: Enrolled, instrument: str, person: Person) -> Asked | None:
-        """Find the first question that has no answer yet."""
         query = sa.select(QuestionnaireAnswer.question).where(
             QuestionnaireAnswer.study == self._study.id,
             QuestionnaireAnswer.experiment == enrolled.experiment.id,

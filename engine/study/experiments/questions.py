@@ -65,8 +65,6 @@ class Question(BaseModel):
 
 
 class Rating(Question):
-    """Validate the question that is asked after every answer of the experiment."""
-
     id: QuestionName = "rating"
 
 
@@ -80,7 +78,6 @@ class Asked:
 
 
 def ordered(key: bytes, name: str, questions: Sequence[Question]) -> tuple[Asked, ...]:
-    """Order the questions as the person whose `name` it is sees them."""
     asked = []
     for place, question in enumerate(shuffled(key, f"questions|{name}", questions)):
         values = question.values

@@ -1,8 +1,4 @@
-"""The tables of the experiments. People stand in them by their pseudonym in the study only.
-
-`study` and `pseudonym` are as in engine.study.tables; times are UTC seconds since 1970. What somebody
-typed, and the passages of the pool, are sealed.
-"""
+"""The tables of the experiments, to the rules of engine.study.tables; the codebook explains columns."""
 
 from typing import Any
 
@@ -20,8 +16,7 @@ Name = String(32)
 class ExperimentRow(Table):
     """An experiment as it was when its first unit was enrolled; `file` is its TOML from then on.
 
-    `enrolled` counts the units that have an arm. It is raised in the transaction that enrols one,
-    which is what keeps permuted blocks whole when several are enrolled at once.
+    `enrolled` is raised in the transaction that enrols a unit, which keeps permuted blocks whole.
     """
 
     __tablename__ = "experiments"
@@ -37,12 +32,7 @@ class ExperimentRow(Table):
 
 
 class Enrolment(Table):
-    """A unit (a person, a request or a place) and the arm it was given, for good.
-
-    `unit` is the person's pseudonym, the place's, or the request's job; `position` counts the
-    experiment's units from 0, and `block` is the permuted block it fell into, if there are any.
-    `excluded` is why the unit is not to be analysed, and `code` what a recruitment panel is shown.
-    """
+    """A unit and its arm, for good; `unit` is a person's pseudonym, a place's, or a request's job."""
 
     __tablename__ = "enrolments"
     id: Mapped[str] = mapped_column(Id, primary_key=True)
@@ -64,11 +54,7 @@ class Enrolment(Table):
 
 
 class ItemRow(Table):
-    """A passage of the guessing pool; `id` follows from its words.
-
-    `source` and `licence` are told at the reveal. `author` is the pseudonym of whoever asked for a
-    generated one, to whom it is never shown.
-    """
+    """A passage of the guessing pool; `id` follows from its words. It is never shown to its `author`."""
 
     __tablename__ = "items"
     id: Mapped[str] = mapped_column(Id, primary_key=True)
@@ -89,10 +75,8 @@ class Exposure(Table):
     """Something shown to one person to be judged: a blinded pair, a passage to guess, one answer.
 
     `shown` lists what stood there in the order of showing: for a pair `[{label, arm, expert, plain,
-    interaction, state, ...}]`, for a guess `[{item, kind, expert}]`. `visible` says in what form it
-    arrived. `position` counts the person's exposures of that kind from 0. `latency` is seconds from
-    asking to delivery. To the operational record it is tied by its interactions only. A single answer's
-    exposure has its interaction's id.
+    interaction, state, ...}]`, for a guess `[{item, kind, expert}]`. To the operational record it is
+    tied by its interactions only. A single answer's exposure has its interaction's id.
     """
 
     __tablename__ = "exposures"
@@ -120,11 +104,7 @@ class Exposure(Table):
 
 
 class Vote(Table):
-    """What somebody said of an exposure. All are kept; the last one before the reveal counts.
-
-    `choice` is a, b, tie or bad for a pair, real or generated for a guess. `seconds` is the time from
-    delivery. `unblinded`: a model had named itself.
-    """
+    """What somebody said of an exposure. All are kept; the last one before the reveal counts."""
 
     __tablename__ = "votes"
     id: Mapped[str] = mapped_column(Id, primary_key=True)
@@ -140,11 +120,7 @@ class Vote(Table):
 
 
 class QuestionnaireAnswer(Table):
-    """One answer to one question; a null `value` is "prefer not to say".
-
-    `instrument` is before, after or rating; `shown` gives the place of the question among the others
-    and the order of its choices as this person saw them. A later answer to the same question counts.
-    """
+    """One answer to one question, of which the last counts; a null `value` is "prefer not to say"."""
 
     __tablename__ = "questionnaire_answers"
     id: Mapped[str] = mapped_column(Id, primary_key=True)

@@ -16,8 +16,6 @@ from engine.study.study import StudyFile
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportFacts:
-    """Hold how the export was made, for the card and the manifest."""
-
     study: str
     experiment: str | None
     file: StudyFile
@@ -115,7 +113,6 @@ def _judged(tables: Tables) -> set[str]:
 
 
 def consent_table(tables: Tables) -> str:
-    """Count how often each text was agreed to."""
     granted = [row for row in tables["consents"] if row["action"] == "granted"]
     counts = Counter(
         (row["text_version"], row["locale"] or "not told here", row["text_sha256"] or "-")
@@ -135,7 +132,6 @@ def consent_table(tables: Tables) -> str:
 
 
 def experiment_table(tables: Tables) -> str:
-    """List what was asked, and where that was written down before."""
     rows = []
     for row in tables["experiments"]:
         file = tomllib.loads(row["file"])
@@ -155,7 +151,6 @@ def experiment_table(tables: Tables) -> str:
 
 
 def expert_table(tables: Tables, experts: Mapping[str, Expert]) -> str:
-    """List who answered, with what weights, under which licence."""
     counts = Counter(
         (row["expert"], row["plain"], row["base_digest"] or "", row["adapter_digest"] or "")
         for row in tables["interactions"]

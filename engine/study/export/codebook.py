@@ -107,7 +107,6 @@ def _unit(name: str, kind: Kind) -> str:
 
 
 def codebook(rows: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
-    """Make the codebook of these tables, levels counted in the rows themselves."""
     return {
         table: {
             "about": TABLE_WORDS[table],

@@ -166,7 +166,6 @@ def _allowed(
 
 
 def _joined(raw: Tables, allowed: set[str], people: Mapping[str, Person]) -> Tables:
-    """Keep the rows of people who agree, under the names that they go out by."""
     tables: Tables = {}
     for name, rows in raw.items():
         kept = [row for row in rows if _stays(name, row, allowed, people)]

@@ -48,8 +48,6 @@ OWN_SCRUB = "the program's own patterns"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """Hold what was asked for; `k` and `times` are None where they were left to the form."""
-
     study: str
     out: Path
     experiment: str | None = None
@@ -98,7 +96,6 @@ def shape_of(options: Options, file: StudyFile, questions: Collection[str] = ())
 
 
 def check_options(options: Options, file: StudyFile, settings: Settings) -> None:
-    """Raise CommandError for what may not be, before anything is read."""
     if options.purpose == "training" and not file.training_permission.strip():
         raise CommandError(
             "What people wrote for a study is not for training. With the platforms' written permission, "
@@ -181,7 +178,6 @@ async def review_study(settings: Settings, study: str, *, presidio: bool) -> lis
 
 
 def make_scrub(presidio: bool, review: Path | None) -> tuple[Scrub, str]:
-    """Make the scrub, and say in words what it looks with. Raises SetupError."""
     decisions = read_decisions(review) if review else {}
     if not presidio:
         return Scrub(decisions=decisions), OWN_SCRUB
@@ -233,7 +229,6 @@ async def questions_of(database: Database, settings: Settings, study: str) -> se
 
 
 async def check_experiment(database: Database, reading: Reading, experiment: str | None) -> None:
-    """Raise CommandError for an experiment that the study does not have."""
     if experiment is None or reading.tables["experiments"]:
         return
     async with database.reading() as connection:

@@ -118,7 +118,6 @@ def _company(rows: Sequence[Row], quasi: Sequence[str], k: int, alone: Sequence[
 
 
 def look(rows: Sequence[Row], quasi: Sequence[str], k: int) -> Report:
-    """Report on rows that are left as they are."""
     groups = _groups(rows, quasi)
     return {
         "k": k,
@@ -190,7 +189,6 @@ def _questions(quasi: Sequence[str]) -> list[str]:
 
 
 def gate_tables(tables: Tables, quasi: Sequence[str], k: int) -> Report:
-    """Gate the tables in place. Raises SetupError as `gate` does."""
     asked, before = _questions(quasi), tables["interactions"]
     hidden: set[tuple[str, str]] = set()  # a person, a question
     while True:

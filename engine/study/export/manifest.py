@@ -117,7 +117,6 @@ def _row_lines(tables: Tables) -> str:
 
 
 def sums(folder: Path) -> str:
-    """List the digest of every file in the folder, as sha256sum does."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SUMS)
     return "".join(
         f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(folder).as_posix()}\n"
@@ -135,8 +134,6 @@ def is_export(folder: Path) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """Compare an older export to a newer one: people by pseudonym, rows counted by table."""
-
     gone_people: tuple[str, ...]
     new_people: tuple[str, ...]
     gone: Mapping[str, int]
@@ -151,7 +148,6 @@ class Difference:
 
 
 def difference(old: Path, new: Path) -> Difference:
-    """Find who and what disappeared, appeared, changed. Raises CommandError where there is no export."""
     before, after = _rows(old), _rows(new)
     gone = before.keys() - after.keys()
     fresh = after.keys() - before.keys()

@@ -39,8 +39,6 @@ class Shape:
 
 @dataclass(slots=True, kw_only=True)
 class Scrub:
-    """Scrub the texts of one export by patterns and decisions, and count what was done."""
-
     more: Sequence[Finder] = ()
     decisions: Mapping[str, str] = field(default_factory=dict)
     taken: Counter[str] = field(default_factory=Counter)
@@ -93,8 +91,6 @@ class Scrub:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shaped:
-    """Hold what goes out, and what was done to it."""
-
     tables: Tables
     anonymity: dict[str, Any]
     blanked: dict[str, int]

@@ -69,7 +69,6 @@ def plain(column: Column, value: Any) -> Any:
 
 
 def canonical(value: Any) -> str:
-    """Write JSON in its one canonical spelling."""
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
@@ -154,7 +153,6 @@ def _arrow(column: Column) -> "pa.DataType":
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a private file as a whole. Raises SetupError."""
     with disk_errors(path), whole_file(path, private=True) as part:
         part.write_text(text, encoding="utf-8")
 

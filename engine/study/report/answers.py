@@ -67,7 +67,6 @@ def _picture(
     counts: Mapping[str, Counter[str | None]],
     values: Sequence[str],
 ) -> str:
-    """Draw means where the answers are numbers, else what was chosen how often."""
     if means:
         middle = (int(values[0]) + int(values[-1])) / 2
         return forest(label, means, "mean answer", "Mean by arm", middle=middle)

@@ -50,7 +50,6 @@ def figure_html(figure: Figure) -> str:
 
 
 def table_html(head: Sequence[str], cells: Cells) -> str:
-    """Make a table whose numbers are aligned to the right."""
     top = "".join(f"<th>{escape(name)}</th>" for name in head)
     lines = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in cells)
     return f'<div class="wide"><table><thead><tr>{top}</tr></thead><tbody>{lines}</tbody></table></div>'

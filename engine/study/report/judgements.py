@@ -117,7 +117,6 @@ def _wins(judged: Sequence[Judged], pairs: Sequence[tuple[Row, Row]]) -> Figure:
 
 
 def _experiment(name: str) -> str:
-    """Take from a player's name the part that those of its experiment share."""
     return name.partition(": ")[0] + ": " if ": " in name else ""
 
 

@@ -56,7 +56,6 @@ def draw(name: str, height: float, paint: Callable[["Axes"], None], about: str) 
 
 
 def _inline(svg: str, about: str) -> str:
-    """Strip prolog, sizes, group names and fixed colours."""
     body = svg[svg.index("<svg") :]
     body = _without(body, "<metadata>", "</metadata>")
     body = re.sub(r'<g id="[^"]*"', "<g", body)

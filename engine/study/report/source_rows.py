@@ -29,7 +29,6 @@ EXPOSURES = ("id", "pseudonym", "kind", "experiment", "state", "void_reason", "l
 
 
 def behind(tables: Tables) -> dict[str, str]:
-    """Write each table that the figures name as CSV."""
     votes = {row["exposure_id"]: row for row in tables["votes"] if row["counts"]}
     judged = [(row, votes[row["id"]]) for row in tables["exposures"] if row["id"] in votes]
     return {
