@@ -156,7 +156,7 @@ async def test_each_passage_comes_once_both_kinds_evenly_and_then_it_is_said(tal
 async def test_nobody_is_shown_what_was_written_for_them(talk) -> None:
     who = person("5")
     await agree(talk, who)
-    from bot.participants import participant
+    from bot.study.participant import participant
 
     me = await participant(talk.context.desk, who)
     text = " ".join(f"Something was written on page {n} of it." for n in range(10))

@@ -4,7 +4,8 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -17,6 +18,7 @@ from engine.settings import Settings
 from engine.study.experiments.experiment import read_experiment, warnings_of
 
 if TYPE_CHECKING:
+    from bot.service.service import ChatService
     from engine.study.services import StudyServices
 
 Result = TypeVar("Result")
@@ -95,6 +97,8 @@ def simulate_command(
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 
+        from bot.study.simulation import Simulation
+
         settings = _settings(study)
         there = _rehearsal(settings, out)
         columns = (BarColumn(bar_width=30), MofNCompleteColumn(), TimeElapsedColumn())
@@ -102,10 +106,11 @@ def simulate_command(
         with Progress(*columns, console=Console(stderr=True)) as progress:
             task = progress.add_task("people", total=n)
 
-            async def run() -> dict[str, int]:
-                return await _simulated(
-                    there, n, seed, rounds, at_once, pace, lambda: progress.advance(task)
-                )
+            async def run() -> Counter[str]:
+                async with _rehearsal_chat(there) as talk:
+                    simulation = Simulation(talk, seed, rounds=rounds, pace=pace)
+                    await simulation.run(n, at_once, lambda: progress.advance(task))
+                    return simulation.counts
 
             counts = shutdown.run(run())
         _print(f"{n} people in {time.monotonic() - began:.0f} s: {there.home}")
@@ -117,33 +122,23 @@ def simulate_command(
         )
 
 
-async def _simulated(
-    there: Settings,
-    n: int,
-    seed: int,
-    rounds: int,
-    at_once: int,
-    pace: float,
-    done: Callable[[], None],
-) -> dict[str, int]:
+@asynccontextmanager
+async def _rehearsal_chat(settings: Settings) -> AsyncIterator["ChatService"]:
+    """Open the whole path on the rehearsal's data folder, without limits on what somebody asks."""
     from bot.chat import make_context
     from bot.service.service import ChatService
     from bot.settings import PlatformSettings
-    from bot.study.simulation import Simulation
     from engine.moderation.chain import usual
     from engine.process.bootstrap import open_engine
     from engine.process.composition import open_desk
 
     platforms = PlatformSettings(asker_burst=0, place_burst=0, asker_waiting=0)
-    async with open_engine(there, synced=False) as core, open_desk(there) as desk:
-        talk = ChatService(make_context(core, desk, usual(), platforms))
-        simulation = Simulation(talk, seed, rounds=rounds, pace=pace)
-        await simulation.run(n, at_once, done)
-    return dict(simulation.tally.counts)
+    async with open_engine(settings, synced=False) as core, open_desk(settings) as desk:
+        yield ChatService(make_context(core, desk, usual(), platforms))
 
 
 def _rehearsal(settings: Settings, out: Path | None) -> Settings:
-    """A data folder with a copy of the study's files, and its key beside it. Raises CommandError."""
+    """Make a data folder with a copy of the study's files, its key beside it. Raises CommandError."""
     from engine.study.study import folder_of
 
     source = folder_of(settings, settings.study)

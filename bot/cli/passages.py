@@ -12,7 +12,7 @@ from engine.errors import CommandError
 from engine.events import Finished
 from engine.plan.cards import Expert
 from engine.plan.job import Request
-from engine.process.bootstrap import LastingEngine
+from engine.process.bootstrap import ReconnectingEngine
 from engine.settings import Settings
 from engine.study.experiments.passages import Item
 
@@ -60,7 +60,7 @@ def sentences(text: str) -> str:
 
 async def passages(settings: Settings, name: str, count: int, seed: int) -> list[Item]:
     """Let an expert write `count` passages. Raises CommandError where it writes none here."""
-    async with LastingEngine(settings) as core:
+    async with ReconnectingEngine(settings) as core:
         expert = core.registry.named(name)
         if expert is None or expert.medium != "text":
             names = ", ".join(e.name for e in core.registry.experts if e.medium == "text")

@@ -44,6 +44,10 @@ class Who:
     server: str = ""
     address: str = ""
 
+    @property
+    def account(self) -> tuple[str, str]:
+        return self.platform, self.asker
+
     def __post_init__(self) -> None:
         """Replace halves of pairs, whatever the door they came through: no ledger could keep them."""
         object.__setattr__(self, "typed", well_formed(self.typed))

@@ -1,27 +1,31 @@
-"""The message of a pair: both answers, without their writers' names, and the vote below."""
+"""The ballot of a pair: its message, the votes on it with their reasons, and the reveal."""
 
 import asyncio
 from typing import Any
 
 from bot.locales import words
-from bot.messages.buttons import Rows, Verb, button
+from bot.messages.buttons import Press, Rows, Verb, button
 from bot.messages.draft import AI_LINE
-from bot.service.request import Reply
-from bot.study.blinding import fitted, side_by_side
-from bot.study.pair import PAIR, Pair
+from bot.service.request import Reply, Who
+from bot.study.blinding import fitted, scrubbed, side_by_side
+from bot.study.pair import PAIR, Pair, Side
+from bot.study.participant import participant
+from bot.study.study_chat import StudyChat
+from engine.errors import AskerError
 from engine.events import Picture
-from engine.process.composition import Desk
+from engine.plan.plan import Plan
+from engine.study.experiments.experiment import Arm, Experiment
 
 CHOICES = ("a", "b", "tie", "bad")
 REASONS = ("style", "story", "language", "surprise", "other")
 
 
-async def shown(desk: Desk, pair: Pair) -> Reply:
-    """Both in one message, with the vote below."""
+async def shown(chat: StudyChat, pair: Pair) -> Reply:
+    """Show both in one message, with the vote below."""
     text, visible = message(pair, words("compare.ask", pair.who.locale))
-    if pair.kept and desk.lab is not None:
+    if pair.kept:
         jobs = [side.job for side in pair.sides]
-        await desk.lab.exposures.compose(pair.id, pair.facts, jobs, visible)
+        await chat.services.exposures.compose(pair.id, pair.facts, jobs, visible)
     pictures: tuple[Picture, ...] = ()
     left, right = (side.picture for side in pair.sides)
     if left is not None and right is not None:
@@ -34,7 +38,7 @@ async def shown(desk: Desk, pair: Pair) -> Reply:
 def message(
     pair: Pair, head: str, labels: tuple[str, str] = ("A", "B"), tail: str = ""
 ) -> tuple[str, dict[str, Any]]:
-    """The message's words, and in what form they can be seen."""
+    """Write the message, and tell in what form it can be seen."""
     if pair.picture:
         key = "compare.pictures" if labels == ("A", "B") else "compare.told_pictures"
         told = words(key, pair.who.locale, a=labels[0], b=labels[1])
@@ -46,13 +50,14 @@ def message(
 
 
 def vote_rows(pair: Pair) -> Rows:
-    """The choices; with a vote, also the reasons for it and the reveal."""
+    """Make the choices; with a vote, also the reasons for it and the reveal."""
     locale = pair.who.locale
 
     def row(verb: Verb, names: tuple[str, ...], chosen: str) -> tuple[Any, ...]:
+        marks = {name: "✓ " if name == chosen else "" for name in names}
         return tuple(
-            button(verb, pair.id, name, label=_label(f"compare.{name}", locale, name == chosen))
-            for name in names
+            button(verb, pair.id, name, label=mark + words(f"compare.{name}", locale))
+            for name, mark in marks.items()
         )
 
     rows = [row(Verb.VOTE, CHOICES, pair.choice)]
@@ -63,5 +68,105 @@ def vote_rows(pair: Pair) -> Rows:
     return tuple(rows)
 
 
-def _label(key: str, locale: str, chosen: bool) -> str:
-    return ("✓ " if chosen else "") + words(key, locale)
+async def voted(chat: StudyChat, press: Press, who: Who) -> Reply:
+    """Take a vote, a reason for it, or the wish for the reveal. Raises AskerError."""
+    pair = chat.pairs.get(press.job) or await _recalled(chat, press.job, who)
+    if pair is None:
+        raise AskerError(words("compare.expired", who.locale))
+    if pair.who.account != who.account:
+        raise AskerError(words("compare.not_yours", who.locale))
+    if pair.revealed:
+        raise AskerError(words("compare.closed", who.locale))
+    if press.verb is Verb.VOTE and press.argument in CHOICES:
+        pair.choice = press.argument
+    elif press.verb is Verb.BECAUSE and press.argument in REASONS and pair.choice:
+        pair.reason = press.argument
+    elif not (press.argument == "reveal" and pair.choice):
+        raise AskerError(words("compare.expired", who.locale))
+    reveal = press.argument == "reveal"
+    if pair.kept:
+        await _count(chat, pair, who, reveal=reveal)
+    pair.revealed = reveal
+    if reveal:
+        return await _told(chat, pair, who)
+    key = "compare.chosen" if not pair.reason else "compare.because"
+    chosen = words(f"compare.{pair.choice}", who.locale)
+    because = words(f"compare.{pair.reason}", who.locale) if pair.reason else ""
+    head = words(key, who.locale, choice=chosen, reason=because)
+    text, _ = message(pair, head)
+    return Reply(text, rows=vote_rows(pair), replaces=True, literal=True, caption=pair.picture)
+
+
+async def _count(chat: StudyChat, pair: Pair, who: Who, *, reveal: bool) -> None:
+    """Write the vote down, while the consent is live; after a withdrawal nothing more is written."""
+    person = await participant(chat.context.desk, who)
+    if person is None:
+        return
+    exposures = chat.services.exposures
+    await exposures.delivered(pair.id)  # whoever presses has it before them
+    unblinded = any(side.named for side in pair.sides)
+    done = await exposures.vote(
+        pair.id, person, pair.choice, reason=pair.reason, unblinded=unblinded, reveal=reveal
+    )
+    if not done:
+        raise AskerError(words("compare.expired", who.locale))
+
+
+async def _told(chat: StudyChat, pair: Pair, who: Who) -> Reply:
+    """Tell in place who wrote which."""
+    a, b = (_writer(side, who) for side in pair.sides)
+    chosen = words(f"compare.{pair.choice}", who.locale)
+    head = words("compare.told", who.locale, choice=chosen)
+    tail = "" if pair.kept else words("compare.not_kept", who.locale)
+    text, _ = message(pair, head, (f"A · {a}", f"B · {b}"), tail)
+    rows = await chat.questions.after_exposure(pair.experiment, pair.person, who)
+    return Reply(text, rows=rows, replaces=True, literal=True, caption=pair.picture)
+
+
+def _writer(side: Side, who: Who) -> str:
+    if side.arm.plain:
+        return words("compare.base", who.locale, expert=side.expert.title)
+    different = ", ".join(f"{n} {v:g}" for n, v in sorted(side.arm.sampling.items()))
+    told = words("compare.expert", who.locale, expert=side.expert.title)
+    return f"{told} ({different})" if different else told
+
+
+async def _recalled(chat: StudyChat, name: str, who: Who) -> Pair | None:
+    """Restore a pair of before a restart from the record."""
+    lab = chat.lab
+    seen = await lab.exposures.get(name) if lab is not None else None
+    if lab is None or seen is None or seen.kind != "compare" or seen.state == "void":
+        return None
+    person = await participant(chat.context.desk, who)
+    if person is None or seen.pseudonym not in person.accounts:
+        raise AskerError(words("compare.not_yours", who.locale))
+    experiment = lab.experiments.named(seen.experiment or "")
+    sides: list[Side] = []
+    if len(seen.jobs) != len(seen.shown):
+        return None
+    for facts, job in zip(seen.shown, seen.jobs, strict=True):
+        answer = await chat.context.engine.answer(job)
+        expert = chat.context.registry.named(facts["expert"])
+        if answer is None or answer.expired or expert is None:
+            return None
+        plan = Plan(request=answer.request, route=answer.route, expert=expert, job=answer.job)
+        side = Side(
+            arm=_arm(facts, experiment),
+            plan=plan,
+            text=answer.text,
+            named=facts["named_itself"],
+            picture=Picture(data=b"", width=0, height=0, seed=0) if answer.pictures else None,
+            adapter=facts["adapter_digest"],
+        )
+        sides.append(side)
+    pair = Pair(id=name, who=who, sides=(sides[0], sides[1]), person=person, experiment=experiment)
+    for side in pair.sides:
+        side.text = scrubbed(side.text, chat.pairs.giveaways(pair))[0]
+    pair.choice, pair.revealed = seen.choice, seen.revealed
+    chat.pairs.add(pair)
+    return pair
+
+
+def _arm(facts: dict[str, Any], experiment: Experiment | None) -> Arm:
+    known = experiment.arms_of(facts["arm"]) if experiment else ()
+    return known[0] if known else Arm(name=facts["arm"], plain=facts["plain"])

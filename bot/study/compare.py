@@ -3,18 +3,17 @@
 Both jobs have the same seed, limits and checks, and are waited for without showing anything of them.
 If one of them fails, or is stopped by moderation, the pair is void: it is told, given back and not
 scored. Whose consent is live has the pair on record; others may play, and nothing of theirs is kept.
-The votes are counted in voting.py.
 """
 
 import asyncio
 import random
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
+from typing import Any
 
 from bot.locales import words
 from bot.messages.grammar import Compare, Generate
 from bot.messages.language import looks_english
-from bot.participants import participant, spot_of
 from bot.service.answer import check_request, screening_of
 from bot.service.dispatch_table import Step, Stream
 from bot.service.quota import charge_all, give_back
@@ -22,6 +21,7 @@ from bot.service.request import Reply, Who, request_of
 from bot.study.ballot import shown
 from bot.study.blinding import scrubbed
 from bot.study.pair import PAIR, Pair, Side, VoidError
+from bot.study.participant import participant, spot_of
 from bot.study.study_chat import StudyChat
 from engine.errors import AskerError
 from engine.events import Failed, Finished, Loading
@@ -37,7 +37,7 @@ from engine.study.experiments.experiment import Arm, Experiment
 
 
 async def compare(chat: StudyChat, command: Compare, who: Who) -> Stream:
-    """ACCEPTED, something to wait by, then both answers in one message. Raises AskerError."""
+    """Yield ACCEPTED, something to wait by, then both answers in one message. Raises AskerError."""
     if command.options.private:
         raise AskerError(words("compare.not_private", who.locale))
     with chat.context.hurry.asking(who):
@@ -59,8 +59,9 @@ async def _answers(chat: StudyChat, pair: Pair) -> Stream:
     try:
         for side in pair.sides:
             await check_request(chat.context, side.plan, who, side.plan.request.text)
-        if pair.kept:
-            await _on_record(chat, pair)
+        if pair.person is not None:
+            seed = pair.sides[0].plan.request.seed or 0
+            await _on_record(chat, pair.id, pair.person, pair.experiment, pair.facts, seed)
         chat.pairs.add(pair)
         yield Step.ACCEPTED
         yield Loading(job=pair.id, attempt=1, what=words("compare.waiting", who.locale))
@@ -68,7 +69,7 @@ async def _answers(chat: StudyChat, pair: Pair) -> Stream:
             await _written(chat, pair)
         finally:
             pair.written = True
-        message = await shown(chat.context.desk, pair)
+        message = await shown(chat, pair)
         done = True  # a client hears no further than this
         yield message
     except VoidError as found:
@@ -81,7 +82,7 @@ async def _answers(chat: StudyChat, pair: Pair) -> Stream:
 
 
 async def _planned(chat: StudyChat, command: Compare, who: Who) -> Pair | Reply:
-    """Who writes, in which order; or a question that comes before. Raises AskerError, VoidError."""
+    """Draw who writes in which order, or ask what comes before. Raises AskerError, VoidError."""
     options = command.options
     names = [n.strip() for n in (options.style or "").split(",") if n.strip()]
     if len(names) > 2 or len(set(names)) < len(names):
@@ -99,9 +100,8 @@ async def _planned(chat: StudyChat, command: Compare, who: Who) -> Pair | Reply:
             return first
         arms = enrolled.arms
     elif len(names) == 2:
-        arms = tuple(
-            Arm(name=_named(chat, asked, n)[:15], expert=_named(chat, asked, n)) for n in names
-        )
+        experts = [chat.context.engine.plan(replace(asked, style=n)).route.expert for n in names]
+        arms = tuple(Arm(name=expert[:15], expert=expert) for expert in experts)
     else:
         arms = (Arm(name="base", plain=True), Arm(name="expert"))
     order = list(arms)
@@ -111,25 +111,18 @@ async def _planned(chat: StudyChat, command: Compare, who: Who) -> Pair | Reply:
     try:
         sides = [_side(chat, asked, arm, experiment, chosen, name) for arm in order]
     except VoidError as found:
-        if chat.context.desk.lab is not None and person is not None:
+        if person is not None:
             facts = [{"label": x, "arm": arm.name} for x, arm in zip("ab", order, strict=True)]
-            exposures, of = chat.context.desk.lab.exposures, experiment.id if experiment else None
-            await exposures.make(name, person, "compare", shown=facts, seed=seed, experiment=of)
-            await exposures.void(name, found.reason)
+            await _on_record(chat, name, person, experiment, facts, seed)
+            await chat.services.exposures.void(name, found.reason)
         raise
     return Pair(id=name, who=who, sides=(sides[0], sides[1]), person=person, experiment=experiment)
-
-
-def _named(chat: StudyChat, asked: Request, style: str) -> str:
-    """The expert of a style's name. Raises StyleError."""
-    return chat.context.engine.plan(replace(asked, style=style)).route.expert
 
 
 async def _enrolled(
     chat: StudyChat, command: Compare, expert: Expert, person: Person | None, who: Who
 ) -> Enrolled | None:
-    lab = chat.context.desk.lab
-    if lab is None or person is None:
+    if person is None:
         return None
     asking = Candidate(
         task="compare",
@@ -138,7 +131,7 @@ async def _enrolled(
         language="en" if looks_english(command.text) else "",
         unit=new_id(),
     )
-    return await lab.enrolled(person, spot_of(who), asking)
+    return await chat.services.enrolled(person, spot_of(who), asking)
 
 
 def _side(
@@ -149,35 +142,32 @@ def _side(
     chosen: Expert,
     name: str,
 ) -> Side:
-    """An arm as a request. Raises VoidError for one whose model is not here."""
+    """Plan an arm's request. Raises VoidError where its model is not here."""
     expert = chat.context.registry.named(arm.expert or chosen.name)
     if expert is None or expert.command != asked.command:
         raise VoidError("missing")
-    named = (
-        arm
-        if arm.expert or arm.router != "rules"
-        else arm.model_copy(update={"expert": expert.name})
-    )
+    free = not arm.expert and arm.router == "rules"
+    named = arm.model_copy(update={"expert": expert.name}) if free else arm
     treatment = treatment_of(named, experiment, exposure=name)
     request = replace(asked, style=None, treatment=treatment, address=f"{PAIR}{name}")
     return Side(arm=arm, plan=chat.context.engine.plan(request))
 
 
-async def _on_record(chat: StudyChat, pair: Pair) -> None:
-    lab, person = chat.context.desk.lab, pair.person
-    assert lab is not None and person is not None
-    await lab.exposures.make(
-        pair.id,
-        person,
-        "compare",
-        shown=pair.facts,
-        seed=pair.sides[0].plan.request.seed or 0,
-        experiment=pair.experiment.id if pair.experiment else None,
-    )
+async def _on_record(
+    chat: StudyChat,
+    name: str,
+    person: Person,
+    experiment: Experiment | None,
+    facts: list[dict[str, Any]],
+    seed: int,
+) -> None:
+    of = experiment.id if experiment else None
+    exposures = chat.services.exposures
+    await exposures.make(name, person, "compare", shown=facts, seed=seed, experiment=of)
 
 
 async def _written(chat: StudyChat, pair: Pair) -> None:
-    """Both answers, at the same time. Raises VoidError as soon as one of them cannot be had."""
+    """Await both answers at once. Raises VoidError as soon as one of them cannot be had."""
     tasks = [asyncio.create_task(_answered(chat, pair, side)) for side in pair.sides]
     try:
         await asyncio.gather(*tasks)
@@ -186,7 +176,7 @@ async def _written(chat: StudyChat, pair: Pair) -> None:
 
 
 async def _answered(chat: StudyChat, pair: Pair, side: Side) -> None:
-    """One answer to its end, moderated like any other. Raises VoidError."""
+    """Follow one answer to its end, moderated like any other. Raises VoidError."""
     context = chat.context
     screening = screening_of(context, side.plan, pair.who)
     context.deliveries.take_in_hand(side.job)

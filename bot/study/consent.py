@@ -26,51 +26,48 @@ OPEN = "open"
 
 
 def study_of(chat: StudyChat, who: Who) -> Study:
-    """The study that runs. Raises AskerError, which says that there is none."""
-    study = chat.context.desk.agreements.study
+    """Return the study that runs. Raises AskerError, which says that there is none."""
+    study = chat.agreements.study
     if study is None:
         raise AskerError(words("study.none", who.locale))
     return study
 
 
 def _asking(chat: StudyChat, who: Who) -> Study:
-    """The study, for somebody who may be asked. Raises AskerError for who just said to be under age."""
-    if chat.too_young.lately((who.platform, who.asker), YOUNG_SECONDS):
+    """Return the study for somebody who may be asked. Raises AskerError for who just was under age."""
+    if chat.too_young.lately(who.account, YOUNG_SECONDS):
         contact = study_of(chat, who).file.contact
         raise AskerError(words("study.young_pause", who.locale, contact=contact))
     return study_of(chat, who)
 
 
-# Consent
-
-
 async def consent(chat: StudyChat, _command: Simple, who: Who) -> Reply:
-    """How it stands, or the form."""
     study = _asking(chat, who)
-    last = await chat.context.desk.agreements.last(who.platform, who.asker)
+    last = await chat.agreements.last(*who.account)
     if last is None or not last.live:
-        opening = words("study.lapsed", who.locale) if last and last.lapsed and last.granted else ""
-        return await _form(chat, study.text(who.locale), Answers(), who, opening=opening)
-    form = await chat.context.desk.agreements.form(who.platform, who.asker)
-    anew = button(
-        Verb.CONSENT, form, f"{mark_of(chat.context, who)}.{OPEN}.anew", locale=who.locale
-    )
+        lapsed = last is not None and last.lapsed and last.granted
+        return await _form_anew(chat, who, "study.lapsed" if lapsed else "")
+    form = await chat.agreements.form(*who.account)
+    argument = f"{mark_of(chat.context, who)}.{OPEN}.anew"
+    anew = button(Verb.CONSENT, form, argument, locale=who.locale)
     text = "\n\n".join([standing(last, who), study.text(who.locale).body])
     return Reply(text, private=True, ask=(anew,), start="consent")
 
 
 def standing(last: Consent, who: Who) -> str:
-    """What somebody agreed to, in words."""
-    return words(
-        "study.taking_part",
-        who.locale,
-        excerpts=_yes(last.excerpts, who),
-        linkage=_yes(last.linkage, who),
-    )
+    """Say what somebody agreed to."""
+    told = {"excerpts": _yes(last.excerpts, who), "linkage": _yes(last.linkage, who)}
+    return words("study.taking_part", who.locale, **told)
 
 
 def _yes(value: bool | None, who: Who) -> str:
     return words("study.yes" if value else "study.no", who.locale)
+
+
+async def _form_anew(chat: StudyChat, who: Who, why: str, text: ConsentText | None = None) -> Reply:
+    text = text or study_of(chat, who).text(who.locale)
+    opening = words(why, who.locale) if why else ""
+    return await _form(chat, text, Answers(), who, opening=opening)
 
 
 async def _form(
@@ -82,9 +79,9 @@ async def _form(
     form: str = "",
     opening: str = "",
 ) -> Reply:
-    """The next question, or what was answered and the button that saves it."""
+    """Ask the next question, or show what was answered and the button that saves it."""
     replaces = bool(form)
-    form = form or await chat.context.desk.agreements.form(who.platform, who.asker)
+    form = form or await chat.agreements.form(*who.account)
     head = f"{mark_of(chat.context, who)}.{text.sha256[:TEXT_MARK]}"
 
     def choice(letters: str, label: str) -> Any:
@@ -126,25 +123,23 @@ async def _form(
 
 
 async def consent_pressed(chat: StudyChat, press: Press, who: Who) -> Reply:
-    """One answer, or the last step. Raises AskerError for somebody else's form."""
+    """Take one answer, or the last step. Raises AskerError for somebody else's form."""
     study = study_of(chat, who)
     mark, digest, letters = parts_of(press.argument)
     if mark != mark_of(chat.context, who):
         raise AskerError(words("study.not_yours", who.locale))
     _asking(chat, who)
-    agreements = chat.context.desk.agreements
+    agreements = chat.agreements
     if digest == OPEN:
         if letters == "invited":
-            await agreements.noted(who.platform, who.asker, "opened")
-        return await _form(chat, study.text(who.locale), Answers(), who)
+            await agreements.noted(*who.account, "opened")
+        return await _form_anew(chat, who, "")
     text = next((t for t in study.texts.values() if t.sha256.startswith(digest)), None)
     if text is None:
-        opening = words("study.text_changed", who.locale)
-        return await _form(chat, study.text(who.locale), Answers(), who, opening=opening)
-    state = await agreements.standing(who.platform, who.asker, press.job)
+        return await _form_anew(chat, who, "study.text_changed")
+    state = await agreements.standing(*who.account, press.job)
     if state == "older":
-        opening = words("study.older_form", who.locale)
-        return await _form(chat, study.text(who.locale), Answers(), who, opening=opening)
+        return await _form_anew(chat, who, "study.older_form")
     if state == "saved":
         return Reply(words("study.saved_already", who.locale), private=True, replaces=True)
     try:
@@ -154,16 +149,16 @@ async def consent_pressed(chat: StudyChat, press: Press, who: Who) -> Reply:
     if letters.isupper() and answers.agreed and not answers.next:
         return await _save(chat, answers, text, press.job, who)
     if False in (answers.adult, answers.use):
-        await agreements.noted(who.platform, who.asker, "declined")
+        await agreements.noted(*who.account, "declined")
         key = "study.too_young" if answers.adult is False else "study.declined"
         if answers.adult is False:
-            chat.too_young.new((who.platform, who.asker), YOUNG_SECONDS)
+            chat.too_young.new(who.account, YOUNG_SECONDS)
         return Reply(words(key, who.locale), private=True, replaces=True)
     return await _form(chat, text, answers, who, form=press.job)
 
 
 def parts_of(argument: str) -> tuple[str, str, str]:
-    """Whose a button is, and the two words that say what it means."""
+    """Split a button's argument into whose it is and the two words that say what it means."""
     mark, _, rest = argument.partition(".")
     digest, _, letters = rest.partition(".")
     return mark, digest, letters
@@ -171,26 +166,21 @@ def parts_of(argument: str) -> tuple[str, str, str]:
 
 async def _save(chat: StudyChat, answers: Answers, text: ConsentText, form: str, who: Who) -> Reply:
     channel = "private" if who.private else "aside"
-    done = await chat.context.desk.agreements.save(
-        who.platform, who.asker, answers, text, form, channel
-    )
+    done = await chat.agreements.save(*who.account, answers, text, form, channel)
     if done == "older":
-        opening = words("study.older_form", who.locale)
-        return await _form(chat, text, Answers(), who, opening=opening)
+        return await _form_anew(chat, who, "study.older_form", text)
     key = "study.thanks" if done == "granted" else "study.saved_already"
     return Reply(words(key, who.locale), private=True, replaces=True)
 
 
 async def invitation(chat: StudyChat, who: Who) -> Reply | None:
-    """After a good answer: whether it is time to ask, and the question. Never in the way."""
+    """Ask after a good answer, if it is time to."""
     place = place_of(who.platform, who.place, who.server)
-    kind = await chat.context.desk.agreements.invite(
-        who.platform, who.asker, alone=who.private, place=place
-    )
+    kind = await chat.agreements.invite(*who.account, alone=who.private, place=place)
     if not kind:
         return None
     study = study_of(chat, who)
-    form = await chat.context.desk.agreements.form(who.platform, who.asker)
+    form = await chat.agreements.form(*who.account)
     argument = f"{mark_of(chat.context, who)}.{OPEN}.invited"
     ask = button(Verb.CONSENT, form, argument, label=words("study.tell_me", who.locale))
     text = words(f"study.{kind}", who.locale, title=study.file.title)
@@ -201,23 +191,23 @@ async def invitation(chat: StudyChat, who: Who) -> Reply | None:
 
 
 async def link(chat: StudyChat, command: Simple, who: Who) -> Reply:
-    """A code for another account, or the code of another account."""
+    """Make a code for another account, or join with the code of another account."""
     study_of(chat, who)
     topic = command.topic
     if not topic:
-        code = await chat.context.desk.agreements.new_code(who.platform, who.asker)
+        code = await chat.agreements.new_code(*who.account)
         if code is None:
             raise AskerError(words("study.link_unwilling", who.locale))
         text = words("study.link_code", who.locale, code=shown_code(code))
         return Reply(text, private=True, start="link")
-    done = await chat.context.desk.agreements.join(who.platform, who.asker, topic)
+    done = await chat.agreements.join(*who.account, topic)
     if done != "joined":
         raise AskerError(words(f"study.link_{done}", who.locale))
     return Reply(words("study.link_joined", who.locale), private=True)
 
 
 async def study_here(chat: StudyChat, command: Simple, who: Who) -> Reply:
-    """Whether the place takes part, for all to see; on and off by those who may manage it."""
+    """Say for all to see whether the place takes part; those who manage it turn that on and off."""
     study = study_of(chat, who)
     what = command.topic.strip().lower() or "show"
     if what not in ("on", "off", "show"):
@@ -229,7 +219,7 @@ async def study_here(chat: StudyChat, command: Simple, who: Who) -> Reply:
         if not (who.server_manager or operates(chat.context, who)):
             raise AskerError(words("study.not_manager", who.locale))
         kind = "server" if who.server else "group"
-        await chat.context.desk.agreements.switch(who.platform, place, kind, what)
-    on = await chat.context.desk.agreements.takes_part(who.platform, place)
+        await chat.agreements.switch(who.platform, place, kind, what)
+    on = await chat.agreements.takes_part(who.platform, place)
     facts = {"title": study.file.title, "contact": study.file.contact}
     return Reply(words("study.place_on" if on else "study.place_off", who.locale, **facts))

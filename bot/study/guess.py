@@ -2,15 +2,15 @@
 
 import random
 import time
-from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from bot.locales import words
 from bot.messages.buttons import Press, Rows, Verb, button
 from bot.messages.escape import defang
 from bot.messages.grammar import Simple
-from bot.participants import participant, spot_of
+from bot.service.repeats import Bounded
 from bot.service.request import Reply, Who
+from bot.study.participant import participant, spot_of
 from bot.study.questionnaire import Questions
 from engine.errors import AskerError
 from engine.ledger.ledger import new_id
@@ -20,6 +20,7 @@ from engine.study.experiments.eligibility import Candidate
 from engine.study.experiments.experiment import Experiment
 from engine.study.experiments.exposures import OPEN_SECONDS
 from engine.study.experiments.passages import CONFIDENCES, KINDS, Item, Score, score_of, shipped
+from engine.study.services import StudyServices
 
 GUESS = "guess:"  # begins a receipt
 MOST = 2_000
@@ -27,7 +28,7 @@ MOST = 2_000
 
 @dataclass(slots=True)
 class Guess:
-    """A passage in front of somebody."""
+    """A passage that was shown to somebody."""
 
     id: str
     who: Who
@@ -39,20 +40,26 @@ class Guess:
 
 
 class GuessGame:
-    """The game. Of people who do not take part it knows what they have had until it ends."""
+    """Play /guess. What people who do not take part have had is known until the process ends."""
 
     def __init__(self, desk: Desk, questions: Questions) -> None:
         self._desk = desk
         self._questions = questions
-        self._open: OrderedDict[str, Guess] = OrderedDict()
-        self._played: OrderedDict[tuple[str, str], list[tuple[str, str, str]]] = OrderedDict()
+        self._open = Bounded[str, Guess](MOST)
+        self._played = Bounded[tuple[str, str], list[tuple[str, str, str]]](MOST)
+
+    @property
+    def _services(self) -> StudyServices:
+        assert self._desk.lab is not None, "somebody takes part"
+        return self._desk.lab
 
     async def guess(self, who: Who) -> Reply:
-        """The next passage with its question; the questions before it first. Raises AskerError."""
+        """Show the next passage; the questions before it come first. Raises AskerError."""
         person = await participant(self._desk, who)
-        lab, experiment, expert = self._desk.lab, None, ""
-        if lab is not None and person is not None:
-            enrolled = await lab.enrolled(person, spot_of(who), Candidate(task="guess"))
+        experiment, expert = None, ""
+        if person is not None:
+            asking = Candidate(task="guess")
+            enrolled = await self._services.enrolled(person, spot_of(who), asking)
             if enrolled is not None:
                 first = await self._questions.before(enrolled, person, Simple(name="guess"), who)
                 if first is not None:
@@ -66,31 +73,26 @@ class GuessGame:
         if person is not None and not await self._on_record(made):
             return await self.guess(who)  # drawn at the same moment somewhere else
         self._open[made.id] = made
-        while len(self._open) > MOST:
-            self._open.popitem(last=False)
-        text = "\n\n".join(
-            [
-                words("guess.ask", who.locale),
-                f"“{defang(item.text)}”",
-                words("guess.notice", who.locale),
-            ]
+        asked, notice = words("guess.ask", who.locale), words("guess.notice", who.locale)
+        kinds = (
+            button(Verb.GUESS, made.id, k, label=words(f"guess.{k}", who.locale)) for k in KINDS
         )
-        return Reply(text, rows=_kinds(made), literal=True, receipt=f"{GUESS}{made.id}")
+        text = f"{asked}\n\n“{defang(item.text)}”\n\n{notice}"
+        return Reply(text, rows=(tuple(kinds),), literal=True, receipt=f"{GUESS}{made.id}")
 
     async def _draw(self, person: Person | None, expert: str, who: Who) -> Item | None:
-        lab = self._desk.lab
-        if lab is not None and person is not None:
-            return await lab.guesses.draw(person, expert)
-        had = {name for name, _, _ in self._played.get((who.platform, who.asker), [])}
-        waiting = {g.item.id for g in self._open.values() if _same(g.who, who)}
+        if person is not None:
+            return await self._services.guesses.draw(person, expert)
+        had = {name for name, _, _ in self._played.get(who.account, [])}
+        waiting = {g.item.id for g in self._open.values() if g.who.account == who.account}
         left = [item for item in shipped() if item.id not in had | waiting]
         kind = random.choice(KINDS)
         return random.choice([i for i in left if i.kind == kind] or left or [None])
 
     async def _on_record(self, guess: Guess) -> bool:
-        lab, item = self._desk.lab, guess.item
-        assert lab is not None and guess.person is not None
-        return await lab.exposures.make(
+        item = guess.item
+        assert guess.person is not None
+        return await self._services.exposures.make(
             guess.id,
             guess.person,
             "guess",
@@ -101,27 +103,25 @@ class GuessGame:
         )
 
     def kind_of(self, name: str) -> str:
-        """What an open guess is about: for simulated people, who know it better than chance."""
+        """Tell what an open guess is about: for simulated people, who know it better than chance."""
         return self._open[name].item.kind
 
     async def receipt(self, name: str, shown: bool) -> None:
-        """It is on the screen, or could not be shown."""
-        lab, guess = self._desk.lab, self._open.get(name)
-        if not shown:
-            self._open.pop(name, None)
-        if lab is None or guess is None or guess.person is None:
+        """Note that it is on the screen, or could not be shown."""
+        guess = self._open.get(name) if shown else self._open.pop(name, None)
+        if guess is None or guess.person is None:
             return
         if shown:
-            await lab.exposures.delivered(name)
+            await self._services.exposures.delivered(name)
         else:
-            await lab.exposures.void(name, "undelivered")
+            await self._services.exposures.void(name, "undelivered")
 
     async def pressed(self, press: Press, who: Who) -> Reply:
-        """What it is, then how sure; the second is the guess. Raises AskerError."""
+        """Take what it is, then how sure; the second is the guess. Raises AskerError."""
         guess = self._open.get(press.job) or await self._recalled(press.job, who)
         if guess is None or time.monotonic() - guess.made > OPEN_SECONDS:
             raise AskerError(words("guess.expired", who.locale))
-        if not _same(guess.who, who):
+        if guess.who.account != who.account:
             raise AskerError(words("guess.not_yours", who.locale))
         if guess.over:
             raise AskerError(words("guess.over", who.locale))
@@ -131,28 +131,26 @@ class GuessGame:
         text = f"“{defang(guess.item.text)}”"
         if not sure:
             asked = words("guess.sure", who.locale, said=words(f"guess.{said}", who.locale))
-            return Reply(
-                f"{text}\n\n{asked}", rows=_confidences(guess, said), replaces=True, literal=True
-            )
+            rows = _confidences(guess, said)
+            return Reply(f"{text}\n\n{asked}", rows=rows, replaces=True, literal=True)
         if not sure.isdecimal() or int(sure) not in CONFIDENCES:
             raise AskerError(words("guess.expired", who.locale))
         return await self._count(guess, said, int(sure), text, who)
 
     async def _count(self, guess: Guess, said: str, sure: int, text: str, who: Who) -> Reply:
-        lab, item = self._desk.lab, guess.item
+        item = guess.item
         person = await participant(self._desk, who) if guess.person is not None else None
-        if lab is not None and person is not None:
+        if person is not None:
+            lab = self._services
             await lab.exposures.delivered(guess.id)
             done = await lab.exposures.vote(guess.id, person, said, confidence=sure, reveal=True)
             if not done:
                 raise AskerError(words("guess.expired", who.locale))
             score = await lab.guesses.score(person)
         else:
-            played = self._played.setdefault((who.platform, who.asker), [])
-            played.append((item.id, item.kind, said))
+            played = [*self._played.get(who.account, []), (item.id, item.kind, said)]
+            self._played[who.account] = played
             score = score_of([(kind, answer) for _, kind, answer in played])
-            while len(self._played) > MOST:
-                self._played.popitem(last=False)
         guess.over = True
         parts = [
             words("guess.right" if said == item.kind else "guess.wrong", who.locale),
@@ -166,7 +164,7 @@ class GuessGame:
         return Reply(whole, rows=((more,), *rows), replaces=True, literal=True)
 
     async def _recalled(self, name: str, who: Who) -> Guess | None:
-        """One of before a restart, from the record."""
+        """Restore one of before a restart from the record."""
         lab = self._desk.lab
         seen = await lab.exposures.get(name) if lab is not None else None
         if lab is None or seen is None or seen.kind != "guess" or seen.age > OPEN_SECONDS:
@@ -183,27 +181,12 @@ class GuessGame:
         return guess
 
 
-def _same(one: Who, other: Who) -> bool:
-    return (one.platform, one.asker) == (other.platform, other.asker)
-
-
-def _kinds(guess: Guess) -> Rows:
-    locale = guess.who.locale
-    return (
-        tuple(button(Verb.GUESS, guess.id, k, label=words(f"guess.{k}", locale)) for k in KINDS),
-    )
-
-
 def _confidences(guess: Guess, said: str) -> Rows:
-    """1 is a mere guess, 6 certain."""
-    sure = tuple(
-        button(Verb.GUESS, guess.id, f"{said}.{number}", label=str(number))
-        for number in CONFIDENCES
-    )
+    """Offer 1, a mere guess, to 6, certain."""
+    sure = tuple(button(Verb.GUESS, guess.id, f"{said}.{n}", label=str(n)) for n in CONFIDENCES)
     other = next(kind for kind in KINDS if kind != said)
-    back = button(
-        Verb.GUESS, guess.id, other, label=words(f"guess.rather_{other}", guess.who.locale)
-    )
+    label = words(f"guess.rather_{other}", guess.who.locale)
+    back = button(Verb.GUESS, guess.id, other, label=label)
     return (sure[:3], sure[3:], (back,))
 
 

@@ -4,13 +4,13 @@ Whose consent is live has the pair on record; of the others it is remembered her
 """
 
 import time
-from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from bot.locales import words
 from bot.service.context import Context
+from bot.service.repeats import Bounded
 from bot.service.request import Who
 from engine.errors import AskerError, PasticheError
 from engine.events import Picture
@@ -18,7 +18,7 @@ from engine.plan.cards import Expert
 from engine.plan.plan import Plan
 from engine.study.consent.participants import Person
 from engine.study.experiments.experiment import Arm, Experiment
-from engine.study.experiments.exposures import OPEN_SECONDS
+from engine.study.experiments.exposures import OPEN_SECONDS, Exposures
 
 MOST = 2_000  # pairs remembered
 PAIR = "pair:"  # begins a receipt, and the address of an answer that is never sent by itself
@@ -26,7 +26,7 @@ PAIR = "pair:"  # begins a receipt, and the address of an answer that is never s
 
 @dataclass(slots=True)
 class Side:
-    """One of the two. `text` is what is shown of it, scrubbed; `named`: it had named its writer."""
+    """One of the two answers; `text` is shown, scrubbed; `named`: it had named its writer."""
 
     arm: Arm
     plan: Plan
@@ -37,17 +37,14 @@ class Side:
 
     @property
     def job(self) -> str:
-        """The answer's."""
         return self.plan.job.id
 
     @property
     def expert(self) -> Expert:
-        """Who writes it."""
         return self.plan.expert
 
     @property
     def facts(self) -> dict[str, Any]:
-        """For the record."""
         return {
             "arm": self.arm.name,
             "expert": self.expert.name,
@@ -59,7 +56,7 @@ class Side:
 
 @dataclass(slots=True)
 class Pair:
-    """Two answers on their way to a vote. `sides` in the order of showing, a then b."""
+    """Two answers on their way to a vote; `sides` in the order of showing, a then b."""
 
     id: str
     who: Who
@@ -75,44 +72,34 @@ class Pair:
 
     @property
     def kept(self) -> bool:
-        """Whether it is on record."""
         return self.person is not None
 
     @property
     def picture(self) -> bool:
-        """Whether it is of pictures."""
         return self.sides[0].picture is not None
 
     @property
     def facts(self) -> list[dict[str, Any]]:
-        """For the record, in the order of showing."""
-        labels = ("a", "b")
-        return [{"label": label, **s.facts} for label, s in zip(labels, self.sides, strict=True)]
+        return [{"label": label, **s.facts} for label, s in zip("ab", self.sides, strict=True)]
 
 
 class Pairs:
-    """Those that may still be voted on, of this process."""
+    """Remember the pairs of this process that may still be voted on."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._pairs: OrderedDict[str, Pair] = OrderedDict()
+        self._pairs = Bounded[str, Pair](MOST)
 
     def add(self, pair: Pair) -> None:
-        """Remember it, and forget the oldest."""
         self._pairs[pair.id] = pair
-        while len(self._pairs) > MOST:
-            self._pairs.popitem(last=False)
 
     def under_way(self, who: Who) -> str:
-        """The name of somebody's pair that is being written; empty if there is none."""
-        mine = (who.platform, who.asker)
-        for pair in reversed(self._pairs.values()):
-            if (pair.who.platform, pair.who.asker) == mine and not pair.written:
-                return pair.id
-        return ""
+        """Name somebody's pair that is being written; empty if there is none."""
+        mine = [p for p in self._pairs.values() if p.who.account == who.account and not p.written]
+        return mine[-1].id if mine else ""
 
     def get(self, name: str) -> Pair | None:
-        """One that is not too old."""
+        """Find one that is not too old."""
         pair = self._pairs.get(name)
         if pair is not None and time.monotonic() - pair.made > OPEN_SECONDS:
             del self._pairs[name]
@@ -120,12 +107,12 @@ class Pairs:
         return pair
 
     def giveaways(self, pair: Pair) -> tuple[str, ...]:
-        """What would tell who wrote it."""
+        """List what would tell who wrote it."""
         extra = pair.experiment.scrub if pair.experiment else ()
         return (*(e.title for e in self._context.registry.experts if e.medium == "text"), *extra)
 
     async def receipt(self, name: str, shown: bool) -> None:
-        """The pair is on the screen: both answers count as delivered; or it could not be shown."""
+        """Count both answers as delivered once the pair is on the screen; else void it."""
         pair = self.get(name)
         if pair is None:
             return
@@ -133,17 +120,17 @@ class Pairs:
             await self.void(pair, "undelivered")
             await self.let_go(pair)
             return
-        if pair.kept and self._context.desk.lab is not None:
-            await self._context.desk.lab.exposures.delivered(name)
+        if pair.person is not None:
+            await self._exposures.delivered(name)
         for side in pair.sides:
             await self._context.deliveries.delivered(side.job)
 
     async def stop(self, who: Who, name: str = "") -> bool:
-        """Cancel both; whether there was anything to stop. Raises AskerError for another's pair."""
+        """Cancel both; False where there is nothing to stop. Raises AskerError for another's pair."""
         pair = self.get(name or self.under_way(who))
         if pair is None:
             return False
-        if (pair.who.platform, pair.who.asker) != (who.platform, who.asker):
+        if pair.who.account != who.account:
             raise AskerError(words("talk.not_yours", who.locale))
         pair.stopped = True
         for side in pair.sides:
@@ -151,12 +138,18 @@ class Pairs:
         return not pair.written
 
     async def void(self, pair: Pair, reason: str) -> None:
-        """Not to be scored, and why."""
-        if pair.kept and self._context.desk.lab is not None:
-            await self._context.desk.lab.exposures.void(pair.id, reason)
+        """Leave it out of the scores."""
+        if pair.person is not None:
+            await self._exposures.void(pair.id, reason)
+
+    @property
+    def _exposures(self) -> Exposures:
+        lab = self._context.desk.lab
+        assert lab is not None, "somebody takes part"
+        return lab.exposures
 
     async def let_go(self, pair: Pair) -> None:
-        """Nobody waits for these answers any more. A pair that nobody heard the end of is void."""
+        """Cancel both, as nobody waits any more. A pair that nobody heard the end of is void."""
         await self.void(pair, "abandoned")
         for side in pair.sides:
             with suppress(PasticheError):

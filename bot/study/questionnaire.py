@@ -5,20 +5,21 @@ restart and in any process. What was about to be asked for when the questions ca
 """
 
 import time
-from collections import OrderedDict
 
 from bot.locales import words
 from bot.messages.buttons import Button, Press, Rows, Verb, button
 from bot.messages.grammar import Command
-from bot.participants import participant
 from bot.service.dispatch_table import GoOn
+from bot.service.repeats import Bounded
 from bot.service.request import Reply, Who
+from bot.study.participant import participant
 from engine.errors import AskerError
 from engine.process.composition import Desk
 from engine.study.consent.participants import Person
 from engine.study.experiments.enrolment import Enrolled
 from engine.study.experiments.experiment import Experiment
 from engine.study.experiments.questions import NO_ANSWER, Asked
+from engine.study.services import StudyServices
 
 INSTRUMENTS = {"b": "before", "a": "after", "r": "rating"}
 START = "start"
@@ -28,38 +29,37 @@ MOST = 1_000
 
 
 class Questions:
-    """One for a ChatService."""
+    """Ask the questions of experiments, and remember what was asked for when they came."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._pending: OrderedDict[tuple[str, str], tuple[float, Command, Who]] = OrderedDict()
+        self._pending = Bounded[tuple[str, str], tuple[float, Command, Who]](MOST)
+
+    @property
+    def _services(self) -> StudyServices:
+        assert self._desk.lab is not None, "somebody takes part"
+        return self._desk.lab
 
     async def before(
         self, enrolled: Enrolled, person: Person, command: Command, who: Who
     ) -> Reply | None:
-        """The first question that must be asked before; the command goes on after the last."""
-        lab = self._desk.lab
-        assert lab is not None, "somebody is enrolled"
-        asked = await lab.answering.next(enrolled, "before", person)
+        """Ask the first question that comes before; the command goes on after the last."""
+        asked = await self._services.answering.next(enrolled, "before", person)
         if asked is None:
             return None
-        self._pending[who.platform, who.asker] = (time.monotonic(), command, who)
-        while len(self._pending) > MOST:
-            self._pending.popitem(last=False)
-        count = len(enrolled.experiment.before)
-        opening = words(
-            "questions.before", who.locale, title=enrolled.experiment.title, count=count
-        )
+        self._pending[who.account] = (time.monotonic(), command, who)
+        facts = {"title": enrolled.experiment.title, "count": len(enrolled.experiment.before)}
+        opening = words("questions.before", who.locale, **facts)
         return _question(enrolled, "before", asked, who, opening=opening)
 
     async def rating(self, job: str, who: Who) -> Reply | None:
-        """After an answer of an experiment that asks how it was."""
+        """Ask how an answer was, after one of an experiment that wants to know."""
         lab = self._desk.lab
         name = await lab.exposures.of_answer(job) if lab is not None else None
         seen = await lab.exposures.get(name) if lab is not None and name else None
-        if lab is None or seen is None or seen.experiment is None or seen.state == "void":
+        if lab is None or seen is None or seen.state == "void":
             return None
-        experiment = lab.experiments.named(seen.experiment)
+        experiment = lab.experiments.named(seen.experiment or "")
         person = await participant(self._desk, who)
         if experiment is None or person is None or seen.pseudonym not in person.accounts:
             return None
@@ -73,22 +73,21 @@ class Questions:
     async def after_exposure(
         self, experiment: Experiment | None, person: Person | None, who: Who
     ) -> Rows:
-        """The button that leads to the end, when somebody has seen all that they should."""
-        lab = self._desk.lab
-        if lab is None or experiment is None or person is None or experiment.unit != "person":
+        """Offer the button that leads to the end, when somebody has seen all that they should."""
+        if experiment is None or person is None or experiment.unit != "person":
             return ()
-        enrolled = await lab.experiments.enrolled(experiment, person.root)
+        enrolled = await self._services.experiments.enrolled(experiment, person.root)
         if enrolled is None or enrolled.completed:
             return ()
         if not (experiment.after or experiment.completion_code or experiment.debrief):
             return ()
-        if await lab.exposures.count(person, experiment.id) < experiment.exposures:
+        if await self._services.exposures.count(person, experiment.id) < experiment.exposures:
             return ()
         label = words("questions.finish", who.locale)
         return ((button(Verb.ANSWER, enrolled.id, f"a.{START}", label=label),),)
 
     async def answered(self, press: Press, who: Who) -> Reply | GoOn:
-        """One answer, and the next question or what comes after the last. Raises AskerError."""
+        """Take one answer; give the next question or what comes after the last. Raises AskerError."""
         lab = self._desk.lab
         letter, _, rest = press.argument.partition(".")
         instrument = INSTRUMENTS.get(letter[:1], "")
@@ -102,10 +101,8 @@ class Questions:
         if rest != START:
             choice, _, about = rest.partition(".")
             place = int(letter[1:]) if letter[1:].isdecimal() else -1
-            done = await lab.answering.answer(
-                enrolled, instrument, person, place, choice, about or None
-            )
-            if done is None:
+            given = place, choice, about or None
+            if await lab.answering.answer(enrolled, instrument, person, *given) is None:
                 raise AskerError(words("questions.expired", who.locale))
         if instrument == "rating":
             rows = await self.after_exposure(enrolled.experiment, person, who)
@@ -118,18 +115,17 @@ class Questions:
         return await self._end(enrolled, person, who)
 
     def _go_on(self, who: Who) -> Reply | GoOn:
-        """What they had asked for, if it is not too long ago."""
-        at, command, asker = self._pending.pop((who.platform, who.asker), (0.0, None, who))
+        """Go on with what they had asked for, if it is not too long ago."""
+        at, command, asker = self._pending.pop(who.account, (0.0, None, who))
         if command is None or time.monotonic() - at > PENDING_SECONDS:
             return Reply(words("questions.go_on", who.locale), replaces=True)
         return GoOn(command, asker)
 
     async def _end(self, enrolled: Enrolled, person: Person, who: Who) -> Reply:
-        """The debriefing, and the code."""
-        lab, experiment = self._desk.lab, enrolled.experiment
-        assert lab is not None
+        """Debrief, and give the code."""
+        experiment = enrolled.experiment
         if not enrolled.completed:
-            await lab.experiments.completed(enrolled)
+            await self._services.experiments.completed(enrolled)
             await self._exclude(enrolled, person)
         italian = who.locale.startswith("it") and experiment.debrief_it
         parts = [
@@ -140,14 +136,12 @@ class Questions:
         return Reply("\n\n".join(p for p in parts if p), replaces=True, private=True)
 
     async def _exclude(self, enrolled: Enrolled, person: Person) -> None:
-        """By the rules that the file wrote down before."""
-        lab, rules = self._desk.lab, enrolled.experiment.exclude
-        assert lab is not None
+        """Exclude by the rules that the file wrote down before."""
+        lab, rules = self._services, enrolled.experiment.exclude
         votes = await lab.exposures.votes_of(person, enrolled.experiment.id)
         if rules.faster_seconds and any(v.seconds < rules.faster_seconds for v in votes):
-            await lab.experiments.exclude(
-                enrolled, f"a vote within {rules.faster_seconds:g} seconds"
-            )
+            reason = f"a vote within {rules.faster_seconds:g} seconds"
+            await lab.experiments.exclude(enrolled, reason)
         elif rules.unblinded and any(vote.unblinded for vote in votes):
             await lab.experiments.exclude(enrolled, "a model named itself")
 

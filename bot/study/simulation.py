@@ -1,9 +1,7 @@
 """`pastiche study simulate`: made-up people go through the real path, on a data folder of their own.
 
-ChatService, moderation, engine, queue, a worker with the echo model, ledger, consent by its buttons,
-pairs, votes, passages, questionnaires, withdrawals: all real; only the people and the model are not.
-What they prefer is set below, so that an analysis of the export can be held against it. Their choices
-follow from the seed; ids, times and the study's key do not.
+All is real but the people and the model. What they prefer is set below, so that an analysis of the
+export can be held against it. Their choices follow from the seed; ids, times and the study's key do not.
 """
 
 import asyncio
@@ -11,13 +9,13 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, field
 
 from bot.messages.buttons import Button, Press, Verb
 from bot.service.actions import BLAMES
 from bot.service.dispatch_table import Response
 from bot.service.request import Reply, Who
 from bot.service.service import ChatService
+from bot.study.ballot import REASONS
 from bot.study.study_hooks import StudyHooks
 from engine.errors import AskerError
 from engine.events import Event, Finished, is_final
@@ -45,16 +43,11 @@ WISHES = (
 NEWS = ("A bridge in the north reopens after repairs", "A quiet day at the harbour")
 
 
-@dataclass(slots=True)
-class Tally:
-    """What came of it, by kind."""
-
-    counts: Counter[str] = field(default_factory=Counter)
-    people: int = 0
-
-
 class Simulation:
-    """So many people, some at a time. `pace` is how long they think, as a multiple of THINKS."""
+    """Let people live, some at a time; `pace` is how long they think, as a multiple of THINKS.
+
+    `counts` says what came of it, by kind.
+    """
 
     def __init__(self, talk: ChatService, seed: int, *, rounds: int = 3, pace: float = 1.0) -> None:
         hooks = talk.context.handlers.study
@@ -64,10 +57,10 @@ class Simulation:
         self._seed = seed
         self._rounds = rounds
         self._pace = pace
-        self.tally = Tally()
+        self.counts: Counter[str] = Counter()
 
     async def run(self, count: int, at_once: int, done: Callable[[], None]) -> None:
-        """All of them, to the end; `done` after each."""
+        """Run all of them to the end; call `done` after each."""
         await self._open_places()
         numbers = iter(range(count))
         async with asyncio.TaskGroup() as group:
@@ -77,21 +70,18 @@ class Simulation:
     async def _some(self, numbers: Iterator[int], done: Callable[[], None]) -> None:
         for number in numbers:
             await _Person(self._talk, self._seed, number, self).live(self._rounds)
-            self.tally.people += 1
             done()
 
     async def _open_places(self) -> None:
-        """Those who manage servers bring them in, but for one."""
+        """Let those who manage servers bring them in, but for one."""
         for number, place in enumerate(PLACES):
             if place != LEFT_OUT:
                 platform = ("discord", "telegram")[number % 2]
                 who = _who(platform, f"manager {number}", place, manager=True)
-                command = self._talk.parse("/study on")
-                await self._talk.say(command, who)
-                self.tally.counts["places in"] += 1
+                await self._talk.say(self._talk.parse("/study on"), who)
+                self.counts["places in"] += 1
 
     async def think(self, draw: random.Random) -> None:
-        """As people do before they press."""
         await asyncio.sleep(self._pace * draw.uniform(*THINKS))
 
 
@@ -112,13 +102,11 @@ def _who(
 
 
 class _Person:
-    """One of them."""
-
     def __init__(self, talk: ChatService, seed: int, number: int, simulation: Simulation) -> None:
         self._talk = talk
         self._draw = draw = random.Random(f"{seed}|{number}")
         self._simulation = simulation
-        self._count = simulation.tally.counts
+        self._count = simulation.counts
         platform = draw.choice(PLATFORMS)
         shared = platform != "terminal" and draw.random() < 0.3
         mine = [p for n, p in enumerate(PLACES) if ("discord", "telegram")[n % 2] == platform]
@@ -128,7 +116,6 @@ class _Person:
         self._alone = _who(platform, str(number), locale=locale)  # for /consent
 
     async def live(self, rounds: int) -> None:
-        """From the first request to the last."""
         await self._request()
         if self._draw.random() < AGREE:
             await self._agree()
@@ -147,13 +134,11 @@ class _Person:
         if dice < WITHDRAW:
             [asked] = await self._say("/withdraw", self._alone)
             with suppress(StopIteration, AskerError):
-                await self._press(self._any(asked), self._alone)
+                await self._press(next(b for row in asked.choices for b in row), self._alone)
             self._count["withdrew"] += 1
         elif dice < WITHDRAW + FORGET:
             [asked] = await self._say("/forget", self._alone)
-            await self._press(
-                next(b for b in asked.ask if b.press.verb is Verb.FORGET), self._alone
-            )
+            await self._press(_buttons(asked, Verb.FORGET)[0], self._alone)
             self._count["forgot"] += 1
 
     # The path of a client: say or press, show, receipt
@@ -170,7 +155,7 @@ class _Person:
         return await self._hear(await self._talk.press(press, who), who)
 
     async def _hear(self, reply: Response, who: Who) -> list[Reply]:
-        """What was said; an answer is delivered, and what follows upon it is answered."""
+        """Collect the replies; deliver an answer, and answer what follows upon it."""
         if isinstance(reply, Reply):
             await self._talk.arrived(reply.receipt)
             return [reply]
@@ -191,7 +176,7 @@ class _Person:
         return await self._questioned(heard, who)
 
     async def _questioned(self, heard: list[Reply], who: Who) -> list[Reply]:
-        """Questions that come before what was asked for are answered until it comes."""
+        """Answer the questions that come before what was asked for, until it comes."""
         while heard and (buttons := _buttons(heard[-1], Verb.ANSWER)):
             self._count["questions answered"] += 1
             heard = await self._press(self._draw.choice(buttons), who)
@@ -211,10 +196,6 @@ class _Person:
             await self._press(Press(Verb.DOWN, final.job), who)
             await self._press(Press(Verb.BLAME, final.job, self._draw.choice(BLAMES)), who)
 
-    @staticmethod
-    def _any(said: Reply) -> Button:
-        return next(button for row in said.choices for button in row)
-
     # What they do
 
     async def _agree(self) -> None:
@@ -233,7 +214,7 @@ class _Person:
         await self._say(text)
 
     async def _cancelled(self, text: str) -> None:
-        """The button below the first sign of life."""
+        """Press the button below the first sign of life."""
         last: Event | None = None
         reply = await self._talk.say(self._talk.parse(text), self._who)
         if isinstance(reply, Reply):
@@ -263,8 +244,7 @@ class _Person:
         name = _buttons(heard[-1], Verb.VOTE)[0].press.job
         await self._press(Press(Verb.VOTE, name, self._preferred(name)))
         if self._draw.random() < 0.4:
-            reason = self._draw.choice(("style", "story", "language", "surprise", "other"))
-            await self._press(Press(Verb.BECAUSE, name, reason))
+            await self._press(Press(Verb.BECAUSE, name, self._draw.choice(REASONS)))
         told = await self._press(Press(Verb.VOTE, name, "reveal"))
         self._count["votes"] += 1
         await self._finish(told)
@@ -297,7 +277,7 @@ class _Person:
         await self._finish(told)
 
     async def _finish(self, told: list[Reply]) -> None:
-        """The end of an experiment, when its button is there."""
+        """End an experiment, when its button is there."""
         last = [b for said in told for b in _buttons(said, Verb.ANSWER)]
         if last:
             await self._questioned(await self._press(last[0]), self._who)

@@ -6,14 +6,22 @@ from bot.service.repeats import Repeats
 from bot.study.guess import GuessGame
 from bot.study.pair import Pairs
 from bot.study.questionnaire import Questions
+from engine.study.services import StudyServices
 
 
 class StudyChat:
-    """One for a context. Comparisons and guesses are there without a study too, as games."""
+    """One for a process. Comparisons and guesses are there without a study too, as games."""
 
     def __init__(self, context: Context) -> None:
         self.context = context
+        self.agreements = context.desk.agreements
+        self.lab = context.desk.lab
         self.pairs = Pairs(context)
         self.questions = Questions(context.desk)
         self.guessing = GuessGame(context.desk, self.questions)
         self.too_young = Repeats(REMEMBERED)  # in memory: no row says so of anybody
+
+    @property
+    def services(self) -> StudyServices:
+        assert self.lab is not None, "somebody takes part"
+        return self.lab

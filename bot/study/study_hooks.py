@@ -8,19 +8,19 @@ from bot.messages.grammar import Command, Compare
 from bot.service.context import Context
 from bot.service.dispatch_table import ChatStudy, Treated
 from bot.service.request import Reply, Who
+from bot.study.ballot import voted
 from bot.study.compare import compare
 from bot.study.consent import consent, consent_pressed, invitation, link, study_here
 from bot.study.pair import PAIR
 from bot.study.study_chat import StudyChat
 from bot.study.treatment import treat
 from bot.study.withdrawal import data_pressed, mydata, withdraw
-from bot.voting import voted
 from engine.chat.feedback import Judged
 from engine.plan.plan import Plan
 
 
 class StudyHooks(ChatStudy):
-    """The study that runs, or none: comparisons and guesses are there all the same."""
+    """Serve the study that runs; comparisons and guesses also where there is none."""
 
     def __init__(self, chat: StudyChat) -> None:
         self.chat = chat
@@ -29,47 +29,41 @@ class StudyHooks(ChatStudy):
         self.title = "" if study is None else study.file.title
 
     async def treat(self, command: Command, plan: Plan, who: Who) -> Treated | Reply | None:
-        """The request as its unit's arm has it."""
         return await treat(self.chat, command, plan, who)
 
     async def invitation(self, who: Who, job: str) -> Reply | None:
-        """The invitation, if it is time for one, or the question of an experiment about the answer."""
+        """Invite, if it is time to, or ask an experiment's question about the answer."""
         invited = await invitation(self.chat, who)
         return invited or (await self.chat.questions.rating(job, who) if job else None)
 
     async def stop(self, who: Who, name: str = "") -> bool:
-        """Stop a comparison. Raises AskerError for another's."""
         return await self.chat.pairs.stop(who, name)
 
     async def note(
         self, kind: str, job: str, who: Who | None = None, detail: dict[str, str] | None = None
     ) -> None:
-        """If the answer is in the study."""
         by = {} if who is None else {"platform": who.platform, "asker": who.asker}
         await self._desk.agreements.event(kind, job, **by, detail=detail)
 
     async def refused(self, plan: Plan, judged: Sequence[Judged]) -> None:
-        """If its asker takes part."""
         await self._desk.refused(plan.request, plan.route, plan.job.medium, judged)
 
     async def delivered(self, job: str) -> None:
-        """Its exposure is delivered with it."""
-        if self._desk.lab is not None:
-            await self._desk.lab.exposures.answered(job)
+        if self.chat.lab is not None:
+            await self.chat.lab.exposures.answered(job)
 
     async def settles(self, job: str, address: str) -> bool:
-        """An answer of a pair, of before a restart, is never shown alone."""
+        """Never show an answer of a pair of before a restart alone."""
         if not address.startswith(PAIR):
             return False
-        if self._desk.lab is not None:
-            await self._desk.lab.exposures.void(address.removeprefix(PAIR), "interrupted")
+        if self.chat.lab is not None:
+            await self.chat.lab.exposures.void(address.removeprefix(PAIR), "interrupted")
         await self.chat.context.engine.cancel(job)
         await self.chat.context.deliveries.lost(job)
         return True
 
 
 def add_study(context: Context) -> StudyHooks:
-    """Fill the table with what the study answers."""
     chat = StudyChat(context)
     table, guessing, questions = context.handlers, chat.guessing, chat.questions
     voting = partial(voted, chat)

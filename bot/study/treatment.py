@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from bot.locales import words
 from bot.messages.grammar import Command
 from bot.messages.language import looks_english
-from bot.participants import participant, spot_of
 from bot.service.request import Reply, Who
+from bot.study.participant import participant, spot_of
 from bot.study.study_chat import StudyChat
 from engine.errors import CommandError
 from engine.events import Cancelled, Event, Failed
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TreatedRequest:
-    """A plan under an arm; `note` if the arm's model is not here and it goes without."""
+    """Hold a plan under an arm; `note` if the arm's model is not here and it goes without."""
 
     plan: Plan
     lab: StudyServices
@@ -35,10 +35,7 @@ class TreatedRequest:
     note: str = ""
 
     async def accepted(self) -> None:
-        """The request was accepted: on record, before its answer is shown.
-
-        An answer that goes on from one outside the study is outside too.
-        """
+        """Write the exposure down before the answer is shown, unless that is outside the study."""
         exposures, arm = self.lab.exposures, self.enrolled.arms[0]
         name = await exposures.of_answer(self.plan.job.id)
         if name is None:
@@ -58,7 +55,6 @@ class TreatedRequest:
             await exposures.compose(name, [dict(facts)], [self.plan.job.id], {"form": "message"})
 
     async def shown(self, event: Event | Reply) -> None:
-        """An answer that failed, or was stopped, is no exposure."""
         why = {Reply: "moderated", Failed: "failed", Cancelled: "cancelled"}.get(type(event))
         if why is not None:
             await self.lab.exposures.unanswered(self.plan.job.id, why)
@@ -67,8 +63,8 @@ class TreatedRequest:
 async def treat(
     chat: StudyChat, command: Command, plan: Plan, who: Who
 ) -> TreatedRequest | Reply | None:
-    """The plan as its unit's arm has it; a question that comes first; None outside of experiments."""
-    lab, request = chat.context.desk.lab, plan.request
+    """Plan it anew under its unit's arm, or ask what comes first; None outside of experiments."""
+    lab, request = chat.lab, plan.request
     if lab is None or request.private or request.borrowed:
         return None
     if request.parent is not None and not await lab.kept(request.parent):

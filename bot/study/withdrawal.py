@@ -1,4 +1,4 @@
-"""Leaving a study, and seeing what is held: /withdraw and /mydata."""
+"""Withdrawal from a study, and access to what is held: /withdraw and /mydata."""
 
 import io
 import json
@@ -20,15 +20,15 @@ KEEP, DELETE = "keep", "delete"
 
 
 async def withdraw(chat: StudyChat, _command: Simple, who: Who) -> Reply:
-    """It ends at once; what there is, is the next question."""
+    """End it at once, and ask about what there is."""
     study_of(chat, who)
-    agreements = chat.context.desk.agreements
-    last = await agreements.last(who.platform, who.asker)
+    agreements = chat.agreements
+    last = await agreements.last(*who.account)
     if last is None:
         return Reply(words("study.nothing_to_withdraw", who.locale), private=True)
     channel = "private" if who.private else "aside"
-    await agreements.withdraw(who.platform, who.asker, channel)
-    form = await agreements.form(who.platform, who.asker)
+    await agreements.withdraw(*who.account, channel)
+    form = await agreements.form(*who.account)
     mark = mark_of(chat.context, who)
     ask = tuple(
         button(Verb.DATA, form, f"{mark}.{what}", label=words(f"study.{what}", who.locale))
@@ -43,19 +43,19 @@ async def data_pressed(chat: StudyChat, press: Press, who: Who) -> Reply:
     mark, what, _ = parts_of(press.argument)
     if mark != mark_of(chat.context, who):
         raise AskerError(words("study.not_yours", who.locale))
-    agreements = chat.context.desk.agreements
-    if await agreements.standing(who.platform, who.asker, press.job):
+    agreements = chat.agreements
+    if await agreements.standing(*who.account, press.job):
         raise AskerError(words("study.older_withdrawal", who.locale))
     if what != DELETE:
         return Reply(words("study.kept", who.locale), private=True, replaces=True)
-    count = await chat.context.desk.withdraw_all(who.platform, who.asker)
+    count = await chat.context.desk.withdraw_all(*who.account)
     return Reply(words("study.deleted", who.locale, count=count), private=True, replaces=True)
 
 
 async def mydata(chat: StudyChat, _command: Simple, who: Who) -> Reply:
-    """Everything, as a file, and what it is in words."""
-    rows = await chat.context.desk.agreements.held(who.platform, who.asker)
-    known = await chat.context.desk.agreements.names(who.platform, who.asker)
+    """Give everything as a file, and say what it is."""
+    rows = await chat.agreements.held(*who.account)
+    known = await chat.agreements.names(*who.account)
     counts = "\n".join(f"- {name}: {len(found)}" for name, found in sorted(rows.items()))
     parts = [
         words("study.mydata", who.locale),
@@ -76,10 +76,7 @@ async def mydata(chat: StudyChat, _command: Simple, who: Who) -> Reply:
 
 
 async def _packed(chat: StudyChat, data: bytes, names: Sequence[str]) -> tuple[bytes, int]:
-    """The rows and the pictures as one file, and how many pictures it has no room for.
-
-    Nothing is packed where there is no picture, and no need to make it smaller.
-    """
+    """Zip the rows and the pictures, if need be; return how many pictures it has no room for."""
     if not names and len(data) <= MAX_FILE:
         return b"", 0
     made, put = io.BytesIO(), 0
@@ -94,11 +91,10 @@ async def _packed(chat: StudyChat, data: bytes, names: Sequence[str]) -> tuple[b
 
 
 async def _mine(chat: StudyChat, who: Who) -> str:
-    """Where the consent stands."""
-    study = chat.context.desk.agreements.study
+    study = chat.agreements.study
     if study is None or study.key is None:
         return ""
-    last = await chat.context.desk.agreements.last(who.platform, who.asker)
+    last = await chat.agreements.last(*who.account)
     if last is None or not last.live:
         return words("study.not_taking_part", who.locale)
     return standing(last, who)

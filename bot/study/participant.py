@@ -1,4 +1,4 @@
-"""Who takes part in the study, here and now, as it sees them."""
+"""Find the participant who speaks."""
 
 from bot.service.request import Who
 from engine.process.composition import Desk
@@ -6,7 +6,6 @@ from engine.study.consent.participants import Person, Spot
 
 
 def spot_of(who: Who) -> Spot:
-    """Where somebody is, as the study sees it."""
     return Spot(
         platform=who.platform,
         asker=who.asker,
@@ -18,6 +17,4 @@ def spot_of(who: Who) -> Spot:
 
 
 async def participant(desk: Desk, who: Who) -> Person | None:
-    """Somebody who takes part, here and now."""
-    lab = desk.lab
-    return None if lab is None else await lab.person(spot_of(who))
+    return None if desk.lab is None else await desk.lab.person(spot_of(who))
