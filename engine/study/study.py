@@ -183,9 +183,8 @@ async def open_study(settings: Settings, database: Database) -> Study | None:
 
 
 async def study_row(database: Database, study: str) -> sa.Row[tuple[object, ...]] | None:
-    async with database.reading() as connection:
-        query = sa.select(StudyRow.__table__).where(StudyRow.id == study)
-        return (await connection.execute(query)).one_or_none()
+    rows = await database.rows(sa.select(StudyRow.__table__).where(StudyRow.id == study))
+    return rows[0] if rows else None
 
 
 async def _open_first(settings: Settings, database: Database) -> None:

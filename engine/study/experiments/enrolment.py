@@ -63,9 +63,8 @@ class Experiments:
 
     async def load(self) -> None:
         self.problems.clear()
-        async with self.database.reading() as connection:
-            query = sa.select(ExperimentRow.__table__).where(ExperimentRow.study == self.study.id)
-            self.frozen = {row.id: row for row in (await connection.execute(query)).all()}
+        query = sa.select(ExperimentRow.__table__).where(ExperimentRow.study == self.study.id)
+        self.frozen = {row.id: row for row in await self.database.rows(query)}
         self._texts = {name: row.file for name, row in self.frozen.items()}
         self._known = {}
         for name, text in self._texts.items():
@@ -191,12 +190,10 @@ class Experiments:
 
     async def by_enrolment(self, enrolment: str) -> tuple[Enrolled, str] | None:
         query = sa.select(Enrolment.__table__).where(Enrolment.id == enrolment)
-        async with self.database.reading() as connection:
-            row = (await connection.execute(query)).one_or_none()
-        experiment = self.named(row.experiment) if row else None
-        if row is None or experiment is None:
-            return None
-        return _enrolled(experiment, row), row.pseudonym or ""
+        for row in await self.database.rows(query):
+            if (experiment := self.named(row.experiment)) is not None:
+                return _enrolled(experiment, row), row.pseudonym or ""
+        return None
 
     @repeated
     async def completed(self, enrolled: Enrolled) -> None:
@@ -208,9 +205,8 @@ class Experiments:
         await self._set_once(enrolled, Enrolment.excluded, reason)
 
     async def _set_once(self, enrolled: Enrolled, column: Any, value: object) -> None:
-        async with self.database.writing() as connection:
-            unset = sa.update(Enrolment).where(Enrolment.id == enrolled.id, column.is_(None))
-            await connection.execute(unset.values({column.key: value}))
+        unset = sa.update(Enrolment).where(Enrolment.id == enrolled.id, column.is_(None))
+        await self.database.change(unset.values({column.key: value}))
 
     @repeated
     async def stop(self, name: str, reason: str) -> bool:

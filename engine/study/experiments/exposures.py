@@ -76,28 +76,20 @@ class Exposures:
         self, name: str, shown: list[dict[str, Any]], jobs: Sequence[str], visible: dict[str, Any]
     ) -> None:
         """Note what is about to be shown, with the interactions of its jobs, in the same order."""
-        async with self._database.writing() as connection:
-            found = await _interactions(connection, jobs)
-            whole = [
-                {**one, "interaction": found.get(job)} for one, job in zip(shown, jobs, strict=True)
-            ]
-            mine = sa.update(Exposure).where(Exposure.id == name)
-            await connection.execute(mine.values(shown=whole, visible=visible))
+        found = await self._interactions(jobs)
+        pairs = zip(shown, jobs, strict=True)
+        whole = [{**one, "interaction": found.get(job)} for one, job in pairs]
+        await self._set(name, shown=whole, visible=visible)
 
     @repeated
     async def delivered(self, name: str) -> None:
         now = self._database.clock()
-        async with self._database.writing() as connection:
-            await connection.execute(
-                sa.update(Exposure)
-                .where(Exposure.id == name, Exposure.state == "made")
-                .values(state="delivered", delivered_at=now, latency=now - Exposure.made_at)
-            )
+        arrived = {"state": "delivered", "delivered_at": now, "latency": now - Exposure.made_at}
+        await self._set(name, Exposure.state == "made", **arrived)
 
     async def of_answer(self, job: str) -> str | None:
         """Name an answer's own exposure: that of its interaction, while there is one."""
-        async with self._database.reading() as connection:
-            return (await _interactions(connection, [job])).get(job)
+        return (await self._interactions([job])).get(job)
 
     async def answered(self, job: str) -> None:
         name = await self.of_answer(job)
@@ -113,12 +105,8 @@ class Exposures:
     @repeated
     async def void(self, name: str, reason: str) -> None:
         """Leave it out of the scores; what was voted on already stays."""
-        async with self._database.writing() as connection:
-            await connection.execute(
-                sa.update(Exposure)
-                .where(Exposure.id == name, Exposure.state.in_(("made", "delivered")))
-                .values(state="void", void_reason=reason)
-            )
+        unjudged = Exposure.state.in_(("made", "delivered"))
+        await self._set(name, unjudged, state="void", void_reason=reason)
 
     async def get(self, name: str) -> ShownExposure | None:
         async with self._database.reading() as connection:
@@ -191,12 +179,11 @@ class Exposures:
     @repeated
     async def reveal(self, name: str) -> None:
         """Note that the person was told; no vote is taken any more."""
-        async with self._database.writing() as connection:
-            await connection.execute(
-                sa.update(Exposure)
-                .where(Exposure.id == name, Exposure.revealed_at.is_(None))
-                .values(revealed_at=self._database.clock())
-            )
+        await self._set(name, Exposure.revealed_at.is_(None), revealed_at=self._database.clock())
+
+    async def _set(self, name: str, *where: Any, **values: Any) -> None:
+        mine = sa.update(Exposure).where(Exposure.id == name, *where)
+        await self._database.change(mine.values(values))
 
     async def count(self, person: Person, experiment: str) -> int:
         """Count an experiment's exposures that the person answered, or saw where nothing is asked."""
@@ -210,8 +197,7 @@ class Exposures:
             Exposure.pseudonym.in_(person.accounts),
             done,
         )
-        async with self._database.reading() as connection:
-            return await connection.scalar(query) or 0
+        return await self._database.scalar(query) or 0
 
     async def votes_of(self, person: Person, experiment: str) -> Sequence[Any]:
         query = (
@@ -219,14 +205,12 @@ class Exposures:
             .join(Exposure, Exposure.id == Vote.exposure_id)
             .where(Exposure.experiment == experiment, Vote.pseudonym.in_(person.accounts))
         )
-        async with self._database.reading() as connection:
-            return (await connection.execute(query)).all()
+        return await self._database.rows(query)
 
-
-async def _interactions(connection: AsyncConnection, jobs: Sequence[str]) -> dict[str, str]:
-    row = InteractionRow
-    query = sa.select(row.job_id, row.id).where(row.job_id.in_(jobs))
-    return {found.job_id: found.id for found in await connection.execute(query)}
+    async def _interactions(self, jobs: Sequence[str]) -> dict[str | None, str]:
+        row = InteractionRow
+        query = sa.select(row.job_id, row.id).where(row.job_id.in_(jobs))
+        return {found.job_id: found.id for found in await self._database.rows(query)}
 
 
 async def _jobs(connection: AsyncConnection, shown: Sequence[dict[str, Any]]) -> list[str]:

@@ -128,8 +128,7 @@ class PassagePool:
     async def add(self, items: Sequence[Item], author: str | None = None) -> int:
         """Put passages in; those that are there stay as they are. Return how many were new."""
         query = sa.select(ItemRow.id).where(ItemRow.study == self._study.id)
-        async with self._database.reading() as connection:
-            known = set(await connection.scalars(query))
+        known = await self._database.scalars(query)
         new = [item for item in items if item.id not in known]
         if not new:
             return 0
@@ -153,8 +152,7 @@ class PassagePool:
         )
         if expert:
             query = query.where(ItemRow.expert == expert)
-        async with self._database.reading() as connection:
-            rows = (await connection.execute(query.order_by(ItemRow.id))).all()
+        rows = await self._database.rows(query.order_by(ItemRow.id))
         mine = set(person.accounts) if person else set()
         return [
             Item(kind=r.kind, expert=r.expert, text=r.text, source=r.source, licence=r.licence)
@@ -164,16 +162,15 @@ class PassagePool:
 
     async def draw(self, person: Person, expert: str = "") -> Item | None:
         items = await self.pool(person, expert)
-        async with self._database.reading() as connection:
-            mine = Exposure.pseudonym.in_(person.accounts)
-            guesses = sa.select(Exposure.item).where(mine, Exposure.kind == "guess")
-            had = {name for name in await connection.scalars(guesses) if name}
-            counts = (
-                sa.select(Exposure.item, sa.func.count())
-                .where(Exposure.study == self._study.id, Exposure.item.is_not(None))
-                .group_by(Exposure.item)
-            )
-            shown = {str(name): n for name, n in (await connection.execute(counts)).all()}
+        mine = Exposure.pseudonym.in_(person.accounts)
+        guesses = sa.select(Exposure.item).where(mine, Exposure.kind == "guess")
+        had = {name for name in await self._database.scalars(guesses) if name}
+        counts = (
+            sa.select(Exposure.item, sa.func.count())
+            .where(Exposure.study == self._study.id, Exposure.item.is_not(None))
+            .group_by(Exposure.item)
+        )
+        shown = {str(name): n for name, n in await self._database.rows(counts)}
         key = self._study.needed_key()
         kind = next_kind(key, person.root, len(had))
         return choose(items, had, kind, shown, key, person.root)
@@ -185,7 +182,6 @@ class PassagePool:
             .where(Exposure.kind == "guess", Exposure.pseudonym.in_(person.accounts))
             .order_by(Vote.at, Vote.id)
         )
-        async with self._database.reading() as connection:
-            rows = (await connection.execute(query)).all()
+        rows = await self._database.rows(query)
         last = {row.id: (row.shown[0]["kind"], row.choice) for row in rows}
         return score_of(last.values())

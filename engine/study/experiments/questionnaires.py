@@ -31,8 +31,7 @@ class Questionnaires:
             QuestionnaireAnswer.instrument == instrument,
             QuestionnaireAnswer.pseudonym.in_(person.accounts),
         )
-        async with self._database.reading() as connection:
-            answered = set(await connection.scalars(query))
+        answered = await self._database.scalars(query)
         questions = self.asked(enrolled, instrument)
         return next((each for each in questions if each.question.id not in answered), None)
 
@@ -65,6 +64,5 @@ class Questionnaires:
             "shown": {"place": place, "choices": list(asked.values)},
             "at": self._database.clock(),
         }
-        async with self._database.writing() as connection:
-            await connection.execute(sa.insert(QuestionnaireAnswer).values(row))
+        await self._database.change(sa.insert(QuestionnaireAnswer).values(row))
         return asked

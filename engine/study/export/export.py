@@ -212,8 +212,7 @@ async def _key(database: Database, settings: Settings, study: str) -> str:
 async def questions_of(database: Database, settings: Settings, study: str) -> set[str]:
     """Collect the ids of all that the study's experiments ask, frozen or not."""
     query = sa.select(ExperimentRow.file).where(ExperimentRow.study == study)
-    async with database.reading() as connection:
-        texts = list(await connection.scalars(query))
+    texts = await database.scalars(query)
     for path in (folder_of(settings, study) / "experiments").glob("*.toml"):
         with contextlib.suppress(OSError, UnicodeDecodeError):
             texts.append(path.read_text(encoding="utf-8-sig"))
@@ -231,9 +230,8 @@ async def questions_of(database: Database, settings: Settings, study: str) -> se
 async def check_experiment(database: Database, reading: Reading, experiment: str | None) -> None:
     if experiment is None or reading.tables["experiments"]:
         return
-    async with database.reading() as connection:
-        query = sa.select(ExperimentRow.id).where(ExperimentRow.study == reading.study)
-        known = sorted((await connection.scalars(query)).all())
+    query = sa.select(ExperimentRow.id).where(ExperimentRow.study == reading.study)
+    known = sorted(await database.scalars(query))
     there = f"There are: {', '.join(known)}." if known else "Nobody is enrolled in any yet."
     raise CommandError(f"The study has no experiment {experiment!r} with anybody in it. {there}")
 
@@ -246,8 +244,7 @@ async def _record(database: Database, study: str, tables: Tables, digest: str) -
         "rows": sum(map(len, tables.values())),
         "manifest_sha256": digest,
     }
-    async with database.writing() as connection:
-        await connection.execute(sa.insert(ExportRow).values(row))
+    await database.change(sa.insert(ExportRow).values(row))
 
 
 def commit() -> str:
