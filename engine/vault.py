@@ -38,20 +38,18 @@ class Vault:
         self._lookup = _derive(secret, b"pastiche asker lookup")
 
     def seal(self, text: str, column: str) -> bytes:
-        """version | nonce | ciphertext and tag."""
         return self.seal_bytes(text.encode(), column)
 
     def seal_bytes(self, data: bytes, column: str) -> bytes:
-        """version | nonce | ciphertext and tag."""
+        """Encrypt to version | nonce | ciphertext and tag."""
         nonce = os.urandom(NONCE_BYTES)
         return VERSION + nonce + self._seal.encrypt(nonce, data, column.encode())
 
     def open(self, sealed: bytes, column: str) -> str:
-        """Raises LedgerError for another key, another column or a changed value."""
         return self.open_bytes(sealed, column).decode()
 
     def open_bytes(self, sealed: bytes, column: str) -> bytes:
-        """Raises LedgerError for another key, another column or a changed value."""
+        """Decrypt. Raises LedgerError for another key, another column or a changed value."""
         nonce, body = sealed[1 : 1 + NONCE_BYTES], sealed[1 + NONCE_BYTES :]
         try:
             if sealed[:1] != VERSION:
@@ -63,7 +61,7 @@ class Vault:
             ) from error
 
     def lookup(self, platform: str, asker: str) -> str:
-        """64 hex characters: the same for the same person, meaningless without the key."""
+        """Make 64 hex characters: the same for the same person, meaningless without the key."""
         message = f"{platform}\0{asker}".encode()
         return hmac.new(self._lookup, message, hashlib.sha256).hexdigest()
 
@@ -90,7 +88,7 @@ class Sealed(TypeDecorator[str]):
 
 
 def vault_of(dialect: Dialect) -> Vault:
-    """The vault of the database that this dialect serves."""
+    """Find the vault of the database that this dialect serves."""
     vault = getattr(dialect, "pastiche_vault", None)
     if not isinstance(vault, Vault):
         raise LedgerError("The database was opened without its key.")

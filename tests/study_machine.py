@@ -491,7 +491,7 @@ class StudyMachine(RuleBasedStateMachine):
         old = {name for name, job in self.model.jobs.items() if not job.blank and self._old(job)}
         gone = {name for name in old if self.model.jobs[name].private}
         done = self.do(self.desk.retention.clean(dry_run=dry_run))
-        assert (done.blanked, done.private) == (len(old - gone), len(gone))
+        assert (done["blanked"], done["private"]) == (len(old - gone), len(gone))
         if dry_run:
             return
         for name in old:

@@ -144,7 +144,7 @@ async def test_old_copies_go_in_their_time(tmp_path: Path) -> None:
         at = path.stat().st_mtime - age
         os.utime(path, (at, at))
     async with open_desk(settings) as desk:
-        assert (await desk.retention.clean(dry_run=True)).backups == 1
+        assert (await desk.retention.clean(dry_run=True))["backups"] == 1
         assert (folder / "old.sqlite3").exists()
-        assert (await desk.retention.clean()).backups == 1
+        assert (await desk.retention.clean())["backups"] == 1
     assert [path.name for path in folder.iterdir()] == ["young.sqlite3"]

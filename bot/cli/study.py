@@ -1,7 +1,6 @@
 """`pastiche study`: opening one, its key, and retention; further commands come from their own files."""
 
 import sys
-from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -112,6 +111,6 @@ def retention_command(
             async with open_desk(settings) as desk:
                 done = await desk.retention.clean(dry_run=dry_run)
             word = "would go" if dry_run else "gone"
-            return "".join(f"{name}: {count} {word}\n" for name, count in asdict(done).items())
+            return "".join(f"{name}: {count} {word}\n" for name, count in done.items())
 
         sys.stdout.write(shutdown.run(run()))

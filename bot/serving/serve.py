@@ -308,7 +308,7 @@ async def _clean(talk: ChatService, running: Running) -> None:
                 await talk.context.engine.cancel(job)
             done = await talk.context.desk.retention.clean()
             running.cleaned_at = time.time()
-            log.info("cleaned", extra={"blanked": done.blanked, "pictures": done.pictures})
+            log.info("cleaned", extra={name: done[name] for name in ("blanked", "pictures")})
         except Exception:
             log.exception("retention failed")
         await asyncio.sleep(CLEAN_SECONDS)

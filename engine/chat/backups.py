@@ -34,7 +34,7 @@ def _forget(
     pseudonyms: Sequence[str],
     observers: Sequence[ChatObserver],
 ) -> None:
-    """By each table's rule; before that, what others took over from the person loses the words."""
+    """Delete by each table's rule, after taking the person's words out of what others made of it."""
     schema = sa.MetaData()
     schema.reflect(connection)  # an older schema has fewer tables, and fewer columns
     tables = schema.tables
@@ -79,7 +79,7 @@ def _cut_off(
     words: Sequence[str],
     beside: Mapping[str, sa.Table] | None = None,
 ) -> None:
-    """As in the ledger (erasing.cut_off_requests), with the columns that the copy has."""
+    """Do what erasure.cut_off_requests does, with the columns that the copy has."""
     if "parent" not in table.c:
         return
     connection.execute(cut_off(table, mine, words))

@@ -29,7 +29,7 @@ class Judged:
 
 
 def verdict_row(judged: Judged) -> dict[str, Any]:
-    """A verdict's columns, but for whom it is about and when."""
+    """Give a verdict's columns, but for whom it is about and when."""
     return {
         "stage": judged.stage.value,
         "action": judged.verdict.action.value,
@@ -41,12 +41,12 @@ def verdict_row(judged: Judged) -> dict[str, Any]:
 
 
 def unspoken(judged: Sequence[dict[str, Any]]) -> bool:
-    """Whether these verdicts are of a moment of which nothing is kept with a person, in no table."""
+    """Tell whether these are of a moment of which nothing is kept with a person, in no table."""
     return any(NEVER & one["reasons"].keys() for one in judged)
 
 
 def _standing(now: float) -> sa.Select[str]:
-    """Who asked for something a day ago or before: accounts made for the occasion did not."""
+    """Select who asked for something a day ago or before: accounts made for the occasion did not."""
     return sa.select(Asker.lookup).where(Asker.created_at <= now - STANDING_SECONDS)
 
 
@@ -69,12 +69,11 @@ class Feedback:
                 await observer.rated(connection, platform, rater, job, value, now, reason)
 
     async def ratings(self, job: str) -> list[int]:
-        """All thumbs for an answer."""
         return await self._ledger.scalars(sa.select(Rating.value).where(Rating.job_id == job))
 
     @repeated
     async def report(self, platform: str, reporter: str, job: str | None, reason: str) -> int:
-        """Note it; returns how many people who have a say have reported that answer."""
+        """Note it; how many people who have a say have reported that answer."""
         lookup = self._ledger.person(platform, reporter)
         async with self._ledger.writing() as connection:
             if job is not None:
@@ -93,7 +92,6 @@ class Feedback:
             return int(await connection.scalar(count) or 0)
 
     async def reports(self, most: int = 20) -> Sequence[sa.Row[str | None, str | None, float]]:
-        """The newest."""
         query = sa.select(Report.job_id, Report.reason, Report.at)
         return await self._ledger.rows(query.order_by(Report.at.desc()).limit(most))
 

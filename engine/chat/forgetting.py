@@ -51,7 +51,7 @@ class Forgetting:
         self._observers = observers
 
     async def forget(self, platform: str, asker: str, pseudonyms: Sequence[str] = ()) -> Forgotten:
-        """Everything of the person goes, in all studies too. Raises LedgerError; then nothing went.
+        """Delete everything of a person, in all studies too. Raises LedgerError; then nothing went.
 
         The tombstone is on disk before anything is deleted: a kill in between ends in forgetting. It is
         younger than any before it, whatever the clock says.
@@ -77,7 +77,7 @@ class Forgetting:
 
     @lasting
     async def erase(self, lookup: str, at: float, pseudonyms: Sequence[str]) -> Forgotten:
-        """The transaction; pictures are written down in it, to be thrown away after it."""
+        """Delete in one transaction; pictures are written down in it, to be thrown away after it."""
         async with self._ledger.writing() as connection:
             pictures = 0
             for observer in self._observers:
@@ -97,7 +97,7 @@ class Forgetting:
         return Forgotten(requests=len(requests), pictures=pictures)
 
     def _tombstones(self) -> dict[str, tuple[float, frozenset[str]]]:
-        """When each lookup was forgotten last, and all its pseudonyms; a torn last line is no harm."""
+        """Read when each lookup was forgotten last, and its pseudonyms; a torn last line is no harm."""
         try:
             lines = (self._home / TOMBSTONES).read_text(encoding="ascii").splitlines()
         except FileNotFoundError:
@@ -124,7 +124,7 @@ class Forgetting:
         await self._ledger.throw_away()
 
     async def leave(self, platform: str, places: Sequence[str]) -> None:
-        """The bot was sent away from these: what was asked there goes.
+        """Delete what was asked in places that the bot was sent away from.
 
         What is under way ends first, and goes with the round of retention that finds it.
         """
@@ -144,7 +144,7 @@ class Forgetting:
                 await connection.execute(sa.delete(table).where(table.lookup.in_(lookups)))
 
     async def under_way(self, platform: str, asker: str) -> list[str]:
-        """The jobs of a person that have no final state."""
+        """Name the person's jobs without a final state."""
         who = Asker.lookup == self._ledger.person(platform, asker)
         query = sa.select(JobRow.id).join(RequestRow).join(Asker)
         return await self._ledger.scalars(query.where(who, JobRow.state.not_in(FINAL_STATES)))

@@ -25,7 +25,7 @@ class Places:
         self._database = database
 
     async def place(self, platform: str, place: str, parent: str = "") -> Place:
-        """Its settings; a thread that has none has its channel's, the `parent`'s."""
+        """Read its settings; a thread that has none has its channel's, the `parent`'s."""
         names = [self._database.place(platform, name) for name in (place, parent) if name]
         query = sa.select(PlaceRow.__table__).where(PlaceRow.lookup.in_(names))
         rows = {row.lookup: row for row in await self._database.rows(query)}
@@ -72,8 +72,8 @@ class Places:
     async def welcome(
         self, platform: str, asker: str, places: Sequence[str], server: str = ""
     ) -> bool:
-        """Whether to answer in a place, and in what it is part of: nothing of it is denied, and where a
-        list of allowed places exists on this platform, one of them or the server is on it."""
+        """Say whether to answer in a place and its parents: nothing of it is denied, and where a list of
+        allowed places exists on this platform, one of them or the server is on it."""
         who = self._subject(platform, "asker", asker)
         where = {self._subject(platform, "place", place) for place in places}
         if server:
@@ -91,7 +91,7 @@ class Places:
 
     @repeated
     async def rename(self, platform: str, place: str, now: str) -> None:
-        """All that is kept of a place is its new name's, but for what that has already."""
+        """Give all that is kept of a place to its new name, but for what that has already."""
         old, new = self._database.place(platform, place), self._database.place(platform, now)
         async with self._database.writing() as connection:
             for table in (PlaceRow, BlockRow, BucketRow):
@@ -105,6 +105,5 @@ class Places:
         await self._set(SwitchRow, {"name": name}, row if value else None)
 
     async def switched(self) -> dict[str, str]:
-        """What is switched on."""
         rows = await self._database.rows(sa.select(SwitchRow.name, SwitchRow.value))
         return {row.name: row.value for row in rows}

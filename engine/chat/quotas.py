@@ -17,7 +17,7 @@ class Bucket:
     hourly: float
 
     def now(self, left: float, seconds: float) -> float:
-        """What is in it `seconds` later.
+        """Compute what is in it `seconds` later.
 
         >>> Bucket(burst=10, hourly=60).now(1, 120)
         3.0
@@ -25,7 +25,7 @@ class Bucket:
         return min(self.burst, left + max(0.0, seconds) * self.hourly / 3600)
 
     def wait(self, left: float, cost: float) -> float:
-        """Seconds until it holds the cost, or could hold no more.
+        """Compute the seconds until it holds the cost, or could hold no more.
 
         >>> Bucket(burst=10, hourly=60).wait(1, 4)
         180.0
@@ -59,7 +59,7 @@ class Quotas:
     async def take(
         self, platform: str, asker: str, place: str | None, cost: float
     ) -> TooSoon | None:
-        """None if it was taken. No place (a chat of two) has no limit of its own.
+        """Take the cost, or tell why not. No place (a chat of two) has no limit of its own.
 
         A cost beyond a whole bucket empties it: a request that is allowed at all comes through.
         """
@@ -78,7 +78,7 @@ class Quotas:
 
     @repeated
     async def give_back(self, platform: str, asker: str, place: str | None, cost: float) -> None:
-        """What failed costs nothing."""
+        """Put the cost of what failed back."""
         now = self._database.clock()
         async with self._database.writing() as connection:
             for lookup, bucket in self._buckets(platform, asker, place):
@@ -94,7 +94,7 @@ class Quotas:
     async def _left(
         self, connection: AsyncConnection, lookup: str, bucket: Bucket, now: float
     ) -> float:
-        """What is in it; from here to the transaction's end nobody else may take from it."""
+        """Read what is in it; to the transaction's end nobody else may take from it."""
         query = sa.select(BucketRow.left, BucketRow.at).where(BucketRow.lookup == lookup)
         held = query.with_for_update()
         row = (await connection.execute(held)).one_or_none()

@@ -6,7 +6,6 @@ A time that lies over a day ahead was written by a clock that was wrong, and cou
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,23 +52,6 @@ EXPIRING: tuple[tuple[str, Any, float], ...] = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cleaned:
-    """How much a round of retention let go of; its names stand in the record of the rounds."""
-
-    blanked: int = 0
-    pictures: int = 0
-    private: int = 0
-    backups: int = 0
-    reports: int = 0
-    ratings: int = 0
-    verdicts: int = 0
-    updates: int = 0
-    messages: int = 0
-    codes: int = 0
-    quotas: int = 0
-
-
 class Retention:
     """Runs rounds on a ledger and on the copies in its data folder."""
 
@@ -78,8 +60,8 @@ class Retention:
         self._home = home
         self._observers = observers
 
-    async def clean(self, *, dry_run: bool = False) -> Cleaned:
-        """Blank what is older than its time.
+    async def clean(self, *, dry_run: bool = False) -> dict[str, int]:
+        """Blank what is older than its time; how much of what.
 
         A dry run does the same and takes it back. Either is written down. Too long a time without a
         round is an alarm.
@@ -87,30 +69,29 @@ class Retention:
         silent = await self.silence()
         if silent is not None and silent > ALARM_SECONDS:
             log.error("retention has not run for long", extra={"hours": round(silent / 3600)})
-        cleaned = await self._clean(dry_run=dry_run)
+        counts = await self._clean(dry_run=dry_run)
         if not dry_run:
             await self._ledger.throw_away()
-        return cleaned
+        return counts
 
     @lasting
-    async def _clean(self, *, dry_run: bool) -> Cleaned:
+    async def _clean(self, *, dry_run: bool) -> dict[str, int]:
         now = self._ledger.clock()
         async with self._ledger.writing() as connection:
             counts = await self._retire(connection, now)
             if dry_run:
                 await connection.rollback()
-        backups = await asyncio.to_thread(self._old_backups, now, dry_run=dry_run)
-        cleaned = Cleaned(**counts, backups=backups)
-        row = {"id": str(ULID()), "at": now, "dry_run": dry_run, "counts": asdict(cleaned)}
+        counts["backups"] = await asyncio.to_thread(self._old_backups, now, dry_run=dry_run)
+        row = {"id": str(ULID()), "at": now, "dry_run": dry_run, "counts": counts}
         await self._ledger.change(sa.insert(RetentionRow).values(row))
-        return cleaned
+        return counts
 
     async def overdue(self) -> list[str]:
-        """The jobs that nobody has ended in all the time that words are kept."""
+        """Name the jobs that nobody has ended in all the time that words are kept."""
         return await self._ledger.scalars(_unended(self._ledger.clock()))
 
     async def silence(self) -> float | None:
-        """Seconds since the last round; since the first thing there was to keep, if there was no round.
+        """Count the seconds since the last round; since the first thing to keep, if there was no round.
 
         None while there is nothing to keep. Never less than 0, whatever the clock did.
         """
@@ -138,7 +119,6 @@ class Retention:
         return gone
 
     async def _retire(self, connection: AsyncConnection, now: float) -> dict[str, int]:
-        """Let go of whatever has had its time; how much, by the names of Cleaned."""
         await self._end(connection, now)
         for chunk in chunks(list(await connection.scalars(_worded(now)))):
             owed = Delivery.job_id.in_(chunk), Delivery.state != "delivered"
@@ -171,7 +151,7 @@ class Retention:
 
 
 def _old(at: Any, now: float, seconds: float) -> sa.ColumnElement[bool]:
-    """Whether a time is so long ago, or cannot be."""
+    """Tell whether a time is so long ago, or cannot be."""
     return sa.or_(at < now - seconds, at > now + AHEAD_SECONDS)
 
 
@@ -182,7 +162,7 @@ def _unended(now: float) -> sa.Select[str]:
 
 
 async def _disown(connection: AsyncConnection, now: float) -> None:
-    """Requests without a word whose time is over are nobody's from now on: by their exact times the
+    """Make requests without a word whose time is over nobody's: by their exact times the
     account would lead to the study's rows still. Of a group its lookup stays, so that what stands there
     can be reported and deleted; a chat of two names its person.
 
@@ -207,20 +187,14 @@ async def _disown(connection: AsyncConnection, now: float) -> None:
 
 
 def _over(now: float) -> sa.ColumnElement[bool]:
-    """Whether a job has had its time. Of what failed nothing is waited for."""
+    """Tell whether a job has had its time. Of what failed nothing is waited for."""
     late = sa.and_(JobRow.state != "finished", _old(JobRow.accepted_at, now, KEEP_SECONDS))
     return sa.or_(_old(JobRow.finished_at, now, KEEP_SECONDS), late)
 
 
 def _worded(now: float) -> sa.Select[str]:
-    """The jobs that have had their time, and words still."""
+    """Select the jobs that have had their time, and have words still."""
     columns = (*(getattr(RequestRow, name) for name in BLANK_REQUEST), JobRow.prompt, JobRow.error)
-    return (
-        sa.select(JobRow.id)
-        .join(RequestRow, RequestRow.id == JobRow.request_id)
-        .where(
-            JobRow.state.in_(FINAL_STATES),
-            _over(now),
-            sa.or_(*(column.is_not(None) for column in columns)),
-        )
-    )
+    words = sa.or_(*(column.is_not(None) for column in columns))
+    ended = JobRow.state.in_(FINAL_STATES)
+    return sa.select(JobRow.id).join(RequestRow).where(ended, _over(now), words)

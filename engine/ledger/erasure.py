@@ -35,7 +35,7 @@ async def erase_requests(
 async def erase_private(
     database: Database, connection: AsyncConnection, jobs: Sequence[str]
 ) -> int:
-    """Nothing stays of those of the jobs' requests that were to be private; how many those were."""
+    """Erase those of the jobs' requests that were to be private; how many those were."""
     private = sa.select(RequestRow.id).join(JobRow, JobRow.request_id == RequestRow.id)
     found: list[str] = []
     for chunk in chunks(jobs):
@@ -64,7 +64,7 @@ async def _erase(database: Database, connection: AsyncConnection, requests: Sequ
 
 
 def followers(table: sa.Table, starts: Sequence[str] | sa.Select[Any]) -> sa.Select[Any]:
-    """The rows that go on from these, however far, by their column `parent`."""
+    """Select the rows that go on from these, however far, by their column `parent`."""
     first = sa.select(table.c.id).where(table.c.parent.in_(starts)).cte(recursive=True)
     further = sa.select(table.c.id).join(first, table.c.parent == first.c.id)
     return sa.select(first.union(further).c.id)
@@ -73,13 +73,13 @@ def followers(table: sa.Table, starts: Sequence[str] | sa.Select[Any]) -> sa.Sel
 def cut_off(
     table: sa.Table, starts: Sequence[str] | sa.Select[Any], columns: Sequence[str]
 ) -> sa.Update:
-    """Whatever goes on from these rows, however far, loses the words that it took over."""
+    """Take the words that it took over from whatever goes on from these rows, however far."""
     line = table.c.id.in_(followers(table, starts))
     return sa.update(table).where(line).values(emptied(table, columns))
 
 
 def emptied(table: sa.Table, columns: Sequence[str]) -> dict[str, Any]:
-    """Nothing for those of the columns that the table has; an older one's notes must be a list."""
+    """Empty those of the columns that the table has; an older one's notes must be a list."""
     nothing: Any = sa.literal_column("'[]'")
     there = [table.c[name] for name in columns if name in table.c]
     return {column.name: None if column.nullable else nothing for column in there}
@@ -156,12 +156,12 @@ async def stays(connection: AsyncConnection, job: str, media: Sequence[str], now
 
 
 async def still_there(connection: AsyncConnection, parent: str | None) -> str | None:
-    """The request that another continues, held until that is written; None if it was forgotten."""
+    """Find the request that another continues, held until that is written; None if it was forgotten."""
     query = sa.select(RequestRow.id).where(RequestRow.id == parent, RequestRow.route.is_not(None))
     held = query.with_for_update(read=True, key_share=True)
     return None if parent is None else await connection.scalar(held)
 
 
 def chunks(names: Sequence[str]) -> list[Sequence[str]]:
-    """So many that a statement takes them."""
+    """Split into as many as a statement takes."""
     return [names[start : start + AT_ONCE] for start in range(0, len(names), AT_ONCE)]

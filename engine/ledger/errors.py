@@ -44,12 +44,12 @@ UNDONE = {"40001", "40P01", "23503", "23505"}  # another process was faster: try
 
 
 def sqlstate_of(error: BaseException) -> str:
-    """PostgreSQL's five characters, or nothing."""
+    """Give PostgreSQL's five characters, or nothing."""
     return str(getattr(getattr(error, "orig", error), "sqlstate", None) or "")
 
 
 def explain(error: Exception, name: str, password: object = None) -> str:
-    """One sentence or two: what is wrong with the server of that name, and what to do."""
+    """Say what is wrong with the server of that name, and what to do."""
     if isinstance(error, NoConnectionError):
         return f"{name} is too busy: all our connections are in use. Try again."
     state = sqlstate_of(error)
@@ -64,7 +64,7 @@ def explain(error: Exception, name: str, password: object = None) -> str:
 
 
 def reason(error: Exception) -> str:
-    """The driver's own first words, without the statement, its values, or a row's content."""
+    """Give the driver's own first words, without the statement, its values, or a row's content."""
     original = getattr(error, "orig", None) or error
     if isinstance(original, SQLAlchemyError):
         return type(original).__name__
@@ -73,5 +73,4 @@ def reason(error: Exception) -> str:
 
 
 def redacted(words: str, password: object) -> str:
-    """The words without the password."""
     return words.replace(str(password), "***") if password else words

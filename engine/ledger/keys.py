@@ -12,7 +12,7 @@ from engine.vault import KEY_BYTES, Vault
 
 
 def load_vault(settings: Settings, *, may_create: bool) -> Vault:
-    """The key from PASTICHE_KEY or its file; made at the first start, never beside an old ledger."""
+    """Get the key from PASTICHE_KEY or its file; made at the first start, never beside an old ledger."""
     if settings.key is not None:
         try:
             return Vault(bytes.fromhex(settings.key.get_secret_value().strip()))
@@ -22,12 +22,11 @@ def load_vault(settings: Settings, *, may_create: bool) -> Vault:
 
 
 def has_key(settings: Settings) -> bool:
-    """Whether a key is set or lies in its file."""
     return settings.key is not None or key_file(settings).exists()
 
 
 def key_file(settings: Settings) -> Path:
-    """Where the key lies: outside the data folder, one for each data folder."""
+    """Name the key's file: outside the data folder, one for each data folder."""
     if settings.key_file is not None:
         path = settings.key_file.expanduser().absolute()
         if settings.key_file == Path() or path.is_dir():
@@ -44,7 +43,7 @@ def key_file(settings: Settings) -> Path:
 
 
 def _key_name(home: Path) -> str:
-    """The data folder's own random name for its key, so that the folder may be moved."""
+    """Read the data folder's own random name for its key, so that the folder may be moved."""
     path = home / "key-name"
     if not path.exists():
         return _made_once(path, secrets.token_hex(8))
@@ -85,7 +84,7 @@ def load_key(path: Path, *, may_create: bool) -> bytes:
 
 
 def _is_credential(path: Path) -> bool:
-    """Whether systemd hands it to this service: by an access list, which shows as the group's right."""
+    """Tell whether systemd hands it to us: by an access list, which shows as the group's right."""
     folder = os.environ.get("CREDENTIALS_DIRECTORY")
     return bool(folder) and path.parent == Path(str(folder))
 

@@ -25,7 +25,7 @@ class Leases:
 
     @property
     def needed(self) -> bool:
-        """Whether anybody else could be there."""
+        """Tell whether anybody else could be there."""
         return self._database.dialect != "sqlite"
 
     @lasting
@@ -50,7 +50,7 @@ class Leases:
         return str(theirs or "somebody who has just left")
 
     async def alike(self, beginning: str) -> dict[str, str]:
-        """The leases in force whose names begin so, with their holders."""
+        """Find the leases in force whose names begin so, with their holders."""
         if not self.needed:
             return {}
         query = sa.select(Lease.name, Lease.holder).where(

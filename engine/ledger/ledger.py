@@ -45,13 +45,16 @@ log = logging.getLogger(__name__)
 
 
 def new_id() -> str:
-    """26 characters that sort by time."""
+    """Make 26 characters that sort by time."""
     return str(ULID())
 
 
 # What a queue does in the ledger's own transaction; False: the job is not its own any more, and
 # nothing is written.
 Beside = Callable[[AsyncConnection], Awaitable[bool]]
+
+
+OPEN = JobRow.state.not_in(FINAL_STATES)
 
 
 async def _nothing(_connection: AsyncConnection) -> bool:
@@ -97,13 +100,9 @@ class Ledger(Database):
             row["parent"] = await still_there(connection, request.parent)
             if row["parent"] != request.parent:  # those were words of what was forgotten
                 row |= dict.fromkeys(BORROWED, None)
-            asker = await self._asker(connection, request, now)
-            await connection.execute(
-                sa.insert(RequestRow).values(
-                    **row, asker_id=asker, place_lookup=place, accepted_at=now
-                )
-            )
-            await connection.execute(sa.insert(JobRow).values(**job_values(job), accepted_at=now))
+            row |= {"asker_id": await self._asker(connection, request, now), "place_lookup": place}
+            for table, values in ((RequestRow, row), (JobRow, job_values(job))):
+                await connection.execute(sa.insert(table).values(**values, accepted_at=now))
             await connection.execute(sa.insert(Delivery).values(**debt))
             if row["parent"] == request.parent:
                 for observer in self.observers:
@@ -124,38 +123,24 @@ class Ledger(Database):
 
     @lasting
     async def started(self, job: str, attempt: int, beside: Beside = _nothing) -> None:
-        """A worker has it."""
+        """Note that a worker has it."""
         async with self.writing() as connection:
             if await beside(connection) is False:
                 return
-            await connection.execute(
-                sa.update(JobRow)
-                .where(JobRow.id == job, JobRow.attempt == attempt, JobRow.state == "queued")
-                .values(state="running", started_at=self.clock())
-            )
+            claimed = JobRow.id == job, JobRow.attempt == attempt, JobRow.state == "queued"
+            values = {"state": "running", "started_at": self.clock()}
+            await connection.execute(sa.update(JobRow).where(*claimed).values(values))
 
     @lasting
     async def requeued(self, job: Job, deaths_alone: int, beside: Beside = _nothing) -> None:
-        """Back into the queue, under the job's new attempt number."""
+        """Put it back into the queue, under the job's new attempt number."""
         async with self.writing() as connection:
             if await beside(connection) is False:
                 return
-            await connection.execute(
-                sa.update(JobRow)
-                .where(
-                    JobRow.id == job.id,
-                    JobRow.attempt < job.attempt,
-                    JobRow.state.not_in(FINAL_STATES),
-                )
-                .values(
-                    state="queued",
-                    attempt=job.attempt,
-                    alone=job.alone,
-                    deaths_alone=deaths_alone,
-                    started_at=None,
-                    first_token_at=None,
-                )
-            )
+            older = JobRow.id == job.id, JobRow.attempt < job.attempt, OPEN
+            values = {"state": "queued", "attempt": job.attempt, "alone": job.alone}
+            values |= {"deaths_alone": deaths_alone, "started_at": None, "first_token_at": None}
+            await connection.execute(sa.update(JobRow).where(*older).values(values))
 
     @lasting
     async def finish(self, event: Final, beside: Beside = _nothing) -> bool:
@@ -172,37 +157,32 @@ class Ledger(Database):
         async with self.writing() as connection:
             if await beside(connection) is False:
                 return False
-            done = await connection.execute(
-                sa.update(JobRow)
-                .where(
-                    JobRow.id == event.job,
-                    JobRow.attempt == event.attempt,
-                    JobRow.state.not_in(FINAL_STATES),
-                )
-                .values(**final_values(event, now))
-            )
+            ours = JobRow.id == event.job, JobRow.attempt == event.attempt, OPEN
+            change = sa.update(JobRow).where(*ours).values(**final_values(event, now))
+            if not (await connection.execute(change)).rowcount:
+                return False
             media = [picture["media"] for picture in pictures]
-            kept = done.rowcount and await stays(connection, event.job, media, now)
+            kept = await stays(connection, event.job, media, now)
             if not kept:
                 text, told, pictures = "", None, []
-            if done.rowcount and (text or pictures):
+            if text or pictures:
                 output = {"id": new_id(), "job_id": event.job, "text": text or None, "notes": told}
                 await connection.execute(sa.insert(Output).values(**output, created_at=now))
-            if done.rowcount and pictures:
+            if pictures:
                 rows = [{**row, "id": new_id(), "created_at": now} for row in pictures]
                 await connection.execute(sa.insert(PictureRow), rows)
-            for observer in self.observers if done.rowcount else ():
+            for observer in self.observers:
                 await observer.finished(connection, event.job, text, told)
                 if not kept:
                     await observer.erased(connection, [event.job])
-        return bool(done.rowcount)
+        return True
 
     async def sweep(self, older: float = 0.0) -> int:
         """Delete pictures, `older` in seconds, that no row names; how many."""
         return await picture_cleanup.sweep(self, self.media, older)
 
     async def final(self, job: str) -> Final | None:
-        """The final event as it is on record, or None while the job is unfinished."""
+        """Read the final event as it is on record, or None while the job is unfinished."""
         drawn = sa.select(PictureRow.__table__).where(PictureRow.job_id == job)
         async with self.reading() as connection:
             row = (await connection.execute(SELECT_FINAL.where(JobRow.id == job))).one_or_none()
@@ -213,7 +193,7 @@ class Ledger(Database):
         return final_event(row, APOLOGY if row.state == "dead" else KIND_SENTENCE, pictures)
 
     async def unfinished(self, only: str = "") -> list[UnfinishedJob]:
-        """All without a final state, oldest first, or `only` this one.
+        """Read all without a final state, oldest first, or `only` this one.
 
         A row that cannot be read any more fails, with its reason, and keeps nobody else waiting.
         """
@@ -223,7 +203,7 @@ class Ledger(Database):
             )
             .join(RequestRow, RequestRow.id == JobRow.request_id)
             .join(Asker)
-            .where(JobRow.state.not_in(FINAL_STATES), JobRow.id == only if only else sa.true())
+            .where(OPEN, JobRow.id == only if only else sa.true())
             .order_by(JobRow.accepted_at, JobRow.id)
         )
         found = []
@@ -232,26 +212,21 @@ class Ledger(Database):
                 found.append(UnfinishedJob(await self._job(name), deaths_alone, accepted_at, asker))
             except (LedgerError, ValueError, TypeError) as error:
                 log.exception("an unfinished job cannot be read", extra={"job": name})
-                reason = f"its row cannot be read: {type(error).__name__}"
-                await self.finish(
-                    Failed(job=name, attempt=attempt, message=KIND_SENTENCE, reason=reason)
-                )
+                why = f"its row cannot be read: {type(error).__name__}"
+                failed = Failed(job=name, attempt=attempt, message=KIND_SENTENCE, reason=why)
+                await self.finish(failed)
         return found
 
     async def _job(self, name: str) -> Job:
-        query = sa.select(JobRow.__table__).where(JobRow.id == name)
-        async with self.reading() as connection:
-            return job_of((await connection.execute(query)).mappings().one())
+        [row] = await self.rows(sa.select(JobRow.__table__).where(JobRow.id == name))
+        return job_of(row._mapping)
 
     @lasting
     async def delivered(self, job: str) -> None:
-        """A client has shown the answer; of a private request nothing stays from now on."""
+        """Note that a client has shown the answer; of a private request nothing stays from now on."""
         async with self.writing() as connection:
-            await connection.execute(
-                sa.update(Delivery)
-                .where(Delivery.job_id == job, Delivery.state != "delivered")
-                .values(state="delivered", delivered_at=self.clock())
-            )
+            owed = sa.update(Delivery).where(Delivery.job_id == job, Delivery.state != "delivered")
+            await connection.execute(owed.values(state="delivered", delivered_at=self.clock()))
             for observer in self.observers:
                 await observer.delivered(connection, job, self.clock())
             private = await erase_private(self, connection, [job])
@@ -263,7 +238,7 @@ class Ledger(Database):
         return await picture_cleanup.throw_away(self, self.media)
 
     async def pictures(self, names: Iterable[str]) -> AsyncIterator[tuple[str, bytes]]:
-        """Those of the stored pictures that are there still, by name."""
+        """Read those of the stored pictures that are there still, by name."""
         for name in names:
             data = await asyncio.to_thread(self.media.get, name)
             if data is not None:
@@ -278,7 +253,7 @@ class Ledger(Database):
             await raw.driver_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # type: ignore[union-attr]
 
     async def last_answer(self, platform: str, asker: str, place: str) -> Answer | None:
-        """The asker's newest request in that place, finished or not."""
+        """Read the asker's newest request in that place, finished or not."""
         return await self._answer(
             SELECT_ANSWER.where(
                 Asker.lookup == self.person(platform, asker),
@@ -287,10 +262,9 @@ class Ledger(Database):
         )
 
     async def answer(self, job: str) -> Answer | None:
-        """One job's request, route and answer."""
+        """Read one job's request, route and answer."""
         return await self._answer(SELECT_ANSWER.where(JobRow.id == job))
 
     async def _answer(self, query: sa.Select[Any]) -> Answer | None:
-        async with self.reading() as connection:
-            row = (await connection.execute(query.limit(1))).mappings().one_or_none()
-        return None if row is None else answer_of(dict(row))
+        rows = await self.rows(query.limit(1))
+        return answer_of(dict(rows[0]._mapping)) if rows else None

@@ -37,18 +37,18 @@ class Observer(Protocol):
     async def accepted(
         self, connection: AsyncConnection, request: Request, route: Route, job: Job, now: float
     ) -> object:
-        """A request and its job were written."""
+        """Note that a request and its job were written."""
 
     async def finished(
         self, connection: AsyncConnection, job: str, text: str | None, notes: str | None
     ) -> None:
-        """The job has its final state, and its pictures their rows; `notes` are JSON."""
+        """Note that the job has its final state, and its pictures their rows; `notes` are JSON."""
 
     async def delivered(self, connection: AsyncConnection, job: str, now: float) -> None:
-        """A client has shown the answer."""
+        """Note that a client has shown the answer."""
 
     async def erased(self, connection: AsyncConnection, jobs: Sequence[str]) -> None:
-        """These jobs lost their words, or their rows: nothing may lead to them any more."""
+        """Let nothing lead to these jobs any more: they lost their words, or their rows."""
 
 
 class ChatObserver(Protocol):
@@ -76,15 +76,15 @@ class ChatObserver(Protocol):
         now: float,
         reason: str = "",
     ) -> None:
-        """Somebody gave an answer a thumb."""
+        """Note somebody's thumb for an answer."""
 
     async def judged(
         self, connection: AsyncConnection, job: str, judged: Sequence[dict[str, Any]], now: float
     ) -> None:
-        """Moderation judged the answer."""
+        """Note what moderation said of the answer."""
 
     async def hidden(self, connection: AsyncConnection, job: str, now: float) -> None:
-        """The answer was taken away, with its words and pictures."""
+        """Let go of an answer that was taken away, with its words and pictures."""
 
     async def forgotten(
         self, connection: AsyncConnection, lookup: str, pseudonyms: Sequence[str], now: float

@@ -53,7 +53,7 @@ class Outbox:
 
     @property
     def shared(self) -> bool:
-        """Whether other processes send from it, too."""
+        """Tell whether other processes send from it, too."""
         return self._database.dialect != "sqlite"
 
     @lasting
@@ -64,7 +64,7 @@ class Outbox:
         return await self._change(_open(job), *also, **values) > 0
 
     async def hold(self, jobs: Collection[str]) -> None:
-        """These debts stay in our hands for HOLD_SECONDS more."""
+        """Keep these debts in our hands for HOLD_SECONDS more."""
         if not (self.shared and jobs):
             return
         now = self._database.clock()
@@ -88,17 +88,17 @@ class Outbox:
             return (await connection.execute(claimed.values(values))).rowcount > 0
 
     async def let_go(self) -> None:
-        """At a leave: what is in our hands and not on its way is anybody's now."""
+        """Give up, at a leave, what is in our hands and not on its way."""
         if self.shared:
             ours = Delivery.sender == self.sender
             await self._change(ours, WAITING, sender=None, due_at=self._database.clock())
 
     async def addressed(self, job: str, address: str) -> None:
-        """Where to answer is known better now."""
+        """Note where to answer, now known better."""
         await self._set(job, address=address)
 
     async def sending(self, job: str) -> bool:
-        """It goes out now; False when that is not to be: it has arrived, or another sends it."""
+        """Note that it goes out; False when that is not to be: it has arrived, or another sends it."""
         now = self._database.clock()
         taken = sa.and_(
             Delivery.state == "sending", Delivery.sender != self.sender, Delivery.due_at > now
@@ -124,7 +124,7 @@ class Outbox:
         return state == "owed"
 
     async def lost(self, job: str) -> None:
-        """There is nobody to show it to any more; of a private request nothing stays."""
+        """Give up what can be shown to nobody; of a private request nothing stays."""
         if await self._set(job, state="lost", address=None):
             await self._let_go(job)
 
@@ -139,7 +139,7 @@ class Outbox:
                 await blank_jobs(self._database, connection, [job])
 
     async def recover(self, gone: Collection[str] = ()) -> int:
-        """What a sender was sending when it went is unsure; how many. At a start, and now and then.
+        """Mark as unsure what a sender was sending when it went; how many. At a start, and now and then.
 
         `gone`: senders that are known to have ended. The module's own words tell of the others.
         """
@@ -152,7 +152,7 @@ class Outbox:
         return await self._change(Delivery.state == "sending", *which, state="unsure", due_at=None)
 
     async def due(self, platform: str) -> list[Owed]:
-        """The platform's debts that may be tried now, oldest first."""
+        """Find the platform's debts that may be tried now, oldest first."""
         query = (
             sa.select(Delivery.job_id, Delivery.address, Delivery.state, Delivery.tries)
             .join(JobRow)
@@ -178,7 +178,7 @@ class Outbox:
 
     @lasting
     async def shown(self, platform: str, job: str, messages: tuple[str, ...]) -> None:
-        """These messages ("chat:message") hold the answer."""
+        """Note that these messages ("chat:message") hold the answer."""
         now = self._database.clock()
         async with self._database.writing() as connection:
             for message in messages:
@@ -186,7 +186,7 @@ class Outbox:
                 await put(connection, MessageRow, ("lookup",), row)
 
     async def job_of(self, platform: str, message: str) -> str | None:
-        """The answer that a message of ours holds."""
+        """Find the answer that a message of ours holds."""
         lookup = self._lookup(platform, message)
         query = sa.select(MessageRow.job_id).where(MessageRow.lookup == lookup)
         return await self._database.scalar(query)
@@ -204,7 +204,7 @@ def _due(now: float) -> sa.ColumnElement[bool]:
 
 
 def _free(now: float) -> sa.ColumnElement[bool]:
-    """Due, and in nobody's hands: neither held nor just accepted."""
+    """Select what is due and in nobody's hands: neither held nor just accepted."""
     fresh = sa.and_(
         Delivery.state == "owed",
         Delivery.due_at.is_(None),
@@ -214,7 +214,7 @@ def _free(now: float) -> sa.ColumnElement[bool]:
 
 
 def _being_sent_beside(job: str, sender: str, now: float) -> sa.Select[int]:
-    """Whether another process sends an answer in the place of this one."""
+    """Count the answers that another process sends in the place of this one."""
     place = sa.select(RequestRow.place_lookup).join(JobRow).where(JobRow.id == job)
     return (
         sa.select(sa.func.count(Delivery.id))
@@ -230,5 +230,5 @@ def _being_sent_beside(job: str, sender: str, now: float) -> sa.Select[int]:
 
 
 def new_sender() -> str:
-    """A name for this process that no other has or will have; at most 40 characters."""
+    """Make a name for this process that no other has or will have; at most 40 characters."""
     return f"{socket.gethostname()[:12]}:{os.getpid()}:{str(ULID())[-16:]}"

@@ -75,7 +75,6 @@ async def sweep(database: Database, media: MediaStore, older: float = 0.0) -> in
 
 
 async def _kept(database: Database, names: Sequence[str]) -> set[str]:
-    """Those of them that an answer has, or an observer."""
     columns = [PictureRow.media, *(c for observer in database.observers for c in observer.pictures)]
     kept: set[str] = set()
     async with database.reading() as connection:

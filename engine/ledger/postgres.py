@@ -114,7 +114,7 @@ class LedgerServer:
         return database
 
     def _driver(self) -> dict[str, Any]:
-        """Our wishes, but for those that the address itself names."""
+        """Give our wishes, but for those that the address itself names."""
         return {name: value for name, value in DRIVER.items() if name not in self._url.query}
 
     def _look_over(self, connection: sa.Connection) -> None:
@@ -179,13 +179,12 @@ def is_shared_session(url: sa.URL, driver: dict[str, Any]) -> bool:
 
 
 def is_local(url: sa.URL) -> bool:
-    """Whether the server is on this machine."""
     host = url.query.get("host") or url.host or ""
     return str(host).startswith("/") or host in ("", "localhost", "127.0.0.1", "::1")
 
 
 def name_of(url: sa.URL) -> str:
-    """The server and database as messages call it."""
+    """Name the server and database for messages."""
     hosts = url.query.get("host") or url.host or "localhost"
     host = ",".join(hosts) if isinstance(hosts, tuple) else hosts
     port = f":{url.port}" if url.port else ""
@@ -193,7 +192,7 @@ def name_of(url: sa.URL) -> str:
 
 
 def _lock(connection: sa.Connection) -> None:
-    """Until the transaction ends nobody else upgrades; nor is it hurried."""
+    """Keep others from upgrading until the transaction ends, and take the time it needs."""
     for name, value in (
         ("lock_timeout", UPGRADE_WAIT),
         ("idle_in_transaction_session_timeout", "0"),
@@ -203,7 +202,7 @@ def _lock(connection: sa.Connection) -> None:
 
 
 def _settle(connection: Any, _record: Any) -> None:
-    """Accepted = on disk: never the server's own `off`; what is stricter than `on` stays."""
+    """Set it up; accepted = on disk: never the server's `off`; what is stricter than `on` stays."""
     _configure(connection, SESSION)
     with connection.cursor() as cursor:
         cursor.execute(
@@ -225,6 +224,6 @@ def _configure(connection: Any, values: dict[str, str]) -> None:
 
 
 def _leave_a_replica(context: sa.engine.ExceptionContext) -> None:
-    """A primary that became a replica: drop its connections, so that the next one looks anew."""
+    """Drop the connections of a primary that became a replica, so that the next one looks anew."""
     if getattr(context.original_exception, "sqlstate", None) == "25006":
         context.is_disconnect = True

@@ -72,7 +72,7 @@ SELECT_FINAL = sa.select(JobRow.__table__, Output.text, Output.notes).join(
 
 
 def request_values(request: Request, route: Route, request_id: str) -> dict[str, Any]:
-    """The row of a request; asker, place lookup and time are the ledger's to add."""
+    """Make the row of a request; asker, place lookup and time are the ledger's to add."""
     wanted = _Wanted(**{field.name: getattr(request, field.name) for field in fields(_Wanted)})
     return {name: getattr(request, name) for name in _OF_REQUEST} | {
         "id": request_id,
@@ -85,7 +85,7 @@ def request_values(request: Request, route: Route, request_id: str) -> dict[str,
 
 
 def job_values(job: Job) -> dict[str, Any]:
-    """The row of a job that was just accepted, but for the time."""
+    """Make the row of a job that was just accepted, but for the time."""
     return {name: getattr(job, name) for name in _OF_JOB} | {
         "request_id": job.request,
         "state": "queued",
@@ -96,7 +96,7 @@ def job_values(job: Job) -> dict[str, Any]:
 
 
 def job_of(row: Mapping[Any, Any]) -> Job:
-    """The job of a row of `jobs`."""
+    """Read the job of a row of `jobs`."""
     sampling = row["sampling"]
     return Job(
         **{name: row[name] for name in _OF_JOB} | {"prompt": row["prompt"] or ""},
@@ -107,7 +107,7 @@ def job_of(row: Mapping[Any, Any]) -> Job:
 
 
 def answer_of(row: Mapping[str, Any]) -> Answer:
-    """The answer of a SELECT_ANSWER row."""
+    """Read the answer of a SELECT_ANSWER row."""
     job = {c.name: row[f"jobs_{c.name}"] for c in JobRow.__table__.columns}
     asked = {c.name: row[f"requests_{c.name}"] for c in RequestRow.__table__.columns}
     wanted = _WANTED.validate_json(asked["drawing"]) if asked["drawing"] else _NOTHING
@@ -129,7 +129,7 @@ def answer_of(row: Mapping[str, Any]) -> Answer:
 
 
 def _route(asked: Mapping[str, Any], expert: str) -> Route:
-    """The decision; of one that was blanked, what its row still says."""
+    """Read the decision; of one that was blanked, what its row still says."""
     if asked["route"] is not None:
         return _ROUTE.validate_json(asked["route"])
     version = asked["router_version"]
@@ -139,7 +139,7 @@ def _route(asked: Mapping[str, Any], expert: str) -> Route:
 
 
 def final_values(event: Final, now: float) -> dict[str, Any]:
-    """What a final event changes in the job's row."""
+    """Give what a final event changes in the job's row."""
     match event:
         case Finished():
             return {
@@ -176,7 +176,7 @@ def put_pictures(event: Final, put: Callable[[bytes], str]) -> list[dict[str, An
 
 
 def pictures_of(rows: Sequence[Any], get: Callable[[str], bytes | None]) -> tuple[Picture, ...]:
-    """The pictures of rows of `pictures`; those whose bytes are gone are left out."""
+    """Read the pictures of rows of `pictures`; those whose bytes are gone are left out."""
     found = ((row, get(row.media)) for row in rows if row.media)
     return tuple(
         Picture(data=data, width=row.width, height=row.height, seed=row.seed)
@@ -186,7 +186,7 @@ def pictures_of(rows: Sequence[Any], get: Callable[[str], bytes | None]) -> tupl
 
 
 def final_event(row: Any, kind_sentence: str, pictures: tuple[Picture, ...] = ()) -> Final | None:
-    """The final event of a SELECT_FINAL row; None while the job is unfinished."""
+    """Read the final event of a SELECT_FINAL row; None while the job is unfinished."""
     match row.state:
         case "finished":
             return Finished(

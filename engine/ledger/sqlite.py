@@ -100,6 +100,6 @@ def _set_pragmas(connection: Any, _record: Any, *, synchronous: str = "FULL") ->
 
 
 def _begin(connection: sa.Connection) -> None:
-    """A read takes no lock; the ledger's writers ask for theirs with `writing`."""
+    """Begin without a lock for a read; the ledger's writers ask for theirs with `writing`."""
     writing = connection.get_execution_options().get("writing", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")

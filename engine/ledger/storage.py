@@ -39,7 +39,7 @@ class Storage(Protocol):
     upgrades_itself: bool
 
     def exists(self) -> bool:
-        """Whether there is anything to connect to; a file comes with the first upgrade."""
+        """Tell whether there is anything to connect to; a file comes with the first upgrade."""
 
     def connect(self, *, writing: bool) -> AbstractContextManager[sa.Connection]:
         """Connect for the schema; a writer's transaction keeps other upgrades out."""
@@ -50,12 +50,11 @@ class Storage(Protocol):
     def back_up(self, folder: Path, revision: str) -> str | None:
         """Copy it before an upgrade; the path, or None where that is not ours to do."""
 
-    def open(self, *, synced: bool) -> AsyncEngine:
-        """Open it for the event loop."""
+    def open(self, *, synced: bool) -> AsyncEngine: ...
 
 
 def database_url(settings: Settings) -> sa.URL:
-    """The ledger's address, with an async driver. Raises LedgerError for one we cannot use."""
+    """Read the ledger's address, with an async driver. Raises LedgerError for one we cannot use."""
     if not settings.database_url:
         return sa.URL.create("sqlite+aiosqlite", database=str(settings.ledger_file))
     try:
@@ -76,7 +75,6 @@ def database_url(settings: Settings) -> sa.URL:
 
 
 def storage_of(settings: Settings) -> Storage:
-    """The file or the server that the settings name."""
     url = database_url(settings)
     if url.get_backend_name() == "postgresql":
         return LedgerServer(url)
@@ -84,7 +82,7 @@ def storage_of(settings: Settings) -> Storage:
 
 
 def on_server(settings: Settings) -> bool:
-    """Whether the ledger lies on a server, for many processes."""
+    """Tell whether the ledger lies on a server, for many processes."""
     return isinstance(storage_of(settings), LedgerServer)
 
 
@@ -101,7 +99,7 @@ def _alembic(
 
 
 def revisions(settings: Settings, scripts: Path | None = None) -> tuple[str | None, str | None]:
-    """(the schema the ledger has, the newest that this code knows). Raises LedgerError.
+    """Read (the schema the ledger has, the newest that this code knows). Raises LedgerError.
 
     `scripts` is another folder of migrations than the program's own.
     """
@@ -159,7 +157,7 @@ def upgrade(
 
 
 def _vault(settings: Settings, *, new: bool) -> Vault:
-    """The key; one is made only for a ledger that is new too."""
+    """Load the key; one is made only for a ledger that is new too."""
     if not new and on_server(settings) and not has_key(settings):
         raise SetupError(
             f"The ledger in {storage_of(settings).name} was made with a key that is not on this "
@@ -170,7 +168,7 @@ def _vault(settings: Settings, *, new: bool) -> Vault:
 
 
 def _belongs(settings: Settings, vault: Vault, stored: bytes | None) -> bool:
-    """False for a ledger that says nothing of its key yet. Raises LedgerError for another key."""
+    """Return False for a ledger that says nothing of its key yet. Raises LedgerError for another key."""
     try:
         return stored is not None and vault.open(bytes(stored), "meta.value") == KEY_CHECK
     except LedgerError as error:
@@ -190,7 +188,7 @@ def check_key(settings: Settings) -> None:
 
 
 async def open_database(settings: Settings, *, synced: bool = True) -> AsyncEngine:
-    """The ledger's database with its vault, after checking that key and ledger belong together.
+    """Open the ledger's database with its vault, after checking that key and ledger belong together.
 
     Its schema must be the newest: see make_ready. Commits that are not `synced` survive the end of
     the process, but perhaps not a power cut.

@@ -61,12 +61,11 @@ class Database:
         self._turn = asyncio.Lock() if self.dialect == "sqlite" else None
 
     async def close(self) -> None:
-        """Let go of the database."""
         await self._read.dispose()
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction, committed at the end. Raises LedgerError.
+        """Open a transaction, committed at the end. Raises LedgerError.
 
         UndoneError and UnsureError are kinds of it, which `repeated` deals with.
         """
@@ -81,7 +80,7 @@ class Database:
                 raise self._fault(error, committing) from error
 
     async def _wait_for_turn(self, stack: AsyncExitStack) -> None:
-        """One writer at a time: SQLite has no better order."""
+        """Let one writer at a time through: SQLite has no better order."""
         if self._turn is None:
             return
         try:
@@ -93,7 +92,7 @@ class Database:
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
-        """A connection that takes no lock. Raises LedgerError."""
+        """Open a connection that takes no lock. Raises LedgerError."""
         try:
             async with self._read.connect() as connection:
                 yield connection
@@ -103,17 +102,14 @@ class Database:
             raise self._fault(error, committing=False) from error
 
     async def scalar(self, query: sa.Select[Result]) -> Result | None:
-        """Read the one value, or the first."""
         async with self.reading() as connection:
             return await connection.scalar(query)
 
     async def scalars(self, query: sa.Select[Result]) -> list[Result]:
-        """Read the first column."""
         async with self.reading() as connection:
             return list(await connection.scalars(query))
 
     async def rows(self, query: sa.Select[*Columns]) -> Sequence[sa.Row[*Columns]]:
-        """Read rows."""
         async with self.reading() as connection:
             return (await connection.execute(query)).all()
 
@@ -123,7 +119,7 @@ class Database:
             return [(await connection.execute(each)).rowcount for each in statements][-1]
 
     def _fault(self, error: SQLAlchemyError, committing: bool) -> LedgerError:
-        """What the error means for the caller, without the statement and its values."""
+        """Say what the error means for the caller, without the statement and its values."""
         if self._turn is not None:
             return LedgerError(f"The ledger cannot be written: {reason(error)}")
         words = explain(error, name_of(self._read.url), self._read.url.password)
@@ -135,11 +131,11 @@ class Database:
         return LedgerError(words)
 
     def person(self, platform: str, asker: str) -> str:
-        """The keyed lookup of a person: one name for one person, that names nobody without the key."""
+        """Give the keyed lookup of a person, the same each time, that names nobody without the key."""
         return self.vault.lookup(platform, asker)
 
     def place(self, platform: str, place: str) -> str:
-        """The keyed lookup of a place."""
+        """Give the keyed lookup of a place."""
         return self.vault.lookup(f"{platform} place", place)
 
 

@@ -53,7 +53,7 @@ class Verdict:
 
     @property
     def stops(self) -> bool:
-        """Whether the content may not go on."""
+        """Tell whether the content may not go on."""
         return self.action in (Action.HOLD, Action.BLOCK)
 
 
@@ -77,7 +77,7 @@ class TextCheck:
 
 
 def worst(verdicts: list[Verdict]) -> Verdict:
-    """The strictest action, its reasons before everybody else's.
+    """Take the strictest action, its reasons before everybody else's.
 
     >>> worst([Verdict(action=Action.FLAG), Verdict()]).action
     <Action.FLAG: 'flag'>

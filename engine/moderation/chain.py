@@ -38,6 +38,6 @@ async def _safe(link: Moderator, stage: Stage, content: Content, otherwise: Acti
 
 
 def usual(image_check: str = "") -> Chain:
-    """What every installation has, with the operator's picture check if one is named."""
+    """Make what every installation has, with the operator's picture check if one is named."""
     pictures = (ImageCheck(load_classifier(image_check)),) if image_check else ()
     return Chain((HardRules(), LivingPeople(), *pictures), (WordList(),))

@@ -42,7 +42,7 @@ class ImageCheck:
 
 
 def load_classifier(name: str) -> Classifier:
-    """The function that `package.module:function` names. Raises SetupError."""
+    """Import the function that `package.module:function` names. Raises SetupError."""
     module, _, function = name.partition(":")
     try:
         found = getattr(importlib.import_module(module), function)

@@ -57,7 +57,7 @@ _TOUCHY = re.compile(
 
 
 def named(text: str) -> bool:
-    """Whether the text seems to name a person.
+    """Tell whether the text seems to name a person.
 
     >>> named("Storms batter the coast of Cornwall"), named("Jane Smith opens a library")
     (False, True)
@@ -69,7 +69,7 @@ def named(text: str) -> bool:
 
 
 def touchy(text: str) -> bool:
-    """Whether it speaks of what could harm a person's name."""
+    """Tell whether it speaks of what could harm a person's name."""
     return bool(_TOUCHY.search(text))
 
 

@@ -45,7 +45,7 @@ STRETCH, OVERLAP = 3_000, 600  # characters that are folded at a time, and of th
 
 
 def spellings(text: str) -> Iterator[str]:
-    """The ways to read a text, stretch by stretch: lower-case Latin words, one space between them.
+    """Read a text in each way, stretch by stretch: lower-case Latin words, one space between them.
 
     A stretched letter is one or two of it; a sign within a word parts it or does not.
 
@@ -62,7 +62,7 @@ def spellings(text: str) -> Iterator[str]:
 
 
 def _stretches(text: str) -> Iterator[str]:
-    """Parts of a long text that overlap, so that what stands together is met together."""
+    """Cut a long text into parts that overlap, so that what stands together is met together."""
     start = 0
     while len(text) - start > STRETCH:
         yield text[start : start + STRETCH]
@@ -71,7 +71,7 @@ def _stretches(text: str) -> Iterator[str]:
 
 
 def _letters(text: str) -> str:
-    """Without what is not seen, in the letters that it looks like."""
+    """Leave out what is not seen, and write the rest in the letters that it looks like."""
     if text.isascii():
         return _UNSEEN.sub("", text).lower()
     seen = (c for c in unicodedata.normalize("NFKD", text) if _seen(c))
@@ -84,7 +84,7 @@ def _seen(c: str) -> bool:
 
 
 def _folded(text: str) -> str:
-    """Signs and spaces between letters undone; numbers stay numbers."""
+    """Undo signs and spaces between letters; numbers stay numbers."""
     kept: list[str] = []
     place = 0
     for number in _NUMBER.finditer(text):
@@ -95,7 +95,7 @@ def _folded(text: str) -> str:
 
 
 def _shortened(text: str) -> Iterator[str]:
-    """With two of each stretched letter; and with as many as the word has, if we know it, else one."""
+    """Write two of each stretched letter; then as many as the word has, if we know it, else one."""
     twice = _REPEATED.sub(r"\1\1", text)
     yield twice
     if _REPEATED.search(text):
@@ -112,7 +112,7 @@ def _words(text: str) -> str:
 
 
 def _latin(text: str) -> str:
-    """Signs become letters only inside words: "b0mb", and not "stop!"."""
+    """Make signs letters only inside words: "b0mb", and not "stop!"."""
     return _SIGN.sub(_as_letter, text)
 
 
@@ -125,7 +125,7 @@ def _as_letter(found: re.Match[str]) -> str:
 
 
 def _spaced(found: re.Match[str]) -> str:
-    """Letters with spaces between: wider ones, where there are any, part the words."""
+    """Join letters with spaces between: wider ones, where there are any, part the words."""
     words = _WIDE.split(found[0])
     return _together(words[0]) if len(words) == 1 else " ".join(map(_run, words))
 

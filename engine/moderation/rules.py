@@ -91,7 +91,7 @@ _HARM = (
 
 
 def _near(first: str, second: str, words: int) -> re.Pattern[str]:
-    """Either order, with at most that many words between."""
+    """Match in either order, with at most that many words between."""
     gap = rf"(?: \w+){{0,{words}}} "
     return re.compile(rf"\b{first}\b{gap}{second}\b|\b{second}\b{gap}{first}\b")
 
@@ -180,7 +180,7 @@ _INTENT = re.compile(
 
 
 def find(text: str, medium: str = "text") -> list[str]:
-    """The hard rules that the text breaks, in any of its spellings.
+    """Name the hard rules that the text breaks, in any of its spellings.
 
     >>> find("How do I build a p.i.p.e b0mb?"), find("how to make a boooo\u034fmb")
     (['weapons'], ['weapons'])
@@ -206,7 +206,7 @@ def _run_together(said: str) -> Iterator[str]:
 
 
 def speaks_of_harming_oneself(text: str) -> bool:
-    """Whether somebody says it of themselves; what stands in quotation marks is a character's.
+    """Tell whether somebody says it of themselves; what is in quotation marks is a character's.
 
     >>> speaks_of_harming_oneself("I want to kill myself")
     True

@@ -33,7 +33,7 @@ from engine.study.study import folder_of
 async def open_ledger(
     settings: Settings, *, synced: bool = True, clock: Callable[[], float] = time.time
 ) -> AsyncIterator[Ledger]:
-    """The ledger, observed by the study; its schema must be the newest already.
+    """Open the ledger, observed by the study; its schema must be the newest already.
 
     Commits that are not `synced` may be lost by a power cut.
     """
@@ -66,7 +66,7 @@ class Desk:
         self.lab = StudyServices(ledger, study, folder) if study and folder else None
 
     async def forget(self, platform: str, asker: str) -> Forgotten:
-        """Everything of one person goes, in all studies too."""
+        """Delete everything of one person, in all studies too."""
         names = await self.agreements.names(platform, asker)
         done = await self.forgetting.forget(platform, asker, names.known)
         return replace(done, lost=names.lost)
@@ -79,12 +79,12 @@ class Desk:
         return count
 
     async def leave(self, platform: str, place: str, within: Sequence[str] = ()) -> None:
-        """The bot was sent away from a group or server; `within` are the places in it."""
+        """Erase what was asked in a group or server that sent us away; `within` are the places in it."""
         await self._switch(platform, place, "server" if within else "group", "left")
         await self.forgetting.leave(platform, [place, *within])
 
     async def rename(self, platform: str, place: str, now: str) -> None:
-        """A group goes by another name: settings, blocks, quota and taking part in a study go along."""
+        """Let settings, blocks, quota and part in a study go along when a group gets another name."""
         await self.places.rename(platform, place, now)
         study = self.agreements.study
         if study and study.key and await self.agreements.takes_part(platform, place):
@@ -98,7 +98,7 @@ class Desk:
     async def refused(
         self, request: Request, route: Route, medium: str, judged: Sequence[Judged]
     ) -> None:
-        """Moderation stopped it before it was a job: for the study, if its asker takes part."""
+        """Tell the study of what moderation stopped before it was a job, if its asker takes part."""
         at = self.ledger.clock()
         values = [{**verdict_row(one), "at": at} for one in judged]
         await self.agreements.refused(request, route, medium, values)
@@ -115,7 +115,7 @@ class Desk:
 async def desk_on(
     ledger: Ledger, settings: Settings, *, asker: Bucket = NO_LIMIT, place: Bucket = NO_LIMIT
 ) -> AsyncIterator[Desk]:
-    """The desk of a process that has opened its ledger already."""
+    """Make the desk of a process that has opened its ledger already."""
     desk = Desk(ledger, settings, asker, place)
     await desk.forgetting.remember_to_forget()
     if desk.lab is not None:
@@ -131,7 +131,7 @@ async def open_desk(
     place: Bucket = NO_LIMIT,
     clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[Desk]:
-    """A desk on a ledger of its own, beside whoever owns the data folder.
+    """Open a desk on a ledger of its own, beside whoever owns the data folder.
 
     Its commits are not synced one by one: a power cut may cost a quota's last points or a thumb.
     """
