@@ -11,8 +11,10 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import CodeType, FrameType
+from typing import NoReturn
 
 TO, ROOT = os.environ.get("HOPS_TO", ""), os.environ.get("HOPS_ROOT", "")
 FOLDERS = tuple(f"{ROOT}/{name}/" for name in ("bot", "engine"))
@@ -41,7 +43,14 @@ def write() -> None:
     Path(TO).write_text(json.dumps({"functions": told, "calls": calls}), encoding="utf-8")
 
 
+def leave(code: int, end: Callable[[int], NoReturn] = os._exit) -> NoReturn:
+    """End as a serving process does, which waits for no atexit."""
+    write()
+    end(code)
+
+
 if TO and "worker" not in sys.orig_argv:
     atexit.register(write)
+    os._exit = leave  # type: ignore[assignment]
     threading.setprofile(note)
     sys.setprofile(note)
