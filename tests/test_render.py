@@ -5,7 +5,8 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.messages.draft import Draft, fold, footer, help_text, progress, queue, styles, why
+from bot.messages.draft import Draft, fold
+from bot.messages.wording import footer, help_text, progress, queue, styles, why
 from engine.events import Cancelled, Event, Failed, Finished, Loading, Queued, Started, Text
 from engine.plan.cards import Registry, Sampling
 from engine.plan.job import Answer, Job, Request, Status, Waiting

@@ -15,10 +15,11 @@ from rich.console import Console
 from bot.cli.preparation import prepare_bases
 from bot.exit_codes import STOPPED, faults, logged_settings
 from bot.locales import words
-from bot.messages.draft import AI_LINE, Draft, fold
+from bot.messages.draft import Draft, fold
 from bot.messages.grammar import Again, Command, Compare, Continue, Generate, parse
 from bot.messages.normalise import MAX_TEXT, too_long
 from bot.messages.options import Options, checked
+from bot.messages.wording import AI_LINE
 from bot.service.dispatch_table import Response
 from bot.service.request import Reply
 from bot.terminal_client.client import Screen, answer, code_of

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from bot.locales import words
-from bot.messages import draft as drafts
+from bot.messages import wording
 from bot.messages.buttons import Rows, buttons_for
 from bot.messages.draft import Draft
 from bot.messages.escape import defang, discord_text
@@ -38,7 +38,7 @@ def growing(draft: Draft, registry: Registry, locale: str = "en") -> Part:
     rows = buttons_for(draft, registry, locale)
     if draft.preview or not draft.text:
         preview = (("preview.jpg", draft.preview),) if draft.preview else ()
-        return Part(text=small(drafts.progress(draft)), rows=rows, files=preview)
+        return Part(text=small(wording.progress(draft)), rows=rows, files=preview)
     room = DISCORD_LIMIT - len(CURSOR) - 2
     *before, end = split(defang(draft.text), room, shown_length)
     return Part(text=("… " if before else "") + discord_text(end) + CURSOR, rows=rows)
@@ -54,7 +54,7 @@ def last_parts(draft: Draft, footer: str, registry: Registry, locale: str = "en"
         case Finished(text=text):
             return written(text, footer.splitlines(), rows, locale)
         case Cancelled(text=text):
-            mark = [drafts.AI_LINE] if text.strip() else []
+            mark = [wording.AI_LINE] if text.strip() else []
             return written(text, [words("discord.stopped", locale), *mark], rows, locale)
         case Failed(message=message):
             return [Part(text=message[:DISCORD_LIMIT], rows=rows)]

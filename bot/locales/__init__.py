@@ -11,7 +11,7 @@ DEFAULT = "en"
 
 
 @cache
-def _table(language: str) -> dict[str, dict[str, str]]:
+def _tables(language: str) -> dict[str, dict[str, str]]:
     path = files("bot.locales").joinpath(f"{language}.toml")
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
@@ -35,12 +35,17 @@ def language_of(locale: str) -> str:
     return code if code in languages() else DEFAULT
 
 
+def table(part: str, locale: str = DEFAULT) -> dict[str, str]:
+    """All words of one part of the program. Raises KeyError."""
+    return _tables(DEFAULT)[part] | _tables(language_of(locale)).get(part, {})
+
+
 def words(key: str, locale: str = DEFAULT, **values: object) -> str:
     """The words of `table.name`, in English where the language lacks them. Raises KeyError.
 
     >>> words("buttons.continue", "it")
     'Continua'
     """
-    table, _, name = key.partition(".")
-    text = _table(language_of(locale)).get(table, {}).get(name) or _table(DEFAULT)[table][name]
+    part, _, name = key.partition(".")
+    text = table(part, locale)[name]
     return text.format(**values) if values else text

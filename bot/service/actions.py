@@ -4,7 +4,7 @@ from contextlib import aclosing
 from dataclasses import replace
 
 from bot.locales import words
-from bot.messages import draft
+from bot.messages import wording
 from bot.messages.buttons import ANYBODY, Press, Verb, button
 from bot.messages.grammar import Again, Continue, Simple
 from bot.messages.options import Options
@@ -56,7 +56,7 @@ async def about_answer(context: Context, press: Press, who: Who) -> Response | G
             return await _original(context, press.job, who)
         case _:
             assert answer is not None  # every verb in _KEPT has one here
-            return Reply(draft.why(answer, context.registry), private=True)
+            return Reply(wording.why(answer, context.registry, who.locale), private=True)
 
 
 async def cancel(context: Context, _command: Simple, who: Who) -> Reply:
@@ -173,7 +173,7 @@ async def _original(context: Context, job: str, who: Who) -> Reply:
             if isinstance(event, Reply):
                 return event
             if isinstance(event, Finished) and event.pictures:
-                return Reply(draft.AI_LINE, pictures=event.pictures)
+                return Reply(wording.AI_LINE, pictures=event.pictures)
             if is_final(event):
                 break
     raise AskerError(words("talk.gone_pictures", who.locale))

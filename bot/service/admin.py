@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from bot.locales import words
-from bot.messages import draft
+from bot.messages import wording
 from bot.messages.grammar import Simple
 from bot.service.admission import operates, place_of
 from bot.service.context import Context
@@ -94,7 +94,7 @@ async def _status(context: Context) -> str:
     workers = ", ".join(f"{medium}: {state}" for medium, state in status.workers.items()) or "none"
     reports = await context.desk.feedback.reports()
     lines = [
-        draft.queue(status),
+        wording.queue(status),
         f"Workers: {workers}. Owner: process {status.owner}.",
         f"Switched on: {', '.join(switches) or 'nothing'}.",
         f"Reports: {len(reports)} of late; /admin reports shows them."

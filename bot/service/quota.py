@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bot.locales import words
-from bot.messages import draft
+from bot.messages import wording
 from bot.service.context import Context
 from bot.service.request import Who
 from engine.errors import LimitError
@@ -35,7 +35,7 @@ async def take(context: Context, plan: Plan, who: Who) -> Paid:
     soon = await context.desk.quotas.take(who.platform, who.asker, place_charged(who), cost)
     if soon is not None:
         key = "talk.wait_place" if soon.place else "talk.wait"
-        raise LimitError(words(key, who.locale, wait=draft.seconds(max(1.0, soon.seconds))))
+        raise LimitError(words(key, who.locale, wait=wording.seconds(max(1.0, soon.seconds))))
     return Paid(who, cost)
 
 

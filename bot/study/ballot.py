@@ -5,7 +5,7 @@ from typing import Any
 
 from bot.locales import words
 from bot.messages.buttons import Press, Rows, Verb, button
-from bot.messages.draft import AI_LINE
+from bot.messages.wording import AI_LINE
 from bot.service.request import Reply, Who
 from bot.study.blinding import fitted, scrubbed, side_by_side
 from bot.study.pair import PAIR, Pair, Side

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from bot.locales import words
-from bot.messages import draft as drafts
+from bot.messages import wording
 from bot.messages.buttons import Rows, buttons_for
 from bot.messages.draft import Draft
 from bot.messages.escape import telegram_html
@@ -114,7 +114,7 @@ def caption(lines: Iterable[str]) -> Text:
 
 def status_of(draft: Draft, registry: Registry, locale: str) -> TextMessage | Photo:
     """Make the line about an answer under way, with the button to cancel it; or a picture's preview."""
-    line, rows = quiet(drafts.progress(draft)), buttons_for(draft, registry, locale)
+    line, rows = quiet(wording.progress(draft)), buttons_for(draft, registry, locale)
     if draft.preview:
         return Photo(data=showable(draft.preview), text=line, rows=rows)
     return TextMessage(text=line, rows=rows)
@@ -138,7 +138,10 @@ def parts_of(draft: Draft, footer: str, name: str, registry: Registry, locale: s
         case Finished(text=text):
             return parcel(text, [footer], rows, f"{name}.txt", whole)
         case Cancelled(text=text):
-            lines = [words("telegram.stopped", locale), *([drafts.AI_LINE] if text.strip() else [])]
+            lines = [
+                words("telegram.stopped", locale),
+                *([wording.AI_LINE] if text.strip() else []),
+            ]
             return parcel(text, lines, rows, f"{name}.txt", whole)
         case Failed(message=message):
             return [TextMessage(text=plain(message), rows=rows)]

@@ -12,7 +12,7 @@ from rich.spinner import Spinner
 from rich.text import Text as Line
 
 from bot.locales import words
-from bot.messages import draft as render
+from bot.messages import wording
 from bot.messages.draft import Draft
 from bot.terminal_client.images import blocks, can_show
 
@@ -86,7 +86,7 @@ class TerminalAnswer:
         if draft.final is not None:
             self._live.update(Line(""))
             return
-        told = render.progress(draft)
+        told = wording.progress(draft)
         above = self._preview(draft)
         if draft.tokens:
             count = words(

@@ -1,0 +1,164 @@
+"""The words around an answer: how far it is, who wrote it and why; and what /help and the like say."""
+
+import textwrap
+
+from bot.locales import table, words
+from bot.messages.draft import Draft
+from engine.events import Cancelled, Finished
+from engine.plan.cards import Expert, Registry, Weights
+from engine.plan.job import Answer, Status
+from engine.plan.router import Route
+from engine.plan.treatment import ARM
+
+AI_LINE = words("footer.ai")
+AGAIN = ("again", "continue")
+OF_CHATS, OF_TERMINALS = ("report", "settings", "study"), ("quit",)
+
+
+def progress(draft: Draft, locale: str = "en") -> str:
+    """One line while there is no text yet."""
+    eta = seconds(draft.eta) if draft.eta else ""
+    match draft.stage:
+        case "loading":
+            return draft.what
+        case "writing":
+            return words("progress.writing", locale)
+        case "drawing":
+            key = "progress.drawing_left" if eta else "progress.drawing"
+            return words(key, locale, step=draft.step, steps=draft.steps, left=eta)
+        case _ if draft.position == 0:
+            return words("progress.next", locale)
+        case _:
+            key = "progress.before_eta" if eta else "progress.before"
+            return words(key, locale, count=draft.position, eta=eta)
+
+
+def seconds(value: float) -> str:
+    """A duration for people.
+
+    >>> seconds(3.21), seconds(75)
+    ('3.2 s', '1 min 15 s')
+    """
+    if value < 9.95:
+        return f"{value:.1f} s"
+    minutes, rest = divmod(round(value), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def footer(
+    final: Finished | Cancelled,
+    expert: Expert,
+    route: Route,
+    weights: Weights,
+    *,
+    reason: str = "",
+    locale: str = "en",
+) -> str:
+    """Expert, why (or that `reason`), time and speed; and that a machine wrote it."""
+    parts = [AI_LINE, words("footer.manner", locale, title=expert.title)]
+    parts.append(reason or short_reason(route, locale))
+    if isinstance(final, Cancelled):
+        return " · ".join(parts)
+    parts.append(seconds(final.seconds))
+    if final.pictures:
+        seeds = ", ".join(str(picture.seed) for picture in final.pictures)
+        parts.append(words("footer.seeds", locale, seeds=seeds))
+    elif final.seconds > 0:
+        rate = f"{final.tokens_out / final.seconds:.0f}"
+        parts.append(words("footer.rate", locale, rate=rate))
+    if not final.adapter_digest and weights.adapter:
+        parts.append(words("footer.no_adapter", locale))
+    return " · ".join(parts)
+
+
+def short_reason(route: Route, locale: str = "en") -> str:
+    """Why this expert, in a few words."""
+    said = route.evidence[0].words if route.rule in ("style", "keyword") else ""
+    rule = route.rule if said or route.rule == "forced" else "default"
+    return words(f"footer.{rule}", locale, said=said)
+
+
+def why(answer: Answer, registry: Registry, locale: str = "en") -> str:
+    """The routing decision behind an answer, whole: rule, words, runners-up."""
+    route = answer.route
+    if route.rule.startswith(f"{ARM}:"):
+        return words("why.blind", locale)
+    who = _title(registry, route.expert)
+    said = ", ".join(
+        words("why.said", locale, words=m.words, place=m.start + 1) for m in route.evidence
+    )
+    rule = route.rule if route.rule in ("forced", "style", "keyword") else "default"
+    lines = [words("why.who", locale, who=who[0].upper() + who[1:])]
+    lines.append(words(f"why.{rule}", locale, said=said))
+    for other in route.runners_up:
+        heard = ", ".join(f"“{m.words}”" for m in other.matches) or words("why.none", locale)
+        title = _title(registry, other.expert)
+        lines.append(words("why.other", locale, title=title, heard=heard))
+    lines.append(words("why.seed", locale, seed=answer.job.seed, version=route.router_version))
+    return "\n".join(lines)
+
+
+def _title(registry: Registry, name: str) -> str:
+    expert = registry.named(name)
+    return expert.title if expert else name
+
+
+def styles(registry: Registry, locale: str = "en") -> str:
+    """Every expert with the command and the words that call it."""
+    lines = []
+    for command in registry.commands:
+        for place, expert in enumerate(registry.of_command(command)):
+            default = words("help.default_style", locale) if place == 0 else ""
+            called = words("help.called_by", locale, keywords=", ".join(expert.keywords[:8]))
+            call = f"/{command} --style {expert.name}{default}"
+            lines += [f"{call}: {expert.title}. {expert.about}", f"    {called}"]
+    return "\n".join(lines)
+
+
+def queue(status: Status, locale: str = "en") -> str:
+    """What waits, without saying whose it is."""
+    if not status.waiting:
+        return words("queue.empty", locale)
+    lines = [words("queue.count", locale, count=len(status.waiting))]
+    for place, w in enumerate(status.waiting, 1):
+        state = words(f"queue.{w.state}", locale, seconds=seconds(w.seconds))
+        lines.append(f"  {place}. {w.expert}, {state}")
+    return "\n".join(lines)
+
+
+def help_text(registry: Registry, topic: str = "", platform: str = "", locale: str = "en") -> str:
+    """Made from the cards, with what works on that platform. A topic is one command's name."""
+    generate = {c: _generate_help(registry, c, locale) for c in registry.commands}
+    terminal = platform == "terminal"
+    here = table("help_terminal", locale) if terminal else table("help_chats", locale)
+    known = generate | table("help_commands", locale) | here
+    if not topic:
+        return "\n".join(
+            [*known.values(), "", _options_help(registry, locale), "", words("help.try", locale)]
+        )
+    topic = topic.lower()
+    lines = [known[topic] if topic in known else words("help.unknown", locale, topic=topic)]
+    if topic in (*generate, *AGAIN):
+        lines.append(_options_help(registry, locale, topic))
+    known_words = [w for e in registry.of_command(topic) for w in registry.drawing(e).words]
+    if known_words:  # those of a small base, where that is what draws
+        filled = textwrap.fill(
+            ", ".join(known_words), 92, initial_indent="  ", subsequent_indent="  "
+        )
+        lines.append(words("help.small_model", locale, listed=filled))
+    return "\n".join(lines)
+
+
+def _options_help(registry: Registry, locale: str, command: str = "") -> str:
+    """The options of a command, or of all."""
+    media = {e.medium for e in registry.experts if command in ("", e.command, *AGAIN)}
+    text, picture = words("help.options", locale), words("help.picture_options", locale)
+    if media == {"image"}:
+        lines = [line for line in text.splitlines() if "--length" not in line]
+        return "\n".join([*lines, *picture.splitlines()[1:]])
+    return "\n".join([text, *([picture] if "image" in media else [])])
+
+
+def _generate_help(registry: Registry, command: str, locale: str) -> str:
+    names = ", ".join(expert.title for expert in registry.of_command(command))
+    return f"{'/' + command + ' TEXT':22} {words('footer.manner', locale, title=names)}"
