@@ -43,8 +43,15 @@ async def links(connection: AsyncConnection, study: Study, pseudonym: str) -> bo
     return consent is not None and consent.linkage
 
 
-async def new_code(connection: AsyncConnection, study: Study, pseudonym: str, now: float) -> str:
-    """Make a code for the other account to say; older ones of this account end."""
+async def new_code(
+    connection: AsyncConnection, study: Study, pseudonym: str, now: float
+) -> str | None:
+    """Make a code for the other account to say; older ones of this account end.
+
+    None for somebody who did not agree to be linked.
+    """
+    if not await links(connection, study, pseudonym):
+        return None
     code = "".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))
     unused = LinkCodeRow.pseudonym == pseudonym, LinkCodeRow.used_at.is_(None)
     await connection.execute(sa.delete(LinkCodeRow).where(*unused))
@@ -61,13 +68,14 @@ async def new_code(connection: AsyncConnection, study: Study, pseudonym: str, no
 async def join(
     connection: AsyncConnection, study: Study, pseudonym: str, code: str, now: float
 ) -> str:
-    """Join this account to the one that got the code: "joined", or why not: "wrong", "expired",
-    "used", "own", "other" (the other account does not agree any more)."""
+    """Join this account to the one that got the code: "joined", or why not: "unwilling", "wrong",
+    "expired", "used", "own", "other" (the other account does not agree any more)."""
+    if not await links(connection, study, pseudonym):
+        return "unwilling"
     name = code_hash(study.needed_key(), tidy(code))
-    query = sa.select(LinkCodeRow.__table__).where(
-        LinkCodeRow.code_hash == name, LinkCodeRow.study == study.id
-    )
-    row = (await connection.execute(query.with_for_update())).one_or_none()
+    mine = LinkCodeRow.code_hash == name, LinkCodeRow.study == study.id
+    query = sa.select(LinkCodeRow.__table__).where(*mine).with_for_update()
+    row = (await connection.execute(query)).one_or_none()
     if row is None:
         return "wrong"
     if row.pseudonym == pseudonym:
@@ -79,9 +87,7 @@ async def join(
         return "expired"
     if not await links(connection, study, row.pseudonym):
         return "other"
-    await connection.execute(
-        sa.update(LinkCodeRow).where(LinkCodeRow.code_hash == name).values(used_at=now)
-    )
+    await connection.execute(sa.update(LinkCodeRow).where(*mine).values(used_at=now))
     await _unite(connection, study, pseudonym, row.pseudonym, now)
     return "joined"
 
@@ -97,9 +103,8 @@ async def _unite(
     old, root = await root_of(connection, one), await root_of(connection, other)
     if old == root:
         return
-    await connection.execute(
-        sa.update(StudyLinkRow).where(StudyLinkRow.root == old).values(root=root)
-    )
+    moved = sa.update(StudyLinkRow).where(StudyLinkRow.root == old)
+    await connection.execute(moved.values(root=root))
     for name in (old, root):
         values = {"pseudonym": name, "study": study.id, "root": root, "at": now}
         await put(connection, StudyLinkRow, ("pseudonym",), values)

@@ -116,32 +116,28 @@ class Agreements:
             return ""
         name = study.pseudonym(platform, asker)
         lookup = self._database.vault.lookup(platform, asker)
-        async with (
-            self._database.reading() as connection
-        ):  # mostly it is not: nobody waits for a lock
-            here = study.place(platform, place)
+        here, now = study.place(platform, place), self._database.clock()
+        # mostly it is not time to: look first, so that nobody waits for a lock
+        async with self._database.reading() as connection:
             if not alone and not await opt_in.takes_part(connection, study, here):
                 return ""
-            last = await consent.last_consent(connection, study, name)
-            if not await invitation.due(connection, study, lookup, last, self._database.clock()):
+            if not await invitation.due(connection, study, lookup, name, now):
                 return ""
         async with self._database.writing() as connection:
-            last = await consent.last_consent(connection, study, name)
-            kind = await invitation.due(connection, study, lookup, last, self._database.clock())
+            kind = await invitation.due(connection, study, lookup, name, now)
             if kind:
-                await invitation.note(connection, study, lookup, kind, self._database.clock())
+                await invitation.note(connection, study, lookup, kind, now)
             return kind
 
     # Ends
 
     @repeated
     async def withdraw(self, platform: str, asker: str, channel: str) -> bool:
+        """End the consent; False where there is none."""
         name = self.running.pseudonym(platform, asker)
-        now = self._database.clock()
+        facts = {"platform": platform, "channel": channel, "at": self._database.clock()}
         async with self._database.writing() as connection:
-            done = await consent.withdraw(
-                connection, self.running, name, platform=platform, channel=channel, now=now
-            )
+            done = await consent.withdraw(connection, self.running, name, facts)
             if done:
                 await erasure_rules.withdrawn(connection, name)
         return done
@@ -158,11 +154,11 @@ class Agreements:
         return count
 
     async def names(self, platform: str, asker: str) -> Names:
+        rows = await self._database.rows(sa.select(StudyRow.__table__))
         async with self._database.reading() as connection:
-            rows = (await connection.execute(sa.select(StudyRow.__table__))).all()
             lookup = self._database.vault.lookup(platform, asker)
-            tied = await erasure_rules.pseudonyms_tied_to(connection, lookup)
-        known, lost = set(tied), []
+            known = set(await erasure_rules.pseudonyms_tied_to(connection, lookup))
+        lost = []
         for row in rows:
             key, _ = key_of(self._settings, row.id, row)
             if key is None:
@@ -206,25 +202,15 @@ class Agreements:
 
     @repeated
     async def new_code(self, platform: str, asker: str) -> str | None:
-        """Make a code for another account; None for somebody who did not agree to that."""
-        name = self.running.pseudonym(platform, asker)
+        name, now = self.running.pseudonym(platform, asker), self._database.clock()
         async with self._database.writing() as connection:
-            if not await account_links.links(connection, self.running, name):
-                return None
-            return await account_links.new_code(
-                connection, self.running, name, self._database.clock()
-            )
+            return await account_links.new_code(connection, self.running, name, now)
 
     @repeated
     async def join(self, platform: str, asker: str, code: str) -> str:
-        """Join as account_links does; "unwilling" for somebody who did not agree to that."""
-        name = self.running.pseudonym(platform, asker)
+        name, now = self.running.pseudonym(platform, asker), self._database.clock()
         async with self._database.writing() as connection:
-            if not await account_links.links(connection, self.running, name):
-                return "unwilling"
-            return await account_links.join(
-                connection, self.running, name, code, self._database.clock()
-            )
+            return await account_links.join(connection, self.running, name, code, now)
 
     # What is done with answers
 

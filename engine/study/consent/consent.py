@@ -138,27 +138,16 @@ async def grant(
 
 
 async def withdraw(
-    connection: AsyncConnection,
-    study: Study,
-    pseudonym: str,
-    *,
-    platform: str,
-    channel: str,
-    now: float,
+    connection: AsyncConnection, study: Study, pseudonym: str, facts: dict[str, Any]
 ) -> bool:
-    """Add a row; False when there was nothing to withdraw."""
+    """Add a row; False when there was nothing to withdraw. `facts`: platform, channel, at."""
     row = await _last_row(connection, study, pseudonym)
     if row is None or row.action == "withdrawn":
         return False
-    values = dict.fromkeys(("use", "excerpts", "linkage"), False) | {
-        "action": "withdrawn",
-        "platform": platform,
-        "channel": channel,
-        "form": None,
-        "at": now,
-    }
     before = {name: value for name, value in row._mapping.items() if name != "id"}
-    await connection.execute(sa.insert(ConsentRow).values({**before, **values}))
+    ended = {"action": "withdrawn", **dict.fromkeys(("use", "excerpts", "linkage"), False)}
+    values = {**before, **ended, "form": None, **facts}
+    await connection.execute(sa.insert(ConsentRow).values(values))
     return True
 
 

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.ledger.transactions import put
-from engine.study.consent.consent import Consent
+from engine.study.consent.consent import last_consent
 from engine.study.study import Study
 from engine.study.tables import InvitationRow
 
@@ -12,12 +12,13 @@ MONTH_SECONDS = 30 * 86400.0
 
 
 async def due(
-    connection: AsyncConnection, study: Study, lookup: str, consent: Consent | None, now: float
+    connection: AsyncConnection, study: Study, lookup: str, pseudonym: str, now: float
 ) -> str:
     """Tell what it is time for: "invited", "lapsed" (they agreed to an older text), or "" for nothing.
 
     The row is held until the end of a transaction that writes.
     """
+    consent = await last_consent(connection, study, pseudonym)
     if consent is not None and not (consent.granted and consent.lapsed):
         return ""
     kind = "invited" if consent is None else "lapsed"
