@@ -32,7 +32,7 @@ from engine.plan.router import Route
 from engine.process.composition import Desk
 from engine.settings import Settings
 from engine.study.consent.consent import Answers
-from engine.study.export.dataset import exportable
+from engine.study.export.dataset import read_study
 from engine.study.observer import observer_for
 from engine.study.study import ConsentText
 
@@ -554,8 +554,8 @@ class StudyMachine(RuleBasedStateMachine):
     # What must hold
 
     async def _exportable(self) -> frozenset[str]:
-        async with self.ledger.reading() as connection:
-            return await exportable(connection, self.study.id)
+        reading = await read_study(self.ledger, self.study.id)
+        return frozenset(row["id"] for row in reading.tables["interactions"])
 
     @invariant()
     def the_record_is_as_the_model_says(self) -> None:

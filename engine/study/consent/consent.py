@@ -76,8 +76,6 @@ class Consent:
     excerpts: bool
     linkage: bool
     lapsed: bool
-    text_version: str
-    at: float
 
     @property
     def live(self) -> bool:
@@ -94,8 +92,6 @@ async def last_consent(connection: AsyncConnection, study: Study, pseudonym: str
         excerpts=row.excerpts,
         linkage=row.linkage,
         lapsed=not study.current(row.text_sha256),
-        text_version=row.text_version,
-        at=row.at,
     )
 
 

@@ -176,11 +176,6 @@ class Exposures:
             )
         return True
 
-    @repeated
-    async def reveal(self, name: str) -> None:
-        """Note that the person was told; no vote is taken any more."""
-        await self._set(name, Exposure.revealed_at.is_(None), revealed_at=self._database.clock())
-
     async def _set(self, name: str, *where: Any, **values: Any) -> None:
         mine = sa.update(Exposure).where(Exposure.id == name, *where)
         await self._database.change(mine.values(values))

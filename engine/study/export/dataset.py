@@ -20,7 +20,6 @@ from engine.study.export.derived_columns import derive
 from engine.study.interactions import BORROWED
 from engine.study.tables import (
     ConsentRow,
-    InteractionRow,
     InvitationRow,
     StudyLinkRow,
     StudyPlaceRow,
@@ -72,7 +71,8 @@ async def read_study(database: Database, study: str, experiment: str | None = No
     async with database.reading() as connection:
         if database.dialect != "sqlite":  # SQLite's own reads are of one moment already
             connection = await connection.execution_options(isolation_level="REPEATABLE READ")
-        consents, people = await _consents(connection, study)
+        consents = await _rows(connection, ConsentRow, study)
+        people = live_people(consents, await _rows(connection, StudyLinkRow, study))
         kinds = {row["place"]: row["kind"] for row in await _rows(connection, StudyPlaceRow, study)}
         invited = await _rows(connection, InvitationRow, study)
         raw = {name: await _rows(connection, table, study) for name, table in SOURCES.items()}
@@ -104,17 +104,6 @@ async def read_study(database: Database, study: str, experiment: str | None = No
             left_out=left_out,
         ),
     )
-
-
-async def exportable(connection: AsyncConnection, study: str) -> frozenset[str]:
-    """Find the ids of the interactions that an export would hold now."""
-    found = await _rows(connection, InteractionRow, study)
-    return frozenset(_allowed(found, *await _consents(connection, study))[0])
-
-
-async def _consents(connection: AsyncConnection, study: str) -> tuple[list[Row], dict[str, Person]]:
-    consents = await _rows(connection, ConsentRow, study)
-    return consents, live_people(consents, await _rows(connection, StudyLinkRow, study))
 
 
 def live_people(consents: Sequence[Row], links: Sequence[Row]) -> dict[str, Person]:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 # What a spreadsheet may take for a formula (OWASP, "CSV Injection"), and our own mark.
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠", "'")
-FORMATS = ("parquet", "jsonl", "csv")
 
 
 def safe_cell(text: str) -> str:
