@@ -1,1 +1,1 @@
-"""The queues behind jobs.JobQueue, chosen by the database's address."""
+"""The queues behind plan.job.JobQueue, chosen by the database's address."""

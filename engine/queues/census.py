@@ -23,7 +23,7 @@ Beside = Callable[[AsyncConnection, str], Awaitable[None]]
 
 
 class Census:
-    """Reads the record of either queue."""
+    """Serves both queues."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
@@ -133,7 +133,7 @@ class Census:
         return True
 
     async def bury(self, job: str) -> bool:
-        """A dead job leaves the list: it is one that was taken out."""
+        """Take a dead job from the list: it is one that was taken out."""
         async with self._ledger.writing() as connection:
             buried = await connection.execute(
                 sa.update(JobRow)

@@ -1,4 +1,4 @@
-"""The dispatcher: hands the jobs of one process to its workers, hears them, and counts their deaths.
+"""Hands the jobs of one process to its workers, hears what they say, and counts their deaths.
 
 Jobs that were being worked on when their worker died run again one at a time, alone, before anything
 else. A job whose worker dies DEATHS_ALONE times while nothing else ran there has shown that it is the
@@ -95,15 +95,14 @@ class Dispatcher:
         return [worker for worker in self.workers if worker.medium == medium]
 
     def running(self, medium: str) -> int:
-        """How many jobs its workers have in hand."""
+        """Count the jobs that its workers have in hand."""
         return sum(len(worker.running) for worker in self._of(medium))
 
     def slots(self, medium: str) -> int:
-        """How many they could have."""
         return sum(worker.slots for worker in self._of(medium))
 
     def room(self, medium: str) -> int:
-        """How many more could begin now; none beside a suspect."""
+        """Count how many more could begin now; none beside a suspect."""
         waiting = list(self.line(medium))
         running = [e for worker in self._of(medium) for e in worker.running.values()]
         if any(entry.job.alone for entry in (*running, *waiting)):
@@ -111,7 +110,7 @@ class Dispatcher:
         return max(0, self.slots(medium) - len(running) - len(waiting))
 
     def queued(self, entry: QueuedJob) -> Queued:
-        """Its position: how many are before it, those that run included; 0 when it runs itself."""
+        """Count those before it, those that run included; 0 when it runs itself."""
         medium = entry.job.medium
         position = 0
         for ahead, other in enumerate(self.line(medium), self.running(medium)):
@@ -256,7 +255,7 @@ class Dispatcher:
             self.dispatch(worker.medium)
 
     def _hand_back(self, entry: QueuedJob, *, alone: bool) -> None:
-        """Under a new attempt number, so that nothing the last worker said can count any more."""
+        """Queue it under a new attempt number, so that what the last worker said counts no more."""
         entry.job = job = replace(entry.job, attempt=entry.job.attempt + 1, alone=alone)
         deaths = entry.deaths_alone
         self.line(job.medium).add(entry, first=True)

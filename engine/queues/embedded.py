@@ -101,7 +101,7 @@ class EmbeddedQueue:
             entry.followers.discard(inbox)
 
     def _so_far(self, entry: QueuedJob) -> list[Event]:
-        """What a newcomer must know: its place, then that a worker is loading, or the text so far."""
+        """Tell a newcomer the job's position, then that a worker is loading, or the text so far."""
         job = entry.job
         events: list[Event] = [self._dispatcher.queued(entry)]
         if entry.worker is None and not self._dispatcher.slots(job.medium):
@@ -157,11 +157,10 @@ class EmbeddedQueue:
         return self._dispatcher.drop(job, TAKEN_OUT) or await self._census.bury(job)
 
     async def serve(self, hello: Hello, link: Link) -> None:
-        """Keep a worker busy for as long as it lives."""
         await self._dispatcher.serve(hello, link)
 
     def unfit(self, medium: str, reason: str) -> None:
-        """No worker of the medium will stay up."""
+        """Say that no worker of the medium will stay up."""
         self._dispatcher.unfit(medium, reason)
 
     def drain(self) -> None:

@@ -81,7 +81,7 @@ class FairQueue:
         self._next: dict[str, int] = {}  # asker to the turn of the next job
 
     def __iter__(self) -> Iterator[QueuedJob]:
-        """In the order in which they will run."""
+        """Give them in the order in which they will run."""
         yield from self._suspects
         yield from self._waiting
 

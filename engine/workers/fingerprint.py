@@ -32,22 +32,20 @@ class ServingFingerprint:
     weights: dict[str, dict[str, str]]
 
     def told(self, medium: str) -> str:
-        """All that a worker of the medium serves with, in one line."""
+        """Name all that a worker of the medium serves with, in one line."""
         return " ".join(self.of_medium(medium))
 
     def of_medium(self, medium: str) -> list[str]:
-        """The queues of one medium."""
         return sorted({q for q in self.queues.values() if q.startswith(f"{medium}.")})
 
 
 @cache
 def program_version() -> str:
-    """The installed version."""
     return installed_version("pastiche")
 
 
 def fingerprint_of(registry: Registry, settings: Settings) -> ServingFingerprint:
-    """The queues of these cards. Reads an adapter's files only where its card gives no digest."""
+    """Name the queues of these cards. Reads an adapter's files only where its card gives no digest."""
     families: dict[str, list[Expert]] = {}
     for expert in registry.experts:
         families.setdefault(family(expert, registry), []).append(expert)
@@ -64,13 +62,13 @@ def fingerprint_of(registry: Registry, settings: Settings) -> ServingFingerprint
 
 
 def family(expert: Expert, registry: Registry) -> str:
-    """Medium and base, as a queue's name begins."""
+    """Begin a queue's name: medium and base."""
     base = expert.profiles[registry.profile].base
     return f"{expert.medium}.{safe(base)}"
 
 
 def safe(base: str) -> str:
-    """A base's name as a part of a queue's; the end of a long one, which says most.
+    """Make a base's name a part of a queue's: the end of a long one, which says most.
 
     >>> safe("stabilityai/stable-diffusion-xl-base-1.0")
     'le-diffusion-xl-base-1-0'
@@ -81,7 +79,7 @@ def safe(base: str) -> str:
 
 
 def _weights(expert: Expert, registry: Registry) -> list[str]:
-    """What decides how it answers: the same on every machine that has the same files."""
+    """List what decides how it answers: the same on every machine that has the same files."""
     card = expert.profiles[registry.profile]
     found = registry.weights(expert)
     digest = card.digest
@@ -92,6 +90,6 @@ def _weights(expert: Expert, registry: Registry) -> list[str]:
 
 
 def differs(ours: dict[str, str], theirs: dict[str, str]) -> str:
-    """In words: which experts of a base are served with something else."""
+    """Say which experts of a base are served with something else."""
     names = [n for n in sorted(ours.keys() | theirs.keys()) if ours.get(n) != theirs.get(n)]
     return f"other weights for {', '.join(names)}" if names else "another version of the program"

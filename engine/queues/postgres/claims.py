@@ -25,7 +25,7 @@ from engine.ledger.ledger import Beside, Ledger
 from engine.ledger.rows import UnfinishedJob, job_of
 from engine.ledger.tables import Asker, JobRow, RequestRow
 from engine.ledger.transactions import lasting, repeated
-from engine.queues.postgres.notifications import final_note, notify, queue_channel
+from engine.queues.postgres.notifications import notify, queue_channel
 from engine.queues.postgres.tables import ProgressRow, Ticket
 
 TURN_SECONDS = 30.0  # so long a wait counts as much as one turn of everybody else
@@ -48,7 +48,6 @@ class Claims:
         self.ledger = ledger
 
     async def waiting(self, connection: AsyncConnection) -> int:
-        """Count the unfinished jobs."""
         return int(await connection.scalar(sa.select(sa.func.count(Ticket.job_id))) or 0)
 
     async def issue(
@@ -92,7 +91,7 @@ class Claims:
     async def _next(
         self, connection: AsyncConnection, worker: int, queues: Sequence[str]
     ) -> tuple[UnfinishedJob, bool] | Failed | None:
-        """The next job, now the worker's; Failed for one that cannot be read any more."""
+        """Claim the next job; Failed for one that cannot be read any more."""
         first = (
             sa.select(Ticket.job_id)
             .where(Ticket.queue.in_(queues), Ticket.worker.is_(None))
@@ -127,7 +126,7 @@ class Claims:
         return Failed(job=job, attempt=attempt or 1, message=KIND_SENTENCE, reason=reason)
 
     def settling(self, worker: int, event: Final) -> Beside:
-        """Beside a final answer: the ticket and all that hangs on it go, if the worker still has it."""
+        """Beside a final answer: delete the ticket; refuse it if the worker has the ticket no more."""
 
         async def beside(connection: AsyncConnection) -> bool:
             mine = sa.and_(
@@ -149,11 +148,11 @@ class Claims:
             return False
         await connection.execute(sa.delete(ProgressRow).where(ProgressRow.job_id == job))
         if ticket.reply_to:
-            await notify(connection, ticket.reply_to, final_note(job))
+            await notify(connection, ticket.reply_to, f"F {job}")
         return True
 
     def holding(self, worker: int, job: str, words: str | None = None) -> Beside:
-        """Beside any other write of a worker: it must have the ticket; `words` go to its follower.
+        """Beside any other write of a worker: lock its ticket, and send `words` to its follower.
 
         Like a claim this does not wait for the disk: undone, it is found out or done again.
         """
@@ -166,7 +165,7 @@ class Claims:
 
     @lasting
     async def hand_back(self, worker: int, jobs: Sequence[str] | None = None) -> int:
-        """What the worker has, or these of it, wait again, before all others; how many.
+        """Let what the worker has, or these of it, wait again, before all others; how many.
 
         Nobody is blamed; the new attempt number makes whatever the worker still says too late.
         """
@@ -179,7 +178,7 @@ class Claims:
         whose: sa.ColumnElement[bool],
         jobs: Sequence[str] | None = None,
     ) -> int:
-        """`hand_back` within a transaction."""
+        """Hand back within a transaction."""
         rank = sa.case((JobRow.alone, SUSPECT), else_=HANDED_BACK)
         update = sa.update(Ticket).where(whose, JobRow.id == Ticket.job_id)
         if jobs is not None:
@@ -205,13 +204,13 @@ class Claims:
         return len(freed)
 
     async def held(self, worker: int) -> dict[str, bool]:
-        """The jobs that a worker has by the queue's own word, and whether each was cancelled."""
+        """Read which jobs a worker has by the queue's own word, and whether each was cancelled."""
         async with self.ledger.reading() as connection:
             query = sa.select(Ticket.job_id, Ticket.cancelled).where(Ticket.worker == worker)
             return {row.job_id: row.cancelled for row in await connection.execute(query)}
 
     async def asker_of(self, connection: AsyncConnection, job: str) -> tuple[str, str]:
-        """(the asker's lookup, the expert) of a job of the ledger."""
+        """Read (the asker's lookup, the expert) of a job of the ledger."""
         query = (
             sa.select(Asker.lookup, JobRow.expert)
             .join(RequestRow, RequestRow.asker_id == Asker.id)

@@ -1,5 +1,5 @@
-"""Maintenance of the queue on PostgreSQL: the jobs of workers that fell silent, jobs without a ticket,
-and, after an upgrade, jobs that no worker serves any more.
+"""Maintains the queue on PostgreSQL: frees the jobs of workers that fell silent, gives a ticket to jobs
+without one, and moves, after an upgrade, what no worker serves any more.
 
 Everything is judged by the database's clock. Rows that somebody holds are left for the next run: a
 machine that was cut off in the middle of a transaction holds them until the server notices, and must
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 class Maintenance:
-    """A station's duty. `lost_after`: seconds until a silent worker is gone."""
+    """`lost_after`: seconds until a silent worker is gone."""
 
     def __init__(self, ledger: Ledger, fingerprint: ServingFingerprint, lost_after: float) -> None:
         self._ledger = ledger
@@ -50,7 +50,6 @@ class Maintenance:
             await self.run()
 
     async def run(self) -> None:
-        """Once over everything."""
         for part in (self._free, self._without_ticket, self._clear_away, self._passed_by):
             try:
                 await part()
@@ -58,7 +57,7 @@ class Maintenance:
                 log.warning("maintenance was interrupted", extra={"why": str(error)})
 
     async def _free(self) -> None:
-        """What silent workers had waits again; nobody is blamed."""
+        """Let what silent workers had wait again; nobody is blamed."""
         silent = sa.select(WorkerRow.number).where(self._silent)
         lost = (
             sa.select(Ticket.job_id)
@@ -125,7 +124,6 @@ class Maintenance:
 
 
 async def _served(connection: AsyncConnection, living: sa.ColumnElement[bool]) -> set[str]:
-    """The queues of those workers."""
     some = await connection.scalars(sa.select(WorkerRow.queues).where(living))
     return {queue for queues in some for queue in queues}
 

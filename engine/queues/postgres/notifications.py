@@ -60,16 +60,8 @@ async def notify(connection: AsyncConnection, channel: str, words: str = "") -> 
     await connection.execute(sa.select(sa.func.pg_notify(channel, words)))
 
 
-def final_note(job: str) -> str:
-    return f"F {job}"
-
-
-def see_note(job: str) -> str:
-    return f"S {job}"
-
-
 def event_note(event: Event, vault: Vault) -> str | None:
-    """The event itself, or None when it is too long to travel."""
+    """Seal an event as a note; None when it is too long to travel."""
     data = EVENT.dump_json(event)
     if len(data) * 4 // 3 > MAX_NOTE_BYTES:
         return None
@@ -78,7 +70,7 @@ def event_note(event: Event, vault: Vault) -> str | None:
 
 
 def read_event(words: str, vault: Vault) -> Event | None:
-    """The event of an E note; None for anything that is not one of ours."""
+    """Open an E note; None for anything that is not one of ours."""
     try:
         return EVENT.validate_json(vault.open_bytes(base64.b64decode(words[2:]), PURPOSE))
     except (ValueError, LedgerError):

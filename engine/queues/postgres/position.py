@@ -1,4 +1,4 @@
-"""Where a job stands in the Postgres queue, how long that takes, and who there is to serve it."""
+"""Reads the queue on PostgreSQL: a job's position, how long that takes, and which workers there are."""
 
 import time
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ class Position:
 
 
 class Positions:
-    """Reads the queue for those who wait. `lost_after`: seconds until a silent worker is gone."""
+    """`lost_after`: seconds until a silent worker is gone."""
 
     def __init__(self, ledger: Ledger, lost_after: float) -> None:
         self._ledger = ledger
@@ -54,7 +54,7 @@ class Positions:
         self._means: dict[str, tuple[float, float]] = {}
 
     async def of(self, jobs: Sequence[str]) -> dict[str, Position]:
-        """Where those stand that have a ticket."""
+        """Find the positions of those that have a ticket."""
         async with self._ledger.reading() as connection:
             rows = (await connection.execute(_POSITIONS, {"jobs": list(jobs)})).all()
             workers = await self._workers(connection)
@@ -67,7 +67,7 @@ class Positions:
         return found
 
     async def _mean(self, medium: str) -> float:
-        """Seconds that the newest answers of a medium took."""
+        """Average the seconds that the newest answers of a medium took."""
         known = self._means.get(medium)
         if known is not None and time.monotonic() - known[1] < KEPT_SECONDS:
             return known[0]
@@ -85,38 +85,26 @@ class Positions:
         return seconds
 
     async def workers(self) -> list[WorkerSeen]:
-        """Everybody who gave a sign of life."""
+        """List those that gave a sign of life."""
         async with self._ledger.reading() as connection:
             return await self._workers(connection)
 
     async def _workers(self, connection: AsyncConnection) -> list[WorkerSeen]:
-        query = sa.select(WorkerRow.__table__, (NOW - WorkerRow.seen_at).label("ago")).where(
-            WorkerRow.seen_at > NOW - self._lost_after
-        )
-        rows = (await connection.execute(query.order_by(WorkerRow.number))).all()
-        return [
-            WorkerSeen(
-                name=f"{row.medium}-{row.number}",
-                medium=row.medium,
-                host=row.host,
-                pid=row.pid,
-                state=row.state,
-                slots=row.slots,
-                running=row.running,
-                seen_seconds=max(0.0, row.ago),
-                version=row.version,
-                queues=tuple(row.queues),
-                reason=row.reason or "",
-            )
-            for row in rows
-        ]
+        query = sa.select(
+            sa.func.concat(WorkerRow.medium, "-", WorkerRow.number).label("name"),
+            WorkerRow.medium, WorkerRow.host, WorkerRow.pid, WorkerRow.state, WorkerRow.slots,
+            WorkerRow.running, WorkerRow.version, WorkerRow.queues,
+            sa.func.coalesce(WorkerRow.reason, "").label("reason"),
+            sa.func.greatest(0.0, NOW - WorkerRow.seen_at).label("seen_seconds"),
+        ).where(WorkerRow.seen_at > NOW - self._lost_after)  # fmt: skip
+        rows = await connection.execute(query.order_by(WorkerRow.number))
+        return [WorkerSeen(**{**row, "queues": tuple(row["queues"])}) for row in rows.mappings()]
 
     async def serving(self, queue: str) -> Serving:
-        """Who can take a job of the queue."""
         return _serving(await self.workers(), queue)
 
     async def unserved(self, fingerprint: ServingFingerprint) -> tuple[str, ...]:
-        """Queues that hold jobs which nobody can take, each with what the operator can do."""
+        """List the queues that hold jobs which nobody can take, each with what the operator can do."""
         async with self._ledger.reading() as connection:
             query = sa.select(Ticket.queue, sa.func.count()).group_by(Ticket.queue)
             waiting = (await connection.execute(query)).all()
@@ -129,7 +117,7 @@ class Positions:
         return tuple(found)
 
     async def hint(self, queue: str, fingerprint: ServingFingerprint) -> str:
-        """Why nobody takes from a queue, and what to do."""
+        """Say why nobody takes from a queue, and what to do."""
         medium, base, _ = queue.split(".", 2)
         query = sa.select(WorkerRow.__table__).where(
             WorkerRow.medium == medium, WorkerRow.seen_at > NOW - self._lost_after

@@ -14,7 +14,7 @@ from engine.events import Event, Final, Loading, Queued, Started, is_final
 from engine.ledger.ledger import Ledger
 from engine.plan.job import Job
 from engine.queues.postgres.claims import UNSYNCED, Claims
-from engine.queues.postgres.notifications import EVENT, event_note, see_note
+from engine.queues.postgres.notifications import EVENT, event_note
 from engine.queues.postgres.periodic import periodic
 from engine.queues.postgres.tables import ProgressRow, Ticket
 from engine.shutdown import end
@@ -60,7 +60,7 @@ class FencedRecord:
 
 
 class ProgressRelay:
-    """Sends progress on; an inbox.Follower of every job that was claimed."""
+    """An inbox.Follower of every job that was claimed, which sends its progress on."""
 
     def __init__(self, ledger: Ledger, numbers: Callable[[], list[int]]) -> None:
         self._ledger = ledger
@@ -113,7 +113,7 @@ class ProgressRelay:
                     await self._keep(connection, event)
             values = {
                 "jobs": list(notes),
-                "notes": [words or see_note(job) for job, words in notes.items()],
+                "notes": [words or f"S {job}" for job, words in notes.items()],
                 "workers": self._numbers(),
             }
             await connection.execute(_NOTIFY, values)

@@ -154,7 +154,7 @@ class PostgresQueue:
         self._subscriptions.look()  # its end may have come in between
 
     async def _so_far(self, job: str, position: Position | None) -> list[Event]:
-        """What a newcomer must know: its place, and whether anybody is there to serve it."""
+        """Tell a newcomer the job's position, and whether anybody is there to serve it."""
         if position is None:
             return [Queued(job=job, position=0)]
         self._subscriptions.subscribe(job).place = position.queued.position

@@ -51,7 +51,7 @@ class Subscription:
 
 
 class Subscriptions:
-    """All jobs that are followed here, by their ids."""
+    """Keeps the jobs that are followed here, by their ids."""
 
     def __init__(self, ledger: Ledger, url: sa.URL) -> None:
         self.channel = bot_channel(new_id())

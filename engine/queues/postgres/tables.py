@@ -14,7 +14,7 @@ from engine.vault import Sealed
 
 
 class Ticket(Table):
-    """An unfinished job's place in the queue; it goes with the final answer, or with the job's row.
+    """An unfinished job in its queue; it goes with the final answer, or with the job's row.
 
     `worker` is the number of the worker that has it (none: it waits), `reply_to` the channel of the
     process that follows it. The lowest `rank` comes next; `turn` is its asker's (see `claims`).
