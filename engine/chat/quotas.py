@@ -63,47 +63,40 @@ class Quotas:
 
         A cost beyond a whole bucket empties it: a request that is allowed at all comes through.
         """
-        now = self._database.clock()
         async with self._database.writing() as connection:
-            pairs = self._buckets(platform, asker, place)
-            lefts = []
-            for number, (lookup, bucket) in enumerate(pairs):
-                left = await self._left(connection, lookup, bucket, now)
+            lefts = await self._lefts(connection, platform, asker, place)
+            for number, (_, bucket, left) in enumerate(lefts):
                 if wait := bucket.wait(left, cost):
                     return TooSoon(seconds=wait, place=number == 1)
-                lefts.append(max(0.0, left - cost))
-            for (lookup, _), left in zip(pairs, lefts, strict=True):
-                await self._put(connection, lookup, left, now)
+            await self._put(connection, {name: max(0.0, left - cost) for name, _, left in lefts})
         return None
 
     @repeated
     async def give_back(self, platform: str, asker: str, place: str | None, cost: float) -> None:
         """Put the cost of what failed back."""
-        now = self._database.clock()
         async with self._database.writing() as connection:
-            for lookup, bucket in self._buckets(platform, asker, place):
-                left = await self._left(connection, lookup, bucket, now)
-                await self._put(connection, lookup, min(bucket.burst, left + cost), now)
+            lefts = await self._lefts(connection, platform, asker, place)
+            full = {name: min(bucket.burst, left + cost) for name, bucket, left in lefts}
+            await self._put(connection, full)
 
-    def _buckets(self, platform: str, asker: str, place: str | None) -> list[tuple[str, Bucket]]:
+    async def _lefts(
+        self, connection: AsyncConnection, platform: str, asker: str, place: str | None
+    ) -> list[tuple[str, Bucket, float]]:
+        """Read what is in each bucket; to the transaction's end nobody else may take from it."""
         pairs = [(self._database.person(platform, asker), self._asker)]
         if place is not None:
             pairs.append((self._database.place(platform, place), self._place))
-        return [(lookup, bucket) for lookup, bucket in pairs if bucket.burst]
+        now, found = self._database.clock(), []
+        for lookup, bucket in pairs:
+            if not bucket.burst:
+                continue
+            await add(connection, BucketRow, {"lookup": lookup, "left": bucket.burst, "at": now})
+            held = sa.select(BucketRow.left, BucketRow.at).where(BucketRow.lookup == lookup)
+            row = (await connection.execute(held.with_for_update())).one()
+            found.append((lookup, bucket, bucket.now(row.left, now - row.at)))
+        return found
 
-    async def _left(
-        self, connection: AsyncConnection, lookup: str, bucket: Bucket, now: float
-    ) -> float:
-        """Read what is in it; to the transaction's end nobody else may take from it."""
-        query = sa.select(BucketRow.left, BucketRow.at).where(BucketRow.lookup == lookup)
-        held = query.with_for_update()
-        row = (await connection.execute(held)).one_or_none()
-        if row is None:
-            full = {"lookup": lookup, "left": bucket.burst, "at": now}
-            await add(connection, BucketRow, full)
-            row = (await connection.execute(held)).one()
-        return bucket.now(row.left, now - row.at)
-
-    async def _put(self, connection: AsyncConnection, lookup: str, left: float, now: float) -> None:
-        changed = sa.update(BucketRow).where(BucketRow.lookup == lookup)
-        await connection.execute(changed.values(left=left, at=now))
+    async def _put(self, connection: AsyncConnection, lefts: dict[str, float]) -> None:
+        for lookup, left in lefts.items():
+            changed = sa.update(BucketRow).where(BucketRow.lookup == lookup)
+            await connection.execute(changed.values(left=left, at=self._database.clock()))

@@ -36,7 +36,7 @@ async def erase_private(
     database: Database, connection: AsyncConnection, jobs: Sequence[str]
 ) -> int:
     """Erase those of the jobs' requests that were to be private; how many those were."""
-    private = sa.select(RequestRow.id).join(JobRow, JobRow.request_id == RequestRow.id)
+    private = sa.select(RequestRow.id).join(JobRow)
     found: list[str] = []
     for chunk in chunks(jobs):
         wanted = private.where(JobRow.id.in_(chunk), RequestRow.private).distinct()
@@ -46,9 +46,8 @@ async def erase_private(
 
 
 async def _erase(database: Database, connection: AsyncConnection, requests: Sequence[str]) -> int:
-    jobs = list(
-        await connection.scalars(sa.select(JobRow.id).where(JobRow.request_id.in_(requests)))
-    )
+    asked = sa.select(JobRow.id).where(JobRow.request_id.in_(requests))
+    jobs = list(await connection.scalars(asked))
     await cut_off_requests(connection, requests)
     pictures = await _discard_of(database, connection, jobs)
     for table in (Output, PictureRow, Delivery, MessageRow, Rating, Report, VerdictRow):
@@ -56,14 +55,13 @@ async def _erase(database: Database, connection: AsyncConnection, requests: Sequ
     for observer in database.observers:
         await observer.erased(connection, jobs)
     await connection.execute(sa.delete(JobRow).where(JobRow.id.in_(jobs)))
-    await connection.execute(
-        sa.update(RequestRow).where(RequestRow.parent.in_(requests)).values(parent=None)
-    )
+    children = sa.update(RequestRow).where(RequestRow.parent.in_(requests))
+    await connection.execute(children.values(parent=None))
     await connection.execute(sa.delete(RequestRow).where(RequestRow.id.in_(requests)))
     return pictures
 
 
-def followers(table: sa.Table, starts: Sequence[str] | sa.Select[Any]) -> sa.Select[Any]:
+def followers(table: Any, starts: Sequence[str] | sa.Select[Any]) -> sa.Select[Any]:
     """Select the rows that go on from these, however far, by their column `parent`."""
     first = sa.select(table.c.id).where(table.c.parent.in_(starts)).cte(recursive=True)
     further = sa.select(table.c.id).join(first, table.c.parent == first.c.id)
@@ -71,14 +69,14 @@ def followers(table: sa.Table, starts: Sequence[str] | sa.Select[Any]) -> sa.Sel
 
 
 def cut_off(
-    table: sa.Table, starts: Sequence[str] | sa.Select[Any], columns: Sequence[str]
+    table: Any, starts: Sequence[str] | sa.Select[Any], columns: Sequence[str]
 ) -> sa.Update:
     """Take the words that it took over from whatever goes on from these rows, however far."""
     line = table.c.id.in_(followers(table, starts))
     return sa.update(table).where(line).values(emptied(table, columns))
 
 
-def emptied(table: sa.Table, columns: Sequence[str]) -> dict[str, Any]:
+def emptied(table: Any, columns: Sequence[str]) -> dict[str, Any]:
     """Empty those of the columns that the table has; an older one's notes must be a list."""
     nothing: Any = sa.literal_column("'[]'")
     there = [table.c[name] for name in columns if name in table.c]
@@ -92,15 +90,13 @@ async def cut_off_requests(
 
     A job that runs needs its prompt; `Ledger.finish` takes it.
     """
-    table = RequestRow.__table__
-    assert isinstance(table, sa.Table)
     theirs = sa.select(RequestRow.id).where(RequestRow.asker_id != but_of)
     for chunk in chunks(requests):
-        line = followers(table, chunk)
+        line = followers(RequestRow.__table__, chunk)
         jobs = sa.select(JobRow.id).where(
             JobRow.request_id.in_(line), JobRow.request_id.in_(theirs)
         )
-        words = cut_off(table, chunk, BORROWED).where(RequestRow.asker_id != but_of)
+        words = cut_off(RequestRow.__table__, chunk, BORROWED).where(RequestRow.asker_id != but_of)
         await connection.execute(words)
         over = sa.update(JobRow).where(JobRow.id.in_(jobs), JobRow.finished_at.is_not(None))
         await connection.execute(over.values(prompt=None, drawing=None))
@@ -143,9 +139,7 @@ async def blank_jobs(database: Database, connection: AsyncConnection, jobs: Sequ
 async def stays(connection: AsyncConnection, job: str, media: Sequence[str], now: float) -> bool:
     """Whether what a job made stays on record: not when its request was blanked while it ran; then its
     pictures go. Of one that only lost the words it took over (cut_off) the prompt goes now."""
-    asked = sa.select(RequestRow.typed, RequestRow.text).join(
-        JobRow, JobRow.request_id == RequestRow.id
-    )
+    asked = sa.select(RequestRow.typed, RequestRow.text).join(JobRow)
     row = (await connection.execute(asked.where(JobRow.id == job))).one()
     if row.text is None:
         bare = sa.update(JobRow).where(JobRow.id == job).values(prompt=None, drawing=None)
