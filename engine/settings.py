@@ -55,7 +55,7 @@ class Settings(BaseSettings):
     threads: int = Field(default=0, ge=0, le=256)  # of a worker; 0 takes half of the cores
     text_engine: Literal["auto", "mixing", "peft"] = "auto"  # in one batch, or one by one
     # How texts are computed; nf4 and bnb8 are for GPUs with little memory.
-    precision: Literal["auto", "fp32", "bf16", "int8", "nf4", "bnb8"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "nf4", "bnb8"] = "auto"
     slots: int = Field(default=0, ge=0, le=256)  # texts written at a time; 0 goes by the memory
     text_server: str = ""  # an OpenAI-compatible server that writes the texts; empty: none
     text_server_key: SecretStr | None = None

@@ -54,9 +54,8 @@ def load(folder: Path, device: str) -> Any:
 
 
 def a_mixer(tiny: Path, layout: str, device: str, precision: Any = "fp32") -> MixingScheduler:
-    mixer = MixingScheduler(
-        make_decoder(load(tiny / layout, device), precision, None), Counters(), 8, 1 << 28
-    )
+    decoder = make_decoder(load(tiny / layout, device), precision)
+    mixer = MixingScheduler(decoder, Counters(), 8, 1 << 28)
     for name in EXPERTS[:3]:
         read = read_adapter(name, tiny / f"{layout}-{name}", mixer.decoder.shapes)
         mixer.adopt(AdapterKey(name), read)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from test_backends import a_job
+from tiny_layouts import make_layout, make_lora
 from tiny_models import make_adapter, make_base, write_card
 
 from engine.backends.model_loading import Loaded, load_base
@@ -87,6 +88,27 @@ async def test_a_base_in_few_bits_serves_its_adapter(
     assert answer.adapter_digest
     loaded = load_base(str(tiny / "llama"), settings.models, precision)
     assert kind in {type(module).__name__ for module in loaded.model.modules()}
+
+
+def test_gemma_2_keeps_the_cap_on_its_scores(settings, tmp_path) -> None:
+    """Only eager attention has it; transformers takes that by itself."""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    base = make_layout(tmp_path / "base", "gemma2")
+    adapter = make_lora(base, tmp_path / "moss", seed=1)
+    loaded = load_base(str(base), settings.models)
+    loaded.adopt("moss", adapter, "")
+    eager = AutoModelForCausalLM.from_pretrained(base, attn_implementation="eager")
+    eager = PeftModel.from_pretrained(eager, adapter).eval()
+    ids = torch.arange(3, 90)[None]
+    with torch.inference_mode():
+        capped = loaded.model(ids).logits
+        assert torch.equal(capped, eager(ids).logits)
+        for layer in loaded.model.base_model.model.model.layers:
+            layer.self_attn.attn_logit_softcapping = None
+        assert not torch.allclose(capped, loaded.model(ids).logits, atol=1e-3), "it is heard"
 
 
 def test_a_gguf_file_in_few_bits_is_refused_by_name(settings, tmp_path) -> None:

@@ -47,6 +47,12 @@ def test_a_bad_variable_is_told_without_its_value(monkeypatch) -> None:
     assert "secret-by-mistake" not in str(told.value)
 
 
+def test_int8_which_is_gone_is_refused_with_what_there_is(monkeypatch) -> None:
+    monkeypatch.setenv("PASTICHE_PRECISION", "int8")
+    with pytest.raises(SetupError, match=r"PRECISION\): Input should be 'auto', 'fp32', 'bf16'"):
+        read_settings()
+
+
 def test_the_key_never_shows(monkeypatch) -> None:
     monkeypatch.setenv("PASTICHE_KEY", "ab" * 32)
     monkeypatch.setenv("PASTICHE_DATABASE_URL", "postgresql+psycopg://u:s3cret@h/d")

@@ -85,7 +85,7 @@ def make_resident(loaded: Loaded, settings: Settings, gauges: "Counters") -> Res
     ends = model.generation_config.eos_token_id
     ends = tokenizer.eos_token_id if ends is None else ends
     precision = choose_precision(settings, model)
-    decoder = make_decoder(model, precision, tokenizer)
+    decoder = make_decoder(model, precision)
     loaded.model = model = None
     gc.collect()
     log.info("base made ready for mixing", extra={"precision": precision})

@@ -35,7 +35,7 @@ def run(folder: Path) -> list[Figure]:
     base = prepared(folder)
     figures = [_gate(base, asks(base, 8))]
     one_by_one, static, continuous = resident_peft(base)
-    bf16, int8 = engine(base, "bf16", 32)[0], engine(base, "int8", 32)[0]
+    bf16 = engine(base, "bf16", 32)[0]
     bare = engine(base, "bf16", 32, experts=False)[0]
     queue, long = asks(base, 16), asks(base, 64)
     figures += interleaved(
@@ -47,7 +47,6 @@ def run(folder: Path) -> list[Figure]:
             "PEFT static batch": static,
             "transformers' continuous batching": continuous,
             "engine bf16": bf16,
-            "engine int8": int8,
             "engine bf16, no adapter": bare,
         },
         "the report's way",
@@ -58,7 +57,6 @@ def run(folder: Path) -> list[Figure]:
         {
             "PEFT static batches of 16": static,
             "engine bf16": bf16,
-            "engine int8": int8,
             "engine bf16, no adapter": bare,
         },
         "PEFT static batches of 16",
@@ -69,7 +67,6 @@ def run(folder: Path) -> list[Figure]:
         {
             "PEFT": one_by_one,
             "engine bf16": bf16,
-            "engine int8": int8,
             "engine bf16, no adapter": bare,
         },
         "PEFT",

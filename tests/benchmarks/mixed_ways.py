@@ -236,7 +236,7 @@ def engine(
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(base)
-    mixer = MixingScheduler(make_decoder(_load(base), precision, tokenizer), Counters(), slots)
+    mixer = MixingScheduler(make_decoder(_load(base), precision), Counters(), slots)
     for expert in EXPERTS if experts else ():
         read = read_adapter(expert, adapter(expert), mixer.decoder.shapes)
         mixer.adopt(AdapterKey(expert), read)

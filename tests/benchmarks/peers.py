@@ -79,7 +79,6 @@ def run(folder: Path) -> list[Figure]:
     base = prepared(folder)
     ways: dict[str, Way] = {
         "engine bf16": engine(base, "bf16", 16)[0],
-        "engine int8": engine(base, "int8", 16)[0],
         "engine bf16, no adapter": engine(base, "bf16", 16, experts=False)[0],
     }
     peers = _peers(base, folder)

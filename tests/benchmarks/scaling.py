@@ -96,7 +96,7 @@ def _step_of(mixer: MixingScheduler, rows: int, keys: list[AdapterKey]) -> float
 def _memory(base: Path) -> list[Figure]:
     """Of a process of its own for each precision, three experts, after 16 rows were written."""
     made = []
-    for precision in ("fp32", "bf16", "int8"):
+    for precision in ("fp32", "bf16"):
         told = subprocess.run(
             [sys.executable, "-m", "tests.benchmarks.scaling", str(base), precision],
             capture_output=True,
@@ -177,7 +177,6 @@ def _small_gemma(base: Path, folder: Path) -> list[Figure]:
     ways = {
         "PEFT static batch": resident_peft(small, adapter)[1],
         "engine bf16": engine(small, "bf16", 16, adapter=adapter)[0],
-        "engine int8": engine(small, "int8", 16, adapter=adapter)[0],
         "engine bf16, no adapter": engine(small, "bf16", 16, experts=False)[0],
     }
     return interleaved("Gemma 2, 90 M, 16 mixed", asks(base, 16), ways, "PEFT static batch")
@@ -188,37 +187,31 @@ def _gemma_2b() -> list[Figure]:
     import torch
     from transformers import Gemma2Config, Gemma2ForCausalLM
 
+    with torch.device("meta"):
+        model: Any = Gemma2ForCausalLM(Gemma2Config(**GEMMA_2B)).to(torch.bfloat16)
+    model = model.to_empty(device="cpu")
+    tile = torch.randn(1 << 20, dtype=torch.bfloat16).mul_(0.02)
+    for weight in model.parameters():
+        flat = weight.data.view(-1)
+        for start in range(0, len(flat), len(tile)):
+            flat[start : start + len(tile)] = tile[: len(flat) - start]
+    rotary = type(model.model.rotary_emb)
+    model.model.rotary_emb = rotary(model.config)
+    mixer = MixingScheduler(Gemma2(model, "bf16"), Counters(), 16, 1 << 30)
+    del model
+    gc.collect()
     made = []
-    precisions: tuple[Precision, ...] = ("bf16", "int8")
-    for precision in precisions:
-        with torch.device("meta"):
-            model: Any = Gemma2ForCausalLM(Gemma2Config(**GEMMA_2B)).to(torch.bfloat16)
-        model = model.to_empty(device="cpu")
-        tile = torch.randn(1 << 20, dtype=torch.bfloat16).mul_(0.02)
-        for weight in model.parameters():
-            flat = weight.data.view(-1)
-            for start in range(0, len(flat), len(tile)):
-                flat[start : start + len(tile)] = tile[: len(flat) - start]
-        rotary = type(model.model.rotary_emb)
-        model.model.rotary_emb = rotary(model.config)
-        names = [n for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)]
-        sizes = {n: torch.rand(model.get_submodule(n).in_features) for n in names}
-        mixer = MixingScheduler(Gemma2(model, precision, sizes), Counters(), 16, 1 << 30)
-        del model
-        gc.collect()
-        for rows in (1, 16):
-            taken = step_seconds(mixer, rows, 0, steps=3)
-            made.append(
-                Figure(
-                    name=f"Gemma 2 2b shape, {precision}, {rows} rows",
-                    value=rows / taken,
-                    unit="tokens/CPU s",
-                    against=f"{taken:.3f} CPU s a step",
-                )
+    for rows in (1, 16):
+        taken = step_seconds(mixer, rows, 0, steps=3)
+        made.append(
+            Figure(
+                name=f"Gemma 2 2b shape, bf16, {rows} rows",
+                value=rows / taken,
+                unit="tokens/CPU s",
+                against=f"{taken:.3f} CPU s a step",
             )
-            print(made[-1], flush=True)
-        del mixer
-        gc.collect()
+        )
+        print(made[-1], flush=True)
     return made
 
 

@@ -8,14 +8,13 @@ from engine.backends.mixing.gemma2 import Gemma2
 from engine.backends.mixing.gemma3 import Gemma3
 from engine.backends.mixing.kernels import Precision
 from engine.backends.mixing.llama import Llama
-from engine.backends.mixing.outliers import channel_sizes
 
 LAYOUTS: dict[str, type[Decoder]] = {"llama": Llama, "gemma2": Gemma2, "gemma3_text": Gemma3}
 FIXED_ROPES = ("default", "linear", "llama3", "yarn")  # the others change with a text's length
 
 
-def make_decoder(model: Any, precision: Precision, tokenizer: Any) -> Decoder:
-    """The layout's decoder around a loaded transformers model. Raises UnmixableError, naming why not."""
+def make_decoder(model: Any, precision: Precision) -> Decoder:
+    """Build the layout's decoder from a loaded transformers model. Raises UnmixableError, saying why."""
     config = model.config
     layout = LAYOUTS.get(config.model_type)
     if layout is None:
@@ -28,5 +27,4 @@ def make_decoder(model: Any, precision: Precision, tokenizer: Any) -> Decoder:
             raise UnmixableError(f"Its rotary positions are of the kind {rope['rope_type']}.")
     if getattr(model, "quantization_method", None):
         raise UnmixableError("Its weights are quantised by another library.")
-    sizes = channel_sizes(model, tokenizer) if precision == "int8" else {}
-    return layout(model, precision, sizes)
+    return layout(model, precision)

@@ -14,10 +14,9 @@ import torch
 import torch.nn.functional as F
 
 from engine.backends.mixing.attention import Attention
-from engine.backends.mixing.kernels import Kernel, Precision, make_kernel, quantised
+from engine.backends.mixing.kernels import Precision, make_kernel
 from engine.backends.mixing.kv_cache import KVCache
 from engine.backends.mixing.multi_lora import NO_MIX, Mix, MixedLinear
-from engine.backends.mixing.outliers import Sizes
 
 Rope = tuple[torch.Tensor, torch.Tensor]  # cosine and signed sine, each [tokens, 1, head size]
 
@@ -51,14 +50,12 @@ class Decoder:
     NORMS: Sequence[str] = ("input_layernorm", "post_attention_layernorm")
     NORM_OFFSET = 0.0  # Gemma's norms are stored as the difference from one
 
-    def __init__(self, model: Any, precision: Precision, sizes: Sizes) -> None:
-        """`sizes` as outliers.channel_sizes gives them; empty unless int8."""
+    def __init__(self, model: Any, precision: Precision) -> None:
         from transformers.activations import ACT2FN
 
         config, inner = model.config, model.model
         self.precision = precision
         self.dtype = torch.float32 if precision == "fp32" else torch.bfloat16
-        self._sizes = sizes
         self.config = config
         self.heads = config.num_attention_heads
         self.kv_heads = config.num_key_value_heads
@@ -76,7 +73,7 @@ class Decoder:
         for number, block in enumerate(inner.layers):
             self.layers.append(self._layer(number, block))
             block.to("meta")  # its weights live on in the kernels only
-        self._head = self._head_kernel(model.lm_head)
+        self._head = make_kernel(model.lm_head.weight.detach(), model.lm_head.bias, precision)
         self._cap = getattr(config, "final_logit_softcapping", None)
 
     def _layer(self, number: int, block: Any) -> Layer:
@@ -94,14 +91,8 @@ class Decoder:
     def _mixed(self, number: int, block: Any, part: str, *names: str) -> MixedLinear:
         linears = [block.get_submodule(f"{part}.{name}") for name in names]
         full = [f"layers.{number}.{part}.{name}" for name in names]
-        sizes = self._sizes.get(f"model.{full[0]}")
-        self.linears.append(MixedLinear(len(self.linears), full, linears, self.precision, sizes))
+        self.linears.append(MixedLinear(len(self.linears), full, linears, self.precision))
         return self.linears[-1]
-
-    def _head_kernel(self, head: torch.nn.Linear) -> Kernel:
-        if self.precision != "int8":
-            return make_kernel(head.weight.detach(), head.bias, self.precision)
-        return quantised(head.weight, head.bias, self._sizes["lm_head"])
 
     def _norm_weight(self, norm: Any) -> torch.Tensor:
         """Times the root of the width: a norm divides by the length, which is so much greater."""
@@ -114,9 +105,8 @@ class Decoder:
         return {name: shape for linear in self.linears for name, shape in linear.shapes.items()}
 
     def make_cache(self, budget: int) -> KVCache:
-        """Room for its rows; bfloat16 beside int8 weights."""
-        dtype = torch.float32 if self.precision == "fp32" else torch.bfloat16
-        return KVCache(len(self.layers), self.kv_heads, self.head_size, dtype, self.device, budget)
+        sizes = (len(self.layers), self.kv_heads, self.head_size)
+        return KVCache(*sizes, self.dtype, self.device, budget)
 
     @torch.inference_mode()
     def __call__(self, batch: Batch) -> torch.Tensor:

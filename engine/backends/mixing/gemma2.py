@@ -7,12 +7,9 @@ import torch
 
 from engine.backends.mixing.decoder import Batch, Decoder, Layer, Rope
 from engine.backends.mixing.kernels import Precision
-from engine.backends.mixing.outliers import Sizes
 
 
 class Gemma2(Decoder):
-    """See decoder.Decoder."""
-
     NORMS: Sequence[str] = (
         "input_layernorm",
         "post_attention_layernorm",
@@ -21,8 +18,8 @@ class Gemma2(Decoder):
     )
     NORM_OFFSET = 1.0
 
-    def __init__(self, model: Any, precision: Precision, sizes: Sizes) -> None:
-        super().__init__(model, precision, sizes)
+    def __init__(self, model: Any, precision: Precision) -> None:
+        super().__init__(model, precision)
         scale = torch.tensor(model.model.embed_tokens.scalar_embed_scale)
         self._embed_scale = float(scale.to(self.dtype))
         self._scale = self.config.query_pre_attn_scalar**-0.5

@@ -9,16 +9,13 @@ import torch
 from engine.backends.mixing.decoder import Layer, Rope
 from engine.backends.mixing.gemma2 import Gemma2
 from engine.backends.mixing.kernels import Precision
-from engine.backends.mixing.outliers import Sizes
 
 
 class Gemma3(Gemma2):
-    """See decoder.Decoder."""
-
     NORMS = (*Gemma2.NORMS, "self_attn.q_norm", "self_attn.k_norm")
 
-    def __init__(self, model: Any, precision: Precision, sizes: Sizes) -> None:
-        super().__init__(model, precision, sizes)
+    def __init__(self, model: Any, precision: Precision) -> None:
+        super().__init__(model, precision)
         self._score_cap = None
         self._least_head = torch.tensor(math.sqrt(self._eps * self.head_size), device=self.device)
         self._head_norms = [

@@ -6,8 +6,6 @@ from engine.backends.mixing.decoder import Batch, Decoder, Layer, Rope
 
 
 class Llama(Decoder):
-    """See decoder.Decoder."""
-
     def _block(self, x: torch.Tensor, layer: Layer, batch: Batch, rope: Rope) -> torch.Tensor:
         h = self._norm(x, layer.norms["input_layernorm"])
         qk, v = self._heads(layer.qkv(h, batch.mix))
