@@ -11,7 +11,7 @@ import typer
 
 from bot.settings import check_names
 from engine.errors import KIND_SENTENCE, AskerError, PasticheError, SetupError
-from engine.monitor.logs import start_logs
+from engine.monitor.logs import JsonLines, start_logs
 from engine.settings import Settings, read_settings
 
 MENDABLE = 2  # a request that the asker can mend
@@ -31,6 +31,26 @@ def logged_settings(name: str) -> Settings:
         settings = settings.model_copy(update={"log_to": "file"})
     start_logs(settings.home, name, settings.log_level, settings.log_to)
     return settings
+
+
+class PlainLines(JsonLines):
+    """Write log records as short lines for the terminal, secrets taken out."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        facts = [f"{name}={value}" for name, value in self.extras(record).items()]
+        if record.exc_info and record.exc_info[0]:
+            facts.append(record.exc_info[0].__name__)
+        time = self.formatTime(record, "%H:%M:%S")
+        return self.redact(" ".join([time, record.getMessage(), *facts]))
+
+
+def speak() -> None:
+    """Log to stderr what an operator should see: our own notes, and everybody's warnings."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(PlainLines())
+    handler.addFilter(lambda r: r.levelno >= logging.WARNING or r.name.startswith("bot"))
+    handler.setLevel(logging.INFO)
+    logging.getLogger().addHandler(handler)
 
 
 @contextlib.contextmanager

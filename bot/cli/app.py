@@ -17,7 +17,7 @@ from bot.cli.media import media_app
 from bot.cli.preparation import prepare_bases
 from bot.cli.status import status_app
 from bot.cli.study import study_app
-from bot.exit_codes import OURS, faults, logged_settings
+from bot.exit_codes import OURS, faults, logged_settings, speak
 from bot.settings import read_platform_settings
 from bot.terminal_client.client import chat
 from bot.terminal_client.live_answer import say
@@ -111,7 +111,7 @@ def serve_command(
     """
     with faults():
         settings = logged_settings("serve")
-        from bot.serving.serve import makers, serve, speak
+        from bot.serving.serve import makers, serve
 
         platforms = read_platform_settings()
         made = makers(platforms, discord=discord, telegram=telegram)
@@ -149,7 +149,6 @@ def worker_command(
                 settings.log_to,
             )
             prepare_bases(settings, Console(stderr=True))
-            from bot.serving.serve import speak
             from engine.process.shared import work
 
             if settings.log_to == "file":

@@ -8,9 +8,10 @@ same from each: take the greatest.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import aclosing, asynccontextmanager
-from typing import Protocol
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from functools import partial
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -24,7 +25,6 @@ from bot.service.request import Reply, Who
 from bot.service.service import ChatService
 from engine.errors import AskerError, PasticheError, SetupError
 from engine.events import Cancelled, Event, Failed, Finished, Image, Text
-from engine.ledger.ledger import Ledger
 from engine.ledger.tables import Delivery
 from engine.monitor.health import Check, Health, showing
 from engine.overview import Overview
@@ -42,76 +42,44 @@ class Meter:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        r = self.registry
-        self.accepted = Counter(
-            "pastiche_bot_accepted", "Requests taken.", ("platform", "medium"), registry=r
-        )
-        self.ended = Counter(
-            "pastiche_bot_ended",
-            "Requests whose answer was ready, failed or cancelled.",
-            ("platform", "medium", "outcome"),
-            registry=r,
-        )
-        self.refused = Counter(
-            "pastiche_bot_refused", "Requests not taken, by why.", ("platform", "why"), registry=r
-        )
-        self.first_sign = Histogram(
-            "pastiche_bot_first_sign_seconds",
-            "From a request to the first thing that there is to show: that it is taken.",
-            ("platform", "medium"),
-            buckets=SECONDS,
-            registry=r,
-        )
-        self.first_content = Histogram(
-            "pastiche_bot_first_content_seconds",
-            "From a request to its first words, or its first sketch.",
-            ("platform", "medium"),
-            buckets=SECONDS,
-            registry=r,
-        )
-        self.answered = Histogram(
-            "pastiche_bot_answer_seconds",
-            "From a request to its whole answer.",
-            ("platform", "medium"),
-            buckets=SECONDS,
-            registry=r,
-        )
-        self.in_hand = Gauge(
-            "pastiche_bot_in_hand", "Answers on their way to somebody.", registry=r
-        )
-        self.connected = Gauge(
-            "pastiche_bot_connected", "Whether the platform is there.", ("platform",), registry=r
-        )
-        self.retention = Gauge(
-            "pastiche_bot_retention_timestamp_seconds",
-            "When retention last ran through, in UTC seconds; 0 for never.",
-            registry=r,
-        )
-        self.up = Gauge("pastiche_up", "Whether this check passes.", ("check",), registry=r)
-        self.queue = Gauge(
-            "pastiche_queue_jobs", "Jobs that wait or run.", ("medium", "state"), registry=r
-        )
-        self.oldest = Gauge(
-            "pastiche_queue_oldest_seconds",
-            "How long the oldest unfinished job has been there.",
-            ("medium",),
-            registry=r,
-        )
-        self.rate = Gauge(
-            "pastiche_queue_done_per_minute", "Jobs answered a minute.", ("medium",), registry=r
-        )
-        self.workers = Gauge(
-            "pastiche_queue_workers", "Workers by state.", ("medium", "state"), registry=r
-        )
-        self.dead = Gauge(
-            "pastiche_queue_given_up", "Jobs dead, and failed of late.", ("state",), registry=r
-        )
-        self.deliveries = Gauge(
-            "pastiche_deliveries", "Answers not known to have arrived.", ("state",), registry=r
-        )
+        options: dict[str, Any] = {"registry": self.registry}
+
+        def counter(name: str, about: str, *labels: str) -> Counter:
+            return Counter(f"pastiche_bot_{name}", about, labels, **options)
+
+        def gauge(name: str, about: str, *labels: str) -> Gauge:
+            return Gauge(f"pastiche_{name}", about, labels, **options)
+
+        def seconds(name: str, about: str) -> Histogram:
+            labels = ("platform", "medium")
+            return Histogram(
+                f"pastiche_bot_{name}_seconds", about, labels, **options, buckets=SECONDS
+            )
+
+        self.accepted = counter("accepted", "Requests taken.", "platform", "medium")
+        about = "Requests whose answer was ready, failed or cancelled."
+        self.ended = counter("ended", about, "platform", "medium", "outcome")
+        self.refused = counter("refused", "Requests not taken, by why.", "platform", "why")
+        about = "From a request to the first thing that there is to show: that it is taken."
+        self.first_sign = seconds("first_sign", about)
+        about = "From a request to its first words, or its first sketch."
+        self.first_content = seconds("first_content", about)
+        self.answered = seconds("answer", "From a request to its whole answer.")
+        self.in_hand = gauge("bot_in_hand", "Answers on their way to somebody.")
+        self.connected = gauge("bot_connected", "Whether the platform is there.", "platform")
+        about = "When retention last ran through, in UTC seconds; 0 for never."
+        self.retention = gauge("bot_retention_timestamp_seconds", about)
+        self.up = gauge("up", "Whether this check passes.", "check")
+        self.queue = gauge("queue_jobs", "Jobs that wait or run.", "medium", "state")
+        about = "How long the oldest unfinished job has been there."
+        self.oldest = gauge("queue_oldest_seconds", about, "medium")
+        self.rate = gauge("queue_done_per_minute", "Jobs answered a minute.", "medium")
+        self.workers = gauge("queue_workers", "Workers by state.", "medium", "state")
+        self.dead = gauge("queue_given_up", "Jobs dead, and failed of late.", "state")
+        self.deliveries = gauge("deliveries", "Answers not known to have arrived.", "state")
 
     def show_queue(self, overview: Overview) -> None:
-        """What the queue's overview says, in numbers."""
+        """Set the queue's gauges."""
         for one in overview.media:
             self.queue.labels(one.medium, "queued").set(one.queued)
             self.queue.labels(one.medium, "running").set(one.running)
@@ -120,10 +88,9 @@ class Meter:
         self.workers.clear()
         for worker in overview.workers:
             self.workers.labels(worker.medium, worker.state).inc()
+        given_up = [job.state for job in (*overview.dead, *overview.failed)]
         for state in ("dead", "failed"):
-            self.dead.labels(state).set(
-                sum(job.state == state for job in (*overview.dead, *overview.failed))
-            )
+            self.dead.labels(state).set(given_up.count(state))
 
 
 class MeteredTalk(ChatService):
@@ -134,25 +101,25 @@ class MeteredTalk(ChatService):
         self.meter = Meter()
 
     async def say(self, command: Command, who: Who) -> Response:
-        """See ChatService."""
         medium, began = self._medium(command), time.monotonic()
-        try:
+        with self._refusals(who):
             reply = await super().say(command, who)
-        except AskerError as error:
-            self.meter.refused.labels(who.platform, _why(error)).inc()
-            raise
         return reply if isinstance(reply, Reply) else self._counted(reply, who, medium, began)
 
     async def pressed(self, press: Press, who: Who) -> Response | GoOn:
-        """See ChatService."""
-        try:
+        with self._refusals(who):
             return await super().pressed(press, who)
+
+    @contextmanager
+    def _refusals(self, who: Who) -> Iterator[None]:
+        try:
+            yield
         except AskerError as error:
             self.meter.refused.labels(who.platform, _why(error)).inc()
             raise
 
     def _medium(self, command: Command) -> str:
-        """What the command's experts make, "" for a command that makes nothing."""
+        """Name what the command's experts make, "" for a command that makes nothing."""
         match command:
             case Generate(command=name) | Compare(command=name):
                 experts = self.context.registry.of_command(name)
@@ -165,7 +132,7 @@ class MeteredTalk(ChatService):
     async def _counted(self, events: Events, who: Who, medium: str, began: float) -> Events:
         signed = shown = False
         labels = (who.platform, medium)
-        try:
+        with self._refusals(who):
             async with aclosing(events):
                 async for event in events:
                     seconds = time.monotonic() - began
@@ -180,19 +147,16 @@ class MeteredTalk(ChatService):
                         self.meter.ended.labels(*labels, _outcome(event)).inc()
                         self.meter.answered.labels(*labels).observe(seconds)
                     yield event
-        except AskerError as error:
-            self.meter.refused.labels(who.platform, _why(error)).inc()
-            raise
 
 
 def _has_content(event: Event | Reply) -> bool:
-    return isinstance(event, Text | Image | Finished) or (
-        isinstance(event, Reply) and _paired(event)
+    return (
+        _paired(event) if isinstance(event, Reply) else isinstance(event, Text | Image | Finished)
     )
 
 
 def _paired(said: Reply) -> bool:
-    """Whether it is the two answers of a /compare; a pair that came to nothing has no receipt."""
+    """Tell the two answers of a /compare; a pair that came to nothing has no receipt."""
     return said.receipt.startswith("pair:")
 
 
@@ -203,7 +167,7 @@ def _outcome(event: Event | Reply) -> str:
 
 
 def _why(error: AskerError) -> str:
-    """The kind of a refusal: busy, command, limit, refused, style, asker.
+    """Name the kind of a refusal: busy, command, limit, refused, style, asker.
 
     >>> from engine.errors import BusyError
     >>> _why(BusyError("..."))
@@ -213,9 +177,10 @@ def _why(error: AskerError) -> str:
 
 
 def checks_of(
-    talk: ChatService, ledger: Ledger, clients: Mapping[str, Client], wanted: tuple[str, ...]
+    talk: ChatService, clients: Mapping[str, Client], wanted: tuple[str, ...]
 ) -> dict[str, Check]:
-    """Leaving, database, pictures' store, and each platform that is to be served."""
+    """Check leaving, database, the pictures' store, and each platform that is to be served."""
+    ledger = talk.context.desk.ledger
 
     async def staying() -> str:
         return "it is leaving: nothing new is taken" if talk.context.lifecycle.draining else ""
@@ -229,52 +194,50 @@ def checks_of(
         await asyncio.to_thread(ledger.media.check)
         return ""
 
-    def platform(name: str) -> Check:
-        async def check() -> str:
-            client = clients.get(name)
-            return "" if client is not None and client.connected else "not connected"
+    async def platform(name: str) -> str:
+        return "" if _connected(clients, name) else "not connected"
 
-        return check
+    platforms = {name: partial(platform, name) for name in wanted}
+    return {"staying": staying, "database": database, "media": media, **platforms}
 
-    return {"staying": staying, "database": database, "media": media} | {
-        name: platform(name) for name in wanted
-    }
+
+def _connected(clients: Mapping[str, Client], name: str) -> bool:
+    return name in clients and clients[name].connected
 
 
 class Gathering:
-    """Brings the gauges up to date when somebody asks for them, at most every FRESH_SECONDS."""
+    """Bring the gauges up to date when somebody asks for them, at most every FRESH_SECONDS."""
 
-    def __init__(self, meter: Meter, talk: ChatService, ledger: Ledger, health: Health) -> None:
-        self._meter = meter
+    def __init__(self, talk: MeteredTalk, health: Health) -> None:
         self._talk = talk
-        self._ledger = ledger
         self._health = health
         self._at = float("-inf")
         self._turn = asyncio.Lock()
 
     async def __call__(self) -> None:
         """Never raises: what cannot be read keeps its last value, and pastiche_up says so."""
-        self._meter.in_hand.set(self._talk.deliveries.in_hand)
+        meter = self._talk.meter
+        meter.in_hand.set(self._talk.deliveries.in_hand)
         for name, why in (await self._health.troubles()).items():
-            self._meter.up.labels(name).set(not why)
+            meter.up.labels(name).set(not why)
         async with self._turn:
             if time.monotonic() - self._at < FRESH_SECONDS:
                 return
             self._at = time.monotonic()
             try:
                 async with asyncio.timeout(FRESH_SECONDS / 2):
-                    self._meter.show_queue(await self._talk.context.engine.overview())
+                    meter.show_queue(await self._talk.context.engine.overview())
                     await self._deliveries()
             except (PasticheError, TimeoutError) as error:
                 log.warning("the queue was not counted", extra={"why": type(error).__name__})
 
     async def _deliveries(self) -> None:
         query = sa.select(Delivery.state, sa.func.count()).where(Delivery.state.in_(OPEN))
-        async with self._ledger.reading() as connection:
+        async with self._talk.context.desk.ledger.reading() as connection:
             rows = (await connection.execute(query.group_by(Delivery.state))).all()
         counts: dict[str, int] = dict.fromkeys(OPEN, 0) | {row[0]: row[1] for row in rows}
         for state, count in counts.items():
-            self._meter.deliveries.labels(state).set(count)
+            self._talk.meter.deliveries.labels(state).set(count)
 
 
 class Serving(Protocol):
@@ -286,33 +249,21 @@ class Serving(Protocol):
 
 @asynccontextmanager
 async def showing_bot(
-    settings: Settings,
-    talk: MeteredTalk,
-    running: Serving,
-    wanted: tuple[str, ...],
+    settings: Settings, talk: MeteredTalk, running: Serving, wanted: tuple[str, ...]
 ) -> AsyncIterator[Health]:
     """Show what the bot does on the settings' port, if they name one."""
-    ledger, clients = talk.context.desk.ledger, running.clients
-    talk.meter.retention.set_function(lambda: running.cleaned_at)
-    health = Health(checks_of(talk, ledger, clients, wanted))
+    meter = talk.meter
+    meter.retention.set_function(lambda: running.cleaned_at)
+    health = Health(checks_of(talk, running.clients, wanted))
     for name in wanted:
-        talk.meter.connected.labels(name).set_function(_there(clients, name))
-    gathering = Gathering(talk.meter, talk, ledger, health)
-    port = settings.metrics_port or None
-    async with showing(health, talk.meter.registry, settings.metrics_host, port, gathering) as port:
-        if settings.metrics_port and not port:
+        meter.connected.labels(name).set_function(partial(_connected, running.clients, name))
+    host, port = settings.metrics_host, settings.metrics_port or None
+    async with showing(health, meter.registry, host, port, Gathering(talk, health)) as shown:
+        if port and not shown:
             raise SetupError(
-                f"Another program listens on port {settings.metrics_port} already, and would be read "
-                "as this bot. Choose another with PASTICHE_METRICS_PORT."
+                f"Another program listens on port {port} already, and would be read as this bot. "
+                "Choose another with PASTICHE_METRICS_PORT."
             )
-        if port:
-            log.info("metrics and health", extra={"address": f"{settings.metrics_host}:{port}"})
+        if shown:
+            log.info("metrics and health", extra={"address": f"{host}:{shown}"})
         yield health
-
-
-def _there(clients: Mapping[str, Client], name: str) -> Callable[[], float]:
-    def there() -> float:
-        client = clients.get(name)
-        return float(client is not None and client.connected)
-
-    return there

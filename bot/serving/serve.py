@@ -8,10 +8,10 @@ asked for, are settled here.
 import asyncio
 import contextlib
 import logging
-import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from bot.chat import make_context
 from bot.clients.client import Client
@@ -23,7 +23,6 @@ from engine.errors import PasticheError, SetupError
 from engine.ledger.storage import database_url
 from engine.lock import owners_pid, take_lock
 from engine.moderation.chain import usual
-from engine.monitor.logs import JsonLines
 from engine.process.bootstrap import ReconnectingEngine
 from engine.process.composition import desk_on
 from engine.settings import Settings
@@ -41,47 +40,24 @@ AGAIN_SECONDS = (1.0, 5.0, 15.0, 60.0)  # before a client that broke down is sta
 
 Make = Callable[[ChatService, PlatformSettings], Client]
 
+Result = TypeVar("Result")
+
 log = logging.getLogger(__name__)
-
-
-class PlainLines(JsonLines):
-    """Write log records as short lines for the terminal, secrets taken out."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        facts = [f"{name}={value}" for name, value in self.extras(record).items()]
-        if record.exc_info and record.exc_info[0]:
-            facts.append(record.exc_info[0].__name__)
-        time = self.formatTime(record, "%H:%M:%S")
-        return self.redact(" ".join([time, record.getMessage(), *facts]))
-
-
-def speak() -> None:
-    """Log to stderr what an operator should see: our own notes, and everybody's warnings."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(PlainLines())
-    handler.addFilter(lambda r: r.levelno >= logging.WARNING or r.name.startswith("bot"))
-    handler.setLevel(logging.INFO)
-    logging.getLogger().addHandler(handler)
 
 
 def makers(platforms: PlatformSettings, *, discord: bool, telegram: bool) -> dict[str, Make]:
     """Choose the clients to run: those asked for, or all whose token is set. Raises SetupError."""
-    found: dict[str, Make] = {}
-    every = not (discord or telegram)
-    if discord or (every and platforms.discord_token):
-        found["discord"] = _discord
-    if telegram or (every and platforms.telegram_token):
-        found["telegram"] = _telegram
-    missing = [name for name in found if getattr(platforms, f"{name}_token") is None]
-    if missing or not found:
-        names = (
-            " and ".join(f"{n.upper()}_TOKEN" for n in missing) or "DISCORD_TOKEN or TELEGRAM_TOKEN"
-        )
+    asked = {"discord": discord, "telegram": telegram}
+    tokens = {name: getattr(platforms, f"{name}_token") for name in asked}
+    wanted = [name for name in asked if asked[name]] or [name for name in asked if tokens[name]]
+    missing = [name for name in wanted if tokens[name] is None]
+    if missing or not wanted:
+        names = " and ".join(f"{n.upper()}_TOKEN" for n in missing)
         raise SetupError(
-            f"Set {names} to the token that the platform gave you; the README says step by step "
-            "where to get one."
+            f"Set {names or 'DISCORD_TOKEN or TELEGRAM_TOKEN'} to the token that the platform gave "
+            "you; the README says step by step where to get one."
         )
-    return found
+    return {name: {"discord": _discord, "telegram": _telegram}[name] for name in wanted}
 
 
 def _discord(talk: ChatService, settings: PlatformSettings) -> Client:
@@ -98,8 +74,8 @@ def _telegram(talk: ChatService, settings: PlatformSettings) -> Client:
 
 @dataclass(slots=True)
 class Running:
-    """The clients that serve now, the debts that they are settling, when retention ran last, and
-    whether a client has come since debts were looked for."""
+    """What serves now: clients, the debts that they are settling, when retention ran last, and whether
+    a client has come since debts were looked for."""
 
     clients: dict[str, Client] = field(default_factory=dict)
     settling: set[str] = field(default_factory=set)
@@ -117,15 +93,9 @@ async def serve(
             _alone(settings),
             ReconnectingEngine(settings, warm=("text",), workers=workers) as core,
             core.ledger() as ledger,
-            desk_on(
-                ledger,
-                settings,
-                asker=platforms.asker_bucket,
-                place=platforms.place_bucket,
-            ) as desk,
+            desk_on(ledger, settings, platforms.asker_bucket, platforms.place_bucket) as desk,
         ):
-            moderator = usual(platforms.image_check)
-            talk = MeteredTalk(make_context(core, desk, moderator, platforms))
+            talk = MeteredTalk(make_context(core, desk, usual(platforms.image_check), platforms))
             unsure = await desk.outbox.recover()
             log.info("serving", extra={"clients": ", ".join(made), "unsure": unsure})
             async with showing_bot(settings, talk, running, tuple(made)):
@@ -229,12 +199,9 @@ async def _drain(talk: ChatService, running: Running, seconds: float) -> None:
         async with asyncio.timeout(seconds):
             while talk.deliveries.under_way or running.settling:
                 await asyncio.sleep(0.05)
-    leaving = (_leave(client) for client in running.clients.values())
-    await asyncio.gather(*leaving)
-    try:
-        await within(LET_GO_SECONDS, talk.context.desk.outbox.let_go())
-    except (PasticheError, TimeoutError):
-        log.exception("the debts in hand could not be let go; they are free in a minute")
+    await asyncio.gather(*(_leave(client) for client in running.clients.values()))
+    let_go = within(LET_GO_SECONDS, talk.context.desk.outbox.let_go())
+    await _logged(let_go, "the debts in hand could not be let go; they are free in a minute")
 
 
 async def _leave(client: Client) -> None:
@@ -244,15 +211,27 @@ async def _leave(client: Client) -> None:
         log.exception("%s did not leave in order", client.name)
 
 
+async def _logged(work: Awaitable[Result], failed: str) -> Result | None:
+    """Await it; log that it `failed`, and go on, where the ledger does not answer."""
+    try:
+        return await work
+    except (PasticheError, TimeoutError):
+        log.exception(failed)
+        return None
+
+
 async def _settle(talk: ChatService, running: Running) -> None:
     """Look for debts again and again; each is in its client's hands once."""
     gate = asyncio.Semaphore(DEBTS_AT_ONCE)
+    outbox = talk.context.desk.outbox
     async with asyncio.TaskGroup() as group:
         while wanted():
-            await _look_around(talk)
+            await _logged(_hold(talk), "the debts in hand could not be kept")
             for client in list(running.clients.values()):
                 for debt in await _debts(talk, client.name):
-                    if debt.job not in running.settling and await _claimed(talk, debt):
+                    if debt.job in running.settling:
+                        continue
+                    if await _logged(outbox.claim(debt.job), "a debt could not be claimed"):
                         running.settling.add(debt.job)
                         group.create_task(_deliver(client, debt, running, gate))
             # a client that has just come has people who have waited already
@@ -262,32 +241,17 @@ async def _settle(talk: ChatService, running: Running) -> None:
             running.came.clear()
 
 
-async def _look_around(talk: ChatService) -> None:
+async def _hold(talk: ChatService) -> None:
     """Renew our hold on what we send; take over what a bot that has gone was sending."""
-    try:
-        await talk.deliveries.keep_hold()
-        if talk.context.desk.outbox.shared:
-            await talk.context.desk.outbox.recover()
-    except PasticheError:
-        log.exception("the debts in hand could not be kept")
+    await talk.deliveries.keep_hold()
+    if talk.context.desk.outbox.shared:
+        await talk.context.desk.outbox.recover()
 
 
-async def _claimed(talk: ChatService, debt: Debt) -> bool:
-    try:
-        return await talk.context.desk.outbox.claim(debt.job)
-    except PasticheError:
-        log.exception("a debt could not be claimed", extra={"job": debt.job})
-        return False
-
-
-async def _debts(talk: ChatService, platform: str) -> list[Debt]:
+async def _debts(talk: ChatService, platform: str) -> Sequence[Debt]:
     if talk.context.lifecycle.draining:
-        return []
-    try:
-        return await talk.deliveries.debts(platform)
-    except PasticheError:
-        log.exception("the debts cannot be read")
-        return []
+        return ()
+    return await _logged(talk.deliveries.debts(platform), "the debts cannot be read") or ()
 
 
 async def _deliver(client: Client, debt: Debt, running: Running, gate: asyncio.Semaphore) -> None:
@@ -302,11 +266,12 @@ async def _deliver(client: Client, debt: Debt, running: Running, gate: asyncio.S
 
 async def _clean(talk: ChatService, running: Running) -> None:
     """Run retention at the start and every hour."""
+    desk = talk.context.desk
     while wanted():
         try:
-            for job in await talk.context.desk.retention.overdue():
+            for job in await desk.retention.overdue():
                 await talk.context.engine.cancel(job)
-            done = await talk.context.desk.retention.clean()
+            done = await desk.retention.clean()
             running.cleaned_at = time.time()
             log.info("cleaned", extra={name: done[name] for name in ("blanked", "pictures")})
         except Exception:

@@ -170,7 +170,7 @@ async def open_terminal(
     async with (
         ReconnectingEngine(settings, warm=warm) as core,
         core.ledger() as ledger,
-        desk_on(ledger, settings, asker=limits.asker_bucket, place=limits.place_bucket) as desk,
+        desk_on(ledger, settings, limits.asker_bucket, limits.place_bucket) as desk,
         _retention(desk),
     ):
         moderator = usual(limits.image_check)

@@ -113,7 +113,7 @@ class Desk:
 
 @asynccontextmanager
 async def desk_on(
-    ledger: Ledger, settings: Settings, *, asker: Bucket = NO_LIMIT, place: Bucket = NO_LIMIT
+    ledger: Ledger, settings: Settings, asker: Bucket = NO_LIMIT, place: Bucket = NO_LIMIT
 ) -> AsyncIterator[Desk]:
     """Make the desk of a process that has opened its ledger already."""
     desk = Desk(ledger, settings, asker, place)
@@ -137,6 +137,6 @@ async def open_desk(
     """
     async with (
         open_ledger(settings, synced=False, clock=clock) as ledger,
-        desk_on(ledger, settings, asker=asker, place=place) as desk,
+        desk_on(ledger, settings, asker, place) as desk,
     ):
         yield desk
