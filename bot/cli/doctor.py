@@ -9,9 +9,16 @@ import shutil
 import stat
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
+from typing import Annotated
+
+import typer
+from rich.console import Console
 
 from bot.cli.findings import Finding, look_at_models
+from bot.exit_codes import OURS, faults, logged_settings
 from bot.settings import PlatformSettings, read_platform_settings
+from bot.terminal_client.live_answer import say
+from engine import shutdown
 from engine.chat.retention import ALARM_SECONDS
 from engine.engine import events_of
 from engine.errors import PasticheError, SetupError
@@ -30,6 +37,33 @@ PACKAGES = ("torch", "transformers", "peft", "diffusers", "accelerate", "safeten
             "sqlalchemy", "discord.py", "python-telegram-bot", "openai")  # fmt: skip
 MIN_FREE = 2 << 30  # bytes
 ROUND_TRIP_SECONDS = 180.0  # a first load of a big base from a slow disk is in it
+
+
+app = typer.Typer()
+
+
+@app.command("doctor")
+def doctor_command(
+    generate: Annotated[bool, typer.Option(help="Ask a worker for a few words.")] = True,
+) -> None:
+    """Look for what is wrong, and say what to do. Exit code 1 if anything is."""
+    with faults():
+        settings = logged_settings("pastiche")
+        console = Console()
+        style = {"ok": "green", "note": "yellow", "bad": "red"}
+
+        async def run() -> bool:
+            sound = True
+            async with aclosing(examine(settings, generate=generate)) as findings:
+                async for finding in findings:
+                    console.print(f"[{style[finding.mark]}]{finding.mark:4}[/] ", end="")
+                    say(console, finding.what)
+                    if finding.advice:
+                        say(console, f"     {finding.advice}")
+                    sound &= finding.mark != "bad"
+            return sound
+
+        raise typer.Exit(0 if shutdown.run(run()) else OURS)
 
 
 async def examine(settings: Settings, *, generate: bool = True) -> AsyncGenerator[Finding]:

@@ -1,0 +1,118 @@
+"""`pastiche prepare`, `chat`, `serve` and `worker`."""
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from bot.cli.database import upgrade_alone
+from bot.cli.preparation import prepare_bases
+from bot.exit_codes import faults, logged_settings, speak
+from bot.settings import read_platform_settings
+from engine import shutdown
+from engine.errors import CommandError
+from engine.ledger.storage import make_ready, on_server
+from engine.monitor.logs import start_logs
+from engine.settings import read_settings
+
+app = typer.Typer()
+
+
+@app.command("prepare")
+def prepare_command() -> None:
+    """Make the models of the profile ready, and the ledger. `chat` does this by itself."""
+    with faults():
+        settings = logged_settings("pastiche")
+        prepare_bases(settings, Console(stderr=True), verify=True)
+        make_ready(settings) if on_server(settings) else upgrade_alone(settings)
+        sys.stdout.write(f"Ready. The data folder is {settings.home}\n")
+
+
+@app.command("chat")
+def chat_command() -> None:
+    """Talk to the experts in this terminal. Reads a pipe too: a line with / begins a request."""
+    with faults():
+        settings = logged_settings("pastiche")
+        from bot.terminal_client.client import chat
+        from bot.terminal_client.session import open_terminal
+
+        prepare_bases(settings, Console(stderr=True))
+
+        async def run() -> int:
+            async with open_terminal(settings, warm=("text",)) as there:
+                return await chat(there, Console())
+
+        raise typer.Exit(shutdown.run(run()))
+
+
+@app.command("serve")
+def serve_command(
+    discord: Annotated[
+        bool, typer.Option("--discord", help="Discord, and only what is named.")
+    ] = False,
+    telegram: Annotated[bool, typer.Option("--telegram", help="Telegram, likewise.")] = False,
+    worker: Annotated[bool, typer.Option(help="Start workers as they are needed.")] = True,
+) -> None:
+    """Answer on Discord and Telegram: every one whose token is set. Ctrl-C or SIGTERM ends it kindly.
+
+    Exit code 1 when no platform could be served.
+    """
+    with faults():
+        settings = logged_settings("serve")
+        from bot.serving.serve import makers, serve
+
+        platforms = read_platform_settings()
+        made = makers(platforms, discord=discord, telegram=telegram)
+        if settings.log_to == "file":
+            speak()
+        if worker:
+            prepare_bases(settings, Console(stderr=True))
+        shutdown.finish(shutdown.run(serve(settings, platforms, made, workers=worker)))
+
+
+@app.command("worker")
+def worker_command(
+    media: Annotated[
+        str, typer.Option("--media", "--medium", help="text, image, or text,image (Postgres)")
+    ] = "text",
+    device: Annotated[str, typer.Option(help="cpu, cuda, or cuda:0, cuda:1 ... (Postgres)")] = "",
+    text_server: Annotated[
+        str, typer.Option(help="An OpenAI-compatible server that writes the texts: docs/vllm.md")
+    ] = "",
+) -> None:
+    """One more worker: for the bot on this data folder, or for all on the same Postgres.
+
+    On Postgres it serves until SIGTERM, ends what it runs then (PASTICHE_LEAVE_SECONDS), and leaves.
+    """
+    with faults():
+        settings = read_settings(**({"text_server": text_server} if text_server else {}))
+        wanted = tuple(dict.fromkeys(media.split(",")))
+        if not set(wanted) <= {"text", "image"}:
+            raise CommandError("There are two media: --media text, --media image.")
+        if on_server(settings):
+            start_logs(
+                settings.home,
+                f"station-{'-'.join(wanted)}",
+                settings.log_level,
+                settings.log_to,
+            )
+            prepare_bases(settings, Console(stderr=True))
+            from engine.process.shared import work
+
+            if settings.log_to == "file":
+                speak()
+            sys.stderr.write(f"Serving {media}. Ctrl-C or SIGTERM ends it kindly.\n")
+            shutdown.run(work(settings, wanted, device))
+            shutdown.finish(0)
+        if len(wanted) > 1 or device:
+            raise CommandError("On SQLite a worker has one medium, and the device that it finds.")
+        start_logs(settings.home, f"worker-{media}", settings.log_level, settings.log_to)
+        from engine.workers.worker import run_worker
+
+        try:
+            run_worker(settings, media)
+        except (ConnectionError, FileNotFoundError):
+            raise CommandError(
+                f"No bot is running on {settings.home}. Start one first: pastiche chat"
+            ) from None
