@@ -98,7 +98,7 @@ def _coder(recipe: BaseRecipe, folder: Path, stop: int | None = None) -> dict[st
             recipe.model_copy(update={"autoencoder": part}), folder, seen, unseen
         )
     autoencoder.fit_autoencoder(recipe, folder, seen, unseen)
-    return load_file(max(folder.glob("step-*")) / "weights.safetensors")
+    return load_file(max(folder.glob("step-*")) / "adapter.safetensors")
 
 
 @given(facts, st.randoms(use_true_random=False))

@@ -15,19 +15,12 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from training.captioning import Captioner
+from training.captioning import Captioner, cost
 from training.captioning.answer_log import Journal
 from training.captioning.batch_api import Batches, wait
 from training.captioning.catalogue import CatalogueCaptioner
 from training.captioning.chat_completions import ServiceCaptioner
 from training.captioning.composition import require_prefix
-from training.captioning.cost import (
-    SpendingLimit,
-    price_teller,
-    prices_of,
-    require_agreement,
-    worst,
-)
 from training.captioning.questions import Question, questions_of
 from training.captioning.review import write_sheet
 from training.captioning.tables import CaptionTable, Kind
@@ -137,17 +130,19 @@ def ask(
     """Ask what is open; tells whether the limit held some questions back."""
     if not who.kept:
         return False
-    purse = SpendingLimit(prices_of(table, options.batch), options.max_usd, journal.dollars)
+    purse = cost.SpendingLimit(
+        cost.prices_of(table, options.batch), options.max_usd, journal.dollars
+    )
     if options.batch and isinstance(who, ServiceCaptioner):
         return ask_in_batches(Batches(folder, who, journal), purse, questions, options)
     waiting = [question for question in questions if journal.needs(question, options.retry_failed)]
-    require_agreement(waiting, purse, table, options.yes)
+    cost.require_agreement(waiting, purse, table, options.yes)
     asking = Asking(
         captioner=who,
         journal=journal,
         purse=purse,
         table=table,
-        on_first=price_teller(purse, len(waiting)),
+        on_first=cost.price_teller(purse, len(waiting)),
     )
     if waiting:
         asking.ask(waiting)
@@ -155,7 +150,7 @@ def ask(
 
 
 def ask_in_batches(
-    batches: Batches, purse: SpendingLimit, questions: list[Question], options: Options
+    batches: Batches, purse: cost.SpendingLimit, questions: list[Question], options: Options
 ) -> bool:
     """Take in what is ready, send what is open, wait; tells whether the limit held some back."""
     table = batches.captioner.table
@@ -163,15 +158,15 @@ def ask_in_batches(
     batches.collect(by_key, purse.prices)
     purse.spent = batches.journal.dollars
     for key in batches.under_way & by_key.keys():
-        purse.hold(*worst(by_key[key], table))
+        purse.hold(*cost.worst(by_key[key], table))
     waiting = [
         question
         for question in questions
         if question.key not in batches.under_way
         and batches.journal.needs(question, options.retry_failed)
     ]
-    affordable = [q for q in waiting if purse.hold(*worst(q, table)) is not None]
-    require_agreement(affordable, purse, table, options.yes)
+    affordable = [q for q in waiting if purse.hold(*cost.worst(q, table)) is not None]
+    cost.require_agreement(affordable, purse, table, options.yes)
     batches.submit(affordable)
     if batches.sent and options.poll:
         wait(batches, by_key, purse.prices, options.poll)

@@ -16,19 +16,11 @@ from rich.progress import track
 
 from engine.files import whole_folder
 from training.errors import BadCorpus, BadRecipe
+from training.runs import stage
 from training.runs.expiry import due_of, guard, stamp
 from training.runs.recipe import Recipe, load_recipe
 from training.runs.record import digest_of_file, note_stage
 from training.runs.settings import TrainingSettings
-from training.runs.stage import (
-    BaseFolder,
-    Changes,
-    RecipeFile,
-    RunsFolder,
-    open_run,
-    run_stage,
-    say,
-)
 from training.sources import Source
 from training.sources.factory import FETCHED, GUARDIAN, source_of
 from training.sources.guardian_articles import GuardianSource, metadata_of
@@ -84,20 +76,20 @@ def stamp_texts(folder: Path, recipe: Recipe, run: Path) -> None:
 
 
 def main(
-    recipe_file: RecipeFile,
+    recipe_file: stage.RecipeFile,
     corpus: Annotated[
         Path | None, typer.Option("--corpus", help="Texts to use in place of the recipe's source")
     ] = None,
-    base: BaseFolder = None,
-    runs: RunsFolder = Path("runs"),
-    changes: Changes = None,
+    base: stage.BaseFolder = None,
+    runs: stage.RunsFolder = Path("runs"),
+    changes: stage.Changes = None,
     metadata_only: Annotated[
         bool, typer.Option("--metadata-only", help="The Guardian: ids and word counts, no text")
     ] = False,
 ) -> None:
     """Acquire, clean, dedupe, filter, split and pack a corpus."""
     recipe = load_recipe(recipe_file, tuple(changes or ()))
-    run = open_run(recipe, runs)
+    run = stage.open_run(recipe, runs)
     if not metadata_only:
         require_text(recipe)
     source = source_of(recipe, runs, corpus, TrainingSettings())
@@ -115,15 +107,17 @@ def plan(source: Source) -> None:
         raise BadRecipe("--metadata-only is for recipes whose source is The Guardian.")
     rows = [metadata_of(article) for article in source.articles(with_text=False)]
     words = sum(int(row["words"] or 0) for row in rows)
-    say(f"{len(rows)} articles, {words:,} words. No text was fetched.")
+    stage.say(f"{len(rows)} articles, {words:,} words. No text was fetched.")
 
 
 def tell(facts: dict[str, Any]) -> None:
     for name, size in facts["splits"].items():
-        say(f"{name}: {size['works']} works, {size['blocks']} blocks, {size['tokens']:,} tokens")
+        stage.say(
+            f"{name}: {size['works']} works, {size['blocks']} blocks, {size['tokens']:,} tokens"
+        )
     for reason, count in sorted(facts["dropped"].items()):
-        say(f"dropped, {reason}: {count}")
+        stage.say(f"dropped, {reason}: {count}")
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    stage.run_stage(main)

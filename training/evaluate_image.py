@@ -6,7 +6,6 @@ Writes a side-by-side sheet, one Markdown page and the figures: held-out loss, w
 pictures come back, attributes as asked, and with `--clip` and `--dino` their scores.
 """
 
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,19 +14,10 @@ import typer
 from rich.console import Console
 
 from training.images.recipe import ImageRecipe, load_image_recipe
+from training.runs import stage
 from training.runs.evaluation import command_line, write_report
-from training.runs.expiry import stamp
+from training.runs.expiry import stamp_until
 from training.runs.record import digest_of_file, note_stage
-from training.runs.stage import (
-    BaseFolder,
-    Changes,
-    RecipeFile,
-    RunsFolder,
-    memory_told,
-    open_run,
-    run_stage,
-    say,
-)
 from training.train_image import MEMORY_HELP, DataFolder, with_folder
 
 if TYPE_CHECKING:
@@ -85,38 +75,33 @@ def evaluate_image(
 def before_after(wishes: "Sequence[DrawRequest]", pairs: "dict[str, list[Image]]") -> "Image":
     from training.images.drawing.grid import sheet
 
-    prompts = tuple(dict.fromkeys(wish.prompt for wish in wishes))
-    places = {prompt: [n for n, w in enumerate(wishes) if w.prompt == prompt] for prompt in prompts}
-    titles = {"base": "base", "lora": "LoRA"}
-    rows = [[pairs[who][n] for n in places[prompt] for who in titles] for prompt in prompts]
-    seeds = [wishes[n].seed for n in places[prompts[0]]]
-    columns = [f"{titles[who]}, seed {seed}" for seed in seeds for who in titles]
-    return sheet(rows, columns, prompts)
+    rows: dict[str, list[Image]] = {}
+    for wish, base, lora in zip(wishes, pairs["base"], pairs["lora"], strict=True):
+        rows.setdefault(wish.prompt, []).extend((base, lora))
+    seeds = [wish.seed for wish in wishes if wish.prompt == wishes[0].prompt]
+    columns = [f"{who}, seed {seed}" for seed in seeds for who in ("base", "LoRA")]
+    return sheet(list(rows.values()), columns, list(rows))
 
 
 def save_nearest(path: Path, memory: dict[str, Any], drawn: list[Any], measures: Any) -> None:
     """Show the pictures nearest to training pictures, in a folder that goes when these must."""
     from training.images.drawing.grid import save_png, sheet
 
-    due = measures.subject.pictures.due
-    if due is not None:
-        stamp(path.parent, max(0.0, due - time.time()) / 3600, time.time())
-    near = memory["similarity"]
-    order = sorted(range(len(drawn)), key=lambda place: -near[place])[:SHOWN]
-    rows = [[drawn[place], measures.train[memory["nearest"][place]]] for place in order]
-    names = [measures.subject.pictures.train[memory["nearest"][place]].name for place in order]
-    labels = [
-        f"similarity {near[place]:.3f}: {name}" for place, name in zip(order, names, strict=True)
-    ]
+    pictures = measures.subject.pictures
+    stamp_until(path.parent, pictures.due)
+    found = zip(memory["similarity"], memory["nearest"], drawn, strict=True)
+    near = sorted(found, key=lambda entry: -entry[0])[:SHOWN]
+    rows = [[picture, measures.train[index]] for _, index, picture in near]
+    labels = [f"similarity {value:.3f}: {pictures.train[index].name}" for value, index, _ in near]
     save_png(sheet(rows, ("drawn", "nearest training picture"), labels), path)
 
 
 def main(
-    recipe_file: RecipeFile,
-    base: BaseFolder = None,
+    recipe_file: stage.RecipeFile,
+    base: stage.BaseFolder = None,
     data: DataFolder = None,
-    runs: RunsFolder = Path("runs"),
-    changes: Changes = None,
+    runs: stage.RunsFolder = Path("runs"),
+    changes: stage.Changes = None,
     samples: Annotated[int, typer.Option(help="Pictures by held-out captions", min=1)] = SAMPLES,
     attribute: Annotated[
         list[str] | None, typer.Option(help="A field of the listing to judge; may be repeated")
@@ -131,9 +116,9 @@ def main(
     from training.images.evaluation import report
 
     recipe = with_folder(load_image_recipe(recipe_file, tuple(changes or ())), data)
-    run = open_run(recipe, runs)
+    run = stage.open_run(recipe, runs)
     console, names = Console(), tuple(attribute or ())
-    with console.status("loading") as status, memory_told(MEMORY_HELP):
+    with console.status("loading") as status, stage.memory_told(MEMORY_HELP):
         values = evaluate_image(recipe, run, base, samples, names, clip, dino, judge, status.update)
     command = command_line(
         "evaluate_image",
@@ -149,10 +134,10 @@ def main(
     facts = {**values, "lines": lines, "outputs": {"report": digest_of_file(path)}}
     note_stage(run, recipe, "evaluate_image", facts)
     for line in lines:
-        say(line)
-    say(f"Report: {path}")
-    say(f"Next: python -m training.publish {recipe_file}")
+        stage.say(line)
+    stage.say(f"Report: {path}")
+    stage.say(f"Next: python -m training.publish {recipe_file}")
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    stage.run_stage(main)

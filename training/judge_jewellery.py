@@ -65,6 +65,14 @@ def answers(logits: "Tensor") -> dict[str, "Tensor"]:
     return dict(zip(PROPERTIES, torch.split(logits, sizes, dim=1), strict=True))
 
 
+def likeliest(logits: "Tensor") -> dict[str, list[str]]:
+    """Name each picture's likeliest value of each property."""
+    return {
+        name: [PROPERTIES[name][index] for index in found.argmax(1).tolist()]
+        for name, found in answers(logits).items()
+    }
+
+
 def softened(pictures: "Tensor", rng: random.Random) -> "Tensor":
     """Blur a little half the time: what it judges comes out of a small autoencoder."""
     from torch.nn import functional
@@ -145,9 +153,8 @@ def examined(judge: "nn.Module", unseen: "Collection") -> dict[str, float]:
 def count_right(logits: "Tensor", rows: list[dict[str, str]]) -> Counter[str]:
     """Count for each property the pictures that show what they should."""
     right: Counter[str] = Counter()
-    for name, found in answers(logits).items():
-        said = [PROPERTIES[name][index] for index in found.argmax(1).tolist()]
-        right[name] = sum(s == facts[name] for s, facts in zip(said, rows, strict=True))
+    for name, found in likeliest(logits).items():
+        right[name] = sum(value == facts[name] for value, facts in zip(found, rows, strict=True))
     return right
 
 

@@ -9,33 +9,24 @@ Writes to PASTICHE_HOME/experts, or elsewhere with --into. What is there is only
 """
 
 import json
-import shutil
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from engine.files import whole_folder, write_file
+from engine.files import whole_folder, write_file, write_json
 from engine.settings import read_settings
 from engine.weights.weight_files import check_adapter, digest_of
 from training.errors import BadRecipe, NotPublished
 from training.images.lora_files import WEIGHTS as LORA
-from training.images.lora_files import check_lora
+from training.images.lora_files import check_lora, copy_weights
 from training.images.model_card import copy_kohya, copy_lora, image_model_card
 from training.images.recipe import ImageRecipe, is_image_recipe, load_image_recipe
 from training.images.rights import require_image_training
+from training.runs import stage
 from training.runs.expert_card import BUILT_IN_CARDS, AnyRecipe, card_text, folder_of, require_room
 from training.runs.recipe import load_recipe
 from training.runs.record import note_stage, read_record
-from training.runs.stage import (
-    BaseFolder,
-    Changes,
-    RecipeFile,
-    RunsFolder,
-    open_run,
-    run_stage,
-    say,
-)
 from training.text.merging import write_merged
 from training.text.model_card import model_card, notice_for
 from training.text.rights import require_training
@@ -93,25 +84,19 @@ def write_words(recipe: AnyRecipe, run: Path, expert: Path, digest: str) -> None
 def write_adapter(source: Path, folder: Path, half: bool) -> None:
     """Copy config and weights; `half` stores them in bfloat16, half the size."""
     import torch
-    from safetensors.torch import load_file, save_file
 
     config = json.loads((source / "adapter_config.json").read_text(encoding="utf-8"))
     if isinstance(config.get("target_modules"), list):
         config["target_modules"].sort()  # PEFT writes a set: the digest should not change
-    write_file(folder / "adapter_config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")
-    if not half:
-        shutil.copyfile(source / WEIGHTS, folder / WEIGHTS)
-        return
-    weights = {name: w.to(torch.bfloat16) for name, w in load_file(source / WEIGHTS).items()}
-    save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
-    (folder / WEIGHTS).chmod(0o644)  # safetensors makes it private
+    write_json(folder / "adapter_config.json", config)
+    copy_weights(source / WEIGHTS, folder / WEIGHTS, half and torch.bfloat16, {"format": "pt"})
 
 
 def main(
-    recipe_file: RecipeFile,
-    base: BaseFolder = None,
-    runs: RunsFolder = Path("runs"),
-    changes: Changes = None,
+    recipe_file: stage.RecipeFile,
+    base: stage.BaseFolder = None,
+    runs: stage.RunsFolder = Path("runs"),
+    changes: stage.Changes = None,
     into: Annotated[
         Path | None, typer.Option("--into", help="Experts folder (else PASTICHE_HOME/experts)")
     ] = None,
@@ -128,14 +113,14 @@ def main(
     recipe: AnyRecipe = load(recipe_file, tuple(changes or ()))
     if merge is not None and isinstance(recipe, ImageRecipe):
         raise BadRecipe("--merge is for text; tools for pictures take a LoRA ([save] kohya).")
-    run = open_run(recipe, runs)
+    run = stage.open_run(recipe, runs)
     root = into or read_settings().home / "experts"
     facts = publish(recipe, run, root, replace, half)
     if merge is not None and not isinstance(recipe, ImageRecipe):
         facts["merged"] = write_merged(recipe, run / ADAPTER, merge, base, replace)
     note_stage(run, recipe, "publish", facts)
-    say(f"Published {root / recipe.expert.name}")
+    stage.say(f"Published {root / recipe.expert.name}")
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    stage.run_stage(main)

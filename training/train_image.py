@@ -18,18 +18,8 @@ from engine.files import whole_folder
 from training.images.data.folder import read_folder
 from training.images.recipe import ImageRecipe, load_image_recipe
 from training.images.rights import require_image_training
+from training.runs import stage
 from training.runs.record import digest_of_file, note_stage
-from training.runs.stage import (
-    BaseFolder,
-    Changes,
-    Fresh,
-    RecipeFile,
-    RunsFolder,
-    memory_told,
-    open_run,
-    run_stage,
-    say,
-)
 
 if TYPE_CHECKING:
     from training.images.session import ImageSession
@@ -51,11 +41,11 @@ def train_image(recipe: ImageRecipe, run: Path, base: Path | None = None) -> "Im
     pictures = read_folder(folder, recipe.data, recipe.run.seed, time.time())
     from training.images.session import ImageSession
 
-    with memory_told(MEMORY_HELP):
+    with stage.memory_told(MEMORY_HELP):
         session = ImageSession(recipe, run, pictures, base)
         if session.accelerator.is_main_process:
             for line in session.told():
-                say(line)
+                stage.say(line)
         session.train()
     session.choose()
     if session.accelerator.is_main_process:
@@ -118,16 +108,16 @@ def with_folder(recipe: ImageRecipe, folder: Path | None) -> ImageRecipe:
 
 
 def main(
-    recipe_file: RecipeFile,
-    base: BaseFolder = None,
+    recipe_file: stage.RecipeFile,
+    base: stage.BaseFolder = None,
     data: DataFolder = None,
-    runs: RunsFolder = Path("runs"),
-    changes: Changes = None,
-    fresh: Fresh = False,
+    runs: stage.RunsFolder = Path("runs"),
+    changes: stage.Changes = None,
+    fresh: stage.Fresh = False,
 ) -> None:
     """Fit a DreamBooth LoRA to a folder of pictures; goes on from the last checkpoint."""
     recipe = with_folder(load_image_recipe(recipe_file, tuple(changes or ())), data)
-    run = open_run(recipe, runs, fresh)
+    run = stage.open_run(recipe, runs, fresh)
     session = train_image(recipe, run, base)
     if session.accelerator.is_main_process:
         tell_next(session, recipe_file)
@@ -141,8 +131,8 @@ def tell_next(session: "ImageSession", recipe_file: Path) -> None:
             told += (
                 " No step came out better than the base alone: look at the grids before using it."
             )
-    say(f"{told} Next: python -m training.evaluate_image {recipe_file}")
+    stage.say(f"{told} Next: python -m training.evaluate_image {recipe_file}")
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    stage.run_stage(main)

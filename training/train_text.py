@@ -13,20 +13,9 @@ from typing import TYPE_CHECKING
 
 from engine.files import whole_folder
 from training.errors import TrainingStopped
-from training.runs import checkpoints
+from training.runs import checkpoints, stage
 from training.runs.recipe import Recipe, load_recipe
 from training.runs.record import digest_of_file, note_stage
-from training.runs.stage import (
-    BaseFolder,
-    Changes,
-    Fresh,
-    RecipeFile,
-    RunsFolder,
-    memory_told,
-    open_run,
-    run_stage,
-    say,
-)
 from training.text.rights import require_training
 
 if TYPE_CHECKING:
@@ -44,7 +33,7 @@ def train(recipe: Recipe, run: Path, base: Path | None) -> "Session":
     """Train to the end and write the adapter of the lowest held-out loss to `adapter/`."""
     from training.text.session import Session
 
-    with memory_told(MEMORY_HELP):
+    with stage.memory_told(MEMORY_HELP):
         session = Session(recipe, run, base)
         session.train()
     if session.progress.best_step == 0:
@@ -89,22 +78,22 @@ def facts_of(session: "Session") -> dict[str, object]:
 
 
 def main(
-    recipe_file: RecipeFile,
-    base: BaseFolder = None,
-    runs: RunsFolder = Path("runs"),
-    changes: Changes = None,
-    fresh: Fresh = False,
+    recipe_file: stage.RecipeFile,
+    base: stage.BaseFolder = None,
+    runs: stage.RunsFolder = Path("runs"),
+    changes: stage.Changes = None,
+    fresh: stage.Fresh = False,
 ) -> None:
     """Fit a LoRA or QLoRA adapter to a corpus; goes on from the last checkpoint."""
     recipe = load_recipe(recipe_file, tuple(changes or ()))
     require_training(recipe)
-    run = open_run(recipe, runs, fresh)
+    run = stage.open_run(recipe, runs, fresh)
     session = train(recipe, run, base)
-    say(
+    stage.say(
         f"Held-out loss {session.progress.best_loss:.4f} at step {session.progress.best_step}. "
         f"Next: python -m training.evaluate_text {recipe_file}"
     )
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    stage.run_stage(main)

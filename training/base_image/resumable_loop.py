@@ -9,27 +9,17 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from engine.files import whole_folder, write_json
-from training.errors import TrainingStopped
 from training.runs import checkpoints
 
 AVERAGING = 0.999
 WARMUP = 200
 FLOOR = 0.03
-
-
-@dataclass(slots=True)
-class State:
-    step: int = 0
-    seconds: float = 0.0
-    digest: str = ""
+AVERAGE = "average."  # before the names of averaged weights
 
 
 def rate(step: int, steps: int, peak: float) -> float:
@@ -49,7 +39,7 @@ class Part:
 
     def __init__(self, folder: Path, model: nn.Module, peak: float, steps: int, digest: str):
         self.folder, self.model, self.peak, self.steps = folder, model, peak, steps
-        self.state = State(digest=digest)
+        self.state = checkpoints.Progress(digest=digest)
         self.weights = dict(model.named_parameters())
         self.buffers = dict(model.named_buffers())
         self.average = {name: weight.detach().clone() for name, weight in self.weights.items()}
@@ -61,30 +51,19 @@ class Part:
         newest = checkpoints.latest(self.folder)
         if newest is None:
             return
-        state = State(**json.loads((newest / "state.json").read_text(encoding="utf-8")))
-        if state.digest != self.state.digest:
-            raise TrainingStopped(
-                f"The checkpoints in {self.folder} were made with another recipe. Give this one a "
-                "new name, or start over with --fresh."
-            )
-        weights = load_file(newest / "weights.safetensors")
+        state, tensors, optimiser = checkpoints.load(newest)
+        checkpoints.check_same_run(state, self.state.digest)
         with torch.no_grad():
             for name, weight in (self.weights | self.buffers).items():
-                weight.copy_(weights[name])
-        average = load_file(newest / "average.safetensors")
-        self.average = {name: average[name] for name in self.weights}  # in their order
-        optimiser = torch.load(newest / "optimiser.pt", weights_only=True)
+                weight.copy_(tensors[name])
+        self.average = {name: tensors[AVERAGE + name] for name in self.weights}  # in their order
         self.optimiser.load_state_dict(optimiser)
         self.state = state
 
     def save(self) -> None:
-        with whole_folder(self.folder / f"step-{self.state.step:06d}") as part:
-            for name, kept in (("weights", self.weights | self.buffers), ("average", self.average)):
-                whole = {key: weight.detach().contiguous() for key, weight in kept.items()}
-                save_file(whole, part / f"{name}.safetensors")
-            torch.save(self.optimiser.state_dict(), part / "optimiser.pt")
-            write_json(part / "state.json", asdict(self.state))
-        checkpoints.prune(self.folder)
+        average = {AVERAGE + name: weight for name, weight in self.average.items()}
+        tensors = {**self.weights, **self.buffers, **average}
+        checkpoints.save(self.folder, self.state, tensors, self.optimiser.state_dict())
 
     def averaged(self) -> nn.Module:
         """Put the running average in place of the weights (the last act of a part)."""

@@ -6,6 +6,7 @@ reload would guess alpha = rank; kohya's format has its alpha in a tensor of eac
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,6 +87,17 @@ def read_marks(path: Path) -> dict[str, str]:
             return dict(file.metadata() or {})
     except (SafetensorError, OSError) as error:
         raise NotPublished(f"{path} is damaged ({error}). Train or fetch it again.") from error
+
+
+def copy_weights(source: Path, to: Path, half: Any, metadata: dict[str, str]) -> None:
+    """Copy weights, in the half precision that is given, if one is."""
+    from safetensors.torch import load_file, save_file
+
+    if not half:
+        shutil.copyfile(source, to)
+        return
+    save_file({k: w.to(half) for k, w in load_file(source).items()}, to, metadata=metadata)
+    to.chmod(0o644)  # safetensors makes it private
 
 
 def check_lora(folder: Path) -> dict[str, Any]:

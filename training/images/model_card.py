@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.files import whole_file
-from training.images.lora_files import KOHYA, WEIGHTS, read_marks
+from training.images.lora_files import KOHYA, WEIGHTS, copy_weights, read_marks
 from training.images.recipe import ImageRecipe
 from training.runs.recipe import placeless
 
@@ -24,14 +24,9 @@ CATALOGUE = (
 def copy_lora(source: Path, folder: Path, half: bool) -> None:
     """Copy the weights and what they say of themselves; `half` stores them in fp16."""
     import torch
-    from safetensors.torch import load_file, save_file
 
-    if not half:
-        shutil.copyfile(source / WEIGHTS, folder / WEIGHTS)
-        return
-    weights = {name: w.to(torch.float16) for name, w in load_file(source / WEIGHTS).items()}
-    save_file(weights, folder / WEIGHTS, metadata=read_marks(source / WEIGHTS))
-    (folder / WEIGHTS).chmod(0o644)  # safetensors makes it private
+    marks = read_marks(source / WEIGHTS)
+    copy_weights(source / WEIGHTS, folder / WEIGHTS, half and torch.float16, marks)
 
 
 def copy_kohya(run: Path, path: Path) -> None:

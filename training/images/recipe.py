@@ -4,16 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from training.errors import BadRecipe
-from training.images.tables import (
-    Data,
-    ImageBase,
-    ImageExpert,
-    ImageLora,
-    ImageTraining,
-    Prior,
-    Save,
-    Validation,
-)
+from training.images import tables
 from training.runs.recipe import RunRecipe, placeless, read_recipe, read_toml
 
 NOT_LEARNT_FROM = frozenset({"folder", "kohya", "choose", "keep", "minutes", "every"})
@@ -25,14 +16,14 @@ ONLY_SHOWN = frozenset(
 class ImageRecipe(RunRecipe):
     """One run on pictures, whole."""
 
-    expert: ImageExpert
-    data: Data
-    base: ImageBase
-    lora: ImageLora = ImageLora()
-    training: ImageTraining = ImageTraining()
-    prior: Prior = Prior()
-    validation: Validation = Validation()
-    save: Save = Save()
+    expert: tables.ImageExpert
+    data: tables.Data
+    base: tables.ImageBase
+    lora: tables.ImageLora = tables.ImageLora()
+    training: tables.ImageTraining = tables.ImageTraining()
+    prior: tables.Prior = tables.Prior()
+    validation: tables.Validation = tables.Validation()
+    save: tables.Save = tables.Save()
 
     def recorded(self) -> dict[str, Any]:
         values = super().recorded()

@@ -32,6 +32,12 @@ def stamp(folder: Path, hours: float, now: float) -> float:
     return due
 
 
+def stamp_until(folder: Path, due: float | None) -> None:
+    """Mark a folder as due at a time, if there is one."""
+    if due is not None:
+        stamp(folder, max(0.0, due - time.time()) / 3600, time.time())
+
+
 def due_of(folder: Path) -> float | None:
     """Tell when a folder is due (seconds since 1970), or None for one without a stamp."""
     try:

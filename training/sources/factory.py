@@ -7,26 +7,12 @@ from training.errors import BadCorpus, NotAllowed
 from training.runs.expiry import guard, stamp
 from training.runs.recipe import Recipe
 from training.runs.settings import TrainingSettings
-from training.sources import Source
+from training.sources import Source, origins
+from training.sources import guardian_api as api
 from training.sources.books import BooksSource
 from training.sources.csv_tables import TablesSource
-from training.sources.guardian_api import (
-    CALLS_A_DAY,
-    FIRST_RETRY,
-    SECONDS_BETWEEN,
-    CountedPace,
-    GuardianApi,
-    Quota,
-)
 from training.sources.guardian_articles import GuardianSource
 from training.sources.hub import HubSource
-from training.sources.origins import (
-    BooksOrigin,
-    FolderOrigin,
-    GuardianOrigin,
-    HubOrigin,
-    TablesOrigin,
-)
 from training.sources.text_folder import FolderSource
 from training.text.rights import GUARDIAN_HOURS, retention_hours
 from training.web.http_client import Pace, PoliteClient
@@ -41,26 +27,26 @@ def source_of(
 ) -> Source:
     """Build the recipe's own source; `corpus`, when given, overrides it."""
     origin, licence = recipe.source, recipe.rights.licence
-    if isinstance(origin, FolderOrigin) and corpus is None:
+    if isinstance(origin, origins.FolderOrigin) and corpus is None:
         corpus = Path(origin.path) if origin.path else None
     if corpus is not None:
         if not corpus.exists():
             raise BadCorpus(f"There is no corpus at {corpus}. Check the path after --corpus.")
         return FolderSource(corpus, origin.edition or origin.kind, licence, recipe.corpus.files)
     match origin:
-        case HubOrigin():
+        case origins.HubOrigin():
             return HubSource(origin, licence)
-        case BooksOrigin():
+        case origins.BooksOrigin():
             return BooksSource(origin, licence, polite(origin), journal_of(recipe, runs))
-        case TablesOrigin():
+        case origins.TablesOrigin():
             return TablesSource(origin, licence, polite(origin), journal_of(recipe, runs))
-        case GuardianOrigin():
+        case origins.GuardianOrigin():
             return guardian_source(recipe, origin, runs, settings)
-        case FolderOrigin():
+        case origins.FolderOrigin():
             raise BadCorpus("This recipe's texts are not at hand: name them with --corpus DIR.")
 
 
-def polite(origin: BooksOrigin | TablesOrigin) -> PoliteClient:
+def polite(origin: origins.BooksOrigin | origins.TablesOrigin) -> PoliteClient:
     return PoliteClient(Pace(origin.seconds_between))
 
 
@@ -76,18 +62,18 @@ def journal_of(recipe: Recipe, runs: Path) -> Journal:
 
 
 def guardian_source(
-    recipe: Recipe, origin: GuardianOrigin, runs: Path, settings: TrainingSettings
+    recipe: Recipe, origin: origins.GuardianOrigin, runs: Path, settings: TrainingSettings
 ) -> GuardianSource:
     if settings.guardian_api_key is None:
         raise NotAllowed(
             "The Guardian needs a key of your own: set GUARDIAN_API_KEY. Keys come from "
             "https://open-platform.theguardian.com/access/."
         )
-    quota = Quota(runs / GUARDIAN / "quota.json", CALLS_A_DAY)
-    client = PoliteClient(CountedPace(quota, Pace(SECONDS_BETWEEN)), FIRST_RETRY)
-    api = GuardianApi(
+    quota = api.Quota(runs / GUARDIAN / "quota.json", api.CALLS_A_DAY)
+    client = PoliteClient(api.CountedPace(quota, Pace(api.SECONDS_BETWEEN)), api.FIRST_RETRY)
+    guardian = api.GuardianApi(
         settings.guardian_api_key.get_secret_value(), client, settings.guardian_address
     )
     hours = retention_hours(recipe) or GUARDIAN_HOURS
     store = runs / recipe.run.name / GUARDIAN
-    return GuardianSource(origin, recipe.rights.licence_ref, api, store, hours)
+    return GuardianSource(origin, recipe.rights.licence_ref, guardian, store, hours)

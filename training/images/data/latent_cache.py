@@ -2,8 +2,7 @@
 
 import hashlib
 import json
-import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,7 @@ from torch import Tensor
 from engine.files import whole_file
 from training.images.data.buckets import Cut
 from training.images.data.folder import Picture, open_picture
-from training.runs import expiry
-
-HOUR = 3600.0
+from training.runs.expiry import stamp_until
 
 
 class Cache:
@@ -26,20 +23,21 @@ class Cache:
         """`due` is when its pictures' time is over: the cache is deleted with them."""
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        if due is not None:
-            expiry.stamp(folder, max(0.0, due - time.time()) / HOUR, time.time())
+        stamp_until(folder, due)
 
     def path(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.safetensors"
 
-    def get(self, key: str) -> dict[str, Tensor] | None:
+    def have(self, key: str, make: "Callable[[], dict[str, Tensor]]") -> "dict[str, Tensor]":
+        """Read an entry, after making one that cannot be read."""
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         try:
             return load_file(self.path(key))
         except (OSError, SafetensorError):
-            return None
+            self.put(key, make())
+            return load_file(self.path(key))
 
     def put(self, key: str, tensors: dict[str, Tensor]) -> None:
         from safetensors.torch import save_file
@@ -78,12 +76,7 @@ class Latents:
 
     def of(self, picture: Picture, cut: Cut) -> tuple[Tensor, Tensor]:
         """Give mean and standard deviation (C, h, w) of a cut, scaled as the UNet takes them."""
-        key = self.key(picture, cut)
-        entry = self.cache.get(key)
-        if entry is None:
-            self.cache.put(key, self.made(picture, cut))
-            entry = self.cache.get(key)
-            assert entry is not None
+        entry = self.cache.have(self.key(picture, cut), lambda: self.made(picture, cut))
         return entry["mean"].float(), entry["deviation"].float()
 
     def made(self, picture: Picture, cut: Cut) -> dict[str, Tensor]:
@@ -117,11 +110,7 @@ class Embeddings:
     def of(self, caption: str) -> tuple[Tensor, Tensor]:
         """Give a caption's embeddings (77, width) and pooled embedding (width of the second encoder)."""
         key = key_of_values("caption", self.digest, caption)
-        entry = self.cache.get(key)
-        if entry is None:
-            self.cache.put(key, self.made(caption))
-            entry = self.cache.get(key)
-            assert entry is not None
+        entry = self.cache.have(key, lambda: self.made(caption))
         return entry["embeddings"], entry["pooled"]
 
     def made(self, caption: str) -> dict[str, Tensor]:

@@ -4,7 +4,7 @@ The known attributes are the fields of the folder's listing that a recipe or com
 kind, metal, stone and ground. A judge is itself judged on held-out photographs.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -48,11 +48,7 @@ class FittedJudge:
 
     def attributes(self, pictures: "Sequence[Image]") -> list[dict[str, str]]:
         rows = features_of_all(pictures)
-        answers = {name: model.predict(rows) for name, model in self.models.items()}
-        return [
-            {name: str(found[place]) for name, found in answers.items()}
-            for place in range(len(pictures))
-        ]
+        return by_picture({name: model.predict(rows) for name, model in self.models.items()})
 
 
 class RenderJudge:
@@ -74,19 +70,12 @@ class RenderJudge:
             ) from error
 
     def attributes(self, pictures: "Sequence[Image]") -> list[dict[str, str]]:
-        from training.judge_jewellery import PROPERTIES, answers
+        from training.judge_jewellery import likeliest
 
         pixels = np.stack([np.asarray(p.convert("RGB").resize((EDGE, EDGE))) for p in pictures])
         given = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1.0
         with torch.no_grad():
-            found = {
-                name: logits.argmax(1).tolist()
-                for name, logits in answers(self.network(given)).items()
-            }
-        return [
-            {name: PROPERTIES[name][rows[place]] for name, rows in found.items()}
-            for place in range(len(pictures))
-        ]
+            return by_picture(likeliest(self.network(given)))
 
 
 class ZeroShotJudge:
@@ -102,13 +91,16 @@ class ZeroShotJudge:
 
     def attributes(self, pictures: "Sequence[Image]") -> list[dict[str, str]]:
         rows = self.clip.pictures(pictures)
-        return [
-            {
-                name: self.values[name][int((row @ self.rows[name].T).argmax())]
-                for name in self.values
-            }
-            for row in rows
-        ]
+        near = {name: (rows @ own.T).argmax(1) for name, own in self.rows.items()}
+        return by_picture(
+            {name: [self.values[name][index] for index in found] for name, found in near.items()}
+        )
+
+
+def by_picture(columns: Mapping[str, Iterable[Any]]) -> list[dict[str, str]]:
+    """Turn the values of each attribute into the attributes of each picture."""
+    rows = zip(*columns.values(), strict=True)
+    return [dict(zip(columns, map(str, row), strict=True)) for row in rows]
 
 
 def accuracy(

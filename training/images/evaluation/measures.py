@@ -7,15 +7,8 @@ from typing import TYPE_CHECKING, Any
 from training.images.data.captions import words_of
 from training.images.data.folder import Picture, open_picture
 from training.images.drawing.generation import DrawRequest
+from training.images.evaluation import attributes as judges
 from training.images.evaluation import memory, scores
-from training.images.evaluation.attributes import (
-    FittedJudge,
-    Judge,
-    RenderJudge,
-    ZeroShotJudge,
-    accuracy,
-    known_of,
-)
 from training.images.evaluation.features import features_of_all
 from training.images.evaluation.prompts import prompts_of
 from training.images.evaluation.subject import Subject
@@ -34,7 +27,7 @@ class Measures:
     told: Callable[[str], None]
     clip: scores.Clip | None = None
     dino: scores.Dino | None = None
-    eye: RenderJudge | None = None
+    eye: judges.RenderJudge | None = None
     train: "list[Image]" = field(default_factory=list)
     held: "list[Image]" = field(default_factory=list)
 
@@ -93,7 +86,7 @@ class Measures:
         self.told("judging attributes")
         pictures = self.subject.pictures
         known = {
-            part: [known_of(picture.facts, names) for picture in group]
+            part: [judges.known_of(picture.facts, names) for picture in group]
             for part, group in (
                 ("train", pictures.train),
                 ("held", pictures.held_out),
@@ -111,17 +104,17 @@ class Measures:
             facts = known["held" if part == "photographs" else "asked"]
             shown, wanted = only_known(seen, facts)
             if shown:
-                found[part] = accuracy(wanted, judge.attributes(shown))
+                found[part] = judges.accuracy(wanted, judge.attributes(shown))
         return found
 
-    def judge(self, labelled: "tuple[list[Image], list[dict[str, str]]]") -> Judge:
+    def judge(self, labelled: "tuple[list[Image], list[dict[str, str]]]") -> judges.Judge:
         if self.eye is not None:
             return self.eye
         pictures, known = labelled
         if self.clip is None:
-            return FittedJudge(pictures, known)
+            return judges.FittedJudge(pictures, known)
         values = {name: sorted({facts[name] for facts in known}) for name in known[0]}
-        return ZeroShotJudge(self.clip, values)
+        return judges.ZeroShotJudge(self.clip, values)
 
     def scores(
         self, wishes: Sequence[DrawRequest], made: "dict[str, list[Image]]"
