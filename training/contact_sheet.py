@@ -6,15 +6,13 @@
 
 import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
+from PIL import Image, ImageDraw, ImageFont
 
 from training.images.drawing.grid import GAP, INK, MARGIN, PAPER, fitted, spaced
 from training.runs.stage import run_stage
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 PROMPTS = (
     "a gold ring set with a large emerald on a dark blue ground",
@@ -40,7 +38,9 @@ LETTER = 12
 PREFIX = "a photo antique TOK jewellery, "
 
 
-def drawn(base: Path, lora: Path, steps: int, guidance: float) -> "list[tuple[Image, Image]]":
+def drawn(
+    base: Path, lora: Path, steps: int, guidance: float
+) -> list[tuple[Image.Image, Image.Image]]:
     """Draw each prompt by the base alone (in plain words) and with the LoRA (in its own)."""
     import torch
     from diffusers import StableDiffusionXLPipeline
@@ -50,9 +50,9 @@ def drawn(base: Path, lora: Path, steps: int, guidance: float) -> "list[tuple[Im
     )
     made.set_progress_bar_config(disable=True)
 
-    def draw(prefix: str) -> "list[Image]":
+    def draw(prefix: str) -> list[Image.Image]:
         seeds = [torch.Generator().manual_seed(number) for number in range(len(PROMPTS))]
-        found: list[Image] = made(
+        found: list[Image.Image] = made(
             prompt=[prefix + prompt for prompt in PROMPTS],
             num_inference_steps=steps,
             guidance_scale=guidance,
@@ -65,9 +65,7 @@ def drawn(base: Path, lora: Path, steps: int, guidance: float) -> "list[tuple[Im
     return list(zip(before, draw(PREFIX), strict=True))
 
 
-def page(pairs: "list[tuple[Image, Image]]") -> "Image":
-    from PIL import Image, ImageDraw, ImageFont
-
+def page(pairs: list[tuple[Image.Image, Image.Image]]) -> Image.Image:
     font = ImageFont.load_default(LETTER)
     wide, high = 2 * CELL + GAP, CELL + 3 * LETTER + MARGIN
     width = 2 * MARGIN + ACROSS * (wide + MARGIN) - MARGIN

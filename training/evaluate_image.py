@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from PIL import Image
 from rich.console import Console
 
 from training.images.recipe import ImageRecipe, load_image_recipe
@@ -21,8 +22,6 @@ from training.runs.record import digest_of_file, note_stage
 from training.train_image import MEMORY_HELP, DataFolder, with_folder
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from training.images.drawing.generation import DrawRequest
 
 SAMPLES = 24
@@ -72,10 +71,12 @@ def evaluate_image(
     return values
 
 
-def before_after(wishes: "Sequence[DrawRequest]", pairs: "dict[str, list[Image]]") -> "Image":
+def before_after(
+    wishes: "Sequence[DrawRequest]", pairs: dict[str, list[Image.Image]]
+) -> Image.Image:
     from training.images.drawing.grid import sheet
 
-    rows: dict[str, list[Image]] = {}
+    rows: dict[str, list[Image.Image]] = {}
     for wish, base, lora in zip(wishes, pairs["base"], pairs["lora"], strict=True):
         rows.setdefault(wish.prompt, []).extend((base, lora))
     seeds = [wish.seed for wish in wishes if wish.prompt == wishes[0].prompt]

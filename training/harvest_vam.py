@@ -99,7 +99,7 @@ def verify(recipe: HarvestRecipe, run: Path, offline: bool) -> None:
     findings = verify_folder(run / DATA)
     if not offline:
         parts = harvester_of(recipe, run)
-        etags = {name: facts.etag for name, facts in parts.pictures.facts.items()}
+        etags = {name: facts["etag"] for name, facts in parts.pictures.facts.items()}
         findings |= verify_museum(run / DATA, parts.pictures.client, etags)
     for kind, names in findings.items():
         for name in names:

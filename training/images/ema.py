@@ -2,10 +2,9 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from torch import Tensor
+from torch import Tensor
 
 PREFIX = "average."
 
@@ -37,13 +36,13 @@ class Average:
         finally:
             self.model.restore(self.weights)
 
-    def state(self) -> "dict[str, Tensor]":
+    def state(self) -> dict[str, Tensor]:
         if self.model is None:
             return {}
         pairs = zip(self.names, self.model.shadow_params, strict=True)
         return {PREFIX + name: tensor.detach().cpu().clone() for name, tensor in pairs}
 
-    def load(self, state: "dict[str, Tensor]", step: int) -> None:
+    def load(self, state: dict[str, Tensor], step: int) -> None:
         if self.model is None:
             return
         self.model.optimization_step = step

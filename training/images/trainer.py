@@ -5,9 +5,10 @@ or over processes; pictures of the prior class add their own mean, at the recipe
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor
 
 from training.images.data.samples import Sample, Samples
@@ -17,9 +18,6 @@ from training.images.schedule import Batch, batches_of_step
 from training.runs.schedule import draw_key, generator_for
 from training.runs.trainer import Trainer
 
-if TYPE_CHECKING:
-    from accelerate import Accelerator
-
 
 class ImageTrainer(Trainer):
     """Train a UNet's LoRA, with the noise schedule of its base."""
@@ -27,7 +25,7 @@ class ImageTrainer(Trainer):
     hint = '; with fp16 also set base.vae to "madebyollin/sdxl-vae-fp16-fix"'
 
     def __init__(
-        self, recipe: ImageRecipe, unet: Any, schedule: Any, accelerator: "Accelerator"
+        self, recipe: ImageRecipe, unet: Any, schedule: Any, accelerator: Accelerator
     ) -> None:
         super().__init__(recipe.training, unet, accelerator)
         self.recipe, self.schedule = recipe, schedule

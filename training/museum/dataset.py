@@ -9,32 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from engine.files import write_json
-from training.museum.downloads import Facts
 from training.museum.harvest_recipe import HarvestRecipe
 from training.museum.metadata_rows import LOCK, RIGHTS
-from training.museum.records import Piece, View
 from training.web.http_client import release
 
 DROPPED = "dropped.jsonl"
-OF_THE_FILE = ("image_id", "width", "height", "bytes", "sha256", "dhash", "colours")
-ITEM = "https://collections.vam.ac.uk/item/{}/"
-
-
-def row_of(
-    piece: Piece, view: View, facts: Facts, record_url: str, fetched: float, days: float
-) -> dict[str, Any]:
-    """Write one picture's line; `fetched` is when the older of text and picture came."""
-    return {
-        "file_name": facts.file_name,
-        "source_url": ITEM.format(piece.system_number),
-        "record_url": record_url,
-        "iiif_url": facts.address,
-        **piece.facts,
-        "copyright": view.copyright,
-        **{key: getattr(facts, key) for key in OF_THE_FILE},
-        "fetched_at": moment(fetched),
-        "expires_at": moment(fetched + days * 86400),
-    }
 
 
 def moment(seconds: float) -> str:

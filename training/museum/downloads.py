@@ -3,9 +3,9 @@
 import io
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 from requests import Response
@@ -20,24 +20,7 @@ from training.runs.json_lines import add_lines, read_lines
 TRUNCATED_TRIES = 3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
-    """Know one picture's file; `at` is seconds since 1970."""
-
-    image_id: str
-    address: str
-    sha256: str
-    bytes: int
-    width: int
-    height: int
-    dhash: str
-    colours: str
-    etag: str
-    at: float
-
-    @property
-    def file_name(self) -> str:
-        return file_name(self.image_id)
+Facts = dict[str, Any]  # a line of the journal; `at` is seconds since 1970
 
 
 class NoPicture(SourceFault):
@@ -52,31 +35,29 @@ class Pictures:
         client: MuseumClient,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.data = data
-        self.journal = journal
-        self.client = client
-        self.clock = clock
+        self.data, self.journal = data, journal
+        self.client, self.clock = client, clock
         self.fetched = 0
-        (data / IMAGES).mkdir(parents=True, exist_ok=True)
-        self.facts = {row["image_id"]: Facts(**row) for row in read_lines(journal)}
+        self.facts = {row["image_id"]: row for row in read_lines(journal)}
 
     def take(self, image_id: str, address: str) -> Facts:
-        """The picture's facts: from disk if it is here, else fetched.
+        """Give the picture's facts, fetching it if it is not here.
 
         Raises NoPicture, or SourceFault when the server has gone silent.
         """
         path = self.data / file_name(image_id)
         known = self.facts.get(image_id)
-        if known and path.exists() and path.stat().st_size == known.bytes:
+        if known and path.exists() and path.stat().st_size == known["bytes"]:
             return known
         if path.exists() and known is None:  # a kill came between the file and its line
             return self.note(image_id, address, path.read_bytes(), "", path.stat().st_mtime)
-        answer, body = self.whole(address)
-        write_file(path, body)
+        answer = self.whole(address)
+        write_file(path, answer.content)
         self.fetched += 1
-        return self.note(image_id, address, body, answer.headers.get("ETag", ""), self.clock())
+        etag = answer.headers.get("ETag", "")
+        return self.note(image_id, address, answer.content, etag, self.clock())
 
-    def whole(self, address: str) -> tuple[Response, bytes]:
+    def whole(self, address: str) -> Response:
         """Fetch a picture that decodes to its last row; one that does not is fetched again."""
         for _ in range(TRUNCATED_TRIES):
             try:
@@ -85,26 +66,25 @@ class Pictures:
                 raise NoPicture("did not answer") from fault
             if answer.status_code != 200:
                 raise NoPicture(f"answered {answer.status_code}")
-            if not decode(answer.content):
-                continue
-            return answer, answer.content
+            if decode(answer.content):
+                return answer
         raise NoPicture(f"no whole JPEG in {TRUNCATED_TRIES} tries")
 
     def note(self, image_id: str, address: str, body: bytes, etag: str, at: float) -> Facts:
         with Image.open(io.BytesIO(body)) as picture:
-            facts = Facts(
-                image_id=image_id,
-                address=address,
-                sha256=sha256(body).hexdigest(),
-                bytes=len(body),
-                width=picture.width,
-                height=picture.height,
-                dhash=dhash(picture),
-                colours=colours(picture),
-                etag=etag,
-                at=at,
-            )
-        add_lines(self.journal, asdict(facts))
+            facts = {
+                "image_id": image_id,
+                "address": address,
+                "sha256": sha256(body).hexdigest(),
+                "bytes": len(body),
+                "width": picture.width,
+                "height": picture.height,
+                "dhash": dhash(picture),
+                "colours": colours(picture),
+                "etag": etag,
+                "at": at,
+            }
+        add_lines(self.journal, facts)
         self.facts[image_id] = facts
         return facts
 

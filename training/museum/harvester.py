@@ -15,12 +15,12 @@ from rich.progress import track
 
 from training.errors import BadCorpus, TrainingError
 from training.museum.api import Museum, Robots
-from training.museum.dataset import DROPPED, row_of, write_lock, write_rights
-from training.museum.downloads import Facts, NoPicture, Pictures
+from training.museum.dataset import DROPPED, moment, write_lock, write_rights
+from training.museum.downloads import Facts, NoPicture, Pictures, file_name
 from training.museum.duplicates import without_duplicates
 from training.museum.harvest_recipe import HarvestRecipe
 from training.museum.metadata_rows import METADATA
-from training.museum.records import Found, Piece, View, piece_of
+from training.museum.records import Found, View, facts_of, views_of
 from training.museum.response_cache import Answers, MuseumClient
 from training.runs.expiry import stamp
 from training.runs.json_lines import write_lines
@@ -31,6 +31,8 @@ ANSWERS = "answers"
 JOURNAL = "pictures.jsonl"
 GOOD_ID = re.compile(r"^[A-Za-z0-9_-]{1,64}$")
 Row = dict[str, Any]
+OF_THE_FILE = ("image_id", "width", "height", "bytes", "sha256", "dhash", "colours")
+ITEM = "https://collections.vam.ac.uk/item/{}/"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -76,12 +78,12 @@ class Harvester:
             self.drop("no image address", found.system_number)
             return
         full, images = self.museum.full(found.system_number)
-        piece = piece_of(found, full, images, terms, self.recipe.harvest.all_views)
-        for view in piece.views:
+        about, number = facts_of(found, full, terms), found.system_number
+        for view in views_of(found, images, self.recipe.harvest.all_views):
             try:
-                yield self.row(piece, view, self.take(view, seen))
+                yield self.row(number, about, view, self.take(view, seen))
             except NoPicture as fault:
-                self.drop(str(fault), piece.system_number, view.image_id)
+                self.drop(str(fault), number, view.image_id)
 
     def take(self, view: View, seen: set[str]) -> Facts:
         """Fetch a picture; raises NoPicture for one that the recipe does not take."""
@@ -99,14 +101,24 @@ class Harvester:
         seen.add(view.image_id)
         self.robots.require(view.base)
         facts = self.pictures.take(view.image_id, self.museum.picture_address(view))
-        if max(facts.width, facts.height) < harvest.least_side:
+        if max(facts["width"], facts["height"]) < harvest.least_side:
             raise NoPicture("too small")
         return facts
 
-    def row(self, piece: Piece, view: View, facts: Facts) -> dict[str, Any]:
-        record = self.museum.object_address(piece.system_number)
-        fetched = min(facts.at, self.since)
-        return row_of(piece, view, facts, record, fetched, self.recipe.retention_days)
+    def row(self, number: str, about: Row, view: View, facts: Facts) -> Row:
+        """Write one line; text and picture expire together, with the older of the two."""
+        fetched = min(facts["at"], self.since)
+        return {
+            "file_name": file_name(view.image_id),
+            "source_url": ITEM.format(number),
+            "record_url": self.museum.object_address(number),
+            "iiif_url": facts["address"],
+            **about,
+            "copyright": view.copyright,
+            **{key: facts[key] for key in OF_THE_FILE},
+            "fetched_at": moment(fetched),
+            "expires_at": moment(fetched + self.recipe.retention_days * 86400),
+        }
 
 
 def harvester_of(recipe: HarvestRecipe, run: Path, refresh: bool = False) -> Harvester:

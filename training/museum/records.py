@@ -121,15 +121,6 @@ class View:
     sensitive: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Piece:
-    """Know one museum object: what a picture's line says of it, and its pictures."""
-
-    system_number: str
-    facts: dict[str, Any]
-    views: tuple[View, ...]
-
-
 def read_found(row: Any) -> Found:
     """Check one search record; raises Unreadable naming the field at fault."""
     try:
@@ -148,9 +139,7 @@ def read_full(answer: Any) -> tuple[Full, FullImages]:
         raise Unreadable("a full record cannot be read") from error
 
 
-def piece_of(
-    found: Found, full: Full, images: FullImages, terms: Texts, all_views: bool = False
-) -> Piece:
+def facts_of(found: Found, full: Full, terms: Texts) -> dict[str, Any]:
     """Join the two records; the first text that is not empty wins, and is named."""
     title = first(found.title, *full.titles)
     texts = {
@@ -162,7 +151,7 @@ def piece_of(
         "objectType": found.object_type,
     }
     text_field = next((name for name, text in texts.items() if text), "")
-    facts = {
+    return {
         "text": texts.get(text_field, ""),
         "text_field": text_field,
         "system_number": found.system_number,
@@ -179,8 +168,6 @@ def piece_of(
         "matched_terms": list(terms),
         "record_modified": full.modified,
     }
-    views = views_of(found, images, all_views)
-    return Piece(system_number=found.system_number, facts=facts, views=views)
 
 
 def views_of(found: Found, images: FullImages, all_views: bool) -> tuple[View, ...]:

@@ -1,15 +1,14 @@
 """Take optimiser steps: what training on texts and on pictures share, on one process or several."""
 
+from accelerate import Accelerator
 import torch
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from training.errors import BadRecipe, TrainingStopped
 from training.runs.tables import AnyTraining
 from training.runs.schedule import learning_rate
 
-if TYPE_CHECKING:
-    from accelerate import Accelerator
 
 BETAS = (0.9, 0.999)
 PRODIGY_BETAS = (0.9, 0.99)
@@ -20,7 +19,7 @@ class Trainer:
 
     hint = ""  # what else helps against losses that are not finite
 
-    def __init__(self, training: AnyTraining, model: Any, accelerator: "Accelerator") -> None:
+    def __init__(self, training: AnyTraining, model: Any, accelerator: Accelerator) -> None:
         self.training, self.accelerator = training, accelerator
         self.weights = [weight for weight in model.parameters() if weight.requires_grad]
         optimiser = optimiser_for(self.weights, training)
@@ -79,10 +78,8 @@ def optimiser_for(weights: list[Any], training: AnyTraining) -> Any:
             return torch.optim.AdamW(weights, betas=BETAS, **options)
 
 
-def accelerator_for(precision: str) -> "Accelerator":
+def accelerator_for(precision: str) -> Accelerator:
     """Use one process or several, on a GPU where there is one, in a recipe's precision."""
-    from accelerate import Accelerator
-
     try:
         return Accelerator(mixed_precision={"fp32": "no"}.get(precision, precision))
     except ValueError as error:

@@ -5,9 +5,10 @@ weigh what they hold, however the step is split into batches or over processes.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor
 
 from training.runs.recipe import Recipe
@@ -15,16 +16,13 @@ from training.runs.schedule import blocks_of_step, draw_key
 from training.runs.trainer import Trainer
 from training.text.data.blocks import Block
 
-if TYPE_CHECKING:
-    from accelerate import Accelerator
-
 IGNORED = -100  # the label of padding: no loss
 
 
 class TextTrainer(Trainer):
     """Train a language model's adapter on blocks."""
 
-    def __init__(self, recipe: Recipe, model: Any, accelerator: "Accelerator") -> None:
+    def __init__(self, recipe: Recipe, model: Any, accelerator: Accelerator) -> None:
         super().__init__(recipe.training, model, accelerator)
         self.recipe = recipe
 

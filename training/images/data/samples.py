@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from rich.progress import track
+from torch import Tensor
 
 from training.images.data.buckets import Cut, bucket_for, buckets_of, cut_in_epoch, cuts_of
 from training.images.data.captions import Words, words_of
@@ -12,17 +12,14 @@ from training.images.data.folder import Picture
 from training.images.data.latent_cache import Embeddings, Latents, missing_in
 from training.images.tables import Data
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
 
 @dataclass(frozen=True, slots=True)
 class Sample:
     name: str
-    mean: "Tensor"
-    deviation: "Tensor"
-    embeddings: "Tensor"
-    pooled: "Tensor"
+    mean: Tensor
+    deviation: Tensor
+    embeddings: Tensor
+    pooled: Tensor
     time_ids: tuple[int, ...]
 
 

@@ -3,16 +3,14 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from training.errors import TrainingStopped
 from training.images.tables import Validation
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +34,9 @@ def settings_of(shown: Validation, size: int) -> DrawSettings:
     return DrawSettings(shown.size or size, shown.steps, shown.guidance, shown.negative)
 
 
-def draw(pipeline: Any, wishes: Iterable[DrawRequest], manner: DrawSettings) -> "Iterator[Image]":
+def draw(
+    pipeline: Any, wishes: Iterable[DrawRequest], manner: DrawSettings
+) -> Iterator[Image.Image]:
     """Draw one picture after another; raises TrainingStopped for one that is not finite."""
     for wish in wishes:
         with torch.no_grad():
@@ -53,10 +53,8 @@ def draw(pipeline: Any, wishes: Iterable[DrawRequest], manner: DrawSettings) -> 
         yield decoded(pipeline, latents)
 
 
-def decoded(pipeline: Any, latents: Tensor) -> "Image":
+def decoded(pipeline: Any, latents: Tensor) -> Image.Image:
     """Decode latents (1, C, h, w) through the VAE in its own precision."""
-    from PIL import Image
-
     vae = pipeline.vae
     with torch.no_grad():
         pixels = vae.decode(latents.to(vae.dtype) / vae.config.scaling_factor).sample[0]

@@ -3,12 +3,11 @@
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from PIL import Image, ImageDraw, ImageFont
 
 from engine.files import whole_file
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 GAP = 8
 MARGIN = 16
@@ -18,11 +17,9 @@ INK, PAPER = (32, 32, 32), (255, 255, 255)
 
 
 def sheet(
-    rows: "Sequence[Sequence[Image]]", columns: Sequence[str], labels: Sequence[str]
-) -> "Image":
+    rows: Sequence[Sequence[Image.Image]], columns: Sequence[str], labels: Sequence[str]
+) -> Image.Image:
     """Lay pictures in a grid; `columns` stand above, each row's label below it, wrapped."""
-    from PIL import Image, ImageDraw, ImageFont
-
     font = ImageFont.load_default(LETTER)
     cell = min(LARGEST, max(SMALLEST, max(picture.width for row in rows for picture in row)))
     width = 2 * MARGIN + len(columns) * (cell + GAP) - GAP
@@ -49,9 +46,7 @@ def spaced(words: str) -> str:
     return words.replace(" ", "  ")
 
 
-def fitted(picture: "Image", cell: int) -> "Image":
-    from PIL import Image
-
+def fitted(picture: Image.Image, cell: int) -> Image.Image:
     small = picture.copy()
     scale = cell / max(small.size)
     size = (max(1, round(small.width * scale)), max(1, round(small.height * scale)))

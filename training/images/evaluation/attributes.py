@@ -6,16 +6,14 @@ kind, metal, stone and ground. A judge is itself judged on held-out photographs.
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from PIL import Image
 
 from training.errors import BadCorpus, BadRecipe
 from training.images.evaluation.features import features_of_all
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 ROUNDS = 400
 EDGE = 128  # pixels, as the network of renders takes them
@@ -24,14 +22,14 @@ EDGE = 128  # pixels, as the network of renders takes them
 class Judge(Protocol):
     """Say what pictures show."""
 
-    def attributes(self, pictures: "Sequence[Image]") -> list[dict[str, str]]:
+    def attributes(self, pictures: Sequence[Image.Image]) -> list[dict[str, str]]:
         pass
 
 
 class FittedJudge:
     """Fit a logistic regression on plain features to each attribute of labelled pictures."""
 
-    def __init__(self, pictures: "Sequence[Image]", known: Sequence[Mapping[str, str]]) -> None:
+    def __init__(self, pictures: Sequence[Image.Image], known: Sequence[Mapping[str, str]]) -> None:
         """Fit to each picture's `known` attributes; raises BadCorpus for one with a single value."""
         from sklearn.linear_model import LogisticRegression
         from sklearn.pipeline import make_pipeline
@@ -46,7 +44,7 @@ class FittedJudge:
             regression = LogisticRegression(max_iter=ROUNDS, C=0.03)
             self.models[name] = make_pipeline(StandardScaler(), regression).fit(rows, values)
 
-    def attributes(self, pictures: "Sequence[Image]") -> list[dict[str, str]]:
+    def attributes(self, pictures: Sequence[Image.Image]) -> list[dict[str, str]]:
         rows = features_of_all(pictures)
         return by_picture({name: model.predict(rows) for name, model in self.models.items()})
 
@@ -69,7 +67,7 @@ class RenderJudge:
                 f"{weights} is no judge of renders. Run: python -m training.judge_jewellery learn"
             ) from error
 
-    def attributes(self, pictures: "Sequence[Image]") -> list[dict[str, str]]:
+    def attributes(self, pictures: Sequence[Image.Image]) -> list[dict[str, str]]:
         from training.judge_jewellery import likeliest
 
         pixels = np.stack([np.asarray(p.convert("RGB").resize((EDGE, EDGE))) for p in pictures])
@@ -89,7 +87,7 @@ class ZeroShotJudge:
             for name, found in self.values.items()
         }
 
-    def attributes(self, pictures: "Sequence[Image]") -> list[dict[str, str]]:
+    def attributes(self, pictures: Sequence[Image.Image]) -> list[dict[str, str]]:
         rows = self.clip.pictures(pictures)
         near = {name: (rows @ own.T).argmax(1) for name, own in self.rows.items()}
         return by_picture(

@@ -6,40 +6,38 @@ a histogram of hue, saturation and value (which colours), and oriented gradients
 """
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
+from PIL import Image
 
 SMALL = 16
 CELLS, ANGLES = 8, 8
 
 
-def features_of(picture: "Image") -> Any:
+def features_of(picture: Image.Image) -> Any:
     """Join all three views to one vector of 1,408 numbers."""
     return np.concatenate([layout(picture), colours(picture), edges(picture)]).astype(np.float32)
 
 
-def features_of_all(pictures: "Iterable[Image]") -> Any:
+def features_of_all(pictures: Iterable[Image.Image]) -> Any:
     return np.stack([features_of(picture) for picture in pictures])
 
 
-def layout(picture: "Image") -> Any:
+def layout(picture: Image.Image) -> Any:
     """Shrink to 16x16 colours, their mean taken out: 768 numbers."""
     small = np.asarray(picture.convert("RGB").resize((SMALL, SMALL)), dtype=np.float64)
     return unit((small - small.mean((0, 1))).ravel())
 
 
-def colours(picture: "Image") -> Any:
+def colours(picture: Image.Image) -> Any:
     """Take square roots of the shares of 8x4x4 hues, saturations, values: 128 numbers."""
     pixels = np.asarray(picture.convert("HSV").resize((64, 64)), dtype=np.int64).reshape(-1, 3)
     bins = (pixels[:, 0] // 32) * 16 + (pixels[:, 1] // 64) * 4 + pixels[:, 2] // 64
     return unit(np.sqrt(np.bincount(bins, minlength=128)))
 
 
-def edges(picture: "Image") -> Any:
+def edges(picture: Image.Image) -> Any:
     """Sum gradients by 8 directions in 8x8 cells of a grey copy: 512 numbers."""
     grey = np.asarray(picture.convert("L").resize((64, 64)), dtype=np.float64)
     down, right = np.gradient(grey)
@@ -56,7 +54,7 @@ def unit(vector: Any) -> Any:
     return vector / length if length > 1e-9 else np.zeros_like(vector, dtype=float)
 
 
-def dhash(picture: "Image") -> int:
+def dhash(picture: Image.Image) -> int:
     """Tell of each of 8x8 grey cells whether it is darker than its right neighbour: 64 bits."""
     grey = np.asarray(picture.convert("L").resize((9, 8)), dtype=np.int64)
     bits = (grey[:, :-1] < grey[:, 1:]).ravel()

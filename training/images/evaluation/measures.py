@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from PIL import Image
 
 from training.images.data.captions import words_of
 from training.images.data.folder import Picture, open_picture
@@ -13,9 +15,6 @@ from training.images.evaluation.features import features_of_all
 from training.images.evaluation.prompts import prompts_of
 from training.images.evaluation.subject import Subject
 from training.runs.schedule import draw_key, spread
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 WRITERS = ("base", "lora")
 SIDE = 256  # pixels a photograph is looked at in, at most
@@ -28,8 +27,8 @@ class Measures:
     clip: scores.Clip | None = None
     dino: scores.Dino | None = None
     eye: judges.RenderJudge | None = None
-    train: "list[Image]" = field(default_factory=list)
-    held: "list[Image]" = field(default_factory=list)
+    train: list[Image.Image] = field(default_factory=list)
+    held: list[Image.Image] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         pictures = self.subject.pictures
@@ -37,7 +36,7 @@ class Measures:
         self.train = [thumbnail(picture) for picture in pictures.train]
         self.held = [thumbnail(picture) for picture in pictures.held_out]
 
-    def side_by_side(self) -> "tuple[list[DrawRequest], dict[str, list[Image]]]":
+    def side_by_side(self) -> tuple[list[DrawRequest], dict[str, list[Image.Image]]]:
         recipe = self.subject.recipe
         seeds = recipe.validation.seeds
         wishes = [DrawRequest(prompt, seed) for prompt in prompts_of(recipe) for seed in seeds]
@@ -55,8 +54,8 @@ class Measures:
             for number, picture in enumerate(chosen)
         ]
 
-    def drawn(self, wishes: Sequence[DrawRequest], what: str) -> "dict[str, list[Image]]":
-        made: dict[str, list[Image]] = {}
+    def drawn(self, wishes: Sequence[DrawRequest], what: str) -> dict[str, list[Image.Image]]:
+        made: dict[str, list[Image.Image]] = {}
         for writer in WRITERS:
             made[writer] = []
             for picture in self.subject.drawn(wishes, lora=writer == "lora"):
@@ -64,11 +63,11 @@ class Measures:
                 self.told(f"{what}: {writer}, {len(made[writer])} of {len(wishes)}")
         return made
 
-    def looks(self, pictures: "Sequence[Image]") -> Any:
+    def looks(self, pictures: Sequence[Image.Image]) -> Any:
         """Compare pictures by DINO's rows if it is there, else by plain features."""
         return self.dino.pictures(pictures) if self.dino else features_of_all(pictures)
 
-    def memory(self, made: "dict[str, list[Image]]") -> dict[str, Any]:
+    def memory(self, made: dict[str, list[Image.Image]]) -> dict[str, Any]:
         self.told("looking for training pictures given back")
         train = self.looks(self.train)
         held = self.looks(self.held) if self.held else []
@@ -80,7 +79,7 @@ class Measures:
         }
 
     def attributes(
-        self, names: Sequence[str], chosen: "Sequence[Picture]", made: "dict[str, list[Image]]"
+        self, names: Sequence[str], chosen: "Sequence[Picture]", made: dict[str, list[Image.Image]]
     ) -> dict[str, Any]:
         """Tell how often each attribute came out as asked, and how far the judge can be trusted."""
         self.told("judging attributes")
@@ -107,7 +106,7 @@ class Measures:
                 found[part] = judges.accuracy(wanted, judge.attributes(shown))
         return found
 
-    def judge(self, labelled: "tuple[list[Image], list[dict[str, str]]]") -> judges.Judge:
+    def judge(self, labelled: tuple[list[Image.Image], list[dict[str, str]]]) -> judges.Judge:
         if self.eye is not None:
             return self.eye
         pictures, known = labelled
@@ -117,7 +116,7 @@ class Measures:
         return judges.ZeroShotJudge(self.clip, values)
 
     def scores(
-        self, wishes: Sequence[DrawRequest], made: "dict[str, list[Image]]"
+        self, wishes: Sequence[DrawRequest], made: dict[str, list[Image.Image]]
     ) -> dict[str, Any]:
         found: dict[str, Any] = {}
         real = self.held or self.train
@@ -138,14 +137,14 @@ class Measures:
         return found
 
 
-def thumbnail(picture: Picture) -> "Image":
-    opened: Image = open_picture(picture.path)
+def thumbnail(picture: Picture) -> Image.Image:
+    opened: Image.Image = open_picture(picture.path)
     opened.thumbnail((SIDE, SIDE))
     return opened
 
 
 def only_known(
-    pictures: "Sequence[Image]", known: Sequence[dict[str, str] | None]
-) -> "tuple[list[Image], list[dict[str, str]]]":
+    pictures: Sequence[Image.Image], known: Sequence[dict[str, str] | None]
+) -> tuple[list[Image.Image], list[dict[str, str]]]:
     pairs = [(p, facts) for p, facts in zip(pictures, known, strict=True) if facts is not None]
     return [picture for picture, _ in pairs], [facts for _, facts in pairs]

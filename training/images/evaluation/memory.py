@@ -5,14 +5,12 @@ copying. What lies nearer than 99 in 100 of them do is suspect, as is a near-dup
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from training.images.evaluation.features import apart, dhash
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 SAME = 4  # bits of a difference hash, at most, between near-duplicates
 
@@ -28,7 +26,11 @@ def normed(rows: Any) -> Any:
 
 
 def memory_of(
-    drawn: "Sequence[Image]", drawn_rows: Any, train: "Sequence[Image]", train_rows: Any, held: Any
+    drawn: Sequence[Image.Image],
+    drawn_rows: Any,
+    train: Sequence[Image.Image],
+    train_rows: Any,
+    held: Any,
 ) -> dict[str, Any]:
     """Measure copying; `held` are the rows of held-out pictures, perhaps none."""
     index, near = nearest(drawn_rows, train_rows)

@@ -6,15 +6,13 @@ held-out photograph, and of its mean (Ruiz et al. 2023, section 4.2).
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from training.errors import BadRecipe
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 BATCH = 16
 
@@ -29,7 +27,7 @@ class Clip:
         self.processor = local(CLIPImageProcessor, folder)
         self.tokenizer = local(AutoTokenizer, folder)
 
-    def pictures(self, pictures: "Sequence[Image]") -> Any:
+    def pictures(self, pictures: Sequence[Image.Image]) -> Any:
         return embedded(pictures, self.processor, self.model.get_image_features)
 
     def words(self, texts: Sequence[str]) -> Any:
@@ -48,7 +46,7 @@ class Dino:
         self.model = local(AutoModel, folder, use_safetensors=True).eval()
         self.processor = local(AutoImageProcessor, folder)
 
-    def pictures(self, pictures: "Sequence[Image]") -> Any:
+    def pictures(self, pictures: Sequence[Image.Image]) -> Any:
         """Give one row a picture: the class token."""
         return embedded(
             pictures, self.processor, lambda **given: self.model(**given).last_hidden_state[:, 0]
@@ -66,7 +64,7 @@ def local(kind: Any, folder: Path, **options: Any) -> Any:
         ) from error
 
 
-def embedded(pictures: "Sequence[Image]", processor: Any, model: Any) -> Any:
+def embedded(pictures: Sequence[Image.Image], processor: Any, model: Any) -> Any:
     rows = []
     for start in range(0, len(pictures), BATCH):
         given = processor(images=list(pictures[start : start + BATCH]), return_tensors="pt")

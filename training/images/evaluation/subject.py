@@ -1,12 +1,14 @@
 """What is judged: the base, and the LoRA of a run as anyone would load it upon that base."""
 
 import time
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from PIL import Image
 
 from training.errors import NotPublished
 from training.images.bases import load_pipeline, noise_schedule, resolution_of
@@ -20,11 +22,6 @@ from training.images.recipe import ImageRecipe
 from training.images.rights import require_image_training
 from training.runs.schedule import spread
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from PIL.Image import Image
-
 
 @dataclass(frozen=True, slots=True)
 class Subject:
@@ -35,7 +32,7 @@ class Subject:
     resolution: int
     device: Any
 
-    def drawn(self, wishes: "Sequence[DrawRequest]", lora: bool) -> "Iterator[Image]":
+    def drawn(self, wishes: Sequence[DrawRequest], lora: bool) -> Iterator[Image.Image]:
         manner = settings_of(self.recipe.validation, self.resolution)
         with nullcontext() if lora else without_lora(self.pipeline.unet):
             yield from draw(self.pipeline, wishes, manner)
