@@ -22,8 +22,8 @@ from training.captioning.questions import completion_body, questions_of
 from training.captioning.tables import CaptionTable
 from training.errors import BadCorpus, BadRecipe, NotAllowed, SourceFault, TrainingError
 from training.museum.metadata_rows import read_rows
-from training.runs.json_lines import write_lines
-from training.runs.settings import TrainingSettings
+from training.run.json_lines import write_lines
+from training.run.settings import TrainingSettings
 
 PREFIX = "a high-quality photo of a real historical TOK jewellery piece"
 RECIPE = """

@@ -36,7 +36,7 @@ from training.images.lora_files import WEIGHTS, check_lora
 from training.images.model_card import image_model_card
 from training.images.recipe import load_image_recipe
 from training.publish import publish
-from training.runs.expert_card import card_text
+from training.run.expert_card import card_text
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

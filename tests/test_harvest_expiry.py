@@ -28,7 +28,7 @@ from training.museum.retention import (
     wait_and_prune,
     watch,
 )
-from training.runs.json_lines import write_lines
+from training.run.json_lines import write_lines
 
 DAY = 86400.0
 FOUR = tuple(Piece(number) for number in range(1, 5))
@@ -62,7 +62,7 @@ def test_pictures_and_texts_go_together_and_the_rest_stays(data: Path, tmp_path:
 
 def test_no_text_of_the_museum_s_is_left_in_the_whole_run(tmp_path: Path, data: Path) -> None:
     later = time.time() + 29 * DAY
-    from training.runs.expiry import purge
+    from training.run.expiry import purge
 
     prune_all(tmp_path, later)
     assert tmp_path / "crowns" / ANSWERS in purge(tmp_path, later)

@@ -21,9 +21,9 @@ from training.images.lora_files import KOHYA, WEIGHTS, check_lora, read_marks
 from training.images.recipe import ImageRecipe, load_image_recipe
 from training.images.session import ImageSession
 from training.images.step_cost import measure_image
-from training.runs.checkpoints import all_of, latest
-from training.runs.expiry import due_of
-from training.runs.stage import memory_told
+from training.run.checkpoints import all_of, latest
+from training.run.expiry import due_of
+from training.run.stage import memory_told
 from training.train_image import MEMORY_HELP, train_image
 
 pytestmark = pytest.mark.filterwarnings("ignore")

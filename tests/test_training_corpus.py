@@ -9,8 +9,8 @@ from training_base import make_recipe
 from training.corpus import build
 from training.errors import BadCorpus, BadRecipe
 from training.measure_step import measure
-from training.runs.recipe import load_recipe
-from training.runs.settings import TrainingSettings
+from training.run.recipe import load_recipe
+from training.run.settings import TrainingSettings
 from training.sources.factory import source_of
 from training.text.data.works import read_works
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from training.errors import NotAllowed
-from training.runs.expiry import STAMP, due_of, guard, purge, require_fresh, stamp, wait_and_purge
+from training.run.expiry import STAMP, due_of, guard, purge, require_fresh, stamp, wait_and_purge
 
 KILLED = """
 import os, sys
 from pathlib import Path
-from training.runs.expiry import purge
+from training.run.expiry import purge
 
 def end(event, words):
     if event == "os.rmdir":

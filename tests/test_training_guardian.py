@@ -9,7 +9,7 @@ from test_training_books import Clock
 from training_server import Answer, Stand, serving
 
 from training.errors import SourceFault
-from training.runs.expiry import STAMP, purge, stamp
+from training.run.expiry import STAMP, purge, stamp
 from training.sources.csv_tables import TablesSource
 from training.sources.guardian_api import CountedPace, GuardianApi, Quota
 from training.sources.guardian_articles import ARTICLES, STATE, GuardianSource, metadata_of

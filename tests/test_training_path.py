@@ -17,7 +17,7 @@ from engine.events import Finished
 from engine.plan.cards import Registry
 from engine.plan.job import Job
 from engine.settings import Settings
-from training.runs.expiry import due_of
+from training.run.expiry import due_of
 
 pytest_plugins = ["training_fixtures"]
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]

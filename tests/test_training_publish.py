@@ -16,8 +16,8 @@ from engine.weights.weight_files import digest_of
 from training.corpus import build
 from training.errors import NotAllowed, NotPublished, TrainingError
 from training.publish import publish
-from training.runs.expert_card import require_room
-from training.runs.recipe import Recipe, load_recipe
+from training.run.expert_card import require_room
+from training.run.recipe import Recipe, load_recipe
 from training.sources.text_folder import FolderSource
 from training.text.evaluation.subject import Author, authors_of, load_with_adapters
 from training.text.merging import require_replaceable, write_merged

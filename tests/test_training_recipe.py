@@ -9,8 +9,8 @@ from training.base_image.base_recipe import load_base_recipe
 from training.errors import BadRecipe, NotAllowed
 from training.images.recipe import load_image_recipe
 from training.museum.harvest_recipe import load_harvest_recipe
-from training.runs.recipe import load_recipe
-from training.runs.record import note_stage
+from training.run.recipe import load_recipe
+from training.run.record import note_stage
 from training.text.rights import require_training
 
 RECIPES = sorted((Path(__file__).parent.parent / "training" / "recipes").glob("*.toml"))

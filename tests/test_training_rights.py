@@ -6,7 +6,7 @@ import pytest
 from training_base import make_recipe
 
 from training.errors import NotAllowed
-from training.runs.recipe import load_recipe
+from training.run.recipe import load_recipe
 from training.text.rights import require_text, require_training, retention_hours
 
 GUARDIAN = Path(__file__).parent.parent / "training" / "recipes" / "newsroom-guardian.toml"

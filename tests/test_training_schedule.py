@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.runs.schedule import blocks_of_step, draw_key, learning_rate, steps_in
-from training.runs.tables import Training
+from training.run.schedule import blocks_of_step, draw_key, learning_rate, steps_in
+from training.run.tables import Training
 
 
 @given(st.integers(1, 40), st.integers(1, 8))

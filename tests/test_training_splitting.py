@@ -3,7 +3,7 @@
 import pytest
 
 from training.errors import BadCorpus
-from training.runs.tables import Corpus
+from training.run.tables import Corpus
 from training.text.data.splits import split_works
 from training.text.data.works import Work
 

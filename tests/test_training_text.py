@@ -16,9 +16,9 @@ from training_base import losses, make_recipe
 
 from training.corpus import build
 from training.errors import BadCorpus, BadRecipe, NotAllowed, TrainingStopped
-from training.runs.checkpoints import all_of, latest
-from training.runs.recipe import Recipe, load_recipe
-from training.runs.stage import memory_told
+from training.run.checkpoints import all_of, latest
+from training.run.recipe import Recipe, load_recipe
+from training.run.stage import memory_told
 from training.sources.text_folder import FolderSource
 from training.text.session import Session
 from training.train_text import MEMORY_HELP, train

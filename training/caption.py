@@ -30,10 +30,10 @@ from training.museum.harvest_recipe import load_harvest_recipe
 from training.museum.harvester import DATA, told_when_full
 from training.museum.metadata_rows import CAPTIONS
 from training.museum.retention import WORK, prune, prune_all
-from training.runs.expiry import purge
-from training.runs.record import note_stage
-from training.runs.settings import TrainingSettings
-from training.runs.stage import Changes, RecipeFile, RunsFolder, run_stage, say
+from training.run.expiry import purge
+from training.run.record import note_stage
+from training.run.settings import TrainingSettings
+from training.run.stage import Changes, RecipeFile, RunsFolder, run_stage, say
 
 
 def main(

@@ -12,7 +12,7 @@ import typer
 from PIL import Image, ImageDraw, ImageFont
 
 from training.images.drawing.grid import GAP, INK, MARGIN, PAPER, fitted, spaced
-from training.runs.stage import run_stage
+from training.run.stage import run_stage
 
 PROMPTS = (
     "a gold ring set with a large emerald on a dark blue ground",

@@ -16,11 +16,11 @@ from rich.progress import track
 
 from engine.files import whole_folder
 from training.errors import BadCorpus, BadRecipe
-from training.runs import stage
-from training.runs.expiry import due_of, guard, stamp
-from training.runs.recipe import Recipe, load_recipe
-from training.runs.record import digest_of_file, note_stage
-from training.runs.settings import TrainingSettings
+from training.run import stage
+from training.run.expiry import due_of, guard, stamp
+from training.run.recipe import Recipe, load_recipe
+from training.run.record import digest_of_file, note_stage
+from training.run.settings import TrainingSettings
 from training.sources import Source
 from training.sources.factory import FETCHED, GUARDIAN, source_of
 from training.sources.guardian_articles import GuardianSource, metadata_of

@@ -15,10 +15,10 @@ from PIL import Image
 from rich.console import Console
 
 from training.images.recipe import ImageRecipe, load_image_recipe
-from training.runs import stage
-from training.runs.evaluation import command_line, write_report
-from training.runs.expiry import stamp_until
-from training.runs.record import digest_of_file, note_stage
+from training.run import stage
+from training.run.evaluation import command_line, write_report
+from training.run.expiry import stamp_until
+from training.run.record import digest_of_file, note_stage
 from training.train_image import MEMORY_HELP, DataFolder, with_folder
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from training.runs.evaluation import command_line, write_report
-from training.runs.recipe import load_recipe, placeless
-from training.runs.record import digest_of_file, note_stage
-from training.runs.stage import BaseFolder, Changes, RunsFolder, open_run, run_stage, say
+from training.run.evaluation import command_line, write_report
+from training.run.recipe import load_recipe, placeless
+from training.run.record import digest_of_file, note_stage
+from training.run.stage import BaseFolder, Changes, RunsFolder, open_run, run_stage, say
 from training.text.evaluation import charts, report, style
 from training.text.evaluation.subject import Author, authors_of, load_with_adapters
 

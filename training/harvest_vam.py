@@ -19,9 +19,9 @@ from training.museum.harvest_recipe import HarvestRecipe, load_harvest_recipe, r
 from training.museum.harvester import DATA, Outcome, harvest, harvester_of, reasons, told_when_full
 from training.museum.retention import prune_all, watch
 from training.museum.verification import verify_folder, verify_museum
-from training.runs.expiry import purge
-from training.runs.record import note_stage
-from training.runs.stage import Changes, RecipeFile, RunsFolder, run_stage, say
+from training.run.expiry import purge
+from training.run.record import note_stage
+from training.run.stage import Changes, RecipeFile, RunsFolder, run_stage, say
 
 MEGABYTES_A_PICTURE = 0.8  # a 2500-pixel JPEG of an object on plain ground
 DRIFT = 1  # exit status of a verification that found something

@@ -22,7 +22,7 @@ from rich.table import Table
 from engine.files import write_json
 from training.base_image.vocabulary import GROUNDS, KINDS, METALS, STONES
 from training.errors import TrainingStopped
-from training.runs.stage import run_stage
+from training.run.stage import run_stage
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

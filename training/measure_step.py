@@ -19,9 +19,9 @@ import typer
 
 from training.errors import BadRecipe
 from training.images.recipe import is_image_recipe, load_image_recipe
-from training.runs.recipe import Recipe, load_recipe
-from training.runs.stage import BaseFolder, Changes, RecipeFile, memory_told, run_stage, say
-from training.runs.trainer import accelerator_for
+from training.run.recipe import Recipe, load_recipe
+from training.run.stage import BaseFolder, Changes, RecipeFile, memory_told, run_stage, say
+from training.run.trainer import accelerator_for
 from training.text.bases import add_adapter, attention_for, compute_type
 from training.text.data.blocks import Block
 from training.text.trainer import TextTrainer

@@ -23,10 +23,10 @@ from training.images.lora_files import check_lora, copy_weights
 from training.images.model_card import copy_kohya, copy_lora, image_model_card
 from training.images.recipe import ImageRecipe, is_image_recipe, load_image_recipe
 from training.images.rights import require_image_training
-from training.runs import stage
-from training.runs.expert_card import BUILT_IN_CARDS, AnyRecipe, card_text, folder_of, require_room
-from training.runs.recipe import load_recipe
-from training.runs.record import note_stage, read_record
+from training.run import stage
+from training.run.expert_card import BUILT_IN_CARDS, AnyRecipe, card_text, folder_of, require_room
+from training.run.recipe import load_recipe
+from training.run.record import note_stage, read_record
 from training.text.merging import write_merged
 from training.text.model_card import model_card, notice_for
 from training.text.rights import require_training

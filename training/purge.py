@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from training.museum.retention import prune_all
-from training.runs.expiry import purge, wait_and_purge
-from training.runs.stage import RunsFolder, run_stage, say
+from training.run.expiry import purge, wait_and_purge
+from training.run.stage import RunsFolder, run_stage, say
 
 
 def main(

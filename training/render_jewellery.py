@@ -17,8 +17,8 @@ from typing import Annotated, Any
 import typer
 
 from training.errors import TrainingStopped
-from training.runs.json_lines import read_lines
-from training.runs.stage import run_stage
+from training.run.json_lines import read_lines
+from training.run.stage import run_stage
 
 SAMPLES = {"shop": 16, "museum": 24}  # paths a pixel: dim and soft light is grainier
 

@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from training.runs.stage import run_stage
+from training.run.stage import run_stage
 
 TOKENIZERS = Path(__file__).parents[1] / "engine" / "models" / "jewel-base"
 

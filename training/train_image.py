@@ -18,8 +18,8 @@ from engine.files import whole_folder
 from training.images.data.folder import read_folder
 from training.images.recipe import ImageRecipe, load_image_recipe
 from training.images.rights import require_image_training
-from training.runs import stage
-from training.runs.record import digest_of_file, note_stage
+from training.run import stage
+from training.run.record import digest_of_file, note_stage
 
 if TYPE_CHECKING:
     from training.images.session import ImageSession

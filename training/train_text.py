@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from engine.files import whole_folder
 from training.errors import TrainingStopped
-from training.runs import checkpoints, stage
-from training.runs.recipe import Recipe, load_recipe
-from training.runs.record import digest_of_file, note_stage
+from training.run import checkpoints, stage
+from training.run.recipe import Recipe, load_recipe
+from training.run.record import digest_of_file, note_stage
 from training.text.rights import require_training
 
 if TYPE_CHECKING:

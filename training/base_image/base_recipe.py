@@ -5,8 +5,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from training.runs.recipe import read_recipe
-from training.runs.tables import Table
+from training.run.recipe import read_recipe
+from training.run.tables import Table
 
 Rate = Annotated[float, Field(gt=0, lt=1)]
 Steps = Annotated[int, Field(ge=1)]

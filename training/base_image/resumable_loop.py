@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from training.runs import checkpoints
+from training.run import checkpoints
 
 AVERAGING = 0.999
 WARMUP = 200

@@ -8,8 +8,8 @@ from pydantic import ValidationError
 from training.captioning.description import Answer
 from training.captioning.questions import Question
 from training.museum.retention import WORK
-from training.runs.json_lines import add_lines, read_lines
-from training.runs.record import now
+from training.run.json_lines import add_lines, read_lines
+from training.run.record import now
 
 JOURNAL = "journal.jsonl"
 

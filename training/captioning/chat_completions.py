@@ -9,7 +9,7 @@ from training.captioning.description import Answer, read_completion
 from training.captioning.questions import Question, completion_body
 from training.captioning.tables import OPENAI, CaptionTable
 from training.errors import BadRecipe, NotAllowed, SourceFault, TrainingError
-from training.runs.settings import TrainingSettings
+from training.run.settings import TrainingSettings
 
 TRIES = 5
 SECONDS = 120.0  # for one answer

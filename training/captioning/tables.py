@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from training.runs.tables import Table
+from training.run.tables import Table
 
 PREFIX = "a high-quality photo of a real historical TOK jewellery piece"
 OPENAI = "https://api.openai.com/v1"

@@ -21,7 +21,7 @@ from training.captioning.tables import CaptionTable
 from training.errors import SourceFault
 from training.museum.metadata_rows import CAPTIONS, read_rows
 from training.museum.retention import CATALOGUE as CATALOGUE_NAME
-from training.runs.json_lines import write_lines
+from training.run.json_lines import write_lines
 
 FAILED_IN_A_ROW = 3  # refused requests at the start that mean: the request itself is wrong
 

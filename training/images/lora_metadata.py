@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from training.images.recipe import ImageRecipe
-from training.runs.recipe import placeless
+from training.run.recipe import placeless
 
 
 def lora_metadata(recipe: ImageRecipe, facts: dict[str, Any]) -> dict[str, str]:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from training.images.data.samples import Sample, Samples
 from training.images.recipe import ImageRecipe
-from training.runs.schedule import generator_for
+from training.run.schedule import generator_for
 
 
 def snr_of(schedule: Any, times: Tensor) -> Tensor:

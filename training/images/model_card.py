@@ -7,7 +7,7 @@ from typing import Any
 from engine.files import whole_file
 from training.images.lora_files import KOHYA, WEIGHTS, copy_weights, read_marks
 from training.images.recipe import ImageRecipe
-from training.runs.recipe import placeless
+from training.run.recipe import placeless
 
 OPEN_RAIL = (
     "The base is under the CreativeML Open RAIL++-M licence. Whoever hands this LoRA on hands on the "

@@ -5,7 +5,7 @@ from typing import Any
 
 from training.errors import BadRecipe
 from training.images import tables
-from training.runs.recipe import RunRecipe, placeless, read_recipe, read_toml
+from training.run.recipe import RunRecipe, placeless, read_recipe, read_toml
 
 NOT_LEARNT_FROM = frozenset({"folder", "kohya", "choose", "keep", "minutes", "every"})
 ONLY_SHOWN = frozenset(

@@ -7,7 +7,7 @@ from typing import Any
 from training.errors import NotAllowed
 from training.images.recipe import ImageRecipe
 from training.museum.metadata_rows import RIGHTS
-from training.runs.recipe import require_allowed
+from training.run.recipe import require_allowed
 
 
 def require_image_training(recipe: ImageRecipe, folder: Path | None = None) -> dict[str, Any]:

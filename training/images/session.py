@@ -18,11 +18,11 @@ from training.images.losses import held_out_losses
 from training.images.recipe import ImageRecipe
 from training.images.schedule import batches_in, steps_in
 from training.images.trainer import ImageTrainer
-from training.runs import checkpoints
-from training.runs.recipe import digest_of_values
-from training.runs.schedule import spread
-from training.runs.session import RunSession
-from training.runs.trainer import accelerator_for
+from training.run import checkpoints
+from training.run.recipe import digest_of_values
+from training.run.schedule import spread
+from training.run.session import RunSession
+from training.run.trainer import accelerator_for
 
 
 class ImageSession(RunSession):

@@ -13,7 +13,7 @@ from training.images.data.buckets import Cut
 from training.images.data.samples import Sample
 from training.images.recipe import ImageRecipe
 from training.images.trainer import ImageTrainer
-from training.runs.trainer import accelerator_for
+from training.run.trainer import accelerator_for
 from training.text.bases import compute_type
 
 # The UNet and the scheduler of stabilityai/stable-diffusion-xl-base-1.0, from their config files.

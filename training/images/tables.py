@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from training.runs.tables import AnyTraining, ExpertTable, Lora, Table
+from training.run.tables import AnyTraining, ExpertTable, Lora, Table
 
 
 class ImageExpert(ExpertTable):

@@ -15,8 +15,8 @@ from training.images.data.samples import Sample, Samples
 from training.images.losses import Denoiser, weights_of
 from training.images.recipe import ImageRecipe
 from training.images.schedule import Batch, batches_of_step
-from training.runs.schedule import draw_key, generator_for
-from training.runs.trainer import Trainer
+from training.run.schedule import draw_key, generator_for
+from training.run.trainer import Trainer
 
 
 class ImageTrainer(Trainer):

@@ -15,7 +15,7 @@ from training.errors import SourceFault
 from training.museum.duplicates import colours, dhash
 from training.museum.metadata_rows import IMAGES
 from training.museum.response_cache import MuseumClient, NoAnswer
-from training.runs.json_lines import add_lines, read_lines
+from training.run.json_lines import add_lines, read_lines
 
 TRUNCATED_TRIES = 3
 

@@ -9,8 +9,8 @@ from pydantic import Field, model_validator
 from training.captioning.tables import CaptionTable
 from training.errors import NotAllowed
 from training.museum.metadata_rows import MOST_DAYS
-from training.runs.recipe import RunRecipe, digest_of_values, placeless, read_recipe
-from training.runs.tables import Table
+from training.run.recipe import RunRecipe, digest_of_values, placeless, read_recipe
+from training.run.tables import Table
 
 API = "https://api.vam.ac.uk/v2"
 JEWELLERY = "THES48930"  # the catalogue's category

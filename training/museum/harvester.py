@@ -22,8 +22,8 @@ from training.museum.harvest_recipe import HarvestRecipe
 from training.museum.metadata_rows import METADATA
 from training.museum.records import Found, View, facts_of, views_of
 from training.museum.response_cache import Answers, MuseumClient
-from training.runs.expiry import stamp
-from training.runs.json_lines import write_lines
+from training.run.expiry import stamp
+from training.run.json_lines import write_lines
 from training.web.http_client import FIRST_RETRY, Pace
 
 DATA = "data"

@@ -25,8 +25,8 @@ from training.museum.metadata_rows import (
     expiry_of,
     read_rows,
 )
-from training.runs.expiry import leave_behind
-from training.runs.json_lines import write_lines
+from training.run.expiry import leave_behind
+from training.run.json_lines import write_lines
 
 CATALOGUE = "catalogue"  # the captioner that repeats the museum's own words
 WORK = "captions"  # the captioners' working folder in a data folder

@@ -4,9 +4,9 @@ import time
 from pathlib import Path
 
 from training.errors import BadCorpus, NotAllowed
-from training.runs.expiry import guard, stamp
-from training.runs.recipe import Recipe
-from training.runs.settings import TrainingSettings
+from training.run.expiry import guard, stamp
+from training.run.recipe import Recipe
+from training.run.settings import TrainingSettings
 from training.sources import Source, origins
 from training.sources import guardian_api as api
 from training.sources.books import BooksSource

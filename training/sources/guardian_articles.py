@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from engine.files import write_json
-from training.runs.expiry import STAMP, guard, purge, stamp
-from training.runs.json_lines import add_lines, read_lines
+from training.run.expiry import STAMP, guard, purge, stamp
+from training.run.json_lines import add_lines, read_lines
 from training.sources.guardian_api import METADATA_FIELDS, TEXT_FIELDS, GuardianApi, query_of
 from training.sources.origins import GuardianOrigin
 from training.text.data.cleaning import paragraphs_of

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from engine.backends.model_loading import keep_layout
 from training.errors import BadRecipe
-from training.runs.recipe import Recipe
-from training.runs.tables import Base, Lora
+from training.run.recipe import Recipe
+from training.run.tables import Base, Lora
 
 if TYPE_CHECKING:
     from peft import PeftModel

@@ -6,7 +6,7 @@ from typing import Any
 from engine.files import whole_folder
 from engine.weights.weight_files import digest_of
 from training.errors import NotPublished
-from training.runs.recipe import Recipe
+from training.run.recipe import Recipe
 from training.text.bases import load_tokenizer, load_whole
 
 CLOSE = 5e-2  # greatest difference of log probabilities between adapter and merged model

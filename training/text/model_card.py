@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from training.runs.recipe import Recipe, placeless
+from training.run.recipe import Recipe, placeless
 
 GEMMA_NOTICE = (
     "Gemma is provided under and subject to the Gemma Terms of Use found at "

@@ -3,7 +3,7 @@
 from urllib.parse import urlsplit
 
 from training.errors import NotAllowed
-from training.runs.recipe import Recipe
+from training.run.recipe import Recipe
 from training.sources.origins import BooksOrigin, GuardianOrigin, Origin, TablesOrigin
 
 GUARDIAN_TERMS = "https://www.theguardian.com/open-platform/terms-and-conditions"

@@ -4,12 +4,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from training.runs.expiry import due_of, require_fresh
-from training.runs.recipe import Recipe, digest_of_values
-from training.runs.record import digest_of_file
-from training.runs.schedule import spread, steps_in
-from training.runs.session import RunSession
-from training.runs.trainer import accelerator_for
+from training.run.expiry import due_of, require_fresh
+from training.run.recipe import Recipe, digest_of_values
+from training.run.record import digest_of_file
+from training.run.schedule import spread, steps_in
+from training.run.session import RunSession
+from training.run.trainer import accelerator_for
 from training.text.bases import add_adapter, load_base
 from training.text.data.blocks import read_split
 from training.text.trainer import TextTrainer

@@ -11,9 +11,9 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from training.runs.recipe import Recipe
-from training.runs.schedule import blocks_of_step, draw_key
-from training.runs.trainer import Trainer
+from training.run.recipe import Recipe
+from training.run.schedule import blocks_of_step, draw_key
+from training.run.trainer import Trainer
 from training.text.data.blocks import Block
 
 IGNORED = -100  # the label of padding: no loss

@@ -5,7 +5,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from engine.files import write_file
-from training.runs.json_lines import add_lines, read_lines
+from training.run.json_lines import add_lines, read_lines
 
 JOURNAL = "journal.jsonl"
 

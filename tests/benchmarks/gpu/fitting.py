@@ -21,7 +21,7 @@ def recipe_file(name: str) -> Path:
 
 def text_recipe(day: Day, block: int, *, method: str = "lora", checkpointing: bool = False) -> Any:
     """The stories' recipe, with two blocks of so many tokens a step."""
-    from training.runs.recipe import load_recipe
+    from training.run.recipe import load_recipe
 
     changes = (
         f"training.method={method}",
@@ -59,7 +59,7 @@ def lora(day: Day) -> None:
 def qlora(day: Day) -> None:
     """QLoRA on the same base in NF4, the recipe's own way."""
     from engine.backends.model_loading import keep_layout
-    from training.runs.trainer import accelerator_for
+    from training.run.trainer import accelerator_for
     from training.text.bases import add_adapter
     from training.text.data.blocks import Block
     from training.text.trainer import TextTrainer

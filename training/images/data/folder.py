@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 from training.errors import BadCorpus
 from training.images.tables import Data
 from training.museum.metadata_rows import CAPTIONS, METADATA, expiry_of, read_rows
-from training.runs.schedule import spread
+from training.run.schedule import spread
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

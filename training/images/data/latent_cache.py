@@ -13,7 +13,7 @@ from torch import Tensor
 from engine.files import whole_file
 from training.images.data.buckets import Cut
 from training.images.data.folder import Picture, open_picture
-from training.runs.expiry import stamp_until
+from training.run.expiry import stamp_until
 
 
 class Cache:

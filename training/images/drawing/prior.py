@@ -17,7 +17,7 @@ from training.images.drawing.generation import (
 from training.images.drawing.grid import save_png
 from training.images.recipe import ImageRecipe
 from training.images.rights import require_image_training
-from training.runs.schedule import draw_key
+from training.run.schedule import draw_key
 
 
 def prior_pictures(

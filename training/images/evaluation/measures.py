@@ -14,7 +14,7 @@ from training.images.evaluation import memory, scores
 from training.images.evaluation.features import features_of_all
 from training.images.evaluation.prompts import prompts_of
 from training.images.evaluation.subject import Subject
-from training.runs.schedule import draw_key, spread
+from training.run.schedule import draw_key, spread
 
 WRITERS = ("base", "lora")
 SIDE = 256  # pixels a photograph is looked at in, at most

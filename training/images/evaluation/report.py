@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from training.runs.evaluation import table
+from training.run.evaluation import table
 
 SHEET = "before-after.png"
 NEAREST = "training-pictures/nearest.png"

@@ -20,7 +20,7 @@ from training.images.lora_files import WEIGHTS, check_lora
 from training.images.losses import Denoiser, held_out_losses, times_of
 from training.images.recipe import ImageRecipe
 from training.images.rights import require_image_training
-from training.runs.schedule import spread
+from training.run.schedule import spread
 
 
 @dataclass(frozen=True, slots=True)

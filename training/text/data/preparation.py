@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from training.runs.recipe import Recipe
+from training.run.recipe import Recipe
 from training.sources import Source
 from training.text.data.blocks import Block, pack, pack_like_autotrain
 from training.text.data.cleaning import without_repeats

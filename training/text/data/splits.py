@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Sequence
 
 from training.errors import BadCorpus
-from training.runs.tables import Corpus
+from training.run.tables import Corpus
 from training.text.data.works import Work
 
 SPLITS = ("train", "validation", "test")

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from training.errors import BadCorpus
-from training.runs.json_lines import write_lines
+from training.run.json_lines import write_lines
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -131,7 +131,7 @@ def recitation(train: TrainingText, texts: Sequence[Sequence[int]]) -> Values:
 
 def diversities(samples: dict[str, dict[str, list[str]]], authors: Sequence[Author]) -> Values:
     """Compare repetition and variety of each writer's samples with the author's own chunks."""
-    from training.runs.schedule import spread
+    from training.run.schedule import spread
     from training.text.evaluation.style import chunks_of
 
     found: Values = {}

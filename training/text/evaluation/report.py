@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from training.runs.evaluation import table
+from training.run.evaluation import table
 
 Values = dict[str, Any]
 MATRIX_CHART = "matrix.png"

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from training.runs.schedule import spread
+from training.run.schedule import spread
 from training.text.data.works import Work
 
 GRAMS = (3, 5)

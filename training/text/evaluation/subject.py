@@ -11,9 +11,9 @@ from engine.errors import in_one_line
 from engine.plan.cards import BUILT_IN, Expert, Sampling, load_card
 from engine.weights.weight_files import check_adapter
 from training.errors import BadRecipe, TrainingError
-from training.runs.expiry import due_of, require_fresh
-from training.runs.recipe import Recipe
-from training.runs.schedule import spread
+from training.run.expiry import due_of, require_fresh
+from training.run.recipe import Recipe
+from training.run.schedule import spread
 from training.text.bases import load_base, load_tokenizer
 from training.text.data.blocks import Block, read_split
 from training.text.data.works import Work, read_works

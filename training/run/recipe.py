@@ -9,8 +9,8 @@ from typing import Annotated, Any, TypeVar
 from pydantic import Field, ValidationError
 
 from training.errors import BadRecipe, NotAllowed
+from training.run.tables import Base, Corpus, ExpertTable, Lora, Rights, Run, Table, Training
 from training.sources.origins import Origin
-from training.runs.tables import Base, Corpus, ExpertTable, Lora, Rights, Run, Table, Training
 
 LOCAL = "local folder"  # what a record says in place of a path
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.files import write_json
-from training.runs.recipe import RunRecipe
+from training.run.recipe import RunRecipe
 
 RECORD = "run.json"
 GIT_SECONDS = 60.0

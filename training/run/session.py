@@ -8,11 +8,10 @@ from typing import Any
 
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from training.runs import checkpoints
-from training.runs.expiry import require_fresh
-from training.runs.json_lines import read_lines, write_lines
-from training.runs.trainer import Trainer
-
+from training.run import checkpoints
+from training.run.expiry import require_fresh
+from training.run.json_lines import read_lines, write_lines
+from training.run.trainer import Trainer
 
 LOG = "metrics.jsonl"
 

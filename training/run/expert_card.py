@@ -7,9 +7,9 @@ import tomlkit
 from tomlkit import TOMLDocument
 
 from engine.plan.cards import BUILT_IN as BUILT_IN_CARDS
-from training.images.recipe import ImageRecipe
 from training.errors import NotPublished
-from training.runs.recipe import Recipe
+from training.images.recipe import ImageRecipe
+from training.run.recipe import Recipe
 
 __all__ = ["BUILT_IN_CARDS", "AnyRecipe", "card_text", "folder_of", "require_room"]
 

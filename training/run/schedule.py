@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from training.runs.tables import AnyTraining, Training
+from training.run.tables import AnyTraining, Training
 
 if TYPE_CHECKING:
     import torch

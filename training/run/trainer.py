@@ -1,14 +1,14 @@
 """Take optimiser steps: what training on texts and on pictures share, on one process or several."""
 
-from accelerate import Accelerator
-import torch
 from importlib import import_module
 from typing import Any
 
-from training.errors import BadRecipe, TrainingStopped
-from training.runs.tables import AnyTraining
-from training.runs.schedule import learning_rate
+import torch
+from accelerate import Accelerator
 
+from training.errors import BadRecipe, TrainingStopped
+from training.run.schedule import learning_rate
+from training.run.tables import AnyTraining
 
 BETAS = (0.9, 0.999)
 PRODIGY_BETAS = (0.9, 0.99)

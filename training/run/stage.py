@@ -15,9 +15,9 @@ from rich.markup import escape
 
 from engine.errors import PasticheError
 from training.errors import TrainingError, TrainingStopped
-from training.runs.expiry import purge
-from training.runs.recipe import RunRecipe
 from training.museum.retention import prune_all
+from training.run.expiry import purge
+from training.run.recipe import RunRecipe
 
 LIBRARIES = r"(peft|transformers|diffusers|torch|bitsandbytes|accelerate)(\.|$)"  # not for people
 CANNOT = 2  # exit status of a run that its operator can put right
