@@ -1,13 +1,15 @@
 """The one text grammar."""
 
 import time
+from dataclasses import asdict
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot.messages.grammar import Again, Command, Continue, Generate, Options, Simple, parse, render
+from bot.messages.grammar import Again, Command, Compare, Continue, Generate, Options, Simple, parse
 from bot.messages.normalise import MAX_TEXT, clean
+from bot.messages.options import typed
 from engine.errors import AskerError, CommandError, LimitError
 
 COMMANDS = ("story", "news", "jewel")
@@ -59,6 +61,21 @@ commands: st.SearchStrategy[Command] = (
     | st.builds(Simple, name=st.sampled_from(["styles", "why", "cancel", "queue"]))
     | st.builds(Simple, name=st.just("help"), topic=st.sampled_from(["", *COMMANDS, "again"]))
 )
+
+
+def render(command: Command) -> str:
+    """As the clients write it."""
+    match command:
+        case Simple(name=name, topic=topic):
+            return f"/{name} {topic}".rstrip()
+        case Compare(command=name, text=text):
+            return typed("compare", f"/{name} {text}", verbatim=True, **asdict(command.options))
+        case Generate(command=name, text=text) as asked:
+            return typed(name, text, verbatim=True, **asdict(asked.options))
+        case Continue(text=text) as asked:
+            return typed("continue", text, verbatim=True, **asdict(asked.options))
+        case Again(options=given):
+            return typed("again", **asdict(given))
 
 
 @settings(max_examples=10_000, deadline=None)

@@ -13,15 +13,16 @@ request out of the record. Options may stand before the text or after it;
 ` -- ` ends them, so that a text may begin or end like one. `/story@AnyBot` is `/story`. What phones
 make of two hyphens (one dash) is read as two hyphens.
 
-parse(render(command)) == command for every Command whose texts are clean (see cleaning.clean).
+parse(typed(...)) is the command that was typed, where its texts are clean (see normalise.clean).
 """
 
 import difflib
 import re
 from dataclasses import dataclass
 
+from bot.locales import words
 from bot.messages.normalise import clean, shows
-from bot.messages.options import MAX_STYLE, Options, read_options, written
+from bot.messages.options import MAX_STYLE, Options, read_options
 from engine.errors import CommandError, LimitError
 
 DEFAULT_COMMAND = "story"
@@ -42,8 +43,17 @@ class Generate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Compare:
+    """Ask for two answers to one request, side by side and blinded."""
+
+    command: str
+    text: str
+    options: Options = Options()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Again:
-    """The last request once more, with another seed unless one is named."""
+    """Repeat the last request, with another seed unless one is named."""
 
     options: Options = Options()
 
@@ -57,17 +67,8 @@ class Continue:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Compare:
-    """Two answers to one request of that command, side by side and blinded."""
-
-    command: str
-    text: str
-    options: Options = Options()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Simple:
-    """A command without options. `topic` is what follows help, report, settings and admin."""
+    """Everything without options. `topic` is what follows help, report, settings and the like."""
 
     name: str
     topic: str = ""
@@ -88,7 +89,7 @@ def parse(text: str, commands: tuple[str, ...] = (DEFAULT_COMMAND,)) -> Command:
     """
     text = clean(text)
     if not shows(text):
-        raise CommandError("Please write something: a story's beginning, or /help.")
+        raise CommandError(words("typing.empty"))
     if not text.startswith("/"):
         return _with_options(DEFAULT_COMMAND, text)
     head = _HEAD.match(text)
@@ -111,9 +112,7 @@ def _compare(rest: str, commands: tuple[str, ...]) -> Compare:
     if head is not None and head["name"].lower() in commands:
         name, text = head["name"].lower(), text[head.end() :].strip()
     if not text:
-        raise CommandError(
-            "Please say what both should write: /compare followed by a wish, or by a beginning."
-        )
+        raise CommandError(words("typing.compare"))
     return Compare(command=name, text=text, options=options)
 
 
@@ -121,13 +120,13 @@ def _simple(name: str, rest: str) -> Simple:
     topic = " ".join(rest.split())
     if name in FREE:
         if len(topic) > MAX_REASON:
-            raise LimitError(f"/{name} takes at most {MAX_REASON} characters. Please be brief.")
+            raise LimitError(words("typing.brief", name=name, most=MAX_REASON))
         return Simple(name=name, topic=topic)
     topic = topic.lstrip("/ ")
     if topic and name not in ("help", "start"):  # Telegram's links put a word after /start
-        raise CommandError(f"/{name} takes nothing after it. Please send just /{name}.")
+        raise CommandError(words("typing.nothing_after", name=name))
     if len(topic) > MAX_STYLE or "\n" in rest.strip():
-        raise CommandError("Please send /help, or /help with one command's name.")
+        raise CommandError(words("typing.help"))
     return Simple(name=name, topic=topic)
 
 
@@ -135,41 +134,17 @@ def _with_options(name: str, rest: str) -> Command:
     text, options = read_options(rest)
     if name == "again":
         if text:
-            raise CommandError("/again repeats your last request. To change it, ask anew.")
+            raise CommandError(words("typing.again"))
         return Again(options=options)
     if name == "continue":
         return Continue(text=text, options=options)
     if not text:
-        raise CommandError(f"Please say what you would like: /{name} followed by a few words.")
+        raise CommandError(words("typing.no_text", name=name))
     return Generate(command=name, text=text, options=options)
 
 
 def _unknown(name: str, commands: tuple[str, ...]) -> CommandError:
     known = (*commands, *RESERVED)
     near = difflib.get_close_matches(name.lower(), known, n=1)
-    hint = f"Did you mean /{near[0]}?" if near else "/help lists what I know."
-    return CommandError(f"I do not know /{name}. {hint}")
-
-
-def render(command: Command) -> str:
-    """The text that parses back to the command.
-
-    >>> render(Generate(command="story", text="--dash", options=Options(style="agatha christie")))
-    '/story --style "agatha christie" -- --dash'
-    """
-    match command:
-        case Simple(name=name, topic=topic):
-            return f"/{name} {topic}".rstrip()
-        case Again(options=options):
-            return " ".join(["/again", *written(options)])
-        case Compare(command=name, text=text, options=options):
-            return " ".join(["/compare", *written(options), "--", f"/{name}", text])
-        case Continue(text=text, options=options):
-            return " ".join(["/continue", *written(options), *(["--", text] if text else [])])
-        case Generate(command=name, text=text, options=options):
-            plain = " ".join([f"/{name}", *written(options), text])
-            try:
-                unharmed = parse(plain, (name,)) == command
-            except (CommandError, LimitError):
-                unharmed = False
-            return plain if unharmed else " ".join([f"/{name}", *written(options), "--", text])
+    hint = words("typing.near", near=near[0]) if near else words("typing.no_near")
+    return CommandError(words("typing.unknown", name=name, hint=hint))

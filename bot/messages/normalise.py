@@ -2,6 +2,7 @@
 
 import unicodedata
 
+from bot.locales import words
 from engine.characters import visible
 from engine.errors import LimitError
 
@@ -26,10 +27,7 @@ def clean(text: str) -> str:
 
 
 def too_long() -> LimitError:
-    """What is said of a text beyond MAX_TEXT."""
-    return LimitError(
-        f"I read at most {MAX_TEXT:,} characters at a time. Please send the last part of your text."
-    )
+    return LimitError(words("typing.long", most=f"{MAX_TEXT:,}"))
 
 
 def shows(text: str) -> bool:

@@ -2,8 +2,11 @@
 
 import difflib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+from bot.locales import words
 from bot.messages.normalise import clean
 from engine.errors import CommandError
 
@@ -13,7 +16,7 @@ MAX_INTEGER = 10  # digits
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What may be said beside the text. Bounds are checked where the request is made."""
+    """Bounds are checked where the request is planned."""
 
     style: str | None = None
     length: int | None = None
@@ -29,9 +32,17 @@ _DASHES = re.compile(r"--(?=\w)")
 _VALUE = r"(?:\"(?P<quoted>[^\"\n]*)\"|(?P<plain>\S+))"
 _OPTION = re.compile(rf"(?:--|—|–)(?P<name>[a-zA-Z]+)(?:=|\s+|$)(?:{_VALUE})?(?:\s+|$)")
 _END = re.compile(r"--(?:\s+|$)")
-_WORDS = ("style", "negative")  # options whose value may be anything
-_NUMBERS = {"length": "200", "seed": "7", "size": "512x768", "count": "2", "scale": "0.8"}
-NAMES = ("style", "length", "seed", "size", "count", "negative", "scale")
+_EXAMPLE = {
+    "style": "--style lovecraft",
+    "length": "--length 200",
+    "seed": "--seed 7",
+    "size": "--size 512x768",
+    "count": "--count 2",
+    "negative": '--negative "a hand"',
+    "scale": "--scale 0.8",
+}
+NAMES = tuple(_EXAMPLE)
+_WORDS = ("style", "negative")  # options whose value may be anything; the others begin with a digit
 _TRAILING = re.compile(
     rf"\s(?:--|—|–)(?P<name>{'|'.join(NAMES)})(?:=|\s+){_VALUE}\s*$", re.IGNORECASE
 )
@@ -40,27 +51,21 @@ _FLAG = re.compile(r"(?:--|—|–)private(?:\s+|$)", re.IGNORECASE)
 _LAST_FLAG = re.compile(r"\s(?:--|—|–)private\s*$", re.IGNORECASE)
 _SIZE = re.compile(r"([0-9]{1,5})(?:[xX×]([0-9]{1,5}))?")
 _DECIMAL = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,6})?")
-_EXAMPLE = {"style": "--style lovecraft", "negative": '--negative "a hand"'} | {
-    name: f"--{name} {value}" for name, value in _NUMBERS.items()
-}
+_INTEGER = re.compile(rf"-?[0-9]{{1,{MAX_INTEGER}}}")
 
 
 def read_options(rest: str) -> tuple[str, Options]:
-    """The text, and the options around it."""
+    """The text, and the options around it. Raises CommandError."""
     found: dict[str, str] = {}
     while (option := _FLAG.match(rest) or _OPTION.match(rest)) is not None:
-        if option.re is _FLAG:
-            found["private"] = "yes"
-            rest = rest[option.end() :]
-            continue
-        name = option["name"].lower()
-        value = option["quoted"] or option["plain"] or ""
-        known = name in _WORDS or (name in _NUMBERS and value.lstrip("-")[:1].isdigit())
-        if not known and not rest.startswith("--"):
-            break  # a dash of the story's own: "—Length matters, said he"
-        if name not in NAMES:
-            raise _unknown_option(name)
-        _put(found, name, option)
+        if option.re is _OPTION:
+            name, value = option["name"].lower(), option["quoted"] or option["plain"] or ""
+            number = name in NAMES and value.lstrip("-")[:1].isdigit()
+            if not (name in _WORDS or number or rest.startswith("--")):
+                break  # a dash of the story's own: "—Length matters, said he"
+            if name not in NAMES:
+                raise _unknown_option(name)
+        _put(found, option)
         rest = rest[option.end() :]
     if end := _END.match(rest):
         return rest[end.end() :].strip(), checked(found)
@@ -69,139 +74,98 @@ def read_options(rest: str) -> tuple[str, Options]:
     trailing: dict[str, str] = {}
     rest = rest.rstrip()
     while (option := _last_flag(rest) or _TRAILING.search(rest)) is not None:
-        if option.re is _LAST_FLAG:
-            found["private"] = "yes"
-            rest = rest[: option.start()].rstrip()
-            continue
-        _put(trailing, option["name"].lower(), option)
+        _put(trailing, option)
         rest = rest[: option.start()].rstrip()
     if (typo := _LOOKS_TRAILING.search(rest)) and difflib.get_close_matches(
         typo["name"].lower(), (*NAMES, "private"), n=1, cutoff=0.75
     ):
         raise _unknown_option(typo["name"])
-    for name, value in trailing.items():
-        if name in found:
-            raise CommandError(f"--{name} stands there twice. Please say it once.")
-        found[name] = value
-    return rest.strip(), checked(found)
+    for name in trailing.keys() & found.keys() - {"private"}:
+        raise _wrong("twice", name)
+    return rest.strip(), checked(found | trailing)
 
 
 def _last_flag(rest: str) -> re.Match[str] | None:
-    """--private at the end; looked for only there, for it may stand there a thousand times."""
+    # looked for only at the end, for it may stand there a thousand times
     return _LAST_FLAG.search(rest, max(0, len(rest) - len(" --private")))
 
 
-def _put(found: dict[str, str], name: str, option: re.Match[str]) -> None:
-    value = option["quoted"]
+def _put(found: dict[str, str], option: re.Match[str]) -> None:
+    if option.re in (_FLAG, _LAST_FLAG):
+        found["private"] = "yes"
+        return
+    name, value = option["name"].lower(), option["quoted"]
     if value is None:
         value = option["plain"]
         if name == "style":  # "--style agatha: The colonel coughed."
             value = value and value.removesuffix(":")
     if not value or not value.strip() or value.startswith("--") or '"' in value:
-        raise CommandError(f"--{name} needs a value, for example {_EXAMPLE[name]}.")
+        raise _wrong("no_value", name)
     if name in found:
-        raise CommandError(f"--{name} stands there twice. Please say it once.")
+        raise _wrong("twice", name)
     found[name] = value.strip()
 
 
 def checked(found: dict[str, str]) -> Options:
     """The options, from each one's own words. Raises CommandError."""
-    style, negative = found.get("style"), found.get("negative")
-    return Options(
-        style=None if style is None else checked_style(style),
-        length=_integer("length", found),
-        seed=_integer("seed", found),
-        size=_size(found),
-        count=_integer("count", found),
-        negative=negative and _one_line(negative),
-        scale=_decimal("scale", found),
-        private="private" in found,
-    )
-
-
-def _one_line(words: str) -> str:
-    words = " ".join(words.split())
-    if '"' in words:
-        raise CommandError(f"--negative takes words without quotes: {_EXAMPLE['negative']}.")
-    return words
-
-
-def _size(found: dict[str, str]) -> tuple[int, int] | None:
-    value = found.get("size")
-    if value is None:
-        return None
-    size = _SIZE.fullmatch(value)
-    if size is None:
-        raise CommandError(
-            f"--size takes pixels, not “{_short(value)}”: --size 512, or --size 512x768."
-        )
-    return int(size[1]), int(size[2] or size[1])
-
-
-def _decimal(name: str, found: dict[str, str]) -> float | None:
-    value = found.get(name)
-    if value is None:
-        return None
-    if not _DECIMAL.fullmatch(value):
-        raise CommandError(f"--{name} takes a number, not “{_short(value)}”: {_EXAMPLE[name]}.")
-    return float(value)
-
-
-def _short(value: str) -> str:
-    return value if len(value) <= 20 else value[:19] + "…"
+    return Options(**{name: _READ[name](name, value) for name, value in found.items()})
 
 
 def checked_style(style: str) -> str:
     """A style's name in bounds: one line, no quotation marks. Raises CommandError."""
     style = clean(style)
     if not style or len(style) > MAX_STYLE or '"' in style or "\n" in style:
-        raise CommandError(
-            f"A style's name is 1 to {MAX_STYLE} characters without quotes. /styles lists them."
-        )
+        raise CommandError(words("typing.bad_style", most=MAX_STYLE))
     return style
 
 
-def _integer(name: str, found: dict[str, str]) -> int | None:
-    value = found.get(name)
-    if value is None:
-        return None
-    if not re.fullmatch(rf"-?[0-9]{{1,{MAX_INTEGER}}}", value):
-        raise CommandError(
-            f"--{name} takes a whole number, not “{_short(value)}”: {_EXAMPLE[name]}."
-        )
+def _negative(name: str, value: str) -> str:
+    if '"' in value:
+        raise _wrong("quotes", name)
+    return " ".join(value.split())
+
+
+def _size(name: str, value: str) -> tuple[int, int]:
+    size = _SIZE.fullmatch(value)
+    if size is None:
+        raise _wrong("no_size", name, value)
+    return int(size[1]), int(size[2] or size[1])
+
+
+def _decimal(name: str, value: str) -> float:
+    if not _DECIMAL.fullmatch(value):
+        raise _wrong("no_number", name, value)
+    return float(value)
+
+
+def _integer(name: str, value: str) -> int:
+    if not _INTEGER.fullmatch(value):
+        raise _wrong("no_integer", name, value)
     return int(value)
+
+
+_READ: dict[str, Callable[[str, str], Any]] = {
+    "style": lambda _, value: checked_style(value),
+    "length": _integer,
+    "seed": _integer,
+    "size": _size,
+    "count": _integer,
+    "negative": _negative,
+    "scale": _decimal,
+    "private": lambda *_: True,
+}
+
+
+def _wrong(key: str, name: str, value: str = "") -> CommandError:
+    value = value if len(value) <= 20 else value[:19] + "…"
+    example = _EXAMPLE.get(name, "")
+    return CommandError(words(f"typing.{key}", name=name, value=value, example=example))
 
 
 def _unknown_option(name: str) -> CommandError:
     near = difflib.get_close_matches(name.lower(), (*NAMES, "private"), n=1)
-    hint = f" Did you mean --{near[0]}?" if near else ""
-    return CommandError(
-        f"I do not know the option --{name}.{hint} There are --style, --length, --seed and "
-        "--private, and for pictures --size, --count, --negative and --scale; put ` -- ` before a "
-        "text that begins with two hyphens."
-    )
-
-
-def written(options: Options) -> list[str]:
-    words = []
-    if options.style is not None:
-        quoted = f'"{options.style}"' if re.search(r"\s|:$", options.style) else options.style
-        words.append(f"--style {quoted}")
-    if options.length is not None:
-        words.append(f"--length {options.length}")
-    if options.seed is not None:
-        words.append(f"--seed {options.seed}")
-    if options.size is not None:
-        words.append(f"--size {options.size[0]}x{options.size[1]}")
-    if options.count is not None:
-        words.append(f"--count {options.count}")
-    if options.negative is not None:
-        words.append(f'--negative "{options.negative}"')
-    if options.scale is not None:
-        words.append(f"--scale {options.scale:.6f}".rstrip("0").rstrip("."))
-    if options.private:
-        words.append("--private")
-    return words
+    hint = words("typing.near_option", near=near[0]) if near else ""
+    return CommandError(words("typing.unknown_option", name=name, hint=hint))
 
 
 def typed(name: str, text: str = "", *, verbatim: bool = False, **options: object) -> str:
@@ -212,16 +176,21 @@ def typed(name: str, text: str = "", *, verbatim: bool = False, **options: objec
     >>> typed("story", "--dash", verbatim=True, style="agatha christie")
     '/story --style "agatha christie" -- --dash'
     """
-    words = [f"/{name}"]
+    parts = [f"/{name}"]
     for option, value in options.items():
         if value is None or value is False or option not in (*NAMES, "private"):
             continue
-        words.append(f"--{option}" if value is True else f"--{option} {_written(value)}")
-    words += ["--"] if verbatim and text else []
-    return " ".join([*words, text]).rstrip()
+        parts.append(f"--{option}" if value is True else f"--{option} {_written(option, value)}")
+    parts += ["--"] if verbatim and text else []
+    return " ".join([*parts, text]).rstrip()
 
 
-def _written(value: object) -> str:
-    text = " ".join(str(value).split())
-    plain = text and " " not in text and '"' not in text
+def _written(name: str, value: object) -> str:
+    match value:
+        case (width, height):
+            return f"{width}x{height}"
+        case float():
+            return f"{value:.6f}".rstrip("0").rstrip(".")
+    text = re.sub(r"\s*\n\s*", " ", str(value)).strip()
+    plain = text and name != "negative" and not re.search(r"[\s\"]|:$", text)
     return text if plain else '"' + text.replace('"', "”") + '"'
