@@ -44,7 +44,7 @@ class Engine(Protocol):
         return status
 
     async def overview(self) -> "Overview":
-        """The queue for those who run it: see queues.overview."""
+        """The queue for those who run it: see engine.overview."""
         overview: Overview = await self.call("overview")
         return overview
 

@@ -106,6 +106,33 @@ async def test_a_finished_job_leaves_nothing_in_the_queue(ask, station, settings
         assert await every(ledger, f"SELECT * FROM {table}") == []
 
 
+async def test_many_who_claim_at_once_get_each_job_once_and_in_order(ask, ledger, engine) -> None:
+    waiting = [(await ask(f"Story {n}.", asker=f"asker {n}")).events[0].job for n in range(12)]
+    queues = engine._queue._fingerprint.of_medium("text")
+
+    async def claim_all(worker: int) -> list[str]:
+        got = []
+        while claim := await Claims(ledger).claim(worker, queues):
+            got.append(claim[0].job.id)
+        return got
+
+    each = await asyncio.gather(*(claim_all(worker) for worker in range(1, 5)))
+    assert sorted(job for jobs in each for job in jobs) == sorted(waiting)
+    assert all(jobs == sorted(jobs) for jobs in each)
+
+
+async def test_a_ticket_that_somebody_holds_keeps_no_other_waiting(ask, ledger, engine) -> None:
+    held, free = [(await ask(f"Story {n}.", asker=f"asker {n}")).events[0].job for n in range(2)]
+    queues = engine._queue._fingerprint.of_medium("text")
+    async with ledger.writing() as frozen:  # as a machine that was cut off in mid-transaction
+        await frozen.execute(
+            sa.text("SELECT 1 FROM tickets WHERE job_id = :job FOR UPDATE"), {"job": held}
+        )
+        claim = await asyncio.wait_for(Claims(ledger).claim(1, queues), 30)
+        assert claim is not None and claim[0].job.id == free
+    assert await Claims(ledger).claim(1, queues) is not None
+
+
 async def test_one_request_beside_a_flood_comes_next(ask, station, settings) -> None:
     flood = [await ask(f"Flood {n}.", asker="flood") for n in range(5)]
     guest = await ask("Guest.", asker="guest")

@@ -153,7 +153,7 @@ class JobQueue(Protocol):
         """What waits and what runs."""
 
     async def overview(self) -> "Overview":
-        """For the operator: queues.overview says what, also of the next two."""
+        """For the operator: engine.overview says what, also of the next two."""
 
     async def retry(self, job: str) -> bool:
         """Whether a job that was given up is queued again."""

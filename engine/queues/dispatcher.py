@@ -8,7 +8,7 @@ that says that it leaves, and a job that its worker had not begun, count for not
 
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from engine.errors import APOLOGY, LedgerError
@@ -51,33 +51,24 @@ def nobody(_medium: str) -> None:
     """Leave workers to whoever starts them."""
 
 
+@dataclass(slots=True, eq=False)
 class Dispatcher:
     """`need_worker` and `worker_ready` are a supervisor's; a worker with another `fingerprint` is
-    refused. `dispatched(medium)` is called when there may be room; with `unfit(medium, reason)` what
+    refused. `dispatched(medium)` is called when there may be room; with `on_unfit(medium, reason)` what
     waits is not failed because its worker cannot serve."""
 
-    def __init__(
-        self,
-        record: Record,
-        *,
-        need_worker: Callable[[str], None] = nobody,
-        worker_ready: Callable[[str], None] = nobody,
-        dispatched: Callable[[str], None] = nobody,
-        unfit: Callable[[str, str], None] | None = None,
-        fingerprint: ServingFingerprint | None = None,
-    ) -> None:
-        self._fingerprint = fingerprint
-        self.entries: dict[str, QueuedJob] = {}
-        self.workers: set[Worker] = set()
-        self.writer = OrderedWriter()
-        self.closing = False
-        self._record = record
-        self._need_worker = need_worker
-        self._worker_ready = worker_ready
-        self._dispatched = dispatched
-        self._unfit = unfit or self._fail_all
-        self._lines: dict[str, FairQueue] = {}
-        self._seconds: dict[str, float] = {}
+    record: Record
+    need_worker: Callable[[str], None] = nobody
+    worker_ready: Callable[[str], None] = nobody
+    dispatched: Callable[[str], None] = nobody
+    on_unfit: Callable[[str, str], None] | None = None
+    fingerprint: ServingFingerprint | None = None
+    entries: dict[str, QueuedJob] = field(default_factory=dict)
+    workers: set[Worker] = field(default_factory=set)
+    writer: OrderedWriter = field(default_factory=OrderedWriter)
+    closing: bool = False
+    _lines: dict[str, FairQueue] = field(default_factory=dict)
+    _seconds: dict[str, float] = field(default_factory=dict)
 
     def add(self, entry: QueuedJob) -> None:
         """Run a job that is accepted as soon as a worker is free."""
@@ -85,7 +76,7 @@ class Dispatcher:
             return
         self.entries[entry.job.id] = entry
         self.line(entry.job.medium).add(entry)
-        self._need_worker(entry.job.medium)
+        self.need_worker(entry.job.medium)
         self.dispatch(entry.job.medium)
 
     def line(self, medium: str) -> FairQueue:
@@ -160,9 +151,9 @@ class Dispatcher:
 
     async def serve(self, hello: Hello, link: Link) -> None:
         """Give a connected worker its jobs and hear its events, until it leaves or dies."""
-        if self._fingerprint and hello.kit not in (
+        if self.fingerprint and hello.kit not in (
             "",
-            expected := self._fingerprint.told(hello.medium),
+            expected := self.fingerprint.told(hello.medium),
         ):
             extra = {"pid": hello.pid, "has": hello.kit, "expected": expected}
             log.error("a worker has another version or other weights", extra=extra)
@@ -177,7 +168,7 @@ class Dispatcher:
                         self._hear(worker, message)
                     case Ready(slots=slots):
                         worker.slots = slots
-                        self._worker_ready(worker.medium)
+                        self.worker_ready(worker.medium)
                         self.dispatch(worker.medium)
                     case Unfit(reason=reason):
                         self.unfit(worker.medium, reason)
@@ -202,7 +193,7 @@ class Dispatcher:
             return
         if isinstance(event, Started):
             job = entry.job
-            self.writer.put(lambda: self._record.started(job.id, job.attempt), job.id)
+            self.writer.put(lambda: self.record.started(job.id, job.attempt), job.id)
         entry.tell(event)
 
     def _finish(self, entry: QueuedJob, event: Final) -> None:
@@ -219,8 +210,8 @@ class Dispatcher:
 
         async def record() -> None:
             try:
-                await self._record.finish(event)
-                final = await self._record.final(event.job)
+                await self.record.finish(event)
+                final = await self.record.final(event.job)
             except LedgerError as error:
                 what = f"the answer is not on record yet, trying again. {error}"
                 entry.tell(Loading(job=event.job, attempt=event.attempt, what=what))
@@ -251,7 +242,7 @@ class Dispatcher:
             else:
                 self._hand_back(entry, alone=guilty or entry.job.alone)
         if self.line(worker.medium):
-            self._need_worker(worker.medium)
+            self.need_worker(worker.medium)
             self.dispatch(worker.medium)
 
     def _hand_back(self, entry: QueuedJob, *, alone: bool) -> None:
@@ -260,15 +251,16 @@ class Dispatcher:
         deaths = entry.deaths_alone
         self.line(job.medium).add(entry, first=True)
         entry.tell(self.queued(entry))
-        self.writer.put(lambda: self._record.requeued(job, deaths), job.id)
+        self.writer.put(lambda: self.record.requeued(job, deaths), job.id)
 
     def unfit(self, medium: str, reason: str) -> None:
         """Say that a worker cannot serve, and why."""
         log.error("a worker cannot serve", extra={"medium": medium, "reason": reason})
-        if not self.slots(medium):  # else another one serves it
-            self._unfit(medium, reason)
-
-    def _fail_all(self, medium: str, reason: str) -> None:
+        if self.slots(medium):  # another one serves it
+            return
+        if self.on_unfit is not None:
+            self.on_unfit(medium, reason)
+            return
         for entry in self.line(medium).clear():
             self._finish(entry, entry.as_failed(reason))
 
@@ -282,4 +274,4 @@ class Dispatcher:
                 worker.running[entry.job.id] = entry
                 worker.link.post(Run(job=entry.job))
         self._tell_positions(medium)
-        self._dispatched(medium)
+        self.dispatched(medium)

@@ -30,7 +30,7 @@ from engine.workers.protocol import Hello, Link
 
 
 class EmbeddedQueue:
-    """A jobs.JobQueue that is real as long as this process lives."""
+    """A plan.job.JobQueue that is real as long as this process lives."""
 
     def __init__(
         self,

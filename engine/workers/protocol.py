@@ -25,7 +25,7 @@ MAX_LINE = 1 << 26  # bytes; four large pictures must fit
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hello:
-    """A worker announces itself; `kit` is what it serves with (queues.kits), empty if it does not say.
+    """A worker announces itself; `kit` is its fingerprint, empty if it does not say.
 
     One that serves with something else than the owner expects is answered by Refused.
     """

@@ -4,6 +4,8 @@ A job that waits is ended here. One that runs is ended by its worker, whose proc
 its tickets; an operator need not wait for that.
 """
 
+from dataclasses import dataclass
+
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -16,12 +18,11 @@ from engine.queues.postgres.notifications import notify, station_channel
 from engine.queues.postgres.tables import Ticket, WorkerRow
 
 
+@dataclass(frozen=True, slots=True)
 class Cancellation:
     """Raises LedgerError."""
 
-    def __init__(self, claims: Claims) -> None:
-        self._claims = claims
-        self._ledger = claims.ledger
+    claims: Claims
 
     async def cancel(self, job: str) -> bool:
         """End it at once while it waits; tell its worker while it runs. False: it is over."""
@@ -45,28 +46,28 @@ class Cancellation:
 
     async def stuck(self, job: str) -> bool:
         """Take it from its worker and let it wait again; False when no worker has it."""
-        async with self._ledger.writing() as connection:
+        async with self.claims.ledger.writing() as connection:
             await self._tell_worker(connection, job)
             claimed = sa.and_(Ticket.job_id == job, Ticket.worker.is_not(None))
-            return bool(await self._claims.release(connection, claimed))
+            return bool(await self.claims.release(connection, claimed))
 
     async def _attempt(self, job: str) -> int | None:
         """Read the attempt of an unfinished job."""
         query = sa.select(JobRow.attempt).join(Ticket, Ticket.job_id == JobRow.id)
-        async with self._ledger.reading() as connection:
+        async with self.claims.ledger.reading() as connection:
             return await connection.scalar(query.where(JobRow.id == job))
 
     async def _end(self, event: Final, if_: sa.ColumnElement[bool]) -> bool:
         async def beside(connection: AsyncConnection) -> bool:
             await self._tell_worker(connection, event.job)
-            return await self._claims.remove(connection, event.job, if_)
+            return await self.claims.remove(connection, event.job, if_)
 
-        return await self._ledger.finish(event, beside)
+        return await self.claims.ledger.finish(event, beside)
 
     @lasting
     async def _ask_to_stop(self, job: str) -> bool:
         claimed = sa.update(Ticket).where(Ticket.job_id == job, Ticket.worker.is_not(None))
-        async with self._ledger.writing() as connection:
+        async with self.claims.ledger.writing() as connection:
             await connection.execute(claimed.values(cancelled=True))
             return await self._tell_worker(connection, job)
 

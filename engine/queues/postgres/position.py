@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -45,17 +45,17 @@ class Position:
     serving: Serving
 
 
+@dataclass(slots=True, eq=False)
 class Positions:
     """`lost_after`: seconds until a silent worker is gone."""
 
-    def __init__(self, ledger: Ledger, lost_after: float) -> None:
-        self._ledger = ledger
-        self._lost_after = lost_after
-        self._means: dict[str, tuple[float, float]] = {}
+    ledger: Ledger
+    lost_after: float
+    _means: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     async def of(self, jobs: Sequence[str]) -> dict[str, Position]:
         """Find the positions of those that have a ticket."""
-        async with self._ledger.reading() as connection:
+        async with self.ledger.reading() as connection:
             rows = (await connection.execute(_POSITIONS, {"jobs": list(jobs)})).all()
             workers = await self._workers(connection)
         found = {}
@@ -78,7 +78,7 @@ class Positions:
             .limit(MEASURED_JOBS)
             .subquery()
         )
-        async with self._ledger.reading() as connection:
+        async with self.ledger.reading() as connection:
             mean = await connection.scalar(sa.select(sa.func.avg(newest.c.seconds)))
         seconds = FIRST_GUESS_SECONDS if mean is None else float(mean)
         self._means[medium] = (seconds, time.monotonic())
@@ -86,7 +86,7 @@ class Positions:
 
     async def workers(self) -> list[WorkerSeen]:
         """List those that gave a sign of life."""
-        async with self._ledger.reading() as connection:
+        async with self.ledger.reading() as connection:
             return await self._workers(connection)
 
     async def _workers(self, connection: AsyncConnection) -> list[WorkerSeen]:
@@ -96,7 +96,7 @@ class Positions:
             WorkerRow.running, WorkerRow.version, WorkerRow.queues,
             sa.func.coalesce(WorkerRow.reason, "").label("reason"),
             sa.func.greatest(0.0, NOW - WorkerRow.seen_at).label("seen_seconds"),
-        ).where(WorkerRow.seen_at > NOW - self._lost_after)  # fmt: skip
+        ).where(WorkerRow.seen_at > NOW - self.lost_after)  # fmt: skip
         rows = await connection.execute(query.order_by(WorkerRow.number))
         return [WorkerSeen(**{**row, "queues": tuple(row["queues"])}) for row in rows.mappings()]
 
@@ -105,7 +105,7 @@ class Positions:
 
     async def unserved(self, fingerprint: ServingFingerprint) -> tuple[str, ...]:
         """List the queues that hold jobs which nobody can take, each with what the operator can do."""
-        async with self._ledger.reading() as connection:
+        async with self.ledger.reading() as connection:
             query = sa.select(Ticket.queue, sa.func.count()).group_by(Ticket.queue)
             waiting = (await connection.execute(query)).all()
         workers = await self.workers()
@@ -120,9 +120,9 @@ class Positions:
         """Say why nobody takes from a queue, and what to do."""
         medium, base, _ = queue.split(".", 2)
         query = sa.select(WorkerRow.__table__).where(
-            WorkerRow.medium == medium, WorkerRow.seen_at > NOW - self._lost_after
+            WorkerRow.medium == medium, WorkerRow.seen_at > NOW - self.lost_after
         )
-        async with self._ledger.reading() as connection:
+        async with self.ledger.reading() as connection:
             rows = (await connection.execute(query)).all()
         for row in rows:
             if queue in row.queues:

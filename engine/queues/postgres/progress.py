@@ -6,6 +6,7 @@ of each job only: PostgreSQL commits notifications one transaction at a time.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -29,46 +30,43 @@ _NOTIFY = sa.text(
 )
 
 
+@dataclass(frozen=True, slots=True)
 class FencedRecord:
     """The dispatcher's Record. `number_of(job)` is the number that the job was claimed under;
     `begun(job, attempt)` is called when its follower has heard that it was begun."""
 
-    def __init__(
-        self, claims: Claims, number_of: Callable[[str], int], begun: Callable[[str, int], None]
-    ) -> None:
-        self._claims = claims
-        self._ledger = claims.ledger
-        self._number_of = number_of
-        self._begun = begun
+    claims: Claims
+    number_of: Callable[[str], int]
+    begun: Callable[[str, int], None]
 
     async def started(self, job: str, attempt: int) -> None:
-        words = event_note(Started(job=job, attempt=attempt), self._ledger.vault)
-        beside = self._claims.holding(self._number_of(job), job, words)
-        await self._ledger.started(job, attempt, beside)
-        self._begun(job, attempt)
+        words = event_note(Started(job=job, attempt=attempt), self.claims.ledger.vault)
+        beside = self.claims.holding(self.number_of(job), job, words)
+        await self.claims.ledger.started(job, attempt, beside)
+        self.begun(job, attempt)
 
     def requeued(self, job: Job, deaths_alone: int) -> Awaitable[object]:
-        beside = self._claims.holding(self._number_of(job.id), job.id)
-        return self._ledger.requeued(job, deaths_alone, beside)
+        beside = self.claims.holding(self.number_of(job.id), job.id)
+        return self.claims.ledger.requeued(job, deaths_alone, beside)
 
     def finish(self, event: Final) -> Awaitable[bool]:
-        beside = self._claims.settling(self._number_of(event.job), event)
-        return self._ledger.finish(event, beside)
+        beside = self.claims.settling(self.number_of(event.job), event)
+        return self.claims.ledger.finish(event, beside)
 
     async def final(self, _job: str) -> Final | None:
         return None  # whoever follows reads it
 
 
+@dataclass(slots=True, eq=False)
 class ProgressRelay:
     """An inbox.Follower of every job that was claimed, which sends its progress on."""
 
-    def __init__(self, ledger: Ledger, numbers: Callable[[], list[int]]) -> None:
-        self._ledger = ledger
-        self._numbers = numbers
-        self._pending: dict[str, Event] = {}
-        self._attempts: dict[str, int] = {}  # of jobs whose followers know that they were begun
-        self._news = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+    ledger: Ledger
+    numbers: Callable[[], list[int]]
+    _pending: dict[str, Event] = field(default_factory=dict)
+    _attempts: dict[str, int] = field(default_factory=dict)  # of jobs whose start was told
+    _news: asyncio.Event = field(default_factory=asyncio.Event)
+    _task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         self._task = periodic("progress", self._flush, FAULT_SECONDS, self._news)
@@ -105,8 +103,8 @@ class ProgressRelay:
             return
         for job in due:
             del self._pending[job]
-        notes = {job: event_note(event, self._ledger.vault) for job, event in due.items()}
-        async with self._ledger.writing() as connection:
+        notes = {job: event_note(event, self.ledger.vault) for job, event in due.items()}
+        async with self.ledger.writing() as connection:
             await connection.execute(sa.select(UNSYNCED))  # progress may be lost
             for job, event in due.items():
                 if notes[job] is None:
@@ -114,7 +112,7 @@ class ProgressRelay:
             values = {
                 "jobs": list(notes),
                 "notes": [words or f"S {job}" for job, words in notes.items()],
-                "workers": self._numbers(),
+                "workers": self.numbers(),
             }
             await connection.execute(_NOTIFY, values)
         await asyncio.sleep(FLUSH_SECONDS)
@@ -122,7 +120,7 @@ class ProgressRelay:
     async def _keep(self, connection: AsyncConnection, event: Event) -> None:
         """Write down what is too long to travel, while one of these workers has the job's ticket."""
         mine = sa.select(Ticket.job_id).where(
-            Ticket.job_id == event.job, Ticket.worker.in_(self._numbers())
+            Ticket.job_id == event.job, Ticket.worker.in_(self.numbers())
         )
         if await connection.scalar(mine.with_for_update()) is None or isinstance(event, Queued):
             return

@@ -67,7 +67,7 @@ class WorkerHost:
             FencedRecord(self._claims, self._number_of, self._relay.begun),
             worker_ready=self._ready,
             dispatched=self._wake,
-            unfit=self._unfit,
+            on_unfit=self._unfit,
             fingerprint=fingerprint,
         )
         self._socket = WorkerSocket(settings, self.name, self.dispatcher)
