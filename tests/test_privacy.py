@@ -13,12 +13,12 @@ import talking
 from looking import every_byte, kept, look
 from talking import Clock, pressed, replies_of, told
 
-import engine.ledger.chat_tables  # noqa: F401 - all tables are known now
 from bot.messages.buttons import Press, Verb
 from bot.service.request import Who, request_of
 from bot.service.service import ChatService
 from engine.chat.retention import BACKUP_SECONDS, KEEP_SECONDS
 from engine.errors import AskerError
+from engine.ledger.chat_tables import PlaceRow
 from engine.ledger.ledger import new_id
 from engine.ledger.storage import storage_of
 from engine.ledger.tables import Table
@@ -192,6 +192,21 @@ async def test_forgetting_reaches_the_settings_of_a_private_chat(
         await told(talk, "/settings style agatha", where)
     await forget(talk, who)
     assert rows(here, "places") == before + 1  # the group's are no one person's
+
+
+async def test_forgetting_reaches_the_settings_of_a_chat_of_two_from_an_older_ledger(
+    talk: ChatService, here: Settings, who: Who
+) -> None:
+    group = replace(who, place="-101 a group", private=False, manager=True)
+    quiet, other = replace(who, place="asked in"), replace(who, asker="other", place="other")
+    before = rows(here, "places")
+    for where in (who, quiet, other, group):
+        await told(talk, "/settings style agatha", where)
+    await told(talk, "The vicar coughed.", quiet)
+    ownerless = sa.update(PlaceRow).values(owner=None)
+    await talk.context.desk.ledger.change(ownerless)
+    await forget(talk, who)
+    assert rows(here, "places") == before + 2  # the group's, and the other person's
 
 
 async def test_a_private_request_that_cannot_be_delivered_leaves_the_record(

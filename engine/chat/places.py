@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from engine.ledger.chat_tables import BlockRow, BucketRow, PlaceRow, SwitchRow
+from engine.ledger.tables import Asker, RequestRow
 from engine.ledger.transactions import Database, put, repeated
 
 
@@ -44,6 +45,15 @@ class Places:
             "owner": None if owner is None else self._database.person(platform, owner),
         }
         await self._set(PlaceRow, {"lookup": self._database.place(platform, place)}, row)
+
+    async def own(self, platform: str, asker: str, chat: str) -> None:
+        """Give people the settings of their chats of two of which an older ledger knew no owner."""
+        who = self._database.person(platform, asker)
+        asked = sa.select(RequestRow.place_lookup).join(Asker).where(Asker.lookup == who)
+        here = PlaceRow.lookup == self._database.place(platform, chat)
+        theirs = sa.or_(here, PlaceRow.lookup.in_(asked.where(RequestRow.alone.is_(True))))
+        ownerless = sa.update(PlaceRow).where(PlaceRow.owner.is_(None), theirs)
+        await self._database.change(ownerless.values(owner=who))
 
     def _subject(self, platform: str, kind: str, name: str) -> str:
         match kind:

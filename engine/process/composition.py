@@ -65,8 +65,9 @@ class Desk:
         folder = None if study is None else folder_of(settings, study.id)
         self.lab = StudyServices(ledger, study, folder) if study and folder else None
 
-    async def forget(self, platform: str, asker: str) -> Forgotten:
-        """Delete everything of one person, in all studies too."""
+    async def forget(self, platform: str, asker: str, chat: str = "") -> Forgotten:
+        """Delete everything of one person, in all studies too; `chat` is of the two of us."""
+        await self.places.own(platform, asker, chat)
         names = await self.agreements.names(platform, asker)
         done = await self.forgetting.forget(platform, asker, names.known)
         return replace(done, lost=names.lost)
