@@ -22,12 +22,8 @@ _ITSELF = re.compile(
 )
 
 
-def _escaped(text: str) -> int:
-    return len(discord_text(text))
-
-
 LIMITS: dict[str, tuple[int, Callable[[str], int]]] = {
-    "discord": (DISCORD_LIMIT, _escaped),
+    "discord": (DISCORD_LIMIT, lambda text: len(discord_text(text))),
     "telegram": (TELEGRAM_LIMIT, utf16),
 }
 

@@ -110,12 +110,9 @@ class Questions:
         asked = await lab.answering.next(enrolled, instrument, person)
         if asked is not None:
             return _question(enrolled, instrument, asked, who, replaces=True)
-        if instrument == "before":
-            return self._go_on(who)
-        return await self._end(enrolled, person, who)
-
-    def _go_on(self, who: Who) -> Reply | GoOn:
-        """Go on with what they had asked for, if it is not too long ago."""
+        if instrument == "after":
+            return await self._end(enrolled, person, who)
+        # go on with what they had asked for, if it is not too long ago
         at, command, asker = self._pending.pop(who.account, (0.0, None, who))
         if command is None or time.monotonic() - at > PENDING_SECONDS:
             return Reply(words("questions.go_on", who.locale), replaces=True)

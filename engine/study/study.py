@@ -176,23 +176,19 @@ async def open_study(settings: Settings, database: Database) -> Study | None:
     texts = read_texts(settings, settings.study, file)
     row = await study_row(database, settings.study)
     if row is None:
-        await _open_first(settings, database)
+        key = load_key(study_key_file(settings, settings.study), may_create=True)
+        check = key_check(key, settings.study)
+        values = {"id": settings.study, "opened_at": database.clock(), "key_check": check}
+        async with database.writing() as connection:
+            await add(connection, StudyRow, values)
         row = await study_row(database, settings.study)
-    key, why = key_of(settings, settings.study, row)
-    return Study(id=settings.study, file=file, texts=texts, key=key, why=why)
+    own_key, why = key_of(settings, settings.study, row)
+    return Study(id=settings.study, file=file, texts=texts, key=own_key, why=why)
 
 
 async def study_row(database: Database, study: str) -> sa.Row[tuple[object, ...]] | None:
     rows = await database.rows(sa.select(StudyRow.__table__).where(StudyRow.id == study))
     return rows[0] if rows else None
-
-
-async def _open_first(settings: Settings, database: Database) -> None:
-    key = load_key(study_key_file(settings, settings.study), may_create=True)
-    check = key_check(key, settings.study)
-    values = {"id": settings.study, "opened_at": database.clock(), "key_check": check}
-    async with database.writing() as connection:
-        await add(connection, StudyRow, values)
 
 
 def key_of(

@@ -60,6 +60,10 @@ interactions = pandas.read_parquet("path/to/this/folder/interactions.parquet")
 
 def card(made: ExportFacts, tables: Tables, experts: Mapping[str, Expert], missing: int) -> str:
     """Write README.md: a YAML header, then the page. `missing`: pictures whose files are gone."""
+    permitted = (
+        "**Exported for training**, under this permission: "
+        f"{made.file.training_permission}. It covers what it says and nothing else.\n\n"
+    )
     parts = [
         _header(made, tables),
         f"# {made.file.title}",
@@ -67,7 +71,7 @@ def card(made: ExportFacts, tables: Tables, experts: Mapping[str, Expert], missi
         "bot Pastiche, which writes and draws openly in a declared manner.",
         _summary(made, tables),
         "## What it is for, and what it must not be used for",
-        _purpose(made) + DUTIES,
+        DUTIES if made.purpose != "training" else permitted + DUTIES,
         "## Tables",
         _contents(tables),
         LOADING,
@@ -116,15 +120,6 @@ def _summary(made: ExportFacts, tables: Tables) -> str:
         else "the **private** form, for the study's team under access control"
     )
     return f"{len(rows)} interactions of {len(people)} people{span}, in {form}."
-
-
-def _purpose(made: ExportFacts) -> str:
-    if made.purpose != "training":
-        return ""
-    return (
-        "**Exported for training**, under this permission: "
-        f"{made.file.training_permission}. It covers what it says and nothing else.\n\n"
-    )
 
 
 def _contents(tables: Tables) -> str:

@@ -86,7 +86,10 @@ async def read_study(database: Database, study: str, experiment: str | None = No
     names = {person.name for person in people.values()}
     return Reading(
         study=study,
-        tables={name: _shaped(name, rows) for name, rows in tables.items()},
+        tables={
+            name: [{column.name: row[column.name] for column in columns(name)} for row in rows]
+            for name, rows in tables.items()
+        },
         # on every account that goes under the same name
         excerpts=frozenset(names - {p.name for p in people.values() if not p.excerpts}),
         key=bytes.fromhex(database.vault.lookup("study export", study)),
@@ -228,8 +231,3 @@ def _only(tables: Tables, experiment: str) -> Tables:
     present = {row.get("pseudonym") for name in found if name != "consents" for row in found[name]}
     keep("consents", "pseudonym", present)
     return found
-
-
-def _shaped(name: str, rows: Iterable[Row]) -> list[Row]:
-    names = [column.name for column in columns(name)]
-    return [{column: row[column] for column in names} for row in rows]

@@ -29,7 +29,7 @@ from engine.plan.cards import Registry
 from engine.settings import Settings
 from engine.study.experiments.tables import ExperimentRow
 from engine.study.export.card_tables import ExportFacts
-from engine.study.export.codebook import Tables, columns
+from engine.study.export.codebook import columns
 from engine.study.export.dataset import Reading, read_study
 from engine.study.export.k_anonymity import DEFAULT
 from engine.study.export.manifest import fill, is_export
@@ -153,12 +153,15 @@ async def export_study(options: Options, settings: Settings) -> Exported:
         registry = Registry.load(settings.expert_roots, settings.profile)
         experts = {expert.name: expert for expert in registry.experts}
         media = open_media(settings.media, database.vault)
+        rows = {name: len(rows) for name, rows in shaped.tables.items()}
         with export_folder(options.out.absolute(), replace=options.replace) as folder:
             digest = fill(folder, made, shaped.tables, experts, media, partial(short, reading.key))
-            await _record(database, options.study, shaped.tables, digest)
+            entry = {"id": str(ULID()), "study": options.study, "at": database.clock()}
+            entry |= {"rows": sum(rows.values()), "manifest_sha256": digest}
+            await database.change(sa.insert(ExportRow).values(entry))
     return Exported(
         out=options.out,
-        rows={name: len(rows) for name, rows in shaped.tables.items()},
+        rows=rows,
         people=len({row["pseudonym"] for row in shaped.tables["interactions"]}),
         manifest_sha256=digest,
         taken=dict(sorted(scrub.taken.items())),
@@ -234,17 +237,6 @@ async def check_experiment(database: Database, reading: Reading, experiment: str
     known = sorted(await database.scalars(query))
     there = f"There are: {', '.join(known)}." if known else "Nobody is enrolled in any yet."
     raise CommandError(f"The study has no experiment {experiment!r} with anybody in it. {there}")
-
-
-async def _record(database: Database, study: str, tables: Tables, digest: str) -> None:
-    row = {
-        "id": str(ULID()),
-        "study": study,
-        "at": database.clock(),
-        "rows": sum(map(len, tables.values())),
-        "manifest_sha256": digest,
-    }
-    await database.change(sa.insert(ExportRow).values(row))
 
 
 def commit() -> str:

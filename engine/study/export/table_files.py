@@ -83,15 +83,11 @@ def clean(text: str) -> str:
 def write_tables(folder: Path, name: str, columns: Sequence[Column], rows: Sequence[Row]) -> None:
     """Write the three files of a table: the same rows in the same order."""
     cells = [[plain(column, row[column.name]) for column in columns] for row in rows]
-    write_file(folder / f"{name}.jsonl", _jsonl(columns, cells), private=True)
-    write_file(folder / f"{name}.csv", _csv(columns, cells), private=True)
-    write_file(folder / f"{name}.parquet", _parquet(columns, rows, cells), private=True)
-
-
-def _jsonl(columns: Sequence[Column], cells: Sequence[list[Any]]) -> str:
     names = [column.name for column in columns]
     lines = (json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False) for row in cells)
-    return "".join(f"{line}\n" for line in lines)
+    write_file(folder / f"{name}.jsonl", "".join(f"{line}\n" for line in lines), private=True)
+    write_file(folder / f"{name}.csv", _csv(columns, cells), private=True)
+    write_file(folder / f"{name}.parquet", _parquet(columns, rows, cells), private=True)
 
 
 def _csv(columns: Sequence[Column], cells: Sequence[list[Any]]) -> str:

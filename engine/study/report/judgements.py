@@ -20,7 +20,6 @@ from engine.study.report.figures import Figure, count_of, interval
 from engine.study.report.plots import forest, shares
 
 RESAMPLED = "95 % intervals by drawing whole people anew, 1,000 times."
-OUTCOMES = {"win": 0, "loss": 1, "tie": 2}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,10 +88,13 @@ def _wins(judged: Sequence[Judged], pairs: Sequence[tuple[Row, Row]]) -> Figure:
         if one == "base alone":  # read as: how often the expert won
             one, other = other, one
         own = [j for j in judged if {j.better, j.worse} == {one, other}]
-        counts = by_person([(j.person, _outcome(j, one)) for j in own], (3,))
+        outcomes = ((j.person, 2 if j.tie else int(j.better != one)) for j in own)
+        counts = by_person(list(outcomes), (3,))  # wins, losses, ties
         wins, losses, ties = (int(number) for number in counts.sum(axis=0))
         value, low, high = (float(v[0]) for v in bootstrap(counts, win_rate))
-        name = f"{one} over {other.removeprefix(_experiment(one))}"
+        # two arms of one experiment share the beginning of their names
+        shared = f"{one.partition(': ')[0]}: " if ": " in one else ""
+        name = f"{one} over {other.removeprefix(shared)}"
         rates[name] = Estimate(value=value, low=low, high=high, n=len(own), people=len(counts))
         decided = wilson(wins, wins + losses)
         cells.append(
@@ -114,14 +116,6 @@ def _wins(judged: Sequence[Judged], pairs: Sequence[tuple[Row, Row]]) -> Figure:
         cells=cells,
         note=RESAMPLED,
     )  # fmt: skip
-
-
-def _experiment(name: str) -> str:
-    return name.partition(": ")[0] + ": " if ": " in name else ""
-
-
-def _outcome(one: Judged, name: str) -> int:
-    return OUTCOMES["tie" if one.tie else "win" if one.better == name else "loss"]
 
 
 def _strengths(judged: Sequence[Judged]) -> Figure:
