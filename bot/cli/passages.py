@@ -39,8 +39,8 @@ _END = re.compile(r"[.!?…][”’\"']?(?=\s|$)")
 
 
 def sentences(text: str) -> str:
-    """The first whole sentences that make a passage; empty if too few do, or if they say one thing
-    again and again.
+    """Take the first whole sentences that make a passage; empty if too few do, or if they repeat
+    themselves.
 
     >>> sentences("Too short.")
     ''

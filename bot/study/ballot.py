@@ -21,11 +21,10 @@ REASONS = ("style", "story", "language", "surprise", "other")
 
 
 async def shown(chat: StudyChat, pair: Pair) -> Reply:
-    """Show both in one message, with the vote below."""
     text, visible = message(pair, words("compare.ask", pair.who.locale))
     if pair.kept:
         jobs = [side.job for side in pair.sides]
-        await chat.services.exposures.compose(pair.id, pair.facts, jobs, visible)
+        await chat.context.desk.services.exposures.compose(pair.id, pair.facts, jobs, visible)
     pictures: tuple[Picture, ...] = ()
     left, right = (side.picture for side in pair.sides)
     if left is not None and right is not None:
@@ -38,7 +37,6 @@ async def shown(chat: StudyChat, pair: Pair) -> Reply:
 def message(
     pair: Pair, head: str, labels: tuple[str, str] = ("A", "B"), tail: str = ""
 ) -> tuple[str, dict[str, Any]]:
-    """Write the message, and tell in what form it can be seen."""
     if pair.picture:
         key = "compare.pictures" if labels == ("A", "B") else "compare.told_pictures"
         told = words(key, pair.who.locale, a=labels[0], b=labels[1])
@@ -50,7 +48,6 @@ def message(
 
 
 def vote_rows(pair: Pair) -> Rows:
-    """Make the choices; with a vote, also the reasons for it and the reveal."""
     locale = pair.who.locale
 
     def row(verb: Verb, names: tuple[str, ...], chosen: str) -> tuple[Any, ...]:
@@ -102,7 +99,7 @@ async def _count(chat: StudyChat, pair: Pair, who: Who, *, reveal: bool) -> None
     person = await participant(chat.context.desk, who)
     if person is None:
         return
-    exposures = chat.services.exposures
+    exposures = chat.context.desk.services.exposures
     await exposures.delivered(pair.id)  # whoever presses has it before them
     unblinded = any(side.named for side in pair.sides)
     done = await exposures.vote(
@@ -113,7 +110,6 @@ async def _count(chat: StudyChat, pair: Pair, who: Who, *, reveal: bool) -> None
 
 
 async def _told(chat: StudyChat, pair: Pair, who: Who) -> Reply:
-    """Tell in place who wrote which."""
     a, b = (_writer(side, who) for side in pair.sides)
     chosen = words(f"compare.{pair.choice}", who.locale)
     head = words("compare.told", who.locale, choice=chosen)

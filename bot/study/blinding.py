@@ -42,7 +42,7 @@ def _pattern(names: tuple[str, ...]) -> re.Pattern[str]:
 
 
 def scrubbed(text: str, names: Iterable[str]) -> tuple[str, bool]:
-    """The text without the writers' names, and whether there was any.
+    """Take the writers' names out of a text, and tell whether there was any.
 
     >>> scrubbed("Like H.P. Lovecraft, and as Christie would.", ("H. P. Lovecraft", "Agatha Christie"))
     ('Like […], and as […] would.', True)
@@ -52,7 +52,7 @@ def scrubbed(text: str, names: Iterable[str]) -> tuple[str, bool]:
 
 
 def cut(text: str, most: int) -> str:
-    """At most so many characters, at the end of a word.
+    """Cut to at most `most` characters, at the end of a word.
 
     >>> cut("It rained and rained.", 12)
     'It rained …'
@@ -70,9 +70,9 @@ def cut(text: str, most: int) -> str:
 def fitted(
     head: str, one: str, two: str, labels: tuple[str, str], tail: str, platform: str
 ) -> tuple[str, dict[str, Any]]:
-    """One message with both texts, cut to the same length where the platform has no room for them.
+    """Fit both texts into one message, cut to the same length where the platform has no room for them.
 
-    Also in what form they can be seen, for the record.
+    Tell also in what form they can be seen, for the record.
     """
     limit, measure = LIMITS.get(platform, (TERMINAL_LIMIT, len))
 
@@ -100,7 +100,7 @@ def fitted(
 
 
 def side_by_side(left: Picture, right: Picture, name: str) -> Picture:
-    """Both pictures in one, the left one first, on white; marked as machine-made like any other."""
+    """Put both pictures into one, on white, marked as machine-made like any other."""
     from PIL import Image
 
     from engine.backends.png import png_of

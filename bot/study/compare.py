@@ -114,7 +114,7 @@ async def _planned(chat: StudyChat, command: Compare, who: Who) -> Pair | Reply:
         if person is not None:
             facts = [{"label": x, "arm": arm.name} for x, arm in zip("ab", order, strict=True)]
             await _on_record(chat, name, person, experiment, facts, seed)
-            await chat.services.exposures.void(name, found.reason)
+            await chat.context.desk.services.exposures.void(name, found.reason)
         raise
     return Pair(id=name, who=who, sides=(sides[0], sides[1]), person=person, experiment=experiment)
 
@@ -131,7 +131,7 @@ async def _enrolled(
         language="en" if looks_english(command.text) else "",
         unit=new_id(),
     )
-    return await chat.services.enrolled(person, spot_of(who), asking)
+    return await chat.context.desk.services.enrolled(person, spot_of(who), asking)
 
 
 def _side(
@@ -162,7 +162,7 @@ async def _on_record(
     seed: int,
 ) -> None:
     of = experiment.id if experiment else None
-    exposures = chat.services.exposures
+    exposures = chat.context.desk.services.exposures
     await exposures.make(name, person, "compare", shown=facts, seed=seed, experiment=of)
 
 

@@ -55,7 +55,6 @@ async def consent(chat: StudyChat, _command: Simple, who: Who) -> Reply:
 
 
 def standing(last: Consent, who: Who) -> str:
-    """Say what somebody agreed to."""
     told = {"excerpts": _yes(last.excerpts, who), "linkage": _yes(last.linkage, who)}
     return words("study.taking_part", who.locale, **told)
 
@@ -191,7 +190,6 @@ async def invitation(chat: StudyChat, who: Who) -> Reply | None:
 
 
 async def link(chat: StudyChat, command: Simple, who: Who) -> Reply:
-    """Make a code for another account, or join with the code of another account."""
     study_of(chat, who)
     topic = command.topic
     if not topic:

@@ -20,7 +20,6 @@ from engine.study.experiments.eligibility import Candidate
 from engine.study.experiments.experiment import Experiment
 from engine.study.experiments.exposures import OPEN_SECONDS
 from engine.study.experiments.passages import CONFIDENCES, KINDS, Item, Score, score_of, shipped
-from engine.study.services import StudyServices
 
 GUESS = "guess:"  # begins a receipt
 MOST = 2_000
@@ -28,8 +27,6 @@ MOST = 2_000
 
 @dataclass(slots=True)
 class Guess:
-    """A passage that was shown to somebody."""
-
     id: str
     who: Who
     item: Item
@@ -48,18 +45,13 @@ class GuessGame:
         self._open = Bounded[str, Guess](MOST)
         self._played = Bounded[tuple[str, str], list[tuple[str, str, str]]](MOST)
 
-    @property
-    def _services(self) -> StudyServices:
-        assert self._desk.lab is not None, "somebody takes part"
-        return self._desk.lab
-
     async def guess(self, who: Who) -> Reply:
         """Show the next passage; the questions before it come first. Raises AskerError."""
         person = await participant(self._desk, who)
         experiment, expert = None, ""
         if person is not None:
             asking = Candidate(task="guess")
-            enrolled = await self._services.enrolled(person, spot_of(who), asking)
+            enrolled = await self._desk.services.enrolled(person, spot_of(who), asking)
             if enrolled is not None:
                 first = await self._questions.before(enrolled, person, Simple(name="guess"), who)
                 if first is not None:
@@ -82,7 +74,7 @@ class GuessGame:
 
     async def _draw(self, person: Person | None, expert: str, who: Who) -> Item | None:
         if person is not None:
-            return await self._services.guesses.draw(person, expert)
+            return await self._desk.services.guesses.draw(person, expert)
         had = {name for name, _, _ in self._played.get(who.account, [])}
         waiting = {g.item.id for g in self._open.values() if g.who.account == who.account}
         left = [item for item in shipped() if item.id not in had | waiting]
@@ -92,7 +84,7 @@ class GuessGame:
     async def _on_record(self, guess: Guess) -> bool:
         item = guess.item
         assert guess.person is not None
-        return await self._services.exposures.make(
+        return await self._desk.services.exposures.make(
             guess.id,
             guess.person,
             "guess",
@@ -107,14 +99,13 @@ class GuessGame:
         return self._open[name].item.kind
 
     async def receipt(self, name: str, shown: bool) -> None:
-        """Note that it is on the screen, or could not be shown."""
         guess = self._open.get(name) if shown else self._open.pop(name, None)
         if guess is None or guess.person is None:
             return
         if shown:
-            await self._services.exposures.delivered(name)
+            await self._desk.services.exposures.delivered(name)
         else:
-            await self._services.exposures.void(name, "undelivered")
+            await self._desk.services.exposures.void(name, "undelivered")
 
     async def pressed(self, press: Press, who: Who) -> Reply:
         """Take what it is, then how sure; the second is the guess. Raises AskerError."""
@@ -141,7 +132,7 @@ class GuessGame:
         item = guess.item
         person = await participant(self._desk, who) if guess.person is not None else None
         if person is not None:
-            lab = self._services
+            lab = self._desk.services
             await lab.exposures.delivered(guess.id)
             done = await lab.exposures.vote(guess.id, person, said, confidence=sure, reveal=True)
             if not done:
@@ -182,7 +173,6 @@ class GuessGame:
 
 
 def _confidences(guess: Guess, said: str) -> Rows:
-    """Offer 1, a mere guess, to 6, certain."""
     sure = tuple(button(Verb.GUESS, guess.id, f"{said}.{n}", label=str(n)) for n in CONFIDENCES)
     other = next(kind for kind in KINDS if kind != said)
     label = words(f"guess.rather_{other}", guess.who.locale)

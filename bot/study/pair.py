@@ -18,7 +18,7 @@ from engine.plan.cards import Expert
 from engine.plan.plan import Plan
 from engine.study.consent.participants import Person
 from engine.study.experiments.experiment import Arm, Experiment
-from engine.study.experiments.exposures import OPEN_SECONDS, Exposures
+from engine.study.experiments.exposures import OPEN_SECONDS
 
 MOST = 2_000  # pairs remembered
 PAIR = "pair:"  # begins a receipt, and the address of an answer that is never sent by itself
@@ -94,12 +94,10 @@ class Pairs:
         self._pairs[pair.id] = pair
 
     def under_way(self, who: Who) -> str:
-        """Name somebody's pair that is being written; empty if there is none."""
         mine = [p for p in self._pairs.values() if p.who.account == who.account and not p.written]
         return mine[-1].id if mine else ""
 
     def get(self, name: str) -> Pair | None:
-        """Find one that is not too old."""
         pair = self._pairs.get(name)
         if pair is not None and time.monotonic() - pair.made > OPEN_SECONDS:
             del self._pairs[name]
@@ -107,7 +105,6 @@ class Pairs:
         return pair
 
     def giveaways(self, pair: Pair) -> tuple[str, ...]:
-        """List what would tell who wrote it."""
         extra = pair.experiment.scrub if pair.experiment else ()
         return (*(e.title for e in self._context.registry.experts if e.medium == "text"), *extra)
 
@@ -121,7 +118,7 @@ class Pairs:
             await self.let_go(pair)
             return
         if pair.person is not None:
-            await self._exposures.delivered(name)
+            await self._context.desk.services.exposures.delivered(name)
         for side in pair.sides:
             await self._context.deliveries.delivered(side.job)
 
@@ -138,15 +135,8 @@ class Pairs:
         return not pair.written
 
     async def void(self, pair: Pair, reason: str) -> None:
-        """Leave it out of the scores."""
         if pair.person is not None:
-            await self._exposures.void(pair.id, reason)
-
-    @property
-    def _exposures(self) -> Exposures:
-        lab = self._context.desk.lab
-        assert lab is not None, "somebody takes part"
-        return lab.exposures
+            await self._context.desk.services.exposures.void(pair.id, reason)
 
     async def let_go(self, pair: Pair) -> None:
         """Cancel both, as nobody waits any more. A pair that nobody heard the end of is void."""

@@ -19,7 +19,6 @@ from engine.study.consent.participants import Person
 from engine.study.experiments.enrolment import Enrolled
 from engine.study.experiments.experiment import Experiment
 from engine.study.experiments.questions import NO_ANSWER, Asked
-from engine.study.services import StudyServices
 
 INSTRUMENTS = {"b": "before", "a": "after", "r": "rating"}
 START = "start"
@@ -35,16 +34,11 @@ class Questions:
         self._desk = desk
         self._pending = Bounded[tuple[str, str], tuple[float, Command, Who]](MOST)
 
-    @property
-    def _services(self) -> StudyServices:
-        assert self._desk.lab is not None, "somebody takes part"
-        return self._desk.lab
-
     async def before(
         self, enrolled: Enrolled, person: Person, command: Command, who: Who
     ) -> Reply | None:
         """Ask the first question that comes before; the command goes on after the last."""
-        asked = await self._services.answering.next(enrolled, "before", person)
+        asked = await self._desk.services.answering.next(enrolled, "before", person)
         if asked is None:
             return None
         self._pending[who.account] = (time.monotonic(), command, who)
@@ -76,12 +70,12 @@ class Questions:
         """Offer the button that leads to the end, when somebody has seen all that they should."""
         if experiment is None or person is None or experiment.unit != "person":
             return ()
-        enrolled = await self._services.experiments.enrolled(experiment, person.root)
+        enrolled = await self._desk.services.experiments.enrolled(experiment, person.root)
         if enrolled is None or enrolled.completed:
             return ()
         if not (experiment.after or experiment.completion_code or experiment.debrief):
             return ()
-        if await self._services.exposures.count(person, experiment.id) < experiment.exposures:
+        if await self._desk.services.exposures.count(person, experiment.id) < experiment.exposures:
             return ()
         label = words("questions.finish", who.locale)
         return ((button(Verb.ANSWER, enrolled.id, f"a.{START}", label=label),),)
@@ -119,10 +113,9 @@ class Questions:
         return GoOn(command, asker)
 
     async def _end(self, enrolled: Enrolled, person: Person, who: Who) -> Reply:
-        """Debrief, and give the code."""
         experiment = enrolled.experiment
         if not enrolled.completed:
-            await self._services.experiments.completed(enrolled)
+            await self._desk.services.experiments.completed(enrolled)
             await self._exclude(enrolled, person)
         italian = who.locale.startswith("it") and experiment.debrief_it
         parts = [
@@ -134,7 +127,7 @@ class Questions:
 
     async def _exclude(self, enrolled: Enrolled, person: Person) -> None:
         """Exclude by the rules that the file wrote down before."""
-        lab, rules = self._services, enrolled.experiment.exclude
+        lab, rules = self._desk.services, enrolled.experiment.exclude
         votes = await lab.exposures.votes_of(person, enrolled.experiment.id)
         if rules.faster_seconds and any(v.seconds < rules.faster_seconds for v in votes):
             reason = f"a vote within {rules.faster_seconds:g} seconds"

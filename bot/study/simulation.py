@@ -60,7 +60,6 @@ class Simulation:
         self.counts: Counter[str] = Counter()
 
     async def run(self, count: int, at_once: int, done: Callable[[], None]) -> None:
-        """Run all of them to the end; call `done` after each."""
         await self._open_places()
         numbers = iter(range(count))
         async with asyncio.TaskGroup() as group:
@@ -214,7 +213,6 @@ class _Person:
         await self._say(text)
 
     async def _cancelled(self, text: str) -> None:
-        """Press the button below the first sign of life."""
         last: Event | None = None
         reply = await self._talk.say(self._talk.parse(text), self._who)
         if isinstance(reply, Reply):
@@ -277,7 +275,6 @@ class _Person:
         await self._finish(told)
 
     async def _finish(self, told: list[Reply]) -> None:
-        """End an experiment, when its button is there."""
         last = [b for said in told for b in _buttons(said, Verb.ANSWER)]
         if last:
             await self._questioned(await self._press(last[0]), self._who)

@@ -6,7 +6,6 @@ from bot.service.repeats import Repeats
 from bot.study.guess import GuessGame
 from bot.study.pair import Pairs
 from bot.study.questionnaire import Questions
-from engine.study.services import StudyServices
 
 
 class StudyChat:
@@ -20,8 +19,3 @@ class StudyChat:
         self.questions = Questions(context.desk)
         self.guessing = GuessGame(context.desk, self.questions)
         self.too_young = Repeats(REMEMBERED)  # in memory: no row says so of anybody
-
-    @property
-    def services(self) -> StudyServices:
-        assert self.lab is not None, "somebody takes part"
-        return self.lab

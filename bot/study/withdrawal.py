@@ -53,7 +53,6 @@ async def data_pressed(chat: StudyChat, press: Press, who: Who) -> Reply:
 
 
 async def mydata(chat: StudyChat, _command: Simple, who: Who) -> Reply:
-    """Give everything as a file, and say what it is."""
     rows = await chat.agreements.held(*who.account)
     known = await chat.agreements.names(*who.account)
     counts = "\n".join(f"- {name}: {len(found)}" for name, found in sorted(rows.items()))

@@ -65,6 +65,11 @@ class Desk:
         folder = None if study is None else folder_of(settings, study.id)
         self.lab = StudyServices(ledger, study, folder) if study and folder else None
 
+    @property
+    def services(self) -> StudyServices:
+        assert self.lab is not None, "somebody takes part"
+        return self.lab
+
     async def forget(self, platform: str, asker: str, chat: str = "") -> Forgotten:
         """Delete everything of one person, in all studies too; `chat` is of the two of us."""
         await self.places.own(platform, asker, chat)

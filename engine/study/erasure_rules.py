@@ -85,7 +85,6 @@ async def withdrawn(connection: AsyncConnection, pseudonym: str) -> None:
 
 
 async def _part(connection: AsyncConnection, interactions: Sequence[str], but_of: str = "") -> None:
-    """Unlink what goes on from these; `but_of`: but for theirs."""
     row = t.InteractionRow
     for chunk in chunks(interactions):
         children = row.parent.in_(chunk), row.pseudonym != but_of

@@ -21,7 +21,6 @@ from engine.study.tables import InteractionRow, StudyPictureRow
 
 
 async def interaction_of(connection: AsyncConnection, job: str) -> Any:
-    """Find an answer's id, study, pseudonym, place, private, hidden_at; None outside the study."""
     row = InteractionRow
     query = sa.select(row.id, row.study, row.pseudonym, row.place, row.private, row.hidden_at)
     return (await connection.execute(query.where(row.job_id == job))).one_or_none()

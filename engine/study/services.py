@@ -1,4 +1,4 @@
-"""The experiments' side of the desk: people, arms, exposures, passages, questionnaires, on one book."""
+"""The study's services for experiments: people, arms, exposures, passages, questionnaires."""
 
 from pathlib import Path
 
@@ -31,12 +31,11 @@ class StudyServices:
             return await person_at(connection, self.study, spot)
 
     async def kept(self, request: str) -> bool:
-        """Whether an earlier request is in the study, so that what goes on from it may be, too."""
+        """Tell whether an earlier request is in the study, so that what goes on from it may be, too."""
         async with self._database.reading() as connection:
             return await interaction_of_request(connection, self.study, request) is not None
 
     async def enrolled(self, person: Person, spot: Spot, asking: Candidate) -> Enrolled | None:
-        """The unit's arm in the experiment that takes this in, drawn now if need be."""
         experiment = self.experiments.fitting(spot, asking)
         if experiment is None:
             return None

@@ -79,7 +79,6 @@ class Study:
         return self.key
 
     def text(self, locale: str) -> ConsentText:
-        """Choose the words in that language, else in English."""
         return self.texts.get(locale.replace("_", "-").split("-")[0].lower(), self.texts["en"])
 
     def current(self, sha256: str) -> bool:

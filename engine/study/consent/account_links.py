@@ -20,15 +20,6 @@ _ALPHABET = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"  # none that looks like another
 _LENGTH = 8
 
 
-def tidy(code: str) -> str:
-    """Normalise a code as people type it.
-
-    >>> tidy(" k7qm-3xpa ")
-    'K7QM3XPA'
-    """
-    return "".join(letter for letter in code.upper() if letter.isalnum())
-
-
 def shown(code: str) -> str:
     """Format a code for people.
 
@@ -72,7 +63,8 @@ async def join(
     "expired", "used", "own", "other" (the other account does not agree any more)."""
     if not await links(connection, study, pseudonym):
         return "unwilling"
-    name = code_hash(study.needed_key(), tidy(code))
+    typed = "".join(letter for letter in code.upper() if letter.isalnum())
+    name = code_hash(study.needed_key(), typed)
     mine = LinkCodeRow.code_hash == name, LinkCodeRow.study == study.id
     query = sa.select(LinkCodeRow.__table__).where(*mine).with_for_update()
     row = (await connection.execute(query)).one_or_none()

@@ -36,8 +36,6 @@ class Names:
 
 
 class Agreements:
-    """Keep what people say to `study`, the one that runs, or None."""
-
     def __init__(self, database: Database, settings: Settings, study: Study | None) -> None:
         self.study = study
         self.collecting = StudyObserver(study)
@@ -103,7 +101,6 @@ class Agreements:
 
     @lasting
     async def noted(self, platform: str, asker: str, outcome: str) -> None:
-        """Note what an invitation came to, short of a consent: "opened", "declined"."""
         lookup = self._database.vault.lookup(platform, asker)
         async with self._database.writing() as connection:
             await invitation.note(connection, self.running, lookup, outcome, self._database.clock())

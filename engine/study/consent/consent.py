@@ -112,7 +112,6 @@ async def grant(
     channel: str,
     now: float,
 ) -> bool:
-    """Add a row; False when this form was answered before. The answers agree."""
     assert answers.agreed, "who does not agree has no row"
     values = {
         "study": study.id,
@@ -192,7 +191,6 @@ def form_after(name: str, last: int) -> str:
 
 
 def after_of(form: str) -> int:
-    """Read which row was the last when the form was asked, modulo FORMS."""
     number = 0
     for letter in form[-4:]:
         number = 32 * number + _ALPHABET.index(letter)

@@ -41,7 +41,6 @@ def takes(experiment: Experiment, spot: Spot, asking: Candidate, age: int) -> bo
 
 
 def unit_of(experiment: Experiment, person: Person, asking: Candidate) -> str:
-    """Name what is allocated: the person under all accounts, the place, or the request."""
     match experiment.unit:
         case "place":
             return person.place
@@ -58,7 +57,6 @@ def completion_code(key: bytes, experiment: str, unit: str) -> str:
 
 
 def treatment_of(arm: Arm, experiment: Experiment | None, exposure: str = "") -> Treatment:
-    """Make what the arm changes in a request."""
     return Treatment(
         experiment=experiment.id if experiment else "",
         arm=arm.name,

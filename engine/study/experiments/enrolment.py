@@ -103,7 +103,6 @@ class Experiments:
         return next(open_now, None)
 
     async def enrolled(self, experiment: Experiment, unit: str) -> Enrolled | None:
-        """Find the unit's arm, if it has one and the experiment is open."""
         async with self.database.reading() as connection:
             row = await self._frozen(connection, experiment.id)
             if row is None or row.state != "open":
@@ -228,7 +227,6 @@ class Experiments:
 
 
 def changed(file: str, name: str, version: str) -> str:
-    """Tell the operator of a file that was edited after the first enrolment."""
     return (
         f"{file} was changed after the first enrolment in {name}. The version that people were enrolled "
         f"in ({version[:12]}) goes on from its copy in the database; the file is not used. To change an "

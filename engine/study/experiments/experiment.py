@@ -43,7 +43,7 @@ class _Part(BaseModel):
 
 
 class Arm(_Part):
-    """What is different in it. Nothing set: the answer as everybody gets it."""
+    """Validate what is different in an arm; with nothing set, the answer is as everybody gets it."""
 
     name: ArmName
     expert: Name | Literal[""] = ""
@@ -66,7 +66,7 @@ class Arm(_Part):
 
 
 class Eligible(_Part):
-    """Who and what is taken in. Empty: everybody, everything."""
+    """Validate who and what is taken in; empty: everybody, everything."""
 
     platforms: tuple[Platform, ...] = ()
     locales: tuple[Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}$")], ...] = ()
@@ -77,7 +77,7 @@ class Eligible(_Part):
 
 
 class Exclusion(_Part):
-    """Which units an analysis leaves out, written down before; they are marked, never deleted.
+    """Validate which units an analysis leaves out; they are marked, never deleted.
 
     `fewer_exposures` counts those that one person has answered, or seen where nothing is asked.
     """
@@ -88,7 +88,7 @@ class Exclusion(_Part):
 
 
 class Experiment(_Part):
-    """The whole of it. `n` counts units, `exposures` those of one person until the end;
+    """Validate the whole file. `max_n` counts units, `exposures` those of one person until the end;
     `scrub` are words that would tell an arm, taken out of what is compared."""
 
     id: Name
@@ -138,19 +138,18 @@ class Experiment(_Part):
 
     @property
     def weights(self) -> dict[str, int]:
-        """What units are allocated to: arms, or pairs of arms, with their weights."""
         if self.task == "compare":
             pairs = itertools.combinations(self.arms, 2)
             return {f"{a.name}{BETWEEN}{b.name}": a.weight * b.weight for a, b in pairs}
         return {arm.name: arm.weight for arm in self.arms} or {"all": 1}
 
     def arms_of(self, arm: str) -> tuple[Arm, ...]:
-        """The arms that a unit's allocation stands for: one, or the two of a pair."""
+        """Find the arms that a unit was allocated to: one, or the two of a pair."""
         known = {each.name: each for each in self.arms}
         return tuple(known[name] for name in arm.split(BETWEEN) if name in known)
 
     def runs(self, now: float) -> bool:
-        """Whether the day, in UTC, lies within its dates, the last one included."""
+        """Tell whether the day, in UTC, lies within its dates, the last one included."""
         today = datetime.datetime.fromtimestamp(now, datetime.UTC).date()
         return self.start <= today <= self.stop
 
@@ -160,7 +159,7 @@ def version_of(text: str) -> str:
 
 
 def parse_experiment(text: str, name: str) -> Experiment:
-    """The experiment in a file's text. Raises SetupError with all of its mistakes, each by its key."""
+    """Parse a file's text. Raises SetupError with all of its mistakes, each by its key."""
     try:
         lines = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
@@ -214,7 +213,7 @@ def read_experiment(path: Path) -> tuple[Experiment, str]:
 
 
 def warnings_of(experiment: Experiment, registry: Registry, now: float) -> list[str]:
-    """What is allowed but likely not meant: models that are not here, dates gone by, few units."""
+    """Warn of what is allowed but likely not meant: missing models, dates gone by, few units."""
     found = []
     for arm in experiment.arms:
         if arm.expert and registry.named(arm.expert) is None:

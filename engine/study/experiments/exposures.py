@@ -75,7 +75,6 @@ class Exposures:
     async def compose(
         self, name: str, shown: list[dict[str, Any]], jobs: Sequence[str], visible: dict[str, Any]
     ) -> None:
-        """Note what is about to be shown, with the interactions of its jobs, in the same order."""
         found = await self._interactions(jobs)
         pairs = zip(shown, jobs, strict=True)
         whole = [{**one, "interaction": found.get(job)} for one, job in pairs]
@@ -88,7 +87,6 @@ class Exposures:
         await self._set(name, Exposure.state == "made", **arrived)
 
     async def of_answer(self, job: str) -> str | None:
-        """Name an answer's own exposure: that of its interaction, while there is one."""
         return (await self._interactions([job])).get(job)
 
     async def answered(self, job: str) -> None:

@@ -20,7 +20,7 @@ from engine.ledger.transactions import Database, add, repeated
 from engine.study.consent.participants import Person
 from engine.study.experiments.allocation import shuffled
 from engine.study.experiments.tables import Exposure, ItemRow, Vote
-from engine.study.study import Study
+from engine.study.study import Study, mistake
 
 KINDS = ("real", "generated")
 BLOCK = ("real", "real", "generated", "generated")
@@ -31,8 +31,6 @@ Kind = Literal["real", "generated"]
 
 
 class Item(BaseModel):
-    """Validate a passage with its source; its id follows from its words."""
-
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Kind
@@ -70,9 +68,7 @@ def read_items(text: str, name: str) -> tuple[Item, ...]:
     except tomllib.TOMLDecodeError as error:
         raise SetupError(f"{name} is not TOML: {error}.") from None
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise SetupError(f"{name}: {where}: {first['msg']}.") from None
+        raise SetupError(f"{name}: {mistake(error)}") from None
 
 
 def shipped() -> tuple[Item, ...]:
@@ -102,7 +98,6 @@ def score_of(guesses: Iterable[tuple[str, str]]) -> Score:
 
 
 def next_kind(key: bytes, person: str, number: int) -> str:
-    """Tell of what kind a person's guess number `number` (from 0) is."""
     block, place = divmod(number, len(BLOCK))
     return shuffled(key, f"guess|{person}|block {block}", BLOCK)[place]
 

@@ -17,7 +17,6 @@ class Questionnaires:
         self._study = study
 
     def asked(self, enrolled: Enrolled, instrument: str) -> tuple[Asked, ...]:
-        """List the instrument's questions in the order of this unit."""
         experiment = enrolled.experiment
         rating = (experiment.rating,) if experiment.rating else ()
         questions = {"before": experiment.before, "after": experiment.after, "rating": rating}

@@ -46,7 +46,6 @@ class Question(BaseModel):
 
     @property
     def values(self) -> tuple[str, ...]:
-        """List what can be answered, in the order of the file."""
         match self.kind:
             case "likert":
                 return tuple(str(point) for point in range(1, self.points + 1))
@@ -56,7 +55,6 @@ class Question(BaseModel):
                 return self.choices
 
     def words(self, locale: str) -> str:
-        """Write the question in that language, with its scale's ends."""
         text = self.text_it if locale.startswith("it") and self.text_it else self.text
         ends = [f"{self.values[0]} = {self.low}" if self.low else ""]
         ends.append(f"{self.values[-1]} = {self.high}" if self.high else "")

@@ -91,7 +91,6 @@ def _count(rows: Iterable[Row], column: str) -> int:
 
 
 def exposure_flow(tables: Tables) -> Iterator[tuple[str, int, int, int, dict[str, int]]]:
-    """Count exposures by kind: made, delivered, judged, and void ones by reason."""
     voted = _judged(tables)
     for kind in sorted({row["kind"] for row in tables["exposures"]}):
         own = [row for row in tables["exposures"] if row["kind"] == kind]

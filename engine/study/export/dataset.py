@@ -143,7 +143,6 @@ def _last(consents: Iterable[Row]) -> dict[str, Row]:
 def _allowed(
     interactions: Sequence[Row], consents: Sequence[Row], people: Mapping[str, Person]
 ) -> tuple[set[str], dict[str, int]]:
-    """Find the interactions that may go out, and count those that may not, by reason."""
     granted = {(row["id"], row["pseudonym"]) for row in consents if _grants(row)}
     allowed: set[str] = set()
     left_out: Counter[str] = Counter()
@@ -212,7 +211,6 @@ def _named(row: Row, people: Mapping[str, Person]) -> Row:
 
 
 def _only(tables: Tables, experiment: str) -> Tables:
-    """Keep one experiment's rows, with the interactions and passages that they are about."""
     found = dict(tables)
 
     def keep(name: str, column: str, wanted: Collection[Any]) -> None:

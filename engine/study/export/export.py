@@ -213,7 +213,6 @@ async def _key(database: Database, settings: Settings, study: str) -> str:
 
 
 async def questions_of(database: Database, settings: Settings, study: str) -> set[str]:
-    """Collect the ids of all that the study's experiments ask, frozen or not."""
     query = sa.select(ExperimentRow.file).where(ExperimentRow.study == study)
     texts = await database.scalars(query)
     for path in (folder_of(settings, study) / "experiments").glob("*.toml"):

@@ -27,7 +27,7 @@ KEYS = {
 
 
 def stepped(value: Any) -> Any:
-    """A figure down to 1, 2, 5, 10, 20, 50 ... or 0; within lists and by name too. Other values stay.
+    """Round figures down to 1, 2, 5, 10, 20, 50 ... or 0, in lists and dicts too; keep other values.
 
     >>> stepped(137), stepped(4.94), stepped(0.2), stepped({"characters": [812, 90], "trimmed": True})
     (100, 2.0, 0.2, {'characters': [500, 50], 'trimmed': True})
@@ -47,7 +47,7 @@ def stepped(value: Any) -> Any:
 
 
 def publish(tables: Tables, willing: Collection[str], key: bytes) -> dict[str, int]:
-    """Blank, step down and rename in place; how many cells of each kind had something in them."""
+    """Blank, step down and rename in place; count the blanked cells by kind."""
     blanked: Counter[str] = Counter()
     borrowed = taken_up(tables["interactions"], lambda row: row["pseudonym"] in willing)
     for name, rows in tables.items():
@@ -71,7 +71,6 @@ def publish(tables: Tables, willing: Collection[str], key: bytes) -> dict[str, i
 
 
 def _words(name: str) -> Sequence[str]:
-    """The columns that a person's words, or pictures made of them, stand in."""
     if name == "pictures":
         return ("file", "media", "width", "height")
     return [column.name for column in columns(name) if column.free]
@@ -84,7 +83,7 @@ def _places(name: str, row: Row) -> Sequence[str]:
 
 
 def _renumber(tables: Tables, key: bytes) -> None:
-    """Numbers that count by arrival become others: the same for the same row in every export."""
+    """Replace numbers that count by arrival, the same for the same row in every export."""
 
     def change(row: Row, column: str, of: Callable[[Row], str]) -> None:
         if row[column] is not None:

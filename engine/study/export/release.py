@@ -165,7 +165,6 @@ def leaves(value: Any, change: Callable[[str], str]) -> Any:
 
 
 def _coarsen(tables: Tables, how: Shape) -> None:
-    """Cut times to the grain; in a gated table, to what the gate has left of the hour."""
     for name, rows in tables.items():
         times = [column.name for column in columns(name) if column.kind == "time"]
         values = [one.name for one in columns(name) if one.kind == "json" and not one.free]

@@ -22,7 +22,7 @@ AROUND = 40  # characters of context on either side
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One find or suspicion in one cell. `default` is what happens when nobody decides."""
+    """Hold one find or suspicion in one cell; `default` happens when nobody decides."""
 
     table: str
     row: str
@@ -35,13 +35,13 @@ class Finding:
 
     @property
     def name(self) -> str:
-        """The same in every list that is made of the same words in the same row."""
+        """Name it the same in every list that is made of the same words in the same row."""
         parts = (self.table, self.row, self.column, str(self.number), self.kind, self.what)
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
 def context_of(text: str, start: int, end: int) -> str:
-    """The find with what stands around it, on one line.
+    """Quote the find with what stands around it, on one line.
 
     >>> context_of("Write to jo@x.org, please.", 9, 17)
     'Write to >>jo@x.org<<, please.'
@@ -51,7 +51,6 @@ def context_of(text: str, start: int, end: int) -> str:
 
 
 def review_list(findings: Iterable[Finding]) -> str:
-    """The list as CSV, safe in a spreadsheet."""
     file = io.StringIO(newline="")
     writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
     writer.writerow(FIELDS)
@@ -62,12 +61,12 @@ def review_list(findings: Iterable[Finding]) -> str:
 
 
 def same(what: str) -> str:
-    """The name under which a decision about these words anywhere is kept."""
+    """Name a decision about these words wherever they stand."""
     return f"all {what}"
 
 
 def read_decisions(path: Path) -> Mapping[str, str]:
-    """From a filled list: finding to keep or remove; for all of the same words, by `same`.
+    """Read a filled list: keep or remove, by a finding's name or, for all of the same words, by `same`.
 
     Raises SetupError naming the line at fault.
     """

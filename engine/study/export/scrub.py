@@ -1,4 +1,4 @@
-"""Takes out of a text what names a person or opens a door: handles, ids, addresses, numbers, tokens.
+"""The scrub: take handles, ids, addresses, numbers and tokens out of a text.
 
 Each find is replaced by a placeholder that says what stood there (`[email]`). The patterns are our own
 because the general tools know no chat platforms; engine.study.export.presidio adds Presidio's.
@@ -17,15 +17,13 @@ Finder = Callable[[str], Iterable["Find"]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Find:
-    """text[start:end] is of this kind."""
-
     kind: str
     start: int
     end: int
 
 
 def _luhn(digits: str) -> bool:
-    """Whether the check digit of a payment card is right (ISO/IEC 7812).
+    """Check a payment card's digit (ISO/IEC 7812).
 
     >>> _luhn("4539 1488 0343 6467"), _luhn("4539 1488 0343 6468")
     (True, False)
@@ -36,7 +34,7 @@ def _luhn(digits: str) -> bool:
 
 
 def _iban(text: str) -> bool:
-    """Whether the check digits of an IBAN are right (ISO 7064, mod 97).
+    """Check an IBAN's digits (ISO 7064, mod 97).
 
     >>> _iban("DE89 3704 0044 0532 0130 00"), _iban("DE88 3704 0044 0532 0130 00")
     (True, False)
@@ -47,7 +45,7 @@ def _iban(text: str) -> bool:
 
 
 def _address(text: str) -> bool:
-    """Whether it is an IP address, a port or range apart.
+    """Tell whether it is an IP address, a zone apart.
 
     >>> _address("192.168.0.300"), _address("2001:db8::1"), _address("12:30:45")
     (False, True, False)
@@ -60,8 +58,8 @@ def _address(text: str) -> bool:
 
 
 def _telephone(text: str) -> bool:
-    """Whether it has a telephone number's digits, 7 to 15 (ITU-T E.164), and is nothing else that we
-    know: a date, years, a fraction, an ISBN.
+    """Tell whether it has a telephone number's digits, 7 to 15 (ITU-T E.164), and is nothing else that
+    we know: a date, years, a fraction, an ISBN.
 
     >>> _telephone("+39 06 1234 5678"), _telephone("1890-1937"), _telephone("3.14159265")
     (True, False, False)
@@ -155,7 +153,7 @@ _CALLED = re.compile(
 
 
 def find(text: str, more: Sequence[Finder] = ()) -> list[Find]:
-    """What is to be taken out, in order, none overlapping another. `more` looks after ours.
+    """Find what is to be taken out, in order, none overlapping another. `more` looks after ours.
 
     >>> [(f.kind, "Ask @jane or jo@x.org."[f.start : f.end]) for f in find("Ask @jane or jo@x.org.")]
     [('handle', '@jane'), ('email', 'jo@x.org')]
@@ -173,7 +171,7 @@ def find(text: str, more: Sequence[Finder] = ()) -> list[Find]:
 def _checked(
     text: str, pattern: re.Pattern[str], check: Callable[[str], bool]
 ) -> Iterable[tuple[int, int]]:
-    """Matches that pass the check, whole or without what follows them by chance.
+    """Find matches that pass the check, whole or without what follows them by chance.
 
     A match that does not is left at its first character, so that it hides none within.
     """
@@ -189,7 +187,7 @@ def _checked(
 
 
 def _apart(found: list[Find]) -> list[Find]:
-    """Those that overlap made one, of the kind that came first in `found`."""
+    """Merge those that overlap, into the kind that came first in `found`."""
     ranked = sorted(enumerate(found), key=lambda pair: (pair[1].start, pair[0]))
     taken: list[tuple[int, Find]] = []
     for rank, one in ranked:
@@ -204,7 +202,7 @@ def _apart(found: list[Find]) -> list[Find]:
 
 
 def suspects(text: str) -> list[Find]:
-    """What may be a name, for a reader to decide: nothing here is taken out by itself.
+    """Find what may be a name, for a reader to decide: nothing here is taken out by itself.
 
     >>> [s.kind for s in suspects("Yesterday I met Anna Rossi there.")]
     ['name?']
@@ -215,7 +213,7 @@ def suspects(text: str) -> list[Find]:
 
 
 def replaced(text: str, found: Iterable[Find]) -> str:
-    """The text with placeholders in the place of the finds (in order, apart).
+    """Put placeholders in the place of the finds (in order, apart).
 
     >>> replaced("Ask @jane.", find("Ask @jane."))
     'Ask [handle].'

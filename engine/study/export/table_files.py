@@ -81,7 +81,6 @@ def clean(text: str) -> str:
 
 
 def write_tables(folder: Path, name: str, columns: Sequence[Column], rows: Sequence[Row]) -> None:
-    """Write the three files of a table: the same rows in the same order."""
     cells = [[plain(column, row[column.name]) for column in columns] for row in rows]
     names = [column.name for column in columns]
     lines = (json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False) for row in cells)

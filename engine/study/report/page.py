@@ -22,7 +22,6 @@ def page(
     sections: Mapping[str, Sequence[Figure]],
     rows: Mapping[str, str],
 ) -> str:
-    """Put the page together; `rows` are the CSV texts that the figures name."""
     style = files("engine.study.report").joinpath("page.css").read_text(encoding="utf-8")
     names = [(name, SECTIONS[name]) for name in sections] + [("rows", "Rows")]
     links = "".join(f'<a href="#{name}">{words}</a>' for name, words in names)

@@ -139,7 +139,6 @@ def key(labels: Iterable[str]) -> str:
 
 
 def shares(name: str, rows: Mapping[str, Estimate], unit: str, about: str) -> str:
-    """Draw a forest of shares, from 0 to 1 around a half."""
     return forest(name, rows, unit, about, middle=0.5, ends=True)
 
 

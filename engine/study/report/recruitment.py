@@ -15,7 +15,6 @@ def people(tables: Tables, flow: Flow) -> list[Figure]:
 
 
 def _funnel(flow: Flow, tables: Tables) -> Figure:
-    """Count from invitation to rows; a later outcome counts for those before, as only it is kept."""
     outcomes = flow.invited
     opened = sum(count for name, count in outcomes.items() if name != "invited")
     active = {row["pseudonym"] for row in tables["interactions"]}

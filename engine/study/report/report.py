@@ -51,7 +51,6 @@ def report_page(file: StudyFile, reading: Reading, experiment: str | None = None
 
 
 def _wordless(reading: Reading) -> Reading:
-    """Leave out what people wrote, which the report has no use for."""
     tables: Tables = {}
     for name, rows in reading.tables.items():
         free = {column.name: None for column in columns(name) if column.free}
