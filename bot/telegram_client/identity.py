@@ -7,6 +7,7 @@ from bot.messages.grammar import Command, Compare, Simple
 from bot.service.context import mark_of
 from bot.service.request import Who
 from bot.service.service import ChatService
+from bot.telegram_client.address import Place
 from bot.telegram_client.messages import Sender
 from bot.telegram_client.updates import ButtonUpdate, TextUpdate
 
@@ -24,13 +25,15 @@ async def writer(talk: ChatService, sender: Sender, heard: TextUpdate) -> Who:
     manager = heard.unnamed or (
         heard.text.startswith(NEED_RIGHTS) and await sender.manages(heard.place, heard.asker)
     )
-    who = replace(_who(heard), manager=manager, server_manager=manager)
+    who = replace(
+        who_at(heard.place, heard.asker, heard.locale), manager=manager, server_manager=manager
+    )
     return replace(who, typed=heard.text, reply_to=reply_to, borrowed=heard.borrowed)
 
 
 async def presser(talk: ChatService, sender: Sender, press: Press, pressed: ButtonUpdate) -> Who:
     """Name the one who pressed; below what the group itself asked, its administrators act for it."""
-    who = _who(pressed)
+    who = who_at(pressed.place, pressed.asker, pressed.locale)
     group = replace(who, asker=str(pressed.place.chat))
     for_group = press.verb not in ANYBODY and await _asked_by(talk, press, group)
     if (for_group or press.verb is Verb.DELETE) and await sender.manages(
@@ -49,15 +52,16 @@ async def _asked_by(talk: ChatService, press: Press, group: Who) -> bool:
     return answer is not None and answer.request.asker == group.asker
 
 
-def _who(asked: TextUpdate | ButtonUpdate) -> Who:
+def who_at(place: Place, asker: object, locale: str = "en") -> Who:
+    """Name somebody in a chat."""
     return Who(
         platform=PLATFORM,
-        asker=str(asked.asker),
-        place=str(asked.place),
-        parent=asked.place.parent,
-        private=asked.place.private,
-        locale=asked.locale,
-        address=str(asked.place),
+        asker=str(asker),
+        place=str(place),
+        parent=place.parent,
+        private=place.private,
+        locale=locale,
+        address=str(place),
     )
 
 

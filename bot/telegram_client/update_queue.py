@@ -6,42 +6,65 @@ moment, so that one who floods keeps nobody else waiting and fills no memory.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
+from bot.clients.pacing import Vanished
+from bot.messages.grammar import RESERVED
+from bot.service.rate_limit import RateLimit
+from bot.service.repeats import Repeats
+from bot.service.service import ChatService
+from bot.telegram_client.handlers import Handlers
+from bot.telegram_client.identity import PLATFORM
+from bot.telegram_client.updates import (
+    ButtonUpdate,
+    Incoming,
+    MigrationUpdate,
+    TextUpdate,
+    User,
+    number_of,
+    read,
+)
 from engine.chat.quotas import Bucket
+from engine.errors import OurError
+from engine.shutdown import end
 
 MOST_WAITING = 20  # updates of one chat
 FEW = 3  # so many of one chat are waited for before a batch is confirmed
 MOST_SEEN = 20_000  # update numbers remembered in memory
-# Updates of one person, dropped without a word: more than Hurry's, whose refusals are said
+# Updates of one person, dropped without a word: more than the service's limit, whose refusals are said
 FLOOD = Bucket(burst=40, hourly=3 * 3600)
+TAKE_SECONDS = 0.5  # a batch is confirmed by then, even if a request in it is not on record yet
+# /privacy waits neither for its turn nor for the ledger; told twice, it does no harm
+NOTICE = "privacy"
+AT_ONCE = 8  # requests that are being put on record
 
 log = logging.getLogger(__name__)
 
 
 class ChatLocks:
-    """A lock for each chat, there while somebody waits for it."""
+    """Keep a lock for each chat while somebody waits for it."""
 
     def __init__(self) -> None:
         self._locks: dict[int, asyncio.Lock] = {}
         self._waiting: dict[int, int] = {}
 
     def full(self, chat: int) -> bool:
-        """Whether the chat has as many waiting as it may."""
+        """Say whether the chat has as many waiting as it may."""
         return self._waiting.get(chat, 0) >= MOST_WAITING
 
     def short(self, chat: int) -> bool:
-        """Whether the chat has so few waiting that others may wait for them."""
+        """Say whether the chat has so few waiting that others may wait for them."""
         return self._waiting.get(chat, 0) < FEW
 
     def enter(self, chat: int) -> None:
-        """One more waits, from now on until its turn() is over."""
+        """Let one more wait, until its turn() is over."""
         self._waiting[chat] = self._waiting.get(chat, 0) + 1
 
     @asynccontextmanager
     async def turn(self, chat: int) -> AsyncIterator[None]:
-        """Within, nothing else of the chat is taken in."""
+        """Take in nothing else of the chat inside the block."""
         try:
             async with self._locks.setdefault(chat, asyncio.Lock()):
                 yield
@@ -49,3 +72,102 @@ class ChatLocks:
             self._waiting[chat] -= 1
             if not self._waiting[chat]:
                 del self._waiting[chat], self._locks[chat]
+
+
+class UpdateQueue:
+    """Hand updates to the handlers, each once. `me` is the bot, once it is known."""
+
+    def __init__(self, talk: ChatService, handlers: Handlers) -> None:
+        self.me = User(id=0)
+        self.tasks: set[asyncio.Task[None]] = set()
+        self._talk = talk
+        self._handlers = handlers
+        self._commands = frozenset((*talk.context.registry.commands, *RESERVED))
+        self._locks = ChatLocks()
+        self._gate = asyncio.Semaphore(AT_ONCE)
+        self._flood = RateLimit(FLOOD)
+        self._seen = Repeats(MOST_SEEN)
+
+    async def take(self, batch: list[Any]) -> None:
+        """Begin with each update; return when all are on record or refused."""
+        begun = [done for update in batch if (done := self._begin(update)) is not None]
+        if begun:
+            await asyncio.wait(begun, timeout=TAKE_SECONDS)
+
+    def _begin(self, update: Any) -> asyncio.Future[None] | None:
+        number = number_of(update)
+        try:
+            incoming = read(update, self.me, self._commands)
+        except ValueError:
+            log.debug("an update cannot be read", extra={"update": number})
+            return None
+        if incoming is None or number is None or not self._seen.new(number):
+            return None
+        chat = incoming.place.chat
+        crowded = self._locks.full(chat) or not self._flood.allows(incoming.asker)
+        # what becomes of a chat comes once
+        if crowded and isinstance(incoming, TextUpdate | ButtonUpdate):
+            log.debug("too much at once", extra={"update": number})
+            return None
+        done = asyncio.get_running_loop().create_future()
+        if isinstance(incoming, TextUpdate) and incoming.command == NOTICE:
+            self._spawn(self._handlers.take(incoming, lambda: _set(done)), done)
+            return done
+        awaited = self._locks.short(chat)
+        for chat in _chats(incoming):
+            self._locks.enter(chat)
+        if awaited and isinstance(incoming, TextUpdate):
+            self._handlers.acknowledge(incoming)
+        self._spawn(self._handle(number, incoming, done), done)
+        return done if awaited else None
+
+    def _spawn(self, work: Coroutine[Any, Any, None], done: asyncio.Future[None]) -> None:
+        task = asyncio.create_task(guarded(work))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        task.add_done_callback(lambda _task: _set(done))
+
+    async def _handle(self, number: int, incoming: Incoming, done: asyncio.Future[None]) -> None:
+        """Handle one update. The chat's next one begins when it is on record, not when answered."""
+        async with AsyncExitStack() as stack:
+            for chat in _chats(incoming):
+                await stack.enter_async_context(self._locks.turn(chat))
+            await stack.enter_async_context(self._gate)
+            if await self._taken_before(number):
+                return
+            work = asyncio.create_task(self._handlers.take(incoming, lambda: _set(done)))
+            try:
+                await asyncio.wait({work, done}, return_when=asyncio.FIRST_COMPLETED)
+            except asyncio.CancelledError:
+                await end(work)
+                raise
+        await work
+
+    async def _taken_before(self, number: int) -> bool:
+        """Say whether an earlier start took it in; no if the ledger cannot say, so that it is told."""
+        try:
+            return await self._talk.seen(PLATFORM, number)
+        except OurError:
+            log.exception("an update's number was not kept")
+            return False
+
+
+def _chats(incoming: Incoming) -> tuple[int, ...]:
+    """Name the chats whose turn it is: what is said in a supergroup waits for what it brings along."""
+    now = (incoming.now.chat,) if isinstance(incoming, MigrationUpdate) else ()
+    return (incoming.place.chat, *now)
+
+
+async def guarded(work: Coroutine[Any, Any, None]) -> None:
+    """Let whatever happens to one answer happen to it alone."""
+    try:
+        await work
+    except Vanished as error:
+        log.info("there is nobody to tell", extra={"why": str(error)})
+    except Exception:
+        log.exception("an update failed")
+
+
+def _set(done: asyncio.Future[None]) -> None:
+    if not done.done():
+        done.set_result(None)
