@@ -21,7 +21,7 @@ class Hidden(importlib.abc.MetaPathFinder):
 sys.meta_path.insert(0, Hidden())
 """
 ELSEWHERE = (  # what a machine for PyTorch alone does not have
-    "diffusers bitsandbytes pydantic pydantic_settings sqlalchemy psycopg procrastinate discord ulid "
+    "diffusers bitsandbytes pydantic pydantic_settings sqlalchemy psycopg discord ulid "
     "tomlkit platformdirs pytest_asyncio gguf openai dotenv alembic cryptography vllm"
 )
 

@@ -14,7 +14,7 @@ and the time of acceptance in units of TURN_SECONDS: so nobody waits for ever wh
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -209,8 +209,10 @@ class Claims:
             query = sa.select(Ticket.job_id, Ticket.cancelled).where(Ticket.worker == worker)
             return {row.job_id: row.cancelled for row in await connection.execute(query)}
 
-    async def asker_of(self, connection: AsyncConnection, job: str) -> tuple[str, str]:
-        """Read (the asker's lookup, the expert) of a job of the ledger."""
+    async def issue_anew(
+        self, connection: AsyncConnection, job: str, queues: Mapping[str, str]
+    ) -> str | None:
+        """Give a job of the ledger a ticket in the queue of its expert; None if `queues` lacks it."""
         query = (
             sa.select(Asker.lookup, JobRow.expert)
             .join(RequestRow, RequestRow.asker_id == Asker.id)
@@ -218,4 +220,7 @@ class Claims:
             .where(JobRow.id == job)
         )
         row = (await connection.execute(query)).one()
-        return row.lookup, row.expert
+        queue = queues.get(row.expert)
+        if queue is not None:
+            await self.issue(connection, job, row.lookup, queue, None)
+        return queue

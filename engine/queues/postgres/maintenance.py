@@ -98,12 +98,9 @@ class Maintenance:
             async with self._ledger.writing() as connection:
                 if not await connection.scalar(_LOCK) or not await connection.scalar(this):
                     continue
-                asker, expert = await self._claims.asker_of(connection, job)
-                queue = self._fingerprint.queues.get(expert)
-                if queue is None:
-                    continue
-                await self._claims.issue(connection, job, asker, queue, None)
-            log.warning("a job had no ticket", extra={"job": job})
+                queue = await self._claims.issue_anew(connection, job, self._fingerprint.queues)
+            if queue is not None:
+                log.warning("a job had no ticket", extra={"job": job})
 
     async def _passed_by(self) -> None:
         """Tell this machine's operator, once for each queue, what waits here for other weights."""

@@ -220,11 +220,8 @@ class PostgresQueue:
 
     async def retry(self, job: str) -> bool:
         async def beside(connection: AsyncConnection, revived: str) -> None:
-            asker, expert = await self._claims.asker_of(connection, revived)
-            queue = self._fingerprint.queues.get(expert)
-            if queue is None:
-                raise LedgerError(f"The job's expert {expert!r} is not among the cards here.")
-            await self._claims.issue(connection, revived, asker, queue, None)
+            if await self._claims.issue_anew(connection, revived, self._fingerprint.queues) is None:
+                raise LedgerError("The job's expert is not among the cards here.")
 
         return await self._cancellation.stuck(job) or await self._census.revive(job, beside)
 
