@@ -7,6 +7,7 @@ at most 64 bytes, the verb in one letter. It carries no right: who may press is 
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Self
 
 from bot.locales import words
 from bot.messages.draft import Draft
@@ -19,57 +20,41 @@ MAX_BYTES = 64  # Telegram's; Discord takes 100 characters
 
 
 class Verb(StrEnum):
-    """What a press asks for."""
+    """What a press asks for, and the letter that says so in a button."""
 
-    CONTINUE = "continue"
-    AGAIN = "again"
-    STYLE = "style"  # without an argument it asks which; with one, again in that style
-    WHY = "why"
-    UP = "up"
-    DOWN = "down"
-    CANCEL = "cancel"
-    VARY = "vary"
-    COUNT = "count"
-    ORIGINAL = "original"
-    DELETE = "delete"
-    REPORT = "report"
-    FORGET = "forget"  # the second step of /forget; the "job" is the question's own id
-    KEEP = "keep"  # the other answer to it
-    CONSENT = "consent"  # an answer to the study's form, whose id is the "job"
-    DATA = "data"  # after a withdrawal: keep or delete
-    VOTE = "vote"  # on a pair, whose id is the "job": a, b, tie, bad, or the reveal
-    BECAUSE = "because"  # why
-    GUESS = "guess"  # real or generated, then how sure
-    ANSWER = "answer"  # to a questionnaire; the "job" is the enrolment
-    BLAME = "blame"  # what was not good about an answer
-    MORE = "more"  # another one
+    letter: str
+
+    def __new__(cls, value: str, letter: str) -> Self:
+        """Make a member with its letter."""
+        made = str.__new__(cls, value)
+        made._value_, made.letter = value, letter
+        return made
+
+    CONTINUE = "continue", "c"
+    AGAIN = "again", "a"
+    STYLE = "style", "s"  # without an argument it asks which; with one, again in that style
+    WHY = "why", "w"
+    UP = "up", "u"
+    DOWN = "down", "d"
+    CANCEL = "cancel", "x"
+    VARY = "vary", "v"
+    COUNT = "count", "n"
+    ORIGINAL = "original", "o"
+    DELETE = "delete", "t"
+    REPORT = "report", "r"
+    FORGET = "forget", "f"  # the second step of /forget; the "job" is the question's own id
+    KEEP = "keep", "k"  # the other answer to it
+    CONSENT = "consent", "q"  # an answer to the study's form, whose id is the "job"
+    DATA = "data", "y"  # after a withdrawal: keep or delete
+    VOTE = "vote", "b"  # on a pair, whose id is the "job": a, b, tie, bad, or the reveal
+    BECAUSE = "because", "e"  # why
+    GUESS = "guess", "g"  # real or generated, then how sure
+    ANSWER = "answer", "z"  # to a questionnaire; the "job" is the enrolment
+    BLAME = "blame", "l"  # what was not good about an answer
+    MORE = "more", "m"  # another one
 
 
-_LETTERS = {
-    Verb.CONTINUE: "c",
-    Verb.AGAIN: "a",
-    Verb.STYLE: "s",
-    Verb.WHY: "w",
-    Verb.UP: "u",
-    Verb.DOWN: "d",
-    Verb.CANCEL: "x",
-    Verb.VARY: "v",
-    Verb.COUNT: "n",
-    Verb.ORIGINAL: "o",
-    Verb.DELETE: "t",
-    Verb.REPORT: "r",
-    Verb.FORGET: "f",
-    Verb.KEEP: "k",
-    Verb.CONSENT: "q",
-    Verb.DATA: "y",
-    Verb.VOTE: "b",
-    Verb.BECAUSE: "e",
-    Verb.GUESS: "g",
-    Verb.ANSWER: "z",
-    Verb.BLAME: "l",
-    Verb.MORE: "m",
-}
-_VERBS = {letter: verb for verb, letter in _LETTERS.items()}
+_VERBS = {verb.letter: verb for verb in Verb}
 # For Discord's DynamicItem, which matches whole custom_ids.
 PATTERN = re.compile(
     rf"p1:(?P<verb>[{''.join(_VERBS)}]):(?P<job>[0-7][0-9A-HJKMNP-TV-Z]{{25}})"
@@ -112,10 +97,10 @@ def encode(press: Press) -> str:
     >>> encode(Press(Verb.STYLE, "01ARZ3NDEKTSV4RRFFQ69G5FAV", "agatha"))
     'p1:s:01ARZ3NDEKTSV4RRFFQ69G5FAV:agatha'
     """
-    text = f"p1:{_LETTERS[press.verb]}:{press.job}"
+    text = f"p1:{press.verb.letter}:{press.job}"
     text += f":{press.argument}" if press.argument else ""
     if not PATTERN.fullmatch(text):
-        raise CommandError("A button cannot hold that. Please type it as a command; see /help.")
+        raise CommandError(words("typing.no_button"))
     return text
 
 
@@ -127,7 +112,7 @@ def decode(text: str) -> Press:
     """
     found = PATTERN.fullmatch(text)
     if found is None:
-        raise CommandError("I do not know this button any more. Please type a command; see /help.")
+        raise CommandError(words("typing.old_button"))
     return Press(_VERBS[found["verb"]], found["job"], found["argument"] or "")
 
 

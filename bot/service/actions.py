@@ -12,7 +12,7 @@ from bot.service.admission import operates
 from bot.service.answer import follow, note
 from bot.service.context import Context
 from bot.service.dispatch_table import GoOn, Response
-from bot.service.request import EXPIRED, Reply, Who
+from bot.service.request import Reply, Who
 from engine.errors import AskerError
 from engine.events import FINAL_STATES, Finished, is_final
 from engine.plan.job import Answer
@@ -32,7 +32,7 @@ async def about_answer(context: Context, press: Press, who: Who) -> Response | G
     _entitled(context, press.verb, answer, who)
     await _note(context, press, who)
     if press.verb in _KEPT and (answer is None or answer.expired):
-        raise AskerError(EXPIRED)
+        raise AskerError(words("talk.expired", who.locale))
     if press.verb in _CHANGING and answer is not None:
         if not context.presses.new((who.platform, who.asker, press), TWICE_SECONDS):
             return Reply(words("talk.already", who.locale), private=True)
@@ -107,7 +107,7 @@ def _entitled(context: Context, verb: Verb, answer: Answer | None, who: Who) -> 
         if here and asked and verb is Verb.REPORT:
             return
         late = verb in (Verb.DELETE, Verb.REPORT)
-        raise AskerError(words("talk.nobodys", who.locale) if late else EXPIRED)
+        raise AskerError(words("talk.nobodys" if late else "talk.expired", who.locale))
     if not (here and verb in ANYBODY):
         raise AskerError(words("talk.not_yours", who.locale))
 

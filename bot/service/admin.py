@@ -11,11 +11,6 @@ from bot.service.request import Reply, Who
 from engine.errors import AskerError, CommandError
 
 KINDS = ("asker", "place", "server")
-ADMIN_HELP = """/admin status: the queue, the workers, what is switched
-/admin pause, /admin resume: take nothing new, or again
-/admin drain: stop this process; what runs is finished or taken up by the next
-/admin block, allow, clear + asker, place or server + ID: keep out, let in (then only those), undo
-/admin reports: the newest"""
 
 
 async def settle(context: Context, command: Simple, who: Who) -> Reply:
@@ -33,7 +28,10 @@ async def settle(context: Context, command: Simple, who: Who) -> Reply:
         case "style", "none":
             place, key = replace(place, style=""), "talk.settings_no_style"
         case "style", name if name:
-            place, key = replace(place, style=_style(context, name)), "talk.settings_style"
+            place, key = (
+                replace(place, style=_style(context, name, who.locale)),
+                "talk.settings_style",
+            )
         case "talk", "on":
             if not context.settings.message_content:
                 raise AskerError(words("talk.settings_talk_never", who.locale))
@@ -41,73 +39,63 @@ async def settle(context: Context, command: Simple, who: Who) -> Reply:
         case "talk", "off":
             place, key = replace(place, talk_on=False), "talk.settings_talk_off"
         case _:
-            raise CommandError(
-                "Please send /settings style NAME, /settings style none, /settings talk on, or "
-                "/settings talk off. /styles lists the names."
-            )
+            raise CommandError(words("talk.settings_help", who.locale))
     owner = who.asker if who.private else None
     await context.desk.places.settle(who.platform, who.place, place, owner)
     done = words(key, who.locale, style=place.style)
     return Reply(words("talk.settings_done", who.locale, what=done), private=True)
 
 
-def _style(context: Context, name: str) -> str:
-    """The card of that name. Raises CommandError."""
+def _style(context: Context, name: str, locale: str) -> str:
     for expert in context.registry.experts:
         if name in (expert.name, *(alias.lower() for alias in expert.aliases)):
             return expert.name
     known = ", ".join(expert.name for expert in context.registry.experts)
-    raise CommandError(f"There is no style “{name[:40]}” here. There are: {known}.")
+    raise CommandError(words("talk.no_style", locale, name=name[:40], known=known))
 
 
 async def administer(context: Context, command: Simple, who: Who) -> Reply:
     """An operator's command. Raises AskerError for anybody else."""
     if not operates(context, who):
         raise AskerError(words("talk.not_operator", who.locale))
-    topic = command.topic
-    action, *rest = topic.lower().split()[:1] + topic.split()[1:] or ["status"]
-    match action, rest:
+    places, (action, *rest) = context.desk.places, command.topic.split() or ["status"]
+    match action.lower(), rest:
         case "status", []:
-            return Reply(await _status(context), private=True)
-        case "pause", []:
-            await context.desk.places.switch("paused", "on")
-            return Reply("Paused: nothing new is taken. /admin resume ends that.", private=True)
-        case "resume", []:
-            await context.desk.places.switch("paused", "")
-            return Reply("Going on.", private=True)
+            return Reply(await _status(context, who.locale), private=True)
+        case ("pause" | "resume") as switch, []:
+            await places.switch("paused", "on" if switch == "pause" else "")
         case "drain", []:
             context.lifecycle.stop()
-            return Reply("Draining: this process takes nothing new and ends.", private=True)
         case "reports", []:
-            return Reply(await _reports(context), private=True)
+            return Reply(await _reports(context, who.locale), private=True)
         case (("block" | "allow" | "clear"), [kind, name]) if kind.lower() in KINDS:
-            rule = {"block": "deny", "allow": "allow", "clear": ""}[action]
-            await context.desk.places.rule(who.platform, kind.lower(), name, rule)
-            return Reply(f"Done: {action} {kind.lower()} {name}.", private=True)
+            kept = {"block": "deny", "allow": "allow", "clear": ""}[action.lower()]
+            await places.rule(who.platform, kind.lower(), name, kept)
+            done = f"{action.lower()} {kind.lower()} {name}"
+            return Reply(words("admin.done", who.locale, what=done), private=True)
         case _:
-            return Reply(ADMIN_HELP, private=True)
+            return Reply(words("admin.help", who.locale), private=True)
+    return Reply(words(f"admin.{action.lower()}", who.locale), private=True)
 
 
-async def _status(context: Context) -> str:
+async def _status(context: Context, locale: str) -> str:
     status = await context.engine.status()
     switches = await context.desk.places.switched()
-    workers = ", ".join(f"{medium}: {state}" for medium, state in status.workers.items()) or "none"
-    reports = await context.desk.feedback.reports()
-    lines = [
-        wording.queue(status),
-        f"Workers: {workers}. Owner: process {status.owner}.",
-        f"Switched on: {', '.join(switches) or 'nothing'}.",
-        f"Reports: {len(reports)} of late; /admin reports shows them."
-        if reports
-        else "No reports.",
-    ]
-    return "\n".join(lines)
+    reports = len(await context.desk.feedback.reports())
+    workers = ", ".join(f"{medium}: {state}" for medium, state in status.workers.items())
+    none = words("admin.none", locale)
+    facts = {"workers": workers or none, "owner": status.owner}
+    switched = ", ".join(switches) or words("admin.nothing", locale)
+    return "\n".join([
+        wording.queue(status, locale),
+        words("admin.workers", locale, **facts),
+        words("admin.switched", locale, switches=switched),
+        words("admin.reported" if reports else "admin.no_reports", locale, count=reports),
+    ])  # fmt: skip
 
 
-async def _reports(context: Context) -> str:
+async def _reports(context: Context, locale: str) -> str:
     reports = await context.desk.feedback.reports(10)
-    if not reports:
-        return "No reports."
-    return "\n".join(
-        f"{row.job_id or 'no answer'}: {row.reason or 'no reason given'}" for row in reports
-    )
+    job, reason = words("admin.no_answer", locale), words("admin.no_reason", locale)
+    lines = [f"{row.job_id or job}: {row.reason or reason}" for row in reports]
+    return "\n".join(lines) or words("admin.no_reports", locale)

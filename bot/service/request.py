@@ -1,13 +1,14 @@
 """One command, one reply, on any platform: what a command means, given what was said before."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
+from bot.locales import words
 from bot.messages.buttons import Button, Rows
 from bot.messages.escape import quoting
 from bot.messages.grammar import Again, Continue, Generate
 from bot.messages.normalise import MAX_TEXT
-from bot.messages.options import Options
+from bot.messages.options import NAMES, Options
 from engine import Engine
 from engine.characters import well_formed
 from engine.errors import AskerError
@@ -93,7 +94,9 @@ async def request_of(command: Generate | Again | Continue, who: Who, core: Engin
     """The request that a command makes; Again and Continue look at the last answer."""
     match command:
         case Generate(command=name, text=text, options=options):
-            return _request(name, text, options, who)
+            given = {option: getattr(options, option) for option in NAMES}
+            made = given | _spoken(options, who)
+            return Request(command=name, text=text, platform=who.platform, **made)
         case Again(options=options):
             last = await meant(who, core)
             same = replace(last.request, seed=None, parent=last.request_id)
@@ -101,61 +104,35 @@ async def request_of(command: Generate | Again | Continue, who: Who, core: Engin
         case Continue(text=text, options=options):
             last = await meant(who, core)
             if last.job.order is not None:
-                raise AskerError(
-                    "A picture cannot be continued. /again draws it with another seed."
-                )
+                raise AskerError(words("talk.picture_ends", who.locale))
             if not last.text:
-                raise AskerError("Your last request has no answer to go on from. Try /again.")
+                raise AskerError(words("talk.no_answer", who.locale))
             so_far = recent(join(_opening(last), last.text, text))
             on = replace(last.request, seed=None, parent=last.request_id, beginning=so_far)
             return _with(on, options, who)
 
 
-def _request(command: str, text: str, options: Options, who: Who) -> Request:
-    return Request(
-        command=command,
-        text=text,
-        platform=who.platform,
-        asker=who.asker,
-        place=who.place,
-        typed=who.typed,
-        style=options.style,
-        length=options.length,
-        seed=options.seed,
-        size=options.size,
-        count=options.count,
-        negative=options.negative,
-        scale=options.scale,
-        conversation=who.conversation,
-        address=who.address,
-        private=options.private,
-        alone=who.private,
-        server=who.server,
-        borrowed=who.borrowed,
-    )
+def _spoken(options: Options, who: Who) -> dict[str, Any]:
+    """What every request has from who speaks, and from what was said this time."""
+    return {
+        "seed": options.seed,
+        "private": options.private,
+        "asker": who.asker,
+        "place": who.place,
+        "conversation": who.conversation,
+        "typed": who.typed,
+        "address": who.address,
+        "alone": who.private,
+        "server": who.server,
+        "borrowed": who.borrowed,
+    }
 
 
 def _with(request: Request, options: Options, who: Who) -> Request:
     """The earlier request, the new options before its own."""
-    named = {
-        name: value
-        for name in ("style", "length", "size", "count", "negative", "scale")
-        if (value := getattr(options, name)) is not None
-    }
-    return replace(
-        request,
-        **named,
-        seed=options.seed,
-        asker=who.asker,
-        place=who.place,
-        conversation=who.conversation,
-        typed=who.typed,
-        address=who.address,
-        private=options.private,
-        alone=who.private,
-        server=who.server,
-        borrowed=who.borrowed,
-    )
+    given = {name: getattr(options, name) for name in NAMES}
+    named = {name: value for name, value in given.items() if value is not None}
+    return replace(request, **named | _spoken(options, who))
 
 
 def _opening(answer: Answer) -> str:
@@ -194,12 +171,6 @@ def join(*pieces: str) -> str:
     return whole
 
 
-EXPIRED = (
-    "This has expired: I keep what was written for 72 hours, and a private request not at all. Please "
-    "ask anew, with the text that you would like me to go on from."
-)
-
-
 async def meant(who: Who, core: Engine) -> Answer:
     """The answer that somebody speaks of: the one replied to, else their last one here.
 
@@ -208,16 +179,13 @@ async def meant(who: Who, core: Engine) -> Answer:
     if who.reply_to is None:
         found = await core.last(who.platform, who.asker, who.place)
         if found is None:
-            raise AskerError(
-                "There is nothing to go on from: I keep what was written for 72 hours. Start with "
-                "/story, or see /help."
-            )
+            raise AskerError(words("talk.nothing_before", who.locale))
     else:
         found = await core.answer(who.reply_to)
         if found is None or found.expired:
-            raise AskerError(EXPIRED)
+            raise AskerError(words("talk.expired", who.locale))
         if (found.request.platform, found.request.place) != (who.platform, who.place):
-            raise AskerError("That answer belongs to another chat. Please ask there.")
+            raise AskerError(words("talk.elsewhere", who.locale))
     if found.expired:
-        raise AskerError(EXPIRED)
+        raise AskerError(words("talk.expired", who.locale))
     return found
