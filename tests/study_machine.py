@@ -298,7 +298,7 @@ class StudyMachine(RuleBasedStateMachine):
             digest = hashlib.sha256(f"{name} {other}".encode()).hexdigest()
             texts[name] = replace(text, version=other, sha256=digest)
         changed = replace(self.study, texts=texts)
-        for holder in (self.desk.agreements, self.observer, self.desk.agreements.collecting):
+        for holder in (self.desk.agreements, self.observer, self.desk.agreements.observer):
             holder.study = changed
 
     # Places
@@ -548,7 +548,7 @@ class StudyMachine(RuleBasedStateMachine):
         self.do(self.ledger.close())
         self.do(self._open())
         if study.text("en").sha256 != self.study.text("en").sha256:
-            for holder in (self.desk.agreements, self.observer, self.desk.agreements.collecting):
+            for holder in (self.desk.agreements, self.observer, self.desk.agreements.observer):
                 holder.study = study
 
     # What must hold

@@ -244,13 +244,13 @@ async def test_when_the_operational_record_is_blanked_nothing_leads_there_any_mo
     await agree(talk, who)
     said = await paired(talk, who)
     name = named(said, "a").job
-    assert len((await talk.context.desk.lab.exposures.get(name)).jobs) == 2
+    assert len((await talk.context.desk.services.exposures.get(name)).jobs) == 2
     clock.ahead += 73 * 3600
     try:
         await talk.context.desk.retention.clean()
     finally:
         clock.ahead -= 73 * 3600
-    assert (await talk.context.desk.lab.exposures.get(name)).jobs == []
+    assert (await talk.context.desk.services.exposures.get(name)).jobs == []
     assert [one["plain"] for one in (await exposure_of_id(talk, name)).shown].count(True) == 1
 
 
@@ -326,7 +326,7 @@ async def test_ordinary_requests_get_their_arm_without_being_told_which(talk) ->
         await agree(talk, who)
         *_, final = await told(talk, "/story They sat alone in the room.", who)
         [enrolment] = await rows(
-            talk, Enrolment, unit=talk.context.desk.lab.study.pseudonym("discord", name)
+            talk, Enrolment, unit=talk.context.desk.services.study.pseudonym("discord", name)
         )
         arms[name], texts[name] = enrolment.arm, final.text
         footer = await talk.footer(final, who)

@@ -140,7 +140,7 @@ async def test_each_passage_comes_once_both_kinds_evenly_and_then_it_is_said(tal
             if number == 55:
                 break
             [said] = await pressed(talk, button(done, "guess"), who)
-    name = talk.context.desk.lab.study.pseudonym("terminal", "4")
+    name = talk.context.desk.services.study.pseudonym("terminal", "4")
     seen = await rows(talk, Exposure, kind="guess", pseudonym=name)
     assert len({row.item for row in seen}) == len(seen) == 55
     kinds = [row.shown[0]["kind"] for row in sorted(seen, key=lambda row: row.position)]
@@ -161,10 +161,10 @@ async def test_nobody_is_shown_what_was_written_for_them(talk) -> None:
     me = await participant(talk.context.desk, who)
     text = " ".join(f"Something was written on page {n} of it." for n in range(10))
     own = Item(kind="generated", expert="agatha", text=text, source="here", licence="ours")
-    assert await talk.context.desk.lab.guesses.add([own], author=me.pseudonym) == 1
-    assert await talk.context.desk.lab.guesses.add([own]) == 0
-    assert own in await talk.context.desk.lab.guesses.pool(None, "agatha")
-    assert await talk.context.desk.lab.guesses.pool(me, "agatha") == []
+    assert await talk.context.desk.services.passages.add([own], author=me.pseudonym) == 1
+    assert await talk.context.desk.services.passages.add([own]) == 0
+    assert own in await talk.context.desk.services.passages.pool(None, "agatha")
+    assert await talk.context.desk.services.passages.pool(me, "agatha") == []
     assert len(await rows(talk, ItemRow)) == 57
 
 

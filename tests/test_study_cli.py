@@ -117,12 +117,12 @@ async def test_the_doctor_tells_of_an_experiment_edited_after_enrolment(tmp_path
     settings = with_study(base, experiment_text())
     await opened(settings)
     async with open_desk(settings) as desk:
-        lab = desk.lab
-        assert lab is not None
-        await agree(desk.ledger, lab.study, "terminal", "1")
-        person = await lab.person(spot())
+        services = desk.study_services
+        assert services is not None
+        await agree(desk.ledger, services.study, "terminal", "1")
+        person = await services.person(spot())
         assert person is not None
-        assert await lab.enrolled(person, spot(), Candidate(task="single", command="story"))
+        assert await services.enrolled(person, spot(), Candidate(task="single", command="story"))
     assert [finding.mark for finding in await _study(settings)] == ["ok"]
     path = folder_of(settings) / "pilot.toml"
     path.write_text(path.read_text().replace("plain = true", "plain = false"))

@@ -106,7 +106,9 @@ async def _study(settings: Settings) -> list[Finding]:
     findings = []
     async with open_desk(settings) as desk:
         silent, study = await desk.retention.silence(), desk.agreements.study
-        problems = desk.lab.experiments.problems if desk.lab is not None else []
+        problems = (
+            desk.study_services.experiments.problems if desk.study_services is not None else []
+        )
     if study is not None and study.key is None:
         findings.append(Finding("bad", f"the study {study.id}", study.why))
     elif study is not None:

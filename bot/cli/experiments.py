@@ -56,12 +56,12 @@ def lint_command(
 def experiments_command(study: StudyOption = "") -> None:
     """What experiments there are, frozen or not, and what is wrong with their files."""
 
-    async def listed(lab: "StudyServices") -> None:
-        for experiment in lab.experiments.all:
-            row = lab.experiments.frozen.get(experiment.id)
+    async def listed(services: "StudyServices") -> None:
+        for experiment in services.experiments.all:
+            row = services.experiments.frozen.get(experiment.id)
             state = f"{row.state}, {row.enrolled} enrolled, frozen" if row else "not begun"
             _print(f"{experiment.id}: {experiment.title} ({experiment.task}; {state})")
-        for problem in lab.experiments.problems:
+        for problem in services.experiments.problems:
             _print(f"  bad: {problem}")
 
     with faults():
@@ -76,7 +76,7 @@ def stop_command(
 ) -> None:
     """The kill switch: nobody is enrolled in it or treated by it from now on, in any process."""
     with faults():
-        done = _on_study(_settings(study), lambda lab: lab.experiments.stop(name, reason))
+        done = _on_study(_settings(study), lambda services: services.experiments.stop(name, reason))
         _print(f"{name} is stopped." if done else f"{name} was stopped already.")
 
 
@@ -163,7 +163,7 @@ def _rehearsal(settings: Settings, out: Path | None) -> Settings:
 def items_list(study: StudyOption = "") -> None:
     """How many passages of which kind there are."""
     with faults():
-        pool = _on_study(_settings(study), lambda lab: lab.guesses.pool())
+        pool = _on_study(_settings(study), lambda services: services.passages.pool())
         counts = Counter((item.expert, item.kind) for item in pool)
         for (expert, kind), count in sorted(counts.items()):
             _print(f"{expert}, {kind}: {count}")
@@ -182,7 +182,7 @@ def items_add(
             items = read_items(file.read_text(encoding="utf-8-sig"), file.name)
         except (OSError, UnicodeDecodeError) as error:
             raise CommandError(f"{file} cannot be read: {error}.") from None
-        count = _on_study(_settings(study), lambda lab: lab.guesses.add(items))
+        count = _on_study(_settings(study), lambda services: services.passages.add(items))
         _print(f"{count} new passages, {len(items) - count} were there already.")
 
 
@@ -204,7 +204,7 @@ def items_generate(
             out.write_text(written(made), encoding="utf-8")
             done = len(made)
         else:
-            done = _on_study(settings, lambda lab: lab.guesses.add(made))
+            done = _on_study(settings, lambda services: services.passages.add(made))
         _print(f"{done} passages.")
 
 
@@ -228,9 +228,9 @@ def _on_study(
         async with opened_book(settings) as database:
             study = await open_study(settings, database)
             assert study is not None, "it is named"
-            lab = StudyServices(database, study, folder_of(settings, study.id))
-            await lab.open()
-            return await use(lab)
+            services = StudyServices(database, study, folder_of(settings, study.id))
+            await services.open()
+            return await use(services)
 
     ready(settings)
     return shutdown.run(run())

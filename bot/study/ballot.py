@@ -129,14 +129,14 @@ def _writer(side: Side, who: Who) -> str:
 
 async def _recalled(chat: StudyChat, name: str, who: Who) -> Pair | None:
     """Restore a pair of before a restart from the record."""
-    lab = chat.lab
-    seen = await lab.exposures.get(name) if lab is not None else None
-    if lab is None or seen is None or seen.kind != "compare" or seen.state == "void":
+    services = chat.study_services
+    seen = await services.exposures.get(name) if services is not None else None
+    if services is None or seen is None or seen.kind != "compare" or seen.state == "void":
         return None
     person = await participant(chat.context.desk, who)
     if person is None or seen.pseudonym not in person.accounts:
         raise AskerError(words("compare.not_yours", who.locale))
-    experiment = lab.experiments.named(seen.experiment or "")
+    experiment = services.experiments.named(seen.experiment or "")
     sides: list[Side] = []
     if len(seen.jobs) != len(seen.shown):
         return None

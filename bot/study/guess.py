@@ -74,7 +74,7 @@ class GuessGame:
 
     async def _draw(self, person: Person | None, expert: str, who: Who) -> Item | None:
         if person is not None:
-            return await self._desk.services.guesses.draw(person, expert)
+            return await self._desk.services.passages.draw(person, expert)
         had = {name for name, _, _ in self._played.get(who.account, [])}
         waiting = {g.item.id for g in self._open.values() if g.who.account == who.account}
         left = [item for item in shipped() if item.id not in had | waiting]
@@ -132,12 +132,14 @@ class GuessGame:
         item = guess.item
         person = await participant(self._desk, who) if guess.person is not None else None
         if person is not None:
-            lab = self._desk.services
-            await lab.exposures.delivered(guess.id)
-            done = await lab.exposures.vote(guess.id, person, said, confidence=sure, reveal=True)
+            services = self._desk.services
+            await services.exposures.delivered(guess.id)
+            done = await services.exposures.vote(
+                guess.id, person, said, confidence=sure, reveal=True
+            )
             if not done:
                 raise AskerError(words("guess.expired", who.locale))
-            score = await lab.guesses.score(person)
+            score = await services.passages.score(person)
         else:
             played = [*self._played.get(who.account, []), (item.id, item.kind, said)]
             self._played[who.account] = played
@@ -156,17 +158,19 @@ class GuessGame:
 
     async def _recalled(self, name: str, who: Who) -> Guess | None:
         """Restore one of before a restart from the record."""
-        lab = self._desk.lab
-        seen = await lab.exposures.get(name) if lab is not None else None
-        if lab is None or seen is None or seen.kind != "guess" or seen.age > OPEN_SECONDS:
+        services = self._desk.study_services
+        seen = await services.exposures.get(name) if services is not None else None
+        if services is None or seen is None or seen.kind != "guess" or seen.age > OPEN_SECONDS:
             return None
         person = await participant(self._desk, who)
         if person is None or seen.pseudonym not in person.accounts:
             raise AskerError(words("guess.not_yours", who.locale))
-        item = next((i for i in await lab.guesses.pool() if i.id == seen.shown[0]["item"]), None)
+        item = next(
+            (i for i in await services.passages.pool() if i.id == seen.shown[0]["item"]), None
+        )
         if item is None:
             return None
-        experiment = lab.experiments.named(seen.experiment or "")
+        experiment = services.experiments.named(seen.experiment or "")
         guess = Guess(name, who, item, person, experiment, over=seen.revealed)
         self._open[name] = guess
         return guess

@@ -17,4 +17,4 @@ def spot_of(who: Who) -> Spot:
 
 
 async def participant(desk: Desk, who: Who) -> Person | None:
-    return None if desk.lab is None else await desk.lab.person(spot_of(who))
+    return None if desk.study_services is None else await desk.study_services.person(spot_of(who))

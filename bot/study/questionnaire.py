@@ -38,7 +38,7 @@ class Questions:
         self, enrolled: Enrolled, person: Person, command: Command, who: Who
     ) -> Reply | None:
         """Ask the first question that comes before; the command goes on after the last."""
-        asked = await self._desk.services.answering.next(enrolled, "before", person)
+        asked = await self._desk.services.questionnaires.next(enrolled, "before", person)
         if asked is None:
             return None
         self._pending[who.account] = (time.monotonic(), command, who)
@@ -48,20 +48,20 @@ class Questions:
 
     async def rating(self, job: str, who: Who) -> Reply | None:
         """Ask how an answer was, after one of an experiment that wants to know."""
-        lab = self._desk.lab
-        name = await lab.exposures.of_answer(job) if lab is not None else None
-        seen = await lab.exposures.get(name) if lab is not None and name else None
-        if lab is None or seen is None or seen.state == "void":
+        services = self._desk.study_services
+        name = await services.exposures.of_answer(job) if services is not None else None
+        seen = await services.exposures.get(name) if services is not None and name else None
+        if services is None or seen is None or seen.state == "void":
             return None
-        experiment = lab.experiments.named(seen.experiment or "")
+        experiment = services.experiments.named(seen.experiment or "")
         person = await participant(self._desk, who)
         if experiment is None or person is None or seen.pseudonym not in person.accounts:
             return None
-        enrolled = await lab.experiments.enrolled(experiment, person.root)
+        enrolled = await services.experiments.enrolled(experiment, person.root)
         if enrolled is None or experiment.rating is None:
             rows = await self.after_exposure(experiment, person, who)
             return Reply(words("questions.enough", who.locale), rows=rows) if rows else None
-        asked = lab.answering.asked(enrolled, "rating")[0]
+        asked = services.questionnaires.asked(enrolled, "rating")[0]
         return _question(enrolled, "rating", asked, who, about=seen.id)
 
     async def after_exposure(
@@ -82,12 +82,12 @@ class Questions:
 
     async def answered(self, press: Press, who: Who) -> Reply | GoOn:
         """Take one answer; give the next question or what comes after the last. Raises AskerError."""
-        lab = self._desk.lab
+        services = self._desk.study_services
         letter, _, rest = press.argument.partition(".")
         instrument = INSTRUMENTS.get(letter[:1], "")
-        found = await lab.experiments.by_enrolment(press.job) if lab is not None else None
+        found = await services.experiments.by_enrolment(press.job) if services is not None else None
         person = await participant(self._desk, who)
-        if lab is None or found is None or not instrument:
+        if services is None or found is None or not instrument:
             raise AskerError(words("questions.expired", who.locale))
         enrolled, pseudonym = found
         if person is None or not {pseudonym, enrolled.unit} & {*person.accounts, person.root}:
@@ -96,12 +96,12 @@ class Questions:
             choice, _, about = rest.partition(".")
             place = int(letter[1:]) if letter[1:].isdecimal() else -1
             given = place, choice, about or None
-            if await lab.answering.answer(enrolled, instrument, person, *given) is None:
+            if await services.questionnaires.answer(enrolled, instrument, person, *given) is None:
                 raise AskerError(words("questions.expired", who.locale))
         if instrument == "rating":
             rows = await self.after_exposure(enrolled.experiment, person, who)
             return Reply(words("questions.thanks", who.locale), replaces=True, rows=rows)
-        asked = await lab.answering.next(enrolled, instrument, person)
+        asked = await services.questionnaires.next(enrolled, instrument, person)
         if asked is not None:
             return _question(enrolled, instrument, asked, who, replaces=True)
         if instrument == "after":
@@ -127,13 +127,13 @@ class Questions:
 
     async def _exclude(self, enrolled: Enrolled, person: Person) -> None:
         """Exclude by the rules that the file wrote down before."""
-        lab, rules = self._desk.services, enrolled.experiment.exclude
-        votes = await lab.exposures.votes_of(person, enrolled.experiment.id)
+        services, rules = self._desk.services, enrolled.experiment.exclude
+        votes = await services.exposures.votes_of(person, enrolled.experiment.id)
         if rules.faster_seconds and any(v.seconds < rules.faster_seconds for v in votes):
             reason = f"a vote within {rules.faster_seconds:g} seconds"
-            await lab.experiments.exclude(enrolled, reason)
+            await services.experiments.exclude(enrolled, reason)
         elif rules.unblinded and any(vote.unblinded for vote in votes):
-            await lab.experiments.exclude(enrolled, "a model named itself")
+            await services.experiments.exclude(enrolled, "a model named itself")
 
 
 def _question(

@@ -14,7 +14,7 @@ class StudyChat:
     def __init__(self, context: Context) -> None:
         self.context = context
         self.agreements = context.desk.agreements
-        self.lab = context.desk.lab
+        self.study_services = context.desk.study_services
         self.pairs = Pairs(context)
         self.questions = Questions(context.desk)
         self.guessing = GuessGame(context.desk, self.questions)

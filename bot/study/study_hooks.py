@@ -49,15 +49,15 @@ class StudyHooks(ChatStudy):
         await self._desk.refused(plan.request, plan.route, plan.job.medium, judged)
 
     async def delivered(self, job: str) -> None:
-        if self.chat.lab is not None:
-            await self.chat.lab.exposures.answered(job)
+        if self.chat.study_services is not None:
+            await self.chat.study_services.exposures.answered(job)
 
     async def settles(self, job: str, address: str) -> bool:
         """Never show an answer of a pair of before a restart alone."""
         if not address.startswith(PAIR):
             return False
-        if self.chat.lab is not None:
-            await self.chat.lab.exposures.void(address.removeprefix(PAIR), "interrupted")
+        if self.chat.study_services is not None:
+            await self.chat.study_services.exposures.void(address.removeprefix(PAIR), "interrupted")
         await self.chat.context.engine.cancel(job)
         await self.chat.context.deliveries.lost(job)
         return True

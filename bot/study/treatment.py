@@ -29,14 +29,14 @@ class TreatedRequest:
     """Hold a plan under an arm; `note` if the arm's model is not here and it goes without."""
 
     plan: Plan
-    lab: StudyServices
+    services: StudyServices
     person: Person
     enrolled: Enrolled
     note: str = ""
 
     async def accepted(self) -> None:
         """Write the exposure down before the answer is shown, unless that is outside the study."""
-        exposures, arm = self.lab.exposures, self.enrolled.arms[0]
+        exposures, arm = self.services.exposures, self.enrolled.arms[0]
         name = await exposures.of_answer(self.plan.job.id)
         if name is None:
             return
@@ -57,17 +57,17 @@ class TreatedRequest:
     async def shown(self, event: Event | Reply) -> None:
         why = {Reply: "moderated", Failed: "failed", Cancelled: "cancelled"}.get(type(event))
         if why is not None:
-            await self.lab.exposures.unanswered(self.plan.job.id, why)
+            await self.services.exposures.unanswered(self.plan.job.id, why)
 
 
 async def treat(
     chat: StudyChat, command: Command, plan: Plan, who: Who
 ) -> TreatedRequest | Reply | None:
     """Plan it anew under its unit's arm, or ask what comes first; None outside of experiments."""
-    lab, request = chat.lab, plan.request
-    if lab is None or request.private or request.borrowed:
+    services, request = chat.study_services, plan.request
+    if services is None or request.private or request.borrowed:
         return None
-    if request.parent is not None and not await lab.kept(request.parent):
+    if request.parent is not None and not await services.kept(request.parent):
         return None
     person = await participant(chat.context.desk, who)
     if person is None:
@@ -79,7 +79,7 @@ async def treat(
         language="en" if looks_english(request.text) else "",
         unit=plan.job.id,
     )
-    enrolled = await lab.enrolled(person, spot_of(who), asking)
+    enrolled = await services.enrolled(person, spot_of(who), asking)
     if enrolled is None or not enrolled.arms:
         return None
     if enrolled.experiment.before:
@@ -92,5 +92,7 @@ async def treat(
     except CommandError:
         log.warning("an arm's model is missing", extra={"experiment": enrolled.experiment.id})
         note = words("experiment.missing", who.locale)
-        return TreatedRequest(plan=plan, lab=lab, person=person, enrolled=enrolled, note=note)
-    return TreatedRequest(plan=changed, lab=lab, person=person, enrolled=enrolled)
+        return TreatedRequest(
+            plan=plan, services=services, person=person, enrolled=enrolled, note=note
+        )
+    return TreatedRequest(plan=changed, services=services, person=person, enrolled=enrolled)

@@ -46,7 +46,7 @@ async def open_ledger(
 
 
 class Desk:
-    """What clients share besides requests, as parts on one ledger. `lab` is there while a study runs."""
+    """What clients share besides requests; `study_services` are there while a study runs."""
 
     def __init__(
         self, ledger: Ledger, settings: Settings, asker: Bucket = NO_LIMIT, place: Bucket = NO_LIMIT
@@ -63,12 +63,12 @@ class Desk:
         self.retention = Retention(ledger, settings.home, observers)
         self.agreements = Agreements(ledger, settings, study)
         folder = None if study is None else folder_of(settings, study.id)
-        self.lab = StudyServices(ledger, study, folder) if study and folder else None
+        self.study_services = StudyServices(ledger, study, folder) if study and folder else None
 
     @property
     def services(self) -> StudyServices:
-        assert self.lab is not None, "somebody takes part"
-        return self.lab
+        assert self.study_services is not None, "somebody takes part"
+        return self.study_services
 
     async def forget(self, platform: str, asker: str, chat: str = "") -> Forgotten:
         """Delete everything of one person, in all studies too; `chat` is of the two of us."""
@@ -124,8 +124,8 @@ async def desk_on(
     """Make the desk of a process that has opened its ledger already."""
     desk = Desk(ledger, settings, asker, place)
     await desk.forgetting.remember_to_forget()
-    if desk.lab is not None:
-        await desk.lab.open()
+    if desk.study_services is not None:
+        await desk.study_services.open()
     yield desk
 
 

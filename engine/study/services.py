@@ -18,13 +18,13 @@ class StudyServices:
         self.study = study
         self.experiments = Experiments(database, study, folder / "experiments")
         self.exposures = Exposures(database, study)
-        self.guesses = PassagePool(database, study)
-        self.answering = Questionnaires(database, study)
+        self.passages = PassagePool(database, study)
+        self.questionnaires = Questionnaires(database, study)
         self._database = database
 
     async def open(self) -> None:
         await self.experiments.load()
-        await self.guesses.stock()
+        await self.passages.stock()
 
     async def person(self, spot: Spot) -> Person | None:
         async with self._database.reading() as connection:

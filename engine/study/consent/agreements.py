@@ -38,7 +38,7 @@ class Names:
 class Agreements:
     def __init__(self, database: Database, settings: Settings, study: Study | None) -> None:
         self.study = study
-        self.collecting = StudyObserver(study)
+        self.observer = StudyObserver(study)
         self._database = database
         self._settings = settings
 
@@ -240,4 +240,4 @@ class Agreements:
             return
         async with self._database.writing() as connection:
             now = self._database.clock()
-            await self.collecting.refused(connection, request, route, medium, judged, now)
+            await self.observer.refused(connection, request, route, medium, judged, now)
