@@ -28,8 +28,8 @@ from training.images.evaluation.attributes import (
     known_of,
 )
 from training.images.evaluation.features import apart, dhash, features_of, features_of_all
+from training.images.evaluation.measures import BRACELET, NECKLACE, prompts_of
 from training.images.evaluation.memory import memory_of
-from training.images.evaluation.prompts import BRACELET, NECKLACE, prompts_of
 from training.images.evaluation.report import lines_of, page
 from training.images.evaluation.scores import Clip, Dino, likeness, prompt_score
 from training.images.lora_files import WEIGHTS, check_lora

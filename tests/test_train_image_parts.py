@@ -13,8 +13,8 @@ from tiny_sdxl import SDXL_SCHEDULE, TOKENIZERS, VELOCITY, make_pictures
 from training.captioning.questions import sendable
 from training.errors import BadCorpus
 from training.images.data.buckets import bucket_for, buckets_of, cut_in_epoch, cuts_of
-from training.images.data.captions import told_of, words_of
 from training.images.data.folder import Picture, open_picture, read_folder
+from training.images.data.samples import told_of, words_of
 from training.images.losses import snr_of, weights_of
 from training.images.schedule import batches_in, batches_of_epoch, batches_of_step, steps_in
 from training.images.tables import Data, ImageTraining

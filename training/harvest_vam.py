@@ -15,10 +15,10 @@ from typing import Annotated
 
 import typer
 
+from training.museum.dataset import verify_folder, verify_museum
 from training.museum.harvest_recipe import HarvestRecipe, load_harvest_recipe, require_basis
 from training.museum.harvester import DATA, Outcome, harvest, harvester_of, reasons, told_when_full
 from training.museum.retention import prune_all, watch
-from training.museum.verification import verify_folder, verify_museum
 from training.run.expiry import purge
 from training.run.record import note_stage
 from training.run.stage import Changes, RecipeFile, RunsFolder, run_stage, say

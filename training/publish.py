@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from engine.files import whole_folder, write_file, write_json
+from engine.plan.cards import BUILT_IN
 from engine.settings import read_settings
 from engine.weights.weight_files import check_adapter, digest_of
 from training.errors import BadRecipe, NotPublished
@@ -24,7 +25,7 @@ from training.images.model_card import copy_kohya, copy_lora, image_model_card
 from training.images.recipe import ImageRecipe, is_image_recipe, load_image_recipe
 from training.images.rights import require_image_training
 from training.run import stage
-from training.run.expert_card import BUILT_IN_CARDS, AnyRecipe, card_text, folder_of, require_room
+from training.run.expert_card import AnyRecipe, card_text, folder_of, require_room
 from training.run.recipe import load_recipe
 from training.run.record import note_stage, read_record
 from training.text.merging import write_merged
@@ -47,7 +48,7 @@ def publish(recipe: AnyRecipe, run: Path, root: Path, replace: bool, half: bool)
         copy = copy_lora if isinstance(recipe, ImageRecipe) else write_adapter
         copy(source, folder, half)
     digest = digest_of(adapter)
-    old = expert / CARD if (expert / CARD).exists() else BUILT_IN_CARDS / recipe.expert.name / CARD
+    old = expert / CARD if (expert / CARD).exists() else BUILT_IN / recipe.expert.name / CARD
     write_file(expert / CARD, card_text(recipe, old, same=old.parent == expert, digest=digest))
     write_words(recipe, run, expert, digest)
     return {"expert": recipe.expert.name, "outputs": {"adapter": digest}}
@@ -56,13 +57,13 @@ def publish(recipe: AnyRecipe, run: Path, root: Path, replace: bool, half: bool)
 def require_adapter(recipe: AnyRecipe, run: Path) -> Path:
     if isinstance(recipe, ImageRecipe):
         require_image_training(recipe)
-        source, weights, stage = run / "lora", LORA, "train_image"
+        source, weights, by = run / "lora", LORA, "train_image"
     else:
         require_training(recipe)
-        source, weights, stage = run / ADAPTER, WEIGHTS, "train_text"
+        source, weights, by = run / ADAPTER, WEIGHTS, "train_text"
     if not (source / weights).exists():
         raise NotPublished(
-            f"{recipe.run.name} has no adapter yet. Run `python -m training.{stage}` first."
+            f"{recipe.run.name} has no adapter yet. Run `python -m training.{by}` first."
         )
     check = check_lora if isinstance(recipe, ImageRecipe) else check_adapter
     check(source)

@@ -16,24 +16,9 @@ BANNED = re.compile(
 NUMBERED = re.compile(
     r"\b([A-Z]\.?\d+(:\d+)?(,\s*\w+)?-\d{4}|M\.\d+|O\d{4,}|\d+(\.\d+)?\s*(carat|ct)s?)\b"
 )
-COMMON = frozenset(
-    (
-        "a",
-        "an",
-        "the",
-        "of",
-        "with",
-        "and",
-        "in",
-        "on",
-        "set",
-        "from",
-        "at",
-        "to",
-        "is",
-        "has",
-        "by",
-    )
+COMMON = re.compile(
+    r"(?<!\S)[,.;:]*(a|an|the|of|with|and|in|on|set|from|at|to|is|has|by)[,.;:]*(?!\S)",
+    re.IGNORECASE,
 )
 REPEATED = "the same caption as another object's"
 LEAST_WORDS = 8  # a caption with fewer says too little, and its language cannot be told
@@ -74,8 +59,7 @@ def english(text: str) -> bool:
     """
     letters = [letter for letter in text if letter.isalpha()]
     latin = sum(letter.isascii() for letter in letters)
-    small = sum(word.strip(",.;:") in COMMON for word in text.lower().split())
-    return latin >= 0.9 * len(letters) and small > 0
+    return latin >= 0.9 * len(letters) and bool(COMMON.search(text))
 
 
 def agreement(said: list[str], catalogue: list[str]) -> float | None:

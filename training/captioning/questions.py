@@ -16,6 +16,7 @@ from training.errors import BadCorpus
 from training.images.data.folder import upright
 from training.museum.metadata_rows import METADATA, read_rows
 
+DECISIVE = {"captioner", "model", "structured", "longest_side", "detail", "most_tokens", "seed"}
 QUALITY = 90  # of the JPEG that is sent
 FACTS = ("object_type", "materials", "techniques", "styles", "date", "place")
 INSTRUCTION = """Describe this piece of jewellery for a picture caption. Say what can be seen, \
@@ -86,18 +87,7 @@ def key_of(picture: str, text: str, table: CaptionTable) -> str:
     decides = {
         "text": text,
         "schema": schema(),
-        **table.model_dump(
-            mode="json",
-            include={
-                "captioner",
-                "model",
-                "structured",
-                "longest_side",
-                "detail",
-                "most_tokens",
-                "seed",
-            },
-        ),
+        **table.model_dump(mode="json", include=DECISIVE),
     }
     words = json.dumps(decides, sort_keys=True, ensure_ascii=False).encode()
     return sha256(picture.encode() + words).hexdigest()

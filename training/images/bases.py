@@ -16,18 +16,10 @@ if TYPE_CHECKING:
     from diffusers import DDPMScheduler, StableDiffusionXLPipeline
 
 EMBEDDED = BUILT_IN.parent / "models"
+ATTENTION = ("to_k", "to_q", "to_v", "to_out.0")
 TARGETS = {
-    "attn": ("to_k", "to_q", "to_v", "to_out.0"),
-    "attn-mlp": (
-        "to_k",
-        "to_q",
-        "to_v",
-        "to_out.0",
-        "proj_in",
-        "proj_out",
-        "ff.net.0.proj",
-        "ff.net.2",
-    ),
+    "attn": ATTENTION,
+    "attn-mlp": (*ATTENTION, "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2"),
 }
 TIME_IDS = 6  # original size, corner and target size, height before width
 INDEX = "model_index.json"

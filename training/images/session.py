@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from training.images.bases import add_lora, load_pipeline, noise_schedule, resolution_of
-from training.images.data.captions import told_of
 from training.images.data.folder import Picture, Pictures
 from training.images.data.latent_cache import Cache, Embeddings, Latents
-from training.images.data.samples import Samples
+from training.images.data.samples import Samples, told_of
 from training.images.drawing.generation import DrawRequest, draw, on_device, settings_of
 from training.images.drawing.grid import save_png, sheet
 from training.images.drawing.prior import prior_pictures

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from requests import PreparedRequest, Response
-from requests.adapters import HTTPAdapter
+from requests import Response
 
 from training.errors import SourceFault
 from training.web.http_client import FIRST_RETRY, ForeignRedirect, Pace, PoliteClient
@@ -25,25 +24,12 @@ JSON_TRIES = 3
 SILENT_IN_A_ROW = 3  # addresses that do not answer before the server counts as down
 
 
-class Conditional(HTTPAdapter):
-    """Send the ETag that is known for what is asked, by the hook requests has for headers."""
-
-    tag = ""
-
-    def add_headers(self, request: PreparedRequest, **_: Any) -> None:
-        if self.tag:
-            request.headers["If-None-Match"] = self.tag
-
-
 class MuseumClient(PoliteClient):
     """Fetch politely, ask whether something has changed, and forgive silence twice."""
 
     def __init__(self, pace: Pace, first_retry: float = FIRST_RETRY) -> None:
         super().__init__(pace, first_retry)
         self.silent: Counter[str] = Counter()  # by host, in a row
-        self.conditional = Conditional()
-        for scheme in ("https://", "http://"):
-            self.session.mount(scheme, self.conditional)
 
     def ask(self, address: str, etag: str = "") -> Response:
         """The answer whatever its status; 304 means that what has this ETag is still right.
@@ -51,10 +37,9 @@ class MuseumClient(PoliteClient):
         Raises NoAnswer for one address that stays silent; SourceFault when the server is down or
         asks for a long pause.
         """
-        self.conditional.tag = etag
         host = urlsplit(address).netloc
         try:
-            answer = self.get(address)
+            answer = self.get(address, etag=etag)
         except Busy:
             raise
         except ForeignRedirect as fault:

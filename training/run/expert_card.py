@@ -6,12 +6,9 @@ from typing import Any
 import tomlkit
 from tomlkit import TOMLDocument
 
-from engine.plan.cards import BUILT_IN as BUILT_IN_CARDS
 from training.errors import NotPublished
 from training.images.recipe import ImageRecipe
 from training.run.recipe import Recipe
-
-__all__ = ["BUILT_IN_CARDS", "AnyRecipe", "card_text", "folder_of", "require_room"]
 
 AnyRecipe = Recipe | ImageRecipe
 
@@ -69,8 +66,9 @@ def card_text(recipe: AnyRecipe, old: Path, same: bool, digest: str) -> str:
     """
     if old.exists():
         card = tomlkit.parse(old.read_text(encoding="utf-8"))
-        if not same:
-            drop_local_profiles(card)
+        beside = [] if same else [n for n, p in card.get("profiles", {}).items() if is_beside(p)]
+        for name in beside:
+            del card["profiles"][name]
     else:
         card = new_card(recipe)
     profiles: Any = card.setdefault("profiles", tomlkit.table(is_super_table=True))
@@ -84,12 +82,6 @@ def card_text(recipe: AnyRecipe, old: Path, same: bool, digest: str) -> str:
         profile["vae"] = recipe.base.vae
     add_rights(card, recipe)
     return tomlkit.dumps(card)
-
-
-def drop_local_profiles(card: TOMLDocument) -> None:
-    profiles: Any = card.get("profiles", {})
-    for name in [name for name, profile in profiles.items() if is_beside(profile)]:
-        del profiles[name]
 
 
 def is_beside(profile: dict[str, Any]) -> bool:
@@ -131,10 +123,7 @@ def add_rights(card: TOMLDocument, recipe: AnyRecipe) -> None:
     rights: Any = card.setdefault("rights", tomlkit.table())
     rights.setdefault("licence", recipe.rights.licence)
     rights.setdefault("basis", recipe.rights.basis)
-    for key, values in (
-        ("territories", recipe.rights.territories),
-        ("attribution", recipe.rights.attribution),
-    ):
-        held = list(rights.get(key, []))
+    for key in ("territories", "attribution"):
+        held, values = list(rights.get(key, [])), getattr(recipe.rights, key)
         if values:
             rights[key] = [*held, *(value for value in values if value not in held)]

@@ -101,8 +101,12 @@ class PoliteClient:
         self.session = requests.Session()
         self.session.headers["User-Agent"] = user_agent()
 
-    def get(self, address: str, query: Mapping[str, str] | None = None) -> requests.Response:
-        """The answer, whole, whatever its status; raises SourceFault when patience runs out.
+    def get(
+        self, address: str, query: Mapping[str, str] | None = None, etag: str = ""
+    ) -> requests.Response:
+        """Fetch an answer whole, whatever its status; raises SourceFault when patience runs out.
+
+        With an `etag`, 304 means that what has it is still right.
 
         Tried again: busy and broken servers, lost connections, bodies cut short.
         """
@@ -111,7 +115,7 @@ class PoliteClient:
             self.pace.wait()
             headers: Mapping[str, str] = {}
             try:
-                answer = self._fetched(address, query)
+                answer = self._fetched(address, query, etag)
             except (requests.ConnectionError, requests.Timeout) as error:
                 trouble = type(error).__name__
             except (ChunkedEncodingError, ContentDecodingError):
@@ -136,11 +140,19 @@ class PoliteClient:
         """Tell whether a redirect from one address to another is followed."""
         return urlsplit(to).scheme in ("http", "https")
 
-    def _fetched(self, address: str, query: Mapping[str, str] | None) -> requests.Response:
+    def _fetched(
+        self, address: str, query: Mapping[str, str] | None, etag: str
+    ) -> requests.Response:
         """Read one answer whole within MOST_BYTES, its redirects checked one by one."""
+        headers = {"If-None-Match": etag} if etag else {}
         for _ in range(REDIRECTS):
             answer = self.session.get(
-                address, params=query, timeout=TIMEOUT, allow_redirects=False, stream=True
+                address,
+                params=query,
+                headers=headers,
+                timeout=TIMEOUT,
+                allow_redirects=False,
+                stream=True,
             )
             if not answer.is_redirect:
                 return _whole(answer)

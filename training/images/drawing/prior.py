@@ -44,16 +44,8 @@ def prior_pictures(
 
 
 def name_of(recipe: ImageRecipe, resolution: int, seed: int) -> str:
-    base, shown = recipe.base, recipe.validation
-    words = (
-        base.id,
-        base.revision,
-        recipe.prior.prompt,
-        resolution,
-        shown.steps,
-        shown.guidance,
-        seed,
-    )
+    base, shown, prompt = recipe.base, recipe.validation, recipe.prior.prompt
+    words = (base.id, base.revision, prompt, resolution, shown.steps, shown.guidance, seed)
     return hashlib.sha256(repr((words, shown.negative)).encode()).hexdigest()[:32]
 
 

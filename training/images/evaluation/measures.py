@@ -6,18 +6,30 @@ from typing import Any
 
 from PIL import Image
 
-from training.images.data.captions import words_of
 from training.images.data.folder import Picture, open_picture
+from training.images.data.samples import words_of
 from training.images.drawing.generation import DrawRequest
 from training.images.evaluation import attributes as judges
 from training.images.evaluation import memory, scores
 from training.images.evaluation.features import features_of_all
-from training.images.evaluation.prompts import prompts_of
 from training.images.evaluation.subject import Subject
+from training.images.recipe import ImageRecipe
 from training.run.schedule import draw_key, spread
 
 WRITERS = ("base", "lora")
 SIDE = 256  # pixels a photograph is looked at in, at most
+# The source report's two prompts.
+BRACELET = (
+    "A high-quality photo of a real historical TOK bracelet crafted in engraved silver with "
+    "interlocking geometric panels and a central oval red gemstone. Smooth, precise metalwork with "
+    "subtle filigree edges. Authentic museum artifacts photographed in soft neutral light, showing "
+    "texture, age, and refined craftsmanship."
+)
+NECKLACE = (
+    "A high-quality photo of a TOK real historical opal necklace featuring a pendant in a golden "
+    "metal with a central blue stone. Detailed craftsmanship but smooth and geometric forms. "
+    "Authentic museum object photographed in neutral lighting."
+)
 
 
 @dataclass(slots=True)
@@ -148,3 +160,8 @@ def only_known(
 ) -> tuple[list[Image.Image], list[dict[str, str]]]:
     pairs = [(p, facts) for p, facts in zip(pictures, known, strict=True) if facts is not None]
     return [picture for picture, _ in pairs], [facts for _, facts in pairs]
+
+
+def prompts_of(recipe: ImageRecipe) -> tuple[str, ...]:
+    own = (recipe.data.instance_prompt, *recipe.validation.prompts)
+    return tuple(dict.fromkeys((BRACELET, NECKLACE, *own)))
