@@ -34,7 +34,7 @@ def make_context(
     *,
     growth: int = GROWTH,
 ) -> Context:
-    """All that the conversation needs, its table filled. `growth`: see moderation."""
+    """Make all that the conversation needs, its table filled."""
     handlers = DispatchTable()
     context = Context(
         engine=engine,

@@ -27,7 +27,6 @@ class LocalEngine(Engine):
         self._max_length = max_length
 
     def plan(self, request: Request, job: str = "") -> Plan:
-        """Route the request and make its job. Raises AskerError."""
         return make_plan(request, self.registry, self._max_length, job)
 
     async def ask(self, plan: Plan) -> None:
@@ -37,7 +36,6 @@ class LocalEngine(Engine):
         log.info("a job was accepted", extra=extra)
 
     def follow(self, job: str) -> AsyncGenerator[Event]:
-        """The events of a job that was accepted, its final one at the least."""
         return self._queue.follow(job)
 
     async def call(self, method: Method, *arguments: Any) -> Any:
@@ -45,20 +43,16 @@ class LocalEngine(Engine):
         return await getattr(self._queue, method)(*arguments)
 
     async def last(self, platform: str, asker: str, place: str) -> Answer | None:
-        """The asker's newest request in that place, with its answer."""
         return await self._ledger.last_answer(platform, asker, place)
 
     async def answer(self, job: str) -> Answer | None:
-        """One job's request, route and answer."""
         return await self._ledger.answer(job)
 
     async def delivered(self, job: str) -> None:
-        """Note that the answer was shown."""
         await self._ledger.delivered(job)
 
 
 async def events_of(engine: Engine, request: Request, job: str = "") -> AsyncGenerator[Event]:
-    """Plan, ask and follow one request."""
     plan = engine.plan(request, job)
     await engine.ask(plan)
     async with aclosing(engine.follow(plan.job.id)) as events:

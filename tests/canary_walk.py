@@ -21,7 +21,6 @@ from bot.telegram_client.updates import TextUpdate, User, read
 from engine.errors import AskerError
 from engine.events import Event, Finished
 from engine.ledger.ledger import new_id
-from engine.plan.treatment import route_of
 
 GROUP = "-100200"
 ME = User(id=1, first_name="Pastiche", username="PasticheTestBot", is_bot=True)
@@ -148,8 +147,8 @@ async def _noted(walk: Walk) -> None:
     """A worker that quotes the request beside its answer, as the image base does; the echo does not."""
     talk, line = walk.talk, f"/story {walk.word('quoted in a note')} sat alone."
     request = await request_of(talk.parse(line), walk.a, talk.context.engine)
-    chosen = route_of(request, talk.context.registry)
-    job = talk.context.engine.plan(request, new_id()).job
+    made = talk.context.engine.plan(request, new_id())
+    chosen, job = made.route, made.job
     await talk.context.desk.ledger.accept(request, chosen, job)
     facts = {"tokens_in": 3, "tokens_out": 5, "first_token_seconds": 0.1, "seconds": 1.0}
     note = f"This end was left out: “{walk.word('note')}”."

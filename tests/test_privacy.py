@@ -22,7 +22,6 @@ from engine.ledger.chat_tables import PlaceRow
 from engine.ledger.ledger import new_id
 from engine.ledger.storage import storage_of
 from engine.ledger.tables import Table
-from engine.plan.treatment import route_of
 from engine.process.composition import open_desk
 from engine.settings import Settings
 from engine.study.erasure_rules import RULES
@@ -347,10 +346,9 @@ async def test_what_no_worker_ends_and_what_a_wrong_clock_wrote_go_too(
     await talk.context.desk.retention.clean()
     assert (await talk.context.engine.answer(early.job)).expired
     request = await request_of(talk.parse("Nobody ends this."), who, talk.context.engine)
-    job = talk.context.engine.plan(request, new_id()).job
-    await talk.context.desk.ledger.accept(
-        request, route_of(request, talk.context.registry), job
-    )  # and no queue
+    plan = talk.context.engine.plan(request, new_id())
+    await talk.context.desk.ledger.accept(request, plan.route, plan.job)  # and no queue
+    job = plan.job
     clock.ahead = KEEP_SECONDS + 60
     assert await talk.context.desk.retention.overdue() == [job.id]
     await talk.context.desk.retention.clean()

@@ -20,7 +20,7 @@ def _tables(language: str) -> dict[str, dict[str, str]]:
 
 
 def languages() -> tuple[str, ...]:
-    """The codes of the languages there are, the default first."""
+    """Give the codes of the languages there are, the default first."""
     found = sorted(p.name[:-5] for p in files("bot.locales").iterdir() if p.name.endswith(".toml"))
     return (DEFAULT, *(code for code in found if code != DEFAULT))
 
@@ -36,7 +36,6 @@ def language_of(locale: str) -> str:
 
 
 def table(part: str, locale: str = DEFAULT) -> dict[str, str]:
-    """All words of one part of the program. Raises KeyError."""
     return _tables(DEFAULT)[part] | _tables(language_of(locale)).get(part, {})
 
 

@@ -25,7 +25,6 @@ class Verb(StrEnum):
     letter: str
 
     def __new__(cls, value: str, letter: str) -> Self:
-        """Make a member with its letter."""
         made = str.__new__(cls, value)
         made._value_, made.letter = value, letter
         return made
@@ -84,7 +83,6 @@ class Button:
 
     @property
     def data(self) -> str:
-        """The custom_id, the callback_data."""
         return encode(self.press)
 
 
@@ -119,13 +117,12 @@ def decode(text: str) -> Press:
 def button(
     verb: Verb, job: str, argument: str = "", *, label: str = "", locale: str = "en"
 ) -> Button:
-    """A button with its usual label, or with that one."""
     label = label or words(f"buttons.{verb}", locale)
     return Button(label, Press(verb, job, argument), verb not in ANYBODY)
 
 
 def buttons_for(shown: Draft | Answer, registry: Registry, locale: str = "en") -> Rows:
-    """Rows of at most five: Cancel while it runs, then what can be done with the answer there is."""
+    """Offer Cancel while it runs, then what can be done with the answer; at most five buttons a row."""
     job, state, picture = _facts(shown)
     if not job:
         return ()
@@ -155,7 +152,6 @@ def buttons_for(shown: Draft | Answer, registry: Registry, locale: str = "en") -
 
 
 def _facts(shown: Draft | Answer) -> tuple[str, str, bool]:
-    """(job, state, whether it is a picture)."""
     if isinstance(shown, Answer):
         return shown.job.id, shown.state, shown.job.medium == "image"
     drawn = isinstance(shown.final, Finished) and bool(shown.final.pictures)

@@ -56,7 +56,6 @@ def defang(text: str) -> str:
 
 
 def _host(found: re.Match[str]) -> str:
-    """Each dot up to the last label that ends a host's name."""
     labels = found[0].split(".")
     ends = [n for n, label in enumerate(labels) if n and label.lower() in _ENDINGS]
     last = ends[-1] if ends else 0

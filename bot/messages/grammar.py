@@ -105,7 +105,6 @@ def parse(text: str, commands: tuple[str, ...] = (DEFAULT_COMMAND,)) -> Command:
 
 
 def _compare(rest: str, commands: tuple[str, ...]) -> Compare:
-    """The text may name the command that it is for: "/compare /jewel a ring"."""
     text, options = read_options(rest)
     head = _HEAD.match(text)
     name = DEFAULT_COMMAND

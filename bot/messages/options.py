@@ -16,7 +16,7 @@ MAX_INTEGER = 10  # digits
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """Bounds are checked where the request is planned."""
+    """Hold what was said; bounds are checked where the request is planned."""
 
     style: str | None = None
     length: int | None = None
@@ -55,7 +55,7 @@ _INTEGER = re.compile(rf"-?[0-9]{{1,{MAX_INTEGER}}}")
 
 
 def read_options(rest: str) -> tuple[str, Options]:
-    """The text, and the options around it. Raises CommandError."""
+    """Split a text from the options around it. Raises CommandError."""
     found: dict[str, str] = {}
     while (option := _FLAG.match(rest) or _OPTION.match(rest)) is not None:
         if option.re is _OPTION:
@@ -107,12 +107,10 @@ def _put(found: dict[str, str], option: re.Match[str]) -> None:
 
 
 def checked(found: dict[str, str]) -> Options:
-    """The options, from each one's own words. Raises CommandError."""
     return Options(**{name: _READ[name](name, value) for name, value in found.items()})
 
 
 def checked_style(style: str) -> str:
-    """A style's name in bounds: one line, no quotation marks. Raises CommandError."""
     style = clean(style)
     if not style or len(style) > MAX_STYLE or '"' in style or "\n" in style:
         raise CommandError(words("typing.bad_style", most=MAX_STYLE))

@@ -54,7 +54,7 @@ def split(text: str, limit: int, measure: Measure = len) -> list[str]:
 
 
 def as_file(text: str, limit: int, measure: Measure = len, most: int = MAX_PARTS) -> bool:
-    """Whether the text would take more than `most` parts, and so is better sent as a file."""
+    """Say whether the text takes more than `most` parts, and so is better sent as a file."""
     parts = _parts(text.strip(), limit, measure)
     return sum(1 for _ in itertools.islice(parts, most + 1)) > most
 
@@ -70,7 +70,6 @@ def _parts(text: str, limit: int, measure: Measure) -> Iterator[str]:
 
 
 def _fits(text: str, limit: int, measure: Measure) -> int:
-    """How many characters from the front are within the limit; at least one."""
     room = min(len(text), limit)
     while room > 1 and (over := measure(text[:room]) - limit) > 0:
         room -= (over + 1) // 2  # no fewer, for a character measures two at most
@@ -78,7 +77,7 @@ def _fits(text: str, limit: int, measure: Measure) -> int:
 
 
 def _cut(text: str, room: int) -> int:
-    """Where to cut: after the last paragraph, line, sentence or word that fits into `room`."""
+    """Cut after the last paragraph, line, sentence or word that fits into `room`."""
     for ends, fullness in zip(_ENDS, _SHORTEST, strict=True):
         cuts = [end.end() for end in ends.finditer(text[: room + 1])]
         while cuts and len(text[: cuts[-1]].rstrip()) > room:
@@ -92,7 +91,7 @@ def _cut(text: str, room: int) -> int:
 
 
 def _between(text: str, cut: int) -> bool:
-    """Whether a letter ends just before `cut`."""
+    """Say whether a letter ends just before `cut`."""
     before, after = text[cut - 1], text[cut]
     if ord(before) in _REGIONAL and ord(after) in _REGIONAL:
         flags = itertools.takewhile(lambda c: ord(c) in _REGIONAL, reversed(text[:cut]))

@@ -16,7 +16,7 @@ OF_CHATS, OF_TERMINALS = ("report", "settings", "study"), ("quit",)
 
 
 def progress(draft: Draft, locale: str = "en") -> str:
-    """One line while there is no text yet."""
+    """Say in one line how far it is, while there is no text yet."""
     eta = seconds(draft.eta) if draft.eta else ""
     match draft.stage:
         case "loading":
@@ -54,7 +54,7 @@ def footer(
     reason: str = "",
     locale: str = "en",
 ) -> str:
-    """Expert, why (or that `reason`), time and speed; and that a machine wrote it."""
+    """Say who wrote, why (or that `reason`), how fast; and that a machine did."""
     parts = [AI_LINE, words("footer.manner", locale, title=expert.title)]
     parts.append(reason or short_reason(route, locale))
     if isinstance(final, Cancelled):
@@ -72,14 +72,13 @@ def footer(
 
 
 def short_reason(route: Route, locale: str = "en") -> str:
-    """Why this expert, in a few words."""
     said = route.evidence[0].words if route.rule in ("style", "keyword") else ""
     rule = route.rule if said or route.rule == "forced" else "default"
     return words(f"footer.{rule}", locale, said=said)
 
 
 def why(answer: Answer, registry: Registry, locale: str = "en") -> str:
-    """The routing decision behind an answer, whole: rule, words, runners-up."""
+    """Tell the whole routing decision: rule, words, runners-up."""
     route = answer.route
     if route.rule.startswith(f"{ARM}:"):
         return words("why.blind", locale)
@@ -104,7 +103,7 @@ def _title(registry: Registry, name: str) -> str:
 
 
 def styles(registry: Registry, locale: str = "en") -> str:
-    """Every expert with the command and the words that call it."""
+    """List every expert with the command and the words that call it."""
     lines = []
     for command in registry.commands:
         for place, expert in enumerate(registry.of_command(command)):
@@ -116,7 +115,7 @@ def styles(registry: Registry, locale: str = "en") -> str:
 
 
 def queue(status: Status, locale: str = "en") -> str:
-    """What waits, without saying whose it is."""
+    """List what waits, without saying whose it is."""
     if not status.waiting:
         return words("queue.empty", locale)
     lines = [words("queue.count", locale, count=len(status.waiting))]
@@ -127,7 +126,7 @@ def queue(status: Status, locale: str = "en") -> str:
 
 
 def help_text(registry: Registry, topic: str = "", platform: str = "", locale: str = "en") -> str:
-    """Made from the cards, with what works on that platform. A topic is one command's name."""
+    """List the commands that work on a platform, from the cards; or explain one, the `topic`."""
     generate = {c: _generate_help(registry, c, locale) for c in registry.commands}
     terminal = platform == "terminal"
     here = table("help_terminal", locale) if terminal else table("help_chats", locale)
@@ -150,7 +149,6 @@ def help_text(registry: Registry, topic: str = "", platform: str = "", locale: s
 
 
 def _options_help(registry: Registry, locale: str, command: str = "") -> str:
-    """The options of a command, or of all."""
     media = {e.medium for e in registry.experts if command in ("", e.command, *AGAIN)}
     text, picture = words("help.options", locale), words("help.picture_options", locale)
     if media == {"image"}:

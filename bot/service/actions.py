@@ -60,7 +60,7 @@ async def about_answer(context: Context, press: Press, who: Who) -> Response | G
 
 
 async def cancel(context: Context, _command: Simple, who: Who) -> Reply:
-    """/cancel: their comparison that is under way, else their last answer here."""
+    """Stop their comparison that is under way, else their last answer here."""
     await note(context, "cancel", who)
     if await context.handlers.study.stop(who):
         return _stopped(True, who)
@@ -74,7 +74,6 @@ def _stopped(done: bool, who: Who, *, private: bool = False) -> Reply:
 
 
 def _thanked(press: Press, answer: Answer | None, who: Who) -> Reply:
-    """Thanks; the asker of an answer that was not good is asked what was not."""
     told = words(f"talk.thanks_{press.verb}", who.locale)
     mine = answer is not None and answer.request.asker == who.asker
     if press.verb is Verb.UP or not mine:
@@ -87,14 +86,13 @@ def _thanked(press: Press, answer: Answer | None, who: Who) -> Reply:
 
 
 async def _note(context: Context, press: Press, who: Who) -> None:
-    """For the study, if the answer is in it."""
     kind = "cancel" if press.verb is Verb.CANCEL else "press"
     detail = {"button": press.verb.value, "argument": press.argument}
     await context.handlers.study.note(kind, press.job, who, detail)
 
 
 def _entitled(context: Context, verb: Verb, answer: Answer | None, who: Who) -> None:
-    """Raises AskerError for a press that is somebody else's to make."""
+    """Refuse a press that is somebody else's to make. Raises AskerError."""
     if operates(context, who):
         return
     asked = answer.request if answer else None
@@ -113,7 +111,7 @@ def _entitled(context: Context, verb: Verb, answer: Answer | None, who: Who) -> 
 
 
 def _asked_here(context: Context, answer: Answer, who: Who) -> bool:
-    """Whether it was asked in this chat; of what is nobody's, as far as its record still says."""
+    """Say whether it was asked in this chat; of what is nobody's, as far as its record still says."""
     asked = answer.request
     if asked.asker:
         return (asked.platform, asked.place) == (who.platform, who.place)
@@ -123,7 +121,6 @@ def _asked_here(context: Context, answer: Answer, who: Who) -> bool:
 
 
 def _anew(context: Context, press: Press, answer: Answer, who: Who) -> Reply | GoOn:
-    """A new answer that takes up this one."""
     who = replace(who, reply_to=press.job, typed=f"/{press.verb} {press.argument}".strip())
     order = answer.job.order
     match press.verb:
@@ -147,7 +144,6 @@ def _anew(context: Context, press: Press, answer: Answer, who: Who) -> Reply | G
 
 
 def _styles(context: Context, press: Press, answer: Answer, who: Who) -> Reply:
-    """One button for every other style."""
     experts = context.registry.of_command(answer.request.command)
     others = [expert for expert in experts if expert.name != answer.route.expert]
     if not others:
@@ -157,7 +153,6 @@ def _styles(context: Context, press: Press, answer: Answer, who: Who) -> Reply:
 
 
 async def _delete(context: Context, answer: Answer | None, who: Who) -> Reply:
-    """The message goes, and what it said goes from the record."""
     if answer is not None and answer.state not in FINAL_STATES:
         await context.engine.cancel(answer.job.id)
         await context.deliveries.lost(answer.job.id)
@@ -167,7 +162,6 @@ async def _delete(context: Context, answer: Answer | None, who: Who) -> Reply:
 
 
 async def _original(context: Context, job: str, who: Who) -> Reply:
-    """The files as they were drawn."""
     async with aclosing(follow(context, job, who)) as events:
         async for event in events:
             if isinstance(event, Reply):
@@ -180,7 +174,7 @@ async def _original(context: Context, job: str, who: Who) -> Reply:
 
 
 async def report(context: Context, reason: str, who: Who) -> Reply:
-    """Note it for the operators; what so many people report as they have set is hidden at once."""
+    """Note it for the operators, and hide at once what as many report as they have set."""
     if who.reply_to is None:
         answer = await context.engine.last(who.platform, who.asker, who.place)
     else:

@@ -55,7 +55,7 @@ def _style(context: Context, name: str, locale: str) -> str:
 
 
 async def administer(context: Context, command: Simple, who: Who) -> Reply:
-    """An operator's command. Raises AskerError for anybody else."""
+    """Obey an operator. Raises AskerError for anybody else."""
     if not operates(context, who):
         raise AskerError(words("talk.not_operator", who.locale))
     places, (action, *rest) = context.desk.places, command.topic.split() or ["status"]

@@ -11,7 +11,7 @@ ALWAYS = ("privacy", "forget", "help", "report", "mydata", "withdraw")  # for ev
 
 
 async def admit(context: Context, command: Command, who: Who) -> None:
-    """Raises AskerError for somebody who is kept out, and while nothing new is taken."""
+    """Refuse who is kept out, and while nothing new is taken. Raises AskerError."""
     if isinstance(command, Simple) and command.name in ALWAYS:
         return
     if not operates(context, who) and not await welcome(context, who):
@@ -25,16 +25,14 @@ async def admit(context: Context, command: Command, who: Who) -> None:
 
 
 async def welcome(context: Context, who: Who) -> bool:
-    """Whether the operator's lists let this person be answered here."""
     places = [name for name in (who.place, who.parent) if name]
     return await context.desk.places.welcome(who.platform, who.asker, places, who.server)
 
 
 def operates(context: Context, who: Who) -> bool:
-    """Whether this is one of the people who run the bot."""
     return f"{who.platform}:{who.asker}" in context.settings.operators
 
 
 async def place_of(context: Context, who: Who) -> Place:
-    """The settings of the place: its own, else those of the channel or group that it is part of."""
+    """Read the settings of the place, or else those of the channel or group that it is part of."""
     return await context.desk.places.place(who.platform, who.place, who.parent)

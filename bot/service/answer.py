@@ -20,13 +20,13 @@ Asking = Generate | Again | Continue
 
 
 async def generate(context: Context, command: Asking, who: Who) -> Stream:
-    """ACCEPTED, then the events of the answer; or a question that comes first. Raises AskerError."""
+    """Yield ACCEPTED, then the answer's events; or a question that comes first. Raises AskerError."""
     study = context.handlers.study
     text = "" if isinstance(command, Again) else command.text
     with context.hurry.asking(who):
         async with context.door:
             plan = await _planned(context, command, who)
-            treated = await study.treat(command, plan, who)
+            treated = await study.treat(command, plan, who) if study.title else None
             if isinstance(treated, Reply):
                 yield treated
                 return
@@ -63,7 +63,7 @@ async def generate(context: Context, command: Asking, who: Who) -> Stream:
 
 
 async def follow(context: Context, job: str, who: Who | None = None) -> Events:
-    """The events of a job that was accepted earlier, moderated as it was then."""
+    """Follow a job that was accepted earlier, moderated as it was then."""
     answer = await context.engine.answer(job)
     if answer is None:
         return
@@ -85,20 +85,19 @@ async def follow(context: Context, job: str, who: Who | None = None) -> Events:
 
 
 def screening_of(context: Context, plan: Plan, who: Who) -> Screening:
-    """The moderation of a plan's events."""
     asked = plan.request
     content = Content(text=asked.text, command=asked.command, medium=plan.job.medium)
     return Screening(context.moderation, who, content, keep=not asked.private)
 
 
 async def _planned(context: Context, command: Asking, who: Who) -> Plan:
-    """The plan, in the place's default style where the request itself calls for nobody."""
+    """Plan in the place's default style where the request itself calls for nobody."""
     request = await request_of(command, who, context.engine)
     plan = context.engine.plan(replace(request, treatment=None))  # that of an earlier answer
     if not isinstance(command, Generate) or plan.route.rule != "default":
         return plan
     style = (await place_of(context, who)).style
-    if style not in [expert.name for expert in context.registry.of_command(command.command)]:
+    if style not in [expert.name for expert in context.engine.registry.of_command(command.command)]:
         return plan
     return context.engine.plan(replace(plan.request, style=style), plan.job.id)
 
@@ -123,7 +122,7 @@ async def check_request(context: Context, plan: Plan, who: Who, typed: str = "")
 
 
 async def note(context: Context, kind: str, who: Who) -> None:
-    """For the study: what is done with the answer that somebody means, if there is one."""
+    """Tell the study what is done with the answer that somebody means, if there is one."""
     if not context.handlers.study.title:
         return
     last = await context.engine.last(who.platform, who.asker, who.place)
@@ -133,7 +132,6 @@ async def note(context: Context, kind: str, who: Who) -> None:
 
 
 def _with_notes(event: Event | Reply, text: str, who: Who, told: str) -> Event | Reply:
-    """A kind word beside an answer to what was not English; and what else there is to tell."""
     if not isinstance(event, Finished):
         return event
     english = "" if looks_english(text) else words("talk.english", who.locale)

@@ -20,7 +20,7 @@ MARK = 16  # hex characters that tell whose a button is
 
 @dataclass(slots=True)
 class Lifecycle:
-    """Whether this process still takes requests, and how it is told to end."""
+    """Hold whether this process still takes requests, and how it is told to end."""
 
     draining: bool = False
     stop: Callable[[], None] = lambda: None
@@ -28,7 +28,7 @@ class Lifecycle:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """Made once for a process. `door` lets so many requests in at a time, to be put on record."""
+    """Hold what is made once for a process. `door` limits how many requests are accepted at a time."""
 
     engine: Engine
     desk: Desk
@@ -43,10 +43,9 @@ class Context:
 
     @property
     def registry(self) -> Registry:
-        """The experts."""
         return self.engine.registry
 
 
 def mark_of(context: Context, who: Who) -> str:
-    """What a button carries to be one person's."""
+    """Make what a button carries to be one person's."""
     return context.desk.ledger.person(who.platform, who.asker)[:MARK]

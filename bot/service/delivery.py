@@ -28,7 +28,7 @@ class Debt:
 
 
 class Deliveries:
-    """The clients' side of the outbox."""
+    """Keep the clients' side of the outbox."""
 
     def __init__(self, engine: Engine, desk: Desk, handlers: DispatchTable) -> None:
         self._engine = engine
@@ -38,7 +38,7 @@ class Deliveries:
         self._unserved: set[str] = set()  # of them, those that no worker can do now
 
     def take_in_hand(self, job: str, event: object = None) -> None:
-        """A client follows it from now on, and has heard this of it."""
+        """Note that a client follows the job, and has heard this of it."""
         self._live[job] = float("inf")
         match event:
             case Loading(what=what) if what == UNSERVED:
@@ -49,21 +49,20 @@ class Deliveries:
                 self._unserved.discard(job)
 
     def let_go(self, job: str) -> None:
-        """Its events are over; the client has a while to deliver it."""
+        """Give the client GRACE_SECONDS to deliver a job whose events are over."""
         self._unserved.discard(job)
         if job in self._live:
             self._live[job] = time.monotonic() + GRACE_SECONDS
 
     async def addressed(self, job: str, address: str) -> None:
-        """The client knows better now where the answer goes."""
         await self._desk.outbox.addressed(job, address)
 
     async def sending(self, job: str) -> None:
-        """The last message of the answer goes out now."""
+        """Note that the last message goes out now."""
         await self._desk.outbox.sending(job)
 
     async def delivered(self, job: str, messages: Sequence[str] = ()) -> None:
-        """It is there; `messages` ("chat:message") hold it, for replies to them."""
+        """Note the arrival; `messages` ("chat:message") hold the answer, for replies to them."""
         answer = await self._engine.answer(job) if messages else None
         if answer is not None and not answer.request.private:
             await self._desk.outbox.shown(answer.request.platform, job, tuple(messages))
@@ -72,24 +71,23 @@ class Deliveries:
         self._live.pop(job, None)
 
     async def undelivered(self, job: str, seconds: float = 0.0) -> None:
-        """It could not be sent now; it is tried again, in so many seconds at the earliest."""
+        """Owe it still, to be tried again in so many seconds at the earliest."""
         await self._desk.outbox.undelivered(job, seconds)
         self._live.pop(job, None)
 
     async def lost(self, job: str, why: str = "") -> None:  # noqa: ARG002 - for the reader of a call
-        """It can never be delivered: the chat is gone, or we may not write there."""
+        """Give it up: the chat is gone, or we may not write there."""
         await self._desk.outbox.lost(job)
         await self._handlers.study.note("abandon", job)
         self._live.pop(job, None)
 
     @property
     def in_hand(self) -> int:
-        """How many answers are on their way to somebody."""
         return sum(until > time.monotonic() for until in self._live.values())
 
     @property
     def under_way(self) -> int:
-        """How many of them can get on: the others wait as safely when this process has gone."""
+        """Count those that can get on: the others wait as safely when this process has gone."""
         now = time.monotonic()
         return sum(t > now and job not in self._unserved for job, t in self._live.items())
 
@@ -99,7 +97,7 @@ class Deliveries:
         await self._desk.outbox.hold([job for job, until in self._live.items() if until > now])
 
     async def debts(self, platform: str) -> list[Debt]:
-        """What is owed on a platform and in no client's hands."""
+        """List what is owed on a platform and in no client's hands."""
         now = time.monotonic()
         self._live = {job: until for job, until in self._live.items() if until > now}
         due = [owed for owed in await self._desk.outbox.due(platform) if owed.job not in self._live]
@@ -116,5 +114,5 @@ class Deliveries:
         ]
 
     async def job_of(self, platform: str, message: str) -> str | None:
-        """The answer that a message ("chat:message") of ours holds."""
+        """Find the answer that a message ("chat:message") of ours holds."""
         return await self._desk.outbox.job_of(platform, message)

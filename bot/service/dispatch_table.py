@@ -17,14 +17,14 @@ from engine.plan.plan import Plan
 
 
 class Step(Enum):
-    """What a stream yields first, once: the request is accepted, and its events follow."""
+    """Yielded first, once, by a stream: its request is accepted."""
 
     ACCEPTED = "accepted"
 
 
 @dataclass(frozen=True, slots=True)
 class GoOn:
-    """A press that means a command."""
+    """Mean a command by a press."""
 
     command: Command
     who: Who
@@ -40,7 +40,7 @@ ReceiptHandler = Callable[[str, bool], Awaitable[None]]
 
 
 class Treated(Protocol):
-    """A plan under an experiment's arm; `note` is what its asker is told beside the answer."""
+    """Hold a plan under an experiment's arm, and what its asker is told beside the answer."""
 
     @property
     def plan(self) -> Plan:
@@ -58,7 +58,7 @@ class Treated(Protocol):
 
 
 class ChatStudy(Protocol):
-    """What the study adds to the conversation; `title` is empty while none runs."""
+    """Add to the conversation what the study does; `title` is empty while none runs."""
 
     title: str
 
@@ -88,7 +88,7 @@ class ChatStudy(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class DispatchTable:
-    """The table; `receipts` by the receipt's kind ("pair" of "pair:01...")."""
+    """Find handlers; `receipts` by the receipt's kind ("pair" of "pair:01...")."""
 
     commands: dict[str, CommandHandler] = field(default_factory=dict)
     streams: dict[type[Command], StreamHandler] = field(default_factory=dict)

@@ -11,7 +11,6 @@ from engine.plan.treatment import ARM
 
 
 async def footer(context: Context, final: Finished | Cancelled, who: Who | str = "en") -> str:
-    """The lines, in the reader's language where `who` tells it."""
     notes = final.notes if isinstance(final, Finished) else ()
     told = await context.engine.answer(final.job)
     expert = context.registry.named(told.route.expert) if told else None

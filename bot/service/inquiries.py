@@ -7,21 +7,17 @@ from bot.service.request import Reply, Who, meant
 
 
 async def styles(context: Context, _command: Simple, who: Who) -> Reply:
-    """Who can answer."""
     return Reply(wording.styles(context.registry, who.locale))
 
 
 async def queue(context: Context, _command: Simple, who: Who) -> Reply:
-    """What waits."""
     return Reply(wording.queue(await context.engine.status(), who.locale))
 
 
 async def why(context: Context, _command: Simple, who: Who) -> Reply:
-    """Why this expert answered."""
     return Reply(wording.why(await meant(who, context.engine), context.registry, who.locale))
 
 
 async def help_text(context: Context, command: Simple, who: Who) -> Reply:
-    """All commands, or one."""
     topic = command.topic if command.name == "help" else ""
     return Reply(wording.help_text(context.registry, topic, who.platform, who.locale))

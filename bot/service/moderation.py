@@ -19,16 +19,12 @@ GROWTH = 160  # characters of a growing text between two checks
 
 
 class RefusedError(AskerError):
-    """A request that moderation stops; the words are kind and say what else there is."""
-
     def __init__(self, message: str, judged: Sequence[Judged] = ()) -> None:
         super().__init__(message)
         self.judged = tuple(judged)
 
 
 class Moderation:
-    """One moderator, its verdicts on record."""
-
     def __init__(
         self, moderator: Moderator, desk: Desk, engine: Engine, growth: int = GROWTH
     ) -> None:
@@ -38,7 +34,6 @@ class Moderation:
         self.growth = growth
 
     async def check(self, stage: Stage, content: Content) -> Judged:
-        """The verdict, and how long it took."""
         start = time.perf_counter()
         verdict = await self._moderator.check(stage, content)
         milliseconds = 1000 * (time.perf_counter() - start)
@@ -61,7 +56,6 @@ class Moderation:
             await self._desk.feedback.judged(who.platform, who.asker, job, judged)
 
     async def note(self, who: Who, job: str, judged: Sequence[Judged]) -> None:
-        """Put verdicts on record."""
         await self._desk.feedback.judged(who.platform, who.asker, job, judged)
 
     async def stop(self, event: Event) -> None:
@@ -72,7 +66,7 @@ class Moderation:
 
 
 class Screening:
-    """Moderation of one answer's events, in their order."""
+    """Moderate one answer's events, in their order."""
 
     def __init__(self, guard: Moderation, who: Who, content: Content, *, keep: bool = True) -> None:
         self._guard = guard
@@ -82,7 +76,7 @@ class Screening:
         self._checked = 0
 
     async def shown(self, event: Event) -> Event | Reply:
-        """The event as it may be shown; words in its place once it is stopped, and the job with it."""
+        """Give the event as it may be shown; or stop its job, and give words in its place."""
         judged: list[Judged] = []
         match event:
             case Text(text=text) if len(text) >= self._checked + self._guard.growth:
@@ -112,7 +106,6 @@ class Screening:
         return await self._guard.check(Stage.OUTPUT_IMAGE, drawn)
 
     async def _final(self, event: Finished | Cancelled, text: str) -> list[Judged]:
-        """Verdicts up to the first that stops."""
         judged = [await self._text(text)] if text else []
         for picture in event.pictures if isinstance(event, Finished) else ():
             if judged and judged[-1].verdict.stops:
@@ -122,7 +115,6 @@ class Screening:
 
 
 def harmless(event: Event) -> Event:
-    """The event with its words defanged."""
     match event:
         case Text(text=text) | Finished(text=text) | Cancelled(text=text):
             return replace(event, text=defang(text))

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 async def privacy(context: Context, _command: Simple, who: Who) -> Reply:
-    """The notice; it needs no database."""
+    """Show the notice, which needs no database."""
     contact = context.settings.contact
     tail = words("privacy.contact", who.locale, contact=contact) if contact else ""
     kind = "terminal" if who.platform == "terminal" else "text"
@@ -31,7 +31,7 @@ async def privacy(context: Context, _command: Simple, who: Who) -> Reply:
 
 
 async def ask_to_forget(context: Context, _command: Simple, who: Who) -> Reply:
-    """The first step; the second is a button that only its asker can press, for ten minutes."""
+    """Ask first; then a button deletes that only its asker can press, for ten minutes."""
     mark, question = mark_of(context, who), new_id()
     yes = button(Verb.FORGET, question, mark, locale=who.locale)
     no = button(Verb.KEEP, question, mark, locale=who.locale)

@@ -12,14 +12,12 @@ from engine.plan.plan import Plan
 
 
 def place_charged(who: Who) -> str | None:
-    """Whose bucket a request empties beside its asker's: a channel's with its threads."""
+    """Name the place whose bucket is emptied beside the asker's: a channel's with its threads."""
     return None if who.private else who.parent or who.place
 
 
 @dataclass(frozen=True, slots=True)
 class Paid:
-    """What a request cost, and where it was taken from."""
-
     who: Who
     cost: float
 
@@ -52,7 +50,6 @@ async def charge_all(context: Context, plans: Sequence[Plan], who: Who) -> list[
 
 
 async def give_back(context: Context, paid: Sequence[Paid]) -> None:
-    """All of it."""
     for each in paid:
         who = each.who
         await context.desk.quotas.give_back(who.platform, who.asker, place_charged(who), each.cost)

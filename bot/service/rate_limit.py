@@ -15,7 +15,7 @@ REMEMBERED = 10_000  # people
 
 
 class RateLimit:
-    """A token bucket in memory for each key; what is refused is not charged, so a refusal ends."""
+    """Keep a token bucket for each key; what is refused is not charged, so a refusal ends."""
 
     def __init__(
         self, bucket: Bucket, now: Callable[[], float] = time.monotonic, most: int = REMEMBERED
@@ -37,8 +37,6 @@ class RateLimit:
 
 
 class RequestRate:
-    """Commands and presses of everybody, by person."""
-
     def __init__(
         self, most: int, now: Callable[[], float] = time.monotonic, *, limited: bool = True
     ) -> None:
@@ -47,13 +45,13 @@ class RequestRate:
         self._asking: dict[tuple[str, str], int] = {}
 
     def step(self, who: Who) -> None:
-        """One more command or press. Raises LimitError for too many of them."""
+        """Count one more command or press. Raises LimitError for too many of them."""
         if self.limit is not None and not self.limit.allows((who.platform, who.asker)):
             raise LimitError(words("talk.too_fast", who.locale))
 
     @contextmanager
     def asking(self, who: Who) -> Iterator[None]:
-        """Around a request. Raises LimitError when as many of theirs are in here as may be."""
+        """Hold one of a person's places. Raises LimitError when they are taken."""
         person = (who.platform, who.asker)
         count = self._asking.get(person, 0)
         if self.most and count >= self.most:

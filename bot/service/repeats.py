@@ -24,14 +24,11 @@ class Bounded(OrderedDict[Key, Value]):
 
 
 class Repeats:
-    """Remembers the newest `most`."""
-
     def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._at = Bounded[Hashable, float](most)
 
     def lately(self, what: Hashable, seconds: float) -> bool:
-        """Whether it came within so many seconds."""
         return what in self._at and self._clock() - self._at[what] < seconds
 
     def new(self, what: Hashable, seconds: float = float("inf")) -> bool:

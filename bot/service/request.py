@@ -86,12 +86,11 @@ class Reply:
 
     @property
     def choices(self) -> Rows:
-        """All rows of buttons below it."""
         return ((self.ask,) if self.ask else ()) + self.rows
 
 
 async def request_of(command: Generate | Again | Continue, who: Who, core: Engine) -> Request:
-    """The request that a command makes; Again and Continue look at the last answer."""
+    """Make the request that a command means; Again and Continue look at the last answer."""
     match command:
         case Generate(command=name, text=text, options=options):
             given = {option: getattr(options, option) for option in NAMES}
@@ -113,7 +112,6 @@ async def request_of(command: Generate | Again | Continue, who: Who, core: Engin
 
 
 def _spoken(options: Options, who: Who) -> dict[str, Any]:
-    """What every request has from who speaks, and from what was said this time."""
     return {
         "seed": options.seed,
         "private": options.private,
@@ -129,14 +127,12 @@ def _spoken(options: Options, who: Who) -> dict[str, Any]:
 
 
 def _with(request: Request, options: Options, who: Who) -> Request:
-    """The earlier request, the new options before its own."""
     given = {name: getattr(options, name) for name in NAMES}
     named = {name: value for name, value in given.items() if value is not None}
     return replace(request, **named | _spoken(options, who))
 
 
 def _opening(answer: Answer) -> str:
-    """The beginning that the answer went on from."""
     if answer.request.beginning is not None:
         return answer.request.beginning
     parts = split(answer.request.text)

@@ -23,18 +23,17 @@ OWED = frozenset({Verb.REPORT, Verb.DELETE, Verb.CANCEL})
 
 
 class ChatService:
-    """One for a process; its clients speak through it."""
+    """Serve the clients of one process."""
 
     def __init__(self, context: Context) -> None:
         self.context = context
         self.deliveries = context.deliveries
 
     def parse(self, text: str) -> Command:
-        """What was meant. Raises AskerError."""
         return parse(text, self.context.registry.commands)
 
     async def say(self, command: Command, who: Who) -> Response:
-        """Words, or the events of an answer that is accepted by then. Raises AskerError."""
+        """Give words, or the events of an answer that is accepted by then. Raises AskerError."""
         self.context.hurry.step(who)
         await admit(self.context, command, who)
         handlers = self.context.handlers
@@ -43,60 +42,54 @@ class ChatService:
         return await _accepted(handlers.streams[type(command)](command, who))
 
     async def press(self, press: Press, who: Who) -> Response:
-        """The same, of a button."""
         self.context.hurry.step(who)
         done = await self.pressed(press, who)
         return await self.say(done.command, done.who) if isinstance(done, GoOn) else done
 
     async def pressed(self, press: Press, who: Who) -> Response | GoOn:
-        """What a press leads to. Raises AskerError."""
         if press.verb not in UNASKED:
             kind = "help" if press.verb in OWED else press.verb
             await admit(self.context, Simple(name=kind), who)
         return await self.context.handlers.verbs[press.verb](press, who)
 
     def follow(self, job: str, who: Who | None = None) -> Events:
-        """The events of an answer that was asked for earlier."""
         return answer.follow(self.context, job, who)
 
     async def invitation(self, who: Who, job: str = "") -> Reply | None:
-        """After an answer that was shown whole: what a study asks then."""
         return await self.context.handlers.study.invitation(who, job)
 
     async def footer(self, final: Finished | Cancelled, who: Who | str = "en") -> str:
-        """Below an answer: what to know about it, who wrote it and why, and that a machine did."""
         return await footer(self.context, final, who)
 
     async def arrived(self, receipt: str, *, shown: bool = True) -> None:
-        """What carried that receipt is shown, or could not be."""
+        """Take note that what carried the receipt is shown, or could not be."""
         kind, _, name = receipt.partition(":")
         if (handler := self.context.handlers.receipts.get(kind)) is not None:
             await handler(name, shown)
 
     async def missed(self, receipt: str) -> None:
-        """What carried that receipt could not be shown."""
         await self.arrived(receipt, shown=False)
 
     async def left(self, platform: str, place: str, within: Sequence[str] = ()) -> None:
-        """The bot was sent away from a group, or a server with these channels: it lets go of them."""
+        """Let go of a group, or of a server with these channels, that the bot was sent away from."""
         await self.context.desk.leave(platform, place, within)
 
     async def grown(self, platform: str, place: str, now: str) -> None:
-        """A group goes by another name from now on: what is set for it holds there."""
+        """Move what is set for a group to its new name."""
         await self.context.desk.rename(platform, place, now)
 
     async def seen(self, platform: str, update: str | int) -> bool:
-        """Whether an update was taken before; from now on it was."""
+        """Say whether an update was taken before; from now on it was."""
         return await self.context.desk.seen(platform, str(update))
 
     async def listens(self, who: Who) -> bool:
-        """Whether to answer here without being mentioned: the operator and the place both say so."""
+        """Say whether to answer without being mentioned, which operator and place both have to want."""
         allowed = self.context.settings.message_content
         return allowed and (await place_of(self.context, who)).talk_on
 
 
 async def _accepted(stream: Stream) -> Response:
-    """Run it until its request is accepted; from there on its events are the client's to follow."""
+    """Run a stream until its request is accepted; the client follows the rest."""
     first = await anext(stream)
     if isinstance(first, Reply):
         await stream.aclose()

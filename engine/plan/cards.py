@@ -121,7 +121,6 @@ class Expert:
 
     @property
     def aliases(self) -> tuple[str, ...]:
-        """Every way to call it by name: card name, title, keywords."""
         return tuple(dict.fromkeys((self.name, self.title, *self.keywords)))
 
 
@@ -129,7 +128,7 @@ _EXPERT = TypeAdapter(Expert)
 
 
 def load_card(folder: Path) -> Expert:
-    """The expert of one folder. Raises SetupError naming the file and the line at fault."""
+    """Read the expert of one folder. Raises SetupError naming the file and the line at fault."""
     path = folder / CARD
     try:
         if not path.is_file() or path.stat().st_size > MOST_BYTES:
@@ -196,32 +195,25 @@ class Registry:
 
     @property
     def commands(self) -> tuple[str, ...]:
-        """The commands that experts answer, in card order."""
         return tuple(dict.fromkeys(expert.command for expert in self.experts))
 
     def of_command(self, command: str) -> tuple[Expert, ...]:
-        """The experts that a command may choose from."""
         return tuple(e for e in self.experts if e.command == command)
 
     def __getitem__(self, name: str) -> Expert:
-        """The expert of a name that the router gave. Raises KeyError."""
         return next(e for e in self.experts if e.name == name)
 
     def named(self, name: str) -> Expert | None:
-        """The expert of that card name."""
         return next((e for e in self.experts if e.name == name), None)
 
     def drawing(self, expert: Expert) -> Drawing:
-        """How it draws in this profile."""
         return expert.profiles[self.profile].drawing or expert.drawing
 
     def weights(self, expert: Expert) -> Weights:
-        """What the profile loads for it, local paths made absolute."""
         return _absolute(expert.folder, expert.profiles[self.profile])
 
 
 def _absolute(folder: Path, chosen: Weights) -> Weights:
-    """Paths beside the card made absolute. Raises what odd paths raise: OSError, RuntimeError."""
     return replace(
         chosen,
         base=known_as(_beside(folder, chosen.base)),
@@ -235,7 +227,6 @@ def _absolute(folder: Path, chosen: Weights) -> Weights:
 
 
 def load_registry(roots: Iterable[Path], profile: str) -> Registry:
-    """The experts of the profile; SetupError when there is none at all."""
     registry = Registry.load(roots, profile)
     if not registry.experts:
         if registry.known:
@@ -250,7 +241,7 @@ def load_registry(roots: Iterable[Path], profile: str) -> Registry:
 
 
 def _beside(folder: Path, spec: str, *, there: bool = False) -> str:
-    """A path beside the card if it is `there`, else the spec (a hub id, an absolute path) unchanged."""
+    """Give a path beside the card if it is `there`; leave a hub id or an absolute path as it is."""
     if spec.startswith(("/", "~")):
         return str(Path(spec).expanduser())
     local = folder / spec

@@ -86,7 +86,7 @@ def order(
     negative: str | None = None,
     scale: float | None = None,
 ) -> Order:
-    """What is drawn when these are asked for. Raises LimitError with the bounds in words."""
+    """Fill in what a request leaves open. Raises LimitError with the bounds in words."""
     width, height = size or (drawing.size, drawing.size)
     for side in (width, height):
         if not SMALLEST <= side <= drawing.largest or side % GRAIN:

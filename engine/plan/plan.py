@@ -10,11 +10,11 @@ from ulid import ULID
 
 from engine.errors import CommandError, LimitError
 from engine.plan.cards import Expert, Registry
-from engine.plan.job import Job, Request, Treatment
+from engine.plan.job import Job, Request
 from engine.plan.picture import Drawing, Order, caption, order
 from engine.plan.prompt import assemble
-from engine.plan.router import Route
-from engine.plan.treatment import redrawn, route_of, treated
+from engine.plan.router import Route, route
+from engine.plan.treatment import redrawn, rerouted, treated
 
 MIN_LENGTH = 16  # tokens; less is no answer
 MAX_SEED = 2**31 - 1
@@ -32,11 +32,13 @@ class Plan:
 
 def make_plan(request: Request, registry: Registry, max_length: int, job: str = "") -> Plan:
     """Route the request and make its job, under that id if one is given. Raises AskerError."""
-    route = route_of(request, registry)
-    treatment = request.treatment or Treatment()
-    expert = treated(registry[route.expert], treatment)
+    chosen = route(request.command, request.text, request.style, registry)
+    expert, treatment = registry[chosen.expert], request.treatment
+    if treatment is not None:
+        chosen = rerouted(chosen, treatment, request.command, registry)
+        expert = treated(registry[chosen.expert], treatment)
     if expert.medium == "image":
-        drawn = _order(request, registry.drawing(expert), treatment)
+        drawn = _order(request, registry.drawing(expert))
         prompt, length = caption(registry.drawing(expert), request.text), 0
         head = len(prompt)
     else:
@@ -53,13 +55,12 @@ def make_plan(request: Request, registry: Registry, max_length: int, job: str = 
         seed=_seed(request.seed),
         sampling=expert.sampling,
         order=drawn,
-        plain=treatment.plain,
+        plain=treatment is not None and treatment.plain,
     )
-    return Plan(request=request, route=route, expert=expert, job=made)
+    return Plan(request=request, route=chosen, expert=expert, job=made)
 
 
 def _length(request: Request, expert: Expert, longest: int) -> int:
-    """The tokens of a text. Raises LimitError or CommandError."""
     if (request.size, request.count, request.negative, request.scale) != (None,) * 4:
         raise CommandError(
             f"--size, --count, --negative and --scale are for pictures, not for /{request.command}."
@@ -74,8 +75,7 @@ def _length(request: Request, expert: Expert, longest: int) -> int:
     return length
 
 
-def _order(request: Request, card: Drawing, treatment: Treatment) -> Order:
-    """How pictures are drawn. Raises LimitError or CommandError."""
+def _order(request: Request, card: Drawing) -> Order:
     if request.length is not None:
         raise CommandError("--length is for texts; for pictures there are --size and --count.")
     asked = order(
@@ -85,7 +85,7 @@ def _order(request: Request, card: Drawing, treatment: Treatment) -> Order:
         negative=request.negative,
         scale=request.scale,
     )
-    return redrawn(asked, treatment)
+    return redrawn(asked, request.treatment) if request.treatment else asked
 
 
 def _seed(wanted: int | None) -> int:

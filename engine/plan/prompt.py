@@ -148,7 +148,6 @@ def names_a_style(text: str, start: int, phrase: str) -> bool:
 
 
 def _first_line(text: str) -> tuple[int, int] | None:
-    """Where a wish's first line ends, if it is one by itself."""
     if not _wishes(text):
         return None
     end = text[: MAX_INSTRUCTION + 1].find("\n")
@@ -197,13 +196,11 @@ def assemble(template: str, text: str, beginning: str | None = None) -> tuple[st
 
 
 def _topic(instruction: str) -> str:
-    """What is asked for as a headline stands: one line, then a blank one."""
     topic = " ".join(instruction.split()).rstrip(":,;. ")
     return f"{topic[:1].upper()}{topic[1:]}\n\n" if topic else ""
 
 
 def _request(instruction: str) -> str:
-    """The wish as one sentence and the line that announces the beginning, whatever was typed."""
     wish = " ".join(instruction.split()).rstrip(":,;-–— ") or "a story"
     if style := _STYLE.match(wish):
         wish = f"a story {style[0].lower()}{wish[style.end() :]}"

@@ -98,17 +98,14 @@ def _route(
 
 @lru_cache(maxsize=256)
 def _pattern(alias: str) -> re.Pattern[str]:
-    """The alias as whole words."""
     return re.compile(rf"(?<!\w){_loosely(alias)}(?!\w)", re.I)
 
 
 def _loosely(words: str) -> str:
-    """A pattern for the words with any spacing, with or without the dots of initials."""
     return r"\s*".join(re.escape(word).replace(r"\.", r"\.?") for word in words.split())
 
 
 def _keywords(instruction: str, experts: tuple[Expert, ...]) -> dict[str, tuple[Match, ...]]:
-    """Every expert's keywords in the instruction, longest first."""
     pattern, owners = _vocabulary(tuple((e.name, e.keywords) for e in experts))
     found: dict[str, list[Match]] = {}
     for hit in pattern.finditer(instruction):
@@ -175,7 +172,6 @@ def _forced(style: str, experts: tuple[Expert, ...], registry: Registry) -> Expe
 
 
 def _unknown_style(style: str, experts: tuple[Expert, ...], registry: Registry) -> StyleError:
-    """Name the nearest styles, or the command that the style belongs to."""
     shown = style if len(style) <= 40 else style[:39] + "…"
     for other in registry.experts:
         if other not in experts and any(_pattern(a).fullmatch(style) for a in other.aliases):

@@ -8,9 +8,9 @@ from dataclasses import fields, replace
 
 from engine.errors import CommandError
 from engine.plan.cards import Expert, Registry, Sampling, Template
-from engine.plan.job import Request, Treatment
+from engine.plan.job import Treatment
 from engine.plan.picture import Order
-from engine.plan.router import Candidate, Route, route
+from engine.plan.router import Candidate, Route
 
 ARM = "arm"  # a route's rule is "arm:" and the router's own where a blinded experiment had its say
 TEXT_VALUES = tuple(field.name for field in fields(Sampling) if field.name != "length")
@@ -18,17 +18,13 @@ PICTURE_VALUES = ("steps", "guidance", "scale", "speed")
 _WHOLE = ("steps", "top_k")
 
 
-def route_of(request: Request, registry: Registry) -> Route:
-    """The expert of a request, with the arm's word before the router's. Raises as `route` does."""
-    treatment = request.treatment
-    if treatment is None:
-        return route(request.command, request.text, request.style, registry)
-    chosen = route(request.command, request.text, request.style, registry)
-    named = treatment.expert
+def rerouted(chosen: Route, treatment: Treatment, command: str, registry: Registry) -> Route:
+    """Let the arm override the router, whose choice is a runner-up then. Raises CommandError."""
+    names, named = [expert.name for expert in registry.of_command(command)], treatment.expert
     if treatment.router == "default" and not named:
-        named = registry.of_command(request.command)[0].name
-    if named and named not in [expert.name for expert in registry.of_command(request.command)]:
-        raise CommandError(f"No expert {named!r} answers /{request.command} here.")
+        named = names[0]
+    if named and named not in names:
+        raise CommandError(f"No expert {named!r} answers /{command} here.")
     others = chosen.runners_up
     if named and named != chosen.expert:
         own = Candidate(expert=chosen.expert, matches=chosen.evidence)
@@ -42,7 +38,6 @@ def route_of(request: Request, registry: Registry) -> Route:
 
 
 def treated(expert: Expert, treatment: Treatment) -> Expert:
-    """The card as the arm has it."""
     values = {n: _number(n, v) for n, v in treatment.sampling if n in TEXT_VALUES}
     sampling = replace(expert.sampling, **values)  # type: ignore[arg-type]
     template = Template(text=treatment.template) if treatment.template else expert.template
@@ -50,7 +45,6 @@ def treated(expert: Expert, treatment: Treatment) -> Expert:
 
 
 def redrawn(order: Order, treatment: Treatment) -> Order:
-    """The order as the arm has it."""
     values = {n: _number(n, v) for n, v in treatment.sampling if n in PICTURE_VALUES}
     return replace(order, **values)  # type: ignore[arg-type]
 
