@@ -219,6 +219,17 @@ def test_a_file_that_is_no_database_is_refused(settings: Settings) -> None:
         upgrade(settings)
 
 
+async def test_what_nobody_misses_may_be_on_disk_a_little_later(settings: Settings) -> None:
+    make_ready(settings)
+    database = Database(await open_database(settings))
+    said = []
+    for synced in (False, True):
+        async with database.writing(synced=synced) as connection:
+            said.append((await connection.exec_driver_sql("PRAGMA synchronous")).scalar())
+    await database.close()
+    assert said == [1, 2]  # normal, full
+
+
 async def test_a_commit_is_on_disk_when_it_returns(settings: Settings) -> None:
     upgrade(settings)
     database = await open_database(settings)

@@ -191,13 +191,13 @@ async def test_a_commit_is_on_disk_when_it_returns_whatever_the_servers_own_sett
         connection.execute(sa.text(f"alter database {name} set synchronous_commit = off"))
         connection.commit()
     said = []
-    for synced in (True, False):
-        database = await open_database(settings, synced=synced)
-        async with database.connect() as connection:
+    for opened, synced in ((True, True), (True, False), (False, True)):
+        database = Database(await open_database(settings, synced=opened))
+        async with database.writing(synced=synced) as connection:
             for word in ("synchronous_commit", "idle_in_transaction_session_timeout"):
                 said.append(await connection.scalar(sa.text(f"show {word}")))
-        await database.dispose()
-    assert said == ["on", "1min", "off", "1min"]
+        await database.close()
+    assert said == ["on", "1min", "off", "1min", "off", "1min"]
 
 
 # Faults in the middle

@@ -62,7 +62,7 @@ class Feedback:
         """Note a thumb: one a person and answer, the last one counts. The reason is for observers."""
         lookup = self._ledger.person(platform, rater)
         row = {"id": new_id(), "job_id": job, "rater": lookup, "value": value}
-        async with self._ledger.writing() as connection:
+        async with self._ledger.writing(synced=False) as connection:
             now = self._ledger.clock()
             await put(connection, Rating, ("job_id", "rater"), {**row, "at": now})
             for observer in self._observers:
@@ -109,7 +109,7 @@ class Feedback:
     @repeated
     async def _note(self, job: str | None, rows: list[dict[str, Any]]) -> None:
         sealed = [{**row, "id": new_id(), "reasons": json.dumps(row["reasons"])} for row in rows]
-        async with self._ledger.writing() as connection:
+        async with self._ledger.writing(synced=False) as connection:
             if not unspoken(rows):
                 await connection.execute(sa.insert(VerdictRow), sealed)
             for observer in self._observers if job is not None else ():

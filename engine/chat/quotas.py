@@ -63,7 +63,7 @@ class Quotas:
 
         A cost beyond a whole bucket empties it: a request that is allowed at all comes through.
         """
-        async with self._database.writing() as connection:
+        async with self._database.writing(synced=False) as connection:
             lefts = await self._lefts(connection, platform, asker, place)
             for number, (_, bucket, left) in enumerate(lefts):
                 if wait := bucket.wait(left, cost):
@@ -74,7 +74,7 @@ class Quotas:
     @repeated
     async def give_back(self, platform: str, asker: str, place: str | None, cost: float) -> None:
         """Put the cost of what failed back."""
-        async with self._database.writing() as connection:
+        async with self._database.writing(synced=False) as connection:
             lefts = await self._lefts(connection, platform, asker, place)
             full = {name: min(bucket.burst, left + cost) for name, bucket, left in lefts}
             await self._put(connection, full)

@@ -58,7 +58,8 @@ class Outbox:
 
     @lasting
     async def _change(self, *which: sa.ColumnElement[bool], **values: object) -> int:
-        return await self._database.change(sa.update(Delivery).where(*which).values(**values))
+        change = sa.update(Delivery).where(*which).values(**values)
+        return await self._database.change(change, synced=False)
 
     async def _set(self, job: str, *also: sa.ColumnElement[bool], **values: object) -> bool:
         return await self._change(_open(job), *also, **values) > 0
@@ -81,7 +82,7 @@ class Outbox:
             return True
         now = self._database.clock()
         claimed = sa.update(Delivery).where(Delivery.job_id == job, WAITING, _free(now))
-        async with self._database.writing() as connection:
+        async with self._database.writing(synced=False) as connection:
             if await connection.scalar(_being_sent_beside(job, self.sender, now)):
                 return False
             values = {"sender": self.sender, "due_at": now + HOLD_SECONDS}
@@ -180,7 +181,7 @@ class Outbox:
     async def shown(self, platform: str, job: str, messages: tuple[str, ...]) -> None:
         """Note that these messages ("chat:message") hold the answer."""
         now = self._database.clock()
-        async with self._database.writing() as connection:
+        async with self._database.writing(synced=False) as connection:
             for message in messages:
                 row = {"lookup": self._lookup(platform, message), "job_id": job, "at": now}
                 await put(connection, MessageRow, ("lookup",), row)

@@ -108,8 +108,10 @@ class LedgerServer:
             pool_timeout=POOL_SECONDS,
             pool_pre_ping=True,  # after a restart of the server the next transaction connects anew
             hide_parameters=True,
+            execution_options={"synced": synced},
         )
-        sa.event.listen(database.sync_engine, "connect", _settle if synced else _settle_unsynced)
+        sa.event.listen(database.sync_engine, "connect", _settle)
+        sa.event.listen(database.sync_engine, "begin", _begin)
         sa.event.listen(database.sync_engine, "handle_error", _leave_a_replica)
         return database
 
@@ -203,8 +205,9 @@ def _lock(connection: sa.Connection) -> None:
 
 def _settle(connection: Any, _record: Any) -> None:
     """Set it up; accepted = on disk: never the server's `off`; what is stricter than `on` stays."""
-    _configure(connection, SESSION)
     with connection.cursor() as cursor:
+        for name, value in SESSION.items():
+            cursor.execute("SELECT set_config(%s, %s, false)", (name, value))
         cursor.execute(
             "SELECT set_config('synchronous_commit', 'on', false) "
             "WHERE current_setting('synchronous_commit') = 'off'"
@@ -212,15 +215,10 @@ def _settle(connection: Any, _record: Any) -> None:
     connection.commit()
 
 
-def _settle_unsynced(connection: Any, _record: Any) -> None:
-    _configure(connection, SESSION | {"synchronous_commit": "off"})
-
-
-def _configure(connection: Any, values: dict[str, str]) -> None:
-    with connection.cursor() as cursor:
-        for name, value in values.items():
-            cursor.execute("SELECT set_config(%s, %s, false)", (name, value))
-    connection.commit()
+def _begin(connection: sa.Connection) -> None:
+    options = connection.get_execution_options()
+    if options.get("writing", False) and not options.get("synced", True):
+        connection.exec_driver_sql("SET LOCAL synchronous_commit TO off")
 
 
 def _leave_a_replica(context: sa.engine.ExceptionContext) -> None:

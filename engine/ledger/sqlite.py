@@ -4,7 +4,6 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -72,9 +71,9 @@ class LedgerFile:
             pool_size=4,
             max_overflow=28,
             hide_parameters=True,  # an error must not quote what somebody typed
+            execution_options={"synced": synced},
         )
-        pragmas = _set_pragmas if synced else partial(_set_pragmas, synchronous="NORMAL")
-        sa.event.listen(database.sync_engine, "connect", pragmas)
+        sa.event.listen(database.sync_engine, "connect", _set_pragmas)
         sa.event.listen(database.sync_engine, "begin", _begin)
         return database
 
@@ -84,13 +83,13 @@ def _transactions_by_hand(connection: Any, _record: Any) -> None:
     connection.execute("PRAGMA secure_delete=ON")
 
 
-def _set_pragmas(connection: Any, _record: Any, *, synchronous: str = "FULL") -> None:
+def _set_pragmas(connection: Any, _record: Any) -> None:
     """Set WAL, and a commit that survives a power cut: accepted = on disk."""
     connection.isolation_level = None
     cursor = connection.cursor()
     for pragma in (
         "journal_mode=WAL",
-        f"synchronous={synchronous}",
+        "synchronous=FULL",
         "foreign_keys=ON",
         "secure_delete=ON",
         "fullfsync=ON",  # macOS: a plain fsync leaves data in the drive's own cache
@@ -101,5 +100,8 @@ def _set_pragmas(connection: Any, _record: Any, *, synchronous: str = "FULL") ->
 
 def _begin(connection: sa.Connection) -> None:
     """Begin without a lock for a read; the ledger's writers ask for theirs with `writing`."""
-    writing = connection.get_execution_options().get("writing", False)
+    options = connection.get_execution_options()
+    writing, synced = options.get("writing", False), options.get("synced", True)
+    if writing:
+        connection.exec_driver_sql(f"PRAGMA synchronous={'FULL' if synced else 'NORMAL'}")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")

@@ -44,7 +44,8 @@ class UnsureError(LedgerError):
 
 class Database:
     """Transactions for its sub-classes and parts. `clock` gives UTC seconds; the `observers` write in
-    the transactions of the ledger."""
+    the transactions of the ledger. What is not `synced` outlasts the process, and perhaps not a power
+    cut: for what is written often and is missed by nobody."""
 
     def __init__(
         self,
@@ -58,13 +59,14 @@ class Database:
         self.dialect = database.dialect.name
         self._read = database
         self._write = database.execution_options(writing=True)
+        self._write_unsynced = self._write.execution_options(synced=False)
         self._turn = asyncio.Lock() if self.dialect == "sqlite" else None
 
     async def close(self) -> None:
         await self._read.dispose()
 
     @asynccontextmanager
-    async def writing(self) -> AsyncIterator[AsyncConnection]:
+    async def writing(self, *, synced: bool = True) -> AsyncIterator[AsyncConnection]:
         """Open a transaction, committed at the end. Raises LedgerError.
 
         UndoneError and UnsureError are kinds of it, which `repeated` deals with.
@@ -73,7 +75,8 @@ class Database:
         async with AsyncExitStack() as stack:
             await self._wait_for_turn(stack)
             try:
-                async with self._write.begin() as connection:
+                write = self._write if synced else self._write_unsynced
+                async with write.begin() as connection:
                     yield connection
                     committing = True
             except SQLAlchemyError as error:
@@ -113,9 +116,9 @@ class Database:
         async with self.reading() as connection:
             return (await connection.execute(query)).all()
 
-    async def change(self, *statements: sa.UpdateBase) -> int:
+    async def change(self, *statements: sa.UpdateBase, synced: bool = True) -> int:
         """Execute these in one transaction; how many rows the last one changed."""
-        async with self.writing() as connection:
+        async with self.writing(synced=synced) as connection:
             return [(await connection.execute(each)).rowcount for each in statements][-1]
 
     def _fault(self, error: SQLAlchemyError, committing: bool) -> LedgerError:
