@@ -80,7 +80,7 @@ def make_resident(loaded: Loaded, settings: Settings, gauges: "Counters") -> Res
         raise UnmixableError("The settings say text_engine = peft.")
     if settings.precision in BITS_AND_BYTES:
         raise UnmixableError(f"precision = {settings.precision} is computed one by one.")
-    if settings.text_engine == "auto" and model.device.type != "cpu":
+    if settings.text_engine == "auto" and model.device.type not in ("cpu", "cuda"):
         raise UnmixableError("Mixing was not tried on this device; text_engine = mixing dares it.")
     ends = model.generation_config.eos_token_id
     ends = tokenizer.eos_token_id if ends is None else ends
