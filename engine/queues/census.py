@@ -33,57 +33,9 @@ class Census:
     ) -> Overview:
         now = self._ledger.clock()
         since = now - 60 * WINDOW_MINUTES
-        waiting = (
-            sa.select(JobRow.medium, JobRow.state, sa.func.count(), sa.func.min(JobRow.accepted_at))
-            .where(JobRow.state.not_in(FINAL_STATES))
-            .group_by(JobRow.medium, JobRow.state)
-        )
-        done = (
-            sa.select(JobRow.medium, sa.func.count())
-            .where(JobRow.state == "finished", JobRow.finished_at >= since)
-            .group_by(JobRow.medium)
-        )
-        failed = sa.and_(JobRow.state == "failed", JobRow.finished_at >= since)
-        lost = (
-            sa.select(
-                JobRow.id, JobRow.medium, JobRow.expert, JobRow.state, JobRow.attempt,
-                JobRow.finished_at, JobRow.error,
-            )
-            .where(sa.or_(JobRow.state == "dead", failed))
-            .order_by(JobRow.finished_at.desc())
-            .limit(MOST_DEAD)
-        )  # fmt: skip
-        counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        oldest: dict[str, float] = {}
         async with self._ledger.reading() as connection:
-            for medium, state, count, accepted_at in await connection.execute(waiting):
-                counts[medium]["running" if state == "running" else "queued"] += count
-                oldest[medium] = min(oldest.get(medium, now), accepted_at)
-            finished = {row[0]: int(row[1]) for row in await connection.execute(done)}
-            rows = (await connection.execute(lost)).all()
-        media = tuple(
-            MediumQueue(
-                medium=medium,
-                queued=counts[medium]["queued"],
-                running=counts[medium]["running"],
-                oldest_seconds=max(0.0, now - oldest.get(medium, now)),
-                done_per_minute=finished.get(medium, 0) / WINDOW_MINUTES,
-            )
-            for medium in sorted({"text", "image"} | counts.keys() | finished.keys(), reverse=True)
-        )
-        jobs = [
-            DeadJob(
-                job=row.id,
-                medium=row.medium,
-                expert=row.expert,
-                state=row.state,
-                attempt=row.attempt,
-                seconds_ago=max(0.0, now - (row.finished_at or now)),
-                reason=row.error or "",
-            )
-            for row in rows
-            if row.error != TAKEN_OUT
-        ]
+            media = await _media(connection, now, since)
+            jobs = await _given_up(connection, now, since)
         return Overview(
             kind=kind,
             media=media,
@@ -141,3 +93,54 @@ class Census:
                 .values(state="failed", error=TAKEN_OUT)
             )
         return bool(buried.rowcount)
+
+
+async def _media(connection: AsyncConnection, now: float, since: float) -> tuple[MediumQueue, ...]:
+    waiting = (
+        sa.select(JobRow.medium, JobRow.state, sa.func.count(), sa.func.min(JobRow.accepted_at))
+        .where(JobRow.state.not_in(FINAL_STATES))
+        .group_by(JobRow.medium, JobRow.state)
+    )
+    done = (
+        sa.select(JobRow.medium, sa.func.count())
+        .where(JobRow.state == "finished", JobRow.finished_at >= since)
+        .group_by(JobRow.medium)
+    )
+    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    oldest: dict[str, float] = {}
+    for medium, state, count, accepted_at in await connection.execute(waiting):
+        counts[medium]["running" if state == "running" else "queued"] += count
+        oldest[medium] = min(oldest.get(medium, now), accepted_at)
+    finished = {row[0]: int(row[1]) for row in await connection.execute(done)}
+    return tuple(
+        MediumQueue(
+            medium=medium,
+            queued=counts[medium]["queued"],
+            running=counts[medium]["running"],
+            oldest_seconds=max(0.0, now - oldest.get(medium, now)),
+            done_per_minute=finished.get(medium, 0) / WINDOW_MINUTES,
+        )
+        for medium in sorted({"text", "image"} | counts.keys() | finished.keys(), reverse=True)
+    )
+
+
+async def _given_up(connection: AsyncConnection, now: float, since: float) -> list[DeadJob]:
+    """Read the newest that died, or failed since then, but for those that were taken out."""
+    failed = sa.and_(JobRow.state == "failed", JobRow.finished_at >= since)
+    lost = (
+        sa.select(
+            JobRow.id.label("job"), JobRow.medium, JobRow.expert, JobRow.state, JobRow.attempt,
+            (now - sa.func.coalesce(JobRow.finished_at, now)).label("seconds_ago"), JobRow.error,
+        )
+        .where(sa.or_(JobRow.state == "dead", failed))
+        .order_by(JobRow.finished_at.desc())
+        .limit(MOST_DEAD)
+    )  # fmt: skip
+    found = []
+    for row in (await connection.execute(lost)).mappings():
+        facts = dict(row)
+        reason = facts.pop("error") or ""
+        facts["seconds_ago"] = max(0.0, facts["seconds_ago"])
+        if reason != TAKEN_OUT:
+            found.append(DeadJob(**facts, reason=reason))
+    return found

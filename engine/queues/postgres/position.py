@@ -27,22 +27,15 @@ _POSITIONS = sa.text(
 
 
 @dataclass(frozen=True, slots=True)
-class Serving:
-    """Who serves one queue now: slots of those that are ready, and how many are only starting."""
-
-    slots: int
-    starting: int
-
-
-@dataclass(frozen=True, slots=True)
 class Position:
     """A waiting or running job: how many are before it (0 for one that runs), its queue, the channel of
-    its follower, and who serves it."""
+    its follower; of those that serve it the slots of the ready ones, and how many are only starting."""
 
     queued: Queued
     queue: str
     reply_to: str | None
-    serving: Serving
+    slots: int
+    starting: int
 
 
 @dataclass(slots=True, eq=False)
@@ -60,10 +53,10 @@ class Positions:
             workers = await self._workers(connection)
         found = {}
         for row in rows:
-            serving = _serving(workers, row.queue)
-            eta = row.place * await self._mean(row.queue.partition(".")[0]) / max(1, serving.slots)
+            slots, starting = _serving(workers, row.queue)
+            eta = row.place * await self._mean(row.queue.partition(".")[0]) / max(1, slots)
             queued = Queued(job=row.job, position=row.place, eta=eta)
-            found[row.job] = Position(queued, row.queue, row.reply_to, serving)
+            found[row.job] = Position(queued, row.queue, row.reply_to, slots, starting)
         return found
 
     async def _mean(self, medium: str) -> float:
@@ -100,8 +93,8 @@ class Positions:
         rows = await connection.execute(query.order_by(WorkerRow.number))
         return [WorkerSeen(**{**row, "queues": tuple(row["queues"])}) for row in rows.mappings()]
 
-    async def serving(self, queue: str) -> Serving:
-        return _serving(await self.workers(), queue)
+    async def served(self, queue: str) -> bool:
+        return any(_serving(await self.workers(), queue))
 
     async def unserved(self, fingerprint: ServingFingerprint) -> tuple[str, ...]:
         """List the queues that hold jobs which nobody can take, each with what the operator can do."""
@@ -109,12 +102,13 @@ class Positions:
             query = sa.select(Ticket.queue, sa.func.count()).group_by(Ticket.queue)
             waiting = (await connection.execute(query)).all()
         workers = await self.workers()
-        found = []
-        for queue, count in waiting:
-            serving = _serving(workers, queue)
-            if not serving.slots and not serving.starting:
-                found.append(f"{queue}: {count} waiting. {await self.hint(queue, fingerprint)}")
-        return tuple(found)
+        return tuple(
+            [
+                f"{queue}: {count} waiting. {await self.hint(queue, fingerprint)}"
+                for queue, count in waiting
+                if not any(_serving(workers, queue))
+            ]
+        )
 
     async def hint(self, queue: str, fingerprint: ServingFingerprint) -> str:
         """Say why nobody takes from a queue, and what to do."""
@@ -140,9 +134,8 @@ class Positions:
         return f"Start a worker that has the base: pastiche worker --media {medium}"
 
 
-def _serving(workers: Sequence[WorkerSeen], queue: str) -> Serving:
+def _serving(workers: Sequence[WorkerSeen], queue: str) -> tuple[int, int]:
+    """Count the slots of the ready workers of a queue, and its workers that are starting."""
     mine = [worker for worker in workers if queue in worker.queues]
-    return Serving(
-        slots=sum(worker.slots for worker in mine if worker.state == "ready"),
-        starting=sum(worker.state == "starting" for worker in mine),
-    )
+    slots = sum(worker.slots for worker in mine if worker.state == "ready")
+    return slots, sum(worker.state == "starting" for worker in mine)

@@ -90,11 +90,9 @@ class PostgresQueue:
     async def accept(self, request: Request, route: Route, job: Job) -> None:
         """Commit; raises BusyError or LedgerError, and then nothing was accepted."""
         queue = self._fingerprint.queues[job.expert]
-        if self._refuse_unserved:
-            serving = await self._positions.serving(queue)
-            if not serving.slots and not serving.starting:
-                await self._warn(queue)
-                raise BusyError("Nobody can do this right now. Please try again later.")
+        if self._refuse_unserved and not await self._positions.served(queue):
+            await self._warn(queue)
+            raise BusyError("Nobody can do this right now. Please try again later.")
         task = asyncio.create_task(self._accept(request, route, job, queue))
         self._accepting.add(task)
         task.add_done_callback(self._accepting.discard)
@@ -158,12 +156,12 @@ class PostgresQueue:
         if position is None:
             return [Queued(job=job, position=0)]
         self._subscriptions.subscribe(job).place = position.queued.position
-        if position.serving.slots:
+        if position.slots:
             return [position.queued]
         self._need_worker(position.queue.partition(".")[0])  # nobody else is ready
-        if not position.serving.starting:
+        if not position.starting:
             await self._warn(position.queue)
-        what = LOADING if position.serving.starting else UNSERVED
+        what = LOADING if position.starting else UNSERVED
         return [position.queued, Loading(job=job, attempt=0, what=what)]
 
     async def _warn(self, queue: str) -> None:
