@@ -114,7 +114,6 @@ class LiveAnswer(ABC):
             return None
 
     async def footer(self, final: Final) -> str:
-        """Lines below the answer."""
         return await self.talk.footer(final, self.who) if isinstance(final, Finished) else ""
 
     async def addressed(self, address: str) -> None:

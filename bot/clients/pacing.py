@@ -79,14 +79,12 @@ class Pace:
         self._line = asyncio.Lock()
 
     async def turn(self) -> None:
-        """Wait until something may be sent here; on return the turn is taken."""
         async with self._line:
             while (wait := self._next - self.clock.now()) > 0:
                 await self.clock.sleep(wait)
             self._next = self.clock.now() + self.interval
 
     def hold(self, seconds: float) -> None:
-        """Keep the pause that the platform asked for."""
         self._next = max(self._next, self.clock.now() + seconds)
 
     @property
@@ -166,7 +164,6 @@ class Coalescer(Generic[Value]):
         await end(self._task)
 
     async def _run(self) -> None:
-        """Send until the newest value is the one that is seen."""
         tries = 0
         while self._newest and self._newest != self._shown and self._fault is None:
             await self._pace.turn()

@@ -30,7 +30,6 @@ def forwarded(message: discord.Message) -> str:
 
 
 async def words_of(message: discord.Message, bot: discord.abc.Snowflake | None) -> str:
-    """Give all that a message says to the bot."""
     paste = next((file for file in message.attachments if _is_text(file)), None)
     parts = [spoken(message.content, bot), forwarded(message), await _read(paste) if paste else ""]
     return "\n".join(filter(None, parts))
@@ -41,7 +40,6 @@ def _is_text(file: discord.Attachment) -> bool:
 
 
 async def _read(file: discord.Attachment) -> str:
-    """Read a file as text; empty if that fails."""
     try:
         async with asyncio.timeout(READ_SECONDS):
             return (await file.read()).decode("utf-8", errors="replace").strip()

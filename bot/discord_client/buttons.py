@@ -61,7 +61,6 @@ def view_of(rows: Rows) -> ui.View | None:
 
 
 def wrapped(rows: Rows) -> list[tuple[Meant, ...]]:
-    """Break rows into at most five of at most five."""
     short = [row[start : start + ROW] for row in rows for start in range(0, len(row), ROW)]
     return short[: MOST // ROW]
 

@@ -30,8 +30,6 @@ log = logging.getLogger(__name__)
 
 
 class DiscordClient:
-    """Serve Discord (bot.clients.client.Client)."""
-
     name = "discord"
 
     def __init__(self, talk: ChatService, settings: PlatformSettings) -> None:
@@ -97,7 +95,6 @@ class DiscordClient:
         return connection
 
     async def _begin(self, connection: Connection) -> None:
-        """Send the commands, and log the lines that an operator looks for first."""
         log.info("Discord: logged in as %s", connection.user)
         log.info("Discord: invite it with %s", invite(connection.application_id))
         try:

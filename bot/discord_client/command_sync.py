@@ -39,7 +39,6 @@ async def sync(tree: app_commands.CommandTree[Any]) -> str:
 
 
 async def payload_of(tree: app_commands.CommandTree[Any]) -> list[dict[str, Any]]:
-    """Make the commands as `sync` sends them."""
     commands: list[Any] = [
         *tree.get_commands(type=discord.AppCommandType.chat_input),
         *tree.get_commands(type=discord.AppCommandType.message),

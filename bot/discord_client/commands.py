@@ -170,7 +170,6 @@ def _made(
 def _styled(
     command: Command[Any, ..., Any], registry: Registry, name: str = ""
 ) -> Command[Any, ..., Any]:
-    """Let the styles' names come up while one is typed."""
 
     async def styles(_interaction: discord.Interaction, current: str) -> list[Choice[str]]:
         return matching(registry, current, name)

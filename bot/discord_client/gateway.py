@@ -116,8 +116,6 @@ class Connection(discord.Client):
 
 
 class ShardedConnection(Connection, discord.AutoShardedClient):
-    """Connect a bot user by several shards, those of `shards` here."""
-
     def __init__(
         self,
         handlers: Handlers,
@@ -136,7 +134,6 @@ class ShardedConnection(Connection, discord.AutoShardedClient):
         self._here = dict.fromkeys(shards.ids, False)
 
     async def recommended(self) -> Shards:
-        """Take as many shards as Discord recommends."""
         count, _address, _limits = await self.http.get_bot_gateway()
         log.info("Discord: %d shards, as it recommends", count)
         shards = of_count(count)

@@ -90,7 +90,6 @@ class Handlers:
         await self._answer(said, who, messages)
 
     async def pressed(self, interaction: Interaction, press: Press) -> None:
-        """Do what one of our buttons asks for."""
         if not (self._new(interaction.id) and await acknowledged(interaction)):
             return
         address = address_of(interaction)
@@ -124,7 +123,6 @@ class Handlers:
                 log.info("a message was not deleted", extra={"why": why(error)})
 
     async def submitted(self, interaction: Interaction) -> None:
-        """Answer the form of the context menu."""
         asked = asked_in(interaction.data)
         if asked is None:
             await self.unknown(interaction)
@@ -141,7 +139,6 @@ class Handlers:
             await self._say(said, self.messages_at(address), who_pressed(interaction, address))
 
     async def left(self, server: str, channels: tuple[str, ...]) -> None:
-        """Forget a server that the bot was sent away from."""
         await self._talk.left(PLATFORM, server, channels)
 
     async def follow(self, events: Events, messages: AnswerMessages, who: Who) -> None:
@@ -174,7 +171,6 @@ class Handlers:
             await self._excuse(error, messages, who)
 
     async def _excuse(self, error: Exception, messages: AnswerMessages, who: Who) -> None:
-        """Tell the asker what went wrong; log whole what is ours to mend."""
         if not isinstance(error, AskerError):
             log.error("a request failed", exc_info=error)
         text = quoting(str(error)) if isinstance(error, AskerError) else KIND_SENTENCE
@@ -208,13 +204,11 @@ class Handlers:
         return [*parts[:-1], replace(parts[-1], files=files)] if files else parts
 
     async def _aside(self, messages: AnswerMessages) -> AnswerMessages:
-        """Go on in the same place, where only the asker sees it."""
         if messages.address.token and messages.address.shown:
             await insist(messages.remove, WORDS_SECONDS)
         return self.messages_at(replace(messages.address, shown="", asked="", secret=True))
 
     def messages_at(self, address: Address, job: str = "") -> AnswerMessages:
-        """Make an answer's messages."""
         assert self.client is not None, "attached before anything is heard"
         return AnswerMessages(address, self.client, job)
 

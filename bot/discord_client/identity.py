@@ -32,14 +32,12 @@ def who_at(
 
 
 def who_pressed(interaction: discord.Interaction[Any], address: Address, **more: Any) -> Who:
-    """Name the person of a command, a button or a form."""
     server, private = str(interaction.guild_id or ""), alone(interaction)
     rights, channel = interaction.permissions, interaction.channel
     return who_at(address, rights, channel, private=private, server=server, **more)
 
 
 def who_wrote(message: discord.Message, address: Address) -> Who:
-    """Name the person of a message."""
     rights = getattr(message.author, "guild_permissions", None)
     server = str(message.guild.id) if message.guild else ""
     return who_at(address, rights, message.channel, private=private(message.channel), server=server)

@@ -22,8 +22,6 @@ log = logging.getLogger(__name__)
 
 
 class DiscordAnswer(LiveAnswer):
-    """Show one answer in `messages`."""
-
     passing = (TooFast, *PASSING)
 
     def __init__(self, talk: ChatService, messages: AnswerMessages, pace: Pace, who: Who) -> None:
@@ -44,20 +42,17 @@ class DiscordAnswer(LiveAnswer):
         self._edits.show(rendering.growing(self.draft, self.talk.context.registry, self.who.locale))
 
     async def stop(self) -> None:
-        """Show nothing more."""
         if self._first is not None:
             self._first.cancel()
         await self._edits.cancel()
 
     async def farewell(self) -> None:
-        """Put it where the answer stands, if it does."""
         await self.stop()
         if self.messages.address.shown:
             part = Part(text=self._words("restarting"))
             await insist(lambda: self.messages.show(part), LEAVE_SECONDS)
 
     async def finish(self, final: Final) -> list[str]:
-        """Edit the first message, then send the others."""
         if self._first is not None:
             self._first.cancel()
         footer = await self.footer(final)
@@ -127,5 +122,4 @@ class DiscordAnswer(LiveAnswer):
 
 
 def _plain(part: Part) -> Part:
-    """Put the words into a form that cannot be malformed: a file."""
     return Part(text="", files=(("answer.txt", part.text.encode()), *part.files))

@@ -83,7 +83,6 @@ def asked_in(data: Any) -> tuple[str, str] | None:
 
 
 def menu(registry: Registry) -> app_commands.ContextMenu:
-    """Make the context menu's command, which opens the form."""
 
     async def callback(interaction: discord.Interaction, message: discord.Message) -> None:
         locale, me = interaction.locale.value, interaction.client.user

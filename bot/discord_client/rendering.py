@@ -95,5 +95,4 @@ def _parts(texts: Sequence[str], rows: Rows) -> list[Part]:
 
 
 def small(line: str) -> str:
-    """Put a line into small print."""
     return SMALL + " ".join(discord_text(defang(line)).split())

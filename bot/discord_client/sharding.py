@@ -34,7 +34,6 @@ SINGLE = Shards(ids=(0,), count=1)  # one connection hears everything
 
 
 def of_count(count: int) -> Shards:
-    """Take all shards."""
     return Shards(ids=tuple(range(count)), count=count)
 
 

@@ -61,7 +61,7 @@ class Barred(Vanished):
 
 
 class Api(Bot):
-    """A Bot whose updates come as they are. Secrets in its log lines are why it logs nothing."""
+    """Give updates as they come. It logs nothing, since its log lines hold secrets."""
 
     def __init__(self, token: str, base: str = "") -> None:
         os.environ.setdefault("PTB_TIMEDELTA", "true")  # else each flood control warns on stderr
@@ -77,7 +77,7 @@ class Api(Bot):
         )
 
     async def _post(self, endpoint: str, data: Any = None, **more: Any) -> Any:
-        """Of a sent message only its number matters: nothing else in it may be a stumbling block."""
+        # Of a sent message only its number matters: nothing else in it may be a stumbling block.
         given = await super()._post(endpoint, data, **more)
         if isinstance(given, dict) and "message_id" in given:
             chat = {"id": 0, "type": "private"}
@@ -85,12 +85,12 @@ class Api(Bot):
         return given
 
     async def standing(self, chat: int, user: int) -> str:
-        """What the user is in the chat: "creator", "administrator", "member" and others."""
+        """Ask what the user is in the chat: "creator", "administrator", "member" and others."""
         given = await self._post("getChatMember", {"chat_id": chat, "user_id": user})
         return str(given.get("status", "")) if isinstance(given, dict) else ""
 
     async def updates(self, offset: int | None) -> list[Any]:
-        """New updates, unread. Waits POLL_SECONDS for the first."""
+        """Fetch new updates. Waits POLL_SECONDS for the first."""
         given = await self._post(
             "getUpdates",
             {"offset": offset, "timeout": POLL_SECONDS, "allowed_updates": list(ALLOWED)},
@@ -112,25 +112,26 @@ def _request(connections: int) -> HTTPXRequest:
     )
 
 
-_LOST = (
-    "message to edit not found",
-    "message can't be edited",
-    "message to delete not found",
-    "message can't be deleted",
-    "message_id_invalid",
-)
-_BARRED = (
-    "not enough rights",
-    "have no rights",
-    "chat_write_forbidden",
-    "need administrator",
-    "topic_closed",
-)
+_REFUSALS: tuple[tuple[tuple[str, ...], Exception], ...] = (  # words of a BadRequest, meanings
+    (("message is not modified",), Unchanged()),
+    (("can't parse", "can't find end"), Unparsed()),
+    (("message thread not found",), NoThread()),
+    (
+        ("not enough rights", "have no rights", "chat_write_forbidden", "need administrator",
+         "topic_closed"),
+        Barred("the bot lacks a right here"),
+    ),
+    (
+        ("message to edit not found", "message can't be edited", "message to delete not found",
+         "message can't be deleted", "message_id_invalid"),
+        Lost("the message is gone"),
+    ),
+)  # fmt: skip
 
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Around one call: what the platform says becomes TooFast, Vanished and the others above.
+    """Translate what the platform says to one call into TooFast, Vanished and the others above.
 
     What is left (NetworkError) passes by itself.
     """
@@ -144,16 +145,9 @@ def translated() -> Iterator[None]:
         raise Moved(error.new_chat_id) from error
     except BadRequest as error:
         said = str(error).lower()
-        if "message is not modified" in said:
-            raise Unchanged from error
-        if "can't parse" in said or "can't find end" in said:
-            raise Unparsed from error
-        if "message thread not found" in said:
-            raise NoThread from error
-        if any(words in said for words in _BARRED):
-            raise Barred("the bot lacks a right here") from error
-        if any(words in said for words in _LOST):
-            raise Lost("the message is gone") from error
+        for phrases, meaning in _REFUSALS:
+            if any(phrase in said for phrase in phrases):
+                raise type(meaning)(*meaning.args) from error
         raise Vanished(f"refused: {said[:80]}") from error
     except NetworkError as error:
         if isinstance(error.__cause__, httpx.HTTPError) and not isinstance(
@@ -164,6 +158,5 @@ def translated() -> Iterator[None]:
 
 
 def seconds_of(error: RetryAfter) -> float:
-    """How long Telegram asks to wait."""
     value = error.retry_after
     return value.total_seconds() if isinstance(value, timedelta) else float(value)

@@ -39,8 +39,6 @@ log = logging.getLogger(__name__)
 
 
 class TelegramClient:
-    """Serve Telegram (bot.clients.client.Client)."""
-
     name = PLATFORM
 
     def __init__(self, talk: ChatService, settings: PlatformSettings) -> None:

@@ -161,7 +161,6 @@ class Handlers:
             await self._say(replace(said, private=False), pressed)
 
     async def _replace(self, said: Reply, pressed: ButtonUpdate) -> None:
-        """Let the message that was pressed on be this one."""
         text = split(said.text, CAPTION_LIMIT if said.caption else TELEGRAM_LIMIT, utf16)[0]
         done = TextMessage(text=plain(text), rows=said.choices)
         try:
@@ -179,7 +178,6 @@ class Handlers:
             sign.add_done_callback(self._signs.discard)
 
     async def _delete(self, place: Place, message: int, job: str | None) -> bool:
-        """Delete every message of an answer; say whether all are gone."""
         known = self._messages.pop(job or "", [])
         return all([await self._sender.delete(place, m) for m in {message, *known}])
 
@@ -275,7 +273,6 @@ def _linked(text: str) -> bool:
 
 
 def _spelt_out(text: str, reply_to: str | None) -> str:
-    """Let words in reply to an answer go on from it."""
     if reply_to is None or text.lstrip().startswith("/"):
         return text
     return f"/continue {text}"

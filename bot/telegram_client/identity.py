@@ -53,7 +53,6 @@ async def _asked_by(talk: ChatService, press: Press, group: Who) -> bool:
 
 
 def who_at(place: Place, asker: object, locale: str = "en") -> Who:
-    """Name somebody in a chat."""
     return Who(
         platform=PLATFORM,
         asker=str(asker),

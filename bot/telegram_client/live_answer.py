@@ -84,7 +84,6 @@ class TelegramAnswer(LiveAnswer):
         return None
 
     def grow(self) -> None:
-        """Show the line about it, and its text."""
         status = status_of(self.draft, self.talk.context.registry, self.who.locale)
         self._message.show(status, text_of(self.draft))
 

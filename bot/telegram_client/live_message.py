@@ -99,14 +99,12 @@ class LiveMessage:
         return TextMessage(text=joined(told, part.text), rows=part.rows)
 
     async def _put(self, part: Part) -> None:
-        """Put it where the answer stands, or into a first message."""
         if self._message:
             await self._sender.change(self._place, self._message, part, media=self._media)
         else:
             self._message = await self._sender.deliver(self._place, part, self._reply_to)
 
     async def leave(self, status: Part) -> None:
-        """Let this line be the last that is seen for now. A fault does not matter."""
         await self._stop()
         try:
             if self._message:
@@ -168,7 +166,6 @@ class DraftedMessage(LiveMessage):
         self._refused = False
 
     def show(self, status: TextMessage | Photo, text: Text | None) -> None:
-        """Show the line in the short message, and the text as a draft."""
         if text is None or self._refused:
             super().show(status, text)
             return
@@ -207,7 +204,6 @@ class DraftedMessage(LiveMessage):
         return [self._message, *[await self._add(part) for part in rest]]
 
     async def leave(self, status: Part) -> None:
-        """Drop the draft, and say it in the short message."""
         await self._drafts.cancel()
         await super().leave(status)
 

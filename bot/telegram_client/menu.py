@@ -1,13 +1,7 @@
 """The menu of commands beside the input field, for each kind of chat and each language."""
 
-from telegram import (
-    BotCommand,
-    BotCommandScope,
-    BotCommandScopeAllChatAdministrators,
-    BotCommandScopeAllGroupChats,
-    BotCommandScopeAllPrivateChats,
-    BotCommandScopeDefault,
-)
+import telegram
+from telegram import BotCommand, BotCommandScope
 from telegram.error import TelegramError
 
 from bot.locales import DEFAULT, languages, words
@@ -15,18 +9,9 @@ from bot.telegram_client.api import Api
 from engine.plan.cards import Registry
 
 EVERYWHERE = (
-    "continue",
-    "again",
-    "why",
-    "styles",
-    "queue",
-    "cancel",
-    "report",
-    "help",
-    "privacy",
-    "compare",
+    "continue", "again", "why", "styles", "queue", "cancel", "report", "help", "privacy", "compare",
     "guess",
-)
+)  # fmt: skip
 PRIVATE = ("start", "forget", "settings", "mydata")
 MANAGERS = ("settings",)
 STUDY = ("consent", "withdraw", "link")  # while there is one
@@ -35,7 +20,7 @@ LONGEST = 256
 
 
 def commands(registry: Registry, locale: str, *more: str) -> list[BotCommand]:
-    """The cards' commands, those everywhere, and some more, described in a language."""
+    """Describe the cards' commands, those everywhere, and some more in a language."""
     made = []
     for name in (*registry.commands, *EVERYWHERE, *more):
         try:
@@ -48,13 +33,13 @@ def commands(registry: Registry, locale: str, *more: str) -> list[BotCommand]:
 
 
 async def sync(api: Api, registry: Registry, *, study: bool = False) -> int:
-    """Send the menus that Telegram does not have yet; how many those were. `study`: there is one."""
+    """Send the menus that Telegram does not have yet; count them. `study`: there is one."""
     private, managers = (STUDY, STUDY_MANAGERS) if study else ((), ())
     scopes: tuple[tuple[BotCommandScope, tuple[str, ...]], ...] = (
-        (BotCommandScopeDefault(), ()),
-        (BotCommandScopeAllPrivateChats(), (*PRIVATE, *private)),
-        (BotCommandScopeAllGroupChats(), ()),
-        (BotCommandScopeAllChatAdministrators(), (*MANAGERS, *managers)),
+        (telegram.BotCommandScopeDefault(), ()),
+        (telegram.BotCommandScopeAllPrivateChats(), (*PRIVATE, *private)),
+        (telegram.BotCommandScopeAllGroupChats(), ()),
+        (telegram.BotCommandScopeAllChatAdministrators(), (*MANAGERS, *managers)),
     )
     changed = 0
     for locale in languages():
@@ -68,7 +53,6 @@ async def sync(api: Api, registry: Registry, *, study: bool = False) -> int:
 
 
 async def _there(api: Api, scope: BotCommandScope, code: str | None) -> list[BotCommand]:
-    """What Telegram has; nothing if it does not say."""
     try:
         return list(await api.get_my_commands(scope, code))
     except (TelegramError, TypeError):

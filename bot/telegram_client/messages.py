@@ -64,110 +64,91 @@ class Sender:
         self._moved: dict[int, int] = {}
 
     def grown(self, chat: int, now: int) -> None:
-        """What goes to a group that became a supergroup goes there."""
         self._moved[chat] = now
 
     def pace(self, place: Place) -> Pace:
-        """The turns of a chat, all its topics together."""
+        """Give the turns of a chat, all its topics together."""
         return self._paces.of(str(place.chat), TELEGRAM_SECONDS if place.private else GROUP_SECONDS)
 
     def draft_pace(self, place: Place) -> Pace:
-        """The turns of drafts in a private chat."""
         return self._paces.of(f"draft {place.chat}", DRAFT_SECONDS)
 
     async def deliver(
-        self, place: Place, item: Part, reply_to: int = 0, longest: float = FLOOD_SECONDS
+        self, place: Place, part: Part, reply_to: int = 0, longest: float = FLOOD_SECONDS
     ) -> int:
-        """Send it however long that takes, once; the message's number.
+        """Send it however long that takes, once; give the message's number.
 
         Raises Unsure when it may or may not have arrived, Vanished, and TooFast for a longer pause.
         """
         sent: list[int] = []
 
-        async def once(item: Part) -> None:
-            sent.append(await self.put(place, item, reply_to))
+        async def once(part: Part) -> None:
+            sent.append(await self.put(place, part, reply_to))
 
-        await Coalescer(self.pace(place), once, deadline=FLOOD_SECONDS).finish(item, longest)
+        await Coalescer(self.pace(place), once, deadline=FLOOD_SECONDS).finish(part, longest)
         return sent[-1]
 
-    async def settle(self, place: Place, message: int, item: Part, *, media: bool = False) -> None:
-        """`change`, however long that takes: it is what somebody waits for, and may be repeated."""
+    async def settle(self, place: Place, message: int, part: Part, *, media: bool = False) -> None:
+        """Change it, however long that takes: it is what somebody waits for, and may be repeated."""
 
-        async def once(item: Part) -> None:
-            await self.change(place, message, item, media=media)
+        async def once(part: Part) -> None:
+            await self.change(place, message, part, media=media)
 
-        await Coalescer(self.pace(place), once, deadline=FLOOD_SECONDS).finish(item)
+        await Coalescer(self.pace(place), once, deadline=FLOOD_SECONDS).finish(part)
 
-    async def put(self, place: Place, item: Part, reply_to: int = 0) -> int:
-        """Send it now, once; the message's number. Raises Unsure too."""
-        about: dict[str, Any] = {
-            "reply_markup": _keyboard(item.rows),
-            "reply_parameters": _reply(reply_to),
-        }
+    async def put(self, place: Place, part: Part, reply_to: int = 0) -> int:
+        """Send it now, once; give the message's number. Raises Unsure too."""
+        about: dict[str, Any] = {"reply_markup": _keyboard(part.rows)}
+        if reply_to:  # which may be deleted meanwhile
+            about["reply_parameters"] = ReplyParameters(reply_to, allow_sending_without_reply=True)
 
         async def call(where: Place, marked: bool) -> int:
-            shared = {**about, "message_thread_id": where.thread or None, **_mode(marked)}
-            words = _words(item.text, marked)
-            match item:
-                case TextMessage():
-                    message = await self._api.send_message(
-                        where.chat, words, link_preview_options=NO_PREVIEW, **shared
-                    )
+            words, mode = _worded(part.text, marked)
+            shared = {**about, **mode, "message_thread_id": where.thread or None}
+            match part:
                 case Photo(data=data):
-                    message = await self._api.send_photo(where.chat, data, caption=words, **shared)
+                    sending = self._api.send_photo(where.chat, data, caption=words, **shared)
                 case File(data=data, name=name):
                     file = InputFile(data, filename=name)
-                    message = await self._api.send_document(
-                        where.chat, file, caption=words, **shared
-                    )
-            return int(message.message_id)
+                    sending = self._api.send_document(where.chat, file, caption=words, **shared)
+                case TextMessage():
+                    shared["link_preview_options"] = NO_PREVIEW
+                    sending = self._api.send_message(where.chat, words, **shared)
+            return int((await sending).message_id)
 
         return await self._tried(place, call) or 0
 
-    async def change(self, place: Place, message: int, item: Part, *, media: bool = False) -> None:
+    async def change(self, place: Place, message: int, part: Part, *, media: bool = False) -> None:
         """Let the message be that; `media` if it is a picture so far. Raises Lost if it is gone."""
-        keyboard = _keyboard(item.rows)
+        keyboard: dict[str, Any] = {"reply_markup": _keyboard(part.rows)}
 
         async def call(where: Place, marked: bool) -> None:
-            words, mode = _words(item.text, marked), _mode(marked)["parse_mode"]
-            if isinstance(item, Photo):
-                picture = InputMediaPhoto(item.data, caption=words, parse_mode=mode)
+            words, mode = _worded(part.text, marked)
+            if isinstance(part, Photo):
+                picture = InputMediaPhoto(part.data, caption=words, **mode)
                 try:
-                    await self._api.edit_message_media(
-                        picture, where.chat, message, reply_markup=keyboard
-                    )
+                    await self._api.edit_message_media(picture, where.chat, message, **keyboard)
                 except InvalidToken as error:  # a Bot API server without this method
                     raise Lost("a picture cannot be put there") from error
             elif media:
-                await self._api.edit_message_caption(
-                    where.chat, message, caption=words, parse_mode=mode, reply_markup=keyboard
-                )
+                shared = {**mode, **keyboard, "caption": words}
+                await self._api.edit_message_caption(where.chat, message, **shared)
             else:
-                await self._api.edit_message_text(
-                    words,
-                    where.chat,
-                    message,
-                    parse_mode=mode,
-                    reply_markup=keyboard,
-                    link_preview_options=NO_PREVIEW,
-                )
+                shared = {**mode, **keyboard, "link_preview_options": NO_PREVIEW}
+                await self._api.edit_message_text(words, where.chat, message, **shared)
 
         await self._again(place, call)
 
     async def draft(self, place: Place, draft: int, text: Text) -> None:
-        """A preview of a growing text, in a private chat."""
-
         async def call(where: Place, marked: bool) -> None:
-            words = _words(text, marked)
-            thread = where.thread or None  # private chats can have topics too
-            await self._api.send_message_draft(
-                where.chat, draft, words, message_thread_id=thread, **_mode(marked)
-            )
+            words, mode = _worded(text, marked)
+            mode["message_thread_id"] = where.thread or None  # private chats can have topics too
+            await self._api.send_message_draft(where.chat, draft, words, **mode)
 
         await self._again(place, call)
 
     async def delete(self, place: Place, message: int) -> bool:
-        """Take a message away; False if Telegram does not let us."""
+        """Delete a message; False if Telegram does not let us."""
 
         async def call(where: Place, _marked: bool) -> None:
             await self._api.delete_message(where.chat, message)
@@ -195,7 +176,7 @@ class Sender:
             log.debug("no notice", extra={"why": type(error).__name__})
 
     async def manages(self, place: Place, user: int) -> bool:
-        """Whether the user may manage the chat; in a private one everybody may."""
+        """Say whether the user may manage the chat; in a private one everybody may."""
         if place.private:
             return True
         try:
@@ -204,14 +185,14 @@ class Sender:
             return False
 
     async def _again(self, place: Place, call: Call[None]) -> None:
-        """A call that may be made twice: not knowing whether it arrived is a passing fault."""
+        """Make a call that may be made twice: not knowing whether it arrived is a passing fault."""
         try:
             await self._tried(place, call)
         except Unsure as error:
             raise ConnectionError("the connection broke") from error
 
     async def _tried(self, place: Place, call: Call[Result]) -> Result | None:
-        """The call in the form that Telegram takes; None if an edit changed nothing."""
+        """Make the call in the form that Telegram takes; None if an edit changed nothing."""
         marked = True
         for _form in range(FORMS):
             where = Place(chat=self._moved.get(place.chat, place.chat), thread=place.thread)
@@ -231,12 +212,8 @@ class Sender:
         raise Vanished("refused in every form")
 
 
-def _words(text: Text, marked: bool) -> str:
-    return text.html if marked else text.plain
-
-
-def _mode(marked: bool) -> dict[str, Any]:
-    return {"parse_mode": "HTML" if marked else None}
+def _worded(text: Text, marked: bool) -> tuple[str, dict[str, Any]]:
+    return (text.html, {"parse_mode": "HTML"}) if marked else (text.plain, {"parse_mode": None})
 
 
 def _keyboard(rows: Rows) -> InlineKeyboardMarkup | None:
@@ -245,10 +222,3 @@ def _keyboard(rows: Rows) -> InlineKeyboardMarkup | None:
     return InlineKeyboardMarkup(
         [[InlineKeyboardButton(b.label, callback_data=b.data) for b in row] for row in rows]
     )
-
-
-def _reply(message: int) -> ReplyParameters | None:
-    """To a message that may be deleted meanwhile."""
-    if not message:
-        return None
-    return ReplyParameters(message, allow_sending_without_reply=True)

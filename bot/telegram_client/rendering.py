@@ -121,7 +121,6 @@ def status_of(draft: Draft, registry: Registry, locale: str) -> TextMessage | Ph
 
 
 def text_of(draft: Draft) -> Text | None:
-    """Show the text that has grown so far."""
     return growing(draft.text) if draft.text.strip() else None
 
 

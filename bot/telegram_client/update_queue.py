@@ -44,14 +44,11 @@ log = logging.getLogger(__name__)
 
 
 class ChatLocks:
-    """Keep a lock for each chat while somebody waits for it."""
-
     def __init__(self) -> None:
         self._locks: dict[int, asyncio.Lock] = {}
         self._waiting: dict[int, int] = {}
 
     def full(self, chat: int) -> bool:
-        """Say whether the chat has as many waiting as it may."""
         return self._waiting.get(chat, 0) >= MOST_WAITING
 
     def short(self, chat: int) -> bool:
@@ -59,7 +56,6 @@ class ChatLocks:
         return self._waiting.get(chat, 0) < FEW
 
     def enter(self, chat: int) -> None:
-        """Let one more wait, until its turn() is over."""
         self._waiting[chat] = self._waiting.get(chat, 0) + 1
 
     @asynccontextmanager

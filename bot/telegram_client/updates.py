@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasPath, BaseModel, ConfigDict, Field
 
 from bot.messages.buttons import Press, decode
 from bot.telegram_client.address import Place
@@ -30,8 +30,6 @@ class _Model(BaseModel):
 
 
 class User(_Model):
-    """A person or a bot."""
-
     id: Number
     is_bot: bool = False
     username: str = ""
@@ -73,19 +71,18 @@ class _Message(_Model):
 
     @property
     def unnamed(self) -> bool:
-        """Whether an administrator writes as the group."""
         return self.sender_chat is not None and self.sender_chat.id == self.chat.id
 
     @property
     def spoken(self) -> bool:
-        """Whether a person stands behind it: no other bot, no channel, and nothing sent by itself."""
+        """Say whether a person stands behind it: no other bot, no channel, nothing sent by itself."""
         if self.sender is None or self.is_automatic_forward or self.via_bot is not None:
             return False
         return self.unnamed if self.sender_chat is not None else not self.sender.is_bot
 
     @property
     def place(self) -> Place:
-        """In a forum's General, a thread id only says which message was replied to."""
+        # In a forum's General, a thread id only says which message was replied to.
         thread = self.message_thread_id if self.is_topic_message else 0
         return Place(chat=self.chat.id, thread=thread or 0)
 
@@ -97,13 +94,9 @@ class _Query(_Model):
     data: str | None = None
 
 
-class _Member(_Model):
-    status: str
-
-
 class _Membership(_Model):
     chat: _Chat
-    new_chat_member: _Member
+    status: str = Field(validation_alias=AliasPath("new_chat_member", "status"))
 
 
 class _Update(_Model):
@@ -115,7 +108,7 @@ class _Update(_Model):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextUpdate:
-    """Words for the bot. `text` is empty for what it cannot read, a voice message for example.
+    """Hold words for the bot. `text` is empty for what it cannot read, a voice message for example.
 
     An administrator who writes as the group is `unnamed`: the asker is the group. `borrowed` words
     are a third person's. The messages of an `album` share its name.
@@ -135,14 +128,13 @@ class TextUpdate:
 
     @property
     def command(self) -> str:
-        """The name after its slash, or nothing."""
         found = _COMMAND.match(self.text)
         return found["name"].lower() if found else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ButtonUpdate:
-    """A button. `press` is None for one that is none of ours."""
+    """Hold a press of a button; `press` is None for one that is none of ours."""
 
     query: str
     place: Place
@@ -153,48 +145,45 @@ class ButtonUpdate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MembershipUpdate:
-    """The bot was blocked or sent away; `back` when it was let in again."""
-
+class _ChatUpdate:
     place: Place
-    back: bool
 
     @property
     def asker(self) -> int:
-        """Nobody: the chat itself."""
-        return self.place.chat
+        return self.place.chat  # nobody asks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MigrationUpdate:
-    """A group became a supergroup, and has another number now. Both chats are told so."""
+class MembershipUpdate(_ChatUpdate):
+    """Say that the bot was blocked or sent away; `back` when it was let in again."""
 
-    place: Place
+    back: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MigrationUpdate(_ChatUpdate):
+    """Say that a group became a supergroup with another number. Both chats are told so."""
+
     now: Place
-
-    @property
-    def asker(self) -> int:
-        """Nobody: the chat itself."""
-        return self.place.chat
 
 
 Incoming = TextUpdate | ButtonUpdate | MembershipUpdate | MigrationUpdate
 
 
 def number_of(update: Any) -> int | None:
-    """The number that confirms an update, readable or not."""
+    """Find the number that confirms an update, readable or not."""
     number = update.get("update_id") if isinstance(update, dict) else None
     return number if type(number) is int and 0 <= number < 2**63 else None
 
 
 def read(update: Any, me: User, commands: frozenset[str]) -> Incoming | None:
-    """What it means for the bot `me`, which knows these commands. Raises ValueError."""
+    """Read what an update means for the bot `me`, which knows these commands. Raises ValueError."""
     seen = _Update.model_validate(_marked(update))
     if seen.callback_query is not None:
         return _pressed(seen.callback_query)
     if seen.my_chat_member is not None:
         shut = seen.my_chat_member
-        gone = shut.new_chat_member.status in ("kicked", "left")
+        gone = shut.status in ("kicked", "left")
         return MembershipUpdate(place=Place(chat=shut.chat.id), back=not gone)
     if seen.message is None:
         return None
@@ -202,7 +191,7 @@ def read(update: Any, me: User, commands: frozenset[str]) -> Incoming | None:
 
 
 def _marked(update: Any) -> Any:
-    """The update, with `media` for whatever came instead of words, and `borrowed` for a forward."""
+    """Mark with `media` whatever came instead of words, and with `borrowed` a forward."""
     message = update.get("message") if isinstance(update, dict) else None
     if not isinstance(message, dict):
         return update
@@ -267,7 +256,7 @@ def _heard(message: _Message, me: User, commands: frozenset[str]) -> TextUpdate 
 
 
 def addressed(text: str, name: str, commands: frozenset[str], *, to_me: bool) -> str | None:
-    """What a group's message says to the bot of that name, or None.
+    """Find what a group's message says to the bot of that name, or None.
 
     >>> addressed("@AnyBot a tale, please", "AnyBot", frozenset(), to_me=False)
     'a tale, please'
@@ -285,7 +274,6 @@ def addressed(text: str, name: str, commands: frozenset[str], *, to_me: bool) ->
 
 
 def _job(message: _Message) -> str | None:
-    """The job whose buttons stand below a message of ours."""
     for row in message.reply_markup.inline_keyboard if message.reply_markup else ():
         for button in row:
             if (press := _press(button.callback_data)) is not None:

@@ -160,7 +160,6 @@ async def _one(text: str, there: TerminalSession, screen: Screen) -> int:
 
 
 async def _response(text: str, there: TerminalSession, who: Who) -> Response:
-    """Take a line as a choice, or else as a command."""
     made = await there.pressed(text, who)
     return made if made is not None else await there.say(there.talk.parse(text), who)
 

@@ -12,7 +12,6 @@ COLOURFUL = ("truecolor", "256")
 
 
 def can_show(console: Console) -> bool:
-    """Whether the terminal has the colours for it."""
     return console.is_terminal and console.color_system in COLOURFUL and "utf" in console.encoding
 
 

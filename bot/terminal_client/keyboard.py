@@ -14,14 +14,11 @@ from engine.shutdown import end
 
 
 def at_a_terminal() -> bool:
-    """Whether somebody sits there, and not a pipe."""
     return sys.stdin is not None and sys.stdin.isatty()
 
 
 @dataclass(slots=True)
 class Running:
-    """The job that Ctrl-C would stop."""
-
     job: str = ""
     stopping: bool = False
 

@@ -34,7 +34,6 @@ class PipedAnswer:
         self._shown = ""
 
     def show(self, draft: Draft) -> None:
-        """A rerun says the same words again (same seed): only what is new is written."""
         if draft.text.startswith(self._shown):
             self._write(draft.text[len(self._shown) :])
             self._shown = draft.text
@@ -53,7 +52,6 @@ class TerminalAnswer:
         self._printed = ""  # the part of the text that stands in finished lines
 
     def show(self, draft: Draft) -> None:
-        """Print the lines that are complete, redraw the last."""
         # what rich leaves out of a line, or makes wider, would be looked for in vain
         draft = replace(draft, text=strip_control_codes(draft.text).expandtabs())
         if not draft.text.startswith(self._printed):
@@ -99,7 +97,6 @@ class TerminalAnswer:
         self._live.update(Group(*above, spinner))
 
     def _preview(self, draft: Draft) -> list[RenderableType]:
-        """The picture so far, decoded once for each that comes."""
         if not draft.preview or not can_show(self._console):
             return []
         if self._seen is None or self._seen[0] != draft.preview:
@@ -109,7 +106,6 @@ class TerminalAnswer:
 
 @contextmanager
 def page_for(console: Console) -> Iterator[Page]:
-    """A live page on a terminal, a plain one elsewhere."""
     if not console.is_terminal:
         yield PipedAnswer(lambda text: (console.file.write(text), console.file.flush()))
         return

@@ -36,7 +36,6 @@ log = logging.getLogger(__name__)
 
 
 def terminal_asker() -> Who:
-    """Name the person at this terminal, in a new conversation."""
     try:
         name = getpass.getuser()
     except (KeyError, OSError):  # a container's user may have no name
@@ -125,7 +124,6 @@ class TerminalSession:
         return len(files)
 
     def offer_nothing(self) -> None:
-        """Let what was offered before count no longer."""
         self._shown: list[Button] = []
         self._asking = False
 
@@ -138,7 +136,6 @@ class TerminalSession:
         return [f"[{n}] {button.label}" for n, button in enumerate(shown, 1)]
 
     async def save(self, name: str, data: bytes) -> Path:
-        """Write a file for its owner alone. Raises SetupError."""
         folder = self.pictures if name.endswith(".png") else self.papers
         try:
             await asyncio.to_thread(write_file, folder / name, data, private=True)
