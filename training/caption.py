@@ -137,13 +137,7 @@ def ask(
         return ask_in_batches(Batches(folder, who, journal), purse, questions, options)
     waiting = [question for question in questions if journal.needs(question, options.retry_failed)]
     cost.require_agreement(waiting, purse, table, options.yes)
-    asking = Asking(
-        captioner=who,
-        journal=journal,
-        purse=purse,
-        table=table,
-        on_first=cost.price_teller(purse, len(waiting)),
-    )
+    asking = Asking(captioner=who, journal=journal, purse=purse, table=table)
     if waiting:
         asking.ask(waiting)
     return asking.over

@@ -52,7 +52,11 @@ def build(recipe: Recipe, source: Source, run: Path, base: Path | None) -> dict[
     tokenizer = load_tokenizer(recipe.base, base)
     facts: dict[str, Any] = {"data_root": root, "splits": {}, "outputs": {}}
     with whole_folder(run / "corpus") as folder:
-        stamp_texts(folder, recipe, run)
+        hours = retention_hours(recipe)
+        if hours is not None:  # the same hour as that of the store the texts came from
+            due = due_of(run / GUARDIAN) or due_of(run / FETCHED)
+            remaining = hours if due is None else (due - time.time()) / 3600
+            stamp(folder, remaining, time.time())
         for name in SPLITS:
             blocks = list(blocks_of(splits[name], tokenizer, recipe))
             write_works(folder / f"{name}.jsonl", splits[name])
@@ -64,15 +68,6 @@ def build(recipe: Recipe, source: Source, run: Path, base: Path | None) -> dict[
     if due_of(run / "corpus"):
         guard(run / "corpus")
     return facts
-
-
-def stamp_texts(folder: Path, recipe: Recipe, run: Path) -> None:
-    """Give texts with a time limit the same hour as the store they came from."""
-    hours = retention_hours(recipe)
-    if hours is not None:
-        due = due_of(run / GUARDIAN) or due_of(run / FETCHED)
-        remaining = hours if due is None else (due - time.time()) / 3600
-        stamp(folder, remaining, time.time())
 
 
 def main(

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -48,7 +47,11 @@ def load(pictures: Pictures) -> tuple[Collection, Collection]:
             f"{pictures.held_out} of them. Render more, or lower pictures.held_out."
         )
     side = round(pictures.size * pictures.zoom)
-    pixels = np.stack([opened(pictures.folder / row["file"], side) for row in facts])
+    smooth, found = Image.Resampling.LANCZOS, []
+    for row in facts:
+        with Image.open(pictures.folder / row["file"]) as picture:
+            found.append(np.asarray(picture.convert("RGB").resize((side, side), smooth)))
+    pixels = np.stack(found)
     split = len(facts) - pictures.held_out
     return Collection(pixels[:split], facts[:split]), Collection(pixels[split:], facts[split:])
 
@@ -68,11 +71,6 @@ def for_autoencoder(recipe: BaseRecipe) -> tuple[Collection, Collection]:
 def joined(parts: Sequence[Collection]) -> Collection:
     pixels = np.concatenate([part.pixels for part in parts])
     return Collection(pixels, [row for part in parts for row in part.facts])
-
-
-def opened(path: Path, side: int) -> NDArray[np.uint8]:
-    with Image.open(path) as picture:
-        return np.asarray(picture.convert("RGB").resize((side, side), Image.Resampling.LANCZOS))
 
 
 def as_tensor(pixels: NDArray[np.uint8]) -> Tensor:

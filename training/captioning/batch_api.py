@@ -130,7 +130,9 @@ class Batches:
                 with suppress(openai.OpenAIError):  # it expires there by itself
                     self.client.files.delete(file)
             if batch.status == "failed":
-                raise SourceFault(f"The batch was refused: {reasons(batch)}. Nothing was charged.")
+                errors = (batch.errors.data or []) if batch.errors else []
+                why = "; ".join(str(error.message) for error in errors[:3]) or "no reason given"
+                raise SourceFault(f"The batch was refused: {why}. Nothing was charged.")
         return not self.sent
 
     def take(self, file: str, by_key: dict[str, Question], prices: Prices) -> None:
@@ -197,11 +199,6 @@ def answer_of(line: str) -> tuple[str, Answer | None]:
     if response.get("status_code") in (400, 422):
         return key, Answer(outcome="failed", raw=json.dumps(response.get("body"))[:2000])
     return key, None
-
-
-def reasons(batch: Any) -> str:
-    errors = (batch.errors.data or []) if batch.errors else []
-    return "; ".join(str(error.message) for error in errors[:3]) or "no reason given"
 
 
 def wait(

@@ -14,7 +14,7 @@ class CatalogueCaptioner:
     def describe(self, question: Question) -> Answer:
         row = question.row
         text = str(row.get("text") or row.get("caption") or "")
-        dated = " ".join(filter(None, (first_of(row.get("place")), first_of(row.get("date")))))
+        dated = " ".join(str(row[key]) for key in ("place", "date") if row.get(key))
         styles = ", ".join(row.get("styles") or [])
         description = Description(
             object_type=str(row.get("object_type") or row.get("title") or "").lower(),
@@ -26,10 +26,6 @@ class CatalogueCaptioner:
             uncertain=[],
         )
         return Answer(outcome="ok", description=description, raw=text)
-
-
-def first_of(value: object) -> str:
-    return str(value or "")
 
 
 def first_sentence(text: str) -> str:

@@ -75,6 +75,8 @@ def reason_of(error: openai.APIStatusError) -> str:
 
 
 def told(error: openai.OpenAIError, table: CaptionTable) -> TrainingError:
+    body: Any = getattr(error, "body", None)
+    code = body.get("code") if isinstance(body, dict) else ""
     match error:
         case openai.AuthenticationError() | openai.PermissionDeniedError():
             name = "OPENAI_API_KEY" if is_openai(table) else "CAPTION_API_KEY"
@@ -84,7 +86,7 @@ def told(error: openai.OpenAIError, table: CaptionTable) -> TrainingError:
                 f"The server knows no {table.model!r}, or no such service. Check [caption] model "
                 "and address."
             )
-        case openai.RateLimitError() if code_of(error) == "insufficient_quota":
+        case openai.RateLimitError() if code == "insufficient_quota":
             return NotAllowed(f"The account has no credit left. What came is kept. {WITHOUT}")
         case openai.APIStatusError():
             return SourceFault(
@@ -96,8 +98,3 @@ def told(error: openai.OpenAIError, table: CaptionTable) -> TrainingError:
                 f"The server at {table.address} cannot be reached ({type(error).__name__}). Check "
                 "[caption] address; what came is kept."
             )
-
-
-def code_of(error: openai.APIStatusError) -> str:
-    body: Any = error.body
-    return str(body.get("code", "")) if isinstance(body, dict) else ""

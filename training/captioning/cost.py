@@ -7,7 +7,6 @@ Image tokens by OpenAI's rules for "high" detail: fit into 2048², shorter side 
 import math
 import re
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import typer
@@ -53,10 +52,9 @@ def family(model: str) -> str:
 
 def prices_of(table: CaptionTable, batch: bool = False) -> Prices:
     """Take the recipe's prices, else the list's; another server costs nothing unless stated."""
-    listed = PRICES.get(family(table.model)) if table.address.rstrip("/") == OPENAI else (0.0, 0.0)
+    own = table.captioner == "openai" and table.address.rstrip("/") == OPENAI
+    listed = PRICES.get(family(table.model)) if own else (0.0, 0.0)
     into, out = table.dollars_in, table.dollars_out
-    if table.captioner != "openai":
-        listed = (0.0, 0.0)
     if (into is None or out is None) and listed is None:
         raise BadRecipe(
             f"The price of {table.model} is not known here. Look it up, and set [caption] "
@@ -166,15 +164,11 @@ def require_agreement(
         raise NotAllowed("Nothing was sent and nothing was spent.")
 
 
-def price_teller(purse: SpendingLimit, number: int) -> Callable[[Answer], None]:
-    """Tell the measured price of all when the first answer comes."""
-
-    def tell(answer: Answer) -> None:
-        dollars = purse.prices.of(answer.tokens_in, answer.tokens_out) * number
-        if dollars:
-            console().print(
-                f"The first picture counted {answer.tokens_in} tokens in and {answer.tokens_out} "
-                f"out: about ${dollars:.2f} for all {number}."
-            )
-
-    return tell
+def tell_price(limit: SpendingLimit, answer: Answer, number: int) -> None:
+    """Say what all pictures cost, measured by the first answer."""
+    dollars = limit.prices.of(answer.tokens_in, answer.tokens_out) * number
+    if dollars:
+        console().print(
+            f"The first picture counted {answer.tokens_in} tokens in and {answer.tokens_out} "
+            f"out: about ${dollars:.2f} for all {number}."
+        )

@@ -31,16 +31,14 @@ def drawn(rows: list[dict[str, Any]], table: CaptionTable) -> list[dict[str, Any
     number = min(len(rows), max(table.review_least, round(len(rows) * table.review_share)))
     order = list(rows)
     random.Random(table.seed).shuffle(order)
-    order.sort(key=lambda row: not serious(row))
+    order.sort(  # those with a flag beyond the captioner's own doubts first
+        key=lambda row: all(flag.startswith("uncertain") for flag in row["flags"])
+    )
     chosen = {row["file_name"] for row in order[: (number + 1) // 2]}  # flagged ones: half at most
     rest = [row for row in rows if row["file_name"] not in chosen]
     random.Random(table.seed).shuffle(rest)
     chosen |= {row["file_name"] for row in rest[: number - len(chosen)]}
     return [row for row in rows if row["file_name"] in chosen]
-
-
-def serious(row: dict[str, Any]) -> bool:
-    return any(not flag.startswith("uncertain") for flag in row["flags"])
 
 
 def write_sheet(

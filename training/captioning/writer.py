@@ -1,7 +1,6 @@
 """From questions to `metadata_gpt4.jsonl`: ask what is open, journal, compose, check, write."""
 
 from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from training.captioning.answer_log import Journal
 from training.captioning.catalogue import CatalogueCaptioner
 from training.captioning.checks import agreement, flag_repeats, flags_of
 from training.captioning.composition import compose, count, shorten
-from training.captioning.cost import SpendingLimit, worst
+from training.captioning.cost import SpendingLimit, tell_price, worst
 from training.captioning.description import Answer
 from training.captioning.questions import Question
 from training.captioning.tables import CaptionTable
@@ -35,10 +34,11 @@ class Asking:
     over: bool = False
     failed: int = 0
     asked: int = 0
-    on_first: Callable[[Answer], None]
+    number: int = 0
 
     def ask(self, questions: list[Question]) -> None:
         under_way: dict[Future[Answer], tuple[Question, float]] = {}
+        self.number = len(questions)
         with Progress() as progress, ThreadPoolExecutor(self.most()) as pool:
             task = progress.add_task("writing captions", total=len(questions))
             try:
@@ -85,7 +85,7 @@ class Asking:
         self.asked += 1
         self.journal.add(question, answer, self.captioner.model, dollars)
         if self.asked == 1:
-            self.on_first(answer)
+            tell_price(self.purse, answer, self.number)
 
 
 def write_captions(

@@ -116,7 +116,8 @@ def check_layout(pipeline: Any) -> None:
 
 def resolution_of(recipe: ImageRecipe, pipeline: Any) -> int:
     """Give the resolution in pixels; raises BadRecipe when the base cannot divide it."""
-    grain = grain_of(pipeline)
+    halvings = len(pipeline.unet.config.block_out_channels) - 1
+    grain = int(pipeline.vae_scale_factor) * int(2**halvings)  # VAE and UNet halve a side so often
     own = int(pipeline.unet.config.sample_size) * int(pipeline.vae_scale_factor)
     resolution = recipe.data.resolution or own
     for name, value in (("resolution", resolution), ("bucket_step", recipe.data.bucket_step)):
@@ -125,12 +126,6 @@ def resolution_of(recipe: ImageRecipe, pipeline: Any) -> int:
                 f"data.{name} is {value}, but this base needs a multiple of {grain} pixels."
             )
     return resolution
-
-
-def grain_of(pipeline: Any) -> int:
-    """Count the pixels that a side must be a multiple of: VAE and UNet halve it so often."""
-    halvings = len(pipeline.unet.config.block_out_channels) - 1
-    return int(pipeline.vae_scale_factor) * int(2**halvings)
 
 
 def noise_schedule(pipeline: Any) -> "DDPMScheduler":

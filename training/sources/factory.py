@@ -37,17 +37,23 @@ def source_of(
         case origins.HubOrigin():
             return HubSource(origin, licence)
         case origins.BooksOrigin():
-            return BooksSource(origin, licence, polite(origin), journal_of(recipe, runs))
+            return BooksSource(
+                origin,
+                licence,
+                PoliteClient(Pace(origin.seconds_between)),
+                journal_of(recipe, runs),
+            )
         case origins.TablesOrigin():
-            return TablesSource(origin, licence, polite(origin), journal_of(recipe, runs))
+            return TablesSource(
+                origin,
+                licence,
+                PoliteClient(Pace(origin.seconds_between)),
+                journal_of(recipe, runs),
+            )
         case origins.GuardianOrigin():
             return guardian_source(recipe, origin, runs, settings)
         case origins.FolderOrigin():
             raise BadCorpus("This recipe's texts are not at hand: name them with --corpus DIR.")
-
-
-def polite(origin: origins.BooksOrigin | origins.TablesOrigin) -> PoliteClient:
-    return PoliteClient(Pace(origin.seconds_between))
 
 
 def journal_of(recipe: Recipe, runs: Path) -> Journal:

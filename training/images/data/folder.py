@@ -6,7 +6,7 @@
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -116,7 +116,9 @@ def picture_of(
         with Image.open(path) as opened:
             opened.verify()
         with Image.open(path) as opened:
-            width, height = upright_size(opened)
+            width, height = opened.size
+            if opened.getexif().get(0x0112, 1) >= 5:  # it is shown turned
+                width, height = height, width
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return "the picture is damaged"
     text = str(row.get("text") or row.get("caption") or row.get("title") or "").strip()
@@ -138,12 +140,6 @@ def picture_of(
     )
 
 
-def upright_size(picture: Any) -> tuple[int, int]:
-    width, height = picture.size
-    turned = picture.getexif().get(0x0112, 1) >= 5
-    return (height, width) if turned else (width, height)
-
-
 def split(
     pictures: Sequence[Picture], share: float, seed: int
 ) -> tuple[tuple[Picture, ...], tuple[Picture, ...]]:
@@ -153,11 +149,10 @@ def split(
     )
     count = max(1, round(share * len(groups))) if share and len(groups) > 1 else 0
     held = set(groups[:count])
-    return only(pictures, lambda group: group not in held), only(pictures, held.__contains__)
-
-
-def only(pictures: Iterable[Picture], wanted: Any) -> tuple[Picture, ...]:
-    return tuple(picture for picture in pictures if wanted(picture.group))
+    return (
+        tuple(picture for picture in pictures if picture.group not in held),
+        tuple(picture for picture in pictures if picture.group in held),
+    )
 
 
 def upright(opened: Image.Image) -> Image.Image:

@@ -21,7 +21,9 @@ def paragraphs_of(text: str) -> tuple[str, ...]:
     >>> paragraphs_of("One\nline.\n\n\n  Two \u200bspaces.\n")
     ('One line.', 'Two spaces.')
     """
-    text = without_gutenberg_frame(text.replace("\r\n", "\n").replace("\r", "\n"))
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    start, end = GUTENBERG_START.search(text), GUTENBERG_END.search(text)
+    text = text[start.end() if start else 0 : end.start() if end else len(text)]
     cleaned = (clean_paragraph(part) for part in BLANK_LINES.split(text))
     return tuple(part for part in cleaned if part)
 
@@ -33,12 +35,6 @@ def clean_paragraph(text: str) -> str:
     'a b'
     """
     return SPACES.sub(" ", CONTROL.sub("", unicodedata.normalize("NFC", text))).strip()
-
-
-def without_gutenberg_frame(text: str) -> str:
-    """Take off Project Gutenberg's header and licence."""
-    start, end = GUTENBERG_START.search(text), GUTENBERG_END.search(text)
-    return text[start.end() if start else 0 : end.start() if end else len(text)]
 
 
 def without_repeats(works: Iterable[Work], drops: list[Drop]) -> Iterator[Work]:
