@@ -170,7 +170,7 @@ def prompts(count: int, seed: int) -> list[dict[str, str]]:
 
 
 def said(facts: dict[str, str]) -> str:
-    """The prompt of some properties.
+    """Ask for some properties in a prompt.
 
     >>> said({"kind": "earrings", "metal": "gold", "stone": "jet", "ground": "grey"})
     'a pair of earrings of gold set with jet, on a grey ground'

@@ -24,7 +24,7 @@ SAMPLES = {"shop": 16, "museum": 24}  # paths a pixel: dim and soft light is gra
 
 
 def caption(facts: dict[str, str]) -> str:
-    """What stands in the metadata; a grey ground goes without saying on a museum's plate.
+    """Write what stands in the metadata; a grey ground goes without saying on a museum's plate.
 
     >>> facts = {"kind": "ring", "metal": "gold", "stone": "jet", "ground": "grey",
     ...          "engraving": "leaves", "filigree": "", "enamel": "", "manner": "shop"}

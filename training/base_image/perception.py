@@ -75,7 +75,7 @@ class Critic(nn.Module):
         return found
 
     def losses(self, made: Tensor, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """What the painter pays for being found out, and what the critic pays for its errors.
+        """Give what the painter pays for being found out, and what the critic pays for its errors.
 
         The first reaches only the painter's weights, the second only the critic's, so that one
         optimiser may step on their sum.

@@ -23,7 +23,7 @@ AVERAGE = "average."  # before the names of averaged weights
 
 
 def rate(step: int, steps: int, peak: float) -> float:
-    """Linear warm-up, then a cosine to a thirtieth of the peak.
+    """Warm up linearly, then follow a cosine to a thirtieth of the peak.
 
     >>> [round(rate(step, 10_000, 1.0), 3) for step in (0, 199, 200, 9_999)]
     [0.005, 1.0, 1.0, 0.03]

@@ -140,7 +140,7 @@ STRANGE = 0.08
 
 
 def caption_of(facts: dict[str, str], rng: random.Random, strange: tuple[str, ...] = ()) -> str:
-    """One caption of a picture, drawn from `rng`; `strange` words may be strewn in, to be ignored.
+    """Draw one caption of a picture from `rng`; `strange` words may be strewn in, to be ignored.
 
     >>> facts = {"kind": "ring", "form": "rope", "metal": "gold", "stone": "ruby", "cut": "oval",
     ...          "second_stone": "pearl", "setting": "claws", "engraving": "", "filigree": "",

@@ -12,7 +12,7 @@ class Captioner(Protocol):
     kept: bool  # whether answers go into the journal: not those in the museum's own words
 
     def describe(self, question: Question) -> Answer:
-        """What is in the picture; an answer that is no use says why.
+        """Say what is in the picture; an answer that is no use says why.
 
         Raises SourceFault, BadRecipe or NotAllowed where the next picture would fare no better.
         """

@@ -29,7 +29,7 @@ class CatalogueCaptioner:
 
 
 def first_sentence(text: str) -> str:
-    """A text up to its first full stop.
+    """Cut a text at its first full stop.
 
     >>> first_sentence("A tiara. It was worn at balls.")
     'A tiara'

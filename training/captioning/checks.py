@@ -52,7 +52,7 @@ def flags_of(
 
 
 def english(text: str) -> bool:
-    """Whether a text is likely English: Latin letters, and some of its small words.
+    """Tell whether a text is likely English: Latin letters, and some of its small words.
 
     >>> english("a ring of gold with a red stone in a claw setting"), english("ein Ring aus Gold")
     (True, False)
@@ -63,7 +63,7 @@ def english(text: str) -> bool:
 
 
 def agreement(said: list[str], catalogue: list[str]) -> float | None:
-    """The share of the catalogue's materials that were said; None when it names none.
+    """Give the share of the catalogue's materials that were said; None when it names none.
 
     >>> agreement(["yellow gold", "seed pearls"], ["Gold", "Pearl"])
     1.0

@@ -101,7 +101,7 @@ def head(description: Description) -> str:
 
 
 def cleaned(text: str) -> str:
-    """One line, no full stop at the end, and without the prefix's made-up word.
+    """Write on one line, without a full stop at the end and the prefix's made-up word.
 
     >>> cleaned("  A TOK ring,\\n of gold. ")
     'A ring, of gold'

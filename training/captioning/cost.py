@@ -42,7 +42,7 @@ class Prices:
 
 
 def family(model: str) -> str:
-    """A model's name without its date.
+    """Take the date off a model's name.
 
     >>> family("gpt-4.1-mini-2025-04-14")
     'gpt-4.1-mini'
@@ -69,7 +69,7 @@ def prices_of(table: CaptionTable, batch: bool = False) -> Prices:
 
 
 def picture_tokens(width: int, height: int, detail: str, model: str) -> int:
-    """What one picture counts as.
+    """Count one picture's tokens.
 
     >>> [picture_tokens(w, h, "high", "gpt-4.1") for w, h in [(2500, 1875), (768, 768), (512, 512)]]
     [765, 765, 255]

@@ -129,7 +129,7 @@ def resolution_of(recipe: ImageRecipe, pipeline: Any) -> int:
 
 
 def noise_schedule(pipeline: Any) -> "DDPMScheduler":
-    """The base's betas and prediction type for training, as diffusers' own scripts take them.
+    """Take the base's betas and prediction type for training, as diffusers' own scripts do.
 
     Not the pipeline's Euler scheduler: in diffusers 0.42 its get_velocity looks up alphas by place in
     the descending list of timesteps, so that it is right for none of them.

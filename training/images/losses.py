@@ -87,7 +87,7 @@ class Denoiser:
 
 
 def times_of(steps: int, count: int) -> list[int]:
-    """So many timesteps, in the middles of equal parts of the schedule.
+    """Place `count` timesteps in the middles of equal parts of the schedule.
 
     >>> times_of(1000, 10)
     [50, 150, 250, 350, 450, 550, 650, 750, 850, 950]

@@ -14,7 +14,7 @@ ONLY_SHOWN = frozenset(
 
 
 class ImageRecipe(RunRecipe):
-    """One run on pictures, whole."""
+    """Describe one run on pictures, whole."""
 
     expert: tables.ImageExpert
     data: tables.Data

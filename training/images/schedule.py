@@ -20,7 +20,7 @@ class Batch:
 
 
 def batches_in(shapes: Sequence[Shape], batch: int) -> int:
-    """How many batches an epoch has: a batch is of one shape, and no picture is left out.
+    """Count an epoch's batches: a batch is of one shape, and no picture is left out.
 
     >>> batches_in([(1, 1), (1, 1), (1, 1), (2, 1)], 2)
     3

@@ -1,4 +1,4 @@
-"""One image run on its way: pipeline, pictures, fitter, average, log, and how far it has come."""
+"""Take one run on pictures to its end: pipeline, pictures, trainer, average, grids."""
 
 import math
 from pathlib import Path
@@ -25,7 +25,7 @@ from training.run.trainer import accelerator_for
 
 
 class ImageSession(RunSession):
-    """One image run on its way."""
+    """Take one run on pictures to its end."""
 
     def __init__(
         self, recipe: ImageRecipe, run: Path, pictures: Pictures, base: Path | None = None

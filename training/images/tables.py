@@ -16,7 +16,7 @@ class ImageExpert(ExpertTable):
 
 
 class Data(Table):
-    """The folder of captioned pictures, and how they are cut and held out.
+    """Name the folder of captioned pictures, and how they are cut and held out.
 
     `resolution` 0 means the base's own. With `buckets`, pictures are cut to the shape nearest their
     own among shapes of about resolution² pixels, in steps of `bucket_step`; else to squares. `crops`
@@ -77,7 +77,7 @@ class ImageTraining(AnyTraining):
 
 
 class Prior(Table):
-    """Prior preservation: pictures of the class as the base draws it, trained along at `weight`.
+    """Preserve the class: its pictures as the base draws it are trained along at `weight`.
 
     With a `folder`, its pictures are used; else `pictures` are drawn from `prompt` before training.
     """

@@ -49,7 +49,7 @@ def distance(one: str, other: str) -> int:
 
 
 def without_duplicates(rows: Iterable[Row], bits: int) -> tuple[list[Row], list[tuple[Row, str]]]:
-    """The pictures to keep, in their order, and those dropped with the one each repeats.
+    """Keep pictures in their order; give those dropped with the one each repeats.
 
     Of pictures that are alike the largest stays; of equal ones the first.
     """

@@ -32,7 +32,7 @@ class MuseumClient(PoliteClient):
         self.silent: Counter[str] = Counter()  # by host, in a row
 
     def ask(self, address: str, etag: str = "") -> Response:
-        """The answer whatever its status; 304 means that what has this ETag is still right.
+        """Give the answer whatever its status; 304 means that what has this ETag is still right.
 
         Raises NoAnswer for one address that stays silent; SourceFault when the server is down or
         asks for a long pause.

@@ -89,7 +89,7 @@ def prune_captions(data: Path, gone: set[str]) -> None:
 
 
 def retention_of(data: Path) -> float | None:
-    """The days a folder's content may stay; None for one without a limit.
+    """Count the days a folder's content may stay; None for one without a limit.
 
     Rights that cannot be read count as the museum's four weeks.
     """

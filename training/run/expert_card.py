@@ -16,7 +16,7 @@ BESIDE = "adapter"  # the embedded adapter's folder, beside the card; others app
 
 
 def folder_of(profile: str) -> str:
-    """The folder of a profile's adapter, beside the card: no two profiles share one.
+    """Name the folder of a profile's adapter, beside the card: no two profiles share one.
 
     >>> folder_of("embedded"), folder_of("full")
     ('adapter', 'adapter-full')
@@ -59,7 +59,7 @@ def has_weights(profile: dict[str, Any], folder: Path, base: str) -> bool:
 
 
 def card_text(recipe: AnyRecipe, old: Path, same: bool, digest: str) -> str:
-    """The card as TOML; comments of an old card stay.
+    """Write the card as TOML; comments of an old card stay.
 
     `same` says that the old card lies in the folder published to; of another folder's card, only
     profiles whose adapter is not beside it are taken over.

@@ -50,7 +50,7 @@ class RunRecipe(Table):
 
 
 class Recipe(RunRecipe):
-    """One run on texts, whole."""
+    """Describe one run on texts, whole."""
 
     expert: ExpertTable
     source: Annotated[Origin, Field(discriminator="kind")]
@@ -86,7 +86,7 @@ def require_allowed(rights: dict[str, Any], whose: str, what: str, mend: str) ->
 
 
 def placeless(name: str) -> str:
-    """A hub id as it is; a folder of this machine as no more than that.
+    """Give a hub id as it is; a folder of this machine as no more than that.
 
     >>> placeless("google/gemma-2-2b-it"), placeless("/")
     ('google/gemma-2-2b-it', 'local folder')

@@ -69,7 +69,7 @@ class GuardianSource:
         return list(held.values())[: self.origin.limit]
 
     def open_store(self, with_text: bool) -> dict[str, Any]:
-        """A store that is not due; emptied for another search, begun anew after its day.
+        """Open a store that is not due; emptied for another search, begun anew after its day.
 
         Watched every time: an earlier watcher may have gone with a kill or a restart.
         """

@@ -31,7 +31,7 @@ class HubOrigin(OriginTable):
 
 
 class BookList(BaseModel):
-    """Works at one address: `{work}` stands for the work, `{page}` for its pages, in order.
+    """List works at one address: `{work}` stands for the work, `{page}` for its pages, in order.
 
     `chapters` adds the pages chapter-1, chapter-2 and so on, as Standard Ebooks names them.
     """

@@ -48,7 +48,7 @@ class FolderSource:
         )
 
     def articles(self, path: Path, text: str) -> Iterator[Work]:
-        """The lines of a `.jsonl`: each an object with `text`, perhaps `id` and `title`.
+        """Read the lines of a `.jsonl`: each an object with `text`, perhaps `id` and `title`.
 
         A title becomes the first paragraph, so that an expert learns headline and report.
         """

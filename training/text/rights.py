@@ -61,7 +61,7 @@ def is_guardian(origin: Origin) -> bool:
 
 
 def is_guardian_address(address: str) -> bool:
-    """Whether an address lies on one of The Guardian's sites.
+    """Tell whether an address lies on one of The Guardian's sites.
 
     >>> is_guardian_address("https://Content.GuardianAPIs.com./search")
     True

@@ -16,7 +16,7 @@ from training.text.trainer import TextTrainer
 
 
 class Session(RunSession):
-    """One text run on its way."""
+    """Take one run on texts to its end."""
 
     def __init__(self, recipe: Recipe, run: Path, base: Path | None) -> None:
         self.recipe, training = recipe, recipe.training
@@ -40,7 +40,7 @@ class Session(RunSession):
 
     @property
     def model(self) -> Any:
-        """The PEFT model without the wrapper that several processes need."""
+        """Give the PEFT model without the wrapper that several processes need."""
         return self.accelerator.unwrap_model(self.trainer.model)
 
     def put(self, tensors: dict[str, Any], step: int) -> None:  # noqa: ARG002 - no average is kept

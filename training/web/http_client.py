@@ -43,7 +43,7 @@ class Pace:
 
 
 def retry_delay(headers: Mapping[str, str], tries: int, first: float, now: float) -> float:
-    """Seconds before the next try: doubling, or longer where the server says so.
+    """Count the seconds before the next try: doubling, or longer where the server says so.
 
     >>> retry_delay({"ratelimit-reset": "7"}, 1, first=1.0, now=0.0)
     7.0

@@ -13,7 +13,7 @@ LONGEST = 2.0  # a bucket's side in resolutions, at most
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cut:
-    """How a picture becomes a training sample: resize, then cut. Heights come before widths.
+    """Turn a picture into a training sample: resize, then cut. Heights come before widths.
 
     These are the base's micro-conditioning (Podell et al. 2023, section 2.2): the size that the
     picture had, the corner it was cut at (in the resized picture), and the size it is shown at.
@@ -30,7 +30,7 @@ class Cut:
 
 
 def buckets_of(resolution: int, step: int) -> tuple[tuple[int, int], ...]:
-    """Shapes (height, width) of at most resolution² pixels, no side over two resolutions.
+    """List shapes (height, width) of at most resolution² pixels, no side over two resolutions.
 
     >>> buckets_of(128, 64)
     ((64, 192), (64, 256), (128, 128), (192, 64), (256, 64))
@@ -51,7 +51,7 @@ def buckets_of(resolution: int, step: int) -> tuple[tuple[int, int], ...]:
 
 
 def bucket_for(size: tuple[int, int], buckets: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    """The bucket whose aspect ratio is nearest; of equals the largest, then the first.
+    """Choose the bucket whose aspect ratio is nearest; of equals the largest, then the first.
 
     >>> bucket_for((2500, 1875), buckets_of(1024, 64))
     (1152, 896)
@@ -73,7 +73,7 @@ def cuts_of(
     name: str,
     resized_first: bool = False,
 ) -> tuple[Cut, ...]:
-    """The places where a picture may be cut: the middle first, the others drawn from its name.
+    """List where a picture may be cut: the middle first, the others drawn from its name.
 
     The picture is resized so that it just covers the bucket, and nothing is ever padded; with
     `resized_first` that size counts as its original one.

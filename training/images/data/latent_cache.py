@@ -20,7 +20,7 @@ class Cache:
     """Keep small safetensors files in a folder; one that cannot be read is made again."""
 
     def __init__(self, folder: Path, due: float | None = None) -> None:
-        """`due` is when its pictures' time is over: the cache is deleted with them."""
+        """Delete the cache at `due`, when its pictures' time is over."""
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         stamp_until(folder, due)

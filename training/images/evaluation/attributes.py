@@ -104,7 +104,7 @@ def by_picture(columns: Mapping[str, Iterable[Any]]) -> list[dict[str, str]]:
 def accuracy(
     known: Sequence[Mapping[str, str]], seen: Sequence[Mapping[str, str]]
 ) -> dict[str, float]:
-    """The share of pictures that show each attribute as asked.
+    """Give the share of pictures that show each attribute as asked.
 
     >>> accuracy([{"stone": "ruby"}, {"stone": "opal"}], [{"stone": "ruby"}, {"stone": "jet"}])
     {'stone': 0.5}

@@ -11,7 +11,7 @@ WORD = re.compile(r"[a-z]+(?:['\u2019][a-z]+)?")
 
 
 def words_of(text: str) -> list[str]:
-    """Lower-case words.
+    """List lower-case words.
 
     >>> words_of("It wasn't HE.")
     ['it', "wasn't", 'he']

@@ -35,7 +35,7 @@ def diversity_of(texts: Sequence[str]) -> Diversity:
 
 
 def repeated(words: Sequence[str], size: int = 4) -> float:
-    """The share of a text's runs of words that have come before in it.
+    """Give the share of a text's runs of words that have come before in it.
 
     >>> round(repeated("a b c d a b c d".split()), 3)
     0.2

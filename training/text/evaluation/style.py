@@ -58,7 +58,7 @@ def right_share(pipeline: Any, author: str, works: Iterable[Work]) -> float:
 
 
 def chunks_of(work: Work) -> list[str]:
-    """A work's paragraphs, joined to pieces of about CHUNK characters; no piece is a stub.
+    """Join a work's paragraphs to pieces of about CHUNK characters; no piece is a stub.
 
     >>> work = Work(id="a", title="", source="", paragraphs=("x" * 400, "y" * 400, "z" * 50))
     >>> [len(chunk) for chunk in chunks_of(work)]
