@@ -13,7 +13,7 @@ from ulid import ULID
 
 from engine.chat.feedback import unspoken
 from engine.ledger.erasure import chunks, cut_off
-from engine.ledger.tables import Table
+from engine.ledger.tables import JobRow, Table
 from engine.study.consent.consent import live_consent
 from engine.study.consent.opt_in import takes_part
 from engine.study.study import Study
@@ -24,6 +24,22 @@ async def interaction_of(connection: AsyncConnection, job: str) -> Any:
     row = InteractionRow
     query = sa.select(row.id, row.study, row.pseudonym, row.place, row.private, row.hidden_at)
     return (await connection.execute(query.where(row.job_id == job))).one_or_none()
+
+
+async def interaction_of_request(
+    connection: AsyncConnection, study: Study | None, request: str
+) -> str | None:
+    """Find the interaction of an earlier request, if whoever made it still takes part."""
+    query = (
+        sa.select(InteractionRow.id, InteractionRow.pseudonym)
+        .join(JobRow, JobRow.id == InteractionRow.job_id)
+        .where(JobRow.request_id == request, InteractionRow.hidden_at.is_(None))
+    )
+    found = (await connection.execute(query.limit(1))).one_or_none()
+    if found is None or study is None:
+        return None
+    agreed = await live_consent(connection, study, found.pseudonym)
+    return None if agreed is None else str(found.id)
 
 
 async def judged(

@@ -26,7 +26,6 @@ from engine.plan.job import Job, Request, Treatment
 from engine.plan.router import Route
 from engine.settings import Settings
 from engine.study import erasure_rules, interactions
-from engine.study.consent.consent import live_consent
 from engine.study.consent.participants import Entitled, entitled
 from engine.study.experiments.tables import ItemRow
 from engine.study.interactions import verdict_values
@@ -85,7 +84,9 @@ class StudyObserver:
             return None
         parent = None
         if request.parent is not None:
-            parent = await interaction_of_request(connection, self.study, request.parent)
+            parent = await interactions.interaction_of_request(
+                connection, self.study, request.parent
+            )
             if parent is None:
                 return None
         query = sa.select(VerdictRow.__table__).where(VerdictRow.job_id == job.id)
@@ -250,22 +251,6 @@ async def _session(connection: AsyncConnection, pseudonym: str, now: float) -> s
     if last is None or now - last.accepted_at > SESSION_SECONDS:
         return str(ULID())
     return str(last.session)
-
-
-async def interaction_of_request(
-    connection: AsyncConnection, study: Study | None, request: str
-) -> str | None:
-    """Find the interaction of an earlier request, if whoever made it still takes part."""
-    query = (
-        sa.select(InteractionRow.id, InteractionRow.pseudonym)
-        .join(JobRow, JobRow.id == InteractionRow.job_id)
-        .where(JobRow.request_id == request, InteractionRow.hidden_at.is_(None))
-    )
-    found = (await connection.execute(query.limit(1))).one_or_none()
-    if found is None or study is None:
-        return None
-    agreed = await live_consent(connection, study, found.pseudonym)
-    return None if agreed is None else str(found.id)
 
 
 async def observer_for(settings: Settings, database: Database) -> StudyObserver:

@@ -9,7 +9,7 @@ from engine.study.experiments.enrolment import Enrolled, Experiments
 from engine.study.experiments.exposures import Exposures
 from engine.study.experiments.passages import PassagePool
 from engine.study.experiments.questionnaires import Questionnaires
-from engine.study.observer import interaction_of_request
+from engine.study.interactions import interaction_of_request
 from engine.study.study import Study
 
 
