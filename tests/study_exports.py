@@ -10,7 +10,8 @@ from study_rows import STUDY, Rows
 
 from engine.ledger.transactions import Database
 from engine.settings import Settings
-from engine.study.export.export import Exported, Options, export_study
+from engine.study.export.export import Exported, export_study
+from engine.study.export.release import Options
 
 
 async def export(settings: Settings, out: Path, **changes: Any) -> Exported:

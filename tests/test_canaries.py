@@ -37,8 +37,9 @@ from engine.process.bootstrap import open_engine
 from engine.process.composition import open_desk
 from engine.settings import Settings
 from engine.study.export.codebook import SOURCES, columns
-from engine.study.export.export import Options, export_study
+from engine.study.export.export import export_study
 from engine.study.export.public_form import stepped
+from engine.study.export.release import Options
 from engine.study.lifecycle import destroy_key
 from engine.vault import Sealed
 

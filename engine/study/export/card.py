@@ -1,8 +1,6 @@
 """The dataset card of an export: README.md, whose header tells `datasets` the tables. Pure."""
 
-from collections.abc import Mapping
-
-from engine.plan.cards import Expert
+from engine.plan.cards import Registry
 from engine.study.export.card_tables import (
     ExportFacts,
     consent_table,
@@ -58,7 +56,7 @@ interactions = pandas.read_parquet("path/to/this/folder/interactions.parquet")
 ```"""
 
 
-def card(made: ExportFacts, tables: Tables, experts: Mapping[str, Expert], missing: int) -> str:
+def card(made: ExportFacts, tables: Tables, registry: Registry, missing: int) -> str:
     """Write README.md: a YAML header, then the page. `missing`: pictures whose files are gone."""
     permitted = (
         "**Exported for training**, under this permission: "
@@ -71,7 +69,7 @@ def card(made: ExportFacts, tables: Tables, experts: Mapping[str, Expert], missi
         "bot Pastiche, which writes and draws openly in a declared manner.",
         _summary(made, tables),
         "## What it is for, and what it must not be used for",
-        DUTIES if made.purpose != "training" else permitted + DUTIES,
+        DUTIES if made.options.purpose != "training" else permitted + DUTIES,
         "## Tables",
         _contents(tables),
         LOADING,
@@ -82,7 +80,7 @@ def card(made: ExportFacts, tables: Tables, experts: Mapping[str, Expert], missi
         "## Experiments",
         experiment_table(tables),
         "## Experts",
-        expert_table(tables, experts),
+        expert_table(tables, registry),
         "## What was taken out",
         _scrubbed(made, missing),
         "## k-anonymity",
@@ -134,7 +132,7 @@ def _scrubbed(made: ExportFacts, missing: int) -> str:
     scrub, blanked = made.scrub, made.shaped.blanked
     counts = ", ".join(f"`[{kind}]` {count}" for kind, count in sorted(scrub.taken.items()))
     words = [
-        f"Looked for with {made.scrubber}: {', '.join(KINDS)}. Replaced by placeholders: "
+        f"Looked for with {made.scrub.name}: {', '.join(KINDS)}. Replaced by placeholders: "
         f"{counts or 'nothing was found'}."
     ]
     if made.reviewed:
@@ -180,11 +178,11 @@ def _making(made: ExportFacts) -> str:
         ("program", f"Pastiche {made.version}"),
         ("code", made.commit),
         ("schema of the ledger", made.schema),
-        ("study", made.study),
-        ("experiment", made.experiment or "all"),
+        ("study", made.options.study),
+        ("experiment", made.options.experiment or "all"),
         ("form", made.how.form),
         ("times", made.how.times),
-        ("purpose", made.purpose),
+        ("purpose", made.options.purpose),
         ("the study's key", made.key),
     ]
     return table(["", ""], rows) + (

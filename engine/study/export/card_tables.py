@@ -2,29 +2,26 @@
 
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from engine.plan.cards import Expert
+from engine.plan.cards import Registry
 from engine.study.export.codebook import Row, Tables
 from engine.study.export.dataset import Flow
-from engine.study.export.release import Scrub, Shape, Shaped
+from engine.study.export.release import Options, Scrub, Shape, Shaped
 from engine.study.export.table_files import iso
 from engine.study.study import StudyFile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportFacts:
-    study: str
-    experiment: str | None
+    options: Options
     file: StudyFile
     how: Shape
-    purpose: str
     version: str
     commit: str
     schema: str
-    scrubber: str
     reviewed: str
     scrub: Scrub
     shaped: Shaped
@@ -149,7 +146,7 @@ def experiment_table(tables: Tables) -> str:
     return table(head, rows) if rows else "None with anybody in it."
 
 
-def expert_table(tables: Tables, experts: Mapping[str, Expert]) -> str:
+def expert_table(tables: Tables, registry: Registry) -> str:
     counts = Counter(
         (row["expert"], row["plain"], row["base_digest"] or "", row["adapter_digest"] or "")
         for row in tables["interactions"]
@@ -159,7 +156,7 @@ def expert_table(tables: Tables, experts: Mapping[str, Expert]) -> str:
         return "None answered."
     rows = []
     for (name, plain, base, adapter), count in sorted(counts.items()):
-        expert = experts.get(name)
+        expert = registry.named(name)
         licence = expert.rights.licence if expert else "unknown: its card is no longer here"
         basis = f" ({expert.rights.basis})" if expert and expert.rights.basis else ""
         who = f"{name}, base alone" if plain else name

@@ -15,7 +15,7 @@ from functools import partial
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import sqlalchemy as sa
 from ulid import ULID
@@ -34,30 +34,14 @@ from engine.study.export.dataset import Reading, read_study
 from engine.study.export.k_anonymity import DEFAULT
 from engine.study.export.manifest import fill, is_export
 from engine.study.export.presidio import needed, presidio_finder
-from engine.study.export.release import Form, Grain, Scrub, Shape, shape, short
+from engine.study.export.release import Options, Scrub, Shape, shape, short
 from engine.study.export.review import Finding, read_decisions
 from engine.study.export.table_files import disk_errors, export_folder
 from engine.study.lifecycle import opened_book
 from engine.study.study import StudyFile, folder_of, key_of, read_study_file, study_row
 from engine.study.tables import ExportRow
 
-Purpose = Literal["analysis", "training"]
 GIT_SECONDS = 10.0
-OWN_SCRUB = "the program's own patterns"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    study: str
-    out: Path
-    experiment: str | None = None
-    form: Form = "private"
-    times: Grain | None = None
-    k: int | None = None
-    purpose: Purpose = "analysis"
-    review: Path | None = None
-    presidio: bool = False
-    replace: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +111,7 @@ async def export_study(options: Options, settings: Settings) -> Exported:
     file = read_study_file(settings, options.study)
     with disk_errors(options.out):
         check_options(options, file, settings)
-    scrub, scrubber = make_scrub(options.presidio, options.review)
+    scrub = make_scrub(options.presidio, options.review)
     async with opened_database(settings) as database:
         how = shape_of(options, file, await questions_of(database, settings, options.study))
         reading = await read_study(database, options.study, options.experiment)
@@ -135,15 +119,12 @@ async def export_study(options: Options, settings: Settings) -> Exported:
         await check_experiment(database, reading, options.experiment)
         shaped = shape(reading, how, scrub)
         made = ExportFacts(
-            study=options.study,
-            experiment=options.experiment,
+            options=options,
             file=file,
             how=how,
-            purpose=options.purpose,
             version=version("pastiche"),
             commit=commit(),
             schema=revisions(settings)[0] or "none",
-            scrubber=scrubber,
             reviewed=sha256(options.review.read_bytes()).hexdigest() if options.review else "",
             scrub=scrub,
             shaped=shaped,
@@ -151,11 +132,10 @@ async def export_study(options: Options, settings: Settings) -> Exported:
             key=key,
         )
         registry = Registry.load(settings.expert_roots, settings.profile)
-        experts = {expert.name: expert for expert in registry.experts}
         media = open_media(settings.media, database.vault)
         rows = {name: len(rows) for name, rows in shaped.tables.items()}
         with export_folder(options.out.absolute(), replace=options.replace) as folder:
-            digest = fill(folder, made, shaped.tables, experts, media, partial(short, reading.key))
+            digest = fill(folder, made, registry, media, partial(short, reading.key))
             entry = {"id": str(ULID()), "study": options.study, "at": database.clock()}
             entry |= {"rows": sum(rows.values()), "manifest_sha256": digest}
             await database.change(sa.insert(ExportRow).values(entry))
@@ -172,7 +152,7 @@ async def export_study(options: Options, settings: Settings) -> Exported:
 async def review_study(settings: Settings, study: str, *, presidio: bool) -> list[Finding]:
     """List what the scrub finds, and what may be a name, for a person to decide. Raises SetupError."""
     read_study_file(settings, study)
-    scrub, _ = make_scrub(presidio, None)
+    scrub = make_scrub(presidio, None)
     scrub.listing = True
     async with opened_database(settings) as database:
         reading = await read_study(database, study)
@@ -180,12 +160,12 @@ async def review_study(settings: Settings, study: str, *, presidio: bool) -> lis
     return scrub.findings
 
 
-def make_scrub(presidio: bool, review: Path | None) -> tuple[Scrub, str]:
-    decisions = read_decisions(review) if review else {}
-    if not presidio:
-        return Scrub(decisions=decisions), OWN_SCRUB
-    finder, name = presidio_finder()
-    return Scrub(more=(finder,), decisions=decisions), f"{OWN_SCRUB} and {name}"
+def make_scrub(presidio: bool, review: Path | None) -> Scrub:
+    scrub = Scrub(decisions=read_decisions(review) if review else {})
+    if presidio:
+        finder, name = presidio_finder()
+        scrub.more, scrub.name = (finder,), f"{scrub.name} and {name}"
+    return scrub
 
 
 @asynccontextmanager

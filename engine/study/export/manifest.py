@@ -12,7 +12,7 @@ from engine.backends.png import renamed
 from engine.errors import CommandError
 from engine.files import write_file, write_json
 from engine.media.store import MediaStore, name_of
-from engine.plan.cards import Expert
+from engine.plan.cards import Registry
 from engine.study.export.card import card
 from engine.study.export.card_tables import ExportFacts
 from engine.study.export.codebook import SOURCES, Row, Tables, codebook, columns, markdown
@@ -26,8 +26,7 @@ Key = tuple[str, str]  # table, row
 def fill(
     folder: Path,
     made: ExportFacts,
-    tables: Tables,
-    experts: Mapping[str, Expert],
+    registry: Registry,
     media: MediaStore,
     rename: Callable[[str], str],
 ) -> str:
@@ -35,13 +34,14 @@ def fill(
 
     `rename` gives the identifiers within pictures of the public form.
     """
+    tables = made.shaped.tables
     missing = _pictures(folder, tables, media, rename if made.how.form == "public" else None)
     for name in SOURCES:
         write_tables(folder, name, columns(name), tables[name])
     book = codebook(tables)
     write_json(folder / "codebook.json", book, private=True)
     write_file(folder / "codebook.md", markdown(book), private=True)
-    write_file(folder / "README.md", card(made, tables, experts, missing), private=True)
+    write_file(folder / "README.md", card(made, tables, registry, missing), private=True)
     write_file(folder / ROWS, _row_lines(tables), private=True)
     write_json(folder / MANIFEST, _manifest(folder, made, tables), private=True)
     write_file(folder / SUMS, sums(folder), private=True)
@@ -77,18 +77,18 @@ def _manifest(folder: Path, made: ExportFacts, tables: Tables) -> dict[str, Any]
     return {
         "format": FORMAT,
         "format_version": 1,
-        "study": made.study,
+        "study": made.options.study,
         "title": made.file.title,
         "program": {"version": made.version, "commit": made.commit, "schema": made.schema},
         "options": {
-            "experiment": made.experiment,
+            "experiment": made.options.experiment,
             "form": made.how.form,
             "times": made.how.times,
             "k": made.how.k,
             "k_enforced": made.how.gated,
             "quasi_identifiers": list(made.how.quasi),
-            "purpose": made.purpose,
-            "scrubber": made.scrubber,
+            "purpose": made.options.purpose,
+            "scrubber": made.scrub.name,
             "review_sha256": made.reviewed,
         },
         "rows": {name: len(tables[name]) for name in SOURCES},

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 from engine.study.export.codebook import Column, Row, Tables, columns
@@ -21,9 +22,26 @@ from engine.study.export.scrub import Find, Finder, find, replaced, suspects
 from engine.study.pseudonyms import row_name
 
 Form = Literal["private", "public"]
+Purpose = Literal["analysis", "training"]
 Grain = Literal["exact", "hour", "day"]
 SECONDS: Mapping[Grain, int] = {"exact": 0, "hour": 3600, "day": 86400}
 ULID = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Hold what was asked for; `k` and `times` are None where they are left to the form."""
+
+    study: str
+    out: Path
+    experiment: str | None = None
+    form: Form = "private"
+    times: Grain | None = None
+    k: int | None = None
+    purpose: Purpose = "analysis"
+    review: Path | None = None
+    presidio: bool = False
+    replace: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +57,7 @@ class Shape:
 
 @dataclass(slots=True, kw_only=True)
 class Scrub:
+    name: str = "the program's own patterns"
     more: Sequence[Finder] = ()
     decisions: Mapping[str, str] = field(default_factory=dict)
     taken: Counter[str] = field(default_factory=Counter)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from engine.study.export.codebook import Row, Tables
-from engine.study.report.estimates import Estimate, bootstrap
+from engine.study.report.estimates import Estimate, estimated
 from engine.study.report.figures import Figure, interval
 from engine.study.report.plots import forest, stacked
 
@@ -87,7 +87,5 @@ def _mean(rows: Sequence[Row]) -> Estimate:
     if not sums:
         return Estimate(value=float("nan"), low=float("nan"), high=float("nan"), n=0)
     table = np.array(list(sums.values()))
-    value, low, high = bootstrap(table, lambda sums: sums[..., :1] / sums[..., 1:])
     n = int(table[:, 1].sum())
-    found = {"value": float(value[0]), "low": float(low[0]), "high": float(high[0])}
-    return Estimate(**found, n=n, people=len(sums))
+    return estimated(table, lambda sums: sums[..., :1] / sums[..., 1:], n)[0]

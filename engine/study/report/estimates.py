@@ -65,6 +65,16 @@ def bootstrap(
     return value, low, high
 
 
+def estimated(counts: Floats, statistic: Callable[[Floats], Floats], n: int) -> list[Estimate]:
+    """Bootstrap a statistic of `n` judgements, one estimate for each of its values."""
+    found = zip(*bootstrap(counts, statistic), strict=True)
+    people = len(counts)
+    return [
+        Estimate(value=float(value), low=float(low), high=float(high), n=n, people=people)
+        for value, low, high in found
+    ]
+
+
 def win_rate(counts: Floats) -> Floats:
     """Map [draws, 3] of wins, losses, ties to [draws, 1]: a tie is half a win.
 

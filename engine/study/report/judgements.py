@@ -2,17 +2,17 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from engine.study.export.codebook import Row, Tables
 from engine.study.report.estimates import (
     Estimate,
-    bootstrap,
     bradley_terry,
     by_person,
     detection,
+    estimated,
     wilson,
     win_rate,
 )
@@ -91,11 +91,10 @@ def _wins(judged: Sequence[Judged], pairs: Sequence[tuple[Row, Row]]) -> Figure:
         outcomes = ((j.person, 2 if j.tie else int(j.better != one)) for j in own)
         counts = by_person(list(outcomes), (3,))  # wins, losses, ties
         wins, losses, ties = (int(number) for number in counts.sum(axis=0))
-        value, low, high = (float(v[0]) for v in bootstrap(counts, win_rate))
         # two arms of one experiment share the beginning of their names
         shared = f"{one.partition(': ')[0]}: " if ": " in one else ""
         name = f"{one} over {other.removeprefix(shared)}"
-        rates[name] = Estimate(value=value, low=low, high=high, n=len(own), people=len(counts))
+        [rates[name]] = estimated(counts, win_rate, len(own))
         decided = wilson(wins, wins + losses)
         cells.append(
             (name, wins, losses, ties, len(counts), *interval(rates[name]), *interval(decided))
@@ -129,18 +128,11 @@ def _strengths(judged: Sequence[Judged]) -> Figure:
     scores: dict[str, Estimate] = {}
     if judged:
         counts = by_person(rows, (len(players), len(players))) / 2
-        value, low, high = bootstrap(counts, bradley_terry)
-        order = np.argsort(-value)
         games = counts.sum(axis=0)
-        scores = {
-            players[place]: Estimate(
-                value=float(value[place]),
-                low=float(low[place]),
-                high=float(high[place]),
-                n=int(games[place].sum() + games[:, place].sum()),
-            )
-            for place in order
-        }
+        played = (games.sum(axis=0) + games.sum(axis=1)).astype(int)
+        found = zip(players, estimated(counts, bradley_terry, 0), played, strict=True)
+        ranked = sorted(found, key=lambda each: -each[1].value)
+        scores = {name: replace(one, n=int(n)) for name, one, n in ranked}
     return Figure(
         name="strengths",
         title="Bradley–Terry scores",
@@ -209,11 +201,7 @@ def _detection(guesses: Sequence[tuple[Row, Row]]) -> Figure:
         hits, misses, alarms, rejections = (int(number) for number in counts.sum(axis=0))
         if not (hits + misses and alarms + rejections):
             continue
-        value, low, high = bootstrap(counts, detection)
-        found = [
-            Estimate(value=float(v), low=float(a), high=float(b), n=len(own), people=len(counts))
-            for v, a, b in zip(value, low, high, strict=True)
-        ]
+        found = estimated(counts, detection, len(own))
         primes[manner] = found[0]
         shares = (f"{hits} of {hits + misses}", f"{alarms} of {alarms + rejections}")
         cells.append((manner, *shares, *(cell for one in found for cell in interval(one))))
