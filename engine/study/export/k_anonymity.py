@@ -161,7 +161,7 @@ def _smallest(rows: Sequence[Row], groups: Mapping[Values, list[int]]) -> int:
 # Over the tables of an export
 
 
-def told(tables: Tables, quasi: Sequence[str], hidden: Collection[Any] = ()) -> list[Row]:
+def with_answers(tables: Tables, quasi: Sequence[str], hidden: Collection[Any] = ()) -> list[Row]:
     """Join the interactions with each person's answers, then add a row for everybody who has none."""
     asked = _questions(quasi)
     given: dict[tuple[str, str], list[str]] = defaultdict(list)
@@ -192,7 +192,7 @@ def gate_tables(tables: Tables, quasi: Sequence[str], k: int) -> Report:
     asked, before = _questions(quasi), tables["interactions"]
     hidden: set[tuple[str, str]] = set()  # a person, a question
     while True:
-        rows = told(tables, quasi, hidden)
+        rows = with_answers(tables, quasi, hidden)
         gated, report = gate(rows, quasi, k)
         more = {
             (new["pseudonym"], name)

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from engine.study.export.codebook import Column, Row, Tables, columns
 from engine.study.export.dataset import Reading
-from engine.study.export.k_anonymity import DEFAULT, gate_tables, look, told
+from engine.study.export.k_anonymity import DEFAULT, gate_tables, look, with_answers
 from engine.study.export.public_form import publish
 from engine.study.export.review import Finding, context_of, same
 from engine.study.export.scrub import Find, Finder, find, replaced, suspects
@@ -135,7 +135,7 @@ def shape(reading: Reading, how: Shape, scrub: Scrub) -> Shaped:
     report = (
         gate_tables(tables, how.quasi, how.k)
         if how.gated
-        else look(told(tables, how.quasi), how.quasi, how.k)
+        else look(with_answers(tables, how.quasi), how.quasi, how.k)
     )
     _coarsen(tables, how)
     for name, rows in tables.items():

@@ -16,7 +16,7 @@ MEANS = "Means, with 95 % intervals by drawing whole people anew; the line is th
 MANY = 7  # values that have a colour of their own
 
 
-def asking(tables: Tables) -> list[Figure]:
+def answers(tables: Tables) -> list[Figure]:
     arms = {(row["experiment"], row["unit"]): row["arm"] for row in tables["enrolments"]}
     found: dict[Question, list[Row]] = {}
     for row in tables["answers"]:

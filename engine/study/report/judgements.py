@@ -32,7 +32,7 @@ class Judged:
     tie: bool
 
 
-def judging(tables: Tables) -> list[Figure]:
+def judgements(tables: Tables) -> list[Figure]:
     votes = {row["exposure_id"]: row for row in tables["votes"] if row["counts"]}
     pairs = _with_votes(tables, votes, "compare")
     guesses = _with_votes(tables, votes, "guess")

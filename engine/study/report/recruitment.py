@@ -10,7 +10,7 @@ from engine.study.report.figures import Figure
 from engine.study.report.plots import bars
 
 
-def people(tables: Tables, flow: Flow) -> list[Figure]:
+def recruitment(tables: Tables, flow: Flow) -> list[Figure]:
     return [_funnel(flow, tables), _exclusions(flow, tables), _arms(tables)]
 
 

@@ -11,12 +11,12 @@ from engine.study.export.export import check_experiment, opened_database
 from engine.study.export.presidio import needed
 from engine.study.export.release import Scrub, Shape, shape
 from engine.study.export.table_files import iso, write_whole
-from engine.study.report.answers import asking
-from engine.study.report.judgements import judging
+from engine.study.report.answers import answers
+from engine.study.report.judgements import judgements
 from engine.study.report.page import page
-from engine.study.report.recruitment import people
-from engine.study.report.source_rows import behind
-from engine.study.report.usage import using
+from engine.study.report.recruitment import recruitment
+from engine.study.report.source_rows import source_rows
+from engine.study.report.usage import usage
 from engine.study.study import StudyFile, read_study_file
 
 
@@ -41,12 +41,12 @@ def report_page(file: StudyFile, reading: Reading, experiment: str | None = None
         lead=f"A study by {file.researcher}. For the team: some numbers may be of single people.",
         facts=_facts(reading, tables),
         sections={
-            "people": people(tables, reading.flow),
-            "use": using(tables),
-            "judgement": judging(tables),
-            **({"answers": asked} if (asked := asking(tables)) else {}),
+            "people": recruitment(tables, reading.flow),
+            "use": usage(tables),
+            "judgement": judgements(tables),
+            **({"answers": asked} if (asked := answers(tables)) else {}),
         },
-        rows=behind(tables),
+        rows=source_rows(tables),
     )
 
 

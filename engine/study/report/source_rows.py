@@ -28,7 +28,7 @@ ANSWERS = (
 EXPOSURES = ("id", "pseudonym", "kind", "experiment", "state", "void_reason", "latency", "made_at")
 
 
-def behind(tables: Tables) -> dict[str, str]:
+def source_rows(tables: Tables) -> dict[str, str]:
     votes = {row["exposure_id"]: row for row in tables["votes"] if row["counts"]}
     judged = [(row, votes[row["id"]]) for row in tables["exposures"] if row["id"] in votes]
     return {

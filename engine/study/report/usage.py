@@ -12,7 +12,7 @@ ACTIONS = ("allow", "flag", "hold", "block")
 MANY = 7  # experts that have a colour of their own
 
 
-def using(tables: Tables) -> list[Figure]:
+def usage(tables: Tables) -> list[Figure]:
     rows, ratings = tables["interactions"], tables["ratings"]
     writers = {row["id"]: writer(row) for row in rows}
     arms = {row["id"]: f"{row['experiment']}: {row['arm']}" for row in rows if row["arm"]}
