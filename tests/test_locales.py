@@ -1,8 +1,12 @@
 """Every language says what English says, with the same blanks to fill."""
 
+import ast
+import re
 import string
 import tomllib
+from collections.abc import Iterator
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
 
@@ -45,3 +49,40 @@ def test_italian_is_whole_for_what_everybody_meets() -> None:
     english, italian = table("en"), table("it")
     for name in ("buttons", "commands", "options", "privacy", "talk", "moderation"):
         assert set(italian[name]) >= set(english[name]) - {"terminal"}
+
+
+CHATS = ("messages", "service", "study", "clients", "discord_client", "telegram_client")
+# whose words are for the log, for an operator, or for a caller
+UNSAID = ("SetupError", "ValueError", "debug", "info", "warning", "error", "exception", "_say")
+OPERATORS = ("REFUSED", "CONFLICT")  # constants that a SetupError or the log says
+SENTENCE = re.compile(r"[A-Z][^:/]*\b[a-z]+ [a-z]+")
+
+
+def sentences(tree: ast.Module) -> Iterator[str]:
+    """What might be said to somebody."""
+    unsaid: set[ast.AST] = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)) if name in UNSAID:
+                unsaid |= set(ast.walk(node))
+            case ast.Assign(targets=[ast.Name(id=name)]) if name in OPERATORS:
+                unsaid |= set(ast.walk(node))
+            case ast.Expr(value=ast.Constant() as docstring):
+                unsaid.add(docstring)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and node not in unsaid and isinstance(node.value, str):
+            yield from [node.value] if SENTENCE.match(node.value) else []
+
+
+@pytest.mark.parametrize("folder", [*CHATS, "terminal_client"])
+def test_words_that_people_read_stand_in_the_locales(folder: str) -> None:
+    made_up = "simulation.py"  # simulated people's requests
+    for path in (Path(__file__).parents[1] / "bot" / folder).glob("*.py"):
+        if path.name != made_up:
+            found = list(sentences(ast.parse(path.read_text(encoding="utf-8"))))
+            assert not found, f"{path.name}: {found}"
+
+
+def test_a_sentence_in_the_code_is_found() -> None:
+    said = 'raise AskerError("Please say what you would like.")\nlog.info("A line of the log")'
+    assert list(sentences(ast.parse(said))) == ["Please say what you would like."]

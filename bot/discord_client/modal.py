@@ -88,5 +88,5 @@ def menu(registry: Registry) -> app_commands.ContextMenu:
         locale, me = interaction.locale.value, interaction.client.user
         await interaction.response.send_modal(ContinueIn(registry, message, locale, me))
 
-    name = named("Continue in the style of…", "discord.name_menu")
+    name = named(words("discord.name_menu"), "discord.name_menu")
     return app_commands.ContextMenu(name=name, callback=callback)
