@@ -95,7 +95,7 @@ class EmbeddedQueue:
         try:
             for event in self._so_far(entry):
                 yield event
-            async for event in inbox.to_the_end():
+            async for event in inbox:
                 yield event
         finally:
             entry.followers.discard(inbox)

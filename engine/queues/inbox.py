@@ -2,8 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
-from typing import Protocol
+from typing import Protocol, Self
 
 from engine.events import Event, Image, Text, is_final
 
@@ -21,6 +20,7 @@ class Inbox:
     def __init__(self) -> None:
         self._events: deque[Event] = deque()
         self._news = asyncio.Event()
+        self._ended = False
 
     def put(self, event: Event) -> None:
         if (
@@ -33,13 +33,16 @@ class Inbox:
             self._events.append(event)
         self._news.set()
 
-    async def to_the_end(self) -> AsyncIterator[Event]:
-        """Give everything up to the final event."""
-        while True:
-            while not self._events:
-                self._news.clear()
-                await self._news.wait()
-            event = self._events.popleft()
-            yield event
-            if is_final(event):
-                return
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        """Give what comes, up to the final event."""
+        if self._ended:
+            raise StopAsyncIteration
+        while not self._events:
+            self._news.clear()
+            await self._news.wait()
+        event = self._events.popleft()
+        self._ended = is_final(event)
+        return event

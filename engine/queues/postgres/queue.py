@@ -136,7 +136,7 @@ class PostgresQueue:
                 yield event
                 if is_final(event):
                     return
-            async for event in inbox.to_the_end():
+            async for event in inbox:
                 yield event
         finally:
             self._subscriptions.leave(job, inbox)
