@@ -9,6 +9,7 @@ PasticheError
 └── OurError              we must mend it; logged whole, the asker gets `kind_sentence`
     ├── SetupError        an operator can mend it: a setting, a key, a missing file
     │   ├── ModelError    a base or adapter is missing, corrupt, or of a refused kind
+    │   │   └── UnmixableError  it is sound, but only PEFT's own code can serve it
     │   └── LedgerError   the record cannot be read or written
     │       └── MediaError    nor the pictures that it speaks of
     └── OwnerGoneError    the process that owned the queue left before the answer was ready
@@ -63,6 +64,10 @@ class SetupError(OurError):
 
 class ModelError(SetupError):
     """A base or adapter is missing, corrupt, or of a kind that is refused."""
+
+
+class UnmixableError(ModelError):
+    """The model or adapter is sound, but only PEFT's own code can serve it."""
 
 
 class LedgerError(SetupError):

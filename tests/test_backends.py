@@ -15,10 +15,11 @@ from tiny_models import make_adapter, make_base, write_card
 
 from engine.backends import Backend
 from engine.backends.echo import EchoBackend
-from engine.backends.mixing.memory import free_bytes
+from engine.backends.memory import free_bytes
 from engine.backends.model_loading import load_base
+from engine.backends.prompt_window import prompt_ids
 from engine.backends.stop_rules import finish, latest, settled
-from engine.backends.text import TextBackend, prompt_ids
+from engine.backends.text import TextBackend
 from engine.errors import ModelError
 from engine.events import Cancelled, Event, Finished, Started, Text
 from engine.plan.cards import Registry, Sampling
@@ -177,7 +178,7 @@ async def test_an_adapter_of_another_base_is_refused_by_name(text_backend, tiny,
     backend = text_backend("llama")
     other = make_base(settings.home / "wide", "gemma2")
     write_card(settings.home / "experts", "moss", other, tiny / "llama-fern")
-    backend._registry = Registry.load([settings.home / "experts"], "embedded")
+    backend._files.registry = Registry.load([settings.home / "experts"], "embedded")
     config = settings.home / "wide" / "config.json"
     config.write_text(config.read_text().replace('"hidden_size": 32', '"hidden_size": 40'))
     with pytest.raises(ModelError, match=r"cannot be loaded|does not fit"):
@@ -199,7 +200,7 @@ async def test_damaged_and_pickled_weights_are_refused(text_backend, tiny, setti
         card = write_card(settings.home / "experts", "moss", tiny / "llama", broken) / "card.toml"
         if harm == "changed":
             card.write_text(card.read_text().replace("[rights]", 'digest = "sha256:0"\n[rights]'))
-        backend._registry = Registry.load([settings.home / "experts"], "embedded")
+        backend._files.registry = Registry.load([settings.home / "experts"], "embedded")
         told = {"cut": "damaged", "pickle": "pickled", "changed": "not the one on its card"}[harm]
         with pytest.raises(ModelError, match=told):
             await run(backend, a_job("moss"))
@@ -210,7 +211,7 @@ async def test_a_merged_full_model_serves_in_the_adapters_place(
 ) -> None:
     backend = text_backend()
     write_card(settings.home / "experts", "moss", "org/unreachable", tiny / "llama")
-    backend._registry = Registry.load([settings.home / "experts"], "embedded")
+    backend._files.registry = Registry.load([settings.home / "experts"], "embedded")
     merged = (await run(backend, a_job("moss")))[-1]
     bare = (await run(backend, a_job("bare")))[-1]
     assert (merged.text, bare.adapter_digest) == (bare.text, "")
@@ -258,7 +259,7 @@ async def test_a_plain_job_of_a_merged_model_is_the_base_on_its_card(
 ) -> None:
     backend = text_backend()
     write_card(settings.home / "experts", "moss", tiny / "gemma2", tiny / "llama")
-    backend._registry = Registry.load([settings.home / "experts"], "embedded")
+    backend._files.registry = Registry.load([settings.home / "experts"], "embedded")
     merged = (await run(backend, a_job("moss")))[-1]
     plain = (await run(backend, a_job("moss", plain=True)))[-1]
     assert merged.base_digest != plain.base_digest and plain.adapter_digest == ""

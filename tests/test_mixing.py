@@ -20,9 +20,10 @@ from engine.backends.mixing.attention import Attention, Piece
 from engine.backends.mixing.decoder import Batch
 from engine.backends.mixing.sampler import pick
 from engine.backends.mixing.sequence import TextSequence
+from engine.backends.prompt_window import prompt_ids
 from engine.backends.resident_base import ResidentBase
 from engine.backends.stop_rules import NO_END, finish, legible
-from engine.backends.text import TextBackend, prompt_ids
+from engine.backends.text import TextBackend
 from engine.errors import ModelError
 from engine.events import Cancelled, Event, Finished, Started, Text, is_final
 from engine.plan.cards import Registry, Sampling
@@ -240,7 +241,7 @@ async def test_numbers_that_are_not_finite_fail_their_own_request_only(
     backend = build()
     bad = shifted(tiny / "llama-moss", settings.home / "bad", lambda weight: weight * 1e25)
     write_card(settings.home / "experts", "bad", tiny / "llama", bad)
-    backend._registry = Registry.load([settings.home / "experts"], "embedded")
+    backend._files.registry = Registry.load([settings.home / "experts"], "embedded")
     jobs = [a_job("fern", 1), a_job("bad", 0), a_job("bare", 2), a_job("reed", 4)]
     untouched = [await run(backend, job) for job in jobs if job.expert != "bad"]
     results = await asyncio.gather(*[run(backend, job) for job in jobs], return_exceptions=True)
@@ -352,7 +353,7 @@ async def test_an_adapter_that_cannot_be_mixed_is_served_by_peft(
     backend = build()
     write_card(settings.home / "experts", "odd", tiny / "llama", odd)
     registry = Registry.load([settings.home / "experts"], "embedded")
-    backend._registry = backend._peft._registry = registry
+    backend._files.registry = backend._peft._files.registry = registry
     odd_one, moss = await together(backend, [a_job("odd"), a_job("moss", 1)])
     resident = next(iter(backend._bases.values()))
     shutil.copytree(odd, tiny / "llama-odd", dirs_exist_ok=True)
@@ -370,7 +371,7 @@ async def test_an_adapter_with_numbers_that_are_not_finite_is_refused_by_name(
     bad = shifted(tiny / "llama-moss", settings.home / "bad", lambda weight: weight / 0.0)
     backend = build()
     write_card(settings.home / "experts", "moss", tiny / "llama", bad)
-    backend._registry = Registry.load([settings.home / "experts"], "embedded")
+    backend._files.registry = Registry.load([settings.home / "experts"], "embedded")
     with pytest.raises(ModelError, match="of moss holds numbers that are not finite"):
         await run(backend, a_job())
 
@@ -381,7 +382,7 @@ async def test_an_adapter_with_a_linear_too_many_is_refused_by_name(
     backend = build()
     shallow = make_layout(settings.home / "shallow", "llama", layers=1)
     write_card(settings.home / "experts", "moss", shallow, tiny / "llama-moss")
-    backend._registry = Registry.load([settings.home / "experts"], "embedded")
+    backend._files.registry = Registry.load([settings.home / "experts"], "embedded")
     with pytest.raises(ModelError, match=r"of moss does not fit its base: layers\.1"):
         await run(backend, a_job())
 
@@ -406,7 +407,7 @@ async def test_an_unknown_architecture_is_served_by_peft(
     backend = build()
     write_card(settings.home / "experts", "moss", other)
     registry = Registry.load([settings.home / "experts"], "embedded")
-    backend._registry = backend._peft._registry = registry
+    backend._files.registry = backend._peft._files.registry = registry
     assert isinstance(await run(backend, a_job()), Finished)
     assert "served without mixing" in caplog.text
 

@@ -42,7 +42,8 @@ def registry_of(tiny: Path, settings: Settings):
 
 async def written(backend: PeftTextBackend | TextBackend) -> Finished:
     """The answer to the usual job, greedily."""
-    await backend.load()
+    if isinstance(backend, TextBackend):
+        await backend.load()
     job = a_job(sampling=GREEDY)
     return [event async for event in backend.generate(job, threading.Event())][-1]
 

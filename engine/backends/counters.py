@@ -36,4 +36,4 @@ class Counters:
     def wrote(self, row: "TextSequence", *, first: bool) -> None:
         self.tokens_out += 1
         if first:
-            self.firsts.append(row.first_seconds)
+            self.firsts.append(row.answer.first_seconds)

@@ -11,11 +11,14 @@ import signal
 import threading
 import time
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from engine.backends.png import png_of, preview_of
-from engine.events import Cancelled, Event, Finished, Image, Picture, Started, Text
+from engine.backends.png import pictures_of, preview_of
+from engine.events import Cancelled, Event, Finished, Image, Started, Text
 from engine.plan.job import Job
+from engine.plan.picture import Order
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -35,77 +38,64 @@ class EchoBackend:
     async def load(self) -> None: ...
 
     async def generate(self, job: Job, stop: threading.Event) -> AsyncGenerator[Event]:
-        began = time.monotonic()
-        yield Started(job=job.id, attempt=job.attempt)
-        if job.order is not None:
-            async for event in _draw(job, stop, began):
-                yield event
-            return
-        words = (job.prompt[job.head :] or job.prompt).split()[: job.length]
-        words = words[::-1] if job.plain else words
-        said: list[str] = []
-        pause, first = WORD_SECONDS, 0.0
-        for word in words:
-            if word == "::die::":
-                os.kill(os.getpid(), signal.SIGKILL)
-            if word == "::fail::":
-                raise RuntimeError("::fail::")
-            pause = SLOW_SECONDS if word == "::slow::" else pause
-            if await _stopped(stop, pause):
-                yield Cancelled(job=job.id, attempt=job.attempt, text=" ".join(said))
-                return
-            said.append(word)
-            first = first or time.monotonic() - began
-            yield Text(job=job.id, attempt=job.attempt, text=" ".join(said), tokens=len(said))
-        yield Finished(
+        began, first = time.monotonic(), 0.0
+        last = Finished(
             job=job.id,
             attempt=job.attempt,
-            text=" ".join(said),
+            text="",
             tokens_in=len(job.prompt.split()),
-            tokens_out=len(said),
-            first_token_seconds=first,
-            seconds=time.monotonic() - began,
+            tokens_out=0,
+            first_token_seconds=0.0,
+            seconds=0.0,
             base_digest="echo",
         )
+        yield Started(job=job.id, attempt=job.attempt)
+        making = _say(job, stop) if job.order is None else _draw(job, stop, job.order)
+        async with aclosing(making) as events:
+            async for event in events:
+                yield event
+                if isinstance(event, Cancelled):
+                    return
+                first = first or time.monotonic() - began
+                if isinstance(event, Text):
+                    last = replace(last, text=event.text, tokens_out=event.tokens)
+        if job.order is not None:
+            size = (job.order.width, job.order.height)
+            drawn = (_square(job.seed + number, size) for number in range(job.order.count))
+            last = replace(last, pictures=pictures_of(job, drawn))
+        yield replace(last, first_token_seconds=first, seconds=time.monotonic() - began)
 
 
-async def _draw(job: Job, stop: threading.Event, began: float) -> AsyncGenerator[Event]:
+async def _say(job: Job, stop: threading.Event) -> AsyncGenerator[Event]:
+    words = (job.prompt[job.head :] or job.prompt).split()[: job.length]
+    pause, said = WORD_SECONDS, ""
+    for number, word in enumerate(words[::-1] if job.plain else words):
+        _misbehave(word)
+        pause = SLOW_SECONDS if word == "::slow::" else pause
+        if await _stopped(stop, pause):
+            yield Cancelled(job=job.id, attempt=job.attempt, text=said)
+            return
+        said = f"{said} {word}".strip()
+        yield Text(job=job.id, attempt=job.attempt, text=said, tokens=number + 1)
+
+
+async def _draw(job: Job, stop: threading.Event, order: Order) -> AsyncGenerator[Event]:
     """Draw squares whose colour follows from the seed."""
-    assert job.order is not None
-    if "::die::" in job.prompt:
-        os.kill(os.getpid(), signal.SIGKILL)
-    if "::fail::" in job.prompt:
-        raise RuntimeError("::fail::")
+    _misbehave(job.prompt)
     pause = SLOW_SECONDS if "::slow::" in job.prompt else STEP_SECONDS
-    size = (job.order.width, job.order.height)
-    first = 0.0
     for step in range(1, STEPS + 1):
         if await _stopped(stop, pause):
             yield Cancelled(job=job.id, attempt=job.attempt)
             return
-        first = first or time.monotonic() - began
-        preview = preview_of(_square(job.seed, size))
+        preview = preview_of(_square(job.seed, (order.width, order.height)))
         yield Image(job=job.id, attempt=job.attempt, step=step, steps=STEPS, preview=preview)
-    pictures = tuple(
-        Picture(
-            data=png_of(_square(job.seed + number, size), f"{job.id}-{number + 1}"),
-            width=size[0],
-            height=size[1],
-            seed=job.seed + number,
-        )
-        for number in range(job.order.count)
-    )
-    yield Finished(
-        job=job.id,
-        attempt=job.attempt,
-        text="",
-        tokens_in=len(job.prompt.split()),
-        tokens_out=0,
-        first_token_seconds=first,
-        seconds=time.monotonic() - began,
-        base_digest="echo",
-        pictures=pictures,
-    )
+
+
+def _misbehave(words: str) -> None:
+    if "::die::" in words:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if "::fail::" in words:
+        raise RuntimeError("::fail::")
 
 
 def _square(seed: int, size: tuple[int, int]) -> "PIL.Image.Image":

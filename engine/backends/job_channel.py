@@ -2,52 +2,83 @@
 
 import asyncio
 import threading
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
+from concurrent.futures import Executor, Future
 
-from engine.events import Event, is_final
+from engine.events import Event, Loading, Text, is_final
 from engine.plan.job import Job
 
-Item = Event | Exception | None  # None: another backend serves the job
+Item = Event | BaseException
 
 
 class JobChannel:
-    """One job between two threads. Only the model's thread emits, only the loop's reads."""
+    """Connect one job's two threads: only the model's emits, only the event loop's reads.
 
-    def __init__(self, job: Job, stop: threading.Event, loop: asyncio.AbstractEventLoop) -> None:
+    The last item is a final event, or the exception in its place; nothing is sent after it.
+    """
+
+    def __init__(self, job: Job, stop: threading.Event) -> None:
         self.job = job
-        self.loop = loop
-        self.inbox: asyncio.Queue[Item] = asyncio.Queue()
-        self.unsent: list[Item] = []
         self.done = False
         self._stop = stop
-        self._gone = threading.Event()
+        self._left = threading.Event()
+        self._loop = asyncio.get_running_loop()
+        self._inbox: asyncio.Queue[Item] = asyncio.Queue()
+        self._unsent: list[Item] = []
 
     def stopped(self) -> bool:
         """Tell whether the job was cancelled, or nobody listens any more."""
-        return self._stop.is_set() or self._gone.is_set()
-
-    def leave(self) -> None:
-        self._gone.set()
+        return self._stop.is_set() or self._left.is_set()
 
     def emit(self, item: Item) -> None:
         """Keep an item for the next delivery."""
-        self.unsent.append(item)
-        self.done = item is None or isinstance(item, Exception) or is_final(item)
+        if not self.done:
+            self._unsent.append(item)
+            self.done = isinstance(item, BaseException) or is_final(item)
+
+    def send(self, item: Item) -> None:
+        self.emit(item)
+        deliver([self])
+
+    def send_loading(self, title: str) -> None:
+        what = f"getting {title} ready"
+        self.send(Loading(job=self.job.id, attempt=self.job.attempt, what=what))
+
+    async def events(self, thread: Executor, work: Callable[[], object]) -> AsyncGenerator[Event]:
+        """Run `work` in the model's thread and give the job's events to the final one.
+
+        What was sent in its place is raised, and so is what `work` raises.
+        """
+        thread.submit(work).add_done_callback(self._worked)
+        try:
+            while not isinstance(item := await self._inbox.get(), BaseException):
+                if isinstance(item, Text) and self._stop.is_set():
+                    continue  # written before the model's thread heard of the stop
+                yield item
+                if is_final(item):
+                    return
+            raise item
+        finally:
+            self._left.set()
+
+    def _worked(self, done: Future[object]) -> None:
+        if error := done.exception():
+            self.send(error)
 
 
-def deliver(tickets: Iterable[JobChannel]) -> None:
+def deliver(channels: Iterable[JobChannel]) -> None:
     """Hand over everything unsent, waking each event loop once."""
     loops: dict[asyncio.AbstractEventLoop, list[tuple[JobChannel, list[Item]]]] = {}
-    for ticket in tickets:
-        if ticket.unsent:
-            loops.setdefault(ticket.loop, []).append((ticket, ticket.unsent))
-            ticket.unsent = []
-    for loop, said in loops.items():
+    for channel in channels:
+        if channel._unsent:
+            loops.setdefault(channel._loop, []).append((channel, channel._unsent))
+            channel._unsent = []
+    for loop, sent in loops.items():
         if not loop.is_closed():  # else those who asked are gone
-            loop.call_soon_threadsafe(_read_out, said)
+            loop.call_soon_threadsafe(_read_out, sent)
 
 
-def _read_out(said: list[tuple[JobChannel, list[Item]]]) -> None:
-    for ticket, items in said:
+def _read_out(sent: list[tuple[JobChannel, list[Item]]]) -> None:
+    for channel, items in sent:
         for item in items:
-            ticket.inbox.put_nowait(item)
+            channel._inbox.put_nowait(item)

@@ -5,16 +5,20 @@ files themselves.
 """
 
 import logging
+import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from engine.errors import ModelError, in_one_line
-from engine.plan.cards import Weights
+from engine.plan.cards import Expert, Registry, Weights
+from engine.plan.job import Job
+from engine.settings import Settings
 from engine.weights.adapter_fit import check_fit
 from engine.weights.bases import fetch, find_base, is_whole_model
 from engine.weights.weight_files import check_weights, checked_digest, digest_of
 
+RESIDENT_BASES = 2  # merged full models are bases too; the one unused for longest goes
 BITS_AND_BYTES = ("nf4", "bnb8")  # precisions that only transformers' own path computes in
 SMALL_BYTES = 2 << 30  # a base with less weight than this runs in float32 on a CPU: faster there
 
@@ -23,7 +27,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True, eq=False)
 class Loaded:
-    """One resident base; `model` becomes a PeftModel with the first adapter.
+    """Hold a base in memory; `model` becomes a PeftModel with the first adapter.
 
     `cache` is transformers' kind of key-value cache: "static" has fixed shapes, which is what lets
     transformers compile the decoding step and capture it as CUDA graphs on a GPU. (Never run there.)
@@ -63,28 +67,75 @@ class Loaded:
 
 
 def resolve(weights: Weights) -> tuple[Weights, Path | None]:
-    """What to load: the base, and the adapter's folder if there is one.
+    """Find what to load: the base, and the adapter's folder if there is one.
 
-    A merged full model in the adapter's place becomes the base (weights.adapter still names it). An
-    adapter that is named but not there yet (a card written before its training) is none.
+    A merged full model in the adapter's place becomes the base (weights.adapter still names it).
     """
-    if not weights.adapter:
-        return weights, None
-    folder = Path(weights.adapter)
-    if not folder.is_absolute():
-        folder = fetch(weights.adapter, weights.revision)
-    if not folder.exists():
-        if weights.digest:
-            raise ModelError(f"The adapter {folder} is on its card but not on disk. Add it anew.")
+    folder = find_adapter(weights)
+    if folder is None:
         return replace(weights, adapter=""), None
     if is_whole_model(folder):
         return replace(weights, base=str(folder)), None
     return weights, folder
 
 
-def resolve_for(weights: Weights, *, plain: bool) -> tuple[Weights, Path | None]:
-    """Resolve what to load for a job: a plain one has the base alone."""
-    return resolve(replace(weights, adapter="", digest="") if plain else weights)
+def find_adapter(weights: Weights) -> Path | None:
+    """Find the adapter's files; None if the card names none, or one still to be trained (no digest).
+
+    Raises ModelError.
+    """
+    if not weights.adapter:
+        return None
+    place = Path(weights.adapter)
+    if not place.is_absolute():
+        place = fetch(weights.adapter, weights.revision)
+    if place.exists():
+        return place
+    if weights.digest:
+        raise ModelError(f"The adapter {place} is on its card but not on disk. Add it anew.")
+    return None
+
+
+def expert_of(registry: Registry, job: Job) -> Expert:
+    if (expert := registry.named(job.expert)) is None:
+        raise ModelError(f"This worker has no expert {job.expert!r}; restart it.")
+    return expert
+
+
+class ExpertFiles:
+    """Say which base and adapter an expert's jobs need; each is looked up on disk once."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+        self._found: dict[tuple[str, bool], tuple[Weights, Path | None]] = {}
+
+    def expert(self, job: Job) -> Expert:
+        return expert_of(self.registry, job)
+
+    def of(self, expert: Expert, *, plain: bool) -> tuple[Weights, Path | None]:
+        """Give what `resolve` finds; a plain job has the base alone. Raises ModelError."""
+        key = expert.name, plain
+        if key not in self._found:
+            weights = self.registry.weights(expert)
+            alone = replace(weights, adapter="", digest="")
+            self._found[key] = resolve(alone if plain else weights)
+        return self._found[key]
+
+    def merged(self, expert: Expert, base_digest: str, *, plain: bool) -> str:
+        """Give the digest of a merged model in an adapter's place, "" without one. Raises ModelError."""
+        weights, adapter = self.of(expert, plain=plain)
+        if not weights.adapter or adapter is not None:
+            return ""
+        if weights.digest not in ("", base_digest):
+            raise ModelError(f"The model of {expert.name} is not the one on its card. Add it anew.")
+        return base_digest
+
+
+def use_threads(settings: Settings) -> None:
+    """Set torch's threads: half of the cores unless the settings say otherwise."""
+    import torch
+
+    torch.set_num_threads(settings.threads or max(1, (os.cpu_count() or 2) // 2))
 
 
 def load_base(spec: str, models: Path, precision: str = "auto") -> Loaded:

@@ -3,8 +3,11 @@
 import io
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
+
+from engine.events import Picture
+from engine.plan.job import Job
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -35,6 +38,19 @@ def png_of(picture: "Image", generation: str) -> bytes:
     file = io.BytesIO()
     picture.save(file, "PNG", pnginfo=info)
     return file.getvalue()
+
+
+def pictures_of(job: Job, drawn: "Iterable[Image]") -> tuple[Picture, ...]:
+    """Make the files of a job's pictures; each has its own seed, from the job's on."""
+    return tuple(
+        Picture(
+            data=png_of(picture, f"{job.id}-{number + 1}"),
+            width=picture.width,
+            height=picture.height,
+            seed=job.seed + number,
+        )
+        for number, picture in enumerate(drawn)
+    )
 
 
 def renamed(data: bytes, change: Callable[[str], str]) -> bytes:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from engine.backends.model_loading import BITS_AND_BYTES, Loaded
 from engine.backends.prompt_window import prompt_ids
+from engine.errors import UnmixableError
 from engine.settings import Settings
 from engine.weights.weight_files import checked_digest
 
@@ -46,12 +47,12 @@ class ResidentBase:
         self.mixer.adopt(key, read_adapter(expert, folder, self.mixer.decoder.shapes))
         self.adapters[expert] = key
 
-    def seat(self, ticket: "JobChannel", merged: str) -> None:
+    def seat(self, channel: "JobChannel", merged: str) -> None:
         """Queue a job; `merged` is the digest of a merged model in an adapter's place."""
         from engine.backends.mixing.adapters import BARE
         from engine.backends.mixing.sequence import TextSequence
 
-        job = ticket.job
+        job = channel.job
         ids, notes = prompt_ids(job, self.tokenizer, self.window)
         key = BARE if job.plain else self.adapters.get(job.expert, BARE)
         row = TextSequence(
@@ -62,8 +63,8 @@ class ResidentBase:
             tokenizer=self.tokenizer,
             ends=self.ends,
             digests=(self.digest, key.digest or merged),
-            stopped=ticket.stopped,
-            emit=ticket.emit,
+            stopped=channel.stopped,
+            emit=channel.emit,
         )
         self.mixer.add(row)
 
@@ -71,7 +72,6 @@ class ResidentBase:
 def make_resident(loaded: Loaded, settings: Settings, gauges: "Counters") -> ResidentBase:
     """Take a loaded base over; its transformers model is used up by it. Raises UnmixableError, and
     then the loaded base is as it was."""
-    from engine.backends.mixing.adapters import UnmixableError
     from engine.backends.mixing.architectures import make_decoder
     from engine.backends.mixing.scheduler import MixingScheduler
 

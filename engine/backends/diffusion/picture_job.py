@@ -1,16 +1,15 @@
-"""One job while it is being drawn: its pictures, what was told of it, how it ends."""
+"""One job while it is being drawn: its pictures, what was sent of it, how it ends."""
 
-import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from engine.backends.diffusion.denoise import Canvas
 from engine.backends.diffusion.previews import Projection, side_by_side
-from engine.backends.png import png_of, preview_of
+from engine.backends.job_channel import JobChannel
+from engine.backends.png import pictures_of, preview_of
 from engine.errors import ModelError
-from engine.events import Cancelled, Event, Failed, Finished, Image, Loading, Picture, Started
+from engine.events import Cancelled, Failed, Finished, Image, Started
 from engine.plan.job import Job
 from engine.plan.picture import Order
 
@@ -19,19 +18,13 @@ if TYPE_CHECKING:
 
 SHOW_SECONDS = 1.0  # between two previews
 
-Emit = Callable[[Event | Exception], None]
-
 
 @dataclass(slots=True, eq=False)
 class PictureJob:
-    """A job with its canvases; `told` once its last event is out, `left` once nobody listens."""
+    """Follow a job with its canvases from its arrival to its final event."""
 
-    job: Job
-    stop: threading.Event
-    emit: Emit
-    began: float
-    left: threading.Event = field(default_factory=threading.Event)
-    told: bool = False
+    channel: JobChannel
+    began: float = field(default_factory=time.monotonic)
     canvases: list[Canvas] = field(default_factory=list)
     drawn: dict[int, "Drawn"] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -40,6 +33,19 @@ class PictureJob:
     first: float = 0.0
     shown: float = 0.0
     drawing: float = 0.0  # since when
+
+    @property
+    def job(self) -> Job:
+        return self.channel.job
+
+    @property
+    def done(self) -> bool:
+        return self.channel.done
+
+    @property
+    def over(self) -> bool:
+        """Tell whether nobody wants it any more."""
+        return self.channel.done or self.channel.stopped()
 
     @property
     def order(self) -> Order:
@@ -59,20 +65,12 @@ class PictureJob:
         order = self.order
         return self.job.expert, order.width, order.height, self.scale, order.speed
 
-    @property
-    def over(self) -> bool:
-        """Tell whether nobody wants it any more."""
-        return self.told or self.stop.is_set() or self.left.is_set()
-
-    def load(self, what: str) -> None:
-        self.emit(Loading(job=self.job.id, attempt=self.job.attempt, what=what))
-
     def start(self) -> None:
         self.drawing = time.monotonic()
-        self.emit(Started(job=self.job.id, attempt=self.job.attempt))
+        self.channel.send(Started(job=self.job.id, attempt=self.job.attempt))
 
     def show(self, projection: Projection, now: float) -> None:
-        """Emit progress with a preview: after the first step, then every second."""
+        """Send progress with a preview: after the first step, then every second."""
         self.first = self.first or now - self.began
         done, steps = sum(c.step for c in self.canvases), sum(c.steps for c in self.canvases)
         if self.shown and (now - self.shown < SHOW_SECONDS or done == steps):
@@ -81,7 +79,7 @@ class PictureJob:
         count = len(self.canvases)
         under_way = [c for c in self.canvases if c.step]
         looks = [projection.image(c.guess, c.size) for c in under_way]
-        self.emit(
+        self.channel.send(
             Image(
                 job=self.job.id,
                 attempt=self.job.attempt,
@@ -94,16 +92,7 @@ class PictureJob:
 
     def finish(self) -> None:
         job = self.job
-        pictures = tuple(
-            Picture(
-                data=png_of(picture, f"{job.id}-{number + 1}"),
-                width=picture.width,
-                height=picture.height,
-                seed=job.seed + number,
-            )
-            for number, picture in sorted(self.drawn.items())
-        )
-        self._end(
+        self.channel.send(
             Finished(
                 job=job.id,
                 attempt=job.attempt,
@@ -115,22 +104,14 @@ class PictureJob:
                 base_digest=self.digests[0],
                 adapter_digest=self.digests[1],
                 notes=tuple(self.notes),
-                pictures=pictures,
+                pictures=pictures_of(job, (self.drawn[number] for number in sorted(self.drawn))),
             )
         )
 
     def cancel(self) -> None:
-        self._end(Cancelled(job=self.job.id, attempt=self.job.attempt))
+        self.channel.send(Cancelled(job=self.job.id, attempt=self.job.attempt))
 
     def fail(self, message: str, reason: str) -> None:
         """End without pictures: `message` is for the asker, `reason` for the operator."""
-        self._end(Failed(job=self.job.id, attempt=self.job.attempt, message=message, reason=reason))
-
-    def throw(self, error: Exception) -> None:
-        """Hand any other error to the worker."""
-        self._end(error)
-
-    def _end(self, last: Event | Exception) -> None:
-        if not self.told:
-            self.told = True
-            self.emit(last)
+        job = self.job
+        self.channel.send(Failed(job=job.id, attempt=job.attempt, message=message, reason=reason))

@@ -4,7 +4,6 @@ import gc
 import logging
 import queue
 import time
-from pathlib import Path
 
 from engine.backends.diffusion.decode import SpoiltPictureError, decode
 from engine.backends.diffusion.denoise import Canvas, denoise
@@ -13,7 +12,8 @@ from engine.backends.diffusion.noise_schedulers import build_scheduler
 from engine.backends.diffusion.picture_job import PictureJob
 from engine.backends.diffusion.pipeline import ResidentPipeline, key_of, load_resident
 from engine.backends.diffusion.prompt_encoder import notes_on, tokens_of
-from engine.errors import ModelError
+from engine.backends.memory import is_out_of_memory
+from engine.backends.model_loading import expert_of, find_adapter
 from engine.plan.cards import Expert, Registry
 from engine.settings import Settings
 from engine.weights.bases import fetch
@@ -29,23 +29,29 @@ NO_ROOM = (
     "for example --size {smaller}."
 )
 
+OUT_OF_RANGE = (
+    "The {part} ran out of its numbers' range. Set PASTICHE_PICTURE_PRECISION to bf16 or fp32, or "
+    'name the VAE "madebyollin/sdxl-vae-fp16-fix" on the card.'
+)
+
 log = logging.getLogger(__name__)
 
 
 class PictureScheduler:
-    """Schedule pictures in the backend's one thread; jobs come in through the inbox."""
+    """Schedule pictures in the backend's one thread."""
 
     def __init__(
-        self, settings: Settings, registry: Registry, inbox: "queue.SimpleQueue[PictureJob]"
+        self, settings: Settings, registry: Registry, arrived: "queue.SimpleQueue[PictureJob]"
     ) -> None:
         self._settings = settings
         self._registry = registry
-        self._inbox = inbox
+        self._arrived = arrived
         self._line: list[PictureJob] = []  # accepted; some of the first's pictures may be under way
         self._canvases: list[tuple[PictureJob, Canvas]] = []  # under way, of one manner
         self._resident: tuple[tuple[str, ...], ResidentPipeline] | None = None
 
     def work(self) -> None:
+        """Draw until nobody waits any more."""
         import torch
 
         with torch.no_grad():
@@ -56,90 +62,83 @@ class PictureScheduler:
 
     def _look_in(self) -> bool:
         """Take new jobs in and drop cancelled ones; tell whether there is work."""
-        while not self._inbox.empty():
-            self._line.append(self._inbox.get())
-        for commission in {*self._line, *(c for c, _ in self._canvases)}:
-            if commission.over:
-                commission.cancel()
+        while not self._arrived.empty():
+            self._line.append(self._arrived.get())
+        for picture_job in {*self._line, *(p for p, _ in self._canvases)}:
+            if picture_job.over:
+                picture_job.cancel()
         self._clear()
         return bool(self._line or self._canvases)
 
     def _clear(self) -> None:
-        self._line = [c for c in self._line if not c.told]
-        self._canvases = [(c, canvas) for c, canvas in self._canvases if not c.told]
+        self._line = [p for p in self._line if not p.done]
+        self._canvases = [(p, c) for p, c in self._canvases if not (p.done or c.ready)]
 
     def _admit(self) -> None:
         """Start as many pictures from the front of the line as may be drawn together."""
         while self._line:
-            commission = self._line[0]
-            if self._canvases and self._canvases[0][0].manner != commission.manner:
+            picture_job = self._line[0]
+            if self._canvases and self._canvases[0][0].manner != picture_job.manner:
                 return
             try:
-                if not commission.canvases:
-                    self._prepare(commission)
-                if not self._begin(commission):
+                if not picture_job.canvases:
+                    self._prepare(picture_job)
+                if not self._begin(picture_job):
                     return
                 self._line.pop(0)
-            except Exception as error:  # noqa: BLE001 - one job's fault is told to it, others go on
-                commission.throw(error)
+            except Exception as error:  # noqa: BLE001 - one job's fault is sent to it, others go on
+                picture_job.channel.send(error)
                 self._clear()
 
-    def _begin(self, commission: PictureJob) -> bool:
+    def _begin(self, picture_job: PictureJob) -> bool:
         """Start its waiting pictures; tell whether all of them are under way."""
         resident = self._at_hand()
         pipeline = resident.pipeline
-        for canvas in commission.canvases:
+        for canvas in picture_job.canvases:
             if canvas.begun:
                 continue
-            if len(self._canvases) >= self._room(commission):
+            if len(self._canvases) >= self._room(picture_job):
                 return False
             channels = pipeline.unet.config.in_channels
             canvas.start(pipeline.vae_scale_factor, channels, resident.device)
-            self._canvases.append((commission, canvas))
+            self._canvases.append((picture_job, canvas))
         return True
 
-    def _room(self, commission: PictureJob) -> int:
+    def _room(self, picture_job: PictureJob) -> int:
         if self._at_hand().low:
             return 1
-        area = commission.order.width * commission.order.height
+        area = picture_job.order.width * picture_job.order.height
         return max(1, min(TOGETHER, PIXELS_TOGETHER // area))
 
-    def _prepare(self, commission: PictureJob) -> None:
+    def _prepare(self, picture_job: PictureJob) -> None:
         """Load base and LoRAs, encode the prompt, make canvases. Raises ModelError."""
-        job, order = commission.job, commission.order
-        expert = self._registry.named(job.expert)
-        if expert is None:
-            raise ModelError(f"This worker has no expert {job.expert!r}; restart it.")
-        commission.load(f"getting {expert.title} ready")
-        resident, worn, fast = self._dressed(expert, commission.scale, order.speed)
-        if commission.over:
-            return commission.cancel()
+        job, order = picture_job.job, picture_job.order
+        expert = expert_of(self._registry, job)
+        picture_job.channel.send_loading(expert.title)
+        resident, worn, fast = self._dressed(expert, picture_job.scale, order.speed)
+        if picture_job.over:
+            return picture_job.cancel()
         tokenizers = (resident.pipeline.tokenizer, resident.pipeline.tokenizer_2)
         drawing = self._registry.drawing(expert)
-        commission.notes += notes_on(job.prompt, order.negative, drawing, tokenizers)
-        commission.tokens = tokens_of(job.prompt, tokenizers)
+        picture_job.notes += notes_on(job.prompt, order.negative, drawing, tokenizers)
+        picture_job.tokens = tokens_of(job.prompt, tokenizers)
         own = resident.loras.get(expert.name)
-        commission.digests = (resident.digest, own.digest if own and commission.scale else "")
+        picture_job.digests = (resident.digest, own.digest if own and picture_job.scale else "")
         encoder, guided = resident.encoder, order.guidance > 1
-        for number in range(order.count):
-            commission.canvases.append(
-                Canvas(
-                    seed=job.seed + number,
-                    size=(order.width, order.height),
-                    words=encoder.encode(job.prompt, worn),
-                    away=encoder.leave_out(order.negative, worn) if guided else None,
-                    guidance=order.guidance,
-                    scheduler=build_scheduler(
-                        resident.pipeline.scheduler,
-                        order.scheduler,
-                        order.steps,
-                        resident.device,
-                        fast=fast,
-                    ),
-                    wanted=order.steps,
-                )
+        own_scheduler = resident.pipeline.scheduler, order.scheduler, order.steps, resident.device
+        picture_job.canvases = [
+            Canvas(
+                seed=job.seed + number,
+                size=(order.width, order.height),
+                words=encoder.encode(job.prompt, worn),
+                away=encoder.leave_out(order.negative, worn) if guided else None,
+                guidance=order.guidance,
+                scheduler=build_scheduler(*own_scheduler, fast=fast),
+                wanted=order.steps,
             )
-        return commission.start()
+            for number in range(order.count)
+        ]
+        return picture_job.start()
 
     def _at_hand(self) -> ResidentPipeline:
         assert self._resident is not None
@@ -158,14 +157,13 @@ class PictureScheduler:
     def _dressed(
         self, expert: Expert, scale: float, speed: float
     ) -> tuple[ResidentPipeline, object, bool]:
-        """The base wearing exactly the expert's LoRAs; also which of them change the words, and
+        """Give the base wearing exactly the expert's LoRAs; also which of them change the words, and
         whether a few-step one is among them."""
         resident = self.fetch(expert)
         weights = self._registry.weights(expert)
         worn: dict[str, float] = {}
         loras: list[Lora] = []
-        place = _place(weights.adapter, weights.revision, weights.digest)
-        if place is not None:
+        if (place := find_adapter(weights)) is not None:
             loras.append(resident.adopt(expert.name, place, weights.digest))
             worn[expert.name] = scale
         if weights.speed:
@@ -181,87 +179,51 @@ class PictureScheduler:
         """Take one step of everything under way, then finish what is ready."""
         try:
             denoise(self._at_hand().pipeline.unet, [canvas for _, canvas in self._canvases])
-            for commission, canvas in self._canvases:
+            for picture_job, canvas in self._canvases:
                 if canvas.ready:
-                    self._decode(commission, canvas)
-        except Exception as error:  # noqa: BLE001 - told to the jobs it concerns
+                    self._decode(picture_job, canvas)
+            for picture_job in {p for p, _ in self._canvases if not p.done}:
+                picture_job.show(self._at_hand().projection, time.monotonic())
+                if len(picture_job.drawn) == picture_job.order.count:
+                    picture_job.finish()
+        except Exception as error:  # noqa: BLE001 - sent to the jobs it concerns
             self._failed(error)
-        self._tell()
-
-    def _decode(self, commission: PictureJob, canvas: Canvas) -> None:
-        resident = self._at_hand()
-        if commission.over:
-            return commission.cancel()
-        try:
-            number = commission.canvases.index(canvas)
-            commission.drawn[number] = decode(
-                resident.pipeline.vae, canvas.latents, resident.decoder
-            )
-        except SpoiltPictureError as error:
-            reason = (
-                f"The {error.part} ran out of its numbers' range. Set PASTICHE_PICTURE_PRECISION to "
-                'bf16 or fp32, or name the VAE "madebyollin/sdxl-vae-fp16-fix" on the card.'
-            )
-            return commission.fail(SPOILT, reason)
-        return None
-
-    def _tell(self) -> None:
-        now = time.monotonic()
-        for commission in {c for c, _ in self._canvases if not c.told}:
-            commission.show(self._at_hand().projection, now)
-            if len(commission.drawn) == commission.order.count:
-                commission.finish()
-        self._canvases = [(c, x) for c, x in self._canvases if not x.ready]
         self._clear()
+
+    def _decode(self, picture_job: PictureJob, canvas: Canvas) -> None:
+        resident = self._at_hand()
+        if picture_job.over:
+            return picture_job.cancel()
+        number = picture_job.canvases.index(canvas)
+        try:
+            made = decode(resident.pipeline.vae, canvas.latents, resident.decoder)
+        except SpoiltPictureError as error:
+            return picture_job.fail(SPOILT, OUT_OF_RANGE.format(part=error.part))
+        picture_job.drawn[number] = made
+        return None
 
     def _failed(self, error: Exception) -> None:
         """Draw again, one at a time, after memory ran out once; tell any other error."""
         if not is_out_of_memory(error):
-            for commission, _ in self._canvases:
-                commission.throw(error)
+            for picture_job, _ in self._canvases:
+                picture_job.channel.send(error)
             return
-        again = list(dict.fromkeys(c for c, _ in self._canvases if not c.told))
+        again = list(dict.fromkeys(p for p, _ in self._canvases if not p.done))
         del error
         _free()
         if self._at_hand().low:
-            for commission in again:
-                smaller = max(
-                    64, min(commission.order.width, commission.order.height) // 2 // 8 * 8
-                )
+            for picture_job in again:
+                edge = min(picture_job.order.width, picture_job.order.height) // 2 // 8 * 8
                 reason = "Out of memory, with PASTICHE_PICTURE_MEMORY=low in force."
-                commission.fail(NO_ROOM.format(smaller=smaller), reason)
+                picture_job.fail(NO_ROOM.format(smaller=max(64, edge)), reason)
             return
         log.warning("out of memory; going on with little of it")
         self._at_hand().spare()
-        for commission, canvas in self._canvases:
-            if not canvas.ready or commission.canvases.index(canvas) not in commission.drawn:
+        for picture_job, canvas in self._canvases:
+            if not canvas.ready or picture_job.canvases.index(canvas) not in picture_job.drawn:
                 canvas.begun = False
-        self._line = again + [c for c in self._line if c not in again]
+        self._line = again + [p for p in self._line if p not in again]
         self._canvases = []
-
-
-def _place(adapter: str, revision: str, digest: str) -> Path | None:
-    """Find the expert's own LoRA; None when its card has none, or one still to be trained."""
-    if not adapter:
-        return None
-    place = Path(adapter)
-    if not place.is_absolute():
-        place = fetch(adapter, revision)
-    if not place.exists():
-        if digest:
-            raise ModelError(f"The LoRA {place} is on its card but not on disk. Add it anew.")
-        return None
-    return place
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether memory ran out, by whatever name the device has for it."""
-    import torch
-
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    words = ("out of memory", "can't allocate memory", "not enough memory")
-    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
 
 
 def _free() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from engine.errors import ModelError
+from engine.errors import ModelError, UnmixableError
 from engine.weights.adapter_config import AdapterConfig, read_config
 from engine.weights.weight_files import ADAPTER_WEIGHTS
 
@@ -22,7 +22,7 @@ _NAME = re.compile(
 
 @dataclass(frozen=True, slots=True, order=True)
 class AdapterKey:
-    """What a row writes with: an adapter by its digest, at a scale beside the file's own.
+    """Name what a row writes with: an adapter by its digest, at a scale beside the file's own.
 
     Keys and values, stacks and prefixes belong to this. An expert's name does not say it: the plain
     arm of an expert has that name too, and two cards may have one adapter.
@@ -33,17 +33,11 @@ class AdapterKey:
 
 
 BARE = AdapterKey("")  # the base alone
-
-
 OUTSIDE = ("lm_head", "model.embed_tokens")  # what an adapter may change beside a block's linears
 
 
-class UnmixableError(ModelError):
-    """The model or adapter is sound, but only PEFT's own code can serve it."""
-
-
 def read_adapter(name: str, folder: Path, shapes: dict[str, tuple[int, int]]) -> Adapter:
-    """The updates of every linear that the adapter has; `shapes` are the base's, [out, in].
+    """Read the updates of every linear that the adapter has; `shapes` are the base's, [out, in].
 
     Any rank, by linear too, rank-stabilised or not; a linear that it leaves out stays the base's own.
     Raises UnmixableError for another kind, ModelError for one that does not fit or is not finite.
@@ -76,13 +70,11 @@ def _update(
 ) -> Update:
     a, b = half.get("A"), half.get("B")
     rank = config.rank(f"model.{module}")
-    if (
-        a is None
-        or b is None
-        or shape is None
-        or a.shape != (rank, shape[1])
-        or b.shape != (shape[0], rank)
-    ):
+    fits = shape and [h.shape for h in (a, b) if h is not None] == [
+        (rank, shape[1]),
+        (shape[0], rank),
+    ]
+    if a is None or b is None or not fits:
         has = " x ".join(str(n) for half_ in (b, a) if half_ is not None for n in half_.shape)
         raise ModelError(
             f"The adapter of {name} does not fit its base: {module} is {shape or 'not there'}, "
@@ -95,5 +87,4 @@ def _update(
 
 
 def bytes_of(adapter: Adapter) -> int:
-    """What it takes in memory."""
     return sum(tensor.nbytes for update in adapter.values() for tensor in update)

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from engine.backends.mixing.adapters import UnmixableError
 from engine.backends.mixing.decoder import Decoder
 from engine.backends.mixing.gemma2 import Gemma2
 from engine.backends.mixing.gemma3 import Gemma3
 from engine.backends.mixing.kernels import Precision
 from engine.backends.mixing.llama import Llama
+from engine.errors import UnmixableError
 
 LAYOUTS: dict[str, type[Decoder]] = {"llama": Llama, "gemma2": Gemma2, "gemma3_text": Gemma3}
 FIXED_ROPES = ("default", "linear", "llama3", "yarn")  # the others change with a text's length

@@ -6,6 +6,8 @@ replaced by the last. Room grows with the longest row and is checked against a b
 
 import torch
 
+from engine.backends.memory import is_out_of_memory
+
 STEP_TOKENS = 128  # room grows in steps of so many tokens
 
 
@@ -102,11 +104,3 @@ class KVCache:
         for side, part in zip((self.keys, self.values), held, strict=True):
             for layer, kept in zip(side, part, strict=True):
                 layer[row, :, :length] = kept[:, :length]
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """torch says so in several ways; on a CPU it is a plain RuntimeError."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
-        words in str(error)
-        for words in ("can't allocate memory", "not enough memory", "Storage size calculation")
-    )

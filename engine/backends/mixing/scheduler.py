@@ -13,11 +13,11 @@ from itertools import islice
 import torch
 
 from engine.backends.counters import Counters
+from engine.backends.memory import free_bytes, is_out_of_memory
 from engine.backends.mixing.adapters import BARE, Adapter, AdapterKey, bytes_of
 from engine.backends.mixing.attention import Attention, Piece
 from engine.backends.mixing.decoder import Batch, Decoder
-from engine.backends.mixing.kv_cache import CacheFullError, is_out_of_memory
-from engine.backends.mixing.memory import free_bytes
+from engine.backends.mixing.kv_cache import CacheFullError
 from engine.backends.mixing.multi_lora import Stacks
 from engine.backends.mixing.prefix_cache import LEAST_TOKENS, PrefixCache, shared
 from engine.backends.mixing.sampler import choose

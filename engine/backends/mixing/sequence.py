@@ -1,4 +1,4 @@
-"""One job in the batch: its tokens, its text so far, and the rules by which it ends."""
+"""One job in the batch: its tokens, and the rules by which it ends."""
 
 import random
 import time
@@ -8,9 +8,10 @@ from typing import Any
 from engine.backends.mixing.adapters import AdapterKey
 from engine.backends.mixing.prefix_cache import Context
 from engine.backends.mixing.sampler import Draw
-from engine.backends.stop_rules import NO_END, finish, latest, legible, settled, should_stop
+from engine.backends.stop_rules import NO_END, latest
+from engine.backends.text_answer import TextAnswer
 from engine.errors import ModelError
-from engine.events import Cancelled, Event, Finished, Started, Text
+from engine.events import Event
 from engine.plan.job import Job
 
 UNFIT = "The model gave numbers that are not finite. Check the adapter of {expert}: pastiche doctor"
@@ -19,8 +20,9 @@ Emit = Callable[[Event | Exception], None]
 
 
 class TextSequence:
-    """`tokens` is prompt and answer; the keys and values of the first `read` of them are stored, in
-    the cache's row `place`. It ends with exactly one final event, or the exception in its place."""
+    """Hold a job's row of the batch: `tokens` is prompt and answer; the keys and values of the first
+    `read` of them are stored, in the cache's row `place`. It ends with exactly one final event, or the
+    exception in its place."""
 
     def __init__(
         self,
@@ -42,51 +44,46 @@ class TextSequence:
         self.read = 0
         self.place = -1
         self.known = 0  # tokens that the prefix cache held
-        self.waited = time.monotonic()
-        self._notes = notes
+        self.waited = time.monotonic()  # since when
+        self.answer = TextAnswer(job, notes)
         self._tokenizer = tokenizer
         self._ends = ends
         self._digests = digests
         self._stopped = stopped
         self._emit = emit
         self._generator = random.Random(job.seed)
-        self._began = 0.0
-        self.first_seconds = 0.0
-        self._text = ""
 
     @property
     def context(self) -> Context:
-        """What its keys and values follow from: prompt and answer so far."""
+        """Give what its keys and values follow from: prompt and answer so far."""
         return Context(self.adapter, self.tokens)
 
     @property
     def begun(self) -> Context:
-        """The same, of its prompt alone."""
+        """Give the context of its prompt alone."""
         return Context(self.adapter, self.tokens[: self.prompt])
 
     @property
     def need(self) -> int:
-        """The tokens that it will have at most."""
+        """Count the tokens that it will have at most."""
         return self.prompt + latest(self.job.length)
 
     @property
     def written(self) -> int:
-        """The answer's tokens so far."""
+        """Count the answer's tokens so far."""
         return len(self.tokens) - self.prompt
 
     @property
     def stopped(self) -> bool:
-        """Whether its asker has called it off."""
         return self._stopped()
 
     def begin(self) -> None:
-        """It has a place; told once, even if it must give the place back for a while."""
-        if not self._began:
-            self._began = time.monotonic()
-            self._emit(Started(job=self.job.id, attempt=self.job.attempt))
+        """Take a place; told once, even if the place must be given back for a while."""
+        if not self.answer.began:
+            self._emit(self.answer.start())
 
     def draw(self) -> Draw:
-        """How its next token is chosen."""
+        """Say how its next token is chosen."""
         early = self.written < int(self.job.length * NO_END)
         return Draw(
             sampling=self.job.sampling,
@@ -96,52 +93,26 @@ class TextSequence:
         )
 
     def add(self, token: int) -> bool:
-        """Take its next token; whether that ended it, the final event told."""
-        job = self.job
+        """Take its next token; tell whether that ended it, the final event emitted."""
         self.tokens.append(token)
-        self.first_seconds = self.first_seconds or time.monotonic() - self._began
-        answer = self.tokens[self.prompt :]
-        self._text = legible(self._tokenizer.decode(answer, skip_special_tokens=True))
+        written = self.tokens[self.prompt :]
+        self.answer.grow(self._tokenizer.decode(written, skip_special_tokens=True), len(written))
         if self.stopped:
             self.cancel()
-            return True
-        if token not in self._ends and not should_stop(self._text, len(answer), job.length):
-            shown = settled(self._text)
-            self._emit(Text(job=job.id, attempt=job.attempt, text=shown, tokens=len(answer)))
+        elif token in self._ends or self.answer.complete:
+            self._emit(self.answer.finished(self.prompt, *self._digests))
+        else:
+            self._emit(self.answer.shown())
             return False
-        self._emit(self._finished())
         return True
 
     def cancel(self) -> None:
         """End it on the asker's word, with what stands there."""
-        self._emit(
-            Cancelled(
-                job=self.job.id,
-                attempt=self.job.attempt,
-                text=self._text.strip(),
-                tokens_out=self.written,
-            )
-        )
+        self._emit(self.answer.cancelled())
 
     def spoil(self) -> None:
         """End it, for its numbers are not finite."""
         self.fail(ModelError(UNFIT.format(expert=self.job.expert)))
 
     def fail(self, error: Exception) -> None:
-        """End it with an error."""
         self._emit(error)
-
-    def _finished(self) -> Finished:
-        job = self.job
-        return Finished(
-            job=job.id,
-            attempt=job.attempt,
-            text=finish(self._text, self.written, job.length),
-            tokens_in=self.prompt,
-            tokens_out=self.written,
-            first_token_seconds=self.first_seconds,
-            seconds=time.monotonic() - self._began,
-            base_digest=self._digests[0],
-            adapter_digest=self._digests[1],
-            notes=self._notes,
-        )

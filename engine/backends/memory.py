@@ -1,18 +1,20 @@
-"""How much memory there is to have, so that slots and caches are sized before they are needed."""
+"""How much memory is free, so that slots and caches are sized before; and whether it ran out."""
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 UNKNOWN_BYTES = 2 << 30  # where nobody says
-
-
 CGROUP = Path("/sys/fs/cgroup")
 
 
-def free_bytes(device: torch.device, cgroup: Path = CGROUP) -> int:
-    """What the device can still give; on a CPU a container's limit counts."""
+def free_bytes(device: "torch.device", cgroup: Path = CGROUP) -> int:
+    """Count what the device can still give; on a CPU a container's limit counts."""
+    import torch
+
     if device.type == "cuda":
         kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0]) + kept
@@ -33,7 +35,7 @@ def _meminfo() -> int | None:
 
 
 def _container(root: Path) -> int | None:
-    """What a cgroup (version 2) leaves us; None without a limit."""
+    """Count what a cgroup (version 2) leaves us; None without a limit."""
     try:
         limit = (root / "memory.max").read_text(encoding="ascii").strip()
         used = int((root / "memory.current").read_text(encoding="ascii"))
@@ -43,8 +45,23 @@ def _container(root: Path) -> int | None:
 
 
 def _half_of_all() -> int | None:
-    """A guess where /proc is not, as on macOS."""
+    """Guess where /proc is not, as on macOS."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
     except (OSError, ValueError):
         return None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether memory ran out; torch says so in several ways, on a CPU by a plain RuntimeError."""
+    import torch
+
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    words = (
+        "out of memory",
+        "can't allocate memory",
+        "not enough memory",
+        "Storage size calculation",
+    )
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
