@@ -70,7 +70,7 @@ class RemoteStore:
             raise
 
     def get(self, name: str) -> bytes | None:
-        """Raises LedgerError for bytes that do not open with this key."""
+        """Raise LedgerError for bytes that do not open with this key."""
         with _translated("read"):
             try:
                 sealed = self._files.cat_file(self._path(name))

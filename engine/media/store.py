@@ -25,16 +25,16 @@ class MediaStore(Protocol):
         """Keep the bytes; returns their name. The same bytes are kept once."""
 
     def get(self, name: str) -> bytes | None:
-        """The bytes, or None when they are gone (blanked, or never there)."""
+        """Give the bytes, or None when they are gone (blanked, or never there)."""
 
     def delete(self, name: str) -> None:
-        """Let go of them; nothing happens when they are gone."""
+        """Delete the bytes; nothing happens when they are gone."""
 
     def names(self, older: float = 0.0) -> list[str]:
-        """Everything that has been there for longer than so many seconds, sorted."""
+        """List what has been there for longer than some seconds, sorted."""
 
     def check(self) -> None:
-        """Raises MediaError unless it could be written now."""
+        """Raise MediaError unless it could be written now."""
 
 
 def open_media(where: Path | str, vault: Vault) -> MediaStore:
@@ -82,7 +82,7 @@ class FolderStore:
         return name
 
     def get(self, name: str) -> bytes | None:
-        """Raises LedgerError for a file that does not open with this key."""
+        """Raise LedgerError for a file that does not open with this key."""
         try:
             sealed = self._path(name).read_bytes()
         except FileNotFoundError:

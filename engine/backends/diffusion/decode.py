@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 class SpoiltPictureError(Exception):
-    """A model's numbers ran out of range; `part` names the model."""
+    """Say whose numbers ran out of range: `part` names the model."""
 
     def __init__(self, part: str) -> None:
         super().__init__(f"{part} gave no picture")

@@ -58,7 +58,6 @@ class Canvas:
 
     @property
     def timestep(self) -> "Tensor":
-        """Give the timestep of the step to come."""
         found: Tensor = self.scheduler.timesteps[self.step]
         return found
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Lora:
-    """A loaded LoRA: its name in the pipeline, its digest, and whether it changes the text encoders."""
+    """Describe a loaded LoRA; `words` says that it changes the text encoders."""
 
     name: str
     digest: str

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True, eq=False)
 class ResidentPipeline:
-    """A base with its VAE and small decoder, and the LoRAs loaded beside each other."""
+    """Hold a base with its VAE and small decoder, and the LoRAs loaded beside each other."""
 
     pipeline: Any
     digest: str
@@ -135,7 +135,6 @@ def _settle(resident: ResidentPipeline, settings: Settings) -> None:
 
 
 def _part(kind: Any, spec: str, dtype: Any) -> Any:
-    """Load a VAE or decoder of its own. Raises ModelError."""
     folder = fetch(spec, patterns=HUB_PART)
     check_weights(folder)
     try:

@@ -20,7 +20,7 @@ EDGE = 256  # pixels of the longest side
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """A linear map from a latent's 4 channels, as the UNet sees them, to RGB in -1..1."""
+    """Map a latent's 4 channels, as the UNet sees them, linearly to RGB in -1..1."""
 
     weight: tuple[tuple[float, ...], ...]
     bias: tuple[float, ...]

@@ -66,7 +66,7 @@ def notes_on(prompt: str, negative: str, drawing: Drawing, tokenizers: Sequence[
 
 @dataclass(frozen=True, slots=True)
 class EncodedPrompt:
-    """A prompt's embeddings: `states` (1, 77, width) and `pooled` (1, width)."""
+    """Hold a prompt's embeddings: `states` (1, 77, width) and `pooled` (1, width)."""
 
     states: "Tensor"
     pooled: "Tensor"

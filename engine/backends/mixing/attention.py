@@ -1,5 +1,6 @@
 """Attention of one step: every writing row's newest token at once, then each prompt's piece."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -7,10 +8,12 @@ import torch.nn.functional as F
 
 from engine.backends.mixing.kv_cache import KVCache
 
+NEWEST = -1  # beside the pieces' rows, the key of the writing rows' mask
+
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A part of a prompt: `length` tokens of row `row` from position `start` on."""
+    """Name a part of a prompt: `length` tokens of row `row` from position `start` on."""
 
     row: int
     start: int
@@ -19,7 +22,7 @@ class Piece:
 
 @dataclass(slots=True, eq=False)
 class Attention:
-    """The step's tokens: one for each of rows 0.. at `positions`, then those of `pieces`.
+    """Attend from a step's tokens: one for each of rows 0.. at `positions`, then those of `pieces`.
 
     `cache` has room for all of them.
     """
@@ -31,7 +34,6 @@ class Attention:
     _places: torch.Tensor | None = None
 
     def all_positions(self) -> list[int]:
-        """Of every token in the step."""
         return self.positions + [
             place for p in self.pieces for place in range(p.start, p.start + p.length)
         ]
@@ -51,18 +53,16 @@ class Attention:
 
         Stores k and v. `window`: how far back a token sees; `cap`: the scores' soft limit.
         """
-        dtype = q.dtype
+        dtype, rows = q.dtype, len(self.positions)
         keys, values = self.cache.keys[layer], self.cache.values[layer]
-        places = self._all_places(q.device)
-        size = self.cache.size
+        places, size = self._all_places(q.device), self.cache.size
         keys.view(-1, size).index_copy_(0, places, k.to(keys.dtype).reshape(-1, size))
         values.view(-1, size).index_copy_(0, places, v.to(keys.dtype).reshape(-1, size))
         q = (q * scale).to(keys.dtype)
-        rows = len(self.positions)
         outs = [self._newest(q[:rows], keys, values, window, cap)] if rows else []
-        for number, piece in enumerate(self.pieces):
+        for piece in self.pieces:
             part = q[rows : rows + piece.length]
-            outs.append(self._piece(number, part, keys, values, window, cap))
+            outs.append(self._piece(piece, part, keys, values, window, cap))
             rows += piece.length
         return (outs[0] if len(outs) == 1 else torch.cat(outs)).to(dtype)
 
@@ -81,9 +81,7 @@ class Attention:
         k = keys[:rows, :, :end].flatten(0, 1)
         v = values[:rows, :, :end].flatten(0, 1)
         q = q.view(rows * kv, heads // kv, size)
-        if (
-            q.dtype == torch.bfloat16
-        ):  # oneDNN is twice as quick this way round, and softmax in float32
+        if q.dtype == torch.bfloat16:  # in oneDNN twice as quick this way; softmax in float32
             scores = torch.bmm(k, q.transpose(1, 2)).transpose(1, 2)
             scores = scores.to(torch.float32, memory_format=torch.contiguous_format)
         else:
@@ -94,17 +92,16 @@ class Attention:
 
     def _piece(
         self,
-        number: int,
+        piece: Piece,
         q: torch.Tensor,
         keys: torch.Tensor,
         values: torch.Tensor,
         window: int | None,
         cap: float | None,
     ) -> torch.Tensor:
-        piece = self.pieces[number]
         end = piece.start + piece.length
         k, v = keys[piece.row, :, :end], values[piece.row, :, :end]
-        mask = self._piece_mask(number, window, q.device, q.dtype)
+        mask = self._mask(piece.row, range(piece.start, end), end, window, q.device, q.dtype)
         q = q.transpose(0, 1)  # [heads, tokens, size]
         if cap is None:
             out = F.scaled_dot_product_attention(
@@ -119,40 +116,32 @@ class Attention:
 
     def _newest_mask(self, end: int, window: int | None, device: torch.device) -> torch.Tensor:
         """[rows, 1, end]: 0 where a row may look, minus infinity elsewhere."""
-        return self._mask(-1, self.positions, end, window, device, torch.float32)[:, None]
-
-    def _piece_mask(
-        self, number: int, window: int | None, device: torch.device, dtype: torch.dtype
-    ) -> torch.Tensor:
-        """[tokens, end]."""
-        piece = self.pieces[number]
-        end = piece.start + piece.length
-        return self._mask(number, range(piece.start, end), end, window, device, dtype)
+        return self._mask(NEWEST, self.positions, end, window, device, torch.float32)[:, None]
 
     def _mask(
         self,
-        number: int,
-        places: "list[int] | range",
+        key: int,
+        places: Sequence[int],
         end: int,
         window: int | None,
         device: torch.device,
         dtype: torch.dtype,
     ) -> torch.Tensor:
+        """[places, end], kept for the step's other layers under `key`, a piece's row or NEWEST."""
         if window is not None and window >= end:
             window = None
-        found = self._masks.get((number, window))
-        if found is None:
-            mine = torch.tensor(list(places), device=device)[:, None]
+        if (key, window) not in self._masks:
+            mine = torch.tensor(places, device=device)[:, None]
             there = torch.arange(end, device=device)[None]
             hidden = there > mine
             if window is not None:
                 hidden |= there <= mine - window
-            found = torch.zeros(hidden.shape, dtype=dtype, device=device)
-            self._masks[number, window] = found.masked_fill_(hidden, float("-inf"))
-        return found
+            empty = torch.zeros(hidden.shape, dtype=dtype, device=device)
+            self._masks[key, window] = empty.masked_fill_(hidden, float("-inf"))
+        return self._masks[key, window]
 
     def _all_places(self, device: torch.device) -> torch.Tensor:
-        """Where each token's heads are stored, as rows of the flat cache."""
+        """Say where each token's heads are stored, as rows of the flat cache."""
         if self._places is None:
             rows = list(range(len(self.positions))) + [
                 piece.row for piece in self.pieces for _ in range(piece.length)

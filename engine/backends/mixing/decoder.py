@@ -23,7 +23,7 @@ Rope = tuple[torch.Tensor, torch.Tensor]  # cosine and signed sine, each [tokens
 
 @dataclass(slots=True, eq=False)
 class Batch:
-    """One step's tokens, packed: ids in the order of `attend`'s rows, and whose logits are wanted."""
+    """Pack one step's tokens: ids in the order of `attend`'s rows, and whose logits are wanted."""
 
     ids: list[int]
     attend: Attention
@@ -33,7 +33,7 @@ class Batch:
 
 @dataclass(slots=True, eq=False)
 class Layer:
-    """One block's weights; `norms` by transformers' names."""
+    """Hold one block's weights; `norms` by transformers' names."""
 
     number: int
     kind: str  # transformers' layer type: full_attention, sliding_attention
@@ -45,7 +45,7 @@ class Layer:
 
 
 class Decoder:
-    """A resident base. It takes the weights out of a loaded transformers model, and so uses it up."""
+    """Compute a resident base; it takes a loaded transformers model's weights over, and uses it up."""
 
     NORMS: Sequence[str] = ("input_layernorm", "post_attention_layernorm")
     NORM_OFFSET = 0.0  # Gemma's norms are stored as the difference from one
@@ -95,13 +95,13 @@ class Decoder:
         return self.linears[-1]
 
     def _norm_weight(self, norm: Any) -> torch.Tensor:
-        """Times the root of the width: a norm divides by the length, which is so much greater."""
+        """Multiply by the root of the width, since `_norm` divides by the length, not the mean."""
         weight = norm.weight.detach().float() + self.NORM_OFFSET
         return weight * math.sqrt(len(weight))  # type: ignore[no-any-return]
 
     @property
     def shapes(self) -> dict[str, tuple[int, int]]:
-        """[out, in] of every linear that an adapter may change."""
+        """Give [out, in] of every linear that an adapter may change."""
         return {name: shape for linear in self.linears for name, shape in linear.shapes.items()}
 
     def make_cache(self, budget: int) -> KVCache:
@@ -110,13 +110,13 @@ class Decoder:
 
     @torch.inference_mode()
     def __call__(self, batch: Batch) -> torch.Tensor:
-        """Logits of the wanted tokens, [wanted, vocabulary] in float32; keys and values are stored."""
+        """Compute the wanted tokens' logits, [wanted, vocabulary] in float32; store keys and values."""
         ids = torch.tensor(batch.ids, device=self.device)
         positions = torch.tensor(batch.attend.all_positions(), device=self.device)
         return self.forward(ids, positions, batch)
 
     def forward(self, ids: torch.Tensor, positions: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """The same of tokens that are on the device already; nothing is copied there on the way."""
+        """Do the same with tokens that are on the device already; nothing is copied there on the way."""
         x = self._embed(ids)
         ropes = self._ropes(positions)
         for layer in self.layers:
@@ -127,14 +127,13 @@ class Decoder:
         return logits if self._cap is None else torch.tanh_(logits.div_(self._cap)).mul_(self._cap)
 
     def _block(self, x: torch.Tensor, layer: Layer, batch: Batch, rope: Rope) -> torch.Tensor:
-        """x [tokens, hidden] in float32, and so is the result."""
+        """Add a block's two parts to x [tokens, hidden], in float32."""
         raise NotImplementedError
 
     def _embed(self, ids: torch.Tensor) -> torch.Tensor:
         return F.embedding(ids, self._embedding).float()
 
     def _ropes(self, positions: torch.Tensor) -> dict[str, Rope]:
-        """By kind of layer."""
         rope = self._signed(*self._rotary(self._like(), positions[None]))
         return {layer.kind: rope for layer in self.layers}
 
@@ -147,22 +146,22 @@ class Decoder:
         return cos[0][:, None], sin[0][:, None]
 
     def _norm(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        """Root-mean-square norm in float32; `weight` as _norm_weight gives it."""
+        """Take the root-mean-square norm in float32; `weight` as _norm_weight gives it."""
         size = torch.linalg.vector_norm(x, 2, 1, keepdim=True)
         return torch.mul(x, weight).div_(size.hypot_(self._least))
 
     def _turned(self, qk: torch.Tensor, rope: Rope) -> tuple[torch.Tensor, torch.Tensor]:
-        """Queries and keys with their rotary positions, from both together."""
+        """Rotate queries and keys, given as one tensor."""
         cos, sin = rope
         turned = torch.addcmul(qk * cos, torch.roll(qk, self.head_size // 2, -1), sin)
         return turned[:, : self.heads], turned[:, self.heads :]
 
     def _heads(self, qkv: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Queries and keys, [tokens, heads + kv heads, size], and values, [tokens, kv heads, size]."""
+        """Split off the values, [tokens, kv heads, size], from queries and keys together."""
         both = qkv.view(len(qkv), -1, self.head_size)
         return both[:, : self.heads + self.kv_heads], both[:, self.heads + self.kv_heads :]
 
     def _gated(self, y: torch.Tensor) -> torch.Tensor:
-        """act(gate) * up, of both side by side."""
+        """Compute act(gate) * up, of both side by side."""
         gate, up = y.chunk(2, 1)
         return self._act(gate).mul_(up)  # type: ignore[no-any-return]

@@ -43,5 +43,4 @@ class Gemma2(Decoder):
         return x.add_(self._norm(y, layer.norms["post_feedforward_layernorm"]))
 
     def _sized(self, qk: torch.Tensor, layer: Layer) -> torch.Tensor:  # noqa: ARG002 - Gemma 3's
-        """Queries and keys as the scores take them."""
         return qk

@@ -8,7 +8,7 @@ import torch
 
 from engine.backends.memory import is_out_of_memory
 
-STEP_TOKENS = 128  # room grows in steps of so many tokens
+STEP_TOKENS = 128  # by which room grows
 
 
 class CacheFullError(Exception):
@@ -16,7 +16,7 @@ class CacheFullError(Exception):
 
 
 class KVCache:
-    """One tensor a layer for keys and one for values, each [rows, kv heads, tokens, head size]."""
+    """Keep a tensor of keys and one of values for each layer, [rows, kv heads, tokens, head size]."""
 
     def __init__(
         self,
@@ -37,12 +37,12 @@ class KVCache:
 
     @property
     def token_bytes(self) -> int:
-        """Of one token in one row, all layers."""
+        """Count one token's bytes in one row, all layers."""
         return 2 * self._layers * self.heads * self.size * self._dtype.itemsize
 
     def reserve(self, rows: int, tokens: int) -> None:
-        """Room for so many rows of so many tokens; `rows` covers the busy ones. Raises CacheFullError,
-        and nothing is lost then."""
+        """Make room for `rows`, the busy ones among them, of `tokens` each. Raises CacheFullError, and
+        nothing is lost then."""
         if rows <= self.rows and tokens <= self.tokens:
             return
         tokens = max(self.tokens, -(-tokens // STEP_TOKENS) * STEP_TOKENS)
@@ -74,33 +74,27 @@ class KVCache:
         self.keys, self.values, self.rows, self.tokens = [], [], 0, 0
 
     def move(self, source: int, target: int, length: int) -> None:
-        """Row `source`'s first tokens over row `target`."""
+        """Copy row `source`'s first tokens over row `target`."""
         for layer in (*self.keys, *self.values):
             layer[target, :, :length] = layer[source, :, :length]
 
     def swap(self, one: int, other: int, length: int) -> None:
-        """The first tokens of two rows change places."""
         for layer in (*self.keys, *self.values):
             held = layer[one, :, :length].clone()
             layer[one, :, :length] = layer[other, :, :length]
             layer[other, :, :length] = held
 
     def wipe(self, row: int) -> None:
-        """Nothing unfit may stay: a masked value that is not a number would still spoil a sum."""
+        """Zero a row: a masked value that is not a number would still spoil a sum."""
         for layer in (*self.keys, *self.values):
             layer[row].zero_()
 
     def copy_out(self, row: int, length: int) -> torch.Tensor:
-        """[2, layers, kv heads, length, head size]."""
-        return torch.stack(
-            [
-                torch.stack([layer[row, :, :length] for layer in side])
-                for side in (self.keys, self.values)
-            ]
-        )
+        """Copy a row's first tokens, [2, layers, kv heads, length, head size]."""
+        sides = ([layer[row, :, :length] for layer in side] for side in (self.keys, self.values))
+        return torch.stack([torch.stack(side) for side in sides])
 
     def copy_in(self, row: int, held: torch.Tensor, length: int) -> None:
-        """The other way round, its first `length` tokens."""
         for side, part in zip((self.keys, self.values), held, strict=True):
             for layer, kept in zip(side, part, strict=True):
                 layer[row, :, :length] = kept[:, :length]

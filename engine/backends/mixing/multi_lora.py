@@ -129,7 +129,6 @@ class Stacks:
         self._sets: OrderedDict[tuple[AdapterKey, ...], tuple[Stack | None, ...]] = OrderedDict()
 
     def forget(self, key: AdapterKey) -> None:
-        """Drop what was built with an adapter that has left."""
         for keys in [keys for keys in self._sets if key in keys]:
             del self._sets[keys]
 

@@ -17,14 +17,14 @@ LEAST_TOKENS = 16  # a shorter start is read again sooner than it is copied
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Everything that keys and values follow from: who reads, and what was read."""
+    """Name everything that keys and values follow from: who reads, and what was read."""
 
     adapter: AdapterKey
     tokens: Sequence[int]
 
 
 class PrefixCache:
-    """Starts of prompts, within a budget of bytes."""
+    """Keep starts of prompts within a budget of bytes."""
 
     def __init__(self, budget: int) -> None:
         self._budget = budget
@@ -32,7 +32,7 @@ class PrefixCache:
         self._bytes = 0
 
     def find(self, prompt: Context) -> tuple[int, torch.Tensor | None]:
-        """The longest known start of the prompt, short of its last token: its length and its keys."""
+        """Find the longest known start of the prompt, short of its last token: length and keys."""
         best, key = LEAST_TOKENS - 1, None
         for held in self._kept:
             length = shared(held, prompt)
@@ -44,11 +44,11 @@ class PrefixCache:
         return best, self._kept[key]
 
     def wants(self, prompt: Context, known: int) -> bool:
-        """Whether a prompt of which `known` tokens came from here is worth keeping."""
+        """Tell whether a prompt of which `known` tokens came from here is worth keeping."""
         return len(prompt.tokens) - known >= LEAST_TOKENS
 
     def keep(self, prompt: Context, held: torch.Tensor) -> None:
-        """[2, layers, kv heads, tokens, head size] of the whole prompt."""
+        """Take the keys and values of a whole prompt, [2, layers, kv heads, tokens, head size]."""
         key = Context(prompt.adapter, tuple(prompt.tokens))
         if key in self._kept or held.nbytes > self._budget:
             return
@@ -58,14 +58,14 @@ class PrefixCache:
             self._bytes -= self._kept.popitem(last=False)[1].nbytes
 
     def forget(self, adapter: AdapterKey | None = None) -> None:
-        """Those of an adapter, or all."""
+        """Drop an adapter's prompts, or all."""
         for key in [key for key in self._kept if adapter in (None, key.adapter)]:
             self._bytes -= self._kept.pop(key).nbytes
 
 
 def shared(one: Context, prompt: Context) -> int:
-    """How many tokens both begin with, short of the prompt's last, whose logits are wanted; none if
-    another adapter read them.
+    """Count the tokens that both begin with, short of the prompt's last, whose logits are wanted; none
+    if another adapter read them.
 
     >>> moss, fern = AdapterKey("moss"), AdapterKey("fern")
     >>> shared(Context(moss, [1, 2, 3]), Context(moss, [1, 2, 4, 5]))

@@ -23,7 +23,7 @@ Candidates = tuple[Floats, npt.NDArray[np.int64]]  # logits, greatest first, and
 
 @dataclass(slots=True, eq=False)
 class Draw:
-    """How one row's token is chosen: `said` is prompt and answer so far, `banned` may not come now."""
+    """Say how a row's token is chosen: `said` is prompt and answer so far, `banned` may not come."""
 
     sampling: Sampling
     generator: random.Random
@@ -32,8 +32,8 @@ class Draw:
 
 
 def choose(logits: torch.Tensor, draws: Sequence[Draw]) -> list[int | None]:
-    """The tokens of rows [rows, vocabulary] in float32 (changed in place); None for a row that is not
-    finite."""
+    """Choose a token for each row of [rows, vocabulary] in float32 (changed in place); None for a row
+    that is not finite."""
     fit = logits.amax(1).isfinite().tolist()
     if not all(fit):
         for row in [row for row, good in enumerate(fit) if not good]:
@@ -85,7 +85,7 @@ def _drawn(logits: torch.Tensor, draws: Sequence[Draw]) -> list[int]:
 
 
 def _candidates(logits: torch.Tensor, count: int) -> list[Candidates]:
-    """The likeliest of each row; a GPU finds them itself, for whole rows take long to copy."""
+    """Take the likeliest of each row; on a GPU it finds them, since whole rows take long to copy."""
     count = min(count, logits.shape[1])
     if logits.device.type == "cpu":
         return [_likeliest(row, count) for row in logits.numpy()]
@@ -94,7 +94,7 @@ def _candidates(logits: torch.Tensor, count: int) -> list[Candidates]:
 
 
 def _one(row: torch.Tensor, likely: Candidates, total: float, draw: Draw) -> int:
-    """One draw from a row of logits whose log of summed exponentials is `total`."""
+    """Draw from a row of logits whose log of summed exponentials is `total`."""
     number = draw.generator.random()
     while True:
         values, places = likely
@@ -106,7 +106,7 @@ def _one(row: torch.Tensor, likely: Candidates, total: float, draw: Draw) -> int
 
 
 def _likeliest(row: Floats, count: int) -> Candidates:
-    """The `count` greatest values, greatest first, with their places."""
+    """Take the `count` greatest values, greatest first, with their places."""
     if count < len(row):
         some = np.argpartition(row, len(row) - count)[len(row) - count :]
         order = some[np.argsort(-row[some])]
@@ -118,7 +118,7 @@ def _likeliest(row: Floats, count: int) -> Candidates:
 def pick(
     chances: npt.NDArray[np.float64], whole: bool, sampling: Sampling, number: float
 ) -> int | None:
-    """Which of the sorted chances `number` (0 to 1) falls on, after top-k, top-p and min-p.
+    """Find which of the sorted chances `number` (0 to 1) falls on, after top-k, top-p and min-p.
 
     `whole` says that these are all tokens there are; if not, None: more are needed to say.
 

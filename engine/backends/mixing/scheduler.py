@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 
 class MixingScheduler:
-    """A base's batch. Everything here runs in one thread."""
+    """Schedule a base's batch, all in one thread."""
 
     def __init__(
         self, decoder: Decoder, gauges: Counters, slots: int = 0, cache_bytes: int = 0
@@ -48,9 +48,8 @@ class MixingScheduler:
         budget = cache_bytes or int(free * CACHE_SHARE)
         self.decoder = decoder
         self.cache = decoder.make_cache(budget)
-        self.slots = slots or max(
-            1, min(MOST_SLOTS, budget // (TYPICAL_TOKENS * self.cache.token_bytes))
-        )
+        fitting = budget // (TYPICAL_TOKENS * self.cache.token_bytes)
+        self.slots = slots or max(1, min(MOST_SLOTS, fitting))
         self.prefixes = PrefixCache(int(free * PREFIX_SHARE))
         self._stacks = Stacks(decoder.linears)
         self._adapters: OrderedDict[AdapterKey, Adapter] = OrderedDict()
@@ -58,9 +57,7 @@ class MixingScheduler:
         self._gauges = gauges
         self._waiting: deque[TextSequence] = deque()
         self._rows: list[TextSequence] = []
-        self._reading: deque[TextSequence] = (
-            deque()
-        )  # those of the rows whose prompt is not read yet
+        self._reading: deque[TextSequence] = deque()  # of the rows, with prompts not read yet
         self._writing = 0
         log.info(
             "slots of the batch",
@@ -69,16 +66,13 @@ class MixingScheduler:
 
     @property
     def busy(self) -> bool:
-        """Whether anybody waits or writes."""
         return bool(self._waiting or self._rows)
 
     @property
     def seated(self) -> int:
-        """How many have a place."""
         return len(self._rows)
 
     def has(self, key: AdapterKey) -> bool:
-        """Whether an adapter is in memory."""
         return key == BARE or key in self._adapters
 
     def adopt(self, key: AdapterKey, adapter: Adapter) -> None:
@@ -94,7 +88,6 @@ class MixingScheduler:
             log.info("an adapter left memory", extra={"digest": idle.digest, "for": key.digest})
 
     def add(self, row: TextSequence) -> None:
-        """It waits for a place."""
         if row.adapter in self._adapters:
             self._adapters.move_to_end(row.adapter)
         self._waiting.append(row)
@@ -114,7 +107,7 @@ class MixingScheduler:
 
     @torch.inference_mode()
     def step(self) -> None:
-        """One token for every row that writes; pieces of the prompts of those that join."""
+        """Take one step: a token for every row that writes, pieces of the prompts of those that join."""
         for row in [row for row in self._everyone() if row.stopped]:
             row.cancel()
             self._dismiss(row)
@@ -133,8 +126,7 @@ class MixingScheduler:
         """Seat those who wait, in their order, as far as there is room."""
         if not self._rows:
             self.cache.clear()
-        room = self.slots - len(self._rows)
-        group = [row for _, row in zip(range(room), self._waiting, strict=False)]
+        group = list(islice(self._waiting, max(0, self.slots - len(self._rows))))
         if group and not self._reserve(len(group), max(row.need for row in group)):
             for row in group:
                 if self._reserve(1, row.need):
@@ -143,8 +135,7 @@ class MixingScheduler:
                     return  # it waits until others have left
                 else:
                     self._waiting.remove(row)
-                    told = TOO_LONG.format(length=row.job.length, prompt=row.prompt)
-                    row.fail(ModelError(told))
+                    row.fail(_too_long(row))
             return
         for row in group:
             self._seat(row)
@@ -193,7 +184,7 @@ class MixingScheduler:
             self._write(writers + ready, logits)
 
     def _pieces(self) -> tuple[list[tuple[TextSequence, Piece]], list[TextSequence]]:
-        """What is read of whose prompt in this step, and whose is read to its end by it."""
+        """Choose what is read in this step, and name the rows whose prompt is read to its end by it."""
         left = PIECE if self._writing else PIECE_ALONE
         pieces, ready = [], []
         for row in self._reading:
@@ -209,8 +200,8 @@ class MixingScheduler:
         return pieces, ready
 
     def _borrows(self, row: TextSequence) -> bool:
-        """Whether a row waits for another that is reading the same start with the same adapter; once
-        that is read, it is copied."""
+        """Tell whether a row waits for another that reads the same start with the same adapter; once
+        that is read, copy it."""
         for other in self._rows if not row.read else ():
             length = shared(other.context, row.context)
             if other is row or length < LEAST_TOKENS:
@@ -246,7 +237,7 @@ class MixingScheduler:
                 self._dismiss(row)
 
     def _promote(self, row: TextSequence) -> None:
-        """From those who read to those who write."""
+        """Move a row from those who read to those who write."""
         place, target = row.place, self._writing
         if place != target:
             other = self._rows[target]
@@ -256,7 +247,7 @@ class MixingScheduler:
         self._writing += 1
 
     def _dismiss(self, row: TextSequence) -> None:
-        """It leaves; the last of the writing and the last of all close the gap."""
+        """Drop a row; the last of the writing and the last of all close the gap."""
         if row.place < 0:
             self._waiting.remove(row)
             return
@@ -278,11 +269,11 @@ class MixingScheduler:
             self._rows[target], mover.place = mover, target
 
     def _shrink(self) -> None:
-        """Out of memory: the later half of the rows waits, first in line, and is read anew."""
+        """Queue the later half of the rows anew, first in line, after memory ran out."""
         self.prefixes.forget()
         if len(self._rows) == 1:
             row = self._rows[0]
-            row.fail(ModelError(TOO_LONG.format(length=row.job.length, prompt=row.prompt)))
+            row.fail(_too_long(row))
             self._dismiss(row)
             return
         self.slots = len(self._rows) // 2
@@ -291,3 +282,7 @@ class MixingScheduler:
             self._dismiss(row)
         self._waiting.extendleft(reversed(later))
         log.warning("out of memory: the batch has fewer slots now", extra={"slots": self.slots})
+
+
+def _too_long(row: TextSequence) -> ModelError:
+    return ModelError(TOO_LONG.format(length=row.job.length, prompt=row.prompt))

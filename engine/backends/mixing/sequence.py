@@ -83,7 +83,6 @@ class TextSequence:
             self._emit(self.answer.start())
 
     def draw(self) -> Draw:
-        """Say how its next token is chosen."""
         early = self.written < int(self.job.length * NO_END)
         return Draw(
             sampling=self.job.sampling,
@@ -107,11 +106,9 @@ class TextSequence:
         return True
 
     def cancel(self) -> None:
-        """End it on the asker's word, with what stands there."""
         self._emit(self.answer.cancelled())
 
     def spoil(self) -> None:
-        """End it, for its numbers are not finite."""
         self.fail(ModelError(UNFIT.format(expert=self.job.expert)))
 
     def fail(self, error: Exception) -> None:

@@ -7,19 +7,18 @@ as soon as they say so; closing it is also how a job is cancelled, and frees the
 
 import logging
 import threading
-import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from engine.backends.stop_rules import NO_END, finish, latest, settled, should_stop
+from engine.backends.stop_rules import NO_END, latest
 from engine.backends.text_server.retry import Answer, Patience, TryAgain, shorten, trouble
 from engine.backends.text_server.served_adapters import ServedAdapters, number
 from engine.backends.text_server.stream import pause, until
 from engine.errors import ModelError
-from engine.events import Cancelled, Event, Finished, Started, Text
-from engine.plan.cards import Registry
+from engine.events import Event
+from engine.plan.cards import Expert, Registry
 from engine.plan.job import Job
 from engine.settings import Settings
 
@@ -78,27 +77,25 @@ class OpenAIBackend:
             ) from error
         experts = [e for e in self._registry.experts if e.medium == "text"]
         self._numbered = number([e.name for e in experts], await self._listed())
-        numbers = self._numbered.of if self._numbered else {}
         for expert in experts:
-            base = self._registry.weights(expert).base
-            if expert.name in served:
-                self._models[expert.name] = expert.name
-            elif expert.name in numbers and served:
-                self._models[expert.name] = served[0]
-            elif not self._registry.weights(expert).adapter:
-                self._models |= {expert.name: base} if base in served else {}
-            first = served[0] if served and expert.name in numbers else None
-            places = (base, first, parents.get(expert.name))
-            if alone := next((name for name in places if name in served), None):
-                self._bases[expert.name] = alone
-            elif not self._registry.weights(expert).adapter and expert.name in self._models:
-                self._bases[expert.name] = self._models[expert.name]
-        missing = [e.name for e in experts if e.name not in self._models]
-        if missing:
+            self._find(expert, served, parents.get(expert.name))
+        if missing := [e.name for e in experts if e.name not in self._models]:
             told = self._missing(", ".join(missing), served)
             if not self._models:
                 raise ModelError(told)
             log.warning(told)
+
+    def _find(self, expert: Expert, served: list[str], parent: str | None) -> None:
+        """Find the server's names for an expert and for its base; llama.cpp has one for all."""
+        name, weights = expert.name, self._registry.weights(expert)
+        first = served[0] if served and self._numbered and name in self._numbered.of else None
+        bare = None if weights.adapter else weights.base
+        own = next((found for found in (name, first, bare) if found in served), None)
+        if own:
+            self._models[name] = own
+        names = (weights.base, first, parent, None if weights.adapter else own)
+        if base := next((found for found in names if found in served), None):
+            self._bases[name] = base
 
     async def close(self) -> None:
         if self._client is not None:
@@ -126,46 +123,46 @@ class OpenAIBackend:
         if model is None:
             what = f"for the base of {job.expert}" if job.plain else job.expert
             raise ModelError(self._missing(what, sorted(self._models.values())))
-        answer = Answer(prompt=job.prompt)
-        yield Started(job=job.id, attempt=job.attempt)
+        answer = Answer(job, prompt=job.prompt)
+        yield answer.start()
         tries = 0
         while not answer.ended and not stop.is_set():
             before = answer.tokens
             try:
-                async with aclosing(self._stream(job, model, answer, stop)) as events:
+                async with aclosing(self._stream(model, answer, stop)) as events:
                     async for event in events:
                         yield event
-            except TryAgain as trouble:
+            except TryAgain as fault:
                 tries = 1 if answer.tokens > before else tries + 1
                 if tries > self._patience.tries:
                     raise ModelError(
-                        f"The text server at {self._where} did not answer to the end ({trouble}). "
+                        f"The text server at {self._where} did not answer to the end ({fault}). "
                         "See its log."
-                    ) from trouble
+                    ) from fault
                 answer.base = answer.tokens
-                await pause(trouble.after or self._delay(tries), stop)
+                await pause(fault.after or self._delay(tries), stop)
         if stop.is_set() and not answer.ended:
-            text = answer.text.strip()
-            yield Cancelled(job=job.id, attempt=job.attempt, text=text, tokens_out=answer.tokens)
+            yield answer.cancelled()
         else:
-            yield self._finished(job, model, answer)
+            base = f"server:{self._bases.get(job.expert, model)}"
+            yield answer.finished(answer.tokens_in, base, self._adapter(job, model))
 
     def _delay(self, tries: int) -> float:
         return min(self._patience.longest_retry, self._patience.first_retry * 2.0 ** (tries - 1))
 
     async def _stream(
-        self, job: Job, model: str, answer: Answer, stop: threading.Event
+        self, model: str, answer: Answer, stop: threading.Event
     ) -> AsyncGenerator[Event]:
         """Ask once, going on from what was written before. Raises TryAgain, ModelError."""
         import openai
 
         assert self._client is not None
         try:
-            stream = await self._client.completions.create(**self._wish(job, model, answer))
+            stream = await self._client.completions.create(**self._wish(model, answer))
         except openai.NotFoundError as error:
             raise ModelError(self._missing(model, sorted(self._models.values()))) from error
         except openai.BadRequestError as error:
-            shorten(job, answer, error)
+            shorten(answer, error)
             return
         except (openai.APIConnectionError, openai.APIStatusError) as error:
             raise trouble(error) from error
@@ -174,7 +171,7 @@ class OpenAIBackend:
             async with aclosing(until(stream, stop)) as chunks:
                 async for chunk in chunks:
                     heard = heard or bool(chunk.choices or chunk.usage)
-                    if event := self._hear(job, model, answer, chunk):
+                    if event := self._hear(model, answer, chunk):
                         yield event
                     if answer.ended:
                         return
@@ -189,13 +186,11 @@ class OpenAIBackend:
         finally:
             await stream.close()
         if not stop.is_set():
-            if not heard:
-                raise TryAgain("it sent nothing")
-            raise TryAgain("it broke off")
+            raise TryAgain("it broke off" if heard else "it sent nothing")
 
-    def _wish(self, job: Job, model: str, answer: Answer) -> dict[str, Any]:
+    def _wish(self, model: str, answer: Answer) -> dict[str, Any]:
         """Make the request: OpenAI's own options, then those that the three servers know besides."""
-        sampling = job.sampling
+        job, sampling = answer.job, answer.job.sampling
         early = max(0, int(job.length * NO_END) - answer.tokens)
         more: dict[str, Any] = {
             "min_p": sampling.min_p,
@@ -219,7 +214,7 @@ class OpenAIBackend:
             "extra_body": more,
         }
 
-    def _hear(self, job: Job, model: str, answer: Answer, chunk: Any) -> Event | None:
+    def _hear(self, model: str, answer: Answer, chunk: Any) -> Event | None:
         """Add a piece of the answer; give the event to show for it. Raises ModelError, ValueError."""
         if chunk.model and chunk.model != model and self._numbered is None:
             raise ModelError(
@@ -234,29 +229,11 @@ class OpenAIBackend:
             raise ValueError("the text is no text")
         if choice.text:
             answer.raw += choice.text
-            answer.tokens += 1
-            answer.first = answer.first or time.monotonic() - answer.began
+            answer.grow(answer.raw, answer.tokens + 1)
         if chunk.usage:
             answer.tokens = answer.base + chunk.usage.completion_tokens
-        answer.ended = bool(choice.finish_reason) or should_stop(
-            answer.text, answer.tokens, job.length
-        )
-        shown = settled(answer.text)
-        return Text(job=job.id, attempt=job.attempt, text=shown, tokens=answer.tokens)
-
-    def _finished(self, job: Job, model: str, answer: Answer) -> Finished:
-        return Finished(
-            job=job.id,
-            attempt=job.attempt,
-            text=finish(answer.text, answer.tokens, job.length),
-            tokens_in=answer.tokens_in,
-            tokens_out=answer.tokens,
-            first_token_seconds=answer.first,
-            seconds=time.monotonic() - answer.began,
-            base_digest=f"server:{self._bases.get(job.expert, model)}",
-            adapter_digest=self._adapter(job, model),
-            notes=answer.notes,
-        )
+        answer.ended = bool(choice.finish_reason) or answer.complete
+        return answer.shown()
 
     def _adapter(self, job: Job, model: str) -> str:
         """Give the server's name of the adapter that wrote; "" for the base alone."""

@@ -1,12 +1,10 @@
 """What goes wrong with a text server, and what follows: try again, shorten the text, or tell."""
 
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine.backends.stop_rules import legible
+from engine.backends.text_answer import TextAnswer
 from engine.errors import ModelError
-from engine.plan.job import Job
 
 if TYPE_CHECKING:
     import openai
@@ -17,7 +15,7 @@ SHORTENINGS = 6  # halvings of a beginning that the server's window does not hol
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
-    """Time limits in seconds: to connect, between two words, before the first retry; and retries."""
+    """Set limits in seconds: to connect, between two words, before the first retry; and retries."""
 
     connect: float = 5.0
     silence: float = 60.0
@@ -27,26 +25,18 @@ class Patience:
 
 
 @dataclass(slots=True, eq=False)
-class Answer:
-    """The state of one job's answer so far."""
+class Answer(TextAnswer):
+    """Follow one job's answer over the streams that write it."""
 
-    began: float = field(default_factory=time.monotonic)
     prompt: str = ""
     raw: str = ""
-    tokens: int = 0
     tokens_in: int = 0
     base: int = 0  # tokens of the streams that broke off before
-    first: float = 0.0
     ended: bool = False
-    notes: tuple[str, ...] = ()
-
-    @property
-    def text(self) -> str:
-        return legible(self.raw)
 
 
 class TryAgain(Exception):
-    """It may go better in a while: `after` so many seconds, if the server said."""
+    """It may go better in a while: in `after` seconds, if the server said."""
 
     def __init__(self, what: str, after: float = 0.0) -> None:
         super().__init__(what)
@@ -67,8 +57,9 @@ def trouble(error: "openai.APIError") -> Exception:
     return TryAgain(f"status {response.status_code}", min(after, LONGEST_RETRY))
 
 
-def shorten(job: Job, answer: Answer, error: "openai.BadRequestError") -> None:
+def shorten(answer: Answer, error: "openai.BadRequestError") -> None:
     """Drop the front half of a beginning that is too long, or raise ModelError."""
+    job = answer.job
     long = "context" in str(error).lower() or "too long" in str(error).lower()
     beginning = answer.prompt[job.head :]
     if not long or len(beginning) < 2 ** (SHORTENINGS + 1) or answer.raw:

@@ -10,14 +10,14 @@ from engine.errors import ModelError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedAdapters:
-    """Each expert's adapter number, the server's name for it, and all numbers that there are."""
+    """Hold each expert's adapter number, the server's name for it, and all numbers."""
 
     of: dict[str, int]
     names: dict[str, str]
     all: tuple[int, ...]
 
     def wish(self, expert: str) -> dict[str, Any]:
-        """The options of a request that is written with this expert's adapter, or "" with none.
+        """Give the options of a request for this expert's adapter; "" is for none.
 
         The server's prompt cache does not know which adapter made its keys and values
         (ggml-org/llama.cpp #26207), so it is not used.
@@ -30,7 +30,7 @@ class ServedAdapters:
 
 
 def number(experts: Sequence[str], listed: object) -> ServedAdapters | None:
-    """The server's list, each adapter matched by its file's stem, or else its folder's name, whole.
+    """Match each adapter of the server's list by its file's stem, or else its folder's name, whole.
 
     None for a server that has no such list. Raises ModelError where two adapters fit one expert.
     """

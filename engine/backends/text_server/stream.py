@@ -12,7 +12,7 @@ STOP_SECONDS = 0.05  # how soon a cancel is noticed while the server is silent
 
 
 async def until(stream: AsyncIterator[Any], stop: threading.Event) -> AsyncGenerator[Any]:
-    """Give the stream's pieces until `stop` is set, which is seen even while nothing comes."""
+    """Give the stream's pieces until `stop` is set, noticed even while nothing comes."""
     pieces = aiter(stream)
     while not stop.is_set():
         coming = asyncio.ensure_future(anext(pieces))
@@ -29,7 +29,6 @@ async def until(stream: AsyncIterator[Any], stop: threading.Event) -> AsyncGener
 
 
 async def pause(seconds: float, stop: threading.Event) -> None:
-    """Wait for some seconds, or until `stop` is set."""
     until = time.monotonic() + seconds
     while not stop.is_set() and (left := until - time.monotonic()) > 0:
         await asyncio.sleep(min(left, STOP_SECONDS))
