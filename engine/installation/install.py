@@ -27,9 +27,8 @@ from engine.weights.weight_files import (
 
 NAME = re.compile(NAME_PATTERN)
 COMMANDS = {"text": "story", "image": "jewel"}
-SAMPLING = {
-    "repetition_penalty": 1.1
-}  # as the built-in writers have it; without it small models loop
+# As the built-in writers have it; without it small models loop.
+SAMPLING = {"repetition_penalty": 1.1}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,21 +55,11 @@ class NewExpert:
 
 def add_expert(new: NewExpert, settings: Settings) -> Path:
     """Returns the card's path. Raises AskerError or SetupError; then nothing was changed."""
-    if not NAME.fullmatch(new.name):
-        raise LimitError(
-            f"{new.name!r} cannot be a name: use small letters, digits, - and _, at most 32; "
-            "--name sets it."
-        )
     registry = Registry.load(settings.expert_roots, settings.profile)
     folder = settings.home / "experts" / new.name
-    if not new.replace and (registry.named(new.name) or folder.exists()):
-        raise LimitError(
-            f"There is an expert {new.name!r} already. Add --replace to put this in its place."
-        )
+    _check_name(new, registry, folder)
     source = fetch(new.spec)
-    if not source.exists():
-        raise LimitError(f"There is no folder {new.spec}.")
-    _check_kind(source)
+    _check_kind(source, new.spec)
     medium: Medium = "image" if draws_pictures(source) else "text"
     whole = _is_whole(source, medium)
     kept = inherited(registry, new.name, medium)
@@ -81,20 +70,16 @@ def add_expert(new: NewExpert, settings: Settings) -> Path:
         check_expert(new.name, medium, source, base, settings.models)
     if whole and is_hub_id(new.spec):
         base = new.spec
-    aside = folder.with_name(f".{new.name}")
+    weights = {**kept.get("weights", {}), "base": base, "adapter": base if whole else "adapter"}
+    if new.vae:
+        weights["vae"] = new.vae
+    aside = folder.with_name(f".{new.name}")  # a card is read back from a folder of its name
     shutil.rmtree(aside, ignore_errors=True)
     try:
-        final = _write(
-            aside / new.name,
-            new,
-            source,
-            _weights(new, base, whole, kept),
-            kept,
-            medium,
-            settings.profile,
-        )
+        _copy(aside / new.name, source, weights)
+        _write_card(aside / new.name, _card(new, medium, kept, settings.profile, weights))
         shutil.rmtree(folder, ignore_errors=True)
-        final.rename(folder)
+        (aside / new.name).rename(folder)
     except OSError as error:
         raise SetupError(f"{folder} cannot be written: {error}") from error
     finally:
@@ -102,14 +87,24 @@ def add_expert(new: NewExpert, settings: Settings) -> Path:
     return folder / CARD
 
 
-def _check_kind(source: Path) -> None:
+def _check_name(new: NewExpert, registry: Registry, folder: Path) -> None:
+    if not NAME.fullmatch(new.name):
+        raise LimitError(
+            f"{new.name!r} cannot be a name: use small letters, digits, - and _, at most 32; "
+            "--name sets it."
+        )
+    if not new.replace and (registry.named(new.name) or folder.exists()):
+        raise LimitError(
+            f"There is an expert {new.name!r} already. Add --replace to put this in its place."
+        )
+
+
+def _check_kind(source: Path, spec: str) -> None:
     """Raise for what is often taken for an adapter, and say what to do with it."""
-    if source.suffix == ".gguf" or (
-        source.is_dir()
-        and not is_adapter(source)
-        and any(source.glob("*.gguf"))
-        and not any(source.glob("*.safetensors"))
-    ):
+    if not source.exists():
+        raise LimitError(f"There is no folder {spec}.")
+    suffixes = {p.suffix for p in source.iterdir()} if source.is_dir() else {source.suffix}
+    if ".gguf" in suffixes and ".safetensors" not in suffixes and not is_adapter(source):
         raise LimitError(
             f"{source} is a GGUF model, which can be a base and no adapter. Add an adapter with "
             "--base and the .gguf file's path; a merged model must be a folder of safetensors."
@@ -126,10 +121,9 @@ def _is_whole(source: Path, medium: Medium) -> bool:
     if medium == "image":
         return check_pictures(source)
     check_weights(source)
-    if not is_adapter(source):
-        return True
-    check_adapter(source)
-    return False
+    if is_adapter(source):
+        check_adapter(source)
+    return not is_adapter(source)
 
 
 def _check_command(
@@ -137,12 +131,12 @@ def _check_command(
 ) -> None:
     """Raise LimitError for a command whose experts make something else."""
     command = _command(new, medium, kept)
-    others = {e.medium for e in registry.of_command(command) if e.name != new.name}
-    if others - {medium}:
-        made = {"text": "texts", "image": "pictures"}
+    others = [e.medium for e in registry.of_command(command) if e.name != new.name]
+    if any(other != medium for other in others):
+        made = ("pictures", "texts") if medium == "text" else ("texts", "pictures")
         raise LimitError(
-            f"/{command} makes {made[min(others - {medium})]}, and this adapter {made[medium]}. Choose "
-            f"another with --command, for example {COMMANDS[medium]}."
+            f"/{command} makes {made[0]}, and this adapter {made[1]}. Choose another with --command, "
+            f"for example {COMMANDS[medium]}."
         )
 
 
@@ -181,33 +175,18 @@ def _base(new: NewExpert, source: Path, medium: Medium, kept: dict[str, Any]) ->
             f"{base} is no base for this adapter, which {what}. Say another with --base: a hub id, a "
             f"folder, or {', '.join(known)}."
         )
-    if not base or not (base in known or is_hub_id(base) or Path(base).expanduser().exists()):
+    if base in known or is_hub_id(base):
+        return base
+    if not base or not Path(base).expanduser().exists():
         raise LimitError(
             f"The adapter does not name a base that is here ({base or 'none'}). Say which with "
             f"--base: a hub id, a folder, or {', '.join(known)}."
         )
-    if not is_hub_id(base) and base not in known:
-        base = str(Path(base).expanduser().absolute())
-    return base
+    return str(Path(base).expanduser().absolute())
 
 
-def _weights(new: NewExpert, base: str, whole: bool, kept: dict[str, Any]) -> dict[str, Any]:
-    weights = {**kept.get("weights", {}), "base": base, "adapter": base if whole else "adapter"}
-    if new.vae:
-        weights["vae"] = new.vae
-    return weights
-
-
-def _write(
-    folder: Path,
-    new: NewExpert,
-    source: Path,
-    weights: dict[str, Any],
-    kept: dict[str, Any],
-    medium: Medium,
-    profile: str,
-) -> Path:
-    """Write the expert's folder, and check it by reading its card back."""
+def _copy(folder: Path, source: Path, weights: dict[str, Any]) -> None:
+    """Make the expert's folder with a copy of its adapter, and note what it digests to."""
     folder.mkdir(parents=True)
     digested = source
     if weights["adapter"] == "adapter":
@@ -217,27 +196,37 @@ def _write(
         weights["adapter"] = ""  # an image base is an expert by itself
     if weights["adapter"]:
         weights["digest"] = digest_of(digested)
+
+
+def _card(
+    new: NewExpert, medium: Medium, kept: dict[str, Any], profile: str, weights: dict[str, Any]
+) -> dict[str, Any]:
+    old = kept.get("card", {})
     card: dict[str, Any] = {
-        **kept.get("card", {}),
+        **old,
         "name": new.name,
         "title": new.title,
         "medium": medium,
         "command": _command(new, medium, kept),
         "profiles": {profile: weights},
         "rights": {"licence": new.licence},
+        "about": new.about or old.get("about", ""),
+        "keywords": list(new.keywords) or old.get("keywords") or [new.name],
     }
-    card["about"] = new.about or card.get("about", "")
-    card["keywords"] = list(new.keywords) or card.get("keywords") or [new.name]
     if medium == "text":
         card.setdefault("sampling", dict(SAMPLING))
     said = {"prompt": new.prompt, "token": new.token}
     table = weights if "drawing" in weights else card  # a profile may have a [drawing] of its own
     if drawing := {**table.get("drawing", {}), **{k: v for k, v in said.items() if v}}:
         table["drawing"] = drawing
+    return card
+
+
+def _write_card(folder: Path, card: dict[str, Any]) -> None:
+    """Write the card and check it by reading it back. Raises LimitError."""
     (folder / CARD).write_text(tomlkit.dumps(card), encoding="utf-8")
     try:
         load_card(folder)
     except SetupError as error:
         mistake = str(error).partition("is not right: ")[2] or str(error)
         raise LimitError(f"The expert cannot be added: {mistake}.") from error
-    return folder
