@@ -16,8 +16,11 @@ Method = Literal[
 
 
 class Engine(Protocol):
-    """What a client talks to: engine.LocalEngine in the owner, attached.ClientEngine elsewhere,
-    and bootstrap.ReconnectingEngine around either. What each does with a short method is its `call`."""
+    """Define what a client talks to. Each short method is one `call` by its name.
+
+    Real ones: engine.LocalEngine in the owner, process.client.ClientEngine elsewhere, and
+    process.bootstrap.ReconnectingEngine around either.
+    """
 
     registry: "Registry"
 
@@ -35,34 +38,34 @@ class Engine(Protocol):
         await self.call("ask", plan)
 
     async def cancel(self, job: str) -> bool:
-        """Whether it was still to be stopped."""
+        """Tell whether it was still to be stopped."""
         return bool(await self.call("cancel", job))
 
     async def status(self) -> "Status":
-        """The queue at a glance."""
+        """Describe the queue at a glance."""
         status: Status = await self.call("status")
         return status
 
     async def overview(self) -> "Overview":
-        """The queue for those who run it: see engine.overview."""
+        """Describe the queue for those who run it."""
         overview: Overview = await self.call("overview")
         return overview
 
     async def retry(self, job: str) -> bool:
-        """Whether a job that was given up is queued again."""
+        """Tell whether a job that was given up is queued again."""
         return bool(await self.call("retry", job))
 
     async def drop(self, job: str) -> bool:
-        """Whether the job is over now, on the operator's word."""
+        """Tell whether the job is over now, on the operator's word."""
         return bool(await self.call("drop", job))
 
     async def last(self, platform: str, asker: str, place: str) -> "Answer | None":
-        """The asker's newest request in that place, with its answer."""
+        """Find the asker's newest request in that place, with its answer."""
         answer: Answer | None = await self.call("last", platform, asker, place)
         return answer
 
     async def answer(self, job: str) -> "Answer | None":
-        """One job's request, route and answer."""
+        """Find one job's request, route and answer."""
         answer: Answer | None = await self.call("answer", job)
         return answer
 

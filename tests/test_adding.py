@@ -14,14 +14,12 @@ from tiny_sdxl import make_pipeline
 
 from bot.cli.findings import look_at_models
 from engine.errors import LimitError, ModelError
-from engine.installation.install import NewExpert, add_expert, remarks
+from engine.installation.install import MOST_FILES, NewExpert, add_expert, remarks
 from engine.installation.removal import added_folder, remove_expert
 from engine.plan.cards import BUILT_IN, Expert, Registry, load_card
 from engine.settings import Settings
-from engine.weights.adapter_copy import MOST_FILES
 from engine.weights.bases import SHIPPED
-from engine.weights.checksums import damaged, write_sums
-from engine.weights.weight_files import check_adapter
+from engine.weights.weight_files import check_adapter, damaged, write_sums
 
 LIMIT, MODEL = LimitError, ModelError
 

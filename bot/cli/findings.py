@@ -9,8 +9,7 @@ from engine.installation.expert_check import check_expert
 from engine.plan.cards import Expert, Registry
 from engine.weights import bases
 from engine.weights.bases import EMBEDDED, SHIPPED, is_whole_model, place_here
-from engine.weights.checksums import SUMS, damaged
-from engine.weights.weight_files import digest_of
+from engine.weights.weight_files import SUMS, damaged, digest_of
 
 
 @dataclass(frozen=True, slots=True)

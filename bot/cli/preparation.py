@@ -9,7 +9,7 @@ from engine.ledger.storage import check_key, revisions
 from engine.plan.cards import load_registry
 from engine.settings import Settings
 from engine.weights import bases, conversion
-from engine.weights.checksums import damaged
+from engine.weights.weight_files import damaged
 
 
 def prepare_bases(settings: Settings, console: Console, *, verify: bool = False) -> None:

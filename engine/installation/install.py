@@ -13,11 +13,11 @@ from engine.installation.expert_check import check_expert
 from engine.installation.install_images import check_pictures, draws_pictures, inherited
 from engine.plan.cards import CARD, NAME_PATTERN, Expert, Medium, Registry, load_card
 from engine.settings import Settings
-from engine.weights.adapter_copy import copy_adapter, files_of
 from engine.weights.bases import EMBEDDED, SHIPPED, fetch, is_hub_id, known_as
 from engine.weights.weight_files import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
+    DIGESTED,
     check_adapter,
     check_weights,
     digest_of,
@@ -26,6 +26,8 @@ from engine.weights.weight_files import (
 )
 
 NAME = re.compile(NAME_PATTERN)
+MOST_FILES = 64  # of an adapter
+MOST_BYTES = 8 << 30
 COMMANDS = {"text": "story", "image": "jewel"}
 # As the built-in writers have it; without it small models loop.
 SAMPLING = {"repetition_penalty": 1.1}
@@ -230,3 +232,38 @@ def _write_card(folder: Path, card: dict[str, Any]) -> None:
     except SetupError as error:
         mistake = str(error).partition("is not right: ")[2] or str(error)
         raise LimitError(f"The expert cannot be added: {mistake}.") from error
+
+
+def files_of(source: Path) -> list[Path]:
+    """What is read of an adapter: the file itself, or a folder's weights, settings and tokenizer.
+
+    Raises LimitError for a link to somewhere else, for too many files and for too much.
+    """
+    if source.is_file():
+        files = [source]
+    else:
+        files = [p for p in sorted(source.iterdir()) if p.suffix in DIGESTED and p.is_file()]
+        files = [p for p in files if not p.name.startswith(".")]
+        inside = source.resolve()
+        if inside.parent.name == "snapshots":  # the hub's cache: its files are links to its blobs
+            inside = inside.parents[1]
+        for path in files:
+            if not path.resolve().is_relative_to(inside):
+                raise LimitError(
+                    f"{path} is a link to a file elsewhere, which is not followed. Put the file itself "
+                    "into the folder."
+                )
+    total = sum(path.stat().st_size for path in files)
+    if len(files) > MOST_FILES or total > MOST_BYTES:
+        raise LimitError(
+            f"{source} holds {len(files)} files of {total >> 20} MiB; an adapter has at most "
+            f"{MOST_FILES} of {MOST_BYTES >> 20} MiB in all. Put it into a folder of its own."
+        )
+    return files
+
+
+def copy_adapter(source: Path, target: Path) -> None:
+    files = files_of(source)
+    target.mkdir()
+    for path in files:
+        shutil.copyfile(path, target / path.name)

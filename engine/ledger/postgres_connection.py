@@ -1,7 +1,7 @@
 """Connections to PostgreSQL whose every answer has a limit.
 
 A server that is frozen, or a firewall that swallows what it has let in, keeps the network alive: TCP's
-own limits (ledger_server.DRIVER) see nothing. So the client counts, for each statement and commit.
+own limits (ledger.postgres.DRIVER) see nothing. So the client counts, for each statement and commit.
 """
 
 from typing import Any, ClassVar, TypeVar

@@ -18,15 +18,8 @@ from engine.vault import Vault
 
 WHOLE = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory", "hf"})
 MARKER = "pastiche-media"  # an empty object: it is there, so the store can be reached and written
-CONNECT_SECONDS, READ_SECONDS = 5, 30
-S3: dict[str, Any] = {
-    "config_kwargs": {
-        "connect_timeout": CONNECT_SECONDS,
-        "read_timeout": READ_SECONDS,
-        "retries": {"max_attempts": 2},
-    },
-    "use_listings_cache": False,
-}
+_S3_CLIENT = {"connect_timeout": 5, "read_timeout": 30, "retries": {"max_attempts": 2}}  # seconds
+S3: dict[str, Any] = {"config_kwargs": _S3_CLIENT, "use_listings_cache": False}
 
 
 class RemoteStore:
@@ -39,9 +32,10 @@ class RemoteStore:
         self._vault = vault
         self._files, root = _open(url)
         self._root = root.rstrip("/")
-        protocols = self._files.protocol
-        names = {protocols} if isinstance(protocols, str) else set(protocols)
-        self._whole = bool(names & WHOLE)
+        protocols = self._files.protocol  # one, or several
+        self._whole = bool(
+            {protocols} & WHOLE if isinstance(protocols, str) else {*protocols} & WHOLE
+        )
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name[:2]}/{name}"

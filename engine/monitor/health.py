@@ -80,7 +80,7 @@ async def showing(
     port: int | None,
     refresh: Refresh = _nothing,
 ) -> AsyncIterator[int]:
-    """Watch the running loop and show it for as long as the block runs; gives the port, or 0.
+    """Watch the running loop, and serve its pages inside the block; gives the port, or 0.
 
     No `port` means not shown, 0 takes a free one. A port that is taken is logged and no error.
     `refresh` is awaited before the metrics are read. The pages have a thread and a loop of their own,

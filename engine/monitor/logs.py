@@ -28,7 +28,7 @@ REDACTED = "[secret]"
 
 
 class JsonLines(logging.Formatter):
-    """time, level, logger, message, the record's extra fields, and a traceback if there is one."""
+    """Write time, level, logger, message, the record's extra fields, and a traceback."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,9 +60,9 @@ class JsonLines(logging.Formatter):
 
 def start_logs(home: Path, name: str, level: str, to: str = "file") -> None:
     """Log to home/logs/<name>.jsonl, which several processes may share; nowhere if it cannot be.
-    To "stdout", as containers like it, the same lines go to standard output.
 
-    A file that has grown beyond MAX_BYTES is put aside as .old when the next process starts.
+    To "stdout", as containers like it, the same lines go to standard output. A file that has grown
+    beyond MAX_BYTES is put aside as .old when the next process starts.
     """
     logging.raiseExceptions = False  # a full disk must not print a traceback for every record
     handler = logging.StreamHandler(sys.stdout) if to == "stdout" else _file_handler(home, name)

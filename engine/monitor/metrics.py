@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -25,18 +26,11 @@ class BatchCollector(Collector):
     def __init__(self, gauges: Counters, slots: int) -> None:
         self._gauges = gauges
         self._slots = slots
-        self._waits = Histogram(
-            "pastiche_queue_wait_seconds",
-            "From a job's arrival at the worker to its place in the batch.",
-            buckets=SECONDS,
-            registry=None,
-        )
-        self._firsts = Histogram(
-            "pastiche_first_token_seconds",
-            "From its place in the batch to its first token.",
-            buckets=SECONDS,
-            registry=None,
-        )
+        options: dict[str, Any] = {"buckets": SECONDS, "registry": None}
+        about = "From a job's arrival at the worker to its place in the batch."
+        self._waits = Histogram("pastiche_queue_wait_seconds", about, **options)
+        about = "From its place in the batch to its first token."
+        self._firsts = Histogram("pastiche_first_token_seconds", about, **options)
 
     def collect(self) -> Iterator[Metric]:
         counts = self._gauges
@@ -62,19 +56,13 @@ class Counted:
         self._medium = medium
         self._registry = registry
         self.loaded = False
-        self._ended = Counter(
-            "pastiche_worker_jobs",
-            "Jobs that this worker has ended.",
-            ("medium", "outcome"),
-            registry=registry,
-        )
-        self._seconds = Histogram(
-            "pastiche_worker_job_seconds",
+        about, labels = "Jobs that this worker has ended.", ("medium", "outcome")
+        self._ended = Counter("pastiche_worker_jobs", about, labels, registry=registry)
+        about, name = (
             "From a job's arrival at the worker to its end.",
-            ("medium",),
-            buckets=SECONDS,
-            registry=registry,
+            "pastiche_worker_job_seconds",
         )
+        self._seconds = Histogram(name, about, ("medium",), buckets=SECONDS, registry=registry)
 
     @property
     def slots(self) -> int:
@@ -93,11 +81,8 @@ class Counted:
         try:
             async with aclosing(self._backend.generate(job, stop)) as events:
                 async for event in events:
-                    match event:
-                        case Finished() | Failed() | Cancelled():
-                            outcome = type(event).__name__.lower()
-                        case _:
-                            pass
+                    if isinstance(event, Finished | Failed | Cancelled):
+                        outcome = type(event).__name__.lower()
                     yield event
         finally:
             self._ended.labels(self._medium, outcome).inc()

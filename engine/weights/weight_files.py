@@ -16,13 +16,12 @@ ADAPTER_WEIGHTS = "adapter_model.safetensors"
 WEIGHTS = (".safetensors", ".gguf")
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 DIGESTED = (*WEIGHTS, ".json", ".jinja", ".model")
-PIPELINE = (
-    "model_index.json"  # a folder with this is a diffusers pipeline; its parts are sub-folders
-)
+PIPELINE = "model_index.json"  # of a diffusers pipeline; its parts are sub-folders
 PART_DIGESTED = (*DIGESTED, ".txt")  # a CLIP tokenizer has its merges in a text file
 LORA_WEIGHTS = "pytorch_lora_weights.safetensors"  # diffusers' own name for a LoRA of pictures
 WITHOUT_WEIGHTS = ("tokenizer", "tokenizer_2", "scheduler", "feature_extractor")
-READ_BYTES = 1 << 20
+# The digests of a base's files, as sha256sum writes them; digest_of does not count this file.
+SUMS = "SHA256SUMS"
 MOST_JSON = 4 << 20  # bytes of an adapter's or a pipeline's settings, which have some kB
 
 
@@ -50,11 +49,8 @@ def _digested(path: Path) -> list[tuple[str, Path]]:
 
 
 def sha256_of(path: Path) -> str:
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(READ_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def is_adapter(folder: Path) -> bool:
@@ -181,3 +177,29 @@ def checked_digest(expert: str, folder: Path, digest: str) -> str:
             "Restore the file, or add it anew: pastiche experts add --help"
         )
     return found
+
+
+def write_sums(folder: Path) -> None:
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != SUMS)
+    lines = [f"{sha256_of(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
+    (folder / SUMS).write_text("".join(lines), encoding="utf-8")
+
+
+def damaged(folder: Path) -> list[str]:
+    """Name the files that are not what was noted; SHA256SUMS itself where nothing was.
+
+    Raises ModelError for a file that cannot be read.
+    """
+    try:
+        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return [SUMS]
+    wrong = []
+    for digest, _, name in (line.partition("  ") for line in lines):
+        path = folder / name
+        try:
+            if not path.is_file() or sha256_of(path) != digest:
+                wrong.append(name)
+        except OSError as error:
+            raise ModelError(f"{path} cannot be read: {error}") from error
+    return wrong

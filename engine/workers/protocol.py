@@ -25,7 +25,7 @@ MAX_LINE = 1 << 26  # bytes; four large pictures must fit
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hello:
-    """A worker announces itself; `kit` is its fingerprint, empty if it does not say.
+    """Announce a worker; `kit` is its serving fingerprint, empty if it does not say.
 
     One that serves with something else than the owner expects is answered by Refused.
     """
@@ -38,7 +38,7 @@ class Hello:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ready:
-    """The worker's models are loaded; it takes so many jobs at a time."""
+    """Say that the worker's models are loaded, and how many jobs it takes at a time."""
 
     slots: int
     kind: Literal["ready"] = "ready"
@@ -46,7 +46,7 @@ class Ready:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unfit:
-    """The worker cannot work: `reason` is for the operator."""
+    """Say that the worker cannot work; `reason` is for the operator."""
 
     reason: str
     kind: Literal["unfit"] = "unfit"
@@ -54,7 +54,7 @@ class Unfit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leaving:
-    """The worker was told to end; what it leaves undone is nobody's fault."""
+    """Say that the worker was told to end; what it leaves undone is nobody's fault."""
 
     kind: Literal["leaving"] = "leaving"
 

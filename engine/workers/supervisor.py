@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 
 
 class Supervisor:
-    """One child process for each medium that was needed.
+    """Keep one child process for each medium that was needed.
 
     The children connect to `socket` (else the data folder's own) and see `device` only.
     """
@@ -64,20 +64,20 @@ class Supervisor:
         self._started = False
 
     def start(self, give_up: Callable[[str, str], None]) -> None:
-        """From now on start what is needed; `give_up(medium, reason)` when none will stay up."""
+        """Start what is needed from now on; `give_up(medium, reason)` when none will stay up."""
         self._give_up = give_up
         self._started = True
         for medium in list(self._wanted):
             self.need(medium)
 
     def need(self, medium: str) -> None:
-        """A worker for the medium should be there; nothing happens if one is."""
+        """See to it that there is a worker for the medium."""
         self._wanted.setdefault(medium, asyncio.Event()).set()
         if self._started and medium not in self._tasks:
             self._tasks[medium] = asyncio.create_task(self._keep(medium), name=f"{medium} worker")
 
     def ready(self, medium: str) -> None:
-        """A worker of the medium has its models: what it dies of from now on are jobs."""
+        """Note that a worker has its models: what it dies of from now on are jobs."""
         self._failed_starts[medium] = 0
 
     async def _keep(self, medium: str) -> None:
@@ -111,7 +111,7 @@ class Supervisor:
                 await asyncio.sleep(min(LONGEST_PAUSE, RESTART_SECONDS * 2 ** max(0, failed - 1)))
 
     async def _run(self, medium: str) -> int:
-        """One life of a worker. What it writes to its error output goes to a log of its own."""
+        """Run a worker once. What it writes to its error output goes to a log of its own."""
         errors = await asyncio.to_thread(self._error_log, medium)
         with errors:
             # -P: nothing in the folder that the program was called from is importable
@@ -151,7 +151,7 @@ class Supervisor:
 
 
 def device_environment(device: str) -> dict[str, str]:
-    """What makes a process see one accelerator only. Raises SetupError for a name of none.
+    """Make a process see one accelerator only. Raises SetupError for a name of none.
 
     >>> device_environment("cuda:1")
     {'CUDA_VISIBLE_DEVICES': '1'}
@@ -169,7 +169,7 @@ def device_environment(device: str) -> dict[str, str]:
 
 
 def environment(settings: Settings, medium: str) -> dict[str, str]:
-    """What a worker may know: this process's settings, and what its libraries and the system need."""
+    """Give a worker this process's settings, and what its libraries and the system need."""
     kept = {k: v for k, v in os.environ.items() if k.upper() in NAMES or k.startswith(FAMILIES)}
     ours = settings.environment()
     ours.pop(

@@ -51,7 +51,7 @@ log = logging.getLogger("engine.workers.worker")  # also when it is run as a pro
 
 
 async def work(settings: Settings, medium: str, socket: Path | None = None) -> int:
-    """Serve until the owner goes, or until this process is told to leave; returns the exit code.
+    """Serve until the owner goes, or this process is told to leave; returns the exit code.
 
     `socket` is where the owner listens, if that is not the data folder's own.
     """
@@ -60,7 +60,7 @@ async def work(settings: Settings, medium: str, socket: Path | None = None) -> i
     kit = fingerprint_of(registry, settings).told(medium)
     await link.send(Hello(medium=medium, pid=os.getpid(), kit=kit))
     leave = asyncio.Event()
-    serving = asyncio.create_task(_shown(link, settings, medium))
+    serving = asyncio.create_task(_serve(link, settings, medium))
     leaving = asyncio.create_task(leave.wait())
     with Signals(0) as signals:
         signals.call(leave.set)
@@ -77,42 +77,34 @@ async def work(settings: Settings, medium: str, socket: Path | None = None) -> i
     return 0
 
 
-async def _shown(link: Link, settings: Settings, medium: str) -> int:
-    """Serve under a watchdog, with metrics and health on a port if the settings name one."""
+async def _serve(link: Link, settings: Settings, medium: str) -> int:
+    """Load, then run what comes; an owner that goes meanwhile is noticed at once.
+
+    A watchdog looks on, and a port shows metrics and health if the settings name one.
+    """
     from engine.monitor.metrics import showing_worker
 
     async with showing_worker(settings, medium) as count:
-        return await _serve(link, settings, medium, count)
-
-
-def _as_it_is(backend: Backend) -> Backend:
-    return backend
-
-
-async def _serve(
-    link: Link, settings: Settings, medium: str, count: Callable[[Backend], Backend] = _as_it_is
-) -> int:
-    """Load, then run what comes; an owner that goes meanwhile is noticed at once."""
-    hearing = asyncio.create_task(link.receive())
-    loading = asyncio.create_task(_load(settings, medium, count))
-    await asyncio.wait({hearing, loading}, return_when=asyncio.FIRST_COMPLETED)
-    if not loading.done():
-        return _turned_away(hearing.result())
-    try:
-        backend = loading.result()
-    except PasticheError as error:
-        log.exception("the worker cannot start")
-        await link.send(Unfit(reason=str(error)))
-        await link.close()
-        return UNFIT
-    await link.send(Ready(slots=backend.slots))
-    log.info("the worker is ready", extra={"medium": medium, "slots": backend.slots})
-    await _work_off(hearing, link, backend)
-    return 0
+        hearing = asyncio.create_task(link.receive())
+        loading = asyncio.create_task(_load(settings, medium, count))
+        await asyncio.wait({hearing, loading}, return_when=asyncio.FIRST_COMPLETED)
+        if not loading.done():
+            return _turned_away(hearing.result())
+        try:
+            backend = loading.result()
+        except PasticheError as error:
+            log.exception("the worker cannot start")
+            await link.send(Unfit(reason=str(error)))
+            await link.close()
+            return UNFIT
+        await link.send(Ready(slots=backend.slots))
+        log.info("the worker is ready", extra={"medium": medium, "slots": backend.slots})
+        await _work_off(hearing, link, backend)
+        return 0
 
 
 def _turned_away(message: Message | None) -> int:
-    """Before Ready the owner says nothing, unless that it has no use for this worker; or it has gone."""
+    """Read what comes before Ready: a refusal, or the owner's end."""
     if not isinstance(message, Refused):
         return 0
     log.error("the worker is refused", extra={"why": message.message})
@@ -143,8 +135,6 @@ async def _work_off(hearing: "asyncio.Task[Message | None]", link: Link, backend
                 for (job_id, _attempt), stop in stops.items():
                     if job_id == name:
                         stop.set()
-            case _:
-                pass
         message = await link.receive()
     for stop in stops.values():
         stop.set()
@@ -178,7 +168,7 @@ def run_worker(settings: Settings, medium: str, socket: Path | None = None) -> N
 
 
 def main() -> None:
-    """`python -m engine.workers.worker`: what the supervisor starts."""
+    """Run what the supervisor starts: `python -m engine.workers.worker`."""
     parser = argparse.ArgumentParser(prog="python -m engine.workers.worker", description=__doc__)
     parser.add_argument("--medium", default="text", choices=("text", "image"))
     parser.add_argument("--home", type=Path, required=True)
@@ -186,8 +176,8 @@ def main() -> None:
     options = parser.parse_args()
     forbid_core_dumps()
     settings = read_settings(home=options.home)
-    name = f"worker-{options.medium}"
-    start_logs(settings.home, name, settings.log_level, settings.log_to)
+    log_name = f"worker-{options.medium}"
+    start_logs(settings.home, log_name, settings.log_level, settings.log_to)
     run_worker(settings, options.medium, options.socket)
 
 
