@@ -6,7 +6,7 @@ On a database server there is nothing to own: engine.process.shared.
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
-from types import TracebackType
+from functools import partial
 from typing import IO, Any, Self
 
 from engine import Engine, Method
@@ -27,7 +27,6 @@ ATTACH_SECONDS = 10.0  # an owner that holds the lock has this long to open its 
 ATTACH_PAUSE = 0.05
 REOPEN_PAUSES = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0, 5.0, 5.0)  # one owner after the other goes away
 
-
 OpenLedger = Callable[[], AbstractAsyncContextManager[Ledger]]
 
 
@@ -46,29 +45,23 @@ async def open_engine(
     accepted last: for simulations. `opened` gives the ledger of the process, once its schema is the
     newest; without it the engine has one of its own.
     """
-    opened = opened or (lambda: open_ledger(settings, synced=synced))
     registry = load_registry(settings.expert_roots, settings.profile)
-    if on_server(settings):
-        from engine.process.shared import sharing  # its libraries are slow to import
-
-        await asyncio.to_thread(make_ready, settings)
-        async with (
-            opened() as ledger,
-            sharing(settings, registry, ledger, workers=workers, warm=warm) as core,
-        ):
-            yield core
-        return
-    place = await _own_or_attach(settings, registry)
+    place = None if on_server(settings) else await _own_or_attach(settings, registry)
     if isinstance(place, ClientEngine):
         yield place
         return
-    with place:
+    async with AsyncExitStack() as stack:
+        if place is not None:
+            stack.enter_context(place)
         await asyncio.to_thread(make_ready, settings)
-        async with (
-            opened() as ledger,
-            owning(settings, registry, ledger, workers=workers, warm=warm) as core,
-        ):
-            yield core
+        opening = opened() if opened else open_ledger(settings, synced=synced)
+        ledger = await stack.enter_async_context(opening)
+        if place is None:
+            from engine.process.shared import sharing as making  # its libraries are slow to import
+        else:
+            making = owning
+        made = making(settings, registry, ledger, workers=workers, warm=warm)
+        yield await stack.enter_async_context(made)
 
 
 async def _own_or_attach(settings: Settings, registry: Registry) -> IO[str] | ClientEngine:
@@ -105,8 +98,7 @@ class ReconnectingEngine(Engine):
         self, settings: Settings, *, warm: tuple[str, ...] = (), workers: bool = True
     ) -> None:
         self._settings = settings
-        self._warm = warm
-        self._workers = workers
+        self._open = partial(open_engine, settings, workers=workers, warm=warm, opened=self.ledger)
         self._ledger: Ledger | None = None
         self._stack = AsyncExitStack()
         self._outer = AsyncExitStack()  # what outlives an engine
@@ -117,28 +109,15 @@ class ReconnectingEngine(Engine):
         try:
             self._core = await self._stack.enter_async_context(self._open())
         except BaseException:
-            await self._close()
+            await self.__aexit__()
             raise
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self._close()
-
-    async def _close(self) -> None:
+    async def __aexit__(self, *_: object) -> None:
         try:
             await self._stack.aclose()
         finally:
             await self._outer.aclose()
-
-    def _open(self) -> AbstractAsyncContextManager[Engine]:
-        return open_engine(
-            self._settings, workers=self._workers, warm=self._warm, opened=self.ledger
-        )
 
     @asynccontextmanager
     async def ledger(self) -> AsyncIterator[Ledger]:

@@ -35,7 +35,7 @@ async def sharing(
     ledger: Ledger,
     *,
     workers: bool = True,
-    warm: Iterable[str] = (),
+    warm: tuple[str, ...] = (),
 ) -> AsyncIterator[LocalEngine]:
     """Open the engine of one process among many; with `workers` it also has a worker host."""
     kit = fingerprint_of(registry, settings)
