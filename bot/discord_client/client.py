@@ -155,7 +155,7 @@ class DiscordClient:
             return
         messages = self._handlers.messages_at(address, debt.job)
         try:
-            await self._handlers.follow(self._talk.follow(debt.job), messages, who_at(address))
+            await self._handlers.respond(self._talk.follow(debt.job), messages, who_at(address))
         except Exception:
             log.exception("a debt was not settled", extra={"job": debt.job})
             await self._talk.deliveries.undelivered(debt.job)

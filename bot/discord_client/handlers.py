@@ -21,7 +21,7 @@ from bot.discord_client.rendering import Part
 from bot.locales import words
 from bot.messages.buttons import Press
 from bot.messages.escape import quoting
-from bot.service.dispatch_table import Events
+from bot.service.dispatch_table import Response
 from bot.service.repeats import Bounded, Repeats
 from bot.service.request import Reply, Who
 from bot.service.service import ChatService
@@ -96,29 +96,23 @@ class Handlers:
         who, messages = who_pressed(interaction, address), self.messages_at(address)
         try:
             reply = await self._talk.press(press, who)
-            if not isinstance(reply, Reply):
-                await self.follow(reply, messages, who)
-                return
-            if reply.deletes:
+            if isinstance(reply, Reply) and reply.deletes:
                 await self._delete(press.job, messages)
-            if reply.replaces:  # a form goes on where it stands
+            if isinstance(reply, Reply) and reply.replaces:  # a form goes on where it stands
                 messages = self.messages_at(replace(address, shown=ORIGINAL, secret=True))
-            await self._say(reply, messages, who)
+            await self.respond(reply, messages, who)
         except Exception as error:  # noqa: BLE001 - the top of a handler
             await self._excuse(error, messages, who)
 
     async def _delete(self, job: str, messages: AnswerMessages) -> None:
         """Delete the message that was pressed on, and the answer's other parts as far as known."""
-        pressed = AnswerMessages(replace(messages.address, shown=ORIGINAL), messages.client)
-        parts = [
-            AnswerMessages(
-                replace(messages.address, token="", channel=channel, shown=message), messages.client
-            )
-            for channel, _, message in (n.partition(":") for n in self._messages.pop(job, []))
-        ]
-        for each in (pressed, *parts):
+        addresses = [replace(messages.address, shown=ORIGINAL)]
+        for name in self._messages.pop(job, []):
+            channel, _, message = name.partition(":")
+            addresses.append(replace(messages.address, token="", channel=channel, shown=message))
+        for address in addresses:
             try:
-                await insist(each.remove, WORDS_SECONDS)
+                await insist(self.messages_at(address).remove, WORDS_SECONDS)
             except (Vanished, TooFast, *PASSING) as error:
                 log.info("a message was not deleted", extra={"why": why(error)})
 
@@ -141,12 +135,15 @@ class Handlers:
     async def left(self, server: str, channels: tuple[str, ...]) -> None:
         await self._talk.left(PLATFORM, server, channels)
 
-    async def follow(self, events: Events, messages: AnswerMessages, who: Who) -> None:
-        """Show an answer to its end. Raises what `events` raises."""
+    async def respond(self, response: Response, messages: AnswerMessages, who: Who) -> None:
+        """Show words, or an answer to its end. Raises what its events raise."""
+        if isinstance(response, Reply):
+            await self._say(response, messages, who)
+            return
         live = DiscordAnswer(self._talk, messages, self._pace(messages), who)
         self.showing.add(live)
         try:
-            said = await live.follow(events)
+            said = await live.follow(response)
         finally:
             self.showing.discard(live)
         if said is not None:
@@ -161,12 +158,8 @@ class Handlers:
 
     async def _answer(self, text: str, who: Who, messages: AnswerMessages) -> None:
         try:
-            command = self._talk.parse(text)
-            reply = await self._talk.say(command, who)
-            if isinstance(reply, Reply):
-                await self._say(reply, messages, who)
-            else:
-                await self.follow(reply, messages, who)
+            reply = await self._talk.say(self._talk.parse(text), who)
+            await self.respond(reply, messages, who)
         except Exception as error:  # noqa: BLE001 - the top of a handler
             await self._excuse(error, messages, who)
 
@@ -185,18 +178,18 @@ class Handlers:
             aside = said.private and not said.replaces
             if aside and not messages.address.secret and not who.private:
                 messages = await self._aside(messages)
-            parts = await self._pages(said, messages)
-            for number, part in enumerate(parts):
+            for number, part in enumerate(await self._parts(said, messages)):
                 if not messages.address.token:
                     await self._pace(messages).turn()
-                await insist(partial(_put, messages, part, number), WORDS_SECONDS)
+                put = partial(messages.add, number=number) if number else messages.show
+                await insist(partial(put, part), WORDS_SECONDS)
         except (Vanished, TooFast, *PASSING) as error:
             log.info("a reply has nowhere to go", extra={"why": why(error)})
             await self._talk.missed(said.receipt)
         else:
             await self._talk.arrived(said.receipt)
 
-    async def _pages(self, said: Reply, messages: AnswerMessages) -> list[Part]:
+    async def _parts(self, said: Reply, messages: AnswerMessages) -> list[Part]:
         parts = rendering.said(said.text, said.choices, literal=said.literal)
         files = said.files
         if said.pictures:
@@ -216,13 +209,6 @@ class Handlers:
         # An interaction's edits have limits of their own; messages share their channel's.
         name = messages.address.token if messages.token_serves else messages.address.channel
         return self._paces.of(name, DISCORD_SECONDS)
-
-
-async def _put(messages: AnswerMessages, part: Part, number: int) -> None:
-    if number:
-        await messages.add(part, number)
-    else:
-        await messages.show(part)
 
 
 async def acknowledged(interaction: Interaction, *, secret: bool = False) -> bool:

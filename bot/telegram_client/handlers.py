@@ -2,8 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from bot.clients.pacing import TooFast, Vanished
@@ -12,7 +11,7 @@ from bot.messages.buttons import Press, Verb
 from bot.messages.escape import quoting
 from bot.messages.grammar import BARE, Simple
 from bot.messages.split import CAPTION_LIMIT, TELEGRAM_LIMIT, split, utf16
-from bot.service.dispatch_table import Events
+from bot.service.dispatch_table import Events, Response
 from bot.service.repeats import Bounded, Repeats
 from bot.service.request import Reply, Who
 from bot.service.service import ChatService
@@ -23,6 +22,7 @@ from bot.telegram_client.live_answer import TelegramAnswer
 from bot.telegram_client.messages import ANSWER, Sender
 from bot.telegram_client.rendering import TextMessage, originals, plain, reply_parts
 from bot.telegram_client.updates import (
+    Asked,
     ButtonUpdate,
     Incoming,
     MembershipUpdate,
@@ -65,11 +65,9 @@ class Handlers:
         """Act on an update. Raises Vanished when nothing can be said there any more."""
         match incoming:
             case TextUpdate():
-                async with self._kindly(incoming, accepted):
-                    await self._heard(incoming, accepted)
+                await self._kindly(self._heard(incoming, accepted), incoming, accepted)
             case ButtonUpdate():
-                async with self._kindly(incoming, accepted):
-                    await self._pressed(incoming, accepted)
+                await self._kindly(self._pressed(incoming, accepted), incoming, accepted)
             case MigrationUpdate(place=place, now=now):
                 self._sender.grown(place.chat, now.chat)
                 await self._talk.grown(PLATFORM, str(place), str(now))
@@ -96,10 +94,7 @@ class Handlers:
             raise CommandError(words("telegram.unnamed", heard.locale))
         response = await self._talk.say(command, who)
         accepted()
-        if isinstance(response, Reply):
-            said: Reply | None = response
-        else:
-            said = await self._answer(response, who, heard)
+        said = await self._answer(response, who, heard)
         if said is not None:
             alone = isinstance(command, Simple) and command.name in ALONE and not heard.unnamed
             await self._say(replace(said, private=said.private and alone), heard)
@@ -123,22 +118,19 @@ class Handlers:
         working = asyncio.create_task(self._talk.press(press, who))
         done, _ = await asyncio.wait({working}, timeout=NOTICE_SECONDS)
         result = await working if done else None
-        short = ""  # what matters is said where it stands
-        if result is not None:
+        if done:
             accepted()
-        if isinstance(result, Reply):
-            short = result.text if _short(result) and press.verb not in ASKED else ""
+        short = (
+            "" if press.verb in ASKED else _short(result)
+        )  # what matters is said where it stands
         await self._sender.notice(pressed.query, short)
         result = await working
         accepted()
-        if not isinstance(result, Reply):
-            if press.verb is Verb.STYLE and press.argument:
-                await self._sender.delete(
-                    pressed.place, pressed.message
-                )  # the question is answered
-            result = await self._answer(result, who, pressed)
-        if result is not None:
-            await self._after(press, result, pressed, noticed=bool(short))
+        if not isinstance(result, Reply) and press.verb is Verb.STYLE and press.argument:
+            await self._sender.delete(pressed.place, pressed.message)  # the question is answered
+        said = await self._answer(result, who, pressed)
+        if said is not None:
+            await self._after(press, said, pressed, noticed=bool(short))
 
     async def _after(
         self, press: Press, said: Reply, pressed: ButtonUpdate, *, noticed: bool
@@ -181,12 +173,12 @@ class Handlers:
         known = self._messages.pop(job or "", [])
         return all([await self._sender.delete(place, m) for m in {message, *known}])
 
-    async def _answer(
-        self, events: Events, who: Who, asked: TextUpdate | ButtonUpdate
-    ) -> Reply | None:
+    async def _answer(self, response: Response, who: Who, asked: Asked) -> Reply | None:
         """Show an answer to its end, and what the study asks after it; give words back."""
+        if isinstance(response, Reply):
+            return response
         showing = TelegramAnswer(self._talk, self._sender, who, asked.place, asked.message)
-        said = await self.show(showing, events)
+        said = await self.show(showing, response)
         if showing.barred:
             raise Barred("the bot lacks a right here")
         a_group = who.asker == str(asked.place.chat) and not who.private  # is no participant
@@ -205,7 +197,7 @@ class Handlers:
             self._messages[showing.draft.job] = showing.sent
         return said
 
-    async def _say(self, said: Reply, asked: TextUpdate | ButtonUpdate) -> None:
+    async def _say(self, said: Reply, asked: Asked) -> None:
         """Reply where it was asked for; what is private in the asker's own chat."""
         if not said.private or asked.place.private:
             shown = await self._send(said, asked.place, asked.message)
@@ -230,13 +222,10 @@ class Handlers:
                 return False
         return True
 
-    @asynccontextmanager
-    async def _kindly(
-        self, asked: TextUpdate | ButtonUpdate, accepted: Accepted
-    ) -> AsyncIterator[None]:
+    async def _kindly(self, work: Awaitable[None], asked: Asked, accepted: Accepted) -> None:
         """Tell whatever goes wrong: what the asker can mend as it is, the rest in one sentence."""
         try:
-            yield
+            await work
             return
         except Barred:
             accepted()
@@ -256,10 +245,12 @@ class Handlers:
             await self._send(Reply(why), asked.place, asked.message)
 
 
-def _short(said: Reply) -> bool:
-    """Say whether it fits above the chat, where only the one who pressed sees it."""
-    bare = not (said.choices or said.pictures or said.files or said.replaces or said.receipt)
-    return bare and len(said.text) <= ANSWER
+def _short(said: Response | None) -> str:
+    """Give words that fit above the chat, where only the one who pressed sees them; else ""."""
+    if not isinstance(said, Reply) or len(said.text) > ANSWER:
+        return ""
+    more = said.choices or said.pictures or said.files or said.replaces or said.receipt
+    return "" if more else said.text
 
 
 def _linked(text: str) -> bool:

@@ -18,7 +18,7 @@ from bot.service.service import ChatService
 from bot.telegram_client.handlers import Handlers
 from bot.telegram_client.identity import PLATFORM
 from bot.telegram_client.updates import (
-    ButtonUpdate,
+    Asked,
     Incoming,
     MigrationUpdate,
     TextUpdate,
@@ -102,7 +102,7 @@ class UpdateQueue:
         chat = incoming.place.chat
         crowded = self._locks.full(chat) or not self._flood.allows(incoming.asker)
         # what becomes of a chat comes once
-        if crowded and isinstance(incoming, TextUpdate | ButtonUpdate):
+        if crowded and isinstance(incoming, Asked):
             log.debug("too much at once", extra={"update": number})
             return None
         done = asyncio.get_running_loop().create_future()

@@ -167,7 +167,8 @@ class MigrationUpdate(_ChatUpdate):
     now: Place
 
 
-Incoming = TextUpdate | ButtonUpdate | MembershipUpdate | MigrationUpdate
+Asked = TextUpdate | ButtonUpdate
+Incoming = Asked | MembershipUpdate | MigrationUpdate
 
 
 def number_of(update: Any) -> int | None:
