@@ -11,15 +11,20 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from bot.cli.passages import passages, written
 from bot.exit_codes import faults, logged_settings
 from engine import shutdown
 from engine.errors import CommandError, SetupError
+from engine.plan.cards import load_registry
 from engine.settings import Settings
 from engine.study.experiments.experiment import read_experiment, warnings_of
+from engine.study.experiments.passages import read_items
+from engine.study.lifecycle import opened_book, ready
+from engine.study.services import StudyServices
+from engine.study.study import folder_of, open_study
 
 if TYPE_CHECKING:
     from bot.service.service import ChatService
-    from engine.study.services import StudyServices
 
 Result = TypeVar("Result")
 
@@ -34,8 +39,6 @@ def lint_command(
 ) -> None:
     """Say what is wrong with an experiment's file, and what is allowed but likely not meant."""
     with faults():
-        from engine.plan.cards import load_registry
-
         settings = logged_settings("study")
         registry = load_registry(settings.expert_roots, settings.profile)
         wrong = 0
@@ -56,7 +59,7 @@ def lint_command(
 def experiments_command(study: StudyOption = "") -> None:
     """What experiments there are, frozen or not, and what is wrong with their files."""
 
-    async def listed(services: "StudyServices") -> None:
+    async def listed(services: StudyServices) -> None:
         for experiment in services.experiments.all:
             row = services.experiments.frozen.get(experiment.id)
             state = f"{row.state}, {row.enrolled} enrolled, frozen" if row else "not begun"
@@ -139,8 +142,6 @@ async def _rehearsal_chat(settings: Settings) -> AsyncIterator["ChatService"]:
 
 def _rehearsal(settings: Settings, out: Path | None) -> Settings:
     """Make a data folder with a copy of the study's files, its key beside it. Raises CommandError."""
-    from engine.study.study import folder_of
-
     source = folder_of(settings, settings.study)
     if not (source / "study.toml").exists():
         raise SetupError(f"There is no study {settings.study!r} here ({source}).")
@@ -176,8 +177,6 @@ def items_add(
 ) -> None:
     """Put passages into the pool. Whoever adds a real one answers for its licence."""
     with faults():
-        from engine.study.experiments.passages import read_items
-
         try:
             items = read_items(file.read_text(encoding="utf-8-sig"), file.name)
         except (OSError, UnicodeDecodeError) as error:
@@ -196,8 +195,6 @@ def items_generate(
 ) -> None:
     """Let an expert write passages; into the pool, or into a file to be read first."""
     with faults():
-        from bot.cli.passages import passages, written
-
         settings = _settings(study) if out is None else logged_settings("study")
         made = shutdown.run(passages(settings, expert, count, seed))
         if out is not None:
@@ -217,12 +214,9 @@ def _settings(study: str) -> Settings:
 
 
 def _on_study(
-    settings: Settings, use: Callable[["StudyServices"], Coroutine[Any, Any, Result]]
+    settings: Settings, use: Callable[[StudyServices], Coroutine[Any, Any, Result]]
 ) -> Result:
     """Run something on the study's services, on the ledger beside a bot that may be running."""
-    from engine.study.lifecycle import opened_book, ready
-    from engine.study.services import StudyServices
-    from engine.study.study import folder_of, open_study
 
     async def run() -> Result:
         async with opened_book(settings) as database:

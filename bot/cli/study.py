@@ -11,7 +11,10 @@ from bot.exit_codes import faults, logged_settings
 from engine import shutdown
 from engine.errors import CommandError, SetupError
 from engine.lock import take_lock
+from engine.process.composition import open_desk
 from engine.settings import Settings
+from engine.study.lifecycle import destroy_key, make_key, open_named, ready, write_template
+from engine.study.study import folder_of, study_key_file
 
 study_app = typer.Typer(
     help="A study: consent, its key, retention, experiments, export.", no_args_is_help=True
@@ -32,36 +35,29 @@ def open_command(
 ) -> None:
     """Make a study's folder and key, or look whether they are in order."""
     with faults():
-        from engine.study.lifecycle import open_named, ready, write_template
-        from engine.study.study import folder_of, study_key_file
-
         settings = logged_settings("study")
-        write_template(
-            settings, name, title=title, researcher=researcher, contact=contact, purpose=purpose
-        )
+        facts = {"title": title, "researcher": researcher, "contact": contact, "purpose": purpose}
+        write_template(settings, name, **facts)
         ready(settings)
         study = shutdown.run(open_named(settings, name))
         if study.key is None:
             raise SetupError(study.why)
         key = study_key_file(settings.model_copy(update={"study": name}), name)
-        lines = [
-            f"The study {name} is open: {folder_of(settings, name) / 'study.toml'}",
-            f"Its key: {key} (keep a copy apart from the data; without it nobody can be found)",
-            *(
-                f"Consent text, {text.locale}: version {text.version}, SHA-256 {text.sha256[:16]}…"
-                for text in study.texts.values()
-            ),
-            f"To run it, set PASTICHE_STUDY={name} and start the bot again.",
-        ]
-        sys.stdout.write("\n".join(lines) + "\n")
+        texts = "".join(
+            f"Consent text, {text.locale}: version {text.version}, SHA-256 {text.sha256[:16]}…\n"
+            for text in study.texts.values()
+        )
+        sys.stdout.write(
+            f"The study {name} is open: {folder_of(settings, name) / 'study.toml'}\n"
+            f"Its key: {key} (keep a copy apart from the data; without it nobody can be found)\n"
+            f"{texts}To run it, set PASTICHE_STUDY={name} and start the bot again.\n"
+        )
 
 
 @study_app.command("keygen")
 def keygen_command(name: Name) -> None:
     """Make the key before the study is opened, so that it can be put somewhere else first."""
     with faults():
-        from engine.study.lifecycle import make_key, ready
-
         settings = logged_settings("study")
         ready(settings)
         sys.stdout.write(f"{shutdown.run(make_key(settings, name))}\n")
@@ -74,8 +70,6 @@ def destroy_key_command(
 ) -> None:
     """End a study for good: its rows stay, and nobody can be found in them any more."""
     with faults():
-        from engine.study.lifecycle import destroy_key
-
         settings = logged_settings("study")
         if not yes:
             raise CommandError(
@@ -101,9 +95,6 @@ def retention_command(
 ) -> None:
     """One round of retention now: `pastiche serve` has one every hour by itself."""
     with faults():
-        from engine.process.composition import open_desk
-        from engine.study.lifecycle import ready
-
         settings = logged_settings("study")
         ready(settings)
 
