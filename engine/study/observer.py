@@ -26,20 +26,12 @@ from engine.plan.job import Job, Request, Treatment
 from engine.plan.router import Route
 from engine.settings import Settings
 from engine.study import erasure_rules, interactions
+from engine.study import tables as t
 from engine.study.consent.participants import Entitled, entitled
 from engine.study.experiments.tables import ItemRow
 from engine.study.interactions import verdict_values
 from engine.study.pseudonyms import SESSION_SECONDS
 from engine.study.study import Study, open_study
-from engine.study.tables import (
-    ConsentRow,
-    InteractionRow,
-    InvitationRow,
-    LinkCodeRow,
-    StudyPictureRow,
-    StudyRatingRow,
-    StudyRow,
-)
 
 _MENTION = re.compile(r"<(?:@[!&]?|#)\d{5,25}>|(?<![\w/.])@\w{2,64}")
 CODES_SECONDS = 86400.0  # after a one-time code has expired
@@ -67,10 +59,12 @@ class StudyObserver:
     """
 
     rules: Mapping[str, Rule] = erasure_rules.STUDY_RULES
-    borrowed: tuple[Any, Sequence[str]] = (InteractionRow.pseudonym, interactions.BORROWED)
-    pictures: Sequence[Any] = (StudyPictureRow.media, ItemRow.media)
-    expiring: Sequence[tuple[str, Any, float]] = (("codes", LinkCodeRow.expires_at, CODES_SECONDS),)
-    beginnings: Sequence[Any] = (StudyRow.opened_at,)
+    borrowed: tuple[Any, Sequence[str]] = (t.InteractionRow.pseudonym, interactions.BORROWED)
+    pictures: Sequence[Any] = (t.StudyPictureRow.media, ItemRow.media)
+    expiring: Sequence[tuple[str, Any, float]] = (
+        ("codes", t.LinkCodeRow.expires_at, CODES_SECONDS),
+    )
+    beginnings: Sequence[Any] = (t.StudyRow.opened_at,)
 
     def __init__(self, study: Study | None) -> None:
         self.study = study
@@ -108,7 +102,7 @@ class StudyObserver:
                 for row in before
             ],
         }
-        await connection.execute(sa.insert(InteractionRow).values(values))
+        await connection.execute(sa.insert(t.InteractionRow).values(values))
         return str(values["id"])
 
     async def refused(
@@ -136,7 +130,7 @@ class StudyObserver:
             "finished_at": now,
             "moderation": list(judged),
         }
-        await connection.execute(sa.insert(InteractionRow).values(values))
+        await connection.execute(sa.insert(t.InteractionRow).values(values))
 
     async def _entitled(self, connection: AsyncConnection, request: Request) -> Entitled | None:
         if request.private or request.borrowed:
@@ -184,14 +178,14 @@ class StudyObserver:
         found = await interactions.interaction_of(connection, job)
         if found is None:
             return
-        query = sa.select(ConsentRow.action).where(ConsentRow.pseudonym == found.pseudonym)
-        last = await connection.scalar(query.order_by(ConsentRow.id.desc()).limit(1))
+        query = sa.select(t.ConsentRow.action).where(t.ConsentRow.pseudonym == found.pseudonym)
+        last = await connection.scalar(query.order_by(t.ConsentRow.id.desc()).limit(1))
         kept = last == "granted" and found.hidden_at is None
         query = sa.select(*(getattr(JobRow, name) for name in _FROM_JOB)).where(JobRow.id == job)
         row = (await connection.execute(query)).mappings().one()
         await connection.execute(
-            sa.update(InteractionRow)
-            .where(InteractionRow.id == found.id)
+            sa.update(t.InteractionRow)
+            .where(t.InteractionRow.id == found.id)
             .values(**row, output=(text or None) if kept else None, notes=notes if kept else None)
         )
         if kept:
@@ -199,13 +193,13 @@ class StudyObserver:
 
     async def delivered(self, connection: AsyncConnection, job: str, now: float) -> None:
         """Note that it was shown; one that moderation kept back was not."""
-        row = InteractionRow
+        row = t.InteractionRow
         open_ones = row.job_id == job, row.delivered_at.is_(None), row.hidden_at.is_(None)
         await connection.execute(sa.update(row).where(*open_ones).values(delivered_at=now))
 
     async def erased(self, connection: AsyncConnection, jobs: Sequence[str]) -> None:
-        mine = InteractionRow.job_id.in_(jobs)
-        await connection.execute(sa.update(InteractionRow).where(mine).values(job_id=None))
+        mine = t.InteractionRow.job_id.in_(jobs)
+        await connection.execute(sa.update(t.InteractionRow).where(mine).values(job_id=None))
 
     async def rated(
         self,
@@ -219,7 +213,7 @@ class StudyObserver:
     ) -> None:
         facts = {"value": value, "reason": reason or None, "at": now}
         by = platform, rater
-        await interactions.add_to(connection, self.study, StudyRatingRow, job, by, facts)
+        await interactions.add_to(connection, self.study, t.StudyRatingRow, job, by, facts)
 
     async def judged(
         self, connection: AsyncConnection, job: str, judged: Sequence[dict[str, Any]], now: float
@@ -234,7 +228,7 @@ class StudyObserver:
     ) -> int:
         """Erase everything of the person, in all studies, the log of their consent too."""
         names = sorted({*pseudonyms, *await erasure_rules.pseudonyms_tied_to(connection, lookup)})
-        await connection.execute(sa.delete(InvitationRow).where(InvitationRow.lookup == lookup))
+        await connection.execute(sa.delete(t.InvitationRow).where(t.InvitationRow.lookup == lookup))
         files = await erasure_rules.erase(connection, names, standing=True)
         return await discard(connection, files, now)
 
@@ -242,9 +236,9 @@ class StudyObserver:
 async def _session(connection: AsyncConnection, pseudonym: str, now: float) -> str:
     """Name the session that this moment belongs to: a longer silence begins a new one."""
     query = (
-        sa.select(InteractionRow.session, InteractionRow.accepted_at)
-        .where(InteractionRow.pseudonym == pseudonym)
-        .order_by(InteractionRow.accepted_at.desc())
+        sa.select(t.InteractionRow.session, t.InteractionRow.accepted_at)
+        .where(t.InteractionRow.pseudonym == pseudonym)
+        .order_by(t.InteractionRow.accepted_at.desc())
         .limit(1)
     )
     last = (await connection.execute(query)).one_or_none()
@@ -263,4 +257,4 @@ async def _keep_pictures(connection: AsyncConnection, job: str, found: Any) -> N
         same = {name: getattr(picture, name) for name in _FROM_PICTURE}
         of = {"study": found.study, "pseudonym": found.pseudonym, "interaction_id": found.id}
         values = {"id": str(ULID()), **of, **same}
-        await connection.execute(sa.insert(StudyPictureRow).values(values))
+        await connection.execute(sa.insert(t.StudyPictureRow).values(values))

@@ -55,7 +55,7 @@ class Arm(_Part):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        known = (*TEXT_VALUES, *(n for n in PICTURE_VALUES))
+        known = (*TEXT_VALUES, *PICTURE_VALUES)
         if unknown := [name for name in self.sampling if name not in known]:
             raise ValueError(f"sampling has no {', '.join(unknown)}; there are {', '.join(known)}")
         if self.template:
@@ -190,12 +190,8 @@ def _known(where: tuple[int | str, ...]) -> Iterable[str]:
         "arms": Arm, "eligible": Eligible, "exclude": Exclusion, "rating": Rating,
         "before": Question, "after": Question,
     }  # fmt: skip
-    first = str(where[0])
-    return (
-        inside[first].model_fields
-        if len(where) > 1 and first in inside
-        else Experiment.model_fields
-    )
+    part = inside.get(str(where[0]), Experiment) if len(where) > 1 else Experiment
+    return part.model_fields
 
 
 def read_experiment(path: Path) -> tuple[Experiment, str]:
@@ -220,8 +216,7 @@ def warnings_of(experiment: Experiment, registry: Registry, now: float) -> list[
             found.append(
                 f"arm {arm.name}: there is no expert {arm.expert} here; its answers are void."
             )
-    commands = experiment.eligible.commands
-    for command in commands:
+    for command in experiment.eligible.commands:
         if command not in registry.commands:
             found.append(f"eligible.commands: no expert answers /{command} here.")
     if not experiment.runs(now):

@@ -16,15 +16,7 @@ from sqlalchemy.sql.elements import KeyedColumnElement
 from engine.ledger.tables import Table
 from engine.study import tables
 from engine.study.experiments import tables as experiment_tables
-from engine.study.export.codebook_words import (
-    ABOUT,
-    COMMANDS,
-    COMMON,
-    DERIVED,
-    LEFT_OUT,
-    OPEN,
-    TABLE_WORDS,
-)
+from engine.study.export import codebook_words as words
 from engine.vault import Sealed
 
 Kind = Literal["text", "word", "json", "whole", "number", "flag", "time"]
@@ -70,16 +62,16 @@ def columns(table: str) -> tuple[Column, ...]:
         Column(
             name=(name := column.name),
             kind=(kind := _kind(column)),
-            about=ABOUT[table].get(name) or COMMON[name],
+            about=words.ABOUT[table].get(name) or words.COMMON[name],
             unit=_unit(name, kind),
-            free=isinstance(column.type, Sealed) and (table, name) not in OPEN,
+            free=isinstance(column.type, Sealed) and (table, name) not in words.OPEN,
         )
         for column in SOURCES[table].__table__.columns
-        if (table, column.name) not in LEFT_OUT
+        if (table, column.name) not in words.LEFT_OUT
     )
     derived = (
         Column(name=name, kind=kind, about=about, unit=_unit(name, kind), derived=True)
-        for name, (kind, about) in DERIVED.get(table, {}).items()
+        for name, (kind, about) in words.DERIVED.get(table, {}).items()
     )
     return (*schema, *derived)
 
@@ -109,8 +101,8 @@ def _unit(name: str, kind: Kind) -> str:
 def codebook(rows: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
     return {
         table: {
-            "about": TABLE_WORDS[table],
-            "source": COMMANDS[table],
+            "about": words.TABLE_WORDS[table],
+            "source": words.COMMANDS[table],
             "rows": len(rows[table]),
             "columns": [_entry(column, rows[table]) for column in columns(table)],
         }

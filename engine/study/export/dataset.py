@@ -15,15 +15,10 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.ledger.transactions import Database
+from engine.study import tables as t
 from engine.study.export.codebook import SOURCES, Row, Tables, columns
 from engine.study.export.derived_columns import derive
 from engine.study.interactions import BORROWED
-from engine.study.tables import (
-    ConsentRow,
-    InvitationRow,
-    StudyLinkRow,
-    StudyPlaceRow,
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,16 +66,17 @@ async def read_study(database: Database, study: str, experiment: str | None = No
     async with database.reading() as connection:
         if database.dialect != "sqlite":  # SQLite's own reads are of one moment already
             connection = await connection.execution_options(isolation_level="REPEATABLE READ")
-        consents = await _rows(connection, ConsentRow, study)
-        people = live_people(consents, await _rows(connection, StudyLinkRow, study))
-        kinds = {row["place"]: row["kind"] for row in await _rows(connection, StudyPlaceRow, study)}
-        invited = await _rows(connection, InvitationRow, study)
+        consents = await _rows(connection, t.ConsentRow, study)
+        people = live_people(consents, await _rows(connection, t.StudyLinkRow, study))
+        places = await _rows(connection, t.StudyPlaceRow, study)
+        invited = await _rows(connection, t.InvitationRow, study)
         raw = {name: await _rows(connection, table, study) for name, table in SOURCES.items()}
     raw["consents"] = consents
     allowed, left_out = _allowed(raw["interactions"], consents, people)
     tables = _joined(raw, allowed, people)
     if experiment is not None:
         tables = _only(tables, experiment)
+    kinds = {row["place"]: row["kind"] for row in places}
     derive(tables, {row["id"]: row for row in consents}, kinds)
     last = _last(consents)
     names = {person.name for person in people.values()}

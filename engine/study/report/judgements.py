@@ -7,15 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from engine.study.export.codebook import Row, Tables
-from engine.study.report.estimates import (
-    Estimate,
-    bradley_terry,
-    by_person,
-    detection,
-    estimated,
-    wilson,
-    win_rate,
-)
+from engine.study.report import estimates as est
 from engine.study.report.figures import Figure, count_of, interval
 from engine.study.report.plots import forest, shares
 
@@ -81,7 +73,7 @@ def _count(rows: Sequence[tuple[Row, Row]]) -> str:
 
 
 def _wins(judged: Sequence[Judged], pairs: Sequence[tuple[Row, Row]]) -> Figure:
-    rates: dict[str, Estimate] = {}
+    rates: dict[str, est.Estimate] = {}
     cells = []
     met = sorted({tuple(sorted((one.better, one.worse))) for one in judged})
     for one, other in met:
@@ -89,13 +81,13 @@ def _wins(judged: Sequence[Judged], pairs: Sequence[tuple[Row, Row]]) -> Figure:
             one, other = other, one
         own = [j for j in judged if {j.better, j.worse} == {one, other}]
         outcomes = ((j.person, 2 if j.tie else int(j.better != one)) for j in own)
-        counts = by_person(list(outcomes), (3,))  # wins, losses, ties
+        counts = est.by_person(list(outcomes), (3,))  # wins, losses, ties
         wins, losses, ties = (int(number) for number in counts.sum(axis=0))
         # two arms of one experiment share the beginning of their names
         shared = f"{one.partition(': ')[0]}: " if ": " in one else ""
         name = f"{one} over {other.removeprefix(shared)}"
-        [rates[name]] = estimated(counts, win_rate, len(own))
-        decided = wilson(wins, wins + losses)
+        [rates[name]] = est.estimated(counts, est.win_rate, len(own))
+        decided = est.wilson(wins, wins + losses)
         cells.append(
             (name, wins, losses, ties, len(counts), *interval(rates[name]), *interval(decided))
         )
@@ -125,12 +117,12 @@ def _strengths(judged: Sequence[Judged]) -> Figure:
         rows.append((one.person, (number[one.better], number[one.worse])))
         back = (number[one.worse], number[one.better])
         rows.append((one.person, back if one.tie else rows[-1][1]))
-    scores: dict[str, Estimate] = {}
+    scores: dict[str, est.Estimate] = {}
     if judged:
-        counts = by_person(rows, (len(players), len(players))) / 2
+        counts = est.by_person(rows, (len(players), len(players))) / 2
         games = counts.sum(axis=0)
         played = (games.sum(axis=0) + games.sum(axis=1)).astype(int)
-        found = zip(players, estimated(counts, bradley_terry, 0), played, strict=True)
+        found = zip(players, est.estimated(counts, est.bradley_terry, 0), played, strict=True)
         ranked = sorted(found, key=lambda each: -each[1].value)
         scores = {name: replace(one, n=int(n)) for name, one, n in ranked}
     return Figure(
@@ -159,7 +151,7 @@ def _islands(judged: Sequence[Judged], players: Sequence[str]) -> str:
 def _position(pairs: Sequence[tuple[Row, Row]]) -> Figure:
     choices = Counter(vote["choice"] for _, vote in pairs)
     decided = choices["a"] + choices["b"]
-    share = wilson(choices["a"], decided)
+    share = est.wilson(choices["a"], decided)
     seconds = [vote["seconds"] for _, vote in pairs]
     middle = float(np.median(seconds)) if seconds else float("nan")
     return Figure(
@@ -182,7 +174,7 @@ def _position(pairs: Sequence[tuple[Row, Row]]) -> Figure:
 
 def _detection(guesses: Sequence[tuple[Row, Row]]) -> Figure:
     manners = sorted({str(exposure["shown"][0]["expert"]) for exposure, _ in guesses})
-    primes: dict[str, Estimate] = {}
+    primes: dict[str, est.Estimate] = {}
     cells = []
     for manner in (*(["all"] * bool(guesses)), *manners):
         own = [
@@ -197,11 +189,11 @@ def _detection(guesses: Sequence[tuple[Row, Row]]) -> Figure:
             )
             for exposure, vote in own
         ]
-        counts = by_person(rows, (4,))
+        counts = est.by_person(rows, (4,))
         hits, misses, alarms, rejections = (int(number) for number in counts.sum(axis=0))
         if not (hits + misses and alarms + rejections):
             continue
-        found = estimated(counts, detection, len(own))
+        found = est.estimated(counts, est.detection, len(own))
         primes[manner] = found[0]
         shares = (f"{hits} of {hits + misses}", f"{alarms} of {alarms + rejections}")
         cells.append((manner, *shares, *(cell for one in found for cell in interval(one))))
@@ -223,7 +215,7 @@ def _detection(guesses: Sequence[tuple[Row, Row]]) -> Figure:
 
 
 def _confidence(guesses: Sequence[tuple[Row, Row]]) -> Figure:
-    right: dict[str, Estimate] = {}
+    right: dict[str, est.Estimate] = {}
     for level in range(1, 7):
         own = [
             exposure["shown"][0]["kind"] == vote["choice"]
@@ -231,7 +223,7 @@ def _confidence(guesses: Sequence[tuple[Row, Row]]) -> Figure:
             if vote["confidence"] == level
         ]
         if own:
-            right[str(level)] = wilson(sum(own), len(own))
+            right[str(level)] = est.wilson(sum(own), len(own))
     return Figure(
         name="confidence",
         title="Were the sure ones right?",
