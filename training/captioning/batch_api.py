@@ -206,10 +206,9 @@ def wait(
     by_key: dict[str, Question],
     prices: Prices,
     seconds: float,
-    sleep: Callable[[float], None] = time.sleep,
 ) -> None:
     with Console(stderr=True).status("waiting for the batch") as status:
         while not batches.collect(by_key, prices):
             done, total = batches.progress()
             status.update(f"waiting for the batch: {done} of {total} answered")
-            sleep(seconds)
+            time.sleep(seconds)

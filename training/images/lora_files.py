@@ -38,7 +38,7 @@ def settings_of(unet: Any) -> dict[str, Any]:
     return settings
 
 
-def save_lora(unet: Any, folder: Path, marks: dict[str, str], state: Any = None) -> Path:
+def save_lora(unet: Any, folder: Path, marks: dict[str, str]) -> Path:
     """Write diffusers' file with the settings and `marks`; reloading it changes nothing.
 
     The weights keep PEFT's names. diffusers' scripts rename those of attention (but no others) in an
@@ -47,9 +47,8 @@ def save_lora(unet: Any, folder: Path, marks: dict[str, str], state: Any = None)
     from diffusers import StableDiffusionXLPipeline
     from safetensors.torch import load_file, save_file
 
-    layers = lora_state(unet) if state is None else state
     StableDiffusionXLPipeline.save_lora_weights(
-        folder, unet_lora_layers=layers, unet_lora_adapter_metadata=settings_of(unet)
+        folder, unet_lora_layers=lora_state(unet), unet_lora_adapter_metadata=settings_of(unet)
     )
     path = folder / WEIGHTS
     save_file(load_file(path), path, metadata={**read_marks(path), **marks})
@@ -57,7 +56,7 @@ def save_lora(unet: Any, folder: Path, marks: dict[str, str], state: Any = None)
     return path
 
 
-def save_kohya(unet: Any, folder: Path, marks: dict[str, str], state: Any = None) -> Path:
+def save_kohya(unet: Any, folder: Path, marks: dict[str, str]) -> Path:
     """Write the file for kohya's tools, with the alpha that was trained with in each module."""
     import torch
     from diffusers.utils import convert_state_dict_to_kohya
@@ -67,7 +66,7 @@ def save_kohya(unet: Any, folder: Path, marks: dict[str, str], state: Any = None
     if settings.use_dora:
         raise NotPublished("A DoRA has no kohya export. Set [save] kohya = false.")
     alpha = settings.lora_alpha * (math.sqrt(settings.r) if settings.use_rslora else 1.0)
-    weights = lora_state(unet) if state is None else state
+    weights = lora_state(unet)
     made = convert_state_dict_to_kohya({f"unet.{name}": weights[name] for name in weights})
     for name in made:
         if name.endswith(".alpha"):  # diffusers writes the rank there

@@ -25,14 +25,13 @@ from training.museum.metadata_rows import (
     expiry_of,
     read_rows,
 )
-from training.run.expiry import leave_behind
+from training.run.expiry import leave_behind, wait_for
 from training.run.json_lines import write_lines
 
 CATALOGUE = "catalogue"  # the captioner that repeats the museum's own words
 WORK = "captions"  # the captioners' working folder in a data folder
 DERIVED = ("review",)  # in it: what shows pictures and museum texts
 WATCH = ".watch.lock"
-LONGEST_SLEEP = 600.0  # seconds
 
 
 def prune(data: Path, now: float) -> int:
@@ -138,12 +137,7 @@ def wait_and_prune(
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return
-        while data.exists() and (due := next_due(data)) is not None:
-            remaining = due - clock()
-            if remaining <= 0:
-                prune(data, clock())
-            else:
-                sleep(min(remaining, LONGEST_SLEEP))
+        wait_for(lambda: next_due(data), lambda: prune(data, clock()), clock, sleep)
 
 
 def watch(data: Path) -> None:

@@ -19,6 +19,7 @@ from engine.files import write_json
 from training.errors import NotAllowed
 
 STAMP = "expires.json"
+LONGEST_SLEEP = 600.0  # seconds
 START_SECONDS = 30.0  # for the shell that leaves the guard behind
 
 
@@ -81,12 +82,22 @@ def wait_and_purge(
     clock: Callable[[], float] = time.time,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    while (due := due_of(folder)) is not None:
+    wait_for(lambda: due_of(folder), lambda: purge(folder, clock()), clock, sleep)
+
+
+def wait_for(
+    next_due: Callable[[], float | None],
+    delete_due: Callable[[], object],
+    clock: Callable[[], float],
+    sleep: Callable[[float], None],
+) -> None:
+    """Delete each time something is due, until nothing is left."""
+    while (due := next_due()) is not None:
         remaining = due - clock()
         if remaining <= 0:
-            purge(folder, clock())
-            return
-        sleep(min(remaining, 600.0))
+            delete_due()
+        else:
+            sleep(min(remaining, LONGEST_SLEEP))
 
 
 def guard(folder: Path) -> None:

@@ -68,7 +68,7 @@ def decoded(pipeline: Any, latents: Tensor) -> Image.Image:
 
 
 @contextmanager
-def on_device(pipeline: Any, device: Any, home: str = "cpu") -> Iterator[None]:
+def on_device(pipeline: Any, device: Any) -> Iterator[None]:
     parts = (pipeline.vae, pipeline.text_encoder, pipeline.text_encoder_2)
     for part in parts:
         part.to(device)
@@ -76,7 +76,7 @@ def on_device(pipeline: Any, device: Any, home: str = "cpu") -> Iterator[None]:
         yield
     finally:
         for part in parts:
-            part.to(home)
+            part.to("cpu")
 
 
 @contextmanager
