@@ -29,11 +29,10 @@ from training.errors import BadRecipe, TrainingError
 from training.museum.harvest_recipe import load_harvest_recipe
 from training.museum.harvester import DATA, told_when_full
 from training.museum.metadata_rows import CAPTIONS
-from training.museum.retention import WORK, prune, prune_all
-from training.run.expiry import purge
+from training.museum.retention import WORK, prune
 from training.run.record import note_stage
 from training.run.settings import TrainingSettings
-from training.run.stage import Changes, RecipeFile, RunsFolder, run_stage, say
+from training.run.stage import Changes, RecipeFile, RunsFolder, delete_due, run_stage, say
 
 
 def main(
@@ -69,8 +68,7 @@ def main(
     if batch and table.captioner != "openai":
         raise BadRecipe("--batch is for the captioner openai. Leave it out.")
     require_prefix(table)
-    purge(runs, time.time())
-    prune_all(runs, time.time())
+    delete_due(runs)
     folder = data or runs / recipe.run.name / DATA
     prune(folder, time.time())
     options = Options(

@@ -8,7 +8,6 @@
 Run it again after an interruption: it goes on where it stopped and fetches nothing twice.
 """
 
-import time
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -18,10 +17,9 @@ import typer
 from training.museum.dataset import verify_folder, verify_museum
 from training.museum.harvest_recipe import HarvestRecipe, load_harvest_recipe, require_basis
 from training.museum.harvester import DATA, Outcome, harvest, harvester_of, reasons, told_when_full
-from training.museum.retention import prune_all, watch
-from training.run.expiry import purge
+from training.museum.retention import watch
 from training.run.record import note_stage
-from training.run.stage import Changes, RecipeFile, RunsFolder, run_stage, say
+from training.run.stage import Changes, RecipeFile, RunsFolder, delete_due, run_stage, say
 
 MEGABYTES_A_PICTURE = 0.8  # a 2500-pixel JPEG of an object on plain ground
 DRIFT = 1  # exit status of a verification that found something
@@ -54,8 +52,7 @@ def main(
     """Fetch, verify or prune a museum data set."""
     recipe = load_harvest_recipe(recipe_file, tuple(changes or ()))
     run = runs / recipe.run.name
-    purge(runs, time.time())
-    gone = prune_all(runs, time.time())
+    _, gone = delete_due(runs)
     if action is Action.PRUNE:
         say(f"Deleted {gone} expired picture{'' if gone == 1 else 's'} and their texts.")
     elif action is Action.VERIFY:

@@ -3,15 +3,13 @@
 python -m training.purge --runs runs
 """
 
-import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from training.museum.retention import prune_all
-from training.run.expiry import purge, wait_and_purge
-from training.run.stage import RunsFolder, run_stage, say
+from training.run.expiry import wait_and_purge
+from training.run.stage import RunsFolder, delete_due, run_stage, say
 
 
 def main(
@@ -24,8 +22,7 @@ def main(
     if wait is not None:
         wait_and_purge(wait)
         return
-    now = time.time()
-    gone, pictures = len(purge(runs, now)), prune_all(runs, now)
+    gone, pictures = delete_due(runs)
     also = f" and {pictures} museum picture{'s' if pictures != 1 else ''}" if pictures else ""
     say(f"Deleted {gone} expired folder{'s' if gone != 1 else ''}{also}.")
 

@@ -49,16 +49,13 @@ def prune(data: Path, now: float) -> int:
         return 0
     # Texts first: a kill in between leaves pictures, which are due at the next start all the same.
     if rows:
-        gone = {"text": "", "pruned": True}  # without the museum's texts
-        write_lines(
-            data / METADATA,
-            (
-                {key: row[key] for key in LASTING if key in row} | gone
-                if row["file_name"] in due
-                else row
-                for row in rows
-            ),
-        )
+        kept = []
+        for row in rows:
+            if row["file_name"] in due:  # what may last, without the museum's texts
+                row = {key: row[key] for key in LASTING if key in row}
+                row |= {"text": "", "pruned": True}
+            kept.append(row)
+        write_lines(data / METADATA, kept)
     prune_captions(data, due)
     for name in due:
         (data / name).unlink(missing_ok=True)

@@ -1,6 +1,5 @@
 """Take a run from its last checkpoint to its end: steps, log, validations, checkpoints."""
 
-import json
 import time
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -10,7 +9,7 @@ from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainin
 
 from training.run import checkpoints
 from training.run.expiry import require_fresh
-from training.run.json_lines import read_lines, write_lines
+from training.run.json_lines import add_lines, read_lines, write_lines
 from training.run.trainer import Trainer
 
 LOG = "metrics.jsonl"
@@ -29,8 +28,7 @@ class Log:
 
     def write(self, **figures: float) -> None:
         if self.writes:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(figures) + "\n")
+            add_lines(self.path, figures)
 
 
 class RunSession(ABC):

@@ -48,13 +48,17 @@ def run_stage(main: Callable[..., None] | typer.Typer) -> None:
 
 def open_run(recipe: RunRecipe, runs: Path, fresh: bool = False) -> Path:
     """Give the run's folder, after deleting texts and museum pictures whose time is over."""
-    purge(runs, time.time())
-    prune_all(runs, time.time())
+    delete_due(runs)
     run = runs / recipe.run.name
     run.mkdir(parents=True, exist_ok=True)
     if fresh:
         shutil.rmtree(run / "checkpoints", ignore_errors=True)
     return run
+
+
+def delete_due(runs: Path) -> tuple[int, int]:
+    """Delete texts and museum pictures whose time is over; counts folders and pictures."""
+    return len(purge(runs, time.time())), prune_all(runs, time.time())
 
 
 def say(line: str) -> None:
