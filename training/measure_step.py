@@ -21,7 +21,7 @@ from training.errors import BadRecipe
 from training.images.recipe import is_image_recipe, load_image_recipe
 from training.run.recipe import Recipe, load_recipe
 from training.run.stage import BaseFolder, Changes, RecipeFile, memory_told, run_stage, say
-from training.run.trainer import accelerator_for
+from training.run.trainer import accelerator_for, time_steps
 from training.text.bases import add_adapter, attention_for, compute_type
 from training.text.data.blocks import Block
 from training.text.trainer import TextTrainer
@@ -60,17 +60,12 @@ def measure(recipe: Recipe, folder: Path | None, steps: int) -> dict[str, float]
     loaded = time.monotonic() - started
     tokens = torch.randint(3, vocabulary, (recipe.corpus.block,)).tolist()
     blocks = [Block(tokens=tuple(tokens), work=0)]
-    seconds = []
-    for step in range(steps):
-        started = time.monotonic()
-        trainer.step(blocks, step, steps)
-        seconds.append(time.monotonic() - started)
+    found = time_steps(trainer, steps, lambda step: trainer.step(blocks, step, steps))
     return {
         "parameters": parameters,
-        "trained": sum(weight.numel() for weight in trainer.weights),
         "build_seconds": loaded,
-        "seconds": min(seconds) / (recipe.training.batch * recipe.training.accumulate),
         "memory": peak_memory(),
+        **found,
     }
 
 

@@ -121,12 +121,11 @@ class Batches:
             batch = self.ask(partial(self.client.batches.retrieve, sent.batch))
             if batch.status not in ENDED:
                 continue
-            for file in filter(None, (batch.output_file_id, batch.error_file_id)):
+            results = list(filter(None, (batch.output_file_id, batch.error_file_id)))
+            for file in results:
                 self.take(file, by_key, prices)
             self.note(sent, ended=True)
-            for file in filter(
-                None, (batch.input_file_id, batch.output_file_id, batch.error_file_id)
-            ):
+            for file in (batch.input_file_id, *results):
                 with suppress(openai.OpenAIError):  # it expires there by itself
                     self.client.files.delete(file)
             if batch.status == "failed":

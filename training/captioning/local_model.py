@@ -49,22 +49,21 @@ class LocalCaptioner:
             return Answer(outcome="failed", raw=f"the picture cannot be read: {error}")
         messages = [message("user", question.text, picture)]
         tokens_in = tokens_out = 0
-        text, cut = "", False
         for _ in range(TRIES):
             text, into, out = self.generate(messages)
             tokens_in, tokens_out = tokens_in + into, tokens_out + out
-            cut = out >= self.table.most_tokens
-            if description := read_text(text):
-                return Answer(
-                    outcome="ok",
-                    description=description,
-                    raw=text,
-                    tokens_in=tokens_in,
-                    tokens_out=tokens_out,
-                )
+            description = read_text(text)
+            if description:
+                break
             messages += [message("assistant", text), message("user", AGAIN)]
-        outcome: Outcome = "cut off" if cut else "not JSON"
-        return Answer(outcome=outcome, raw=text, tokens_in=tokens_in, tokens_out=tokens_out)
+        failed: Outcome = "cut off" if out >= self.table.most_tokens else "not JSON"
+        return Answer(
+            outcome="ok" if description else failed,
+            description=description,
+            raw=text,
+            tokens_in=tokens_in,
+            tokens_out=tokens_out,
+        )
 
     def generate(self, messages: list[Message]) -> tuple[str, int, int]:
         import torch

@@ -13,7 +13,7 @@ from training.images.data.buckets import Cut
 from training.images.data.samples import Sample
 from training.images.recipe import ImageRecipe
 from training.images.trainer import ImageTrainer
-from training.run.trainer import accelerator_for
+from training.run.trainer import accelerator_for, time_steps
 from training.text.bases import compute_type
 
 # The UNet and the scheduler of stabilityai/stable-diffusion-xl-base-1.0, from their config files.
@@ -81,24 +81,16 @@ def measure_image(recipe: ImageRecipe, folder: Path | None, steps: int) -> dict[
     built = time.monotonic() - started
     side = recipe.data.resolution or unet.config.sample_size * 8
     given = [made_up(side, unet.config, pooled)] * recipe.training.batch
-    seconds, busy = [], []
-    for step in range(steps):
-        started, worked = time.monotonic(), time.process_time()
+
+    def take(step: int) -> None:
         trainer.model.train()
         for part in range(recipe.training.accumulate):
             loss = trainer.losses(given, step, part, "measure").mean()
             accelerator.backward(loss / recipe.training.accumulate)
         trainer.update(step, float(loss.detach()))
-        seconds.append(time.monotonic() - started)
-        busy.append(time.process_time() - worked)
-    return {
-        "parameters": parameters,
-        "trained": sum(weight.numel() for weight in trainer.weights),
-        "build_seconds": built,
-        "seconds": min(seconds) / (recipe.training.batch * recipe.training.accumulate),
-        "processor_seconds": min(busy) / (recipe.training.batch * recipe.training.accumulate),
-        "side": side,
-    }
+
+    found = time_steps(trainer, steps, take)
+    return {"parameters": parameters, "build_seconds": built, "side": side, **found}
 
 
 def made_up(side: int, config: Any, pooled: int) -> Sample:

@@ -113,7 +113,7 @@ class Measures:
         for name in (BASE, author.name):
             with wearing(self.model, name):
                 found["base" if name == BASE else "expert"] = {
-                    split: asdict(extract(self.model, author.blocks(split, PREFIXES)))
+                    split: extract(self.model, author.blocks(split, PREFIXES))
                     for split in ("train", "test")
                 }
         return found

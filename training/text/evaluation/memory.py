@@ -1,7 +1,6 @@
 """Does an expert recite? Verbatim runs, shared 13-grams, and Carlini's prefix extraction."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -57,18 +56,14 @@ def common(left: Sequence[int], right: Sequence[int]) -> int:
     return count
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Extraction:
-    tried: int
-    exact: float
-    run: float
+def extract(model: Any, blocks: Sequence[Block]) -> dict[str, float]:
+    """Give each block's first 50 tokens and compare a greedy continuation with the next 50.
 
-
-def extract(model: Any, blocks: Sequence[Block]) -> Extraction:
-    """Give each block's first 50 tokens and compare a greedy continuation with the next 50."""
+    Tells the share of prefixes continued exactly, and the tokens right at the start on average.
+    """
     chosen = [block.tokens for block in blocks if len(block.tokens) >= 2 * PREFIX]
     if not chosen:
-        return Extraction(tried=0, exact=0.0, run=0.0)
+        return {"tried": 0, "exact": 0.0, "run": 0.0}
     prefixes = torch.tensor([tokens[:PREFIX] for tokens in chosen], device=model.device)
     with torch.inference_mode():
         answers = model.generate(
@@ -83,4 +78,4 @@ def extract(model: Any, blocks: Sequence[Block]) -> Extraction:
         for answer, tokens in zip(answers, chosen, strict=True)
     ]
     exact = sum(run == PREFIX for run in runs) / len(runs)
-    return Extraction(tried=len(runs), exact=exact, run=sum(runs) / len(runs))
+    return {"tried": len(runs), "exact": exact, "run": sum(runs) / len(runs)}
