@@ -61,11 +61,9 @@ class Forgetting:
             before, _ = (await asyncio.to_thread(self._tombstones)).get(lookup, NEVER)
             now = max(self._ledger.clock(), before + 0.001)
             stone = {"lookup": lookup, "at": now, "pseudonyms": list(pseudonyms)}
-            # begun anew, for the last line may be torn
-            line = f"\n{json.dumps(stone)}\n"
-            self._home.mkdir(
-                parents=True, exist_ok=True, mode=0o700
-            )  # on a server there may be none
+            line = f"\n{json.dumps(stone)}\n"  # begun anew, for the last line may be torn
+            # on a server there may be no data folder
+            self._home.mkdir(parents=True, exist_ok=True, mode=0o700)
             await asyncio.to_thread(append, self._home / TOMBSTONES, line, private=True)
         except OSError as error:
             raise LedgerError(f"{TOMBSTONES} cannot be written: {error.strerror}") from error

@@ -43,7 +43,7 @@ class Leases:
             set_={"holder": mine, "until": NOW + LEASE_SECONDS},
             where=sa.or_(Lease.holder == mine, Lease.until < NOW),
         ).returning(Lease.holder)
-        async with self._database.writing() as connection:
+        async with self._database.writing(synced=False) as connection:
             if await connection.scalar(statement) is not None:
                 return ""
             theirs = await connection.scalar(sa.select(Lease.holder).where(Lease.name == name))
@@ -63,4 +63,4 @@ class Leases:
         """Let others have what is ours of these."""
         ours = Lease.name.in_(names), Lease.holder == self.holder
         if self.needed:
-            await self._database.change(sa.delete(Lease).where(*ours))
+            await self._database.change(sa.delete(Lease).where(*ours), synced=False)
