@@ -1,4 +1,4 @@
-"""The desk's tables. People and places stand in them by their keyed lookups only."""
+"""The tables of what clients share. People and places stand in them by their keyed lookups only."""
 
 from sqlalchemy import JSON, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column

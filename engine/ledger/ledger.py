@@ -19,9 +19,9 @@ from ulid import ULID
 
 from engine.errors import APOLOGY, KIND_SENTENCE, LedgerError
 from engine.events import FINAL_STATES, Failed, Final, Finished
-from engine.ledger import picture_cleanup
 from engine.ledger.erasure import BORROWED, erase_private, stays, still_there
 from engine.ledger.observers import Observer
+from engine.ledger.picture_cleanup import PictureCleanup
 from engine.ledger.rows import (
     SELECT_ANSWER,
     SELECT_FINAL,
@@ -36,7 +36,7 @@ from engine.ledger.rows import (
     request_values,
 )
 from engine.ledger.tables import Asker, Delivery, JobRow, Output, PictureRow, RequestRow
-from engine.ledger.transactions import Database, add, lasting
+from engine.ledger.transactions import add, lasting
 from engine.media.store import open_media
 from engine.plan.job import Answer, Job, Request
 from engine.plan.router import Route
@@ -61,7 +61,7 @@ async def _nothing(_connection: AsyncConnection) -> bool:
     return True
 
 
-class Ledger(Database):
+class Ledger(PictureCleanup):
     """Reads and writes the record; pictures go to the media store. `clock` gives UTC seconds."""
 
     def __init__(
@@ -177,10 +177,6 @@ class Ledger(Database):
                     await observer.erased(connection, [event.job])
         return True
 
-    async def sweep(self, older: float = 0.0) -> int:
-        """Delete pictures, `older` in seconds, that no row names; how many."""
-        return await picture_cleanup.sweep(self, self.media, older)
-
     async def final(self, job: str) -> Final | None:
         """Read the final event as it is on record, or None while the job is unfinished."""
         drawn = sa.select(PictureRow.__table__).where(PictureRow.job_id == job)
@@ -232,10 +228,6 @@ class Ledger(Database):
             private = await erase_private(self, connection, [job])
         if private:
             await self.throw_away()
-
-    async def throw_away(self) -> int:
-        """Delete the discarded pictures, but for those that another answer has; how many."""
-        return await picture_cleanup.throw_away(self, self.media)
 
     async def pictures(self, names: Iterable[str]) -> AsyncIterator[tuple[str, bytes]]:
         """Read those of the stored pictures that are there still, by name."""

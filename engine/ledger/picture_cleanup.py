@@ -30,57 +30,60 @@ async def discard(connection: AsyncConnection, files: Sequence[str], now: float)
     )
 
 
-async def throw_away(database: Database, media: MediaStore) -> int:
-    """Delete what was written down, but for what an answer has; how many pictures went.
+class PictureCleanup(Database):
+    """A database whose pictures lie in `media`."""
 
-    What the store refuses to let go of stays written down, for the next time.
-    """
-    gone, last, refused = 0, "", 0
-    while True:
-        query = sa.select(Discard.media).where(Discard.media > last).order_by(Discard.media)
-        names = await database.scalars(query.limit(AT_ONCE))
-        if not names:
-            return gone
-        last = names[-1]
-        kept = await _kept(database, names)
-        deleted = []
-        for name in names:
-            if name not in kept and refused < REFUSALS:
-                done = await _deleted(media, name)
-                deleted += [name] if done else []
-                refused = 0 if done else refused + 1
-        await database.change(sa.delete(Discard).where(Discard.media.in_([*deleted, *kept])))
-        gone += len(deleted)
-        if refused >= REFUSALS:
-            return gone
+    media: MediaStore
 
+    async def throw_away(self) -> int:
+        """Delete what was written down, but for what an answer has; how many pictures went.
 
-async def _deleted(media: MediaStore, name: str) -> bool:
-    try:
-        await asyncio.to_thread(media.delete, name)
-    except MediaError as error:
-        log.error("a picture is not deleted yet", extra={"why": str(error)})
-        return False
-    return True
+        What the store refuses to let go of stays written down, for the next time.
+        """
+        gone, last, refused = 0, "", 0
+        while True:
+            query = sa.select(Discard.media).where(Discard.media > last).order_by(Discard.media)
+            names = await self.scalars(query.limit(AT_ONCE))
+            if not names:
+                return gone
+            last = names[-1]
+            kept = await self._kept(names)
+            deleted = []
+            for name in names:
+                if name not in kept and refused < REFUSALS:
+                    done = await self._delete(name)
+                    deleted += [name] if done else []
+                    refused = 0 if done else refused + 1
+            await self.change(sa.delete(Discard).where(Discard.media.in_([*deleted, *kept])))
+            gone += len(deleted)
+            if refused >= REFUSALS:
+                return gone
 
+    async def _delete(self, name: str) -> bool:
+        try:
+            await asyncio.to_thread(self.media.delete, name)
+        except MediaError as error:
+            log.error("a picture is not deleted yet", extra={"why": str(error)})
+            return False
+        return True
 
-async def sweep(database: Database, media: MediaStore, older: float = 0.0) -> int:
-    """Delete every picture, older than so many seconds, that no row speaks of (a kill between picture
-    and commit); how many."""
-    names = await asyncio.to_thread(media.names, older)
-    kept = await _kept(database, names)
-    async with database.writing() as connection:
-        await discard(connection, [name for name in names if name not in kept], database.clock())
-    return await throw_away(database, media)
+    async def sweep(self, older: float = 0.0) -> int:
+        """Delete every picture, `older` in seconds, that no row names (a kill between picture and
+        commit); how many."""
+        names = await asyncio.to_thread(self.media.names, older)
+        kept = await self._kept(names)
+        async with self.writing() as connection:
+            await discard(connection, [name for name in names if name not in kept], self.clock())
+        return await self.throw_away()
 
-
-async def _kept(database: Database, names: Sequence[str]) -> set[str]:
-    columns = [PictureRow.media, *(c for observer in database.observers for c in observer.pictures)]
-    kept: set[str] = set()
-    async with database.reading() as connection:
-        for start in range(0, len(names), AT_ONCE):
-            chunk = names[start : start + AT_ONCE]
-            for column in columns:
-                query = sa.select(column).where(column.in_(chunk))
-                kept.update(name for name in await connection.scalars(query) if name)
-    return kept
+    async def _kept(self, names: Sequence[str]) -> set[str]:
+        """Find those of them that an answer has, or an observer."""
+        columns = [PictureRow.media, *(c for observer in self.observers for c in observer.pictures)]
+        kept: set[str] = set()
+        async with self.reading() as connection:
+            for start in range(0, len(names), AT_ONCE):
+                chunk = names[start : start + AT_ONCE]
+                for column in columns:
+                    query = sa.select(column).where(column.in_(chunk))
+                    kept.update(name for name in await connection.scalars(query) if name)
+        return kept
