@@ -46,7 +46,7 @@ class StudyHooks(ChatStudy):
         await self._desk.agreements.event(kind, job, **by, detail=detail)
 
     async def refused(self, plan: Plan, judged: Sequence[Judged]) -> None:
-        await self._desk.refused(plan.request, plan.route, plan.job.medium, judged)
+        await self._desk.agreements.refused(plan, judged)
 
     async def delivered(self, job: str) -> None:
         if self.chat.study_services is not None:

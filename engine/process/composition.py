@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from engine.chat.feedback import Feedback, Judged, verdict_row
+from engine.chat.feedback import Feedback
 from engine.chat.forgetting import Forgetting, Forgotten
 from engine.chat.places import Places
 from engine.chat.quotas import NO_LIMIT, Bucket, Quotas
@@ -20,8 +20,6 @@ from engine.ledger.ledger import Ledger
 from engine.ledger.outbox import Outbox
 from engine.ledger.storage import open_database
 from engine.ledger.transactions import Database, add, repeated
-from engine.plan.job import Request
-from engine.plan.router import Route
 from engine.settings import Settings
 from engine.study.consent.agreements import Agreements
 from engine.study.observer import StudyObserver, observer_for
@@ -100,14 +98,6 @@ class Desk:
     async def _switch(self, platform: str, place: str, kind: str, action: str) -> None:
         if self.agreements.study is not None and self.agreements.study.key is not None:
             await self.agreements.switch(platform, place, kind, action)
-
-    async def refused(
-        self, request: Request, route: Route, medium: str, judged: Sequence[Judged]
-    ) -> None:
-        """Tell the study of what moderation stopped before it was a job, if its asker takes part."""
-        at = self.ledger.clock()
-        values = [{**verdict_row(one), "at": at} for one in judged]
-        await self.agreements.refused(request, route, medium, values)
 
     @repeated
     async def seen(self, platform: str, update: str) -> bool:

@@ -23,6 +23,7 @@ from engine.ledger.rows import job_values, request_values
 from engine.ledger.tables import JobRow, PictureRow
 from engine.ledger.transactions import Database
 from engine.plan.job import Job, Request, Treatment
+from engine.plan.plan import Plan
 from engine.plan.router import Route
 from engine.settings import Settings
 from engine.study import erasure_rules, interactions
@@ -106,23 +107,18 @@ class StudyObserver:
         return str(values["id"])
 
     async def refused(
-        self,
-        connection: AsyncConnection,
-        request: Request,
-        route: Route,
-        medium: str,
-        judged: Sequence[dict[str, Any]],
-        now: float,
+        self, connection: AsyncConnection, plan: Plan, judged: Sequence[dict[str, Any]], now: float
     ) -> None:
         """Keep a request that moderation stopped, for moderation is part of what is studied."""
+        request = plan.request
         if unspoken(judged) or request.parent is not None:
             return
         found = await self._entitled(connection, request)
         if found is None:
             return
-        values = await self._asked(connection, request, route, found, now) | {
+        values = await self._asked(connection, request, plan.route, found, now) | {
             "state": "refused",
-            "medium": medium,
+            "medium": plan.job.medium,
             "plain": False,
             "sampling": {},
             "length": request.length,

@@ -11,10 +11,10 @@ from typing import Any
 import sqlalchemy as sa
 from ulid import ULID
 
+from engine.chat.feedback import Judged, verdict_row
 from engine.ledger.picture_cleanup import discard
 from engine.ledger.transactions import Database, lasting, repeated
-from engine.plan.job import Request
-from engine.plan.router import Route
+from engine.plan.plan import Plan
 from engine.settings import Settings
 from engine.study import erasure_rules, interactions
 from engine.study.consent import account_links, consent, invitation, opt_in
@@ -233,11 +233,11 @@ class Agreements:
             await interactions.add_to(connection, study, StudyEventRow, job, by, facts)
 
     @repeated
-    async def refused(
-        self, request: Request, route: Route, medium: str, judged: Sequence[dict[str, Any]]
-    ) -> None:
+    async def refused(self, plan: Plan, judged: Sequence[Judged]) -> None:
+        """Keep what moderation stopped before it was a job, if its asker takes part."""
         if self.study is None or self.study.key is None:
             return
+        now = self._database.clock()
+        values = [{**verdict_row(one), "at": now} for one in judged]
         async with self._database.writing() as connection:
-            now = self._database.clock()
-            await self.observer.refused(connection, request, route, medium, judged, now)
+            await self.observer.refused(connection, plan, values, now)
