@@ -52,7 +52,7 @@ class Terminal:
 
     async def ask(self, text: str, *, as_json: bool = False, **options: str) -> int:
         """`pastiche ask`."""
-        command = _with(self.there.talk.parse(text), checked(options))
+        command = _with(self.there.service.parse(text), checked(options))
         return await ask(command, text, self.there, as_json=as_json)
 
     def rows(self, query: str) -> list[tuple]:
@@ -119,7 +119,7 @@ async def test_a_stopped_answer_is_marked_too(typed: Terminal) -> None:
     asked = asyncio.create_task(typed("It ::slow:: rained and rained."))
     while "It" not in typed.shown.getvalue():
         await asyncio.sleep(0.02)
-    last = await meant(typed.there.who, typed.there.talk.context.engine)
+    last = await meant(typed.there.who, typed.there.service.context.engine)
     await typed.there.cancel(last.job.id)
     assert "AI-generated · in the manner of" in await asked
     assert "Stopped." in typed.shown.getvalue()
@@ -220,7 +220,7 @@ async def test_out_saves_the_pictures_and_names_them(
     typed: Terminal, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "rings"
-    typed.there = TerminalSession(typed.there.talk, Settings(home=typed.home), out)
+    typed.there = TerminalSession(typed.there.service, Settings(home=typed.home), out)
     assert await typed.ask("/jewel a gold ring", count="2") == 0
     assert sorted(capsys.readouterr().out.split()) == sorted(str(p) for p in out.iterdir())
     assert await typed.ask("/jewel a gold ring", as_json=True) == 0

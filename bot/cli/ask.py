@@ -155,7 +155,7 @@ async def _print_events(
                 ]
             _print(line | facts)
             if is_final(event):
-                await there.talk.deliveries.delivered(event.job)
+                await there.service.deliveries.delivered(event.job)
     return draft, None
 
 
@@ -173,7 +173,7 @@ def _print(line: dict[str, Any]) -> None:
 async def _facts(there: TerminalSession, job: str) -> dict[str, Any]:
     """Tell that a machine makes it, who, by which rule, on which words; nothing that unblinds."""
     marked = {"mark": AI_LINE}
-    told = await there.talk.context.engine.answer(job)
+    told = await there.service.context.engine.answer(job)
     if told is None or told.route.rule.startswith(f"{ARM}:"):
         return marked
     return marked | {

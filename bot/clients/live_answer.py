@@ -36,8 +36,9 @@ class LiveAnswer(ABC):
     )
     passing: ClassVar[tuple[type[Exception], ...]]  # faults that leave it owed
 
-    def __init__(self, talk: ChatService, who: Who) -> None:
-        self.talk = talk
+    def __init__(self, service: ChatService, who: Who) -> None:
+        self.service = service
+        self.registry = service.context.registry
         self.who = who
         self.draft = Draft()
         self._left = False
@@ -108,23 +109,23 @@ class LiveAnswer(ABC):
         if not isinstance(self.draft.final, Finished):
             return None
         try:
-            return await self.talk.invitation(self.who, self.draft.job)
+            return await self.service.invitation(self.who, self.draft.job)
         except (AskerError, OurError) as error:
             log.info("nobody was invited", extra={"why": type(error).__name__})
             return None
 
     async def footer(self, final: Final) -> str:
-        return await self.talk.footer(final, self.who) if isinstance(final, Finished) else ""
+        return await self.service.footer(final, self.who) if isinstance(final, Finished) else ""
 
     async def addressed(self, address: str) -> None:
         """Note, for a restart, where the answer stands."""
         with _noting():
-            await self.talk.deliveries.addressed(self.draft.job, address)
+            await self.service.deliveries.addressed(self.draft.job, address)
 
     async def sending(self) -> None:
         """Note that the last message goes out now."""
         with _noting():
-            await self.talk.deliveries.sending(self.draft.job)
+            await self.service.deliveries.sending(self.draft.job)
 
     async def _deliver(self, final: Final) -> None:
         job = self.draft.job
@@ -132,14 +133,14 @@ class LiveAnswer(ABC):
             messages = await self.finish(final)
         except Vanished as error:
             log.info("an answer has nowhere to go", extra=self._facts(error))
-            await self.talk.deliveries.lost(job, str(error))
+            await self.service.deliveries.lost(job, str(error))
         except self.passing as error:
             log.warning("an answer is still owed", extra=self._facts(error))
             seconds = error.seconds if isinstance(error, TooFast) else 0.0
-            await self.talk.deliveries.undelivered(job, seconds)
+            await self.service.deliveries.undelivered(job, seconds)
         else:
             with _noting():
-                await self.talk.deliveries.delivered(job, messages)
+                await self.service.deliveries.delivered(job, messages)
 
     def _facts(self, error: Exception) -> dict[str, str]:
         return {"job": self.draft.job, "why": why(error)}

@@ -32,10 +32,10 @@ log = logging.getLogger(__name__)
 class DiscordClient:
     name = "discord"
 
-    def __init__(self, talk: ChatService, settings: PlatformSettings) -> None:
-        self._talk = talk
+    def __init__(self, service: ChatService, settings: PlatformSettings) -> None:
+        self._service = service
         self._settings = settings
-        self._handlers = Handlers(talk)
+        self._handlers = Handlers(service)
         self._there = asyncio.Event()  # logged in: messages can be sent
         self._closing = asyncio.Event()
         self._connection: Connection | None = None
@@ -88,9 +88,9 @@ class DiscordClient:
             else ShardedConnection(*made, self._shards, content=content)
         )
         self._handlers.client = connection
-        more = STUDY if self._talk.context.handlers.study.title else ()
+        more = STUDY if self._service.context.handlers.study.title else ()
         self._tree = build(
-            connection, self._talk.context.registry, LONGEST, self._handlers.command, more
+            connection, self._service.context.registry, LONGEST, self._handlers.command, more
         )
         return connection
 
@@ -109,7 +109,7 @@ class DiscordClient:
         shards = self._shards
         if shards.count is None and isinstance(connection, ShardedConnection):
             shards = await connection.recommended()
-        leases, application = self._talk.context.desk.leases, connection.application_id
+        leases, application = self._service.context.desk.leases, connection.application_id
         await listen_alone(lambda: self._listen(connection), leases, shards, application)
 
     async def _listen(self, connection: Connection) -> None:
@@ -147,7 +147,7 @@ class DiscordClient:
             address = Address.read(debt.address)
         except ValueError:
             log.warning("a debt has no address", extra={"job": debt.job})
-            await self._talk.deliveries.lost(debt.job, "no address")
+            await self._service.deliveries.lost(debt.job, "no address")
             return
         try:
             await asyncio.wait_for(self._there.wait(), LOGIN_SECONDS)
@@ -155,7 +155,7 @@ class DiscordClient:
             return
         messages = self._handlers.messages_at(address, debt.job)
         try:
-            await self._handlers.respond(self._talk.follow(debt.job), messages, who_at(address))
+            await self._handlers.respond(self._service.follow(debt.job), messages, who_at(address))
         except Exception:
             log.exception("a debt was not settled", extra={"job": debt.job})
-            await self._talk.deliveries.undelivered(debt.job)
+            await self._service.deliveries.undelivered(debt.job)

@@ -1,4 +1,4 @@
-"""What Discord refuses, in the pacing's own words; and the calls that must get through all the same.
+"""Discord's errors by what they mean, and calls that are repeated until they get through.
 
 discord.py sleeps out a 429 by itself and repeats a 500 five times; a connection that drops, a gateway
 timeout or a hurried 429 without Discord's own header it passes on, so those are repeated here.
@@ -21,9 +21,9 @@ UNKNOWN_INTERACTION, ACKNOWLEDGED = 10062, 40060
 EXPIRED = frozenset({10015, UNKNOWN_INTERACTION, 50027})  # webhook, interaction, its token
 GONE = frozenset({10003, 10004, 10008, 10013})  # channel, server, message, person
 FORBIDDEN = frozenset({50001, 50005, 50007, 50013, 160002, 160005})  # the last: a locked thread
-ARCHIVED = 50083  # a thread, in which nothing is edited until somebody writes in it
 TOO_LARGE = 40005
-TOO_OLD_TO_EDIT = 30046  # too many edits of a message older than an hour
+# too many edits of a message older than an hour; an archived thread, in which somebody must write first
+STALE = frozenset({30046, 50083})
 PASSING = (aiohttp.ClientError, OSError, asyncio.TimeoutError, discord.DiscordServerError)
 
 Result = TypeVar("Result")
@@ -32,11 +32,11 @@ log = logging.getLogger(__name__)
 
 
 class Expired(Vanished):
-    """The interaction's token is worth nothing any more; the channel may still be."""
+    """Say that the interaction's token is worth nothing any more; the channel may still be."""
 
 
 class Forbidden(Vanished):
-    """The bot lacks a permission there."""
+    """Say that the bot lacks a permission there."""
 
 
 class Stale(Vanished):
@@ -45,16 +45,16 @@ class Stale(Vanished):
 
 
 class TooLarge(Vanished):
-    """A file is larger than that place takes."""
+    """Say that a file is larger than that place takes."""
 
 
 class Refused(Vanished):
-    """Discord calls the message malformed; as it is, it will never be taken."""
+    """Say that Discord calls the message malformed, and will never take it as it is."""
 
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Discord's errors as TooFast, or a kind of Vanished; what may pass is left as it is."""
+    """Translate Discord's errors into TooFast, or a kind of Vanished; leave what may pass as it is."""
     try:
         yield
     except discord.RateLimited as error:
@@ -66,24 +66,22 @@ def translated() -> Iterator[None]:
 
 
 def _meaning(error: discord.HTTPException) -> Exception:
-    words = f"Discord answered {error.status} ({error.code})"
-    if error.code in (TOO_OLD_TO_EDIT, ARCHIVED):
-        return Stale(words)  # it comes as a 429 too, but waiting would not help
-    if error.status == 429:
+    code, status = error.code, error.status
+    words = f"Discord answered {status} ({code})"
+    if status == 429 and code not in STALE:  # of what is stale it comes too, but waiting is no help
         return TooFast(pause(error))
-    if error.code in EXPIRED:
-        return Expired(words)
-    if error.code == TOO_LARGE or error.status == 413:
-        return TooLarge(words)
-    if error.code in FORBIDDEN or error.status == 403:
-        return Forbidden(words)
-    if error.code in GONE or error.status == 404:
-        return Vanished(words)
-    return Refused(words)
+    meanings = (
+        (Stale, code in STALE),
+        (Expired, code in EXPIRED),
+        (TooLarge, code == TOO_LARGE or status == 413),
+        (Forbidden, code in FORBIDDEN or status == 403),
+        (Vanished, code in GONE or status == 404),
+    )
+    return next((kind for kind, holds in meanings if holds), Refused)(words)
 
 
 def pause(error: Exception) -> float:
-    """Seconds that a 429 asks to wait; 0 for what is none."""
+    """Read the seconds that a 429 asks to wait; 0 for what is none."""
     if not isinstance(error, discord.HTTPException) or error.status != 429:
         return 0.0
     try:
@@ -95,7 +93,7 @@ def pause(error: Exception) -> float:
 async def insist(
     call: Callable[[], Awaitable[Result]], patience: float = PATIENCE_SECONDS
 ) -> Result:
-    """The call's result, repeated while what stops it may pass. Raises Vanished, or the last fault."""
+    """Repeat a call while what stops it may pass. Raises Vanished, or the last fault."""
     clock = Clock()
     until = clock.now() + patience
     tries = 0

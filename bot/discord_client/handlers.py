@@ -38,10 +38,10 @@ log = logging.getLogger(__name__)
 class Handlers:
     """Handle the events of one connection, which it is given as `client`."""
 
-    def __init__(self, talk: ChatService) -> None:
+    def __init__(self, service: ChatService) -> None:
         self.client: discord.Client | None = None
         self.showing: set[DiscordAnswer] = set()
-        self._talk = talk
+        self._service = service
         self._paces = Paces()
         self._new = Repeats(REMEMBERED).new
         self._messages = Bounded[str, list[str]](REMEMBERED)  # of answers shown by this process
@@ -70,7 +70,7 @@ class Handlers:
         who = who_wrote(message, address)
         ours, messages = addressed(message, me), self.messages_at(address)
         try:
-            if not (ours or await self._talk.listens(who)) or not self._new(message.id):
+            if not (ours or await self._service.listens(who)) or not self._new(message.id):
                 return
             said = await words_of(message, me)
             who = replace(who, typed=said, borrowed=bool(message.message_snapshots))
@@ -80,7 +80,7 @@ class Handlers:
                 return
             if message.reference is not None and not who.borrowed:
                 name = f"{message.reference.channel_id}:{message.reference.message_id}"
-                who = replace(who, reply_to=await self._talk.deliveries.job_of(PLATFORM, name))
+                who = replace(who, reply_to=await self._service.deliveries.job_of(PLATFORM, name))
         except Exception as error:  # noqa: BLE001 - the top of a handler
             if ours:
                 await self._excuse(error, messages, who)
@@ -95,7 +95,7 @@ class Handlers:
         address = address_of(interaction)
         who, messages = who_pressed(interaction, address), self.messages_at(address)
         try:
-            reply = await self._talk.press(press, who)
+            reply = await self._service.press(press, who)
             if isinstance(reply, Reply) and reply.deletes:
                 await self._delete(press.job, messages)
             if isinstance(reply, Reply) and reply.replaces:  # a form goes on where it stands
@@ -133,14 +133,14 @@ class Handlers:
             await self._say(said, self.messages_at(address), who_pressed(interaction, address))
 
     async def left(self, server: str, channels: tuple[str, ...]) -> None:
-        await self._talk.left(PLATFORM, server, channels)
+        await self._service.left(PLATFORM, server, channels)
 
     async def respond(self, response: Response, messages: AnswerMessages, who: Who) -> None:
         """Show words, or an answer to its end. Raises what its events raise."""
         if isinstance(response, Reply):
             await self._say(response, messages, who)
             return
-        live = DiscordAnswer(self._talk, messages, self._pace(messages), who)
+        live = DiscordAnswer(self._service, messages, self._pace(messages), who)
         self.showing.add(live)
         try:
             said = await live.follow(response)
@@ -158,7 +158,7 @@ class Handlers:
 
     async def _answer(self, text: str, who: Who, messages: AnswerMessages) -> None:
         try:
-            reply = await self._talk.say(self._talk.parse(text), who)
+            reply = await self._service.say(self._service.parse(text), who)
             await self.respond(reply, messages, who)
         except Exception as error:  # noqa: BLE001 - the top of a handler
             await self._excuse(error, messages, who)
@@ -185,9 +185,9 @@ class Handlers:
                 await insist(partial(put, part), WORDS_SECONDS)
         except (Vanished, TooFast, *PASSING) as error:
             log.info("a reply has nowhere to go", extra={"why": why(error)})
-            await self._talk.missed(said.receipt)
+            await self._service.missed(said.receipt)
         else:
-            await self._talk.arrived(said.receipt)
+            await self._service.arrived(said.receipt)
 
     async def _parts(self, said: Reply, messages: AnswerMessages) -> list[Part]:
         parts = rendering.said(said.text, said.choices, literal=said.literal)

@@ -24,8 +24,10 @@ log = logging.getLogger(__name__)
 class DiscordAnswer(LiveAnswer):
     passing = (TooFast, *PASSING)
 
-    def __init__(self, talk: ChatService, messages: AnswerMessages, pace: Pace, who: Who) -> None:
-        super().__init__(talk, who)
+    def __init__(
+        self, service: ChatService, messages: AnswerMessages, pace: Pace, who: Who
+    ) -> None:
+        super().__init__(service, who)
         self.messages = messages
         self._edits = Coalescer[Part](pace, self._show)
         self._first: asyncio.TimerHandle | None = None  # until then, nothing is shown
@@ -39,7 +41,7 @@ class DiscordAnswer(LiveAnswer):
             self._grow()
 
     def _grow(self) -> None:
-        self._edits.show(rendering.growing(self.draft, self.talk.context.registry, self.who.locale))
+        self._edits.show(rendering.growing(self.draft, self.registry, self.who.locale))
 
     async def stop(self) -> None:
         if self._first is not None:
@@ -56,9 +58,7 @@ class DiscordAnswer(LiveAnswer):
         if self._first is not None:
             self._first.cancel()
         footer = await self.footer(final)
-        parts = rendering.last_parts(
-            self.draft, footer, self.talk.context.registry, self.who.locale
-        )
+        parts = rendering.last_parts(self.draft, footer, self.registry, self.who.locale)
         first, *rest = await self._with_pictures(parts)
         if not rest:
             await self.sending()
@@ -112,7 +112,7 @@ class DiscordAnswer(LiveAnswer):
         files = await asyncio.to_thread(files_of, self.draft.job, final.pictures, limit)
         whole = len(files) == len(final.pictures) and all(n.endswith(".png") for n, _ in files)
         last = parts[-1]
-        answer = await self.talk.context.engine.answer(self.draft.job)
+        answer = await self.service.context.engine.answer(self.draft.job)
         alt = answer.request.text if answer else ""
         text = last.text if whole else f"{last.text}\n{self._words('smaller')}".strip()
         return [*parts[:-1], replace(last, files=files, text=text, alt=alt)]

@@ -41,15 +41,15 @@ log = logging.getLogger(__name__)
 class TelegramClient:
     name = PLATFORM
 
-    def __init__(self, talk: ChatService, settings: PlatformSettings) -> None:
+    def __init__(self, service: ChatService, settings: PlatformSettings) -> None:
         if settings.telegram_token is None:
             raise SetupError("TELEGRAM_TOKEN is not set. @BotFather gives you one.")
-        self._talk = talk
+        self._service = service
         self._settings = settings
         self._api = Api(settings.telegram_token.get_secret_value(), settings.telegram_api_base)
         self._sender = Sender(self._api)
-        self._handlers = Handlers(talk, self._sender)
-        self._updates = UpdateQueue(talk, self._handlers)
+        self._handlers = Handlers(service, self._sender)
+        self._updates = UpdateQueue(service, self._handlers)
         self._stopping = asyncio.Event()
         self._ready = asyncio.Event()
         self._taking = False  # updates are asked for, or listened for
@@ -86,11 +86,11 @@ class TelegramClient:
         await guarded(self._settle(debt, place, message))
 
     async def _settle(self, debt: Debt, place: Place, message: int) -> None:
-        answer = await self._talk.context.engine.answer(debt.job)
+        answer = await self._service.context.engine.answer(debt.job)
         who = who_at(place, answer.request.asker if answer else "")
-        about = (self._talk, self._sender, who, place)
+        about = (self._service, self._sender, who, place)
         live = TelegramAnswer(*about, message=message, unsure=debt.unsure)
-        await self._handlers.show(live, self._talk.follow(debt.job, who))
+        await self._handlers.show(live, self._service.follow(debt.job, who))
 
     async def _connect(self) -> None:
         """Log in, however long that takes. Raises InvalidToken."""
@@ -120,8 +120,8 @@ class TelegramClient:
 
     async def _menus(self) -> None:
         try:
-            study = bool(self._talk.context.handlers.study.title)
-            changed = await menu.sync(self._api, self._talk.context.registry, study=study)
+            study = bool(self._service.context.handlers.study.title)
+            changed = await menu.sync(self._api, self._service.context.registry, study=study)
         except TelegramError as error:
             self._say(f"the menu of commands could not be sent ({type(error).__name__})")
         else:
@@ -139,7 +139,7 @@ class TelegramClient:
             address = self._settings.telegram_webhook_listen
             work = partial(listen, self._api, self._updates.take, url, secret, address)
             together = f"the webhook {hashlib.sha256(url.encode()).hexdigest()[:12]}"
-        leases, names = self._talk.context.desk.leases, (f"telegram {self._api.bot.id}",)
+        leases, names = self._service.context.desk.leases, (f"telegram {self._api.bot.id}",)
         async with holding(leases, names, _waiting, holder=together) as lost:
             self._taking = True
             try:

@@ -52,9 +52,9 @@ class Handlers:
     `accepted` is called once what an update asks for is on record, or refused.
     """
 
-    def __init__(self, talk: ChatService, sender: Sender, name: str = "") -> None:
+    def __init__(self, service: ChatService, sender: Sender, name: str = "") -> None:
         self.showing: set[TelegramAnswer] = set()
-        self._talk = talk
+        self._service = service
         self._sender = sender
         self.name = name
         self._refused = Repeats(MOST_REMEMBERED)
@@ -70,15 +70,15 @@ class Handlers:
                 await self._kindly(self._pressed(incoming, accepted), incoming, accepted)
             case MigrationUpdate(place=place, now=now):
                 self._sender.grown(place.chat, now.chat)
-                await self._talk.grown(PLATFORM, str(place), str(now))
+                await self._service.grown(PLATFORM, str(place), str(now))
             case MembershipUpdate(place=place, back=back):
                 log.info("let in" if back else "shut out", extra={"private": place.private})
                 if not back and not place.private:
-                    await self._talk.left(PLATFORM, str(place))
+                    await self._service.left(PLATFORM, str(place))
 
     async def _heard(self, heard: TextUpdate, accepted: Accepted) -> None:
-        who = await writer(self._talk, self._sender, heard)
-        if heard.overheard and not await self._talk.listens(who):
+        who = await writer(self._service, self._sender, heard)
+        if heard.overheard and not await self._service.listens(who):
             return
         if heard.album and not await self._first_of(heard, accepted):
             return
@@ -89,10 +89,10 @@ class Handlers:
             key = "telegram.start" if heard.text else "talk.only_text"
             await self._say(Reply(words(key, heard.locale)), heard)
             return
-        command = self._talk.parse(_spelt_out(heard.text, who.reply_to))
+        command = self._service.parse(_spelt_out(heard.text, who.reply_to))
         if heard.unnamed and personal(command):
             raise CommandError(words("telegram.unnamed", heard.locale))
-        response = await self._talk.say(command, who)
+        response = await self._service.say(command, who)
         accepted()
         said = await self._answer(response, who, heard)
         if said is not None:
@@ -106,7 +106,7 @@ class Handlers:
         if not heard.text:
             accepted()
             await asyncio.sleep(ALBUM_SECONDS)
-        return not await self._talk.seen(PLATFORM, f"album {heard.album}")
+        return not await self._service.seen(PLATFORM, f"album {heard.album}")
 
     async def _pressed(self, pressed: ButtonUpdate, accepted: Accepted) -> None:
         press = pressed.press
@@ -114,8 +114,8 @@ class Handlers:
             accepted()
             await self._sender.notice(pressed.query, words("telegram.old_button", pressed.locale))
             return
-        who = await presser(self._talk, self._sender, press, pressed)
-        working = asyncio.create_task(self._talk.press(press, who))
+        who = await presser(self._service, self._sender, press, pressed)
+        working = asyncio.create_task(self._service.press(press, who))
         done, _ = await asyncio.wait({working}, timeout=NOTICE_SECONDS)
         result = await working if done else None
         if done:
@@ -158,9 +158,9 @@ class Handlers:
         try:
             await self._sender.settle(pressed.place, pressed.message, done, media=said.caption)
         except (Lost, TooFast):
-            await self._talk.missed(said.receipt)
+            await self._service.missed(said.receipt)
         else:
-            await self._talk.arrived(said.receipt)
+            await self._service.arrived(said.receipt)
 
     def acknowledge(self, heard: TextUpdate) -> None:
         """Show “typing…”, before anything else is done, for what takes a while."""
@@ -177,7 +177,7 @@ class Handlers:
         """Show an answer to its end, and what the study asks after it; give words back."""
         if isinstance(response, Reply):
             return response
-        showing = TelegramAnswer(self._talk, self._sender, who, asked.place, asked.message)
+        showing = TelegramAnswer(self._service, self._sender, who, asked.place, asked.message)
         said = await self.show(showing, response)
         if showing.barred:
             raise Barred("the bot lacks a right here")
@@ -210,7 +210,7 @@ class Handlers:
                 link = f"{self.name}?start={said.start}" if said.start else self.name
                 told = words("telegram.open_private", asked.locale, name=link)
             await self._send(Reply(told), asked.place, asked.message)
-        await (self._talk.arrived if shown else self._talk.missed)(said.receipt)
+        await (self._service.arrived if shown else self._service.missed)(said.receipt)
 
     async def _send(self, said: Reply, place: Place, reply_to: int = 0) -> bool:
         """Send a reply; say whether all of it is there. Raises Vanished."""

@@ -16,11 +16,11 @@ NEED_RIGHTS = ("/settings", "/admin", "/study")  # commands that ask who may man
 PERSONAL = ("consent", "withdraw", "mydata", "link", "guess")  # no group can mean these
 
 
-async def writer(talk: ChatService, sender: Sender, heard: TextUpdate) -> Who:
+async def writer(service: ChatService, sender: Sender, heard: TextUpdate) -> Who:
     """Name the one who wrote; an administrator who writes as the group is the group."""
     reply_to = heard.reply_to
     if reply_to is None and heard.replied:
-        reply_to = await talk.deliveries.job_of(PLATFORM, f"{heard.place.chat}:{heard.replied}")
+        reply_to = await service.deliveries.job_of(PLATFORM, f"{heard.place.chat}:{heard.replied}")
     # Asking Telegram takes a while: only where it matters.
     manager = heard.unnamed or (
         heard.text.startswith(NEED_RIGHTS) and await sender.manages(heard.place, heard.asker)
@@ -31,11 +31,11 @@ async def writer(talk: ChatService, sender: Sender, heard: TextUpdate) -> Who:
     return replace(who, typed=heard.text, reply_to=reply_to, borrowed=heard.borrowed)
 
 
-async def presser(talk: ChatService, sender: Sender, press: Press, pressed: ButtonUpdate) -> Who:
+async def presser(service: ChatService, sender: Sender, press: Press, pressed: ButtonUpdate) -> Who:
     """Name the one who pressed; below what the group itself asked, its administrators act for it."""
     who = who_at(pressed.place, pressed.asker, pressed.locale)
     group = replace(who, asker=str(pressed.place.chat))
-    for_group = press.verb not in ANYBODY and await _asked_by(talk, press, group)
+    for_group = press.verb not in ANYBODY and await _asked_by(service, press, group)
     if (for_group or press.verb is Verb.DELETE) and await sender.manages(
         pressed.place, pressed.asker
     ):
@@ -43,12 +43,12 @@ async def presser(talk: ChatService, sender: Sender, press: Press, pressed: Butt
     return replace(who, reply_to=press.job)
 
 
-async def _asked_by(talk: ChatService, press: Press, group: Who) -> bool:
+async def _asked_by(service: ChatService, press: Press, group: Who) -> bool:
     if group.private:
         return False
     if press.verb in (Verb.FORGET, Verb.KEEP):
-        return press.argument == mark_of(talk.context, group)
-    answer = await talk.context.engine.answer(press.job)
+        return press.argument == mark_of(service.context, group)
+    answer = await service.context.engine.answer(press.job)
     return answer is not None and answer.request.asker == group.asker
 
 

@@ -44,7 +44,7 @@ class TelegramAnswer(LiveAnswer):
 
     def __init__(
         self,
-        talk: ChatService,
+        service: ChatService,
         sender: Sender,
         who: Who,
         place: Place,
@@ -53,7 +53,7 @@ class TelegramAnswer(LiveAnswer):
         message: int = 0,
         unsure: bool = False,
     ) -> None:
-        super().__init__(talk, who)
+        super().__init__(service, who)
         self._sender = sender
         self._place = place
         self._marked = unsure and not message
@@ -78,13 +78,13 @@ class TelegramAnswer(LiveAnswer):
         try:  # moderation has stopped it, or it is a pair
             self.sent = await self._message.finish(await asyncio.to_thread(reply_parts, said))
         except (Vanished, TooFast):
-            await self.talk.missed(said.receipt)
+            await self.service.missed(said.receipt)
             raise
-        await self.talk.arrived(said.receipt)
+        await self.service.arrived(said.receipt)
         return None
 
     def grow(self) -> None:
-        status = status_of(self.draft, self.talk.context.registry, self.who.locale)
+        status = status_of(self.draft, self.registry, self.who.locale)
         self._message.show(status, text_of(self.draft))
 
     async def finish(self, final: Final) -> list[str]:
@@ -117,7 +117,7 @@ class TelegramAnswer(LiveAnswer):
 
     async def _parts(self, final: Final) -> list[Part]:
         name, locale = f"pastiche-{self.draft.job.lower()}", self.who.locale
-        about = (await self.footer(final), name, self.talk.context.registry, locale)
+        about = (await self.footer(final), name, self.registry, locale)
         parts = await asyncio.to_thread(parts_of, self.draft, *about)
         if self._marked and isinstance(parts[0], TextMessage):
             note = quiet(words("telegram.perhaps_again", locale))

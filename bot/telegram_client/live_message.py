@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import Any
 
 from bot.clients.pacing import TELEGRAM_SECONDS, Coalescer, TooFast, Vanished
 from bot.locales import words
@@ -153,13 +154,11 @@ class DraftedMessage(LiveMessage):
         place: Place,
         reply_to: int = 0,
         *,
-        message: int = 0,
-        note: Callable[[int], Awaitable[None]] | None = None,
-        locale: str = "en",
         draft: int = 1,
         unsure: bool = False,
+        **more: Any,
     ) -> None:
-        super().__init__(sender, place, reply_to, message=message, note=note, locale=locale)
+        super().__init__(sender, place, reply_to, **more)
         self._unsure = unsure
         self._draft = draft
         self._drafts = Coalescer(sender.draft_pace(place), self._send_draft)

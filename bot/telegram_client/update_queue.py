@@ -73,12 +73,12 @@ class ChatLocks:
 class UpdateQueue:
     """Hand updates to the handlers, each once. `me` is the bot, once it is known."""
 
-    def __init__(self, talk: ChatService, handlers: Handlers) -> None:
+    def __init__(self, service: ChatService, handlers: Handlers) -> None:
         self.me = User(id=0)
         self.tasks: set[asyncio.Task[None]] = set()
-        self._talk = talk
+        self._service = service
         self._handlers = handlers
-        self._commands = frozenset((*talk.context.registry.commands, *RESERVED))
+        self._commands = frozenset((*service.context.registry.commands, *RESERVED))
         self._locks = ChatLocks()
         self._gate = asyncio.Semaphore(AT_ONCE)
         self._flood = RateLimit(FLOOD)
@@ -142,7 +142,7 @@ class UpdateQueue:
     async def _taken_before(self, number: int) -> bool:
         """Say whether an earlier start took it in; no if the ledger cannot say, so that it is told."""
         try:
-            return await self._talk.seen(PLATFORM, number)
+            return await self._service.seen(PLATFORM, number)
         except OurError:
             log.exception("an update's number was not kept")
             return False

@@ -86,8 +86,8 @@ async def _close(
         for number, picture in enumerate(final.pictures, 1):
             await save(there, screen, f"{final.job.lower()}-{number}.png", picture.data)
     if isinstance(final, Finished) or (isinstance(final, Cancelled) and final.text):
-        say(screen.notes, await there.talk.footer(final), style="dim")
-    await there.talk.deliveries.delivered(final.job)
+        say(screen.notes, await there.service.footer(final), style="dim")
+    await there.service.deliveries.delivered(final.job)
     match final:
         case Cancelled():
             say(screen.notes, words("terminal.stopped"), style="dim")
@@ -120,7 +120,7 @@ async def spoken(
         await save(there, screen, name, data)
     for line in there.offer(said, asking=asking):
         say(console, line, style="bold")
-    await there.talk.arrived(said.receipt)
+    await there.service.arrived(said.receipt)
 
 
 async def chat(there: TerminalSession, console: Console) -> int:
@@ -161,7 +161,7 @@ async def _one(text: str, there: TerminalSession, screen: Screen) -> int:
 
 async def _response(text: str, there: TerminalSession, who: Who) -> Response:
     made = await there.pressed(text, who)
-    return made if made is not None else await there.say(there.talk.parse(text), who)
+    return made if made is not None else await there.say(there.service.parse(text), who)
 
 
 def code_of(draft: Draft, said: Reply | None) -> int:
@@ -185,7 +185,7 @@ async def _typed(there: TerminalSession) -> AsyncIterator[str]:
     from prompt_toolkit import PromptSession
     from prompt_toolkit.completion import WordCompleter
 
-    registry = there.talk.context.registry
+    registry = there.service.context.registry
     commands = [name for name in (*registry.commands, *RESERVED) if name not in ELSEWHERE]
     known = [f"/{name}" for name in commands] + [f"--{name}" for name in (*NAMES, "private")]
     known += [expert.name for expert in registry.experts]

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Protocol
 
 from rich.console import Console, Group, RenderableType
 from rich.control import strip_control_codes
@@ -19,15 +18,8 @@ from bot.terminal_client.images import blocks, can_show
 REFRESH = 12  # a second
 
 
-class Page(Protocol):
-    """Real ones: TerminalAnswer, PipedAnswer."""
-
-    def show(self, draft: Draft) -> None:
-        """The draft as it is now; its text only ever grows, but for a rerun."""
-
-
 class PipedAnswer:
-    """Text to a stream as it grows."""
+    """Write a text to a stream as it grows; a rerun says the same words again."""
 
     def __init__(self, write: Callable[[str], object]) -> None:
         self._write = write
@@ -43,7 +35,7 @@ class PipedAnswer:
 
 
 class TerminalAnswer:
-    """Finished lines stay; the last one and a spinner live below them."""
+    """Print finished lines; redraw the last one and a spinner below them."""
 
     def __init__(self, console: Console, live: Live) -> None:
         self._console = console
@@ -56,7 +48,8 @@ class TerminalAnswer:
         draft = replace(draft, text=strip_control_codes(draft.text).expandtabs())
         if not draft.text.startswith(self._printed):
             if draft.final is None and self._printed.startswith(draft.text):
-                return self._draw("", draft)  # a rerun, not yet as far as the run before it
+                self._draw("", draft)  # a rerun, not yet as far as the run before it
+                return
             self._live.console.print(f"({words('terminal.once_more')})", style="dim")
             self._printed = ""
         lines = self._lines(draft.text[len(self._printed) :])
@@ -65,10 +58,9 @@ class TerminalAnswer:
             self._live.console.print(Line(line.rstrip()), soft_wrap=True)
             self._printed += line
         self._draw("" if not keep or not lines else lines[-1], draft)
-        return None
 
     def _lines(self, text: str) -> list[str]:
-        """The text in lines of the console's width, each with the space that ends it."""
+        """Break the text into lines of the console's width, each with the space that ends it."""
         lines: list[str] = []
         for paragraph in text.splitlines(keepends=True):
             place = 0
@@ -87,10 +79,8 @@ class TerminalAnswer:
         told = wording.progress(draft)
         above = self._preview(draft)
         if draft.tokens:
-            count = words(
-                "terminal.token" if draft.tokens == 1 else "terminal.tokens", count=draft.tokens
-            )
-            told = f"{told}, {count}"
+            key = "terminal.token" if draft.tokens == 1 else "terminal.tokens"
+            told = f"{told}, {words(key, count=draft.tokens)}"
         spinner = Spinner("dots", Line(f"{told}   {words('terminal.stop_it')}", style="dim"))
         if last.strip():
             above.append(Line(last.rstrip()))
@@ -105,7 +95,7 @@ class TerminalAnswer:
 
 
 @contextmanager
-def page_for(console: Console) -> Iterator[Page]:
+def page_for(console: Console) -> Iterator[PipedAnswer | TerminalAnswer]:
     if not console.is_terminal:
         yield PipedAnswer(lambda text: (console.file.write(text), console.file.flush()))
         return
@@ -114,6 +104,6 @@ def page_for(console: Console) -> Iterator[Page]:
 
 
 def say(console: Console, text: str, style: str = "") -> None:
-    """Plain words: wrapped for a terminal, whole lines for a pipe."""
-    wrap = not console.is_terminal
-    console.print(text, style=style, markup=False, highlight=False, soft_wrap=wrap)
+    """Print plain words: wrapped for a terminal, in whole lines for a pipe."""
+    whole = not console.is_terminal
+    console.print(text, style=style, markup=False, highlight=False, soft_wrap=whole)

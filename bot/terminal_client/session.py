@@ -65,8 +65,8 @@ def chosen(text: str, labels: Sequence[str]) -> int | None:
 class TerminalSession:
     """Keep the choices that were shown last, and the folder for files (`out`, if named)."""
 
-    def __init__(self, talk: ChatService, settings: Settings, out: Path | None = None) -> None:
-        self.talk = talk
+    def __init__(self, service: ChatService, settings: Settings, out: Path | None = None) -> None:
+        self.service = service
         self.out = out
         self.pictures = out or settings.saved_pictures
         self.papers = out or settings.home
@@ -80,7 +80,7 @@ class TerminalSession:
             self.offer_nothing()
         elif command.name in ELSEWHERE:
             raise AskerError(words("terminal.elsewhere", who.locale, name=command.name))
-        return await self.talk.say(command, who)
+        return await self.service.say(command, who)
 
     async def pressed(self, text: str, who: Who) -> Response | None:
         """Reply to a choice; None for what is no answer to one. A question is asked again.
@@ -98,7 +98,7 @@ class TerminalSession:
         return None
 
     async def _press(self, button: Button, who: Who) -> Response:
-        reply = await self.talk.press(button.press, who)
+        reply = await self.service.press(button.press, who)
         if isinstance(reply, Reply) and not reply.choices:
             self.offer_nothing()
         if isinstance(reply, Reply) and button.press.verb is Verb.FORGET:
@@ -146,13 +146,13 @@ class TerminalSession:
 
     async def cancel(self, job: str) -> bool:
         """Stop that answer, or pair of answers; says whether it was still to be stopped."""
-        context = self.talk.context
+        context = self.service.context
         return await context.handlers.study.stop(self.who, job) or await context.engine.cancel(job)
 
     async def invitation(self, who: Who, job: str = "") -> Reply | None:
         """Give ChatService's invitation, if it is time for one; never in the way of an answer."""
         try:
-            return await self.talk.invitation(who, job)
+            return await self.service.invitation(who, job)
         except (AskerError, PasticheError) as error:
             log.info("nobody was invited", extra={"why": type(error).__name__})
             return None
