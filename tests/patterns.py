@@ -43,7 +43,7 @@ MADE: dict[tuple[str, str], Callable[[Names], list[re.Pattern[str]]]] = {
         names["_vocabulary"]((("a", ("h. p. lovecraft", "cthulhu")), ("b", ("old one",))))[0]
     ],
     ("engine.study.export.scrub", ""): lambda names: [rule for _, rule, _ in names["_COMPILED"]],
-    ("training.sources.csv_tables", "__init__"): lambda _: [],  # the operator's own recipe
+    ("training.sources.csv_tables", "article"): lambda _: [],  # the operator's own recipe
 }  # fmt: skip
 
 
