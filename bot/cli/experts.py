@@ -20,6 +20,15 @@ from engine.plan.cards import load_card, load_registry
 from engine.settings import Settings, read_settings
 from engine.weights import bases
 
+SPEC = typer.Argument(
+    metavar="PATH_OR_HUB_ID", help="The adapter's folder; for pictures also a file."
+)
+NAME = typer.Option(help="Its name here; default: the last part of the path.")
+COMMAND = typer.Option(help="The command that it answers; default: story, or jewel for pictures.")
+PROMPT = typer.Option(help="For pictures: the prompt, with {request} where the asker's words go.")
+TOKEN = typer.Option(help="For pictures: the word in the prompt that the LoRA was trained with.")
+KEYWORD = typer.Option(help="A word that calls it; repeatable.")
+
 experts_app = typer.Typer(help="Who can answer, and with what.", invoke_without_command=True)
 
 
@@ -38,10 +47,8 @@ def experts_command(context: typer.Context) -> None:
             local = not bases.is_hub_id(weights.adapter)
             if weights.adapter and local and not bases.present(weights.adapter, settings.models):
                 adapter += "; base model, no adapter yet"
-            base = _presence(weights.base, settings)
-            table.add_row(
-                expert.name, expert.medium, f"/{expert.command}", escape(base), escape(adapter)
-            )
+            shown = f"/{expert.command}", escape(_presence(weights.base, settings)), escape(adapter)
+            table.add_row(expert.name, expert.medium, *shown)
         console = Console()
         console.print(table)
         for problem in registry.problems:
@@ -58,35 +65,17 @@ def _presence(spec: str, settings: Settings) -> str:
 
 @experts_app.command("add")
 def experts_add(
-    spec: Annotated[
-        str,
-        typer.Argument(
-            metavar="PATH_OR_HUB_ID", help="The adapter's folder; for pictures also a file."
-        ),
-    ],
+    spec: Annotated[str, SPEC],
     licence: Annotated[str, typer.Option(help="The licence of these weights.")],
-    name: Annotated[
-        str, typer.Option(help="Its name here; default: the last part of the path.")
-    ] = "",
+    name: Annotated[str, NAME] = "",
     title: Annotated[str, typer.Option(help="Its name for people; default: the name.")] = "",
-    command: Annotated[
-        str,
-        typer.Option(help="The command that it answers; default: story, or jewel for pictures."),
-    ] = "",
+    command: Annotated[str, COMMAND] = "",
     base: Annotated[str, typer.Option(help="Its base, if the adapter does not say.")] = "",
     vae: Annotated[str, typer.Option(help="For pictures: a VAE in the base's place.")] = "",
-    prompt: Annotated[
-        str,
-        typer.Option(help="For pictures: the prompt, with {request} where the asker's words go."),
-    ] = "",
-    token: Annotated[
-        str,
-        typer.Option(help="For pictures: the word in the prompt that the LoRA was trained with."),
-    ] = "",
+    prompt: Annotated[str, PROMPT] = "",
+    token: Annotated[str, TOKEN] = "",
     about: Annotated[str, typer.Option(help="One sentence for people.")] = "",
-    keyword: Annotated[
-        list[str] | None, typer.Option(help="A word that calls it; repeatable.")
-    ] = None,
+    keyword: Annotated[list[str] | None, KEYWORD] = None,
     replace_it: Annotated[
         bool, typer.Option("--replace", help="Put it in another's place.")
     ] = False,

@@ -21,6 +21,7 @@ from engine.process.bootstrap import open_engine
 from engine.settings import Settings
 
 SILENT_SECONDS = 30.0  # a worker that gave no sign for so long is shown in yellow
+# A worker's state, and its colour.
 STATES = {
     "ready": "green",
     "starting": "yellow",
@@ -94,10 +95,7 @@ def retry_command(
 
 
 def _retry_all(settings: Settings, *, yes: bool) -> None:
-    async def dead(core: Engine) -> list[str]:
-        return [job.job for job in (await core.overview()).dead]
-
-    jobs = _with_engine(settings, dead)
+    jobs = [job.job for job in _with_engine(settings, lambda core: core.overview()).dead]
     if not jobs:
         sys.stdout.write("No job is dead.\n")
         return
@@ -134,11 +132,8 @@ def _confirm(question: str, *, yes: bool) -> None:
 
 
 def _sound(overview: Overview) -> bool:
-    return not (
-        overview.unserved
-        or overview.dead
-        or any(worker.state == "unfit" for worker in overview.workers)
-    )
+    unfit = any(worker.state == "unfit" for worker in overview.workers)
+    return not (overview.unserved or overview.dead or unfit)
 
 
 def show(overview: Overview, console: Console) -> None:
@@ -185,9 +180,8 @@ def _media(overview: Overview) -> Table:
     table = _plain("medium", ">waiting", ">running", ">oldest", rate)
     for one in overview.media:
         oldest = duration(one.oldest_seconds) if one.queued + one.running else "-"
-        table.add_row(
-            one.medium, str(one.queued), str(one.running), oldest, f"{one.done_per_minute:.1f}"
-        )
+        numbers = str(one.queued), str(one.running), oldest, f"{one.done_per_minute:.1f}"
+        table.add_row(one.medium, *numbers)
     return table
 
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from aiohttp import web
@@ -48,9 +49,6 @@ class Health:
                 self._at = time.monotonic()
         return dict(self._known)
 
-    async def ready(self) -> bool:
-        return not any((await self.troubles()).values())
-
 
 async def _asked(check: Check) -> str:
     try:
@@ -68,17 +66,13 @@ async def _asked(check: Check) -> str:
 Refresh = Callable[[], Coroutine[Any, Any, None]]
 
 
-async def _nothing() -> None:
-    """The registry is always up to date."""
-
-
 @asynccontextmanager
 async def showing(
     health: Health,
     registry: CollectorRegistry,
     host: str,
     port: int | None,
-    refresh: Refresh = _nothing,
+    refresh: Refresh | None = None,
 ) -> AsyncIterator[int]:
     """Watch the running loop, and serve its pages inside the block; gives the port, or 0.
 
@@ -90,7 +84,7 @@ async def showing(
         if port is None:
             yield 0
             return
-        pages = _Pages(health, registry, refresh, watchdog)
+        pages = _Pages(health, registry, refresh, watchdog, asyncio.get_running_loop())
         over = asyncio.Event()
         taken: Future[tuple[int, asyncio.AbstractEventLoop]] = Future()
         serving = asyncio.create_task(
@@ -105,17 +99,15 @@ async def showing(
             await serving
 
 
+@dataclass(frozen=True, slots=True)
 class _Pages:
     """Serve three pages on a loop of their own; what they tell comes from the program's loop."""
 
-    def __init__(
-        self, health: Health, registry: CollectorRegistry, refresh: Refresh, watchdog: Watchdog
-    ) -> None:
-        self._health = health
-        self._registry = registry
-        self._refresh = refresh
-        self._watchdog = watchdog
-        self._main = asyncio.get_running_loop()
+    health: Health
+    registry: CollectorRegistry
+    refresh: Refresh | None
+    watchdog: Watchdog
+    main: asyncio.AbstractEventLoop
 
     async def serve(
         self,
@@ -146,18 +138,18 @@ class _Pages:
 
     async def _from_main(self, awaited: Coroutine[Any, Any, Told]) -> Told:
         """Ask the program's loop. Raises TimeoutError where it does not answer in time."""
-        future = asyncio.run_coroutine_threadsafe(awaited, self._main)
+        future = asyncio.run_coroutine_threadsafe(awaited, self.main)
         async with asyncio.timeout(SLOW_SECONDS + 1):
             return await asyncio.wrap_future(future)
 
     async def _alive(self, _request: web.Request) -> web.Response:
-        if seconds := self._watchdog.stalled:
+        if seconds := self.watchdog.stalled:
             return web.Response(text=f"stalled for {seconds:.0f} s\n", status=503)
         return web.Response(text="alive\n")
 
     async def _ready(self, _request: web.Request) -> web.Response:
         try:
-            troubles = await self._from_main(self._health.troubles())
+            troubles = await self._from_main(self.health.troubles())
         except TimeoutError:
             troubles = {"loop": f"no answer in {SLOW_SECONDS:.0f} s"}
         sound = not any(troubles.values())
@@ -165,7 +157,8 @@ class _Pages:
         return web.json_response({"ready": sound, "checks": told}, status=200 if sound else 503)
 
     async def _metrics(self, _request: web.Request) -> web.Response:
-        with contextlib.suppress(TimeoutError):  # then the figures of before
-            await self._from_main(self._refresh())
-        text = await asyncio.to_thread(generate_latest, self._registry)
+        if self.refresh:
+            with contextlib.suppress(TimeoutError):  # then the figures of before
+                await self._from_main(self.refresh())
+        text = await asyncio.to_thread(generate_latest, self.registry)
         return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_LATEST})
