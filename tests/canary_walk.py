@@ -42,16 +42,14 @@ class Walk:
         self._numbers = itertools.count()
         self.a = Who(
             platform="telegram", asker=self.word("account"), place=self.word("private chat"),
-            address=self.word("address"), private=True,
+            address=self.word("address"), alone=True,
         )  # fmt: skip
-        self.a_there = replace(
-            self.a, place=GROUP, private=False, address=self.word("group address")
-        )
+        self.a_there = replace(self.a, place=GROUP, alone=False, address=self.word("group address"))
         self.b = Who(
             platform="telegram", asker="bee", place=GROUP, manager=True, server_manager=True
         )
         self.c = Who(platform="telegram", asker="sea", place=GROUP)
-        self.d = replace(self.b, asker="dee", place="dee", private=True)
+        self.d = replace(self.b, asker="dee", place="dee", alone=True)
 
     def word(self, way: str, *, of_a: bool = True) -> str:
         """A new word; it is known again in any spelling of the case."""

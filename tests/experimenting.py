@@ -4,9 +4,10 @@ from pathlib import Path
 
 from engine.ledger.ledger import Ledger
 from engine.ledger.ledger import new_id as ulid
+from engine.plan.job import Spot
 from engine.settings import Settings
 from engine.study.consent.consent import Answers, grant
-from engine.study.consent.participants import Person, Spot, person_at
+from engine.study.consent.participants import Person, person_at
 from engine.study.experiments.enrolment import Experiments
 from engine.study.study import Study, open_study
 

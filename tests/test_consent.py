@@ -33,7 +33,7 @@ numbers = count(1)
 def who() -> Who:
     """Somebody new, alone with the bot."""
     number = next(numbers)
-    return Who(platform="telegram", asker=f"person-{number}", place=f"chat-{number}", private=True)
+    return Who(platform="telegram", asker=f"person-{number}", place=f"chat-{number}", alone=True)
 
 
 def log_of(here: Settings, talk: ChatService, who: Who) -> list[tuple]:
@@ -227,7 +227,7 @@ async def test_the_invitation_comes_once_a_month_and_opens_the_form(
 async def test_nobody_who_withdrew_or_in_a_place_outside_is_invited(
     talk: ChatService, who: Who, clock: Clock
 ) -> None:
-    group = replace(who, place="-100777", private=False)
+    group = replace(who, place="-100777", alone=False)
     assert await talk.invitation(group) is None
     await agree(talk, who)
     await told(talk, "/withdraw", who)
@@ -239,7 +239,7 @@ async def test_nobody_who_withdrew_or_in_a_place_outside_is_invited(
 async def test_only_managers_bring_a_place_in_and_all_can_see_it(
     talk: ChatService, who: Who
 ) -> None:
-    group = replace(who, place="-100778/4", private=False)
+    group = replace(who, place="-100778/4", alone=False)
     for nobody in (group, replace(group, manager=True)):  # a channel's rights are not the server's
         with pytest.raises(AskerError, match="Only those who manage"):
             await told(talk, "/study on", nobody)
@@ -259,7 +259,7 @@ async def test_two_places_with_different_opt_ins_are_two_things(
     talk: ChatService, here: Settings, who: Who
 ) -> None:
     await agree(talk, who)
-    inside = replace(who, platform="telegram", place="-100801", private=False, server_manager=True)
+    inside = replace(who, platform="telegram", place="-100801", alone=False, server_manager=True)
     outside = replace(inside, place="-100802")
     await told(talk, "/study on", inside)
     await told(talk, "The vicar coughed.", inside)

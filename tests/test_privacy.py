@@ -40,7 +40,7 @@ NOT_A_PERSON = {"places", "blocks", "tombstones"}  # by the lookup of a place, o
 def who() -> Who:
     """Somebody new, alone with the bot."""
     number = next(numbers)
-    return Who(platform="telegram", asker=f"person-{number}", place=f"chat-{number}", private=True)
+    return Who(platform="telegram", asker=f"person-{number}", place=f"chat-{number}", alone=True)
 
 
 def rows(here: Settings, table: str, where: str = "1 = 1") -> int:
@@ -185,7 +185,7 @@ async def test_of_a_cry_for_help_no_verdict_is_kept(
 async def test_forgetting_reaches_the_settings_of_a_private_chat(
     talk: ChatService, here: Settings, who: Who
 ) -> None:
-    group = replace(who, place="-100 a group", private=False, manager=True)
+    group = replace(who, place="-100 a group", alone=False, manager=True)
     before = rows(here, "places")
     for where in (who, group):
         await told(talk, "/settings style agatha", where)
@@ -196,7 +196,7 @@ async def test_forgetting_reaches_the_settings_of_a_private_chat(
 async def test_forgetting_reaches_the_settings_of_a_chat_of_two_from_an_older_ledger(
     talk: ChatService, here: Settings, who: Who
 ) -> None:
-    group = replace(who, place="-101 a group", private=False, manager=True)
+    group = replace(who, place="-101 a group", alone=False, manager=True)
     quiet, other = replace(who, place="asked in"), replace(who, asker="other", place="other")
     before = rows(here, "places")
     for where in (who, quiet, other, group):
@@ -263,13 +263,13 @@ async def test_words_and_pictures_go_after_72_hours_and_counts_stay(
 async def test_after_72_hours_an_answer_in_a_group_is_reported_and_deleted_there_still(
     talk: ChatService, who: Who, clock: Clock
 ) -> None:
-    group = replace(who, place=f"group of {who.place}", private=False)
+    group = replace(who, place=f"group of {who.place}", alone=False)
     job = (await told(talk, "The vicar coughed.", group))[-1].job
     mine = (await told(talk, "The vicar coughed.", who))[-1].job
     clock.ahead += KEEP_SECONDS + 60
     await talk.context.desk.retention.clean()
     away = replace(group, asker="a stranger", place="elsewhere")
-    others = (group, away, replace(away, private=True), replace(away, manager=True))
+    others = (group, away, replace(away, alone=True), replace(away, manager=True))
     for verb, people in ((Verb.DELETE, others), (Verb.REPORT, others[1:])):
         for one in people:
             with pytest.raises(AskerError, match="no longer know who asked"):
@@ -393,7 +393,7 @@ async def test_an_older_database_forgets_again_before_it_serves(
 
 async def test_no_platform_id_lies_open_on_disk(talk: ChatService, here: Settings) -> None:
     who = Who(platform="telegram", asker="47110815", place="-1004711", server="4712", address="{x}")
-    await told(talk, "/settings style agatha", replace(who, private=True))
+    await told(talk, "/settings style agatha", replace(who, alone=True))
     final = (await told(talk, "Zyzzyva sat alone.", who))[-1]
     await talk.deliveries.delivered(final.job, ("-1004711:5",))
     await told(talk, "/report Zyzzyva", replace(who, reply_to=final.job))

@@ -45,7 +45,7 @@ numbers = count(1)
 def who() -> Who:
     """Somebody new, alone with the bot."""
     number = next(numbers)
-    return Who(platform="telegram", asker=f"person-{number}", place=f"chat-{number}", private=True)
+    return Who(platform="telegram", asker=f"person-{number}", place=f"chat-{number}", alone=True)
 
 
 def name_of(talk: ChatService, who: Who) -> str:
@@ -110,7 +110,7 @@ async def test_a_third_persons_message_stays_outside_and_what_goes_on_from_it(
 
 
 async def test_a_bystanders_words_never_come_in(talk: ChatService, who: Who) -> None:
-    group = replace(who, place="-100900", private=False, server_manager=True)
+    group = replace(who, place="-100900", alone=False, server_manager=True)
     await told(talk, "/study on", group)
     other = replace(group, asker=f"{who.asker}-bystander")
     theirs = (await told(talk, "My secret is Zyzzyva.", other))[-1]
@@ -255,7 +255,7 @@ async def test_withdrawing_while_an_answer_is_written_keeps_no_word_of_it(
 async def test_accounts_are_joined_by_a_code_once_within_ten_minutes(
     talk: ChatService, who: Who, clock: Clock
 ) -> None:
-    there = Who(platform="discord", asker=f"{who.asker}-d", place="dm", private=True)
+    there = Who(platform="discord", asker=f"{who.asker}-d", place="dm", alone=True)
     with pytest.raises(AskerError, match="have not agreed"):
         await told(talk, "/link", who)
     await agree(talk, who)

@@ -65,7 +65,7 @@ async def everything(settings: Settings) -> str:
 async def plant(talk: ChatService) -> tuple[Who, list[str]]:
     """Somebody who leaves a canary wherever a word of theirs can go; and names that stand unsealed."""
     c = iter(CANARIES)
-    who = Who(platform="telegram", asker=next(c), place=next(c), address=next(c), private=True)
+    who = Who(platform="telegram", asker=next(c), place=next(c), address=next(c), alone=True)
     who = replace(who, typed=next(c))
     await agree(talk, who)
     final = (await told(talk, f"/story {next(c)} sat alone. {next(c)} laughed.", who))[-1]
@@ -102,7 +102,7 @@ async def plant(talk: ChatService) -> tuple[Who, list[str]]:
 
 
 async def test_withdraw_and_forget_act_on_the_account_that_says_them(talk: ChatService) -> None:
-    one = Who(platform="telegram", asker="joined-1", place="joined-1", address="1", private=True)
+    one = Who(platform="telegram", asker="joined-1", place="joined-1", address="1", alone=True)
     other = replace(one, platform="discord", asker="joined-2", place="joined-2")
     for who in (one, other):
         await agree(talk, who)
@@ -191,7 +191,7 @@ async def _restored(here: Settings, aside: Path, tmp_path: Path) -> None:
 async def test_a_person_is_forgotten_in_every_table_that_has_a_rule(
     talk: ChatService, here: Settings
 ) -> None:
-    who = Who(platform="telegram", asker="someone", place="chat-someone", private=True)
+    who = Who(platform="telegram", asker="someone", place="chat-someone", alone=True)
     await agree(talk, who)
     final = (await told(talk, "It rained.", who))[-1]
     await pressed(talk, Press(Verb.DOWN, final.job), who)
@@ -244,7 +244,7 @@ async def test_what_others_wrote_on_from_it_loses_the_words_it_began_with(
 async def test_a_forgetting_that_the_disk_refuses_is_said_and_can_be_said_again(
     talk: ChatService, here: Settings
 ) -> None:
-    who = Who(platform="telegram", asker="refused", place="refused", private=True)
+    who = Who(platform="telegram", asker="refused", place="refused", alone=True)
     await told(talk, "It rained.", who)
     stones = here.home / TOMBSTONES
     stones.touch()
@@ -268,7 +268,7 @@ async def test_a_forgetting_that_the_disk_refuses_is_said_and_can_be_said_again(
 async def test_a_kill_after_the_commit_leaves_no_picture_behind(
     talk: ChatService, here: Settings
 ) -> None:
-    who = Who(platform="telegram", asker="drawn", place="drawn", private=True)
+    who = Who(platform="telegram", asker="drawn", place="drawn", alone=True)
     before = set(here.media.glob("??/*"))
     await told(talk, "/jewel a ring for nobody else --seed 4711", who)
     drawn = set(here.media.glob("??/*")) - before
@@ -283,7 +283,7 @@ async def test_a_kill_after_the_commit_leaves_no_picture_behind(
 async def test_a_clock_that_goes_back_forgets_no_less(
     talk: ChatService, here: Settings, clock
 ) -> None:
-    who = Who(platform="telegram", asker="timely", place="chat-timely", private=True)
+    who = Who(platform="telegram", asker="timely", place="chat-timely", alone=True)
     for ahead in (7200.0, 3600.0, 0.0):
         clock.ahead = ahead
         await agree(talk, who)

@@ -96,7 +96,7 @@ async def test_only_the_asker_changes_an_answer_and_a_manager_may_delete_it(
             await talk.press(Press(verb, final.job), other)
     elsewhere = replace(other, place="another place")
     with pytest.raises(AskerError, match="Only the person who asked"):  # a forged button
-        await talk.press(Press(Verb.DELETE, final.job), replace(elsewhere, private=True))
+        await talk.press(Press(Verb.DELETE, final.job), replace(elsewhere, alone=True))
     with pytest.raises(AskerError, match="Only the person who asked"):
         await talk.press(Press(Verb.WHY, final.job), elsewhere)
     [gone] = await pressed(talk, Press(Verb.DELETE, final.job), replace(other, manager=True))
@@ -129,13 +129,13 @@ async def test_a_button_for_no_answer_says_that_it_has_expired(talk: ChatService
         await talk.press(decode(encode(Press(Verb.CONTINUE, new_id()))), who)
     with pytest.raises(AskerError, match="72 hours"):
         await talk.press(Press(Verb.UP, new_id()), who)
-    [gone] = await pressed(talk, Press(Verb.DELETE, new_id()), replace(who, private=True))
+    [gone] = await pressed(talk, Press(Verb.DELETE, new_id()), replace(who, alone=True))
     assert gone.deletes
 
 
 async def test_groups_and_private_chats_never_mix(talk: ChatService, who: Who) -> None:
     final = (await told(talk, "It rained.", who))[-1]
-    alone = replace(who, place="in private", private=True)
+    alone = replace(who, place="in private", alone=True)
     with pytest.raises(AskerError, match="nothing to go on from"):
         await told(talk, "/continue", alone)
     with pytest.raises(AskerError, match="another chat"):
@@ -174,7 +174,7 @@ async def test_a_place_has_its_own_bucket_and_a_chat_of_two_has_none(
             await told(talk, "It rained.", replace(who, asker=f"{who.asker} {asker}"))
     with pytest.raises(LimitError, match="in this chat"):
         await told(talk, "It rained.", replace(who, asker=f"{who.asker} c"))
-    await told(talk, "It rained.", replace(who, asker=f"{who.asker} c", private=True))
+    await told(talk, "It rained.", replace(who, asker=f"{who.asker} c", alone=True))
 
 
 async def test_what_fails_costs_nothing(talk: ChatService, who: Who) -> None:

@@ -152,8 +152,8 @@ class Handlers:
         if len(messages.sent) > 1:
             self._messages[messages.job] = messages.sent
         token = messages.address.token and messages.token_serves
-        if (who.private or token) and (invited := await live.invitation()):
-            address = replace(messages.address, shown="", asked="", parts=0, secret=not who.private)
+        if (who.alone or token) and (invited := await live.invitation()):
+            address = replace(messages.address, shown="", asked="", parts=0, secret=not who.alone)
             await self._say(invited, self.messages_at(address), who)
 
     async def _answer(self, text: str, who: Who, messages: AnswerMessages) -> None:
@@ -176,7 +176,7 @@ class Handlers:
         """Show a reply in words; a private one where only the asker sees it."""
         try:
             aside = said.private and not said.replaces
-            if aside and not messages.address.secret and not who.private:
+            if aside and not messages.address.secret and not who.alone:
                 messages = await self._aside(messages)
             for number, part in enumerate(await self._parts(said, messages)):
                 if not messages.address.token:

@@ -32,15 +32,15 @@ def who_at(
 
 
 def who_pressed(interaction: discord.Interaction[Any], address: Address, **more: Any) -> Who:
-    server, private = str(interaction.guild_id or ""), alone(interaction)
     rights, channel = interaction.permissions, interaction.channel
-    return who_at(address, rights, channel, private=private, server=server, **more)
+    more |= {"alone": alone(interaction), "server": str(interaction.guild_id or "")}
+    return who_at(address, rights, channel, **more)
 
 
 def who_wrote(message: discord.Message, address: Address) -> Who:
     rights = getattr(message.author, "guild_permissions", None)
     server = str(message.guild.id) if message.guild else ""
-    return who_at(address, rights, message.channel, private=private(message.channel), server=server)
+    return who_at(address, rights, message.channel, alone=private(message.channel), server=server)
 
 
 def alone(interaction: discord.Interaction[Any]) -> bool:

@@ -99,7 +99,7 @@ def _entitled(context: Context, verb: Verb, answer: Answer | None, who: Who) -> 
     if asked and (asked.platform, asked.asker) == (who.platform, who.asker):
         return
     here = answer is None or _asked_here(context, answer, who)
-    if here and verb is Verb.DELETE and (who.manager or who.private):
+    if here and verb is Verb.DELETE and (who.manager or who.alone):
         return
     if asked is None or not asked.asker:  # nobody's
         if here and asked and verb is Verb.REPORT:
@@ -116,7 +116,7 @@ def _asked_here(context: Context, answer: Answer, who: Who) -> bool:
     if asked.asker:
         return (asked.platform, asked.place) == (who.platform, who.place)
     if not answer.spot:  # it may be here
-        return who.private or who.manager
+        return who.alone or who.manager
     return answer.spot == context.desk.ledger.place(who.platform, who.place)
 
 

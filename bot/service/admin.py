@@ -21,7 +21,7 @@ async def settle(context: Context, command: Simple, who: Who) -> Reply:
         style = place.style or words("talk.none", who.locale)
         shown = words("talk.settings_shown", who.locale, style=style, talk_on=on)
         return Reply(shown, private=True)
-    if not (who.private or who.manager or operates(context, who)):
+    if not (who.alone or who.manager or operates(context, who)):
         raise AskerError(words("talk.not_manager", who.locale))
     what, _, value = topic.partition(" ")
     match what.lower(), value.strip().lower():
@@ -40,7 +40,7 @@ async def settle(context: Context, command: Simple, who: Who) -> Reply:
             place, key = replace(place, talk_on=False), "talk.settings_talk_off"
         case _:
             raise CommandError(words("talk.settings_help", who.locale))
-    owner = who.asker if who.private else None
+    owner = who.asker if who.alone else None
     await context.desk.places.settle(who.platform, who.place, place, owner)
     done = words(key, who.locale, style=place.style)
     return Reply(words("talk.settings_done", who.locale, what=done), private=True)

@@ -50,7 +50,7 @@ async def forget_pressed(context: Context, press: Press, who: Who) -> Reply:
         await context.engine.cancel(job)
     if await context.desk.forgetting.settled(who.platform, who.asker):
         try:
-            chat = who.place if who.private else ""
+            chat = who.place if who.alone else ""
             done = await context.desk.forget(who.platform, who.asker, chat)
         except LedgerError as error:
             log.error("somebody could not be forgotten", extra={"why": str(error)})

@@ -13,7 +13,7 @@ from engine.plan.plan import Plan
 
 def place_charged(who: Who) -> str | None:
     """Name the place whose bucket is emptied beside the asker's: a channel's with its threads."""
-    return None if who.private else who.parent or who.place
+    return None if who.alone else who.parent or who.place
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,36 +13,30 @@ from engine import Engine
 from engine.characters import well_formed
 from engine.errors import AskerError
 from engine.events import Picture
-from engine.plan.job import Answer, Request
+from engine.plan.job import Answer, Request, Spot
 from engine.plan.prompt import split
 
 LONGEST_WORD = 100  # characters, that a text is cut back by to begin with a whole one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Who:
-    """Who speaks, where, and what was said as it came.
+class Who(Spot):
+    """Hold who speaks, where, and what was said as it came.
 
     `place` is where answers go, and within it "the last answer" is looked for. `reply_to` is the job of
-    the answer that is meant instead. `private` is a chat of two; a `manager` may manage the place, a
-    `server_manager` the whole server or group. `parent` is the channel that a thread stands in, or
-    the group of a topic. `borrowed`: the words are a third person's. `address` is the client's own
-    note of where to answer after a restart.
+    the answer that is meant instead. A `manager` may manage the place, a `server_manager` the whole
+    server or group. `parent` is the channel that a thread stands in, or the group of a topic.
+    `borrowed`: the words are a third person's. `address` is the client's own note of where to answer
+    after a restart.
     """
 
-    platform: str
-    asker: str
-    place: str
     conversation: str | None = None
     typed: str = ""
     reply_to: str | None = None
-    private: bool = False
     manager: bool = False
     server_manager: bool = False
     parent: str = ""
     borrowed: bool = False
-    locale: str = "en"
-    server: str = ""
     address: str = ""
 
     @property
@@ -120,7 +114,7 @@ def _spoken(options: Options, who: Who) -> dict[str, Any]:
         "conversation": who.conversation,
         "typed": who.typed,
         "address": who.address,
-        "alone": who.private,
+        "alone": who.alone,
         "server": who.server,
         "borrowed": who.borrowed,
     }

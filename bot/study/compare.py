@@ -21,7 +21,7 @@ from bot.service.request import Reply, Who, request_of
 from bot.study.ballot import shown
 from bot.study.blinding import scrubbed
 from bot.study.pair import PAIR, Pair, Side, VoidError
-from bot.study.participant import participant, spot_of
+from bot.study.participant import participant
 from bot.study.study_chat import StudyChat
 from engine.errors import AskerError
 from engine.events import Failed, Finished, Loading
@@ -131,7 +131,7 @@ async def _enrolled(
         language="en" if looks_english(command.text) else "",
         unit=new_id(),
     )
-    return await chat.context.desk.services.enrolled(person, spot_of(who), asking)
+    return await chat.context.desk.services.enrolled(person, who, asking)
 
 
 def _side(

@@ -164,7 +164,7 @@ def parts_of(argument: str) -> tuple[str, str, str]:
 
 
 async def _save(chat: StudyChat, answers: Answers, text: ConsentText, form: str, who: Who) -> Reply:
-    channel = "private" if who.private else "aside"
+    channel = "private" if who.alone else "aside"
     done = await chat.agreements.save(*who.account, answers, text, form, channel)
     if done == "older":
         return await _form_anew(chat, who, "study.older_form", text)
@@ -175,7 +175,7 @@ async def _save(chat: StudyChat, answers: Answers, text: ConsentText, form: str,
 async def invitation(chat: StudyChat, who: Who) -> Reply | None:
     """Ask after a good answer, if it is time to."""
     place = place_of(who.platform, who.place, who.server)
-    kind = await chat.agreements.invite(*who.account, alone=who.private, place=place)
+    kind = await chat.agreements.invite(*who.account, alone=who.alone, place=place)
     if not kind:
         return None
     study = study_of(chat, who)
@@ -210,7 +210,7 @@ async def study_here(chat: StudyChat, command: Simple, who: Who) -> Reply:
     what = command.topic.strip().lower() or "show"
     if what not in ("on", "off", "show"):
         raise CommandError(words("study.study_help", who.locale))
-    if who.private:
+    if who.alone:
         return Reply(words("study.alone", who.locale, title=study.file.title))
     place = place_of(who.platform, who.place, who.server)
     if what != "show":

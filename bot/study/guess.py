@@ -10,7 +10,7 @@ from bot.messages.escape import defang
 from bot.messages.grammar import Simple
 from bot.service.repeats import Bounded
 from bot.service.request import Reply, Who
-from bot.study.participant import participant, spot_of
+from bot.study.participant import participant
 from bot.study.questionnaire import Questions
 from engine.errors import AskerError
 from engine.ledger.ledger import new_id
@@ -51,7 +51,7 @@ class GuessGame:
         experiment, expert = None, ""
         if person is not None:
             asking = Candidate(task="guess")
-            enrolled = await self._desk.services.enrolled(person, spot_of(who), asking)
+            enrolled = await self._desk.services.enrolled(person, who, asking)
             if enrolled is not None:
                 first = await self._questions.before(enrolled, person, Simple(name="guess"), who)
                 if first is not None:

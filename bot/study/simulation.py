@@ -93,7 +93,7 @@ def _who(
         asker=f"sim {asker}",
         place=(f"{place} channel" if server else place) or f"alone {asker}",
         server=server,
-        private=not place,
+        alone=not place,
         manager=manager,
         server_manager=manager,
         locale=locale,

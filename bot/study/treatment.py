@@ -11,7 +11,7 @@ from bot.locales import words
 from bot.messages.grammar import Command
 from bot.messages.language import looks_english
 from bot.service.request import Reply, Who
-from bot.study.participant import participant, spot_of
+from bot.study.participant import participant
 from bot.study.study_chat import StudyChat
 from engine.errors import CommandError
 from engine.events import Cancelled, Event, Failed
@@ -79,7 +79,7 @@ async def treat(
         language="en" if looks_english(request.text) else "",
         unit=plan.job.id,
     )
-    enrolled = await services.enrolled(person, spot_of(who), asking)
+    enrolled = await services.enrolled(person, who, asking)
     if enrolled is None or not enrolled.arms:
         return None
     if enrolled.experiment.before:

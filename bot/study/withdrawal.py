@@ -26,7 +26,7 @@ async def withdraw(chat: StudyChat, _command: Simple, who: Who) -> Reply:
     last = await agreements.last(*who.account)
     if last is None:
         return Reply(words("study.nothing_to_withdraw", who.locale), private=True)
-    channel = "private" if who.private else "aside"
+    channel = "private" if who.alone else "aside"
     await agreements.withdraw(*who.account, channel)
     form = await agreements.form(*who.account)
     mark = mark_of(chat.context, who)

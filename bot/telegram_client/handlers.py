@@ -181,7 +181,7 @@ class Handlers:
         said = await self.show(showing, response)
         if showing.barred:
             raise Barred("the bot lacks a right here")
-        a_group = who.asker == str(asked.place.chat) and not who.private  # is no participant
+        a_group = who.asker == str(asked.place.chat) and not who.alone  # is no participant
         if not a_group and (invited := await showing.invitation()):
             await self._say(replace(invited, private=False), asked)
         return said

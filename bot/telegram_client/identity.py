@@ -44,7 +44,7 @@ async def presser(service: ChatService, sender: Sender, press: Press, pressed: B
 
 
 async def _asked_by(service: ChatService, press: Press, group: Who) -> bool:
-    if group.private:
+    if group.alone:
         return False
     if press.verb in (Verb.FORGET, Verb.KEEP):
         return press.argument == mark_of(service.context, group)
@@ -58,7 +58,7 @@ def who_at(place: Place, asker: object, locale: str = "en") -> Who:
         asker=str(asker),
         place=str(place),
         parent=place.parent,
-        private=place.private,
+        alone=place.private,
         locale=locale,
         address=str(place),
     )

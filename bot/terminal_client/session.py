@@ -41,7 +41,7 @@ def terminal_asker() -> Who:
     except (KeyError, OSError):  # a container's user may have no name
         name = str(os.getuid())
     place = os.ttyname(0) if at_a_terminal() else "terminal"
-    return Who(platform="terminal", asker=name, place=place, conversation=new_id(), private=True)
+    return Who(platform="terminal", asker=name, place=place, conversation=new_id(), alone=True)
 
 
 def chosen(text: str, labels: Sequence[str]) -> int | None:

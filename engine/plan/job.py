@@ -14,6 +14,18 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Spot:
+    """Hold who speaks and where, as a platform names them; `alone` in a chat of two."""
+
+    platform: str
+    asker: str
+    place: str
+    server: str = ""
+    alone: bool = False
+    locale: str = "en"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Treatment:
     """What an experiment changes in one request. Empty fields change nothing.
 

@@ -73,7 +73,7 @@ async def _measure(settings: Settings) -> tuple[list[float], list[float], int, l
 
 
 def _who(name: str) -> Who:
-    return Who(platform="discord", asker=name, place=f"place of {name}", private=True)
+    return Who(platform="discord", asker=name, place=f"place of {name}", alone=True)
 
 
 async def _ask(talk: ChatService, who: Who) -> float:

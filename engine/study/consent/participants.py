@@ -6,24 +6,12 @@ from typing import NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.plan.job import Request
+from engine.plan.job import Request, Spot
 from engine.study.consent.account_links import root_of
 from engine.study.consent.consent import Consent, live_consent
 from engine.study.consent.opt_in import place_of, takes_part
 from engine.study.study import Study
 from engine.study.tables import StudyLinkRow
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spot:
-    """Hold somebody somewhere, as a platform names them; `alone` in a chat of two."""
-
-    platform: str
-    asker: str
-    place: str
-    server: str = ""
-    alone: bool = False
-    locale: str = "en"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,8 +6,8 @@ import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from engine.plan.job import Treatment
-from engine.study.consent.participants import Person, Spot
+from engine.plan.job import Spot, Treatment
+from engine.study.consent.participants import Person
 from engine.study.experiments.experiment import Arm, Experiment
 
 CODE = 8  # characters of a completion code

@@ -16,7 +16,8 @@ from ulid import ULID
 
 from engine.errors import SetupError
 from engine.ledger.transactions import Database, add, repeated
-from engine.study.consent.participants import Person, Spot
+from engine.plan.job import Spot
+from engine.study.consent.participants import Person
 from engine.study.experiments.allocation import blocked, simple
 from engine.study.experiments.eligibility import Candidate, completion_code, takes
 from engine.study.experiments.experiment import (
