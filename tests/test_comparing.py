@@ -59,7 +59,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 
 
 def person(name: str, platform: str = "terminal", **changes: object) -> Who:
-    values = {"platform": platform, "asker": name, "place": f"home {name}", "private": True}
+    values = {"platform": platform, "asker": name, "place": f"home {name}", "alone": True}
     return Who(**{**values, **changes})  # type: ignore[arg-type]
 
 

@@ -23,7 +23,7 @@ chat = pytest.mark.asyncio(loop_scope="module")
 
 
 def person(name: str, **changes: object) -> Who:
-    values = {"platform": "terminal", "asker": name, "place": f"home {name}", "private": True}
+    values = {"platform": "terminal", "asker": name, "place": f"home {name}", "alone": True}
     return Who(**{**values, **changes})  # type: ignore[arg-type]
 
 
