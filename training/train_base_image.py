@@ -32,6 +32,8 @@ def main(
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete checkpoints, start over")] = False,
 ) -> None:
     """Train a small image base; goes on from the last checkpoint."""
+    import torch
+
     from training.base_image import autoencoder, denoiser, resumable_loop
     from training.base_image.base_recipe import load_base_recipe
     from training.base_image.collection import for_autoencoder, load
@@ -47,7 +49,8 @@ def main(
     if only_autoencoder:
         return
     seen, unseen = load(recipe.pictures)
-    coder = autoencoder.as_coder(coding.averaged())
+    coder = coding.averaged().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    assert isinstance(coder, autoencoder.WithPreview)
     views = views_of(recipe, coder, seen, recipe.denoiser.views, folder / "latents" / "seen.pt")
     unseen_views = views_of(recipe, coder, unseen, 1, folder / "latents" / "unseen.pt")
     part = denoiser.fit_denoiser(

@@ -107,11 +107,6 @@ def fit_autoencoder(
     return part
 
 
-def as_coder(model: nn.Module) -> WithPreview:
-    assert isinstance(model, WithPreview)
-    return model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload,no-any-return]
-
-
 def watched(coder: WithPreview, unseen: Collection, size: int, part: Part, path: Path) -> None:
     """Measure on pictures that were never trained on, and show eight of them beside the original.
 

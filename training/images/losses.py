@@ -52,10 +52,6 @@ def target_of(schedule: Any, latents: Tensor, noise: Tensor, times: Tensor) -> T
             return latents
 
 
-def errors_of(answer: Tensor, target: Tensor) -> Tensor:
-    return (answer.float() - target.float()).square().flatten(1).mean(1)
-
-
 @dataclass(frozen=True, slots=True)
 class Denoiser:
     """Ask a UNet with the noise schedule of its base, on a device and in a precision."""
@@ -83,7 +79,8 @@ class Denoiser:
                 "time_ids": time_ids.to(self.device),  # whole numbers, which bf16 would round
             },
         ).sample
-        return errors_of(answer, target.to(self.device))
+        wrong: Tensor = answer.float() - target.to(self.device).float()
+        return wrong.square().flatten(1).mean(1)
 
 
 def times_of(steps: int, count: int) -> list[int]:

@@ -24,7 +24,8 @@ class HubSource:
         for split in self.origin.splits:
             rows = self.rows(split)
             self.check_columns(rows)
-            groups = groupby(rows, key=lambda row: self.work_of(row, split))
+            column, whole = self.origin.work_column, f"{self.origin.dataset}:{split}"
+            groups = groupby(rows, key=lambda row: str(row[column]) if column else whole)
             for name, group in groups:
                 texts = [str(row[self.origin.text_column] or "") for row in group]
                 yield Work(
@@ -34,10 +35,6 @@ class HubSource:
                     source=f"{self.origin.dataset}@{self.origin.revision or 'main'}",
                     licence=self.licence,
                 )
-
-    def work_of(self, row: dict[str, Any], split: str) -> str:
-        column = self.origin.work_column
-        return str(row[column]) if column else f"{self.origin.dataset}:{split}"
 
     def rows(self, split: str) -> Any:
         from datasets import load_dataset

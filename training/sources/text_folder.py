@@ -25,16 +25,14 @@ class FolderSource:
         """Yield files in name order; an article a line in a `.jsonl`, a work a `.txt`."""
         found = [self.path] if self.path.is_file() else sorted(self.path.rglob("*"))
         for path in found:
-            if path.suffix not in KINDS or not self.wanted(path):
+            fits = any(fnmatch(path.name, pattern) for pattern in self.files or ("*",))
+            if path.suffix not in KINDS or not fits:
                 continue
             text = read_utf8(path)
             if path.suffix == ".jsonl":
                 yield from self.articles(path, text)
             else:
                 yield self.story(path, text)
-
-    def wanted(self, path: Path) -> bool:
-        return not self.files or any(fnmatch(path.name, pattern) for pattern in self.files)
 
     def story(self, path: Path, text: str) -> Work:
         """Read a whole file as one work; its first paragraph stands as title."""
