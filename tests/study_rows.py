@@ -11,7 +11,7 @@ from ulid import ULID
 
 from engine.ledger.storage import open_database, upgrade
 from engine.ledger.transactions import Database
-from engine.media.store import open_media
+from engine.media.media_address import open_media
 from engine.settings import Settings
 from engine.study import tables as t
 from engine.study.experiments import tables as e

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.benchmarks.house import circles, imports, read
+
 ROOT = Path(__file__).parents[1]
 HANGING = '''"""
 >>> import time; time.sleep(60)
@@ -54,3 +56,10 @@ def test_a_whole_run_that_hangs_is_ended_and_what_was_running_is_named() -> None
     assert run.returncode != 0
     assert "time.sleep(99)" in run.stderr
     assert "most recent call first" in run.stderr
+
+
+def test_no_module_imports_in_a_circle_in_functions_and_for_types_neither() -> None:
+    modules = read(ROOT)
+    graph = {name: imports(module, modules, all_=True) for name, module in modules.items()}
+
+    assert [circle for circle in circles(graph) if len(circle) > 1] == []

@@ -37,7 +37,7 @@ from engine.ledger.rows import (
 )
 from engine.ledger.tables import Asker, Delivery, JobRow, Output, PictureRow, RequestRow
 from engine.ledger.transactions import add, lasting
-from engine.media.store import open_media
+from engine.media.media_address import open_media
 from engine.plan.job import Answer, Job, Request
 from engine.plan.router import Route
 

@@ -15,8 +15,6 @@ OLDEST = 14  # PostgreSQL's major version
 UPGRADE_LOCK = 0x50617374_69636865  # "Pastiche": one upgrade at a time
 UPGRADE_WAIT = "60s"
 CONNECT_SECONDS = 10
-ANSWER_SECONDS = 60.0  # for one statement or commit: engine.ledger.postgres_connection
-UPGRADE_SECONDS = 600.0  # the same where the schema is changed
 SESSION = {
     "statement_timeout": "55s",  # the server gives up before we do, and says so
     "lock_timeout": "10s",  # as long as a writer of the SQLite ledger waits for its turn

@@ -10,7 +10,9 @@ import psycopg
 from psycopg.abc import PQGen
 from psycopg.errors import _WaitTimeout
 
-from engine.ledger.postgres import ANSWER_SECONDS, UPGRADE_SECONDS
+ANSWER_SECONDS = 60.0  # for one statement or commit
+UPGRADE_SECONDS = 600.0  # the same where the schema is changed
+
 
 INTERVAL = 0.1  # psycopg's own, between two looks for an interrupt
 

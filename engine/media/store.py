@@ -6,9 +6,8 @@ import re
 import time
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import unquote, urlsplit
 
-from engine.errors import MediaError, SetupError
+from engine.errors import MediaError
 from engine.files import write_file
 from engine.vault import Vault
 
@@ -35,23 +34,6 @@ class MediaStore(Protocol):
 
     def check(self) -> None:
         """Raise MediaError unless it could be written now."""
-
-
-def open_media(where: Path | str, vault: Vault) -> MediaStore:
-    """Open a folder, or an address that fsspec knows. Raises SetupError."""
-    if isinstance(where, Path):
-        return FolderStore(where, vault)
-    parts = urlsplit(where)
-    if parts.password or (parts.username and parts.scheme.startswith("s3")):
-        raise SetupError(
-            "PASTICHE_MEDIA_URL holds a password. Take it out; its variables are the store's own, for "
-            "S3 AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
-        )
-    if parts.scheme == "file" and parts.path.startswith("/") and not parts.netloc:
-        return FolderStore(Path(unquote(parts.path)), vault)
-    from engine.media.object_store import RemoteStore
-
-    return RemoteStore(where, vault)
 
 
 def name_of(data: bytes) -> str:

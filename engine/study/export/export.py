@@ -24,7 +24,7 @@ from engine.errors import CommandError, SetupError
 from engine.files import restore
 from engine.ledger.storage import check_key, revisions
 from engine.ledger.transactions import Database
-from engine.media.store import open_media
+from engine.media.media_address import open_media
 from engine.plan.cards import Registry
 from engine.settings import Settings
 from engine.study.experiments.tables import ExperimentRow
