@@ -33,6 +33,24 @@ SUSPECT, HANDED_BACK = -2.0, -1.0  # ranks of what has had its turn
 NOW: sa.ColumnElement[float] = sa.literal_column("extract(epoch from clock_timestamp())::float8")
 # A claim that a crash of the server undoes is a job that waits again: it need not wait for the disk.
 UNSYNCED = sa.func.set_config("synchronous_commit", "off", True)
+# Without MATERIALIZED a plan may look for the first, and lock it, more than once.
+_CLAIM = sa.text("""
+    WITH first AS MATERIALIZED (
+        SELECT job_id FROM tickets WHERE queue = ANY(:queues) AND worker IS NULL
+        ORDER BY rank, job_id LIMIT 1 FOR UPDATE SKIP LOCKED)
+    UPDATE tickets SET worker = :worker FROM first WHERE tickets.job_id = first.job_id
+    RETURNING tickets.job_id, asker, cancelled, set_config('synchronous_commit', 'off', true)
+""")
+_ISSUE = sa.text("""
+    WITH new AS (SELECT extract(epoch FROM clock_timestamp())::float8 AS now, greatest(
+        (SELECT max(turn) + 1 FROM tickets WHERE queue = :queue AND asker = :asker),
+        (SELECT coalesce(max(turn) FILTER (WHERE worker IS NOT NULL), min(turn), 0)
+            FROM tickets WHERE queue = :queue)) AS turn)
+    INSERT INTO tickets (job_id, queue, asker, turn, rank, reply_to, cancelled, created_at)
+    SELECT CAST(:job AS text), CAST(:queue AS text), CAST(:asker AS text), turn,
+        turn + now / :turn_seconds, CAST(:reply_to AS text), false, now FROM new
+    RETURNING pg_notify(:channel, '')
+""")
 _HOLD = sa.text(
     "WITH held AS (SELECT reply_to FROM tickets WHERE job_id = :job AND worker = :worker FOR UPDATE) "
     "SELECT set_config('synchronous_commit', 'off', true), CASE WHEN reply_to IS NOT NULL AND "
@@ -54,29 +72,9 @@ class Claims:
         self, connection: AsyncConnection, job: str, asker: str, queue: str, reply_to: str | None
     ) -> None:
         """Put a job of the ledger into its queue, behind whatever its asker has there already."""
-        here = Ticket.queue == queue
-        now = sa.func.coalesce(
-            sa.func.max(Ticket.turn).filter(Ticket.worker.is_not(None)), sa.func.min(Ticket.turn), 0
-        )
-        after = sa.select(sa.func.max(Ticket.turn) + 1).where(here, Ticket.asker == asker)
-        turn = sa.func.greatest(
-            after.scalar_subquery(), sa.select(now).where(here).scalar_subquery()
-        )
-        new = sa.select(turn.label("turn"), NOW.label("now")).cte("new")
-        values = {
-            "job_id": sa.literal(job),
-            "queue": sa.literal(queue),
-            "asker": sa.literal(asker),
-            "turn": new.c.turn,
-            "rank": new.c.turn + new.c.now / TURN_SECONDS,
-            "reply_to": sa.literal(reply_to, sa.String),
-            "cancelled": sa.false(),
-            "created_at": new.c.now,
-        }
-        await connection.execute(
-            sa.insert(Ticket).from_select([*values], sa.select(*values.values()))
-        )
-        await notify(connection, queue_channel(queue))
+        values = {"job": job, "asker": asker, "queue": queue, "reply_to": reply_to}
+        limits = {"turn_seconds": TURN_SECONDS, "channel": queue_channel(queue)}
+        await connection.execute(_ISSUE, values | limits)
 
     @repeated
     async def claim(self, worker: int, queues: Sequence[str]) -> tuple[UnfinishedJob, bool] | None:
@@ -92,22 +90,8 @@ class Claims:
         self, connection: AsyncConnection, worker: int, queues: Sequence[str]
     ) -> tuple[UnfinishedJob, bool] | Failed | None:
         """Claim the next job; Failed for one that cannot be read any more."""
-        first = (
-            sa.select(Ticket.job_id)
-            .where(Ticket.queue.in_(queues), Ticket.worker.is_(None))
-            .order_by(Ticket.rank, Ticket.job_id)
-            .limit(1)
-            .with_for_update(skip_locked=True)
-            .cte("first")
-            .prefix_with("MATERIALIZED")  # else a plan may look, and lock, more than once
-        )
-        claiming = (
-            sa.update(Ticket)
-            .where(Ticket.job_id == first.c.job_id)
-            .values(worker=worker)
-            .returning(Ticket.job_id, Ticket.asker, Ticket.cancelled, UNSYNCED)
-        )
-        ticket = (await connection.execute(claiming)).one_or_none()
+        values = {"worker": worker, "queues": list(queues)}
+        ticket = (await connection.execute(_CLAIM, values)).one_or_none()
         if ticket is None:
             return None
         query = sa.select(JobRow.__table__).where(JobRow.id == ticket.job_id)

@@ -36,6 +36,7 @@ EVENT: TypeAdapter[Event] = TypeAdapter(Event)
 QUIET_SECONDS = 10.0  # after so long without a note the connection is tried
 TRY_SECONDS = 5.0  # and given up when that takes longer
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0  # seconds between two tries to connect
+_NOTIFY = sa.text("SELECT pg_notify(:channel, :words)")
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ def queue_channel(queue: str) -> str:
 
 async def notify(connection: AsyncConnection, channel: str, words: str = "") -> None:
     """Send a note when the transaction is committed."""
-    await connection.execute(sa.select(sa.func.pg_notify(channel, words)))
+    await connection.execute(_NOTIFY, {"channel": channel, "words": words})
 
 
 def event_note(event: Event, vault: Vault) -> str | None:
