@@ -189,6 +189,6 @@ def _written(name: str, value: object) -> str:
             return f"{width}x{height}"
         case float():
             return f"{value:.6f}".rstrip("0").rstrip(".")
-    text = re.sub(r"\s*\n\s*", " ", str(value)).strip()
+    text = " ".join(line.strip() for line in str(value).split("\n") if line.strip())
     plain = text and name != "negative" and not re.search(r"[\s\"]|:$", text)
     return text if plain else '"' + text.replace('"', "”") + '"'
