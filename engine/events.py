@@ -141,9 +141,9 @@ Event = Queued | Loading | Started | Text | Image | Final
 
 
 def is_final(event: Event) -> bool:
-    """Whether the answer ends here.
+    """Tell whether the answer ends here.
 
     >>> is_final(Queued(job="j", position=0))
     False
     """
-    return isinstance(event, Finished | Failed | Cancelled)
+    return isinstance(event, Final)

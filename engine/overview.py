@@ -15,16 +15,14 @@ The embedded queue answers in the process that owns it; another process asks it 
 from dataclasses import dataclass
 
 WINDOW_MINUTES = 15.0  # over which the rate is measured
-MOST_DEAD = 100  # so many are listed
-TAKEN_OUT = (
-    "taken out by the operator"  # the reason of a job that `drop` ended: it is listed no more
-)
+MOST_DEAD = 100  # that are listed
+TAKEN_OUT = "taken out by the operator"  # why a job ended by `drop`: it is listed no more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MediumQueue:
-    """One medium: how many wait and run, for how long the oldest has waited (seconds), and how many
-    were answered a minute in the last WINDOW_MINUTES."""
+    """Count one medium's jobs: those that wait and run, for how long the oldest has waited (seconds),
+    and how many were answered a minute in the last WINDOW_MINUTES."""
 
     medium: str
     queued: int
@@ -35,9 +33,9 @@ class MediumQueue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSeen:
-    """A worker as it announced itself; `state` is starting, ready, draining or unfit (then `reason`
-    says why, for the operator). `queues` are the bases it serves, empty for an embedded one, which
-    serves all. `seen_seconds` is how long ago it gave a sign of life."""
+    """Describe a worker as it announced itself; `state` is starting, ready, draining or unfit (then
+    `reason` says why, for the operator). `queues` are the bases it serves, empty for an embedded one,
+    which serves all. `seen_seconds` is how long ago it gave a sign of life."""
 
     name: str
     medium: str
@@ -54,7 +52,7 @@ class WorkerSeen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadJob:
-    """A job that was given up, or that failed: no text, no asker. `state` is dead or failed."""
+    """Describe a job that was given up, or failed: no text, no asker. `state` is dead or failed."""
 
     job: str
     medium: str
@@ -67,7 +65,7 @@ class DeadJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overview:
-    """All of it. `dead` has the newest that were given up and `failed` those that failed within the
+    """Hold all of it. `dead` has the newest that were given up and `failed` those that failed within the
     window, MOST_DEAD together; `unserved` are queues that hold jobs which no worker can take, with
     what to do."""
 

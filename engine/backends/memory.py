@@ -1,13 +1,13 @@
 """How much memory is free, so that slots and caches are sized before; and whether it ran out."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import psutil
 
 if TYPE_CHECKING:
     import torch
 
-UNKNOWN_BYTES = 2 << 30  # where nobody says
 CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -18,20 +18,9 @@ def free_bytes(device: "torch.device", cgroup: Path = CGROUP) -> int:
     if device.type == "cuda":
         kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0]) + kept
-    free = _meminfo() or _half_of_all() or UNKNOWN_BYTES
+    free = int(psutil.virtual_memory().available)
     limit = _container(cgroup)
     return free if limit is None else min(free, limit)
-
-
-def _meminfo() -> int | None:
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    for line in lines:
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return None
 
 
 def _container(root: Path) -> int | None:
@@ -42,14 +31,6 @@ def _container(root: Path) -> int | None:
     except (OSError, ValueError):
         return None
     return None if limit == "max" else max(0, int(limit) - used)
-
-
-def _half_of_all() -> int | None:
-    """Guess where /proc is not, as on macOS."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-    except (OSError, ValueError):
-        return None
 
 
 def is_out_of_memory(error: BaseException) -> bool:

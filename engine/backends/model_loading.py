@@ -6,6 +6,8 @@ files themselves.
 
 import logging
 import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -109,9 +111,6 @@ class ExpertFiles:
         self.registry = registry
         self._found: dict[tuple[str, bool], tuple[Weights, Path | None]] = {}
 
-    def expert(self, job: Job) -> Expert:
-        return expert_of(self.registry, job)
-
     def of(self, expert: Expert, *, plain: bool) -> tuple[Weights, Path | None]:
         """Give what `resolve` finds; a plain job has the base alone. Raises ModelError."""
         key = expert.name, plain
@@ -145,31 +144,30 @@ def load_base(spec: str, models: Path, precision: str = "auto") -> Loaded:
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     path = fetch(find_base(spec, models))
-    options: dict[str, Any] = {"local_files_only": True}
-    folder = path
-    if path.suffix == ".gguf" and precision in BITS_AND_BYTES:
+    gguf, few_bits = path.suffix == ".gguf", precision in BITS_AND_BYTES
+    if gguf and few_bits:
         raise ModelError(f"{spec} is a GGUF file, which precision = {precision} cannot read.")
-    if path.suffix == ".gguf":
+    folder: Path = path
+    options: dict[str, Any] = {"local_files_only": True}
+    if gguf:
         folder, options["gguf_file"] = path.parent, path.name
     else:
         check_weights(path)
-    try:
+    with loading(f"The base {spec}"):
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **options)
-        if path.suffix == ".gguf":
+        if gguf:
             options["quantization_config"] = transformers.GgufConfig(dequantize=True)
         else:
             options["use_safetensors"] = True
-        device, dtype = _placement(path)
-        if precision in BITS_AND_BYTES:
+        device, dtype = placement([path] if gguf else path.glob("*.safetensors"))
+        if few_bits:
             options |= {"quantization_config": _bits(precision, dtype), "device_map": {"": device}}
         model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **options)
-        if precision in BITS_AND_BYTES:  # it is where it belongs already
+        if few_bits:  # it is where it belongs already
             keep_layout(model)
         else:
             model.to(device)
         model.eval().requires_grad_(False)  # the thread's own switch would reach who trains in it
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
-        raise ModelError(f"The base {spec} cannot be loaded: {in_one_line(error)}") from error
     log.info("base loaded", extra={"base": spec, "device": device, "dtype": str(dtype)})
     window = int(getattr(model.config, "max_position_embeddings", 2048))
     cache = "static" if device == "cuda" else "dynamic"
@@ -204,14 +202,22 @@ def _bits(precision: str, dtype: Any) -> Any:
     )
 
 
-def _placement(path: Path) -> tuple[str, Any]:
-    """Choose device and dtype: bfloat16 where fast or memory is short, float32 for a small CPU base."""
+def placement(files: Iterable[Path]) -> tuple[str, Any]:
+    """Choose device and dtype: half precision on an accelerator, float32 for a small base on a CPU."""
     import torch
 
     if torch.cuda.is_available():
         return "cuda", torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     if torch.backends.mps.is_available():
         return "mps", torch.bfloat16
-    files = [path] if path.is_file() else path.glob("*.safetensors")
     small = sum(file.stat().st_size for file in files) < SMALL_BYTES
     return "cpu", torch.float32 if small else torch.bfloat16
+
+
+@contextmanager
+def loading(what: str) -> Iterator[None]:
+    """Turn what a library raises while it loads something into a ModelError."""
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{what} cannot be loaded: {in_one_line(error)}") from error

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from engine.backends.job_channel import JobChannel
-from engine.backends.model_loading import RESIDENT_BASES, ExpertFiles, Loaded, load_base
+from engine.backends.model_loading import RESIDENT_BASES, ExpertFiles, Loaded, expert_of, load_base
 from engine.backends.prompt_window import prompt_ids
 from engine.backends.stop_rules import NO_END, latest
 from engine.backends.text_answer import TextAnswer
@@ -66,7 +66,7 @@ class PeftTextBackend:
 
     def _write(self, channel: JobChannel) -> None:
         """Write a job's text to its end. Raises what the channel then hands to the asker's side."""
-        job, expert = channel.job, self._files.expert(channel.job)
+        job, expert = channel.job, expert_of(self._files.registry, channel.job)
         channel.send_loading(expert.title)
         loaded = self._loaded(expert, plain=job.plain)
         if channel.stopped():

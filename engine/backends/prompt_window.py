@@ -1,4 +1,4 @@
-"""How a prompt is fitted into a base's window."""
+"""Fit a prompt into a base's window."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ MIN_PROMPT = 64  # tokens of a prompt that must find room
 
 
 def prompt_ids(job: Job, tokenizer: Any, window: int) -> tuple[list[int], tuple[str, ...]]:
-    """The prompt's token ids, and what the asker must know of what was left out.
+    """Give the prompt's token ids, and what the asker must know of what was left out.
 
     The beginning is trimmed from its front, since its end is what is gone on from; only a wish that
     does not fit by itself is trimmed at its end. `<bos>` stands first exactly once if the tokenizer is
@@ -36,15 +36,18 @@ def prompt_ids(job: Job, tokenizer: Any, window: int) -> tuple[list[int], tuple[
     if len(ids) <= room:
         return start + ids, ()
     head, beginning = encode(job.prompt[: job.head]), encode(job.prompt[job.head :])
-    if len(head) > room - min(len(beginning), MIN_PROMPT):
+    least = min(len(beginning), MIN_PROMPT)
+    if len(head) > room - least:
         lost = len(head) + len(beginning) - room
+        ids = (head[: room - least] + beginning[-MIN_PROMPT:])[:room]
         note = (
             f"Your request was longer than the model can read: {lost} tokens of it were left out."
         )
-        return start + (head[: room - min(len(beginning), MIN_PROMPT)] + beginning[-MIN_PROMPT:])[
-            :room
-        ], (note,)
-    keep = room - len(head)
-    lost = len(beginning) - keep
-    note = f"Your text was longer than the model can read: its first {lost} tokens were left out."
-    return start + head + beginning[-keep:], (note,)
+    else:
+        keep = room - len(head)
+        lost = len(beginning) - keep
+        ids = head + beginning[-keep:]
+        note = (
+            f"Your text was longer than the model can read: its first {lost} tokens were left out."
+        )
+    return start + ids, (note,)

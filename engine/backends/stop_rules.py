@@ -10,10 +10,7 @@ import re
 
 EARLY = 0.9
 NOT_A_START = " \t\n.,;:!?*"  # an answer that is shown by itself does not begin with these
-HALF, HALF_MOST = (
-    "\ufffd",
-    3,
-)  # what a letter of up to four bytes decodes to until its last is there
+HALF, HALF_MOST = "\ufffd", 3  # a letter of up to four bytes decodes so until its last is there
 LOOSE = " \t\n,;:—–-"
 LATE_SHARE, LATE_LEAST, LATE_MOST = 0.33, 30, 80  # of the length; tokens; tokens
 NO_END = 0.6  # before this share of the length the model may not end the answer itself
@@ -24,8 +21,8 @@ _ABBREVIATION = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|St|Prof|Rev|Capt|Col|Sgt|Lt|No|vs
 
 
 def legible(text: str) -> str:
-    """What can be read of the text decoded so far: it begins with a word, and half a letter at its end
-    waits for the rest.
+    """Give what can be read of the text decoded so far: it begins with a word, and half a letter at
+    its end waits for the rest.
 
     >>> legible(". The \N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}")
     'The '
@@ -36,7 +33,7 @@ def legible(text: str) -> str:
 
 
 def ends_sentence(text: str) -> bool:
-    """Whether the text has just left a finished sentence behind.
+    """Tell whether the text has just left a finished sentence behind.
 
     >>> ends_sentence("The lamp went out. ")
     True
@@ -54,7 +51,7 @@ def ends_sentence(text: str) -> bool:
 
 
 def latest(length: int) -> int:
-    """The tokens at which an answer of the length is cut, sentence or not.
+    """Count the tokens at which an answer of the length is cut, sentence or not.
 
     >>> latest(16), latest(120), latest(1000)
     (46, 159, 1080)
@@ -63,7 +60,7 @@ def latest(length: int) -> int:
 
 
 def should_stop(text: str, tokens: int, length: int) -> bool:
-    """Whether the answer ends here, `tokens` being how many it has.
+    """Tell whether the answer ends here, `tokens` being how many it has.
 
     >>> should_stop("The lamp went out. Th", 18, 20), should_stop("The lamp went out. Th", 17, 20)
     (True, False)
@@ -74,7 +71,7 @@ def should_stop(text: str, tokens: int, length: int) -> bool:
 
 
 def settled(text: str) -> str:
-    """The part of a growing text that can be shown: whole words, no loose punctuation at its end.
+    """Give the part of a growing text to show: whole words, no loose punctuation at its end.
 
     >>> settled("The lamp, it went and the doo")
     'The lamp, it went and the'
@@ -91,14 +88,12 @@ def _words(text: str) -> str:
 
 
 def _last_space(text: str) -> int:
-    for place in range(len(text) - 1, -1, -1):
-        if text[place].isspace():
-            return place
-    return 0
+    places = range(len(text) - 1, -1, -1)
+    return next((place for place in places if text[place].isspace()), 0)
 
 
 def finish(text: str, tokens: int, length: int) -> str:
-    """The answer as it is shown: no loose whitespace, a cut marked. It begins with what was settled.
+    """Give the answer as shown: no loose whitespace, a cut marked. It begins with what was settled.
 
     >>> finish("The lamp went out. ", 20, 20)
     'The lamp went out.'

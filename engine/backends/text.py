@@ -15,7 +15,13 @@ from contextlib import aclosing, suppress
 
 from engine.backends.counters import Counters
 from engine.backends.job_channel import JobChannel, deliver
-from engine.backends.model_loading import RESIDENT_BASES, ExpertFiles, load_base, use_threads
+from engine.backends.model_loading import (
+    RESIDENT_BASES,
+    ExpertFiles,
+    expert_of,
+    load_base,
+    use_threads,
+)
 from engine.backends.peft_text import PeftTextBackend
 from engine.backends.resident_base import ResidentBase, make_resident
 from engine.errors import UnmixableError
@@ -85,7 +91,7 @@ class TextBackend:
         self._channels[channel] = None
         job = channel.job
         try:
-            expert = self._files.expert(job)
+            expert = expert_of(self._files.registry, job)
             channel.send_loading(expert.title)
             resident = self._resident(expert, plain=job.plain)
             if channel.stopped():

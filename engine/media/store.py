@@ -4,6 +4,8 @@ import hashlib
 import os
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -40,6 +42,14 @@ def name_of(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+@contextmanager
+def _translated(fault: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise MediaError(f"{fault}: {error.strerror}") from error
+
+
 class FolderStore:
     """Keep sealed files `aa/aabbcc...`, each written whole and synced before it has its name."""
 
@@ -55,29 +65,23 @@ class FolderStore:
     def put(self, data: bytes) -> str:
         name = name_of(data)
         path = self._path(name)
-        if path.exists():
-            return name
-        try:
-            write_file(path, self._vault.seal_bytes(data, PURPOSE), private=True)
-        except OSError as error:
-            raise MediaError(f"A picture cannot be kept: {error.strerror}") from error
+        if not path.exists():
+            with _translated("A picture cannot be kept"):
+                write_file(path, self._vault.seal_bytes(data, PURPOSE), private=True)
         return name
 
     def get(self, name: str) -> bytes | None:
         """Raise LedgerError for a file that does not open with this key."""
-        try:
-            sealed = self._path(name).read_bytes()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise MediaError(f"A picture cannot be read: {error.strerror}") from error
+        with _translated("A picture cannot be read"):
+            try:
+                sealed = self._path(name).read_bytes()
+            except FileNotFoundError:
+                return None
         return self._vault.open_bytes(sealed, PURPOSE)
 
     def delete(self, name: str) -> None:
-        try:
+        with _translated("A picture cannot be deleted"):
             self._path(name).unlink(missing_ok=True)
-        except OSError as error:
-            raise MediaError(f"A picture cannot be deleted: {error.strerror}") from error
 
     def names(self, older: float = 0.0) -> list[str]:
         latest = time.time() - older
@@ -85,9 +89,7 @@ class FolderStore:
         return sorted(path.name for path in found if not older or path.stat().st_mtime < latest)
 
     def check(self) -> None:
-        try:
+        with _translated("The folder of pictures cannot be made"):
             self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        except OSError as error:
-            raise MediaError(f"The folder of pictures cannot be made: {error.strerror}") from error
         if not os.access(self._root, os.W_OK | os.X_OK):
             raise MediaError("The folder of pictures cannot be written; mend its permissions.")

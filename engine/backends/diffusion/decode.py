@@ -7,9 +7,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-DARKEST = (
-    -0.98
-)  # of -1..1: a picture with no brighter pixel is black, which is what half precision makes
+DARKEST = -0.98  # of -1..1: without a brighter pixel a picture is black, as half precision makes it
 
 log = logging.getLogger(__name__)
 
@@ -23,10 +21,10 @@ class SpoiltPictureError(Exception):
 
 
 def decode(vae: Any, latents: "Tensor", decoder: Any = None) -> "Image":
-    """Latents (1, 4, h, w) as the UNet sees them, through the small decoder if there is one.
+    """Decode latents (1, 4, h, w) as the UNet sees them, through the small decoder if there is one.
 
-    What comes out spoilt is decoded once more by the VAE in float32. Raises Spoilt if that helps
-    nothing.
+    What comes out spoilt is decoded once more by the VAE in float32. Raises SpoiltPictureError if that
+    helps nothing.
     """
     import torch
     from PIL import Image

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.errors import ModelError, in_one_line
+from engine.backends.model_loading import loading
+from engine.errors import ModelError
 from engine.weights.layer_names import PARTS, Layers
 from engine.weights.lora_format import DOWN, SIZE, UP, Halves, check_lora, read_lora
 from engine.weights.weight_files import digest_of
@@ -46,13 +47,10 @@ def load_lora(pipeline: Any, layers: Layers, name: str, place: Path, digest: str
         for part, own in parts.items():
             if own:
                 stack.enter_context(_undone_if_it_fails(getattr(pipeline, part), name, own))
-        try:
+        with loading(f"The LoRA of {name}"):
             for part, own in parts.items():
                 if own:
                     _put(getattr(pipeline, part), name, own)
-        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
-            told = f"The LoRA of {name} cannot be loaded: {in_one_line(error)}"
-            raise ModelError(told) from error
     return Lora(name, found, any(part != "unet" for part, _ in updates))
 
 

@@ -125,7 +125,7 @@ class PictureScheduler:
         own = resident.loras.get(expert.name)
         picture_job.digests = (resident.digest, own.digest if own and picture_job.scale else "")
         encoder, guided = resident.encoder, order.guidance > 1
-        own_scheduler = resident.pipeline.scheduler, order.scheduler, order.steps, resident.device
+        schedule = resident.pipeline.scheduler, order.scheduler, order.steps, resident.device
         picture_job.canvases = [
             Canvas(
                 seed=job.seed + number,
@@ -133,7 +133,7 @@ class PictureScheduler:
                 words=encoder.encode(job.prompt, worn),
                 away=encoder.leave_out(order.negative, worn) if guided else None,
                 guidance=order.guidance,
-                scheduler=build_scheduler(*own_scheduler, fast=fast),
+                scheduler=build_scheduler(*schedule, fast=fast),
                 wanted=order.steps,
             )
             for number in range(order.count)

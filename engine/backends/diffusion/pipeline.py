@@ -11,14 +11,14 @@ from typing import Any
 from engine.backends.diffusion.loras import Lora, load_lora
 from engine.backends.diffusion.previews import Projection, read_projection
 from engine.backends.diffusion.prompt_encoder import Encoder
-from engine.errors import ModelError, in_one_line
+from engine.backends.model_loading import loading, placement
+from engine.errors import ModelError
 from engine.plan.cards import Weights
 from engine.settings import Settings
 from engine.weights.bases import HALF, HUB_PART, fetch, fetch_pipeline, find_base
 from engine.weights.layer_names import Layers, layers_of
 from engine.weights.weight_files import check_pipeline, check_weights, digest_of
 
-SMALL_BYTES = 2 << 30  # a base with less weight than this runs in float32 on a CPU: faster there
 SMALL_GPU_BYTES = 10 << 30  # SDXL in half precision takes 7 GB, a 1024 pixel picture 2 more
 PARTS = ("unet", "vae", "text_encoder", "text_encoder_2")
 TIME_IDS = 6
@@ -74,12 +74,16 @@ def load_resident(weights: Weights, settings: Settings) -> ResidentPipeline:
         words.disable_progress_bar()
     folder = fetch_pipeline(find_base(weights.base, settings.models))
     check_pipeline(folder)
-    device, kind = placement(folder, settings)
+    device, kind = placement(folder.glob("*/*.safetensors"))
+    if device == "mps":
+        kind = torch.float16
+    chosen = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    kind = chosen.get(settings.picture_precision, kind)
     options: dict[str, Any] = {"variant": HALF} if any(folder.glob(f"unet/*.{HALF}.*")) else {}
     if weights.vae:
         options["vae"] = _part(diffusers.AutoencoderKL, weights.vae, kind)
     decoder = _part(diffusers.AutoencoderTiny, weights.decoder, kind) if weights.decoder else None
-    try:
+    with loading(f"The base {weights.base}"):
         pipeline = diffusers.StableDiffusionXLPipeline.from_pretrained(
             folder,
             dtype=kind,
@@ -88,10 +92,6 @@ def load_resident(weights: Weights, settings: Settings) -> ResidentPipeline:
             add_watermarker=False,
             **options,
         )
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(
-            f"The base {weights.base} cannot be loaded: {in_one_line(error)}"
-        ) from error
     check_layout(pipeline, weights.base)
     for part in PARTS:
         getattr(pipeline, part).requires_grad_(False).eval()
@@ -137,12 +137,10 @@ def _settle(resident: ResidentPipeline, settings: Settings) -> None:
 def _part(kind: Any, spec: str, dtype: Any) -> Any:
     folder = fetch(spec, patterns=HUB_PART)
     check_weights(folder)
-    try:
+    with loading(spec):
         return kind.from_pretrained(
             folder, dtype=dtype, use_safetensors=True, local_files_only=True
         )
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
-        raise ModelError(f"{spec} cannot be loaded: {in_one_line(error)}") from error
 
 
 def check_layout(pipeline: Any, spec: str) -> None:
@@ -159,18 +157,3 @@ def check_layout(pipeline: Any, spec: str) -> None:
             f"{spec} has not SDXL's layout. Use stabilityai/stable-diffusion-xl-base-1.0, one made "
             "from it, or jewel-base."
         )
-
-
-def placement(folder: Path, settings: Settings) -> tuple[str, Any]:
-    """Choose device and dtype: half precision on an accelerator, float32 on a CPU for a small base."""
-    import torch
-
-    kinds = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-    chosen = kinds.get(settings.picture_precision)
-    if torch.cuda.is_available():
-        half = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-        return "cuda", chosen or half
-    if torch.backends.mps.is_available():
-        return "mps", chosen or torch.float16
-    small = sum(file.stat().st_size for file in folder.glob("*/*.safetensors")) < SMALL_BYTES
-    return "cpu", chosen or (torch.float32 if small else torch.bfloat16)

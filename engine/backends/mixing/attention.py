@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from engine.backends.mixing.kv_cache import KVCache
 
+Pair = tuple[Tensor, Tensor]  # a layer's keys and values
 NEWEST = -1  # beside the pieces' rows, the key of the writing rows' mask
 
 
@@ -30,8 +32,8 @@ class Attention:
     cache: KVCache
     positions: list[int]
     pieces: list[Piece]
-    _masks: dict[tuple[int, int | None], torch.Tensor] = field(default_factory=dict)
-    _places: torch.Tensor | None = None
+    _masks: dict[tuple[int, int | None], Tensor] = field(default_factory=dict)
+    _places: Tensor | None = None
 
     def all_positions(self) -> list[int]:
         return self.positions + [
@@ -41,40 +43,32 @@ class Attention:
     def __call__(
         self,
         layer: int,
-        q: torch.Tensor,
-        k: torch.Tensor,
-        v: torch.Tensor,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
         *,
         scale: float,
         window: int | None = None,
         cap: float | None = None,
-    ) -> torch.Tensor:
+    ) -> Tensor:
         """q [tokens, heads, size], k and v [tokens, kv heads, size] -> [tokens, heads * size].
 
         Stores k and v. `window`: how far back a token sees; `cap`: the scores' soft limit.
         """
-        dtype, rows = q.dtype, len(self.positions)
-        keys, values = self.cache.keys[layer], self.cache.values[layer]
-        places, size = self._all_places(q.device), self.cache.size
-        keys.view(-1, size).index_copy_(0, places, k.to(keys.dtype).reshape(-1, size))
-        values.view(-1, size).index_copy_(0, places, v.to(keys.dtype).reshape(-1, size))
-        q = (q * scale).to(keys.dtype)
-        outs = [self._newest(q[:rows], keys, values, window, cap)] if rows else []
+        dtype, rows, size = q.dtype, len(self.positions), self.cache.size
+        both = self.cache.keys[layer], self.cache.values[layer]
+        places = self._all_places(q.device)
+        for stored, new in zip(both, (k, v), strict=True):
+            stored.view(-1, size).index_copy_(0, places, new.to(stored.dtype).reshape(-1, size))
+        q = (q * scale).to(both[0].dtype)
+        outs = [self._newest(q[:rows], both, window, cap)] if rows else []
         for piece in self.pieces:
-            part = q[rows : rows + piece.length]
-            outs.append(self._piece(piece, part, keys, values, window, cap))
+            outs.append(self._piece(piece, q[rows : rows + piece.length], both, window, cap))
             rows += piece.length
         return (outs[0] if len(outs) == 1 else torch.cat(outs)).to(dtype)
 
-    def _newest(
-        self,
-        q: torch.Tensor,
-        keys: torch.Tensor,
-        values: torch.Tensor,
-        window: int | None,
-        cap: float | None,
-    ) -> torch.Tensor:
-        rows, heads, size = q.shape
+    def _newest(self, q: Tensor, both: Pair, window: int | None, cap: float | None) -> Tensor:
+        (rows, heads, size), (keys, values) = q.shape, both
         kv = self.cache.heads
         end = max(self.positions) + 1
         mask = self._newest_mask(end, window, q.device)
@@ -91,16 +85,10 @@ class Attention:
         return torch.bmm(shares, v).view(rows, heads * size)
 
     def _piece(
-        self,
-        piece: Piece,
-        q: torch.Tensor,
-        keys: torch.Tensor,
-        values: torch.Tensor,
-        window: int | None,
-        cap: float | None,
-    ) -> torch.Tensor:
+        self, piece: Piece, q: Tensor, both: Pair, window: int | None, cap: float | None
+    ) -> Tensor:
         end = piece.start + piece.length
-        k, v = keys[piece.row, :, :end], values[piece.row, :, :end]
+        k, v = (stored[piece.row, :, :end] for stored in both)
         mask = self._mask(piece.row, range(piece.start, end), end, window, q.device, q.dtype)
         q = q.transpose(0, 1)  # [heads, tokens, size]
         if cap is None:
@@ -114,7 +102,7 @@ class Attention:
             out = torch.bmm(shares, v.repeat_interleave(group, 0))
         return out.transpose(0, 1).reshape(piece.length, -1)
 
-    def _newest_mask(self, end: int, window: int | None, device: torch.device) -> torch.Tensor:
+    def _newest_mask(self, end: int, window: int | None, device: torch.device) -> Tensor:
         """[rows, 1, end]: 0 where a row may look, minus infinity elsewhere."""
         return self._mask(NEWEST, self.positions, end, window, device, torch.float32)[:, None]
 
@@ -126,7 +114,7 @@ class Attention:
         window: int | None,
         device: torch.device,
         dtype: torch.dtype,
-    ) -> torch.Tensor:
+    ) -> Tensor:
         """[places, end], kept for the step's other layers under `key`, a piece's row or NEWEST."""
         if window is not None and window >= end:
             window = None
@@ -140,7 +128,7 @@ class Attention:
             self._masks[key, window] = empty.masked_fill_(hidden, float("-inf"))
         return self._masks[key, window]
 
-    def _all_places(self, device: torch.device) -> torch.Tensor:
+    def _all_places(self, device: torch.device) -> Tensor:
         """Say where each token's heads are stored, as rows of the flat cache."""
         if self._places is None:
             rows = list(range(len(self.positions))) + [
@@ -153,5 +141,5 @@ class Attention:
         return self._places
 
 
-def _capped(scores: torch.Tensor, cap: float | None) -> torch.Tensor:
+def _capped(scores: Tensor, cap: float | None) -> Tensor:
     return scores if cap is None else torch.tanh_(scores.div_(cap)).mul_(cap)

@@ -35,26 +35,22 @@ def choose(logits: torch.Tensor, draws: Sequence[Draw]) -> list[int | None]:
     """Choose a token for each row of [rows, vocabulary] in float32 (changed in place); None for a row
     that is not finite."""
     fit = logits.amax(1).isfinite().tolist()
-    if not all(fit):
-        for row in [row for row, good in enumerate(fit) if not good]:
-            logits[row] = 0.0
+    for row in [row for row, good in enumerate(fit) if not good]:
+        logits[row] = 0.0
     _penalise(logits, draws)
     bans = [(row, token) for row, draw in enumerate(draws) for token in draw.banned]
     if bans:
-        rows, tokens = zip(*bans, strict=True)
-        logits[list(rows), list(tokens)] = float("-inf")
+        banned_rows, banned = zip(*bans, strict=True)
+        logits[list(banned_rows), list(banned)] = float("-inf")
     chosen: list[int | None] = [None] * len(draws)
-    greedy = [row for row, draw in enumerate(draws) if draw.sampling.temperature == 0]
-    if greedy:
-        best = logits if len(greedy) == len(draws) else logits[greedy]
-        for row, token in zip(greedy, best.argmax(1).tolist(), strict=True):
-            chosen[row] = token
-    drawn = [row for row, draw in enumerate(draws) if draw.sampling.temperature > 0]
-    if drawn:
-        some = logits if len(drawn) == len(draws) else logits[drawn]
-        for row, token in zip(drawn, _drawn(some, [draws[r] for r in drawn]), strict=True):
-            chosen[row] = token
-    return [token if good else None for token, good in zip(chosen, fit, strict=True)]
+    for greedy in (True, False):
+        rows = [r for r, draw in enumerate(draws) if (draw.sampling.temperature == 0) is greedy]
+        if rows:
+            some = logits if len(rows) == len(draws) else logits[rows]
+            tokens = some.argmax(1).tolist() if greedy else _drawn(some, [draws[r] for r in rows])
+            for row, token in zip(rows, tokens, strict=True):
+                chosen[row] = token if fit[row] else None
+    return chosen
 
 
 def _penalise(logits: torch.Tensor, draws: Sequence[Draw]) -> None:
