@@ -15,11 +15,10 @@ def take_lock(home: Path, socket: Path, name: str = LOCK) -> IO[str] | None:
     file = os.fdopen(descriptor, "r+", encoding="utf-8")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    except OSError as error:
         file.close()
-        return None
-    except OSError:
-        file.close()
+        if isinstance(error, BlockingIOError):
+            return None
         raise
     file.truncate(0)
     file.write(f"{os.getpid()}\n{socket}\n")

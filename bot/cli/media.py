@@ -11,14 +11,8 @@ from engine.errors import SetupError
 from engine.ledger.picture_cleanup import SAFE_SECONDS
 from engine.ledger.storage import revisions
 from engine.process.composition import open_ledger
-from engine.settings import Settings
 
 media_app = typer.Typer(help="The store of pictures.", no_args_is_help=True)
-
-
-async def _sweep(settings: Settings) -> int:
-    async with open_ledger(settings) as ledger:
-        return await ledger.sweep(SAFE_SECONDS)
 
 
 @media_app.command("sweep")
@@ -31,7 +25,12 @@ def sweep_command() -> None:
         settings = logged_settings("pastiche")
         if len(set(revisions(settings))) > 1:
             raise SetupError("Bring the ledger to this program's schema first: pastiche db upgrade")
-        sys.stdout.write(f"{shutdown.run(_sweep(settings))} pictures deleted.\n")
+
+        async def sweep() -> int:
+            async with open_ledger(settings) as ledger:
+                return await ledger.sweep(SAFE_SECONDS)
+
+        sys.stdout.write(f"{shutdown.run(sweep())} pictures deleted.\n")
 
 
 @media_app.command("check")

@@ -90,13 +90,12 @@ def worker_command(
         wanted = tuple(dict.fromkeys(media.split(",")))
         if not set(wanted) <= {"text", "image"}:
             raise CommandError("There are two media: --media text, --media image.")
-        if on_server(settings):
-            start_logs(
-                settings.home,
-                f"station-{'-'.join(wanted)}",
-                settings.log_level,
-                settings.log_to,
-            )
+        shared = on_server(settings)
+        name = f"station-{'-'.join(wanted)}" if shared else f"worker-{media}"
+        if not shared and (len(wanted) > 1 or device):
+            raise CommandError("On SQLite a worker has one medium, and the device that it finds.")
+        start_logs(settings.home, name, settings.log_level, settings.log_to)
+        if shared:
             prepare_bases(settings, Console(stderr=True))
             from engine.process.shared import work
 
@@ -105,9 +104,6 @@ def worker_command(
             sys.stderr.write(f"Serving {media}. Ctrl-C or SIGTERM ends it kindly.\n")
             shutdown.run(work(settings, wanted, device))
             shutdown.finish(0)
-        if len(wanted) > 1 or device:
-            raise CommandError("On SQLite a worker has one medium, and the device that it finds.")
-        start_logs(settings.home, f"worker-{media}", settings.log_level, settings.log_to)
         from engine.workers.worker import run_worker
 
         try:

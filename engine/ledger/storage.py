@@ -9,13 +9,9 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.errors import LedgerError, SetupError
@@ -25,6 +21,9 @@ from engine.ledger.postgres import LedgerServer
 from engine.ledger.sqlite import LedgerFile
 from engine.settings import Settings
 from engine.vault import Vault
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 KEY_CHECK = "this ledger and its key belong together"
 DRIVERS = ("sqlite+aiosqlite", "postgresql+psycopg")
@@ -89,7 +88,9 @@ def on_server(settings: Settings) -> bool:
 @contextmanager
 def _alembic(
     storage: Storage, scripts: Path | None, *, writing: bool
-) -> Iterator[tuple[Config, sa.Connection]]:
+) -> Iterator[tuple["Config", sa.Connection]]:
+    from alembic.config import Config  # slow to import, and an owner's client has no need of it
+
     with as_file(files("migrations")) as folder:
         config = Config()
         config.set_main_option("script_location", str(scripts or folder).replace("%", "%%"))
@@ -103,6 +104,8 @@ def revisions(settings: Settings, scripts: Path | None = None) -> tuple[str | No
 
     `scripts` is another folder of migrations than the program's own.
     """
+    from alembic.script import ScriptDirectory
+
     storage = storage_of(settings)
     if not storage.exists():
         with as_file(files("migrations")) as folder:
@@ -111,7 +114,10 @@ def revisions(settings: Settings, scripts: Path | None = None) -> tuple[str | No
         return _revisions(config, connection)
 
 
-def _revisions(config: Config, connection: sa.Connection) -> tuple[str | None, str | None]:
+def _revisions(config: "Config", connection: sa.Connection) -> tuple[str | None, str | None]:
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
     script = ScriptDirectory.from_config(config)
     current = MigrationContext.configure(connection).get_current_revision()
     if current and current not in {revision.revision for revision in script.walk_revisions()}:
@@ -135,6 +141,8 @@ def upgrade(
     if current == newest:
         _vault(settings, new=current is None)
         return None
+    from alembic import command
+
     storage = storage_of(settings)
     with _alembic(storage, scripts, writing=True) as (config, connection):
         current, newest = _revisions(config, connection)  # another process may have been faster

