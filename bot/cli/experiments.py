@@ -19,7 +19,7 @@ from engine.plan.cards import load_registry
 from engine.settings import Settings
 from engine.study.experiments.experiment import read_experiment, warnings_of
 from engine.study.experiments.passages import read_items
-from engine.study.lifecycle import opened_book, ready
+from engine.study.lifecycle import connected_database, ready
 from engine.study.services import StudyServices
 from engine.study.study import folder_of, open_study
 
@@ -219,7 +219,7 @@ def _on_study(
     """Run something on the study's services, on the ledger beside a bot that may be running."""
 
     async def run() -> Result:
-        async with opened_book(settings) as database:
+        async with connected_database(settings) as database:
             study = await open_study(settings, database)
             assert study is not None, "it is named"
             services = StudyServices(database, study, folder_of(settings, study.id))

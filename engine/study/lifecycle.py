@@ -1,6 +1,7 @@
 """What an operator does by hand: open a study, make its key, destroy it."""
 
 import contextlib
+import json
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -55,14 +56,10 @@ def write_template(settings: Settings, study: str, **facts: str) -> Path:
     except ValidationError as error:  # else the file would stand there with what no study may say
         raise SetupError(f"No study was made. --{mistake(error)}") from None
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    text = TEMPLATE.format(**{name: _quoted(value) for name, value in facts.items()})
-    write_file(path, text)
+    # a string of JSON is one of TOML
+    lines = {k: json.dumps(" ".join(v.split()), ensure_ascii=False) for k, v in facts.items()}
+    write_file(path, TEMPLATE.format(**lines))
     return path
-
-
-def _quoted(value: str) -> str:
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + " ".join(escaped.split()) + '"'
 
 
 def ready(settings: Settings) -> None:
@@ -74,7 +71,7 @@ def ready(settings: Settings) -> None:
 
 
 @contextlib.asynccontextmanager
-async def opened_book(settings: Settings) -> AsyncIterator[Database]:
+async def connected_database(settings: Settings) -> AsyncIterator[Database]:
     database = Database(await open_database(settings))
     try:
         yield database
@@ -84,7 +81,7 @@ async def opened_book(settings: Settings) -> AsyncIterator[Database]:
 
 async def open_named(settings: Settings, study: str) -> Study:
     settings = settings.model_copy(update={"study": study})
-    async with opened_book(settings) as database:
+    async with connected_database(settings) as database:
         opened = await open_study(settings, database)
     assert opened is not None, "it has a name"
     return opened
@@ -93,7 +90,7 @@ async def open_named(settings: Settings, study: str) -> Study:
 async def make_key(settings: Settings, study: str) -> Path:
     """Make a key before the study is opened. Raises SetupError if there is one, or was."""
     path = study_key_file(settings, study)
-    async with opened_book(settings) as database:
+    async with connected_database(settings) as database:
         known = await study_row(database, study)
     if known is not None and known.key_destroyed_at is not None:
         raise SetupError(
@@ -114,7 +111,7 @@ async def destroy_key(settings: Settings, study: str) -> None:
 
     First the record, then the file: a key that lies there after a kill in between is refused.
     """
-    async with opened_book(settings) as database:
+    async with connected_database(settings) as database:
         row = await study_row(database, study)
         if row is None:
             raise SetupError(f"There is no study {study!r} in this ledger.")

@@ -37,7 +37,7 @@ from engine.study.export.presidio import needed, presidio_finder
 from engine.study.export.release import Options, Scrub, Shape, shape, short
 from engine.study.export.review import Finding, read_decisions
 from engine.study.export.table_files import disk_errors, export_folder
-from engine.study.lifecycle import opened_book
+from engine.study.lifecycle import connected_database
 from engine.study.study import StudyFile, folder_of, key_of, read_study_file, study_row
 from engine.study.tables import ExportRow
 
@@ -177,7 +177,7 @@ async def opened_database(settings: Settings) -> AsyncIterator[Database]:
     if current != newest:
         raise SetupError(f"The ledger has schema {current}. First run: pastiche db upgrade")
     check_key(settings)
-    async with opened_book(settings) as database:
+    async with connected_database(settings) as database:
         yield database
 
 

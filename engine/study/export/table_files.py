@@ -7,14 +7,11 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from engine.errors import SetupError
 from engine.files import whole_file, whole_folder, write_file
 from engine.study.export.codebook import Column, Row
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 # What a spreadsheet may take for a formula (OWASP, "CSV Injection"), and our own mark.
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠", "'")
@@ -115,35 +112,24 @@ def _parquet(columns: Sequence[Column], rows: Sequence[Row], cells: Sequence[lis
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    kinds = {
+        "whole": pa.int64(),
+        "number": pa.float64(),
+        "flag": pa.bool_(),
+        "time": pa.timestamp("ms", tz="UTC"),
+    }
+    fields = [pa.field(one.name, kinds.get(one.kind, pa.string())) for one in columns]
     arrays = []
     for number, column in enumerate(columns):
-        values = (
-            [None if row[column.name] is None else milliseconds(row[column.name]) for row in rows]
-            if column.kind == "time"
-            else [row[number] for row in cells]
-        )
-        arrays.append(pa.array(values, type=_arrow(column)))
-    fields = [pa.field(column.name, _arrow(column)) for column in columns]
+        values = [row[number] for row in cells]
+        if column.kind == "time":
+            times = (row[column.name] for row in rows)
+            values = [None if time is None else milliseconds(time) for time in times]
+        arrays.append(pa.array(values, type=fields[number].type))
     table = pa.Table.from_arrays(arrays, schema=pa.schema(fields))
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd", version="2.6", row_group_size=20_000)
     return bytes(sink.getvalue())
-
-
-def _arrow(column: Column) -> "pa.DataType":
-    import pyarrow as pa
-
-    match column.kind:
-        case "whole":
-            return pa.int64()
-        case "number":
-            return pa.float64()
-        case "flag":
-            return pa.bool_()
-        case "time":
-            return pa.timestamp("ms", tz="UTC")
-        case _:
-            return pa.string()
 
 
 def write_whole(path: Path, text: str) -> None:
