@@ -40,10 +40,10 @@ def events(text: bytes) -> list[dict]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def wait_for(path: Path, seconds: float = 60) -> None:
-    """Until the file is there."""
+def wait_for(path: Path, words: str = "", seconds: float = 60) -> None:
+    """Wait until the file is there, with these words in it."""
     until = time.monotonic() + seconds
-    while not path.exists():
+    while not path.exists() or (words and words not in path.read_text()):
         if time.monotonic() > until:
             raise TimeoutError(f"{path} did not come")
         time.sleep(0.02)

@@ -218,7 +218,8 @@ def test_a_second_bot_on_one_data_folder_is_refused_with_the_first_ones_number()
     away = {"DISCORD_TOKEN": "a.b.c", "DISCORD_API_BASE": "http://127.0.0.1:9"}
     first = start("serve", "--no-worker", **away)
     try:
-        wait_for(Path(os.environ["PASTICHE_HOME"], "owner.lock"))
+        # earlier it would not be ready to be told to leave
+        wait_for(Path(os.environ["PASTICHE_HOME"], "logs", "serve.jsonl"), "cannot be reached")
         second = pastiche("serve", "--no-worker", timeout=60, **away)
         assert second.returncode == 1
         assert f"process {first.pid}" in " ".join(second.stderr.decode().split())
