@@ -81,12 +81,8 @@ class DiscordClient:
 
     def _connect(self) -> Connection:
         content = self._settings.message_content
-        made = (self._handlers, self._begin)
-        connection = (
-            Connection(*made, content=content)
-            if self._shards == SINGLE
-            else ShardedConnection(*made, self._shards, content=content)
-        )
+        kind = Connection if self._shards == SINGLE else ShardedConnection
+        connection = kind(self._handlers, self._begin, self._shards, content=content)
         self._handlers.client = connection
         more = STUDY if self._service.context.handlers.study.title else ()
         self._tree = build(

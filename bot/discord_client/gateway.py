@@ -12,7 +12,7 @@ from discord.http import Route
 
 from bot.discord_client.buttons import Interaction, PressButton
 from bot.discord_client.handlers import Handlers
-from bot.discord_client.sharding import Shards, of_count
+from bot.discord_client.sharding import SINGLE, Shards, of_count
 from bot.messages.buttons import PATTERN
 
 CONNECTIONS = 200  # at once; discord.py itself would open one for each of a thousand requests
@@ -42,11 +42,12 @@ class Connection(discord.Client):
         self,
         handlers: Handlers,
         begin: Callable[["Connection"], Awaitable[None]],
+        shards: Shards = SINGLE,
         *,
         content: bool = False,
         silence: float = HEARTBEAT_SECONDS,
-        **sharding: Any,
     ) -> None:
+        counted: dict[str, Any] = {"shard_count": shards.count, "shard_ids": list(shards.ids)}
         intents = discord.Intents(guilds=True, guild_messages=True, dm_messages=True)
         intents.message_content = content
         super().__init__(
@@ -58,11 +59,11 @@ class Connection(discord.Client):
             heartbeat_timeout=silence,
             enable_debug_events=False,
             connector=aiohttp.TCPConnector(limit=CONNECTIONS),
-            **sharding,
+            **(counted if shards.count else {}),
         )
         self.handlers = handlers
         self._begin = begin
-        self._here: dict[int, bool] = {0: False}  # which shards bring events
+        self._here = dict.fromkeys(shards.ids, False)  # which shards bring events
         parsers = self._connection.parsers
         self._connection.parsers = {name: guarded(name, parser) for name, parser in parsers.items()}
 
@@ -116,28 +117,14 @@ class Connection(discord.Client):
 
 
 class ShardedConnection(Connection, discord.AutoShardedClient):
-    def __init__(
-        self,
-        handlers: Handlers,
-        begin: Callable[[Connection], Awaitable[None]],
-        shards: Shards,
-        *,
-        content: bool = False,
-    ) -> None:
-        chosen: dict[str, Any] = {"shard_count": shards.count, "shard_ids": list(shards.ids)}
-        super().__init__(handlers, begin, content=content, **(chosen if shards.count else {}))
-        self.choose(shards)
-
-    def choose(self, shards: Shards) -> None:
-        if shards.count is not None:
-            self.shard_count, self.shard_ids = shards.count, list(shards.ids)
-        self._here = dict.fromkeys(shards.ids, False)
+    """Connect a bot user by several shards."""
 
     async def recommended(self) -> Shards:
         count, _address, _limits = await self.http.get_bot_gateway()
         log.info("Discord: %d shards, as it recommends", count)
         shards = of_count(count)
-        self.choose(shards)
+        self.shard_count, self.shard_ids = count, list(shards.ids)
+        self._here = dict.fromkeys(shards.ids, False)
         return shards
 
     async def on_ready(self) -> None:

@@ -4,6 +4,7 @@ While an interaction's token lives, it carries them; past 14 minutes, or when Di
 the channel does, under an idempotency key, and where the channel is closed, the asker's own messages.
 """
 
+import hashlib
 import io
 import logging
 import time
@@ -13,7 +14,6 @@ from typing import Any
 
 import discord
 
-from bot.clients.client import nonce
 from bot.clients.pacing import Vanished
 from bot.discord_client.address import Address
 from bot.discord_client.buttons import view_of
@@ -24,6 +24,7 @@ from bot.locales import words
 NOBODY = discord.AllowedMentions.none()
 ORIGINAL = "@original"
 MOST_ALT = 1024
+NONCE = 25  # characters; Discord takes no more
 ANEW = 99  # the place of a first message that takes an older one's
 HOOK = 3  # the type of a webhook that belongs to an application
 
@@ -182,7 +183,8 @@ class AnswerMessages:
             )
             values["mention_author"] = False
         if self.job:
-            values["nonce"] = nonce(self.job, number)
+            # the same for the same part of the same answer, so that sent twice it stands there once
+            values["nonce"] = hashlib.sha256(f"{self.job}:{number}".encode()).hexdigest()[:NONCE]
         made = await channel.send(**values)
         self._note(made.id)
         return made
