@@ -27,7 +27,7 @@ from talking import Clock
 
 from bot.chat import make_context
 from bot.messages.buttons import Verb
-from bot.serving.metrics import MeteredTalk
+from bot.serving.metrics import MeteredService
 from bot.settings import PlatformSettings
 from engine.chat.retention import BACKUP_SECONDS
 from engine.ledger.storage import on_server
@@ -116,7 +116,7 @@ async def found(
     platforms = PlatformSettings(operators=frozenset({"discord:99"}), contact="us@here")
     with listening() as (lines, values):
         async with open_engine(here) as core, open_desk(here, clock=clock) as desk:
-            talk = MeteredTalk(make_context(core, desk, usual(), platforms))
+            talk = MeteredService(make_context(core, desk, usual(), platforms))
             made.walk = await take(talk)
             a = made.walk.a
             made.rows = await desk.agreements.held(a.platform, a.asker)

@@ -17,7 +17,7 @@ from test_serve import PLATFORMS, House, until
 from bot.chat import make_context
 from bot.messages.grammar import parse
 from bot.service.request import Who
-from bot.serving.metrics import MeteredTalk, showing_bot
+from bot.serving.metrics import MeteredService, showing_bot
 from bot.serving.serve import Running, attend
 from engine.errors import AskerError, SetupError
 from engine.moderation.chain import usual
@@ -84,7 +84,7 @@ async def test_a_bot_whose_port_is_anothers_does_not_serve(settings) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         shown_on = settings.model_copy(update={"metrics_port": taken.getsockname()[1]})
         async with open_engine(settings) as core, open_desk(settings) as desk:
-            talk = MeteredTalk(make_context(core, desk, usual(), PLATFORMS))
+            talk = MeteredService(make_context(core, desk, usual(), PLATFORMS))
             with pytest.raises(SetupError, match="PASTICHE_METRICS_PORT"):
                 async with showing_bot(shown_on, talk, Running(), ("discord",)):
                     pass
@@ -96,7 +96,7 @@ async def bot(settings):
     settings = settings.model_copy(update={"metrics_port": free_port()})
     house, running = House("discord"), Running()
     async with open_engine(settings) as core, open_desk(settings) as desk:
-        talk = MeteredTalk(make_context(core, desk, usual(), PLATFORMS))
+        talk = MeteredService(make_context(core, desk, usual(), PLATFORMS))
         async with showing_bot(settings, talk, running, ("discord",)):
             yield talk, house, settings, running
 

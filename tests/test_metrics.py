@@ -16,7 +16,7 @@ from tiny_models import write_card
 
 from bot.chat import make_context
 from bot.service.request import Who
-from bot.serving.metrics import MeteredTalk
+from bot.serving.metrics import MeteredService
 from bot.settings import PlatformSettings
 from engine.backends.text import TextBackend
 from engine.engine import events_of
@@ -58,7 +58,7 @@ async def test_a_comparison_counts_as_a_request_and_its_pair_as_the_answer(
     platforms = PlatformSettings(discord_token="a.b.c")
     who = Who(platform="discord", asker="a", place="p")
     async with open_engine(settings) as core, open_desk(settings) as desk:
-        talk = MeteredTalk(make_context(core, desk, usual(), platforms))
+        talk = MeteredService(make_context(core, desk, usual(), platforms))
         async with aclosing(replies_of(talk, talk.parse("/compare It rained."), who)) as replies:
             assert [reply async for reply in replies]
     labels = {"platform": "discord", "medium": "text"}

@@ -40,11 +40,11 @@ async def about_answer(context: Context, press: Press, who: Who) -> Response | G
     match press.verb:
         case Verb.UP | Verb.DOWN:
             value = 1 if press.verb is Verb.UP else -1
-            await context.desk.feedback.rate(who.platform, who.asker, press.job, value)
+            await context.desk.feedback.rate(*who.account, press.job, value)
             return _thanked(press, answer, who)
         case Verb.BLAME:
             reason = press.argument if press.argument in BLAMES else "other"
-            await context.desk.feedback.rate(who.platform, who.asker, press.job, -1, reason)
+            await context.desk.feedback.rate(*who.account, press.job, -1, reason)
             return Reply(words("blame.thanks", who.locale), private=True, replaces=True)
         case Verb.CANCEL:
             return _stopped(await context.engine.cancel(press.job), who, private=True)
@@ -64,7 +64,7 @@ async def cancel(context: Context, _command: Simple, who: Who) -> Reply:
     await note(context, "cancel", who)
     if await context.handlers.study.stop(who):
         return _stopped(True, who)
-    last = await context.engine.last(who.platform, who.asker, who.place)
+    last = await context.engine.last(*who.account, who.place)
     return _stopped(last is not None and await context.engine.cancel(last.job.id), who)
 
 
@@ -96,7 +96,7 @@ def _entitled(context: Context, verb: Verb, answer: Answer | None, who: Who) -> 
     if operates(context, who):
         return
     asked = answer.request if answer else None
-    if asked and (asked.platform, asked.asker) == (who.platform, who.asker):
+    if asked and (asked.platform, asked.asker) == who.account:
         return
     here = answer is None or _asked_here(context, answer, who)
     if here and verb is Verb.DELETE and (who.manager or who.alone):
@@ -176,7 +176,7 @@ async def _original(context: Context, job: str, who: Who) -> Reply:
 async def report(context: Context, reason: str, who: Who) -> Reply:
     """Note it for the operators, and hide at once what as many report as they have set."""
     if who.reply_to is None:
-        answer = await context.engine.last(who.platform, who.asker, who.place)
+        answer = await context.engine.last(*who.account, who.place)
     else:
         answer = await context.engine.answer(who.reply_to)
     if answer is None:
@@ -184,7 +184,7 @@ async def report(context: Context, reason: str, who: Who) -> Reply:
     if not _asked_here(context, answer, who):
         raise AskerError(words("talk.report_elsewhere", who.locale))
     job = answer.job.id
-    count = await context.desk.feedback.report(who.platform, who.asker, job, reason)
+    count = await context.desk.feedback.report(*who.account, job, reason)
     unknown = not (answer.request.asker or answer.spot)  # of another chat, it may be
     if unknown or not 0 < context.settings.reports_to_hide <= count:
         return Reply(words("talk.reported", who.locale), private=True)

@@ -14,7 +14,9 @@ async def admit(context: Context, command: Command, who: Who) -> None:
     """Refuse who is kept out, and while nothing new is taken. Raises AskerError."""
     if isinstance(command, Simple) and command.name in ALWAYS:
         return
-    if not operates(context, who) and not await welcome(context, who):
+    around = [name for name in (who.place, who.parent) if name]
+    welcome = context.desk.places.welcome
+    if not operates(context, who) and not await welcome(*who.account, around, who.server):
         raise AskerError(words("talk.blocked", who.locale))
     if isinstance(command, Simple):
         return
@@ -22,11 +24,6 @@ async def admit(context: Context, command: Command, who: Who) -> None:
         raise BusyError(words("talk.draining", who.locale))
     if "paused" in await context.desk.places.switched():
         raise BusyError(words("talk.paused", who.locale))
-
-
-async def welcome(context: Context, who: Who) -> bool:
-    places = [name for name in (who.place, who.parent) if name]
-    return await context.desk.places.welcome(who.platform, who.asker, places, who.server)
 
 
 def operates(context: Context, who: Who) -> bool:

@@ -125,7 +125,7 @@ async def note(context: Context, kind: str, who: Who) -> None:
     """Tell the study what is done with the answer that somebody means, if there is one."""
     if not context.handlers.study.title:
         return
-    last = await context.engine.last(who.platform, who.asker, who.place)
+    last = await context.engine.last(*who.account, who.place)
     job = who.reply_to or (last.job.id if last else None)
     if job is not None:
         await context.handlers.study.note(kind, job, who)

@@ -48,4 +48,4 @@ class Context:
 
 def mark_of(context: Context, who: Who) -> str:
     """Make what a button carries to be one person's."""
-    return context.desk.ledger.person(who.platform, who.asker)[:MARK]
+    return context.desk.ledger.person(*who.account)[:MARK]

@@ -50,13 +50,13 @@ class Moderation:
         for stage, content in contents:
             judged.append(await self.check(stage, content))
             if judged[-1].verdict.stops:
-                await self._desk.feedback.judged(who.platform, who.asker, None, judged)
+                await self._desk.feedback.judged(*who.account, None, judged)
                 raise RefusedError(_words(judged[-1].verdict, who.locale), judged)
         if job is not None:
-            await self._desk.feedback.judged(who.platform, who.asker, job, judged)
+            await self._desk.feedback.judged(*who.account, job, judged)
 
     async def note(self, who: Who, job: str, judged: Sequence[Judged]) -> None:
-        await self._desk.feedback.judged(who.platform, who.asker, job, judged)
+        await self._desk.feedback.judged(*who.account, job, judged)
 
     async def stop(self, event: Event) -> None:
         """End the job if it runs, and settle its debt; what a hold keeps back stays for an operator."""

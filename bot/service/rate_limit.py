@@ -1,11 +1,11 @@
 """How fast one person may send anything at all, before the database is asked. In memory, and cheap."""
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 
 from bot.locales import words
+from bot.service.repeats import Bounded
 from bot.service.request import Who
 from engine.chat.quotas import Bucket
 from engine.errors import LimitError
@@ -22,17 +22,14 @@ class RateLimit:
     ) -> None:
         self._bucket = bucket
         self._now = now
-        self._most = most
-        self._left: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
+        self._left = Bounded[Hashable, tuple[float, float]](most)
 
     def allows(self, key: Hashable) -> bool:
         """Take one from the key's bucket, if it holds one."""
         now = self._now()
-        left, at = self._left.pop(key, (self._bucket.burst, now))
+        left, at = self._left.get(key, (self._bucket.burst, now))
         left = self._bucket.now(left, now - at)
         self._left[key] = (left - 1 if left >= 1 else left, now)
-        if len(self._left) > self._most:
-            self._left.popitem(last=False)
         return left >= 1
 
 
@@ -46,13 +43,13 @@ class RequestRate:
 
     def step(self, who: Who) -> None:
         """Count one more command or press. Raises LimitError for too many of them."""
-        if self.limit is not None and not self.limit.allows((who.platform, who.asker)):
+        if self.limit is not None and not self.limit.allows(who.account):
             raise LimitError(words("talk.too_fast", who.locale))
 
     @contextmanager
     def asking(self, who: Who) -> Iterator[None]:
         """Hold one of a person's places. Raises LimitError when they are taken."""
-        person = (who.platform, who.asker)
+        person = who.account
         count = self._asking.get(person, 0)
         if self.most and count >= self.most:
             raise LimitError(words("talk.too_many", who.locale, count=count))

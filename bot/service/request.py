@@ -167,7 +167,7 @@ async def meant(who: Who, core: Engine) -> Answer:
     Raises AskerError where there is none, where its words are gone, and for one from another place.
     """
     if who.reply_to is None:
-        found = await core.last(who.platform, who.asker, who.place)
+        found = await core.last(*who.account, who.place)
         if found is None:
             raise AskerError(words("talk.nothing_before", who.locale))
     else:

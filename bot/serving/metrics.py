@@ -93,7 +93,7 @@ class Meter:
             self.dead.labels(state).set(given_up.count(state))
 
 
-class MeteredTalk(ChatService):
+class MeteredService(ChatService):
     """ChatService, with what passes through it counted."""
 
     def __init__(self, context: Context) -> None:
@@ -208,7 +208,7 @@ def _connected(clients: Mapping[str, Client], name: str) -> bool:
 class Gathering:
     """Bring the gauges up to date when somebody asks for them, at most every FRESH_SECONDS."""
 
-    def __init__(self, talk: MeteredTalk, health: Health) -> None:
+    def __init__(self, talk: MeteredService, health: Health) -> None:
         self._talk = talk
         self._health = health
         self._at = float("-inf")
@@ -249,7 +249,7 @@ class Serving(Protocol):
 
 @asynccontextmanager
 async def showing_bot(
-    settings: Settings, talk: MeteredTalk, running: Serving, wanted: tuple[str, ...]
+    settings: Settings, talk: MeteredService, running: Serving, wanted: tuple[str, ...]
 ) -> AsyncIterator[Health]:
     """Show what the bot does on the settings' port, if they name one."""
     meter = talk.meter

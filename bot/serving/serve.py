@@ -17,7 +17,7 @@ from bot.chat import make_context
 from bot.clients.client import Client
 from bot.service.delivery import Debt
 from bot.service.service import ChatService
-from bot.serving.metrics import MeteredTalk, showing_bot
+from bot.serving.metrics import MeteredService, showing_bot
 from bot.settings import PlatformSettings
 from engine.errors import PasticheError, SetupError
 from engine.ledger.storage import database_url
@@ -95,7 +95,7 @@ async def serve(
             core.ledger() as ledger,
             desk_on(ledger, settings, platforms.asker_bucket, platforms.place_bucket) as desk,
         ):
-            talk = MeteredTalk(make_context(core, desk, usual(platforms.image_check), platforms))
+            talk = MeteredService(make_context(core, desk, usual(platforms.image_check), platforms))
             unsure = await desk.outbox.recover()
             log.info("serving", extra={"clients": ", ".join(made), "unsure": unsure})
             async with showing_bot(settings, talk, running, tuple(made)):
