@@ -11,8 +11,8 @@ from typing import Any, Literal, Protocol
 from bot.messages.buttons import Press, Verb
 from bot.messages.grammar import Command, Simple
 from bot.service.request import Reply, Who
-from engine.chat.feedback import Judged
 from engine.events import Event
+from engine.moderation import Judged
 from engine.plan.plan import Plan
 
 

@@ -8,10 +8,9 @@ from bot.locales import words
 from bot.messages.escape import defang
 from bot.service.request import Reply, Who
 from engine import Engine
-from engine.chat.feedback import Judged
 from engine.errors import AskerError
 from engine.events import Cancelled, Event, Failed, Finished, Image, Text, is_final
-from engine.moderation import Action, Content, Moderator, Stage, Verdict
+from engine.moderation import Action, Content, Judged, Moderator, Stage, Verdict
 from engine.moderation.normalise import OVERLAP
 from engine.process.composition import Desk
 

@@ -15,7 +15,7 @@ from bot.study.pair import PAIR
 from bot.study.study_chat import StudyChat
 from bot.study.treatment import treat
 from bot.study.withdrawal import data_pressed, mydata, withdraw
-from engine.chat.feedback import Judged
+from engine.moderation import Judged
 from engine.plan.plan import Plan
 
 

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,19 +12,10 @@ from engine.ledger.ledger import Ledger, new_id
 from engine.ledger.observers import ChatObserver
 from engine.ledger.tables import Asker, JobRow, RequestRow
 from engine.ledger.transactions import put, repeated
-from engine.moderation import Stage, Verdict
+from engine.moderation import Judged
 
 NEVER = frozenset({"self_harm", "self_harm_intent"})
 STANDING_SECONDS = 86400.0  # whose first request is so old has a say in what is hidden
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
-    """A verdict at its stage."""
-
-    stage: Stage
-    verdict: Verdict
-    milliseconds: float
 
 
 def verdict_row(judged: Judged) -> dict[str, Any]:

@@ -57,6 +57,15 @@ class Verdict:
         return self.action in (Action.HOLD, Action.BLOCK)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """A verdict at its stage."""
+
+    stage: Stage
+    verdict: Verdict
+    milliseconds: float
+
+
 class Moderator(Protocol):
     """Checks content. Real ones: HardRules, WordList, LivingPeople, ImageCheck, the Chain of them."""
 
