@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Backend(Protocol):
-    """The protocol of text.TextBackend, images.ImageBackend, echo.EchoBackend and others."""
+    """Generate, as text.TextBackend, images.ImageBackend, echo.EchoBackend and others do."""
 
     @property
     def slots(self) -> int:
@@ -20,7 +20,7 @@ class Backend(Protocol):
         """Get ready, once. Raises ModelError, which an operator can mend."""
 
     def generate(self, job: "Job", stop: threading.Event) -> "AsyncGenerator[Event]":
-        """Started, Text with the whole text so far or Image now and then, then one final event.
+        """Give Started, Text with the whole text so far or Image now and then, one final event last.
 
         Once `stop` is set it ends at the next token or step with Cancelled.
         """

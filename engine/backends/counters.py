@@ -1,4 +1,4 @@
-"""What the batch is doing, counted for whoever measures it."""
+"""Count what the batch does, for whoever measures it."""
 
 import time
 from collections import deque

@@ -1,4 +1,4 @@
-"""No model: says the prompt's own beginning back, word by word (a plain job: from its end); draws a
+"""Say a prompt's own beginning back with no model, word by word (a plain job: from its end); draw a
 plain coloured square for a picture. For tests and for a dry run.
 
 Words that make it misbehave, each once a job: ::fail:: raises, ::die:: kills the worker's process,
@@ -31,7 +31,7 @@ SLICE_SECONDS = 0.02  # how soon a stop is noticed within a slow word
 
 
 class EchoBackend:
-    """Deterministic: the same job gives the same words, at most `length` of them."""
+    """Repeat the prompt: the same job gives the same words, at most `length` of them."""
 
     slots = 4
 
@@ -53,10 +53,10 @@ class EchoBackend:
         making = _say(job, stop) if job.order is None else _draw(job, stop, job.order)
         async with aclosing(making) as events:
             async for event in events:
+                first = first or time.monotonic() - began
                 yield event
                 if isinstance(event, Cancelled):
                     return
-                first = first or time.monotonic() - began
                 if isinstance(event, Text):
                     last = replace(last, text=event.text, tokens_out=event.tokens)
         if job.order is not None:

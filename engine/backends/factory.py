@@ -1,4 +1,4 @@
-"""Which backend a worker of a medium runs."""
+"""Choose the backend that a worker of a medium runs."""
 
 from engine.backends import Backend
 from engine.backends.echo import EchoBackend

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     import torch
 
 CGROUP = Path("/sys/fs/cgroup")
+RAN_OUT = ("out of memory", "allocate memory", "not enough memory", "Storage size calculation")
 
 
 def free_bytes(device: "torch.device", cgroup: Path = CGROUP) -> int:
@@ -39,10 +40,4 @@ def is_out_of_memory(error: BaseException) -> bool:
 
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    words = (
-        "out of memory",
-        "can't allocate memory",
-        "not enough memory",
-        "Storage size calculation",
-    )
-    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+    return isinstance(error, RuntimeError) and any(said in str(error) for said in RAN_OUT)

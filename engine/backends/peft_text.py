@@ -77,7 +77,7 @@ class PeftTextBackend:
 
 
 class _Generation:
-    """One generation; called by transformers after every token."""
+    """Generate one text; transformers calls it after every token."""
 
     def __init__(self, channel: JobChannel, loaded: Loaded, merged: str) -> None:
         """`merged` is the digest of a merged model in an adapter's place."""

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True, eq=False)
 class ResidentBase:
-    """A base in memory. `ends` are the tokens that end an answer."""
+    """Hold a base in memory. `ends` are the tokens that end an answer."""
 
     tokenizer: Any
     digest: str
@@ -36,7 +36,6 @@ class ResidentBase:
     adapters: dict[str, "AdapterKey"] = field(default_factory=dict)  # by expert
 
     def has(self, expert: str) -> bool:
-        """Tell whether the expert's adapter is in memory."""
         return expert in self.adapters and self.mixer.has(self.adapters[expert])
 
     def adopt(self, expert: str, folder: Path, digest: str) -> None:

@@ -17,7 +17,7 @@ FEW_STEPS = ("lcm", "tcd")  # these space their few steps themselves
 
 
 def build_scheduler(own: Any, name: Scheduler, steps: int, device: str, *, fast: bool) -> Any:
-    """A fresh scheduler with its timesteps set; `own` is the base's, whose noise levels it keeps.
+    """Make a fresh scheduler with its timesteps set; `own` is the base's, whose noise levels it keeps.
 
     A few-step LoRA (`fast`) is trained on timesteps that end at the noisiest ("trailing"; see the model
     card of SDXL-Lightning). Raises ModelError for steps that the scheduler cannot take.

@@ -70,11 +70,8 @@ def _update(
 ) -> Update:
     a, b = half.get("A"), half.get("B")
     rank = config.rank(f"model.{module}")
-    fits = shape and [h.shape for h in (a, b) if h is not None] == [
-        (rank, shape[1]),
-        (shape[0], rank),
-    ]
-    if a is None or b is None or not fits:
+    expected = shape and [(rank, shape[1]), (shape[0], rank)]
+    if a is None or b is None or [a.shape, b.shape] != expected:
         has = " x ".join(str(n) for half_ in (b, a) if half_ is not None for n in half_.shape)
         raise ModelError(
             f"The adapter of {name} does not fit its base: {module} is {shape or 'not there'}, "
