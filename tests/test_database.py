@@ -17,6 +17,7 @@ from alembic.script import ScriptDirectory
 import engine.ledger.chat_tables
 import engine.queues.postgres.tables
 import engine.study.experiments.tables
+import engine.study.tables
 import migrations
 from engine.errors import LedgerError, SetupError
 from engine.ledger.outbox import Outbox
@@ -53,6 +54,7 @@ def test_the_migrations_make_exactly_the_tables(settings: Settings) -> None:
     tables = (
         engine.ledger.chat_tables,
         engine.study.experiments.tables,
+        engine.study.tables,
         engine.queues.postgres.tables,
     )
     assert all(one.Table is Table for one in tables)  # all are known now

@@ -94,7 +94,7 @@ class Meter:
 
 
 class MeteredService(ChatService):
-    """ChatService, with what passes through it counted."""
+    """Count what passes through a ChatService."""
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
