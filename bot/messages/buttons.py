@@ -14,7 +14,6 @@ from bot.messages.draft import Draft
 from engine.errors import CommandError
 from engine.events import Finished
 from engine.plan.cards import Registry
-from engine.plan.job import Answer
 
 MAX_BYTES = 64  # Telegram's; Discord takes 100 characters
 
@@ -121,38 +120,25 @@ def button(
     return Button(label, Press(verb, job, argument), verb not in ANYBODY)
 
 
-def buttons_for(shown: Draft | Answer, registry: Registry, locale: str = "en") -> Rows:
+def buttons_for(draft: Draft, registry: Registry, locale: str = "en") -> Rows:
     """Offer Cancel while it runs, then what can be done with the answer; at most five buttons a row."""
-    job, state, picture = _facts(shown)
-    if not job:
+    if not draft.job:
         return ()
-
-    def row(*verbs: Verb) -> tuple[Button, ...]:
-        return tuple(button(verb, job, locale=locale) for verb in verbs)
-
-    match state:
+    final = draft.final
+    picture = draft.steps > 0 or (isinstance(final, Finished) and bool(final.pictures))
+    judge = (Verb.UP, Verb.DOWN, Verb.DELETE, Verb.REPORT)
+    several = sum(expert.medium == "text" for expert in registry.experts) > 1
+    rows: tuple[tuple[Verb, ...], ...]
+    match draft.stage:
         case "finished" if picture:
-            return (
-                row(Verb.AGAIN, Verb.VARY, Verb.COUNT, Verb.ORIGINAL, Verb.WHY),
-                row(Verb.UP, Verb.DOWN, Verb.DELETE, Verb.REPORT),
-            )
+            rows = ((Verb.AGAIN, Verb.VARY, Verb.COUNT, Verb.ORIGINAL, Verb.WHY), judge)
         case "finished":
-            styles = [e for e in registry.experts if e.medium == "text"]
-            other = (Verb.STYLE,) if len(styles) > 1 else ()
-            return (
-                row(Verb.CONTINUE, Verb.AGAIN, *other, Verb.WHY),
-                row(Verb.UP, Verb.DOWN, Verb.DELETE, Verb.REPORT),
-            )
+            other = (Verb.STYLE,) if several else ()
+            rows = ((Verb.CONTINUE, Verb.AGAIN, *other, Verb.WHY), judge)
         case "cancelled":
-            return (row(*(() if picture else (Verb.CONTINUE,)), Verb.AGAIN, Verb.DELETE),)
-        case "failed" | "dead":
-            return (row(Verb.AGAIN, Verb.DELETE),)
+            rows = ((*(() if picture else (Verb.CONTINUE,)), Verb.AGAIN, Verb.DELETE),)
+        case "failed":
+            rows = ((Verb.AGAIN, Verb.DELETE),)
         case _:
-            return (row(Verb.CANCEL),)
-
-
-def _facts(shown: Draft | Answer) -> tuple[str, str, bool]:
-    if isinstance(shown, Answer):
-        return shown.job.id, shown.state, shown.job.medium == "image"
-    drawn = isinstance(shown.final, Finished) and bool(shown.final.pictures)
-    return shown.job, shown.stage, drawn or shown.steps > 0
+            rows = ((Verb.CANCEL,),)
+    return tuple(tuple(button(v, draft.job, locale=locale) for v in row) for row in rows)

@@ -217,31 +217,31 @@ def _absolute(folder: Path, chosen: Weights) -> Weights:
     return replace(
         chosen,
         base=known_as(_beside(folder, chosen.base)),
-        adapter=_beside(folder, chosen.adapter, there="/" not in chosen.adapter)
-        if chosen.adapter
-        else "",
-        vae=_beside(folder, chosen.vae) if chosen.vae else "",
-        speed=_beside(folder, chosen.speed) if chosen.speed else "",
-        decoder=_beside(folder, chosen.decoder) if chosen.decoder else "",
+        adapter=_beside(folder, chosen.adapter, there="/" not in chosen.adapter),
+        vae=_beside(folder, chosen.vae),
+        speed=_beside(folder, chosen.speed),
+        decoder=_beside(folder, chosen.decoder),
     )
 
 
 def load_registry(roots: Iterable[Path], profile: str) -> Registry:
     registry = Registry.load(roots, profile)
-    if not registry.experts:
-        if registry.known:
-            names = ", ".join(registry.known)
-            raise SetupError(
-                f"There is no profile {profile!r}: the cards know {names}. Set PASTICHE_PROFILE to one "
-                "of these."
-            )
-        problems = " ".join(registry.problems)
-        raise SetupError(f"There is no expert. pastiche experts add makes one. {problems}".rstrip())
-    return registry
+    if registry.experts:
+        return registry
+    if registry.known:
+        names = ", ".join(registry.known)
+        raise SetupError(
+            f"There is no profile {profile!r}: the cards know {names}. Set PASTICHE_PROFILE to one "
+            "of these."
+        )
+    problems = " ".join(registry.problems)
+    raise SetupError(f"There is no expert. pastiche experts add makes one. {problems}".rstrip())
 
 
 def _beside(folder: Path, spec: str, *, there: bool = False) -> str:
     """Give a path beside the card if it is `there`; leave a hub id or an absolute path as it is."""
+    if not spec:
+        return ""
     if spec.startswith(("/", "~")):
         return str(Path(spec).expanduser())
     local = folder / spec
