@@ -1,4 +1,4 @@
-"""Who speaks, where, and by which right, as Discord tells it."""
+"""The identity of who speaks, where, and by which right, as Discord tells it."""
 
 import re
 from typing import Any

@@ -1,18 +1,18 @@
-"""Where an answer goes: a chat, and within a forum its topic. Pure."""
+"""The address of an answer: a chat, and within a forum its topic. Pure."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """`thread` is a forum topic's id; 0 outside of forums and in the topic General."""
+    """Name a chat; `thread` is a forum topic's id, 0 outside of forums and in the topic General."""
 
     chat: int
     thread: int = 0
 
     @property
     def private(self) -> bool:
-        """Whether this is a conversation with one person: its id is that person's, and positive."""
+        """Say whether this is a conversation with one person: its id is that person's, and positive."""
         return self.chat > 0
 
     @property
@@ -21,7 +21,7 @@ class Place:
         return str(self.chat) if self.thread else ""
 
     def __str__(self) -> str:
-        """As requests and deliveries keep it.
+        """Write it as requests and deliveries keep it.
 
         >>> str(Place(chat=-1001, thread=4)), str(Place(chat=7))
         ('-1001/4', '7')
@@ -30,7 +30,7 @@ class Place:
 
 
 def address(place: Place, message: int) -> str:
-    """Where an answer goes, and the message there that holds its place so far (0: none).
+    """Write where an answer goes, and the message there that holds its place so far (0: none).
 
     >>> address(Place(chat=-1001, thread=4), 12)
     '-1001/4#12'
@@ -39,7 +39,7 @@ def address(place: Place, message: int) -> str:
 
 
 def read_address(text: str) -> tuple[Place, int]:
-    """The place and the message that were written so. Raises ValueError.
+    """Read what address() wrote. Raises ValueError.
 
     >>> read_address("7")
     (Place(chat=7, thread=0), 0)

@@ -1,4 +1,4 @@
-"""A picture within what Telegram shows as a photo: 10 MB, sides of 10,000 together, at most 20 to 1."""
+"""Pictures within what Telegram shows as a photo: 10 MB, sides of 10,000 together, at most 20 to 1."""
 
 import io
 
@@ -9,10 +9,10 @@ QUALITIES = (92, 80, 60)
 
 
 def showable(data: bytes) -> bytes:
-    """The file as it is if Telegram takes it, else a JPEG of it, smaller until it fits; one that is too
-    long stands on a black ground.
+    """Give the file as it is if Telegram takes it, else a JPEG of it, smaller until it fits; one that is
+    too long stands on a black ground.
 
-    The original stays to be had as a document.
+    The original can be had as a document.
     """
     from PIL import Image, ImageOps
 

@@ -1,4 +1,4 @@
-"""Who speaks, where, and by which right, as Telegram tells it."""
+"""The identity of who speaks, where, and by which right, as Telegram tells it."""
 
 from dataclasses import replace
 

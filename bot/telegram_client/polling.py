@@ -1,4 +1,4 @@
-"""Updates fetched by long polling: read one by one, so that one that cannot be read stops nobody.
+"""Long polling for updates, which are read one by one: one that cannot be read stops nobody.
 
 A batch is confirmed, by asking for what comes after it, once all of it is on record, in a rush after
 half a second. Should the process die before, Telegram sends it again, and what was taken in already is
@@ -12,6 +12,7 @@ from typing import Any
 
 from telegram.error import Conflict, InvalidToken, RetryAfter
 
+from bot.clients.pacing import backoff
 from bot.telegram_client.api import Api, seconds_of
 from bot.telegram_client.updates import number_of
 from engine.shutdown import wanted
@@ -27,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 async def poll(api: Api, take: Take, trouble: Callable[[str], None]) -> None:
-    """Until cancelled. `take` is awaited with each batch; `trouble` hears what an operator can mend.
+    """Poll until cancelled: await `take` with each batch, tell `trouble` what an operator can mend.
 
     Raises InvalidToken when the token is no longer good.
     """
@@ -46,7 +47,7 @@ async def poll(api: Api, take: Take, trouble: Callable[[str], None]) -> None:
             if isinstance(error, Conflict) and not faults:
                 trouble(CONFLICT)
             log.warning("updates could not be fetched", extra={"why": type(error).__name__})
-            await asyncio.sleep(BACKOFF_SECONDS[min(faults, len(BACKOFF_SECONDS) - 1)])
+            await asyncio.sleep(backoff(faults, BACKOFF_SECONDS))
             faults += 1
             continue
         if not batch:

@@ -1,4 +1,4 @@
-"""Updates that Telegram brings by itself, to an address of ours, each with a secret in its header."""
+"""The webhook: Telegram brings updates to an address of ours, each with a secret in its header."""
 
 import asyncio
 import hmac
@@ -22,7 +22,7 @@ _SECRET = re.compile(r"[A-Za-z0-9_-]{1,256}")
 
 
 def checked_secret(secret: SecretStr | None) -> str:
-    """The secret in the characters that Telegram takes. Raises SetupError."""
+    """Check that the secret has the characters that Telegram takes. Raises SetupError."""
     value = secret.get_secret_value() if secret else ""
     if not _SECRET.fullmatch(value):
         raise SetupError(
@@ -35,7 +35,7 @@ def checked_secret(secret: SecretStr | None) -> str:
 async def listen(
     api: Api, take: Callable[[list[Any]], Awaitable[None]], url: str, secret: str, address: str
 ) -> None:
-    """Until cancelled. `url` is what Telegram calls, `address` the host:port where we listen.
+    """Listen until cancelled. `url` is what Telegram calls, `address` the host:port where we listen.
 
     An update is answered with 200 once it is taken in; until then Telegram brings it again.
     Raises SetupError for an address that cannot be had.

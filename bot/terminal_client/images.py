@@ -1,4 +1,4 @@
-"""A picture in a terminal's cells: two pixels to a cell, upper and lower half block."""
+"""Pictures in a terminal: two pixels to a cell, upper and lower half block."""
 
 import io
 
@@ -16,7 +16,7 @@ def can_show(console: Console) -> bool:
 
 
 def blocks(picture: bytes, columns: int = COLUMNS) -> Text:
-    """A PNG or JPEG as lines of half blocks, at most `columns` wide."""
+    """Draw a PNG or JPEG as lines of half blocks, at most `columns` wide."""
     from PIL import Image
 
     with Image.open(io.BytesIO(picture)) as opened:

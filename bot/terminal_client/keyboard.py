@@ -27,7 +27,7 @@ class Running:
 async def stoppable(
     cancel: Callable[[str], Coroutine[Any, Any, bool]],
 ) -> AsyncIterator[Running]:
-    """Within, Ctrl-C calls `cancel` with the running job; a second Ctrl-C gives up waiting for that."""
+    """Let Ctrl-C call `cancel` with the running job; a second Ctrl-C gives up waiting for that."""
     running = Running()
     tasks: set[asyncio.Task[bool]] = set()
     here = asyncio.current_task()
@@ -50,7 +50,7 @@ async def stoppable(
 
 @contextlib.contextmanager
 def quiet_keyboard() -> Iterator[None]:
-    """While an answer grows, what is typed ahead is kept for the prompt and not drawn into it."""
+    """Keep what is typed ahead for the prompt, and do not draw it into a growing answer."""
     if not at_a_terminal():
         yield
         return
