@@ -8,12 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from engine.backends.mixing.sequence import TextSequence
 
-
 LAST = 10_000  # times that are kept while nobody collects them
-
-
-def _recent() -> deque[float]:
-    return deque(maxlen=LAST)
 
 
 @dataclass(slots=True, eq=False)
@@ -24,8 +19,9 @@ class Counters:
     tokens_in: int = 0
     tokens_known: int = 0  # of those, how many the prefix cache held
     tokens_out: int = 0
-    waits: deque[float] = field(default_factory=_recent)  # seconds, not collected yet
-    firsts: deque[float] = field(default_factory=_recent)
+    # Seconds that nobody has collected yet.
+    waits: deque[float] = field(default_factory=lambda: deque(maxlen=LAST))
+    firsts: deque[float] = field(default_factory=lambda: deque(maxlen=LAST))
 
     def seated(self, row: "TextSequence") -> None:
         self.tokens_in += len(row.tokens)

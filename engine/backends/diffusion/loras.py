@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.backends.model_loading import loading
 from engine.errors import ModelError
-from engine.weights.layer_names import PARTS, Layers
+from engine.weights.layer_names import Layers
 from engine.weights.lora_format import DOWN, SIZE, UP, Halves, check_lora, read_lora
 from engine.weights.weight_files import digest_of
 
@@ -40,17 +40,14 @@ def load_lora(pipeline: Any, layers: Layers, name: str, place: Path, digest: str
             "the file, or add it anew: pastiche experts add --help"
         )
     updates = read_lora(name, place, layers)
-    parts: dict[str, dict[str, Halves]] = {part: {} for part in PARTS}
+    parts: dict[str, dict[str, Halves]] = {}
     for (part, layer), half in updates.items():
-        parts[part][layer] = half
-    with ExitStack() as stack:
+        parts.setdefault(part, {})[layer] = half
+    with ExitStack() as stack, loading(f"The LoRA of {name}"):
         for part, own in parts.items():
-            if own:
-                stack.enter_context(_undone_if_it_fails(getattr(pipeline, part), name, own))
-        with loading(f"The LoRA of {name}"):
-            for part, own in parts.items():
-                if own:
-                    _put(getattr(pipeline, part), name, own)
+            model = getattr(pipeline, part)
+            stack.enter_context(_undone_if_it_fails(model, name, own))
+            _put(model, name, own)
     return Lora(name, found, any(part != "unet" for part, _ in updates))
 
 

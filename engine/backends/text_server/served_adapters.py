@@ -37,11 +37,8 @@ def number(experts: Sequence[str], listed: object) -> ServedAdapters | None:
     if not isinstance(listed, list):
         return None
     found: dict[str, tuple[int, str]] = {}
-    numbers: list[int] = []
-    for entry in listed:
-        if not isinstance(entry, dict) or not isinstance(entry.get("id"), int):
-            continue
-        numbers.append(entry["id"])
+    entries = [e for e in listed if isinstance(e, dict) and isinstance(e.get("id"), int)]
+    for entry in entries:
         path = PureWindowsPath(str(entry.get("path", "")))  # it parts at / too
         expert = path.stem if path.stem in experts else path.parent.name
         if expert in found:
@@ -54,5 +51,5 @@ def number(experts: Sequence[str], listed: object) -> ServedAdapters | None:
     return ServedAdapters(
         of={expert: one for expert, (one, _) in found.items()},
         names={expert: name for expert, (_, name) in found.items()},
-        all=tuple(sorted(numbers)),
+        all=tuple(sorted(entry["id"] for entry in entries)),
     )
