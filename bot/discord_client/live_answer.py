@@ -44,9 +44,12 @@ class DiscordAnswer(LiveAnswer):
         self._edits.show(rendering.growing(self.draft, self.registry, self.who.locale))
 
     async def stop(self) -> None:
+        self._forgo_first()
+        await self._edits.cancel()
+
+    def _forgo_first(self) -> None:
         if self._first is not None:
             self._first.cancel()
-        await self._edits.cancel()
 
     async def farewell(self) -> None:
         await self.stop()
@@ -55,8 +58,7 @@ class DiscordAnswer(LiveAnswer):
             await insist(lambda: self.messages.show(part), LEAVE_SECONDS)
 
     async def finish(self, final: Final) -> list[str]:
-        if self._first is not None:
-            self._first.cancel()
+        self._forgo_first()
         footer = await self.footer(final)
         parts = rendering.last_parts(self.draft, footer, self.registry, self.who.locale)
         first, *rest = await self._with_pictures(parts)
