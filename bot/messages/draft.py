@@ -42,38 +42,24 @@ def fold(draft: Draft, event: Event) -> Draft:
     >>> fold(Draft(), Text(job="j", attempt=1, text="It rained", tokens=2)).text
     'It rained'
     """
+    if isinstance(event, Queued):
+        position, eta = event.position, event.eta
+        return replace(draft, stage="waiting", job=event.job, position=position, eta=eta)
+    if event.attempt < draft.attempt:
+        return draft
+    draft = replace(draft, attempt=event.attempt)
     match event:
-        case Queued(job=job, position=position, eta=eta):
-            return replace(draft, stage="waiting", job=job, position=position, eta=eta)
-        case _ if event.attempt < draft.attempt:
-            return draft
         case Loading(job=job, what=what):
-            return replace(draft, stage="loading", job=job, attempt=event.attempt, what=what)
+            return replace(draft, stage="loading", job=job, what=what)
         case Started():
-            return replace(
-                draft,
-                stage="writing",
-                attempt=event.attempt,
-                text="",
-                tokens=0,
-                step=0,
-                preview=b"",
-            )
+            return replace(draft, stage="writing", text="", tokens=0, step=0, preview=b"")
         case Text(text=text, tokens=tokens):
-            attempt = event.attempt
-            return replace(draft, stage="writing", attempt=attempt, text=text, tokens=tokens)
-        case Image(step=step, steps=steps, eta=eta, preview=preview):
-            return replace(
-                draft,
-                stage="drawing",
-                attempt=event.attempt,
-                step=step,
-                steps=steps,
-                eta=eta,
-                preview=preview or draft.preview,
-            )
+            return replace(draft, stage="writing", text=text, tokens=tokens)
+        case Image(step=step, steps=steps, eta=eta):
+            seen = event.preview or draft.preview
+            return replace(draft, stage="drawing", step=step, steps=steps, eta=eta, preview=seen)
         case Finished(text=text) | Cancelled(text=text):
             stage = "finished" if isinstance(event, Finished) else "cancelled"
-            return replace(draft, stage=stage, attempt=event.attempt, text=text, final=event)
+            return replace(draft, stage=stage, text=text, final=event)
         case Failed():
-            return replace(draft, stage="failed", attempt=event.attempt, final=event)
+            return replace(draft, stage="failed", final=event)

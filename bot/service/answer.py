@@ -8,9 +8,9 @@ from bot.messages.grammar import Again, Continue, Generate
 from bot.messages.language import looks_english
 from bot.service.admission import place_of
 from bot.service.context import Context
-from bot.service.dispatch_table import Events, Step, Stream
+from bot.service.dispatch_table import Events, Step, Stream, Treated
 from bot.service.moderation import RefusedError, Screening
-from bot.service.quota import give_back, take
+from bot.service.quota import Paid, give_back, take
 from bot.service.request import Reply, Who, request_of
 from engine.events import Cancelled, Event, Failed, Finished
 from engine.moderation import Content, Stage
@@ -34,14 +34,7 @@ async def generate(context: Context, command: Asking, who: Who) -> Stream:
             await check_request(context, plan, who, text)
             if isinstance(command, Again):
                 await note(context, "regenerate", who)
-            paid = await take(context, plan, who)
-            try:
-                await context.engine.ask(plan)
-                if treated:
-                    await treated.accepted()
-            except BaseException:  # what was not taken costs nothing, whoever is at fault
-                await give_back(context, [paid])
-                raise
+            paid = await _accept(context, plan, treated, who)
         job = plan.job.id
         screening = screening_of(context, plan, who)
         context.deliveries.take_in_hand(job)
@@ -60,6 +53,19 @@ async def generate(context: Context, command: Asking, who: Who) -> Stream:
                         return
         finally:
             context.deliveries.let_go(job)
+
+
+async def _accept(context: Context, plan: Plan, treated: Treated | None, who: Who) -> Paid:
+    """Take the price and put the job on record."""
+    paid = await take(context, plan, who)
+    try:
+        await context.engine.ask(plan)
+        if treated:
+            await treated.accepted()
+    except BaseException:  # what was not taken costs nothing, whoever is at fault
+        await give_back(context, [paid])
+        raise
+    return paid
 
 
 async def follow(context: Context, job: str, who: Who | None = None) -> Events:
