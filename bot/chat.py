@@ -2,6 +2,7 @@
 
 import asyncio
 from functools import partial
+from typing import TYPE_CHECKING
 
 from bot.messages.buttons import Verb
 from bot.messages.grammar import Again, Continue, Generate, Simple
@@ -16,21 +17,23 @@ from bot.service.moderation import GROWTH, Moderation
 from bot.service.privacy import ask_to_forget, forget_pressed, privacy
 from bot.service.rate_limit import REMEMBERED, RequestRate
 from bot.service.repeats import Repeats
-from bot.service.request import Reply, Who
-from bot.settings import PlatformSettings
 from bot.study.study_hooks import add_study
-from engine import Engine
-from engine.moderation import Moderator
-from engine.process.composition import Desk
+
+if TYPE_CHECKING:
+    from bot.service.request import Reply, Who
+    from bot.settings import PlatformSettings
+    from engine import Engine
+    from engine.moderation import Moderator
+    from engine.process.composition import Desk
 
 AT_ONCE = 8  # requests on their way into the ledger; a rush waits, and not for the ledger's writer
 
 
 def make_context(
-    engine: Engine,
-    desk: Desk,
-    moderator: Moderator,
-    settings: PlatformSettings,
+    engine: "Engine",
+    desk: "Desk",
+    moderator: "Moderator",
+    settings: "PlatformSettings",
     *,
     growth: int = GROWTH,
 ) -> Context:
@@ -53,7 +56,7 @@ def make_context(
 
 
 def _fill(table: DispatchTable, context: Context) -> None:
-    async def reported(command: Simple, who: Who) -> Reply:
+    async def reported(command: Simple, who: "Who") -> "Reply":
         return await report(context, command.topic, who)
 
     asking = partial(generate, context)

@@ -6,7 +6,7 @@ from collections.abc import Awaitable
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import TypeAdapter
@@ -22,15 +22,16 @@ from bot.messages.options import Options, checked
 from bot.messages.wording import AI_LINE
 from bot.service.dispatch_table import Response
 from bot.service.request import Reply
-from bot.terminal_client.client import Screen, answer, code_of
 from bot.terminal_client.keyboard import stoppable
-from bot.terminal_client.session import TerminalSession, open_terminal
 from engine import shutdown
 from engine.characters import well_formed
 from engine.errors import CommandError
 from engine.events import Cancelled, Event, Finished, is_final
 from engine.plan.cards import load_registry
 from engine.plan.treatment import ARM
+
+if TYPE_CHECKING:
+    from bot.terminal_client.session import TerminalSession
 
 LONGEST = 4 * MAX_TEXT  # bytes; a character has four at most
 NEEDS_CHAT = ("forget", "guess", "consent", "withdraw", "compare")
@@ -76,6 +77,8 @@ def ask_command(
         folder = out and _made(out.expanduser())
 
         async def run() -> int:
+            from bot.terminal_client.session import open_terminal
+
             async with open_terminal(settings, out=folder) as there:
                 return await ask(command, typed, there, as_json=as_json)
 
@@ -119,8 +122,10 @@ def _with(command: Command, options: Options) -> Command:
     return replace(command, options=replace(command.options, **given))
 
 
-async def ask(command: Command, typed: str, there: TerminalSession, *, as_json: bool) -> int:
+async def ask(command: Command, typed: str, there: "TerminalSession", *, as_json: bool) -> int:
     """Ask, and give the exit code. Raises CommandError for an answer that asks something back."""
+    from bot.terminal_client.client import Screen, answer, code_of
+
     asking = there.say(command, replace(there.who, typed=typed))
     if as_json:
         draft, said = await _print_events(asking, there)
@@ -134,7 +139,7 @@ async def ask(command: Command, typed: str, there: TerminalSession, *, as_json: 
 
 
 async def _print_events(
-    asking: Awaitable[Response], there: TerminalSession
+    asking: Awaitable[Response], there: "TerminalSession"
 ) -> tuple[Draft, Reply | None]:
     """Print one event a line, as JSON; an answer's with what it is, who made it, and why."""
     draft, facts = Draft(), dict[str, Any]()
@@ -159,7 +164,7 @@ async def _print_events(
     return draft, None
 
 
-async def _print_said(said: Reply, there: TerminalSession) -> Reply:
+async def _print_said(said: Reply, there: "TerminalSession") -> Reply:
     files = [str(await there.save(*file)) for file in said.files]
     _print({"kind": said.kind, "text": said.text, "files": files})
     return said
@@ -170,7 +175,7 @@ def _print(line: dict[str, Any]) -> None:
     print(json.dumps(line, ensure_ascii=escaped), flush=True)  # noqa: T201
 
 
-async def _facts(there: TerminalSession, job: str) -> dict[str, Any]:
+async def _facts(there: "TerminalSession", job: str) -> dict[str, Any]:
     """Tell that a machine makes it, who, by which rule, on which words; nothing that unblinds."""
     marked = {"mark": AI_LINE}
     told = await there.service.context.engine.answer(job)
@@ -184,7 +189,7 @@ async def _facts(there: TerminalSession, job: str) -> dict[str, Any]:
     }
 
 
-async def _saved(there: TerminalSession, final: Finished, number: int) -> dict[str, Any]:
+async def _saved(there: "TerminalSession", final: Finished, number: int) -> dict[str, Any]:
     """Save a picture and tell where."""
     picture = final.pictures[number]
     path = await there.save(f"{final.job.lower()}-{number + 1}.png", picture.data)

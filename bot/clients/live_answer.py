@@ -9,16 +9,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from bot.clients.pacing import TooFast, Vanished, why
 from bot.messages.draft import Draft, fold
-from bot.service.dispatch_table import Events
 from bot.service.request import Reply, Who
-from bot.service.service import ChatService
 from engine.errors import AskerError, OurError
 from engine.events import Cancelled, Event, Failed, Finished, Queued, is_final
 from engine.shutdown import within
+
+if TYPE_CHECKING:
+    from bot.service.dispatch_table import Events
+    from bot.service.service import ChatService
 
 LEAVE_SECONDS = 5.0  # how long a word of farewell is tried
 
@@ -36,7 +38,7 @@ class LiveAnswer(ABC):
     )
     passing: ClassVar[tuple[type[Exception], ...]]  # faults that leave it owed
 
-    def __init__(self, service: ChatService, who: Who) -> None:
+    def __init__(self, service: "ChatService", who: Who) -> None:
         self.service = service
         self.registry = service.context.registry
         self.who = who
@@ -44,7 +46,7 @@ class LiveAnswer(ABC):
         self._left = False
         self._quiet_until = float("-inf")
 
-    async def follow(self, events: Events) -> Reply | None:
+    async def follow(self, events: "Events") -> Reply | None:
         """Show the answer as it grows, then whole; give back a reply in words, which is not shown.
 
         Raises what `events` raises, and OurError when they end too early.

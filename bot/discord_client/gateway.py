@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import discord
@@ -11,9 +11,11 @@ from discord.gateway import DiscordWebSocket
 from discord.http import Route
 
 from bot.discord_client.buttons import Interaction, PressButton
-from bot.discord_client.handlers import Handlers
 from bot.discord_client.sharding import SINGLE, Shards, of_count
 from bot.messages.buttons import PATTERN
+
+if TYPE_CHECKING:
+    from bot.discord_client.handlers import Handlers
 
 CONNECTIONS = 200  # at once; discord.py itself would open one for each of a thousand requests
 HEARTBEAT_SECONDS = 60.0  # a gateway silent for so long is dead
@@ -40,7 +42,7 @@ class Connection(discord.Client):
 
     def __init__(
         self,
-        handlers: Handlers,
+        handlers: "Handlers",
         begin: Callable[["Connection"], Awaitable[None]],
         shards: Shards = SINGLE,
         *,

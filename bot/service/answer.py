@@ -2,24 +2,27 @@
 
 from contextlib import aclosing
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from bot.locales import words
 from bot.messages.grammar import Again, Continue, Generate
 from bot.messages.language import looks_english
 from bot.service.admission import place_of
-from bot.service.context import Context
 from bot.service.dispatch_table import Events, Step, Stream, Treated
 from bot.service.moderation import RefusedError, Screening
 from bot.service.quota import Paid, give_back, take
 from bot.service.request import Reply, Who, request_of
 from engine.events import Cancelled, Event, Failed, Finished
 from engine.moderation import Content, Stage
-from engine.plan.plan import Plan
+
+if TYPE_CHECKING:
+    from bot.service.context import Context
+    from engine.plan.plan import Plan
 
 Asking = Generate | Again | Continue
 
 
-async def generate(context: Context, command: Asking, who: Who) -> Stream:
+async def generate(context: "Context", command: Asking, who: Who) -> Stream:
     """Yield ACCEPTED, then the answer's events; or a question that comes first. Raises AskerError."""
     study = context.handlers.study
     text = "" if isinstance(command, Again) else command.text
@@ -55,7 +58,7 @@ async def generate(context: Context, command: Asking, who: Who) -> Stream:
             context.deliveries.let_go(job)
 
 
-async def _accept(context: Context, plan: Plan, treated: Treated | None, who: Who) -> Paid:
+async def _accept(context: "Context", plan: "Plan", treated: Treated | None, who: Who) -> Paid:
     """Take the price and put the job on record."""
     paid = await take(context, plan, who)
     try:
@@ -68,7 +71,7 @@ async def _accept(context: Context, plan: Plan, treated: Treated | None, who: Wh
     return paid
 
 
-async def follow(context: Context, job: str, who: Who | None = None) -> Events:
+async def follow(context: "Context", job: str, who: Who | None = None) -> Events:
     """Follow a job that was accepted earlier, moderated as it was then."""
     answer = await context.engine.answer(job)
     if answer is None:
@@ -90,13 +93,13 @@ async def follow(context: Context, job: str, who: Who | None = None) -> Events:
         context.deliveries.let_go(job)
 
 
-def screening_of(context: Context, plan: Plan, who: Who) -> Screening:
+def screening_of(context: "Context", plan: "Plan", who: Who) -> Screening:
     asked = plan.request
     content = Content(text=asked.text, command=asked.command, medium=plan.job.medium)
     return Screening(context.moderation, who, content, keep=not asked.private)
 
 
-async def _planned(context: Context, command: Asking, who: Who) -> Plan:
+async def _planned(context: "Context", command: Asking, who: Who) -> "Plan":
     """Plan in the place's default style where the request itself calls for nobody."""
     request = await request_of(command, who, context.engine)
     plan = context.engine.plan(replace(request, treatment=None))  # that of an earlier answer
@@ -108,7 +111,7 @@ async def _planned(context: Context, command: Asking, who: Who) -> Plan:
     return context.engine.plan(replace(plan.request, style=style), plan.job.id)
 
 
-async def check_request(context: Context, plan: Plan, who: Who, typed: str = "") -> None:
+async def check_request(context: "Context", plan: "Plan", who: Who, typed: str = "") -> None:
     """Moderate what was typed and the prompt. Raises RefusedError; then there will be no job.
 
     Of a private request nothing that passes is noted.
@@ -127,7 +130,7 @@ async def check_request(context: Context, plan: Plan, who: Who, typed: str = "")
         raise
 
 
-async def note(context: Context, kind: str, who: Who) -> None:
+async def note(context: "Context", kind: str, who: Who) -> None:
     """Tell the study what is done with the answer that somebody means, if there is one."""
     if not context.handlers.study.title:
         return

@@ -3,17 +3,19 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from bot.service.delivery import Deliveries
-from bot.service.dispatch_table import DispatchTable
-from bot.service.moderation import Moderation
-from bot.service.rate_limit import RequestRate
-from bot.service.repeats import Repeats
-from bot.service.request import Who
-from bot.settings import PlatformSettings
-from engine import Engine
-from engine.plan.cards import Registry
-from engine.process.composition import Desk
+if TYPE_CHECKING:
+    from bot.service.delivery import Deliveries
+    from bot.service.dispatch_table import DispatchTable
+    from bot.service.moderation import Moderation
+    from bot.service.rate_limit import RequestRate
+    from bot.service.repeats import Repeats
+    from bot.service.request import Who
+    from bot.settings import PlatformSettings
+    from engine import Engine
+    from engine.plan.cards import Registry
+    from engine.process.composition import Desk
 
 MARK = 16  # hex characters that tell whose a button is
 
@@ -30,22 +32,22 @@ class Lifecycle:
 class Context:
     """Hold what is made once for a process. `door` limits how many requests are accepted at a time."""
 
-    engine: Engine
-    desk: Desk
-    settings: PlatformSettings
-    moderation: Moderation
-    deliveries: Deliveries
-    handlers: DispatchTable
-    hurry: RequestRate
-    presses: Repeats
+    engine: "Engine"
+    desk: "Desk"
+    settings: "PlatformSettings"
+    moderation: "Moderation"
+    deliveries: "Deliveries"
+    handlers: "DispatchTable"
+    hurry: "RequestRate"
+    presses: "Repeats"
     door: asyncio.Semaphore
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
 
     @property
-    def registry(self) -> Registry:
+    def registry(self) -> "Registry":
         return self.engine.registry
 
 
-def mark_of(context: Context, who: Who) -> str:
+def mark_of(context: Context, who: "Who") -> str:
     """Make what a button carries to be one person's."""
     return context.desk.ledger.person(*who.account)[:MARK]

@@ -3,11 +3,14 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from bot.service.dispatch_table import DispatchTable
-from engine import Engine
 from engine.events import UNSERVED, Loading, Queued
-from engine.process.composition import Desk
+
+if TYPE_CHECKING:
+    from bot.service.dispatch_table import DispatchTable
+    from engine import Engine
+    from engine.process.composition import Desk
 
 GRACE_SECONDS = 900.0  # a client has this long from a final event to its delivery
 
@@ -30,7 +33,7 @@ class Debt:
 class Deliveries:
     """Keep the clients' side of the outbox."""
 
-    def __init__(self, engine: Engine, desk: Desk, handlers: DispatchTable) -> None:
+    def __init__(self, engine: "Engine", desk: "Desk", handlers: "DispatchTable") -> None:
         self._engine = engine
         self._desk = desk
         self._handlers = handlers

@@ -6,14 +6,16 @@ The composition root (bot.chat) fills it, so that the service names no study.
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from bot.messages.buttons import Press, Verb
 from bot.messages.grammar import Command, Simple
 from bot.service.request import Reply, Who
 from engine.events import Event
-from engine.moderation import Judged
-from engine.plan.plan import Plan
+
+if TYPE_CHECKING:
+    from engine.moderation import Judged
+    from engine.plan.plan import Plan
 
 
 class Step(Enum):
@@ -43,7 +45,7 @@ class Treated(Protocol):
     """Hold a plan under an experiment's arm, and what its asker is told beside the answer."""
 
     @property
-    def plan(self) -> Plan:
+    def plan(self) -> "Plan":
         """What is asked for."""
 
     @property
@@ -62,7 +64,7 @@ class ChatStudy(Protocol):
 
     title: str
 
-    async def treat(self, command: Command, plan: Plan, who: Who) -> Treated | Reply | None:
+    async def treat(self, command: Command, plan: "Plan", who: Who) -> Treated | Reply | None:
         """Change the plan as an experiment's arm has it, or ask a question first."""
 
     async def invitation(self, who: Who, job: str) -> Reply | None:
@@ -76,7 +78,7 @@ class ChatStudy(Protocol):
     ) -> None:
         """Record what was done with an answer."""
 
-    async def refused(self, plan: Plan, judged: Sequence[Judged]) -> None:
+    async def refused(self, plan: "Plan", judged: Sequence["Judged"]) -> None:
         """Record a request that moderation stopped before it was a job."""
 
     async def delivered(self, job: str) -> None:

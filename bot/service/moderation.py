@@ -3,16 +3,19 @@
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from bot.locales import words
 from bot.messages.escape import defang
 from bot.service.request import Reply, Who
-from engine import Engine
 from engine.errors import AskerError
 from engine.events import Cancelled, Event, Failed, Finished, Image, Text, is_final
 from engine.moderation import Action, Content, Judged, Moderator, Stage, Verdict
 from engine.moderation.normalise import OVERLAP
-from engine.process.composition import Desk
+
+if TYPE_CHECKING:
+    from engine import Engine
+    from engine.process.composition import Desk
 
 GROWTH = 160  # characters of a growing text between two checks
 
@@ -25,7 +28,7 @@ class RefusedError(AskerError):
 
 class Moderation:
     def __init__(
-        self, moderator: Moderator, desk: Desk, engine: Engine, growth: int = GROWTH
+        self, moderator: Moderator, desk: "Desk", engine: "Engine", growth: int = GROWTH
     ) -> None:
         self._moderator = moderator
         self._desk = desk

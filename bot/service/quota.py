@@ -2,27 +2,30 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from bot.locales import words
 from bot.messages import wording
-from bot.service.context import Context
-from bot.service.request import Who
 from engine.errors import LimitError
-from engine.plan.plan import Plan
+
+if TYPE_CHECKING:
+    from bot.service.context import Context
+    from bot.service.request import Who
+    from engine.plan.plan import Plan
 
 
-def place_charged(who: Who) -> str | None:
+def place_charged(who: "Who") -> str | None:
     """Name the place whose bucket is emptied beside the asker's: a channel's with its threads."""
     return None if who.alone else who.parent or who.place
 
 
 @dataclass(frozen=True, slots=True)
 class Paid:
-    who: Who
+    who: "Who"
     cost: float
 
 
-async def take(context: Context, plan: Plan, who: Who) -> Paid:
+async def take(context: "Context", plan: "Plan", who: "Who") -> Paid:
     """Take the cost. Raises LimitError with an honest wait."""
     most = context.settings.asker_waiting
     waiting = await context.desk.forgetting.under_way(*who.account)
@@ -37,7 +40,7 @@ async def take(context: Context, plan: Plan, who: Who) -> Paid:
     return Paid(who, cost)
 
 
-async def charge_all(context: Context, plans: Sequence[Plan], who: Who) -> list[Paid]:
+async def charge_all(context: "Context", plans: Sequence["Plan"], who: "Who") -> list[Paid]:
     """Take the cost of them all, or of none. Raises LimitError."""
     paid: list[Paid] = []
     try:
@@ -49,7 +52,7 @@ async def charge_all(context: Context, plans: Sequence[Plan], who: Who) -> list[
     return paid
 
 
-async def give_back(context: Context, paid: Sequence[Paid]) -> None:
+async def give_back(context: "Context", paid: Sequence[Paid]) -> None:
     for each in paid:
         who = each.who
         await context.desk.quotas.give_back(*who.account, place_charged(who), each.cost)

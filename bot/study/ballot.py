@@ -1,7 +1,7 @@
 """The ballot of a pair: its message, the votes on it with their reasons, and the reveal."""
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bot.locales import words
 from bot.messages.buttons import Press, Rows, Verb, button
@@ -10,17 +10,19 @@ from bot.service.request import Reply, Who
 from bot.study.blinding import fitted, scrubbed, side_by_side
 from bot.study.pair import PAIR, Pair, Side
 from bot.study.participant import participant
-from bot.study.study_chat import StudyChat
 from engine.errors import AskerError
 from engine.events import Picture
 from engine.plan.plan import Plan
 from engine.study.experiments.experiment import Arm, Experiment
 
+if TYPE_CHECKING:
+    from bot.study.study_chat import StudyChat
+
 CHOICES = ("a", "b", "tie", "bad")
 REASONS = ("style", "story", "language", "surprise", "other")
 
 
-async def shown(chat: StudyChat, pair: Pair) -> Reply:
+async def shown(chat: "StudyChat", pair: Pair) -> Reply:
     text, visible = message(pair, words("compare.ask", pair.who.locale))
     if pair.kept:
         jobs = [side.job for side in pair.sides]
@@ -65,7 +67,7 @@ def vote_rows(pair: Pair) -> Rows:
     return tuple(rows)
 
 
-async def voted(chat: StudyChat, press: Press, who: Who) -> Reply:
+async def voted(chat: "StudyChat", press: Press, who: Who) -> Reply:
     """Take a vote, a reason for it, or the wish for the reveal. Raises AskerError."""
     pair = chat.pairs.get(press.job) or await _recalled(chat, press.job, who)
     if pair is None:
@@ -94,7 +96,7 @@ async def voted(chat: StudyChat, press: Press, who: Who) -> Reply:
     return Reply(text, rows=vote_rows(pair), replaces=True, literal=True, caption=pair.picture)
 
 
-async def _count(chat: StudyChat, pair: Pair, who: Who, *, reveal: bool) -> None:
+async def _count(chat: "StudyChat", pair: Pair, who: Who, *, reveal: bool) -> None:
     """Write the vote down, while the consent is live; after a withdrawal nothing more is written."""
     person = await participant(chat.context.desk, who)
     if person is None:
@@ -109,7 +111,7 @@ async def _count(chat: StudyChat, pair: Pair, who: Who, *, reveal: bool) -> None
         raise AskerError(words("compare.expired", who.locale))
 
 
-async def _told(chat: StudyChat, pair: Pair, who: Who) -> Reply:
+async def _told(chat: "StudyChat", pair: Pair, who: Who) -> Reply:
     a, b = (_writer(side, who) for side in pair.sides)
     chosen = words(f"compare.{pair.choice}", who.locale)
     head = words("compare.told", who.locale, choice=chosen)
@@ -127,7 +129,7 @@ def _writer(side: Side, who: Who) -> str:
     return f"{told} ({different})" if different else told
 
 
-async def _recalled(chat: StudyChat, name: str, who: Who) -> Pair | None:
+async def _recalled(chat: "StudyChat", name: str, who: Who) -> Pair | None:
     """Restore a pair of before a restart from the record."""
     services = chat.study_services
     seen = await services.exposures.get(name) if services is not None else None

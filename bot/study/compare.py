@@ -9,7 +9,7 @@ import asyncio
 import random
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bot.locales import words
 from bot.messages.grammar import Compare, Generate
@@ -22,21 +22,23 @@ from bot.study.ballot import shown
 from bot.study.blinding import scrubbed
 from bot.study.pair import PAIR, Pair, Side, VoidError
 from bot.study.participant import participant
-from bot.study.study_chat import StudyChat
 from engine.errors import AskerError
 from engine.events import Failed, Finished, Loading
 from engine.ledger.ledger import new_id
-from engine.plan.cards import Expert
-from engine.plan.job import Request
 from engine.plan.plan import MAX_SEED
 from engine.shutdown import end
-from engine.study.consent.participants import Person
 from engine.study.experiments.eligibility import Candidate, treatment_of
-from engine.study.experiments.enrolment import Enrolled
 from engine.study.experiments.experiment import Arm, Experiment
 
+if TYPE_CHECKING:
+    from bot.study.study_chat import StudyChat
+    from engine.plan.cards import Expert
+    from engine.plan.job import Request
+    from engine.study.consent.participants import Person
+    from engine.study.experiments.enrolment import Enrolled
 
-async def compare(chat: StudyChat, command: Compare, who: Who) -> Stream:
+
+async def compare(chat: "StudyChat", command: Compare, who: Who) -> Stream:
     """Yield ACCEPTED, something to wait by, then both answers in one message. Raises AskerError."""
     if command.options.private:
         raise AskerError(words("compare.not_private", who.locale))
@@ -53,7 +55,7 @@ async def compare(chat: StudyChat, command: Compare, who: Who) -> Stream:
                 yield event
 
 
-async def _answers(chat: StudyChat, pair: Pair) -> Stream:
+async def _answers(chat: "StudyChat", pair: Pair) -> Stream:
     who, done = pair.who, False
     paid = await charge_all(chat.context, [side.plan for side in pair.sides], who)
     try:
@@ -81,7 +83,7 @@ async def _answers(chat: StudyChat, pair: Pair) -> Stream:
             await chat.pairs.let_go(pair)
 
 
-async def _planned(chat: StudyChat, command: Compare, who: Who) -> Pair | Reply:
+async def _planned(chat: "StudyChat", command: Compare, who: Who) -> Pair | Reply:
     """Draw who writes in which order, or ask what comes before. Raises AskerError, VoidError."""
     options = command.options
     names = [n.strip() for n in (options.style or "").split(",") if n.strip()]
@@ -120,8 +122,8 @@ async def _planned(chat: StudyChat, command: Compare, who: Who) -> Pair | Reply:
 
 
 async def _enrolled(
-    chat: StudyChat, command: Compare, expert: Expert, person: Person | None, who: Who
-) -> Enrolled | None:
+    chat: "StudyChat", command: Compare, expert: "Expert", person: "Person | None", who: Who
+) -> "Enrolled | None":
     if person is None:
         return None
     asking = Candidate(
@@ -135,11 +137,11 @@ async def _enrolled(
 
 
 def _side(
-    chat: StudyChat,
-    asked: Request,
+    chat: "StudyChat",
+    asked: "Request",
     arm: Arm,
     experiment: Experiment | None,
-    chosen: Expert,
+    chosen: "Expert",
     name: str,
 ) -> Side:
     """Plan an arm's request. Raises VoidError where its model is not here."""
@@ -154,9 +156,9 @@ def _side(
 
 
 async def _on_record(
-    chat: StudyChat,
+    chat: "StudyChat",
     name: str,
-    person: Person,
+    person: "Person",
     experiment: Experiment | None,
     facts: list[dict[str, Any]],
     seed: int,
@@ -166,7 +168,7 @@ async def _on_record(
     await exposures.make(name, person, "compare", shown=facts, seed=seed, experiment=of)
 
 
-async def _written(chat: StudyChat, pair: Pair) -> None:
+async def _written(chat: "StudyChat", pair: Pair) -> None:
     """Await both answers at once. Raises VoidError as soon as one of them cannot be had."""
     tasks = [asyncio.create_task(_answered(chat, pair, side)) for side in pair.sides]
     try:
@@ -175,7 +177,7 @@ async def _written(chat: StudyChat, pair: Pair) -> None:
         await end(*tasks)
 
 
-async def _answered(chat: StudyChat, pair: Pair, side: Side) -> None:
+async def _answered(chat: "StudyChat", pair: Pair, side: Side) -> None:
     """Follow one answer to its end, moderated like any other. Raises VoidError."""
     context = chat.context
     screening = screening_of(context, side.plan, pair.who)

@@ -4,20 +4,22 @@ A form's state stands in its buttons (see engine.study.consent.consent): whose i
 asks about, what was answered so far. So it survives a restart, and an old one is known as such.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bot.locales import words
 from bot.messages.buttons import Press, Verb, button
-from bot.messages.grammar import Simple
 from bot.service.admission import operates
 from bot.service.context import mark_of
 from bot.service.request import Reply, Who
-from bot.study.study_chat import StudyChat
 from engine.errors import AskerError, CommandError
 from engine.study.consent.account_links import shown as shown_code
 from engine.study.consent.consent import QUESTIONS, Answers, Consent
 from engine.study.consent.opt_in import place_of
-from engine.study.study import ConsentText, Study
+
+if TYPE_CHECKING:
+    from bot.messages.grammar import Simple
+    from bot.study.study_chat import StudyChat
+    from engine.study.study import ConsentText, Study
 
 YOUNG_SECONDS = 86400.0  # whoever said to be under age is not asked again before
 TEXT_MARK = 8  # hex characters of the text's digest
@@ -25,7 +27,7 @@ ROOM = 1500  # characters of a consent text that fit above each question
 OPEN = "open"
 
 
-def study_of(chat: StudyChat, who: Who) -> Study:
+def study_of(chat: "StudyChat", who: Who) -> "Study":
     """Return the study that runs. Raises AskerError, which says that there is none."""
     study = chat.agreements.study
     if study is None:
@@ -33,7 +35,7 @@ def study_of(chat: StudyChat, who: Who) -> Study:
     return study
 
 
-def _asking(chat: StudyChat, who: Who) -> Study:
+def _asking(chat: "StudyChat", who: Who) -> "Study":
     """Return the study for somebody who may be asked. Raises AskerError for who just was under age."""
     if chat.too_young.lately(who.account, YOUNG_SECONDS):
         contact = study_of(chat, who).file.contact
@@ -41,7 +43,7 @@ def _asking(chat: StudyChat, who: Who) -> Study:
     return study_of(chat, who)
 
 
-async def consent(chat: StudyChat, _command: Simple, who: Who) -> Reply:
+async def consent(chat: "StudyChat", _command: "Simple", who: Who) -> Reply:
     study = _asking(chat, who)
     last = await chat.agreements.last(*who.account)
     if last is None or not last.live:
@@ -63,15 +65,17 @@ def _yes(value: bool | None, who: Who) -> str:
     return words("study.yes" if value else "study.no", who.locale)
 
 
-async def _form_anew(chat: StudyChat, who: Who, why: str, text: ConsentText | None = None) -> Reply:
+async def _form_anew(
+    chat: "StudyChat", who: Who, why: str, text: "ConsentText | None" = None
+) -> Reply:
     text = text or study_of(chat, who).text(who.locale)
     opening = words(why, who.locale) if why else ""
     return await _form(chat, text, Answers(), who, opening=opening)
 
 
 async def _form(
-    chat: StudyChat,
-    text: ConsentText,
+    chat: "StudyChat",
+    text: "ConsentText",
     answers: Answers,
     who: Who,
     *,
@@ -121,7 +125,7 @@ async def _form(
     )
 
 
-async def consent_pressed(chat: StudyChat, press: Press, who: Who) -> Reply:
+async def consent_pressed(chat: "StudyChat", press: Press, who: Who) -> Reply:
     """Take one answer, or the last step. Raises AskerError for somebody else's form."""
     study = study_of(chat, who)
     mark, digest, letters = parts_of(press.argument)
@@ -163,7 +167,9 @@ def parts_of(argument: str) -> tuple[str, str, str]:
     return mark, digest, letters
 
 
-async def _save(chat: StudyChat, answers: Answers, text: ConsentText, form: str, who: Who) -> Reply:
+async def _save(
+    chat: "StudyChat", answers: Answers, text: "ConsentText", form: str, who: Who
+) -> Reply:
     channel = "private" if who.alone else "aside"
     done = await chat.agreements.save(*who.account, answers, text, form, channel)
     if done == "older":
@@ -172,7 +178,7 @@ async def _save(chat: StudyChat, answers: Answers, text: ConsentText, form: str,
     return Reply(words(key, who.locale), private=True, replaces=True)
 
 
-async def invitation(chat: StudyChat, who: Who) -> Reply | None:
+async def invitation(chat: "StudyChat", who: Who) -> Reply | None:
     """Ask after a good answer, if it is time to."""
     place = place_of(who.platform, who.place, who.server)
     kind = await chat.agreements.invite(*who.account, alone=who.alone, place=place)
@@ -189,7 +195,7 @@ async def invitation(chat: StudyChat, who: Who) -> Reply | None:
 # Links and places
 
 
-async def link(chat: StudyChat, command: Simple, who: Who) -> Reply:
+async def link(chat: "StudyChat", command: "Simple", who: Who) -> Reply:
     study_of(chat, who)
     topic = command.topic
     if not topic:
@@ -204,7 +210,7 @@ async def link(chat: StudyChat, command: Simple, who: Who) -> Reply:
     return Reply(words("study.link_joined", who.locale), private=True)
 
 
-async def study_here(chat: StudyChat, command: Simple, who: Who) -> Reply:
+async def study_here(chat: "StudyChat", command: "Simple", who: Who) -> Reply:
     """Say for all to see whether the place takes part; those who manage it turn that on and off."""
     study = study_of(chat, who)
     what = command.topic.strip().lower() or "show"

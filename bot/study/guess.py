@@ -3,6 +3,7 @@
 import random
 import time
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from bot.locales import words
 from bot.messages.buttons import Press, Rows, Verb, button
@@ -11,15 +12,17 @@ from bot.messages.grammar import Simple
 from bot.service.repeats import Bounded
 from bot.service.request import Reply, Who
 from bot.study.participant import participant
-from bot.study.questionnaire import Questions
 from engine.errors import AskerError
 from engine.ledger.ledger import new_id
-from engine.process.composition import Desk
-from engine.study.consent.participants import Person
 from engine.study.experiments.eligibility import Candidate
-from engine.study.experiments.experiment import Experiment
 from engine.study.experiments.exposures import OPEN_SECONDS
 from engine.study.experiments.passages import CONFIDENCES, KINDS, Item, Score, score_of, shipped
+
+if TYPE_CHECKING:
+    from bot.study.questionnaire import Questions
+    from engine.process.composition import Desk
+    from engine.study.consent.participants import Person
+    from engine.study.experiments.experiment import Experiment
 
 GUESS = "guess:"  # begins a receipt
 MOST = 2_000
@@ -30,8 +33,8 @@ class Guess:
     id: str
     who: Who
     item: Item
-    person: Person | None = None
-    experiment: Experiment | None = None
+    person: "Person | None" = None
+    experiment: "Experiment | None" = None
     made: float = field(default_factory=time.monotonic)
     over: bool = False
 
@@ -39,7 +42,7 @@ class Guess:
 class GuessGame:
     """Play /guess. What people who do not take part have had is known until the process ends."""
 
-    def __init__(self, desk: Desk, questions: Questions) -> None:
+    def __init__(self, desk: "Desk", questions: "Questions") -> None:
         self._desk = desk
         self._questions = questions
         self._open = Bounded[str, Guess](MOST)
@@ -72,7 +75,7 @@ class GuessGame:
         text = f"{asked}\n\n“{defang(item.text)}”\n\n{notice}"
         return Reply(text, rows=(tuple(kinds),), literal=True, receipt=f"{GUESS}{made.id}")
 
-    async def _draw(self, person: Person | None, expert: str, who: Who) -> Item | None:
+    async def _draw(self, person: "Person | None", expert: str, who: Who) -> Item | None:
         if person is not None:
             return await self._desk.services.passages.draw(person, expert)
         had = {name for name, _, _ in self._played.get(who.account, [])}

@@ -6,19 +6,21 @@ Whose consent is live has the pair on record; of the others it is remembered her
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bot.locales import words
-from bot.service.context import Context
 from bot.service.repeats import Bounded
-from bot.service.request import Who
 from engine.errors import AskerError, PasticheError
-from engine.events import Picture
-from engine.plan.cards import Expert
-from engine.plan.plan import Plan
-from engine.study.consent.participants import Person
-from engine.study.experiments.experiment import Arm, Experiment
 from engine.study.experiments.exposures import OPEN_SECONDS
+
+if TYPE_CHECKING:
+    from bot.service.context import Context
+    from bot.service.request import Who
+    from engine.events import Picture
+    from engine.plan.cards import Expert
+    from engine.plan.plan import Plan
+    from engine.study.consent.participants import Person
+    from engine.study.experiments.experiment import Arm, Experiment
 
 MOST = 2_000  # pairs remembered
 PAIR = "pair:"  # begins a receipt, and the address of an answer that is never sent by itself
@@ -28,11 +30,11 @@ PAIR = "pair:"  # begins a receipt, and the address of an answer that is never s
 class Side:
     """One of the two answers; `text` is shown, scrubbed; `named`: it had named its writer."""
 
-    arm: Arm
-    plan: Plan
+    arm: "Arm"
+    plan: "Plan"
     text: str = ""
     named: bool = False
-    picture: Picture | None = None
+    picture: "Picture | None" = None
     adapter: str = ""
 
     @property
@@ -40,7 +42,7 @@ class Side:
         return self.plan.job.id
 
     @property
-    def expert(self) -> Expert:
+    def expert(self) -> "Expert":
         return self.plan.expert
 
     @property
@@ -59,10 +61,10 @@ class Pair:
     """Two answers on their way to a vote; `sides` in the order of showing, a then b."""
 
     id: str
-    who: Who
+    who: "Who"
     sides: tuple[Side, Side]
-    person: Person | None = None
-    experiment: Experiment | None = None
+    person: "Person | None" = None
+    experiment: "Experiment | None" = None
     made: float = field(default_factory=time.monotonic)
     choice: str = ""
     reason: str = ""
@@ -86,14 +88,14 @@ class Pair:
 class Pairs:
     """Remember the pairs of this process that may still be voted on."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: "Context") -> None:
         self._context = context
         self._pairs = Bounded[str, Pair](MOST)
 
     def add(self, pair: Pair) -> None:
         self._pairs[pair.id] = pair
 
-    def under_way(self, who: Who) -> str:
+    def under_way(self, who: "Who") -> str:
         mine = [p for p in self._pairs.values() if p.who.account == who.account and not p.written]
         return mine[-1].id if mine else ""
 
@@ -122,7 +124,7 @@ class Pairs:
         for side in pair.sides:
             await self._context.deliveries.delivered(side.job)
 
-    async def stop(self, who: Who, name: str = "") -> bool:
+    async def stop(self, who: "Who", name: str = "") -> bool:
         """Cancel both; False where there is nothing to stop. Raises AskerError for another's pair."""
         pair = self.get(name or self.under_way(who))
         if pair is None:

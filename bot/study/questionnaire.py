@@ -5,6 +5,7 @@ restart and in any process. What was about to be asked for when the questions ca
 """
 
 import time
+from typing import TYPE_CHECKING
 
 from bot.locales import words
 from bot.messages.buttons import Button, Press, Rows, Verb, button
@@ -14,11 +15,13 @@ from bot.service.repeats import Bounded
 from bot.service.request import Reply, Who
 from bot.study.participant import participant
 from engine.errors import AskerError
-from engine.process.composition import Desk
-from engine.study.consent.participants import Person
-from engine.study.experiments.enrolment import Enrolled
-from engine.study.experiments.experiment import Experiment
 from engine.study.experiments.questions import NO_ANSWER, Asked
+
+if TYPE_CHECKING:
+    from engine.process.composition import Desk
+    from engine.study.consent.participants import Person
+    from engine.study.experiments.enrolment import Enrolled
+    from engine.study.experiments.experiment import Experiment
 
 INSTRUMENTS = {"b": "before", "a": "after", "r": "rating"}
 START = "start"
@@ -30,12 +33,12 @@ MOST = 1_000
 class Questions:
     """Ask the questions of experiments, and remember what was asked for when they came."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: "Desk") -> None:
         self._desk = desk
         self._pending = Bounded[tuple[str, str], tuple[float, Command, Who]](MOST)
 
     async def before(
-        self, enrolled: Enrolled, person: Person, command: Command, who: Who
+        self, enrolled: "Enrolled", person: "Person", command: Command, who: Who
     ) -> Reply | None:
         """Ask the first question that comes before; the command goes on after the last."""
         asked = await self._desk.services.questionnaires.next(enrolled, "before", person)
@@ -65,7 +68,7 @@ class Questions:
         return _question(enrolled, "rating", asked, who, about=seen.id)
 
     async def after_exposure(
-        self, experiment: Experiment | None, person: Person | None, who: Who
+        self, experiment: "Experiment | None", person: "Person | None", who: Who
     ) -> Rows:
         """Offer the button that leads to the end, when somebody has seen all that they should."""
         if experiment is None or person is None or experiment.unit != "person":
@@ -112,7 +115,7 @@ class Questions:
             return Reply(words("questions.go_on", who.locale), replaces=True)
         return GoOn(command, asker)
 
-    async def _end(self, enrolled: Enrolled, person: Person, who: Who) -> Reply:
+    async def _end(self, enrolled: "Enrolled", person: "Person", who: Who) -> Reply:
         experiment = enrolled.experiment
         if not enrolled.completed:
             await self._desk.services.experiments.completed(enrolled)
@@ -125,7 +128,7 @@ class Questions:
         ]
         return Reply("\n\n".join(p for p in parts if p), replaces=True, private=True)
 
-    async def _exclude(self, enrolled: Enrolled, person: Person) -> None:
+    async def _exclude(self, enrolled: "Enrolled", person: "Person") -> None:
         """Exclude by the rules that the file wrote down before."""
         services, rules = self._desk.services, enrolled.experiment.exclude
         votes = await services.exposures.votes_of(person, enrolled.experiment.id)
@@ -137,7 +140,7 @@ class Questions:
 
 
 def _question(
-    enrolled: Enrolled,
+    enrolled: "Enrolled",
     instrument: str,
     asked: Asked,
     who: Who,

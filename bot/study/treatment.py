@@ -6,20 +6,23 @@ process, delivers the exposure.
 
 import logging
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from bot.locales import words
-from bot.messages.grammar import Command
 from bot.messages.language import looks_english
 from bot.service.request import Reply, Who
 from bot.study.participant import participant
-from bot.study.study_chat import StudyChat
 from engine.errors import CommandError
 from engine.events import Cancelled, Event, Failed
-from engine.plan.plan import Plan
-from engine.study.consent.participants import Person
 from engine.study.experiments.eligibility import Candidate, treatment_of
-from engine.study.experiments.enrolment import Enrolled
-from engine.study.services import StudyServices
+
+if TYPE_CHECKING:
+    from bot.messages.grammar import Command
+    from bot.study.study_chat import StudyChat
+    from engine.plan.plan import Plan
+    from engine.study.consent.participants import Person
+    from engine.study.experiments.enrolment import Enrolled
+    from engine.study.services import StudyServices
 
 log = logging.getLogger(__name__)
 
@@ -28,10 +31,10 @@ log = logging.getLogger(__name__)
 class TreatedRequest:
     """Hold a plan under an arm; `note` if the arm's model is not here and it goes without."""
 
-    plan: Plan
-    services: StudyServices
-    person: Person
-    enrolled: Enrolled
+    plan: "Plan"
+    services: "StudyServices"
+    person: "Person"
+    enrolled: "Enrolled"
     note: str = ""
 
     async def accepted(self) -> None:
@@ -61,7 +64,7 @@ class TreatedRequest:
 
 
 async def treat(
-    chat: StudyChat, command: Command, plan: Plan, who: Who
+    chat: "StudyChat", command: "Command", plan: "Plan", who: Who
 ) -> TreatedRequest | Reply | None:
     """Plan it anew under its unit's arm, or ask what comes first; None outside of experiments."""
     services, request = chat.study_services, plan.request

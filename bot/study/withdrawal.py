@@ -4,22 +4,25 @@ import io
 import json
 import zipfile
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from bot.locales import words
 from bot.messages.buttons import Press, Verb, button
-from bot.messages.grammar import Simple
 from bot.service.context import mark_of
 from bot.service.request import Reply, Who
 from bot.study.consent import parts_of, standing, study_of
-from bot.study.study_chat import StudyChat
 from engine.errors import AskerError
+
+if TYPE_CHECKING:
+    from bot.messages.grammar import Simple
+    from bot.study.study_chat import StudyChat
 
 MAX_FILE = 8 << 20  # bytes; what every platform takes
 PICTURES = ("pictures", "study_pictures")
 KEEP, DELETE = "keep", "delete"
 
 
-async def withdraw(chat: StudyChat, _command: Simple, who: Who) -> Reply:
+async def withdraw(chat: "StudyChat", _command: "Simple", who: Who) -> Reply:
     """End it at once, and ask about what there is."""
     study_of(chat, who)
     agreements = chat.agreements
@@ -37,7 +40,7 @@ async def withdraw(chat: StudyChat, _command: Simple, who: Who) -> Reply:
     return Reply(words("study.withdrawn", who.locale), private=True, ask=ask, start="withdraw")
 
 
-async def data_pressed(chat: StudyChat, press: Press, who: Who) -> Reply:
+async def data_pressed(chat: "StudyChat", press: Press, who: Who) -> Reply:
     """Keep or delete. Raises AskerError for somebody else's question, or one that is out of date."""
     study_of(chat, who)
     mark, what, _ = parts_of(press.argument)
@@ -52,7 +55,7 @@ async def data_pressed(chat: StudyChat, press: Press, who: Who) -> Reply:
     return Reply(words("study.deleted", who.locale, count=count), private=True, replaces=True)
 
 
-async def mydata(chat: StudyChat, _command: Simple, who: Who) -> Reply:
+async def mydata(chat: "StudyChat", _command: "Simple", who: Who) -> Reply:
     rows = await chat.agreements.held(*who.account)
     known = await chat.agreements.names(*who.account)
     counts = "\n".join(f"- {name}: {len(found)}" for name, found in sorted(rows.items()))
@@ -74,7 +77,7 @@ async def mydata(chat: StudyChat, _command: Simple, who: Who) -> Reply:
     return Reply(text, private=True, files=(file,), start="mydata")
 
 
-async def _packed(chat: StudyChat, data: bytes, names: Sequence[str]) -> tuple[bytes, int]:
+async def _packed(chat: "StudyChat", data: bytes, names: Sequence[str]) -> tuple[bytes, int]:
     """Zip the rows and the pictures, if need be; return how many pictures it has no room for."""
     if not names and len(data) <= MAX_FILE:
         return b"", 0
@@ -89,7 +92,7 @@ async def _packed(chat: StudyChat, data: bytes, names: Sequence[str]) -> tuple[b
     return made.getvalue(), len(names) - put
 
 
-async def _mine(chat: StudyChat, who: Who) -> str:
+async def _mine(chat: "StudyChat", who: Who) -> str:
     study = chat.agreements.study
     if study is None or study.key is None:
         return ""

@@ -8,14 +8,12 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bot.clients.pacing import Vanished
 from bot.messages.grammar import RESERVED
 from bot.service.rate_limit import RateLimit
 from bot.service.repeats import Repeats
-from bot.service.service import ChatService
-from bot.telegram_client.handlers import Handlers
 from bot.telegram_client.identity import PLATFORM
 from bot.telegram_client.updates import (
     Asked,
@@ -29,6 +27,10 @@ from bot.telegram_client.updates import (
 from engine.chat.quotas import Bucket
 from engine.errors import OurError
 from engine.shutdown import end
+
+if TYPE_CHECKING:
+    from bot.service.service import ChatService
+    from bot.telegram_client.handlers import Handlers
 
 MOST_WAITING = 20  # updates of one chat
 FEW = 3  # so many of one chat are waited for before a batch is confirmed
@@ -73,7 +75,7 @@ class ChatLocks:
 class UpdateQueue:
     """Hand updates to the handlers, each once. `me` is the bot, once it is known."""
 
-    def __init__(self, service: ChatService, handlers: Handlers) -> None:
+    def __init__(self, service: "ChatService", handlers: "Handlers") -> None:
         self.me = User(id=0)
         self.tasks: set[asyncio.Task[None]] = set()
         self._service = service

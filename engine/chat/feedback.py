@@ -13,26 +13,9 @@ from engine.ledger.observers import ChatObserver
 from engine.ledger.tables import Asker, JobRow, RequestRow
 from engine.ledger.transactions import put, repeated
 from engine.moderation import Judged
+from engine.moderation.verdicts import unspoken, verdict_row
 
-NEVER = frozenset({"self_harm", "self_harm_intent"})
 STANDING_SECONDS = 86400.0  # whose first request is so old has a say in what is hidden
-
-
-def verdict_row(judged: Judged) -> dict[str, Any]:
-    """Give a verdict's columns, but for whom it is about and when."""
-    return {
-        "stage": judged.stage.value,
-        "action": judged.verdict.action.value,
-        "reasons": judged.verdict.reasons,
-        "provider": judged.verdict.provider,
-        "version": judged.verdict.version,
-        "milliseconds": judged.milliseconds,
-    }
-
-
-def unspoken(judged: Sequence[dict[str, Any]]) -> bool:
-    """Tell whether these are of a moment of which nothing is kept with a person, in no table."""
-    return any(NEVER & one["reasons"].keys() for one in judged)
 
 
 def _standing(now: float) -> sa.Select[str]:

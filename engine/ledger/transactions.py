@@ -11,7 +11,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, ParamSpec, TypeVar, TypeVarTuple
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, TypeVarTuple
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -20,9 +20,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from engine.errors import LedgerError
 from engine.ledger.errors import UNDONE, explain, reason, sqlstate_of
-from engine.ledger.observers import Observer
 from engine.ledger.postgres import name_of
 from engine.vault import vault_of
+
+if TYPE_CHECKING:
+    from engine.ledger.observers import Observer
 
 TURN_SECONDS = 10.0  # a writer waits this long for those before it
 TRIES = 6
@@ -51,7 +53,7 @@ class Database:
         self,
         database: AsyncEngine,
         clock: Callable[[], float] = time.time,
-        observers: Sequence[Observer] = (),
+        observers: Sequence["Observer"] = (),
     ) -> None:
         self.vault = vault_of(database.dialect)
         self.clock = clock

@@ -19,8 +19,6 @@ from engine.plan.cards import Registry, load_registry
 from engine.plan.job import Request
 from engine.plan.plan import Plan
 from engine.process.client import ClientEngine
-from engine.process.composition import open_ledger
-from engine.process.owner import owning
 from engine.settings import Settings
 
 ATTACH_SECONDS = 10.0  # an owner that holds the lock has this long to open its socket
@@ -50,6 +48,8 @@ async def open_engine(
     if isinstance(place, ClientEngine):
         yield place
         return
+    from engine.process.composition import open_ledger  # who attaches needs no ledger
+
     async with AsyncExitStack() as stack:
         if place is not None:
             stack.enter_context(place)
@@ -59,7 +59,7 @@ async def open_engine(
         if place is None:
             from engine.process.shared import sharing as making  # its libraries are slow to import
         else:
-            making = owning
+            from engine.process.owner import owning as making
         made = making(settings, registry, ledger, workers=workers, warm=warm)
         yield await stack.enter_async_context(made)
 
@@ -123,6 +123,8 @@ class ReconnectingEngine(Engine):
     async def ledger(self) -> AsyncIterator[Ledger]:
         """Give the one ledger of this process, which its engines and its desk share."""
         if self._ledger is None:
+            from engine.process.composition import open_ledger
+
             self._ledger = await self._outer.enter_async_context(open_ledger(self._settings))
         yield self._ledger
 

@@ -11,9 +11,9 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 from ulid import ULID
 
-from engine.chat.feedback import unspoken
 from engine.ledger.erasure import chunks, cut_off
 from engine.ledger.tables import JobRow, Table
+from engine.moderation.verdicts import unspoken
 from engine.study.consent.consent import live_consent
 from engine.study.consent.opt_in import takes_part
 from engine.study.study import Study

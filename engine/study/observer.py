@@ -15,13 +15,13 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 from ulid import ULID
 
-from engine.chat.feedback import unspoken
 from engine.ledger.chat_tables import VerdictRow
 from engine.ledger.observers import Rule
 from engine.ledger.picture_cleanup import discard
 from engine.ledger.rows import job_values, request_values
 from engine.ledger.tables import JobRow, PictureRow
 from engine.ledger.transactions import Database
+from engine.moderation.verdicts import unspoken
 from engine.plan.job import Job, Request, Treatment
 from engine.plan.plan import Plan
 from engine.plan.router import Route

@@ -11,10 +11,10 @@ from typing import Any
 import sqlalchemy as sa
 from ulid import ULID
 
-from engine.chat.feedback import verdict_row
 from engine.ledger.picture_cleanup import discard
 from engine.ledger.transactions import Database, lasting, repeated
 from engine.moderation import Judged
+from engine.moderation.verdicts import verdict_row
 from engine.plan.plan import Plan
 from engine.settings import Settings
 from engine.study import erasure_rules, interactions

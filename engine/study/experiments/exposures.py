@@ -6,17 +6,19 @@ changed until the reveal, and every one is kept.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 from ulid import ULID
 
 from engine.ledger.transactions import Database, add, repeated
-from engine.study.consent.participants import Person
 from engine.study.experiments.tables import Exposure, Vote
-from engine.study.study import Study
 from engine.study.tables import InteractionRow
+
+if TYPE_CHECKING:
+    from engine.study.consent.participants import Person
+    from engine.study.study import Study
 
 OPEN_SECONDS = 24 * 3600.0  # a vote is taken within these
 
@@ -36,7 +38,7 @@ class ShownExposure:
 
 
 class Exposures:
-    def __init__(self, database: Database, study: Study) -> None:
+    def __init__(self, database: Database, study: "Study") -> None:
         self._database = database
         self._study = study
 
@@ -44,7 +46,7 @@ class Exposures:
     async def make(
         self,
         name: str,
-        person: Person,
+        person: "Person",
         kind: str,
         *,
         shown: list[dict[str, Any]],
@@ -131,7 +133,7 @@ class Exposures:
     async def vote(
         self,
         name: str,
-        person: Person,
+        person: "Person",
         choice: str,
         *,
         confidence: int | None = None,
@@ -178,7 +180,7 @@ class Exposures:
         mine = sa.update(Exposure).where(Exposure.id == name, *where)
         await self._database.change(mine.values(values))
 
-    async def count(self, person: Person, experiment: str) -> int:
+    async def count(self, person: "Person", experiment: str) -> int:
         """Count an experiment's exposures that the person answered, or saw where nothing is asked."""
         done = sa.or_(
             Exposure.state == "voted",
@@ -192,7 +194,7 @@ class Exposures:
         )
         return await self._database.scalar(query) or 0
 
-    async def votes_of(self, person: Person, experiment: str) -> Sequence[Any]:
+    async def votes_of(self, person: "Person", experiment: str) -> Sequence[Any]:
         query = (
             sa.select(Vote.seconds, Vote.unblinded)
             .join(Exposure, Exposure.id == Vote.exposure_id)

@@ -10,17 +10,19 @@ import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from engine.errors import SetupError
 from engine.ledger.transactions import Database, add, repeated
-from engine.study.consent.participants import Person
 from engine.study.experiments.allocation import shuffled
 from engine.study.experiments.tables import Exposure, ItemRow, Vote
 from engine.study.study import Study, mistake
+
+if TYPE_CHECKING:
+    from engine.study.consent.participants import Person
 
 KINDS = ("real", "generated")
 BLOCK = ("real", "real", "generated", "generated")
@@ -140,7 +142,7 @@ class PassagePool:
             "active": True,
         }
 
-    async def pool(self, person: Person | None = None, expert: str = "") -> list[Item]:
+    async def pool(self, person: "Person | None" = None, expert: str = "") -> list[Item]:
         """List the passages that may be shown to that person; of one expert's manner, or of all."""
         query = sa.select(ItemRow.__table__).where(
             ItemRow.study == self._study.id, ItemRow.active, ItemRow.text.is_not(None)
@@ -155,7 +157,7 @@ class PassagePool:
             if r.author is None or r.author not in mine
         ]
 
-    async def draw(self, person: Person, expert: str = "") -> Item | None:
+    async def draw(self, person: "Person", expert: str = "") -> Item | None:
         items = await self.pool(person, expert)
         mine = Exposure.pseudonym.in_(person.accounts)
         guesses = sa.select(Exposure.item).where(mine, Exposure.kind == "guess")
@@ -170,7 +172,7 @@ class PassagePool:
         kind = next_kind(key, person.root, len(had))
         return choose(items, had, kind, shown, key, person.root)
 
-    async def score(self, person: Person) -> Score:
+    async def score(self, person: "Person") -> Score:
         query = (
             sa.select(Exposure.id, Exposure.shown, Vote.choice)
             .join(Vote, Vote.exposure_id == Exposure.id)

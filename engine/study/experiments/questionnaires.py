@@ -1,29 +1,33 @@
 """Answers to questionnaires: what is still to be asked of somebody, and what they said."""
 
+from typing import TYPE_CHECKING
+
 import sqlalchemy as sa
 from ulid import ULID
 
 from engine.ledger.transactions import Database, repeated
-from engine.study.consent.participants import Person
-from engine.study.experiments.enrolment import Enrolled
 from engine.study.experiments.questions import NO_ANSWER, Asked, ordered
 from engine.study.experiments.tables import QuestionnaireAnswer
-from engine.study.study import Study
+
+if TYPE_CHECKING:
+    from engine.study.consent.participants import Person
+    from engine.study.experiments.enrolment import Enrolled
+    from engine.study.study import Study
 
 
 class Questionnaires:
-    def __init__(self, database: Database, study: Study) -> None:
+    def __init__(self, database: Database, study: "Study") -> None:
         self._database = database
         self._study = study
 
-    def asked(self, enrolled: Enrolled, instrument: str) -> tuple[Asked, ...]:
+    def asked(self, enrolled: "Enrolled", instrument: str) -> tuple[Asked, ...]:
         experiment = enrolled.experiment
         rating = (experiment.rating,) if experiment.rating else ()
         questions = {"before": experiment.before, "after": experiment.after, "rating": rating}
         name = f"{experiment.id}|{instrument}|{enrolled.unit}"
         return ordered(self._study.needed_key(), name, questions[instrument])
 
-    async def next(self, enrolled: Enrolled, instrument: str, person: Person) -> Asked | None:
+    async def next(self, enrolled: "Enrolled", instrument: str, person: "Person") -> Asked | None:
         query = sa.select(QuestionnaireAnswer.question).where(
             QuestionnaireAnswer.study == self._study.id,
             QuestionnaireAnswer.experiment == enrolled.experiment.id,
@@ -37,9 +41,9 @@ class Questionnaires:
     @repeated
     async def answer(
         self,
-        enrolled: Enrolled,
+        enrolled: "Enrolled",
         instrument: str,
-        person: Person,
+        person: "Person",
         place: int,
         choice: str,
         about: str | None = None,

@@ -4,28 +4,30 @@ import tomllib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from engine.plan.cards import Registry
-from engine.study.export.codebook import Row, Tables
-from engine.study.export.dataset import Flow
-from engine.study.export.release import Options, Scrub, Shape, Shaped
 from engine.study.export.table_files import iso
-from engine.study.study import StudyFile
+
+if TYPE_CHECKING:
+    from engine.plan.cards import Registry
+    from engine.study.export.codebook import Row, Tables
+    from engine.study.export.dataset import Flow
+    from engine.study.export.release import Options, Scrub, Shape, Shaped
+    from engine.study.study import StudyFile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportFacts:
-    options: Options
-    file: StudyFile
-    how: Shape
+    options: "Options"
+    file: "StudyFile"
+    how: "Shape"
     version: str
     commit: str
     schema: str
     reviewed: str
-    scrub: Scrub
-    shaped: Shaped
-    flow: Flow
+    scrub: "Scrub"
+    shaped: "Shaped"
+    flow: "Flow"
     key: str
 
 
@@ -42,7 +44,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def flow_table(made: ExportFacts, tables: Tables) -> str:
+def flow_table(made: ExportFacts, tables: "Tables") -> str:
     """Count from those who were asked to the rows that are here (CONSORT)."""
     flow = made.flow
     rows: list[tuple[Any, ...]] = [
@@ -60,7 +62,7 @@ def flow_table(made: ExportFacts, tables: Tables) -> str:
     return "\n\n".join((text, *_allocations(tables), *_exposures(tables)))
 
 
-def _allocations(tables: Tables) -> list[str]:
+def _allocations(tables: "Tables") -> list[str]:
     if not tables["enrolments"]:
         return []
     arms: dict[tuple[str, str], list[Row]] = {}
@@ -73,7 +75,7 @@ def _allocations(tables: Tables) -> list[str]:
     return [table(["experiment", "arm", "allocated", "excluded", "completed"], rows)]
 
 
-def _exposures(tables: Tables) -> list[str]:
+def _exposures(tables: "Tables") -> list[str]:
     if not tables["exposures"]:
         return []
     rows = []
@@ -83,11 +85,11 @@ def _exposures(tables: Tables) -> list[str]:
     return [table(["shown to be judged", "made", "delivered", "judged", "void"], rows)]
 
 
-def _count(rows: Iterable[Row], column: str) -> int:
+def _count(rows: Iterable["Row"], column: str) -> int:
     return sum(bool(row[column]) for row in rows)
 
 
-def exposure_flow(tables: Tables) -> Iterator[tuple[str, int, int, int, dict[str, int]]]:
+def exposure_flow(tables: "Tables") -> Iterator[tuple[str, int, int, int, dict[str, int]]]:
     voted = _judged(tables)
     for kind in sorted({row["kind"] for row in tables["exposures"]}):
         own = [row for row in tables["exposures"] if row["kind"] == kind]
@@ -97,7 +99,7 @@ def exposure_flow(tables: Tables) -> Iterator[tuple[str, int, int, int, dict[str
         yield kind, len(own), shown, judged, dict(sorted(void.items()))
 
 
-def _judged(tables: Tables) -> set[str]:
+def _judged(tables: "Tables") -> set[str]:
     """Find those that somebody voted on, or whose answer they rated on the experiment's own scale."""
     rated = {row["about"] for row in tables["answers"] if row["about"]}
     by_rating = {
@@ -108,7 +110,7 @@ def _judged(tables: Tables) -> set[str]:
     return by_rating | {row["exposure_id"] for row in tables["votes"]}
 
 
-def consent_table(tables: Tables) -> str:
+def consent_table(tables: "Tables") -> str:
     granted = [row for row in tables["consents"] if row["action"] == "granted"]
     counts = Counter(
         (row["text_version"], row["locale"] or "not told here", row["text_sha256"] or "-")
@@ -127,7 +129,7 @@ def consent_table(tables: Tables) -> str:
     )
 
 
-def experiment_table(tables: Tables) -> str:
+def experiment_table(tables: "Tables") -> str:
     rows = []
     for row in tables["experiments"]:
         file = tomllib.loads(row["file"])
@@ -146,7 +148,7 @@ def experiment_table(tables: Tables) -> str:
     return table(head, rows) if rows else "None with anybody in it."
 
 
-def expert_table(tables: Tables, registry: Registry) -> str:
+def expert_table(tables: "Tables", registry: "Registry") -> str:
     counts = Counter(
         (row["expert"], row["plain"], row["base_digest"] or "", row["adapter_digest"] or "")
         for row in tables["interactions"]
