@@ -5,6 +5,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -159,3 +160,14 @@ def test_every_test_that_is_promised_exists() -> None:
     known = [path.stem for path in files]
     known += [name for path in files for name in re.findall(r"def (test_\w+)", path.read_text())]
     assert [name for name in named if not any(each.startswith(name) for each in known)] == []
+
+
+def test_the_picture_of_the_layers_is_todays() -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "docs" / "architecture.py", "--check"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert done.returncode == 0, done.stderr
