@@ -1,13 +1,12 @@
 """Watch an event loop from another thread: say where it stands still, and for how long.
 
 A loop that is held by Python code is told in the log, with a stack. One that is held by C code which
-keeps the interpreter's lock (a pattern that backtracks) lets no thread run: its stack is written to
-stderr by faulthandler, which needs no lock, and the log tells of it afterwards. A stack names files
-and lines, and nothing that anybody wrote.
+keeps the interpreter's lock (a pattern that backtracks) lets no thread run: the log tells of it
+afterwards. faulthandler could dump its stack without the lock, but walking the frames of a thread that
+runs has crashed the process. A stack names files and lines, and nothing that anybody wrote.
 """
 
 import asyncio
-import faulthandler
 import logging
 import sys
 import threading
@@ -35,8 +34,6 @@ class Watchdog:
         self._told = 0.0  # the turn after which a standstill was told
         self._next: asyncio.TimerHandle | None = None
         self._closed = threading.Event()
-        # Whoever has enabled faulthandler (pytest) wants its one timer for themselves.
-        self._stacks = sys.stderr if sys.stderr and not faulthandler.is_enabled() else None
         self._beat()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
         self._thread.start()
@@ -52,8 +49,6 @@ class Watchdog:
         self._closed.set()
         if self._next:
             self._next.cancel()
-        if self._stacks:
-            faulthandler.cancel_dump_traceback_later()
         self._thread.join(self._seconds)
 
     def _beat(self) -> None:
@@ -64,8 +59,6 @@ class Watchdog:
             stood = {"seconds": round(now - self._turned, 1), "cpu": round(cpu - self._worked, 1)}
             log.warning("the event loop turns again", extra=stood)
         self._turned, self._worked = now, cpu
-        if self._stacks:
-            faulthandler.dump_traceback_later(self._seconds, file=self._stacks)
         self._next = self._loop.call_later(self._every, self._beat)
 
     def _watch(self) -> None:

@@ -141,7 +141,7 @@ _PATTERNS: tuple[tuple[str, str, Callable[[str], bool] | None], ...] = (
 KINDS = tuple(dict.fromkeys(kind for kind, _, _ in _PATTERNS))
 _COMPILED = [(kind, re.compile(pattern, re.I), check) for kind, pattern, check in _PATTERNS]
 
-TRIALS = 5  # lengths of one match that are checked
+TRIALS = 9  # lengths of one match that are checked: a telephone number has up to eight groups
 _GAP = re.compile(r"[ ./–-]+")
 
 # Two or three words in capitals inside a sentence: perhaps a name.
