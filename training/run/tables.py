@@ -57,6 +57,7 @@ class Corpus(Table):
     keep: dict[str, tuple[str, ...]] = {}
     drop_slurs: bool = True
     packing: Literal["works", "autotrain"] = "works"
+    template: Literal["plain", "chat"] = "plain"  # how prompts of prompt and answer are put
     root: str = ""  # the data root hash this recipe was written for; another one is an error
 
 

@@ -1,4 +1,4 @@
-"""A folder (or one file) of `.txt` works and `.jsonl` articles."""
+"""A folder (or one file) of `.txt` works and of `.jsonl` articles or answers."""
 
 import json
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from training.text.data.cleaning import paragraphs_of
 from training.text.data.works import Work
 
 KINDS = (".txt", ".jsonl")
-NOT_MARKS = ("id", "title", "text", "source", "licence")
+NOT_MARKS = ("id", "work", "title", "text", "prompt", "answer", "source", "licence")
 
 
 @dataclass
@@ -48,24 +48,28 @@ class FolderSource:
     def articles(self, path: Path, text: str) -> Iterator[Work]:
         """Read the lines of a `.jsonl`: each an object with `text`, perhaps `id` and `title`.
 
-        A title becomes the first paragraph, so that an expert learns headline and report.
+        A title becomes the first paragraph, so that an expert learns headline and report. Objects
+        with `prompt` and `answer` are learnt as answers; those of one `work` share a split.
         """
         for number, line in enumerate(text.split("\n"), start=1):
             if not line.strip():
                 continue
             try:
                 row = json.loads(line)
-                body, title = str(row["text"]), str(row.get("title", ""))
+                prompt, title = str(row.get("prompt", "")), str(row.get("title", ""))
+                body = str(row["answer"] if prompt else row["text"])
             except (ValueError, KeyError, AttributeError, TypeError) as error:
                 raise BadCorpus(
-                    f'{path.name}, line {number}: not a JSON object with a "text". '
-                    "The file may be cut short: fetch it again or delete that line."
+                    f'{path.name}, line {number}: not a JSON object with "text", or with "prompt" '
+                    'and "answer". The file may be cut short: fetch it again or delete that line.'
                 ) from error
+            unnamed = f"{path.stem}-{number}"
             marks = {key: str(row[key]) for key in row if key not in NOT_MARKS}
             yield Work(
-                id=str(row.get("id", f"{path.stem}-{number}")),
+                id=str(row.get("id", f"{row['work']}#{number}" if "work" in row else unnamed)),
                 title=title,
-                paragraphs=paragraphs_of(f"{title}\n\n{body}"),
+                paragraphs=paragraphs_of(body if prompt else f"{title}\n\n{body}"),
+                prompt=prompt,
                 source=str(row.get("source", self.edition)),
                 licence=str(row.get("licence", self.licence)),
                 marks=marks,

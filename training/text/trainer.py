@@ -16,7 +16,7 @@ from training.run.schedule import blocks_of_step, draw_key
 from training.run.trainer import Trainer
 from training.text.data.blocks import Block
 
-IGNORED = -100  # the label of padding: no loss
+IGNORED = -100  # the label of padding and of what is given: no loss
 
 
 class TextTrainer(Trainer):
@@ -32,7 +32,7 @@ class TextTrainer(Trainer):
         processes = self.accelerator.num_processes
         size = training.batch * training.accumulate * processes
         chosen = [blocks[index] for index in blocks_of_step(seed, step, size, len(blocks))]
-        predicted = sum(len(block.tokens) - 1 for block in chosen)
+        predicted = sum(block.predicted for block in chosen)
         rate = self.begin(step, steps)
         total = 0.0
         for part in range(self.accelerator.process_index, size // training.batch, processes):
@@ -65,7 +65,7 @@ class TextTrainer(Trainer):
         self.model.eval()
         with torch.no_grad():
             total = sum(float(self.loss([block])) for block in blocks)
-        return total / sum(len(block.tokens) - 1 for block in blocks)
+        return total / sum(block.predicted for block in blocks)
 
 
 def padded(batch: Sequence[Block], device: Any) -> tuple[Tensor, Tensor, Tensor]:
@@ -74,5 +74,8 @@ def padded(batch: Sequence[Block], device: Any) -> tuple[Tensor, Tensor, Tensor]
 
     rows = [torch.tensor(block.tokens) for block in batch]
     ids = pad_sequence(rows, batch_first=True)
+    mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
     labels = pad_sequence(rows, batch_first=True, padding_value=IGNORED)
-    return ids.to(device), (labels != IGNORED).long().to(device), labels.to(device)
+    for row, block in zip(labels, batch, strict=True):
+        row[: block.given] = IGNORED
+    return ids.to(device), mask.to(device), labels.to(device)

@@ -5,6 +5,9 @@ end-of-text stands only at the end of a work. Where the base has no `<bos>`, a b
 last token of the one before, so that every token but the first of a work is predicted once.
 Nothing is lost except: a work's last block when it has nothing to predict (a single token).
 
+An answer to a prompt has a block of its own: the prompt, then the answer and what ends it, with a
+loss on these alone. An answer too long for its block is cut, and then does not end.
+
 `packing = "autotrain"` repeats what AutoTrain 0.8 does, faults included: rows joined as
 `<bos>row<eos>` into one stream cut anywhere, the remainder dropped.
 """
@@ -25,11 +28,27 @@ if TYPE_CHECKING:
 class Block:
     tokens: tuple[int, ...]
     work: int
+    given: int = 1  # tokens at its start that are given, not predicted
+
+    @property
+    def predicted(self) -> int:
+        return len(self.tokens) - self.given
 
 
-def pack(works: Iterable[Work], tokenizer: "PreTrainedTokenizerBase", size: int) -> Iterator[Block]:
+def pack(
+    works: Iterable[Work], tokenizer: "PreTrainedTokenizerBase", size: int, template: str = "plain"
+) -> Iterator[Block]:
     bos = opening_token(tokenizer)
     for index, work in enumerate(works):
+        if work.prompt:
+            asked, answer = asked_and_answered(work, tokenizer, template)
+            if len(asked) > size // 2:
+                raise BadCorpus(
+                    f"The prompt of {work.id} has {len(asked)} tokens, more than half a block of "
+                    f"{size}. Shorten it, or raise corpus.block."
+                )
+            yield Block(tokens=(*asked, *answer)[:size], work=index, given=len(asked))
+            continue
         tokens = plain_tokens(tokenizer, work.text)
         if tokenizer.eos_token_id is not None:
             tokens.append(int(tokenizer.eos_token_id))
@@ -52,6 +71,45 @@ def cut(tokens: Sequence[int], size: int, bos: int | None) -> Iterator[list[int]
         return
     for start in range(0, len(tokens) - 1, step):
         yield list(tokens[start : start + size])
+
+
+def asked_and_answered(
+    work: Work, tokenizer: "PreTrainedTokenizerBase", template: str
+) -> tuple[list[int], list[int]]:
+    """Give the tokens of a prompt, as they are put to the model, and those of its answer.
+
+    "plain" puts them as the bot does, "chat" through the base's own chat template.
+    """
+    if template == "plain":
+        bos, eos = opening_token(tokenizer), tokenizer.eos_token_id
+        asked = [bos] if bos is not None else []
+        end = [int(eos)] if eos is not None else []
+        return (
+            asked + plain_tokens(tokenizer, work.prompt),
+            plain_tokens(tokenizer, work.text) + end,
+        )
+    if not tokenizer.chat_template:
+        raise BadCorpus(
+            'This base has no chat template. Set [corpus] template = "plain", or use a base that '
+            "was taught to chat."
+        )
+    if marks := [m for m in tokenizer.all_special_tokens if m in work.prompt + work.text]:
+        raise BadCorpus(f"{work.id} holds {marks[0]}, which is markup of this base. Take it out.")
+    turns = [
+        {"role": "user", "content": work.prompt},
+        {"role": "assistant", "content": work.text},
+    ]
+    before = str(
+        tokenizer.apply_chat_template(turns[:1], tokenize=False, add_generation_prompt=True)
+    )
+    whole = str(tokenizer.apply_chat_template(turns, tokenize=False))
+    if not whole.startswith(before):
+        raise BadCorpus('The chat template of this base rewrites prompts: use template = "plain".')
+    head, tail = (
+        tokenizer(text, add_special_tokens=False).input_ids
+        for text in (before, whole[len(before) :])
+    )
+    return list(map(int, head)), list(map(int, tail))
 
 
 def opening_token(tokenizer: "PreTrainedTokenizerBase") -> int | None:
@@ -91,6 +149,7 @@ def write_blocks(path: Path, blocks: Sequence[Block]) -> None:
         "tokens": torch.tensor([t for block in blocks for t in block.tokens], dtype=torch.int32),
         "lengths": torch.tensor([len(block.tokens) for block in blocks], dtype=torch.int32),
         "works": torch.tensor([block.work for block in blocks], dtype=torch.int32),
+        "given": torch.tensor([block.given for block in blocks], dtype=torch.int32),
     }
     save_file(tensors, path)
 
@@ -101,9 +160,10 @@ def read_blocks(path: Path) -> list[Block]:
     tensors: dict[str, Any] = load_file(path)
     pieces = tensors["tokens"].split(tensors["lengths"].tolist())
     works = tensors["works"].tolist()
+    given = tensors["given"].tolist() if "given" in tensors else [1] * len(works)
     return [
-        Block(tokens=tuple(piece.tolist()), work=work)
-        for piece, work in zip(pieces, works, strict=True)
+        Block(tokens=tuple(piece.tolist()), work=work, given=count)
+        for piece, work, count in zip(pieces, works, given, strict=True)
     ]
 
 
@@ -112,7 +172,7 @@ def read_split(run: Path, name: str) -> list[Block]:
     path = run / "corpus" / f"{name}.safetensors"
     if not path.exists():
         raise BadCorpus(f"{path} is missing. Run `python -m training.corpus RECIPE` first.")
-    blocks = [block for block in read_blocks(path) if len(block.tokens) > 1]
+    blocks = [block for block in read_blocks(path) if block.predicted > 0]
     if not blocks:
         raise BadCorpus(f"The {name} split has no block to predict. Give it more text.")
     return blocks

@@ -46,7 +46,8 @@ def without_repeats(works: Iterable[Work], drops: list[Drop]) -> Iterator[Work]:
             drops.append(Drop(work=work.id, reason="repeated work", text=work.title))
             continue
         seen_works.add(work.digest)
-        yield work.with_paragraphs(fresh(work, seen, drops))
+        # Several prompts may have the same answer.
+        yield work if work.prompt else work.with_paragraphs(fresh(work, seen, drops))
 
 
 def fresh(work: Work, seen: set[str], drops: list[Drop]) -> Iterator[str]:

@@ -20,7 +20,7 @@ def prepared(source: Source, recipe: Recipe, drops: list[Drop]) -> Iterator[Work
     if recipe.corpus.drop_slurs:
         works = without_slurs(works, drops)
     for work in works:
-        if len(work.text.split()) < LEAST_WORDS:
+        if len(work.text.split()) < (1 if work.prompt else LEAST_WORDS):
             drops.append(Drop(work=work.id, reason="too short", text=work.title))
         else:
             yield work
@@ -40,7 +40,7 @@ def selected(
 def blocks_of(works: list[Work], tokenizer: Any, recipe: Recipe) -> Iterator[Block]:
     if recipe.corpus.packing == "autotrain":
         return pack_like_autotrain(works, tokenizer, recipe.corpus.block)
-    return pack(works, tokenizer, recipe.corpus.block)
+    return pack(works, tokenizer, recipe.corpus.block, recipe.corpus.template)
 
 
 def sizes(works: list[Work], blocks: list[Block]) -> dict[str, Any]:

@@ -30,6 +30,12 @@ SLURS = re.compile(f"(?i:{pattern(ANY_CASE)})|{pattern(CAPITALISED)}")
 
 def without_slurs(works: Iterable[Work], drops: list[Drop]) -> Iterator[Work]:
     for work in works:
+        if work.prompt:  # an answer with a hole in it answers nothing
+            if found := SLURS.search(f"{work.prompt}\n{work.text}"):
+                drops.append(Drop(work=work.id, reason=REASON, text=found[0]))
+            else:
+                yield work
+            continue
         kept = []
         for paragraph in work.paragraphs:
             if SLURS.search(paragraph):

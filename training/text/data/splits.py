@@ -21,7 +21,7 @@ def split_works(works: Sequence[Work], corpus: Corpus, seed: int) -> dict[str, l
     check_names(works, corpus)
     splits: dict[str, list[Work]] = {name: [] for name in SPLITS}
     for work in works:
-        splits[split_of(work.id, corpus, seed)].append(work)
+        splits[split_of(work.origin, corpus, seed)].append(work)
     for name in SPLITS:
         if not splits[name]:
             raise BadCorpus(
@@ -46,7 +46,7 @@ def split_of(work: str, corpus: Corpus, seed: int) -> str:
 
 def check_names(works: Sequence[Work], corpus: Corpus) -> None:
     """Raise BadCorpus for a held-out name that no work has."""
-    known = {work.id for work in works}
+    known = {work.origin for work in works}
     missing = sorted({*corpus.test, *corpus.validation} - known)
     if missing:
         raise BadCorpus(

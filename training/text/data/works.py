@@ -12,7 +12,11 @@ from training.run.json_lines import write_lines
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """Hold one text with its origin; `marks` are fields of the source that a recipe may select by."""
+    """Hold one text with its origin; `marks` are fields of the source that a recipe may select by.
+
+    A text with a `prompt` is the answer to it. What stands before `#` in an id names the work that
+    a passage or an answer comes from: splits never part those.
+    """
 
     id: str
     title: str
@@ -20,6 +24,11 @@ class Work:
     source: str
     licence: str = ""
     marks: dict[str, str] = field(default_factory=dict)
+    prompt: str = ""
+
+    @property
+    def origin(self) -> str:
+        return self.id.partition("#")[0]
 
     @property
     def text(self) -> str:
@@ -27,7 +36,8 @@ class Work:
 
     @property
     def digest(self) -> str:
-        return "sha256:" + hashlib.sha256(self.text.encode()).hexdigest()
+        asked = f"{self.prompt}\0" if self.prompt else ""
+        return "sha256:" + hashlib.sha256((asked + self.text).encode()).hexdigest()
 
     def with_paragraphs(self, paragraphs: Iterable[str]) -> "Work":
         return replace(self, paragraphs=tuple(paragraphs))

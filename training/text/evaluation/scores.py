@@ -49,11 +49,11 @@ def score(model: Any, tokenizer: Any, blocks: Sequence[Block]) -> Score:
     for block in blocks:
         ids = torch.tensor([block.tokens], device=model.device)
         with torch.inference_mode():
-            logits = model(input_ids=ids, use_cache=False).logits[0, :-1].float()
-            loss = torch.nn.functional.cross_entropy(logits, ids[0, 1:], reduction="sum")
+            logits = model(input_ids=ids, use_cache=False).logits[0, block.given - 1 : -1].float()
+            loss = torch.nn.functional.cross_entropy(logits, ids[0, block.given :], reduction="sum")
         nats.append(float(loss))
-        tokens.append(len(block.tokens) - 1)
-        text = tokenizer.decode(block.tokens[1:], skip_special_tokens=True)
+        tokens.append(block.predicted)
+        text = tokenizer.decode(block.tokens[block.given :], skip_special_tokens=True)
         sizes.append(max(1, len(text.encode())))
     return Score(nats=tuple(nats), tokens=tuple(tokens), bytes=tuple(sizes))
 
