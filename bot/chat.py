@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from bot.settings import PlatformSettings
     from engine import Engine
     from engine.moderation import Moderator
-    from engine.process.composition import Desk
+    from engine.process.services import Services
 
 AT_ONCE = 8  # requests on their way into the ledger; a rush waits, and not for the ledger's writer
 
 
 def make_context(
     engine: "Engine",
-    desk: "Desk",
+    services: "Services",
     moderator: "Moderator",
     settings: "PlatformSettings",
     *,
@@ -41,10 +41,10 @@ def make_context(
     handlers = DispatchTable()
     context = Context(
         engine=engine,
-        desk=desk,
+        services=services,
         settings=settings,
-        moderation=Moderation(moderator, desk, engine, growth),
-        deliveries=Deliveries(engine, desk, handlers),
+        moderation=Moderation(moderator, services, engine, growth),
+        deliveries=Deliveries(engine, services, handlers),
         handlers=handlers,
         hurry=RequestRate(settings.asker_waiting, limited=settings.asker_burst > 0),
         presses=Repeats(REMEMBERED),

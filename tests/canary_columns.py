@@ -5,7 +5,7 @@ button, a footer or a message also names. `names`: pseudonyms, under a study's o
 numbers, which a screen or a clock shows too. `facts`: of few values, or about no person.
 """
 
-from engine.ledger import chat_tables as _desk
+from engine.ledger import chat_tables as _chat
 from engine.ledger.tables import Table
 from engine.queues.postgres import tables as _queues
 from engine.study import tables as _study
@@ -13,7 +13,7 @@ from engine.study.experiments import tables as _experiments
 
 KINDS = ("words", "keys", "names", "figures", "facts")
 ALL = Table.metadata
-assert all(one.Table.metadata is ALL for one in (_desk, _queues, _experiments, _study))
+assert all(one.Table.metadata is ALL for one in (_chat, _queues, _experiments, _study))
 
 CLASSES: dict[str, dict[str, str]] = {
     "meta": {"facts": "name value"},

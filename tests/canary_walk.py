@@ -147,10 +147,10 @@ async def _noted(walk: Walk) -> None:
     request = await request_of(talk.parse(line), walk.a, talk.context.engine)
     made = talk.context.engine.plan(request, new_id())
     chosen, job = made.route, made.job
-    await talk.context.desk.ledger.accept(request, chosen, job)
+    await talk.context.services.ledger.accept(request, chosen, job)
     facts = {"tokens_in": 3, "tokens_out": 5, "first_token_seconds": 0.1, "seconds": 1.0}
     note = f"This end was left out: “{walk.word('note')}”."
-    await talk.context.desk.ledger.finish(
+    await talk.context.services.ledger.finish(
         Finished(job=job.id, attempt=1, text="A story.", notes=(note,), **facts)
     )
     await talk.deliveries.delivered(job.id)

@@ -28,7 +28,7 @@ PATIENCE = 120.0  # then it counts as one that never ends
 
 Kind = Literal["serve", "worker", "queue"]
 Fault = Literal["cut", "freeze", "stop", "none"]
-UP = {"serve": "is here", "worker": "station started"}  # what each says then
+UP = {"serve": "is here", "worker": "worker host started"}  # what each says then
 KINDS, FAULTS = get_args(Kind), get_args(Fault)
 REQUEST = Request(command="story", text="It rained ::slow::", platform="test", asker="7", place="1")
 

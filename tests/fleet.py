@@ -1,4 +1,4 @@
-"""Bots and stations as processes of their own, to be killed; and what they promised meanwhile."""
+"""Bots and worker hosts as processes of their own, to be killed; and what they promised meanwhile."""
 
 import json
 import os
@@ -22,18 +22,18 @@ PATIENCE = 120.0  # seconds until an answer must come, however busy the machine 
 
 
 class Fleet:
-    """`bots` and `stations` that are started again whenever they are gone. Without stations the bots
+    """`bots` and `worker_hosts` that are started again whenever they are gone. Without these the bots
     have workers of their own."""
 
     def __init__(
-        self, folder: Path, environment: dict[str, str], *, bots: int, stations: int
+        self, folder: Path, environment: dict[str, str], *, bots: int, worker_hosts: int
     ) -> None:
         self.folder = folder
         self.kills: Counter[str] = Counter()
         self._environment = os.environ | environment
         self._wanted = {**{f"bot{n}": True for n in range(bots)}}
-        self._wanted |= {f"station{n}": False for n in range(stations)}
-        self._own_workers = "0" if stations else "1"
+        self._wanted |= {f"host{n}": False for n in range(worker_hosts)}
+        self._own_workers = "0" if worker_hosts else "1"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._logs: list[Path] = []
 
@@ -55,9 +55,9 @@ class Fleet:
 
     def kill(self, draw: random.Random) -> str:
         """SIGKILL one of them, or a worker's process under one; says which kind."""
-        has_stations = any(name.startswith("station") for name in self._wanted)
-        kind = draw.choice(("bot", "station", "worker") if has_stations else ("bot", "worker"))
-        home = "station" if has_stations and kind != "bot" else "bot"
+        has_worker_hosts = any(name.startswith("host") for name in self._wanted)
+        kind = draw.choice(("bot", "host", "worker") if has_worker_hosts else ("bot", "worker"))
+        home = "host" if has_worker_hosts and kind != "bot" else "bot"
         name = draw.choice([n for n in self._wanted if n.startswith(home)])
         process = self._processes[name]
         if kind != "worker":
@@ -146,7 +146,7 @@ def unfinished(url: str) -> int:
 
 
 def settle(fleet: Fleet, url: str) -> None:
-    """Let the stations (or the bots' own workers) end what was accepted."""
+    """Let the worker hosts (or the bots' own workers) end what was accepted."""
     until = time.monotonic() + PATIENCE
     while unfinished(url):
         assert time.monotonic() < until, "accepted jobs do not end"

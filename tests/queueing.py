@@ -13,7 +13,7 @@ from engine.ledger.storage import database_url, on_server
 from engine.plan.cards import Registry
 from engine.plan.job import Job
 from engine.process.owner import owning
-from engine.process.shared import MEDIA
+from engine.process.peer import MEDIA
 from engine.queues.postgres.queue import PostgresQueue
 from engine.queues.postgres.worker_host import WorkerHost
 from engine.settings import Settings
@@ -58,14 +58,14 @@ async def asking(
 async def staffed(
     settings: Settings, registry: Registry, ledger: Ledger
 ) -> AsyncIterator[WorkerHost]:
-    """A station on Postgres whose workers are the test's."""
-    kit = fingerprint_of(registry, settings)
-    station = WorkerHost(settings, kit, ledger, database_url(settings), MEDIA)
-    await station.start(children=False)
+    """A worker host on PostgreSQL whose workers are the test's."""
+    fingerprint = fingerprint_of(registry, settings)
+    worker_host = WorkerHost(settings, fingerprint, ledger, database_url(settings), MEDIA)
+    await worker_host.start(children=False)
     try:
-        yield station
+        yield worker_host
     finally:
-        await station.close()
+        await worker_host.close()
 
 
 def socket_of(settings: Settings) -> Path:

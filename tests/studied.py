@@ -17,7 +17,7 @@ from bot.settings import PlatformSettings
 from engine.ledger.tables import Table
 from engine.moderation.chain import usual
 from engine.process.bootstrap import open_engine
-from engine.process.composition import open_desk
+from engine.process.services import open_services
 from engine.settings import Settings
 
 STUDY_FILE = """
@@ -55,7 +55,7 @@ def here(
 
 @pytest.fixture(scope="module")
 def clock(here: Settings) -> Clock:
-    """The desk's clock."""
+    """The clock of the services."""
     return Clock()
 
 
@@ -63,8 +63,8 @@ def clock(here: Settings) -> Clock:
 async def talk(here: Settings, clock: Clock) -> AsyncIterator[ChatService]:
     """Everything wired as `serve` does it, but for the clients."""
     platforms = PlatformSettings(operators=frozenset({"discord:99"}), contact="us@here")
-    async with open_engine(here) as core, open_desk(here, clock=clock) as desk:
-        yield ChatService(make_context(core, desk, usual(), platforms))
+    async with open_engine(here) as core, open_services(here, clock=clock) as services:
+        yield ChatService(make_context(core, services, usual(), platforms))
 
 
 async def agree(
@@ -82,7 +82,7 @@ async def study_counts(talk: ChatService) -> dict[str, int]:
     """How many rows each of the study's tables has."""
     ours = [t for t in Table.__subclasses__() if t.__module__.startswith("engine.study.")]
     assert len(ours) > 10
-    async with talk.context.desk.ledger.reading() as connection:
+    async with talk.context.services.ledger.reading() as connection:
         return {
             t.__tablename__: await connection.scalar(sa.select(sa.func.count()).select_from(t))
             for t in ours

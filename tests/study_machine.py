@@ -1,6 +1,6 @@
 """The study against a model of it: anything that people, places and clocks may do, in any order.
 
-Real ledger, desk and export's reading, on SQLite in memory-backed files without syncing. The model is
+Real ledger, services and export's reading, on SQLite in memory-backed files, unsynced. The model is
 a few lists. After every step the interactions, their links, words, pictures and what an export would
 hold are compared with it.
 """
@@ -29,7 +29,7 @@ from engine.ledger.transactions import Database
 from engine.plan.cards import Sampling
 from engine.plan.job import Job, Request
 from engine.plan.router import Route
-from engine.process.composition import Desk
+from engine.process.services import Services
 from engine.settings import Settings
 from engine.study.consent.consent import Answers
 from engine.study.export.dataset import read_study
@@ -210,8 +210,8 @@ class StudyMachine(RuleBasedStateMachine):
         self.observer = await observer_for(self.settings, Database(database))
         observers = [self.observer]
         self.ledger = Ledger(database, self.settings.media, lambda: self.now, observers)
-        self.desk = Desk(self.ledger, self.settings, NO_LIMIT, NO_LIMIT)
-        await self.desk.forgetting.remember_to_forget()
+        self.services = Services(self.ledger, self.settings, NO_LIMIT, NO_LIMIT)
+        await self.services.forgetting.remember_to_forget()
 
     def teardown(self) -> None:
         self.reader.close()
@@ -221,7 +221,7 @@ class StudyMachine(RuleBasedStateMachine):
 
     @property
     def study(self) -> Any:
-        return self.desk.agreements.running
+        return self.services.agreements.running
 
     def live(self, person: Person) -> bool:
         """Whether the person's last word is a consent to the text of now."""
@@ -245,7 +245,7 @@ class StudyMachine(RuleBasedStateMachine):
 
     def is_shown_a_form(self, person: Person) -> None:
         text = self.study.text("en")
-        name = self.do(self.desk.agreements.form(*person))
+        name = self.do(self.services.agreements.form(*person))
         after, life = len(self.model.log[person]), self.model.lives[person]
         self.model.forms.append(Form(person, name, text, after, life))
 
@@ -254,7 +254,7 @@ class StudyMachine(RuleBasedStateMachine):
         if what == "opens":
             self.is_shown_a_form(person)
         elif what == "declines":
-            self.do(self.desk.agreements.noted(*person, "declined"))
+            self.do(self.services.agreements.noted(*person, "declined"))
         elif self.model.forms:
             self._saves(which, which % 2 == 0, which % 3 == 0)
 
@@ -264,7 +264,9 @@ class StudyMachine(RuleBasedStateMachine):
         if not self.study.current(form.text.sha256) or form.life != self.model.lives[person]:
             return  # the chat shows a fresh one: see test_consent.py
         answers = Answers(adult=True, use=True, excerpts=excerpts, linkage=linkage)
-        done = self.do(self.desk.agreements.save(*person, answers, form.text, form.name, "private"))
+        done = self.do(
+            self.services.agreements.save(*person, answers, form.text, form.name, "private")
+        )
         if form.name in self.model.saved:
             assert done == "saved"
         elif form.after != len(log):
@@ -280,13 +282,13 @@ class StudyMachine(RuleBasedStateMachine):
         self._saves(len(self.model.forms) - 1, True, linkage)
 
     def withdraws(self, person: Person, delete: bool) -> None:
-        done = self.do(self.desk.agreements.withdraw(*person, "private"))
+        done = self.do(self.services.agreements.withdraw(*person, "private"))
         assert done == self.model.granted(person)
         if done:
             self.model.log[person].append("")
             self._cut_off(person, keep_own=True)
         if delete and self.model.log[person]:
-            count = self.do(self.desk.withdraw_all(*person))
+            count = self.do(self.services.withdraw_all(*person))
             assert count == len([r for r in self.model.rows.values() if r.person == person])
             self._erase(person)
 
@@ -298,13 +300,13 @@ class StudyMachine(RuleBasedStateMachine):
             digest = hashlib.sha256(f"{name} {other}".encode()).hexdigest()
             texts[name] = replace(text, version=other, sha256=digest)
         changed = replace(self.study, texts=texts)
-        for holder in (self.desk.agreements, self.observer, self.desk.agreements.observer):
+        for holder in (self.services.agreements, self.observer, self.services.agreements.observer):
             holder.study = changed
 
     # Places
 
     def place_is_switched(self, place: str, action: str) -> None:
-        done = self.do(self.desk.agreements.switch("telegram", place, "group", action))
+        done = self.do(self.services.agreements.switch("telegram", place, "group", action))
         assert done == ((place in self.model.on) != (action == "on"))
         (self.model.on.add if action == "on" else self.model.on.discard)(place)
 
@@ -405,10 +407,10 @@ class StudyMachine(RuleBasedStateMachine):
             return
         name = names[which % len(names)]
         if what == "ratings":
-            self.do(self.desk.feedback.rate(*person, name, value))
+            self.do(self.services.feedback.rate(*person, name, value))
         else:
             platform, asker = person
-            press = self.desk.agreements.event("press", name, platform=platform, asker=asker)
+            press = self.services.agreements.event("press", name, platform=platform, asker=asker)
             self.do(press)
         job, row = self.model.jobs[name], self.model.rows.get(name)
         here = job.place == "own" or job.place in self.model.on
@@ -420,7 +422,7 @@ class StudyMachine(RuleBasedStateMachine):
         if not done:
             return
         name = done[which % len(done)]
-        self.do(self.desk.feedback.hide(name))
+        self.do(self.services.feedback.hide(name))
         self.model.jobs[name].blank = True
         self.model.jobs[name].picture = ""
         row = self.model.rows.get(name)
@@ -452,7 +454,7 @@ class StudyMachine(RuleBasedStateMachine):
                 self._end(name, "cancelled")
         jobs = self.model.jobs.items()
         mine = [name for name, job in jobs if job.person == person and not job.nobodys]
-        done = self.do(self.desk.forget(*person))
+        done = self.do(self.services.forget(*person))
         assert done.requests == len(mine)
         self._cut(set(mine))
         for job in self.model.jobs.values():
@@ -463,7 +465,7 @@ class StudyMachine(RuleBasedStateMachine):
         self._erase(person)
         self.model.log[person] = []
         self.model.lives[person] += 1
-        assert self.do(self.desk.agreements.held(*person)) == {}
+        assert self.do(self.services.agreements.held(*person)) == {}
 
     def _erase(self, person: Person) -> None:
         self._cut_off(person, keep_own=False)
@@ -490,7 +492,7 @@ class StudyMachine(RuleBasedStateMachine):
     def _retention(self, *, dry_run: bool) -> None:
         old = {name for name, job in self.model.jobs.items() if not job.blank and self._old(job)}
         gone = {name for name in old if self.model.jobs[name].private}
-        done = self.do(self.desk.retention.clean(dry_run=dry_run))
+        done = self.do(self.services.retention.clean(dry_run=dry_run))
         assert (done["blanked"], done["private"]) == (len(old - gone), len(gone))
         if dry_run:
             return
@@ -523,9 +525,9 @@ class StudyMachine(RuleBasedStateMachine):
 
     def accounts_are_linked(self, one: Person, other: Person) -> None:
         willing = {p: self.live(p) and self.model.linkage[p] for p in (one, other)}
-        code = self.do(self.desk.agreements.new_code(*one))
+        code = self.do(self.services.agreements.new_code(*one))
         assert (code is not None) == willing[one]
-        done = self.do(self.desk.agreements.join(*other, code or "NONESUCH"))
+        done = self.do(self.services.agreements.join(*other, code or "NONESUCH"))
         if not willing[other]:
             assert done == "unwilling"
         elif code is None:
@@ -548,7 +550,11 @@ class StudyMachine(RuleBasedStateMachine):
         self.do(self.ledger.close())
         self.do(self._open())
         if study.text("en").sha256 != self.study.text("en").sha256:
-            for holder in (self.desk.agreements, self.observer, self.desk.agreements.observer):
+            for holder in (
+                self.services.agreements,
+                self.observer,
+                self.services.agreements.observer,
+            ):
                 holder.study = study
 
     # What must hold

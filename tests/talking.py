@@ -1,4 +1,4 @@
-"""One engine, desk and ChatService for a whole test module: the echo backend, on a folder of its own."""
+"""An engine, its services and ChatService for a test module: the echo backend, a folder of its own."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import ExitStack, aclosing
@@ -17,7 +17,7 @@ from engine.chat.quotas import Bucket
 from engine.events import Event
 from engine.moderation.chain import usual
 from engine.process.bootstrap import open_engine
-from engine.process.composition import open_desk
+from engine.process.services import open_services
 from engine.settings import Settings
 
 OPERATOR = Who(platform="discord", asker="99", place="office")
@@ -52,7 +52,7 @@ def here(
 
 @pytest.fixture(scope="module")
 def clock(here: Settings) -> Clock:
-    """The desk's clock."""
+    """The clock of the services."""
     return Clock()
 
 
@@ -68,9 +68,11 @@ async def talk(here: Settings, clock: Clock) -> AsyncIterator[ChatService]:
     purse = Bucket(burst=10, hourly=60)
     async with (
         open_engine(here) as core,
-        open_desk(here, asker=purse, place=Bucket(burst=20, hourly=60), clock=clock) as desk,
+        open_services(
+            here, asker=purse, place=Bucket(burst=20, hourly=60), clock=clock
+        ) as services,
     ):
-        yield ChatService(make_context(core, desk, usual(), platforms))
+        yield ChatService(make_context(core, services, usual(), platforms))
 
 
 def unhurried(talk: ChatService, most: int = 0) -> None:

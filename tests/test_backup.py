@@ -16,7 +16,7 @@ from engine.engine import LocalEngine
 from engine.ledger.ledger import new_id
 from engine.ledger.storage import upgrade
 from engine.plan.router import route
-from engine.process.composition import open_desk
+from engine.process.services import open_services
 from engine.queues.embedded import EmbeddedQueue
 from engine.settings import Settings
 
@@ -68,17 +68,17 @@ async def test_a_backup_brings_words_back_but_nobody_who_was_forgotten(
         env["PATH"] = f"{postgres.programs()}:{os.environ['PATH']}"
         env["LEDGER"] = settings.database_url.replace("+psycopg", "")
     run(f"back up {kind}", **env)
-    async with open_desk(settings) as desk:
-        await desk.forget("terminal", "gone")
+    async with open_services(settings) as services:
+        await services.forget("terminal", "gone")
     await ledger.close()
     if kind == "postgres":
         url = server.url(server.create())
         env["LEDGER"] = url.replace("+psycopg", "")
         restored = settings.model_copy(update={"database_url": url})
     run(f"restore {kind}", **env)
-    async with open_desk(restored) as desk:
-        assert (await desk.ledger.answer(kept)).request.text == "words of kept"
-        assert await desk.ledger.answer(gone) is None
+    async with open_services(restored) as services:
+        assert (await services.ledger.answer(kept)).request.text == "words of kept"
+        assert await services.ledger.answer(gone) is None
 
 
 def test_a_backup_needs_no_file_that_a_key_elsewhere_leaves_out(settings, tmp_path) -> None:

@@ -34,7 +34,7 @@ from engine.ledger.storage import on_server
 from engine.moderation.chain import usual
 from engine.monitor.logs import JsonLines
 from engine.process.bootstrap import open_engine
-from engine.process.composition import open_desk
+from engine.process.services import open_services
 from engine.settings import Settings
 from engine.study.export.codebook import SOURCES, columns
 from engine.study.export.export import export_study
@@ -115,11 +115,11 @@ async def found(
     made, folder = Found(), tmp_path_factory.mktemp("exports")
     platforms = PlatformSettings(operators=frozenset({"discord:99"}), contact="us@here")
     with listening() as (lines, values):
-        async with open_engine(here) as core, open_desk(here, clock=clock) as desk:
-            talk = MeteredService(make_context(core, desk, usual(), platforms))
+        async with open_engine(here) as core, open_services(here, clock=clock) as services:
+            talk = MeteredService(make_context(core, services, usual(), platforms))
             made.walk = await take(talk)
             a = made.walk.a
-            made.rows = await desk.agreements.held(a.platform, a.asker)
+            made.rows = await services.agreements.held(a.platform, a.asker)
             made.raw = kept(here)
             if not on_server(here):
                 _back_up(here)
@@ -127,18 +127,18 @@ async def found(
             made.public = await _export(here, folder / "public", "public")
             await forget(made.walk)
             made.after = {
-                "ledger": await _read(desk.ledger),
+                "ledger": await _read(services.ledger),
                 "bytes": kept(here),
-                "pictures": set(desk.ledger.media.names()),
+                "pictures": set(services.ledger.media.names()),
                 "private": _unwritten(await _export(here, folder / "after", "private")),
                 "copies": [await _read_copy(here, path) for path in _copies(here)],
-                "held": await desk.agreements.held(a.platform, a.asker),
+                "held": await services.agreements.held(a.platform, a.asker),
             }
-            made.parted = await _destroyed(here, desk, made.walk)
+            made.parted = await _destroyed(here, services, made.walk)
             clock.ahead = BACKUP_SECONDS + 60
-            await desk.retention.clean()
+            await services.retention.clean()
             clock.ahead = 0.0
-            made.blanked = await _read(desk.ledger, but=lambda table: table in STUDIED)
+            made.blanked = await _read(services.ledger, but=lambda table: table in STUDIED)
             made.metrics = generate_latest(talk.meter.registry).decode()
     made.log, made.statements = lines.getvalue(), "\n".join(values)
     yield made
@@ -148,10 +148,10 @@ async def found(
 WRITTEN = {"outputs.text", "interactions.output"}
 
 
-async def _destroyed(settings: Settings, desk: Any, walk: Walk) -> dict[str, Any]:
+async def _destroyed(settings: Settings, services: Any, walk: Walk) -> dict[str, Any]:
     """What still leads to B's rows in the study after its key is gone; as an operator does it, alone."""
     b = (walk.b.platform, walk.b.asker)
-    before = await desk.agreements.held(*b)
+    before = await services.agreements.held(*b)
     names = {
         str(row[column])
         for table, column in (("exposures", "id"), ("enrolments", "id"), ("consents", "form"))
@@ -162,8 +162,8 @@ async def _destroyed(settings: Settings, desk: Any, walk: Walk) -> dict[str, Any
     study = [name for name in ALL.tables if name in SOURCE_TABLES]
     return {
         "names": names | jobs,
-        "rows": await _read(desk.ledger, but=lambda table: table not in study),
-        "held": set(await desk.agreements.held(*b)),
+        "rows": await _read(services.ledger, but=lambda table: table not in study),
+        "held": set(await services.agreements.held(*b)),
     }
 
 
@@ -309,7 +309,7 @@ async def test_after_forget_no_word_and_no_name_is_left(found: Found) -> None:
     pseudonym = found.rows["interactions"][0]["pseudonym"]
     keys = {key for key in a_keys(found) if not key.isdigit()} | {pseudonym}
     keys.remove(
-        found.walk.talk.context.desk.ledger.place("telegram", GROUP)
+        found.walk.talk.context.services.ledger.place("telegram", GROUP)
     )  # the others' place, too
     places = [found.after["ledger"], *found.after["copies"], found.after["private"]]
     for where in places:

@@ -22,7 +22,7 @@ from bot.settings import PlatformSettings
 from engine.errors import AskerError
 from engine.events import Loading
 from engine.moderation.chain import usual
-from engine.process.composition import open_desk
+from engine.process.services import open_services
 from engine.settings import Settings
 from engine.study.experiments.tables import Enrolment, Exposure, Vote
 from engine.study.tables import InteractionRow, StudyRatingRow
@@ -76,7 +76,7 @@ async def paired(talk: ChatService, who: Who, text: str = PROMPT) -> Reply:
 
 
 async def rows(talk: ChatService, table, **wanted: object):
-    async with talk.context.desk.ledger.reading() as connection:
+    async with talk.context.services.ledger.reading() as connection:
         query = sa.select(table.__table__).filter_by(**wanted)
         return (await connection.execute(query)).all()
 
@@ -180,7 +180,7 @@ async def test_a_pair_with_half_an_answer_is_void_and_told(talk, text, reason) -
     assert "rained" not in said.text
     row = (await rows(talk, Exposure, kind="compare", void_reason=reason))[-1]
     assert (row.state, row.revealed_at) == ("void", None)
-    owed = await talk.context.desk.outbox.due("terminal")
+    owed = await talk.context.services.outbox.due("terminal")
     assert not [one for one in owed if row.id in one.address]
 
 
@@ -214,8 +214,8 @@ async def test_after_a_restart_a_vote_still_counts(here, talk, clock) -> None:
     who = person("10")
     await agree(talk, who)
     said = await paired(talk, who)
-    async with open_desk(here, clock=clock) as desk:
-        anew = ChatService(make_context(talk.context.engine, desk, usual(), PlatformSettings()))
+    async with open_services(here, clock=clock) as services:
+        anew = ChatService(make_context(talk.context.engine, services, usual(), PlatformSettings()))
         with pytest.raises(AskerError, match="somebody else's"):
             await pressed(anew, named(said, "a"), person("11"))
         [chosen] = await pressed(anew, named(said, "a"), who)
@@ -244,13 +244,13 @@ async def test_when_the_operational_record_is_blanked_nothing_leads_there_any_mo
     await agree(talk, who)
     said = await paired(talk, who)
     name = named(said, "a").job
-    assert len((await talk.context.desk.services.exposures.get(name)).jobs) == 2
+    assert len((await talk.context.services.study.exposures.get(name)).jobs) == 2
     clock.ahead += 73 * 3600
     try:
-        await talk.context.desk.retention.clean()
+        await talk.context.services.retention.clean()
     finally:
         clock.ahead -= 73 * 3600
-    assert (await talk.context.desk.services.exposures.get(name)).jobs == []
+    assert (await talk.context.services.study.exposures.get(name)).jobs == []
     assert [one["plain"] for one in (await exposure_of_id(talk, name)).shown].count(True) == 1
 
 
@@ -326,7 +326,7 @@ async def test_ordinary_requests_get_their_arm_without_being_told_which(talk) ->
         await agree(talk, who)
         *_, final = await told(talk, "/story They sat alone in the room.", who)
         [enrolment] = await rows(
-            talk, Enrolment, unit=talk.context.desk.services.study.pseudonym("discord", name)
+            talk, Enrolment, unit=talk.context.services.study.study.pseudonym("discord", name)
         )
         arms[name], texts[name] = enrolment.arm, final.text
         footer = await talk.footer(final, who)

@@ -19,7 +19,7 @@ from bot.messages.buttons import Press, Verb
 from bot.service.request import Reply, Who
 from bot.service.service import ChatService
 from engine.errors import AskerError, SetupError
-from engine.process.composition import open_desk
+from engine.process.services import open_services
 from engine.settings import Settings
 from engine.study.consent.invitation import MONTH_SECONDS
 from engine.study.study import read_study_file, read_texts, study_key_file
@@ -37,7 +37,7 @@ def who() -> Who:
 
 
 def log_of(here: Settings, talk: ChatService, who: Who) -> list[tuple]:
-    name = talk.context.desk.agreements.running.pseudonym(who.platform, who.asker)
+    name = talk.context.services.agreements.running.pseudonym(who.platform, who.asker)
     return look(
         here,
         "select action, use, excerpts, linkage, text_sha256, locale from consents "
@@ -46,7 +46,7 @@ def log_of(here: Settings, talk: ChatService, who: Who) -> list[tuple]:
 
 
 def interactions(here: Settings, talk: ChatService, who: Who) -> list[tuple]:
-    name = talk.context.desk.agreements.running.pseudonym(who.platform, who.asker)
+    name = talk.context.services.agreements.running.pseudonym(who.platform, who.asker)
     return look(
         here,
         "select id, state, place, session, parent from interactions "
@@ -58,7 +58,7 @@ async def test_the_exact_text_is_shown_privately_and_nothing_is_ticked(
     talk: ChatService, who: Who
 ) -> None:
     [form] = await told(talk, "/consent", who)
-    text = talk.context.desk.agreements.running.text("en")
+    text = talk.context.services.agreements.running.text("en")
     assert form.private
     assert text.body in form.text
     assert text.sha256 == hashlib.sha256(f"{text.version}\n{text.body}".encode()).hexdigest()
@@ -71,7 +71,7 @@ async def test_each_question_is_asked_apart_and_only_saving_counts(
 ) -> None:
     done = await agree(talk, who, excerpts=False)
     assert "you take part from now on" in done.text
-    text = talk.context.desk.agreements.running.text("en")
+    text = talk.context.services.agreements.running.text("en")
     [(action, use, excerpts, linkage, digest, locale)] = log_of(here, talk, who)
     assert (action, bool(use), bool(excerpts), bool(linkage)) == ("granted", True, False, True)
     assert (digest, locale) == (text.sha256, "en")
@@ -181,16 +181,16 @@ async def test_a_new_text_lapses_what_was_agreed_and_asks_again(
     (folder / "consent.en.md").write_text("<!-- version: 2 -->\nAll new: {title}.\n")
     (folder / "consent.it.md").write_text("<!-- version: 2 -->\nTutto nuovo: {title}.\n")
     try:
-        async with open_desk(here) as desk:
+        async with open_services(here) as services:
             later = ChatService(
                 make_context(
                     talk.context.engine,
-                    desk,
+                    services,
                     talk.context.moderation._moderator,
                     talk.context.settings,
                 )
             )
-            last = await desk.agreements.last(who.platform, who.asker)
+            last = await services.agreements.last(who.platform, who.asker)
             assert last is not None
             assert last.lapsed
             assert not last.live
@@ -200,7 +200,7 @@ async def test_a_new_text_lapses_what_was_agreed_and_asks_again(
             [form] = await told(later, "/consent", who)
             assert "All new: Pastiche and its readers." in form.text
             await agree(later, who)
-            assert (await desk.agreements.last(who.platform, who.asker)).live
+            assert (await services.agreements.last(who.platform, who.asker)).live
     finally:
         (folder / "consent.en.md").unlink()
         (folder / "consent.it.md").unlink()
@@ -295,7 +295,7 @@ async def test_a_study_whose_file_or_key_is_amiss_says_what_to_do(
     key.chmod(0o644)
     try:
         with pytest.raises(SetupError, match="chmod 600"):
-            async with open_desk(here):
+            async with open_services(here):
                 pass
     finally:
         key.chmod(0o600)

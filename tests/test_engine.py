@@ -23,7 +23,7 @@ from engine.plan.cards import load_registry
 from engine.plan.job import Status
 from engine.process.bootstrap import REOPEN_PAUSES, ReconnectingEngine, open_engine
 from engine.process.client import ClientEngine
-from engine.process.composition import desk_on
+from engine.process.services import services_on
 from engine.workers.protocol import Call, Link, Returned
 
 
@@ -166,6 +166,6 @@ async def test_a_process_has_one_ledger(settings) -> None:
         ReconnectingEngine(settings) as core,
         core.ledger() as ledger,
         core.ledger() as again,
-        desk_on(ledger, settings) as desk,
+        services_on(ledger, settings) as services,
     ):
-        assert again is ledger is desk.ledger is core._core._ledger
+        assert again is ledger is services.ledger is core._core._ledger

@@ -14,7 +14,7 @@ from engine.ledger.ledger import Ledger, new_id
 from engine.moderation import Action, Content, Stage, Verdict
 from engine.moderation.chain import Chain, usual
 from engine.moderation.images import ImageCheck
-from engine.process.composition import Desk, open_desk
+from engine.process.services import Services, open_services
 
 pytestmark = pytest.mark.databases("sqlite", "postgres")
 
@@ -40,8 +40,8 @@ class Stopped:
 
 
 @pytest.fixture
-async def desk(ledger: Ledger, settings) -> AsyncIterator[Desk]:
-    async with open_desk(settings) as made:
+async def services(ledger: Ledger, settings) -> AsyncIterator[Services]:
+    async with open_services(settings) as made:
         yield made
 
 
@@ -69,9 +69,9 @@ async def seen(guard: Moderation, content: Content, *events: Event) -> list[Even
     return shown
 
 
-async def test_a_growing_text_is_stopped_before_it_is_whole(desk: Desk) -> None:
+async def test_a_growing_text_is_stopped_before_it_is_whole(services: Services) -> None:
     core, job = Stopped(), new_id()
-    guard = Moderation(usual(), desk, core)
+    guard = Moderation(usual(), services, core)
     texts = [Text(job=job, attempt=1, text=BAD * n, tokens=n) for n in (4, 8)]
     shown = await seen(guard, STORY, Started(job=job, attempt=1), *texts, written(job, BAD * 9))
     assert [type(event) for event in shown] == [Started, Reply]
@@ -79,24 +79,28 @@ async def test_a_growing_text_is_stopped_before_it_is_whole(desk: Desk) -> None:
     assert core.cancelled == core.settled == [job]
 
 
-async def test_where_a_line_stays_once_shown_each_is_checked_before(desk: Desk) -> None:
+async def test_where_a_line_stays_once_shown_each_is_checked_before(services: Services) -> None:
     job = new_id()
     texts = [Text(job=job, attempt=1, text=text, tokens=1) for text in ("It rained. ", BAD)]
-    shown = await seen(Moderation(usual(), desk, Stopped(), growth=1), STORY, *texts)
+    shown = await seen(Moderation(usual(), services, Stopped(), growth=1), STORY, *texts)
     assert [type(event) for event in shown] == [Text, Reply]
 
 
-async def test_a_stop_comes_also_where_the_end_is_the_first_that_is_seen(desk: Desk) -> None:
+async def test_a_stop_comes_also_where_the_end_is_the_first_that_is_seen(
+    services: Services,
+) -> None:
     core, job = Stopped(), new_id()
     for last in (written(job, BAD), Cancelled(job=job, attempt=1, text=BAD)):
-        [said] = await seen(Moderation(usual(), desk, core), STORY, last)
+        [said] = await seen(Moderation(usual(), services, core), STORY, last)
         assert isinstance(said, Reply)
     assert core.cancelled == []  # it had ended by itself
     assert core.settled == [job, job]
 
 
-async def test_one_unfit_picture_of_four_keeps_all_back(desk: Desk) -> None:
-    guard = Moderation(Chain((ImageCheck(lambda data: float(data == b"bad")),)), desk, Stopped())
+async def test_one_unfit_picture_of_four_keeps_all_back(services: Services) -> None:
+    guard = Moderation(
+        Chain((ImageCheck(lambda data: float(data == b"bad")),)), services, Stopped()
+    )
     job = new_id()
     [said] = await seen(guard, RING, drawn(job, b"good", b"good", b"bad", b"good"))
     assert "did not pass the check" in said.text
@@ -104,36 +108,36 @@ async def test_one_unfit_picture_of_four_keeps_all_back(desk: Desk) -> None:
     assert len(final.pictures) == 2
 
 
-async def test_a_preview_that_cannot_be_checked_is_not_shown(desk: Desk) -> None:
+async def test_a_preview_that_cannot_be_checked_is_not_shown(services: Services) -> None:
     def broken(_data: bytes) -> float:
         raise RuntimeError("the model is gone")
 
     core, job = Stopped(), new_id()
-    guard = Moderation(Chain((ImageCheck(broken),)), desk, core)
+    guard = Moderation(Chain((ImageCheck(broken),)), services, core)
     step = Image(job=job, attempt=1, step=1, steps=4, eta=None, preview=b"jpeg")
     [said] = await seen(guard, RING, step)
     assert isinstance(said, Reply)
     assert core.cancelled == [job]
 
 
-async def test_verdicts_are_on_record_with_their_reasons(desk: Desk, settings) -> None:
+async def test_verdicts_are_on_record_with_their_reasons(services: Services, settings) -> None:
     job = new_id()
     await seen(
-        Moderation(usual(), desk, Stopped()), STORY, written(job, "“Bastard!” said the duke.")
+        Moderation(usual(), services, Stopped()), STORY, written(job, "“Bastard!” said the duke.")
     )
     columns = (VerdictRow.job_id, VerdictRow.stage, VerdictRow.action, VerdictRow.reasons)
-    async with desk.ledger.reading() as connection:
+    async with services.ledger.reading() as connection:
         rows = (await connection.execute(sa.select(*columns))).all()
     assert rows == [(job, "output_text", "flag", '{"coarse": 1.0}')]
     assert "coarse" not in str(look(settings, "select * from verdicts"))  # sealed
 
 
-async def test_a_verdict_takes_the_worst_of_its_links(desk: Desk) -> None:
+async def test_a_verdict_takes_the_worst_of_its_links(services: Services) -> None:
     class Holds:
         async def check(self, stage: Stage, content: Content) -> Verdict:
             return Verdict(action=Action.HOLD, reasons={"unfit_picture": 0.7})
 
-    guard = Moderation(Chain((Holds(),), ()), desk, Stopped())
+    guard = Moderation(Chain((Holds(),), ()), services, Stopped())
     judged = await guard.check(Stage.OUTPUT_IMAGE, RING)
     assert judged.verdict.stops
     assert judged.milliseconds >= 0

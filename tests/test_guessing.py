@@ -41,7 +41,7 @@ def button(said: Reply, argument: str) -> Press:
 
 
 async def rows(talk: ChatService, table, **wanted: object):
-    async with talk.context.desk.ledger.reading() as connection:
+    async with talk.context.services.ledger.reading() as connection:
         return (await connection.execute(sa.select(table.__table__).filter_by(**wanted))).all()
 
 
@@ -140,7 +140,7 @@ async def test_each_passage_comes_once_both_kinds_evenly_and_then_it_is_said(tal
             if number == 55:
                 break
             [said] = await pressed(talk, button(done, "guess"), who)
-    name = talk.context.desk.services.study.pseudonym("terminal", "4")
+    name = talk.context.services.study.study.pseudonym("terminal", "4")
     seen = await rows(talk, Exposure, kind="guess", pseudonym=name)
     assert len({row.item for row in seen}) == len(seen) == 55
     kinds = [row.shown[0]["kind"] for row in sorted(seen, key=lambda row: row.position)]
@@ -158,13 +158,13 @@ async def test_nobody_is_shown_what_was_written_for_them(talk) -> None:
     await agree(talk, who)
     from bot.study.participant import participant
 
-    me = await participant(talk.context.desk, who)
+    me = await participant(talk.context.services, who)
     text = " ".join(f"Something was written on page {n} of it." for n in range(10))
     own = Item(kind="generated", expert="agatha", text=text, source="here", licence="ours")
-    assert await talk.context.desk.services.passages.add([own], author=me.pseudonym) == 1
-    assert await talk.context.desk.services.passages.add([own]) == 0
-    assert own in await talk.context.desk.services.passages.pool(None, "agatha")
-    assert await talk.context.desk.services.passages.pool(me, "agatha") == []
+    assert await talk.context.services.study.passages.add([own], author=me.pseudonym) == 1
+    assert await talk.context.services.study.passages.add([own]) == 0
+    assert own in await talk.context.services.study.passages.pool(None, "agatha")
+    assert await talk.context.services.study.passages.pool(me, "agatha") == []
     assert len(await rows(talk, ItemRow)) == 57
 
 

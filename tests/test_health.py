@@ -23,7 +23,7 @@ from engine.errors import AskerError, SetupError
 from engine.moderation.chain import usual
 from engine.monitor.health import FRESH_SECONDS, Health, showing
 from engine.process.bootstrap import open_engine
-from engine.process.composition import open_desk
+from engine.process.services import open_services
 
 WHO = Who(platform="discord", asker="canary-asker-4711", place="canary-place-4712")
 
@@ -83,8 +83,8 @@ async def test_a_taken_port_is_logged_and_no_error(caplog) -> None:
 async def test_a_bot_whose_port_is_anothers_does_not_serve(settings) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         shown_on = settings.model_copy(update={"metrics_port": taken.getsockname()[1]})
-        async with open_engine(settings) as core, open_desk(settings) as desk:
-            talk = MeteredService(make_context(core, desk, usual(), PLATFORMS))
+        async with open_engine(settings) as core, open_services(settings) as services:
+            talk = MeteredService(make_context(core, services, usual(), PLATFORMS))
             with pytest.raises(SetupError, match="PASTICHE_METRICS_PORT"):
                 async with showing_bot(shown_on, talk, Running(), ("discord",)):
                     pass
@@ -95,8 +95,8 @@ async def bot(settings):
     """A serving bot with metrics: its talk, its house, its port, and what stops it."""
     settings = settings.model_copy(update={"metrics_port": free_port()})
     house, running = House("discord"), Running()
-    async with open_engine(settings) as core, open_desk(settings) as desk:
-        talk = MeteredService(make_context(core, desk, usual(), PLATFORMS))
+    async with open_engine(settings) as core, open_services(settings) as services:
+        talk = MeteredService(make_context(core, services, usual(), PLATFORMS))
         async with showing_bot(settings, talk, running, ("discord",)):
             yield talk, house, settings, running
 

@@ -26,7 +26,7 @@ from engine.ledger.transactions import Database, UnsureError, repeated
 from engine.plan.cards import Registry
 from engine.plan.job import Job, Request
 from engine.plan.router import Route, route
-from engine.process.composition import Desk, open_desk
+from engine.process.services import Services, open_services
 from engine.queues.embedded import EmbeddedQueue
 from engine.settings import Settings
 
@@ -60,12 +60,12 @@ async def ledgers(settings: Settings, ledger: Ledger) -> AsyncIterator[list[Ledg
 
 
 @pytest.fixture
-async def desks(settings: Settings, ledger: Ledger) -> AsyncIterator[list[Desk]]:
+async def desks(settings: Settings, ledger: Ledger) -> AsyncIterator[list[Services]]:
     """Likewise."""
     async with AsyncExitStack() as stack:
         purse = Bucket(burst=5, hourly=1)
         yield [
-            await stack.enter_async_context(open_desk(settings, asker=purse, place=purse))
+            await stack.enter_async_context(open_services(settings, asker=purse, place=purse))
             for _ in range(3)
         ]
 
@@ -111,9 +111,9 @@ def _finished(job: Job, text: str) -> Finished:
     )  # fmt: skip
 
 
-async def test_what_many_note_at_once_is_noted_once(desks: list[Desk], settings) -> None:
+async def test_what_many_note_at_once_is_noted_once(desks: list[Services], settings) -> None:
     many = desks * 4
-    seen = await asyncio.gather(*(desk.seen("telegram", "7") for desk in many))
+    seen = await asyncio.gather(*(services.seen("telegram", "7") for services in many))
     assert seen.count(False) == 1
     took = await asyncio.gather(*(d.quotas.take("discord", "1", "2", 1.0) for d in many))
     assert took.count(None) == 5  # the purse holds no more
@@ -127,7 +127,7 @@ async def test_what_many_note_at_once_is_noted_once(desks: list[Desk], settings)
 
 
 async def test_somebody_is_forgotten_while_they_go_on_writing(
-    ledgers: list[Ledger], desks: list[Desk], ask: Ask, make_request, settings: Settings
+    ledgers: list[Ledger], desks: list[Services], ask: Ask, make_request, settings: Settings
 ) -> None:
     """No request is left without its asker, none refers to one that is gone, and nobody is stuck."""
     first = ask(make_request("It rained.", asker="me"))
@@ -139,7 +139,7 @@ async def test_somebody_is_forgotten_while_they_go_on_writing(
 
     await asyncio.gather(
         *(go_on(number) for number in range(MANY)),
-        *(desk.forget("terminal", "me") for desk in desks),
+        *(services.forget("terminal", "me") for services in desks),
     )
     await desks[0].forget("terminal", "me")
     for table in ("requests", "jobs", "deliveries", "askers"):
@@ -147,14 +147,14 @@ async def test_somebody_is_forgotten_while_they_go_on_writing(
 
 
 async def test_an_answer_goes_out_from_one_process_and_again_when_that_has_gone(
-    ledger: Ledger, desks: list[Desk], ask: Ask, make_request, settings: Settings
+    ledger: Ledger, desks: list[Services], ask: Ask, make_request, settings: Settings
 ) -> None:
     accepted = ask(make_request())
     await ledger.accept(*accepted)
     job = accepted[2].id
-    assert sum(await asyncio.gather(*(desk.outbox.sending(job) for desk in desks))) == 1
+    assert sum(await asyncio.gather(*(services.outbox.sending(job) for services in desks))) == 1
     [(sender,)] = look(settings, "select sender from deliveries")
-    other = next(desk for desk in desks if desk.outbox.sender != sender)
+    other = next(services for services in desks if services.outbox.sender != sender)
     assert await other.outbox.recover() == 0  # it is alive, for all we know
     assert await other.outbox.recover(gone={sender}) == 1
     assert await other.outbox.sending(job)
@@ -170,8 +170,8 @@ async def test_what_a_silent_sender_had_in_hand_is_owed_again_and_marked(
     job = accepted[2].id
     later = 0.0
     async with (
-        open_desk(settings) as silent,
-        open_desk(settings, clock=lambda: time.time() + later) as other,
+        open_services(settings) as silent,
+        open_services(settings, clock=lambda: time.time() + later) as other,
     ):
         assert await silent.outbox.sending(job)
         assert await other.outbox.recover() == 0
@@ -251,7 +251,7 @@ def cut_at_commit(settings: Settings, table: str) -> None:
 
 
 async def test_a_cut_at_the_commit_is_repeated_only_where_twice_is_once(
-    ledger: Ledger, desks: list[Desk], ask: Ask, make_request, settings: Settings
+    ledger: Ledger, desks: list[Services], ask: Ask, make_request, settings: Settings
 ) -> None:
     cut_at_commit(settings, "jobs")
     assert await ledger.accept(*ask(make_request()))
@@ -280,7 +280,7 @@ class Crossing(Database):
 
 
 async def test_two_that_wait_for_each_other_both_come_through(
-    desks: list[Desk], settings: Settings
+    desks: list[Services], settings: Settings
 ) -> None:
     for name in ("a", "b"):
         await desks[0].places.switch(name, "on")

@@ -26,7 +26,7 @@ from engine.monitor.metrics import showing_worker
 from engine.plan.cards import Registry, Sampling
 from engine.plan.job import Job
 from engine.process.bootstrap import open_engine
-from engine.process.composition import open_desk
+from engine.process.services import open_services
 from engine.settings import Settings
 
 
@@ -57,8 +57,8 @@ async def test_a_comparison_counts_as_a_request_and_its_pair_as_the_answer(
 ) -> None:
     platforms = PlatformSettings(discord_token="a.b.c")
     who = Who(platform="discord", asker="a", place="p")
-    async with open_engine(settings) as core, open_desk(settings) as desk:
-        talk = MeteredService(make_context(core, desk, usual(), platforms))
+    async with open_engine(settings) as core, open_services(settings) as services:
+        talk = MeteredService(make_context(core, services, usual(), platforms))
         async with aclosing(replies_of(talk, talk.parse("/compare It rained."), who)) as replies:
             assert [reply async for reply in replies]
     labels = {"platform": "discord", "medium": "text"}

@@ -45,7 +45,7 @@ async def engine(settings, registry, ledger) -> AsyncIterator[LocalEngine]:
 
 
 @pytest.fixture
-async def station(settings, registry, ledger) -> AsyncIterator[WorkerHost]:
+async def worker_host(settings, registry, ledger) -> AsyncIterator[WorkerHost]:
     async with staffed(settings, registry, ledger) as made:
         yield made
 
@@ -97,7 +97,9 @@ async def test_what_is_not_in_the_record_is_not_in_the_queue(
     assert await every(ledger, "SELECT id FROM jobs") == []
 
 
-async def test_a_finished_job_leaves_nothing_in_the_queue(ask, station, settings, ledger) -> None:
+async def test_a_finished_job_leaves_nothing_in_the_queue(
+    ask, worker_host, settings, ledger
+) -> None:
     async with hand_worker(settings) as worker:
         asked = await ask()
         worker.post(finished(await next_run(worker)))
@@ -133,7 +135,7 @@ async def test_a_ticket_that_somebody_holds_keeps_no_other_waiting(ask, ledger, 
     assert await Claims(ledger).claim(1, queues) is not None
 
 
-async def test_one_request_beside_a_flood_comes_next(ask, station, settings) -> None:
+async def test_one_request_beside_a_flood_comes_next(ask, worker_host, settings) -> None:
     flood = [await ask(f"Flood {n}.", asker="flood") for n in range(5)]
     guest = await ask("Guest.", asker="guest")
     order = []
@@ -148,7 +150,9 @@ async def test_one_request_beside_a_flood_comes_next(ask, station, settings) -> 
         asked.leave()
 
 
-async def test_who_waits_long_enough_comes_before_newcomers(ask, station, settings, ledger) -> None:
+async def test_who_waits_long_enough_comes_before_newcomers(
+    ask, worker_host, settings, ledger
+) -> None:
     flood = [await ask(f"Flood {n}.", asker="flood") for n in range(2)]
     waited = "UPDATE tickets SET created_at = created_at - :s, rank = rank - :s / :turn"
     await every(ledger, waited, s=3 * TURN_SECONDS, turn=TURN_SECONDS)
@@ -209,8 +213,8 @@ async def test_a_worker_with_other_weights_gets_nothing_and_both_operators_are_t
             await asyncio.wait_for(worker.receive(), 1.5)
         (hint,) = (await engine.overview()).unserved
         assert "other weights for lovecraft" in hint and "restart it" in hint
-        kit = fingerprint_of(other_weights(registry), settings)
-        await Maintenance(ledger, kit, settings.lost_after).run()
+        fingerprint = fingerprint_of(other_weights(registry), settings)
+        await Maintenance(ledger, fingerprint, settings.lost_after).run()
         assert any("install the same here as the bots" in r.message for r in caplog.records)
         asked.leave()
 
@@ -230,9 +234,9 @@ async def test_what_was_accepted_with_older_weights_moves_to_the_workers_there_a
             assert isinstance(await asked.end(), Finished)
 
 
-async def fall_silent(ledger: Ledger, station: WorkerHost, rescue: Maintenance) -> None:
+async def fall_silent(ledger: Ledger, worker_host: WorkerHost, rescue: Maintenance) -> None:
     """Its signs of life stopped an hour ago, by the database's clock, and that is noticed."""
-    numbers = {"numbers": station.numbers()}
+    numbers = {"numbers": worker_host.numbers()}
     silence = "UPDATE workers SET seen_at = seen_at - 3600 WHERE number = ANY(:numbers)"
     while await every(ledger, "SELECT 1 FROM workers WHERE number = ANY(:numbers)", **numbers):
         await every(ledger, silence, **numbers)
@@ -263,13 +267,13 @@ async def test_jobs_of_a_silent_station_run_elsewhere_and_its_late_answer_is_ref
 
 
 async def test_a_station_that_counted_as_gone_stops_what_it_lost_and_works_on(
-    ask, station, settings, ledger, rescue
+    ask, worker_host, settings, ledger, rescue
 ) -> None:
     async with hand_worker(settings) as worker:
         asked = await ask()
         job = await next_run(worker)
-        await fall_silent(ledger, station, rescue)
-        station.look()
+        await fall_silent(ledger, worker_host, rescue)
+        worker_host.look()
         messages = [await asyncio.wait_for(worker.receive(), 60) for _ in range(2)]
         assert Stop(job=job.id) in messages
         again = next(m.job for m in messages if not isinstance(m, Stop))
@@ -294,8 +298,8 @@ async def test_a_clock_that_is_a_day_ahead_changes_nothing(ask, settings, regist
 async def test_a_leaving_station_ends_what_runs_and_hands_back_the_rest(
     ask, settings, registry, ledger
 ) -> None:
-    kit, url = fingerprint_of(registry, settings), database_url(settings)
-    leaving = WorkerHost(settings, kit, ledger, url, ("text",))
+    fingerprint, url = fingerprint_of(registry, settings), database_url(settings)
+    leaving = WorkerHost(settings, fingerprint, ledger, url, ("text",))
     await leaving.start(children=False)
     async with hand_worker(settings, slots=2, socket=leaving.socket) as worker:
         quick, slow = await ask("quick"), await ask("slow")
@@ -332,7 +336,7 @@ async def test_what_is_refused_is_watched_no_more(settings, registry, ledger, ma
 
 
 async def test_cut_connections_lose_no_wake_up(
-    ask, station, settings, postgres_server, postgres_database
+    ask, worker_host, settings, postgres_server, postgres_database
 ) -> None:
     name = sa.make_url(postgres_database).database
     async with hand_worker(settings) as worker:
@@ -345,7 +349,7 @@ async def test_cut_connections_lose_no_wake_up(
 
 
 async def test_a_job_of_a_restored_ledger_gets_its_ticket(
-    ask, station, settings, ledger, rescue
+    ask, worker_host, settings, ledger, rescue
 ) -> None:
     asked = await ask()
     await every(ledger, "DELETE FROM tickets")
@@ -356,7 +360,7 @@ async def test_a_job_of_a_restored_ledger_gets_its_ticket(
 
 
 async def test_a_job_that_was_forgotten_while_it_waited_is_nobodys(
-    ask, station, settings, ledger
+    ask, worker_host, settings, ledger
 ) -> None:
     gone, kept = await ask("gone"), await ask("kept")
     name = gone.events[0].job
@@ -371,7 +375,7 @@ async def test_a_job_that_was_forgotten_while_it_waited_is_nobodys(
 
 
 async def test_what_is_forgotten_while_it_runs_stops_and_leaves_nothing(
-    ask, station, settings, ledger, rescue
+    ask, worker_host, settings, ledger, rescue
 ) -> None:
     async with hand_worker(settings) as worker:
         asked = await ask()
@@ -379,7 +383,7 @@ async def test_what_is_forgotten_while_it_runs_stops_and_leaves_nothing(
         await told(asked, Started)
         await every(ledger, "DELETE FROM deliveries WHERE job_id = :job", job=job.id)
         await every(ledger, "DELETE FROM jobs WHERE id = :job", job=job.id)
-        station.look()
+        worker_host.look()
         assert await asyncio.wait_for(worker.receive(), 60) == Stop(job=job.id)
         await rescue.run()
         assert await every(ledger, "SELECT job_id FROM tickets") == []
@@ -387,9 +391,9 @@ async def test_what_is_forgotten_while_it_runs_stops_and_leaves_nothing(
 
 
 async def test_a_worker_that_cannot_serve_says_why_and_the_jobs_wait_for_one_that_can(
-    ask, engine, station, settings, registry, ledger
+    ask, engine, worker_host, settings, registry, ledger
 ) -> None:
-    link = await connect(str(station.socket))
+    link = await connect(str(worker_host.socket))
     await link.send(Hello(medium="text", pid=1))
     await link.send(Unfit(reason="The base is missing."))
     await link.close()
@@ -407,17 +411,17 @@ async def test_a_worker_that_cannot_serve_says_why_and_the_jobs_wait_for_one_tha
 
 
 async def test_a_ticket_that_its_station_knows_nothing_of_goes_back(
-    ask, station, settings, ledger
+    ask, worker_host, settings, ledger
 ) -> None:
     """As after a claim whose commit was not answered."""
     asked = await ask()
-    number = station.registrations["text"].number
-    claim = await Claims(ledger).claim(number, station.registrations["text"].queues)
+    number = worker_host.registrations["text"].number
+    claim = await Claims(ledger).claim(number, worker_host.registrations["text"].queues)
     assert claim is not None and claim[0].job.attempt == 1
     async with hand_worker(settings) as worker:
         run = asyncio.create_task(next_run(worker))
         while not run.done():
-            station.look()
+            worker_host.look()
             await asyncio.sleep(0.2)
         job = await run
         assert (job.id, job.attempt, job.alone) == (claim[0].job.id, 2, False)
@@ -425,7 +429,7 @@ async def test_a_ticket_that_its_station_knows_nothing_of_goes_back(
         await asked.end()
 
 
-async def test_long_texts_and_previews_arrive_whole(ask, station, settings) -> None:
+async def test_long_texts_and_previews_arrive_whole(ask, worker_host, settings) -> None:
     async with hand_worker(settings) as worker:
         asked = await ask()
         job = await next_run(worker)
@@ -438,7 +442,7 @@ async def test_long_texts_and_previews_arrive_whole(ask, station, settings) -> N
         await asked.end()
 
 
-async def test_progress_is_coalesced(ask, station, settings) -> None:
+async def test_progress_is_coalesced(ask, worker_host, settings) -> None:
     async with hand_worker(settings) as worker:
         asked = await ask()
         job = await next_run(worker)
@@ -453,7 +457,7 @@ async def test_progress_is_coalesced(ask, station, settings) -> None:
 
 
 async def test_another_process_can_follow_and_both_hear_the_end(
-    ask, station, settings, registry, ledger
+    ask, worker_host, settings, registry, ledger
 ) -> None:
     asked = await ask()
     job = asked.events[0].job
@@ -476,9 +480,9 @@ async def test_two_stations_share_the_work_and_a_crash_in_one_is_that_jobs_alone
     async with AsyncExitStack() as stack:
         workers = []
         for _ in range(2):
-            station = await stack.enter_async_context(staffed(settings, registry, ledger))
+            worker_host = await stack.enter_async_context(staffed(settings, registry, ledger))
             workers.append(
-                await stack.enter_async_context(hand_worker(settings, socket=station.socket))
+                await stack.enter_async_context(hand_worker(settings, socket=worker_host.socket))
             )
         asked = [await ask(f"Story {n}.") for n in range(2)]
         jobs = [await next_run(worker) for worker in workers]

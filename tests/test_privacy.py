@@ -22,7 +22,7 @@ from engine.ledger.chat_tables import PlaceRow
 from engine.ledger.ledger import new_id
 from engine.ledger.storage import storage_of
 from engine.ledger.tables import Table
-from engine.process.composition import open_desk
+from engine.process.services import open_services
 from engine.settings import Settings
 from engine.study.erasure_rules import RULES
 
@@ -75,7 +75,7 @@ async def test_forgetting_leaves_no_row_file_or_word(
     await pressed(talk, Press(Verb.UP, story.job), who)
     await told(talk, "/report too short", replace(who, reply_to=story.job))
     assert "2 of your requests" in await forget(talk, who)
-    lookup = talk.context.desk.ledger.person(who.platform, who.asker)
+    lookup = talk.context.services.ledger.person(who.platform, who.asker)
     for table, column in (("ratings", "rater"), ("reports", "reporter"), ("verdicts", "asker")):
         assert rows(here, table, f"{column} = '{lookup}'") == 0
     assert rows(here, "askers", f"lookup = '{lookup}'") == 0
@@ -203,7 +203,7 @@ async def test_forgetting_reaches_the_settings_of_a_chat_of_two_from_an_older_le
         await told(talk, "/settings style agatha", where)
     await told(talk, "The vicar coughed.", quiet)
     ownerless = sa.update(PlaceRow).values(owner=None)
-    await talk.context.desk.ledger.change(ownerless)
+    await talk.context.services.ledger.change(ownerless)
     await forget(talk, who)
     assert rows(here, "places") == before + 2  # the group's, and the other person's
 
@@ -224,7 +224,7 @@ async def test_a_private_request_that_cannot_be_delivered_leaves_the_record(
         await talk.deliveries.lost(first.job)
         async for _ in replies:
             pass
-    await talk.context.desk.retention.clean()
+    await talk.context.services.retention.clean()
     assert await talk.context.engine.answer(first.job) is None
 
 
@@ -234,10 +234,10 @@ async def test_words_and_pictures_go_after_72_hours_and_counts_stay(
     story = (await told(talk, "The vicar coughed.", who))[-1]
     picture = (await told(talk, "/jewel a gold ring with emeralds --seed 77", who))[-1]
     clock.ahead += KEEP_SECONDS - 60
-    await talk.context.desk.retention.clean()
+    await talk.context.services.retention.clean()
     assert (await talk.context.engine.answer(story.job)).text
     clock.ahead += 120
-    await talk.context.desk.retention.clean()
+    await talk.context.services.retention.clean()
     for job in (story.job, picture.job):
         blanked = await talk.context.engine.answer(job)
         assert blanked.expired
@@ -249,9 +249,9 @@ async def test_words_and_pictures_go_after_72_hours_and_counts_stay(
             await talk.press(Press(verb, story.job), who)
     with pytest.raises(AskerError, match="72 hours"):
         await told(talk, "/continue", who)
-    lookup = talk.context.desk.ledger.person(who.platform, who.asker)
+    lookup = talk.context.services.ledger.person(who.platform, who.asker)
     mine = f"asker_id in (select id from askers where lookup = '{lookup}')"
-    here_asked = talk.context.desk.ledger.place(who.platform, who.place)
+    here_asked = talk.context.services.ledger.place(who.platform, who.place)
     assert rows(here, "requests", f"{mine} or place_lookup = '{here_asked}'") == 0  # nobody's now
     assert rows(here, "buckets", f"lookup = '{lookup}'") == 0
     [(at,)] = look(here, f"select created_at from askers where lookup = '{lookup}'")
@@ -267,7 +267,7 @@ async def test_after_72_hours_an_answer_in_a_group_is_reported_and_deleted_there
     job = (await told(talk, "The vicar coughed.", group))[-1].job
     mine = (await told(talk, "The vicar coughed.", who))[-1].job
     clock.ahead += KEEP_SECONDS + 60
-    await talk.context.desk.retention.clean()
+    await talk.context.services.retention.clean()
     away = replace(group, asker="a stranger", place="elsewhere")
     others = (group, away, replace(away, alone=True), replace(away, manager=True))
     for verb, people in ((Verb.DELETE, others), (Verb.REPORT, others[1:])):
@@ -290,10 +290,10 @@ async def test_what_is_deleted_early_is_its_askers_until_72_hours_are_over(
 ) -> None:
     final = (await told(talk, "The vicar coughed.", who))[-1]
     await pressed(talk, Press(Verb.DELETE, final.job), who)
-    await talk.context.desk.retention.clean()
+    await talk.context.services.retention.clean()
     assert (await talk.context.engine.answer(final.job)).request.asker == who.asker
     clock.ahead += KEEP_SECONDS + 60
-    await talk.context.desk.retention.clean()
+    await talk.context.services.retention.clean()
     assert (await talk.context.engine.answer(final.job)).request.asker == ""
     clock.ahead = 0.0
 
@@ -308,7 +308,7 @@ async def test_what_somebody_has_taken_up_can_be_forgotten_as_long_as_they_have_
         theirs = (await told(talk, "/again", friend))[-1]
         connection.execute(sa.text(f"update jobs set {long_ago}"))
         connection.commit()
-    await talk.context.desk.retention.clean()
+    await talk.context.services.retention.clean()
     assert (await talk.context.engine.answer(theirs.job)).request.text == "The vicar coughed."
     assert "1 of your requests" in await forget(talk, who)
     assert (await talk.context.engine.answer(theirs.job)).request.text == ""
@@ -321,16 +321,16 @@ async def test_verdicts_thumbs_and_reports_lose_their_person_in_time(
     await pressed(talk, Press(Verb.UP, final.job), who)
     await told(talk, "/report Zyzzyva", replace(who, reply_to=final.job))
     assert b"profan" not in kept(here)  # why moderation said something is sealed
-    lookup = talk.context.desk.ledger.person(who.platform, who.asker)
+    lookup = talk.context.services.ledger.person(who.platform, who.asker)
     mine = [("verdicts", "asker"), ("ratings", "rater"), ("reports", "reporter")]
     assert all(rows(here, table, f"{column} = '{lookup}'") for table, column in mine)
     clock.ahead += KEEP_SECONDS + 60
-    await talk.context.desk.retention.clean()
+    await talk.context.services.retention.clean()
     assert rows(here, "verdicts", f"asker = '{lookup}' or job_id = '{final.job}'") == 0
     assert rows(here, "ratings", f"rater = '{lookup}'") == 0
-    assert await talk.context.desk.feedback.ratings(final.job) == [1]
+    assert await talk.context.services.feedback.ratings(final.job) == [1]
     clock.ahead += BACKUP_SECONDS
-    await talk.context.desk.retention.clean()
+    await talk.context.services.retention.clean()
     assert rows(here, "reports", f"reporter = '{lookup}'") == 0
     clock.ahead = 0.0
 
@@ -343,15 +343,15 @@ async def test_what_no_worker_ends_and_what_a_wrong_clock_wrote_go_too(
         ahead = f"finished_at = finished_at + 31536000 where id = '{early.job}'"
         connection.execute(sa.text(f"update jobs set {ahead}"))
         connection.commit()
-    await talk.context.desk.retention.clean()
+    await talk.context.services.retention.clean()
     assert (await talk.context.engine.answer(early.job)).expired
     request = await request_of(talk.parse("Nobody ends this."), who, talk.context.engine)
     plan = talk.context.engine.plan(request, new_id())
-    await talk.context.desk.ledger.accept(request, plan.route, plan.job)  # and no queue
+    await talk.context.services.ledger.accept(request, plan.route, plan.job)  # and no queue
     job = plan.job
     clock.ahead = KEEP_SECONDS + 60
-    assert await talk.context.desk.retention.overdue() == [job.id]
-    await talk.context.desk.retention.clean()
+    assert await talk.context.services.retention.overdue() == [job.id]
+    await talk.context.services.retention.clean()
     left = await talk.context.engine.answer(job.id)
     assert (left.state, left.expired, left.job.prompt) == ("failed", True, "")
     clock.ahead = 0.0
@@ -385,7 +385,7 @@ async def test_an_older_database_forgets_again_before_it_serves(
     shutil.copy(here.home / "tombstones.jsonl", home)
     restored = here.model_copy(update={"home": home})
     assert rows(restored, "jobs", f"id = '{story.job}'") == 1
-    async with open_desk(restored):
+    async with open_services(restored):
         pass
     assert rows(restored, "jobs", f"id = '{story.job}'") == 0
     assert rows(restored, "tombstones") >= 1

@@ -36,7 +36,7 @@ def test_kills_of_bots_stations_and_workers_lose_no_job_and_end_none_twice(
         "PASTICHE_LOST_AFTER": "3",
         "PASTICHE_TEXT_ENGINE": "auto",
     }
-    fleet = Fleet(tmp_path, environment, bots=2, stations=2)
+    fleet = Fleet(tmp_path, environment, bots=2, worker_hosts=2)
     draw = random.Random(7)
     try:
         fleet.get_on()
@@ -45,7 +45,7 @@ def test_kills_of_bots_stations_and_workers_lose_no_job_and_end_none_twice(
                 fleet.get_on(ANSWERS)
         fleet.stop("bot")
         settle(fleet, settings.database_url)
-        fleet.stop("station", signal.SIGTERM)
+        fleet.stop("host", signal.SIGTERM)
     finally:
         fleet.stop()
     found = verdict(fleet, settings.database_url)
@@ -98,7 +98,7 @@ async def test_a_crash_of_the_server_loses_nothing_and_everybody_comes_back(
 
 
 async def every_run(worker: Link) -> None:
-    """Finish each job as it is given: anew, too, where the station's sign of life came too late."""
+    """Finish each job as it is given: anew, too, where the sign of life came too late."""
     while True:
         message = await worker.receive()
         if isinstance(message, Run):

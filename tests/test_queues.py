@@ -239,7 +239,7 @@ async def test_a_misconfigured_extra_worker_spoils_nothing_for_the_one_that_serv
 async def test_a_worker_with_other_weights_is_refused_and_told(settings, ask) -> None:
     asked = await ask()
     odd = await connect(str(socket_of(settings)))
-    await odd.send(Hello(medium="text", pid=1, kit="text.other-base.00000000"))
+    await odd.send(Hello(medium="text", pid=1, fingerprint="text.other-base.00000000"))
     answer = await asyncio.wait_for(odd.receive(), 60)
     assert isinstance(answer, Refused) and "Install the same on both" in answer.message
     assert await odd.receive() is None

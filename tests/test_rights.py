@@ -18,7 +18,7 @@ from telegram_server import TelegramServer
 from bot.messages.buttons import Verb, decode
 from bot.messages.grammar import RESERVED
 from engine.process.bootstrap import open_engine
-from engine.process.composition import open_desk
+from engine.process.services import open_services
 from engine.settings import Settings
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -37,10 +37,10 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
     folder = tmp_path_factory.mktemp("rights")
     settings = Settings(home=folder / "home", backend="echo", key_file=folder / "key")
     make_study(settings.home)
-    async with open_engine(settings), open_desk(settings) as desk:
+    async with open_engine(settings), open_services(settings) as services:
         for platform, people in (("discord", FEW), ("telegram", OUTCASTS)):
             for person in people:
-                await desk.places.rule(platform, "asker", str(person), "deny")
+                await services.places.rule(platform, "asker", str(person), "deny")
     operators = [f"{name}:{person}" for name, person in product(("discord", "telegram"), OPERATORS)]
     async with DiscordServer() as discord, TelegramServer(limits=False) as telegram:
         program = Program(

@@ -24,7 +24,7 @@ from engine.errors import SetupError
 from engine.events import Finished, Loading
 from engine.moderation.chain import usual
 from engine.process.bootstrap import open_engine
-from engine.process.composition import open_desk
+from engine.process.services import open_services
 
 PLATFORMS = PlatformSettings(discord_token="a.b.c", drain_seconds=5)
 
@@ -71,8 +71,8 @@ class House:
 
 @pytest.fixture
 async def talk(settings):
-    async with open_engine(settings) as core, open_desk(settings) as desk:
-        yield ChatService(make_context(core, desk, usual(), PLATFORMS))
+    async with open_engine(settings) as core, open_services(settings) as services:
+        yield ChatService(make_context(core, services, usual(), PLATFORMS))
 
 
 async def until(condition, seconds: float = 60) -> None:
@@ -131,8 +131,8 @@ class Counting(Deliveries):
 
 
 async def test_debts_are_looked_for_when_a_client_comes_and_not_all_the_time(talk) -> None:
-    context = make_context(talk.context.engine, talk.context.desk, usual(), PLATFORMS)
-    looked = Counting(context.engine, context.desk, context.handlers)
+    context = make_context(talk.context.engine, talk.context.services, usual(), PLATFORMS)
+    looked = Counting(context.engine, context.services, context.handlers)
     counting = ChatService(replace(context, deliveries=looked))
     lonely = House("discord", [RuntimeError("a bug"), RuntimeError("a bug")])
     serving = asyncio.create_task(attend(counting, PLATFORMS, {"discord": lonely}))
@@ -145,8 +145,8 @@ async def test_debts_are_looked_for_when_a_client_comes_and_not_all_the_time(tal
 @pytest.mark.databases("postgres")
 async def test_a_drain_does_not_wait_for_what_nobody_can_do(settings) -> None:
     patient = PLATFORMS.model_copy(update={"drain_seconds": 600})
-    async with open_engine(settings, workers=False) as core, open_desk(settings) as desk:
-        talk, house = ChatService(make_context(core, desk, usual(), patient)), House("discord")
+    async with open_engine(settings, workers=False) as core, open_services(settings) as services:
+        talk, house = ChatService(make_context(core, services, usual(), patient)), House("discord")
         serving = asyncio.create_task(attend(talk, patient, {"discord": house}))
         await house.here.wait()
         who = Who(platform="discord", asker="7", place="1")

@@ -1,4 +1,4 @@
-"""Leaving always ends: tasks, stations and programs, whatever their database is doing."""
+"""Leaving always ends: tasks, worker hosts and programs, whatever their database is doing."""
 
 import ast
 import asyncio

@@ -13,7 +13,7 @@ from bot.cli.doctor import _study
 from engine.chat.retention import ALARM_SECONDS, BACKUP_SECONDS
 from engine.errors import SetupError
 from engine.ledger.storage import make_ready
-from engine.process.composition import open_desk
+from engine.process.services import open_services
 from engine.settings import Settings
 from engine.study.experiments.eligibility import Candidate
 from engine.study.lifecycle import make_key, open_named, write_template
@@ -99,14 +99,14 @@ async def test_the_doctor_tells_when_retention_has_not_run_for_long(
     await opened(settings)
     assert [finding.mark for finding in await _study(settings)] == ["ok"]
     later = time.time() + ALARM_SECONDS + 60
-    async with open_desk(settings, clock=lambda: later) as desk:
-        assert await desk.retention.silence() > ALARM_SECONDS
-        await desk.retention.clean(dry_run=True)  # counts for nothing
+    async with open_services(settings, clock=lambda: later) as services:
+        assert await services.retention.silence() > ALARM_SECONDS
+        await services.retention.clean(dry_run=True)  # counts for nothing
         assert "retention has not run for long" in caplog.text
         caplog.clear()
-        await desk.retention.clean()
-        assert await desk.retention.silence() == 0.0
-        await desk.retention.clean()
+        await services.retention.clean()
+        assert await services.retention.silence() == 0.0
+        await services.retention.clean()
     assert "retention has not run for long" in caplog.text  # the first real one still found it so
     assert caplog.text.count("retention has not run") == 1
 
@@ -116,13 +116,13 @@ async def test_the_doctor_tells_of_an_experiment_edited_after_enrolment(tmp_path
     base = Settings(home=tmp_path / "home", backend="echo")
     settings = with_study(base, experiment_text())
     await opened(settings)
-    async with open_desk(settings) as desk:
-        services = desk.study_services
-        assert services is not None
-        await agree(desk.ledger, services.study, "terminal", "1")
-        person = await services.person(spot())
+    async with open_services(settings) as services:
+        study = services.study_services
+        assert study is not None
+        await agree(services.ledger, study.study, "terminal", "1")
+        person = await study.person(spot())
         assert person is not None
-        assert await services.enrolled(person, spot(), Candidate(task="single", command="story"))
+        assert await study.enrolled(person, spot(), Candidate(task="single", command="story"))
     assert [finding.mark for finding in await _study(settings)] == ["ok"]
     path = folder_of(settings) / "pilot.toml"
     path.write_text(path.read_text().replace("plain = true", "plain = false"))
@@ -143,8 +143,8 @@ async def test_old_copies_go_in_their_time(tmp_path: Path) -> None:
         path.write_bytes(b"")
         at = path.stat().st_mtime - age
         os.utime(path, (at, at))
-    async with open_desk(settings) as desk:
-        assert (await desk.retention.clean(dry_run=True))["backups"] == 1
+    async with open_services(settings) as services:
+        assert (await services.retention.clean(dry_run=True))["backups"] == 1
         assert (folder / "old.sqlite3").exists()
-        assert (await desk.retention.clean())["backups"] == 1
+        assert (await services.retention.clean())["backups"] == 1
     assert [path.name for path in folder.iterdir()] == ["young.sqlite3"]

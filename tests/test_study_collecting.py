@@ -22,7 +22,7 @@ from engine.errors import AskerError
 from engine.ledger.storage import open_database
 from engine.ledger.tables import Table
 from engine.ledger.transactions import Database
-from engine.process.composition import open_desk
+from engine.process.services import open_services
 from engine.settings import Settings
 from engine.study.consent.account_links import CODE_SECONDS
 from engine.study.lifecycle import destroy_key
@@ -49,13 +49,13 @@ def who() -> Who:
 
 
 def name_of(talk: ChatService, who: Who) -> str:
-    return talk.context.desk.agreements.running.pseudonym(who.platform, who.asker)
+    return talk.context.services.agreements.running.pseudonym(who.platform, who.asker)
 
 
 async def rows(talk: ChatService, table: type[Table], who: Who) -> list[Any]:
     """The person's rows, opened, in the order in which they were written."""
     query = sa.select(table.__table__).where(table.pseudonym == name_of(talk, who))
-    async with talk.context.desk.ledger.reading() as connection:
+    async with talk.context.services.ledger.reading() as connection:
         return list((await connection.execute(query.order_by(table.id))).all())
 
 
@@ -180,15 +180,15 @@ async def test_after_72_hours_only_the_study_knows_and_nothing_leads_to_the_pers
     story = (await told(talk, "It rained.", who))[-1]
     [picture] = await rows(talk, StudyPictureRow, who)
     clock.ahead += KEEP_SECONDS + 60
-    counted = await talk.context.desk.retention.clean(dry_run=True)
+    counted = await talk.context.services.retention.clean(dry_run=True)
     assert counted["blanked"] >= 2
     assert (await talk.context.engine.answer(story.job)).text
-    assert await talk.context.desk.retention.silence() is not None
-    done = await talk.context.desk.retention.clean()
+    assert await talk.context.services.retention.silence() is not None
+    done = await talk.context.services.retention.clean()
     assert [done[n] for n in ("blanked", "pictures")] == [
         counted[n] for n in ("blanked", "pictures")
     ]
-    assert await talk.context.desk.retention.silence() < 60
+    assert await talk.context.services.retention.silence() < 60
     assert (await talk.context.engine.answer(story.job)).expired
     drawn, told_row = await rows(talk, InteractionRow, who)
     assert drawn.job_id is told_row.job_id is None
@@ -196,7 +196,9 @@ async def test_after_72_hours_only_the_study_knows_and_nothing_leads_to_the_pers
     assert (here.media / picture.media[:2] / picture.media).exists()
     assert final.pictures
     clock.ahead = 0.0
-    assert await talk.context.desk.retention.silence() == 0.0  # a clock that goes back is no alarm
+    assert (
+        await talk.context.services.retention.silence() == 0.0
+    )  # a clock that goes back is no alarm
 
 
 async def test_a_longer_silence_begins_a_new_session(
@@ -204,7 +206,7 @@ async def test_a_longer_silence_begins_a_new_session(
 ) -> None:
     await agree(talk, who)
     await told(talk, "One.", who)
-    async with talk.context.desk.ledger.writing() as connection:
+    async with talk.context.services.ledger.writing() as connection:
         await connection.execute(
             sa.update(InteractionRow)
             .where(InteractionRow.pseudonym == name_of(talk, who))
@@ -277,7 +279,7 @@ async def test_accounts_are_joined_by_a_code_once_within_ten_minutes(
     with pytest.raises(AskerError, match="has been used"):
         await told(talk, f"/link {code}", there)
     roots = set()
-    async with talk.context.desk.ledger.reading() as connection:
+    async with talk.context.services.ledger.reading() as connection:
         for person in (who, there):
             query = sa.select(StudyLinkRow.root).where(
                 StudyLinkRow.pseudonym == name_of(talk, person)
@@ -295,11 +297,11 @@ async def test_a_lost_key_stops_what_needs_it_and_nothing_else(
     secret = key.read_text()
     key.unlink()
     try:
-        async with open_desk(here) as desk:
+        async with open_services(here) as services:
             lame = ChatService(
                 make_context(
                     talk.context.engine,
-                    desk,
+                    services,
                     talk.context.moderation._moderator,
                     talk.context.settings,
                 )
@@ -327,15 +329,15 @@ async def test_a_destroyed_key_ends_linkage_for_good(
     folder = tmp_path_factory.mktemp("ended")
     ended = Settings(home=folder / "home", backend="echo", key_file=folder / "key", study="pilot")
     studied.make_study(ended.home)
-    async with studied.open_engine(ended), open_desk(ended) as desk:
+    async with studied.open_engine(ended), open_services(ended) as services:
         secret = bytes.fromhex(study_key_file(ended, "pilot").read_text().strip())
-        assert desk.agreements.running.pseudonym("x", "1") == pseudonym(secret, "x", "1")
+        assert services.agreements.running.pseudonym("x", "1") == pseudonym(secret, "x", "1")
     await destroy_key(ended, "pilot")
     assert not study_key_file(ended, "pilot").exists()
-    async with open_desk(ended) as desk:
+    async with open_services(ended) as services:
         with pytest.raises(AskerError, match="destroyed"):
-            await desk.agreements.last("x", "1")
-        assert (await desk.agreements.names("x", "1")).lost == ("pilot",)
+            await services.agreements.last("x", "1")
+        assert (await services.agreements.names("x", "1")).lost == ("pilot",)
 
 
 async def test_a_person_is_never_in_the_studys_tables_by_number_or_lookup(
@@ -354,7 +356,7 @@ async def test_a_person_is_never_in_the_studys_tables_by_number_or_lookup(
                 if {"pseudonym", "place"} & set(table.columns.keys()) and name != "requests":
                     text = str((await connection.execute(sa.select(table))).all())
                     assert "47110815" not in text
-                    assert talk.context.desk.ledger.person("discord", "47110815") not in text
+                    assert talk.context.services.ledger.person("discord", "47110815") not in text
     finally:
         await database.close()
     assert len(await rows(talk, InteractionRow, who)) == 1

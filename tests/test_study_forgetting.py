@@ -29,7 +29,7 @@ from engine.errors import AskerError
 from engine.ledger.storage import on_server, open_database, upgrade
 from engine.ledger.tables import JobRow, RequestRow, Table
 from engine.ledger.transactions import Database
-from engine.process.composition import open_desk
+from engine.process.services import open_services
 from engine.settings import Settings
 from engine.study.erasure_rules import RULES
 from engine.study.observer import StudyObserver
@@ -94,11 +94,11 @@ async def plant(talk: ChatService) -> tuple[Who, list[str]]:
     await told(talk, f"/continue And then {next(c)}.", who)
     assert next(c, None) is None
     names = [
-        talk.context.desk.agreements.running.pseudonym(who.platform, who.asker),
+        talk.context.services.agreements.running.pseudonym(who.platform, who.asker),
         final.job,
         picture.job,
     ]
-    return who, [*names, talk.context.desk.ledger.person(who.platform, who.asker)]
+    return who, [*names, talk.context.services.ledger.person(who.platform, who.asker)]
 
 
 async def test_withdraw_and_forget_act_on_the_account_that_says_them(talk: ChatService) -> None:
@@ -111,7 +111,7 @@ async def test_withdraw_and_forget_act_on_the_account_that_says_them(talk: ChatS
     assert "one person" in joined.text
     for who in (one, other):
         await told(talk, "The vicar coughed.", who)
-    agreements = talk.context.desk.agreements
+    agreements = talk.context.services.agreements
     await told(talk, "/withdraw", one)
     withdrawn = await agreements.last(one.platform, one.asker)
     stays = await agreements.last(other.platform, other.asker)
@@ -181,7 +181,7 @@ async def _restored(here: Settings, aside: Path, tmp_path: Path) -> None:
     studied.make_study(home)
     restored = here.model_copy(update={"home": home, "study_key_file": tmp_path / "no-key"})
     assert [c for c in CANARIES if c not in await everything(restored)] == []
-    async with open_desk(restored):
+    async with open_services(restored):
         pass
     assert [c for c in CANARIES if c in await everything(restored)] == []
     raw = await asyncio.to_thread(every_byte, restored)
@@ -196,12 +196,12 @@ async def test_a_person_is_forgotten_in_every_table_that_has_a_rule(
     final = (await told(talk, "It rained.", who))[-1]
     await pressed(talk, Press(Verb.DOWN, final.job), who)
     [question] = await told(talk, "/forget", who)
-    assert (await talk.context.desk.agreements.held(who.platform, who.asker)).keys() >= {
+    assert (await talk.context.services.agreements.held(who.platform, who.asker)).keys() >= {
         "consents", "interactions", "study_ratings", "study_events", "requests", "jobs",
     }  # fmt: skip
     await pressed(talk, question.ask[0].press, who)
-    assert await talk.context.desk.agreements.held(who.platform, who.asker) == {}
-    assert await talk.context.desk.agreements.last(who.platform, who.asker) is None
+    assert await talk.context.services.agreements.held(who.platform, who.asker) == {}
+    assert await talk.context.services.agreements.last(who.platform, who.asker) is None
     assert {rule.by for rule in RULES.values()} == {"pseudonym", "lookup", "request", "nobody"}
 
 
@@ -217,7 +217,7 @@ async def test_what_others_wrote_on_from_it_loses_the_words_it_began_with(
     theirs = (await told(talk, "/continue", replace(second, reply_to=mine.job)))[-1]
     await told(talk, "/continue", replace(second, reply_to=theirs.job))
     await told(talk, "/again", replace(second, reply_to=mine.job))
-    held = await talk.context.desk.agreements.held("telegram", "second")
+    held = await talk.context.services.agreements.held("telegram", "second")
     assert all("canarylast" in row["text"] for row in held["interactions"])
     copy = here.home / "backups" / "ledger-0006-1.sqlite3"
     if not on_server(here):
@@ -225,7 +225,7 @@ async def test_what_others_wrote_on_from_it_loses_the_words_it_began_with(
         back_up(here, copy)
     [question] = await told(talk, "/forget", first)
     await pressed(talk, question.ask[0].press, first)
-    held = await talk.context.desk.agreements.held("telegram", "second")
+    held = await talk.context.services.agreements.held("telegram", "second")
     rows = held["interactions"]
     assert {(row["text"], row["beginning"], row["prompt"]) for row in rows} == {(None,) * 3}
     assert len([row for row in rows if row["parent"]]) == 1
@@ -259,7 +259,7 @@ async def test_a_forgetting_that_the_disk_refuses_is_said_and_can_be_said_again(
         file.write('{"lookup": "torn')  # where the disk was full
     await pressed(talk, question.ask[0].press, who)
     lines = stones.read_text().splitlines()
-    assert json.loads(lines[-1])["lookup"] == talk.context.desk.ledger.person(
+    assert json.loads(lines[-1])["lookup"] == talk.context.services.ledger.person(
         who.platform, who.asker
     )
 
@@ -273,10 +273,10 @@ async def test_a_kill_after_the_commit_leaves_no_picture_behind(
     await told(talk, "/jewel a ring for nobody else --seed 4711", who)
     drawn = set(here.media.glob("??/*")) - before
     assert drawn
-    lookup = talk.context.desk.ledger.person(who.platform, who.asker)
-    await talk.context.desk.forgetting.erase(lookup, time.time(), ())  # and no more
+    lookup = talk.context.services.ledger.person(who.platform, who.asker)
+    await talk.context.services.forgetting.erase(lookup, time.time(), ())  # and no more
     assert drawn <= set(here.media.glob("??/*"))
-    await talk.context.desk.retention.clean()  # as after any start
+    await talk.context.services.retention.clean()  # as after any start
     assert drawn.isdisjoint(here.media.glob("??/*"))
 
 
@@ -291,10 +291,10 @@ async def test_a_clock_that_goes_back_forgets_no_less(
         [question] = await told(talk, "/forget", who)
         clock.ahead = 0.0
         await pressed(talk, question.ask[0].press, who)
-        assert await talk.context.desk.agreements.held(who.platform, who.asker) == {}
+        assert await talk.context.services.agreements.held(who.platform, who.asker) == {}
     await agree(talk, who)
-    async with open_desk(here) as desk:  # a start has no reason to forget them again
-        assert (await desk.agreements.last(who.platform, who.asker)).live
+    async with open_services(here) as services:  # a start has no reason to forget them again
+        assert (await services.agreements.last(who.platform, who.asker)).live
 
 
 @pytest.mark.databases("sqlite")

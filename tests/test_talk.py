@@ -111,9 +111,9 @@ async def test_pressing_twice_is_harmless(talk: ChatService, who: Who) -> None:
     for _ in range(2):
         [said] = await pressed(talk, Press(Verb.UP, final.job), who)
         assert said.private
-    assert await talk.context.desk.feedback.ratings(final.job) == [1]
+    assert await talk.context.services.feedback.ratings(final.job) == [1]
     await pressed(talk, Press(Verb.DOWN, final.job), who)
-    assert await talk.context.desk.feedback.ratings(final.job) == [-1]
+    assert await talk.context.services.feedback.ratings(final.job) == [-1]
     [said] = await pressed(talk, Press(Verb.CANCEL, final.job), who)
     assert "nothing to stop" in said.text
     both = await asyncio.gather(
@@ -207,7 +207,7 @@ async def test_what_our_fault_keeps_from_being_taken_costs_nothing(
 ) -> None:
     away = ChatService(
         make_context(
-            LedgerAway(talk.context.engine), talk.context.desk, usual(), talk.context.settings
+            LedgerAway(talk.context.engine), talk.context.services, usual(), talk.context.settings
         )
     )
     for _ in range(12):
@@ -219,11 +219,11 @@ async def test_what_our_fault_keeps_from_being_taken_costs_nothing(
 async def test_one_person_has_so_many_requests_under_way(talk: ChatService, who: Who) -> None:
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(told(talk, "Begin ::slow:: a b c d", who)) for _ in range(3)]
-        while len(await talk.context.desk.forgetting.under_way(who.platform, who.asker)) < 3:
+        while len(await talk.context.services.forgetting.under_way(who.platform, who.asker)) < 3:
             await asyncio.sleep(0.02)
         with pytest.raises(LimitError, match="3 requests under way"):
             await told(talk, "It rained.", who)
-        for job in await talk.context.desk.forgetting.under_way(who.platform, who.asker):
+        for job in await talk.context.services.forgetting.under_way(who.platform, who.asker):
             [said] = await pressed(talk, Press(Verb.CANCEL, job), who)
             assert said.text == "Stopping."
     assert all(isinstance(task.result()[-1], Cancelled) for task in tasks)
@@ -338,19 +338,19 @@ async def test_the_blocked_are_told_so_and_may_still_be_forgotten(
 
 async def test_a_list_of_allowed_servers_keeps_the_others_out(talk: ChatService, who: Who) -> None:
     away = Who(platform="telegram", asker="1", place="2")
-    await talk.context.desk.places.rule("telegram", "place", "3", "allow")
+    await talk.context.services.places.rule("telegram", "place", "3", "allow")
     with pytest.raises(AskerError, match="cannot answer here"):
         await told(talk, "It rained.", away)
     await told(talk, "It rained.", replace(away, place="3"))
-    await talk.context.desk.places.rule("telegram", "place", "3", "")
+    await talk.context.services.places.rule("telegram", "place", "3", "")
 
 
 async def test_a_blocked_channel_is_not_asked_from_its_threads(talk: ChatService, who: Who) -> None:
     thread = replace(who, place=f"{who.place} thread", parent=who.place)
-    await talk.context.desk.places.rule(who.platform, "place", who.place, "deny")
+    await talk.context.services.places.rule(who.platform, "place", who.place, "deny")
     with pytest.raises(AskerError, match="cannot answer here"):
         await told(talk, "It rained.", thread)
-    await talk.context.desk.places.rule(who.platform, "place", who.place, "")
+    await talk.context.services.places.rule(who.platform, "place", who.place, "")
     assert isinstance((await told(talk, "It rained.", thread))[-1], Finished)
 
 
@@ -358,7 +358,7 @@ async def test_who_is_kept_out_may_still_take_back_what_they_asked_for(
     talk: ChatService, who: Who
 ) -> None:
     final = (await told(talk, "It rained.", who))[-1]
-    await talk.context.desk.places.rule(who.platform, "asker", who.asker, "deny")
+    await talk.context.services.places.rule(who.platform, "asker", who.asker, "deny")
     [gone] = await pressed(talk, Press(Verb.DELETE, final.job), who)
     assert gone.deletes
     assert (await talk.context.engine.answer(final.job)).expired
@@ -379,7 +379,7 @@ async def test_enough_people_who_have_a_say_hide_an_answer(
     readers = [replace(who, asker=f"{who.asker} reader {n}") for n in range(4)]
     for reader in readers[:3]:
         await told(talk, "It rained.", reader)
-    await talk.context.desk.places.rule(who.platform, "asker", readers[0].asker, "deny")
+    await talk.context.services.places.rule(who.platform, "asker", readers[0].asker, "deny")
     [said] = await told(talk, "/report it is dull", replace(readers[1], reply_to=final.job))
     assert not said.deletes
     clock.ahead += 86400
@@ -434,7 +434,7 @@ async def test_a_broken_off_answer_is_owed_and_marked(talk: ChatService, who: Wh
     await talk.deliveries.addressed(final.job, "channel 1, message 2")
     await talk.deliveries.sending(final.job)
     talk.deliveries._live.clear()  # a crash
-    await talk.context.desk.outbox.recover(gone={talk.context.desk.outbox.sender})
+    await talk.context.services.outbox.recover(gone={talk.context.services.outbox.sender})
     [debt] = [debt for debt in await talk.deliveries.debts("discord") if debt.job == final.job]
     assert (debt.address, debt.unsure, debt.tries) == ("channel 1, message 2", True, 0)
     async with aclosing(talk.follow(debt.job)) as replies:

@@ -44,8 +44,8 @@ async def test_a_thousand_odd_commands_by_anybody_and_by_an_operator(talk: ChatS
     assert refused > 100
     for kind in ("place", "server"):
         for name in filter(str.isprintable, WORDS):
-            await talk.context.desk.places.rule("discord", kind, name.lower(), "")
-            await talk.context.desk.places.rule("discord", kind, name, "")
+            await talk.context.services.places.rule("discord", kind, name.lower(), "")
+            await talk.context.services.places.rule("discord", kind, name, "")
 
 
 async def test_a_thousand_forged_presses(talk: ChatService) -> None:
@@ -70,5 +70,5 @@ async def test_a_thousand_forged_presses(talk: ChatService) -> None:
     for job in (mine, theirs):
         answer = await talk.context.engine.answer(job)
         assert answer.text
-        assert await talk.context.desk.feedback.ratings(job) == []
+        assert await talk.context.services.feedback.ratings(job) == []
     assert isinstance((await told(talk, "It rained.", who))[-1], Finished)

@@ -13,7 +13,7 @@ from test_telegram_parts import mutated
 
 from bot.telegram_client.webhook import HEADER
 from engine.ledger.tables import Delivery
-from engine.process.composition import open_desk
+from engine.process.services import open_services
 from engine.settings import Settings
 
 pytestmark = pytest.mark.slow
@@ -28,9 +28,9 @@ async def server():
 async def noted(program: Program, ending: str) -> None:
     """Until some answer's address, as it is on record, ends so."""
     home, key = program.folder / "home", program.folder / "key"
-    async with open_desk(Settings(home=home, key_file=key)) as desk:
+    async with open_services(Settings(home=home, key_file=key)) as services:
         while True:
-            async with desk.ledger.reading() as connection:
+            async with services.ledger.reading() as connection:
                 found = await connection.scalars(sa.select(Delivery.address))
             if any(str(address).endswith(ending) for address in found):
                 return

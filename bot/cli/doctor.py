@@ -29,7 +29,7 @@ from engine.moderation.images import load_classifier
 from engine.plan.cards import Expert, Medium, Registry, load_registry
 from engine.plan.job import Request
 from engine.process.bootstrap import open_engine
-from engine.process.composition import open_desk
+from engine.process.services import open_services
 from engine.settings import Settings
 from engine.weights import bases
 
@@ -104,10 +104,12 @@ async def _study(settings: Settings) -> list[Finding]:
     if not (served or settings.study) or len(set(revisions(settings))) > 1:
         return []
     findings = []
-    async with open_desk(settings) as desk:
-        silent, study = await desk.retention.silence(), desk.agreements.study
+    async with open_services(settings) as services:
+        silent, study = await services.retention.silence(), services.agreements.study
         problems = (
-            desk.study_services.experiments.problems if desk.study_services is not None else []
+            services.study_services.experiments.problems
+            if services.study_services is not None
+            else []
         )
     if study is not None and study.key is None:
         findings.append(Finding("bad", f"the study {study.id}", study.why))

@@ -20,8 +20,8 @@ from engine.settings import Settings
 from engine.study.experiments.experiment import read_experiment, warnings_of
 from engine.study.experiments.passages import read_items
 from engine.study.lifecycle import connected_database, ready
-from engine.study.services import StudyServices
 from engine.study.study import folder_of, open_study
+from engine.study.study_services import StudyServices
 
 if TYPE_CHECKING:
     from bot.service.service import ChatService
@@ -133,11 +133,11 @@ async def _rehearsal_chat(settings: Settings) -> AsyncIterator["ChatService"]:
     from bot.settings import PlatformSettings
     from engine.moderation.chain import usual
     from engine.process.bootstrap import open_engine
-    from engine.process.composition import open_desk
+    from engine.process.services import open_services
 
     platforms = PlatformSettings(asker_burst=0, place_burst=0, asker_waiting=0)
-    async with open_engine(settings, synced=False) as core, open_desk(settings) as desk:
-        yield ChatService(make_context(core, desk, usual(), platforms))
+    async with open_engine(settings, synced=False) as core, open_services(settings) as services:
+        yield ChatService(make_context(core, services, usual(), platforms))
 
 
 def _rehearsal(settings: Settings, out: Path | None) -> Settings:

@@ -10,7 +10,7 @@ from engine import shutdown
 from engine.errors import SetupError
 from engine.ledger.picture_cleanup import SAFE_SECONDS
 from engine.ledger.storage import revisions
-from engine.process.composition import open_ledger
+from engine.process.services import open_ledger
 
 media_app = typer.Typer(help="The store of pictures.", no_args_is_help=True)
 

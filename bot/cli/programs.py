@@ -91,13 +91,13 @@ def worker_command(
         if not set(wanted) <= {"text", "image"}:
             raise CommandError("There are two media: --media text, --media image.")
         shared = on_server(settings)
-        name = f"station-{'-'.join(wanted)}" if shared else f"worker-{media}"
+        name = f"worker-host-{'-'.join(wanted)}" if shared else f"worker-{media}"
         if not shared and (len(wanted) > 1 or device):
             raise CommandError("On SQLite a worker has one medium, and the device that it finds.")
         start_logs(settings.home, name, settings.log_level, settings.log_to)
         if shared:
             prepare_bases(settings, Console(stderr=True))
-            from engine.process.shared import work
+            from engine.process.peer import work
 
             if settings.log_to == "file":
                 speak()

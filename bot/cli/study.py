@@ -11,7 +11,7 @@ from bot.exit_codes import faults, logged_settings
 from engine import shutdown
 from engine.errors import CommandError, SetupError
 from engine.lock import take_lock
-from engine.process.composition import open_desk
+from engine.process.services import open_services
 from engine.settings import Settings
 from engine.study.lifecycle import destroy_key, make_key, open_named, ready, write_template
 from engine.study.study import folder_of, study_key_file
@@ -99,8 +99,8 @@ def retention_command(
         ready(settings)
 
         async def run() -> str:
-            async with open_desk(settings) as desk:
-                done = await desk.retention.clean(dry_run=dry_run)
+            async with open_services(settings) as services:
+                done = await services.retention.clean(dry_run=dry_run)
             word = "would go" if dry_run else "gone"
             return "".join(f"{name}: {count} {word}\n" for name, count in done.items())
 

@@ -105,7 +105,7 @@ class DiscordClient:
         shards = self._shards
         if shards.count is None and isinstance(connection, ShardedConnection):
             shards = await connection.recommended()
-        leases, application = self._service.context.desk.leases, connection.application_id
+        leases, application = self._service.context.services.leases, connection.application_id
         await listen_alone(lambda: self._listen(connection), leases, shards, application)
 
     async def _listen(self, connection: Connection) -> None:

@@ -40,11 +40,11 @@ async def about_answer(context: Context, press: Press, who: Who) -> Response | G
     match press.verb:
         case Verb.UP | Verb.DOWN:
             value = 1 if press.verb is Verb.UP else -1
-            await context.desk.feedback.rate(*who.account, press.job, value)
+            await context.services.feedback.rate(*who.account, press.job, value)
             return _thanked(press, answer, who)
         case Verb.BLAME:
             reason = press.argument if press.argument in BLAMES else "other"
-            await context.desk.feedback.rate(*who.account, press.job, -1, reason)
+            await context.services.feedback.rate(*who.account, press.job, -1, reason)
             return Reply(words("blame.thanks", who.locale), private=True, replaces=True)
         case Verb.CANCEL:
             return _stopped(await context.engine.cancel(press.job), who, private=True)
@@ -117,7 +117,7 @@ def _asked_here(context: Context, answer: Answer, who: Who) -> bool:
         return (asked.platform, asked.place) == (who.platform, who.place)
     if not answer.spot:  # it may be here
         return who.alone or who.manager
-    return answer.spot == context.desk.ledger.place(who.platform, who.place)
+    return answer.spot == context.services.ledger.place(who.platform, who.place)
 
 
 def _anew(context: Context, press: Press, answer: Answer, who: Who) -> Reply | GoOn:
@@ -157,7 +157,9 @@ async def _delete(context: Context, answer: Answer | None, who: Who) -> Reply:
         await context.engine.cancel(answer.job.id)
         await context.deliveries.lost(answer.job.id)
     if answer is not None and (answer.request.asker or answer.spot):
-        await context.desk.feedback.hide(answer.job.id)  # and what still comes of it is not kept
+        await context.services.feedback.hide(
+            answer.job.id
+        )  # and what still comes of it is not kept
     return Reply(words("talk.deleted", who.locale), private=True, deletes=True)
 
 
@@ -184,9 +186,9 @@ async def report(context: Context, reason: str, who: Who) -> Reply:
     if not _asked_here(context, answer, who):
         raise AskerError(words("talk.report_elsewhere", who.locale))
     job = answer.job.id
-    count = await context.desk.feedback.report(*who.account, job, reason)
+    count = await context.services.feedback.report(*who.account, job, reason)
     unknown = not (answer.request.asker or answer.spot)  # of another chat, it may be
     if unknown or not 0 < context.settings.reports_to_hide <= count:
         return Reply(words("talk.reported", who.locale), private=True)
-    await context.desk.feedback.hide(job)
+    await context.services.feedback.hide(job)
     return Reply(words("talk.reported_hidden", who.locale), private=True, deletes=True)

@@ -41,7 +41,7 @@ async def settle(context: Context, command: Simple, who: Who) -> Reply:
         case _:
             raise CommandError(words("talk.settings_help", who.locale))
     owner = who.asker if who.alone else None
-    await context.desk.places.settle(who.platform, who.place, place, owner)
+    await context.services.places.settle(who.platform, who.place, place, owner)
     done = words(key, who.locale, style=place.style)
     return Reply(words("talk.settings_done", who.locale, what=done), private=True)
 
@@ -58,7 +58,7 @@ async def administer(context: Context, command: Simple, who: Who) -> Reply:
     """Obey an operator. Raises AskerError for anybody else."""
     if not operates(context, who):
         raise AskerError(words("talk.not_operator", who.locale))
-    places, (action, *rest) = context.desk.places, command.topic.split() or ["status"]
+    places, (action, *rest) = context.services.places, command.topic.split() or ["status"]
     match action.lower(), rest:
         case "status", []:
             return Reply(await _status(context, who.locale), private=True)
@@ -80,8 +80,8 @@ async def administer(context: Context, command: Simple, who: Who) -> Reply:
 
 async def _status(context: Context, locale: str) -> str:
     status = await context.engine.status()
-    switches = await context.desk.places.switched()
-    reports = len(await context.desk.feedback.reports())
+    switches = await context.services.places.switched()
+    reports = len(await context.services.feedback.reports())
     workers = ", ".join(f"{medium}: {state}" for medium, state in status.workers.items())
     none = words("admin.none", locale)
     facts = {"workers": workers or none, "owner": status.owner}
@@ -95,7 +95,7 @@ async def _status(context: Context, locale: str) -> str:
 
 
 async def _reports(context: Context, locale: str) -> str:
-    reports = await context.desk.feedback.reports(10)
+    reports = await context.services.feedback.reports(10)
     job, reason = words("admin.no_answer", locale), words("admin.no_reason", locale)
     lines = [f"{row.job_id or job}: {row.reason or reason}" for row in reports]
     return "\n".join(lines) or words("admin.no_reports", locale)

@@ -19,14 +19,14 @@ async def admit(context: "Context", command: Command, who: "Who") -> None:
     if isinstance(command, Simple) and command.name in ALWAYS:
         return
     around = [name for name in (who.place, who.parent) if name]
-    welcome = context.desk.places.welcome
+    welcome = context.services.places.welcome
     if not operates(context, who) and not await welcome(*who.account, around, who.server):
         raise AskerError(words("talk.blocked", who.locale))
     if isinstance(command, Simple):
         return
     if context.lifecycle.draining:
         raise BusyError(words("talk.draining", who.locale))
-    if "paused" in await context.desk.places.switched():
+    if "paused" in await context.services.places.switched():
         raise BusyError(words("talk.paused", who.locale))
 
 
@@ -36,4 +36,4 @@ def operates(context: "Context", who: "Who") -> bool:
 
 async def place_of(context: "Context", who: "Who") -> "Place":
     """Read the settings of the place, or else those of the channel or group that it is part of."""
-    return await context.desk.places.place(who.platform, who.place, who.parent)
+    return await context.services.places.place(who.platform, who.place, who.parent)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from bot.settings import PlatformSettings
     from engine import Engine
     from engine.plan.cards import Registry
-    from engine.process.composition import Desk
+    from engine.process.services import Services
 
 MARK = 16  # hex characters that tell whose a button is
 
@@ -33,7 +33,7 @@ class Context:
     """Hold what is made once for a process. `door` limits how many requests are accepted at a time."""
 
     engine: "Engine"
-    desk: "Desk"
+    services: "Services"
     settings: "PlatformSettings"
     moderation: "Moderation"
     deliveries: "Deliveries"
@@ -50,4 +50,4 @@ class Context:
 
 def mark_of(context: Context, who: "Who") -> str:
     """Make what a button carries to be one person's."""
-    return context.desk.ledger.person(*who.account)[:MARK]
+    return context.services.ledger.person(*who.account)[:MARK]

@@ -10,7 +10,7 @@ from engine.events import UNSERVED, Loading, Queued
 if TYPE_CHECKING:
     from bot.service.dispatch_table import DispatchTable
     from engine import Engine
-    from engine.process.composition import Desk
+    from engine.process.services import Services
 
 GRACE_SECONDS = 900.0  # a client has this long from a final event to its delivery
 
@@ -33,9 +33,9 @@ class Debt:
 class Deliveries:
     """Keep the clients' side of the outbox."""
 
-    def __init__(self, engine: "Engine", desk: "Desk", handlers: "DispatchTable") -> None:
+    def __init__(self, engine: "Engine", services: "Services", handlers: "DispatchTable") -> None:
         self._engine = engine
-        self._desk = desk
+        self._services = services
         self._handlers = handlers
         self._live: dict[str, float] = {}  # jobs that a client has in hand, until when
         self._unserved: set[str] = set()  # of them, those that no worker can do now
@@ -58,29 +58,29 @@ class Deliveries:
             self._live[job] = time.monotonic() + GRACE_SECONDS
 
     async def addressed(self, job: str, address: str) -> None:
-        await self._desk.outbox.addressed(job, address)
+        await self._services.outbox.addressed(job, address)
 
     async def sending(self, job: str) -> None:
         """Note that the last message goes out now."""
-        await self._desk.outbox.sending(job)
+        await self._services.outbox.sending(job)
 
     async def delivered(self, job: str, messages: Sequence[str] = ()) -> None:
         """Note the arrival; `messages` ("chat:message") hold the answer, for replies to them."""
         answer = await self._engine.answer(job) if messages else None
         if answer is not None and not answer.request.private:
-            await self._desk.outbox.shown(answer.request.platform, job, tuple(messages))
+            await self._services.outbox.shown(answer.request.platform, job, tuple(messages))
         await self._engine.delivered(job)
         await self._handlers.study.delivered(job)
         self._live.pop(job, None)
 
     async def undelivered(self, job: str, seconds: float = 0.0) -> None:
         """Owe it still, to be tried again in so many seconds at the earliest."""
-        await self._desk.outbox.undelivered(job, seconds)
+        await self._services.outbox.undelivered(job, seconds)
         self._live.pop(job, None)
 
     async def lost(self, job: str, why: str = "") -> None:  # noqa: ARG002 - for the reader of a call
         """Give it up: the chat is gone, or we may not write there."""
-        await self._desk.outbox.lost(job)
+        await self._services.outbox.lost(job)
         await self._handlers.study.note("abandon", job)
         self._live.pop(job, None)
 
@@ -97,13 +97,15 @@ class Deliveries:
     async def keep_hold(self) -> None:
         """Tell other bots on the same ledger which answers are in our hands."""
         now = time.monotonic()
-        await self._desk.outbox.hold([job for job, until in self._live.items() if until > now])
+        await self._services.outbox.hold([job for job, until in self._live.items() if until > now])
 
     async def debts(self, platform: str) -> list[Debt]:
         """List what is owed on a platform and in no client's hands."""
         now = time.monotonic()
         self._live = {job: until for job, until in self._live.items() if until > now}
-        due = [owed for owed in await self._desk.outbox.due(platform) if owed.job not in self._live]
+        due = [
+            owed for owed in await self._services.outbox.due(platform) if owed.job not in self._live
+        ]
         return [
             Debt(
                 job=owed.job,
@@ -118,4 +120,4 @@ class Deliveries:
 
     async def job_of(self, platform: str, message: str) -> str | None:
         """Find the answer that a message ("chat:message") of ours holds."""
-        return await self._desk.outbox.job_of(platform, message)
+        return await self._services.outbox.job_of(platform, message)

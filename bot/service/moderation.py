@@ -15,7 +15,7 @@ from engine.moderation.normalise import OVERLAP
 
 if TYPE_CHECKING:
     from engine import Engine
-    from engine.process.composition import Desk
+    from engine.process.services import Services
 
 GROWTH = 160  # characters of a growing text between two checks
 
@@ -28,10 +28,10 @@ class RefusedError(AskerError):
 
 class Moderation:
     def __init__(
-        self, moderator: Moderator, desk: "Desk", engine: "Engine", growth: int = GROWTH
+        self, moderator: Moderator, services: "Services", engine: "Engine", growth: int = GROWTH
     ) -> None:
         self._moderator = moderator
-        self._desk = desk
+        self._services = services
         self._engine = engine
         self.growth = growth
 
@@ -52,13 +52,13 @@ class Moderation:
         for stage, content in contents:
             judged.append(await self.check(stage, content))
             if judged[-1].verdict.stops:
-                await self._desk.feedback.judged(*who.account, None, judged)
+                await self._services.feedback.judged(*who.account, None, judged)
                 raise RefusedError(_words(judged[-1].verdict, who.locale), judged)
         if job is not None:
-            await self._desk.feedback.judged(*who.account, job, judged)
+            await self._services.feedback.judged(*who.account, job, judged)
 
     async def note(self, who: Who, job: str, judged: Sequence[Judged]) -> None:
-        await self._desk.feedback.judged(*who.account, job, judged)
+        await self._services.feedback.judged(*who.account, job, judged)
 
     async def stop(self, event: Event) -> None:
         """End the job if it runs, and settle its debt; what a hold keeps back stays for an operator."""

@@ -46,12 +46,12 @@ async def forget_pressed(context: Context, press: Press, who: Who) -> Reply:
         return Reply(words("talk.forget_kept", who.locale), private=True)
     if time.time() - ULID.from_str(press.job).timestamp > QUESTION_SECONDS:
         raise AskerError(words("talk.forget_late", who.locale))
-    for job in await context.desk.forgetting.under_way(*who.account):
+    for job in await context.services.forgetting.under_way(*who.account):
         await context.engine.cancel(job)
-    if await context.desk.forgetting.settled(*who.account):
+    if await context.services.forgetting.settled(*who.account):
         try:
             chat = who.place if who.alone else ""
-            done = await context.desk.forget(*who.account, chat)
+            done = await context.services.forget(*who.account, chat)
         except LedgerError as error:
             log.error("somebody could not be forgotten", extra={"why": str(error)})
             raise AskerError(words("talk.forget_failed", who.locale)) from error

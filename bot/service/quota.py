@@ -28,12 +28,12 @@ class Paid:
 async def take(context: "Context", plan: "Plan", who: "Who") -> Paid:
     """Take the cost. Raises LimitError with an honest wait."""
     most = context.settings.asker_waiting
-    waiting = await context.desk.forgetting.under_way(*who.account)
+    waiting = await context.services.forgetting.under_way(*who.account)
     if most and len(waiting) >= most:
         raise LimitError(words("talk.too_many", who.locale, count=len(waiting)))
     order = plan.job.order
     cost = context.settings.picture_cost * order.count if order else 1.0
-    soon = await context.desk.quotas.take(*who.account, place_charged(who), cost)
+    soon = await context.services.quotas.take(*who.account, place_charged(who), cost)
     if soon is not None:
         key = "talk.wait_place" if soon.place else "talk.wait"
         raise LimitError(words(key, who.locale, wait=wording.seconds(max(1.0, soon.seconds))))
@@ -55,4 +55,4 @@ async def charge_all(context: "Context", plans: Sequence["Plan"], who: "Who") ->
 async def give_back(context: "Context", paid: Sequence[Paid]) -> None:
     for each in paid:
         who = each.who
-        await context.desk.quotas.give_back(*who.account, place_charged(who), each.cost)
+        await context.services.quotas.give_back(*who.account, place_charged(who), each.cost)

@@ -72,15 +72,15 @@ class ChatService:
 
     async def left(self, platform: str, place: str, within: Sequence[str] = ()) -> None:
         """Let go of a group, or of a server with these channels, that the bot was sent away from."""
-        await self.context.desk.leave(platform, place, within)
+        await self.context.services.leave(platform, place, within)
 
     async def grown(self, platform: str, place: str, now: str) -> None:
         """Move what is set for a group to its new name."""
-        await self.context.desk.rename(platform, place, now)
+        await self.context.services.rename(platform, place, now)
 
     async def seen(self, platform: str, update: str | int) -> bool:
         """Say whether an update was taken before; from now on it was."""
-        return await self.context.desk.seen(platform, str(update))
+        return await self.context.services.seen(platform, str(update))
 
     async def listens(self, who: Who) -> bool:
         """Say whether to answer without being mentioned, which operator and place both have to want."""

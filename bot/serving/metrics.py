@@ -180,7 +180,7 @@ def checks_of(
     talk: ChatService, clients: Mapping[str, Client], wanted: tuple[str, ...]
 ) -> dict[str, Check]:
     """Check leaving, database, the pictures' store, and each platform that is to be served."""
-    ledger = talk.context.desk.ledger
+    ledger = talk.context.services.ledger
 
     async def staying() -> str:
         return "it is leaving: nothing new is taken" if talk.context.lifecycle.draining else ""
@@ -233,7 +233,7 @@ class Gathering:
 
     async def _deliveries(self) -> None:
         query = sa.select(Delivery.state, sa.func.count()).where(Delivery.state.in_(OPEN))
-        async with self._talk.context.desk.ledger.reading() as connection:
+        async with self._talk.context.services.ledger.reading() as connection:
             rows = (await connection.execute(query.group_by(Delivery.state))).all()
         counts: dict[str, int] = dict.fromkeys(OPEN, 0) | {row[0]: row[1] for row in rows}
         for state, count in counts.items():

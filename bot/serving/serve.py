@@ -24,7 +24,7 @@ from engine.ledger.storage import database_url
 from engine.lock import owners_pid, take_lock
 from engine.moderation.chain import usual
 from engine.process.bootstrap import ReconnectingEngine
-from engine.process.composition import desk_on
+from engine.process.services import services_on
 from engine.settings import Settings
 from engine.shutdown import Signals, end, end_others, wanted, within
 
@@ -93,10 +93,14 @@ async def serve(
             _alone(settings),
             ReconnectingEngine(settings, warm=("text",), workers=workers) as core,
             core.ledger() as ledger,
-            desk_on(ledger, settings, platforms.asker_bucket, platforms.place_bucket) as desk,
+            services_on(
+                ledger, settings, platforms.asker_bucket, platforms.place_bucket
+            ) as services,
         ):
-            talk = MeteredService(make_context(core, desk, usual(platforms.image_check), platforms))
-            unsure = await desk.outbox.recover()
+            talk = MeteredService(
+                make_context(core, services, usual(platforms.image_check), platforms)
+            )
+            unsure = await services.outbox.recover()
             log.info("serving", extra={"clients": ", ".join(made), "unsure": unsure})
             async with showing_bot(settings, talk, running, tuple(made)):
                 code = await attend(talk, platforms, made, running, signals)
@@ -200,7 +204,7 @@ async def _drain(talk: ChatService, running: Running, seconds: float) -> None:
             while talk.deliveries.under_way or running.settling:
                 await asyncio.sleep(0.05)
     await asyncio.gather(*(_leave(client) for client in running.clients.values()))
-    let_go = within(LET_GO_SECONDS, talk.context.desk.outbox.let_go())
+    let_go = within(LET_GO_SECONDS, talk.context.services.outbox.let_go())
     await _logged(let_go, "the debts in hand could not be let go; they are free in a minute")
 
 
@@ -223,7 +227,7 @@ async def _logged(work: Awaitable[Result], failed: str) -> Result | None:
 async def _settle(talk: ChatService, running: Running) -> None:
     """Look for debts again and again; each is in its client's hands once."""
     gate = asyncio.Semaphore(DEBTS_AT_ONCE)
-    outbox = talk.context.desk.outbox
+    outbox = talk.context.services.outbox
     async with asyncio.TaskGroup() as group:
         while wanted():
             await _logged(_hold(talk), "the debts in hand could not be kept")
@@ -244,8 +248,8 @@ async def _settle(talk: ChatService, running: Running) -> None:
 async def _hold(talk: ChatService) -> None:
     """Renew our hold on what we send; take over what a bot that has gone was sending."""
     await talk.deliveries.keep_hold()
-    if talk.context.desk.outbox.shared:
-        await talk.context.desk.outbox.recover()
+    if talk.context.services.outbox.shared:
+        await talk.context.services.outbox.recover()
 
 
 async def _debts(talk: ChatService, platform: str) -> Sequence[Debt]:
@@ -266,12 +270,12 @@ async def _deliver(client: Client, debt: Debt, running: Running, gate: asyncio.S
 
 async def _clean(talk: ChatService, running: Running) -> None:
     """Run retention at the start and every hour."""
-    desk = talk.context.desk
+    services = talk.context.services
     while wanted():
         try:
-            for job in await desk.retention.overdue():
+            for job in await services.retention.overdue():
                 await talk.context.engine.cancel(job)
-            done = await desk.retention.clean()
+            done = await services.retention.clean()
             running.cleaned_at = time.time()
             log.info("cleaned", extra={name: done[name] for name in ("blanked", "pictures")})
         except Exception:

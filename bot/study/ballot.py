@@ -26,7 +26,7 @@ async def shown(chat: "StudyChat", pair: Pair) -> Reply:
     text, visible = message(pair, words("compare.ask", pair.who.locale))
     if pair.kept:
         jobs = [side.job for side in pair.sides]
-        await chat.context.desk.services.exposures.compose(pair.id, pair.facts, jobs, visible)
+        await chat.context.services.study.exposures.compose(pair.id, pair.facts, jobs, visible)
     pictures: tuple[Picture, ...] = ()
     left, right = (side.picture for side in pair.sides)
     if left is not None and right is not None:
@@ -98,10 +98,10 @@ async def voted(chat: "StudyChat", press: Press, who: Who) -> Reply:
 
 async def _count(chat: "StudyChat", pair: Pair, who: Who, *, reveal: bool) -> None:
     """Write the vote down, while the consent is live; after a withdrawal nothing more is written."""
-    person = await participant(chat.context.desk, who)
+    person = await participant(chat.context.services, who)
     if person is None:
         return
-    exposures = chat.context.desk.services.exposures
+    exposures = chat.context.services.study.exposures
     await exposures.delivered(pair.id)  # whoever presses has it before them
     unblinded = any(side.named for side in pair.sides)
     done = await exposures.vote(
@@ -131,14 +131,14 @@ def _writer(side: Side, who: Who) -> str:
 
 async def _recalled(chat: "StudyChat", name: str, who: Who) -> Pair | None:
     """Restore a pair of before a restart from the record."""
-    services = chat.study_services
-    seen = await services.exposures.get(name) if services is not None else None
-    if services is None or seen is None or seen.kind != "compare" or seen.state == "void":
+    study = chat.study_services
+    seen = await study.exposures.get(name) if study is not None else None
+    if study is None or seen is None or seen.kind != "compare" or seen.state == "void":
         return None
-    person = await participant(chat.context.desk, who)
+    person = await participant(chat.context.services, who)
     if person is None or seen.pseudonym not in person.accounts:
         raise AskerError(words("compare.not_yours", who.locale))
-    experiment = services.experiments.named(seen.experiment or "")
+    experiment = study.experiments.named(seen.experiment or "")
     sides: list[Side] = []
     if len(seen.jobs) != len(seen.shown):
         return None

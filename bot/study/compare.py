@@ -94,7 +94,7 @@ async def _planned(chat: "StudyChat", command: Compare, who: Who) -> Pair | Repl
     plain = Generate(command=command.command, text=command.text, options=options)
     asked = await request_of(plain, who, chat.context.engine)
     chosen = chat.context.engine.plan(asked).expert
-    person = None if who.borrowed else await participant(chat.context.desk, who)
+    person = None if who.borrowed else await participant(chat.context.services, who)
     enrolled = await _enrolled(chat, command, chosen, person, who) if len(names) < 2 else None
     if enrolled is not None and person is not None:
         first = await chat.questions.before(enrolled, person, command, who)
@@ -116,7 +116,7 @@ async def _planned(chat: "StudyChat", command: Compare, who: Who) -> Pair | Repl
         if person is not None:
             facts = [{"label": x, "arm": arm.name} for x, arm in zip("ab", order, strict=True)]
             await _on_record(chat, name, person, experiment, facts, seed)
-            await chat.context.desk.services.exposures.void(name, found.reason)
+            await chat.context.services.study.exposures.void(name, found.reason)
         raise
     return Pair(id=name, who=who, sides=(sides[0], sides[1]), person=person, experiment=experiment)
 
@@ -133,7 +133,7 @@ async def _enrolled(
         language="en" if looks_english(command.text) else "",
         unit=new_id(),
     )
-    return await chat.context.desk.services.enrolled(person, who, asking)
+    return await chat.context.services.study.enrolled(person, who, asking)
 
 
 def _side(
@@ -164,7 +164,7 @@ async def _on_record(
     seed: int,
 ) -> None:
     of = experiment.id if experiment else None
-    exposures = chat.context.desk.services.exposures
+    exposures = chat.context.services.study.exposures
     await exposures.make(name, person, "compare", shown=facts, seed=seed, experiment=of)
 
 

@@ -20,7 +20,7 @@ from engine.study.experiments.passages import CONFIDENCES, KINDS, Item, Score, s
 
 if TYPE_CHECKING:
     from bot.study.questionnaire import Questions
-    from engine.process.composition import Desk
+    from engine.process.services import Services
     from engine.study.consent.participants import Person
     from engine.study.experiments.experiment import Experiment
 
@@ -42,19 +42,19 @@ class Guess:
 class GuessGame:
     """Play /guess. What people who do not take part have had is known until the process ends."""
 
-    def __init__(self, desk: "Desk", questions: "Questions") -> None:
-        self._desk = desk
+    def __init__(self, services: "Services", questions: "Questions") -> None:
+        self._services = services
         self._questions = questions
         self._open = Bounded[str, Guess](MOST)
         self._played = Bounded[tuple[str, str], list[tuple[str, str, str]]](MOST)
 
     async def guess(self, who: Who) -> Reply:
         """Show the next passage; the questions before it come first. Raises AskerError."""
-        person = await participant(self._desk, who)
+        person = await participant(self._services, who)
         experiment, expert = None, ""
         if person is not None:
             asking = Candidate(task="guess")
-            enrolled = await self._desk.services.enrolled(person, who, asking)
+            enrolled = await self._services.study.enrolled(person, who, asking)
             if enrolled is not None:
                 first = await self._questions.before(enrolled, person, Simple(name="guess"), who)
                 if first is not None:
@@ -77,7 +77,7 @@ class GuessGame:
 
     async def _draw(self, person: "Person | None", expert: str, who: Who) -> Item | None:
         if person is not None:
-            return await self._desk.services.passages.draw(person, expert)
+            return await self._services.study.passages.draw(person, expert)
         had = {name for name, _, _ in self._played.get(who.account, [])}
         waiting = {g.item.id for g in self._open.values() if g.who.account == who.account}
         left = [item for item in shipped() if item.id not in had | waiting]
@@ -87,7 +87,7 @@ class GuessGame:
     async def _on_record(self, guess: Guess) -> bool:
         item = guess.item
         assert guess.person is not None
-        return await self._desk.services.exposures.make(
+        return await self._services.study.exposures.make(
             guess.id,
             guess.person,
             "guess",
@@ -106,9 +106,9 @@ class GuessGame:
         if guess is None or guess.person is None:
             return
         if shown:
-            await self._desk.services.exposures.delivered(name)
+            await self._services.study.exposures.delivered(name)
         else:
-            await self._desk.services.exposures.void(name, "undelivered")
+            await self._services.study.exposures.void(name, "undelivered")
 
     async def pressed(self, press: Press, who: Who) -> Reply:
         """Take what it is, then how sure; the second is the guess. Raises AskerError."""
@@ -133,16 +133,14 @@ class GuessGame:
 
     async def _count(self, guess: Guess, said: str, sure: int, text: str, who: Who) -> Reply:
         item = guess.item
-        person = await participant(self._desk, who) if guess.person is not None else None
+        person = await participant(self._services, who) if guess.person is not None else None
         if person is not None:
-            services = self._desk.services
-            await services.exposures.delivered(guess.id)
-            done = await services.exposures.vote(
-                guess.id, person, said, confidence=sure, reveal=True
-            )
+            study = self._services.study
+            await study.exposures.delivered(guess.id)
+            done = await study.exposures.vote(guess.id, person, said, confidence=sure, reveal=True)
             if not done:
                 raise AskerError(words("guess.expired", who.locale))
-            score = await services.passages.score(person)
+            score = await study.passages.score(person)
         else:
             played = [*self._played.get(who.account, []), (item.id, item.kind, said)]
             self._played[who.account] = played
@@ -161,19 +159,17 @@ class GuessGame:
 
     async def _recalled(self, name: str, who: Who) -> Guess | None:
         """Restore one of before a restart from the record."""
-        services = self._desk.study_services
-        seen = await services.exposures.get(name) if services is not None else None
-        if services is None or seen is None or seen.kind != "guess" or seen.age > OPEN_SECONDS:
+        study = self._services.study_services
+        seen = await study.exposures.get(name) if study is not None else None
+        if study is None or seen is None or seen.kind != "guess" or seen.age > OPEN_SECONDS:
             return None
-        person = await participant(self._desk, who)
+        person = await participant(self._services, who)
         if person is None or seen.pseudonym not in person.accounts:
             raise AskerError(words("guess.not_yours", who.locale))
-        item = next(
-            (i for i in await services.passages.pool() if i.id == seen.shown[0]["item"]), None
-        )
+        item = next((i for i in await study.passages.pool() if i.id == seen.shown[0]["item"]), None)
         if item is None:
             return None
-        experiment = services.experiments.named(seen.experiment or "")
+        experiment = study.experiments.named(seen.experiment or "")
         guess = Guess(name, who, item, person, experiment, over=seen.revealed)
         self._open[name] = guess
         return guess

@@ -120,7 +120,7 @@ class Pairs:
             await self.let_go(pair)
             return
         if pair.person is not None:
-            await self._context.desk.services.exposures.delivered(name)
+            await self._context.services.study.exposures.delivered(name)
         for side in pair.sides:
             await self._context.deliveries.delivered(side.job)
 
@@ -138,7 +138,7 @@ class Pairs:
 
     async def void(self, pair: Pair, reason: str) -> None:
         if pair.person is not None:
-            await self._context.desk.services.exposures.void(pair.id, reason)
+            await self._context.services.study.exposures.void(pair.id, reason)
 
     async def let_go(self, pair: Pair) -> None:
         """Cancel both, as nobody waits any more. A pair that nobody heard the end of is void."""

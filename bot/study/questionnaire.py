@@ -18,7 +18,7 @@ from engine.errors import AskerError
 from engine.study.experiments.questions import NO_ANSWER, Asked
 
 if TYPE_CHECKING:
-    from engine.process.composition import Desk
+    from engine.process.services import Services
     from engine.study.consent.participants import Person
     from engine.study.experiments.enrolment import Enrolled
     from engine.study.experiments.experiment import Experiment
@@ -33,15 +33,15 @@ MOST = 1_000
 class Questions:
     """Ask the questions of experiments, and remember what was asked for when they came."""
 
-    def __init__(self, desk: "Desk") -> None:
-        self._desk = desk
+    def __init__(self, services: "Services") -> None:
+        self._services = services
         self._pending = Bounded[tuple[str, str], tuple[float, Command, Who]](MOST)
 
     async def before(
         self, enrolled: "Enrolled", person: "Person", command: Command, who: Who
     ) -> Reply | None:
         """Ask the first question that comes before; the command goes on after the last."""
-        asked = await self._desk.services.questionnaires.next(enrolled, "before", person)
+        asked = await self._services.study.questionnaires.next(enrolled, "before", person)
         if asked is None:
             return None
         self._pending[who.account] = (time.monotonic(), command, who)
@@ -51,20 +51,20 @@ class Questions:
 
     async def rating(self, job: str, who: Who) -> Reply | None:
         """Ask how an answer was, after one of an experiment that wants to know."""
-        services = self._desk.study_services
-        name = await services.exposures.of_answer(job) if services is not None else None
-        seen = await services.exposures.get(name) if services is not None and name else None
-        if services is None or seen is None or seen.state == "void":
+        study = self._services.study_services
+        name = await study.exposures.of_answer(job) if study is not None else None
+        seen = await study.exposures.get(name) if study is not None and name else None
+        if study is None or seen is None or seen.state == "void":
             return None
-        experiment = services.experiments.named(seen.experiment or "")
-        person = await participant(self._desk, who)
+        experiment = study.experiments.named(seen.experiment or "")
+        person = await participant(self._services, who)
         if experiment is None or person is None or seen.pseudonym not in person.accounts:
             return None
-        enrolled = await services.experiments.enrolled(experiment, person.root)
+        enrolled = await study.experiments.enrolled(experiment, person.root)
         if enrolled is None or experiment.rating is None:
             rows = await self.after_exposure(experiment, person, who)
             return Reply(words("questions.enough", who.locale), rows=rows) if rows else None
-        asked = services.questionnaires.asked(enrolled, "rating")[0]
+        asked = study.questionnaires.asked(enrolled, "rating")[0]
         return _question(enrolled, "rating", asked, who, about=seen.id)
 
     async def after_exposure(
@@ -73,24 +73,24 @@ class Questions:
         """Offer the button that leads to the end, when somebody has seen all that they should."""
         if experiment is None or person is None or experiment.unit != "person":
             return ()
-        enrolled = await self._desk.services.experiments.enrolled(experiment, person.root)
+        enrolled = await self._services.study.experiments.enrolled(experiment, person.root)
         if enrolled is None or enrolled.completed:
             return ()
         if not (experiment.after or experiment.completion_code or experiment.debrief):
             return ()
-        if await self._desk.services.exposures.count(person, experiment.id) < experiment.exposures:
+        if await self._services.study.exposures.count(person, experiment.id) < experiment.exposures:
             return ()
         label = words("questions.finish", who.locale)
         return ((button(Verb.ANSWER, enrolled.id, f"a.{START}", label=label),),)
 
     async def answered(self, press: Press, who: Who) -> Reply | GoOn:
         """Take one answer; give the next question or what comes after the last. Raises AskerError."""
-        services = self._desk.study_services
+        study = self._services.study_services
         letter, _, rest = press.argument.partition(".")
         instrument = INSTRUMENTS.get(letter[:1], "")
-        found = await services.experiments.by_enrolment(press.job) if services is not None else None
-        person = await participant(self._desk, who)
-        if services is None or found is None or not instrument:
+        found = await study.experiments.by_enrolment(press.job) if study is not None else None
+        person = await participant(self._services, who)
+        if study is None or found is None or not instrument:
             raise AskerError(words("questions.expired", who.locale))
         enrolled, pseudonym = found
         if person is None or not {pseudonym, enrolled.unit} & {*person.accounts, person.root}:
@@ -99,12 +99,12 @@ class Questions:
             choice, _, about = rest.partition(".")
             place = int(letter[1:]) if letter[1:].isdecimal() else -1
             given = place, choice, about or None
-            if await services.questionnaires.answer(enrolled, instrument, person, *given) is None:
+            if await study.questionnaires.answer(enrolled, instrument, person, *given) is None:
                 raise AskerError(words("questions.expired", who.locale))
         if instrument == "rating":
             rows = await self.after_exposure(enrolled.experiment, person, who)
             return Reply(words("questions.thanks", who.locale), replaces=True, rows=rows)
-        asked = await services.questionnaires.next(enrolled, instrument, person)
+        asked = await study.questionnaires.next(enrolled, instrument, person)
         if asked is not None:
             return _question(enrolled, instrument, asked, who, replaces=True)
         if instrument == "after":
@@ -118,7 +118,7 @@ class Questions:
     async def _end(self, enrolled: "Enrolled", person: "Person", who: Who) -> Reply:
         experiment = enrolled.experiment
         if not enrolled.completed:
-            await self._desk.services.experiments.completed(enrolled)
+            await self._services.study.experiments.completed(enrolled)
             await self._exclude(enrolled, person)
         italian = who.locale.startswith("it") and experiment.debrief_it
         parts = [
@@ -130,13 +130,13 @@ class Questions:
 
     async def _exclude(self, enrolled: "Enrolled", person: "Person") -> None:
         """Exclude by the rules that the file wrote down before."""
-        services, rules = self._desk.services, enrolled.experiment.exclude
-        votes = await services.exposures.votes_of(person, enrolled.experiment.id)
+        study, rules = self._services.study, enrolled.experiment.exclude
+        votes = await study.exposures.votes_of(person, enrolled.experiment.id)
         if rules.faster_seconds and any(v.seconds < rules.faster_seconds for v in votes):
             reason = f"a vote within {rules.faster_seconds:g} seconds"
-            await services.experiments.exclude(enrolled, reason)
+            await study.experiments.exclude(enrolled, reason)
         elif rules.unblinded and any(vote.unblinded for vote in votes):
-            await services.experiments.exclude(enrolled, "a model named itself")
+            await study.experiments.exclude(enrolled, "a model named itself")
 
 
 def _question(

@@ -13,9 +13,9 @@ class StudyChat:
 
     def __init__(self, context: Context) -> None:
         self.context = context
-        self.agreements = context.desk.agreements
-        self.study_services = context.desk.study_services
+        self.agreements = context.services.agreements
+        self.study_services = context.services.study_services
         self.pairs = Pairs(context)
-        self.questions = Questions(context.desk)
-        self.guessing = GuessGame(context.desk, self.questions)
+        self.questions = Questions(context.services)
+        self.guessing = GuessGame(context.services, self.questions)
         self.too_young = Repeats(REMEMBERED)  # in memory: no row says so of anybody

@@ -24,8 +24,8 @@ class StudyHooks(ChatStudy):
 
     def __init__(self, chat: StudyChat) -> None:
         self.chat = chat
-        self._desk = chat.context.desk
-        study = self._desk.agreements.study
+        self._services = chat.context.services
+        study = self._services.agreements.study
         self.title = "" if study is None else study.file.title
 
     async def treat(self, command: Command, plan: Plan, who: Who) -> Treated | Reply | None:
@@ -43,10 +43,10 @@ class StudyHooks(ChatStudy):
         self, kind: str, job: str, who: Who | None = None, detail: dict[str, str] | None = None
     ) -> None:
         by = {} if who is None else {"platform": who.platform, "asker": who.asker}
-        await self._desk.agreements.event(kind, job, **by, detail=detail)
+        await self._services.agreements.event(kind, job, **by, detail=detail)
 
     async def refused(self, plan: Plan, judged: Sequence[Judged]) -> None:
-        await self._desk.agreements.refused(plan, judged)
+        await self._services.agreements.refused(plan, judged)
 
     async def delivered(self, job: str) -> None:
         if self.chat.study_services is not None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from engine.plan.plan import Plan
     from engine.study.consent.participants import Person
     from engine.study.experiments.enrolment import Enrolled
-    from engine.study.services import StudyServices
+    from engine.study.study_services import StudyServices
 
 log = logging.getLogger(__name__)
 
@@ -32,14 +32,14 @@ class TreatedRequest:
     """Hold a plan under an arm; `note` if the arm's model is not here and it goes without."""
 
     plan: "Plan"
-    services: "StudyServices"
+    study: "StudyServices"
     person: "Person"
     enrolled: "Enrolled"
     note: str = ""
 
     async def accepted(self) -> None:
         """Write the exposure down before the answer is shown, unless that is outside the study."""
-        exposures, arm = self.services.exposures, self.enrolled.arms[0]
+        exposures, arm = self.study.exposures, self.enrolled.arms[0]
         name = await exposures.of_answer(self.plan.job.id)
         if name is None:
             return
@@ -60,19 +60,19 @@ class TreatedRequest:
     async def shown(self, event: Event | Reply) -> None:
         why = {Reply: "moderated", Failed: "failed", Cancelled: "cancelled"}.get(type(event))
         if why is not None:
-            await self.services.exposures.unanswered(self.plan.job.id, why)
+            await self.study.exposures.unanswered(self.plan.job.id, why)
 
 
 async def treat(
     chat: "StudyChat", command: "Command", plan: "Plan", who: Who
 ) -> TreatedRequest | Reply | None:
     """Plan it anew under its unit's arm, or ask what comes first; None outside of experiments."""
-    services, request = chat.study_services, plan.request
-    if services is None or request.private or request.borrowed:
+    study, request = chat.study_services, plan.request
+    if study is None or request.private or request.borrowed:
         return None
-    if request.parent is not None and not await services.kept(request.parent):
+    if request.parent is not None and not await study.kept(request.parent):
         return None
-    person = await participant(chat.context.desk, who)
+    person = await participant(chat.context.services, who)
     if person is None:
         return None
     asking = Candidate(
@@ -82,7 +82,7 @@ async def treat(
         language="en" if looks_english(request.text) else "",
         unit=plan.job.id,
     )
-    enrolled = await services.enrolled(person, who, asking)
+    enrolled = await study.enrolled(person, who, asking)
     if enrolled is None or not enrolled.arms:
         return None
     if enrolled.experiment.before:
@@ -95,7 +95,5 @@ async def treat(
     except CommandError:
         log.warning("an arm's model is missing", extra={"experiment": enrolled.experiment.id})
         note = words("experiment.missing", who.locale)
-        return TreatedRequest(
-            plan=plan, services=services, person=person, enrolled=enrolled, note=note
-        )
-    return TreatedRequest(plan=changed, services=services, person=person, enrolled=enrolled)
+        return TreatedRequest(plan=plan, study=study, person=person, enrolled=enrolled, note=note)
+    return TreatedRequest(plan=changed, study=study, person=person, enrolled=enrolled)

@@ -51,7 +51,7 @@ async def data_pressed(chat: "StudyChat", press: Press, who: Who) -> Reply:
         raise AskerError(words("study.older_withdrawal", who.locale))
     if what != DELETE:
         return Reply(words("study.kept", who.locale), private=True, replaces=True)
-    count = await chat.context.desk.withdraw_all(*who.account)
+    count = await chat.context.services.withdraw_all(*who.account)
     return Reply(words("study.deleted", who.locale, count=count), private=True, replaces=True)
 
 
@@ -84,7 +84,7 @@ async def _packed(chat: "StudyChat", data: bytes, names: Sequence[str]) -> tuple
     made, put = io.BytesIO(), 0
     with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("mydata.json", data)
-        async for name, picture in chat.context.desk.ledger.pictures(names):
+        async for name, picture in chat.context.services.ledger.pictures(names):
             if made.tell() + len(picture) > MAX_FILE:
                 break
             archive.writestr(f"{name}.png", picture, zipfile.ZIP_STORED)

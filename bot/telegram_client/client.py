@@ -139,7 +139,7 @@ class TelegramClient:
             address = self._settings.telegram_webhook_listen
             work = partial(listen, self._api, self._updates.take, url, secret, address)
             together = f"the webhook {hashlib.sha256(url.encode()).hexdigest()[:12]}"
-        leases, names = self._service.context.desk.leases, (f"telegram {self._api.bot.id}",)
+        leases, names = self._service.context.services.leases, (f"telegram {self._api.bot.id}",)
         async with holding(leases, names, _waiting, holder=together) as lost:
             self._taking = True
             try:

@@ -23,7 +23,7 @@ from engine.files import write_file
 from engine.ledger.ledger import new_id
 from engine.moderation.chain import usual
 from engine.process.bootstrap import ReconnectingEngine
-from engine.process.composition import Desk, desk_on
+from engine.process.services import Services, services_on
 from engine.settings import Settings
 from engine.shutdown import end
 
@@ -167,25 +167,25 @@ async def open_terminal(
     async with (
         ReconnectingEngine(settings, warm=warm) as core,
         core.ledger() as ledger,
-        desk_on(ledger, settings, limits.asker_bucket, limits.place_bucket) as desk,
-        _retention(desk),
+        services_on(ledger, settings, limits.asker_bucket, limits.place_bucket) as services,
+        _retention(services),
     ):
         moderator = usual(limits.image_check)
         # a line stays once shown, so each growth of a text is checked
-        context = make_context(core, desk, moderator, limits, growth=1)
+        context = make_context(core, services, moderator, limits, growth=1)
         yield TerminalSession(ChatService(context), settings, out)
 
 
 @asynccontextmanager
-async def _retention(desk: Desk) -> AsyncIterator[None]:
+async def _retention(services: Services) -> AsyncIterator[None]:
     """Clean now unless that was within the hour, then every hour: nobody else may be serving."""
 
     async def hourly() -> None:
         while True:
             await asyncio.sleep(CLEAN_SECONDS)
-            await _clean(desk)
+            await _clean(services)
 
-    await _clean(desk)
+    await _clean(services)
     chore = asyncio.create_task(hourly())
     try:
         yield
@@ -193,10 +193,10 @@ async def _retention(desk: Desk) -> AsyncIterator[None]:
         await end(chore)
 
 
-async def _clean(desk: Desk) -> None:
+async def _clean(services: Services) -> None:
     try:
-        silent = await desk.retention.silence()
+        silent = await services.retention.silence()
         if silent is not None and not 0 < silent < CLEAN_SECONDS:  # 0: by a clock that went back
-            await desk.retention.clean()
+            await services.retention.clean()
     except (PasticheError, OSError):
         log.exception("retention failed")

@@ -1,6 +1,6 @@
 """Building the engine: own the data folder if nobody does, else attach to whoever does.
 
-On a database server there is nothing to own: engine.process.shared.
+On a database server there is nothing to own: engine.process.peer.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ async def open_engine(
     if isinstance(place, ClientEngine):
         yield place
         return
-    from engine.process.composition import open_ledger  # who attaches needs no ledger
+    from engine.process.services import open_ledger  # who attaches needs no ledger
 
     async with AsyncExitStack() as stack:
         if place is not None:
@@ -57,7 +57,7 @@ async def open_engine(
         opening = opened() if opened else open_ledger(settings, synced=synced)
         ledger = await stack.enter_async_context(opening)
         if place is None:
-            from engine.process.shared import sharing as making  # its libraries are slow to import
+            from engine.process.peer import sharing as making  # its libraries are slow to import
         else:
             from engine.process.owner import owning as making
         made = making(settings, registry, ledger, workers=workers, warm=warm)
@@ -121,9 +121,9 @@ class ReconnectingEngine(Engine):
 
     @asynccontextmanager
     async def ledger(self) -> AsyncIterator[Ledger]:
-        """Give the one ledger of this process, which its engines and its desk share."""
+        """Give the one ledger of this process, which its engines and services share."""
         if self._ledger is None:
-            from engine.process.composition import open_ledger
+            from engine.process.services import open_ledger
 
             self._ledger = await self._outer.enter_async_context(open_ledger(self._settings))
         yield self._ledger

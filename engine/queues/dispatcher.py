@@ -151,11 +151,11 @@ class Dispatcher:
 
     async def serve(self, hello: Hello, link: Link) -> None:
         """Give a connected worker its jobs and hear its events, until it leaves or dies."""
-        if self.fingerprint and hello.kit not in (
+        if self.fingerprint and hello.fingerprint not in (
             "",
             expected := self.fingerprint.told(hello.medium),
         ):
-            extra = {"pid": hello.pid, "has": hello.kit, "expected": expected}
+            extra = {"pid": hello.pid, "has": hello.fingerprint, "expected": expected}
             log.error("a worker has another version or other weights", extra=extra)
             link.post(Refused(error="SetupError", message=OTHER_FINGERPRINT))
             return

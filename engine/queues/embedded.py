@@ -19,10 +19,10 @@ from engine.ledger.rows import UnfinishedJob
 from engine.overview import TAKEN_OUT, Overview, WorkerSeen
 from engine.plan.job import Job, Request, Status, Waiting
 from engine.plan.router import Route
-from engine.queues.census import Census
 from engine.queues.dispatcher import LOADING, Dispatcher, nobody
 from engine.queues.fair_queue import QueuedJob
 from engine.queues.inbox import Inbox
+from engine.queues.job_admin import JobAdmin
 from engine.queues.ledger_writer import CLOSE_SECONDS
 from engine.shutdown import end
 from engine.workers.fingerprint import ServingFingerprint
@@ -46,7 +46,7 @@ class EmbeddedQueue:
         self._dispatcher = Dispatcher(
             ledger, need_worker=need_worker, worker_ready=worker_ready, fingerprint=fingerprint
         )
-        self._census = Census(ledger)
+        self._admin = JobAdmin(ledger)
         self._accepting: set[asyncio.Task[None]] = set()
 
     async def start(self) -> int:
@@ -145,16 +145,16 @@ class EmbeddedQueue:
             )
             for worker in self._dispatcher.workers
         )
-        return await self._census.overview("embedded", workers)
+        return await self._admin.overview("embedded", workers)
 
     async def retry(self, job: str) -> bool:
-        if job in self._dispatcher.entries or not await self._census.revive(job):
+        if job in self._dispatcher.entries or not await self._admin.revive(job):
             return False
         self._take_up(await self._ledger.unfinished(job))
         return True
 
     async def drop(self, job: str) -> bool:
-        return self._dispatcher.drop(job, TAKEN_OUT) or await self._census.bury(job)
+        return self._dispatcher.drop(job, TAKEN_OUT) or await self._admin.bury(job)
 
     async def serve(self, hello: Hello, link: Link) -> None:
         await self._dispatcher.serve(hello, link)

@@ -25,14 +25,14 @@ MAX_LINE = 1 << 26  # bytes; four large pictures must fit
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hello:
-    """Announce a worker; `kit` is its serving fingerprint, empty if it does not say.
+    """Announce a worker, with its serving fingerprint, empty if it does not say.
 
     One that serves with something else than the owner expects is answered by Refused.
     """
 
     medium: str
     pid: int
-    kit: str = ""
+    fingerprint: Annotated[str, Field(alias="kit")] = ""  # its older name, which others still say
     kind: Literal["hello"] = "hello"
 
 
@@ -123,7 +123,7 @@ class Link:
     def post(self, message: Message) -> None:
         """Send without waiting; a closed connection swallows it (its reader notices the end)."""
         if not self._writer.is_closing():
-            self._writer.write(_MESSAGE.dump_json(message) + b"\n")
+            self._writer.write(_MESSAGE.dump_json(message, by_alias=True) + b"\n")
 
     async def send(self, message: Message) -> None:
         """Send, and wait while the other side is slow."""

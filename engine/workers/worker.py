@@ -57,8 +57,8 @@ async def work(settings: Settings, medium: str, socket: Path | None = None) -> i
     """
     registry = load_registry(settings.expert_roots, settings.profile)
     link = await connect(str(socket or owners_socket(settings.home) or settings.socket))
-    kit = fingerprint_of(registry, settings).told(medium)
-    await link.send(Hello(medium=medium, pid=os.getpid(), kit=kit))
+    fingerprint = fingerprint_of(registry, settings).told(medium)
+    await link.send(Hello(medium=medium, pid=os.getpid(), fingerprint=fingerprint))
     leave = asyncio.Event()
     serving = asyncio.create_task(_serve(link, settings, medium))
     leaving = asyncio.create_task(leave.wait())

@@ -94,12 +94,12 @@ class Writers:
 
     def _free(self) -> None:
         while self._line:
-            desk = min(self._desks, key=lambda desk: desk.running)
-            if desk.full:
+            services = min(self._desks, key=lambda services: services.running)
+            if services.full:
                 return
             tokens, started, finished = self._line.popleft()
             started.succeed()
-            desk.take(tokens, finished)
+            services.take(tokens, finished)
 
 
 class _Desk:

@@ -116,7 +116,7 @@ def _postgres(folder: Path, url: str, requests: int) -> list[Figure]:
             against="before vacuum",
         ),
         Figure(
-            name="PostgreSQL: bot's and station's own processor time",
+            name="PostgreSQL: bot's and worker host's own processor time",
             value=1e3 * cpu / requests,
             unit="ms a request",
             wall_seconds=seconds,

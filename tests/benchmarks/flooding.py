@@ -15,7 +15,7 @@ from engine.errors import AskerError
 from engine.events import Queued
 from engine.moderation.chain import usual
 from engine.process.bootstrap import open_engine
-from engine.process.composition import open_desk
+from engine.process.services import open_services
 from engine.settings import Settings
 from tests.benchmarks.figures import Figure, clock, percentile
 
@@ -59,9 +59,11 @@ async def _measure(settings: Settings) -> tuple[list[float], list[float], int, l
     platforms = PlatformSettings()
     async with (
         open_engine(settings) as core,
-        open_desk(settings, asker=platforms.asker_bucket, place=platforms.place_bucket) as desk,
+        open_services(
+            settings, asker=platforms.asker_bucket, place=platforms.place_bucket
+        ) as services,
     ):
-        talk = ChatService(make_context(core, desk, usual(), platforms))
+        talk = ChatService(make_context(core, services, usual(), platforms))
         await _ask(talk, _who("warm up"))
         alone = await _people(talk, "before")
         flood = asyncio.create_task(_flood(talk))

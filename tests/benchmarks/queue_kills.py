@@ -1,4 +1,4 @@
-"""SIGKILLs spread over bots, stations and workers, a server that crashes, connections that are cut: how
+"""SIGKILLs spread over bots, worker hosts and workers, a crashing server, connections that are cut: how
 many accepted jobs are lost, or answered in two ways. The short form is tests/test_queue_kills.py."""
 
 import argparse
@@ -34,10 +34,10 @@ def run(folder: Path, options: argparse.Namespace) -> list[Figure]:
             settings = Settings(
                 home=folder / "home", key_file=folder / "key", database_url=server.url(name)
             )
-            url, stations = server.url(name), 2
+            url, worker_hosts = server.url(name), 2
         else:
             settings = Settings(home=folder / "home", key_file=folder / "key")
-            url, stations = f"sqlite:///{settings.ledger_file}", 0
+            url, worker_hosts = f"sqlite:///{settings.ledger_file}", 0
         upgrade(settings)
         environment = {
             "PASTICHE_HOME": str(settings.home),
@@ -48,11 +48,11 @@ def run(folder: Path, options: argparse.Namespace) -> list[Figure]:
             "OMP_NUM_THREADS": "1",
         }
         os.environ.pop("PASTICHE_CONFIG", None)
-        fleet = Fleet(folder, environment, bots=2, stations=stations)
+        fleet = Fleet(folder, environment, bots=2, worker_hosts=worker_hosts)
         stack.callback(fleet.stop)
         fleet.get_on()
         crashes = cuts = 0
-        faults = options.crashes + options.cuts if stations else 0
+        faults = options.crashes + options.cuts if worker_hosts else 0
         every = max(1, options.kills // (faults + 1))
         while (done := sum(fleet.kills.values())) < options.kills:
             if faults and done >= every * (crashes + cuts + 1):
@@ -70,7 +70,7 @@ def run(folder: Path, options: argparse.Namespace) -> list[Figure]:
             if fleet.kill(draw):
                 fleet.get_on(ANSWERS)
                 time.sleep(draw.uniform(0, 0.3))
-        if stations:
+        if worker_hosts:
             fleet.stop("bot")
         else:
             fleet.clear_up()

@@ -1,5 +1,5 @@
 """The queue on PostgreSQL (fsync on): how soon an idle worker begins, how soon a request is accepted
-with many waiting, and many jobs through several stations."""
+with many waiting, and many jobs through several worker hosts."""
 
 import argparse
 import asyncio
@@ -31,8 +31,8 @@ from tests.fleet import PROGRAM, unfinished
 OPTIONS = argparse.ArgumentParser(prog="queue_pg", description=__doc__)
 OPTIONS.add_argument("--asks", type=int, default=100, help="for the latencies (100)")
 OPTIONS.add_argument("--waiting", type=int, default=1000, help="jobs queued meanwhile (1000)")
-OPTIONS.add_argument("--jobs", type=int, default=400, help="through the stations (400)")
-OPTIONS.add_argument("--stations", type=int, default=4)
+OPTIONS.add_argument("--jobs", type=int, default=400, help="through the worker hosts (400)")
+OPTIONS.add_argument("--hosts", type=int, default=4)
 WARM_UP = 20
 GUEST_EVERY = 50  # among a flood, one of so many is somebody else's
 IDLE_SECONDS = 5.0
@@ -56,7 +56,7 @@ def run(folder: Path, options: argparse.Namespace) -> list[Figure]:
 
 
 @contextmanager
-def _stations(settings: Settings, count: int) -> Iterator[list[psutil.Process]]:
+def _worker_hosts(settings: Settings, count: int) -> Iterator[list[psutil.Process]]:
     environment = os.environ | settings.environment()
     environment |= {"PASTICHE_KEY_FILE": str(settings.key_file), "OMP_NUM_THREADS": "1"}
     command = (*PROGRAM, "worker", "--media", "text")
@@ -75,18 +75,20 @@ def _request(text: str, asker: str = "bench") -> Request:
 
 
 def _latency(settings: Settings, options: argparse.Namespace) -> list[Figure]:
-    with _stations(settings, 1) as (station,), clock() as taken:
+    with _worker_hosts(settings, 1) as (worker_host,), clock() as taken:
         asked, accepted = asyncio.run(_ask(settings, options.asks))
-        before = _cpu(station)
+        before = _cpu(worker_host)
         time.sleep(IDLE_SECONDS)
-        idle = 100 * (_cpu(station) - before) / IDLE_SECONDS
+        idle = 100 * (_cpu(worker_host) - before) / IDLE_SECONDS
     spent = {"wall_seconds": taken.wall, "cpu_seconds": taken.cpu}
     p50, p99 = middle(accepted), percentile(accepted, 0.99)
     return [
         Figure(name="accepted to started, p50", value=p50, unit="ms", against="aim 20 ms", **spent),
         Figure(name="accepted to started, p99", value=p99, unit="ms"),
         Figure(name="asked to started, p50", value=middle(asked), unit="ms", against="with commit"),
-        Figure(name="an idle station", value=idle, unit="% of a core", against="with its worker"),
+        Figure(
+            name="an idle worker host", value=idle, unit="% of a core", against="with its worker"
+        ),
     ]
 
 
@@ -148,11 +150,11 @@ async def _fill(settings: Settings, count: int, guest_every: int = 0) -> float:
     """Accept so many jobs; returns how many a second."""
     registry: Registry = load_registry(settings.expert_roots, settings.profile)
     ledger = Ledger(await open_database(settings), settings.media)
-    kit = fingerprint_of(registry, settings)
+    fingerprint = fingerprint_of(registry, settings)
     queue = PostgresQueue(
         ledger,
         database_url(settings),
-        kit,
+        fingerprint,
         max_waiting=settings.max_waiting,
         lost_after=settings.lost_after,
     )
@@ -174,14 +176,14 @@ async def _fill(settings: Settings, count: int, guest_every: int = 0) -> float:
 
 
 async def _many(settings: Settings, options: argparse.Namespace) -> list[Figure]:
-    """A flood of one asker with guests among it, through all stations."""
+    """A flood of one asker with guests among it, through all worker hosts."""
     database = sa.create_engine(settings.database_url, poolclass=sa.NullPool)
     with database.begin() as connection:
         for table in ("outputs", "deliveries", "jobs", "requests"):
             connection.execute(sa.text(f"DELETE FROM {table}"))
     rate = await _fill(settings, options.jobs, GUEST_EVERY)
     began = time.perf_counter()
-    with _stations(settings, options.stations):
+    with _worker_hosts(settings, options.hosts):
         while await asyncio.to_thread(unfinished, settings.database_url):
             await asyncio.sleep(0.2)
         taken = time.perf_counter() - began
@@ -200,10 +202,10 @@ async def _many(settings: Settings, options: argparse.Namespace) -> list[Figure]
     return [
         Figure(name="accepted a second, 4 at a time", value=rate, unit="jobs/s"),
         Figure(
-            name=f"{options.jobs} jobs through {options.stations} stations",
+            name=f"{options.jobs} jobs through {options.hosts} worker hosts",
             value=options.jobs / taken,
             unit="jobs/s",
-            against="stations' start included",
+            against="worker hosts' start included",
             wall_seconds=taken,
         ),
         Figure(name="not answered", value=options.jobs - done, unit="", against="aim 0"),

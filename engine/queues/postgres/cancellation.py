@@ -14,7 +14,7 @@ from engine.events import Cancelled, Failed, Final
 from engine.ledger.tables import JobRow
 from engine.ledger.transactions import lasting
 from engine.queues.postgres.claims import Claims
-from engine.queues.postgres.notifications import notify, station_channel
+from engine.queues.postgres.notifications import notify, worker_host_channel
 from engine.queues.postgres.tables import Ticket, WorkerRow
 
 
@@ -73,8 +73,8 @@ class Cancellation:
 
     async def _tell_worker(self, connection: AsyncConnection, job: str) -> bool:
         """Have the process whose worker has the job look at its tickets; False if none has it."""
-        mine = sa.select(WorkerRow.station).join(Ticket, Ticket.worker == WorkerRow.number)
-        station = await connection.scalar(mine.where(Ticket.job_id == job))
-        if station is not None:
-            await notify(connection, station_channel(station), "look")
-        return station is not None
+        mine = sa.select(WorkerRow.worker_host).join(Ticket, Ticket.worker == WorkerRow.number)
+        worker_host = await connection.scalar(mine.where(Ticket.job_id == job))
+        if worker_host is not None:
+            await notify(connection, worker_host_channel(worker_host), "look")
+        return worker_host is not None

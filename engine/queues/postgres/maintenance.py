@@ -24,7 +24,7 @@ from engine.workers.fingerprint import ServingFingerprint
 
 RUNS = 3  # within the time after which a silent worker counts as gone
 HEALED = 100  # jobs without a ticket that get one in one run
-LOCK = 0x50617374_72657363  # one at a time, should two stations run it
+LOCK = 0x50617374_72657363  # one at a time, should two worker hosts run it
 _LOCK = sa.select(sa.func.pg_try_advisory_xact_lock(LOCK))
 
 log = logging.getLogger(__name__)
@@ -42,11 +42,11 @@ class Maintenance:
         self._told: set[str] = set()
 
     async def by_chance(self) -> None:
-        """Run it on one station of many, on average."""
+        """Run it on one worker host of many, on average."""
         async with self._ledger.reading() as connection:
-            query = sa.select(sa.func.count(sa.distinct(WorkerRow.station)))
-            stations = int(await connection.scalar(query) or 1)
-        if random.random() * stations <= 1:
+            query = sa.select(sa.func.count(sa.distinct(WorkerRow.worker_host)))
+            worker_hosts = int(await connection.scalar(query) or 1)
+        if random.random() * worker_hosts <= 1:
             await self.run()
 
     async def run(self) -> None:

@@ -46,9 +46,9 @@ def bot_channel(process: str) -> str:
     return f"pastiche_p_{process.lower()}"
 
 
-def station_channel(station: str) -> str:
+def worker_host_channel(worker_host: str) -> str:
     """Where a process with workers is told to look at its tickets."""
-    return f"pastiche_s_{station.lower()}"
+    return f"pastiche_s_{worker_host.lower()}"
 
 
 def queue_channel(queue: str) -> str:

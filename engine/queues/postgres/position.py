@@ -126,7 +126,9 @@ class Positions:
                     if row.version != fingerprint.version:
                         how = f"version {row.version} of the program, this is {fingerprint.version}"
                     else:
-                        how = differs(fingerprint.weights.get(queue, {}), row.kit.get(other, {}))
+                        how = differs(
+                            fingerprint.weights.get(queue, {}), row.weights.get(other, {})
+                        )
                     return (
                         f"The worker on {row.host} (process {row.pid}) has {how}, so it gets none of "
                         "these. Install the same on both, then restart it."

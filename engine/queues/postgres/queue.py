@@ -21,9 +21,9 @@ from engine.ledger.tables import JobRow
 from engine.overview import TAKEN_OUT, Overview
 from engine.plan.job import Job, Request, Status, Waiting
 from engine.plan.router import Route
-from engine.queues.census import Census
 from engine.queues.dispatcher import LOADING, nobody
 from engine.queues.inbox import Inbox
+from engine.queues.job_admin import JobAdmin
 from engine.queues.postgres.cancellation import Cancellation
 from engine.queues.postgres.claims import Claims
 from engine.queues.postgres.maintenance import move_stranded
@@ -63,7 +63,7 @@ class PostgresQueue:
         self._claims = Claims(ledger)
         self._cancellation = Cancellation(self._claims)
         self._positions = Positions(ledger, lost_after)
-        self._census = Census(ledger)
+        self._admin = JobAdmin(ledger)
         self._move_stranded = partial(move_stranded, ledger, fingerprint, lost_after)
         self._subscriptions = Subscriptions(ledger, url)
         self._accepting: set[asyncio.Task[None]] = set()
@@ -212,7 +212,7 @@ class PostgresQueue:
 
     async def overview(self) -> Overview:
         workers = tuple(await self._positions.workers())
-        return await self._census.overview(
+        return await self._admin.overview(
             "postgres", workers, await self._positions.unserved(self._fingerprint)
         )
 
@@ -221,7 +221,7 @@ class PostgresQueue:
             if await self._claims.issue_anew(connection, revived, self._fingerprint.queues) is None:
                 raise LedgerError("The job's expert is not among the cards here.")
 
-        return await self._cancellation.stuck(job) or await self._census.revive(job, beside)
+        return await self._cancellation.stuck(job) or await self._admin.revive(job, beside)
 
     async def drop(self, job: str) -> bool:
-        return await self._cancellation.drop(job, TAKEN_OUT) or await self._census.bury(job)
+        return await self._cancellation.drop(job, TAKEN_OUT) or await self._admin.bury(job)

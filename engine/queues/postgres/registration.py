@@ -22,7 +22,7 @@ class Registration:
     jobs."""
 
     claims: Claims
-    station: str
+    worker_host: str
     fingerprint: ServingFingerprint
     medium: str
     number: int = 0
@@ -38,12 +38,12 @@ class Registration:
     async def announce(self) -> None:
         """Get a number; whatever it held under an earlier one waits again."""
         values = {
-            "station": self.station,
+            "worker_host": self.worker_host,
             "host": socket.gethostname()[:64],
             "pid": os.getpid(),
             "medium": self.medium,
             "queues": self.queues,
-            "kit": {queue: self.fingerprint.weights[queue] for queue in self.queues},
+            "weights": {queue: self.fingerprint.weights[queue] for queue in self.queues},
             "version": self.fingerprint.version[:40],
             "slots": 0,
             "running": 0,

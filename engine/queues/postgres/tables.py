@@ -38,17 +38,17 @@ class Ticket(Table):
 
 
 class WorkerRow(Table):
-    """A worker that announced itself: what it serves, with what (`kit`: its fingerprint's weights), and
-    its last sign of life. No other worker ever has its `number`."""
+    """A worker that announced itself: what it serves with which weights, in the process of which worker
+    host, and its last sign of life. No other worker ever has its `number`."""
 
     __tablename__ = "workers"
     number: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
-    station: Mapped[str] = mapped_column(Id)
+    worker_host: Mapped[str] = mapped_column("station", Id, key="worker_host")
     host: Mapped[str] = mapped_column(String(64))
     pid: Mapped[int]
     medium: Mapped[str] = mapped_column(String(8))
     queues: Mapped[list[str]] = mapped_column(JSON)
-    kit: Mapped[dict[str, Any]] = mapped_column(JSON)
+    weights: Mapped[dict[str, Any]] = mapped_column("kit", JSON, key="weights")
     version: Mapped[str] = mapped_column(String(40))
     slots: Mapped[int]
     running: Mapped[int]

@@ -1,4 +1,4 @@
-"""The workers of one process on the PostgreSQL queue (a station), and who claims jobs for them.
+"""The workers of one process on the PostgreSQL queue , and who claims jobs for them.
 
 The models run in child processes on a Unix socket, as in the embedded queue and by the same rules
 (queues.dispatcher): a model never blocks the signs of life, and a crash is a child's death, counted
@@ -22,7 +22,7 @@ from engine.queues.dispatcher import Dispatcher
 from engine.queues.fair_queue import QueuedJob
 from engine.queues.postgres.claims import Claims
 from engine.queues.postgres.maintenance import Maintenance
-from engine.queues.postgres.notifications import Listener, queue_channel, station_channel
+from engine.queues.postgres.notifications import Listener, queue_channel, worker_host_channel
 from engine.queues.postgres.periodic import periodic
 from engine.queues.postgres.progress import FencedRecord, ProgressRelay
 from engine.queues.postgres.registration import Registration
@@ -74,7 +74,7 @@ class WorkerHost:
         self.supervisor = Supervisor(settings, socket=self._socket.path, device=device)
         self._maintenance = Maintenance(ledger, fingerprint, settings.lost_after)
         self._media = {queue_channel(q): m for m, r in self.registrations.items() for q in r.queues}
-        channels = (station_channel(self.name), *self._media)
+        channels = (worker_host_channel(self.name), *self._media)
         self._listener = Listener(url, channels, self._heard, self.look)
         self._tasks: list[asyncio.Task[None]] = []
         self._look = asyncio.Event()
@@ -101,7 +101,7 @@ class WorkerHost:
             for medium in self.registrations:
                 if not self._lazy or medium in warm:
                     self.supervisor.need(medium)
-        log.info("station started", extra={"station": self.name})
+        log.info("worker host started", extra={"worker_host": self.name})
 
     @property
     def socket(self) -> Path:
@@ -243,7 +243,7 @@ class WorkerHost:
         await self.supervisor.close()
         await self._socket.close()
         if all(ended):
-            log.info("station stopped", extra={"station": self.name, "pid": os.getpid()})
+            log.info("worker host stopped", extra={"worker_host": self.name, "pid": os.getpid()})
 
     async def _leave(self) -> bool:
         """Claim no more, and hand back what is left; else the others see it by our silence."""
@@ -256,5 +256,5 @@ class WorkerHost:
         try:
             await within(LEAVE_SECONDS, leave())
         except (LedgerError, TimeoutError) as error:
-            log.warning("the station could not say that it leaves", extra={"why": str(error)})
+            log.warning("the worker host could not say that it leaves", extra={"why": str(error)})
         return ended

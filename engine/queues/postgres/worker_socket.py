@@ -18,8 +18,8 @@ log = logging.getLogger(__name__)
 class WorkerSocket:
     """Hands whoever says Hello to the dispatcher."""
 
-    def __init__(self, settings: Settings, station: str, dispatcher: Dispatcher) -> None:
-        self.path = settings.runtime / f"s-{station[-10:].lower()}.sock"
+    def __init__(self, settings: Settings, worker_host: str, dispatcher: Dispatcher) -> None:
+        self.path = settings.runtime / f"s-{worker_host[-10:].lower()}.sock"
         self._settings = settings
         self._dispatcher = dispatcher
         self._server: asyncio.Server | None = None

@@ -22,7 +22,7 @@ from engine.overview import (
 Beside = Callable[[AsyncConnection, str], Awaitable[None]]
 
 
-class Census:
+class JobAdmin:
     """Serves both queues."""
 
     def __init__(self, ledger: Ledger) -> None:

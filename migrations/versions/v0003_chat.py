@@ -1,4 +1,4 @@
-"""The desk: quotas, debts, ratings, reports, verdicts, settings of places, blocks, tombstones."""
+"""The chat: quotas, debts, ratings, reports, verdicts, settings of places, blocks, tombstones."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -14,7 +14,7 @@ from engine.ledger.ledger import Ledger
 from engine.ledger.storage import database_url, make_ready
 from engine.monitor.watchdog import watching
 from engine.plan.cards import Registry, load_registry
-from engine.process.composition import open_ledger
+from engine.process.services import open_ledger
 from engine.queues.dispatcher import nobody
 from engine.queues.postgres.queue import PostgresQueue
 from engine.queues.postgres.worker_host import WorkerHost
@@ -38,26 +38,28 @@ async def sharing(
     warm: tuple[str, ...] = (),
 ) -> AsyncIterator[LocalEngine]:
     """Open the engine of one process among many; with `workers` it also has a worker host."""
-    kit = fingerprint_of(registry, settings)
+    fingerprint = fingerprint_of(registry, settings)
     url = database_url(settings)
     async with watching():
-        station = WorkerHost(settings, kit, ledger, url, MEDIA, lazy=True) if workers else None
+        worker_host = (
+            WorkerHost(settings, fingerprint, ledger, url, MEDIA, lazy=True) if workers else None
+        )
         queue = PostgresQueue(
             ledger,
             url,
-            kit,
+            fingerprint,
             max_waiting=settings.max_waiting,
             lost_after=settings.lost_after,
             refuse_unserved=settings.unserved == "refuse",
-            need_worker=station.need if station else nobody,
+            need_worker=worker_host.need if worker_host else nobody,
         )
         try:
-            if station:
-                await station.start(warm)
+            if worker_host:
+                await worker_host.start(warm)
             await queue.start()
             yield LocalEngine(registry, ledger, queue, max_length=settings.max_length)
         finally:
-            await asyncio.gather(queue.close(), *([station.close()] if station else []))
+            await asyncio.gather(queue.close(), *([worker_host.close()] if worker_host else []))
 
 
 async def work(settings: Settings, media: Iterable[str], device: str = "") -> None:
@@ -66,21 +68,21 @@ async def work(settings: Settings, media: Iterable[str], device: str = "") -> No
     Raises SetupError for media that no expert here has, or a device that is none.
     """
     registry = load_registry(settings.expert_roots, settings.profile)
-    kit = fingerprint_of(registry, settings)
+    fingerprint = fingerprint_of(registry, settings)
     device_environment(device)
     for medium in media:
-        if not kit.of_medium(medium):
+        if not fingerprint.of_medium(medium):
             raise SetupError(f"No expert of the profile {settings.profile!r} makes {medium}s.")
     stop = asyncio.Event()
     with Signals(settings.leave_seconds) as signals:
         await asyncio.to_thread(make_ready, settings)
         async with open_ledger(settings) as ledger, watching():
-            station = WorkerHost(
-                settings, kit, ledger, database_url(settings), media, device=device
+            worker_host = WorkerHost(
+                settings, fingerprint, ledger, database_url(settings), media, device=device
             )
             signals.call(stop.set)
-            await station.start()
+            await worker_host.start()
             try:
                 await stop.wait()
             finally:
-                await station.close(settings.leave_seconds)
+                await worker_host.close(settings.leave_seconds)

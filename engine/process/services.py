@@ -1,4 +1,4 @@
-"""The composition root of the ledger: the record, the chat and the study put together.
+"""The composition root of the engine: the ledger, what the chat keeps, and the study, put together.
 
 Nothing else in engine imports the study. What the study keeps, it is told by the ledger and the chat.
 """
@@ -23,8 +23,8 @@ from engine.ledger.transactions import Database, add, repeated
 from engine.settings import Settings
 from engine.study.consent.agreements import Agreements
 from engine.study.observer import StudyObserver, observer_for
-from engine.study.services import StudyServices
 from engine.study.study import folder_of
+from engine.study.study_services import StudyServices
 
 
 @asynccontextmanager
@@ -43,7 +43,7 @@ async def open_ledger(
         await asyncio.shield(opened.close())
 
 
-class Desk:
+class Services:
     """What clients share besides requests; `study_services` are there while a study runs."""
 
     def __init__(
@@ -64,7 +64,7 @@ class Desk:
         self.study_services = StudyServices(ledger, study, folder) if study and folder else None
 
     @property
-    def services(self) -> StudyServices:
+    def study(self) -> StudyServices:
         assert self.study_services is not None, "somebody takes part"
         return self.study_services
 
@@ -108,31 +108,31 @@ class Desk:
 
 
 @asynccontextmanager
-async def desk_on(
+async def services_on(
     ledger: Ledger, settings: Settings, asker: Bucket = NO_LIMIT, place: Bucket = NO_LIMIT
-) -> AsyncIterator[Desk]:
-    """Make the desk of a process that has opened its ledger already."""
-    desk = Desk(ledger, settings, asker, place)
-    await desk.forgetting.remember_to_forget()
-    if desk.study_services is not None:
-        await desk.study_services.open()
-    yield desk
+) -> AsyncIterator[Services]:
+    """Make the services of a process that has opened its ledger already."""
+    services = Services(ledger, settings, asker, place)
+    await services.forgetting.remember_to_forget()
+    if services.study_services is not None:
+        await services.study_services.open()
+    yield services
 
 
 @asynccontextmanager
-async def open_desk(
+async def open_services(
     settings: Settings,
     *,
     asker: Bucket = NO_LIMIT,
     place: Bucket = NO_LIMIT,
     clock: Callable[[], float] = time.time,
-) -> AsyncIterator[Desk]:
-    """Open a desk on a ledger of its own, beside whoever owns the data folder.
+) -> AsyncIterator[Services]:
+    """Open services on a ledger of its own, beside whoever owns the data folder.
 
     Its commits are not synced one by one: a power cut may cost a quota's last points or a thumb.
     """
     async with (
         open_ledger(settings, synced=False, clock=clock) as ledger,
-        desk_on(ledger, settings, asker, place) as desk,
+        services_on(ledger, settings, asker, place) as services,
     ):
-        yield desk
+        yield services

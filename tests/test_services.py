@@ -1,0 +1,162 @@
+"""Quotas, places, switches and retention: arithmetic and rules, on a real database."""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.chat.places import Place
+from engine.chat.quotas import Bucket, TooSoon
+from engine.ledger.ledger import Ledger
+from engine.process.services import Services, open_services
+
+pytestmark = pytest.mark.databases("sqlite", "postgres")
+amounts = st.floats(0.1, 100)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.seconds = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def services(ledger: Ledger, settings, clock: Clock) -> AsyncIterator[Services]:
+    purse, till = Bucket(burst=3, hourly=60), Bucket(burst=5, hourly=60)
+    async with open_services(settings, asker=purse, place=till, clock=clock) as made:
+        yield made
+
+
+@given(amounts, amounts, st.floats(0, 100), amounts)
+def test_after_the_wait_there_is_enough(
+    burst: float, hourly: float, left: float, cost: float
+) -> None:
+    bucket = Bucket(burst=burst, hourly=hourly)
+    left = min(left, burst)
+    wait = bucket.wait(left, cost)
+    assert bucket.now(left, wait) >= min(cost, burst) - 1e-6
+    assert wait == 0 or bucket.now(left, wait * 0.9) < min(cost, burst)
+
+
+@given(amounts, amounts, st.lists(st.floats(0, 1e6), max_size=9))
+def test_a_bucket_never_holds_more_than_its_burst(burst: float, hourly: float, waits) -> None:
+    bucket, left = Bucket(burst=burst, hourly=hourly), 0.0
+    for seconds in waits:
+        left = bucket.now(left, seconds)
+        assert 0 <= left <= burst
+
+
+async def test_a_refusal_takes_nothing_from_either_bucket(services: Services, clock: Clock) -> None:
+    for _ in range(3):
+        assert await services.quotas.take("discord", "a", "p", 1) is None
+    soon = await services.quotas.take("discord", "a", "p", 1)
+    assert soon == TooSoon(seconds=60, place=False)
+    assert await services.quotas.take("discord", "b", "p", 2) is None
+    assert (await services.quotas.take("discord", "b", "p", 1)).place
+    assert await services.quotas.take("discord", "b", "elsewhere", 1) is None
+    await services.quotas.give_back("discord", "a", "p", 1)
+    assert await services.quotas.take("discord", "a", "p", 1) is None
+
+
+async def test_a_cost_beyond_the_whole_bucket_is_served_once_it_is_full(
+    services: Services, clock: Clock
+) -> None:
+    assert await services.quotas.take("discord", "a", None, 50) is None
+    assert (await services.quotas.take("discord", "a", None, 50)).seconds == 180
+    clock.seconds += 180
+    assert await services.quotas.take("discord", "a", None, 50) is None
+
+
+async def test_twenty_at_once_take_no_more_than_there_is(services: Services) -> None:
+    done = await asyncio.gather(*(services.quotas.take("discord", "a", None, 1) for _ in range(20)))
+    assert sum(soon is None for soon in done) == 3
+
+
+async def test_the_same_number_on_two_platforms_is_two_people(services: Services) -> None:
+    assert services.ledger.person("discord", "1") != services.ledger.person("telegram", "1")
+    await services.places.rule("discord", "asker", "1", "deny")
+    assert not await services.places.welcome("discord", "1", ["p"], "")
+    assert await services.places.welcome("telegram", "1", ["p"], "")
+
+
+async def test_a_denied_person_is_out_even_on_an_allowed_server(services: Services) -> None:
+    await services.places.rule("discord", "server", "s", "allow")
+    assert await services.places.welcome("discord", "1", ["p"], "s")
+    assert not await services.places.welcome("discord", "1", ["p"], "another")
+    await services.places.rule("discord", "asker", "1", "deny")
+    assert not await services.places.welcome("discord", "1", ["p"], "s")
+    await services.places.rule("discord", "asker", "2", "allow")
+    assert await services.places.welcome("discord", "2", ["p"], "another")
+
+
+async def test_a_places_settings_are_its_own_and_last(services: Services, settings) -> None:
+    await services.places.settle("discord", "p", Place(style="agatha", talk_on=True))
+    async with open_services(settings) as another:
+        assert await another.places.place("discord", "p") == Place(style="agatha", talk_on=True)
+        assert await another.places.place("telegram", "p") == Place()
+
+
+async def test_a_thread_has_its_channels_settings_until_it_has_its_own(services: Services) -> None:
+    await services.places.settle("discord", "channel", Place(style="agatha"))
+    assert await services.places.place("discord", "thread", "channel") == Place(style="agatha")
+    await services.places.settle("discord", "thread", Place(talk_on=True))
+    assert await services.places.place("discord", "thread", "channel") == Place(talk_on=True)
+    assert await services.places.place("discord", "channel") == Place(style="agatha")
+
+
+async def test_a_switch_is_seen_by_every_process(services: Services, settings) -> None:
+    await services.places.switch("paused", "on")
+    async with open_services(settings) as another:
+        assert await another.places.switched() == {"paused": "on"}
+        await another.places.switch("paused", "")
+    assert await services.places.switched() == {}
+
+
+async def test_seen_updates_are_kept_for_two_days(services: Services, clock: Clock) -> None:
+    assert not await services.seen("telegram", "1")
+    clock.seconds += 47 * 3600
+    await services.retention.clean()
+    assert await services.seen("telegram", "1")
+    clock.seconds += 2 * 3600
+    await services.retention.clean()
+    assert not await services.seen("telegram", "1")
+
+
+async def test_a_copy_that_cannot_be_deleted_stops_neither_retention_nor_the_others(
+    services: Services, settings
+) -> None:
+    folder = settings.home / "backups"
+    for path in (folder / "a.sqlite3", folder / "c.sqlite3"):
+        path.mkdir(parents=True)  # a folder is no file to delete
+        os.utime(path, (0, 0))
+    (folder / "b.sqlite3").touch()
+    os.utime(folder / "b.sqlite3", (0, 0))
+    async with open_services(settings) as another:
+        assert (await another.retention.clean())["backups"] == 1
+    assert not (folder / "b.sqlite3").exists()
+
+
+async def test_retention_deletes_backups_older_than_five_weeks(
+    services: Services, settings
+) -> None:
+    folder = settings.home / "backups"
+    folder.mkdir(exist_ok=True)
+    for name, days in (("old", 36), ("new", 34)):
+        path = folder / f"{name}.sqlite3"
+        path.write_bytes(b"")
+        then = time.time() - days * 86400
+        os.utime(path, (then, then))
+    async with open_services(settings) as another:
+        assert (await another.retention.clean())["backups"] == 1
+    assert [path.name for path in folder.glob("*.sqlite3")] == ["new.sqlite3"]
