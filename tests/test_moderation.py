@@ -207,6 +207,23 @@ def test_no_word_that_follows_excuses_a_request(rule: str, text: str) -> None:
     assert [tail for tail in TAILS if rule not in find(f"{text} {tail}")] == []
 
 
+def test_requests_that_no_rule_was_made_for_are_read_whatever_follows() -> None:
+    lines = Path(__file__).with_name("requests_unseen.txt").read_text().splitlines()
+    asked = [line.split("\t") for line in lines]
+    assert len(asked) == 60
+    missed = [
+        (text, tail)
+        for rule, text in asked
+        for tail in ["", *TAILS]
+        if not (
+            speaks_of_harming_oneself(f"{text} {tail}")
+            if rule == "cry"
+            else rule in find(f"{text} {tail}")
+        )
+    ]
+    assert missed == []
+
+
 @pytest.mark.parametrize("text", CRIES)
 def test_no_word_that_follows_hides_a_cry_for_help(text: str) -> None:
     assert [tail for tail in TAILS if not speaks_of_harming_oneself(f"{text} {tail}")] == []
@@ -215,8 +232,9 @@ def test_no_word_that_follows_hides_a_cry_for_help(text: str) -> None:
 @pytest.mark.parametrize(
     ("name", "sentences", "most"),
     [
-        ("fiction_near_rules.txt", 500, 98),
-        ("fiction_held_out.txt", 120, 18),  # written before, and never tuned on
+        ("fiction_near_rules.txt", 500, 86),
+        ("fiction_held_out.txt", 120, 12),  # written before, and never tuned on
+        ("fiction_unseen.txt", 60, 10),  # written and committed before version 4; version 3: 19
     ],
 )
 def test_of_fiction_near_the_rules_no_more_is_blocked_than_we_say(

@@ -4,7 +4,9 @@ They match requests for instructions and the sexual with the underage; a story m
 suicide or a child in it. What they cannot do is understand; a better check is one more link of the
 chain. Recall goes before precision: no word that follows ever excuses what was said ("over my ex",
 "of household things"), and of a wish to die only quotation marks do. Every gap between two words is
-bounded, so that a rule can be tried on a text stretch by stretch.
+bounded, so that a rule can be tried on a text stretch by stretch. What fiction may say of children and
+of sex in one sentence is let by only where no word of it asks for a text or picture, and no word of it
+can mean but one thing.
 """
 
 import re
@@ -14,7 +16,7 @@ from itertools import chain
 from engine.moderation import Action, Content, Stage, TextCheck, Verdict
 from engine.moderation.normalise import spellings
 
-VERSION = "3"
+VERSION = "4"
 MINORS, SELF_HARM, WEAPONS, SEXUAL_PICTURE = "minors", "self_harm", "weapons", "sexual_picture"
 SELF_HARM_INTENT = "self_harm_intent"
 
@@ -30,7 +32,8 @@ _HARMLESS = re.compile(
     r"|bomb (?:squads?|disposal|shelters?|craters?|scares?)"
     r"|(?:bath|stink|seed|ice|photo|lava|volcanic|magic|toy|chocolate) bombs?"
     r"|treat(?:ing)? (?:an )?overdos(?:e|ing)"
-    r"|suicide (?:squads?|missions?|prevention|rates?|watch)|(?:career|political|commercial) suicide)\b"
+    r"|suicide (?:squads?|missions?|prevention|(?:hot|help)lines?|rates?|watch)"
+    r"|(?:career|political|commercial) suicide)\b"
 )
 
 _CHILD = r"(?:child(?:ren)?|kids?|minors|(?:a|the) minor|toddlers?|infants?|bab(?:y|ies))"
@@ -52,6 +55,18 @@ _ACTS = (
     r"(?:explicit|nude|naked|topless|lingerie|strip(?:ping)?|undressing|seductive) (?:story|stories|"
     r"scenes?|fiction|content|pictures?|images?|photos?|fantas(?:y|ies)))"
 )
+_WITH = r"(?:with|between|involving|about|featuring|starring|including|where|in which|whose)"
+# Who asks for a text or a picture, says so somewhere; a sentence of a story seldom does.
+_WISH = re.compile(
+    r"\b(?:writ(?:e|ing)|stor(?:y|ies)|scenes?|tales?|fics?|\w*fiction|erotica|smut|porn\w*|hentai|nsfw|"
+    r"describe|imagine|role ?plays?|fantas(?:y|ies)|pictures?|images?|photos?|draw|show|tell|give|"
+    r"make|something|hot|create|generate|continue|please|want|need|plot|chapters?|characters?|poems?)\b"
+)
+_PLAIN = (  # of these, which mean nothing else
+    r"(?:ha(?:ve|s|ving) (?:\w+ )?(?:sex|intercourse)|sexual (?:acts?|things?|stuff)|sexting|"
+    r"porno?s?|nsfw|fuck\w*|blow ?jobs?|hand ?jobs?|orgasm\w*|penis|vaginas?|masturbat\w*|molest\w*|"
+    r"hentai|genitals|incest\w*|rap(?:e|es|ing)|cum(?:s|ming|shot)?|horny)"
+)
 _LOOSE = r"(?:aroused|seducti\w*|seduc(?:e|es|ing))"
 _BARE = r"(?:nudes?|naked|nudity|topless|lingerie|strip ?tease|undressing|stripping|strips)"
 _ALWAYS = (
@@ -63,8 +78,11 @@ _GUIDE = (
     r"(?:step ?by ?step|walk me through|(?:instructions?|steps|directions|guides?|tutorials?|recipes?|"
     r"formulas?|blueprints?|manuals?|methods?|ways?|ingredients) (?:to|for|of|on))"
 )
-_HOW = rf"(?:how (?:to|i|you|one|we|(?:do|does|can|could|would|should|might) \w+)|{_GUIDE})"
-_ASKED = rf"(?:{_HOW}|explain|teach me|show me|tell me)"
+_HOW = (
+    r"(?:how (?:to|(?:i|you|one|we)(?! had\b)|(?:do|does|can|could|would|should|might) \w+)|"
+    rf"{_GUIDE})"
+)
+_ASKED = rf"(?:{_HOW}|explain|teach me|show me|tell me|what (?:do|would) (?:i|you|one) need)"
 _WEAPON = (
     r"(?:(?:pipe|nail|car|fertili[sz]er|dirty|petrol|letter|home ?made) ?bombs?|bombs?|"
     r"explosives?|ieds?|nerve (?:gas|agents?)|sarin|vx gas|tabun|soman|novichok|ricin|anthrax|"
@@ -78,9 +96,13 @@ _MAKING = (
     r"prepar(?:e|ing)|print(?:ing)?|cultur(?:e|ing)|weaponi[sz](?:e|ing)|detonat(?:e|ing)|"
     r"set(?:ting)? off|get(?:ting)?|obtain(?:ing)?|buy(?:ing)?)"
 )
+_CLAUSE = (
+    r"(?:to|before|after|until|till|when|where|while|if|because|since)"  # begins another thought
+)
 _SOME = r"(?:(?:a|an|the|my|your|some|own|real|working|simple|small|big) )"
 
 _MYSELF = r"(?:my ?self|your ?self|one ?self)"
+_ABOUT = r"(?:prevent|stop|avoid|surviv|discuss|explain|report|prov|say|tell|spell)(?:e|ing)?"
 _HARM = (
     rf"(?:(?:kill|hang|cutt?)(?:ing)? {_MYSELF}|commit(?:ting)? suicide|cut(?:ting)? my wrists|"
     r"self ?harm(?:ing)?|"
@@ -98,7 +120,12 @@ def _near(first: str, second: str, words: int) -> re.Pattern[str]:
 
 _RULES: tuple[tuple[str, re.Pattern[str]], ...] = (
     (MINORS, re.compile(_ALWAYS)),
-    (MINORS, _near(rf"(?:{_YOUNG}|{_CHILD})", _ACTS, 10)),
+    (MINORS, _near(_YOUNG, _ACTS, 10)),
+    (MINORS, _near(_CHILD, _PLAIN, 10)),
+    (MINORS, re.compile(
+        rf"\b{_CHILD}(?: \w+){{0,5}} {_ACTS}\b|\b{_ACTS}(?: \w+){{0,3}} {_CHILD}\b"
+    )),
+    (MINORS, re.compile(rf"\b{_ACTS}(?: \w+){{0,8}} {_WITH}(?: \w+){{0,5}} {_CHILD}\b")),
     (MINORS, _near(_COUNTED, _BARE, 6)),
     (MINORS, _near(_YOUNG, _BARE, 3)),
     (MINORS, _near(_CHILD, r"(?:nudes?|nudity|topless)", 0)),
@@ -116,13 +143,13 @@ _RULES: tuple[tuple[str, re.Pattern[str]], ...] = (
     (SELF_HARM, re.compile(rf"\b{_HOW}(?: \w+){{0,5}} {_HARM}\b")),
     (SELF_HARM, re.compile(
         rf"\b(?:how (?:to|(?:do|can|could|would|should) (?:i|you|one|we))|"
-        rf"{_GUIDE}|painless(?:ly)?|easiest|quickest)(?: \w+)? suicide\b"
+        rf"{_GUIDE}|painless(?:ly)?|easiest|quickest)(?: (?!{_ABOUT}\b)\w+)? suicide\b"
         rf"|\b(?:{_HARM}|suicide) (?:(?:the|most|more|in|a) )*"
         r"(?:painless(?:ly)?|methods|instructions?|tutorials?|guides?|easiest way|quickest way|"
         r"best way)\b"
     )),
     (WEAPONS, re.compile(
-        rf"\b{_ASKED}(?: \w+){{0,5}} {_MAKING}(?: \w+){{0,5}} {_WEAPON}\b"
+        rf"\b{_ASKED}(?: \w+){{0,5}} {_MAKING}(?: (?!{_CLAUSE}\b)\w+){{0,5}} {_WEAPON}\b"
     )),
     (WEAPONS, re.compile(
         r"\b(?:instructions?|recipes?|guides?|tutorials?|step ?by ?step|formulas?|blueprints?|"
@@ -135,6 +162,7 @@ _RULES: tuple[tuple[str, re.Pattern[str]], ...] = (
         r"(?:instructions?|recipes?|tutorials?|step ?by ?step|blueprints?|synthesis)\b"
     )),
 )  # fmt: skip
+_WIDE = _near(_CHILD, _ACTS, 10)
 _PICTURE = re.compile(rf"\b(?:{_ACTS}|{_LOOSE}|{_BARE}|undress\w*|stripped|seduc\w+)\b")
 # A request whose spaces were left out, or put between all letters.
 _TOGETHER: tuple[tuple[str, re.Pattern[str]], ...] = (
@@ -197,7 +225,9 @@ def find(text: str, medium: str = "text") -> list[str]:
 
 
 def _broken(said: str) -> Iterator[str]:
-    return (name for name, rule in _RULES if rule.search(said))
+    yield from (name for name, rule in _RULES if rule.search(said))
+    if _WIDE.search(said) and _WISH.search(said):
+        yield MINORS
 
 
 def _run_together(said: str) -> Iterator[str]:
