@@ -15,8 +15,7 @@ from bot.service.dispatch_table import DispatchTable
 from bot.service.inquiries import help_text, queue, styles, why
 from bot.service.moderation import GROWTH, Moderation
 from bot.service.privacy import ask_to_forget, forget_pressed, privacy
-from bot.service.rate_limit import REMEMBERED, RequestRate
-from bot.service.repeats import Repeats
+from bot.service.rate_limit import REMEMBERED, Repeats, RequestRate
 from bot.study.study_hooks import add_study
 
 if TYPE_CHECKING:

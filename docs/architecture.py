@@ -36,7 +36,7 @@ WAY = (
     ("engine.engine:LocalEngine.plan", "once: route, expert, job"),
     ("engine.plan.router:route", "the rule that chooses the expert"),
     ("engine.plan.prompt:assemble", "instruction, request and beginning in the expert's template"),
-    ("bot.service.quota:take", "what it costs, given back if our side fails"),
+    ("bot.service.admission:take", "what it costs, given back if our side fails"),
     ("bot.service.moderation:Moderation.admit", "the chain of checks on what was typed"),
     ("engine.engine:LocalEngine.ask", "accepts the plan"),
     (

@@ -131,7 +131,7 @@ def timing(one: Found, seed: int = 1) -> Timing:
 def functions() -> Iterator[tuple[str, Run]]:
     """What is made of a text of people or models on its way, by name."""
     from bot.discord_client import rendering
-    from bot.messages import escape, grammar, language, normalise, split
+    from bot.messages import escape, grammar, normalise, split
     from bot.study import blinding
     from bot.telegram_client import updates
     from engine.backends import stop_rules
@@ -144,7 +144,7 @@ def functions() -> Iterator[tuple[str, Run]]:
     experts = Registry.load([BUILT_IN], "embedded")
     template = Template().text
     for one in (
-        normalise.clean, normalise.shows, escape.defang, escape.discord_text, language.looks_english,
+        normalise.clean, normalise.shows, escape.defang, escape.discord_text, normalise.looks_english,
         folding.spellings, living_people.named, living_people.touchy,
         rules.find, rules.speaks_of_harming_oneself,
         prompt.split, scrub.find, scrub.suspects, stop_rules.ends_sentence, stop_rules.settled,

@@ -12,7 +12,7 @@ from program import start, stop
 from telegram_server import TelegramServer
 
 from bot.clients.lease import LeaseLostError, holding
-from bot.discord_client.sharding import SINGLE, Shards, listen_alone, read_shards
+from bot.discord_client.gateway import SINGLE, Shards, listen_alone, read_shards
 from engine.errors import SetupError
 from engine.ledger.leases import RENEW_SECONDS, Leases
 from engine.ledger.ledger import new_id

@@ -11,10 +11,8 @@ from PIL import Image
 from telegram_markup import parse_html, units
 
 from bot.messages.buttons import Press, Verb, encode
-from bot.service.rate_limit import PACE, RateLimit
-from bot.service.repeats import Repeats
+from bot.service.rate_limit import PACE, RateLimit, Repeats
 from bot.telegram_client.address import Place, address, read_address
-from bot.telegram_client.attachments import showable
 from bot.telegram_client.rendering import (
     File,
     TextMessage,
@@ -24,6 +22,7 @@ from bot.telegram_client.rendering import (
     parcel,
     plain,
     quiet,
+    showable,
 )
 from bot.telegram_client.update_queue import FLOOD, MOST_WAITING, ChatLocks
 from bot.telegram_client.updates import (

@@ -15,8 +15,8 @@ from bot.telegram_client.api import Api, Barred, Unsure
 from bot.telegram_client.handlers import Handlers
 from bot.telegram_client.live_message import BELOW, DraftedMessage, LiveMessage
 from bot.telegram_client.messages import Sender
-from bot.telegram_client.polling import CONFLICT, poll
 from bot.telegram_client.rendering import Photo, Text, TextMessage, plain
+from bot.telegram_client.update_queue import CONFLICT, poll
 from bot.telegram_client.updates import TextUpdate
 from engine.errors import KIND_SENTENCE
 

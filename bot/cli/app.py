@@ -40,8 +40,8 @@ COMMANDS = {  # by name: where it is, and how its own help begins
     ),
     "experts": ("bot.cli.experts:experts_app", "Who can answer, and with what."),
     "status": ("bot.cli.status:status_app", "The queue, the workers and the dead jobs."),
-    "media": ("bot.cli.media:media_app", "The store of pictures."),
-    "db": ("bot.cli.database:app", "The ledger's schema."),
+    "media": ("bot.cli.storage:media_app", "The store of pictures."),
+    "db": ("bot.cli.storage:app", "The ledger's schema."),
     "study": (
         "bot.cli.study:study_app",
         "A study: consent, its key, retention, experiments, export.",

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from bot.cli.database import upgrade_alone
 from bot.cli.preparation import prepare_bases
+from bot.cli.storage import upgrade_alone
 from bot.exit_codes import faults, logged_settings, speak
 from bot.settings import read_platform_settings
 from engine import shutdown

@@ -8,14 +8,21 @@ import discord
 
 from bot.clients.lease import until
 from bot.clients.pacing import TooFast, Vanished, backoff
-from bot.discord_client.address import Address
 from bot.discord_client.command_sync import sync
 from bot.discord_client.commands import STUDY, build
 from bot.discord_client.errors import PASSING, pause
-from bot.discord_client.gateway import Connection, ShardedConnection, invite, point, quieten
+from bot.discord_client.gateway import (
+    SINGLE,
+    Connection,
+    ShardedConnection,
+    invite,
+    listen_alone,
+    point,
+    quieten,
+    read_shards,
+)
 from bot.discord_client.handlers import Handlers
-from bot.discord_client.identity import who_at
-from bot.discord_client.sharding import SINGLE, listen_alone, read_shards
+from bot.discord_client.identity import Address, who_at
 from bot.service.delivery import Debt
 from bot.service.service import ChatService
 from bot.settings import PlatformSettings

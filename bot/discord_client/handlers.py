@@ -9,20 +9,26 @@ import discord
 
 from bot.clients.pacing import DISCORD_SECONDS, Pace, Paces, TooFast, Vanished, why
 from bot.discord_client import rendering
-from bot.discord_client.address import Address, address_by, address_of
 from bot.discord_client.attachments import files_of, words_of
-from bot.discord_client.buttons import Interaction
+from bot.discord_client.commands import asked_in
 from bot.discord_client.errors import PASSING, Expired, Refused, insist
-from bot.discord_client.identity import PLATFORM, addressed, who_pressed, who_wrote
+from bot.discord_client.identity import (
+    PLATFORM,
+    Address,
+    address_by,
+    address_of,
+    addressed,
+    who_pressed,
+    who_wrote,
+)
 from bot.discord_client.live_answer import DiscordAnswer
 from bot.discord_client.messages import ORIGINAL, AnswerMessages
-from bot.discord_client.modal import asked_in
-from bot.discord_client.rendering import Part
+from bot.discord_client.rendering import Interaction, Part
 from bot.locales import words
 from bot.messages.buttons import Press
 from bot.messages.escape import quoting
 from bot.service.dispatch_table import Response
-from bot.service.repeats import Bounded, Repeats
+from bot.service.rate_limit import Bounded, Repeats
 from bot.service.request import Reply, Who
 from bot.service.service import ChatService
 from engine.errors import KIND_SENTENCE, AskerError

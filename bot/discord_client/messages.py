@@ -15,10 +15,9 @@ from typing import Any
 import discord
 
 from bot.clients.pacing import Vanished
-from bot.discord_client.address import Address
-from bot.discord_client.buttons import view_of
 from bot.discord_client.errors import Expired, Stale, translated
-from bot.discord_client.rendering import Part
+from bot.discord_client.identity import Address
+from bot.discord_client.rendering import Part, view_of
 from bot.locales import words
 
 NOBODY = discord.AllowedMentions.none()

@@ -1,11 +1,17 @@
-"""From a draft to what Discord shows: message text, buttons, files. Pure."""
+"""From a draft to what Discord shows: text, files, and buttons, whose custom_id is their whole state."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import discord
+from discord import ButtonStyle, ui
 
 from bot.locales import words
 from bot.messages import wording
-from bot.messages.buttons import Rows, buttons_for
+from bot.messages.buttons import PATTERN, Press, Rows, Verb, buttons_for, decode, encode
+from bot.messages.buttons import Button as Meant
 from bot.messages.draft import Draft
 from bot.messages.escape import defang, discord_text
 from bot.messages.split import DISCORD_LIMIT, MAX_PARTS, split
@@ -15,6 +21,15 @@ from engine.plan.cards import Registry
 CURSOR = " ▌"
 SMALL = "-# "  # Discord's small print
 FIRST_LINES = 1200  # characters of a long answer that stand above its file
+ROW = 5  # buttons side by side
+MOST = 25  # buttons below one message
+MAX_LABEL = 80
+_STYLES = {
+    Verb.CONTINUE: ButtonStyle.primary,
+    Verb.CANCEL: ButtonStyle.danger,
+    Verb.FORGET: ButtonStyle.danger,
+}
+Interaction = discord.Interaction[Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,3 +111,56 @@ def _parts(texts: Sequence[str], rows: Rows) -> list[Part]:
 
 def small(line: str) -> str:
     return SMALL + " ".join(discord_text(defang(line)).split())
+
+
+class PressButton(ui.DynamicItem[ui.Button[Any]], template=PATTERN):
+    """Show a button that a process started later understands as well."""
+
+    def __init__(self, press: Press, label: str) -> None:
+        shown = ui.Button[Any](
+            label=label[:MAX_LABEL] or "·",
+            custom_id=encode(press),
+            style=_STYLES.get(press.verb, ButtonStyle.secondary),
+        )
+        super().__init__(shown)
+        self.press = press
+
+    @classmethod
+    async def from_custom_id(
+        cls,
+        interaction: Interaction,  # noqa: ARG003 - discord.py's own signature
+        item: ui.Item[Any],
+        match: re.Match[str],
+        /,
+    ) -> Self:
+        return cls(decode(match.string), getattr(item, "label", None) or "·")
+
+    async def callback(self, interaction: Interaction) -> None:
+        await interaction.client.handlers.pressed(interaction, self.press)
+
+
+def view_of(rows: Rows) -> ui.View | None:
+    """Make a view without end; None for no buttons. Leaves out what is more than 25."""
+    buttons = [(button, number) for number, row in enumerate(wrapped(rows)) for button in row]
+    if not buttons:
+        return None
+    view = ui.View(timeout=None)
+    for button, number in buttons:
+        item = PressButton(button.press, button.label)
+        item.row = number
+        view.add_item(item)
+    return view
+
+
+def wrapped(rows: Rows) -> list[tuple[Meant, ...]]:
+    short = [row[start : start + ROW] for row in rows for start in range(0, len(row), ROW)]
+    return short[: MOST // ROW]
+
+
+def job_in(message: discord.Message) -> str | None:
+    """Find the job whose answer that message ends, as its buttons tell."""
+    for row in message.components:
+        for item in getattr(row, "children", ()):
+            if PATTERN.fullmatch(getattr(item, "custom_id", None) or ""):
+                return decode(item.custom_id).job
+    return None

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING
 
 from bot.locales import words
 from bot.messages.grammar import Again, Continue, Generate
-from bot.messages.language import looks_english
-from bot.service.admission import place_of
+from bot.messages.normalise import looks_english
+from bot.service.admission import Paid, give_back, place_of, take
 from bot.service.dispatch_table import Events, Step, Stream, Treated
 from bot.service.moderation import RefusedError, Screening
-from bot.service.quota import Paid, give_back, take
 from bot.service.request import Reply, Who, request_of
 from engine.events import Cancelled, Event, Failed, Finished
 from engine.moderation import Content, Stage

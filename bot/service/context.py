@@ -9,8 +9,7 @@ if TYPE_CHECKING:
     from bot.service.delivery import Deliveries
     from bot.service.dispatch_table import DispatchTable
     from bot.service.moderation import Moderation
-    from bot.service.rate_limit import RequestRate
-    from bot.service.repeats import Repeats
+    from bot.service.rate_limit import Repeats, RequestRate
     from bot.service.request import Who
     from bot.settings import PlatformSettings
     from engine import Engine

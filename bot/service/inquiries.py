@@ -1,9 +1,14 @@
-"""/styles, /queue, /why and /help: what needs no more than the cards, the queue and the last answer."""
+"""/styles, /queue, /why, /help, and the footer of an answer: what the cards and the last answer tell."""
 
+from bot.locales import words
 from bot.messages import wording
+from bot.messages.escape import defang
 from bot.messages.grammar import Simple
+from bot.service.admission import place_of
 from bot.service.context import Context
 from bot.service.request import Reply, Who, meant
+from engine.events import Cancelled, Finished
+from engine.plan.treatment import ARM
 
 
 async def styles(context: Context, _command: Simple, who: Who) -> Reply:
@@ -21,3 +26,25 @@ async def why(context: Context, _command: Simple, who: Who) -> Reply:
 async def help_text(context: Context, command: Simple, who: Who) -> Reply:
     topic = command.topic if command.name == "help" else ""
     return Reply(wording.help_text(context.registry, topic, who.platform, who.locale))
+
+
+async def footer(context: Context, final: Finished | Cancelled, who: Who | str = "en") -> str:
+    notes = final.notes if isinstance(final, Finished) else ()
+    told = await context.engine.answer(final.job)
+    expert = context.registry.named(told.route.expert) if told else None
+    if told is None or expert is None:
+        return wording.AI_LINE
+    if told.route.rule.startswith(f"{ARM}:"):
+        locale = who.locale if isinstance(who, Who) else who
+        return defang("\n".join([*notes, words("experiment.footer", locale, ai=wording.AI_LINE)]))
+    reason = ""
+    if told.route.rule == "forced" and isinstance(who, Who):
+        style = (await place_of(context, who)).style
+        if told.request.style == style and "--style" not in told.request.typed:
+            reason = words("talk.default_style", who.locale)
+    line = wording.footer(
+        final, expert, told.route, context.registry.weights(expert), reason=reason
+    )
+    if expert.label.startswith(wording.AI_LINE):  # said once is enough
+        line = line.removeprefix(f"{wording.AI_LINE} · ")
+    return defang("\n".join([*notes, *([expert.label] if expert.label else []), line]))

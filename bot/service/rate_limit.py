@@ -1,17 +1,20 @@
-"""How fast one person may send anything at all, before the database is asked. In memory, and cheap."""
+"""How fast one person may send anything, and what comes again: in memory, before the database."""
 
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from bot.locales import words
-from bot.service.repeats import Bounded
 from bot.service.request import Who
 from engine.chat.quotas import Bucket
 from engine.errors import LimitError
 
 PACE = Bucket(burst=30, hourly=2 * 3600)  # 30 at once, then two a second
 REMEMBERED = 10_000  # people
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 
 
 class RateLimit:
@@ -60,3 +63,36 @@ class RequestRate:
             self._asking[person] -= 1
             if not self._asking[person]:
                 del self._asking[person]
+
+
+class Bounded(OrderedDict[Key, Value]):
+    """Keep the newest `most` items."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self._most = most
+
+    def __setitem__(self, key: Key, value: Value) -> None:
+        super().__setitem__(key, value)
+        self.move_to_end(key)
+        if len(self) > self._most:
+            self.popitem(last=False)
+
+
+class Repeats:
+    def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._at = Bounded[Hashable, float](most)
+
+    def lately(self, what: Hashable, seconds: float) -> bool:
+        return what in self._at and self._clock() - self._at[what] < seconds
+
+    def new(self, what: Hashable, seconds: float = float("inf")) -> bool:
+        """Whether it comes for the first time, or again after so many seconds.
+
+        What comes too soon renews nothing: the silence after a refusal ends, however often it is asked.
+        """
+        if self.lately(what, seconds):
+            return False
+        self._at[what] = self._clock()
+        return True

@@ -13,7 +13,7 @@ from bot.service import answer
 from bot.service.admission import admit, place_of
 from bot.service.context import Context
 from bot.service.dispatch_table import Events, GoOn, Response, Stream
-from bot.service.footer import footer
+from bot.service.inquiries import footer
 from bot.service.request import Reply, Who
 from engine.events import Cancelled, Finished
 
@@ -94,4 +94,4 @@ async def _accepted(stream: Stream) -> Response:
     if isinstance(first, Reply):
         await stream.aclose()
         return first
-    return cast(Events, stream)
+    return cast("Events", stream)

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from bot.locales import words
 from bot.messages.grammar import Compare, Generate
-from bot.messages.language import looks_english
+from bot.messages.normalise import looks_english
+from bot.service.admission import charge_all, give_back
 from bot.service.answer import check_request, screening_of
 from bot.service.dispatch_table import Step, Stream
-from bot.service.quota import charge_all, give_back
 from bot.service.request import Reply, Who, request_of
 from bot.study.ballot import shown
 from bot.study.blinding import scrubbed

@@ -9,7 +9,7 @@ from bot.locales import words
 from bot.messages.buttons import Press, Rows, Verb, button
 from bot.messages.escape import defang
 from bot.messages.grammar import Simple
-from bot.service.repeats import Bounded
+from bot.service.rate_limit import Bounded
 from bot.service.request import Reply, Who
 from bot.study.participant import participant
 from engine.errors import AskerError

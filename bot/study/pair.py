@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bot.locales import words
-from bot.service.repeats import Bounded
+from bot.service.rate_limit import Bounded
 from engine.errors import AskerError, PasticheError
 from engine.study.experiments.exposures import OPEN_SECONDS
 

@@ -11,7 +11,7 @@ from bot.locales import words
 from bot.messages.buttons import Button, Press, Rows, Verb, button
 from bot.messages.grammar import Command
 from bot.service.dispatch_table import GoOn
-from bot.service.repeats import Bounded
+from bot.service.rate_limit import Bounded
 from bot.service.request import Reply, Who
 from bot.study.participant import participant
 from engine.errors import AskerError

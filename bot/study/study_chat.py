@@ -1,8 +1,7 @@
 """The study in chat, as its handlers are given it: the conversation's context, and what is under way."""
 
 from bot.service.context import Context
-from bot.service.rate_limit import REMEMBERED
-from bot.service.repeats import Repeats
+from bot.service.rate_limit import REMEMBERED, Repeats
 from bot.study.guess import GuessGame
 from bot.study.pair import Pairs
 from bot.study.questionnaire import Questions

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bot.locales import words
-from bot.messages.language import looks_english
+from bot.messages.normalise import looks_english
 from bot.service.request import Reply, Who
 from bot.study.participant import participant
 from engine.errors import CommandError

@@ -1,4 +1,5 @@
-"""Telegram as `pastiche serve` runs it: login, updates, drain, and debts of an earlier run."""
+"""Telegram as `pastiche serve` runs it: login, menus of commands, updates, drain, and an earlier run's
+debts."""
 
 import asyncio
 import hashlib
@@ -8,25 +9,27 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
+import telegram
+from telegram import BotCommand, BotCommandScope
 from telegram.error import InvalidToken, RetryAfter, TelegramError
 
 from bot.clients.lease import holding, until, while_held
 from bot.clients.pacing import backoff
+from bot.locales import DEFAULT, languages, words
 from bot.service.delivery import Debt
 from bot.service.service import ChatService
 from bot.settings import PlatformSettings
-from bot.telegram_client import menu
 from bot.telegram_client.address import Place, read_address
 from bot.telegram_client.api import Api, seconds_of
 from bot.telegram_client.handlers import Handlers
 from bot.telegram_client.identity import PLATFORM, who_at
 from bot.telegram_client.live_answer import TelegramAnswer
 from bot.telegram_client.messages import Sender
-from bot.telegram_client.polling import BACKOFF_SECONDS, poll
-from bot.telegram_client.update_queue import UpdateQueue, guarded
+from bot.telegram_client.update_queue import BACKOFF_SECONDS, UpdateQueue, guarded, poll
 from bot.telegram_client.updates import User
 from bot.telegram_client.webhook import checked_secret, listen
 from engine.errors import SetupError
+from engine.plan.cards import Registry
 from engine.shutdown import end
 
 LEAVE_SECONDS = 0.3  # answers still under way then are left to the next start
@@ -34,7 +37,15 @@ REFUSED = (
     "Telegram refuses TELEGRAM_TOKEN. Ask @BotFather for the bot's token (/mybots, API Token), set it "
     "anew, and start again."
 )
-
+EVERYWHERE = (
+    "continue", "again", "why", "styles", "queue", "cancel", "report", "help", "privacy", "compare",
+    "guess",
+)  # fmt: skip
+PRIVATE = ("start", "forget", "settings", "mydata")
+MANAGERS = ("settings",)
+STUDY = ("consent", "withdraw", "link")  # while there is one
+STUDY_MANAGERS = ("study",)
+LONGEST = 256
 log = logging.getLogger(__name__)
 
 
@@ -121,7 +132,7 @@ class TelegramClient:
     async def _menus(self) -> None:
         try:
             study = bool(self._service.context.handlers.study.title)
-            changed = await menu.sync(self._api, self._service.context.registry, study=study)
+            changed = await sync(self._api, self._service.context.registry, study=study)
         except TelegramError as error:
             self._say(f"the menu of commands could not be sent ({type(error).__name__})")
         else:
@@ -168,3 +179,43 @@ def _waiting(who: str) -> None:
         "place.",
         who,
     )
+
+
+def commands(registry: Registry, locale: str, *more: str) -> list[BotCommand]:
+    """Describe the cards' commands, those everywhere, and some more in a language."""
+    made = []
+    for name in (*registry.commands, *EVERYWHERE, *more):
+        try:
+            about = words(f"commands.{name}", locale)
+        except KeyError:  # a command that only a card knows
+            titles = ", ".join(e.title for e in registry.of_command(name))
+            about = words("telegram.of_a_card", locale, names=titles)
+        made.append(BotCommand(name, about[:LONGEST]))
+    return made
+
+
+async def sync(api: Api, registry: Registry, *, study: bool = False) -> int:
+    """Send the menus that Telegram does not have yet; count them. `study`: there is one."""
+    private, managers = (STUDY, STUDY_MANAGERS) if study else ((), ())
+    scopes: tuple[tuple[BotCommandScope, tuple[str, ...]], ...] = (
+        (telegram.BotCommandScopeDefault(), ()),
+        (telegram.BotCommandScopeAllPrivateChats(), (*PRIVATE, *private)),
+        (telegram.BotCommandScopeAllGroupChats(), ()),
+        (telegram.BotCommandScopeAllChatAdministrators(), (*MANAGERS, *managers)),
+    )
+    changed = 0
+    for locale in languages():
+        code = None if locale == DEFAULT else locale
+        for scope, more in scopes:
+            wanted = commands(registry, locale, *more)
+            if await _there(api, scope, code) != wanted:
+                await api.set_my_commands(wanted, scope, code)
+                changed += 1
+    return changed
+
+
+async def _there(api: Api, scope: BotCommandScope, code: str | None) -> list[BotCommand]:
+    try:
+        return list(await api.get_my_commands(scope, code))
+    except (TelegramError, TypeError):
+        return []

@@ -12,7 +12,7 @@ from bot.messages.escape import quoting
 from bot.messages.grammar import BARE, Simple
 from bot.messages.split import CAPTION_LIMIT, TELEGRAM_LIMIT, split, utf16
 from bot.service.dispatch_table import Events, Response
-from bot.service.repeats import Bounded, Repeats
+from bot.service.rate_limit import Bounded, Repeats
 from bot.service.request import Reply, Who
 from bot.service.service import ChatService
 from bot.telegram_client.address import Place

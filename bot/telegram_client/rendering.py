@@ -3,6 +3,7 @@
 Every text is kept twice, as HTML and plain, since markup that Telegram refuses is sent plain.
 """
 
+import io
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -13,13 +14,17 @@ from bot.messages.draft import Draft
 from bot.messages.escape import telegram_html
 from bot.messages.split import CAPTION_LIMIT, TELEGRAM_LIMIT, as_file, split, utf16
 from bot.service.request import Reply
-from bot.telegram_client.attachments import showable
 from engine.events import Cancelled, Failed, Finished, Picture
 from engine.plan.cards import Registry
 
 GAP = "\n\n"
 SHOWN = 3500  # UTF-16 units of a growing text: its end
 OPENING = 900  # UTF-16 units of a text that comes as a file
+# what Telegram shows as a photo: 10 MB, sides of 10,000 together, at most 20 to 1
+MAX_BYTES = 10_000_000
+MAX_SIDES = 10_000
+MAX_RATIO = 20
+QUALITIES = (92, 80, 60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,3 +172,30 @@ def reply_parts(said: Reply) -> list[Part]:
     if parts:
         parts[-1] = replace(parts[-1], rows=said.choices)
     return [*parts, *files]
+
+
+def showable(data: bytes) -> bytes:
+    """Give the file as it is if Telegram takes it, else a JPEG of it, smaller until it fits; one that is
+    too long stands on a black ground.
+
+    The original can be had as a document.
+    """
+    from PIL import Image, ImageOps
+
+    with Image.open(io.BytesIO(data)) as opened:
+        long, short = max(opened.size), min(opened.size)
+        fits = long + short <= MAX_SIDES and long <= MAX_RATIO * short
+        if fits and len(data) <= MAX_BYTES:
+            return data
+        image = opened.convert("RGB")
+    if sum(image.size) > MAX_SIDES:
+        image.thumbnail((MAX_SIDES // 2, MAX_SIDES // 2))
+    least = -(-max(image.size) // MAX_RATIO)
+    image = ImageOps.pad(image, (max(image.width, least), max(image.height, least)))
+    while True:
+        for quality in QUALITIES:
+            made = io.BytesIO()
+            image.save(made, "JPEG", quality=quality)
+            if made.tell() <= MAX_BYTES:
+                return made.getvalue()
+        image = image.resize((max(1, image.width // 2), max(1, image.height // 2)))

@@ -1,19 +1,24 @@
-"""The order in which updates are taken in: a chat's one after the other, different chats side by side.
+"""Updates by long polling, and their order: a chat's one after the other, different chats side by side.
 
-A chat whose line is full, and a person who sends faster than anybody types, are not listened to for the
-moment, so that one who floods keeps nobody else waiting and fills no memory.
+A batch is confirmed, by asking for what comes after it, once all of it is on record, in a rush after
+half a second. Should the process die before, Telegram sends it again, and what was taken in already is
+known by its number. One that cannot be read stops nobody. A chat whose line is full, and a person who
+sends faster than anybody types, are not listened to for the moment, so that one who floods keeps nobody
+else waiting and fills no memory.
 """
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from bot.clients.pacing import Vanished
+from telegram.error import Conflict, InvalidToken, RetryAfter
+
+from bot.clients.pacing import Vanished, backoff
 from bot.messages.grammar import RESERVED
-from bot.service.rate_limit import RateLimit
-from bot.service.repeats import Repeats
+from bot.service.rate_limit import RateLimit, Repeats
+from bot.telegram_client.api import Api, seconds_of
 from bot.telegram_client.identity import PLATFORM
 from bot.telegram_client.updates import (
     Asked,
@@ -26,7 +31,7 @@ from bot.telegram_client.updates import (
 )
 from engine.chat.quotas import Bucket
 from engine.errors import OurError
-from engine.shutdown import end
+from engine.shutdown import end, wanted
 
 if TYPE_CHECKING:
     from bot.service.service import ChatService
@@ -41,7 +46,11 @@ TAKE_SECONDS = 0.5  # a batch is confirmed by then, even if a request in it is n
 # /privacy waits neither for its turn nor for the ledger; told twice, it does no harm
 NOTICE = "privacy"
 AT_ONCE = 8  # requests that are being put on record
-
+BACKOFF_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0)
+CONFLICT = (
+    "Another program fetches this Telegram bot's updates. Stop it: only one may, with one token."
+)
+Take = Callable[[list[Any]], Awaitable[None]]
 log = logging.getLogger(__name__)
 
 
@@ -169,3 +178,36 @@ async def guarded(work: Coroutine[Any, Any, None]) -> None:
 def _set(done: asyncio.Future[None]) -> None:
     if not done.done():
         done.set_result(None)
+
+
+async def poll(api: Api, take: Take, trouble: Callable[[str], None]) -> None:
+    """Poll until cancelled: await `take` with each batch, tell `trouble` what an operator can mend.
+
+    Raises InvalidToken when the token is no longer good.
+    """
+    offset: int | None = None
+    faults = 0
+    while wanted():
+        try:
+            batch = await api.updates(offset)
+            faults = 0
+        except InvalidToken:
+            raise
+        except RetryAfter as error:
+            await asyncio.sleep(seconds_of(error))
+            continue
+        except Exception as error:  # noqa: BLE001 - whatever came, the loop goes on
+            if isinstance(error, Conflict) and not faults:
+                trouble(CONFLICT)
+            log.warning("updates could not be fetched", extra={"why": type(error).__name__})
+            await asyncio.sleep(backoff(faults, BACKOFF_SECONDS))
+            faults += 1
+            continue
+        if not batch:
+            continue
+        await take(batch)
+        numbers = [number for number in map(number_of, batch) if number is not None]
+        if numbers:
+            offset = numbers[-1] + 1
+        else:
+            await asyncio.sleep(BACKOFF_SECONDS[0])

@@ -24,9 +24,8 @@ from bot.messages.normalise import MAX_TEXT
 from bot.messages.options import NAMES
 from bot.service.dispatch_table import Events, Response
 from bot.service.request import Reply, Who
-from bot.terminal_client.images import blocks, can_show
 from bot.terminal_client.keyboard import Running, at_a_terminal, quiet_keyboard, stoppable
-from bot.terminal_client.live_answer import page_for, say
+from bot.terminal_client.live_answer import blocks, can_show, page_for, say
 from bot.terminal_client.session import ELSEWHERE, TerminalSession
 from engine.errors import KIND_SENTENCE, AskerError, PasticheError, SetupError
 from engine.events import Cancelled, Failed, Finished

@@ -1,5 +1,6 @@
-"""Where an answer grows: a terminal's live last line, or plain text in a pipe."""
+"""Where an answer grows: a live last line and pictures in half blocks, or plain text in a pipe."""
 
+import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -8,14 +9,18 @@ from rich.console import Console, Group, RenderableType
 from rich.control import strip_control_codes
 from rich.live import Live
 from rich.spinner import Spinner
+from rich.style import Style
+from rich.text import Text
 from rich.text import Text as Line
 
 from bot.locales import words
 from bot.messages import wording
 from bot.messages.draft import Draft
-from bot.terminal_client.images import blocks, can_show
 
 REFRESH = 12  # a second
+HALF = "▀"
+COLUMNS = 40
+COLOURFUL = ("truecolor", "256")
 
 
 class PipedAnswer:
@@ -107,3 +112,30 @@ def say(console: Console, text: str, style: str = "") -> None:
     """Print plain words: wrapped for a terminal, in whole lines for a pipe."""
     whole = not console.is_terminal
     console.print(text, style=style, markup=False, highlight=False, soft_wrap=whole)
+
+
+def can_show(console: Console) -> bool:
+    return console.is_terminal and console.color_system in COLOURFUL and "utf" in console.encoding
+
+
+def blocks(picture: bytes, columns: int = COLUMNS) -> Text:
+    """Draw a PNG or JPEG as lines of half blocks, at most `columns` wide."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(picture)) as opened:
+        image = opened.convert("RGB")
+    width = min(columns, image.width)
+    height = max(2, round(image.height * width / image.width / 2) * 2)
+    image = image.resize((width, height))
+    drawn = Text(no_wrap=True)
+    for y in range(0, height, 2):
+        for x in range(width):
+            upper, lower = _colour(image.getpixel((x, y))), _colour(image.getpixel((x, y + 1)))
+            drawn.append(HALF, Style(color=upper, bgcolor=lower))
+        drawn.append("\n")
+    return drawn
+
+
+def _colour(pixel: object) -> str:
+    red, green, blue = pixel if isinstance(pixel, tuple) else (0, 0, 0)
+    return f"#{red:02x}{green:02x}{blue:02x}"
