@@ -130,7 +130,6 @@ def timing(one: Found, seed: int = 1) -> Timing:
 
 def functions() -> Iterator[tuple[str, Run]]:
     """What is made of a text of people or models on its way, by name."""
-    from bot.discord_client import rendering
     from bot.messages import escape, grammar, normalise, split
     from bot.study import blinding
     from bot.telegram_client import updates
@@ -155,7 +154,7 @@ def functions() -> Iterator[tuple[str, Run]]:
     yield "route", lambda text: router.route("story", text, None, experts)
     yield "scrubbed", lambda text: blinding.scrubbed(text, ("H. P. Lovecraft", "Agatha Christie"))
     # short parts, so that four times the text is four times as many
-    yield "parts for Discord", lambda text: split.split(text, 200, rendering.shown_length)
+    yield "parts for Discord", lambda text: split.split(text, 200, escape.discord_length)
     yield "parts for Telegram", lambda text: split.split(text, 200, split.utf16)
     yield "addressed", lambda text: updates.addressed(text, "Bot", frozenset(), to_me=False)
 

@@ -103,6 +103,12 @@ def test_in_the_style_of_elsewhere_is_story_text(chosen, text) -> None:
     assert chosen(text).rule == "default"
 
 
+def test_a_long_opening_is_known_by_its_beginning(chosen) -> None:
+    rain = "It rained on the tin roof. " * 100
+    assert chosen(f"A detective came. {rain}").rule == "keyword"
+    assert chosen(f"{rain} A detective came.").rule == "default"
+
+
 def test_a_command_without_experts_is_refused(chosen) -> None:
     with pytest.raises(CommandError, match="/sculpture"):
         chosen("a bust", command="sculpture")

@@ -281,6 +281,24 @@ async def test_a_conversation_keeps_what_a_window_can_hold(
         assert last.request.beginning.endswith(f"The end {n}.")
 
 
+async def test_a_long_text_is_read_off_the_loop(talk: ChatService) -> None:
+    switched = 0
+
+    async def loop() -> None:
+        nonlocal switched
+        while True:
+            switched += 1
+            await asyncio.sleep(0)
+
+    for text, least in (("It rained.", 0), ("a\u200d" * 9_900, 2)):
+        other = asyncio.create_task(loop())
+        await asyncio.sleep(0)
+        before = switched
+        assert await talk.read(text)
+        assert switched - before >= least
+        other.cancel()
+
+
 async def test_a_footer_and_a_reason_repeat_nothing_live(talk: ChatService, who: Who) -> None:
     final = (await told(talk, "in the style of lovecraft @user t.me/x: It rained.", who))[-1]
     below = await talk.footer(final, who)

@@ -13,8 +13,8 @@ from bot.messages import wording
 from bot.messages.buttons import PATTERN, Press, Rows, Verb, buttons_for, decode, encode
 from bot.messages.buttons import Button as Meant
 from bot.messages.draft import Draft
-from bot.messages.escape import defang, discord_text
-from bot.messages.split import DISCORD_LIMIT, MAX_PARTS, split
+from bot.messages.escape import defang, discord_length, discord_text
+from bot.messages.split import DISCORD_LIMIT, as_file, split
 from engine.events import Cancelled, Failed, Finished
 from engine.plan.cards import Registry
 
@@ -43,11 +43,6 @@ class Part:
     alt: str = ""
 
 
-def shown_length(text: str) -> int:
-    """Count characters as Discord does, its markup escaped."""
-    return len(discord_text(text))
-
-
 def growing(draft: Draft, registry: Registry, locale: str = "en") -> Part:
     """Show an answer under way: its place in the queue, its step, or the end of its text so far."""
     rows = buttons_for(draft, registry, locale)
@@ -55,7 +50,7 @@ def growing(draft: Draft, registry: Registry, locale: str = "en") -> Part:
         preview = (("preview.jpg", draft.preview),) if draft.preview else ()
         return Part(text=small(wording.progress(draft)), rows=rows, files=preview)
     room = DISCORD_LIMIT - len(CURSOR) - 2
-    *before, end = split(defang(draft.text), room, shown_length)
+    *before, end = split(defang(draft.text), room, discord_length)
     return Part(text=("… " if before else "") + discord_text(end) + CURSOR, rows=rows)
 
 
@@ -85,12 +80,12 @@ def written(text: str, footer: Sequence[str], rows: Rows = (), locale: str = "en
     text = defang(text)
     below = "\n".join(small(line) for line in footer if line)
     room = DISCORD_LIMIT - len(below) - 2
-    parts = split(text, room, shown_length)
-    if len(parts) > MAX_PARTS:
-        start = split(text, FIRST_LINES, shown_length)[0]
+    if as_file(text, room, discord_length):
+        start = split(text, FIRST_LINES, discord_length)[0]
         more = words("discord.long", locale)
         page = "\n".join([discord_text(start) + " …", small(more), below])
         return [Part(text=page, rows=rows, files=(("answer.txt", text.encode()),))]
+    parts = split(text, room, discord_length)
     *shown, last = [discord_text(part) for part in parts] or [""]
     return _parts([*shown, "\n".join(filter(None, [last, below]))], rows)
 
@@ -98,7 +93,7 @@ def written(text: str, footer: Sequence[str], rows: Rows = (), locale: str = "en
 def said(text: str, rows: Rows = (), *, literal: bool = False) -> list[Part]:
     """Show the bot's own words, help and lists among them; without markup if `literal`."""
     if literal:
-        parts = [discord_text(part) for part in split(text, DISCORD_LIMIT, shown_length)]
+        parts = [discord_text(part) for part in split(text, DISCORD_LIMIT, discord_length)]
     else:
         parts = split(text, DISCORD_LIMIT)
     return _parts(parts or ["…"], rows)

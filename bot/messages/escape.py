@@ -13,27 +13,27 @@ _HIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u034f\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064"
     "\u2066-\u2069\ufeff]"
 )
-_SCHEME = re.compile(r"(?<=\w):(?=[/\\]{2})")  # whatever stands before: `_http` is read as http
+# Each begins with the sign that it is about: a search for a sign is many times as quick.
+_SCHEME = re.compile(r":(?<=\w:)(?=[/\\]{2})")  # whatever stands before: `_http` is read as http
+_SCHEMES = ("mailto", "javascript", "data", "tg", "tel", "discord", "steam")
 _BARE_SCHEME = re.compile(
-    r"(?<![a-z])(mailto|javascript|data|tg|tel|discord|steam):(?=\S)", re.IGNORECASE
+    rf":(?=\S)(?:{'|'.join(rf'(?<=(?<![a-z]){name}:)' for name in _SCHEMES)})", re.IGNORECASE
 )
 _ENDINGS = frozenset(
     """com org net io gg me co uk info biz xyz app dev ru de fr it eu us ly tv to be link site online
     shop club top cc gl gd ai ms in cn jp nl es ch at ca au edu gov news live pro page zip mov pl ua
     su pw store cloud рф""".split()  # noqa: SIM905 - readable
 )
-_HOST = re.compile(r"(?<![\w-])[\w-]+(?:\.[\w-]+)+")
+_HOST = re.compile(r"(?<![\w-])[\w-]++(?:\.[\w-]++)+")
 # Any other dot that a platform might take for a host's: more endings come every year.
-_DOT = re.compile(r"(?<=[\w-])([.。．｡])(?=[^\W\d_]{2})")
+_DOT = re.compile(r"[.。．｡](?<=[\w-].)(?=[^\W\d_]{2})")
 _ADDRESS = re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}\b")
 _AT = re.compile(r"@(?=[\w!&])")
 _ANGLES = re.compile(r"<(?=[@#:/at])")  # Discord: <@1>, <#1>, <:e:1>, </c:1>, <t:1>, <a:e:1>
-_SLASH = re.compile(
-    r"(?m)(^|\s)/(?=[a-z0-9_]{1,32}(?:\s|@|$))", re.IGNORECASE
-)  # a Telegram command
-_HASH = re.compile(r"(?<!\w)([#$])(?=\w)")  # Telegram's hashtags and cashtags
+_SLASH = re.compile(r"/(?<!\S/)(?=[a-z0-9_]{1,32}(?:\s|@|\Z))", re.IGNORECASE)  # a Telegram command
+_HASH = re.compile(r"[#$](?<!\w.)(?=\w)")  # Telegram's hashtags and cashtags
 
-_DISCORD_MARKS = re.compile(r"([\\*_~`|\[])")
+_DISCORD_MARKS = {ord(mark): f"\\{mark}" for mark in "\\*_~`|["}
 _DISCORD_LINE = re.compile(r"(?m)^([ \t]*)(#{1,3}\s|-#\s|>{1,3}\s|[-+]\s|\d{1,9}\.\s)")
 
 
@@ -45,14 +45,18 @@ def defang(text: str) -> str:
     """
     text = _HIDDEN.sub("", text)
     text = _SCHEME.sub("[:]", text)
-    text = _BARE_SCHEME.sub(r"\1[:]", text)
+    text = _BARE_SCHEME.sub("[:]", text)
     text = _HOST.sub(_host, text)
-    text = _DOT.sub(r"\1" + ZERO_WIDTH, text)
+    text = _DOT.sub(_apart, text)
     text = _ADDRESS.sub(lambda found: found[0].replace(".", "[.]"), text)
     text = _AT.sub("@" + ZERO_WIDTH, text)
     text = _ANGLES.sub("<" + ZERO_WIDTH, text)
-    text = _SLASH.sub(r"\1/" + ZERO_WIDTH, text)
-    return _HASH.sub(r"\1" + ZERO_WIDTH, text)
+    text = _SLASH.sub("/" + ZERO_WIDTH, text)
+    return _HASH.sub(_apart, text)
+
+
+def _apart(found: re.Match[str]) -> str:
+    return found[0] + ZERO_WIDTH
 
 
 def _host(found: re.Match[str]) -> str:
@@ -84,8 +88,13 @@ def discord_text(text: str) -> str:
     >>> discord_text("# *One*")
     '\\\\# \\\\*One\\\\*'
     """
-    text = _DISCORD_MARKS.sub(r"\\\1", text)
-    return _DISCORD_LINE.sub(_escaped_line, text)
+    return _DISCORD_LINE.sub(_escaped_line, text.translate(_DISCORD_MARKS))
+
+
+def discord_length(text: str) -> int:
+    """Count its characters so escaped: one more for a mark, one for a line that begins with one."""
+    marks = sum(map(text.count, map(chr, _DISCORD_MARKS)))
+    return len(text) + marks + sum(1 for _ in _DISCORD_LINE.finditer(text))
 
 
 def _escaped_line(found: re.Match[str]) -> str:

@@ -4,6 +4,7 @@ A client parses, shows and sends; it decides nothing else. What it is given is m
 record.
 """
 
+import asyncio
 from collections.abc import Sequence
 from typing import cast
 
@@ -20,6 +21,7 @@ from engine.events import Cancelled, Finished
 # buttons for everybody: about a question of theirs, or owed to those who are kept out, too
 UNASKED = frozenset({Verb.FORGET, Verb.KEEP, Verb.CONSENT, Verb.DATA})
 OWED = frozenset({Verb.REPORT, Verb.DELETE, Verb.CANCEL})
+LONG = 4_000  # characters
 
 
 class ChatService:
@@ -31,6 +33,10 @@ class ChatService:
 
     def parse(self, text: str) -> Command:
         return parse(text, self.context.registry.commands)
+
+    async def read(self, text: str) -> Command:
+        """Parse what was typed; a long text in a thread, for its marks and joiners take 10 ms."""
+        return await asyncio.to_thread(self.parse, text) if len(text) > LONG else self.parse(text)
 
     async def say(self, command: Command, who: Who) -> Response:
         """Give words, or the events of an answer that is accepted by then. Raises AskerError."""

@@ -160,7 +160,7 @@ async def _one(text: str, there: TerminalSession, screen: Screen) -> int:
 
 async def _response(text: str, there: TerminalSession, who: Who) -> Response:
     made = await there.pressed(text, who)
-    return made if made is not None else await there.say(there.service.parse(text), who)
+    return made if made is not None else await there.say(await there.service.read(text), who)
 
 
 def code_of(draft: Draft, said: Reply | None) -> int:

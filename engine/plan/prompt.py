@@ -46,7 +46,7 @@ _PHRASE = re.compile(
 )
 _KIND_WORD = re.compile(rf"\b{KIND}\b", re.I)
 _MARKER = re.compile(
-    r"(?:^[^\S\n]*|(?<=[.!?…])[^\S\n]+)(?P<said>"
+    r"(?:^[^\S\n]*+|(?<=[.!?…])[^\S\n]++)(?P<said>"
     r"here(?:\s+is|['’]s)\s+(?:the|a|my|its)\s+(?:beginning|opening|start)(?:\s+of\s+\w+(?:\s+\w+)?)?"
     r"[^\S\n]*(?:[:：]|$)"
     r"|(?:it\s+begins|(?:the\s+|its\s+|my\s+)?(?:beginning|opening|start))[^\S\n]*[:：])[^\S\n]*",

@@ -30,6 +30,7 @@ _STYLE_OF = re.compile(
 )
 _DIRECT = re.compile(rf"(?:^|\b(?:{KIND}|news|something|one))\s*\Z", re.I)
 _NEAR = 0.6
+READ = 2_000  # characters in which a keyword counts: a long text is known by its beginning
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +70,7 @@ def route(command: str, text: str, style: str | None, registry: Registry) -> Rou
         return _route(_forced(style, experts, registry), "forced", (), experts, {})
     parts = split(text)
     instruction = parts.instruction
-    hits = _keywords(instruction, experts)
+    hits = _keywords(instruction[:READ], experts)
     named = _named_style(instruction, parts.wish, experts, registry)
     if named:
         expert, match = named
