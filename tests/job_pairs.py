@@ -24,7 +24,10 @@ from engine.settings import Settings
 
 LLAMA = "llama.cpp"  # a text server, made when it is asked
 GREEDY = Sampling(temperature=0.0)
-DRAWN = Sampling(temperature=0.9, top_p=0.9, top_k=40, min_p=0.01, repetition_penalty=1.1)
+DRAWN = Sampling(
+    temperature=0.9, top_p=0.9, top_k=40, min_p=0.01, top_n_sigma=2, xtc_probability=0.5,
+    repetition_penalty=1.1, dry_multiplier=0.8,
+)  # fmt: skip
 WORDS = (
     "rain",
     "wind",

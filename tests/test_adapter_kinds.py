@@ -24,7 +24,9 @@ PENALTY = 1.3  # lest a tiny model say one letter over and over
 JOB: dict[str, Any] = {
     "prompt": "Continue.\n\nIt rained.",
     "length": 4,
-    "sampling": Sampling(temperature=0.0, repetition_penalty=PENALTY),
+    "sampling": Sampling(
+        temperature=0.0, repetition_penalty=PENALTY, repetition_last_n=0, end_gain=0.0
+    ),
 }
 
 
@@ -54,7 +56,11 @@ def by_peft_alone(base: Path, adapter: Path) -> str:
     """What transformers and PEFT alone write for the job, greedily, ended as every answer is."""
     import torch
     from peft import PeftModel
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import (
+        AutoModelForCausalLM,
+        AutoTokenizer,
+        RepetitionPenaltyLogitsProcessor,
+    )
 
     tokenizer = AutoTokenizer.from_pretrained(base)
     model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), adapter).eval()
@@ -68,7 +74,7 @@ def by_peft_alone(base: Path, adapter: Path) -> str:
             max_new_tokens=34,
             min_new_tokens=int(job.length * NO_END),
             pad_token_id=0,
-            repetition_penalty=PENALTY,
+            logits_processor=[RepetitionPenaltyLogitsProcessor(PENALTY, ids.shape[1])],
         )
     tokens = made[0, ids.shape[1] :]
     text = legible(tokenizer.decode(tokens, skip_special_tokens=True))

@@ -5,6 +5,7 @@ import json
 import shutil
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -30,7 +31,7 @@ from engine.plan.cards import Registry, Sampling
 from engine.plan.job import Job
 from engine.settings import Settings
 
-GREEDY = Sampling(temperature=0.0)
+GREEDY = Sampling(temperature=0.0, end_gain=0.0)
 EXPERTS = ("moss", "fern", "reed", "bare")
 PROMPTS = (
     "Continue.\n\nIt rained.",
@@ -95,7 +96,7 @@ def by_peft(tiny: Path, layout: str, job: Job, ids: list[int], tokens: int) -> l
     """The same answer's tokens by transformers and PEFT, greedily."""
     import torch
     from peft import PeftModel
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, RepetitionPenaltyLogitsProcessor
 
     model = AutoModelForCausalLM.from_pretrained(tiny / layout).eval()
     if job.expert != "bare":
@@ -109,7 +110,9 @@ def by_peft(tiny: Path, layout: str, job: Job, ids: list[int], tokens: int) -> l
             max_new_tokens=tokens,
             min_new_tokens=int(job.length * NO_END),
             pad_token_id=0,
-            repetition_penalty=job.sampling.repetition_penalty,
+            logits_processor=[
+                RepetitionPenaltyLogitsProcessor(job.sampling.repetition_penalty, len(ids))
+            ],
         )
     return made[0, len(ids) :].tolist()  # type: ignore[no-any-return]
 
@@ -135,7 +138,7 @@ def write(resident: ResidentBase, jobs: list[Job]) -> list[list[int]]:
 @pytest.mark.parametrize("layout", LAYOUTS)
 async def test_greedy_tokens_equal_pefts_alone_and_mixed(build: Build, tiny, layout) -> None:
     backend = build(layout, slots=6)
-    penalised = Sampling(temperature=0.0, repetition_penalty=1.3)
+    penalised = replace(GREEDY, repetition_penalty=1.3, repetition_last_n=0)
     jobs = [
         a_job(EXPERTS[n % 4], n, sampling=penalised if n == 5 else GREEDY, length=20 + n % 5)
         for n in range(8)
@@ -465,7 +468,7 @@ def test_a_draw_keeps_to_top_k_top_p_and_min_p(raw, top_p, top_k, min_p, number)
     chances = np.sort(np.array(raw))[::-1]
     chances = chances / chances.sum()
     sampling = Sampling(top_p=top_p, top_k=top_k, min_p=min_p)
-    found = pick(chances, True, sampling, number)
+    found = pick(chances, True, sampling, number, min_p)
     assert found is not None
     kept = chances[: top_k or None] / chances[: top_k or None].sum()
     assert found < len(kept)

@@ -16,14 +16,19 @@ from engine.backends.mixing.adapters import BARE, AdapterKey, read_adapter
 from engine.backends.mixing.architectures import make_decoder
 from engine.backends.mixing.attention import Attention, Piece
 from engine.backends.mixing.decoder import Batch
-from engine.backends.mixing.sampler import Draw, choose
+from engine.backends.mixing.sampler import choose
 from engine.backends.mixing.scheduler import MixingScheduler
 from engine.backends.mixing.sequence import TextSequence
+from engine.backends.row_sampler import Draw
 from engine.plan.cards import Sampling
 from engine.plan.job import Job
 
 EXPERTS = ("moss", "fern", "reed", "bare")
 NEW = 20
+SAMPLED = {
+    "temperature": 0.9, "top_p": 0.9, "top_k": 40, "min_p": 0.01, "top_n_sigma": 2.0,
+    "xtc_probability": 0.5, "repetition_penalty": 1.1, "dry_multiplier": 0.8,
+}  # fmt: skip
 DEVICES = ("cpu", pytest.param("cuda", marks=pytest.mark.gpu))
 
 
@@ -95,6 +100,7 @@ def written(mixer: MixingScheduler, rows: list[TextSequence]) -> list[list[int]]
 def by_peft(tiny: Path, layout: str, device: str, row: TextSequence, tokens: int) -> list[int]:
     import torch
     from peft import PeftModel
+    from transformers import RepetitionPenaltyLogitsProcessor
 
     model = load(tiny / layout, device)
     if row.job.expert != "bare":
@@ -109,7 +115,9 @@ def by_peft(tiny: Path, layout: str, device: str, row: TextSequence, tokens: int
             min_new_tokens=tokens,
             eos_token_id=None,
             pad_token_id=0,
-            repetition_penalty=row.job.sampling.repetition_penalty,
+            logits_processor=[
+                RepetitionPenaltyLogitsProcessor(row.job.sampling.repetition_penalty, row.prompt)
+            ],
         )
     return made[0, row.prompt :].tolist()  # type: ignore[no-any-return]
 
@@ -117,7 +125,7 @@ def by_peft(tiny: Path, layout: str, device: str, row: TextSequence, tokens: int
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_greedy_tokens_are_pefts_alone_and_mixed(tiny: Path, layout: str, device: str) -> None:
     mixer = a_mixer(tiny, layout, device)
-    greedy = Sampling(temperature=0.0, repetition_penalty=1.3)
+    greedy = Sampling(temperature=0.0, repetition_penalty=1.3, repetition_last_n=0, end_gain=0.0)
 
     def rows() -> list[TextSequence]:
         return [a_row(mixer, number, greedy) for number in range(7)]
@@ -172,7 +180,7 @@ def test_bfloat16_stays_near_float32(tiny: Path, layout: str, device: str) -> No
 
 def test_a_drawn_answer_is_its_seeds_alone_and_mixed(tiny: Path, device: str) -> None:
     mixer = a_mixer(tiny, "gemma2", device)
-    drawn = Sampling(temperature=0.9, top_p=0.9, top_k=40, min_p=0.01, repetition_penalty=1.1)
+    drawn = Sampling(**SAMPLED)
     mixed = written(mixer, [a_row(mixer, number, drawn) for number in range(6)])
     assert mixed == [written(mixer, [a_row(mixer, number, drawn)])[0] for number in range(6)]
 

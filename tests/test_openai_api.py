@@ -69,7 +69,7 @@ def a_job(expert: str = "moss", **changes: object) -> Job:
         "head": 11,
         "length": 30,
         "seed": 7,
-        "sampling": Sampling(top_k=40, repetition_penalty=1.1),
+        "sampling": Sampling(top_k=40, repetition_penalty=1.1, dry_multiplier=0.8),
         **changes,
     }
     return Job(**values)  # type: ignore[arg-type]
@@ -98,7 +98,9 @@ async def test_an_answer_grows_and_ends_with_a_sentence(server, opened) -> None:
     assert (final.tokens_in, final.tokens_out) == (31, 36), "the server's own count"
     asked = server.asked[0]
     assert (asked["model"], asked["seed"], asked["top_k"]) == ("moss", 7, 40)
-    assert (asked["repetition_penalty"], asked["max_tokens"]) == (1.1, latest(30))
+    assert (asked["repeat_penalty"], asked["repeat_last_n"]) == (1.1, 64)
+    assert "repetition_penalty" not in asked, "vLLM's own would be on the prompt's words too"
+    assert (asked["dry_multiplier"], asked["max_tokens"]) == (0.8, latest(30))
     assert server.keys == {"Bearer s3cret"}
 
 

@@ -98,6 +98,13 @@ def find_adapter(weights: Weights) -> Path | None:
     return None
 
 
+def end_tokens(model: Any, tokenizer: Any) -> tuple[int, ...]:
+    """Give the tokens that end an answer."""
+    ends = model.generation_config.eos_token_id
+    ends = tokenizer.eos_token_id if ends is None else ends
+    return tuple(ends) if isinstance(ends, list) else () if ends is None else (ends,)
+
+
 def expert_of(registry: Registry, job: Job) -> Expert:
     if (expert := registry.named(job.expert)) is None:
         raise ModelError(f"This worker has no expert {job.expert!r}; restart it.")

@@ -7,16 +7,24 @@ worker's loop stays free.
 
 import threading
 from collections import OrderedDict
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, aclosing, nullcontext
 from functools import partial
 from typing import Any
 
 from engine.backends.job_channel import JobChannel
-from engine.backends.model_loading import RESIDENT_BASES, ExpertFiles, Loaded, expert_of, load_base
+from engine.backends.model_loading import (
+    RESIDENT_BASES,
+    ExpertFiles,
+    Loaded,
+    end_tokens,
+    expert_of,
+    load_base,
+)
 from engine.backends.prompt_window import prompt_ids
-from engine.backends.stop_rules import NO_END, latest
+from engine.backends.row_sampler import RowSampler
+from engine.backends.stop_rules import latest
 from engine.backends.text_answer import TextAnswer
 from engine.events import Cancelled, Event
 from engine.plan.cards import Expert, Registry
@@ -73,13 +81,15 @@ class PeftTextBackend:
             channel.send(Cancelled(job=job.id, attempt=job.attempt))
             return
         merged = self._files.merged(expert, loaded.digest, plain=job.plain)
-        _Generation(channel, loaded, merged).run()
+        _Generation(channel, loaded, expert.bans, merged).run()
 
 
 class _Generation:
     """Generate one text; transformers calls it after every token."""
 
-    def __init__(self, channel: JobChannel, loaded: Loaded, merged: str) -> None:
+    def __init__(
+        self, channel: JobChannel, loaded: Loaded, bans: Sequence[str], merged: str
+    ) -> None:
         """`merged` is the digest of a merged model in an adapter's place."""
         job = channel.job
         self._channel = channel
@@ -87,6 +97,7 @@ class _Generation:
         self._loaded = loaded
         self._adapter = "" if job.plain or job.expert not in loaded.adapters else job.expert
         self._digest = loaded.adapters.get(self._adapter, merged)
+        self._bans = bans
         self._ids: list[int] = []
         self._answer = TextAnswer(job)
 
@@ -94,16 +105,27 @@ class _Generation:
         import torch
         from transformers import GenerationConfig
 
+        from engine.backends.chosen_tokens import ChosenTokens
+
         job, loaded, answer = self._job, self._loaded, self._answer
         self._channel.send(answer.start())
         ids, answer.notes = prompt_ids(job, loaded.tokenizer, loaded.window)
         tokens = torch.tensor([ids], device=loaded.model.device)
-        torch.manual_seed(job.seed)
+        ends = end_tokens(loaded.model, loaded.tokenizer)
+        row = RowSampler(job, loaded.tokenizer, ends, self._bans)
+        chosen = ChosenTokens([row], [len(ids)], lambda _row: answer.text)
         with self._wearing(), torch.inference_mode():
             loaded.model.generate(
                 input_ids=tokens,
                 attention_mask=torch.ones_like(tokens),
-                generation_config=GenerationConfig(**self._options()),
+                generation_config=GenerationConfig(
+                    do_sample=False,  # what is drawn is drawn by `chosen`
+                    cache_implementation=None if loaded.cache == "dynamic" else loaded.cache,
+                    max_new_tokens=latest(job.length),
+                    eos_token_id=list(ends) or None,
+                    pad_token_id=loaded.tokenizer.pad_token_id or 0,
+                ),
+                logits_processor=[chosen],
                 stopping_criteria=[self],
             )
         if self._channel.stopped():
@@ -118,28 +140,6 @@ class _Generation:
             model.set_adapter(self._adapter, inference_mode=True)
             return nullcontext()
         return model.disable_adapter() if self._loaded.adapters else nullcontext()
-
-    def _options(self) -> dict[str, Any]:
-        sampling, length = self._job.sampling, self._job.length
-        config, tokenizer = self._loaded.model.generation_config, self._loaded.tokenizer
-        ends = config.eos_token_id if config.eos_token_id is not None else tokenizer.eos_token_id
-        draw: dict[str, Any] = {"do_sample": False}
-        if sampling.temperature > 0:
-            draw = {
-                "do_sample": True,
-                "temperature": sampling.temperature,
-                "top_p": sampling.top_p,
-                "top_k": sampling.top_k,
-                "min_p": sampling.min_p or None,
-            }
-        return draw | {
-            "cache_implementation": None if self._loaded.cache == "dynamic" else self._loaded.cache,
-            "repetition_penalty": sampling.repetition_penalty,
-            "max_new_tokens": latest(length),
-            "min_new_tokens": int(length * NO_END),
-            "eos_token_id": ends,
-            "pad_token_id": tokenizer.pad_token_id or 0,
-        }
 
     def __call__(self, input_ids: Any, _scores: Any, **_options: Any) -> Any:
         """Show the newest token, and tell whether the answer ends."""

@@ -2,11 +2,12 @@
 
 import gc
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from engine.backends.model_loading import BITS_AND_BYTES, Loaded
+from engine.backends.model_loading import BITS_AND_BYTES, Loaded, end_tokens
 from engine.backends.prompt_window import prompt_ids
 from engine.errors import UnmixableError
 from engine.settings import Settings
@@ -46,8 +47,8 @@ class ResidentBase:
         self.mixer.adopt(key, read_adapter(expert, folder, self.mixer.decoder.shapes))
         self.adapters[expert] = key
 
-    def seat(self, channel: "JobChannel", merged: str) -> None:
-        """Queue a job; `merged` is the digest of a merged model in an adapter's place."""
+    def seat(self, channel: "JobChannel", bans: Sequence[str], merged: str) -> None:
+        """Queue a job; `bans` are its card's, `merged` the digest of a model in an adapter's place."""
         from engine.backends.mixing.adapters import BARE
         from engine.backends.mixing.sequence import TextSequence
 
@@ -64,6 +65,7 @@ class ResidentBase:
             digests=(self.digest, key.digest or merged),
             stopped=channel.stopped,
             emit=channel.emit,
+            bans=bans,
         )
         self.mixer.add(row)
 
@@ -81,8 +83,7 @@ def make_resident(loaded: Loaded, settings: Settings, gauges: "Counters") -> Res
         raise UnmixableError(f"precision = {settings.precision} is computed one by one.")
     if settings.text_engine == "auto" and model.device.type not in ("cpu", "cuda"):
         raise UnmixableError("Mixing was not tried on this device; text_engine = mixing dares it.")
-    ends = model.generation_config.eos_token_id
-    ends = tokenizer.eos_token_id if ends is None else ends
+    ends = end_tokens(model, tokenizer)
     precision = choose_precision(settings, model)
     decoder = make_decoder(model, precision)
     loaded.model = model = None
@@ -92,7 +93,7 @@ def make_resident(loaded: Loaded, settings: Settings, gauges: "Counters") -> Res
         tokenizer=tokenizer,
         digest=loaded.digest,
         window=loaded.window,
-        ends=tuple(ends) if isinstance(ends, list) else () if ends is None else (ends,),
+        ends=ends,
         mixer=MixingScheduler(decoder, gauges, settings.slots),
     )
 

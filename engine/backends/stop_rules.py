@@ -3,7 +3,8 @@
 From EARLY of the length on, the first finished sentence ends the answer. A model writes the space with
 the word that follows, so it is the start of a next word that closes a sentence; that start is left out.
 If no sentence ends, the answer may run a third over; then it is cut at a word and marked with an
-ellipsis. Text that was shown is never taken back, so only whole words are.
+ellipsis. Past its length it may end amid what somebody says, whose quotation mark is then closed. Text
+that was shown is never taken back, so only whole words are.
 """
 
 import re
@@ -32,8 +33,25 @@ def legible(text: str) -> str:
     return text.lstrip(NOT_A_START)
 
 
-def ends_sentence(text: str) -> bool:
-    """Tell whether the text has just left a finished sentence behind.
+def open_quotes(text: str) -> int:
+    """Count the curly quotation marks that are open in the last paragraph; one closed alone is -1.
+
+    >>> open_quotes("“Go.\\n“Go!” he said. “Now"), open_quotes("Now.”")
+    (1, -1)
+    """
+    paragraph = text.rsplit("\n", 1)[-1]
+    return paragraph.count("“") - paragraph.count("”")
+
+
+def _closed(text: str) -> str:
+    """Close what is quoted still at the end."""
+    if open_quotes(text) > 0:
+        return f"{text}”"
+    return f'{text}"' if text.rsplit("\n", 1)[-1].count('"') % 2 else text
+
+
+def ends_sentence(text: str, late: bool = False) -> bool:
+    """Tell whether the text has just left a finished sentence behind; not amid a quotation, but `late`.
 
     >>> ends_sentence("The lamp went out. ")
     True
@@ -41,13 +59,15 @@ def ends_sentence(text: str) -> bool:
     (False, False)
     >>> ends_sentence("“Who is there? "), ends_sentence("“Who is there?” ")
     (False, True)
+    >>> ends_sentence("“Who is there? ", late=True)
+    True
     """
     said = text.rstrip()
     closed = said.rstrip(_CLOSERS)
     words = closed.rstrip(_ENDS)
     if said == text or words == closed or _ABBREVIATION.search(words[-8:]):
         return False
-    return text.count("“") <= text.count("”") and text.rsplit("\n", 1)[-1].count('"') % 2 == 0
+    return late or _closed(said) == said
 
 
 def latest(length: int) -> int:
@@ -67,7 +87,11 @@ def should_stop(text: str, tokens: int, length: int) -> bool:
     >>> should_stop("It cost 3.", 18, 20)
     False
     """
-    return tokens >= latest(length) or (tokens >= length * EARLY and ends_sentence(_words(text)))
+    return tokens >= latest(length) or _ended(text, tokens, length)
+
+
+def _ended(text: str, tokens: int, length: int) -> bool:
+    return tokens >= length * EARLY and ends_sentence(_words(text), tokens > length)
 
 
 def settled(text: str) -> str:
@@ -93,7 +117,8 @@ def _last_space(text: str) -> int:
 
 
 def finish(text: str, tokens: int, length: int) -> str:
-    """Give the answer as shown: no loose whitespace, a cut marked. It begins with what was settled.
+    """Give the answer as shown: no loose whitespace, a cut marked, quotations closed. It begins with
+    what was settled.
 
     >>> finish("The lamp went out. ", 20, 20)
     'The lamp went out.'
@@ -101,9 +126,11 @@ def finish(text: str, tokens: int, length: int) -> str:
     'The lamp went and the…'
     >>> finish("The lamp went out. The", 20, 20), finish("The lamp went out.", 80, 20)
     ('The lamp went out.', 'The lamp went out.')
+    >>> finish("“The lamp went out. The", 22, 20), finish("“The lamp we", 80, 20)
+    ('“The lamp went out.”', '“The lamp…”')
     """
-    if tokens >= length * EARLY and ends_sentence(_words(text)):
-        return _words(text).strip()
-    if tokens >= latest(length) and not ends_sentence(f"{text} "):
-        return f"{settled(text) or text.strip()}…"
-    return text.strip()
+    if _ended(text, tokens, length):
+        return _closed(_words(text).strip())
+    if tokens >= latest(length) and not ends_sentence(f"{text} ", late=True):
+        return _closed(f"{settled(text) or text.strip()}…")
+    return _closed(text.strip())

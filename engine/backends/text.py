@@ -97,7 +97,8 @@ class TextBackend:
             if channel.stopped():
                 channel.emit(Cancelled(job=job.id, attempt=job.attempt))
             else:
-                resident.seat(channel, self._files.merged(expert, resident.digest, plain=job.plain))
+                merged = self._files.merged(expert, resident.digest, plain=job.plain)
+                resident.seat(channel, expert.bans, merged)
         except Exception as error:  # noqa: BLE001 - raised again on the asker's side
             channel.emit(error)
 

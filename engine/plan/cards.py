@@ -22,25 +22,36 @@ BUILT_IN = Path(str(files("engine"))) / "experts"
 CARD = "card.toml"
 MOST_BYTES = 256 << 10  # of a card
 MOST_KEYWORDS = 500
+MOST_BANS = 200
 MISTAKES = 5  # that are told of one card
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,31}$"
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 Keyword = Annotated[str, StringConstraints(min_length=2, max_length=64, strip_whitespace=True)]
 Medium = Literal["text", "image"]
+Phrase = Annotated[str, StringConstraints(min_length=2, max_length=80, strip_whitespace=True)]
 STRICT = ConfigDict(extra="forbid")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """How tokens are drawn. `length` is the tokens that an answer has when nobody says."""
+    """How tokens are drawn; docs/serving.md says what each key does. `length` is the tokens that an
+    answer has when nobody says."""
 
     __pydantic_config__ = STRICT
     temperature: Annotated[float, Field(ge=0, le=5)] = 0.8
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
     top_k: Annotated[int, Field(ge=0)] = 0
     min_p: Annotated[float, Field(ge=0, le=1)] = 0.0
+    top_n_sigma: Annotated[float, Field(ge=0, le=10)] = 0.0
+    xtc_probability: Annotated[float, Field(ge=0, le=1)] = 0.0
+    xtc_threshold: Annotated[float, Field(gt=0, le=0.5)] = 0.1
     repetition_penalty: Annotated[float, Field(gt=0, le=5)] = 1.0
+    repetition_last_n: Annotated[int, Field(ge=0)] = 64
+    dry_multiplier: Annotated[float, Field(ge=0, le=10)] = 0.0
+    dry_base: Annotated[float, Field(ge=1, le=4)] = 1.75
+    dry_allowed_length: Annotated[int, Field(ge=1, le=40)] = 2
+    end_gain: Annotated[float, Field(ge=0, le=2)] = 0.25
     length: Annotated[int, Field(ge=16, le=4096)] = 220
 
 
@@ -101,7 +112,8 @@ class Template:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expert:
-    """One specialist. `order` ranks the experts of a command; the lowest is its default."""
+    """One specialist. `order` ranks the experts of a command; the lowest is its default. `bans` are
+    phrases that it does not write, unless a wish holds them."""
 
     __pydantic_config__ = STRICT
     name: Name
@@ -114,6 +126,7 @@ class Expert:
     order: int = 100
     keywords: Annotated[tuple[Keyword, ...], Field(max_length=MOST_KEYWORDS)] = ()
     label: str = ""
+    bans: Annotated[tuple[Phrase, ...], Field(max_length=MOST_BANS)] = ()
     template: Template = field(default_factory=Template)
     sampling: Sampling = field(default_factory=Sampling)
     drawing: Drawing = field(default_factory=Drawing)

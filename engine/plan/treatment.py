@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 ARM = "arm"  # a route's rule is "arm:" and the router's own where a blinded experiment had its say
 TEXT_VALUES = tuple(field.name for field in fields(Sampling) if field.name != "length")
 PICTURE_VALUES = ("steps", "guidance", "scale", "speed")
-_WHOLE = ("steps", "top_k")
+_WHOLE = ("steps", "top_k", "repetition_last_n", "dry_allowed_length")
 
 
 def rerouted(chosen: Route, treatment: "Treatment", command: str, registry: Registry) -> Route:

@@ -1,34 +1,25 @@
 """One token a row: penalties, then the most likely one or a drawn one, each row by its own rules.
 
-The order is transformers': repetition penalty, forbidden ends, temperature, top-k, top-p, min-p. Draws
-are by inversion with one number from the row's own generator, so they depend on no other row. Only
-the likeliest CANDIDATES are sorted; where they do not hold all that may be drawn, the whole row is.
+The order is transformers': repetition penalty, what else is lowered or banned, temperature, top-k,
+top-p, min-p; then top-n-sigma and XTC, which transformers does not have. Draws are by inversion with
+one number from the row's own generator, so they depend on no other row. Only the likeliest CANDIDATES
+are sorted; where they do not hold all that may be drawn, the whole row is.
 """
 
-import random
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from engine.backends.row_sampler import Draw
 from engine.plan.cards import Sampling
 
 CANDIDATES = 512
 
 Floats = npt.NDArray[np.float32]
 Candidates = tuple[Floats, npt.NDArray[np.int64]]  # logits, greatest first, and their tokens
-
-
-@dataclass(slots=True, eq=False)
-class Draw:
-    """Say how a row's token is chosen: `said` is prompt and answer so far, `banned` may not come."""
-
-    sampling: Sampling
-    generator: random.Random
-    said: Sequence[int]
-    banned: Sequence[int] = ()
 
 
 def choose(logits: torch.Tensor, draws: Sequence[Draw]) -> list[int | None]:
@@ -38,6 +29,8 @@ def choose(logits: torch.Tensor, draws: Sequence[Draw]) -> list[int | None]:
     for row in [row for row, good in enumerate(fit) if not good]:
         logits[row] = 0.0
     _penalise(logits, draws)
+    _subtract(logits, draws)
+    spreads = _spreads(logits, draws)  # before what is banned makes them infinite
     bans = [(row, token) for row, draw in enumerate(draws) for token in draw.banned]
     if bans:
         banned_rows, banned = zip(*bans, strict=True)
@@ -47,7 +40,8 @@ def choose(logits: torch.Tensor, draws: Sequence[Draw]) -> list[int | None]:
         rows = [r for r, draw in enumerate(draws) if (draw.sampling.temperature == 0) is greedy]
         if rows:
             some = logits if len(rows) == len(draws) else logits[rows]
-            tokens = some.argmax(1).tolist() if greedy else _drawn(some, [draws[r] for r in rows])
+            drawn = [draws[r] for r in rows], [spreads[r] for r in rows]
+            tokens = some.argmax(1).tolist() if greedy else _drawn(some, *drawn)
             for row, token in zip(rows, tokens, strict=True):
                 chosen[row] = token if fit[row] else None
     return chosen
@@ -69,15 +63,29 @@ def _penalise(logits: torch.Tensor, draws: Sequence[Draw]) -> None:
     flat[place] = torch.where(said < 0, said * factor, said / factor)
 
 
-def _drawn(logits: torch.Tensor, draws: Sequence[Draw]) -> list[int]:
+def _subtract(logits: torch.Tensor, draws: Sequence[Draw]) -> None:
+    lowered = [(r, token, by) for r, d in enumerate(draws) for token, by in d.lowered.items()]
+    if lowered:
+        rows, tokens, amounts = zip(*lowered, strict=True)
+        logits[list(rows), list(tokens)] -= torch.tensor(amounts, device=logits.device)
+
+
+def _spreads(logits: torch.Tensor, draws: Sequence[Draw]) -> list[float]:
+    """Measure the standard deviations that top-n-sigma goes by (arXiv 2411.07641)."""
+    if not any(draw.sampling.top_n_sigma for draw in draws):
+        return [0.0] * len(draws)
+    apart = logits - logits.mean(1, keepdim=True)
+    size = torch.linalg.vector_norm(apart, 2, 1) / math.sqrt(logits.shape[1] - 1)
+    found: list[float] = size.tolist()  # torch's own std takes ten times as long
+    return found
+
+
+def _drawn(logits: torch.Tensor, draws: Sequence[Draw], spreads: Sequence[float]) -> list[int]:
     heat = torch.tensor([draw.sampling.temperature for draw in draws], device=logits.device)
     logits.div_(heat[:, None])
     totals = logits.logsumexp(1).tolist()
     likely = _candidates(logits, CANDIDATES)
-    return [
-        _one(row, some, total, draw)
-        for row, some, total, draw in zip(logits, likely, totals, draws, strict=True)
-    ]
+    return [_one(*each) for each in zip(logits, likely, totals, draws, spreads, strict=True)]
 
 
 def _candidates(logits: torch.Tensor, count: int) -> list[Candidates]:
@@ -89,13 +97,21 @@ def _candidates(logits: torch.Tensor, count: int) -> list[Candidates]:
     return list(zip(values, places, strict=True))
 
 
-def _one(row: torch.Tensor, likely: Candidates, total: float, draw: Draw) -> int:
-    """Draw from a row of logits whose log of summed exponentials is `total`."""
-    number = draw.generator.random()
+def _one(row: torch.Tensor, likely: Candidates, total: float, draw: Draw, spread: float) -> int:
+    """Draw from a row of logits whose log of summed exponentials is `total`; `spread` is theirs at
+    temperature 1."""
+    sampling, number = draw.sampling, draw.generator.random()
+    least = sampling.min_p
+    if sampling.top_n_sigma:
+        distance = sampling.top_n_sigma * spread / sampling.temperature
+        least = max(least, math.exp(-distance))
+    excluding = (
+        bool(sampling.xtc_probability) and draw.generator.random() < sampling.xtc_probability
+    )
     while True:
         values, places = likely
         chances = np.exp(values.astype(np.float64) - total)
-        found = pick(chances, len(places) == len(row), draw.sampling, number)
+        found = pick(chances, len(places) == len(row), sampling, number, least, excluding)
         if found is not None:
             return int(places[found])
         likely = _candidates(row[None], len(row))[0]
@@ -112,9 +128,16 @@ def _likeliest(row: Floats, count: int) -> Candidates:
 
 
 def pick(
-    chances: npt.NDArray[np.float64], whole: bool, sampling: Sampling, number: float
+    chances: npt.NDArray[np.float64],
+    whole: bool,
+    sampling: Sampling,
+    number: float,
+    least: float = 0.0,
+    excluding: bool = False,
 ) -> int | None:
-    """Find which of the sorted chances `number` (0 to 1) falls on, after top-k, top-p and min-p.
+    """Find which of the sorted chances `number` (0 to 1) falls on, after top-k and top-p, then without
+    those under `least` of the greatest, and then, if `excluding`, without all but the smallest over
+    XTC's threshold (oobabooga/text-generation-webui #6335).
 
     `whole` says that these are all tokens there are; if not, None: more are needed to say.
 
@@ -124,6 +147,8 @@ def pick(
     1
     >>> pick(chances, True, Sampling(top_p=1.0, top_k=0), 0.99)
     3
+    >>> pick(chances, True, Sampling(top_p=1.0, xtc_threshold=0.2), 0.0, excluding=True)
+    1
     >>> pick(chances[:2], False, Sampling(top_p=0.9, top_k=0), 0.1) is None
     True
     """
@@ -131,11 +156,17 @@ def pick(
         chances = chances[: sampling.top_k]
         chances, whole = chances / chances.sum(), True
     sums = chances.cumsum()
-    if not whole and sums[-1] < sampling.top_p and sampling.min_p * chances[0] <= chances[-1]:
+    if not whole and sums[-1] < sampling.top_p and least * chances[0] <= chances[-1]:
         return None
     if sampling.top_p < 1.0:
         chances = chances[: 1 + int(np.searchsorted(sums, sampling.top_p))]
-    if sampling.min_p > 0:
-        chances = chances[chances >= sampling.min_p * chances[0]]
+    if least > 0:
+        chances = chances[chances >= least * chances[0]]
+    first = 0
+    if excluding:
+        likely = int((chances >= sampling.xtc_threshold * chances.sum()).sum())
+        first = max(0, likely - 1)
+        chances = chances[first:]
     sums = chances.cumsum()
-    return min(int(np.searchsorted(sums, number * sums[-1], side="right")), len(chances) - 1)
+    found = min(int(np.searchsorted(sums, number * sums[-1], side="right")), len(chances) - 1)
+    return first + found

@@ -1,14 +1,13 @@
 """One job in the batch: its tokens, and the rules by which it ends."""
 
-import random
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from engine.backends.mixing.adapters import AdapterKey
 from engine.backends.mixing.prefix_cache import Context
-from engine.backends.mixing.sampler import Draw
-from engine.backends.stop_rules import NO_END, latest
+from engine.backends.row_sampler import Draw, RowSampler
+from engine.backends.stop_rules import latest
 from engine.backends.text_answer import TextAnswer
 from engine.errors import ModelError
 from engine.events import Event
@@ -35,8 +34,10 @@ class TextSequence:
         digests: tuple[str, str],
         stopped: Callable[[], bool],
         emit: Emit,
+        bans: Sequence[str] = (),
     ) -> None:
-        """`ends` are the tokens that end an answer; `digests` those of base and adapter."""
+        """`ends` are the tokens that end an answer; `digests` those of base and adapter; `bans` the
+        phrases of the expert's card."""
         self.job = job
         self.adapter = adapter
         self.tokens = list(prompt)
@@ -51,7 +52,7 @@ class TextSequence:
         self._digests = digests
         self._stopped = stopped
         self._emit = emit
-        self._generator = random.Random(job.seed)
+        self._sampler = RowSampler(job, tokenizer, ends, bans)
 
     @property
     def context(self) -> Context:
@@ -83,13 +84,7 @@ class TextSequence:
             self._emit(self.answer.start())
 
     def draw(self) -> Draw:
-        early = self.written < int(self.job.length * NO_END)
-        return Draw(
-            sampling=self.job.sampling,
-            generator=self._generator,
-            said=self.tokens,
-            banned=self._ends if early else (),
-        )
+        return self._sampler.draw(self.tokens, self.prompt, self.answer.text)
 
     def add(self, token: int) -> bool:
         """Take its next token; tell whether that ended it, the final event emitted."""

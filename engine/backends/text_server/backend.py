@@ -9,9 +9,11 @@ import logging
 import threading
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from engine.backends.row_sampler import BREAKERS, wanted
 from engine.backends.stop_rules import NO_END, latest
 from engine.backends.text_server.retry import Answer, Patience, TryAgain, shorten, trouble
 from engine.backends.text_server.served_adapters import ServedAdapters, number
@@ -25,6 +27,10 @@ from engine.settings import Settings
 if TYPE_CHECKING:
     import openai
 
+LLAMA_CPP = (  # what it calls as our cards do; of these vLLM knows min_p
+    "min_p", "top_n_sigma", "xtc_probability", "xtc_threshold",
+    "dry_multiplier", "dry_base", "dry_allowed_length",
+)  # fmt: skip
 SLOTS = 32  # unless the settings say otherwise; the server's own batch is what counts
 
 log = logging.getLogger(__name__)
@@ -192,12 +198,17 @@ class OpenAIBackend:
         """Make the request: OpenAI's own options, then those that the three servers know besides."""
         job, sampling = answer.job, answer.job.sampling
         early = max(0, int(job.length * NO_END) - answer.tokens)
-        more: dict[str, Any] = {
-            "min_p": sampling.min_p,
-            "repetition_penalty": sampling.repetition_penalty,  # vLLM, LoRAX
-            "repeat_penalty": sampling.repetition_penalty,  # llama.cpp
+        values = asdict(sampling)
+        more: dict[str, Any] = {name: values[name] for name in LLAMA_CPP}
+        more |= {
+            # Not vLLM's and LoRAX's own repetition_penalty: that is on the prompt's words too.
+            "repeat_penalty": sampling.repetition_penalty,
+            "repeat_last_n": sampling.repetition_last_n or latest(job.length),
+            "dry_sequence_breakers": BREAKERS,
             "min_tokens": early,
         }
+        if bans := wanted(self._registry[job.expert].bans, job.prompt):
+            more["bad_words"] = bans  # vLLM
         if sampling.top_k:
             more["top_k"] = sampling.top_k
         if self._numbered is not None:
