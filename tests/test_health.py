@@ -17,8 +17,8 @@ from test_serve import PLATFORMS, House, until
 from bot.chat import make_context
 from bot.messages.grammar import parse
 from bot.service.request import Who
-from bot.serving.metrics import MeteredService, showing_bot
-from bot.serving.serve import Running, attend
+from bot.serving.metrics import MeteredService, Running, showing_bot
+from bot.serving.serve import attend
 from engine.errors import AskerError, SetupError
 from engine.moderation.chain import usual
 from engine.monitor.health import FRESH_SECONDS, Health, showing

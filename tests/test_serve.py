@@ -15,13 +15,14 @@ from talking import replies_of
 
 from bot.chat import make_context
 from bot.messages.grammar import parse
-from bot.service.delivery import Debt, Deliveries
+from bot.service.delivery import Deliveries
 from bot.service.request import Who
 from bot.service.service import ChatService
 from bot.serving.serve import attend, makers
 from bot.settings import PlatformSettings, read_platform_settings
 from engine.errors import SetupError
 from engine.events import Finished, Loading
+from engine.ledger.outbox import Debt
 from engine.moderation.chain import usual
 from engine.process.bootstrap import open_engine
 from engine.process.services import open_services

@@ -3,7 +3,6 @@
 import io
 import logging
 import sys
-from importlib.metadata import version
 from pkgutil import resolve_name
 from typing import Annotated, Any
 
@@ -77,6 +76,8 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version
+
         sys.stdout.write(f"pastiche {version('pastiche')}\n")
         raise typer.Exit
 

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 LONGEST = 4 * MAX_TEXT  # bytes; a character has four at most
 NEEDS_CHAT = ("forget", "guess", "consent", "withdraw", "compare")
-_EVENT: TypeAdapter[Event] = TypeAdapter(Event)
 
 ask_app = typer.Typer()
 
@@ -143,6 +142,7 @@ async def _print_events(
 ) -> tuple[Draft, Reply | None]:
     """Print one event a line, as JSON; an answer's with what it is, who made it, and why."""
     draft, facts = Draft(), dict[str, Any]()
+    written: TypeAdapter[Event] = TypeAdapter(Event)
     async with stoppable(there.cancel) as running, AsyncExitStack() as stack:
         reply = await asking
         if isinstance(reply, Reply):
@@ -150,7 +150,7 @@ async def _print_events(
         async for event in await stack.enter_async_context(aclosing(reply)):
             if isinstance(event, Reply):
                 return draft, await _print_said(event, there)
-            line = _EVENT.dump_python(event, mode="json")
+            line = written.dump_python(event, mode="json")
             facts = facts or await _facts(there, event.job)
             draft = fold(draft, event)
             running.job = event.job

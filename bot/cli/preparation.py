@@ -3,12 +3,11 @@
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from engine.ledger.storage import check_key, revisions
 from engine.plan.cards import load_registry
 from engine.settings import Settings
-from engine.weights import bases, conversion
+from engine.weights import bases
 from engine.weights.weight_files import damaged
 
 
@@ -30,6 +29,10 @@ def prepare_bases(settings: Settings, console: Console, *, verify: bool = False)
         return
     if revisions(settings)[0] is not None:
         check_key(settings)  # before anybody waits for a model that no key will let them use
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    from engine.weights import conversion
+
     bar = BarColumn(bar_width=20)
     columns = (SpinnerColumn(), bar, TimeElapsedColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=console) as progress:

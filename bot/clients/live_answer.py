@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 from bot.clients.pacing import TooFast, Vanished, why
 from bot.messages.draft import Draft, fold
 from bot.service.request import Reply, Who
-from engine.errors import AskerError, OurError
+from engine.errors import OurError
 from engine.events import Cancelled, Event, Failed, Finished, Queued, is_final
 from engine.shutdown import within
 
@@ -108,13 +108,8 @@ class LiveAnswer(ABC):
 
     async def invitation(self) -> Reply | None:
         """Give what the study asks after an answer that was shown whole, if anything."""
-        if not isinstance(self.draft.final, Finished):
-            return None
-        try:
-            return await self.service.invitation(self.who, self.draft.job)
-        except (AskerError, OurError) as error:
-            log.info("nobody was invited", extra={"why": type(error).__name__})
-            return None
+        whole = isinstance(self.draft.final, Finished)
+        return await self.service.invitation(self.who, self.draft.job) if whole else None
 
     async def footer(self, final: Final) -> str:
         return await self.service.footer(final, self.who) if isinstance(final, Finished) else ""

@@ -23,10 +23,10 @@ from bot.discord_client.gateway import (
 )
 from bot.discord_client.handlers import Handlers
 from bot.discord_client.identity import Address, who_at
-from bot.service.delivery import Debt
 from bot.service.service import ChatService
 from bot.settings import PlatformSettings
 from engine.errors import SetupError
+from engine.ledger.outbox import Debt
 
 LONGEST = 4096  # tokens that an option takes; the engine says how many it allows
 UNKNOWN_SECONDS = 2.0  # the pause after a connection that broke in a way unknown

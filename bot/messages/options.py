@@ -52,6 +52,7 @@ _LAST_FLAG = re.compile(r"\s(?:--|—|–)private\s*$", re.IGNORECASE)
 _SIZE = re.compile(r"([0-9]{1,5})(?:[xX×]([0-9]{1,5}))?")
 _DECIMAL = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,6})?")
 _INTEGER = re.compile(rf"-?[0-9]{{1,{MAX_INTEGER}}}")
+_Reader = Callable[[str, str], Any]  # of an option's name and value
 
 
 def read_options(rest: str) -> tuple[str, Options]:
@@ -123,33 +124,25 @@ def _negative(name: str, value: str) -> str:
     return " ".join(value.split())
 
 
-def _size(name: str, value: str) -> tuple[int, int]:
-    size = _SIZE.fullmatch(value)
-    if size is None:
-        raise _wrong("no_size", name, value)
-    return int(size[1]), int(size[2] or size[1])
+def _shaped(pattern: re.Pattern[str], wrong: str, read: Callable[[re.Match[str]], Any]) -> _Reader:
+    def reader(name: str, value: str) -> Any:
+        found = pattern.fullmatch(value)
+        if found is None:
+            raise _wrong(wrong, name, value)
+        return read(found)
+
+    return reader
 
 
-def _decimal(name: str, value: str) -> float:
-    if not _DECIMAL.fullmatch(value):
-        raise _wrong("no_number", name, value)
-    return float(value)
-
-
-def _integer(name: str, value: str) -> int:
-    if not _INTEGER.fullmatch(value):
-        raise _wrong("no_integer", name, value)
-    return int(value)
-
-
-_READ: dict[str, Callable[[str, str], Any]] = {
+_integer = _shaped(_INTEGER, "no_integer", lambda found: int(found[0]))
+_READ: dict[str, _Reader] = {
     "style": lambda _, value: checked_style(value),
     "length": _integer,
     "seed": _integer,
-    "size": _size,
+    "size": _shaped(_SIZE, "no_size", lambda found: (int(found[1]), int(found[2] or found[1]))),
     "count": _integer,
     "negative": _negative,
-    "scale": _decimal,
+    "scale": _shaped(_DECIMAL, "no_number", lambda found: float(found[0])),
     "private": lambda *_: True,
 }
 

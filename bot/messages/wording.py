@@ -12,7 +12,6 @@ from engine.plan.treatment import ARM
 
 AI_LINE = words("footer.ai")
 AGAIN = ("again", "continue")
-OF_CHATS, OF_TERMINALS = ("report", "settings", "study"), ("quit",)
 
 
 def progress(draft: Draft, locale: str = "en") -> str:

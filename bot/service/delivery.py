@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.events import UNSERVED, Loading, Queued
@@ -10,24 +9,10 @@ from engine.events import UNSERVED, Loading, Queued
 if TYPE_CHECKING:
     from bot.service.dispatch_table import DispatchTable
     from engine import Engine
+    from engine.ledger.outbox import Debt
     from engine.process.services import Services
 
 GRACE_SECONDS = 900.0  # a client has this long from a final event to its delivery
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Debt:
-    """An answer that was accepted and is not known to have arrived.
-
-    `address` is what the client itself wrote, enough to answer there. `unsure`: it was on its way when
-    the process died, and may be there already.
-    """
-
-    job: str
-    platform: str
-    address: str
-    unsure: bool = False
-    tries: int = 0
 
 
 class Deliveries:
@@ -99,23 +84,15 @@ class Deliveries:
         now = time.monotonic()
         await self._services.outbox.hold([job for job, until in self._live.items() if until > now])
 
-    async def debts(self, platform: str) -> list[Debt]:
+    async def debts(self, platform: str) -> list["Debt"]:
         """List what is owed on a platform and in no client's hands."""
         now = time.monotonic()
         self._live = {job: until for job, until in self._live.items() if until > now}
-        due = [
-            owed for owed in await self._services.outbox.due(platform) if owed.job not in self._live
-        ]
         return [
-            Debt(
-                job=owed.job,
-                platform=owed.platform,
-                address=owed.address,
-                unsure=owed.unsure,
-                tries=owed.tries,
-            )
-            for owed in due
-            if not await self._handlers.study.settles(owed.job, owed.address)
+            debt
+            for debt in await self._services.outbox.due(platform)
+            if debt.job not in self._live
+            and not await self._handlers.study.settles(debt.job, debt.address)
         ]
 
     async def job_of(self, platform: str, message: str) -> str | None:

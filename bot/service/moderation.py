@@ -84,9 +84,9 @@ class Screening:
             case Text(text=text) if len(text) >= self._checked + self._guard.growth:
                 grown = text[max(0, self._checked - OVERLAP) :]
                 self._checked = len(text)
-                judged = [await self._text(grown)]
+                judged = [await self._judged(grown)]
             case Image(preview=preview) if preview:
-                judged = [await self._picture(preview)]
+                judged = [await self._judged(image=preview)]
             case Finished(text=text) | Cancelled(text=text):
                 judged = await self._final(event, text)
         stops = [one.verdict for one in judged if one.verdict.stops]
@@ -97,22 +97,18 @@ class Screening:
         await self._guard.stop(event)
         return Reply(_output_words(stops[0], self._who.locale))
 
-    async def _text(self, text: str) -> Judged:
+    async def _judged(self, text: str = "", image: bytes = b"") -> Judged:
+        medium, stage = ("image", Stage.OUTPUT_IMAGE) if image else ("text", Stage.OUTPUT_TEXT)
         asked = self._content.text
-        written = replace(self._content, text=text, medium="text", asked=asked)
-        return await self._guard.check(Stage.OUTPUT_TEXT, written)
-
-    async def _picture(self, data: bytes) -> Judged:
-        asked = self._content.text
-        drawn = replace(self._content, text="", image=data, medium="image", asked=asked)
-        return await self._guard.check(Stage.OUTPUT_IMAGE, drawn)
+        made = replace(self._content, text=text, image=image, medium=medium, asked=asked)
+        return await self._guard.check(stage, made)
 
     async def _final(self, event: Finished | Cancelled, text: str) -> list[Judged]:
-        judged = [await self._text(text)] if text else []
+        judged = [await self._judged(text)] if text else []
         for picture in event.pictures if isinstance(event, Finished) else ():
             if judged and judged[-1].verdict.stops:
                 break
-            judged.append(await self._picture(picture.data))
+            judged.append(await self._judged(image=picture.data))
         return judged
 
 

@@ -1,6 +1,6 @@
 """One command, one reply, on any platform: what a command means, given what was said before."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from bot.locales import words
@@ -8,7 +8,7 @@ from bot.messages.buttons import Button, Rows
 from bot.messages.escape import quoting
 from bot.messages.grammar import Again, Continue, Generate
 from bot.messages.normalise import MAX_TEXT
-from bot.messages.options import NAMES, Options
+from bot.messages.options import Options
 from engine import Engine
 from engine.characters import well_formed
 from engine.errors import AskerError
@@ -17,6 +17,9 @@ from engine.plan.job import Answer, Request, Spot
 from engine.plan.prompt import split
 
 LONGEST_WORD = 100  # characters, that a text is cut back by to begin with a whole one
+SPOKEN = (
+    "platform", "asker", "place", "server", "alone", "conversation", "typed", "address", "borrowed",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,9 +90,7 @@ async def request_of(command: Generate | Again | Continue, who: Who, core: Engin
     """Make the request that a command means; Again and Continue look at the last answer."""
     match command:
         case Generate(command=name, text=text, options=options):
-            given = {option: getattr(options, option) for option in NAMES}
-            made = given | _spoken(options, who)
-            return Request(command=name, text=text, platform=who.platform, **made)
+            return Request(command=name, text=text, **asdict(options) | _spoken(who))
         case Again(options=options):
             last = await meant(who, core)
             same = replace(last.request, seed=None, parent=last.request_id)
@@ -105,25 +106,14 @@ async def request_of(command: Generate | Again | Continue, who: Who, core: Engin
             return _with(on, options, who)
 
 
-def _spoken(options: Options, who: Who) -> dict[str, Any]:
-    return {
-        "seed": options.seed,
-        "private": options.private,
-        "asker": who.asker,
-        "place": who.place,
-        "conversation": who.conversation,
-        "typed": who.typed,
-        "address": who.address,
-        "alone": who.alone,
-        "server": who.server,
-        "borrowed": who.borrowed,
-    }
+def _spoken(who: Who) -> dict[str, Any]:
+    """Give what a request says of its asker, under the same names."""
+    return {name: getattr(who, name) for name in SPOKEN}
 
 
 def _with(request: Request, options: Options, who: Who) -> Request:
-    given = {name: getattr(options, name) for name in NAMES}
-    named = {name: value for name, value in given.items() if value is not None}
-    return replace(request, **named | _spoken(options, who))
+    named = {name: value for name, value in asdict(options).items() if value is not None}
+    return replace(request, **named | _spoken(who))
 
 
 def _opening(answer: Answer) -> str:

@@ -5,6 +5,7 @@ record.
 """
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from typing import cast
 
@@ -16,12 +17,15 @@ from bot.service.context import Context
 from bot.service.dispatch_table import Events, GoOn, Response, Stream
 from bot.service.inquiries import footer
 from bot.service.request import Reply, Who
+from engine.errors import PasticheError
 from engine.events import Cancelled, Finished
 
 # buttons for everybody: about a question of theirs, or owed to those who are kept out, too
 UNASKED = frozenset({Verb.FORGET, Verb.KEEP, Verb.CONSENT, Verb.DATA})
 OWED = frozenset({Verb.REPORT, Verb.DELETE, Verb.CANCEL})
 LONG = 4_000  # characters
+
+log = logging.getLogger(__name__)
 
 
 class ChatService:
@@ -62,7 +66,12 @@ class ChatService:
         return answer.follow(self.context, job, who)
 
     async def invitation(self, who: Who, job: str = "") -> Reply | None:
-        return await self.context.handlers.study.invitation(who, job)
+        """Give what the study asks after an answer, if anything; never in the way of the answer."""
+        try:
+            return await self.context.handlers.study.invitation(who, job)
+        except PasticheError as error:
+            log.info("nobody was invited", extra={"why": type(error).__name__})
+            return None
 
     async def footer(self, final: Finished | Cancelled, who: Who | str = "en") -> str:
         return await footer(self.context, final, who)

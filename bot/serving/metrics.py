@@ -10,13 +10,14 @@ import logging
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import sqlalchemy as sa
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from bot.clients.client import Client
+from bot.clients import Client
 from bot.messages.buttons import Press
 from bot.messages.grammar import Again, Command, Compare, Continue, Generate
 from bot.service.context import Context
@@ -35,6 +36,17 @@ FRESH_SECONDS = 10.0  # what is read from the ledger holds so long, however ofte
 OPEN = ("owed", "sending", "unsure", "lost")
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Running:
+    """What serves now: clients, the debts that they are settling, when retention ran last, and whether
+    a client has come since debts were looked for."""
+
+    clients: dict[str, Client] = field(default_factory=dict)
+    settling: set[str] = field(default_factory=set)
+    cleaned_at: float = 0.0
+    came: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Meter:
@@ -140,19 +152,18 @@ class MeteredService(ChatService):
                         signed = True
                         self.meter.accepted.labels(*labels).inc()
                         self.meter.first_sign.labels(*labels).observe(seconds)
-                    if signed and not shown and _has_content(event):
+                    paired = isinstance(event, Reply) and _paired(event)
+                    if (
+                        signed
+                        and not shown
+                        and (paired or isinstance(event, Text | Image | Finished))
+                    ):
                         shown = True
                         self.meter.first_content.labels(*labels).observe(seconds)
                     if signed and isinstance(event, Finished | Failed | Cancelled | Reply):
                         self.meter.ended.labels(*labels, _outcome(event)).inc()
                         self.meter.answered.labels(*labels).observe(seconds)
                     yield event
-
-
-def _has_content(event: Event | Reply) -> bool:
-    return (
-        _paired(event) if isinstance(event, Reply) else isinstance(event, Text | Image | Finished)
-    )
 
 
 def _paired(said: Reply) -> bool:
@@ -240,16 +251,9 @@ class Gathering:
             self._talk.meter.deliveries.labels(state).set(count)
 
 
-class Serving(Protocol):
-    """What serve knows of itself."""
-
-    clients: dict[str, Client]
-    cleaned_at: float
-
-
 @asynccontextmanager
 async def showing_bot(
-    settings: Settings, talk: MeteredService, running: Serving, wanted: tuple[str, ...]
+    settings: Settings, talk: MeteredService, running: Running, wanted: tuple[str, ...]
 ) -> AsyncIterator[Health]:
     """Show what the bot does on the settings' port, if they name one."""
     meter = talk.meter

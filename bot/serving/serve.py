@@ -10,16 +10,16 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
 from typing import TypeVar
 
 from bot.chat import make_context
-from bot.clients.client import Client
-from bot.service.delivery import Debt
+from bot.clients import Client
 from bot.service.service import ChatService
-from bot.serving.metrics import MeteredService, showing_bot
+from bot.serving.metrics import MeteredService, Running, showing_bot
 from bot.settings import PlatformSettings
+from bot.study.study_hooks import load_handlers
 from engine.errors import PasticheError, SetupError
+from engine.ledger.outbox import Debt
 from engine.ledger.storage import database_url
 from engine.lock import owners_pid, take_lock
 from engine.moderation.chain import usual
@@ -72,21 +72,11 @@ def _telegram(talk: ChatService, settings: PlatformSettings) -> Client:
     return TelegramClient(talk, settings)
 
 
-@dataclass(slots=True)
-class Running:
-    """What serves now: clients, the debts that they are settling, when retention ran last, and whether
-    a client has come since debts were looked for."""
-
-    clients: dict[str, Client] = field(default_factory=dict)
-    settling: set[str] = field(default_factory=set)
-    cleaned_at: float = 0.0
-    came: asyncio.Event = field(default_factory=asyncio.Event)
-
-
 async def serve(
     settings: Settings, platforms: PlatformSettings, made: dict[str, Make], *, workers: bool = True
 ) -> int:
     """Serve until SIGTERM or SIGINT: 0; 1 when no client is left."""
+    load_handlers()
     running, before = Running(), asyncio.all_tasks()
     with Signals(platforms.drain_seconds + LEAVE_SECONDS) as signals:
         async with (

@@ -1,20 +1,43 @@
 """The study in chat, as its handlers are given it: the conversation's context, and what is under way."""
 
+from functools import cached_property
+from typing import TYPE_CHECKING
+
 from bot.service.context import Context
 from bot.service.rate_limit import REMEMBERED, Repeats
-from bot.study.guess import GuessGame
-from bot.study.pair import Pairs
-from bot.study.questionnaire import Questions
+
+if TYPE_CHECKING:
+    from bot.study.guess import GuessGame
+    from bot.study.pair import Pairs
+    from bot.study.questionnaire import Questions
 
 
 class StudyChat:
-    """One for a process. Comparisons and guesses are there without a study too, as games."""
+    """One for a process. Comparisons and guesses are there without a study too, as games.
+
+    Each part is loaded when it is first needed: a single question in a terminal needs none.
+    """
 
     def __init__(self, context: Context) -> None:
         self.context = context
         self.agreements = context.services.agreements
         self.study_services = context.services.study_services
-        self.pairs = Pairs(context)
-        self.questions = Questions(context.services)
-        self.guessing = GuessGame(context.services, self.questions)
         self.too_young = Repeats(REMEMBERED)  # in memory: no row says so of anybody
+
+    @cached_property
+    def pairs(self) -> "Pairs":
+        from bot.study.pair import Pairs
+
+        return Pairs(self.context)
+
+    @cached_property
+    def questions(self) -> "Questions":
+        from bot.study.questionnaire import Questions
+
+        return Questions(self.context.services)
+
+    @cached_property
+    def guessing(self) -> "GuessGame":
+        from bot.study.guess import GuessGame
+
+        return GuessGame(self.context.services, self.questions)

@@ -1,22 +1,19 @@
 """What the study adds to the conversation: its commands, buttons and receipts, and what it notes."""
 
 from collections.abc import Sequence
-from functools import partial
+from importlib import import_module
+from typing import Any
 
 from bot.messages.buttons import Verb
 from bot.messages.grammar import Command, Compare
 from bot.service.context import Context
 from bot.service.dispatch_table import ChatStudy, Treated
 from bot.service.request import Reply, Who
-from bot.study.ballot import voted
-from bot.study.compare import compare
-from bot.study.consent import consent, consent_pressed, invitation, link, study_here
-from bot.study.pair import PAIR
 from bot.study.study_chat import StudyChat
-from bot.study.treatment import treat
-from bot.study.withdrawal import data_pressed, mydata, withdraw
 from engine.moderation import Judged
 from engine.plan.plan import Plan
+
+HANDLERS = ("ballot", "compare", "consent", "guess", "treatment", "withdrawal")  # the modules
 
 
 class StudyHooks(ChatStudy):
@@ -29,10 +26,16 @@ class StudyHooks(ChatStudy):
         self.title = "" if study is None else study.file.title
 
     async def treat(self, command: Command, plan: Plan, who: Who) -> Treated | Reply | None:
+        from bot.study.treatment import treat
+
         return await treat(self.chat, command, plan, who)
 
     async def invitation(self, who: Who, job: str) -> Reply | None:
         """Invite, if it is time to, or ask an experiment's question about the answer."""
+        if not self.title:
+            return None
+        from bot.study.consent import invitation
+
         invited = await invitation(self.chat, who)
         return invited or (await self.chat.questions.rating(job, who) if job else None)
 
@@ -54,6 +57,8 @@ class StudyHooks(ChatStudy):
 
     async def settles(self, job: str, address: str) -> bool:
         """Never show an answer of a pair of before a restart alone."""
+        from bot.study.pair import PAIR
+
         if not address.startswith(PAIR):
             return False
         if self.chat.study_services is not None:
@@ -64,27 +69,40 @@ class StudyHooks(ChatStudy):
 
 
 def add_study(context: Context) -> StudyHooks:
-    chat = StudyChat(context)
-    table, guessing, questions = context.handlers, chat.guessing, chat.questions
-    voting = partial(voted, chat)
+    chat, table = StudyChat(context), context.handlers
+
+    def handler(module: str, name: str) -> Any:
+        """Import it when it is first called."""
+        return lambda *given: getattr(import_module(f"bot.study.{module}"), name)(chat, *given)
+
+    voting = handler("ballot", "voted")
     table.study = hooks = StudyHooks(chat)
-    table.streams |= {Compare: partial(compare, chat)}
-    table.receipts |= {"pair": chat.pairs.receipt, "guess": guessing.receipt}
+    table.streams |= {Compare: handler("compare", "compare")}
+    table.receipts |= {
+        "pair": lambda name, shown: chat.pairs.receipt(name, shown),
+        "guess": lambda name, shown: chat.guessing.receipt(name, shown),
+    }
     table.commands |= {
-        "consent": partial(consent, chat),
-        "withdraw": partial(withdraw, chat),
-        "mydata": partial(mydata, chat),
-        "link": partial(link, chat),
-        "study": partial(study_here, chat),
-        "guess": lambda _command, who: guessing.guess(who),
+        "consent": handler("consent", "consent"),
+        "withdraw": handler("withdrawal", "withdraw"),
+        "mydata": handler("withdrawal", "mydata"),
+        "link": handler("consent", "link"),
+        "study": handler("consent", "study_here"),
+        "guess": lambda _command, who: chat.guessing.guess(who),
     }
     table.verbs |= {
-        Verb.CONSENT: partial(consent_pressed, chat),
-        Verb.DATA: partial(data_pressed, chat),
+        Verb.CONSENT: handler("consent", "consent_pressed"),
+        Verb.DATA: handler("withdrawal", "data_pressed"),
         Verb.VOTE: voting,
         Verb.BECAUSE: voting,
-        Verb.GUESS: guessing.pressed,
-        Verb.MORE: lambda _press, who: guessing.guess(who),
-        Verb.ANSWER: questions.answered,
+        Verb.GUESS: lambda press, who: chat.guessing.pressed(press, who),
+        Verb.MORE: lambda _press, who: chat.guessing.guess(who),
+        Verb.ANSWER: lambda press, who: chat.questions.answered(press, who),
     }
     return hooks
+
+
+def load_handlers() -> None:
+    """Import them all now, so that nobody waits for it where many are served."""
+    for module in HANDLERS:
+        import_module(f"bot.study.{module}")

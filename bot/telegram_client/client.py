@@ -16,7 +16,6 @@ from telegram.error import InvalidToken, RetryAfter, TelegramError
 from bot.clients.lease import holding, until, while_held
 from bot.clients.pacing import backoff
 from bot.locales import DEFAULT, languages, words
-from bot.service.delivery import Debt
 from bot.service.service import ChatService
 from bot.settings import PlatformSettings
 from bot.telegram_client.address import Place, read_address
@@ -29,6 +28,7 @@ from bot.telegram_client.update_queue import BACKOFF_SECONDS, UpdateQueue, guard
 from bot.telegram_client.updates import User
 from bot.telegram_client.webhook import checked_secret, listen
 from engine.errors import SetupError
+from engine.ledger.outbox import Debt
 from engine.plan.cards import Registry
 from engine.shutdown import end
 

@@ -143,10 +143,9 @@ async def _one(text: str, there: TerminalSession, screen: Screen) -> int:
     who = replace(there.who, typed=text.strip())
     try:
         draft, said = await answer(_response(text, there, who), there, screen)
-        if isinstance(draft.final, Finished):
-            invited = await there.invitation(who, draft.job)
-            if invited is not None:
-                await spoken(there, invited, screen.console, asking=False)
+        whole = isinstance(draft.final, Finished)
+        if whole and (invited := await there.service.invitation(who, draft.job)):
+            await spoken(there, invited, screen.console, asking=False)
         return code_of(draft, said)
     except AskerError as error:
         say(screen.console, str(error), style="yellow")

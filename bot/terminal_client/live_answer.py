@@ -4,11 +4,10 @@ import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
 from rich.control import strip_control_codes
-from rich.live import Live
-from rich.spinner import Spinner
 from rich.style import Style
 from rich.text import Text
 from rich.text import Text as Line
@@ -16,6 +15,9 @@ from rich.text import Text as Line
 from bot.locales import words
 from bot.messages import wording
 from bot.messages.draft import Draft
+
+if TYPE_CHECKING:
+    from rich.live import Live
 
 REFRESH = 12  # a second
 HALF = "▀"
@@ -42,7 +44,7 @@ class PipedAnswer:
 class TerminalAnswer:
     """Print finished lines; redraw the last one and a spinner below them."""
 
-    def __init__(self, console: Console, live: Live) -> None:
+    def __init__(self, console: Console, live: "Live") -> None:
         self._console = console
         self._live = live
         self._seen: tuple[bytes, Line] | None = None  # a preview, and how it is drawn
@@ -81,6 +83,8 @@ class TerminalAnswer:
         if draft.final is not None:
             self._live.update(Line(""))
             return
+        from rich.spinner import Spinner
+
         told = wording.progress(draft)
         above = self._preview(draft)
         if draft.tokens:
@@ -104,6 +108,8 @@ def page_for(console: Console) -> Iterator[PipedAnswer | TerminalAnswer]:
     if not console.is_terminal:
         yield PipedAnswer(lambda text: (console.file.write(text), console.file.flush()))
         return
+    from rich.live import Live  # not for a pipe
+
     with Live(console=console, refresh_per_second=REFRESH, transient=True) as live:
         yield TerminalAnswer(console, live)
 

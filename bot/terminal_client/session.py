@@ -149,14 +149,6 @@ class TerminalSession:
         context = self.service.context
         return await context.handlers.study.stop(self.who, job) or await context.engine.cancel(job)
 
-    async def invitation(self, who: Who, job: str = "") -> Reply | None:
-        """Give ChatService's invitation, if it is time for one; never in the way of an answer."""
-        try:
-            return await self.service.invitation(who, job)
-        except (AskerError, PasticheError) as error:
-            log.info("nobody was invited", extra={"why": type(error).__name__})
-            return None
-
 
 @asynccontextmanager
 async def open_terminal(

@@ -5,7 +5,6 @@ On a SQLite ledger there is one serving process, so that everything is its own.
 """
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
 
 from engine.ledger.tables import Lease
 from engine.ledger.transactions import Database, lasting
@@ -37,6 +36,8 @@ class Leases:
         mine = holder or self.holder
         if not self.needed:
             return ""
+        from sqlalchemy.dialects import postgresql  # loaded by then; nobody else waits for it
+
         insert = postgresql.insert(Lease).values(name=name, holder=mine, until=NOW + LEASE_SECONDS)
         statement = insert.on_conflict_do_update(
             index_elements=["name"],

@@ -34,8 +34,12 @@ WAITING = Delivery.state.in_(("owed", "unsure"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Owed:
-    """One debt; `unsure`: it may have arrived."""
+class Debt:
+    """An answer that was accepted and is not known to have arrived.
+
+    `address` is what the client itself wrote, enough to answer there. `unsure`: it was on its way when
+    the process died, and may be there already.
+    """
 
     job: str
     platform: str
@@ -152,7 +156,7 @@ class Outbox:
         which = (over,) if self.shared else ()
         return await self._change(Delivery.state == "sending", *which, state="unsure", due_at=None)
 
-    async def due(self, platform: str) -> list[Owed]:
+    async def due(self, platform: str) -> list[Debt]:
         """Find the platform's debts that may be tried now, oldest first."""
         query = (
             sa.select(Delivery.job_id, Delivery.address, Delivery.state, Delivery.tries)
@@ -167,7 +171,7 @@ class Outbox:
             .order_by(Delivery.created_at)
         )
         return [
-            Owed(
+            Debt(
                 job=job,
                 platform=platform,
                 address=address or "",

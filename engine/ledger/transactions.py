@@ -14,7 +14,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, TypeVarTuple
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -24,6 +23,8 @@ from engine.ledger.postgres import name_of
 from engine.vault import vault_of
 
 if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql, sqlite
+
     from engine.ledger.observers import Observer
 
 TURN_SECONDS = 10.0  # a writer waits this long for those before it
@@ -185,7 +186,12 @@ async def put(
     await connection.execute(statement.on_conflict_do_update(index_elements=key, set_=changes))
 
 
-def _insert(connection: AsyncConnection, table: Any) -> postgresql.Insert | sqlite.Insert:
+def _insert(connection: AsyncConnection, table: Any) -> "postgresql.Insert | sqlite.Insert":
+    # one of them is loaded by then; the other takes a while, which no command should wait for
     if connection.dialect.name == "postgresql":
+        from sqlalchemy.dialects import postgresql
+
         return postgresql.insert(table)
+    from sqlalchemy.dialects import sqlite
+
     return sqlite.insert(table)

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from engine.chat.feedback import Feedback
 from engine.chat.forgetting import Forgetting, Forgotten
@@ -24,7 +25,10 @@ from engine.settings import Settings
 from engine.study.consent.agreements import Agreements
 from engine.study.observer import StudyObserver, observer_for
 from engine.study.study import folder_of
-from engine.study.study_services import StudyServices
+
+if TYPE_CHECKING:
+    from engine.study.study import Study
+    from engine.study.study_services import StudyServices
 
 
 @asynccontextmanager
@@ -60,11 +64,10 @@ class Services:
         self.forgetting = Forgetting(ledger, settings.home, observers)
         self.retention = Retention(ledger, settings.home, observers)
         self.agreements = Agreements(ledger, settings, study)
-        folder = None if study is None else folder_of(settings, study.id)
-        self.study_services = StudyServices(ledger, study, folder) if study and folder else None
+        self.study_services = None if study is None else _study_services(ledger, study, settings)
 
     @property
-    def study(self) -> StudyServices:
+    def study(self) -> "StudyServices":
         assert self.study_services is not None, "somebody takes part"
         return self.study_services
 
@@ -105,6 +108,12 @@ class Services:
         row = {"platform": platform, "update": update, "at": self.ledger.clock()}
         async with self.ledger.writing(synced=False) as connection:
             return not await add(connection, SeenRow, row)
+
+
+def _study_services(ledger: Ledger, study: "Study", settings: Settings) -> "StudyServices":
+    from engine.study.study_services import StudyServices  # who has no study does not wait for it
+
+    return StudyServices(ledger, study, folder_of(settings, study.id))
 
 
 @asynccontextmanager
