@@ -68,6 +68,7 @@ class Settings(BaseSettings):
     max_waiting: int = Field(default=1000, ge=1)  # jobs that the queue holds at most
     unserved: Literal["wait", "refuse"] = "wait"  # a request that no worker can serve now
     lost_after: float = Field(default=30.0, ge=1)  # seconds of a worker's silence (Postgres)
+    stuck_after: float = Field(default=900.0, ge=1)  # seconds without a token or step of a worker
     leave_seconds: float = Field(default=30.0, ge=0)  # for a leaving worker's jobs (Postgres)
     max_length: int = Field(default=1200, ge=16, le=4096)  # tokens of an answer
     log_to: Literal["file", "stdout"] = "file"  # files in home, or standard output

@@ -38,6 +38,8 @@ async def owning(
         max_waiting=settings.max_waiting,
         need_worker=supervisor.need,
         worker_ready=supervisor.ready,
+        end_worker=supervisor.kill,
+        stuck_after=settings.stuck_after,
         fingerprint=fingerprint_of(registry, settings),
     )
     core = LocalEngine(registry, ledger, queue, max_length=settings.max_length)

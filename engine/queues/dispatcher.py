@@ -1,12 +1,15 @@
 """Hands the jobs of one process to its workers, hears what they say, and counts their deaths.
 
 Jobs that were being worked on when their worker died run again one at a time, alone, before anything
-else. A job whose worker dies DEATHS_ALONE times while nothing else ran there has shown that it is the
-cause, and is given up. (More than once, because a worker may also be killed from outside.) A worker
-that says that it leaves, and a job that its worker had not begun, count for nothing.
+else. A worker that has jobs in hand and says nothing of any for `stuck_after` seconds hangs: it is
+ended like one that died, and a job with which that happens twice is given up. A job whose worker dies
+DEATHS_ALONE times while nothing else ran there has shown that it is the cause, and is given up. (More
+than once, because a worker may also be killed from outside.) A worker that says that it leaves, and a
+job that its worker had not begun, count for nothing.
 """
 
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -20,6 +23,7 @@ from engine.workers.fingerprint import ServingFingerprint
 from engine.workers.protocol import Hello, Leaving, Link, Ready, Refused, Run, Stop, Unfit
 
 DEATHS_ALONE = 3
+HANGS = 2  # times that a job may be in the hands of a worker that falls silent
 UNHEARD_TRIES = 5  # deaths right after a job was handed over that are put down to chance
 OTHER_FINGERPRINT = (
     "This worker has another version of the program, or other weights, than the process that it would "
@@ -47,7 +51,7 @@ class Record(Protocol):
         """Read what is on record."""
 
 
-def nobody(_medium: str) -> None:
+def nobody(*_worker: object) -> None:
     """Leave workers to whoever starts them."""
 
 
@@ -60,6 +64,8 @@ class Dispatcher:
     record: Record
     need_worker: Callable[[str], None] = nobody
     worker_ready: Callable[[str], None] = nobody
+    end_worker: Callable[[str, int], None] = nobody
+    stuck_after: float = math.inf
     dispatched: Callable[[str], None] = nobody
     on_unfit: Callable[[str, str], None] | None = None
     fingerprint: ServingFingerprint | None = None
@@ -162,7 +168,7 @@ class Dispatcher:
         worker = Worker(medium=hello.medium, pid=hello.pid, link=link)
         self.workers.add(worker)
         try:
-            async for message in link.messages():
+            while (message := await worker.next(self.stuck_after)) is not None:
                 match message:
                     case _ if isinstance(message, Event):
                         self._hear(worker, message)
@@ -177,6 +183,11 @@ class Dispatcher:
                         worker.slots = 0
                     case _:
                         log.warning("a worker sent what only clients send")
+        except TimeoutError:
+            log.error("a worker hangs and is ended", extra={"pid": worker.pid})
+            for entry in worker.running.values():
+                entry.hangs += 1
+            self.end_worker(worker.medium, worker.pid)
         finally:
             self.workers.discard(worker)
             self._worker_lost(worker)
@@ -236,11 +247,13 @@ class Dispatcher:
             entry.deaths_alone += int(guilty and entry.job.alone and not entry.cancelled)
             if entry.cancelled:
                 self._finish(entry, entry.as_cancelled())
-            elif entry.deaths_alone >= DEATHS_ALONE:
+            elif entry.hangs >= HANGS or entry.deaths_alone >= DEATHS_ALONE:
                 reason = f"its worker died {DEATHS_ALONE} times while it ran alone"
+                if entry.hangs >= HANGS:
+                    reason = f"its worker said nothing for {self.stuck_after:.0f} s, {HANGS} times"
                 self._finish(entry, entry.as_failed(reason, message=APOLOGY, dead=True))
             else:
-                self._hand_back(entry, alone=guilty or entry.job.alone)
+                self._hand_back(entry, alone=bool(guilty or entry.hangs or entry.job.alone))
         if self.line(worker.medium):
             self.need_worker(worker.medium)
             self.dispatch(worker.medium)
@@ -270,8 +283,7 @@ class Dispatcher:
             return
         for worker in self._of(medium):
             while entry := self.line(medium).take(worker):
-                entry.worker = worker
-                worker.running[entry.job.id] = entry
+                worker.begin(entry)
                 worker.link.post(Run(job=entry.job))
         self._tell_positions(medium)
         self.dispatched(medium)

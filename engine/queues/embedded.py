@@ -7,6 +7,7 @@ nothing.
 """
 
 import asyncio
+import math
 import os
 import socket
 import time
@@ -39,12 +40,19 @@ class EmbeddedQueue:
         max_waiting: int,
         need_worker: Callable[[str], None] = nobody,
         worker_ready: Callable[[str], None] = nobody,
+        end_worker: Callable[[str, int], None] = nobody,
+        stuck_after: float = math.inf,
         fingerprint: ServingFingerprint | None = None,
     ) -> None:
         self._ledger = ledger
         self._max_waiting = max_waiting
         self._dispatcher = Dispatcher(
-            ledger, need_worker=need_worker, worker_ready=worker_ready, fingerprint=fingerprint
+            ledger,
+            need_worker=need_worker,
+            worker_ready=worker_ready,
+            end_worker=end_worker,
+            stuck_after=stuck_after,
+            fingerprint=fingerprint,
         )
         self._admin = JobAdmin(ledger)
         self._accepting: set[asyncio.Task[None]] = set()

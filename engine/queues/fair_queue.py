@@ -6,28 +6,53 @@ for them; whoever asks for one thing meanwhile is before the second of those. Be
 come, first served; nobody waits longer than one turn of everybody else for each of their own.
 """
 
+import asyncio
+import time
 from bisect import insort
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from engine.errors import KIND_SENTENCE
 from engine.events import Cancelled, Event, Failed, Text
 from engine.plan.job import Job
 from engine.queues.inbox import Follower
-from engine.workers.protocol import Link
+from engine.workers.protocol import Link, Message
+
+LOOKS = 4  # at a silent worker, within the time that it has
 
 
 @dataclass(slots=True, eq=False)
 class Worker:
-    """A connected worker; `slots` is 0 until its models are loaded."""
+    """A connected worker; `slots` is 0 until its models are loaded. `spoke` is when it last said
+    something, or was given work while it had none (time.monotonic())."""
 
     medium: str
     pid: int
     link: Link
     slots: int = 0
     leaving: bool = False
+    spoke: float = 0.0
     running: "dict[str, QueuedJob]" = field(default_factory=dict)
+
+    def begin(self, entry: "QueuedJob") -> None:
+        """Put a job into its hands; its silence counts from the first on."""
+        if not self.running:
+            self.spoke = time.monotonic()
+        entry.worker = self
+        self.running[entry.job.id] = entry
+
+    async def next(self, patience: float) -> Message | None:
+        """Give what it says next; None at its end. Raises TimeoutError where it has work and says
+        nothing for so many seconds."""
+        while not self.running or time.monotonic() - self.spoke < patience:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(patience / LOOKS):
+                    message = await self.link.receive()
+                    self.spoke = time.monotonic()
+                    return message
+        raise TimeoutError
 
 
 @dataclass(slots=True, eq=False)
@@ -35,9 +60,9 @@ class QueuedJob:
     """An accepted job without a final state, and those who follow it.
 
     `heard` says that its present worker has said anything of it: only then can it have been what
-    that worker died of; `unheard` counts workers that died before. `place` is the position that its
-    followers were last told; `number` is the worker's that claimed it (on Postgres); `ending` says that
-    its final answer is being recorded.
+    that worker died of; `unheard` counts workers that died before, `hangs` those that fell silent.
+    `place` is the position that its followers were last told; `number` is the worker's that claimed it
+    (on Postgres); `ending` says that its final answer is being recorded.
     """
 
     job: Job
@@ -48,6 +73,7 @@ class QueuedJob:
     worker: Worker | None = None
     heard: bool = False
     unheard: int = 0
+    hangs: int = 0
     number: int = 0
     ending: bool = False
     cancelled: bool = False

@@ -6,7 +6,6 @@ client, which is answered and then closed.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -142,11 +141,6 @@ class Link:
             raise OurError(
                 "The other side of the socket speaks another language; is it another version?"
             ) from None
-
-    async def messages(self) -> AsyncIterator[Message]:
-        """Everything until the end."""
-        while (message := await self.receive()) is not None:
-            yield message
 
     async def close(self) -> None:
         """Close, whatever the other side does."""

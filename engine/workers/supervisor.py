@@ -80,6 +80,12 @@ class Supervisor:
         """Note that a worker has its models: what it dies of from now on are jobs."""
         self._failed_starts[medium] = 0
 
+    def kill(self, medium: str, pid: int) -> None:
+        """End a child that hangs; as it has served, another is started in its place."""
+        process = self._processes.get(medium)
+        if process is not None and process.pid == pid:
+            process.kill()
+
     async def _keep(self, medium: str) -> None:
         """Run the worker whenever it is wanted, for as long as the owner lives."""
         need = self._wanted[medium]

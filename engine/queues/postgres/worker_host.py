@@ -66,6 +66,8 @@ class WorkerHost:
         self.dispatcher = Dispatcher(
             FencedRecord(self._claims, self._number_of, self._relay.begun),
             worker_ready=self._ready,
+            end_worker=lambda medium, pid: self.supervisor.kill(medium, pid),
+            stuck_after=settings.stuck_after,
             dispatched=self._wake,
             on_unfit=self._unfit,
             fingerprint=fingerprint,
