@@ -28,8 +28,11 @@ from training.text.bases import load_tokenizer
 from training.text.data.blocks import write_blocks
 from training.text.data.preparation import blocks_of, prepared, sizes, write_drops
 from training.text.data.splits import SPLITS, split_works
+from training.text.data.wishes import ROUNDS, answers
 from training.text.data.works import Drop, root_digest, write_works
 from training.text.rights import require_text, retention_hours
+
+STYLES = 2  # keywords of an expert that wishes name it by, beside its title
 
 
 def build(recipe: Recipe, source: Source, run: Path, base: Path | None) -> dict[str, Any]:
@@ -49,6 +52,12 @@ def build(recipe: Recipe, source: Source, run: Path, base: Path | None) -> dict[
             "or take the line corpus.root out to accept these."
         )
     splits = split_works(works, recipe.corpus, recipe.run.seed)
+    if recipe.corpus.wishes:
+        author = recipe.expert
+        styles = [author.title or author.name, *author.keywords[:STYLES]]
+        for name, rounds in (("train", ROUNDS), ("validation", 1)):
+            made = answers(splits[name], author.template, styles, recipe.run.seed, rounds)
+            splits[name] = list(made)
     tokenizer = load_tokenizer(recipe.base, base)
     facts: dict[str, Any] = {"data_root": root, "splits": {}, "outputs": {}}
     with whole_folder(run / "corpus") as folder:

@@ -58,6 +58,7 @@ class Corpus(Table):
     drop_slurs: bool = True
     packing: Literal["works", "autotrain"] = "works"
     template: Literal["plain", "chat"] = "plain"  # how prompts of prompt and answer are put
+    wishes: bool = False  # make prose answers to wishes; what is tested stays prose
     root: str = ""  # the data root hash this recipe was written for; another one is an error
 
 
