@@ -1,4 +1,4 @@
-"""A service on loopback that speaks OpenAI's chat completions, files and batches.
+"""A service on loopback that speaks OpenAI's chat completions.
 
 It looks at no picture: it answers from the catalogue data in the question. Replies for single
 pictures are put in by system number, each given once, then the usual one.
@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from email.parser import BytesParser
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import urlsplit
@@ -50,7 +49,7 @@ def description(**changes: Any) -> dict[str, Any]:
 
 @dataclass
 class Service:
-    """What was asked, the replies to come, the batches."""
+    """What was asked, the replies to come."""
 
     replies: dict[str, list[Reply]] = field(default_factory=dict)  # by words in the question
     models: tuple[str, ...] = ("gpt-4.1-2025-04-14",)
@@ -58,12 +57,6 @@ class Service:
     asked: list[dict[str, Any]] = field(default_factory=list)
     keys: set[str] = field(default_factory=set)
     heads: list[str] = field(default_factory=list)
-    files: dict[str, bytes] = field(default_factory=dict)
-    deleted: list[str] = field(default_factory=list)
-    batches: dict[str, dict[str, Any]] = field(default_factory=dict)
-    batch_status: str = "completed"
-    looks: int = 1  # how often a batch is looked at before it has ended
-    die_after_create: bool = False
     slow: float = 0.0  # seconds before each answer
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -103,72 +96,6 @@ class Service:
         answer |= {"model": body["model"], "choices": [choice], "usage": usage}
         return 200, {"x-request-id": "req_1"}, json.dumps(answer)
 
-    def upload(self, head: str, body: bytes) -> dict[str, Any]:
-        """Keep the file in a form."""
-        message = BytesParser().parsebytes(f"Content-Type: {head}\r\n\r\n".encode() + body)
-        (part,) = [
-            p
-            for p in message.get_payload()
-            if p.get_param("name", header="content-disposition") == "file"
-        ]
-        name = f"file-{sum(name.startswith('file-') for name in self.files) + 1}"
-        self.files[name] = part.get_payload(decode=True)
-        return {
-            "id": name,
-            "object": "file",
-            "bytes": len(self.files[name]),
-            "created_at": 0,
-            "filename": "captions.jsonl",
-            "purpose": "batch",
-            "status": "processed",
-        }
-
-    def create(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Begin a batch."""
-        number = f"batch_{len(self.batches) + 1}"
-        lines = self.files[body["input_file_id"]].splitlines()
-        counts = {"total": len(lines), "completed": 0, "failed": 0}
-        batch = {
-            "id": number,
-            "object": "batch",
-            "created_at": 0,
-            "status": "in_progress",
-            "request_counts": counts,
-            "looked": 0,
-            **body,
-        }
-        self.batches[number] = batch
-        return batch
-
-    def look(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """A batch's state; it ends after so many looks."""
-        batch["looked"] += 1
-        if batch["looked"] > self.looks and batch["status"] == "in_progress":
-            self.run(batch)
-        return batch
-
-    def run(self, batch: dict[str, Any]) -> None:
-        """Answer a batch's requests, in reverse order."""
-        batch["status"] = self.batch_status
-        if self.batch_status == "failed":
-            batch["errors"] = {"object": "list", "data": [{"message": "a line is too long"}]}
-            return
-        good, bad = [], []
-        for line in reversed(self.files[batch["input_file_id"]].splitlines()):
-            request = json.loads(line)
-            status, _, body = self.complete(request["body"])
-            response = {"status_code": status, "request_id": "req_b", "body": json.loads(body)}
-            row = {"id": "batch_req", "custom_id": request["custom_id"], "error": None}
-            (good if status == 200 else bad).append(json.dumps(row | {"response": response}))
-        if self.batch_status == "expired" and good:
-            row = json.loads(good.pop())
-            row |= {"response": None, "error": {"code": "batch_expired", "message": "too late"}}
-            bad.append(json.dumps(row))
-        for name, rows in (("output_file_id", good), ("error_file_id", bad)):
-            if rows:
-                batch[name] = f"{batch['id']}-{name}"
-                self.files[batch[name]] = "\n".join(rows).encode() + b"\n"
-
 
 def text_of(body: dict[str, Any]) -> str:
     """The words of a question, without the picture."""
@@ -189,23 +116,6 @@ def service_of(**changes: Any) -> Iterator[Service]:
     service = Service(**changes)
 
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            words = urlsplit(self.path).path.strip("/").split("/")
-            if words[1:] == ["batches"]:
-                newest = list(reversed(service.batches.values()))
-                self.say(200, json.dumps({"object": "list", "data": newest, "has_more": False}))
-            elif words[1] == "batches":
-                self.say(200, json.dumps(service.look(service.batches[words[2]])))
-            elif words[1] == "files" and words[-1] == "content":
-                self.say(200, service.files[words[2]].decode())
-            else:
-                self.say(404, error("not_found", "not here"))
-
-        def do_DELETE(self) -> None:
-            name = self.path.rpartition("/")[2]
-            service.deleted.append(name)
-            self.say(200, json.dumps({"id": name, "object": "file", "deleted": True}))
-
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             service.keys.add(self.headers.get("Authorization", ""))
@@ -214,15 +124,6 @@ def service_of(**changes: Any) -> Iterator[Service]:
             if path == "/chat/completions":
                 status, headers, text = service.complete(json.loads(body))
                 self.say(status, text, headers)
-            elif path == "/files":
-                self.say(200, json.dumps(service.upload(self.headers["Content-Type"], body)))
-            elif path == "/batches":
-                made = service.create(json.loads(body))
-                if service.die_after_create:
-                    service.die_after_create = False
-                    self.say(400, error("lost", "the answer is lost"))
-                else:
-                    self.say(200, json.dumps(made))
             else:
                 self.say(404, error("not_found", "not here"))
 

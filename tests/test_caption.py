@@ -419,6 +419,34 @@ def test_a_picture_that_cannot_be_read_is_not_sent(tmp_path: Path) -> None:
     assert [row["file_name"] for row in captions(tmp_path)] == ["images/p2.jpg"]
 
 
+@pytest.mark.parametrize("harm", ["spoilt", "too many pixels"])
+def test_one_bad_picture_does_not_end_the_run(
+    tmp_path: Path, harm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = make_data(tmp_path, 3, width=None)
+    body = io.BytesIO()
+    Image.new("RGB", (300, 200)).save(body, "PNG")
+    spoilt = body.getvalue().replace(b"IDAT", b"\x00\x00AT")
+    (data / "images" / "p2.jpg").write_bytes(spoilt if harm == "spoilt" else body.getvalue())
+    if harm != "spoilt":
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 29_000)
+        for name in ("p1", "p3"):
+            Image.new("RGB", (64, 64)).save(data / "images" / f"{name}.jpg")
+    with service_of() as service:
+        caption(tmp_path, service)
+    assert [row["file_name"] for row in captions(tmp_path)] == ["images/p1.jpg", "images/p3.jpg"]
+    outcomes = {row["file_name"]: row["outcome"] for row in journal(tmp_path)}
+    assert outcomes["images/p2.jpg"] == "failed"
+
+
+def test_a_picture_too_large_for_a_server_is_that_pictures_fault(tmp_path: Path) -> None:
+    make_data(tmp_path, 3)
+    with service_of() as service:
+        service.replies["1802"] = [Reply(status=413, error={"message": "too large"})]
+        caption(tmp_path, service)
+    assert len(captions(tmp_path)) == 2 and len(service.asked) == 3
+
+
 def test_a_journal_cut_by_a_kill_loses_its_last_line_only(tmp_path: Path) -> None:
     data = make_data(tmp_path)
     with service_of() as service:

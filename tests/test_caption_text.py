@@ -30,6 +30,7 @@ LONG = Description(
     condition="sound, with two replaced stones and light wear to the silver",
     uncertain=[],
 )
+WHOLE = LONG.model_copy(update={"object_type": "a ring"}).model_dump_json()
 words = some.text(min_size=0, max_size=200)
 descriptions = some.builds(
     Description,
@@ -200,11 +201,11 @@ def test_a_picture_s_tokens(size: tuple[int, int], detail: str, model: str, toke
     assert picture_tokens(*size, detail, model) == tokens
 
 
-def test_a_thousand_pictures_cost_about_four_dollars_and_half_of_it_in_a_batch() -> None:
+def test_a_thousand_pictures_cost_about_four_dollars() -> None:
     table = CaptionTable()
     each = question_tokens("x" * 900, 2500, 1875, table)
     assert 3.5 < 1000 * prices_of(table).of(each, 220) < 5.0
-    assert prices_of(table, batch=True) == Prices(1.0, 4.0)
+    assert prices_of(table) == Prices(2.0, 8.0)
 
 
 def test_a_price_that_is_not_known_must_be_stated() -> None:
@@ -213,6 +214,25 @@ def test_a_price_that_is_not_known_must_be_stated() -> None:
     stated = CaptionTable(model="gpt-9", dollars_in=1, dollars_out=2)
     assert prices_of(stated) == Prices(1, 2)
     assert prices_of(CaptionTable(model="x", address="http://127.0.0.1/v1")) == Prices(0, 0)
+
+
+@pytest.mark.parametrize(
+    ("message", "reason", "usage", "outcome"),
+    [
+        ({"content": [{"type": "text", "text": WHOLE}]}, "stop", {}, "ok"),
+        ({"content": WHOLE}, "eos_token", {"prompt_tokens": None}, "ok"),
+        ({"content": WHOLE}, "stop_sequence", None, "ok"),
+        ({"content": WHOLE}, "length", {}, "cut off"),
+        ({"content": WHOLE}, "content_filter", {}, "filtered"),
+        ({"content": WHOLE.replace("a ring", "I'm sorry, I can't assist")}, "stop", {}, "refused"),
+        ({"content": "no"}, "stop", {}, "not JSON"),
+    ],
+)
+def test_answers_of_look_alikes_are_read_for_what_they_are(
+    message: dict[str, Any], reason: str, usage: Any, outcome: str
+) -> None:
+    body = {"choices": [{"message": message, "finish_reason": reason}], "usage": usage}
+    assert read_completion(body).outcome == outcome
 
 
 @given(some.lists(some.tuples(some.integers(0, 5000), some.integers(0, 600)), max_size=30))

@@ -15,7 +15,8 @@ from PIL import Image, ImageDraw
 from safetensors.torch import load_file, save_file
 from tiny_sdxl import COLOURS, TOKENIZERS, make_base, make_pictures, make_recipe
 
-from engine.plan.cards import load_card
+from engine.plan.cards import BUILT_IN, load_card
+from engine.weights.lora_format import SETTINGS
 from engine.weights.weight_files import digest_of
 from training.errors import BadCorpus, BadRecipe, NotPublished
 from training.images.drawing.grid import sheet
@@ -32,7 +33,7 @@ from training.images.evaluation.measures import BRACELET, NECKLACE, prompts_of
 from training.images.evaluation.memory import memory_of
 from training.images.evaluation.report import lines_of, page
 from training.images.evaluation.scores import Clip, Dino, likeness, prompt_score
-from training.images.lora_files import WEIGHTS, check_lora
+from training.images.lora_files import WEIGHTS, read_marks
 from training.images.model_card import image_model_card
 from training.images.recipe import load_image_recipe
 from training.publish import publish
@@ -246,14 +247,41 @@ def test_a_published_lora_keeps_its_alpha_and_gets_cards(
         weights.digest == digest_of(expert.folder / "adapter-tiny") == facts["outputs"]["adapter"]
     )
     assert expert.drawing.token == "TOK" and expert.drawing.prompt.startswith("a photo antique TOK")
-    assert check_lora(expert.folder / "adapter-tiny")["unet.lora_alpha"] == 16
+    marks = read_marks(expert.folder / "adapter-tiny" / WEIGHTS)
+    assert json.loads(marks[SETTINGS])["unet.lora_alpha"] == 16
     tensors = load_file(expert.folder / "adapter-tiny" / WEIGHTS)
     assert {tensor.dtype for tensor in tensors.values()} == {torch.float16}
-    assert (expert.folder / "kohya-tiny.safetensors").is_file()
+    halved = load_file(expert.folder / "kohya-tiny.safetensors")
+    assert {t.dtype for name, t in halved.items() if ".alpha" not in name} == {torch.float16}
     told = (expert.folder / "README.md").read_text()
     assert "Made up by a test." in told and "alpha 16" in told and "Not measured yet" in told
     with pytest.raises(NotPublished, match="--replace"):
         publish(recipe, run, tmp_path / "experts", replace=False, half=True)
+
+
+def test_the_lines_on_a_card_draw_a_picture(
+    tmp_path: Path, published: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, run = published
+    recipe = load_image_recipe(path, ("validation.size=64",))
+    publish(recipe, run, tmp_path, replace=False, half=True)
+    monkeypatch.chdir(tmp_path / "disc")
+    draw_by(tmp_path / "disc", {"local folder": recipe.base.id})
+    (tmp_path / "jewel").mkdir()
+    monkeypatch.chdir(tmp_path / "jewel")
+    Path("adapter").symlink_to(BUILT_IN / "jewel" / "adapter")
+    draw_by(BUILT_IN / "jewel", {"num_inference_steps=25": "num_inference_steps=2"})
+
+
+def draw_by(card: Path, changes: dict[str, str]) -> None:
+    """Run the lines of a model card in the present folder."""
+    code = (card / "README.md").read_text().partition("```python\n")[2].partition("```")[0]
+    for old, new in changes.items():
+        assert old in code
+        code = code.replace(old, new)
+    exec(code, {})
+    with Image.open("ring.png") as drawn:
+        assert drawn.width in (64, 128)
 
 
 def test_a_card_of_the_house_keeps_its_words_and_gets_the_weights(
@@ -287,7 +315,7 @@ def test_the_shipped_recipes_are_the_reports_and_the_better_one() -> None:
     )
     training = old.training
     assert (old.data.resolution, training.precision, training.steps) == (512, "fp16", 2000)
-    assert (training.optimiser, training.snr_gamma, old.save.every) == ("adamw8bit", 5.0, 700)
+    assert (training.optimiser, training.snr_gamma, old.save.every) == ("adamw8bit", 5.0, 717)
     assert old.base.vae == "madebyollin/sdxl-vae-fp16-fix"
     assert (new.data.resolution, new.data.buckets, new.training.precision) == (1024, True, "bf16")
     assert new.lora.alpha == new.lora.rank == 32 and new.training.ema and new.data.held_out

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import json
 import os
 import signal
 import subprocess
@@ -138,6 +139,18 @@ def test_an_answer_that_is_no_json_is_asked_for_again(tmp_path: Path) -> None:
     assert "no JSON 3 times" in outcome.dropped[-1]["reason"]
 
 
+@pytest.mark.parametrize("count", [b"null", b"NaN", b"1e999", b'"many"'])
+def test_a_count_or_a_size_that_is_no_number_does_no_harm(tmp_path: Path, count: bytes) -> None:
+    with museum_of(*SIX[:2]) as museum:
+        size = b'{"width": ' + count + b', "height": 9}'
+        museum.faults[f"/collections/{SIX[0].image_id}/info.json"] = [Fault(body=size)]
+        page = museum.search({"q": ["Coronet"], "page": ["1"], "page_size": ["100"]})
+        page["info"]["record_count"] = "COUNT"
+        body = json.dumps(page).encode().replace(b'"COUNT"', count)
+        museum.faults["/v2/objects/search"] = [Fault(body=body)]
+        assert len(run_of(tmp_path, museum).rows) == 2
+
+
 def test_a_record_that_is_gone_leaves_the_search_s_own_words(tmp_path: Path) -> None:
     with museum_of(*SIX[:1]) as museum:
         museum.faults["/v2/museumobject/O1"] = [Fault(404)]
@@ -151,6 +164,22 @@ def test_a_size_that_cannot_be_had_leaves_the_server_s_own(tmp_path: Path) -> No
         museum.faults[f"/collections/{SIX[0].image_id}/info.json"] = [Fault(404)]
         (row,) = run_of(tmp_path, museum).rows
     assert row["iiif_url"].endswith("/full/full/0/default.jpg") and row["width"] == 320
+
+
+def test_a_picture_changed_under_the_same_name_is_found_and_taken_anew_when_asked(
+    tmp_path: Path,
+) -> None:
+    with museum_of(*SIX[:2]) as museum:
+        first = run_of(tmp_path, museum)
+        museum.pictures[SIX[0].image_id] = drawing("another piece")
+        assert run_of(tmp_path, museum).root == first.root, "what is here stays as it is"
+        assert (
+            subprocess.run(command(tmp_path / "crowns.toml", "verify"), check=False).returncode == 1
+        )
+        (tmp_path / "crowns" / DATA / "images" / f"{SIX[0].image_id}.jpg").unlink()
+        second = run_of(tmp_path, museum)
+    assert second.root != first.root and len(second.rows) == 2
+    assert_whole(pictures_on_disk(tmp_path))
 
 
 def test_a_kill_in_mid_download_leaves_no_half_file_and_nothing_is_fetched_twice(

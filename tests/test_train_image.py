@@ -1,7 +1,9 @@
 """A LoRA for pictures is exact: resumed, reloaded and exported it is the one that was trained."""
 
+import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,10 +16,14 @@ import torch
 from safetensors.torch import load_file
 from tiny_sdxl import make_base, make_pictures, make_recipe
 
-from training.errors import BadCorpus, BadRecipe, NotAllowed, NotPublished, TrainingStopped
+from engine.backends.diffusion.loras import load_lora, wear
+from engine.errors import ModelError
+from engine.weights.layer_names import layers_of
+from engine.weights.lora_format import SETTINGS
+from training.errors import BadCorpus, BadRecipe, NotAllowed, TrainingStopped
 from training.images.bases import load_pipeline, noise_schedule
 from training.images.data.folder import read_folder
-from training.images.lora_files import KOHYA, WEIGHTS, check_lora, read_marks
+from training.images.lora_files import KOHYA, WEIGHTS, copy_lora, read_marks
 from training.images.recipe import ImageRecipe, load_image_recipe
 from training.images.session import ImageSession
 from training.images.step_cost import measure_image
@@ -28,6 +34,7 @@ from training.train_image import MEMORY_HELP, train_image
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 QUIET = ("validation.prompts=[]", "data.held_out=0.0")
+KOHYA_TOO = ("training.steps=1", "save.kohya=true")
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +116,7 @@ def test_training_lowers_the_held_out_loss_and_writes_a_record_without_places(
     [
         ("lora.dropout=0.2", "data.caption_dropout=0.3", "training.noise_offset=0.1"),
         ("prior.weight=0.5", "prior.pictures=3", 'training.optimiser="adamw8bit"', "lora.rank=16"),
+        ("lora.text_encoders=true", "lora.conv_rank=2", "data.caption_dropout=0.3"),
     ],
 )
 def test_a_resumed_run_equals_an_unbroken_one(
@@ -179,19 +187,25 @@ def test_a_lora_file_tells_other_tools_what_it_is(
 ) -> None:
     recipe, run = prepared(tmp_path, base, pictures, *QUIET, "save.kohya=true")
     train_image(recipe, run)
-    assert check_lora(run / "lora")["unet.lora_alpha"] == 16
+    assert json.loads(read_marks(run / "lora" / WEIGHTS)[SETTINGS])["unet.lora_alpha"] == 16
     for path in (run / "lora" / WEIGHTS, run / "kohya" / KOHYA):
         marks = read_marks(path)
         assert marks["ss_network_dim"] == "4" and marks["ss_network_alpha"] == "16"
         assert marks["modelspec.architecture"] == "stable-diffusion-xl-v1-base/lora"
         assert marks["modelspec.trigger_phrase"] == "TOK"
         assert str(tmp_path) not in json.dumps(marks)
-    alphas = {
-        float(tensor)
-        for name, tensor in load_file(run / "kohya" / KOHYA).items()
-        if name.endswith(".alpha")
-    }
-    assert alphas == {16.0}
+    assert alphas_of(run) == {16.0}
+    steady, second = prepared(
+        tmp_path, base, pictures, *QUIET, *KOHYA_TOO, "lora.rslora=true", name="s"
+    )
+    train_image(steady, second)
+    assert alphas_of(second) == {32.0}, "the effective one, alpha times the root of the rank"
+    assert read_marks(second / "kohya" / KOHYA)["ss_network_alpha"] == "32"
+
+
+def alphas_of(run: Path) -> set[float]:
+    tensors = load_file(run / "kohya" / KOHYA)
+    return {float(tensors[name]) for name in tensors if name.endswith(".alpha")}
 
 
 def test_a_dora_is_not_exported_to_kohya(tmp_path: Path, base: Path, pictures: Path) -> None:
@@ -204,7 +218,7 @@ def test_a_velocity_base_with_zero_terminal_snr_is_trained_as_what_it_is(
 ) -> None:
     recipe, run = prepared(tmp_path, velocity_base, pictures, "training.steps=12", "save.every=6")
     session = train_image(recipe, run)
-    assert session.schedule.config.prediction_type == "v_prediction"
+    assert session.trainer.schedule.config.prediction_type == "v_prediction"
     assert float(session.schedule.alphas_cumprod[-1]) == 0.0
     held_out = [row["held_out"] for row in log_of(run) if "held_out" in row]
     assert held_out[-1] < held_out[0]
@@ -351,7 +365,7 @@ def test_a_base_of_pickles_or_of_another_layout_is_refused(
     for path in (pickled / "unet").glob("*.safetensors"):
         path.rename(path.with_suffix(".bin"))
     recipe, _ = prepared(tmp_path, pickled, pictures)
-    with pytest.raises(BadRecipe, match="pickled weights"):
+    with pytest.raises(ModelError, match="pickled weights"):
         load_pipeline(recipe)
     other = shutil.copytree(base, tmp_path / "other")
     config = json.loads((other / "unet" / "config.json").read_text())
@@ -363,9 +377,9 @@ def test_a_base_of_pickles_or_of_another_layout_is_refused(
 
     UNet2DConditionModel.from_config(config).save_pretrained(other / "unet")
     recipe, _ = prepared(tmp_path, other, pictures)
-    with pytest.raises(BadRecipe, match="SDXL's layout"):
+    with pytest.raises(ModelError, match="SDXL's layout"):
         load_pipeline(recipe)
-    with pytest.raises(BadRecipe, match="is no image base"):
+    with pytest.raises(ModelError, match="no base"):
         load_pipeline(prepared(tmp_path, tmp_path / "nowhere", pictures)[0])
 
 
@@ -377,14 +391,14 @@ def test_a_base_of_pickles_or_of_another_layout_is_refused(
         ('lora.target=["nothing"]', "to_k"),
         ('training.optimiser="prodigy"', "pip install prodigyopt"),
         ('training.precision="fp16"', '"bf16" or "fp32"'),
-        ('base.id="nobody/has-this"', "Check the name, the network"),
+        ('base.id="nobody/has-this"', "Check the name and the network"),
     ],
 )
 def test_a_recipe_that_the_base_cannot_follow_says_what_to_change(
     tmp_path: Path, base: Path, pictures: Path, change: str, told: str
 ) -> None:
     recipe, run = prepared(tmp_path, base, pictures, *QUIET, change)
-    with pytest.raises(BadRecipe, match=told):
+    with pytest.raises((BadRecipe, ModelError), match=told):
         session_of(recipe, run)
 
 
@@ -409,10 +423,100 @@ def test_a_folder_of_expired_pictures_trains_nothing(tmp_path: Path, base: Path)
         train_image(recipe, run)
 
 
-def test_a_folder_without_safetensors_lora_is_told_apart(tmp_path: Path) -> None:
-    (tmp_path / "pytorch_lora_weights.bin").write_bytes(b"x")
-    with pytest.raises(NotPublished, match="pickled"):
-        check_lora(tmp_path)
-    (tmp_path / WEIGHTS).write_bytes(b"cut short")
-    with pytest.raises(NotPublished, match="damaged"):
-        check_lora(tmp_path)
+def test_a_base_of_half_precision_alone_is_read(tmp_path: Path, base: Path, pictures: Path) -> None:
+    halved = tmp_path / "halved"
+    pipeline = load_pipeline(prepared(tmp_path, base, pictures)[0])
+    pipeline.to(torch.float16).save_pretrained(halved, variant="fp16")
+    changes = (f'base.vae="{halved / "vae"}"',)
+    recipe, _ = prepared(tmp_path, halved, pictures, *changes)
+    found = load_pipeline(recipe)
+    assert (found.unet.dtype, found.vae.dtype) == (torch.float32, torch.float32)
+    assert float(answer(found.unet).abs().max()) > 0
+
+
+@pytest.fixture(scope="module")
+def widest(tmp_path_factory: pytest.TempPathFactory, base: Path) -> tuple[ImageRecipe, Path, Any]:
+    """A run that trained attention, convolutions and both text encoders."""
+    root = tmp_path_factory.mktemp("widest")
+    pictures = make_pictures(root / "pictures")
+    changes = (*QUIET, "lora.text_encoders=true", "lora.conv_rank=2", "save.kohya=true")
+    recipe, run = prepared(root, base, pictures, *changes, "training.learning_rate=0.05")
+    return recipe, run, train_image(recipe, run).pipeline
+
+
+def both(pipeline: Any) -> torch.Tensor:
+    """What encoders and UNet say together."""
+    with torch.no_grad():
+        words = pipeline.encode_prompt("a TOK ring", do_classifier_free_guidance=False)
+    return torch.cat([answer(pipeline.unet).flatten(), words[0].flatten(), words[2].flatten()])
+
+
+def test_convolutions_and_text_encoders_are_trained_and_loaded_by_diffusers(
+    widest: tuple[ImageRecipe, Path, Any],
+) -> None:
+    recipe, run, trained = widest
+    names = load_file(run / "lora" / WEIGHTS)
+    assert {name.partition(".")[0] for name in names} == {
+        "unet", "text_encoder", "text_encoder_2"
+    }  # fmt: skip
+    ranks = {name: len(tensor) for name, tensor in names.items() if "lora_A" in name}
+    assert {rank for name, rank in ranks.items() if "conv" in name} == {2}
+    assert {rank for name, rank in ranks.items() if "conv" not in name} == {4}
+    plain, wanted = both(load_pipeline(recipe)), both(trained)
+    parts = (answer(trained.unet).numel(), 77 * 24, 16)
+    for mine, bare in zip(wanted.split(parts), plain.split(parts), strict=True):
+        assert float((mine - bare).abs().max()) > 1e-3
+    fresh = load_pipeline(recipe)
+    fresh.load_lora_weights(run / "lora", weight_name=WEIGHTS)
+    assert float((both(fresh) - wanted).abs().max()) < 1e-6
+
+
+@pytest.mark.parametrize("place", [f"lora/{WEIGHTS}", f"kohya/{KOHYA}"])
+def test_our_own_engine_loads_them_alone_and_beside_another(
+    tmp_path: Path, base: Path, pictures: Path, widest: tuple[ImageRecipe, Path, Any], place: str
+) -> None:
+    recipe, run, trained = widest
+    other, second = prepared(tmp_path, base, pictures, *QUIET, "training.learning_rate=0.05")
+    unet = train_image(other, second).pipeline.unet
+    pipeline = load_pipeline(recipe)
+    layers = layers_of(pipeline)
+    load_lora(pipeline, layers, "one", run / place)
+    wear(pipeline, {"one": 1.0})
+    assert float((both(pipeline) - both(trained)).abs().max()) < 1e-5
+    load_lora(pipeline, layers, "two", second / "lora")
+    wear(pipeline, {"two": 1.0})
+    assert float((answer(pipeline.unet) - answer(unet)).abs().max()) < 1e-5
+    wear(pipeline, {"one": 1.0})
+    assert float((both(pipeline) - both(trained)).abs().max()) < 1e-5
+
+
+@pytest.mark.parametrize("place", ["lora", f"kohya/{KOHYA}"])
+def test_a_lora_can_be_gone_on_from(
+    tmp_path: Path, base: Path, pictures: Path, widest: tuple[ImageRecipe, Path, Any], place: str
+) -> None:
+    _, run, trained = widest
+    start = f'lora.start="{run / place}"'
+    wide = (*QUIET, "lora.text_encoders=true", "lora.conv_rank=3", "lora.rank=6", "lora.alpha=3")
+    recipe, second = prepared(tmp_path, base, pictures, *wide, start)
+    session = session_of(recipe, second)
+    assert float((both(session.pipeline) - both(trained)).abs().max()) < 1e-5
+    assert float(session.step()) > 0 and str(tmp_path) not in json.dumps(recipe.recorded())
+    narrow, third = prepared(tmp_path, base, pictures, *QUIET, start, name="third")
+    with pytest.raises(BadRecipe, match=r"Raise lora\.rank, or widen"):
+        session_of(narrow, third)
+
+
+def test_a_lora_file_has_the_hashes_that_other_tools_reckon(
+    tmp_path: Path, widest: tuple[ImageRecipe, Path, Any]
+) -> None:
+    path = widest[1] / "kohya" / KOHYA
+    marks, body = read_marks(path), path.read_bytes()
+    weights = hashlib.sha256(body[8 + int.from_bytes(body[:8], "little") :]).hexdigest()
+    assert marks["sshs_model_hash"] == weights
+    assert marks["modelspec.hash_sha256"] == f"0x{weights}"
+    assert re.fullmatch("[0-9a-f]{8}", marks["sshs_legacy_hash"])
+    assert json.loads(marks["ss_network_args"]) == {"conv_dim": "2", "conv_alpha": "8"}
+    copy_lora(path, tmp_path / "half.safetensors", half=True)
+    halved = load_file(tmp_path / "half.safetensors")
+    assert {t.dtype for name, t in halved.items() if ".alpha" not in name} == {torch.float16}
+    assert read_marks(tmp_path / "half.safetensors")["sshs_model_hash"] != weights

@@ -10,14 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_sdxl import SDXL_SCHEDULE, TOKENIZERS, VELOCITY, make_pictures
 
+from engine.plan.cards import BUILT_IN, load_card
 from training.captioning.questions import sendable
 from training.errors import BadCorpus
 from training.images.data.buckets import bucket_for, buckets_of, cut_in_epoch, cuts_of
 from training.images.data.folder import Picture, open_picture, read_folder
 from training.images.data.samples import told_of, words_of
 from training.images.losses import snr_of, weights_of
+from training.images.recipe import load_image_recipe
 from training.images.schedule import batches_in, batches_of_epoch, batches_of_step, steps_in
 from training.images.tables import Data, ImageTraining
+from training.museum.harvest_recipe import load_harvest_recipe
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 NOW = time.time()
@@ -126,6 +129,7 @@ def test_steps_walk_through_epochs_without_a_gap(shapes: list[tuple[int, int]], 
 def test_the_steps_of_a_recipe_win_over_its_epochs() -> None:
     assert steps_in(ImageTraining(epochs=3, accumulate=4), 10) == 8
     assert steps_in(ImageTraining(epochs=3, accumulate=4, steps=2000), 10) == 2000
+    assert steps_in(ImageTraining(epochs=3, accumulate=4, least_steps=1500), 10) == 1500
 
 
 def test_whole_objects_are_held_out(tmp_path: Path) -> None:
@@ -198,7 +202,7 @@ def test_a_truncated_picture_is_named_when_it_is_opened(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     Image.effect_noise((64, 64), 80).save(path)
     path.write_bytes(path.read_bytes()[:-600])
-    with pytest.raises(BadCorpus, match=r"a\.jpg is damaged"):
+    with pytest.raises(BadCorpus, match=r"a\.jpg cannot be read"):
         open_picture(path)
 
 
@@ -214,15 +218,120 @@ def test_a_picture_is_turned_upright_and_put_on_white(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("listing", "told"), [(None, "harvest"), ('{"file_na', "line 1"), ("", "no")]
+    ("listing", "told"),
+    [
+        (None, "harvest"),
+        (b'{"file_na', "line 1"),
+        (b"", "no"),
+        (b'\xef\xbb\xbf{"file_name": "\xe9.png"}', "line 1: not UTF-8"),
+        (b'{"file_name": "a.png"}\n{"file_name": "\\u0000.png"}', "line 2"),
+        (b'{"file_name": "\\ud800.png"}', "line 1"),
+        (b'{"file_name": "' + b"a" * 300 + b'"}', "line 1"),
+    ],
 )
 def test_a_folder_without_a_whole_listing_says_what_to_do(
-    tmp_path: Path, listing: str | None, told: str
+    tmp_path: Path, listing: bytes | None, told: str
 ) -> None:
     if listing is not None:
-        (tmp_path / "metadata.jsonl").write_text(listing)
+        (tmp_path / "metadata.jsonl").write_bytes(listing)
     with pytest.raises(BadCorpus, match=told):
         read_folder(tmp_path, Data(folder=""), 1, NOW)
+
+
+@pytest.mark.parametrize("coding", ["utf-8-sig", "utf-16"])
+def test_a_listing_in_another_unicode_is_read(tmp_path: Path, coding: str) -> None:
+    text = (make_pictures(tmp_path, 2) / "metadata.jsonl").read_text()
+    (tmp_path / "metadata.jsonl").write_text(text, encoding=coding)
+    assert len(read_folder(tmp_path, Data(folder="", held_out=0), 1, NOW).train) == 2
+
+
+def test_captions_lie_in_text_files_beside_pictures(tmp_path: Path) -> None:
+    make_pictures(tmp_path, 6)
+    (tmp_path / "metadata.jsonl").unlink()
+    for number, words in enumerate(
+        (b"a ring,\n of TOK ", "ein Kästchen".encode("utf-16"), "Kästchen".encode("cp1252"), b" ")
+    ):
+        (tmp_path / "images" / f"O{number}.txt").write_bytes(words)
+    (tmp_path / "images" / "O9.txt").write_text("nobody")
+    (tmp_path / "images" / "O5.txt").write_text("gold " * 2000)
+    read = read_folder(tmp_path, Data(folder="", held_out=0), 1, NOW)
+    assert {picture.name[7:]: picture.captions[0][:15] for picture in read.train} == {
+        "O0.png": "a ring, of TOK",
+        "O1.png": "ein Kästchen",
+        "O3.png": "a photo antique",  # nothing is said of it, nor beside the next
+        "O4.png": "a photo antique",
+        "O5.png": "gold gold gold ",
+    }
+    assert read.dropped == {"a caption without its picture": 1, "its caption is not UTF-8": 1}
+
+
+def test_only_captions_of_a_model_are_said_where_the_recipe_wants_them(tmp_path: Path) -> None:
+    make_pictures(tmp_path, 2)
+    row = {"file_name": "images/O0.png", "caption": "of TOK"}
+    (tmp_path / "metadata_gpt4.jsonl").write_text(json.dumps(row) + "\n")
+    read = read_folder(tmp_path, Data(folder="", held_out=0, captions="gpt"), 1, NOW)
+    assert [p.captions for p in read.train] == [("of TOK",), ("a photo antique TOK jewellery",)]
+
+
+@pytest.mark.parametrize("name", ["report", "museum"])
+def test_captions_and_prompts_begin_alike_and_have_the_token(name: str) -> None:
+    recipes = Path(__file__).parent.parent / "training" / "recipes"
+    recipe = load_image_recipe(recipes / f"jewel-{name}.toml")
+    prefix = load_harvest_recipe(recipes / "coronet-harvest.toml").caption.prefix
+    card = load_card(BUILT_IN / "jewel").drawing
+    assert recipe.expert.token in prefix.split() and "TOK" in recipe.data.instance_prompt
+    assert recipe.expert.prompt == card.prompt == prefix + ", {request}"
+    wording = {"museum": recipe.data.wording, "report": "no listing's text is said"}[name]
+    assert wording.startswith(prefix) or recipe.data.captions == "gpt"
+
+
+@pytest.mark.parametrize(
+    ("mode", "suffix"),
+    [
+        ("I;16", "png"),
+        ("I;16B", "tiff"),
+        ("I", "tiff"),
+        ("F", "tiff"),
+        ("CMYK", "jpg"),
+        ("P", "png"),
+    ],
+)
+def test_a_picture_of_any_depth_keeps_its_shades(tmp_path: Path, mode: str, suffix: str) -> None:
+    import numpy as np
+    from PIL import Image
+
+    grey = np.tile(np.arange(256, dtype=np.uint8)[:, None], (1, 16))
+    path = tmp_path / f"scan.{suffix}"
+    if mode == "P":
+        Image.fromarray(grey).quantize(256).save(path)
+    elif mode == "CMYK":
+        Image.fromarray(grey).convert("RGB").convert(mode).save(path, quality=95)
+    elif mode == "F":
+        Image.fromarray((grey / 255).astype(np.float32)).save(path)
+    else:
+        kind = {"I;16": "<u2", "I;16B": ">u2", "I": "<i4"}[mode]
+        Image.fromarray((grey.astype(np.int64) * 257).astype(kind)).save(path)
+    found = np.asarray(open_picture(path))[[32, 96, 160, 224], 9].astype(int)
+    assert np.abs(found - np.array([[32], [96], [160], [224]])).max() <= 4
+    assert sendable(path, 2000).size == open_picture(path).size
+
+
+def test_an_animated_picture_is_its_first_frame_and_a_huge_one_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from PIL import Image
+
+    frames = [Image.new("RGB", (20, 20), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    Image.new("1", (400, 400)).save(tmp_path / "huge.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50_000)
+    read = read_folder(tmp_path, Data(folder="", held_out=0), 1, NOW)
+    assert [p.name for p in read.train] == ["a.gif"] and list(read.dropped) == [
+        "the picture has too many pixels"
+    ]
+    assert open_picture(tmp_path / "a.gif").getpixel((3, 3)) == (255, 0, 0)
+    with pytest.raises(BadCorpus, match=r"huge\.png cannot be read"):
+        sendable(tmp_path / "huge.png", 100)
 
 
 def picture(*captions: str) -> Picture:

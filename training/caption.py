@@ -2,7 +2,7 @@
 
     python -m training.caption training/recipes/coronet-harvest.toml
     python -m training.caption training/recipes/coronet-harvest.toml --captioner catalogue
-    python -m training.caption training/recipes/coronet-harvest.toml --batch --max-usd 5
+    python -m training.caption training/recipes/coronet-harvest.toml --max-usd 5
 
 Run it again after an interruption: no question that was answered is asked twice.
 """
@@ -13,11 +13,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from training.captioning import Captioner, cost
 from training.captioning.answer_log import Journal
-from training.captioning.batch_api import Batches, wait
 from training.captioning.catalogue import CatalogueCaptioner
 from training.captioning.chat_completions import ServiceCaptioner
 from training.captioning.composition import require_prefix
@@ -25,7 +23,7 @@ from training.captioning.questions import Question, questions_of
 from training.captioning.review import write_sheet
 from training.captioning.tables import CaptionTable, Kind
 from training.captioning.writer import Asking, write_captions
-from training.errors import BadRecipe, TrainingError
+from training.errors import TrainingError
 from training.museum.harvest_recipe import load_harvest_recipe
 from training.museum.harvester import DATA, told_when_full
 from training.museum.metadata_rows import CAPTIONS
@@ -55,25 +53,15 @@ def main(
     fill: Annotated[
         bool, typer.Option("--fill", help="Give pictures without an answer the catalogue's words")
     ] = False,
-    batch: Annotated[
-        bool, typer.Option("--batch", help="OpenAI's Batch API: half the price, within a day")
-    ] = False,
-    poll: Annotated[
-        float, typer.Option("--poll", min=0, help="--batch: seconds between looks; 0: do not wait")
-    ] = 30.0,
 ) -> None:
     """Write captions for a data folder's pictures."""
     recipe = load_harvest_recipe(recipe_file, tuple(changes or ()))
     table = recipe.caption.model_copy(update={"captioner": captioner} if captioner else {})
-    if batch and table.captioner != "openai":
-        raise BadRecipe("--batch is for the captioner openai. Leave it out.")
     require_prefix(table)
     delete_due(runs)
     folder = data or runs / recipe.run.name / DATA
     prune(folder, time.time())
-    options = Options(
-        max_usd=max_usd, yes=yes, retry_failed=retry_failed, fill=fill, batch=batch, poll=poll
-    )
+    options = Options(max_usd=max_usd, yes=yes, retry_failed=retry_failed, fill=fill)
     with told_when_full(folder):
         facts, pictures, over = caption_folder(folder, table, options)
         note_stage(folder / WORK if data else folder.parent, recipe, "caption", facts)
@@ -91,8 +79,6 @@ class Options:
     yes: bool
     retry_failed: bool
     fill: bool
-    batch: bool
-    poll: float
 
 
 def caption_folder(
@@ -107,7 +93,7 @@ def caption_folder(
     journal = Journal(folder)
     over = False
     try:
-        over = ask(folder, questions, who, journal, table, options)
+        over = ask(questions, who, journal, table, options)
     finally:
         rows, facts = write_captions(folder, questions, who, journal, table, options.fill)
     known = {question.file_name: question.row for question in questions}
@@ -118,7 +104,6 @@ def caption_folder(
 
 
 def ask(
-    folder: Path,
     questions: list[Question],
     who: Captioner,
     journal: Journal,
@@ -128,43 +113,13 @@ def ask(
     """Ask what is open; tells whether the limit held some questions back."""
     if not who.kept:
         return False
-    purse = cost.SpendingLimit(
-        cost.prices_of(table, options.batch), options.max_usd, journal.dollars
-    )
-    if options.batch and isinstance(who, ServiceCaptioner):
-        return ask_in_batches(Batches(folder, who, journal), purse, questions, options)
+    purse = cost.SpendingLimit(cost.prices_of(table), options.max_usd, journal.dollars)
     waiting = [question for question in questions if journal.needs(question, options.retry_failed)]
     cost.require_agreement(waiting, purse, table, options.yes)
     asking = Asking(captioner=who, journal=journal, purse=purse, table=table)
     if waiting:
         asking.ask(waiting)
     return asking.over
-
-
-def ask_in_batches(
-    batches: Batches, purse: cost.SpendingLimit, questions: list[Question], options: Options
-) -> bool:
-    """Take in what is ready, send what is open, wait; tells whether the limit held some back."""
-    table = batches.captioner.table
-    by_key = {question.key: question for question in questions}
-    batches.collect(by_key, purse.prices)
-    purse.spent = batches.journal.dollars
-    for key in batches.under_way & by_key.keys():
-        purse.hold(*cost.worst(by_key[key], table))
-    waiting = [
-        question
-        for question in questions
-        if question.key not in batches.under_way
-        and batches.journal.needs(question, options.retry_failed)
-    ]
-    affordable = [q for q in waiting if purse.hold(*cost.worst(q, table)) is not None]
-    cost.require_agreement(affordable, purse, table, options.yes)
-    batches.submit(affordable)
-    if batches.sent and options.poll:
-        wait(batches, by_key, purse.prices, options.poll)
-    elif batches.sent:
-        Console(stderr=True).print("The batch is under way. Run the same command again later.")
-    return len(affordable) < len(waiting)
 
 
 def captioner_of(table: CaptionTable) -> Captioner:

@@ -14,14 +14,15 @@ from typing import Annotated, Any
 
 import typer
 
-from engine.files import whole_folder, write_file, write_json
+from engine.files import whole_file, whole_folder, write_file, write_json
 from engine.plan.cards import BUILT_IN
 from engine.settings import read_settings
+from engine.weights.lora_format import check_lora
 from engine.weights.weight_files import check_adapter, digest_of
 from training.errors import BadRecipe, NotPublished
+from training.images.lora_files import KOHYA, copy_lora
 from training.images.lora_files import WEIGHTS as LORA
-from training.images.lora_files import check_lora, copy_weights
-from training.images.model_card import copy_kohya, copy_lora, image_model_card
+from training.images.model_card import image_model_card
 from training.images.recipe import ImageRecipe, is_image_recipe, load_image_recipe
 from training.images.rights import require_image_training
 from training.run import stage
@@ -45,12 +46,14 @@ def publish(recipe: AnyRecipe, run: Path, root: Path, replace: bool, half: bool)
     adapter = expert / folder_of(recipe.expert.profile)
     expert.mkdir(parents=True, exist_ok=True)
     with whole_folder(adapter) as folder:
-        copy = copy_lora if isinstance(recipe, ImageRecipe) else write_adapter
-        copy(source, folder, half)
+        if isinstance(recipe, ImageRecipe):
+            copy_lora(source / LORA, folder / LORA, half)
+        else:
+            write_adapter(source, folder, half)
     digest = digest_of(adapter)
     old = expert / CARD if (expert / CARD).exists() else BUILT_IN / recipe.expert.name / CARD
     write_file(expert / CARD, card_text(recipe, old, same=old.parent == expert, digest=digest))
-    write_words(recipe, run, expert, digest)
+    write_words(recipe, run, expert, digest, half)
     return {"expert": recipe.expert.name, "outputs": {"adapter": digest}}
 
 
@@ -70,12 +73,15 @@ def require_adapter(recipe: AnyRecipe, run: Path) -> Path:
     return source
 
 
-def write_words(recipe: AnyRecipe, run: Path, expert: Path, digest: str) -> None:
+def write_words(recipe: AnyRecipe, run: Path, expert: Path, digest: str, half: bool) -> None:
+    """Write the model card, and the notice or kohya's file where there is one."""
     record = read_record(run)
     if isinstance(recipe, ImageRecipe):
         write_file(expert / "README.md", image_model_card(recipe, record, digest))
         kohya = folder_of(recipe.expert.profile).replace("adapter", "kohya")
-        copy_kohya(run, expert / f"{kohya}.safetensors")
+        if (run / "kohya" / KOHYA).is_file():
+            with whole_file(expert / f"{kohya}.safetensors") as part:
+                copy_lora(run / "kohya" / KOHYA, part, half)
         return
     write_file(expert / "README.md", model_card(recipe, record, digest))
     if notice := notice_for(recipe):
@@ -85,12 +91,17 @@ def write_words(recipe: AnyRecipe, run: Path, expert: Path, digest: str) -> None
 def write_adapter(source: Path, folder: Path, half: bool) -> None:
     """Copy config and weights; `half` stores them in bfloat16, half the size."""
     import torch
+    from safetensors.torch import load_file, save_file
 
     config = json.loads((source / "adapter_config.json").read_text(encoding="utf-8"))
     if isinstance(config.get("target_modules"), list):
         config["target_modules"].sort()  # PEFT writes a set: the digest should not change
     write_json(folder / "adapter_config.json", config)
-    copy_weights(source / WEIGHTS, folder / WEIGHTS, half and torch.bfloat16, {"format": "pt"})
+    weights = load_file(source / WEIGHTS)
+    if half:
+        weights = {name: tensor.to(torch.bfloat16) for name, tensor in weights.items()}
+    save_file(weights, folder / WEIGHTS, {"format": "pt"})
+    (folder / WEIGHTS).chmod(0o644)  # safetensors makes it private
 
 
 def main(

@@ -61,10 +61,10 @@ def write_lora(session: "ImageSession", folder: Path) -> None:
 
     marks = lora_metadata(session.recipe, facts_of_training(session))
     with whole_folder(folder) as part:
-        save_lora(session.pipeline.unet, part, marks)
+        save_lora(session.pipeline, part, marks)
     if session.recipe.save.kohya:
         with whole_folder(folder.with_name("kohya")) as part:
-            save_kohya(session.pipeline.unet, part, marks)
+            save_kohya(session.pipeline, part, marks)
 
 
 def facts_of_training(session: "ImageSession") -> dict[str, Any]:
@@ -72,7 +72,7 @@ def facts_of_training(session: "ImageSession") -> dict[str, Any]:
     return {
         "pictures": len(session.samples),
         "resolution": session.resolution,
-        "prediction": session.schedule.config.prediction_type,
+        "prediction": session.trainer.schedule.config.prediction_type,
         "steps": session.chosen_step,
         "epochs": session.epochs,
         "data": session.pictures.digest,

@@ -8,11 +8,12 @@ from pydantic import SecretStr
 from training.captioning.description import Answer, read_completion
 from training.captioning.questions import Question, completion_body
 from training.captioning.tables import OPENAI, CaptionTable
-from training.errors import BadRecipe, NotAllowed, SourceFault, TrainingError
+from training.errors import BadCorpus, BadRecipe, NotAllowed, SourceFault, TrainingError
 from training.run.settings import TrainingSettings
 
 TRIES = 5
 SECONDS = 120.0  # for one answer
+OF_THE_PICTURE = (400, 413, 415, 422)  # statuses that the next picture need not meet
 WITHOUT = (
     "To go on without it: --captioner catalogue needs no key, --captioner local looks with a model "
     "on this machine, and [caption] address may name a server of your own."
@@ -33,12 +34,14 @@ class ServiceCaptioner:
         """Make one call, tried again by the client where the server is busy."""
         try:
             body = completion_body(question, self.table, self.own)
-        except OSError as error:
-            return Answer(outcome="failed", raw=f"the picture cannot be read: {error}")
+        except BadCorpus as error:
+            return Answer(outcome="failed", raw=str(error))
         try:
             answer = self.client.chat.completions.with_raw_response.create(**body)
             return read_completion(answer.http_response.json(), answer.request_id or "")
-        except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+        except openai.APIStatusError as error:
+            if error.status_code not in OF_THE_PICTURE:
+                raise told(error, self.table) from error
             return Answer(outcome="failed", raw=reason_of(error), request_id=error.request_id or "")
         except openai.OpenAIError as error:
             raise told(error, self.table) from error

@@ -17,6 +17,7 @@ from training.captioning.description import Answer
 from training.captioning.questions import Question
 from training.captioning.tables import OPENAI, CaptionTable
 from training.errors import BadRecipe, NotAllowed
+from training.images.data.folder import UNREADABLE
 
 # Dollars per million tokens in and out, OpenAI's price list as read in November 2026.
 PRICES = {"gpt-4.1": (2.0, 8.0), "gpt-4.1-mini": (0.4, 1.6), "gpt-4.1-nano": (0.1, 0.4)}
@@ -50,7 +51,7 @@ def family(model: str) -> str:
     return re.sub(r"-\d{4}-\d{2}-\d{2}$", "", model)
 
 
-def prices_of(table: CaptionTable, batch: bool = False) -> Prices:
+def prices_of(table: CaptionTable) -> Prices:
     """Take the recipe's prices, else the list's; another server costs nothing unless stated."""
     own = table.captioner == "openai" and table.address.rstrip("/") == OPENAI
     listed = PRICES.get(family(table.model)) if own else (0.0, 0.0)
@@ -61,11 +62,7 @@ def prices_of(table: CaptionTable, batch: bool = False) -> Prices:
             "dollars_in and dollars_out (per million tokens)."
         )
     known = listed or (0.0, 0.0)
-    factor = 1 - table.batch_discount if batch else 1.0
-    return Prices(
-        (known[0] if into is None else into) * factor,
-        (known[1] if out is None else out) * factor,
-    )
+    return Prices(known[0] if into is None else into, known[1] if out is None else out)
 
 
 def picture_tokens(width: int, height: int, detail: str, model: str) -> int:
@@ -105,7 +102,7 @@ def estimate(question: Question, table: CaptionTable) -> int:
         try:
             with Image.open(question.path) as picture:
                 width, height = picture.size
-        except OSError:
+        except UNREADABLE:
             width = height = table.longest_side
     return question_tokens(question.text, width, height, table)
 

@@ -1,10 +1,12 @@
 """Define what a captioner says of a piece of jewellery, and read its answer."""
 
 import json
+import re
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+REFUSED = re.compile(r"\b(sorry|can(no|')t assist|unable to)\b", re.IGNORECASE)
 Outcome = Literal["ok", "refused", "cut off", "filtered", "not JSON", "failed"]
 
 
@@ -56,24 +58,25 @@ def read_text(text: str) -> Description | None:
 
 
 def read_completion(body: Any, request_id: str = "") -> Answer:
-    """Read a `chat.completion` object, from a call or from a batch's output."""
+    """Read a `chat.completion` object as OpenAI or a look-alike writes it."""
     try:
         choice, usage = body["choices"][0], body.get("usage") or {}
-        message, reason = choice["message"], choice.get("finish_reason") or "stop"
-        text, refusal = message.get("content") or "", message.get("refusal") or ""
-        counted = int(usage.get("prompt_tokens", 0)), int(usage.get("completion_tokens", 0))
+        message, reason = choice["message"], choice.get("finish_reason")
+        content, refusal = message.get("content") or "", message.get("refusal") or ""
+        if not isinstance(content, str):  # a list of parts
+            content = "".join(str(part.get("text") or "") for part in content)
+        counted = [int(usage.get(f"{side}_tokens") or 0) for side in ("prompt", "completion")]
     except (KeyError, IndexError, TypeError, AttributeError, ValueError):
         return Answer(outcome="failed", raw=json.dumps(body)[:2000], request_id=request_id)
-    description = read_text(text) if reason == "stop" and not refusal else None
-    outcome: Outcome = "ok" if description else "not JSON"
-    if refusal:
+    ended: dict[str, Outcome] = {"content_filter": "filtered", "length": "cut off"}
+    description = read_text(content)
+    outcome = ended.get(reason, "ok" if description else "not JSON")
+    if refusal or (description and REFUSED.search(description.object_type)):
         outcome = "refused"
-    elif reason in ("content_filter", "length"):
-        outcome = "filtered" if reason == "content_filter" else "cut off"
     return Answer(
         outcome=outcome,
-        description=description,
-        raw=refusal or text,
+        description=description if outcome == "ok" else None,
+        raw=refusal or content,
         tokens_in=counted[0],
         tokens_out=counted[1],
         request_id=request_id,

@@ -4,10 +4,11 @@ from typing import Any
 
 from PIL import Image
 
+from engine.backends.model_loading import placement
 from training.captioning.description import Answer, Outcome, read_text
 from training.captioning.questions import Question, sendable
 from training.captioning.tables import CaptionTable
-from training.errors import BadRecipe
+from training.errors import BadCorpus, BadRecipe
 
 AGAIN = "That was not the JSON object that was asked for. Answer with it and nothing else."
 TRIES = 2
@@ -39,14 +40,14 @@ class LocalCaptioner:
             ) from error
         if not getattr(self.processor, "chat_template", None):
             raise BadRecipe(f"{table.model!r} has no chat template. Choose {SUITABLE}.")
-        self.device, dtype = place_of(found)
+        self.device, dtype = placement(())  # a processor reckons in 32 bits
         self.network = found.to(self.device, dtype=dtype).eval()
 
     def describe(self, question: Question) -> Answer:
         try:
             picture = sendable(question.path, self.table.longest_side)
-        except OSError as error:
-            return Answer(outcome="failed", raw=f"the picture cannot be read: {error}")
+        except BadCorpus as error:
+            return Answer(outcome="failed", raw=str(error))
         messages = [message("user", question.text, picture)]
         tokens_in = tokens_out = 0
         for _ in range(TRIES):
@@ -86,14 +87,3 @@ class LocalCaptioner:
 def message(role: str, text: str, picture: Image.Image | None = None) -> Message:
     parts: list[Message] = [{"type": "image", "image": picture}] if picture else []
     return {"role": role, "content": [*parts, {"type": "text", "text": text}]}
-
-
-def place_of(network: Any) -> tuple[str, Any]:
-    """Choose device and precision: a GPU with the weights' own, a processor with 32 bits."""
-    import torch
-
-    if torch.cuda.is_available():
-        return "cuda", torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    if torch.backends.mps.is_available():
-        return "mps", network.dtype
-    return "cpu", torch.float32

@@ -13,7 +13,7 @@ from PIL import Image
 from training.captioning.description import Description, schema
 from training.captioning.tables import CaptionTable
 from training.errors import BadCorpus
-from training.images.data.folder import upright
+from training.images.data.folder import open_picture
 from training.museum.metadata_rows import METADATA, read_rows
 
 DECISIVE = {"captioner", "model", "structured", "longest_side", "detail", "most_tokens", "seed"}
@@ -94,9 +94,8 @@ def key_of(picture: str, text: str, table: CaptionTable) -> str:
 
 
 def sendable(path: Path, longest_side: int) -> Image.Image:
-    """Open a picture as it is sent: upright, RGB, no longer than asked. Raises OSError."""
-    with Image.open(path) as opened:
-        picture = upright(opened)
+    """Open a picture as it is sent: upright, RGB, no longer than asked. Raises BadCorpus."""
+    picture = open_picture(path)
     picture.thumbnail((longest_side, longest_side), Image.Resampling.LANCZOS)
     return picture
 

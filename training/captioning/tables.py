@@ -27,6 +27,5 @@ class CaptionTable(Table):
     token_budget: int = Field(default=75, ge=20, le=75)  # CLIP tokens of the short caption
     dollars_in: float | None = Field(default=None, ge=0)  # per million tokens; None: looked up
     dollars_out: float | None = Field(default=None, ge=0)
-    batch_discount: float = Field(default=0.5, ge=0, le=1)
     review_share: float = Field(default=0.05, ge=0, le=1)
     review_least: int = Field(default=20, ge=0)

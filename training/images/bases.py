@@ -1,12 +1,15 @@
-"""Load a pipeline of SDXL's layout, and put a fresh LoRA on its UNet. Safetensors only."""
+"""Load a pipeline of SDXL's layout, and put a fresh LoRA on it."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from engine.plan.cards import BUILT_IN
-from engine.weights.weight_files import PICKLES
+from engine.backends.diffusion.pipeline import open_part, open_pipeline
+from engine.settings import read_settings
+from engine.weights.bases import fetch_pipeline, find_base
+from engine.weights.layer_names import PARTS, layers_of
+from engine.weights.lora_format import DOWN, SIZE, UP, read_lora
 from training.errors import BadRecipe
 from training.images.recipe import ImageRecipe
 from training.images.tables import ImageLora
@@ -14,104 +17,34 @@ from training.text.bases import compute_type, lora_config
 
 if TYPE_CHECKING:
     from diffusers import DDPMScheduler, StableDiffusionXLPipeline
+    from torch import Tensor
 
-EMBEDDED = BUILT_IN.parent / "models"
+    from engine.weights.layer_names import Place
+    from engine.weights.lora_format import Halves
+
 ATTENTION = ("to_k", "to_q", "to_v", "to_out.0")
 TARGETS = {
     "attn": ATTENTION,
     "attn-mlp": (*ATTENTION, "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2"),
 }
-TIME_IDS = 6  # original size, corner and target size, height before width
-INDEX = "model_index.json"
-
-
-def place_of(name: str, folder: Path | None = None) -> str:
-    place = folder or EMBEDDED / name
-    if folder is None and not (place / INDEX).is_file():
-        place = Path(name).expanduser()
-        if not place.exists() and name.count("/") == 1 and not name.startswith((".", "/", "~")):
-            return name  # a hub id
-    if not (place / INDEX).is_file():
-        raise BadRecipe(
-            f"{name if folder is None else folder} is no image base: it has no {INDEX}. Name a hub id "
-            "or the folder of a diffusers pipeline under [base] id, or with --base."
-        )
-    refuse_pickles(place)
-    return str(place)
-
-
-def refuse_pickles(place: Path) -> None:
-    """Raise BadRecipe for a part of a pipeline that holds only pickled weights: they can run code."""
-    for part in sorted(path for path in (place, *place.iterdir()) if path.is_dir()):
-        names = [path.name for path in part.iterdir()]
-        pickles = sorted(name for name in names if name.endswith(PICKLES))
-        if pickles and not any(name.endswith(".safetensors") for name in names):
-            raise BadRecipe(
-                f"{part} holds only pickled weights ({pickles[0]}), which can run code when read, so "
-                "they are never opened. Convert them to safetensors, or use a base that has them."
-            )
+CONVOLUTIONS = ("conv1", "conv2", "conv_shortcut", "downsamplers.0.conv", "upsamplers.0.conv")
+WORDS = ("q_proj", "k_proj", "v_proj", "out_proj")  # of CLIP's attention
 
 
 def load_pipeline(recipe: ImageRecipe, folder: Path | None = None) -> "StableDiffusionXLPipeline":
-    """Load the base in the recipe's precision, frozen; its VAE in fp32, where latents are made."""
-    from diffusers.utils import logging
-    from transformers.utils import logging as words_logging
+    """Load the base in the recipe's precision, frozen; its VAE in fp32, where latents are made.
 
-    for log in (logging, words_logging):
-        log.set_verbosity_error()
-        log.disable_progress_bar()
-    from diffusers import AutoencoderKL, StableDiffusionXLPipeline
+    Raises ModelError.
+    """
+    from diffusers import AutoencoderKL
 
-    precision = compute_type(recipe.training.precision)
-    options: dict[str, Any] = {"use_safetensors": True}
-    if recipe.base.vae:
-        options["vae"] = load_part(AutoencoderKL, recipe.base.vae, dtype=torch.float32)
-    if folder is None and recipe.base.revision:
-        options["revision"] = recipe.base.revision
-    if folder is None and recipe.base.variant:
-        options["variant"] = recipe.base.variant
-    pipeline: StableDiffusionXLPipeline = load_part(
-        StableDiffusionXLPipeline,
-        place_of(recipe.base.id, folder),
-        dtype={"default": precision, "vae": torch.float32},
-        add_watermarker=False,
-        **options,
-    )
+    base, whole = recipe.base, torch.float32
+    place = folder or fetch_pipeline(find_base(base.id, read_settings().models))
+    vae = open_part(AutoencoderKL, base.vae, whole) if base.vae else None
+    kinds = {"default": compute_type(recipe.training.precision), "vae": whole}
+    pipeline: StableDiffusionXLPipeline = open_pipeline(place, base.id, kinds, vae)
     pipeline.set_progress_bar_config(disable=True)
-    for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder, pipeline.text_encoder_2):
-        part.requires_grad_(False)
-    check_layout(pipeline)
     return pipeline
-
-
-def load_part(kind: Any, place: str, **options: Any) -> Any:
-    local = Path(place).expanduser()
-    if local.is_dir():
-        refuse_pickles(local)
-        place = str(local)
-    try:
-        return kind.from_pretrained(place, **{"use_safetensors": True, **options})
-    except (OSError, ValueError) as error:
-        raise BadRecipe(
-            f"{place} could not be loaded as {kind.__name__}: {error}\nCheck the name, the network "
-            "and, for a gated model, that HF_TOKEN is set; or name a local folder."
-        ) from error
-
-
-def check_layout(pipeline: Any) -> None:
-    """Raise BadRecipe unless the UNet takes two texts, a pooled text and six time ids, as SDXL's."""
-    config = pipeline.unet.config
-    pooled = pipeline.text_encoder_2.config.projection_dim
-    needed = TIME_IDS * (config.addition_time_embed_dim or 0) + pooled
-    if (
-        config.addition_embed_type != "text_time"
-        or config.projection_class_embeddings_input_dim != needed
-    ):
-        raise BadRecipe(
-            "This base has not SDXL's layout (its UNet does not take six time ids beside the pooled "
-            "text), so its LoRA would not fit. Use stabilityai/stable-diffusion-xl-base-1.0, one made "
-            "from it, or jewel-base."
-        )
 
 
 def resolution_of(recipe: ImageRecipe, pipeline: Any) -> int:
@@ -144,19 +77,76 @@ def noise_schedule(pipeline: Any) -> "DDPMScheduler":
     return schedule
 
 
-def add_lora(unet: Any, lora: ImageLora, seed: int) -> None:
-    """Put a fresh LoRA in fp32 on the UNet; raises BadRecipe when it lacks the target modules."""
+def adapted(pipeline: Any) -> dict[str, Any]:
+    """Give the parts of a pipeline that have a LoRA: the UNet, and perhaps the text encoders."""
+    parts = {part: getattr(pipeline, part, None) for part in PARTS}
+    return {part: model for part, model in parts.items() if getattr(model, "peft_config", None)}
+
+
+def trained_weights(pipeline: Any) -> dict[str, "Tensor"]:
+    """Name every weight that is trained by its part and its place there."""
+    return {
+        f"{part}.{name}": weight
+        for part, model in adapted(pipeline).items()
+        for name, weight in model.named_parameters()
+        if weight.requires_grad
+    }
+
+
+def add_lora(pipeline: Any, lora: ImageLora, seed: int) -> None:
+    """Put a LoRA in fp32 on the UNet, and on the text encoders if the recipe asks for it.
+
+    It is fresh, or begins as the file that the recipe names. Raises BadRecipe or ModelError.
+    """
     from diffusers.training_utils import cast_training_params
 
+    base = layers_of(pipeline) if lora.start else {}
     torch.manual_seed(seed)
     targets = TARGETS[lora.target] if isinstance(lora.target, str) else lora.target
+    _adapt(pipeline.unet, lora, (*targets, *(CONVOLUTIONS if lora.conv_rank else ())))
+    for encoder in (pipeline.text_encoder, pipeline.text_encoder_2) if lora.text_encoders else ():
+        _adapt(encoder, lora, WORDS)
+    for model in adapted(pipeline).values():
+        cast_training_params(model, dtype=torch.float32)
+    if lora.start:
+        _begin(pipeline, read_lora("[lora] start", Path(lora.start).expanduser(), base))
+
+
+def _adapt(model: Any, lora: ImageLora, targets: tuple[str, ...]) -> None:
     init = True if lora.init == "kaiming" else lora.init
+    ranks = dict.fromkeys(CONVOLUTIONS, lora.conv_rank) if lora.conv_rank else {}
+    alphas = {name: lora.alpha * rank / lora.rank for name, rank in ranks.items()}
+    config = lora_config(
+        lora,
+        targets,
+        init_lora_weights=init,
+        use_dora=lora.dora,
+        rank_pattern=ranks,
+        alpha_pattern=alphas,
+    )
     try:
-        unet.add_adapter(lora_config(lora, targets, init_lora_weights=init, use_dora=lora.dora))
+        model.add_adapter(config)
     except ValueError as error:
-        layers = sorted({name.rpartition(".")[2] for name, _ in unet.named_modules() if name})
+        layers = sorted({name.rpartition(".")[2] for name, _ in model.named_modules() if name})
         raise BadRecipe(
             f"The base's UNet has no module called {lora.target!r}. Set [lora] target to "
             f'"attn", "attn-mlp" or to some of: {", ".join(layers)}.'
         ) from error
-    cast_training_params(unet, dtype=torch.float32)
+
+
+def _begin(pipeline: Any, updates: "dict[Place, Halves]") -> None:
+    """Fill the fresh LoRA with another's updates; ranks that it does not fill stay without effect."""
+    for (part, layer), half in updates.items():
+        module = getattr(pipeline, part).get_submodule(layer)
+        rank = half[DOWN].shape[0]
+        if "default" not in getattr(module, "lora_A", ()) or module.r["default"] < rank:
+            raise BadRecipe(
+                f"[lora] start changes {part}.{layer} with rank {rank}, which this LoRA cannot hold. "
+                "Raise lora.rank, or widen lora.target, conv_rank or text_encoders."
+            )
+        if SIZE in half:
+            raise BadRecipe("[lora] start is a DoRA. Start from a LoRA.")
+        down, up = module.lora_A["default"].weight, module.lora_B["default"].weight
+        with torch.no_grad():
+            down[:rank] = half[DOWN]
+            up[:, :rank] = half[UP] / module.scaling["default"]  # its strength is within

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from torch import Tensor
 
@@ -12,12 +11,10 @@ PREFIX = "average."
 class Average:
     """Keep diffusers' own EMAModel over the trained weights; decay 0 means none."""
 
-    def __init__(self, unet: Any, decay: float) -> None:
+    def __init__(self, weights: dict[str, Tensor], decay: float) -> None:
         from diffusers.training_utils import EMAModel
 
-        named = [(name, weight) for name, weight in unet.named_parameters() if weight.requires_grad]
-        self.names = [name for name, _ in named]
-        self.weights = [weight for _, weight in named]
+        self.names, self.weights = list(weights), list(weights.values())
         self.model = EMAModel(self.weights, decay=decay) if decay else None
 
     def step(self) -> None:

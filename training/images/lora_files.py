@@ -1,80 +1,80 @@
 """A LoRA as files: diffusers' own with its PEFT settings, and one for kohya's family of tools.
 
 Both hold what other tools show of a LoRA (kohya's `ss_...`, and ModelSpec). Without the settings a
-reload would guess alpha = rank; kohya's format has its alpha in a tensor of each module.
+reload would guess alpha = rank; kohya's format has its alpha in a tensor of each module. The weights
+keep PEFT's names in diffusers' file: its scripts rename those of attention (but no others) in an older
+manner, and its loader (0.42) then leaves them out as soon as the LoRA has others too.
 """
 
 import json
-import math
-import shutil
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.weights.weight_files import ADAPTER_CONFIG, PICKLES
+from engine.weights.layer_names import CLIP, PARTS
+from engine.weights.lora_format import SETTINGS
 from training.errors import NotPublished
+from training.images.bases import adapted
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 WEIGHTS = "pytorch_lora_weights.safetensors"
 KOHYA = "kohya.safetensors"
-SETTINGS = "lora_adapter_metadata"  # the key that diffusers reads
 
 
-def lora_state(unet: Any) -> "dict[str, Tensor]":
+def save_lora(pipeline: Any, folder: Path, marks: dict[str, str]) -> None:
+    """Write diffusers' file with the settings and `marks`; reloading it changes nothing."""
     from peft import get_peft_model_state_dict
 
-    state: dict[str, Tensor] = get_peft_model_state_dict(unet, adapter_name="default")
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    tensors: dict[str, Tensor] = {}
+    settings: dict[str, Any] = {}
+    for part, model in adapted(pipeline).items():
+        state = get_peft_model_state_dict(model, adapter_name="default")
+        tensors |= {f"{part}.{name}": tensor for name, tensor in state.items()}
+        said = model.peft_config["default"].to_dict()
+        settings |= {f"{part}.{key}": value for key, value in said.items()}
+    text = json.dumps(settings, sort_keys=True, default=sorted)  # PEFT holds names in sets
+    save_weights(tensors, folder / WEIGHTS, {"format": "pt", SETTINGS: text, **marks})
 
 
-def settings_of(unet: Any) -> dict[str, Any]:
-    settings: dict[str, Any] = unet.peft_config["default"].to_dict()
-    for key, value in settings.items():
-        if isinstance(value, set):
-            settings[key] = sorted(value)
-    if isinstance(settings.get("target_modules"), list):
-        settings["target_modules"].sort()
-    return settings
-
-
-def save_lora(unet: Any, folder: Path, marks: dict[str, str]) -> Path:
-    """Write diffusers' file with the settings and `marks`; reloading it changes nothing.
-
-    The weights keep PEFT's names. diffusers' scripts rename those of attention (but no others) in an
-    older manner, and its loader (0.42) then leaves them out as soon as the LoRA has others too.
-    """
-    from diffusers import StableDiffusionXLPipeline
-    from safetensors.torch import load_file, save_file
-
-    StableDiffusionXLPipeline.save_lora_weights(
-        folder, unet_lora_layers=lora_state(unet), unet_lora_adapter_metadata=settings_of(unet)
-    )
-    path = folder / WEIGHTS
-    save_file(load_file(path), path, metadata={**read_marks(path), **marks})
-    path.chmod(0o644)  # safetensors makes it private
-    return path
-
-
-def save_kohya(unet: Any, folder: Path, marks: dict[str, str]) -> Path:
+def save_kohya(pipeline: Any, folder: Path, marks: dict[str, str]) -> None:
     """Write the file for kohya's tools, with the alpha that was trained with in each module."""
     import torch
-    from diffusers.utils import convert_state_dict_to_kohya
-    from safetensors.torch import save_file
 
-    settings = unet.peft_config["default"]
-    if settings.use_dora:
-        raise NotPublished("A DoRA has no kohya export. Set [save] kohya = false.")
-    alpha = settings.lora_alpha * (math.sqrt(settings.r) if settings.use_rslora else 1.0)
-    weights = lora_state(unet)
-    made = convert_state_dict_to_kohya({f"unet.{name}": weights[name] for name in weights})
-    for name in made:
-        if name.endswith(".alpha"):  # diffusers writes the rank there
-            made[name] = torch.tensor(float(alpha))
-    path = folder / KOHYA
-    save_file({name: made[name].contiguous() for name in made}, path, metadata=marks)
-    path.chmod(0o644)
-    return path
+    made: dict[str, Tensor] = {}
+    for part, model in adapted(pipeline).items():
+        if model.peft_config["default"].use_dora:
+            raise NotPublished("A DoRA has no kohya export. Set [save] kohya = false.")
+        for name, module in model.named_modules():
+            if "default" not in getattr(module, "lora_A", ()):
+                continue
+            name = CLIP + name.removeprefix(CLIP) if part != "unet" else name
+            stem = f"lora_{PARTS[part][0]}_{name.replace('.', '_')}"
+            made[f"{stem}.lora_down.weight"] = module.lora_A["default"].weight
+            made[f"{stem}.lora_up.weight"] = module.lora_B["default"].weight
+            made[f"{stem}.alpha"] = torch.tensor(module.scaling["default"] * module.r["default"])
+    save_weights(made, folder / KOHYA, marks)
+
+
+def save_weights(tensors: "dict[str, Tensor]", path: Path, marks: dict[str, str]) -> None:
+    """Write a file with marks and the hashes that kohya's tools and ModelSpec know it by.
+
+    Both are of the weights behind the header; kohya's older one is of a fixed place in a file that
+    holds only its own marks.
+    """
+    from safetensors.torch import save, save_file
+
+    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    body = save(whole, {name: marks[name] for name in marks if name.startswith("ss_")})
+    weights = sha256(body[8 + int.from_bytes(body[:8], "little") :]).hexdigest()
+    hashes = {
+        "sshs_model_hash": weights,
+        "sshs_legacy_hash": sha256(body[0x100000:0x110000]).hexdigest()[:8],
+        "modelspec.hash_sha256": f"0x{weights}",
+    }
+    save_file(whole, path, {**marks, **hashes})
+    path.chmod(0o644)  # safetensors makes it private
 
 
 def read_marks(path: Path) -> dict[str, str]:
@@ -88,35 +88,14 @@ def read_marks(path: Path) -> dict[str, str]:
         raise NotPublished(f"{path} is damaged ({error}). Train or fetch it again.") from error
 
 
-def copy_weights(source: Path, to: Path, half: Any, metadata: dict[str, str]) -> None:
-    """Copy weights, in the half precision that is given, if one is."""
-    from safetensors.torch import load_file, save_file
+def copy_lora(source: Path, path: Path, half: bool) -> None:
+    """Copy a LoRA's file and what it says of itself; `half` stores it in fp16, alphas excepted."""
+    import torch
+    from safetensors.torch import load_file
 
-    if not half:
-        shutil.copyfile(source, to)
-        return
-    save_file({k: w.to(half) for k, w in load_file(source).items()}, to, metadata=metadata)
-    to.chmod(0o644)  # safetensors makes it private
-
-
-def check_lora(folder: Path) -> dict[str, Any]:
-    """Check a folder's LoRA and give its PEFT settings. Raises NotPublished."""
-    path = folder / WEIGHTS
-    if not path.is_file():
-        names = sorted(file.name for file in folder.iterdir()) if folder.is_dir() else []
-        pickles = [name for name in names if name.endswith(PICKLES)]
-        if pickles:
-            raise NotPublished(
-                f"{folder} holds only pickled weights ({pickles[0]}), which can run code when read. "
-                "Convert them to safetensors first."
-            )
-        kind = "a text adapter" if ADAPTER_CONFIG in names else "no LoRA for pictures"
-        raise NotPublished(f"{folder} is {kind}: it has no {WEIGHTS}.")
-    marks = read_marks(path)
-    if SETTINGS not in marks:
-        raise NotPublished(
-            f"{path} does not say with which alpha it was trained. Save it with this trainer, or with "
-            "diffusers' save_lora_weights and its metadata."
-        )
-    settings: dict[str, Any] = json.loads(marks[SETTINGS])
-    return settings
+    kind = torch.float16 if half else torch.float32
+    weights = {
+        name: tensor if name.endswith(".alpha") else tensor.to(kind)
+        for name, tensor in load_file(source).items()
+    }
+    save_weights(weights, path, read_marks(source))

@@ -1,5 +1,7 @@
 """What a LoRA file says of itself to other tools: kohya's `ss_...` keys and ModelSpec. Pure."""
 
+import json
+import math
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,10 +12,16 @@ from training.run.recipe import placeless
 def lora_metadata(recipe: ImageRecipe, facts: dict[str, Any]) -> dict[str, str]:
     """Write the core keys as text; `facts` gives resolution, prediction, steps, epochs, pictures."""
     lora, training = recipe.lora, recipe.training
+    args = {
+        "conv_dim": f"{lora.conv_rank}",
+        "conv_alpha": f"{lora.alpha * lora.conv_rank / lora.rank:g}",
+    }
+    args = args if lora.conv_rank else {}
     marks = {
         "ss_network_module": "networks.lora",
         "ss_network_dim": lora.rank,
-        "ss_network_alpha": f"{lora.alpha:g}",
+        "ss_network_alpha": f"{lora.alpha * (math.sqrt(lora.rank) if lora.rslora else 1):g}",
+        "ss_network_args": json.dumps(args) if args else None,
         "ss_base_model_version": "sdxl_base_v1-0",
         "ss_sd_model_name": placeless(recipe.base.id),
         "ss_v2": False,

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from training.images.data.latent_cache import Embeddings
 from training.images.data.samples import Sample, Samples
 from training.images.recipe import ImageRecipe
 from training.run.schedule import generator_for
@@ -60,6 +61,7 @@ class Denoiser:
     schedule: Any
     device: Any
     precision: Any
+    embeddings: Embeddings
 
     def errors(
         self, chosen: Sequence[Sample], latents: Tensor, noise: Tensor, times: Tensor
@@ -67,9 +69,8 @@ class Denoiser:
         """Give the unweighted squared error of each picture, given timesteps and noise."""
         noisy = self.schedule.add_noise(latents, noise, times)
         target = target_of(self.schedule, latents, noise, times)
-        pooled = torch.stack([sample.pooled for sample in chosen])
+        embeddings, pooled = self.embeddings.batch([sample.caption for sample in chosen])
         time_ids = torch.tensor([sample.time_ids for sample in chosen], dtype=torch.float32)
-        embeddings = torch.stack([sample.embeddings for sample in chosen])
         answer = self.unet(
             noisy.to(self.device, self.precision),
             times.to(self.device),

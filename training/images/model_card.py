@@ -1,12 +1,11 @@
-"""What publishing a LoRA for pictures writes beside its card: the weights, and the model card."""
+"""The model card of a LoRA for pictures."""
 
-import shutil
-from pathlib import Path
 from typing import Any
 
-from engine.files import whole_file
-from training.images.lora_files import KOHYA, WEIGHTS, copy_weights, read_marks
+from engine.weights.bases import SHIPPED
+from training.images.lora_files import WEIGHTS
 from training.images.recipe import ImageRecipe
+from training.run.expert_card import folder_of
 from training.run.recipe import placeless
 
 OPEN_RAIL = (
@@ -19,22 +18,6 @@ CATALOGUE = (
     "catalogue: say openly that it is machine-made, and never pass it off as an object or a record. "
     "It knows nothing of history; details that look like marks or inscriptions mean nothing."
 )
-
-
-def copy_lora(source: Path, folder: Path, half: bool) -> None:
-    """Copy the weights and what they say of themselves; `half` stores them in fp16."""
-    import torch
-
-    marks = read_marks(source / WEIGHTS)
-    copy_weights(source / WEIGHTS, folder / WEIGHTS, half and torch.float16, marks)
-
-
-def copy_kohya(run: Path, path: Path) -> None:
-    """Put the run's kohya export, if there is one, beside the adapter's folder."""
-    source = run / "kohya" / KOHYA
-    if source.is_file():
-        with whole_file(path) as part:
-            shutil.copyfile(source, part)
 
 
 def image_model_card(recipe: ImageRecipe, record: dict[str, Any], digest: str) -> str:
@@ -115,10 +98,39 @@ def how(recipe: ImageRecipe, done: dict[str, Any]) -> str:
 
 
 def use(recipe: ImageRecipe, base: str) -> str:
-    prompt = recipe.expert.prompt.replace("{request}", "a gold ring").strip(" ,")
-    return (
-        "```python\nfrom diffusers import StableDiffusionXLPipeline\n\n"
-        f'pipeline = StableDiffusionXLPipeline.from_pretrained("{base}")\n'
-        f'pipeline.load_lora_weights("adapter", weight_name="{WEIGHTS}")\n'
-        f'pipeline("{prompt}").images[0].save("ring.png")\n```'
+    """Write the lines that draw a picture as the validation's, to be run in the expert's folder."""
+    shown = recipe.validation
+    place, imported = (
+        f'"{base}"',
+        ["import torch", "from diffusers import StableDiffusionXLPipeline"],
     )
+    if recipe.base.id in SHIPPED:
+        place, imported = (
+            f"SHIPPED[{place}]",
+            [*imported, "from engine.weights.bases import SHIPPED"],
+        )
+    options, vae = "dtype=kind", []
+    if recipe.base.vae:
+        imported[1] = "from diffusers import AutoencoderKL, StableDiffusionXLPipeline"
+        named = placeless(recipe.base.vae)
+        options, vae = (
+            f"vae=vae, {options}",
+            [f'vae = AutoencoderKL.from_pretrained("{named}", dtype=kind)'],
+        )
+    prompt = recipe.expert.prompt.replace("{request}", "a gold ring").strip(" ,")
+    drawn = f"num_inference_steps={shown.steps}, guidance_scale={shown.guidance:g}"
+    if size := shown.size or recipe.data.resolution:
+        drawn += f", width={size}, height={size}"
+    lines = [
+        *imported,
+        "",
+        "gpu = torch.cuda.is_available()",
+        "kind = torch.float16 if gpu else torch.float32",
+        *vae,
+        f"pipeline = StableDiffusionXLPipeline.from_pretrained({place}, {options})",
+        'pipeline.to("cuda" if gpu else "cpu")',
+        f'pipeline.load_lora_weights("{folder_of(recipe.expert.profile)}", weight_name="{WEIGHTS}")',
+        f'prompt = "{prompt}"',
+        f'pipeline(prompt, {drawn}).images[0].save("ring.png")',
+    ]
+    return "\n".join(["```python", *lines, "```"])

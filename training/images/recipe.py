@@ -7,7 +7,7 @@ from training.errors import BadRecipe
 from training.images import tables
 from training.run.recipe import RunRecipe, placeless, read_recipe, read_toml
 
-NOT_LEARNT_FROM = frozenset({"folder", "kohya", "choose", "keep", "minutes", "every"})
+NOT_LEARNT_FROM = frozenset({"folder", "start", "kohya", "choose", "keep", "minutes", "every"})
 ONLY_SHOWN = frozenset(
     f"validation.{key}" for key in ("prompts", "seeds", "size", "steps", "guidance", "negative")
 )
@@ -29,8 +29,8 @@ class ImageRecipe(RunRecipe):
         values = super().recorded()
         values["data"]["folder"] = Path(self.data.folder).name
         values["prior"]["folder"] = Path(self.prior.folder).name
-        for key in ("id", "vae"):
-            values["base"][key] = placeless(values["base"][key]) if values["base"][key] else ""
+        for table, key in (("base", "id"), ("base", "vae"), ("lora", "start")):
+            values[table][key] = placeless(values[table][key]) if values[table][key] else ""
         return values
 
     @property

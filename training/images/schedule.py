@@ -58,4 +58,5 @@ def batches_of_step(
 def steps_in(training: ImageTraining, batches: int, processes: int = 1) -> int:
     if training.steps:
         return training.steps
-    return max(1, math.ceil(training.epochs * batches / (training.accumulate * processes)))
+    steps = math.ceil(training.epochs * batches / (training.accumulate * processes))
+    return max(1, training.least_steps, steps)

@@ -4,15 +4,23 @@ import math
 from pathlib import Path
 from typing import Any
 
-from training.images.bases import add_lora, load_pipeline, noise_schedule, resolution_of
+import torch
+
+from engine.weights.weight_files import digest_of
+from training.images.bases import (
+    adapted,
+    add_lora,
+    load_pipeline,
+    resolution_of,
+    trained_weights,
+)
 from training.images.data.folder import Picture, Pictures
 from training.images.data.latent_cache import Cache, Embeddings, Latents
 from training.images.data.samples import Samples, told_of
 from training.images.drawing.generation import DrawRequest, draw, on_device, settings_of
 from training.images.drawing.grid import save_png, sheet
 from training.images.drawing.prior import prior_pictures
-from training.images.ema import PREFIX, Average
-from training.images.lora_files import lora_state
+from training.images.ema import Average
 from training.images.losses import held_out_losses
 from training.images.recipe import ImageRecipe
 from training.images.schedule import batches_in, steps_in
@@ -35,33 +43,38 @@ class ImageSession(RunSession):
         self.device = self.accelerator.device
         self.pipeline = load_pipeline(recipe, base)
         self.resolution = resolution_of(recipe, self.pipeline)
-        self.schedule = noise_schedule(self.pipeline)
-        self.prepare_samples()
-        unet = self.pipeline.unet.to(self.device)
+        embeddings = self.prepare_samples()
+        for model in adapted(self.pipeline).values():
+            model.to(self.device)
         if training.gradient_checkpointing:
-            unet.enable_gradient_checkpointing()
-        self.average = Average(unet, training.ema)
-        self.trainer = ImageTrainer(recipe, unet, self.schedule, self.accelerator)
+            self.pipeline.unet.enable_gradient_checkpointing()
+        self.weights = trained_weights(self.pipeline)
+        self.average = Average(self.weights, training.ema)
+        self.trainer = ImageTrainer(recipe, self.pipeline, embeddings, self.accelerator)
+        what = (recipe.training_digest, pictures.digest, self.resolution, list(self.weights))
+        start = [digest_of(Path(recipe.lora.start).expanduser())] if recipe.lora.start else []
         self.batches = batches_in(self.samples.shapes, training.batch)
         super().__init__(
             run,
             self.trainer,
             steps_in(training, self.batches, self.accelerator.num_processes),
-            digest_of_values([recipe.training_digest, pictures.digest, self.resolution]),
+            digest_of_values([*what, *start]),
             pictures.due,
             every=recipe.save.every,
             minutes=recipe.save.minutes,
             kept=recipe.save.keep,
         )
 
-    def prepare_samples(self) -> None:
-        """Put the LoRA on, and all that VAE and text encoders say of the pictures on disk."""
+    def prepare_samples(self) -> Embeddings:
+        """Put the LoRA on, and all that VAE and text encoders say of the pictures on disk.
+
+        The UNet is not on the device meanwhile, for small GPUs.
+        """
         recipe, pipeline = self.recipe, self.pipeline
         cache = Cache(self.run / "cache", self.pictures.due)
         latents = Latents(cache, pipeline.vae, self.device)
         embeddings = Embeddings(cache, pipeline, self.device)
-        add_lora(pipeline.unet, recipe.lora, recipe.run.seed)
-        pipeline.unet.to(self.device)
+        add_lora(pipeline, recipe.lora, recipe.run.seed)
 
         def samples_of(pictures: tuple[Picture, ...], crops: int) -> Samples:
             return Samples(pictures, recipe.data, self.resolution, crops, latents, embeddings)
@@ -77,6 +90,7 @@ class ImageSession(RunSession):
             with on_device(pipeline, self.device):
                 for samples in filter(None, (self.samples, self.held_out, self.prior)):
                     samples.fill("the pictures")
+        return embeddings
 
     def told(self) -> list[str]:
         lines = [
@@ -91,14 +105,13 @@ class ImageSession(RunSession):
         return lines
 
     def put(self, tensors: dict[str, Any], step: int) -> None:
-        from peft import set_peft_model_state_dict
-
-        weights = {name: tensors[name] for name in tensors if not name.startswith(PREFIX)}
-        set_peft_model_state_dict(self.pipeline.unet, weights, adapter_name="default")
+        with torch.no_grad():
+            for name, weight in self.weights.items():
+                weight.copy_(tensors[name])
         self.average.load(tensors, step)
 
     def tensors(self) -> dict[str, Any]:
-        return {**lora_state(self.pipeline.unet), **self.average.state()}
+        return {**self.weights, **self.average.state()}
 
     def advance(self) -> dict[str, float]:
         figures = self.trainer.step(self.samples, self.prior, self.progress.step, self.steps)

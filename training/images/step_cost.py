@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
+from engine.weights.weight_files import check_pipeline
 from training.errors import BadRecipe
-from training.images.bases import INDEX, add_lora, noise_schedule, place_of
+from training.images.bases import add_lora
 from training.images.data.buckets import Cut
 from training.images.data.samples import Sample
 from training.images.recipe import ImageRecipe
@@ -45,14 +46,14 @@ def random_unet(recipe: ImageRecipe, folder: Path | None) -> tuple[Any, Any, int
 
     shape, schedule, pooled = SDXL_UNET, EulerDiscreteScheduler(**SDXL_SCHEDULE), SDXL_POOLED
     if folder is not None:
-        place = Path(place_of(recipe.base.id, folder))
-        shape = UNet2DConditionModel.load_config(place, subfolder="unet")
-        schedule = EulerDiscreteScheduler.from_pretrained(place, subfolder="scheduler")
+        check_pipeline(folder)
+        shape = UNet2DConditionModel.load_config(folder, subfolder="unet")
+        schedule = EulerDiscreteScheduler.from_pretrained(folder, subfolder="scheduler")
         text = 6 * shape["addition_time_embed_dim"]
         pooled = shape["projection_class_embeddings_input_dim"] - text
     elif "stable-diffusion-xl" not in recipe.base.id:
         raise BadRecipe(
-            f"Only SDXL's shape is known by heart: name a folder ({INDEX}) with --base."
+            "Only SDXL's shape is known by heart: name a folder (model_index.json) with --base."
         )
     with torch.device("meta"):  # no time or memory for weights that nobody wants
         unet = UNet2DConditionModel.from_config(shape)
@@ -71,21 +72,26 @@ def measure_image(recipe: ImageRecipe, folder: Path | None, steps: int) -> dict[
     started = time.monotonic()
     unet, schedule, pooled = random_unet(recipe, folder)
     parameters = sum(weight.numel() for weight in unet.parameters())
-    add_lora(unet, recipe.lora, recipe.run.seed)
+    lora = recipe.lora.model_copy(update={"text_encoders": False, "start": ""})
+    pipeline = SimpleNamespace(unet=unet, scheduler=schedule)
+    add_lora(pipeline, lora, recipe.run.seed)
     if recipe.training.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
     accelerator = accelerator_for(recipe.training.precision)
     unet.to(accelerator.device)
-    plan = noise_schedule(SimpleNamespace(scheduler=schedule))
-    trainer = ImageTrainer(recipe, unet, plan, accelerator)
+    words = torch.randn(1, TOKENS, unet.config.cross_attention_dim), torch.randn(1, pooled)
+    given = SimpleNamespace(
+        batch=lambda said: [one.expand(len(said), *one.shape[1:]) for one in words]
+    )
+    trainer = ImageTrainer(recipe, pipeline, given, accelerator)
     built = time.monotonic() - started
     side = recipe.data.resolution or unet.config.sample_size * 8
-    given = [made_up(side, unet.config, pooled)] * recipe.training.batch
+    shown = [made_up(side, unet.config)] * recipe.training.batch
 
     def take(step: int) -> None:
         trainer.model.train()
         for part in range(recipe.training.accumulate):
-            loss = trainer.losses(given, step, part, "measure").mean()
+            loss = trainer.losses(shown, step, part, "measure").mean()
             accelerator.backward(loss / recipe.training.accumulate)
         trainer.update(step, float(loss.detach()))
 
@@ -93,11 +99,8 @@ def measure_image(recipe: ImageRecipe, folder: Path | None, steps: int) -> dict[
     return {"parameters": parameters, "build_seconds": built, "side": side, **found}
 
 
-def made_up(side: int, config: Any, pooled: int) -> Sample:
+def made_up(side: int, config: Any) -> Sample:
     square = (side, side)
     cut = Cut(original=square, resized=square, corner=(0, 0), target=square)
     mean = torch.randn(config.in_channels, side // 8, side // 8)
-    embeddings = torch.randn(TOKENS, config.cross_attention_dim)
-    return Sample(
-        "made up", mean, torch.zeros_like(mean), embeddings, torch.randn(pooled), cut.time_ids
-    )
+    return Sample("made up", mean, torch.zeros_like(mean), "", cut.time_ids)

@@ -21,14 +21,15 @@ class Data(Table):
     `resolution` 0 means the base's own. With `buckets`, pictures are cut to the shape nearest their
     own among shapes of about resolution² pixels, in steps of `bucket_step`; else to squares. `crops`
     is how many places a picture may be cut at (each epoch draws one); `held_out` is a share of the
-    objects, which are told apart by the field `group_by`. `wording` is how the listing's own text
-    is said to the base; captions of `metadata_gpt4.jsonl` are said as they are. The base is told each
-    picture's `original` size, or ("resized") the size it is trained at, where a small base has seen
-    no others.
+    objects, which are told apart by the field `group_by`. `captions` says whose: a model's, a
+    .txt file's, the listing's in that order ("auto"), only a model's ("gpt"), all but a model's
+    ("text") or none; without one the `instance_prompt` is said. `wording` is how the listing's own text
+    is said to the base; other captions are said as they are. The base is told each picture's
+    `original` size, or ("resized") the size it is trained at, where a small base has seen no others.
     """
 
     folder: str
-    captions: Literal["auto", "text", "instance"] = "auto"
+    captions: Literal["auto", "gpt", "text", "instance"] = "auto"
     instance_prompt: str = "a photo antique TOK jewellery"
     wording: str = Field(default="{caption}", pattern=r"\{caption\}")
     original: Literal["picture", "resized"] = "picture"
@@ -47,18 +48,24 @@ class ImageBase(Table):
 
     id: str
     revision: str = ""
-    variant: str = ""
     vae: str = ""
 
 
 class ImageLora(Lora):
-    """Shape the LoRA; `target` is "attn", "attn-mlp" or the names of UNet modules."""
+    """Shape the LoRA; `target` is "attn", "attn-mlp" or the names of UNet modules.
+
+    `conv_rank` adds the UNet's convolutions (LoCon), as strong as the rest; `text_encoders` both
+    encoders' attention; `start` is a LoRA's file or folder, of any tool, to go on from.
+    """
 
     alpha: float = Field(default=16, gt=0)
     dropout: float = Field(default=0.0, ge=0, lt=1)
     target: Literal["attn", "attn-mlp"] | tuple[str, ...] = "attn"
     init: Literal["gaussian", "kaiming", "olora", "orthogonal"] = "gaussian"
     dora: bool = False
+    conv_rank: int = Field(default=0, ge=0)
+    text_encoders: bool = False
+    start: str = ""
 
 
 class ImageTraining(AnyTraining):
@@ -68,6 +75,7 @@ class ImageTraining(AnyTraining):
     weight_decay: float = Field(default=1e-2, ge=0)
     steps: int = Field(default=0, ge=0)
     epochs: float = Field(default=15, gt=0)
+    least_steps: int = Field(default=0, ge=0)  # however few pictures the epochs have
     snr_gamma: float = Field(default=5.0, ge=0)
     noise_offset: float = Field(default=0.0, ge=0, le=1)
     ema: float = Field(default=0.999, ge=0, lt=1)

@@ -5,12 +5,15 @@ or over processes; pictures of the prior class add their own mean, at the recipe
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from training.errors import BadRecipe
+from training.images.bases import adapted, noise_schedule
 from training.images.data.samples import Sample, Samples
 from training.images.losses import Denoiser, weights_of
 from training.images.recipe import ImageRecipe
@@ -20,16 +23,20 @@ from training.run.trainer import Trainer
 
 
 class ImageTrainer(Trainer):
-    """Train a UNet's LoRA, with the noise schedule of its base."""
+    """Train a pipeline's LoRA, with the noise schedule of its base."""
 
     hint = '; with fp16 also set base.vae to "madebyollin/sdxl-vae-fp16-fix"'
 
     def __init__(
-        self, recipe: ImageRecipe, unet: Any, schedule: Any, accelerator: Accelerator
+        self, recipe: ImageRecipe, pipeline: Any, embeddings: Any, accelerator: Accelerator
     ) -> None:
-        super().__init__(recipe.training, unet, accelerator)
-        self.recipe, self.schedule = recipe, schedule
-        self.denoiser = Denoiser(self.model, schedule, accelerator.device, unet.dtype)
+        encoders = [model for part, model in adapted(pipeline).items() if part != "unet"]
+        if encoders and accelerator.num_processes > 1:
+            raise BadRecipe("lora.text_encoders trains on one GPU alone. Set it to false.")
+        super().__init__(recipe.training, pipeline.unet, accelerator, encoders)
+        self.recipe, self.schedule = recipe, noise_schedule(pipeline)
+        device, precision = accelerator.device, pipeline.unet.dtype
+        self.denoiser = Denoiser(self.model, self.schedule, device, precision, embeddings)
 
     def step(
         self, samples: Samples, prior: Samples | None, step: int, steps: int
@@ -68,12 +75,8 @@ class ImageTrainer(Trainer):
         for row, index in enumerate(part.indices):
             sample = samples.sample(index, seed, part.epoch)
             draw = generator_for(seed, step, number, row, sample.name, "caption")
-            if float(torch.rand((), generator=draw)) < share:
-                nothing = samples.embeddings.nothing()
-                sample = Sample(
-                    sample.name, sample.mean, sample.deviation, *nothing, sample.time_ids
-                )
-            chosen.append(sample)
+            dropped = float(torch.rand((), generator=draw)) < share
+            chosen.append(replace(sample, caption=None) if dropped else sample)
         return chosen
 
     def losses(self, chosen: Sequence[Sample], step: int, number: int, what: str) -> Tensor:

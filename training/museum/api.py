@@ -29,7 +29,7 @@ class Museum:
             answer = self.answers.json(self.search_address(term, page))
             try:
                 pages, rows = int(answer["info"]["pages"]), list(answer["records"])
-            except (KeyError, TypeError, ValueError) as error:
+            except (KeyError, TypeError, ValueError, OverflowError) as error:
                 raise SourceFault(
                     f"The search for {term!r} gave an answer of another shape. The museum may "
                     "have changed its interface: see developers.vam.ac.uk/guide/v2."
@@ -44,7 +44,10 @@ class Museum:
     def count(self, term: str) -> int:
         """Count the records that a term finds, from its first page."""
         answer = self.answers.json(self.search_address(term, 1))
-        return int(answer.get("info", {}).get("record_count", 0))
+        try:
+            return int(answer["info"]["record_count"])
+        except (KeyError, TypeError, ValueError, OverflowError):
+            return 0  # it is only told; the pages are read all the same
 
     def search_address(self, term: str, page: int) -> str:
         """Address one page; the order of the parameters is fixed, so that it is a key."""
@@ -76,7 +79,7 @@ class Museum:
         try:
             info = self.answers.json(view.base + "info.json")
             native = max(int(info["width"]), int(info["height"]))
-        except (Missing, NoAnswer, NoJson, KeyError, TypeError, ValueError):
+        except (Missing, NoAnswer, NoJson, KeyError, TypeError, ValueError, OverflowError):
             return f"{view.base}full/full/0/default.jpg"  # the server's own greatest size
         side = min(self.harvest.longest_side, native)  # `!n,n` may upscale beyond the native size
         return f"{view.base}full/!{side},{side}/0/default.jpg"

@@ -1,7 +1,7 @@
 """Take optimiser steps: what training on texts and on pictures share, on one process or several."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -21,9 +21,16 @@ class Trainer:
 
     hint = ""  # what else helps against losses that are not finite
 
-    def __init__(self, training: AnyTraining, model: Any, accelerator: Accelerator) -> None:
+    def __init__(
+        self,
+        training: AnyTraining,
+        model: Any,
+        accelerator: Accelerator,
+        others: Sequence[Any] = (),  # models that are trained along
+    ) -> None:
         self.training, self.accelerator = training, accelerator
-        self.weights = [weight for weight in model.parameters() if weight.requires_grad]
+        models = torch.nn.ModuleList([model, *others])
+        self.weights = [weight for weight in models.parameters() if weight.requires_grad]
         optimiser = optimiser_for(self.weights, training)
         self.model, self.optimiser = accelerator.prepare(model, optimiser)
 

@@ -63,27 +63,20 @@ def key_of(weights: Weights) -> tuple[str, ...]:
     return weights.base, weights.vae, weights.decoder
 
 
-def load_resident(weights: Weights, settings: Settings) -> ResidentPipeline:
-    """Load the base with all that replaces parts of it, on its device. Raises ModelError."""
+def open_pipeline(folder: Path, spec: str, kind: Any, vae: Any = None) -> Any:
+    """Open a base of SDXL's layout, frozen, its weights of half precision where it has no others.
+
+    `kind` is a dtype, or one a part; `vae` takes the place of the base's own. Raises ModelError.
+    """
     import diffusers
-    import torch
     import transformers
 
     for words in (diffusers.utils.logging, transformers.utils.logging):
         words.set_verbosity_error()  # they would log prompts
         words.disable_progress_bar()
-    folder = fetch_pipeline(find_base(weights.base, settings.models))
     check_pipeline(folder)
-    device, kind = placement(folder.glob("*/*.safetensors"))
-    if device == "mps":
-        kind = torch.float16
-    chosen = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-    kind = chosen.get(settings.picture_precision, kind)
-    options: dict[str, Any] = {"variant": HALF} if any(folder.glob(f"unet/*.{HALF}.*")) else {}
-    if weights.vae:
-        options["vae"] = _part(diffusers.AutoencoderKL, weights.vae, kind)
-    decoder = _part(diffusers.AutoencoderTiny, weights.decoder, kind) if weights.decoder else None
-    with loading(f"The base {weights.base}"):
+    options = {**_variant(folder / "unet"), **({} if vae is None else {"vae": vae})}
+    with loading(f"The base {spec}"):
         pipeline = diffusers.StableDiffusionXLPipeline.from_pretrained(
             folder,
             dtype=kind,
@@ -92,9 +85,43 @@ def load_resident(weights: Weights, settings: Settings) -> ResidentPipeline:
             add_watermarker=False,
             **options,
         )
-    check_layout(pipeline, weights.base)
+    check_layout(pipeline, spec)
     for part in PARTS:
         getattr(pipeline, part).requires_grad_(False).eval()
+    return pipeline
+
+
+def open_part(kind: Any, spec: str, dtype: Any) -> Any:
+    """Open a part that stands by itself, such as another VAE. Raises ModelError."""
+    folder = fetch(spec, patterns=HUB_PART)
+    check_weights(folder)
+    with loading(spec):
+        return kind.from_pretrained(
+            folder, dtype=dtype, use_safetensors=True, local_files_only=True, **_variant(folder)
+        )
+
+
+def _variant(folder: Path) -> dict[str, Any]:
+    """Name the variant of half precision where a folder has one."""
+    return {"variant": HALF} if any(folder.glob(f"*.{HALF}.*")) else {}
+
+
+def load_resident(weights: Weights, settings: Settings) -> ResidentPipeline:
+    """Load the base with all that replaces parts of it, on its device. Raises ModelError."""
+    import diffusers
+    import torch
+
+    folder = fetch_pipeline(find_base(weights.base, settings.models))
+    device, kind = placement(folder.glob("*/*.safetensors"))
+    if device == "mps":
+        kind = torch.float16
+    chosen = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    kind = chosen.get(settings.picture_precision, kind)
+    vae = open_part(diffusers.AutoencoderKL, weights.vae, kind) if weights.vae else None
+    decoder = (
+        open_part(diffusers.AutoencoderTiny, weights.decoder, kind) if weights.decoder else None
+    )
+    pipeline = open_pipeline(folder, weights.base, kind, vae)
     if kind == torch.float16 and pipeline.vae.config.force_upcast:
         pipeline.vae.to(torch.float32)  # SDXL's own VAE runs out of float16's range
     if decoder is not None:
@@ -132,15 +159,6 @@ def _settle(resident: ResidentPipeline, settings: Settings) -> None:
             resident.spare()
     if settings.picture_compile and resident.device == "cuda":  # not run yet on a GPU
         resident.pipeline.unet.compile(dynamic=True)
-
-
-def _part(kind: Any, spec: str, dtype: Any) -> Any:
-    folder = fetch(spec, patterns=HUB_PART)
-    check_weights(folder)
-    with loading(spec):
-        return kind.from_pretrained(
-            folder, dtype=dtype, use_safetensors=True, local_files_only=True
-        )
 
 
 def check_layout(pipeline: Any, spec: str) -> None:

@@ -1,11 +1,13 @@
 """A folder of captioned pictures: its rows, its rights, what is held out.
 
 `metadata.jsonl` names the pictures, one JSON object a line: `file_name` (or `file`), `text` (or
-`caption`), and what else is known of each (`system_number`, `width`, `source_url`, ...). Captions in
-`metadata_gpt4.jsonl` (`caption`, `caption_short`) come before those texts.
+`caption`), and what else is known of each (`system_number`, `width`, `source_url`, ...). Without it
+every picture counts. A `.txt` file beside a picture comes before the listing's text, captions in
+`metadata_gpt4.jsonl` (`caption`, `caption_short`) before both.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,8 +17,12 @@ from PIL import Image, ImageOps
 
 from training.errors import BadCorpus
 from training.images.tables import Data
-from training.museum.metadata_rows import CAPTIONS, METADATA, expiry_of, read_rows
+from training.museum.metadata_rows import CAPTIONS, METADATA, expiry_of, read_rows, read_words
 from training.run.schedule import spread
+
+PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+# What Pillow raises for a file that is no whole picture, or one of too many pixels.
+UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,9 +57,10 @@ class Pictures:
 
 def read_folder(folder: Path, data: Data, seed: int, now: float) -> Pictures:
     """Read every picture of a folder; raises BadCorpus when too few can be used."""
-    rows = rows_of(folder / METADATA)
+    rows, dropped = rows_of(folder), Counter[str]()
+    if not (folder / METADATA).is_file():
+        dropped.update(captions_alone(folder, rows))
     captions = captions_of(folder / CAPTIONS)
-    dropped: dict[str, int] = {}
     found, expiries = [], []
     for row in rows:
         expires = expiry_of(row)
@@ -62,7 +69,7 @@ def read_folder(folder: Path, data: Data, seed: int, now: float) -> Pictures:
         else:
             picture = picture_of(folder, row, captions, data)
         if isinstance(picture, str):
-            dropped[picture] = dropped.get(picture, 0) + 1
+            dropped[picture] += 1
             continue
         found.append(picture)
         if expires is not None:
@@ -75,31 +82,47 @@ def read_folder(folder: Path, data: Data, seed: int, now: float) -> Pictures:
             "again, or name another folder under [data] folder."
         )
     return Pictures(
-        train=train, held_out=held_out, dropped=dropped, due=min(expiries, default=None)
+        train=train, held_out=held_out, dropped=dict(dropped), due=min(expiries, default=None)
     )
 
 
-def rows_of(listing: Path) -> list[dict[str, Any]]:
-    """Read a listing, one row a file name, in order; a line cut short is told, not read."""
-    if not listing.is_file():
+def rows_of(folder: Path) -> list[dict[str, Any]]:
+    """List a folder's pictures, one row a file name, in order: by its listing, else all there are."""
+    if (folder / METADATA).is_file():
+        rows = {row["file_name"]: row for row in read_rows(folder / METADATA)}
+        return [rows[name] for name in sorted(rows)]
+    names = sorted(
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.suffix.lower() in PICTURES and not path.name.startswith(".")
+    )
+    if not names:
         raise BadCorpus(
-            f"There is no {listing.name} in {listing.parent}. Run the harvest first, or write one: a "
-            'JSON object a line, with "file_name" and "text".'
+            f"There is no {METADATA} and no picture in {folder}. Run the harvest first, or put "
+            "pictures there, their captions as .txt files beside them or in that listing: a JSON "
+            'object a line, with "file_name" and "text".'
         )
-    rows = {row["file_name"]: row for row in read_rows(listing)}
-    return [rows[name] for name in sorted(rows)]
+    return [{"file_name": name} for name in names]
+
+
+def captions_alone(folder: Path, rows: list[dict[str, Any]]) -> dict[str, int]:
+    """Count the .txt files that have no picture, where any picture has one."""
+    own = {(folder / row["file_name"]).with_suffix(".txt") for row in rows}
+    there = set(folder.rglob("*.txt"))
+    return (
+        {"a caption without its picture": len(there - own)} if own & there and there - own else {}
+    )
 
 
 def captions_of(listing: Path) -> dict[str, tuple[str, ...]]:
-    if not listing.is_file():
-        return {}
+    """Read the captions of a model, long and short, by file name."""
     return {
         row["file_name"]: tuple(
             text
             for key in ("caption", "caption_short")
             if (text := str(row.get(key) or "").strip())
         )
-        for row in rows_of(listing)
+        for row in (read_rows(listing) if listing.is_file() else ())
     }
 
 
@@ -119,25 +142,36 @@ def picture_of(
             width, height = opened.size
             if opened.getexif().get(0x0112, 1) >= 5:  # it is shown turned
                 width, height = height, width
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        text = words_beside(path) or listed(row, data)
+    except Image.DecompressionBombError:
+        return "the picture has too many pixels"
+    except UNREADABLE:
         return "the picture is damaged"
-    text = str(row.get("text") or row.get("caption") or row.get("title") or "").strip()
-    if text:
-        text = data.wording.replace("{caption}", text)
-    texts = {
-        "auto": captions.get(name) or (text,),
-        "text": (text,),
-        "instance": (),
-    }[data.captions]
+    except BadCorpus:
+        return "its caption is not UTF-8"
+    written = captions.get(name) or ()
+    texts = {"auto": written or (text,), "gpt": written, "text": (text,), "instance": ()}
     return Picture(
         path=path,
         name=name,
         size=(height, width),
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-        captions=tuple(filter(None, texts)) or (data.instance_prompt,),
+        captions=tuple(filter(None, texts[data.captions])) or (data.instance_prompt,),
         group=str(row.get(data.group_by) or name),
         facts=row,
     )
+
+
+def words_beside(path: Path) -> str:
+    """Read the caption in a .txt file beside a picture, on one line; empty without one."""
+    beside = path.with_suffix(".txt")
+    return " ".join(read_words(beside).split()) if beside.is_file() else ""
+
+
+def listed(row: dict[str, Any], data: Data) -> str:
+    """Say a listing's own text in the recipe's wording; empty without one."""
+    text = str(row.get("text") or row.get("caption") or row.get("title") or "").strip()
+    return data.wording.replace("{caption}", text) if text else ""
 
 
 def split(
@@ -156,8 +190,10 @@ def split(
 
 
 def upright(opened: Image.Image) -> Image.Image:
-    """Turn a picture as its EXIF says, RGB, with white behind what is see-through."""
+    """Turn a picture as its EXIF says, RGB in 8 bits, with white behind what is see-through."""
     picture = ImageOps.exif_transpose(opened)
+    if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
+        picture = eight_bits(picture)
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
         picture = picture.convert("RGBA")
         ground = Image.new("RGBA", picture.size, "white")
@@ -165,13 +201,23 @@ def upright(opened: Image.Image) -> Image.Image:
     return picture.convert("RGB")
 
 
+def eight_bits(picture: Image.Image) -> Image.Image:
+    """Scale deeper grey down; white is the first of 1, 255 and 65535 that no shade is above."""
+    import numpy as np
+
+    shades = np.nan_to_num(np.asarray(picture, dtype=float))
+    most = 65535.0 if picture.mode.startswith("I;16") else float(shades.max())
+    white = next(level for level in (1.0, 255.0, 65535.0, most) if most <= level)
+    return Image.fromarray((shades.clip(0) * (255.0 / white)).round().astype(np.uint8))
+
+
 def open_picture(path: Path) -> Image.Image:
     """Open upright, as RGB; what is see-through becomes white. Raises BadCorpus if damaged."""
     try:
         with Image.open(path) as opened:
             return upright(opened)
-    except (OSError, ValueError, SyntaxError) as error:
+    except UNREADABLE as error:
         raise BadCorpus(
-            f"{path.name} is damaged ({error}). Delete it and harvest it again, or take its line out "
-            "of the listing."
+            f"{path.name} cannot be read ({error}). Delete it and harvest it again, or take its line "
+            "out of the listing."
         ) from error

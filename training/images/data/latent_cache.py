@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from engine.files import whole_file
+from training.images.bases import adapted
 from training.images.data.buckets import Cut
 from training.images.data.folder import Picture, open_picture
 from training.run.expiry import stamp_until
@@ -100,7 +101,7 @@ def pixels_of(path: Path, cut: Cut) -> Tensor:
 
 
 class Embeddings:
-    """Embed captions as the frozen text encoders read them, each caption an entry."""
+    """Embed captions as the text encoders read them; what frozen ones say is an entry each."""
 
     def __init__(self, cache: Cache, pipeline: Any, device: Any) -> None:
         self.cache, self.pipeline, self.device = cache, pipeline, device
@@ -115,9 +116,7 @@ class Embeddings:
 
     def made(self, caption: str) -> dict[str, Tensor]:
         with torch.no_grad():
-            embeddings, _, pooled, _ = self.pipeline.encode_prompt(
-                prompt=caption, device=self.device, do_classifier_free_guidance=False
-            )
+            embeddings, pooled = self.encoded([caption])
         return {"embeddings": embeddings[0], "pooled": pooled[0]}
 
     def nothing(self) -> tuple[Tensor, Tensor]:
@@ -126,6 +125,23 @@ class Embeddings:
             return self.of("")
         embeddings, pooled = self.of("")
         return torch.zeros_like(embeddings), torch.zeros_like(pooled)
+
+    def batch(self, captions: Sequence[str | None]) -> tuple[Tensor, Tensor]:
+        """Embed captions, None for a dropped one: anew where the encoders have a LoRA."""
+        if "text_encoder" not in adapted(self.pipeline):
+            pairs = [self.nothing() if words is None else self.of(words) for words in captions]
+            return torch.stack([one for one, _ in pairs]), torch.stack([one for _, one in pairs])
+        embeddings, pooled = self.encoded([words or "" for words in captions])
+        if self.pipeline.config.force_zeros_for_empty_prompt:
+            said = torch.tensor([words is not None for words in captions], device=pooled.device)
+            embeddings, pooled = embeddings * said[:, None, None], pooled * said[:, None]
+        return embeddings, pooled
+
+    def encoded(self, captions: list[str]) -> tuple[Tensor, Tensor]:
+        embeddings, _, pooled, _ = self.pipeline.encode_prompt(
+            prompt=captions, device=self.device, do_classifier_free_guidance=False
+        )
+        return embeddings, pooled
 
 
 def missing_in(latents: Latents, samples: Iterable[tuple[Picture, Sequence[Cut]]]) -> int:

@@ -1,6 +1,6 @@
 """Pictures from a pipeline, each of its own prompt and seed, the same on one kind of device."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +10,10 @@ from PIL import Image
 from torch import Tensor
 
 from training.errors import TrainingStopped
+from training.images.bases import adapted
 from training.images.tables import Validation
+
+READERS = ("vae", "text_encoder", "text_encoder_2")  # the parts that stand beside the UNet
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,21 +71,26 @@ def decoded(pipeline: Any, latents: Tensor) -> Image.Image:
 
 
 @contextmanager
-def on_device(pipeline: Any, device: Any) -> Iterator[None]:
-    parts = (pipeline.vae, pipeline.text_encoder, pipeline.text_encoder_2)
-    for part in parts:
-        part.to(device)
+def on_device(pipeline: Any, device: Any, parts: Sequence[str] = READERS) -> Iterator[None]:
+    """Have parts of a pipeline on a device while the block lasts; then they go where they were."""
+    models = [getattr(pipeline, part) for part in parts]
+    places = [model.device for model in models]
+    for model in models:
+        model.to(device)
     try:
         yield
     finally:
-        for part in parts:
-            part.to("cpu")
+        for model, place in zip(models, places, strict=True):
+            model.to(place)
 
 
 @contextmanager
-def without_lora(unet: Any) -> Iterator[None]:
-    unet.disable_adapters()
+def without_lora(pipeline: Any) -> Iterator[None]:
+    models = adapted(pipeline).values()
+    for model in models:
+        model.disable_adapters()
     try:
         yield
     finally:
-        unet.enable_adapters()
+        for model in models:
+            model.enable_adapters()

@@ -8,6 +8,7 @@ from rich.progress import track
 
 from training.images.data.folder import Picture, read_folder
 from training.images.drawing.generation import (
+    READERS,
     DrawRequest,
     DrawSettings,
     draw,
@@ -36,7 +37,7 @@ def prior_pictures(
     if missing:
         shown = recipe.validation
         manner = DrawSettings(resolution, shown.steps, shown.guidance, shown.negative)
-        with on_device(pipeline, device), without_lora(pipeline.unet):
+        with on_device(pipeline, device, (*READERS, "unet")), without_lora(pipeline):
             for seed in track(missing, "pictures of the class", transient=True):
                 (picture,) = draw(pipeline, [DrawRequest(prior.prompt, seed)], manner)
                 save_png(picture, paths[seed])

@@ -10,13 +10,14 @@ from typing import Any
 import torch
 from PIL import Image
 
+from engine.weights.lora_format import check_lora
 from training.errors import NotPublished
 from training.images.bases import load_pipeline, noise_schedule, resolution_of
 from training.images.data.folder import Pictures, read_folder
 from training.images.data.latent_cache import Cache, Embeddings, Latents
 from training.images.data.samples import Samples
 from training.images.drawing.generation import DrawRequest, draw, settings_of, without_lora
-from training.images.lora_files import WEIGHTS, check_lora
+from training.images.lora_files import WEIGHTS
 from training.images.losses import Denoiser, held_out_losses, times_of
 from training.images.recipe import ImageRecipe
 from training.images.rights import require_image_training
@@ -34,7 +35,7 @@ class Subject:
 
     def drawn(self, wishes: Sequence[DrawRequest], lora: bool) -> Iterator[Image.Image]:
         manner = settings_of(self.recipe.validation, self.resolution)
-        with nullcontext() if lora else without_lora(self.pipeline.unet):
+        with nullcontext() if lora else without_lora(self.pipeline):
             yield from draw(self.pipeline, wishes, manner)
 
     def held_out(self) -> dict[str, Any]:
@@ -48,8 +49,8 @@ class Subject:
         embeddings = Embeddings(cache, pipeline, self.device)
         samples = Samples(chosen, self.recipe.data, self.resolution, 1, latents, embeddings)
         schedule = noise_schedule(pipeline)
-        denoiser = Denoiser(pipeline.unet, schedule, self.device, pipeline.unet.dtype)
-        with without_lora(pipeline.unet):
+        denoiser = Denoiser(pipeline.unet, schedule, self.device, pipeline.unet.dtype, embeddings)
+        with without_lora(pipeline):
             base = held_out_losses(denoiser, self.recipe, samples)
         lora = held_out_losses(denoiser, self.recipe, samples)
         times = times_of(len(schedule.alphas_cumprod), self.recipe.validation.times)
