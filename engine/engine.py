@@ -11,6 +11,7 @@ from engine.ledger.ledger import Ledger
 from engine.plan.cards import Registry
 from engine.plan.job import Answer, JobQueue, Request
 from engine.plan.plan import Plan, make_plan
+from engine.plan.semantic import Semantic
 
 log = logging.getLogger(__name__)
 
@@ -19,15 +20,22 @@ class LocalEngine(Engine):
     """Plan, accept and follow. Its twin over a socket is attached.ClientEngine."""
 
     def __init__(
-        self, registry: Registry, ledger: Ledger, queue: JobQueue, *, max_length: int
+        self,
+        registry: Registry,
+        ledger: Ledger,
+        queue: JobQueue,
+        *,
+        max_length: int,
+        semantic: Semantic | None = None,
     ) -> None:
         self.registry = registry
         self._ledger = ledger
         self._queue = queue
         self._max_length = max_length
+        self._semantic = semantic
 
     def plan(self, request: Request, job: str = "") -> Plan:
-        return make_plan(request, self.registry, self._max_length, job)
+        return make_plan(request, self.registry, self._max_length, job, self._semantic)
 
     async def ask(self, plan: Plan) -> None:
         """Accept it: its request and job are on record from then on. Raises BusyError, LedgerError."""

@@ -24,6 +24,7 @@ from pydantic_settings import (
 
 from engine.errors import SetupError
 from engine.plan.cards import BUILT_IN
+from engine.plan.semantic import Semantic
 
 CONFIG_FILE = "pastiche.toml"
 SECRETS = ("key", "text_server_key")
@@ -53,6 +54,7 @@ class Settings(BaseSettings):
     study: str = Field(default="", pattern=r"^([a-z0-9][a-z0-9_-]{0,31})?$")
     study_key_file: Path | None = None
     threads: int = Field(default=0, ge=0, le=256)  # of a worker; 0 takes half of the cores
+    router: Literal["semantic", "rules"] = "semantic"  # rules alone, or then what is nearest
     text_engine: Literal["auto", "mixing", "peft"] = "auto"  # in one batch, or one by one
     # How texts are computed; nf4 and bnb8 are for GPUs with little memory.
     precision: Literal["auto", "fp32", "bf16", "nf4", "bnb8"] = "auto"
@@ -98,6 +100,11 @@ class Settings(BaseSettings):
     def expert_roots(self) -> tuple[Path, ...]:
         """Built-in cards first; the operator's own of the same name replace them."""
         return (BUILT_IN, self.home / "experts")
+
+    def semantic(self) -> Semantic | None:
+        """Make the router's last step; echo uses no model."""
+        wanted = self.router == "semantic" and self.backend != "echo"
+        return Semantic(self.home) if wanted else None
 
     @property
     def models(self) -> Path:

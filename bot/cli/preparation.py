@@ -45,3 +45,8 @@ def prepare_bases(settings: Settings, console: Console, *, verify: bool = False)
 
             conversion.prepare(base, settings.models, step)
             progress.update(task, completed=len(conversion.STEPS), description=f"{base} is ready")
+        if (semantic := settings.semantic()) is not None:
+            progress.add_task("preparing the router", total=None)
+            semantic.nearest(
+                "Once.", registry.experts
+            )  # so that the first wish need not wait for it

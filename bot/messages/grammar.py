@@ -8,7 +8,8 @@
     /consent  /withdraw  /mydata  /link [CODE]  /study [on|off]
     /compare [--style S or A,B] [options] [--] [/COMMAND] TEXT     /guess
 
-Text without a slash is a story request as it stands. `--private`, an option without a value, keeps one
+Text without a slash is a story request as it stands, unless the router finds it nearer to another
+command's card. `--private`, an option without a value, keeps one
 request out of the record. Options may stand before the text or after it;
 ` -- ` ends them, so that a text may begin or end like one. `/story@AnyBot` is `/story`. What phones
 make of two hyphens (one dash) is read as two hyphens.
@@ -18,7 +19,7 @@ parse(typed(...)) is the command that was typed, where its texts are clean (see 
 
 import difflib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from bot.locales import words
 from bot.messages.normalise import clean, shows
@@ -35,11 +36,12 @@ RESERVED = ("again", "continue", "compare", *BARE)  # no card may answer these
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generate:
-    """Ask the experts of a command ("story") for something new."""
+    """Ask the experts of a command ("story") for something new; `free`: nobody typed which."""
 
     command: str
     text: str
     options: Options = Options()
+    free: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +93,8 @@ def parse(text: str, commands: tuple[str, ...] = (DEFAULT_COMMAND,)) -> Command:
     if not shows(text):
         raise CommandError(words("typing.empty"))
     if not text.startswith("/"):
-        return _with_options(DEFAULT_COMMAND, text)
+        asked = _with_options(DEFAULT_COMMAND, text)
+        return replace(asked, free=True) if isinstance(asked, Generate) else asked
     head = _HEAD.match(text)
     name = head["name"].lower() if head else ""
     if head is None or not (name in commands or name in RESERVED):

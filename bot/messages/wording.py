@@ -8,6 +8,7 @@ from engine.events import Cancelled, Finished
 from engine.plan.cards import Expert, Registry, Weights
 from engine.plan.job import Answer, Status
 from engine.plan.router import Route
+from engine.plan.semantic import margin
 from engine.plan.treatment import ARM
 
 AI_LINE = words("footer.ai")
@@ -72,7 +73,7 @@ def footer(
 
 def short_reason(route: Route, locale: str = "en") -> str:
     said = route.evidence[0].words if route.rule in ("style", "keyword") else ""
-    rule = route.rule if said or route.rule == "forced" else "default"
+    rule = route.rule if said or route.rule in ("forced", "semantic") else "default"
     return words(f"footer.{rule}", locale, said=said)
 
 
@@ -85,15 +86,31 @@ def why(answer: Answer, registry: Registry, locale: str = "en") -> str:
     said = ", ".join(
         words("why.said", locale, words=m.words, place=m.start + 1) for m in route.evidence
     )
-    rule = route.rule if route.rule in ("forced", "style", "keyword") else "default"
+    known = ("forced", "style", "keyword", "semantic")
+    rule = route.rule if route.rule in known else "default"
     lines = [words("why.who", locale, who=who[0].upper() + who[1:])]
     lines.append(words(f"why.{rule}", locale, said=said))
+    lines += _near(route, registry, locale)
     for other in route.runners_up:
         heard = ", ".join(f"“{m.words}”" for m in other.matches) or words("why.none", locale)
         title = _title(registry, other.expert)
         lines.append(words("why.other", locale, title=title, heard=heard))
     lines.append(words("why.seed", locale, seed=answer.job.seed, version=route.router_version))
     return "\n".join(lines)
+
+
+def _near(route: Route, registry: Registry, locale: str) -> list[str]:
+    """Tell what was nearest in meaning, what came next, and how far apart they are."""
+    lines = []
+    for place, near in enumerate(route.nearest[:2]):
+        title = _title(registry, near.expert) if near.expert else words("why.nobody", locale)
+        key, score = ("why.nearest", "why.next")[place], f"{near.score:.2f}"
+        lines.append(words(key, locale, title=title, example=near.example, score=score))
+    if lines:
+        abstained = words("why.abstained", locale) if route.rule == "default" else ""
+        gap = words("why.margin", locale, margin=f"{margin(route.nearest):.2f}")
+        lines.append(f"{gap} {abstained}".rstrip())
+    return lines
 
 
 def _title(registry: Registry, name: str) -> str:

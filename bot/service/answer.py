@@ -1,5 +1,6 @@
 """One answer, from its request to its last event: planned, moderated, paid for, accepted, watched."""
 
+import asyncio
 from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -99,15 +100,16 @@ def screening_of(context: "Context", plan: "Plan", who: Who) -> Screening:
 
 
 async def _planned(context: "Context", command: Asking, who: Who) -> "Plan":
-    """Plan in the place's default style where the request itself calls for nobody."""
+    """Plan in the place's default style where the request itself calls for nobody by a word."""
     request = await request_of(command, who, context.engine)
-    plan = context.engine.plan(replace(request, treatment=None))  # that of an earlier answer
-    if not isinstance(command, Generate) or plan.route.rule != "default":
+    request = replace(request, treatment=None)  # that of an earlier answer
+    plan = await asyncio.to_thread(context.engine.plan, request)
+    if not isinstance(command, Generate) or plan.route.rule not in ("default", "semantic"):
         return plan
     style = (await place_of(context, who)).style
     if style not in [expert.name for expert in context.engine.registry.of_command(command.command)]:
         return plan
-    return context.engine.plan(replace(plan.request, style=style), plan.job.id)
+    return context.engine.plan(replace(request, style=style), plan.job.id)
 
 
 async def check_request(context: "Context", plan: "Plan", who: Who, typed: str = "") -> None:

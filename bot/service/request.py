@@ -90,7 +90,10 @@ async def request_of(command: Generate | Again | Continue, who: Who, core: Engin
     """Make the request that a command means; Again and Continue look at the last answer."""
     match command:
         case Generate(command=name, text=text, options=options):
-            return Request(command=name, text=text, **asdict(options) | _spoken(who))
+            free = command.free and replace(options, style=None, seed=None) == Options(
+                private=options.private
+            )
+            return Request(command=name, text=text, free=free, **asdict(options) | _spoken(who))
         case Again(options=options):
             last = await meant(who, core)
             same = replace(last.request, seed=None, parent=last.request_id)

@@ -93,7 +93,7 @@ async def _planned(chat: "StudyChat", command: Compare, who: Who) -> Pair | Repl
     options = replace(options, seed=seed, style=names[0] if names else None, count=None)
     plain = Generate(command=command.command, text=command.text, options=options)
     asked = await request_of(plain, who, chat.context.engine)
-    chosen = chat.context.engine.plan(asked).expert
+    chosen = (await asyncio.to_thread(chat.context.engine.plan, asked)).expert
     person = None if who.borrowed else await participant(chat.context.services, who)
     enrolled = await _enrolled(chat, command, chosen, person, who) if len(names) < 2 else None
     if enrolled is not None and person is not None:

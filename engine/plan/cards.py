@@ -23,11 +23,13 @@ CARD = "card.toml"
 MOST_BYTES = 256 << 10  # of a card
 MOST_KEYWORDS = 500
 MOST_BANS = 200
+MOST_EXAMPLES = 100
 MISTAKES = 5  # that are told of one card
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,31}$"
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 Keyword = Annotated[str, StringConstraints(min_length=2, max_length=64, strip_whitespace=True)]
+Example = Annotated[str, StringConstraints(min_length=3, max_length=300, strip_whitespace=True)]
 Medium = Literal["text", "image"]
 Phrase = Annotated[str, StringConstraints(min_length=2, max_length=80, strip_whitespace=True)]
 STRICT = ConfigDict(extra="forbid")
@@ -74,6 +76,14 @@ class Weights:
     speed: str = ""
     decoder: str = ""
     drawing: Drawing | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Routing:
+    """Wishes and beginnings that this card is for; what is nearest to them in meaning goes to it."""
+
+    __pydantic_config__ = STRICT
+    examples: Annotated[tuple[Example, ...], Field(max_length=MOST_EXAMPLES)] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +135,7 @@ class Expert:
     about: str = ""
     order: int = 100
     keywords: Annotated[tuple[Keyword, ...], Field(max_length=MOST_KEYWORDS)] = ()
+    routing: Routing = field(default_factory=Routing)
     label: str = ""
     bans: Annotated[tuple[Phrase, ...], Field(max_length=MOST_BANS)] = ()
     template: Template = field(default_factory=Template)

@@ -31,8 +31,9 @@ class Treatment:
 
     `expert` answers whatever the router says, `plain` its base alone; `sampling` replaces the card's
     values by name (of a picture: steps, guidance, scale, speed), `template` its prompt. `router` is
-    "rules", or "default": the command's first card, whatever the words. `blind`: nobody is told
-    which it was before the end. `exposure` is the pair or single answer that it is shown in.
+    "rules", "keywords" (no semantic step), or "default": the command's first card, whatever the words.
+    `blind`: nobody is told which it was before the end. `exposure` is the pair or single answer that
+    it is shown in.
     """
 
     experiment: str = ""
@@ -57,6 +58,7 @@ class Request:
     a restart. A `private` request leaves the record when its answer has arrived. `treatment` is what
     an experiment changes in it. `alone`: asked in a chat of two; else in a group, or on the `server`.
     `borrowed`: a third person's words, which no study keeps. Of these the record keeps `alone` only.
+    `free`: plain text, in which nobody typed the command.
     """
 
     command: str
@@ -81,6 +83,7 @@ class Request:
     alone: bool = False
     server: str = ""
     borrowed: bool = False
+    free: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ Pure but for the seed that is drawn where nobody names one.
 """
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ulid import ULID
 
@@ -14,6 +14,7 @@ from engine.plan.job import Job, Request
 from engine.plan.picture import Drawing, Order, caption, order
 from engine.plan.prompt import assemble
 from engine.plan.router import Route, route
+from engine.plan.semantic import Semantic
 from engine.plan.treatment import redrawn, rerouted, treated
 
 MIN_LENGTH = 16  # tokens; less is no answer
@@ -30,10 +31,20 @@ class Plan:
     job: Job
 
 
-def make_plan(request: Request, registry: Registry, max_length: int, job: str = "") -> Plan:
+def make_plan(
+    request: Request,
+    registry: Registry,
+    max_length: int,
+    job: str = "",
+    semantic: Semantic | None = None,
+) -> Plan:
     """Route the request and make its job, under that id if one is given. Raises AskerError."""
-    chosen = route(request.command, request.text, request.style, registry)
-    expert, treatment = registry[chosen.expert], request.treatment
+    treatment = request.treatment
+    step = None if treatment is not None and treatment.router == "keywords" else semantic
+    free = request.free and treatment is None
+    chosen = route(request.command, request.text, request.style, registry, step, free=free)
+    expert = registry[chosen.expert]
+    request = replace(request, command=expert.command)
     if treatment is not None:
         chosen = rerouted(chosen, treatment, request.command, registry)
         expert = treated(registry[chosen.expert], treatment)

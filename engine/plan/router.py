@@ -1,26 +1,29 @@
-"""Which expert answers, and why: a rule that a person can read. Pure, deterministic, microseconds.
+"""Which expert answers, and why: rules that a person can read, then what is nearest in meaning.
 
 The command first limits the candidates to its own experts. Then, in this order:
     forced   the asker named a style (--style)
     style    "in the style of X" in the instruction
     keyword  a card's keyword in the instruction; the longest wins, then card order
+    semantic the card whose examples are nearest in meaning, unless that abstains (engine.plan.semantic)
     default  the command's first card
-Only the instruction counts, never the story's beginning. "In the style of X" with an X that nobody
-has is refused where X stands in the style position (in the instruction of a wish, before the colon
-or the beginning, or right after "story"); elsewhere it is story text ("she dressed in the style of
-her mother").
+But for `semantic` only the instruction counts, never the story's beginning. Text without a command is
+for /story unless it is clearly nearer to another command's card. "In the style of X" with an X that
+nobody has is refused where X stands in the style position (in the instruction of a wish, before the
+colon or the beginning, or right after "story"); elsewhere it is story text ("she dressed in the style
+of her mother").
 """
 
 import difflib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from engine.errors import CommandError, StyleError
 from engine.plan.cards import Expert, Registry
 from engine.plan.prompt import KIND, MAX_INSTRUCTION, names_a_style, split
+from engine.plan.semantic import LEAVE_MARGIN, NOBODY, Neighbour, Semantic, margin
 
-ROUTER_VERSION = "1"
+ROUTER_VERSION = "2"
 
 # X ends where the sentence goes on about something else: "in the style of lovecraft with a murder".
 _STYLE_OF = re.compile(
@@ -52,17 +55,32 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """The decision with its evidence; `runners_up` are the command's other experts, best first."""
+    """The decision with its evidence; `runners_up` are the command's other experts, best first.
+
+    `nearest` is what the semantic step saw, also where it abstained.
+    """
 
     expert: str
     rule: str
     evidence: tuple[Match, ...]
     runners_up: tuple[Candidate, ...]
     router_version: str = ROUTER_VERSION
+    nearest: tuple[Neighbour, ...] = ()
 
 
-def route(command: str, text: str, style: str | None, registry: Registry) -> Route:
-    """Choose the expert. Raises CommandError or StyleError, each naming what there is."""
+def route(
+    command: str,
+    text: str,
+    style: str | None,
+    registry: Registry,
+    semantic: Semantic | None = None,
+    *,
+    free: bool = False,
+) -> Route:
+    """Choose the expert. Raises CommandError or StyleError, each naming what there is.
+
+    `free`: nobody typed the command, so that the semantic step may leave it.
+    """
     experts = registry.of_command(command)
     if not experts:
         raise CommandError(f"No expert here answers /{command}. Send /styles to see who is here.")
@@ -80,7 +98,30 @@ def route(command: str, text: str, style: str | None, registry: Registry) -> Rou
             experts, key=lambda e: max((m.end - m.start for m in hits.get(e.name, ())), default=0)
         )
         return _route(best, "keyword", hits[best.name], experts, hits)
-    return _route(experts[0], "default", (), experts, hits)
+    chosen = _route(experts[0], "default", (), experts, hits)
+    return _nearest(chosen, experts, registry, semantic, text, free=free) if semantic else chosen
+
+
+def _nearest(
+    default: Route,
+    experts: tuple[Expert, ...],
+    registry: Registry,
+    semantic: Semantic,
+    text: str,
+    *,
+    free: bool,
+) -> Route:
+    """Choose by meaning; the default where the text is nearer to what no card is for."""
+    pool = registry.experts if free else experts
+    found = semantic.nearest(text, pool) if len(pool) > 1 else ()
+    seen = replace(default, nearest=found)
+    if not found or found[0].expert == NOBODY:
+        return seen
+    best = registry[found[0].expert]
+    if best not in experts and margin(found) < LEAVE_MARGIN:
+        return seen
+    others = registry.of_command(best.command)
+    return replace(_route(best, "semantic", (), others, {}), nearest=found)
 
 
 def _route(

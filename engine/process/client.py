@@ -32,10 +32,11 @@ class ClientEngine(Engine):
         self.registry = registry
         self._patience = patience
         self._settings = settings
+        self._semantic = settings.semantic()
 
     def plan(self, request: Request, job: str = "") -> Plan:
         """Plan with this process's cards; the owner plans again, with those that it has."""
-        return make_plan(request, self.registry, self._settings.max_length, job)
+        return make_plan(request, self.registry, self._settings.max_length, job, self._semantic)
 
     async def ask(self, plan: Plan) -> None:
         """Send the request, for a plan cannot travel."""

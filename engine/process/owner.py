@@ -42,7 +42,9 @@ async def owning(
         stuck_after=settings.stuck_after,
         fingerprint=fingerprint_of(registry, settings),
     )
-    core = LocalEngine(registry, ledger, queue, max_length=settings.max_length)
+    core = LocalEngine(
+        registry, ledger, queue, max_length=settings.max_length, semantic=settings.semantic()
+    )
     swept = await ledger.sweep() if ledger.media.swept_at_start else 0
     replayed = await queue.start()  # before anybody can ask, so that no job is taken up twice
     server, connections = await _listen(settings, core, queue)
@@ -111,7 +113,7 @@ async def _answer(call: Call, link: Link, core: LocalEngine) -> None:
         return
     value = None
     if call.request is not None:
-        await core.ask(core.plan(call.request, *call.arguments))
+        await core.ask(await asyncio.to_thread(core.plan, call.request, *call.arguments))
     else:
         value = await getattr(core, call.method)(*call.arguments)
     await link.send(Returned(value=value))

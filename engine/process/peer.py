@@ -57,7 +57,13 @@ async def sharing(
             if worker_host:
                 await worker_host.start(warm)
             await queue.start()
-            yield LocalEngine(registry, ledger, queue, max_length=settings.max_length)
+            yield LocalEngine(
+                registry,
+                ledger,
+                queue,
+                max_length=settings.max_length,
+                semantic=settings.semantic(),
+            )
         finally:
             await asyncio.gather(queue.close(), *([worker_host.close()] if worker_host else []))
 

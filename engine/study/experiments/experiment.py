@@ -50,7 +50,7 @@ class Arm(_Part):
     plain: bool = False
     sampling: dict[str, float] = {}
     template: str = ""
-    router: Literal["rules", "default"] = "rules"
+    router: Literal["rules", "keywords", "default"] = "rules"
     weight: Annotated[int, Field(ge=1, le=100)] = 1
 
     @model_validator(mode="after")

@@ -52,8 +52,9 @@ ABOUT: Final[dict[str, dict[str, str]]] = {
         "text": "What was left of it to route and to write by.",
         "beginning": "Text to go on from that was not typed (the answer before).",
         "style": "The style that was asked for by name.",
-        "rule": "The router's rule: forced, style, keyword, default; `arm:` before it in an experiment.",
-        "route": "The router's whole decision: evidence and runners-up.",
+        "rule": "The router's rule: forced, style, keyword, semantic, default; "
+        "`arm:` before it in an experiment.",
+        "route": "The router's whole decision: evidence, runners-up, nearest examples.",
         "router_version": "The router's version.",
         "expert": "The expert that answered.",
         "medium": "text or image.",

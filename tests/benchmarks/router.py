@@ -1,0 +1,105 @@
+"""How many wishes without a keyword go where they were meant, and what that costs on one core.
+
+The wishes were written by somebody else before the router's last step; it was developed on others
+(`--wishes docs/evaluation/router_development.tsv`). Voices that have no card yet answer by the examples
+that wait for their cards, in a table of their own.
+"""
+
+import argparse
+import csv
+import subprocess
+import sys
+import tomllib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from engine.plan.cards import BUILT_IN, Registry, Routing
+from engine.plan.router import route
+from engine.plan.semantic import Semantic
+from tests.benchmarks.figures import Figure, clock, middle, percentile
+
+DOCS = Path(__file__).parents[2] / "docs" / "evaluation"
+OPTIONS = argparse.ArgumentParser(prog="python -m tests.benchmarks router", description=__doc__)
+OPTIONS.add_argument("--wishes", type=Path, default=DOCS / "router_wishes.tsv")
+START = (
+    "import time, sys; from pathlib import Path; from engine.plan.semantic import Semantic\n"
+    "from engine.plan.cards import BUILT_IN, Registry\n"
+    "cards = Registry.load([BUILT_IN], 'embedded').experts; began = time.perf_counter()\n"
+    "assert Semantic(Path(sys.argv[1])).nearest('It rained.', cards)\n"
+    "print(time.perf_counter() - began)"
+)
+Row = dict[str, str]
+
+
+def run(folder: Path, options: argparse.Namespace | None = None) -> list[Figure]:
+    """Both sets of voices; then the time of a wish, and of a start with the vectors there."""
+    path = (options or OPTIONS.parse_args([])).wishes
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    semantic, cards = Semantic(folder), Registry.load([BUILT_IN], "embedded")
+    if not semantic.nearest("It rained.", cards.experts):
+        sys.exit("The router's encoder is not installed.")
+    figures = _counted(rows, cards, semantic, "cards that there are")
+    waiting = _with_waiting(cards)
+    if waiting != cards:
+        figures += _counted(rows, waiting, semantic, "with the voices to come")
+    taken = []
+    for row in rows:
+        with clock() as spent:
+            route("story", row["wish"], None, cards, semantic, free=True)
+        taken.append(1e3 * spent.cpu)
+    for name, value in (("median", middle(taken)), ("95th percentile", percentile(taken, 0.95))):
+        figures.append(Figure(name=f"CPU a wish, {name}", value=value, unit="ms", against="< 10"))
+    starts = [_start(folder) for _ in range(3)]
+    figures.append(
+        Figure(name="first wish of a process", value=min(starts), unit="s", against="< 0.3")
+    )
+    return figures
+
+
+def _with_waiting(cards: Registry) -> Registry:
+    lists = tomllib.loads((DOCS / "router_examples.toml").read_text(encoding="utf-8"))
+    like = cards.of_command("story")[0]
+    more = [
+        replace(like, name=n, title=n, keywords=(), order=99, routing=Routing(examples=tuple(e)))
+        for n, e in lists.items()
+        if cards.named(n) is None
+    ]
+    return replace(cards, experts=(*cards.experts, *more))
+
+
+def _counted(rows: Sequence[Row], cards: Registry, semantic: Semantic, of: str) -> list[Figure]:
+    """Show the confusion table and give the shares."""
+    names = [e.name for e in cards.experts if e.routing.examples]
+    went: dict[str, Counter[str]] = {}
+    by_rule: Counter[str] = Counter()
+    for row in rows:
+        chosen = route("story", row["wish"], None, cards, semantic, free=True)
+        by_rule[chosen.rule] += 1
+        to = "default" if chosen.rule == "default" else chosen.expert
+        went.setdefault(row["expert"], Counter())[to] += 1
+    columns = [*names, "default"]
+    table = Table(f"meant ({of})", *columns)
+    for meant in sorted(went, key=lambda m: (m == "none", m not in names, m)):
+        table.add_row(meant, *(str(went[meant][column] or "·") for column in columns))
+    Console(width=140).print(table, dict(by_rule))
+    real = [meant for meant in went if meant in names]
+    total = sum(went[meant].total() for meant in real)
+    right = sum(went[meant][meant] for meant in real)
+    abstained = went["none"]["default"] / went["none"].total()
+    lost = sum(went[meant]["default"] for meant in real)
+    return [
+        Figure(name=f"right of {total}, {of}", value=100 * right / total, unit="%", against="90"),
+        Figure(name=f"abstained on those, {of}", value=100 * lost / total, unit="%"),
+        Figure(name=f"abstained off topic, {of}", value=100 * abstained, unit="%", against="80"),
+    ]
+
+
+def _start(folder: Path) -> float:
+    command = [sys.executable, "-c", START, str(folder)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
