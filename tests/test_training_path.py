@@ -40,6 +40,20 @@ def stage(name: str, *words: object, status: int = 0, **environment: str) -> str
     return done.stdout + done.stderr
 
 
+def as_typed(told: str, **environment: str) -> str:
+    """Paste what a stage said comes next into a shell; gives what that prints."""
+    (line,) = [line for line in told.splitlines() if line.startswith("Next: ")]
+    done = subprocess.run(
+        line.removeprefix("Next: "),
+        shell=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "COLUMNS": "200", "OMP_NUM_THREADS": "1", **environment},
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout + done.stderr
+
+
 def guardian(path: Path, **changes: str) -> Path:
     """A copy of the Guardian's recipe; `changes` replace whole lines by their key."""
     shipped = Path(__file__).parent.parent / "training" / "recipes" / "newsroom-guardian.toml"
@@ -85,8 +99,11 @@ def test_from_corpus_to_an_answer_for_lora_and_qlora(tmp_path: Path, tiny_base: 
         precision = QLORA if author == "parlour" else '"fp32"'
         recipe = make_recipe(tmp_path / f"{author}.toml", author, precision=precision)
         base = ["--base", tiny_base, "--runs", runs]
-        assert "train: 5 works" in stage("corpus", recipe, "--corpus", corpus, *base)
-        stage("train_text", recipe, *base)
+        told = stage("corpus", recipe, "--corpus", corpus, *base, "--set", "expert.title=A title")
+        assert "train: 5 works" in told
+        told = as_typed(told)
+        assert "Loads the base tiny-gemma.\n" in told and "Failed to load" not in told
+        assert f"evaluate_text {recipe} --base {tiny_base} --runs {runs} --set 'exp" in told
         recipes.append(recipe)
     told = stage("evaluate_text", *recipes, *base, "--samples", 4, "--length", 24, "--blocks", 8)
     assert "below the nearest other expert" in told
@@ -94,7 +111,10 @@ def test_from_corpus_to_an_answer_for_lora_and_qlora(tmp_path: Path, tiny_base: 
     assert f"parlour.toml --base {tiny_base.name} --blocks 8 --samples 4 --length 24`" in page
     for part in ("Perplexity", "Style classifier", "Delta", "Memorisation", "Side by side"):
         assert part in page
-    stage("publish", recipes[0], *base, "--into", home / "experts", "--merge", tmp_path / "merged")
+    told = "\n".join(line for line in told.splitlines() if "parlour.toml" not in line)
+    as_typed(told, PASTICHE_HOME=str(home))
+    into = ("--into", home / "experts", "--replace", "--merge", tmp_path / "merged")
+    stage("publish", recipes[0], *base, *into, "--gguf", tmp_path / "gloom.gguf")
     assert "--replace" in stage("publish", recipes[0], *base, "--into", home / "experts", status=2)
     card = home / "experts" / "gloom" / "card.toml"
     card.write_text(card.read_text().replace('"tiny-gemma"', f'"{tiny_base}"'))

@@ -21,6 +21,7 @@ from training.run.recipe import Recipe, load_recipe
 from training.run.stage import memory_told
 from training.sources.text_folder import FolderSource
 from training.text.session import Session
+from training.text.trainer import padded
 from training.train_text import MEMORY_HELP, train
 
 pytest_plugins = ["training_fixtures"]
@@ -164,6 +165,27 @@ def test_a_step_weighs_tokens_alike_however_it_is_split(
         recipe, run = prepared(tmp_path, name, corpus, tiny_base, *changes)
         found.append(Session(recipe, run, tiny_base).step())
     assert found[0] == pytest.approx(found[1], rel=1e-5)
+
+
+def test_a_loss_in_chunks_is_that_of_whole_logits_caps_and_all(
+    tmp_path: Path, corpus: Path, tiny_base: Path
+) -> None:
+    recipe, run = prepared(tmp_path, "a", corpus, tiny_base, "lora.dropout=0")
+    session = Session(recipe, run, tiny_base)
+    blocks, weights = session.blocks[:12], session.trainer.weights
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for weight in weights:
+            weight.normal_(std=0.1)
+    ids, mask, labels = padded(blocks, "cpu")
+    logits = session.model(input_ids=ids, attention_mask=mask).logits
+    whole = torch.nn.functional.cross_entropy(
+        logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), reduction="sum"
+    )
+    loss = session.trainer.loss(blocks)
+    assert float(loss) == pytest.approx(float(whole), rel=1e-5)
+    for ours, theirs in zip(*(torch.autograd.grad(x, weights) for x in (loss, whole)), strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.slow

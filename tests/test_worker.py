@@ -106,7 +106,7 @@ def test_the_converted_base_equals_the_gguf_file(models: Path) -> None:
     from safetensors.torch import load_file
 
     weights = load_file(models / "smollm2-135m-instruct" / "model.safetensors")
-    source = conversion.source_file(bases.EMBEDDED["smollm2-135m-instruct"])
+    (source,) = conversion.source_files(bases.EMBEDDED["smollm2-135m-instruct"])
     named = {
         "token_embd.weight": "model.embed_tokens.weight",
         "blk.7.ffn_down.weight": "model.layers.7.mlp.down_proj.weight",

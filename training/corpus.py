@@ -17,6 +17,7 @@ from rich.progress import track
 from engine.files import whole_folder
 from training.errors import BadCorpus, BadRecipe
 from training.run import stage
+from training.run.evaluation import next_line
 from training.run.expiry import due_of, guard, stamp
 from training.run.recipe import Recipe, load_recipe
 from training.run.record import digest_of_file, note_stage
@@ -24,6 +25,7 @@ from training.run.settings import TrainingSettings
 from training.sources import Source
 from training.sources.factory import FETCHED, GUARDIAN, source_of
 from training.sources.guardian_articles import GuardianSource, metadata_of
+from training.sources.origins import HubOrigin
 from training.text.bases import load_tokenizer
 from training.text.data.blocks import write_blocks
 from training.text.data.preparation import blocks_of, prepared, sizes, write_drops
@@ -37,6 +39,7 @@ STYLES = 2  # keywords of an expert that wishes name it by, beside its title
 
 def build(recipe: Recipe, source: Source, run: Path, base: Path | None) -> dict[str, Any]:
     """Make the run's `corpus/` folder; gives the facts noted in run.json."""
+    tokenizer = load_tokenizer(recipe.base, base)  # first: it may be gated, or out of reach
     drops: list[Drop] = []
     works = list(track(prepared(source, recipe, drops), "reading works", total=None))
     if not works:
@@ -58,7 +61,6 @@ def build(recipe: Recipe, source: Source, run: Path, base: Path | None) -> dict[
         for name, rounds in (("train", ROUNDS), ("validation", 1)):
             made = answers(splits[name], author.template, styles, recipe.run.seed, rounds)
             splits[name] = list(made)
-    tokenizer = load_tokenizer(recipe.base, base)
     facts: dict[str, Any] = {"data_root": root, "splits": {}, "outputs": {}}
     with whole_folder(run / "corpus") as folder:
         hours = retention_hours(recipe)
@@ -96,6 +98,8 @@ def main(
     run = stage.open_run(recipe, runs)
     if not metadata_only:
         require_text(recipe)
+    if isinstance(recipe.source, HubOrigin) and corpus is None:
+        stage.require_extra("datasets")
     source = source_of(recipe, runs, corpus, TrainingSettings())
     if metadata_only:
         plan(source)
@@ -103,6 +107,7 @@ def main(
     facts = build(recipe, source, run, base)
     note_stage(run, recipe, "corpus", facts)
     tell(facts)
+    stage.say(next_line("train_text", recipe_file, base, runs, changes))
 
 
 def plan(source: Source) -> None:

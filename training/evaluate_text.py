@@ -15,10 +15,18 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from training.run.evaluation import command_line, write_report
+from training.run.evaluation import command_line, next_line, write_report
 from training.run.recipe import load_recipe, placeless
 from training.run.record import digest_of_file, note_stage
-from training.run.stage import BaseFolder, Changes, RunsFolder, open_run, run_stage, say
+from training.run.stage import (
+    BaseFolder,
+    Changes,
+    RunsFolder,
+    open_run,
+    require_extra,
+    run_stage,
+    say,
+)
 from training.text.evaluation import charts, report, style
 from training.text.evaluation.subject import Author, authors_of, load_with_adapters
 
@@ -91,6 +99,7 @@ def main(
     ] = None,
 ) -> None:
     """Compare experts with each other and with their base; write one report."""
+    require_extra("matplotlib", "sklearn")
     recipes = [load_recipe(path, tuple(changes or ())) for path in recipe_files]
     authors = authors_of(recipes, runs)
     console = Console()
@@ -106,16 +115,17 @@ def main(
         ("samples", samples, SAMPLES),
         ("length", length, LENGTH),
     )
-    folder.mkdir(parents=True, exist_ok=True)
+    path = write_report(folder, report.page(values, command), values)
     charts.matrix_chart(folder / report.MATRIX_CHART, values["matrix"])
     if values["style"]:
         charts.style_chart(folder / report.STYLE_CHART, values["style"], values["ceiling"])
-    path = write_report(folder, report.page(values, command), values)
     for author in authors:
         facts = metrics_of(author.name, values) | {"outputs": {"report": digest_of_file(path)}}
         note_stage(open_run(author.recipe, runs), author.recipe, "evaluate_text", facts)
     say(report.gains(values["matrix"]))
     say(f"Report: {path}")
+    for recipe_file in recipe_files:
+        say(next_line("publish", recipe_file, base, runs, changes))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ It takes text recipes and image recipes alike.
     python -m training.publish training/recipes/lovecraft-embedded.toml
 
 Writes to PASTICHE_HOME/experts, or elsewhere with --into. What is there is only replaced with
---replace. With --merge, also writes the base with the adapter worked in, for other tools.
+--replace. With --merge, also writes the base with the adapter worked in, for other tools; with
+--gguf, the adapter as llama.cpp takes it (`llama-server -m BASE.gguf --lora FILE`).
 """
 
 import json
@@ -28,7 +29,9 @@ from training.images.rights import require_image_training
 from training.run import stage
 from training.run.expert_card import AnyRecipe, card_text, folder_of, require_room
 from training.run.recipe import load_recipe
-from training.run.record import note_stage, read_record
+from training.run.record import digest_of_file, note_stage, read_record
+from training.text.bases import config_of
+from training.text.gguf_adapter import write_gguf
 from training.text.merging import write_merged
 from training.text.model_card import model_card, notice_for
 from training.text.rights import require_training
@@ -52,7 +55,10 @@ def publish(recipe: AnyRecipe, run: Path, root: Path, replace: bool, half: bool)
             write_adapter(source, folder, half)
     digest = digest_of(adapter)
     old = expert / CARD if (expert / CARD).exists() else BUILT_IN / recipe.expert.name / CARD
-    write_file(expert / CARD, card_text(recipe, old, same=old.parent == expert, digest=digest))
+    stages = read_record(run).get("stages", {})
+    trained = stages.get("train_image" if isinstance(recipe, ImageRecipe) else "train_text", {})
+    commit = trained.get("base", {}).get("commit", "")
+    write_file(expert / CARD, card_text(recipe, old, old.parent == expert, digest, commit))
     write_words(recipe, run, expert, digest, half)
     return {"expert": recipe.expert.name, "outputs": {"adapter": digest}}
 
@@ -119,17 +125,24 @@ def main(
     merge: Annotated[
         Path | None, typer.Option("--merge", help="Also write a merged model into this folder")
     ] = None,
+    gguf: Annotated[
+        Path | None,
+        typer.Option("--gguf", help="Also write the adapter for llama.cpp to this file"),
+    ] = None,
 ) -> None:
     """Put a trained adapter into an expert's folder, with its card and model card."""
     load = load_image_recipe if is_image_recipe(recipe_file) else load_recipe
     recipe: AnyRecipe = load(recipe_file, tuple(changes or ()))
-    if merge is not None and isinstance(recipe, ImageRecipe):
-        raise BadRecipe("--merge is for text; tools for pictures take a LoRA ([save] kohya).")
+    if (merge or gguf) and isinstance(recipe, ImageRecipe):
+        raise BadRecipe("This is for text; tools for pictures take a LoRA ([save] kohya).")
     run = stage.open_run(recipe, runs)
     root = into or read_settings().home / "experts"
     facts = publish(recipe, run, root, replace, half)
     if merge is not None and not isinstance(recipe, ImageRecipe):
         facts["merged"] = write_merged(recipe, run / ADAPTER, merge, base, replace)
+    if gguf is not None and not isinstance(recipe, ImageRecipe):
+        write_gguf(run / ADAPTER, gguf, config_of(recipe.base, base), half)
+        facts["outputs"]["gguf"] = digest_of_file(gguf)
     note_stage(run, recipe, "publish", facts)
     stage.say(f"Published {root / recipe.expert.name}")
 

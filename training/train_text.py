@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 from engine.files import whole_folder
 from training.errors import TrainingStopped
 from training.run import checkpoints, stage
+from training.run.evaluation import next_line
 from training.run.recipe import Recipe, load_recipe
 from training.run.record import digest_of_file, note_stage
+from training.text.bases import base_facts
 from training.text.rights import require_training
 
 if TYPE_CHECKING:
@@ -36,24 +38,23 @@ def train(recipe: Recipe, run: Path, base: Path | None) -> "Session":
     with stage.memory_told(MEMORY_HELP):
         session = Session(recipe, run, base)
         session.train()
-    if session.progress.best_step == 0:
+    if session.chosen_step == 0:
         raise TrainingStopped(
             "No validation came out better than the base alone, so there is no adapter. Lower "
             "training.learning_rate, or give it more text."
         )
     if session.accelerator.is_main_process:
         write_adapter(session, run / "adapter")
-        note_stage(run, recipe, "train_text", facts_of(session))
+        facts = {"base": base_facts(recipe.base, base), **facts_of(session)}
+        note_stage(run, recipe, "train_text", facts)
     return session
 
 
 def write_adapter(session: "Session", folder: Path) -> None:
-    """Save the best checkpoint as a PEFT adapter that names its base by id, never by path."""
-    from peft import set_peft_model_state_dict
-
-    best = session.folder / f"step-{session.progress.best_step:06d}"
-    if best.exists():
-        set_peft_model_state_dict(session.model, checkpoints.load(best)[1])
+    """Save the chosen checkpoint as a PEFT adapter that names its base by id, never by path."""
+    chosen = session.folder / f"step-{session.chosen_step:06d}"
+    if chosen.exists():
+        session.put(checkpoints.load(chosen)[1], session.chosen_step)
     with whole_folder(folder) as part:
         settings = session.model.peft_config["default"]
         settings.base_model_name_or_path = session.recipe.base.id
@@ -68,8 +69,8 @@ def facts_of(session: "Session") -> dict[str, object]:
         "blocks": session.recipe.training.blocks or len(session.blocks),
         "steps": progress.step,
         "steps_planned": session.steps,
-        "best_step": progress.best_step,
-        "held_out_loss": progress.best_loss,
+        "best_step": session.chosen_step,
+        "held_out_loss": progress.best_loss if session.held_out else None,
         "seconds": round(progress.seconds, 1),
         "device": str(session.accelerator.device),
         "attention": session.model.config._attn_implementation,
@@ -88,11 +89,15 @@ def main(
     recipe = load_recipe(recipe_file, tuple(changes or ()))
     require_training(recipe)
     run = stage.open_run(recipe, runs, fresh)
+    stage.say(f"Loads the base {recipe.base.id}.")
     session = train(recipe, run, base)
-    stage.say(
-        f"Held-out loss {session.progress.best_loss:.4f} at step {session.progress.best_step}. "
-        f"Next: python -m training.evaluate_text {recipe_file}"
-    )
+    if not session.accelerator.is_main_process:
+        return
+    if session.held_out:
+        best = session.progress
+        stage.say(f"Held-out loss {best.best_loss:.4f} at step {best.best_step}.")
+    after = "evaluate_text" if session.held_out else "publish"
+    stage.say(next_line(after, recipe_file, base, runs, changes))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from engine.errors import ModelError
 from engine.installation.expert_check import check_expert
 from engine.plan.cards import Expert, Registry
 from engine.weights import bases
-from engine.weights.bases import EMBEDDED, SHIPPED, is_whole_model, place_here
+from engine.weights.bases import EMBEDDED, SHIPPED, how_to_prepare, is_whole_model, place_here
 from engine.weights.weight_files import SUMS, damaged, digest_of
 
 
@@ -41,7 +41,7 @@ def look_at_models(registry: Registry, models: Path) -> list[Finding]:
 def _bytes(base: str, wrong: list[str]) -> list[Finding]:
     if not wrong:
         return []
-    mend = "Run: pastiche prepare" if base in EMBEDDED else "Install this release anew."
+    mend = f"Run: {how_to_prepare(base)}" if base in EMBEDDED else "Install this release anew."
     if wrong == [SUMS]:
         what = f"the bytes of {base} cannot be checked, an older release made it"
         return [Finding("note", what, mend)]
@@ -73,7 +73,7 @@ def _expert(expert: Expert, registry: Registry, models: Path) -> Finding:
 
 def _absent(base: str) -> str:
     if base in EMBEDDED:
-        return "Run: pastiche prepare"
+        return f"Run: {how_to_prepare(base)}"
     if base in SHIPPED:
         return "This copy of the program came without its weights. Install a release that has them."
     return "It is fetched from the hub at first use; gated models need HF_TOKEN."

@@ -1,9 +1,8 @@
 """Making the embedded bases ready before they are needed, with a bar on the screen."""
 
-from typing import Any
-
 from rich.console import Console
 
+from engine.errors import CommandError
 from engine.ledger.storage import check_key, revisions
 from engine.plan.cards import load_registry
 from engine.settings import Settings
@@ -29,6 +28,29 @@ def prepare_bases(settings: Settings, console: Console, *, verify: bool = False)
         return
     if revisions(settings)[0] is not None:
         check_key(settings)  # before anybody waits for a model that no key will let them use
+    for base in todo:
+        prepare(base, settings, console)
+    if (semantic := settings.semantic()) is not None:
+        with console.status("preparing the router"):  # so that the first wish need not wait for it
+            semantic.nearest("Once.", registry.experts)
+
+
+def prepare_one(base: str, settings: Settings, console: Console, *, agreed: bool) -> None:
+    """Make one embedded base ready, after a person has agreed to its terms, if it has any."""
+    if base not in bases.EMBEDDED:
+        known = ", ".join(sorted(bases.EMBEDDED))
+        raise CommandError(f"There is no embedded base {base!r}. There are: {known}.")
+    if terms := bases.EMBEDDED[base].terms:
+        from rich.prompt import Confirm
+
+        console.print(terms, highlight=False)
+        if not agreed and not (console.is_terminal and Confirm.ask("Do you agree?", default=False)):
+            raise CommandError(f"Nothing was prepared. To agree: pastiche prepare {base} --agree")
+    prepare(base, settings, console, agreed=True)
+
+
+def prepare(base: str, settings: Settings, console: Console, *, agreed: bool = False) -> None:
+    """Convert a base, with a bar."""
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     from engine.weights import conversion
@@ -36,17 +58,11 @@ def prepare_bases(settings: Settings, console: Console, *, verify: bool = False)
     bar = BarColumn(bar_width=20)
     columns = (SpinnerColumn(), bar, TimeElapsedColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=console) as progress:
-        for base in todo:
-            task = progress.add_task("preparing the model", total=len(conversion.STEPS))
+        task = progress.add_task("preparing the model", total=len(conversion.STEPS))
 
-            def step(what: str, task: Any = task) -> None:
-                done = conversion.STEPS.index(what)
-                progress.update(task, completed=done, description=f"preparing the model: {what}")
+        def step(what: str) -> None:
+            done = conversion.STEPS.index(what)
+            progress.update(task, completed=done, description=f"preparing the model: {what}")
 
-            conversion.prepare(base, settings.models, step)
-            progress.update(task, completed=len(conversion.STEPS), description=f"{base} is ready")
-        if (semantic := settings.semantic()) is not None:
-            progress.add_task("preparing the router", total=None)
-            semantic.nearest(
-                "Once.", registry.experts
-            )  # so that the first wish need not wait for it
+        conversion.prepare(base, settings.models, step, agreed=agreed)
+        progress.update(task, completed=len(conversion.STEPS), description=f"{base} is ready")

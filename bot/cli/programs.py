@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from bot.cli.preparation import prepare_bases
+from bot.cli.preparation import prepare_bases, prepare_one
 from bot.cli.storage import upgrade_alone
 from bot.exit_codes import faults, logged_settings, speak
 from bot.settings import read_platform_settings
@@ -20,10 +20,21 @@ app = typer.Typer()
 
 
 @app.command("prepare")
-def prepare_command() -> None:
+def prepare_command(
+    base: Annotated[
+        str, typer.Argument(help="Only this base, such as gemma-3-270m, to train on.")
+    ] = "",
+    agree: Annotated[
+        bool, typer.Option("--agree", help="You have read its terms and agree to them.")
+    ] = False,
+) -> None:
     """Make the models of the profile ready, and the ledger. `chat` does this by itself."""
     with faults():
         settings = logged_settings("pastiche")
+        if base:
+            prepare_one(base, settings, Console(stderr=True), agreed=agree)
+            sys.stdout.write(f"Ready: {settings.models / base}\n")
+            return
         prepare_bases(settings, Console(stderr=True), verify=True)
         make_ready(settings) if on_server(settings) else upgrade_alone(settings)
         sys.stdout.write(f"Ready. The data folder is {settings.home}\n")

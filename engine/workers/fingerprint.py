@@ -86,7 +86,7 @@ def _weights(expert: Expert, registry: Registry) -> list[str]:
     if card.adapter and not digest and Path(found.adapter).exists():
         digest = digest_of(Path(found.adapter))
     own = digest or card.adapter
-    return [card.base, own, card.revision, card.vae, card.speed]
+    return [card.base, card.base_revision, own, card.revision, card.vae, card.speed]
 
 
 def differs(ours: dict[str, str], theirs: dict[str, str]) -> str:

@@ -120,7 +120,7 @@ def _adapt(model: Any, lora: ImageLora, targets: tuple[str, ...]) -> None:
         lora,
         targets,
         init_lora_weights=init,
-        use_dora=lora.dora,
+        task_type=None,
         rank_pattern=ranks,
         alpha_pattern=alphas,
     )

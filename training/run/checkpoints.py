@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.errors import in_one_line
 from engine.files import whole_folder, write_json
 from training.errors import TrainingStopped
 
@@ -27,6 +28,7 @@ class Progress:
     step: int = 0
     best_step: int = 0
     best_loss: float = float("inf")
+    first_loss: float = float("inf")  # held out, before the first step
     worse: int = 0
     seconds: float = 0.0
     scaler: dict[str, Any] | None = None
@@ -41,14 +43,21 @@ def save(
 ) -> Path:
     """Write the checkpoint of a step, then let go of older ones."""
     import torch
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     path = folder / f"step-{progress.step:06d}"
-    with whole_folder(path) as part:
-        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in adapter.items()}
-        save_file(weights, part / "adapter.safetensors")
-        torch.save(optimiser, part / "optimiser.pt")
-        write_json(part / "progress.json", asdict(progress))
+    try:
+        with whole_folder(path) as part:
+            weights = {name: tensor.detach().cpu().contiguous() for name, tensor in adapter.items()}
+            save_file(weights, part / "adapter.safetensors")
+            torch.save(optimiser, part / "optimiser.pt")
+            write_json(part / "progress.json", asdict(progress))
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise TrainingStopped(
+            f"The checkpoint of step {progress.step} could not be written: {in_one_line(error)} Make "
+            "room on the disk, then run the same command again: it goes on from the one before."
+        ) from error
     prune(folder, kept, progress.best_step)
     return path
 

@@ -1,6 +1,7 @@
-"""Write down an evaluation: the line that made it, its page, its figures."""
+"""Write down an evaluation: the line that made it, its page, its figures; say what comes next."""
 
 import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,19 +10,46 @@ from engine.files import write_file, write_json
 
 
 def command_line(
-    stage: str, recipes: Sequence[Path], base: Path | None, *options: tuple[str, Any, Any]
+    stage: str,
+    recipes: Sequence[Path],
+    base: Path | None,
+    *options: tuple[str, Any, Any],
+    whole: bool = False,
 ) -> str:
-    """Repeat a stage's command: options (name, value, default) not at their defaults; no whole path.
+    """Repeat a stage's command: options (name, value, default) not at their defaults.
+
+    Only a `whole` line has whole paths and can be pasted; others go into records.
 
     >>> sets = [("set", change, None) for change in ("lora.rank=8", "lora.alpha=8")]
     >>> usual = ("samples", 30, 30)
     >>> command_line("evaluate_text", [Path("a/b.toml")], Path("/home/me/gemma"), *sets, usual)
     'python -m training.evaluate_text b.toml --base gemma --set lora.rank=8 --set lora.alpha=8'
     """
-    words = ["python", "-m", f"training.{stage}", *(path.name for path in recipes)]
-    for name, value, usual in (("base", base and base.name, None), *options):
+    words = [python() if whole else "python", "-m", f"training.{stage}"]
+    words += [str(path) if whole else path.name for path in recipes]
+    model = str(base) if base and whole else base and base.name
+    for name, value, usual in (("base", model, None), *options):
         words += [f"--{name}", str(value)] if value != usual else []
     return shlex.join(words)
+
+
+def python() -> str:
+    """Name this interpreter, by a short path where it lies below."""
+    here, path = Path.cwd(), Path(sys.executable)
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def next_line(
+    stage: str,
+    recipe: Path,
+    base: Path | None,
+    runs: Path,
+    changes: Sequence[str] | None,
+    *options: tuple[str, Any, Any],
+) -> str:
+    """Say which stage comes next, as a line that can be pasted as it is."""
+    given = (("runs", runs, Path("runs")), *(("set", change, None) for change in changes or ()))
+    return "Next: " + command_line(stage, [recipe], base, *given, *options, whole=True)
 
 
 def write_report(folder: Path, page: str, values: dict[str, Any]) -> Path:

@@ -58,11 +58,11 @@ def has_weights(profile: dict[str, Any], folder: Path, base: str) -> bool:
     return (folder / str(profile["adapter"])).exists()
 
 
-def card_text(recipe: AnyRecipe, old: Path, same: bool, digest: str) -> str:
+def card_text(recipe: AnyRecipe, old: Path, same: bool, digest: str, commit: str = "") -> str:
     """Write the card as TOML; comments of an old card stay.
 
     `same` says that the old card lies in the folder published to; of another folder's card, only
-    profiles whose adapter is not beside it are taken over.
+    profiles whose adapter is not beside it are taken over. `commit` is the base's, on the hub.
     """
     if old.exists():
         card = tomlkit.parse(old.read_text(encoding="utf-8"))
@@ -76,8 +76,9 @@ def card_text(recipe: AnyRecipe, old: Path, same: bool, digest: str) -> str:
     profile["base"] = recipe.base.id
     profile["adapter"] = folder_of(recipe.expert.profile)
     profile["digest"] = digest
-    if recipe.base.revision:
-        profile["revision"] = recipe.base.revision
+    profile.pop("revision", None)  # an adapter beside the card has none
+    if revision := commit or recipe.base.revision:
+        profile["base_revision"] = revision
     if isinstance(recipe, ImageRecipe) and recipe.base.vae:
         profile["vae"] = recipe.base.vae
     add_rights(card, recipe)

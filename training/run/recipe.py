@@ -13,6 +13,12 @@ from training.run.tables import Base, Corpus, ExpertTable, Lora, Rights, Run, Ta
 from training.sources.origins import Origin
 
 LOCAL = "local folder"  # what a record says in place of a path
+KINDS = {  # the table that tells a recipe's kind, and the stage that takes it
+    "source": "train_text",
+    "data": "train_image",
+    "harvest": "harvest_vam",
+    "pictures": "train_base_image",
+}
 
 
 class RunRecipe(Table):
@@ -110,6 +116,12 @@ def load_recipe(path: Path, changes: tuple[str, ...] = ()) -> Recipe:
 
 def read_recipe(path: Path, changes: tuple[str, ...], kind: type[Kind]) -> Kind:
     values = read_toml(path)
+    for table, stage in KINDS.items():
+        if table in values and table not in kind.model_fields:
+            raise BadRecipe(
+                f"{path.name} is another kind of recipe, by its [{table}]: use it with "
+                f"`python -m training.{stage}`."
+            )
     for change in changes:
         apply_change(values, change)
     try:

@@ -21,7 +21,8 @@ Item = TypeVar("Item")
 def steps_in(training: Training, blocks: int, processes: int = 1) -> int:
     """Count the optimiser steps that a text recipe asks for on a corpus of `blocks`."""
     seen = training.blocks or math.ceil(training.epochs * blocks)
-    return max(1, math.ceil(seen / (training.batch * training.accumulate * processes)))
+    steps = math.ceil(seen / (training.batch * training.accumulate * processes))
+    return max(1, training.least_steps, steps)
 
 
 def learning_rate(training: AnyTraining, step: int, steps: int) -> float:

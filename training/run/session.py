@@ -1,18 +1,24 @@
 """Take a run from its last checkpoint to its end: steps, log, validations, checkpoints."""
 
+import math
 import time
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
-from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich import progress as bars
 
+from engine.lock import owners_pid, take_lock
+from training.errors import TrainingStopped
 from training.run import checkpoints
 from training.run.expiry import require_fresh
 from training.run.json_lines import add_lines, read_lines, write_lines
+from training.run.stage import say
 from training.run.trainer import Trainer
 
 LOG = "metrics.jsonl"
+LOCK = "training.lock"
+DIVERGED = 2.0  # times the held-out loss that the run began with
 
 
 class Log:
@@ -28,7 +34,10 @@ class Log:
 
     def write(self, **figures: float) -> None:
         if self.writes:
-            add_lines(self.path, figures)
+            finite = {
+                name: value if math.isfinite(value) else None for name, value in figures.items()
+            }
+            add_lines(self.path, finite)
 
 
 class RunSession(ABC):
@@ -101,21 +110,54 @@ class RunSession(ABC):
             checkpoints.save(self.folder, self.progress, self.tensors(), state, self.kept)
 
     def train(self) -> None:
-        """Step to the end; look at step 0 and every few steps, save after a look or by the clock."""
-        saved = time.monotonic()
-        if self.progress.step == 0:
-            self.look()
-        columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, TextColumn("{task.fields[loss]}")) as bar:
-            task = bar.add_task("training", total=self.steps, loss="", completed=self.progress.step)
+        """Step to the end, alone in the run's folder."""
+        lock = take_lock(self.run, Path(), LOCK) if self.accelerator.is_main_process else None
+        if self.accelerator.is_main_process and lock is None:
+            raise TrainingStopped(
+                f"Another process ({owners_pid(self.run, LOCK)}) is training in {self.run}. Wait for "
+                "it, or give this recipe a new [run] name."
+            )
+        try:
+            self.take_steps()
+        finally:
+            if lock is not None:
+                lock.close()
+
+    def take_steps(self) -> None:
+        """Look at step 0 and every few steps, save after a look or by the clock."""
+        saved, step = time.monotonic(), self.progress.step
+        if step and self.accelerator.is_main_process:
+            say(f"Goes on from step {step} of {self.steps}.")
+        usual = bars.Progress.get_default_columns()[:2]
+        columns = (
+            bars.SpinnerColumn(),
+            *usual,
+            bars.MofNCompleteColumn(),
+            bars.TimeRemainingColumn(),
+        )
+        shown = (*columns, bars.TextColumn("{task.fields[loss]}"))
+        with bars.Progress(*shown, disable=not self.accelerator.is_main_process) as bar:
+            task = bar.add_task("training", total=self.steps, loss="", completed=step)
+
+            def told(what: str) -> None:
+                bar.update(task, description=what, completed=self.progress.step)
+                bar.refresh()
+
+            if step == 0:
+                told("held-out loss")
+                self.look()
             while not self.ended and not self.stale():
-                loss = self.step()
-                bar.update(task, completed=self.progress.step, loss=f"loss {loss:.3f}")
+                told("training")
+                bar.update(task, loss=f"loss {self.step():.3f}")
                 due = self.ended or self.progress.step % self.every == 0
+                if due:
+                    told("held-out loss")
                 worth = due and self.look()
                 if worth or self.ended or time.monotonic() - saved >= self.minutes * 60:
+                    told("saving")
                     self.save()
                     saved = time.monotonic()
+            told("trained")
 
     def step(self) -> float:
         """Take one optimiser step and log it; gives its loss."""
@@ -129,6 +171,14 @@ class RunSession(ABC):
     def note_loss(self, loss: float, **more: float) -> bool:
         """Log a held-out loss; tells whether it is the lowest so far."""
         self.log.write(step=self.progress.step, held_out=loss, **more)
+        if self.progress.step == 0:
+            self.progress.first_loss = loss
+        if not loss < DIVERGED * self.progress.first_loss:
+            raise TrainingStopped(
+                f"The training diverged: its held-out loss is {loss:.3g} at step {self.progress.step}, "
+                f"and was {self.progress.first_loss:.3g} at its start. Lower training.learning_rate "
+                "(try a tenth of it), then start over with --fresh."
+            )
         if loss < self.progress.best_loss:
             self.progress.best_loss, self.progress.best_step = loss, self.progress.step
             self.progress.worse = 0

@@ -1,11 +1,13 @@
 """What every stage's command line shares: options, the run folder, errors told plainly."""
 
+import logging
 import shutil
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +21,10 @@ from training.museum.retention import prune_all
 from training.run.expiry import purge
 from training.run.recipe import RunRecipe
 
-LIBRARIES = r"(peft|transformers|diffusers|torch|bitsandbytes|accelerate)(\.|$)"  # not for people
+LIBRARIES = (  # what these say by the way is not for people
+    *("peft", "transformers", "diffusers", "torch", "bitsandbytes", "accelerate"),
+    *("huggingface_hub", "datasets"),
+)
 CANNOT = 2  # exit status of a run that its operator can put right
 
 RecipeFile = Annotated[Path, typer.Argument(help="The recipe, for example training/recipes/x.toml")]
@@ -37,7 +42,9 @@ Fresh = Annotated[bool, typer.Option("--fresh", help="Delete checkpoints, start 
 
 def run_stage(main: Callable[..., None] | typer.Typer) -> None:
     """Run a stage's `main`, or its commands; show faults people can mend without a traceback."""
-    warnings.filterwarnings("ignore", module=LIBRARIES)
+    for name in LIBRARIES:
+        logging.getLogger(name).setLevel(logging.ERROR)
+        warnings.filterwarnings("ignore", module=rf"{name}(\.|$)")
     try:
         main() if isinstance(main, typer.Typer) else typer.run(main)
     except (TrainingError, PasticheError) as error:
@@ -54,6 +61,14 @@ def open_run(recipe: RunRecipe, runs: Path, fresh: bool = False) -> Path:
     if fresh:
         shutil.rmtree(run / "checkpoints", ignore_errors=True)
     return run
+
+
+def require_extra(*modules: str) -> None:
+    """Raise TrainingError, before any work, when a package of the extra `train` is missing."""
+    if missing := [name for name in modules if find_spec(name) is None]:
+        raise TrainingError(
+            f"This needs {', '.join(missing)}, which is not installed: pip install 'pastiche[train]'"
+        )
 
 
 def delete_due(runs: Path) -> tuple[int, int]:

@@ -48,7 +48,7 @@ class Corpus(Table):
     """Say how texts become blocks; works named in neither list are drawn by the shares."""
 
     block: int = Field(default=1024, ge=16)
-    split: Literal["work", "span"] = "work"
+    split: Literal["work", "span", "none"] = "work"
     test: tuple[str, ...] = ()
     validation: tuple[str, ...] = ()
     test_share: float = Field(default=0, ge=0, lt=0.5)
@@ -76,6 +76,7 @@ class Lora(Table):
     dropout: float = Field(default=0.05, ge=0, lt=1)
     target: str | tuple[str, ...] = "all-linear"
     rslora: bool = False
+    dora: bool = False
 
 
 class AnyTraining(Table):
@@ -87,6 +88,8 @@ class AnyTraining(Table):
     schedule: Literal["cosine", "linear", "constant"] = "constant"
     weight_decay: float = Field(default=0.0, ge=0)
     clip: float = Field(default=1.0, gt=0)
+    lora_plus: float = Field(default=1.0, ge=1)  # B's rate over A's (Hayou et al. 2024)
+    least_steps: int = Field(default=0, ge=0)  # however few the epochs are
     batch: int = Field(default=1, ge=1)
     accumulate: int = Field(default=4, ge=1)
     gradient_checkpointing: bool = False
@@ -117,6 +120,7 @@ class Training(AnyTraining):
     validate_every: int = Field(default=50, ge=1)
     validation_blocks: int = Field(default=24, ge=1)
     patience: int = Field(default=0, ge=0)
+    choose: Literal["best", "last"] = "best"
     checkpoint_minutes: float = Field(default=10, gt=0)
 
     def warmup(self, steps: int) -> int:

@@ -6,12 +6,13 @@ from importlib import import_module
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 
 from training.errors import BadRecipe, TrainingStopped
 from training.run.schedule import learning_rate
 from training.run.tables import AnyTraining
 
+MOST_SKIPPED = 20  # steps in a row that overflowed in fp16: no smaller scale will help
 BETAS = (0.9, 0.999)
 PRODIGY_BETAS = (0.9, 0.99)
 
@@ -31,14 +32,15 @@ class Trainer:
         self.training, self.accelerator = training, accelerator
         models = torch.nn.ModuleList([model, *others])
         self.weights = [weight for weight in models.parameters() if weight.requires_grad]
-        optimiser = optimiser_for(self.weights, training)
+        self.skipped = 0
+        optimiser = optimiser_for(models, self.weights, training)
         self.model, self.optimiser = accelerator.prepare(model, optimiser)
 
     def begin(self, step: int, steps: int) -> float:
         """Set a step's learning rate and the model to training; gives the rate."""
         rate = learning_rate(self.training, step, steps)
         for group in self.optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("ratio", 1.0)
         self.model.train()
         return rate
 
@@ -46,12 +48,16 @@ class Trainer:
         """Clip and apply the gradients; raises TrainingStopped when they are not finite."""
         norm = float(self.accelerator.clip_grad_norm_(self.weights, self.training.clip))
         scaled = self.accelerator.scaler is not None  # fp16 skips a step that overflowed itself
-        if loss != loss or (not scaled and not norm < float("inf")):
+        self.skipped = self.skipped + 1 if scaled and not norm < float("inf") else 0
+        lost = loss != loss or (not scaled and not norm < float("inf"))
+        if lost or self.skipped > MOST_SKIPPED:
+            half = (
+                ' Or set training.precision = "bf16".' if self.training.precision == "fp16" else ""
+            )
             raise TrainingStopped(
-                f"The loss became {loss:g} and its gradient {norm:g} at step {step + 1}. The last good "
-                "checkpoint is kept. Lower training.learning_rate (try half), or set "
-                f'training.precision to "bf16" or "fp32"{self.hint}. Then delete the checkpoints or '
-                "use --fresh."
+                f"The training diverged: at step {step + 1} its loss is {loss:g}, its gradient "
+                f"{norm:g}. Lower training.learning_rate (try a tenth of it), then start over with "
+                f"--fresh.{half}{self.hint}"
             )
         self.optimiser.step()
         self.optimiser.zero_grad()
@@ -65,37 +71,42 @@ class Trainer:
         return float(self.accelerator.reduce(here, reduction="sum"))
 
 
-def optimiser_for(weights: list[Any], training: AnyTraining) -> Any:
+def optimiser_for(model: Any, weights: list[Any], training: AnyTraining) -> Any:
     """Build AdamW, whole or with 8-bit state, or Prodigy, which finds its own rate (set it to 1)."""
-    options: dict[str, Any] = {"lr": training.learning_rate, "weight_decay": training.weight_decay}
-    match training.optimiser:
-        case "adamw8bit":  # Dettmers et al. 2022
-            import bitsandbytes
+    rate, decay = training.learning_rate, training.weight_decay
+    if training.optimiser == "prodigy":
+        try:
+            prodigy: Any = import_module("prodigyopt").Prodigy
+        except ImportError as error:
+            raise BadRecipe(
+                'training.optimiser = "prodigy" needs a package more: pip install prodigyopt. Or '
+                'set it to "adamw".'
+            ) from error
+        safe = {"use_bias_correction": True, "safeguard_warmup": True}
+        return prodigy(weights, betas=PRODIGY_BETAS, lr=rate, weight_decay=decay, **safe)
+    kind: Any = torch.optim.AdamW
+    if training.optimiser == "adamw8bit":  # Dettmers et al. 2022
+        kind = import_module("bitsandbytes").optim.AdamW8bit
+    if training.lora_plus == 1:
+        return kind(weights, betas=BETAS, lr=rate, weight_decay=decay)
+    from peft.optimizers import create_loraplus_optimizer
 
-            return bitsandbytes.optim.AdamW8bit(weights, betas=BETAS, **options)
-        case "prodigy":
-            try:
-                prodigy: Any = import_module("prodigyopt").Prodigy
-            except ImportError as error:
-                raise BadRecipe(
-                    'training.optimiser = "prodigy" needs a package more: pip install prodigyopt. Or '
-                    'set it to "adamw".'
-                ) from error
-            safe = {"use_bias_correction": True, "safeguard_warmup": True}
-            return prodigy(weights, betas=PRODIGY_BETAS, **options, **safe)
-        case _:
-            return torch.optim.AdamW(weights, betas=BETAS, **options)
+    ratio = {"loraplus_lr_ratio": training.lora_plus, "loraplus_weight_decay": decay}
+    optimiser = create_loraplus_optimizer(model, kind, lr=rate, betas=BETAS, **ratio)
+    for group in optimiser.param_groups:  # kept when the schedule sets the rates
+        group["ratio"] = group["lr"] / rate
+    return optimiser
 
 
 def accelerator_for(precision: str) -> Accelerator:
     """Use one process or several, on a GPU where there is one, in a recipe's precision."""
+    told = f'training.precision = "{precision}" does not work here: '
+    if precision == "fp16" and PartialState().device.type == "cpu":  # it would be fp32, untold
+        raise BadRecipe(f'{told}a processor has no fp16. Set it to "bf16" or "fp32".')
     try:
         return Accelerator(mixed_precision={"fp32": "no"}.get(precision, precision))
     except ValueError as error:
-        raise BadRecipe(
-            f'training.precision = "{precision}" does not work on this machine ({error}). Set it to '
-            '"bf16" or "fp32".'
-        ) from error
+        raise BadRecipe(f'{told}{error}. Set it to "bf16" or "fp32".') from error
 
 
 def time_steps(trainer: Trainer, steps: int, take: Callable[[int], object]) -> dict[str, float]:

@@ -35,7 +35,7 @@ def source_of(
         return FolderSource(corpus, origin.edition or origin.kind, licence, recipe.corpus.files)
     match origin:
         case origins.HubOrigin():
-            return HubSource(origin, licence)
+            return HubSource(origin, licence, raw=recipe.corpus.packing == "autotrain")
         case origins.BooksOrigin():
             return BooksSource(
                 origin,

@@ -14,10 +14,14 @@ from training.text.data.works import Work
 
 @dataclass
 class HubSource:
-    """Join consecutive rows of one work; without a work column a split is one work."""
+    """Join consecutive rows of one work; without a work column a split is one work.
+
+    `raw` rows stay as they are, a paragraph each.
+    """
 
     origin: HubOrigin
     licence: str
+    raw: bool = False
     cache: Path | None = None
 
     def works(self) -> Iterator[Work]:
@@ -31,7 +35,7 @@ class HubSource:
                 yield Work(
                     id=name,
                     title=name,
-                    paragraphs=paragraphs_of("\n\n".join(texts)),
+                    paragraphs=tuple(texts) if self.raw else paragraphs_of("\n\n".join(texts)),
                     source=f"{self.origin.dataset}@{self.origin.revision or 'main'}",
                     licence=self.licence,
                 )

@@ -1,5 +1,6 @@
 """A folder (or one file) of `.txt` works and of `.jsonl` articles or answers."""
 
+import codecs
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from training.text.data.cleaning import paragraphs_of
 from training.text.data.works import Work
 
 KINDS = (".txt", ".jsonl")
+UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 NOT_MARKS = ("id", "work", "title", "text", "prompt", "answer", "source", "licence")
 
 
@@ -26,10 +28,10 @@ class FolderSource:
         found = [self.path] if self.path.is_file() else sorted(self.path.rglob("*"))
         for path in found:
             fits = any(fnmatch(path.name, pattern) for pattern in self.files or ("*",))
-            if path.suffix not in KINDS or not fits:
+            if path.suffix.lower() not in KINDS or not fits:
                 continue
-            text = read_utf8(path)
-            if path.suffix == ".jsonl":
+            text = read_text(path)
+            if path.suffix.lower() == ".jsonl":
                 yield from self.articles(path, text)
             else:
                 yield self.story(path, text)
@@ -76,11 +78,11 @@ class FolderSource:
             )
 
 
-def read_utf8(path: Path) -> str:
-    """Read a file; raises BadCorpus for another encoding or a binary file."""
+def read_text(path: Path) -> str:
+    """Read UTF-8, or what a mark at its start says; raises BadCorpus for anything else."""
     data = path.read_bytes()
     try:
-        text = data.decode("utf-8-sig")
+        text = data.decode("utf-16" if data.startswith(UTF_16) else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadCorpus(
             f"{path.name} is not UTF-8 (byte {error.start}). Save it as UTF-8, for example with "

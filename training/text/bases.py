@@ -1,38 +1,53 @@
 """Load a base model and its tokenizer, and put an adapter on it."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.backends.model_loading import keep_layout
+from engine.settings import read_settings
+from engine.weights.bases import HUB_FILES, fetch, find_base
+from engine.weights.weight_files import digest_of
 from training.errors import BadRecipe
-from training.run.recipe import Recipe
+from training.run.recipe import Recipe, placeless
 from training.run.tables import Base, Lora
 
 if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+TOKENIZER_FILES = tuple(pattern for pattern in HUB_FILES if "safetensors" not in pattern)
 SOFTCAP_ATTENTION = ("eager", "flex_attention")  # the kinds that honour Gemma-2's score softcap
 
 
-def place_of(base: Base, folder: Path | None) -> str:
-    if folder is not None:
-        if not (folder / "config.json").exists():
-            raise BadRecipe(f"{folder} holds no model (no config.json). Check --base.")
-        return str(folder)
-    from engine.settings import read_settings
-    from engine.weights.bases import find_base
+def place_of(base: Base, folder: Path | None, files: Iterable[str] = HUB_FILES) -> Path:
+    """Give the folder of the base's files, fetched from the hub at its revision if need be."""
+    if folder is None:
+        return fetch(find_base(base.id, read_settings().models), base.revision, files)
+    if not (folder / "config.json").exists():
+        raise BadRecipe(f"{folder} holds no model (no config.json). Check --base.")
+    return folder
 
-    return find_base(base.id, read_settings().models)
+
+def base_facts(base: Base, folder: Path | None) -> dict[str, str]:
+    """Say for the record which base it was: the digest of its files, and the hub's commit."""
+    place = place_of(base, folder)
+    commit = place.name if place.parent.name == "snapshots" else ""
+    name = placeless(base.id) if folder is None else placeless(str(folder.absolute()))
+    return {"id": name, "digest": digest_of(place), "commit": commit}
+
+
+def config_of(base: Base, folder: Path | None) -> Any:
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(place_of(base, folder, ("config.json",)))
 
 
 def load_tokenizer(base: Base, folder: Path | None) -> "PreTrainedTokenizerBase":
     from transformers import AutoTokenizer
 
-    revision = {"revision": base.revision} if base.revision and folder is None else {}
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-        place_of(base, folder), **revision
-    )
+    place = place_of(base, folder, TOKENIZER_FILES)
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(place)
     return tokenizer
 
 
@@ -57,17 +72,12 @@ def load_whole(recipe: Recipe, folder: Path | None) -> "PreTrainedModel":
 
 def load(base: Base, folder: Path | None, **options: Any) -> "PreTrainedModel":
     """Load with the attention that the base needs, without a cache of keys and values."""
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    place = place_of(base, folder)
-    if base.revision and folder is None:
-        options["revision"] = base.revision
-    config = AutoConfig.from_pretrained(
-        place, **{key: options[key] for key in options if key == "revision"}
-    )
+    place, config = place_of(base, folder), config_of(base, folder)
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
         place, attn_implementation=attention_for(base, config), use_safetensors=True, **options
     )
@@ -119,8 +129,7 @@ def add_adapter(model: "PreTrainedModel", recipe: Recipe) -> "PeftModel":
         model.enable_input_require_grads()
     torch.manual_seed(recipe.run.seed)
     try:
-        config = lora_config(recipe.lora, recipe.lora.target, task_type="CAUSAL_LM")
-        return get_peft_model(model, config)
+        return get_peft_model(model, lora_config(recipe.lora, recipe.lora.target))
     except ValueError as error:
         layers = sorted({name.rpartition(".")[2] for name, _ in model.named_modules() if name})
         raise BadRecipe(
@@ -139,5 +148,6 @@ def lora_config(lora: Lora, targets: Any, **options: Any) -> Any:
         lora_dropout=lora.dropout,
         target_modules=targets if isinstance(targets, str) else list(targets),
         use_rslora=lora.rslora,
-        **options,
+        use_dora=lora.dora,
+        **{"task_type": "CAUSAL_LM", **options},
     )

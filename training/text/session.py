@@ -23,7 +23,8 @@ class Session(RunSession):
         due = due_of(run / "corpus")
         require_fresh(due, time.time())
         self.blocks = read_split(run, "train")
-        self.held_out = spread(read_split(run, "validation"), training.validation_blocks)
+        held_out = read_split(run, "validation") if recipe.corpus.split != "none" else []
+        self.held_out = spread(held_out, training.validation_blocks)
         accelerator = accelerator_for(training.precision)  # first: it says which GPU is our own
         model = add_adapter(load_base(recipe, base), recipe)
         self.trainer = TextTrainer(recipe, model, accelerator)
@@ -60,6 +61,14 @@ class Session(RunSession):
     def stale(self) -> bool:
         return 0 < self.recipe.training.patience <= self.progress.worse
 
+    @property
+    def chosen_step(self) -> int:
+        """Choose the step whose weights become the adapter; 0 when none was better than the base."""
+        last = self.recipe.training.choose == "last" or not self.held_out
+        return self.progress.step if last else self.progress.best_step
+
     def look(self) -> bool:
+        if not self.held_out:
+            return False
         better = self.note_loss(self.trainer.held_out_loss(self.held_out))
         return better and self.progress.step > 0

@@ -16,6 +16,7 @@ from training.run.schedule import blocks_of_step, draw_key
 from training.run.trainer import Trainer
 from training.text.data.blocks import Block
 
+CHUNK = 128  # tokens whose logits are held at once
 IGNORED = -100  # the label of padding and of what is given: no loss
 
 
@@ -51,14 +52,12 @@ class TextTrainer(Trainer):
     def loss(self, batch: Sequence[Block]) -> Tensor:
         """Sum the cross-entropy of the batch's predicted tokens, in nats."""
         ids, mask, labels = padded(batch, self.accelerator.device)
+        options = {"use_cache": False, "logits_to_keep": 1, "output_hidden_states": True}
         with self.accelerator.autocast():
-            logits = self.model(input_ids=ids, attention_mask=mask, use_cache=False).logits
-        return torch.nn.functional.cross_entropy(
-            logits[:, :-1].float().flatten(0, 1),
-            labels[:, 1:].flatten(),
-            ignore_index=IGNORED,
-            reduction="sum",
-        )
+            answer = self.model(input_ids=ids, attention_mask=mask, **options)
+            base = self.accelerator.unwrap_model(self.model).get_base_model()
+            hidden, labels = answer.hidden_states[-1][:, :-1].flatten(0, 1), labels[:, 1:].flatten()
+            return chunked_loss(base, hidden[labels != IGNORED], labels[labels != IGNORED])
 
     def held_out_loss(self, blocks: Sequence[Block]) -> float:
         """Measure the loss per predicted token on blocks that are not trained on, without dropout."""
@@ -66,6 +65,36 @@ class TextTrainer(Trainer):
         with torch.no_grad():
             total = sum(float(self.loss([block])) for block in blocks)
         return total / sum(block.predicted for block in blocks)
+
+
+def chunked_loss(base: Any, hidden: Tensor, labels: Tensor) -> Tensor:
+    """Sum the cross-entropy of hidden states, CHUNK of them at a time.
+
+    The logits of a block of 1024 tokens over Gemma's vocabulary take a gigabyte, and as much thrice
+    more for their gradients. So each chunk's gradient is taken at once and its logits forgotten; only
+    where the head itself is trained, autograd must have all of them. Not torch's own
+    linear_cross_entropy: Gemma-2 caps its logits.
+    """
+    head, cap = base.get_output_embeddings(), getattr(base.config, "final_logit_softcapping", None)
+
+    def loss_of(part: Tensor, wanted: Tensor) -> Tensor:
+        logits = head(part).float()
+        if cap:
+            logits = torch.tanh(logits / cap) * cap
+        return torch.nn.functional.cross_entropy(logits, wanted, reduction="sum")
+
+    pieces = zip(torch.split(hidden, CHUNK), torch.split(labels, CHUNK), strict=True)
+    if not hidden.requires_grad or any(weight.requires_grad for weight in head.parameters()):
+        return torch.stack([loss_of(*piece) for piece in pieces]).sum()
+    losses: list[Tensor] = []
+    gradients: list[Tensor] = []
+    for part, wanted in pieces:
+        leaf = part.detach().requires_grad_()
+        loss = loss_of(leaf, wanted)
+        gradients += torch.autograd.grad(loss, leaf)
+        losses.append(loss.detach())
+    carrier = (hidden * torch.cat(gradients)).float().sum()  # its gradient is the one just taken
+    return torch.stack(losses).sum() + carrier - carrier.detach()
 
 
 def padded(batch: Sequence[Block], device: Any) -> tuple[Tensor, Tensor, Tensor]:

@@ -23,6 +23,7 @@ from engine.events import Event
 from engine.plan.cards import Expert, Registry
 from engine.plan.job import Job
 from engine.settings import Settings
+from engine.weights.bases import unpinned
 
 if TYPE_CHECKING:
     import openai
@@ -94,12 +95,13 @@ class OpenAIBackend:
     def _find(self, expert: Expert, served: list[str], parent: str | None) -> None:
         """Find the server's names for an expert and for its base; llama.cpp has one for all."""
         name, weights = expert.name, self._registry.weights(expert)
+        repository = unpinned(weights.base)[0]  # a server has one revision
         first = served[0] if served and self._numbered and name in self._numbered.of else None
-        bare = None if weights.adapter else weights.base
+        bare = None if weights.adapter else repository
         own = next((found for found in (name, first, bare) if found in served), None)
         if own:
             self._models[name] = own
-        names = (weights.base, first, parent, None if weights.adapter else own)
+        names = (repository, first, parent, None if weights.adapter else own)
         if base := next((found for found in names if found in served), None):
             self._bases[name] = base
 

@@ -10,6 +10,7 @@ loss on these alone. An answer too long for its block is cut, and then does not 
 
 `packing = "autotrain"` repeats what AutoTrain 0.8 does, faults included: rows joined as
 `<bos>row<eos>` into one stream cut anywhere, the remainder dropped.
+Rows are those of a data set; of other sources, their paragraphs.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

@@ -16,7 +16,11 @@ DROPPED = "dropped.jsonl"
 
 
 def prepared(source: Source, recipe: Recipe, drops: list[Drop]) -> Iterator[Work]:
-    works = without_repeats(selected(source.works(), recipe.corpus.keep, drops), drops)
+    works = selected(source.works(), recipe.corpus.keep, drops)
+    if recipe.corpus.packing == "autotrain":  # all rows as they are
+        yield from works
+        return
+    works = without_repeats(works, drops)
     if recipe.corpus.drop_slurs:
         works = without_slurs(works, drops)
     for work in works:

@@ -72,6 +72,11 @@ def authors_of(recipes: Sequence[Recipe], runs: Path) -> list[Author]:
     authors = [Author(recipe=recipe, run=runs / recipe.run.name) for recipe in recipes]
     for author in authors:
         require_training(author.recipe)
+        if author.recipe.corpus.split == "none":
+            raise BadRecipe(
+                f"{author.recipe.run.name} holds no text out, as in the source report, so there is "
+                "nothing to evaluate it on. Publish it, or train the default recipe."
+            )
         require_fresh(due_of(author.run / "corpus"), time.time())
         if not (author.run / "adapter" / "adapter_config.json").exists():
             raise TrainingError(
