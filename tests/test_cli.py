@@ -99,7 +99,7 @@ def test_chat_reads_a_pipe_and_remembers_the_last_answer() -> None:
         "The vicar coughed.",
         "You wrote “in the style of agatha”",
         "The vicar coughed. The vicar coughed.",
-        "I do not know /nonsense",
+        "I do not know “/nonsense”",
         "Nothing is waiting.",
         "your last request once more",
         "AI-generated",

@@ -111,6 +111,26 @@ async def test_who_is_too_young_does_not_come_of_age_at_once(talk: ChatService, 
     [_] = await told(talk, "/consent", replace(who, asker=f"{who.asker}-older"))
 
 
+@pytest.mark.parametrize("young", [True, False])
+async def test_a_no_on_a_renewed_form_ends_what_was_agreed_before(
+    talk: ChatService, here: Settings, who: Who, young: bool
+) -> None:
+    await agree(talk, who)
+    assert (await told(talk, "The vicar coughed.", who))[-1].text
+    assert interactions(here, talk, who)
+    [standing] = await told(talk, "/consent", who)
+    [form] = await pressed(talk, standing.ask[0].press, who)
+    if not young:
+        [form] = await pressed(talk, form.ask[0].press, who)
+    [told_so] = await pressed(talk, form.ask[1].press, who)
+    assert "what you agreed to before is over" in told_so.text
+    assert [action for action, *_ in log_of(here, talk, who)] == ["granted", "withdrawn"]
+    kept = len(interactions(here, talk, who))
+    assert kept == (0 if young else 1)
+    assert (await told(talk, "The vicar coughed again.", who))[-1].text
+    assert len(interactions(here, talk, who)) == kept
+
+
 async def test_a_form_is_only_its_askers_to_answer(
     talk: ChatService, here: Settings, who: Who
 ) -> None:

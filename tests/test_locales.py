@@ -47,7 +47,24 @@ def test_an_unknown_language_or_a_missing_word_is_english() -> None:
 
 def test_italian_is_whole_for_what_everybody_meets() -> None:
     english, italian = table("en"), table("it")
-    for name in ("buttons", "commands", "options", "privacy", "talk", "moderation"):
+    for name in (
+        "buttons",
+        "commands",
+        "options",
+        "privacy",
+        "talk",
+        "moderation",
+        "progress",
+        "footer",
+        "why",
+        "queue",
+        "help",
+        "help_commands",
+        "help_chats",
+        "typing",
+        "terminal",
+        "help_terminal",
+    ):
         assert set(italian[name]) >= set(english[name]) - {"terminal"}
 
 

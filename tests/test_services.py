@@ -4,14 +4,19 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.chat.places import Place
 from engine.chat.quotas import Bucket, TooSoon
+from engine.events import Cancelled
 from engine.ledger.ledger import Ledger
+from engine.ledger.tables import RequestRow
+from engine.plan.plan import make_plan
 from engine.process.services import Services, open_services
 
 pytestmark = pytest.mark.databases("sqlite", "postgres")
@@ -113,6 +118,25 @@ async def test_a_thread_has_its_channels_settings_until_it_has_its_own(services:
     await services.places.settle("discord", "thread", Place(talk_on=True))
     assert await services.places.place("discord", "thread", "channel") == Place(talk_on=True)
     assert await services.places.place("discord", "channel") == Place(style="agatha")
+
+
+async def test_a_topic_goes_with_its_group(
+    services: Services, ledger: Ledger, make_request, registry
+) -> None:
+    topic = replace(make_request(), platform="telegram", place="-1001/4", alone=False)
+    other = replace(topic, place="-10012/4")
+    for request in (topic, other):
+        plan = make_plan(request, registry, 99)
+        await ledger.accept(request, plan.route, plan.job)
+        done = Cancelled(job=plan.job.id, attempt=1)
+        await ledger.finish(done)
+        await services.places.settle(
+            "telegram", request.place, Place(style="agatha"), parent=request.place[:-2]
+        )
+    await services.leave("telegram", "-1001")
+    assert (await services.places.place("telegram", "-1001/4")).style == ""
+    assert (await services.places.place("telegram", "-10012/4")).style == "agatha"
+    assert await ledger.scalars(sa.select(RequestRow.place)) == ["-10012/4"]
 
 
 async def test_a_switch_is_seen_by_every_process(services: Services, settings) -> None:

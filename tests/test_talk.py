@@ -11,6 +11,7 @@ from talking import OPERATOR, Clock, pressed, replies_of, told
 
 from bot.chat import make_context
 from bot.messages.buttons import Press, Verb, decode, encode
+from bot.messages.escape import quoting
 from bot.messages.normalise import MAX_TEXT
 from bot.service.rate_limit import PACE, RateLimit, RequestRate
 from bot.service.request import Reply, Who
@@ -304,6 +305,21 @@ async def test_a_footer_and_a_reason_repeat_nothing_live(talk: ChatService, who:
     below = await talk.footer(final, who)
     why = (await told(talk, "/why", who))[-1].text
     assert not [text for text in (below, why) if "@user" in text or "t.me" in text]
+    for text in (
+        "/t.me/x",
+        "/@user",
+        "--t.me/x It rained.",
+        "--style t.me/x It rained.",
+        "--seed @user x",
+    ):
+        with pytest.raises(AskerError) as refused:
+            await told(talk, text, who)
+        said = quoting(str(refused.value))
+        assert "@user" not in said and "t.me" not in said, said
+    [said] = await told(talk, "/help t.me/x", who)
+    assert "t.me" not in said.text
+    with pytest.raises(AskerError, match="Non conosco"):
+        await talk.read("/sotry It rained.", "it")
 
 
 async def test_a_chats_default_style_serves_who_names_none(talk: ChatService, who: Who) -> None:

@@ -59,7 +59,9 @@ def doctor_command(
                     console.print(f"[{style[finding.mark]}]{finding.mark:4}[/] ", end="")
                     say(console, finding.what)
                     if finding.advice:
-                        say(console, f"     {finding.advice}")
+                        console.print(
+                            f"     {finding.advice}", markup=False, highlight=False, soft_wrap=True
+                        )
                     sound &= finding.mark != "bad"
             return sound
 

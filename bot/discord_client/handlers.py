@@ -164,7 +164,7 @@ class Handlers:
 
     async def _answer(self, text: str, who: Who, messages: AnswerMessages) -> None:
         try:
-            reply = await self._service.say(await self._service.read(text), who)
+            reply = await self._service.say(await self._service.read(text, who.locale), who)
             await self.respond(reply, messages, who)
         except Exception as error:  # noqa: BLE001 - the top of a handler
             await self._excuse(error, messages, who)

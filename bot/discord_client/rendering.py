@@ -64,7 +64,7 @@ def last_parts(draft: Draft, footer: str, registry: Registry, locale: str = "en"
         case Finished(text=text):
             return written(text, footer.splitlines(), rows, locale)
         case Cancelled(text=text):
-            mark = [wording.AI_LINE] if text.strip() else []
+            mark = [words("footer.ai", locale)] if text.strip() else []
             return written(text, [words("discord.stopped", locale), *mark], rows, locale)
         case Failed(message=message):
             return [Part(text=message[:DISCORD_LIMIT], rows=rows)]

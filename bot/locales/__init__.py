@@ -4,10 +4,14 @@ A new language is one more file here, named by its code.
 """
 
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from importlib.resources import files
 
 DEFAULT = "en"
+_heard: ContextVar[str] = ContextVar("heard", default=DEFAULT)
 
 
 @cache
@@ -35,16 +39,26 @@ def language_of(locale: str) -> str:
     return code if code in languages() else DEFAULT
 
 
+@contextmanager
+def hearing(locale: str) -> Iterator[None]:
+    """Say in this language what is said of a text that is being read, where no locale is at hand."""
+    token = _heard.set(locale)
+    try:
+        yield
+    finally:
+        _heard.reset(token)
+
+
 def table(part: str, locale: str = DEFAULT) -> dict[str, str]:
     return _tables(DEFAULT)[part] | _tables(language_of(locale)).get(part, {})
 
 
-def words(key: str, locale: str = DEFAULT, **values: object) -> str:
+def words(key: str, locale: str = "", **values: object) -> str:
     """The words of `table.name`, in English where the language lacks them. Raises KeyError.
 
     >>> words("buttons.continue", "it")
     'Continua'
     """
     part, _, name = key.partition(".")
-    text = table(part, locale)[name]
+    text = table(part, locale or _heard.get())[name]
     return text.format(**values) if values else text

@@ -55,7 +55,7 @@ def footer(
     locale: str = "en",
 ) -> str:
     """Say who wrote, why (or that `reason`), how fast; and that a machine did."""
-    parts = [AI_LINE, words("footer.manner", locale, title=expert.title)]
+    parts = [words("footer.ai", locale), words("footer.manner", locale, title=expert.title)]
     parts.append(reason or short_reason(route, locale))
     if isinstance(final, Cancelled):
         return " · ".join(parts)

@@ -169,7 +169,7 @@ async def _original(context: Context, job: str, who: Who) -> Reply:
             if isinstance(event, Reply):
                 return event
             if isinstance(event, Finished) and event.pictures:
-                return Reply(wording.AI_LINE, pictures=event.pictures)
+                return Reply(words("footer.ai", who.locale), pictures=event.pictures)
             if is_final(event):
                 break
     raise AskerError(words("talk.gone_pictures", who.locale))

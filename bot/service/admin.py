@@ -41,7 +41,7 @@ async def settle(context: Context, command: Simple, who: Who) -> Reply:
         case _:
             raise CommandError(words("talk.settings_help", who.locale))
     owner = who.asker if who.alone else None
-    await context.services.places.settle(who.platform, who.place, place, owner)
+    await context.services.places.settle(who.platform, who.place, place, owner, who.parent)
     done = words(key, who.locale, style=place.style)
     return Reply(words("talk.settings_done", who.locale, what=done), private=True)
 

@@ -30,21 +30,21 @@ async def help_text(context: Context, command: Simple, who: Who) -> Reply:
 
 async def footer(context: Context, final: Finished | Cancelled, who: Who | str = "en") -> str:
     notes = final.notes if isinstance(final, Finished) else ()
+    locale = who.locale if isinstance(who, Who) else who
+    ai = words("footer.ai", locale)
     told = await context.engine.answer(final.job)
     expert = context.registry.named(told.route.expert) if told else None
     if told is None or expert is None:
-        return wording.AI_LINE
+        return ai
     if told.route.rule.startswith(f"{ARM}:"):
-        locale = who.locale if isinstance(who, Who) else who
-        return defang("\n".join([*notes, words("experiment.footer", locale, ai=wording.AI_LINE)]))
+        return defang("\n".join([*notes, words("experiment.footer", locale, ai=ai)]))
     reason = ""
     if told.route.rule == "forced" and isinstance(who, Who):
         style = (await place_of(context, who)).style
         if told.request.style == style and "--style" not in told.request.typed:
             reason = words("talk.default_style", who.locale)
-    line = wording.footer(
-        final, expert, told.route, context.registry.weights(expert), reason=reason
-    )
+    weights = context.registry.weights(expert)
+    line = wording.footer(final, expert, told.route, weights, reason=reason, locale=locale)
     if expert.label.startswith(wording.AI_LINE):  # said once is enough
-        line = line.removeprefix(f"{wording.AI_LINE} · ")
+        line = line.removeprefix(f"{ai} · ")
     return defang("\n".join([*notes, *([expert.label] if expert.label else []), line]))

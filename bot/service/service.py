@@ -9,6 +9,7 @@ import logging
 from collections.abc import Sequence
 from typing import cast
 
+from bot.locales import hearing
 from bot.messages.buttons import Press, Verb
 from bot.messages.grammar import Command, Simple, parse
 from bot.service import answer
@@ -38,9 +39,12 @@ class ChatService:
     def parse(self, text: str) -> Command:
         return parse(text, self.context.registry.commands)
 
-    async def read(self, text: str) -> Command:
+    async def read(self, text: str, locale: str = "") -> Command:
         """Parse what was typed; a long text in a thread, for its marks and joiners take 10 ms."""
-        return await asyncio.to_thread(self.parse, text) if len(text) > LONG else self.parse(text)
+        with hearing(locale):
+            if len(text) > LONG:
+                return await asyncio.to_thread(self.parse, text)
+            return self.parse(text)
 
     async def say(self, command: Command, who: Who) -> Response:
         """Give words, or the events of an answer that is accepted by then. Raises AskerError."""

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 from bot.locales import words
 from bot.messages.buttons import Press, Rows, Verb, button
-from bot.messages.wording import AI_LINE
 from bot.service.request import Reply, Who
 from bot.study.blinding import fitted, scrubbed, side_by_side
 from bot.study.pair import PAIR, Pair, Side
@@ -39,13 +38,14 @@ async def shown(chat: "StudyChat", pair: Pair) -> Reply:
 def message(
     pair: Pair, head: str, labels: tuple[str, str] = ("A", "B"), tail: str = ""
 ) -> tuple[str, dict[str, Any]]:
+    ai = words("footer.ai", pair.who.locale)
     if pair.picture:
         key = "compare.pictures" if labels == ("A", "B") else "compare.told_pictures"
         told = words(key, pair.who.locale, a=labels[0], b=labels[1])
-        whole = "\n\n".join(part for part in (head, told, tail, AI_LINE) if part)
+        whole = "\n\n".join(part for part in (head, told, tail, ai) if part)
         return whole, {"form": "picture side by side", "platform": pair.who.platform}
     one, two = (side.text for side in pair.sides)
-    notice = f"{tail}\n\n{AI_LINE}" if tail else AI_LINE
+    notice = f"{tail}\n\n{ai}" if tail else ai
     return fitted(head, one, two, labels, notice, pair.who.platform)
 
 

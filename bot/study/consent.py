@@ -152,12 +152,25 @@ async def consent_pressed(chat: "StudyChat", press: Press, who: Who) -> Reply:
     if letters.isupper() and answers.agreed and not answers.next:
         return await _save(chat, answers, text, press.job, who)
     if False in (answers.adult, answers.use):
-        await agreements.noted(*who.account, "declined")
-        key = "study.too_young" if answers.adult is False else "study.declined"
-        if answers.adult is False:
-            chat.too_young.new(who.account, YOUNG_SECONDS)
-        return Reply(words(key, who.locale), private=True, replaces=True)
+        return await _declined(chat, who, too_young=answers.adult is False)
     return await _form(chat, text, answers, who, form=press.job)
+
+
+async def _declined(chat: "StudyChat", who: Who, *, too_young: bool) -> Reply:
+    """Take a no, which ends what was agreed before; of who is too young nothing is kept."""
+    agreements = chat.agreements
+    await agreements.noted(*who.account, "declined")
+    last = await agreements.last(*who.account)
+    said = words("study.too_young" if too_young else "study.declined", who.locale)
+    if last is not None and last.live:
+        await agreements.withdraw(*who.account, "private" if who.alone else "aside")
+        said = f"{said}\n\n{words('study.ended', who.locale)}"
+        if too_young:
+            count = await chat.context.services.withdraw_all(*who.account)
+            said = f"{said} {words('study.deleted', who.locale, count=count)}"
+    if too_young:
+        chat.too_young.new(who.account, YOUNG_SECONDS)
+    return Reply(said, private=True, replaces=True)
 
 
 def parts_of(argument: str) -> tuple[str, str, str]:

@@ -89,7 +89,7 @@ class Handlers:
             key = "telegram.start" if heard.text else "talk.only_text"
             await self._say(Reply(words(key, heard.locale)), heard)
             return
-        command = await self._service.read(_spelt_out(heard.text, who.reply_to))
+        command = await self._service.read(_spelt_out(heard.text, who.reply_to), who.locale)
         if heard.unnamed and personal(command):
             raise CommandError(words("telegram.unnamed", heard.locale))
         response = await self._service.say(command, who)

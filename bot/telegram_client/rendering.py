@@ -144,7 +144,7 @@ def parts_of(draft: Draft, footer: str, name: str, registry: Registry, locale: s
         case Cancelled(text=text):
             lines = [
                 words("telegram.stopped", locale),
-                *([wording.AI_LINE] if text.strip() else []),
+                *([words("footer.ai", locale)] if text.strip() else []),
             ]
             return parcel(text, lines, rows, f"{name}.txt", whole)
         case Failed(message=message):

@@ -10,7 +10,7 @@ import re
 import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing
 from dataclasses import dataclass, replace
 
 from rich.console import Console
@@ -25,13 +25,21 @@ from bot.messages.options import NAMES
 from bot.service.dispatch_table import Events, Response
 from bot.service.request import Reply, Who
 from bot.terminal_client.keyboard import Running, at_a_terminal, quiet_keyboard, stoppable
-from bot.terminal_client.live_answer import blocks, can_show, page_for, say
+from bot.terminal_client.live_answer import (
+    PipedAnswer,
+    TerminalAnswer,
+    blocks,
+    can_show,
+    page_for,
+    say,
+)
 from bot.terminal_client.session import ELSEWHERE, TerminalSession
 from engine.errors import KIND_SENTENCE, AskerError, PasticheError, SetupError
 from engine.events import Cancelled, Failed, Finished
 from engine.ledger.ledger import new_id
 
 PROMPT = "› "
+Page = AbstractContextManager[PipedAnswer | TerminalAnswer]
 LEAVE = ("/quit", "/exit", "quit", "exit")
 log = logging.getLogger(__name__)
 
@@ -48,10 +56,11 @@ async def answer(
     asking: Awaitable[Response], there: TerminalSession, screen: Screen
 ) -> tuple[Draft, Reply | None]:
     """Draw a reply as it comes, to its end; gives back what it said in words, too."""
-    async with stoppable(there.cancel) as running:
+    async with stoppable(there.cancel, there.ahead) as running:
         reply = await asking
         if not isinstance(reply, Reply):
-            draft, said = await _follow(reply, running, screen.console)
+            page = page_for(screen.console, there.who.locale)
+            draft, said = await _follow(reply, running, page)
     if isinstance(reply, Reply):
         await spoken(there, reply, screen.console)
         return Draft(), reply
@@ -64,10 +73,10 @@ async def answer(
     return draft, said
 
 
-async def _follow(events: Events, running: Running, console: Console) -> tuple[Draft, Reply | None]:
+async def _follow(events: Events, running: Running, shown: Page) -> tuple[Draft, Reply | None]:
     draft = Draft()
     async with aclosing(events):
-        with quiet_keyboard(), page_for(console) as page:
+        with quiet_keyboard(), shown as page:
             async for event in events:
                 if isinstance(event, Reply):
                     return draft, event
@@ -85,11 +94,11 @@ async def _close(
         for number, picture in enumerate(final.pictures, 1):
             await save(there, screen, f"{final.job.lower()}-{number}.png", picture.data)
     if isinstance(final, Finished) or (isinstance(final, Cancelled) and final.text):
-        say(screen.notes, await there.service.footer(final), style="dim")
+        say(screen.notes, await there.service.footer(final, there.who.locale), style="dim")
     await there.service.deliveries.delivered(final.job)
     match final:
         case Cancelled():
-            say(screen.notes, words("terminal.stopped"), style="dim")
+            say(screen.notes, words("terminal.stopped", there.who.locale), style="dim")
         case Failed(message=message, reason=reason):
             say(screen.notes, message, style="yellow")
             if reason:
@@ -126,7 +135,7 @@ async def chat(there: TerminalSession, console: Console) -> int:
     """Chat until Ctrl-D: 0; or a pipe's end: 1 if anything failed on our side, 2 if it can be mended."""
     screen = Screen(console=console, notes=console)
     if at_a_terminal():
-        console.print(words("terminal.welcome"))
+        console.print(words("terminal.welcome", there.who.locale))
     codes = {0}
     async for text in _typed(there) if at_a_terminal() else _piped():
         if text.strip().lower() in LEAVE:
@@ -159,7 +168,11 @@ async def _one(text: str, there: TerminalSession, screen: Screen) -> int:
 
 async def _response(text: str, there: TerminalSession, who: Who) -> Response:
     made = await there.pressed(text, who)
-    return made if made is not None else await there.say(await there.service.read(text), who)
+    return (
+        made
+        if made is not None
+        else await there.say(await there.service.read(text, who.locale), who)
+    )
 
 
 def code_of(draft: Draft, said: Reply | None) -> int:
@@ -189,7 +202,10 @@ async def _typed(there: TerminalSession) -> AsyncIterator[str]:
     known += [expert.name for expert in registry.experts]
     completer = WordCompleter(known, pattern=re.compile(r"[/\w-]+"))
     session: PromptSession[str] = PromptSession(completer=completer, complete_while_typing=False)
+    there.ahead = []
     while True:
+        while there.ahead:
+            yield there.ahead.pop(0)
         try:
             yield await session.prompt_async(PROMPT)
         except KeyboardInterrupt:

@@ -44,8 +44,9 @@ class PipedAnswer:
 class TerminalAnswer:
     """Print finished lines; redraw the last one and a spinner below them."""
 
-    def __init__(self, console: Console, live: "Live") -> None:
+    def __init__(self, console: Console, live: "Live", locale: str = "en") -> None:
         self._console = console
+        self._locale = locale
         self._live = live
         self._seen: tuple[bytes, Line] | None = None  # a preview, and how it is drawn
         self._printed = ""  # the part of the text that stands in finished lines
@@ -57,7 +58,7 @@ class TerminalAnswer:
             if draft.final is None and self._printed.startswith(draft.text):
                 self._draw("", draft)  # a rerun, not yet as far as the run before it
                 return
-            self._live.console.print(f"({words('terminal.once_more')})", style="dim")
+            self._live.console.print(f"({words('terminal.once_more', self._locale)})", style="dim")
             self._printed = ""
         lines = self._lines(draft.text[len(self._printed) :])
         keep = 0 if draft.final is not None else 1
@@ -85,12 +86,14 @@ class TerminalAnswer:
             return
         from rich.spinner import Spinner
 
-        told = wording.progress(draft)
+        told = wording.progress(draft, self._locale)
         above = self._preview(draft)
         if draft.tokens:
             key = "terminal.token" if draft.tokens == 1 else "terminal.tokens"
-            told = f"{told}, {words(key, count=draft.tokens)}"
-        spinner = Spinner("dots", Line(f"{told}   {words('terminal.stop_it')}", style="dim"))
+            told = f"{told}, {words(key, self._locale, count=draft.tokens)}"
+        spinner = Spinner(
+            "dots", Line(f"{told}   {words('terminal.stop_it', self._locale)}", style="dim")
+        )
         if last.strip():
             above.append(Line(last.rstrip()))
         self._live.update(Group(*above, spinner))
@@ -104,14 +107,14 @@ class TerminalAnswer:
 
 
 @contextmanager
-def page_for(console: Console) -> Iterator[PipedAnswer | TerminalAnswer]:
+def page_for(console: Console, locale: str = "en") -> Iterator[PipedAnswer | TerminalAnswer]:
     if not console.is_terminal:
         yield PipedAnswer(lambda text: (console.file.write(text), console.file.flush()))
         return
     from rich.live import Live  # not for a pipe
 
     with Live(console=console, refresh_per_second=REFRESH, transient=True) as live:
-        yield TerminalAnswer(console, live)
+        yield TerminalAnswer(console, live, locale)
 
 
 def say(console: Console, text: str, style: str = "") -> None:

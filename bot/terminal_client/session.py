@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from bot.chat import make_context
-from bot.locales import words
+from bot.locales import language_of, words
 from bot.messages.buttons import Button, Verb
 from bot.messages.grammar import Command, Simple
 from bot.service.dispatch_table import Response
@@ -41,7 +41,15 @@ def terminal_asker() -> Who:
     except (KeyError, OSError):  # a container's user may have no name
         name = str(os.getuid())
     place = os.ttyname(0) if at_a_terminal() else "terminal"
-    return Who(platform="terminal", asker=name, place=place, conversation=new_id(), alone=True)
+    spoken = next(filter(None, map(os.environ.get, ("LC_ALL", "LC_MESSAGES", "LANG"))), "")
+    return Who(
+        platform="terminal",
+        asker=name,
+        place=place,
+        conversation=new_id(),
+        alone=True,
+        locale=language_of(spoken.partition(".")[0]),
+    )
 
 
 def chosen(text: str, labels: Sequence[str]) -> int | None:
@@ -72,6 +80,7 @@ class TerminalSession:
         self.papers = out or settings.home
         self._settings = settings
         self.offer_nothing()
+        self.ahead: list[str] | None = None  # lines typed while an answer grew, in a chat
         self.who = terminal_asker()
 
     async def say(self, command: Command, who: Who) -> Response:

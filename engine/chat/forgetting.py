@@ -122,11 +122,15 @@ class Forgetting:
         await self._ledger.throw_away()
 
     async def leave(self, platform: str, places: Sequence[str]) -> None:
-        """Delete what was asked in places that the bot was sent away from.
+        """Delete what was asked in places that the bot was sent away from, and in their topics.
 
         What is under way ends first, and goes with the round of retention that finds it.
         """
-        await self._leave([self._ledger.place(platform, place) for place in places])
+        shared = RequestRow.alone.is_not(True), RequestRow.platform == platform
+        asked = sa.select(RequestRow.place, RequestRow.place_lookup).where(*shared)
+        within = tuple(f"{place}/" for place in places)  # a topic is named below its group
+        topics = {row[1] for row in await self._ledger.rows(asked) if row[0].startswith(within)}
+        await self._leave([*topics, *(self._ledger.place(platform, place) for place in places)])
         await self._ledger.throw_away()
 
     @lasting
@@ -138,8 +142,8 @@ class Forgetting:
         async with self._ledger.writing() as connection:
             requests = list(await connection.scalars(query))
             await erase_requests(self._ledger, connection, requests)
-            for table in (PlaceRow, BucketRow):
-                await connection.execute(sa.delete(table).where(table.lookup.in_(lookups)))
+            for column in (PlaceRow.lookup, PlaceRow.owner, BucketRow.lookup):
+                await connection.execute(sa.delete(column.class_).where(column.in_(lookups)))
 
     async def under_way(self, platform: str, asker: str) -> list[str]:
         """Name the person's jobs without a final state."""

@@ -34,15 +34,22 @@ class Places:
         return Place() if row is None else Place(style=row.style or "", talk_on=row.talk_on)
 
     async def settle(
-        self, platform: str, place: str, settings: Place, owner: str | None = None
+        self,
+        platform: str,
+        place: str,
+        settings: Place,
+        owner: str | None = None,
+        parent: str = "",
     ) -> None:
-        """Change them; the `owner` is the person of a chat of two, with whom they go."""
+        """Change them; they go with the `owner`, who is the person of a chat of two, or else with the
+        `parent`, the channel or group that the place is part of."""
+        whose = self._database.place(platform, parent) if parent else None
         row = {
             "platform": platform,
             "style": settings.style or None,
             "talk_on": settings.talk_on,
             "changed_at": self._database.clock(),
-            "owner": None if owner is None else self._database.person(platform, owner),
+            "owner": whose if owner is None else self._database.person(platform, owner),
         }
         await self._set(PlaceRow, {"lookup": self._database.place(platform, place)}, row)
 

@@ -19,7 +19,8 @@ class BucketRow(Table):
 
 
 class PlaceRow(Table):
-    """A place's own settings, made by those who manage it; `owner` is the person of a chat of two."""
+    """A place's own settings, made by those who manage it; `owner` is the person of a chat of two,
+    or the group of a topic, with which they go."""
 
     __tablename__ = "places"
     lookup: Mapped[str] = mapped_column(Lookup, primary_key=True)
