@@ -2,14 +2,17 @@
 
 import re
 import unicodedata
+from functools import cache
 
-from bot.locales import words
+from bot.locales import languages, words
 from engine.characters import visible
 from engine.errors import LimitError
 
 MAX_TEXT = 20_000  # characters; more is refused before anything is looked at
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co"})
 _BLANKS = "\u115f\u1160\u2800\u3164\uffa0"  # letters to Unicode, nothing to the eye
+LONGEST_GREETING = 60  # characters
+_MARKS = re.compile(r"[^\w\s']+")
 FEWEST = 5  # words; less says nothing
 _ENGLISH = frozenset(
     """the a an and or but of to in on at for with from by is are was were be been he she it they we you
@@ -77,3 +80,24 @@ def looks_english(text: str) -> bool:
     english = sum(word in _ENGLISH for word in words)
     others = sum(word in _OTHERS for word in words)
     return others <= english or others < 2
+
+
+def greets(text: str) -> bool:
+    """Whether the whole text greets, or asks about the bot itself, in any language; a story's wish or
+    opening is never taken for one, since no part of a text is looked at alone.
+
+    >>> greets("Hello, bot!"), greets("?"), greets("Ciao, cosa sai fare?")
+    (True, True, True)
+    >>> greets("Hello, said the bear."), greets("What can you do about a bear?")
+    (False, False)
+    """
+    said = " ".join(_MARKS.sub(" ", text[:LONGEST_GREETING].casefold().replace("’", "'")).split())
+    marks_alone = set(text) <= set(" ?!.")
+    return len(text) <= LONGEST_GREETING and (marks_alone or said in _greetings())
+
+
+@cache
+def _greetings() -> frozenset[str]:
+    return frozenset(
+        line for code in languages() for line in words("talk.greetings", code).splitlines() if line
+    )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bot.locales import words
 from bot.messages.grammar import Again, Continue, Generate
-from bot.messages.normalise import looks_english
+from bot.messages.normalise import greets, looks_english
 from bot.service.admission import Paid, give_back, place_of, take
 from bot.service.dispatch_table import Events, Step, Stream, Treated
 from bot.service.moderation import RefusedError, Screening
@@ -26,6 +26,9 @@ async def generate(context: "Context", command: Asking, who: Who) -> Stream:
     """Yield ACCEPTED, then the answer's events; or a question that comes first. Raises AskerError."""
     study = context.handlers.study
     text = "" if isinstance(command, Again) else command.text
+    if isinstance(command, Generate) and greets(text) and _writes(context, command.command):
+        yield Reply(text=words("talk.hello", who.locale))
+        return
     with context.hurry.asking(who):
         async with context.door:
             plan = await _planned(context, command, who)
@@ -56,6 +59,10 @@ async def generate(context: "Context", command: Asking, who: Who) -> Stream:
                         return
         finally:
             context.deliveries.let_go(job)
+
+
+def _writes(context: "Context", command: str) -> bool:
+    return context.engine.registry.of_command(command)[0].medium == "text"
 
 
 async def _accept(context: "Context", plan: "Plan", treated: Treated | None, who: Who) -> Paid:
