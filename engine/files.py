@@ -121,18 +121,19 @@ def _aside(path: Path, kind: str, *, private: bool) -> Path:
 def _sweep(path: Path) -> None:
     """Remove what killed processes have left aside."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
-        if not _alive(left.name.removeprefix(f".{path.name}.").partition(".")[0]):
+        if not alive(left.name.removeprefix(f".{path.name}.").partition(".")[0]):
             if left.is_dir():
                 shutil.rmtree(left, ignore_errors=True)
             else:
                 left.unlink(missing_ok=True)
 
 
-def _alive(pid: str) -> bool:
+def alive(pid: str) -> bool:
+    """Tell whether there is a process of that number."""
     try:
         os.kill(int(pid), 0)
     except (ValueError, ProcessLookupError):
         return False
     except PermissionError:
-        return True
+        pass
     return True

@@ -15,11 +15,9 @@ def take_lock(home: Path, socket: Path, name: str = LOCK) -> IO[str] | None:
     file = os.fdopen(descriptor, "r+", encoding="utf-8")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    except BlockingIOError:
         file.close()
-        if isinstance(error, BlockingIOError):
-            return None
-        raise
+        return None
     file.truncate(0)
     file.write(f"{os.getpid()}\n{socket}\n")
     file.flush()

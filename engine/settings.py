@@ -85,7 +85,6 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic's own signature
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments, then the environment, then the file."""
         arguments = init_settings() if isinstance(init_settings, InitSettingsSource) else {}
         home = arguments.get("home") or os.environ.get("PASTICHE_HOME") or default_home()
         lines = read_config(Path(home).expanduser())

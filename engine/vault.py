@@ -88,7 +88,6 @@ class Sealed(TypeDecorator[str]):
 
 
 def vault_of(dialect: Dialect) -> Vault:
-    """Find the vault of the database that this dialect serves."""
     vault = getattr(dialect, "pastiche_vault", None)
     if not isinstance(vault, Vault):
         raise LedgerError("The database was opened without its key.")

@@ -9,7 +9,7 @@ from pathlib import Path
 from engine.engine import LocalEngine, events_of
 from engine.events import Event, Finished, Started
 from engine.ledger.ledger import Ledger
-from engine.ledger.storage import database_url, on_server
+from engine.ledger.storage import on_server
 from engine.plan.cards import Registry
 from engine.plan.job import Job
 from engine.process.owner import owning
@@ -18,7 +18,7 @@ from engine.queues.postgres.queue import PostgresQueue
 from engine.queues.postgres.worker_host import WorkerHost
 from engine.settings import Settings
 from engine.workers.fingerprint import fingerprint_of
-from engine.workers.protocol import Hello, Link, Ready, Run, connect
+from engine.workers.protocol import Hello, Link, Run, Serving, connect
 
 
 @asynccontextmanager
@@ -39,14 +39,7 @@ async def asking(
     settings: Settings, registry: Registry, ledger: Ledger
 ) -> AsyncIterator[LocalEngine]:
     """A process on Postgres that asks, and works not."""
-    queue = PostgresQueue(
-        ledger,
-        database_url(settings),
-        fingerprint_of(registry, settings),
-        max_waiting=settings.max_waiting,
-        lost_after=settings.lost_after,
-        refuse_unserved=settings.unserved == "refuse",
-    )
+    queue = PostgresQueue(settings, fingerprint_of(registry, settings), ledger)
     await queue.start()
     try:
         yield LocalEngine(registry, ledger, queue, max_length=settings.max_length)
@@ -60,7 +53,7 @@ async def staffed(
 ) -> AsyncIterator[WorkerHost]:
     """A worker host on PostgreSQL whose workers are the test's."""
     fingerprint = fingerprint_of(registry, settings)
-    worker_host = WorkerHost(settings, fingerprint, ledger, database_url(settings), MEDIA)
+    worker_host = WorkerHost(settings, fingerprint, ledger, MEDIA)
     await worker_host.start(children=False)
     try:
         yield worker_host
@@ -81,7 +74,7 @@ async def hand_worker(
     link = await connect(str(socket or socket_of(settings)))
     try:
         await link.send(Hello(medium="text", pid=os.getpid()))
-        await link.send(Ready(slots=slots))
+        await link.send(Serving(slots=slots))
         yield link
     finally:
         await link.close()

@@ -22,7 +22,7 @@ async def test_an_attempt_that_winds_down_takes_no_stop_from_the_next(
 
     async def own(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         link = Link(reader, writer)
-        await link.receive(), await link.receive()  # Hello, Ready
+        await link.receive(), await link.receive()  # Hello, Serving
         link.post(Run(job=first))
         while not isinstance(await link.receive(), Text):
             pass

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from tiny_sdxl import COLOURS, TOKENIZERS, make_base, make_pictures, make_recipe
 
 from engine.plan.cards import BUILT_IN, load_card
-from engine.weights.lora_format import SETTINGS
+from engine.weights.picture_lora import SETTINGS
 from engine.weights.weight_files import digest_of
 from training.errors import BadCorpus, BadRecipe, NotPublished
 from training.images.drawing.grid import sheet

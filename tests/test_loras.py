@@ -15,8 +15,8 @@ from tiny_sdxl import make_base, make_pipeline
 
 from engine.backends.diffusion.loras import load_lora, wear
 from engine.errors import ModelError
-from engine.weights.layer_names import layers_in, layers_of, spellings
-from engine.weights.lora_format import read_lora
+from engine.weights.picture_layers import layers_in, layers_of, spellings
+from engine.weights.picture_lora import read_lora
 
 pytestmark = pytest.mark.filterwarnings("ignore:Already found a `peft_config`:UserWarning")
 PARTS = ("unet", "text_encoder", "text_encoder_2")

@@ -13,9 +13,9 @@ from engine.errors import LedgerError, MediaError, SetupError
 from engine.ledger.ledger import Ledger
 from engine.ledger.picture_cleanup import SAFE_SECONDS, discard
 from engine.ledger.storage import open_database, upgrade
-from engine.media.media_address import open_media
+from engine.media.media_address import MediaStore, open_media
 from engine.media.object_store import RemoteStore
-from engine.media.store import FolderStore, MediaStore, name_of
+from engine.media.store import FolderStore, name_of
 from engine.vault import Vault
 
 BUCKET = "attic"

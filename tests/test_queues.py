@@ -18,7 +18,7 @@ from engine.ledger.ledger import Ledger
 from engine.plan.cards import Registry
 from engine.queues.dispatcher import DEATHS_ALONE
 from engine.settings import Settings
-from engine.workers.protocol import Hello, Leaving, Refused, Stop, Unfit, connect
+from engine.workers.protocol import Hello, Refused, Serving, Stop, connect
 
 pytestmark = pytest.mark.databases("sqlite", "postgres")
 
@@ -160,7 +160,7 @@ async def test_a_worker_that_takes_its_leave_blames_nobody(settings, ask) -> Non
         async with hand_worker(settings) as worker:
             job = await next_run(worker)
             assert (job.attempt, job.alone) == (attempt, False)
-            await worker.send(Leaving())
+            await worker.send(Serving())
     async with hand_worker(settings) as worker:
         worker.post(finished(await next_run(worker)))
         assert isinstance(await asked.end(), Finished)
@@ -227,7 +227,7 @@ async def test_a_misconfigured_extra_worker_spoils_nothing_for_the_one_that_serv
         job = await next_run(worker)
         odd = await connect(str(socket_of(settings)))
         await odd.send(Hello(medium="text", pid=1))
-        await odd.send(Unfit(reason="another profile"))
+        await odd.send(Serving(reason="another profile"))
         await odd.close()
         for asked in (first, second):
             worker.post(finished(job))
@@ -256,7 +256,7 @@ async def test_a_medium_that_no_worker_can_serve_fails_with_the_operators_reason
     asked = await ask()
     link = await connect(str(socket_of(settings)))
     await link.send(Hello(medium="text", pid=1))
-    await link.send(Unfit(reason="The base is missing."))
+    await link.send(Serving(reason="The base is missing."))
     final = await asked.end()
     await link.close()
     assert isinstance(final, Failed) and final.reason == "The base is missing."

@@ -18,8 +18,8 @@ from tiny_sdxl import make_base, make_pictures, make_recipe
 
 from engine.backends.diffusion.loras import load_lora, wear
 from engine.errors import ModelError
-from engine.weights.layer_names import layers_of
-from engine.weights.lora_format import SETTINGS
+from engine.weights.picture_layers import layers_of
+from engine.weights.picture_lora import SETTINGS
 from training.errors import BadCorpus, BadRecipe, NotAllowed, TrainingStopped
 from training.images.bases import load_pipeline, noise_schedule
 from training.images.data.folder import read_folder

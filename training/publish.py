@@ -18,7 +18,7 @@ import typer
 from engine.files import whole_file, whole_folder, write_file, write_json
 from engine.plan.cards import BUILT_IN
 from engine.settings import read_settings
-from engine.weights.lora_format import check_lora
+from engine.weights.picture_lora import check_lora
 from engine.weights.weight_files import check_adapter, digest_of
 from training.errors import BadRecipe, NotPublished
 from training.images.lora_files import KOHYA, copy_lora

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Literal
 
 from engine.errors import ModelError
-from engine.installation.expert_check import check_expert
 from engine.plan.cards import Expert, Registry
 from engine.weights import bases
+from engine.weights.adapter_fit import check_expert
 from engine.weights.bases import EMBEDDED, SHIPPED, how_to_prepare, is_whole_model, place_here
 from engine.weights.weight_files import SUMS, damaged, digest_of
 

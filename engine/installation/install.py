@@ -9,10 +9,10 @@ from typing import Any
 import tomlkit
 
 from engine.errors import LimitError, ModelError, SetupError
-from engine.installation.expert_check import check_expert
 from engine.installation.install_images import check_pictures, draws_pictures, inherited
 from engine.plan.cards import CARD, NAME_PATTERN, Expert, Medium, Registry, load_card
 from engine.settings import Settings
+from engine.weights.adapter_fit import check_expert
 from engine.weights.bases import EMBEDDED, SHIPPED, fetch, is_hub_id, known_as
 from engine.weights.weight_files import (
     ADAPTER_CONFIG,
@@ -193,7 +193,9 @@ def _copy(folder: Path, source: Path, weights: dict[str, Any]) -> None:
     digested = source
     if weights["adapter"] == "adapter":
         digested = folder / "adapter"
-        copy_adapter(source, digested)
+        digested.mkdir()
+        for path in files_of(source):
+            shutil.copyfile(path, digested / path.name)
     elif is_pipeline(source):
         weights["adapter"] = ""  # an image base is an expert by itself
     if weights["adapter"]:
@@ -260,10 +262,3 @@ def files_of(source: Path) -> list[Path]:
             f"{MOST_FILES} of {MOST_BYTES >> 20} MiB in all. Put it into a folder of its own."
         )
     return files
-
-
-def copy_adapter(source: Path, target: Path) -> None:
-    files = files_of(source)
-    target.mkdir()
-    for path in files:
-        shutil.copyfile(path, target / path.name)

@@ -7,7 +7,7 @@ from typing import Any
 
 from engine.errors import LimitError
 from engine.plan.cards import CARD, Registry
-from engine.weights.lora_format import check_lora
+from engine.weights.picture_lora import check_lora
 from engine.weights.weight_files import (
     check_adapter,
     check_pipeline,

@@ -157,5 +157,4 @@ async def still_there(connection: AsyncConnection, parent: str | None) -> str | 
 
 
 def chunks(names: Sequence[str]) -> list[Sequence[str]]:
-    """Split into as many as a statement takes."""
     return [names[start : start + AT_ONCE] for start in range(0, len(names), AT_ONCE)]

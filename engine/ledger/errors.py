@@ -49,7 +49,6 @@ def sqlstate_of(error: BaseException) -> str:
 
 
 def explain(error: Exception, name: str, password: object = None) -> str:
-    """Say what is wrong with the server of that name, and what to do."""
     if isinstance(error, NoConnectionError):
         return f"{name} is too busy: all our connections are in use. Try again."
     state = sqlstate_of(error)

@@ -55,6 +55,13 @@ Beside = Callable[[AsyncConnection], Awaitable[bool]]
 
 
 OPEN = JobRow.state.not_in(FINAL_STATES)
+# What makes a job wait again, and what its last worker still says of it too late.
+AGAIN = {
+    "state": "queued",
+    "attempt": JobRow.attempt + 1,
+    "started_at": None,
+    "first_token_at": None,
+}
 
 
 async def _nothing(_connection: AsyncConnection) -> bool:
@@ -121,26 +128,23 @@ class Ledger(PictureCleanup):
         await add(connection, Asker, {**asker, "platform_id": request.asker, "created_at": hour})
         return str(await connection.scalar(query))  # another process may have been faster
 
-    @lasting
     async def started(self, job: str, attempt: int, beside: Beside = _nothing) -> None:
-        """Note that a worker has it."""
-        async with self.writing() as connection:
-            if await beside(connection) is False:
-                return
-            claimed = JobRow.id == job, JobRow.attempt == attempt, JobRow.state == "queued"
-            values = {"state": "running", "started_at": self.clock()}
-            await connection.execute(sa.update(JobRow).where(*claimed).values(values))
+        claimed = JobRow.id == job, JobRow.attempt == attempt, JobRow.state == "queued"
+        values = {"state": "running", "started_at": self.clock()}
+        await self._change_beside(sa.update(JobRow).where(*claimed).values(values), beside)
 
-    @lasting
     async def requeued(self, job: Job, deaths_alone: int, beside: Beside = _nothing) -> None:
         """Put it back into the queue, under the job's new attempt number."""
+        older = JobRow.id == job.id, JobRow.attempt < job.attempt, OPEN
+        values = {"state": "queued", "attempt": job.attempt, "alone": job.alone}
+        values |= {"deaths_alone": deaths_alone, "started_at": None, "first_token_at": None}
+        await self._change_beside(sa.update(JobRow).where(*older).values(values), beside)
+
+    @lasting
+    async def _change_beside(self, change: sa.Update, beside: Beside) -> None:
         async with self.writing() as connection:
-            if await beside(connection) is False:
-                return
-            older = JobRow.id == job.id, JobRow.attempt < job.attempt, OPEN
-            values = {"state": "queued", "attempt": job.attempt, "alone": job.alone}
-            values |= {"deaths_alone": deaths_alone, "started_at": None, "first_token_at": None}
-            await connection.execute(sa.update(JobRow).where(*older).values(values))
+            if await beside(connection):
+                await connection.execute(change)
 
     @lasting
     async def finish(self, event: Final, beside: Beside = _nothing) -> bool:
@@ -155,7 +159,7 @@ class Ledger(PictureCleanup):
         notes = list(event.notes) if isinstance(event, Finished) else []
         told = json.dumps(notes, ensure_ascii=False) if notes else None
         async with self.writing() as connection:
-            if await beside(connection) is False:
+            if not await beside(connection):
                 return False
             ours = JobRow.id == event.job, JobRow.attempt == event.attempt, OPEN
             change = sa.update(JobRow).where(*ours).values(**final_values(event, now))
@@ -254,7 +258,6 @@ class Ledger(PictureCleanup):
         )
 
     async def answer(self, job: str) -> Answer | None:
-        """Read one job's request, route and answer."""
         return await self._answer(SELECT_ANSWER.where(JobRow.id == job))
 
     async def _answer(self, query: sa.Select[Any]) -> Answer | None:

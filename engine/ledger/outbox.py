@@ -42,10 +42,8 @@ class Debt:
     """
 
     job: str
-    platform: str
     address: str
-    unsure: bool
-    tries: int
+    unsure: bool = False
 
 
 class Outbox:
@@ -53,7 +51,8 @@ class Outbox:
 
     def __init__(self, database: Database, sender: str = "") -> None:
         self._database = database
-        self.sender = sender or new_sender()
+        one_life = f"{socket.gethostname()[:12]}:{os.getpid()}:{str(ULID())[-16:]}"
+        self.sender = sender or one_life
 
     @property
     def shared(self) -> bool:
@@ -99,7 +98,6 @@ class Outbox:
             await self._change(ours, WAITING, sender=None, due_at=self._database.clock())
 
     async def addressed(self, job: str, address: str) -> None:
-        """Note where to answer, now known better."""
         await self._set(job, address=address)
 
     async def sending(self, job: str) -> bool:
@@ -159,7 +157,7 @@ class Outbox:
     async def due(self, platform: str) -> list[Debt]:
         """Find the platform's debts that may be tried now, oldest first."""
         query = (
-            sa.select(Delivery.job_id, Delivery.address, Delivery.state, Delivery.tries)
+            sa.select(Delivery.job_id, Delivery.address, Delivery.state)
             .join(JobRow)
             .join(RequestRow)
             .where(
@@ -171,14 +169,8 @@ class Outbox:
             .order_by(Delivery.created_at)
         )
         return [
-            Debt(
-                job=job,
-                platform=platform,
-                address=address or "",
-                unsure=state == "unsure",
-                tries=tries,
-            )
-            for job, address, state, tries in await self._database.rows(query)
+            Debt(job=job, address=address or "", unsure=state == "unsure")
+            for job, address, state in await self._database.rows(query)
         ]
 
     @lasting
@@ -232,8 +224,3 @@ def _being_sent_beside(job: str, sender: str, now: float) -> sa.Select[int]:
             Delivery.due_at > now,
         )
     )
-
-
-def new_sender() -> str:
-    """Make a name for this process that no other has or will have; at most 40 characters."""
-    return f"{socket.gethostname()[:12]}:{os.getpid()}:{str(ULID())[-16:]}"

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from engine.errors import MediaError
 from engine.ledger.tables import Discard, PictureRow
 from engine.ledger.transactions import Database, add
-from engine.media.store import MediaStore
+from engine.media.media_address import MediaStore
 
 AT_ONCE = 500  # names a statement
 SAFE_SECONDS = 3600.0  # a picture this old is no longer one whose row is about to be written

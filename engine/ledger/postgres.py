@@ -118,7 +118,6 @@ class LedgerServer:
         return {name: value for name, value in DRIVER.items() if name not in self._url.query}
 
     def _look_over(self, connection: sa.Connection) -> None:
-        """Raise LedgerError for a server that we cannot use."""
         driver = connection.connection.driver_connection
         assert driver is not None
         version = driver.info.server_version // 10_000
@@ -184,7 +183,6 @@ def is_local(url: sa.URL) -> bool:
 
 
 def name_of(url: sa.URL) -> str:
-    """Name the server and database for messages."""
     hosts = url.query.get("host") or url.host or "localhost"
     host = ",".join(hosts) if isinstance(hosts, tuple) else hosts
     port = f":{url.port}" if url.port else ""

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -16,16 +16,6 @@ from engine.plan.picture import Order
 from engine.plan.router import Route
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Wanted:
-    """What a request says of its pictures."""
-
-    size: tuple[int, int] | None = None
-    count: int | None = None
-    negative: str | None = None
-    scale: float | None = None
-
-
 class UnfinishedJob(NamedTuple):
     """A job that an owner left unfinished; `asker` as `Ledger.who` names people."""
 
@@ -37,14 +27,13 @@ class UnfinishedJob(NamedTuple):
 
 DIGEST = 80  # characters; a text server's own name for its model may be longer
 _ROUTE = TypeAdapter(Route)
-_WANTED = TypeAdapter(_Wanted)
 _ORDER = TypeAdapter(Order)
-_NOTHING = _Wanted()
 # The columns that are called as the fields are.
 _OF_REQUEST = (
     "command", "platform", "place", "conversation", "parent", "typed", "text", "beginning", "style",
     "length", "seed", "private",
 )  # fmt: skip
+_OF_PICTURES = "size", "count", "negative", "scale"  # in one column, as JSON
 _OF_JOB = (
     "id", "expert", "medium", "prompt", "head", "length", "seed", "plain", "attempt", "alone",
 )  # fmt: skip
@@ -73,11 +62,11 @@ SELECT_FINAL = sa.select(JobRow.__table__, Output.text, Output.notes).join(
 
 def request_values(request: Request, route: Route, request_id: str) -> dict[str, Any]:
     """Make the row of a request; asker, place lookup and time are the ledger's to add."""
-    wanted = _Wanted(**{field.name: getattr(request, field.name) for field in fields(_Wanted)})
+    wanted = {name: found for name in _OF_PICTURES if (found := getattr(request, name)) is not None}
     return {name: getattr(request, name) for name in _OF_REQUEST} | {
         "id": request_id,
         "alone": request.alone,
-        "drawing": None if wanted == _NOTHING else _WANTED.dump_json(wanted).decode(),
+        "drawing": json.dumps(wanted, ensure_ascii=False) if wanted else None,
         "rule": route.rule,
         "route": _ROUTE.dump_json(route).decode(),
         "router_version": route.router_version,
@@ -85,7 +74,6 @@ def request_values(request: Request, route: Route, request_id: str) -> dict[str,
 
 
 def job_values(job: Job) -> dict[str, Any]:
-    """Make the row of a job that was just accepted, but for the time."""
     return {name: getattr(job, name) for name in _OF_JOB} | {
         "request_id": job.request,
         "state": "queued",
@@ -96,7 +84,6 @@ def job_values(job: Job) -> dict[str, Any]:
 
 
 def job_of(row: Mapping[Any, Any]) -> Job:
-    """Read the job of a row of `jobs`."""
     sampling = row["sampling"]
     return Job(
         **{name: row[name] for name in _OF_JOB} | {"prompt": row["prompt"] or ""},
@@ -107,14 +94,15 @@ def job_of(row: Mapping[Any, Any]) -> Job:
 
 
 def answer_of(row: Mapping[str, Any]) -> Answer:
-    """Read the answer of a SELECT_ANSWER row."""
     job = {c.name: row[f"jobs_{c.name}"] for c in JobRow.__table__.columns}
     asked = {c.name: row[f"requests_{c.name}"] for c in RequestRow.__table__.columns}
-    wanted = _WANTED.validate_json(asked["drawing"]) if asked["drawing"] else _NOTHING
+    wanted = json.loads(asked["drawing"] or "{}")
+    if wanted.get("size"):
+        wanted["size"] = tuple(wanted["size"])
     words = {"text": asked["text"] or "", "typed": asked["typed"] or ""}
     return Answer(
         request=Request(
-            **{name: asked[name] for name in _OF_REQUEST} | words | asdict(wanted),
+            **{name: asked[name] for name in _OF_REQUEST} | words | wanted,
             asker=row["askers_platform_id"],
         ),
         request_id=asked["id"],
@@ -139,7 +127,6 @@ def _route(asked: Mapping[str, Any], expert: str) -> Route:
 
 
 def final_values(event: Final, now: float) -> dict[str, Any]:
-    """Give what a final event changes in the job's row."""
     match event:
         case Finished():
             return {

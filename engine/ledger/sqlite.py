@@ -16,8 +16,6 @@ BUSY_SECONDS = 5.0
 
 
 class LedgerFile:
-    """Storage in a file."""
-
     upgrades_itself = True
 
     def __init__(self, path: Path, url: sa.URL) -> None:
@@ -26,11 +24,12 @@ class LedgerFile:
         self._url = url
 
     def exists(self) -> bool:
+        """Tell whether there is anything to connect to; the first upgrade makes the file."""
         return self.path.exists()
 
     @contextmanager
     def connect(self, *, writing: bool) -> Iterator[sa.Connection]:
-        """Open one connection that begins its transactions by hand."""
+        """Connect for the schema, with transactions begun by hand; a writer keeps other upgrades out."""
         if writing:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         database = sa.create_engine(
@@ -49,6 +48,7 @@ class LedgerFile:
             database.dispose()
 
     def worries(self) -> list[str]:
+        """Say in sentences what an operator should know of it."""
         return []  # the pragmas see to it
 
     def back_up(self, folder: Path, revision: str) -> str | None:

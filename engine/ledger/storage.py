@@ -6,10 +6,10 @@ transaction: a kill leaves the old schema or the new one.
 """
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -31,25 +31,7 @@ META = sa.table("meta", sa.column("name"), sa.column("value", sa.LargeBinary))
 KEY_CHECK_QUERY = sa.select(META.c.value).where(META.c.name == "key_check")
 
 
-class Storage(Protocol):
-    """Where a ledger lies: a file or a server. Its `name` is for messages; all raise LedgerError."""
-
-    name: str
-    upgrades_itself: bool
-
-    def exists(self) -> bool:
-        """Tell whether there is anything to connect to; a file comes with the first upgrade."""
-
-    def connect(self, *, writing: bool) -> AbstractContextManager[sa.Connection]:
-        """Connect for the schema; a writer's transaction keeps other upgrades out."""
-
-    def worries(self) -> list[str]:
-        """Say in sentences what an operator should know of it."""
-
-    def back_up(self, folder: Path, revision: str) -> str | None:
-        """Copy it before an upgrade; the path, or None where that is not ours to do."""
-
-    def open(self, *, synced: bool) -> AsyncEngine: ...
+Storage = LedgerFile | LedgerServer  # its `name` is for messages; all methods raise LedgerError
 
 
 def database_url(settings: Settings) -> sa.URL:
@@ -81,7 +63,6 @@ def storage_of(settings: Settings) -> Storage:
 
 
 def on_server(settings: Settings) -> bool:
-    """Tell whether the ledger lies on a server, for many processes."""
     return isinstance(storage_of(settings), LedgerServer)
 
 

@@ -141,7 +141,6 @@ class Database:
         return self.vault.lookup(platform, asker)
 
     def place(self, platform: str, place: str) -> str:
-        """Give the keyed lookup of a place."""
         return self.vault.lookup(f"{platform} place", place)
 
 

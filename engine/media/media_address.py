@@ -4,8 +4,11 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from engine.errors import SetupError
-from engine.media.store import FolderStore, MediaStore
+from engine.media.object_store import RemoteStore
+from engine.media.store import FolderStore
 from engine.vault import Vault
+
+MediaStore = FolderStore | RemoteStore
 
 
 def open_media(where: Path | str, vault: Vault) -> MediaStore:
@@ -20,6 +23,4 @@ def open_media(where: Path | str, vault: Vault) -> MediaStore:
         )
     if parts.scheme == "file" and parts.path.startswith("/") and not parts.netloc:
         return FolderStore(Path(unquote(parts.path)), vault)
-    from engine.media.object_store import RemoteStore  # fsspec takes a while to import
-
     return RemoteStore(where, vault)

@@ -64,7 +64,6 @@ class RemoteStore:
             raise
 
     def get(self, name: str) -> bytes | None:
-        """Raise LedgerError for bytes that do not open with this key."""
         with _translated("read"):
             try:
                 sealed = self._files.cat_file(self._path(name))

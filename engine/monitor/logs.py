@@ -25,6 +25,8 @@ _TOKENS = re.compile(
 )
 _SECRET_NAMES = ("TOKEN", "KEY", "SECRET", "PASSWORD")
 REDACTED = "[secret]"
+# aiosqlite writes every statement, with its values, at DEBUG
+NOISY = ("aiosqlite", "asyncio", "urllib3", "httpx", "httpcore", "filelock", "alembic")
 
 
 class JsonLines(logging.Formatter):
@@ -52,7 +54,6 @@ class JsonLines(logging.Formatter):
         return {k: str(v) for k, v in vars(record).items() if k not in _STANDARD}
 
     def redact(self, text: str) -> str:
-        """Take out anything that is, or looks like, a secret."""
         for secret in self._secrets:
             text = text.replace(secret, REDACTED)
         return _TOKENS.sub(REDACTED, text)
@@ -70,16 +71,7 @@ def start_logs(home: Path, name: str, level: str, to: str = "file") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    # aiosqlite writes every statement, with its values, at DEBUG
-    for noisy in (
-        "aiosqlite",
-        "asyncio",
-        "urllib3",
-        "httpx",
-        "httpcore",
-        "filelock",
-        "alembic",
-    ):
+    for noisy in NOISY:
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 

@@ -49,8 +49,6 @@ class BatchCollector(Collector):
 
 
 class Counted:
-    """Count a backend's jobs in a registry."""
-
     def __init__(self, backend: Backend, medium: str, registry: CollectorRegistry) -> None:
         self._backend = backend
         self._medium = medium
@@ -58,10 +56,7 @@ class Counted:
         self.loaded = False
         about, labels = "Jobs that this worker has ended.", ("medium", "outcome")
         self._ended = Counter("pastiche_worker_jobs", about, labels, registry=registry)
-        about, name = (
-            "From a job's arrival at the worker to its end.",
-            "pastiche_worker_job_seconds",
-        )
+        about, name = "From its arrival at the worker to its end.", "pastiche_worker_job_seconds"
         self._seconds = Histogram(name, about, ("medium",), buckets=SECONDS, registry=registry)
 
     @property

@@ -80,7 +80,6 @@ class Watchdog:
 
 @asynccontextmanager
 async def watching(seconds: float = STALL_SECONDS) -> AsyncIterator[Watchdog]:
-    """Watch the running loop inside the block."""
     watchdog = Watchdog(seconds)
     try:
         yield watchdog

@@ -78,12 +78,12 @@ async def _own_or_attach(settings: Settings, registry: Registry) -> IO[str] | Cl
                     return attached
                 except OwnerGoneError:
                     await asyncio.sleep(ATTACH_PAUSE)
+    except TimeoutError as error:
+        raise SetupError(
+            f"Another process owns {settings.home} but does not answer. Its number stands in "
+            f"{settings.home / LOCK}; end it, then try again."
+        ) from error
     except OSError as error:
-        if isinstance(error, TimeoutError):
-            raise SetupError(
-                f"Another process owns {settings.home} but does not answer. Its number stands in "
-                f"{settings.home / LOCK}; end it, then try again."
-            ) from error
         raise SetupError(
             f"The data folder {settings.home} cannot be written ({error.strerror}). Free some space, "
             "mend its permissions, or name another with PASTICHE_HOME."

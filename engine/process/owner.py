@@ -6,17 +6,16 @@ Later processes find the socket and attach to it; workers connect to the same on
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager
+from functools import partial
 
 from engine.engine import LocalEngine
-from engine.errors import KIND_SENTENCE, PasticheError
 from engine.ledger.ledger import Ledger
 from engine.plan.cards import Registry
 from engine.queues.embedded import EmbeddedQueue
 from engine.settings import Settings, make_runtime
-from engine.shutdown import end
 from engine.workers.fingerprint import fingerprint_of
-from engine.workers.protocol import MAX_LINE, Call, Hello, Link, Refused, Returned
+from engine.workers.protocol import Call, Hello, Link, Returned, Server
 from engine.workers.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
@@ -47,62 +46,35 @@ async def owning(
     )
     swept = await ledger.sweep() if ledger.media.swept_at_start else 0
     replayed = await queue.start()  # before anybody can ask, so that no job is taken up twice
-    server, connections = await _listen(settings, core, queue)
+    server = Server(settings.socket, partial(_serve, core, queue))
+    make_runtime(settings)
+    await server.open()
     try:
         if workers:
-            supervisor.start(queue.unfit)
+            supervisor.start(queue.dispatcher.unfit)
             for medium in warm:
                 supervisor.need(medium)
         log.info("owner started", extra={"replayed": replayed, "swept": swept})
         yield core
     finally:
-        server.close()
-        with suppress(FileNotFoundError):
-            settings.socket.unlink()
+        server.shut()
         queue.drain()
         await supervisor.close()
-        await end(*connections)
+        await server.close()
         await queue.close()
 
 
-async def _listen(
-    settings: Settings, core: LocalEngine, queue: EmbeddedQueue
-) -> tuple[asyncio.Server, set[asyncio.Task[None]]]:
-    """Open the socket; gives it and the set of its connections' tasks."""
-    make_runtime(settings)
-    with suppress(FileNotFoundError):
-        settings.socket.unlink()
-    connections: set[asyncio.Task[None]] = set()
-
-    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(_serve(Link(reader, writer), core, queue))
-        connections.add(task)
-        task.add_done_callback(connections.discard)
-
-    server = await asyncio.start_unix_server(accept, str(settings.socket), limit=MAX_LINE)
-    return server, connections
-
-
-async def _serve(link: Link, core: LocalEngine, queue: EmbeddedQueue) -> None:
+async def _serve(core: LocalEngine, queue: EmbeddedQueue, link: Link) -> None:
     """Serve a worker for as long as it lives, or answer one request of a client."""
-    try:
-        first = await link.receive()
-        if isinstance(first, Hello):
-            await queue.serve(first, link)
-        elif isinstance(first, Call):
-            await _answer(first, link, core)
-        elif first is not None:
+    match await link.receive():
+        case Hello() as hello:
+            await queue.dispatcher.serve(hello, link)
+        case Call() as call:
+            await _answer(call, link, core)
+        case None:
+            pass
+        case _:
             log.warning("a client sent what only workers send")
-    except PasticheError as error:
-        log.info("a connection was refused", extra={"why": type(error).__name__})
-        link.post(Refused(error=type(error).__name__, message=str(error)))
-    except ConnectionError:
-        log.debug("a connection ended early")
-    except Exception:
-        log.exception("a connection failed")
-        link.post(Refused(error="OurError", message=KIND_SENTENCE))
-    finally:
-        await link.close()
 
 
 async def _answer(call: Call, link: Link, core: LocalEngine) -> None:

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from engine.engine import LocalEngine
 from engine.errors import SetupError
 from engine.ledger.ledger import Ledger
-from engine.ledger.storage import database_url, make_ready
+from engine.ledger.storage import make_ready
 from engine.monitor.watchdog import watching
 from engine.plan.cards import Registry, load_registry
 from engine.process.services import open_ledger
@@ -39,20 +39,12 @@ async def sharing(
 ) -> AsyncIterator[LocalEngine]:
     """Open the engine of one process among many; with `workers` it also has a worker host."""
     fingerprint = fingerprint_of(registry, settings)
-    url = database_url(settings)
     async with watching():
         worker_host = (
-            WorkerHost(settings, fingerprint, ledger, url, MEDIA, lazy=True) if workers else None
+            WorkerHost(settings, fingerprint, ledger, MEDIA, lazy=True) if workers else None
         )
-        queue = PostgresQueue(
-            ledger,
-            url,
-            fingerprint,
-            max_waiting=settings.max_waiting,
-            lost_after=settings.lost_after,
-            refuse_unserved=settings.unserved == "refuse",
-            need_worker=worker_host.need if worker_host else nobody,
-        )
+        need = worker_host.need if worker_host else nobody
+        queue = PostgresQueue(settings, fingerprint, ledger, need)
         try:
             if worker_host:
                 await worker_host.start(warm)
@@ -83,9 +75,7 @@ async def work(settings: Settings, media: Iterable[str], device: str = "") -> No
     with Signals(settings.leave_seconds) as signals:
         await asyncio.to_thread(make_ready, settings)
         async with open_ledger(settings) as ledger, watching():
-            worker_host = WorkerHost(
-                settings, fingerprint, ledger, database_url(settings), media, device=device
-            )
+            worker_host = WorkerHost(settings, fingerprint, ledger, media, device=device)
             signals.call(stop.set)
             await worker_host.start()
             try:

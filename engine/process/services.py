@@ -120,7 +120,6 @@ def _study_services(ledger: Ledger, study: "Study", settings: Settings) -> "Stud
 async def services_on(
     ledger: Ledger, settings: Settings, asker: Bucket = NO_LIMIT, place: Bucket = NO_LIMIT
 ) -> AsyncIterator[Services]:
-    """Make the services of a process that has opened its ledger already."""
     services = Services(ledger, settings, asker, place)
     await services.forgetting.remember_to_forget()
     if services.study_services is not None:

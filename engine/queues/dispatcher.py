@@ -20,7 +20,7 @@ from engine.plan.job import Job
 from engine.queues.fair_queue import FairQueue, QueuedJob, Worker
 from engine.queues.ledger_writer import OrderedWriter
 from engine.workers.fingerprint import ServingFingerprint
-from engine.workers.protocol import Hello, Leaving, Link, Ready, Refused, Run, Stop, Unfit
+from engine.workers.protocol import Hello, Link, Refused, Run, Serving, Stop
 
 DEATHS_ALONE = 3
 HANGS = 2  # times that a job may be in the hands of a worker that falls silent
@@ -92,7 +92,6 @@ class Dispatcher:
         return [worker for worker in self.workers if worker.medium == medium]
 
     def running(self, medium: str) -> int:
-        """Count the jobs that its workers have in hand."""
         return sum(len(worker.running) for worker in self._of(medium))
 
     def slots(self, medium: str) -> int:
@@ -109,10 +108,8 @@ class Dispatcher:
     def queued(self, entry: QueuedJob) -> Queued:
         """Count those before it, those that run included; 0 when it runs itself."""
         medium = entry.job.medium
-        position = 0
-        for ahead, other in enumerate(self.line(medium), self.running(medium)):
-            if other is entry:
-                position = ahead
+        before = enumerate(self.line(medium), self.running(medium))
+        position = next((ahead for ahead, other in before if other is entry), 0)
         each = self._seconds.get(medium, FIRST_GUESS_SECONDS)
         entry.place = position
         eta = position * each / max(1, self.slots(medium))
@@ -172,15 +169,13 @@ class Dispatcher:
                 match message:
                     case _ if isinstance(message, Event):
                         self._hear(worker, message)
-                    case Ready(slots=slots):
-                        worker.slots = slots
-                        self.worker_ready(worker.medium)
-                        self.dispatch(worker.medium)
-                    case Unfit(reason=reason):
+                    case Serving(reason=reason) if reason:
                         self.unfit(worker.medium, reason)
-                    case Leaving():
-                        worker.leaving = True
-                        worker.slots = 0
+                    case Serving(slots=slots):
+                        worker.slots, worker.leaving = slots, not slots
+                        if slots:
+                            self.worker_ready(worker.medium)
+                            self.dispatch(worker.medium)
                     case _:
                         log.warning("a worker sent what only clients send")
         except TimeoutError:
@@ -267,7 +262,6 @@ class Dispatcher:
         self.writer.put(lambda: self.record.requeued(job, deaths), job.id)
 
     def unfit(self, medium: str, reason: str) -> None:
-        """Say that a worker cannot serve, and why."""
         log.error("a worker cannot serve", extra={"medium": medium, "reason": reason})
         if self.slots(medium):  # another one serves it
             return

@@ -8,7 +8,6 @@ nothing.
 
 import asyncio
 import math
-import os
 import socket
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable
@@ -18,7 +17,7 @@ from engine.events import Event, Loading, is_final
 from engine.ledger.ledger import Ledger
 from engine.ledger.rows import UnfinishedJob
 from engine.overview import TAKEN_OUT, Overview, WorkerSeen
-from engine.plan.job import Job, Request, Status, Waiting
+from engine.plan.job import Job, Request, Status
 from engine.plan.router import Route
 from engine.queues.dispatcher import LOADING, Dispatcher, nobody
 from engine.queues.fair_queue import QueuedJob
@@ -27,7 +26,6 @@ from engine.queues.job_admin import JobAdmin
 from engine.queues.ledger_writer import CLOSE_SECONDS
 from engine.shutdown import end
 from engine.workers.fingerprint import ServingFingerprint
-from engine.workers.protocol import Hello, Link
 
 
 class EmbeddedQueue:
@@ -46,7 +44,7 @@ class EmbeddedQueue:
     ) -> None:
         self._ledger = ledger
         self._max_waiting = max_waiting
-        self._dispatcher = Dispatcher(
+        self.dispatcher = Dispatcher(
             ledger,
             need_worker=need_worker,
             worker_ready=worker_ready,
@@ -65,7 +63,7 @@ class EmbeddedQueue:
 
     def _take_up(self, jobs: Iterable[UnfinishedJob]) -> None:
         for left in jobs:
-            self._dispatcher.add(QueuedJob(**left._asdict()))
+            self.dispatcher.add(QueuedJob(**left._asdict()))
 
     async def accept(self, request: Request, route: Route, job: Job) -> None:
         """Commit, then queue; a job that is accepted already stays as it is.
@@ -73,9 +71,9 @@ class EmbeddedQueue:
         Raises BusyError or LedgerError, and then nothing was accepted. A caller that is cancelled
         meanwhile cancels neither half: what is committed is queued.
         """
-        if self._dispatcher.closing:
+        if self.dispatcher.closing:
             raise OwnerGoneError(job.id)
-        waiting = len(self._dispatcher.entries)
+        waiting = len(self.dispatcher.entries)
         if waiting + len(self._accepting) >= self._max_waiting:
             raise BusyError(
                 f"{waiting} requests are waiting already. Please try again in a few minutes."
@@ -88,11 +86,11 @@ class EmbeddedQueue:
     async def _accept(self, request: Request, route: Route, job: Job) -> None:
         if await self._ledger.accept(request, route, job):
             asker = self._ledger.person(request.platform, request.asker)
-            self._dispatcher.add(QueuedJob(job=job, accepted_at=time.time(), asker=asker))
+            self.dispatcher.add(QueuedJob(job=job, accepted_at=time.time(), asker=asker))
 
     async def follow(self, job: str) -> AsyncGenerator[Event]:
         """Give events from here on; of a job that is over the final event, from the ledger."""
-        entry = self._dispatcher.entries.get(job)
+        entry = self.dispatcher.entries.get(job)
         if entry is None:
             final = await self._ledger.final(job)
             if final is not None:
@@ -111,37 +109,24 @@ class EmbeddedQueue:
     def _so_far(self, entry: QueuedJob) -> list[Event]:
         """Tell a newcomer the job's position, then that a worker is loading, or the text so far."""
         job = entry.job
-        events: list[Event] = [self._dispatcher.queued(entry)]
-        if entry.worker is None and not self._dispatcher.slots(job.medium):
+        events: list[Event] = [self.dispatcher.queued(entry)]
+        if entry.worker is None and not self.dispatcher.slots(job.medium):
             events.append(Loading(job=job.id, attempt=job.attempt, what=LOADING))
         elif entry.last is not None and not is_final(entry.last):
             events.append(entry.last)
         return events
 
     async def cancel(self, job: str) -> bool:
-        return self._dispatcher.cancel(job)
+        return self.dispatcher.cancel(job)
 
     async def status(self) -> Status:
-        """List everything unfinished, oldest first."""
-        now = time.time()
-        waiting = tuple(
-            Waiting(
-                job=entry.job.id,
-                medium=entry.job.medium,
-                expert=entry.job.expert,
-                state="running" if entry.worker else "queued",
-                seconds=max(0.0, now - entry.accepted_at),
-            )
-            for entry in self._dispatcher.entries.values()
-        )
-        media = {worker.medium for worker in self._dispatcher.workers}
-        states = {
-            medium: "ready" if self._dispatcher.slots(medium) else "starting" for medium in media
-        }
-        return Status(owner=os.getpid(), waiting=waiting, workers=states)
+        return await self._admin.status(self._workers())
 
     async def overview(self) -> Overview:
-        workers = tuple(
+        return await self._admin.overview("embedded", self._workers())
+
+    def _workers(self) -> tuple[WorkerSeen, ...]:
+        return tuple(
             WorkerSeen(
                 name=f"{worker.medium}-{worker.pid}",
                 medium=worker.medium,
@@ -151,32 +136,24 @@ class EmbeddedQueue:
                 slots=worker.slots,
                 running=len(worker.running),
             )
-            for worker in self._dispatcher.workers
+            for worker in self.dispatcher.workers
         )
-        return await self._admin.overview("embedded", workers)
 
     async def retry(self, job: str) -> bool:
-        if job in self._dispatcher.entries or not await self._admin.revive(job):
+        if job in self.dispatcher.entries or not await self._admin.revive(job):
             return False
         self._take_up(await self._ledger.unfinished(job))
         return True
 
     async def drop(self, job: str) -> bool:
-        return self._dispatcher.drop(job, TAKEN_OUT) or await self._admin.bury(job)
-
-    async def serve(self, hello: Hello, link: Link) -> None:
-        await self._dispatcher.serve(hello, link)
-
-    def unfit(self, medium: str, reason: str) -> None:
-        """Say that no worker of the medium will stay up."""
-        self._dispatcher.unfit(medium, reason)
+        return self.dispatcher.drop(job, TAKEN_OUT) or await self._admin.bury(job)
 
     def drain(self) -> None:
         """Accept, hand out and hand back nothing from now on."""
-        self._dispatcher.closing = True
+        self.dispatcher.closing = True
 
     async def close(self) -> None:
         """Finish what is being written; the rest stays in the ledger for the next owner."""
         self.drain()
         await end(*self._accepting, grace=CLOSE_SECONDS)
-        await self._dispatcher.writer.close()
+        await self.dispatcher.writer.close()

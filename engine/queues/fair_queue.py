@@ -92,14 +92,11 @@ class QueuedJob:
         return Cancelled(job=self.job.id, attempt=self.job.attempt, text=text)
 
     def as_failed(self, reason: str, *, message: str = KIND_SENTENCE, dead: bool = False) -> Failed:
-        """End it with a `message` for its asker and a `reason` for the operator."""
         job, attempt = self.job.id, self.job.attempt
         return Failed(job=job, attempt=attempt, message=message, reason=reason, dead=dead)
 
 
 class FairQueue:
-    """What waits for one medium."""
-
     def __init__(self) -> None:
         self._suspects: deque[QueuedJob] = deque()
         self._waiting: list[QueuedJob] = []  # by turn
@@ -146,7 +143,6 @@ class FairQueue:
         return entry
 
     def clear(self) -> list[QueuedJob]:
-        """Take everything out."""
         entries = list(self)
         self._suspects.clear()
         self._waiting.clear()

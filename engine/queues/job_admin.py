@@ -1,13 +1,13 @@
 """Counts the ledger's jobs for engine.overview, and revives or buries one that is over."""
 
+import os
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.events import FINAL_STATES
-from engine.ledger.ledger import Ledger
+from engine.ledger.ledger import AGAIN, OPEN, Ledger
 from engine.ledger.tables import Delivery, JobRow, Output
 from engine.overview import (
     MOST_DEAD,
@@ -18,28 +18,43 @@ from engine.overview import (
     Overview,
     WorkerSeen,
 )
+from engine.plan.job import Status, Waiting
 
 Beside = Callable[[AsyncConnection, str], Awaitable[None]]
 
 
 class JobAdmin:
-    """Serves both queues."""
-
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
 
+    async def status(self, workers: Sequence[WorkerSeen]) -> Status:
+        """List everything unfinished, oldest first."""
+        now = self._ledger.clock()
+        query = sa.select(
+            JobRow.id, JobRow.medium, JobRow.expert, JobRow.state, JobRow.accepted_at
+        ).where(OPEN)
+        waiting = tuple(
+            Waiting(job=job, medium=medium, expert=expert, state=state, seconds=max(0.0, now - at))
+            for job, medium, expert, state, at in await self._ledger.rows(
+                query.order_by(JobRow.accepted_at, JobRow.id)
+            )
+        )
+        states: dict[str, str] = {}
+        for worker in workers:
+            if states.get(worker.medium) != "ready":
+                states[worker.medium] = worker.state
+        return Status(owner=os.getpid(), waiting=waiting, workers=states)
+
     async def overview(
-        self, kind: str, workers: tuple[WorkerSeen, ...], unserved: tuple[str, ...] = ()
+        self, kind: str, workers: Sequence[WorkerSeen], unserved: tuple[str, ...] = ()
     ) -> Overview:
         now = self._ledger.clock()
         since = now - 60 * WINDOW_MINUTES
-        async with self._ledger.reading() as connection:
-            media = await _media(connection, now, since)
-            jobs = await _given_up(connection, now, since)
+        jobs = await self._given_up(now, since)
         return Overview(
             kind=kind,
-            media=media,
-            workers=workers,
+            media=await self._media(now, since),
+            workers=tuple(workers),
             dead=tuple(job for job in jobs if job.state == "dead"),
             failed=tuple(job for job in jobs if job.state == "failed"),
             unserved=unserved,
@@ -54,23 +69,12 @@ class JobAdmin:
             why = await connection.scalar(sa.select(JobRow.error).where(JobRow.id == job))
             if why == TAKEN_OUT:
                 return False
+            given_up = JobRow.id == job, JobRow.state.in_(("dead", "failed"))
+            anew = {"alone": JobRow.state == "dead", "deaths_alone": 0, "error": None}
             revived = await connection.execute(
                 sa.update(JobRow)
-                .where(
-                    JobRow.id == job,
-                    JobRow.state.in_(("dead", "failed")),
-                    JobRow.prompt.is_not(None),
-                )
-                .values(
-                    state="queued",
-                    attempt=JobRow.attempt + 1,
-                    alone=JobRow.state == "dead",
-                    deaths_alone=0,
-                    error=None,
-                    started_at=None,
-                    first_token_at=None,
-                    finished_at=None,
-                )
+                .where(*given_up, JobRow.prompt.is_not(None))
+                .values({**AGAIN, **anew, "finished_at": None})
             )
             if not revived.rowcount:
                 return False
@@ -86,61 +90,54 @@ class JobAdmin:
 
     async def bury(self, job: str) -> bool:
         """Take a dead job from the list: it is one that was taken out."""
-        async with self._ledger.writing() as connection:
-            buried = await connection.execute(
-                sa.update(JobRow)
-                .where(JobRow.id == job, JobRow.state == "dead")
-                .values(state="failed", error=TAKEN_OUT)
+        dead = sa.update(JobRow).where(JobRow.id == job, JobRow.state == "dead")
+        return bool(await self._ledger.change(dead.values(state="failed", error=TAKEN_OUT)))
+
+    async def _media(self, now: float, since: float) -> tuple[MediumQueue, ...]:
+        waiting = (
+            sa.select(JobRow.medium, JobRow.state, sa.func.count(), sa.func.min(JobRow.accepted_at))
+            .where(OPEN)
+            .group_by(JobRow.medium, JobRow.state)
+        )
+        done = (
+            sa.select(JobRow.medium, sa.func.count())
+            .where(JobRow.state == "finished", JobRow.finished_at >= since)
+            .group_by(JobRow.medium)
+        )
+        counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        oldest: dict[str, float] = {}
+        for medium, state, count, accepted_at in await self._ledger.rows(waiting):
+            counts[medium]["running" if state == "running" else "queued"] += count
+            oldest[medium] = min(oldest.get(medium, now), accepted_at)
+        finished = {row[0]: int(row[1]) for row in await self._ledger.rows(done)}
+        return tuple(
+            MediumQueue(
+                medium=medium,
+                queued=counts[medium]["queued"],
+                running=counts[medium]["running"],
+                oldest_seconds=max(0.0, now - oldest.get(medium, now)),
+                done_per_minute=finished.get(medium, 0) / WINDOW_MINUTES,
             )
-        return bool(buried.rowcount)
-
-
-async def _media(connection: AsyncConnection, now: float, since: float) -> tuple[MediumQueue, ...]:
-    waiting = (
-        sa.select(JobRow.medium, JobRow.state, sa.func.count(), sa.func.min(JobRow.accepted_at))
-        .where(JobRow.state.not_in(FINAL_STATES))
-        .group_by(JobRow.medium, JobRow.state)
-    )
-    done = (
-        sa.select(JobRow.medium, sa.func.count())
-        .where(JobRow.state == "finished", JobRow.finished_at >= since)
-        .group_by(JobRow.medium)
-    )
-    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    oldest: dict[str, float] = {}
-    for medium, state, count, accepted_at in await connection.execute(waiting):
-        counts[medium]["running" if state == "running" else "queued"] += count
-        oldest[medium] = min(oldest.get(medium, now), accepted_at)
-    finished = {row[0]: int(row[1]) for row in await connection.execute(done)}
-    return tuple(
-        MediumQueue(
-            medium=medium,
-            queued=counts[medium]["queued"],
-            running=counts[medium]["running"],
-            oldest_seconds=max(0.0, now - oldest.get(medium, now)),
-            done_per_minute=finished.get(medium, 0) / WINDOW_MINUTES,
+            for medium in sorted({"text", "image"} | counts.keys() | finished.keys(), reverse=True)
         )
-        for medium in sorted({"text", "image"} | counts.keys() | finished.keys(), reverse=True)
-    )
 
-
-async def _given_up(connection: AsyncConnection, now: float, since: float) -> list[DeadJob]:
-    """Read the newest that died, or failed since then, but for those that were taken out."""
-    failed = sa.and_(JobRow.state == "failed", JobRow.finished_at >= since)
-    lost = (
-        sa.select(
-            JobRow.id.label("job"), JobRow.medium, JobRow.expert, JobRow.state, JobRow.attempt,
-            (now - sa.func.coalesce(JobRow.finished_at, now)).label("seconds_ago"), JobRow.error,
-        )
-        .where(sa.or_(JobRow.state == "dead", failed))
-        .order_by(JobRow.finished_at.desc())
-        .limit(MOST_DEAD)
-    )  # fmt: skip
-    found = []
-    for row in (await connection.execute(lost)).mappings():
-        facts = dict(row)
-        reason = facts.pop("error") or ""
-        facts["seconds_ago"] = max(0.0, facts["seconds_ago"])
-        if reason != TAKEN_OUT:
-            found.append(DeadJob(**facts, reason=reason))
-    return found
+    async def _given_up(self, now: float, since: float) -> list[DeadJob]:
+        """Read the newest that died, or failed since then, but for those that were taken out."""
+        failed = sa.and_(JobRow.state == "failed", JobRow.finished_at >= since)
+        lost = (
+            sa.select(
+                JobRow.id.label("job"), JobRow.medium, JobRow.expert, JobRow.state, JobRow.attempt,
+                (now - sa.func.coalesce(JobRow.finished_at, now)).label("seconds_ago"), JobRow.error,
+            )
+            .where(sa.or_(JobRow.state == "dead", failed))
+            .order_by(JobRow.finished_at.desc())
+            .limit(MOST_DEAD)
+        )  # fmt: skip
+        found = []
+        for row in await self._ledger.rows(lost):
+            facts = dict(row._mapping)
+            reason = facts.pop("error") or ""
+            facts["seconds_ago"] = max(0.0, facts["seconds_ago"])
+            if reason != TAKEN_OUT:
+                found.append(DeadJob(**facts, reason=reason))
+        return found

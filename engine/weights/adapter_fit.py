@@ -4,13 +4,15 @@ PEFT itself says which tensors an adapter of a configuration has on a base; it i
 model (on torch's meta device), so only the base's config.json is read, never its weights.
 """
 
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import ModelError, in_one_line
 from engine.weights.adapter_config import MERGE, AdapterConfig, read_config
-from engine.weights.weight_files import ADAPTER_WEIGHTS
+from engine.weights.bases import place_here
+from engine.weights.weight_files import ADAPTER_WEIGHTS, is_pipeline
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -18,6 +20,26 @@ if TYPE_CHECKING:
 EMBEDDINGS = "(They are the base's own: save it again with save_embedding_layers=False.)"
 PREFIX = "base_model.model."  # that PEFT puts before every name
 Shapes = dict[str, tuple[int, ...]]
+
+
+def check_expert(name: str, medium: str, adapter: Path, base: str, models: Path) -> None:
+    """Raise ModelError unless every tensor has its place in the base, and every setting is understood.
+
+    Of a base that is not here yet no more is known than its name. Takes seconds where torch is not
+    imported yet.
+    """
+    here = place_here(base, models)
+    if medium == "image":
+        from engine.weights.picture_layers import layers_in
+        from engine.weights.picture_lora import read_lora
+
+        read_lora(name, adapter, layers_in(here) if here and is_pipeline(here) else None)
+    elif here is None:
+        read_config(name, adapter)
+    else:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # the libraries' own, to each other
+            check_fit(name, adapter, here)
 
 
 def check_fit(expert: str, folder: Path, base: Any) -> "LoraConfig":

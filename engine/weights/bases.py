@@ -110,7 +110,11 @@ def place_here(spec: str, models: Path) -> Path | None:
     if spec in EMBEDDED:
         return models / spec if is_prepared(models / spec) else None
     if spec in SHIPPED:
-        return SHIPPED[spec] if is_shipped(spec) else None
+        try:
+            check_pipeline(SHIPPED[spec])
+        except ModelError:
+            return None
+        return SHIPPED[spec]
     if is_hub_id(spec) or hub_file(spec):
         return _cached(spec)
     path = Path(spec).expanduser()
@@ -139,14 +143,6 @@ def how_to_prepare(spec: str) -> str:
     return f"pastiche prepare {spec}" if EMBEDDED[spec].terms else "pastiche prepare"
 
 
-def is_shipped(spec: str) -> bool:
-    try:
-        check_pipeline(SHIPPED[spec])
-    except ModelError:
-        return False
-    return True
-
-
 def is_prepared(folder: Path) -> bool:
     """Look whether every file of a conversion is there, whole."""
     try:
@@ -158,21 +154,18 @@ def is_prepared(folder: Path) -> bool:
 
 def find_base(spec: str, models: Path) -> str:
     """Give a folder, a GGUF file, or a hub id. Raises ModelError if an embedded base is not prepared."""
+    if is_hub_id(spec):
+        return spec
+    here = None if hub_file(spec) else place_here(spec, models)
+    if here is not None:
+        return str(here)
     if spec in EMBEDDED:
-        folder = models / spec
-        if not is_prepared(folder):
-            raise ModelError(f"The base {spec} is missing or damaged. Run: {how_to_prepare(spec)}")
-        return str(folder)
+        raise ModelError(f"The base {spec} is missing or damaged. Run: {how_to_prepare(spec)}")
     if spec in SHIPPED:
-        if not is_shipped(spec):
-            raise ModelError(
-                f"The base {spec} is not whole in this copy of the program ({SHIPPED[spec]}). Install "
-                "a release that has its weights, or train it: see training/README.md."
-            )
-        return str(SHIPPED[spec])
-    path = Path(spec).expanduser()
-    if is_hub_id(spec) or path.exists():
-        return spec if is_hub_id(spec) else str(path)
+        raise ModelError(
+            f"The base {spec} is not whole in this copy of the program ({SHIPPED[spec]}). Install "
+            "a release that has its weights, or train it: see training/README.md."
+        )
     raise ModelError(f"There is no base {spec!r}: no embedded one, no folder, no hub id.")
 
 

@@ -85,16 +85,21 @@ def check_weights(folder: Path) -> None:
         raise ModelError(f"There is no model folder {folder}. Run `pastiche doctor`.")
     weights = [p for p in folder.iterdir() if p.suffix in WEIGHTS]
     if not weights:
-        pickles = sorted(p.name for p in folder.iterdir() if p.suffix in PICKLES)
-        if pickles:
-            raise ModelError(
-                f"{folder} holds only pickled weights ({pickles[0]}), which can run code when read. "
-                "Convert them to safetensors first."
-            )
-        raise ModelError(f"{folder} holds no weights (.safetensors or .gguf).")
+        raise no_weights(folder, "weights (.safetensors or .gguf)")
     for path in weights:
         if path.suffix == ".safetensors":
             check_safetensors(path)
+
+
+def no_weights(place: Path, wanted: str) -> ModelError:
+    """Say that a file or folder does not hold what is wanted; pickles by name."""
+    names = sorted(p.name for p in place.iterdir()) if place.is_dir() else [place.name]
+    if pickles := [name for name in names if name.endswith(PICKLES)]:
+        return ModelError(
+            f"{place} holds only pickled weights ({pickles[0]}), which can run code when read. "
+            "Convert them to safetensors first."
+        )
+    return ModelError(f"{place} holds no {wanted}.")
 
 
 def _read_json(path: Path) -> Any:

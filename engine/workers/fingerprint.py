@@ -62,7 +62,6 @@ def fingerprint_of(registry: Registry, settings: Settings) -> ServingFingerprint
 
 
 def family(expert: Expert, registry: Registry) -> str:
-    """Begin a queue's name: medium and base."""
     base = expert.profiles[registry.profile].base
     return f"{expert.medium}.{safe(base)}"
 

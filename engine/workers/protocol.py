@@ -6,20 +6,26 @@ client, which is answered and then closed.
 """
 
 import asyncio
+import logging
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
 from engine import Method
-from engine.errors import OurError
+from engine.errors import KIND_SENTENCE, OurError, PasticheError
 from engine.events import Event
 from engine.overview import Overview
 from engine.plan.job import Answer, Job, Request, Status
+from engine.shutdown import end
 
 CLOSE_SECONDS = 2.0
 MAX_LINE = 1 << 26  # bytes; four large pictures must fit
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,26 +42,16 @@ class Hello:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ready:
-    """Say that the worker's models are loaded, and how many jobs it takes at a time."""
+class Serving:
+    """Say how many jobs the worker takes at a time, now that its models are loaded.
 
-    slots: int
-    kind: Literal["ready"] = "ready"
+    None for a `reason`: it cannot serve, and the operator should know why. None without one: it was
+    told to end, and what it leaves undone is nobody's fault.
+    """
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unfit:
-    """Say that the worker cannot work; `reason` is for the operator."""
-
-    reason: str
-    kind: Literal["unfit"] = "unfit"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Leaving:
-    """Say that the worker was told to end; what it leaves undone is nobody's fault."""
-
-    kind: Literal["leaving"] = "leaving"
+    slots: int = 0
+    reason: str = ""
+    kind: Literal["serving"] = "serving"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +102,7 @@ class Refused:
 
 
 Message = Annotated[
-    Hello | Ready | Unfit | Leaving | Run | Stop | Call | Returned | Refused | Event,
+    Hello | Serving | Run | Stop | Call | Returned | Refused | Event,
     Field(discriminator="kind"),
 ]
 _MESSAGE: TypeAdapter[Message] = TypeAdapter(Message)
@@ -152,3 +148,46 @@ class Link:
 async def connect(path: str) -> Link:
     """A link to the socket. Raises ConnectionError or FileNotFoundError when nobody listens."""
     return Link(*await asyncio.open_unix_connection(path, limit=MAX_LINE))
+
+
+class Server:
+    """Listen on a Unix socket; `serve` has each connection until it returns."""
+
+    def __init__(self, path: Path, serve: Callable[[Link], Awaitable[None]]) -> None:
+        self.path = path
+        self._serve = serve
+        self._server: asyncio.Server | None = None
+        self._connections: set[asyncio.Task[None]] = set()
+
+    async def open(self) -> None:
+        self.path.unlink(missing_ok=True)
+        self._server = await asyncio.start_unix_server(self._enter, str(self.path), limit=MAX_LINE)
+
+    def _enter(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._run(Link(reader, writer)))
+        self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
+
+    async def _run(self, link: Link) -> None:
+        try:
+            await self._serve(link)
+        except PasticheError as error:
+            log.info("a connection was refused", extra={"why": type(error).__name__})
+            link.post(Refused(error=type(error).__name__, message=str(error)))
+        except ConnectionError:
+            log.debug("a connection ended early")
+        except Exception:
+            log.exception("a connection failed")
+            link.post(Refused(error="OurError", message=KIND_SENTENCE))
+        finally:
+            await link.close()
+
+    def shut(self) -> None:
+        """Let nobody in any more."""
+        if self._server is not None:
+            self._server.close()
+        self.path.unlink(missing_ok=True)
+
+    async def close(self) -> None:
+        self.shut()
+        await end(*self._connections)

@@ -71,7 +71,6 @@ class Supervisor:
             self.need(medium)
 
     def need(self, medium: str) -> None:
-        """See to it that there is a worker for the medium."""
         self._wanted.setdefault(medium, asyncio.Event()).set()
         if self._started and medium not in self._tasks:
             self._tasks[medium] = asyncio.create_task(self._keep(medium), name=f"{medium} worker")
@@ -178,9 +177,7 @@ def environment(settings: Settings, medium: str) -> dict[str, str]:
     """Give a worker this process's settings, and what its libraries and the system need."""
     kept = {k: v for k, v in os.environ.items() if k.upper() in NAMES or k.startswith(FAMILIES)}
     ours = settings.environment()
-    ours.pop(
-        "PASTICHE_DATABASE_URL", None
-    )  # it may hold a password, and a worker has no use for it
+    ours.pop("PASTICHE_DATABASE_URL", None)  # it may hold a password; no worker has a use for it
     if settings.metrics_port:
         ours["PASTICHE_METRICS_PORT"] = str(settings.metrics_port + PORTS[medium])
     if medium == "text" and settings.text_server_key is not None:

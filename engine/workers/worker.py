@@ -29,18 +29,7 @@ from engine.plan.job import Job
 from engine.settings import Settings, read_settings
 from engine.shutdown import Signals, end, finish, run
 from engine.workers.fingerprint import fingerprint_of
-from engine.workers.protocol import (
-    Hello,
-    Leaving,
-    Link,
-    Message,
-    Ready,
-    Refused,
-    Run,
-    Stop,
-    Unfit,
-    connect,
-)
+from engine.workers.protocol import Hello, Link, Message, Refused, Run, Serving, Stop, connect
 from engine.workers.supervisor import UNFIT
 
 EVENT_SECONDS = 0.1  # the text so far is posted this often, not at every token
@@ -72,7 +61,7 @@ async def work(settings: Settings, medium: str, socket: Path | None = None) -> i
             return serving.result()
         except ConnectionError:
             return 0  # the owner has gone
-    await link.send(Leaving())
+    await link.send(Serving())
     await link.close()
     return 0
 
@@ -94,17 +83,17 @@ async def _serve(link: Link, settings: Settings, medium: str) -> int:
             backend = loading.result()
         except PasticheError as error:
             log.exception("the worker cannot start")
-            await link.send(Unfit(reason=str(error)))
+            await link.send(Serving(reason=str(error)))
             await link.close()
             return UNFIT
-        await link.send(Ready(slots=backend.slots))
+        await link.send(Serving(slots=backend.slots))
         log.info("the worker is ready", extra={"medium": medium, "slots": backend.slots})
         await _work_off(hearing, link, backend)
         return 0
 
 
 def _turned_away(message: Message | None) -> int:
-    """Read what comes before Ready: a refusal, or the owner's end."""
+    """Read what comes before it serves: a refusal, or the owner's end."""
     if not isinstance(message, Refused):
         return 0
     log.error("the worker is refused", extra={"why": message.message})

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from engine.engine import LocalEngine, events_of
 from engine.ledger.ledger import Ledger, new_id
-from engine.ledger.storage import database_url, open_database, upgrade
+from engine.ledger.storage import open_database, upgrade
 from engine.plan.cards import Registry, load_registry
 from engine.plan.job import Request
 from engine.plan.router import route
@@ -150,14 +150,7 @@ async def _fill(settings: Settings, count: int, guest_every: int = 0) -> float:
     """Accept so many jobs; returns how many a second."""
     registry: Registry = load_registry(settings.expert_roots, settings.profile)
     ledger = Ledger(await open_database(settings), settings.media)
-    fingerprint = fingerprint_of(registry, settings)
-    queue = PostgresQueue(
-        ledger,
-        database_url(settings),
-        fingerprint,
-        max_waiting=settings.max_waiting,
-        lost_after=settings.lost_after,
-    )
+    queue = PostgresQueue(settings, fingerprint_of(registry, settings), ledger)
     engine = LocalEngine(registry, ledger, queue, max_length=settings.max_length)
     turn = asyncio.Semaphore(4)
 

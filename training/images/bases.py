@@ -8,8 +8,8 @@ import torch
 from engine.backends.diffusion.pipeline import open_part, open_pipeline
 from engine.settings import read_settings
 from engine.weights.bases import fetch_pipeline, find_base
-from engine.weights.layer_names import PARTS, layers_of
-from engine.weights.lora_format import DOWN, SIZE, UP, read_lora
+from engine.weights.picture_layers import PARTS, layers_of
+from engine.weights.picture_lora import DOWN, SIZE, UP, read_lora
 from training.errors import BadRecipe
 from training.images.recipe import ImageRecipe
 from training.images.tables import ImageLora
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from diffusers import DDPMScheduler, StableDiffusionXLPipeline
     from torch import Tensor
 
-    from engine.weights.layer_names import Place
-    from engine.weights.lora_format import Halves
+    from engine.weights.picture_layers import Place
+    from engine.weights.picture_lora import Halves
 
 ATTENTION = ("to_k", "to_q", "to_v", "to_out.0")
 TARGETS = {

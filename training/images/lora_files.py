@@ -11,8 +11,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.weights.layer_names import CLIP, PARTS
-from engine.weights.lora_format import SETTINGS
+from engine.weights.picture_layers import CLIP, PARTS
+from engine.weights.picture_lora import SETTINGS
 from training.errors import NotPublished
 from training.images.bases import adapted
 

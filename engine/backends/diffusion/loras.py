@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from engine.backends.model_loading import loading
 from engine.errors import ModelError
-from engine.weights.layer_names import Layers
-from engine.weights.lora_format import DOWN, SIZE, UP, Halves, check_lora, read_lora
+from engine.weights.picture_layers import Layers
+from engine.weights.picture_lora import DOWN, SIZE, UP, Halves, check_lora, read_lora
 from engine.weights.weight_files import digest_of
 
 if TYPE_CHECKING:

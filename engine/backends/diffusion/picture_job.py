@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from engine.backends.diffusion.denoise import Canvas
 from engine.backends.diffusion.previews import Projection, side_by_side
@@ -44,7 +44,6 @@ class PictureJob:
 
     @property
     def over(self) -> bool:
-        """Tell whether nobody wants it any more."""
         return self.channel.done or self.channel.stopped()
 
     @property
@@ -65,9 +64,13 @@ class PictureJob:
         order = self.order
         return self.job.expert, order.width, order.height, self.scale, order.speed
 
+    @property
+    def _run(self) -> dict[str, Any]:
+        return {"job": self.job.id, "attempt": self.job.attempt}
+
     def start(self) -> None:
         self.drawing = time.monotonic()
-        self.channel.send(Started(job=self.job.id, attempt=self.job.attempt))
+        self.channel.send(Started(**self._run))
 
     def show(self, projection: Projection, now: float) -> None:
         """Send progress with a preview: after the first step, then every second."""
@@ -81,8 +84,7 @@ class PictureJob:
         looks = [projection.image(c.guess, c.size) for c in under_way]
         self.channel.send(
             Image(
-                job=self.job.id,
-                attempt=self.job.attempt,
+                **self._run,
                 step=-(-done // count),
                 steps=steps // count,
                 eta=(now - self.drawing) / done * (steps - done),
@@ -91,11 +93,10 @@ class PictureJob:
         )
 
     def finish(self) -> None:
-        job = self.job
+        drawn = (self.drawn[number] for number in sorted(self.drawn))
         self.channel.send(
             Finished(
-                job=job.id,
-                attempt=job.attempt,
+                **self._run,
                 text="",
                 tokens_in=self.tokens,
                 tokens_out=0,
@@ -104,14 +105,12 @@ class PictureJob:
                 base_digest=self.digests[0],
                 adapter_digest=self.digests[1],
                 notes=tuple(self.notes),
-                pictures=pictures_of(job, (self.drawn[number] for number in sorted(self.drawn))),
+                pictures=pictures_of(self.job, drawn),
             )
         )
 
     def cancel(self) -> None:
-        self.channel.send(Cancelled(job=self.job.id, attempt=self.job.attempt))
+        self.channel.send(Cancelled(**self._run))
 
     def fail(self, message: str, reason: str) -> None:
-        """End without pictures: `message` is for the asker, `reason` for the operator."""
-        job = self.job
-        self.channel.send(Failed(job=job.id, attempt=job.attempt, message=message, reason=reason))
+        self.channel.send(Failed(**self._run, message=message, reason=reason))

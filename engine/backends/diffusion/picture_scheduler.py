@@ -51,7 +51,6 @@ class PictureScheduler:
         self._resident: tuple[tuple[str, ...], ResidentPipeline] | None = None
 
     def work(self) -> None:
-        """Draw until nobody waits any more."""
         import torch
 
         with torch.no_grad():

@@ -16,7 +16,7 @@ from engine.errors import ModelError
 from engine.plan.cards import Weights
 from engine.settings import Settings
 from engine.weights.bases import HALF, HUB_PART, fetch, fetch_pipeline, find_base
-from engine.weights.layer_names import Layers, layers_of
+from engine.weights.picture_layers import Layers, layers_of
 from engine.weights.weight_files import check_pipeline, check_weights, digest_of
 
 SMALL_GPU_BYTES = 10 << 30  # SDXL in half precision takes 7 GB, a 1024 pixel picture 2 more

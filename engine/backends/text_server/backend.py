@@ -5,9 +5,11 @@ takes the adapter's number with every request. The text ends by our own rules, s
 as soon as they say so; closing it is also how a job is cancelled, and frees the server at once.
 """
 
+import asyncio
 import logging
 import threading
-from collections.abc import AsyncGenerator
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -17,12 +19,12 @@ from engine.backends.row_sampler import BREAKERS, wanted
 from engine.backends.stop_rules import NO_END, latest
 from engine.backends.text_server.retry import Answer, Patience, TryAgain, shorten, trouble
 from engine.backends.text_server.served_adapters import ServedAdapters, number
-from engine.backends.text_server.stream import pause, until
 from engine.errors import ModelError
 from engine.events import Event
 from engine.plan.cards import Expert, Registry
 from engine.plan.job import Job
 from engine.settings import Settings
+from engine.shutdown import end
 from engine.weights.bases import unpinned
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ LLAMA_CPP = (  # what it calls as our cards do; of these vLLM knows min_p
     "dry_multiplier", "dry_base", "dry_allowed_length",
 )  # fmt: skip
 SLOTS = 32  # unless the settings say otherwise; the server's own batch is what counts
+STOP_SECONDS = 0.05  # how soon a cancel is noticed while the server is silent
 
 log = logging.getLogger(__name__)
 
@@ -148,15 +151,13 @@ class OpenAIBackend:
                         "See its log."
                     ) from fault
                 answer.base = answer.tokens
-                await pause(fault.after or self._delay(tries), stop)
+                growing = self._patience.first_retry * 2.0 ** (tries - 1)
+                await pause(fault.after or min(self._patience.longest_retry, growing), stop)
         if stop.is_set() and not answer.ended:
             yield answer.cancelled()
         else:
             base = f"server:{self._bases.get(job.expert, model)}"
             yield answer.finished(answer.tokens_in, base, self._adapter(job, model))
-
-    def _delay(self, tries: int) -> float:
-        return min(self._patience.longest_retry, self._patience.first_retry * 2.0 ** (tries - 1))
 
     async def _stream(
         self, model: str, answer: Answer, stop: threading.Event
@@ -254,3 +255,26 @@ class OpenAIBackend:
         if job.plain or expert is None or not self._registry.weights(expert).adapter:
             return ""
         return f"server:{self._numbered.names.get(job.expert, model) if self._numbered else model}"
+
+
+async def until(stream: AsyncIterator[Any], stop: threading.Event) -> AsyncGenerator[Any]:
+    """Give the stream's pieces until `stop` is set, noticed even while nothing comes."""
+    pieces = aiter(stream)
+    while not stop.is_set():
+        coming = asyncio.ensure_future(anext(pieces))
+        try:
+            while not coming.done() and not stop.is_set():
+                await asyncio.wait({coming}, timeout=STOP_SECONDS)
+            if not coming.done():
+                return
+            yield coming.result()
+        except StopAsyncIteration:
+            return
+        finally:
+            await end(coming)
+
+
+async def pause(seconds: float, stop: threading.Event) -> None:
+    until = time.monotonic() + seconds
+    while not stop.is_set() and (left := until - time.monotonic()) > 0:
+        await asyncio.sleep(min(left, STOP_SECONDS))

@@ -26,8 +26,6 @@ class Patience:
 
 @dataclass(slots=True, eq=False)
 class Answer(TextAnswer):
-    """Follow one job's answer over the streams that write it."""
-
     prompt: str = ""
     raw: str = ""
     tokens_in: int = 0

@@ -20,8 +20,6 @@ from engine.queues.postgres.tables import Ticket, WorkerRow
 
 @dataclass(frozen=True, slots=True)
 class Cancellation:
-    """Raises LedgerError."""
-
     claims: Claims
 
     async def cancel(self, job: str) -> bool:
@@ -52,10 +50,8 @@ class Cancellation:
             return bool(await self.claims.release(connection, claimed))
 
     async def _attempt(self, job: str) -> int | None:
-        """Read the attempt of an unfinished job."""
         query = sa.select(JobRow.attempt).join(Ticket, Ticket.job_id == JobRow.id)
-        async with self.claims.ledger.reading() as connection:
-            return await connection.scalar(query.where(JobRow.id == job))
+        return await self.claims.ledger.scalar(query.where(JobRow.id == job))
 
     async def _end(self, event: Final, if_: sa.ColumnElement[bool]) -> bool:
         async def beside(connection: AsyncConnection) -> bool:

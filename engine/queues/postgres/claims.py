@@ -20,8 +20,8 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.errors import KIND_SENTENCE, LedgerError
-from engine.events import FINAL_STATES, Failed, Final
-from engine.ledger.ledger import Beside, Ledger
+from engine.events import Failed, Final
+from engine.ledger.ledger import AGAIN, OPEN, Beside, Ledger
 from engine.ledger.rows import UnfinishedJob, job_of
 from engine.ledger.tables import Asker, JobRow, RequestRow
 from engine.ledger.transactions import lasting, repeated
@@ -65,9 +65,6 @@ class Claims:
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
 
-    async def waiting(self, connection: AsyncConnection) -> int:
-        return int(await connection.scalar(sa.select(sa.func.count(Ticket.job_id))) or 0)
-
     async def issue(
         self, connection: AsyncConnection, job: str, asker: str, queue: str, reply_to: str | None
     ) -> None:
@@ -100,14 +97,12 @@ class Claims:
             job = job_of(row._mapping)
         except (ValueError, TypeError, LedgerError) as error:
             log.exception("a waiting job cannot be read", extra={"job": ticket.job_id})
-            return await self._unreadable(connection, ticket.job_id, error)
+            named = sa.select(JobRow.attempt).where(JobRow.id == ticket.job_id)
+            attempt = await connection.scalar(named) or 1
+            why = f"its row cannot be read: {type(error).__name__}"
+            return Failed(job=ticket.job_id, attempt=attempt, message=KIND_SENTENCE, reason=why)
         left = UnfinishedJob(job, row.deaths_alone, row.accepted_at, ticket.asker)
         return left, ticket.cancelled
-
-    async def _unreadable(self, connection: AsyncConnection, job: str, error: Exception) -> Failed:
-        attempt = await connection.scalar(sa.select(JobRow.attempt).where(JobRow.id == job))
-        reason = f"its row cannot be read: {type(error).__name__}"
-        return Failed(job=job, attempt=attempt or 1, message=KIND_SENTENCE, reason=reason)
 
     def settling(self, worker: int, event: Final) -> Beside:
         """Beside a final answer: delete the ticket; refuse it if the worker has the ticket no more."""
@@ -162,7 +157,6 @@ class Claims:
         whose: sa.ColumnElement[bool],
         jobs: Sequence[str] | None = None,
     ) -> int:
-        """Hand back within a transaction."""
         rank = sa.case((JobRow.alone, SUSPECT), else_=HANDED_BACK)
         update = sa.update(Ticket).where(whose, JobRow.id == Ticket.job_id)
         if jobs is not None:
@@ -170,28 +164,16 @@ class Claims:
         update = update.values(worker=None, rank=rank).returning(Ticket.job_id, Ticket.queue)
         freed = (await connection.execute(update)).all()
         if freed:
-            await connection.execute(
-                sa.update(JobRow)
-                .where(
-                    JobRow.id.in_([row.job_id for row in freed]),
-                    JobRow.state.not_in(FINAL_STATES),
-                )
-                .values(
-                    state="queued",
-                    attempt=JobRow.attempt + 1,
-                    started_at=None,
-                    first_token_at=None,
-                )
-            )
+            theirs = JobRow.id.in_([row.job_id for row in freed])
+            await connection.execute(sa.update(JobRow).where(theirs, OPEN).values(AGAIN))
         for queue in {row.queue for row in freed}:
             await notify(connection, queue_channel(queue))
         return len(freed)
 
     async def held(self, worker: int) -> dict[str, bool]:
         """Read which jobs a worker has by the queue's own word, and whether each was cancelled."""
-        async with self.ledger.reading() as connection:
-            query = sa.select(Ticket.job_id, Ticket.cancelled).where(Ticket.worker == worker)
-            return {row.job_id: row.cancelled for row in await connection.execute(query)}
+        query = sa.select(Ticket.job_id, Ticket.cancelled).where(Ticket.worker == worker)
+        return {row.job_id: row.cancelled for row in await self.ledger.rows(query)}
 
     async def issue_anew(
         self, connection: AsyncConnection, job: str, queues: Mapping[str, str]

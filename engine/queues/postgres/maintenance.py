@@ -7,14 +7,12 @@ not keep all others waiting.
 """
 
 import logging
-import random
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.errors import LedgerError
 from engine.events import FINAL_STATES
-from engine.ledger.ledger import Ledger
+from engine.ledger.ledger import OPEN, Ledger
 from engine.ledger.tables import JobRow
 from engine.ledger.transactions import repeated
 from engine.queues.postgres.claims import NOW, Claims
@@ -24,7 +22,7 @@ from engine.workers.fingerprint import ServingFingerprint
 
 RUNS = 3  # within the time after which a silent worker counts as gone
 HEALED = 100  # jobs without a ticket that get one in one run
-LOCK = 0x50617374_72657363  # one at a time, should two worker hosts run it
+LOCK = 0x50617374_72657363  # one at a time, whichever worker host runs it
 _LOCK = sa.select(sa.func.pg_try_advisory_xact_lock(LOCK))
 
 log = logging.getLogger(__name__)
@@ -39,18 +37,9 @@ class Maintenance:
         self._fingerprint = fingerprint
         self.pause = lost_after / RUNS
         self._silent = WorkerRow.seen_at < NOW - lost_after
-        self._told: set[str] = set()
-
-    async def by_chance(self) -> None:
-        """Run it on one worker host of many, on average."""
-        async with self._ledger.reading() as connection:
-            query = sa.select(sa.func.count(sa.distinct(WorkerRow.worker_host)))
-            worker_hosts = int(await connection.scalar(query) or 1)
-        if random.random() * worker_hosts <= 1:
-            await self.run()
 
     async def run(self) -> None:
-        for part in (self._free, self._without_ticket, self._clear_away, self._passed_by):
+        for part in (self._free, self._without_ticket, self._clear_away):
             try:
                 await part()
             except LedgerError as error:
@@ -89,10 +78,9 @@ class Maintenance:
         without = (
             sa.select(JobRow.id)
             .join(Ticket, Ticket.job_id == JobRow.id, isouter=True)
-            .where(JobRow.state.not_in(FINAL_STATES), Ticket.job_id.is_(None))
+            .where(OPEN, Ticket.job_id.is_(None))
         )
-        async with self._ledger.reading() as connection:
-            jobs = list(await connection.scalars(without.order_by(JobRow.id).limit(HEALED)))
+        jobs = await self._ledger.scalars(without.order_by(JobRow.id).limit(HEALED))
         for job in jobs:
             this = without.where(JobRow.id == job).with_for_update(skip_locked=True, of=JobRow)
             async with self._ledger.writing() as connection:
@@ -101,28 +89,6 @@ class Maintenance:
                 queue = await self._claims.issue_anew(connection, job, self._fingerprint.queues)
             if queue is not None:
                 log.warning("a job had no ticket", extra={"job": job})
-
-    async def _passed_by(self) -> None:
-        """Tell this machine's operator, once for each queue, what waits here for other weights."""
-        ours = set(self._fingerprint.queues.values())
-        families = {queue.rpartition(".")[0] for queue in ours}
-        async with self._ledger.reading() as connection:
-            waiting = sa.select(Ticket.queue).where(Ticket.worker.is_(None)).distinct()
-            queues = set(await connection.scalars(waiting))
-            served = await _served(connection, ~self._silent)
-        for queue in queues - ours - served - self._told:
-            if queue.rpartition(".")[0] in families:
-                self._told.add(queue)
-                log.warning(
-                    "jobs wait for another version of the program, or for other weights on a base of "
-                    "ours; install the same here as the bots have, then restart",
-                    extra={"queue": queue, "ours": ", ".join(sorted(ours))},
-                )
-
-
-async def _served(connection: AsyncConnection, living: sa.ColumnElement[bool]) -> set[str]:
-    some = await connection.scalars(sa.select(WorkerRow.queues).where(living))
-    return {queue for queues in some for queue in queues}
 
 
 @repeated
@@ -137,7 +103,8 @@ async def move_stranded(ledger: Ledger, fingerprint: ServingFingerprint, lost_af
     """
     moved = 0
     async with ledger.writing() as connection:
-        served = await _served(connection, WorkerRow.seen_at > NOW - lost_after)
+        living = sa.select(WorkerRow.queues).where(WorkerRow.seen_at > NOW - lost_after)
+        served = {queue for queues in await connection.scalars(living) for queue in queues}
         stranded = (
             sa.select(Ticket.job_id, JobRow.expert)
             .join(JobRow, JobRow.id == Ticket.job_id)

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.events import Queued
 from engine.ledger.ledger import Ledger
@@ -43,6 +42,7 @@ class Positions:
     """`lost_after`: seconds until a silent worker is gone."""
 
     ledger: Ledger
+    fingerprint: ServingFingerprint
     lost_after: float
     _means: dict[str, tuple[float, float]] = field(default_factory=dict)
 
@@ -50,7 +50,7 @@ class Positions:
         """Find the positions of those that have a ticket."""
         async with self.ledger.reading() as connection:
             rows = (await connection.execute(_POSITIONS, {"jobs": list(jobs)})).all()
-            workers = await self._workers(connection)
+        workers = await self.workers()
         found = {}
         for row in rows:
             slots, starting = _serving(workers, row.queue)
@@ -71,18 +71,13 @@ class Positions:
             .limit(MEASURED_JOBS)
             .subquery()
         )
-        async with self.ledger.reading() as connection:
-            mean = await connection.scalar(sa.select(sa.func.avg(newest.c.seconds)))
+        mean = await self.ledger.scalar(sa.select(sa.func.avg(newest.c.seconds)))
         seconds = FIRST_GUESS_SECONDS if mean is None else float(mean)
         self._means[medium] = (seconds, time.monotonic())
         return seconds
 
     async def workers(self) -> list[WorkerSeen]:
         """List those that gave a sign of life."""
-        async with self.ledger.reading() as connection:
-            return await self._workers(connection)
-
-    async def _workers(self, connection: AsyncConnection) -> list[WorkerSeen]:
         query = sa.select(
             sa.func.concat(WorkerRow.medium, "-", WorkerRow.number).label("name"),
             WorkerRow.medium, WorkerRow.host, WorkerRow.pid, WorkerRow.state, WorkerRow.slots,
@@ -90,49 +85,44 @@ class Positions:
             sa.func.coalesce(WorkerRow.reason, "").label("reason"),
             sa.func.greatest(0.0, NOW - WorkerRow.seen_at).label("seen_seconds"),
         ).where(WorkerRow.seen_at > NOW - self.lost_after)  # fmt: skip
-        rows = await connection.execute(query.order_by(WorkerRow.number))
-        return [WorkerSeen(**{**row, "queues": tuple(row["queues"])}) for row in rows.mappings()]
+        rows = await self.ledger.rows(query.order_by(WorkerRow.number))
+        return [WorkerSeen(**{**row._mapping, "queues": tuple(row.queues)}) for row in rows]
 
     async def served(self, queue: str) -> bool:
         return any(_serving(await self.workers(), queue))
 
-    async def unserved(self, fingerprint: ServingFingerprint) -> tuple[str, ...]:
+    async def unserved(self) -> tuple[str, ...]:
         """List the queues that hold jobs which nobody can take, each with what the operator can do."""
-        async with self.ledger.reading() as connection:
-            query = sa.select(Ticket.queue, sa.func.count()).group_by(Ticket.queue)
-            waiting = (await connection.execute(query)).all()
+        query = sa.select(Ticket.queue, sa.func.count()).group_by(Ticket.queue)
+        waiting = await self.ledger.rows(query)
         workers = await self.workers()
         return tuple(
             [
-                f"{queue}: {count} waiting. {await self.hint(queue, fingerprint)}"
+                f"{queue}: {count} waiting. {await self.hint(queue)}"
                 for queue, count in waiting
                 if not any(_serving(workers, queue))
             ]
         )
 
-    async def hint(self, queue: str, fingerprint: ServingFingerprint) -> str:
+    async def hint(self, queue: str) -> str:
         """Say why nobody takes from a queue, and what to do."""
         medium, base, _ = queue.split(".", 2)
         query = sa.select(WorkerRow.__table__).where(
             WorkerRow.medium == medium, WorkerRow.seen_at > NOW - self.lost_after
         )
-        async with self.ledger.reading() as connection:
-            rows = (await connection.execute(query)).all()
-        for row in rows:
+        ours = self.fingerprint
+        for row in await self.ledger.rows(query):
             if queue in row.queues:
                 return f"The worker on {row.host} cannot serve it: {row.reason or row.state}"
-            for other in row.queues:
-                if other.startswith(f"{medium}.{base}."):
-                    if row.version != fingerprint.version:
-                        how = f"version {row.version} of the program, this is {fingerprint.version}"
-                    else:
-                        how = differs(
-                            fingerprint.weights.get(queue, {}), row.weights.get(other, {})
-                        )
-                    return (
-                        f"The worker on {row.host} (process {row.pid}) has {how}, so it gets none of "
-                        "these. Install the same on both, then restart it."
-                    )
+            for other in (q for q in row.queues if q.startswith(f"{medium}.{base}.")):
+                if row.version != ours.version:
+                    how = f"version {row.version} of the program, this is {ours.version}"
+                else:
+                    how = differs(ours.weights.get(queue, {}), row.weights.get(other, {}))
+                return (
+                    f"The worker on {row.host} (process {row.pid}) has {how}, so it gets none of "
+                    "these. Install the same on both, then restart it."
+                )
         return f"Start a worker that has the base: pastiche worker --media {medium}"
 
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.events import Event, Final, Loading, Queued, Started, is_final
+from engine.events import Event, Final, Image, Loading, Started, Text, is_final
 from engine.ledger.ledger import Ledger
+from engine.ledger.transactions import put
 from engine.plan.job import Job
 from engine.queues.postgres.claims import UNSYNCED, Claims
 from engine.queues.postgres.notifications import EVENT, event_note
@@ -63,7 +64,7 @@ class ProgressRelay:
 
     ledger: Ledger
     numbers: Callable[[], list[int]]
-    _pending: dict[str, Event] = field(default_factory=dict)
+    _pending: dict[str, Loading | Text | Image] = field(default_factory=dict)
     _attempts: dict[str, int] = field(default_factory=dict)  # of jobs whose start was told
     _news: asyncio.Event = field(default_factory=asyncio.Event)
     _task: asyncio.Task[None] | None = None
@@ -79,7 +80,7 @@ class ProgressRelay:
         """Take the progress of a job; its start and its end go by FencedRecord."""
         if is_final(event):
             self.forget(event.job)
-        elif not isinstance(event, Queued | Started):
+        elif isinstance(event, Loading | Text | Image):
             self._pending[event.job] = event
             self._news.set()
 
@@ -96,8 +97,7 @@ class ProgressRelay:
         due = {
             job: event
             for job, event in self._pending.items()
-            if isinstance(event, Loading)
-            or (not isinstance(event, Queued) and event.attempt == self._attempts.get(job))
+            if isinstance(event, Loading) or event.attempt == self._attempts.get(job)
         }
         if not due:
             return
@@ -117,14 +117,13 @@ class ProgressRelay:
             await connection.execute(_NOTIFY, values)
         await asyncio.sleep(FLUSH_SECONDS)
 
-    async def _keep(self, connection: AsyncConnection, event: Event) -> None:
+    async def _keep(self, connection: AsyncConnection, event: Loading | Text | Image) -> None:
         """Write down what is too long to travel, while one of these workers has the job's ticket."""
         mine = sa.select(Ticket.job_id).where(
             Ticket.job_id == event.job, Ticket.worker.in_(self.numbers())
         )
-        if await connection.scalar(mine.with_for_update()) is None or isinstance(event, Queued):
+        if await connection.scalar(mine.with_for_update()) is None:
             return
         words = EVENT.dump_json(event).decode()
         row = {"job_id": event.job, "attempt": event.attempt, "event": words}
-        await connection.execute(sa.delete(ProgressRow).where(ProgressRow.job_id == event.job))
-        await connection.execute(sa.insert(ProgressRow).values(row))
+        await put(connection, ProgressRow, ("job_id",), row)

@@ -7,7 +7,6 @@ kept in memory here that the next process could not find in the database.
 
 import asyncio
 import logging
-import os
 from collections.abc import AsyncGenerator, Callable
 from functools import partial
 
@@ -17,9 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from engine.errors import BusyError, LedgerError
 from engine.events import UNSERVED, Event, Loading, Queued, is_final
 from engine.ledger.ledger import Ledger
-from engine.ledger.tables import JobRow
+from engine.ledger.storage import database_url
 from engine.overview import TAKEN_OUT, Overview
-from engine.plan.job import Job, Request, Status, Waiting
+from engine.plan.job import Job, Request, Status
 from engine.plan.router import Route
 from engine.queues.dispatcher import LOADING, nobody
 from engine.queues.inbox import Inbox
@@ -31,6 +30,7 @@ from engine.queues.postgres.periodic import periodic
 from engine.queues.postgres.position import Position, Positions
 from engine.queues.postgres.subscriptions import Subscriptions
 from engine.queues.postgres.tables import Ticket
+from engine.settings import Settings
 from engine.shutdown import end
 from engine.workers.fingerprint import ServingFingerprint
 
@@ -42,30 +42,23 @@ log = logging.getLogger(__name__)
 
 
 class PostgresQueue:
-    """A plan.job.JobQueue."""
-
     def __init__(
         self,
-        ledger: Ledger,
-        url: sa.URL,
+        settings: Settings,
         fingerprint: ServingFingerprint,
-        *,
-        max_waiting: int,
-        lost_after: float,
-        refuse_unserved: bool = False,
+        ledger: Ledger,
         need_worker: Callable[[str], None] = nobody,
     ) -> None:
         self._ledger = ledger
         self._fingerprint = fingerprint
-        self._max_waiting = max_waiting
-        self._refuse_unserved = refuse_unserved
+        self._settings = settings
         self._need_worker = need_worker
         self._claims = Claims(ledger)
         self._cancellation = Cancellation(self._claims)
-        self._positions = Positions(ledger, lost_after)
+        self._positions = Positions(ledger, fingerprint, settings.lost_after)
         self._admin = JobAdmin(ledger)
-        self._move_stranded = partial(move_stranded, ledger, fingerprint, lost_after)
-        self._subscriptions = Subscriptions(ledger, url)
+        self._move_stranded = partial(move_stranded, ledger, fingerprint, settings.lost_after)
+        self._subscriptions = Subscriptions(ledger, database_url(settings))
         self._accepting: set[asyncio.Task[None]] = set()
         self._chores: list[asyncio.Task[None]] = []
         self._told: set[str] = set()
@@ -90,7 +83,7 @@ class PostgresQueue:
     async def accept(self, request: Request, route: Route, job: Job) -> None:
         """Commit; raises BusyError or LedgerError, and then nothing was accepted."""
         queue = self._fingerprint.queues[job.expert]
-        if self._refuse_unserved and not await self._positions.served(queue):
+        if self._settings.unserved == "refuse" and not await self._positions.served(queue):
             await self._warn(queue)
             raise BusyError("Nobody can do this right now. Please try again later.")
         task = asyncio.create_task(self._accept(request, route, job, queue))
@@ -102,8 +95,8 @@ class PostgresQueue:
         asker = self._ledger.person(request.platform, request.asker)
 
         async def beside(connection: AsyncConnection) -> bool:
-            waiting = await self._claims.waiting(connection)
-            if waiting >= self._max_waiting:
+            waiting = await connection.scalar(sa.select(sa.func.count(Ticket.job_id))) or 0
+            if waiting >= self._settings.max_waiting:
                 raise BusyError(
                     f"{waiting} requests are waiting already. Please try again in a few minutes."
                 )
@@ -143,12 +136,8 @@ class PostgresQueue:
 
     async def _listen_to(self, job: str) -> None:
         """Have the job's events sent here from now on."""
-        async with self._ledger.writing() as connection:
-            await connection.execute(
-                sa.update(Ticket)
-                .where(Ticket.job_id == job)
-                .values(reply_to=self._subscriptions.channel)
-            )
+        ticket = sa.update(Ticket).where(Ticket.job_id == job)
+        await self._ledger.change(ticket.values(reply_to=self._subscriptions.channel))
         self._subscriptions.look()  # its end may have come in between
 
     async def _so_far(self, job: str, position: Position | None) -> list[Event]:
@@ -168,7 +157,7 @@ class PostgresQueue:
         """Tell the operator, once for each queue, why nobody serves it."""
         if queue not in self._told:
             self._told.add(queue)
-            hint = await self._positions.hint(queue, self._fingerprint)
+            hint = await self._positions.hint(queue)
             log.warning("nobody serves a queue", extra={"queue": queue, "hint": hint})
 
     async def _tell_positions(self) -> None:
@@ -185,36 +174,11 @@ class PostgresQueue:
         return await self._cancellation.cancel(job)
 
     async def status(self) -> Status:
-        """List everything unfinished, oldest first."""
-        query = (
-            sa.select(JobRow.id, JobRow.medium, JobRow.expert, JobRow.accepted_at, Ticket.worker)
-            .join(Ticket, Ticket.job_id == JobRow.id)
-            .order_by(JobRow.accepted_at, JobRow.id)
-        )
-        now = self._ledger.clock()
-        async with self._ledger.reading() as connection:
-            rows = (await connection.execute(query)).all()
-        waiting = tuple(
-            Waiting(
-                job=row.id,
-                medium=row.medium,
-                expert=row.expert,
-                state="queued" if row.worker is None else "running",
-                seconds=max(0.0, now - row.accepted_at),
-            )
-            for row in rows
-        )
-        states: dict[str, str] = {}
-        for worker in await self._positions.workers():
-            if states.get(worker.medium) != "ready":
-                states[worker.medium] = worker.state
-        return Status(owner=os.getpid(), waiting=waiting, workers=states)
+        return await self._admin.status(await self._positions.workers())
 
     async def overview(self) -> Overview:
-        workers = tuple(await self._positions.workers())
-        return await self._admin.overview(
-            "postgres", workers, await self._positions.unserved(self._fingerprint)
-        )
+        unserved = await self._positions.unserved()
+        return await self._admin.overview("postgres", await self._positions.workers(), unserved)
 
     async def retry(self, job: str) -> bool:
         async def beside(connection: AsyncConnection, revived: str) -> None:

@@ -71,8 +71,7 @@ class Registration:
             "seen_at": NOW,
         }
         mine = sa.update(WorkerRow).where(WorkerRow.number == self.number)
-        async with self.claims.ledger.writing() as connection:
-            return bool((await connection.execute(mine.values(values))).rowcount)
+        return bool(await self.claims.ledger.change(mine.values(values)))
 
     async def needed(self, *, lazy: bool, lost_after: float) -> bool:
         """Whether something waits in its queues that nobody has; if `lazy`, only if nobody else is
@@ -86,11 +85,10 @@ class Registration:
             WorkerRow.state == "ready",
             WorkerRow.seen_at > NOW - lost_after,
         )
-        async with self.claims.ledger.reading() as connection:
-            if await connection.scalar(waiting.limit(1)) is None:
-                return False
-            there = await connection.scalars(others)
-            return not (lazy and any(set(queues) & set(self.queues) for queues in there))
+        if await self.claims.ledger.scalar(waiting.limit(1)) is None:
+            return False
+        there = await self.claims.ledger.scalars(others) if lazy else []
+        return not any(set(queues) & set(self.queues) for queues in there)
 
     async def leave(self) -> None:
         """Let what it held wait again, and be gone."""

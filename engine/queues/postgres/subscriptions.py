@@ -6,7 +6,6 @@ read from the ledger when its note comes, when the connection was lost, and ever
 
 import asyncio
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import sqlalchemy as sa
@@ -51,8 +50,6 @@ class Subscription:
 
 
 class Subscriptions:
-    """Keeps the jobs that are followed here, by their ids."""
-
     def __init__(self, ledger: Ledger, url: sa.URL) -> None:
         self.channel = bot_channel(new_id())
         self.jobs: dict[str, Subscription] = {}
@@ -64,7 +61,7 @@ class Subscriptions:
 
     def start(self) -> None:
         self._listener.start()
-        self._looking = periodic("followed jobs", self._look_for_all, LOOK_SECONDS, self._look)
+        self._looking = periodic("followed jobs", self._look_for_ends, LOOK_SECONDS, self._look)
 
     async def close(self) -> None:
         await asyncio.gather(self._listener.close(), end(*self._reading, self._looking))
@@ -82,7 +79,6 @@ class Subscriptions:
                 del self.jobs[job]
 
     def look(self) -> None:
-        """Ask the ledger now whether anything is over."""
         self._look.set()
 
     def _heard(self, _channel: str, words: str) -> None:
@@ -117,26 +113,22 @@ class Subscriptions:
         """Tell an event that was too long to travel."""
         query = sa.select(ProgressRow.event).where(ProgressRow.job_id == job)
         try:
-            async with self._ledger.reading() as connection:
-                words = await connection.scalar(query)
+            words = await self._ledger.scalar(query)
         except LedgerError:
             return
         subscription = self.jobs.get(job)
         if words is not None and subscription is not None:
             subscription.tell(EVENT.validate_json(words))
 
-    async def _look_for_all(self) -> None:
-        for jobs in chunks(list(self.jobs)):
-            await self._look_for_ends([job for job in jobs if job in self.jobs])
-
-    async def _look_for_ends(self, jobs: Sequence[str]) -> None:
-        there = {job for job in jobs if self.jobs[job].followers or self.jobs[job].accepted}
-        query = sa.select(JobRow.id, JobRow.state).where(JobRow.id.in_(jobs))
-        async with self._ledger.reading() as connection:
-            states = {row.id: row.state for row in await connection.execute(query)}
-        for job, state in states.items():
-            if state in FINAL_STATES:
-                await self._end(job)
-        for job in there - states.keys():
-            reason = "its row was deleted"
-            self._over(job, Failed(job=job, attempt=1, message=KIND_SENTENCE, reason=reason))
+    async def _look_for_ends(self) -> None:
+        for chunk in chunks(list(self.jobs)):
+            jobs = [job for job in chunk if job in self.jobs]
+            there = {job for job in jobs if self.jobs[job].followers or self.jobs[job].accepted}
+            query = sa.select(JobRow.id, JobRow.state).where(JobRow.id.in_(jobs))
+            states = {row.id: row.state for row in await self._ledger.rows(query)}
+            for job, state in states.items():
+                if state in FINAL_STATES:
+                    await self._end(job)
+            for job in there - states.keys():
+                reason = "its row was deleted"
+                self._over(job, Failed(job=job, attempt=1, message=KIND_SENTENCE, reason=reason))

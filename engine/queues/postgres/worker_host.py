@@ -14,10 +14,10 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-import sqlalchemy as sa
-
 from engine.errors import LedgerError
+from engine.files import alive
 from engine.ledger.ledger import Ledger, new_id
+from engine.ledger.storage import database_url
 from engine.queues.dispatcher import Dispatcher
 from engine.queues.fair_queue import QueuedJob
 from engine.queues.postgres.claims import Claims
@@ -26,10 +26,10 @@ from engine.queues.postgres.notifications import Listener, queue_channel, worker
 from engine.queues.postgres.periodic import periodic
 from engine.queues.postgres.progress import FencedRecord, ProgressRelay
 from engine.queues.postgres.registration import Registration
-from engine.queues.postgres.worker_socket import WorkerSocket
-from engine.settings import Settings
+from engine.settings import Settings, make_runtime
 from engine.shutdown import end, within
 from engine.workers.fingerprint import ServingFingerprint
+from engine.workers.protocol import Hello, Link, Server
 from engine.workers.supervisor import Supervisor
 
 POLL_SECONDS = 1.0  # a wake-up that was lost costs no more
@@ -49,7 +49,6 @@ class WorkerHost:
         settings: Settings,
         fingerprint: ServingFingerprint,
         ledger: Ledger,
-        url: sa.URL,
         media: Iterable[str],
         *,
         device: str = "",
@@ -72,18 +71,23 @@ class WorkerHost:
             on_unfit=self._unfit,
             fingerprint=fingerprint,
         )
-        self._socket = WorkerSocket(settings, self.name, self.dispatcher)
+        name = f"s-{os.getpid()}-{self.name[-4:].lower()}.sock"
+        self._socket = Server(settings.runtime / name, self._serve)
         self.supervisor = Supervisor(settings, socket=self._socket.path, device=device)
         self._maintenance = Maintenance(ledger, fingerprint, settings.lost_after)
         self._media = {queue_channel(q): m for m, r in self.registrations.items() for q in r.queues}
         channels = (worker_host_channel(self.name), *self._media)
-        self._listener = Listener(url, channels, self._heard, self.look)
+        self._listener = Listener(database_url(settings), channels, self._heard, self.look)
         self._tasks: list[asyncio.Task[None]] = []
         self._look = asyncio.Event()
         self._draining = False
 
     async def start(self, warm: Iterable[str] = (), *, children: bool = True) -> None:
         """Announce the workers and begin; those of `warm`, or all unless lazy, start at once."""
+        make_runtime(self._settings)
+        for path in self._settings.runtime.glob("s-*-*.sock"):  # of processes that were killed
+            if not alive(path.name.split("-")[1]):
+                path.unlink(missing_ok=True)
         await self._socket.open()
         for registration in self.registrations.values():
             await registration.announce()
@@ -92,7 +96,7 @@ class WorkerHost:
         beats = self._settings.lost_after / BEATS
         self._tasks = [
             periodic("signs of life", self._live, beats, self._look),
-            periodic("maintenance", self._maintenance.by_chance, self._maintenance.pause),
+            periodic("maintenance", self._maintenance.run, self._maintenance.pause),
             *(
                 periodic(f"{medium} claims", partial(self._claim, one), POLL_SECONDS, one.wake)
                 for medium, one in self.registrations.items()
@@ -107,11 +111,14 @@ class WorkerHost:
 
     @property
     def socket(self) -> Path:
-        """Where its workers connect."""
         return self._socket.path
 
+    async def _serve(self, link: Link) -> None:
+        hello = await link.receive()
+        if isinstance(hello, Hello) and hello.medium in self.registrations:
+            await self.dispatcher.serve(hello, link)
+
     def numbers(self) -> list[int]:
-        """The numbers of the workers that are announced."""
         return [one.number for one in self.registrations.values() if one.number]
 
     def _number_of(self, job: str) -> int:
@@ -124,13 +131,10 @@ class WorkerHost:
             self.supervisor.need(medium)
 
     def _wake(self, medium: str) -> None:
-        if medium in self.registrations:
-            self.registrations[medium].wake.set()
+        self.registrations[medium].wake.set()
 
     def _unfit(self, medium: str, reason: str) -> None:
         """Hand back what waits for a medium that no worker here serves, for this reason."""
-        if medium not in self.registrations:
-            return
         registration = self.registrations[medium]
         registration.reason = reason
         jobs = [entry.job.id for entry in self.dispatcher.line(medium).clear()]
@@ -143,8 +147,7 @@ class WorkerHost:
 
     def _ready(self, medium: str) -> None:
         self.supervisor.ready(medium)
-        if medium in self.registrations:
-            self.registrations[medium].reason = ""
+        self.registrations[medium].reason = ""
         self._look.set()
 
     def _heard(self, channel: str, _words: str) -> None:

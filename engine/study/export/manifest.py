@@ -11,7 +11,8 @@ from typing import Any
 from engine.backends.png import renamed
 from engine.errors import CommandError
 from engine.files import write_file, write_json
-from engine.media.store import MediaStore, name_of
+from engine.media.media_address import MediaStore
+from engine.media.store import name_of
 from engine.plan.cards import Registry
 from engine.study.export.card import card
 from engine.study.export.card_tables import ExportFacts

@@ -100,7 +100,7 @@ def sdxl(day: Day) -> Any:
     """Built once for the parts that follow each other, its three LoRAs loaded by the product."""
     if "sdxl" not in day.held:
         from engine.backends.diffusion.loras import load_lora
-        from engine.weights.layer_names import layers_of
+        from engine.weights.picture_layers import layers_of
 
         began = time.perf_counter()
         pipeline = day.held["sdxl"] = build_sdxl(day)

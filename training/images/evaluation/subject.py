@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from engine.weights.lora_format import check_lora
+from engine.weights.picture_lora import check_lora
 from training.errors import NotPublished
 from training.images.bases import load_pipeline, noise_schedule, resolution_of
 from training.images.data.folder import Pictures, read_folder

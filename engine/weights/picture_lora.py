@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from engine.errors import ModelError
 from engine.weights.adapter_config import AdapterConfig, understand
-from engine.weights.layer_names import PARTS, PEFT_PREFIX, Layers, Place, spellings
+from engine.weights.picture_layers import PARTS, PEFT_PREFIX, Layers, Place, spellings
 from engine.weights.weight_files import (
     ADAPTER_WEIGHTS,
-    PICKLES,
+    LORA_WEIGHTS,
     check_adapter,
     check_safetensors,
     is_adapter,
     lora_file,
+    no_weights,
 )
 
 if TYPE_CHECKING:
@@ -47,17 +48,8 @@ def check_lora(place: Path) -> Path:
         return place / ADAPTER_WEIGHTS
     file = lora_file(place)
     if file is None:
-        names = sorted(p.name for p in place.iterdir()) if place.is_dir() else [place.name]
-        pickles = [name for name in names if name.endswith(PICKLES)]
-        if pickles:
-            raise ModelError(
-                f"{place} holds only pickled weights ({pickles[0]}), which can run code when read. "
-                "Convert them to safetensors first."
-            )
-        raise ModelError(
-            f"{place} holds no LoRA for pictures: no pytorch_lora_weights.safetensors and not just "
-            "one .safetensors file."
-        )
+        wanted = f"LoRA for pictures: no {LORA_WEIGHTS} and not just one .safetensors file"
+        raise no_weights(place, wanted)
     check_safetensors(file)
     return file
 
