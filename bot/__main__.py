@@ -5,7 +5,6 @@ import sys
 
 
 def main() -> None:
-    """`pastiche`."""
     # no plugin of pydantic's is used, and looking for some takes a while
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:

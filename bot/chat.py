@@ -5,7 +5,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from bot.messages.buttons import Verb
-from bot.messages.grammar import Again, Continue, Generate, Simple
+from bot.messages.grammar import Again, Continue, Generate
 from bot.service.actions import about_answer, cancel, report
 from bot.service.admin import administer, settle
 from bot.service.answer import generate
@@ -19,7 +19,6 @@ from bot.service.rate_limit import REMEMBERED, Repeats, RequestRate
 from bot.study.study_hooks import add_study
 
 if TYPE_CHECKING:
-    from bot.service.request import Reply, Who
     from bot.settings import PlatformSettings
     from engine import Engine
     from engine.moderation import Moderator
@@ -55,9 +54,6 @@ def make_context(
 
 
 def _fill(table: DispatchTable, context: Context) -> None:
-    async def reported(command: Simple, who: "Who") -> "Reply":
-        return await report(context, command.topic, who)
-
     asking = partial(generate, context)
     table.streams |= {Generate: asking, Again: asking, Continue: asking}
     table.commands |= {
@@ -69,7 +65,7 @@ def _fill(table: DispatchTable, context: Context) -> None:
         "cancel": partial(cancel, context),
         "privacy": partial(privacy, context),
         "forget": partial(ask_to_forget, context),
-        "report": reported,
+        "report": lambda command, who: report(context, command.topic, who),
         "settings": partial(settle, context),
         "admin": partial(administer, context),
     }

@@ -18,23 +18,19 @@ class PlatformSettings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
-    discord_token: SecretStr | None = Field(default=None, validation_alias="DISCORD_TOKEN")
-    discord_api_base: str = Field(default="", validation_alias="DISCORD_API_BASE")
-    discord_gateway_url: str = Field(default="", validation_alias="DISCORD_GATEWAY_URL")
-    discord_shards: str = Field(default="", validation_alias="DISCORD_SHARDS")
-    telegram_token: SecretStr | None = Field(default=None, validation_alias="TELEGRAM_TOKEN")
-    telegram_api_base: str = Field(default="", validation_alias="TELEGRAM_API_BASE")
-    telegram_webhook_url: str = Field(default="", validation_alias="TELEGRAM_WEBHOOK_URL")
-    telegram_webhook_secret: SecretStr | None = Field(
-        default=None, validation_alias="TELEGRAM_WEBHOOK_SECRET"
-    )
-    telegram_webhook_listen: str = Field(
-        default="127.0.0.1:8443", validation_alias="TELEGRAM_WEBHOOK_LISTEN"
-    )
-    message_content: bool = Field(default=False, validation_alias="MESSAGE_CONTENT")
-    operators: Annotated[frozenset[str], NoDecode] = Field(
-        default=frozenset(), validation_alias="OPERATORS"
-    )
+    # read from the variables of the same names, in capitals
+    discord_token: SecretStr | None = None
+    discord_api_base: str = ""
+    discord_gateway_url: str = ""
+    discord_shards: str = ""
+    telegram_token: SecretStr | None = None
+    telegram_api_base: str = ""
+    telegram_webhook_url: str = ""
+    telegram_webhook_secret: SecretStr | None = None
+    telegram_webhook_listen: str = "127.0.0.1:8443"
+    message_content: bool = False
+    operators: Annotated[frozenset[str], NoDecode] = frozenset()
+
     contact: str = Field(default="", validation_alias="PASTICHE_CONTACT")
     image_check: str = Field(default="", validation_alias="PASTICHE_IMAGE_CHECK")
     asker_burst: float = Field(default=30, ge=0, validation_alias="PASTICHE_ASKER_BURST")
@@ -81,12 +77,11 @@ def check_names(names: Iterable[str] = os.environ) -> None:
 
 
 def read_platform_settings() -> PlatformSettings:
-    """Read them, or raise SetupError with the first mistake in words."""
     try:
         return PlatformSettings()
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
-        name = ".".join(str(part) for part in first["loc"])
+        name = ".".join(str(part) for part in first["loc"]).upper()
         what = first["msg"].removeprefix("Value error, ")
         raise SetupError(f"The setting {name}: {what}.") from None
 

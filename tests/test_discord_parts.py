@@ -27,14 +27,13 @@ from PIL import Image
 
 from bot.clients.pacing import Vanished
 from bot.discord_client import rendering
-from bot.discord_client.attachments import files_of, smaller
 from bot.discord_client.command_sync import payload_of, reduced, sync
 from bot.discord_client.commands import build, matching
 from bot.discord_client.errors import insist
 from bot.discord_client.gateway import Connection, point
 from bot.discord_client.identity import TOKEN_SECONDS, Address
 from bot.discord_client.messages import AnswerMessages
-from bot.discord_client.rendering import Part, PressButton, view_of
+from bot.discord_client.rendering import Part, PressButton, files_of, smaller, view_of
 from bot.messages.buttons import Press, Verb, button, encode
 from bot.messages.draft import Draft
 from engine.events import Cancelled, Picture

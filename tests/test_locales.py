@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from bot.locales import language_of, languages, words
+from bot.locales import language_of, languages, spoken, words
 from bot.messages.buttons import Verb
+from engine.errors import APOLOGY, KIND_SENTENCE
+from engine.events import UNSERVED
+from engine.queues.dispatcher import LOADING
 
 
 def table(language: str) -> dict[str, dict[str, str]]:
@@ -103,3 +106,27 @@ def test_words_that_people_read_stand_in_the_locales(folder: str) -> None:
 def test_a_sentence_in_the_code_is_found() -> None:
     said = 'raise AskerError("Please say what you would like.")\nlog.info("A line of the log")'
     assert list(sentences(ast.parse(said))) == ["Please say what you would like."]
+
+
+REFUSALS = ("CommandError", "StyleError", "LimitError", "BusyError")
+
+
+def refusals(path: Path) -> Iterator[str]:
+    """What the engine says to an asker, its blanks filled."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        match node:
+            case ast.Call(func=ast.Name(id=name), args=[said]) if name in REFUSALS:
+                parts = said.values if isinstance(said, ast.JoinedStr) else [said]
+                yield "".join(
+                    str(part.value) if isinstance(part, ast.Constant) else "7" for part in parts
+                )
+
+
+def test_what_the_engine_says_to_people_is_said_in_their_language() -> None:
+    engine = Path(__file__).parents[1] / "engine"
+    found = [
+        s for part in ("plan", "queues") for p in (engine / part).rglob("*.py") for s in refusals(p)
+    ]
+    assert len(found) > 10
+    for said in (*found, KIND_SENTENCE, APOLOGY, UNSERVED, LOADING):
+        assert spoken(said, "it") != said == spoken(said, "en")

@@ -92,7 +92,6 @@ def _program(
 
 
 def main() -> None:
-    """Run the command line."""
     forbid_core_dumps()
     if isinstance(sys.stdout, io.TextIOWrapper):  # what cannot be shown is written as a number
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -18,11 +18,10 @@ from bot.locales import words
 from bot.messages.draft import Draft, fold
 from bot.messages.grammar import Again, Command, Compare, Continue, Generate, parse
 from bot.messages.normalise import MAX_TEXT, too_long
-from bot.messages.options import Options, checked
+from bot.messages.options import NAMES, Options, checked
 from bot.messages.wording import AI_LINE
 from bot.service.dispatch_table import Response
 from bot.service.request import Reply
-from bot.terminal_client.keyboard import stoppable
 from engine import shutdown
 from engine.characters import well_formed
 from engine.errors import CommandError
@@ -60,25 +59,23 @@ def ask_command(
 
     Exit code 0; 2 when the request can be mended; 1 when the fault is ours.
     """
+    given = locals()
     with faults():
         typed = _stdin() if text == "-" else text
         settings = logged_settings("pastiche")
-        given = {
-            "style": style, "length": length, "seed": seed, "size": size, "count": count,
-            "negative": negative, "scale": scale, "private": "yes" if private else None,
-        }  # fmt: skip
-        if any(word and well_formed(word) != word for word in (typed, style, size, negative)):
+        said = {n: str(given[n]) for n in NAMES if given[n] is not None}
+        said |= {"private": "yes"} if private else {}
+        if any(well_formed(word) != word for word in (typed, *said.values())):
             raise CommandError(words("terminal.not_utf8"))
-        options = checked({name: str(value) for name, value in given.items() if value is not None})
+        options = checked(said)
         commands = load_registry(settings.expert_roots, settings.profile).commands
         command = _with(parse(typed, commands), options)
         prepare_bases(settings, Console(stderr=True))
-        folder = out and _made(out.expanduser())
 
         async def run() -> int:
             from bot.terminal_client.session import open_terminal
 
-            async with open_terminal(settings, out=folder) as there:
+            async with open_terminal(settings, out=out and _made(out.expanduser())) as there:
                 return await ask(command, typed, there, as_json=as_json)
 
         raise typer.Exit(shutdown.run(run()))
@@ -141,6 +138,8 @@ async def _print_events(
     asking: Awaitable[Response], there: "TerminalSession"
 ) -> tuple[Draft, Reply | None]:
     """Print one event a line, as JSON; an answer's with what it is, who made it, and why."""
+    from bot.terminal_client.keyboard import stoppable
+
     draft, facts = Draft(), dict[str, Any]()
     written: TypeAdapter[Event] = TypeAdapter(Event)
     async with stoppable(there.cancel) as running, AsyncExitStack() as stack:
@@ -190,7 +189,6 @@ async def _facts(there: "TerminalSession", job: str) -> dict[str, Any]:
 
 
 async def _saved(there: "TerminalSession", final: Finished, number: int) -> dict[str, Any]:
-    """Save a picture and tell where."""
     picture = final.pictures[number]
     path = await there.save(f"{final.job.lower()}-{number + 1}.png", picture.data)
     size = {"width": picture.width, "height": picture.height, "seed": picture.seed}

@@ -184,7 +184,6 @@ def _able(registry: Registry, medium: Medium, settings: Settings) -> Expert | No
 
 
 async def _round_trip(settings: Settings, expert: Expert) -> Finding:
-    """Send a short real request through queue and worker and back."""
     where = f"The whole story stands in {settings.home / 'logs'}."
     name = f"{expert.medium} worker round trip"
     try:

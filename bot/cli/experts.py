@@ -27,7 +27,7 @@ NAME = typer.Option(help="Its name here; default: the last part of the path.")
 COMMAND = typer.Option(help="The command that it answers; default: story, or jewel for pictures.")
 PROMPT = typer.Option(help="For pictures: the prompt, with {request} where the asker's words go.")
 TOKEN = typer.Option(help="For pictures: the word in the prompt that the LoRA was trained with.")
-KEYWORD = typer.Option(help="A word that calls it; repeatable.")
+KEYWORD = typer.Option("--keyword", help="A word that calls it; repeatable.")
 
 experts_app = typer.Typer(help="Who can answer, and with what.", invoke_without_command=True)
 
@@ -75,36 +75,21 @@ def experts_add(
     prompt: Annotated[str, PROMPT] = "",
     token: Annotated[str, TOKEN] = "",
     about: Annotated[str, typer.Option(help="One sentence for people.")] = "",
-    keyword: Annotated[list[str] | None, KEYWORD] = None,
-    replace_it: Annotated[
-        bool, typer.Option("--replace", help="Put it in another's place.")
-    ] = False,
+    keywords: Annotated[list[str] | None, KEYWORD] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Put it in another's place.")] = False,
 ) -> None:
     """Check an adapter, record its digest, and write a card for it into the data folder."""
+    given = locals()
     with faults():
         settings = logged_settings("pastiche")
         if command in RESERVED:
-            raise CommandError(
-                f"/{command} is the chat's own command. Name another with --command."
-            )
+            what = f"/{command} is the chat's own command. Name another with --command."
+            raise CommandError(what)
         path = Path(spec) if bases.is_hub_id(spec) else Path(spec).expanduser().resolve()
         stem = path.stem if path.suffix == ".safetensors" else path.name
         chosen = name or stem.lower().replace(" ", "-").replace(".", "-")
-        new = NewExpert(
-            spec=spec,
-            name=chosen,
-            title=title or chosen,
-            licence=licence,
-            command=command,
-            base=base,
-            vae=vae,
-            prompt=prompt,
-            token=token,
-            about=about,
-            keywords=tuple(keyword or ()),
-            replace=replace_it,
-        )
-        card = add_expert(new, settings)
+        known = {"name": chosen, "title": title or chosen, "keywords": tuple(keywords or ())}
+        card = add_expert(NewExpert(**given | known), settings)
         sys.stdout.write(f"{chosen} is added: {card}\n")
         added = load_card(card.parent)
         for remark in remarks(added, load_registry(settings.expert_roots, settings.profile)):

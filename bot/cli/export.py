@@ -29,8 +29,11 @@ def export_command(
         Form,
         typer.Option(help="private: for the study's team. public: words only with that consent."),
     ] = "private",
-    coarsen_times: Annotated[
-        Grain | None, typer.Option(help="Cut times; default: exact, or hour in the public form.")
+    times: Annotated[
+        Grain | None,
+        typer.Option(
+            "--coarsen-times", help="Cut times; default: exact, or hour in the public form."
+        ),
     ] = None,
     k: Annotated[
         int | None,
@@ -48,19 +51,9 @@ def export_command(
     replace: Annotated[bool, typer.Option("--replace", help="In an older export's place.")] = False,
 ) -> None:
     """Write a study's rows as Parquet, JSONL and CSV, with codebook, card and checksums."""
+    given = locals()
     with faults():
-        options = Options(
-            study=study,
-            out=out.expanduser(),
-            experiment=experiment,
-            form=form,
-            times=coarsen_times,
-            k=k,
-            purpose=purpose,
-            review=review,
-            presidio=presidio,
-            replace=replace,
-        )
+        options = Options(**given | {"out": out.expanduser()})
         settings = logged_settings("study")
         sys.stdout.write(_told(shutdown.run(export_study(options, settings)), options))
 

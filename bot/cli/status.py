@@ -122,7 +122,6 @@ def drop_command(
 
 
 def _confirm(question: str, *, yes: bool) -> None:
-    """Raise CommandError without a yes."""
     if yes:
         return
     if not sys.stdin.isatty():

@@ -1,6 +1,5 @@
 """`pastiche db` and `media`: the ledger's schema, and the store of pictures."""
 
-import asyncio
 import sys
 
 import typer
@@ -14,8 +13,13 @@ from engine.lock import take_lock
 from engine.process.services import open_ledger
 from engine.settings import Settings, read_settings
 
-media_app = typer.Typer(help="The store of pictures.", no_args_is_help=True)
+media_app = typer.Typer(no_args_is_help=True)
 app = typer.Typer(help="The ledger's schema.", no_args_is_help=True)
+
+
+@media_app.callback()
+def _media() -> None:  # else typer takes a lone command for the whole
+    """The store of pictures."""
 
 
 @media_app.command("sweep")
@@ -34,20 +38,6 @@ def sweep_command() -> None:
                 return await ledger.sweep(SAFE_SECONDS)
 
         sys.stdout.write(f"{shutdown.run(sweep())} pictures deleted.\n")
-
-
-@media_app.command("check")
-def check_command() -> None:
-    """Whether pictures can be kept there now."""
-    with faults():
-        settings = logged_settings("pastiche")
-
-        async def check() -> None:
-            async with open_ledger(settings) as ledger:
-                await asyncio.to_thread(ledger.media.check)
-
-        shutdown.run(check())
-        sys.stdout.write("Pictures can be kept.\n")
 
 
 def upgrade_alone(settings: Settings) -> str | None:

@@ -12,7 +12,6 @@ from engine import shutdown
 from engine.errors import CommandError, SetupError
 from engine.lock import take_lock
 from engine.process.services import open_services
-from engine.settings import Settings
 from engine.study.lifecycle import destroy_key, make_key, open_named, ready, write_template
 from engine.study.study import folder_of, study_key_file
 
@@ -76,17 +75,12 @@ def destroy_key_command(
                 "This cannot be undone: /forget, /withdraw and /mydata will find nobody's study rows "
                 "any more, and no account can be linked. If that is what you want, add --yes."
             )
-        _alone(settings)
+        lock = take_lock(settings.home, settings.socket)
+        if lock is None:
+            raise SetupError("A bot is running on this data folder and has the key. Stop it first.")
+        lock.close()
         shutdown.run(destroy_key(settings, name))
         sys.stdout.write(f"The key of {name} is destroyed. Delete your copies of it, too.\n")
-
-
-def _alone(settings: Settings) -> None:
-    """Raise SetupError while a bot runs, for it has the key in its memory."""
-    lock = take_lock(settings.home, settings.socket)
-    if lock is None:
-        raise SetupError("A bot is running on this data folder and has the key. Stop it first.")
-    lock.close()
 
 
 @study_app.command("retention")

@@ -75,7 +75,6 @@ class LiveAnswer(ABC):
             log.info("an answer was left as it stood", extra=self._facts(error))
 
     def see(self, event: Event) -> None:
-        """Fold an event in, and show what there is by now."""
         # An answer that was ready before we asked begins with its end.
         self.draft = replace(fold(self.draft, event), job=event.job)
         if is_final(event):
@@ -115,12 +114,10 @@ class LiveAnswer(ABC):
         return await self.service.footer(final, self.who) if isinstance(final, Finished) else ""
 
     async def addressed(self, address: str) -> None:
-        """Note, for a restart, where the answer stands."""
         with _noting():
             await self.service.deliveries.addressed(self.draft.job, address)
 
     async def sending(self) -> None:
-        """Note that the last message goes out now."""
         with _noting():
             await self.service.deliveries.sending(self.draft.job)
 

@@ -94,8 +94,6 @@ class Pace:
 
 
 class Paces:
-    """Keep the paces of many chats, each made when it is first asked for."""
-
     def __init__(self, clock: Clock | None = None) -> None:
         self._clock = clock
         self._paces: OrderedDict[str, Pace] = OrderedDict()
@@ -135,7 +133,6 @@ class Coalescer(Generic[Value]):
         self._fault: Exception | None = None
 
     def show(self, value: Value) -> None:
-        """Show this soon, in place of what was not sent yet."""
         self._newest = [value]
         if self._fault is None and (self._task is None or self._task.done()):
             self._task = asyncio.create_task(self._run())

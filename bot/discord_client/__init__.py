@@ -1,5 +1,1 @@
-"""Discord, with discord.py. `bot.serving.serve` runs what is named here."""
-
-from bot.discord_client.client import DiscordClient
-
-__all__ = ["DiscordClient"]
+"""Discord, with discord.py: what people type, press and see there."""

@@ -108,7 +108,6 @@ class DiscordClient:
             log.info("Discord: message content is off; the bot reads what is addressed to it only")
 
     async def _listen_alone(self, connection: Connection) -> None:
-        """Wait for our shards, then listen to them. Raises LeaseLostError."""
         shards = self._shards
         if shards.count is None and isinstance(connection, ShardedConnection):
             shards = await connection.recommended()

@@ -63,7 +63,6 @@ def _reduced(part: dict[str, Any]) -> dict[str, Any]:
 
 
 def named(name: str, key: str) -> app_commands.locale_str:
-    """Mark a command's or option's own name as translated under the key."""
     return app_commands.locale_str(name, **{KEY: key})
 
 

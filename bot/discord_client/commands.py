@@ -14,10 +14,9 @@ import discord
 from discord import app_commands, ui
 from discord.app_commands import Choice, Command, Range
 
-from bot.discord_client.attachments import forwarded
 from bot.discord_client.command_sync import described, named
 from bot.discord_client.errors import PASSING
-from bot.discord_client.identity import spoken
+from bot.discord_client.identity import forwarded, spoken
 from bot.discord_client.rendering import job_in
 from bot.locales import words
 from bot.messages.grammar import DEFAULT_COMMAND
@@ -193,7 +192,6 @@ def _styled(
 
 
 def matching(registry: Registry, current: str, command: str = "") -> list[Choice[str]]:
-    """Find the experts that the typed letters fit, by name, title or keyword; at most 25."""
     experts = registry.of_command(command) if command else registry.experts
     sought = current.strip().casefold()
     found = [e for e in experts if any(sought in alias.casefold() for alias in e.aliases)]

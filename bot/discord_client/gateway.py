@@ -212,8 +212,6 @@ class Connection(discord.Client):
 
 
 class ShardedConnection(Connection, discord.AutoShardedClient):
-    """Connect a bot user by several shards."""
-
     async def recommended(self) -> Shards:
         count, _address, _limits = await self.http.get_bot_gateway()
         log.info("Discord: %d shards, as it recommends", count)
@@ -285,6 +283,5 @@ def quieten() -> None:
 
 
 def invite(application: int | None) -> str:
-    """Give the address that puts the bot into a server, with just the permissions it needs."""
     scopes = ("bot", "applications.commands")
     return discord.utils.oauth_url(application or 0, permissions=PERMISSIONS, scopes=scopes)

@@ -9,7 +9,6 @@ import discord
 
 from bot.clients.pacing import DISCORD_SECONDS, Pace, Paces, TooFast, Vanished, why
 from bot.discord_client import rendering
-from bot.discord_client.attachments import files_of, words_of
 from bot.discord_client.commands import asked_in
 from bot.discord_client.errors import PASSING, Expired, Refused, insist
 from bot.discord_client.identity import (
@@ -20,11 +19,12 @@ from bot.discord_client.identity import (
     addressed,
     who_pressed,
     who_wrote,
+    words_of,
 )
 from bot.discord_client.live_answer import DiscordAnswer
 from bot.discord_client.messages import ORIGINAL, AnswerMessages
-from bot.discord_client.rendering import Interaction, Part
-from bot.locales import words
+from bot.discord_client.rendering import Interaction, Part, files_of
+from bot.locales import spoken, words
 from bot.messages.buttons import Press
 from bot.messages.escape import quoting
 from bot.service.dispatch_table import Response
@@ -70,7 +70,6 @@ class Handlers:
             await self._answer(text, who, self.messages_at(address))
 
     async def message(self, message: discord.Message) -> None:
-        """Answer a message that was said to the bot, or where it may listen."""
         me = self.client.user if self.client else None
         address = address_by(message)
         who = who_wrote(message, address)
@@ -172,7 +171,8 @@ class Handlers:
     async def _excuse(self, error: Exception, messages: AnswerMessages, who: Who) -> None:
         if not isinstance(error, AskerError):
             log.error("a request failed", exc_info=error)
-        text = quoting(str(error)) if isinstance(error, AskerError) else KIND_SENTENCE
+        said = str(error) if isinstance(error, AskerError) else KIND_SENTENCE
+        text = quoting(spoken(said, who.locale))
         if messages.address.token:
             await self._say(Reply(text, private=True), messages, who)
         elif self._new(f"{who.asker} {who.place} {text}", SAME_SECONDS):

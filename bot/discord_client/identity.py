@@ -1,6 +1,8 @@
-"""Who speaks, where and by which right, as Discord tells it; and the address of their answer."""
+"""Who speaks, where, by which right and what, as Discord tells it; and the address of their answer."""
 
+import asyncio
 import json
+import logging
 import re
 import time
 from dataclasses import asdict, dataclass
@@ -8,12 +10,17 @@ from typing import Any, Self
 
 import discord
 
+from bot.discord_client.errors import PASSING
 from bot.service.request import Who
 
 PLATFORM = "discord"
 TOKEN_SECONDS = 14 * 60.0  # Discord's own limit is 15 minutes; past this, the channel takes over
 NOWHERE = "0"  # the channel of an interaction without one
 FILE_BYTES = 10 * 1024 * 1024  # where nobody says how large a file may be
+PASTE_BYTES = 100_000  # Discord makes a file of more than 2,000 characters; we take 20,000
+READ_SECONDS = 10.0
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +133,6 @@ def alone(interaction: discord.Interaction[Any]) -> bool:
 
 
 def private(channel: object) -> bool:
-    """Say whether that is a conversation of one person with the bot."""
     return isinstance(channel, discord.DMChannel)
 
 
@@ -156,3 +162,27 @@ def spoken(content: str, bot: discord.abc.Snowflake | None) -> str:
     if bot is None:
         return content.strip()
     return re.sub(rf"<@!?{bot.id}>", " ", content).strip()
+
+
+def forwarded(message: discord.Message) -> str:
+    """Give the words of a forward, whose own content is empty."""
+    return "\n".join(filter(None, (shot.content for shot in message.message_snapshots)))
+
+
+async def words_of(message: discord.Message, bot: discord.abc.Snowflake | None) -> str:
+    paste = next((file for file in message.attachments if _is_text(file)), None)
+    parts = [spoken(message.content, bot), forwarded(message), await _read(paste) if paste else ""]
+    return "\n".join(filter(None, parts))
+
+
+def _is_text(file: discord.Attachment) -> bool:
+    return (file.content_type or "").startswith("text/plain") and file.size <= PASTE_BYTES
+
+
+async def _read(file: discord.Attachment) -> str:
+    try:
+        async with asyncio.timeout(READ_SECONDS):
+            return (await file.read()).decode("utf-8", errors="replace").strip()
+    except (discord.DiscordException, *PASSING) as error:
+        log.info("an attachment could not be read", extra={"why": type(error).__name__})
+        return ""

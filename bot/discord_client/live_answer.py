@@ -7,10 +7,9 @@ from dataclasses import replace
 from bot.clients.live_answer import LEAVE_SECONDS, Final, LiveAnswer
 from bot.clients.pacing import Coalescer, Pace, TooFast
 from bot.discord_client import rendering
-from bot.discord_client.attachments import files_of
 from bot.discord_client.errors import PASSING, Forbidden, Refused, TooLarge, insist
 from bot.discord_client.messages import AnswerMessages
-from bot.discord_client.rendering import Part
+from bot.discord_client.rendering import Part, files_of
 from bot.locales import words
 from bot.service.request import Who
 from bot.service.service import ChatService

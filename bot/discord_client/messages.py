@@ -93,7 +93,6 @@ class AnswerMessages:
         self.address = replace(self.address, parts=number)
 
     async def remove(self) -> None:
-        """Delete the first message; one that is gone already is as well."""
         shown = self.address.shown
         try:
             if self.token_serves:

@@ -1,5 +1,6 @@
 """From a draft to what Discord shows: text, files, and buttons, whose custom_id is their whole state."""
 
+import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -8,14 +9,14 @@ from typing import Any, Self
 import discord
 from discord import ButtonStyle, ui
 
-from bot.locales import words
+from bot.locales import spoken, words
 from bot.messages import wording
 from bot.messages.buttons import PATTERN, Press, Rows, Verb, buttons_for, decode, encode
 from bot.messages.buttons import Button as Meant
 from bot.messages.draft import Draft
 from bot.messages.escape import defang, discord_length, discord_text
 from bot.messages.split import DISCORD_LIMIT, as_file, split
-from engine.events import Cancelled, Failed, Finished
+from engine.events import Cancelled, Failed, Finished, Picture
 from engine.plan.cards import Registry
 
 CURSOR = " ▌"
@@ -24,12 +25,15 @@ FIRST_LINES = 1200  # characters of a long answer that stand above its file
 ROW = 5  # buttons side by side
 MOST = 25  # buttons below one message
 MAX_LABEL = 80
+QUALITIES = (92, 85, 75, 60, 45, 30)
+MAX_FILES = 10  # of a message
 _STYLES = {
     Verb.CONTINUE: ButtonStyle.primary,
     Verb.CANCEL: ButtonStyle.danger,
     Verb.FORGET: ButtonStyle.danger,
 }
 Interaction = discord.Interaction[Any]
+File = tuple[str, bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +52,7 @@ def growing(draft: Draft, registry: Registry, locale: str = "en") -> Part:
     rows = buttons_for(draft, registry, locale)
     if draft.preview or not draft.text:
         preview = (("preview.jpg", draft.preview),) if draft.preview else ()
-        return Part(text=small(wording.progress(draft)), rows=rows, files=preview)
+        return Part(text=small(wording.progress(draft, locale)), rows=rows, files=preview)
     room = DISCORD_LIMIT - len(CURSOR) - 2
     *before, end = split(defang(draft.text), room, discord_length)
     return Part(text=("… " if before else "") + discord_text(end) + CURSOR, rows=rows)
@@ -67,7 +71,7 @@ def last_parts(draft: Draft, footer: str, registry: Registry, locale: str = "en"
             mark = [words("footer.ai", locale)] if text.strip() else []
             return written(text, [words("discord.stopped", locale), *mark], rows, locale)
         case Failed(message=message):
-            return [Part(text=message[:DISCORD_LIMIT], rows=rows)]
+            return [Part(text=spoken(message, locale)[:DISCORD_LIMIT], rows=rows)]
         case None:
             return [Part(text=words("discord.lost", locale), rows=rows)]
 
@@ -158,4 +162,39 @@ def job_in(message: discord.Message) -> str | None:
         for item in getattr(row, "children", ()):
             if PATTERN.fullmatch(getattr(item, "custom_id", None) or ""):
                 return decode(item.custom_id).job
+    return None
+
+
+def files_of(job: str, pictures: Sequence[Picture], limit: int) -> tuple[File, ...]:
+    """Make PNG files, each as JPEG instead if it is larger than `limit` bytes.
+
+    A picture that is too large at any quality is left out. May take a second: not for the event loop.
+    """
+    found = [
+        _file(f"{job[-6:].lower()}-{n}-seed-{picture.seed}", picture.data, limit)
+        for n, picture in enumerate(pictures[:MAX_FILES], 1)
+    ]
+    return tuple(file for file in found if file is not None)
+
+
+def _file(name: str, data: bytes, limit: int) -> File | None:
+    if len(data) <= limit:
+        return f"{name}.png", data
+    small = smaller(data, limit)
+    return (f"{name}.jpg", small) if small is not None else None
+
+
+def smaller(picture: bytes, limit: int) -> bytes | None:
+    """Make a JPEG of at most `limit` bytes, as good as fits; None if none does."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(picture)) as opened:
+        image = opened.convert("RGB")
+    while min(image.size) >= 32:
+        for quality in QUALITIES:
+            made = io.BytesIO()
+            image.save(made, "JPEG", quality=quality)
+            if made.tell() <= limit:
+                return made.getvalue()
+        image = image.resize((image.width // 2, image.height // 2))
     return None

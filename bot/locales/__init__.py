@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
 from importlib.resources import files
+from string import Formatter
 
 DEFAULT = "en"
+END = "\0"  # of a text, which no text holds
 _heard: ContextVar[str] = ContextVar("heard", default=DEFAULT)
 
 
@@ -51,6 +53,30 @@ def hearing(locale: str) -> Iterator[None]:
 
 def table(part: str, locale: str = DEFAULT) -> dict[str, str]:
     return _tables(DEFAULT)[part] | _tables(language_of(locale)).get(part, {})
+
+
+def spoken(text: str, locale: str) -> str:
+    """Translate a sentence that the engine said, which knows English only; leave any other as it is.
+
+    >>> spoken("The seed must be between 0 and 9.", "it")
+    'Il seme deve stare fra 0 e 9.'
+    """
+    for name, sentence in table("engine").items() if language_of(locale) != DEFAULT else ():
+        if (found := _blanks(sentence, text)) is not None:
+            return words(f"engine.{name}", locale, **found)
+    return text
+
+
+def _blanks(sentence: str, text: str) -> dict[str, str] | None:
+    """Find what fills a sentence's blanks in the text; None where it is another sentence."""
+    values, blank = dict[str, str](), ""
+    rest, sentence = text + END, sentence + END
+    for literal, following, _, _ in Formatter().parse(sentence):
+        filled, found, rest = rest.partition(literal) if literal else ("", END, rest)
+        if not found or filled != (values.setdefault(blank, filled) if blank else ""):
+            return None
+        blank = following or ""
+    return values
 
 
 def words(key: str, locale: str = "", **values: object) -> str:

@@ -2,7 +2,7 @@
 
 import textwrap
 
-from bot.locales import table, words
+from bot.locales import spoken, table, words
 from bot.messages.draft import Draft
 from engine.events import Cancelled, Finished
 from engine.plan.cards import Expert, Registry, Weights
@@ -20,7 +20,7 @@ def progress(draft: Draft, locale: str = "en") -> str:
     eta = seconds(draft.eta) if draft.eta else ""
     match draft.stage:
         case "loading":
-            return draft.what
+            return spoken(draft.what, locale)
         case "writing":
             return words("progress.writing", locale)
         case "drawing":

@@ -30,7 +30,9 @@ async def about_answer(context: Context, press: Press, who: Who) -> Response | G
         return Reply(words("talk.stopping", who.locale), private=True)
     answer = await context.engine.answer(press.job)
     _entitled(context, press.verb, answer, who)
-    await _note(context, press, who)
+    kind = "cancel" if press.verb is Verb.CANCEL else "press"
+    detail = {"button": press.verb.value, "argument": press.argument}
+    await context.handlers.study.note(kind, press.job, who, detail)
     if press.verb in _KEPT and (answer is None or answer.expired):
         raise AskerError(words("talk.expired", who.locale))
     if press.verb in _CHANGING and answer is not None:
@@ -83,12 +85,6 @@ def _thanked(press: Press, answer: Answer | None, who: Who) -> Reply:
         for reason in BLAMES
     )
     return Reply(f"{told} {words('blame.ask', who.locale)}", private=True, ask=ask)
-
-
-async def _note(context: Context, press: Press, who: Who) -> None:
-    kind = "cancel" if press.verb is Verb.CANCEL else "press"
-    detail = {"button": press.verb.value, "argument": press.argument}
-    await context.handlers.study.note(kind, press.job, who, detail)
 
 
 def _entitled(context: Context, verb: Verb, answer: Answer | None, who: Who) -> None:

@@ -46,7 +46,6 @@ class Deliveries:
         await self._services.outbox.addressed(job, address)
 
     async def sending(self, job: str) -> None:
-        """Note that the last message goes out now."""
         await self._services.outbox.sending(job)
 
     async def delivered(self, job: str, messages: Sequence[str] = ()) -> None:
@@ -96,5 +95,4 @@ class Deliveries:
         ]
 
     async def job_of(self, platform: str, message: str) -> str | None:
-        """Find the answer that a message ("chat:message") of ours holds."""
         return await self._services.outbox.job_of(platform, message)

@@ -35,9 +35,10 @@ class ChatService:
     def __init__(self, context: Context) -> None:
         self.context = context
         self.deliveries = context.deliveries
+        self._commands = context.registry.commands
 
     def parse(self, text: str) -> Command:
-        return parse(text, self.context.registry.commands)
+        return parse(text, self._commands)
 
     async def read(self, text: str, locale: str = "") -> Command:
         """Parse what was typed; a long text in a thread, for its marks and joiners take 10 ms."""
@@ -94,7 +95,6 @@ class ChatService:
         await self.context.services.leave(platform, place, within)
 
     async def grown(self, platform: str, place: str, now: str) -> None:
-        """Move what is set for a group to its new name."""
         await self.context.services.rename(platform, place, now)
 
     async def seen(self, platform: str, update: str | int) -> bool:

@@ -91,7 +91,6 @@ class Meter:
         self.deliveries = gauge("deliveries", "Answers not known to have arrived.", "state")
 
     def show_queue(self, overview: Overview) -> None:
-        """Set the queue's gauges."""
         for one in overview.media:
             self.queue.labels(one.medium, "queued").set(one.queued)
             self.queue.labels(one.medium, "running").set(one.running)
@@ -131,7 +130,6 @@ class MeteredService(ChatService):
             raise
 
     def _medium(self, command: Command) -> str:
-        """Name what the command's experts make, "" for a command that makes nothing."""
         match command:
             case Generate(command=name) | Compare(command=name):
                 experts = self.context.registry.of_command(name)

@@ -10,6 +10,7 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from pkgutil import resolve_name
 from typing import TypeVar
 
 from bot.chat import make_context
@@ -38,6 +39,11 @@ LET_GO_SECONDS = 0.7  # for the word that another bot may send what is owed
 STEADY_SECONDS = 600.0  # a client that has served so long was well: its next fault is its first
 AGAIN_SECONDS = (1.0, 5.0, 15.0, 60.0)  # before a client that broke down is started again
 
+CLIENTS = {  # each imported only where it is served
+    "discord": "bot.discord_client.client:DiscordClient",
+    "telegram": "bot.telegram_client.client:TelegramClient",
+}
+
 Make = Callable[[ChatService, PlatformSettings], Client]
 
 Result = TypeVar("Result")
@@ -57,19 +63,7 @@ def makers(platforms: PlatformSettings, *, discord: bool, telegram: bool) -> dic
             f"Set {names or 'DISCORD_TOKEN or TELEGRAM_TOKEN'} to the token that the platform gave "
             "you; the README says step by step where to get one."
         )
-    return {name: {"discord": _discord, "telegram": _telegram}[name] for name in wanted}
-
-
-def _discord(talk: ChatService, settings: PlatformSettings) -> Client:
-    from bot.discord_client import DiscordClient
-
-    return DiscordClient(talk, settings)
-
-
-def _telegram(talk: ChatService, settings: PlatformSettings) -> Client:
-    from bot.telegram_client import TelegramClient
-
-    return TelegramClient(talk, settings)
+    return {name: resolve_name(CLIENTS[name]) for name in wanted}
 
 
 async def serve(
@@ -259,7 +253,6 @@ async def _deliver(client: Client, debt: Debt, running: Running, gate: asyncio.S
 
 
 async def _clean(talk: ChatService, running: Running) -> None:
-    """Run retention at the start and every hour."""
     services = talk.context.services
     while wanted():
         try:

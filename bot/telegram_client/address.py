@@ -17,7 +17,6 @@ class Place:
 
     @property
     def parent(self) -> str:
-        """The group of a topic."""
         return str(self.chat) if self.thread else ""
 
     def __str__(self) -> str:

@@ -4,10 +4,7 @@ debts."""
 import asyncio
 import hashlib
 import logging
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from functools import partial
-from typing import Any
 
 import telegram
 from telegram import BotCommand, BotCommandScope
@@ -104,7 +101,6 @@ class TelegramClient:
         await self._handlers.show(live, self._service.follow(debt.job, who))
 
     async def _connect(self) -> None:
-        """Log in, however long that takes. Raises InvalidToken."""
         faults = 0
         while True:
             try:
@@ -144,7 +140,7 @@ class TelegramClient:
     async def _take_in(self) -> None:
         """Take updates in while no other process does, but for replicas behind the same webhook."""
         url, together = self._settings.telegram_webhook_url, ""
-        work: Callable[[], Coroutine[Any, Any, None]] = self._poll
+        work = partial(poll, self._api, self._updates.take, self._say)
         if url:
             secret = checked_secret(self._settings.telegram_webhook_secret)
             address = self._settings.telegram_webhook_listen
@@ -157,11 +153,6 @@ class TelegramClient:
                 await while_held(lost, work())
             finally:
                 self._taking = False
-
-    async def _poll(self) -> None:
-        with suppress(TelegramError):  # if a webhook is left, polling says so
-            await self._api.delete_webhook()
-        await poll(self._api, self._updates.take, self._say)
 
     async def _let_go(self, seconds: float) -> None:
         """Let what runs come to its end for a while, then leave it to the next start, and say so."""
@@ -182,7 +173,6 @@ def _waiting(who: str) -> None:
 
 
 def commands(registry: Registry, locale: str, *more: str) -> list[BotCommand]:
-    """Describe the cards' commands, those everywhere, and some more in a language."""
     made = []
     for name in (*registry.commands, *EVERYWHERE, *more):
         try:

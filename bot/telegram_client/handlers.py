@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from bot.clients.pacing import TooFast, Vanished
-from bot.locales import words
+from bot.locales import spoken, words
 from bot.messages.buttons import Press, Verb
 from bot.messages.escape import quoting
 from bot.messages.grammar import BARE, Simple
@@ -62,7 +62,6 @@ class Handlers:
         self._signs: set[asyncio.Task[None]] = set()
 
     async def take(self, incoming: Incoming, accepted: Accepted) -> None:
-        """Act on an update. Raises Vanished when nothing can be said there any more."""
         match incoming:
             case TextUpdate():
                 await self._kindly(self._heard(incoming, accepted), incoming, accepted)
@@ -89,7 +88,9 @@ class Handlers:
             key = "telegram.start" if heard.text else "talk.only_text"
             await self._say(Reply(words(key, heard.locale)), heard)
             return
-        command = await self._service.read(_spelt_out(heard.text, who.reply_to), who.locale)
+        goes_on = who.reply_to is not None and not heard.text.lstrip().startswith("/")
+        text = f"/continue {heard.text}" if goes_on else heard.text
+        command = await self._service.read(text, who.locale)
         if heard.unnamed and personal(command):
             raise CommandError(words("telegram.unnamed", heard.locale))
         response = await self._service.say(command, who)
@@ -213,7 +214,6 @@ class Handlers:
         await (self._service.arrived if shown else self._service.missed)(said.receipt)
 
     async def _send(self, said: Reply, place: Place, reply_to: int = 0) -> bool:
-        """Send a reply; say whether all of it is there. Raises Vanished."""
         for item in await asyncio.to_thread(reply_parts, said):
             try:
                 await self._sender.deliver(place, item, reply_to)
@@ -232,12 +232,12 @@ class Handlers:
             await self._send(Reply(words("telegram.barred", asked.locale)), Place(chat=asked.asker))
             return
         except AskerError as error:
-            why = quoting(str(error))
+            why = quoting(spoken(str(error), asked.locale))
         except (Vanished, TooFast):
             raise  # there is nobody to tell
         except Exception:  # the top of a handler
             log.exception("a request failed")
-            why = KIND_SENTENCE
+            why = spoken(KIND_SENTENCE, asked.locale)
         accepted()
         if isinstance(asked, ButtonUpdate) and len(why) <= ANSWER:
             await self._sender.notice(asked.query, why)
@@ -261,9 +261,3 @@ def _linked(text: str) -> bool:
     """
     words = text.split()
     return len(words) == 2 and words[0].split("@")[0] == f"/{START}" and words[1] in DEEP
-
-
-def _spelt_out(text: str, reply_to: str | None) -> str:
-    if reply_to is None or text.lstrip().startswith("/"):
-        return text
-    return f"/continue {text}"

@@ -17,7 +17,6 @@ PERSONAL = ("consent", "withdraw", "mydata", "link", "guess")  # no group can me
 
 
 async def writer(service: ChatService, sender: Sender, heard: TextUpdate) -> Who:
-    """Name the one who wrote; an administrator who writes as the group is the group."""
     reply_to = heard.reply_to
     if reply_to is None and heard.replied:
         reply_to = await service.deliveries.job_of(PLATFORM, f"{heard.place.chat}:{heard.replied}")
@@ -65,7 +64,6 @@ def who_at(place: Place, asker: object, locale: str = "en") -> Who:
 
 
 def personal(command: Command) -> bool:
-    """Say whether it is about one person, or judged by one."""
     return isinstance(command, Compare) or (
         isinstance(command, Simple) and command.name in PERSONAL
     )

@@ -67,7 +67,6 @@ class Sender:
         self._moved[chat] = now
 
     def pace(self, place: Place) -> Pace:
-        """Give the turns of a chat, all its topics together."""
         return self._paces.of(str(place.chat), TELEGRAM_SECONDS if place.private else GROUP_SECONDS)
 
     def draft_pace(self, place: Place) -> Pace:
@@ -148,8 +147,6 @@ class Sender:
         await self._again(place, call)
 
     async def delete(self, place: Place, message: int) -> bool:
-        """Delete a message; False if Telegram does not let us."""
-
         async def call(where: Place, _marked: bool) -> None:
             await self._api.delete_message(where.chat, message)
 
@@ -176,7 +173,6 @@ class Sender:
             log.debug("no notice", extra={"why": type(error).__name__})
 
     async def manages(self, place: Place, user: int) -> bool:
-        """Say whether the user may manage the chat; in a private one everybody may."""
         if place.private:
             return True
         try:

@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from bot.locales import words
+from bot.locales import spoken, words
 from bot.messages import wording
 from bot.messages.buttons import Rows, buttons_for
 from bot.messages.draft import Draft
@@ -37,8 +37,6 @@ class Text:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextMessage:
-    """Hold a message of words."""
-
     text: Text
     rows: Rows = ()
 
@@ -54,8 +52,6 @@ class Photo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class File:
-    """Hold a document, sent byte for byte."""
-
     data: bytes
     name: str
     text: Text
@@ -80,7 +76,6 @@ def quiet(text: str) -> Text:
 
 
 def joined(*texts: Text) -> Text:
-    """Put texts below each other, with a blank line between."""
     some = [text for text in texts if text.plain]
     return Text(GAP.join(t.html for t in some), GAP.join(t.plain for t in some))
 
@@ -110,7 +105,6 @@ def parcel(text: str, closing: Iterable[str], rows: Rows, name: str, whole: str)
 
 
 def caption(lines: Iterable[str]) -> Text:
-    """Put lines below a picture, cut to what fits."""
     text = "\n".join(line for line in lines if line)
     if utf16(text) > CAPTION_LIMIT:
         text = split(text, CAPTION_LIMIT - 2, utf16)[0] + " …"
@@ -119,7 +113,7 @@ def caption(lines: Iterable[str]) -> Text:
 
 def status_of(draft: Draft, registry: Registry, locale: str) -> TextMessage | Photo:
     """Make the line about an answer under way, with the button to cancel it; or a picture's preview."""
-    line, rows = quiet(wording.progress(draft)), buttons_for(draft, registry, locale)
+    line, rows = quiet(wording.progress(draft, locale)), buttons_for(draft, registry, locale)
     if draft.preview:
         return Photo(data=showable(draft.preview), text=line, rows=rows)
     return TextMessage(text=line, rows=rows)
@@ -148,13 +142,12 @@ def parts_of(draft: Draft, footer: str, name: str, registry: Registry, locale: s
             ]
             return parcel(text, lines, rows, f"{name}.txt", whole)
         case Failed(message=message):
-            return [TextMessage(text=plain(message), rows=rows)]
+            return [TextMessage(text=plain(spoken(message, locale)), rows=rows)]
         case _:
             return [status_of(draft, registry, locale)]
 
 
 def originals(pictures: Iterable[Picture], words: str) -> list[Part]:
-    """Make documents of pictures, byte for byte: Telegram recompresses photos."""
     return [
         File(data=p.data, name=f"pastiche-{p.seed}.png", text=caption([words])) for p in pictures
     ]

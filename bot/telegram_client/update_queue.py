@@ -10,10 +10,10 @@ else waiting and fills no memory.
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from telegram.error import Conflict, InvalidToken, RetryAfter
+from telegram.error import Conflict, InvalidToken, RetryAfter, TelegramError
 
 from bot.clients.pacing import Vanished, backoff
 from bot.messages.grammar import RESERVED
@@ -63,7 +63,6 @@ class ChatLocks:
         return self._waiting.get(chat, 0) >= MOST_WAITING
 
     def short(self, chat: int) -> bool:
-        """Say whether the chat has so few waiting that others may wait for them."""
         return self._waiting.get(chat, 0) < FEW
 
     def enter(self, chat: int) -> None:
@@ -96,7 +95,6 @@ class UpdateQueue:
         self._seen = Repeats(MOST_SEEN)
 
     async def take(self, batch: list[Any]) -> None:
-        """Begin with each update; return when all are on record or refused."""
         begun = [done for update in batch if (done := self._begin(update)) is not None]
         if begun:
             await asyncio.wait(begun, timeout=TAKE_SECONDS)
@@ -185,6 +183,8 @@ async def poll(api: Api, take: Take, trouble: Callable[[str], None]) -> None:
 
     Raises InvalidToken when the token is no longer good.
     """
+    with suppress(TelegramError):  # if a webhook is left, Telegram says so
+        await api.delete_webhook()
     offset: int | None = None
     faults = 0
     while wanted():

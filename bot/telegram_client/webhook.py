@@ -4,7 +4,8 @@ import asyncio
 import hmac
 import json
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 from aiohttp import web
@@ -19,10 +20,10 @@ MAX_BYTES = 1_000_000
 CONNECTIONS = 40
 
 _SECRET = re.compile(r"[A-Za-z0-9_-]{1,256}")
+Take = Callable[[list[Any]], Awaitable[None]]
 
 
 def checked_secret(secret: SecretStr | None) -> str:
-    """Check that the secret has the characters that Telegram takes. Raises SetupError."""
     value = secret.get_secret_value() if secret else ""
     if not _SECRET.fullmatch(value):
         raise SetupError(
@@ -32,15 +33,27 @@ def checked_secret(secret: SecretStr | None) -> str:
     return value
 
 
-async def listen(
-    api: Api, take: Callable[[list[Any]], Awaitable[None]], url: str, secret: str, address: str
-) -> None:
+async def listen(api: Api, take: Take, url: str, secret: str, address: str) -> None:
     """Listen until cancelled. `url` is what Telegram calls, `address` the host:port where we listen.
 
     An update is answered with 200 once it is taken in; until then Telegram brings it again.
     Raises SetupError for an address that cannot be had.
     """
+    async with _served(take, secret, address):
+        try:
+            await api.set_webhook(
+                url, secret_token=secret, allowed_updates=ALLOWED, max_connections=CONNECTIONS
+            )
+        except BadRequest as error:
+            raise SetupError(
+                f"Telegram refuses the webhook: {error}. TELEGRAM_WEBHOOK_URL must be an https:// "
+                "address that Telegram can reach, on port 443, 80, 88 or 8443."
+            ) from error
+        await asyncio.Event().wait()
 
+
+@asynccontextmanager
+async def _served(take: Take, secret: str, address: str) -> AsyncIterator[None]:
     async def serve(request: web.Request) -> web.Response:
         given = request.headers.get(HEADER, "")
         if not hmac.compare_digest(given.encode(errors="surrogateescape"), secret.encode()):
@@ -65,15 +78,6 @@ async def listen(
                 f"The webhook cannot listen on {address!r}. Set TELEGRAM_WEBHOOK_LISTEN to a free "
                 "host:port, for example 127.0.0.1:8443."
             ) from error
-        try:
-            await api.set_webhook(
-                url, secret_token=secret, allowed_updates=ALLOWED, max_connections=CONNECTIONS
-            )
-        except BadRequest as error:
-            raise SetupError(
-                f"Telegram refuses the webhook: {error}. TELEGRAM_WEBHOOK_URL must be an https:// "
-                "address that Telegram can reach, on port 443, 80, 88 or 8443."
-            ) from error
-        await asyncio.Event().wait()
+        yield
     finally:
         await runner.cleanup()

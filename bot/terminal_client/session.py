@@ -108,19 +108,14 @@ class TerminalSession:
 
     async def _press(self, button: Button, who: Who) -> Response:
         reply = await self.service.press(button.press, who)
-        if isinstance(reply, Reply) and not reply.choices:
+        if not isinstance(reply, Reply):
+            return reply
+        if not reply.choices:
             self.offer_nothing()
-        if isinstance(reply, Reply) and button.press.verb is Verb.FORGET:
-            return await self._forgotten(reply, who)
+        if button.press.verb is Verb.FORGET and (count := await asyncio.to_thread(self._delete)):
+            told = words("terminal.forgotten", who.locale, count=count, folder=self.pictures)
+            return Reply(f"{reply.text}\n\n{told}", private=True)
         return reply
-
-    async def _forgotten(self, said: Reply, who: Who) -> Reply:
-        """Delete the files as well, and name those that are not known here."""
-        count = await asyncio.to_thread(self._delete)
-        if not count:
-            return said
-        told = words("terminal.forgotten", who.locale, count=count, folder=self.pictures)
-        return Reply(f"{said.text}\n\n{told}", private=True)
 
     def _delete(self) -> int:
         """Delete what was saved where it is saved unless told otherwise; says how many files it was."""

@@ -12,8 +12,7 @@ from engine.ledger.ledger import Ledger, new_id
 from engine.ledger.observers import ChatObserver
 from engine.ledger.tables import Asker, JobRow, RequestRow
 from engine.ledger.transactions import put, repeated
-from engine.moderation import Judged
-from engine.moderation.verdicts import unspoken, verdict_row
+from engine.moderation import Judged, unspoken, verdict_row
 
 STANDING_SECONDS = 86400.0  # whose first request is so old has a say in what is hidden
 

@@ -149,11 +149,10 @@ async def stays(connection: AsyncConnection, job: str, media: Sequence[str], now
     return row.typed is not None
 
 
-async def still_there(connection: AsyncConnection, parent: str | None) -> str | None:
+async def still_there(connection: AsyncConnection, parent: str) -> str | None:
     """Find the request that another continues, held until that is written; None if it was forgotten."""
     query = sa.select(RequestRow.id).where(RequestRow.id == parent, RequestRow.route.is_not(None))
-    held = query.with_for_update(read=True, key_share=True)
-    return None if parent is None else await connection.scalar(held)
+    return await connection.scalar(query.with_for_update(read=True, key_share=True))
 
 
 def chunks(names: Sequence[str]) -> list[Sequence[str]]:

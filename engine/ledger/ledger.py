@@ -104,9 +104,9 @@ class Ledger(PictureCleanup):
         async with self.writing() as connection:
             if await connection.scalar(sa.select(JobRow.id).where(JobRow.id == job.id)):
                 return False
-            row["parent"] = await still_there(connection, request.parent)
-            if row["parent"] != request.parent:  # those were words of what was forgotten
-                row |= dict.fromkeys(BORROWED, None)
+            if request.parent and await still_there(connection, request.parent) is None:
+                # those were words of what was forgotten
+                row |= {"parent": None} | dict.fromkeys(BORROWED, None)
             row |= {"asker_id": await self._asker(connection, request, now), "place_lookup": place}
             for table, values in ((RequestRow, row), (JobRow, job_values(job))):
                 await connection.execute(sa.insert(table).values(**values, accepted_at=now))

@@ -1,9 +1,10 @@
 """What may be asked and shown. The rules' limits are theirs: they read words, not intentions."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class Stage(StrEnum):
@@ -25,6 +26,7 @@ class Action(StrEnum):
 
 
 _ORDER = tuple(Action)
+NEVER = frozenset({"self_harm", "self_harm_intent"})  # kept with nobody
 AT_ONCE = 500  # characters of any kind are judged in under 5 ms
 
 
@@ -102,3 +104,20 @@ def worst(verdicts: list[Verdict]) -> Verdict:
         provider=first.provider,
         version=first.version,
     )
+
+
+def verdict_row(judged: Judged) -> dict[str, Any]:
+    """Give a verdict's columns, but for whom it is about and when."""
+    return {
+        "stage": judged.stage.value,
+        "action": judged.verdict.action.value,
+        "reasons": judged.verdict.reasons,
+        "provider": judged.verdict.provider,
+        "version": judged.verdict.version,
+        "milliseconds": judged.milliseconds,
+    }
+
+
+def unspoken(judged: Sequence[dict[str, Any]]) -> bool:
+    """Tell whether these are of a moment of which nothing is kept with a person, in no table."""
+    return any(NEVER & one["reasons"].keys() for one in judged)

@@ -6,8 +6,7 @@ import logging
 from engine.moderation import Action, Content, Moderator, Stage, Verdict, worst
 from engine.moderation.images import ImageCheck, load_classifier
 from engine.moderation.living_people import LivingPeople
-from engine.moderation.rules import HardRules
-from engine.moderation.word_list import WordList
+from engine.moderation.rules import HardRules, WordList
 
 UNCHECKED = "unchecked"
 

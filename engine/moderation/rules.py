@@ -19,7 +19,6 @@ from engine.moderation.normalise import spellings
 VERSION = "4"
 MINORS, SELF_HARM, WEAPONS, SEXUAL_PICTURE = "minors", "self_harm", "weapons", "sexual_picture"
 SELF_HARM_INTENT = "self_harm_intent"
-
 # What has one of the words below in it and means something else; taken out first.
 _HARMLESS = re.compile(
     r"\b(?:(?:either|fair|opposite|weaker|gentler) sex|sex education|sexes"
@@ -35,7 +34,6 @@ _HARMLESS = re.compile(
     r"|suicide (?:squads?|missions?|prevention|(?:hot|help)lines?|rates?|watch)"
     r"|(?:career|political|commercial) suicide)\b"
 )
-
 _CHILD = r"(?:child(?:ren)?|kids?|minors|(?:a|the) minor|toddlers?|infants?|bab(?:y|ies))"
 _AGE = (
     r"(?:(?:[1-9]|1[0-7]) ?(?:years? old|y ?o|yr old)s?|(?:aged|age) (?:[1-9]|1[0-7])|"
@@ -73,7 +71,6 @@ _ALWAYS = (
     r"\b(?:loli(?:ta)? ?(?:con|porn|hentai|sex)|shota ?(?:con|porn)?|jail ?bait|(?:child|kid|"
     r"kiddie|infant|teen) ?porn\w*|csam|pedo(?:phil\w*)? ?(?:porn\w*|erotic\w*|sex))\b"
 )
-
 _GUIDE = (
     r"(?:step ?by ?step|walk me through|(?:instructions?|steps|directions|guides?|tutorials?|recipes?|"
     r"formulas?|blueprints?|manuals?|methods?|ways?|ingredients) (?:to|for|of|on))"
@@ -100,7 +97,6 @@ _CLAUSE = (
     r"(?:to|before|after|until|till|when|where|while|if|because|since)"  # begins another thought
 )
 _SOME = r"(?:(?:a|an|the|my|your|some|own|real|working|simple|small|big) )"
-
 _MYSELF = r"(?:my ?self|your ?self|one ?self)"
 _ABOUT = r"(?:prevent|stop|avoid|surviv|discuss|explain|report|prov|say|tell|spell)(?:e|ing)?"
 _HARM = (
@@ -110,6 +106,12 @@ _HARM = (
     rf"hurt)(?:ing)? one ?self|(?:fatally )?overdos(?:e|ing)|"
     r"end(?:ing)? (?:my|your) (?:own )?life|slit(?:ting)? (?:my|your) wrists?)"
 )
+_WORDS = (
+    r"fuck\w*|shit\w*|cunts?|bitch\w*|bastards?|asshole\w*|arsehole\w*|wank\w*|twats?|nigg\w+|"
+    r"fagg?ots?|retard\w*|sluts?|whores?|spic|kikes?|chinks?|trann(?:y|ies)|gore|behead\w*|nazis?|"
+    r"porn\w*|nsfw"
+)
+_LIST = re.compile(rf"\b(?:{_WORDS})\b")
 
 
 def _near(first: str, second: str, words: int) -> re.Pattern[str]:
@@ -162,8 +164,14 @@ _RULES: tuple[tuple[str, re.Pattern[str]], ...] = (
         r"(?:instructions?|recipes?|tutorials?|step ?by ?step|blueprints?|synthesis)\b"
     )),
 )  # fmt: skip
+
+
 _WIDE = _near(_CHILD, _ACTS, 10)
+
+
 _PICTURE = re.compile(rf"\b(?:{_ACTS}|{_LOOSE}|{_BARE}|undress\w*|stripped|seduc\w+)\b")
+
+
 # A request whose spaces were left out, or put between all letters.
 _TOGETHER: tuple[tuple[str, re.Pattern[str]], ...] = (
     (WEAPONS, re.compile(
@@ -179,16 +187,23 @@ _TOGETHER: tuple[tuple[str, re.Pattern[str]], ...] = (
         r"(?:underage|preteens?|schoolgirls?|schoolboys?|littlegirls?|littleboys?|child(?:ren)?)"
     )),
 )  # fmt: skip
+
+
 _LONG = re.compile(r"\w{12,}")
+
 
 _QUOTED = re.compile(
     r"[“\"«][^“”\"«»]{0,400}[”\"»]|‘(?:[^‘’]|’(?=\w)){0,400}+’(?!\w)"  # an opener ends what is open
 )
+
+
 _SELF = (
     r"(?:(?:kill|hurt|harm|cutt?|hang)(?:ing)? my ?self|end(?:ing)? (?:my (?:own )?life|it all)|"
     r"commit(?:ting)? suicide|not (?:exist|wake up|be (?:here|alive))(?: here)? any ?more|"
     r"tak(?:e|ing) my (?:own )?life)"
 )
+
+
 _INTENT = re.compile(
     rf"\bi (?:\w+ ){{0,4}}(?:want|wanna|plan|planning|going|gonna|think|thinking|feel|need|wish|"
     rf"decided|about|ready|will|ll|might|could|would|d|like|should|must|have|intend|tr(?:y|ied|ying)|"
@@ -257,3 +272,12 @@ class HardRules(TextCheck):
         return Verdict(
             action=action, reasons=dict.fromkeys(broken, 1.0), provider="rules", version=VERSION
         )
+
+
+class WordList(TextCheck):
+    """Flags coarse words and slurs; never holds back."""
+
+    def judge(self, _stage: Stage, content: Content) -> Verdict:
+        if not any(_LIST.search(spelling) for spelling in spellings(content.text)):
+            return Verdict(provider="words")
+        return Verdict(action=Action.FLAG, reasons={"coarse": 1.0}, provider="words")

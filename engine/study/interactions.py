@@ -13,7 +13,7 @@ from ulid import ULID
 
 from engine.ledger.erasure import chunks, cut_off
 from engine.ledger.tables import JobRow, Table
-from engine.moderation.verdicts import unspoken
+from engine.moderation import unspoken
 from engine.study.consent.consent import live_consent
 from engine.study.consent.opt_in import takes_part
 from engine.study.study import Study

@@ -21,7 +21,7 @@ from engine.ledger.picture_cleanup import discard
 from engine.ledger.rows import job_values, request_values
 from engine.ledger.tables import JobRow, PictureRow
 from engine.ledger.transactions import Database
-from engine.moderation.verdicts import unspoken
+from engine.moderation import unspoken
 from engine.plan.job import Job, Request, Treatment
 from engine.plan.plan import Plan
 from engine.plan.router import Route
@@ -129,7 +129,7 @@ class StudyObserver:
         await connection.execute(sa.insert(t.InteractionRow).values(values))
 
     async def _entitled(self, connection: AsyncConnection, request: Request) -> Entitled | None:
-        if request.private or request.borrowed:
+        if self.study is None or request.private or request.borrowed:
             return None
         return await entitled(connection, self.study, request)
 
@@ -214,7 +214,8 @@ class StudyObserver:
     async def judged(
         self, connection: AsyncConnection, job: str, judged: Sequence[dict[str, Any]], now: float
     ) -> None:
-        await discard(connection, await interactions.judged(connection, job, judged, now), now)
+        if files := await interactions.judged(connection, job, judged, now):
+            await discard(connection, files, now)
 
     async def hidden(self, connection: AsyncConnection, job: str, now: float) -> None:
         await discard(connection, await interactions.hide(connection, job, now), now)

@@ -13,8 +13,7 @@ from ulid import ULID
 
 from engine.ledger.picture_cleanup import discard
 from engine.ledger.transactions import Database, lasting, repeated
-from engine.moderation import Judged
-from engine.moderation.verdicts import verdict_row
+from engine.moderation import Judged, verdict_row
 from engine.plan.plan import Plan
 from engine.settings import Settings
 from engine.study import erasure_rules, interactions
