@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/ready
 DEV := .venv/ready-dev
 
-.PHONY: chat test lint bench gpu lock clean anew
+.PHONY: chat test lint bench gpu sbom lock clean anew
 
 # A Python that was asked for, and is not the one in .venv, makes it anew
 ifneq ($(filter command environment,$(origin PYTHON)),)
@@ -54,6 +54,12 @@ $(READY): pyproject.toml constraints.txt
 $(DEV): $(READY)
 	$(BIN)/pip install --disable-pip-version-check -c constraints.txt -e '.[dev,train,study,render,s3]'
 	touch $@
+
+# A list of all parts with their licences, as CycloneDX: sbom.json
+sbom: $(DEV)
+	$(PYTHON) -m venv .venv/sbom
+	.venv/sbom/bin/pip install --quiet --disable-pip-version-check cyclonedx-bom==7.5.0
+	.venv/sbom/bin/cyclonedx-py environment .venv --output-file sbom.json
 
 # Write constraints.txt anew from what is installed
 lock: $(DEV)

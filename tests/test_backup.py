@@ -134,6 +134,9 @@ def test_no_container_has_more_rights_or_neighbours_than_it_needs() -> None:
         assert service["ulimits"] == {"core": 0}, name
         assert not {"ipc", "pid", "privileged", "network_mode"} & set(service), name
         assert service["networks"], name
+    ours = [one for name, one in services.items() if one.get("image") == "pastiche"]
+    assert len(ours) == 4 and "\nUSER 10001:10001\n" in (DEPLOY / "Dockerfile").read_text()
+    assert services["vllm"]["user"] == "10001:10001"  # postgres's own entrypoint leaves root
     assert not set(services["vllm"]["networks"]) & set(services["postgres"]["networks"])
     assert "POSTGRES_USER" not in services["postgres"]["environment"]  # the superuser's
 
