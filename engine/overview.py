@@ -1,15 +1,8 @@
 """The queue for those who run it: what waits, who works, how fast it goes, what was given up.
 
-For both queues the same. An engine gives it away by three methods (engine.Engine):
-
-    await core.overview()    an Overview, within a second, whatever the queue's length
-    await core.retry(job)    True: a dead, failed or stuck job is queued again, under a new attempt;
-                             False: there is no such job, it is finished or cancelled, or it waits
-    await core.drop(job)     True: it is over for good: one that waits or runs ends as failed
-                             (TAKEN_OUT), a dead one leaves the list, and neither is queued again;
-                             else False
-
-The embedded queue answers in the process that owns it; another process asks it over the socket.
+`retry(job)` queues a dead, failed or stuck job again, under a new attempt; False: there is no such job,
+it is over otherwise, or it waits. `drop(job)` ends one that waits or runs as failed (TAKEN_OUT) and
+takes a dead one from the list: neither is queued again.
 """
 
 from dataclasses import dataclass

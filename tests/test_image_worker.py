@@ -92,7 +92,7 @@ async def main():
     limit = int(sizes[0]) * resource.getpagesize() + (spare << 20)
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     final = await draw(edge)
-    print(final.kind, getattr(final, "message", ""), backend._scheduler._at_hand().low)
+    print(final.kind, getattr(final, "message", ""), backend._scheduler._loaded().low)
 
 asyncio.run(main())
 """

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from tiny_loras import save_diffusers, save_peft
 from tiny_sdxl import make_base, make_pipeline
 
-from engine.backends.diffusion.loras import load_lora, wear
+from engine.backends.diffusion.loras import activate, load_lora
 from engine.errors import ModelError
 from engine.weights.picture_layers import layers_in, layers_of, spellings
 from engine.weights.picture_lora import read_lora
@@ -144,7 +144,7 @@ def test_every_layer_of_a_lora_has_the_strength_that_its_file_says(
     save_file({k: v.contiguous() for k, v in write(made).items()}, tmp_path / "lora.safetensors")
     name = kind.replace(".", "")
     load_lora(pipeline, layers, name, tmp_path / "lora.safetensors")
-    wear(pipeline, {name: 1.0})
+    activate(pipeline, {name: 1.0})
     found, expected = dict(worn(pipeline, name)), added(made)
     assert found.keys() == expected.keys()
     for where, delta in expected.items():
@@ -239,7 +239,7 @@ def test_diffusers_reads_stabilitys_names_in_the_same_way(pipeline, layers) -> N
 
 def bare(pipeline: Any) -> list[torch.Tensor]:
     """What the base alone makes of one input, its words included."""
-    wear(pipeline, {})
+    activate(pipeline, {})
     generator = torch.Generator().manual_seed(9)
     ids = torch.randint(3, 4000, (1, 8), generator=generator)
     latents = torch.randn(1, 4, 8, 8, generator=generator)
@@ -332,7 +332,7 @@ def test_a_load_that_fails_on_its_way_leaves_the_base_as_it_was(whole, pipeline,
         else:
             load_lora(pipeline, whole[1], name, file)
         assert all(torch.equal(*two) for two in zip(whole[2], bare(pipeline), strict=True))
-    wear(pipeline, {"fern": 1.0})
+    activate(pipeline, {"fern": 1.0})
     assert pipeline.get_list_adapters()["unet"] == ["moss", "fern"]
 
 

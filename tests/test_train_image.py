@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 from tiny_sdxl import make_base, make_pictures, make_recipe
 
-from engine.backends.diffusion.loras import load_lora, wear
+from engine.backends.diffusion.loras import activate, load_lora
 from engine.errors import ModelError
 from engine.weights.picture_layers import layers_of
 from engine.weights.picture_lora import SETTINGS
@@ -481,12 +481,12 @@ def test_our_own_engine_loads_them_alone_and_beside_another(
     pipeline = load_pipeline(recipe)
     layers = layers_of(pipeline)
     load_lora(pipeline, layers, "one", run / place)
-    wear(pipeline, {"one": 1.0})
+    activate(pipeline, {"one": 1.0})
     assert float((both(pipeline) - both(trained)).abs().max()) < 1e-5
     load_lora(pipeline, layers, "two", second / "lora")
-    wear(pipeline, {"two": 1.0})
+    activate(pipeline, {"two": 1.0})
     assert float((answer(pipeline.unet) - answer(unet)).abs().max()) < 1e-5
-    wear(pipeline, {"one": 1.0})
+    activate(pipeline, {"one": 1.0})
     assert float((both(pipeline) - both(trained)).abs().max()) < 1e-5
 
 

@@ -73,7 +73,7 @@ class Dispatcher:
     workers: set[Worker] = field(default_factory=set)
     writer: OrderedWriter = field(default_factory=OrderedWriter)
     closing: bool = False
-    _lines: dict[str, FairQueue] = field(default_factory=dict)
+    _queues: dict[str, FairQueue] = field(default_factory=dict)
     _seconds: dict[str, float] = field(default_factory=dict)
 
     def add(self, entry: QueuedJob) -> None:
@@ -81,12 +81,12 @@ class Dispatcher:
         if entry.job.id in self.entries:
             return
         self.entries[entry.job.id] = entry
-        self.line(entry.job.medium).add(entry)
+        self.queue_of(entry.job.medium).add(entry)
         self.need_worker(entry.job.medium)
         self.dispatch(entry.job.medium)
 
-    def line(self, medium: str) -> FairQueue:
-        return self._lines.setdefault(medium, FairQueue())
+    def queue_of(self, medium: str) -> FairQueue:
+        return self._queues.setdefault(medium, FairQueue())
 
     def _of(self, medium: str) -> list[Worker]:
         return [worker for worker in self.workers if worker.medium == medium]
@@ -99,7 +99,7 @@ class Dispatcher:
 
     def room(self, medium: str) -> int:
         """Count how many more could begin now; none beside a suspect."""
-        waiting = list(self.line(medium))
+        waiting = list(self.queue_of(medium))
         running = [e for worker in self._of(medium) for e in worker.running.values()]
         if any(entry.job.alone for entry in (*running, *waiting)):
             return 0
@@ -108,7 +108,7 @@ class Dispatcher:
     def queued(self, entry: QueuedJob) -> Queued:
         """Count those before it, those that run included; 0 when it runs itself."""
         medium = entry.job.medium
-        before = enumerate(self.line(medium), self.running(medium))
+        before = enumerate(self.queue_of(medium), self.running(medium))
         position = next((ahead for ahead, other in before if other is entry), 0)
         each = self._seconds.get(medium, FIRST_GUESS_SECONDS)
         entry.place = position
@@ -117,7 +117,7 @@ class Dispatcher:
 
     def _tell_positions(self, medium: str) -> None:
         """Tell each that waits where it stands, now that the line has moved."""
-        for place, entry in enumerate(self.line(medium), self.running(medium)):
+        for place, entry in enumerate(self.queue_of(medium), self.running(medium)):
             if entry.followers and entry.place != place:
                 entry.tell(self.queued(entry))
 
@@ -129,7 +129,7 @@ class Dispatcher:
         if entry.worker is not None:
             entry.worker.link.post(Stop(job=job))
         elif not entry.cancelled:
-            self.line(entry.job.medium).remove(entry)
+            self.queue_of(entry.job.medium).remove(entry)
             self._finish(entry, entry.as_cancelled())
             self._tell_positions(entry.job.medium)
         entry.cancelled = True
@@ -147,7 +147,7 @@ class Dispatcher:
 
     def forget(self, entry: QueuedJob) -> None:
         """Take it from line and worker; what its worker says of it counts no more."""
-        self.line(entry.job.medium).remove(entry)
+        self.queue_of(entry.job.medium).remove(entry)
         if entry.worker is not None:
             entry.worker.running.pop(entry.job.id, None)
             entry.worker.link.post(Stop(job=entry.job.id))
@@ -249,7 +249,7 @@ class Dispatcher:
                 self._finish(entry, entry.as_failed(reason, message=APOLOGY, dead=True))
             else:
                 self._hand_back(entry, alone=bool(guilty or entry.hangs or entry.job.alone))
-        if self.line(worker.medium):
+        if self.queue_of(worker.medium):
             self.need_worker(worker.medium)
             self.dispatch(worker.medium)
 
@@ -257,7 +257,7 @@ class Dispatcher:
         """Queue it under a new attempt number, so that what the last worker said counts no more."""
         entry.job = job = replace(entry.job, attempt=entry.job.attempt + 1, alone=alone)
         deaths = entry.deaths_alone
-        self.line(job.medium).add(entry, first=True)
+        self.queue_of(job.medium).add(entry, first=True)
         entry.tell(self.queued(entry))
         self.writer.put(lambda: self.record.requeued(job, deaths), job.id)
 
@@ -268,7 +268,7 @@ class Dispatcher:
         if self.on_unfit is not None:
             self.on_unfit(medium, reason)
             return
-        for entry in self.line(medium).clear():
+        for entry in self.queue_of(medium).clear():
             self._finish(entry, entry.as_failed(reason))
 
     def dispatch(self, medium: str) -> None:
@@ -276,7 +276,7 @@ class Dispatcher:
         if self.closing:
             return
         for worker in self._of(medium):
-            while entry := self.line(medium).take(worker):
+            while entry := self.queue_of(medium).take(worker):
                 worker.begin(entry)
                 worker.link.post(Run(job=entry.job))
         self._tell_positions(medium)

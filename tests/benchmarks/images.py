@@ -7,7 +7,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from engine.backends.diffusion.loras import wear
+from engine.backends.diffusion.loras import activate
 from engine.backends.diffusion.pipeline import load_resident
 from engine.backends.images import ImageBackend
 from engine.events import Finished, Image
@@ -54,13 +54,13 @@ def _swapping(base: Path, folder: Path, settings: Settings, name: str) -> list[F
     swaps, builds = [], []
     for number in range(TIMES * 4):
         with clock() as taken:
-            wear(resident.pipeline, {("one", "two")[number % 2]: 1.0})
+            activate(resident.pipeline, {("one", "two")[number % 2]: 1.0})
         swaps.append(taken.cpu)
     for number in range(TIMES):
         with clock() as taken:
             anew = load_resident(weights, settings)
             anew.adopt("one", folder / f"lora-{number % 2 + 1}")
-            wear(anew.pipeline, {"one": 1.0})
+            activate(anew.pipeline, {"one": 1.0})
         builds.append(taken.cpu)
     swap, build = middle(swaps), middle(builds)
     return [

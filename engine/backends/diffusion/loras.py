@@ -1,4 +1,4 @@
-"""LoRAs of pictures in memory: loaded by name beside the others, worn one by one.
+"""LoRAs of pictures in memory: loaded by name beside the others, active one by one.
 
 A LoRA is read and compared with the base's own layers before anything is put into the base, so that one
 of another base, or a damaged one, leaves the base as it was.
@@ -103,7 +103,7 @@ def _fill(weight: Any, tensor: "Tensor") -> None:
     weight.data.copy_(tensor.reshape(weight.shape))
 
 
-def wear(pipeline: Any, strengths: dict[str, float]) -> None:
+def activate(pipeline: Any, strengths: dict[str, float]) -> None:
     """Let exactly these LoRAs act from the next step on, at these strengths."""
     if strengths:
         pipeline.enable_lora()

@@ -59,7 +59,7 @@ class PictureJob:
         return 0.0 if self.job.plain else self.order.scale
 
     @property
-    def manner(self) -> tuple[object, ...]:
+    def batch_key(self) -> tuple[object, ...]:
         """Give the key of jobs that can be drawn together."""
         order = self.order
         return self.job.expert, order.width, order.height, self.scale, order.speed

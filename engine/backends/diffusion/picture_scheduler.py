@@ -7,7 +7,7 @@ import time
 
 from engine.backends.diffusion.decode import SpoiltPictureError, decode
 from engine.backends.diffusion.denoise import Canvas, denoise
-from engine.backends.diffusion.loras import Lora, wear
+from engine.backends.diffusion.loras import Lora, activate
 from engine.backends.diffusion.noise_schedulers import build_scheduler
 from engine.backends.diffusion.picture_job import PictureJob
 from engine.backends.diffusion.pipeline import ResidentPipeline, key_of, load_resident
@@ -54,12 +54,12 @@ class PictureScheduler:
         import torch
 
         with torch.no_grad():
-            while self._look_in():
+            while self._take_in():
                 self._admit()
                 if self._canvases:
                     self._step()
 
-    def _look_in(self) -> bool:
+    def _take_in(self) -> bool:
         """Take new jobs in and drop cancelled ones; tell whether there is work."""
         while not self._arrived.empty():
             self._line.append(self._arrived.get())
@@ -77,7 +77,7 @@ class PictureScheduler:
         """Start as many pictures from the front of the line as may be drawn together."""
         while self._line:
             picture_job = self._line[0]
-            if self._canvases and self._canvases[0][0].manner != picture_job.manner:
+            if self._canvases and self._canvases[0][0].batch_key != picture_job.batch_key:
                 return
             try:
                 if not picture_job.canvases:
@@ -91,7 +91,7 @@ class PictureScheduler:
 
     def _begin(self, picture_job: PictureJob) -> bool:
         """Start its waiting pictures; tell whether all of them are under way."""
-        resident = self._at_hand()
+        resident = self._loaded()
         pipeline = resident.pipeline
         for canvas in picture_job.canvases:
             if canvas.begun:
@@ -104,7 +104,7 @@ class PictureScheduler:
         return True
 
     def _room(self, picture_job: PictureJob) -> int:
-        if self._at_hand().low:
+        if self._loaded().low:
             return 1
         area = picture_job.order.width * picture_job.order.height
         return max(1, min(TOGETHER, PIXELS_TOGETHER // area))
@@ -114,7 +114,7 @@ class PictureScheduler:
         job, order = picture_job.job, picture_job.order
         expert = expert_of(self._registry, job)
         picture_job.channel.send_loading(expert.title)
-        resident, worn, fast = self._dressed(expert, picture_job.scale, order.speed)
+        resident, active, fast = self._with_loras(expert, picture_job.scale, order.speed)
         if picture_job.over:
             return picture_job.cancel()
         tokenizers = (resident.pipeline.tokenizer, resident.pipeline.tokenizer_2)
@@ -129,8 +129,8 @@ class PictureScheduler:
             Canvas(
                 seed=job.seed + number,
                 size=(order.width, order.height),
-                words=encoder.encode(job.prompt, worn),
-                away=encoder.leave_out(order.negative, worn) if guided else None,
+                words=encoder.encode(job.prompt, active),
+                away=encoder.leave_out(order.negative, active) if guided else None,
                 guidance=order.guidance,
                 scheduler=build_scheduler(*schedule, fast=fast),
                 wanted=order.steps,
@@ -139,7 +139,7 @@ class PictureScheduler:
         ]
         return picture_job.start()
 
-    def _at_hand(self) -> ResidentPipeline:
+    def _loaded(self) -> ResidentPipeline:
         assert self._resident is not None
         return self._resident[1]
 
@@ -151,38 +151,38 @@ class PictureScheduler:
             self._resident = None  # the old one makes room first
             _free()
             self._resident = (key, load_resident(weights, self._settings))
-        return self._at_hand()
+        return self._loaded()
 
-    def _dressed(
+    def _with_loras(
         self, expert: Expert, scale: float, speed: float
     ) -> tuple[ResidentPipeline, object, bool]:
-        """Give the base wearing exactly the expert's LoRAs; also which of them change the words, and
+        """Give the base with exactly the expert's LoRAs active; also which of them change the words, and
         whether a few-step one is among them."""
         resident = self.fetch(expert)
         weights = self._registry.weights(expert)
-        worn: dict[str, float] = {}
+        active: dict[str, float] = {}
         loras: list[Lora] = []
         if (place := find_adapter(weights)) is not None:
-            loras.append(resident.adopt(expert.name, place, weights.digest))
-            worn[expert.name] = scale
+            loras.append(resident.lora(expert.name, place, weights.digest))
+            active[expert.name] = scale
         if weights.speed:
             name = "speed " + weights.speed.replace(".", " ")  # no expert's name has a space
-            loras.append(resident.adopt(name, fetch(weights.speed)))
-            worn[name] = speed
-        worn = {name: strength for name, strength in worn.items() if strength}
-        wear(resident.pipeline, worn)
-        changing = tuple((x.name, worn[x.name]) for x in loras if x.words and x.name in worn)
-        return resident, changing, any(name != expert.name for name in worn)
+            loras.append(resident.lora(name, fetch(weights.speed)))
+            active[name] = speed
+        active = {name: strength for name, strength in active.items() if strength}
+        activate(resident.pipeline, active)
+        changing = tuple((x.name, active[x.name]) for x in loras if x.words and x.name in active)
+        return resident, changing, any(name != expert.name for name in active)
 
     def _step(self) -> None:
         """Take one step of everything under way, then finish what is ready."""
         try:
-            denoise(self._at_hand().pipeline.unet, [canvas for _, canvas in self._canvases])
+            denoise(self._loaded().pipeline.unet, [canvas for _, canvas in self._canvases])
             for picture_job, canvas in self._canvases:
                 if canvas.ready:
                     self._decode(picture_job, canvas)
             for picture_job in {p for p, _ in self._canvases if not p.done}:
-                picture_job.show(self._at_hand().projection, time.monotonic())
+                picture_job.show(self._loaded().projection, time.monotonic())
                 if len(picture_job.drawn) == picture_job.order.count:
                     picture_job.finish()
         except Exception as error:  # noqa: BLE001 - sent to the jobs it concerns
@@ -190,7 +190,7 @@ class PictureScheduler:
         self._clear()
 
     def _decode(self, picture_job: PictureJob, canvas: Canvas) -> None:
-        resident = self._at_hand()
+        resident = self._loaded()
         if picture_job.over:
             return picture_job.cancel()
         number = picture_job.canvases.index(canvas)
@@ -210,14 +210,14 @@ class PictureScheduler:
         again = list(dict.fromkeys(p for p, _ in self._canvases if not p.done))
         del error
         _free()
-        if self._at_hand().low:
+        if self._loaded().low:
             for picture_job in again:
                 edge = min(picture_job.order.width, picture_job.order.height) // 2 // 8 * 8
                 reason = "Out of memory, with PASTICHE_PICTURE_MEMORY=low in force."
                 picture_job.fail(NO_ROOM.format(smaller=max(64, edge)), reason)
             return
         log.warning("out of memory; going on with little of it")
-        self._at_hand().spare()
+        self._loaded().save_memory()
         for picture_job, canvas in self._canvases:
             if not canvas.ready or picture_job.canvases.index(canvas) not in picture_job.drawn:
                 canvas.begun = False

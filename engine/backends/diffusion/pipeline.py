@@ -40,13 +40,13 @@ class ResidentPipeline:
     low: bool = False
     loras: dict[str, Lora] = field(default_factory=dict)
 
-    def adopt(self, name: str, place: Path, digest: str = "") -> Lora:
+    def lora(self, name: str, place: Path, digest: str = "") -> Lora:
         """Give the LoRA of that name, loaded at its first use. Raises ModelError."""
         if name not in self.loras:
             self.loras[name] = load_lora(self.pipeline, self.layers, name, place, digest)
         return self.loras[name]
 
-    def spare(self) -> None:
+    def save_memory(self) -> None:
         """Use as little memory as possible from here on."""
         import torch
 
@@ -150,13 +150,13 @@ def _settle(resident: ResidentPipeline, settings: Settings) -> None:
     )
     wanted = settings.picture_memory
     if wanted == "low" or (wanted == "auto" and small):
-        resident.spare()
+        resident.save_memory()
     else:
         try:
             resident.pipeline.to(resident.device)
         except torch.OutOfMemoryError:
             resident.pipeline.to("cpu")
-            resident.spare()
+            resident.save_memory()
     if settings.picture_compile and resident.device == "cuda":  # not run yet on a GPU
         resident.pipeline.unet.compile(dynamic=True)
 

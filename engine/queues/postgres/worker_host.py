@@ -137,7 +137,7 @@ class WorkerHost:
         """Hand back what waits for a medium that no worker here serves, for this reason."""
         registration = self.registrations[medium]
         registration.reason = reason
-        jobs = [entry.job.id for entry in self.dispatcher.line(medium).clear()]
+        jobs = [entry.job.id for entry in self.dispatcher.queue_of(medium).clear()]
         for job in jobs:
             self.dispatcher.entries.pop(job, None)
         if jobs:

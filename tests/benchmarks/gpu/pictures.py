@@ -183,12 +183,12 @@ def pictures(day: Day) -> None:
     import torch
 
     from engine.backends.diffusion.decode import decode
-    from engine.backends.diffusion.loras import wear
+    from engine.backends.diffusion.loras import activate
 
     with torch.no_grad():
         pipeline = sdxl(day)
         long, some, many = (2, 1, 2) if day.tiny else (30, 5, 8)
-        wear(pipeline, {EXPERTS[0]: 1.0})
+        activate(pipeline, {EXPERTS[0]: 1.0})
         done = draw(day, pipeline, 1, 4, 0.0)
         day.note("words encoded", 1000 * day.timed(lambda: words(day, pipeline, 1)), "ms")
         with day.tried("VAE"):
@@ -196,12 +196,14 @@ def pictures(day: Day) -> None:
             day.note("VAE and copy of a picture", 1000 * seconds, "ms")
         for count, steps, guidance in ((1, 4, 0.0), (many, 4, 0.0), (1, long, GUIDANCE)):
             _whole(day, pipeline, count, steps, guidance)
-        swap = day.timed(lambda: [wear(pipeline, {name: 1.0}) for name in EXPERTS]) / len(EXPERTS)
+        swap = day.timed(lambda: [activate(pipeline, {name: 1.0}) for name in EXPERTS]) / len(
+            EXPERTS
+        )
         day.note("LoRA changed for another (set_adapters)", 1000 * swap, "ms")
         _step(day, pipeline, "with a LoRA", 1, some)
-        wear(pipeline, {})
+        activate(pipeline, {})
         _step(day, pipeline, "without", 1, some)
-        wear(pipeline, {EXPERTS[1]: 1.0})
+        activate(pipeline, {EXPERTS[1]: 1.0})
         _whole(day, pipeline, many, long, GUIDANCE)
 
 
@@ -229,11 +231,11 @@ def compiled(day: Day) -> None:
     """The product's own setting picture_compile: what it costs once, and what it wins."""
     import torch
 
-    from engine.backends.diffusion.loras import wear
+    from engine.backends.diffusion.loras import activate
 
     with torch.no_grad():
         pipeline = sdxl(day)
-        wear(pipeline, {EXPERTS[0]: 1.0})
+        activate(pipeline, {EXPERTS[0]: 1.0})
         pipeline.unet.compile(dynamic=True, **({"backend": "eager"} if day.tiny else {}))
         began = time.perf_counter()
         draw(day, pipeline, 1, 4, 0.0)
@@ -241,7 +243,7 @@ def compiled(day: Day) -> None:
         day.note("first picture of 4 steps, compiling", time.perf_counter() - began, "s")
         _whole(day, pipeline, 1, 4, 0.0)
         began = time.perf_counter()
-        wear(pipeline, {EXPERTS[1]: 1.0})
+        activate(pipeline, {EXPERTS[1]: 1.0})
         draw(day, pipeline, 1, 4, 0.0)
         day.sync()
         day.note("the first with another LoRA", time.perf_counter() - began, "s")
