@@ -14,16 +14,16 @@ class ChosenTokens:
     """Choose for every row of a batch; transformers is to take the likeliest."""
 
     def __init__(
-        self, rows: Sequence[RowSampler], prompts: Sequence[int], text: Callable[[int], str]
+        self, rows: Sequence[RowSampler], prompts: Sequence[int], decode: Callable[[list[int]], str]
     ) -> None:
-        """`prompts` are their lengths, padded on the left; `text(row)` gives its answer so far."""
-        self._rows, self._prompts, self._text = rows, prompts, text
+        """`prompts` are the lengths of the prompts, which are padded on the left to the longest."""
+        self._rows, self._prompts, self._decode = rows, prompts, decode
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         longest, draws = max(self._prompts), []
         for number, (row, ids) in enumerate(zip(self._rows, input_ids.tolist(), strict=True)):
             prompt = self._prompts[number]
-            draws.append(row.draw(ids[longest - prompt :], prompt, self._text(number)))
+            draws.append(row.draw(ids[longest - prompt :], prompt, self._decode(ids[longest:])))
         only = torch.full_like(scores, float("-inf"))
         for number, token in enumerate(choose(scores.float().clone(), draws)):
             if token is None:

@@ -113,7 +113,7 @@ class _Generation:
         tokens = torch.tensor([ids], device=loaded.model.device)
         ends = end_tokens(loaded.model, loaded.tokenizer)
         row = RowSampler(job, loaded.tokenizer, ends, self._bans)
-        chosen = ChosenTokens([row], [len(ids)], lambda _row: answer.text)
+        chosen = ChosenTokens([row], [len(ids)], lambda _said: answer.text)
         with self._wearing(), torch.inference_mode():
             loaded.model.generate(
                 input_ids=tokens,

@@ -21,11 +21,7 @@ from training.text.data.works import Work
 
 LEAST_WORDS, MOST_WORDS = 110, 260  # of a passage
 BEGINNINGS, BOTH = 0.3, 0.15  # of the passages: go on from a beginning alone; from one and a wish
-STYLED, NAMED, DESCRIBED = (
-    0.4,
-    0.35,
-    0.3,
-)  # of the wishes: name the style; a person; nouns with their adjective
+STYLED, NAMED = 0.4, 0.35  # of the wishes: name the style; name a person
 MOST_SUBJECTS = 4
 ROUNDS = 2  # wishes for each passage that is trained on
 
@@ -40,7 +36,7 @@ WORD = re.compile(r"[A-Za-zé]+")
 SENTENCE_END = re.compile(r"(?<=[.!?])(?<!\bMr\.)(?<!\bDr\.)(?<!\bSt\.)(?<!\bMrs\.)[”\"’]?(?=\s)")
 FURNITURE = re.compile(r"copyright|©|illustration|\*|\[|^chapter\b|^[IVXLC]+\.?$|https?:", re.I)
 NOUN = re.compile(
-    r"\b(?:the|an?|his|her|my|their|our)\s((?:[a-z]{3,}\s)?([a-z]{4,}))"
+    r"\b(?:the|an?|his|her|my|their|our)\s(?:[a-z]{3,}\s)?([a-z]{4,})"
     r"(?=[,.;:!?]|\s(?:of|was|were|is|in|on|at|that|which|who|had|to|with|for|from|as|by)\b)"
 )
 PLACE = re.compile(r"\b(?:in|at|to|from|near)\s([A-Z][a-z]{3,})\b")
@@ -108,27 +104,17 @@ def passages(work: Work) -> Iterator[str]:
             kept = []
 
 
-def subjects(text: str, rarity: dict[str, float]) -> list[tuple[str, str]]:
-    """Find what a wish for this passage would name, the rarest first: each noun plain and with the
-    word before it, each place twice.
+def subjects(text: str, rarity: dict[str, float]) -> list[str]:
+    """Find what a wish for this passage would name, the rarest first.
 
     >>> text = "It was late. He took the brass lamp, and went to Paris with the lamp."
     >>> subjects(text, {"lamp": 2.0, "paris": 1.0})
-    [('lamp', 'brass lamp'), ('Paris', 'Paris')]
+    ['lamp', 'Paris']
     """
     start = found.end() if (found := SENTENCE_END.search(text)) else 0
-    told: dict[str, str] = {}
-    for noun in NOUN.finditer(text, start):
-        told.setdefault(noun[2], noun[1])
-    told |= {place: place for place in PLACE.findall(text, start) if place not in NO_NAMES}
-    rare = sorted(told, key=lambda word: -rarity.get(word.lower(), 0.0))
-    return [(word, told[word]) for word in rare if rarity.get(word.lower(), 0.0) > 0]
-
-
-def rarities(texts: Sequence[str]) -> dict[str, float]:
-    """Weigh words by how few passages have them; a word of one passage alone is nobody's wish."""
-    counts = Counter(word for text in texts for word in set(WORD.findall(text.lower())))
-    return {word: math.log(len(texts) / n) for word, n in counts.items() if n > 1}
+    told = {*NOUN.findall(text, start), *PLACE.findall(text, start)} - NO_NAMES
+    known = [word for word in told if rarity.get(word.lower(), 0.0) > 0]
+    return sorted(known, key=lambda word: (-rarity[word.lower()], word))
 
 
 def answers(
@@ -137,7 +123,9 @@ def answers(
     """Make the answers of a split; `styles` are the names by which a wish may ask for the author."""
     people = People([work.text for work in works])
     cut = [(work, text) for work in works for text in passages(work)]
-    rarity = rarities([text for _, text in cut])
+    counts = Counter(word for _, text in cut for word in set(WORD.findall(text.lower())))
+    # A word of one passage alone is nobody's wish.
+    rarity = {word: math.log(len(cut) / n) for word, n in counts.items() if n > 1}
     for number, (work, text) in enumerate(cut * rounds):
         draw = random.Random(f"{seed} {number}")
         told = people.renamed(text, draw)
@@ -160,10 +148,9 @@ def _wish(
     styles: Sequence[str],
     draw: random.Random,
 ) -> str:
-    described = draw.random() < DESCRIBED
     found = [
-        noun if noun[0].isupper() else _article(more if described else noun, draw)
-        for noun, more in subjects(text, rarity)[: draw.randint(2, MOST_SUBJECTS)]
+        word if word[0].isupper() else _article(word, draw)
+        for word in subjects(text, rarity)[: draw.randint(2, MOST_SUBJECTS)]
     ]
     if names and draw.random() < NAMED:
         found.insert(0, draw.choice(names))

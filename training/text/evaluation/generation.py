@@ -1,11 +1,15 @@
-"""Generate samples in batches, with the sampling of an expert's card."""
+"""Generate samples in batches, drawn as the bot draws its answers."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 
+from engine.backends.chosen_tokens import ChosenTokens
+from engine.backends.model_loading import end_tokens
+from engine.backends.row_sampler import RowSampler
 from engine.plan.cards import Sampling
+from engine.plan.job import Job
 from training.text.data.blocks import opening_token, plain_tokens
 
 BATCH = 10
@@ -18,27 +22,42 @@ def generate(
     sampling: Sampling,
     seed: int,
     length: int,
+    bans: Sequence[str] = (),
 ) -> list[str]:
     """Continue each prompt once; repeatable by seed on one machine."""
-    torch.manual_seed(seed)
-    texts: list[str] = []
+    ends, texts = end_tokens(model, tokenizer), list[str]()
     for start in range(0, len(prompts), BATCH):
-        ids, mask = left_padded(tokenizer, prompts[start : start + BATCH])
+        asked = prompts[start : start + BATCH]
+        ids, mask = left_padded(tokenizer, asked)
+        rows = [
+            RowSampler(
+                a_job(prompt, sampling, seed + start + number, length), tokenizer, ends, bans
+            )
+            for number, prompt in enumerate(asked)
+        ]
+        chosen = ChosenTokens(
+            rows,
+            mask.sum(1).tolist(),
+            lambda said: tokenizer.decode(said, skip_special_tokens=True),
+        )
         with torch.inference_mode():
             answers = model.generate(
                 input_ids=ids.to(model.device),
                 attention_mask=mask.to(model.device),
-                do_sample=True,
-                temperature=sampling.temperature,
-                top_p=sampling.top_p,
-                top_k=sampling.top_k,
-                repetition_penalty=sampling.repetition_penalty,
+                do_sample=False,  # `chosen` draws
+                logits_processor=[chosen],
                 max_new_tokens=length,
-                min_new_tokens=length // 2,
                 pad_token_id=0,
             )[:, ids.shape[1] :]
         texts += [tokenizer.decode(row, skip_special_tokens=True).strip() for row in answers]
     return texts
+
+
+def a_job(prompt: str, sampling: Sampling, seed: int, length: int) -> Job:
+    return Job(
+        id="", request="", expert="sample", medium="text", prompt=prompt, head=len(prompt),
+        length=length, seed=seed, sampling=sampling,
+    )  # fmt: skip
 
 
 def left_padded(tokenizer: Any, prompts: Sequence[str]) -> tuple[Any, Any]:

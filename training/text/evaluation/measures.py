@@ -73,7 +73,10 @@ class Measures:
     ) -> list[str]:
         self.told(f"{len(prompts)} samples of {name} for {author.name}")
         with wearing(self.model, name):
-            return generate(self.model, self.tokenizer, prompts, author.sampling, seed, length)
+            bans = author.card.bans if author.card else ()
+            return generate(
+                self.model, self.tokenizer, prompts, author.sampling, seed, length, bans
+            )
 
     def style(self, classifier: StyleClassifier, samples: Values) -> Values:
         return {
