@@ -45,7 +45,13 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     experiments = make_study(made.home) / "experiments"
     experiments.mkdir()
     for name, task, platform, more, tables in (
-        ("pairs", "compare", "telegram", "exposures = 2\ncompletion_code = true", QUESTION),
+        (
+            "pairs",
+            "compare",
+            "telegram",
+            'exposures = 2\nreveal = "each"\ncompletion_code = true',
+            QUESTION,
+        ),
         ("arms", "single", "discord", "exposures = 2", RATING),
     ):
         text = experiment_text(

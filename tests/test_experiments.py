@@ -106,8 +106,7 @@ def test_the_guide_names_every_key_of_an_experiment() -> None:
 
 async def enrol(experiments, where, unit: str = ""):
     found = await person(experiments.database, experiments.study, where)
-    experiment = experiments.fitting(where, Candidate(task="single", command="story"))
-    assert experiment is not None
+    [experiment] = experiments.fitting(where, Candidate(task="single", command="story"))
     chosen = unit or unit_of(experiment, found, Candidate(task="single"))
     return await experiments.enrol(experiment, chosen, found)
 
@@ -208,7 +207,7 @@ async def test_who_is_eligible_the_file_says(
     found = experiments.fitting(
         where, Candidate(task="single", command=command, expert="lovecraft")
     )
-    assert (found is not None) == taken
+    assert bool(found) == taken
 
 
 async def test_a_completion_code_is_the_persons_own(settings, ledger) -> None:

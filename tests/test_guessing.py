@@ -1,7 +1,8 @@
-"""/guess: both kinds evenly, each passage once, the truth at once."""
+"""/guess: each passage once, by a coin of its own, the truth at once; a pool that has no surface."""
 
 # ruff: noqa: F811 - pytest finds fixtures by their names
 
+import random
 from collections import Counter
 
 import pytest
@@ -11,14 +12,17 @@ from hypothesis import strategies as st
 from studied import agree, clock, here, talk  # noqa: F401 - fixtures
 from talking import pressed, told, unhurried
 
-from bot.cli.passages import sentences, written
+from bot.cli.passages import passage, sentences_of, written
 from bot.messages.buttons import Press, Verb
 from bot.service.request import Reply, Who
 from bot.service.service import ChatService
+from bot.study.participant import participant
 from engine.errors import AskerError, SetupError
-from engine.study.experiments.passages import Item, next_kind, read_items, score_of, shipped
+from engine.study.experiments.passages import Item, read_items, score_of, shipped
+from engine.study.experiments.surface import MOST_SHARE, classified, matched
 from engine.study.experiments.tables import Exposure, ItemRow, Vote
 
+COUNT = 28  # shipped passages of each kind
 chat = pytest.mark.asyncio(loop_scope="module")
 
 
@@ -47,8 +51,8 @@ async def rows(talk: ChatService, table, **wanted: object):
 
 def test_the_shipped_pool_is_even_sourced_and_free_to_show() -> None:
     items = shipped()
-    assert Counter(item.kind for item in items) == {"real": 28, "generated": 28}
-    assert len({item.id for item in items}) == 56
+    assert Counter(item.kind for item in items) == {"real": COUNT, "generated": COUNT}
+    assert len({item.id for item in items}) == 2 * COUNT
     for item in items:
         assert 50 <= len(item.text.split()) <= 112
         assert "Lovecraft" not in item.text and "Christie" not in item.text
@@ -56,18 +60,24 @@ def test_the_shipped_pool_is_even_sourced_and_free_to_show() -> None:
         assert item.licence.startswith(free) and item.source
 
 
-def test_the_two_kinds_are_of_the_same_length() -> None:
-    mean = {
-        kind: sum(len(i.text.split()) for i in shipped() if i.kind == kind) / 28
-        for kind in ("real", "generated")
-    }
-    assert abs(mean["real"] - mean["generated"]) < 15
+def test_the_classifier_finds_what_is_there_and_matching_takes_it_out() -> None:
+    """Generated ones are longer on the whole, and have more dashes."""
+    draw = random.Random(1)
 
+    def texts(longer: int, dashes: int) -> list[str]:
+        return [
+            " ".join(
+                draw.choice(("rain", "it rained", "so", "—" * dashes + "and"))
+                for _ in range(60 + n)
+            )
+            for n in (draw.randrange(30) + longer for _ in range(200))
+        ]
 
-@given(st.binary(min_size=32, max_size=32), st.text(max_size=9), st.integers(0, 50))
-def test_every_block_of_four_has_two_of_each_kind(key, name, block) -> None:
-    kinds = [next_kind(key, name, 4 * block + place) for place in range(4)]
-    assert Counter(kinds) == {"real": 2, "generated": 2}
+    real, made = texts(0, 0), texts(12, 0) + texts(12, 1)
+    assert classified(real, made[:200]) > 0.65 and classified(real, made[200:]) > 0.95
+    pairs = matched(real, made, 80)
+    assert len({a for a, _ in pairs}) == len({b for _, b in pairs}) == 80
+    assert classified([real[a] for a, _ in pairs], [made[b] for _, b in pairs]) <= MOST_SHARE
 
 
 KINDS = st.sampled_from(["real", "generated"])
@@ -100,9 +110,9 @@ def test_a_generated_passage_is_of_whole_sentences_and_says_no_thing_over_and_ov
     text = " ".join(
         f"Here{n} came{n} another{n} one, quite{n} like the last{n}." for n in range(20)
     )
-    made = sentences(text + " And this one never en")
+    made = passage(sentences_of(text + " And this one never en"))
     assert made.endswith(".") and 55 <= len(made.split()) <= 110
-    assert sentences("It rained and it rained. " * 30) == ""
+    assert passage(sentences_of("It rained and it rained. " * 30)) == ""
 
 
 @chat
@@ -130,42 +140,47 @@ async def test_somebody_else_cannot_guess_for_one(talk) -> None:
 
 
 @chat
-async def test_each_passage_comes_once_both_kinds_evenly_and_then_it_is_said(talk) -> None:
+async def test_each_passage_comes_once_and_then_it_is_said(talk) -> None:
     who = person("4")
     await agree(talk, who)
-    [said] = await told(talk, "/guess", who)
-    for number in range(56):
-        if number:
-            done = await guessed(talk, who, said, "real")
-            if number == 55:
-                break
-            [said] = await pressed(talk, button(done, "guess"), who)
-    name = talk.context.services.study.study.pseudonym("terminal", "4")
-    seen = await rows(talk, Exposure, kind="guess", pseudonym=name)
-    assert len({row.item for row in seen}) == len(seen) == 55
-    kinds = [row.shown[0]["kind"] for row in sorted(seen, key=lambda row: row.position)]
-    assert all(Counter(kinds[n : n + 4])["real"] == 2 for n in range(0, 52, 4))
-    [said] = await pressed(talk, button(done, "guess"), who)
-    assert "d′ is" in done.text
-    done = await guessed(talk, who, said, "real")
-    with pytest.raises(AskerError, match="all the passages"):
-        await pressed(talk, button(done, "guess"), who)
+    me = await participant(talk.context.services, who)
+    pool = talk.context.services.services.passages
+    few = [
+        Item(
+            kind=kind,
+            expert="poe",
+            text=" ".join(f"Few{n}{kind} words are on page {m}." for m in range(12)),
+            source="here",
+            licence="ours",
+        )
+        for n in range(3)
+        for kind in ("real", "generated")
+    ]
+    await pool.add(few)
+    seen: list[str] = []
+    while (item := await pool.draw(me, "poe")) is not None:
+        name = f"poe{len(seen)}"
+        shown = [{"item": item.id, "kind": item.kind, "expert": "poe"}]
+        exposures = talk.context.services.services.exposures
+        assert await exposures.make(name, me, "guess", shown=shown, seed=0, item=item.id)
+        assert not await exposures.make(f"{name}b", me, "guess", shown=shown, seed=0, item=item.id)
+        seen.append(item.id)
+    assert len(seen) == len(set(seen)) >= 3 and set(seen) <= {item.id for item in few}
+    assert await pool.draw(me, "poe") is None, "one kind is at its end, and stays so"
 
 
 @chat
 async def test_nobody_is_shown_what_was_written_for_them(talk) -> None:
     who = person("5")
     await agree(talk, who)
-    from bot.study.participant import participant
-
     me = await participant(talk.context.services, who)
     text = " ".join(f"Something was written on page {n} of it." for n in range(10))
     own = Item(kind="generated", expert="agatha", text=text, source="here", licence="ours")
-    assert await talk.context.services.study.passages.add([own], author=me.pseudonym) == 1
-    assert await talk.context.services.study.passages.add([own]) == 0
-    assert own in await talk.context.services.study.passages.pool(None, "agatha")
-    assert await talk.context.services.study.passages.pool(me, "agatha") == []
-    assert len(await rows(talk, ItemRow)) == 57
+    assert await talk.context.services.services.passages.add([own], author=me.pseudonym) == 1
+    assert await talk.context.services.services.passages.add([own]) == 0
+    assert own in await talk.context.services.services.passages.pool(None, "agatha")
+    assert await talk.context.services.services.passages.pool(me, "agatha") == []
+    assert [row.author for row in await rows(talk, ItemRow, expert="agatha")] == [me.pseudonym]
 
 
 @chat

@@ -317,7 +317,7 @@ async def test_people_who_saw_too_little_are_marked_until_they_go_on(
     found = {row["unit"]: row["excluded"] for row in lines(tmp_path / "out/enrolments.jsonl")}
     assert [found[name] for name in names] == [None, few, few, "a model named itself"]
     card = (tmp_path / "out/README.md").read_text(encoding="utf-8")
-    assert "| pilot | a | 4 | 3 | 0 |" in card
+    assert "| pilot | a | 4 | 0 | 0 | 0 | 3 | 1 |" in card
     async with database.writing() as connection:
         await Rows(connection, seed=7).exposure(names[1], "compare", [], experiment="pilot")
     again = (await read_study(database, STUDY, "pilot")).tables["enrolments"]

@@ -1,110 +1,191 @@
-"""Generated passages for /guess: an expert goes on from plain openings; whole sentences are kept."""
+"""Passages for /guess: real ones cut out of texts, and generated ones that go on from the same places.
 
+So both kinds are about the same things. What was made is kept in a file of candidates, from which a
+run that was broken off goes on; the pool is those that match in length and punctuation.
+"""
+
+import asyncio
 import json
 import random
 import re
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
 
 from engine import Engine
 from engine.engine import events_of
 from engine.errors import CommandError
-from engine.events import Finished
+from engine.events import Failed, Finished
+from engine.moderation import Action, Content, Stage
+from engine.moderation.chain import usual
 from engine.plan.cards import Expert
 from engine.plan.job import Request
 from engine.process.bootstrap import ReconnectingEngine
 from engine.settings import Settings
 from engine.study.experiments.passages import Item
+from engine.study.experiments.surface import MOST_SHARE, classified, matched, typeset
 
-FEWEST, MOST = 55, 110  # words of a passage, as those of the real ones
-LENGTH = 150  # tokens
-TRIES = 4  # for each passage
-OPENINGS = (
-    "The road to the old house went uphill for an hour, and nobody had walked it that winter.",
-    "I had not thought of my uncle's papers for many years when the box arrived.",
-    "On the third night at sea the lamp in the cabin went out by itself.",
-    "There is a door in the cellar of the library which the porter does not open.",
-    "My friend the astronomer wrote to me only once in that autumn.",
-    "We had been told that the village was empty, and in the morning it was.",
-    "The sound came again from below, slow and regular, as it had in my dream.",
-    "What the fishermen brought up that day they would not show to the priest.",
-    "I came to the town by the last train, with a letter which I could not read.",
-    "For some time I believed that the portrait on the stairs had always been turned to the wall.",
-    "The doctor kept a diary, and it is from this that I know what happened after the storm.",
-    "Nobody remembered who had built the tower or why it had no window to the east.",
-    "It was in the oldest part of the churchyard that we first noticed the smell.",
-    "Since that evening I have not been able to look at the stars.",
-)
-_END = re.compile(r"[.!?…][”’\"']?(?=\s|$)")
+FEWEST, MOST = 55, 110  # words of a passage
+LENGTH = 150  # tokens, which make so many words
+CANDIDATES = "candidates.toml"
+AT_ONCE = 6  # passages in a batch
+COPIED = 8  # words in a row that show that a text was learnt by heart
+MOST_LETTERS = 1400  # as the table of items takes them
+_END = re.compile(r"(?<!\b(?:Mr|Dr|St))(?<!\bMrs)(?<!\b[A-Z])[.!?…][”’]?(?=\s|$)")
 
 
-def sentences(text: str) -> str:
-    """Take the first whole sentences that make a passage; empty if too few do, or if they repeat
-    themselves.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cut:
+    """Hold a passage of a real text, and the sentence before it."""
 
-    >>> sentences("Too short.")
+    title: str
+    opening: str
+    text: str
+
+
+def sentences_of(text: str) -> Iterator[str]:
+    line, start = typeset(text), 0
+    for end in _END.finditer(line):
+        yield line[start : end.end()].strip()
+        start = end.end()
+
+
+def passage(sentences: Iterable[str], most: int = MOST) -> str:
+    """Take the first sentences that make a passage; empty if too few do, or if they repeat themselves.
+
+    >>> passage(["Too short."])
     ''
     """
     kept: list[str] = []
-    line, start = " ".join(text.split()), 0
-    for end in _END.finditer(line):
-        sentence, start = line[start : end.end()], end.end()
-        if len(" ".join([*kept, sentence]).split()) > MOST:
+    for sentence in sentences:
+        if len(" ".join([*kept, sentence]).split()) > most:
             break
-        kept.append(sentence.strip())
-    words = " ".join(kept).split()
+        kept.append(sentence)
+    text = " ".join(kept)
+    words = text.split()
     if len(words) < FEWEST or len({w.lower() for w in words}) < 0.5 * len(words):
         return ""
-    return " ".join(kept)
+    return text if len(text) <= MOST_LETTERS else ""
 
 
-async def passages(settings: Settings, name: str, count: int, seed: int) -> list[Item]:
-    """Let an expert write `count` passages. Raises CommandError where it writes none here."""
+def cuts(paths: Iterable[Path], seed: int) -> list[Cut]:
+    """Cut every passage there is out of texts whose first line is the title, in an order by the seed.
+
+    Raises CommandError for a file that cannot be read.
+    """
+    draw, found = random.Random(seed), []
+    for path in paths:
+        try:
+            title, _, text = path.read_text(encoding="utf-8-sig").partition("\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise CommandError(f"{path} cannot be read: {error}.") from None
+        for paragraph in text.split("\n\n"):
+            rest = list(sentences_of(paragraph))
+            while len(rest) > 1:
+                opening, text_of = rest[0], passage(rest[1:], draw.randint(FEWEST + 5, MOST))
+                if text_of:
+                    found.append(Cut(title=title.strip(), opening=opening, text=text_of))
+                rest = rest[1 + max(1, len(list(sentences_of(text_of)))) :]
+    draw.shuffle(found)
+    return found
+
+
+async def generated(
+    settings: Settings,
+    name: str,
+    places: Mapping[int, Cut],
+    texts: Iterable[Path],
+    done: Callable[[], None],
+) -> AsyncIterator[Item]:
+    """Let an expert go on from each place, its number the seed; it must not repeat the texts.
+
+    Raises CommandError where it writes none here.
+    """
     async with ReconnectingEngine(settings) as core:
         expert = core.registry.named(name)
         if expert is None or expert.medium != "text":
             names = ", ".join(e.name for e in core.registry.experts if e.medium == "text")
             raise CommandError(f"There is no expert {name!r} of texts; there are {names}.")
-        return [item async for item in _written(core, expert, count, seed)]
+        learnt = {run for path in texts for run in runs(path.read_text(encoding="utf-8-sig"))}
+        waiting = list(places.items())
+        for start in range(0, len(waiting), AT_ONCE):
+            batch = waiting[start : start + AT_ONCE]
+            for made in await asyncio.gather(*(_written(core, expert, *one) for one in batch)):
+                done()
+                if made is not None and not learnt & set(runs(made.text)):
+                    yield made
 
 
-async def _written(core: Engine, expert: Expert, count: int, seed: int) -> AsyncIterator[Item]:
-    """Write one after the other; the same seed gives the same ones of the same model."""
-    draw = random.Random(seed)
-    seen: set[str] = set()
-    for number in range(count * TRIES):
-        if len(seen) == count:
-            return
-        opening = OPENINGS[number % len(OPENINGS)]
-        request = Request(
-            command=expert.command,
-            text=opening,
-            style=expert.name,
-            length=LENGTH,
-            seed=draw.randrange(2**31),
-            platform="study",
-            asker="items",
-            place="items",
-            private=True,
-        )
-        async with aclosing(events_of(core, request)) as events:
-            async for event in events:
-                if isinstance(event, Finished) and (text := sentences(event.text)):
-                    await core.delivered(event.job)
-                    if text not in seen:
-                        seen.add(text)
-                        yield _item(expert, text, event, request.seed)
+def runs(text: str) -> Iterator[tuple[str, ...]]:
+    words = re.findall(r"\w+", text.lower())
+    return (tuple(words[n : n + COPIED]) for n in range(len(words) - COPIED + 1))
 
 
-def _item(expert: Expert, text: str, event: Finished, seed: int | None) -> Item:
+async def harmless(text: str) -> bool:
+    verdict = await usual().check(Stage.OUTPUT_TEXT, Content(text=text))
+    return verdict.action is Action.ALLOW
+
+
+async def _written(core: Engine, expert: Expert, seed: int, place: Cut) -> Item | None:
+    request = Request(
+        command=expert.command,
+        text=place.opening,
+        style=expert.name,
+        length=LENGTH,
+        seed=seed,
+        platform="study",
+        asker="items",
+        place=f"items {seed % AT_ONCE}",
+        private=True,
+    )
+    async with aclosing(events_of(core, request)) as events:
+        async for event in events:
+            if isinstance(event, Failed):
+                raise CommandError(f"{expert.name} does not write here: {event.message}")
+            if isinstance(event, Finished):
+                await core.delivered(event.job)
+                text = passage(sentences_of(event.text))
+                return _item(expert, text, event, seed) if text and await harmless(text) else None
+    return None
+
+
+def _item(expert: Expert, text: str, event: Finished, seed: int) -> Item:
     base, adapter = event.base_digest[:23], event.adapter_digest[:23] or "none"
     return Item(
         kind="generated",
         expert=expert.name,
         text=text,
         source=f"written by {expert.title}'s expert (base {base}, adapter {adapter}, seed {seed})",
-        licence=f"generated; weights under {expert.rights.licence}"[:300],
+        licence=f"generated by this program; weights under {expert.rights.licence}"[:300],
     )
+
+
+def real_items(places: Iterable[Cut], expert: str, source: str, licence: str) -> list[Item]:
+    of = {"kind": "real", "expert": expert, "licence": licence}
+    return [
+        Item.model_validate(
+            {**of, "text": cut.text, "source": source.replace("{title}", cut.title)}
+        )
+        for cut in places
+    ]
+
+
+def matched_pool(
+    real: Sequence[Item], candidates: Sequence[Item], count: int
+) -> tuple[list[Item], str]:
+    """Choose the pairs that are closest in surface, and tell what came of it. Raises CommandError."""
+    kinds = [item.text for item in real], [item.text for item in candidates]
+    pairs = matched(*kinds, count)
+    pool = [item for a, b in pairs for item in (real[a], candidates[b])]
+    share = classified(*([i.text for i in pool[side::2]] for side in (0, 1)))
+    told = (
+        f"{len(pairs)} passages of each kind; length and punctuation alone tell {share:.1%} right; "
+        f"{len(candidates) - len(pairs)} of {len(candidates)} generated ones were set aside to match."
+    )
+    if len(pairs) < count or share > MOST_SHARE:
+        raise CommandError(f"No pool yet: {told} At most {MOST_SHARE:.0%} may be; raise --tries.")
+    return pool, told
 
 
 def written(items: Iterable[Item]) -> str:

@@ -37,7 +37,10 @@ async def footer(context: Context, final: Finished | Cancelled, who: Who | str =
     if told is None or expert is None:
         return ai
     if told.route.rule.startswith(f"{ARM}:"):
-        return defang("\n".join([*notes, words("experiment.footer", locale, ai=ai)]))
+        # in a group it would tell everybody who takes part in the study
+        alone = isinstance(who, Who) and who.alone
+        key = "experiment.footer" if alone else "experiment.aside"
+        return defang("\n".join([*notes, words(key, locale, ai=ai)]))
     reason = ""
     if told.route.rule == "forced" and isinstance(who, Who):
         style = (await place_of(context, who)).style

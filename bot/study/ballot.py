@@ -1,4 +1,7 @@
-"""The ballot of a pair: its message, the votes on it with their reasons, and the reveal."""
+"""The ballot of a pair: its message, the votes on it with their reasons, and the reveal.
+
+Within an experiment the reveal comes when its file says so: what is told after each pair teaches.
+"""
 
 import asyncio
 from typing import TYPE_CHECKING, Any
@@ -62,7 +65,8 @@ def vote_rows(pair: Pair) -> Rows:
     rows = [row(Verb.VOTE, CHOICES, pair.choice)]
     if pair.choice:
         rows.append(row(Verb.BECAUSE, REASONS, pair.reason))
-        show = button(Verb.VOTE, pair.id, "reveal", label=words("compare.reveal", locale))
+        label = words("compare.done" if pair.blind else "compare.reveal", locale)
+        show = button(Verb.VOTE, pair.id, "reveal", label=label)
         rows.append((show,))
     return tuple(rows)
 
@@ -88,7 +92,8 @@ async def voted(chat: "StudyChat", press: Press, who: Who) -> Reply:
     pair.revealed = reveal
     if reveal:
         return await _told(chat, pair, who)
-    key = "compare.chosen" if not pair.reason else "compare.because"
+    key = "compare.because" if pair.reason else "compare.chosen"
+    key = f"{key}_blind" if pair.blind else key
     chosen = words(f"compare.{pair.choice}", who.locale)
     because = words(f"compare.{pair.reason}", who.locale) if pair.reason else ""
     head = words(key, who.locale, choice=chosen, reason=because)
@@ -112,20 +117,21 @@ async def _count(chat: "StudyChat", pair: Pair, who: Who, *, reveal: bool) -> No
 
 
 async def _told(chat: "StudyChat", pair: Pair, who: Who) -> Reply:
-    a, b = (_writer(side, who) for side in pair.sides)
     chosen = words(f"compare.{pair.choice}", who.locale)
-    head = words("compare.told", who.locale, choice=chosen)
-    tail = "" if pair.kept else words("compare.not_kept", who.locale)
-    text, _ = message(pair, head, (f"A · {a}", f"B · {b}"), tail)
-    rows = await chat.questions.after_exposure(pair.experiment, pair.person, who)
+    if pair.blind:
+        text, _ = message(pair, words("compare.noted", who.locale, choice=chosen))
+    else:
+        a, b = (_writer(chat, side, who) for side in pair.sides)
+        head = words("compare.told", who.locale, choice=chosen)
+        tail = "" if pair.kept else words("compare.not_kept", who.locale)
+        text, _ = message(pair, head, (f"A · {a}", f"B · {b}"), tail)
+    rows = await chat.debriefs.rows(pair.person, who)
     return Reply(text, rows=rows, replaces=True, literal=True, caption=pair.picture)
 
 
-def _writer(side: Side, who: Who) -> str:
-    if side.arm.plain:
-        return words("compare.base", who.locale, expert=side.expert.title)
+def _writer(chat: "StudyChat", side: Side, who: Who) -> str:
     different = ", ".join(f"{n} {v:g}" for n, v in sorted(side.arm.sampling.items()))
-    told = words("compare.expert", who.locale, expert=side.expert.title)
+    told = chat.debriefs.writer(side.facts, who)
     return f"{told} ({different})" if different else told
 
 

@@ -27,6 +27,7 @@ from engine.events import Failed, Finished, Loading
 from engine.ledger.ledger import new_id
 from engine.plan.plan import MAX_SEED
 from engine.shutdown import end
+from engine.study.experiments.allocation import sides
 from engine.study.experiments.eligibility import Candidate, treatment_of
 from engine.study.experiments.experiment import Arm, Experiment
 
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from engine.plan.job import Request
     from engine.study.consent.participants import Person
     from engine.study.experiments.enrolment import Enrolled
+
+
+FREE_PAIRS = 10  # outside of experiments, in which each side comes as often
 
 
 async def compare(chat: "StudyChat", command: Compare, who: Who) -> Stream:
@@ -106,10 +110,9 @@ async def _planned(chat: "StudyChat", command: Compare, who: Who) -> Pair | Repl
         arms = tuple(Arm(name=expert[:15], expert=expert) for expert in experts)
     else:
         arms = (Arm(name="base", plain=True), Arm(name="expert"))
-    order = list(arms)
-    random.SystemRandom().shuffle(order)
     name = new_id()
     experiment = enrolled.experiment if enrolled else None
+    order = await _order(chat, arms, experiment, person)
     try:
         sides = [_side(chat, asked, arm, experiment, chosen, name) for arm in order]
     except VoidError as found:
@@ -119,6 +122,22 @@ async def _planned(chat: "StudyChat", command: Compare, who: Who) -> Pair | Repl
             await chat.context.services.study.exposures.void(name, found.reason)
         raise
     return Pair(id=name, who=who, sides=(sides[0], sides[1]), person=person, experiment=experiment)
+
+
+async def _order(
+    chat: "StudyChat",
+    arms: tuple[Arm, ...],
+    experiment: Experiment | None,
+    person: "Person | None",
+) -> list[Arm]:
+    """Say which arm stands first: of a participant by the study's key, as often the one as the other."""
+    if person is None:
+        return random.sample(arms, 2)
+    of, length = (experiment.id, experiment.exposures) if experiment else (None, FREE_PAIRS)
+    number = await chat.context.services.study.exposures.number(person, of, "compare")
+    key = chat.context.services.study.study.needed_key()
+    first = sides(key, f"{of or 'free'}|{person.root}", number, length)
+    return [arms[first], arms[1 - first]]
 
 
 async def _enrolled(
@@ -163,9 +182,8 @@ async def _on_record(
     facts: list[dict[str, Any]],
     seed: int,
 ) -> None:
-    of = experiment.id if experiment else None
     exposures = chat.context.services.study.exposures
-    await exposures.make(name, person, "compare", shown=facts, seed=seed, experiment=of)
+    await exposures.make(name, person, "compare", shown=facts, seed=seed, experiment=experiment)
 
 
 async def _written(chat: "StudyChat", pair: Pair) -> None:

@@ -1,4 +1,7 @@
-"""/guess: a passage, by a person or by a model? How sure? Then at once what it was, and the score."""
+"""/guess: a passage, by a person or by a model? How sure? Then what it was, and the score.
+
+Within an experiment both are told when its file says so: what is told after each guess teaches.
+"""
 
 import random
 import time
@@ -11,12 +14,13 @@ from bot.messages.escape import defang
 from bot.messages.grammar import Simple
 from bot.service.rate_limit import Bounded
 from bot.service.request import Reply, Who
+from bot.study.debrief import score_words
 from bot.study.participant import participant
 from engine.errors import AskerError
 from engine.ledger.ledger import new_id
 from engine.study.experiments.eligibility import Candidate
 from engine.study.experiments.exposures import OPEN_SECONDS
-from engine.study.experiments.passages import CONFIDENCES, KINDS, Item, Score, score_of, shipped
+from engine.study.experiments.passages import CONFIDENCES, KINDS, Item, score_of, shipped
 
 if TYPE_CHECKING:
     from bot.study.questionnaire import Questions
@@ -37,6 +41,10 @@ class Guess:
     experiment: "Experiment | None" = None
     made: float = field(default_factory=time.monotonic)
     over: bool = False
+
+    @property
+    def reveal(self) -> str:
+        return self.experiment.reveal if self.experiment else "each"
 
 
 class GuessGame:
@@ -68,7 +76,10 @@ class GuessGame:
         if person is not None and not await self._on_record(made):
             return await self.guess(who)  # drawn at the same moment somewhere else
         self._open[made.id] = made
-        asked, notice = words("guess.ask", who.locale), words("guess.notice", who.locale)
+        asked, notice = (
+            words("guess.ask", who.locale),
+            words(f"guess.notice_{made.reveal}", who.locale),
+        )
         kinds = (
             button(Verb.GUESS, made.id, k, label=words(f"guess.{k}", who.locale)) for k in KINDS
         )
@@ -93,7 +104,7 @@ class GuessGame:
             "guess",
             shown=[{"item": item.id, "kind": item.kind, "expert": item.expert}],
             seed=0,
-            experiment=guess.experiment.id if guess.experiment else None,
+            experiment=guess.experiment,
             item=item.id,
         )
 
@@ -146,14 +157,17 @@ class GuessGame:
             self._played[who.account] = played
             score = score_of([(kind, answer) for _, kind, answer in played])
         guess.over = True
+        source = {"source": item.source, "licence": item.licence}
         parts = [
             words("guess.right" if said == item.kind else "guess.wrong", who.locale),
-            words(f"guess.was_{item.kind}", who.locale, source=item.source, licence=item.licence),
-            _score(score, who),
+            words(f"guess.was_{item.kind}", who.locale, **source),
+            score_words(score, who),
             "" if person is not None else words("compare.not_kept", who.locale),
         ]
+        if guess.reveal != "each":
+            parts = [words("guess.noted", who.locale, said=words(f"guess.{said}", who.locale))]
         more = button(Verb.MORE, guess.id, "guess", label=words("guess.more", who.locale))
-        rows = await self._questions.after_exposure(guess.experiment, person, who)
+        rows = await self._questions.debriefs.rows(person, who)
         whole = "\n\n".join([text, *(part for part in parts if part)])
         return Reply(whole, rows=((more,), *rows), replaces=True, literal=True)
 
@@ -181,10 +195,3 @@ def _confidences(guess: Guess, said: str) -> Rows:
     label = words(f"guess.rather_{other}", guess.who.locale)
     back = button(Verb.GUESS, guess.id, other, label=label)
     return (sure[:3], sure[3:], (back,))
-
-
-def _score(score: Score, who: Who) -> str:
-    told = words("guess.score", who.locale, right=score.right, guesses=score.guesses)
-    if score.dprime is None:
-        return told
-    return told + " " + words("guess.dprime", who.locale, dprime=f"{score.dprime:.2f}")

@@ -77,6 +77,10 @@ class Pair:
         return self.person is not None
 
     @property
+    def blind(self) -> bool:
+        return self.experiment is not None and self.experiment.reveal != "each"
+
+    @property
     def picture(self) -> bool:
         return self.sides[0].picture is not None
 

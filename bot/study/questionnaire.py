@@ -13,6 +13,7 @@ from bot.messages.grammar import Command
 from bot.service.dispatch_table import GoOn
 from bot.service.rate_limit import Bounded
 from bot.service.request import Reply, Who
+from bot.study.debrief import START, Debriefs
 from bot.study.participant import participant
 from engine.errors import AskerError
 from engine.study.experiments.questions import NO_ANSWER, Asked
@@ -21,10 +22,8 @@ if TYPE_CHECKING:
     from engine.process.services import Services
     from engine.study.consent.participants import Person
     from engine.study.experiments.enrolment import Enrolled
-    from engine.study.experiments.experiment import Experiment
 
 INSTRUMENTS = {"b": "before", "a": "after", "r": "rating"}
-START = "start"
 WIDE = 12  # a choice with longer words than this has a row of its own
 PENDING_SECONDS = 1800.0
 MOST = 1_000
@@ -33,8 +32,9 @@ MOST = 1_000
 class Questions:
     """Ask the questions of experiments, and remember what was asked for when they came."""
 
-    def __init__(self, services: "Services") -> None:
+    def __init__(self, services: "Services", debriefs: Debriefs) -> None:
         self._services = services
+        self.debriefs = debriefs
         self._pending = Bounded[tuple[str, str], tuple[float, Command, Who]](MOST)
 
     async def before(
@@ -45,43 +45,27 @@ class Questions:
         if asked is None:
             return None
         self._pending[who.account] = (time.monotonic(), command, who)
-        facts = {"title": enrolled.experiment.title, "count": len(enrolled.experiment.before)}
+        title = enrolled.experiment.said("title", who.locale)
+        facts = {"title": title, "count": len(enrolled.experiment.before)}
         opening = words("questions.before", who.locale, **facts)
         return _question(enrolled, "before", asked, who, opening=opening)
 
     async def rating(self, job: str, who: Who) -> Reply | None:
-        """Ask how an answer was, after one of an experiment that wants to know."""
+        """Ask how an answer was, after one of an experiment that wants to know; or offer its end."""
         study = self._services.study_services
-        name = await study.exposures.of_answer(job) if study is not None else None
+        name = await study.exposures.of_answer(job) if study is not None and job else None
         seen = await study.exposures.get(name) if study is not None and name else None
         if study is None or seen is None or seen.state == "void":
-            return None
+            return await self.debriefs.offer(who)
         experiment = study.experiments.named(seen.experiment or "")
         person = await participant(self._services, who)
         if experiment is None or person is None or seen.pseudonym not in person.accounts:
             return None
         enrolled = await study.experiments.enrolled(experiment, person.root)
         if enrolled is None or experiment.rating is None:
-            rows = await self.after_exposure(experiment, person, who)
-            return Reply(words("questions.enough", who.locale), rows=rows) if rows else None
+            return await self.debriefs.offer(who)
         asked = study.questionnaires.asked(enrolled, "rating")[0]
         return _question(enrolled, "rating", asked, who, about=seen.id)
-
-    async def after_exposure(
-        self, experiment: "Experiment | None", person: "Person | None", who: Who
-    ) -> Rows:
-        """Offer the button that leads to the end, when somebody has seen all that they should."""
-        if experiment is None or person is None or experiment.unit != "person":
-            return ()
-        enrolled = await self._services.study.experiments.enrolled(experiment, person.root)
-        if enrolled is None or enrolled.completed:
-            return ()
-        if not (experiment.after or experiment.completion_code or experiment.debrief):
-            return ()
-        if await self._services.study.exposures.count(person, experiment.id) < experiment.exposures:
-            return ()
-        label = words("questions.finish", who.locale)
-        return ((button(Verb.ANSWER, enrolled.id, f"a.{START}", label=label),),)
 
     async def answered(self, press: Press, who: Who) -> Reply | GoOn:
         """Take one answer; give the next question or what comes after the last. Raises AskerError."""
@@ -93,7 +77,8 @@ class Questions:
         if study is None or found is None or not instrument:
             raise AskerError(words("questions.expired", who.locale))
         enrolled, pseudonym = found
-        if person is None or not {pseudonym, enrolled.unit} & {*person.accounts, person.root}:
+        mine = {*person.accounts, person.root, person.place} if person is not None else set()
+        if person is None or not {pseudonym, enrolled.unit} & mine:
             raise AskerError(words("questions.not_yours", who.locale))
         if rest != START:
             choice, _, about = rest.partition(".")
@@ -102,31 +87,25 @@ class Questions:
             if await study.questionnaires.answer(enrolled, instrument, person, *given) is None:
                 raise AskerError(words("questions.expired", who.locale))
         if instrument == "rating":
-            rows = await self.after_exposure(enrolled.experiment, person, who)
+            rows = await self.debriefs.rows(person, who)
             return Reply(words("questions.thanks", who.locale), replaces=True, rows=rows)
-        asked = await study.questionnaires.next(enrolled, instrument, person)
+        seen = await study.exposures.count(person, enrolled.experiment.id)
+        through = instrument == "before" or seen >= enrolled.experiment.exposures
+        asked = (
+            await study.questionnaires.next(enrolled, instrument, person) if through else None
+        )
         if asked is not None:
             return _question(enrolled, instrument, asked, who, replaces=True)
         if instrument == "after":
-            return await self._end(enrolled, person, who)
+            if through and not enrolled.completed:
+                await study.experiments.completed(enrolled)
+                await self._exclude(enrolled, person)
+            return await self.debriefs.end(enrolled, person, who)
         # go on with what they had asked for, if it is not too long ago
         at, command, asker = self._pending.pop(who.account, (0.0, None, who))
         if command is None or time.monotonic() - at > PENDING_SECONDS:
             return Reply(words("questions.go_on", who.locale), replaces=True)
         return GoOn(command, asker)
-
-    async def _end(self, enrolled: "Enrolled", person: "Person", who: Who) -> Reply:
-        experiment = enrolled.experiment
-        if not enrolled.completed:
-            await self._services.study.experiments.completed(enrolled)
-            await self._exclude(enrolled, person)
-        italian = who.locale.startswith("it") and experiment.debrief_it
-        parts = [
-            words("questions.end", who.locale, title=experiment.title),
-            experiment.debrief_it if italian else experiment.debrief,
-            words("questions.code", who.locale, code=enrolled.code) if enrolled.code else "",
-        ]
-        return Reply("\n\n".join(p for p in parts if p), replaces=True, private=True)
 
     async def _exclude(self, enrolled: "Enrolled", person: "Person") -> None:
         """Exclude by the rules that the file wrote down before."""

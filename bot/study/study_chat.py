@@ -7,6 +7,7 @@ from bot.service.context import Context
 from bot.service.rate_limit import REMEMBERED, Repeats
 
 if TYPE_CHECKING:
+    from bot.study.debrief import Debriefs
     from bot.study.guess import GuessGame
     from bot.study.pair import Pairs
     from bot.study.questionnaire import Questions
@@ -34,7 +35,13 @@ class StudyChat:
     def questions(self) -> "Questions":
         from bot.study.questionnaire import Questions
 
-        return Questions(self.context.services)
+        return Questions(self.context.services, self.debriefs)
+
+    @cached_property
+    def debriefs(self) -> "Debriefs":
+        from bot.study.debrief import Debriefs
+
+        return Debriefs(self.context)
 
     @cached_property
     def guessing(self) -> "GuessGame":

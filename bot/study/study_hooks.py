@@ -37,7 +37,7 @@ class StudyHooks(ChatStudy):
         from bot.study.consent import invitation
 
         invited = await invitation(self.chat, who)
-        return invited or (await self.chat.questions.rating(job, who) if job else None)
+        return invited or await self.chat.questions.rating(job, who)
 
     async def stop(self, who: Who, name: str = "") -> bool:
         return await self.chat.pairs.stop(who, name)

@@ -50,7 +50,7 @@ class TreatedRequest:
             "single",
             shown=[facts],
             seed=self.plan.request.seed or 0,
-            experiment=self.enrolled.experiment.id,
+            experiment=self.enrolled.experiment,
         )
         if self.note:
             await exposures.void(name, "missing")

@@ -30,6 +30,7 @@ async def withdraw(chat: "StudyChat", _command: "Simple", who: Who) -> Reply:
     if last is None:
         return Reply(words("study.nothing_to_withdraw", who.locale), private=True)
     channel = "private" if who.alone else "aside"
+    debriefs = await chat.debriefs.all_told(who)
     await agreements.withdraw(*who.account, channel)
     form = await agreements.form(*who.account)
     mark = mark_of(chat.context, who)
@@ -37,7 +38,8 @@ async def withdraw(chat: "StudyChat", _command: "Simple", who: Who) -> Reply:
         button(Verb.DATA, form, f"{mark}.{what}", label=words(f"study.{what}", who.locale))
         for what in (KEEP, DELETE)
     )
-    return Reply(words("study.withdrawn", who.locale), private=True, ask=ask, start="withdraw")
+    text = "\n\n".join([words("study.withdrawn", who.locale), *debriefs])
+    return Reply(text, private=True, ask=ask, start="withdraw")
 
 
 async def data_pressed(chat: "StudyChat", press: Press, who: Who) -> Reply:

@@ -4,7 +4,8 @@ RULES is the one list: a table that is not in it fails the tests, and so does on
 nobody while a column of it names somebody.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,7 +17,14 @@ from engine.ledger.observers import Rule
 from engine.ledger.tables import Asker, JobRow, RequestRow
 from engine.study import tables as t
 from engine.study.consent.account_links import leave
-from engine.study.experiments.tables import Enrolment, Exposure, ItemRow, QuestionnaireAnswer, Vote
+from engine.study.experiments.tables import (
+    Enrolment,
+    ExperimentRow,
+    Exposure,
+    ItemRow,
+    QuestionnaireAnswer,
+    Vote,
+)
 from engine.study.interactions import cut_off_interactions
 
 # In the order in which rows go: those that point at others first.
@@ -69,11 +77,31 @@ async def erase(
     for column in (t.StudyRatingRow.interaction_id, t.StudyEventRow.interaction_id):
         await connection.execute(sa.delete(column.class_).where(column.in_(mine)))
     await leave(connection, pseudonyms)
+    await _count_units(connection, pseudonyms)
     for rule in STUDY_RULES.values():
         if rule.by == "pseudonym" and (standing or not rule.standing):
             table = rule.column.class_
             await connection.execute(sa.delete(table).where(rule.column.in_(pseudonyms)))
     return files
+
+
+async def _count_units(connection: AsyncConnection, pseudonyms: Sequence[str]) -> None:
+    """Keep how many units of which arm go, and nothing of whose they were."""
+    arms = sa.select(Enrolment.study, Enrolment.experiment, Enrolment.arm)
+    gone = await connection.execute(arms.where(Enrolment.pseudonym.in_(pseudonyms)))
+    for (study, name), counts in _by_experiment(gone).items():
+        mine = ExperimentRow.study == study, ExperimentRow.id == name
+        query = sa.select(ExperimentRow.erased).where(*mine).with_for_update()
+        before = Counter(await connection.scalar(query) or {})
+        values = {"erased": dict(sorted((before + counts).items()))}
+        await connection.execute(sa.update(ExperimentRow).where(*mine).values(values))
+
+
+def _by_experiment(rows: Iterable[Any]) -> dict[tuple[str, str], Counter[str]]:
+    found: dict[tuple[str, str], Counter[str]] = {}
+    for study, name, arm in rows:
+        found.setdefault((study, name), Counter())[arm] += 1
+    return dict(sorted(found.items()))
 
 
 async def withdrawn(connection: AsyncConnection, pseudonym: str) -> None:

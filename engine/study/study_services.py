@@ -36,8 +36,31 @@ class StudyServices:
         async with self._database.reading() as connection:
             return await interaction_of_request(connection, self.study, request) is not None
 
+    async def due(self, person: Person, *, leaving: bool = False) -> list[Enrolled]:
+        """Find what the person is to be told: they saw all of it, it is over, or they are `leaving`."""
+        told = await self.questionnaires.told(person)
+        found = []
+        for one in await self.experiments.of_person(person):
+            name = one.experiment.id
+            seen = await self.exposures.count(person, name) >= one.experiment.exposures
+            over = leaving or seen or not await self.experiments.running(one.experiment)
+            if over and name not in told:
+                found.append(one)
+        return found
+
     async def enrolled(self, person: Person, spot: Spot, asking: Candidate) -> Enrolled | None:
-        experiment = self.experiments.fitting(spot, asking)
-        if experiment is None:
-            return None
-        return await self.experiments.enrol(experiment, unit_of(experiment, person, asking), person)
+        """Find the unit's arm: where the person is in already, else in the first that has room.
+
+        One that is stopped, full, or done with by this person costs no other a unit.
+        """
+        fitting = self.experiments.fitting(spot, asking)
+        mine = await self.experiments.of_person(person) if len(fitting) > 1 else []
+        begun = {one.experiment.id for one in mine}
+        for experiment in sorted(fitting, key=lambda each: each.id not in begun):
+            if await self.exposures.count(person, experiment.id) >= experiment.exposures:
+                continue
+            unit = unit_of(experiment, person, asking)
+            found = await self.experiments.enrol(experiment, unit, person)
+            if found is not None:
+                return found
+        return None

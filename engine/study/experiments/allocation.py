@@ -57,6 +57,19 @@ def block_of(weights: Mapping[str, int]) -> list[str]:
     return one * 2 if len(one) == 2 else one
 
 
+def sides(key: bytes, name: str, number: int, length: int) -> int:
+    """Say which of two stands first in pair `number`; in `length` pairs each does as often, or one more.
+
+    One block is as long as a session, so that nobody can count what is left of it.
+
+    >>> sum(sides(bytes(32), "e|u", n, 10) for n in range(10))
+    5
+    """
+    block, place = divmod(number, length)
+    order = shuffled(key, f"sides|{name}|{block}", (0, 1))
+    return shuffled(key, f"sides|{name}|block {block}", (order * length)[:length])[place]
+
+
 def shuffled(key: bytes, name: str, things: Sequence[Choice]) -> list[Choice]:
     order = list(things)
     random.Random(_number(key, name)).shuffle(order)

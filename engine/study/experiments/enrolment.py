@@ -97,11 +97,27 @@ class Experiments:
     def named(self, name: str) -> Experiment | None:
         return self._known.get(name)
 
-    def fitting(self, spot: Spot, asking: Candidate) -> Experiment | None:
-        """Find the first that runs today and takes this in; whether it is stopped the database knows."""
+    def fitting(self, spot: Spot, asking: Candidate) -> list[Experiment]:
+        """List those that run today and take this in; whether they are stopped the database knows."""
         now, age = self.database.clock(), self.study.file.minimum_age
-        open_now = (e for e in self.all if e.runs(now) and takes(e, spot, asking, age))
-        return next(open_now, None)
+        return [e for e in self.all if e.runs(now) and takes(e, spot, asking, age)]
+
+    async def of_person(self, person: Person) -> list[Enrolled]:
+        """List what the person, or the place, is in: the first enrolment in each experiment."""
+        row = Enrolment
+        mine = row.pseudonym.in_(person.accounts) | row.unit.in_((person.root, person.place))
+        query = sa.select(row.__table__).where(row.study == self.study.id, mine)
+        found: dict[str, Enrolled] = {}
+        for one in await self.database.rows(query.order_by(row.at, row.id)):
+            if (experiment := self.named(one.experiment)) is not None:
+                found.setdefault(experiment.id, _enrolled(experiment, one))
+        return list(found.values())
+
+    async def running(self, experiment: Experiment) -> bool:
+        async with self.database.reading() as connection:
+            row = await self._frozen(connection, experiment.id)
+        stopped = row is not None and row.state != "open"
+        return experiment.runs(self.database.clock()) and not stopped
 
     async def enrolled(self, experiment: Experiment, unit: str) -> Enrolled | None:
         async with self.database.reading() as connection:

@@ -93,6 +93,7 @@ class Experiment(_Part):
 
     id: Name
     title: Line
+    title_it: str = Field(default="", max_length=200)
     hypothesis: Words
     preregistration: Annotated[str, StringConstraints(pattern=r"^(https://\S{4,300})?$")] = ""
     task: Literal["single", "compare", "guess"]
@@ -102,6 +103,7 @@ class Experiment(_Part):
     stop: datetime.date
     max_n: Annotated[int, Field(ge=1, le=1_000_000)]
     exposures: Annotated[int, Field(ge=1, le=1000)] = 10
+    reveal: Literal["each", "end", "none"] = "end"
     blind: bool = True
     scrub: tuple[Line, ...] = ()
     completion_code: bool = False
@@ -147,6 +149,10 @@ class Experiment(_Part):
         """Find the arms that a unit was allocated to: one, or the two of a pair."""
         known = {each.name: each for each in self.arms}
         return tuple(known[name] for name in arm.split(BETWEEN) if name in known)
+
+    def said(self, name: Literal["title", "debrief"], locale: str) -> str:
+        italian = getattr(self, f"{name}_it") if locale.startswith("it") else ""
+        return str(italian or getattr(self, name))
 
     def runs(self, now: float) -> bool:
         """Tell whether the day, in UTC, lies within its dates, the last one included."""

@@ -18,6 +18,7 @@ from engine.study.tables import InteractionRow
 
 if TYPE_CHECKING:
     from engine.study.consent.participants import Person
+    from engine.study.experiments.experiment import Experiment
     from engine.study.study import Study
 
 OPEN_SECONDS = 24 * 3600.0  # a vote is taken within these
@@ -51,17 +52,19 @@ class Exposures:
         *,
         shown: list[dict[str, Any]],
         seed: int,
-        experiment: str | None = None,
+        experiment: "Experiment | None" = None,
         item: str | None = None,
     ) -> bool:
         """Write it down before it is shown; False for an item that the person has had."""
         mine = Exposure.pseudonym.in_(person.accounts)
         async with self._database.writing() as connection:
+            if experiment is not None and kind != "single":
+                await self._make_room(connection, mine, experiment)
             count = sa.select(sa.func.count()).where(mine, Exposure.kind == kind)
             values = {
                 "id": name,
                 "study": self._study.id,
-                "experiment": experiment,
+                "experiment": experiment.id if experiment else None,
                 "pseudonym": person.pseudonym,
                 "kind": kind,
                 "item": item,
@@ -72,6 +75,19 @@ class Exposures:
                 "made_at": self._database.clock(),
             }
             return await add(connection, Exposure, values)
+
+    async def _make_room(
+        self, connection: AsyncConnection, mine: Any, experiment: "Experiment"
+    ) -> None:
+        """Void the oldest that were passed over, lest more are judged than the experiment has."""
+        row = Exposure
+        kept = row.study == self._study.id, row.experiment == experiment.id, row.state != "void"
+        query = sa.select(row.id, row.state).where(mine, *kept).order_by(row.made_at, row.id)
+        rows = (await connection.execute(query)).all()
+        surplus = len(rows) + 1 - experiment.exposures
+        over = [one.id for one in rows if one.state != "voted"][: max(0, surplus)]
+        void = {"state": "void", "void_reason": "passed over"}
+        await connection.execute(sa.update(row).where(row.id.in_(over)).values(void))
 
     @repeated
     async def compose(
@@ -180,25 +196,40 @@ class Exposures:
         mine = sa.update(Exposure).where(Exposure.id == name, *where)
         await self._database.change(mine.values(values))
 
+    def _of(self, person: "Person", experiment: str | None) -> sa.ColumnElement[bool]:
+        whose = Exposure.study == self._study.id, Exposure.pseudonym.in_(person.accounts)
+        return sa.and_(*whose, Exposure.experiment == experiment)
+
     async def count(self, person: "Person", experiment: str) -> int:
         """Count an experiment's exposures that the person answered, or saw where nothing is asked."""
         done = sa.or_(
             Exposure.state == "voted",
             sa.and_(Exposure.kind == "single", Exposure.state == "delivered"),
         )
-        query = sa.select(sa.func.count()).where(
-            Exposure.study == self._study.id,
-            Exposure.experiment == experiment,
-            Exposure.pseudonym.in_(person.accounts),
-            done,
-        )
+        query = sa.select(sa.func.count()).where(self._of(person, experiment), done)
         return await self._database.scalar(query) or 0
+
+    async def number(self, person: "Person", experiment: str | None, kind: str) -> int:
+        """Count all that were made for the person, void ones too: the next one's place in an order."""
+        query = sa.select(sa.func.count()).where(self._of(person, experiment))
+        return await self._database.scalar(query.where(Exposure.kind == kind)) or 0
+
+    async def shown_to(self, person: "Person", experiment: str) -> Sequence[Any]:
+        """List what the person judged in an experiment, in order: what it was, and the last choice."""
+        query = (
+            sa.select(Exposure.id, Exposure.shown, Vote.choice)
+            .join(Vote, Vote.exposure_id == Exposure.id)
+            .where(self._of(person, experiment), Exposure.state == "voted")
+            .order_by(Exposure.made_at, Exposure.id, Vote.at, Vote.id)
+        )
+        last = {row.id: row for row in await self._database.rows(query)}
+        return list(last.values())
 
     async def votes_of(self, person: "Person", experiment: str) -> Sequence[Any]:
         query = (
             sa.select(Vote.seconds, Vote.unblinded)
             .join(Exposure, Exposure.id == Vote.exposure_id)
-            .where(Exposure.experiment == experiment, Vote.pseudonym.in_(person.accounts))
+            .where(self._of(person, experiment))
         )
         return await self._database.rows(query)
 

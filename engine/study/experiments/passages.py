@@ -1,7 +1,8 @@
-"""Passages to guess, real or generated: each is shown to a person once, both kinds evenly; the score.
+"""Passages to guess, real or generated: each is shown to a person once; the score.
 
-A person's guesses come in blocks of four, two of each kind in a keyed order; among the passages of a
-kind the one shown least goes first. Nobody is shown what was generated for them.
+A keyed coin is thrown for every guess by itself: in balanced blocks, whoever counts what they were told
+knows the last of each without reading it (d' 1.1). Among the passages of a kind the one shown least goes
+first. Nobody is shown what was generated for them.
 """
 
 import hashlib
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from engine.study.consent.participants import Person
 
 KINDS = ("real", "generated")
-BLOCK = ("real", "real", "generated", "generated")
 SCORE_AFTER = 10  # guesses; d' of fewer says nothing
 CONFIDENCES = range(1, 7)
 
@@ -100,8 +100,7 @@ def score_of(guesses: Iterable[tuple[str, str]]) -> Score:
 
 
 def next_kind(key: bytes, person: str, number: int) -> str:
-    block, place = divmod(number, len(BLOCK))
-    return shuffled(key, f"guess|{person}|block {block}", BLOCK)[place]
+    return shuffled(key, f"guess|{person}|{number}", KINDS)[0]
 
 
 def choose(

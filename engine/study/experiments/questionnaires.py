@@ -1,18 +1,21 @@
 """Answers to questionnaires: what is still to be asked of somebody, and what they said."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from ulid import ULID
 
 from engine.ledger.transactions import Database, repeated
 from engine.study.experiments.questions import NO_ANSWER, Asked, ordered
-from engine.study.experiments.tables import QuestionnaireAnswer
+from engine.study.experiments.tables import Exposure, QuestionnaireAnswer
 
 if TYPE_CHECKING:
     from engine.study.consent.participants import Person
     from engine.study.experiments.enrolment import Enrolled
     from engine.study.study import Study
+
+
+DEBRIEF = "debrief"  # the instrument, and question, by which it is on record that somebody was told
 
 
 class Questionnaires:
@@ -38,7 +41,27 @@ class Questionnaires:
         questions = self.asked(enrolled, instrument)
         return next((each for each in questions if each.question.id not in answered), None)
 
-    @repeated
+    async def told(self, person: "Person") -> set[str]:
+        """Name the experiments whose debrief the person has had."""
+        row = QuestionnaireAnswer
+        mine = row.study == self._study.id, row.pseudonym.in_(person.accounts)
+        query = sa.select(row.experiment).where(*mine, row.instrument == DEBRIEF)
+        return set(await self._database.scalars(query))
+
+    async def debriefed(self, experiment: str, person: "Person") -> None:
+        if experiment not in await self.told(person):
+            shown = {"place": 0, "choices": ["told"]}
+            await self._write(experiment, person, DEBRIEF, DEBRIEF, "told", shown)
+
+    async def _treated(self, enrolled: "Enrolled", person: "Person") -> bool:
+        query = sa.select(Exposure.id).where(
+            Exposure.study == self._study.id,
+            Exposure.experiment == enrolled.experiment.id,
+            Exposure.pseudonym.in_(person.accounts),
+            Exposure.delivered_at.is_not(None),
+        )
+        return await self._database.scalar(query.limit(1)) is not None
+
     async def answer(
         self,
         enrolled: "Enrolled",
@@ -48,24 +71,45 @@ class Questionnaires:
         choice: str,
         about: str | None = None,
     ) -> Asked | None:
-        """Write the answer down: the number of the choice as shown, or "none". None for no such."""
+        """Write the answer down: the number of the choice as shown, or "none".
+
+        None for no such, and for one from before the treatment once that was delivered.
+        """
         asked = next((a for a in self.asked(enrolled, instrument) if a.place == place), None)
         if asked is None:
             return None
         chosen = choice.isdecimal() and int(choice) < len(asked.values)
         if not chosen and (choice != NO_ANSWER or asked.question.required):
             return None
+        if instrument == "before" and await self._treated(enrolled, person):
+            return None
+        value = asked.values[int(choice)] if chosen else None
+        shown = {"place": place, "choices": list(asked.values)}
+        of = enrolled.experiment.id, person, instrument, asked.question.id
+        await self._write(*of, value, shown, about)
+        return asked
+
+    @repeated
+    async def _write(
+        self,
+        experiment: str,
+        person: "Person",
+        instrument: str,
+        question: str,
+        value: str | None,
+        shown: dict[str, Any],
+        about: str | None = None,
+    ) -> None:
         row = {
             "id": str(ULID()),
             "study": self._study.id,
-            "experiment": enrolled.experiment.id,
+            "experiment": experiment,
             "pseudonym": person.pseudonym,
             "instrument": instrument,
-            "question": asked.question.id,
+            "question": question,
             "about": about,
-            "value": asked.values[int(choice)] if chosen else None,
-            "shown": {"place": place, "choices": list(asked.values)},
+            "value": value,
+            "shown": shown,
             "at": self._database.clock(),
         }
         await self._database.change(sa.insert(QuestionnaireAnswer).values(row))
-        return asked

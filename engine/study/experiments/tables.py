@@ -17,6 +17,7 @@ class ExperimentRow(Table):
     """An experiment as it was when its first unit was enrolled; `file` is its TOML from then on.
 
     `enrolled` is raised in the transaction that enrols a unit, which keeps permuted blocks whole.
+    `erased` counts, by arm, the units whose rows went with a deletion: attrition without persons.
     """
 
     __tablename__ = "experiments"
@@ -29,6 +30,7 @@ class ExperimentRow(Table):
     frozen_at: Mapped[float]
     stopped_at: Mapped[float | None]
     stop_reason: Mapped[str | None] = mapped_column(Text)
+    erased: Mapped[dict[str, int] | None] = mapped_column(JSON(none_as_null=True))
 
 
 class Enrolment(Table):

@@ -59,20 +59,32 @@ def flow_table(made: ExportFacts, tables: "Tables") -> str:
         ("**interactions in this export**", len(tables["interactions"])),
     ]
     text = table(["people and rows", "n"], rows)
-    return "\n\n".join((text, *_allocations(tables), *_exposures(tables)))
+    return "\n\n".join((text, *_allocations(tables, flow), *_exposures(tables)))
 
 
-def _allocations(tables: "Tables") -> list[str]:
-    if not tables["enrolments"]:
-        return []
-    arms: dict[tuple[str, str], list[Row]] = {}
+def _allocations(tables: "Tables", flow: "Flow") -> list[str]:
+    rows = [row[:-1] for row in unit_flow(tables, flow)]
+    return [table(UNIT_FLOW[:-1], rows)] if rows else []
+
+
+UNIT_FLOW = (
+    "experiment", "arm", "allocated", "left, erased", "left, kept unused", "completed", "excluded",
+    "to analyse", "why excluded",
+)  # fmt: skip
+
+
+def unit_flow(tables: "Tables", flow: "Flow") -> list[tuple[Any, ...]]:
+    """Follow the units of each arm from their allocation to the analysis; columns as in UNIT_FLOW."""
+    found: dict[tuple[str, str], list[Row]] = {arm: [] for arm in flow.units}
     for row in tables["enrolments"]:
-        arms.setdefault((row["experiment"], row["arm"]), []).append(row)
-    rows = [
-        (*key, len(own), _count(own, "excluded"), _count(own, "completed_at"))
-        for key, own in sorted(arms.items())
-    ]
-    return [table(["experiment", "arm", "allocated", "excluded", "completed"], rows)]
+        found[row["experiment"], row["arm"]].append(row)
+    rows = []
+    for arm, own in found.items():
+        reasons = Counter(row["excluded"] for row in own if row["excluded"])
+        why = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items()))
+        done, out = sum(row["completed_at"] is not None for row in own), reasons.total()
+        rows.append((*arm, *flow.units[arm], done, out, len(own) - out, why))
+    return rows
 
 
 def _exposures(tables: "Tables") -> list[str]:
@@ -83,10 +95,6 @@ def _exposures(tables: "Tables") -> list[str]:
         why = ", ".join(f"{reason} {count}" for reason, count in void.items())
         rows.append((kind, made, shown, judged, f"{sum(void.values())} {why}".strip()))
     return [table(["shown to be judged", "made", "delivered", "judged", "void"], rows)]
-
-
-def _count(rows: Iterable["Row"], column: str) -> int:
-    return sum(bool(row[column]) for row in rows)
 
 
 def exposure_flow(tables: "Tables") -> Iterator[tuple[str, int, int, int, dict[str, int]]]:

@@ -114,6 +114,7 @@ ABOUT: Final[dict[str, dict[str, str]]] = {
         "frozen_at": "When the first unit was enrolled.",
         "stopped_at": "When it was stopped.",
         "stop_reason": "Why it was stopped.",
+        "erased": "By arm: how many units were erased because somebody left; missing for none.",
     },
     "enrolments": {
         "experiment": "The experiment.",

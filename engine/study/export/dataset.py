@@ -32,7 +32,10 @@ class Person:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flow:
-    """Count people and rows, and those that are not in the tables by reason (CONSORT)."""
+    """Count people and rows, and those that are not in the tables by reason (CONSORT).
+
+    `units`: of an experiment's arm, how many were allocated, are erased, and belong to people who left.
+    """
 
     invited: Mapping[str, int]
     agreed: int
@@ -42,6 +45,7 @@ class Flow:
     linked: int
     interactions: int
     left_out: Mapping[str, int]
+    units: Mapping[tuple[str, str], tuple[int, int, int]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,8 +105,25 @@ async def read_study(database: Database, study: str, experiment: str | None = No
             linked=len(people) - len(names),
             interactions=len(raw["interactions"]),
             left_out=left_out,
+            units=_units(raw, people, experiment),
         ),
     )
+
+
+def _units(
+    raw: Tables, people: Mapping[str, Person], only: str | None
+) -> dict[tuple[str, str], tuple[int, int, int]]:
+    erased: Counter[tuple[str, str]] = Counter()
+    for row in raw["experiments"]:
+        erased.update({(row["id"], arm): count for arm, count in (row["erased"] or {}).items()})
+    found: Counter[tuple[str, str]] = Counter()
+    left: Counter[tuple[str, str]] = Counter()
+    for row in raw["enrolments"]:
+        arm = row["experiment"], row["arm"]
+        found[arm] += 1
+        left[arm] += row["pseudonym"] is not None and row["pseudonym"] not in people
+    arms = (arm for arm in sorted({*found, *erased}) if only in (None, arm[0]))
+    return {arm: (found[arm] + erased[arm], erased[arm], left[arm]) for arm in arms}
 
 
 def live_people(consents: Sequence[Row], links: Sequence[Row]) -> dict[str, Person]:

@@ -1,9 +1,8 @@
 """Figures of people: who was asked, who agreed, what was left out and why. Pure."""
 
 from collections import Counter
-from typing import Any
 
-from engine.study.export.card_tables import exposure_flow
+from engine.study.export.card_tables import UNIT_FLOW, exposure_flow, unit_flow
 from engine.study.export.codebook import Row, Tables
 from engine.study.export.dataset import Flow
 from engine.study.report.figures import Figure
@@ -11,7 +10,7 @@ from engine.study.report.plots import bars
 
 
 def recruitment(tables: Tables, flow: Flow) -> list[Figure]:
-    return [_funnel(flow, tables), _exclusions(flow, tables), _arms(tables)]
+    return [_funnel(flow, tables), _exclusions(flow, tables), _arms(tables, flow)]
 
 
 def _funnel(flow: Flow, tables: Tables) -> Figure:
@@ -76,24 +75,17 @@ def _exclusions(flow: Flow, tables: Tables) -> Figure:
     )
 
 
-def _arms(tables: Tables) -> Figure:
-    found: dict[tuple[str, str], list[Row]] = {}
-    for row in tables["enrolments"]:
-        found.setdefault((row["experiment"], row["arm"]), []).append(row)
-    cells: list[tuple[Any, ...]] = []
-    for (experiment, arm), rows in sorted(found.items()):
-        reasons = Counter(row["excluded"] for row in rows if row["excluded"])
-        why = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items()))
-        done = sum(row["completed_at"] is not None for row in rows)
-        cells.append((experiment, arm, len(rows), sum(reasons.values()), why, done))
-    values = {f"{name}: {arm}": len(rows) for (name, arm), rows in sorted(found.items())}
+def _arms(tables: Tables, flow: Flow) -> Figure:
+    cells = unit_flow(tables, flow)
+    values = {f"{name}: {arm}": count for name, arm, count, *_ in cells}
     return Figure(
         name="arms",
         title="Experiments: units by arm",
         svg=bars("arms", values, "units", "Allocation"),
-        n=f"n = {len(tables['enrolments']):,} units",
+        n=f"n = {len(tables['enrolments']):,} units of {sum(values.values()):,} allocated",
         rows="enrolments",
         which="all",
-        head=("experiment", "arm", "allocated", "excluded", "why", "completed"),
+        head=UNIT_FLOW,
         cells=cells,
+        note="Of those who left, only these counts remain.",
     )

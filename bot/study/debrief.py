@@ -1,0 +1,100 @@
+"""The end of an experiment for one person: who is through with it, and what they are told then."""
+
+from typing import TYPE_CHECKING, Any
+
+from bot.locales import words
+from bot.messages.buttons import Rows, Verb, button
+from bot.service.rate_limit import REMEMBERED, Repeats
+from bot.service.request import Reply, Who
+from bot.study.participant import participant
+from engine.study.experiments.passages import Score, score_of
+
+if TYPE_CHECKING:
+    from bot.service.context import Context
+    from engine.study.consent.participants import Person
+    from engine.study.experiments.enrolment import Enrolled
+
+START = "start"
+OFFERED = 86400.0  # seconds until the button is shown again by itself
+MOST_LISTED = 20  # judgements of which each is told
+
+
+class Debriefs:
+    """Offer the end to everybody who saw all, or whose experiment is over; each is told once."""
+
+    def __init__(self, context: "Context") -> None:
+        self._context = context
+        self._offered = Repeats(REMEMBERED)
+
+    async def rows(self, person: "Person | None", who: Who) -> Rows:
+        if person is None:
+            return ()
+        due = await self._context.services.study.due(person)
+        label = words("questions.finish", who.locale)
+        return tuple((button(Verb.ANSWER, one.id, f"a.{START}", label=label),) for one in due)
+
+    async def offer(self, who: Who) -> Reply | None:
+        """Ask after an answer, where nothing else leads to the end; once a day."""
+        if self._offered.lately(who.account, OFFERED):
+            return None
+        rows = await self.rows(await participant(self._context.services, who), who)
+        if not rows:
+            return None
+        self._offered.new(who.account)
+        return Reply(words("questions.enough", who.locale), rows=rows, private=True)
+
+    async def end(self, enrolled: "Enrolled", person: "Person", who: Who) -> Reply:
+        parts = [
+            words("questions.end", who.locale, title=enrolled.experiment.said("title", who.locale)),
+            await self.told(enrolled, person, who),
+            words("questions.code", who.locale, code=enrolled.code) if enrolled.code else "",
+        ]
+        return Reply("\n\n".join(p for p in parts if p), replaces=True, private=True)
+
+    async def all_told(self, who: Who) -> list[str]:
+        """Tell everything that is not told yet, to somebody who leaves."""
+        person = await participant(self._context.services, who)
+        if person is None:
+            return []
+        due = await self._context.services.study.due(person, leaving=True)
+        return [await self.told(one, person, who) for one in due]
+
+    async def told(self, enrolled: "Enrolled", person: "Person", who: Who) -> str:
+        experiment, services = enrolled.experiment, self._context.services.study
+        arms = ", ".join(arm.name for arm in experiment.arms)
+        said = experiment.said("debrief", who.locale) or words(
+            "questions.debrief", who.locale, title=experiment.said("title", who.locale), arms=arms
+        )
+        await services.questionnaires.debriefed(experiment.id, person)
+        if experiment.reveal != "end" or experiment.task == "single":
+            return said
+        judged = await services.exposures.shown_to(person, experiment.id)
+        one_by_one = self._pair if experiment.task == "compare" else _guess
+        lines = [f"{n}. {one_by_one(row, who)}" for n, row in enumerate(judged[:MOST_LISTED], 1)]
+        if experiment.task == "guess":
+            score = score_of((row.shown[0]["kind"], row.choice) for row in judged)
+            lines.append(score_words(score, who))
+        return "\n".join([said, "", *lines]) if judged else said
+
+    def _pair(self, row: Any, who: Who) -> str:
+        a, b = (self.writer(facts, who) for facts in row.shown[:2])
+        choice = words(f"compare.{row.choice}", who.locale)
+        return words("compare.line", who.locale, a=a, b=b, choice=choice)
+
+    def writer(self, facts: dict[str, Any], who: Who) -> str:
+        expert = self._context.registry.named(facts.get("expert", ""))
+        kind = "base" if facts.get("plain") else "expert"
+        title = expert.title if expert else facts["arm"]
+        return words(f"compare.{kind}", who.locale, expert=title)
+
+
+def _guess(row: Any, who: Who) -> str:
+    was, said = (words(f"guess.{kind}", who.locale) for kind in (row.shown[0]["kind"], row.choice))
+    return words("guess.line", who.locale, was=was, said=said)
+
+
+def score_words(score: Score, who: Who) -> str:
+    told = words("guess.score", who.locale, right=score.right, guesses=score.guesses)
+    if score.dprime is None:
+        return told
+    return told + " " + words("guess.dprime", who.locale, dprime=f"{score.dprime:.2f}")

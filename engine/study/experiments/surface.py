@@ -1,0 +1,96 @@
+"""The surface of passages: length and punctuation, by which nobody should be able to tell a kind. Pure.
+
+Real and generated passages are matched one to one, each pair close in every feature; what is left of the
+difference is measured by a logistic regression on the same features, cross-validated. Its share of right
+answers is what a reader could have without reading; it is told beside every d'.
+"""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+MARKS = (",", ";", ":", "—", "-", "?", "!", "…", ".", "“", "’", "(")
+MOST_SHARE = 0.6  # of a pool that may be shipped
+FOLDS = 10
+RIDGE = 1.0  # on standardised features
+STEPS = 25  # of Newton's method; it stands still long before
+
+Floats = NDArray[np.float64]
+
+
+def typeset(text: str) -> str:
+    """Set quotes, dashes and dots alike, whoever wrote them.
+
+    >>> typeset('"It rained--again..." she said.')
+    '“It rained—again…” she said.'
+    """
+    line = " ".join(text.split()).replace("...", "…")
+    line = re.sub(r"\s*(?:--+|\s[-–]\s|—)\s*", "—", line).replace("'", "’").replace("‘", "’")
+    return re.sub(r'(^|[\s(—])"', r"\1“", line).replace('"', "”")
+
+
+def features(text: str) -> list[float]:
+    words = text.split()
+    letters = sum(map(len, words))
+    sentences = max(1, len(re.findall(r"[.!?…]+", text)))
+    return [
+        len(words),
+        letters / max(1, len(words)),
+        len(words) / sentences,
+        sum(word[:1].isupper() for word in words),
+        *(text.count(mark) for mark in MARKS),
+    ]
+
+
+def classified(real: Sequence[str], generated: Sequence[str]) -> float:
+    """Give the share that a classifier on the surface tells right; 0.5 is chance.
+
+    >>> classified(["So it was."] * 20, ["It was; so; it was; so it was!"] * 20)
+    1.0
+    """
+    table = np.array([features(text) for text in (*real, *generated)], dtype=float)
+    kinds = np.repeat([0.0, 1.0], [len(real), len(generated)])
+    order = np.random.default_rng(0).permutation(len(kinds))
+    right = 0.0
+    for fold in range(min(FOLDS, len(kinds))):
+        held = np.zeros(len(kinds), dtype=bool)
+        held[order[fold::FOLDS]] = True
+        weights, scale = _fitted(table[~held], kinds[~held])
+        said = _with_one((table[held] - scale[0]) / scale[1]) @ weights > 0
+        right += float((said == (kinds[held] > 0)).sum())
+    return right / len(kinds)
+
+
+def matched(real: Sequence[str], generated: Sequence[str], most: int) -> list[tuple[int, int]]:
+    """Pair real passages with generated ones, the closest first, each once; give their numbers."""
+    table = np.array([features(text) for text in (*real, *generated)], dtype=float)
+    table = (table - table.mean(axis=0)) / np.maximum(table.std(axis=0), 1e-9)
+    one, other = table[: len(real)], table[len(real) :]
+    distance = np.square(one[:, None] - other[None]).sum(axis=-1)
+    pairs: list[tuple[int, int]] = []
+    while len(pairs) < min(most, len(real), len(generated)):
+        place = int(distance.argmin())
+        mine, theirs = divmod(place, len(generated))
+        pairs.append((mine, theirs))
+        distance[mine, :] = distance[:, theirs] = np.inf
+    return pairs
+
+
+def _fitted(table: Floats, kinds: Floats) -> tuple[Floats, tuple[Floats, Floats]]:
+    """Fit a ridge logistic regression; return its weights, and mean and deviation of the features."""
+    scale = table.mean(axis=0), np.maximum(table.std(axis=0), 1e-9)
+    rows = _with_one((table - scale[0]) / scale[1])
+    ridge = RIDGE * np.eye(rows.shape[1])
+    weights = np.zeros(rows.shape[1])
+    for _ in range(STEPS):
+        chance = 1 / (1 + np.exp(-np.clip(rows @ weights, -30, 30)))
+        slope = rows.T @ (kinds - chance) - ridge @ weights
+        curve = (rows * (chance * (1 - chance))[:, None]).T @ rows + ridge
+        weights = weights + np.linalg.solve(curve, slope)
+    return weights, scale
+
+
+def _with_one(rows: Floats) -> Floats:
+    return np.hstack([np.ones((len(rows), 1)), rows])
