@@ -18,7 +18,7 @@ from study_rows import STUDY, Rows, fill_study, opened
 from engine.errors import CommandError
 from engine.ledger.transactions import Database
 from engine.settings import Settings
-from engine.study.experiments.tables import Enrolment, QuestionnaireAnswer
+from engine.study.experiments.tables import Enrolment, ExperimentRow, QuestionnaireAnswer
 from engine.study.export.dataset import read_study
 from engine.study.report.estimates import (
     bootstrap,
@@ -194,6 +194,111 @@ async def test_answers_are_shown_arm_by_arm(settings: Settings, database: Databa
     assert "n = 3 answers of 4 people" in text
     assert "hot24.54 to 50" in text
     assert "cold111 to 11" in text
+
+
+LOVE = """title = "Lovecraft or the machine?"
+hypothesis = "Readers prefer the expert."
+preregistration = "https://osf.io/abcde"
+task = "compare"
+[[arms]]
+name = "alone"
+plain = true
+[[arms]]
+name = "lora"
+[[before]]
+id = "read"
+text = "How much have you read?"
+kind = "choice"
+choices = ["Nothing", "Some", "Nearly all"]
+[[after]]
+id = "liked"
+text = "How did you like it?"
+points = 7
+low = "not at all"
+high = "very much"
+"""
+
+
+async def fill_love(database: Database, votes: str, fast: str) -> None:
+    """Each letter is a person's one vote for lora, or against; those that are `fast` are excluded."""
+    async with database.writing() as connection:
+        rows = Rows(connection)
+        frozen = {"file": LOVE, "version_sha256": "c" * 64, "state": "open", "enrolled": 9}
+        await rows.add(ExperimentRow, id="love", frozen_at=rows.now, **frozen)
+        arms = [
+            {"arm": arm, "expert": "lovecraft", "plain": arm == "alone"}
+            for arm in ("alone", "lora")
+        ]
+        for number, (vote, out) in enumerate(zip(votes, fast, strict=True)):
+            name = rows.person(number)
+            await rows.consent(name)
+            unit = {"unit": name, "unit_kind": "person", "pseudonym": name, "arm": "alone+lora"}
+            of = {"experiment": "love", "at": rows.now}
+            why = "a vote within 2 seconds" if out == "x" else None
+            await rows.add(
+                Enrolment,
+                id=rows.id(),
+                version_sha256="c" * 64,
+                position=number,
+                excluded=why,
+                **unit,
+                **of,
+            )
+            exposure = await rows.exposure(name, "compare", arms, experiment="love")
+            await rows.vote(name, exposure, {"+": "b", "-": "a"}[vote])
+            for instrument, question, value in (
+                ("before", "read", ("Nothing", "Nearly all", "Some")[number % 3]),
+                ("after", "liked", "6"),
+            ):
+                asked = {
+                    "instrument": instrument,
+                    "question": question,
+                    "value": value,
+                    "shown": {},
+                }
+                await rows.add(QuestionnaireAnswer, id=rows.id(), pseudonym=name, **asked, **of)
+
+
+async def test_the_result_stands_first_obeys_the_exclusions_and_reads_as_it_was_asked(
+    settings: Settings, database: Database
+) -> None:
+    await fill_love(database, "+++-----", "....xxxx")
+    text = await page_of(settings, database)
+    assert text.index('id="findings"') < text.index('id="people"')
+    assert "Readers prefer the expert." in text and "https://osf.io/abcde" in text
+    assert "lora was preferred to alone in 75.0% of 4 decided comparisons by 4 people" in text
+    assert "4 people are left out" in text
+    wins = Page(text).figures["wins"]
+    assert "love: lora over alone310" in wins, "won 3, lost 1, no tie"
+    assert "0.75" in wins and "0.375" in wins, "and everybody beside it"
+
+
+async def test_a_page_speaks_to_who_cannot_see_it_and_shows_scales_as_they_were_asked(
+    settings: Settings, database: Database
+) -> None:
+    await fill_love(database, "++-", "...")
+    text = await page_of(settings, database)
+    labels = re.findall(r'<svg [^>]*aria-label="([^"]*)"', text)
+    assert labels and all(re.search(r"\d", label) for label in labels)
+    assert any("love: lora over alone 0.667, 95 % interval" in label for label in labels)
+    assert "<th>" not in text and text.count("<table>") == text.count("<caption>")
+    assert (
+        "How did you like it?" in text and "very much" in text and ">7<" in text.replace("\n", "<")
+    )
+    answers = Page(text).figures["answers-love-before-read"]
+    assert answers.index("Nothing") < answers.index("Some") < answers.index("Nearly all")
+
+
+async def test_those_who_never_met_stand_apart(settings: Settings, database: Database) -> None:
+    async with database.writing() as connection:
+        rows = Rows(connection)
+        name = rows.person(0)
+        await rows.consent(name)
+        for one, other in (("agatha", "lovecraft"), ("jewel", "newsroom")):
+            shown = [{"arm": each, "expert": each, "plain": False} for each in (one, other)]
+            await rows.vote(name, await rows.exposure(name, "compare", shown), "a")
+    figures = Page(await page_of(settings, database)).figures
+    assert "newsroom" not in figures["strengths"] and "newsroom" in figures["strengths-2"]
 
 
 # Statistics

@@ -79,6 +79,12 @@ def shipped() -> tuple[Item, ...]:
     return tuple(i for p in found for i in read_items(p.read_text(encoding="utf-8"), p.name))
 
 
+def pool_note() -> str:
+    """Give what is said at the head of the shipped pool: how it was matched."""
+    text = files("engine.study.passages").joinpath("generated.toml").read_text(encoding="utf-8")
+    return text.partition("\n")[0].removeprefix("# ")
+
+
 def score_of(guesses: Iterable[tuple[str, str]]) -> Score:
     """Score pairs (what it was, what was said). A generated passage is the signal; rates are corrected
     by half a guess (log-linear; Hautus 1995), so that no rate is 0 or 1.

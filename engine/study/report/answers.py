@@ -2,31 +2,65 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
+from engine.study.experiments.questionnaires import DEBRIEF
 from engine.study.export.codebook import Row, Tables
 from engine.study.report.estimates import Estimate, estimated
 from engine.study.report.figures import Figure, interval
 from engine.study.report.plots import forest, stacked
+from engine.study.report.primary import excluded, files_of, without
 
 Question = tuple[str, str, str]  # experiment, instrument, question
 EVERYBODY = "all"
-MEANS = "Means, with 95 % intervals by drawing whole people anew; the line is the middle of the answers."
+MEANS = (
+    "Means, with 95 % intervals by drawing whole people anew; the line is the middle of the scale. "
+    "People whom the rules exclude are left out."
+)
 MANY = 7  # values that have a colour of their own
 
 
 def answers(tables: Tables) -> list[Figure]:
     arms = {(row["experiment"], row["unit"]): row["arm"] for row in tables["enrolments"]}
     found: dict[Question, list[Row]] = {}
-    for row in tables["answers"]:
-        if row["counts"]:
+    asked = _questions(tables)
+    for row in without(tables["answers"], excluded(tables)):
+        if row["counts"] and row["instrument"] != DEBRIEF:
             key = (row["experiment"], row["instrument"], row["question"])
             found.setdefault(key, []).append(row)
-    return [_figure(question, found[question], arms) for question in sorted(found)]
+    return [_figure(key, found[key], arms, asked.get(key, {})) for key in sorted(found)]
 
 
-def _figure(question: Question, rows: Sequence[Row], arms: Mapping[tuple[str, str], str]) -> Figure:
+def _questions(tables: Tables) -> dict[Question, dict[str, Any]]:
+    found: dict[Question, dict[str, Any]] = {}
+    for name, file in files_of(tables).items():
+        if "rating" in file:
+            found[name, "rating", "rating"] = file["rating"]
+        for instrument in ("before", "after"):
+            for one in file.get(instrument, ()):
+                found[name, instrument, one["id"]] = one
+    return found
+
+
+def _scale(asked: Mapping[str, Any], values: Sequence[str]) -> tuple[list[str], dict[float, str]]:
+    """Give a question's choices in their order, and the ends of its scale with their words."""
+    if asked.get("kind") == "choice":
+        return [value for value in asked["choices"] if value in values], {}
+    slider = asked.get("kind") == "slider"
+    ends = (0, 100) if slider else (1, asked.get("points", 5))
+    words = asked.get("low", ""), asked.get("high", "")
+    named = zip(ends, words, strict=True)
+    return [], {end: f"{end}\n{said}" if said else f"{end}" for end, said in named}
+
+
+def _figure(
+    question: Question,
+    rows: Sequence[Row],
+    arms: Mapping[tuple[str, str], str],
+    asked: Mapping[str, Any],
+) -> Figure:
     experiment, instrument, name = question
     by_arm: dict[str, list[Row]] = {}
     for row in rows:
@@ -36,13 +70,15 @@ def _figure(question: Question, rows: Sequence[Row], arms: Mapping[tuple[str, st
     said = [row["value"] for row in rows if row["value"] is not None]
     numeric = all(value.isdecimal() for value in said)
     values = sorted(set(said), key=lambda value: (int(value), "") if numeric else (0, value))
+    in_order, ends = _scale(asked, values) if asked else ([], {})
+    values, numeric = in_order or values, numeric and not in_order
     label = "-".join(("answers", *question))
     means = {arm: _mean(own) for arm, own in by_arm.items()} if numeric and said else {}
     counts = {arm: Counter(row["value"] for row in own) for arm, own in by_arm.items()}
     return Figure(
         name=label,
-        title=f"{experiment}, {instrument}: {name}",
-        svg=_picture(label, means, counts, values),
+        title=asked.get("text") or f"{experiment}, {instrument}: {name}",
+        svg=_picture(label, means, counts, values, ends),
         n=f"n = {len(said):,} answers of {len({row['pseudonym'] for row in rows}):,} people",
         rows="answers",
         which=f"{experiment}, {instrument}, {name}, those that count",
@@ -66,10 +102,12 @@ def _picture(
     means: Mapping[str, Estimate],
     counts: Mapping[str, Counter[str | None]],
     values: Sequence[str],
+    ends: Mapping[float, str],
 ) -> str:
     if means:
-        middle = (int(values[0]) + int(values[-1])) / 2
-        return forest(label, means, "mean answer", "Mean by arm", middle=middle)
+        scale = ends or {float(value): value for value in (values[0], values[-1])}
+        middle = sum(scale) / 2
+        return forest(label, means, "mean answer", "Mean by arm", middle=middle, ends=scale)
     if len(values) > MANY:
         return ""
     parts = {value: [count[value] for count in counts.values()] for value in values}

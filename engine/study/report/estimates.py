@@ -1,12 +1,12 @@
 """The report's statistics: intervals, paired comparisons, signal detection. Pure.
 
 Judgements of one person hang together, so intervals of rates over people are bootstrapped by person
-(whole people are drawn, 1,000 times, always the same ones). Wilson's interval is given where single
-counts are shown.
+(whole people are drawn, 1,000 times, always the same ones). Where all say the same, no draw differs, and
+a share has Wilson's interval, each person counted once.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 from statistics import NormalDist
 from typing import Any
@@ -19,6 +19,7 @@ DRAWS = 1000
 LEVEL = 0.95
 Z = NormalDist().inv_cdf(0.5 + LEVEL / 2)
 TINY = 1e-12  # for whoever met nobody
+RESAMPLED = "95 % intervals by drawing whole people anew, 1,000 times."
 STEPS = 200  # of the Bradley-Terry fit; it stands still long before
 
 
@@ -73,6 +74,26 @@ def estimated(counts: Floats, statistic: Callable[[Floats], Floats], n: int) -> 
         Estimate(value=float(value), low=float(low), high=float(high), n=n, people=people)
         for value, low, high in found
     ]
+
+
+def share(counts: Floats) -> Floats:
+    """Map [draws, 2] of hits and misses to [draws, 1].
+
+    >>> float(share(np.array([[3.0, 1.0]]))[0, 0])
+    0.75
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray((counts[..., 0] / counts.sum(axis=-1))[..., None])
+
+
+def share_by_person(rows: Sequence[tuple[str, bool]]) -> Estimate:
+    """Estimate the share of hits among (person, hit)."""
+    counts = by_person([(person, int(not hit)) for person, hit in rows], (2,))
+    [found] = estimated(counts, share, len(rows))
+    if found.low < found.high or not rows:
+        return found
+    alike = wilson(round(found.value * found.people), found.people)
+    return replace(found, low=alike.low, high=alike.high)
 
 
 def win_rate(counts: Floats) -> Floats:

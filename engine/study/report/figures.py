@@ -38,7 +38,8 @@ def figure_html(figure: Figure) -> str:
     picture = figure.svg or '<p class="empty">No rows yet.</p>'
     note = f"<p>{escape(figure.note)}</p>" if figure.note else ""
     numbers = (
-        f"<details><summary>The numbers</summary>{table_html(figure.head, figure.cells)}</details>"
+        "<details><summary>The numbers</summary>"
+        f"{table_html(figure.head, figure.cells, figure.title)}</details>"
         if figure.cells
         else ""
     )
@@ -49,10 +50,14 @@ def figure_html(figure: Figure) -> str:
     )
 
 
-def table_html(head: Sequence[str], cells: Cells) -> str:
-    top = "".join(f"<th>{escape(name)}</th>" for name in head)
+def table_html(head: Sequence[str], cells: Cells, caption: str) -> str:
+    top = "".join(f'<th scope="col">{escape(name)}</th>' for name in head)
     lines = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in cells)
-    return f'<div class="wide"><table><thead><tr>{top}</tr></thead><tbody>{lines}</tbody></table></div>'
+    name = escape(caption)
+    return (
+        f'<div class="wide" role="region" tabindex="0" aria-label="{name}"><table>'
+        f"<caption>{name}</caption><thead><tr>{top}</tr></thead><tbody>{lines}</tbody></table></div>"
+    )
 
 
 def _cell(value: Any) -> str:

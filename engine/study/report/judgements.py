@@ -1,4 +1,4 @@
-"""Figures of judgement: blinded comparisons and guesses. Pure."""
+"""Figures of judgement: blinded comparisons, those of guesses, and what was found. Pure."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,9 +9,19 @@ import numpy as np
 from engine.study.export.codebook import Row, Tables
 from engine.study.report import estimates as est
 from engine.study.report.figures import Figure, count_of, interval
+from engine.study.report.guesses import confidence, detected, detection
 from engine.study.report.plots import forest, shares
-
-RESAMPLED = "95 % intervals by drawing whole people anew, 1,000 times."
+from engine.study.report.primary import (
+    Finding,
+    arms_in_order,
+    decided,
+    excluded,
+    files_of,
+    finding,
+    preferred,
+    told_apart,
+    without,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,18 +34,91 @@ class Judged:
     tie: bool
 
 
-def judgements(tables: Tables) -> list[Figure]:
-    votes = {row["exposure_id"]: row for row in tables["votes"] if row["counts"]}
-    pairs = _with_votes(tables, votes, "compare")
-    guesses = _with_votes(tables, votes, "guess")
-    judged = [one for pair in pairs if (one := _judged(*pair)) is not None]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """Hold what was judged: as the files' rules of exclusion leave it, and of everybody."""
+
+    pairs: list[tuple[Row, Row]]
+    guesses: list[tuple[Row, Row]]
+    everybody: list[tuple[Row, Row]]
+    first: list[str]
+
+    @classmethod
+    def of(cls, tables: Tables) -> "Evidence":
+        votes = {row["exposure_id"]: row for row in tables["votes"] if row["counts"]}
+        kept = {**tables, "exposures": without(tables["exposures"], excluded(tables))}
+        files = files_of(tables)
+        return cls(
+            pairs=_with_votes(kept, votes, "compare"),
+            guesses=_with_votes(kept, votes, "guess"),
+            everybody=_with_votes(tables, votes, "compare"),
+            first=[f"{name}: {arm}" for name in files for arm in arms_in_order(files[name])],
+        )
+
+
+def judgements(tables: Tables, surface: str = "") -> list[Figure]:
+    seen = Evidence.of(tables)
+    judged = _all_judged(seen.pairs)
     return [
-        _wins(judged, pairs),
-        _strengths(judged),
-        _position(pairs),
-        _detection(guesses),
-        _confidence(guesses),
+        _wins(seen),
+        *_strengths(judged),
+        _position(seen.pairs),
+        detection(seen.guesses, surface),
+        confidence(seen.guesses),
     ]
+
+
+def findings(tables: Tables) -> list[Finding]:
+    """Say of each experiment what was asked, and what came of it."""
+    files, out = files_of(tables), excluded(tables)
+    found = []
+    for row in tables["experiments"]:
+        name = row["id"]
+        own = {**tables, "exposures": [e for e in tables["exposures"] if e["experiment"] == name]}
+        seen = Evidence.of(own)
+        left = sum(experiment == name for experiment, _ in out)
+        found.append(finding(row, files[name], [*_preferences(seen), *_told(seen)], left))
+    return found
+
+
+def _preferences(seen: Evidence) -> list[str]:
+    told = []
+    for one, other, own in _met(_all_judged(seen.pairs), seen.first):
+        counts = _outcomes(own, one)
+        wins, losses, ties = counts.sum(axis=0)
+        [rate] = est.estimated(counts, decided, int(wins + losses))
+        told.append(preferred(one.partition(": ")[2], other.partition(": ")[2], rate, int(ties)))
+    return told
+
+
+def _told(seen: Evidence) -> list[str]:
+    counts = detected(seen.guesses)
+    if not len(counts) or not counts.sum(axis=0)[:2].sum() or not counts.sum(axis=0)[2:].sum():
+        return []
+    return [told_apart(est.estimated(counts, est.detection, len(seen.guesses))[0])]
+
+
+def _all_judged(pairs: Sequence[tuple[Row, Row]]) -> list[Judged]:
+    return [one for pair in pairs if (one := _judged(*pair)) is not None]
+
+
+def _met(judged: Sequence[Judged], first: Sequence[str]) -> list[tuple[str, str, list[Judged]]]:
+    """List who met whom: a treated arm before the base, else as the file has them."""
+
+    def place(name: str) -> tuple[bool, int, str]:
+        return name == "base alone", first.index(name) if name in first else len(first), name
+
+    pairs = {tuple(sorted((one.better, one.worse), key=place)) for one in judged}
+    return [
+        (a, b, [one for one in judged if {one.better, one.worse} == {a, b}])
+        for a, b in sorted(pairs)
+    ]
+
+
+def _outcomes(judged: Sequence[Judged], one: str) -> est.Floats:
+    """Count wins of `one`, losses and ties by person."""
+    outcomes = [(j.person, 2 if j.tie else int(j.better != one)) for j in judged]
+    return est.by_person(outcomes, (3,))
 
 
 def _with_votes(tables: Tables, votes: dict[str, Row], kind: str) -> list[tuple[Row, Row]]:
@@ -72,25 +155,30 @@ def _count(rows: Sequence[tuple[Row, Row]]) -> str:
     return count_of([vote for _, vote in rows])
 
 
-def _wins(judged: Sequence[Judged], pairs: Sequence[tuple[Row, Row]]) -> Figure:
+def _wins(seen: Evidence) -> Figure:
     rates: dict[str, est.Estimate] = {}
     cells = []
-    met = sorted({tuple(sorted((one.better, one.worse))) for one in judged})
-    for one, other in met:
-        if one == "base alone":  # read as: how often the expert won
-            one, other = other, one
-        own = [j for j in judged if {j.better, j.worse} == {one, other}]
-        outcomes = ((j.person, 2 if j.tie else int(j.better != one)) for j in own)
-        counts = est.by_person(list(outcomes), (3,))  # wins, losses, ties
-        wins, losses, ties = (int(number) for number in counts.sum(axis=0))
+    pairs, judged = seen.pairs, _all_judged(seen.pairs)
+    everybody = {(a, b): own for a, b, own in _met(_all_judged(seen.everybody), seen.first)}
+    found = {(a, b): own for a, b, own in _met(judged, seen.first)}
+    for (one, other), all_of_them in everybody.items():
+        own = found.get((one, other), [])
         # two arms of one experiment share the beginning of their names
         shared = f"{one.partition(': ')[0]}: " if ": " in one else ""
         name = f"{one} over {other.removeprefix(shared)}"
-        [rates[name]] = est.estimated(counts, est.win_rate, len(own))
-        decided = est.wilson(wins, wins + losses)
-        cells.append(
-            (name, wins, losses, ties, len(counts), *interval(rates[name]), *interval(decided))
+        counts = _outcomes(own, one)
+        wins, losses, ties = (int(number) for number in counts.sum(axis=0))
+        rates[name], of_decided, of_all = (
+            est.estimated(table, statistic, n)[0]
+            for table, statistic, n in (
+                (counts, est.win_rate, len(own)),
+                (counts, decided, wins + losses),
+                (_outcomes(all_of_them, one), est.win_rate, len(all_of_them)),
+            )
         )
+        numbers = (name, wins, losses, ties, len(counts))
+        three = (*interval(rates[name]), *interval(of_decided), *interval(of_all))
+        cells.append((*numbers, *three))
     bad = sum(vote["choice"] == "bad" for _, vote in pairs)
     named = sum(vote["unblinded"] for _, vote in pairs)
     return Figure(
@@ -99,59 +187,70 @@ def _wins(judged: Sequence[Judged], pairs: Sequence[tuple[Row, Row]]) -> Figure:
         svg=shares("wins", rates, "win rate (a tie is half)", "Win rates"),
         n=f"{_count(pairs)}; scored {len(judged):,}, both bad {bad:,}, unblinded {named:,}",
         rows="comparisons",
-        which="those scored",
+        which="those scored, and not excluded in enrolments",
         head=(
-            "pair", "won", "lost", "tie", "people", "win rate", "95 % (people)", "of decided",
-            "95 % (Wilson)",
+            "pair", "won", "lost", "tie", "people", "win rate", "95 %", "of decided", "95 %",
+            "win rate, everybody", "95 %",
         ),
         cells=cells,
-        note=RESAMPLED,
+        note="Without those whom an experiment's own rules exclude; the last two columns are with them. "
+        f"{est.RESAMPLED}",
     )  # fmt: skip
 
 
-def _strengths(judged: Sequence[Judged]) -> Figure:
-    players = sorted({name for one in judged for name in (one.better, one.worse)})
-    number = {name: place for place, name in enumerate(players)}
+def _strengths(judged: Sequence[Judged]) -> list[Figure]:
+    """Draw one figure for all who met, however indirectly: across, scores compare with nothing."""
+    islands = _islands(judged) or [[]]
+    return [_island(judged, players, n) for n, players in enumerate(islands)]
+
+
+def _island(judged: Sequence[Judged], players: Sequence[str], place: int) -> Figure:
+    number = {name: at for at, name in enumerate(players)}
+    own = [one for one in judged if one.better in number]
     rows = []
-    for one in judged:
+    for one in own:
         rows.append((one.person, (number[one.better], number[one.worse])))
         back = (number[one.worse], number[one.better])
         rows.append((one.person, back if one.tie else rows[-1][1]))
     scores: dict[str, est.Estimate] = {}
-    if judged:
+    if own:
         counts = est.by_person(rows, (len(players), len(players))) / 2
         games = counts.sum(axis=0)
         played = (games.sum(axis=0) + games.sum(axis=1)).astype(int)
         found = zip(players, est.estimated(counts, est.bradley_terry, 0), played, strict=True)
         ranked = sorted(found, key=lambda each: -each[1].value)
         scores = {name: replace(one, n=int(n)) for name, one, n in ranked}
+    label = f"strengths-{place + 1}" if place else "strengths"
+    among = f" of those who met {players[0]}" if place else ""
     return Figure(
-        name="strengths",
-        title="Bradley–Terry scores",
-        svg=forest("strengths", scores, "log-strength, mean 0", "Bradley-Terry scores"),
-        n=f"n = {len(judged):,} comparisons among {len(players)}{_islands(judged, players)}",
+        name=label,
+        title=f"Bradley–Terry scores{among}",
+        svg=forest(label, scores, "log-strength, mean 0", f"Bradley-Terry scores{among}"),
+        n=f"n = {len(own):,} comparisons among {len(players)}",
         rows="comparisons",
         which="those scored",
         head=("player", "comparisons", "score", "95 % interval"),
         cells=[(name, one.n, *interval(one)) for name, one in scores.items()],
-        note=f"A difference of 1 means odds of 2.7 to 1. Ties count half for each. {RESAMPLED}",
+        note=f"A difference of 1 means odds of 2.7 to 1. Ties count half for each. {est.RESAMPLED}",
     )
 
 
-def _islands(judged: Sequence[Judged], players: Sequence[str]) -> str:
-    """Warn where some players met no others, so that their scores compare with nothing."""
-    group = {name: name for name in players}
+def _islands(judged: Sequence[Judged]) -> list[list[str]]:
+    group: dict[str, str] = {}
     for one in judged:
-        old, new = group[one.better], group[one.worse]
+        old, new = (group.setdefault(name, name) for name in (one.better, one.worse))
         group = {name: new if place == old else place for name, place in group.items()}
-    count = len(set(group.values()))
-    return f"; {count} groups that never met, whose scores do not compare" if count > 1 else ""
+    found: dict[str, list[str]] = {}
+    for name in sorted(group):
+        found.setdefault(group[name], []).append(name)
+    return list(found.values())
 
 
 def _position(pairs: Sequence[tuple[Row, Row]]) -> Figure:
     choices = Counter(vote["choice"] for _, vote in pairs)
-    decided = choices["a"] + choices["b"]
-    share = est.wilson(choices["a"], decided)
+    sides = [
+        (vote["pseudonym"], vote["choice"] == "a") for _, vote in pairs if vote["choice"] in "ab"
+    ]
     seconds = [vote["seconds"] for _, vote in pairs]
     middle = float(np.median(seconds)) if seconds else float("nan")
     return Figure(
@@ -159,79 +258,15 @@ def _position(pairs: Sequence[tuple[Row, Row]]) -> Figure:
         title="Was the first one favoured?",
         svg=shares(
             "position",
-            {"first shown": share} if decided else {},
+            {"first shown": est.share_by_person(sides)} if sides else {},
             "share of decided votes",
             "Share of votes for the first",
         ),
-        n=f"{_count(pairs)}, {decided:,} decided",
+        n=f"{_count(pairs)}, {len(sides):,} decided",
         rows="comparisons",
         which="choice a or b",
         head=("choice", "votes"),
         cells=[(name, choices[name]) for name in ("a", "b", "tie", "bad")],
-        note=f"Order was drawn at random. Half of the votes were given within {middle:.3g} s.",
-    )
-
-
-def _detection(guesses: Sequence[tuple[Row, Row]]) -> Figure:
-    manners = sorted({str(exposure["shown"][0]["expert"]) for exposure, _ in guesses})
-    primes: dict[str, est.Estimate] = {}
-    cells = []
-    for manner in (*(["all"] * bool(guesses)), *manners):
-        own = [
-            (exposure, vote)
-            for exposure, vote in guesses
-            if manner in ("all", exposure["shown"][0]["expert"])
-        ]
-        rows = [
-            (
-                vote["pseudonym"],
-                (vote["choice"] != "real") + 2 * (exposure["shown"][0]["kind"] != "real"),
-            )
-            for exposure, vote in own
-        ]
-        counts = est.by_person(rows, (4,))
-        hits, misses, alarms, rejections = (int(number) for number in counts.sum(axis=0))
-        if not (hits + misses and alarms + rejections):
-            continue
-        found = est.estimated(counts, est.detection, len(own))
-        primes[manner] = found[0]
-        shares = (f"{hits} of {hits + misses}", f"{alarms} of {alarms + rejections}")
-        cells.append((manner, *shares, *(cell for one in found for cell in interval(one))))
-    return Figure(
-        name="detection",
-        title="Real or generated: could people tell?",
-        svg=forest("detection", primes, "d′ (0: cannot tell)", "d prime"),
-        n=_count(guesses),
-        rows="guesses",
-        which="all",
-        head=(
-            "manner", "real called real", "generated called real", "d′", "95 %", "criterion c", "95 %",
-            "discernment", "95 %",
-        ),
-        cells=cells,
-        note="d′ and c with the log-linear correction; c above 0 leans to “generated”; discernment is "
-        f"the difference of the two rates. {RESAMPLED}",
-    )  # fmt: skip
-
-
-def _confidence(guesses: Sequence[tuple[Row, Row]]) -> Figure:
-    right: dict[str, est.Estimate] = {}
-    for level in range(1, 7):
-        own = [
-            exposure["shown"][0]["kind"] == vote["choice"]
-            for exposure, vote in guesses
-            if vote["confidence"] == level
-        ]
-        if own:
-            right[str(level)] = est.wilson(sum(own), len(own))
-    return Figure(
-        name="confidence",
-        title="Were the sure ones right?",
-        svg=shares("confidence", right, "share right", "Share right by confidence"),
-        n=_count(guesses),
-        rows="guesses",
-        which="all, by confidence from 1 (a guess) to 6 (certain)",
-        head=("confidence", "n", "share right", "95 % interval"),
-        cells=[(level, one.n, *interval(one)) for level, one in right.items()],
-        note="With Wilson's 95 % interval.",
+        note="Order was drawn by the study's key, balanced within each person. Half of the votes were "
+        f"given within {middle:.3g} s.",
     )

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
 
-from engine.study.report.figures import Figure, figure_html, table_html
+from engine.study.report.figures import Figure, figure_html
+from engine.study.report.primary import Finding
 from engine.study.report.source_rows import link
 
 SECTIONS = {
@@ -19,11 +20,16 @@ def page(
     title: str,
     lead: str,
     facts: Mapping[str, object],
+    findings: Sequence[Finding],
     sections: Mapping[str, Sequence[Figure]],
     rows: Mapping[str, str],
 ) -> str:
-    style = files("engine.study.report").joinpath("page.css").read_text(encoding="utf-8")
-    names = [(name, SECTIONS[name]) for name in sections] + [("rows", "Rows")]
+    style, terms = (
+        files("engine.study.report").joinpath(name).read_text(encoding="utf-8")
+        for name in ("page.css", "terms.html")
+    )
+    names = [("findings", "Findings")] * bool(findings)
+    names += [(name, SECTIONS[name]) for name in sections] + [("terms", "Terms"), ("rows", "Rows")]
     links = "".join(f'<a href="#{name}">{words}</a>' for name, words in names)
     tiles = "".join(
         f"<div><dt>{escape(name)}</dt><dd>{escape(str(value))}</dd></div>"
@@ -40,8 +46,18 @@ def page(
         '<meta name="color-scheme" content="light dark"><meta name="robots" content="noindex">'
         f"<title>{escape(title)}</title><style>{style}</style></head><body>"
         f"<header><h1>{escape(title)}</h1><p>{escape(lead)}</p><dl>{tiles}</dl><nav>{links}</nav></header>"
-        f"<main>{body}{_rows(rows)}</main></body></html>\n"
+        f"<main>{_findings(findings)}{body}{terms}{_rows(rows)}</main></body></html>\n"
     )
+
+
+def _findings(findings: Sequence[Finding]) -> str:
+    parts = "".join(
+        f"<article><h3>{escape(one.title)}</h3><p><b>Hypothesis:</b> {escape(one.hypothesis)}</p>"
+        f"<p>{escape(one.preregistered)}</p>"
+        f"{''.join(f'<p class=finding>{escape(said)}</p>' for said in one.sentences)}</article>"
+        for one in findings
+    )
+    return f'<section id="findings"><h2>Findings</h2>{parts}</section>' if parts else ""
 
 
 def _rows(rows: Mapping[str, str]) -> str:
@@ -49,7 +65,7 @@ def _rows(rows: Mapping[str, str]) -> str:
     for name, text in rows.items():
         lines = text.splitlines()
         count = max(0, len(lines) - 1)
-        columns = table_html(("columns",), [(lines[0].replace(",", ", "),)]) if lines else ""
+        columns = f"<p>{escape(lines[0].replace(',', ', '))}</p>" if lines else ""
         file, address = link(name, text)
         get = f'<a download="{file}" href="{address}">{file}</a>' if lines else f"{name}.csv"
         parts.append(

@@ -11,8 +11,8 @@ from engine.study.report.estimates import Estimate
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-WIDTH = 4.4  # inches: about a telephone's width, so that letters keep their size there
-ROW = 0.36  # inches of a line of a chart with lines
+WIDTH = 4.8  # inches: about a telephone's width, so that letters keep their size there
+ROW = 0.42  # inches of a line of a chart with lines
 POINTS = 400  # of a curve
 FLOOR = 0.001  # seconds; a logarithm has none to begin with
 # Colours that stand for the page's variables; each is used for one thing only.
@@ -27,7 +27,7 @@ VARIABLES = {
 STYLE = {
     "svg.fonttype": "none",
     "font.family": "DejaVu Sans",
-    "font.size": 10.5,
+    "font.size": 13,
     "text.color": INK,
     "axes.edgecolor": GRID,
     "axes.labelcolor": SOFT,
@@ -93,7 +93,8 @@ def bars(name: str, values: Mapping[str, float], unit: str, about: str) -> str:
         axes.grid(axis="x", linewidth=0.6)
         axes.tick_params(length=0)
 
-    return draw(name, 0.9 + ROW * len(values), paint, about)
+    said = spoken(about, (f"{label} {value:,.0f}" for label, value in values.items()))
+    return draw(name, 0.9 + ROW * len(values), paint, said)
 
 
 def stacked(
@@ -126,7 +127,8 @@ def stacked(
             axes.set_xticks(range(0, len(places), max(1, len(places) // 8)))
 
     height = 1.0 + ROW * len(places) if lying else 2.7
-    return key(parts) + draw(name, height, paint, about)
+    sums = (f"{label} {sum(values):,.0f}" for label, values in parts.items())
+    return key(parts) + draw(name, height, paint, spoken(f"{about}; in all", sums))
 
 
 def key(labels: Iterable[str]) -> str:
@@ -139,7 +141,7 @@ def key(labels: Iterable[str]) -> str:
 
 
 def shares(name: str, rows: Mapping[str, Estimate], unit: str, about: str) -> str:
-    return forest(name, rows, unit, about, middle=0.5, ends=True)
+    return forest(name, rows, unit, about, middle=0.5, ends={0: "0%", 1: "100%"})
 
 
 def forest(
@@ -149,9 +151,12 @@ def forest(
     about: str,
     *,
     middle: float = 0,
-    ends: bool = False,
+    ends: Mapping[float, str] | None = None,
 ) -> str:
-    """Draw points with 95 % intervals; `middle`: no difference; `ends`: 0 to 1. Nothing without rows."""
+    """Draw points with 95 % intervals; `middle`: no difference. Nothing without rows.
+
+    `ends` maps the ends of a scale, which is shown whole, to their words.
+    """
     if not rows:
         return ""
 
@@ -165,13 +170,26 @@ def forest(
         )
         axes.set_ylim(len(rows) - 0.5, -0.5)
         if ends:
-            axes.set_xlim(0, 1)
-            axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+            axes.set_xlim(min(ends), max(ends))
+            axes.set_xticks(
+                [*ends, middle], [*ends.values(), f"{middle:g}" if max(ends) > 1 else "50%"]
+            )
+            axes.get_xticklabels()[0].set_horizontalalignment("left")
+            axes.get_xticklabels()[1].set_horizontalalignment("right")
         axes.set_xlabel(unit)
         axes.grid(axis="x", linewidth=0.6)
         axes.tick_params(length=0)
 
-    return draw(name, 1.0 + 0.52 * len(rows), paint, about)
+    parts = (
+        f"{label} {one.value:.3g}, 95 % interval {one.low:.3g} to {one.high:.3g}, n {one.n:,}"
+        for label, one in rows.items()
+    )
+    return draw(name, 1.1 + 0.6 * len(rows), paint, spoken(about, parts))
+
+
+def spoken(about: str, parts: Iterable[str]) -> str:
+    """Say what a picture shows, numbers and all, to those who cannot see it."""
+    return f"{about}: {'; '.join(parts)}."
 
 
 def thinned(values: Sequence[float]) -> Sequence[float]:
@@ -205,4 +223,5 @@ def steps(name: str, series: Mapping[str, Sequence[float]], unit: str, about: st
         axes.tick_params(length=0, which="both")
         axes.minorticks_off()
 
-    return key(series) + draw(name, 2.7, paint, about)
+    middles = (f"{label} {sorted(v)[len(v) // 2]:.3g}" for label, v in series.items())
+    return key(series) + draw(name, 2.7, paint, spoken(f"{about}; medians", middles))

@@ -1,23 +1,28 @@
 """`pastiche study report`: read, count, draw, write one page."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from engine.errors import CommandError
 from engine.settings import Settings
-from engine.study.export.codebook import Tables, columns
+from engine.study.experiments.passages import KINDS, pool_note
+from engine.study.experiments.surface import classified
+from engine.study.export.codebook import Row, Tables, columns
 from engine.study.export.dataset import Reading, read_study
 from engine.study.export.export import check_experiment, opened_database
 from engine.study.export.presidio import needed
 from engine.study.export.release import Scrub, Shape, shape
 from engine.study.export.table_files import iso, write_whole
 from engine.study.report.answers import answers
-from engine.study.report.judgements import judgements
+from engine.study.report.judgements import findings, judgements
 from engine.study.report.page import page
 from engine.study.report.recruitment import recruitment
 from engine.study.report.source_rows import source_rows
 from engine.study.report.usage import usage
 from engine.study.study import StudyFile, read_study_file
+
+FEW = 20  # passages of a kind; of fewer no classifier says anything
 
 
 async def report_study(settings: Settings, study: str, out: Path, experiment: str | None) -> int:
@@ -40,13 +45,29 @@ def report_page(file: StudyFile, reading: Reading, experiment: str | None = None
         title=f"{file.title}{about}",
         lead=f"A study by {file.researcher}. For the team: some numbers may be of single people.",
         facts=_facts(reading, tables),
+        findings=findings(tables),
         sections={
             "people": recruitment(tables, reading.flow),
             "use": usage(tables),
-            "judgement": judgements(tables),
+            "judgement": judgements(tables, surface(reading.tables["items"])),
             **({"answers": asked} if (asked := answers(tables)) else {}),
         },
         rows=source_rows(tables),
+    )
+
+
+def surface(items: Sequence[Row]) -> str:
+    """Say how far the passages that could be shown can be told by their surface alone."""
+    kinds = [
+        [row["text"] for row in items if row["kind"] == kind and row["active"] and row["text"]]
+        for kind in KINDS
+    ]
+    if min(map(len, kinds)) < FEW:
+        return ""
+    share = classified(kinds[0], kinds[1])
+    return (
+        f"Length and punctuation alone tell {share:.1%} of the pool's {sum(map(len, kinds))} passages "
+        f"right. {pool_note()}"
     )
 
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from engine.study.export.codebook import Row, Tables
-from engine.study.report.estimates import quantiles, wilson
+from engine.study.report.estimates import quantiles, share_by_person
 from engine.study.report.figures import Figure, count_of, interval
 from engine.study.report.plots import bars, shares, stacked, steps
 
@@ -151,7 +151,7 @@ def _thumbs(
     rates, cells = {}, []
     for name, own in sorted(found.items()):
         up = sum(row["value"] > 0 for row in own)
-        rates[name] = wilson(up, len(own))
+        rates[name] = share_by_person([(row["pseudonym"], row["value"] > 0) for row in own])
         people = len({row["pseudonym"] for row in own})
         cells.append((name, up, len(own) - up, people, *interval(rates[name])))
     return Figure(
@@ -163,7 +163,7 @@ def _thumbs(
         which="those that count",
         head=(what, "👍", "👎", "people", "share", "95 % interval"),
         cells=cells,
-        note="With Wilson's 95 % interval; thumbs of one person are taken as independent here.",
+        note="95 % intervals by drawing whole people anew.",
     )
 
 

@@ -1,0 +1,78 @@
+"""Figures of guesses: could people tell real from generated, and were the sure ones right? Pure."""
+
+from collections.abc import Sequence
+
+from engine.study.export.codebook import Row
+from engine.study.report import estimates as est
+from engine.study.report.figures import Figure, count_of, interval
+from engine.study.report.plots import forest, shares
+
+
+def detected(guesses: Sequence[tuple[Row, Row]]) -> est.Floats:
+    """Count hits, misses, false alarms and correct rejections by person."""
+    rows = [
+        (
+            vote["pseudonym"],
+            (vote["choice"] != "real") + 2 * (exposure["shown"][0]["kind"] != "real"),
+        )
+        for exposure, vote in guesses
+    ]
+    return est.by_person(rows, (4,))
+
+
+def detection(guesses: Sequence[tuple[Row, Row]], surface: str) -> Figure:
+    manners = sorted({str(exposure["shown"][0]["expert"]) for exposure, _ in guesses})
+    primes: dict[str, est.Estimate] = {}
+    cells = []
+    for manner in (*(["all"] * bool(guesses)), *manners):
+        own = [
+            (exposure, vote)
+            for exposure, vote in guesses
+            if manner in ("all", exposure["shown"][0]["expert"])
+        ]
+        counts = detected(own)
+        hits, misses, alarms, rejections = (int(number) for number in counts.sum(axis=0))
+        if not (hits + misses and alarms + rejections):
+            continue
+        found = est.estimated(counts, est.detection, len(own))
+        primes[manner] = found[0]
+        shares = (f"{hits} of {hits + misses}", f"{alarms} of {alarms + rejections}")
+        cells.append((manner, *shares, *(cell for one in found for cell in interval(one))))
+    return Figure(
+        name="detection",
+        title="Real or generated: could people tell?",
+        svg=forest("detection", primes, "d′ (0: cannot tell)", "d prime"),
+        n=count_of([vote for _, vote in guesses]),
+        rows="guesses",
+        which="all",
+        head=(
+            "manner", "real called real", "generated called real", "d′", "95 %", "criterion c", "95 %",
+            "discernment", "95 %",
+        ),
+        cells=cells,
+        note="d′ and c with the log-linear correction; c above 0 leans to “generated”; discernment is "
+        f"the difference of the two rates. {est.RESAMPLED} {surface}",
+    )  # fmt: skip
+
+
+def confidence(guesses: Sequence[tuple[Row, Row]]) -> Figure:
+    right: dict[str, est.Estimate] = {}
+    for level in range(1, 7):
+        own = [
+            (vote["pseudonym"], exposure["shown"][0]["kind"] == vote["choice"])
+            for exposure, vote in guesses
+            if vote["confidence"] == level
+        ]
+        if own:
+            right[str(level)] = est.share_by_person(own)
+    return Figure(
+        name="confidence",
+        title="Were the sure ones right?",
+        svg=shares("confidence", right, "share right", "Share right by confidence"),
+        n=count_of([vote for _, vote in guesses]),
+        rows="guesses",
+        which="all, by confidence from 1 (a guess) to 6 (certain)",
+        head=("confidence", "n", "share right", "95 % interval"),
+        cells=[(level, one.n, *interval(one)) for level, one in right.items()],
+        note=est.RESAMPLED,
+    )

@@ -1,0 +1,87 @@
+"""What an experiment found, in plain sentences: hypothesis, preregistration, primary result. Pure."""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from engine.study.export.codebook import Row, Tables
+from engine.study.export.table_files import iso
+from engine.study.report import estimates as est
+from engine.study.report.estimates import Estimate
+
+SMALL = 2  # people; of fewer there is no interval
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    title: str
+    hypothesis: str
+    preregistered: str
+    sentences: Sequence[str]
+
+
+def files_of(tables: Tables) -> dict[str, dict[str, Any]]:
+    """Read the frozen files as they are: another version of the program may have checked them."""
+    return {row["id"]: tomllib.loads(row["file"]) for row in tables["experiments"]}
+
+
+def excluded(tables: Tables) -> set[tuple[str, str]]:
+    """Name (experiment, person) of everybody whom the file's own rules leave out."""
+    return {
+        (row["experiment"], row["unit"])
+        for row in tables["enrolments"]
+        if row["excluded"] and row["unit_kind"] == "person"
+    }
+
+
+def without(rows: Sequence[Row], out: set[tuple[str, str]]) -> list[Row]:
+    return [row for row in rows if (row["experiment"], row["pseudonym"]) not in out]
+
+
+def arms_in_order(file: Mapping[str, Any]) -> list[str]:
+    """Order arms as the comparison is read: the treated ones first, then the base alone."""
+    arms = sorted(file.get("arms", ()), key=lambda arm: bool(arm.get("plain")))
+    return [arm["name"] for arm in arms]
+
+
+def finding(row: Row, file: Mapping[str, Any], results: Sequence[str], out: int) -> Finding:
+    rules = f"As its own rules of exclusion have it ({out} people are left out); " if out else ""
+    more = "with everybody beside it below." if out else "Nobody was left out by its rules."
+    found = list(results) or ["Nothing was judged in it yet."]
+    address = file.get("preregistration") or "none was named"
+    frozen = iso(row["frozen_at"])[:10]
+    return Finding(
+        title=str(file.get("title", row["id"])),
+        hypothesis=str(file.get("hypothesis", "")),
+        preregistered=f"Preregistration: {address}. Frozen on {frozen}; {row['enrolled']} units.",
+        sentences=[*found, rules + more],
+    )
+
+
+def preferred(first: str, second: str, one: Estimate, ties: int) -> str:
+    ties_too = f" {ties} ties are left out." if ties else ""
+    return (
+        f"{first} was preferred to {second} in {one.value:.1%} of {one.n} decided comparisons by "
+        f"{one.people} people{_interval(one, 0.5, 'no preference', percent=True)}.{ties_too}"
+    )
+
+
+def told_apart(one: Estimate) -> str:
+    return (
+        f"People told real passages from generated ones with d′ = {one.value:.2f} over {one.n} guesses "
+        f"by {one.people} people{_interval(one, 0.0, 'blind guessing')}."
+    )
+
+
+def _interval(one: Estimate, nothing: float, what: str, *, percent: bool = False) -> str:
+    if one.people < SMALL:
+        return "; one person's judgements have no interval"
+    low, high = (f"{v:.1%}" if percent else f"{v:.2f}" for v in (one.low, one.high))
+    within = "does not exclude" if one.low <= nothing <= one.high else "excludes"
+    return f" (95 % interval {low} to {high}, which {within} {what})"
+
+
+def decided(counts: est.Floats) -> est.Floats:
+    """Map [draws, 3] of wins, losses, ties to [draws, 1]: the share won of those decided."""
+    return est.share(counts[..., :2])
