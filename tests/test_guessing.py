@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 from studied import agree, clock, here, talk  # noqa: F401 - fixtures
 from talking import pressed, told, unhurried
 
-from bot.cli.passages import passage, sentences_of, written
 from bot.messages.buttons import Press, Verb
 from bot.service.request import Reply, Who
 from bot.service.service import ChatService
 from bot.study.participant import participant
 from engine.errors import AskerError, SetupError
 from engine.study.experiments.passages import Item, read_items, score_of, shipped
-from engine.study.experiments.surface import MOST_SHARE, classified, matched
+from engine.study.experiments.surface import MOST_SHARE, classified
 from engine.study.experiments.tables import Exposure, ItemRow, Vote
+from tests.benchmarks.passage_pool import matched, passage, sentences_of, written
 
 COUNT = 28  # shipped passages of each kind
 chat = pytest.mark.asyncio(loop_scope="module")
@@ -144,7 +144,7 @@ async def test_each_passage_comes_once_and_then_it_is_said(talk) -> None:
     who = person("4")
     await agree(talk, who)
     me = await participant(talk.context.services, who)
-    pool = talk.context.services.services.passages
+    pool = talk.context.services.study.passages
     few = [
         Item(
             kind=kind,
@@ -161,7 +161,7 @@ async def test_each_passage_comes_once_and_then_it_is_said(talk) -> None:
     while (item := await pool.draw(me, "poe")) is not None:
         name = f"poe{len(seen)}"
         shown = [{"item": item.id, "kind": item.kind, "expert": "poe"}]
-        exposures = talk.context.services.services.exposures
+        exposures = talk.context.services.study.exposures
         assert await exposures.make(name, me, "guess", shown=shown, seed=0, item=item.id)
         assert not await exposures.make(f"{name}b", me, "guess", shown=shown, seed=0, item=item.id)
         seen.append(item.id)
@@ -176,10 +176,10 @@ async def test_nobody_is_shown_what_was_written_for_them(talk) -> None:
     me = await participant(talk.context.services, who)
     text = " ".join(f"Something was written on page {n} of it." for n in range(10))
     own = Item(kind="generated", expert="agatha", text=text, source="here", licence="ours")
-    assert await talk.context.services.services.passages.add([own], author=me.pseudonym) == 1
-    assert await talk.context.services.services.passages.add([own]) == 0
-    assert own in await talk.context.services.services.passages.pool(None, "agatha")
-    assert await talk.context.services.services.passages.pool(me, "agatha") == []
+    assert await talk.context.services.study.passages.add([own], author=me.pseudonym) == 1
+    assert await talk.context.services.study.passages.add([own]) == 0
+    assert own in await talk.context.services.study.passages.pool(None, "agatha")
+    assert await talk.context.services.study.passages.pool(me, "agatha") == []
     assert [row.author for row in await rows(talk, ItemRow, expert="agatha")] == [me.pseudonym]
 
 

@@ -24,15 +24,13 @@ from engine.study.report.estimates import (
     bootstrap,
     bradley_terry,
     detection,
-    quantiles,
-    wilson,
     win_rate,
 )
 from engine.study.report.report import report_page, report_study
 from engine.study.study import read_study_file
 
 FIGURES = {
-    "funnel", "exclusions", "arms", "experts", "hours", "rules", "latency", "queue", "ratings",
+    "funnel", "exclusions", "arms", "experts", "rules", "ratings",
     "arm-ratings", "moderation", "wins", "strengths", "position", "detection", "confidence",
 }  # fmt: skip
 counts = st.integers(0, 300)
@@ -193,7 +191,7 @@ async def test_answers_are_shown_arm_by_arm(settings: Settings, database: Databa
     text = Page(await page_of(settings, database)).figures["answers-warm-after-liked"]
     assert "n = 3 answers of 4 people" in text
     assert "hot24.54 to 50" in text
-    assert "cold111 to 11" in text
+    assert "cold11–11" in text
 
 
 LOVE = """title = "Lovecraft or the machine?"
@@ -280,7 +278,7 @@ async def test_a_page_speaks_to_who_cannot_see_it_and_shows_scales_as_they_were_
     text = await page_of(settings, database)
     labels = re.findall(r'<svg [^>]*aria-label="([^"]*)"', text)
     assert labels and all(re.search(r"\d", label) for label in labels)
-    assert any("love: lora over alone 0.667, 95 % interval" in label for label in labels)
+    assert any("love: lora over alone 0.667, 95 % interval" in label for label in labels), labels
     assert "<th>" not in text and text.count("<table>") == text.count("<caption>")
     assert (
         "How did you like it?" in text and "very much" in text and ">7<" in text.replace("\n", "<")
@@ -302,16 +300,6 @@ async def test_those_who_never_met_stand_apart(settings: Settings, database: Dat
 
 
 # Statistics
-
-
-@given(counts, counts)
-def test_wilsons_interval_is_scipys(hits: int, misses: int) -> None:
-    ours = wilson(hits, hits + misses)
-    if hits + misses == 0:
-        assert (ours.low, ours.high) == (0, 1)
-        return
-    theirs = stats.binomtest(hits, hits + misses).proportion_ci(method="wilson")
-    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=1e-9)
 
 
 @given(counts, counts)
@@ -350,7 +338,3 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
         _, low, high = bootstrap(rows, win_rate, seed)
         held += bool(low[0] <= 0.5 <= high[0])
     assert 88 <= held <= 100
-
-
-def test_quantiles_are_in_order() -> None:
-    assert list(quantiles([3.0, 1.0, 2.0]).values()) == pytest.approx([2.0, 2.9, 3.0])

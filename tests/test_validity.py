@@ -34,8 +34,8 @@ from engine.study.experiments.tables import (
     QuestionnaireAnswer,
     Vote,
 )
-from engine.study.services import StudyServices
 from engine.study.study import open_study
+from engine.study.study_services import StudyServices
 
 chat = pytest.mark.asyncio(loop_scope="module")
 SINGLE = Candidate(task="single", command="story")
@@ -122,7 +122,7 @@ async def test_the_order_of_a_persons_pairs_is_balanced_and_follows_from_the_key
         [said] = await pressed(talk, named(said, "a"), who)
         [said] = await pressed(talk, named(said, "reveal"), who)
         assert "base model alone" in said.text
-    study = talk.context.desk.services.study
+    study = talk.context.services.study.study
     root = study.pseudonym("terminal", "c1")
     pairs = sorted(await rows(talk, Exposure, experiment="telling"), key=lambda pair: pair.position)
     first = [pair.shown[0]["arm"] for pair in pairs]
@@ -170,7 +170,7 @@ async def test_an_answer_from_before_is_shut_once_the_treatment_was_delivered(ta
     await talk.arrived(said.receipt)
     with pytest.raises(AskerError, match="question is closed"):
         await pressed(talk, other.press, who)
-    name = talk.context.desk.services.study.pseudonym("terminal", "c3")
+    name = talk.context.services.study.study.pseudonym("terminal", "c3")
     [answer] = await rows(talk, QuestionnaireAnswer, pseudonym=name)
     assert answer.value == "18 to 30"
 

@@ -1,6 +1,5 @@
 """`pastiche study lint`, `experiments`, `stop`, `simulate`, `items`: for those who run experiments."""
 
-import re
 import shutil
 import sys
 import time
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from bot.cli.passages import CANDIDATES, cuts, generated, matched_pool, real_items, written
 from bot.exit_codes import faults, logged_settings
 from engine import shutdown
 from engine.errors import CommandError, SetupError
@@ -25,8 +23,6 @@ from engine.study.study import folder_of, open_study
 from engine.study.study_services import StudyServices
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from bot.service.service import ChatService
 
 Result = TypeVar("Result")
@@ -100,12 +96,16 @@ def simulate_command(
 ) -> None:
     """Send made-up people through the real path, into a data folder of its own: a rehearsal."""
     with faults():
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
+
         from bot.study.simulation import Simulation
 
         settings = _settings(study)
         there = _rehearsal(settings, out)
+        columns = (BarColumn(bar_width=30), MofNCompleteColumn(), TimeElapsedColumn())
         began = time.monotonic()
-        with _progress() as progress:
+        with Progress(*columns, console=Console(stderr=True)) as progress:
             task = progress.add_task("people", total=n)
 
             async def run() -> Counter[str]:
@@ -122,14 +122,6 @@ def simulate_command(
             f"PASTICHE_HOME={there.home} PASTICHE_KEY_FILE={key} pastiche study export "
             f"--study {there.study} --out EXPORT"
         )
-
-
-def _progress() -> "Progress":
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
-
-    columns = (BarColumn(bar_width=30), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=Console(stderr=True))
 
 
 @asynccontextmanager
@@ -190,46 +182,6 @@ def items_add(
             raise CommandError(f"{file} cannot be read: {error}.") from None
         count = _on_study(_settings(study), lambda services: services.passages.add(items))
         _print(f"{count} new passages, {len(items) - count} were there already.")
-
-
-@items_app.command("generate")
-def items_generate(
-    expert: Annotated[str, typer.Argument(help="Whose manner.")],
-    texts: Annotated[list[Path], typer.Argument(help="Real texts, each with its title first.")],
-    source: Annotated[str, typer.Option(help="Of the real ones; {title} is each text's own.")],
-    licence: Annotated[str, typer.Option(help="Of the real ones.")],
-    out: Annotated[Path, typer.Option(help="A folder; what is there already is gone on with.")],
-    count: Annotated[int, typer.Option(min=20, help="Passages of each kind.")] = 100,
-    tries: Annotated[int, typer.Option(min=20, help="Places that the expert goes on from.")] = 300,
-    seed: Annotated[int, typer.Option()] = 1,
-) -> None:
-    """Make a pool of real and generated passages that are alike in length and punctuation.
-
-    The expert goes on from where each real passage begins; what matches is kept. Read it, then add it.
-    """
-    with faults():
-        settings = logged_settings("study")
-        places = cuts(texts, seed)
-        out.mkdir(parents=True, exist_ok=True)
-        kept = out / CANDIDATES
-        had = kept.read_text(encoding="utf-8") if kept.exists() else ""
-        first = max((int(n) + 1 for n in re.findall(r"seed (\d+)\)", had)), default=0)
-
-        async def run() -> None:
-            left = dict(list(enumerate(places))[first:tries])
-            with _progress() as progress, kept.open("a", encoding="utf-8") as file:
-                task = progress.add_task("passages", total=len(left))
-                made = generated(settings, expert, left, texts, lambda: progress.advance(task))
-                async for item in made:
-                    file.write(written([item]) + "\n")
-                    file.flush()
-
-        shutdown.run(run())
-        candidates = read_items(kept.read_text(encoding="utf-8"), kept.name)
-        real = real_items(places, expert, source, licence)
-        pool, told = matched_pool(real, candidates, count)
-        (out / "pool.toml").write_text(f"# {told}\n\n{written(pool)}", encoding="utf-8")
-        _print(f"{out / 'pool.toml'}: {told}")
 
 
 def _settings(study: str) -> Settings:

@@ -91,9 +91,7 @@ class Questions:
             return Reply(words("questions.thanks", who.locale), replaces=True, rows=rows)
         seen = await study.exposures.count(person, enrolled.experiment.id)
         through = instrument == "before" or seen >= enrolled.experiment.exposures
-        asked = (
-            await study.questionnaires.next(enrolled, instrument, person) if through else None
-        )
+        asked = await study.questionnaires.next(enrolled, instrument, person) if through else None
         if asked is not None:
             return _question(enrolled, instrument, asked, who, replaces=True)
         if instrument == "after":

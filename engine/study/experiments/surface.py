@@ -1,8 +1,7 @@
 """The surface of passages: length and punctuation, by which nobody should be able to tell a kind. Pure.
 
-Real and generated passages are matched one to one, each pair close in every feature; what is left of the
-difference is measured by a logistic regression on the same features, cross-validated. Its share of right
-answers is what a reader could have without reading; it is told beside every d'.
+What a reader could know without reading is measured by a logistic regression on these features,
+cross-validated: its share of right answers is told beside every d'.
 """
 
 import re
@@ -18,17 +17,6 @@ RIDGE = 1.0  # on standardised features
 STEPS = 25  # of Newton's method; it stands still long before
 
 Floats = NDArray[np.float64]
-
-
-def typeset(text: str) -> str:
-    """Set quotes, dashes and dots alike, whoever wrote them.
-
-    >>> typeset('"It rained--again..." she said.')
-    '“It rained—again…” she said.'
-    """
-    line = " ".join(text.split()).replace("...", "…")
-    line = re.sub(r"\s*(?:--+|\s[-–]\s|—)\s*", "—", line).replace("'", "’").replace("‘", "’")
-    return re.sub(r'(^|[\s(—])"', r"\1“", line).replace('"', "”")
 
 
 def features(text: str) -> list[float]:
@@ -61,21 +49,6 @@ def classified(real: Sequence[str], generated: Sequence[str]) -> float:
         said = _with_one((table[held] - scale[0]) / scale[1]) @ weights > 0
         right += float((said == (kinds[held] > 0)).sum())
     return right / len(kinds)
-
-
-def matched(real: Sequence[str], generated: Sequence[str], most: int) -> list[tuple[int, int]]:
-    """Pair real passages with generated ones, the closest first, each once; give their numbers."""
-    table = np.array([features(text) for text in (*real, *generated)], dtype=float)
-    table = (table - table.mean(axis=0)) / np.maximum(table.std(axis=0), 1e-9)
-    one, other = table[: len(real)], table[len(real) :]
-    distance = np.square(one[:, None] - other[None]).sum(axis=-1)
-    pairs: list[tuple[int, int]] = []
-    while len(pairs) < min(most, len(real), len(generated)):
-        place = int(distance.argmin())
-        mine, theirs = divmod(place, len(generated))
-        pairs.append((mine, theirs))
-        distance[mine, :] = distance[:, theirs] = np.inf
-    return pairs
 
 
 def _fitted(table: Floats, kinds: Floats) -> tuple[Floats, tuple[Floats, Floats]]:

@@ -27,7 +27,7 @@ COMMANDS: Final[dict[str, str]] = {
     "exposures": "`/compare`, `/guess`",
     "votes": "the buttons under `/compare` and `/guess`",
     "answers": "the questions before, after and within an experiment",
-    "items": "the shipped pool and `pastiche study items generate`",
+    "items": "the shipped pool and `pastiche study items add`",
 }
 
 # Of columns that mean the same in every table; ABOUT has the others, and exceptions.

@@ -111,7 +111,7 @@ def _picture(
     if len(values) > MANY:
         return ""
     parts = {value: [count[value] for count in counts.values()] for value in values}
-    return stacked(label, list(counts), parts, "answers", "Answers by arm", lying=True)
+    return stacked(label, list(counts), parts, "answers", "Answers by arm")
 
 
 def _mean(rows: Sequence[Row]) -> Estimate:

@@ -1,13 +1,12 @@
 """The report's statistics: intervals, paired comparisons, signal detection. Pure.
 
 Judgements of one person hang together, so intervals of rates over people are bootstrapped by person
-(whole people are drawn, 1,000 times, always the same ones). Where all say the same, no draw differs, and
-a share has Wilson's interval, each person counted once.
+(whole people are drawn, 1,000 times, always the same ones). Where all say the same no
+draw differs, and there is no interval (nan).
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from math import sqrt
+from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
 
@@ -17,7 +16,6 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 DRAWS = 1000
 LEVEL = 0.95
-Z = NormalDist().inv_cdf(0.5 + LEVEL / 2)
 TINY = 1e-12  # for whoever met nobody
 RESAMPLED = "95 % intervals by drawing whole people anew, 1,000 times."
 STEPS = 200  # of the Bradley-Terry fit; it stands still long before
@@ -32,21 +30,6 @@ class Estimate:
     high: float
     n: int
     people: int = 0
-
-
-def wilson(hits: int, n: int) -> Estimate:
-    """Estimate a share with Wilson's interval (Wilson 1927); of nothing, the whole range.
-
-    >>> share = wilson(8, 10)
-    >>> round(share.low, 3), share.value, round(share.high, 3)
-    (0.49, 0.8, 0.943)
-    """
-    if n == 0:
-        return Estimate(value=float("nan"), low=0.0, high=1.0, n=0)
-    rate, square = hits / n, Z * Z
-    middle = (rate + square / (2 * n)) / (1 + square / n)
-    half = Z * sqrt(rate * (1 - rate) / n + square / (4 * n * n)) / (1 + square / n)
-    return Estimate(value=rate, low=max(0.0, middle - half), high=min(1.0, middle + half), n=n)
 
 
 def bootstrap(
@@ -68,7 +51,10 @@ def bootstrap(
 
 def estimated(counts: Floats, statistic: Callable[[Floats], Floats], n: int) -> list[Estimate]:
     """Bootstrap a statistic of `n` judgements, one estimate for each of its values."""
-    found = zip(*bootstrap(counts, statistic), strict=True)
+    found = [
+        (value, *((low, high) if low < high else (np.nan, np.nan)))
+        for value, low, high in zip(*bootstrap(counts, statistic), strict=True)
+    ]
     people = len(counts)
     return [
         Estimate(value=float(value), low=float(low), high=float(high), n=n, people=people)
@@ -89,11 +75,7 @@ def share(counts: Floats) -> Floats:
 def share_by_person(rows: Sequence[tuple[str, bool]]) -> Estimate:
     """Estimate the share of hits among (person, hit)."""
     counts = by_person([(person, int(not hit)) for person, hit in rows], (2,))
-    [found] = estimated(counts, share, len(rows))
-    if found.low < found.high or not rows:
-        return found
-    alike = wilson(round(found.value * found.people), found.people)
-    return replace(found, low=alike.low, high=alike.high)
+    return estimated(counts, share, len(rows))[0]
 
 
 def win_rate(counts: Floats) -> Floats:
@@ -146,11 +128,6 @@ def detection(counts: Floats) -> Floats:
     with np.errstate(invalid="ignore", divide="ignore"):
         discernment = hits / signal - alarms / noise
     return np.stack([hit - alarm, -(hit + alarm) / 2, discernment], axis=-1)
-
-
-def quantiles(values: Sequence[float]) -> dict[str, float]:
-    found = np.percentile(values, [50, 95, 100])
-    return {"median": float(found[0]), "p95": float(found[1]), "max": float(found[2])}
 
 
 def by_person(rows: Sequence[tuple[str, Any]], shape: tuple[int, ...]) -> Floats:

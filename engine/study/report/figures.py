@@ -82,4 +82,5 @@ def interval(one: Estimate) -> tuple[float, str]:
     >>> interval(Estimate(value=0.5, low=0.4, high=0.6, n=9))
     (0.5, '0.4 to 0.6')
     """
-    return one.value, f"{_short(one.low)} to {_short(one.high)}"
+    told = f"{_short(one.low)} to {_short(one.high)}" if one.low < one.high else "–"
+    return one.value, told

@@ -7,14 +7,13 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from engine.study.report.estimates import Estimate
+from engine.study.report.figures import interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 WIDTH = 4.8  # inches: about a telephone's width, so that letters keep their size there
 ROW = 0.42  # inches of a line of a chart with lines
-POINTS = 400  # of a curve
-FLOOR = 0.001  # seconds; a logarithm has none to begin with
 # Colours that stand for the page's variables; each is used for one thing only.
 INK, SOFT, GRID = "#010203", "#040506", "#070809"
 SERIES = ("#0a0b0c", "#0d0e0f", "#101112", "#131415", "#161718", "#191a1b", "#1c1d1e")
@@ -103,30 +102,22 @@ def stacked(
     parts: Mapping[str, Sequence[float]],
     unit: str,
     about: str,
-    *,
-    lying: bool = False,
 ) -> str:
-    """Stack bars; `parts` maps a series to its number at each place. Nothing without parts."""
+    """Stack lying bars; `parts` maps a series to its number at each place. Nothing without parts."""
     if not parts:
         return ""
 
     def paint(axes: "Axes") -> None:
         done = [0.0] * len(places)
         for number, (label, values) in enumerate(parts.items()):
-            if lying:
-                axes.barh(places, values, left=done, color=colour(number), label=label, height=0.62)
-            else:
-                axes.bar(places, values, bottom=done, color=colour(number), label=label, width=0.8)
+            axes.barh(places, values, left=done, color=colour(number), label=label, height=0.62)
             done = [base + value for base, value in zip(done, values, strict=True)]
-        (axes.set_xlabel if lying else axes.set_ylabel)(unit)
-        axes.grid(axis="x" if lying else "y", linewidth=0.6)
+        axes.set_xlabel(unit)
+        axes.grid(axis="x", linewidth=0.6)
         axes.tick_params(length=0)
-        if lying:
-            axes.invert_yaxis()
-        else:
-            axes.set_xticks(range(0, len(places), max(1, len(places) // 8)))
+        axes.invert_yaxis()
 
-    height = 1.0 + ROW * len(places) if lying else 2.7
+    height = 1.0 + ROW * len(places)
     sums = (f"{label} {sum(values):,.0f}" for label, values in parts.items())
     return key(parts) + draw(name, height, paint, spoken(f"{about}; in all", sums))
 
@@ -181,7 +172,7 @@ def forest(
         axes.tick_params(length=0)
 
     parts = (
-        f"{label} {one.value:.3g}, 95 % interval {one.low:.3g} to {one.high:.3g}, n {one.n:,}"
+        f"{label} {one.value:.3g}, 95 % interval {interval(one)[1]}, n {one.n:,}"
         for label, one in rows.items()
     )
     return draw(name, 1.1 + 0.6 * len(rows), paint, spoken(about, parts))
@@ -190,38 +181,3 @@ def forest(
 def spoken(about: str, parts: Iterable[str]) -> str:
     """Say what a picture shows, numbers and all, to those who cannot see it."""
     return f"{about}: {'; '.join(parts)}."
-
-
-def thinned(values: Sequence[float]) -> Sequence[float]:
-    """Replace many values by as many quantiles as a curve can show; the ends stay.
-
-    >>> len(thinned(range(5000))), thinned(range(5000))[-1]
-    (400, 4999.0)
-    """
-    import numpy as np
-
-    if len(values) <= POINTS:
-        return values
-    return [float(value) for value in np.quantile(values, np.linspace(0, 1, POINTS))]
-
-
-def steps(name: str, series: Mapping[str, Sequence[float]], unit: str, about: str) -> str:
-    """Draw which share was done within how many seconds; nothing where a series has no values."""
-    if not series or not all(series.values()):
-        return ""
-
-    def paint(axes: "Axes") -> None:
-        for number, (label, values) in enumerate(series.items()):
-            floor = [max(value, FLOOR) for value in thinned(values)]
-            axes.ecdf(floor, color=colour(number), label=label, linewidth=1.8)
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-        axes.set_ylim(0, 1.02)
-        axes.set_xlabel(unit)
-        axes.grid(linewidth=0.6)
-        axes.tick_params(length=0, which="both")
-        axes.minorticks_off()
-
-    middles = (f"{label} {sorted(v)[len(v) // 2]:.3g}" for label, v in series.items())
-    return key(series) + draw(name, 2.7, paint, spoken(f"{about}; medians", middles))

@@ -10,8 +10,6 @@ from engine.study.export.table_files import iso
 from engine.study.report import estimates as est
 from engine.study.report.estimates import Estimate
 
-SMALL = 2  # people; of fewer there is no interval
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
@@ -75,8 +73,8 @@ def told_apart(one: Estimate) -> str:
 
 
 def _interval(one: Estimate, nothing: float, what: str, *, percent: bool = False) -> str:
-    if one.people < SMALL:
-        return "; one person's judgements have no interval"
+    if not one.low < one.high:
+        return ", too few or too alike for an interval"
     low, high = (f"{v:.1%}" if percent else f"{v:.2f}" for v in (one.low, one.high))
     within = "does not exclude" if one.low <= nothing <= one.high else "excludes"
     return f" (95 % interval {low} to {high}, which {within} {what})"

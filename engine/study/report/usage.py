@@ -1,15 +1,14 @@
-"""Figures of use: who answered when, by which rule, how fast, and what moderation said. Pure."""
+"""Figures of use: who answered, by which rule, how it was liked, and what moderation said. Pure."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from engine.study.export.codebook import Row, Tables
-from engine.study.report.estimates import quantiles, share_by_person
+from engine.study.report.estimates import share_by_person
 from engine.study.report.figures import Figure, count_of, interval
-from engine.study.report.plots import bars, shares, stacked, steps
+from engine.study.report.plots import bars, shares, stacked
 
 ACTIONS = ("allow", "flag", "hold", "block")
-MANY = 7  # experts that have a colour of their own
 
 
 def usage(tables: Tables) -> list[Figure]:
@@ -17,7 +16,8 @@ def usage(tables: Tables) -> list[Figure]:
     writers = {row["id"]: writer(row) for row in rows}
     arms = {row["id"]: f"{row['experiment']}: {row['arm']}" for row in rows if row["arm"]}
     return [
-        *(figure(rows) for figure in (_by_expert, _by_hour, _router, _latency, _queue)),
+        _by_expert(rows),
+        _router(rows),
         _thumbs("ratings", "Thumbs up", "expert", ratings, writers),
         _thumbs("arm-ratings", "Thumbs up, by arm of an experiment", "arm", ratings, arms),
         _moderation(rows),
@@ -26,12 +26,6 @@ def usage(tables: Tables) -> list[Figure]:
 
 def writer(row: Row) -> str:
     return f"{row['expert']} (base alone)" if row["plain"] else str(row["expert"])
-
-
-def _ranked(rows: Sequence[Row]) -> list[str]:
-    """Rank writers, the busiest first; those beyond the colours are one."""
-    names = [name for name, _ in Counter(map(writer, rows)).most_common()]
-    return names if len(names) <= MANY else [*names[: MANY - 1], "others"]
 
 
 def _by_expert(rows: Sequence[Row]) -> Figure:
@@ -54,26 +48,6 @@ def _by_expert(rows: Sequence[Row]) -> Figure:
     )
 
 
-def _by_hour(rows: Sequence[Row]) -> Figure:
-    hours = [f"{hour:02}" for hour in range(24)]
-    names = _ranked(rows)
-    counts = Counter(
-        (writer(row) if writer(row) in names else "others", row["hour"]) for row in rows
-    )
-    parts = {name: [counts[name, hour] for hour in hours] for name in names}
-    days = len({int(row["accepted_at"] // 86400) for row in rows})
-    return Figure(
-        name="hours",
-        title="At what hour",
-        svg=stacked("hours", hours, parts, "interactions", "Interactions by hour of the day"),
-        n=f"{count_of(rows)}, on {days} day{'s' * (days != 1)}",
-        rows="interactions",
-        which="all, by hour of acceptance (UTC)",
-        head=("hour", *names),
-        cells=[(hour, *(counts[name, hour] for name in names)) for hour in hours],
-    )
-
-
 def _router(rows: Sequence[Row]) -> Figure:
     rules = [name for name, _ in Counter(row["rule"] for row in rows).most_common()]
     names = [name for name, _ in Counter(row["expert"] for row in rows).most_common()]
@@ -82,58 +56,12 @@ def _router(rows: Sequence[Row]) -> Figure:
     return Figure(
         name="rules",
         title="By which rule the router chose",
-        svg=stacked("rules", names, parts, "interactions", "Router rules by expert", lying=True),
+        svg=stacked("rules", names, parts, "interactions", "Router rules by expert"),
         n=count_of(rows),
         rows="interactions",
         which="all",
         head=("expert", *rules),
         cells=[(name, *(counts[name, rule] for rule in rules)) for name in names],
-    )
-
-
-def _latency(rows: Sequence[Row]) -> Figure:
-    done = [row for row in rows if row["state"] == "finished" and row["write_seconds"] is not None]
-    first = [row["first_token_seconds"] for row in done if row["first_token_seconds"] is not None]
-    series = {
-        "first token": first,
-        "whole answer": [row["write_seconds"] for row in done],
-        "with the queue": [row["answer_seconds"] for row in done],
-    }
-    cells = []
-    for name in dict.fromkeys(map(writer, done)):
-        own = [row for row in done if writer(row) == name]
-        for label, column in (("first token", "first_token_seconds"), ("whole", "write_seconds")):
-            values = [row[column] for row in own if row[column] is not None]
-            if values:
-                cells.append((name, label, len(values), *quantiles(values).values()))
-    return Figure(
-        name="latency",
-        title="How fast",
-        svg=steps("latency", series, "seconds", "Latency: share of answers within so many seconds"),
-        n=count_of(done),
-        rows="interactions",
-        which="state finished",
-        head=("expert", "what", "n", "median s", "95 % s", "longest s"),
-        cells=cells,
-        note="From the start of the work to the first token, to the whole answer, and from acceptance.",
-    )
-
-
-def _queue(rows: Sequence[Row]) -> Figure:
-    started = [row for row in rows if row["wait_seconds"] is not None]
-    series: dict[str, list[float]] = {}
-    for row in started:
-        series.setdefault(row["medium"], []).append(row["wait_seconds"])
-    cells = [(medium, len(v), *quantiles(v).values()) for medium, v in series.items()]
-    return Figure(
-        name="queue",
-        title="How long in the queue",
-        svg=steps("queue", series, "seconds waited", "Waiting time in the queue"),
-        n=count_of(started),
-        rows="interactions",
-        which="those that a worker began on",
-        head=("medium", "n", "median s", "95 % s", "longest s"),
-        cells=cells,
     )
 
 
@@ -180,7 +108,7 @@ def _moderation(rows: Sequence[Row]) -> Figure:
     return Figure(
         name="moderation",
         title="What moderation said",
-        svg=stacked("moderation", stages, parts, "verdicts", "Verdicts by stage", lying=True),
+        svg=stacked("moderation", stages, parts, "verdicts", "Verdicts by stage"),
         n=f"n = {len(verdicts):,} verdicts on {len(rows):,} interactions",
         rows="interactions",
         which="all; moderation_action is the gravest of each",

@@ -1,17 +1,23 @@
-"""Passages for /guess: real ones cut out of texts, and generated ones that go on from the same places.
+"""The pool of /guess: how far its surface tells it, and the making of a new one.
 
-So both kinds are about the same things. What was made is kept in a file of candidates, from which a
-run that was broken off goes on; the pool is those that match in length and punctuation.
+Real passages are cut out of texts, and an expert goes on from the same places, so that both kinds are
+about the same things. What was made is kept in a file of candidates, from which a run that was broken
+off goes on; the pool is the pairs that are closest in length and punctuation. Without texts the shipped pool
+is measured.
 """
 
+import argparse
 import asyncio
 import json
 import random
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from engine import Engine
 from engine.engine import events_of
@@ -23,12 +29,12 @@ from engine.plan.cards import Expert
 from engine.plan.job import Request
 from engine.process.bootstrap import ReconnectingEngine
 from engine.settings import Settings
-from engine.study.experiments.passages import Item
-from engine.study.experiments.surface import MOST_SHARE, classified, matched, typeset
+from engine.study.experiments.passages import Item, read_items, shipped
+from engine.study.experiments.surface import MOST_SHARE, classified, features
+from tests.benchmarks.figures import Figure
 
 FEWEST, MOST = 55, 110  # words of a passage
 LENGTH = 150  # tokens, which make so many words
-CANDIDATES = "candidates.toml"
 AT_ONCE = 6  # passages in a batch
 COPIED = 8  # words in a row that show that a text was learnt by heart
 MOST_LETTERS = 1400  # as the table of items takes them
@@ -42,6 +48,17 @@ class Cut:
     title: str
     opening: str
     text: str
+
+
+def typeset(text: str) -> str:
+    """Set quotes, dashes and dots alike, whoever wrote them.
+
+    >>> typeset('"It rained--again..." she said.')
+    '“It rained—again…” she said.'
+    """
+    line = " ".join(text.split()).replace("...", "…")
+    line = re.sub(r"\s*(?:--+|\s[-–]\s|—)\s*", "—", line).replace("'", "’").replace("‘", "’")
+    return re.sub(r'(^|[\s(—])"', r"\1“", line).replace('"', "”")
 
 
 def sentences_of(text: str) -> Iterator[str]:
@@ -96,8 +113,7 @@ async def generated(
     name: str,
     places: Mapping[int, Cut],
     texts: Iterable[Path],
-    done: Callable[[], None],
-) -> AsyncIterator[Item]:
+) -> AsyncIterator[tuple[int, Item]]:
     """Let an expert go on from each place, its number the seed; it must not repeat the texts.
 
     Raises CommandError where it writes none here.
@@ -111,10 +127,10 @@ async def generated(
         waiting = list(places.items())
         for start in range(0, len(waiting), AT_ONCE):
             batch = waiting[start : start + AT_ONCE]
-            for made in await asyncio.gather(*(_written(core, expert, *one) for one in batch)):
-                done()
+            found = await asyncio.gather(*(_written(core, expert, *one) for one in batch))
+            for (number, _), made in zip(batch, found, strict=True):
                 if made is not None and not learnt & set(runs(made.text)):
-                    yield made
+                    yield number, made
 
 
 def runs(text: str) -> Iterator[tuple[str, ...]]:
@@ -188,6 +204,21 @@ def matched_pool(
     return pool, told
 
 
+def matched(real: Sequence[str], generated: Sequence[str], most: int) -> list[tuple[int, int]]:
+    """Pair real passages with generated ones, the closest first, each once; give their numbers."""
+    table = np.array([features(text) for text in (*real, *generated)], dtype=float)
+    table = (table - table.mean(axis=0)) / np.maximum(table.std(axis=0), 1e-9)
+    one, other = table[: len(real)], table[len(real) :]
+    distance = np.square(one[:, None] - other[None]).sum(axis=-1)
+    pairs: list[tuple[int, int]] = []
+    while len(pairs) < min(most, len(real), len(generated)):
+        place = int(distance.argmin())
+        mine, theirs = divmod(place, len(generated))
+        pairs.append((mine, theirs))
+        distance[mine, :] = distance[:, theirs] = np.inf
+    return pairs
+
+
 def written(items: Iterable[Item]) -> str:
     lines: list[str] = []
     for item in items:
@@ -196,3 +227,57 @@ def written(items: Iterable[Item]) -> str:
         lines += [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in fields]
         lines.append("")
     return "\n".join(lines)
+
+
+OPTIONS = argparse.ArgumentParser(prog="passage_pool", description=__doc__)
+OPTIONS.add_argument("texts", nargs="*", type=Path, help="real texts, each with its title first")
+OPTIONS.add_argument(
+    "--out", type=Path, default=Path("pool"), help="a folder; what is there is gone on with"
+)
+OPTIONS.add_argument("--expert", default="lovecraft")
+OPTIONS.add_argument(
+    "--source", default="{title}", help="of the real ones; {title} is each text's own"
+)
+OPTIONS.add_argument("--licence", default="public domain")
+OPTIONS.add_argument("--count", type=int, default=100, help="passages of each kind")
+OPTIONS.add_argument("--tries", type=int, default=300, help="places that the expert goes on from")
+
+
+def run(_folder: Path, options: argparse.Namespace | None = None) -> list[Figure]:
+    """Raises CommandError for a pool that could be told by its surface."""
+    if options is not None and options.texts:
+        make(options)
+        pool = read_items((options.out / "pool.toml").read_text(encoding="utf-8"), "pool.toml")
+    else:
+        pool = shipped()
+    kinds = [[item.text for item in pool if item.kind == kind] for kind in ("real", "generated")]
+    share = classified(*kinds)
+    return [
+        Figure(name="passages", value=len(pool), unit="", against="200"),
+        Figure(name="told right by the surface", value=100 * share, unit="%", against="60"),
+    ]
+
+
+def make(options: argparse.Namespace) -> None:
+    places = cuts(options.texts, seed=1)
+    options.out.mkdir(parents=True, exist_ok=True)
+    kept = options.out / "candidates.toml"
+    had = kept.read_text(encoding="utf-8") if kept.exists() else ""
+    first = max((int(n) + 1 for n in re.findall(r"seed (\d+)\)", had)), default=0)
+    left = dict(list(enumerate(places))[first : options.tries])
+
+    async def write() -> None:
+        with kept.open("a", encoding="utf-8") as file:
+            made = generated(Settings(), options.expert, left, options.texts)
+            async for number, item in made:
+                file.write(written([item]) + "\n")
+                file.flush()
+                sys.stderr.write(f"{number} of {options.tries}\n")
+
+    if left:
+        asyncio.run(write())
+    candidates = read_items(kept.read_text(encoding="utf-8"), kept.name)
+    real = real_items(places, options.expert, options.source, options.licence)
+    pool, told = matched_pool(real, candidates, options.count)
+    (options.out / "pool.toml").write_text(f"# {told}\n\n{written(pool)}", encoding="utf-8")
+    sys.stderr.write(f"{options.out / 'pool.toml'}: {told}\n")
