@@ -2,8 +2,8 @@
 
 Real passages are cut out of texts, and an expert goes on from the same places, so that both kinds are
 about the same things. What was made is kept in a file of candidates, from which a run that was broken
-off goes on; the pool is the pairs that are closest in length and punctuation. Without texts the shipped pool
-is measured.
+off goes on; the pool is the pairs that are closest in length and punctuation. Without texts the shipped
+pool is measured.
 """
 
 import argparse
