@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from experimenting import STUDY, experiment_text, folder_of, person, spot, with_study
 from experimenting import agree as agree_on_record
-from experimenting import experiment_text, folder_of, person, spot, with_study
 from hypothesis import given
 from hypothesis import strategies as st
 from studied import agree, clock, make_study, talk  # noqa: F401 - fixtures
@@ -34,7 +34,7 @@ from engine.study.experiments.tables import (
     QuestionnaireAnswer,
     Vote,
 )
-from engine.study.study import open_study
+from engine.study.study import open_study, read_study_file, read_texts
 from engine.study.study_services import StudyServices
 
 chat = pytest.mark.asyncio(loop_scope="module")
@@ -201,6 +201,20 @@ async def test_a_footer_in_a_group_tells_nobody_that_one_takes_part(talk) -> Non
     assert "you take part in" in await talk.footer(final, who)
     footer = await talk.footer(final, replace(who, alone=False))
     assert "take part" not in footer and "Lovecraft" not in footer
+
+
+def test_no_text_of_consent_is_silent_on_chance_and_each_says_what_its_study_sets(settings) -> None:
+    settings = with_study(settings)
+    folder = folder_of(settings).parent
+    shipped = read_texts(settings, "pilot", read_study_file(settings, "pilot"))
+    for locale, words in (("en", "chance decides"), ("it", "il caso decide")):
+        assert words in shipped[locale].body and "{" not in shipped[locale].body
+        assert "Risks" not in shipped[locale].body and "Rischi" not in shipped[locale].body
+    (folder / "consent.en.md").write_text("<!-- version: mine -->\nMay we? {risks}")
+    (folder / "study.toml").write_text(STUDY + 'risks = "None that we know."\n')
+    own = read_texts(settings, "pilot", read_study_file(settings, "pilot"))
+    assert own["en"].body.startswith("May we? None that we know.") and "chance" in own["en"].body
+    assert "Rischi: None that we know." in own["it"].body
 
 
 # Experiments beside each other

@@ -39,6 +39,7 @@ contact = {contact}
 purpose = {purpose}
 # purpose_it = "the same in Italian"
 # minimum_age = 18
+# duration, risks, compensation, approval, controller, complaint = "shown when they are set"
 """
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 VERSION = re.compile(r"<!--\s*version:\s*([\w.-]{1,16})\s*-->\s*")
+FIELD = re.compile(r"\{(\w+)\}")
 LANGUAGES = ("en", "it")
 LOST = (
     "The key of this study is lost: nobody's earlier answers can be found by it any more, and nothing "
@@ -43,6 +44,12 @@ class StudyFile(BaseModel):
     purpose: str = Field(min_length=10, max_length=600)
     purpose_it: str = Field(default="", max_length=600)
     minimum_age: int = Field(default=18, ge=16, le=99)
+    duration: str = Field(default="", max_length=200)
+    risks: str = Field(default="", max_length=200)
+    compensation: str = Field(default="", max_length=200)
+    approval: str = Field(default="", max_length=200)
+    controller: str = Field(default="", max_length=200)
+    complaint: str = Field(default="", max_length=200)
     training_permission: str = Field(default="", max_length=200)
     quasi_identifiers: tuple[str, ...] = ()
     k_anonymity: int = Field(default=5, ge=1, le=1000)
@@ -147,9 +154,7 @@ def _text(folder: Path, language: str, file: StudyFile) -> ConsentText:
     path = folder / f"consent.{language}.md"
     try:
         raw = (
-            path.read_text(encoding="utf-8-sig")
-            if path.exists()
-            else files("engine.study.texts").joinpath(path.name).read_text(encoding="utf-8")
+            path.read_text(encoding="utf-8-sig") if path.exists() else _shipped("consent", language)
         )
         head = VERSION.match(raw)
         if head is None:
@@ -158,13 +163,22 @@ def _text(folder: Path, language: str, file: StudyFile) -> ConsentText:
             )
         words = file.model_dump()
         words["purpose"] = (file.purpose_it or file.purpose) if language == "it" else file.purpose
-        body = raw[head.end() :].strip().format(**words)
+        words["chance"] = _shipped("chance", language).strip()
+        text = raw[head.end() :].strip()
+        text += "" if "{chance}" in text else "\n\n{chance}"  # nobody is treated unannounced
+        told = (p for p in text.split("\n\n") if all(words.get(n) != "" for n in FIELD.findall(p)))
+        body = "\n\n".join(told).format(**words)
     except (OSError, UnicodeDecodeError, KeyError, ValueError, IndexError) as error:
         raise SetupError(
             f"{path} cannot be used: {error}. Braces name fields of study.toml."
         ) from error
     digest = hashlib.sha256(f"{head[1]}\n{body}".encode()).hexdigest()
     return ConsentText(locale=language, version=head[1], body=body, sha256=digest)
+
+
+def _shipped(name: str, language: str) -> str:
+    known = language if language in LANGUAGES else LANGUAGES[0]
+    return files("engine.study.texts").joinpath(f"{name}.{known}.md").read_text(encoding="utf-8")
 
 
 async def open_study(settings: "Settings", database: Database) -> Study | None:
