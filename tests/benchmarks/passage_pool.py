@@ -36,6 +36,7 @@ from tests.benchmarks.figures import Figure
 FEWEST, MOST = 55, 110  # words of a passage
 LENGTH = 150  # tokens, which make so many words
 AT_ONCE = 6  # passages in a batch
+BALANCE = 0.5  # how much a pair must take back of what the earlier ones are apart
 COPIED = 8  # words in a row that show that a text was learnt by heart
 MOST_LETTERS = 1400  # as the table of items takes them
 _END = re.compile(r"(?<!\b(?:Mr|Dr|St))(?<!\bMrs)(?<!\b[A-Z])[.!?…][”’]?(?=\s|$)")
@@ -106,6 +107,22 @@ def cuts(paths: Iterable[Path], seed: int) -> list[Cut]:
                 rest = rest[1 + max(1, len(list(sentences_of(text_of)))) :]
     draw.shuffle(found)
     return found
+
+
+def windows(paths: Iterable[Path]) -> list[Cut]:
+    """List every passage that begins with any sentence and ends with any: more to match with."""
+    found: dict[str, Cut] = {}
+    for path in paths:
+        title, _, text = path.read_text(encoding="utf-8-sig").partition("\n")
+        for paragraph in text.split("\n\n"):
+            lines = list(sentences_of(paragraph))
+            for start in range(len(lines)):
+                for most in range(FEWEST + 5, MOST, 10):
+                    if text_of := passage(lines[start:], most):
+                        found.setdefault(
+                            text_of, Cut(title=title.strip(), opening="", text=text_of)
+                        )
+    return list(found.values())
 
 
 async def generated(
@@ -205,17 +222,31 @@ def matched_pool(
 
 
 def matched(real: Sequence[str], generated: Sequence[str], most: int) -> list[tuple[int, int]]:
-    """Pair real passages with generated ones, the closest first, each once; give their numbers."""
+    """Pair real passages with generated ones, each sentence once; give their numbers.
+
+    Each pair is the closest that is left, where close also means that it takes back what the pairs before
+    it are apart in sum: so the two kinds agree on the whole, too.
+    """
     table = np.array([features(text) for text in (*real, *generated)], dtype=float)
-    table = (table - table.mean(axis=0)) / np.maximum(table.std(axis=0), 1e-9)
+    table = table / np.maximum(table[len(real) :].std(axis=0), 1e-9)
     one, other = table[: len(real)], table[len(real) :]
-    distance = np.square(one[:, None] - other[None]).sum(axis=-1)
+    apart = one[:, None] - other[None]
+    distance = np.square(apart).sum(axis=-1)
+    owing = np.zeros(table.shape[1])
+    holders: dict[str, set[int]] = {}
+    for number, text in enumerate(real):
+        for sentence in sentences_of(text):
+            holders.setdefault(sentence, set()).add(number)
     pairs: list[tuple[int, int]] = []
-    while len(pairs) < min(most, len(real), len(generated)):
-        place = int(distance.argmin())
+    while len(pairs) < most:
+        place = int((distance + BALANCE * np.square(owing + apart).sum(axis=-1)).argmin())
         mine, theirs = divmod(place, len(generated))
+        if not np.isfinite(distance[mine, theirs]):
+            break
         pairs.append((mine, theirs))
-        distance[mine, :] = distance[:, theirs] = np.inf
+        owing = owing + apart[mine, theirs]
+        same = {n for sentence in sentences_of(real[mine]) for n in holders[sentence]}
+        distance[[mine, *same], :] = distance[:, theirs] = np.inf
     return pairs
 
 
@@ -277,7 +308,7 @@ def make(options: argparse.Namespace) -> None:
     if left:
         asyncio.run(write())
     candidates = read_items(kept.read_text(encoding="utf-8"), kept.name)
-    real = real_items(places, options.expert, options.source, options.licence)
+    real = real_items(windows(options.texts), options.expert, options.source, options.licence)
     pool, told = matched_pool(real, candidates, options.count)
     (options.out / "pool.toml").write_text(f"# {told}\n\n{written(pool)}", encoding="utf-8")
     sys.stderr.write(f"{options.out / 'pool.toml'}: {told}\n")
