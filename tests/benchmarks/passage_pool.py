@@ -224,8 +224,8 @@ def matched_pool(
 def matched(real: Sequence[str], generated: Sequence[str], most: int) -> list[tuple[int, int]]:
     """Pair real passages with generated ones, each sentence once; give their numbers.
 
-    Each pair is the closest that is left, where close also means that it takes back what the pairs before
-    it are apart in sum: so the two kinds agree on the whole, too.
+    Each pair is the closest that is left, where close also means that it takes back what the pairs
+    before it are apart in sum: so the two kinds agree on the whole, too.
     """
     table = np.array([features(text) for text in (*real, *generated)], dtype=float)
     table = table / np.maximum(table[len(real) :].std(axis=0), 1e-9)
