@@ -36,7 +36,7 @@ from tests.benchmarks.figures import Figure
 FEWEST, MOST = 55, 110  # words of a passage
 LENGTH = 150  # tokens, which make so many words
 AT_ONCE = 6  # passages in a batch
-BALANCE = 0.5  # how much a pair must take back of what the earlier ones are apart
+BALANCE = 0.1  # how much a pair must take back of what the earlier ones are apart
 COPIED = 8  # words in a row that show that a text was learnt by heart
 MOST_LETTERS = 1400  # as the table of items takes them
 _END = re.compile(r"(?<!\b(?:Mr|Dr|St))(?<!\bMrs)(?<!\b[A-Z])[.!?…][”’]?(?=\s|$)")
@@ -117,7 +117,7 @@ def windows(paths: Iterable[Path]) -> list[Cut]:
         for paragraph in text.split("\n\n"):
             lines = list(sentences_of(paragraph))
             for start in range(len(lines)):
-                for most in range(FEWEST + 5, MOST, 10):
+                for most in range(FEWEST, MOST + 1):
                     if text_of := passage(lines[start:], most):
                         found.setdefault(
                             text_of, Cut(title=title.strip(), opening="", text=text_of)
