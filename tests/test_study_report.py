@@ -287,6 +287,19 @@ async def test_a_page_speaks_to_who_cannot_see_it_and_shows_scales_as_they_were_
     assert answers.index("Nothing") < answers.index("Some") < answers.index("Nearly all")
 
 
+async def test_the_share_that_the_surface_tells_stands_beside_d_prime(
+    settings: Settings, database: Database
+) -> None:
+    async with database.writing() as connection:
+        rows = Rows(connection)
+        for number in range(60):
+            text = "It rained. " * 30 if number % 2 else "It rained; " * 30
+            await rows.item(number, text=text)
+    text = Page(await page_of(settings, database)).figures["detection"]
+    assert "Length and punctuation alone tell 100.0% of the pool's 60 passages right" in text
+    assert "set aside to match" in text
+
+
 async def test_those_who_never_met_stand_apart(settings: Settings, database: Database) -> None:
     async with database.writing() as connection:
         rows = Rows(connection)
