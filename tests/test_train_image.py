@@ -20,13 +20,13 @@ from engine.backends.diffusion.loras import activate, load_lora
 from engine.errors import ModelError
 from engine.weights.picture_layers import layers_of
 from engine.weights.picture_lora import SETTINGS
+from tests.benchmarks.training_step import measure_image
 from training.errors import BadCorpus, BadRecipe, NotAllowed, TrainingStopped
 from training.images.bases import load_pipeline, noise_schedule
 from training.images.data.folder import read_folder
 from training.images.lora_files import KOHYA, WEIGHTS, copy_lora, read_marks
 from training.images.recipe import ImageRecipe, load_image_recipe
 from training.images.session import ImageSession
-from training.images.step_cost import measure_image
 from training.run.checkpoints import all_of, latest
 from training.run.expiry import due_of
 from training.run.stage import memory_told

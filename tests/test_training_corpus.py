@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from training_base import make_recipe
 
+from tests.benchmarks.training_step import measure
 from training.corpus import build
 from training.errors import BadCorpus, BadRecipe
-from training.measure_step import measure
 from training.run.recipe import load_recipe
 from training.run.settings import TrainingSettings
 from training.sources.factory import source_of

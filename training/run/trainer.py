@@ -1,7 +1,6 @@
 """Take optimiser steps: what training on texts and on pictures share, on one process or several."""
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
@@ -107,19 +106,3 @@ def accelerator_for(precision: str) -> Accelerator:
         return Accelerator(mixed_precision={"fp32": "no"}.get(precision, precision))
     except ValueError as error:
         raise BadRecipe(f'{told}{error}. Set it to "bf16" or "fp32".') from error
-
-
-def time_steps(trainer: Trainer, steps: int, take: Callable[[int], object]) -> dict[str, float]:
-    """Take steps; give the best one's seconds a sample, by the clock and of processors."""
-    samples = trainer.training.batch * trainer.training.accumulate
-    seconds, busy = [], []
-    for step in range(steps):
-        started, worked = time.monotonic(), time.process_time()
-        take(step)
-        seconds.append(time.monotonic() - started)
-        busy.append(time.process_time() - worked)
-    return {
-        "trained": sum(weight.numel() for weight in trainer.weights),
-        "seconds": min(seconds) / samples,
-        "processor_seconds": min(busy) / samples,
-    }

@@ -39,7 +39,7 @@ def lora(day: Day) -> None:
     """LoRA on Gemma-2-2b in bfloat16: blocks of 512 and 1024 tokens, with and without checkpointing."""
     import torch
 
-    from training.measure_step import measure
+    from tests.benchmarks.training_step import measure
 
     folder = None
     if day.tiny:
@@ -117,8 +117,8 @@ def in_four_bits(model: Any, device: str) -> Any:
 
 def image(day: Day) -> None:
     """A LoRA on SDXL's UNet: a picture of 1024 x 1024 a step."""
+    from tests.benchmarks.training_step import measure_image
     from training.images.recipe import load_image_recipe
-    from training.images.step_cost import measure_image
 
     side = 64 if day.tiny else 1024
     folder = _tiny_pipeline(day) if day.tiny else None

@@ -51,7 +51,7 @@ TOKENS = 77
 
 def unet_shape(day: Day) -> dict[str, Any]:
     """SDXL's, of 2.57 thousand million parameters."""
-    from training.images.step_cost import SDXL_UNET
+    from tests.benchmarks.training_step import SDXL_UNET
 
     return SDXL_UNET | (TINY_UNET if day.tiny else {})
 
