@@ -35,45 +35,45 @@ class Queued:
     kind: Literal["queued"] = "queued"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfAttempt:
+    """Say which attempt at a job it is of."""
+
+    job: str
+    attempt: int
+
+
 UNSERVED = "no worker can do this now; it waits for one"  # Loading.what, however long that is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Loading:
+class Loading(OfAttempt):
     """Something takes a while; `what` is for people ("getting the model ready")."""
 
-    job: str
-    attempt: int
     what: str
     kind: Literal["loading"] = "loading"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Started:
+class Started(OfAttempt):
     """A worker has begun; everything of an earlier attempt is void."""
 
-    job: str
-    attempt: int
     kind: Literal["started"] = "started"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Text:
+class Text(OfAttempt):
     """The whole text so far, and how many tokens it took."""
 
-    job: str
-    attempt: int
     text: str
     tokens: int
     kind: Literal["text"] = "text"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Image:
+class Image(OfAttempt):
     """A picture under way: `step` of `steps`, `eta` in seconds, `preview` a small JPEG (or empty)."""
 
-    job: str
-    attempt: int
     step: int
     steps: int
     eta: float | None = None
@@ -92,12 +92,10 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finished:
+class Finished(OfAttempt):
     """The answer: a text or pictures. Seconds are measured from the start of generation, first token
     (or step) included."""
 
-    job: str
-    attempt: int
     text: str
     tokens_in: int
     tokens_out: int
@@ -111,14 +109,12 @@ class Finished:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Failed:
+class Failed(OfAttempt):
     """No answer: `message` is for the asker, `reason` for the operator.
 
     `dead` marks a job that killed its worker while it ran alone.
     """
 
-    job: str
-    attempt: int
     message: str
     reason: str = ""
     dead: bool = False
@@ -126,11 +122,9 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cancelled:
+class Cancelled(OfAttempt):
     """Stopped on the asker's word; `text` is what stood there by then."""
 
-    job: str
-    attempt: int
     text: str = ""
     tokens_out: int = 0
     kind: Literal["cancelled"] = "cancelled"

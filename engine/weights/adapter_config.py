@@ -8,7 +8,7 @@ own can always come merged, as a whole model.
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -22,11 +22,6 @@ TRAINING = frozenset({
     "auto_mapping", "base_model_name_or_path", "corda_config", "eva_config", "inference_mode",
     "init_lora_weights", "loftq_config", "lora_dropout", "lora_ga_config", "megatron_core",
     "peft_type", "peft_version", "qalora_group_size", "revision", "task_type",
-})  # fmt: skip
-# The sum itself, and where it is made.
-SUM = frozenset({
-    "alpha_pattern", "exclude_modules", "layers_to_transform", "lora_alpha", "r", "rank_pattern",
-    "target_modules", "use_rslora",
 })  # fmt: skip
 # More than the sum, which PEFT's own code does, beside others and without changing the base.
 BEYOND = frozenset({
@@ -96,6 +91,7 @@ class AdapterConfig:
         return layer is not None and int(layer[1]) in among
 
 
+SUM = frozenset(part.name for part in fields(AdapterConfig)) - {"beyond"}
 _CONFIG = TypeAdapter(AdapterConfig)
 
 
