@@ -25,10 +25,10 @@ class Engine(Protocol):
     registry: "Registry"
 
     def plan(self, request: "Request", job: str = "") -> "Plan":
-        """Who answers and the job that it makes, under that id if one is given. Raises AskerError."""
+        """Choose who answers and make the job, under that id if one is given. Raises AskerError."""
 
     def follow(self, job: str) -> "AsyncGenerator[Event]":
-        """The events of a job that was accepted: Queued, what happens, then one final event."""
+        """Give the events of an accepted job: Queued, what happens, then one final event."""
 
     async def call(self, method: Method, *arguments: Any) -> Any:
         """Do what the method of that name promises."""

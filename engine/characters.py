@@ -31,7 +31,7 @@ _EUROPEAN = re.compile("[A-Za-z\u00c0-\u058f\u1e00-\u1fff\u2126\u212a\u212b]")  
 
 
 def visible(text: str) -> str:
-    """The text without what must not pass; every line break is one line feed.
+    """Take out what must not pass, and make every line break one line feed.
 
     >>> visible("a\\u202eb\\r\\nc\\x07\\x1b[2J")
     'ab\\nc[2J'
@@ -45,7 +45,7 @@ def visible(text: str) -> str:
 
 
 def well_formed(text: str) -> str:
-    """The text with a replacement for each half of a pair, which no file and no database takes.
+    """Replace each half of a surrogate pair, which no file and no database takes.
 
     >>> well_formed("caf\\udce9")
     'caf\ufffd'
@@ -54,7 +54,7 @@ def well_formed(text: str) -> str:
 
 
 def _few(found: re.Match[str]) -> str:
-    """At most MAX_MARKS marks, one after the other."""
+    """Keep at most MAX_MARKS combining marks, one after the other."""
     kept, marks = [], 0
     for c in found[0]:
         marks = marks + 1 if unicodedata.category(c) in ("Mn", "Me") else 0
@@ -64,7 +64,7 @@ def _few(found: re.Match[str]) -> str:
 
 
 def _held(text: str) -> str:
-    """The text with those joiners, selectors and tags that something is made of."""
+    """Keep those joiners, selectors and tags that something is made of."""
     parts: list[str] = []
     place, before = 0, ""
     for found in _BOUND.finditer(text):
@@ -87,5 +87,5 @@ def _belongs(before: str, c: str, after: str) -> bool:
 
 
 def _far(c: str) -> bool:
-    """Whether it may be joined: beyond ASCII, and no space."""
+    """Tell whether it may be joined: beyond ASCII, and no space."""
     return bool(c) and not (c.isascii() or c in _ASCII_COMPOSED or c.isspace())

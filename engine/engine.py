@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class LocalEngine(Engine):
-    """Plan, accept and follow. Its twin over a socket is attached.ClientEngine."""
+    """Plan, accept and follow. Its twin over a socket is process.client.ClientEngine."""
 
     def __init__(
         self,

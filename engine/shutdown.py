@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 
 def wanted() -> bool:
-    """False once this task was cancelled, even if something on the way has eaten that."""
+    """Tell whether this task goes on: not once it was cancelled, even if something has eaten that."""
     task = asyncio.current_task()
     return task is None or not task.cancelling()
 

@@ -56,7 +56,7 @@ class NewExpert:
 
 
 def add_expert(new: NewExpert, settings: Settings) -> Path:
-    """Returns the card's path. Raises AskerError or SetupError; then nothing was changed."""
+    """Add an expert; returns its card's path. Raises AskerError or SetupError, with nothing changed."""
     registry = Registry.load(settings.expert_roots, settings.profile)
     folder = settings.home / "experts" / new.name
     _check_name(new, registry, folder)
@@ -237,7 +237,7 @@ def _write_card(folder: Path, card: dict[str, Any]) -> None:
 
 
 def files_of(source: Path) -> list[Path]:
-    """What is read of an adapter: the file itself, or a folder's weights, settings and tokenizer.
+    """List what is read of an adapter: the file itself, or a folder's weights, settings and tokenizer.
 
     Raises LimitError for a link to somewhere else, for too many files and for too much.
     """

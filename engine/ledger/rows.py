@@ -17,7 +17,7 @@ from engine.plan.router import Route
 
 
 class UnfinishedJob(NamedTuple):
-    """A job that an owner left unfinished; `asker` as `Ledger.who` names people."""
+    """A job that an owner left unfinished; `asker` is their keyed lookup."""
 
     job: Job
     deaths_alone: int

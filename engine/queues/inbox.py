@@ -8,7 +8,7 @@ from engine.events import Event, Image, Text, is_final
 
 
 class Follower(Protocol):
-    """Whoever is told of a job: an Inbox, or the relay of a process with workers."""
+    """Be told of a job: an Inbox, or the relay of a process with workers."""
 
     def put(self, event: Event) -> None:
         """Take an event without waiting."""

@@ -178,7 +178,7 @@ def hub_file(spec: str) -> tuple[str, str] | None:
 
 
 def fetch(spec: str, revision: str = "", patterns: Iterable[str] = HUB_FILES) -> Path:
-    """The local place of weights: downloaded from the hub if need be, safetensors only.
+    """Find weights, downloaded from the hub if need be, safetensors only.
 
     Raises ModelError with what to do about a gated, missing or unreachable repository.
     """

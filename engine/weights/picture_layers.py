@@ -41,7 +41,7 @@ _ALONE = {
 
 
 def layers_of(pipeline: Any) -> Layers:
-    """Those of a pipeline in memory that can have a LoRA; to be asked before it has one."""
+    """List the layers of a pipeline in memory that can have a LoRA; to be asked before it has one."""
     import torch
 
     kinds = (torch.nn.Linear, torch.nn.Conv2d)
@@ -56,7 +56,7 @@ def layers_of(pipeline: Any) -> Layers:
 
 
 def layers_in(folder: Path) -> Layers:
-    """Those of a pipeline on disk, by the headers of its files alone."""
+    """List those of a pipeline on disk, by the headers of its files alone."""
     from safetensors import safe_open
 
     found: Layers = {part: {} for part in PARTS}
@@ -72,7 +72,7 @@ def layers_in(folder: Path) -> Layers:
 
 
 def spellings(layers: Layers) -> dict[str, Place]:
-    """The place of every name that one of the tools writes."""
+    """Map every name that one of the tools writes to its place."""
     found: dict[str, Place] = {}
     for part, own in layers.items():
         blocks = 1 + max((_resnet(name) for name in own), default=0)
@@ -97,13 +97,13 @@ def _names(part: str, layer: str, own: Mapping[str, Shape], blocks: int) -> Iter
 
 
 def _resnet(layer: str) -> int:
-    """Its number within the first block, 0 for any other layer."""
+    """Number a resnet within the first block; 0 for any other layer."""
     head, _, rest = layer.partition("down_blocks.0.resnets.")
     return int(rest.partition(".")[0]) if rest and not head else 0
 
 
 def _stability(layer: str, own: Mapping[str, Shape], blocks: int) -> str:
-    """The UNet's layer in Stability's own code; `blocks` resnets are in a block on the way down."""
+    """Name the UNet's layer as Stability does; `blocks` resnets are in a block on the way down."""
     if layer.startswith("mid_block."):
         _, kind, place, rest = layer.split(".", 3)
         if kind == "attentions":

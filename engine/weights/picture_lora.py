@@ -42,7 +42,7 @@ Halves = dict[str, "Tensor"]  # of one layer: A, B with the strength in it, a Do
 
 
 def check_lora(place: Path) -> Path:
-    """The file that would be read, after checking it. Raises ModelError; no pickle is ever opened."""
+    """Find and check the file that would be read. Raises ModelError; no pickle is ever opened."""
     if is_adapter(place):
         check_adapter(place)
         return place / ADAPTER_WEIGHTS
@@ -55,7 +55,7 @@ def check_lora(place: Path) -> Path:
 
 
 def read_lora(name: str, place: Path, layers: Layers | None) -> dict[Place, Halves]:
-    """What it changes, by layer. Without the base's layers only the form of the names is looked at.
+    """Read what it changes, by layer. Without the base's layers only the form of the names is looked at.
 
     Raises ModelError unless every tensor has its place, and every layer its size and both halves.
     """
@@ -102,7 +102,7 @@ def _few(names: list[str]) -> str:
 
 
 def _parted(key: str) -> tuple[str, str]:
-    """A tensor's name as its layer's and which side of it, "" for none that is known."""
+    """Split a tensor's name into its layer's and which side it is, "" for none that is known."""
     for end, side in _ENDS.items():
         if key.endswith(end):
             return key.removesuffix(end).replace(".processor.", "."), side
@@ -110,7 +110,7 @@ def _parted(key: str) -> tuple[str, str]:
 
 
 def _guess(stem: str) -> Place | None:
-    """The place of a layer of a base that is not here."""
+    """Guess the place of a layer of a base that is not here."""
     if stem.startswith(PEFT_PREFIX):
         return "unet", stem
     for part, short in PARTS.items():
@@ -120,7 +120,7 @@ def _guess(stem: str) -> Place | None:
 
 
 def _settings(name: str, place: Path, file: Path) -> dict[str, AdapterConfig]:
-    """PEFT's settings for each part, where the file has any. Raises ModelError for unknown ones."""
+    """Read PEFT's settings for each part, where there are any. Raises ModelError for unknown ones."""
     from safetensors import safe_open
 
     parts: dict[str, dict[str, Any]] = {}
@@ -149,7 +149,7 @@ def _folded(
     settings: AdapterConfig | None,
     shapes: Mapping[str, tuple[int, ...]] | None,
 ) -> Halves:
-    """The layer's halves, its strength within B. Raises ModelError for what does not fit."""
+    """Multiply the layer's strength into B. Raises ModelError for halves that do not fit."""
     down, up, size = half.get(DOWN), half.get(UP), half.get(SIZE)
     if down is None or up is None or down.ndim < 2 or (ALPHA in half and half[ALPHA].numel() != 1):
         raise ModelError(f"The LoRA of {name} is not whole: {layer} lacks a half. Fetch it anew.")
@@ -176,7 +176,7 @@ def _folded(
 
 
 def _strength(layer: str, half: Halves, settings: AdapterConfig | None) -> float:
-    """What the update is multiplied with, by the layer's own alpha or the settings; else 1."""
+    """Compute the update's factor by the layer's own alpha or the settings; else 1."""
     if ALPHA in half:
         return float(half[ALPHA]) / half[DOWN].shape[0]
     return settings.scale(layer) if settings is not None else 1.0

@@ -126,7 +126,7 @@ class Link:
         await self._writer.drain()
 
     async def receive(self) -> Message | None:
-        """The next message, or None at the end. Raises OurError for anything else."""
+        """Read the next message, None at the end. Raises OurError for anything else."""
         try:
             line = await self._reader.readline()
             return _MESSAGE.validate_json(line) if line.endswith(b"\n") else None
@@ -146,7 +146,7 @@ class Link:
 
 
 async def connect(path: str) -> Link:
-    """A link to the socket. Raises ConnectionError or FileNotFoundError when nobody listens."""
+    """Connect to a socket. Raises ConnectionError or FileNotFoundError when nobody listens."""
     return Link(*await asyncio.open_unix_connection(path, limit=MAX_LINE))
 
 
