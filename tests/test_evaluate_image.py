@@ -22,9 +22,7 @@ from training.errors import BadCorpus, BadRecipe, NotPublished
 from training.images.drawing.grid import sheet
 from training.images.evaluation.attributes import (
     FittedJudge,
-    Judge,
     RenderJudge,
-    ZeroShotJudge,
     accuracy,
     known_of,
 )
@@ -91,7 +89,7 @@ def test_looks_and_hashes_tell_pictures_apart() -> None:
 
 
 def test_a_judge_fitted_to_labelled_pictures_sees_colours() -> None:
-    judge: Judge = FittedJudge(*discs(30))
+    judge = FittedJudge(*discs(30))
     pictures, known = discs(12, start=60)
     assert accuracy(known, judge.attributes(pictures))["colour"] > 0.9
     same = [{"colour": "gold"}] * 3
@@ -163,8 +161,6 @@ def test_clip_and_dino_of_a_local_folder_score_pictures(
     assert same["nearest"] == pytest.approx(1.0, abs=1e-5) and same["mean"] <= 1.0
     prompts = [facts["colour"] for facts in known]
     assert -1.0 <= prompt_score(clip, clip.pictures(pictures), prompts) <= 1.0
-    judge = ZeroShotJudge(clip, {"colour": sorted(COLOURS)})
-    assert {facts["colour"] for facts in judge.attributes(pictures)} <= set(COLOURS)
 
 
 def test_a_model_folder_of_pickles_is_refused(tmp_path: Path, dino_folder: Path) -> None:

@@ -61,7 +61,7 @@ def main(
     delete_due(runs)
     folder = data or runs / recipe.run.name / DATA
     prune(folder, time.time())
-    options = Options(max_usd=max_usd, yes=yes, retry_failed=retry_failed, fill=fill)
+    options = Options(max_usd, yes, retry_failed, fill)
     with told_when_full(folder):
         facts, pictures, over = caption_folder(folder, table, options)
         note_stage(folder / WORK if data else folder.parent, recipe, "caption", facts)
@@ -73,7 +73,7 @@ def main(
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Options:
     max_usd: float | None
     yes: bool

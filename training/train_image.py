@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 MEMORY_HELP = (
     "Out of memory. Lower, in this order: training.batch (raise training.accumulate by as much); set "
-    'training.gradient_checkpointing = true, training.optimiser = "adamw8bit", training.precision = '
-    '"bf16"; then data.resolution (SDXL: 1024, 768, 512) and lora.rank. The last checkpoint is kept.'
+    "training.gradient_checkpointing = true, training.low_memory = true, training.optimiser = "
+    '"adamw8bit", training.precision = "bf16"; then data.resolution (SDXL: 1024, 768, 512) and '
+    "lora.rank. The last checkpoint is kept."
 )
 DataFolder = Annotated[
     Path | None, typer.Option("--data", help="Folder of pictures in place of the recipe's")

@@ -30,7 +30,7 @@ CATALOGUE = (
 AS_JSON = "Answer with nothing but one JSON object with these keys: "
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Question:
     """Ask of one picture, with what the catalogue says; its answer is kept under `key`."""
 
@@ -54,16 +54,8 @@ def questions_of(data: Path, table: CaptionTable) -> list[Question]:
         picture = data / row["file_name"]
         if picture.is_file() and picture.resolve().is_relative_to(data.resolve()):
             text, digest = instruction(row, table), sha256(picture.read_bytes()).hexdigest()
-            questions.append(
-                Question(
-                    file_name=row["file_name"],
-                    path=picture,
-                    row=row,
-                    text=text,
-                    sha256=digest,
-                    key=key_of(digest, text, table),
-                )
-            )
+            key = key_of(digest, text, table)
+            questions.append(Question(row["file_name"], picture, row, text, digest, key))
     if not questions:
         raise BadCorpus(
             "The data folder has no pictures (they may have expired). Run `python -m "

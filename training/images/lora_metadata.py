@@ -6,22 +6,34 @@ from datetime import UTC, datetime
 from typing import Any
 
 from training.images.recipe import ImageRecipe
+from training.images.tables import ImageLora
 from training.run.recipe import placeless
 
 
 def lora_metadata(recipe: ImageRecipe, facts: dict[str, Any]) -> dict[str, str]:
     """Write the core keys as text; `facts` gives resolution, prediction, steps, epochs, pictures."""
-    lora, training = recipe.lora, recipe.training
-    args = {
-        "conv_dim": f"{lora.conv_rank}",
-        "conv_alpha": f"{lora.alpha * lora.conv_rank / lora.rank:g}",
-    }
-    args = args if lora.conv_rank else {}
     marks = {
+        **kohyas(recipe, facts),
+        **modelspec(recipe, facts),
+        "pastiche.recipe_digest": recipe.digest,
+        "pastiche.data_digest": facts["data"],
+    }
+    return {name: str(value) for name, value in marks.items() if value not in ("", None)}
+
+
+def effective_alpha(lora: ImageLora, rank: int) -> float:
+    """Give the alpha that other tools divide by a layer's rank to have its strength."""
+    return lora.alpha * rank / lora.rank * (math.sqrt(rank) if lora.rslora else 1)
+
+
+def kohyas(recipe: ImageRecipe, facts: dict[str, Any]) -> dict[str, Any]:
+    lora, training, conv = recipe.lora, recipe.training, recipe.lora.conv_rank
+    args = {"conv_dim": f"{conv}", "conv_alpha": f"{effective_alpha(lora, conv):g}"}
+    return {
         "ss_network_module": "networks.lora",
         "ss_network_dim": lora.rank,
-        "ss_network_alpha": f"{lora.alpha * (math.sqrt(lora.rank) if lora.rslora else 1):g}",
-        "ss_network_args": json.dumps(args) if args else None,
+        "ss_network_alpha": f"{effective_alpha(lora, lora.rank):g}",
+        "ss_network_args": json.dumps(args) if conv else None,
         "ss_base_model_version": "sdxl_base_v1-0",
         "ss_sd_model_name": placeless(recipe.base.id),
         "ss_v2": False,
@@ -43,6 +55,11 @@ def lora_metadata(recipe: ImageRecipe, facts: dict[str, Any]) -> dict[str, str]:
         "ss_seed": recipe.run.seed,
         "ss_session_id": recipe.digest,
         "ss_output_name": recipe.run.name,
+    }
+
+
+def modelspec(recipe: ImageRecipe, facts: dict[str, Any]) -> dict[str, Any]:
+    return {
         "modelspec.sai_model_spec": "1.0.0",
         "modelspec.architecture": "stable-diffusion-xl-v1-base/lora",
         "modelspec.implementation": "diffusers",
@@ -56,7 +73,4 @@ def lora_metadata(recipe: ImageRecipe, facts: dict[str, Any]) -> dict[str, str]:
         "modelspec.prediction_type": {"v_prediction": "v", "epsilon": "epsilon"}.get(
             facts["prediction"], facts["prediction"]
         ),
-        "pastiche.recipe_digest": recipe.digest,
-        "pastiche.data_digest": facts["data"],
     }
-    return {name: str(value) for name, value in marks.items() if value not in ("", None)}

@@ -99,38 +99,24 @@ def how(recipe: ImageRecipe, done: dict[str, Any]) -> str:
 
 def use(recipe: ImageRecipe, base: str) -> str:
     """Write the lines that draw a picture as the validation's, to be run in the expert's folder."""
-    shown = recipe.validation
-    place, imported = (
-        f'"{base}"',
-        ["import torch", "from diffusers import StableDiffusionXLPipeline"],
-    )
-    if recipe.base.id in SHIPPED:
-        place, imported = (
-            f"SHIPPED[{place}]",
-            [*imported, "from engine.weights.bases import SHIPPED"],
-        )
-    options, vae = "dtype=kind", []
-    if recipe.base.vae:
-        imported[1] = "from diffusers import AutoencoderKL, StableDiffusionXLPipeline"
-        named = placeless(recipe.base.vae)
-        options, vae = (
-            f"vae=vae, {options}",
-            [f'vae = AutoencoderKL.from_pretrained("{named}", dtype=kind)'],
-        )
-    prompt = recipe.expert.prompt.replace("{request}", "a gold ring").strip(" ,")
+    shown, vae = recipe.validation, placeless(recipe.base.vae)
+    own = recipe.base.id in SHIPPED
     drawn = f"num_inference_steps={shown.steps}, guidance_scale={shown.guidance:g}"
     if size := shown.size or recipe.data.resolution:
         drawn += f", width={size}, height={size}"
-    lines = [
-        *imported,
-        "",
-        "gpu = torch.cuda.is_available()",
-        "kind = torch.float16 if gpu else torch.float32",
-        *vae,
-        f"pipeline = StableDiffusionXLPipeline.from_pretrained({place}, {options})",
-        'pipeline.to("cuda" if gpu else "cpu")',
-        f'pipeline.load_lora_weights("{folder_of(recipe.expert.profile)}", weight_name="{WEIGHTS}")',
-        f'prompt = "{prompt}"',
-        f'pipeline(prompt, {drawn}).images[0].save("ring.png")',
-    ]
-    return "\n".join(["```python", *lines, "```"])
+    other = f'vae = AutoencoderKL.from_pretrained("{vae}", dtype=kind)' if recipe.base.vae else ""
+    code = f"""```python
+import torch
+from diffusers import AutoencoderKL, StableDiffusionXLPipeline
+{"from engine.weights.bases import SHIPPED" if own else ""}
+gpu = torch.cuda.is_available()
+kind = torch.float16 if gpu else torch.float32
+base = {f'SHIPPED["{base}"]' if own else f'"{base}"'}
+{other}
+pipeline = StableDiffusionXLPipeline.from_pretrained(base, {"vae=vae, " if other else ""}dtype=kind)
+pipeline.to("cuda" if gpu else "cpu")
+pipeline.load_lora_weights("{folder_of(recipe.expert.profile)}", weight_name="{WEIGHTS}")
+prompt = "{recipe.expert.prompt.replace("{request}", "a gold ring").strip(" ,")}"
+pipeline(prompt, {drawn}).images[0].save("ring.png")
+```"""
+    return "\n".join(filter(None, code.split("\n")))

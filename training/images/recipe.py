@@ -7,7 +7,7 @@ from training.errors import BadRecipe
 from training.images import tables
 from training.run.recipe import RunRecipe, placeless, read_recipe, read_toml
 
-NOT_LEARNT_FROM = frozenset({"folder", "start", "kohya", "choose", "keep", "minutes", "every"})
+NOT_LEARNT_FROM = frozenset({"folder", "low_memory", "start"})
 ONLY_SHOWN = frozenset(
     f"validation.{key}" for key in ("prompts", "seeds", "size", "steps", "guidance", "negative")
 )

@@ -133,7 +133,7 @@ class ImageSession(RunSession):
         shown = self.recipe.validation
         manner = settings_of(shown, self.resolution)
         self.pipeline.unet.eval()
-        with on_device(self.pipeline, self.device):
+        with on_device(self.pipeline, self.device, tiled=self.recipe.training.low_memory):
             rows = [
                 list(
                     draw(self.pipeline, [DrawRequest(prompt, seed) for seed in shown.seeds], manner)

@@ -79,6 +79,7 @@ class ImageTraining(AnyTraining):
     snr_gamma: float = Field(default=5.0, ge=0)
     noise_offset: float = Field(default=0.0, ge=0, le=1)
     ema: float = Field(default=0.999, ge=0, lt=1)
+    low_memory: bool = False  # draws in tiles, for GPUs of 12 GB
 
     def warmup(self, steps: int) -> int:  # noqa: ARG002 - named in steps already
         return self.warmup_steps

@@ -22,6 +22,7 @@ from engine.weights.weight_files import check_pipeline, check_weights, digest_of
 SMALL_GPU_BYTES = 10 << 30  # SDXL in half precision takes 7 GB, a 1024 pixel picture 2 more
 PARTS = ("unet", "vae", "text_encoder", "text_encoder_2")
 TIME_IDS = 6
+TILE = 512  # pixels: a quarter of the memory at 1024
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +52,7 @@ class ResidentPipeline:
         import torch
 
         self.low = True
-        self.pipeline.vae.enable_tiling()
-        self.pipeline.vae.enable_slicing()
+        tile(self.pipeline.vae)
         if self.device == "cuda":
             self.pipeline.enable_model_cpu_offload()
             torch.cuda.empty_cache()
@@ -89,6 +89,14 @@ def open_pipeline(folder: Path, spec: str, kind: Any, vae: Any = None) -> Any:
     for part in PARTS:
         getattr(pipeline, part).requires_grad_(False).eval()
     return pipeline
+
+
+def tile(vae: Any) -> None:
+    """Have a VAE decode piece by piece; by itself SDXL's own begins only above 1024 pixels."""
+    vae.enable_tiling()
+    vae.enable_slicing()
+    vae.tile_sample_min_size = TILE
+    vae.tile_latent_min_size = TILE // 2 ** (len(vae.config.block_out_channels) - 1)
 
 
 def open_part(kind: Any, spec: str, dtype: Any) -> Any:

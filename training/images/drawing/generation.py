@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from engine.backends.diffusion.pipeline import tile
 from training.errors import TrainingStopped
 from training.images.bases import adapted
 from training.images.tables import Validation
@@ -71,8 +72,12 @@ def decoded(pipeline: Any, latents: Tensor) -> Image.Image:
 
 
 @contextmanager
-def on_device(pipeline: Any, device: Any, parts: Sequence[str] = READERS) -> Iterator[None]:
+def on_device(
+    pipeline: Any, device: Any, parts: Sequence[str] = READERS, tiled: bool = False
+) -> Iterator[None]:
     """Have parts of a pipeline on a device while the block lasts; then they go where they were."""
+    if tiled:
+        tile(pipeline.vae)
     models = [getattr(pipeline, part) for part in parts]
     places = [model.device for model in models]
     for model in models:
@@ -80,6 +85,7 @@ def on_device(pipeline: Any, device: Any, parts: Sequence[str] = READERS) -> Ite
     try:
         yield
     finally:
+        pipeline.vae.disable_tiling()  # what is learnt from is encoded whole
         for model, place in zip(models, places, strict=True):
             model.to(place)
 

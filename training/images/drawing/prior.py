@@ -37,7 +37,8 @@ def prior_pictures(
     if missing:
         shown = recipe.validation
         manner = DrawSettings(resolution, shown.steps, shown.guidance, shown.negative)
-        with on_device(pipeline, device, (*READERS, "unet")), without_lora(pipeline):
+        parts, tiled = (*READERS, "unet"), recipe.training.low_memory
+        with on_device(pipeline, device, parts, tiled), without_lora(pipeline):
             for seed in track(missing, "pictures of the class", transient=True):
                 (picture,) = draw(pipeline, [DrawRequest(prior.prompt, seed)], manner)
                 save_png(picture, paths[seed])

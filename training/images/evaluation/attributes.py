@@ -6,7 +6,7 @@ kind, metal, stone and ground. A judge is itself judged on held-out photographs.
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,13 +17,6 @@ from training.images.evaluation.features import features_of_all
 
 ROUNDS = 400
 EDGE = 128  # pixels, as the network of renders takes them
-
-
-class Judge(Protocol):
-    """Say what pictures show."""
-
-    def attributes(self, pictures: Sequence[Image.Image]) -> list[dict[str, str]]:
-        pass
 
 
 class FittedJudge:
@@ -74,25 +67,6 @@ class RenderJudge:
         given = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1.0
         with torch.no_grad():
             return by_picture(likeliest(self.network(given)))
-
-
-class ZeroShotJudge:
-    """Compare a picture with a sentence for each value by CLIP (Radford et al. 2021)."""
-
-    def __init__(self, clip: Any, values: Mapping[str, Sequence[str]]) -> None:
-        self.clip = clip
-        self.values = {name: sorted(found) for name, found in values.items()}
-        self.rows = {
-            name: clip.words([f"a photo of jewellery, {name}: {value}" for value in found])
-            for name, found in self.values.items()
-        }
-
-    def attributes(self, pictures: Sequence[Image.Image]) -> list[dict[str, str]]:
-        rows = self.clip.pictures(pictures)
-        near = {name: (rows @ own.T).argmax(1) for name, own in self.rows.items()}
-        return by_picture(
-            {name: [self.values[name][index] for index in found] for name, found in near.items()}
-        )
 
 
 def by_picture(columns: Mapping[str, Iterable[Any]]) -> list[dict[str, str]]:

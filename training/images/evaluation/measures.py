@@ -106,7 +106,7 @@ class Measures:
         }
         if not names or not any(known["train"]) or not any(known["asked"]):
             return {}
-        judge = self.judge(only_known(self.train, known["train"]))
+        judge = self.eye or judges.FittedJudge(*only_known(self.train, known["train"]))
         found: dict[str, Any] = {
             "judge": type(judge).__name__,
             "asked": sum(map(bool, known["asked"])),
@@ -117,15 +117,6 @@ class Measures:
             if shown:
                 found[part] = judges.accuracy(wanted, judge.attributes(shown))
         return found
-
-    def judge(self, labelled: tuple[list[Image.Image], list[dict[str, str]]]) -> judges.Judge:
-        if self.eye is not None:
-            return self.eye
-        pictures, known = labelled
-        if self.clip is None:
-            return judges.FittedJudge(pictures, known)
-        values = {name: sorted({facts[name] for facts in known}) for name in known[0]}
-        return judges.ZeroShotJudge(self.clip, values)
 
     def scores(
         self, wishes: Sequence[DrawRequest], made: dict[str, list[Image.Image]]

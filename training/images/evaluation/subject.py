@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from engine.backends.diffusion.pipeline import tile
 from engine.weights.picture_lora import check_lora
 from training.errors import NotPublished
 from training.images.bases import load_pipeline, noise_schedule, resolution_of
@@ -35,6 +36,8 @@ class Subject:
 
     def drawn(self, wishes: Sequence[DrawRequest], lora: bool) -> Iterator[Image.Image]:
         manner = settings_of(self.recipe.validation, self.resolution)
+        if self.recipe.training.low_memory:
+            tile(self.pipeline.vae)
         with nullcontext() if lora else without_lora(self.pipeline):
             yield from draw(self.pipeline, wishes, manner)
 
