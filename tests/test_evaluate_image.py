@@ -341,8 +341,13 @@ def test_from_pictures_to_a_published_expert(tmp_path: Path) -> None:
     options = ("--data", pictures, "--runs", tmp_path / "runs")
     assert "metadata.jsonl" in stage("train_image", recipe, "--runs", tmp_path, status=2)
     precision = ("--set", "training.precision=bf16")
-    assert "evaluate_image" in stage("train_image", recipe, *options, *precision)
+    said = stage("train_image", recipe, *options, *precision)
+    pasted = (
+        f"evaluate_image {recipe} --runs {tmp_path / 'runs'} --set {precision[1]} --data {pictures}"
+    )
+    assert pasted in said and "loading" not in said.partition("Next:")[2]
     told = stage("evaluate_image", recipe, *options, "--samples", 3, "--attribute", "metal")
+    assert f"training.publish {recipe} --runs {tmp_path / 'runs'}" in told
     assert "held-out loss on 2 pictures" in told and "metal as asked" in told
     run = tmp_path / "runs" / "disc-tiny"
     for name in ("report.md", "values.json", "before-after.png", "training-pictures/nearest.png"):

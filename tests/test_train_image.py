@@ -20,6 +20,7 @@ from engine.backends.diffusion.loras import activate, load_lora
 from engine.errors import ModelError
 from engine.weights.picture_layers import layers_of
 from engine.weights.picture_lora import SETTINGS
+from engine.weights.weight_files import digest_of
 from tests.benchmarks.training_step import measure_image
 from training.errors import BadCorpus, BadRecipe, NotAllowed, TrainingStopped
 from training.images.bases import load_pipeline, noise_schedule
@@ -97,7 +98,7 @@ def answer(unet: Any, seed: int = 0) -> torch.Tensor:
 def test_training_lowers_the_held_out_loss_and_writes_a_record_without_places(
     tmp_path: Path, base: Path, pictures: Path
 ) -> None:
-    changes = ("training.steps=24", "save.every=8", "save.keep=1")
+    changes = ("training.steps=24", "save.every=8", "save.keep=1", "training.low_memory=true")
     recipe, run = prepared(tmp_path, base, pictures, *changes)
     session = train_image(recipe, run)
     held_out = [row["held_out"] for row in log_of(run) if "held_out" in row]
@@ -108,6 +109,7 @@ def test_training_lowers_the_held_out_loss_and_writes_a_record_without_places(
     assert grids == [f"step-{step:06d}.png" for step in (0, 8, 16, 24)]
     assert str(tmp_path) not in (run / "run.json").read_text()
     facts = json.loads((run / "run.json").read_text())["stages"]["train_image"]
+    assert facts["base"]["digest"] == digest_of(base)
     assert facts["shapes"] == ["32x96", "64x64", "96x32"] and facts["prediction"] == "epsilon"
 
 

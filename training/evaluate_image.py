@@ -16,7 +16,7 @@ from rich.console import Console
 
 from training.images.recipe import ImageRecipe, load_image_recipe
 from training.run import stage
-from training.run.evaluation import command_line, write_report
+from training.run.evaluation import command_line, next_line, write_report
 from training.run.expiry import stamp_until
 from training.run.record import digest_of_file, note_stage
 from training.train_image import MEMORY_HELP, DataFolder, with_folder
@@ -137,7 +137,7 @@ def main(
     for line in lines:
         stage.say(line)
     stage.say(f"Report: {path}")
-    stage.say(f"Next: python -m training.publish {recipe_file}")
+    stage.say(next_line("publish", recipe_file, base, runs, changes))
 
 
 if __name__ == "__main__":

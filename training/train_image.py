@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
 
 from engine.files import whole_folder
 from training.images.data.folder import read_folder
 from training.images.recipe import ImageRecipe, load_image_recipe
 from training.images.rights import require_image_training
 from training.run import stage
+from training.run.evaluation import next_line
 from training.run.record import digest_of_file, note_stage
 
 if TYPE_CHECKING:
@@ -40,10 +42,13 @@ def train_image(recipe: ImageRecipe, run: Path, base: Path | None = None) -> "Im
     folder = Path(recipe.data.folder).expanduser()
     require_image_training(recipe, folder)
     pictures = read_folder(folder, recipe.data, recipe.run.seed, time.time())
+    from training.images.bases import base_folder
     from training.images.session import ImageSession
+    from training.text.bases import facts_of as base_facts
 
     with stage.memory_told(MEMORY_HELP):
-        session = ImageSession(recipe, run, pictures, base)
+        with Console(stderr=True).status("loading the base, and reading the pictures with it"):
+            session = ImageSession(recipe, run, pictures, base)
         if session.accelerator.is_main_process:
             for line in session.told():
                 stage.say(line)
@@ -51,7 +56,8 @@ def train_image(recipe: ImageRecipe, run: Path, base: Path | None = None) -> "Im
     session.choose()
     if session.accelerator.is_main_process:
         write_lora(session, run / "lora")
-        note_stage(run, recipe, "train_image", facts_of(session))
+        known = {"base": base_facts(recipe.base.id, base, base_folder(recipe, base))}
+        note_stage(run, recipe, "train_image", {**known, **facts_of(session)})
     return session
 
 
@@ -121,10 +127,12 @@ def main(
     run = stage.open_run(recipe, runs, fresh)
     session = train_image(recipe, run, base)
     if session.accelerator.is_main_process:
-        tell_next(session, recipe_file)
+        tell(session)
+        given = ("data", data, None)
+        stage.say(next_line("evaluate_image", recipe_file, base, runs, changes, given))
 
 
-def tell_next(session: "ImageSession", recipe_file: Path) -> None:
+def tell(session: "ImageSession") -> None:
     told = f"The LoRA is that of step {session.chosen_step}."
     if len(session.held_out):
         told = f"{told} Lowest held-out loss {session.progress.best_loss:.4f}."
@@ -132,7 +140,7 @@ def tell_next(session: "ImageSession", recipe_file: Path) -> None:
             told += (
                 " No step came out better than the base alone: look at the grids before using it."
             )
-    stage.say(f"{told} Next: python -m training.evaluate_image {recipe_file}")
+    stage.say(told)
 
 
 if __name__ == "__main__":

@@ -164,18 +164,7 @@ def fit_denoiser(
     digest = f"{shape.model_dump_json(exclude={'steps'})} {views.scaling}"
     part = Part(folder, model, shape.learning_rate, shape.steps, digest)
     part.resume()
-    noises = DDPMScheduler(**SCHEDULE)
     strange = speller.strange(4000, recipe.seed)
-
-    def loss_at(
-        latents: Tensor, noise: Tensor, steps: Tensor, words: Words, times: Tensor
-    ) -> Tensor:
-        noisy = noises.add_noise(latents, noise, steps)
-        target = noises.get_velocity(latents, noise, steps)
-        # The plain attention: on a CPU the fused one's backward pass takes 40 % of a step.
-        with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
-            found = model(noisy, steps, words, times)
-        return functional.mse_loss(found.float(), target)
 
     def loss_of(step: int) -> tuple[Tensor, dict[str, float]]:
         rng = random.Random(f"{recipe.seed}:{step}")
@@ -188,29 +177,49 @@ def fit_denoiser(
         ]
         latents = views.latents[chosen, indices]
         noise = torch.randn(latents.shape, generator=draw)
-        steps = drawn_steps(shape.batch, draw)
-        loss = loss_at(latents, noise, steps, speller(captions), views.time_ids[chosen, indices])
+        steps, times = drawn_steps(shape.batch, draw), views.time_ids[chosen, indices]
+        loss = velocity_error(model, latents, noise, steps, speller(captions), times)
         return loss, {"loss": float(loss.detach())}
 
     def watch(step: int) -> None:
         with averaged(part), torch.no_grad():
-            draw = torch.Generator().manual_seed(recipe.seed)
-            losses = []
-            for place in range(0, len(unseen), SHOWN_BATCH):
-                indices = list(range(place, min(place + SHOWN_BATCH, len(unseen))))
-                latents = unseen_views.latents[0, indices]
-                noise = torch.randn(latents.shape, generator=draw)
-                steps = torch.linspace(0, 999, len(indices)).long()
-                words = speller([unseen.facts[i]["caption"] for i in indices])
-                times = unseen_views.time_ids[0, indices]
-                losses.append(float(loss_at(latents, noise, steps, words, times)))
-            part.note({"unseen_loss": sum(losses) / len(losses)})
+            error = unseen_error(model, speller, unseen, unseen_views, recipe.seed)
+            part.note({"unseen_loss": error})
             coder.autoencoder.register_to_config(scaling_factor=views.scaling)
             pictures = drawn(pipeline(model, coder, speller), list(SHOWN), seed=1)
             save_grid([pictures[:4], pictures[4:]], folder / f"drawn-{step:06d}.png")
 
     part.fit(loss_of, recipe.checkpoint_minutes, watch)
     return part
+
+
+def velocity_error(
+    model: Conditioned, latents: Tensor, noise: Tensor, steps: Tensor, words: Words, times: Tensor
+) -> Tensor:
+    noises = DDPMScheduler(**SCHEDULE)
+    noisy = noises.add_noise(latents, noise, steps)
+    target = noises.get_velocity(latents, noise, steps)
+    # The plain attention: on a CPU the fused one's backward pass takes 40 % of a step.
+    with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+        found = model(noisy, steps, words, times)
+    return functional.mse_loss(found.float(), target)
+
+
+def unseen_error(
+    model: Conditioned, speller: Speller, unseen: Collection, views: Views, seed: int
+) -> float:
+    """Average the error on pictures that were never trained on, at fixed noise and timesteps."""
+    draw = torch.Generator().manual_seed(seed)
+    losses = []
+    for place in range(0, len(unseen), SHOWN_BATCH):
+        indices = list(range(place, min(place + SHOWN_BATCH, len(unseen))))
+        latents = views.latents[0, indices]
+        noise = torch.randn(latents.shape, generator=draw)
+        steps = torch.linspace(0, 999, len(indices)).long()
+        words = speller([unseen.facts[i]["caption"] for i in indices])
+        times = views.time_ids[0, indices]
+        losses.append(float(velocity_error(model, latents, noise, steps, words, times)))
+    return sum(losses) / len(losses)
 
 
 def drawn_steps(count: int, draw: torch.Generator) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 
 from engine.backends.diffusion.pipeline import open_part, open_pipeline
 from engine.settings import read_settings
-from engine.weights.bases import fetch_pipeline, find_base
+from engine.weights.bases import fetch_pipeline, find_base, pinned
 from engine.weights.picture_layers import PARTS, layers_of
 from engine.weights.picture_lora import DOWN, SIZE, UP, read_lora
 from training.errors import BadRecipe
@@ -31,6 +31,12 @@ CONVOLUTIONS = ("conv1", "conv2", "conv_shortcut", "downsamplers.0.conv", "upsam
 WORDS = ("q_proj", "k_proj", "v_proj", "out_proj")  # of CLIP's attention
 
 
+def base_folder(recipe: ImageRecipe, folder: Path | None = None) -> Path:
+    """Find the base's files, fetched from the hub at its revision if need be. Raises ModelError."""
+    spec = find_base(recipe.base.id, read_settings().models)
+    return folder or fetch_pipeline(pinned(spec, recipe.base.revision))
+
+
 def load_pipeline(recipe: ImageRecipe, folder: Path | None = None) -> "StableDiffusionXLPipeline":
     """Load the base in the recipe's precision, frozen; its VAE in fp32, where latents are made.
 
@@ -39,10 +45,11 @@ def load_pipeline(recipe: ImageRecipe, folder: Path | None = None) -> "StableDif
     from diffusers import AutoencoderKL
 
     base, whole = recipe.base, torch.float32
-    place = folder or fetch_pipeline(find_base(base.id, read_settings().models))
     vae = open_part(AutoencoderKL, base.vae, whole) if base.vae else None
     kinds = {"default": compute_type(recipe.training.precision), "vae": whole}
-    pipeline: StableDiffusionXLPipeline = open_pipeline(place, base.id, kinds, vae)
+    pipeline: StableDiffusionXLPipeline = open_pipeline(
+        base_folder(recipe, folder), base.id, kinds, vae
+    )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from engine.weights.picture_layers import CLIP, PARTS
 from engine.weights.picture_lora import SETTINGS
-from training.errors import NotPublished
 from training.images.bases import adapted
 
 if TYPE_CHECKING:
@@ -44,8 +43,6 @@ def save_kohya(pipeline: Any, folder: Path, marks: dict[str, str]) -> None:
 
     made: dict[str, Tensor] = {}
     for part, model in adapted(pipeline).items():
-        if model.peft_config["default"].use_dora:
-            raise NotPublished("A DoRA has no kohya export. Set [save] kohya = false.")
         for name, module in model.named_modules():
             if "default" not in getattr(module, "lora_A", ()):
                 continue
@@ -78,14 +75,11 @@ def save_weights(tensors: "dict[str, Tensor]", path: Path, marks: dict[str, str]
 
 
 def read_marks(path: Path) -> dict[str, str]:
-    """Read what a safetensors file says of itself. Raises NotPublished for a damaged file."""
-    from safetensors import SafetensorError, safe_open
+    """Read what a safetensors file says of itself."""
+    from safetensors import safe_open
 
-    try:
-        with safe_open(path, framework="np") as file:
-            return dict(file.metadata() or {})
-    except (SafetensorError, OSError) as error:
-        raise NotPublished(f"{path} is damaged ({error}). Train or fetch it again.") from error
+    with safe_open(path, framework="np") as file:
+        return dict(file.metadata() or {})
 
 
 def copy_lora(source: Path, path: Path, half: bool) -> None:

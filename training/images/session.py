@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL.Image import Image
 
 from engine.weights.weight_files import digest_of
 from training.images.bases import (
@@ -17,7 +18,11 @@ from training.images.bases import (
 from training.images.data.folder import Picture, Pictures
 from training.images.data.latent_cache import Cache, Embeddings, Latents
 from training.images.data.samples import Samples, told_of
-from training.images.drawing.generation import DrawRequest, draw, on_device, settings_of
+from training.images.drawing.generation import (
+    DrawRequest,
+    draw,
+    on_device,
+)
 from training.images.drawing.grid import save_png, sheet
 from training.images.drawing.prior import prior_pictures
 from training.images.ema import Average
@@ -131,19 +136,20 @@ class ImageSession(RunSession):
 
     def draw_grid(self) -> None:
         shown = self.recipe.validation
-        manner = settings_of(shown, self.resolution)
         self.pipeline.unet.eval()
         with on_device(self.pipeline, self.device, tiled=self.recipe.training.low_memory):
-            rows = [
-                list(
-                    draw(self.pipeline, [DrawRequest(prompt, seed) for seed in shown.seeds], manner)
-                )
-                for prompt in shown.prompts
-            ]
+            rows = [[self.drawn(p, seed) for seed in shown.seeds] for p in shown.prompts]
         columns = [f"seed {seed}" for seed in shown.seeds]
         columns[0] = f"step {self.progress.step}, {columns[0]}"
         path = self.run / "grids" / f"step-{self.progress.step:06d}.png"
         save_png(sheet(rows, columns, shown.prompts), path)
+
+    def drawn(self, prompt: str, seed: int) -> Image:
+        shown = self.recipe.validation
+        self.status(f"drawing seed {seed} of “{prompt[:24]}”")
+        size = shown.size or self.resolution
+        (picture,) = draw(self.pipeline, [DrawRequest(prompt, seed)], shown, size)
+        return picture
 
     @property
     def chosen_step(self) -> int:

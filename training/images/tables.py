@@ -62,7 +62,6 @@ class ImageLora(Lora):
     dropout: float = Field(default=0.0, ge=0, lt=1)
     target: Literal["attn", "attn-mlp"] | tuple[str, ...] = "attn"
     init: Literal["gaussian", "kaiming", "olora", "orthogonal"] = "gaussian"
-    dora: bool = False
     conv_rank: int = Field(default=0, ge=0)
     text_encoders: bool = False
     start: str = ""
@@ -75,7 +74,6 @@ class ImageTraining(AnyTraining):
     weight_decay: float = Field(default=1e-2, ge=0)
     steps: int = Field(default=0, ge=0)
     epochs: float = Field(default=15, gt=0)
-    least_steps: int = Field(default=0, ge=0)  # however few pictures the epochs have
     snr_gamma: float = Field(default=5.0, ge=0)
     noise_offset: float = Field(default=0.0, ge=0, le=1)
     ema: float = Field(default=0.999, ge=0, lt=1)

@@ -3,6 +3,7 @@
 import math
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,7 @@ class RunSession(ABC):
         self.accelerator, self.optimiser = trainer.accelerator, trainer.optimiser
         self.progress = checkpoints.Progress(digest=digest)
         self.folder = run / "checkpoints"
+        self.status: Callable[[str], None] = say  # what goes on, beside the bar
         self.resume()
         self.log = Log(run, self.progress.step, writes=self.accelerator.is_main_process)
 
@@ -143,6 +145,7 @@ class RunSession(ABC):
                 bar.update(task, description=what, completed=self.progress.step)
                 bar.refresh()
 
+            self.status = told
             if step == 0:
                 told("held-out loss")
                 self.look()

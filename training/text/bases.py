@@ -31,10 +31,13 @@ def place_of(base: Base, folder: Path | None, files: Iterable[str] = HUB_FILES) 
 
 def base_facts(base: Base, folder: Path | None) -> dict[str, str]:
     """Say for the record which base it was: the digest of its files, and the hub's commit."""
-    place = place_of(base, folder)
+    return facts_of(base.id, folder, place_of(base, folder))
+
+
+def facts_of(name: str, folder: Path | None, place: Path) -> dict[str, str]:
     commit = place.name if place.parent.name == "snapshots" else ""
-    name = placeless(base.id) if folder is None else placeless(str(folder.absolute()))
-    return {"id": name, "digest": digest_of(place), "commit": commit}
+    told = placeless(name) if folder is None else placeless(str(folder.absolute()))
+    return {"id": told, "digest": digest_of(place), "commit": commit}
 
 
 def config_of(base: Base, folder: Path | None) -> Any:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -142,11 +142,3 @@ class Embeddings:
             prompt=captions, device=self.device, do_classifier_free_guidance=False
         )
         return embeddings, pooled
-
-
-def missing_in(latents: Latents, samples: Iterable[tuple[Picture, Sequence[Cut]]]) -> int:
-    return sum(
-        not latents.cache.path(latents.key(picture, cut)).is_file()
-        for picture, cuts in samples
-        for cut in cuts
-    )

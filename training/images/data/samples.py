@@ -10,7 +10,7 @@ from torch import Tensor
 from training.images.bases import adapted
 from training.images.data.buckets import Cut, bucket_for, buckets_of, cut_in_epoch, cuts_of
 from training.images.data.folder import Picture
-from training.images.data.latent_cache import Embeddings, Latents, missing_in
+from training.images.data.latent_cache import Embeddings, Latents
 from training.images.tables import Data
 
 
@@ -66,13 +66,16 @@ class Samples:
 
     def fill(self, told: str) -> None:
         """Make what the cache lacks, so that VAE and text encoders are not needed in training."""
-        samples = list(zip(self.pictures, self.cuts, strict=True))
-        missing = missing_in(self.latents, samples)
-        rows = track(samples, f"latents of {told}", disable=missing < 8, transient=True)
-        for picture, cuts in rows:
-            for cut in cuts:
-                if not self.latents.cache.path(self.latents.key(picture, cut)).is_file():
-                    self.latents.of(picture, cut)
+        latents = self.latents
+        missing = [
+            (picture, cut)
+            for picture, cuts in zip(self.pictures, self.cuts, strict=True)
+            for cut in cuts
+            if not latents.cache.path(latents.key(picture, cut)).is_file()
+        ]
+        few = len(missing) < 8
+        for picture, cut in track(missing, f"latents of {told}", disable=few, transient=True):
+            latents.of(picture, cut)
         if "text_encoder" in adapted(self.embeddings.pipeline):
             return  # what they say changes with each step
         for text in dict.fromkeys(word.text for word in self.words):

@@ -23,34 +23,22 @@ class DrawRequest:
     seed: int
 
 
-@dataclass(frozen=True, slots=True)
-class DrawSettings:
-    """Set the square's edge in pixels, steps, guidance, and what is guided away from."""
-
-    size: int
-    steps: int
-    guidance: float
-    negative: str = ""
-
-
-def settings_of(shown: Validation, size: int) -> DrawSettings:
-    """Draw as a recipe's validation pictures, of `size` where it names none."""
-    return DrawSettings(shown.size or size, shown.steps, shown.guidance, shown.negative)
-
-
 def draw(
-    pipeline: Any, wishes: Iterable[DrawRequest], manner: DrawSettings
+    pipeline: Any, wishes: Iterable[DrawRequest], shown: Validation, size: int
 ) -> Iterator[Image.Image]:
-    """Draw one picture after another; raises TrainingStopped for one that is not finite."""
+    """Draw squares of `size` pixels, one after another, as a recipe's validation pictures are.
+
+    Raises TrainingStopped for one that is not finite.
+    """
     for wish in wishes:
         with torch.no_grad():
             latents = pipeline(
                 prompt=wish.prompt,
-                negative_prompt=manner.negative or None,
-                height=manner.size,
-                width=manner.size,
-                num_inference_steps=manner.steps,
-                guidance_scale=manner.guidance,
+                negative_prompt=shown.negative or None,
+                height=size,
+                width=size,
+                num_inference_steps=shown.steps,
+                guidance_scale=shown.guidance,
                 generator=torch.Generator().manual_seed(wish.seed),
                 output_type="latent",
             ).images

@@ -10,7 +10,6 @@ from training.images.data.folder import Picture, read_folder
 from training.images.drawing.generation import (
     READERS,
     DrawRequest,
-    DrawSettings,
     draw,
     on_device,
     without_lora,
@@ -35,12 +34,11 @@ def prior_pictures(
     paths = {seed: run / "prior" / f"{name_of(recipe, resolution, seed)}.png" for seed in seeds}
     missing = [seed for seed, path in paths.items() if not path.is_file()]
     if missing:
-        shown = recipe.validation
-        manner = DrawSettings(resolution, shown.steps, shown.guidance, shown.negative)
         parts, tiled = (*READERS, "unet"), recipe.training.low_memory
         with on_device(pipeline, device, parts, tiled), without_lora(pipeline):
             for seed in track(missing, "pictures of the class", transient=True):
-                (picture,) = draw(pipeline, [DrawRequest(prior.prompt, seed)], manner)
+                wish = DrawRequest(prior.prompt, seed)
+                (picture,) = draw(pipeline, [wish], recipe.validation, resolution)
                 save_png(picture, paths[seed])
     return tuple(picture_at(path, prior.prompt) for path in paths.values())
 

@@ -17,7 +17,7 @@ from training.images.bases import load_pipeline, noise_schedule, resolution_of
 from training.images.data.folder import Pictures, read_folder
 from training.images.data.latent_cache import Cache, Embeddings, Latents
 from training.images.data.samples import Samples
-from training.images.drawing.generation import DrawRequest, draw, settings_of, without_lora
+from training.images.drawing.generation import DrawRequest, draw, without_lora
 from training.images.lora_files import WEIGHTS
 from training.images.losses import Denoiser, held_out_losses, times_of
 from training.images.recipe import ImageRecipe
@@ -35,11 +35,11 @@ class Subject:
     device: Any
 
     def drawn(self, wishes: Sequence[DrawRequest], lora: bool) -> Iterator[Image.Image]:
-        manner = settings_of(self.recipe.validation, self.resolution)
+        shown = self.recipe.validation
         if self.recipe.training.low_memory:
             tile(self.pipeline.vae)
         with nullcontext() if lora else without_lora(self.pipeline):
-            yield from draw(self.pipeline, wishes, manner)
+            yield from draw(self.pipeline, wishes, shown, shown.size or self.resolution)
 
     def held_out(self) -> dict[str, Any]:
         """Measure the held-out loss of base and LoRA, whole and by timestep; empty without pictures."""
