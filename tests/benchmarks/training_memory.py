@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from training.images.step_cost import SDXL_UNET, TOKENS
 
 from engine.backends.diffusion.pipeline import tile
 from tests.benchmarks.figures import Figure, clock
+from tests.benchmarks.training_step import SDXL_UNET, TOKENS
 from training.images.bases import add_lora
 from training.images.tables import ImageLora
 
