@@ -1,8 +1,11 @@
 """Each measure says what it claims to say, on texts whose answer is known."""
 
+from pathlib import Path
+
 import pytest
 from training_base import AUTHORS, prose
 
+from training.run.evaluation import BY_HAND, write_report
 from training.text.data.works import Work
 from training.text.evaluation import report, style
 from training.text.evaluation.delta import Delta
@@ -76,3 +79,11 @@ def test_the_gains_are_against_the_base_and_the_nearest_other_expert() -> None:
     }
     line = "- a: 25.0% below the base, 6.2% below the nearest other expert."
     assert report.gains(matrix) == line
+
+
+def test_a_report_written_anew_keeps_what_was_added_by_hand(tmp_path: Path) -> None:
+    assert write_report(tmp_path, "one\n", {}).name == "report.md"
+    (tmp_path / "README.md").write_text(f"one\n{BY_HAND}\n## Wishes\n", encoding="utf-8")
+    path = write_report(tmp_path, "two\n", {})
+    assert path.read_text(encoding="utf-8") == f"two\n{BY_HAND}\n## Wishes\n"
+    assert BY_HAND in Path("docs/evaluation/README.md").read_text(encoding="utf-8")

@@ -8,6 +8,8 @@ from typing import Any
 
 from engine.files import write_file, write_json
 
+BY_HAND = "<!-- written by hand from here on -->"
+
 
 def command_line(
     stage: str,
@@ -53,10 +55,13 @@ def next_line(
 
 
 def write_report(folder: Path, page: str, values: dict[str, Any]) -> Path:
-    """Write the page and the raw values."""
+    """Write the page (over a README.md, where there is one) and the raw values; what stands below the
+    line BY_HAND of the old page stays."""
     write_json(folder / "values.json", values)
-    write_file(folder / "report.md", page)
-    return folder / "report.md"
+    path = next(filter(Path.exists, [folder / "README.md"]), folder / "report.md")
+    _, line, kept = (path.read_text(encoding="utf-8") if path.exists() else "").partition(BY_HAND)
+    write_file(path, page + line + kept)
+    return path
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
