@@ -17,7 +17,8 @@ from engine.backends.stop_rules import EARLY, NO_END, open_quotes
 from engine.plan.cards import Sampling
 from engine.plan.job import Job
 
-BREAKERS = ("\n", ":", '"', "*", "“", "”")  # llama.cpp's, and curly quotation marks
+# llama.cpp's own and curly quotation marks, without its asterisk: "* * *" would be repeated for ever.
+BREAKERS = ("\n", ":", '"', "“", "”")
 LONGEST_MATCH = 50  # tokens; the penalty grows no further
 MOST_GAIN = 6.0  # of a sentence's end, in logits
 STOPS = (".", "!", "?", ".”", '."', "!”", "?”")
