@@ -15,6 +15,7 @@ from program import pastiche
 from engine.errors import SetupError
 from engine.study.consent.account_links import join, new_code
 from engine.study.consent.participants import person_at
+from engine.study.experiments.design_checks import overlaps, warnings_of
 from engine.study.experiments.eligibility import Candidate, unit_of
 from engine.study.experiments.experiment import (
     Arm,
@@ -22,7 +23,6 @@ from engine.study.experiments.experiment import (
     Exclusion,
     Experiment,
     parse_experiment,
-    warnings_of,
 )
 from engine.study.experiments.questions import Question
 from engine.study.experiments.tables import Enrolment, ExperimentRow
@@ -93,6 +93,46 @@ def test_what_is_allowed_but_likely_not_meant_is_warned_of(registry) -> None:
     told = "\n".join(warnings_of(parse_experiment(text, "x"), registry, 1.8e9))
     assert "no expert nobody" in told and "blocks" in told and "does not run today" in told
     assert "more than exposures" in told
+
+
+def test_lint_says_what_cannot_run_where_a_mistake_stands_and_what_was_meant(registry) -> None:
+    told = mistakes_in(experiment_text(more='exposure = 3\npreregistration2 = "x"'))
+    assert "line 10, exposure: there is no such key" in told and "Did you mean exposures?" in told
+    told = mistakes_in(experiment_text(tables="sampling = { temperature = 40 }"))
+    assert "sampling.temperature: Input should be less than or equal to 5, not 40" in told
+    assert "line 16, arms.1" in told, "the second arm begins there"
+    told = mistakes_in(experiment_text().replace("https://osf.io/abcde", "osf"))
+    assert (
+        "preregistration: must be an address that begins with https:// (there stands 'osf')" in told
+    )
+
+    def warned(text: str) -> str:
+        return "\n".join(warnings_of(parse_experiment(text, "x"), registry, 1.8e9))
+
+    told = warned(experiment_text(tables='[eligible]\nexperts = ["lovcraft"]'))
+    assert "cannot run: eligible.experts: lovcraft is not here. Did you mean lovecraft?" in told
+    assert "80 guesses" not in warned(experiment_text(task="guess", more="exposures = 80"))
+    assert "120 guesses, and the shipped pool has 100" in warned(
+        experiment_text(task="guess", more="exposures = 120")
+    )
+
+
+def test_lint_names_experiments_that_overlap() -> None:
+    def of(name: str, locale: str, start: str = "2020-01-01") -> Experiment:
+        text = experiment_text(name, tables=f'[eligible]\nlocales = ["{locale}"]')
+        return parse_experiment(text.replace("2020-01-01", start), name)
+
+    both = of("a", "it"), of("b", "it"), of("c", "en")
+    assert [line[:19] for line in overlaps(both)] == ["a and b overlap: no"]
+
+
+def test_a_question_is_asked_in_italian_and_kept_in_english() -> None:
+    asked = Question(
+        id="q", text="How much?", text_it="Quanto?", kind="choice", choices=("a lot", "little"),
+        choices_it=("molto", "poco"),
+    )  # fmt: skip
+    assert (asked.label("little", "it-IT"), asked.label("little", "en")) == ("poco", "little")
+    assert asked.words("it") == "Quanto?" and asked.values == ("a lot", "little")
 
 
 def test_the_guide_names_every_key_of_an_experiment() -> None:
@@ -245,7 +285,7 @@ def test_the_linter_names_mistakes_and_the_switch_stops(settings, tmp_path) -> N
     wrong.write_text(experiment_text("wrong").replace("single", "singel"))
     home = {"PASTICHE_HOME": str(settings.home), "PASTICHE_STUDY": "pilot"}
     ran = pastiche("study", "lint", str(folder_of(settings) / "pilot.toml"), str(wrong), **home)
-    assert ran.returncode == 2 and b"pilot.toml: right" in ran.stdout
+    assert ran.returncode == 2 and b"pilot.toml: read" in ran.stdout
     assert b"task: Input should be 'single', 'compare' or 'guess'" in ran.stdout
     assert b"pilot is stopped" in pastiche("study", "stop", "pilot", **home).stdout
     assert b"stopped, 0 enrolled" in pastiche("study", "experiments", **home).stdout

@@ -16,7 +16,8 @@ from engine import shutdown
 from engine.errors import CommandError, SetupError
 from engine.plan.cards import load_registry
 from engine.settings import Settings
-from engine.study.experiments.experiment import read_experiment, warnings_of
+from engine.study.experiments.design_checks import CANNOT, overlaps, warnings_of
+from engine.study.experiments.experiment import read_experiment
 from engine.study.experiments.passages import read_items
 from engine.study.lifecycle import connected_database, ready
 from engine.study.study import folder_of, open_study
@@ -40,7 +41,7 @@ def lint_command(
     with faults():
         settings = logged_settings("study")
         registry = load_registry(settings.expert_roots, settings.profile)
-        wrong = 0
+        wrong, read = 0, []
         for path in files:
             try:
                 experiment, _ = read_experiment(path)
@@ -48,9 +49,13 @@ def lint_command(
                 wrong += 1
                 _print(str(error))
                 continue
-            _print(f"{path.name}: right. {experiment.task}, arms {', '.join(experiment.weights)}.")
+            _print(f"{path.name}: read. {experiment.task}, arms {', '.join(experiment.weights)}.")
+            read.append(experiment)
             for warning in warnings_of(experiment, registry, time.time()):
-                _print(f"  note: {warning}")
+                wrong += warning.startswith(CANNOT)
+                _print(f"  {'' if warning.startswith(CANNOT) else 'note: '}{warning}")
+        for warning in overlaps(sorted(read, key=lambda each: each.id)):
+            _print(f"note: {warning}")
         raise typer.Exit(2 if wrong else 0)
 
 

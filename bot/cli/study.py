@@ -12,7 +12,7 @@ from engine import shutdown
 from engine.errors import CommandError, SetupError
 from engine.lock import take_lock
 from engine.process.services import open_services
-from engine.study.lifecycle import destroy_key, make_key, open_named, ready, write_template
+from engine.study.lifecycle import destroy_key, open_named, ready, write_template
 from engine.study.study import folder_of, study_key_file
 
 study_app = typer.Typer(
@@ -51,15 +51,6 @@ def open_command(
             f"Its key: {key} (keep a copy apart from the data; without it nobody can be found)\n"
             f"{texts}To run it, set PASTICHE_STUDY={name} and start the bot again.\n"
         )
-
-
-@study_app.command("keygen")
-def keygen_command(name: Name) -> None:
-    """Make the key before the study is opened, so that it can be put somewhere else first."""
-    with faults():
-        settings = logged_settings("study")
-        ready(settings)
-        sys.stdout.write(f"{shutdown.run(make_key(settings, name))}\n")
 
 
 @study_app.command("destroy-key")

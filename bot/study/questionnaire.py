@@ -132,8 +132,9 @@ def _question(
     def choice(name: str, label: str) -> Button:
         return button(Verb.ANSWER, enrolled.id, f"{head}.{name}{tail}", label=label)
 
-    buttons = [choice(str(n), value) for n, value in enumerate(asked.values)]
-    wide = any(len(value) > WIDE for value in asked.values)
+    labels = [asked.question.label(value, who.locale) for value in asked.values]
+    buttons = [choice(str(n), label) for n, label in enumerate(labels)]
+    wide = any(len(label) > WIDE for label in labels)
     rows: Rows = tuple((one,) for one in buttons) if wide else (tuple(buttons),)
     if wide and len(rows) > 4:
         rows = tuple(tuple(buttons[start : start + 3]) for start in range(0, len(buttons), 3))

@@ -26,7 +26,7 @@ WITHDRAW, FORGET = 0.03, 0.02
 LIKES_EXPERT = 0.64  # of those who choose one of two
 TIE, BAD = 0.12, 0.05
 TELLS_GENERATED, TELLS_REAL = 0.72, 0.66  # of guesses
-CANCELS, LEAVES_PAIR = 0.03, 0.04
+LEAVES_PAIR = 0.04
 THUMBS = (0.35, 0.12)  # up, down
 THINKS = (0.05, 0.6)  # seconds before a press
 PLATFORMS = ("discord",) * 5 + ("telegram",) * 4 + ("terminal",)
@@ -207,29 +207,7 @@ class _Person:
     async def _request(self) -> None:
         news = self._draw.random() < 0.15
         text = f"/news {self._draw.choice(NEWS)}" if news else f"/story {self._draw.choice(WISHES)}"
-        if self._draw.random() < CANCELS:
-            await self._cancelled(text)
-            return
         await self._say(text)
-
-    async def _cancelled(self, text: str) -> None:
-        last: Event | None = None
-        reply = await self._talk.say(self._talk.parse(text), self._who)
-        if isinstance(reply, Reply):
-            await self._questioned([reply], self._who)
-            return
-        async with aclosing(reply) as events:
-            async for event in events:
-                if isinstance(event, Reply):
-                    await self._questioned([event], self._who)
-                    return
-                if last is None:
-                    with suppress(AskerError):
-                        await self._talk.press(Press(Verb.CANCEL, event.job), self._who)
-                last = event
-        if last is not None:
-            await self._talk.deliveries.delivered(last.job)
-            self._count["cancelled"] += 1
 
     async def _compare(self) -> None:
         heard = await self._say(f"/compare {self._draw.choice(WISHES)}")

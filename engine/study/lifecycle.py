@@ -13,7 +13,6 @@ from ulid import ULID
 
 from engine.errors import SetupError
 from engine.files import write_file
-from engine.ledger.keys import load_key
 from engine.ledger.storage import make_ready, open_database
 from engine.ledger.tables import Delivery
 from engine.ledger.transactions import Database
@@ -86,25 +85,6 @@ async def open_named(settings: Settings, study: str) -> Study:
         opened = await open_study(settings, database)
     assert opened is not None, "it has a name"
     return opened
-
-
-async def make_key(settings: Settings, study: str) -> Path:
-    """Make a key before the study is opened. Raises SetupError if there is one, or was."""
-    path = study_key_file(settings, study)
-    async with connected_database(settings) as database:
-        known = await study_row(database, study)
-    if known is not None and known.key_destroyed_at is not None:
-        raise SetupError(
-            f"The key of {study} was destroyed when the study ended, and no other finds its rows. Open "
-            "a new study under another name."
-        )
-    if known is not None or path.exists():
-        raise SetupError(
-            f"The study {study} has its key already ({path}). If that file is lost, put it back from "
-            "your copy: another key would find nobody's rows."
-        )
-    load_key(path, may_create=True)
-    return path
 
 
 async def destroy_key(settings: Settings, study: str) -> None:

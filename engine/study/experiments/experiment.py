@@ -9,8 +9,10 @@ what runs is the copy in the database, and a file that differs is refused by nam
 """
 
 import datetime
+import difflib
 import hashlib
 import itertools
+import re
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,12 +23,13 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
+    TypeAdapter,
     ValidationError,
     model_validator,
 )
 
 from engine.errors import SetupError
-from engine.plan.cards import Registry, Template
+from engine.plan.cards import Sampling, Template
 from engine.plan.treatment import PICTURE_VALUES, TEXT_VALUES
 from engine.study.experiments.questions import Question, Rating
 
@@ -36,6 +39,9 @@ Words = Annotated[str, StringConstraints(min_length=1, max_length=2000, strip_wh
 Line = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
 Platform = Literal["discord", "telegram", "terminal"]
 BETWEEN = "+"  # the arms of a pair
+
+
+_SAMPLING = TypeAdapter(Sampling)
 
 
 class _Part(BaseModel):
@@ -58,6 +64,18 @@ class Arm(_Part):
         known = (*TEXT_VALUES, *PICTURE_VALUES)
         if unknown := [name for name in self.sampling if name not in known]:
             raise ValueError(f"sampling has no {', '.join(unknown)}; there are {', '.join(known)}")
+        texts = {
+            name: int(value) if value.is_integer() else value
+            for name, value in self.sampling.items()
+            if name in TEXT_VALUES
+        }
+        try:
+            _SAMPLING.validate_python(texts)
+        except ValidationError as error:
+            one = error.errors(include_url=False)[0]
+            raise ValueError(
+                f"sampling.{one['loc'][0]}: {one['msg']}, not {one['input']}"
+            ) from None
         if self.template:
             Template(text=self.template)
         if self.expert and self.router != "rules":
@@ -173,18 +191,49 @@ def parse_experiment(text: str, name: str) -> Experiment:
     try:
         return Experiment.model_validate(lines)
     except ValidationError as error:
-        mistakes = [_mistake(one) for one in error.errors(include_url=False)]
+        mistakes = [_mistake(one, text) for one in error.errors(include_url=False)]
         raise SetupError("\n".join([f"{name} is not right:", *mistakes])) from None
 
 
-def _mistake(error: Any) -> str:
-    where = ".".join(str(part) for part in error["loc"]) or "file"
+def _line(where: tuple[int | str, ...], text: str) -> str:
+    """Name the line of a key within its table, the n-th of its name; else the table's; else none."""
+    lines, names = text.splitlines(), [part for part in where if isinstance(part, str)]
+    number = next((part for part in where if isinstance(part, int)), 0)
+    table, key = (re.escape(name) for name in (names[0], names[-1])) if names else ("", "")
+    heads = [n for n, line in enumerate(lines) if re.match(rf"\s*\[+{table}\]", line)]
+    start = heads[number] if number < len(heads) else 0
+    own = (n for n in range(start, len(lines)) if re.match(rf"\s*{key}\s*=", lines[n]))
+    found = next(own, start if heads else None)
+    return "" if found is None else f"line {found + 1}, "
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """Propose what was likely meant.
+
+    >>> near("lovcraft", ["agatha", "lovecraft"])
+    ' Did you mean lovecraft?'
+    """
+    found = difflib.get_close_matches(name, list(known), 1)
+    return f" Did you mean {found[0]}?" if found else ""
+
+
+def _mistake(error: Any, text: str) -> str:
+    where = _line(error["loc"], text) + (".".join(str(part) for part in error["loc"]) or "file")
     given = error.get("input")
     stands = f" (there stands {given!r})" if isinstance(given, str | int | float | bool) else ""
     match error["type"]:
         case "extra_forbidden":
-            known = ", ".join(_known(error["loc"]))
-            return f"  {where}: there is no such key; here are: {known}."
+            known = list(_known(error["loc"]))
+            meant = near(str(error["loc"][-1]), known)
+            return f"  {where}: there is no such key; here are: {', '.join(known)}.{meant}"
+        case "string_pattern_mismatch":
+            address = "https" in error["ctx"]["pattern"]
+            form = (
+                "an address that begins with https://"
+                if address
+                else "small letters, digits, - and _"
+            )
+            return f"  {where}: must be {form}{stands}."
         case "missing":
             return f"  {where}: is missing."
         case _:
@@ -212,32 +261,3 @@ def read_experiment(path: Path) -> tuple[Experiment, str]:
             "Make them the same."
         )
     return experiment, text
-
-
-def warnings_of(experiment: Experiment, registry: Registry, now: float) -> list[str]:
-    """Warn of what is allowed but likely not meant: missing models, dates gone by, few units."""
-    found = []
-    for arm in experiment.arms:
-        if arm.expert and registry.named(arm.expert) is None:
-            found.append(
-                f"arm {arm.name}: there is no expert {arm.expert} here; its answers are void."
-            )
-    for command in experiment.eligible.commands:
-        if command not in registry.commands:
-            found.append(f"eligible.commands: no expert answers /{command} here.")
-    if not experiment.runs(now):
-        found.append(f"It does not run today: {experiment.start} to {experiment.stop}.")
-    if experiment.allocation == "simple" and experiment.max_n < 200:
-        found.append("allocation: with so few units, blocks keep the arms even; simple does not.")
-    if not experiment.preregistration:
-        found.append("preregistration: none is named.")
-    if experiment.blind and not experiment.debrief:
-        found.append("debrief: people are not told afterwards what it was about.")
-    if experiment.exclude.fewer_exposures > experiment.exposures:
-        found.append(
-            "exclude.fewer_exposures: more than exposures, so whoever finishes is left out."
-        )
-    alike = {arm.model_dump_json(exclude={"name", "weight"}) for arm in experiment.arms}
-    if len(alike) < len(experiment.arms):
-        found.append("arms: two of them are the same but for their names.")
-    return found

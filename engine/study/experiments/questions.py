@@ -32,7 +32,10 @@ class Question(BaseModel):
     points: Annotated[int, Field(ge=3, le=9)] = 5
     low: str = Field(default="", max_length=60)
     high: str = Field(default="", max_length=60)
+    low_it: str = Field(default="", max_length=60)
+    high_it: str = Field(default="", max_length=60)
     choices: Annotated[tuple[Label, ...], Field(max_length=MOST_CHOICES)] = ()
+    choices_it: Annotated[tuple[Label, ...], Field(max_length=MOST_CHOICES)] = ()
     shuffle: bool = False
     required: bool = False
 
@@ -40,6 +43,8 @@ class Question(BaseModel):
     def _whole(self) -> Self:
         if (self.kind == "choice") != bool(self.choices):
             raise ValueError("the kind choice needs choices, and only it has them")
+        if self.choices_it and len(self.choices_it) != len(self.choices):
+            raise ValueError("choices_it: as many as choices, in the same order")
         if self.shuffle and self.kind != "choice":
             raise ValueError("only choices can be shuffled")
         return self
@@ -54,10 +59,17 @@ class Question(BaseModel):
             case _:
                 return self.choices
 
+    def label(self, value: str, locale: str) -> str:
+        """Word a choice; what is on record is the English, whatever was read."""
+        italian = locale.startswith("it") and self.choices_it
+        return self.choices_it[self.choices.index(value)] if italian else value
+
     def words(self, locale: str) -> str:
-        text = self.text_it if locale.startswith("it") and self.text_it else self.text
-        ends = [f"{self.values[0]} = {self.low}" if self.low else ""]
-        ends.append(f"{self.values[-1]} = {self.high}" if self.high else "")
+        text, low, high = self.text, self.low, self.high
+        if locale.startswith("it"):
+            text, low, high = self.text_it or text, self.low_it or low, self.high_it or high
+        ends = [f"{self.values[0]} = {low}" if low else ""]
+        ends.append(f"{self.values[-1]} = {high}" if high else "")
         scale = ", ".join(end for end in ends if end)
         return f"{text}\n({scale})" if scale and self.kind != "choice" else text
 
