@@ -18,9 +18,15 @@ from bot.service.service import ChatService
 from bot.study.participant import participant
 from engine.errors import AskerError, SetupError
 from engine.study.experiments.passages import Item, read_items, score_of, shipped
-from engine.study.experiments.surface import MOST_SHARE, classified
 from engine.study.experiments.tables import Exposure, ItemRow, Vote
-from tests.benchmarks.passage_pool import matched, passage, sentences_of, written
+from tests.benchmarks.passage_pool import (
+    MOST_SHARE,
+    classified,
+    matched,
+    passage,
+    sentences_of,
+    written,
+)
 
 COUNT = 100  # shipped passages of each kind
 chat = pytest.mark.asyncio(loop_scope="module")

@@ -5,7 +5,7 @@ nobody while a column of it names somebody.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -89,19 +89,15 @@ async def _count_units(connection: AsyncConnection, pseudonyms: Sequence[str]) -
     """Keep how many units of which arm go, and nothing of whose they were."""
     arms = sa.select(Enrolment.study, Enrolment.experiment, Enrolment.arm)
     gone = await connection.execute(arms.where(Enrolment.pseudonym.in_(pseudonyms)))
-    for (study, name), counts in _by_experiment(gone).items():
+    found: dict[tuple[str, str], Counter[str]] = {}
+    for study, name, arm in gone:
+        found.setdefault((study, name), Counter())[arm] += 1
+    for (study, name), counts in sorted(found.items()):
         mine = ExperimentRow.study == study, ExperimentRow.id == name
         query = sa.select(ExperimentRow.erased).where(*mine).with_for_update()
         before = Counter(await connection.scalar(query) or {})
         values = {"erased": dict(sorted((before + counts).items()))}
         await connection.execute(sa.update(ExperimentRow).where(*mine).values(values))
-
-
-def _by_experiment(rows: Iterable[Any]) -> dict[tuple[str, str], Counter[str]]:
-    found: dict[tuple[str, str], Counter[str]] = {}
-    for study, name, arm in rows:
-        found.setdefault((study, name), Counter())[arm] += 1
-    return dict(sorted(found.items()))
 
 
 async def withdrawn(connection: AsyncConnection, pseudonym: str) -> None:

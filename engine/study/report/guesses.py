@@ -1,11 +1,12 @@
-"""Figures of guesses: could people tell real from generated, and were the sure ones right? Pure."""
+"""The figure of guesses: could people tell real from generated? Pure."""
 
 from collections.abc import Sequence
 
+from engine.study.experiments.passages import pool_note
 from engine.study.export.codebook import Row
 from engine.study.report import estimates as est
 from engine.study.report.figures import Figure, count_of, interval
-from engine.study.report.plots import forest, shares
+from engine.study.report.plots import forest
 
 
 def detected(guesses: Sequence[tuple[Row, Row]]) -> est.Floats:
@@ -20,7 +21,7 @@ def detected(guesses: Sequence[tuple[Row, Row]]) -> est.Floats:
     return est.by_person(rows, (4,))
 
 
-def detection(guesses: Sequence[tuple[Row, Row]], surface: str) -> Figure:
+def detection(guesses: Sequence[tuple[Row, Row]]) -> Figure:
     manners = sorted({str(exposure["shown"][0]["expert"]) for exposure, _ in guesses})
     primes: dict[str, est.Estimate] = {}
     cells = []
@@ -51,28 +52,5 @@ def detection(guesses: Sequence[tuple[Row, Row]], surface: str) -> Figure:
         ),
         cells=cells,
         note="d′ and c with the log-linear correction; c above 0 leans to “generated”; discernment is "
-        f"the difference of the two rates. {est.RESAMPLED} {surface}",
+        f"the difference of the two rates. {est.RESAMPLED} Of the shipped pool: {pool_note()}",
     )  # fmt: skip
-
-
-def confidence(guesses: Sequence[tuple[Row, Row]]) -> Figure:
-    right: dict[str, est.Estimate] = {}
-    for level in range(1, 7):
-        own = [
-            (vote["pseudonym"], exposure["shown"][0]["kind"] == vote["choice"])
-            for exposure, vote in guesses
-            if vote["confidence"] == level
-        ]
-        if own:
-            right[str(level)] = est.share_by_person(own)
-    return Figure(
-        name="confidence",
-        title="Were the sure ones right?",
-        svg=shares("confidence", right, "share right", "Share right by confidence"),
-        n=count_of([vote for _, vote in guesses]),
-        rows="guesses",
-        which="all, by confidence from 1 (a guess) to 6 (certain)",
-        head=("confidence", "n", "share right", "95 % interval"),
-        cells=[(level, one.n, *interval(one)) for level, one in right.items()],
-        note=est.RESAMPLED,
-    )

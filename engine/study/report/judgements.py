@@ -9,7 +9,7 @@ import numpy as np
 from engine.study.export.codebook import Row, Tables
 from engine.study.report import estimates as est
 from engine.study.report.figures import Figure, count_of, interval
-from engine.study.report.guesses import confidence, detected, detection
+from engine.study.report.guesses import detected, detection
 from engine.study.report.plots import forest, shares
 from engine.study.report.primary import (
     Finding,
@@ -56,15 +56,14 @@ class Evidence:
         )
 
 
-def judgements(tables: Tables, surface: str = "") -> list[Figure]:
+def judgements(tables: Tables) -> list[Figure]:
     seen = Evidence.of(tables)
     judged = _all_judged(seen.pairs)
     return [
         _wins(seen),
         *_strengths(judged),
         _position(seen.pairs),
-        detection(seen.guesses, surface),
-        confidence(seen.guesses),
+        detection(seen.guesses),
     ]
 
 

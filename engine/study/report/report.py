@@ -1,14 +1,11 @@
 """`pastiche study report`: read, count, draw, write one page."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from engine.errors import CommandError
 from engine.settings import Settings
-from engine.study.experiments.passages import KINDS, pool_note
-from engine.study.experiments.surface import classified
-from engine.study.export.codebook import Row, Tables, columns
+from engine.study.export.codebook import Tables, columns
 from engine.study.export.dataset import Reading, read_study
 from engine.study.export.export import check_experiment, opened_database
 from engine.study.export.presidio import needed
@@ -21,8 +18,6 @@ from engine.study.report.recruitment import recruitment
 from engine.study.report.source_rows import source_rows
 from engine.study.report.usage import usage
 from engine.study.study import StudyFile, read_study_file
-
-FEW = 20  # passages of a kind; of fewer no classifier says anything
 
 
 async def report_study(settings: Settings, study: str, out: Path, experiment: str | None) -> int:
@@ -49,25 +44,10 @@ def report_page(file: StudyFile, reading: Reading, experiment: str | None = None
         sections={
             "people": recruitment(tables, reading.flow),
             "use": usage(tables),
-            "judgement": judgements(tables, surface(reading.tables["items"])),
+            "judgement": judgements(tables),
             **({"answers": asked} if (asked := answers(tables)) else {}),
         },
         rows=source_rows(tables),
-    )
-
-
-def surface(items: Sequence[Row]) -> str:
-    """Say how far the passages that could be shown can be told by their surface alone."""
-    kinds = [
-        [row["text"] for row in items if row["kind"] == kind and row["active"] and row["text"]]
-        for kind in KINDS
-    ]
-    if min(map(len, kinds)) < FEW:
-        return ""
-    share = classified(kinds[0], kinds[1])
-    return (
-        f"Length and punctuation alone tell {share:.1%} of the pool's {sum(map(len, kinds))} passages "
-        f"right. {pool_note()}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Figures of use: who answered, by which rule, how it was liked, and what moderation said. Pure."""
+"""Figures of use: who answered, by which rule, how it was liked. Pure."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -7,8 +7,6 @@ from engine.study.export.codebook import Row, Tables
 from engine.study.report.estimates import share_by_person
 from engine.study.report.figures import Figure, count_of, interval
 from engine.study.report.plots import bars, shares, stacked
-
-ACTIONS = ("allow", "flag", "hold", "block")
 
 
 def usage(tables: Tables) -> list[Figure]:
@@ -20,7 +18,6 @@ def usage(tables: Tables) -> list[Figure]:
         _router(rows),
         _thumbs("ratings", "Thumbs up", "expert", ratings, writers),
         _thumbs("arm-ratings", "Thumbs up, by arm of an experiment", "arm", ratings, arms),
-        _moderation(rows),
     ]
 
 
@@ -92,27 +89,4 @@ def _thumbs(
         head=(what, "👍", "👎", "people", "share", "95 % interval"),
         cells=cells,
         note="95 % intervals by drawing whole people anew.",
-    )
-
-
-def _moderation(rows: Sequence[Row]) -> Figure:
-    verdicts = [
-        (str(verdict.get("stage", "?")), str(verdict.get("action", "?")))
-        for row in rows
-        for verdict in row["moderation"]
-    ]
-    counts = Counter(verdicts)
-    stages = list(dict.fromkeys(stage for stage, _ in verdicts))
-    found = [action for action in ACTIONS if any(counts[stage, action] for stage in stages)]
-    parts = {action: [counts[stage, action] for stage in stages] for action in found}
-    return Figure(
-        name="moderation",
-        title="What moderation said",
-        svg=stacked("moderation", stages, parts, "verdicts", "Verdicts by stage"),
-        n=f"n = {len(verdicts):,} verdicts on {len(rows):,} interactions",
-        rows="interactions",
-        which="all; moderation_action is the gravest of each",
-        head=("stage", *found),
-        cells=[(stage, *(counts[stage, action] for action in found)) for stage in stages],
-        note="Requests in which somebody spoke of harming themselves are never recorded.",
     )
