@@ -247,7 +247,7 @@ async def test_scale_nought_is_the_base_and_has_no_digest(backend) -> None:
 
 async def test_a_lora_of_the_text_encoders_changes_its_own_words_only(backend) -> None:
     bare, wordy = [await drawn(backend, a_job(name)) for name in ("bare", "wordy")]
-    encoder = backend._scheduler._at_hand().encoder
+    encoder = backend._scheduler._loaded().encoder
     dressed = encoder.encode("a ring", (("wordy", 1.0),))
     assert float((dressed.states - encoder.encode("a ring").states).abs().max()) > 0.01
     assert apart(pixels(bare), pixels(wordy)) > 20
@@ -260,7 +260,7 @@ async def test_a_lora_of_the_text_encoders_changes_its_own_words_only(backend) -
 
 async def test_a_prompt_is_encoded_once_while_it_is_remembered(backend) -> None:
     await drawn(backend, a_job("bare"))
-    encoder = backend._scheduler._at_hand().encoder
+    encoder = backend._scheduler._loaded().encoder
     ring = encoder.encode("a ring")
     assert encoder.encode("a ring") is ring
     for number in range(KEPT):

@@ -7,6 +7,7 @@ events can be brought about.
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from dataclasses import fields
 
 import pytest
 from queueing import Asked, finished, hand_worker, next_run, queueing, socket_of, told
@@ -137,7 +138,7 @@ async def test_a_stale_workers_word_is_not_heard(settings, ask) -> None:
 
 
 def _fields(event) -> dict:
-    return {name: getattr(event, name) for name in event.__slots__}
+    return {field.name: getattr(event, field.name) for field in fields(event)}
 
 
 async def test_only_a_job_that_kills_its_worker_alone_is_given_up_with_an_apology(

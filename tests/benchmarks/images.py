@@ -49,8 +49,8 @@ def _swapping(base: Path, folder: Path, settings: Settings, name: str) -> list[F
     weights = Weights(base=str(base))
     resident = load_resident(weights, settings)
     with clock() as first:
-        resident.adopt("one", folder / "lora-1")
-    resident.adopt("two", folder / "lora-2")
+        resident.lora("one", folder / "lora-1")
+    resident.lora("two", folder / "lora-2")
     swaps, builds = [], []
     for number in range(TIMES * 4):
         with clock() as taken:
@@ -59,7 +59,7 @@ def _swapping(base: Path, folder: Path, settings: Settings, name: str) -> list[F
     for number in range(TIMES):
         with clock() as taken:
             anew = load_resident(weights, settings)
-            anew.adopt("one", folder / f"lora-{number % 2 + 1}")
+            anew.lora("one", folder / f"lora-{number % 2 + 1}")
             activate(anew.pipeline, {"one": 1.0})
         builds.append(taken.cpu)
     swap, build = middle(swaps), middle(builds)
