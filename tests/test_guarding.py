@@ -99,7 +99,7 @@ async def test_a_stop_comes_also_where_the_end_is_the_first_that_is_seen(
 
 async def test_one_unfit_picture_of_four_keeps_all_back(services: Services) -> None:
     guard = Moderation(
-        Chain((ImageCheck(lambda data: float(data == b"bad")),)), services, Stopped()
+        Chain(ImageCheck(lambda data: float(data == b"bad"))), services, Stopped()
     )
     job = new_id()
     [said] = await seen(guard, RING, drawn(job, b"good", b"good", b"bad", b"good"))
@@ -113,7 +113,7 @@ async def test_a_preview_that_cannot_be_checked_is_not_shown(services: Services)
         raise RuntimeError("the model is gone")
 
     core, job = Stopped(), new_id()
-    guard = Moderation(Chain((ImageCheck(broken),)), services, core)
+    guard = Moderation(Chain(ImageCheck(broken)), services, core)
     step = Image(job=job, attempt=1, step=1, steps=4, eta=None, preview=b"jpeg")
     [said] = await seen(guard, RING, step)
     assert isinstance(said, Reply)
@@ -137,7 +137,7 @@ async def test_a_verdict_takes_the_worst_of_its_links(services: Services) -> Non
         async def check(self, stage: Stage, content: Content) -> Verdict:
             return Verdict(action=Action.HOLD, reasons={"unfit_picture": 0.7})
 
-    guard = Moderation(Chain((Holds(),), ()), services, Stopped())
+    guard = Moderation(Chain(Holds()), services, Stopped())
     judged = await guard.check(Stage.OUTPUT_IMAGE, RING)
     assert judged.verdict.stops
     assert judged.milliseconds >= 0

@@ -69,7 +69,7 @@ class Judged:
 
 
 class Moderator(Protocol):
-    """Checks content. Real ones: HardRules, WordList, LivingPeople, ImageCheck, the Chain of them."""
+    """Checks content. Real ones: HardRules, LivingPeople, ImageCheck, the Chain of them."""
 
     async def check(self, stage: Stage, content: Content) -> Verdict:
         """Judge; a check that has nothing to say about a stage allows."""

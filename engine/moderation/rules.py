@@ -18,7 +18,7 @@ from engine.moderation.normalise import spellings
 
 VERSION = "4"
 MINORS, SELF_HARM, WEAPONS, SEXUAL_PICTURE = "minors", "self_harm", "weapons", "sexual_picture"
-SELF_HARM_INTENT = "self_harm_intent"
+SELF_HARM_INTENT, COARSE = "self_harm_intent", "coarse"
 # What has one of the words below in it and means something else; taken out first.
 _HARMLESS = re.compile(
     r"\b(?:(?:either|fair|opposite|weaker|gentler) sex|sex education|sexes"
@@ -230,24 +230,26 @@ def find(text: str, medium: str = "text") -> list[str]:
     >>> find("The anarchist had a bomb in his bag.")
     []
     """
-    found: dict[str, None] = {}
-    for spelling in spellings(text):
-        said = _HARMLESS.sub("_", spelling)
-        found |= dict.fromkeys(chain(_broken(said), _run_together(said)))
-        if medium == "image" and _PICTURE.search(said):
-            found[SEXUAL_PICTURE] = None
-    return list(found)
+    return [name for name in _read(text, medium) if name != COARSE]
 
 
-def _broken(said: str) -> Iterator[str]:
+def _read(text: str, medium: str) -> list[str]:
+    """Name what the text breaks, and coarse words, each once."""
+    read = (_named(spelling, medium) for spelling in spellings(text))
+    return list(dict.fromkeys(chain.from_iterable(read)))
+
+
+def _named(spelling: str, medium: str) -> Iterator[str]:
+    said = _HARMLESS.sub("_", spelling)
     yield from (name for name, rule in _RULES if rule.search(said))
     if _WIDE.search(said) and _WISH.search(said):
         yield MINORS
-
-
-def _run_together(said: str) -> Iterator[str]:
     for word in _LONG.findall(said):
         yield from (name for name, rule in _TOGETHER if rule.search(word))
+    if medium == "image" and _PICTURE.search(said):
+        yield SEXUAL_PICTURE
+    if _LIST.search(spelling):
+        yield COARSE
 
 
 def speaks_of_harming_oneself(text: str) -> bool:
@@ -262,22 +264,15 @@ def speaks_of_harming_oneself(text: str) -> bool:
 
 
 class HardRules(TextCheck):
-    """Blocks at every stage that has text; a cry for help is answered and not written on."""
+    """Blocks at every stage that has text, and only flags coarse words and slurs; a cry for help is
+    answered and not written on."""
 
     def judge(self, stage: Stage, content: Content) -> Verdict:
-        broken = find(content.text, content.medium if stage is not Stage.OUTPUT_TEXT else "text")
+        read = _read(content.text, content.medium if stage is not Stage.OUTPUT_TEXT else "text")
+        broken = sorted(read, key=COARSE.__eq__)  # which is told last
         if stage is Stage.INPUT and speaks_of_harming_oneself(content.text):
             broken = [SELF_HARM_INTENT, *broken]
-        action = Action.BLOCK if broken else Action.ALLOW
+        action = {(): Action.ALLOW, (COARSE,): Action.FLAG}.get(tuple(broken), Action.BLOCK)
         return Verdict(
             action=action, reasons=dict.fromkeys(broken, 1.0), provider="rules", version=VERSION
         )
-
-
-class WordList(TextCheck):
-    """Flags coarse words and slurs; never holds back."""
-
-    def judge(self, _stage: Stage, content: Content) -> Verdict:
-        if not any(_LIST.search(spelling) for spelling in spellings(content.text)):
-            return Verdict(provider="words")
-        return Verdict(action=Action.FLAG, reasons={"coarse": 1.0}, provider="words")
