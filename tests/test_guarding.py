@@ -98,9 +98,7 @@ async def test_a_stop_comes_also_where_the_end_is_the_first_that_is_seen(
 
 
 async def test_one_unfit_picture_of_four_keeps_all_back(services: Services) -> None:
-    guard = Moderation(
-        Chain(ImageCheck(lambda data: float(data == b"bad"))), services, Stopped()
-    )
+    guard = Moderation(Chain(ImageCheck(lambda data: float(data == b"bad"))), services, Stopped())
     job = new_id()
     [said] = await seen(guard, RING, drawn(job, b"good", b"good", b"bad", b"good"))
     assert "did not pass the check" in said.text
