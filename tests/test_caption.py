@@ -21,6 +21,7 @@ from training.captioning.chat_completions import client_of
 from training.captioning.questions import completion_body, questions_of
 from training.captioning.tables import CaptionTable
 from training.errors import BadCorpus, BadRecipe, NotAllowed, SourceFault, TrainingError
+from training.museum.harvester import alone
 from training.museum.metadata_rows import read_rows
 from training.run.json_lines import write_lines
 from training.run.settings import TrainingSettings
@@ -445,6 +446,14 @@ def test_a_picture_too_large_for_a_server_is_that_pictures_fault(tmp_path: Path)
         service.replies["1802"] = [Reply(status=413, error={"message": "too large"})]
         caption(tmp_path, service)
     assert len(captions(tmp_path)) == 2 and len(service.asked) == 3
+
+
+def test_two_runs_do_not_pay_for_the_same_pictures(tmp_path: Path) -> None:
+    data = make_data(tmp_path, 2)
+    with service_of() as service, alone(data):
+        with pytest.raises(TrainingError, match=f"Another process .{os.getpid()}. works in"):
+            caption(tmp_path, service)
+        assert not service.asked
 
 
 def test_a_journal_cut_by_a_kill_loses_its_last_line_only(tmp_path: Path) -> None:

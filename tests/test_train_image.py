@@ -272,15 +272,23 @@ def test_prior_pictures_have_their_own_time_ids_and_are_drawn_by_the_base_once(
     recipe, run = prepared(tmp_path, base, pictures, *QUIET, "prior.weight=1.0", "prior.pictures=2")
     session = session_of(recipe, run)
     assert session.prior is not None
-    made = {path.name: path.stat().st_mtime_ns for path in (run / "prior").iterdir()}
+    made = {path.name: path.stat().st_mtime_ns for path in (run / "prior").glob("*.png")}
     assert session.prior.sample(0, 7, 0).time_ids == (64, 64, 0, 0, 64, 64)
     assert session.samples.sample(0, 7, 0).time_ids[:2] == (64, 128)
     assert {word.text for word in session.prior.words} == {"a photo of jewellery"}
     again = session_of(recipe, run)
     assert again.prior is not None and len(again.prior) == 2
-    assert made == {path.name: path.stat().st_mtime_ns for path in (run / "prior").iterdir()}
+    assert made == {path.name: path.stat().st_mtime_ns for path in (run / "prior").glob("*.png")}
     figures = again.trainer.step(again.samples, again.prior, 0, 6)
     assert figures["prior"] > 0 and figures["norm"] > 0
+    said = (
+        *QUIET,
+        "prior.weight=1.0",
+        f'prior.folder="{pictures}"',
+        'data.wording="TOK {caption}"',
+    )
+    own = session_of(prepared(tmp_path, base, pictures, *said)[0], run)
+    assert own.prior is not None and not any("TOK" in word.text for word in own.prior.words)
 
 
 def test_a_second_run_makes_no_latents_and_a_spoilt_one_is_made_again(

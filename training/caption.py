@@ -25,7 +25,7 @@ from training.captioning.tables import CaptionTable, Kind
 from training.captioning.writer import Asking, write_captions
 from training.errors import TrainingError
 from training.museum.harvest_recipe import load_harvest_recipe
-from training.museum.harvester import DATA, told_when_full
+from training.museum.harvester import DATA, alone
 from training.museum.metadata_rows import CAPTIONS
 from training.museum.retention import WORK, prune
 from training.run.record import note_stage
@@ -62,7 +62,7 @@ def main(
     folder = data or runs / recipe.run.name / DATA
     prune(folder, time.time())
     options = Options(max_usd, yes, retry_failed, fill)
-    with told_when_full(folder):
+    with alone(folder):
         facts, pictures, over = caption_folder(folder, table, options)
         note_stage(folder / WORK if data else folder.parent, recipe, "caption", facts)
     if over:

@@ -16,7 +16,7 @@ import typer
 
 from training.museum.dataset import verify_folder, verify_museum
 from training.museum.harvest_recipe import HarvestRecipe, load_harvest_recipe, require_basis
-from training.museum.harvester import DATA, Outcome, harvest, harvester_of, reasons, told_when_full
+from training.museum.harvester import DATA, Outcome, alone, harvest, harvester_of, reasons
 from training.museum.retention import watch
 from training.run.record import note_stage
 from training.run.stage import Changes, RecipeFile, RunsFolder, delete_due, run_stage, say
@@ -77,7 +77,7 @@ def main(
 
 def plan(recipe: HarvestRecipe, run: Path) -> None:
     """Search only, and say what a harvest would take."""
-    with told_when_full(run):
+    with alone(run):
         parts = harvester_of(recipe, run)
         counts, objects = parts.search()
     pictures = sum(1 for found, _ in objects if found.base)

@@ -19,19 +19,11 @@ class CatalogueCaptioner:
         description = Description(
             object_type=str(row.get("object_type") or row.get("title") or "").lower(),
             materials=list(row.get("materials") or []),
-            craftsmanship=", ".join(row.get("techniques") or []) or first_sentence(text),
+            craftsmanship=", ".join(row.get("techniques") or [])
+            or text.partition(". ")[0].rstrip("."),
             gemstones_and_settings="",
             style_and_history=", ".join(filter(None, (styles, dated))),
             condition="",
             uncertain=[],
         )
         return Answer(outcome="ok", description=description, raw=text)
-
-
-def first_sentence(text: str) -> str:
-    """Cut a text at its first full stop.
-
-    >>> first_sentence("A tiara. It was worn at balls.")
-    'A tiara'
-    """
-    return text.partition(". ")[0].rstrip(".")

@@ -104,7 +104,7 @@ def write_captions(
     """
     path = data / CAPTIONS
     before = {row["file_name"]: row for row in read_rows(path)} if path.exists() else {}
-    rows, without, agreed = [], Counter[str](), []
+    rows, without = [], Counter[str]()
     for question in track(questions, "composing captions", transient=True):
         answer = (
             journal.answers.get(question.key) if captioner.kept else captioner.describe(question)
@@ -119,17 +119,20 @@ def write_captions(
             rows.append(row_of(question, filler.describe(question), filler, table))
         else:
             without[answer.outcome if answer else "not asked"] += 1
-            continue
-        share = agreement(rows[-1]["materials"], question.row.get("materials") or [])
-        agreed += [share] if share is not None else []
     flag_repeats(rows)
     gone = [row for row in before.values() if row.get("captioner") != CATALOGUE_NAME]
     if rows or path.exists():
         write_lines(path, [*rows, *gone])
+    return rows, {"captions": len(rows), "without": dict(without), **judged(rows, questions)}
+
+
+def judged(rows: list[dict[str, Any]], questions: list[Question]) -> dict[str, Any]:
+    """Count the flags, and average the share of the catalogue's materials that were named."""
+    known = {question.file_name: question.row.get("materials") or [] for question in questions}
+    shares = [agreement(row["materials"], known[row["file_name"]]) for row in rows]
+    agreed = [share for share in shares if share is not None]
     kinds = Counter(flag.partition(":")[0] for row in rows for flag in row["flags"])
-    return rows, {
-        "captions": len(rows),
-        "without": dict(without),
+    return {
         "flags": dict(kinds.most_common()),
         "materials_agreement": sum(agreed) / len(agreed) if agreed else None,
     }

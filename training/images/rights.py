@@ -10,18 +10,12 @@ from training.museum.metadata_rows import RIGHTS
 from training.run.recipe import require_allowed
 
 
-def require_image_training(recipe: ImageRecipe, folder: Path | None = None) -> dict[str, Any]:
-    """Raise NotAllowed unless recipe and folder both allow training; gives the folder's rights."""
+def require_image_training(recipe: ImageRecipe, folder: Path | None = None) -> None:
+    """Raise NotAllowed unless recipe and folder, if there is one, both allow training."""
     recipe.require_allowed("pictures")
-    held = folder_rights(folder) if folder is not None else {}
-    if held:
-        require_allowed(
-            held,
-            f"The pictures in {folder}",
-            "pictures",
-            f"write your basis into its {RIGHTS} and set train_allowed to true there",
-        )
-    return held
+    if folder is not None and (held := folder_rights(folder)):
+        mend = f"write your basis into its {RIGHTS} and set train_allowed to true there"
+        require_allowed(held, f"The pictures in {folder}", "pictures", mend)
 
 
 def folder_rights(folder: Path) -> dict[str, Any]:

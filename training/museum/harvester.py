@@ -13,6 +13,7 @@ from typing import Any
 
 from rich.progress import track
 
+from engine.lock import owners_pid, take_lock
 from training.errors import BadCorpus, TrainingError
 from training.museum.api import Museum, Robots
 from training.museum.dataset import DROPPED, moment, write_lock, write_rights
@@ -29,6 +30,7 @@ from training.web.http_client import FIRST_RETRY, Pace
 DATA = "data"
 ANSWERS = "answers"
 JOURNAL = "pictures.jsonl"
+IN_USE = ".in-use.lock"
 GOOD_ID = re.compile(r"^[A-Za-z0-9_-]{1,64}$")
 Row = dict[str, Any]
 OF_THE_FILE = ("image_id", "width", "height", "bytes", "sha256", "dhash", "colours")
@@ -138,7 +140,7 @@ def harvester_of(recipe: HarvestRecipe, run: Path, refresh: bool = False) -> Har
 
 def harvest(recipe: HarvestRecipe, run: Path, refresh: bool = False) -> Outcome:
     """Fill the data folder; a second call fetches only what is missing."""
-    with told_when_full(run):
+    with alone(run):
         write_rights(run / DATA, recipe)
         parts = harvester_of(recipe, run, refresh)
         counts, objects = parts.search()
@@ -185,16 +187,24 @@ def reasons(dropped: list[dict[str, str]]) -> dict[str, int]:
 
 
 @contextmanager
-def told_when_full(run: Path) -> Iterator[None]:
-    """Say plainly that a disk is full; what is whole stays."""
+def alone(folder: Path) -> Iterator[None]:
+    """Work in a folder that no other process works in, and say plainly that a disk is full."""
+    lock = None
     try:
+        lock = take_lock(folder, Path(), IN_USE)
+        if lock is None:
+            raise TrainingError(
+                f"Another process ({owners_pid(folder, IN_USE)}) works in {folder}. Wait for it."
+            )
         yield
     except OSError as error:
         if error.errno not in FULL:
             raise
-        run.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(run).free / 1e6
+        free = shutil.disk_usage(folder).free / 1e6
         raise TrainingError(
             f"The disk is full ({free:.0f} MB free; a picture takes about 1 MB). What was fetched "
             "is whole and kept. Make room, or set [harvest] limit, and run the same command again."
         ) from error
+    finally:
+        if lock is not None:
+            lock.close()

@@ -17,6 +17,8 @@ from training.images.drawing.generation import (
 from training.images.drawing.grid import save_png
 from training.images.recipe import ImageRecipe
 from training.images.rights import require_image_training
+from training.museum.metadata_rows import METADATA
+from training.run.json_lines import write_lines
 from training.run.schedule import draw_key
 
 
@@ -25,10 +27,11 @@ def prior_pictures(
 ) -> tuple[Picture, ...]:
     """Take the class pictures of the recipe's folder, or draw them once and keep them in `prior/`."""
     prior = recipe.prior
+    plain = {"captions": "text", "wording": "{caption}", "instance_prompt": prior.prompt}
+    data = recipe.data.model_copy(update={**plain, "held_out": 0.0, "limit": 0})
     if prior.folder:
         folder = Path(prior.folder).expanduser()
         require_image_training(recipe, folder)
-        data = recipe.data.model_copy(update={"held_out": 0.0, "limit": 0})
         return read_folder(folder, data, recipe.run.seed, 0.0).train
     seeds = [draw_key(recipe.run.seed, "prior", number) for number in range(prior.pictures)]
     paths = {seed: run / "prior" / f"{name_of(recipe, resolution, seed)}.png" for seed in seeds}
@@ -40,24 +43,12 @@ def prior_pictures(
                 wish = DrawRequest(prior.prompt, seed)
                 (picture,) = draw(pipeline, [wish], recipe.validation, resolution)
                 save_png(picture, paths[seed])
-    return tuple(picture_at(path, prior.prompt) for path in paths.values())
+    folder = run / "prior"
+    write_lines(folder / METADATA, [{"file_name": path.name} for path in paths.values()])
+    return read_folder(folder, data, recipe.run.seed, 0.0).train
 
 
 def name_of(recipe: ImageRecipe, resolution: int, seed: int) -> str:
     base, shown, prompt = recipe.base, recipe.validation, recipe.prior.prompt
     words = (base.id, base.revision, prompt, resolution, shown.steps, shown.guidance, seed)
     return hashlib.sha256(repr((words, shown.negative)).encode()).hexdigest()[:32]
-
-
-def picture_at(path: Path, prompt: str) -> Picture:
-    from training.images.data.folder import open_picture
-
-    opened = open_picture(path)
-    return Picture(
-        path=path,
-        name=path.name,
-        size=(opened.height, opened.width),
-        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-        captions=(prompt,),
-        group=path.name,
-    )

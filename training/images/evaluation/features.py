@@ -59,12 +59,3 @@ def dhash(picture: Image.Image) -> int:
     grey = np.asarray(picture.convert("L").resize((9, 8)), dtype=np.int64)
     bits = (grey[:, :-1] < grey[:, 1:]).ravel()
     return sum(1 << place for place, bit in enumerate(bits) if bit)
-
-
-def apart(left: int, right: int) -> int:
-    """In how many bits two hashes differ.
-
-    >>> apart(0b1010, 0b0011)
-    2
-    """
-    return (left ^ right).bit_count()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from training.images.evaluation.features import apart, dhash
+from training.images.evaluation.features import dhash
 
 SAME = 4  # bits of a difference hash, at most, between near-duplicates
 
@@ -35,7 +35,7 @@ def memory_of(
     """Measure copying; `held` are the rows of held-out pictures, perhaps none."""
     index, near = nearest(drawn_rows, train_rows)
     hashes = [dhash(picture) for picture in train]
-    bits = [min(apart(dhash(picture), other) for other in hashes) for picture in drawn]
+    bits = [min((dhash(p) ^ other).bit_count() for other in hashes) for p in drawn]
     figures: dict[str, Any] = {
         "pictures": len(drawn),
         "nearest": [int(number) for number in index],
