@@ -22,7 +22,7 @@ from training.text.data.works import Work
 LEAST_WORDS, MOST_WORDS = 110, 260  # of a passage
 BEGINNINGS, BOTH = 0.3, 0.15  # of the passages: go on from a beginning alone; from one and a wish
 STYLED, NAMED = 0.4, 0.35  # of the wishes: name the style; name a person
-MOST_SUBJECTS = 4
+MOST = 4  # subjects of a wish
 ROUNDS = 2  # wishes for each passage that is trained on
 
 WORDS = tomllib.loads(Path(__file__).with_name("wish_forms.toml").read_text(encoding="utf-8"))
@@ -34,6 +34,7 @@ NEAR = 15  # words
 
 WORD = re.compile(r"[A-Za-zé]+")
 SENTENCE_END = re.compile(r"(?<=[.!?])(?<!\bMr\.)(?<!\bDr\.)(?<!\bSt\.)(?<!\bMrs\.)[”\"’]?(?=\s)")
+ENDS = (*".!?…—", "”", '"', "’")
 FURNITURE = re.compile(r"copyright|©|illustration|\*|\[|^chapter\b|^[IVXLC]+\.?$|https?:", re.I)
 NOUN = re.compile(
     r"\b(?:the|an?|his|her|my|their|our)\s(?:[a-z]{3,}\s)?([a-z]{4,})"
@@ -93,9 +94,7 @@ def passages(work: Work) -> Iterator[str]:
     """Join paragraphs to passages of a story's length, without headings and furniture."""
     kept: list[str] = []
     for paragraph in work.paragraphs:
-        if FURNITURE.search(paragraph) or not paragraph.rstrip().endswith(
-            (*".!?…—", "”", '"', "’")
-        ):
+        if FURNITURE.search(paragraph) or not paragraph.rstrip().endswith(ENDS):
             continue
         kept.append(paragraph)
         if (size := len(" ".join(kept).split())) >= LEAST_WORDS:
@@ -129,7 +128,9 @@ def answers(
     for number, (work, text) in enumerate(cut * rounds):
         draw = random.Random(f"{seed} {number}")
         told = people.renamed(text, draw)
-        wish = _wish(told, rarity, [name for name in (*WOMEN, *MEN) if name in told], styles, draw)
+        found = [_article(w, draw) for w in subjects(told, rarity)[: draw.randint(2, MOST)]]
+        named = [name for name in (*WOMEN, *MEN) if name in told and draw.random() < NAMED]
+        wish = _wish([*found, *named[:1]], styles, draw)
         kind, asked = draw.random(), wish
         if kind < BEGINNINGS + BOTH and (end := SENTENCE_END.search(told, 30)):
             wish = wish if kind >= BEGINNINGS else _styled("A story", styles, draw)
@@ -141,25 +142,15 @@ def answers(
         yield replace(work, id=f"{work.id}#{number}", paragraphs=(told,), prompt=prompt)
 
 
-def _wish(
-    text: str,
-    rarity: dict[str, float],
-    names: list[str],
-    styles: Sequence[str],
-    draw: random.Random,
-) -> str:
-    found = [
-        word if word[0].isupper() else _article(word, draw)
-        for word in subjects(text, rarity)[: draw.randint(2, MOST_SUBJECTS)]
-    ]
-    if names and draw.random() < NAMED:
-        found.insert(0, draw.choice(names))
+def _wish(found: list[str], styles: Sequence[str], draw: random.Random) -> str:
     draw.shuffle(found)
     x = " and ".join(filter(None, (", ".join(found[:-1]), *found[-1:]))) or "somebody"
     return _styled(draw.choice(WORDS["forms"]).format(x=x, X=x[:1].upper() + x[1:]), styles, draw)
 
 
 def _article(noun: str, draw: random.Random) -> str:
+    if noun[0].isupper():
+        return noun
     many = noun.endswith("s") and not noun.endswith(("ss", "us", "is"))
     own = "some" if many else "an" if noun[0] in "aeiou" else "a"
     return f"{draw.choice((own, own, 'the'))} {noun}"
