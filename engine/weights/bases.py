@@ -228,7 +228,7 @@ def _from_hub(repository: str, download: Callable[[], str]) -> Path:
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         raise ModelError(
             f"{repository} could not be fetched from the Hugging Face hub ({type(error).__name__}). "
-            "Check the name and the network, or put a local folder on the card."
+            "Check the name and the network, or name a local folder in its place."
         ) from error
 
 

@@ -3,7 +3,9 @@
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from statistics import fmean, pstdev
+from typing import Any
+
+import numpy as np
 
 FREQUENT = 150  # words
 CHUNK = 2000  # words
@@ -32,31 +34,22 @@ class Delta:
         pieces = {author: chunks(words_of(text)) for author, text in corpora.items()}
         counts = Counter(w for parts in pieces.values() for part in parts for w in part)
         self.words = [word for word, _ in counts.most_common(FREQUENT)]
-        rows = {a: [self.frequencies(part) for part in parts] for a, parts in pieces.items()}
-        columns = list(zip(*(row for part in rows.values() for row in part), strict=True))
-        self.means = [fmean(column) for column in columns]
-        self.spreads = [pstdev(column) or 1.0 for column in columns]
-        self.profiles = {
-            author: [fmean(column) for column in zip(*map(self.z_scores, part), strict=True)]
-            for author, part in rows.items()
-        }
+        rows = {author: self.frequencies(parts) for author, parts in pieces.items()}
+        every = np.concatenate(list(rows.values()))
+        self.mean, spread = every.mean(axis=0), every.std(axis=0)
+        self.spread = np.where(spread == 0, 1.0, spread)
+        self.profiles = {author: self.z_scores(part).mean(axis=0) for author, part in rows.items()}
 
-    def frequencies(self, words: Sequence[str]) -> list[float]:
-        counts = Counter(words)
-        return [counts[word] / max(1, len(words)) for word in self.words]
+    def frequencies(self, pieces: Sequence[Sequence[str]]) -> Any:
+        """Give the share of each frequent word (columns) in each piece (rows)."""
+        counts = [(Counter(piece), max(1, len(piece))) for piece in pieces]
+        return np.array([[count[word] / size for word in self.words] for count, size in counts])
 
-    def z_scores(self, frequencies: Sequence[float]) -> list[float]:
+    def z_scores(self, frequencies: Any) -> Any:
         """Give frequencies as deviations from the real corpora's mean."""
-        return [
-            (value - mean) / spread
-            for value, mean, spread in zip(frequencies, self.means, self.spreads, strict=True)
-        ]
+        return (frequencies - self.mean) / self.spread
 
     def to(self, author: str, text: str) -> float:
         """Average the differences of z-scores between a text and an author; lower is nearer."""
-        profile = self.profiles[author]
-        distances = []
-        for piece in chunks(words_of(text)):
-            scores = self.z_scores(self.frequencies(piece))
-            distances.append(fmean(abs(a - b) for a, b in zip(scores, profile, strict=True)))
-        return fmean(distances)
+        scores = self.z_scores(self.frequencies(chunks(words_of(text))))
+        return float(np.abs(scores - self.profiles[author]).mean())

@@ -1,5 +1,6 @@
 """The evaluation as one Markdown page. Pure."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from training.run.evaluation import table
@@ -7,6 +8,12 @@ from training.run.evaluation import table
 Values = dict[str, Any]
 MATRIX_CHART = "matrix.png"
 STYLE_CHART = "style.png"
+DIVERSITY = {
+    "distinct_1": ("distinct words", ".3f"),
+    "distinct_2": ("distinct pairs", ".3f"),
+    "repeated_4": ("repeated 4-grams", ".2%"),
+    "sentence_words": ("words a sentence", ".1f"),
+}
 
 
 def page(values: Values, command: str) -> str:
@@ -29,11 +36,11 @@ def page(values: Values, command: str) -> str:
     parts += [
         "## Burrows's Delta",
         "Distance of the samples, taken together, to each author; lower is nearer.",
-        delta_table(values["delta"]),
+        writers_table(values["delta"], {a: (f"to {a}", ".3f") for a in values["delta"]}),
         "## Memorisation",
         memory_table(values["memory"]),
         "## Repetition and diversity",
-        diversity_table(values["diversity"]),
+        writers_table(values["diversity"], DIVERSITY),
         "## Side by side: the source report's prompt",
         *side_by_side(values["side_by_side"]),
     ]
@@ -77,14 +84,17 @@ def style_table(style: Values, ceiling: dict[str, float]) -> str:
     return table(["target", "base", "expert", "real held-out text (ceiling)"], rows)
 
 
-def delta_table(delta: Values) -> str:
-    authors = list(delta)
+def writers_table(found: Values, columns: Mapping[str, tuple[str, str]]) -> str:
+    """Lay out figures of each author's writers; `columns` gives each figure's head and format."""
     rows = [
-        [f"{writer}, prompts of {author}", *(f"{distances[a]:.3f}" for a in authors)]
-        for author, writers in delta.items()
-        for writer, distances in writers.items()
+        [
+            f"{writer}, prompts of {author}",
+            *(f"{row[key]:{how}}" for key, (_, how) in columns.items()),
+        ]
+        for author, writers in found.items()
+        for writer, row in writers.items()
     ]
-    return table(["writer", *(f"to {author}" for author in authors)], rows)
+    return table(["writer", *(head for head, _ in columns.values())], rows)
 
 
 def memory_table(memory: Values) -> str:
@@ -104,22 +114,6 @@ def memory_table(memory: Values) -> str:
         )
     head = ["expert", "longest run p95 / max", "same, unseen real text", "known 13-grams"]
     head += ["50+50 extraction, seen", "same, base", "same, unseen"]
-    return table(head, rows)
-
-
-def diversity_table(diversity: Values) -> str:
-    rows = [
-        [
-            f"{writer}, prompts of {author}",
-            f"{found['distinct_1']:.3f}",
-            f"{found['distinct_2']:.3f}",
-            f"{found['repeated_4']:.2%}",
-            f"{found['sentence_words']:.1f}",
-        ]
-        for author, writers in diversity.items()
-        for writer, found in writers.items()
-    ]
-    head = ["writer", "distinct words", "distinct pairs", "repeated 4-grams", "words a sentence"]
     return table(head, rows)
 
 
