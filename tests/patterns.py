@@ -37,7 +37,9 @@ MADE: dict[tuple[str, str], Callable[[Names], list[re.Pattern[str]]]] = {
     ("engine.weights.adapter_config", "_by_pattern"): lambda _: [],
     ("engine.plan.picture", "caption"): lambda _: [re.compile(r"(?<!\w)TOK(?!\w)", re.I)],
     ("engine.ledger.errors", "explain"): lambda names: [re.compile(p) for p, _ in names["REFUSALS"]],
-    ("engine.moderation.rules", "_near"): lambda names: [rule for _, rule in names["_RULES"]],
+    ("engine.moderation.rules", "_near"): lambda names: [
+        names["_WIDE"], *(rule for _, rule in names["_RULES"])
+    ],
     ("engine.plan.router", "_pattern"): lambda names: [names["_pattern"]("H. P. Lovecraft")],
     ("engine.plan.router", "_vocabulary"): lambda names: [
         names["_vocabulary"]((("a", ("h. p. lovecraft", "cthulhu")), ("b", ("old one",))))[0]
