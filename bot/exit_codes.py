@@ -77,6 +77,13 @@ def faults() -> Iterator[None]:
         fail(f"Something went wrong on our side; what, stands in {_log_place()}.", OURS)
 
 
+@contextlib.contextmanager
+def logged(name: str) -> Iterator[Settings]:
+    """Give the settings to a command, which is logged under that name and ends kindly."""
+    with faults():
+        yield logged_settings(name)
+
+
 def _log_place() -> str:
     try:
         return str(read_settings().home / "logs")

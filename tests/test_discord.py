@@ -51,10 +51,10 @@ def discord(people: People) -> DiscordServer:
     return people.discord
 
 
-async def answered(interaction: Interaction, discord: DiscordServer) -> Message:
+async def answered(interaction: Interaction, discord: DiscordServer, mark: str = AI) -> Message:
     """Its answer's last message, once that is whole."""
     return await discord.wait(
-        lambda: next((m for m in interaction.brought if AI in m.content and m.buttons), None)
+        lambda: next((m for m in interaction.brought if mark in m.content and m.buttons), None)
     )
 
 
@@ -263,7 +263,8 @@ async def test_the_context_menu_continues_anybodys_message_in_a_style(
 
 async def test_everything_is_there_in_italian(people: People, discord: DiscordServer) -> None:
     people.locale = "it"
-    answer = await answered(await people.slash("story", text="It rained."), discord)
+    made = await people.slash("story", text="It rained.")
+    answer = await answered(made, discord, "Generato dall'IA")
     assert "Continua" in answer.buttons
     assert people.command("story")["name_localizations"]["it"] == "storia"
 

@@ -105,7 +105,7 @@ def test_help_and_styles_are_made_from_the_cards(registry: Registry) -> None:
         assert expert.title in styles(registry)
         assert expert.title in help_text(registry)
     assert "--seed" in help_text(registry, "story")
-    assert "no /nonsense" in help_text(registry, "nonsense")
+    assert "no “/nonsense”" in help_text(registry, "nonsense")
     assert len(help_text(registry, "", "discord")) < 1950  # one message
 
 

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from rich.console import Console
 
 from bot.cli.preparation import prepare_bases
-from bot.exit_codes import STOPPED, faults, logged_settings
+from bot.exit_codes import STOPPED, logged
 from bot.locales import words
 from bot.messages.draft import Draft, fold
 from bot.messages.grammar import Again, Command, Compare, Continue, Generate, parse
@@ -60,9 +60,8 @@ def ask_command(
     Exit code 0; 2 when the request can be mended; 1 when the fault is ours.
     """
     given = locals()
-    with faults():
+    with logged("pastiche") as settings:
         typed = _stdin() if text == "-" else text
-        settings = logged_settings("pastiche")
         said = {n: str(given[n]) for n in NAMES if given[n] is not None}
         said |= {"private": "yes"} if private else {}
         if any(well_formed(word) != word for word in (typed, *said.values())):

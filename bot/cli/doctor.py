@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 
 from bot.cli.findings import Finding, look_at_models
-from bot.exit_codes import OURS, faults, logged_settings
+from bot.exit_codes import OURS, logged
 from bot.settings import PlatformSettings, read_platform_settings
 from bot.terminal_client.live_answer import say
 from engine import shutdown
@@ -47,8 +47,7 @@ def doctor_command(
     generate: Annotated[bool, typer.Option(help="Ask a worker for a few words.")] = True,
 ) -> None:
     """Look for what is wrong, and say what to do. Exit code 1 if anything is."""
-    with faults():
-        settings = logged_settings("pastiche")
+    with logged("pastiche") as settings:
         console = Console()
         style = {"ok": "green", "note": "yellow", "bad": "red"}
 

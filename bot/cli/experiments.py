@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from bot.exit_codes import faults, logged_settings
+from bot.exit_codes import faults, logged, logged_settings
 from engine import shutdown
 from engine.errors import CommandError, SetupError
 from engine.plan.cards import load_registry
@@ -38,8 +38,7 @@ def lint_command(
     files: Annotated[list[Path], typer.Argument(help="Experiments, as TOML.")],
 ) -> None:
     """Say what is wrong with an experiment's file, and what is allowed but likely not meant."""
-    with faults():
-        settings = logged_settings("study")
+    with logged("study") as settings:
         registry = load_registry(settings.expert_roots, settings.profile)
         wrong, read = 0, []
         for path in files:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bot.exit_codes import faults, logged_settings
+from bot.exit_codes import faults, logged
 from bot.messages.grammar import RESERVED
 from bot.terminal_client.live_answer import say
 from engine.errors import CommandError
@@ -80,8 +80,7 @@ def experts_add(
 ) -> None:
     """Check an adapter, record its digest, and write a card for it into the data folder."""
     given = locals()
-    with faults():
-        settings = logged_settings("pastiche")
+    with logged("pastiche") as settings:
         if command in RESERVED:
             what = f"/{command} is the chat's own command. Name another with --command."
             raise CommandError(what)
@@ -108,8 +107,7 @@ def experts_rename(
 
     Answers that are on record keep the old one.
     """
-    with faults():
-        settings = logged_settings("pastiche")
+    with logged("pastiche") as settings:
         rename_expert(added_folder(name, settings), new)
         sys.stdout.write(f"{name} is {new} now.\n")
         if not (registry := load_registry(settings.expert_roots, settings.profile)).named(new):
@@ -123,8 +121,7 @@ def experts_remove(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Take an added expert away: its card and its copy of the adapter. Answers of it stay on record."""
-    with faults():
-        settings = logged_settings("pastiche")
+    with logged("pastiche") as settings:
         folder = added_folder(name, settings)
         if not yes:
             typer.confirm(f"Delete {folder} with all that is in it?", abort=True)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from bot.exit_codes import faults, logged_settings
+from bot.exit_codes import faults, logged
 from engine import shutdown
 from engine.errors import CommandError
 from engine.study.export.export import Exported, export_study, review_study
@@ -52,9 +52,8 @@ def export_command(
 ) -> None:
     """Write a study's rows as Parquet, JSONL and CSV, with codebook, card and checksums."""
     given = locals()
-    with faults():
+    with logged("study") as settings:
         options = Options(**given | {"out": out.expanduser()})
-        settings = logged_settings("study")
         sys.stdout.write(_told(shutdown.run(export_study(options, settings)), options))
 
 
@@ -97,8 +96,7 @@ def review_command(
     presidio: Annotated[bool, typer.Option(help="Also Presidio's patterns (an extra).")] = False,
 ) -> None:
     """List what an export would take out of the texts, and what may be a name, to be decided on."""
-    with faults():
-        settings = logged_settings("study")
+    with logged("study") as settings:
         out = out.expanduser().absolute()
         if out.exists():
             raise CommandError(f"{out} is there already; its decisions are not overwritten.")
@@ -158,10 +156,9 @@ def report_command(
     experiment: Annotated[str | None, typer.Option(help="Only what belongs to this one.")] = None,
 ) -> None:
     """Draw a study as one page that needs no network: use, speed, ratings, comparisons, guesses."""
-    with faults():
+    with logged("study") as settings:
         from engine.study.report.report import report_study
 
-        settings = logged_settings("study")
         out = out.expanduser()
         count = shutdown.run(report_study(settings, study, out, experiment))
         sys.stdout.write(f"{out}: {count} interactions. Open it in a browser.\n")

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from bot.cli.preparation import prepare_bases, prepare_one
 from bot.cli.storage import upgrade_alone
-from bot.exit_codes import faults, logged_settings, speak
+from bot.exit_codes import faults, logged, speak
 from bot.settings import read_platform_settings
 from engine import shutdown
 from engine.errors import CommandError
@@ -29,8 +29,7 @@ def prepare_command(
     ] = False,
 ) -> None:
     """Make the models of the profile ready, and the ledger. `chat` does this by itself."""
-    with faults():
-        settings = logged_settings("pastiche")
+    with logged("pastiche") as settings:
         if base:
             prepare_one(base, settings, Console(stderr=True), agreed=agree)
             sys.stdout.write(f"Ready: {settings.models / base}\n")
@@ -43,8 +42,7 @@ def prepare_command(
 @app.command("chat")
 def chat_command() -> None:
     """Talk to the experts in this terminal. Reads a pipe too: a line with / begins a request."""
-    with faults():
-        settings = logged_settings("pastiche")
+    with logged("pastiche") as settings:
         from bot.terminal_client.client import chat
         from bot.terminal_client.session import open_terminal
 
@@ -69,8 +67,7 @@ def serve_command(
 
     Exit code 1 when no platform could be served.
     """
-    with faults():
-        settings = logged_settings("serve")
+    with logged("serve") as settings:
         from bot.serving.serve import makers, serve
 
         platforms = read_platform_settings()

@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from bot.exit_codes import OURS, faults, logged_settings
+from bot.exit_codes import OURS, logged
 from engine import Engine, shutdown
 from engine.errors import CommandError, SetupError
 from engine.ledger.storage import revisions
@@ -63,8 +63,8 @@ def status_command(
     """
     if context.invoked_subcommand:
         return
-    with faults():
-        overview = _with_engine(logged_settings("pastiche"), lambda core: core.overview())
+    with logged("pastiche") as settings:
+        overview = _with_engine(settings, lambda core: core.overview())
         if as_json:
             sys.stdout.write(json.dumps(asdict(overview), ensure_ascii=False, indent=2) + "\n")
         else:
@@ -79,10 +79,9 @@ def retry_command(
     yes: Yes = False,
 ) -> None:
     """Queue a job again that was given up; whoever asked gets the answer after all."""
-    with faults():
+    with logged("pastiche") as settings:
         if bool(job) == all_dead:
             raise CommandError("Name one job, or say --all-dead. `pastiche status` lists them.")
-        settings = logged_settings("pastiche")
         if all_dead:
             _retry_all(settings, yes=yes)
             return
@@ -113,8 +112,7 @@ def drop_command(
     yes: Yes = False,
 ) -> None:
     """End a job for good: it leaves the list, and cannot be retried. Who still waits is told."""
-    with faults():
-        settings = logged_settings("pastiche")
+    with logged("pastiche") as settings:
         _confirm(f"End {job} for good? It will not be answered.", yes=yes)
         if not _with_engine(settings, lambda core: core.drop(job)):
             raise CommandError(f"{job} is over already, or there is no such job.")

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from bot.exit_codes import faults, logged_settings
+from bot.exit_codes import faults, logged
 from engine import shutdown
 from engine.errors import SetupError
 from engine.ledger.picture_cleanup import SAFE_SECONDS
@@ -28,8 +28,7 @@ def sweep_command() -> None:
 
     A folder is swept at each start; an object store only by this, once a week or after a restore.
     """
-    with faults():
-        settings = logged_settings("pastiche")
+    with logged("pastiche") as settings:
         if len(set(revisions(settings))) > 1:
             raise SetupError("Bring the ledger to this program's schema first: pastiche db upgrade")
 
@@ -56,8 +55,7 @@ def upgrade_alone(settings: Settings) -> str | None:
 @app.command("upgrade")
 def db_upgrade() -> None:
     """Bring the ledger to this program's schema, after a backup copy."""
-    with faults():
-        settings = logged_settings("pastiche")
+    with logged("pastiche") as settings:
         backup = upgrade_alone(settings)
         if backup:
             sys.stdout.write(f"The ledger as it was: {backup}\n")

@@ -7,7 +7,7 @@ import typer
 
 from bot.cli.experiments import experiment_app, items_app
 from bot.cli.export import export_app
-from bot.exit_codes import faults, logged_settings
+from bot.exit_codes import logged
 from engine import shutdown
 from engine.errors import CommandError, SetupError
 from engine.lock import take_lock
@@ -33,8 +33,7 @@ def open_command(
     purpose: Annotated[str, typer.Option(help="What it asks, in a sentence.")] = "",
 ) -> None:
     """Make a study's folder and key, or look whether they are in order."""
-    with faults():
-        settings = logged_settings("study")
+    with logged("study") as settings:
         facts = {"title": title, "researcher": researcher, "contact": contact, "purpose": purpose}
         write_template(settings, name, **facts)
         ready(settings)
@@ -59,8 +58,7 @@ def destroy_key_command(
     yes: Annotated[bool, typer.Option("--yes", help="It cannot be undone.")] = False,
 ) -> None:
     """End a study for good: its rows stay, and nobody can be found in them any more."""
-    with faults():
-        settings = logged_settings("study")
+    with logged("study") as settings:
         if not yes:
             raise CommandError(
                 "This cannot be undone: /forget, /withdraw and /mydata will find nobody's study rows "
@@ -79,8 +77,7 @@ def retention_command(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what would go.")] = False,
 ) -> None:
     """One round of retention now: `pastiche serve` has one every hour by itself."""
-    with faults():
-        settings = logged_settings("study")
+    with logged("study") as settings:
         ready(settings)
 
         async def run() -> str:

@@ -8,7 +8,7 @@ same from each: take the greatest.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -214,39 +214,36 @@ def _connected(clients: Mapping[str, Client], name: str) -> bool:
     return name in clients and clients[name].connected
 
 
-class Gathering:
-    """Bring the gauges up to date when somebody asks for them, at most every FRESH_SECONDS."""
+def gathering(talk: MeteredService, health: Health) -> Callable[[], Coroutine[Any, Any, None]]:
+    """Bring the gauges up to date when somebody asks for them, at most every FRESH_SECONDS.
 
-    def __init__(self, talk: MeteredService, health: Health) -> None:
-        self._talk = talk
-        self._health = health
-        self._at = float("-inf")
-        self._turn = asyncio.Lock()
+    What cannot be read keeps its last value, and pastiche_up says so.
+    """
+    meter, turn, gathered = talk.meter, asyncio.Lock(), float("-inf")
+    counted = sa.select(Delivery.state, sa.func.count()).where(Delivery.state.in_(OPEN))
+    deliveries = counted.group_by(Delivery.state)
 
-    async def __call__(self) -> None:
-        """Never raises: what cannot be read keeps its last value, and pastiche_up says so."""
-        meter = self._talk.meter
-        meter.in_hand.set(self._talk.deliveries.in_hand)
-        for name, why in (await self._health.troubles()).items():
+    async def gather() -> None:
+        nonlocal gathered
+        meter.in_hand.set(talk.deliveries.in_hand)
+        for name, why in (await health.troubles()).items():
             meter.up.labels(name).set(not why)
-        async with self._turn:
-            if time.monotonic() - self._at < FRESH_SECONDS:
+        async with turn:
+            if time.monotonic() - gathered < FRESH_SECONDS:
                 return
-            self._at = time.monotonic()
+            gathered = time.monotonic()
             try:
                 async with asyncio.timeout(FRESH_SECONDS / 2):
-                    meter.show_queue(await self._talk.context.engine.overview())
-                    await self._deliveries()
+                    meter.show_queue(await talk.context.engine.overview())
+                    rows = await talk.context.services.ledger.rows(deliveries)
             except (PasticheError, TimeoutError) as error:
                 log.warning("the queue was not counted", extra={"why": type(error).__name__})
+                return
+            for state in OPEN:
+                count = next((count for name, count in rows if name == state), 0)
+                meter.deliveries.labels(state).set(count)
 
-    async def _deliveries(self) -> None:
-        query = sa.select(Delivery.state, sa.func.count()).where(Delivery.state.in_(OPEN))
-        async with self._talk.context.services.ledger.reading() as connection:
-            rows = (await connection.execute(query.group_by(Delivery.state))).all()
-        counts: dict[str, int] = dict.fromkeys(OPEN, 0) | {row[0]: row[1] for row in rows}
-        for state, count in counts.items():
-            self._talk.meter.deliveries.labels(state).set(count)
+    return gather
 
 
 @asynccontextmanager
@@ -260,7 +257,7 @@ async def showing_bot(
     for name in wanted:
         meter.connected.labels(name).set_function(partial(_connected, running.clients, name))
     host, port = settings.metrics_host, settings.metrics_port or None
-    async with showing(health, meter.registry, host, port, Gathering(talk, health)) as shown:
+    async with showing(health, meter.registry, host, port, gathering(talk, health)) as shown:
         if port and not shown:
             raise SetupError(
                 f"Another program listens on port {port} already, and would be read as this bot. "
