@@ -16,6 +16,7 @@ from bot.service.inquiries import help_text, queue, styles, why
 from bot.service.moderation import GROWTH, Moderation
 from bot.service.privacy import ask_to_forget, forget_pressed, privacy
 from bot.service.rate_limit import REMEMBERED, Repeats, RequestRate
+from bot.service.stories import export, stories, tree
 from bot.study.study_hooks import add_study
 
 if TYPE_CHECKING:
@@ -60,6 +61,9 @@ def _fill(table: DispatchTable, context: Context) -> None:
         "styles": partial(styles, context),
         "why": partial(why, context),
         "queue": partial(queue, context),
+        "stories": partial(stories, context),
+        "tree": partial(tree, context),
+        "export": partial(export, context),
         "help": partial(help_text, context),
         "start": partial(help_text, context),
         "cancel": partial(cancel, context),

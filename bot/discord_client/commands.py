@@ -29,8 +29,8 @@ MAX_CHOICES = 25
 MAX_CHOICE = 100  # characters of a choice
 # /admin is not offered: operators write it as text, to the bot alone.
 PLAIN = (
-    "styles", "why", "cancel", "queue", "help", "privacy", "forget", "report", "settings", "mydata",
-    "guess",
+    "styles", "stories", "why", "cancel", "queue", "help", "privacy", "forget", "report", "settings",
+    "mydata", "guess",
 )  # fmt: skip
 STUDY = ("consent", "withdraw", "link", "study")  # offered while there is one
 SHOWN_TO_ALL = ("study",)

@@ -50,6 +50,8 @@ class Verb(StrEnum):
     ANSWER = "answer", "z"  # to a questionnaire; the "job" is the enrolment
     BLAME = "blame", "l"  # what was not good about an answer
     MORE = "more", "m"  # another one
+    TREE = "tree", "j"  # the story's answers
+    STEP = "step", "h"  # to another version, which is the "job"
 
 
 _VERBS = {verb.letter: verb for verb in Verb}
@@ -134,7 +136,7 @@ def buttons_for(draft: Draft, registry: Registry, locale: str = "en") -> Rows:
             rows = ((Verb.AGAIN, Verb.VARY, Verb.COUNT, Verb.ORIGINAL, Verb.WHY), judge)
         case "finished":
             other = (Verb.STYLE,) if several else ()
-            rows = ((Verb.CONTINUE, Verb.AGAIN, *other, Verb.WHY), judge)
+            rows = ((Verb.CONTINUE, Verb.AGAIN, *other, Verb.TREE, Verb.WHY), judge)
         case "cancelled":
             rows = ((*(() if picture else (Verb.CONTINUE,)), Verb.AGAIN, Verb.DELETE),)
         case "failed":

@@ -3,6 +3,7 @@
     /story [--style S] [--length N] [--seed N] [--] TEXT     and the other commands of the cards
     /jewel [--size N|WxH] [--count N] [--negative "..."] [--scale X] [--seed N] [--] TEXT
     /again [options]   /continue [options] [TEXT]
+    /stories  /story tree  /story export
     /styles  /why  /cancel  /queue  /help [COMMAND]
     /privacy  /forget  /report [REASON]  /settings [...]  /admin [...]  /start
     /consent  /withdraw  /mydata  /link [CODE]  /study [on|off]
@@ -30,7 +31,20 @@ DEFAULT_COMMAND = "story"
 MAX_REASON = 500  # characters after /report, /settings and /admin
 FREE = ("report", "settings", "admin", "link", "study")  # words of any kind may follow
 STUDY = ("consent", "withdraw", "mydata", "guess")
-BARE = ("styles", "why", "cancel", "queue", "help", "privacy", "forget", "start", *STUDY, *FREE)
+OF_STORIES = ("tree", "export")  # after /story, alone
+BARE = (
+    "styles",
+    "stories",
+    "why",
+    "cancel",
+    "queue",
+    "help",
+    "privacy",
+    "forget",
+    "start",
+    *STUDY,
+    *FREE,
+)
 RESERVED = ("again", "continue", "compare", *BARE)  # no card may answer these
 
 
@@ -100,6 +114,8 @@ def parse(text: str, commands: tuple[str, ...] = (DEFAULT_COMMAND,)) -> Command:
     if head is None or not (name in commands or name in RESERVED):
         raise _unknown(name or text.split(maxsplit=1)[0][1:20], commands)
     rest = text[head.end() :]
+    if name == DEFAULT_COMMAND and (part := rest.strip().lower()) in OF_STORIES:
+        return Simple(name=part)
     if name in BARE:
         return _simple(name, rest)
     if name == "compare":

@@ -13,6 +13,7 @@ from bot.service.answer import follow, note
 from bot.service.context import Context
 from bot.service.dispatch_table import GoOn, Response
 from bot.service.request import Reply, Who
+from bot.service.stories import shown_tree, step
 from engine.errors import AskerError
 from engine.events import FINAL_STATES, Finished, is_final
 from engine.plan.job import Answer
@@ -21,7 +22,9 @@ from engine.plan.picture import MOST_PICTURES
 TWICE_SECONDS = 4.0  # a second press within these is the same press
 BLAMES = ("dull", "manner", "offensive", "broken", "other")
 _CHANGING = frozenset({Verb.CONTINUE, Verb.AGAIN, Verb.STYLE, Verb.VARY, Verb.COUNT})
-_KEPT = frozenset({Verb.WHY, Verb.ORIGINAL, *_CHANGING})  # these need the words to be there still
+_KEPT = frozenset(
+    {Verb.WHY, Verb.ORIGINAL, Verb.TREE, Verb.STEP, *_CHANGING}
+)  # these need the words to be there still
 
 
 async def about_answer(context: Context, press: Press, who: Who) -> Response | GoOn:
@@ -56,6 +59,10 @@ async def about_answer(context: Context, press: Press, who: Who) -> Response | G
             return await report(context, press.argument, replace(who, reply_to=press.job))
         case Verb.ORIGINAL:
             return await _original(context, press.job, who)
+        case Verb.TREE | Verb.STEP:
+            assert answer is not None
+            shown = shown_tree if press.verb is Verb.TREE else step
+            return await shown(context, answer, who)
         case _:
             assert answer is not None  # every verb in _KEPT has one here
             return Reply(wording.why(answer, context.registry, who.locale), private=True)

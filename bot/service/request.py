@@ -104,7 +104,7 @@ async def request_of(command: Generate | Again | Continue, who: Who, core: Engin
                 raise AskerError(words("talk.picture_ends", who.locale))
             if not last.text:
                 raise AskerError(words("talk.no_answer", who.locale))
-            so_far = recent(join(_opening(last), last.text, text))
+            so_far = recent(join(opening(last), last.text, text))
             on = replace(last.request, seed=None, parent=last.request_id, beginning=so_far)
             return _with(on, options, who)
 
@@ -119,7 +119,7 @@ def _with(request: Request, options: Options, who: Who) -> Request:
     return replace(request, **named | _spoken(who))
 
 
-def _opening(answer: Answer) -> str:
+def opening(answer: Answer) -> str:
     if answer.request.beginning is not None:
         return answer.request.beginning
     parts = split(answer.request.text)

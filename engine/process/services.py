@@ -15,6 +15,7 @@ from engine.chat.forgetting import Forgetting, Forgotten
 from engine.chat.places import Places
 from engine.chat.quotas import NO_LIMIT, Bucket, Quotas
 from engine.chat.retention import Retention
+from engine.chat.stories import Stories
 from engine.ledger.chat_tables import SeenRow
 from engine.ledger.leases import Leases
 from engine.ledger.ledger import Ledger
@@ -61,6 +62,7 @@ class Services:
         self.leases = Leases(ledger, self.outbox.sender)
         self.places = Places(ledger)
         self.feedback = Feedback(ledger, observers)
+        self.stories = Stories(ledger)
         self.forgetting = Forgetting(ledger, settings.home, observers)
         self.retention = Retention(ledger, settings.home, observers)
         self.agreements = Agreements(ledger, settings, study)

@@ -1,0 +1,159 @@
+"""/stories, /story tree, /story export, and the buttons that step between versions."""
+
+from contextlib import aclosing
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from ulid import ULID
+
+from bot.locales import words
+from bot.messages.book import Book, epub, markdown
+from bot.messages.buttons import Button, Verb, button
+from bot.messages.grammar import Simple
+from bot.messages.wording import AI_LINE
+from bot.service.answer import follow
+from bot.service.context import Context
+from bot.service.request import Reply, Who, meant, opening
+from engine.chat.stories import Node, path, versions
+from engine.errors import AskerError
+from engine.events import Cancelled, Finished, is_final
+from engine.plan.job import Answer
+from engine.plan.treatment import ARM
+
+MOST_LINES = 40  # of a tree
+TITLE = 60  # characters
+
+
+def title_of(answer: Answer) -> str:
+    """Name a story by the beginning of what was asked for."""
+    text = " ".join(answer.request.text.split())
+    return text if len(text) <= TITLE else text[: TITLE - 1].rstrip() + "…"
+
+
+async def stories(context: Context, _command: Simple, who: Who) -> Reply:
+    """List one's own of the last days in this place, each with a button to its tree."""
+    found = await context.services.stories.newest(*who.account, who.place)
+    if not found:
+        raise AskerError(words("talk.nothing_before", who.locale))
+    lines = [f"{number}. {title_of(answer)}" for number, answer in enumerate(found, 1)]
+    ask = tuple(
+        button(Verb.TREE, answer.job.id, label=f"{number}")
+        for number, answer in enumerate(found, 1)
+    )
+    head = words("story.list", who.locale)
+    return Reply("\n".join([head, *lines]), private=True, literal=True, rows=_in_rows(ask))
+
+
+async def tree(context: Context, _command: Simple, who: Who) -> Reply:
+    return await shown_tree(context, await meant(who, context.engine), who)
+
+
+async def shown_tree(context: Context, here: Answer, who: Who) -> Reply:
+    """Show every answer of the story on a line, and buttons to the versions beside this one."""
+    nodes = await _nodes(context, here, who)
+    lines = [words("story.tree", who.locale, title=title_of(nodes[0].answer))]
+    for node in nodes[:MOST_LINES]:
+        said = _glance(node.answer.text) if node.kept else words("story.gone", who.locale)
+        mark = f" ← {words('story.here', who.locale)}" if node.job == here.job.id else ""
+        lines.append(f"{'  ' * node.number.count('.')}{node.number}  {said}{mark}")
+    if len(nodes) > MOST_LINES:
+        lines.append(words("story.more", who.locale, count=len(nodes) - MOST_LINES))
+    rows = (_steps(nodes, here.job.id),)
+    return Reply("\n".join(lines), private=True, literal=True, rows=rows if rows[0] else ())
+
+
+async def step(context: Context, here: Answer, who: Who) -> Reply:
+    """Show another version, as it was shown then, with what can be done from there."""
+    nodes = await _nodes(context, here, who)
+    text = await _told(context, here.job.id, who)
+    if isinstance(text, Reply):
+        return text
+    beside = versions(nodes, here.job.id)
+    place = [node.job for node in beside].index(here.job.id) + 1
+    head = words("story.version", who.locale, place=place, count=len(beside))
+    verbs = (Verb.CONTINUE, Verb.AGAIN, Verb.TREE, Verb.WHY)
+    own = tuple(button(verb, here.job.id, locale=who.locale) for verb in verbs)
+    steps = _steps(nodes, here.job.id)
+    mark = " · ".join([AI_LINE, *_voices(context, [here])])
+    rows = (own, steps) if steps else (own,)
+    return Reply(f"{head}\n\n{text}\n\n{mark}", literal=True, rows=rows)
+
+
+async def export(context: Context, _command: Simple, who: Who) -> Reply:
+    """Give the line from the story's beginning to this answer as Markdown and EPUB."""
+    here = await meant(who, context.engine)
+    line = path(await _nodes(context, here, who), here.job.id)
+    if not all(node.kept for node in line):
+        raise AskerError(words("story.broken", who.locale))
+    first = line[0].answer
+    told = [await _told(context, node.job, who) for node in line]
+    held = next((text for text in told if isinstance(text, Reply)), None)
+    if held is not None:
+        return held
+    answers = [node.answer for node in line]
+    experts = [context.registry.named(a.route.expert) for a in answers]
+    labels = [e.label for e in experts if e and e.label]
+    attribution = [given for e in experts if e for given in e.rights.attribution]
+    notice = words("story.notice", who.locale)
+    book = Book(
+        id=first.job.id,
+        title=title_of(first),
+        voices=tuple(_voices(context, answers)),
+        date=f"{datetime.fromtimestamp(ULID.from_str(here.job.id).timestamp, UTC):%Y-%m-%d}",
+        language="en",
+        opening=opening(first),
+        parts=tuple(str(text) for text in told),
+        notices=tuple(dict.fromkeys([notice, *labels, *attribution])),
+    )
+    files = (("story.md", markdown(book).encode()), ("story.epub", epub(book)))
+    return Reply(words("story.export", who.locale, parts=len(line)), private=True, files=files)
+
+
+async def _nodes(context: Context, here: Answer, who: Who) -> tuple[Node, ...]:
+    asked = here.request
+    if here.job.order is not None:
+        raise AskerError(words("story.picture", who.locale))
+    if (asked.platform, asked.asker) != who.account:
+        raise AskerError(words("talk.not_yours", who.locale))
+    return await context.services.stories.tree(here)
+
+
+async def _told(context: Context, job: str, who: Who) -> str | Reply:
+    """Read an answer's text, moderated as it would be now; a reply where that holds it back."""
+    async with aclosing(follow(context, job, replace(who, reply_to=job))) as events:
+        async for event in events:
+            if isinstance(event, Reply):
+                return event
+            if isinstance(event, Finished | Cancelled) and event.text:
+                return event.text
+            if is_final(event):
+                break
+    raise AskerError(words("talk.expired", who.locale))
+
+
+def _voices(context: Context, answers: list[Answer]) -> list[str]:
+    """Name who wrote, once each, but for what is blinded."""
+    open_ones = [a for a in answers if not a.route.rule.startswith(f"{ARM}:")]
+    experts = [context.registry.named(a.route.expert) for a in open_ones]
+    return list(dict.fromkeys(e.title for e in experts if e))
+
+
+def _steps(nodes: tuple[Node, ...], job: str) -> tuple[Button, ...]:
+    beside = versions(nodes, job)
+    jobs = [node.job for node in beside]
+    place = jobs.index(job) if job in jobs else 0
+    steps = ((place - 1, "‹ {}"), (place + 1, "{} ›"))
+    return tuple(
+        button(Verb.STEP, beside[to].job, label=label.format(beside[to].number))
+        for to, label in steps
+        if 0 <= to < len(beside) and beside[to].job != job
+    )
+
+
+def _in_rows(buttons: tuple[Button, ...]) -> tuple[tuple[Button, ...], ...]:
+    return tuple(buttons[start : start + 5] for start in range(0, len(buttons), 5))
+
+
+def _glance(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= TITLE else text[: TITLE - 1].rstrip() + "…"

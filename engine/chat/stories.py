@@ -1,0 +1,115 @@
+"""A person's stories in a place: every answer a node, its versions beside it, its sequels below.
+
+Nothing is stored for it. A request that takes up another has it as its `parent`; one that goes on has
+a beginning of its own, one that repeats has its parent's. What was blanked stays as a gap, so that the
+branches below it keep their place.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from engine.ledger.erasure import followers
+from engine.ledger.ledger import Ledger
+from engine.ledger.rows import SELECT_ANSWER, answer_of
+from engine.ledger.tables import Asker, RequestRow
+from engine.plan.job import Answer
+
+MOST_NODES = 300  # of a story that are read
+MOST_STORIES = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """One answer: its number ("2.1" goes on from "2"), and the job that it goes on from."""
+
+    answer: Answer
+    number: str
+    above: str | None
+
+    @property
+    def job(self) -> str:
+        return self.answer.job.id
+
+    @property
+    def kept(self) -> bool:
+        return bool(self.answer.text)
+
+
+class Stories:
+    """Read stories from the ledger."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    async def tree(self, answer: Answer) -> tuple[Node, ...]:
+        """Give all nodes of the answer's story that are its asker's, in the order of their numbers."""
+        row = RequestRow
+        near = sa.select(row.id, row.parent).where(row.id == answer.request_id)
+        above = near.cte(recursive=True)
+        further = sa.select(row.id, row.parent).join(above, row.id == above.c.parent)
+        line = above.union(further)
+        first = sa.select(line.c.id).where(line.c.parent.is_(None))
+        below = followers(row.__table__, first)
+        asked = answer.request
+        mine = Asker.lookup == self._ledger.person(asked.platform, asked.asker)
+        nodes = SELECT_ANSWER.where(mine, sa.or_(row.id.in_(first), row.id.in_(below)))
+        return numbered(await self._read(nodes.order_by(row.accepted_at, row.id), MOST_NODES))
+
+    async def newest(self, platform: str, asker: str, place: str) -> list[Answer]:
+        """Read the first answers of the newest stories, whose words are there still."""
+        mine = SELECT_ANSWER.where(
+            Asker.lookup == self._ledger.person(platform, asker),
+            RequestRow.place_lookup == self._ledger.place(platform, place),
+            RequestRow.parent.is_(None),
+            RequestRow.text.is_not(None),
+        ).order_by(RequestRow.accepted_at.desc())
+        found = await self._read(mine, 4 * MOST_STORIES)  # pictures are among them
+        return [a for a in found if a.text and a.job.order is None][:MOST_STORIES]
+
+    async def _read(self, query: sa.Select[tuple[object, ...]], most: int) -> list[Answer]:
+        rows = await self._ledger.rows(query.limit(most))
+        return [answer_of(dict(row._mapping)) for row in rows]
+
+
+def numbered(answers: Sequence[Answer]) -> tuple[Node, ...]:
+    """Number answers that are in the order of their time."""
+    asked = {answer.request_id: answer for answer in answers}
+    above: dict[str, str | None] = {}
+    numbers: dict[str, str] = {}
+    counts: dict[str | None, int] = {}
+    for answer in answers:
+        parent = asked.get(answer.request.parent or "")
+        goes_on = parent and answer.request.beginning not in (None, parent.request.beginning)
+        of = None if parent is None else parent.request_id if goes_on else above[parent.request_id]
+        above[answer.request_id] = of
+        counts[of] = counts.get(of, 0) + 1
+        before = f"{numbers[of]}." if of else ""
+        numbers[answer.request_id] = f"{before}{counts[of]}"
+    nodes = [
+        Node(
+            answer=answer,
+            number=numbers[answer.request_id],
+            above=asked[of].job.id if (of := above[answer.request_id]) else None,
+        )
+        for answer in answers
+    ]
+    return tuple(sorted(nodes, key=lambda n: [int(part) for part in n.number.split(".")]))
+
+
+def path(nodes: Sequence[Node], job: str) -> list[Node]:
+    """Give the nodes from the story's first answer to this one."""
+    known = {node.job: node for node in nodes}
+    line: list[Node] = []
+    at: str | None = job
+    while at is not None and at in known:
+        line.append(known[at])
+        at = known[at].above
+    return line[::-1]
+
+
+def versions(nodes: Sequence[Node], job: str) -> list[Node]:
+    """Give the answers that go on from the same one, this among them, as far as their words are kept."""
+    above = next(node.above for node in nodes if node.job == job)
+    return [node for node in nodes if node.above == above and node.kept]
