@@ -5,26 +5,6 @@ import re
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoConnectionError
 
-# A server's refusal to connect comes as words only; these are libpq's and the server's English ones.
-REFUSALS = (
-    (r"password authentication failed|no password supplied",
-     "did not take the user or password. Mend them in PASTICHE_DATABASE_URL (special characters "
-     "are written as %40 and the like)"),
-    (r"no pg_hba\.conf entry|role .{1,99} does not exist|not permitted to log in",
-     "does not let this user in. Make the role, or add a line to the server's pg_hba.conf"),
-    (r"database .{1,99} does not exist",
-     "has no such database. Make it: CREATE DATABASE pastiche ENCODING 'UTF8' TEMPLATE template0"),
-    (r"too many clients|connection slots|too many connections",
-     "has no connection left. Raise max_connections, or stop what else uses it"),
-    (r"starting up|shutting down|recovery mode|not yet accepting",
-     "is starting or stopping. Try again in a moment"),
-    (r"certificate|SSL|TLS",
-     "and we do not agree on encryption. Look at sslmode and sslrootcert in PASTICHE_DATABASE_URL"),
-    (r"translate host name|Name or service not known|resolve|nodename nor servname",
-     "is not a known name. Look at the host in PASTICHE_DATABASE_URL"),
-    (r"Connection refused|No such file|No route|unreachable|timeout|timed out|terminat|closed",
-     "does not answer. Start the server, or mend host and port in PASTICHE_DATABASE_URL"),
-)  # fmt: skip
 STATES = {
     "53100": "has no room left on its disk. Free some; nothing was lost",
     "53200": "has no memory left",
@@ -40,6 +20,24 @@ STATES = {
     "57P02": "has crashed. It is used again as soon as it is back",
     "57P03": "is starting or stopping. Try again in a moment",
 }
+# A server's refusal to connect comes as words only; these are libpq's and the server's English ones.
+REFUSALS = (
+    (r"password authentication failed|no password supplied",
+     "did not take the user or password. Mend them in PASTICHE_DATABASE_URL (special characters "
+     "are written as %40 and the like)"),
+    (r"no pg_hba\.conf entry|role .{1,99} does not exist|not permitted to log in",
+     "does not let this user in. Make the role, or add a line to the server's pg_hba.conf"),
+    (r"database .{1,99} does not exist",
+     "has no such database. Make it: CREATE DATABASE pastiche ENCODING 'UTF8' TEMPLATE template0"),
+    (r"too many clients|connection slots|too many connections", STATES["53300"]),
+    (r"starting up|shutting down|recovery mode|not yet accepting", STATES["57P03"]),
+    (r"certificate|SSL|TLS",
+     "and we do not agree on encryption. Look at sslmode and sslrootcert in PASTICHE_DATABASE_URL"),
+    (r"translate host name|Name or service not known|resolve|nodename nor servname",
+     "is not a known name. Look at the host in PASTICHE_DATABASE_URL"),
+    (r"Connection refused|No such file|No route|unreachable|timeout|timed out|terminat|closed",
+     "does not answer. Start the server, or mend host and port in PASTICHE_DATABASE_URL"),
+)  # fmt: skip
 UNDONE = {"40001", "40P01", "23503", "23505"}  # another process was faster: try the whole again
 
 

@@ -175,11 +175,16 @@ def checked_digest(expert: str, folder: Path, digest: str) -> str:
     Raises ModelError.
     """
     check_adapter(folder)
-    found = digest_of(folder)
+    return compared_digest(f"The adapter of {expert}", folder, digest)
+
+
+def compared_digest(what: str, place: Path, digest: str) -> str:
+    """Digest it. Raises ModelError where its card names another digest."""
+    found = digest_of(place)
     if digest and digest != found:
         raise ModelError(
-            f"The adapter of {expert} is not the one on its card ({found} instead of {digest}). "
-            "Restore the file, or add it anew: pastiche experts add --help"
+            f"{what} is not the one on its card ({found} instead of {digest}). Restore the file, or "
+            "add it anew: pastiche experts add --help"
         )
     return found
 

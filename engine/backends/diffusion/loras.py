@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.backends.model_loading import loading
-from engine.errors import ModelError
 from engine.weights.picture_layers import Layers
 from engine.weights.picture_lora import DOWN, SIZE, UP, Halves, check_lora, read_lora
-from engine.weights.weight_files import digest_of
+from engine.weights.weight_files import compared_digest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,12 +32,7 @@ class Lora:
 def load_lora(pipeline: Any, layers: Layers, name: str, place: Path, digest: str = "") -> Lora:
     """Load a LoRA beside the others. Raises ModelError, and then the base is as it was."""
     check_lora(place)
-    found = digest_of(place)
-    if digest and digest != found:
-        raise ModelError(
-            f"The LoRA of {name} is not the one on its card ({found} instead of {digest}). Restore "
-            "the file, or add it anew: pastiche experts add --help"
-        )
+    found = compared_digest(f"The LoRA of {name}", place, digest)
     updates = read_lora(name, place, layers)
     parts: dict[str, dict[str, Halves]] = {}
     for (part, layer), half in updates.items():

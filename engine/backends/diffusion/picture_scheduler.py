@@ -192,14 +192,14 @@ class PictureScheduler:
     def _decode(self, picture_job: PictureJob, canvas: Canvas) -> None:
         resident = self._loaded()
         if picture_job.over:
-            return picture_job.cancel()
+            picture_job.cancel()
+            return
         number = picture_job.canvases.index(canvas)
         try:
-            made = decode(resident.pipeline.vae, canvas.latents, resident.decoder)
+            drawn = decode(resident.pipeline.vae, canvas.latents, resident.decoder)
+            picture_job.drawn[number] = drawn
         except SpoiltPictureError as error:
-            return picture_job.fail(SPOILT, OUT_OF_RANGE.format(part=error.part))
-        picture_job.drawn[number] = made
-        return None
+            picture_job.fail(SPOILT, OUT_OF_RANGE.format(part=error.part))
 
     def _failed(self, error: Exception) -> None:
         """Draw again, one at a time, after memory ran out once; tell any other error."""
