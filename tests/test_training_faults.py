@@ -154,6 +154,8 @@ def test_the_record_and_the_card_say_which_base_it_was(
     assert noted["commit"] == COMMIT and noted["id"] == "org/tiny-gemma"
     assert noted["digest"] == digest_of(place_of(recipe.base, tiny_base))
     publish(recipe, ready[1], tmp_path / "experts", replace=False, half=True)
+    told = (tmp_path / "experts" / "gloom" / "README.md").read_text()
+    assert f"`org/tiny-gemma` ({noted['digest']}, {COMMIT})" in told
     card = load_card(tmp_path / "experts" / "gloom").profiles["tiny"]
     assert (card.base_revision, card.revision) == (COMMIT, "")
     registry = load_registry([tmp_path / "experts"], "tiny")
@@ -171,6 +173,8 @@ def test_a_report_recipe_takes_all_rows_as_they_are_and_the_last_step(
     assert facts["splits"]["train"]["works"] == 9 and not facts["dropped"]
     session = train(recipe, tmp_path / "run", tiny_base)
     assert session.chosen_step == session.steps == 2
+    publish(recipe, tmp_path / "run", tmp_path / "experts", replace=False, half=True)
+    assert "nothing was held out" in (tmp_path / "experts" / "gloom" / "README.md").read_text()
     for author in ("lovecraft", "agatha"):
         told = tomllib.loads((RECIPES / f"{author}-report.toml").read_text(encoding="utf-8"))
         assert told["corpus"]["split"] == "none" and told["corpus"]["drop_slurs"] is False

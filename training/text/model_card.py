@@ -52,10 +52,12 @@ def model_card(recipe: Recipe, record: dict[str, Any], digest: str) -> str:
 def facts(recipe: Recipe, record: dict[str, Any], digest: str) -> str:
     """List base, shape, digests; the recipe's is that of the training, whatever it says by now."""
     trained = record.get("stages", {}).get("train_text", {})
+    base = ", ".join(filter(None, (trained.get("base", {}).get(k) for k in ("digest", "commit"))))
+    kind = "DoRA" if recipe.lora.dora else "rank-stabilised LoRA" if recipe.lora.rslora else "LoRA"
     return "\n".join(
         (
-            f"- Base: `{placeless(recipe.base.id)}`",
-            f"- LoRA rank {recipe.lora.rank}, alpha {recipe.lora.alpha:g}, "
+            f"- Base: `{placeless(recipe.base.id)}`{base and f' ({base})'}",
+            f"- {kind}: rank {recipe.lora.rank}, alpha {recipe.lora.alpha:g}, "
             f"dropout {recipe.lora.dropout:g}, target `{recipe.lora.target}`",
             f"- Recipe: `{recipe.run.name}` ({trained.get('recipe_digest', recipe.digest)})",
             f"- Adapter: {digest}",
@@ -86,10 +88,12 @@ def how(recipe: Recipe, record: dict[str, Any]) -> str:
     )
     if not done:
         return line
+    loss = done["held_out_loss"]
+    held_out = "nothing was held out" if loss is None else f"held-out loss {loss:.3f}"
     return (
         f"{line} {done['blocks']} blocks in {done['steps']} steps and "
         f"{done['seconds'] / 60:.0f} minutes on {done['device']}; the adapter is that of step "
-        f"{done['best_step']}, held-out loss {done['held_out_loss']:.3f}."
+        f"{done['best_step']}, {held_out}."
     )
 
 
