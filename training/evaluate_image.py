@@ -114,30 +114,31 @@ def main(
     ] = None,
 ) -> None:
     """Compare a LoRA for pictures with its base; write a sheet and a report."""
-    from training.images.evaluation import report
-
     recipe = with_folder(load_image_recipe(recipe_file, tuple(changes or ())), data)
     run = stage.open_run(recipe, runs)
     console, names = Console(), tuple(attribute or ())
+    if names and judge is None:
+        stage.require_extra("sklearn")
     with console.status("loading") as status, stage.memory_told(MEMORY_HELP):
         values = evaluate_image(recipe, run, base, samples, names, clip, dino, judge, status.update)
-    command = command_line(
-        "evaluate_image",
-        [recipe_file],
-        base,
-        *(("set", change, None) for change in changes or ()),
-        ("samples", samples, SAMPLES),
-        *(("attribute", name, None) for name in names),
+    sets = [("set", change, None) for change in changes or ()]
+    more = [("samples", samples, SAMPLES), *(("attribute", name, None) for name in names)]
+    write_down(
+        recipe, run, values, command_line("evaluate_image", [recipe_file], base, *sets, *more)
     )
+    stage.say(next_line("publish", recipe_file, base, runs, changes))
+
+
+def write_down(recipe: ImageRecipe, run: Path, values: dict[str, Any], command: str) -> None:
+    from training.images.evaluation import report
+
     page = report.page(recipe.expert.title or recipe.expert.name, values, command)
     path = write_report(run / "evaluation", page, values)
     lines = report.lines_of(values)
     facts = {**values, "lines": lines, "outputs": {"report": digest_of_file(path)}}
     note_stage(run, recipe, "evaluate_image", facts)
-    for line in lines:
+    for line in [*lines, f"Report: {path}"]:
         stage.say(line)
-    stage.say(f"Report: {path}")
-    stage.say(next_line("publish", recipe_file, base, runs, changes))
 
 
 if __name__ == "__main__":

@@ -46,9 +46,10 @@ def train_image(recipe: ImageRecipe, run: Path, base: Path | None = None) -> "Im
     from training.images.session import ImageSession
     from training.text.bases import facts_of as base_facts
 
+    place = base_folder(recipe, base)
     with stage.memory_told(MEMORY_HELP):
         with Console(stderr=True).status("loading the base, and reading the pictures with it"):
-            session = ImageSession(recipe, run, pictures, base)
+            session = ImageSession(recipe, run, pictures, place)
         if session.accelerator.is_main_process:
             for line in session.told():
                 stage.say(line)
@@ -56,7 +57,7 @@ def train_image(recipe: ImageRecipe, run: Path, base: Path | None = None) -> "Im
     session.choose()
     if session.accelerator.is_main_process:
         write_lora(session, run / "lora")
-        known = {"base": base_facts(recipe.base.id, base, base_folder(recipe, base))}
+        known = {"base": base_facts(recipe.base.id, base, place)}
         note_stage(run, recipe, "train_image", {**known, **facts_of(session)})
     return session
 
