@@ -160,9 +160,7 @@ async def _delete(context: Context, answer: Answer | None, who: Who) -> Reply:
         await context.engine.cancel(answer.job.id)
         await context.deliveries.lost(answer.job.id)
     if answer is not None and (answer.request.asker or answer.spot):
-        await context.services.feedback.hide(
-            answer.job.id
-        )  # and what still comes of it is not kept
+        await context.services.feedback.hide(answer.job.id)  # what still comes is not kept either
     return Reply(words("talk.deleted", who.locale), private=True, deletes=True)
 
 

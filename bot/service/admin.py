@@ -28,10 +28,8 @@ async def settle(context: Context, command: Simple, who: Who) -> Reply:
         case "style", "none":
             place, key = replace(place, style=""), "talk.settings_no_style"
         case "style", name if name:
-            place, key = (
-                replace(place, style=_style(context, name, who.locale)),
-                "talk.settings_style",
-            )
+            style = _style(context, name, who.locale)
+            place, key = replace(place, style=style), "talk.settings_style"
         case "talk", "on":
             if not context.settings.message_content:
                 raise AskerError(words("talk.settings_talk_never", who.locale))

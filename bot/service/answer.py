@@ -17,6 +17,7 @@ from engine.moderation import Content, Stage
 
 if TYPE_CHECKING:
     from bot.service.context import Context
+    from engine.plan.job import Answer
     from engine.plan.plan import Plan
 
 Asking = Generate | Again | Continue
@@ -85,8 +86,7 @@ async def follow(context: "Context", job: str, who: Who | None = None) -> Events
         return
     asked = answer.request
     who = who or Who(platform=asked.platform, asker=asked.asker, place=asked.place)
-    content = Content(text=asked.text, command=asked.command, medium=answer.job.medium)
-    screening = Screening(context.moderation, who, content, keep=not asked.private)
+    screening = screening_of(context, answer, who)
     context.deliveries.take_in_hand(job)
     try:
         async with aclosing(context.engine.follow(job)) as events:
@@ -100,9 +100,9 @@ async def follow(context: "Context", job: str, who: Who | None = None) -> Events
         context.deliveries.let_go(job)
 
 
-def screening_of(context: "Context", plan: "Plan", who: Who) -> Screening:
-    asked = plan.request
-    content = Content(text=asked.text, command=asked.command, medium=plan.job.medium)
+def screening_of(context: "Context", of: "Plan | Answer", who: Who) -> Screening:
+    asked = of.request
+    content = Content(text=asked.text, command=asked.command, medium=of.job.medium)
     return Screening(context.moderation, who, content, keep=not asked.private)
 
 

@@ -10,7 +10,7 @@ import re
 import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import AbstractContextManager, aclosing
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from rich.console import Console
@@ -25,21 +25,13 @@ from bot.messages.options import NAMES
 from bot.service.dispatch_table import Events, Response
 from bot.service.request import Reply, Who
 from bot.terminal_client.keyboard import Running, at_a_terminal, quiet_keyboard, stoppable
-from bot.terminal_client.live_answer import (
-    PipedAnswer,
-    TerminalAnswer,
-    blocks,
-    can_show,
-    page_for,
-    say,
-)
+from bot.terminal_client.live_answer import blocks, can_show, page_for, say
 from bot.terminal_client.session import ELSEWHERE, TerminalSession
 from engine.errors import KIND_SENTENCE, AskerError, PasticheError, SetupError
 from engine.events import Cancelled, Failed, Finished
 from engine.ledger.ledger import new_id
 
 PROMPT = "› "
-Page = AbstractContextManager[PipedAnswer | TerminalAnswer]
 LEAVE = ("/quit", "/exit", "quit", "exit")
 log = logging.getLogger(__name__)
 
@@ -59,8 +51,7 @@ async def answer(
     async with stoppable(there.cancel, there.ahead) as running:
         reply = await asking
         if not isinstance(reply, Reply):
-            page = page_for(screen.console, there.who.locale)
-            draft, said = await _follow(reply, running, page)
+            draft, said = await _follow(reply, running, screen.console, there.who.locale)
     if isinstance(reply, Reply):
         await spoken(there, reply, screen.console)
         return Draft(), reply
@@ -73,10 +64,12 @@ async def answer(
     return draft, said
 
 
-async def _follow(events: Events, running: Running, shown: Page) -> tuple[Draft, Reply | None]:
+async def _follow(
+    events: Events, running: Running, console: Console, locale: str
+) -> tuple[Draft, Reply | None]:
     draft = Draft()
     async with aclosing(events):
-        with quiet_keyboard(), shown as page:
+        with quiet_keyboard(), page_for(console, locale) as page:
             async for event in events:
                 if isinstance(event, Reply):
                     return draft, event
