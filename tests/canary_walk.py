@@ -120,8 +120,10 @@ async def _alone(walk: Walk) -> None:
     await walk.say(f"/continue {word('continued')} went on.", on)
     await walk.say("/again --seed 1618033988", on)
     [*_, last] = await walk.say(f"/news Nothing new in {word('news')}.", a)
-    for verb in (Verb.UP, Verb.DOWN, Verb.WHY, Verb.CONTINUE, Verb.AGAIN):
+    for verb in (Verb.UP, Verb.DOWN, Verb.WHY, Verb.TREE, Verb.STEP, Verb.CONTINUE, Verb.AGAIN):
         await walk.press(Press(verb, last.job), a)
+    for command in ("/stories", "/story tree", "/story export"):
+        await walk.say(command, on)
     await walk.press(Press(Verb.STYLE, last.job, "newsroom"), a)
     await walk.press(Press(Verb.BLAME, last.job, "dull"), a)
     ring = f'/jewel a ring for {word("jewel")} --negative "{word("negative")}" --seed 1414213562'

@@ -26,8 +26,7 @@ TITLE = 60  # characters
 
 def title_of(answer: Answer) -> str:
     """Name a story by the beginning of what was asked for."""
-    text = " ".join(answer.request.text.split())
-    return text if len(text) <= TITLE else text[: TITLE - 1].rstrip() + "…"
+    return _glance(answer.request.text)
 
 
 async def stories(context: Context, _command: Simple, who: Who) -> Reply:

@@ -99,27 +99,20 @@ def route(
         )
         return _route(best, "keyword", hits[best.name], experts, hits)
     chosen = _route(experts[0], "default", (), experts, hits)
-    return _nearest(chosen, experts, registry, semantic, text, free=free) if semantic else chosen
-
-
-def _nearest(
-    default: Route,
-    experts: tuple[Expert, ...],
-    registry: Registry,
-    semantic: Semantic,
-    text: str,
-    *,
-    free: bool,
-) -> Route:
-    """Choose by meaning; the default where the text is nearer to what no card is for."""
     pool = registry.experts if free else experts
-    found = semantic.nearest(text, pool) if len(pool) > 1 else ()
-    seen = replace(default, nearest=found)
+    if semantic is None or len(pool) == 1:
+        return chosen
+    return _by_meaning(replace(chosen, nearest=semantic.nearest(text, pool)), experts, registry)
+
+
+def _by_meaning(default: Route, experts: tuple[Expert, ...], registry: Registry) -> Route:
+    """Choose what is nearest; the default where the text is nearer to what no card is for."""
+    found = default.nearest
     if not found or found[0].expert == NOBODY:
-        return seen
+        return default
     best = registry[found[0].expert]
     if best not in experts and margin(found) < LEAVE_MARGIN:
-        return seen
+        return default
     others = registry.of_command(best.command)
     return replace(_route(best, "semantic", (), others, {}), nearest=found)
 

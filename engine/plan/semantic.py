@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
-from engine.files import write_file
+from engine.files import whole_file
 from engine.plan.encoder import DIGEST, Encoder
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Semantic:
         self._cache = home / CACHE if home else None
         self._make: Callable[[], Encoder] | None = make
         self._encoder: Encoder | None = None
-        self._vectors: dict[str, Any] | None = None
+        self._vectors: Any = None  # by the example, once they are read
         self._lock = threading.Lock()
 
     def nearest(self, text: str, experts: Iterable["Expert"]) -> tuple[Neighbour, ...]:
@@ -71,9 +71,7 @@ class Semantic:
             wish = self._encoded(text, known)
             if wish is None:
                 return ()
-            assert self._vectors is not None
-            vectors = self._vectors
-            found = [_neighbour(name, wish, known[name], vectors) for name in known]
+            found = [_neighbour(name, wish, known[name], self._vectors) for name in known]
         return tuple(sorted(found, key=lambda n: -n.score))
 
     def _encoded(self, text: str, known: dict[str, tuple[str, ...]]) -> "np.ndarray | None":
@@ -87,8 +85,7 @@ class Semantic:
             if new:
                 self._vectors |= zip(new, self._encoder.encode(new), strict=True)
                 _write(self._cache, self._vectors)
-            wish: np.ndarray = self._encoder.encode([text])[0]
-            return wish
+            return self._encoder.encode([text])[0]  # type: ignore[no-any-return]
         except Exception as error:  # noqa: BLE001 - onnxruntime's own have no common base
             self._make = None
             why = f"{type(error).__name__}: no semantic routing; rules and the default go on"
@@ -127,16 +124,14 @@ def _read(path: Path | None) -> dict[str, Any]:
 
 
 def _write(path: Path | None, vectors: dict[str, Any]) -> None:
-    import io
-
     import numpy as np
 
     if path is None:
         return
-    data = io.BytesIO()
     texts, rows = np.array(list(vectors)), np.array(list(vectors.values()))
-    np.savez(data, digest=np.array(DIGEST), texts=texts, vectors=rows)
     try:
-        write_file(path, data.getvalue())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as part, part.open("wb") as file:
+            np.savez(file, digest=np.array(DIGEST), texts=texts, vectors=rows)
     except OSError as error:
         log.warning("the router's vectors cannot be kept", extra={"why": error.strerror})

@@ -39,6 +39,7 @@ async def sharing(
 ) -> AsyncIterator[LocalEngine]:
     """Open the engine of one process among many; with `workers` it also has a worker host."""
     fingerprint = fingerprint_of(registry, settings)
+    longest, semantic = settings.max_length, settings.semantic()
     async with watching():
         worker_host = (
             WorkerHost(settings, fingerprint, ledger, MEDIA, lazy=True) if workers else None
@@ -49,13 +50,7 @@ async def sharing(
             if worker_host:
                 await worker_host.start(warm)
             await queue.start()
-            yield LocalEngine(
-                registry,
-                ledger,
-                queue,
-                max_length=settings.max_length,
-                semantic=settings.semantic(),
-            )
+            yield LocalEngine(registry, ledger, queue, max_length=longest, semantic=semantic)
         finally:
             await asyncio.gather(queue.close(), *([worker_host.close()] if worker_host else []))
 
