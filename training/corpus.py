@@ -18,7 +18,7 @@ from engine.files import whole_folder
 from training.errors import BadCorpus, BadRecipe
 from training.run import stage
 from training.run.evaluation import next_line
-from training.run.expiry import due_of, guard, stamp
+from training.run.expiry import due_of, guard, stamp_until
 from training.run.recipe import Recipe, load_recipe
 from training.run.record import digest_of_file, note_stage
 from training.run.settings import TrainingSettings
@@ -54,9 +54,8 @@ def build(recipe: Recipe, source: Source, run: Path, base: Path | None) -> dict[
             f"recipe says {recipe.corpus.root}. Use the edition or revision that [source] names, "
             "or take the line corpus.root out to accept these."
         )
-    splits = split_works(works, recipe.corpus, recipe.run.seed)
+    splits, author = split_works(works, recipe.corpus, recipe.run.seed), recipe.expert
     if recipe.corpus.wishes:
-        author = recipe.expert
         styles = [author.title or author.name, *author.keywords[:STYLES]]
         for name, rounds in (("train", ROUNDS), ("validation", 1)):
             made = answers(splits[name], author.template, styles, recipe.run.seed, rounds)
@@ -66,8 +65,7 @@ def build(recipe: Recipe, source: Source, run: Path, base: Path | None) -> dict[
         hours = retention_hours(recipe)
         if hours is not None:  # the same hour as that of the store the texts came from
             due = due_of(run / GUARDIAN) or due_of(run / FETCHED)
-            remaining = hours if due is None else (due - time.time()) / 3600
-            stamp(folder, remaining, time.time())
+            stamp_until(folder, due or time.time() + hours * 3600)
         for name in SPLITS:
             blocks = list(blocks_of(splits[name], tokenizer, recipe))
             write_works(folder / f"{name}.jsonl", splits[name])

@@ -102,8 +102,7 @@ def main(
     require_extra("matplotlib", "sklearn")
     recipes = [load_recipe(path, tuple(changes or ())) for path in recipe_files]
     authors = authors_of(recipes, runs)
-    console = Console()
-    with console.status("loading") as status:
+    with Console().status("loading") as status:
         values = evaluate(authors, base, blocks, samples, length, status.update)
     folder = into or runs / ("evaluation-" + "-".join(author.name for author in authors))
     command = command_line(
