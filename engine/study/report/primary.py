@@ -44,16 +44,17 @@ def arms_in_order(file: Mapping[str, Any]) -> list[str]:
 
 
 def finding(row: Row, file: Mapping[str, Any], results: Sequence[str], out: int) -> Finding:
-    rules = f"As its own rules of exclusion have it ({out} people are left out); " if out else ""
-    more = "with everybody beside it below." if out else "Nobody was left out by its rules."
-    found = list(results) or ["Nothing was judged in it yet."]
+    rules = (
+        f"Its own rules of exclusion leave out {out}; the figures below show everybody beside it."
+    )
+    nothing = "Nothing was compared or guessed in it; ratings by arm stand below."
     address = file.get("preregistration") or "none was named"
     frozen = iso(row["frozen_at"])[:10]
     return Finding(
         title=str(file.get("title", row["id"])),
         hypothesis=str(file.get("hypothesis", "")),
         preregistered=f"Preregistration: {address}. Frozen on {frozen}; {row['enrolled']} units.",
-        sentences=[*found, rules + more],
+        sentences=[*(results or [nothing]), rules],
     )
 
 
