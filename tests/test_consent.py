@@ -329,7 +329,10 @@ async def test_the_whole_of_mydata_is_there_and_readable(
     await pressed(talk, Press(Verb.UP, final.job), who)
     [said] = await told(talk, "/mydata", who)
     [(name, data)] = said.files
-    tables = json.loads(data)["tables"]
+    whole = json.loads(data)
+    tables = whole["tables"]
+    assert len(whole["about"]["interactions"].split()) > 3, "each table is explained"
+    assert tables["interactions"][0]["accepted_at"].startswith("20"), "times are dates"
     assert said.private
     assert name == "mydata.json"
     assert {"askers", "requests", "jobs", "outputs", "deliveries", "ratings", "verdicts"} <= set(

@@ -15,7 +15,6 @@ from talking import pressed, told, unhurried
 from bot.messages.buttons import Press, Verb
 from bot.service.request import Reply, Who
 from bot.service.service import ChatService
-from bot.study.participant import participant
 from engine.errors import AskerError, SetupError
 from engine.study.experiments.passages import Item, read_items, score_of, shipped
 from engine.study.experiments.tables import Exposure, ItemRow, Vote
@@ -156,7 +155,7 @@ async def test_somebody_else_cannot_guess_for_one(talk) -> None:
 async def test_each_passage_comes_once_and_then_it_is_said(talk) -> None:
     who = person("4")
     await agree(talk, who)
-    me = await participant(talk.context.services, who)
+    me = await talk.context.services.participant(who)
     pool = talk.context.services.study.passages
     few = [
         Item(
@@ -186,7 +185,7 @@ async def test_each_passage_comes_once_and_then_it_is_said(talk) -> None:
 async def test_nobody_is_shown_what_was_written_for_them(talk) -> None:
     who = person("5")
     await agree(talk, who)
-    me = await participant(talk.context.services, who)
+    me = await talk.context.services.participant(who)
     text = " ".join(f"Something was written on page {n} of it." for n in range(10))
     own = Item(kind="generated", expert="agatha", text=text, source="here", licence="ours")
     assert await talk.context.services.study.passages.add([own], author=me.pseudonym) == 1

@@ -11,7 +11,6 @@ from bot.messages.buttons import Press, Rows, Verb, button
 from bot.service.request import Reply, Who
 from bot.study.blinding import fitted, scrubbed, side_by_side
 from bot.study.pair import PAIR, Pair, Side
-from bot.study.participant import participant
 from engine.errors import AskerError
 from engine.events import Picture
 from engine.plan.plan import Plan
@@ -103,7 +102,7 @@ async def voted(chat: "StudyChat", press: Press, who: Who) -> Reply:
 
 async def _count(chat: "StudyChat", pair: Pair, who: Who, *, reveal: bool) -> None:
     """Write the vote down, while the consent is live; after a withdrawal nothing more is written."""
-    person = await participant(chat.context.services, who)
+    person = await chat.context.services.participant(who)
     if person is None:
         return
     exposures = chat.context.services.study.exposures
@@ -141,7 +140,7 @@ async def _recalled(chat: "StudyChat", name: str, who: Who) -> Pair | None:
     seen = await study.exposures.get(name) if study is not None else None
     if study is None or seen is None or seen.kind != "compare" or seen.state == "void":
         return None
-    person = await participant(chat.context.services, who)
+    person = await chat.context.services.participant(who)
     if person is None or seen.pseudonym not in person.accounts:
         raise AskerError(words("compare.not_yours", who.locale))
     experiment = study.experiments.named(seen.experiment or "")

@@ -21,7 +21,6 @@ from bot.service.request import Reply, Who, request_of
 from bot.study.ballot import shown
 from bot.study.blinding import scrubbed
 from bot.study.pair import PAIR, Pair, Side, VoidError
-from bot.study.participant import participant
 from engine.errors import AskerError
 from engine.events import Failed, Finished, Loading
 from engine.ledger.ledger import new_id
@@ -98,7 +97,7 @@ async def _planned(chat: "StudyChat", command: Compare, who: Who) -> Pair | Repl
     plain = Generate(command=command.command, text=command.text, options=options)
     asked = await request_of(plain, who, chat.context.engine)
     chosen = (await asyncio.to_thread(chat.context.engine.plan, asked)).expert
-    person = None if who.borrowed else await participant(chat.context.services, who)
+    person = None if who.borrowed else await chat.context.services.participant(who)
     enrolled = await _enrolled(chat, command, chosen, person, who) if len(names) < 2 else None
     if enrolled is not None and person is not None:
         first = await chat.questions.before(enrolled, person, command, who)

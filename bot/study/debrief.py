@@ -6,7 +6,6 @@ from bot.locales import words
 from bot.messages.buttons import Rows, Verb, button
 from bot.service.rate_limit import REMEMBERED, Repeats
 from bot.service.request import Reply, Who
-from bot.study.participant import participant
 from engine.study.experiments.passages import Score, score_of
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ class Debriefs:
         """Ask after an answer, where nothing else leads to the end; once a day."""
         if self._offered.lately(who.account, OFFERED):
             return None
-        rows = await self.rows(await participant(self._context.services, who), who)
+        rows = await self.rows(await self._context.services.participant(who), who)
         if not rows:
             return None
         self._offered.new(who.account)
@@ -53,7 +52,7 @@ class Debriefs:
 
     async def all_told(self, who: Who) -> list[str]:
         """Tell everything that is not told yet, to somebody who leaves."""
-        person = await participant(self._context.services, who)
+        person = await self._context.services.participant(who)
         if person is None:
             return []
         due = await self._context.services.study.due(person, leaving=True)

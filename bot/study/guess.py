@@ -15,7 +15,6 @@ from bot.messages.grammar import Simple
 from bot.service.rate_limit import Bounded
 from bot.service.request import Reply, Who
 from bot.study.debrief import score_words
-from bot.study.participant import participant
 from engine.errors import AskerError
 from engine.ledger.ledger import new_id
 from engine.study.experiments.eligibility import Candidate
@@ -58,7 +57,7 @@ class GuessGame:
 
     async def guess(self, who: Who) -> Reply:
         """Show the next passage; the questions before it come first. Raises AskerError."""
-        person = await participant(self._services, who)
+        person = await self._services.participant(who)
         experiment, expert = None, ""
         if person is not None:
             asking = Candidate(task="guess")
@@ -144,7 +143,7 @@ class GuessGame:
 
     async def _count(self, guess: Guess, said: str, sure: int, text: str, who: Who) -> Reply:
         item = guess.item
-        person = await participant(self._services, who) if guess.person is not None else None
+        person = await self._services.participant(who) if guess.person is not None else None
         if person is not None:
             study = self._services.study
             await study.exposures.delivered(guess.id)
@@ -177,7 +176,7 @@ class GuessGame:
         seen = await study.exposures.get(name) if study is not None else None
         if study is None or seen is None or seen.kind != "guess" or seen.age > OPEN_SECONDS:
             return None
-        person = await participant(self._services, who)
+        person = await self._services.participant(who)
         if person is None or seen.pseudonym not in person.accounts:
             raise AskerError(words("guess.not_yours", who.locale))
         item = next((i for i in await study.passages.pool() if i.id == seen.shown[0]["item"]), None)

@@ -14,7 +14,6 @@ from bot.service.dispatch_table import GoOn
 from bot.service.rate_limit import Bounded
 from bot.service.request import Reply, Who
 from bot.study.debrief import START, Debriefs
-from bot.study.participant import participant
 from engine.errors import AskerError
 from engine.study.experiments.questions import NO_ANSWER, Asked
 
@@ -58,7 +57,7 @@ class Questions:
         if study is None or seen is None or seen.state == "void":
             return await self.debriefs.offer(who)
         experiment = study.experiments.named(seen.experiment or "")
-        person = await participant(self._services, who)
+        person = await self._services.participant(who)
         if experiment is None or person is None or seen.pseudonym not in person.accounts:
             return None
         enrolled = await study.experiments.enrolled(experiment, person.root)
@@ -73,7 +72,7 @@ class Questions:
         letter, _, rest = press.argument.partition(".")
         instrument = INSTRUMENTS.get(letter[:1], "")
         found = await study.experiments.by_enrolment(press.job) if study is not None else None
-        person = await participant(self._services, who)
+        person = await self._services.participant(who)
         if study is None or found is None or not instrument:
             raise AskerError(words("questions.expired", who.locale))
         enrolled, pseudonym = found

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from bot.locales import words
 from bot.messages.normalise import looks_english
 from bot.service.request import Reply, Who
-from bot.study.participant import participant
 from engine.errors import CommandError
 from engine.events import Cancelled, Event, Failed
 from engine.study.experiments.eligibility import Candidate, treatment_of
@@ -72,7 +71,7 @@ async def treat(
         return None
     if request.parent is not None and not await study.kept(request.parent):
         return None
-    person = await participant(chat.context.services, who)
+    person = await chat.context.services.participant(who)
     if person is None:
         return None
     asking = Candidate(

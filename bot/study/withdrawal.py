@@ -3,8 +3,9 @@
 import io
 import json
 import zipfile
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 from bot.locales import words
 from bot.messages.buttons import Press, Verb, button
@@ -12,6 +13,7 @@ from bot.service.context import mark_of
 from bot.service.request import Reply, Who
 from bot.study.consent import parts_of, standing, study_of
 from engine.errors import AskerError
+from engine.study.export.codebook_words import TABLE_WORDS
 
 if TYPE_CHECKING:
     from bot.messages.grammar import Simple
@@ -68,7 +70,9 @@ async def mydata(chat: "StudyChat", _command: "Simple", who: Who) -> Reply:
     ]
     if known.lost:
         parts.append(words("study.lost", who.locale, names=", ".join(known.lost)))
-    whole = {"platform": who.platform, "account": who.asker, "tables": rows}
+    about = {name: TABLE_WORDS[name] for name in rows if name in TABLE_WORDS}
+    tables = {name: [_dated(row) for row in found] for name, found in rows.items()}
+    whole = {"platform": who.platform, "account": who.asker, "about": about, "tables": tables}
     data = json.dumps(whole, ensure_ascii=False, indent=1, default=str, sort_keys=True).encode()
     text = "\n\n".join(part for part in parts if part)
     names = {row["media"] for name in PICTURES for row in rows.get(name, ()) if row["media"]}
@@ -77,6 +81,17 @@ async def mydata(chat: "StudyChat", _command: "Simple", who: Who) -> Reply:
         text += "\n\n" + words("study.mydata_left", who.locale, count=left)
     file = ("mydata.zip", packed) if packed else ("mydata.json", data)
     return Reply(text, private=True, files=(file,), start="mydata")
+
+
+def _dated(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Write times as dates, and leave out what is empty, so that a person can read it."""
+    return {
+        name: datetime.fromtimestamp(value, UTC).isoformat(" ", "seconds")
+        if isinstance(value, float) and (name == "at" or name.endswith("_at"))
+        else value
+        for name, value in row.items()
+        if value is not None
+    }
 
 
 async def _packed(chat: "StudyChat", data: bytes, names: Sequence[str]) -> tuple[bytes, int]:

@@ -28,6 +28,8 @@ from engine.study.observer import StudyObserver, observer_for
 from engine.study.study import folder_of
 
 if TYPE_CHECKING:
+    from engine.plan.job import Spot
+    from engine.study.consent.participants import Person
     from engine.study.study import Study
     from engine.study.study_services import StudyServices
 
@@ -72,6 +74,9 @@ class Services:
     def study(self) -> "StudyServices":
         assert self.study_services is not None, "somebody takes part"
         return self.study_services
+
+    async def participant(self, spot: "Spot") -> "Person | None":
+        return None if self.study_services is None else await self.study_services.person(spot)
 
     async def forget(self, platform: str, asker: str, chat: str = "") -> Forgotten:
         """Delete everything of one person, in all studies too; `chat` is of the two of us."""
