@@ -1,4 +1,4 @@
-"""The study against its model for long: how many runs, how many steps, and how many violations.
+"""The study and its experiments, each against a model for long: runs, steps, and violations.
 
 A violation ends it with the shortest history that shows it. Runs come in batches, each told when it is
 done, so that one broken off has counted for something.
@@ -24,28 +24,33 @@ BATCH = 50
 def run(_folder: Path, options: argparse.Namespace) -> list[Figure]:
     """Raises AssertionError, after the history, at the first violation."""
     sys.path.insert(0, str(Path(__file__).parents[1]))
+    from experiment_machine import ExperimentMachine
     from study_machine import StudyMachine
+
+    machines = (StudyMachine, ExperimentMachine)
 
     logging.disable(logging.ERROR)  # months pass in a run, and retention's alarm rings
     done, steps, start = 0, 0, time.monotonic()
-    StudyMachine.taken = 0
+    for machine in machines:
+        machine.taken = 0
 
     with clock() as taken:
         while done < options.runs:
             batch = min(BATCH, options.runs - done)
-            run_state_machine_as_test(
-                StudyMachine,
-                settings=settings(
-                    max_examples=batch,
-                    stateful_step_count=options.steps,
-                    deadline=None,
-                    database=None,
-                    phases=[Phase.generate, Phase.shrink],
-                    suppress_health_check=list(HealthCheck),
-                ),
-            )
+            for machine in machines:
+                run_state_machine_as_test(
+                    machine,
+                    settings=settings(
+                        max_examples=batch,
+                        stateful_step_count=options.steps,
+                        deadline=None,
+                        database=None,
+                        phases=[Phase.generate, Phase.shrink],
+                        suppress_health_check=list(HealthCheck),
+                    ),
+                )
             done += batch
-            steps = StudyMachine.taken
+            steps = sum(machine.taken for machine in machines)
             seconds = time.monotonic() - start
             sys.stderr.write(f"{done} runs, {steps} steps, 0 violations, {seconds:.0f} s\n")
     logging.disable(logging.NOTSET)

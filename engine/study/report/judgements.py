@@ -14,7 +14,6 @@ from engine.study.report.plots import forest, shares
 from engine.study.report.primary import (
     Finding,
     arms_in_order,
-    decided,
     excluded,
     files_of,
     finding,
@@ -85,7 +84,7 @@ def _preferences(seen: Evidence) -> list[str]:
     for one, other, own in _met(_all_judged(seen.pairs), seen.first):
         counts = _outcomes(own, one)
         wins, losses, ties = counts.sum(axis=0)
-        [rate] = est.estimated(counts, decided, int(wins + losses))
+        [rate] = est.estimated(counts[:, :2], est.share, int(wins + losses))
         told.append(preferred(one.partition(": ")[2], other.partition(": ")[2], rate, int(ties)))
     return told
 
@@ -171,7 +170,7 @@ def _wins(seen: Evidence) -> Figure:
             est.estimated(table, statistic, n)[0]
             for table, statistic, n in (
                 (counts, est.win_rate, len(own)),
-                (counts, decided, wins + losses),
+                (counts[:, :2], est.share, wins + losses),
                 (_outcomes(all_of_them, one), est.win_rate, len(all_of_them)),
             )
         )

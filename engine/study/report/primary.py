@@ -7,7 +7,6 @@ from typing import Any
 
 from engine.study.export.codebook import Row, Tables
 from engine.study.export.table_files import iso
-from engine.study.report import estimates as est
 from engine.study.report.estimates import Estimate
 
 
@@ -79,8 +78,3 @@ def _interval(one: Estimate, nothing: float, what: str, *, percent: bool = False
     low, high = (f"{v:.1%}" if percent else f"{v:.2f}" for v in (one.low, one.high))
     within = "does not exclude" if one.low <= nothing <= one.high else "excludes"
     return f" (95 % interval {low} to {high}, which {within} {what})"
-
-
-def decided(counts: est.Floats) -> est.Floats:
-    """Map [draws, 3] of wins, losses, ties to [draws, 1]: the share won of those decided."""
-    return est.share(counts[..., :2])
