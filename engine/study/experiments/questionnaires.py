@@ -50,8 +50,8 @@ class Questionnaires:
 
     async def debriefed(self, experiment: str, person: "Person") -> None:
         if experiment not in await self.told(person):
-            shown = {"place": 0, "choices": ["told"]}
-            await self._write(experiment, person, DEBRIEF, DEBRIEF, "told", shown)
+            facts = {"instrument": DEBRIEF, "question": DEBRIEF, "value": "told"}
+            await self._write(experiment, person, shown={}, **facts)
 
     async def _treated(self, enrolled: "Enrolled", person: "Person") -> bool:
         query = sa.select(Exposure.id).where(
@@ -83,33 +83,14 @@ class Questionnaires:
             return None
         if instrument == "before" and await self._treated(enrolled, person):
             return None
-        value = asked.values[int(choice)] if chosen else None
+        facts = {"instrument": instrument, "question": asked.question.id, "about": about}
+        facts["value"] = asked.values[int(choice)] if chosen else None
         shown = {"place": place, "choices": list(asked.values)}
-        of = enrolled.experiment.id, person, instrument, asked.question.id
-        await self._write(*of, value, shown, about)
+        await self._write(enrolled.experiment.id, person, shown=shown, **facts)
         return asked
 
     @repeated
-    async def _write(
-        self,
-        experiment: str,
-        person: "Person",
-        instrument: str,
-        question: str,
-        value: str | None,
-        shown: dict[str, Any],
-        about: str | None = None,
-    ) -> None:
-        row = {
-            "id": str(ULID()),
-            "study": self._study.id,
-            "experiment": experiment,
-            "pseudonym": person.pseudonym,
-            "instrument": instrument,
-            "question": question,
-            "about": about,
-            "value": value,
-            "shown": shown,
-            "at": self._database.clock(),
-        }
+    async def _write(self, experiment: str, person: "Person", **facts: Any) -> None:
+        of = {"study": self._study.id, "experiment": experiment, "pseudonym": person.pseudonym}
+        row = {"id": str(ULID()), **of, **facts, "at": self._database.clock()}
         await self._database.change(sa.insert(QuestionnaireAnswer).values(row))
