@@ -221,7 +221,7 @@ def test_a_velocity_base_with_zero_terminal_snr_is_trained_as_what_it_is(
     recipe, run = prepared(tmp_path, velocity_base, pictures, "training.steps=12", "save.every=6")
     session = train_image(recipe, run)
     assert session.trainer.schedule.config.prediction_type == "v_prediction"
-    assert float(session.schedule.alphas_cumprod[-1]) == 0.0
+    assert float(session.trainer.schedule.alphas_cumprod[-1]) == 0.0
     held_out = [row["held_out"] for row in log_of(run) if "held_out" in row]
     assert held_out[-1] < held_out[0]
     assert read_marks(run / "lora" / WEIGHTS)["modelspec.prediction_type"] == "v"
