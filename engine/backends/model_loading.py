@@ -10,15 +10,17 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.errors import ModelError, in_one_line
 from engine.plan.cards import Expert, Registry, Weights
-from engine.plan.job import Job
 from engine.settings import Settings
 from engine.weights.adapter_fit import check_fit
 from engine.weights.bases import fetch, find_base, is_whole_model
 from engine.weights.weight_files import check_weights, checked_digest, digest_of
+
+if TYPE_CHECKING:
+    from engine.plan.job import Job
 
 RESIDENT_BASES = 2  # merged full models are bases too; the one unused for longest goes
 BITS_AND_BYTES = ("nf4", "bnb8")  # precisions that only transformers' own path computes in
@@ -105,7 +107,7 @@ def end_tokens(model: Any, tokenizer: Any) -> tuple[int, ...]:
     return tuple(ends) if isinstance(ends, list) else () if ends is None else (ends,)
 
 
-def expert_of(registry: Registry, job: Job) -> Expert:
+def expert_of(registry: Registry, job: "Job") -> Expert:
     if (expert := registry.named(job.expert)) is None:
         raise ModelError(f"This worker has no expert {job.expert!r}; restart it.")
     return expert

@@ -105,7 +105,7 @@ class _Generation:
         import torch
         from transformers import GenerationConfig
 
-        from engine.backends.chosen_tokens import ChosenTokens
+        from engine.backends.mixing.chosen_tokens import ChosenTokens
 
         job, loaded, answer = self._job, self._loaded, self._answer
         self._channel.send(answer.start())

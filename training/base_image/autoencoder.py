@@ -1,8 +1,9 @@
 """Stage one of an image base: an AutoencoderKL whose latents carry colour plainly.
 
 Hue is what a small autoencoder learns last. Two things help: a loss on the chroma of a blurred
-copy, and a linear map from each latent cell to the mean colour beneath it, trained along. The
-same map later gives the cheap preview pictures during denoising.
+copy, and a linear map from each latent cell to the mean colour beneath it, trained along. Both are
+squared: a stone is a twentieth of a picture, and by absolute differences its hue weighs no more than
+that. The same map later gives the cheap preview pictures during denoising.
 """
 
 from collections.abc import Callable
@@ -91,7 +92,7 @@ def fit_autoencoder(
         made = model.autoencoder.decode(drawn).sample
         parts = likeness(made, pictures, shape, perception) | {
             "preview": shape.preview
-            * functional.l1_loss(model.preview(drawn), functional.avg_pool2d(pictures, DOWN)),
+            * functional.mse_loss(model.preview(drawn), functional.avg_pool2d(pictures, DOWN)),
             "kl": shape.kl * found.kl().mean() / found.mean[0].numel(),
         }
         if model.critic is not None and step >= shape.adversarial_from:
@@ -141,7 +142,7 @@ def likeness(
             functional.l1_loss(edges(made), edges(pictures))
             + functional.l1_loss(edges(half), edges(small))
         ),
-        "chroma": shape.chroma * functional.l1_loss(*colour),
+        "chroma": shape.chroma * functional.mse_loss(*colour),
     }
 
 
