@@ -131,7 +131,8 @@ CLASSES: dict[str, dict[str, str]] = {
     "retention_runs": {"facts": "id at dry_run counts"},
     "study_exports": {"facts": "id study at rows manifest_sha256"},
     "experiments": {
-        "facts": "study id version_sha256 file state enrolled frozen_at stopped_at stop_reason"
+        "facts": "study id version_sha256 file state enrolled frozen_at stopped_at stop_reason "
+        "erased"
     },
     "enrolments": {
         "keys": "id block position code",
