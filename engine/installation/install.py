@@ -30,7 +30,7 @@ MOST_FILES = 64  # of an adapter
 MOST_BYTES = 8 << 30
 COMMANDS = {"text": "story", "image": "jewel"}
 # As the built-in writers have it; without it small models loop.
-SAMPLING = {"repetition_penalty": 1.1, "dry_multiplier": 0.8, "dry_allowed_length": 3}
+SAMPLING = {"repetition_penalty": 1.05, "dry_multiplier": 0.8, "dry_allowed_length": 3}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
