@@ -25,8 +25,11 @@ from engine.study.report.estimates import (
     bootstrap,
     bradley_terry,
     detection,
+    estimated,
+    share,
     win_rate,
 )
+from engine.study.report.primary import preferred
 from engine.study.report.report import report_page, report_study
 from engine.study.study import read_study_file
 from tests.benchmarks.passage_pool import classified
@@ -271,6 +274,17 @@ async def test_the_result_stands_first_obeys_the_exclusions_and_reads_as_it_was_
     wins = Page(text).figures["wins"]
     assert "love: lora over alone310" in wins, "won 3, lost 1, no tie"
     assert "0.75" in wins and "0.375" in wins, "and everybody beside it"
+
+
+async def test_a_page_is_written_where_everybody_was_excluded_or_nothing_was_decided(
+    settings: Settings, database: Database
+) -> None:
+    await fill_love(database, "++-", "xxx")
+    text = await page_of(settings, database)
+    assert "–" in Page(text).figures["wins"]
+    assert not re.findall(r".{40}\bnan\b.{20}", text, re.I | re.S)
+    said = preferred("lora", "alone", estimated(np.zeros((0, 2)), share, 0)[0], 3)
+    assert said == "No comparison of lora with alone was decided. 3 ties are left out."
 
 
 async def test_a_page_speaks_to_who_cannot_see_it_and_shows_scales_as_they_were_asked(

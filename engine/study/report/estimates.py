@@ -39,18 +39,23 @@ def bootstrap(
 
     `counts` is [people, ...]; `statistic` maps [draws, ...] to [draws, values].
     """
-    people = len(counts)
+    people, value = len(counts), statistic(counts.sum(axis=0)[None])[0]
+    if not people:
+        return value, np.full_like(value, np.nan), np.full_like(value, np.nan)
     generator = np.random.default_rng(seed)
     weights = generator.multinomial(people, np.full(people, 1 / people), size=DRAWS)
     drawn = np.tensordot(weights.astype(float), counts, axes=(1, 0))
-    value = statistic(counts.sum(axis=0)[None])[0]
     spread = statistic(drawn)
     low, high = np.nanpercentile(spread, [50 - 50 * LEVEL, 50 + 50 * LEVEL], axis=0)
     return value, low, high
 
 
 def estimated(counts: Floats, statistic: Callable[[Floats], Floats], n: int) -> list[Estimate]:
-    """Bootstrap a statistic of `n` judgements, one estimate for each of its values."""
+    """Bootstrap a statistic of `n` judgements, one estimate for each of its values.
+
+    >>> estimated(np.zeros((0, 2)), share, 0)  # everybody was excluded
+    [Estimate(value=nan, low=nan, high=nan, n=0, people=0)]
+    """
     found = [
         (value, *((low, high) if low < high else (np.nan, np.nan)))
         for value, low, high in zip(*bootstrap(counts, statistic), strict=True)

@@ -63,14 +63,14 @@ def table_html(head: Sequence[str], cells: Cells, caption: str) -> str:
 def _cell(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return f"<td>{escape('' if value is None else str(value))}</td>"
-    shown = f"{value:,}" if isinstance(value, int) else _short(value)
+    shown = f"{value:,}" if isinstance(value, int) else short(value)
     return f'<td class="number">{shown}</td>'
 
 
-def _short(value: float) -> str:
+def short(value: float) -> str:
     """Write a number with three significant digits.
 
-    >>> _short(0.01234), _short(12.5), _short(float("nan"))
+    >>> short(0.01234), short(12.5), short(float("nan"))
     ('0.0123', '12.5', '–')
     """
     return "–" if value != value else f"{value:.3g}"
@@ -82,5 +82,5 @@ def interval(one: Estimate) -> tuple[float, str]:
     >>> interval(Estimate(value=0.5, low=0.4, high=0.6, n=9))
     (0.5, '0.4 to 0.6')
     """
-    told = f"{_short(one.low)} to {_short(one.high)}" if one.low < one.high else "–"
+    told = f"{short(one.low)} to {short(one.high)}" if one.low < one.high else "–"
     return one.value, told

@@ -250,7 +250,7 @@ def _position(pairs: Sequence[tuple[Row, Row]]) -> Figure:
         (vote["pseudonym"], vote["choice"] == "a") for _, vote in pairs if vote["choice"] in "ab"
     ]
     seconds = [vote["seconds"] for _, vote in pairs]
-    middle = float(np.median(seconds)) if seconds else float("nan")
+    paced = f" Half of the votes were given within {np.median(seconds):.3g} s." if seconds else ""
     return Figure(
         name="position",
         title="Was the first one favoured?",
@@ -265,6 +265,5 @@ def _position(pairs: Sequence[tuple[Row, Row]]) -> Figure:
         which="choice a or b",
         head=("choice", "votes"),
         cells=[(name, choices[name]) for name in ("a", "b", "tie", "bad")],
-        note="Order was drawn by the study's key, balanced within each person. Half of the votes were "
-        f"given within {middle:.3g} s.",
+        note=f"Order was drawn by the study's key, balanced within each person.{paced}",
     )

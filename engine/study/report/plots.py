@@ -7,7 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from engine.study.report.estimates import Estimate
-from engine.study.report.figures import interval
+from engine.study.report.figures import interval, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -172,7 +172,7 @@ def forest(
         axes.tick_params(length=0)
 
     parts = (
-        f"{label} {one.value:.3g}, 95 % interval {interval(one)[1]}, n {one.n:,}"
+        f"{label} {short(one.value)}, 95 % interval {interval(one)[1]}, n {one.n:,}"
         for label, one in rows.items()
     )
     return draw(name, 1.1 + 0.6 * len(rows), paint, spoken(about, parts))

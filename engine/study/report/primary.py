@@ -59,6 +59,8 @@ def finding(row: Row, file: Mapping[str, Any], results: Sequence[str], out: int)
 
 def preferred(first: str, second: str, one: Estimate, ties: int) -> str:
     ties_too = f" {ties} ties are left out." if ties else ""
+    if not one.n:
+        return f"No comparison of {first} with {second} was decided.{ties_too}"
     return (
         f"{first} was preferred to {second} in {one.value:.1%} of {one.n} decided comparisons by "
         f"{one.people} people{_interval(one, 0.5, 'no preference', percent=True)}.{ties_too}"
