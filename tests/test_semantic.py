@@ -57,7 +57,7 @@ def test_the_nearest_card_answers_a_wish_without_a_keyword_and_why_tells_it(regi
     told = why(_answer(chosen, registry), registry)
     assert "“the vicar finds a body in the library”" in told
     assert f"Margin: {margin(chosen.nearest):.2f}" in told
-    assert chosen.nearest[1].example in told
+    assert chosen.nearest[1].example in told and "words for it: none" not in told
 
 
 @pytest.mark.parametrize("text", ["what is the capital of Peru?", "hello there"])
