@@ -13,6 +13,7 @@ DISCORD = """
 /again                  +      +      +       +     +        -
 /continue               +      +      +       +     +        -
 /why                    +      +      +       +     +        -
+/stories                +      +      +       +     +        -
 /cancel                 +      +      +       +     +        -
 /styles                 +      +      +       +     +        -
 /queue                  +      +      +       +     +        -
@@ -46,6 +47,7 @@ AGAIN        +     -     -      -       -     +        -
 STYLE        +     -     -      -       -     +        -
 STYLE agatha +     -     -      -       -     +        -
 WHY          +     +     +      +       +     +        -
+TREE         +     -     -      -       -     -        -
 UP           +     +     +      +       +     +        -
 DOWN         +     +     +      +       +     +        -
 BLAME dull   +     +     +      +       +     +        -
@@ -87,6 +89,7 @@ TELEGRAM = """
 /again                  +      +     +        -       +
 /continue               +      +     +        -       +
 /why                    +      +     +        -       +
+/stories                +      +     +        -       +
 /cancel                 +      +     +        -       +
 /styles                 +      +     +        -       +
 /queue                  +      +     +        -       +
@@ -135,6 +138,7 @@ AGAIN        +     -     -     +        -
 STYLE        +     -     -     +        -
 CANCEL       +     -     -     +        -
 WHY          +     +     +     +        -
+TREE         +     -     -     -        -
 UP           +     +     +     +        -
 DOWN         +     +     +     +        -
 REPORT       +     +     +     +        +
