@@ -17,15 +17,16 @@ from study_exports import command, everything, export, lines
 from study_rows import STUDY, Rows, fill_study, opened
 
 from engine.errors import CommandError
+from engine.ledger.keys import key_file
 from engine.ledger.tables import Table
 from engine.ledger.transactions import Database
 from engine.settings import Settings
 from engine.study import tables
 from engine.study.experiments import tables as experiment_tables
 from engine.study.export.codebook import SOURCES, columns
-from engine.study.export.codebook_words import ABOUT, COMMANDS, COMMON, LEFT_OUT, TABLE_WORDS
 from engine.study.export.dataset import live_people, read_study
 from engine.study.export.manifest import difference, sums
+from engine.study.export.schema import described, schema_page
 from engine.study.export.table_files import safe_cell
 
 CANARY = "Zebedee Quux"
@@ -124,12 +125,29 @@ async def test_every_column_of_the_study_is_described_or_left_out_with_a_reason(
         table = mapper.local_table
         if "study" in table.columns or table.name in ABOUT_RUNS:
             assert table.name in ours | NOT_EXPORTED | ABOUT_RUNS, table.name
-    for name, source in SOURCES.items():
-        described = set(ABOUT[name]) | {column for table, column in LEFT_OUT if table == name}
-        assert {column.name for column in source.__table__.columns} - set(
-            COMMON
-        ) == described - set(COMMON)
-    assert set(TABLE_WORDS) == set(COMMANDS) == set(SOURCES)
+    for source in SOURCES.values():
+        assert {"about", "source"} <= described()[source.__tablename__].keys()
+
+
+def test_the_page_of_the_schema_is_that_of_the_tables_and_names_no_other_column() -> None:
+    page = (Path(__file__).parents[1] / "docs/schema.md").read_text(encoding="utf-8")
+    assert page == schema_page(), "pastiche db schema > docs/schema.md"
+    for table in Table.metadata.tables.values():
+        words = described().get(table.name, {})
+        told = {*words.get("columns", {}), *words.get("left_out", {})}
+        assert told <= {column.name for column in table.columns}, table.name
+
+
+async def test_sealed_columns_open_in_the_three_lines_of_the_page(
+    settings: Settings, filled: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PASTICHE_HOME", str(settings.home))
+    monkeypatch.setenv("PASTICHE_KEY_FILE", str(key_file(settings)))
+    code = schema_page().partition("```python\n")[2].partition("```")[0]
+    assert len(code.splitlines()) == 3
+    found: dict[str, Any] = {}
+    exec(code.replace('"jobs"', '"interactions"'), found)
+    assert set(found["jobs"]["typed"]) == {"a story about rain"}
 
 
 async def test_the_codebook_tells_every_column_that_goes_out(

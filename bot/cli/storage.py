@@ -70,3 +70,12 @@ def db_current() -> None:
         current, newest = revisions(settings)
         where = storage_of(settings).name
         sys.stdout.write(f"{where}: schema {current or 'none yet'}, newest {newest}\n")
+
+
+@app.command("schema")
+def db_schema() -> None:
+    """Every table and column, what is sealed, and how to open it: as Markdown."""
+    from engine.study.export.schema import schema_page
+
+    with faults():
+        sys.stdout.write(schema_page())

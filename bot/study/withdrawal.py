@@ -13,7 +13,7 @@ from bot.service.context import mark_of
 from bot.service.request import Reply, Who
 from bot.study.consent import parts_of, standing, study_of
 from engine.errors import AskerError
-from engine.study.export.codebook_words import TABLE_WORDS
+from engine.study.export.schema import described
 
 if TYPE_CHECKING:
     from bot.messages.grammar import Simple
@@ -70,7 +70,8 @@ async def mydata(chat: "StudyChat", _command: "Simple", who: Who) -> Reply:
     ]
     if known.lost:
         parts.append(words("study.lost", who.locale, names=", ".join(known.lost)))
-    about = {name: TABLE_WORDS[name] for name in rows if name in TABLE_WORDS}
+    words_of = described()
+    about = {name: words_of[name]["about"] for name in rows if "about" in words_of.get(name, {})}
     tables = {name: [_dated(row) for row in found] for name, found in rows.items()}
     whole = {"platform": who.platform, "account": who.asker, "about": about, "tables": tables}
     data = json.dumps(whole, ensure_ascii=False, indent=1, default=str, sort_keys=True).encode()

@@ -19,7 +19,7 @@ from engine.ledger.errors import explain
 from engine.ledger.keys import has_key, key_file, load_vault
 from engine.ledger.postgres import LedgerServer
 from engine.ledger.sqlite import LedgerFile
-from engine.settings import Settings
+from engine.settings import Settings, read_settings
 from engine.vault import Vault
 
 if TYPE_CHECKING:
@@ -171,9 +171,19 @@ def _belongs(settings: Settings, vault: Vault, stored: bytes | None) -> bool:
 
 def check_key(settings: Settings) -> None:
     """Raise LedgerError unless the ledger was written with this key."""
+    with opened(settings):
+        pass
+
+
+@contextmanager
+def opened(settings: Settings | None = None) -> Iterator[sa.Connection]:
+    """Connect for reading, beside a bot that may run; what is sealed opens. Raises LedgerError."""
+    settings = settings or read_settings()
+    vault = _vault(settings, new=False)
     with storage_of(settings).connect(writing=False) as connection:
-        stored = connection.scalar(KEY_CHECK_QUERY)
-    _belongs(settings, _vault(settings, new=False), stored)
+        _belongs(settings, vault, connection.scalar(KEY_CHECK_QUERY))
+        connection.dialect.pastiche_vault = vault  # type: ignore[attr-defined]
+        yield connection
 
 
 async def open_database(settings: Settings, *, synced: bool = True) -> AsyncEngine:

@@ -9,8 +9,7 @@ from engine.study.export.card_tables import (
     flow_table,
     table,
 )
-from engine.study.export.codebook import SOURCES, Tables
-from engine.study.export.codebook_words import TABLE_WORDS
+from engine.study.export.codebook import SOURCES, Tables, table_words
 from engine.study.export.scrub import KINDS
 from engine.study.export.table_files import iso
 
@@ -121,7 +120,7 @@ def _summary(made: ExportFacts, tables: Tables) -> str:
 
 
 def _contents(tables: Tables) -> str:
-    rows = [(f"`{name}`", len(tables[name]), TABLE_WORDS[name]) for name in SOURCES]
+    rows = [(f"`{name}`", len(tables[name]), table_words(name)["about"]) for name in SOURCES]
     return table(["table", "rows", "one row is"], rows) + (
         "\n\nEach is there as `.parquet`, `.jsonl` and `.csv`, with the same rows in the same order. "
         "What the columns mean stands in [codebook.md](codebook.md)."

@@ -16,7 +16,7 @@ from sqlalchemy.sql.elements import KeyedColumnElement
 from engine.ledger.tables import Table
 from engine.study import tables
 from engine.study.experiments import tables as experiment_tables
-from engine.study.export import codebook_words as words
+from engine.study.export.schema import described, meaning
 from engine.vault import Sealed
 
 Kind = Literal["text", "word", "json", "whole", "number", "flag", "time"]
@@ -26,6 +26,7 @@ UNITS = {
     **dict.fromkeys(("tokens_in", "tokens_out", "length"), "tokens"),
     **dict.fromkeys(("width", "height"), "pixels"),
 }
+OPEN = frozenset({("answers", "value")})  # sealed in the ledger, but chosen by button, not typed
 MANY_LEVELS = 30  # a column of words with more values than this is no factor
 
 SOURCES: dict[str, type[Table]] = {
@@ -55,23 +56,30 @@ class Column:
     derived: bool = False
 
 
+def table_words(table: str) -> dict[str, Any]:
+    """Give what is written of an exported table; the ledger may have another name for it."""
+    return described()[SOURCES[table].__tablename__ if table in SOURCES else table]
+
+
 @cache
 def columns(table: str) -> tuple[Column, ...]:
     """List the columns of an exported table: the schema's, then those derived from them."""
+    source = SOURCES[table].__table__
+    words = table_words(table)
     schema = (
         Column(
             name=(name := column.name),
             kind=(kind := _kind(column)),
-            about=words.ABOUT[table].get(name) or words.COMMON[name],
+            about=meaning(SOURCES[table].__tablename__, name),
             unit=_unit(name, kind),
-            free=isinstance(column.type, Sealed) and (table, name) not in words.OPEN,
+            free=isinstance(column.type, Sealed) and (table, name) not in OPEN,
         )
-        for column in SOURCES[table].__table__.columns
-        if (table, column.name) not in words.LEFT_OUT
+        for column in source.columns
+        if column.name not in words.get("left_out", {})
     )
     derived = (
         Column(name=name, kind=kind, about=about, unit=_unit(name, kind), derived=True)
-        for name, (kind, about) in words.DERIVED.get(table, {}).items()
+        for name, (kind, about) in words.get("derived", {}).items()
     )
     return (*schema, *derived)
 
@@ -101,8 +109,8 @@ def _unit(name: str, kind: Kind) -> str:
 def codebook(rows: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
     return {
         table: {
-            "about": words.TABLE_WORDS[table],
-            "source": words.COMMANDS[table],
+            "about": table_words(table)["about"],
+            "source": table_words(table)["source"],
             "rows": len(rows[table]),
             "columns": [_entry(column, rows[table]) for column in columns(table)],
         }
