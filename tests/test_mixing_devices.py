@@ -58,9 +58,11 @@ def load(folder: Path, device: str) -> Any:
     return model.to(device).eval()  # older transformers' other ways leave Gemma 2's cap out
 
 
-def a_mixer(tiny: Path, layout: str, device: str, precision: Any = "fp32") -> MixingScheduler:
+def a_mixer(
+    tiny: Path, layout: str, device: str, precision: Any = "fp32", fixed: bool | None = None
+) -> MixingScheduler:
     decoder = make_decoder(load(tiny / layout, device), precision)
-    mixer = MixingScheduler(decoder, Counters(), 8, 1 << 28)
+    mixer = MixingScheduler(decoder, Counters(), 8, 1 << 28, fixed=fixed)
     for name in EXPERTS[:3]:
         read = read_adapter(name, tiny / f"{layout}-{name}", mixer.decoder.shapes)
         mixer.adopt(AdapterKey(name), read)
@@ -136,6 +138,71 @@ def test_greedy_tokens_are_pefts_alone_and_mixed(tiny: Path, layout: str, device
         expected = by_peft(tiny, layout, device, row, len(tokens))
         assert written(mixer, [row]) == [tokens]
         assert tokens == expected
+
+
+def staggered(mixer: MixingScheduler, sampling: Sampling) -> list[list[int]]:
+    """Eleven requests for eight places, one more every other step; the last three are of the base."""
+    waiting = [a_row(mixer, number, sampling) for number in (*range(8), 3, 7, 11)]
+    rows = list(waiting)
+    for number in range(60):
+        if waiting and number % 2 == 0:
+            mixer.add(waiting.pop(0))
+        mixer.step()
+    while mixer.busy:
+        mixer.step()
+    return [row.tokens[row.prompt :] for row in rows]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("sampling", [{"temperature": 0.0}, SAMPLED], ids=["greedy", "drawn"])
+def test_fixed_shapes_write_the_same_tokens(tiny: Path, layout: str, device: str, sampling) -> None:
+    fixed, loose = (a_mixer(tiny, layout, device, fixed=way) for way in (True, False))
+    found = staggered(fixed, Sampling(**sampling))
+    assert found == staggered(loose, Sampling(**sampling))
+    assert all(len(tokens) > NEW // 2 for tokens in found)
+    assert fixed._graphs.fault == ""
+    shapes = {(bool(present), count) for present, count, _ in fixed._graphs._graphs}
+    assert {(True, 4), (True, 8), (False, 1)} <= shapes
+
+
+def test_an_adapter_that_comes_while_others_write_is_met_by_its_own_rows(
+    tiny: Path, device: str
+) -> None:
+    def tokens(fixed: bool) -> list[list[int]]:
+        mixer, greedy = a_mixer(tiny, "llama", device, fixed=fixed), Sampling(temperature=0.0)
+        late = read_adapter("moss", tiny / "llama-moss", mixer.decoder.shapes)
+        del mixer._adapters[AdapterKey("moss")]
+        first, second = a_row(mixer, 1, greedy), a_row(mixer, 0, greedy)
+        mixer.add(first)
+        for _ in range(6):
+            mixer.step()
+        mixer.adopt(AdapterKey("moss"), late)
+        second.adapter = AdapterKey("moss")
+        return [first.tokens, *written(mixer, [second])]
+
+    assert tokens(fixed=True) == tokens(fixed=False)
+
+
+def test_where_a_step_cannot_be_captured_it_is_told_once_and_served(
+    tiny: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    mixer = a_mixer(tiny, "llama", "cpu", fixed=True)
+    mixer._graphs._captures = True  # there is no CUDA here
+    rows = [a_row(mixer, number, Sampling(temperature=0.0)) for number in range(3)]
+    plain = a_mixer(tiny, "llama", "cpu", fixed=False)
+    again = [a_row(plain, number, Sampling(temperature=0.0)) for number in range(3)]
+    assert written(mixer, rows) == written(plain, again)
+    assert mixer._graphs.fault
+    assert sum("without CUDA graphs" in record.message for record in caplog.records) == 1
+
+
+@pytest.mark.parametrize("fixed", [True, False])
+def test_a_prompt_of_many_pieces_is_read_alone(tiny: Path, device: str, fixed: bool) -> None:
+    mixer = a_mixer(tiny, "llama", device, fixed=fixed)
+    row = a_row(mixer, 0, Sampling(temperature=0.0))
+    row.tokens = [4 + n * 37 % 250 for n in range(600)]
+    row.prompt = len(row.tokens)
+    assert written(mixer, [row]) == [row.tokens[600:]] != [[]]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

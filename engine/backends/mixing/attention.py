@@ -119,7 +119,7 @@ class Attention:
         if window is not None and window >= end:
             window = None
         if (key, window) not in self._masks:
-            mine = torch.tensor(places, device=device)[:, None]
+            mine = self._rows(places, device)[:, None]
             there = torch.arange(end, device=device)[None]
             hidden = there > mine
             if window is not None:
@@ -127,6 +127,9 @@ class Attention:
             empty = torch.zeros(hidden.shape, dtype=dtype, device=device)
             self._masks[key, window] = empty.masked_fill_(hidden, float("-inf"))
         return self._masks[key, window]
+
+    def _rows(self, places: Sequence[int], device: torch.device) -> Tensor:
+        return torch.tensor(places, device=device)
 
     def _all_places(self, device: torch.device) -> Tensor:
         """Say where each token's heads are stored, as rows of the flat cache."""

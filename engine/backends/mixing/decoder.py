@@ -122,7 +122,7 @@ class Decoder:
         for layer in self.layers:
             x = self._block(x, layer, batch, ropes[layer.kind])
         if batch.wanted != list(range(len(batch.ids))):
-            x = x[torch.tensor(batch.wanted, device=self.device)]
+            x = x[torch.tensor(batch.wanted, dtype=torch.long, device=self.device)]
         logits = self._head(self._norm(x, self._last_norm)).float()
         return logits if self._cap is None else torch.tanh_(logits.div_(self._cap)).mul_(self._cap)
 

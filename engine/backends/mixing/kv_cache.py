@@ -4,11 +4,23 @@ Rows 0 to n are always the busy ones, so a step reads them without gathering; a 
 replaced by the last. Room grows with the longest row and is checked against a budget first.
 """
 
+from contextlib import suppress
+
 import torch
 
 from engine.backends.memory import is_out_of_memory
 
 STEP_TOKENS = 128  # by which room grows
+ROOMY_TOKENS = 1024  # the least, where room grows in powers of two
+
+
+def bucket(number: int, least: int = 1) -> int:
+    """Round up to `least` times a power of two.
+
+    >>> [bucket(n) for n in (1, 3, 16, 17)], bucket(300, 256)
+    ([1, 4, 16, 32], 512)
+    """
+    return least << (-(-number // least) - 1).bit_length()
 
 
 class CacheFullError(Exception):
@@ -58,6 +70,16 @@ class KVCache:
                 raise
             raise CacheFullError from error
         self.keys, self.values, self.rows, self.tokens = keys, values, rows, tokens
+
+    def fits(self, rows: int, tokens: int, *, roomy: bool) -> bool:
+        """Make room and tell whether there was; `roomy`: in powers of two if they fit, so that the
+        cache seldom moves."""
+        shapes = [(bucket(rows), bucket(tokens, ROOMY_TOKENS))] if roomy else []
+        for shape in [*shapes, (rows, tokens)]:
+            with suppress(CacheFullError):
+                self.reserve(*shape)
+                return True
+        return False
 
     def _grown(self, olds: list[torch.Tensor], rows: int, tokens: int) -> list[torch.Tensor]:
         shape = (rows, self.heads, tokens, self.size)

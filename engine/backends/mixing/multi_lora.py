@@ -23,14 +23,15 @@ FEW = 4  # rows times experts up to which float32 products beat packed ones, whi
 class Stack:
     """Hold some experts' A and B on one linear: first A·x, k numbers, then B·(A·x) added to the output.
 
-    `owners` [k] are indices among the experts. `plain` are the two as float32 matrices [in, k] and
-    [k, out], for `few` rows and fewer; `packed` are for more.
+    `owners` [k] are indices among the experts, `columns` the same on the device. `plain` are the two
+    as float32 matrices [in, k] and [k, out], for `few` rows and fewer; `packed` are for more.
     """
 
     packed: tuple[Kernel, Sum] | None
     plain: tuple[torch.Tensor, torch.Tensor] | None
     few: int
     owners: tuple[int, ...]
+    columns: torch.Tensor
 
 
 @dataclass(slots=True, eq=False)
@@ -42,14 +43,13 @@ class Mix:
     who: torch.Tensor | None
     masks: dict[tuple[int, ...], torch.Tensor]
 
-    def own(self, h: torch.Tensor, owners: tuple[int, ...]) -> torch.Tensor:
+    def own(self, h: torch.Tensor, stack: Stack) -> torch.Tensor:
         """Zero every other expert's columns of h [rows, k], even where they are not finite."""
         if self.who is None:
             return h
-        mask = self.masks.get(owners)
+        mask = self.masks.get(stack.owners)
         if mask is None:
-            column = torch.tensor(owners, device=self.who.device)
-            mask = self.masks[owners] = self.who[:, None] != column
+            mask = self.masks[stack.owners] = self.who[:, None] != stack.columns
         return h.masked_fill_(mask, 0.0)
 
 
@@ -94,11 +94,11 @@ class MixedLinear:
             assert stack.plain is not None
             a, b = stack.plain
             y = self._kernel(x).float()
-            return y.addmm_(mix.own(torch.mm(x.float(), a), stack.owners), b)
+            return y.addmm_(mix.own(torch.mm(x.float(), a), stack), b)
         low, up = stack.packed
         half = x.bfloat16()
         y = self._kernel(half)
-        return up(mix.own(low(half), stack.owners), y)
+        return up(mix.own(low(half), stack), y)
 
     def stack(self, adapters: Sequence[Adapter]) -> Stack | None:
         """Put the adapters' updates side by side; None if nothing touches this linear."""
@@ -118,7 +118,8 @@ class MixedLinear:
         few = FEW // len(adapters)
         plain = (a.t().contiguous(), b.t().contiguous()) if few or self._full else None
         packed = None if self._full else (make_kernel(a, None, "bf16"), make_sum(b))
-        return Stack(packed=packed, plain=plain, few=few, owners=tuple(owners))
+        columns = torch.tensor(owners, device=self.device)
+        return Stack(packed, plain, few, tuple(owners), columns)
 
 
 class Stacks:
@@ -137,14 +138,22 @@ class Stacks:
         present = tuple(sorted({key for key in rows if key != BARE}))
         if not present:
             return NO_MIX
+        who = None
+        if len(present) > 1 or BARE in rows:
+            place = {key: number for number, key in enumerate(present)}
+            who = torch.tensor([place.get(key, -1) for key in rows], device=self._linears[0].device)
+        return Mix(stacks=self.of(present, adapters), who=who, masks={})
+
+    def of(
+        self, present: tuple[AdapterKey, ...], adapters: Mapping[AdapterKey, Adapter]
+    ) -> Sequence[Stack | None]:
+        """Give the stacks of these adapters, one a linear; none for none."""
+        if not present:
+            return ()
         if present not in self._sets:
             while len(self._sets) >= STACKS:
                 self._sets.popitem(last=False)
             own = [adapters[key] for key in present]
             self._sets[present] = tuple(linear.stack(own) for linear in self._linears)
         self._sets.move_to_end(present)
-        who = None
-        if len(present) > 1 or BARE in rows:
-            place = {key: number for number, key in enumerate(present)}
-            who = torch.tensor([place.get(key, -1) for key in rows], device=self._linears[0].device)
-        return Mix(stacks=self._sets[present], who=who, masks={})
+        return self._sets[present]

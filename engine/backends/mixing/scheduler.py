@@ -16,8 +16,8 @@ from engine.backends.counters import Counters
 from engine.backends.memory import free_bytes, is_out_of_memory
 from engine.backends.mixing.adapters import BARE, Adapter, AdapterKey, bytes_of
 from engine.backends.mixing.attention import Attention, Piece
+from engine.backends.mixing.decode_graphs import DecodeGraphs
 from engine.backends.mixing.decoder import Batch, Decoder
-from engine.backends.mixing.kv_cache import CacheFullError
 from engine.backends.mixing.multi_lora import Stacks
 from engine.backends.mixing.prefix_cache import LEAST_TOKENS, PrefixCache, shared
 from engine.backends.mixing.sampler import choose
@@ -26,6 +26,7 @@ from engine.errors import ModelError
 
 PIECE = 128  # tokens of prompts that are read in a step beside rows that write
 PIECE_ALONE = 512  # the same while nobody writes
+ACCELERATED = 4  # times as many tokens, and slots, on a GPU
 MOST_SLOTS = 16  # unless the settings say otherwise
 TYPICAL_TOKENS = 1024  # of a prompt and its answer, to size slots by
 CACHE_SHARE, PREFIX_SHARE, ADAPTER_SHARE = 0.4, 0.05, 0.1  # of the free memory
@@ -41,17 +42,27 @@ class MixingScheduler:
     """Schedule a base's batch, all in one thread."""
 
     def __init__(
-        self, decoder: Decoder, gauges: Counters, slots: int = 0, cache_bytes: int = 0
+        self,
+        decoder: Decoder,
+        gauges: Counters,
+        slots: int = 0,
+        cache_bytes: int = 0,
+        *,
+        fixed: bool | None = None,
     ) -> None:
-        """`slots` and `cache_bytes`: 0 sizes them by the memory that is free."""
+        """`slots` and `cache_bytes`: 0 sizes them by the memory that is free. `fixed`: whether writing
+        rows are computed in fixed shapes; None: on a GPU, where such a step becomes a graph."""
         free = free_bytes(decoder.device)
+        self._fixed = decoder.device.type == "cuda" if fixed is None else fixed
+        self._times = ACCELERATED if decoder.device.type == "cuda" else 1
         budget = cache_bytes or int(free * CACHE_SHARE)
         self.decoder = decoder
         self.cache = decoder.make_cache(budget)
         fitting = budget // (TYPICAL_TOKENS * self.cache.token_bytes)
-        self.slots = slots or max(1, min(MOST_SLOTS, fitting))
+        self.slots = slots or max(1, min(self._times * MOST_SLOTS, fitting))
         self.prefixes = PrefixCache(int(free * PREFIX_SHARE))
         self._stacks = Stacks(decoder.linears)
+        self._graphs = DecodeGraphs(decoder, self.cache, self._stacks)
         self._adapters: OrderedDict[AdapterKey, Adapter] = OrderedDict()
         self._adapter_bytes = int(free * ADAPTER_SHARE)
         self._gauges = gauges
@@ -59,10 +70,8 @@ class MixingScheduler:
         self._rows: list[TextSequence] = []
         self._reading: deque[TextSequence] = deque()  # of the rows, with prompts not read yet
         self._writing = 0
-        log.info(
-            "slots of the batch",
-            extra={"slots": self.slots, "cache_mb": budget >> 20, "free_mb": free >> 20},
-        )
+        told = {"slots": self.slots, "cache_mb": budget >> 20, "free_mb": free >> 20}
+        log.info("slots of the batch", extra=told)
 
     @property
     def busy(self) -> bool:
@@ -78,6 +87,7 @@ class MixingScheduler:
     def adopt(self, key: AdapterKey, adapter: Adapter) -> None:
         """Take an adapter in; those unused for longest may have to leave for it."""
         self._adapters[key] = adapter
+        self._graphs.forget()  # they have the adapters' stacks in them
         needed = {row.adapter for row in self._everyone()} | {key}
         while sum(map(bytes_of, self._adapters.values())) > self._adapter_bytes:
             idle = next((held for held in self._adapters if held not in needed), None)
@@ -100,14 +110,19 @@ class MixingScheduler:
         self._reading.clear()
         self._rows.clear()
         self._writing = 0
-        self.cache.clear()
+        self._clear()
+
+    def _clear(self) -> None:
+        """Give the idle cache back; graphs are bound to where it is."""
+        if not self._rows and not self._fixed:
+            self.cache.clear()
 
     def _everyone(self) -> Iterable[TextSequence]:
         return [*self._rows, *self._waiting]
 
     @torch.inference_mode()
     def step(self) -> None:
-        """Take one step: a token for every row that writes, pieces of the prompts of those that join."""
+        """Take one step: a token for every row that writes, pieces of the prompts that are read."""
         for row in [row for row in self._everyone() if row.stopped]:
             row.cancel()
             self._dismiss(row)
@@ -119,17 +134,15 @@ class MixingScheduler:
                 if not is_out_of_memory(error):
                     raise
                 self._shrink()
-        if not self._rows:
-            self.cache.clear()
+        self._clear()
 
     def _admit(self) -> None:
         """Seat those who wait, in their order, as far as there is room."""
-        if not self._rows:
-            self.cache.clear()
+        self._clear()
         group = list(islice(self._waiting, max(0, self.slots - len(self._rows))))
-        if group and not self._reserve(len(group), max(row.need for row in group)):
+        if group and not self._room(len(group), max(row.need for row in group)):
             for row in group:
-                if self._reserve(1, row.need):
+                if self._room(1, row.need):
                     self._seat(row)
                 elif self._rows:
                     return  # it waits until others have left
@@ -140,12 +153,8 @@ class MixingScheduler:
         for row in group:
             self._seat(row)
 
-    def _reserve(self, more: int, tokens: int) -> bool:
-        try:
-            self.cache.reserve(len(self._rows) + more, tokens)
-        except CacheFullError:
-            return False
-        return True
+    def _room(self, more: int, tokens: int) -> bool:
+        return self.cache.fits(len(self._rows) + more, tokens, roomy=self._fixed)
 
     def _seat(self, row: TextSequence) -> None:
         self._waiting.remove(row)
@@ -161,17 +170,21 @@ class MixingScheduler:
 
     def _advance(self) -> None:
         writers, pieces, ready = self._rows[: self._writing], *self._pieces()
-        attend = Attention(self.cache, [row.read for row in writers], [p for _, p in pieces])
-        ids = [row.tokens[row.read] for row in writers]
-        adapters = [row.adapter for row in writers]
-        wanted = list(range(len(writers)))
+        found = self._graphs.logits(writers, self._adapters) if self._fixed else None
+        loose = writers if found is None else []
+        attend = Attention(self.cache, [row.read for row in loose], [p for _, p in pieces])
+        ids = [row.tokens[row.read] for row in loose]
+        adapters = [row.adapter for row in loose]
+        wanted = list(range(len(loose)))
         for row, piece in pieces:
             ids += row.tokens[piece.start : piece.start + piece.length]
             adapters += [row.adapter] * piece.length
             if row in ready:
                 wanted.append(len(ids) - 1)
-        mix = self._stacks.mix(adapters, self._adapters)
-        logits = self.decoder(Batch(ids=ids, attend=attend, wanted=wanted, mix=mix))
+        logits = [] if found is None else [found]
+        if ids:
+            mix = self._stacks.mix(adapters, self._adapters)
+            logits.append(self.decoder(Batch(ids=ids, attend=attend, wanted=wanted, mix=mix)))
         for row in writers:
             row.read += 1
         for row, piece in pieces:
@@ -180,12 +193,12 @@ class MixingScheduler:
             self._reading.remove(row)
             self._keep(row)
             self._promote(row)
-        if wanted:
-            self._write(writers + ready, logits)
+        if writers or ready:
+            self._write(writers + ready, logits[0] if len(logits) == 1 else torch.cat(logits))
 
     def _pieces(self) -> tuple[list[tuple[TextSequence, Piece]], list[TextSequence]]:
         """Choose what is read in this step, and name the rows whose prompt is read to its end by it."""
-        left = PIECE if self._writing else PIECE_ALONE
+        left = self._times * (PIECE if self._writing else PIECE_ALONE)
         pieces, ready = [], []
         for row in self._reading:
             if self._borrows(row):
@@ -271,6 +284,7 @@ class MixingScheduler:
     def _shrink(self) -> None:
         """Queue the later half of the rows anew, first in line, after memory ran out."""
         self.prefixes.forget()
+        self._graphs.forget()
         if len(self._rows) == 1:
             row = self._rows[0]
             row.fail(_too_long(row))
