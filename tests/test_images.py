@@ -33,6 +33,8 @@ from engine.plan.picture import Drawing
 from engine.settings import Settings
 
 ROUNDING = 2  # of 255: what a larger batch may change in float32
+# These LoRAs at full strength magnify rounding: by PEFT too, four rows are 1e-4 off one alone.
+GENTLE = {"scale": 0.1, "speed": 0.1}
 pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),  # diffusers
     pytest.mark.filterwarnings("ignore:Already found a `peft_config`:UserWarning"),  # as is meant
@@ -196,12 +198,46 @@ async def test_equal_requests_of_several_jobs_are_drawn_together(backend) -> Non
 
 async def test_jobs_of_different_experts_at_once_meet_their_own_loras(backend) -> None:
     names = ("moss", "bare", "fern", "moss")
-    alone = {name: await drawn(backend, a_job(name)) for name in names}
-    together = await asyncio.gather(*(drawn(backend, a_job(name)) for name in names))
+    alone = {name: await drawn(backend, a_job(name, **GENTLE)) for name in names}
+    together = await asyncio.gather(*(drawn(backend, a_job(name, **GENTLE)) for name in names))
     for name, final in zip(names, together, strict=True):
         assert apart(pixels(final), pixels(alone[name])) <= ROUNDING
-    assert apart(pixels(alone["moss"]), pixels(alone["fern"])) > 20
-    assert apart(pixels(alone["moss"]), pixels(alone["bare"])) > 20
+    assert apart(pixels(alone["moss"]), pixels(alone["fern"])) > 5 * ROUNDING
+    assert apart(pixels(alone["moss"]), pixels(alone["bare"])) > 5 * ROUNDING
+
+
+@pytest.mark.parametrize("asked", [{}, {"guidance": 0.0}])
+async def test_jobs_of_unlike_loras_share_one_pass(backend, asked) -> None:
+    names = ("moss", "bare", "quick", "wordy")
+    jobs = [a_job(name, steps=6, seed=n, **GENTLE, **asked) for n, name in enumerate(names)]
+    alone = [await drawn(backend, job) for job in jobs]
+    begun: set[str] = set()
+    company: list[int] = []  # how many had begun when each was finished
+
+    async def follow(job: Job) -> Finished:
+        async for event in backend.generate(job, threading.Event()):
+            if isinstance(event, Image):
+                begun.add(job.id)
+        company.append(len(begun))
+        return event
+
+    together = await asyncio.gather(*map(follow, jobs))
+    assert company == [4] * 4
+    for one, other in zip(together, alone, strict=True):
+        assert apart(pixels(one), pixels(other)) <= ROUNDING
+        assert one.adapter_digest == other.adapter_digest
+
+
+async def test_a_stop_among_unlike_loras_makes_room_for_the_next(backend) -> None:
+    names = ("moss", "fern", "bare", "quick", "moss", "fern")
+    jobs = [a_job(name, steps=10, seed=n, **GENTLE) for n, name in enumerate(names)]
+    alone = [await drawn(backend, job) for job in jobs[1:]]
+    stopped, *others = await asyncio.gather(
+        run(backend, jobs[0], stop_after=1), *(drawn(backend, job) for job in jobs[1:])
+    )
+    assert isinstance(stopped[-1], Cancelled)
+    for one, other in zip(others, alone, strict=True):
+        assert apart(pixels(one), pixels(other)) <= ROUNDING
 
 
 async def test_one_jobs_stop_leaves_its_company_alone(backend) -> None:

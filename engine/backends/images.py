@@ -1,11 +1,12 @@
 """Pictures in process: diffusers' SDXL, one base resident, LoRAs hot-swapped, pictures drawn together.
 
-Jobs wait in one line. Those at its front that ask for the same expert at the same size and strength
-share the denoising loop: a picture joins between two steps, as soon as there is room, and leaves when
+Jobs wait in one line. Those at its front that ask for the same base and size share the denoising loop,
+each with its own LoRAs: a picture joins between two steps, as soon as there is room, and leaves when
 it is finished or cancelled. Each has its own seed, scheduler and steps, so company changes nothing but
-rounding (see diffusion.denoise). A job of another expert waits until the loop is empty, and nothing
-behind it overtakes, so no job starves. That is why `slots` is 4: four jobs must be here at once for the
-loop to find them. One thread of its own does it all, so that the worker's loop stays free.
+rounding (see diffusion.denoise). A job of another base or size waits until the loop is empty, and
+nothing behind it overtakes, so no job starves. `slots` is as many as one pass takes: so many jobs must
+be here at once for the loop to find them. One thread of its own does it all, so that the worker's loop
+stays free.
 """
 
 import asyncio
@@ -32,14 +33,17 @@ log = logging.getLogger(__name__)
 class ImageBackend:
     """Draw pictures; repeatable by seed on one device."""
 
-    slots = 4
-
     def __init__(self, settings: Settings, registry: Registry) -> None:
         self._settings = settings
         self._registry = registry
         self._arrived: queue.SimpleQueue[PictureJob] = queue.SimpleQueue()
         self._scheduler = PictureScheduler(settings, registry, self._arrived)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="images")
+
+    @property
+    def slots(self) -> int:
+        """Count the jobs drawn at a time; known when the first base is loaded."""
+        return self._scheduler.together
 
     async def load(self) -> None:
         """Load the first base that can be loaded; others come when they are asked for."""

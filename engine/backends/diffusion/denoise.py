@@ -68,15 +68,22 @@ class Canvas:
         self.step += 1
 
 
-def denoise(unet: Any, canvases: list[Canvas]) -> None:
+Pass = tuple[Canvas, EncodedPrompt]  # a row of the UNet: a picture, and the words it is seen with
+
+
+def passes_of(canvases: list[Canvas]) -> list[Pass]:
+    """Give the rows of one step: each canvas with its words, then the guided ones with what they are
+    guided away from."""
+    return [(c, c.words) for c in canvases] + [(c, c.away) for c in canvases if c.away is not None]
+
+
+def denoise(unet: Any, passes: list[Pass]) -> None:
     """Take one step of each canvas; all are of one size."""
     import torch
 
-    guided = [c for c in canvases if c.away is not None]
-    passes = [(c, c.words) for c in canvases] + [(c, c.away) for c in guided if c.away is not None]
-    kind, device = passes[0][1].states.dtype, canvases[0].latents.device
+    kind, device = passes[0][1].states.dtype, passes[0][0].latents.device
     seen = [c.scheduler.scale_model_input(c.latents, c.timestep) for c, _ in passes]
-    width, height = canvases[0].size
+    width, height = passes[0][0].size
     time_ids = torch.tensor([[height, width, 0, 0, height, width]], dtype=kind, device=device)
     answer = unet(
         torch.cat(seen).to(kind),
@@ -88,10 +95,8 @@ def denoise(unet: Any, canvases: list[Canvas]) -> None:
         },
         return_dict=False,
     )[0].float()
-    for number, canvas in enumerate(canvases):
-        noise = answer[number : number + 1]
-        if canvas.away is not None:
-            other = len(canvases) + guided.index(canvas)
-            plain = answer[other : other + 1]
-            noise = plain + canvas.guidance * (noise - plain)
-        canvas.advance(noise)
+    noises: dict[Canvas, list[Tensor]] = {}
+    for (canvas, _), noise in zip(passes, answer.split(1), strict=True):
+        noises.setdefault(canvas, []).append(noise)
+    for canvas, (noise, *plain) in noises.items():
+        canvas.advance(plain[0] + canvas.guidance * (noise - plain[0]) if plain else noise)

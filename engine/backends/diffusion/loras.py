@@ -22,11 +22,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Lora:
-    """Describe a loaded LoRA; `words` says that it changes the text encoders."""
+    """Describe a loaded LoRA; `words` says that it changes the text encoders, `alone` that rows with it
+    and without it cannot be drawn in one pass (DoRA)."""
 
     name: str
     digest: str
     words: bool
+    alone: bool = False
 
 
 def load_lora(pipeline: Any, layers: Layers, name: str, place: Path, digest: str = "") -> Lora:
@@ -42,7 +44,8 @@ def load_lora(pipeline: Any, layers: Layers, name: str, place: Path, digest: str
             model = getattr(pipeline, part)
             stack.enter_context(_undone_if_it_fails(model, name, own))
             _put(model, name, own)
-    return Lora(name, found, any(part != "unet" for part, _ in updates))
+    alone = any(SIZE in half for half in updates.values())
+    return Lora(name, found, any(part != "unet" for part, _ in updates), alone)
 
 
 @contextmanager

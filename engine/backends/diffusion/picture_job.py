@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.backends.diffusion.denoise import Canvas
 from engine.backends.diffusion.previews import Projection, side_by_side
+from engine.backends.diffusion.row_loras import Strengths
 from engine.backends.job_channel import JobChannel
 from engine.backends.png import pictures_of, preview_of
 from engine.errors import ModelError
@@ -28,6 +29,7 @@ class PictureJob:
     canvases: list[Canvas] = field(default_factory=list)
     drawn: dict[int, "Drawn"] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    strengths: Strengths = ()  # of the LoRAs that its pictures meet
     tokens: int = 0
     digests: tuple[str, str] = ("", "")
     first: float = 0.0
@@ -57,12 +59,6 @@ class PictureJob:
     def scale(self) -> float:
         """Give the strength of the expert's LoRA; 0 in a plain job."""
         return 0.0 if self.job.plain else self.order.scale
-
-    @property
-    def batch_key(self) -> tuple[object, ...]:
-        """Give the key of jobs that can be drawn together."""
-        order = self.order
-        return self.job.expert, order.width, order.height, self.scale, order.speed
 
     @property
     def _run(self) -> dict[str, Any]:

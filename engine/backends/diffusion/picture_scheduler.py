@@ -6,8 +6,8 @@ import queue
 import time
 
 from engine.backends.diffusion.decode import SpoiltPictureError, decode
-from engine.backends.diffusion.denoise import Canvas, denoise
-from engine.backends.diffusion.loras import Lora, activate
+from engine.backends.diffusion.denoise import Canvas, denoise, passes_of
+from engine.backends.diffusion.loras import Lora
 from engine.backends.diffusion.noise_schedulers import build_scheduler
 from engine.backends.diffusion.picture_job import PictureJob
 from engine.backends.diffusion.pipeline import ResidentPipeline, key_of, load_resident
@@ -19,7 +19,8 @@ from engine.settings import Settings
 from engine.weights.bases import fetch
 
 TOGETHER = 4  # pictures in one pass
-PIXELS_TOGETHER = 4 << 20  # and how many pixels: four of 1024 x 1024
+ON_A_GPU = 8
+PIXELS = 1 << 20  # of each of them, on average
 SPOILT = (
     "The picture came out empty, and a second try did not help. Please try another seed, or describe "
     "it in other words."
@@ -77,17 +78,27 @@ class PictureScheduler:
         """Start as many pictures from the front of the line as may be drawn together."""
         while self._line:
             picture_job = self._line[0]
-            if self._canvases and self._canvases[0][0].batch_key != picture_job.batch_key:
+            if self._canvases and self._manner(self._canvases[0][0]) != self._manner(picture_job):
                 return
             try:
                 if not picture_job.canvases:
                     self._prepare(picture_job)
-                if not self._begin(picture_job):
+                if self._must_wait(picture_job) or not self._begin(picture_job):
                     return
                 self._line.pop(0)
             except Exception as error:  # noqa: BLE001 - one job's fault is sent to it, others go on
                 picture_job.channel.send(error)
                 self._clear()
+
+    def _manner(self, picture_job: PictureJob) -> tuple[object, ...]:
+        """Name the base and size that jobs must share to be drawn together."""
+        weights = self._registry.weights(expert_of(self._registry, picture_job.job))
+        return key_of(weights), picture_job.order.width, picture_job.order.height
+
+    def _must_wait(self, picture_job: PictureJob) -> bool:
+        """Tell whether those under way meet other LoRAs, and one of all these must be alone."""
+        met = {p.strengths for p, _ in self._canvases} | {picture_job.strengths}
+        return len(met) > 1 and any(self._loaded().loras[n].alone for row in met for n, _ in row)
 
     def _begin(self, picture_job: PictureJob) -> bool:
         """Start its waiting pictures; tell whether all of them are under way."""
@@ -107,30 +118,41 @@ class PictureScheduler:
         if self._loaded().low:
             return 1
         area = picture_job.order.width * picture_job.order.height
-        return max(1, min(TOGETHER, PIXELS_TOGETHER // area))
+        return max(1, min(self.together, self.together * PIXELS // area))
+
+    @property
+    def together(self) -> int:
+        """Count the pictures of one pass, at most."""
+        on_a_gpu = self._resident is not None and self._resident[1].device == "cuda"
+        return ON_A_GPU if on_a_gpu else TOGETHER
 
     def _prepare(self, picture_job: PictureJob) -> None:
         """Load base and LoRAs, encode the prompt, make canvases. Raises ModelError."""
         job, order = picture_job.job, picture_job.order
         expert = expert_of(self._registry, job)
         picture_job.channel.send_loading(expert.title)
-        resident, active, fast = self._with_loras(expert, picture_job.scale, order.speed)
+        resident = self.fetch(expert)
+        loras = self._loras(resident, expert, picture_job.scale, order.speed)
+        picture_job.strengths = tuple((lora.name, strength) for lora, strength in loras)
+        changing = tuple((lora.name, strength) for lora, strength in loras if lora.words)
+        resident.activate(changing)  # the text encoders' part; UNet rows meet theirs at each step
         if picture_job.over:
             return picture_job.cancel()
         tokenizers = (resident.pipeline.tokenizer, resident.pipeline.tokenizer_2)
         drawing = self._registry.drawing(expert)
         picture_job.notes += notes_on(job.prompt, order.negative, drawing, tokenizers)
         picture_job.tokens = tokens_of(job.prompt, tokenizers)
-        own = resident.loras.get(expert.name)
-        picture_job.digests = (resident.digest, own.digest if own and picture_job.scale else "")
+        own = next((lora.digest for lora, _ in loras if lora.name == expert.name), "")
+        picture_job.digests = (resident.digest, own)
+        fast = any(lora.name != expert.name for lora, _ in loras)
         encoder, guided = resident.encoder, order.guidance > 1
         schedule = resident.pipeline.scheduler, order.scheduler, order.steps, resident.device
         picture_job.canvases = [
             Canvas(
                 seed=job.seed + number,
                 size=(order.width, order.height),
-                words=encoder.encode(job.prompt, active),
-                away=encoder.leave_out(order.negative, active) if guided else None,
+                words=encoder.encode(job.prompt, changing),
+                away=encoder.leave_out(order.negative, changing) if guided else None,
                 guidance=order.guidance,
                 scheduler=build_scheduler(*schedule, fast=fast),
                 wanted=order.steps,
@@ -153,31 +175,27 @@ class PictureScheduler:
             self._resident = (key, load_resident(weights, self._settings))
         return self._loaded()
 
-    def _with_loras(
-        self, expert: Expert, scale: float, speed: float
-    ) -> tuple[ResidentPipeline, object, bool]:
-        """Give the base with exactly the expert's LoRAs active; also which of them change the words, and
-        whether a few-step one is among them."""
-        resident = self.fetch(expert)
+    def _loras(
+        self, resident: ResidentPipeline, expert: Expert, scale: float, speed: float
+    ) -> list[tuple[Lora, float]]:
+        """Give the expert's LoRAs that act, with their strengths."""
         weights = self._registry.weights(expert)
-        active: dict[str, float] = {}
-        loras: list[Lora] = []
+        loras: list[tuple[Lora, float]] = []
         if (place := find_adapter(weights)) is not None:
-            loras.append(resident.lora(expert.name, place, weights.digest))
-            active[expert.name] = scale
+            loras.append((resident.lora(expert.name, place, weights.digest), scale))
         if weights.speed:
             name = "speed " + weights.speed.replace(".", " ")  # no expert's name has a space
-            loras.append(resident.lora(name, fetch(weights.speed)))
-            active[name] = speed
-        active = {name: strength for name, strength in active.items() if strength}
-        activate(resident.pipeline, active)
-        changing = tuple((x.name, active[x.name]) for x in loras if x.words and x.name in active)
-        return resident, changing, any(name != expert.name for name in active)
+            loras.append((resident.lora(name, fetch(weights.speed)), speed))
+        return [(lora, strength) for lora, strength in loras if strength]
 
     def _step(self) -> None:
         """Take one step of everything under way, then finish what is ready."""
         try:
-            denoise(self._loaded().pipeline.unet, [canvas for _, canvas in self._canvases])
+            resident = self._loaded()
+            passes = passes_of([canvas for _, canvas in self._canvases])
+            strengths = {canvas: picture_job.strengths for picture_job, canvas in self._canvases}
+            resident.meet([strengths[canvas] for canvas, _ in passes])
+            denoise(resident.pipeline.unet, passes)
             for picture_job, canvas in self._canvases:
                 if canvas.ready:
                     self._decode(picture_job, canvas)

@@ -4,13 +4,15 @@ Only safetensors are read, code from a repository never is. Every digest is take
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from engine.backends.diffusion.loras import Lora, load_lora
+from engine.backends.diffusion.loras import Lora, activate, load_lora
 from engine.backends.diffusion.previews import Projection, read_projection
 from engine.backends.diffusion.prompt_encoder import Encoder
+from engine.backends.diffusion.row_loras import RowLoras, Strengths
 from engine.backends.model_loading import loading, placement
 from engine.errors import ModelError
 from engine.plan.cards import Weights
@@ -39,13 +41,35 @@ class ResidentPipeline:
     layers: Layers
     decoder: Any = None
     low: bool = False
+    compiled: bool = False
     loras: dict[str, Lora] = field(default_factory=dict)
+    rows: RowLoras = field(init=False)
+    _acting: Strengths | None = None  # of PEFT's; unknown after something was loaded
+
+    def __post_init__(self) -> None:
+        self.rows = RowLoras(self.pipeline.unet)
 
     def lora(self, name: str, place: Path, digest: str = "") -> Lora:
         """Give the LoRA of that name, loaded at its first use. Raises ModelError."""
         if name not in self.loras:
+            self._acting = None
             self.loras[name] = load_lora(self.pipeline, self.layers, name, place, digest)
         return self.loras[name]
+
+    def activate(self, strengths: Strengths) -> None:
+        """Let exactly these LoRAs act in all parts, by PEFT."""
+        if strengths != self._acting:
+            self._acting = None
+            activate(self.pipeline, dict(strengths))
+            self._acting = strengths
+
+    def meet(self, rows: Sequence[Strengths]) -> None:
+        """Give each row of the UNet's next pass its own LoRAs; all rows the same where one of them must
+        be alone."""
+        alone = any(self.loras[name].alone for row in rows for name, _ in row)
+        by_peft = alone or (len(set(rows)) == 1 and (self.low or self.compiled))
+        self.activate(rows[0] if by_peft else ())
+        self.rows.meet([() for _ in rows] if by_peft else rows)
 
     def save_memory(self) -> None:
         """Use as little memory as possible from here on."""
@@ -165,7 +189,8 @@ def _settle(resident: ResidentPipeline, settings: Settings) -> None:
         except torch.OutOfMemoryError:
             resident.pipeline.to("cpu")
             resident.save_memory()
-    if settings.picture_compile and resident.device == "cuda":  # not run yet on a GPU
+    if settings.picture_compile and resident.device == "cuda":
+        resident.compiled = True
         resident.pipeline.unet.compile(dynamic=True)
 
 

@@ -42,10 +42,10 @@ def tests(day: Day) -> None:
         sys.executable, "-m", "pytest", "-q", "-x" if day.tiny else "-q", "--noconftest",
         "-c", "/dev/null", f"--rootdir={ROOT}", "-p", "no:cacheprovider", "--tb=short",
         "-W", "ignore", "-o", "pythonpath=tests .", "-m", "gpu",
-        str(ROOT / "tests" / "test_mixing_devices.py"),
+        *(str(ROOT / "tests" / f"test_{name}.py") for name in ("mixing_devices", "row_loras")),
     ]  # fmt: skip
     if day.tiny:
-        command[-2:] = ["gpu or not gpu", command[-1], "-k", "finite"]
+        command[-3:] = ["gpu or not gpu", *command[-2:], "-k", "finite"]
     told = day.folder / "pytest.txt"
     try:
         with told.open("w") as out:
@@ -72,16 +72,16 @@ def later(module: str, name: str) -> Callable[[Day], None]:
 
 PARTS = (
     Part("card", card, 20, 5, 9),
-    Part("tests", tests, 100, 20, 2, (*ENGINE, "peft", "pytest")),
     Part("text", later("text", "decode"), 80, 20, 16, ENGINE, "text"),
-    Part("text-graphs", later("graphs", "graphs"), 45, 15, 12, ENGINE, "text"),
-    Part("text-profile", later("text", "profile"), 30, 10, 12, ENGINE, "text"),
-    Part("text-load", later("text", "arrivals"), 35, 25, 12, ENGINE, "text"),
-    Part("pictures", later("pictures", "pictures"), 110, 30, 40, PICTURES, "pictures"),
-    Part("peft", later("peers", "one_by_one"), 60, 25, 16, (*ENGINE, "peft"), "peft"),
+    Part("text-eager", later("text", "eager"), 60, 25, 12, ENGINE, "text"),
+    Part("tests", tests, 80, 20, 2, (*ENGINE, "peft", "diffusers", "pytest")),
+    Part("pictures", later("pictures", "pictures"), 130, 30, 40, PICTURES, "pictures"),
+    Part("text-load", later("text", "arrivals"), 45, 25, 12, ENGINE, "more-text"),
+    Part("text-profile", later("text", "profile"), 30, 10, 12, ENGINE, "more-text"),
+    Part("qlora", later("fitting", "qlora"), 40, 15, 30, (*TRAINING, "bitsandbytes")),
     Part("lora", later("fitting", "lora"), 50, 15, 30, TRAINING),
     Part("image-lora", later("fitting", "image"), 45, 15, 30, (*TRAINING, "diffusers")),
-    Part("qlora", later("fitting", "qlora"), 40, 15, 30, (*TRAINING, "bitsandbytes")),
+    Part("peft", later("peers", "one_by_one"), 60, 25, 16, (*ENGINE, "peft"), "peft"),
     Part("vllm", later("peers", "vllm"), 120, 60, 60, (*ENGINE, "vllm")),
     Part("peft-static", later("peers", "static_cache"), 80, 30, 16, (*ENGINE, "peft"), "peft"),
     Part("pictures-compiled", later("pictures", "compiled"), 90, 40, 40, PICTURES, "pictures"),

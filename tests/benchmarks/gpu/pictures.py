@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from engine.backends.diffusion.row_loras import Strengths
 from tests.benchmarks.gpu.day import Day
 from tests.benchmarks.gpu.shapes import EXPERTS, IMAGE_TARGETS, RANK
 
@@ -99,21 +100,26 @@ def build_sdxl(day: Day) -> Any:
 def sdxl(day: Day) -> Any:
     """Built once for the parts that follow each other, its three LoRAs loaded by the product."""
     if "sdxl" not in day.held:
-        from engine.backends.diffusion.loras import load_lora
+        from engine.backends.diffusion.pipeline import ResidentPipeline
+        from engine.backends.diffusion.previews import read_projection
+        from engine.backends.diffusion.prompt_encoder import Encoder
         from engine.weights.picture_layers import layers_of
 
         began = time.perf_counter()
-        pipeline = day.held["sdxl"] = build_sdxl(day)
+        pipeline = build_sdxl(day)
         day.sync()
         day.note("base built", time.perf_counter() - began, "s")
         unet = sum(weight.numel() for weight in pipeline.unet.parameters())
         day.note("UNet", unet / 1e9, "thousand million parameters")
         layers, taken = layers_of(pipeline), []
+        colours, encoder = read_projection(day.folder), Encoder(pipeline, day.device)
+        resident = ResidentPipeline(pipeline, "", day.device, colours, encoder, layers)
+        day.held["sdxl"] = resident
         for seed, name in enumerate(EXPERTS):
             place = save_lora(day.folder / f"lora-{name}", layers["unet"], seed)
             day.sync()
             began = time.perf_counter()
-            load_lora(pipeline, layers, name, place)
+            resident.lora(name, place)
             day.sync()
             taken.append(time.perf_counter() - began)
         day.note("a LoRA loaded from its file", sorted(taken)[1], "s", f"first {taken[0]:.2f} s")
@@ -152,15 +158,16 @@ def words(day: Day, pipeline: Any, seed: int) -> Any:
 
 
 def draw(
-    day: Day, pipeline: Any, count: int, steps: int, guidance: float, only: int = 0
+    day: Day, rows: list[Strengths], steps: int, guidance: float, only: int = 0, seed: int = 0
 ) -> list[Any]:
-    """So many pictures in one batch; `only` so many of their steps."""
-    from engine.backends.diffusion.denoise import Canvas, denoise
+    """A picture for each row of LoRAs, all in one batch; `only` so many of their steps."""
+    from engine.backends.diffusion.denoise import Canvas, denoise, passes_of
     from engine.backends.diffusion.noise_schedulers import build_scheduler
 
-    side = 64 if day.tiny else 1024
+    resident = sdxl(day)
+    pipeline, side = resident.pipeline, 64 if day.tiny else 1024
     canvases = []
-    for number in range(count):
+    for number in range(seed, seed + len(rows)):
         scheduler = build_scheduler(pipeline.scheduler, "", steps, day.device, fast=steps < 10)
         canvas = Canvas(
             seed=number,
@@ -173,79 +180,101 @@ def draw(
         )
         canvas.start(pipeline.vae_scale_factor, pipeline.unet.config.in_channels, day.device)
         canvases.append(canvas)
+    strengths = dict(zip(canvases, rows, strict=True))
     for _ in range(only or steps):
-        denoise(pipeline.unet, canvases)
+        passes = passes_of(canvases)
+        resident.meet([strengths[canvas] for canvas, _ in passes])
+        denoise(pipeline.unet, passes)
     return canvases
 
 
 def pictures(day: Day) -> None:
-    """1 and 8 of 1024 x 1024 at 30 steps with guidance and at 4 without, with a LoRA."""
+    """1 and 8 of 1024 x 1024 at 4 steps without guidance and at 30 with it: LoRAs mixed, one, none."""
     import torch
 
     from engine.backends.diffusion.decode import decode
-    from engine.backends.diffusion.loras import activate
 
     with torch.no_grad():
-        pipeline = sdxl(day)
-        long, some, many = (2, 1, 2) if day.tiny else (30, 5, 8)
-        activate(pipeline, {EXPERTS[0]: 1.0})
-        done = draw(day, pipeline, 1, 4, 0.0)
-        day.note("words encoded", 1000 * day.timed(lambda: words(day, pipeline, 1)), "ms")
+        resident = sdxl(day)
+        long, some, many = (2, 1, 3) if day.tiny else (30, 5, 8)
+        one: Strengths = ((EXPERTS[0], 1.0),)
+        mixed: list[Strengths] = [((EXPERTS[n % 3], 1 - n / 20),) for n in range(many)]
+        ways = {"LoRAs mixed": mixed, "one LoRA": [one] * many, "no LoRA": [()] * many}
+        done = draw(day, [one], 4, 0.0)
+        day.note("words encoded", 1000 * day.timed(lambda: words(day, resident.pipeline, 1)), "ms")
         with day.tried("VAE"):
-            seconds = day.timed(lambda: decode(pipeline.vae, done[0].latents))
+            seconds = day.timed(lambda: decode(resident.pipeline.vae, done[0].latents))
             day.note("VAE and copy of a picture", 1000 * seconds, "ms")
-        for count, steps, guidance in ((1, 4, 0.0), (many, 4, 0.0), (1, long, GUIDANCE)):
-            _whole(day, pipeline, count, steps, guidance)
-        swap = day.timed(lambda: [activate(pipeline, {name: 1.0}) for name in EXPERTS]) / len(
-            EXPERTS
-        )
-        day.note("LoRA changed for another (set_adapters)", 1000 * swap, "ms")
-        _step(day, pipeline, "with a LoRA", 1, some)
-        activate(pipeline, {})
-        _step(day, pipeline, "without", 1, some)
-        activate(pipeline, {EXPERTS[1]: 1.0})
-        _whole(day, pipeline, many, long, GUIDANCE)
+        _whole(day, "1 picture, one LoRA", [one], 4, 0.0)
+        for name, rows in ways.items():
+            _whole(day, f"{many} pictures, {name}", rows, 4, 0.0)
+        with day.tried("one by one"):
+            began = time.perf_counter()
+            alone = [draw(day, [row], 4, 0.0, seed=n)[0].latents for n, row in enumerate(mixed)]
+            day.sync()
+            day.note("8 one by one, 4 steps, no VAE", time.perf_counter() - began, "s")
+            together = torch.cat([canvas.latents for canvas in draw(day, mixed, 4, 0.0)])
+            whole = torch.cat(alone)
+            off = float((together - whole).norm() / whole.norm())
+            day.note("mixed against one by one, bf16", 100 * off, "% apart")
+        for name, rows in ways.items():
+            _step(day, f"1 row, {name}", rows[:1], some)
+            _step(day, f"{many} rows, {name}", rows, some)
+        resident.compiled = True  # rows of one LoRA go by PEFT's own layers then
+        _step(day, "1 row, one LoRA by PEFT", [one], some)
+        _step(day, f"{many} rows, one LoRA by PEFT", [one] * many, some)
+        resident.compiled = False
+        _swap(day)
+        for name in ("LoRAs mixed", "one LoRA"):
+            _whole(day, f"{many} pictures, {name}", ways[name], long, GUIDANCE)
+        _whole(day, "1 picture, one LoRA", [one], long, GUIDANCE)
 
 
-def _whole(day: Day, pipeline: Any, count: int, steps: int, guidance: float) -> None:
+def _swap(day: Day) -> None:
+    resident = sdxl(day)
+    swap = day.timed(lambda: [resident.activate(((name, 1.0),)) for name in EXPERTS])
+    day.note("LoRA changed for another by PEFT", 1000 * swap / len(EXPERTS), "ms")
+    resident.activate(())
+
+    def stacked() -> None:
+        for name in EXPERTS:
+            resident.rows.meet([((name, 1.0),)])
+
+    day.note("LoRA changed for another, rows", 1000 * day.timed(stacked) / len(EXPERTS), "ms")
+
+
+def _whole(day: Day, name: str, rows: list[Strengths], steps: int, guidance: float) -> None:
     from engine.backends.diffusion.decode import decode
 
     def whole() -> None:
-        for canvas in draw(day, pipeline, count, steps, guidance):
-            decode(pipeline.vae, canvas.latents)
+        for canvas in draw(day, rows, steps, guidance):
+            decode(sdxl(day).pipeline.vae, canvas.latents)
 
-    times = 1 if count > 1 and steps > 4 else 2
-    name = f"{count} pictures, {steps} steps{', guided' if guidance else ''}"
+    times = 1 if steps > 4 else 2
+    name = f"{name}, {steps} steps{', guided' if guidance else ''}"
     with day.tried(name):
         seconds = day.timed(whole, times, 0 if times == 1 else 1)
-        day.note(name, seconds, "s", f"{seconds / count:.2f} s a picture")
+        day.note(name, seconds, "s", f"{seconds / len(rows):.2f} s a picture")
         day.peak(name)
 
 
-def _step(day: Day, pipeline: Any, name: str, count: int, steps: int) -> None:
-    seconds = day.timed(lambda: draw(day, pipeline, count, 30, GUIDANCE, only=steps), 2, 1) / steps
-    day.note(f"a guided step {name}", 1000 * seconds, "ms")
+def _step(day: Day, name: str, rows: list[Strengths], steps: int) -> None:
+    with day.tried(name):
+        taken = day.timed(lambda: draw(day, rows, 30, GUIDANCE, only=steps), 2, 1) / steps
+        day.note(f"a guided step, {name}", 1000 * taken, "ms")
 
 
 def compiled(day: Day) -> None:
     """The product's own setting picture_compile: what it costs once, and what it wins."""
     import torch
 
-    from engine.backends.diffusion.loras import activate
-
     with torch.no_grad():
-        pipeline = sdxl(day)
-        activate(pipeline, {EXPERTS[0]: 1.0})
-        pipeline.unet.compile(dynamic=True, **({"backend": "eager"} if day.tiny else {}))
-        began = time.perf_counter()
-        draw(day, pipeline, 1, 4, 0.0)
-        day.sync()
-        day.note("first picture of 4 steps, compiling", time.perf_counter() - began, "s")
-        _whole(day, pipeline, 1, 4, 0.0)
-        began = time.perf_counter()
-        activate(pipeline, {EXPERTS[1]: 1.0})
-        draw(day, pipeline, 1, 4, 0.0)
-        day.sync()
-        day.note("the first with another LoRA", time.perf_counter() - began, "s")
-        if not day.tiny:
-            _whole(day, pipeline, 1, 30, GUIDANCE)
+        resident = sdxl(day)
+        resident.compiled = True
+        resident.pipeline.unet.compile(dynamic=True, **({"backend": "eager"} if day.tiny else {}))
+        for name in EXPERTS[:2]:
+            began = time.perf_counter()
+            draw(day, [((name, 1.0),)], 4, 0.0)
+            day.sync()
+            day.note(f"first picture of 4 steps, {name}", time.perf_counter() - began, "s")
+            _whole(day, "1 picture", [((name, 1.0),)], 4, 0.0)

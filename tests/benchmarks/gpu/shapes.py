@@ -99,7 +99,9 @@ def build_mixer(day: Day, slots: int) -> Any:
 
     model = build_gemma(day)
     shapes = linear_shapes(model)
-    mixer = MixingScheduler(make_decoder(model, "bf16"), Counters(), slots, (1 << 28) * day.tiny)
+    mixer = MixingScheduler(
+        make_decoder(model, "bf16"), Counters(), slots, (1 << 28) * day.tiny, fixed=True
+    )
     assert mixer.decoder.shapes == shapes
     for seed, name in enumerate(EXPERTS):
         mixer.adopt(AdapterKey(name), updates_of(shapes, seed, day.device))

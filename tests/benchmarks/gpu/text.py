@@ -4,6 +4,7 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from engine.backends.mixing.sampler import choose
@@ -17,6 +18,7 @@ LOADS = (1, 16, 64)
 PROMPT, NEW = 60, 128
 RATES = (2, 8, 16)  # requests a second
 LOAD_SECONDS = 6.0
+STEPS = 10
 DRAWN = Sampling(
     temperature=0.8, top_p=0.95, top_k=64, repetition_penalty=1.1
 )  # random logits are flat
@@ -96,6 +98,8 @@ def serve(
 
 def decode(day: Day) -> None:
     """1, 16 and 64 requests of 128 tokens: mixed over three adapters, bare, and drawn."""
+    import torch
+
     serve(day, asks(day, 4))
     for number in loads(day):
         _measure(day, f"ours, {number} mixed", asks(day, number))
@@ -105,11 +109,41 @@ def decode(day: Day) -> None:
         _measure(day, f"ours, {number} of the base alone", asks(day, number, bare=True))
     for number in last:
         _measure(day, f"ours, {number} mixed, drawn", asks(day, number), DRAWN)
+    mixer, _ = batch(day)
+    if mixer._graphs.fault:
+        day.faults.append(f"text: no graphs: {mixer._graphs.fault}")
+    with torch.inference_mode():
+        for (present, rows, end), graph in mixer._graphs._graphs.items():
+            inputs = [(5, end - 2, 0)] * rows
+            seconds = day.timed(partial(several, graph, inputs)) / STEPS
+            name = f"a step, {rows} rows, {end} places, {len(present)} adapters"
+            day.note(name, 1000 * seconds, "ms", f"{rows / seconds:.0f} tokens/s")
     alone = [serve(day, [ask])[0][0] for ask in asks(day, 3)]
     mixed = serve(day, asks(day, 3))[0]
     day.held["answers"] = [row.tokens[row.prompt :] for row in alone]
     same = sum(a.tokens == b.tokens for a, b in zip(alone, mixed, strict=True))
     day.note("answers in bf16 alone that are those in company", same, "of 3")
+
+
+def several(graph: Any, inputs: list[tuple[int, int, int]]) -> None:
+    """Steps, one after the other."""
+    for _ in range(STEPS):
+        graph(inputs)
+
+
+def eager(day: Day) -> None:
+    """The same kernel by kernel, and whether the tokens are those of the graphs."""
+    mixer, _ = batch(day)
+    for number in loads(day):
+        played = serve(day, asks(day, number))[0]
+        mixer._fixed = False
+        try:
+            _measure(day, f"ours, {number} mixed, without graphs", asks(day, number))
+            loose = serve(day, asks(day, number))[0]
+        finally:
+            mixer._fixed = True
+        same = sum(a.tokens == b.tokens for a, b in zip(played, loose, strict=True))
+        day.note(f"{number} answers that are the same with graphs", same, f"of {number}")
 
 
 def _measure(day: Day, name: str, queue: list[Ask], sampling: Sampling | None = None) -> None:
