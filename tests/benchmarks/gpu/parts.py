@@ -74,7 +74,7 @@ PARTS = (
     Part("card", card, 20, 5, 9),
     Part("text", later("text", "decode"), 80, 20, 16, ENGINE, "text"),
     Part("text-eager", later("text", "eager"), 60, 25, 12, ENGINE, "text"),
-    Part("tests", tests, 80, 20, 2, (*ENGINE, "peft", "diffusers", "pytest")),
+    Part("tests", tests, 100, 20, 2, (*ENGINE, "peft", "diffusers", "pytest")),
     Part("pictures", later("pictures", "pictures"), 130, 30, 40, PICTURES, "pictures"),
     Part("text-load", later("text", "arrivals"), 45, 25, 12, ENGINE, "more-text"),
     Part("text-profile", later("text", "profile"), 30, 10, 12, ENGINE, "more-text"),
