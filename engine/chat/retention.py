@@ -53,9 +53,19 @@ EXPIRING: tuple[tuple[str, Any, float], ...] = (
 
 
 class Retention:
-    """Runs rounds on a ledger and on the copies in its data folder."""
+    """Runs rounds on a ledger and on the copies in its data folder.
 
-    def __init__(self, ledger: Ledger, home: Path, observers: Sequence[ChatObserver] = ()) -> None:
+    Whoever writes in a terminal has the data folder: they may have their words kept longer.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        home: Path,
+        observers: Sequence[ChatObserver] = (),
+        terminal_seconds: float = KEEP_SECONDS,
+    ) -> None:
+        self._terminal_seconds = terminal_seconds
         self._ledger = ledger
         self._home = home
         self._observers = observers
@@ -120,14 +130,15 @@ class Retention:
 
     async def _retire(self, connection: AsyncConnection, now: float) -> dict[str, int]:
         await self._end(connection, now)
-        for chunk in chunks(list(await connection.scalars(_worded(now)))):
+        worded = _worded(now, self._terminal_seconds)
+        for chunk in chunks(list(await connection.scalars(worded))):
             owed = Delivery.job_id.in_(chunk), Delivery.state != "delivered"
             await connection.execute(sa.update(Delivery).where(*owed).values(state="lost"))
         private = sa.select(JobRow.id).join(RequestRow).join(Delivery)
         over = JobRow.state.in_(FINAL_STATES), Delivery.state.in_(("lost", "delivered"))
         found = list(await connection.scalars(private.where(RequestRow.private, *over)))
         counts = {"private": await erase_private(self._ledger, connection, found)}
-        jobs = list(await connection.scalars(_worded(now)))
+        jobs = list(await connection.scalars(worded))
         pictures = await blank_jobs(self._ledger, connection, jobs)
         counts |= {"blanked": len(jobs), "pictures": pictures}
         await _disown(connection, now)
@@ -150,7 +161,7 @@ class Retention:
                 await observer.finished(connection, job, None, None)
 
 
-def _old(at: Any, now: float, seconds: float) -> sa.ColumnElement[bool]:
+def _old(at: Any, now: float, seconds: Any) -> sa.ColumnElement[bool]:
     """Tell whether a time is so long ago, or cannot be."""
     return sa.or_(at < now - seconds, at > now + AHEAD_SECONDS)
 
@@ -186,15 +197,16 @@ async def _disown(connection: AsyncConnection, now: float) -> None:
     await connection.execute(sa.update(row).where(*bare, *others).values(asker_id=name, **nowhere))
 
 
-def _over(now: float) -> sa.ColumnElement[bool]:
+def _over(now: float, seconds: Any = KEEP_SECONDS) -> sa.ColumnElement[bool]:
     """Tell whether a job has had its time. Of what failed nothing is waited for."""
-    late = sa.and_(JobRow.state != "finished", _old(JobRow.accepted_at, now, KEEP_SECONDS))
-    return sa.or_(_old(JobRow.finished_at, now, KEEP_SECONDS), late)
+    late = sa.and_(JobRow.state != "finished", _old(JobRow.accepted_at, now, seconds))
+    return sa.or_(_old(JobRow.finished_at, now, seconds), late)
 
 
-def _worded(now: float) -> sa.Select[str]:
+def _worded(now: float, terminal: float) -> sa.Select[str]:
     """Select the jobs that have had their time, and have words still."""
     columns = (*(getattr(RequestRow, name) for name in BLANK_REQUEST), JobRow.prompt, JobRow.error)
     words = sa.or_(*(column.is_not(None) for column in columns))
     ended = JobRow.state.in_(FINAL_STATES)
-    return sa.select(JobRow.id).join(RequestRow).where(ended, _over(now), words)
+    kept = sa.case((RequestRow.platform == "terminal", terminal), else_=KEEP_SECONDS)
+    return sa.select(JobRow.id).join(RequestRow).where(ended, _over(now, kept), words)

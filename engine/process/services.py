@@ -59,6 +59,7 @@ class Services:
         observers = [each for each in ledger.observers if isinstance(each, StudyObserver)]
         study = observers[0].study if observers else None
         self.ledger = ledger
+        self.terminal_hours = settings.terminal_hours
         self.quotas = Quotas(ledger, asker, place)
         self.outbox = Outbox(ledger)
         self.leases = Leases(ledger, self.outbox.sender)
@@ -66,7 +67,9 @@ class Services:
         self.feedback = Feedback(ledger, observers)
         self.stories = Stories(ledger)
         self.forgetting = Forgetting(ledger, settings.home, observers)
-        self.retention = Retention(ledger, settings.home, observers)
+        self.retention = Retention(
+            ledger, settings.home, observers, settings.terminal_hours * 3600.0
+        )
         self.agreements = Agreements(ledger, settings, study)
         self.study_services = None if study is None else _study_services(ledger, study, settings)
 

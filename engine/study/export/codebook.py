@@ -64,8 +64,8 @@ def table_words(table: str) -> dict[str, Any]:
 @cache
 def columns(table: str) -> tuple[Column, ...]:
     """List the columns of an exported table: the schema's, then those derived from them."""
-    source = SOURCES[table].__table__
     words = table_words(table)
+    source = SOURCES[table].__table__.columns if table in SOURCES else ()
     schema = (
         Column(
             name=(name := column.name),
@@ -74,7 +74,7 @@ def columns(table: str) -> tuple[Column, ...]:
             unit=_unit(name, kind),
             free=isinstance(column.type, Sealed) and (table, name) not in OPEN,
         )
-        for column in source.columns
+        for column in source
         if column.name not in words.get("left_out", {})
     )
     derived = (

@@ -7,7 +7,8 @@ is read in one transaction, so that what is written meanwhile is wholly in or wh
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,16 +68,14 @@ async def read_study(database: Database, study: str, experiment: str | None = No
 
     Raises LedgerError when the ledger cannot be read.
     """
-    async with database.reading() as connection:
-        if database.dialect != "sqlite":  # SQLite's own reads are of one moment already
-            connection = await connection.execution_options(isolation_level="REPEATABLE READ")
-        consents = await _rows(connection, t.ConsentRow, study)
-        people = live_people(consents, await _rows(connection, t.StudyLinkRow, study))
-        places = await _rows(connection, t.StudyPlaceRow, study)
-        invited = await _rows(connection, t.InvitationRow, study)
-        raw = {name: await _rows(connection, table, study) for name, table in SOURCES.items()}
+    async with one_moment(database) as connection:
+        consents = await rows_of(connection, t.ConsentRow, study)
+        people = live_people(consents, await rows_of(connection, t.StudyLinkRow, study))
+        places = await rows_of(connection, t.StudyPlaceRow, study)
+        invited = await rows_of(connection, t.InvitationRow, study)
+        raw = {name: await rows_of(connection, table, study) for name, table in SOURCES.items()}
     raw["consents"] = consents
-    allowed, left_out = _allowed(raw["interactions"], consents, people)
+    allowed, left_out = allowed_rows(raw["interactions"], consents, people)
     tables = _joined(raw, allowed, people)
     if experiment is not None:
         tables = _only(tables, experiment)
@@ -108,6 +107,15 @@ async def read_study(database: Database, study: str, experiment: str | None = No
             units=_units(raw, people, experiment),
         ),
     )
+
+
+@asynccontextmanager
+async def one_moment(database: Database) -> AsyncIterator[AsyncConnection]:
+    """Open a connection whose reads are all of one moment."""
+    async with database.reading() as connection:
+        if database.dialect != "sqlite":  # SQLite's own are already
+            connection = await connection.execution_options(isolation_level="REPEATABLE READ")
+        yield connection
 
 
 def _units(
@@ -145,7 +153,7 @@ def _grants(row: Row) -> bool:
     return bool(row["action"] == "granted" and row["use"] and row["adult"])
 
 
-async def _rows(connection: AsyncConnection, table: Any, study: str) -> list[Row]:
+async def rows_of(connection: AsyncConnection, table: Any, study: str) -> list[Row]:
     schema = table.__table__
     query = sa.select(schema).where(schema.c.study == study)
     found = await connection.execute(query.order_by(*schema.primary_key.columns))
@@ -157,7 +165,7 @@ def _last(consents: Iterable[Row]) -> dict[str, Row]:
     return {row["pseudonym"]: row for row in consents}
 
 
-def _allowed(
+def allowed_rows(
     interactions: Sequence[Row], consents: Sequence[Row], people: Mapping[str, Person]
 ) -> tuple[set[str], dict[str, int]]:
     granted = {(row["id"], row["pseudonym"]) for row in consents if _grants(row)}

@@ -33,13 +33,19 @@ def derive(tables: Tables, consents: Mapping[int, Row], kinds: Mapping[str, str]
             "locale": consents[row["consent_id"]]["locale"],
             "place_kind": "private" if row["private"] else kinds.get(row["place"]),
             "hour": f"{time.gmtime(row['accepted_at']).tm_hour:02}",
-            "wait_seconds": _between(row, "accepted_at", "started_at"),
-            "first_token_seconds": _between(row, "started_at", "first_token_at"),
-            "write_seconds": _between(row, "started_at", "finished_at"),
-            "answer_seconds": _between(row, "accepted_at", "finished_at"),
+            **seconds_of(row),
             "moderation_action": gravest([verdict.get("action") for verdict in row["moderation"]]),
             "rating": thumbs.get((row["id"], row["pseudonym"])),
         }
+
+
+def seconds_of(row: Row) -> Row:
+    return {
+        "wait_seconds": _between(row, "accepted_at", "started_at"),
+        "first_token_seconds": _between(row, "started_at", "first_token_at"),
+        "write_seconds": _between(row, "started_at", "finished_at"),
+        "answer_seconds": _between(row, "accepted_at", "finished_at"),
+    }
 
 
 def gravest(actions: list[str | None]) -> str | None:

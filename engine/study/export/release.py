@@ -131,7 +131,7 @@ def shape(reading: Reading, how: Shape, scrub: Scrub) -> Shaped:
     key = reading.key
     blanked = publish(tables, reading.excerpts, key) if how.form == "public" else {}
     for name, rows in tables.items():
-        _scrub_table(name, rows, scrub, key)
+        scrub_table(name, rows, scrub, key)
     report = (
         gate_tables(tables, how.quasi, how.k)
         if how.gated
@@ -139,12 +139,12 @@ def shape(reading: Reading, how: Shape, scrub: Scrub) -> Shaped:
     )
     _coarsen(tables, how)
     for name, rows in tables.items():
-        _shorten(name, rows, key)
+        shorten(name, rows, key)
         rows.sort(key=lambda row: _order(name, row))
     return Shaped(tables=tables, anonymity={"enforced": how.gated, **report}, blanked=blanked)
 
 
-def _scrub_table(name: str, rows: Iterable[Row], scrub: Scrub, key: bytes) -> None:
+def scrub_table(name: str, rows: Iterable[Row], scrub: Scrub, key: bytes) -> None:
     free = [column for column in columns(name) if column.free]
     for row in rows:
         if name == "items" and row["kind"] == "real":
@@ -222,13 +222,13 @@ def _grain(name: str, row: Row, how: Shape) -> Grain:
     return "day" if row["hour"] is None or "-" in row["hour"] else "hour"
 
 
-def _shorten(name: str, rows: Iterable[Row], key: bytes) -> None:
+def shorten(name: str, rows: Iterable[Row], key: bytes) -> None:
     shortened = partial(short, key)
     texts = [column.name for column in columns(name) if column.kind == "word"]
     values = [column.name for column in columns(name) if column.kind == "json" and not column.free]
     for row in rows:
         for column in texts:
-            if row[column] is not None:
+            if row.get(column) is not None:
                 row[column] = shortened(row[column])
         for column in values:
             row[column] = leaves(row[column], shortened)

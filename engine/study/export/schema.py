@@ -34,7 +34,8 @@ with opened() as ledger:
     jobs = pandas.DataFrame(rows_of(ledger, "jobs"))
 ```
 
-What is read here directly heeds no consent; `pastiche study export` keeps out whoever has left.
+For requests with their answers in one table, `pastiche log` is shorter. What is read here directly heeds
+no consent; `pastiche log` and `pastiche study export` keep out whoever has left.
 """
 
 

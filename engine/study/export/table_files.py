@@ -1,18 +1,19 @@
 """The three files of an exported table, and a private folder or file that is whole or not there."""
 
 import csv
-import io
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from engine.errors import SetupError
-from engine.files import whole_file, whole_folder, write_file
+from engine.files import whole_file, whole_folder
 from engine.study.export.codebook import Column, Row
 
+Write = Callable[[Sequence[Row]], None]
+KINDS = (".parquet", ".jsonl", ".csv")
 # What a spreadsheet may take for a formula (OWASP, "CSV Injection"), and our own mark.
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠", "'")
 
@@ -78,22 +79,47 @@ def clean(text: str) -> str:
 
 
 def write_tables(folder: Path, name: str, columns: Sequence[Column], rows: Sequence[Row]) -> None:
-    cells = [[plain(column, row[column.name]) for column in columns] for row in rows]
+    for kind in KINDS:
+        path = folder / f"{name}{kind}"
+        with whole_file(path, private=True) as part, table_writer(part, kind, columns) as write:
+            write(rows)
+
+
+@contextmanager
+def table_writer(path: Path, kind: str, columns: Sequence[Column]) -> Iterator[Write]:
+    """Give a function that adds rows to a file of that kind, so that not all are in memory at once."""
+    if kind == ".parquet":
+        with _parquet(path, columns) as write:
+            yield write
+        return
+    with path.open("w", encoding="utf-8", newline="") as file:
+        yield (_csv if kind == ".csv" else _jsonl)(file, columns)
+
+
+def _cells(columns: Sequence[Column], rows: Sequence[Row]) -> Iterator[list[Any]]:
+    return ([plain(column, row[column.name]) for column in columns] for row in rows)
+
+
+def _jsonl(file: TextIO, columns: Sequence[Column]) -> Write:
     names = [column.name for column in columns]
-    lines = (json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False) for row in cells)
-    write_file(folder / f"{name}.jsonl", "".join(f"{line}\n" for line in lines), private=True)
-    write_file(folder / f"{name}.csv", _csv(columns, cells), private=True)
-    write_file(folder / f"{name}.parquet", _parquet(columns, rows, cells), private=True)
+
+    def write(rows: Sequence[Row]) -> None:
+        for row in _cells(columns, rows):
+            line = json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False)
+            file.write(f"{line}\n")
+
+    return write
 
 
-def _csv(columns: Sequence[Column], cells: Sequence[list[Any]]) -> str:
-    file = io.StringIO(newline="")
+def _csv(file: TextIO, columns: Sequence[Column]) -> Write:
     # all quoted: readers differ in which characters end a row or a cell
     writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
     writer.writerow([column.name for column in columns])
-    for row in cells:
-        writer.writerow([_csv_cell(value) for value in row])
-    return file.getvalue()
+
+    def write(rows: Sequence[Row]) -> None:
+        writer.writerows(map(_csv_cell, row) for row in _cells(columns, rows))
+
+    return write
 
 
 def _csv_cell(value: Any) -> Any:
@@ -108,7 +134,8 @@ def _csv_cell(value: Any) -> Any:
             return value
 
 
-def _parquet(columns: Sequence[Column], rows: Sequence[Row], cells: Sequence[list[Any]]) -> bytes:
+@contextmanager
+def _parquet(path: Path, columns: Sequence[Column]) -> Iterator[Write]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -118,18 +145,24 @@ def _parquet(columns: Sequence[Column], rows: Sequence[Row], cells: Sequence[lis
         "flag": pa.bool_(),
         "time": pa.timestamp("ms", tz="UTC"),
     }
-    fields = [pa.field(one.name, kinds.get(one.kind, pa.string())) for one in columns]
-    arrays = []
-    for number, column in enumerate(columns):
-        values = [row[number] for row in cells]
+    schema = pa.schema([(one.name, kinds.get(one.kind, pa.string())) for one in columns])
+
+    def values(column: Column, rows: Sequence[Row]) -> list[Any]:
+        found = [row[column.name] for row in rows]
         if column.kind == "time":
-            times = (row[column.name] for row in rows)
-            values = [None if time is None else milliseconds(time) for time in times]
-        arrays.append(pa.array(values, type=fields[number].type))
-    table = pa.Table.from_arrays(arrays, schema=pa.schema(fields))
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", version="2.6", row_group_size=20_000)
-    return bytes(sink.getvalue())
+            return [None if time is None else milliseconds(time) for time in found]
+        return [plain(column, value) for value in found]
+
+    with pq.ParquetWriter(path, schema, compression="zstd", version="2.6") as writer:
+
+        def write(rows: Sequence[Row]) -> None:
+            arrays = [
+                pa.array(values(one, rows), type=schema.field(one.name).type) for one in columns
+            ]
+            table = pa.Table.from_arrays(arrays, schema=schema)
+            writer.write_table(table, row_group_size=20_000)
+
+        yield write
 
 
 def write_whole(path: Path, text: str) -> None:
