@@ -79,7 +79,7 @@ CLASSES: dict[str, dict[str, str]] = {
         "facts": "number station host pid medium queues kit version slots running state reason seen_at"
     },
     "progress": {"words": "event", "keys": "job_id", "facts": "attempt"},
-    "studies": {"facts": "id opened_at key_check key_destroyed_at"},
+    "studies": {"facts": "id opened_at key_check key_destroyed_at closed_at"},
     "consents": {
         "keys": "id form",
         "names": "pseudonym",
@@ -132,25 +132,25 @@ CLASSES: dict[str, dict[str, str]] = {
     "study_exports": {"facts": "id study at rows manifest_sha256"},
     "experiments": {
         "facts": "study id version_sha256 file state enrolled frozen_at stopped_at stop_reason "
-        "erased"
+        "erased stimuli_sha256"
     },
     "enrolments": {
         "keys": "id block position code",
         "names": "unit pseudonym",
         "figures": "completed_at at",
-        "facts": "study experiment version_sha256 unit_kind arm excluded",
+        "facts": "study experiment version_sha256 unit_kind arm excluded stratum",
     },
     "items": {
         "words": "text",
         "keys": "media",
         "names": "author",
-        "facts": "id study kind expert medium source licence digest active",
+        "facts": "id study kind expert medium source licence digest active pool stimulus arm",
     },
     "exposures": {
         "keys": "id seed",
         "names": "pseudonym",
         "figures": "visible latency made_at delivered_at revealed_at",
-        "facts": "study experiment kind item shown position state void_reason",
+        "facts": "study experiment kind item step shown position state void_reason",
     },
     "votes": {
         "words": "reason",
@@ -160,11 +160,18 @@ CLASSES: dict[str, dict[str, str]] = {
         "facts": "study choice confidence unblinded",
     },
     "questionnaire_answers": {
-        "words": "value",
+        "words": "value words",
         "keys": "id about",
         "names": "pseudonym",
-        "figures": "at",
+        "figures": "seconds at",
         "facts": "study experiment instrument question shown",
+    },
+    "panel_ids": {
+        "words": "panel",
+        "keys": "lookup",
+        "names": "pseudonym",
+        "figures": "at",
+        "facts": "study",
     },
 }
 

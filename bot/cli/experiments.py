@@ -17,7 +17,7 @@ from engine.errors import CommandError, SetupError
 from engine.plan.cards import load_registry
 from engine.settings import Settings
 from engine.study.experiments.design_checks import CANNOT, overlaps, warnings_of
-from engine.study.experiments.experiment import read_experiment
+from engine.study.experiments.experiment_file import read_experiment
 from engine.study.experiments.passages import read_items
 from engine.study.lifecycle import connected_database, ready
 from engine.study.study import folder_of, open_study

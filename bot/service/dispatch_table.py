@@ -67,6 +67,9 @@ class ChatStudy(Protocol):
     async def treat(self, command: Command, plan: "Plan", who: Who) -> Treated | Reply | None:
         """Change the plan as an experiment's arm has it, or ask a question first."""
 
+    async def heard(self, command: Command, who: Who) -> Reply | GoOn | None:
+        """Take what was typed as the answer to a question that is to be answered so."""
+
     async def invitation(self, who: Who, job: str) -> Reply | None:
         """Ask something after an answer that was shown whole."""
 

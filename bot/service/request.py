@@ -60,7 +60,8 @@ class Reply:
     this stands in its place (`caption`: below the picture that it holds). `start` is the command that
     asks for it in a private chat. `rows` are more choices, in rows of their own. `literal`: it holds
     words of models or people, in which no markup counts. `receipt` is given back by the client: to
-    ChatService.arrived once this is shown, to ChatService.missed when it cannot be.
+    ChatService.arrived once this is shown, to ChatService.missed when it cannot be. `typed`: it is
+    answered by typing.
     """
 
     text: str
@@ -75,6 +76,7 @@ class Reply:
     caption: bool = False
     literal: bool = False
     receipt: str = ""
+    typed: bool = False
     kind: Literal["said"] = "said"
 
     def __post_init__(self) -> None:

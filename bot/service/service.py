@@ -52,6 +52,11 @@ class ChatService:
         self.context.hurry.step(who)
         await admit(self.context, command, who)
         handlers = self.context.handlers
+        heard = await handlers.study.heard(command, who)
+        if isinstance(heard, GoOn):
+            return await self.say(heard.command, heard.who)
+        if heard is not None:
+            return heard
         if isinstance(command, Simple):
             return await handlers.commands[command.name](command, who)
         return await _accepted(handlers.streams[type(command)](command, who))

@@ -4,13 +4,14 @@ Within an experiment the reveal comes when its file says so: what is told after 
 """
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from bot.locales import words
 from bot.messages.buttons import Press, Rows, Verb, button
 from bot.service.request import Reply, Who
 from bot.study.blinding import fitted, scrubbed, side_by_side
-from bot.study.pair import PAIR, Pair, Side
+from bot.study.pair import PAIR, Pair, Side, shown_item
 from engine.errors import AskerError
 from engine.events import Picture
 from engine.plan.plan import Plan
@@ -24,9 +25,10 @@ REASONS = ("style", "story", "language", "surprise", "other")
 
 
 async def shown(chat: "StudyChat", pair: Pair) -> Reply:
-    text, visible = message(pair, words("compare.ask", pair.who.locale))
+    ask = "compare.ask" if pair.sides[0].job else "compare.ask_items"
+    text, visible = message(pair, words(ask, pair.who.locale))
     if pair.kept:
-        jobs = [side.job for side in pair.sides]
+        jobs = [side.job for side in pair.sides if side.job]
         await chat.context.services.study.exposures.compose(pair.id, pair.facts, jobs, visible)
     pictures: tuple[Picture, ...] = ()
     left, right = (side.picture for side in pair.sides)
@@ -35,6 +37,15 @@ async def shown(chat: "StudyChat", pair: Pair) -> Reply:
     return Reply(
         text, rows=vote_rows(pair), pictures=pictures, literal=True, receipt=f"{PAIR}{pair.id}"
     )
+
+
+async def again(chat: "StudyChat", name: str, who: Who) -> Reply:
+    """Show a pair of a flow that is on record. Raises AskerError."""
+    pair = chat.pairs.get(name) or await _recalled(chat, name, who)
+    if pair is None:
+        raise AskerError(words("compare.expired", who.locale))
+    said = await shown(chat, pair)
+    return replace(said, replaces=not said.pictures)
 
 
 def message(
@@ -109,7 +120,13 @@ async def _count(chat: "StudyChat", pair: Pair, who: Who, *, reveal: bool) -> No
     await exposures.delivered(pair.id)  # whoever presses has it before them
     unblinded = any(side.named for side in pair.sides)
     done = await exposures.vote(
-        pair.id, person, pair.choice, reason=pair.reason, unblinded=unblinded, reveal=reveal
+        pair.id,
+        person,
+        pair.choice,
+        reason=pair.reason,
+        unblinded=unblinded,
+        reveal=reveal,
+        practice=pair.practice,
     )
     if not done:
         raise AskerError(words("compare.expired", who.locale))
@@ -145,9 +162,16 @@ async def _recalled(chat: "StudyChat", name: str, who: Who) -> Pair | None:
         raise AskerError(words("compare.not_yours", who.locale))
     experiment = study.experiments.named(seen.experiment or "")
     sides: list[Side] = []
-    if len(seen.jobs) != len(seen.shown):
+    made_ahead = [study.stimuli.named(facts.get("item", "")) for facts in seen.shown]
+    for item, facts in zip(made_ahead, seen.shown, strict=True):
+        if item is not None:
+            _, pictures = await shown_item(chat.context.services, item)
+            arm = _arm(facts, experiment).model_copy(update={"expert": item.expert})
+            picture = pictures[0] if pictures else None
+            sides.append(Side(arm=arm, text=item.text, picture=picture))
+    if not sides and len(seen.jobs) != len(seen.shown):
         return None
-    for facts, job in zip(seen.shown, seen.jobs, strict=True):
+    for facts, job in zip(seen.shown, seen.jobs, strict=False):
         answer = await chat.context.engine.answer(job)
         expert = chat.context.registry.named(facts["expert"])
         if answer is None or answer.expired or expert is None:
@@ -162,7 +186,7 @@ async def _recalled(chat: "StudyChat", name: str, who: Who) -> Pair | None:
             adapter=facts["adapter_digest"],
         )
         sides.append(side)
-    pair = Pair(id=name, who=who, sides=(sides[0], sides[1]), person=person, experiment=experiment)
+    pair = Pair(name, who, (sides[0], sides[1]), person, experiment, seen.step)
     for side in pair.sides:
         side.text = scrubbed(side.text, chat.pairs.giveaways(pair))[0]
     pair.choice, pair.revealed = seen.choice, seen.revealed

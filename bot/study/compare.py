@@ -60,13 +60,14 @@ async def compare(chat: "StudyChat", command: Compare, who: Who) -> Stream:
 
 async def _answers(chat: "StudyChat", pair: Pair) -> Stream:
     who, done = pair.who, False
-    paid = await charge_all(chat.context, [side.plan for side in pair.sides], who)
+    paid = await charge_all(chat.context, [side.planned for side in pair.sides], who)
     try:
         for side in pair.sides:
-            await check_request(chat.context, side.plan, who, side.plan.request.text)
+            await check_request(chat.context, side.planned, who, side.planned.request.text)
         if pair.person is not None:
-            seed = pair.sides[0].plan.request.seed or 0
-            await _on_record(chat, pair.id, pair.person, pair.experiment, pair.facts, seed)
+            seed = pair.sides[0].planned.request.seed or 0
+            of = pair.experiment, pair.step
+            await _on_record(chat, pair.id, pair.person, of, pair.facts, seed)
         chat.pairs.add(pair)
         yield Step.ACCEPTED
         yield Loading(job=pair.id, attempt=1, what=words("compare.waiting", who.locale))
@@ -110,32 +111,34 @@ async def _planned(chat: "StudyChat", command: Compare, who: Who) -> Pair | Repl
     else:
         arms = (Arm(name="base", plain=True), Arm(name="expert"))
     name = new_id()
-    experiment = enrolled.experiment if enrolled else None
-    order = await _order(chat, arms, experiment, person)
+    experiment, step = (enrolled.experiment, enrolled.step) if enrolled else (None, "")
+    order = await _order(chat, arms, experiment, step, person)
     try:
         sides = [_side(chat, asked, arm, experiment, chosen, name) for arm in order]
     except VoidError as found:
         if person is not None:
             facts = [{"label": x, "arm": arm.name} for x, arm in zip("ab", order, strict=True)]
-            await _on_record(chat, name, person, experiment, facts, seed)
+            await _on_record(chat, name, person, (experiment, step), facts, seed)
             await chat.context.services.study.exposures.void(name, found.reason)
         raise
-    return Pair(id=name, who=who, sides=(sides[0], sides[1]), person=person, experiment=experiment)
+    return Pair(name, who, (sides[0], sides[1]), person, experiment, step)
 
 
 async def _order(
     chat: "StudyChat",
     arms: tuple[Arm, ...],
     experiment: Experiment | None,
+    step: str,
     person: "Person | None",
 ) -> list[Arm]:
     """Say which arm stands first: of a participant by the study's key, as often the one as the other."""
     if person is None:
         return random.sample(arms, 2)
-    of, length = (experiment.id, experiment.exposures) if experiment else (None, FREE_PAIRS)
-    number = await chat.context.services.study.exposures.number(person, of, "compare")
+    of, length = (experiment.id, experiment.length(step)) if experiment else (None, FREE_PAIRS)
+    number = await chat.context.services.study.exposures.number(person, of, "compare", step)
     key = chat.context.services.study.study.needed_key()
-    first = sides(key, f"{of or 'free'}|{person.root}", number, length)
+    name = f"{of or 'free'}|{person.root}" + (f"|{step}" if step else "")
+    first = sides(key, name, number, length)
     return [arms[first], arms[1 - first]]
 
 
@@ -177,12 +180,14 @@ async def _on_record(
     chat: "StudyChat",
     name: str,
     person: "Person",
-    experiment: Experiment | None,
+    of: tuple[Experiment | None, str],
     facts: list[dict[str, Any]],
     seed: int,
 ) -> None:
-    exposures = chat.context.services.study.exposures
-    await exposures.make(name, person, "compare", shown=facts, seed=seed, experiment=experiment)
+    exposures, (experiment, step) = chat.context.services.study.exposures, of
+    await exposures.make(
+        name, person, "compare", shown=facts, seed=seed, experiment=experiment, step=step
+    )
 
 
 async def _written(chat: "StudyChat", pair: Pair) -> None:
@@ -197,11 +202,11 @@ async def _written(chat: "StudyChat", pair: Pair) -> None:
 async def _answered(chat: "StudyChat", pair: Pair, side: Side) -> None:
     """Follow one answer to its end, moderated like any other. Raises VoidError."""
     context = chat.context
-    screening = screening_of(context, side.plan, pair.who)
+    screening = screening_of(context, side.planned, pair.who)
     context.deliveries.take_in_hand(side.job)
     async with AsyncExitStack() as stack:
         stack.callback(context.deliveries.let_go, side.job)
-        await context.engine.ask(side.plan)
+        await context.engine.ask(side.planned)
         events = await stack.enter_async_context(aclosing(context.engine.follow(side.job)))
         async for event in events:
             shown = await screening.shown(event)

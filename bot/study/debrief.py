@@ -6,7 +6,8 @@ from bot.locales import words
 from bot.messages.buttons import Rows, Verb, button
 from bot.service.rate_limit import REMEMBERED, Repeats
 from bot.service.request import Reply, Who
-from engine.study.experiments.passages import Score, score_of
+from engine.study.experiments.passages import KINDS, Score, score_of
+from engine.study.experiments.quotas import FULL
 
 if TYPE_CHECKING:
     from bot.service.context import Context
@@ -28,9 +29,14 @@ class Debriefs:
     async def rows(self, person: "Person | None", who: Who) -> Rows:
         if person is None:
             return ()
-        due = await self._context.services.study.due(person)
-        label = words("questions.finish", who.locale)
-        return tuple((button(Verb.ANSWER, one.id, f"a.{START}", label=label),) for one in due)
+        study = self._context.services.study
+        flow = await study.flow.current(person)
+        due = {"questions.finish": await study.due(person), "flow.on": [flow] if flow else []}
+        return tuple(
+            (button(Verb.ANSWER, one.id, f"a.{START}", label=words(key, who.locale)),)
+            for key, found in due.items()
+            for one in found
+        )
 
     async def offer(self, who: Who) -> Reply | None:
         """Ask after an answer, where nothing else leads to the end; once a day."""
@@ -43,10 +49,17 @@ class Debriefs:
         return Reply(words("questions.enough", who.locale), rows=rows, private=True)
 
     async def end(self, enrolled: "Enrolled", person: "Person", who: Who) -> Reply:
+        experiment, code = enrolled.experiment, "" if enrolled.excluded == FULL else enrolled.code
+        end = "flow.full" if enrolled.excluded == FULL else "questions.end"
+        link = ""
+        if experiment.return_link and enrolled.excluded != FULL:
+            panel = await self._context.services.study.panel.of(person)
+            link = experiment.return_link.replace("{code}", code).replace("{panel}", panel)
         parts = [
-            words("questions.end", who.locale, title=enrolled.experiment.said("title", who.locale)),
+            words(end, who.locale, title=experiment.said("title", who.locale)),
             await self.told(enrolled, person, who),
-            words("questions.code", who.locale, code=enrolled.code) if enrolled.code else "",
+            words("questions.code", who.locale, code=code) if code else "",
+            words("flow.link", who.locale, link=link) if link else "",
         ]
         return Reply("\n\n".join(p for p in parts if p), replaces=True, private=True)
 
@@ -68,11 +81,13 @@ class Debriefs:
         if experiment.reveal != "end" or experiment.task == "single":
             return said
         judged = await services.exposures.shown_to(person, experiment.id)
-        one_by_one = self._pair if experiment.task == "compare" else _guess
-        lines = [f"{n}. {one_by_one(row, who)}" for n, row in enumerate(judged[:MOST_LISTED], 1)]
-        if experiment.task == "guess":
-            score = score_of((row.shown[0]["kind"], row.choice) for row in judged)
-            lines.append(score_words(score, who))
+        lines = [
+            f"{n}. {_guess(row, who) if row.choice in KINDS else self._pair(row, who)}"
+            for n, row in enumerate(judged[:MOST_LISTED], 1)
+        ]
+        guesses = [(row.shown[0]["kind"], row.choice) for row in judged if row.choice in KINDS]
+        if guesses:
+            lines.append(score_words(score_of(guesses), who))
         return "\n".join([said, "", *lines]) if judged else said
 
     def _pair(self, row: Any, who: Who) -> str:

@@ -5,7 +5,7 @@ Within an experiment both are told when its file says so: what is told after eac
 
 import random
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from bot.locales import words
@@ -15,6 +15,7 @@ from bot.messages.grammar import Simple
 from bot.service.rate_limit import Bounded
 from bot.service.request import Reply, Who
 from bot.study.debrief import score_words
+from bot.study.pair import shown_item
 from engine.errors import AskerError
 from engine.ledger.ledger import new_id
 from engine.study.experiments.eligibility import Candidate
@@ -22,8 +23,7 @@ from engine.study.experiments.exposures import OPEN_SECONDS
 from engine.study.experiments.passages import CONFIDENCES, KINDS, Item, score_of, shipped
 
 if TYPE_CHECKING:
-    from bot.study.questionnaire import Questions
-    from engine.process.services import Services
+    from bot.study.study_chat import StudyChat
     from engine.study.consent.participants import Person
     from engine.study.experiments.experiment import Experiment
 
@@ -40,18 +40,21 @@ class Guess:
     experiment: "Experiment | None" = None
     made: float = field(default_factory=time.monotonic)
     over: bool = False
+    practice: bool = False
 
     @property
     def reveal(self) -> str:
+        if self.practice:
+            return "each"
         return self.experiment.reveal if self.experiment else "each"
 
 
 class GuessGame:
     """Play /guess. What people who do not take part have had is known until the process ends."""
 
-    def __init__(self, services: "Services", questions: "Questions") -> None:
-        self._services = services
-        self._questions = questions
+    def __init__(self, chat: "StudyChat") -> None:
+        self._chat = chat
+        self._services = chat.context.services
         self._open = Bounded[str, Guess](MOST)
         self._played = Bounded[tuple[str, str], list[tuple[str, str, str]]](MOST)
 
@@ -59,11 +62,15 @@ class GuessGame:
         """Show the next passage; the questions before it come first. Raises AskerError."""
         person = await self._services.participant(who)
         experiment, expert = None, ""
+        if person is not None and (flow := await self._services.study.flow.current(person)):
+            return await self._chat.flow.go_on(flow, person, who)
         if person is not None:
             asking = Candidate(task="guess")
             enrolled = await self._services.study.enrolled(person, who, asking)
             if enrolled is not None:
-                first = await self._questions.before(enrolled, person, Simple(name="guess"), who)
+                first = await self._chat.questions.before(
+                    enrolled, person, Simple(name="guess"), who
+                )
                 if first is not None:
                     return first
                 experiment = enrolled.experiment
@@ -75,15 +82,30 @@ class GuessGame:
         if person is not None and not await self._on_record(made):
             return await self.guess(who)  # drawn at the same moment somewhere else
         self._open[made.id] = made
-        asked, notice = (
-            words("guess.ask", who.locale),
-            words(f"guess.notice_{made.reveal}", who.locale),
-        )
+        return await self._asked(made, who)
+
+    async def again(self, name: str, who: Who) -> Reply:
+        """Show a guess that is on record. Raises AskerError."""
+        guess = self._open.get(name) or await self._recalled(name, who)
+        if guess is None:
+            raise AskerError(words("guess.expired", who.locale))
+        said = await self._asked(guess, who)
+        return replace(said, replaces=not said.pictures)
+
+    async def _asked(self, guess: Guess, who: Who) -> Reply:
+        text, pictures = await shown_item(self._services, guess.item)
+        notice = words(f"guess.notice_{guess.reveal}", who.locale)
         kinds = (
-            button(Verb.GUESS, made.id, k, label=words(f"guess.{k}", who.locale)) for k in KINDS
+            button(Verb.GUESS, guess.id, k, label=words(f"guess.{k}", who.locale)) for k in KINDS
         )
-        text = f"{asked}\n\n“{defang(item.text)}”\n\n{notice}"
-        return Reply(text, rows=(tuple(kinds),), literal=True, receipt=f"{GUESS}{made.id}")
+        parts = (words("guess.ask", who.locale), defang(text), notice)
+        return Reply(
+            "\n\n".join(part for part in parts if part),
+            rows=(tuple(kinds),),
+            pictures=pictures,
+            literal=True,
+            receipt=f"{GUESS}{guess.id}",
+        )
 
     async def _draw(self, person: "Person | None", expert: str, who: Who) -> Item | None:
         if person is not None:
@@ -132,11 +154,12 @@ class GuessGame:
         said, _, sure = press.argument.partition(".")
         if said not in KINDS:
             raise AskerError(words("guess.expired", who.locale))
-        text = f"“{defang(guess.item.text)}”"
+        item = guess.item
+        text = f"“{defang(item.text)}”" if item.text else ""
         if not sure:
             asked = words("guess.sure", who.locale, said=words(f"guess.{said}", who.locale))
-            rows = _confidences(guess, said)
-            return Reply(f"{text}\n\n{asked}", rows=rows, replaces=True, literal=True)
+            whole = f"{text}\n\n{asked}".strip()
+            return _placed(whole, guess, _confidences(guess, said))
         if not sure.isdecimal() or int(sure) not in CONFIDENCES:
             raise AskerError(words("guess.expired", who.locale))
         return await self._count(guess, said, int(sure), text, who)
@@ -147,7 +170,9 @@ class GuessGame:
         if person is not None:
             study = self._services.study
             await study.exposures.delivered(guess.id)
-            done = await study.exposures.vote(guess.id, person, said, confidence=sure, reveal=True)
+            done = await study.exposures.vote(
+                guess.id, person, said, confidence=sure, reveal=True, practice=guess.practice
+            )
             if not done:
                 raise AskerError(words("guess.expired", who.locale))
             score = await study.passages.score(person)
@@ -166,9 +191,10 @@ class GuessGame:
         if guess.reveal != "each":
             parts = [words("guess.noted", who.locale, said=words(f"guess.{said}", who.locale))]
         more = button(Verb.MORE, guess.id, "guess", label=words("guess.more", who.locale))
-        rows = await self._questions.debriefs.rows(person, who)
-        whole = "\n\n".join([text, *(part for part in parts if part)])
-        return Reply(whole, rows=((more,), *rows), replaces=True, literal=True)
+        rows = await self._chat.debriefs.rows(person, who)
+        flowing = guess.experiment is not None and guess.experiment.task == "flow"
+        whole = "\n\n".join(part for part in (text, *parts) if part)
+        return _placed(whole, guess, rows if flowing else ((more,), *rows))
 
     async def _recalled(self, name: str, who: Who) -> Guess | None:
         """Restore one of before a restart from the record."""
@@ -179,13 +205,22 @@ class GuessGame:
         person = await self._services.participant(who)
         if person is None or seen.pseudonym not in person.accounts:
             raise AskerError(words("guess.not_yours", who.locale))
-        item = next((i for i in await study.passages.pool() if i.id == seen.shown[0]["item"]), None)
+        wanted = seen.shown[0]["item"]
+        passages = () if seen.step else await study.passages.pool()
+        item = study.stimuli.named(wanted) or next((i for i in passages if i.id == wanted), None)
         if item is None:
             return None
         experiment = study.experiments.named(seen.experiment or "")
-        guess = Guess(name, who, item, person, experiment, over=seen.revealed)
+        step = experiment.step_named(seen.step) if experiment and seen.step else None
+        practice = step is not None and step.practice
+        guess = Guess(name, who, item, person, experiment, over=seen.revealed, practice=practice)
         self._open[name] = guess
         return guess
+
+
+def _placed(text: str, guess: Guess, rows: Rows) -> Reply:
+    picture = bool(guess.item.picture)
+    return Reply(text, rows=rows, replaces=True, literal=True, caption=picture)
 
 
 def _confidences(guess: Guess, said: str) -> Rows:

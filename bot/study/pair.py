@@ -3,6 +3,7 @@
 Whose consent is live has the pair on record; of the others it is remembered here until it is old.
 """
 
+import asyncio
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -11,16 +12,17 @@ from typing import TYPE_CHECKING, Any
 from bot.locales import words
 from bot.service.rate_limit import Bounded
 from engine.errors import AskerError, PasticheError
+from engine.events import Picture
 from engine.study.experiments.exposures import OPEN_SECONDS
 
 if TYPE_CHECKING:
     from bot.service.context import Context
     from bot.service.request import Who
-    from engine.events import Picture
-    from engine.plan.cards import Expert
     from engine.plan.plan import Plan
+    from engine.process.services import Services
     from engine.study.consent.participants import Person
     from engine.study.experiments.experiment import Arm, Experiment
+    from engine.study.experiments.passages import Item
 
 MOST = 2_000  # pairs remembered
 PAIR = "pair:"  # begins a receipt, and the address of an answer that is never sent by itself
@@ -31,25 +33,26 @@ class Side:
     """One of the two answers; `text` is shown, scrubbed; `named`: it had named its writer."""
 
     arm: "Arm"
-    plan: "Plan"
+    plan: "Plan | None" = None  # none for what was made ahead
     text: str = ""
     named: bool = False
     picture: "Picture | None" = None
     adapter: str = ""
 
     @property
-    def job(self) -> str:
-        return self.plan.job.id
+    def planned(self) -> "Plan":
+        assert self.plan is not None, "it is written now"
+        return self.plan
 
     @property
-    def expert(self) -> "Expert":
-        return self.plan.expert
+    def job(self) -> str:
+        return self.plan.job.id if self.plan else ""
 
     @property
     def facts(self) -> dict[str, Any]:
         return {
             "arm": self.arm.name,
-            "expert": self.expert.name,
+            "expert": self.plan.expert.name if self.plan else self.arm.expert,
             "plain": self.arm.plain,
             "adapter_digest": self.adapter,
             "named_itself": self.named,
@@ -65,6 +68,7 @@ class Pair:
     sides: tuple[Side, Side]
     person: "Person | None" = None
     experiment: "Experiment | None" = None
+    step: str = ""
     made: float = field(default_factory=time.monotonic)
     choice: str = ""
     reason: str = ""
@@ -73,12 +77,19 @@ class Pair:
     written: bool = False
 
     @property
+    def practice(self) -> bool:
+        step = self.experiment.step_named(self.step) if self.experiment and self.step else None
+        return step is not None and step.practice
+
+    @property
     def kept(self) -> bool:
         return self.person is not None
 
     @property
     def blind(self) -> bool:
-        return self.experiment is not None and self.experiment.reveal != "each"
+        return (
+            self.experiment is not None and self.experiment.reveal != "each" and not self.practice
+        )
 
     @property
     def picture(self) -> bool:
@@ -126,7 +137,8 @@ class Pairs:
         if pair.person is not None:
             await self._context.services.study.exposures.delivered(name)
         for side in pair.sides:
-            await self._context.deliveries.delivered(side.job)
+            if side.job:
+                await self._context.deliveries.delivered(side.job)
 
     async def stop(self, who: "Who", name: str = "") -> bool:
         """Cancel both; False where there is nothing to stop. Raises AskerError for another's pair."""
@@ -137,7 +149,8 @@ class Pairs:
             raise AskerError(words("talk.not_yours", who.locale))
         pair.stopped = True
         for side in pair.sides:
-            await self._context.engine.cancel(side.job)
+            if side.job:
+                await self._context.engine.cancel(side.job)
         return not pair.written
 
     async def void(self, pair: Pair, reason: str) -> None:
@@ -147,7 +160,7 @@ class Pairs:
     async def let_go(self, pair: Pair) -> None:
         """Cancel both, as nobody waits any more. A pair that nobody heard the end of is void."""
         await self.void(pair, "abandoned")
-        for side in pair.sides:
+        for side in (side for side in pair.sides if side.job):
             with suppress(PasticheError):
                 await self._context.engine.cancel(side.job)
                 await self._context.deliveries.lost(side.job)
@@ -159,3 +172,12 @@ class VoidError(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+async def shown_item(services: "Services", item: "Item") -> tuple[str, tuple[Picture, ...]]:
+    """Give an item's words, or its picture."""
+    if not item.picture:
+        return f"“{item.text}”", ()
+    path = services.study.stimuli.picture(item)
+    data = await asyncio.to_thread(path.read_bytes)
+    return "", (Picture(data=data, width=0, height=0, seed=0),)

@@ -1,45 +1,76 @@
-"""Short questionnaires in chat, one question a message, answered by buttons, in place.
+"""Questionnaires in chat, one question a message, answered in place by buttons or by typing.
 
-A button holds the enrolment, the question's place and the choice's number, so that it works after a
-restart and in any process. What was about to be asked for when the questions came goes on after them.
+A button holds the enrolment (or what is rated), the question's place and the choices' numbers, so that
+it works after a restart and in any process. What was about to be asked for goes on after the questions.
 """
 
+import re
 import time
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bot.locales import words
-from bot.messages.buttons import Button, Press, Rows, Verb, button
-from bot.messages.grammar import Command
+from bot.messages.buttons import Button, Press, Rows, Verb
+from bot.messages.grammar import Command, Generate
 from bot.service.dispatch_table import GoOn
 from bot.service.rate_limit import Bounded
 from bot.service.request import Reply, Who
-from bot.study.debrief import START, Debriefs
+from bot.study.debrief import START
 from engine.errors import AskerError
 from engine.study.experiments.questions import NO_ANSWER, Asked
 
 if TYPE_CHECKING:
-    from engine.process.services import Services
+    from bot.study.study_chat import StudyChat
     from engine.study.consent.participants import Person
     from engine.study.experiments.enrolment import Enrolled
 
 INSTRUMENTS = {"b": "before", "a": "after", "r": "rating"}
+HEAD = re.compile(r"(?:(?P<letter>[bar])|s(?P<step>\d{1,2})-|(?P<rate>e))(?P<place>\d{0,2})", re.A)
 WIDE = 12  # a choice with longer words than this has a row of its own
 PENDING_SECONDS = 1800.0
 MOST = 1_000
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meant:
+    """Hold what a press is about: whose question of which instrument, and the answer to it."""
+
+    enrolled: "Enrolled"
+    person: "Person"
+    instrument: str
+    place: int = -1
+    choice: str = ""
+    about: str = ""
+
+    @property
+    def rates(self) -> bool:
+        return bool(self.about) and self.enrolled.experiment.task == "flow"
+
+    def press(self, choice: str) -> Press:
+        if self.rates:
+            return Press(Verb.ANSWER, self.about, f"e{self.place}.{choice}")
+        letter = next((x for x, name in INSTRUMENTS.items() if name == self.instrument), "")
+        ids = [step.id for step in self.enrolled.experiment.steps]
+        head = letter or f"s{ids.index(self.instrument)}-"
+        tail = f".{self.about}" if self.about else ""
+        return Press(Verb.ANSWER, self.enrolled.id, f"{head}{self.place}.{choice}{tail}")
+
+
 class Questions:
     """Ask the questions of experiments, and remember what was asked for when they came."""
 
-    def __init__(self, services: "Services", debriefs: Debriefs) -> None:
-        self._services = services
-        self.debriefs = debriefs
+    def __init__(self, chat: "StudyChat") -> None:
+        self._chat = chat
+        self._services = chat.context.services
         self._pending = Bounded[tuple[str, str], tuple[float, Command, Who]](MOST)
+        self._asked = Bounded[tuple[str, str], tuple[float, Press, str, bool]](MOST)
 
     async def before(
         self, enrolled: "Enrolled", person: "Person", command: Command, who: Who
     ) -> Reply | None:
         """Ask the first question that comes before; the command goes on after the last."""
+        if enrolled.experiment.task == "flow":
+            return None
         asked = await self._services.study.questionnaires.next(enrolled, "before", person)
         if asked is None:
             return None
@@ -47,97 +78,168 @@ class Questions:
         title = enrolled.experiment.said("title", who.locale)
         facts = {"title": title, "count": len(enrolled.experiment.before)}
         opening = words("questions.before", who.locale, **facts)
-        return _question(enrolled, "before", asked, who, opening=opening)
+        meant = Meant(enrolled=enrolled, person=person, instrument="before")
+        return self.show(meant, asked, who, opening=opening)
 
     async def rating(self, job: str, who: Who) -> Reply | None:
         """Ask how an answer was, after one of an experiment that wants to know; or offer its end."""
-        study = self._services.study_services
+        study, debriefs = self._services.study_services, self._chat.debriefs
         name = await study.exposures.of_answer(job) if study is not None and job else None
         seen = await study.exposures.get(name) if study is not None and name else None
         if study is None or seen is None or seen.state == "void":
-            return await self.debriefs.offer(who)
+            return await debriefs.offer(who)
         experiment = study.experiments.named(seen.experiment or "")
         person = await self._services.participant(who)
         if experiment is None or person is None or seen.pseudonym not in person.accounts:
             return None
         enrolled = await study.experiments.enrolled(experiment, person.root)
         if enrolled is None or experiment.rating is None:
-            return await self.debriefs.offer(who)
-        asked = study.questionnaires.asked(enrolled, "rating")[0]
-        return _question(enrolled, "rating", asked, who, about=seen.id)
+            return await debriefs.offer(who)
+        meant = Meant(enrolled=enrolled, person=person, instrument="rating", about=seen.id)
+        return self.show(meant, study.questionnaires.asked(enrolled, "rating")[0], who)
 
-    async def answered(self, press: Press, who: Who) -> Reply | GoOn:
+    def show(
+        self, meant: Meant, asked: Asked, who: Who, *, opening: str = "", replaces: bool = False
+    ) -> Reply:
+        """Show a question; what is typed next answers it, if it is one to be typed."""
+        at = self._services.ledger.clock()
+        one = replace(meant, place=asked.place)
+        typed = asked.question.typed
+        self._asked[who.account] = (at, one.press(NO_ANSWER), who.place, typed)
+        hint = words(f"questions.type_{asked.question.kind}", who.locale) if typed else ""
+        parts = (opening, asked.question.words(who.locale), hint)
+        text = "\n\n".join(part for part in parts if part)
+        return Reply(text, rows=_choices(one, asked, who), replaces=replaces, typed=typed)
+
+    async def heard(self, command: Generate, who: Who) -> Reply | GoOn | None:
+        """Take what somebody typed, without a command, as the answer to the question before them."""
+        _, press, place, typed = self._asked.get(who.account, (0.0, None, "", False))
+        if press is None or not (typed and place == who.place):
+            return None
+        if who.borrowed or who.reply_to:
+            return None
+        return await self.answered(press, who, typed=command.text)
+
+    async def answered(self, press: Press, who: Who, typed: str | None = None) -> Reply | GoOn:
         """Take one answer; give the next question or what comes after the last. Raises AskerError."""
-        study = self._services.study_services
-        letter, _, rest = press.argument.partition(".")
-        instrument = INSTRUMENTS.get(letter[:1], "")
-        found = await study.experiments.by_enrolment(press.job) if study is not None else None
-        person = await self._services.participant(who)
-        if study is None or found is None or not instrument:
+        meant = await self._meant(press, who)
+        if meant is None:
             raise AskerError(words("questions.expired", who.locale))
-        enrolled, pseudonym = found
-        mine = {*person.accounts, person.root, person.place} if person is not None else set()
-        if person is None or not {pseudonym, enrolled.unit} & mine:
-            raise AskerError(words("questions.not_yours", who.locale))
-        if rest != START:
-            choice, _, about = rest.partition(".")
-            place = int(letter[1:]) if letter[1:].isdecimal() else -1
-            given = place, choice, about or None
-            if await study.questionnaires.answer(enrolled, instrument, person, *given) is None:
-                raise AskerError(words("questions.expired", who.locale))
-        if instrument == "rating":
-            rows = await self.debriefs.rows(person, who)
+        enrolled, person = meant.enrolled, meant.person
+        if meant.choice.startswith("t") and typed is None:
+            return self._toggled(meant, who)
+        if meant.choice != START:
+            enrolled = await self._take(meant, press, typed, who)
+        if meant.rates:
+            return await self._chat.flow.rated(enrolled, person, meant.about, who)
+        if meant.instrument == "rating":
+            rows = await self._chat.debriefs.rows(person, who)
             return Reply(words("questions.thanks", who.locale), replaces=True, rows=rows)
-        seen = await study.exposures.count(person, enrolled.experiment.id)
-        through = instrument == "before" or seen >= enrolled.experiment.exposures
-        asked = await study.questionnaires.next(enrolled, instrument, person) if through else None
-        if asked is not None:
-            return _question(enrolled, instrument, asked, who, replaces=True)
-        if instrument == "after":
-            if through and not enrolled.completed:
-                await study.experiments.completed(enrolled)
-                await self._exclude(enrolled, person)
-            return await self.debriefs.end(enrolled, person, who)
-        # go on with what they had asked for, if it is not too long ago
+        return await self._on(enrolled, person, meant, who)
+
+    def _toggled(self, meant: Meant, who: Who) -> Reply:
+        every = self._services.study.questionnaires.asked(meant.enrolled, meant.instrument)
+        asked = next((one for one in every if one.place == meant.place), None)
+        if asked is None or asked.question.kind != "multiple":
+            raise AskerError(words("questions.expired", who.locale))
+        rows = _choices(meant, asked, who, meant.choice[1:])
+        return Reply(asked.question.words(who.locale), rows=rows, replaces=True)
+
+    async def _take(self, meant: Meant, press: Press, typed: str | None, who: Who) -> "Enrolled":
+        study = self._services.study
+        at, last, _, _ = self._asked.get(who.account, (0.0, None, "", False))
+        same = last is not None and _same(last, press)
+        asked = await study.questionnaires.answer(
+            meant.enrolled,
+            meant.instrument,
+            meant.person,
+            meant.place,
+            meant.choice,
+            meant.about or None,
+            typed=typed,
+            seconds=max(0.0, self._services.ledger.clock() - at) if same else None,
+        )
+        if asked is None:
+            key = "questions.expired" if typed is None else "questions.not_so"
+            raise AskerError(words(key, who.locale))
+        self._asked.pop(who.account, None)
+        return await study.flow.answered(meant.enrolled, asked, meant.person)
+
+    async def _on(
+        self, enrolled: "Enrolled", person: "Person", meant: Meant, who: Who
+    ) -> Reply | GoOn:
+        """Go on with what they had asked for before the questions, if it is not too long ago."""
+        place = await self._services.study.flow.place(enrolled, person)
+        if meant.instrument != "before" or (place.step is not None and place.step.id == "before"):
+            return await self._chat.flow.go_on(enrolled, person, who)
         at, command, asker = self._pending.pop(who.account, (0.0, None, who))
         if command is None or time.monotonic() - at > PENDING_SECONDS:
             return Reply(words("questions.go_on", who.locale), replaces=True)
         return GoOn(command, asker)
 
-    async def _exclude(self, enrolled: "Enrolled", person: "Person") -> None:
-        """Exclude by the rules that the file wrote down before."""
-        study, rules = self._services.study, enrolled.experiment.exclude
-        votes = await study.exposures.votes_of(person, enrolled.experiment.id)
-        if rules.faster_seconds and any(v.seconds < rules.faster_seconds for v in votes):
-            reason = f"a vote within {rules.faster_seconds:g} seconds"
-            await study.experiments.exclude(enrolled, reason)
-        elif rules.unblinded and any(vote.unblinded for vote in votes):
-            await study.experiments.exclude(enrolled, "a model named itself")
+    async def _meant(self, press: Press, who: Who) -> Meant | None:
+        """Find what a press is about; None for what is over. Raises AskerError for another's."""
+        study, person = self._services.study_services, await self._services.participant(who)
+        head, _, rest = press.argument.partition(".")
+        found = HEAD.fullmatch(head)
+        if study is None or found is None:
+            return None
+        choice, _, about = rest.partition(".")
+        enrolled, owner, instrument = None, "", INSTRUMENTS.get(found["letter"] or "", "")
+        if found["rate"]:
+            seen = await study.exposures.get(press.job)
+            if seen is None or seen.state != "delivered" or person is None:
+                return None
+            owner, about, instrument = seen.pseudonym, seen.id, seen.step
+            mine = await study.experiments.of_person(person)
+            enrolled = next((one for one in mine if one.experiment.id == seen.experiment), None)
+        elif (known := await study.experiments.by_enrolment(press.job)) is not None:
+            enrolled, owner = known
+            steps = enrolled.experiment.steps
+            if found["step"]:
+                number = int(found["step"])
+                instrument = steps[number].id if number < len(steps) else ""
+        if enrolled is None or not instrument:
+            return None
+        ours = {*person.accounts, person.root, person.place} if person is not None else set()
+        if person is None or not {owner, enrolled.unit} & ours:
+            raise AskerError(words("questions.not_yours", who.locale))
+        return Meant(
+            enrolled=enrolled,
+            person=person,
+            instrument=instrument,
+            place=int(found["place"] or -1),
+            choice=choice,
+            about=about,
+        )
 
 
-def _question(
-    enrolled: "Enrolled",
-    instrument: str,
-    asked: Asked,
-    who: Who,
-    *,
-    opening: str = "",
-    about: str = "",
-    replaces: bool = False,
-) -> Reply:
-    head = f"{instrument[0]}{asked.place}"
-    tail = f".{about}" if about else ""
+def _same(one: Press, other: Press) -> bool:
+    heads = [press.argument.partition(".")[0] for press in (one, other)]
+    return one.job == other.job and heads[0] == heads[1]
 
-    def choice(name: str, label: str) -> Button:
-        return button(Verb.ANSWER, enrolled.id, f"{head}.{name}{tail}", label=label)
+
+def _choices(meant: Meant, asked: Asked, who: Who, taken: str = "") -> Rows:
+    """Lay out the choices; those of several are toggled, and a last button takes them."""
+    several = asked.question.kind == "multiple"
+    chosen = {int(part) for part in taken.split("-") if part.isdecimal()}
+
+    def choice(argument: str, label: str) -> Button:
+        return Button(label, meant.press(argument), owner_only=True)
 
     labels = [asked.question.label(value, who.locale) for value in asked.values]
-    buttons = [choice(str(n), label) for n, label in enumerate(labels)]
+    buttons = []
+    for number, label in enumerate(labels):
+        left = "-".join(str(n) for n in sorted(chosen ^ {number}))
+        mark = "✓ " if number in chosen else ""
+        buttons.append(choice(f"t{left}" if several else str(number), mark + label))
     wide = any(len(label) > WIDE for label in labels)
     rows: Rows = tuple((one,) for one in buttons) if wide else (tuple(buttons),)
     if wide and len(rows) > 4:
         rows = tuple(tuple(buttons[start : start + 3]) for start in range(0, len(buttons), 3))
+    if chosen:
+        done = "-".join(str(n) for n in sorted(chosen))
+        rows = (*rows, (choice(done, words("questions.taken", who.locale)),))
     if not asked.question.required:
         rows = (*rows, (choice(NO_ANSWER, words("questions.none", who.locale)),))
-    text = "\n\n".join(part for part in (opening, asked.question.words(who.locale)) if part)
-    return Reply(text, rows=rows, replaces=replaces)
+    return tuple(row for row in rows if row)

@@ -8,6 +8,7 @@ from bot.service.rate_limit import REMEMBERED, Repeats
 
 if TYPE_CHECKING:
     from bot.study.debrief import Debriefs
+    from bot.study.flow import FlowChat
     from bot.study.guess import GuessGame
     from bot.study.pair import Pairs
     from bot.study.questionnaire import Questions
@@ -35,7 +36,7 @@ class StudyChat:
     def questions(self) -> "Questions":
         from bot.study.questionnaire import Questions
 
-        return Questions(self.context.services, self.debriefs)
+        return Questions(self)
 
     @cached_property
     def debriefs(self) -> "Debriefs":
@@ -47,4 +48,10 @@ class StudyChat:
     def guessing(self) -> "GuessGame":
         from bot.study.guess import GuessGame
 
-        return GuessGame(self.context.services, self.questions)
+        return GuessGame(self)
+
+    @cached_property
+    def flow(self) -> "FlowChat":
+        from bot.study.flow import FlowChat
+
+        return FlowChat(self)

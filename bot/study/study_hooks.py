@@ -5,9 +5,9 @@ from importlib import import_module
 from typing import Any
 
 from bot.messages.buttons import Verb
-from bot.messages.grammar import Command, Compare
+from bot.messages.grammar import Command, Compare, Generate
 from bot.service.context import Context
-from bot.service.dispatch_table import ChatStudy, Treated
+from bot.service.dispatch_table import ChatStudy, GoOn, Treated
 from bot.service.request import Reply, Who
 from bot.study.study_chat import StudyChat
 from engine.moderation import Judged
@@ -29,6 +29,11 @@ class StudyHooks(ChatStudy):
         from bot.study.treatment import treat
 
         return await treat(self.chat, command, plan, who)
+
+    async def heard(self, command: Command, who: Who) -> Reply | GoOn | None:
+        if not (self.title and isinstance(command, Generate) and command.free):
+            return None
+        return await self.chat.questions.heard(command, who)
 
     async def invitation(self, who: Who, job: str) -> Reply | None:
         """Invite, if it is time to, or ask an experiment's question about the answer."""
@@ -81,6 +86,7 @@ def add_study(context: Context) -> StudyHooks:
     table.receipts |= {
         "pair": lambda name, shown: chat.pairs.receipt(name, shown),
         "guess": lambda name, shown: chat.guessing.receipt(name, shown),
+        "item": lambda name, shown: chat.flow.receipt(name, shown),
     }
     table.commands |= {
         "consent": handler("consent", "consent"),
@@ -96,7 +102,9 @@ def add_study(context: Context) -> StudyHooks:
         Verb.VOTE: voting,
         Verb.BECAUSE: voting,
         Verb.GUESS: lambda press, who: chat.guessing.pressed(press, who),
-        Verb.MORE: lambda _press, who: chat.guessing.guess(who),
+        Verb.MORE: lambda press, who: (
+            chat.flow.begin(who) if press.argument == "begin" else chat.guessing.guess(who)
+        ),
         Verb.ANSWER: lambda press, who: chat.questions.answered(press, who),
     }
     return hooks

@@ -39,6 +39,7 @@ MOST_REMEMBERED = 5_000  # refusals; answers whose messages are known, so that a
 # replies that a group should not see; there are no others to hide
 ALONE = ("forget", "admin", "consent", "withdraw", "mydata", "link")
 ASKED = (Verb.CONSENT, Verb.DATA)  # buttons whose replies are for their asker alone
+JOIN = "join-"  # before a panel's id, in a link
 DEEP = ("consent", "withdraw", "mydata", "link")  # what a link may put after /start
 
 Accepted = Callable[[], None]
@@ -81,8 +82,8 @@ class Handlers:
             return
         if heard.album and not await self._first_of(heard, accepted):
             return
-        if _linked(heard.text):
-            heard = replace(heard, text=f"/{heard.text.split()[1]}")
+        if linked := _linked(heard.text):
+            heard = replace(heard, text=linked)
         if heard.command == START or not heard.text:
             accepted()
             key = "telegram.start" if heard.text else "talk.only_text"
@@ -253,11 +254,15 @@ def _short(said: Response | None) -> str:
     return "" if more else said.text
 
 
-def _linked(text: str) -> bool:
-    """Say whether somebody followed a link of ours to one of these commands.
+def _linked(text: str) -> str:
+    """Give the command that a link of ours stands for, if somebody followed one.
 
-    >>> _linked("/start consent"), _linked("/start")
-    (True, False)
+    >>> _linked("/start consent"), _linked("/start join-5f3c"), _linked("/start")
+    ('/consent', '/study join 5f3c', '')
     """
     words = text.split()
-    return len(words) == 2 and words[0].split("@")[0] == f"/{START}" and words[1] in DEEP
+    if len(words) != 2 or words[0].split("@")[0] != f"/{START}":
+        return ""
+    if words[1].startswith(JOIN):
+        return f"/study join {words[1].removeprefix(JOIN)}"
+    return f"/{words[1]}" if words[1] in DEEP else ""

@@ -96,12 +96,15 @@ class TerminalSession:
 
         Raises AskerError for a number where nothing has one.
         """
-        meant = chosen(text, [button.label for button in self._shown])
+        labels = [button.label for button in self._shown]
+        meant = None if self._typed and not text.startswith("/") else chosen(text, labels)
         if meant is not None:
             return await self._press(self._shown[meant], who)
         number = text.strip().removeprefix("/").isdigit()
         if number and not self._shown:
             raise AskerError(words("terminal.no_choice", who.locale))
+        if self._typed and not text.lstrip().startswith("/"):
+            return None
         if number or (self._asking and not text.lstrip().startswith("/")):
             return Reply(words("terminal.choose", who.locale), ask=tuple(self._shown))
         return None
@@ -129,11 +132,12 @@ class TerminalSession:
 
     def offer_nothing(self) -> None:
         self._shown: list[Button] = []
-        self._asking = False
+        self._asking = self._typed = False
 
     def offer(self, said: Reply, *, asking: bool = True) -> list[str]:
         """Give the reply's choices as lines; from now on they count. `asking`: until one is made."""
         shown = [button for row in said.choices for button in row]
+        self._typed = said.typed
         if shown:
             self._asking = self._asking if shown == self._shown else asking
             self._shown = shown

@@ -22,6 +22,7 @@ from engine.study.experiments.tables import (
     ExperimentRow,
     Exposure,
     ItemRow,
+    PanelId,
     QuestionnaireAnswer,
     Vote,
 )
@@ -33,6 +34,7 @@ STUDY_RULES: dict[str, Rule] = {
     "exposures": Rule("pseudonym", Exposure.pseudonym),
     "questionnaire_answers": Rule("pseudonym", QuestionnaireAnswer.pseudonym),
     "enrolments": Rule("pseudonym", Enrolment.pseudonym),
+    "panel_ids": Rule("pseudonym", PanelId.pseudonym),
     "items": Rule("pseudonym", ItemRow.author),
     "study_pictures": Rule("pseudonym", t.StudyPictureRow.pseudonym),
     "study_ratings": Rule(

@@ -4,6 +4,7 @@ All write in the caller's transaction. An interaction is found by its job, and s
 operational record lasts.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,17 @@ from engine.study.consent.consent import live_consent
 from engine.study.consent.opt_in import takes_part
 from engine.study.study import Study
 from engine.study.tables import InteractionRow, StudyPictureRow
+
+_MENTION = re.compile(r"<(?:@[!&]?|#)\d{5,25}>|(?<![\w/.])@\w{2,64}")
+
+
+def unnamed(text: str | None) -> str | None:
+    """Take other people's handles out of a text.
+
+    >>> unnamed("Ask <@123456> and @jane_doe, not a@b.org")
+    'Ask [user] and [user], not a@b.org'
+    """
+    return None if text is None else _MENTION.sub("[user]", text)
 
 
 async def interaction_of(connection: AsyncConnection, job: str) -> Any:

@@ -18,7 +18,13 @@ from engine.ledger.tables import Delivery
 from engine.ledger.transactions import Database
 from engine.lock import take_lock
 from engine.settings import Settings
-from engine.study.experiments.tables import Enrolment, Exposure, QuestionnaireAnswer, Vote
+from engine.study.experiments.tables import (
+    Enrolment,
+    Exposure,
+    PanelId,
+    QuestionnaireAnswer,
+    Vote,
+)
 from engine.study.study import (
     Study,
     StudyFile,
@@ -120,7 +126,8 @@ def _shred(path: Path) -> None:
 async def _part(connection: AsyncConnection, study: str) -> None:
     """Clear what leads from the operational record to the study's rows, and rename those that a button
     in a chat names."""
-    await connection.execute(sa.delete(LinkCodeRow).where(LinkCodeRow.study == study))
+    for table in (LinkCodeRow, PanelId):
+        await connection.execute(sa.delete(table).where(table.study == study))
     jobs = sa.select(InteractionRow.job_id).where(InteractionRow.study == study)
     over = Delivery.state.in_(("delivered", "lost"))
     changes = (

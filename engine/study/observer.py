@@ -7,7 +7,6 @@ somebody who never gave it. Names of other people (@name, <@123>) are taken out 
 """
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -30,26 +29,16 @@ from engine.study import erasure_rules, interactions
 from engine.study import tables as t
 from engine.study.consent.participants import Entitled, entitled
 from engine.study.experiments.tables import ItemRow
-from engine.study.interactions import verdict_values
+from engine.study.interactions import unnamed, verdict_values
 from engine.study.pseudonyms import SESSION_SECONDS
 from engine.study.study import Study, open_study
 
-_MENTION = re.compile(r"<(?:@[!&]?|#)\d{5,25}>|(?<![\w/.])@\w{2,64}")
 CODES_SECONDS = 86400.0  # after a one-time code has expired
 _FROM_JOB = (
     "state", "started_at", "first_token_at", "finished_at", "tokens_in", "tokens_out",
     "base_digest", "adapter_digest",
 )  # fmt: skip
 _FROM_PICTURE = ("number", "media", "width", "height", "seed")
-
-
-def unnamed(text: str | None) -> str | None:
-    """Take other people's handles out of a text.
-
-    >>> unnamed("Ask <@123456> and @jane_doe, not a@b.org")
-    'Ask [user] and [user], not a@b.org'
-    """
-    return None if text is None else _MENTION.sub("[user]", text)
 
 
 class StudyObserver:

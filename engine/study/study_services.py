@@ -4,12 +4,15 @@ from pathlib import Path
 
 from engine.ledger.transactions import Database
 from engine.plan.job import Spot
+from engine.study.consent.panel import Panel
 from engine.study.consent.participants import Person, person_at
 from engine.study.experiments.eligibility import Candidate, unit_of
 from engine.study.experiments.enrolment import Enrolled, Experiments
 from engine.study.experiments.exposures import Exposures
+from engine.study.experiments.flow import Flow
 from engine.study.experiments.passages import PassagePool
 from engine.study.experiments.questionnaires import Questionnaires
+from engine.study.experiments.stimuli import Stimuli, digest_of
 from engine.study.interactions import interaction_of_request
 from engine.study.study import Study
 
@@ -20,12 +23,20 @@ class StudyServices:
         self.experiments = Experiments(database, study, folder / "experiments")
         self.exposures = Exposures(database, study)
         self.passages = PassagePool(database, study)
+        self.stimuli = Stimuli(database, study, folder / "stimuli")
         self.questionnaires = Questionnaires(database, study)
+        self.panel = Panel(database, study)
+        self.flow = Flow(self.experiments, self.exposures, self.questionnaires)
         self._database = database
 
     async def open(self) -> None:
         await self.experiments.load()
         await self.passages.stock()
+        every = self.experiments.all
+        frozen = {s.stimuli for e in every if e.id in self.experiments.frozen for s in e.steps}
+        problems = await self.stimuli.load(frozen - {""})
+        pools = {name: digest_of(items) for name, items in self.stimuli.pools.items()}
+        self.experiments.supply(pools, problems)
 
     async def person(self, spot: Spot) -> Person | None:
         async with self._database.reading() as connection:
@@ -42,7 +53,9 @@ class StudyServices:
         found = []
         for one in await self.experiments.of_person(person):
             name = one.experiment.id
-            seen = await self.exposures.count(person, name) >= one.experiment.exposures
+            seen = one.completed
+            if one.experiment.task != "flow":
+                seen = await self.exposures.count(person, name) >= one.experiment.exposures
             over = leaving or seen or not await self.experiments.running(one.experiment)
             if over and name not in told:
                 found.append(one)
@@ -51,13 +64,24 @@ class StudyServices:
     async def enrolled(self, person: Person, spot: Spot, asking: Candidate) -> Enrolled | None:
         """Find the unit's arm: where the person is in already, else in the first that has room.
 
-        One that is stopped, full, or done with by this person costs no other a unit.
+        One that is stopped, full, or done with by this person costs no other a unit. In the middle of a
+        flow only its own step takes anything.
         """
+        flow = await self.flow.current(person)
+        if flow is not None:
+            step = flow.experiment.step_named(flow.step)
+            own = asking.task == "flow" or (step is not None and step.kind == asking.task)
+            return flow if own else None
         fitting = self.experiments.fitting(spot, asking)
-        mine = await self.experiments.of_person(person) if len(fitting) > 1 else []
+        several = len(fitting) > 1 or asking.task == "flow"
+        mine = await self.experiments.of_person(person) if several else []
         begun = {one.experiment.id for one in mine}
+        ended = {one.experiment.id for one in mine if one.experiment.task == "flow"}
         for experiment in sorted(fitting, key=lambda each: each.id not in begun):
-            if await self.exposures.count(person, experiment.id) >= experiment.exposures:
+            if experiment.id in ended:
+                continue
+            done = await self.exposures.count(person, experiment.id)
+            if experiment.task != "flow" and done >= experiment.exposures:
                 continue
             unit = unit_of(experiment, person, asking)
             found = await self.experiments.enrol(experiment, unit, person)

@@ -27,6 +27,7 @@ class StudyRow(Table):
     opened_at: Mapped[float]
     key_check: Mapped[str] = mapped_column(String(32))
     key_destroyed_at: Mapped[float | None]
+    closed_at: Mapped[float | None]
 
 
 class ConsentRow(Table):

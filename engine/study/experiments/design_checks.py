@@ -5,7 +5,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from engine.plan.cards import Registry
-from engine.study.experiments.experiment import Experiment, near
+from engine.study.experiments.experiment import Experiment
+from engine.study.experiments.experiment_file import near
 from engine.study.experiments.passages import shipped
 
 CANNOT = "cannot run: "  # begins a warning of what no run survives

@@ -37,7 +37,7 @@ def takes(experiment: "Experiment", spot: Spot, asking: Candidate, age: int) -> 
         "command": (wanted.commands, asking.command),
         "expert": (wanted.experts, asking.expert),
     }
-    if asking.task == "guess":
+    if asking.task in ("guess", "flow"):
         checks = {name: checks[name] for name in ("platform", "locale")}
     fits = all(not allowed or value in allowed for allowed, value in checks.values())
     return experiment.task == asking.task and fits and age >= wanted.minimum_age

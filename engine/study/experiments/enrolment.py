@@ -6,6 +6,7 @@ its maximum.
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,9 @@ from engine.plan.job import Spot
 from engine.study.consent.participants import Person
 from engine.study.experiments.allocation import blocked, simple
 from engine.study.experiments.eligibility import Candidate, completion_code, takes
-from engine.study.experiments.experiment import (
-    Arm,
-    Experiment,
-    parse_experiment,
-    read_experiment,
-    version_of,
-)
+from engine.study.experiments.experiment import Arm, Experiment
+from engine.study.experiments.experiment_file import parse_experiment, read_experiment, version_of
+from engine.study.experiments.quotas import FULL, held
 from engine.study.experiments.tables import Enrolment, ExperimentRow
 from engine.study.study import Study
 
@@ -35,7 +32,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Enrolled:
-    """Hold a unit with its arm; `new`: it was enrolled just now."""
+    """Hold a unit with its arm; `new`: it was enrolled just now; `step`: where it stands in a flow."""
 
     id: str
     experiment: Experiment
@@ -44,6 +41,9 @@ class Enrolled:
     code: str = ""
     completed: bool = False
     new: bool = False
+    position: int = 0
+    excluded: str = ""
+    step: str = ""
 
     @property
     def arms(self) -> tuple[Arm, ...]:
@@ -58,6 +58,7 @@ class Experiments:
     study: Study
     folder: Path
     problems: list[str] = field(default_factory=list)
+    pools: dict[str, str] = field(default_factory=dict)  # digests of the stimuli, by pool
     frozen: dict[str, Any] = field(default_factory=dict)  # rows by their ids
     _texts: dict[str, str] = field(default_factory=dict)
     _known: dict[str, Experiment] = field(default_factory=dict)
@@ -85,6 +86,17 @@ class Experiments:
                 self._known[experiment.id] = experiment
             elif row.version_sha256 != version_of(text):
                 self._trouble(changed(path.name, experiment.id, row.version_sha256))
+
+    def supply(self, pools: dict[str, str], problems: Sequence[str]) -> None:
+        """Tell the digests of the stimuli; an experiment whose stimuli are not here is not used."""
+        self.pools = pools
+        for words in problems:
+            self._trouble(words)
+        for experiment in self.all:
+            wanted = {step.stimuli for step in experiment.steps} - {"", *pools}
+            if wanted:
+                del self._known[experiment.id]
+                self._trouble(f"{experiment.id}: there are no stimuli {', '.join(sorted(wanted))}.")
 
     def _trouble(self, words: str) -> None:
         self.problems.append(words)
@@ -138,7 +150,7 @@ class Experiments:
             if row.state != "open":
                 return None
             known = await self._of_unit(connection, experiment, unit)
-            if known is not None or row.enrolled >= experiment.max_n:
+            if known is not None or await self._full(connection, experiment, row):
                 return known
             values = self._allocated(experiment, unit, person, row)
             await connection.execute(sa.insert(Enrolment).values(values))
@@ -147,6 +159,36 @@ class Experiments:
             known = await self._of_unit(connection, experiment, unit)
         assert known is not None, "it was just written"
         return replace(known, new=True)
+
+    async def _full(self, connection: AsyncConnection, experiment: Experiment, row: Any) -> bool:
+        """Tell whether nobody more is taken: as many as may be, as are needed, or as every quota has."""
+        if row.enrolled >= experiment.max_n:
+            return True
+        count = await held(connection, self.study.id, experiment.id, self.database.clock())
+        enough = 0 < experiment.completes <= count.total()
+        quota = experiment.quota
+        return enough or (quota is not None and all(count[n] >= m for n, m in quota.most.items()))
+
+    @repeated
+    async def stratify(self, enrolled: Enrolled, value: str) -> None:
+        """Take a unit into its stratum and draw its arm there, once; exclude it where that is full."""
+        experiment, key = enrolled.experiment, self.study.needed_key()
+        assert experiment.quota is not None, "asked by who knows"
+        async with self.database.writing() as connection:
+            await self._frozen(connection, experiment.id, lock=True)
+            own = Enrolment.study == self.study.id, Enrolment.experiment == experiment.id
+            query = sa.select(sa.func.count()).where(*own, Enrolment.stratum == value)
+            number = await connection.scalar(query) or 0
+            now = self.database.clock()
+            count = (await held(connection, self.study.id, experiment.id, now))[value]
+            values: dict[str, Any] = {"stratum": value}
+            if count >= experiment.quota.most.get(value, count + 1):
+                values["excluded"] = FULL
+            elif experiment.allocation == "blocks":
+                name = f"{experiment.id}|{value}"
+                values["arm"], values["block"] = blocked(key, name, number, experiment.weights)
+            unset = Enrolment.id == enrolled.id, Enrolment.stratum.is_(None)
+            await connection.execute(sa.update(Enrolment).where(*unset).values(values))
 
     def _allocated(
         self, experiment: Experiment, unit: str, person: Person, row: Any
@@ -183,7 +225,14 @@ class Experiments:
             "state": "open",
             "enrolled": 0,
             "frozen_at": self.database.clock(),
+            "stimuli_sha256": self._stimuli(experiment),
         }
+
+    def _stimuli(self, experiment: Experiment) -> str | None:
+        used = sorted({step.stimuli for step in experiment.steps if step.stimuli})
+        return (
+            version_of("\n".join(f"{name} {self.pools[name]}" for name in used)) if used else None
+        )
 
     def _named(self, name: str) -> tuple[sa.ColumnElement[bool], ...]:
         return ExperimentRow.study == self.study.id, ExperimentRow.id == name
@@ -259,4 +308,6 @@ def _enrolled(experiment: Experiment, row: Any) -> Enrolled:
         unit=row.unit,
         code=row.code or "",
         completed=row.completed_at is not None,
+        position=row.position,
+        excluded=row.excluded or "",
     )

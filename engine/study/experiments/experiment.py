@@ -1,22 +1,17 @@
 """An experiment as its researcher writes it: one TOML file, every mistake named.
 
 It lies in `studies/<study>/experiments/<id>.toml`. From the first unit that is enrolled on it is frozen:
-what runs is the copy in the database, and a file that differs is refused by name. Three tasks:
+what runs is the copy in the database, and a file that differs is refused by name. Four tasks:
 
     single    ordinary requests are answered under the unit's arm
     compare   /compare shows two arms side by side, blinded, and asks which is better
     guess     /guess shows a passage and asks whether a person or a model wrote it
+    flow      one step after the other, as the file lists them (engine.study.experiments.steps)
 """
 
 import datetime
-import difflib
-import hashlib
 import itertools
-import re
-import tomllib
-from collections.abc import Iterable
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -25,13 +20,15 @@ from pydantic import (
     StringConstraints,
     TypeAdapter,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
-from engine.errors import SetupError
 from engine.plan.cards import Sampling, Template
 from engine.plan.treatment import PICTURE_VALUES, TEXT_VALUES
-from engine.study.experiments.questions import Question, Rating
+from engine.study.experiments import steps
+from engine.study.experiments.questions import Question, QuestionName, Rating
+from engine.study.experiments.steps import Step
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
 ArmName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,14}$")]
@@ -103,6 +100,17 @@ class Exclusion(_Part):
     fewer_exposures: Annotated[int, Field(ge=0)] = 0
     faster_seconds: Annotated[float, Field(ge=0)] = 0.0
     unblinded: bool = False
+    failed_checks: Annotated[int, Field(ge=0, le=12)] = 0
+
+
+class Quota(_Part):
+    """Validate how many units are taken of each answer to a question that stands before the first trial.
+
+    The arms are drawn within each answer. A place is held for a day by whoever has not come to the end.
+    """
+
+    question: QuestionName
+    most: Annotated[dict[str, Annotated[int, Field(ge=0)]], Field(min_length=1)]
 
 
 class Experiment(_Part):
@@ -114,32 +122,63 @@ class Experiment(_Part):
     title_it: str = Field(default="", max_length=200)
     hypothesis: Words
     preregistration: Annotated[str, StringConstraints(pattern=r"^(https://\S{4,300})?$")] = ""
-    task: Literal["single", "compare", "guess"]
+    task: Literal["single", "compare", "guess", "flow"]
     unit: Literal["person", "request", "place"] = "person"
     allocation: Literal["simple", "blocks"] = "blocks"
     start: datetime.date
     stop: datetime.date
     max_n: Annotated[int, Field(ge=1, le=1_000_000)]
+    completes: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    seen_by: Annotated[int, Field(ge=0, le=10_000)] = 0
     exposures: Annotated[int, Field(ge=1, le=1000)] = 10
     reveal: Literal["each", "end", "none"] = "end"
     blind: bool = True
     scrub: tuple[Line, ...] = ()
     completion_code: bool = False
+    return_link: Annotated[str, StringConstraints(pattern=r"^(https://\S{4,300})?$")] = ""
     debrief: str = Field(default="", max_length=1500)
     debrief_it: str = Field(default="", max_length=1500)
     arms: tuple[Arm, ...] = ()
     eligible: Eligible = Eligible()
     exclude: Exclusion = Exclusion()
+    quota: Quota | None = None
+    step: Annotated[tuple[Step, ...], Field(max_length=40)] = ()
     rating: Rating | None = None
     before: Annotated[tuple[Question, ...], Field(max_length=12)] = ()
     after: Annotated[tuple[Question, ...], Field(max_length=12)] = ()
+
+    @field_validator("step", mode="before")
+    @classmethod
+    def _named(cls, given: object) -> object:
+        return steps.named(given)
+
+    @model_validator(mode="after")
+    def _flowing(self) -> Self:
+        if (self.task == "flow") != bool(self.step):
+            raise ValueError("step: the task flow has steps, and only it")
+        if self.task != "flow":
+            if self.quota or self.seen_by or self.return_link:
+                raise ValueError("quota, seen_by and return_link are for the task flow")
+            return self
+        if self.before or self.after or self.rating or self.unit != "person":
+            raise ValueError("a flow asks in its steps, and its unit is the person")
+        steps.check(self.step)
+        if self.quota is not None:
+            early = itertools.takewhile(lambda step: not step.trials or step.practice, self.step)
+            known = {q.id: q.values for step in early for q in step.questions if q.required}
+            if not set(self.quota.most) <= set(known.get(self.quota.question, ())):
+                raise ValueError(
+                    f"quota: {self.quota.question} must be asked before the first trial, be required, "
+                    "and have these answers"
+                )
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         names = [arm.name for arm in self.arms]
         if len(set(names)) < len(names):
             raise ValueError("arms: every arm needs a name of its own")
-        if self.task != "guess" and len(names) < 2:
+        if self.task not in ("guess", "flow") and len(names) < 2:
             raise ValueError(f"arms: the task {self.task} needs two arms at least")
         if self.stop < self.start:
             raise ValueError("stop: must not come before start")
@@ -157,8 +196,33 @@ class Experiment(_Part):
         return self
 
     @property
+    def steps(self) -> tuple[Step, ...]:
+        """List what one person does: the steps of a flow, or those that every other task has."""
+        if self.task == "flow":
+            return self.step
+        asked = {"before": self.before, "after": self.after}
+        parts = [
+            Step(kind="questions", id=name, questions=found, shuffle=True)
+            for name, found in asked.items()
+            if found
+        ]
+        trial = Step(kind=self.task).model_copy(update={"count": self.exposures})
+        return (*parts[: bool(self.before)], trial, *parts[bool(self.before) :])
+
+    def step_named(self, name: str) -> Step | None:
+        if name == "rating" and self.rating is not None:
+            return Step(kind="questions", id=name, questions=(self.rating,))
+        return next((step for step in self.steps if step.id == name), None)
+
+    def length(self, step: str) -> int:
+        """Say how many are judged in a step, or outside of flows in the whole."""
+        found = self.step_named(step)
+        return found.count if found is not None else self.exposures
+
+    @property
     def weights(self) -> dict[str, int]:
-        if self.task == "compare":
+        pairs_of_arms = any(s.kind == "compare" and not s.stimuli for s in self.step)
+        if self.task == "compare" or (pairs_of_arms and self.arms):
             pairs = itertools.combinations(self.arms, 2)
             return {f"{a.name}{BETWEEN}{b.name}": a.weight * b.weight for a, b in pairs}
         return {arm.name: arm.weight for arm in self.arms} or {"all": 1}
@@ -176,88 +240,3 @@ class Experiment(_Part):
         """Tell whether the day, in UTC, lies within its dates, the last one included."""
         today = datetime.datetime.fromtimestamp(now, datetime.UTC).date()
         return self.start <= today <= self.stop
-
-
-def version_of(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def parse_experiment(text: str, name: str) -> Experiment:
-    """Parse a file's text. Raises SetupError with all of its mistakes, each by its key."""
-    try:
-        lines = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise SetupError(f"{name} is not TOML: {error}.") from None
-    try:
-        return Experiment.model_validate(lines)
-    except ValidationError as error:
-        mistakes = [_mistake(one, text) for one in error.errors(include_url=False)]
-        raise SetupError("\n".join([f"{name} is not right:", *mistakes])) from None
-
-
-def _line(where: tuple[int | str, ...], text: str) -> str:
-    """Name the line of a key within its table, the n-th of its name; else the table's; else none."""
-    lines, names = text.splitlines(), [part for part in where if isinstance(part, str)]
-    number = next((part for part in where if isinstance(part, int)), 0)
-    table, key = (re.escape(name) for name in (names[0], names[-1])) if names else ("", "")
-    heads = [n for n, line in enumerate(lines) if re.match(rf"\s*\[+{table}\]", line)]
-    start = heads[number] if number < len(heads) else 0
-    own = (n for n in range(start, len(lines)) if re.match(rf"\s*{key}\s*=", lines[n]))
-    found = next(own, start if heads else None)
-    return "" if found is None else f"line {found + 1}, "
-
-
-def near(name: str, known: Iterable[str]) -> str:
-    """Propose what was likely meant.
-
-    >>> near("lovcraft", ["agatha", "lovecraft"])
-    ' Did you mean lovecraft?'
-    """
-    found = difflib.get_close_matches(name, list(known), 1)
-    return f" Did you mean {found[0]}?" if found else ""
-
-
-def _mistake(error: Any, text: str) -> str:
-    where = _line(error["loc"], text) + (".".join(str(part) for part in error["loc"]) or "file")
-    given = error.get("input")
-    stands = f" (there stands {given!r})" if isinstance(given, str | int | float | bool) else ""
-    match error["type"]:
-        case "extra_forbidden":
-            known = list(_known(error["loc"]))
-            meant = near(str(error["loc"][-1]), known)
-            return f"  {where}: there is no such key; here are: {', '.join(known)}.{meant}"
-        case "string_pattern_mismatch":
-            address = "https" in error["ctx"]["pattern"]
-            form = (
-                "an address that begins with https://"
-                if address
-                else "small letters, digits, - and _"
-            )
-            return f"  {where}: must be {form}{stands}."
-        case "missing":
-            return f"  {where}: is missing."
-        case _:
-            return f"  {where}: {error['msg'].removeprefix('Value error, ')}{stands}."
-
-
-def _known(where: tuple[int | str, ...]) -> Iterable[str]:
-    inside: dict[str, type[BaseModel]] = {
-        "arms": Arm, "eligible": Eligible, "exclude": Exclusion, "rating": Rating,
-        "before": Question, "after": Question,
-    }  # fmt: skip
-    part = inside.get(str(where[0]), Experiment) if len(where) > 1 else Experiment
-    return part.model_fields
-
-
-def read_experiment(path: Path) -> tuple[Experiment, str]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SetupError(f"{path} cannot be read: {error}.") from None
-    experiment = parse_experiment(text, path.name)
-    if experiment.id != path.stem:
-        raise SetupError(
-            f"{path.name}: the id is {experiment.id!r}, but the file's name says {path.stem!r}. "
-            "Make them the same."
-        )
-    return experiment, text

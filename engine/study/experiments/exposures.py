@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from engine.study.study import Study
 
 OPEN_SECONDS = 24 * 3600.0  # a vote is taken within these
+PRACTICE = "practice"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +35,7 @@ class ShownExposure:
     jobs: list[str]
     state: str
     age: float
+    step: str = ""
     choice: str = ""
     revealed: bool = False
 
@@ -53,13 +55,14 @@ class Exposures:
         shown: list[dict[str, Any]],
         seed: int,
         experiment: "Experiment | None" = None,
+        step: str = "",
         item: str | None = None,
     ) -> bool:
         """Write it down before it is shown; False for an item that the person has had."""
         mine = Exposure.pseudonym.in_(person.accounts)
         async with self._database.writing() as connection:
             if experiment is not None and kind != "single":
-                await self._make_room(connection, mine, experiment)
+                await self._make_room(connection, mine, experiment, step)
             count = sa.select(sa.func.count()).where(mine, Exposure.kind == kind)
             values = {
                 "id": name,
@@ -68,6 +71,7 @@ class Exposures:
                 "pseudonym": person.pseudonym,
                 "kind": kind,
                 "item": item,
+                "step": step or None,
                 "shown": shown,
                 "seed": seed,
                 "position": await connection.scalar(count) or 0,
@@ -77,15 +81,16 @@ class Exposures:
             return await add(connection, Exposure, values)
 
     async def _make_room(
-        self, connection: AsyncConnection, mine: Any, experiment: "Experiment"
+        self, connection: AsyncConnection, mine: Any, experiment: "Experiment", step: str
     ) -> None:
         """Void the oldest that were passed over, lest more are judged than the experiment has."""
         row = Exposure
-        kept = row.study == self._study.id, row.experiment == experiment.id, row.state != "void"
+        of = row.study == self._study.id, row.experiment == experiment.id
+        kept = *of, _step(row, step), sa.or_(row.state != "void", row.void_reason == PRACTICE)
         query = sa.select(row.id, row.state).where(mine, *kept).order_by(row.made_at, row.id)
         rows = (await connection.execute(query)).all()
-        surplus = len(rows) + 1 - experiment.exposures
-        over = [one.id for one in rows if one.state != "voted"][: max(0, surplus)]
+        surplus = len(rows) + 1 - experiment.length(step)
+        over = [one.id for one in rows if one.state in ("made", "delivered")][: max(0, surplus)]
         void = {"state": "void", "void_reason": "passed over"}
         await connection.execute(sa.update(row).where(row.id.in_(over)).values(void))
 
@@ -93,6 +98,9 @@ class Exposures:
     async def compose(
         self, name: str, shown: list[dict[str, Any]], jobs: Sequence[str], visible: dict[str, Any]
     ) -> None:
+        if not jobs:  # it was made ahead, and is on record as it was drawn
+            await self._set(name, visible=visible)
+            return
         found = await self._interactions(jobs)
         pairs = zip(shown, jobs, strict=True)
         whole = [{**one, "interaction": found.get(job)} for one, job in pairs]
@@ -140,6 +148,7 @@ class Exposures:
             shown=row.shown,
             jobs=jobs,
             state=row.state,
+            step=row.step or "",
             age=self._database.clock() - row.made_at,
             choice=vote.choice if vote else "",
             revealed=row.revealed_at is not None,
@@ -156,10 +165,12 @@ class Exposures:
         reason: str = "",
         unblinded: bool = False,
         reveal: bool = False,
+        practice: bool = False,
     ) -> bool:
         """Write a vote down; False when it cannot be: not delivered, void, revealed, too old.
 
         The same again is no second vote. With `reveal` it is the last word, in the same transaction.
+        `practice` becomes void, which leaves it out of everything that is scored.
         """
         now = self._database.clock()
         async with self._database.writing() as connection:
@@ -168,7 +179,7 @@ class Exposures:
             if row is None or row.pseudonym not in person.accounts:
                 return False
             late = row.revealed_at is not None or now - row.made_at > OPEN_SECONDS
-            if late or row.state not in ("delivered", "voted"):
+            if late or not (row.state in ("delivered", "voted") or row.void_reason == PRACTICE):
                 return False
             last = await _last_vote(connection, name)
             said = (choice, confidence, reason or None)
@@ -187,10 +198,17 @@ class Exposures:
                 }
                 await connection.execute(sa.insert(Vote).values(values))
             revealed = {"revealed_at": now} if reveal else {}
+            judged = _judged(practice=practice)
             await connection.execute(
-                sa.update(Exposure).where(Exposure.id == name).values(state="voted", **revealed)
+                sa.update(Exposure).where(Exposure.id == name).values(**judged, **revealed)
             )
         return True
+
+    @repeated
+    async def rated(self, name: str, *, practice: bool) -> None:
+        """Note that all that was asked about an item is answered."""
+        values = _judged(practice=practice) | {"revealed_at": self._database.clock()}
+        await self._set(name, Exposure.state == "delivered", **values)
 
     async def _set(self, name: str, *where: Any, **values: Any) -> None:
         mine = sa.update(Exposure).where(Exposure.id == name, *where)
@@ -209,10 +227,28 @@ class Exposures:
         query = sa.select(sa.func.count()).where(self._of(person, experiment), done)
         return await self._database.scalar(query) or 0
 
-    async def number(self, person: "Person", experiment: str | None, kind: str) -> int:
+    async def by_step(self, person: "Person", experiment: str) -> dict[str, int]:
+        """Count the same by step of a flow, practice too; "" outside of flows."""
+        done = sa.or_(Exposure.state == "voted", Exposure.void_reason == PRACTICE)
+        query = sa.select(Exposure.step, sa.func.count()).where(self._of(person, experiment), done)
+        rows = await self._database.rows(query.group_by(Exposure.step))
+        return {name or "": count for name, count in rows}
+
+    async def number(
+        self, person: "Person", experiment: str | None, kind: str, step: str = ""
+    ) -> int:
         """Count all that were made for the person, void ones too: the next one's place in an order."""
-        query = sa.select(sa.func.count()).where(self._of(person, experiment))
-        return await self._database.scalar(query.where(Exposure.kind == kind)) or 0
+        mine = self._of(person, experiment), _step(Exposure, step), Exposure.kind == kind
+        return await self._database.scalar(sa.select(sa.func.count()).where(*mine)) or 0
+
+    async def open_one(self, person: "Person", experiment: str, step: str) -> str | None:
+        """Find what was shown in a step within a day and is not judged yet."""
+        since = self._database.clock() - OPEN_SECONDS
+        waiting = Exposure.state.in_(("made", "delivered")), Exposure.made_at > since
+        query = sa.select(Exposure.id).where(self._of(person, experiment), *waiting)
+        query = query.where(_step(Exposure, step)).order_by(Exposure.made_at.desc(), Exposure.id)
+        found: str | None = await self._database.scalar(query.limit(1))
+        return found
 
     async def shown_to(self, person: "Person", experiment: str) -> Sequence[Any]:
         """List what the person judged in an experiment, in order: what it was, and the last choice."""
@@ -237,6 +273,14 @@ class Exposures:
         row = InteractionRow
         query = sa.select(row.job_id, row.id).where(row.job_id.in_(jobs))
         return {found.job_id: found.id for found in await self._database.rows(query)}
+
+
+def _step(row: Any, step: str) -> Any:
+    return row.step == step if step else row.step.is_(None)
+
+
+def _judged(*, practice: bool) -> dict[str, Any]:
+    return {"state": "void", "void_reason": PRACTICE} if practice else {"state": "voted"}
 
 
 async def _jobs(connection: AsyncConnection, shown: Sequence[dict[str, Any]]) -> list[str]:

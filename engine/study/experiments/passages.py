@@ -11,10 +11,17 @@ import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import sqlalchemy as sa
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from engine.errors import SetupError
 from engine.ledger.transactions import Database, add, repeated
@@ -28,26 +35,66 @@ if TYPE_CHECKING:
 KINDS = ("real", "generated")
 SCORE_AFTER = 10  # guesses; d' of fewer says nothing
 CONFIDENCES = range(1, 7)
+SHORTEST = 120  # characters
 
 Kind = Literal["real", "generated"]
 
 
 class Item(BaseModel):
+    """Validate a text to be judged, or a picture by its SHA-256; in a `pool` a version of a stimulus."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Kind
     expert: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
-    text: Annotated[str, StringConstraints(min_length=120, max_length=1400, strip_whitespace=True)]
+    text: Annotated[str, StringConstraints(max_length=1400, strip_whitespace=True)] = ""
+    picture: Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{64})?$")] = ""
     source: Annotated[str, StringConstraints(min_length=3, max_length=300)]
     licence: Annotated[str, StringConstraints(min_length=3, max_length=300)]
+    pool: Annotated[str, StringConstraints(pattern=r"^([a-z0-9][a-z0-9_-]{0,31})?$")] = ""
+    stimulus: Annotated[str, StringConstraints(max_length=32)] = ""
+    arm: Annotated[str, StringConstraints(max_length=16)] = ""
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if bool(self.text) == bool(self.picture) or (self.text and len(self.text) < SHORTEST):
+            raise ValueError(f"it has a text of {SHORTEST} characters or more, or a picture")
+        if not bool(self.pool) == bool(self.stimulus) == bool(self.arm):
+            raise ValueError("a stimulus has its pool and its arm")
+        return self
 
     @property
     def digest(self) -> str:
-        return hashlib.sha256(self.text.encode()).hexdigest()
+        return self.picture or hashlib.sha256(self.text.encode()).hexdigest()
 
     @property
     def id(self) -> str:
-        return self.digest[:26]  # as long as all ids
+        """Name it by what it is, as long as all ids; a stimulus also by where it belongs."""
+        if not self.pool:
+            return self.digest[:26]
+        of = f"{self.pool}|{self.stimulus}|{self.arm}|{self.digest}"
+        return hashlib.sha256(of.encode()).hexdigest()[:26]
+
+    @classmethod
+    def of(cls, row: Any) -> "Item":
+        same = ("kind", "expert", "text", "source", "licence", "pool", "stimulus", "arm")
+        facts = {name: getattr(row, name) or "" for name in same}
+        return cls.model_validate(facts | {"picture": row.media or ""})
+
+    def row(self, study: str, author: str | None = None) -> dict[str, Any]:
+        same = self.model_dump(include={"kind", "expert", "source", "licence", "pool"})
+        return same | {
+            "id": self.id,
+            "study": study,
+            "medium": "image" if self.picture else "text",
+            "text": self.text or None,
+            "media": self.picture or None,
+            "digest": self.digest,
+            "author": author,
+            "active": True,
+            "stimulus": self.stimulus or None,
+            "arm": self.arm or None,
+        }
 
 
 class _Pool(BaseModel):
@@ -135,32 +182,19 @@ class PassagePool:
         if not new:
             return 0
         async with self._database.writing() as connection:
-            return sum([await add(connection, ItemRow, self._row(i, author)) for i in new])
-
-    def _row(self, item: Item, author: str | None) -> dict[str, Any]:
-        return item.model_dump() | {
-            "id": item.id,
-            "study": self._study.id,
-            "medium": "text",
-            "digest": item.digest,
-            "author": author,
-            "active": True,
-        }
+            rows = [item.row(self._study.id, author) for item in new]
+            return sum([await add(connection, ItemRow, row) for row in rows])
 
     async def pool(self, person: "Person | None" = None, expert: str = "") -> list[Item]:
         """List the passages that may be shown to that person; of one expert's manner, or of all."""
         query = sa.select(ItemRow.__table__).where(
-            ItemRow.study == self._study.id, ItemRow.active, ItemRow.text.is_not(None)
+            ItemRow.study == self._study.id, ItemRow.active, ItemRow.pool == ""
         )
         if expert:
             query = query.where(ItemRow.expert == expert)
         rows = await self._database.rows(query.order_by(ItemRow.id))
         mine = set(person.accounts) if person else set()
-        return [
-            Item(kind=r.kind, expert=r.expert, text=r.text, source=r.source, licence=r.licence)
-            for r in rows
-            if r.author is None or r.author not in mine
-        ]
+        return [Item.of(row) for row in rows if row.text and (row.author or "") not in mine]
 
     async def draw(self, person: "Person", expert: str = "") -> Item | None:
         items = await self.pool(person, expert)

@@ -6,8 +6,9 @@ import sqlalchemy as sa
 from ulid import ULID
 
 from engine.ledger.transactions import Database, repeated
-from engine.study.experiments.questions import NO_ANSWER, Asked, ordered
+from engine.study.experiments.questions import NO_ANSWER, TYPED, Asked, holds, ordered
 from engine.study.experiments.tables import Exposure, QuestionnaireAnswer
+from engine.study.interactions import unnamed
 
 if TYPE_CHECKING:
     from engine.study.consent.participants import Person
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from engine.study.study import Study
 
 
+Said = dict[tuple[str, str], str | None]
 DEBRIEF = "debrief"  # the instrument, and question, by which it is on record that somebody was told
 
 
@@ -24,22 +26,46 @@ class Questionnaires:
         self._study = study
 
     def asked(self, enrolled: "Enrolled", instrument: str) -> tuple[Asked, ...]:
+        """List the questions of an instrument, which is a step, in this unit's order."""
         experiment = enrolled.experiment
-        rating = (experiment.rating,) if experiment.rating else ()
-        questions = {"before": experiment.before, "after": experiment.after, "rating": rating}
+        step = experiment.step_named(instrument)
         name = f"{experiment.id}|{instrument}|{enrolled.unit}"
-        return ordered(self._study.needed_key(), name, questions[instrument])
+        questions = step.questions if step else ()
+        shuffle = step is not None and step.shuffle
+        return ordered(self._study.needed_key(), name, questions, shuffle=shuffle)
 
-    async def next(self, enrolled: "Enrolled", instrument: str, person: "Person") -> Asked | None:
-        query = sa.select(QuestionnaireAnswer.question).where(
-            QuestionnaireAnswer.study == self._study.id,
-            QuestionnaireAnswer.experiment == enrolled.experiment.id,
-            QuestionnaireAnswer.instrument == instrument,
-            QuestionnaireAnswer.pseudonym.in_(person.accounts),
+    async def said(self, experiment: str, person: "Person", about: str | None = None) -> Said:
+        """Collect the last answers by (instrument, question), about one thing or about none."""
+        row = QuestionnaireAnswer
+        query = sa.select(row.instrument, row.question, row.value).where(
+            row.study == self._study.id,
+            row.experiment == experiment,
+            row.pseudonym.in_(person.accounts),
+            row.about == about if about else row.about.is_(None),
         )
-        answered = await self._database.scalars(query)
-        questions = self.asked(enrolled, instrument)
-        return next((each for each in questions if each.question.id not in answered), None)
+        rows = await self._database.rows(query.order_by(row.at, row.id))
+        return {(one.instrument, one.question): one.value for one in rows}
+
+    async def next(
+        self, enrolled: "Enrolled", instrument: str, person: "Person", about: str | None = None
+    ) -> Asked | None:
+        """Find the first question that is not answered, and is asked after what was."""
+        said = await self.said(enrolled.experiment.id, person, about)
+        if about:
+            said |= await self.said(enrolled.experiment.id, person)
+        return self.first(enrolled, instrument, said)
+
+    def first(self, enrolled: "Enrolled", instrument: str, said: Said) -> Asked | None:
+        values = {question: value for (_, question), value in said.items()}
+        return next(
+            (
+                asked
+                for asked in self.asked(enrolled, instrument)
+                if (instrument, asked.question.id) not in said
+                and holds(asked.question.when, values)
+            ),
+            None,
+        )
 
     async def told(self, person: "Person") -> set[str]:
         """Name the experiments whose debrief the person has had."""
@@ -70,21 +96,31 @@ class Questionnaires:
         place: int,
         choice: str,
         about: str | None = None,
+        *,
+        typed: str | None = None,
+        seconds: float | None = None,
     ) -> Asked | None:
-        """Write the answer down: the number of the choice as shown, or "none".
+        """Write the answer down: numbers of choices as shown, "none", or what was `typed`.
 
         None for no such, and for one from before the treatment once that was delivered.
         """
         asked = next((a for a in self.asked(enrolled, instrument) if a.place == place), None)
         if asked is None:
             return None
-        chosen = choice.isdecimal() and int(choice) < len(asked.values)
-        if not chosen and (choice != NO_ANSWER or asked.question.required):
+        value = asked.read(choice) if typed is None else asked.question.read(typed)
+        refused = typed is None and choice == NO_ANSWER and not asked.question.required
+        if value is None and not refused:
             return None
+        free = asked.question.kind == "text" and value is not None
         if instrument == "before" and await self._treated(enrolled, person):
             return None
-        facts = {"instrument": instrument, "question": asked.question.id, "about": about}
-        facts["value"] = asked.values[int(choice)] if chosen else None
+        facts: dict[str, Any] = {
+            "instrument": instrument,
+            "question": asked.question.id,
+            "about": about,
+        }
+        facts |= {"value": TYPED if free else value, "seconds": seconds}
+        facts["words"] = unnamed(value) if free else None
         shown = {"place": place, "choices": list(asked.values)}
         await self._write(enrolled.experiment.id, person, shown=shown, **facts)
         return asked

@@ -31,6 +31,7 @@ class ExperimentRow(Table):
     stopped_at: Mapped[float | None]
     stop_reason: Mapped[str | None] = mapped_column(Text)
     erased: Mapped[dict[str, int] | None] = mapped_column(JSON(none_as_null=True))
+    stimuli_sha256: Mapped[str | None] = mapped_column(String(64))
 
 
 class Enrolment(Table):
@@ -50,13 +51,17 @@ class Enrolment(Table):
     code: Mapped[str | None] = mapped_column(String(16))
     completed_at: Mapped[float | None]
     excluded: Mapped[str | None] = mapped_column(Text)
+    stratum: Mapped[str | None] = mapped_column(String(64))
     at: Mapped[float]
 
     __table_args__ = (UniqueConstraint("study", "experiment", "unit", name="uq_enrolments"),)
 
 
 class ItemRow(Table):
-    """A passage of the guessing pool; `id` follows from its words. It is never shown to its `author`."""
+    """Something to be judged; `id` follows from what it is. It is never shown to its `author`.
+
+    `pool` is empty for the passages of /guess; else a set of stimuli, each in several arms.
+    """
 
     __tablename__ = "items"
     id: Mapped[str] = mapped_column(Id, primary_key=True)
@@ -71,6 +76,9 @@ class ItemRow(Table):
     digest: Mapped[str] = mapped_column(String(64))
     author: Mapped[str | None] = mapped_column(Pseudonym, index=True)
     active: Mapped[bool]
+    pool: Mapped[str] = mapped_column(Name, server_default="")
+    stimulus: Mapped[str | None] = mapped_column(Name)
+    arm: Mapped[str | None] = mapped_column(String(16))
 
 
 class Exposure(Table):
@@ -78,7 +86,8 @@ class Exposure(Table):
 
     `shown` lists what stood there in the order of showing: for a pair `[{label, arm, expert, plain,
     interaction, state, ...}]`, for a guess `[{item, kind, expert}]`. To the operational record it is
-    tied by its interactions only. A single answer's exposure has its interaction's id.
+    tied by its interactions only. A single answer's exposure has its interaction's id. `step` is the
+    flow's; practice is void once it is judged.
     """
 
     __tablename__ = "exposures"
@@ -88,6 +97,7 @@ class Exposure(Table):
     pseudonym: Mapped[str] = mapped_column(Pseudonym)
     kind: Mapped[str] = mapped_column(String(12))
     item: Mapped[str | None] = mapped_column(Id)
+    step: Mapped[str | None] = mapped_column(String(24))
     shown: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
     seed: Mapped[int]
     position: Mapped[int]
@@ -122,7 +132,10 @@ class Vote(Table):
 
 
 class QuestionnaireAnswer(Table):
-    """One answer to one question, of which the last counts; a null `value` is "prefer not to say"."""
+    """One answer to one question, of which the last counts; a null `value` is "prefer not to say".
+
+    `words` holds what was typed at a question for free text; `seconds` is from question to answer.
+    """
 
     __tablename__ = "questionnaire_answers"
     id: Mapped[str] = mapped_column(Id, primary_key=True)
@@ -133,5 +146,18 @@ class QuestionnaireAnswer(Table):
     question: Mapped[str] = mapped_column(Name)
     about: Mapped[str | None] = mapped_column(Id)
     value: Mapped[str | None] = mapped_column(Sealed("questionnaire_answers.value"))
+    words: Mapped[str | None] = mapped_column(Sealed("questionnaire_answers.words"))
+    seconds: Mapped[float | None]
     shown: Mapped[dict[str, Any]] = mapped_column(JSON)
+    at: Mapped[float]
+
+
+class PanelId(Table):
+    """Who a person is to a recruitment panel: apart from the data, for paying, and in no export."""
+
+    __tablename__ = "panel_ids"
+    study: Mapped[str] = mapped_column(StudyName, primary_key=True)
+    lookup: Mapped[str] = mapped_column(String(64), primary_key=True)
+    pseudonym: Mapped[str] = mapped_column(Pseudonym, index=True)
+    panel: Mapped[str] = mapped_column(Sealed("panel_ids.panel"))
     at: Mapped[float]

@@ -1,0 +1,97 @@
+"""Where one person stands in an experiment, and what follows from an answer or from the end."""
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from engine.study.experiments.enrolment import Enrolled, Experiments
+from engine.study.experiments.questions import Asked
+from engine.study.experiments.quotas import FULL
+from engine.study.experiments.steps import Step, in_order, left
+
+if TYPE_CHECKING:
+    from engine.study.consent.participants import Person
+    from engine.study.experiments.exposures import Exposures
+    from engine.study.experiments.questionnaires import Questionnaires
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Hold the step that comes next, with its question or the trials that are done; none at the end."""
+
+    step: Step | None = None
+    asked: Asked | None = None
+    done: int = 0
+
+
+class Flow:
+    def __init__(
+        self, experiments: Experiments, exposures: "Exposures", questionnaires: "Questionnaires"
+    ) -> None:
+        self._experiments = experiments
+        self._exposures = exposures
+        self._questionnaires = questionnaires
+
+    async def place(
+        self, enrolled: Enrolled, person: "Person", without: tuple[str, ...] = ()
+    ) -> Place:
+        """Find what comes next; `without` are steps that have nothing left to show."""
+        experiment = enrolled.experiment
+        if enrolled.excluded == FULL:
+            return Place()
+        said = await self._questionnaires.said(experiment.id, person)
+        done = await self._exposures.by_step(person, experiment.id)
+        if experiment.task != "flow":  # what is only seen counts there, too
+            done = {"": await self._exposures.count(person, experiment.id)}
+        values = {question: value for (_, question), value in said.items()}
+        key = self._experiments.study.needed_key()
+        steps = in_order(key, f"{experiment.id}|{enrolled.unit}", experiment.steps)
+        for step, count in left(steps, values, done):
+            if step.id in without:
+                continue
+            if step.trials:
+                return Place(step=step, done=count)
+            asked = self._questionnaires.first(enrolled, step.id, said)
+            if asked is not None:
+                return Place(step=step, asked=asked)
+        return Place()
+
+    async def current(self, person: "Person") -> Enrolled | None:
+        """Find the flow that the person is in the middle of, with the step where they stand."""
+        for one in await self._experiments.of_person(person):
+            if one.experiment.task != "flow" or one.completed or one.excluded == FULL:
+                continue
+            if await self._experiments.running(one.experiment):
+                step = (await self.place(one, person)).step
+                return replace(one, step=step.id if step else "")
+        return None
+
+    async def answered(self, enrolled: Enrolled, asked: Asked, person: "Person") -> Enrolled:
+        """Take the unit into its stratum, where a quota counts this answer; give how it stands now."""
+        quota, experiment = enrolled.experiment.quota, enrolled.experiment
+        if quota is None or asked.question.id != quota.question:
+            return enrolled
+        said = await self._questionnaires.said(experiment.id, person)
+        value = next(v for (_, question), v in said.items() if question == quota.question)
+        await self._experiments.stratify(enrolled, value or "")
+        found = await self._experiments.by_enrolment(enrolled.id)
+        return found[0] if found else enrolled
+
+    async def finish(self, enrolled: Enrolled, person: "Person") -> None:
+        """Note the end, once, and exclude by the rules that the file wrote down before."""
+        if enrolled.completed or enrolled.excluded == FULL:
+            return
+        await self._experiments.completed(enrolled)
+        rules, experiment = enrolled.experiment.exclude, enrolled.experiment
+        votes = await self._exposures.votes_of(person, experiment.id)
+        said = await self._questionnaires.said(experiment.id, person)
+        checks = {q.id: q.check for s in experiment.steps for q in s.questions if q.check}
+        failed = sum(checks.get(name, value) != value for (_, name), value in said.items())
+        if rules.faster_seconds and any(v.seconds < rules.faster_seconds for v in votes):
+            reason = f"a vote within {rules.faster_seconds:g} seconds"
+        elif rules.unblinded and any(vote.unblinded for vote in votes):
+            reason = "a model named itself"
+        elif rules.failed_checks and failed >= rules.failed_checks:
+            reason = f"{failed} attention checks failed"
+        else:
+            return
+        await self._experiments.exclude(enrolled, reason)
