@@ -17,9 +17,10 @@ from engine.study.consent.account_links import join, new_code
 from engine.study.consent.participants import person_at
 from engine.study.experiments.design_checks import overlaps, warnings_of
 from engine.study.experiments.eligibility import Candidate, unit_of
-from engine.study.experiments.experiment import Arm, Eligible, Exclusion, Experiment
+from engine.study.experiments.experiment import Arm, Eligible, Exclusion, Experiment, Quota
 from engine.study.experiments.experiment_file import parse_experiment
 from engine.study.experiments.questions import Question
+from engine.study.experiments.steps import Step
 from engine.study.experiments.tables import Enrolment, ExperimentRow
 
 BOTH = pytest.mark.databases("sqlite", "postgres")
@@ -67,7 +68,7 @@ def test_what_is_missing_is_named(wrong: str, told: str) -> None:
         ("", 'name2 = "x"', "arms.1.name2: there is no such key; here are: name, expert"),
         ("", "sampling = {heat = 1}", "arms.1: sampling has no heat; there are temperature"),
         ("", '[[arms]]\nname = "base"', "arms: every arm needs a name of its own"),
-        ("", '[[before]]\nid = "q"\ntext = "?"\nkind = "choice"', "needs choices"),
+        ("", '[[before]]\nid = "q"\ntext = "?"\nkind = "choice"', "need choices"),
         ('preregistration2 = "x"', "", "preregistration2: there is no such key"),
         ('unit = "place"', "[exclude]\nfewer_exposures = 2", "it is for the unit person"),
     ],
@@ -135,7 +136,7 @@ def test_the_guide_names_every_key_of_an_experiment() -> None:
     section = guide.partition("\n## 4.")[2].partition("\n## 5.")[0]
     table = "".join(line for line in section.splitlines() if line.startswith("|"))
     told = set(re.findall(r"\w+", " ".join(re.findall("`(.+?)`", table))))
-    parts = (Experiment, Arm, Eligible, Exclusion, Question)
+    parts = (Experiment, Arm, Eligible, Exclusion, Question, Quota, Step)
     assert {name for part in parts for name in part.model_fields} <= told
 
 
@@ -281,6 +282,6 @@ def test_the_linter_names_mistakes_and_the_switch_stops(settings, tmp_path) -> N
     home = {"PASTICHE_HOME": str(settings.home), "PASTICHE_STUDY": "pilot"}
     ran = pastiche("study", "lint", str(folder_of(settings) / "pilot.toml"), str(wrong), **home)
     assert ran.returncode == 2 and b"pilot.toml: read" in ran.stdout
-    assert b"task: Input should be 'single', 'compare' or 'guess'" in ran.stdout
+    assert b"task: Input should be 'single', 'compare', 'guess' or 'flow'" in ran.stdout
     assert b"pilot is stopped" in pastiche("study", "stop", "pilot", **home).stdout
     assert b"stopped, 0 enrolled" in pastiche("study", "experiments", **home).stdout

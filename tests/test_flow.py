@@ -139,7 +139,7 @@ async def test_no_item_is_met_twice_and_versions_are_met_as_often(talk) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "wanted"),
     [
-        ('kind = "debrief"', 'kind = "debriefing"', "line 100, step.8.kind"),
+        ('kind = "debrief"', 'kind = "debriefing"', "line 93, step.7.kind"),
         ("practice = true", "practise = true", "Did you mean practice"),
         ('{ reads = ["often"] }', '{ read = ["often"] }', "no question read stands before"),
         ('{ reads = ["often"] }', '{ reads = ["daily"] }', "cannot be answered with 'daily'"),

@@ -188,7 +188,7 @@ async def _save(
     if done == "older":
         return await _form_anew(chat, who, "study.older_form", text)
     key = "study.thanks" if done == "granted" else "study.saved_already"
-    rows = await chat.flow.offered(who)
+    rows = await chat.debriefs.begins(who)
     return Reply(words(key, who.locale), private=True, replaces=True, rows=rows)
 
 
@@ -227,14 +227,11 @@ async def link(chat: "StudyChat", command: "Simple", who: Who) -> Reply:
 async def study_here(chat: "StudyChat", command: "Simple", who: Who) -> Reply:
     """Say for all to see whether the place takes part; those who manage it turn that on and off."""
     study = study_of(chat, who)
-    what, _, rest = command.topic.strip().partition(" ")
-    what = what.lower() or "show"
-    if what == "join":
-        return await chat.flow.begin(who, rest.strip())
+    what = command.topic.strip().lower() or "show"
     if what not in ("on", "off", "show"):
         raise CommandError(words("study.study_help", who.locale))
     if who.alone:
-        rows = await chat.flow.offered(who)
+        rows = await chat.debriefs.begins(who)
         return Reply(words("study.alone", who.locale, title=study.file.title), rows=rows)
     place = place_of(who.platform, who.place, who.server)
     if what != "show":

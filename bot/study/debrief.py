@@ -6,6 +6,8 @@ from bot.locales import words
 from bot.messages.buttons import Rows, Verb, button
 from bot.service.rate_limit import REMEMBERED, Repeats
 from bot.service.request import Reply, Who
+from engine.ledger.ledger import new_id
+from engine.study.experiments.eligibility import Candidate
 from engine.study.experiments.passages import KINDS, Score, score_of
 from engine.study.experiments.quotas import FULL
 
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from engine.study.consent.participants import Person
     from engine.study.experiments.enrolment import Enrolled
 
-START = "start"
+START, BEGIN = "start", "begin"
 OFFERED = 86400.0  # seconds until the button is shown again by itself
 MOST_LISTED = 20  # judgements of which each is told
 
@@ -37,6 +39,19 @@ class Debriefs:
             for key, found in due.items()
             for one in found
         )
+
+    async def begins(self, who: Who) -> Rows:
+        """Give the button that begins a flow, or goes on in it, where there is one for somebody."""
+        study, person = self._context.services.study_services, None
+        if study is not None and who.alone:
+            person = await self._context.services.participant(who)
+        if study is None or person is None:
+            return ()
+        asking = Candidate(task="flow")
+        if not (study.experiments.fitting(who, asking) or await study.flow.current(person)):
+            return ()
+        label = words("flow.begin", who.locale)
+        return ((button(Verb.MORE, new_id(), BEGIN, label=label),),)
 
     async def offer(self, who: Who) -> Reply | None:
         """Ask after an answer, where nothing else leads to the end; once a day."""

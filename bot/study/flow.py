@@ -4,184 +4,168 @@ Everything is found by the record, so that it goes on where somebody left, after
 """
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bot.locales import words
-from bot.messages.buttons import Rows, Verb, button
+from bot.messages.buttons import Press
 from bot.messages.grammar import Simple
-from bot.service.rate_limit import Bounded
+from bot.service.dispatch_table import GoOn
 from bot.service.request import Reply, Who
+from bot.study import ballot
+from bot.study.consent import consent, study_here
+from bot.study.debrief import BEGIN, START
 from bot.study.pair import shown_item
 from bot.study.questionnaire import Meant
 from engine.errors import AskerError
-from engine.ledger.ledger import new_id
 from engine.study.experiments.eligibility import Candidate
-from engine.study.experiments.stimuli import whole
 
 if TYPE_CHECKING:
     from bot.study.study_chat import StudyChat
     from engine.study.consent.participants import Person
     from engine.study.experiments.enrolment import Enrolled
-    from engine.study.experiments.passages import Item
-    from engine.study.experiments.steps import Step
-
-BEGIN = "begin"  # of a flow, in a button
-ITEM = "item:"  # begins a receipt
-MOST = 2_000
 
 
-class FlowChat:
-    def __init__(self, chat: "StudyChat") -> None:
-        self._chat = chat
-        self._services = chat.context.services
-        self._panels = Bounded[tuple[str, str], str](MOST)  # until they agree
+async def begin(chat: "StudyChat", who: Who, panel: str = "") -> Reply:
+    """Begin, go on, or ask for consent first, with the id that a panel gave. Raises AskerError."""
+    study = chat.context.services.study_services
+    if study is None:
+        raise AskerError(words("study.none", who.locale))
+    if not who.alone:
+        raise AskerError(words("flow.alone", who.locale))
+    if panel:
+        chat.panels[who.account] = panel
+    person = await chat.context.services.participant(who)
+    if person is None:
+        return await consent(chat, Simple(name="consent"), who)
+    told = await _note(chat, person, who)
+    found = await study.enrolled(person, who, Candidate(task="flow"))
+    if found is None:
+        mine = await study.experiments.of_person(person)
+        found = next((one for one in mine if one.experiment.task == "flow"), None)
+    if found is None:
+        raise AskerError(words("flow.none", who.locale))
+    said = await go_on(chat, found, person, who)
+    return replace(said, text=f"{told}\n\n{said.text}") if told else said
 
-    async def begin(self, who: Who, panel: str = "") -> Reply:
-        """Begin, go on, or ask for consent first, with the id that a panel gave. Raises AskerError."""
-        study = self._services.study_services
-        if study is None:
-            raise AskerError(words("study.none", who.locale))
-        if not who.alone:
-            raise AskerError(words("flow.alone", who.locale))
-        if panel:
-            self._panels[who.account] = panel
-        person = await self._services.participant(who)
-        if person is None:
-            from bot.study.consent import consent
 
-            return await consent(self._chat, Simple(name="consent"), who)
-        told = await self._note(person, who)
-        found = await study.enrolled(person, who, Candidate(task="flow"))
-        if found is None:
-            mine = await study.experiments.of_person(person)
-            found = next((one for one in mine if one.experiment.task == "flow"), None)
-        if found is None:
-            raise AskerError(words("flow.none", who.locale))
-        said = await self.go_on(found, person, who)
-        return replace(said, text=f"{told}\n\n{said.text}") if told else said
+async def _note(chat: "StudyChat", person: "Person", who: Who) -> str:
+    """Keep the panel's id, apart from the data; the first that somebody came with stands."""
+    panel = chat.panels.pop(who.account, "")
+    if not panel:
+        return ""
+    done = await chat.context.services.study.panel.note(person, panel)
+    if done == "taken":
+        raise AskerError(words("flow.taken", who.locale))
+    return words("flow.other_id", who.locale) if done == "other" else ""
 
-    async def offered(self, who: Who) -> Rows:
-        """Give the button that begins a flow or goes on in it, where there is one for this person."""
-        study, person = self._services.study_services, await self._services.participant(who)
-        if study is None or person is None or not who.alone:
-            return ()
-        asking = Candidate(task="flow")
-        if not (study.experiments.fitting(who, asking) or await study.flow.current(person)):
-            return ()
-        label = words("flow.begin", who.locale)
-        return ((button(Verb.MORE, new_id(), BEGIN, label=label),),)
 
-    async def _note(self, person: "Person", who: Who) -> str:
-        """Keep the panel's id, apart from the data; the first that somebody came with stands."""
-        panel = self._panels.pop(who.account, "")
-        if not panel:
-            return ""
-        done = await self._services.study.panel.note(person, panel)
-        if done == "taken":
-            raise AskerError(words("flow.taken", who.locale))
-        return words("flow.other_id", who.locale) if done == "other" else ""
+async def study_command(chat: "StudyChat", command: Simple, who: Who) -> Reply:
+    """Let somebody into a flow, with a panel's id; else say or switch whether the place takes part."""
+    what, _, panel = command.topic.strip().partition(" ")
+    if what.lower() == "join":
+        return await begin(chat, who, panel.strip())
+    return await study_here(chat, command, who)
 
-    async def go_on(
-        self, enrolled: "Enrolled", person: "Person", who: Who, without: tuple[str, ...] = ()
-    ) -> Reply:
-        """Show what comes next to somebody, or the end."""
-        study = self._services.study
-        place = await study.flow.place(enrolled, person, without)
-        step = place.step
-        running = await study.experiments.running(enrolled.experiment)
-        if step is None or not (running or step.id == "after"):
-            if step is None:
-                await study.flow.finish(enrolled, person)
-            return await self._chat.debriefs.end(enrolled, person, who)
-        if place.asked is not None:
-            meant = Meant(enrolled=enrolled, person=person, instrument=step.id)
-            return self._chat.questions.show(meant, place.asked, who, replaces=True)
-        if not step.stimuli and step.kind != "guess":
-            count = step.count - place.done
-            return Reply(words(f"flow.{step.kind}", who.locale, count=count), replaces=True)
-        if not step.id:
-            return await self._chat.guessing.guess(who)
-        name = await self._trial(enrolled, step, person)
-        if name is None:
-            return await self.go_on(enrolled, person, who, (*without, step.id))
-        return await self._shown(enrolled, person, step, name, who)
 
-    async def _trial(self, enrolled: "Enrolled", step: "Step", person: "Person") -> str | None:
-        """Take up what was shown and not judged, or draw; None where nothing is left."""
-        study = self._services.study
-        experiment = enrolled.experiment
-        while True:
-            open_one = await study.exposures.open_one(person, experiment.id, step.id)
-            if open_one is not None:
-                return open_one
-            if step.stimuli:
-                items = await study.stimuli.draw(enrolled, step, person)
-            else:
-                passage = await study.passages.draw(person)
-                items = (passage,) if passage else None
-            if items is None:
-                return None
-            name, pair = new_id(), step.kind == "compare"
-            made = await study.exposures.make(
-                name,
-                person,
-                step.kind,
-                shown=[_facts(x, item) for x, item in zip("ab", items, strict=False)],
-                seed=0,
-                experiment=experiment,
-                step=step.id,
-                item=whole(step.stimuli, items[0].stimulus) if pair else items[0].id,
-            )
-            if made:
-                return name
+async def guess_command(chat: "StudyChat", _command: Simple, who: Who) -> Reply:
+    """Show a passage; to somebody in the middle of a flow its own next step."""
+    study, person = chat.study_services, await chat.context.services.participant(who)
+    if study is not None and person is not None and (own := await study.flow.current(person)):
+        return await go_on(chat, own, person, who)
+    return await chat.guessing.guess(who)
 
-    async def _shown(
-        self, enrolled: "Enrolled", person: "Person", step: "Step", name: str, who: Who
-    ) -> Reply:
-        match step.kind:
-            case "compare":
-                from bot.study.ballot import again
 
-                return await again(self._chat, name, who)
-            case "guess":
-                return await self._chat.guessing.again(name, who)
-            case _:
-                return await self._item(enrolled, person, name, who)
+async def more_pressed(chat: "StudyChat", press: Press, who: Who) -> Reply:
+    if press.argument == BEGIN:
+        return await begin(chat, who)
+    return await guess_command(chat, Simple(name="guess"), who)
 
-    async def _item(self, enrolled: "Enrolled", person: "Person", name: str, who: Who) -> Reply:
-        """Show an item with the first question about it."""
-        study = self._services.study
-        seen = await study.exposures.get(name)
-        item = study.stimuli.named(seen.shown[0]["item"]) if seen is not None else None
-        if seen is None or item is None:
-            raise AskerError(words("questions.expired", who.locale))
-        asked = await study.questionnaires.next(enrolled, seen.step, person, about=name)
-        meant = Meant(enrolled=enrolled, person=person, instrument=seen.step, about=name)
-        assert asked is not None, "it is not judged yet"
-        text, pictures = await shown_item(self._services, item)
-        head = "\n\n".join(part for part in (text, words("footer.ai", who.locale)) if part)
-        said = self._chat.questions.show(meant, asked, who, opening=head)
-        receipt = f"{ITEM}{name}"
-        return replace(said, pictures=pictures, receipt=receipt, replaces=not pictures)
 
-    async def rated(self, enrolled: "Enrolled", person: "Person", name: str, who: Who) -> Reply:
-        """Ask the next question about an item, or go on after the last."""
-        study = self._services.study
-        seen = await study.exposures.get(name)
-        step = enrolled.experiment.step_named(seen.step) if seen is not None else None
+async def heard(chat: "StudyChat", text: str, who: Who) -> Reply | GoOn | None:
+    """Take what somebody typed, without a command, as the answer to the question before them."""
+    press = chat.questions.typing(who)
+    return None if press is None else await answered(chat, press, who, text)
+
+
+async def answered(
+    chat: "StudyChat", press: Press, who: Who, typed: str | None = None
+) -> Reply | GoOn:
+    """Take one answer; give the next question or what comes after the last. Raises AskerError."""
+    meant = await chat.questions.meant(press, who)
+    enrolled, person = meant.enrolled, meant.person
+    if meant.choice.startswith("t") and typed is None:
+        return chat.questions.toggled(meant, who)
+    if meant.choice != START:
+        enrolled = await chat.questions.take(meant, press, typed, who)
+    if meant.rates:
+        return await _item(chat, enrolled, person, meant.about, who)
+    if meant.instrument == "rating":
+        rows = await chat.debriefs.rows(person, who)
+        return Reply(words("questions.thanks", who.locale), replaces=True, rows=rows)
+    place = await chat.context.services.study.flow.place(enrolled, person)
+    if meant.instrument != "before" or (place.step is not None and place.step.id == "before"):
+        return await go_on(chat, enrolled, person, who)
+    waiting = chat.questions.waiting(who)
+    return waiting or Reply(words("questions.go_on", who.locale), replaces=True)
+
+
+async def go_on(
+    chat: "StudyChat",
+    enrolled: "Enrolled",
+    person: "Person",
+    who: Who,
+    without: tuple[str, ...] = (),
+) -> Reply:
+    """Show what comes next to somebody, or the end."""
+    study = chat.context.services.study
+    place = await study.flow.place(enrolled, person, without)
+    step = place.step
+    running = await study.experiments.running(enrolled.experiment)
+    if step is None or not (running or step.id == "after"):
         if step is None:
-            raise AskerError(words("questions.expired", who.locale))
-        asked = await study.questionnaires.next(enrolled, step.id, person, about=name)
-        if asked is not None:
-            return await self._item(enrolled, person, name, who)
+            await study.flow.finish(enrolled, person)
+        return await chat.debriefs.end(enrolled, person, who)
+    if place.asked is not None:
+        meant = Meant(enrolled=enrolled, person=person, instrument=step.id)
+        return chat.questions.show(meant, place.asked, who, replaces=True)
+    if not step.stimuli and step.kind != "guess":
+        count = step.count - place.done
+        return Reply(words(f"flow.{step.kind}", who.locale, count=count), replaces=True)
+    if not step.id:
+        return await chat.guessing.guess(who)
+    name = await study.flow.trial(enrolled, step, person)
+    match step.kind:
+        case _ if name is None:
+            return await go_on(chat, enrolled, person, who, (*without, step.id))
+        case "compare":
+            return await ballot.again(chat, name, who)
+        case "guess":
+            return await chat.guessing.again(name, who)
+        case _:
+            return await _item(chat, enrolled, person, name, who)
+
+
+async def _item(
+    chat: "StudyChat", enrolled: "Enrolled", person: "Person", name: str, who: Who
+) -> Reply:
+    """Show an item with the next question about it, or go on after the last."""
+    study = chat.context.services.study
+    seen = await study.exposures.get(name)
+    item = study.stimuli.named(seen.shown[0]["item"]) if seen is not None else None
+    step = enrolled.experiment.step_named(seen.step) if seen is not None else None
+    if item is None or step is None:
+        raise AskerError(words("questions.expired", who.locale))
+    asked = await study.questionnaires.next(enrolled, step.id, person, about=name)
+    if asked is None:
         await study.exposures.rated(name, practice=step.practice)
-        return await self.go_on(enrolled, person, who)
+        return await go_on(chat, enrolled, person, who)
+    meant = Meant(enrolled=enrolled, person=person, instrument=step.id, about=name)
+    text, pictures = await shown_item(chat.context.services, item)
+    head = "\n\n".join(part for part in (text, words("footer.ai", who.locale)) if part)
+    said = chat.questions.show(meant, asked, who, opening=head)
+    return replace(said, pictures=pictures, receipt=f"item:{name}", replaces=not pictures)
 
-    async def receipt(self, name: str, shown: bool) -> None:
-        exposures = self._services.study.exposures
-        await (exposures.delivered(name) if shown else exposures.void(name, "undelivered"))
 
-
-def _facts(label: str, item: "Item") -> dict[str, Any]:
-    same = item.model_dump(include={"kind", "expert", "arm", "stimulus"})
-    return {"label": label, "item": item.id, "plain": False, "named_itself": False} | same
+async def receipt(chat: "StudyChat", name: str, shown: bool) -> None:
+    exposures = chat.context.services.study.exposures
+    await (exposures.delivered(name) if shown else exposures.void(name, "undelivered"))

@@ -23,7 +23,8 @@ from engine.study.experiments.exposures import OPEN_SECONDS
 from engine.study.experiments.passages import CONFIDENCES, KINDS, Item, score_of, shipped
 
 if TYPE_CHECKING:
-    from bot.study.study_chat import StudyChat
+    from bot.study.questionnaire import Questions
+    from engine.process.services import Services
     from engine.study.consent.participants import Person
     from engine.study.experiments.experiment import Experiment
 
@@ -52,9 +53,9 @@ class Guess:
 class GuessGame:
     """Play /guess. What people who do not take part have had is known until the process ends."""
 
-    def __init__(self, chat: "StudyChat") -> None:
-        self._chat = chat
-        self._services = chat.context.services
+    def __init__(self, services: "Services", questions: "Questions") -> None:
+        self._services = services
+        self._questions = questions
         self._open = Bounded[str, Guess](MOST)
         self._played = Bounded[tuple[str, str], list[tuple[str, str, str]]](MOST)
 
@@ -62,15 +63,11 @@ class GuessGame:
         """Show the next passage; the questions before it come first. Raises AskerError."""
         person = await self._services.participant(who)
         experiment, expert = None, ""
-        if person is not None and (flow := await self._services.study.flow.current(person)):
-            return await self._chat.flow.go_on(flow, person, who)
         if person is not None:
             asking = Candidate(task="guess")
             enrolled = await self._services.study.enrolled(person, who, asking)
             if enrolled is not None:
-                first = await self._chat.questions.before(
-                    enrolled, person, Simple(name="guess"), who
-                )
+                first = await self._questions.before(enrolled, person, Simple(name="guess"), who)
                 if first is not None:
                     return first
                 experiment = enrolled.experiment
@@ -191,7 +188,7 @@ class GuessGame:
         if guess.reveal != "each":
             parts = [words("guess.noted", who.locale, said=words(f"guess.{said}", who.locale))]
         more = button(Verb.MORE, guess.id, "guess", label=words("guess.more", who.locale))
-        rows = await self._chat.debriefs.rows(person, who)
+        rows = await self._questions.debriefs.rows(person, who)
         flowing = guess.experiment is not None and guess.experiment.task == "flow"
         whole = "\n\n".join(part for part in (text, *parts) if part)
         return _placed(whole, guess, rows if flowing else ((more,), *rows))

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 
 from bot.locales import words
 from bot.messages.buttons import Button, Press, Rows, Verb
-from bot.messages.grammar import Command, Generate
+from bot.messages.grammar import Command
 from bot.service.dispatch_table import GoOn
 from bot.service.rate_limit import Bounded
 from bot.service.request import Reply, Who
-from bot.study.debrief import START
+from bot.study.debrief import Debriefs
 from engine.errors import AskerError
 from engine.study.experiments.questions import NO_ANSWER, Asked
 
 if TYPE_CHECKING:
-    from bot.study.study_chat import StudyChat
+    from engine.process.services import Services
     from engine.study.consent.participants import Person
     from engine.study.experiments.enrolment import Enrolled
 
@@ -59,9 +59,9 @@ class Meant:
 class Questions:
     """Ask the questions of experiments, and remember what was asked for when they came."""
 
-    def __init__(self, chat: "StudyChat") -> None:
-        self._chat = chat
-        self._services = chat.context.services
+    def __init__(self, services: "Services", debriefs: Debriefs) -> None:
+        self._services = services
+        self.debriefs = debriefs
         self._pending = Bounded[tuple[str, str], tuple[float, Command, Who]](MOST)
         self._asked = Bounded[tuple[str, str], tuple[float, Press, str, bool]](MOST)
 
@@ -83,18 +83,18 @@ class Questions:
 
     async def rating(self, job: str, who: Who) -> Reply | None:
         """Ask how an answer was, after one of an experiment that wants to know; or offer its end."""
-        study, debriefs = self._services.study_services, self._chat.debriefs
+        study = self._services.study_services
         name = await study.exposures.of_answer(job) if study is not None and job else None
         seen = await study.exposures.get(name) if study is not None and name else None
         if study is None or seen is None or seen.state == "void":
-            return await debriefs.offer(who)
+            return await self.debriefs.offer(who)
         experiment = study.experiments.named(seen.experiment or "")
         person = await self._services.participant(who)
         if experiment is None or person is None or seen.pseudonym not in person.accounts:
             return None
         enrolled = await study.experiments.enrolled(experiment, person.root)
         if enrolled is None or experiment.rating is None:
-            return await debriefs.offer(who)
+            return await self.debriefs.offer(who)
         meant = Meant(enrolled=enrolled, person=person, instrument="rating", about=seen.id)
         return self.show(meant, study.questionnaires.asked(enrolled, "rating")[0], who)
 
@@ -111,33 +111,13 @@ class Questions:
         text = "\n\n".join(part for part in parts if part)
         return Reply(text, rows=_choices(one, asked, who), replaces=replaces, typed=typed)
 
-    async def heard(self, command: Generate, who: Who) -> Reply | GoOn | None:
-        """Take what somebody typed, without a command, as the answer to the question before them."""
+    def typing(self, who: Who) -> Press | None:
+        """Give the press that the next words of somebody stand for, if a question waits for words."""
         _, press, place, typed = self._asked.get(who.account, (0.0, None, "", False))
-        if press is None or not (typed and place == who.place):
-            return None
-        if who.borrowed or who.reply_to:
-            return None
-        return await self.answered(press, who, typed=command.text)
+        here = typed and place == who.place and not (who.borrowed or who.reply_to)
+        return press if here else None
 
-    async def answered(self, press: Press, who: Who, typed: str | None = None) -> Reply | GoOn:
-        """Take one answer; give the next question or what comes after the last. Raises AskerError."""
-        meant = await self._meant(press, who)
-        if meant is None:
-            raise AskerError(words("questions.expired", who.locale))
-        enrolled, person = meant.enrolled, meant.person
-        if meant.choice.startswith("t") and typed is None:
-            return self._toggled(meant, who)
-        if meant.choice != START:
-            enrolled = await self._take(meant, press, typed, who)
-        if meant.rates:
-            return await self._chat.flow.rated(enrolled, person, meant.about, who)
-        if meant.instrument == "rating":
-            rows = await self._chat.debriefs.rows(person, who)
-            return Reply(words("questions.thanks", who.locale), replaces=True, rows=rows)
-        return await self._on(enrolled, person, meant, who)
-
-    def _toggled(self, meant: Meant, who: Who) -> Reply:
+    def toggled(self, meant: Meant, who: Who) -> Reply:
         every = self._services.study.questionnaires.asked(meant.enrolled, meant.instrument)
         asked = next((one for one in every if one.place == meant.place), None)
         if asked is None or asked.question.kind != "multiple":
@@ -145,7 +125,7 @@ class Questions:
         rows = _choices(meant, asked, who, meant.choice[1:])
         return Reply(asked.question.words(who.locale), rows=rows, replaces=True)
 
-    async def _take(self, meant: Meant, press: Press, typed: str | None, who: Who) -> "Enrolled":
+    async def take(self, meant: Meant, press: Press, typed: str | None, who: Who) -> "Enrolled":
         study = self._services.study
         at, last, _, _ = self._asked.get(who.account, (0.0, None, "", False))
         same = last is not None and _same(last, press)
@@ -165,31 +145,26 @@ class Questions:
         self._asked.pop(who.account, None)
         return await study.flow.answered(meant.enrolled, asked, meant.person)
 
-    async def _on(
-        self, enrolled: "Enrolled", person: "Person", meant: Meant, who: Who
-    ) -> Reply | GoOn:
-        """Go on with what they had asked for before the questions, if it is not too long ago."""
-        place = await self._services.study.flow.place(enrolled, person)
-        if meant.instrument != "before" or (place.step is not None and place.step.id == "before"):
-            return await self._chat.flow.go_on(enrolled, person, who)
+    def waiting(self, who: Who) -> GoOn | None:
+        """Give what somebody had asked for when the questions came, if it is not too long ago."""
         at, command, asker = self._pending.pop(who.account, (0.0, None, who))
-        if command is None or time.monotonic() - at > PENDING_SECONDS:
-            return Reply(words("questions.go_on", who.locale), replaces=True)
-        return GoOn(command, asker)
+        late = time.monotonic() - at > PENDING_SECONDS
+        return None if command is None or late else GoOn(command, asker)
 
-    async def _meant(self, press: Press, who: Who) -> Meant | None:
-        """Find what a press is about; None for what is over. Raises AskerError for another's."""
+    async def meant(self, press: Press, who: Who) -> Meant:
+        """Find what a press is about. Raises AskerError for what is over, or another's."""
         study, person = self._services.study_services, await self._services.participant(who)
         head, _, rest = press.argument.partition(".")
         found = HEAD.fullmatch(head)
+        over = AskerError(words("questions.expired", who.locale))
         if study is None or found is None:
-            return None
+            raise over
         choice, _, about = rest.partition(".")
         enrolled, owner, instrument = None, "", INSTRUMENTS.get(found["letter"] or "", "")
         if found["rate"]:
             seen = await study.exposures.get(press.job)
             if seen is None or seen.state != "delivered" or person is None:
-                return None
+                raise over
             owner, about, instrument = seen.pseudonym, seen.id, seen.step
             mine = await study.experiments.of_person(person)
             enrolled = next((one for one in mine if one.experiment.id == seen.experiment), None)
@@ -200,7 +175,7 @@ class Questions:
                 number = int(found["step"])
                 instrument = steps[number].id if number < len(steps) else ""
         if enrolled is None or not instrument:
-            return None
+            raise over
         ours = {*person.accounts, person.root, person.place} if person is not None else set()
         if person is None or not {owner, enrolled.unit} & ours:
             raise AskerError(words("questions.not_yours", who.locale))

@@ -4,11 +4,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from bot.service.context import Context
-from bot.service.rate_limit import REMEMBERED, Repeats
+from bot.service.rate_limit import REMEMBERED, Bounded, Repeats
 
 if TYPE_CHECKING:
     from bot.study.debrief import Debriefs
-    from bot.study.flow import FlowChat
     from bot.study.guess import GuessGame
     from bot.study.pair import Pairs
     from bot.study.questionnaire import Questions
@@ -24,6 +23,7 @@ class StudyChat:
         self.context = context
         self.agreements = context.services.agreements
         self.study_services = context.services.study_services
+        self.panels = Bounded[tuple[str, str], str](REMEMBERED)  # ids of panels, until they agree
         self.too_young = Repeats(REMEMBERED)  # in memory: no row says so of anybody
 
     @cached_property
@@ -36,7 +36,7 @@ class StudyChat:
     def questions(self) -> "Questions":
         from bot.study.questionnaire import Questions
 
-        return Questions(self)
+        return Questions(self.context.services, self.debriefs)
 
     @cached_property
     def debriefs(self) -> "Debriefs":
@@ -48,10 +48,4 @@ class StudyChat:
     def guessing(self) -> "GuessGame":
         from bot.study.guess import GuessGame
 
-        return GuessGame(self)
-
-    @cached_property
-    def flow(self) -> "FlowChat":
-        from bot.study.flow import FlowChat
-
-        return FlowChat(self)
+        return GuessGame(self.context.services, self.questions)

@@ -13,7 +13,15 @@ from bot.study.study_chat import StudyChat
 from engine.moderation import Judged
 from engine.plan.plan import Plan
 
-HANDLERS = ("ballot", "compare", "consent", "guess", "treatment", "withdrawal")  # the modules
+HANDLERS = (
+    "ballot",
+    "compare",
+    "consent",
+    "flow",
+    "guess",
+    "treatment",
+    "withdrawal",
+)  # the modules
 
 
 class StudyHooks(ChatStudy):
@@ -33,7 +41,9 @@ class StudyHooks(ChatStudy):
     async def heard(self, command: Command, who: Who) -> Reply | GoOn | None:
         if not (self.title and isinstance(command, Generate) and command.free):
             return None
-        return await self.chat.questions.heard(command, who)
+        from bot.study.flow import heard
+
+        return await heard(self.chat, command.text, who)
 
     async def invitation(self, who: Who, job: str) -> Reply | None:
         """Invite, if it is time to, or ask an experiment's question about the answer."""
@@ -86,15 +96,15 @@ def add_study(context: Context) -> StudyHooks:
     table.receipts |= {
         "pair": lambda name, shown: chat.pairs.receipt(name, shown),
         "guess": lambda name, shown: chat.guessing.receipt(name, shown),
-        "item": lambda name, shown: chat.flow.receipt(name, shown),
+        "item": handler("flow", "receipt"),
     }
     table.commands |= {
         "consent": handler("consent", "consent"),
         "withdraw": handler("withdrawal", "withdraw"),
         "mydata": handler("withdrawal", "mydata"),
         "link": handler("consent", "link"),
-        "study": handler("consent", "study_here"),
-        "guess": lambda _command, who: chat.guessing.guess(who),
+        "study": handler("flow", "study_command"),
+        "guess": handler("flow", "guess_command"),
     }
     table.verbs |= {
         Verb.CONSENT: handler("consent", "consent_pressed"),
@@ -102,10 +112,8 @@ def add_study(context: Context) -> StudyHooks:
         Verb.VOTE: voting,
         Verb.BECAUSE: voting,
         Verb.GUESS: lambda press, who: chat.guessing.pressed(press, who),
-        Verb.MORE: lambda press, who: (
-            chat.flow.begin(who) if press.argument == "begin" else chat.guessing.guess(who)
-        ),
-        Verb.ANSWER: lambda press, who: chat.questions.answered(press, who),
+        Verb.MORE: handler("flow", "more_pressed"),
+        Verb.ANSWER: handler("flow", "answered"),
     }
     return hooks
 

@@ -26,7 +26,9 @@ class StudyServices:
         self.stimuli = Stimuli(database, study, folder / "stimuli")
         self.questionnaires = Questionnaires(database, study)
         self.panel = Panel(database, study)
-        self.flow = Flow(self.experiments, self.exposures, self.questionnaires)
+        self.flow = Flow(
+            self.experiments, self.exposures, self.questionnaires, self.stimuli, self.passages
+        )
         self._database = database
 
     async def open(self) -> None:

@@ -36,7 +36,7 @@ def parse_experiment(text: str, name: str) -> Experiment:
 def _line(where: tuple[int | str, ...], text: str) -> str:
     """Name the line of a key within its table, the n-th of its name; else the table's; else none."""
     lines, path, start, there = text.splitlines(), "", 0, False
-    for table, number in zip(where, [*where[1:], 0], strict=True):
+    for table, number in zip(where, [*where[1:], 0], strict=False):
         if isinstance(table, int):
             continue
         path += (r"\." if path else "") + re.escape(str(table))

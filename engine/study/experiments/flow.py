@@ -3,14 +3,18 @@
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from ulid import ULID
+
 from engine.study.experiments.enrolment import Enrolled, Experiments
 from engine.study.experiments.questions import Asked
 from engine.study.experiments.quotas import FULL
 from engine.study.experiments.steps import Step, in_order, left
+from engine.study.experiments.stimuli import Stimuli, shown, whole
 
 if TYPE_CHECKING:
     from engine.study.consent.participants import Person
     from engine.study.experiments.exposures import Exposures
+    from engine.study.experiments.passages import PassagePool
     from engine.study.experiments.questionnaires import Questionnaires
 
 
@@ -25,11 +29,18 @@ class Place:
 
 class Flow:
     def __init__(
-        self, experiments: Experiments, exposures: "Exposures", questionnaires: "Questionnaires"
+        self,
+        experiments: Experiments,
+        exposures: "Exposures",
+        questionnaires: "Questionnaires",
+        stimuli: "Stimuli",
+        passages: "PassagePool",
     ) -> None:
         self._experiments = experiments
         self._exposures = exposures
         self._questionnaires = questionnaires
+        self._stimuli = stimuli
+        self._passages = passages
 
     async def place(
         self, enrolled: Enrolled, person: "Person", without: tuple[str, ...] = ()
@@ -64,6 +75,33 @@ class Flow:
                 step = (await self.place(one, person)).step
                 return replace(one, step=step.id if step else "")
         return None
+
+    async def trial(self, enrolled: Enrolled, step: Step, person: "Person") -> str | None:
+        """Take up what was shown and not judged, or draw; None where nothing is left."""
+        experiment = enrolled.experiment
+        while True:
+            waiting = await self._exposures.open_one(person, experiment.id, step.id)
+            if waiting is not None:
+                return waiting
+            if step.stimuli:
+                items = await self._stimuli.draw(enrolled, step, person)
+            else:
+                passage = await self._passages.draw(person)
+                items = (passage,) if passage else None
+            if items is None:
+                return None
+            name, pair = str(ULID()), step.kind == "compare"
+            if await self._exposures.make(
+                name,
+                person,
+                step.kind,
+                shown=[shown(x, item) for x, item in zip("ab", items, strict=False)],
+                seed=0,
+                experiment=experiment,
+                step=step.id,
+                item=whole(step.stimuli, items[0].stimulus) if pair else items[0].id,
+            ):
+                return name
 
     async def answered(self, enrolled: Enrolled, asked: Asked, person: "Person") -> Enrolled:
         """Take the unit into its stratum, where a quota counts this answer; give how it stands now."""

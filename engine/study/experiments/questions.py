@@ -63,7 +63,7 @@ class Question(BaseModel):
     @model_validator(mode="after")
     def _whole(self) -> Self:
         if (self.kind in ("choice", "multiple")) != bool(self.choices):
-            raise ValueError("the kinds choice and multiple need choices, and only they have them")
+            raise ValueError("choice and multiple need choices, and only they have them")
         if self.kind == "multiple" and any(BOTH.strip() in choice for choice in self.choices):
             raise ValueError("choices of which several are taken have no semicolon")
         if self.kind != "number" and (self.minimum, self.maximum) != (None, None):

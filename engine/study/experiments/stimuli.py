@@ -12,7 +12,7 @@ import itertools
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
@@ -40,6 +40,12 @@ def digest_of(items: Iterable[Item]) -> str:
 def whole(pool: str, stimulus: str) -> str:
     """Name a stimulus as what a pair of its versions shows, as long as all ids."""
     return hashlib.sha256(f"{pool}|{stimulus}".encode()).hexdigest()[:26]
+
+
+def shown(label: str, item: Item) -> dict[str, Any]:
+    """Give what is on record of an item that is shown."""
+    same = item.model_dump(include={"kind", "expert", "arm", "stimulus"})
+    return {"label": label, "item": item.id, "plain": False, "named_itself": False} | same
 
 
 def versions_of(items: Iterable[Item]) -> dict[str, dict[str, Item]]:
