@@ -210,6 +210,8 @@ async def _judging(walk: Walk) -> None:
     said = await walk.choose(said, "real", a)
     said = await walk.choose(said, "real.4", a)
     [*_] = await walk.press(Press(Verb.MORE, "01ARZ3NDEKTSV4RRFFQ69G5FAV"), a)
+    await walk.say(f"/study join {word('panel id')}", a)
+    await walk.say(f"Nothing but {word('free text')}.", a)
 
 
 async def _asides(walk: Walk) -> None:

@@ -45,6 +45,17 @@ from engine.vault import Sealed
 
 here, clock = studied.here, studied.clock  # fixtures
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.databases("sqlite", "postgres")]
+STEPS = """[[step]]
+kind = "questions"
+
+[[step.questions]]
+id = "why"
+text = "Why do you read?"
+kind = "text"
+
+[[step]]
+kind = "guess"
+"""
 ASKED = '[[before]]\nid = "age"\ntext = "How old?"\nkind = "choice"\nchoices = ["1", "2"]\n'
 # Sealed columns in which this walk leaves no word of A's: what stands there, and who else looks.
 BESIDE = {
@@ -111,6 +122,8 @@ async def found(
     experiments.mkdir()
     text = experiment_text("pairs", "compare", more="exposures = 2", tables=ASKED)
     (experiments / "pairs.toml").write_text(text)
+    flow = experiment_text("steps", "flow", tables=STEPS)
+    (experiments / "steps.toml").write_text(flow)
     here = here.model_copy(update={"media_url": f"memory://canaries{on_server(here)}/pictures"})
     made, folder = Found(), tmp_path_factory.mktemp("exports")
     platforms = PlatformSettings(operators=frozenset({"discord:99"}), contact="us@here")

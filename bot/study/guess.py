@@ -203,8 +203,9 @@ class GuessGame:
         if person is None or seen.pseudonym not in person.accounts:
             raise AskerError(words("guess.not_yours", who.locale))
         wanted = seen.shown[0]["item"]
-        passages = () if seen.step else await study.passages.pool()
-        item = study.stimuli.named(wanted) or next((i for i in passages if i.id == wanted), None)
+        item = study.stimuli.named(wanted)
+        if item is None:
+            item = next((i for i in await study.passages.pool() if i.id == wanted), None)
         if item is None:
             return None
         experiment = study.experiments.named(seen.experiment or "")
