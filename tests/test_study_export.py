@@ -3,18 +3,21 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas
 import pytest
 from experimenting import experiment_text
 from hypothesis import given
 from hypothesis import strategies as st
 from study_exports import command, everything, export, lines
-from study_rows import STUDY, Rows, fill_study, opened
+from study_rows import STUDY, Rows, fill_love, fill_study, opened
 
 from engine.errors import CommandError
 from engine.ledger.keys import key_file
@@ -23,11 +26,14 @@ from engine.ledger.transactions import Database
 from engine.settings import Settings
 from engine.study import tables
 from engine.study.experiments import tables as experiment_tables
-from engine.study.export.codebook import SOURCES, columns
+from engine.study.export import analysis
+from engine.study.export.codebook import FILES, SOURCES, columns
 from engine.study.export.dataset import live_people, read_study
 from engine.study.export.manifest import difference, sums
+from engine.study.export.release import Scrub, Shape, shape
 from engine.study.export.schema import described, schema_page
 from engine.study.export.table_files import safe_cell
+from engine.study.report.judgements import judgements
 
 CANARY = "Zebedee Quux"
 NOT_EXPORTED = {"studies", "study_places", "invitations", "link_codes", "study_links"}
@@ -55,7 +61,7 @@ async def test_the_three_forms_hold_the_same_rows_in_the_same_order(
     settings: Settings, filled: Database, tmp_path: Path
 ) -> None:
     await export(settings, tmp_path / "out")
-    for name in SOURCES:
+    for name in FILES:
         parquet = pandas.read_parquet(tmp_path / f"out/{name}.parquet")
         rows = lines(tmp_path / f"out/{name}.jsonl")
         with (tmp_path / f"out/{name}.csv").open(encoding="utf-8", newline="") as file:
@@ -87,10 +93,10 @@ async def test_datasets_and_pandas_load_it_in_one_line_each(
 
     cache = str(tmp_path / "cache")
     dataset = load_dataset(str(tmp_path / "out"), "interactions", cache_dir=cache)["train"]
-    votes = load_dataset(str(tmp_path / "out"), "votes", cache_dir=cache)["train"]
+    votes = load_dataset(str(tmp_path / "out"), "trials", cache_dir=cache)["train"]
     frame = pandas.read_csv(tmp_path / "out/interactions.csv")
     assert len(dataset) == len(frame) == done.rows["interactions"] == 108
-    assert len(votes) == done.rows["votes"]
+    assert len(votes) == done.rows["trials"]
     assert dataset["pseudonym"][:] == list(frame["pseudonym"])
 
 
@@ -155,12 +161,137 @@ async def test_the_codebook_tells_every_column_that_goes_out(
 ) -> None:
     await export(settings, tmp_path / "out")
     database = json.loads((tmp_path / "out/codebook.json").read_text(encoding="utf-8"))
-    for name in SOURCES:
+    for name in FILES:
         with (tmp_path / f"out/{name}.csv").open(encoding="utf-8", newline="") as file:
             head = next(csv.reader(file))
         assert [column["name"] for column in database[name]["columns"]] == head
         assert all(column["about"] and column["type"] for column in database[name]["columns"])
     assert database["interactions"]["columns"][5]["levels"] == {"discord": 54, "telegram": 54}
+
+
+# What an analyst begins with
+
+
+async def test_trials_people_questions_and_stimuli_say_flat_what_the_ledger_nests(
+    settings: Settings, database: Database, tmp_path: Path
+) -> None:
+    await fill_love(database, "+-t", ".x.")
+    await export(settings, tmp_path / "out")
+    out = {name: lines(tmp_path / f"out/{name}.jsonl") for name in FILES}
+    told = ("first", "second", "choice", "preferred", "scored", "arm", "excluded", "changes")
+    fast = "a vote within 2 seconds"
+    assert [tuple(row[name] for name in told) for row in out["trials"]] == [
+        ("alone", "lora", "b", "lora", True, "alone+lora", None, 0),
+        ("alone", "lora", "a", "alone", True, "alone+lora", fast, 0),
+        ("alone", "lora", "tie", None, True, "alone+lora", None, 0),
+    ]
+    style = ("first_characters", "first_paragraphs", "second_punctuation")
+    assert {tuple(row[name] for name in style) for row in out["trials"]} == {(5, 1, 4)}
+    told = ("love.before.read", "love.after.liked", "love.excluded", "judgements")
+    assert {tuple(row[name] for name in told) for row in out["people"]} == {
+        ("Nothing", 6, None, 1), ("Nearly all", 6, fast, 1), ("Some", 6, None, 1),
+    }  # fmt: skip
+    [read, liked] = out["questions"]
+    assert json.loads(read["values"]) == ["Nothing", "Some", "Nearly all"]
+    assert json.loads(liked["labels"]) == {"1": "not at all", "7": "very much"}
+    assert liked["id"] == "love.after.liked" and liked["text"] == "How did you like it?"
+    flow = json.loads((tmp_path / "out/flow.json").read_text(encoding="utf-8"))
+    assert flow["arms"][0]["allocated"] == 3 and flow["arms"][0]["to analyse"] == 2
+    assert flow["shown"]["compare"]["judged"] == 3
+
+
+async def test_a_stimulus_tells_how_it_was_judged(
+    settings: Settings, filled: Database, tmp_path: Path
+) -> None:
+    await export(settings, tmp_path / "out")
+    trials = lines(tmp_path / "out/trials.jsonl")
+    for row in lines(tmp_path / "out/stimuli.jsonl"):
+        own = [one for one in trials if one["stimulus"] == row["id"]]
+        right = sum(one["choice"] == row["kind"] for one in own)
+        assert (row["shown"], row["judged"], row["correct"]) == (len(own), len(own), right)
+        assert row["characters"] == len(row["text"]) and row["punctuation"] == 1
+
+
+@pytest.mark.parametrize("form", ["private", "public"])
+async def test_the_analysis_in_the_export_finds_what_the_report_shows_in_python_and_in_r(
+    settings: Settings, filled: Database, tmp_path: Path, form: str
+) -> None:
+    await fill_love(filled, "+++-+t-+", "....x...")
+    await export(settings, tmp_path / "out", form=form, k=1)
+    done = subprocess.run(
+        [sys.executable, "analysis.py"],
+        cwd=tmp_path / "out",
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    ours = {
+        line[:52].strip(): [float(n) for n in line[52:].split()]
+        for line in done.stdout.splitlines()
+    }
+    reading = await read_study(filled, STUDY)
+    shown = {
+        figure.name: figure.cells for figure in judgements(shape(reading, Shape(), Scrub()).tables)
+    }
+    wins = {row[0]: row for row in shown["wins"]}
+    for name, mine in (
+        ("preferred   love: lora over alone", wins["love: lora over alone"]),
+        ("preferred   outside: agatha over base alone", wins["agatha over base alone"]),
+    ):
+        value, low, high, n, people = ours[name]
+        assert n == mine[1] + mine[2] and people <= mine[4], "of those who decided"
+        assert value == pytest.approx(mine[7], abs=5e-5)
+        bounds = [float(end) for end in mine[8].split(" to ")]
+        assert [low, high] == pytest.approx(bounds, abs=0.12)
+    [everybody, manner] = shown["detection"]
+    assert ours["d prime     outside: all"][0] == pytest.approx(everybody[3], abs=5e-5)
+    assert ours["d prime     outside: first_expert agatha"][0] == pytest.approx(manner[3], abs=5e-5)
+    assert {name[:11].strip() for name in ours} == {
+        "preferred", "position", "strength", "style held", "d prime", "alpha",
+    }  # fmt: skip
+    if rscript := shutil.which("Rscript"):
+        words = [rscript, "--vanilla", str(tmp_path / "out/analysis.R")]
+        theirs = subprocess.run(words, check=True, capture_output=True, text=True)
+        assert sorted(theirs.stdout.splitlines()) == sorted(done.stdout.splitlines())
+
+
+def test_the_analysis_finds_again_what_was_put_in() -> None:
+    """Odds of 2 for an arm, of 1.5 for the first, of 1.6 for a longer text; alpha by hand."""
+    draw, rows = np.random.default_rng(5), []
+    for number in range(4000):
+        first, longer = draw.random() < 0.5, draw.normal()
+        odds = 1.5 * (2 if first else 0.5) * 1.6**longer
+        won = draw.random() < odds / (1 + odds)
+        arms = ("lora", "base") if first else ("base", "lora")
+        sides = {
+            "first": arms[0],
+            "second": arms[1],
+            "first_characters": str(1000 * np.exp(longer)),
+        }
+        same = {"second_characters": "1000", "experiment": "e", "stimulus": "", "kind": "compare"}
+        same |= {
+            f"{side}_{n}": "" for side in ("first", "second") for n in ("paragraphs", "punctuation")
+        }
+        choice = {"choice": "a" if won else "b", "preferred": arms[not won]}
+        rows.append({**sides, **same, **choice, "pseudonym": str(number % 400)})
+    found = {f"{line[0]} {line[1]}": line[2:5] for line in analysis.lines(rows)}
+    for name, odds in (("base over lora", 0.5), ("first", 1.5), ("log length", 1.6)):
+        value, low, high = found[f"style held e: {name}"]
+        assert low < np.log(odds) < high and value == pytest.approx(np.log(odds), abs=0.12)
+
+
+def test_alpha_is_that_of_the_textbook() -> None:
+    """Binary data of two observers: 1 - (n - 1) unlike / (n0 n1), with n values (Krippendorff 2011)."""
+    one, other = "bbbbbbccc", "bbbccbbcc"
+    rows = [
+        {"stimulus": str(n), "choice": letter, "preferred": ""}
+        for n, pair in enumerate(zip(one, other, strict=True))
+        for letter in pair
+    ]
+    pairs = [sorted(pair) for pair in zip(one, other, strict=True)]
+    unlike = sum(a != b for a, b in pairs) / len(pairs)
+    n, of = 2 * len(pairs), [(one + other).count(letter) for letter in "bc"]
+    assert analysis.alpha(rows) == pytest.approx(1 - unlike / (2 * of[0] * of[1] / (n * (n - 1))))
 
 
 # Consent

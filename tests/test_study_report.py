@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
-from study_rows import STUDY, Rows, fill_study, opened
+from study_rows import STUDY, Rows, fill_love, fill_study, opened
 
 from engine.errors import CommandError
 from engine.ledger.transactions import Database
 from engine.settings import Settings
 from engine.study.experiments.passages import shipped
-from engine.study.experiments.tables import Enrolment, ExperimentRow, QuestionnaireAnswer
+from engine.study.experiments.tables import Enrolment, QuestionnaireAnswer
 from engine.study.export.dataset import read_study
 from engine.study.report.estimates import (
     bootstrap,
@@ -79,7 +79,7 @@ class Page(HTMLParser):
         return pandas.read_csv(io.StringIO(unquote(address.partition(",")[2])))
 
     def _names(self, address: str) -> str:
-        heads = {"comparisons": "exposure,pseudonym,first", "interactions": "id,pseudonym,accepted"}
+        heads = {"trials": "id,pseudonym,kind", "interactions": "id,pseudonym,accepted"}
         head = unquote(address.partition(",")[2])[:60]
         return " ".join(name for name, start in heads.items() if head.startswith(start))
 
@@ -123,9 +123,10 @@ async def test_every_figure_tells_its_n_and_the_rows_count_up_to_it(
     for name, text in page.figures.items():
         assert re.search(r"n = [\d,]+", text), name
         assert "the rows behind it" in text
-    rows = page.rows("comparisons")
+    rows = page.rows("trials")
+    rows = rows[rows["kind"] == "compare"]
     assert len(rows) == 30
-    scored = rows[rows["choice"].isin(["a", "b", "tie"]) & ~rows["unblinded"]]
+    scored = rows[rows["choice"].isin(["a", "b", "tie"]) & (rows["unblinded"] == False)]  # noqa: E712
     won = ((scored["choice"] == "a") & (scored["first"] == "agatha")).sum()
     won += ((scored["choice"] == "b") & (scored["second"] == "agatha")).sum()
     rate = (won + (scored["choice"] == "tie").sum() / 2) / len(scored)
@@ -197,69 +198,6 @@ async def test_answers_are_shown_arm_by_arm(settings: Settings, database: Databa
     assert "n = 3 answers of 4 people" in text
     assert "hot24.54 to 50" in text
     assert "cold11–11" in text
-
-
-LOVE = """title = "Lovecraft or the machine?"
-hypothesis = "Readers prefer the expert."
-preregistration = "https://osf.io/abcde"
-task = "compare"
-[[arms]]
-name = "alone"
-plain = true
-[[arms]]
-name = "lora"
-[[before]]
-id = "read"
-text = "How much have you read?"
-kind = "choice"
-choices = ["Nothing", "Some", "Nearly all"]
-[[after]]
-id = "liked"
-text = "How did you like it?"
-points = 7
-low = "not at all"
-high = "very much"
-"""
-
-
-async def fill_love(database: Database, votes: str, fast: str) -> None:
-    """Each letter is a person's one vote for lora, or against; those that are `fast` are excluded."""
-    async with database.writing() as connection:
-        rows = Rows(connection)
-        frozen = {"file": LOVE, "version_sha256": "c" * 64, "state": "open", "enrolled": 9}
-        await rows.add(ExperimentRow, id="love", frozen_at=rows.now, **frozen)
-        arms = [
-            {"arm": arm, "expert": "lovecraft", "plain": arm == "alone"}
-            for arm in ("alone", "lora")
-        ]
-        for number, (vote, out) in enumerate(zip(votes, fast, strict=True)):
-            name = rows.person(number)
-            await rows.consent(name)
-            unit = {"unit": name, "unit_kind": "person", "pseudonym": name, "arm": "alone+lora"}
-            of = {"experiment": "love", "at": rows.now}
-            why = "a vote within 2 seconds" if out == "x" else None
-            await rows.add(
-                Enrolment,
-                id=rows.id(),
-                version_sha256="c" * 64,
-                position=number,
-                excluded=why,
-                **unit,
-                **of,
-            )
-            exposure = await rows.exposure(name, "compare", arms, experiment="love")
-            await rows.vote(name, exposure, {"+": "b", "-": "a"}[vote])
-            for instrument, question, value in (
-                ("before", "read", ("Nothing", "Nearly all", "Some")[number % 3]),
-                ("after", "liked", "6"),
-            ):
-                asked = {
-                    "instrument": instrument,
-                    "question": question,
-                    "value": value,
-                    "shown": {},
-                }
-                await rows.add(QuestionnaireAnswer, id=rows.id(), pseudonym=name, **asked, **of)
 
 
 async def test_the_result_stands_first_obeys_the_exclusions_and_reads_as_it_was_asked(

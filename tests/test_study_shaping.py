@@ -23,7 +23,7 @@ from engine.errors import SetupError
 from engine.ledger.transactions import Database
 from engine.settings import Settings
 from engine.study.experiments.tables import ExperimentRow, QuestionnaireAnswer
-from engine.study.export.codebook import SOURCES, columns
+from engine.study.export.codebook import FILES, SOURCES, columns
 from engine.study.export.export import review_study
 from engine.study.export.k_anonymity import DEFAULT, gate
 from engine.study.export.public_form import stepped
@@ -199,7 +199,7 @@ async def test_the_public_form_tells_no_time_closer_than_its_group(
     settings: Settings, filled: Database, tmp_path: Path
 ) -> None:
     await export(settings, tmp_path / "out", form="public", k=3)
-    for name in SOURCES:
+    for name in FILES:
         times = [column.name for column in columns(name) if column.kind == "time"]
         fine = r"T00:00:00\.000Z|T\d\d:00:00\.000Z" if name == "interactions" else "T00:00:00.000Z"
         for row in lines(tmp_path / f"out/{name}.jsonl"):
@@ -223,14 +223,16 @@ async def test_the_public_form_has_no_key_to_a_persons_rows(
         }
     await export(settings, tmp_path / "out", form="public", k=3)
     data = b"".join(everything(tmp_path / "out").values()).decode(errors="replace")
-    out = {name: lines(tmp_path / f"out/{name}.jsonl") for name in SOURCES}
+    out = {name: lines(tmp_path / f"out/{name}.jsonl") for name in FILES}
     for name, rows in told.items():
         for row in rows:
             if len(str(row["id"])) == 26:
                 unkeyed = hashlib.sha256(f"pastiche {row['id']}".encode()).hexdigest()[:20]
                 assert unkeyed not in data
-        assert all(row.get("seed") is None for row in out[name])
+        assert all(row.get("seed") is None for row in out.get(name, ()))
     figures = {row[c] for row in out["interactions"] for c in ("tokens_out", "write_seconds")}
+    figures |= {r[c] for r in out["trials"] for c in ("seconds", "latency", "first_characters")}
+    figures.discard(None)
     assert figures <= {stepped(figure) for figure in figures}
     assert all(row["position"] is None for row in out["enrolments"])
     order = [row["id"] for row in sorted(told["consents"], key=lambda row: row["id"])]
@@ -310,6 +312,10 @@ async def test_a_declared_answer_is_told_in_groups_of_k_people_only(
     assert "60 or more" not in answers.values()
     assert all(count >= 3 for (_, value), count in groups.items() if value is not None)
     assert groups["discord", "18-29"] >= 3
+    wide = {
+        r["pseudonym"]: r["ages.before.age_group"] for r in lines(tmp_path / "out/people.jsonl")
+    }
+    assert wide == answers
     write_study_file(settings, 'quasi_identifiers = ["age_grop"]\n')
     with pytest.raises(SetupError, match=r"no question of an experiment.*age_group"):
         await export(settings, tmp_path / "other", form="public")

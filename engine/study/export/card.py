@@ -9,7 +9,7 @@ from engine.study.export.card_tables import (
     flow_table,
     table,
 )
-from engine.study.export.codebook import SOURCES, Tables, table_words
+from engine.study.export.codebook import FILES, Tables, table_words
 from engine.study.export.scrub import KINDS
 from engine.study.export.table_files import iso
 
@@ -48,11 +48,13 @@ PUBLIC_LIMITS = """
 LOADING = """\
 ```python
 from datasets import load_dataset
-interactions = load_dataset("path/to/this/folder", "interactions")["train"]
+trials = load_dataset("path/to/this/folder", "trials")["train"]
 
 import pandas
-interactions = pandas.read_parquet("path/to/this/folder/interactions.parquet")
-```"""
+people = pandas.read_parquet("path/to/this/folder/people.parquet")
+```
+
+`python analysis.py`, or `Rscript analysis.R`, prints the planned figures from `trials.csv`."""
 
 
 def card(made: ExportFacts, tables: Tables, registry: Registry, missing: int) -> str:
@@ -96,7 +98,7 @@ def _header(made: ExportFacts, tables: Tables) -> str:
     title = made.file.title.replace("\\", "\\\\").replace('"', '\\"')
     lines = ["---", f'pretty_name: "{title}"', "license: other"]
     lines += ["tags: [pastiche, research]", "configs:"]
-    for name in SOURCES:
+    for name in FILES:
         if tables[name] or name == "interactions":
             lines += [f"- config_name: {name}", "  data_files:", "  - split: train"]
             lines += [f"    path: {name}.parquet"]
@@ -106,7 +108,9 @@ def _header(made: ExportFacts, tables: Tables) -> str:
 
 def _summary(made: ExportFacts, tables: Tables) -> str:
     rows = tables["interactions"]
-    if not any(tables[name] for name in SOURCES if name not in ("experiments", "items")):
+    if not any(
+        tables[name] for name in FILES if name not in ("experiments", "questions", "stimuli")
+    ):
         return "**This export is empty**: nobody whose consent holds has left a row yet."
     people = {row["pseudonym"] for row in rows}
     times = [row["accepted_at"] for row in rows]
@@ -120,7 +124,7 @@ def _summary(made: ExportFacts, tables: Tables) -> str:
 
 
 def _contents(tables: Tables) -> str:
-    rows = [(f"`{name}`", len(tables[name]), table_words(name)["about"]) for name in SOURCES]
+    rows = [(f"`{name}`", len(tables[name]), table_words(name)["about"]) for name in FILES]
     return table(["table", "rows", "one row is"], rows) + (
         "\n\nEach is there as `.parquet`, `.jsonl` and `.csv`, with the same rows in the same order. "
         "What the columns mean stands in [codebook.md](codebook.md)."

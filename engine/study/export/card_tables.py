@@ -87,6 +87,30 @@ def unit_flow(tables: "Tables", flow: "Flow") -> list[tuple[Any, ...]]:
     return rows
 
 
+def flow_json(tables: "Tables", flow: "Flow") -> dict[str, Any]:
+    """Follow people, units by arm, and what was shown, from the first to the analysis (CONSORT)."""
+    told = ("made", "delivered", "judged", "void")
+    return {
+        "people": {
+            "invited": dict(flow.invited),
+            "ever_agreed": flow.agreed,
+            "withdrew": flow.withdrawn,
+            "no_longer_agree_to_use": flow.declined_use,
+            "accounts_joined": flow.linked,
+            "agree_now": flow.people,
+        },
+        "interactions": {
+            "on_record": flow.interactions,
+            "left_out": dict(flow.left_out),
+            "here": len(tables["interactions"]),
+        },
+        "arms": [dict(zip(UNIT_FLOW, row, strict=True)) for row in unit_flow(tables, flow)],
+        "shown": {
+            kind: dict(zip(told, counts, strict=True)) for kind, *counts in exposure_flow(tables)
+        },
+    }
+
+
 def _exposures(tables: "Tables") -> list[str]:
     if not tables["exposures"]:
         return []

@@ -42,6 +42,9 @@ SOURCES: dict[str, type[Table]] = {
     "answers": experiment_tables.QuestionnaireAnswer,
     "items": experiment_tables.ItemRow,
 }
+# What goes out, as a file each: rows of these tables, or worked out from them (trials.py).
+FILES = (*(name for name in SOURCES if name not in ("exposures", "votes", "items")),)
+FILES += ("trials", "people", "questions", "stimuli")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +84,8 @@ def columns(table: str) -> tuple[Column, ...]:
         Column(name=name, kind=kind, about=about, unit=_unit(name, kind), derived=True)
         for name, (kind, about) in words.get("derived", {}).items()
     )
-    return (*schema, *derived)
+    before = columns("items") if table == "stimuli" else ()
+    return (*before, *schema, *derived)
 
 
 def _kind(column: KeyedColumnElement[Any]) -> Kind:
@@ -106,15 +110,17 @@ def _unit(name: str, kind: Kind) -> str:
     return UNITS.get(name, {"time": "UTC", "number": "seconds"}.get(kind, ""))
 
 
-def codebook(rows: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
+def codebook(
+    rows: Mapping[str, Sequence[Row]], of: Mapping[str, Sequence[Column]]
+) -> dict[str, Any]:
     return {
         table: {
             "about": table_words(table)["about"],
             "source": table_words(table)["source"],
             "rows": len(rows[table]),
-            "columns": [_entry(column, rows[table]) for column in columns(table)],
+            "columns": [_entry(column, rows[table]) for column in of[table]],
         }
-        for table in SOURCES
+        for table in FILES
     }
 
 

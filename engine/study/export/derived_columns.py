@@ -7,11 +7,13 @@ each reading, and a unit that goes on later is marked no more. Nobody is deleted
 
 import time
 import tomllib
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping
 
 from engine.study.export.codebook import Row, Tables
 
+STYLE = ("characters", "paragraphs", "punctuation")
 GRAVITY = ("allow", "flag", "hold", "block")
 
 
@@ -26,6 +28,8 @@ def derive(tables: Tables, consents: Mapping[int, Row], kinds: Mapping[str, str]
         for row in tables["ratings"]
         if row["counts"]
     }
+    for row in tables["items"]:
+        row |= style_of(row["text"])
     for row in tables["pictures"]:
         row["file"] = f"pictures/{row['media']}.png"
     for row in tables["interactions"]:
@@ -34,9 +38,23 @@ def derive(tables: Tables, consents: Mapping[int, Row], kinds: Mapping[str, str]
             "place_kind": "private" if row["private"] else kinds.get(row["place"]),
             "hour": f"{time.gmtime(row['accepted_at']).tm_hour:02}",
             **seconds_of(row),
+            **style_of(row["output"]),
             "moderation_action": gravest([verdict.get("action") for verdict in row["moderation"]]),
             "rating": thumbs.get((row["id"], row["pseudonym"])),
         }
+
+
+def style_of(text: str | None) -> Row:
+    """Measure what a judge sees before reading.
+
+    >>> style_of("Rain, and rain.\\n\\nMore.")
+    {'characters': 22, 'paragraphs': 2, 'punctuation': 3}
+    """
+    if text is None:
+        return dict.fromkeys(STYLE)
+    paragraphs = sum(bool(line.strip()) for line in text.splitlines())
+    marks = sum(unicodedata.category(sign).startswith("P") for sign in text)
+    return dict(zip(STYLE, (len(text), paragraphs, marks), strict=True))
 
 
 def seconds_of(row: Row) -> Row:

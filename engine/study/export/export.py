@@ -29,7 +29,7 @@ from engine.plan.cards import Registry
 from engine.settings import Settings
 from engine.study.experiments.tables import ExperimentRow
 from engine.study.export.card_tables import ExportFacts
-from engine.study.export.codebook import columns
+from engine.study.export.codebook import FILES, columns
 from engine.study.export.dataset import Reading, read_study
 from engine.study.export.k_anonymity import DEFAULT
 from engine.study.export.manifest import fill, is_export
@@ -133,7 +133,7 @@ async def export_study(options: Options, settings: Settings) -> Exported:
         )
         registry = Registry.load(settings.expert_roots, settings.profile)
         media = open_media(settings.media, database.vault)
-        rows = {name: len(rows) for name, rows in shaped.tables.items()}
+        rows = {name: len(shaped.tables[name]) for name in FILES}
         with export_folder(options.out.absolute(), replace=options.replace) as folder:
             digest = fill(folder, made, registry, media, partial(short, reading.key))
             entry = {"id": str(ULID()), "study": options.study, "at": database.clock()}

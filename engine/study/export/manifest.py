@@ -5,6 +5,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from engine.media.media_address import MediaStore
 from engine.media.store import name_of
 from engine.plan.cards import Registry
 from engine.study.export.card import card
-from engine.study.export.card_tables import ExportFacts
-from engine.study.export.codebook import SOURCES, Row, Tables, codebook, columns, markdown
+from engine.study.export.card_tables import ExportFacts, flow_json
+from engine.study.export.codebook import FILES, Row, Tables, codebook, columns, markdown
 from engine.study.export.table_files import canonical, write_tables
+from engine.study.export.trials import people_columns
 
 FORMAT = "pastiche study export"
 MANIFEST, ROWS, SUMS = "manifest.json", "rows.jsonl", "SHA256SUMS"
@@ -37,12 +39,17 @@ def fill(
     """
     tables = made.shaped.tables
     missing = _pictures(folder, tables, media, rename if made.how.form == "public" else None)
-    for name in SOURCES:
-        write_tables(folder, name, columns(name), tables[name])
-    book = codebook(tables)
+    of = {name: columns(name) for name in FILES} | {"people": people_columns(tables)}
+    for name in FILES:
+        write_tables(folder, name, of[name], tables[name])
+    book = codebook(tables, of)
+    write_json(folder / "flow.json", flow_json(tables, made.flow), private=True)
     write_json(folder / "codebook.json", book, private=True)
     write_file(folder / "codebook.md", markdown(book), private=True)
     write_file(folder / "README.md", card(made, tables, registry, missing), private=True)
+    for name in ("analysis.py", "analysis.R"):
+        script = files("engine.study.export").joinpath(name).read_text(encoding="utf-8")
+        write_file(folder / name, script, private=True)
     write_file(folder / ROWS, _row_lines(tables), private=True)
     write_json(folder / MANIFEST, _manifest(folder, made, tables), private=True)
     write_file(folder / SUMS, sums(folder), private=True)
@@ -92,7 +99,7 @@ def _manifest(folder: Path, made: ExportFacts, tables: Tables) -> dict[str, Any]
             "scrubber": made.scrub.name,
             "review_sha256": made.reviewed,
         },
-        "rows": {name: len(tables[name]) for name in SOURCES},
+        "rows": {name: len(tables[name]) for name in FILES},
         "people": len({row["pseudonym"] for row in tables["interactions"]}),
         "scrubbed": dict(made.scrub.taken),
         "blanked": made.shaped.blanked,
@@ -104,13 +111,13 @@ def _manifest(folder: Path, made: ExportFacts, tables: Tables) -> dict[str, Any]
 def _row_lines(tables: Tables) -> str:
     """Write one line a row: table, identifier, person and digest, from which `difference` works."""
     lines = []
-    for name in SOURCES:
+    for name in FILES:
         for row in tables[name]:
             digest = hashlib.sha256(canonical(row).encode()).hexdigest()[:32]
             line = {
                 "table": name,
                 "row": str(row["id"]),
-                "person": row.get("author" if name == "items" else "pseudonym"),
+                "person": row.get("author" if name == "stimuli" else "pseudonym"),
                 "sha256": digest,
             }
             lines.append(json.dumps(line) + "\n")

@@ -13,11 +13,16 @@ from typing import Any
 
 from engine.study.export.codebook import Row, Tables, columns
 from engine.study.export.dataset import taken_up
+from engine.study.export.derived_columns import STYLE
 from engine.study.interactions import BORROWED
 from engine.study.pseudonyms import numbered
 
 STEPS = [0.1, 0.2, 0.5, *(digit * 10**power for power in range(10) for digit in (1, 2, 5))]
-FIGURES = {"interactions": ("length", "tokens_in", "tokens_out"), "exposures": ("visible",)}
+FIGURES = {
+    "interactions": ("length", "tokens_in", "tokens_out", *STYLE),
+    "items": STYLE,
+    "exposures": ("visible",),
+}
 KEYS = {
     "interactions": ("seed",),
     "pictures": ("seed",),

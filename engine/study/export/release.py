@@ -19,6 +19,7 @@ from engine.study.export.k_anonymity import DEFAULT, gate_tables, look, with_ans
 from engine.study.export.public_form import publish
 from engine.study.export.review import Finding, context_of, same
 from engine.study.export.scrub import Find, Finder, find, replaced, suspects
+from engine.study.export.trials import made_from
 from engine.study.pseudonyms import row_name
 
 Form = Literal["private", "public"]
@@ -141,6 +142,7 @@ def shape(reading: Reading, how: Shape, scrub: Scrub) -> Shaped:
     for name, rows in tables.items():
         shorten(name, rows, key)
         rows.sort(key=lambda row: _order(name, row))
+    tables |= made_from(tables)
     return Shaped(tables=tables, anonymity={"enforced": how.gated, **report}, blanked=blanked)
 
 

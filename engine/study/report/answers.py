@@ -8,10 +8,11 @@ import numpy as np
 
 from engine.study.experiments.questionnaires import DEBRIEF
 from engine.study.export.codebook import Row, Tables
+from engine.study.export.trials import questions_of
 from engine.study.report.estimates import Estimate, estimated
 from engine.study.report.figures import Figure, interval
 from engine.study.report.plots import forest, stacked
-from engine.study.report.primary import excluded, files_of, without
+from engine.study.report.primary import excluded, without
 
 Question = tuple[str, str, str]  # experiment, instrument, question
 EVERYBODY = "all"
@@ -25,23 +26,12 @@ MANY = 7  # values that have a colour of their own
 def answers(tables: Tables) -> list[Figure]:
     arms = {(row["experiment"], row["unit"]): row["arm"] for row in tables["enrolments"]}
     found: dict[Question, list[Row]] = {}
-    asked = _questions(tables)
+    asked = questions_of(tables["experiments"])
     for row in without(tables["answers"], excluded(tables)):
         if row["counts"] and row["instrument"] != DEBRIEF:
             key = (row["experiment"], row["instrument"], row["question"])
             found.setdefault(key, []).append(row)
     return [_figure(key, found[key], arms, asked.get(key, {})) for key in sorted(found)]
-
-
-def _questions(tables: Tables) -> dict[Question, dict[str, Any]]:
-    found: dict[Question, dict[str, Any]] = {}
-    for name, file in files_of(tables).items():
-        if "rating" in file:
-            found[name, "rating", "rating"] = file["rating"]
-        for instrument in ("before", "after"):
-            for one in file.get(instrument, ()):
-                found[name, instrument, one["id"]] = one
-    return found
 
 
 def _scale(asked: Mapping[str, Any], values: Sequence[str]) -> tuple[list[str], dict[float, str]]:

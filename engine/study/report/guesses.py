@@ -9,28 +9,21 @@ from engine.study.report.figures import Figure, count_of, interval
 from engine.study.report.plots import forest
 
 
-def detected(guesses: Sequence[tuple[Row, Row]]) -> est.Floats:
+def detected(guesses: Sequence[Row]) -> est.Floats:
     """Count hits, misses, false alarms and correct rejections by person."""
     rows = [
-        (
-            vote["pseudonym"],
-            (vote["choice"] != "real") + 2 * (exposure["shown"][0]["kind"] != "real"),
-        )
-        for exposure, vote in guesses
+        (row["pseudonym"], (row["choice"] != "real") + 2 * (row["truth"] != "real"))
+        for row in guesses
     ]
     return est.by_person(rows, (4,))
 
 
-def detection(guesses: Sequence[tuple[Row, Row]]) -> Figure:
-    manners = sorted({str(exposure["shown"][0]["expert"]) for exposure, _ in guesses})
+def detection(guesses: Sequence[Row]) -> Figure:
+    manners = sorted({str(row["first_expert"]) for row in guesses})
     primes: dict[str, est.Estimate] = {}
     cells = []
     for manner in (*(["all"] * bool(guesses)), *manners):
-        own = [
-            (exposure, vote)
-            for exposure, vote in guesses
-            if manner in ("all", exposure["shown"][0]["expert"])
-        ]
+        own = [row for row in guesses if manner in ("all", row["first_expert"])]
         counts = detected(own)
         hits, misses, alarms, rejections = (int(number) for number in counts.sum(axis=0))
         if not (hits + misses and alarms + rejections):
@@ -43,9 +36,9 @@ def detection(guesses: Sequence[tuple[Row, Row]]) -> Figure:
         name="detection",
         title="Real or generated: could people tell?",
         svg=forest("detection", primes, "d′ (0: cannot tell)", "d prime"),
-        n=count_of([vote for _, vote in guesses]),
-        rows="guesses",
-        which="all",
+        n=count_of(guesses),
+        rows="trials",
+        which="kind guess, not void, not excluded",
         head=(
             "manner", "real called real", "generated called real", "d′", "95 %", "criterion c", "95 %",
             "discernment", "95 %",

@@ -19,7 +19,6 @@ from engine.study.report.primary import (
     finding,
     preferred,
     told_apart,
-    without,
 )
 
 
@@ -35,22 +34,21 @@ class Judged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """Hold what was judged: as the files' rules of exclusion leave it, and of everybody."""
+    """Hold the judged trials: as the files' rules of exclusion leave them, and of everybody."""
 
-    pairs: list[tuple[Row, Row]]
-    guesses: list[tuple[Row, Row]]
-    everybody: list[tuple[Row, Row]]
+    pairs: list[Row]
+    guesses: list[Row]
+    everybody: list[Row]
     first: list[str]
 
     @classmethod
     def of(cls, tables: Tables) -> "Evidence":
-        votes = {row["exposure_id"]: row for row in tables["votes"] if row["counts"]}
-        kept = {**tables, "exposures": without(tables["exposures"], excluded(tables))}
-        files = files_of(tables)
+        told = [row for row in tables["trials"] if row["choice"] and row["state"] != "void"]
+        files, kept = files_of(tables), [row for row in told if not row["excluded"]]
         return cls(
-            pairs=_with_votes(kept, votes, "compare"),
-            guesses=_with_votes(kept, votes, "guess"),
-            everybody=_with_votes(tables, votes, "compare"),
+            pairs=[row for row in kept if row["kind"] == "compare"],
+            guesses=[row for row in kept if row["kind"] == "guess"],
+            everybody=[row for row in told if row["kind"] == "compare"],
             first=[f"{name}: {arm}" for name in files for arm in arms_in_order(files[name])],
         )
 
@@ -72,7 +70,7 @@ def findings(tables: Tables) -> list[Finding]:
     found = []
     for row in tables["experiments"]:
         name = row["id"]
-        own = {**tables, "exposures": [e for e in tables["exposures"] if e["experiment"] == name]}
+        own = {**tables, "trials": [e for e in tables["trials"] if e["experiment"] == name]}
         seen = Evidence.of(own)
         left = sum(experiment == name for experiment, _ in out)
         found.append(finding(row, files[name], [*_preferences(seen), *_told(seen)], left))
@@ -96,8 +94,8 @@ def _told(seen: Evidence) -> list[str]:
     return [told_apart(est.estimated(counts, est.detection, len(seen.guesses))[0])]
 
 
-def _all_judged(pairs: Sequence[tuple[Row, Row]]) -> list[Judged]:
-    return [one for pair in pairs if (one := _judged(*pair)) is not None]
+def _all_judged(pairs: Sequence[Row]) -> list[Judged]:
+    return [_judged(row) for row in pairs if row["scored"]]
 
 
 def _met(judged: Sequence[Judged], first: Sequence[str]) -> list[tuple[str, str, list[Judged]]]:
@@ -119,38 +117,13 @@ def _outcomes(judged: Sequence[Judged], one: str) -> est.Floats:
     return est.by_person(outcomes, (3,))
 
 
-def _with_votes(tables: Tables, votes: dict[str, Row], kind: str) -> list[tuple[Row, Row]]:
-    return [
-        (row, votes[row["id"]])
-        for row in tables["exposures"]
-        if row["kind"] == kind and row["state"] != "void" and row["id"] in votes
-    ]
-
-
-def player(exposure: Row, entry: Row) -> str:
-    """Name what competes: the arm of an experiment, else the expert or the base alone.
-
-    >>> player({"experiment": None}, {"expert": "agatha", "plain": True, "arm": "base"})
-    'base alone'
-    """
-    if exposure["experiment"]:
-        return f"{exposure['experiment']}: {entry['arm']}"
-    return "base alone" if entry.get("plain") else str(entry.get("expert") or entry["arm"])
-
-
-def _judged(exposure: Row, vote: Row) -> Judged | None:
-    """Leave out what is not scored: both bad, or a judge who may have known."""
-    if vote["unblinded"] or vote["choice"] not in ("a", "b", "tie"):
-        return None
-    first, second = (player(exposure, entry) for entry in exposure["shown"][:2])
-    if vote["choice"] == "b":
-        first, second = second, first
-    tie = vote["choice"] == "tie"
-    return Judged(person=exposure["pseudonym"], better=first, worse=second, tie=tie)
-
-
-def _count(rows: Sequence[tuple[Row, Row]]) -> str:
-    return count_of([vote for _, vote in rows])
+def _judged(row: Row) -> Judged:
+    names = [row["first"], row["second"]]
+    if row["experiment"]:
+        names = [f"{row['experiment']}: {name}" for name in names]
+    better, worse = names[::-1] if row["choice"] == "b" else names
+    tie = row["choice"] == "tie"
+    return Judged(person=row["pseudonym"], better=better, worse=worse, tie=tie)
 
 
 def _wins(seen: Evidence) -> Figure:
@@ -177,15 +150,15 @@ def _wins(seen: Evidence) -> Figure:
         numbers = (name, wins, losses, ties, len(counts))
         three = (*interval(rates[name]), *interval(of_decided), *interval(of_all))
         cells.append((*numbers, *three))
-    bad = sum(vote["choice"] == "bad" for _, vote in pairs)
-    named = sum(vote["unblinded"] for _, vote in pairs)
+    bad = sum(row["choice"] == "bad" for row in pairs)
+    named = sum(row["unblinded"] for row in pairs)
     return Figure(
         name="wins",
         title="Blinded comparisons: how often each won",
         svg=shares("wins", rates, "win rate (a tie is half)", "Win rates"),
-        n=f"{_count(pairs)}; scored {len(judged):,}, both bad {bad:,}, unblinded {named:,}",
-        rows="comparisons",
-        which="those scored, and not excluded in enrolments",
+        n=f"{count_of(pairs)}; scored {len(judged):,}, both bad {bad:,}, unblinded {named:,}",
+        rows="trials",
+        which="kind compare, scored, not excluded",
         head=(
             "pair", "won", "lost", "tie", "people", "win rate", "95 %", "of decided", "95 %",
             "win rate, everybody", "95 %",
@@ -225,8 +198,8 @@ def _island(judged: Sequence[Judged], players: Sequence[str], place: int) -> Fig
         title=f"Bradley–Terry scores{among}",
         svg=forest(label, scores, "log-strength, mean 0", f"Bradley-Terry scores{among}"),
         n=f"n = {len(own):,} comparisons among {len(players)}",
-        rows="comparisons",
-        which="those scored",
+        rows="trials",
+        which="kind compare, scored, not excluded",
         head=("player", "comparisons", "score", "95 % interval"),
         cells=[(name, one.n, *interval(one)) for name, one in scores.items()],
         note=f"A difference of 1 means odds of 2.7 to 1. Ties count half for each. {est.RESAMPLED}",
@@ -244,12 +217,10 @@ def _islands(judged: Sequence[Judged]) -> list[list[str]]:
     return list(found.values())
 
 
-def _position(pairs: Sequence[tuple[Row, Row]]) -> Figure:
-    choices = Counter(vote["choice"] for _, vote in pairs)
-    sides = [
-        (vote["pseudonym"], vote["choice"] == "a") for _, vote in pairs if vote["choice"] in "ab"
-    ]
-    seconds = [vote["seconds"] for _, vote in pairs]
+def _position(pairs: Sequence[Row]) -> Figure:
+    choices = Counter(row["choice"] for row in pairs)
+    sides = [(row["pseudonym"], row["choice"] == "a") for row in pairs if row["choice"] in "ab"]
+    seconds = [row["seconds"] for row in pairs]
     paced = f" Half of the votes were given within {np.median(seconds):.3g} s." if seconds else ""
     return Figure(
         name="position",
@@ -260,9 +231,9 @@ def _position(pairs: Sequence[tuple[Row, Row]]) -> Figure:
             "share of decided votes",
             "Share of votes for the first",
         ),
-        n=f"{_count(pairs)}, {len(sides):,} decided",
-        rows="comparisons",
-        which="choice a or b",
+        n=f"{count_of(pairs)}, {len(sides):,} decided",
+        rows="trials",
+        which="kind compare, choice a or b, not excluded",
         head=("choice", "votes"),
         cells=[(name, choices[name]) for name in ("a", "b", "tie", "bad")],
         note=f"Order was drawn by the study's key, balanced within each person.{paced}",

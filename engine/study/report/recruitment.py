@@ -67,7 +67,7 @@ def _exclusions(flow: Flow, tables: Tables) -> Figure:
         title="What was left out",
         svg=bars("exclusions", dict(cells), "rows", "Flow of exclusions"),
         n=f"n = {flow.interactions:,} interactions, {len(tables['exposures']):,} exposures",
-        rows="exposures",
+        rows="trials",
         which="all, void ones too; rows of people who left are counted, not listed",
         head=("step", "rows"),
         cells=cells,

@@ -10,7 +10,6 @@ from urllib.parse import quote
 
 from engine.study.export.codebook import Row, Tables
 from engine.study.export.table_files import iso, safe_cell
-from engine.study.report.judgements import player
 
 LONG = 20_000  # characters of a CSV text
 PERSON = 12  # characters of a pseudonym, enough to tell people apart
@@ -25,20 +24,20 @@ ENROLMENTS = ("experiment", "unit", "unit_kind", "arm", "block", "position", "ex
 ANSWERS = (
     "experiment", "pseudonym", "instrument", "question", "about", "value", "counts", "at",
 )  # fmt: skip
-EXPOSURES = ("id", "pseudonym", "kind", "experiment", "state", "void_reason", "latency", "made_at")
+TRIALS = (
+    "id", "pseudonym", "kind", "experiment", "first", "second", "first_expert", "stimulus", "truth",
+    "choice", "preferred", "correct", "confidence", "value", "unblinded", "scored", "excluded",
+    "seconds", "latency", "state", "void_reason", "made_at",
+)  # fmt: skip
 
 
 def source_rows(tables: Tables) -> dict[str, str]:
-    votes = {row["exposure_id"]: row for row in tables["votes"] if row["counts"]}
-    judged = [(row, votes[row["id"]]) for row in tables["exposures"] if row["id"] in votes]
     return {
         "interactions": _some(tables["interactions"], INTERACTIONS),
         "ratings": _some(tables["ratings"], RATINGS),
-        "comparisons": _csv(map(_pair, (one for one in judged if one[0]["kind"] == "compare"))),
-        "guesses": _csv(map(_guess, (one for one in judged if one[0]["kind"] == "guess"))),
+        "trials": _some(tables["trials"], TRIALS),
         "consents": _some(tables["consents"], CONSENTS),
         "answers": _some(tables["answers"], ANSWERS),
-        "exposures": _some(tables["exposures"], EXPOSURES),
         "enrolments": _some(tables["enrolments"], ENROLMENTS),
     }
 
@@ -54,37 +53,6 @@ def link(name: str, text: str) -> tuple[str, str]:
 
 def _some(rows: Sequence[Row], names: Sequence[str]) -> str:
     return _csv({name: row[name] for name in names} for row in rows)
-
-
-def _pair(judged: tuple[Row, Row]) -> Row:
-    exposure, vote = judged
-    first, second = exposure["shown"][:2]
-    return {
-        "exposure": exposure["id"],
-        "pseudonym": exposure["pseudonym"],
-        "first": player(exposure, first),
-        "second": player(exposure, second),
-        "state": exposure["state"],
-        "choice": vote["choice"],
-        "seconds": round(vote["seconds"], 2),
-        "unblinded": vote["unblinded"],
-    }
-
-
-def _guess(judged: tuple[Row, Row]) -> Row:
-    exposure, vote = judged
-    shown = exposure["shown"][0]
-    return {
-        "exposure": exposure["id"],
-        "pseudonym": exposure["pseudonym"],
-        "item": exposure["item"],
-        "kind": shown["kind"],
-        "manner": shown["expert"],
-        "state": exposure["state"],
-        "choice": vote["choice"],
-        "seconds": round(vote["seconds"], 2),
-        "confidence": vote["confidence"],
-    }
 
 
 def _csv(rows: Iterable[Mapping[str, Any]]) -> str:

@@ -1,0 +1,216 @@
+"""What an analyst begins with, worked out from the tables that are to go out, and from nothing else:
+a row a judgement, a row a person, a row a question, a row a stimulus. Pure.
+"""
+
+import tomllib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from engine.study.export.codebook import Column, Kind, Row, Tables, columns
+from engine.study.export.derived_columns import STYLE
+
+SCORED = {"compare": ("a", "b", "tie"), "guess": ("real", "generated")}
+NUMBERS: Mapping[str, type[int] | type[float]] = {"likert": int, "slider": int, "number": float}
+Asked = tuple[str, str, str]  # experiment, instrument, question
+
+
+def made_from(tables: Tables) -> Tables:
+    questions = questions_of(tables["experiments"])
+    trials = _trials(tables)
+    return {
+        "trials": trials,
+        "people": _people(tables, trials, questions),
+        "questions": [_question(asked, of) for asked, of in questions.items()],
+        "stimuli": [_stimulus(row, trials) for row in tables["items"]],
+    }
+
+
+def name_of(row: Row) -> str:
+    """Name what is judged: the arm of an experiment, else the expert or the base alone.
+
+    >>> name_of({"expert": "agatha", "plain": True}), name_of({"arm": "lora", "plain": False})
+    ('base alone', 'lora')
+    """
+    return "base alone" if row.get("plain") else str(row.get("expert") or row.get("arm"))
+
+
+def _trials(tables: Tables) -> list[Row]:
+    works = {row["id"]: row for name in ("items", "interactions") for row in tables[name]}
+    units = {
+        (row["experiment"], row["unit"]): row
+        for row in tables["enrolments"]
+        if row["unit_kind"] == "person"
+    }
+    votes: dict[str, list[Row]] = defaultdict(list)
+    for row in tables["votes"]:
+        votes[row["exposure_id"]].append(row)
+    said: dict[str, dict[str, Any]] = defaultdict(dict)
+    for row in tables["answers"]:
+        if row["about"] and row["counts"]:
+            said[row["about"]][row["question"]] = row["value"]
+    found = []
+    for row in tables["exposures"]:
+        unit = units.get((row["experiment"], row["pseudonym"]), {})
+        trial = dict.fromkeys(column.name for column in columns("trials"))
+        trial |= {name: row[name] for name in trial if name in row}
+        trial |= {"arm": unit.get("arm"), "excluded": unit.get("excluded"), "stimulus": row["item"]}
+        trial |= {name: (row["visible"] or {}).get(name) for name in ("platform", "form")}
+        trial |= _shown(row, works) | _judged(row, votes[row["id"]]) | _answered(said[row["id"]])
+        found.append(trial)
+    return found
+
+
+def _shown(row: Row, works: Mapping[str, Row]) -> Row:
+    """Tell what stood first and second; of a guess or a rating there is only the first."""
+    told: Row = {"truth": row["shown"][0].get("kind") if row["kind"] == "guess" else None}
+    for side, one in zip(("first", "second"), row["shown"], strict=False):
+        work = works.get(one.get("interaction") or one.get("item"), {})
+        pair = row["experiment"] and row["kind"] == "compare"
+        told |= {
+            side: one["arm"] if pair else name_of(one),
+            f"{side}_expert": one.get("expert"),
+            f"{side}_id": one.get("interaction") or one.get("item"),
+            **{f"{side}_{name}": work.get(name) for name in STYLE},
+        }
+    return told
+
+
+def _judged(row: Row, votes: Sequence[Row]) -> Row:
+    last = next((vote for vote in votes if vote["counts"]), None)
+    if last is None:
+        return {"changes": 0, "scored": False}
+    sides = {"a": row["shown"][0], "b": row["shown"][-1]}
+    said = last["choice"]
+    names = ("choice", "confidence", "reason", "unblinded", "seconds")
+    chosen = sides.get(said, {}) if row["kind"] == "compare" else {}
+    arm = chosen.get("arm") if row["experiment"] else None
+    told = said in SCORED.get(row["kind"], ()) and row["state"] != "void"
+    return {
+        **{name: last[name] for name in names},
+        "judged_at": last["at"],
+        "changes": len(votes) - 1,
+        "preferred": (arm or name_of(chosen)) if chosen else None,
+        "correct": said == row["shown"][0].get("kind") if row["kind"] == "guess" else None,
+        "scored": told and not (row["kind"] == "compare" and last["unblinded"]),
+    }
+
+
+def _answered(said: Mapping[str, Any]) -> Row:
+    numbers = [int(value) for value in said.values() if value is not None and value.isdecimal()]
+    return {"value": numbers[0] if numbers else None, "answers": dict(said) or None}
+
+
+def questions_of(experiments: Iterable[Row]) -> dict[Asked, dict[str, Any]]:
+    """Read the questions of the frozen files, as they are: another version may have checked them."""
+    found: dict[Asked, dict[str, Any]] = {}
+    for row in experiments:
+        file = tomllib.loads(row["file"])
+        rating = [{"id": "rating", **file["rating"]}] if "rating" in file else []
+        parts = {"before": file.get("before", ()), "rating": rating, "after": file.get("after", ())}
+        for number, step in enumerate(file.get("step", ()), 1):
+            name = step.get("id") or f"{step.get('kind', 'step')}-{number}"
+            parts[name] = step.get("questions", ())
+        for instrument, questions in parts.items():
+            found |= {(row["id"], instrument, one["id"]): one for one in questions}
+    return found
+
+
+def values_of(asked: Mapping[str, Any]) -> list[str]:
+    """List what can be answered, in its order; nothing where anything can be typed."""
+    match asked.get("kind", "likert"):
+        case "likert":
+            return [str(value) for value in range(1, asked.get("points", 5) + 1)]
+        case "slider":
+            return [str(value) for value in range(0, 101, 10)]
+        case _:
+            return list(asked.get("choices", ()))
+
+
+def labels_of(asked: Mapping[str, Any]) -> dict[str, str]:
+    """Word the values: the ends of a scale, or each choice."""
+    values = values_of(asked)
+    if asked.get("choices"):
+        return dict(zip(values, values, strict=True))
+    ends = {values[0]: asked.get("low"), values[-1]: asked.get("high")} if values else {}
+    return {value: words for value, words in ends.items() if words}
+
+
+def _question(asked: Asked, of: Mapping[str, Any]) -> Row:
+    names = ("kind", "text", "text_it")
+    kind, text, italian = (of.get(name) for name in names)
+    experiment, instrument, question = asked
+    return {
+        "id": ".".join(asked),
+        "experiment": experiment,
+        "instrument": instrument,
+        "question": question,
+        "kind": kind or "likert",
+        "text": text or "",
+        "text_it": italian,
+        "values": values_of(of),
+        "labels": labels_of(of),
+        "required": bool(of.get("required")),
+    }
+
+
+def _people(
+    tables: Tables, trials: Sequence[Row], questions: Mapping[Asked, Mapping[str, Any]]
+) -> list[Row]:
+    blank = dict.fromkeys(column.name for column in people_columns(tables))
+    last = {row["pseudonym"]: row for row in tables["consents"]}
+    shown = ("locale", "excerpts", "linkage", "text_version", "at")
+    people = {
+        name: {**blank, "id": name, "pseudonym": name, **{each: row[each] for each in shown}}
+        for name, row in sorted(last.items())
+    }
+    asked = Counter(row["pseudonym"] for row in tables["interactions"])
+    judged = Counter(row["pseudonym"] for row in trials if row["choice"] or row["answers"])
+    for name, row in people.items():
+        row |= {"interactions": asked[name], "judgements": judged[name]}
+    for row in tables["enrolments"]:
+        if row["unit_kind"] == "person" and row["unit"] in people:
+            done = row["completed_at"] is not None
+            told = {"arm": row["arm"], "completed": done, "excluded": row["excluded"]}
+            people[row["unit"]] |= {f"{row['experiment']}.{k}": v for k, v in told.items()}
+    for row in tables["answers"]:
+        key = (row["experiment"], row["instrument"], row["question"])
+        if row["counts"] and not row["about"] and key in questions and row["pseudonym"] in people:
+            said = row.get("words") or row["value"]
+            number = NUMBERS.get(questions[key].get("kind", "likert"))
+            people[row["pseudonym"]][".".join(key)] = number(said) if number and said else said
+    return list(people.values())
+
+
+def people_columns(tables: Tables) -> tuple[Column, ...]:
+    """List the columns of `people`: the same for all studies, then those of each experiment's own."""
+    parts: dict[str, tuple[Kind, str]] = {
+        "arm": ("word", "The arm"),
+        "completed": ("flag", "Whether all was done"),
+        "excluded": ("word", "Why it is not to be analysed"),
+    }
+    of_each = [
+        Column(name=f"{row['id']}.{name}", kind=kind, about=f"{about}: {row['id']}.", derived=True)
+        for row in tables["experiments"]
+        for name, (kind, about) in parts.items()
+    ]
+    for asked, of in questions_of(tables["experiments"]).items():
+        if asked[1] != "rating":
+            number = NUMBERS.get(of.get("kind", "likert"))
+            kind: Kind = "text" if number is None else "number" if number is float else "whole"
+            about = str(of.get("text", "")).replace("|", "/")
+            of_each.append(Column(name=".".join(asked), kind=kind, about=about, derived=True))
+    return (*columns("people"), *of_each)
+
+
+def _stimulus(row: Row, trials: Sequence[Row]) -> Row:
+    own = [one for one in trials if row["id"] in (one["first_id"], one["second_id"])]
+    right = [one["correct"] for one in own if one["correct"] is not None and one["scored"]]
+    rated = [one["value"] for one in own if one["value"] is not None]
+    return {
+        **row,
+        "shown": len(own),
+        "judged": sum(bool(one["choice"] or one["answers"]) for one in own),
+        "correct": sum(right),
+        "mean_value": round(sum(rated) / len(rated), 3) if rated else None,
+    }
