@@ -36,7 +36,9 @@ from engine.study.export.table_files import safe_cell
 from engine.study.report.judgements import judgements
 
 CANARY = "Zebedee Quux"
-NOT_EXPORTED = {"studies", "study_places", "invitations", "link_codes", "study_links"}
+NOT_EXPORTED = {
+    "studies", "study_places", "invitations", "link_codes", "study_links", "panel_ids",
+}  # fmt: skip
 ABOUT_RUNS = {"retention_runs", "study_exports"}
 
 
