@@ -4,6 +4,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from engine.errors import AskerError, SetupError
 from engine.settings import Settings
 from engine.study.experiments.experiment_file import parse_experiment
 from engine.study.experiments.tables import Enrolment, Exposure, PanelId, QuestionnaireAnswer
+from engine.study.tables import InteractionRow
 
 chat = pytest.mark.asyncio(loop_scope="module")
 
@@ -153,3 +155,29 @@ def test_lint_names_what_is_wrong_with_a_step_and_where(old: str, new: str, want
     with pytest.raises(SetupError) as caught:
         parse_experiment(FLOW.replace(old, new, 1), "tell.toml")
     assert wanted in str(caught.value)
+
+
+@chat
+@pytest.mark.parametrize("platform", ["discord", "telegram"])
+async def test_a_number_typed_at_a_question_is_an_answer_or_is_asked_again(
+    talk: ChatService, platform: str
+) -> None:
+    """Never a story: "30" where nothing is called so, and then what is."""
+    who = replace(person(f"typed on {platform}"), platform=platform)
+    await agree(talk, who)
+    said = await say(talk, "/study join", who)
+    stories = await rows(talk, InteractionRow)
+    asked = await say(talk, "30", who)
+    assert "cannot read that" in asked.text and "How often" in asked.text
+    assert labelled(asked, "never") == labelled(said, "never")
+    said = await press(talk, labelled(asked, "never"), who)
+    said = await say(talk, "44", who)
+    while "How good" not in said.text:
+        said = await judged(talk, said, who)
+    before = len(await rows(talk, QuestionnaireAnswer, question="good"))
+    assert "cannot read that" in (await say(talk, "9", who)).text
+    assert "How good" not in (await say(talk, " 4 ", who)).text.partition("\n")[0]
+    *_, row = await rows(talk, QuestionnaireAnswer, question="good")
+    assert row.value == "4"
+    assert len(await rows(talk, QuestionnaireAnswer, question="good")) == before + 1
+    assert await rows(talk, InteractionRow) == stories

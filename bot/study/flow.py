@@ -84,7 +84,10 @@ async def more_pressed(chat: "StudyChat", press: Press, who: Who) -> Reply:
 async def heard(chat: "StudyChat", text: str, who: Who) -> Reply | GoOn | None:
     """Take what somebody typed, without a command, as the answer to the question before them."""
     press = chat.questions.typing(who)
-    return None if press is None else await answered(chat, press, who, text)
+    if press is not None:
+        return await answered(chat, press, who, text)
+    chosen = await chat.questions.numbered(text, who)
+    return await answered(chat, chosen, who) if isinstance(chosen, Press) else chosen
 
 
 async def answered(

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 INSTRUMENTS = {"b": "before", "a": "after", "r": "rating"}
 HEAD = re.compile(r"(?:(?P<letter>[bar])|s(?P<step>\d{1,2})-|(?P<rate>e))(?P<place>\d{0,2})", re.A)
+NUMBER = re.compile(r"[+-]?\d{1,9}(?:[.,]\d{1,9})? ?%?", re.A)
 WIDE = 12  # a choice with longer words than this has a row of its own
 PENDING_SECONDS = 1800.0
 MOST = 1_000
@@ -116,6 +117,26 @@ class Questions:
         _, press, place, typed = self._asked.get(who.account, (0.0, None, "", False))
         here = typed and place == who.place and not (who.borrowed or who.reply_to)
         return press if here else None
+
+    async def numbered(self, text: str, who: Who) -> Press | Reply | None:
+        """Take a number typed at a question of buttons for the choice of that name, or ask again.
+
+        Anything else that is typed goes its own way.
+        """
+        at, last, place, _ = self._asked.get(who.account, (0.0, None, "", False))
+        late = self._services.ledger.clock() - at > PENDING_SECONDS
+        elsewhere = place != who.place or bool(who.borrowed or who.reply_to)
+        if last is None or late or elsewhere or not NUMBER.fullmatch(text.strip()):
+            return None
+        try:
+            meant = await self.meant(last, who)
+        except AskerError:  # it is over, and waits for nothing
+            return None
+        every = self._services.study.questionnaires.asked(meant.enrolled, meant.instrument)
+        asked, said = next(one for one in every if one.place == meant.place), text.strip(" %")
+        if said in asked.values and asked.question.kind != "multiple":
+            return meant.press(str(asked.values.index(said)))
+        return self.show(meant, asked, who, opening=words("questions.not_so", who.locale))
 
     def toggled(self, meant: Meant, who: Who) -> Reply:
         every = self._services.study.questionnaires.asked(meant.enrolled, meant.instrument)
