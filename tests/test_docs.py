@@ -41,7 +41,7 @@ IN_STUDY = {
     "pastiche study export --study pilot --out pilot-1-public --form public": "! pastiche study "
     "export --study pilot --out pilot-1-public --form public; ! [ -e pilot-1-public ]",
 }
-SMALLER = {"--n 40": "--n 8 --pace 0"}  # made-up people
+SMALLER = {"--n 40": "--n 8"}  # made-up people
 
 
 def blocks(page: Path) -> list[str]:

@@ -262,7 +262,7 @@ def test_a_rehearsal_goes_through_the_real_path_into_a_folder_of_its_own(
 ) -> None:
     with_study(settings, experiment_text("pairs", "compare"), experiment_text("arms"))
     out = tmp_path / "rehearsal"
-    words = ("study", "simulate", "--study", "pilot", "--n", "8", "--pace", "0", "--out", str(out))
+    words = ("study", "simulate", "--study", "pilot", "--n", "8", "--out", str(out))
     ran = pastiche(*words, PASTICHE_HOME=str(settings.home))
     said = ran.stdout.decode()
     assert ran.returncode == 0 and "8 people in" in said, (said, ran.stderr)

@@ -96,15 +96,25 @@ def simulate_command(
     ] = None,
     rounds: Annotated[int, typer.Option(min=0, max=50, help="Things that each does.")] = 3,
     at_once: Annotated[int, typer.Option(min=1, max=200, help="People at a time.")] = 24,
-    pace: Annotated[float, typer.Option(min=0, max=10, help="How long they think.")] = 1.0,
+    until_done: Annotated[
+        bool, typer.Option("--until-done", help="Each does all that there is, or leaves.")
+    ] = False,
+    win: Annotated[float, typer.Option(min=0.01, max=0.99, help="Votes for the treated.")] = 0.64,
+    first: Annotated[float, typer.Option(min=0.01, max=0.99, help="Votes for the first.")] = 0.5,
+    dprime: Annotated[float, typer.Option(min=-4, max=4, help="d′ of their guesses.")] = 1.0,
+    drop_out: Annotated[
+        float, typer.Option(min=0, max=0.99, help="How many leave at each step.")
+    ] = 0.04,
 ) -> None:
     """Send made-up people through the real path, into a data folder of its own: a rehearsal."""
     with faults():
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 
-        from bot.study.simulation import Simulation
+        from bot.study.simulation import Effects, SimulatedClock, Simulation
 
+        effects = Effects(win=win, first=first, dprime=dprime, drop_out=drop_out)
+        clock = SimulatedClock()
         settings = _settings(study)
         there = _rehearsal(settings, out)
         columns = (BarColumn(bar_width=30), MofNCompleteColumn(), TimeElapsedColumn())
@@ -113,8 +123,9 @@ def simulate_command(
             task = progress.add_task("people", total=n)
 
             async def run() -> Counter[str]:
-                async with _rehearsal_chat(there) as talk:
-                    simulation = Simulation(talk, seed, rounds=rounds, pace=pace)
+                async with _rehearsal_chat(there, clock) as talk:
+                    things = None if until_done else rounds
+                    simulation = Simulation(talk, seed, clock, rounds=things, effects=effects)
                     await simulation.run(n, at_once, lambda: progress.advance(task))
                     return simulation.counts
 
@@ -129,7 +140,9 @@ def simulate_command(
 
 
 @asynccontextmanager
-async def _rehearsal_chat(settings: Settings) -> AsyncIterator["ChatService"]:
+async def _rehearsal_chat(
+    settings: Settings, clock: Callable[[], float]
+) -> AsyncIterator["ChatService"]:
     """Open the whole path on the rehearsal's data folder, without limits on what somebody asks."""
     from bot.chat import make_context
     from bot.service.service import ChatService
@@ -139,7 +152,10 @@ async def _rehearsal_chat(settings: Settings) -> AsyncIterator["ChatService"]:
     from engine.process.services import open_services
 
     platforms = PlatformSettings(asker_burst=0, place_burst=0, asker_waiting=0)
-    async with open_engine(settings, synced=False) as core, open_services(settings) as services:
+    async with (
+        open_engine(settings, synced=False) as core,
+        open_services(settings, clock=clock) as services,
+    ):
         yield ChatService(make_context(core, services, usual(), platforms))
 
 

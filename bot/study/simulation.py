@@ -1,14 +1,19 @@
 """`pastiche study simulate`: made-up people go through the real path, on a data folder of their own.
 
-All is real but the people and the model. What they prefer is set below, so that an analysis of the
-export can be held against it. Their choices follow from the seed; ids, times and the study's key do not.
+All is real but the people, the model and the clock. What they prefer is given, so that an analysis of
+the export can be held against it. Their choices follow from the seed; ids and the study's key do not.
 """
 
 import asyncio
+import math
 import random
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import aclosing, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
+from statistics import NormalDist
 
 from bot.messages.buttons import Button, Press, Verb
 from bot.service.actions import BLAMES
@@ -23,12 +28,11 @@ from engine.study.experiments.passages import KINDS
 
 AGREE = 0.85  # of those who are asked
 WITHDRAW, FORGET = 0.03, 0.02
-LIKES_EXPERT = 0.64  # of those who choose one of two
 TIE, BAD = 0.12, 0.05
-TELLS_GENERATED, TELLS_REAL = 0.72, 0.66  # of guesses
-LEAVES_PAIR = 0.04
 THUMBS = (0.35, 0.12)  # up, down
-THINKS = (0.05, 0.6)  # seconds before a press
+READ_SECOND = 20.0  # characters that are read in a second
+PRESS_SECONDS, SPREAD = 1.5, 0.5  # of a choice at the least; of the logarithm of all times
+MOST_STEPS = 2_000  # of somebody who goes on until done
 PLATFORMS = ("discord",) * 5 + ("telegram",) * 4 + ("terminal",)
 PLACES = tuple(f"server {n}" for n in range(6))
 LEFT_OUT = PLACES[-1]  # never opts in
@@ -43,20 +47,54 @@ WISHES = (
 NEWS = ("A bridge in the north reopens after repairs", "A quiet day at the harbour")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effects:
+    """Hold what is put in: the share of decided votes for the treated arm, of the first shown where both
+    are alike; d'; and how many leave at each step of a flow, or each pair."""
+
+    win: float = 0.64
+    first: float = 0.5
+    dprime: float = 1.0
+    drop_out: float = 0.04
+
+
+class SimulatedClock:
+    """Tell each made-up person a time of their own, which their thinking moves; nobody waits for it."""
+
+    def __init__(self) -> None:
+        self._ahead: ContextVar[float] = ContextVar("ahead", default=0.0)
+
+    def __call__(self) -> float:
+        return time.time() + self._ahead.get()
+
+    def think(self, draw: random.Random, text: str) -> None:
+        seconds = PRESS_SECONDS + len(text) / READ_SECOND
+        self._ahead.set(self._ahead.get() + seconds * math.exp(draw.gauss(0.0, SPREAD)))
+
+
 class Simulation:
-    """Let people live, some at a time; `pace` is how long they think, as a multiple of THINKS.
+    """Let people live, some at a time, for `rounds` things that each does, or all until they are done.
 
     `counts` says what came of it, by kind.
     """
 
-    def __init__(self, talk: ChatService, seed: int, *, rounds: int = 3, pace: float = 1.0) -> None:
+    def __init__(
+        self,
+        talk: ChatService,
+        seed: int,
+        clock: SimulatedClock,
+        *,
+        rounds: int | None = 3,
+        effects: Effects = Effects(),
+    ) -> None:
         hooks = talk.context.handlers.study
         assert isinstance(hooks, StudyHooks)
         self.chat = hooks.chat
+        self.clock = clock
+        self.effects = effects
         self._talk = talk
         self._seed = seed
         self._rounds = rounds
-        self._pace = pace
         self.counts: Counter[str] = Counter()
 
     async def run(self, count: int, at_once: int, done: Callable[[], None]) -> None:
@@ -80,9 +118,6 @@ class Simulation:
                 await self._talk.say(self._talk.parse("/study on"), who)
                 self.counts["places in"] += 1
 
-    async def think(self, draw: random.Random) -> None:
-        await asyncio.sleep(self._pace * draw.uniform(*THINKS))
-
 
 def _who(
     platform: str, asker: str, place: str = "", *, manager: bool = False, locale: str = "en"
@@ -103,6 +138,7 @@ def _who(
 class _Person:
     def __init__(self, talk: ChatService, seed: int, number: int, simulation: Simulation) -> None:
         self._talk = talk
+        self._number = number
         self._draw = draw = random.Random(f"{seed}|{number}")
         self._simulation = simulation
         self._count = simulation.counts
@@ -114,19 +150,56 @@ class _Person:
         self._who = _who(platform, str(number), place, locale=locale)
         self._alone = _who(platform, str(number), locale=locale)  # for /consent
 
-    async def live(self, rounds: int) -> None:
+    async def live(self, rounds: int | None) -> None:
         await self._request()
-        if self._draw.random() < AGREE:
+        agreed = self._draw.random() < AGREE
+        if agreed:
             await self._agree()
         else:
             self._count["declined"] += 1
-        for _ in range(rounds):
+        if rounds is None and agreed:
+            await self._until_done()
+        for _ in range(rounds or 0):
             what = self._draw.choices((self._request, self._compare, self._guess), (3, 4, 5))[0]
             try:
                 await what()
             except AskerError:
                 self._count["refused"] += 1
         await self._leave()
+
+    async def _until_done(self) -> None:
+        """Go through the flow; where there is none, compare and guess as often as is asked."""
+        with suppress(AskerError):
+            [said] = await self._say(f"/study join sim{self._number}", self._alone)
+            await self._through(said)
+            return
+        for ask, task in ((self._compare, "compare"), (self._guess, "guess")):
+            known = self._simulation.chat.study_services
+            every = known.experiments.all if known is not None else ()
+            most = max((e.exposures for e in every if e.task == task), default=0)
+            for _ in range(most):
+                try:
+                    await ask()
+                except AskerError:
+                    self._count["refused"] += 1
+
+    async def _through(self, said: Reply) -> None:
+        for _ in range(MOST_STEPS):
+            if self._draw.random() < self._simulation.effects.drop_out:
+                self._count["left"] += 1
+                return
+            if said.typed:
+                [said] = await self._say("34", self._alone)
+            elif votes := _buttons(said, Verb.VOTE):
+                said = await self._vote(votes[0].press.job, said, self._alone)
+            elif guesses := _buttons(said, Verb.GUESS):
+                said = await self._guessed(guesses[0].press.job, said, self._alone)
+            elif choices := _buttons(said, Verb.ANSWER):
+                go_on = [b for b in choices if b.press.argument.endswith(".start")]
+                [said] = await self._press(self._draw.choice(go_on or choices), self._alone, said)
+            else:
+                self._count["completed"] += 1
+                return
 
     async def _leave(self) -> None:
         dice = self._draw.random()
@@ -147,8 +220,10 @@ class _Person:
         heard = await self._hear(await self._talk.say(self._talk.parse(text), who), who)
         return await self._questioned(heard, who)
 
-    async def _press(self, button: Button | Press, who: Who | None = None) -> list[Reply]:
-        await self._simulation.think(self._draw)
+    async def _press(
+        self, button: Button | Press, who: Who | None = None, said: Reply | None = None
+    ) -> list[Reply]:
+        self._simulation.clock.think(self._draw, said.text if said else "")
         who = who or self._who
         press = button if isinstance(button, Press) else button.press
         return await self._hear(await self._talk.press(press, who), who)
@@ -211,50 +286,52 @@ class _Person:
 
     async def _compare(self) -> None:
         heard = await self._say(f"/compare {self._draw.choice(WISHES)}")
-        if not heard or not _buttons(heard[-1], Verb.VOTE):
+        if not heard or not (votes := _buttons(heard[-1], Verb.VOTE)):
             self._count["pairs void"] += 1
             return
         self._count["pairs"] += 1
-        if self._draw.random() < LEAVES_PAIR:
+        if self._draw.random() < self._simulation.effects.drop_out:
             return
-        name = _buttons(heard[-1], Verb.VOTE)[0].press.job
-        await self._press(Press(Verb.VOTE, name, self._preferred(name)))
+        await self._finish(await self._vote(votes[0].press.job, heard[-1], self._who))
+
+    async def _vote(self, name: str, said: Reply, who: Who) -> Reply:
+        await self._press(Press(Verb.VOTE, name, self._preferred(name)), who, said)
         if self._draw.random() < 0.4:
-            await self._press(Press(Verb.BECAUSE, name, self._draw.choice(REASONS)))
-        told = await self._press(Press(Verb.VOTE, name, "reveal"))
+            await self._press(Press(Verb.BECAUSE, name, self._draw.choice(REASONS)), who)
+        [told] = await self._press(Press(Verb.VOTE, name, "reveal"), who)
         self._count["votes"] += 1
-        await self._finish(told)
+        return told
 
     def _preferred(self, name: str) -> str:
-        dice = self._draw.random()
-        if dice < TIE:
-            return "tie"
+        """Draw a vote: the logits of the treated arm and of the first place add up."""
+        dice, effects = self._draw.random(), self._simulation.effects
         if dice < TIE + BAD:
-            return "bad"
+            return "tie" if dice < TIE else "bad"
         pair = self._simulation.chat.pairs.get(name)
-        expert = self._draw.random() < LIKES_EXPERT
-        if pair is None or pair.sides[0].arm.plain == pair.sides[1].arm.plain:
-            return "a" if expert else "b"
-        first = pair.sides[0].arm.plain != expert
-        return "a" if first else "b"
+        one, two = (side.arm for side in pair.sides) if pair else (None, None)
+        logit = math.log(effects.first / (1 - effects.first))
+        if one is not None and two is not None and one.name != two.name:
+            treated = one.plain < two.plain if one.plain != two.plain else one.name < two.name
+            logit += (1 if treated else -1) * math.log(effects.win / (1 - effects.win))
+        return "a" if self._draw.random() < 1 / (1 + math.exp(-logit)) else "b"
 
     async def _guess(self) -> None:
         heard = await self._say("/guess")
-        if not heard or not (buttons := _buttons(heard[-1], Verb.GUESS)):
-            return
-        name = buttons[0].press.job
-        kind = self._simulation.chat.guessing.kind_of(name)
-        right = self._draw.random() < (TELLS_REAL if kind == "real" else TELLS_GENERATED)
-        said = kind if right else next(other for other in KINDS if other != kind)
-        sure = min(6, max(1, round(self._draw.gauss(4.2 if right else 3.1, 1.2))))
-        await self._press(Press(Verb.GUESS, name, said))
-        told = await self._press(Press(Verb.GUESS, name, f"{said}.{sure}"))
-        self._count["guesses"] += 1
-        await self._finish(told)
+        if heard and (buttons := _buttons(heard[-1], Verb.GUESS)):
+            await self._finish(await self._guessed(buttons[0].press.job, heard[-1], self._who))
 
-    async def _finish(self, told: list[Reply]) -> None:
-        last = [b for said in told for b in _buttons(said, Verb.ANSWER)]
-        if last:
+    async def _guessed(self, name: str, said: Reply, who: Who) -> Reply:
+        kind = self._simulation.chat.guessing.kind_of(name)
+        right = self._draw.random() < NormalDist().cdf(self._simulation.effects.dprime / 2)
+        guess = kind if right else next(other for other in KINDS if other != kind)
+        sure = min(6, max(1, round(self._draw.gauss(4.2 if right else 3.1, 1.2))))
+        await self._press(Press(Verb.GUESS, name, guess), who, said)
+        [told] = await self._press(Press(Verb.GUESS, name, f"{guess}.{sure}"), who)
+        self._count["guesses"] += 1
+        return told
+
+    async def _finish(self, told: Reply) -> None:
+        if last := _buttons(told, Verb.ANSWER):
             await self._questioned(await self._press(last[0]), self._who)
             self._count["completed"] += 1
 
