@@ -4,7 +4,7 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -17,8 +17,10 @@ from engine.errors import CommandError, SetupError
 from engine.plan.cards import load_registry
 from engine.settings import Settings
 from engine.study.experiments.design_checks import CANNOT, overlaps, warnings_of
-from engine.study.experiments.experiment_file import read_experiment
+from engine.study.experiments.experiment import Experiment
+from engine.study.experiments.experiment_file import near, read_experiment
 from engine.study.experiments.passages import read_items
+from engine.study.experiments.stimuli import ITEMS, read_pool, versions_of
 from engine.study.lifecycle import connected_database, ready
 from engine.study.study import folder_of, open_study
 from engine.study.study_services import StudyServices
@@ -50,12 +52,31 @@ def lint_command(
                 continue
             _print(f"{path.name}: read. {experiment.task}, arms {', '.join(experiment.weights)}.")
             read.append(experiment)
+            for problem in _stimuli(experiment, path.parent.parent / "stimuli"):
+                wrong += 1
+                _print(f"  {CANNOT}{problem}")
             for warning in warnings_of(experiment, registry, time.time()):
                 wrong += warning.startswith(CANNOT)
                 _print(f"  {'' if warning.startswith(CANNOT) else 'note: '}{warning}")
         for warning in overlaps(sorted(read, key=lambda each: each.id)):
             _print(f"note: {warning}")
         raise typer.Exit(2 if wrong else 0)
+
+
+def _stimuli(experiment: Experiment, folder: Path) -> Iterator[str]:
+    """Say which pools of an experiment are not there, or not right."""
+    known = [path.name.removesuffix(ITEMS) for path in folder.glob(f"*{ITEMS}")]
+    for name in sorted({step.stimuli for step in experiment.steps} - {""}):
+        try:
+            items = read_pool(folder / f"{name}{ITEMS}") if name in known else ()
+        except SetupError as error:
+            yield str(error)
+            continue
+        if not items:
+            yield f"there are no stimuli {name} in {folder}.{near(name, known)}"
+        most = max((s.count for s in experiment.steps if s.stimuli == name), default=0)
+        if items and len(versions_of(items)) < most:
+            yield f"count: {most} of {name}, which has {len(versions_of(items))} stimuli."
 
 
 @experiment_app.command("experiments")
@@ -71,7 +92,7 @@ def experiments_command(study: StudyOption = "") -> None:
             _print(f"  bad: {problem}")
 
     with faults():
-        _on_study(_settings(study), listed)
+        on_study(settings_of(study), listed)
 
 
 @experiment_app.command("stop")
@@ -82,7 +103,9 @@ def stop_command(
 ) -> None:
     """The kill switch: nobody is enrolled in it or treated by it from now on, in any process."""
     with faults():
-        done = _on_study(_settings(study), lambda services: services.experiments.stop(name, reason))
+        done = on_study(
+            settings_of(study), lambda services: services.experiments.stop(name, reason)
+        )
         _print(f"{name} is stopped." if done else f"{name} was stopped already.")
 
 
@@ -115,7 +138,7 @@ def simulate_command(
 
         effects = Effects(win=win, first=first, dprime=dprime, drop_out=drop_out)
         clock = SimulatedClock()
-        settings = _settings(study)
+        settings = settings_of(study)
         there = _rehearsal(settings, out)
         columns = (BarColumn(bar_width=30), MofNCompleteColumn(), TimeElapsedColumn())
         began = time.monotonic()
@@ -183,7 +206,7 @@ def _rehearsal(settings: Settings, out: Path | None) -> Settings:
 def items_list(study: StudyOption = "") -> None:
     """How many passages of which kind there are."""
     with faults():
-        pool = _on_study(_settings(study), lambda services: services.passages.pool())
+        pool = on_study(settings_of(study), lambda services: services.passages.pool())
         counts = Counter((item.expert, item.kind) for item in pool)
         for (expert, kind), count in sorted(counts.items()):
             _print(f"{expert}, {kind}: {count}")
@@ -200,11 +223,23 @@ def items_add(
             items = read_items(file.read_text(encoding="utf-8-sig"), file.name)
         except (OSError, UnicodeDecodeError) as error:
             raise CommandError(f"{file} cannot be read: {error}.") from None
-        count = _on_study(_settings(study), lambda services: services.passages.add(items))
+        count = on_study(settings_of(study), lambda services: services.passages.add(items))
         _print(f"{count} new passages, {len(items) - count} were there already.")
 
 
-def _settings(study: str) -> Settings:
+@items_app.command("retire")
+def items_retire(
+    name: Annotated[str, typer.Argument(help="The item's id, or how it alone begins.")],
+    study: StudyOption = "",
+) -> None:
+    """Show an item to nobody from now on; what was judged stays."""
+    with faults():
+        if not on_study(settings_of(study), lambda services: services.stimuli.retire(name)):
+            raise CommandError(f"There is not one item whose id begins with {name!r}.")
+        _print(f"{name} is retired.")
+
+
+def settings_of(study: str) -> Settings:
     """Read the settings, with the study that is meant. Raises CommandError where none is."""
     settings = logged_settings("study")
     if not (study or settings.study):
@@ -212,7 +247,7 @@ def _settings(study: str) -> Settings:
     return settings.model_copy(update={"study": study}) if study else settings
 
 
-def _on_study(
+def on_study(
     settings: Settings, use: Callable[[StudyServices], Coroutine[Any, Any, Result]]
 ) -> Result:
     """Run something on the study's services, on the ledger beside a bot that may be running."""

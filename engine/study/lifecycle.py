@@ -113,6 +113,12 @@ async def destroy_key(settings: Settings, study: str) -> None:
     _shred(study_key_file(settings, study))
 
 
+async def close_study(database: Database, study: str) -> None:
+    """Collect nothing more, from the next start of the bot on; what is there stays, and rights to it."""
+    unset = sa.update(StudyRow).where(StudyRow.id == study, StudyRow.closed_at.is_(None))
+    await database.change(unset.values(closed_at=database.clock()))
+
+
 def _shred(path: Path) -> None:
     """Overwrite the file, then delete it. What a drive keeps elsewhere is beyond us."""
     with contextlib.suppress(FileNotFoundError):

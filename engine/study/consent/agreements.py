@@ -109,7 +109,7 @@ class Agreements:
     async def invite(self, platform: str, asker: str, *, alone: bool, place: str) -> str:
         """Note "invited" or "lapsed" if it is time to ask, in places that take part only."""
         study = self.study
-        if study is None or study.key is None:
+        if study is None or study.key is None or study.closed:
             return ""
         name = study.pseudonym(platform, asker)
         lookup = self._database.vault.lookup(platform, asker)

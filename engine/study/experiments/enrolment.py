@@ -24,7 +24,7 @@ from engine.study.experiments.eligibility import Candidate, completion_code, tak
 from engine.study.experiments.experiment import Arm, Experiment
 from engine.study.experiments.experiment_file import parse_experiment, read_experiment, version_of
 from engine.study.experiments.quotas import FULL, held
-from engine.study.experiments.tables import Enrolment, ExperimentRow
+from engine.study.experiments.tables import Enrolment, ExperimentRow, Exposure
 from engine.study.study import Study
 
 log = logging.getLogger(__name__)
@@ -109,6 +109,13 @@ class Experiments:
     def named(self, name: str) -> Experiment | None:
         return self._known.get(name)
 
+    def text_of(self, name: str) -> str:
+        """Give an experiment's file, frozen or not. Raises SetupError for none of that name."""
+        if name not in self._known:
+            known = ", ".join(sorted(self._known)) or "none"
+            raise SetupError(f"There is no experiment {name!r} in this study; there is: {known}.")
+        return self._texts[name]
+
     def fitting(self, spot: Spot, asking: Candidate) -> list[Experiment]:
         """List those that run today and take this in; whether they are stopped the database knows."""
         now, age = self.database.clock(), self.study.file.minimum_age
@@ -124,6 +131,15 @@ class Experiments:
             if (experiment := self.named(one.experiment)) is not None:
                 found.setdefault(experiment.id, _enrolled(experiment, one))
         return list(found.values())
+
+    async def progress(self) -> Sequence[Any]:
+        """List the units with arm, stratum and state, and how many judgements each person gave."""
+        row = Enrolment
+        of = Exposure.pseudonym == row.pseudonym, Exposure.experiment == row.experiment
+        judged = sa.select(sa.func.count()).where(*of, Exposure.state == "voted").scalar_subquery()
+        names = row.experiment, row.stratum, row.arm, row.completed_at, row.excluded
+        query = sa.select(*names, judged.label("judged")).where(row.study == self.study.id)
+        return await self.database.rows(query)
 
     async def running(self, experiment: Experiment) -> bool:
         async with self.database.reading() as connection:
@@ -276,10 +292,8 @@ class Experiments:
     @repeated
     async def stop(self, name: str, reason: str) -> bool:
         """Enrol and treat nobody from now on. False when it was stopped already."""
-        experiment = self.named(name)
-        if experiment is None:
-            known = ", ".join(sorted(self._known)) or "none"
-            raise SetupError(f"There is no experiment {name!r} in this study; there is: {known}.")
+        self.text_of(name)
+        experiment = self._known[name]
         now = self.database.clock()
         async with self.database.writing() as connection:
             await add(connection, ExperimentRow, self._row(experiment))

@@ -1,0 +1,121 @@
+"""Stimuli: frozen once somebody met them, judged evenly, and taken out only by name."""
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from experimenting import agree, person, spot
+from flows import FLOW, make_flow, pool, pool_text
+
+from engine.errors import SetupError
+from engine.settings import Settings
+from engine.study.experiments.eligibility import Candidate
+from engine.study.experiments.stimuli import read_pool
+from engine.study.lifecycle import close_study
+from engine.study.study import open_study
+from engine.study.study_services import StudyServices
+
+ASKING = Candidate(task="flow")
+
+
+async def opened(settings: Settings, ledger, text: str = FLOW) -> StudyServices:
+    folder = settings.home / "studies" / "pilot"
+    if not folder.exists():
+        make_flow(settings.home, text)
+    study = await open_study(settings.model_copy(update={"study": "pilot"}), ledger)
+    assert study is not None
+    services = StudyServices(ledger, study, folder)
+    await services.open()
+    return services
+
+
+async def enrolled(of: StudyServices, name: str):
+    database = of.experiments.database
+    await agree(database, of.study, "terminal", name)
+    who = await person(database, of.study, spot(name))
+    found = await of.enrolled(who, spot(name), ASKING)
+    assert found is not None
+    return found, who
+
+
+async def judge(of: StudyServices, name: str, step: str, count: int) -> list[str]:
+    """What somebody judges in a step, in order."""
+    found, who = await enrolled(of, name)
+    met = []
+    for _ in range(count):
+        made = await of.flow.trial(found, found.experiment.step_named(step), who)
+        if made is None:
+            break
+        met.append((await of.exposures.get(made)).shown[0]["stimulus"])
+        await of.exposures.delivered(made)
+        assert await of.exposures.vote(made, who, "a", reveal=True)
+    return met
+
+
+async def test_each_stimulus_stands_at_each_place_as_often(settings, ledger) -> None:
+    of = await opened(settings, ledger, FLOW)
+    met = [await judge(of, str(n), "pairs", 2) for n in range(6)]
+    for place in (0, 1):
+        assert Counter(one[place] for one in met) == {f"s{n}": 1 for n in range(6)}
+
+
+async def test_no_stimulus_is_judged_by_more_than_are_asked_for(settings, ledger) -> None:
+    of = await opened(settings, ledger, FLOW.replace("seen_by = 20", "seen_by = 1"))
+    met = [await judge(of, str(n), "pairs", 4) for n in range(3)]
+    assert sorted(name for one in met for name in one) == [f"s{n}" for n in range(6)]
+    assert [len(one) for one in met] == [4, 2, 0], "the third finds nothing left"
+
+
+async def test_a_pool_that_was_met_is_frozen_and_a_changed_file_is_named(settings, ledger) -> None:
+    of = await opened(settings, ledger)
+    path = settings.home / "studies" / "pilot" / "stimuli" / "manner.items.toml"
+    path.write_text(pool_text(pool("manner", 4)))
+    of = await opened(settings, ledger)
+    assert not of.experiments.problems and len(of.stimuli.pools["manner"]) == 8, "nobody met it yet"
+    await judge(of, "1", "pairs", 1)
+    path.write_text(pool_text(pool("manner", 3)))
+    of = await opened(settings, ledger)
+    assert "manner.items.toml was changed after people had met" in of.experiments.problems[0]
+    assert len(of.stimuli.pools["manner"]) == 8
+    path.unlink()
+    of = await opened(settings, ledger)
+    assert len(of.stimuli.pools["manner"]) == 8 and of.experiments.named("tell") is not None
+
+
+async def test_a_flow_without_its_stimuli_is_not_used_and_named(settings, ledger) -> None:
+    make_flow(settings.home, FLOW.replace('"training"', '"trainings"'))
+    of = await opened(settings, ledger)
+    assert of.experiments.named("tell") is None
+    assert of.experiments.problems == ["tell: there are no stimuli trainings."]
+
+
+async def test_an_item_that_is_retired_is_shown_to_nobody_any_more(settings, ledger) -> None:
+    of = await opened(settings, ledger)
+    for item in of.stimuli.pools["manner"][:-2]:
+        assert await of.stimuli.retire(item.id[:12])
+    assert not await of.stimuli.retire("nothing")
+    assert await judge(of, "1", "pairs", 2) == ["s5"]
+
+
+async def test_a_closed_study_takes_nobody_in_and_invites_nobody(settings, ledger) -> None:
+    of = await opened(settings, ledger)
+    await enrolled(of, "1")
+    [row] = await of.experiments.progress()
+    assert (row.experiment, row.completed_at, row.judged) == ("tell", None, 0)
+    await close_study(ledger, "pilot")
+    closed = await opened(settings, ledger)
+    assert closed.study.closed and await closed.person(spot("1")) is None
+    assert replace(closed.study, closed=False).current(of.study.text("en").sha256)
+
+
+def test_a_picture_that_is_another_is_named(tmp_path: Path) -> None:
+    items = [replace_text(item) for item in pool("rings", 1)]
+    path = tmp_path / "rings.items.toml"
+    path.write_text(pool_text(items))
+    with pytest.raises(SetupError, match="is not there, or another one"):
+        read_pool(path)
+
+
+def replace_text(item):
+    return item.model_copy(update={"text": "", "picture": "ab" * 32})
