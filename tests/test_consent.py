@@ -328,7 +328,9 @@ async def test_the_whole_of_mydata_is_there_and_readable(
     final = (await told(talk, "Zyzzyva coughed.", who))[-1]
     await pressed(talk, Press(Verb.UP, final.job), who)
     [said] = await told(talk, "/mydata", who)
-    [(name, data)] = said.files
+    (page, shown), (name, data) = said.files
+    assert page == "mydata.html" and b"Zyzzyva coughed." in shown, "and a page to read"
+    assert b"The whole message as it was typed" in shown and b"<script" not in shown
     whole = json.loads(data)
     tables = whole["tables"]
     assert len(whole["about"]["interactions"].split()) > 3, "each table is explained"
@@ -344,7 +346,7 @@ async def test_the_whole_of_mydata_is_there_and_readable(
     assert "interactions: 1" in said.text
     other = replace(who, asker=f"{who.asker}-other")
     [said] = await told(talk, "/mydata", other)
-    assert "Zyzzyva" not in said.files[0][1].decode()
+    assert not [name for name, data in said.files if b"Zyzzyva" in data]
 
 
 async def test_mydata_has_the_pictures_too(talk: ChatService, here: Settings, who: Who) -> None:
@@ -355,4 +357,5 @@ async def test_mydata_has_the_pictures_too(talk: ChatService, here: Settings, wh
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         drawn = {archive.read(n) for n in archive.namelist() if n.endswith(".png")}
         assert json.loads(archive.read("mydata.json"))["account"] == who.asker
+        assert b"ring" in archive.read("mydata.html")
     assert drawn == {picture.data for picture in final.pictures}

@@ -113,6 +113,18 @@ def test_lint_says_what_cannot_run_where_a_mistake_stands_and_what_was_meant(reg
     )
 
 
+def test_lint_names_the_words_that_are_missing_in_italian(registry) -> None:
+    asked = '[[after]]\nid = "liked"\ntext = "Good?"\ntext_it = "Bello?"\nlow = "no"\n'
+
+    def told(tables: str) -> str:
+        return "\n".join(
+            warnings_of(parse_experiment(experiment_text(tables=tables), "x"), registry, 0)
+        )
+
+    assert "said in English: title_it, debrief_it, after.liked.low_it." in told(asked)
+    assert "Italian" not in told(asked + '[eligible]\nlocales = ["en"]\n')
+
+
 def test_lint_names_experiments_that_overlap() -> None:
     def of(name: str, locale: str, start: str = "2020-01-01") -> Experiment:
         text = experiment_text(name, tables=f'[eligible]\nlocales = ["{locale}"]')

@@ -149,8 +149,8 @@ async def test_on_discord_all_of_it_is_seen_by_its_asker_only(people: People) ->
     mine = await people.slash("mydata", by=ALICE)
     told = await having(people, mine, "everything that I hold of yours")
     assert told.flags & EPHEMERAL
-    [(name, data)] = told.files
-    assert name == "mydata.json"
+    page, (name, data) = told.files
+    assert page[0] == "mydata.html" and name == "mydata.json"
     assert json.loads(data)["tables"]["consents"]
     left = await people.slash("withdraw", by=ALICE)
     asked = await having(people, left, "nothing is collected")

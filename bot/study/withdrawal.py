@@ -5,6 +5,7 @@ import json
 import zipfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from bot.locales import words
@@ -13,7 +14,7 @@ from bot.service.context import mark_of
 from bot.service.request import Reply, Who
 from bot.study.consent import parts_of, standing, study_of
 from engine.errors import AskerError
-from engine.study.export.schema import described
+from engine.study.export.schema import described, meaning
 
 if TYPE_CHECKING:
     from bot.messages.grammar import Simple
@@ -21,6 +22,15 @@ if TYPE_CHECKING:
 
 MAX_FILE = 8 << 20  # bytes; what every platform takes
 PICTURES = ("pictures", "study_pictures")
+CODES = ("id", "lookup", "sha256", "digest", "pseudonym", "parent", "form", "media", "key")
+PAGE = (
+    '<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+    "<title>Pastiche: mydata</title><style>body{font:16px/1.5 sans-serif;max-width:50rem;"
+    "margin:1rem auto;padding:0 1rem}table{border-top:1px solid;margin:1rem 0;width:100%}"
+    "th{text-align:left;width:40%;"
+    "font-weight:normal;opacity:.8;vertical-align:top}td{white-space:pre-wrap;word-break:break-word}"
+    ":root{color-scheme:light dark}</style>"
+)
 KEEP, DELETE = "keep", "delete"
 
 
@@ -77,11 +87,28 @@ async def mydata(chat: "StudyChat", _command: "Simple", who: Who) -> Reply:
     data = json.dumps(whole, ensure_ascii=False, indent=1, default=str, sort_keys=True).encode()
     text = "\n\n".join(part for part in parts if part)
     names = {row["media"] for name in PICTURES for row in rows.get(name, ()) if row["media"]}
-    packed, left = await _packed(chat, data, sorted(names))
+    files = {"mydata.html": _page(text, tables), "mydata.json": data}
+    packed, left = await _packed(chat, files, sorted(names))
     if left:
         text += "\n\n" + words("study.mydata_left", who.locale, count=left)
-    file = ("mydata.zip", packed) if packed else ("mydata.json", data)
-    return Reply(text, private=True, files=(file,), start="mydata")
+    given = (("mydata.zip", packed),) if packed else tuple(files.items())
+    return Reply(text, private=True, files=given, start="mydata")
+
+
+def _page(lead: str, tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> bytes:
+    """Make a page to read in any browser; identifiers and digests stand in the JSON alone."""
+    parts = [f"<h1>Pastiche</h1><p>{escape(lead)}</p>"]
+    for name, rows in sorted(tables.items()):
+        about = described().get(name, {}).get("about", "")
+        parts.append(f"<h2>{escape(name)}: {len(rows)}</h2><p>{escape(about)}</p>")
+        for row in rows:
+            lines = (
+                f"<tr><th scope=row>{escape(meaning(name, key))}</th><td>{escape(str(value))}</td></tr>"
+                for key, value in row.items()
+                if not key.endswith(CODES)
+            )
+            parts.append(f"<table>{''.join(lines)}</table>")
+    return (PAGE + "".join(parts)).encode()
 
 
 def _dated(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,13 +122,16 @@ def _dated(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-async def _packed(chat: "StudyChat", data: bytes, names: Sequence[str]) -> tuple[bytes, int]:
+async def _packed(
+    chat: "StudyChat", files: Mapping[str, bytes], names: Sequence[str]
+) -> tuple[bytes, int]:
     """Zip the rows and the pictures, if need be; return how many pictures it has no room for."""
-    if not names and len(data) <= MAX_FILE:
+    if not names and sum(map(len, files.values())) <= MAX_FILE:
         return b"", 0
     made, put = io.BytesIO(), 0
     with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("mydata.json", data)
+        for file, data in files.items():
+            archive.writestr(file, data)
         async for name, picture in chat.context.services.ledger.pictures(names):
             if made.tell() + len(picture) > MAX_FILE:
                 break

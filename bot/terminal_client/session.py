@@ -30,7 +30,7 @@ from engine.shutdown import end
 CLEAN_SECONDS = 3600.0  # between two rounds of retention
 ELSEWHERE = ("report", "settings", "admin")  # for those who look after a chat of many
 SAVED = re.compile(r"[0-9a-hjkmnp-tv-z]{26}(-\d)?\.png")
-MYDATA = ("mydata.json", "mydata.zip")
+MYDATA = ("mydata.html", "mydata.json", "mydata.zip")
 
 log = logging.getLogger(__name__)
 

@@ -3,6 +3,7 @@
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from engine.plan.cards import Registry
 from engine.study.experiments.experiment import Experiment
@@ -22,6 +23,22 @@ def _pool_warnings(experiment: Experiment) -> Iterator[str]:
                 f"exposures: {experiment.exposures} guesses, and the shipped pool{who} has "
                 f"{kinds['real']} real and {kinds['generated']} generated passages; add more of them."
             )
+
+
+def not_italian(value: Any, where: str = "") -> Iterator[str]:
+    """Name the words that are there in English only.
+
+    >>> asked = {"id": "liked", "low": "no", "low_it": ""}
+    >>> list(not_italian({"title": "Who?", "title_it": "", "after": [asked]}))
+    ['title_it', 'after.liked.low_it']
+    """
+    parts = dict(value) if isinstance(value, dict) else {}
+    if isinstance(value, list | tuple):
+        parts = {one.get("id", n): one for n, one in enumerate(value, 1) if isinstance(one, dict)}
+    for name, one in parts.items():
+        if str(name).endswith("_it") and not one and value.get(name[:-3]):
+            yield f"{where}{name}"
+        yield from not_italian(one, f"{where}{name}.")
 
 
 def overlaps(experiments: Sequence[Experiment]) -> Iterator[str]:
@@ -51,6 +68,10 @@ def warnings_of(experiment: Experiment, registry: Registry, now: float) -> list[
     for command in experiment.eligible.commands:
         if command not in registry.commands:
             found.append(f"eligible.commands: no expert answers /{command} here.")
+    words = list(not_italian(experiment.model_dump()))
+    locales = experiment.eligible.locales
+    if words and (not locales or any(one.startswith("it") for one in locales)):
+        found.append(f"In Italian are missing, and are said in English: {', '.join(words)}.")
     if not experiment.runs(now):
         found.append(f"It does not run today: {experiment.start} to {experiment.stop}.")
     if experiment.allocation == "simple" and experiment.max_n < 200:
