@@ -14,6 +14,7 @@ from bot.service.delivery import Deliveries
 from bot.service.dispatch_table import DispatchTable
 from bot.service.inquiries import help_text, queue, styles, why
 from bot.service.moderation import GROWTH, Moderation
+from bot.service.notes import note, notes
 from bot.service.privacy import ask_to_forget, forget_pressed, privacy
 from bot.service.rate_limit import REMEMBERED, Repeats, RequestRate
 from bot.service.stories import export, stories, tree
@@ -64,6 +65,8 @@ def _fill(table: DispatchTable, context: Context) -> None:
         "stories": partial(stories, context),
         "tree": partial(tree, context),
         "export": partial(export, context),
+        "note": partial(note, context),
+        "notes": partial(notes, context),
         "help": partial(help_text, context),
         "start": partial(help_text, context),
         "cancel": partial(cancel, context),

@@ -24,7 +24,7 @@ CLASSES: dict[str, dict[str, str]] = {
         "facts": "platform",
     },
     "requests": {
-        "words": "place typed text beginning style drawing route",
+        "words": "place typed text beginning style drawing memory route",
         "keys": "id asker_id place_lookup conversation parent seed",
         "figures": "length accepted_at",
         "facts": "command platform rule router_version private alone",
@@ -32,7 +32,8 @@ CLASSES: dict[str, dict[str, str]] = {
     "jobs": {
         "words": "prompt drawing error",
         "keys": "id request_id seed",
-        "figures": "head length accepted_at started_at first_token_at finished_at tokens_in tokens_out",
+        "figures": "head recalled noted length accepted_at started_at first_token_at finished_at "
+        "tokens_in tokens_out",
         "facts": "expert medium state sampling plain attempt deaths_alone alone base_digest "
         "adapter_digest",
     },

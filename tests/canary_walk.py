@@ -122,8 +122,12 @@ async def _alone(walk: Walk) -> None:
     [*_, last] = await walk.say(f"/news Nothing new in {word('news')}.", a)
     for verb in (Verb.UP, Verb.DOWN, Verb.WHY, Verb.TREE, Verb.STEP, Verb.CONTINUE, Verb.AGAIN):
         await walk.press(Press(verb, last.job), a)
-    for command in ("/stories", "/story tree", "/story export"):
+    for command in ("/stories", "/story tree", "/story export", f"/note {word('noted')} is red."):
         await walk.say(command, on)
+    await walk.say(f"/note {word('taken back')} is red.", on)
+    [listed] = await walk.say("/story notes", on)
+    await walk.press(listed.rows[0][-1].press, a)
+    await walk.say("/continue", on)
     await walk.press(Press(Verb.STYLE, last.job, "newsroom"), a)
     await walk.press(Press(Verb.BLAME, last.job, "dull"), a)
     ring = f'/jewel a ring for {word("jewel")} --negative "{word("negative")}" --seed 1414213562'
@@ -173,6 +177,7 @@ async def _with_others(walk: Walk) -> None:
     word = walk.word
     there = f"/story {word('in a group')} sat alone."
     mine = await walk.answer(there, replace(walk.a_there, typed=there))
+    await walk.say(f"/note {word('noted in a group')} is red.", walk.a_there)
     theirs = replace(walk.b, reply_to=mine)
     more = word("b's own words", of_a=False)
     for line in ("/again", f"/continue {more} too."):

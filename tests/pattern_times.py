@@ -136,7 +136,7 @@ def functions() -> Iterator[tuple[str, Run]]:
     from engine.backends import stop_rules
     from engine.moderation import living_people, rules
     from engine.moderation import normalise as folding
-    from engine.plan import prompt, router
+    from engine.plan import memory, prompt, router
     from engine.plan.cards import BUILT_IN, Registry, Template
     from engine.study.export import scrub
 
@@ -151,6 +151,7 @@ def functions() -> Iterator[tuple[str, Run]]:
         yield one.__name__, one
     yield "parse", grammar.parse
     yield "assemble", lambda text: prompt.assemble(template, text)
+    yield "condensed", lambda text: memory.condensed(text, text, text)
     yield "route", lambda text: router.route("story", text, None, experts)
     yield "scrubbed", lambda text: blinding.scrubbed(text, ("H. P. Lovecraft", "Agatha Christie"))
     # short parts, so that four times the text is four times as many

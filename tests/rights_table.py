@@ -14,6 +14,7 @@ DISCORD = """
 /continue               +      +      +       +     +        -
 /why                    +      +      +       +     +        -
 /stories                +      +      +       +     +        -
+/note It is red.        +      +      +       +     +        -
 /cancel                 +      +      +       +     +        -
 /styles                 +      +      +       +     +        -
 /queue                  +      +      +       +     +        -
@@ -90,6 +91,7 @@ TELEGRAM = """
 /continue               +      +     +        -       +
 /why                    +      +     +        -       +
 /stories                +      +     +        -       +
+/note It is red.        +      +     +        -       +
 /cancel                 +      +     +        -       +
 /styles                 +      +     +        -       +
 /queue                  +      +     +        -       +

@@ -27,7 +27,7 @@ AT_ONCE = 24
 ELSEWHERE = {  # who may press these is held by the tests of what they belong to
     Verb.VOTE: "test_comparing", Verb.BECAUSE: "test_comparing", Verb.GUESS: "test_guessing",
     Verb.MORE: "test_guessing", Verb.ANSWER: "test_experiments", Verb.DATA: "test_consent",
-    Verb.STEP: "test_stories",
+    Verb.STEP: "test_stories", Verb.DROP: "test_notes",
 }  # fmt: skip
 
 Cell = Callable[[str, str], Awaitable[str]]

@@ -1,6 +1,7 @@
 """A story's answers as a tree, its versions, and the story as a file."""
 
 import io
+import time
 import zipfile
 from dataclasses import replace
 from itertools import count
@@ -17,6 +18,7 @@ from bot.messages.book import Book, epub, markdown
 from bot.messages.buttons import Press, Verb
 from bot.service.request import Who
 from bot.service.service import ChatService
+from engine.chat.retention import KEEP_SECONDS
 from engine.chat.stories import path, versions
 from engine.errors import AskerError
 
@@ -96,7 +98,7 @@ async def test_the_tree_shows_every_answer_and_its_buttons_step_between_versions
 
 
 @in_chat
-async def test_what_was_deleted_is_a_gap_and_its_branches_keep_their_place(
+async def test_what_was_deleted_is_a_gap_and_its_branches_keep_their_place_and_go_on(
     talk, who, story
 ) -> None:
     await pressed(talk, Press(Verb.DELETE, story["1"]), who)
@@ -104,8 +106,49 @@ async def test_what_was_deleted_is_a_gap_and_its_branches_keep_their_place(
     assert not nodes["1"].kept and nodes["1.2"].kept
     [tree] = await pressed(talk, Press(Verb.TREE, story["1.2"]), who)
     assert "1  (no longer kept)" in tree.text
-    with pytest.raises(AskerError, match="no longer kept"):
-        await told(talk, "/story export", replace(who, reply_to=story["1.2"]))
+    on = replace(who, reply_to=story["1.2"])
+    [said] = await told(talk, "/story export", on)
+    files, deleted = dict(said.files), (await told(talk, "/story tree", on))[0]
+    assert "1  (no longer kept)" in deleted.text
+    assert "\\[…\\]" in files["story.md"].decode() and "[…]" in said.text
+    assert nodes["1.2"].answer.text in files["story.md"].decode()
+    [*_, last] = await told(talk, "/continue", on)
+    assert (await talk.context.engine.answer(last.job)).text
+    await pressed(talk, Press(Verb.DELETE, story["1.2"]), who)
+    with pytest.raises(AskerError, match="expired"):
+        await told(talk, "/story export", on)
+
+
+@in_chat
+async def test_a_story_whose_beginning_has_expired_is_exported_and_goes_on(
+    talk, who, story, clock
+) -> None:
+    between = time.time()
+    [*_, later] = await told(talk, "/continue", replace(who, reply_to=story["1.2"]))
+    clock.ahead = between - time.time() + KEEP_SECONDS
+    await talk.context.services.retention.clean()
+    assert not (await _nodes(talk, later.job))[0].kept
+    on = replace(who, reply_to=later.job)
+    [said] = await told(talk, "/story export", on)
+    clock.ahead = 0.0
+    assert later.text in dict(said.files)["story.md"].decode()
+    assert (await told(talk, "/continue", on))[-1].text
+
+
+@in_chat
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("It rained, and there was nobody in the house but the cat.", "en"),
+        ("Pioveva, e non c'era nessuno nella casa, come ogni sera, con il gatto.", "it"),
+    ],
+)
+async def test_an_epub_is_in_the_language_of_its_story(talk, who, text: str, language: str) -> None:
+    await told(talk, f"/story {text}", who)
+    [said] = await told(talk, "/story export", who)
+    with zipfile.ZipFile(io.BytesIO(dict(said.files)["story.epub"])) as book:
+        assert f"<dc:language>{language}</dc:language>" in book.read("book.opf").decode()
+        assert f'lang="{language}"' in book.read("story.xhtml").decode()
 
 
 @in_chat

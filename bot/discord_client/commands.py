@@ -29,14 +29,15 @@ MAX_CHOICES = 25
 MAX_CHOICE = 100  # characters of a choice
 # /admin is not offered: operators write it as text, to the bot alone.
 PLAIN = (
-    "styles", "stories", "why", "cancel", "queue", "help", "privacy", "forget", "report", "settings",
-    "mydata", "guess",
+    "styles", "stories", "note", "why", "cancel", "queue", "help", "privacy", "forget", "report",
+    "settings", "mydata", "guess",
 )  # fmt: skip
 STUDY = ("consent", "withdraw", "link", "study")  # offered while there is one
 SHOWN_TO_ALL = ("study",)
 # what may follow a command
 TOPICS = {
-    "help": "topic", "report": "reason", "settings": "change", "link": "code", "study": "part",
+    "help": "topic", "report": "reason", "settings": "change", "note": "fact", "link": "code",
+    "study": "part",
 }  # fmt: skip
 # options by the key of their description; those that are not _NAMED are a command's `text`
 _TYPED = Range[str, 1, MAX_TYPED]

@@ -52,6 +52,7 @@ class Verb(StrEnum):
     MORE = "more", "m"  # another one
     TREE = "tree", "j"  # the story's answers
     STEP = "step", "h"  # to another version, which is the "job"
+    DROP = "drop", "p"  # a note of a story, by its keyed name
 
 
 _VERBS = {verb.letter: verb for verb in Verb}

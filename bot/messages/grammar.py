@@ -3,7 +3,7 @@
     /story [--style S] [--length N] [--seed N] [--] TEXT     and the other commands of the cards
     /jewel [--size N|WxH] [--count N] [--negative "..."] [--scale X] [--seed N] [--] TEXT
     /again [options]   /continue [options] [TEXT]
-    /stories  /story tree  /story export
+    /stories  /story tree  /story export  /story notes  /note [FACT]
     /styles  /why  /cancel  /queue  /help [COMMAND]
     /privacy  /forget  /report [REASON]  /settings [...]  /admin [...]  /start
     /consent  /withdraw  /mydata  /link [CODE]  /study [on|off]
@@ -28,10 +28,10 @@ from bot.messages.options import MAX_STYLE, Options, read_options
 from engine.errors import CommandError, LimitError
 
 DEFAULT_COMMAND = "story"
-MAX_REASON = 500  # characters after /report, /settings and /admin
-FREE = ("report", "settings", "admin", "link", "study")  # words of any kind may follow
+MAX_REASON = 500  # characters after /report, /note and the like
+FREE = ("report", "note", "settings", "admin", "link", "study")  # words of any kind may follow
 STUDY = ("consent", "withdraw", "mydata", "guess")
-OF_STORIES = ("tree", "export")  # after /story, alone
+OF_STORIES = ("tree", "export", "notes")  # after /story, alone
 BARE = (
     "styles",
     "stories",

@@ -20,18 +20,17 @@ _ENGLISH = frozenset(
     did had has have will would could can about into after before over under one two me him them
     """.split()  # noqa: SIM905 - readable
 )
-_OTHERS = (
-    frozenset(
-        """il lo la gli le un una di che e è per con non del della dei delle nel nella sono era come più
-        ma anche el los las una y que en por para con no es era como más pero su sus del al se
-        le les des une et est dans pour avec pas sur qui que ne ce cette il elle nous vous au aux du
-        der die das ein eine und ist nicht mit von zu den dem im für auf sich war wie aber auch
-        o os as um uma e do da dos das em não com para é foi
-        de het een en van is niet met op voor zijn dat
-        """.split()  # noqa: SIM905
-    )
-    - _ENGLISH
-)
+_OTHERS = {
+    "it": "il lo la gli le un una di che e è per con non del della dei delle nel nella sono era come "
+    "più ma anche",
+    "es": "el los las una y que en por para con no es era como más pero su sus del al se",
+    "fr": "le les des une et est dans pour avec pas sur qui que ne ce cette il elle nous vous au aux du",
+    "de": "der die das ein eine und ist nicht mit von zu den dem im für auf sich war wie aber auch",
+    "pt": "o os as um uma e do da dos das em não com para é foi",
+    "nl": "de het een en van is niet met op voor zijn dat",
+}
+_FOREIGN = {code: frozenset(said.split()) - _ENGLISH for code, said in _OTHERS.items()}
+MOST_TOLD = 2_000  # characters that tell a language
 
 
 def clean(text: str) -> str:
@@ -70,16 +69,29 @@ def looks_english(text: str) -> bool:
     >>> looks_english("a lighthouse in the fog, and nobody in it"), looks_english("Sherlock!")
     (True, True)
     """
-    letters = [c for c in text if c.isalpha()]
+    return language_of_text(text) == "en"
+
+
+def language_of_text(text: str) -> str:
+    """Name the language, "und" where the script or the words say only that it is not English.
+
+    >>> language_of_text("una storia di un faro nella nebbia che non torna"), language_of_text("Hm.")
+    ('it', 'en')
+    >>> language_of_text("Жил-был на свете старый маяк.")
+    'und'
+    """
+    letters = [c for c in text[:MOST_TOLD] if c.isalpha()]
     foreign = sum("LATIN" not in unicodedata.name(c, "") for c in letters)
     if letters and foreign / len(letters) > 0.5:
-        return False
-    words = re.findall(r"[^\W\d_]+", text.lower())
-    if len(words) < FEWEST:
-        return True
+        return "und"
+    words = re.findall(r"[^\W\d_]+", text[:MOST_TOLD].lower())
     english = sum(word in _ENGLISH for word in words)
-    others = sum(word in _OTHERS for word in words)
-    return others <= english or others < 2
+    others = sum(any(word in known for known in _FOREIGN.values()) for word in words)
+    if len(words) < FEWEST or others <= english or others < 2:
+        return "en"
+    counts = {code: sum(word in known for word in words) for code, known in _FOREIGN.items()}
+    best = [code for code, count in counts.items() if count == max(counts.values())]
+    return best[0] if len(best) == 1 else "und"
 
 
 def greets(text: str) -> bool:

@@ -12,6 +12,7 @@ from bot.service.admission import operates
 from bot.service.answer import follow, note
 from bot.service.context import Context
 from bot.service.dispatch_table import GoOn, Response
+from bot.service.notes import drop
 from bot.service.request import Reply, Who
 from bot.service.stories import shown_tree, step
 from engine.errors import AskerError
@@ -23,7 +24,7 @@ TWICE_SECONDS = 4.0  # a second press within these is the same press
 BLAMES = ("dull", "manner", "offensive", "broken", "other")
 _CHANGING = frozenset({Verb.CONTINUE, Verb.AGAIN, Verb.STYLE, Verb.VARY, Verb.COUNT})
 _KEPT = frozenset(
-    {Verb.WHY, Verb.ORIGINAL, Verb.TREE, Verb.STEP, *_CHANGING}
+    {Verb.WHY, Verb.ORIGINAL, Verb.TREE, Verb.STEP, Verb.DROP, *_CHANGING}
 )  # these need the words to be there still
 
 
@@ -63,6 +64,9 @@ async def about_answer(context: Context, press: Press, who: Who) -> Response | G
             assert answer is not None
             shown = shown_tree if press.verb is Verb.TREE else step
             return await shown(context, answer, who)
+        case Verb.DROP:
+            assert answer is not None
+            return await drop(context, press.argument, answer, who)
         case _:
             assert answer is not None  # every verb in _KEPT has one here
             return Reply(wording.why(answer, context.registry, who.locale), private=True)

@@ -1,6 +1,6 @@
 """/styles, /queue, /why, /help, and the footer of an answer: what the cards and the last answer tell."""
 
-from bot.locales import words
+from bot.locales import spoken, words
 from bot.messages import wording
 from bot.messages.escape import defang
 from bot.messages.grammar import Simple
@@ -29,8 +29,8 @@ async def help_text(context: Context, command: Simple, who: Who) -> Reply:
 
 
 async def footer(context: Context, final: Finished | Cancelled, who: Who | str = "en") -> str:
-    notes = final.notes if isinstance(final, Finished) else ()
     locale = who.locale if isinstance(who, Who) else who
+    notes = [spoken(one, locale) for one in final.notes] if isinstance(final, Finished) else []
     ai = words("footer.ai", locale)
     told = await context.engine.answer(final.job)
     expert = context.registry.named(told.route.expert) if told else None

@@ -1,5 +1,6 @@
 """One command, one reply, on any platform: what a command means, given what was said before."""
 
+import asyncio
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from engine.characters import well_formed
 from engine.errors import AskerError
 from engine.events import Picture
 from engine.plan.job import Answer, Request, Spot
+from engine.plan.memory import condensed
 from engine.plan.prompt import split
 
 LONGEST_WORD = 100  # characters, that a text is cut back by to begin with a whole one
@@ -106,9 +108,12 @@ async def request_of(command: Generate | Again | Continue, who: Who, core: Engin
                 raise AskerError(words("talk.picture_ends", who.locale))
             if not last.text:
                 raise AskerError(words("talk.no_answer", who.locale))
-            so_far = recent(join(opening(last), last.text, text))
-            on = replace(last.request, seed=None, parent=last.request_id, beginning=so_far)
-            return _with(on, options, who)
+            so_far = join(opening(last), last.text, text)
+            ahead, synopsis = recent(so_far), last.request.synopsis
+            if dropped := so_far.removesuffix(ahead):
+                synopsis = await asyncio.to_thread(condensed, synopsis, dropped, ahead)
+            on = replace(last.request, beginning=ahead, synopsis=synopsis)
+            return _with(replace(on, seed=None, parent=last.request_id), options, who)
 
 
 def _spoken(who: Who) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """/stories, /story tree, /story export, and the buttons that step between versions."""
 
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -10,6 +11,7 @@ from bot.locales import words
 from bot.messages.book import Book, epub, markdown
 from bot.messages.buttons import Button, Verb, button
 from bot.messages.grammar import Simple
+from bot.messages.normalise import language_of_text
 from bot.messages.wording import AI_LINE
 from bot.service.answer import follow
 from bot.service.context import Context
@@ -20,13 +22,14 @@ from engine.events import Cancelled, Finished, is_final
 from engine.plan.job import Answer
 from engine.plan.treatment import ARM
 
+GAP = "[…]"
 MOST_LINES = 40  # of a tree
 TITLE = 60  # characters
 
 
-def title_of(answer: Answer) -> str:
-    """Name a story by the beginning of what was asked for."""
-    return _glance(answer.request.text)
+def title_of(nodes: Sequence[Node]) -> str:
+    """Name a story by the beginning of what was asked for, as far as that is kept."""
+    return _glance(next((node.answer.request.text for node in nodes if node.kept), GAP))
 
 
 async def stories(context: Context, _command: Simple, who: Who) -> Reply:
@@ -34,13 +37,13 @@ async def stories(context: Context, _command: Simple, who: Who) -> Reply:
     found = await context.services.stories.newest(*who.account, who.place)
     if not found:
         raise AskerError(words("talk.nothing_before", who.locale))
-    lines = [f"{number}. {title_of(answer)}" for number, answer in enumerate(found, 1)]
+    lines = [f"{number}. {_glance(answer.request.text)}" for number, answer in enumerate(found, 1)]
     ask = tuple(
         button(Verb.TREE, answer.job.id, label=f"{number}")
         for number, answer in enumerate(found, 1)
     )
     head = words("story.list", who.locale)
-    return Reply("\n".join([head, *lines]), private=True, literal=True, rows=_in_rows(ask))
+    return Reply("\n".join([head, *lines]), private=True, literal=True, rows=in_rows(ask))
 
 
 async def tree(context: Context, _command: Simple, who: Who) -> Reply:
@@ -50,7 +53,7 @@ async def tree(context: Context, _command: Simple, who: Who) -> Reply:
 async def shown_tree(context: Context, here: Answer, who: Who) -> Reply:
     """Show every answer of the story on a line, and buttons to the versions beside this one."""
     nodes = await _nodes(context, here, who)
-    lines = [words("story.tree", who.locale, title=title_of(nodes[0].answer))]
+    lines = [words("story.tree", who.locale, title=title_of(nodes))]
     for node in nodes[:MOST_LINES]:
         said = _glance(node.answer.text) if node.kept else words("story.gone", who.locale)
         mark = f" ← {words('story.here', who.locale)}" if node.job == here.job.id else ""
@@ -79,42 +82,48 @@ async def step(context: Context, here: Answer, who: Who) -> Reply:
 
 
 async def export(context: Context, _command: Simple, who: Who) -> Reply:
-    """Give the line from the story's beginning to this answer as Markdown and EPUB."""
+    """Give the line from the story's beginning to this answer as Markdown and EPUB. What is gone by now,
+    or may not be shown, leaves a mark."""
     here = await meant(who, context.engine)
     line = path(await _nodes(context, here, who), here.job.id)
-    if not all(node.kept for node in line):
+    told = [await _told(context, node.job, who) if node.kept else GAP for node in line]
+    parts = tuple(text if isinstance(text, str) else GAP for text in told)
+    gone = parts.count(GAP)
+    if gone == len(parts):
         raise AskerError(words("story.broken", who.locale))
-    first = line[0].answer
-    told = [await _told(context, node.job, who) for node in line]
-    held = next((text for text in told if isinstance(text, Reply)), None)
-    if held is not None:
-        return held
-    answers = [node.answer for node in line]
+    beginning, answers = opening(line[0].answer), [node.answer for node in line]
     experts = [context.registry.named(a.route.expert) for a in answers]
     labels = [e.label for e in experts if e and e.label]
     attribution = [given for e in experts if e for given in e.rights.attribution]
     notice = words("story.notice", who.locale)
     book = Book(
-        id=first.job.id,
-        title=title_of(first),
+        id=line[0].job,
+        title=title_of(line),
         voices=tuple(_voices(context, answers)),
         date=f"{datetime.fromtimestamp(ULID.from_str(here.job.id).timestamp, UTC):%Y-%m-%d}",
-        language="en",
-        opening=opening(first),
-        parts=tuple(str(text) for text in told),
+        language=language_of_text(" ".join([beginning, *parts])),
+        opening=beginning,
+        parts=parts,
         notices=tuple(dict.fromkeys([notice, *labels, *attribution])),
     )
     files = (("story.md", markdown(book).encode()), ("story.epub", epub(book)))
-    return Reply(words("story.export", who.locale, parts=len(line)), private=True, files=files)
+    said = words("story.export", who.locale, parts=len(line) - gone)
+    said += words("story.gaps", who.locale, count=gone) if gone else ""
+    return Reply(said, private=True, files=files)
 
 
-async def _nodes(context: Context, here: Answer, who: Who) -> tuple[Node, ...]:
+def owned(here: Answer, who: Who) -> Answer:
+    """Give it back if it is one's own, and a story's. Raises AskerError."""
     asked = here.request
     if here.job.order is not None:
         raise AskerError(words("story.picture", who.locale))
     if (asked.platform, asked.asker) != who.account:
         raise AskerError(words("talk.not_yours", who.locale))
-    return await context.services.stories.tree(here)
+    return here
+
+
+async def _nodes(context: Context, here: Answer, who: Who) -> tuple[Node, ...]:
+    return await context.services.stories.tree(owned(here, who))
 
 
 async def _told(context: Context, job: str, who: Who) -> str | Reply:
@@ -149,7 +158,7 @@ def _steps(nodes: tuple[Node, ...], job: str) -> tuple[Button, ...]:
     )
 
 
-def _in_rows(buttons: tuple[Button, ...]) -> tuple[tuple[Button, ...], ...]:
+def in_rows(buttons: tuple[Button, ...]) -> tuple[tuple[Button, ...], ...]:
     return tuple(buttons[start : start + 5] for start in range(0, len(buttons), 5))
 
 

@@ -36,7 +36,7 @@ REFUSED = (
 )
 EVERYWHERE = (
     "continue", "again", "why", "styles", "queue", "cancel", "report", "help", "privacy", "compare",
-    "guess",
+    "guess", "note",
 )  # fmt: skip
 PRIVATE = ("start", "forget", "settings", "mydata")
 MANAGERS = ("settings",)

@@ -67,7 +67,7 @@ class EchoBackend:
 
 
 async def _say(job: Job, stop: threading.Event) -> AsyncGenerator[Event]:
-    words = (job.prompt[job.head :] or job.prompt).split()[: job.length]
+    words = (job.beginning or job.prompt).split()[: job.length]
     pause, said = WORD_SECONDS, ""
     for number, word in enumerate(words[::-1] if job.plain else words):
         _misbehave(word)

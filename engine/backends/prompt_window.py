@@ -1,5 +1,7 @@
 """Fit a prompt into a base's window."""
 
+from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 from engine.backends.stop_rules import latest
@@ -7,15 +9,17 @@ from engine.errors import ModelError
 from engine.plan.job import Job
 
 MIN_PROMPT = 64  # tokens of a prompt that must find room
+MEMORY_SHARE = 3  # a third of a full window's room is what notes and synopsis may take
 
 
 def prompt_ids(job: Job, tokenizer: Any, window: int) -> tuple[list[int], tuple[str, ...]]:
     """Give the prompt's token ids, and what the asker must know of what was left out.
 
-    The beginning is trimmed from its front, since its end is what is gone on from; only a wish that
-    does not fit by itself is trimmed at its end. `<bos>` stands first exactly once if the tokenizer is
-    one that puts it there. Markup of special tokens in the text is plain text here: nobody can type a
-    turn token. Raises ModelError for a window that cannot hold an answer of the length.
+    The beginning is trimmed from its front, since its end is what is gone on from. Of the notes the
+    newest stay, of the synopsis all or nothing. Only a wish that does not fit by itself is trimmed at
+    its end. `<bos>` stands first exactly once if the tokenizer is one that puts it there. Markup of
+    special tokens in the text is plain text here: nobody can type a turn token. Raises ModelError for a
+    window that cannot hold an answer of the length.
     """
 
     def encode(text: str) -> list[int]:
@@ -35,19 +39,45 @@ def prompt_ids(job: Job, tokenizer: Any, window: int) -> tuple[list[int], tuple[
     ids = encode(job.prompt)
     if len(ids) <= room:
         return start + ids, ()
-    head, beginning = encode(job.prompt[: job.head]), encode(job.prompt[job.head :])
+    head, beginning = encode(job.prompt[: job.head]), encode(job.beginning)
     least = min(len(beginning), MIN_PROMPT)
+    memory, notes = _memory(job, encode, max(0, room - least - len(head)) // MEMORY_SHARE)
     if len(head) > room - least:
         lost = len(head) + len(beginning) - room
         ids = (head[: room - least] + beginning[-MIN_PROMPT:])[:room]
-        note = (
-            f"Your request was longer than the model can read: {lost} tokens of it were left out."
+        notes += (
+            f"Your request was longer than the model can read: {lost} tokens of it were left out.",
         )
     else:
-        keep = room - len(head)
-        lost = len(beginning) - keep
-        ids = head + beginning[-keep:]
-        note = (
-            f"Your text was longer than the model can read: its first {lost} tokens were left out."
-        )
-    return start + ids, (note,)
+        lost = max(0, len(head) + len(memory) + len(beginning) - room)
+        ids = head + memory + beginning[lost:]
+        if lost:
+            notes += (
+                f"Your text was longer than the model can read: its first {lost} tokens were left out.",
+            )
+    return start + ids, notes
+
+
+def _memory(
+    job: Job, encode: Callable[[str], list[int]], room: int
+) -> tuple[list[int], tuple[str, ...]]:
+    """Encode as much of synopsis and notes as there is room for, and tell of notes left out."""
+    middle = job.head + job.recalled
+    lines = [line for line in job.prompt[middle : middle + job.noted].split("\n") if line]
+    kept: list[list[int]] = []
+    for line in reversed(lines):
+        ids = encode(f"{line}\n")
+        if sum(map(len, kept)) + len(ids) < room:
+            kept.insert(0, ids)
+    noted = [*chain(*kept), *encode("\n")] if kept else []
+    recalled = encode(job.prompt[job.head : middle])
+    if len(recalled) + len(noted) > room:
+        recalled = []
+    lost = len(lines) - len(kept)
+    return recalled + noted, (left_out(lost),) if lost else ()
+
+
+def left_out(count: int) -> str:
+    return (
+        f"More notes than the model can read: {count} were left out. /story notes shows them all."
+    )

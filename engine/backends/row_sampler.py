@@ -140,7 +140,7 @@ class RowSampler:
         self.expert = job.expert
         self._sampling, self._length, self._ends = job.sampling, job.length, ends
         self._generator = random.Random(job.seed)
-        self._beginning = job.prompt[job.head :]
+        self._beginning = job.beginning
         phrases = wanted(bans, job.prompt)
         self._bans = Bans(entry for p in phrases for entry in entries_of(tokenizer, p))
         self._closers = Bans(entry for mark in CLOSERS for entry in entries_of(tokenizer, mark))

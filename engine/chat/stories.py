@@ -3,9 +3,13 @@
 Nothing is stored for it. A request that takes up another has it as its `parent`; one that goes on has
 a beginning of its own, one that repeats has its parent's. What was blanked stays as a gap, so that the
 branches below it keep their place.
+
+Notes are written on a request: they hold for what takes it up from then on, which copies them as it
+copies the request's other words, and so live and go with it. No other branch has them.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -14,6 +18,7 @@ from engine.ledger.erasure import followers
 from engine.ledger.ledger import Ledger
 from engine.ledger.rows import SELECT_ANSWER, answer_of
 from engine.ledger.tables import Asker, RequestRow
+from engine.ledger.transactions import repeated
 from engine.plan.job import Answer
 
 MOST_NODES = 300  # of a story that are read
@@ -56,6 +61,24 @@ class Stories:
         mine = Asker.lookup == self._ledger.person(asked.platform, asked.asker)
         nodes = SELECT_ANSWER.where(mine, sa.or_(row.id.in_(first), row.id.in_(below)))
         return numbered(await self._read(nodes.order_by(row.accepted_at, row.id), MOST_NODES))
+
+    @repeated
+    async def note(
+        self, answer: Answer, change: Callable[[tuple[str, ...]], tuple[str, ...]]
+    ) -> tuple[str, ...] | None:
+        """Change an answer's notes and give them; None where its words have gone meanwhile."""
+        mine = RequestRow.id == answer.request_id, RequestRow.route.is_not(None)
+        query = sa.select(RequestRow.memory).where(*mine).with_for_update()
+        async with self._ledger.writing() as connection:
+            row = (await connection.execute(query)).one_or_none()
+            if row is None:
+                return None
+            memory = json.loads(row.memory or "{}")
+            notes = change(tuple(memory.get("notes", ())))
+            memory |= {"notes": notes}
+            written = json.dumps(memory, ensure_ascii=False) if any(memory.values()) else None
+            await connection.execute(sa.update(RequestRow).where(*mine).values(memory=written))
+        return notes
 
     async def newest(self, platform: str, asker: str, place: str) -> list[Answer]:
         """Read the first answers of the newest stories, whose words are there still."""

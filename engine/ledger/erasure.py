@@ -17,7 +17,7 @@ from engine.ledger.transactions import Database
 
 AT_ONCE = 500  # rows a statement; SQLite binds 32,766 values at most
 # What /again and /continue copy from the request that they take up: its asker's words.
-BORROWED = ("text", "beginning", "style", "drawing", "route")
+BORROWED = ("text", "beginning", "style", "drawing", "memory", "route")
 BLANK_REQUEST: dict[str, Any] = dict.fromkeys(("typed", *BORROWED), None)
 BLANK_JOB: dict[str, Any] = dict.fromkeys(("prompt", "drawing", "error"), None)
 

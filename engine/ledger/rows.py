@@ -33,9 +33,12 @@ _OF_REQUEST = (
     "command", "platform", "place", "conversation", "parent", "typed", "text", "beginning", "style",
     "length", "seed", "private",
 )  # fmt: skip
-_OF_PICTURES = "size", "count", "negative", "scale"  # in one column, as JSON
+# Those in one column, as JSON.
+_OF_PICTURES = "size", "count", "negative", "scale"
+_OF_MEMORY = "notes", "synopsis"
 _OF_JOB = (
-    "id", "expert", "medium", "prompt", "head", "length", "seed", "plain", "attempt", "alone",
+    "id", "expert", "medium", "prompt", "head", "recalled", "noted", "length", "seed", "plain",
+    "attempt", "alone",
 )  # fmt: skip
 _SAMPLING = {field.name for field in fields(Sampling)}  # what an older program wrote may differ
 
@@ -62,15 +65,23 @@ SELECT_FINAL = sa.select(JobRow.__table__, Output.text, Output.notes).join(
 
 def request_values(request: Request, route: Route, request_id: str) -> dict[str, Any]:
     """Make the row of a request; asker, place lookup and time are the ledger's to add."""
-    wanted = {name: found for name in _OF_PICTURES if (found := getattr(request, name)) is not None}
     return {name: getattr(request, name) for name in _OF_REQUEST} | {
         "id": request_id,
         "alone": request.alone,
-        "drawing": json.dumps(wanted, ensure_ascii=False) if wanted else None,
+        "drawing": _together(request, _OF_PICTURES),
+        "memory": _together(request, _OF_MEMORY),
         "rule": route.rule,
         "route": _ROUTE.dump_json(route).decode(),
         "router_version": route.router_version,
     }
+
+
+def _together(request: Request, names: Sequence[str]) -> str | None:
+    """Write the fields that hold something into one column."""
+    said = {
+        name: found for name in names if (found := getattr(request, name)) not in (None, (), "")
+    }
+    return json.dumps(said, ensure_ascii=False) if said else None
 
 
 def job_values(job: Job) -> dict[str, Any]:
@@ -96,9 +107,8 @@ def job_of(row: Mapping[Any, Any]) -> Job:
 def answer_of(row: Mapping[str, Any]) -> Answer:
     job = {c.name: row[f"jobs_{c.name}"] for c in JobRow.__table__.columns}
     asked = {c.name: row[f"requests_{c.name}"] for c in RequestRow.__table__.columns}
-    wanted = json.loads(asked["drawing"] or "{}")
-    if wanted.get("size"):
-        wanted["size"] = tuple(wanted["size"])
+    wanted = json.loads(asked["drawing"] or "{}") | json.loads(asked["memory"] or "{}")
+    wanted |= {name: tuple(wanted[name]) for name in ("size", "notes") if wanted.get(name)}
     words = {"text": asked["text"] or "", "typed": asked["typed"] or ""}
     return Answer(
         request=Request(

@@ -60,6 +60,7 @@ class RequestRow(Table):
     length: Mapped[int | None]
     seed: Mapped[int | None]
     drawing: Mapped[str | None] = mapped_column(Sealed("requests.drawing"))
+    memory: Mapped[str | None] = mapped_column(Sealed("requests.memory"))
     rule: Mapped[str] = mapped_column(String(16))
     route: Mapped[str | None] = mapped_column(Sealed("requests.route"))
     router_version: Mapped[str] = mapped_column(String(16))
@@ -80,6 +81,8 @@ class JobRow(Table):
     state: Mapped[str] = mapped_column(State, index=True)
     prompt: Mapped[str | None] = mapped_column(Sealed("jobs.prompt"))
     head: Mapped[int]
+    recalled: Mapped[int]
+    noted: Mapped[int]
     length: Mapped[int]
     seed: Mapped[int]
     sampling: Mapped[dict[str, Any]] = mapped_column(JSON)

@@ -104,15 +104,19 @@ class Rights:
 class Template:
     """The prompt's text with {instruction}, {request} or {topic}, and last of all {beginning}.
 
-    {request} is the wish as a sentence, {topic} the wish as a headline; see engine.plan.prompt.
+    {request} is the wish as a sentence, {topic} the wish as a headline; see engine.plan.prompt. The
+    notes of a story stand before its beginning, each in a line as `note` has it.
     """
 
     __pydantic_config__ = STRICT
     text: str = "{instruction}\n\n{request}\n{beginning}"
+    note: str = "{note}\n"
 
     def __post_init__(self) -> None:
         if self.text.count("{beginning}") != 1 or not self.text.endswith("{beginning}"):
             raise ValueError("must hold {beginning} once, at its end")
+        if self.note.count("{note}") != 1 or self.note.find("\n") != len(self.note) - 1:
+            raise ValueError("note must be one line that holds {note} once, ended by a line break")
         rest = self.text
         for name in ("instruction", "request", "topic", "beginning"):
             rest = rest.replace(f"{{{name}}}", "")

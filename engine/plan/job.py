@@ -53,8 +53,9 @@ class Request:
 
     `typed` is the message as it came, options and all; `text` what is left to route and to write by.
     `parent` is the request that this one repeats or continues; `beginning` is text to continue that
-    was not typed (the answer before, for /continue). `size` is (width, height) in pixels; it, `count`,
-    `negative` and `scale` are for pictures. `address` is the client's own note of where to answer after
+    was not typed (the answer before, for /continue); `notes` and `synopsis` are what else it
+    is to keep in mind. `size` is (width, height) in pixels; it, `count`, `negative` and `scale` are for
+    pictures. `address` is the client's own note of where to answer after
     a restart. A `private` request leaves the record when its answer has arrived. `treatment` is what
     an experiment changes in it. `alone`: asked in a chat of two; else in a group, or on the `server`.
     `borrowed`: a third person's words, which no study keeps. Of these the record keeps `alone` only.
@@ -73,6 +74,8 @@ class Request:
     conversation: str | None = None
     parent: str | None = None
     beginning: str | None = None
+    notes: tuple[str, ...] = ()
+    synopsis: str = ""
     size: tuple[int, int] | None = None
     count: int | None = None
     negative: str | None = None
@@ -90,8 +93,9 @@ class Request:
 class Job:
     """One run of one expert: all that a worker needs and nothing about the asker.
 
-    `prompt[:head]` is instruction and request, which is never trimmed; the rest is the beginning,
-    trimmed from its front when the base's window is too small. `length` is in tokens, 0 for pictures;
+    `prompt[:head]` is instruction and request, which is never trimmed. So many characters after it are
+    `recalled`, a synopsis, and then `noted`, a note a line; the rest is the beginning, trimmed from its
+    front when the base's window is too small. `length` is in tokens, 0 for pictures;
     those have an `order`. A `plain` job is the expert's base alone, without its adapter.
     """
 
@@ -108,6 +112,12 @@ class Job:
     plain: bool = False
     attempt: int = 1
     alone: bool = False
+    recalled: int = 0
+    noted: int = 0
+
+    @property
+    def beginning(self) -> str:
+        return self.prompt[self.head + self.recalled + self.noted :]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

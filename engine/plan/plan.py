@@ -11,6 +11,7 @@ from ulid import ULID
 from engine.errors import CommandError, LimitError
 from engine.plan.cards import Expert, Registry
 from engine.plan.job import Job, Request
+from engine.plan.memory import told
 from engine.plan.picture import Drawing, Order, caption, order
 from engine.plan.prompt import assemble
 from engine.plan.router import Route, route
@@ -51,10 +52,12 @@ def make_plan(
     if expert.medium == "image":
         drawn = _order(request, registry.drawing(expert))
         prompt, length = caption(registry.drawing(expert), request.text), 0
-        head = len(prompt)
+        head, recalled, noted = len(prompt), "", ""
     else:
         drawn, length = None, _length(request, expert, max_length)
         prompt, head = assemble(expert.template.text, request.text, request.beginning)
+        recalled, noted = told(expert.template.note, request.synopsis, request.notes)
+        prompt = prompt[:head] + recalled + noted + prompt[head:]
     made = Job(
         id=job or str(ULID()),
         request=str(ULID()),
@@ -62,6 +65,8 @@ def make_plan(
         medium=expert.medium,
         prompt=prompt,
         head=head,
+        recalled=len(recalled),
+        noted=len(noted),
         length=length,
         seed=_seed(request.seed),
         sampling=expert.sampling,

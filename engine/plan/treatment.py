@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 from engine.errors import CommandError
-from engine.plan.cards import Expert, Registry, Sampling, Template
+from engine.plan.cards import Expert, Registry, Sampling
 from engine.plan.router import Candidate, Route
 
 if TYPE_CHECKING:
@@ -43,7 +43,9 @@ def rerouted(chosen: Route, treatment: "Treatment", command: str, registry: Regi
 def treated(expert: Expert, treatment: "Treatment") -> Expert:
     values = {n: _number(n, v) for n, v in treatment.sampling if n in TEXT_VALUES}
     sampling = replace(expert.sampling, **values)  # type: ignore[arg-type]
-    template = Template(text=treatment.template) if treatment.template else expert.template
+    template = expert.template
+    if treatment.template:
+        template = replace(template, text=treatment.template)
     return replace(expert, sampling=sampling, template=template)
 
 

@@ -134,7 +134,7 @@ class OpenAIBackend:
         if model is None:
             what = f"for the base of {job.expert}" if job.plain else job.expert
             raise ModelError(self._missing(what, sorted(self._models.values())))
-        answer = Answer(job, prompt=job.prompt)
+        answer = Answer(job, prompt=job.prompt, head=len(job.prompt) - len(job.beginning))
         yield answer.start()
         tries = 0
         while not answer.ended and not stop.is_set():

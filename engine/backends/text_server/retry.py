@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from engine.backends.prompt_window import left_out
 from engine.backends.text_answer import TextAnswer
 from engine.errors import ModelError
 
@@ -27,6 +28,7 @@ class Patience:
 @dataclass(slots=True, eq=False)
 class Answer(TextAnswer):
     prompt: str = ""
+    head: int = 0  # characters of the prompt that stay when it is shortened
     raw: str = ""
     tokens_in: int = 0
     base: int = 0  # tokens of the streams that broke off before
@@ -56,15 +58,21 @@ def trouble(error: "openai.APIError") -> Exception:
 
 
 def shorten(answer: Answer, error: "openai.BadRequestError") -> None:
-    """Drop the front half of a beginning that is too long, or raise ModelError."""
+    """Drop the front half of a beginning that is too long; or notes and synopsis first, where they are
+    longer than the half. Raises ModelError."""
     job = answer.job
     long = "context" in str(error).lower() or "too long" in str(error).lower()
-    beginning = answer.prompt[job.head :]
-    if not long or len(beginning) < 2 ** (SHORTENINGS + 1) or answer.raw:
+    memory, beginning = answer.prompt[job.head : answer.head], answer.prompt[answer.head :]
+    if not long or len(memory + beginning) < 2 ** (SHORTENINGS + 1) or answer.raw:
         raise ModelError("The text server refused the request (400).") from error
-    kept = beginning[len(beginning) // 2 :]
-    answer.prompt = answer.prompt[: job.head] + kept
-    lost = len(job.prompt) - len(answer.prompt)
-    answer.notes = (
-        f"Your text was longer than the model can read: its first {lost} characters were left out.",
+    if len(memory) > len(beginning) // 2:
+        answer.prompt, answer.head = job.prompt[: job.head] + beginning, job.head
+        lines = job.prompt[job.head + job.recalled :][: job.noted].split("\n")
+        answer.notes += (left_out(sum(map(bool, lines))),) if job.noted else ()
+        return
+    answer.prompt = answer.prompt[: answer.head] + beginning[len(beginning) // 2 :]
+    lost = len(job.beginning) - len(answer.prompt[answer.head :])
+    told = (
+        f"Your text was longer than the model can read: its first {lost} characters were left out."
     )
+    answer.notes = (*(n for n in answer.notes if "characters" not in n), told)
