@@ -433,6 +433,7 @@ async def test_one_experiment_goes_out_alone(
         "interactions": 1,
         "consents": 2,
         "experiments": 1,
+        "people": 1,
     }
     assert "Warm stories are liked." in (tmp_path / "out/README.md").read_text(encoding="utf-8")
     with pytest.raises(CommandError, match=r"no experiment 'cold'.*There are: warm"):
