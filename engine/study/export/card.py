@@ -1,5 +1,7 @@
 """The dataset card of an export: README.md, whose header tells `datasets` the tables. Pure."""
 
+import re
+
 from engine.plan.cards import Registry
 from engine.study.export.card_tables import (
     ExportFacts,
@@ -10,88 +12,39 @@ from engine.study.export.card_tables import (
     table,
 )
 from engine.study.export.codebook import FILES, Tables, table_words
+from engine.study.export.schema import text_of
 from engine.study.export.scrub import KINDS
 from engine.study.export.table_files import iso
-
-DUTIES = """\
-- **Not for training.** What people write on Discord must not be used to train machine-learning or AI
-  models without Discord's express permission (Discord Developer Policy of 8 July 2024). Telegram allows
-  data that people gave to a bot directly and voluntarily only for uses that they were told of, with
-  individual, explicit, active and revocable consent (Telegram Bot Developer Terms, 4.3). The people
-  here agreed to *research*.
-- **No re-identification.** Do not try to find out who anybody is, and do not join this with other data
-  for that end (Discord Developer Policy).
-- **Pseudonymised data is personal data** (GDPR, Article 4(5)). Keep it under access control, delete it
-  when the study's plan says so.
-- **People may leave.** Whoever withdraws is absent from every later export. Make a new one before you
-  publish, and compare: `pastiche study diff OLD NEW` lists what has to be deleted from older copies."""
-
-LIMITS = """\
-- Names of people and places are **not** found by the scrub, and may remain in the texts. Public release
-  of free text needs a reader: `pastiche study review`.
-- Texts were written by language models, or by people for them; they may be wrong, dull or offensive.
-- A person's rows share a pseudonym, so somebody who knows several of them knows more than one row tells;
-  k-anonymity holds for single rows, over the columns named above only.
-- Whoever was in the same group saw what was asked there, by whom, and how it was judged."""
-PRIVATE_LIMITS = """
-- Picture files are as they were delivered, with the statement in them that a model made them; the
-  identifier in that statement tells when.
-- Seeds, seconds and tokens are exact: a footer that somebody saw in a group names its row, and so its
-  person's others. **Do not pass this form on.**"""
-PUBLIC_LIMITS = """
-- A footer, a button or a picture's own identifier leads to no row: there are no seeds and no places in
-  the order of arrival, seconds, tokens and characters are stepped down (1, 2, 5, 10, 20, 50 ...), and
-  identifiers are keyed. But few people at work in one group at one time may still be told apart by what
-  they did, above all by its order, and whoever saw a published text knows whose it is.
-- Answers to questions are whole, but for those of the quasi-identifiers."""
-
-LOADING = """\
-```python
-from datasets import load_dataset
-trials = load_dataset("path/to/this/folder", "trials")["train"]
-
-import pandas
-people = pandas.read_parquet("path/to/this/folder/people.parquet")
-```
-
-`python analysis.py`, or `Rscript analysis.R`, prints the planned figures from `trials.csv`."""
 
 
 def card(made: ExportFacts, tables: Tables, registry: Registry, missing: int) -> str:
     """Write README.md: a YAML header, then the page. `missing`: pictures whose files are gone."""
-    permitted = (
-        "**Exported for training**, under this permission: "
-        f"{made.file.training_permission}. It covers what it says and nothing else.\n\n"
+    permission = (
+        f"**Exported for training**, under this permission: {made.file.training_permission}. "
+        "It covers what it says and nothing else."
     )
-    parts = [
-        _header(made, tables),
-        f"# {made.file.title}",
-        f"{made.file.purpose}\n\nA study by {made.file.researcher} ({made.file.contact}), with the chat "
-        "bot Pastiche, which writes and draws openly in a declared manner.",
-        _summary(made, tables),
-        "## What it is for, and what it must not be used for",
-        DUTIES if made.options.purpose != "training" else permitted + DUTIES,
-        "## Tables",
-        _contents(tables),
-        LOADING,
-        "## Who is in it",
-        flow_table(made, tables),
-        "## Consent",
-        consent_table(tables),
-        "## Experiments",
-        experiment_table(tables),
-        "## Experts",
-        expert_table(tables, registry),
-        "## What was taken out",
-        _scrubbed(made, missing),
-        "## k-anonymity",
-        _anonymity(made),
-        "## Limits",
-        LIMITS + (PUBLIC_LIMITS if made.how.form == "public" else PRIVATE_LIMITS),
-        "## How it was made",
-        _making(made),
-    ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    page = text_of("card").format(
+        header=_header(made, tables),
+        title=made.file.title,
+        purpose=made.file.purpose,
+        researcher=made.file.researcher,
+        contact=made.file.contact,
+        summary=_summary(made, tables),
+        permission=permission if made.options.purpose == "training" else "",
+        contents=table(
+            ["table", "rows", "one row is"],
+            [(f"`{name}`", len(tables[name]), table_words(name)["about"]) for name in FILES],
+        ),
+        flow=flow_table(made, tables),
+        consent=consent_table(tables),
+        experiments=experiment_table(tables),
+        experts=expert_table(tables, registry),
+        scrubbed=_scrubbed(made, missing),
+        anonymity=_anonymity(made),
+        limits=text_of(f"limits_{made.how.form}").strip(),
+        making=_making(made),
+    )
+    return re.sub(r"\n{3,}", "\n\n", page)
 
 
 def _header(made: ExportFacts, tables: Tables) -> str:
@@ -121,14 +74,6 @@ def _summary(made: ExportFacts, tables: Tables) -> str:
         else "the **private** form, for the study's team under access control"
     )
     return f"{len(rows)} interactions of {len(people)} people{span}, in {form}."
-
-
-def _contents(tables: Tables) -> str:
-    rows = [(f"`{name}`", len(tables[name]), table_words(name)["about"]) for name in FILES]
-    return table(["table", "rows", "one row is"], rows) + (
-        "\n\nEach is there as `.parquet`, `.jsonl` and `.csv`, with the same rows in the same order. "
-        "What the columns mean stands in [codebook.md](codebook.md)."
-    )
 
 
 def _scrubbed(made: ExportFacts, missing: int) -> str:
@@ -188,7 +133,4 @@ def _making(made: ExportFacts) -> str:
         ("purpose", made.options.purpose),
         ("the study's key", made.key),
     ]
-    return table(["", ""], rows) + (
-        "\n\nThe same ledger, options, program and review list make the same bytes. `SHA256SUMS` has "
-        "the digest of every file (`sha256sum -c SHA256SUMS`), `rows.jsonl` that of every row."
-    )
+    return table(["", ""], rows)

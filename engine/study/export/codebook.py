@@ -16,7 +16,7 @@ from sqlalchemy.sql.elements import KeyedColumnElement
 from engine.ledger.tables import Table
 from engine.study import tables
 from engine.study.experiments import tables as experiment_tables
-from engine.study.export.schema import described, meaning
+from engine.study.export.schema import described, meaning, text_of
 from engine.vault import Sealed
 
 Kind = Literal["text", "word", "json", "whole", "number", "flag", "time"]
@@ -156,27 +156,9 @@ TYPE_WORDS: dict[Kind, str] = {
     "time": "time, UTC, to the millisecond (ISO 8601 in CSV and JSONL)",
 }
 
-PREAMBLE = """\
-# Codebook
-
-Each table lies here three times, as `.parquet`, `.jsonl` and `.csv`: the same rows in the same order.
-
-- **Missing**: `null` in JSONL and Parquet, an empty cell in CSV. Nothing else stands for missing. (CSV
-  cannot tell a missing text from an empty one; the other two can.)
-- **CSV and spreadsheets**: a text cell that begins with `=`, `+`, `-`, `@`, a tab, a line break, their
-  full-width forms, or `'` has one `'` put before it, so that no program takes it for a formula. Strip
-  one leading `'` to have the text back. Parquet and JSONL hold the text unchanged.
-- **Identifiers** are the first 20 hex characters of SHA-256 over `pastiche ` and the row's own
-  identifier, because that one tells the time. Rows refer to each other by them.
-- **Pseudonyms** are keyed hashes; without the study's key, which is no part of the export, they lead to
-  nobody. Accounts that one person has linked stand under one pseudonym.
-- **Placeholders** such as `[email]` or `[handle]` stand where something that names a person was taken
-  out; see the card.
-"""
-
 
 def markdown(book: Mapping[str, Any]) -> str:
-    parts = [PREAMBLE]
+    parts = [text_of("codebook")]
     for table, entry in book.items():
         parts.append(f"## {table}\n\n{entry['about']}\n")
         parts.append(f"Rows: {entry['rows']}. Comes from: {entry['source']}.\n")

@@ -37,6 +37,7 @@ from engine.study.export.presidio import needed, presidio_finder
 from engine.study.export.release import Options, Scrub, Shape, shape, short
 from engine.study.export.review import Finding, read_decisions
 from engine.study.export.table_files import disk_errors, export_folder
+from engine.study.export.trials import questions_of as asked_in
 from engine.study.lifecycle import connected_database
 from engine.study.study import StudyFile, folder_of, key_of, read_study_file, study_row
 from engine.study.tables import ExportRow
@@ -200,12 +201,8 @@ async def questions_of(database: Database, settings: Settings, study: str) -> se
             texts.append(path.read_text(encoding="utf-8-sig"))
     found: set[str] = set()
     for text in texts:
-        with contextlib.suppress(tomllib.TOMLDecodeError):
-            whole = tomllib.loads(text)
-            asked = [*whole.get("before", []), *whole.get("after", [])]
-            if "rating" in whole:
-                asked.append({"id": "rating", **whole["rating"]})
-            found |= {one["id"] for one in asked if "id" in one}
+        with contextlib.suppress(tomllib.TOMLDecodeError, KeyError):
+            found |= {name for _, _, name in asked_in([{"id": "", "file": text}])}
     return found
 
 

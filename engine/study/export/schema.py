@@ -11,32 +11,14 @@ import engine.ledger.chat_tables
 import engine.queues.postgres.tables
 import engine.study.experiments.tables
 import engine.study.tables  # noqa: F401 - the tables that are listed
+from engine.ledger.storage import opened
 from engine.ledger.tables import Table
 from engine.vault import Sealed
 
-HEAD = """\
-# The ledger's tables
 
-Made by `pastiche db schema`; a test holds page and tables in step. The ledger is `ledger.sqlite3` in the
-data folder, or the database of `PASTICHE_DATABASE_URL`; its times are seconds since 1970, UTC. What a
-person typed or was answered is **sealed** (AES-256-GCM): plain SQL sees bytes. The rest it can count:
-
-```sql
-select expert, rule, count(*) from requests join jobs on jobs.request_id = requests.id group by 1, 2;
-```
-
-With the ledger's key, in three lines of Python, every column opens (`PASTICHE_HOME` and
-`PASTICHE_KEY_FILE` as for the bot, which may run meanwhile):
-
-```python
-import pandas; from engine.ledger.storage import opened; from engine.study.export.schema import rows_of
-with opened() as ledger:
-    jobs = pandas.DataFrame(rows_of(ledger, "jobs"))
-```
-
-For requests with their answers in one table, `pastiche log` is shorter. What is read here directly heeds
-no consent; `pastiche log` and `pastiche study export` keep out whoever has left.
-"""
+def text_of(name: str) -> str:
+    """Read a page, or a part of one, that is shipped as Markdown."""
+    return files("engine.study.texts").joinpath(f"{name}.md").read_text(encoding="utf-8")
 
 
 @cache
@@ -51,15 +33,16 @@ def meaning(table: str, column: str) -> str:
     return words or described()["common"][column]
 
 
-def rows_of(connection: sa.Connection, table: str) -> list[dict[str, Any]]:
-    """Read a table whole, its sealed columns opened."""
-    query = sa.select(Table.metadata.tables[table])
-    return [dict(row) for row in connection.execute(query).mappings()]
+def opened_rows(table: str) -> list[dict[str, Any]]:
+    """Read a table whole, its sealed columns opened. Raises LedgerError or SetupError."""
+    with opened() as connection:
+        found = connection.execute(sa.select(Table.metadata.tables[table]))
+        return [dict(row) for row in found.mappings()]
 
 
 def schema_page() -> str:
     classes = sorted((m.class_ for m in Table.registry.mappers), key=lambda c: c.__tablename__)
-    return "\n".join([HEAD, *map(_section, classes)])
+    return "\n".join([text_of("schema"), *map(_section, classes)])
 
 
 def _section(source: Any) -> str:

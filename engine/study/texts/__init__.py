@@ -1,1 +1,1 @@
-"""The consent as it is shipped; a study may have its own beside its study.toml."""
+"""What is shipped as text: the consent, of which a study may have its own, and pages of an export."""
