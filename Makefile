@@ -52,7 +52,7 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 $(DEV): $(READY)
-	$(BIN)/pip install --disable-pip-version-check -c constraints.txt -e '.[dev,train,study,render,s3]'
+	$(BIN)/pip install --disable-pip-version-check -c constraints.txt -e '.[dev,train,study,render]'
 	touch $@
 
 # A list of all parts with their licences, as CycloneDX: sbom.json

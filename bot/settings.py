@@ -25,9 +25,6 @@ class PlatformSettings(BaseSettings):
     discord_shards: str = ""
     telegram_token: SecretStr | None = None
     telegram_api_base: str = ""
-    telegram_webhook_url: str = ""
-    telegram_webhook_secret: SecretStr | None = None
-    telegram_webhook_listen: str = "127.0.0.1:8443"
     message_content: bool = False
     operators: Annotated[frozenset[str], NoDecode] = frozenset()
 

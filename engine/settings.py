@@ -47,7 +47,7 @@ class Settings(BaseSettings):
     profile: str = "embedded"  # which weights the cards' experts load
     backend: Literal["model", "echo"] = "model"  # what generates; echo uses no model
     database_url: str = Field(default="", repr=False)  # the ledger; empty: SQLite in home
-    media_url: str = ""  # where pictures lie, s3://bucket/prefix; empty: in home
+    media_folder: Path | None = None  # where pictures lie, for all of a fleet; else in home
     key_file: Path | None = None  # where the ledger's key lies
     key: SecretStr | None = None  # the key itself, 64 hex characters
     # The study that is run: its folder's name in studies; empty: none.
@@ -115,9 +115,9 @@ class Settings(BaseSettings):
         return (self.pictures or self.home / "pictures").expanduser()
 
     @property
-    def media(self) -> Path | str:
-        """Where the ledger's pictures lie, sealed: a folder, or the address of a store."""
-        return self.media_url or self.home / "media"
+    def media(self) -> Path:
+        """Name the folder where the ledger's pictures lie, sealed."""
+        return self.media_folder or self.home / "media"
 
     @property
     def ledger_file(self) -> Path:

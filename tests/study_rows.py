@@ -11,7 +11,7 @@ from ulid import ULID
 
 from engine.ledger.storage import open_database, upgrade
 from engine.ledger.transactions import Database
-from engine.media.media_address import open_media
+from engine.media.store import PictureStore
 from engine.settings import Settings
 from engine.study import tables as t
 from engine.study.experiments import tables as e
@@ -197,7 +197,7 @@ class Rows:
 
 async def fill_study(database: Database, settings: Settings, people: int, each: int = 3) -> None:
     """Many people, each with requests, thumbs, comparisons and guesses."""
-    media = open_media(settings.media, database.vault).put(PNG)
+    media = PictureStore(settings.media, database.vault).put(PNG)
     async with database.writing() as connection:
         rows = Rows(connection)
         items = [await rows.item(number) for number in range(24)]

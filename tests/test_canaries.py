@@ -124,7 +124,7 @@ async def found(
     (experiments / "pairs.toml").write_text(text)
     flow = experiment_text("steps", "flow", tables=STEPS)
     (experiments / "steps.toml").write_text(flow)
-    here = here.model_copy(update={"media_url": f"memory://canaries{on_server(here)}/pictures"})
+    here = here.model_copy(update={"media_folder": tmp_path_factory.mktemp("elsewhere")})
     made, folder = Found(), tmp_path_factory.mktemp("exports")
     platforms = PlatformSettings(operators=frozenset({"discord:99"}), contact="us@here")
     with listening() as (lines, values):

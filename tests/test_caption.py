@@ -41,7 +41,6 @@ train_allowed = true
 address = "{address}"
 dollars_in = 2.0
 dollars_out = 8.0
-review_least = 3
 """
 
 
@@ -185,7 +184,6 @@ def test_the_cost_is_measured_and_kept(tmp_path: Path, capsys: pytest.CaptureFix
     assert [row["dollars"] for row in journal(tmp_path)] == [pytest.approx(each)] * 4
     assert f"so far: ${4 * each:.4f}" in told.out
     assert "4 pictures and catalogue data go to http://127.0.0.1" in told.err
-    assert "1100 tokens in and 120 out: about $0.01 for all 4" in told.err
     record = json.loads((tmp_path / "crowns" / "run.json").read_text())
     assert record["stages"]["caption"]["dollars"] == pytest.approx(4 * each)
 
@@ -194,10 +192,10 @@ def test_the_limit_stops_before_the_call_and_keeps_what_is_there(tmp_path: Path)
     make_data(tmp_path)
     with service_of() as service:
         with pytest.raises(TrainingError, match="2 of 4 pictures"):
-            caption(tmp_path, service, {"concurrency": "1"}, max_usd=0.012)
+            caption(tmp_path, service, {"concurrency": "1"}, max_usd=0.016)
         assert len(service.asked) == 2 and len(captions(tmp_path)) == 2
         with pytest.raises(TrainingError, match="2 of 4 pictures"):  # not so much a run: in all
-            caption(tmp_path, service, {"concurrency": "1"}, max_usd=0.012)
+            caption(tmp_path, service, {"concurrency": "1"}, max_usd=0.016)
         assert len(service.asked) == 2
         caption(tmp_path, service, max_usd=1.0)
         assert len(service.asked) == 4 and len(captions(tmp_path)) == 4
@@ -297,13 +295,6 @@ def test_a_description_with_a_missing_or_a_foreign_key_is_not_taken(tmp_path: Pa
     with service_of(replies=replies) as service:
         caption(tmp_path, service)
     assert [row["outcome"] for row in journal(tmp_path)].count("not JSON") == 2
-
-
-def test_pictures_without_an_answer_can_have_the_catalogue_s_words(tmp_path: Path) -> None:
-    make_data(tmp_path, 2)
-    with service_of(replies={"1801": [BAD["refused"]]}) as service:
-        caption(tmp_path, service, fill=True)
-    assert [row["captioner"] for row in captions(tmp_path)] == ["catalogue", "openai"]
 
 
 def test_a_busy_service_is_asked_again(tmp_path: Path) -> None:
@@ -506,22 +497,3 @@ def test_a_prefix_beyond_the_budget_is_refused_before_anything_is_paid(tmp_path:
         with pytest.raises(BadRecipe, match="prefix alone"):
             caption(tmp_path, service, {"prefix": '"' + "a very long prefix " * 20 + '"'})
         assert service.asked == []
-
-
-def test_the_sheet_shows_captions_beside_pictures_and_keeps_a_filled_table(tmp_path: Path) -> None:
-    data = make_data(tmp_path)
-    rows = [description(style_and_history=f"style of {n} scrolls") for n in range(1, 5)]
-    rows[0] |= {"object_type": "<b>tiara</b>", "materials": ["brass"]}
-    replies = {f"180{n}": [Reply(content=json.dumps(row))] for n, row in enumerate(rows, 1)}
-    with service_of(replies=replies) as service:
-        caption(tmp_path, service)
-        sheet = (data / "captions" / "review" / "sheet.html").read_text()
-        assert sheet.count("<article>") == 3 and '<img src="../../images/p' in sheet
-        assert "&lt;b&gt;tiara" in sheet and "<b>tiara" not in sheet
-        assert "no material as in the catalogue" in sheet
-        table = data / "captions" / "review" / "review.csv"
-        lines = table.read_text().splitlines()
-        assert len(lines) == 4
-        table.write_text("\n".join([*lines[:1], lines[1].replace(",,", ",yes,", 1)]))
-        caption(tmp_path, service)
-    assert "yes" in (data / "captions" / "review" / "review.filled.csv").read_text()

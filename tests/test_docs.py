@@ -25,11 +25,11 @@ INSTEAD = {
     "make test": "",
     "source .venv/bin/activate": "",  # PATH has the program already
     ".venv/bin/pip install -c constraints.txt -e '.[study]'": "",  # installed, or this could not run
-    # Tokens, a database and a bucket that exist: the options are known (test_every_command_parses);
+    # Tokens, a database and a folder that exist: the options are known (test_every_command_parses);
     # serve, worker and status run in test_serve, test_fleet, test_media
     "export DISCORD_TOKEN=... TELEGRAM_TOKEN=...": "",
     "export PASTICHE_DATABASE_URL=postgresql+psycopg://pastiche@db.example.org/pastiche": "",
-    "export PASTICHE_MEDIA_URL=s3://bucket/pictures": "",
+    "export PASTICHE_MEDIA_FOLDER=/mnt/pastiche/pictures": "",
     "pastiche serve": "",
     "pastiche worker --media image --device cuda:1": "",
 }

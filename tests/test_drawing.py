@@ -17,7 +17,7 @@ from engine.errors import CommandError, LedgerError, LimitError
 from engine.events import Finished
 from engine.events import Image as Step
 from engine.ledger.ledger import new_id
-from engine.media.store import FolderStore
+from engine.media.store import PictureStore
 from engine.plan.picture import Drawing, caption, order, unknown_words
 from engine.plan.router import route
 from engine.queues.embedded import EmbeddedQueue
@@ -154,12 +154,12 @@ async def test_a_picture_whose_bytes_are_gone_is_left_out(ledger, settings, draw
 
 
 def test_the_same_bytes_are_kept_once_and_open_only_with_their_key(tmp_path) -> None:
-    store = FolderStore(tmp_path, Vault(b"k" * 32))
+    store = PictureStore(tmp_path, Vault(b"k" * 32))
     assert store.put(b"a picture") == store.put(b"a picture")
     (name,) = store.names()
     assert store.get(name) == b"a picture"
     with pytest.raises(LedgerError):
-        FolderStore(tmp_path, Vault(b"q" * 32)).get(name)
+        PictureStore(tmp_path, Vault(b"q" * 32)).get(name)
     store.delete(name)
     store.delete(name)
     assert store.get(name) is None

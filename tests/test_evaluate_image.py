@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 from safetensors.torch import load_file, save_file
-from tiny_sdxl import COLOURS, TOKENIZERS, make_base, make_pictures, make_recipe
+from tiny_sdxl import COLOURS, make_base, make_pictures, make_recipe
 
 from engine.plan.cards import BUILT_IN, load_card
 from engine.weights.picture_lora import SETTINGS
@@ -30,7 +30,6 @@ from training.images.evaluation.features import dhash, features_of, features_of_
 from training.images.evaluation.measures import BRACELET, NECKLACE, prompts_of
 from training.images.evaluation.memory import memory_of
 from training.images.evaluation.report import lines_of, page
-from training.images.evaluation.scores import Clip, Dino, likeness, prompt_score
 from training.images.lora_files import WEIGHTS, read_marks
 from training.images.model_card import image_model_card
 from training.images.recipe import load_image_recipe
@@ -116,62 +115,6 @@ def test_the_judge_of_renders_answers_in_its_own_words(tmp_path: Path) -> None:
         RenderJudge(tmp_path / "judge.safetensors")
 
 
-@pytest.fixture(scope="module")
-def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A CLIP model of random weights with the real tokenizer."""
-    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
-
-    folder = tmp_path_factory.mktemp("clip")
-    torch.manual_seed(0)
-    shape = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1}
-    heads = {"num_attention_heads": 2, "projection_dim": 8}
-    text = {**shape, **heads, "bos_token_id": 49406, "eos_token_id": 49407}
-    vision = {**shape, **heads, "image_size": 32, "patch_size": 8}
-    config = CLIPConfig(text_config=text, vision_config=vision, projection_dim=8)
-    CLIPModel(config).save_pretrained(folder)
-    crop = {"crop_size": {"height": 32, "width": 32}, "size": {"shortest_edge": 32}}
-    CLIPImageProcessor(**crop).save_pretrained(folder)
-    CLIPTokenizer.from_pretrained(TOKENIZERS / "tokenizer").save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def dino_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A DINOv2 model of random weights."""
-    from transformers import BitImageProcessor, Dinov2Config, Dinov2Model
-
-    folder = tmp_path_factory.mktemp("dino")
-    torch.manual_seed(0)
-    config = Dinov2Config(
-        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=28, patch_size=14
-    )
-    Dinov2Model(config).save_pretrained(folder)
-    crop = {"crop_size": {"height": 28, "width": 28}, "size": {"shortest_edge": 28}}
-    BitImageProcessor(**crop).save_pretrained(folder)
-    return folder
-
-
-def test_clip_and_dino_of_a_local_folder_score_pictures(
-    clip_folder: Path, dino_folder: Path
-) -> None:
-    pictures, known = discs(6)
-    clip, dino = Clip(clip_folder), Dino(dino_folder)
-    for rows in (clip.pictures(pictures), dino.pictures(pictures), clip.words(["a", "b " * 99])):
-        assert np.allclose(np.linalg.norm(rows, axis=1), 1.0, atol=1e-5)
-    same = likeness(dino.pictures(pictures), dino.pictures(pictures))
-    assert same["nearest"] == pytest.approx(1.0, abs=1e-5) and same["mean"] <= 1.0
-    prompts = [facts["colour"] for facts in known]
-    assert -1.0 <= prompt_score(clip, clip.pictures(pictures), prompts) <= 1.0
-
-
-def test_a_model_folder_of_pickles_is_refused(tmp_path: Path, dino_folder: Path) -> None:
-    for name in ("config.json", "preprocessor_config.json"):
-        (tmp_path / name).write_bytes((dino_folder / name).read_bytes())
-    (tmp_path / "pytorch_model.bin").write_bytes(b"x")
-    with pytest.raises(BadRecipe, match="safetensors"):
-        Dino(tmp_path)
-
-
 def test_a_sheet_holds_every_picture_and_label() -> None:
     rows = [[disc("gold", n), disc("ruby", n)] for n in range(3)]
     page_ = sheet(rows, ("base", "LoRA"), ["one", "two", "three " * 40])
@@ -204,7 +147,6 @@ def test_the_page_says_what_was_measured() -> None:
             "lora": {"stone": 0.75},
             "photographs": {"stone": 0.9},
         },
-        "scores": {"prompt": {"base": 0.3, "lora": 0.31}},
     }
     told = page("The jeweller", values, "python -m training.evaluate_image r.toml")
     for part in (

@@ -93,15 +93,6 @@ async def test_another_number_of_shards_waits_until_the_first_division_has_ended
     assert heard.is_set()
 
 
-async def test_those_who_share_a_holder_share_the_lease(leases) -> None:
-    one, two = leases
-    assert await one.take("telegram 7", "the webhook") == ""
-    assert await two.take("telegram 7", "the webhook") == ""
-    assert await two.take("telegram 7") == "the webhook"
-    await one.give_back(("telegram 7",))
-    assert await two.take("telegram 7") == "the webhook"
-
-
 @pytest.fixture
 async def owed(ledger, registry, make_request):
     """Puts an answer's debt into the ledger."""

@@ -96,7 +96,7 @@ def test_logs_are_json_lines_without_secrets(tmp_path, monkeypatch) -> None:
 
 @pytest.mark.parametrize(
     "secret",
-    ["DISCORD_TOKEN", "TELEGRAM_WEBHOOK_SECRET", "PGPASSWORD", "POSTGRES_PASSWORD", "PGPASSFILE",
+    ["DISCORD_TOKEN", "PGPASSWORD", "POSTGRES_PASSWORD", "PGPASSFILE",
      "AWS_SECRET_ACCESS_KEY", "OPENAI_API_KEY", "PASTICHE_KEY", "PASTICHE_DATABASE_URL",
      "CREDENTIALS_DIRECTORY", "HOMEBREW_GITHUB_API_TOKEN", "SOMETHING_NEW_TOKEN"],
 )  # fmt: skip

@@ -4,14 +4,12 @@ import asyncio
 import random
 import signal
 
-import aiohttp
 import pytest
 import sqlalchemy as sa
 from telegram_program import Program
 from telegram_server import TelegramServer
 from test_telegram_parts import mutated
 
-from bot.telegram_client.webhook import HEADER
 from engine.ledger.tables import Delivery
 from engine.process.services import open_services
 from engine.settings import Settings
@@ -105,46 +103,3 @@ async def test_a_wrong_token_is_one_clear_line(tmp_path, server):
     assert len(told) == 1
     assert "@BotFather" in told[0]
     assert "x" * 35 not in program.said + program.logged
-
-
-async def bare(address, secret):
-    """The first line of what comes back to a header that no client would send."""
-    reader, writer = await asyncio.open_connection(*address.split(":"))
-    head = f"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n{HEADER}: ".encode()
-    writer.write(head + secret + b"\r\n\r\n{}")
-    line = await reader.readline()
-    writer.close()
-    return line
-
-
-async def test_a_webhook_takes_what_carries_the_secret(tmp_path, server, unused_tcp_port):
-    server.private(7)
-    address = f"127.0.0.1:{unused_tcp_port}"
-    settings = {
-        "TELEGRAM_WEBHOOK_URL": "https://example.org/telegram",
-        "TELEGRAM_WEBHOOK_SECRET": "a-secret_1",
-        "TELEGRAM_WEBHOOK_LISTEN": address,
-    }
-    program = Program(tmp_path, server, **settings)
-    await program.start(ready=False)
-    try:
-        await server.until(lambda: server.webhook, 60)
-        assert server.webhook["secret_token"] == "a-secret_1"
-        server.say("/queue")
-        update = server.updates.pop()
-        async with aiohttp.ClientSession() as session:
-
-            async def bring(secret, body):
-                headers = {HEADER: secret, "Content-Type": "application/json"}
-                url = f"http://{address}/telegram"
-                async with session.post(url, data=body, headers=headers) as response:
-                    return response.status
-
-            text = aiohttp.JsonPayload(update).decode()
-            assert await bring("wrong", text) == 403
-            assert await bare(address, b"\xff") == b"HTTP/1.1 403 Forbidden\r\n"
-            assert await bring("a-secret_1", "{") == 400
-            assert await bring("a-secret_1", text) == 200
-        await server.answer_in(7, "Nothing is waiting")
-    finally:
-        assert await program.end(signal.SIGTERM) == 0

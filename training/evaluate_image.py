@@ -3,7 +3,7 @@
     python -m training.evaluate_image training/recipes/jewel-embedded.toml --data DIR
 
 Writes a side-by-side sheet, one Markdown page and the figures: held-out loss, whether training
-pictures come back, attributes as asked, and with `--clip` and `--dino` their scores.
+pictures come back, and attributes as asked.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 SAMPLES = 24
 SHOWN = 8  # pairs on the sheet of nearest training pictures
-ModelFolder = Annotated[Path | None, typer.Option(help="A local folder with such a model")]
 
 
 def evaluate_image(
@@ -35,26 +34,18 @@ def evaluate_image(
     base: Path | None = None,
     samples: int = SAMPLES,
     attributes: tuple[str, ...] = (),
-    clip: Path | None = None,
-    dino: Path | None = None,
     judge: Path | None = None,
     told: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     from training.images.drawing.grid import save_png
-    from training.images.evaluation import report, scores
+    from training.images.evaluation import report
     from training.images.evaluation.attributes import RenderJudge
     from training.images.evaluation.measures import WRITERS, Measures
     from training.images.evaluation.subject import subject_of
 
     told("loading")
     subject = subject_of(recipe, run, base)
-    measures = Measures(
-        subject,
-        told,
-        clip=scores.Clip(clip) if clip else None,
-        dino=scores.Dino(dino) if dino else None,
-        eye=RenderJudge(judge) if judge else None,
-    )
+    measures = Measures(subject, told, RenderJudge(judge) if judge else None)
     wishes, pairs = measures.side_by_side()
     folder = run / "evaluation"
     save_png(before_after(wishes, pairs), folder / report.SHEET)
@@ -65,7 +56,6 @@ def evaluate_image(
         "held_out": subject.held_out(),
         "memory": measures.memory(drawn),
         "attributes": measures.attributes(attributes, chosen, made),
-        "scores": measures.scores([*wishes, *asked], drawn),
     }
     save_nearest(folder / report.NEAREST, values["memory"]["lora"], drawn["lora"], measures)
     return values
@@ -107,8 +97,6 @@ def main(
     attribute: Annotated[
         list[str] | None, typer.Option(help="A field of the listing to judge; may be repeated")
     ] = None,
-    clip: ModelFolder = None,
-    dino: ModelFolder = None,
     judge: Annotated[
         Path | None, typer.Option(help="Weights of training.judge_jewellery, to judge attributes")
     ] = None,
@@ -120,7 +108,7 @@ def main(
     if names and judge is None:
         stage.require_extra("sklearn")
     with console.status("loading") as status, stage.memory_told(MEMORY_HELP):
-        values = evaluate_image(recipe, run, base, samples, names, clip, dino, judge, status.update)
+        values = evaluate_image(recipe, run, base, samples, names, judge, status.update)
     sets = [("set", change, None) for change in changes or ()]
     more = [("samples", samples, SAMPLES), *(("attribute", name, None) for name in names)]
     write_down(

@@ -26,7 +26,7 @@ def _media() -> None:  # else typer takes a lone command for the whole
 def sweep_command() -> None:
     """Delete pictures, an hour old at least, that no answer has: what a kill or a restore left over.
 
-    A folder is swept at each start; an object store only by this, once a week or after a restore.
+    On SQLite this is done at each start; on PostgreSQL only by this, once a week or after a restore.
     """
     with logged("pastiche") as settings:
         if len(set(revisions(settings))) > 1:

@@ -19,18 +19,18 @@ log = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def holding(
-    leases: Leases, names: tuple[str, ...], waiting: Callable[[str], None], *, holder: str = ""
+    leases: Leases, names: tuple[str, ...], waiting: Callable[[str], None]
 ) -> AsyncIterator[asyncio.Event]:
     """Hold all leases inside the block; yield an event that is set when one is lost.
 
     `waiting` is called once with each process that has one. While the ledger cannot be reached nobody
-    can take them, so they are kept. With a `holder` that others use too they are left to lapse.
+    can take them, so they are kept.
     """
     lost = asyncio.Event()
     told: set[str] = set()
     while True:
         try:
-            theirs = {who for name in names if (who := await leases.take(name, holder))}
+            theirs = {who for name in names if (who := await leases.take(name))}
         except LedgerError:
             log.exception("a lease cannot be taken; trying again")
             theirs = {""}
@@ -40,22 +40,21 @@ async def holding(
             waiting(who)
         told |= theirs
         await asyncio.sleep(AGAIN_SECONDS)
-    keeper = asyncio.create_task(_keep(leases, names, holder, lost))
+    keeper = asyncio.create_task(_keep(leases, names, lost))
     try:
         yield lost
     finally:
         await end(keeper)
-        if not holder:
-            with contextlib.suppress(LedgerError, TimeoutError):  # else they lapse
-                await within(GIVE_BACK_SECONDS, leases.give_back(names))
+        with contextlib.suppress(LedgerError, TimeoutError):  # else they lapse
+            await within(GIVE_BACK_SECONDS, leases.give_back(names))
 
 
-async def _keep(leases: Leases, names: tuple[str, ...], holder: str, lost: asyncio.Event) -> None:
+async def _keep(leases: Leases, names: tuple[str, ...], lost: asyncio.Event) -> None:
     while leases.needed and not lost.is_set():
         await asyncio.sleep(RENEW_SECONDS)
         for name in names:
             try:
-                who = await leases.take(name, holder)
+                who = await leases.take(name)
             except LedgerError as error:
                 log.warning("a lease was not renewed", extra={"lease": name, "why": str(error)})
                 continue

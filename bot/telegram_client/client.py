@@ -2,9 +2,7 @@
 debts."""
 
 import asyncio
-import hashlib
 import logging
-from functools import partial
 
 import telegram
 from telegram import BotCommand, BotCommandScope
@@ -23,7 +21,6 @@ from bot.telegram_client.live_answer import TelegramAnswer
 from bot.telegram_client.messages import Sender
 from bot.telegram_client.update_queue import BACKOFF_SECONDS, UpdateQueue, guarded, poll
 from bot.telegram_client.updates import User
-from bot.telegram_client.webhook import checked_secret, listen
 from engine.errors import SetupError
 from engine.ledger.outbox import Debt
 from engine.plan.cards import Registry
@@ -60,7 +57,7 @@ class TelegramClient:
         self._updates = UpdateQueue(service, self._handlers)
         self._stopping = asyncio.Event()
         self._ready = asyncio.Event()
-        self._taking = False  # updates are asked for, or listened for
+        self._taking = False  # updates are asked for
         self._left = asyncio.Event()
 
     @property
@@ -138,19 +135,12 @@ class TelegramClient:
         log.info("Telegram: %s", words)
 
     async def _take_in(self) -> None:
-        """Take updates in while no other process does, but for replicas behind the same webhook."""
-        url, together = self._settings.telegram_webhook_url, ""
-        work = partial(poll, self._api, self._updates.take, self._say)
-        if url:
-            secret = checked_secret(self._settings.telegram_webhook_secret)
-            address = self._settings.telegram_webhook_listen
-            work = partial(listen, self._api, self._updates.take, url, secret, address)
-            together = f"the webhook {hashlib.sha256(url.encode()).hexdigest()[:12]}"
+        """Take updates in while no other process does."""
         leases, names = self._service.context.services.leases, (f"telegram {self._api.bot.id}",)
-        async with holding(leases, names, _waiting, holder=together) as lost:
+        async with holding(leases, names, _waiting) as lost:
             self._taking = True
             try:
-                await while_held(lost, work())
+                await while_held(lost, poll(self._api, self._updates.take, self._say))
             finally:
                 self._taking = False
 

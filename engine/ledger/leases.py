@@ -28,12 +28,9 @@ class Leases:
         return self._database.dialect != "sqlite"
 
     @lasting
-    async def take(self, name: str, holder: str = "") -> str:
-        """Take it, or keep it: "" when it is ours for LEASE_SECONDS, else who has it.
-
-        `holder`: in whose name, when several processes do it together.
-        """
-        mine = holder or self.holder
+    async def take(self, name: str) -> str:
+        """Take it, or keep it: "" when it is ours for LEASE_SECONDS, else who has it."""
+        mine = self.holder
         if not self.needed:
             return ""
         from sqlalchemy.dialects import postgresql  # loaded by then; nobody else waits for it

@@ -37,7 +37,7 @@ from engine.ledger.rows import (
 )
 from engine.ledger.tables import Asker, Delivery, JobRow, Output, PictureRow, RequestRow
 from engine.ledger.transactions import add, lasting
-from engine.media.media_address import open_media
+from engine.media.store import PictureStore
 from engine.plan.job import Answer, Job, Request
 from engine.plan.router import Route
 
@@ -74,12 +74,12 @@ class Ledger(PictureCleanup):
     def __init__(
         self,
         database: AsyncEngine,
-        media: Path | str,
+        media: Path,
         clock: Callable[[], float] = time.time,
         observers: Sequence[Observer] = (),
     ) -> None:
         super().__init__(database, clock, observers)
-        self.media = open_media(media, self.vault)
+        self.media = PictureStore(media, self.vault)
 
     @lasting
     async def accept(

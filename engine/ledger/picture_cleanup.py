@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from engine.errors import MediaError
 from engine.ledger.tables import Discard, PictureRow
 from engine.ledger.transactions import Database, add
-from engine.media.media_address import MediaStore
+from engine.media.store import PictureStore
 
 AT_ONCE = 500  # names a statement
 SAFE_SECONDS = 3600.0  # a picture this old is no longer one whose row is about to be written
@@ -33,7 +33,7 @@ async def discard(connection: AsyncConnection, files: Sequence[str], now: float)
 class PictureCleanup(Database):
     """A database whose pictures lie in `media`."""
 
-    media: MediaStore
+    media: PictureStore
 
     async def throw_away(self) -> int:
         """Delete what was written down, but for what an answer has; how many pictures went.

@@ -1,4 +1,4 @@
-"""Where pictures lie: sealed, each under the digest of what is in it, in a folder or an object store."""
+"""Keep pictures: sealed, each under the digest of what is in it, in a folder that a fleet may share."""
 
 import hashlib
 import os
@@ -28,13 +28,11 @@ def _translated(fault: str) -> Iterator[None]:
         raise MediaError(f"{fault}: {error.strerror}") from error
 
 
-class FolderStore:
+class PictureStore:
     """Keep sealed files `aa/aabbcc...`, each written whole and synced before it has its name.
 
     All methods may raise MediaError, and block.
     """
-
-    swept_at_start = True  # listing it costs little
 
     def __init__(self, root: Path, vault: Vault) -> None:
         self._root = root

@@ -44,7 +44,7 @@ async def owning(
     core = LocalEngine(
         registry, ledger, queue, max_length=settings.max_length, semantic=settings.semantic()
     )
-    swept = await ledger.sweep() if ledger.media.swept_at_start else 0
+    swept = await ledger.sweep()
     replayed = await queue.start()  # before anybody can ask, so that no job is taken up twice
     server = Server(settings.socket, partial(_serve, core, queue))
     make_runtime(settings)

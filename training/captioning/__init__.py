@@ -1,4 +1,4 @@
-"""Captions for pictures, by whoever can look at them: a service, a local model, the catalogue."""
+"""Captions for pictures, by a service that looks at them, or by the catalogue."""
 
 from typing import Protocol
 

@@ -15,8 +15,8 @@ TRIES = 5
 SECONDS = 120.0  # for one answer
 OF_THE_PICTURE = (400, 413, 415, 422)  # statuses that the next picture need not meet
 WITHOUT = (
-    "To go on without it: --captioner catalogue needs no key, --captioner local looks with a model "
-    "on this machine, and [caption] address may name a server of your own."
+    "To go on without it: --captioner catalogue needs no key, and [caption] address may name a "
+    "server of your own, such as vLLM or llama.cpp with a model that sees."
 )
 
 

@@ -10,13 +10,13 @@ from typing import Any
 
 from PIL import Image
 
-from training.captioning.description import Description, schema
+from training.captioning.description import schema
 from training.captioning.tables import CaptionTable
 from training.errors import BadCorpus
 from training.images.data.folder import open_picture
 from training.museum.metadata_rows import METADATA, read_rows
 
-DECISIVE = {"captioner", "model", "structured", "longest_side", "detail", "most_tokens", "seed"}
+DECISIVE = {"captioner", "model", "longest_side", "detail", "most_tokens", "seed"}
 QUALITY = 90  # of the JPEG that is sent
 FACTS = ("object_type", "materials", "techniques", "styles", "date", "place")
 INSTRUCTION = """Describe this piece of jewellery for a picture caption. Say what can be seen, \
@@ -27,7 +27,6 @@ write "image", "photo" or "picture". Put what you cannot make out into "uncertai
 CATALOGUE = (
     "The museum's catalogue says (use it to name what you see, leave out what is not seen): "
 )
-AS_JSON = "Answer with nothing but one JSON object with these keys: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +52,7 @@ def questions_of(data: Path, table: CaptionTable) -> list[Question]:
     for row in read_rows(path):
         picture = data / row["file_name"]
         if picture.is_file() and picture.resolve().is_relative_to(data.resolve()):
-            text, digest = instruction(row, table), sha256(picture.read_bytes()).hexdigest()
+            text, digest = instruction(row), sha256(picture.read_bytes()).hexdigest()
             key = key_of(digest, text, table)
             questions.append(Question(row["file_name"], picture, row, text, digest, key))
     if not questions:
@@ -64,14 +63,10 @@ def questions_of(data: Path, table: CaptionTable) -> list[Question]:
     return questions
 
 
-def instruction(row: dict[str, Any], table: CaptionTable) -> str:
+def instruction(row: dict[str, Any]) -> str:
     facts = {name: row[name] for name in FACTS if row.get(name)}
-    lines = [INSTRUCTION]
-    lines += [CATALOGUE + json.dumps(facts, ensure_ascii=False, sort_keys=True)] if facts else []
-    keys = {name: str(field.description) for name, field in Description.model_fields.items()}
-    if table.captioner == "local" or table.structured != "json_schema":
-        lines.append(AS_JSON + json.dumps(keys, ensure_ascii=False))
-    return "\n".join(lines)
+    lines = [CATALOGUE + json.dumps(facts, ensure_ascii=False, sort_keys=True)] if facts else []
+    return "\n".join([INSTRUCTION, *lines])
 
 
 def key_of(picture: str, text: str, table: CaptionTable) -> str:
@@ -85,14 +80,10 @@ def key_of(picture: str, text: str, table: CaptionTable) -> str:
     return sha256(picture.encode() + words).hexdigest()
 
 
-def sendable(path: Path, longest_side: int) -> Image.Image:
-    """Open a picture as it is sent: upright, RGB, no longer than asked. Raises BadCorpus."""
+def data_address(path: Path, longest_side: int) -> str:
+    """Encode a picture as it is sent: upright, RGB, no longer than asked. Raises BadCorpus."""
     picture = open_picture(path)
     picture.thumbnail((longest_side, longest_side), Image.Resampling.LANCZOS)
-    return picture
-
-
-def data_address(picture: Image.Image) -> str:
     body = io.BytesIO()
     picture.save(body, "JPEG", quality=QUALITY)
     return "data:image/jpeg;base64," + base64.b64encode(body.getvalue()).decode("ascii")
@@ -100,21 +91,17 @@ def data_address(picture: Image.Image) -> str:
 
 def completion_body(question: Question, table: CaptionTable, own: bool) -> dict[str, Any]:
     """Build the body of a chat completion; `own` is OpenAI's dialect, else that of look-alikes."""
-    picture = data_address(sendable(question.path, table.longest_side))
+    picture = data_address(question.path, table.longest_side)
     parts = [
         {"type": "text", "text": question.text},
         {"type": "image_url", "image_url": {"url": picture, "detail": table.detail}},
     ]
-    body: dict[str, Any] = {
+    named = {"name": "description", "strict": True, "schema": schema()}
+    return {
         "model": table.model,
         "messages": [{"role": "user", "content": parts}],
         "temperature": 0,
         "seed": table.seed,
         ("max_completion_tokens" if own else "max_tokens"): table.most_tokens,
+        "response_format": {"type": "json_schema", "json_schema": named},
     }
-    if table.structured == "json_schema":
-        named = {"name": "description", "strict": True, "schema": schema()}
-        body["response_format"] = {"type": "json_schema", "json_schema": named}
-    elif table.structured == "json_object":
-        body["response_format"] = {"type": "json_object"}
-    return body

@@ -8,7 +8,7 @@ from training.run.tables import Table
 
 PREFIX = "a high-quality photo of a real historical TOK jewellery piece"
 OPENAI = "https://api.openai.com/v1"
-Kind = Literal["openai", "local", "catalogue"]
+Kind = Literal["openai", "catalogue"]
 
 
 class CaptionTable(Table):
@@ -17,7 +17,6 @@ class CaptionTable(Table):
     captioner: Kind = "openai"
     model: str = "gpt-4.1-2025-04-14"
     address: str = OPENAI  # any server that speaks the same protocol
-    structured: Literal["json_schema", "json_object", "none"] = "json_schema"
     prefix: str = PREFIX
     longest_side: int = Field(default=1024, ge=64, le=2048)
     detail: Literal["auto", "low", "high"] = "high"
@@ -27,5 +26,3 @@ class CaptionTable(Table):
     token_budget: int = Field(default=75, ge=20, le=75)  # CLIP tokens of the short caption
     dollars_in: float | None = Field(default=None, ge=0)  # per million tokens; None: looked up
     dollars_out: float | None = Field(default=None, ge=0)
-    review_share: float = Field(default=0.05, ge=0, le=1)
-    review_least: int = Field(default=20, ge=0)

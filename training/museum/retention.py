@@ -6,7 +6,6 @@ stage prunes when it starts; a small process waits for the hour, one for each da
 
 import fcntl
 import json
-import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -29,8 +28,7 @@ from training.run.expiry import leave_behind, wait_for
 from training.run.json_lines import write_lines
 
 CATALOGUE = "catalogue"  # the captioner that repeats the museum's own words
-WORK = "captions"  # the captioners' working folder in a data folder
-DERIVED = ("review",)  # in it: what shows pictures and museum texts
+WORK = "captions"  # a captioner's working folder in a data folder
 WATCH = ".watch.lock"
 
 
@@ -71,7 +69,7 @@ def rows_here(data: Path) -> list[dict[str, Any]]:
 
 
 def prune_captions(data: Path, gone: set[str]) -> None:
-    """Take out captions in the museum's words, and everything that shows pictures."""
+    """Take out captions in the museum's words."""
     path = data / CAPTIONS
     if path.exists():
         kept = [
@@ -80,8 +78,6 @@ def prune_captions(data: Path, gone: set[str]) -> None:
             if row["file_name"] not in gone or row.get("captioner") != CATALOGUE
         ]
         write_lines(path, kept)
-    for name in DERIVED:
-        shutil.rmtree(data / WORK / name, ignore_errors=True)
 
 
 def retention_of(data: Path) -> float | None:

@@ -24,7 +24,7 @@ from engine.errors import CommandError, SetupError
 from engine.files import restore
 from engine.ledger.storage import check_key, revisions
 from engine.ledger.transactions import Database
-from engine.media.media_address import open_media
+from engine.media.store import PictureStore
 from engine.plan.cards import Registry
 from engine.settings import Settings
 from engine.study.experiments.tables import ExperimentRow
@@ -133,7 +133,7 @@ async def export_study(options: Options, settings: Settings) -> Exported:
             key=key,
         )
         registry = Registry.load(settings.expert_roots, settings.profile)
-        media = open_media(settings.media, database.vault)
+        media = PictureStore(settings.media, database.vault)
         rows = {name: len(shaped.tables[name]) for name in FILES}
         with export_folder(options.out.absolute(), replace=options.replace) as folder:
             digest = fill(folder, made, registry, media, partial(short, reading.key))

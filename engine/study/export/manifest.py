@@ -12,8 +12,7 @@ from typing import Any
 from engine.backends.png import renamed
 from engine.errors import CommandError
 from engine.files import write_file, write_json
-from engine.media.media_address import MediaStore
-from engine.media.store import name_of
+from engine.media.store import PictureStore, name_of
 from engine.plan.cards import Registry
 from engine.study.export.card import card
 from engine.study.export.card_tables import ExportFacts, flow_json
@@ -30,7 +29,7 @@ def fill(
     folder: Path,
     made: ExportFacts,
     registry: Registry,
-    media: MediaStore,
+    media: PictureStore,
     rename: Callable[[str], str],
 ) -> str:
     """Write everything; return the manifest's SHA-256. Raises OSError when the disk refuses.
@@ -57,7 +56,7 @@ def fill(
 
 
 def _pictures(
-    folder: Path, tables: Tables, media: MediaStore, rename: Callable[[str], str] | None
+    folder: Path, tables: Tables, media: PictureStore, rename: Callable[[str], str] | None
 ) -> int:
     """Write the pictures; `file` of one that is gone becomes None. Return how many are gone.
 

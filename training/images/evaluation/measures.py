@@ -10,7 +10,7 @@ from training.images.data.folder import Picture, open_picture
 from training.images.data.samples import words_of
 from training.images.drawing.generation import DrawRequest
 from training.images.evaluation import attributes as judges
-from training.images.evaluation import memory, scores
+from training.images.evaluation import memory
 from training.images.evaluation.features import features_of_all
 from training.images.evaluation.subject import Subject
 from training.images.recipe import ImageRecipe
@@ -36,8 +36,6 @@ NECKLACE = (
 class Measures:
     subject: Subject
     told: Callable[[str], None]
-    clip: scores.Clip | None = None
-    dino: scores.Dino | None = None
     eye: judges.RenderJudge | None = None
     train: list[Image.Image] = field(default_factory=list)
     held: list[Image.Image] = field(default_factory=list)
@@ -75,17 +73,13 @@ class Measures:
                 self.told(f"{what}: {writer}, {len(made[writer])} of {len(wishes)}")
         return made
 
-    def looks(self, pictures: Sequence[Image.Image]) -> Any:
-        """Compare pictures by DINO's rows if it is there, else by plain features."""
-        return self.dino.pictures(pictures) if self.dino else features_of_all(pictures)
-
     def memory(self, made: dict[str, list[Image.Image]]) -> dict[str, Any]:
         self.told("looking for training pictures given back")
-        train = self.looks(self.train)
-        held = self.looks(self.held) if self.held else []
+        train = features_of_all(self.train)
+        held = features_of_all(self.held) if self.held else []
         return {
             writer: memory.memory_of(
-                made[writer], self.looks(made[writer]), self.train, train, held
+                made[writer], features_of_all(made[writer]), self.train, train, held
             )
             for writer in WRITERS
         }
@@ -116,27 +110,6 @@ class Measures:
             shown, wanted = only_known(seen, facts)
             if shown:
                 found[part] = judges.accuracy(wanted, judge.attributes(shown))
-        return found
-
-    def scores(
-        self, wishes: Sequence[DrawRequest], made: dict[str, list[Image.Image]]
-    ) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        real = self.held or self.train
-        for name, model in (("clip", self.clip), ("dino", self.dino)):
-            if model is None:
-                continue
-            self.told(f"{name} scores")
-            rows = model.pictures(real)
-            found[name] = {
-                writer: scores.likeness(model.pictures(made[writer]), rows) for writer in WRITERS
-            }
-        if self.clip is not None:
-            prompts = [wish.prompt for wish in wishes]
-            found["prompt"] = {
-                writer: scores.prompt_score(self.clip, self.clip.pictures(made[writer]), prompts)
-                for writer in WRITERS
-            }
         return found
 
 

@@ -14,7 +14,6 @@ def lines_of(values: dict[str, Any]) -> list[str]:
         *held_out_lines(values["held_out"]),
         *memory_lines(values["memory"]),
         *attribute_lines(values["attributes"]),
-        *score_lines(values["scores"]),
     ]
 
 
@@ -60,21 +59,6 @@ def attribute_lines(found: dict[str, Any]) -> list[str]:
 def judged(found: dict[str, Any], name: str) -> str:
     real = found.get("photographs")
     return f"; the judge is right on {real[name]:.0%} of held-out photographs" if real else ""
-
-
-def score_lines(found: dict[str, Any]) -> list[str]:
-    lines = []
-    if "prompt" in found:
-        base, lora = found["prompt"]["base"], found["prompt"]["lora"]
-        lines.append(f"CLIP-T (picture and prompt): base {base:.3f}, LoRA {lora:.3f}")
-    for name, title in (("clip", "CLIP-I"), ("dino", "DINO")):
-        if name in found:
-            base, lora = found[name]["base"], found[name]["lora"]
-            lines.append(
-                f"{title} to the nearest photograph: base {base['nearest']:.3f}, LoRA "
-                f"{lora['nearest']:.3f}; to their mean: {base['mean']:.3f}, {lora['mean']:.3f}"
-            )
-    return lines
 
 
 def page(name: str, values: dict[str, Any], command: str) -> str:
