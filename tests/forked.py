@@ -68,15 +68,15 @@ def _serve(address: str) -> None:
                 child = os.fork()
                 if child == 0:
                     door.close()
-                    _become(*told, files)
-                    os._exit(_code(main))
+                    become(*told, files)
+                    os._exit(code_of(main))
                 for file in files:
                     os.close(file)
                 _, status = os.waitpid(child, 0)
                 line.sendall(str(os.waitstatus_to_exitcode(status)).encode())
 
 
-def _become(words: list[str], environment: dict[str, str], cwd: str, files: list[int]) -> None:
+def become(words: list[str], environment: dict[str, str], cwd: str, files: list[int]) -> None:
     for place, file in enumerate(files):
         os.dup2(file, place)
         os.close(file)
@@ -86,7 +86,7 @@ def _become(words: list[str], environment: dict[str, str], cwd: str, files: list
     os.chdir(cwd)
 
 
-def _code(main: Callable[[], None]) -> int:
+def code_of(main: Callable[[], object]) -> int:
     """The exit code, its output written out."""
     code = 0
     try:

@@ -1,10 +1,7 @@
 """Pictures are judged by measures that find what is there, and published with what was found."""
 
 import json
-import os
 import random
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -13,6 +10,7 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 from safetensors.torch import load_file, save_file
+from stages import stage
 from tiny_sdxl import COLOURS, make_base, make_pictures, make_recipe
 
 from engine.plan.cards import BUILT_IN, load_card
@@ -260,18 +258,6 @@ def test_the_shipped_recipes_are_the_reports_and_the_better_one() -> None:
     assert new.lora.alpha == new.lora.rank == 32 and new.training.ema and new.data.held_out
     assert not old.rights.train_allowed and not new.rights.train_allowed
     assert small.base.id == "jewel-base" and small.rights.train_allowed
-
-
-def stage(name: str, *words: object, status: int = 0) -> str:
-    """Run a stage as people do; gives what it prints."""
-    done = subprocess.run(
-        (sys.executable, "-m", f"training.{name}", *map(str, words)),
-        capture_output=True,
-        text=True,
-        env={**os.environ, "COLUMNS": "200", "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == status, done.stderr[-2000:]
-    return done.stdout + done.stderr
 
 
 @pytest.mark.slow

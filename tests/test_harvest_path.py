@@ -1,25 +1,14 @@
 """From a search to captions by the commands themselves, the museum and the service on loopback."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 from openai_server import service_of
+from stages import stage
 from test_harvest import RECIPE
 from vam_server import Fault, Piece, museum_of
 
 from training.museum.metadata_rows import read_rows
-
-
-def run(module: str, *words: str) -> str:
-    """One command, to its end; gives what it said."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")}
-    program = (sys.executable, "-m", f"training.{module}", *words)
-    ended = subprocess.run(program, capture_output=True, text=True, check=False, env=env)
-    assert ended.returncode == 0, ended.stderr
-    return ended.stdout
 
 
 def test_from_a_search_to_captions_with_faults_on_the_way_and_nothing_twice(tmp_path: Path) -> None:
@@ -31,16 +20,16 @@ def test_from_a_search_to_captions_with_faults_on_the_way_and_nothing_twice(tmp_
         caption = f'\n[caption]\naddress = "{service.address}"\ndollars_in = 2\ndollars_out = 8\n'
         recipe.write_text(RECIPE.format(address=museum.address) + caption)
         words = (str(recipe), "--runs", str(tmp_path))
-        assert "8 objects, 7 with a picture" in run("harvest_vam", *words, "--dry-run")
-        told = run("harvest_vam", *words, "--no-watch")
+        assert "8 objects, 7 with a picture" in stage("harvest_vam", *words, "--dry-run")
+        told = stage("harvest_vam", *words, "--no-watch")
         assert "5 pictures of 5 objects" in told and "left out, answered 404: 1" in told
         assert "may not be trained on: [rights] train_allowed is false" in told
-        assert "5 captions" in run("caption", *words, "--yes", "--max-usd", "1")
-        assert "are those of the lock file" in run("harvest_vam", *words, "verify")
+        assert "5 captions" in stage("caption", *words, "--yes", "--max-usd", "1")
+        assert "are those of the lock file" in stage("harvest_vam", *words, "verify")
         asked = len(service.asked), len(museum.picture_paths)
         museum.faults[museum.picture_path(3)] = [Fault(404)]
-        again = run("harvest_vam", *words, "--no-watch")
-        run("caption", *words)
+        again = stage("harvest_vam", *words, "--no-watch")
+        stage("caption", *words)
         assert (len(service.asked), len(museum.picture_paths)) == (asked[0], asked[1] + 1)
     assert "0 pictures fetched now" in again
     data = tmp_path / "crowns" / "data"

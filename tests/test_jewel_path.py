@@ -1,14 +1,12 @@
 """The whole road of a picture expert, by its commands: museum, captions, training, a chat's picture."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from openai_server import service_of
 from program import events, pastiche
+from stages import stage
 from test_harvest import RECIPE
 from tiny_sdxl import make_base, make_recipe
 from vam_server import Piece, museum_of
@@ -19,16 +17,6 @@ CHANGES = (
     "expert.name=jewel", "expert.command=jewel", "expert.profile=tiny", "training.steps=4",
     "save.every=2", "validation.steps=1",
 )  # fmt: skip
-
-
-def stage(module: str, *words: object) -> str:
-    """One command of the road, to its end; gives what it said."""
-    program = [sys.executable, "-m", f"training.{module}", *map(str, words)]
-    env = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")}
-    env["OMP_NUM_THREADS"] = "1"
-    ended = subprocess.run(program, capture_output=True, text=True, check=False, env=env)
-    assert ended.returncode == 0, ended.stderr
-    return ended.stdout
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The Guardian: paged to the end, counted, patient, and gone after a day."""
+"""The Guardian: paged to the end, patient, and gone after a day."""
 
 import json
 from pathlib import Path
@@ -11,8 +11,8 @@ from training_server import Answer, Stand, serving
 from training.errors import SourceFault
 from training.run.expiry import STAMP, purge, stamp
 from training.sources.csv_tables import TablesSource
-from training.sources.guardian_api import CountedPace, GuardianApi, Quota
-from training.sources.guardian_articles import ARTICLES, STATE, GuardianSource, metadata_of
+from training.sources.guardian_api import GuardianApi
+from training.sources.guardian_articles import ARTICLES, STATE, GuardianSource
 from training.sources.origins import GuardianOrigin, TablesOrigin
 from training.web.http_client import Pace, PoliteClient
 from training.web.journal import Journal
@@ -44,8 +44,7 @@ def after(name: str) -> str:
 def source(
     stand: Stand, folder: Path, clock: Clock, limit: int = 100, section: str = "uk-news"
 ) -> GuardianSource:
-    quota = Quota(folder / "quota.json", per_day=500, day=lambda: "2026-01-01")
-    client = PoliteClient(CountedPace(quota, Pace(1.0, clock.time, clock.sleep)), 0.25)
+    client = PoliteClient(Pace(1.0, clock.time, clock.sleep), 0.25)
     origin = GuardianOrigin(kind="guardian", section=section, page_size=2, limit=limit)
     api = GuardianApi(KEY, client, stand.address)
     noted: list[Path] = []
@@ -139,22 +138,6 @@ def test_a_broken_search_goes_on_where_it_stopped(tmp_path: Path) -> None:
         store.write_text(store.read_text() + '{"id": "cut sho')
         assert len(list(source(stand, tmp_path, Clock()).works())) == 5
         assert stand.paths.count("/search") == stand.paths.count(after("b")) == 1
-
-
-def test_the_day_s_calls_are_counted_and_end(tmp_path: Path) -> None:
-    quota = Quota(tmp_path / "q.json", per_day=2, day=lambda: "2026-01-01")
-    quota.spend()
-    Quota(tmp_path / "q.json", 2, lambda: "2026-01-01").spend()
-    with pytest.raises(SourceFault, match="after midnight UTC"):
-        quota.spend()
-    Quota(tmp_path / "q.json", 2, lambda: "2026-01-02").spend()
-
-
-def test_metadata_holds_no_text_and_asks_for_none(tmp_path: Path) -> None:
-    with serving({"/search": [page(article("a"))]}) as stand:
-        (found,) = source(stand, tmp_path, Clock()).articles(with_text=False)
-        assert "bodyText" not in stand.asked[0][1]["show-fields"]
-    assert set(metadata_of(found)) == {"id", "address", "section", "date", "words"}
 
 
 def test_the_store_is_gone_after_a_day_and_filled_anew(tmp_path: Path) -> None:

@@ -2,13 +2,11 @@
 
 import asyncio
 import json
-import os
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
 import pytest
+from stages import as_typed, stage
 from training_base import AUTHORS, make_corpus, make_recipe
 from training_server import Answer, serving
 
@@ -26,32 +24,6 @@ QLORA = """"fp32"
 method = "qlora"
 optimiser = "adamw8bit"
 gradient_checkpointing = true"""
-
-
-def stage(name: str, *words: object, status: int = 0, **environment: str) -> str:
-    """Run a stage as people do; gives what it prints."""
-    done = subprocess.run(
-        (sys.executable, "-m", f"training.{name}", *map(str, words)),
-        capture_output=True,
-        text=True,
-        env={**os.environ, "COLUMNS": "200", "OMP_NUM_THREADS": "1", **environment},
-    )
-    assert done.returncode == status, done.stderr[-2000:]
-    return done.stdout + done.stderr
-
-
-def as_typed(told: str, **environment: str) -> str:
-    """Paste what a stage said comes next into a shell; gives what that prints."""
-    (line,) = [line for line in told.splitlines() if line.startswith("Next: ")]
-    done = subprocess.run(
-        line.removeprefix("Next: "),
-        shell=True,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "COLUMNS": "200", "OMP_NUM_THREADS": "1", **environment},
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout + done.stderr
 
 
 def guardian(path: Path, **changes: str) -> Path:
@@ -123,20 +95,10 @@ def test_from_corpus_to_an_answer_for_lora_and_qlora(tmp_path: Path, tiny_base: 
     assert list(record["stages"]) == ["corpus", "evaluate_text", "publish", "train_text"]
 
 
-def test_a_guardian_recipe_refuses_text_and_counts_metadata(
-    tmp_path: Path, tiny_base: Path
-) -> None:
-    # a short time: the guarding process ends with the test run
-    recipe = guardian(tmp_path / "r.toml", retention_days="2e-4")
-    options = (recipe, "--base", tiny_base, "--runs", tmp_path)
-    refusal = stage("corpus", *options, status=2)
+def test_a_guardian_recipe_refuses_text(tmp_path: Path, tiny_base: Path) -> None:
+    recipe = guardian(tmp_path / "r.toml")
+    refusal = stage("corpus", recipe, "--base", tiny_base, "--runs", tmp_path, status=2)
     assert "6(g)" in refusal and "licensing@theguardian.com" in refusal
-    row = {"id": "a/1", "type": "article", "webTitle": "A", "fields": {"wordcount": "91"}}
-    body = json.dumps({"response": {"pageSize": 200, "orderBy": "newest", "results": [row]}})
-    with serving({"/search": [Answer(body)]}) as stand:
-        keys = {"GUARDIAN_API_KEY": "k", "GUARDIAN_ADDRESS": stand.address}
-        told = stage("corpus", *options, "--metadata-only", **keys)
-    assert "1 articles, 91 words. No text was fetched." in told
 
 
 def test_a_licence_fetches_guardian_text_into_folders_with_one_hour_of_death(

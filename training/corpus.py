@@ -15,7 +15,7 @@ import typer
 from rich.progress import track
 
 from engine.files import whole_folder
-from training.errors import BadCorpus, BadRecipe
+from training.errors import BadCorpus
 from training.run import stage
 from training.run.evaluation import next_line
 from training.run.expiry import due_of, guard, stamp_until
@@ -24,7 +24,6 @@ from training.run.record import digest_of_file, note_stage
 from training.run.settings import TrainingSettings
 from training.sources import Source
 from training.sources.factory import FETCHED, GUARDIAN, source_of
-from training.sources.guardian_articles import GuardianSource, metadata_of
 from training.sources.origins import HubOrigin
 from training.text.bases import load_tokenizer
 from training.text.data.blocks import write_blocks
@@ -87,34 +86,18 @@ def main(
     base: stage.BaseFolder = None,
     runs: stage.RunsFolder = Path("runs"),
     changes: stage.Changes = None,
-    metadata_only: Annotated[
-        bool, typer.Option("--metadata-only", help="The Guardian: ids and word counts, no text")
-    ] = False,
 ) -> None:
     """Acquire, clean, dedupe, filter, split and pack a corpus."""
     recipe = load_recipe(recipe_file, tuple(changes or ()))
     run = stage.open_run(recipe, runs)
-    if not metadata_only:
-        require_text(recipe)
+    require_text(recipe)
     if isinstance(recipe.source, HubOrigin) and corpus is None:
         stage.require_extra("datasets")
     source = source_of(recipe, runs, corpus, TrainingSettings())
-    if metadata_only:
-        plan(source)
-        return
     facts = build(recipe, source, run, base)
     note_stage(run, recipe, "corpus", facts)
     tell(facts)
     stage.say(next_line("train_text", recipe_file, base, runs, changes))
-
-
-def plan(source: Source) -> None:
-    """Count what a Guardian search would give; the metadata lies in the store for its day."""
-    if not isinstance(source, GuardianSource):
-        raise BadRecipe("--metadata-only is for recipes whose source is The Guardian.")
-    rows = [metadata_of(article) for article in source.articles(with_text=False)]
-    words = sum(int(row["words"] or 0) for row in rows)
-    stage.say(f"{len(rows)} articles, {words:,} words. No text was fetched.")
 
 
 def tell(facts: dict[str, Any]) -> None:

@@ -80,10 +80,14 @@ def key_of(picture: str, text: str, table: CaptionTable) -> str:
     return sha256(picture.encode() + words).hexdigest()
 
 
-def data_address(path: Path, longest_side: int) -> str:
-    """Encode a picture as it is sent: upright, RGB, no longer than asked. Raises BadCorpus."""
+def sendable(path: Path, longest_side: int) -> Image.Image:
+    """Open a picture as it is sent: upright, RGB, no longer than asked. Raises BadCorpus."""
     picture = open_picture(path)
     picture.thumbnail((longest_side, longest_side), Image.Resampling.LANCZOS)
+    return picture
+
+
+def data_address(picture: Image.Image) -> str:
     body = io.BytesIO()
     picture.save(body, "JPEG", quality=QUALITY)
     return "data:image/jpeg;base64," + base64.b64encode(body.getvalue()).decode("ascii")
@@ -91,7 +95,7 @@ def data_address(path: Path, longest_side: int) -> str:
 
 def completion_body(question: Question, table: CaptionTable, own: bool) -> dict[str, Any]:
     """Build the body of a chat completion; `own` is OpenAI's dialect, else that of look-alikes."""
-    picture = data_address(question.path, table.longest_side)
+    picture = data_address(sendable(question.path, table.longest_side))
     parts = [
         {"type": "text", "text": question.text},
         {"type": "image_url", "image_url": {"url": picture, "detail": table.detail}},

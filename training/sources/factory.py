@@ -75,8 +75,7 @@ def guardian_source(
             "The Guardian needs a key of your own: set GUARDIAN_API_KEY. Keys come from "
             "https://open-platform.theguardian.com/access/."
         )
-    quota = api.Quota(runs / GUARDIAN / "quota.json", api.CALLS_A_DAY)
-    client = PoliteClient(api.CountedPace(quota, Pace(api.SECONDS_BETWEEN)), api.FIRST_RETRY)
+    client = PoliteClient(Pace(api.SECONDS_BETWEEN), api.FIRST_RETRY)
     guardian = api.GuardianApi(
         settings.guardian_api_key.get_secret_value(), client, settings.guardian_address
     )

@@ -2,70 +2,22 @@
 
 Read from the official client and field notes (shared facts, 2026): `page` stops working deep in a
 search, `/content/{last id}/next` does not; its order and page size must be those of the first
-answer. Errors carry no Retry-After but `ratelimit-reset`. The day's counter differs from server to
-server, so calls are counted here.
+answer. Errors carry no Retry-After but `ratelimit-reset`.
 """
 
-import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
-from engine.files import write_json
 from training.errors import SourceFault
 from training.sources.origins import GuardianOrigin
-from training.web.http_client import TRIES, Pace, PoliteClient
+from training.web.http_client import TRIES, PoliteClient
 
 ADDRESS = "https://content.guardianapis.com"
 SECONDS_BETWEEN = 1.0
-CALLS_A_DAY = 500
 FIRST_RETRY = 0.25  # seconds, as in the official client
-TEXT_FIELDS = "headline,byline,bodyText,wordcount,firstPublicationDate,publication,shortUrl"
-METADATA_FIELDS = "headline,wordcount,firstPublicationDate"
+FIELDS = "headline,byline,bodyText,wordcount,firstPublicationDate,publication,shortUrl"
 
 Answer = dict[str, Any]
-
-
-@dataclass
-class Quota:
-    """Count a call before it is made, so that a kill never forgets one."""
-
-    path: Path
-    per_day: int
-    day: Callable[[], str] = lambda: datetime.now(UTC).date().isoformat()
-
-    @property
-    def spent(self) -> int:
-        try:
-            entry = json.loads(self.path.read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):
-            return 0
-        return int(entry["calls"]) if entry.get("day") == self.day() else 0
-
-    def spend(self) -> None:
-        """Count one call; raises SourceFault when the day's are used up."""
-        spent = self.spent
-        if spent >= self.per_day:
-            raise SourceFault(
-                f"Today's {self.per_day} calls are used up. Run the same command again after "
-                "midnight UTC; it goes on from where it stopped."
-            )
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(self.path, {"day": self.day(), "calls": spent + 1})
-
-
-class CountedPace(Pace):
-    """Count every call, tries included, against the day's quota."""
-
-    def __init__(self, quota: Quota, pace: Pace) -> None:
-        super().__init__(pace.seconds, pace.clock, pace.sleep)
-        self.quota = quota
-
-    def wait(self) -> None:
-        self.quota.spend()
-        super().wait()
 
 
 class GuardianApi:
@@ -76,9 +28,9 @@ class GuardianApi:
         self.client = client
         self.address = address.rstrip("/")
 
-    def pages(self, origin: GuardianOrigin, fields: str, after: str = "") -> Iterator[Answer]:
+    def pages(self, origin: GuardianOrigin, after: str = "") -> Iterator[Answer]:
         """Yield every page of a search, newest first; `after` goes on behind the article of that id."""
-        query = query_of(origin, fields)
+        query = query_of(origin)
         answer = self.ask(f"/content/{after}/next" if after else "/search", query)
         seen: set[str] = set()
         while True:
@@ -114,12 +66,12 @@ class GuardianApi:
         )
 
 
-def query_of(origin: GuardianOrigin, fields: str) -> dict[str, str]:
+def query_of(origin: GuardianOrigin) -> dict[str, str]:
     query = {
         "type": "article",
         "order-by": "newest",
         "page-size": str(origin.page_size),
-        "show-fields": fields,
+        "show-fields": FIELDS,
         "q": origin.query,
         "section": origin.section,
         "tag": origin.tag,

@@ -11,7 +11,7 @@ from typing import Any
 from engine.files import write_json
 from training.run.expiry import STAMP, guard, purge, stamp
 from training.run.json_lines import add_lines, read_lines
-from training.sources.guardian_api import METADATA_FIELDS, TEXT_FIELDS, GuardianApi, query_of
+from training.sources.guardian_api import GuardianApi, query_of
 from training.sources.origins import GuardianOrigin
 from training.text.data.cleaning import paragraphs_of
 from training.text.data.works import Work
@@ -34,7 +34,7 @@ class GuardianSource:
 
     def works(self) -> Iterator[Work]:
         """Yield every article with a text; live blogs and empty bodies are left out."""
-        for article in self.articles(with_text=True):
+        for article in self.articles():
             fields = article["fields"]
             yield Work(
                 id=article["id"],
@@ -51,13 +51,13 @@ class GuardianSource:
                 },
             )
 
-    def articles(self, with_text: bool) -> list[dict[str, Any]]:
+    def articles(self) -> list[dict[str, Any]]:
         """List the articles of the search, up to the limit; go on where an earlier call stopped."""
-        state = self.open_store(with_text)
+        state = self.open_store()
         held = self.held()
         if not state["done"] and len(held) < self.origin.limit:
-            for page in self.api.pages(self.origin, fields_of(with_text), after=state["last"]):
-                fresh = [a for a in page["results"] if a["id"] not in held and usable(a, with_text)]
+            for page in self.api.pages(self.origin, after=state["last"]):
+                fresh = [a for a in page["results"] if a["id"] not in held and usable(a)]
                 add_lines(self.store / ARTICLES, *fresh)
                 held |= {article["id"]: article for article in fresh}
                 state["last"] = page["results"][-1]["id"]
@@ -68,7 +68,7 @@ class GuardianSource:
             write_json(self.store / STATE, state)
         return list(held.values())[: self.origin.limit]
 
-    def open_store(self, with_text: bool) -> dict[str, Any]:
+    def open_store(self) -> dict[str, Any]:
         """Open a store that is not due; emptied for another search, begun anew after its day.
 
         Watched every time: an earlier watcher may have gone with a kill or a restart.
@@ -78,7 +78,7 @@ class GuardianSource:
             self.empty()  # nobody knows since when a text without a stamp lies here
         stamp(self.store, self.hours, self.clock())
         self.watch(self.store)
-        path, search = self.store / STATE, self.search(with_text)
+        path, search = self.store / STATE, self.search()
         if path.exists():
             state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             if state.get("search") == search:
@@ -88,9 +88,9 @@ class GuardianSource:
         write_json(path, state)
         return state
 
-    def search(self, with_text: bool) -> str:
+    def search(self) -> str:
         """Hash all that decides which articles the store holds."""
-        asked = query_of(self.origin, fields_of(with_text)) | {"limit": str(self.origin.limit)}
+        asked = query_of(self.origin) | {"limit": str(self.origin.limit)}
         return sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
     def empty(self) -> None:
@@ -102,22 +102,7 @@ class GuardianSource:
         return {row["id"]: row for row in read_lines(self.store / ARTICLES)}
 
 
-def fields_of(with_text: bool) -> str:
-    return TEXT_FIELDS if with_text else METADATA_FIELDS
-
-
-def usable(article: dict[str, Any], with_text: bool) -> bool:
-    """Tell an article proper, with a body when bodies are asked for."""
-    if article.get("type") != "article":
-        return False
-    return not with_text or bool(article.get("fields", {}).get("bodyText", "").strip())
-
-
-def metadata_of(article: dict[str, Any]) -> dict[str, str]:
-    return {
-        "id": article["id"],
-        "address": article.get("webUrl", ""),
-        "section": article.get("sectionId", ""),
-        "date": article.get("webPublicationDate", ""),
-        "words": article.get("fields", {}).get("wordcount", ""),
-    }
+def usable(article: dict[str, Any]) -> bool:
+    """Tell an article proper, with a body."""
+    body = article.get("fields", {}).get("bodyText", "")
+    return article.get("type") == "article" and bool(body.strip())

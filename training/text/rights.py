@@ -34,8 +34,6 @@ def require_text(recipe: Recipe) -> None:
         f"The Guardian's Open Platform terms ({GUARDIAN_TERMS}) forbid this.\n"
         f'6(g): "{CLAUSE_6G}"\n'
         f'5: "{CLAUSE_5}"\n'
-        "Metadata alone (id, address, section, date, word count) can be counted: "
-        "python -m training.corpus RECIPE --metadata-only.\n"
         "To train, ask licensing@theguardian.com for a licence; then put its reference into "
         "[rights] licence_ref and set train_allowed = true."
     )
