@@ -96,7 +96,7 @@ def sentences(tree: ast.Module) -> Iterator[str]:
 
 @pytest.mark.parametrize("folder", [*CHATS, "terminal_client"])
 def test_words_that_people_read_stand_in_the_locales(folder: str) -> None:
-    made_up = "simulation.py"  # simulated people's requests
+    made_up = "simulated_person.py"  # simulated people's requests
     for path in (Path(__file__).parents[1] / "bot" / folder).glob("*.py"):
         if path.name != made_up:
             found = list(sentences(ast.parse(path.read_text(encoding="utf-8"))))

@@ -9,7 +9,8 @@ from test_comparing import rows
 from bot.chat import make_context
 from bot.service.service import ChatService
 from bot.settings import PlatformSettings
-from bot.study.simulation import Effects, SimulatedClock, Simulation
+from bot.study.simulated_person import Effects, SimulatedClock
+from bot.study.simulation import Simulation
 from engine.moderation.chain import usual
 from engine.process.bootstrap import open_engine
 from engine.process.services import open_services
@@ -26,7 +27,7 @@ async def test_made_up_people_go_through_a_flow_to_its_end_in_their_own_time(tmp
     async with open_engine(here) as core, open_services(here, clock=clock) as services:
         talk = ChatService(make_context(core, services, usual(), free))
         effects = Effects(win=0.99, dprime=4.0, drop_out=0.02)
-        simulation = Simulation(talk, 7, clock, rounds=None, effects=effects)
+        simulation = Simulation(talk=talk, seed=7, clock=clock, rounds=None, effects=effects)
         await simulation.run(14, 7, lambda: None)
         enrolled = await rows(talk, Enrolment, experiment="tell")
         done = [row for row in enrolled if row.completed_at is not None]

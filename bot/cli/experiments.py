@@ -27,6 +27,7 @@ from engine.study.study_services import StudyServices
 
 if TYPE_CHECKING:
     from bot.service.service import ChatService
+    from bot.study.simulated_person import Effects
 
 Result = TypeVar("Result")
 
@@ -131,28 +132,12 @@ def simulate_command(
 ) -> None:
     """Send made-up people through the real path, into a data folder of its own: a rehearsal."""
     with faults():
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
-
-        from bot.study.simulation import Effects, SimulatedClock, Simulation
+        from bot.study.simulated_person import Effects
 
         effects = Effects(win=win, first=first, dprime=dprime, drop_out=drop_out)
-        clock = SimulatedClock()
-        settings = settings_of(study)
-        there = _rehearsal(settings, out)
-        columns = (BarColumn(bar_width=30), MofNCompleteColumn(), TimeElapsedColumn())
+        there = _rehearsal(settings_of(study), out)
         began = time.monotonic()
-        with Progress(*columns, console=Console(stderr=True)) as progress:
-            task = progress.add_task("people", total=n)
-
-            async def run() -> Counter[str]:
-                async with _rehearsal_chat(there, clock) as talk:
-                    things = None if until_done else rounds
-                    simulation = Simulation(talk, seed, clock, rounds=things, effects=effects)
-                    await simulation.run(n, at_once, lambda: progress.advance(task))
-                    return simulation.counts
-
-            counts = shutdown.run(run())
+        counts = _rehearse(there, n, at_once, seed, None if until_done else rounds, effects)
         _print(f"{n} people in {time.monotonic() - began:.0f} s: {there.home}")
         _print(", ".join(f"{name} {count}" for name, count in sorted(counts.items())))
         key = there.key_file
@@ -160,6 +145,31 @@ def simulate_command(
             f"PASTICHE_HOME={there.home} PASTICHE_KEY_FILE={key} pastiche study export "
             f"--study {there.study} --out EXPORT"
         )
+
+
+def _rehearse(
+    there: Settings, n: int, at_once: int, seed: int, rounds: int | None, effects: "Effects"
+) -> Counter[str]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
+
+    from bot.study.simulated_person import SimulatedClock
+    from bot.study.simulation import Simulation
+
+    clock = SimulatedClock()
+    columns = (BarColumn(bar_width=30), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("people", total=n)
+
+        async def run() -> Counter[str]:
+            async with _rehearsal_chat(there, clock) as talk:
+                simulation = Simulation(
+                    talk=talk, seed=seed, clock=clock, rounds=rounds, effects=effects
+                )
+                await simulation.run(n, at_once, lambda: progress.advance(task))
+                return simulation.counts
+
+        return shutdown.run(run())
 
 
 @asynccontextmanager

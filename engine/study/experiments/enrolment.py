@@ -5,29 +5,23 @@ same transaction, under a lock of its row: so many at once still fill whole bloc
 its maximum.
 """
 
-import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 from ulid import ULID
 
-from engine.errors import SetupError
-from engine.ledger.transactions import Database, add, repeated
-from engine.plan.job import Spot
+from engine.ledger.transactions import add, repeated
 from engine.study.consent.participants import Person
 from engine.study.experiments.allocation import blocked, simple
-from engine.study.experiments.eligibility import Candidate, completion_code, takes
+from engine.study.experiments.catalogue import Catalogue
+from engine.study.experiments.eligibility import completion_code
 from engine.study.experiments.experiment import Arm, Experiment
-from engine.study.experiments.experiment_file import parse_experiment, read_experiment, version_of
+from engine.study.experiments.experiment_file import version_of
 from engine.study.experiments.quotas import FULL, held
 from engine.study.experiments.tables import Enrolment, ExperimentRow, Exposure
-from engine.study.study import Study
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,76 +44,8 @@ class Enrolled:
         return self.experiment.arms_of(self.arm)
 
 
-@dataclass(slots=True)
-class Experiments:
-    """Serve the experiments of one study: those frozen in the database, then the files beside them."""
-
-    database: Database
-    study: Study
-    folder: Path
-    problems: list[str] = field(default_factory=list)
-    pools: dict[str, str] = field(default_factory=dict)  # digests of the stimuli, by pool
-    frozen: dict[str, Any] = field(default_factory=dict)  # rows by their ids
-    _texts: dict[str, str] = field(default_factory=dict)
-    _known: dict[str, Experiment] = field(default_factory=dict)
-
-    async def load(self) -> None:
-        self.problems.clear()
-        query = sa.select(ExperimentRow.__table__).where(ExperimentRow.study == self.study.id)
-        self.frozen = {row.id: row for row in await self.database.rows(query)}
-        self._texts = {name: row.file for name, row in self.frozen.items()}
-        self._known = {}
-        for name, text in self._texts.items():
-            try:
-                self._known[name] = parse_experiment(text, name)
-            except SetupError as error:  # frozen by a program that knew other keys
-                self._trouble(str(error))
-        for path in sorted(self.folder.glob("*.toml")):
-            try:
-                experiment, text = read_experiment(path)
-            except SetupError as error:
-                self._trouble(str(error))
-                continue
-            row = self.frozen.get(experiment.id)
-            if row is None:
-                self._texts[experiment.id] = text
-                self._known[experiment.id] = experiment
-            elif row.version_sha256 != version_of(text):
-                self._trouble(changed(path.name, experiment.id, row.version_sha256))
-
-    def supply(self, pools: dict[str, str], problems: Sequence[str]) -> None:
-        """Tell the digests of the stimuli; an experiment whose stimuli are not here is not used."""
-        self.pools = pools
-        for words in problems:
-            self._trouble(words)
-        for experiment in self.all:
-            wanted = {step.stimuli for step in experiment.steps} - {"", *pools}
-            if wanted:
-                del self._known[experiment.id]
-                self._trouble(f"{experiment.id}: there are no stimuli {', '.join(sorted(wanted))}.")
-
-    def _trouble(self, words: str) -> None:
-        self.problems.append(words)
-        log.error("an experiment's file is not used: %s", words)
-
-    @property
-    def all(self) -> tuple[Experiment, ...]:
-        return tuple(self._known[name] for name in sorted(self._known))
-
-    def named(self, name: str) -> Experiment | None:
-        return self._known.get(name)
-
-    def text_of(self, name: str) -> str:
-        """Give an experiment's file, frozen or not. Raises SetupError for none of that name."""
-        if name not in self._known:
-            known = ", ".join(sorted(self._known)) or "none"
-            raise SetupError(f"There is no experiment {name!r} in this study; there is: {known}.")
-        return self._texts[name]
-
-    def fitting(self, spot: Spot, asking: Candidate) -> list[Experiment]:
-        """List those that run today and take this in; whether they are stopped the database knows."""
-        now, age = self.database.clock(), self.study.file.minimum_age
-        return [e for e in self.all if e.runs(now) and takes(e, spot, asking, age)]
+class Experiments(Catalogue):
+    """Serve the experiments of one study: who is in which, with which arm."""
 
     async def of_person(self, person: Person) -> list[Enrolled]:
         """List what the person, or the place, is in: the first enrolment in each experiment."""
@@ -304,14 +230,6 @@ class Experiments:
             mine = sa.update(ExperimentRow).where(*self._named(name))
             await connection.execute(mine.values(stopped))
         return True
-
-
-def changed(file: str, name: str, version: str) -> str:
-    return (
-        f"{file} was changed after the first enrolment in {name}. The version that people were enrolled "
-        f"in ({version[:12]}) goes on from its copy in the database; the file is not used. To change an "
-        f"experiment, stop it (pastiche study stop {name}) and give the new one another id."
-    )
 
 
 def _enrolled(experiment: Experiment, row: Any) -> Enrolled:

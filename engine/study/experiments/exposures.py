@@ -182,16 +182,13 @@ class Exposures:
             if late or not (row.state in ("delivered", "voted") or row.void_reason == PRACTICE):
                 return False
             last = await _last_vote(connection, name)
-            said = (choice, confidence, reason or None)
-            if last is None or (last.choice, last.confidence, last.reason) != said:
-                values = {
+            said = {"choice": choice, "confidence": confidence, "reason": reason or None}
+            if last is None or said != {column: getattr(last, column) for column in said}:
+                values = said | {
                     "id": str(ULID()),
                     "study": self._study.id,
                     "exposure_id": name,
                     "pseudonym": person.pseudonym,
-                    "choice": choice,
-                    "confidence": confidence,
-                    "reason": reason or None,
                     "unblinded": unblinded,
                     "seconds": max(0.0, now - row.delivered_at),
                     "at": now,
