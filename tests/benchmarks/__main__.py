@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 import tests.benchmarks as here
+from engine.errors import CommandError
 from tests.benchmarks.figures import Figure, write
 
 NOT_BENCHMARKS = ("__main__", "capacity_model", "figures", "hops", "mixed_ways")
@@ -22,13 +23,13 @@ NOT_BENCHMARKS = ("__main__", "capacity_model", "figures", "hops", "mixed_ways")
 def main() -> None:
     """Each in turn, on a data folder of its own; a table on screen and a JSON file each."""
     known = [m.name for m in pkgutil.iter_modules(here.__path__) if m.name not in NOT_BENCHMARKS]
-    names = list(takewhile(lambda word: not word.startswith("-"), sys.argv[1:]))
+    names = list(takewhile(known.__contains__, sys.argv[1:]))
     options = sys.argv[1 + len(names) :]
     if options and len(names) != 1:
+        if not options[0].startswith("-"):
+            sys.exit(f"There is no benchmark {options[0]}. There are: {', '.join(known)}")
         sys.exit("Options go with one benchmark: python -m tests.benchmarks NAME --help")
     wanted = names or known
-    if unknown := set(wanted) - set(known):
-        sys.exit(f"There is no benchmark {', '.join(unknown)}. There are: {', '.join(known)}")
     console = Console()
     table = Table("benchmark", "figure", "value", "against", "wall s", "CPU s")
     for name in wanted:
@@ -38,7 +39,10 @@ def main() -> None:
             given = module.OPTIONS.parse_args(options) if hasattr(module, "OPTIONS") else None
             if options and given is None:
                 sys.exit(f"{name} has no options.")
-            figures: list[Figure] = module.run(Path(folder), *([given] if given else []))
+            try:
+                figures: list[Figure] = module.run(Path(folder), *([given] if given else []))
+            except CommandError as error:
+                sys.exit(str(error))
         if figures:
             write(name, figures)
         for f in figures:

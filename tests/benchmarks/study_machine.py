@@ -25,9 +25,10 @@ def run(_folder: Path, options: argparse.Namespace) -> list[Figure]:
     """Raises AssertionError, after the history, at the first violation."""
     sys.path.insert(0, str(Path(__file__).parents[1]))
     from experiment_machine import ExperimentMachine
+    from flow_machine import FlowMachine
     from study_machine import StudyMachine
 
-    machines = (StudyMachine, ExperimentMachine)
+    machines = (StudyMachine, ExperimentMachine, FlowMachine)
 
     logging.disable(logging.ERROR)  # months pass in a run, and retention's alarm rings
     done, steps, start = 0, 0, time.monotonic()
