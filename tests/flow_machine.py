@@ -1,8 +1,9 @@
 """A flow against a model of it: people come with panel ids, go on, leave, block the bot, are forgotten.
 
-Real ledger, flow, stimuli and panel. What must hold after every step: nobody meets anything twice; no step
-has more than it says, no stimulus more judges than are asked for, no quota more people; practice
-counts nowhere; a panel's id is one person's; who is through is through, and whoever is not has a next step.
+Real ledger, flow, stimuli and panel. What must hold after every step: nobody meets anything twice; no
+step has more than it says, no stimulus more judges than are asked for, no quota more people; practice
+counts nowhere; a panel's id is one person's; who is through is through, and whoever is not has a next
+step.
 """
 
 import asyncio

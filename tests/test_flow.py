@@ -148,6 +148,7 @@ async def test_no_item_is_met_twice_and_versions_are_met_as_often(talk) -> None:
         ("often = 2", "weekly = 2", "must be asked before the first trial"),
         ('check = "2"', 'check = "9"', "'9' is no answer to it"),
         ('id = "pairs"', 'id = "tell"', "every step needs an id of its own"),
+        ('count = 2\nstimuli = "manner"', "count = 2", "needs two arms at least"),
     ],
 )
 def test_lint_names_what_is_wrong_with_a_step_and_where(old: str, new: str, wanted: str) -> None:

@@ -22,7 +22,10 @@ async def test_made_up_people_go_through_a_flow_to_its_end_in_their_own_time(tmp
     here = Settings(
         home=tmp_path / "home", backend="echo", key_file=tmp_path / "key", study="pilot"
     )
-    make_flow(here.home, FLOW.replace("often = 2", "often = 9"))
+    own = '[[step]]\nkind = "compare"\nid = "own"\n\n[[step]]\nkind = "questions"\nid = "last"'
+    text = FLOW.replace("often = 2", "often = 9")
+    text += '[[arms]]\nname = "lora"\n\n[[arms]]\nname = "base"\nplain = true\n'
+    make_flow(here.home, text.replace('[[step]]\nkind = "questions"\nid = "last"', own))
     clock, free = SimulatedClock(), PlatformSettings(asker_burst=0, place_burst=0, asker_waiting=0)
     async with open_engine(here) as core, open_services(here, clock=clock) as services:
         talk = ChatService(make_context(core, services, usual(), free))
@@ -38,6 +41,7 @@ async def test_made_up_people_go_through_a_flow_to_its_end_in_their_own_time(tmp
         assert min(row.completed_at - row.at for row in done) > 60, "people take their time"
         judged = await rows(talk, Exposure, experiment="tell", state="voted")
         seen = Counter(row.item for row in judged if row.step == "pairs")
+        assert sum(row.step == "own" for row in judged) == len(done), "one of their own wish"
         assert max(seen.values()) - min(seen.values()) <= 3, "each is judged about as often"
         async with services.ledger.reading() as connection:
             query = sa.select(Vote.choice, Exposure.shown).join(

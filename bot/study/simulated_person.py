@@ -154,6 +154,8 @@ class Person:
             elif choices := _buttons(said, Verb.ANSWER):
                 go_on = [b for b in choices if b.press.argument.endswith(".start")]
                 [said] = await self._press(self._draw.choice(go_on or choices), self._alone, said)
+            elif "/compare" in said.text:  # of one's own
+                *_, said = await self._say(f"/compare {self._draw.choice(WISHES)}", self._alone)
             else:
                 self._count["completed"] += 1
                 return

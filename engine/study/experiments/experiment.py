@@ -163,6 +163,9 @@ class Experiment(_Part):
         if self.before or self.after or self.rating or self.unit != "person":
             raise ValueError("a flow asks in its steps, and its unit is the person")
         steps.check(self.step)
+        own = any(step.kind == "compare" and not step.stimuli for step in self.step)
+        if own and len(self.arms) < 2:
+            raise ValueError("arms: a comparison without stimuli needs two arms at least")
         if self.quota is not None:
             early = itertools.takewhile(lambda step: not step.trials or step.practice, self.step)
             known = {q.id: q.values for step in early for q in step.questions if q.required}
