@@ -228,6 +228,17 @@ async def test_jobs_of_unlike_loras_share_one_pass(backend, asked) -> None:
         assert one.adapter_digest == other.adapter_digest
 
 
+async def test_a_dora_is_drawn_in_its_own_company_only(draws, tiny_image, tmp_path) -> None:
+    dora = save_peft(lora_on(make_pipeline(), 4, use_dora=True), tmp_path / "dora")
+    backend = draws(("dora", {"adapter": dora}), ("moss", {"adapter": tiny_image / "moss"}))
+    names = ("moss", "dora", "dora", "moss", "bare")
+    jobs = [a_job(name, seed=n, **GENTLE) for n, name in enumerate(names)]
+    alone = [await drawn(backend, job) for job in jobs]
+    together = await asyncio.gather(*(drawn(backend, job) for job in jobs))
+    for one, other in zip(together, alone, strict=True):
+        assert apart(pixels(one), pixels(other)) <= ROUNDING
+
+
 async def test_a_stop_among_unlike_loras_makes_room_for_the_next(backend) -> None:
     names = ("moss", "fern", "bare", "quick", "moss", "fern")
     jobs = [a_job(name, steps=10, seed=n, **GENTLE) for n, name in enumerate(names)]

@@ -163,6 +163,10 @@ def test_fixed_shapes_write_the_same_tokens(tiny: Path, layout: str, device: str
     assert fixed._graphs.fault == ""
     shapes = {(bool(present), count) for present, count, _ in fixed._graphs._graphs}
     assert {(True, 4), (True, 8), (False, 1)} <= shapes
+    fixed.rest()
+    assert (fixed.cache.rows, len(fixed._graphs._graphs)) == (0, 0)
+    again = a_row(fixed, 7, Sampling(**sampling))
+    assert written(fixed, [again]) == [found[7]]
 
 
 def test_an_adapter_that_comes_while_others_write_is_met_by_its_own_rows(

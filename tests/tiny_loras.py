@@ -7,13 +7,13 @@ from typing import Any
 TARGETS = ["to_k", "to_q", "to_v", "to_out.0"]
 
 
-def lora_on(pipeline: Any, seed: int, *, alpha: int = 8, rslora: bool = False) -> Any:
+def lora_on(pipeline: Any, seed: int, *, alpha: int = 8, **options: Any) -> Any:
     """The pipeline's UNet with a random LoRA of rank 4 on it."""
     import torch
     from peft import LoraConfig
 
     unet = pipeline.unet
-    config = LoraConfig(r=4, lora_alpha=alpha, target_modules=TARGETS, use_rslora=rslora)
+    config = LoraConfig(r=4, lora_alpha=alpha, target_modules=TARGETS, **options)
     unet.add_adapter(config)
     generator = torch.Generator().manual_seed(seed)
     for name, weight in unet.named_parameters():

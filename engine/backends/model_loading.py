@@ -34,7 +34,7 @@ class Loaded:
     """Hold a base in memory; `model` becomes a PeftModel with the first adapter.
 
     `cache` is transformers' kind of key-value cache: "static" has fixed shapes, which is what lets
-    transformers compile the decoding step and capture it as CUDA graphs on a GPU. (Never run there.)
+    transformers compile the decoding step and capture it as CUDA graphs on a GPU.
     """
 
     model: Any

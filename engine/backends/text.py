@@ -128,12 +128,14 @@ class TextBackend:
         return resident
 
     def _make_room(self) -> None:
-        """Drop the base unused for longest, once its jobs are done."""
+        """Drop the base unused for longest, once its jobs are done; idle ones keep only weights."""
         while len(self._bases) >= RESIDENT_BASES:
             name, resident = next(iter(self._bases.items()))
             while resident.mixer.busy:
                 self._step()
             del self._bases[name]
+        for resident in self._bases.values():
+            resident.mixer.rest()
 
     def _step(self) -> None:
         """Take one step of every batch, deliver its events, forget finished jobs."""

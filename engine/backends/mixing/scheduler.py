@@ -70,8 +70,7 @@ class MixingScheduler:
         self._rows: list[TextSequence] = []
         self._reading: deque[TextSequence] = deque()  # of the rows, with prompts not read yet
         self._writing = 0
-        told = {"slots": self.slots, "cache_mb": budget >> 20, "free_mb": free >> 20}
-        log.info("slots of the batch", extra=told)
+        log.info("slots of the batch", extra={"slots": self.slots, "cache_mb": budget >> 20})
 
     @property
     def busy(self) -> bool:
@@ -89,9 +88,9 @@ class MixingScheduler:
         self._adapters[key] = adapter
         self._graphs.forget()  # they have the adapters' stacks in them
         needed = {row.adapter for row in self._everyone()} | {key}
+        idles = iter([held for held in self._adapters if held not in needed])
         while sum(map(bytes_of, self._adapters.values())) > self._adapter_bytes:
-            idle = next((held for held in self._adapters if held not in needed), None)
-            if idle is None:
+            if (idle := next(idles, None)) is None:
                 break
             del self._adapters[idle]
             self._stacks.forget(idle)
@@ -106,16 +105,20 @@ class MixingScheduler:
         """End everyone with an error."""
         for row in self._everyone():
             row.fail(error)
-        self._waiting.clear()
-        self._reading.clear()
-        self._rows.clear()
+        for held in (self._waiting, self._reading, self._rows):
+            held.clear()
         self._writing = 0
         self._clear()
 
-    def _clear(self) -> None:
-        """Give the idle cache back; graphs are bound to where it is."""
-        if not self._rows and not self._fixed:
+    def rest(self) -> None:
+        """Give back the memory that steps work in, if nobody is there."""
+        if not self._rows:
             self.cache.clear()
+            self._graphs.forget()
+
+    def _clear(self) -> None:
+        if not self._fixed:  # graphs are bound to where the cache is
+            self.rest()
 
     def _everyone(self) -> Iterable[TextSequence]:
         return [*self._rows, *self._waiting]
@@ -140,18 +143,15 @@ class MixingScheduler:
         """Seat those who wait, in their order, as far as there is room."""
         self._clear()
         group = list(islice(self._waiting, max(0, self.slots - len(self._rows))))
-        if group and not self._room(len(group), max(row.need for row in group)):
-            for row in group:
-                if self._room(1, row.need):
-                    self._seat(row)
-                elif self._rows:
-                    return  # it waits until others have left
-                else:
-                    self._waiting.remove(row)
-                    row.fail(_too_long(row))
-            return
+        fit = bool(group) and self._room(len(group), max(row.need for row in group))
         for row in group:
-            self._seat(row)
+            if fit or self._room(1, row.need):
+                self._seat(row)
+            elif self._rows:
+                return  # it waits until others have left
+            else:
+                self._waiting.remove(row)
+                row.fail(_too_long(row))
 
     def _room(self, more: int, tokens: int) -> bool:
         return self.cache.fits(len(self._rows) + more, tokens, roomy=self._fixed)
@@ -231,8 +231,7 @@ class MixingScheduler:
     def _keep(self, row: TextSequence) -> None:
         """Remember a prompt's keys for those that begin alike."""
         if self.prefixes.wants(row.begun, row.known):
-            held = self.cache.copy_out(row.place, row.prompt)
-            self.prefixes.keep(row.begun, held)
+            self.prefixes.keep(row.begun, self.cache.copy_out(row.place, row.prompt))
 
     def _write(self, rows: list[TextSequence], logits: torch.Tensor) -> None:
         tokens = choose(logits, [row.draw() for row in rows])
@@ -286,9 +285,8 @@ class MixingScheduler:
         self.prefixes.forget()
         self._graphs.forget()
         if len(self._rows) == 1:
-            row = self._rows[0]
-            row.fail(_too_long(row))
-            self._dismiss(row)
+            self._rows[0].fail(_too_long(self._rows[0]))
+            self._dismiss(self._rows[0])
             return
         self.slots = len(self._rows) // 2
         later = sorted(self._rows, key=lambda row: row.waited)[self.slots :]
