@@ -18,7 +18,7 @@ from bot.service.service import ChatService
 from engine.chat.retention import KEEP_SECONDS, Retention
 from engine.errors import CommandError
 from engine.settings import Settings
-from engine.study.export.log import AT_ONCE, Logged, beginning_of, check_out, log_columns, write_log
+from engine.study.export.log import AT_ONCE, beginning_of, check_out, log_columns, write_log
 
 here, clock, talk = studied.here, studied.clock, studied.talk  # fixtures
 OWN = Who(platform="terminal", asker="terminal", place="terminal", alone=True)
@@ -85,7 +85,7 @@ async def test_words_of_the_terminal_stay_as_long_as_is_set_and_what_was_blanked
     gone = [row for row in await logged(here, tmp_path / "2.jsonl") if row["source"] == "terminal"]
     assert {row["blanked"] for row in gone} == {"typed, text, route, prompt, output"}
     assert [row["tokens_out"] for row in gone] == [row["tokens_out"] for row in kept]
-    said = _told(tmp_path / "2.jsonl", Logged(terminal=2, blanked=2), 72)
+    said = _told(tmp_path / "2.jsonl", {"terminal": 2, "people": 0, "blanked": 2}, 72)
     assert "Of 2 some words are gone" in said and "PASTICHE_TERMINAL_HOURS" in said
 
 

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,7 @@ import typer
 
 from bot.exit_codes import logged
 from engine import shutdown
-from engine.study.export.log import Logged, beginning_of, check_out, write_log
+from engine.study.export.log import beginning_of, check_out, write_log
 
 app = typer.Typer()
 
@@ -44,13 +45,13 @@ def log_command(
         sys.stdout.write(_told(out, done, settings.terminal_hours))
 
 
-def _told(out: Path, done: Logged, hours: int) -> str:
+def _told(out: Path, done: Mapping[str, int], hours: int) -> str:
     lines = [
-        f"{out}: {done.terminal} requests of the terminal, {done.people} of people who agreed."
+        f"{out}: {done['terminal']} requests of the terminal, {done['people']} of people who agreed."
     ]
-    if done.blanked:
+    if done["blanked"]:
         lines.append(
-            f"Of {done.blanked} some words are gone (column `blanked`). The terminal's stay {hours} "
+            f"Of {done['blanked']} some words are gone (column `blanked`). The terminal's stay {hours} "
             "hours; PASTICHE_TERMINAL_HOURS keeps them longer from now on."
         )
     return "\n".join(lines) + "\n"

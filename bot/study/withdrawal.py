@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from bot.locales import words
@@ -23,14 +24,6 @@ if TYPE_CHECKING:
 MAX_FILE = 8 << 20  # bytes; what every platform takes
 PICTURES = ("pictures", "study_pictures")
 CODES = ("id", "lookup", "sha256", "digest", "pseudonym", "parent", "form", "media", "key")
-PAGE = (
-    '<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-    "<title>Pastiche: mydata</title><style>body{font:16px/1.5 sans-serif;max-width:50rem;"
-    "margin:1rem auto;padding:0 1rem}table{border-top:1px solid;margin:1rem 0;width:100%}"
-    "th{text-align:left;width:40%;"
-    "font-weight:normal;opacity:.8;vertical-align:top}td{white-space:pre-wrap;word-break:break-word}"
-    ":root{color-scheme:light dark}</style>"
-)
 KEEP, DELETE = "keep", "delete"
 
 
@@ -87,17 +80,21 @@ async def mydata(chat: "StudyChat", _command: "Simple", who: Who) -> Reply:
     data = json.dumps(whole, ensure_ascii=False, indent=1, default=str, sort_keys=True).encode()
     text = "\n\n".join(part for part in parts if part)
     names = {row["media"] for name in PICTURES for row in rows.get(name, ()) if row["media"]}
-    files = {"mydata.html": _page(text, tables), "mydata.json": data}
-    packed, left = await _packed(chat, files, sorted(names))
+    made = {"mydata.html": _page(text, tables), "mydata.json": data}
+    packed, left = await _packed(chat, made, sorted(names))
     if left:
         text += "\n\n" + words("study.mydata_left", who.locale, count=left)
-    given = (("mydata.zip", packed),) if packed else tuple(files.items())
+    given = (("mydata.zip", packed),) if packed else tuple(made.items())
     return Reply(text, private=True, files=given, start="mydata")
 
 
 def _page(lead: str, tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> bytes:
     """Make a page to read in any browser; identifiers and digests stand in the JSON alone."""
-    parts = [f"<h1>Pastiche</h1><p>{escape(lead)}</p>"]
+    style = files("engine.study.report").joinpath("page.css").read_text(encoding="utf-8")
+    parts = [
+        '<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+    ]
+    parts += [f"<title>mydata</title><style>{style}</style><h1>Pastiche</h1><p>{escape(lead)}</p>"]
     for name, rows in sorted(tables.items()):
         about = described().get(name, {}).get("about", "")
         parts.append(f"<h2>{escape(name)}: {len(rows)}</h2><p>{escape(about)}</p>")
@@ -108,7 +105,7 @@ def _page(lead: str, tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> bytes
                 if not key.endswith(CODES)
             )
             parts.append(f"<table>{''.join(lines)}</table>")
-    return (PAGE + "".join(parts)).encode()
+    return "".join(parts).encode()
 
 
 def _dated(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,14 +120,14 @@ def _dated(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 async def _packed(
-    chat: "StudyChat", files: Mapping[str, bytes], names: Sequence[str]
+    chat: "StudyChat", rows: Mapping[str, bytes], names: Sequence[str]
 ) -> tuple[bytes, int]:
     """Zip the rows and the pictures, if need be; return how many pictures it has no room for."""
-    if not names and sum(map(len, files.values())) <= MAX_FILE:
+    if not names and sum(map(len, rows.values())) <= MAX_FILE:
         return b"", 0
     made, put = io.BytesIO(), 0
     with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
-        for file, data in files.items():
+        for file, data in rows.items():
             archive.writestr(file, data)
         async for name, picture in chat.context.services.ledger.pictures(names):
             if made.tell() + len(picture) > MAX_FILE:

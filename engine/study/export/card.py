@@ -8,6 +8,7 @@ from engine.study.export.card_tables import (
     consent_table,
     experiment_table,
     expert_table,
+    facts_of,
     flow_table,
     table,
 )
@@ -42,7 +43,7 @@ def card(made: ExportFacts, tables: Tables, registry: Registry, missing: int) ->
         scrubbed=_scrubbed(made, missing),
         anonymity=_anonymity(made),
         limits=text_of(f"limits_{made.how.form}").strip(),
-        making=_making(made),
+        making=table(["", ""], facts_of(made).items()),
     )
     return re.sub(r"\n{3,}", "\n\n", page)
 
@@ -107,30 +108,9 @@ def _anonymity(made: ExportFacts) -> str:
         if report["enforced"]
         else f"**Not enforced in this form.** Over {quasi}, with k = {report['k']}:"
     )
-    names = {
-        "people": "people",
-        "groups_before": "combinations found",
-        "groups_too_small_before": "of them with fewer than k people",
-        "smallest_group_before": "people in the smallest",
-        "groups_after": "combinations left",
-        "smallest_group_after": "people in the smallest that is left",
-    }
-    rows = [(words, report[name]) for name, words in names.items() if name in report]
+    rows = [
+        (name.replace("_", " "), n) for name, n in report.items() if type(n) is int and name != "k"
+    ]
     cells = report.get("cells_coarsened", {})
     rows += [(f"cells of `{name}` coarsened", count) for name, count in cells.items()]
     return f"{lead}\n\n{table(['', 'n'], rows)}"
-
-
-def _making(made: ExportFacts) -> str:
-    rows = [
-        ("program", f"Pastiche {made.version}"),
-        ("code", made.commit),
-        ("schema of the ledger", made.schema),
-        ("study", made.options.study),
-        ("experiment", made.options.experiment or "all"),
-        ("form", made.how.form),
-        ("times", made.how.times),
-        ("purpose", made.options.purpose),
-        ("the study's key", made.key),
-    ]
-    return table(["", ""], rows)

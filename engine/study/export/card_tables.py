@@ -31,6 +31,27 @@ class ExportFacts:
     key: str
 
 
+def facts_of(made: ExportFacts) -> dict[str, Any]:
+    """Say by what, of what and how an export was made."""
+    options, how = made.options, made.how
+    return {
+        "version": made.version,
+        "commit": made.commit,
+        "schema": made.schema,
+        "study": options.study,
+        "experiment": options.experiment,
+        "form": how.form,
+        "times": how.times,
+        "k": how.k,
+        "k_enforced": how.gated,
+        "quasi_identifiers": list(how.quasi),
+        "purpose": options.purpose,
+        "scrubber": made.scrub.name,
+        "review_sha256": made.reviewed,
+        "key": made.key,
+    }
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """Write a Markdown table.
 

@@ -7,6 +7,7 @@ time, all of one moment; in memory are only the study's identifiers.
 
 import json
 import re
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,7 +24,7 @@ from engine.settings import Settings
 from engine.study import tables as t
 from engine.study.export.codebook import Column, Row, columns
 from engine.study.export.dataset import allowed_rows, live_people, one_moment, rows_of, taken_up
-from engine.study.export.derived_columns import seconds_of
+from engine.study.export.derived_columns import seconds_of, style_of
 from engine.study.export.export import opened_database
 from engine.study.export.presidio import needed
 from engine.study.export.release import Scrub, scrub_table, shorten
@@ -33,38 +34,23 @@ from engine.study.interactions import BORROWED
 AT_ONCE = 500  # rows in memory
 TERMINAL = "terminal"
 UNITS = {"h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
-OF_REQUEST = (
-    "platform", "command", "typed", "text", "beginning", "style", "rule", "route", "router_version",
-)  # fmt: skip
-OF_JOB = (
-    "id", "expert", "medium", "plain", "base_digest", "adapter_digest", "sampling", "prompt", "length",
-    "seed", "drawing", "accepted_at", "started_at", "first_token_at", "finished_at", "state",
-    "tokens_in", "tokens_out",
-)  # fmt: skip
 NOT_HERE = {"study", "consent_id", "session", "place", "private", "parent", "route", "hidden_at"}
 NOT_HERE |= {"moderation", "locale", "place_kind", "hour", "moderation_action", "rating"}
 OWN: dict[str, Any] = dict.fromkeys(("pseudonym", "experiment", "arm"))
 
 
-@dataclass(slots=True, kw_only=True)
-class Logged:
-    """Count what went out; `blanked`: rows of which some words are gone."""
-
-    terminal: int = 0
-    people: int = 0
-    blanked: int = 0
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agreed:
-    """Hold what may be read of a study: the names of its people, by interaction; whose words are cut."""
+    """Hold what may be read of a study: its people's names, by interaction, and whose words are cut.
+
+    `terminal`: by which jobs and times the ledger knows those that were asked in a terminal.
+    """
 
     study: str
     key: bytes = field(repr=False)
     names: dict[str, str]
     cut: set[str]
-    jobs: set[str]
-    times: set[float]
+    terminal: set[Any]
 
 
 def log_columns() -> tuple[Column, ...]:
@@ -102,9 +88,12 @@ def check_out(out: Path, settings: Settings, *, replace: bool) -> None:
 
 async def write_log(
     settings: Settings, out: Path, since: float, told: Callable[[int], None]
-) -> Logged:
-    """Write the file; `told` hears how many rows there are so far. Raises LedgerError or SetupError."""
-    done = Logged()
+) -> Counter[str]:
+    """Write the file; count rows of the terminal, of people, and those of which words are blanked.
+
+    `told` hears how many rows there are so far. Raises LedgerError or SetupError.
+    """
+    done: Counter[str] = Counter()
     async with opened_database(settings) as database, one_moment(database) as connection:
         known = sa.select(t.ConsentRow.study).distinct().order_by(t.ConsentRow.study)
         studies = [
@@ -118,33 +107,35 @@ async def write_log(
         ):
             async for rows in _all(connection, studies, since):
                 write(rows)
-                own = sum(row["source"] == TERMINAL for row in rows)
-                done.terminal += own
-                done.people += len(rows) - own
-                done.blanked += sum(row["blanked"] is not None for row in rows)
-                told(done.terminal + done.people)
+                for row in rows:
+                    done["terminal" if row["source"] == TERMINAL else "people"] += 1
+                    done["blanked"] += row["blanked"] is not None
+                told(done["terminal"] + done["people"])
     return done
 
 
 async def _all(
     connection: AsyncConnection, studies: Sequence[Agreed], since: float
 ) -> AsyncIterator[list[Row]]:
-    jobs = set().union(*(one.jobs for one in studies))
-    times = set().union(*(one.times for one in studies))
-    own = sa.select(*(getattr(JobRow, name) for name in OF_JOB))
-    own = own.add_columns(*(getattr(RequestRow, name) for name in OF_REQUEST))
+    elsewhere = set().union(*(one.terminal for one in studies))
+    job = JobRow.__table__.columns
+    asked = (column for column in RequestRow.__table__.columns if column.name not in job)
     shown = sa.select(sa.func.max(Delivery.delivered_at)).where(Delivery.job_id == JobRow.id)
-    own = own.add_columns(
-        Output.text.label("output"), Output.notes, shown.scalar_subquery().label("delivered_at")
-    ).join(RequestRow, RequestRow.id == JobRow.request_id)
+    made = (
+        Output.text.label("output"),
+        Output.notes,
+        shown.scalar_subquery().label("delivered_at"),
+    )
+    own = sa.select(*job, *asked, *made).select_from(JobRow)
+    own = own.join(RequestRow, RequestRow.id == JobRow.request_id)
     own = own.join(Output, Output.job_id == JobRow.id, isouter=True)
     own = own.where(
         RequestRow.platform == TERMINAL, RequestRow.private.is_(False), JobRow.accepted_at >= since
     )
     async for found in _some(connection, own, JobRow.id):
-        rows = [row for row in found if row["id"] not in jobs]
-        # a blanked one that a study has kept is told once, with its words
-        rows = [row for row in rows if row["typed"] is not None or row["accepted_at"] not in times]
+        # one that a study has is told once; when it is blanked here, nothing but its time is the same
+        known = (row["id"] if row["typed"] is not None else row["accepted_at"] for row in found)
+        rows = [row for row, name in zip(found, known, strict=True) if name not in elsewhere]
         seen = await _pictures(connection, PictureRow.job_id, rows)
         yield [
             _finished({**row, **OWN, "pictures": seen.get(row["id"], [])}, TERMINAL) for row in rows
@@ -183,8 +174,7 @@ async def _agreed(connection: AsyncConnection, study: str, key: str) -> Agreed:
         key=bytes.fromhex(key),
         names={row["id"]: people[row["pseudonym"]].name for row in rows if row["id"] in allowed},
         cut=taken_up(rows, lambda row: row["id"] in allowed),
-        jobs={row["job_id"] for row in own if row["job_id"]},
-        times={row["accepted_at"] for row in own},
+        terminal={row["job_id"] or row["accepted_at"] for row in own},
     )
 
 
@@ -218,7 +208,7 @@ def _finished(row: Row, source: str) -> Row:
     blanked = ", ".join(_gone(row)) or None
     pictures = [media for media in row["pictures"] if media]
     own = {"source": source, "blanked": blanked, "pictures": pictures}
-    return {**row, **seconds_of(row), **told, **own}
+    return {**row, **seconds_of(row), **style_of(row["output"]), **told, **own}
 
 
 def _gone(row: Row) -> Iterator[str]:

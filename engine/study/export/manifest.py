@@ -15,7 +15,7 @@ from engine.files import write_file, write_json
 from engine.media.store import PictureStore, name_of
 from engine.plan.cards import Registry
 from engine.study.export.card import card
-from engine.study.export.card_tables import ExportFacts, flow_json
+from engine.study.export.card_tables import ExportFacts, facts_of, flow_json
 from engine.study.export.codebook import FILES, Row, Tables, codebook, columns, markdown
 from engine.study.export.table_files import canonical, write_tables
 from engine.study.export.trials import people_columns
@@ -84,20 +84,8 @@ def _manifest(folder: Path, made: ExportFacts, tables: Tables) -> dict[str, Any]
     return {
         "format": FORMAT,
         "format_version": 1,
-        "study": made.options.study,
         "title": made.file.title,
-        "program": {"version": made.version, "commit": made.commit, "schema": made.schema},
-        "options": {
-            "experiment": made.options.experiment,
-            "form": made.how.form,
-            "times": made.how.times,
-            "k": made.how.k,
-            "k_enforced": made.how.gated,
-            "quasi_identifiers": list(made.how.quasi),
-            "purpose": made.options.purpose,
-            "scrubber": made.scrub.name,
-            "review_sha256": made.reviewed,
-        },
+        "options": facts_of(made),
         "rows": {name: len(tables[name]) for name in FILES},
         "people": len({row["pseudonym"] for row in tables["interactions"]}),
         "scrubbed": dict(made.scrub.taken),

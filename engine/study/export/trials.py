@@ -137,17 +137,13 @@ def labels_of(asked: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _question(asked: Asked, of: Mapping[str, Any]) -> Row:
-    names = ("kind", "text", "text_it")
-    kind, text, italian = (of.get(name) for name in names)
-    experiment, instrument, question = asked
+    names = ("experiment", "instrument", "question")
     return {
         "id": ".".join(asked),
-        "experiment": experiment,
-        "instrument": instrument,
-        "question": question,
-        "kind": kind or "likert",
-        "text": text or "",
-        "text_it": italian,
+        **dict(zip(names, asked, strict=True)),
+        "kind": of.get("kind", "likert"),
+        "text": of.get("text", ""),
+        "text_it": of.get("text_it"),
         "values": values_of(of),
         "labels": labels_of(of),
         "required": bool(of.get("required")),

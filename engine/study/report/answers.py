@@ -8,7 +8,7 @@ import numpy as np
 
 from engine.study.experiments.questionnaires import DEBRIEF
 from engine.study.export.codebook import Row, Tables
-from engine.study.export.trials import questions_of
+from engine.study.export.trials import labels_of, questions_of, values_of
 from engine.study.report.estimates import Estimate, estimated
 from engine.study.report.figures import Figure, interval
 from engine.study.report.plots import forest, stacked
@@ -36,13 +36,11 @@ def answers(tables: Tables) -> list[Figure]:
 
 def _scale(asked: Mapping[str, Any], values: Sequence[str]) -> tuple[list[str], dict[float, str]]:
     """Give a question's choices in their order, and the ends of its scale with their words."""
+    every, labels = values_of(asked), labels_of(asked)
     if asked.get("kind") == "choice":
-        return [value for value in asked["choices"] if value in values], {}
-    slider = asked.get("kind") == "slider"
-    ends = (0, 100) if slider else (1, asked.get("points", 5))
-    words = asked.get("low", ""), asked.get("high", "")
-    named = zip(ends, words, strict=True)
-    return [], {end: f"{end}\n{said}" if said else f"{end}" for end, said in named}
+        return [value for value in every if value in values], {}
+    ends = dict.fromkeys((every[0], every[-1])) if every and not asked.get("choices") else ()
+    return [], {float(end): "\n".join([end, labels.get(end, "")]).strip() for end in ends}
 
 
 def _figure(
