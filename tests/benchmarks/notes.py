@@ -1,9 +1,10 @@
 """Is a noted name likelier than three others where it is asked for, once the story has overflowed?
 
-Each case of docs/evaluation/notes.tsv is a note and words that go on from a long story up to a name. The
-story is 51,000 characters of fiction in tests/fiction_*.txt, in which none of the names stand. The prompt is made as the bot makes it and read by the expert as
-served; the log-probabilities of four names after it are compared, and with --without those without the note. The cases
-were written before anything was measured; wordings are compared on the other set (--other, --note).
+Each case of docs/evaluation/notes.tsv is a note, and words that go on from a long story up to a name.
+The story is 51,000 characters of fiction in tests/fiction_*.txt, in which none of the names stand. The
+prompt is made as the bot makes it and read by the expert as served; the log-probabilities of four names
+after it are compared, with --without those without the note, too. The cases were written before anything
+was measured; wordings are compared on the other set (--other, --note).
 """
 
 import argparse
