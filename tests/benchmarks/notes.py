@@ -36,6 +36,7 @@ OPTIONS.add_argument("--window", type=int, default=0, help="tokens (as the base 
 OPTIONS.add_argument(
     "--without", action="store_true", help="read each prompt without the note, too"
 )
+OPTIONS.add_argument("--skip", type=int, default=0, help="so many cases first (0)")
 OPTIONS.add_argument("--most", type=int, default=0, help="cases (all)")
 Case = dict[str, str]
 
@@ -53,7 +54,7 @@ def run(folder: Path, options: argparse.Namespace | None = None) -> list[Figure]
     cases = [row for row in rows if (row["set"] == "other") == options.other]
     won: list[list[bool]] = []
     with clock() as taken:
-        for case in cases[: options.most or None]:
+        for case in cases[options.skip :][: options.most or None]:
             won.append(_firsts(case, models, options))
             print(case["expert"], case["names"], *won[-1], flush=True)
     shares = [100 * sum(side) / len(won) for side in zip(*won, strict=True)]
@@ -133,7 +134,7 @@ def _scores(
             if ids[1:]:
                 more = model(torch.tensor([ids[:-1]]), past_key_values=cache, use_cache=True)
                 logits += list(more.logits[0])
-                cache.crop(len(prompt))
+                cache.crop(1 - len(ids))
             found[name] = sum(
                 float(torch.log_softmax(row.float(), -1)[token])
                 for row, token in zip(logits, ids, strict=True)
