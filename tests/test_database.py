@@ -24,7 +24,6 @@ from engine.ledger.outbox import Outbox
 from engine.ledger.storage import (
     key_file,
     make_ready,
-    on_server,
     open_database,
     revisions,
     storage_of,
@@ -150,8 +149,8 @@ def test_an_upgrade_that_breaks_off_leaves_the_old_schema_whole(
 def test_an_upgrade_with_data_from_each_schema_is_old_or_new_after_a_kill(
     settings: Settings,
 ) -> None:
-    """Killed a few times from each of the earlier ones; more often by the benchmark of that name."""
-    kills = 2 if on_server(settings) else 4
+    """Killed twice from each of the earlier ones; more often by the benchmark of that name."""
+    kills = 2
     program = Path(__file__).with_name("upgrade_kills.py")
     done = subprocess.run(
         [sys.executable, program, str(kills)],

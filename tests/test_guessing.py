@@ -18,14 +18,9 @@ from bot.service.service import ChatService
 from engine.errors import AskerError, SetupError
 from engine.study.experiments.passages import Item, read_items, score_of, shipped
 from engine.study.experiments.tables import Exposure, ItemRow, Vote
-from tests.benchmarks.passage_pool import (
-    MOST_SHARE,
-    classified,
-    matched,
-    passage,
-    sentences_of,
-    written,
-)
+from tests.benchmarks.passage_pool import MOST_SHARE, passage, written
+from tests.benchmarks.sentences import sentences_of
+from tests.benchmarks.surface import classified, matched
 
 COUNT = 100  # shipped passages of each kind
 chat = pytest.mark.asyncio(loop_scope="module")

@@ -20,7 +20,10 @@ from engine.weights import bases, conversion
 from engine.weights.weight_files import check_pipeline, digest_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:Already found a `peft_config`:UserWarning")
-FETCH = "import sys; from engine.weights.bases import fetch_pipeline; print(fetch_pipeline(sys.argv[1]))"
+FETCH = (
+    "import sys; from engine.weights.bases import fetch_pipeline\n"
+    "for spec in sys.argv[1].split(): print(fetch_pipeline(spec))"
+)
 FETCH_ONE = "import sys; from engine.weights.bases import fetch; print(fetch(sys.argv[1]))"
 
 
@@ -100,12 +103,12 @@ def test_the_base_that_ships_along_is_there_or_says_what_to_do(tmp_path) -> None
 @pytest.mark.slow
 def test_a_pipelines_download_is_halved_where_it_can_be_and_never_a_pickle(tiny, tmp_path) -> None:
     with hub(tiny.parent) as (address, asked):
-        both = fetching(FETCH, "org/both", address, tmp_path / "one")
-        assert both.returncode == 0, both.stderr
-        names = {p.name for p in Path(both.stdout.strip()).glob("unet/*")}
+        done = fetching(FETCH, "org/both org/base", address, tmp_path)
+        assert done.returncode == 0, done.stderr
+        both, plain = map(Path, done.stdout.split())
+        names = {path.name for path in both.glob("unet/*")}
         assert names == {"config.json", "diffusion_pytorch_model.fp16.safetensors"}
-        plain = fetching(FETCH, "org/base", address, tmp_path / "two")
-        check_pipeline(Path(plain.stdout.strip()))
+        check_pipeline(plain)
     assert not any(path.endswith(".bin") or "whole" in path for path in asked)
 
 

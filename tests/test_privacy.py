@@ -145,7 +145,7 @@ async def test_what_others_took_up_stays_without_the_words_that_it_took_over(
 async def test_a_prompt_that_still_runs_goes_when_its_job_ends(
     talk: ChatService, here: Settings, who: Who
 ) -> None:
-    mine = (await told(talk, "Begin ::slow:: a b c d e f g", who))[-1]
+    mine = (await told(talk, "Begin ::slow:: a b c", who))[-1]
     friend = replace(who, asker=who.asker + " friend", reply_to=mine.job)
     async with aclosing(replies_of(talk, talk.parse("/again"), friend)) as replies:
         first = await anext(replies)

@@ -32,7 +32,7 @@ from engine.study.report.estimates import (
 from engine.study.report.primary import preferred
 from engine.study.report.report import report_page, report_study
 from engine.study.study import read_study_file
-from tests.benchmarks.passage_pool import classified
+from tests.benchmarks.surface import classified
 
 FIGURES = {
     "funnel", "exclusions", "arms", "experts", "rules", "ratings",

@@ -17,7 +17,9 @@ import tests.benchmarks as here
 from engine.errors import CommandError
 from tests.benchmarks.figures import Figure, write
 
-NOT_BENCHMARKS = ("__main__", "capacity_model", "figures", "hops", "mixed_ways")
+NOT_BENCHMARKS = (
+    "__main__", "capacity_model", "figures", "hops", "mixed_ways", "sentences", "surface",
+)  # fmt: skip
 
 
 def main() -> None:

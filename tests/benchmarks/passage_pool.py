@@ -17,9 +17,6 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from engine import Engine
 from engine.engine import events_of
 from engine.errors import CommandError
@@ -32,21 +29,15 @@ from engine.process.bootstrap import ReconnectingEngine
 from engine.settings import Settings
 from engine.study.experiments.passages import Item, read_items, shipped
 from tests.benchmarks.figures import Figure
+from tests.benchmarks.sentences import sentences_of
+from tests.benchmarks.surface import classified, matched
 
 FEWEST, MOST = 55, 110  # words of a passage
 LENGTH = 150  # tokens, which make so many words
 AT_ONCE = 6  # passages in a batch
-BALANCE = 0.1  # how much a pair must take back of what the earlier ones are apart
 COPIED = 8  # words in a row that show that a text was learnt by heart
 MOST_LETTERS = 1400  # as the table of items takes them
-_END = re.compile(r"(?<!\b(?:Mr|Dr|St))(?<!\bMrs)(?<!\b[A-Z])[.!?…][”’]?(?=\s|$)")
-MARKS = (",", ";", ":", "—", "-", "?", "!", "…", ".", "“", "’", "(")
 MOST_SHARE = 0.6  # of a pool that may be shipped
-FOLDS = 10
-RIDGE = 1.0  # on standardised features
-NEWTON = 25  # of Newton's method; it stands still long before
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,24 +47,6 @@ class Cut:
     title: str
     opening: str
     text: str
-
-
-def typeset(text: str) -> str:
-    """Set quotes, dashes and dots alike, whoever wrote them.
-
-    >>> typeset('"It rained--again..." she said.')
-    '“It rained—again…” she said.'
-    """
-    line = " ".join(text.split()).replace("...", "…")
-    line = re.sub(r"\s*(?:--+|\s[-–]\s|—)\s*", "—", line).replace("'", "’").replace("‘", "’")
-    return re.sub(r'(^|[\s(—])"', r"\1“", line).replace('"', "”")
-
-
-def sentences_of(text: str) -> Iterator[str]:
-    line, start = typeset(text), 0
-    for end in _END.finditer(line):
-        yield line[start : end.end()].strip()
-        start = end.end()
 
 
 def passage(sentences: Iterable[str], most: int = MOST) -> str:
@@ -226,85 +199,6 @@ def matched_pool(
     if len(pairs) < count or share > MOST_SHARE:
         raise CommandError(f"No pool yet: {told} At most {MOST_SHARE:.0%} may be; raise --tries.")
     return pool, told
-
-
-def features(text: str) -> list[float]:
-    words = text.split()
-    letters = sum(map(len, words))
-    sentences = max(1, len(re.findall(r"[.!?…]+", text)))
-    return [
-        len(words),
-        letters / max(1, len(words)),
-        len(words) / sentences,
-        sum(word[:1].isupper() for word in words),
-        *(text.count(mark) for mark in MARKS),
-    ]
-
-
-def classified(real: Sequence[str], generated: Sequence[str]) -> float:
-    """Give the share that a classifier on the surface tells right; 0.5 is chance.
-
-    >>> classified(["So it was."] * 20, ["It was; so; it was; so it was!"] * 20)
-    1.0
-    """
-    table = np.array([features(text) for text in (*real, *generated)], dtype=float)
-    kinds = np.repeat([0.0, 1.0], [len(real), len(generated)])
-    order = np.random.default_rng(0).permutation(len(kinds))
-    right = 0.0
-    for fold in range(min(FOLDS, len(kinds))):
-        held = np.zeros(len(kinds), dtype=bool)
-        held[order[fold::FOLDS]] = True
-        weights, scale = _logistic(table[~held], kinds[~held])
-        said = _with_one((table[held] - scale[0]) / scale[1]) @ weights > 0
-        right += float((said == (kinds[held] > 0)).sum())
-    return right / len(kinds)
-
-
-def _logistic(table: Floats, kinds: Floats) -> tuple[Floats, tuple[Floats, Floats]]:
-    """Fit a ridge logistic regression; return its weights, and mean and deviation of the features."""
-    scale = table.mean(axis=0), np.maximum(table.std(axis=0), 1e-9)
-    rows = _with_one((table - scale[0]) / scale[1])
-    ridge = RIDGE * np.eye(rows.shape[1])
-    weights = np.zeros(rows.shape[1])
-    for _ in range(NEWTON):
-        chance = 1 / (1 + np.exp(-np.clip(rows @ weights, -30, 30)))
-        slope = rows.T @ (kinds - chance) - ridge @ weights
-        curve = (rows * (chance * (1 - chance))[:, None]).T @ rows + ridge
-        weights = weights + np.linalg.solve(curve, slope)
-    return weights, scale
-
-
-def _with_one(rows: Floats) -> Floats:
-    return np.hstack([np.ones((len(rows), 1)), rows])
-
-
-def matched(real: Sequence[str], generated: Sequence[str], most: int) -> list[tuple[int, int]]:
-    """Pair real passages with generated ones, each sentence once; give their numbers.
-
-    Each pair is the closest that is left, where close also means that it takes back what the pairs
-    before it are apart in sum: so the two kinds agree on the whole, too.
-    """
-    table = np.array([features(text) for text in (*real, *generated)], dtype=float)
-    table = table / np.maximum(table[len(real) :].std(axis=0), 1e-9)
-    one, other = table[: len(real)], table[len(real) :]
-    apart = one[:, None] - other[None]
-    distance = np.square(apart).sum(axis=-1)
-    owing = np.zeros(table.shape[1])
-    holders: dict[str, set[int]] = {}
-    for number, text in enumerate(real):
-        for sentence in sentences_of(text):
-            holders.setdefault(sentence, set()).add(number)
-    pairs: list[tuple[int, int]] = []
-    while len(pairs) < most:
-        place = int((distance + BALANCE * np.square(owing + apart).sum(axis=-1)).argmin())
-        mine, theirs = divmod(place, len(generated))
-        if not np.isfinite(distance[mine, theirs]):
-            break
-        pairs.append((mine, theirs))
-        owing = owing + apart[mine, theirs]
-        same = {n for sentence in sentences_of(real[mine]) for n in holders[sentence]}
-        distance[[mine, *same], :] = distance[:, theirs] = np.inf
-    return pairs
 
 
 def written(items: Iterable[Item]) -> str:
