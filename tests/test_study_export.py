@@ -490,3 +490,18 @@ def test_the_example_in_the_docs_is_whole() -> None:
     assert sums(example) == (example / "SHA256SUMS").read_text(encoding="utf-8")
     rows = json.loads((example / "manifest.json").read_text(encoding="utf-8"))["rows"]
     assert {n: len(pandas.read_parquet(example / f"{n}.parquet")) for n in rows} == rows
+
+
+def test_the_figures_in_the_docs_are_those_of_the_example() -> None:
+    docs = Path(__file__).parents[1] / "docs"
+    shipped = Path(analysis.__file__).with_name("analysis.R").read_text(encoding="utf-8")
+    assert (docs / "study/example-export/analysis.R").read_text(encoding="utf-8") == shipped
+    told = (docs / "study.md").read_text(encoding="utf-8").partition("With 60 of them")[2]
+    found = {
+        line[1]: line[2:5] for line in analysis.lines(analysis.read(docs / "study/example-export"))
+    }
+    for name in ("manner: expert over base", "manner: first shown"):
+        value, low, high = (f"{100 * number:.1f}" for number in found[name])
+        assert f"{value} %" in told and f"{low} to {high}" in told, name
+    value, low, high = (f"{number:.2f}" for number in found["tell: all"])
+    assert f"d′ was {value} ({low} to {high}" in told

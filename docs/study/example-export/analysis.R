@@ -1,0 +1,134 @@
+# The planned figures of this export, from trials.csv alone: Rscript analysis.R. Base R, no packages.
+# Prints what analysis.py prints, and explains itself there. Each line: what, of which, value, 95 %
+# interval, judgements, people; errors are clustered by person.
+
+ridge <- 1e-3
+z <- qnorm(0.975)
+
+here <- function() {
+  file <- sub("^--file=", "", grep("^--file=", commandArgs(FALSE), value = TRUE))
+  if (length(file)) dirname(normalizePath(file)) else "."
+}
+
+line <- function(what, of, value, error, rows, link = identity) {
+  ends <- link(value + c(0, -z, z) * error)
+  cat(sprintf("%-11s %-40s %9.4f %9.4f %9.4f %6d %6d\n", what, of, ends[1], ends[2], ends[3],
+              nrow(rows), length(unique(rows$pseudonym))))
+}
+
+# Log-odds of y on x, with the sandwich of Liang and Zeger (1986)
+logit <- function(x, y, weight, who) {
+  x <- as.matrix(x)
+  b <- rep(0, ncol(x))
+  for (round in 1:50) {
+    p <- as.vector(1 / (1 + exp(-x %*% b)))
+    bread <- solve(t(x) %*% (x * (weight * p * (1 - p))) + diag(ridge, ncol(x)))
+    b <- as.vector(b + bread %*% (t(x) %*% (weight * (y - p)) - ridge * b))
+  }
+  scores <- rowsum(x * (weight * (y - p)), who)
+  g <- nrow(scores)
+  spread <- bread %*% t(scores) %*% scores %*% bread * g / max(1, g - 1)
+  list(b = b, error = sqrt(diag(spread)))
+}
+
+share <- function(what, of, hits, rows) {
+  fit <- logit(matrix(1, nrow(rows)), as.numeric(hits), rep(1, nrow(rows)), rows$pseudonym)
+  ends <- 1 / (1 + exp(-(fit$b + c(-z, z) * fit$error)))
+  cat(sprintf("%-11s %-40s %9.4f %9.4f %9.4f %6d %6d\n", what, of, mean(hits), ends[1], ends[2],
+              nrow(rows), length(unique(rows$pseudonym))))
+}
+
+left_out <- function(what, of, rows, figure) {
+  people <- unique(rows$pseudonym)
+  each <- sapply(people, function(one) figure(rows[rows$pseudonym != one, ]))
+  n <- length(people)
+  line(what, of, figure(rows), sqrt((n - 1) / n * sum((each - mean(each))^2)), rows)
+}
+
+prime <- function(rows) {
+  rate <- function(truth) {
+    said <- rows$choice[rows$truth == truth] == "real"
+    qnorm((sum(said) + 0.5) / (length(said) + 1))
+  }
+  rate("real") - rate("generated")
+}
+
+alpha <- function(rows) {
+  units <- split(ifelse(rows$preferred == "", rows$choice, rows$preferred), rows$stimulus)
+  units <- units[sapply(units, length) > 1]
+  values <- unlist(units)
+  n <- length(values)
+  unlike <- sapply(units, function(u) (length(u)^2 - sum(table(u)^2)) / (length(u) - 1))
+  expected <- (n^2 - sum(table(values)^2)) / max(1, n - 1)
+  if (expected == 0) NaN else 1 - sum(unlike) / expected
+}
+
+style <- function(rows) {
+  of <- function(name) {
+    lapply(c("first", "second"), function(side) {
+      value <- as.numeric(rows[[paste(side, name, sep = "_")]])
+      ifelse(is.na(value), 0, value)
+    })
+  }
+  long <- of("characters")
+  parts <- of("paragraphs")
+  dense <- Map(function(marks, length) 100 * marks / pmax(1, length), of("punctuation"), long)
+  cbind(log(pmax(1, long[[1]]) / pmax(1, long[[2]])), parts[[1]] - parts[[2]], dense[[1]] - dense[[2]])
+}
+
+strengths <- function(name, rows) {
+  arms <- sort(unique(c(rows$first, rows$second)), method = "radix")
+  others <- arms[-length(arms)]
+  plain <- cbind(1, sapply(others, function(arm) (rows$first == arm) - (rows$second == arm)))
+  if (nrow(rows) == 1) plain <- matrix(plain, 1)
+  won <- c(as.numeric(rows$choice != "b"), as.numeric(rows$choice == "a")) # a tie is once of each
+  labels <- c("first", paste(others, "over", arms[length(arms)]))
+  more <- c(labels, "log length", "paragraphs", "punctuation")
+  fits <- list(strength = list(plain, labels), "style held" = list(cbind(plain, style(rows)), more))
+  for (what in names(fits)) {
+    x <- fits[[what]][[1]]
+    fit <- logit(rbind(x, x), won, rep(0.5, 2 * nrow(rows)), rep(rows$pseudonym, 2))
+    for (i in seq_along(fit$b)) {
+      line(what, paste0(name, ": ", fits[[what]][[2]][i]), fit$b[i], fit$error[i], rows)
+    }
+  }
+}
+
+compared <- function(name, rows) {
+  decided <- rows[rows$choice %in% c("a", "b"), ]
+  if (!nrow(decided)) return(invisible())
+  met <- ifelse(decided$first < decided$second, paste(decided$first, decided$second, sep = "\t"),
+                paste(decided$second, decided$first, sep = "\t"))
+  for (pair in sort(unique(met), method = "radix")) {
+    two <- strsplit(pair, "\t")[[1]]
+    own <- decided[met == pair, ]
+    for (arm in two) {
+      share("preferred", paste0(name, ": ", arm, " over ", setdiff(two, arm)), own$preferred == arm, own)
+    }
+  }
+  share("position", paste0(name, ": first shown"), decided$choice == "a", decided)
+  strengths(name, rows)
+}
+
+trials <- read.csv(file.path(here(), "trials.csv"), colClasses = "character", na.strings = NULL)
+trials <- trials[trials$scored == "true" & trials$excluded == "", ]
+for (experiment in sort(unique(trials$experiment), method = "radix")) {
+  name <- if (experiment == "") "outside" else experiment
+  for (kind in c("compare", "guess", "rate", "single")) {
+    rows <- trials[trials$experiment == experiment & trials$kind == kind, ]
+    if (!nrow(rows)) next
+    if (kind == "compare") compared(name, rows)
+    if (kind == "guess") {
+      for (column in c("first_expert", "arm")) {
+        for (value in setdiff(sort(unique(rows[[column]]), method = "radix"), "")) {
+          own <- rows[rows[[column]] == value, ]
+          if (length(unique(own$truth)) == 2) {
+            left_out("d prime", paste0(name, ": ", column, " ", value), own, prime)
+          }
+        }
+      }
+      left_out("d prime", paste0(name, ": all"), rows, prime)
+    }
+    if (any(rows$stimulus != "")) left_out("alpha", name, rows[rows$stimulus != "", ], alpha)
+  }
+}

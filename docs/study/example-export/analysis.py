@@ -1,0 +1,166 @@
+"""The planned figures of this export, from trials.csv alone: `python analysis.py`. Needs numpy.
+
+Each line: what, of which, value, 95 % interval, judgements, people. Judgements of one person hang
+together: shares and odds have errors clustered by person (Liang and Zeger 1986), d' and alpha those of
+leaving out one person after another. Whom an experiment's own rules exclude is left out. analysis.R
+prints the same.
+"""
+
+import csv
+import itertools
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+Trial = dict[str, str]
+Floats = NDArray[np.float64]
+Line = tuple[str, str, float, float, float, int, int]
+Z = NormalDist().inv_cdf(0.975)
+RIDGE = 1e-3  # keeps odds finite where all said the same
+
+
+def read(folder: Path) -> list[Trial]:
+    with (folder / "trials.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [row for row in rows if row["scored"] == "true" and not row["excluded"]]
+
+
+def logit(x: Floats, y: Floats, weight: Floats, who: Sequence[str]) -> tuple[Floats, Floats]:
+    """Fit log-odds [columns] of y to x, with errors clustered by `who`."""
+    b = np.zeros(x.shape[1])
+    for _ in range(50):
+        p = 1 / (1 + np.exp(-x @ b))
+        bread = np.linalg.inv((x * (weight * p * (1 - p))[:, None]).T @ x + RIDGE * np.eye(len(b)))
+        b = b + bread @ (x.T @ (weight * (y - p)) - RIDGE * b)
+    people = {name: number for number, name in enumerate(dict.fromkeys(who))}
+    scores = np.zeros((len(people), len(b)))
+    np.add.at(scores, [people[name] for name in who], x * (weight * (y - p))[:, None])
+    spread = bread @ scores.T @ scores @ bread * len(people) / max(1, len(people) - 1)
+    return b, np.sqrt(np.diag(spread))
+
+
+def share(what: str, of: str, hits: Sequence[bool], who: Sequence[str]) -> Line:
+    ones = np.ones(len(hits))
+    b, error = logit(ones[:, None], np.array(hits, dtype=float), ones, who)
+    low, high = (1 / (1 + math.exp(-(b[0] + side * Z * error[0]))) for side in (-1, 1))
+    return what, of, sum(hits) / len(hits), low, high, len(hits), len(set(who))
+
+
+def left_out(
+    what: str, of: str, rows: Sequence[Trial], figure: Callable[[Sequence[Trial]], float]
+) -> Line:
+    """Estimate a figure with the error of leaving out one person after another (jackknife)."""
+    people = list(dict.fromkeys(row["pseudonym"] for row in rows))
+    each = np.array([figure([r for r in rows if r["pseudonym"] != one]) for one in people])
+    value, n = figure(rows), len(people)
+    error = Z * math.sqrt((n - 1) / n * float(((each - each.mean()) ** 2).sum()))
+    return what, of, value, value - error, value + error, len(rows), n
+
+
+def prime(rows: Sequence[Trial]) -> float:
+    """d' with the log-linear correction (Hautus 1995); a hit is a real passage called real."""
+    rates = []
+    for truth in ("real", "generated"):
+        own = [row["choice"] == "real" for row in rows if row["truth"] == truth]
+        rates.append(NormalDist().inv_cdf((sum(own) + 0.5) / (len(own) + 1)))
+    return rates[0] - rates[1]
+
+
+def alpha(rows: Sequence[Trial]) -> float:
+    """Krippendorff's alpha, nominal, over stimuli that two people or more judged."""
+    units: dict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        units[row["stimulus"]].append(row["preferred"] or row["choice"])
+    told = [unit for unit in units.values() if len(unit) > 1]
+    all_of_them = [value for unit in told for value in unit]
+    n = len(all_of_them)
+    unlike = [len(u) ** 2 - sum(u.count(v) ** 2 for v in set(u)) for u in told]
+    observed = sum(number / (len(u) - 1) for number, u in zip(unlike, told, strict=True))
+    expected = (n**2 - sum(all_of_them.count(v) ** 2 for v in set(all_of_them))) / max(1, n - 1)
+    return 1 - observed / expected if expected else math.nan
+
+
+def style(row: Trial) -> list[float]:
+    """Give the first's differences from the second: log length, paragraphs, marks per 100 signs."""
+    length, parts, marks = (
+        [float(row[f"{side}_{name}"] or 0) for side in ("first", "second")]
+        for name in ("characters", "paragraphs", "punctuation")
+    )
+    dense = [100 * mark / max(1, long) for mark, long in zip(marks, length, strict=True)]
+    return [
+        math.log(max(1, length[0]) / max(1, length[1])),
+        parts[0] - parts[1],
+        dense[0] - dense[1],
+    ]
+
+
+def strengths(name: str, rows: Sequence[Trial]) -> Iterator[Line]:
+    """Bradley-Terry as log-odds against the last arm, then with style held equal; ties count half."""
+    arms = sorted({row[side] for row in rows for side in ("first", "second")})
+    twice = [
+        (row, won)
+        for row in rows
+        for won in ({"a": (1, 1), "b": (0, 0)}.get(row["choice"], (1, 0)))
+    ]
+    won = np.array([float(one) for _, one in twice])
+    weight, who = np.full(len(twice), 0.5), [row["pseudonym"] for row, _ in twice]
+    plain = [
+        [1.0] + [float(row["first"] == arm) - float(row["second"] == arm) for arm in arms[:-1]]
+        for row, _ in twice
+    ]
+    held = [[*line, *style(row)] for line, (row, _) in zip(plain, twice, strict=True)]
+    names = ["first", *(f"{arm} over {arms[-1]}" for arm in arms[:-1])]
+    more = [*names, "log length", "paragraphs", "punctuation"]
+    for what, x, labels in (("strength", plain, names), ("style held", held, more)):
+        b, error = logit(np.array(x), won, weight, who)
+        for label, value, e in zip(labels, b, error, strict=True):
+            yield (
+                what,
+                f"{name}: {label}",
+                value,
+                value - Z * e,
+                value + Z * e,
+                len(rows),
+                len(set(who)),
+            )
+
+
+def lines(trials: Sequence[Trial]) -> Iterator[Line]:
+    key = lambda row: (row["experiment"], row["kind"])  # noqa: E731
+    for (experiment, kind), group in itertools.groupby(sorted(trials, key=key), key):
+        rows, name = list(group), experiment or "outside"
+        if kind == "compare":
+            yield from _compared(name, rows)
+        elif kind == "guess":
+            for column in ("first_expert", "arm"):
+                for value in sorted({row[column] for row in rows} - {""}):
+                    own = [row for row in rows if row[column] == value]
+                    if len({row["truth"] for row in own}) == 2:
+                        yield left_out("d prime", f"{name}: {column} {value}", own, prime)
+            yield left_out("d prime", f"{name}: all", rows, prime)
+        if any(row["stimulus"] for row in rows):
+            yield left_out("alpha", name, [row for row in rows if row["stimulus"]], alpha)
+
+
+def _compared(name: str, rows: Sequence[Trial]) -> Iterator[Line]:
+    decided = [row for row in rows if row["choice"] in ("a", "b")]
+    pairs = sorted({tuple(sorted((row["first"], row["second"]))) for row in decided})
+    for one, other in pairs:
+        own = [row for row in decided if {row["first"], row["second"]} == {one, other}]
+        for a, b in ((one, other), (other, one)):
+            won = [row["preferred"] == a for row in own]
+            yield share("preferred", f"{name}: {a} over {b}", won, [r["pseudonym"] for r in own])
+    if decided:
+        first, who = [row["choice"] == "a" for row in decided], [r["pseudonym"] for r in decided]
+        yield share("position", f"{name}: first shown", first, who)
+        yield from strengths(name, rows)
+
+
+if __name__ == "__main__":
+    for line in lines(read(Path(__file__).resolve().parent)):
+        print("%-11s %-40s %9.4f %9.4f %9.4f %6d %6d" % line)  # noqa: T201, UP031
