@@ -19,7 +19,7 @@ from torch.nn import functional
 from training.base_image.base_recipe import Autoencoder, BaseRecipe
 from training.base_image.collection import Collection, centred, crops
 from training.base_image.perception import Critic, Perception
-from training.base_image.resumable_loop import Part
+from training.base_image.resumable_loop import Part, device
 
 LATENTS = 4
 DOWN = 8
@@ -85,10 +85,10 @@ def fit_autoencoder(
         rng = np.random.default_rng([recipe.seed, 1, step])
         whole = step >= shape.steps * (1 - shape.whole_share)
         side, count = (size, shape.whole_batch) if whole else (shape.crop, shape.batch)
-        pictures = crops(seen, rng, count, side)
+        pictures = crops(seen, rng, count, side).to(device())
         torch.manual_seed(recipe.seed * 1_000_003 + step)
         found = model.autoencoder.encode(pictures).latent_dist
-        drawn = found.sample()
+        drawn = found.mean + found.std * torch.randn(found.mean.shape).to(device())
         made = model.autoencoder.decode(drawn).sample
         parts = likeness(made, pictures, shape, perception) | {
             "preview": shape.preview
@@ -116,7 +116,7 @@ def watched(coder: WithPreview, unseen: Collection, size: int, part: Part, path:
     coder.eval()
     with torch.no_grad():
         spread = np.linspace(0, len(unseen) - 1, min(64, len(unseen))).astype(int).tolist()
-        pictures = centred(unseen, spread, size)
+        pictures = centred(unseen, spread, size).to(device())
         made = torch.cat([through(coder, piece) for piece in torch.split(pictures, 8)])
         sharpness = edges(made).abs().mean() / edges(pictures).abs().mean()
         error = (made - pictures).abs().mean()
@@ -155,5 +155,5 @@ def through(model: WithPreview, pictures: Tensor) -> Tensor:
 def save_grid(rows: list[Tensor], path: Path) -> None:
     """Save rows of pictures (N, 3, H, W) in -1..1 as one PNG."""
     grid = torch.cat([torch.cat(list(row), 2) for row in rows], 1)
-    pixels = ((grid.clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
+    pixels = ((grid.clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).cpu().numpy()
     Image.fromarray(pixels).save(path)

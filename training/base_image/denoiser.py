@@ -27,7 +27,7 @@ from training.base_image.autoencoder import DOWN, LATENTS, WithPreview, save_gri
 from training.base_image.base_recipe import BaseRecipe, Denoiser
 from training.base_image.collection import Collection
 from training.base_image.latent_views import Views
-from training.base_image.resumable_loop import Part
+from training.base_image.resumable_loop import Part, device
 from training.base_image.vocabulary import caption_of
 
 POSITIONS = 77
@@ -196,13 +196,14 @@ def fit_denoiser(
 def velocity_error(
     model: Conditioned, latents: Tensor, noise: Tensor, steps: Tensor, words: Words, times: Tensor
 ) -> Tensor:
-    noises = DDPMScheduler(**SCHEDULE)
+    noises, here = DDPMScheduler(**SCHEDULE), device()
     noisy = noises.add_noise(latents, noise, steps)
     target = noises.get_velocity(latents, noise, steps)
+    words = Words(words.first.to(here), words.second.to(here))
     # The plain attention: on a CPU the fused one's backward pass takes 40 % of a step.
-    with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
-        found = model(noisy, steps, words, times)
-    return functional.mse_loss(found.float(), target)
+    with torch.autocast(here.type, torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+        found = model(noisy.to(here), steps.to(here), words, times.to(here))
+    return functional.mse_loss(found.float(), target.to(here))
 
 
 def unseen_error(

@@ -11,6 +11,7 @@ from torch import Tensor
 from training.base_image.autoencoder import WithPreview
 from training.base_image.base_recipe import BaseRecipe
 from training.base_image.collection import Collection, as_tensor
+from training.base_image.resumable_loop import device
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +39,8 @@ def views_of(
         found = []
         with torch.no_grad():
             for place in range(0, len(pixels), 32):
-                batch = as_tensor(pixels[place : place + 32])
-                found.append(model.autoencoder.encode(batch).latent_dist.mode())
+                batch = as_tensor(pixels[place : place + 32]).to(device())
+                found.append(model.autoencoder.encode(batch).latent_dist.mode().cpu())
         latents.append(torch.cat(found))
         times.append(torch.tensor(rows, dtype=torch.float32))
     stacked = torch.stack(latents)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 
+from training.base_image.resumable_loop import device
 from training.errors import TrainingStopped
 
 WEIGHTS = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
@@ -38,7 +39,7 @@ class Perception:
             raise TrainingStopped(f"{path} is not the EfficientNet-Lite0 that this was built with.")
         self._network: Any = EfficientNet.from_name("efficientnet-lite0")
         self._network.load_state_dict(torch.load(path, weights_only=True))
-        self._network.eval().requires_grad_(False)
+        self._network.eval().requires_grad_(False).to(device())
 
     def features(self, pictures: Tensor) -> list[Tensor]:
         """Give five maps, of each place a direction: what is dim counts as what is bright does."""

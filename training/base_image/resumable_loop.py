@@ -38,7 +38,7 @@ class Part:
     """Train one part (the autoencoder, or the UNet with its text encoders) in its folder."""
 
     def __init__(self, folder: Path, model: nn.Module, peak: float, steps: int, digest: str):
-        self.folder, self.model, self.peak, self.steps = folder, model, peak, steps
+        self.folder, self.model, self.peak, self.steps = folder, model.to(device()), peak, steps
         self.state = checkpoints.Progress(digest=digest)
         self.weights = dict(model.named_parameters())
         self.buffers = dict(model.named_buffers())
@@ -56,7 +56,9 @@ class Part:
         with torch.no_grad():
             for name, weight in (self.weights | self.buffers).items():
                 weight.copy_(tensors[name])
-        self.average = {name: tensors[AVERAGE + name] for name in self.weights}  # in their order
+        self.average = {  # in their order
+            name: tensors[AVERAGE + name].to(weight.device) for name, weight in self.weights.items()
+        }
         self.optimiser.load_state_dict(optimiser)
         self.state = state
 
@@ -117,6 +119,11 @@ class Part:
         with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         print(json.dumps(line), flush=True)
+
+
+def device() -> torch.device:
+    """Train on a GPU where there is one; draws are made on the processor, so that both draw alike."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def threads(count: int) -> None:
