@@ -1,24 +1,21 @@
 """How many wishes without a keyword go where they were meant, and what that costs on one core.
 
 The wishes were written by somebody else before the router's last step; it was developed on others
-(`--wishes docs/evaluation/router_development.tsv`). Voices that have no card yet answer by the examples
-that wait for their cards, in a table of their own.
+(`--wishes docs/evaluation/router_development.tsv`).
 """
 
 import argparse
 import csv
 import subprocess
 import sys
-import tomllib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from engine.plan.cards import BUILT_IN, Registry, Routing
+from engine.plan.cards import BUILT_IN, Registry
 from engine.plan.router import route
 from engine.plan.semantic import Semantic
 from tests.benchmarks.figures import Figure, clock, middle, percentile
@@ -37,17 +34,14 @@ Row = dict[str, str]
 
 
 def run(folder: Path, options: argparse.Namespace | None = None) -> list[Figure]:
-    """Both sets of voices; then the time of a wish, and of a start with the vectors there."""
+    """Show where the wishes went; then the time of a wish, and of a start with the vectors there."""
     path = (options or OPTIONS.parse_args([])).wishes
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
     semantic, cards = Semantic(folder), Registry.load([BUILT_IN], "embedded")
     if not semantic.nearest("It rained.", cards.experts):
         sys.exit("The router's encoder is not installed.")
-    figures = _counted(rows, cards, semantic, "cards that there are")
-    waiting = _with_waiting(cards)
-    if waiting != cards:
-        figures += _counted(rows, waiting, semantic, "with the voices to come")
+    figures = _counted(rows, cards, semantic)
     taken = []
     for row in rows:
         with clock() as spent:
@@ -62,18 +56,7 @@ def run(folder: Path, options: argparse.Namespace | None = None) -> list[Figure]
     return figures
 
 
-def _with_waiting(cards: Registry) -> Registry:
-    lists = tomllib.loads((DOCS / "router_examples.toml").read_text(encoding="utf-8"))
-    like = cards.of_command("story")[0]
-    more = [
-        replace(like, name=n, title=n, keywords=(), order=99, routing=Routing(examples=tuple(e)))
-        for n, e in lists.items()
-        if cards.named(n) is None
-    ]
-    return replace(cards, experts=(*cards.experts, *more))
-
-
-def _counted(rows: Sequence[Row], cards: Registry, semantic: Semantic, of: str) -> list[Figure]:
+def _counted(rows: Sequence[Row], cards: Registry, semantic: Semantic) -> list[Figure]:
     """Show the confusion table and give the shares."""
     names = [e.name for e in cards.experts if e.routing.examples]
     went: dict[str, Counter[str]] = {}
@@ -84,7 +67,7 @@ def _counted(rows: Sequence[Row], cards: Registry, semantic: Semantic, of: str) 
         to = "default" if chosen.rule == "default" else chosen.expert
         went.setdefault(row["expert"], Counter())[to] += 1
     columns = [*names, "default"]
-    table = Table(f"meant ({of})", *columns)
+    table = Table("meant", *columns)
     for meant in sorted(went, key=lambda m: (m == "none", m not in names, m)):
         table.add_row(meant, *(str(went[meant][column] or "·") for column in columns))
     Console(width=140).print(table, dict(by_rule))
@@ -94,9 +77,9 @@ def _counted(rows: Sequence[Row], cards: Registry, semantic: Semantic, of: str) 
     abstained = went["none"]["default"] / went["none"].total()
     lost = sum(went[meant]["default"] for meant in real)
     return [
-        Figure(name=f"right of {total}, {of}", value=100 * right / total, unit="%", against="90"),
-        Figure(name=f"abstained on those, {of}", value=100 * lost / total, unit="%"),
-        Figure(name=f"abstained off topic, {of}", value=100 * abstained, unit="%", against="80"),
+        Figure(name=f"right of {total}", value=100 * right / total, unit="%", against="90"),
+        Figure(name="abstained on those", value=100 * lost / total, unit="%"),
+        Figure(name="abstained off topic", value=100 * abstained, unit="%", against="80"),
     ]
 
 
