@@ -87,7 +87,11 @@ def clone(tmp_path: Path) -> Path:
 
 def test_the_lines_of_the_readme_work_as_typed(clone: Path) -> None:
     told = type_lines(to_type(ROOT / "README.md", INSTEAD), clone)
-    for words in ("The vicar coughed.", '"mark": "AI-generated"', "It was on a dreary night of November."):
+    for words in (
+        "The vicar coughed.",
+        '"mark": "AI-generated"',
+        "It was on a dreary night of November.",
+    ):
         assert words in told
     assert len(list((clone / "rings").glob("*.png"))) == 2
     assert "interactions 0" not in told
