@@ -16,7 +16,6 @@ from engine.study.study import folder_of, read_study_file
 from engine.weights import bases, conversion
 from engine.weights.weight_files import digest_of
 
-
 VOICES = ["lovecraft", "agatha", "poe", "doyle", "austen", "wilde"]
 
 
