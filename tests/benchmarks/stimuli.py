@@ -35,7 +35,9 @@ from engine.study.experiments.passages import SHORTEST, Item
 from engine.study.experiments.stimuli import ITEMS, digest_of
 from engine.study.study import mistake
 from tests.benchmarks.figures import Figure
-from tests.benchmarks.passage_pool import MARKS, features, harmless, sentences_of, written
+from tests.benchmarks.passage_pool import harmless, written
+from tests.benchmarks.sentences import sentences_of
+from tests.benchmarks.surface import MARKS, features
 
 PERSON = "person"  # the arm of a person's version
 LONGEST = 1400  # characters
