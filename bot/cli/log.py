@@ -25,8 +25,9 @@ def log_command(
     ),
     replace: Annotated[bool, typer.Option("--replace", help="In an older file's place.")] = False,
 ) -> None:
-    """Write requests with prompt, rule, evidence, runners-up, expert, digests, output and timings.
+    """Requests with their prompts, experts and answers, as one table.
 
+    Each with its rule, evidence, runners-up, digests, output and timings.
     Of the terminal here, and of people whose consent to a study holds: those scrubbed, as in its export.
     The column `blanked` names what is gone; PASTICHE_TERMINAL_HOURS keeps the terminal's words longer.
     """
