@@ -35,6 +35,9 @@ MADE: dict[tuple[str, str], Callable[[Names], list[re.Pattern[str]]]] = {
     ("engine.weights.adapter_config", "_compiles"): lambda _: [],  # an adapter's own, on names of layers
     ("engine.weights.adapter_config", "_named"): lambda _: [],
     ("engine.weights.adapter_config", "_by_pattern"): lambda _: [],
+    ("engine.study.experiments.experiment_file", "_line"): lambda _: [
+        re.compile(r"\s*\[+step\.ask\]"), re.compile(r"\s*kind\s*=")
+    ],
     ("engine.plan.picture", "caption"): lambda _: [re.compile(r"(?<!\w)TOK(?!\w)", re.I)],
     ("engine.ledger.errors", "explain"): lambda names: [re.compile(p) for p, _ in names["REFUSALS"]],
     ("engine.moderation.rules", "_near"): lambda names: [

@@ -43,8 +43,7 @@ async def begun(talk: ChatService, who: Who, panel: str = "", reads: str = "ofte
     return await say(talk, "44", who)
 
 
-@chat
-async def test_a_flow_leads_from_the_panels_link_through_every_step_to_one_code(talk) -> None:
+async def a_flow_leads_from_the_panels_link_through_every_step_to_one_code(talk) -> None:
     who = person("1")
     form = await say(talk, "/study join PROLIFIC7", who)
     assert "study by" in form.text, "consent comes first"
@@ -86,8 +85,7 @@ async def test_a_flow_leads_from_the_panels_link_through_every_step_to_one_code(
     assert enrolment.code in again.text, "who comes again has the same code"
 
 
-@chat
-async def test_who_leaves_in_the_middle_finds_the_same_item_again(talk) -> None:
+async def who_leaves_in_the_middle_finds_the_same_item_again(talk) -> None:
     who = person("2")
     said = await begun(talk, who, "P2")
     shown = await say(talk, "/study join P2", who)
@@ -99,8 +97,7 @@ async def test_who_leaves_in_the_middle_finds_the_same_item_again(talk) -> None:
     assert open_one.shown[0]["kind"] in ("real", "generated")
 
 
-@chat
-async def test_a_panel_id_is_one_persons_and_the_first_of_theirs_stands(talk) -> None:
+async def a_panel_id_is_one_persons_and_the_first_of_theirs_stands(talk) -> None:
     who, other = person("2"), person("2b")
     assert "that one stands" in (await say(talk, "/study join ANOTHER", who)).text
     await agree(talk, other)
@@ -118,8 +115,7 @@ async def code(talk: ChatService, name: str) -> str:
     return row.code
 
 
-@chat
-async def test_who_is_one_too_many_of_a_stratum_is_told_so_and_takes_nobodys_place(talk) -> None:
+async def who_is_one_too_many_of_a_stratum_is_told_so_and_takes_nobodys_place(talk) -> None:
     who = person("3")  # two who read often are there
     await agree(talk, who)
     said = await say(talk, "/study join P3", who)
@@ -129,13 +125,22 @@ async def test_who_is_one_too_many_of_a_stratum_is_told_so_and_takes_nobodys_pla
     assert "training" in said.text
 
 
-@chat
-async def test_no_item_is_met_twice_and_versions_are_met_as_often(talk) -> None:
+async def no_item_is_met_twice_and_versions_are_met_as_often(talk) -> None:
     exposures = [
         row for row in await rows(talk, Exposure, experiment="tell") if row.step != "practice"
     ]
     met = [(row.pseudonym, one["stimulus"]) for row in exposures for one in row.shown[:1]]
     assert len(set(met)) == len(met)
+
+
+@chat
+async def test_people_of_one_flow_in_their_order(talk) -> None:
+    """One test, for each claim is about people who came before."""
+    await a_flow_leads_from_the_panels_link_through_every_step_to_one_code(talk)
+    await who_leaves_in_the_middle_finds_the_same_item_again(talk)
+    await a_panel_id_is_one_persons_and_the_first_of_theirs_stands(talk)
+    await who_is_one_too_many_of_a_stratum_is_told_so_and_takes_nobodys_place(talk)
+    await no_item_is_met_twice_and_versions_are_met_as_often(talk)
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,8 @@ def test_the_footer_says_that_a_machine_wrote_and_when_the_adapter_is_missing(re
 def test_help_and_styles_are_made_from_the_cards(registry: Registry) -> None:
     for expert in registry.experts:
         assert expert.title in styles(registry)
-        assert expert.title in help_text(registry)
+        assert expert.title in help_text(registry, expert.command)
+    assert "6 manners; /styles" in help_text(registry)
     assert "--seed" in help_text(registry, "story")
     assert "no “/nonsense”" in help_text(registry, "nonsense")
     assert len(help_text(registry, "", "discord")) < 1950  # one message

@@ -122,7 +122,8 @@ async def test_buttons_do_what_they_say(server):
     server.say("/story It rained.", 17, 17)
     answer = await server.answer_in(17, "AI-generated")
     assert (await told(server, server.press(answer, "👍", 17)))["text"].startswith("Thank you")
-    assert "router version" in (await told(server, server.press(answer, "Why?", 17)))["text"]
+    server.press(answer, "Why?", 17)
+    await server.answer_in(17, "router version")
     server.press(answer, "Another style", 17)
     question = await server.answer_in(17, "In which style?")
     server.press(question, "Agatha Christie", 17)

@@ -47,7 +47,7 @@ def test_tensors_lie_where_llama_cpp_looks_for_them(tmp_path: Path) -> None:
         b = paired(b, heads) if heads else b
         assert numpy.array_equal(theirs[f"blk.7.attn_{name}.weight.lora_b"], b)
     fields = {key: reader.fields[key].contents() for key in ("general.type", "adapter.lora.alpha")}
-    assert fields == {"general.type": "adapter", "adapter.lora.alpha": 32.0}
+    assert fields == {"general.type": "adapter", "adapter.lora.alpha": 16.0}
 
 
 def test_an_rslora_is_as_strong_there_and_a_dora_is_refused(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_an_rslora_is_as_strong_there_and_a_dora_is_refused(tmp_path: Path) -> N
 
     write_gguf(copy_of_adapter(tmp_path, use_rslora=True), tmp_path / "a.gguf", SMOL, half=True)
     alpha = GGUFReader(tmp_path / "a.gguf").fields["adapter.lora.alpha"].contents()
-    assert alpha == pytest.approx(32 * math.sqrt(16))
+    assert alpha == pytest.approx(16 * math.sqrt(8))
     with pytest.raises(NotPublished, match="a DoRA"):
         write_gguf(copy_of_adapter(tmp_path, use_dora=True), tmp_path / "b.gguf", SMOL, half=True)
     assert not (tmp_path / "b.gguf").exists()

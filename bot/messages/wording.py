@@ -13,6 +13,7 @@ from engine.plan.treatment import ARM
 
 AI_LINE = words("footer.ai")
 AGAIN = ("again", "continue")
+MANNERS = 3  # of a command that the list of commands names
 
 
 def progress(draft: Draft, locale: str = "en") -> str:
@@ -145,7 +146,8 @@ def queue(status: Status, locale: str = "en") -> str:
 
 def help_text(registry: Registry, topic: str = "", platform: str = "", locale: str = "en") -> str:
     """List the commands that work on a platform, from the cards; or explain one, the `topic`."""
-    generate = {c: _generate_help(registry, c, locale) for c in registry.commands}
+    most = MANNERS if not topic else len(registry.experts)
+    generate = {c: _generate_help(registry, c, locale, most) for c in registry.commands}
     terminal = platform == "terminal"
     here = table("help_terminal", locale) if terminal else table("help_chats", locale)
     known = generate | table("help_commands", locale) | here
@@ -175,6 +177,12 @@ def _options_help(registry: Registry, locale: str, command: str = "") -> str:
     return "\n".join([text, *([picture] if "image" in media else [])])
 
 
-def _generate_help(registry: Registry, command: str, locale: str) -> str:
-    names = ", ".join(expert.title for expert in registry.of_command(command))
-    return f"{'/' + command + ' TEXT':22} {words('footer.manner', locale, title=names)}"
+def _generate_help(registry: Registry, command: str, locale: str, most: int) -> str:
+    """Name who writes; more than `most` are only counted, for a list of commands is one message."""
+    titles = [expert.title for expert in registry.of_command(command)]
+    manner = (
+        words("footer.manner", locale, title=", ".join(titles))
+        if len(titles) <= most
+        else words("help.manners", locale, count=len(titles))
+    )
+    return f"{'/' + command + ' TEXT':22} {manner}"
