@@ -101,7 +101,7 @@ def test_chat_reads_a_pipe_and_remembers_the_last_answer() -> None:
         "The vicar coughed. The vicar coughed.",
         "I do not know “/nonsense”",
         "Nothing is waiting.",
-        "your last request once more",
+        "your last request again",
         "AI-generated",
     ):
         assert words in said
