@@ -138,7 +138,7 @@ def functions() -> Iterator[tuple[str, Run]]:
     from engine.moderation import normalise as folding
     from engine.plan import memory, prompt, router
     from engine.plan.cards import BUILT_IN, Registry, Template
-    from engine.study.export import scrub
+    from engine.study.disclosure import scrub
 
     experts = Registry.load([BUILT_IN], "embedded")
     template = Template().text

@@ -35,7 +35,7 @@ MADE: dict[tuple[str, str], Callable[[Names], list[re.Pattern[str]]]] = {
     ("engine.weights.adapter_config", "_compiles"): lambda _: [],  # an adapter's own, on names of layers
     ("engine.weights.adapter_config", "_named"): lambda _: [],
     ("engine.weights.adapter_config", "_by_pattern"): lambda _: [],
-    ("engine.study.experiments.experiment_file", "_line"): lambda _: [
+    ("engine.study.design.experiment_file", "_line"): lambda _: [
         re.compile(r"\s*\[+step\.ask\]"), re.compile(r"\s*kind\s*=")
     ],
     ("engine.plan.picture", "caption"): lambda _: [re.compile(r"(?<!\w)TOK(?!\w)", re.I)],
@@ -48,7 +48,7 @@ MADE: dict[tuple[str, str], Callable[[Names], list[re.Pattern[str]]]] = {
         names["_vocabulary"]((("a", ("h. p. lovecraft", "cthulhu")), ("b", ("old one",))))[0]
     ],
     ("engine.study.experiments.experiment", "_line"): lambda _: [],  # an operator's own file
-    ("engine.study.export.scrub", ""): lambda names: [rule for _, rule, _ in names["_COMPILED"]],
+    ("engine.study.disclosure.scrub", ""): lambda names: [rule for _, rule, _ in names["_COMPILED"]],
     ("training.sources.csv_tables", "article"): lambda _: [],  # the operator's own recipe
 }  # fmt: skip
 

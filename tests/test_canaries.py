@@ -36,9 +36,9 @@ from engine.monitor.logs import JsonLines
 from engine.process.bootstrap import open_engine
 from engine.process.services import open_services
 from engine.settings import Settings
+from engine.study.disclosure.public_form import stepped
 from engine.study.export.codebook import FILES, SOURCES, columns
 from engine.study.export.export import export_study
-from engine.study.export.public_form import stepped
 from engine.study.export.release import Options
 from engine.study.lifecycle import destroy_key
 from engine.vault import Sealed

@@ -15,10 +15,10 @@ from program import pastiche
 from engine.errors import SetupError
 from engine.study.consent.account_links import join, new_code
 from engine.study.consent.participants import person_at
-from engine.study.experiments.design_checks import overlaps, warnings_of
+from engine.study.design.checks import overlaps, warnings_of
+from engine.study.design.experiment_file import parse_experiment
 from engine.study.experiments.eligibility import Candidate, unit_of
 from engine.study.experiments.experiment import Arm, Eligible, Exclusion, Experiment, Quota
-from engine.study.experiments.experiment_file import parse_experiment
 from engine.study.experiments.questions import Question
 from engine.study.experiments.steps import Step
 from engine.study.experiments.tables import Enrolment, ExperimentRow

@@ -18,7 +18,7 @@ from bot.service.request import Reply, Who
 from bot.service.service import ChatService
 from engine.errors import AskerError, SetupError
 from engine.settings import Settings
-from engine.study.experiments.experiment_file import parse_experiment
+from engine.study.design.experiment_file import parse_experiment
 from engine.study.experiments.tables import Enrolment, Exposure, PanelId, QuestionnaireAnswer
 from engine.study.tables import InteractionRow
 

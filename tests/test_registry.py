@@ -11,7 +11,7 @@ from engine.errors import LimitError, ModelError, SetupError
 from engine.installation.install import NewExpert, add_expert
 from engine.plan.cards import BUILT_IN, Registry, load_card, load_registry
 from engine.settings import read_config
-from engine.study.experiments.experiment_file import parse_experiment
+from engine.study.design.experiment_file import parse_experiment
 from engine.study.study import folder_of, read_study_file
 from engine.weights import bases, conversion
 from engine.weights.weight_files import digest_of

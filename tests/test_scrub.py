@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from engine.study.export.scrub import KINDS, find, replaced, suspects
+from engine.study.disclosure.scrub import KINDS, find, replaced, suspects
 
 EXAMPLES = {
     "jane#1234": "handle",
@@ -112,7 +112,7 @@ def test_what_may_be_a_name_is_listed_and_not_taken() -> None:
 
 def test_presidio_adds_what_its_check_digits_prove() -> None:
     pytest.importorskip("presidio_analyzer", reason="an extra")
-    from engine.study.export.presidio import presidio_finder
+    from engine.study.disclosure.presidio import presidio_finder
 
     finder, name = presidio_finder()
     text = "My code is RSSMRA85T10A562S, hers 12345678Z."

@@ -22,12 +22,12 @@ from study_rows import STUDY, Rows, fill_study, opened, write_study_file
 from engine.errors import SetupError
 from engine.ledger.transactions import Database
 from engine.settings import Settings
+from engine.study.disclosure.k_anonymity import DEFAULT, gate
+from engine.study.disclosure.public_form import stepped
+from engine.study.disclosure.review import review_list
 from engine.study.experiments.tables import ExperimentRow, QuestionnaireAnswer
 from engine.study.export.codebook import FILES, SOURCES, columns
 from engine.study.export.export import review_study
-from engine.study.export.k_anonymity import DEFAULT, gate
-from engine.study.export.public_form import stepped
-from engine.study.export.review import review_list
 from engine.study.export.table_files import plain_cell, safe_cell
 from engine.study.tables import StudyPlaceRow
 

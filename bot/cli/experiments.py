@@ -16,9 +16,9 @@ from engine import shutdown
 from engine.errors import CommandError, SetupError
 from engine.plan.cards import load_registry
 from engine.settings import Settings
-from engine.study.experiments.design_checks import CANNOT, overlaps, warnings_of
+from engine.study.design.checks import CANNOT, overlaps, warnings_of
+from engine.study.design.experiment_file import near, read_experiment
 from engine.study.experiments.experiment import Experiment
-from engine.study.experiments.experiment_file import near, read_experiment
 from engine.study.experiments.passages import read_items
 from engine.study.experiments.stimuli import ITEMS, read_pool, versions_of
 from engine.study.lifecycle import connected_database, ready

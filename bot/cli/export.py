@@ -9,10 +9,10 @@ import typer
 from bot.exit_codes import faults, logged
 from engine import shutdown
 from engine.errors import CommandError
+from engine.study.disclosure.review import review_list
 from engine.study.export.export import Exported, export_study, review_study
 from engine.study.export.manifest import Difference, difference
 from engine.study.export.release import Form, Grain, Options, Purpose
-from engine.study.export.review import review_list
 from engine.study.export.table_files import write_whole
 
 export_app = typer.Typer()

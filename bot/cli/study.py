@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 
 from bot.cli.conduct import conduct_app
+from bot.cli.design import design_app
 from bot.cli.experiments import experiment_app, items_app
 from bot.cli.export import export_app
-from bot.cli.planning import planning_app
 from bot.exit_codes import logged
 from engine import shutdown
 from engine.errors import CommandError, SetupError
@@ -22,7 +22,7 @@ study_app = typer.Typer(
 )
 study_app.registered_commands += export_app.registered_commands
 study_app.registered_commands += experiment_app.registered_commands
-study_app.registered_commands += planning_app.registered_commands
+study_app.registered_commands += design_app.registered_commands
 study_app.registered_commands += conduct_app.registered_commands
 study_app.add_typer(items_app, name="items")
 Name = Annotated[str, typer.Argument(help="The study's name: small letters, digits, - and _.")]

@@ -11,9 +11,9 @@ import sqlalchemy as sa
 from engine.errors import SetupError
 from engine.ledger.transactions import Database
 from engine.plan.job import Spot
+from engine.study.design.experiment_file import parse_experiment, read_experiment, version_of
 from engine.study.experiments.eligibility import Candidate, takes
 from engine.study.experiments.experiment import Experiment
-from engine.study.experiments.experiment_file import parse_experiment, read_experiment, version_of
 from engine.study.experiments.tables import ExperimentRow
 from engine.study.study import Study
 

@@ -15,11 +15,11 @@ from ulid import ULID
 
 from engine.ledger.transactions import add, repeated
 from engine.study.consent.participants import Person
+from engine.study.design.experiment_file import version_of
 from engine.study.experiments.allocation import blocked, simple
 from engine.study.experiments.catalogue import Catalogue
 from engine.study.experiments.eligibility import completion_code
 from engine.study.experiments.experiment import Arm, Experiment
-from engine.study.experiments.experiment_file import version_of
 from engine.study.experiments.quotas import FULL, held
 from engine.study.experiments.tables import Enrolment, ExperimentRow, Exposure
 

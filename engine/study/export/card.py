@@ -3,6 +3,7 @@
 import re
 
 from engine.plan.cards import Registry
+from engine.study.disclosure.scrub import KINDS
 from engine.study.export.card_tables import (
     ExportFacts,
     consent_table,
@@ -14,7 +15,6 @@ from engine.study.export.card_tables import (
 )
 from engine.study.export.codebook import FILES, Tables, table_words
 from engine.study.export.schema import text_of
-from engine.study.export.scrub import KINDS
 from engine.study.export.table_files import iso
 
 

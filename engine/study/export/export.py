@@ -27,15 +27,15 @@ from engine.ledger.transactions import Database
 from engine.media.store import PictureStore
 from engine.plan.cards import Registry
 from engine.settings import Settings
+from engine.study.disclosure.k_anonymity import DEFAULT
+from engine.study.disclosure.presidio import needed, presidio_finder
+from engine.study.disclosure.review import Finding, read_decisions
 from engine.study.experiments.tables import ExperimentRow
 from engine.study.export.card_tables import ExportFacts
 from engine.study.export.codebook import FILES, columns
 from engine.study.export.dataset import Reading, read_study
-from engine.study.export.k_anonymity import DEFAULT
 from engine.study.export.manifest import fill, is_export
-from engine.study.export.presidio import needed, presidio_finder
 from engine.study.export.release import Options, Scrub, Shape, shape, short
-from engine.study.export.review import Finding, read_decisions
 from engine.study.export.table_files import disk_errors, export_folder
 from engine.study.export.trials import questions_of as asked_in
 from engine.study.lifecycle import connected_database

@@ -22,11 +22,11 @@ from engine.files import whole_file
 from engine.ledger.tables import Delivery, JobRow, Output, PictureRow, RequestRow
 from engine.settings import Settings
 from engine.study import tables as t
+from engine.study.disclosure.presidio import needed
 from engine.study.export.codebook import Column, Row, columns
 from engine.study.export.dataset import allowed_rows, live_people, one_moment, rows_of, taken_up
 from engine.study.export.derived_columns import seconds_of, style_of
 from engine.study.export.export import opened_database
-from engine.study.export.presidio import needed
 from engine.study.export.release import Scrub, scrub_table, shorten
 from engine.study.export.table_files import KINDS, disk_errors, table_writer
 from engine.study.interactions import BORROWED

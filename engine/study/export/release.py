@@ -13,12 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from engine.study.disclosure.k_anonymity import DEFAULT, gate_tables, look, with_answers
+from engine.study.disclosure.public_form import publish
+from engine.study.disclosure.review import Finding, context_of, same
+from engine.study.disclosure.scrub import Find, Finder, find, replaced, suspects
 from engine.study.export.codebook import Column, Row, Tables, columns
 from engine.study.export.dataset import Reading
-from engine.study.export.k_anonymity import DEFAULT, gate_tables, look, with_answers
-from engine.study.export.public_form import publish
-from engine.study.export.review import Finding, context_of, same
-from engine.study.export.scrub import Find, Finder, find, replaced, suspects
 from engine.study.export.trials import made_from
 from engine.study.pseudonyms import row_name
 

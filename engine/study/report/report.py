@@ -5,10 +5,10 @@ from pathlib import Path
 
 from engine.errors import CommandError
 from engine.settings import Settings
+from engine.study.disclosure.presidio import needed
 from engine.study.export.codebook import Tables, columns
 from engine.study.export.dataset import Reading, read_study
 from engine.study.export.export import check_experiment, opened_database
-from engine.study.export.presidio import needed
 from engine.study.export.release import Scrub, Shape, shape
 from engine.study.export.table_files import iso, write_whole
 from engine.study.report.answers import answers

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from engine.plan.cards import Registry
+from engine.study.design.experiment_file import near
 from engine.study.experiments.experiment import Experiment
-from engine.study.experiments.experiment_file import near
 from engine.study.experiments.passages import shipped
 
 CANNOT = "cannot run: "  # begins a warning of what no run survives

@@ -1,7 +1,7 @@
 """The scrub: take handles, ids, addresses, numbers and tokens out of a text.
 
 Each find is replaced by a placeholder that says what stood there (`[email]`). The patterns are our own
-because the general tools know no chat platforms; engine.study.export.presidio adds Presidio's.
+because the general tools know no chat platforms; engine.study.disclosure.presidio adds Presidio's.
 Every pattern has bounded repeats and begins where a word begins, so that the time grows with the length
 of the text and no faster. **Names of people and places are not found**: that takes a reader, for whom
 `suspects` lists what looks like a name.

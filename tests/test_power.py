@@ -9,9 +9,9 @@ from experimenting import experiment_text
 from flows import FLOW
 
 from engine.errors import CommandError
-from engine.study.experiments.experiment_file import parse_experiment, version_of
-from engine.study.experiments.planning import Design, needed, power
-from engine.study.experiments.preregistration import document
+from engine.study.design.experiment_file import parse_experiment, version_of
+from engine.study.design.power import Design, needed, power
+from engine.study.design.preregistration import document
 
 SIXTY = Design(effect=0.6, judgements=3, icc=0.1)
 

@@ -9,7 +9,7 @@ from importlib import import_module
 from importlib.metadata import version
 
 from engine.errors import SetupError
-from engine.study.export.scrub import Find, Finder
+from engine.study.disclosure.scrub import Find, Finder
 
 SURE = 0.5  # of 1; a pattern whose check digits are right has 1
 RECOGNISERS = {

@@ -4,8 +4,8 @@ import datetime
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 
+from engine.study.design.experiment_file import version_of
 from engine.study.experiments.experiment import Experiment
-from engine.study.experiments.experiment_file import version_of
 from engine.study.experiments.steps import Step
 
 PAIRS = (

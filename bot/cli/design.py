@@ -15,10 +15,10 @@ from engine.errors import CommandError
 from engine.files import write_file
 from engine.study.study_services import StudyServices
 
-planning_app = typer.Typer()
+design_app = typer.Typer()
 
 
-@planning_app.command("plan")
+@design_app.command("plan")
 def plan_command(
     effect: Annotated[float, typer.Option(min=0.01, max=0.99, help="Share for the treated.")] = 0.6,
     pairs: Annotated[int, typer.Option(min=1, max=1000, help="That each judges.")] = 3,
@@ -33,26 +33,27 @@ def plan_command(
 ) -> None:
     """How many people a study needs, by simulating the test that is planned."""
     with faults():
-        from engine.study.experiments import planning
+        from engine.study.design.power import STUDIES, Design, needed
+        from engine.study.design.power import power as power_of
 
         share = effect if dprime is None else NormalDist().cdf(dprime / 2)
         if abs(share - 0.5) < 0.001:
             raise CommandError("An effect of nothing is never found; name another.")
-        design = planning.Design(effect=share, judgements=pairs, icc=icc, ties=ties, level=level)
-        people = planning.needed(design, power)
+        design = Design(effect=share, judgements=pairs, icc=icc, ties=ties, level=level)
+        people = needed(design, power)
         enrolled = round(people / (1 - drop_out) + 0.499)
         what = f"a share of {share:.0%}" if dprime is None else f"d′ = {dprime:g}"
         for number in sorted({max(4, people // 2), people, 2 * people}):
-            told = planning.power(number, design)
+            told = power_of(number, design)
             sys.stdout.write(f"{number:>7,} people: power {told:.0%}\n")
         sys.stdout.write(
             f"{people:,} people find {what} with power {power:.0%}, {pairs} judgements of each, "
             f"icc {icc:g}, ties {ties:.0%}, at the level {level:g}; enrol {enrolled:,}. "
-            f"({planning.STUDIES:,} simulated studies for each number, errors by person.)\n"
+            f"({STUDIES:,} simulated studies for each number, errors by person.)\n"
         )
 
 
-@planning_app.command("preregister")
+@design_app.command("preregister")
 def preregister_command(
     name: Annotated[str, typer.Argument(help="The experiment's id.")],
     study: StudyOption = "",
@@ -61,7 +62,7 @@ def preregister_command(
 ) -> None:
     """Write design and analysis as one dated document, with its hash, to be deposited."""
     with faults():
-        from engine.study.experiments.preregistration import document
+        from engine.study.design.preregistration import document
 
         path = (out or Path(f"preregistration-{name}.md")).expanduser().absolute()
         if path.exists():

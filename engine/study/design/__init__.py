@@ -1,0 +1,1 @@
+"""The design of an experiment, before the first person: its file, checks, power, preregistration."""

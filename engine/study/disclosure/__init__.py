@@ -1,0 +1,1 @@
+"""Disclosure control: what must not be told of a person is found and taken out."""
