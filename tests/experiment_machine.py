@@ -14,7 +14,7 @@ from typing import Any
 from experimenting import STUDY, agree, experiment_text, spot
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from study_machine import World
+from machine_world import world
 
 from engine.ledger.ledger import Ledger, new_id
 from engine.ledger.storage import open_database
@@ -30,7 +30,6 @@ QUESTION = '[[before]]\nid = "age"\ntext = "?"\nkind = "choice"\nchoices = ["18"
 MOST, EXPOSURES = 3, 2
 NAMES = ("b", "a", "c")  # the second comes later and sorts earlier
 people = st.sampled_from(("1", "2", "3", "4", "5"))
-_worlds: list[World] = []
 
 
 class ExperimentMachine(RuleBasedStateMachine):
@@ -40,9 +39,7 @@ class ExperimentMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        if not _worlds:
-            _worlds.append(World())
-        self.settings = _worlds[0].copy()
+        self.settings = world().copy()
         self.folder = self.settings.home / "studies" / "pilot"
         (self.folder / "study.toml").write_text(STUDY)
         (self.folder / "experiments").mkdir()

@@ -17,7 +17,7 @@ from experimenting import agree, spot
 from flows import FLOW, make_flow, pool, pool_text
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from study_machine import World
+from machine_world import world
 
 from engine.ledger.ledger import Ledger
 from engine.ledger.storage import open_database
@@ -33,7 +33,6 @@ ASKING = Candidate(task="flow")
 SEEN_BY, OFTEN = 2, 2
 TEXT = FLOW.replace("seen_by = 20", f"seen_by = {SEEN_BY}").replace("never = 10", "never = 3")
 people = st.sampled_from(("1", "2", "3", "4", "5"))
-_worlds: list[World] = []
 
 
 class FlowMachine(RuleBasedStateMachine):
@@ -43,9 +42,7 @@ class FlowMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        if not _worlds:
-            _worlds.append(World())
-        self.settings = _worlds[0].copy()
+        self.settings = world().copy()
         self.folder = make_flow(self.settings.home, TEXT)
         self.loop = asyncio.new_event_loop()
         self.through: set[str] = set()

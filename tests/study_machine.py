@@ -7,107 +7,36 @@ hold are compared with it.
 
 import asyncio
 import hashlib
-import os
 import shutil
 import sqlite3
-import tempfile
 import time
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from studied import make_study
+from machine_world import world
+from study_model import PEOPLE, Asked, Form, Model, Person, Row
 
 from engine.chat.quotas import NO_LIMIT
 from engine.chat.retention import AHEAD_SECONDS, KEEP_SECONDS
 from engine.events import Cancelled, Failed, Finished, Picture
 from engine.ledger.ledger import Ledger, new_id
-from engine.ledger.storage import open_database, upgrade
+from engine.ledger.storage import open_database
 from engine.ledger.transactions import Database
 from engine.plan.cards import Sampling
 from engine.plan.job import Job, Request
 from engine.plan.router import Route
 from engine.process.services import Services
-from engine.settings import Settings
 from engine.study.consent.consent import Answers
 from engine.study.export.dataset import read_study
 from engine.study.observer import observer_for
-from engine.study.study import ConsentText
 
-PEOPLE = (("telegram", "ann"), ("telegram", "bob"), ("discord", "ann-too"))
 PLACES = ("own", "-100", "-200")
 ROUTE = Route(expert="lovecraft", rule="default", evidence=(), runners_up=())
 people, places = st.sampled_from(PEOPLE), st.sampled_from(PLACES)
 groups, at = st.sampled_from(PLACES[1:]), st.integers(0, 10_000)
 ends = st.sampled_from(("finished", "drawn", "finished", "cancelled", "failed"))
-
-Person = tuple[str, str]
-
-
-@dataclass
-class Row:
-    """An interaction as the model has it."""
-
-    person: Person
-    job: str
-    parent: str | None
-    began: bool
-    state: str = "queued"
-    output: bool = False
-    picture: str = ""
-
-
-@dataclass
-class Asked:
-    """A job as the model has it."""
-
-    person: Person
-    place: str
-    request: str
-    private: bool
-    parent: str | None
-    accepted_at: float
-    running: bool = True
-    finished: bool = False
-    finished_at: float = 0.0
-    picture: str = ""
-    blank: bool = False
-    cut: bool = False  # it has lost the words that it took over
-    nobodys: bool = False  # nothing says whose it was
-
-
-@dataclass
-class Form:
-    """A form that somebody was shown: what was on record then, and the text it asked about."""
-
-    person: Person
-    name: str
-    text: ConsentText
-    after: int
-    life: int
-
-
-@dataclass
-class Model:
-    """All that should be so. `log` has each person's words in order: a text's digest, or "" at the
-    end of it; `lives` counts how often they were forgotten."""
-
-    log: dict[Person, list[str]] = field(default_factory=lambda: {p: [] for p in PEOPLE})
-    linkage: dict[Person, bool] = field(default_factory=lambda: dict.fromkeys(PEOPLE, False))
-    lives: dict[Person, int] = field(default_factory=lambda: dict.fromkeys(PEOPLE, 0))
-    on: set[str] = field(default_factory=set)
-    rows: dict[str, Row] = field(default_factory=dict)  # by job
-    jobs: dict[str, Asked] = field(default_factory=dict)
-    forms: list[Form] = field(default_factory=list)
-    saved: set[str] = field(default_factory=set)
-    codes: list[tuple[Person, str, float]] = field(default_factory=list)
-    said: dict[str, int] = field(default_factory=lambda: {"ratings": 0, "events": 0})
-
-    def granted(self, person: Person) -> bool:
-        return bool(self.log[person] and self.log[person][-1])
-
 
 # What may happen: how often it is drawn, and by which of the facts below. One rule draws from all of
 # it, since the runner leaves out about half of many rules in each run, and what matters is how things
@@ -149,40 +78,6 @@ FACTS = st.fixed_dictionaries(
         "retention": st.sampled_from(("", "dry", "real")),
     }
 )
-
-
-class World:
-    """An empty ledger with a study, made once, copied for every run."""
-
-    def __init__(self) -> None:
-        shm = Path("/dev/shm")
-        where = str(shm) if shm.is_dir() and os.access(shm, os.W_OK) else None
-        self._folder = tempfile.TemporaryDirectory(dir=where, prefix="study-machine-")
-        self.folder = Path(self._folder.name)
-        self.settings = Settings(
-            home=self.folder / "template",
-            backend="echo",
-            key_file=self.folder / "key",
-            study="pilot",
-        )
-        make_study(self.settings.home)
-        upgrade(self.settings)
-
-    def copy(self) -> Settings:
-        home = self.folder / new_id()
-        shutil.copytree(self.settings.home, home)
-        key = self.folder / "study.key"
-        return self.settings.model_copy(update={"home": home, "study_key_file": key})
-
-
-_worlds: list[World] = []
-
-
-def world() -> World:
-    """The one of this process."""
-    if not _worlds:
-        _worlds.append(World())
-    return _worlds[0]
 
 
 class StudyMachine(RuleBasedStateMachine):

@@ -17,7 +17,8 @@ from experimenting import experiment_text
 from hypothesis import given
 from hypothesis import strategies as st
 from study_exports import command, everything, export, lines
-from study_rows import STUDY, Rows, fill_love, fill_study, opened
+from study_love import fill_love
+from study_rows import STUDY, Rows, fill_study, opened
 
 from engine.errors import CommandError
 from engine.ledger.keys import key_file

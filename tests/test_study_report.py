@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
-from study_rows import STUDY, Rows, fill_love, fill_study, opened
+from study_love import fill_love
+from study_rows import STUDY, Rows, fill_study, opened
 
 from engine.errors import CommandError
 from engine.ledger.transactions import Database
