@@ -34,7 +34,7 @@ kind = "consent"
 
 [[step]]
 kind = "questions"
-id = "first"
+id = "before"
 
 [[step.questions]]
 id = "reads"

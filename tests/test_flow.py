@@ -13,15 +13,19 @@ from studied import agree, clock, talk  # noqa: F401 - fixtures
 from talking import told
 from test_comparing import person, rows
 
+from bot.chat import make_context
 from bot.messages.buttons import Verb
 from bot.service.request import Reply, Who
 from bot.service.service import ChatService
+from bot.settings import PlatformSettings
 from engine.errors import AskerError, SetupError
+from engine.moderation.chain import usual
 from engine.settings import Settings
 from engine.study.design.experiment_file import parse_experiment
 from engine.study.experiments.tables import Enrolment, Exposure, PanelId, QuestionnaireAnswer
 from engine.study.tables import InteractionRow
 
+LIMITS = PlatformSettings(asker_burst=0, place_burst=0, asker_waiting=0)
 chat = pytest.mark.asyncio(loop_scope="module")
 
 
@@ -154,6 +158,7 @@ async def test_people_of_one_flow_in_their_order(talk) -> None:
         ('check = "2"', 'check = "9"', "'9' is no answer to it"),
         ('id = "pairs"', 'id = "tell"', "every step needs an id of its own"),
         ('count = 2\nstimuli = "manner"', "count = 2", "needs two arms at least"),
+        ('"compare"\nid = "pairs"\ncount = 2\nstimuli = "manner"', '"single"', "no step"),
     ],
 )
 def test_lint_names_what_is_wrong_with_a_step_and_where(old: str, new: str, wanted: str) -> None:
@@ -181,6 +186,8 @@ async def test_a_number_typed_at_a_question_is_an_answer_or_is_asked_again(
     while "How good" not in said.text:
         said = await judged(talk, said, who)
     before = len(await rows(talk, QuestionnaireAnswer, question="good"))
+    talk = ChatService(make_context(talk.context.engine, talk.context.services, usual(), LIMITS))
+    assert "How good" in (await say(talk, "4", who)).text, "after a restart it is asked again"
     assert "cannot read that" in (await say(talk, "9", who)).text
     assert "How good" not in (await say(talk, " 4 ", who)).text.partition("\n")[0]
     *_, row = await rows(talk, QuestionnaireAnswer, question="good")

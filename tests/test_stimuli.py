@@ -67,6 +67,39 @@ async def test_no_stimulus_is_judged_by_more_than_are_asked_for(settings, ledger
     assert [len(one) for one in met] == [4, 2, 0], "the third finds nothing left"
 
 
+async def test_a_check_failed_beside_an_item_excludes_as_one_elsewhere_does(
+    settings, ledger
+) -> None:
+    of = await opened(settings, ledger)
+    for name, said in (("1", "1"), ("2", "2")):  # the second and third choice of five
+        found, who = await enrolled(of, name)
+        made = await of.flow.trial(found, found.experiment.step_named("rate"), who)
+        assert made is not None
+        while (asked := await of.questionnaires.next(found, "rate", who, made)) is not None:
+            await of.questionnaires.answer(found, "rate", who, asked.place, said, made)
+        await of.flow.finish(found, who)
+    marked = [row.excluded for row in await of.experiments.progress()]
+    assert sorted(marked, key=bool) == [None, "attention checks failed: 1"]
+
+
+async def test_who_finds_nothing_left_in_a_step_goes_on_with_a_comparison_of_their_own(
+    settings, ledger
+) -> None:
+    own = '[[step]]\nkind = "compare"\nid = "own"\n\n[[step]]\nkind = "questions"\nid = "last"'
+    text = FLOW.replace('[[step]]\nkind = "questions"\nid = "last"', own)
+    text = text.replace("seen_by = 20", "seen_by = 1")
+    text += '[[arms]]\nname = "lora"\n\n[[arms]]\nname = "base"\nplain = true\n'
+    of = await opened(settings, ledger, text)
+    for item in of.stimuli.pools["manner"] + of.stimuli.pools["training"]:
+        assert await of.stimuli.retire(item.id)
+    found, who = await enrolled(of, "1")
+    while (asked := await of.questionnaires.next(found, "before", who)) is not None:
+        said = "1" if asked.question.required else "none"
+        assert await of.questionnaires.answer(found, "before", who, asked.place, said)
+    mine = await of.enrolled(who, spot("1"), Candidate(task="compare", command="story"))
+    assert mine is not None and (mine.id, mine.step) == (found.id, "own")
+
+
 async def test_a_pool_that_was_met_is_frozen_and_a_changed_file_is_named(settings, ledger) -> None:
     of = await opened(settings, ledger)
     path = settings.home / "studies" / "pilot" / "stimuli" / "manner.items.toml"

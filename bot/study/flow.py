@@ -15,7 +15,7 @@ from bot.study import ballot
 from bot.study.consent import consent, study_here
 from bot.study.debrief import BEGIN, START
 from bot.study.pair import shown_item
-from bot.study.questionnaire import Meant
+from bot.study.questionnaire import NUMBER, Meant
 from engine.errors import AskerError
 from engine.study.experiments.eligibility import Candidate
 
@@ -68,11 +68,15 @@ async def study_command(chat: "StudyChat", command: Simple, who: Who) -> Reply:
 
 
 async def guess_command(chat: "StudyChat", _command: Simple, who: Who) -> Reply:
-    """Show a passage; to somebody in the middle of a flow its own next step."""
+    return await _under_way(chat, who) or await chat.guessing.guess(who)
+
+
+async def _under_way(chat: "StudyChat", who: Who) -> Reply | None:
+    """Show somebody in the middle of a flow its own next step, which the record knows."""
     study, person = chat.study_services, await chat.context.services.participant(who)
     if study is not None and person is not None and (own := await study.flow.current(person)):
         return await go_on(chat, own, person, who)
-    return await chat.guessing.guess(who)
+    return None
 
 
 async def more_pressed(chat: "StudyChat", press: Press, who: Who) -> Reply:
@@ -86,8 +90,12 @@ async def heard(chat: "StudyChat", text: str, who: Who) -> Reply | GoOn | None:
     press = chat.questions.typing(who)
     if press is not None:
         return await answered(chat, press, who, text)
+    if who.borrowed or who.reply_to or not NUMBER.fullmatch(text.strip()):
+        return None
     chosen = await chat.questions.numbered(text, who)
-    return await answered(chat, chosen, who) if isinstance(chosen, Press) else chosen
+    if isinstance(chosen, Press):
+        return await answered(chat, chosen, who)
+    return chosen or (await _under_way(chat, who) if who.alone else None)
 
 
 async def answered(
@@ -102,6 +110,8 @@ async def answered(
         enrolled = await chat.questions.take(meant, press, typed, who)
     if meant.rates:
         return await _item(chat, enrolled, person, meant.about, who)
+    if enrolled.experiment.task == "flow":
+        return await go_on(chat, enrolled, person, who)
     if meant.instrument == "rating":
         rows = await chat.debriefs.rows(person, who)
         return Reply(words("questions.thanks", who.locale), replaces=True, rows=rows)

@@ -119,14 +119,10 @@ class Questions:
         return press if here else None
 
     async def numbered(self, text: str, who: Who) -> Press | Reply | None:
-        """Take a number typed at a question of buttons for the choice of that name, or ask again.
-
-        Anything else that is typed goes its own way.
-        """
+        """Take a number typed at a question of buttons for the choice of that name, or ask again."""
         at, last, place, _ = self._asked.get(who.account, (0.0, None, "", False))
         late = self._services.ledger.clock() - at > PENDING_SECONDS
-        elsewhere = place != who.place or bool(who.borrowed or who.reply_to)
-        if last is None or late or elsewhere or not NUMBER.fullmatch(text.strip()):
+        if last is None or late or place != who.place:
             return None
         try:
             meant = await self.meant(last, who)

@@ -67,13 +67,13 @@ class StudyServices:
         """Find the unit's arm: where the person is in already, else in the first that has room.
 
         One that is stopped, full, or done with by this person costs no other a unit. In the middle of a
-        flow only its own step takes anything.
+        flow only its own step takes anything, if that asks for a wish of one's own.
         """
         flow = await self.flow.current(person)
         if flow is not None:
-            step = flow.experiment.step_named(flow.step)
-            own = asking.task == "flow" or (step is not None and step.kind == asking.task)
-            return flow if own else None
+            if asking.task == "flow":
+                return flow
+            return await self.flow.taking(flow, asking.task, person)
         fitting = self.experiments.fitting(spot, asking)
         several = len(fitting) > 1 or asking.task == "flow"
         mine = await self.experiments.of_person(person) if several else []

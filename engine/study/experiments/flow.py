@@ -9,13 +9,14 @@ from engine.study.experiments.enrolment import Enrolled, Experiments
 from engine.study.experiments.questions import Asked
 from engine.study.experiments.quotas import FULL
 from engine.study.experiments.steps import Step, in_order, left
-from engine.study.experiments.stimuli import Stimuli, shown, whole
+from engine.study.experiments.stimuli import shown, whole
 
 if TYPE_CHECKING:
     from engine.study.consent.participants import Person
     from engine.study.experiments.exposures import Exposures
-    from engine.study.experiments.passages import PassagePool
+    from engine.study.experiments.passages import Item, PassagePool
     from engine.study.experiments.questionnaires import Questionnaires
+    from engine.study.experiments.stimuli import Stimuli
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,20 +28,13 @@ class Place:
     done: int = 0
 
 
+@dataclass(frozen=True, slots=True)
 class Flow:
-    def __init__(
-        self,
-        experiments: Experiments,
-        exposures: "Exposures",
-        questionnaires: "Questionnaires",
-        stimuli: "Stimuli",
-        passages: "PassagePool",
-    ) -> None:
-        self._experiments = experiments
-        self._exposures = exposures
-        self._questionnaires = questionnaires
-        self._stimuli = stimuli
-        self._passages = passages
+    _experiments: Experiments
+    _exposures: "Exposures"
+    _questionnaires: "Questionnaires"
+    _stimuli: "Stimuli"
+    _passages: "PassagePool"
 
     async def place(
         self, enrolled: Enrolled, person: "Person", without: tuple[str, ...] = ()
@@ -67,14 +61,34 @@ class Flow:
         return Place()
 
     async def current(self, person: "Person") -> Enrolled | None:
-        """Find the flow that the person is in the middle of, with the step where they stand."""
+        """Find the flow that the person is in the middle of."""
         for one in await self._experiments.of_person(person):
             if one.experiment.task != "flow" or one.completed or one.excluded == FULL:
                 continue
             if await self._experiments.running(one.experiment):
-                step = (await self.place(one, person)).step
-                return replace(one, step=step.id if step else "")
+                return one
         return None
+
+    async def taking(self, enrolled: Enrolled, kind: str, person: "Person") -> Enrolled | None:
+        """Give it with the step where the person stands, if that is of this kind and has no items."""
+        without: tuple[str, ...] = ()
+        while (step := (await self.place(enrolled, person, without)).step) is not None:
+            if step.kind == kind and not step.stimuli:
+                return replace(enrolled, step=step.id)
+            waiting = await self._exposures.open_one(person, enrolled.experiment.id, step.id)
+            if not step.trials or waiting or await self._drawn(enrolled, step, person):
+                return None
+            without = (*without, step.id)
+        return None
+
+    async def _drawn(
+        self, enrolled: Enrolled, step: Step, person: "Person"
+    ) -> "tuple[Item, ...] | None":
+        if step.stimuli:
+            return await self._stimuli.draw(enrolled, step, person)
+        expert = enrolled.arms[0].expert if len(enrolled.arms) == 1 else ""
+        passage = await self._passages.draw(person, expert)
+        return (passage,) if passage else None
 
     async def trial(self, enrolled: Enrolled, step: Step, person: "Person") -> str | None:
         """Take up what was shown and not judged, or draw; None where nothing is left."""
@@ -83,11 +97,7 @@ class Flow:
             waiting = await self._exposures.open_one(person, experiment.id, step.id)
             if waiting is not None:
                 return waiting
-            if step.stimuli:
-                items = await self._stimuli.draw(enrolled, step, person)
-            else:
-                passage = await self._passages.draw(person)
-                items = (passage,) if passage else None
+            items = await self._drawn(enrolled, step, person)
             if items is None:
                 return None
             name, pair = str(ULID()), step.kind == "compare"
@@ -121,15 +131,13 @@ class Flow:
         await self._experiments.completed(enrolled)
         rules, experiment = enrolled.experiment.exclude, enrolled.experiment
         votes = await self._exposures.votes_of(person, experiment.id)
-        said = await self._questionnaires.said(experiment.id, person)
-        checks = {q.id: q.check for s in experiment.steps for q in s.questions if q.check}
-        failed = sum(checks.get(name, value) != value for (_, name), value in said.items())
+        failed = await self._questionnaires.failed(experiment, person)
         if rules.faster_seconds and any(v.seconds < rules.faster_seconds for v in votes):
             reason = f"a vote within {rules.faster_seconds:g} seconds"
         elif rules.unblinded and any(vote.unblinded for vote in votes):
             reason = "a model named itself"
         elif rules.failed_checks and failed >= rules.failed_checks:
-            reason = f"{failed} attention checks failed"
+            reason = f"attention checks failed: {failed}"
         else:
             return
         await self._experiments.exclude(enrolled, reason)

@@ -13,6 +13,7 @@ from engine.study.interactions import unnamed
 if TYPE_CHECKING:
     from engine.study.consent.participants import Person
     from engine.study.experiments.enrolment import Enrolled
+    from engine.study.experiments.experiment import Experiment
     from engine.study.study import Study
 
 
@@ -35,24 +36,31 @@ class Questionnaires:
         return ordered(self._study.needed_key(), name, questions, shuffle=shuffle)
 
     async def said(self, experiment: str, person: "Person", about: str | None = None) -> Said:
-        """Collect the last answers by (instrument, question), about one thing or about none."""
+        """Collect the last answers by (instrument, question), those about one thing too."""
+        found = await self._last(experiment, person)
+        return {(at, name): said for (at, name, of), said in found.items() if of in (None, about)}
+
+    async def failed(self, experiment: "Experiment", person: "Person") -> int:
+        """Count the attention checks that were answered otherwise, beside items too."""
+        checks = {(s.id, q.id): q.check for s in experiment.steps for q in s.questions if q.check}
+        found = await self._last(experiment.id, person) if checks else {}
+        return sum(checks.get((at, name), said) != said for (at, name, _), said in found.items())
+
+    async def _last(
+        self, experiment: str, person: "Person"
+    ) -> dict[tuple[str, str, str | None], str | None]:
         row = QuestionnaireAnswer
-        query = sa.select(row.instrument, row.question, row.value).where(
-            row.study == self._study.id,
-            row.experiment == experiment,
-            row.pseudonym.in_(person.accounts),
-            row.about == about if about else row.about.is_(None),
-        )
-        rows = await self._database.rows(query.order_by(row.at, row.id))
-        return {(one.instrument, one.question): one.value for one in rows}
+        mine = row.study == self._study.id, row.pseudonym.in_(person.accounts)
+        query = sa.select(row.instrument, row.question, row.about, row.value).where(*mine)
+        query = query.where(row.experiment == experiment).order_by(row.at, row.id)
+        rows = await self._database.rows(query)
+        return {(at, name, about): said for at, name, about, said in rows}
 
     async def next(
         self, enrolled: "Enrolled", instrument: str, person: "Person", about: str | None = None
     ) -> Asked | None:
         """Find the first question that is not answered, and is asked after what was."""
         said = await self.said(enrolled.experiment.id, person, about)
-        if about:
-            said |= await self.said(enrolled.experiment.id, person)
         return self.first(enrolled, instrument, said)
 
     def first(self, enrolled: "Enrolled", instrument: str, said: Said) -> Asked | None:
@@ -112,7 +120,8 @@ class Questionnaires:
         if value is None and not refused:
             return None
         free = asked.question.kind == "text" and value is not None
-        if instrument == "before" and await self._treated(enrolled, person):
+        flow = enrolled.experiment.task == "flow"  # whose steps may have any name
+        if instrument == "before" and not flow and await self._treated(enrolled, person):
             return None
         facts: dict[str, Any] = {
             "instrument": instrument,

@@ -63,6 +63,8 @@ def check(steps: Sequence[Step]) -> None:
     kinds = [step.kind for step in steps]
     if "consent" in kinds[1:] or "debrief" in kinds[:-1]:
         raise ValueError("consent stands first, and debrief last")
+    if "single" in kinds:
+        raise ValueError("single is a task, and no step: a flow cannot wait for ordinary requests")
     if not any(step.trials and not step.practice for step in steps):
         raise ValueError("a flow needs a step that compares, guesses or rates, beside practice")
     if len({step.id for step in steps}) < len(steps):
