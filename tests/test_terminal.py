@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from flows import FLOW, make_flow
 from rich.console import Console
 
 from bot.cli.ask import _with, ask
@@ -227,3 +228,23 @@ async def test_out_saves_the_pictures_and_names_them(
     [picture] = json.loads(capsys.readouterr().out.splitlines()[-1])["pictures"]
     assert Path(picture["path"]).read_bytes().startswith(b"\x89PNG")
     assert "data" not in picture
+
+
+async def test_a_question_of_a_study_is_answered_by_typing_also_after_a_mistake(
+    tmp_path: Path,
+) -> None:
+    """One whose answer is required, so that there is no button at all."""
+    home, key = tmp_path / "home", tmp_path / "key"
+    made = Settings(home=home, backend="echo", key_file=key, study="pilot")
+    why = '[[step.questions]]\nid = "why"\ntext = "Why?"\nkind = "text"\n'
+    make_flow(home, FLOW.replace("maximum = 120", f"maximum = 120\nrequired = true\n\n{why}"))
+    async with open_terminal(made) as opened:
+        typed = Terminal(opened, home)
+        await typed("/study join P1")
+        for choice in ("1", "1", "1", "1", "Save", "Begin"):
+            await typed(choice)
+        assert "How old" in await typed("never")
+        assert "cannot read that" in await typed("twelve")
+        assert "cannot read that" in await typed("7")
+        assert "[/1] I prefer not to say" in await typed("44"), "1 is an answer, /1 the button"
+        assert "training" in await typed("/1"), "and so the next is shown"

@@ -84,11 +84,11 @@ class TerminalSession:
         self.who = terminal_asker()
 
     async def say(self, command: Command, who: Who) -> Response:
-        """Give ChatService's reply; a new request leaves what was asked before."""
-        if not isinstance(command, Simple):
-            self.offer_nothing()
-        elif command.name in ELSEWHERE:
+        """Give ChatService's reply; a new request leaves what was asked, if that is not answered so."""
+        if isinstance(command, Simple) and command.name in ELSEWHERE:
             raise AskerError(words("terminal.elsewhere", who.locale, name=command.name))
+        if not (isinstance(command, Simple) or self._typed):
+            self.offer_nothing()
         return await self.service.say(command, who)
 
     async def pressed(self, text: str, who: Who) -> Response | None:
@@ -96,15 +96,14 @@ class TerminalSession:
 
         Raises AskerError for a number where nothing has one.
         """
-        labels = [button.label for button in self._shown]
-        meant = None if self._typed and not text.startswith("/") else chosen(text, labels)
+        if self._typed and not text.lstrip().startswith("/"):
+            return None
+        meant = chosen(text, [button.label for button in self._shown])
         if meant is not None:
             return await self._press(self._shown[meant], who)
         number = text.strip().removeprefix("/").isdigit()
         if number and not self._shown:
             raise AskerError(words("terminal.no_choice", who.locale))
-        if self._typed and not text.lstrip().startswith("/"):
-            return None
         if number or (self._asking and not text.lstrip().startswith("/")):
             return Reply(words("terminal.choose", who.locale), ask=tuple(self._shown))
         return None
@@ -138,10 +137,11 @@ class TerminalSession:
         """Give the reply's choices as lines; from now on they count. `asking`: until one is made."""
         shown = [button for row in said.choices for button in row]
         self._typed = said.typed
-        if shown:
+        if shown or said.typed:
             self._asking = self._asking if shown == self._shown else asking
             self._shown = shown
-        return [f"[{n}] {button.label}" for n, button in enumerate(shown, 1)]
+        slash = "/" if said.typed else ""  # a bare number is an answer there
+        return [f"[{slash}{n}] {button.label}" for n, button in enumerate(shown, 1)]
 
     async def save(self, name: str, data: bytes) -> Path:
         folder = self.pictures if name.endswith(".png") else self.papers
