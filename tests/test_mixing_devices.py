@@ -210,6 +210,44 @@ def test_a_prompt_of_many_pieces_is_read_alone(tiny: Path, device: str, fixed: b
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_prompt_that_is_known_has_the_very_numbers_of_one_read_anew(
+    tiny: Path, layout: str
+) -> None:
+    import torch
+
+    mixer = a_mixer(tiny, layout, "cpu", "bf16")
+
+    def a_prompt(length: int, number: int = 0) -> TextSequence:
+        row = a_row(mixer, number, Sampling(temperature=0.0))
+        row.tokens = [4 + n * 37 % 250 for n in range(length)]
+        row.prompt = length
+        return row
+
+    def numbers(length: int) -> torch.Tensor:
+        """Keys and values of its prompt and first words, after which it leaves."""
+        row = a_prompt(length)
+        mixer.add(row)
+        while row.written < 4:
+            mixer.step()
+        held = mixer.cache.copy_out(row.place, row.read)
+        while mixer.busy:
+            mixer.step()
+        return held
+
+    for length in (20, 61, 541):
+        mixer.prefixes.forget()
+        anew = numbers(length)
+        known = mixer._gauges.tokens_known
+        assert torch.equal(numbers(length), anew), "it is known itself"
+        assert (mixer._gauges.tokens_known > known) == (length > 47)
+        for start in (length // 2, length + 3):
+            written(mixer, [a_prompt(start)])
+            assert torch.equal(numbers(length), anew), "a start of it is known, or more"
+        written(mixer, [a_row(mixer, 1, Sampling()), *[a_prompt(length, n) for n in (0, 1, 4)]])
+        assert torch.equal(numbers(length), anew), "it was read in company"
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_logits_are_transformers_own(tiny: Path, layout: str, device: str) -> None:
     import torch
     from peft import PeftModel

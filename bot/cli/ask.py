@@ -43,7 +43,7 @@ def ask_command(
     text: Annotated[str, typer.Argument(help="What you would type in the chat; - reads stdin.")],
     style: Annotated[str | None, typer.Option(help="Who answers, whatever the text says.")] = None,
     length: Annotated[int | None, typer.Option(help="About how many tokens.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Same seed and words, same answer.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Same seed, same answer, if made alone.")] = None,
     size: Annotated[str | None, typer.Option(help="Of pictures, in pixels: N or WxH.")] = None,
     count: Annotated[int | None, typer.Option(help="How many pictures, 1 to 4.")] = None,
     negative: Annotated[str | None, typer.Option(help="What pictures should not show.")] = None,

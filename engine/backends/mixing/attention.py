@@ -10,7 +10,6 @@ from torch import Tensor
 from engine.backends.mixing.kv_cache import KVCache
 
 Pair = tuple[Tensor, Tensor]  # a layer's keys and values
-NEWEST = -1  # beside the pieces' rows, the key of the writing rows' mask
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +31,7 @@ class Attention:
     cache: KVCache
     positions: list[int]
     pieces: list[Piece]
-    _masks: dict[tuple[int, int | None], Tensor] = field(default_factory=dict)
+    _masks: dict[tuple[Piece | None, int | None], Tensor] = field(default_factory=dict)
     _places: Tensor | None = None
 
     def all_positions(self) -> list[int]:
@@ -89,7 +88,7 @@ class Attention:
     ) -> Tensor:
         end = piece.start + piece.length
         k, v = (stored[piece.row, :, :end] for stored in both)
-        mask = self._mask(piece.row, range(piece.start, end), end, window, q.device, q.dtype)
+        mask = self._mask(piece, range(piece.start, end), end, window, q.device, q.dtype)
         q = q.transpose(0, 1)  # [heads, tokens, size]
         if cap is None:
             out = F.scaled_dot_product_attention(
@@ -104,29 +103,29 @@ class Attention:
 
     def _newest_mask(self, end: int, window: int | None, device: torch.device) -> Tensor:
         """[rows, 1, end]: 0 where a row may look, minus infinity elsewhere."""
-        return self._mask(NEWEST, self.positions, end, window, device, torch.float32)[:, None]
+        return self._mask(None, self.positions, end, window, device, torch.float32)[:, None]
 
     def _mask(
         self,
-        key: int,
+        piece: Piece | None,
         places: Sequence[int],
         end: int,
         window: int | None,
         device: torch.device,
         dtype: torch.dtype,
     ) -> Tensor:
-        """[places, end], kept for the step's other layers under `key`, a piece's row or NEWEST."""
+        """[places, end], kept for the step's other layers under its piece, None for writing rows."""
         if window is not None and window >= end:
             window = None
-        if (key, window) not in self._masks:
+        if (piece, window) not in self._masks:
             mine = self._rows(places, device)[:, None]
             there = torch.arange(end, device=device)[None]
             hidden = there > mine
             if window is not None:
                 hidden |= there <= mine - window
             empty = torch.zeros(hidden.shape, dtype=dtype, device=device)
-            self._masks[key, window] = empty.masked_fill_(hidden, float("-inf"))
-        return self._masks[key, window]
+            self._masks[piece, window] = empty.masked_fill_(hidden, float("-inf"))
+        return self._masks[piece, window]
 
     def _rows(self, places: Sequence[int], device: torch.device) -> Tensor:
         return torch.tensor(places, device=device)

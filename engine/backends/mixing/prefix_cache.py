@@ -1,7 +1,9 @@
 """Keys and values of prompts that were read before: an expert's instruction is read once, not each time.
 
 They depend on the adapter as well as on the tokens, so only contexts are compared, never bare tokens.
-What was used last stays longest.
+What was used last stays longest. On a processor prompts are read, kept and found in whole blocks, and a
+prompt's last tokens are always read: of other shapes the same sums round otherwise, and in bfloat16 a
+seed would give another answer once its prompt is known.
 """
 
 from collections import OrderedDict
@@ -12,7 +14,8 @@ import torch
 
 from engine.backends.mixing.adapters import AdapterKey
 
-LEAST_TOKENS = 16  # a shorter start is read again sooner than it is copied
+LEAST_TOKENS = 16  # a shorter start is read again sooner than copied; fewer rows round otherwise
+BLOCK = 32  # tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +29,18 @@ class Context:
 class PrefixCache:
     """Keep starts of prompts within a budget of bytes."""
 
-    def __init__(self, budget: int) -> None:
-        self._budget = budget
+    def __init__(self, budget: int, block: int = BLOCK) -> None:
+        """`budget` in bytes; a `block` of one token: any start is found whole."""
+        self._budget, self.block = budget, block
         self._kept: OrderedDict[Context, torch.Tensor] = OrderedDict()
         self._bytes = 0
 
     def find(self, prompt: Context) -> tuple[int, torch.Tensor | None]:
-        """Find the longest known start of the prompt, short of its last token: length and keys."""
+        """Find the longest known start of the prompt: length and keys."""
         best, key = LEAST_TOKENS - 1, None
         for held in self._kept:
-            length = shared(held, prompt)
+            length = min(shared(held, prompt), self.whole(len(prompt.tokens)))
+            length -= length % self.block
             if length > best:
                 best, key = length, held
         if key is None:
@@ -43,16 +48,20 @@ class PrefixCache:
         self._kept.move_to_end(key)
         return best, self._kept[key]
 
-    def wants(self, prompt: Context, known: int) -> bool:
-        """Tell whether a prompt of which `known` tokens came from here is worth keeping."""
-        return len(prompt.tokens) - known >= LEAST_TOKENS
+    def whole(self, length: int) -> int:
+        """Count the tokens of a prompt of this length that are read in whole blocks.
+
+        >>> [PrefixCache(0).whole(length) for length in (8, 47, 48, 100)], PrefixCache(0, 1).whole(100)
+        ([0, 0, 32, 64], 99)
+        """
+        last = LEAST_TOKENS if self.block > 1 else 1
+        return max(0, length - last) // self.block * self.block
 
     def keep(self, prompt: Context, held: torch.Tensor) -> None:
-        """Take the keys and values of a whole prompt, [2, layers, kv heads, tokens, head size]."""
-        key = Context(prompt.adapter, tuple(prompt.tokens))
-        if key in self._kept or held.nbytes > self._budget:
+        """Take the keys and values of a prompt's start, [2, layers, kv heads, tokens, head size]."""
+        if prompt in self._kept or held.nbytes > self._budget:
             return
-        self._kept[key] = held
+        self._kept[prompt] = held
         self._bytes += held.nbytes
         while self._bytes > self._budget:
             self._bytes -= self._kept.popitem(last=False)[1].nbytes

@@ -19,7 +19,7 @@ from engine.backends.mixing.attention import Attention, Piece
 from engine.backends.mixing.decode_graphs import DecodeGraphs
 from engine.backends.mixing.decoder import Batch, Decoder
 from engine.backends.mixing.multi_lora import Stacks
-from engine.backends.mixing.prefix_cache import LEAST_TOKENS, PrefixCache, shared
+from engine.backends.mixing.prefix_cache import BLOCK, LEAST_TOKENS, Context, PrefixCache, shared
 from engine.backends.mixing.sampler import choose
 from engine.backends.mixing.sequence import TextSequence
 from engine.errors import ModelError
@@ -53,14 +53,16 @@ class MixingScheduler:
         """`slots` and `cache_bytes`: 0 sizes them by the memory that is free. `fixed`: whether writing
         rows are computed in fixed shapes; None: on a GPU, where such a step becomes a graph."""
         free = free_bytes(decoder.device)
-        self._fixed = decoder.device.type == "cuda" if fixed is None else fixed
-        self._times = ACCELERATED if decoder.device.type == "cuda" else 1
+        accelerated = decoder.device.type == "cuda"
+        self._fixed = accelerated if fixed is None else fixed
+        self._times = ACCELERATED if accelerated else 1
         budget = cache_bytes or int(free * CACHE_SHARE)
         self.decoder = decoder
         self.cache = decoder.make_cache(budget)
         fitting = budget // (TYPICAL_TOKENS * self.cache.token_bytes)
         self.slots = slots or max(1, min(self._times * MOST_SLOTS, fitting))
-        self.prefixes = PrefixCache(int(free * PREFIX_SHARE))
+        self._block = self._times * PIECE if accelerated else BLOCK
+        self.prefixes = PrefixCache(int(free * PREFIX_SHARE), 1 if accelerated else BLOCK)
         self._stacks = Stacks(decoder.linears)
         self._graphs = DecodeGraphs(decoder, self.cache, self._stacks)
         self._adapters: OrderedDict[AdapterKey, Adapter] = OrderedDict()
@@ -163,13 +165,13 @@ class MixingScheduler:
         self._rows.append(row)
         self._reading.append(row)
         row.read, held = self.prefixes.find(row.context)
-        row.known = row.read
+        row.known, row.borrowed = row.read, False
         if held is not None:
             self.cache.copy_in(row.place, held, row.read)
         self._gauges.seated(row)
 
     def _advance(self) -> None:
-        writers, pieces, ready = self._rows[: self._writing], *self._pieces()
+        writers, pieces, ready = self._rows[: self._writing], self._pieces(), []
         found = self._graphs.logits(writers, self._adapters) if self._fixed else None
         loose = writers if found is None else []
         attend = Attention(self.cache, [row.read for row in loose], [p for _, p in pieces])
@@ -179,7 +181,8 @@ class MixingScheduler:
         for row, piece in pieces:
             ids += row.tokens[piece.start : piece.start + piece.length]
             adapters += [row.adapter] * piece.length
-            if row in ready:
+            if piece.start + piece.length == len(row.tokens):
+                ready.append(row)
                 wanted.append(len(ids) - 1)
         logits = [] if found is None else [found]
         if ids:
@@ -196,21 +199,20 @@ class MixingScheduler:
         if writers or ready:
             self._write(writers + ready, logits[0] if len(logits) == 1 else torch.cat(logits))
 
-    def _pieces(self) -> tuple[list[tuple[TextSequence, Piece]], list[TextSequence]]:
-        """Choose what is read in this step, and name the rows whose prompt is read to its end by it."""
-        left = self._times * (PIECE if self._writing else PIECE_ALONE)
-        pieces, ready = [], []
+    def _pieces(self) -> list[tuple[TextSequence, Piece]]:
+        """Choose what is read in this step, in blocks: attention meets the same shapes every time."""
+        left, pieces = self._times * (PIECE if self._writing else PIECE_ALONE), []
         for row in self._reading:
             if self._borrows(row):
                 continue
-            length = min(left, len(row.tokens) - row.read)
-            if not length:
+            start, end = row.read, len(row.tokens)
+            for cut in (*range(self._block, self.prefixes.whole(end) + 1, self._block), end):
+                if start < cut <= start + left:
+                    pieces.append((row, Piece(row.place, start, cut - start)))
+                    start, left = cut, left - (cut - start)
+            if start < end:
                 break
-            pieces.append((row, Piece(row.place, row.read, length)))
-            left -= length
-            if row.read + length == len(row.tokens):
-                ready.append(row)
-        return pieces, ready
+        return pieces
 
     def _borrows(self, row: TextSequence) -> bool:
         """Tell whether a row waits for another that reads the same start with the same adapter; once
@@ -222,6 +224,7 @@ class MixingScheduler:
             if other.read >= length:
                 self.cache.move(other.place, row.place, length)
                 row.read = row.known = length
+                row.borrowed = True
                 self._gauges.tokens_known += length
                 return False
             if other in islice(self._reading, self._reading.index(row)):
@@ -230,8 +233,10 @@ class MixingScheduler:
 
     def _keep(self, row: TextSequence) -> None:
         """Remember a prompt's keys for those that begin alike."""
-        if self.prefixes.wants(row.begun, row.known):
-            self.prefixes.keep(row.begun, self.cache.copy_out(row.place, row.prompt))
+        length = self.prefixes.whole(row.prompt)
+        if length - row.known >= LEAST_TOKENS and not row.borrowed:  # that is in no whole blocks
+            begun = Context(row.adapter, tuple(row.tokens[:length]))
+            self.prefixes.keep(begun, self.cache.copy_out(row.place, length))
 
     def _write(self, rows: list[TextSequence], logits: torch.Tensor) -> None:
         tokens = choose(logits, [row.draw() for row in rows])

@@ -44,7 +44,8 @@ class TextSequence:
         self.prompt = len(prompt)
         self.read = 0
         self.place = -1
-        self.known = 0  # tokens that the prefix cache held
+        self.known = 0  # tokens that the prefix cache held, or another row: then they are borrowed
+        self.borrowed = False
         self.waited = time.monotonic()  # since when
         self.answer = TextAnswer(job, notes)
         self._tokenizer = tokenizer
@@ -58,11 +59,6 @@ class TextSequence:
     def context(self) -> Context:
         """Give what its keys and values follow from: prompt and answer so far."""
         return Context(self.adapter, self.tokens)
-
-    @property
-    def begun(self) -> Context:
-        """Give the context of its prompt alone."""
-        return Context(self.adapter, self.tokens[: self.prompt])
 
     @property
     def need(self) -> int:
