@@ -230,7 +230,10 @@ async def test_jobs_of_unlike_loras_share_one_pass(backend, asked) -> None:
 
 async def test_a_dora_is_drawn_in_its_own_company_only(draws, tiny_image, tmp_path) -> None:
     dora = save_peft(lora_on(make_pipeline(), 4, use_dora=True), tmp_path / "dora")
-    backend = draws(("dora", {"adapter": dora}), ("moss", {"adapter": tiny_image / "moss"}))
+    experts = ("dora", {"adapter": dora}), ("moss", {"adapter": tiny_image / "moss"})
+    by_peft = await drawn(draws(*experts, picture_memory="low"), a_job("dora"))
+    backend = draws(*experts)
+    assert apart(pixels(await drawn(backend, a_job("dora"))), pixels(by_peft)) <= ROUNDING
     names = ("moss", "dora", "dora", "moss", "bare")
     jobs = [a_job(name, seed=n, **GENTLE) for n, name in enumerate(names)]
     alone = [await drawn(backend, job) for job in jobs]
