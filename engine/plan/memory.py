@@ -9,10 +9,7 @@ import re
 from collections import Counter
 
 LONGEST = 900  # characters of a synopsis
-SHORTEST_SENTENCE, LONGEST_SENTENCE = (
-    25,
-    240,
-)  # characters; a fragment tells little, a rant too much
+SHORTEST_SENTENCE, LONGEST_SENTENCE = 25, 240  # a fragment tells little, a rant too much
 MOST_NOTES = 20
 _END = re.compile(
     r"(?<![.!?…])(?<!\b[A-Z])(?<!\b(?:Mr|Dr|St|vs))(?<!\b(?:Mrs|e\.g|i\.e))[.!?…]++[”\"’')]{0,2}(?=\s|$)|\n"

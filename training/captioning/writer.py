@@ -42,11 +42,8 @@ def ask(
                 (question, pool.submit(captioner.describe, question)) for question in begun
             ]
             wait([future for _, future in under_way])
-            faults = []
-            for (
-                question,
-                future,
-            ) in under_way:  # what was paid for is on disk before a fault is told
+            faults = []  # told once what was paid for is on disk
+            for question, future in under_way:
                 if fault := future.exception():
                     faults.append(fault)
                     continue

@@ -141,22 +141,21 @@ class DecodeGraphs:
         self, key: tuple[tuple[AdapterKey, ...], int, int], adapters: Mapping[AdapterKey, Adapter]
     ) -> DecodeGraph | None:
         if key not in self._graphs:
-            device, (present, *shape) = self._decoder.device, key
+            device, (present, rows, places) = self._decoder.device, key
             while self._graphs and (len(self._graphs) >= MOST_GRAPHS or free_bytes(device) < ROOM):
                 self._graphs.popitem(last=False)
             try:
                 if self._captures and self._pool is None:
                     self._pool = torch.cuda.graph_pool_handle()
                 stacks = self._stacks.of(present, adapters)
-                made = DecodeGraph(
-                    self._decoder, self._cache, (shape[0], shape[1]), stacks, self._pool
-                )
+                shape = rows, places
+                made = DecodeGraph(self._decoder, self._cache, shape, stacks, self._pool)
             except Exception as error:  # noqa: BLE001 - the step is computed without a graph then
                 self.forget()
                 self.fault = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
                 log.warning("decode steps go without CUDA graphs: %s", self.fault)
                 return None
-            log.info("a decode step was captured", extra={"rows": shape[0], "places": shape[1]})
+            log.info("a decode step was captured", extra={"rows": rows, "places": places})
             self._graphs[key] = made
         self._graphs.move_to_end(key)
         return self._graphs[key]
