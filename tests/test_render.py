@@ -77,6 +77,7 @@ def test_why_tells_rule_words_and_runners_up(registry: Registry) -> None:
     assert "H. P. Lovecraft answered" in told
     assert "“in the style of lovecraft” (at character 23)" in told
     assert "Agatha Christie could have answered; words for it: “mystery”" in told
+    assert told.count("could have answered") == 1, "nobody whom no word calls"
     assert "Seed 7" in told
 
 

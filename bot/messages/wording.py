@@ -92,10 +92,8 @@ def why(answer: Answer, registry: Registry, locale: str = "en") -> str:
     lines = [words("why.who", locale, who=who[0].upper() + who[1:])]
     lines.append(words(f"why.{rule}", locale, said=said))
     lines += _near(route, registry, locale)
-    for other in route.runners_up:
-        if route.nearest and not other.matches:
-            continue  # the nearest example says more
-        heard = ", ".join(f"“{m.words}”" for m in other.matches) or words("why.none", locale)
+    for other in (one for one in route.runners_up if one.matches):
+        heard = ", ".join(f"“{m.words}”" for m in other.matches)
         title = _title(registry, other.expert)
         lines.append(words("why.other", locale, title=title, heard=heard))
     lines.append(words("why.seed", locale, seed=answer.job.seed, version=route.router_version))
