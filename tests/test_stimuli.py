@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from experimenting import agree, person, spot
 from flows import FLOW, make_flow, pool, pool_text
+from program import pastiche
 
 from engine.errors import SetupError
 from engine.settings import Settings
@@ -152,3 +153,27 @@ def test_a_picture_that_is_another_is_named(tmp_path: Path) -> None:
 
 def replace_text(item):
     return item.model_copy(update={"text": "", "picture": "ab" * 32})
+
+
+async def test_by_commands_a_flow_is_checked_and_watched_an_item_retired_and_the_study_closed(
+    settings, ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside a bot that runs, from the folder where the file lies."""
+    of = await opened(settings, ledger)
+    await enrolled(of, "1")
+    [item, *_] = of.stimuli.pools["manner"]
+    monkeypatch.setenv("PASTICHE_STUDY", "pilot")
+    monkeypatch.chdir(settings.home / "studies" / "pilot" / "experiments")
+
+    def study(*words: str) -> str:
+        ran = pastiche("study", *words, PASTICHE_HOME=str(settings.home))
+        assert ran.returncode == 0, (words, ran)
+        return ran.stdout.decode()
+
+    assert "tell.toml: read" in study("lint", "tell.toml")
+    watched = study("watch", "--once")
+    assert "tell" in watched and "excluded" in watched
+    assert study("items", "retire", item.id[:20]) == f"{item.id[:20]} is retired.\n"
+    assert item.id not in await of.stimuli._active("manner")
+    assert study("close") == "pilot is closed; units that were enrolled: 1. Start the bot again.\n"
+    assert not await of.experiments.running(of.experiments.named("tell"))

@@ -1,9 +1,9 @@
 """`pastiche study watch`, `panel`, `close`: while a study runs, and when it is over."""
 
+import asyncio
 import csv
 import io
 import sys
-import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,21 +29,17 @@ def watch_command(
 ) -> None:
     """How the experiments go, by arm and stratum: begun, done, excluded, judgements; every 5 seconds."""
     with faults():
-        from rich.console import Console
         from rich.live import Live
 
-        settings = settings_of(study)
+        async def watch(services: StudyServices) -> None:
+            with Live(auto_refresh=False) as live:
+                while True:
+                    live.update(_table(await services.experiments.progress()), refresh=True)
+                    if once:
+                        return
+                    await asyncio.sleep(WATCH_SECONDS)
 
-        async def read(services: StudyServices) -> Sequence[Any]:
-            return await services.experiments.progress()
-
-        if once:
-            Console().print(_table(on_study(settings, read)))
-            return
-        with Live(_table(on_study(settings, read)), auto_refresh=False) as live:
-            while True:
-                time.sleep(WATCH_SECONDS)
-                live.update(_table(on_study(settings, read)), refresh=True)
+        on_study(settings_of(study), watch)
 
 
 def _table(rows: Sequence[Any]) -> Any:
@@ -93,4 +89,6 @@ def close_command(study: StudyOption = "") -> None:
             return len(await services.experiments.progress())
 
         count = on_study(settings, closed)
-        sys.stdout.write(f"{settings.study} is closed, with {count} units. Start the bot again.\n")
+        sys.stdout.write(
+            f"{settings.study} is closed; units that were enrolled: {count}. Start the bot again.\n"
+        )

@@ -53,7 +53,7 @@ def lint_command(
                 continue
             _print(f"{path.name}: read. {experiment.task}, arms {', '.join(experiment.weights)}.")
             read.append(experiment)
-            for problem in _stimuli(experiment, path.parent.parent / "stimuli"):
+            for problem in _stimuli(experiment, path.absolute().parent.parent / "stimuli"):
                 wrong += 1
                 _print(f"  {CANNOT}{problem}")
             for warning in warnings_of(experiment, registry, time.time()):
