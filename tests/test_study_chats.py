@@ -8,8 +8,8 @@ from discord_people import People
 from discord_program import Program as DiscordProgram
 from discord_program import served
 from discord_world import ALICE, BOB, CAROL, CHANNEL, EPHEMERAL, GUILD, OWNER, Interaction, Message
+from flows import FLOW, make_flow
 from looking import look
-from studied import make_study
 from telegram_chats import buttons
 from telegram_program import Program
 from telegram_server import TelegramServer
@@ -19,6 +19,20 @@ from engine.settings import Settings
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
 
 
+TWO_STEPS = (
+    FLOW.partition("[exclude]")[0]
+    + """
+[[step]]
+kind = "questions"
+[[step.questions]]
+id = "age"
+text = "How old are you?"
+kind = "number"
+[[step]]
+kind = "guess"
+stimuli = "manner"
+"""
+)
 STEPS = (
     ("I am 18 or older", "2 of 4"),
     ("Yes", "3 of 4"),
@@ -34,7 +48,7 @@ STEPS = (
 async def server(tmp_path_factory):
     """One process with a study, for the tests of Telegram."""
     folder = tmp_path_factory.mktemp("telegram")
-    make_study(folder / "home")
+    make_flow(folder / "home", TWO_STEPS)
     async with TelegramServer() as made, Program(folder, made, PASTICHE_STUDY="pilot"):
         yield made
 
@@ -68,7 +82,8 @@ async def test_on_telegram_one_tap_leads_from_a_first_answer_to_consent(server):
         ("Save", "you take part from now on"),
         user=21,
     )
-    assert "reply_markup" not in server.messages[(21, form["message_id"])] or not buttons(form)
+    shown = server.messages[(21, form["message_id"])]
+    assert [b["text"] for b in buttons(shown)] == ["Begin, or go on"]
     server.say("The doctor laughed.", 21, 21)
     await server.until(
         lambda: sum("AI-generated" in m.get("text", "") for m in server.shown(21)) == 2
@@ -106,6 +121,31 @@ async def test_a_group_comes_in_by_its_managers_and_goes_out_with_the_bot(server
     await server.answer_in(-224, "does not take part")
 
 
+async def test_on_telegram_a_panels_link_leads_through_a_flow_to_its_code(server):
+    server.private(26)
+    server.say("/start join-P26", 26, 26)
+    form = await server.answer_in(26, "1 of 4")
+    await walked(
+        server,
+        form,
+        *((label.removeprefix("I am "), told) for label, told in STEPS),
+        ("Save", "you take part from now on"),
+        ("Begin", "How old are you?"),
+        user=26,
+    )
+    server.say("44", 26, 26)
+    passage = await server.answer_in(26, "by a person, or by a machine?")
+    await walked(
+        server,
+        passage,
+        ("By a person", "How sure"),
+        ("4", "noted"),
+        ("Go on", "Your completion code"),
+        user=26,
+    )
+    assert "who=P26" in text_of(server, passage)
+
+
 # Discord
 
 
@@ -113,7 +153,7 @@ async def test_a_group_comes_in_by_its_managers_and_goes_out_with_the_bot(server
 async def serving(tmp_path_factory):
     """One process with a study, for the tests of Discord."""
     folder = tmp_path_factory.mktemp("discord")
-    make_study(folder / "home")
+    make_flow(folder / "home", TWO_STEPS)
     async with served(folder, PASTICHE_STUDY="pilot") as both:
         yield both
 
@@ -196,3 +236,26 @@ async def test_a_server_that_sends_the_bot_away_takes_part_no_more(
     )
     await people.discord.wait(lambda: rows("select count(*) from requests") == [(0,)])
     assert folder.exists()
+
+
+async def test_on_discord_a_panels_id_leads_through_a_flow_to_its_code(people: People) -> None:
+    alone = people.discord.private(BOB)
+    asked = await people.slash("study", by=BOB, at=alone, text="join P4")
+    shown = await having(people, asked, "1 of 4")
+    for label, words in (*STEPS, ("Save", "you take part"), ("Begin, or go on", "How old")):
+        shown = await having(people, await people.press(shown, label, by=BOB), words)
+    await people.tell("44", by=BOB)
+    shown = await people.discord.wait(
+        lambda: next(
+            (
+                m
+                for m in people.discord.messages.values()
+                if m.channel == alone and "by a person, or" in m.content
+            ),
+            None,
+        )
+    )
+    for label, words in (("By a person", "How sure"), ("4", "noted"), ("Go on", "completion code")):
+        await people.press(shown, label, by=BOB)
+        await people.discord.wait(lambda said=words: said in shown.content)
+    assert "who=P4" in shown.content
