@@ -12,6 +12,11 @@ from engine.chat.quotas import Bucket
 from engine.errors import SetupError
 from engine.settings import Settings
 
+GONE = {  # settings of older versions, and what to do without them
+    "PASTICHE_MEDIA_URL": "Set PASTICHE_MEDIA_FOLDER, a folder that all machines share.",
+    "TELEGRAM_WEBHOOK_URL": "Take it out: Telegram is polled.",
+}
+
 
 class PlatformSettings(BaseSettings):
     """Read once in `main`, passed down. A quota of 0 means no limit."""
@@ -60,13 +65,15 @@ class PlatformSettings(BaseSettings):
 
 
 def check_names(names: Iterable[str] = os.environ) -> None:
-    """Raise SetupError for a variable that is nearly one of ours, which nobody would read.
+    """Raise SetupError for a variable that was one of ours, or nearly is: nobody would read it.
 
     >>> check_names(["PASTICHE_THREADS", "PASTICHE_TAG", "HOME"])
     """
     ours = {f"PASTICHE_{name.upper()}" for name in Settings.model_fields} | {"PASTICHE_CONFIG"}
     ours |= {str(field.validation_alias) for field in PlatformSettings.model_fields.values()}
     for name in names:
+        if name in GONE:
+            raise SetupError(f"The setting {name} is gone. {GONE[name]}")
         if name.startswith("PASTICHE_") and name not in ours:
             near = difflib.get_close_matches(name, ours, n=1, cutoff=0.88)
             if near:

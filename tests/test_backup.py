@@ -12,6 +12,7 @@ import psycopg
 import pytest
 import yaml
 
+from bot.settings import check_names
 from engine.engine import LocalEngine
 from engine.ledger.ledger import new_id
 from engine.ledger.storage import upgrade
@@ -103,6 +104,8 @@ def test_the_compose_file_names_what_there_is() -> None:
     example = (DEPLOY / "env.example").read_text()
     needed = re.findall(r"\$\{(\w+):\?", (DEPLOY / "compose.yaml").read_text())
     assert all(f"{name}=" in example for name in needed)
+    for path in DEPLOY.iterdir():
+        check_names(re.findall(r"\b[A-Z]+_[A-Z_]+", path.read_text()))
 
 
 @pytest.mark.databases("postgres")

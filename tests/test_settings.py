@@ -7,6 +7,7 @@ import re
 import pytest
 from pydantic import SecretStr
 
+from bot.settings import check_names
 from engine.errors import SetupError
 from engine.monitor.logs import start_logs
 from engine.settings import Settings, make_runtime, read_settings
@@ -51,6 +52,18 @@ def test_int8_which_is_gone_is_refused_with_what_there_is(monkeypatch) -> None:
     monkeypatch.setenv("PASTICHE_PRECISION", "int8")
     with pytest.raises(SetupError, match=r"PRECISION\): Input should be 'auto', 'fp32', 'bf16'"):
         read_settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [
+        ("PASTICHE_MEDIA_URL", "PASTICHE_MEDIA_FOLDER, a folder that all machines share"),
+        ("TELEGRAM_WEBHOOK_URL", "Take it out: Telegram is polled"),
+    ],
+)
+def test_a_variable_that_is_gone_is_refused_with_what_there_is(name: str, instead: str) -> None:
+    with pytest.raises(SetupError, match=f"{name} is gone. .*{instead}"):
+        check_names([name])
 
 
 def test_the_key_never_shows(monkeypatch) -> None:
