@@ -24,7 +24,7 @@ def document(
     experiment: Experiment, text: str, digests: Mapping[str, str], power: str, now: float
 ) -> str:
     """Write it; `digests` are of what is used beside the file, by name."""
-    when = f"{datetime.datetime.fromtimestamp(now, datetime.UTC):%Y-%m-%d %H:%M}"
+    when = f"{datetime.datetime.fromtimestamp(now, datetime.UTC):%Y-%m-%d %H:%M:%S}"
     hashes = {"the experiment's file": version_of(text), **digests}
     kinds = {step.kind for step in experiment.steps if step.trials and not step.practice}
     tests = [words for kind, words in (("compare", PAIRS), ("guess", GUESSES)) if kind in kinds]
