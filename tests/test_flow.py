@@ -20,7 +20,9 @@ from bot.service.service import ChatService
 from bot.settings import PlatformSettings
 from engine.errors import AskerError, SetupError
 from engine.moderation.chain import usual
+from engine.plan.cards import Registry
 from engine.settings import Settings
+from engine.study.design.checks import warnings_of
 from engine.study.design.experiment_file import parse_experiment
 from engine.study.experiments.tables import Enrolment, Exposure, PanelId, QuestionnaireAnswer
 from engine.study.tables import InteractionRow
@@ -166,6 +168,15 @@ def test_lint_names_what_is_wrong_with_a_step_and_where(old: str, new: str, want
     with pytest.raises(SetupError) as caught:
         parse_experiment(FLOW.replace(old, new, 1), "tell.toml")
     assert wanted in str(caught.value)
+
+
+def test_lint_counts_the_trials_of_a_flow_by_its_steps(registry: Registry) -> None:
+    text = FLOW.replace("failed_checks = 1", "fewer_exposures = 6")  # of five that there are
+    told = warnings_of(parse_experiment(text, "tell.toml"), registry, 0.0)
+    assert any("whoever finishes is left out" in one for one in told)
+    text = FLOW.replace('count = 2\nstimuli = "manner"\nblock', "count = 300\nblock")
+    told = warnings_of(parse_experiment(text, "tell.toml"), registry, 0.0)
+    assert any("300 guesses, and the shipped pool" in one for one in told)
 
 
 @chat

@@ -15,12 +15,13 @@ CANNOT = "cannot run: "  # begins a warning of what no run survives
 
 def _pool_warnings(experiment: Experiment) -> Iterator[str]:
     """Warn of a shipped pool that is too small; what was added to the study is not seen here."""
+    drawn = [step.count for step in experiment.steps if step.kind == "guess" and not step.stimuli]
     for expert in {arm.expert for arm in experiment.arms} or {""}:
         kinds = Counter(item.kind for item in shipped() if expert in ("", item.expert))
-        if min(kinds["real"], kinds["generated"]) < experiment.exposures:
+        if min(kinds["real"], kinds["generated"]) < sum(drawn):
             who = f" of {expert}" if expert else ""
             yield (
-                f"exposures: {experiment.exposures} guesses, and the shipped pool{who} has "
+                f"exposures: {sum(drawn)} guesses, and the shipped pool{who} has "
                 f"{kinds['real']} real and {kinds['generated']} generated passages; add more of them."
             )
 
@@ -63,8 +64,7 @@ def warnings_of(experiment: Experiment, registry: Registry, now: float) -> list[
     if (wanted := experiment.eligible.experts) and not set(wanted) & set(texts):
         meant = near(wanted[0], texts)
         found.append(f"{CANNOT}eligible.experts: {', '.join(wanted)} is not here.{meant}")
-    if experiment.task == "guess":
-        found += _pool_warnings(experiment)
+    found += _pool_warnings(experiment)
     for command in experiment.eligible.commands:
         if command not in registry.commands:
             found.append(f"eligible.commands: no expert answers /{command} here.")
@@ -80,7 +80,8 @@ def warnings_of(experiment: Experiment, registry: Registry, now: float) -> list[
         found.append("preregistration: none is named.")
     if not experiment.debrief:
         found.append("debrief: people are told that chance decided among the arms, and no more.")
-    if experiment.exclude.fewer_exposures > experiment.exposures:
+    trials = sum(step.count for step in experiment.steps if step.trials and not step.practice)
+    if experiment.exclude.fewer_exposures > trials:
         found.append(
             "exclude.fewer_exposures: more than exposures, so whoever finishes is left out."
         )
