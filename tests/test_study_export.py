@@ -175,6 +175,14 @@ async def test_the_codebook_tells_every_column_that_goes_out(
 # What an analyst begins with
 
 
+async def test_people_who_wrote_nothing_are_counted_too(settings, database, tmp_path) -> None:
+    await fill_love(database, "+-t", ".x.")
+    async with database.writing() as connection:
+        rows = Rows(connection, seed=5)
+        await rows.consent(rows.person(77))
+    assert (await export(settings, tmp_path / "out")).people == 4
+
+
 async def test_trials_people_questions_and_stimuli_say_flat_what_the_ledger_nests(
     settings: Settings, database: Database, tmp_path: Path
 ) -> None:

@@ -143,7 +143,7 @@ async def export_study(options: Options, settings: Settings) -> Exported:
     return Exported(
         out=options.out,
         rows=rows,
-        people=len({row["pseudonym"] for row in shaped.tables["interactions"]}),
+        people=len(shaped.tables["people"]),
         manifest_sha256=digest,
         taken=dict(sorted(scrub.taken.items())),
         anonymity=shaped.anonymity,
