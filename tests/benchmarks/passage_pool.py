@@ -140,6 +140,18 @@ async def harmless(text: str) -> bool:
     return verdict.action is Action.ALLOW
 
 
+async def finished(core: Engine, request: Request, what: str) -> Finished:
+    """Await an answer, and take it as delivered. Raises CommandError, about `what`, where none comes."""
+    why = "nothing came."
+    async with aclosing(events_of(core, request)) as events:
+        async for event in events:
+            if isinstance(event, Finished):
+                await core.delivered(event.job)
+                return event
+            why = event.message if isinstance(event, Failed) else why
+    raise CommandError(f"{what}: {why}")
+
+
 async def _written(core: Engine, expert: Expert, seed: int, place: Cut) -> Item | None:
     request = Request(
         command=expert.command,
@@ -152,15 +164,9 @@ async def _written(core: Engine, expert: Expert, seed: int, place: Cut) -> Item 
         place=f"items {seed % AT_ONCE}",
         private=True,
     )
-    async with aclosing(events_of(core, request)) as events:
-        async for event in events:
-            if isinstance(event, Failed):
-                raise CommandError(f"{expert.name} does not write here: {event.message}")
-            if isinstance(event, Finished):
-                await core.delivered(event.job)
-                text = passage(sentences_of(event.text))
-                return _item(expert, text, event, seed) if text and await harmless(text) else None
-    return None
+    event = await finished(core, request, f"{expert.name} does not write here")
+    text = passage(sentences_of(event.text))
+    return _item(expert, text, event, seed) if text and await harmless(text) else None
 
 
 def _item(expert: Expert, text: str, event: Finished, seed: int) -> Item:

@@ -13,7 +13,6 @@ import hashlib
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
-from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -24,9 +23,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from bot.messages.grammar import Generate, parse
 from bot.service.request import Who, request_of
 from engine import Engine
-from engine.engine import events_of
 from engine.errors import CommandError
-from engine.events import Failed, Finished
+from engine.events import Finished
 from engine.process.bootstrap import ReconnectingEngine
 from engine.settings import Settings
 from engine.study.experiments.eligibility import treatment_of
@@ -35,7 +33,7 @@ from engine.study.experiments.passages import SHORTEST, Item
 from engine.study.experiments.stimuli import ITEMS, digest_of
 from engine.study.study import mistake
 from tests.benchmarks.figures import Figure
-from tests.benchmarks.passage_pool import harmless, written
+from tests.benchmarks.passage_pool import finished, harmless, written
 from tests.benchmarks.sentences import sentences_of
 from tests.benchmarks.surface import MARKS, features
 
@@ -101,15 +99,9 @@ async def made(
     treatment = treatment_of(arm, None)
     asked = replace(asked, seed=seed, private=True, treatment=treatment, length=plan.length)
     expert = core.plan(asked).expert.name
-    async with aclosing(events_of(core, asked)) as events:
-        async for event in events:
-            if isinstance(event, Failed):
-                raise CommandError(f"{one.id}, {arm.name}: {event.message}")
-            if isinstance(event, Finished):
-                await core.delivered(event.job)
-                text = whole(event.text)
-                return event, text if text and await harmless(text) else "", expert
-    raise CommandError(f"{one.id}, {arm.name}: nothing came.")
+    event = await finished(core, asked, f"{one.id}, {arm.name}")
+    text = whole(event.text)
+    return event, text if text and await harmless(text) else "", expert
 
 
 def nearest(texts: Sequence[str], like: str, spread: np.ndarray) -> int:
