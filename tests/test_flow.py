@@ -51,7 +51,7 @@ async def begun(talk: ChatService, who: Who, panel: str = "", reads: str = "ofte
 
 async def a_flow_leads_from_the_panels_link_through_every_step_to_one_code(talk) -> None:
     who = person("1")
-    form = await say(talk, "/study join PROLIFIC7", who)
+    form = await say(talk, "/study join PROLIFIC 7&x", who)
     assert "study by" in form.text, "consent comes first"
     for choice in (0, 0, 0, 0, 0):
         form = await press(talk, form.ask[choice].press, who)
@@ -75,7 +75,7 @@ async def a_flow_leads_from_the_panels_link_through_every_step_to_one_code(talk)
     end = await say(talk, "I liked @jane_doe's best", who)
     [enrolment] = await rows(talk, Enrolment, experiment="tell")
     assert f"Your completion code: {enrolment.code}" in end.text
-    assert f"cc={enrolment.code}&who=PROLIFIC7" in end.text.replace("\u200b", "").replace(
+    assert f"cc={enrolment.code}&who=PROLIFIC%207%26x" in end.text.replace("\u200b", "").replace(
         "[:]", ":"
     )
     assert enrolment.completed_at and enrolment.stratum == "often" and enrolment.excluded is None
@@ -109,9 +109,12 @@ async def a_panel_id_is_one_persons_and_the_first_of_theirs_stands(talk) -> None
     await agree(talk, other)
     with pytest.raises(AskerError, match="belongs to somebody who takes part"):
         await told(talk, "/study join P2", other)
-    assert sorted(row.panel for row in await rows(talk, PanelId)) == ["P2", "PROLIFIC7"]
+    assert sorted(row.panel for row in await rows(talk, PanelId)) == ["P2", "PROLIFIC 7&x"]
     assert await talk.context.services.study.panel.listed() == sorted(
-        [("P2", (await code(talk, "2")), "not done"), ("PROLIFIC7", await code(talk, "1"), "done")]
+        [
+            ("P2", (await code(talk, "2")), "not done"),
+            ("PROLIFIC 7&x", await code(talk, "1"), "done"),
+        ]
     )
 
 

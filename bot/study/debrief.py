@@ -1,6 +1,7 @@
 """The end of an experiment for one person: who is through with it, and what they are told then."""
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from bot.locales import words
 from bot.messages.buttons import Rows, Verb, button
@@ -68,7 +69,7 @@ class Debriefs:
         end = "flow.full" if enrolled.excluded == FULL else "questions.end"
         link = ""
         if experiment.return_link and enrolled.excluded != FULL:
-            panel = await self._context.services.study.panel.of(person)
+            panel = quote(await self._context.services.study.panel.of(person), safe="")
             link = experiment.return_link.replace("{code}", code).replace("{panel}", panel)
         parts = [
             words(end, who.locale, title=experiment.said("title", who.locale)),
