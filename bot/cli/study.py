@@ -20,10 +20,8 @@ from engine.study.study import folder_of, study_key_file
 study_app = typer.Typer(
     help="A study: consent, its key, retention, experiments, export.", no_args_is_help=True
 )
-study_app.registered_commands += export_app.registered_commands
-study_app.registered_commands += experiment_app.registered_commands
-study_app.registered_commands += design_app.registered_commands
-study_app.registered_commands += conduct_app.registered_commands
+for part in (export_app, experiment_app, design_app, conduct_app):
+    study_app.registered_commands += part.registered_commands
 study_app.add_typer(items_app, name="items")
 Name = Annotated[str, typer.Argument(help="The study's name: small letters, digits, - and _.")]
 

@@ -65,9 +65,10 @@ async def _answers(chat: "StudyChat", pair: Pair) -> Stream:
         for side in pair.sides:
             await check_request(chat.context, side.planned, who, side.planned.request.text)
         if pair.person is not None:
-            seed = pair.sides[0].planned.request.seed or 0
-            of = pair.experiment, pair.step
-            await _on_record(chat, pair.id, pair.person, of, pair.facts, seed)
+            of: dict[str, Any] = {"experiment": pair.experiment, "step": pair.step}
+            of |= {"seed": pair.sides[0].planned.request.seed or 0, "shown": pair.facts}
+            exposures = chat.context.services.study.exposures
+            await exposures.make(pair.id, pair.person, "compare", **of)
         chat.pairs.add(pair)
         yield Step.ACCEPTED
         yield Loading(job=pair.id, attempt=1, what=words("compare.waiting", who.locale))
@@ -118,8 +119,10 @@ async def _planned(chat: "StudyChat", command: Compare, who: Who) -> Pair | Repl
     except VoidError as found:
         if person is not None:
             facts = [{"label": x, "arm": arm.name} for x, arm in zip("ab", order, strict=True)]
-            await _on_record(chat, name, person, (experiment, step), facts, seed)
-            await chat.context.services.study.exposures.void(name, found.reason)
+            of: dict[str, Any] = {"experiment": experiment, "step": step, "seed": seed}
+            exposures = chat.context.services.study.exposures
+            await exposures.make(name, person, "compare", shown=facts, **of)
+            await exposures.void(name, found.reason)
         raise
     return Pair(name, who, (sides[0], sides[1]), person, experiment, step)
 
@@ -174,20 +177,6 @@ def _side(
     treatment = treatment_of(named, experiment, exposure=name)
     request = replace(asked, style=None, treatment=treatment, address=f"{PAIR}{name}")
     return Side(arm=arm, plan=chat.context.engine.plan(request))
-
-
-async def _on_record(
-    chat: "StudyChat",
-    name: str,
-    person: "Person",
-    of: tuple[Experiment | None, str],
-    facts: list[dict[str, Any]],
-    seed: int,
-) -> None:
-    exposures, (experiment, step) = chat.context.services.study.exposures, of
-    await exposures.make(
-        name, person, "compare", shown=facts, seed=seed, experiment=experiment, step=step
-    )
 
 
 async def _written(chat: "StudyChat", pair: Pair) -> None:

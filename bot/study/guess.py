@@ -45,9 +45,7 @@ class Guess:
 
     @property
     def reveal(self) -> str:
-        if self.practice:
-            return "each"
-        return self.experiment.reveal if self.experiment else "each"
+        return self.experiment.reveal if self.experiment and not self.practice else "each"
 
 
 class GuessGame:

@@ -140,14 +140,10 @@ class Exposures:
                 return None
             vote = await _last_vote(connection, name)
             jobs = await _jobs(connection, row.shown)
+        same = ("id", "kind", "pseudonym", "experiment", "shown", "state")
         return ShownExposure(
-            id=row.id,
-            kind=row.kind,
-            pseudonym=row.pseudonym,
-            experiment=row.experiment,
-            shown=row.shown,
+            **{column: getattr(row, column) for column in same},
             jobs=jobs,
-            state=row.state,
             step=row.step or "",
             age=self._database.clock() - row.made_at,
             choice=vote.choice if vote else "",

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 
 Said = dict[tuple[str, str], str | None]
+Last = dict[
+    tuple[str, str, str | None], str | None
+]  # by instrument, question, and what it is about
 DEBRIEF = "debrief"  # the instrument, and question, by which it is on record that somebody was told
 
 
@@ -46,9 +49,7 @@ class Questionnaires:
         found = await self._last(experiment.id, person) if checks else {}
         return sum(checks.get((at, name), said) != said for (at, name, _), said in found.items())
 
-    async def _last(
-        self, experiment: str, person: "Person"
-    ) -> dict[tuple[str, str, str | None], str | None]:
+    async def _last(self, experiment: str, person: "Person") -> Last:
         row = QuestionnaireAnswer
         mine = row.study == self._study.id, row.pseudonym.in_(person.accounts)
         query = sa.select(row.instrument, row.question, row.about, row.value).where(*mine)
