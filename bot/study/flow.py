@@ -80,9 +80,8 @@ async def _under_way(chat: "StudyChat", who: Who) -> Reply | None:
 
 
 async def more_pressed(chat: "StudyChat", press: Press, who: Who) -> Reply:
-    if press.argument == BEGIN:
-        return await begin(chat, who)
-    return await guess_command(chat, Simple(name="guess"), who)
+    begins = press.argument == BEGIN
+    return await (begin(chat, who) if begins else guess_command(chat, Simple(name="guess"), who))
 
 
 async def heard(chat: "StudyChat", text: str, who: Who) -> Reply | GoOn | None:

@@ -10,7 +10,7 @@ from engine.study.experiments.eligibility import Candidate, unit_of
 from engine.study.experiments.enrolment import Enrolled, Experiments
 from engine.study.experiments.exposures import Exposures
 from engine.study.experiments.flow import Flow
-from engine.study.experiments.passages import PassagePool
+from engine.study.experiments.passages import PassagePool, shipped
 from engine.study.experiments.questionnaires import Questionnaires
 from engine.study.experiments.stimuli import Stimuli, digest_of
 from engine.study.interactions import interaction_of_request
@@ -33,7 +33,7 @@ class StudyServices:
 
     async def open(self) -> None:
         await self.experiments.load()
-        await self.passages.stock()
+        await self.passages.add(shipped())
         every = self.experiments.all
         frozen = {s.stimuli for e in every if e.id in self.experiments.frozen for s in e.steps}
         problems = await self.stimuli.load(frozen - {""})

@@ -55,7 +55,12 @@ class Catalogue:
                 self._texts[experiment.id] = text
                 self._known[experiment.id] = experiment
             elif row.version_sha256 != version_of(text):
-                self._trouble(changed(path.name, experiment.id, row.version_sha256))
+                self._trouble(
+                    f"{path.name} was changed after the first enrolment in {row.id}. The version that "
+                    f"people were enrolled in ({row.version_sha256[:12]}) goes on from its copy in the "
+                    "database; the file is not used. To change an experiment, stop it (pastiche study "
+                    f"stop {row.id}) and give the new one another id."
+                )
 
     def supply(self, pools: dict[str, str], problems: Sequence[str]) -> None:
         """Tell the digests of the stimuli; an experiment whose stimuli are not here is not used."""
@@ -90,11 +95,3 @@ class Catalogue:
         """List those that run today and take this in; whether they are stopped the database knows."""
         now, age = self.database.clock(), self.study.file.minimum_age
         return [e for e in self.all if e.runs(now) and takes(e, spot, asking, age)]
-
-
-def changed(file: str, name: str, version: str) -> str:
-    return (
-        f"{file} was changed after the first enrolment in {name}. The version that people were enrolled "
-        f"in ({version[:12]}) goes on from its copy in the database; the file is not used. To change an "
-        f"experiment, stop it (pastiche study stop {name}) and give the new one another id."
-    )

@@ -234,12 +234,9 @@ class Experiments(Catalogue):
 
 def _enrolled(experiment: Experiment, row: Any) -> Enrolled:
     return Enrolled(
-        id=row.id,
+        **{column: getattr(row, column) for column in ("id", "arm", "unit", "position")},
         experiment=experiment,
-        arm=row.arm,
-        unit=row.unit,
         code=row.code or "",
         completed=row.completed_at is not None,
-        position=row.position,
         excluded=row.excluded or "",
     )

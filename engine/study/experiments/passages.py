@@ -170,9 +170,6 @@ class PassagePool:
         self._database = database
         self._study = study
 
-    async def stock(self) -> int:
-        return await self.add(shipped())
-
     @repeated
     async def add(self, items: Sequence[Item], author: str | None = None) -> int:
         """Put passages in; those that are there stay as they are. Return how many were new."""
