@@ -70,7 +70,7 @@ class Attention:
         (rows, heads, size), (keys, values) = q.shape, both
         kv = self.cache.heads
         end = max(self.positions) + 1
-        mask = self._newest_mask(end, window, q.device)
+        mask = self._mask(None, self.positions, end, window, q.device, torch.float32)[:, None]
         k = keys[:rows, :, :end].flatten(0, 1)
         v = values[:rows, :, :end].flatten(0, 1)
         q = q.view(rows * kv, heads // kv, size)
@@ -101,10 +101,6 @@ class Attention:
             out = torch.bmm(shares, v.repeat_interleave(group, 0))
         return out.transpose(0, 1).reshape(piece.length, -1)
 
-    def _newest_mask(self, end: int, window: int | None, device: torch.device) -> Tensor:
-        """[rows, 1, end]: 0 where a row may look, minus infinity elsewhere."""
-        return self._mask(None, self.positions, end, window, device, torch.float32)[:, None]
-
     def _mask(
         self,
         piece: Piece | None,
@@ -114,7 +110,8 @@ class Attention:
         device: torch.device,
         dtype: torch.dtype,
     ) -> Tensor:
-        """[places, end], kept for the step's other layers under its piece, None for writing rows."""
+        """[places, end]: 0 where one may look, else minus infinity; kept for the step's other layers
+        under its piece, None for writing rows."""
         if window is not None and window >= end:
             window = None
         if (piece, window) not in self._masks:
