@@ -78,13 +78,10 @@ def read_pool(path: Path) -> tuple[Item, ...]:
         raise SetupError(f"{path.name}: an item belongs to the pool {strangers[0].pool!r}.")
     for item in items:
         file = path.with_name(f"{item.picture}.png")
-        if item.picture and not (file.exists() and _same(file, item.picture)):
+        data = file.read_bytes() if item.picture and file.exists() else b""
+        if item.picture and hashlib.sha256(data).hexdigest() != item.picture:
             raise SetupError(f"{path.name}: the picture {file.name} is not there, or another one.")
     return items
-
-
-def _same(file: Path, digest: str) -> bool:
-    return hashlib.sha256(file.read_bytes()).hexdigest() == digest
 
 
 class Stimuli:
