@@ -13,6 +13,8 @@ from telegram_server import TelegramServer
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
 
+LONG = "in the style of Agatha Christie, with eldritch horrors: --seed 4294967295 --"
+
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def program(tmp_path_factory):
@@ -122,8 +124,6 @@ async def test_buttons_do_what_they_say(server):
     server.say("/story It rained.", 17, 17)
     answer = await server.answer_in(17, "AI-generated")
     assert (await told(server, server.press(answer, "👍", 17)))["text"].startswith("Thank you")
-    server.press(answer, "Why?", 17)
-    await server.answer_in(17, "router version")
     server.press(answer, "Another style", 17)
     question = await server.answer_in(17, "In which style?")
     server.press(question, "Agatha Christie", 17)
@@ -131,6 +131,17 @@ async def test_buttons_do_what_they_say(server):
     await server.until(lambda: question["message_id"] not in _ids(server, 17))
     server.press(answer, "Delete", 17)
     await server.until(lambda: answer["message_id"] not in _ids(server, 17))
+
+
+@pytest.mark.parametrize(("chat", "asked"), [(171, "--seed 7 --"), (172, LONG)])
+async def test_an_explanation_is_a_message_however_short(server, chat, asked):
+    server.private(chat)
+    server.say(f"/story {asked} It rained.", chat, chat)
+    answer = await server.answer_in(chat, "AI-generated")
+    query = server.press(answer, "Why?", chat)
+    why = await server.answer_in(chat, "router version")
+    assert (len(why["text"]) > 200) == (asked == LONG)
+    assert not (await told(server, query)).get("text")
 
 
 async def test_a_foreign_button_is_answered_kindly(server):

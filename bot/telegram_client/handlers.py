@@ -39,6 +39,7 @@ MOST_REMEMBERED = 5_000  # refusals; answers whose messages are known, so that a
 # replies that a group should not see; there are no others to hide
 ALONE = ("forget", "admin", "consent", "withdraw", "mydata", "link")
 ASKED = (Verb.CONSENT, Verb.DATA)  # buttons whose replies are for their asker alone
+LASTING = (*ASKED, Verb.WHY)  # whose replies, long or short, are messages: a notice does not stay
 JOIN = "join-"  # before a panel's id, in a link
 DEEP = ("consent", "withdraw", "mydata", "link")  # what a link may put after /start
 
@@ -122,9 +123,7 @@ class Handlers:
         result = await working if done else None
         if done:
             accepted()
-        short = (
-            "" if press.verb in ASKED else _short(result)
-        )  # what matters is said where it stands
+        short = "" if press.verb in LASTING else _short(result)
         await self._sender.notice(pressed.query, short)
         result = await working
         accepted()
