@@ -108,13 +108,3 @@ def test_what_may_be_a_name_is_listed_and_not_taken() -> None:
     text = "Yesterday I met Anna Rossi. My name is Giulia."
     assert [text[one.start : one.end] for one in suspects(text)] == ["Anna Rossi", "Giulia"]
     assert find(text) == []
-
-
-def test_presidio_adds_what_its_check_digits_prove() -> None:
-    pytest.importorskip("presidio_analyzer", reason="an extra")
-    from engine.study.disclosure.presidio import presidio_finder
-
-    finder, name = presidio_finder()
-    text = "My code is RSSMRA85T10A562S, hers 12345678Z."
-    assert replaced(text, find(text, (finder,))) == "My code is [tax-id], hers [tax-id]."
-    assert name.startswith("presidio-analyzer ")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from study_exports import command, everything, export, interactions, lines
-from study_rows import STUDY, Rows, fill_study, opened, write_study_file
+from study_rows import STUDY, Rows, fill_study, opened
 
 from engine.errors import CommandError, SetupError
 from engine.files import restore
@@ -66,17 +66,6 @@ def test_a_plain_installation_says_what_is_missing(command_line: str, tmp_path: 
     told = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path)
     assert told.returncode == 1
     assert "-e '.[study]'" in told.stderr
-
-
-async def test_training_needs_a_permission_and_tells_which(
-    settings: Settings, database: Database, tmp_path: Path
-) -> None:
-    with pytest.raises(CommandError, match="training_permission"):
-        await export(settings, tmp_path / "out", purpose="training")
-    assert not (tmp_path / "out").exists()
-    write_study_file(settings, 'training_permission = "Letter 12 of 3 May 2026"\n')
-    await export(settings, tmp_path / "out", purpose="training")
-    assert "Letter 12 of 3 May 2026" in (tmp_path / "out/README.md").read_text(encoding="utf-8")
 
 
 async def test_every_export_is_on_record_and_private(

@@ -1,11 +1,9 @@
 """The report needs nothing but itself, tells its n, and counts right."""
 
-import io
 import re
 from collections.abc import AsyncIterator
 from html.parser import HTMLParser
 from pathlib import Path
-from urllib.parse import unquote
 
 import numpy as np
 import pandas
@@ -13,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from study_exports import export
 from study_love import fill_love
 from study_rows import STUDY, Rows, fill_study, opened
 
@@ -72,18 +71,6 @@ class Page(HTMLParser):
         if self._figure:
             self.figures[self._figure] += data
 
-    def rows(self, name: str) -> pandas.DataFrame:
-        """The rows that the page holds under that name."""
-        address = next(
-            a for a in self.links if a.startswith("data:") and f"{name}" in self._names(a)
-        )
-        return pandas.read_csv(io.StringIO(unquote(address.partition(",")[2])))
-
-    def _names(self, address: str) -> str:
-        heads = {"trials": "id,pseudonym,kind", "interactions": "id,pseudonym,accepted"}
-        head = unquote(address.partition(",")[2])[:60]
-        return " ".join(name for name, start in heads.items() if head.startswith(start))
-
 
 @pytest.fixture
 async def database(settings: Settings) -> AsyncIterator[Database]:
@@ -105,7 +92,7 @@ async def test_the_page_needs_nothing_but_itself_and_is_the_same_every_time(
     assert text == await page_of(settings, database)
     page = Page(text)
     assert "script" not in page.tags
-    assert all(link.startswith(("#", "data:text/csv")) for link in page.links)
+    assert all(link.startswith("#") for link in page.links)
     assert {link[1:] for link in page.links if link.startswith("#")} <= page.ids
     assert set(re.findall(r'https?://[^"\s]+', text)) <= {
         "http://www.w3.org/2000/svg",
@@ -115,16 +102,17 @@ async def test_the_page_needs_nothing_but_itself_and_is_the_same_every_time(
     assert (tmp_path / "report.html").stat().st_mode & 0o777 == 0o600
 
 
-async def test_every_figure_tells_its_n_and_the_rows_count_up_to_it(
-    settings: Settings, database: Database
+async def test_every_figure_tells_its_n_and_the_exports_rows_count_up_to_it(
+    settings: Settings, database: Database, tmp_path: Path
 ) -> None:
     await fill_study(database, settings, 10)
+    await export(settings, tmp_path / "out")
     page = Page(await page_of(settings, database))
     assert page.figures.keys() == FIGURES
     for name, text in page.figures.items():
         assert re.search(r"n = [\d,]+", text), name
         assert "the rows behind it" in text
-    rows = page.rows("trials")
+    rows = pandas.read_csv(tmp_path / "out/trials.csv")
     rows = rows[rows["kind"] == "compare"]
     assert len(rows) == 30
     scored = rows[rows["choice"].isin(["a", "b", "tie"]) & (rows["unblinded"] == False)]  # noqa: E712
@@ -133,7 +121,7 @@ async def test_every_figure_tells_its_n_and_the_rows_count_up_to_it(
     rate = (won + (scored["choice"] == "tie").sum() / 2) / len(scored)
     assert f"scored {len(scored)}" in page.figures["wins"]
     assert f"{rate:.3g}" in page.figures["wins"]
-    assert len(page.rows("interactions")) == 90
+    assert len(pandas.read_csv(tmp_path / "out/interactions.csv", lineterminator="\n")) == 90
 
 
 async def test_nobody_who_left_and_nothing_that_was_written_is_in_it(
@@ -145,9 +133,8 @@ async def test_nobody_who_left_and_nothing_that_was_written_is_in_it(
         gone = rows.person(2)
         await rows.consent(gone, action="withdrawn", use=False)
     text = await page_of(settings, database)
-    assert gone[:12] not in text
-    assert rows.person(1)[:12] in text
-    assert "rain" not in text
+    assert gone[:12] not in text and "rain" not in text
+    assert "interactions on record54left out: no consent now9" in Page(text).figures["exclusions"]
     assert "withdrew" in Page(text).figures["funnel"]
 
 

@@ -104,7 +104,7 @@ async def test_the_decisions_of_a_reader_are_followed(
 ) -> None:
     text = "I met Anna Rossi, who wrote to info@museum.org"
     await interactions(database, text, "And then Anna Rossi left")
-    findings = await review_study(settings, STUDY, presidio=False)
+    findings = await review_study(settings, STUDY)
     listed = list(csv.DictReader(io.StringIO(review_list(findings))))
     assert [(row["what"], row["default"]) for row in listed] == [
         ("Anna Rossi", "keep"),

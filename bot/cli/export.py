@@ -12,7 +12,7 @@ from engine.errors import CommandError
 from engine.study.disclosure.review import review_list
 from engine.study.export.export import Exported, export_study, review_study
 from engine.study.export.manifest import Difference, difference
-from engine.study.export.release import Form, Grain, Options, Purpose
+from engine.study.export.release import Form, Grain, Options
 from engine.study.export.table_files import write_whole
 
 export_app = typer.Typer()
@@ -41,13 +41,9 @@ def export_command(
             min=1, max=1000, help="People that a combination must have; else study.toml's."
         ),
     ] = None,
-    purpose: Annotated[
-        Purpose, typer.Option(help="training needs a permission in study.toml.")
-    ] = "analysis",
     review: Annotated[
         Path | None, typer.Option(help="A filled review list: pastiche study review.")
     ] = None,
-    presidio: Annotated[bool, typer.Option(help="Also Presidio's patterns (an extra).")] = False,
     replace: Annotated[bool, typer.Option("--replace", help="In an older export's place.")] = False,
 ) -> None:
     """Write a study's rows as Parquet, JSONL and CSV, with codebook, card and checksums."""
@@ -93,14 +89,13 @@ def _gate(done: Exported) -> str:
 def review_command(
     study: StudyName,
     out: Annotated[Path, typer.Option(help="The list, a CSV file.")] = Path("review.csv"),
-    presidio: Annotated[bool, typer.Option(help="Also Presidio's patterns (an extra).")] = False,
 ) -> None:
     """List what an export would take out of the texts, and what may be a name, to be decided on."""
     with logged("study") as settings:
         out = out.expanduser().absolute()
         if out.exists():
             raise CommandError(f"{out} is there already; its decisions are not overwritten.")
-        findings = shutdown.run(review_study(settings, study, presidio=presidio))
+        findings = shutdown.run(review_study(settings, study))
         write_whole(out, review_list(findings))
         sys.stdout.write(
             f"{out}: {len(findings)} finds. Write keep or remove under `decision` (keep all, "
@@ -133,13 +128,10 @@ def _differences(found: Difference) -> str:
     ]
     marks = (("gone", found.gone), ("new", found.new), ("changed", found.changed))
     for word, counts in marks:
-        lines += [f"{word} rows in {table}: {count}" for table, count in counts.items()]
-    for person, counts in found.of_people.items():
-        note = {True: " (gone from the study)"}.get(person in found.gone_people, "")
-        note = " (new in the study)" if person in found.new_people else note
-        what = ", ".join(f"{word} {count}" for word, count in counts.items())
-        lines.append(f"{person or 'of nobody'}{note}: {what}")
-    if found.same:
+        lines += [f"{word} rows in {table}: {count}" for table, count in sorted(counts.items())]
+    lines += [f"{person} is new in the study" for person in found.new_people]
+    lines += [f"{person} is gone from the study" for person in found.gone_people]
+    if not (found.gone or found.new or found.changed):
         lines.append("The rows are the same.")
     if found.gone_people:
         lines.append(

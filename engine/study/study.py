@@ -50,7 +50,6 @@ class StudyFile(BaseModel):
     approval: str = Field(default="", max_length=200)
     controller: str = Field(default="", max_length=200)
     complaint: str = Field(default="", max_length=200)
-    training_permission: str = Field(default="", max_length=200)
     quasi_identifiers: tuple[str, ...] = ()
     k_anonymity: int = Field(default=5, ge=1, le=1000)
 

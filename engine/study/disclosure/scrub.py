@@ -1,18 +1,15 @@
 """The scrub: take handles, ids, addresses, numbers and tokens out of a text.
 
 Each find is replaced by a placeholder that says what stood there (`[email]`). The patterns are our own
-because the general tools know no chat platforms; engine.study.disclosure.presidio adds Presidio's.
-Every pattern has bounded repeats and begins where a word begins, so that the time grows with the length
-of the text and no faster. **Names of people and places are not found**: that takes a reader, for whom
-`suspects` lists what looks like a name.
+because the general tools know no chat platforms. Every pattern has bounded repeats and begins where a
+word begins, so that the time grows with the length of the text and no faster. **Names of people and
+places are not found**: that takes a reader, for whom `suspects` lists what looks like a name.
 """
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-
-Finder = Callable[[str], Iterable["Find"]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,8 +149,8 @@ _CALLED = re.compile(
 )
 
 
-def find(text: str, more: Sequence[Finder] = ()) -> list[Find]:
-    """Find what is to be taken out, in order, none overlapping another. `more` looks after ours.
+def find(text: str) -> list[Find]:
+    """Find what is to be taken out, in order, none overlapping another.
 
     >>> [(f.kind, "Ask @jane or jo@x.org."[f.start : f.end]) for f in find("Ask @jane or jo@x.org.")]
     [('handle', '@jane'), ('email', 'jo@x.org')]
@@ -163,8 +160,6 @@ def find(text: str, more: Sequence[Finder] = ()) -> list[Find]:
         spans = (one.span() for one in pattern.finditer(text))
         for start, end in spans if check is None else _checked(text, pattern, check):
             found.append(Find(kind=kind, start=start, end=end))
-    for finder in more:
-        found.extend(finder(text))
     return _apart(found)
 
 

@@ -20,10 +20,6 @@ from engine.study.export.table_files import iso
 
 def card(made: ExportFacts, tables: Tables, registry: Registry, missing: int) -> str:
     """Write README.md: a YAML header, then the page. `missing`: pictures whose files are gone."""
-    permission = (
-        f"**Exported for training**, under this permission: {made.file.training_permission}. "
-        "It covers what it says and nothing else."
-    )
     page = text_of("card").format(
         header=_header(made, tables),
         title=made.file.title,
@@ -31,7 +27,6 @@ def card(made: ExportFacts, tables: Tables, registry: Registry, missing: int) ->
         researcher=made.file.researcher,
         contact=made.file.contact,
         summary=_summary(made, tables),
-        permission=permission if made.options.purpose == "training" else "",
         contents=table(
             ["table", "rows", "one row is"],
             [(f"`{name}`", len(tables[name]), table_words(name)["about"]) for name in FILES],
@@ -81,7 +76,7 @@ def _scrubbed(made: ExportFacts, missing: int) -> str:
     scrub, blanked = made.scrub, made.shaped.blanked
     counts = ", ".join(f"`[{kind}]` {count}" for kind, count in sorted(scrub.taken.items()))
     words = [
-        f"Looked for with {made.scrub.name}: {', '.join(KINDS)}. Replaced by placeholders: "
+        f"Looked for with patterns: {', '.join(KINDS)}. Replaced by placeholders: "
         f"{counts or 'nothing was found'}."
     ]
     if made.reviewed:

@@ -45,8 +45,6 @@ def facts_of(made: ExportFacts) -> dict[str, Any]:
         "k": how.k,
         "k_enforced": how.gated,
         "quasi_identifiers": list(how.quasi),
-        "purpose": options.purpose,
-        "scrubber": made.scrub.name,
         "review_sha256": made.reviewed,
         "key": made.key,
     }

@@ -28,7 +28,6 @@ from engine.media.store import PictureStore
 from engine.plan.cards import Registry
 from engine.settings import Settings
 from engine.study.disclosure.k_anonymity import DEFAULT
-from engine.study.disclosure.presidio import needed, presidio_finder
 from engine.study.disclosure.review import Finding, read_decisions
 from engine.study.experiments.tables import ExperimentRow
 from engine.study.export.card_tables import ExportFacts
@@ -36,7 +35,7 @@ from engine.study.export.codebook import FILES, columns
 from engine.study.export.dataset import Reading, read_study
 from engine.study.export.manifest import fill, is_export
 from engine.study.export.release import Options, Scrub, Shape, shape, short
-from engine.study.export.table_files import disk_errors, export_folder
+from engine.study.export.table_files import disk_errors, export_folder, needed
 from engine.study.export.trials import questions_of as asked_in
 from engine.study.lifecycle import connected_database
 from engine.study.study import StudyFile, folder_of, key_of, read_study_file, study_row
@@ -80,12 +79,7 @@ def shape_of(options: Options, file: StudyFile, questions: Collection[str] = ())
     )
 
 
-def check_options(options: Options, file: StudyFile, settings: Settings) -> None:
-    if options.purpose == "training" and not file.training_permission.strip():
-        raise CommandError(
-            "What people wrote for a study is not for training. With the platforms' written permission, "
-            'name it in study.toml: training_permission = "reference and date".'
-        )
+def check_options(options: Options, settings: Settings) -> None:
     out = options.out.absolute()
     restore(out, private=True)
     if out.resolve().is_relative_to(settings.home.resolve()):
@@ -108,11 +102,11 @@ def check_options(options: Options, file: StudyFile, settings: Settings) -> None
 
 async def export_study(options: Options, settings: Settings) -> Exported:
     """Make the export. Raises CommandError or SetupError; then nothing stands under its name."""
-    needed("pyarrow", "study")
+    needed("pyarrow")
     file = read_study_file(settings, options.study)
     with disk_errors(options.out):
-        check_options(options, file, settings)
-    scrub = make_scrub(options.presidio, options.review)
+        check_options(options, settings)
+    scrub = Scrub(decisions=read_decisions(options.review) if options.review else {})
     async with opened_database(settings) as database:
         how = shape_of(options, file, await questions_of(database, settings, options.study))
         reading = await read_study(database, options.study, options.experiment)
@@ -150,23 +144,14 @@ async def export_study(options: Options, settings: Settings) -> Exported:
     )
 
 
-async def review_study(settings: Settings, study: str, *, presidio: bool) -> list[Finding]:
+async def review_study(settings: Settings, study: str) -> list[Finding]:
     """List what the scrub finds, and what may be a name, for a person to decide. Raises SetupError."""
     read_study_file(settings, study)
-    scrub = make_scrub(presidio, None)
-    scrub.listing = True
+    scrub = Scrub(listing=True)
     async with opened_database(settings) as database:
         reading = await read_study(database, study)
     shape(reading, Shape(), scrub)
     return scrub.findings
-
-
-def make_scrub(presidio: bool, review: Path | None) -> Scrub:
-    scrub = Scrub(decisions=read_decisions(review) if review else {})
-    if presidio:
-        finder, name = presidio_finder()
-        scrub.more, scrub.name = (finder,), f"{scrub.name} and {name}"
-    return scrub
 
 
 @asynccontextmanager

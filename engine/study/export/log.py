@@ -22,13 +22,12 @@ from engine.files import whole_file
 from engine.ledger.tables import Delivery, JobRow, Output, PictureRow, RequestRow
 from engine.settings import Settings
 from engine.study import tables as t
-from engine.study.disclosure.presidio import needed
 from engine.study.export.codebook import Column, Row, columns
 from engine.study.export.dataset import allowed_rows, live_people, one_moment, rows_of, taken_up
 from engine.study.export.derived_columns import seconds_of, style_of
 from engine.study.export.export import opened_database
 from engine.study.export.release import Scrub, scrub_table, shorten
-from engine.study.export.table_files import KINDS, disk_errors, table_writer
+from engine.study.export.table_files import KINDS, disk_errors, needed, table_writer
 from engine.study.interactions import BORROWED
 
 AT_ONCE = 500  # rows in memory
@@ -79,7 +78,7 @@ def check_out(out: Path, settings: Settings, *, replace: bool) -> None:
     if out.suffix not in KINDS:
         raise CommandError(f"{out.name} must end in {', '.join(KINDS)}: the kind of the file.")
     if out.suffix == ".parquet":
-        needed("pyarrow", "study")
+        needed("pyarrow")
     if out.resolve().is_relative_to(settings.home.resolve()):
         raise CommandError(f"{out} lies in the data folder, whose backups it would join.")
     if out.is_dir() or (out.exists() and not replace):

@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -17,12 +17,11 @@ from engine.plan.cards import Registry
 from engine.study.export.card import card
 from engine.study.export.card_tables import ExportFacts, facts_of, flow_json
 from engine.study.export.codebook import FILES, Row, Tables, codebook, columns, markdown
-from engine.study.export.table_files import canonical, write_tables
+from engine.study.export.table_files import write_tables
 from engine.study.export.trials import people_columns
 
 FORMAT = "pastiche study export"
-MANIFEST, ROWS, SUMS = "manifest.json", "rows.jsonl", "SHA256SUMS"
-Key = tuple[str, str]  # table, row
+MANIFEST, SUMS = "manifest.json", "SHA256SUMS"
 
 
 def fill(
@@ -49,7 +48,6 @@ def fill(
     for name in ("analysis.py", "analysis.R"):
         script = files("engine.study.export").joinpath(name).read_text(encoding="utf-8")
         write_file(folder / name, script, private=True)
-    write_file(folder / ROWS, _row_lines(tables), private=True)
     write_json(folder / MANIFEST, _manifest(folder, made, tables), private=True)
     write_file(folder / SUMS, sums(folder), private=True)
     return hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
@@ -95,23 +93,6 @@ def _manifest(folder: Path, made: ExportFacts, tables: Tables) -> dict[str, Any]
     }
 
 
-def _row_lines(tables: Tables) -> str:
-    """Write one line a row: table, identifier, person and digest, from which `difference` works."""
-    lines = []
-    for name in FILES:
-        # of a stimulus what it is: how it was judged changes with everybody
-        for row in tables["items" if name == "stimuli" else name]:
-            digest = hashlib.sha256(canonical(row).encode()).hexdigest()[:32]
-            line = {
-                "table": name,
-                "row": str(row["id"]),
-                "person": row.get("author" if name == "stimuli" else "pseudonym"),
-                "sha256": digest,
-            }
-            lines.append(json.dumps(line) + "\n")
-    return "".join(lines)
-
-
 def sums(folder: Path) -> str:
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SUMS)
     return "".join(
@@ -130,65 +111,50 @@ def is_export(folder: Path) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
+    """Name who came and went between two exports, and count rows by table."""
+
     gone_people: tuple[str, ...]
     new_people: tuple[str, ...]
-    gone: Mapping[str, int]
-    new: Mapping[str, int]
-    changed: Mapping[str, int]
-    of_people: Mapping[str, Mapping[str, int]]
+    gone: Counter[str]
+    new: Counter[str]
+    changed: Counter[str]
     options: Mapping[str, tuple[Any, Any]]
-
-    @property
-    def same(self) -> bool:
-        return not (self.gone or self.new or self.changed)
 
 
 def difference(old: Path, new: Path) -> Difference:
+    """Compare the rows of two exports. Raises CommandError for a folder that is none."""
     before, after = _rows(old), _rows(new)
-    gone = before.keys() - after.keys()
-    fresh = after.keys() - before.keys()
-    changed = {key for key in before.keys() & after.keys() if before[key] != after[key]}
-    people_before, people_after = _people(before.values()), _people(after.values())
-    of_people: dict[str, Counter[str]] = defaultdict(Counter)
-    marks = ((gone, before, "gone"), (fresh, after, "new"), (changed, after, "changed"))
-    for keys, rows, word in marks:
-        for key in keys:
-            of_people[rows[key]["person"] or ""][word] += 1
-    options_before, options_after = _options(old), _options(new)
+    people = [
+        {str(name) for row in rows.values() if (name := row.get("pseudonym") or row.get("author"))}
+        for rows in (before, after)
+    ]
+    options = [
+        json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["options"]
+        for folder in (old, new)
+    ]
+    both = {name: (options[0].get(name), options[1].get(name)) for name in options[0] | options[1]}
     return Difference(
-        gone_people=tuple(sorted(people_before - people_after)),
-        new_people=tuple(sorted(people_after - people_before)),
-        gone=_by_table(gone),
-        new=_by_table(fresh),
-        changed=_by_table(changed),
-        of_people={name: dict(counts) for name, counts in sorted(of_people.items())},
-        options={
-            name: (options_before.get(name), options_after.get(name))
-            for name in sorted(options_before.keys() | options_after.keys())
-            if options_before.get(name) != options_after.get(name)
-        },
+        gone_people=tuple(sorted(people[0] - people[1])),
+        new_people=tuple(sorted(people[1] - people[0])),
+        gone=Counter(table for table, _ in before.keys() - after.keys()),
+        new=Counter(table for table, _ in after.keys() - before.keys()),
+        changed=Counter(key[0] for key in before.keys() & after if before[key] != after[key]),
+        options={name: pair for name, pair in sorted(both.items()) if pair[0] != pair[1]},
     )
 
 
-def _people(rows: Iterable[Row]) -> set[str]:
-    return {row["person"] for row in rows if row["person"]}
-
-
-def _by_table(keys: set[Key]) -> dict[str, int]:
-    return dict(sorted(Counter(table for table, _ in keys).items()))
-
-
-def _options(folder: Path) -> dict[str, Any]:
-    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    options: dict[str, Any] = manifest["options"]
-    return options
-
-
-def _rows(folder: Path) -> dict[Key, Row]:
+def _rows(folder: Path) -> dict[tuple[str, str], Row]:
     if not is_export(folder):
         raise CommandError(f"{folder} is no export of a study: it has no {MANIFEST} of ours.")
+    # of a stimulus what it is: how it was judged changes with everybody
+    own = {column.name for column in columns("items")}
+    found: dict[tuple[str, str], Row] = {}
     try:
-        with (folder / ROWS).open(encoding="utf-8") as file:
-            return {(row["table"], row["row"]): row for row in map(json.loads, file)}
+        for table in FILES:
+            for line in (folder / f"{table}.jsonl").read_text(encoding="utf-8").split("\n")[:-1]:
+                row = json.loads(line)
+                stays = own if table == "stimuli" else row.keys()
+                found[table, str(row["id"])] = {name: row.get(name) for name in stays}
     except (OSError, ValueError, KeyError) as error:
-        raise CommandError(f"{folder / ROWS} cannot be read: {error}") from error
+        raise CommandError(f"The rows in {folder} cannot be read: {error}") from error
+    return found

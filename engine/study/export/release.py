@@ -7,7 +7,7 @@ shortened, rows put in order. Nothing is added after the scrub that a person wro
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,14 +16,13 @@ from typing import Any, Literal
 from engine.study.disclosure.k_anonymity import DEFAULT, gate_tables, look, with_answers
 from engine.study.disclosure.public_form import publish
 from engine.study.disclosure.review import Finding, context_of, same
-from engine.study.disclosure.scrub import Find, Finder, find, replaced, suspects
+from engine.study.disclosure.scrub import Find, find, replaced, suspects
 from engine.study.export.codebook import Column, Row, Tables, columns
 from engine.study.export.dataset import Reading
 from engine.study.export.trials import made_from
 from engine.study.pseudonyms import row_name
 
 Form = Literal["private", "public"]
-Purpose = Literal["analysis", "training"]
 Grain = Literal["exact", "hour", "day"]
 SECONDS: Mapping[Grain, int] = {"exact": 0, "hour": 3600, "day": 86400}
 ULID = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}")
@@ -39,9 +38,7 @@ class Options:
     form: Form = "private"
     times: Grain | None = None
     k: int | None = None
-    purpose: Purpose = "analysis"
     review: Path | None = None
-    presidio: bool = False
     replace: bool = False
 
 
@@ -58,8 +55,6 @@ class Shape:
 
 @dataclass(slots=True, kw_only=True)
 class Scrub:
-    name: str = "the program's own patterns"
-    more: Sequence[Finder] = ()
     decisions: Mapping[str, str] = field(default_factory=dict)
     taken: Counter[str] = field(default_factory=Counter)
     kept: int = 0
@@ -68,7 +63,7 @@ class Scrub:
     listing: bool = False
 
     def text(self, table: str, row: str, column: str, text: str) -> str:
-        found = find(text, self.more)
+        found = find(text)
         if self.listing or self.decisions:
             found = self._decided(table, row, column, text, found)
         self.taken.update(one.kind.rstrip("?") for one in found)

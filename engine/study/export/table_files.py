@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -187,3 +188,14 @@ def disk_errors(path: Path) -> Iterator[None]:
             f"{path} cannot be written ({error.strerror or error}); nothing was left there. Make room "
             "or name another place with --out, then run it again."
         ) from error
+
+
+def needed(package: str) -> None:
+    """Raise SetupError, which says how to install it, without this package of the extra `study`."""
+    try:
+        import_module(package)
+    except ImportError:
+        raise SetupError(
+            f"This needs {package}, which is not installed. In the folder of the program: "
+            ".venv/bin/pip install -c constraints.txt -e '.[study]'"
+        ) from None

@@ -1,4 +1,4 @@
-"""One figure of the report: its picture, its numbers, its n, and the rows that it was made of."""
+"""One figure of the report: its picture, its numbers, its n, and which rows it was made of."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,10 +13,7 @@ Cells = Sequence[Sequence[Any]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """Name in `rows` the report's table that was counted, in `which` the rows of it.
-
-    `svg` is empty where there is nothing to draw yet; `note` says how the numbers were made.
-    """
+    """Name in `rows` the export's table that was counted, in `which` its rows; `svg` may be empty."""
 
     name: str
     title: str
@@ -45,8 +42,8 @@ def figure_html(figure: Figure) -> str:
     )
     return (
         f'<figure id="{figure.name}"><h3>{escape(figure.title)}</h3>{picture}<figcaption>{note}'
-        f'<p class="n"><b>{escape(figure.n)}</b> · <a href="#rows-{figure.rows}">the rows behind it</a>'
-        f": {escape(figure.which)}</p></figcaption>{numbers}</figure>"
+        f'<p class="n"><b>{escape(figure.n)}</b> · the rows behind it: <code>{figure.rows}</code>'
+        f" of the export, {escape(figure.which)}</p></figcaption>{numbers}</figure>"
     )
 
 
