@@ -1,10 +1,12 @@
 """What tests share: a data folder of their own, real parts on it, the echo backend as the model."""
 
+import gc
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import hypothesis
+import ledgers
 import postgres
 import pytest
 from pydantic import SecretStr
@@ -16,10 +18,20 @@ from engine.plan.job import Request
 from engine.settings import Settings
 from engine.weights import bases, conversion
 
-hypothesis.settings.register_profile("shared", deadline=None)  # the machine may be busy
+# The same examples in each run, and no time for each: the machine may be busy. To look further, at
+# random: pytest --hypothesis-profile=long
+hypothesis.settings.register_profile("shared", deadline=None, derandomize=True, database=None)
+hypothesis.settings.register_profile("long", deadline=None, derandomize=False, max_examples=2_000)
 hypothesis.settings.load_profile("shared")
 PREPARED = os.environ.get("PASTICHE_TEST_MODELS", "")
 OURS = ("PASTICHE_", "AWS_", "DISCORD_", "TELEGRAM_", "XDG_", "OPERATORS", "MESSAGE_CONTENT")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def frozen() -> None:
+    """What is there by now stays: no collection of garbage in the module walks all of it again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
@@ -110,7 +122,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 async def ledger(settings: Settings) -> AsyncIterator[Ledger]:
     """A ledger on disk, at the newest schema."""
-    upgrade(settings)
+    ledgers.ready(settings)
     made = Ledger(await open_database(settings), settings.media)
     yield made
     await made.close()

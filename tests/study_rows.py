@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import ledgers
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 from ulid import ULID
 
-from engine.ledger.storage import open_database, upgrade
+from engine.ledger.storage import open_database
 from engine.ledger.transactions import Database
 from engine.media.store import PictureStore
 from engine.settings import Settings
@@ -252,6 +253,6 @@ async def _turn(
 
 async def opened(settings: Settings) -> Database:
     """A new ledger with a study file beside it."""
-    upgrade(settings)
+    ledgers.ready(settings)
     write_study_file(settings)
     return Database(await open_database(settings))

@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import ExitStack, aclosing
 from pathlib import Path
 
+import ledgers
 import postgres
 import pytest
 import pytest_asyncio
@@ -47,6 +48,7 @@ def here(
             server = request.getfixturevalue("postgres_server")
             template = request.getfixturevalue("postgres_template")
             made = postgres.on_postgres(made, stack.enter_context(server.copy(template)))
+        ledgers.ready(made)
         yield made
 
 

@@ -3,13 +3,14 @@
 import threading
 import time
 
+import ledgers
 import pytest
 
 from engine.backends.echo import EchoBackend
 from engine.errors import LedgerError, MediaError
 from engine.ledger.ledger import Ledger
 from engine.ledger.picture_cleanup import SAFE_SECONDS, discard
-from engine.ledger.storage import open_database, upgrade
+from engine.ledger.storage import open_database
 from engine.media.store import PictureStore, name_of
 from engine.vault import Vault
 
@@ -58,7 +59,7 @@ def test_a_folder_that_is_away_is_told_without_its_pictures_names(tmp_path) -> N
 @pytest.fixture
 async def shared_ledger(settings, tmp_path):
     settings = settings.model_copy(update={"media_folder": tmp_path / "shared"})
-    upgrade(settings)
+    ledgers.ready(settings)
     ledger = Ledger(await open_database(settings), settings.media)
     yield ledger
     await ledger.close()

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -21,9 +20,6 @@ from engine.ledger.postgres import LedgerServer
 from engine.ledger.sqlite import LedgerFile
 from engine.settings import Settings, read_settings
 from engine.vault import Vault
-
-if TYPE_CHECKING:
-    from alembic.config import Config
 
 KEY_CHECK = "this ledger and its key belong together"
 DRIVERS = ("sqlite+aiosqlite", "postgresql+psycopg")
@@ -66,47 +62,35 @@ def on_server(settings: Settings) -> bool:
     return isinstance(storage_of(settings), LedgerServer)
 
 
-@contextmanager
-def _alembic(
-    storage: Storage, scripts: Path | None, *, writing: bool
-) -> Iterator[tuple["Config", sa.Connection]]:
-    from alembic.config import Config  # slow to import, and an owner's client has no need of it
-
-    with as_file(files("migrations")) as folder:
-        config = Config()
-        config.set_main_option("script_location", str(scripts or folder).replace("%", "%%"))
-        with storage.connect(writing=writing) as connection:
-            config.attributes["connection"] = connection
-            yield config, connection
-
-
 def revisions(settings: Settings, scripts: Path | None = None) -> tuple[str | None, str | None]:
     """Read (the schema the ledger has, the newest that this code knows). Raises LedgerError.
 
     `scripts` is another folder of migrations than the program's own.
     """
-    from alembic.script import ScriptDirectory
-
+    known = _known(scripts)
     storage = storage_of(settings)
     if not storage.exists():
-        with as_file(files("migrations")) as folder:
-            return None, ScriptDirectory(str(scripts or folder)).get_current_head()
-    with _alembic(storage, scripts, writing=False) as (config, connection):
-        return _revisions(config, connection)
+        return None, known[-1]
+    with storage.connect(writing=False) as connection:
+        return _current(connection, known), known[-1]
 
 
-def _revisions(config: "Config", connection: sa.Connection) -> tuple[str | None, str | None]:
-    from alembic.runtime.migration import MigrationContext
-    from alembic.script import ScriptDirectory
+def _known(scripts: Path | None) -> list[str]:
+    """List the schemas, oldest first, by the names of their files: alembic would load each of them."""
+    with as_file(files("migrations")) as folder:
+        return sorted(path.name[1:5] for path in (scripts or folder).glob("versions/v*.py"))
 
-    script = ScriptDirectory.from_config(config)
-    current = MigrationContext.configure(connection).get_current_revision()
-    if current and current not in {revision.revision for revision in script.walk_revisions()}:
+
+def _current(connection: sa.Connection, known: list[str]) -> str | None:
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    current: str | None = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+    if current and current not in known:
         raise LedgerError(
             f"The ledger has schema {current}, which is newer than this program. Nothing was "
             "changed. Install the newer version, or restore a backup."
         )
-    return current, script.get_current_head()
+    return current
 
 
 def make_ready(settings: Settings) -> str | None:
@@ -122,11 +106,12 @@ def upgrade(
     if current == newest:
         _vault(settings, new=current is None)
         return None
-    from alembic import command
+    from alembic import command  # slow to import, and a ledger that is up to date has no need of it
+    from alembic.config import Config
 
     storage = storage_of(settings)
-    with _alembic(storage, scripts, writing=True) as (config, connection):
-        current, newest = _revisions(config, connection)  # another process may have been faster
+    with as_file(files("migrations")) as folder, storage.connect(writing=True) as connection:
+        current = _current(connection, _known(scripts))  # another process may have been faster
         # on disk first: a ledger never exists without its key
         vault = _vault(settings, new=current is None)
         if current == newest:
@@ -137,6 +122,8 @@ def upgrade(
                 "Make a backup, stop the other bots and workers, then run: pastiche db upgrade"
             )
         backup = storage.back_up(settings.home / "backups", current) if current else None
+        config = Config(attributes={"connection": connection})
+        config.set_main_option("script_location", str(scripts or folder).replace("%", "%%"))
         command.upgrade(config, "head")
         if not _belongs(settings, vault, connection.scalar(KEY_CHECK_QUERY)):
             sealed = vault.seal(KEY_CHECK, "meta.value")
