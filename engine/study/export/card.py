@@ -1,25 +1,60 @@
 """The dataset card of an export: README.md, whose header tells `datasets` the tables. Pure."""
 
 import re
+import tomllib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from engine.plan.cards import Registry
 from engine.study.disclosure.scrub import KINDS
-from engine.study.export.card_tables import (
-    ExportFacts,
-    consent_table,
-    experiment_table,
-    expert_table,
-    facts_of,
-    flow_table,
-    table,
-)
 from engine.study.export.codebook import FILES, Tables, table_words
+from engine.study.export.consort import UNIT_FLOW, flow_json, unit_flow
+from engine.study.export.dataset import Flow
+from engine.study.export.release import Scrub, Shaped
 from engine.study.export.schema import text_of
 from engine.study.export.table_files import iso
+from engine.study.study import StudyFile
 
 
-def card(made: ExportFacts, tables: Tables, registry: Registry, missing: int) -> str:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportFacts:
+    """Hold what an export tells of itself; `options` by what and how it was made, as in the manifest."""
+
+    options: Mapping[str, Any]
+    file: StudyFile
+    scrub: Scrub
+    shaped: Shaped
+    flow: Flow
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Write a Markdown table.
+
+    >>> print(table(["a", "b"], [[1, "x|y"]]))
+    | a | b |
+    | --- | --- |
+    | 1 | x\\|y |
+    """
+    cells = [[str(value).replace("|", "\\|").replace("\n", " ") for value in row] for row in rows]
+    lines = [head, ["---"] * len(head), *cells]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _numbers(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Flatten numbers in dicts into rows of a table."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _numbers(value, f"{before}{name.replace('_', ' ')}: ")
+        else:
+            yield f"{before}{name.replace('_', ' ')}", value
+
+
+def card(made: ExportFacts, registry: Registry, missing: int) -> str:
     """Write README.md: a YAML header, then the page. `missing`: pictures whose files are gone."""
+    tables = made.shaped.tables
+    flow = {name: of for name, of in flow_json(tables, made.flow).items() if name != "arms"}
     page = text_of("card").format(
         header=_header(made, tables),
         title=made.file.title,
@@ -31,14 +66,15 @@ def card(made: ExportFacts, tables: Tables, registry: Registry, missing: int) ->
             ["table", "rows", "one row is"],
             [(f"`{name}`", len(tables[name]), table_words(name)["about"]) for name in FILES],
         ),
-        flow=flow_table(made, tables),
-        consent=consent_table(tables),
-        experiments=experiment_table(tables),
-        experts=expert_table(tables, registry),
+        flow=table(["people and rows", "n"], _numbers(flow)),
+        arms=table(UNIT_FLOW, unit_flow(tables, made.flow)) if made.flow.units else "",
+        consent=_consents(tables),
+        experiments=_experiments(tables),
+        experts=_experts(tables, registry),
         scrubbed=_scrubbed(made, missing),
-        anonymity=_anonymity(made),
-        limits=text_of(f"limits_{made.how.form}").strip(),
-        making=table(["", ""], facts_of(made).items()),
+        anonymity=_anonymity(made.shaped.anonymity),
+        limits=text_of(f"limits_{made.options['form']}").strip(),
+        making=table(["", ""], made.options.items()),
     )
     return re.sub(r"\n{3,}", "\n\n", page)
 
@@ -56,20 +92,67 @@ def _header(made: ExportFacts, tables: Tables) -> str:
 
 
 def _summary(made: ExportFacts, tables: Tables) -> str:
-    rows = tables["interactions"]
-    if not any(
-        tables[name] for name in FILES if name not in ("experiments", "questions", "stimuli")
-    ):
+    if not tables["people"]:
         return "**This export is empty**: nobody whose consent holds has left a row yet."
-    people = {row["pseudonym"] for row in rows}
-    times = [row["accepted_at"] for row in rows]
+    times = [row["accepted_at"] for row in tables["interactions"]]
     span = f", from {iso(min(times))[:10]} to {iso(max(times))[:10]}" if times else ""
     form = (
         "the **public** form: words and pictures only of people who let excerpts be published"
-        if made.how.form == "public"
+        if made.options["form"] == "public"
         else "the **private** form, for the study's team under access control"
     )
-    return f"{len(rows)} interactions of {len(people)} people{span}, in {form}."
+    people = {row["pseudonym"] for row in tables["interactions"]}
+    return f"{len(times)} interactions of {len(people)} people{span}, in {form}."
+
+
+def _consents(tables: Tables) -> str:
+    counts = Counter(
+        (row["text_version"], row["locale"] or "not told here", row["text_sha256"] or "-")
+        for row in tables["consents"]
+        if row["action"] == "granted"
+    )
+    if not counts:
+        return "Nobody's."
+    rows = [(*text, f"`{digest[:16]}…`", n) for (*text, digest), n in sorted(counts.items())]
+    excerpts = sum(row["excerpts"] for row in tables["people"])
+    return table(["text", "language", "SHA-256", "times agreed to"], rows) + (
+        f"\n\nOf {len(tables['people'])} people, {excerpts} let de-identified excerpts be published."
+    )
+
+
+def _experiments(tables: Tables) -> str:
+    rows = []
+    for row in tables["experiments"]:
+        file = tomllib.loads(row["file"])
+        rows.append(
+            (
+                f"`{row['id']}`",
+                file.get("hypothesis", ""),
+                file.get("preregistration") or "none named",
+                iso(row["frozen_at"])[:10],
+                f"{row['state']}: {row['stop_reason']}" if row["stop_reason"] else row["state"],
+                f"`{row['version_sha256'][:16]}…`",
+            )
+        )
+    head = ("experiment", "hypothesis", "preregistration", "frozen", "state", "SHA-256")
+    return table(head, rows) if rows else "None with anybody in it."
+
+
+def _experts(tables: Tables, registry: Registry) -> str:
+    counts = Counter(
+        (row["expert"], row["plain"], row["base_digest"] or "-", row["adapter_digest"] or "-")
+        for row in tables["interactions"]
+        if row["state"] == "finished"
+    )
+    rows = []
+    for (name, plain, base, adapter), count in sorted(counts.items()):
+        expert = registry.named(name)
+        licence = expert.rights.licence if expert else "unknown: its card is no longer here"
+        basis = f" ({expert.rights.basis})" if expert and expert.rights.basis else ""
+        who = f"{name}, base alone" if plain else name
+        rows.append((who, count, f"`{base}`", f"`{adapter}`", licence + basis))
+    head = ["expert", "answers", "base", "adapter", "licence"]
+    return table(head, rows) if rows else "None answered."
 
 
 def _scrubbed(made: ExportFacts, missing: int) -> str:
@@ -79,10 +162,10 @@ def _scrubbed(made: ExportFacts, missing: int) -> str:
         f"Looked for with patterns: {', '.join(KINDS)}. Replaced by placeholders: "
         f"{counts or 'nothing was found'}."
     ]
-    if made.reviewed:
+    if digest := made.options["review_sha256"]:
         words.append(
-            f"A person went through the finds (list `{made.reviewed[:16]}…`): {scrub.kept} were left as "
-            f"they were, {scrub.removed} more taken out."
+            f"A person went through the finds (list `{digest[:16]}…`): {scrub.kept} were left as they "
+            f"were, {scrub.removed} more taken out."
         )
     else:
         words.append("**No person has gone through the finds.**")
@@ -94,8 +177,7 @@ def _scrubbed(made: ExportFacts, missing: int) -> str:
     return " ".join(words)
 
 
-def _anonymity(made: ExportFacts) -> str:
-    report = made.shaped.anonymity
+def _anonymity(report: Mapping[str, Any]) -> str:
     quasi = ", ".join(f"`{name}`" for name in report["quasi_identifiers"])
     lead = (
         f"Every combination of {quasi} in `interactions` (a question's answer: in `answers`) belongs to "
@@ -103,9 +185,5 @@ def _anonymity(made: ExportFacts) -> str:
         if report["enforced"]
         else f"**Not enforced in this form.** Over {quasi}, with k = {report['k']}:"
     )
-    rows = [
-        (name.replace("_", " "), n) for name, n in report.items() if type(n) is int and name != "k"
-    ]
-    cells = report.get("cells_coarsened", {})
-    rows += [(f"cells of `{name}` coarsened", count) for name, count in cells.items()]
-    return f"{lead}\n\n{table(['', 'n'], rows)}"
+    told = {n: v for n, v in report.items() if n not in ("enforced", "k", "quasi_identifiers")}
+    return f"{lead}\n\n{table(['', 'n'], _numbers(told))}"

@@ -10,7 +10,7 @@ import subprocess
 import tomllib
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from hashlib import sha256
 from importlib.metadata import version
@@ -30,7 +30,7 @@ from engine.settings import Settings
 from engine.study.disclosure.k_anonymity import DEFAULT
 from engine.study.disclosure.review import Finding, read_decisions
 from engine.study.experiments.tables import ExperimentRow
-from engine.study.export.card_tables import ExportFacts
+from engine.study.export.card import ExportFacts
 from engine.study.export.codebook import FILES, columns
 from engine.study.export.dataset import Reading, read_study
 from engine.study.export.manifest import fill, is_export
@@ -74,8 +74,8 @@ def shape_of(options: Options, file: StudyFile, questions: Collection[str] = ())
         form=options.form,
         times=options.times or ("hour" if public else "exact"),
         k=options.k or file.k_anonymity,
-        gated=public or options.k is not None,
-        quasi=quasi,
+        k_enforced=public or options.k is not None,
+        quasi_identifiers=quasi,
     )
 
 
@@ -106,26 +106,24 @@ async def export_study(options: Options, settings: Settings) -> Exported:
     file = read_study_file(settings, options.study)
     with disk_errors(options.out):
         check_options(options, settings)
-    scrub = Scrub(decisions=read_decisions(options.review) if options.review else {})
+    review = options.review
+    scrub = Scrub(decisions=read_decisions(review) if review else {})
     async with opened_database(settings) as database:
         how = shape_of(options, file, await questions_of(database, settings, options.study))
         reading = await read_study(database, options.study, options.experiment)
-        key = await _key(database, settings, options.study)
         await check_experiment(database, reading, options.experiment)
         shaped = shape(reading, how, scrub)
-        made = ExportFacts(
-            options=options,
-            file=file,
-            how=how,
-            version=version("pastiche"),
-            commit=commit(),
-            schema=revisions(settings)[0] or "none",
-            reviewed=sha256(options.review.read_bytes()).hexdigest() if options.review else "",
-            scrub=scrub,
-            shaped=shaped,
-            flow=reading.flow,
-            key=key,
-        )
+        facts = {
+            "version": version("pastiche"),
+            "commit": commit(),
+            "schema": revisions(settings)[0],
+            "study": options.study,
+            "experiment": options.experiment,
+            **asdict(how),
+            "review_sha256": sha256(review.read_bytes()).hexdigest() if review else "",
+            "key": await _key(database, settings, options.study),
+        }
+        made = ExportFacts(options=facts, file=file, scrub=scrub, shaped=shaped, flow=reading.flow)
         registry = Registry.load(settings.expert_roots, settings.profile)
         media = PictureStore(settings.media, database.vault)
         rows = {name: len(shaped.tables[name]) for name in FILES}

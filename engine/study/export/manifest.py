@@ -14,9 +14,9 @@ from engine.errors import CommandError
 from engine.files import write_file, write_json
 from engine.media.store import PictureStore, name_of
 from engine.plan.cards import Registry
-from engine.study.export.card import card
-from engine.study.export.card_tables import ExportFacts, facts_of, flow_json
+from engine.study.export.card import ExportFacts, card
 from engine.study.export.codebook import FILES, Row, Tables, codebook, columns, markdown
+from engine.study.export.consort import flow_json
 from engine.study.export.table_files import write_tables
 from engine.study.export.trials import people_columns
 
@@ -36,7 +36,7 @@ def fill(
     `rename` gives the identifiers within pictures of the public form.
     """
     tables = made.shaped.tables
-    missing = _pictures(folder, tables, media, rename if made.how.form == "public" else None)
+    missing = _pictures(folder, tables, media, rename if made.options["form"] == "public" else None)
     of = {name: columns(name) for name in FILES} | {"people": people_columns(tables)}
     for name in FILES:
         write_tables(folder, name, of[name], tables[name])
@@ -44,7 +44,7 @@ def fill(
     write_json(folder / "flow.json", flow_json(tables, made.flow), private=True)
     write_json(folder / "codebook.json", book, private=True)
     write_file(folder / "codebook.md", markdown(book), private=True)
-    write_file(folder / "README.md", card(made, tables, registry, missing), private=True)
+    write_file(folder / "README.md", card(made, registry, missing), private=True)
     for name in ("analysis.py", "analysis.R"):
         script = files("engine.study.export").joinpath(name).read_text(encoding="utf-8")
         write_file(folder / name, script, private=True)
@@ -83,7 +83,7 @@ def _manifest(folder: Path, made: ExportFacts, tables: Tables) -> dict[str, Any]
         "format": FORMAT,
         "format_version": 1,
         "title": made.file.title,
-        "options": facts_of(made),
+        "options": dict(made.options),
         "rows": {name: len(tables[name]) for name in FILES},
         "people": len({row["pseudonym"] for row in tables["interactions"]}),
         "scrubbed": dict(made.scrub.taken),

@@ -44,13 +44,13 @@ class Options:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """Say how the rows go out; `gated`: small groups are coarsened, and not only counted."""
+    """Say how the rows go out; `k_enforced`: small groups are coarsened, and not only counted."""
 
     form: Form = "private"
     times: Grain = "exact"
     k: int = 5
-    gated: bool = False
-    quasi: tuple[str, ...] = DEFAULT
+    k_enforced: bool = False
+    quasi_identifiers: tuple[str, ...] = DEFAULT
 
 
 @dataclass(slots=True, kw_only=True)
@@ -129,16 +129,16 @@ def shape(reading: Reading, how: Shape, scrub: Scrub) -> Shaped:
     for name, rows in tables.items():
         scrub_table(name, rows, scrub, key)
     report = (
-        gate_tables(tables, how.quasi, how.k)
-        if how.gated
-        else look(with_answers(tables, how.quasi), how.quasi, how.k)
+        gate_tables(tables, how.quasi_identifiers, how.k)
+        if how.k_enforced
+        else look(with_answers(tables, how.quasi_identifiers), how.quasi_identifiers, how.k)
     )
     _coarsen(tables, how)
     for name, rows in tables.items():
         shorten(name, rows, key)
         rows.sort(key=lambda row: _order(name, row))
     tables |= made_from(tables)
-    return Shaped(tables=tables, anonymity={"enforced": how.gated, **report}, blanked=blanked)
+    return Shaped(tables=tables, anonymity={"enforced": how.k_enforced, **report}, blanked=blanked)
 
 
 def scrub_table(name: str, rows: Iterable[Row], scrub: Scrub, key: bytes) -> None:
@@ -212,7 +212,7 @@ def cut(value: Any, name: str, seconds: int) -> Any:
 
 
 def _grain(name: str, row: Row, how: Shape) -> Grain:
-    if not how.gated or "hour" not in how.quasi:
+    if not how.k_enforced or "hour" not in how.quasi_identifiers:
         return how.times
     if how.times == "day" or name != "interactions":
         return "day"

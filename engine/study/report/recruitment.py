@@ -2,8 +2,8 @@
 
 from collections import Counter
 
-from engine.study.export.card_tables import UNIT_FLOW, exposure_flow, unit_flow
 from engine.study.export.codebook import Row, Tables
+from engine.study.export.consort import UNIT_FLOW, exposure_flow, unit_flow
 from engine.study.export.dataset import Flow
 from engine.study.report.figures import Figure
 from engine.study.report.plots import bars
