@@ -77,7 +77,7 @@ async def test_words_of_the_terminal_stay_as_long_as_is_set_and_what_was_blanked
         await told(talk, "/story A lighthouse.", who)
     ledger = talk.context.services.ledger
     clock.ahead += KEEP_SECONDS + 60
-    await Retention(ledger, here.home, ledger.observers, 30 * 86400.0).clean()
+    await Retention(ledger, here.home, 30 * 86400.0).clean()
     kept = [row for row in await logged(here, tmp_path / "1.jsonl") if row["source"] == "terminal"]
     assert all(row["blanked"] is None for row in kept) and "lighthouse" in kept[-1]["text"]
     clock.ahead += 30 * 86400.0

@@ -9,12 +9,12 @@ import sqlalchemy as sa
 from engine.chat.rights import RULES
 from engine.errors import LedgerError
 from engine.ledger.erasure import BORROWED, cut_off, emptied, followers
-from engine.ledger.observers import ChatObserver, Rule
+from engine.ledger.observers import Observer, Rule
 from engine.ledger.sqlite import LedgerFile
 
 
 def forget_in_backups(
-    home: Path, lookup: str, pseudonyms: Sequence[str], observers: Sequence[ChatObserver]
+    home: Path, lookup: str, pseudonyms: Sequence[str], observers: Sequence[Observer]
 ) -> None:
     """Delete the person's rows in every copy, whatever its schema; one that cannot be read is left to
     the tombstone, which works when it is put back."""
@@ -32,7 +32,7 @@ def _forget(
     connection: sa.Connection,
     lookup: str,
     pseudonyms: Sequence[str],
-    observers: Sequence[ChatObserver],
+    observers: Sequence[Observer],
 ) -> None:
     """Delete by each table's rule, after taking the person's words out of what others made of it."""
     schema = sa.MetaData()

@@ -9,7 +9,6 @@ import sqlalchemy as sa
 from engine.ledger.chat_tables import BlockRow, Rating, Report, VerdictRow
 from engine.ledger.erasure import blank_jobs, cut_off_requests
 from engine.ledger.ledger import Ledger, new_id
-from engine.ledger.observers import ChatObserver
 from engine.ledger.tables import Asker, JobRow, RequestRow
 from engine.ledger.transactions import put, repeated
 from engine.moderation import Judged, unspoken, verdict_row
@@ -25,9 +24,8 @@ def _standing(now: float) -> sa.Select[str]:
 class Feedback:
     """Writes them down, and hides answers."""
 
-    def __init__(self, ledger: Ledger, observers: Sequence[ChatObserver] = ()) -> None:
+    def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._observers = observers
 
     @repeated
     async def rate(self, platform: str, rater: str, job: str, value: int, reason: str = "") -> None:
@@ -37,7 +35,7 @@ class Feedback:
         async with self._ledger.writing(synced=False) as connection:
             now = self._ledger.clock()
             await put(connection, Rating, ("job_id", "rater"), {**row, "at": now})
-            for observer in self._observers:
+            for observer in self._ledger.observers:
                 await observer.rated(connection, platform, rater, job, value, now, reason)
 
     async def ratings(self, job: str) -> list[int]:
@@ -84,7 +82,7 @@ class Feedback:
         async with self._ledger.writing(synced=False) as connection:
             if not unspoken(rows):
                 await connection.execute(sa.insert(VerdictRow), sealed)
-            for observer in self._observers if job is not None else ():
+            for observer in self._ledger.observers if job is not None else ():
                 await observer.judged(connection, str(job), rows, self._ledger.clock())
 
     async def hide(self, job: str) -> None:
@@ -99,6 +97,6 @@ class Feedback:
             row = (await connection.execute(asked.where(JobRow.id == job))).one_or_none()
             if row is not None:
                 await cut_off_requests(connection, [row.id], but_of=row.asker_id)
-            for observer in self._observers:
+            for observer in self._ledger.observers:
                 await observer.hidden(connection, job, self._ledger.clock())
             await blank_jobs(self._ledger, connection, [job])

@@ -21,7 +21,6 @@ from engine.files import append
 from engine.ledger.chat_tables import BucketRow, PlaceRow, Tombstone
 from engine.ledger.erasure import erase_requests
 from engine.ledger.ledger import Ledger
-from engine.ledger.observers import ChatObserver
 from engine.ledger.tables import Asker, JobRow, RequestRow
 from engine.ledger.transactions import lasting, put
 
@@ -45,10 +44,9 @@ class Forgotten:
 class Forgetting:
     """Works on the ledger, on its copies, and on what observers keep."""
 
-    def __init__(self, ledger: Ledger, home: Path, observers: Sequence[ChatObserver] = ()) -> None:
+    def __init__(self, ledger: Ledger, home: Path) -> None:
         self._ledger = ledger
         self._home = home
-        self._observers = observers
 
     async def forget(self, platform: str, asker: str, pseudonyms: Sequence[str] = ()) -> Forgotten:
         """Delete everything of a person, in all studies too. Raises LedgerError; then nothing went.
@@ -67,7 +65,8 @@ class Forgetting:
             await asyncio.to_thread(append, self._home / TOMBSTONES, line, private=True)
         except OSError as error:
             raise LedgerError(f"{TOMBSTONES} cannot be written: {error.strerror}") from error
-        await asyncio.to_thread(forget_in_backups, self._home, lookup, pseudonyms, self._observers)
+        observers = self._ledger.observers
+        await asyncio.to_thread(forget_in_backups, self._home, lookup, pseudonyms, observers)
         done = await self.erase(lookup, now, pseudonyms)
         await self._ledger.throw_away()
         await self._ledger.fold_away()
@@ -78,7 +77,7 @@ class Forgetting:
         """Delete in one transaction; pictures are written down in it, to be thrown away after it."""
         async with self._ledger.writing() as connection:
             pictures = 0
-            for observer in self._observers:
+            for observer in self._ledger.observers:
                 now = self._ledger.clock()
                 pictures += await observer.forgotten(connection, lookup, pseudonyms, now)
             asked = sa.select(RequestRow.id).join(Asker).where(Asker.lookup == lookup)

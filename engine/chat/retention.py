@@ -5,7 +5,6 @@ A time that lies over a day ahead was written by a clock that was wrong, and cou
 
 import asyncio
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,6 @@ from engine.ledger.chat_tables import (
 )
 from engine.ledger.erasure import BLANK_REQUEST, blank_jobs, chunks, erase_private
 from engine.ledger.ledger import Ledger
-from engine.ledger.observers import ChatObserver
 from engine.ledger.tables import Asker, Delivery, JobRow, RequestRow
 from engine.ledger.transactions import add, lasting
 from engine.queues.postgres.tables import Ticket
@@ -58,17 +56,10 @@ class Retention:
     Whoever writes in a terminal has the data folder: they may have their words kept longer.
     """
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        home: Path,
-        observers: Sequence[ChatObserver] = (),
-        terminal_seconds: float = KEEP_SECONDS,
-    ) -> None:
-        self._terminal_seconds = terminal_seconds
+    def __init__(self, ledger: Ledger, home: Path, terminal_seconds: float = KEEP_SECONDS) -> None:
         self._ledger = ledger
         self._home = home
-        self._observers = observers
+        self._terminal_seconds = terminal_seconds
 
     async def clean(self, *, dry_run: bool = False) -> dict[str, int]:
         """Blank what is older than its time; how much of what.
@@ -108,7 +99,10 @@ class Retention:
         last = sa.select(sa.func.max(RetentionRow.at)).where(RetentionRow.dry_run.is_(False))
         since = await self._ledger.scalar(last)
         if since is None:
-            first = [RequestRow.accepted_at, *(c for o in self._observers for c in o.beginnings)]
+            first = [
+                RequestRow.accepted_at,
+                *(c for o in self._ledger.observers for c in o.beginnings),
+            ]
             found = [await self._ledger.scalar(sa.select(sa.func.min(at))) for at in first]
             since = min((at for at in found if at is not None), default=None)
         return None if since is None else max(0.0, self._ledger.clock() - since)
@@ -146,7 +140,10 @@ class Retention:
             full = sa.or_(*(getattr(table, column).is_not(None) for column in empty))
             gone = sa.update(table).where(_old(table.at, now, seconds), full).values(empty)
             counts[name] = (await connection.execute(gone)).rowcount
-        for name, at, seconds in (*EXPIRING, *(e for o in self._observers for e in o.expiring)):
+        for name, at, seconds in (
+            *EXPIRING,
+            *(e for o in self._ledger.observers for e in o.expiring),
+        ):
             gone_rows = sa.delete(at.class_).where(_old(at, now, seconds))
             counts[name] = (await connection.execute(gone_rows)).rowcount
         return counts

@@ -1,6 +1,6 @@
 """What a layer above the ledger is told, in the ledger's own transactions, and how its tables forget.
 
-The ledger and the chat know these protocols only; the composition root hands in who keeps them.
+The ledger and the chat know this protocol only; the composition root hands in who keeps it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,41 +30,34 @@ class Rule:
 
 
 class Observer(Protocol):
-    """Keeps rows of its own about jobs. `pictures` are the columns that name pictures it holds."""
+    """Keeps rows of its own about jobs, and what people say and do with answers; lets go of people.
 
+    `rules` are its tables', those that point at others first. `borrowed` is of the table whose rows go
+    on from others' by a column `parent`: the column that names the person, and those of the words that
+    are taken over. `pictures` are the columns that name pictures it holds. `expiring` names what is
+    deleted when its time is over: what it counts as, the time's column, and the seconds. `beginnings`
+    are times since when there has been something to keep.
+    """
+
+    rules: Mapping[str, Rule]
+    borrowed: tuple[Any, Sequence[str]]
     pictures: Sequence[Any]
+    expiring: Sequence[tuple[str, Any, float]]
+    beginnings: Sequence[Any]
 
     async def accepted(
         self, connection: AsyncConnection, request: Request, route: Route, job: Job, now: float
-    ) -> object:
-        """Note that a request and its job were written."""
+    ) -> object: ...
 
     async def finished(
         self, connection: AsyncConnection, job: str, text: str | None, notes: str | None
     ) -> None:
         """Note that the job has its final state, and its pictures their rows; `notes` are JSON."""
 
-    async def delivered(self, connection: AsyncConnection, job: str, now: float) -> None:
-        """Note that a client has shown the answer."""
+    async def delivered(self, connection: AsyncConnection, job: str, now: float) -> None: ...
 
     async def erased(self, connection: AsyncConnection, jobs: Sequence[str]) -> None:
         """Let nothing lead to these jobs any more: they lost their words, or their rows."""
-
-
-class ChatObserver(Protocol):
-    """Keeps what people say and do with answers, and lets go of people.
-
-    `rules` are its tables', those that point at others first. `borrowed` is of the table whose rows go
-    on from others' by a column `parent`: the column that names the person, and those of the words that
-    are taken over.
-    `expiring` names what is deleted when its time is over: what it counts as, the time's column, and
-    the seconds. `beginnings` are times since when there has been something to keep.
-    """
-
-    rules: Mapping[str, Rule]
-    borrowed: tuple[Any, Sequence[str]]
-    expiring: Sequence[tuple[str, Any, float]]
-    beginnings: Sequence[Any]
 
     async def rated(
         self,
@@ -75,13 +68,11 @@ class ChatObserver(Protocol):
         value: int,
         now: float,
         reason: str = "",
-    ) -> None:
-        """Note somebody's thumb for an answer."""
+    ) -> None: ...
 
     async def judged(
         self, connection: AsyncConnection, job: str, judged: Sequence[dict[str, Any]], now: float
-    ) -> None:
-        """Note what moderation said of the answer."""
+    ) -> None: ...
 
     async def hidden(self, connection: AsyncConnection, job: str, now: float) -> None:
         """Let go of an answer that was taken away, with its words and pictures."""

@@ -64,12 +64,10 @@ class Services:
         self.outbox = Outbox(ledger)
         self.leases = Leases(ledger, self.outbox.sender)
         self.places = Places(ledger)
-        self.feedback = Feedback(ledger, observers)
+        self.feedback = Feedback(ledger)
         self.stories = Stories(ledger)
-        self.forgetting = Forgetting(ledger, settings.home, observers)
-        self.retention = Retention(
-            ledger, settings.home, observers, settings.terminal_hours * 3600.0
-        )
+        self.forgetting = Forgetting(ledger, settings.home)
+        self.retention = Retention(ledger, settings.home, settings.terminal_hours * 3600.0)
         self.agreements = Agreements(ledger, settings, study)
         self.study_services = None if study is None else _study_services(ledger, study, settings)
 
