@@ -1,7 +1,6 @@
 """The dataset card of an export: README.md, whose header tells `datasets` the tables. Pure."""
 
 import re
-import tomllib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from engine.study.disclosure.scrub import KINDS
 from engine.study.export.codebook import FILES, Tables, table_words
 from engine.study.export.consort import UNIT_FLOW, flow_json, unit_flow
 from engine.study.export.dataset import Flow
+from engine.study.export.derived_columns import files_of
 from engine.study.export.release import Scrub, Shaped
 from engine.study.export.schema import text_of
 from engine.study.export.table_files import iso
@@ -121,9 +121,9 @@ def _consents(tables: Tables) -> str:
 
 
 def _experiments(tables: Tables) -> str:
-    rows = []
+    rows, files = [], files_of(tables)
     for row in tables["experiments"]:
-        file = tomllib.loads(row["file"])
+        file = files[row["id"]]
         rows.append(
             (
                 f"`{row['id']}`",

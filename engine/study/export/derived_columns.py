@@ -10,6 +10,7 @@ import tomllib
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
 from engine.study.export.codebook import Row, Tables
 
@@ -42,6 +43,11 @@ def derive(tables: Tables, consents: Mapping[int, Row], kinds: Mapping[str, str]
             "moderation_action": gravest([verdict.get("action") for verdict in row["moderation"]]),
             "rating": thumbs.get((row["id"], row["pseudonym"])),
         }
+
+
+def files_of(tables: Tables) -> dict[str, dict[str, Any]]:
+    """Read the frozen files as they are: another version of the program may have checked them."""
+    return {row["id"]: tomllib.loads(row["file"]) for row in tables["experiments"]}
 
 
 def style_of(text: str | None) -> Row:
@@ -95,8 +101,7 @@ def _exclude_few(tables: Tables) -> None:
 
     A reason given before stays.
     """
-    # tomllib, as a program of another version may have read the frozen file
-    files = {row["id"]: tomllib.loads(row["file"]) for row in tables["experiments"]}
+    files = files_of(tables)
     done = Counter(
         (row["experiment"], row["pseudonym"])
         for row in tables["exposures"]

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from engine.study.experiments.questions import Question
 from engine.study.export.codebook import Column, Kind, Row, Tables, columns
 from engine.study.export.derived_columns import STYLE
 
@@ -101,9 +102,9 @@ def _answered(said: Mapping[str, Any]) -> Row:
     return {"value": numbers[0] if numbers else None, "answers": dict(said) or None}
 
 
-def questions_of(experiments: Iterable[Row]) -> dict[Asked, dict[str, Any]]:
+def questions_of(experiments: Iterable[Row]) -> dict[Asked, Question]:
     """Read the questions of the frozen files, as they are: another version may have checked them."""
-    found: dict[Asked, dict[str, Any]] = {}
+    found: dict[Asked, Question] = {}
     for row in experiments:
         file = tomllib.loads(row["file"])
         rating = [{"id": "rating", **file["rating"]}] if "rating" in file else []
@@ -112,46 +113,36 @@ def questions_of(experiments: Iterable[Row]) -> dict[Asked, dict[str, Any]]:
             name = step.get("id") or f"{step.get('kind', 'step')}-{number}"
             parts[name] = step.get("questions", ())
         for instrument, questions in parts.items():
-            found |= {(row["id"], instrument, one["id"]): one for one in questions}
+            for one in questions:
+                found[row["id"], instrument, one["id"]] = Question.model_construct(**one)
     return found
 
 
-def values_of(asked: Mapping[str, Any]) -> list[str]:
-    """List what can be answered, in its order; nothing where anything can be typed."""
-    match asked.get("kind", "likert"):
-        case "likert":
-            return [str(value) for value in range(1, asked.get("points", 5) + 1)]
-        case "slider":
-            return [str(value) for value in range(0, 101, 10)]
-        case _:
-            return list(asked.get("choices", ()))
-
-
-def labels_of(asked: Mapping[str, Any]) -> dict[str, str]:
+def labels_of(asked: Question) -> dict[str, str]:
     """Word the values: the ends of a scale, or each choice."""
-    values = values_of(asked)
-    if asked.get("choices"):
+    values = asked.values
+    if asked.choices:
         return dict(zip(values, values, strict=True))
-    ends = {values[0]: asked.get("low"), values[-1]: asked.get("high")} if values else {}
+    ends = {values[0]: asked.low, values[-1]: asked.high} if values else {}
     return {value: words for value, words in ends.items() if words}
 
 
-def _question(asked: Asked, of: Mapping[str, Any]) -> Row:
+def _question(asked: Asked, of: Question) -> Row:
     names = ("experiment", "instrument", "question")
     return {
         "id": ".".join(asked),
         **dict(zip(names, asked, strict=True)),
-        "kind": of.get("kind", "likert"),
-        "text": of.get("text", ""),
-        "text_it": of.get("text_it"),
-        "values": values_of(of),
+        "kind": of.kind,
+        "text": of.text,
+        "text_it": of.text_it or None,
+        "values": list(of.values),
         "labels": labels_of(of),
-        "required": bool(of.get("required")),
+        "required": of.required,
     }
 
 
 def _people(
-    tables: Tables, trials: Sequence[Row], questions: Mapping[Asked, Mapping[str, Any]]
+    tables: Tables, trials: Sequence[Row], questions: Mapping[Asked, Question]
 ) -> list[Row]:
     blank = dict.fromkeys(column.name for column in people_columns(tables))
     last = {row["pseudonym"]: row for row in tables["consents"]}
@@ -173,7 +164,7 @@ def _people(
         key = (row["experiment"], row["instrument"], row["question"])
         if row["counts"] and not row["about"] and key in questions and row["pseudonym"] in people:
             said = row.get("words") or row["value"]
-            number = NUMBERS.get(questions[key].get("kind", "likert"))
+            number = NUMBERS.get(questions[key].kind)
             people[row["pseudonym"]][".".join(key)] = number(said) if number and said else said
     return list(people.values())
 
@@ -192,9 +183,9 @@ def people_columns(tables: Tables) -> tuple[Column, ...]:
     ]
     for asked, of in questions_of(tables["experiments"]).items():
         if asked[1] != "rating":
-            number = NUMBERS.get(of.get("kind", "likert"))
+            number = NUMBERS.get(of.kind)
             kind: Kind = "text" if number is None else "number" if number is float else "whole"
-            about = str(of.get("text", "")).replace("|", "/")
+            about = of.text.replace("|", "/")
             of_each.append(Column(name=".".join(asked), kind=kind, about=about, derived=True))
     return (*columns("people"), *of_each)
 

@@ -2,19 +2,18 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from engine.study.experiments.questionnaires import DEBRIEF
+from engine.study.experiments.questions import Question
 from engine.study.export.codebook import Row, Tables
-from engine.study.export.trials import labels_of, questions_of, values_of
+from engine.study.export.trials import Asked, labels_of, questions_of
 from engine.study.report.estimates import Estimate, estimated
 from engine.study.report.figures import Figure, interval
 from engine.study.report.plots import forest, stacked
 from engine.study.report.primary import excluded, without
 
-Question = tuple[str, str, str]  # experiment, instrument, question
 EVERYBODY = "all"
 MEANS = (
     "Means, with 95 % intervals by drawing whole people anew; the line is the middle of the scale. "
@@ -25,29 +24,29 @@ MANY = 7  # values that have a colour of their own
 
 def answers(tables: Tables) -> list[Figure]:
     arms = {(row["experiment"], row["unit"]): row["arm"] for row in tables["enrolments"]}
-    found: dict[Question, list[Row]] = {}
+    found: dict[Asked, list[Row]] = {}
     asked = questions_of(tables["experiments"])
     for row in without(tables["answers"], excluded(tables)):
         if row["counts"] and row["instrument"] != DEBRIEF:
             key = (row["experiment"], row["instrument"], row["question"])
             found.setdefault(key, []).append(row)
-    return [_figure(key, found[key], arms, asked.get(key, {})) for key in sorted(found)]
+    return [_figure(key, found[key], arms, asked.get(key)) for key in sorted(found)]
 
 
-def _scale(asked: Mapping[str, Any], values: Sequence[str]) -> tuple[list[str], dict[float, str]]:
+def _scale(asked: Question, values: Sequence[str]) -> tuple[list[str], dict[float, str]]:
     """Give a question's choices in their order, and the ends of its scale with their words."""
-    every, labels = values_of(asked), labels_of(asked)
-    if asked.get("kind") == "choice":
+    every, labels = asked.values, labels_of(asked)
+    if asked.kind == "choice":
         return [value for value in every if value in values], {}
-    ends = dict.fromkeys((every[0], every[-1])) if every and not asked.get("choices") else ()
+    ends = dict.fromkeys((every[0], every[-1])) if every and not asked.choices else ()
     return [], {float(end): "\n".join([end, labels.get(end, "")]).strip() for end in ends}
 
 
 def _figure(
-    question: Question,
+    question: Asked,
     rows: Sequence[Row],
     arms: Mapping[tuple[str, str], str],
-    asked: Mapping[str, Any],
+    asked: Question | None,
 ) -> Figure:
     experiment, instrument, name = question
     by_arm: dict[str, list[Row]] = {}
@@ -65,7 +64,7 @@ def _figure(
     counts = {arm: Counter(row["value"] for row in own) for arm, own in by_arm.items()}
     return Figure(
         name=label,
-        title=asked.get("text") or f"{experiment}, {instrument}: {name}",
+        title=asked.text if asked else f"{experiment}, {instrument}: {name}",
         svg=_picture(label, means, counts, values, ends),
         n=f"n = {len(said):,} answers of {len({row['pseudonym'] for row in rows}):,} people",
         rows="answers",

@@ -6,30 +6,20 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from engine.study.experiments.passages import pool_note
 from engine.study.export.codebook import Row, Tables
+from engine.study.export.derived_columns import files_of
 from engine.study.report import estimates as est
 from engine.study.report.figures import Figure, count_of, interval
-from engine.study.report.guesses import detected, detection
 from engine.study.report.plots import forest, shares
 from engine.study.report.primary import (
     Finding,
     arms_in_order,
     excluded,
-    files_of,
     finding,
     preferred,
     told_apart,
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
-    """Hold one comparison that counts: `better` won over `worse`, or neither (`tie`)."""
-
-    person: str
-    better: str
-    worse: str
-    tie: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,13 +45,10 @@ class Evidence:
 
 def judgements(tables: Tables) -> list[Figure]:
     seen = Evidence.of(tables)
-    judged = _all_judged(seen.pairs)
-    return [
-        _wins(seen),
-        *_strengths(judged),
-        _position(seen.pairs),
-        detection(seen.guesses),
-    ]
+    scored = [row for row in seen.pairs if row["scored"]]
+    # across islands, scores compare with nothing
+    islands = [_island(scored, players, n) for n, players in enumerate(_islands(scored) or [[]])]
+    return [_wins(seen), *islands, _position(seen.pairs), _detection(seen.guesses)]
 
 
 def findings(tables: Tables) -> list[Finding]:
@@ -79,7 +66,7 @@ def findings(tables: Tables) -> list[Finding]:
 
 def _preferences(seen: Evidence) -> list[str]:
     told = []
-    for one, other, own in _met(_all_judged(seen.pairs), seen.first):
+    for (one, other), own in _met(seen.pairs, seen.first).items():
         counts = _outcomes(own, one)
         wins, losses, ties = counts.sum(axis=0)
         [rate] = est.estimated(counts[:, :2], est.share, int(wins + losses))
@@ -88,51 +75,48 @@ def _preferences(seen: Evidence) -> list[str]:
 
 
 def _told(seen: Evidence) -> list[str]:
-    counts = detected(seen.guesses)
+    counts = _detected(seen.guesses)
     if not len(counts) or not counts.sum(axis=0)[:2].sum() or not counts.sum(axis=0)[2:].sum():
         return []
     return [told_apart(est.estimated(counts, est.detection, len(seen.guesses))[0])]
 
 
-def _all_judged(pairs: Sequence[Row]) -> list[Judged]:
-    return [_judged(row) for row in pairs if row["scored"]]
+def _names(row: Row) -> tuple[str, str]:
+    """Name what stood first and second, arms with their experiment."""
+    of = f"{row['experiment']}: " if row["experiment"] else ""
+    return f"{of}{row['first']}", f"{of}{row['second']}"
 
 
-def _met(judged: Sequence[Judged], first: Sequence[str]) -> list[tuple[str, str, list[Judged]]]:
-    """List who met whom: a treated arm before the base, else as the file has them."""
+def _met(pairs: Sequence[Row], first: Sequence[str]) -> dict[tuple[str, ...], list[Row]]:
+    """Group scored pairs by who met whom: a treated arm before the base, else as the file has them."""
 
     def place(name: str) -> tuple[bool, int, str]:
         return name == "base alone", first.index(name) if name in first else len(first), name
 
-    pairs = {tuple(sorted((one.better, one.worse), key=place)) for one in judged}
-    return [
-        (a, b, [one for one in judged if {one.better, one.worse} == {a, b}])
-        for a, b in sorted(pairs)
-    ]
+    found: dict[tuple[str, ...], list[Row]] = {}
+    for row in pairs:
+        if row["scored"]:
+            found.setdefault(tuple(sorted(_names(row), key=place)), []).append(row)
+    return dict(sorted(found.items()))
 
 
-def _outcomes(judged: Sequence[Judged], one: str) -> est.Floats:
+def _outcomes(pairs: Sequence[Row], one: str) -> est.Floats:
     """Count wins of `one`, losses and ties by person."""
-    outcomes = [(j.person, 2 if j.tie else int(j.better != one)) for j in judged]
+    outcomes = [
+        (row["pseudonym"], 2 if row["choice"] == "tie" else int(_won(row) != one)) for row in pairs
+    ]
     return est.by_person(outcomes, (3,))
 
 
-def _judged(row: Row) -> Judged:
-    names = [row["first"], row["second"]]
-    if row["experiment"]:
-        names = [f"{row['experiment']}: {name}" for name in names]
-    better, worse = names[::-1] if row["choice"] == "b" else names
-    tie = row["choice"] == "tie"
-    return Judged(person=row["pseudonym"], better=better, worse=worse, tie=tie)
+def _won(row: Row) -> str:
+    return _names(row)[row["choice"] == "b"]
 
 
 def _wins(seen: Evidence) -> Figure:
     rates: dict[str, est.Estimate] = {}
     cells = []
-    pairs, judged = seen.pairs, _all_judged(seen.pairs)
-    everybody = {(a, b): own for a, b, own in _met(_all_judged(seen.everybody), seen.first)}
-    found = {(a, b): own for a, b, own in _met(judged, seen.first)}
-    for (one, other), all_of_them in everybody.items():
+    pairs, found = seen.pairs, _met(seen.pairs, seen.first)
+    for (one, other), all_of_them in _met(seen.everybody, seen.first).items():
         own = found.get((one, other), [])
         # two arms of one experiment share the beginning of their names
         shared = f"{one.partition(': ')[0]}: " if ": " in one else ""
@@ -151,12 +135,12 @@ def _wins(seen: Evidence) -> Figure:
         three = (*interval(rates[name]), *interval(of_decided), *interval(of_all))
         cells.append((*numbers, *three))
     bad = sum(row["choice"] == "bad" for row in pairs)
-    named = sum(row["unblinded"] for row in pairs)
+    named, scored = (sum(row[name] for row in pairs) for name in ("unblinded", "scored"))
     return Figure(
         name="wins",
         title="Blinded comparisons: how often each won",
         svg=shares("wins", rates, "win rate (a tie is half)", "Win rates"),
-        n=f"{count_of(pairs)}; scored {len(judged):,}, both bad {bad:,}, unblinded {named:,}",
+        n=f"{count_of(pairs)}; scored {scored:,}, both bad {bad:,}, unblinded {named:,}",
         rows="trials",
         which="kind compare, scored, not excluded",
         head=(
@@ -169,20 +153,14 @@ def _wins(seen: Evidence) -> Figure:
     )  # fmt: skip
 
 
-def _strengths(judged: Sequence[Judged]) -> list[Figure]:
-    """Draw one figure for all who met, however indirectly: across, scores compare with nothing."""
-    islands = _islands(judged) or [[]]
-    return [_island(judged, players, n) for n, players in enumerate(islands)]
-
-
-def _island(judged: Sequence[Judged], players: Sequence[str], place: int) -> Figure:
-    number = {name: at for at, name in enumerate(players)}
-    own = [one for one in judged if one.better in number]
-    rows = []
-    for one in own:
-        rows.append((one.person, (number[one.better], number[one.worse])))
-        back = (number[one.worse], number[one.better])
-        rows.append((one.person, back if one.tie else rows[-1][1]))
+def _island(scored: Sequence[Row], players: Sequence[str], place: int) -> Figure:
+    own = [row for row in scored if _names(row)[0] in players]
+    rows = []  # each twice, a tie once for either
+    for row in own:
+        both = first, second = players.index(_names(row)[0]), players.index(_names(row)[1])
+        back = second, first
+        one = back if row["choice"] == "b" else both
+        rows += [(row["pseudonym"], one), (row["pseudonym"], back if row["choice"] != "a" else one)]
     scores: dict[str, est.Estimate] = {}
     if own:
         counts = est.by_person(rows, (len(players), len(players))) / 2
@@ -206,10 +184,11 @@ def _island(judged: Sequence[Judged], players: Sequence[str], place: int) -> Fig
     )
 
 
-def _islands(judged: Sequence[Judged]) -> list[list[str]]:
+def _islands(scored: Sequence[Row]) -> list[list[str]]:
+    """Group all who met, however indirectly."""
     group: dict[str, str] = {}
-    for one in judged:
-        old, new = (group.setdefault(name, name) for name in (one.better, one.worse))
+    for row in scored:
+        old, new = (group.setdefault(name, name) for name in _names(row))
         group = {name: new if place == old else place for name, place in group.items()}
     found: dict[str, list[str]] = {}
     for name in sorted(group):
@@ -238,3 +217,43 @@ def _position(pairs: Sequence[Row]) -> Figure:
         cells=[(name, choices[name]) for name in ("a", "b", "tie", "bad")],
         note=f"Order was drawn by the study's key, balanced within each person.{paced}",
     )
+
+
+def _detected(guesses: Sequence[Row]) -> est.Floats:
+    """Count hits, misses, false alarms and correct rejections by person."""
+    rows = [
+        (row["pseudonym"], (row["choice"] != "real") + 2 * (row["truth"] != "real"))
+        for row in guesses
+    ]
+    return est.by_person(rows, (4,))
+
+
+def _detection(guesses: Sequence[Row]) -> Figure:
+    manners = sorted({str(row["first_expert"]) for row in guesses})
+    primes: dict[str, est.Estimate] = {}
+    cells = []
+    for manner in (*(["all"] * bool(guesses)), *manners):
+        own = [row for row in guesses if manner in ("all", row["first_expert"])]
+        counts = _detected(own)
+        hits, misses, alarms, rejections = (int(number) for number in counts.sum(axis=0))
+        if not (hits + misses and alarms + rejections):
+            continue
+        found = est.estimated(counts, est.detection, len(own))
+        primes[manner] = found[0]
+        shares = (f"{hits} of {hits + misses}", f"{alarms} of {alarms + rejections}")
+        cells.append((manner, *shares, *(cell for one in found for cell in interval(one))))
+    return Figure(
+        name="detection",
+        title="Real or generated: could people tell?",
+        svg=forest("detection", primes, "d′ (0: cannot tell)", "d prime"),
+        n=count_of(guesses),
+        rows="trials",
+        which="kind guess, not void, not excluded",
+        head=(
+            "manner", "real called real", "generated called real", "d′", "95 %", "criterion c", "95 %",
+            "discernment", "95 %",
+        ),
+        cells=cells,
+        note="d′ and c with the log-linear correction; c above 0 leans to “generated”; discernment is "
+        f"the difference of the two rates. {est.RESAMPLED} Of the shipped pool: {pool_note()}",
+    )  # fmt: skip

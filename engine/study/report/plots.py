@@ -1,6 +1,7 @@
 """Plots as inline SVG whose colours are the page's own, so that they follow light and dark."""
 
 import io
+import itertools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
@@ -41,24 +42,36 @@ STYLE = {
 }
 
 
-def draw(name: str, height: float, paint: Callable[["Axes"], None], about: str) -> str:
-    """Draw one pair of axes as SVG; `about` is read to those who cannot see it."""
+def draw(
+    name: str,
+    height: float,
+    unit: str,
+    paint: Callable[["Axes"], None],
+    about: str,
+    parts: Iterable[str],
+) -> str:
+    """Draw one pair of axes as SVG; `about` and `parts` are read to those who cannot see it."""
     import matplotlib
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}):
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
-        paint(figure.subplots())
+        axes = figure.subplots()
+        paint(axes)
+        axes.set_xlabel(unit)
+        axes.grid(axis="x", linewidth=0.6)
+        axes.tick_params(length=0)
         file = io.StringIO()
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
-    return _inline(file.getvalue(), about)
+    return _inline(file.getvalue(), f"{about}: {'; '.join(parts)}.")
 
 
 def _inline(svg: str, about: str) -> str:
     body = svg[svg.index("<svg") :]
-    body = _without(body, "<metadata>", "</metadata>")
+    for start, end in (("<metadata>", "</metadata>"), ("<!--", "-->")):
+        first, *parts = body.split(start)
+        body = first + "".join(part.partition(end)[2].lstrip() for part in parts)
     body = re.sub(r'<g id="[^"]*"', "<g", body)
-    body = _without(body, "<!--", "-->")
     body = re.sub(r"font: (?:\w+ )?([\d.]+)px [^;\"]*", r"font-size: \1px", body)
     for colour, variable in VARIABLES.items():
         body = body.replace(colour, f"var({variable})")
@@ -68,32 +81,19 @@ def _inline(svg: str, about: str) -> str:
     return head + body[body.index(">") + 1 :]
 
 
-def _without(body: str, start: str, end: str) -> str:
-    first, *parts = body.split(start)
-    return first + "".join(part.partition(end)[2].lstrip() for part in parts)
-
-
-def colour(number: int) -> str:
-    return SERIES[number % len(SERIES)]
-
-
 def bars(name: str, values: Mapping[str, float], unit: str, about: str) -> str:
     """Draw horizontal bars, one a name, each with its number; nothing without values."""
     if not values:
         return ""
 
     def paint(axes: "Axes") -> None:
-        names = list(values)
-        found = axes.barh(names, list(values.values()), color=SERIES[0], height=0.62)
+        found = axes.barh(list(values), list(values.values()), color=SERIES[0], height=0.62)
         axes.bar_label(found, fmt="{:,.0f}", padding=3, color=INK)
         axes.invert_yaxis()
-        axes.set_xlabel(unit)
         axes.margins(x=0.12)
-        axes.grid(axis="x", linewidth=0.6)
-        axes.tick_params(length=0)
 
-    said = spoken(about, (f"{label} {value:,.0f}" for label, value in values.items()))
-    return draw(name, 0.9 + ROW * len(values), paint, said)
+    parts = (f"{label} {value:,.0f}" for label, value in values.items())
+    return draw(name, 0.9 + ROW * len(values), unit, paint, about, parts)
 
 
 def stacked(
@@ -103,32 +103,28 @@ def stacked(
     unit: str,
     about: str,
 ) -> str:
-    """Stack lying bars; `parts` maps a series to its number at each place. Nothing without parts."""
+    """Stack lying bars; `parts` maps a series to its number at each place. Nothing without parts.
+
+    The legend is a list beside the picture, which may wrap where the page is narrow.
+    """
     if not parts:
         return ""
+    colours = dict(zip(parts, itertools.cycle(SERIES), strict=False))
 
     def paint(axes: "Axes") -> None:
         done = [0.0] * len(places)
-        for number, (label, values) in enumerate(parts.items()):
-            axes.barh(places, values, left=done, color=colour(number), label=label, height=0.62)
+        for label, values in parts.items():
+            axes.barh(places, values, left=done, color=colours[label], label=label, height=0.62)
             done = [base + value for base, value in zip(done, values, strict=True)]
-        axes.set_xlabel(unit)
-        axes.grid(axis="x", linewidth=0.6)
-        axes.tick_params(length=0)
         axes.invert_yaxis()
 
-    height = 1.0 + ROW * len(places)
     sums = (f"{label} {sum(values):,.0f}" for label, values in parts.items())
-    return key(parts) + draw(name, height, paint, spoken(f"{about}; in all", sums))
-
-
-def key(labels: Iterable[str]) -> str:
-    """Make the legend as a list beside the picture, which may wrap where the page is narrow."""
-    items = (
-        f'<li><i style="background:var({VARIABLES[colour(number)]})"></i>{escape(label)}</li>'
-        for number, label in enumerate(labels)
+    key = "".join(
+        f'<li><i style="background:var({VARIABLES[colour]})"></i>{escape(label)}</li>'
+        for label, colour in colours.items()
     )
-    return f'<ul class="key">{"".join(items)}</ul>'
+    picture = draw(name, 1.0 + ROW * len(places), unit, paint, f"{about}; in all", sums)
+    return f'<ul class="key">{key}</ul>{picture}'
 
 
 def shares(name: str, rows: Mapping[str, Estimate], unit: str, about: str) -> str:
@@ -167,17 +163,9 @@ def forest(
             )
             axes.get_xticklabels()[0].set_horizontalalignment("left")
             axes.get_xticklabels()[1].set_horizontalalignment("right")
-        axes.set_xlabel(unit)
-        axes.grid(axis="x", linewidth=0.6)
-        axes.tick_params(length=0)
 
     parts = (
         f"{label} {short(one.value)}, 95 % interval {interval(one)[1]}, n {one.n:,}"
         for label, one in rows.items()
     )
-    return draw(name, 1.1 + 0.6 * len(rows), paint, spoken(about, parts))
-
-
-def spoken(about: str, parts: Iterable[str]) -> str:
-    """Say what a picture shows, numbers and all, to those who cannot see it."""
-    return f"{about}: {'; '.join(parts)}."
+    return draw(name, 1.1 + 0.6 * len(rows), unit, paint, about, parts)

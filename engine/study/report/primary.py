@@ -1,6 +1,5 @@
 """What an experiment found, in plain sentences: hypothesis, preregistration, primary result. Pure."""
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,11 +15,6 @@ class Finding:
     hypothesis: str
     preregistered: str
     sentences: Sequence[str]
-
-
-def files_of(tables: Tables) -> dict[str, dict[str, Any]]:
-    """Read the frozen files as they are: another version of the program may have checked them."""
-    return {row["id"]: tomllib.loads(row["file"]) for row in tables["experiments"]}
 
 
 def excluded(tables: Tables) -> set[tuple[str, str]]:
