@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from engine.study.export.consort import UNIT_FLOW, flow_json, unit_flow
 from engine.study.export.dataset import Flow
 from engine.study.export.derived_columns import files_of
 from engine.study.export.release import Scrub, Shaped
-from engine.study.export.schema import text_of
+from engine.study.export.schema import table, text_of
 from engine.study.export.table_files import iso
 from engine.study.study import StudyFile
 
@@ -27,19 +27,6 @@ class ExportFacts:
     scrub: Scrub
     shaped: Shaped
     flow: Flow
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Write a Markdown table.
-
-    >>> print(table(["a", "b"], [[1, "x|y"]]))
-    | a | b |
-    | --- | --- |
-    | 1 | x\\|y |
-    """
-    cells = [[str(value).replace("|", "\\|").replace("\n", " ") for value in row] for row in rows]
-    lines = [head, ["---"] * len(head), *cells]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def _numbers(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:

@@ -5,21 +5,25 @@ test, so that the codebook cannot fall behind the tables.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
-
-import sqlalchemy as sa
-from sqlalchemy.sql.elements import KeyedColumnElement
+from typing import Any
 
 from engine.ledger.tables import Table
 from engine.study import tables
 from engine.study.experiments import tables as experiment_tables
-from engine.study.export.schema import described, meaning, text_of
+from engine.study.export.schema import (
+    KIND_WORDS,
+    Kind,
+    described,
+    kind_of,
+    meaning,
+    table,
+    text_of,
+)
 from engine.vault import Sealed
 
-Kind = Literal["text", "word", "json", "whole", "number", "flag", "time"]
 Row = dict[str, Any]
 Tables = dict[str, list[Row]]
 UNITS = {
@@ -59,9 +63,9 @@ class Column:
     derived: bool = False
 
 
-def table_words(table: str) -> dict[str, Any]:
+def table_words(name: str) -> dict[str, Any]:
     """Give what is written of an exported table; the ledger may have another name for it."""
-    return described()[SOURCES[table].__tablename__ if table in SOURCES else table]
+    return described()[SOURCES[name].__tablename__ if name in SOURCES else name]
 
 
 @cache
@@ -72,7 +76,7 @@ def columns(table: str) -> tuple[Column, ...]:
     schema = (
         Column(
             name=(name := column.name),
-            kind=(kind := _kind(column)),
+            kind=(kind := kind_of(column)),
             about=meaning(SOURCES[table].__tablename__, name),
             unit=_unit(name, kind),
             free=isinstance(column.type, Sealed) and (table, name) not in OPEN,
@@ -88,24 +92,6 @@ def columns(table: str) -> tuple[Column, ...]:
     return (*before, *schema, *derived)
 
 
-def _kind(column: KeyedColumnElement[Any]) -> Kind:
-    match column.type:
-        case sa.Boolean():
-            return "flag"
-        case sa.Integer():
-            return "whole"
-        case sa.Float():
-            return "time" if column.name == "at" or column.name.endswith("_at") else "number"
-        case sa.JSON():
-            return "json"
-        case Sealed() if column.name in ("route", "drawing", "notes"):
-            return "json"
-        case Sealed() | sa.Text():
-            return "text"
-        case _:
-            return "word"
-
-
 def _unit(name: str, kind: Kind) -> str:
     return UNITS.get(name, {"time": "UTC", "number": "seconds"}.get(kind, ""))
 
@@ -114,20 +100,19 @@ def codebook(
     rows: Mapping[str, Sequence[Row]], of: Mapping[str, Sequence[Column]]
 ) -> dict[str, Any]:
     return {
-        table: {
-            "about": table_words(table)["about"],
-            "source": table_words(table)["source"],
-            "rows": len(rows[table]),
-            "columns": [_entry(column, rows[table]) for column in of[table]],
+        name: {
+            "about": table_words(name)["about"],
+            "source": table_words(name)["source"],
+            "rows": len(rows[name]),
+            "columns": [_entry(column, rows[name]) for column in of[name]],
         }
-        for table in FILES
+        for name in FILES
     }
 
 
 def _entry(column: Column, rows: Sequence[Row]) -> dict[str, Any]:
     values = [row[column.name] for row in rows]
-    levels = _levels(column, values)
-    return {
+    entry = {
         "name": column.name,
         "type": column.kind,
         "unit": column.unit,
@@ -135,49 +120,27 @@ def _entry(column: Column, rows: Sequence[Row]) -> dict[str, Any]:
         "missing": values.count(None),
         "free_text": column.free,
         "derived": column.derived,
-        **({"levels": levels} if levels else {}),
     }
-
-
-def _levels(column: Column, values: Iterable[Any]) -> dict[str, int]:
-    if column.kind not in ("word", "flag") or column.name.endswith(("id", "sha256")):
-        return {}
-    counts = Counter(str(value) for value in values if value is not None)
-    return dict(sorted(counts.items())) if len(counts) <= MANY_LEVELS else {}
-
-
-TYPE_WORDS: dict[Kind, str] = {
-    "text": "text, UTF-8",
-    "word": "short text or identifier",
-    "json": "JSON in a text cell, keys sorted",
-    "whole": "whole number, 64 bits",
-    "number": "number",
-    "flag": "true or false",
-    "time": "time, UTC, to the millisecond (ISO 8601 in CSV and JSONL)",
-}
+    if column.kind in ("word", "flag") and not column.name.endswith(("id", "sha256")):
+        levels = Counter(str(value) for value in values if value is not None)
+        if 0 < len(levels) <= MANY_LEVELS:
+            entry["levels"] = dict(sorted(levels.items()))
+    return entry
 
 
 def markdown(book: Mapping[str, Any]) -> str:
     parts = [text_of("codebook")]
-    for table, entry in book.items():
-        parts.append(f"## {table}\n\n{entry['about']}\n")
-        parts.append(f"Rows: {entry['rows']}. Comes from: {entry['source']}.\n")
-        lines = ["| column | type | unit | missing | meaning |", "| --- | --- | --- | --- | --- |"]
-        lines += [_line(column) for column in entry["columns"]]
-        parts.append("\n".join(lines) + "\n")
+    for name, entry in book.items():
+        head = f"## {name}\n\n{entry['about']}\n\nRows: {entry['rows']}. Comes from: {entry['source']}."
+        rows = [_line(column) for column in entry["columns"]]
+        parts.append(f"{head}\n\n{table(['column', 'type', 'unit', 'missing', 'meaning'], rows)}\n")
     return "\n".join(parts)
 
 
-def _line(column: Mapping[str, Any]) -> str:
-    about = column["about"]
-    if column["derived"]:
-        about += " *(worked out)*"
+def _line(column: Mapping[str, Any]) -> tuple[str, ...]:
+    about = column["about"] + " *(worked out)*" * column["derived"]
     if "levels" in column:
-        shown = ", ".join(f"`{_cell(level)}` {count}" for level, count in column["levels"].items())
-        about += f" Values: {shown}."
-    kind = TYPE_WORDS[column["type"]].split(",")[0]
-    return f"| `{column['name']}` | {kind} | {column['unit']} | {column['missing']} | {about} |"
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("`", "'").replace("\n", " ")
+        levels = ((level.replace("`", "'"), count) for level, count in column["levels"].items())
+        about += f" Values: {', '.join(f'`{level}` {count}' for level, count in levels)}."
+    kind = KIND_WORDS[column["type"]]
+    return f"`{column['name']}`", kind, column["unit"], column["missing"], about

@@ -1,9 +1,10 @@
 """The ledger's tables in words (schema.toml), and the page made of both: `pastiche db schema`."""
 
 import tomllib
+from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 
@@ -14,6 +15,17 @@ import engine.study.tables  # noqa: F401 - the tables that are listed
 from engine.ledger.storage import opened
 from engine.ledger.tables import Table
 from engine.vault import Sealed
+
+Kind = Literal["text", "word", "json", "whole", "number", "flag", "time"]
+KIND_WORDS: dict[Kind, str] = {
+    "text": "text",
+    "word": "short text or identifier",
+    "json": "JSON",
+    "whole": "whole number",
+    "number": "number",
+    "flag": "true or false",
+    "time": "time",
+}
 
 
 def text_of(name: str) -> str:
@@ -33,6 +45,37 @@ def meaning(table: str, column: str) -> str:
     return words or described()["common"][column]
 
 
+def kind_of(column: Any) -> Kind:
+    match column.type:
+        case sa.Boolean():
+            return "flag"
+        case sa.Integer():
+            return "whole"
+        case sa.Float():
+            return "time" if column.name == "at" or column.name.endswith("_at") else "number"
+        case sa.JSON():
+            return "json"
+        case Sealed() if column.name in ("route", "drawing", "notes"):
+            return "json"
+        case Sealed() | sa.Text():
+            return "text"
+        case _:
+            return "word"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Write a Markdown table.
+
+    >>> print(table(["a", "b"], [[1, "x|y"]]))
+    | a | b |
+    | --- | --- |
+    | 1 | x\\|y |
+    """
+    cells = [[str(value).replace("|", "\\|").replace("\n", " ") for value in row] for row in rows]
+    lines = [head, ["---"] * len(head), *cells]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
 def opened_rows(table: str) -> list[dict[str, Any]]:
     """Read a table whole, its sealed columns opened. Raises LedgerError or SetupError."""
     with opened() as connection:
@@ -46,29 +89,13 @@ def schema_page() -> str:
 
 
 def _section(source: Any) -> str:
-    table, about = source.__table__, " ".join((source.__doc__ or "").split("\n\n")[0].split())
-    lines = [f"## {table.name}\n\n{about}\n", "| column | type | meaning |", "| --- | --- | --- |"]
-    lines += [
-        f"| `{column.name}` | {_type(column)} | {meaning(table.name, column.name)} |"
-        for column in table.columns
-    ]
-    return "\n".join(lines) + "\n"
+    name, about = source.__tablename__, " ".join((source.__doc__ or "").split("\n\n")[0].split())
+    rows = [(f"`{c.name}`", _type(c), meaning(name, c.name)) for c in source.__table__.columns]
+    return f"## {name}\n\n{about}\n\n{table(['column', 'type', 'meaning'], rows)}\n"
 
 
-def _type(column: sa.Column[Any]) -> str:
-    kind = "sealed text" if isinstance(column.type, Sealed) else _plain(column.type)
-    return f"{kind}, key" if column.primary_key else kind
-
-
-def _plain(kind: sa.types.TypeEngine[Any]) -> str:
-    match kind:
-        case sa.Boolean():
-            return "true or false"
-        case sa.Integer():
-            return "whole number"
-        case sa.Float():
-            return "number"
-        case sa.JSON():
-            return "JSON"
-        case _:
-            return "text"
+def _type(column: Any) -> str:
+    """Say how a column is stored: a time is a number there."""
+    stored = {"word": "text", "time": "number"}.get(kind := kind_of(column), KIND_WORDS[kind])
+    words = "sealed text" if isinstance(column.type, Sealed) else stored
+    return f"{words}, key" if column.primary_key else words

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from engine.errors import SetupError
 from engine.files import whole_file, whole_folder
@@ -94,39 +94,26 @@ def table_writer(path: Path, kind: str, columns: Sequence[Column]) -> Iterator[W
             yield write
         return
     with path.open("w", encoding="utf-8", newline="") as file:
-        yield (_csv if kind == ".csv" else _jsonl)(file, columns)
+        names = [column.name for column in columns]
+        # all quoted: readers differ in which characters end a row or a cell
+        sheet = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
+        if kind == ".csv":
+            sheet.writerow(names)
 
+        def write(rows: Sequence[Row]) -> None:
+            for row in rows:
+                cells = [plain(column, row[column.name]) for column in columns]
+                if kind == ".csv":
+                    sheet.writerow(map(_csv_cell, cells))
+                else:
+                    line = json.dumps(dict(zip(names, cells, strict=True)), ensure_ascii=False)
+                    file.write(f"{line}\n")
 
-def _cells(columns: Sequence[Column], rows: Sequence[Row]) -> Iterator[list[Any]]:
-    return ([plain(column, row[column.name]) for column in columns] for row in rows)
-
-
-def _jsonl(file: TextIO, columns: Sequence[Column]) -> Write:
-    names = [column.name for column in columns]
-
-    def write(rows: Sequence[Row]) -> None:
-        for row in _cells(columns, rows):
-            line = json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False)
-            file.write(f"{line}\n")
-
-    return write
-
-
-def _csv(file: TextIO, columns: Sequence[Column]) -> Write:
-    # all quoted: readers differ in which characters end a row or a cell
-    writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
-    writer.writerow([column.name for column in columns])
-
-    def write(rows: Sequence[Row]) -> None:
-        writer.writerows(map(_csv_cell, row) for row in _cells(columns, rows))
-
-    return write
+        yield write
 
 
 def _csv_cell(value: Any) -> Any:
     match value:
-        case None:
-            return ""
         case bool():
             return "true" if value else "false"
         case str():
@@ -148,20 +135,15 @@ def _parquet(path: Path, columns: Sequence[Column]) -> Iterator[Write]:
     }
     schema = pa.schema([(one.name, kinds.get(one.kind, pa.string())) for one in columns])
 
-    def values(column: Column, rows: Sequence[Row]) -> list[Any]:
-        found = [row[column.name] for row in rows]
-        if column.kind == "time":
-            return [None if time is None else milliseconds(time) for time in found]
-        return [plain(column, value) for value in found]
+    def cell(column: Column, value: Any) -> Any:
+        timed = column.kind == "time" and value is not None
+        return milliseconds(value) if timed else plain(column, value)
 
     with pq.ParquetWriter(path, schema, compression="zstd", version="2.6") as writer:
 
         def write(rows: Sequence[Row]) -> None:
-            arrays = [
-                pa.array(values(one, rows), type=schema.field(one.name).type) for one in columns
-            ]
-            table = pa.Table.from_arrays(arrays, schema=schema)
-            writer.write_table(table, row_group_size=20_000)
+            cells = [{one.name: cell(one, row[one.name]) for one in columns} for row in rows]
+            writer.write_table(pa.Table.from_pylist(cells, schema=schema), row_group_size=20_000)
 
         yield write
 

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from engine.study.experiments.questions import Question
-from engine.study.export.codebook import Column, Kind, Row, Tables, columns
+from engine.study.export.codebook import Column, Row, Tables, columns
 from engine.study.export.derived_columns import STYLE
+from engine.study.export.schema import Kind
 
 SCORED = {"compare": ("a", "b", "tie"), "guess": ("real", "generated")}
 NUMBERS: Mapping[str, type[int] | type[float]] = {"likert": int, "slider": int, "number": float}
@@ -185,8 +186,7 @@ def people_columns(tables: Tables) -> tuple[Column, ...]:
         if asked[1] != "rating":
             number = NUMBERS.get(of.kind)
             kind: Kind = "text" if number is None else "number" if number is float else "whole"
-            about = of.text.replace("|", "/")
-            of_each.append(Column(name=".".join(asked), kind=kind, about=about, derived=True))
+            of_each.append(Column(name=".".join(asked), kind=kind, about=of.text, derived=True))
     return (*columns("people"), *of_each)
 
 
