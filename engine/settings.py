@@ -56,8 +56,7 @@ class Settings(BaseSettings):
     threads: int = Field(default=0, ge=0, le=256)  # of a worker; 0 takes half of the cores
     router: Literal["semantic", "rules"] = "semantic"  # rules alone, or then what is nearest
     text_engine: Literal["auto", "mixing", "peft"] = "auto"  # in one batch, or one by one
-    # How texts are computed; nf4 and bnb8 are for GPUs with little memory.
-    precision: Literal["auto", "fp32", "bf16", "nf4", "bnb8"] = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"  # in which texts are computed
     slots: int = Field(default=0, ge=0, le=256)  # texts written at a time; 0 goes by the memory
     text_server: str = ""  # an OpenAI-compatible server that writes the texts; empty: none
     text_server_key: SecretStr | None = None
@@ -66,9 +65,7 @@ class Settings(BaseSettings):
     pictures: Path | None = None  # where a terminal saves pictures; else in home
     picture_memory: Literal["auto", "low", "full"] = "auto"  # low is slower and takes less
     picture_precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    picture_compile: bool = False  # on CUDA: slow to start, then faster
     max_waiting: int = Field(default=1000, ge=1)  # jobs that the queue holds at most
-    unserved: Literal["wait", "refuse"] = "wait"  # a request that no worker can serve now
     lost_after: float = Field(default=30.0, ge=1)  # seconds of a worker's silence (Postgres)
     stuck_after: float = Field(default=900.0, ge=1)  # seconds without a token or step of a worker
     leave_seconds: float = Field(default=30.0, ge=0)  # for a leaving worker's jobs (Postgres)

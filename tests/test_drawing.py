@@ -29,7 +29,7 @@ ASKED = "a gold ring set with an emerald, canary 4711"
 
 @pytest.fixture
 def engine(registry, ledger) -> LocalEngine:
-    queue = EmbeddedQueue(ledger, max_waiting=9, need_worker=lambda _medium: None)
+    queue = EmbeddedQueue(ledger, max_waiting=9)
     return LocalEngine(registry, ledger, queue, max_length=1200)
 
 

@@ -25,7 +25,7 @@ CANARY = "Zyzzyva the canary sat alone."
 @pytest.fixture
 def job_of(registry: Registry, ledger: Ledger) -> Callable[[Request], Job]:
     """The job that the engine would make of a request."""
-    queue = EmbeddedQueue(ledger, max_waiting=9, need_worker=lambda _medium: None)
+    queue = EmbeddedQueue(ledger, max_waiting=9)
     engine = LocalEngine(registry, ledger, queue, max_length=1200)
     return lambda request: engine.plan(request, new_id()).job
 

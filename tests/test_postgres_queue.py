@@ -177,20 +177,6 @@ async def test_a_job_that_nobody_can_serve_is_told_at_once_and_served_when_someb
         assert isinstance(await asked.end(), Finished)
 
 
-async def test_an_operator_may_have_it_refused_instead(
-    settings, registry, ledger, make_request
-) -> None:
-    strict = settings.model_copy(update={"unserved": "refuse"})
-    async with asking(strict, registry, ledger) as engine:
-        with pytest.raises(BusyError, match="try again later"):
-            await anext(events_of(engine, make_request()))
-        assert await ledger.unfinished() == []
-        async with staffed(settings, registry, ledger):
-            events = events_of(engine, make_request())
-            assert isinstance(await anext(events), Queued)
-            await events.aclose()
-
-
 def other_weights(registry: Registry) -> Registry:
     """The same experts, one of them with another adapter."""
     changed = registry["lovecraft"]

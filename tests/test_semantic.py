@@ -108,7 +108,7 @@ def test_an_arm_may_do_without_it(registry, by_words, make_request):
 async def test_the_record_keeps_what_was_nearest_with_the_routers_version(
     ledger, registry, by_words, make_request
 ):
-    queue = EmbeddedQueue(ledger, max_waiting=9, need_worker=lambda _medium: None)
+    queue = EmbeddedQueue(ledger, max_waiting=9)
     engine = LocalEngine(registry, ledger, queue, max_length=1200, semantic=by_words)
     plan = engine.plan(make_request("the vicar finds a body in the library"))
     await ledger.accept(plan.request, plan.route, plan.job)

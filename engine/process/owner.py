@@ -1,7 +1,5 @@
-"""The first process on a data folder: it holds the queue, the socket, and the workers.
-
-Later processes find the socket and attach to it; workers connect to the same one.
-"""
+"""The first process on a data folder: it holds the queue, the workers, and the socket to which workers
+and later processes connect."""
 
 import asyncio
 import logging
@@ -12,6 +10,7 @@ from functools import partial
 from engine.engine import LocalEngine
 from engine.ledger.ledger import Ledger
 from engine.plan.cards import Registry
+from engine.queues.dispatcher import Dispatcher
 from engine.queues.embedded import EmbeddedQueue
 from engine.settings import Settings, make_runtime
 from engine.workers.fingerprint import fingerprint_of
@@ -32,15 +31,15 @@ async def owning(
 ) -> AsyncIterator[LocalEngine]:
     """Open the owner's engine and socket; start the workers of the media `warm`, others on call."""
     supervisor = Supervisor(settings)
-    queue = EmbeddedQueue(
+    dispatcher = Dispatcher(
         ledger,
-        max_waiting=settings.max_waiting,
         need_worker=supervisor.need,
         worker_ready=supervisor.ready,
         end_worker=supervisor.kill,
         stuck_after=settings.stuck_after,
         fingerprint=fingerprint_of(registry, settings),
     )
+    queue = EmbeddedQueue(ledger, max_waiting=settings.max_waiting, dispatcher=dispatcher)
     core = LocalEngine(
         registry, ledger, queue, max_length=settings.max_length, semantic=settings.semantic()
     )
@@ -51,7 +50,7 @@ async def owning(
     await server.open()
     try:
         if workers:
-            supervisor.start(queue.dispatcher.unfit)
+            supervisor.start(dispatcher.unfit)
             for medium in warm:
                 supervisor.need(medium)
         log.info("owner started", extra={"replayed": replayed, "swept": swept})

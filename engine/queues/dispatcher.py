@@ -41,14 +41,12 @@ class Record(Protocol):
 
     def started(self, job: str, attempt: int) -> Awaitable[object]: ...
 
-    def requeued(self, job: Job, deaths_alone: int) -> Awaitable[object]:
-        """Let it run again, under the job's new attempt number."""
+    def requeued(self, job: Job, deaths_alone: int) -> Awaitable[object]: ...
 
     def finish(self, event: Final) -> Awaitable[bool]:
         """Write the answer, once; False if it came too late."""
 
-    def final(self, job: str) -> Awaitable[Final | None]:
-        """Read what is on record."""
+    def final(self, job: str) -> Awaitable[Final | None]: ...
 
 
 def nobody(*_worker: object) -> None:
@@ -154,10 +152,8 @@ class Dispatcher:
 
     async def serve(self, hello: Hello, link: Link) -> None:
         """Give a connected worker its jobs and hear its events, until it leaves or dies."""
-        if self.fingerprint and hello.fingerprint not in (
-            "",
-            expected := self.fingerprint.told(hello.medium),
-        ):
+        expected = self.fingerprint and self.fingerprint.told(hello.medium)
+        if expected is not None and hello.fingerprint not in ("", expected):
             extra = {"pid": hello.pid, "has": hello.fingerprint, "expected": expected}
             log.error("a worker has another version or other weights", extra=extra)
             link.post(Refused(error="SetupError", message=OTHER_FINGERPRINT))

@@ -2,68 +2,47 @@
 
 The ledger is the truth. A job is in it before it is in here, and whatever has no final state when
 an owner starts is taken up again. Being the only owner, this queue needs no leases: a worker that
-died is a connection that closed (queues.dispatcher counts the deaths). The owner's own death counts for
-nothing.
+died is a connection that closed (queues.dispatcher counts the deaths).
 """
 
 import asyncio
-import math
 import socket
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator
 
 from engine.errors import BusyError, OwnerGoneError
 from engine.events import Event, Loading, is_final
 from engine.ledger.ledger import Ledger
-from engine.ledger.rows import UnfinishedJob
 from engine.overview import TAKEN_OUT, Overview, WorkerSeen
 from engine.plan.job import Job, Request, Status
 from engine.plan.router import Route
-from engine.queues.dispatcher import LOADING, Dispatcher, nobody
+from engine.queues.dispatcher import LOADING, Dispatcher
 from engine.queues.fair_queue import QueuedJob
 from engine.queues.inbox import Inbox
 from engine.queues.job_admin import JobAdmin
 from engine.queues.ledger_writer import CLOSE_SECONDS
 from engine.shutdown import end
-from engine.workers.fingerprint import ServingFingerprint
 
 
 class EmbeddedQueue:
-    """A plan.job.JobQueue that is real as long as this process lives."""
-
     def __init__(
-        self,
-        ledger: Ledger,
-        *,
-        max_waiting: int,
-        need_worker: Callable[[str], None] = nobody,
-        worker_ready: Callable[[str], None] = nobody,
-        end_worker: Callable[[str, int], None] = nobody,
-        stuck_after: float = math.inf,
-        fingerprint: ServingFingerprint | None = None,
+        self, ledger: Ledger, *, max_waiting: int, dispatcher: Dispatcher | None = None
     ) -> None:
         self._ledger = ledger
         self._max_waiting = max_waiting
-        self.dispatcher = Dispatcher(
-            ledger,
-            need_worker=need_worker,
-            worker_ready=worker_ready,
-            end_worker=end_worker,
-            stuck_after=stuck_after,
-            fingerprint=fingerprint,
-        )
+        self.dispatcher = dispatcher or Dispatcher(ledger)
         self._admin = JobAdmin(ledger)
         self._accepting: set[asyncio.Task[None]] = set()
 
     async def start(self) -> int:
         """Take up every job that an earlier owner left unfinished; returns how many."""
-        left = await self._ledger.unfinished()
-        self._take_up(left)
-        return len(left)
+        return await self._take_up()
 
-    def _take_up(self, jobs: Iterable[UnfinishedJob]) -> None:
+    async def _take_up(self, only: str = "") -> int:
+        jobs = await self._ledger.unfinished(only)
         for left in jobs:
             self.dispatcher.add(QueuedJob(**left._asdict()))
+        return len(jobs)
 
     async def accept(self, request: Request, route: Route, job: Job) -> None:
         """Commit, then queue; a job that is accepted already stays as it is.
@@ -89,7 +68,6 @@ class EmbeddedQueue:
             self.dispatcher.add(QueuedJob(job=job, accepted_at=time.time(), asker=asker))
 
     async def follow(self, job: str) -> AsyncGenerator[Event]:
-        """Give events from here on; of a job that is over the final event, from the ledger."""
         entry = self.dispatcher.entries.get(job)
         if entry is None:
             final = await self._ledger.final(job)
@@ -142,8 +120,7 @@ class EmbeddedQueue:
     async def retry(self, job: str) -> bool:
         if job in self.dispatcher.entries or not await self._admin.revive(job):
             return False
-        self._take_up(await self._ledger.unfinished(job))
-        return True
+        return bool(await self._take_up(job))
 
     async def drop(self, job: str) -> bool:
         return self.dispatcher.drop(job, TAKEN_OUT) or await self._admin.bury(job)

@@ -61,8 +61,8 @@ class QueuedJob:
 
     `heard` says that its present worker has said anything of it: only then can it have been what
     that worker died of; `unheard` counts workers that died before, `hangs` those that fell silent.
-    `place` is the position that its followers were last told; `number` is the worker's that claimed it
-    (on Postgres); `ending` says that its final answer is being recorded.
+    `place` was last told to its followers; `number` is the worker's that claimed it (on Postgres);
+    `ending` says that its final answer is being recorded.
     """
 
     job: Job

@@ -8,10 +8,9 @@ from engine.events import Event, Image, Text, is_final
 
 
 class Follower(Protocol):
-    """Be told of a job: an Inbox, or the relay of a process with workers."""
+    """Be told of a job, without waiting: an Inbox, or postgres.progress.ProgressRelay."""
 
-    def put(self, event: Event) -> None:
-        """Take an event without waiting."""
+    def put(self, event: Event) -> None: ...
 
 
 class Inbox:
@@ -23,14 +22,10 @@ class Inbox:
         self._ended = False
 
     def put(self, event: Event) -> None:
-        if (
-            self._events
-            and isinstance(event, Text | Image)
-            and isinstance(self._events[-1], type(event))
-        ):
-            self._events[-1] = event
-        else:
-            self._events.append(event)
+        unread = self._events[-1] if self._events else None
+        if isinstance(event, Text | Image) and isinstance(unread, type(event)):
+            self._events.pop()
+        self._events.append(event)
         self._news.set()
 
     def __aiter__(self) -> Self:

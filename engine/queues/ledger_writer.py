@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable
 
 from engine.errors import LedgerError
@@ -21,19 +21,18 @@ class OrderedWriter:
     job would come twice. A picture that its store does not take keeps only its own job waiting."""
 
     def __init__(self) -> None:
-        self._lanes: dict[str, deque[Write]] = {}
+        self._lanes: defaultdict[str, deque[Write]] = defaultdict(deque)
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
 
     def put(self, write: Write, job: str) -> None:
         """Do it after all that was put before for this job."""
-        if job in self._lanes:
-            self._lanes[job].append(write)
-            return
-        self._lanes[job] = deque([write])
-        task = asyncio.create_task(self._run(job), name="ledger writer")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        begun = job in self._lanes
+        self._lanes[job].append(write)
+        if not begun:
+            task = asyncio.create_task(self._run(job), name="ledger writer")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     async def _run(self, job: str) -> None:
         lane = self._lanes[job]
@@ -41,12 +40,11 @@ class OrderedWriter:
             try:
                 await lane[0]()
             except LedgerError:
+                extra = {"job": job}
                 if self._closing:
-                    log.warning(
-                        "the next start does again what was not written", extra={"job": job}
-                    )
+                    log.warning("the next start does again what was not written", extra=extra)
                     return
-                log.exception("the ledger refuses; asking again", extra={"job": job})
+                log.exception("the ledger refuses; asking again", extra=extra)
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             except Exception:

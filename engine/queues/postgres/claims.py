@@ -60,8 +60,6 @@ log = logging.getLogger(__name__)
 
 
 class Claims:
-    """The queue's moves; raises LedgerError."""
-
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
 

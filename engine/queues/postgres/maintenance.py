@@ -29,8 +29,6 @@ log = logging.getLogger(__name__)
 
 
 class Maintenance:
-    """`lost_after`: seconds until a silent worker is gone."""
-
     def __init__(self, ledger: Ledger, fingerprint: ServingFingerprint, lost_after: float) -> None:
         self._ledger = ledger
         self._claims = Claims(ledger)

@@ -36,29 +36,24 @@ EVENT: TypeAdapter[Event] = TypeAdapter(Event)
 QUIET_SECONDS = 10.0  # after so long without a note the connection is tried
 TRY_SECONDS = 5.0  # and given up when that takes longer
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0  # seconds between two tries to connect
-_NOTIFY = sa.text("SELECT pg_notify(:channel, :words)")
 
 log = logging.getLogger(__name__)
 
 
-def bot_channel(process: str) -> str:
-    """Where a process hears of the jobs it follows."""
-    return f"pastiche_p_{process.lower()}"
-
-
 def worker_host_channel(worker_host: str) -> str:
-    """Where a process with workers is told to look at its tickets."""
+    """Name where a process with workers is told to look at its tickets."""
     return f"pastiche_s_{worker_host.lower()}"
 
 
 def queue_channel(queue: str) -> str:
-    """Where workers are told of a job that waits in a queue."""
+    """Name where workers are told of a job that waits in a queue."""
     return f"pastiche_q_{queue}"
 
 
 async def notify(connection: AsyncConnection, channel: str, words: str = "") -> None:
     """Send a note when the transaction is committed."""
-    await connection.execute(_NOTIFY, {"channel": channel, "words": words})
+    notifying = sa.select(sa.func.pg_notify(channel, words))
+    await connection.execute(notifying)
 
 
 def event_note(event: Event, vault: Vault) -> str | None:
@@ -79,7 +74,7 @@ def read_event(words: str, vault: Vault) -> Event | None:
 
 
 class Listener:
-    """Hears `channels` on one connection. `heard(channel, words)` and `began()` must not block."""
+    """Hear `channels` on one connection. `heard(channel, words)` and `began()` must not block."""
 
     def __init__(
         self,
@@ -99,7 +94,6 @@ class Listener:
         self._task = asyncio.create_task(self._keep(), name="listener")
 
     async def close(self) -> bool:
-        """End; False if it does not."""
         return await end(self._task)
 
     async def _keep(self) -> None:

@@ -27,8 +27,8 @@ _POSITIONS = sa.text(
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A waiting or running job: how many are before it (0 for one that runs), its queue, the channel of
-    its follower; of those that serve it the slots of the ready ones, and how many are only starting."""
+    """A waiting or running job: its place, its queue, its follower's channel; of those that serve it the
+    slots of the ready ones, and how many are only starting."""
 
     queued: Queued
     queue: str
@@ -88,21 +88,13 @@ class Positions:
         rows = await self.ledger.rows(query.order_by(WorkerRow.number))
         return [WorkerSeen(**{**row._mapping, "queues": tuple(row.queues)}) for row in rows]
 
-    async def served(self, queue: str) -> bool:
-        return any(_serving(await self.workers(), queue))
-
     async def unserved(self) -> tuple[str, ...]:
         """List the queues that hold jobs which nobody can take, each with what the operator can do."""
         query = sa.select(Ticket.queue, sa.func.count()).group_by(Ticket.queue)
         waiting = await self.ledger.rows(query)
         workers = await self.workers()
-        return tuple(
-            [
-                f"{queue}: {count} waiting. {await self.hint(queue)}"
-                for queue, count in waiting
-                if not any(_serving(workers, queue))
-            ]
-        )
+        alone = [each for each in waiting if not any(_serving(workers, each[0]))]
+        return tuple([f"{q}: {count} waiting. {await self.hint(q)}" for q, count in alone])
 
     async def hint(self, queue: str) -> str:
         """Say why nobody takes from a queue, and what to do."""

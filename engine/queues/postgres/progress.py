@@ -33,8 +33,8 @@ _NOTIFY = sa.text(
 
 @dataclass(frozen=True, slots=True)
 class FencedRecord:
-    """The dispatcher's Record. `number_of(job)` is the number that the job was claimed under;
-    `begun(job, attempt)` is called when its follower has heard that it was begun."""
+    """The dispatcher's Record. `number_of(job)` is the number that the job was claimed under; `begun` is
+    called when its follower has heard that it was begun."""
 
     claims: Claims
     number_of: Callable[[str], int]
@@ -73,7 +73,6 @@ class ProgressRelay:
         self._task = periodic("progress", self._flush, FAULT_SECONDS, self._news)
 
     async def close(self) -> bool:
-        """End, False if it does not; what was not sent is lost."""
         return await end(self._task)
 
     def put(self, event: Event) -> None:
@@ -119,11 +118,8 @@ class ProgressRelay:
 
     async def _keep(self, connection: AsyncConnection, event: Loading | Text | Image) -> None:
         """Write down what is too long to travel, while one of these workers has the job's ticket."""
-        mine = sa.select(Ticket.job_id).where(
-            Ticket.job_id == event.job, Ticket.worker.in_(self.numbers())
-        )
-        if await connection.scalar(mine.with_for_update()) is None:
-            return
-        words = EVENT.dump_json(event).decode()
-        row = {"job_id": event.job, "attempt": event.attempt, "event": words}
-        await put(connection, ProgressRow, ("job_id",), row)
+        ticket = sa.select(Ticket.job_id).where(Ticket.job_id == event.job).with_for_update()
+        if await connection.scalar(ticket.where(Ticket.worker.in_(self.numbers()))) is not None:
+            words = EVENT.dump_json(event).decode()
+            row = {"job_id": event.job, "attempt": event.attempt, "event": words}
+            await put(connection, ProgressRow, ("job_id",), row)

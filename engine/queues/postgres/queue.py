@@ -13,23 +13,25 @@ from functools import partial
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.errors import BusyError, LedgerError
-from engine.events import UNSERVED, Event, Loading, Queued, is_final
+from engine.errors import KIND_SENTENCE, BusyError, LedgerError
+from engine.events import UNSERVED, Cancelled, Event, Failed, Final, Loading, Queued, is_final
 from engine.ledger.ledger import Ledger
 from engine.ledger.storage import database_url
+from engine.ledger.tables import JobRow
+from engine.ledger.transactions import lasting
 from engine.overview import TAKEN_OUT, Overview
 from engine.plan.job import Job, Request, Status
 from engine.plan.router import Route
 from engine.queues.dispatcher import LOADING, nobody
 from engine.queues.inbox import Inbox
 from engine.queues.job_admin import JobAdmin
-from engine.queues.postgres.cancellation import Cancellation
 from engine.queues.postgres.claims import Claims
 from engine.queues.postgres.maintenance import move_stranded
+from engine.queues.postgres.notifications import notify, worker_host_channel
 from engine.queues.postgres.periodic import periodic
 from engine.queues.postgres.position import Position, Positions
 from engine.queues.postgres.subscriptions import Subscriptions
-from engine.queues.postgres.tables import Ticket
+from engine.queues.postgres.tables import Ticket, WorkerRow
 from engine.settings import Settings
 from engine.shutdown import end
 from engine.workers.fingerprint import ServingFingerprint
@@ -51,10 +53,9 @@ class PostgresQueue:
     ) -> None:
         self._ledger = ledger
         self._fingerprint = fingerprint
-        self._settings = settings
+        self._max_waiting = settings.max_waiting
         self._need_worker = need_worker
         self._claims = Claims(ledger)
-        self._cancellation = Cancellation(self._claims)
         self._positions = Positions(ledger, fingerprint, settings.lost_after)
         self._admin = JobAdmin(ledger)
         self._move_stranded = partial(move_stranded, ledger, fingerprint, settings.lost_after)
@@ -83,9 +84,6 @@ class PostgresQueue:
     async def accept(self, request: Request, route: Route, job: Job) -> None:
         """Commit; raises BusyError or LedgerError, and then nothing was accepted."""
         queue = self._fingerprint.queues[job.expert]
-        if self._settings.unserved == "refuse" and not await self._positions.served(queue):
-            await self._warn(queue)
-            raise BusyError("Nobody can do this right now. Please try again later.")
         task = asyncio.create_task(self._accept(request, route, job, queue))
         self._accepting.add(task)
         task.add_done_callback(self._accepting.discard)
@@ -96,7 +94,7 @@ class PostgresQueue:
 
         async def beside(connection: AsyncConnection) -> bool:
             waiting = await connection.scalar(sa.select(sa.func.count(Ticket.job_id))) or 0
-            if waiting >= self._settings.max_waiting:
+            if waiting >= self._max_waiting:
                 raise BusyError(
                     f"{waiting} requests are waiting already. Please try again in a few minutes."
                 )
@@ -171,7 +169,16 @@ class PostgresQueue:
                 one.tell(queued)
 
     async def cancel(self, job: str) -> bool:
-        return await self._cancellation.cancel(job)
+        """End it at once while it waits; tell its worker while it runs. False: it is over."""
+        for _ in range(3):  # it may begin, or be handed back, in between
+            attempt = await self._attempt(job)
+            if attempt is None:
+                return False
+            if await self._end(Cancelled(job=job, attempt=attempt), Ticket.worker.is_(None)):
+                return True
+            if await self._ask_to_stop(job):
+                return True
+        return False
 
     async def status(self) -> Status:
         return await self._admin.status(await self._positions.workers())
@@ -185,7 +192,44 @@ class PostgresQueue:
             if await self._claims.issue_anew(connection, revived, self._fingerprint.queues) is None:
                 raise LedgerError("The job's expert is not among the cards here.")
 
-        return await self._cancellation.stuck(job) or await self._admin.revive(job, beside)
+        return await self._stuck(job) or await self._admin.revive(job, beside)
 
     async def drop(self, job: str) -> bool:
-        return await self._cancellation.drop(job, TAKEN_OUT) or await self._admin.bury(job)
+        """End it, whoever has it: the worker that has it finds its ticket gone."""
+        if (attempt := await self._attempt(job)) is None:
+            return await self._admin.bury(job)
+        failed = Failed(job=job, attempt=attempt, message=KIND_SENTENCE, reason=TAKEN_OUT)
+        return await self._end(failed, sa.true()) or await self._admin.bury(job)
+
+    async def _stuck(self, job: str) -> bool:
+        """Take it from its worker and let it wait again; False when no worker has it."""
+        async with self._ledger.writing() as connection:
+            await self._tell_worker(connection, job)
+            claimed = sa.and_(Ticket.job_id == job, Ticket.worker.is_not(None))
+            return bool(await self._claims.release(connection, claimed))
+
+    async def _attempt(self, job: str) -> int | None:
+        query = sa.select(JobRow.attempt).join(Ticket, Ticket.job_id == JobRow.id)
+        return await self._ledger.scalar(query.where(JobRow.id == job))
+
+    async def _end(self, event: Final, if_: sa.ColumnElement[bool]) -> bool:
+        async def beside(connection: AsyncConnection) -> bool:
+            await self._tell_worker(connection, event.job)
+            return await self._claims.remove(connection, event.job, if_)
+
+        return await self._ledger.finish(event, beside)
+
+    @lasting
+    async def _ask_to_stop(self, job: str) -> bool:
+        claimed = sa.update(Ticket).where(Ticket.job_id == job, Ticket.worker.is_not(None))
+        async with self._ledger.writing() as connection:
+            await connection.execute(claimed.values(cancelled=True))
+            return await self._tell_worker(connection, job)
+
+    async def _tell_worker(self, connection: AsyncConnection, job: str) -> bool:
+        """Have the process whose worker has the job look at its tickets; False if none has it."""
+        mine = sa.select(WorkerRow.worker_host).join(Ticket, Ticket.worker == WorkerRow.number)
+        worker_host = await connection.scalar(mine.where(Ticket.job_id == job))
+        if worker_host is not None:
+            await notify(connection, worker_host_channel(worker_host), "look")
+        return worker_host is not None

@@ -17,9 +17,8 @@ MAX_REASON = 500
 
 @dataclass(slots=True, eq=False)
 class Registration:
-    """One medium of a process with workers. `number` is 0 until it is announced, `reason` says why it is
-    unfit, `tried` when a worker was last started, `strange` since when it holds tickets of unknown
-    jobs."""
+    """One medium of a process with workers. `number` is 0 until announced, `reason` is why it is unfit,
+    `tried` when a worker was last started, `strange` since when it holds tickets of unknown jobs."""
 
     claims: Claims
     worker_host: str
@@ -53,7 +52,7 @@ class Registration:
             await self._forget(connection)
             row = sa.insert(WorkerRow).values(**values, seen_at=NOW).returning(WorkerRow.number)
             number = (await connection.execute(row)).scalar_one()
-        self.number = number
+        self.number = number  # once it is committed
 
     async def _forget(self, connection: AsyncConnection) -> None:
         if self.number:
@@ -74,11 +73,9 @@ class Registration:
         return bool(await self.claims.ledger.change(mine.values(values)))
 
     async def needed(self, *, lazy: bool, lost_after: float) -> bool:
-        """Whether something waits in its queues that nobody has; if `lazy`, only if nobody else is
-        there who would take it."""
-        waiting = sa.select(Ticket.job_id).where(
-            Ticket.queue.in_(self.queues), Ticket.worker.is_(None)
-        )
+        """Tell whether something waits in its queues; if `lazy`, only if nobody else would take it."""
+        mine = Ticket.queue.in_(self.queues), Ticket.worker.is_(None)
+        waiting = sa.select(Ticket.job_id).where(*mine)
         others = sa.select(WorkerRow.queues).where(
             WorkerRow.medium == self.medium,
             WorkerRow.number != self.number,

@@ -16,7 +16,7 @@ from engine.ledger.erasure import chunks
 from engine.ledger.ledger import Ledger, new_id
 from engine.ledger.tables import JobRow
 from engine.queues.inbox import Inbox
-from engine.queues.postgres.notifications import EVENT, Listener, bot_channel, read_event
+from engine.queues.postgres.notifications import EVENT, Listener, read_event
 from engine.queues.postgres.periodic import periodic
 from engine.queues.postgres.tables import ProgressRow
 from engine.shutdown import end
@@ -29,8 +29,7 @@ log = logging.getLogger(__name__)
 @dataclass(slots=True, eq=False)
 class Subscription:
     """A job that is followed here. `said` is what a newcomer has missed: that it has begun, and the
-    newest of what came since. `place` is the position that its followers were last told; `accepted`
-    says that it has, or had, a row in the ledger."""
+    newest since. `place` was last told to its followers; if `accepted` it has, or had, its row."""
 
     followers: set[Inbox] = field(default_factory=set)
     said: tuple[Event, ...] = ()
@@ -51,7 +50,7 @@ class Subscription:
 
 class Subscriptions:
     def __init__(self, ledger: Ledger, url: sa.URL) -> None:
-        self.channel = bot_channel(new_id())
+        self.channel = f"pastiche_p_{new_id().lower()}"
         self.jobs: dict[str, Subscription] = {}
         self._ledger = ledger
         self._listener = Listener(url, (self.channel,), self._heard, self.look)
@@ -67,13 +66,11 @@ class Subscriptions:
         await asyncio.gather(self._listener.close(), end(*self._reading, self._looking))
 
     def subscribe(self, job: str) -> Subscription:
-        """Keep its events for followers from now on."""
         return self.jobs.setdefault(job, Subscription())
 
     def leave(self, job: str, inbox: Inbox | None = None) -> None:
         """Forget a follower, and the job when it has no other."""
-        subscription = self.jobs.get(job)
-        if subscription is not None:
+        if subscription := self.jobs.get(job):
             subscription.followers -= {inbox}
             if not subscription.followers:
                 del self.jobs[job]
@@ -103,8 +100,7 @@ class Subscriptions:
             self._over(job, final)
 
     def _over(self, job: str, final: Final) -> None:
-        subscription = self.jobs.get(job)
-        if subscription is not None:
+        if subscription := self.jobs.get(job):
             subscription.attempt = final.attempt
             subscription.tell(final)
             self.leave(job)
@@ -129,6 +125,6 @@ class Subscriptions:
             for job, state in states.items():
                 if state in FINAL_STATES:
                     await self._end(job)
+            why = "its row was deleted"
             for job in there - states.keys():
-                reason = "its row was deleted"
-                self._over(job, Failed(job=job, attempt=1, message=KIND_SENTENCE, reason=reason))
+                self._over(job, Failed(job=job, attempt=1, message=KIND_SENTENCE, reason=why))

@@ -1,4 +1,4 @@
-"""The workers of one process on the PostgreSQL queue , and who claims jobs for them.
+"""The workers of one process on the PostgreSQL queue, and who claims jobs for them.
 
 The models run in child processes on a Unix socket, as in the embedded queue and by the same rules
 (queues.dispatcher): a model never blocks the signs of life, and a crash is a child's death, counted
@@ -126,7 +126,6 @@ class WorkerHost:
         return entry.number if entry else 0
 
     def need(self, medium: str) -> None:
-        """Start the medium's worker if it is not there."""
         if medium in self.registrations:
             self.supervisor.need(medium)
 
@@ -252,14 +251,10 @@ class WorkerHost:
 
     async def _leave(self) -> bool:
         """Claim no more, and hand back what is left; else the others see it by our silence."""
-
-        async def leave() -> None:
-            for registration in self.registrations.values():
-                await registration.leave()
-
         ended = await end(*self._tasks)
         try:
-            await within(LEAVE_SECONDS, leave())
+            for registration in self.registrations.values():
+                await within(LEAVE_SECONDS / len(self.registrations), registration.leave())
         except (LedgerError, TimeoutError) as error:
             log.warning("the worker host could not say that it leaves", extra={"why": str(error)})
         return ended
