@@ -22,7 +22,7 @@ from engine.backends.text import TextBackend
 from engine.engine import events_of
 from engine.moderation.chain import usual
 from engine.monitor.health import FRESH_SECONDS
-from engine.monitor.metrics import showing_worker
+from engine.monitor.metrics import counting
 from engine.plan.cards import Registry, Sampling
 from engine.plan.job import Job
 from engine.process.bootstrap import open_engine
@@ -74,8 +74,7 @@ async def test_tokens_slots_waits_and_first_tokens_are_counted(
     port = free_port()
     shown_on = settings.model_copy(update={"metrics_port": port})
     stack = AsyncExitStack()
-    count = await stack.enter_async_context(showing_worker(shown_on, "text"))
-    counted = count(backend)
+    counted = await stack.enter_async_context(counting(shown_on, backend, "text"))
     assert (await asyncio.to_thread(ready, port)) == 503, "no model yet"
     await counted.load()
     await asyncio.sleep(FRESH_SECONDS)

@@ -275,7 +275,7 @@ async def test_a_beginning_beyond_the_servers_window_is_shortened_and_told(serve
 
 async def test_the_setting_chooses_this_backend(server, settings, registry) -> None:
     chosen = settings.model_copy(update={"backend": "model", "text_server": server.address})
-    assert isinstance(build_backend(chosen, registry, "text").bare, OpenAIBackend)
+    assert isinstance(build_backend(chosen, registry, "text"), OpenAIBackend)
 
 
 def test_the_servers_key_is_neither_in_the_file_nor_in_another_process(settings) -> None:

@@ -78,19 +78,6 @@ async def test_a_load_that_fails_half_way_leaves_no_trace(tiny, settings, regist
     assert backend._bases[str(tiny / "llama")] is not loaded
 
 
-@pytest.mark.parametrize("precision, kind", [("nf4", "Linear4bit"), ("bnb8", "Linear8bitLt")])
-async def test_a_base_in_few_bits_serves_its_adapter(
-    tiny, settings, registry_of, precision, kind
-) -> None:
-    chosen = settings.model_copy(update={"precision": precision})
-    answer = await written(TextBackend(chosen, registry_of("llama")))
-    assert isinstance(answer, Finished), answer
-    assert answer.text
-    assert answer.adapter_digest
-    loaded = load_base(str(tiny / "llama"), settings.models, precision)
-    assert kind in {type(module).__name__ for module in loaded.model.modules()}
-
-
 def test_gemma_2_keeps_the_cap_on_its_scores(settings, tmp_path) -> None:
     """Only eager attention has it; transformers takes that by itself."""
     import torch
@@ -110,10 +97,3 @@ def test_gemma_2_keeps_the_cap_on_its_scores(settings, tmp_path) -> None:
         for layer in loaded.model.base_model.model.model.layers:
             layer.self_attn.attn_logit_softcapping = None
         assert not torch.allclose(capped, loaded.model(ids).logits, atol=1e-3), "it is heard"
-
-
-def test_a_gguf_file_in_few_bits_is_refused_by_name(settings, tmp_path) -> None:
-    file = tmp_path / "base.gguf"
-    file.write_bytes(b"GGUF")
-    with pytest.raises(ModelError, match="nf4"):
-        load_base(str(file), settings.models, "nf4")

@@ -1,6 +1,8 @@
 """What a model writes cannot reach into a terminal; what cannot be shown ends no answer."""
 
+import asyncio
 import io
+import socket
 import threading
 
 import pytest
@@ -9,24 +11,32 @@ from rich.console import Console
 
 from bot.messages.draft import Draft
 from bot.terminal_client.live_answer import page_for
-from engine.backends.factory import build_backend
+from engine.backends.echo import EchoBackend
 from engine.events import Finished, Text
 from engine.plan.cards import Sampling
 from engine.plan.job import Job
+from engine.workers.protocol import Link
+from engine.workers.worker import _run
 
 ESCAPES = "It\x1b]0;title\x07 \x1b[2J\x9b2J \u202erained \x08\x0b\x0c" + "o" + "\u0301" * 50
 
 
 @pytest.mark.parametrize("kind", [Text, Finished])
-async def test_no_backend_lets_a_control_character_through(settings, registry, kind: type) -> None:
+async def test_no_worker_lets_a_control_character_through(kind: type) -> None:
     job = Job(
-        id="j", request="r", expert="agatha", medium="text", prompt=ESCAPES, head=0, length=30, seed=1,
-        sampling=Sampling(),
+        id="j", request="r", expert="agatha", medium="text", prompt=ESCAPES + " and rained" * 30,
+        head=0, length=60, seed=1, sampling=Sampling(),
     )  # fmt: skip
-    backend = build_backend(settings, registry, "text")
-    events = [event async for event in backend.generate(job, threading.Event())]
+    ours, theirs = socket.socketpair()
+    worker, owner = [Link(*await asyncio.open_connection(sock=end)) for end in (ours, theirs)]
+    await _run(job, EchoBackend(), worker, {("j", 1): threading.Event()})
+    await worker.close()
+    events = []
+    while (event := await owner.receive()) is not None:
+        events.append(event)
+    await owner.close()
     last = [event for event in events if isinstance(event, kind)][-1]
-    assert last.text == "It]0;title [2J2J rained  o" + "\u0301" * 6
+    assert last.text.startswith("It]0;title [2J2J rained  o" + "\u0301" * 6 + " and rained")
 
 
 @pytest.mark.parametrize("code", ["\x07", "\x08", "\x0b", "\x0c", "\x1b[2J", "\u2028", "\x85"])

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from engine.plan.job import Job
 
 RESIDENT_BASES = 2  # merged full models are bases too; the one unused for longest goes
-BITS_AND_BYTES = ("nf4", "bnb8")  # precisions that only transformers' own path computes in
 SMALL_BYTES = 2 << 30  # a base with less weight than this runs in float32 on a CPU: faster there
 
 log = logging.getLogger(__name__)
@@ -71,10 +70,8 @@ class Loaded:
 
 
 def resolve(weights: Weights) -> tuple[Weights, Path | None]:
-    """Find what to load: the base, and the adapter's folder if there is one.
-
-    A merged full model in the adapter's place becomes the base (weights.adapter still names it).
-    """
+    """Find the base and the adapter's folder. A merged full model in the adapter's place becomes the
+    base (weights.adapter still names it)."""
     folder = find_adapter(weights)
     if folder is None:
         return replace(weights, adapter=""), None
@@ -84,10 +81,7 @@ def resolve(weights: Weights) -> tuple[Weights, Path | None]:
 
 
 def find_adapter(weights: Weights) -> Path | None:
-    """Find the adapter's files; None if the card names none, or one still to be trained (no digest).
-
-    Raises ModelError.
-    """
+    """Find the adapter's files; None if the card names none, or one still to be trained (no digest)."""
     if not weights.adapter:
         return None
     place = Path(weights.adapter)
@@ -146,17 +140,14 @@ def use_threads(settings: Settings) -> None:
     torch.set_num_threads(settings.threads or max(1, (os.cpu_count() or 2) // 2))
 
 
-def load_base(spec: str, models: Path, precision: str = "auto") -> Loaded:
-    """Load base and tokenizer; in 4 or 8 bits for `nf4` or `bnb8`. Raises ModelError."""
+def load_base(spec: str, models: Path) -> Loaded:
+    """Load base and tokenizer. Raises ModelError."""
     import transformers
 
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    path = fetch(find_base(spec, models))
-    gguf, few_bits = path.suffix == ".gguf", precision in BITS_AND_BYTES
-    if gguf and few_bits:
-        raise ModelError(f"{spec} is a GGUF file, which precision = {precision} cannot read.")
-    folder: Path = path
+    folder = path = fetch(find_base(spec, models))
+    gguf = path.suffix == ".gguf"
     options: dict[str, Any] = {"local_files_only": True}
     if gguf:
         folder, options["gguf_file"] = path.parent, path.name
@@ -169,14 +160,9 @@ def load_base(spec: str, models: Path, precision: str = "auto") -> Loaded:
         else:
             options["use_safetensors"] = True
         device, dtype = placement([path] if gguf else path.glob("*.safetensors"))
-        if few_bits:
-            options |= {"quantization_config": _bits(precision, dtype), "device_map": {"": device}}
         model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **options)
-        if few_bits:  # it is where it belongs already
-            keep_layout(model)
-        else:
-            model.to(device)
-        model.eval().requires_grad_(False)  # the thread's own switch would reach who trains in it
+        # not by the thread's own switch, which would reach who trains in it
+        model.to(device).eval().requires_grad_(False)
     log.info("base loaded", extra={"base": spec, "device": device, "dtype": str(dtype)})
     window = int(getattr(model.config, "max_position_embeddings", 2048))
     cache = "static" if device == "cuda" else "dynamic"
@@ -195,20 +181,6 @@ def keep_layout(model: Any) -> None:
     for module in model.modules():
         if getattr(module, "support_avx512bf16_for_cpu", False):
             module.support_avx512bf16_for_cpu = False
-
-
-def _bits(precision: str, dtype: Any) -> Any:
-    """Configure bitsandbytes: NF4 with double quantisation, or LLM.int8()."""
-    import transformers
-
-    if precision == "bnb8":
-        return transformers.BitsAndBytesConfig(load_in_8bit=True)
-    return transformers.BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=dtype,
-    )
 
 
 def placement(files: Iterable[Path]) -> tuple[str, Any]:

@@ -1,9 +1,5 @@
-"""Stories one after the other, on transformers' and PEFT's own code: for what cannot be mixed.
-
-An architecture or a kind of adapter that the mixing engine does not know is served here; each request
-meets exactly its own adapter, none is ever merged. Jobs run in one thread of their own, so that the
-worker's loop stays free.
-"""
+"""Stories one after the other, on transformers' and PEFT's own code: for a base or a kind of adapter
+that the mixing engine does not know. Each request meets exactly its own adapter, none is ever merged."""
 
 import threading
 from collections import OrderedDict
@@ -64,9 +60,7 @@ class PeftTextBackend:
             self._bases.pop(key, None)
             while len(self._bases) >= RESIDENT_BASES:
                 self._bases.popitem(last=False)
-            loaded = self._bases[key] = load_base(
-                weights.base, self._settings.models, self._settings.precision
-            )
+            loaded = self._bases[key] = load_base(weights.base, self._settings.models)
         self._bases.move_to_end(key)
         if adapter is not None and expert.name not in loaded.adapters:
             loaded.adopt(expert.name, adapter, weights.digest)
@@ -85,12 +79,12 @@ class PeftTextBackend:
 
 
 class _Generation:
-    """Generate one text; transformers calls it after every token."""
+    """Generate one text; transformers calls it after every token. `merged` is the digest of a merged
+    model in an adapter's place."""
 
     def __init__(
         self, channel: JobChannel, loaded: Loaded, bans: Sequence[str], merged: str
     ) -> None:
-        """`merged` is the digest of a merged model in an adapter's place."""
         job = channel.job
         self._channel = channel
         self._job = job

@@ -5,9 +5,9 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from engine.backends.model_loading import BITS_AND_BYTES, Loaded, end_tokens
+from engine.backends.model_loading import Loaded, end_tokens
 from engine.backends.prompt_window import prompt_ids
 from engine.errors import UnmixableError
 from engine.settings import Settings
@@ -71,16 +71,13 @@ class ResidentBase:
 
 
 def make_resident(loaded: Loaded, settings: Settings, gauges: "Counters") -> ResidentBase:
-    """Take a loaded base over; its transformers model is used up by it. Raises UnmixableError, and
-    then the loaded base is as it was."""
+    """Use a loaded base's transformers model up. Raises UnmixableError, and then it is as it was."""
     from engine.backends.mixing.architectures import make_decoder
     from engine.backends.mixing.scheduler import MixingScheduler
 
     model, tokenizer = loaded.model, loaded.tokenizer
     if settings.text_engine == "peft":
         raise UnmixableError("The settings say text_engine = peft.")
-    if settings.precision in BITS_AND_BYTES:
-        raise UnmixableError(f"precision = {settings.precision} is computed one by one.")
     if settings.text_engine == "auto" and model.device.type not in ("cpu", "cuda"):
         raise UnmixableError("Mixing was not tried on this device; text_engine = mixing dares it.")
     ends = end_tokens(model, tokenizer)
@@ -102,8 +99,8 @@ def choose_precision(settings: Settings, model: Any) -> "Precision":
     """Take the settings' precision, or bfloat16 where the processor multiplies in it and it pays."""
     import torch
 
-    if settings.precision not in ("auto", *BITS_AND_BYTES):
-        return cast("Precision", settings.precision)
+    if settings.precision != "auto":
+        return settings.precision
     if model.device.type != "cpu":
         return "fp32" if model.dtype == torch.float32 else "bf16"
     small = sum(p.numel() for p in model.parameters()) < SMALL_PARAMETERS

@@ -45,13 +45,12 @@ class TextBackend:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="text")
         self._arrived: deque[JobChannel] = deque()
         self._channels: dict[JobChannel, None] = {}  # the model's thread's own, in order
-        self.gauges = Counters()
-        self._slots = settings.slots or 1
+        self.gauges = Counters(settings.slots or 1)
 
     @property
     def slots(self) -> int:
         """Count the jobs generated at a time; known when the first base is loaded."""
-        return self._slots
+        return self.gauges.slots
 
     async def load(self) -> None:
         """Load the first text expert's base and adapter; the others come when they are asked for."""
@@ -117,14 +116,14 @@ class TextBackend:
         return resident
 
     def _load_resident(self, base: str) -> ResidentBase:
-        loaded = load_base(base, self._settings.models, self._settings.precision)
+        loaded = load_base(base, self._settings.models)
         try:
             resident = make_resident(loaded, self._settings, self.gauges)
         except UnmixableError as reason:
             self._unmixable[base] = str(reason)
             self._peft.take(base, loaded)
             raise
-        self._slots = max(self._slots, resident.mixer.slots)
+        self.gauges.slots = max(self.gauges.slots, resident.mixer.slots)
         return resident
 
     def _make_room(self) -> None:

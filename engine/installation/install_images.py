@@ -61,6 +61,6 @@ def inherited(registry: Registry, name: str, medium: str) -> dict[str, Any]:
         return {"card": card}
     weights = registry.weights(old)
     named = {field.name: getattr(weights, field.name) for field in fields(weights)}
-    parts = {part: named[part] for part in ("base", "vae", "speed", "decoder") if named[part]}
+    parts = {part: named[part] for part in ("base", "vae", "speed") if named[part]}
     own = lines["profiles"][registry.profile].get("drawing")
     return {"card": card, "weights": {**parts, **({"drawing": own} if own else {})}}

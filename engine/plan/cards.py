@@ -63,9 +63,8 @@ class Weights:
 
     Both are a hub id (`org/name`), a folder, or a GGUF file (bases only); a relative path means
     beside the card. `digest`, where given, must be the adapter's, as `revision` is; `base_revision` is
-    the base's commit or tag on the hub. For pictures a profile may also name
-    a VAE in the base's place, a `speed` adapter for few steps, a small `decoder` (TAESD), and how it
-    draws where that differs from the card's own `[drawing]`.
+    the base's commit or tag on the hub. For pictures a profile may also name a VAE in the base's place,
+    a `speed` adapter for few steps, and how it draws where that differs from the card's `[drawing]`.
     """
 
     __pydantic_config__ = STRICT
@@ -76,7 +75,6 @@ class Weights:
     base_revision: Annotated[str, StringConstraints(pattern=r"^[\w.-]*$")] = ""
     vae: str = ""
     speed: str = ""
-    decoder: str = ""
     drawing: Drawing | None = None
 
 
@@ -250,7 +248,6 @@ def _absolute(folder: Path, chosen: Weights) -> Weights:
         adapter=_beside(folder, chosen.adapter, there="/" not in chosen.adapter),
         vae=_beside(folder, chosen.vae),
         speed=_beside(folder, chosen.speed),
-        decoder=_beside(folder, chosen.decoder),
     )
 
 

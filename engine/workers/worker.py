@@ -1,7 +1,7 @@
 """One process for one medium: takes jobs from the queue's owner, generates, posts events.
 
 It knows no ledger and no asker. When the owner's connection closes it leaves at once, for the owner
-that comes next starts its own.
+that comes next starts its own. What it posts holds nothing that a screen would obey.
 """
 
 import argparse
@@ -11,8 +11,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -21,10 +21,10 @@ from engine.backends.factory import build_backend
 from engine.characters import visible
 from engine.core_dumps import forbid_core_dumps
 from engine.errors import KIND_SENTENCE, PasticheError
-from engine.events import Failed, Text, is_final
+from engine.events import Cancelled, Event, Failed, Finished, Text, is_final
 from engine.lock import owners_socket
 from engine.monitor.logs import start_logs
-from engine.plan.cards import load_registry
+from engine.plan.cards import Registry, load_registry
 from engine.plan.job import Job
 from engine.settings import Settings, read_settings
 from engine.shutdown import Signals, end, finish, run
@@ -49,7 +49,7 @@ async def work(settings: Settings, medium: str, socket: Path | None = None) -> i
     fingerprint = fingerprint_of(registry, settings).told(medium)
     await link.send(Hello(medium=medium, pid=os.getpid(), fingerprint=fingerprint))
     leave = asyncio.Event()
-    serving = asyncio.create_task(_serve(link, settings, medium))
+    serving = asyncio.create_task(_serve(link, settings, registry, medium))
     leaving = asyncio.create_task(leave.wait())
     with Signals(0) as signals:
         signals.call(leave.set)
@@ -66,21 +66,18 @@ async def work(settings: Settings, medium: str, socket: Path | None = None) -> i
     return 0
 
 
-async def _serve(link: Link, settings: Settings, medium: str) -> int:
-    """Load, then run what comes; an owner that goes meanwhile is noticed at once.
+async def _serve(link: Link, settings: Settings, registry: Registry, medium: str) -> int:
+    """Load, then run what comes; an owner that goes meanwhile is noticed at once."""
+    from engine.monitor.metrics import counting
 
-    A watchdog looks on, and a port shows metrics and health if the settings name one.
-    """
-    from engine.monitor.metrics import showing_worker
-
-    async with showing_worker(settings, medium) as count:
+    async with counting(settings, build_backend(settings, registry, medium), medium) as backend:
         hearing = asyncio.create_task(link.receive())
-        loading = asyncio.create_task(_load(settings, medium, count))
+        loading = asyncio.create_task(backend.load())
         await asyncio.wait({hearing, loading}, return_when=asyncio.FIRST_COMPLETED)
         if not loading.done():
             return _turned_away(hearing.result())
         try:
-            backend = loading.result()
+            loading.result()
         except PasticheError as error:
             log.exception("the worker cannot start")
             await link.send(Serving(reason=str(error)))
@@ -99,13 +96,6 @@ def _turned_away(message: Message | None) -> int:
     log.error("the worker is refused", extra={"why": message.message})
     sys.stderr.write(f"{message.message}\n")
     return UNFIT
-
-
-async def _load(settings: Settings, medium: str, count: Callable[[Backend], Backend]) -> Backend:
-    registry = load_registry(settings.expert_roots, settings.profile)
-    backend = count(build_backend(settings, registry, medium))
-    await backend.load()
-    return backend
 
 
 async def _work_off(hearing: "asyncio.Task[Message | None]", link: Link, backend: Backend) -> None:
@@ -139,16 +129,30 @@ async def _run(job: Job, backend: Backend, link: Link, stops: Stops) -> None:
                 if isinstance(event, Text) and now - posted < EVENT_SECONDS:
                     continue
                 posted = now
-                await link.send(event)
+                await link.send(_visible(event))
                 if is_final(event):
                     return
         raise RuntimeError("the backend ended without a final event")
     except Exception as error:
         log.exception("a job failed", extra={"job": job.id, "expert": job.expert})
-        reason = visible(str(error)) if isinstance(error, PasticheError) else type(error).__name__
-        link.post(Failed(job=job.id, attempt=job.attempt, message=KIND_SENTENCE, reason=reason))
+        reason = str(error) if isinstance(error, PasticheError) else type(error).__name__
+        failed = Failed(job=job.id, attempt=job.attempt, message=KIND_SENTENCE, reason=reason)
+        link.post(_visible(failed))
     finally:
         del stops[job.id, job.attempt]
+
+
+def _visible(event: Event) -> Event:
+    """Remove control characters, directions and heaps of marks from an event's words."""
+    match event:
+        case Finished(text=text, notes=notes):
+            return replace(event, text=visible(text), notes=tuple(map(visible, notes)))
+        case Text(text=text) | Cancelled(text=text):
+            return replace(event, text=visible(text))
+        case Failed(message=message, reason=reason):
+            return replace(event, message=visible(message), reason=visible(reason))
+        case _:
+            return event
 
 
 def run_worker(settings: Settings, medium: str, socket: Path | None = None) -> NoReturn:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from engine.backends.diffusion.pipeline import open_part, open_pipeline
+from engine.backends.diffusion.pipeline import open_pipeline, open_vae
 from engine.settings import read_settings
 from engine.weights.bases import fetch_pipeline, find_base, pinned
 from engine.weights.picture_layers import PARTS, layers_of
@@ -42,10 +42,8 @@ def load_pipeline(recipe: ImageRecipe, folder: Path | None = None) -> "StableDif
 
     Raises ModelError.
     """
-    from diffusers import AutoencoderKL
-
     base, whole = recipe.base, torch.float32
-    vae = open_part(AutoencoderKL, base.vae, whole) if base.vae else None
+    vae = open_vae(base.vae, whole) if base.vae else None
     kinds = {"default": compute_type(recipe.training.precision), "vae": whole}
     pipeline: StableDiffusionXLPipeline = open_pipeline(
         base_folder(recipe, folder), base.id, kinds, vae

@@ -20,19 +20,16 @@ class SpoiltPictureError(Exception):
         self.part = part
 
 
-def decode(vae: Any, latents: "Tensor", decoder: Any = None) -> "Image":
-    """Decode latents (1, 4, h, w) as the UNet sees them, through the small decoder if there is one.
-
-    What comes out spoilt is decoded once more by the VAE in float32. Raises SpoiltPictureError if that
-    helps nothing.
-    """
+def decode(vae: Any, latents: "Tensor") -> "Image":
+    """Decode latents (1, 4, h, w) as the UNet sees them; what comes out spoilt once more in float32.
+    Raises SpoiltPictureError if that helps nothing."""
     import torch
     from PIL import Image
 
     if not bool(latents.isfinite().all()):
         raise SpoiltPictureError("UNet")
-    pixels = _pixels(decoder or vae, latents)
-    if is_spoilt(pixels) and (decoder is not None or vae.dtype != torch.float32):
+    pixels = _pixels(vae, latents)
+    if is_spoilt(pixels) and vae.dtype != torch.float32:
         log.warning("a picture came out spoilt; decoding it in float32")
         kind = vae.dtype
         try:

@@ -214,8 +214,7 @@ class PictureScheduler:
             return
         number = picture_job.canvases.index(canvas)
         try:
-            drawn = decode(resident.pipeline.vae, canvas.latents, resident.decoder)
-            picture_job.drawn[number] = drawn
+            picture_job.drawn[number] = decode(resident.pipeline.vae, canvas.latents)
         except SpoiltPictureError as error:
             picture_job.fail(SPOILT, OUT_OF_RANGE.format(part=error.part))
 

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True, eq=False)
 class ResidentPipeline:
-    """Hold a base with its VAE and small decoder, and the LoRAs loaded beside each other."""
+    """Hold a base with its VAE, and the LoRAs loaded beside each other."""
 
     pipeline: Any
     digest: str
@@ -39,9 +39,7 @@ class ResidentPipeline:
     projection: Projection
     encoder: Encoder
     layers: Layers
-    decoder: Any = None
     low: bool = False
-    compiled: bool = False
     loras: dict[str, Lora] = field(default_factory=dict)
     rows: RowLoras = field(init=False)
     _acting: Strengths | None = None  # of PEFT's; unknown after something was loaded
@@ -67,7 +65,7 @@ class ResidentPipeline:
         """Give each row of the UNet's next pass its own LoRAs; all rows the same where one of them must
         be alone."""
         alone = any(self.loras[name].alone for row in rows for name, _ in row)
-        by_peft = alone or (len(set(rows)) == 1 and (self.low or self.compiled))
+        by_peft = alone or (len(set(rows)) == 1 and self.low)
         self.activate(rows[0] if by_peft else ())
         self.rows.meet([() for _ in rows] if by_peft else rows)
 
@@ -84,7 +82,7 @@ class ResidentPipeline:
 
 def key_of(weights: Weights) -> tuple[str, ...]:
     """Name what must be loaded together; another key is another base."""
-    return weights.base, weights.vae, weights.decoder
+    return weights.base, weights.vae
 
 
 def open_pipeline(folder: Path, spec: str, kind: Any, vae: Any = None) -> Any:
@@ -123,12 +121,14 @@ def tile(vae: Any) -> None:
     vae.tile_latent_min_size = TILE // 2 ** (len(vae.config.block_out_channels) - 1)
 
 
-def open_part(kind: Any, spec: str, dtype: Any) -> Any:
-    """Open a part that stands by itself, such as another VAE. Raises ModelError."""
+def open_vae(spec: str, dtype: Any) -> Any:
+    """Open a VAE that stands by itself. Raises ModelError."""
+    import diffusers
+
     folder = fetch(spec, patterns=HUB_PART)
     check_weights(folder)
     with loading(spec):
-        return kind.from_pretrained(
+        return diffusers.AutoencoderKL.from_pretrained(
             folder, dtype=dtype, use_safetensors=True, local_files_only=True, **_variant(folder)
         )
 
@@ -140,7 +140,6 @@ def _variant(folder: Path) -> dict[str, Any]:
 
 def load_resident(weights: Weights, settings: Settings) -> ResidentPipeline:
     """Load the base with all that replaces parts of it, on its device. Raises ModelError."""
-    import diffusers
     import torch
 
     folder = fetch_pipeline(find_base(weights.base, settings.models))
@@ -149,15 +148,10 @@ def load_resident(weights: Weights, settings: Settings) -> ResidentPipeline:
         kind = torch.float16
     chosen = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
     kind = chosen.get(settings.picture_precision, kind)
-    vae = open_part(diffusers.AutoencoderKL, weights.vae, kind) if weights.vae else None
-    decoder = (
-        open_part(diffusers.AutoencoderTiny, weights.decoder, kind) if weights.decoder else None
-    )
+    vae = open_vae(weights.vae, kind) if weights.vae else None
     pipeline = open_pipeline(folder, weights.base, kind, vae)
     if kind == torch.float16 and pipeline.vae.config.force_upcast:
         pipeline.vae.to(torch.float32)  # SDXL's own VAE runs out of float16's range
-    if decoder is not None:
-        decoder.to(device)
     resident = ResidentPipeline(
         pipeline,
         digest_of(folder),
@@ -165,7 +159,6 @@ def load_resident(weights: Weights, settings: Settings) -> ResidentPipeline:
         read_projection(folder),
         Encoder(pipeline, device),
         layers_of(pipeline),
-        decoder,
     )
     _settle(resident, settings)
     log.info("base loaded", extra={"base": weights.base, "device": device, "dtype": str(kind)})
@@ -189,9 +182,6 @@ def _settle(resident: ResidentPipeline, settings: Settings) -> None:
         except torch.OutOfMemoryError:
             resident.pipeline.to("cpu")
             resident.save_memory()
-    if settings.picture_compile and resident.device == "cuda":
-        resident.compiled = True
-        resident.pipeline.unet.compile(dynamic=True)
 
 
 def check_layout(pipeline: Any, spec: str) -> None:

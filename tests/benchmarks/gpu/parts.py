@@ -85,5 +85,4 @@ PARTS = (
     Part("peft", later("peers", "one_by_one"), 60, 25, 16, (*ENGINE, "peft"), "peft"),
     Part("vllm", later("peers", "vllm"), 120, 60, 60, (*ENGINE, "vllm")),
     Part("peft-static", later("peers", "static_cache"), 80, 30, 16, (*ENGINE, "peft"), "peft"),
-    Part("pictures-compiled", later("pictures", "compiled"), 90, 40, 40, PICTURES, "pictures"),
 )

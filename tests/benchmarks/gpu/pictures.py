@@ -220,10 +220,10 @@ def pictures(day: Day) -> None:
         for name, rows in ways.items():
             _step(day, f"1 row, {name}", rows[:1], some)
             _step(day, f"{many} rows, {name}", rows, some)
-        resident.compiled = True  # rows of one LoRA go by PEFT's own layers then
+        resident.low = True  # rows of one LoRA go by PEFT's own layers then
         _step(day, "1 row, one LoRA by PEFT", [one], some)
         _step(day, f"{many} rows, one LoRA by PEFT", [one] * many, some)
-        resident.compiled = False
+        resident.low = False
         _swap(day)
         for name in ("LoRAs mixed", "one LoRA"):
             _whole(day, f"{many} pictures, {name}", ways[name], long, GUIDANCE)
@@ -262,19 +262,3 @@ def _step(day: Day, name: str, rows: list[Strengths], steps: int) -> None:
     with day.tried(name):
         taken = day.timed(lambda: draw(day, rows, 30, GUIDANCE, only=steps), 2, 1) / steps
         day.note(f"a guided step, {name}", 1000 * taken, "ms")
-
-
-def compiled(day: Day) -> None:
-    """The product's own setting picture_compile: what it costs once, and what it wins."""
-    import torch
-
-    with torch.no_grad():
-        resident = sdxl(day)
-        resident.compiled = True
-        resident.pipeline.unet.compile(dynamic=True, **({"backend": "eager"} if day.tiny else {}))
-        for name in EXPERTS[:2]:
-            began = time.perf_counter()
-            draw(day, [((name, 1.0),)], 4, 0.0)
-            day.sync()
-            day.note(f"first picture of 4 steps, {name}", time.perf_counter() - began, "s")
-            _whole(day, "1 picture", [((name, 1.0),)], 4, 0.0)
