@@ -19,8 +19,8 @@ from vam_server import drawing
 from training.caption import main
 from training.captioning.chat_completions import client_of
 from training.captioning.questions import completion_body, questions_of
-from training.captioning.tables import CaptionTable
 from training.errors import BadCorpus, BadRecipe, NotAllowed, SourceFault, TrainingError
+from training.museum.harvest_recipe import CaptionTable
 from training.museum.harvester import alone
 from training.museum.metadata_rows import read_rows
 from training.run.json_lines import write_lines
@@ -146,7 +146,7 @@ def test_openai_itself_is_asked_in_its_own_dialect(tmp_path: Path) -> None:
     data = make_data(tmp_path, 1)
     table = CaptionTable()
     (question,) = questions_of(data, table)
-    body = completion_body(question, table, own=True)
+    body = completion_body(question, table)
     assert body["max_completion_tokens"] == 600 and "max_tokens" not in body
     assert body["messages"][0]["content"][1]["image_url"]["detail"] == "high"
 
@@ -354,7 +354,7 @@ def test_a_fault_that_every_picture_would_meet_is_told_at_once(
 def test_without_a_key_one_is_told_how_to_go_on(tmp_path: Path) -> None:
     make_data(tmp_path)
     path = recipe_file(tmp_path, "https://api.openai.com/v1")
-    with pytest.raises(NotAllowed, match="--captioner catalogue") as fault:
+    with pytest.raises(NotAllowed, match="own texts") as fault:
         main(path, runs=tmp_path)
     assert "OPENAI_API_KEY" in str(fault.value) and "server of your own" in str(fault.value)
 
@@ -380,26 +380,18 @@ def test_openai_s_key_goes_to_no_other_server_and_into_no_file(
     assert client.api_key == "sk-secret" and str(client.base_url) == "https://api.openai.com/v1/"
 
 
-def test_the_catalogue_needs_no_key_and_leaves_no_journal(tmp_path: Path) -> None:
-    make_data(tmp_path, 2, techniques=["filigree"], place="London")
-    main(recipe_file(tmp_path, "https://api.openai.com/v1"), runs=tmp_path, captioner="catalogue")
-    rows = captions(tmp_path)
-    assert rows[0]["caption"] == f"{PREFIX}, a tiara of gold and pearl, filigree, London 1801"
-    assert rows[0]["captioner"] == "catalogue"
-    assert not (tmp_path / "crowns" / "data" / "captions" / "journal.jsonl").exists()
-
-
-def test_captions_of_another_captioner_stay_until_there_are_better_ones(tmp_path: Path) -> None:
+def test_earlier_captions_stay_until_there_are_better_ones(tmp_path: Path) -> None:
     data = make_data(tmp_path, 3)
-    main(recipe_file(tmp_path, "https://api.openai.com/v1"), runs=tmp_path, captioner="catalogue")
+    with service_of(models=("first",)) as service:
+        caption(tmp_path, service, {"model": '"first"'})
     (data / "images" / "p3.jpg").write_bytes(drawing("new"))
     replies = {"1801": [BAD["refused"]], "1803": [BAD["refused"]]}
     with service_of(replies=replies) as service:
         with pytest.raises(NotAllowed, match="--yes"):
             caption(tmp_path, service, yes=False)
-        assert [row["captioner"] for row in captions(tmp_path)] == ["catalogue"] * 2
+        assert [row["model"] for row in captions(tmp_path)] == ["first"] * 2
         caption(tmp_path, service)
-    assert [row["captioner"] for row in captions(tmp_path)] == ["catalogue", "openai"]
+    assert [row["model"] for row in captions(tmp_path)] == ["first", CaptionTable().model]
 
 
 def test_a_picture_that_cannot_be_read_is_not_sent(tmp_path: Path) -> None:

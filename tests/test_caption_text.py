@@ -10,8 +10,8 @@ from hypothesis import strategies as some
 from training.captioning.composition import USABLE, clip_tokenizers, compose, count, head, shorten
 from training.captioning.cost import USUAL, Purse, purse_of
 from training.captioning.description import Description, read_completion, read_text, schema
-from training.captioning.tables import PREFIX, CaptionTable
 from training.errors import BadRecipe
+from training.museum.harvest_recipe import PREFIX, CaptionTable
 
 LONG = Description(
     object_type="tiara",

@@ -48,10 +48,10 @@ def recipe_file(folder: Path, museum: Museum, **changes: str) -> Path:
     return path
 
 
-def run_of(folder: Path, museum: Museum, refresh: bool = False, **changes: str) -> Outcome:
+def run_of(folder: Path, museum: Museum, **changes: str) -> Outcome:
     """One harvest into `folder/crowns`."""
     recipe = load_harvest_recipe(recipe_file(folder, museum, **changes))
-    return harvest(recipe, folder / "crowns", refresh)
+    return harvest(recipe, folder / "crowns")
 
 
 def rows_of(folder: Path) -> list[dict[str, Any]]:
@@ -149,13 +149,6 @@ def test_what_the_recipe_does_not_want_is_left_out_with_its_reason(
     assert reason in why(outcome)["O1"]
 
 
-def test_all_views_of_an_object_are_taken_when_asked_for(tmp_path: Path) -> None:
-    with museum_of(Piece(1, others=("back", "side"))) as museum:
-        run_of(tmp_path, museum, all_views="true")
-    names = {row["file_name"] for row in rows_of(tmp_path)}
-    assert names == {"images/2006AA0001.jpg", "images/back.jpg", "images/side.jpg"}
-
-
 def test_equal_and_nearly_equal_pictures_stay_once_the_largest_of_them(tmp_path: Path) -> None:
     with Image.open(io.BytesIO(drawing("one", 640, 480))) as picture:
         smaller, coarser = jpeg(picture.resize((320, 240))), jpeg(picture, quality=40)
@@ -179,17 +172,6 @@ def test_a_second_run_asks_for_nothing_and_writes_the_same_bytes(tmp_path: Path)
     assert again == [] and second.calls == second.pictures_fetched == 0
     assert second.root == first.root
     assert before == {path.name: path.read_bytes() for path in data.iterdir() if path.is_file()}
-
-
-def test_a_refresh_pays_only_for_what_has_changed(tmp_path: Path) -> None:
-    with museum_of(Piece(1), Piece(2)) as museum:
-        run_of(tmp_path, museum)
-        museum.pieces[1].summary = "Other words."
-        museum.asked.clear()
-        run_of(tmp_path, museum, refresh=True)
-        tags = [heads.get("If-None-Match", "") for target, heads in museum.asked if "/v2" in target]
-    assert all(tags) and museum.picture_paths == []
-    assert [row["text"] for row in rows_of(tmp_path)][1] == "Other words."
 
 
 def test_the_lock_names_objects_files_and_search_by_one_root(tmp_path: Path) -> None:

@@ -18,9 +18,8 @@ from vam_server import Fault, Piece, museum_of
 from training.errors import BadCorpus
 from training.harvest_vam import Action, main
 from training.museum.harvester import ANSWERS, DATA, JOURNAL
-from training.museum.metadata_rows import LASTING, LOCK, RIGHTS, read_rows
+from training.museum.metadata_rows import LASTING, LOCK, RIGHTS
 from training.museum.retention import (
-    CAPTIONS,
     WATCH,
     next_due,
     prune,
@@ -71,17 +70,6 @@ def test_no_text_of_the_museum_s_is_left_in_the_whole_run(tmp_path: Path, data: 
     )
     assert b"Made-up words" not in left and b"Given by" not in left and b"\xff\xd8\xff" not in left
     assert (tmp_path / "crowns" / JOURNAL).exists()
-
-
-def test_a_catalogue_s_captions_go_and_a_model_s_own_stay(data: Path) -> None:
-    names = [f"images/{piece.image_id}.jpg" for piece in FOUR[:2]]
-    rows = [
-        {"file_name": names[0], "caption": "the museum's words", "captioner": "catalogue"},
-        {"file_name": names[1], "caption": "a model's words", "captioner": "openai"},
-    ]
-    write_lines(data / CAPTIONS, rows)
-    prune(data, time.time() + 29 * DAY)
-    assert [row["file_name"] for row in read_rows(data / CAPTIONS)] == [names[1]]
 
 
 def test_pictures_without_a_line_go_too(data: Path) -> None:

@@ -17,8 +17,8 @@ from test_harvest import recipe_file, rows_of, run_of, why
 from vam_server import Fault, Museum, Piece, drawing, museum_of
 
 from training.errors import SourceFault, TrainingError
+from training.museum.api import SILENT_IN_A_ROW
 from training.museum.harvester import DATA, JOURNAL
-from training.museum.response_cache import SILENT_IN_A_ROW
 from training.web.http_client import MOST_BYTES
 
 SIX = tuple(Piece(number) for number in range(1, 7))

@@ -9,7 +9,7 @@ from training.errors import SourceFault
 from training.sources.books import BooksSource
 from training.sources.csv_tables import TablesSource
 from training.sources.origins import BookList, BooksOrigin, TablesOrigin
-from training.web.http_client import Pace, PoliteClient
+from training.web.http_client import PoliteClient
 from training.web.journal import JOURNAL, Journal
 
 PAGE = "<html><body><h2>{0}</h2><p>It was late in {0}.</p></body></html>"
@@ -31,7 +31,7 @@ class Clock:
 
 
 def client_with(clock: Clock, seconds: float = 1.0) -> PoliteClient:
-    return PoliteClient(Pace(seconds, clock.time, clock.sleep))
+    return PoliteClient(seconds, 1.0, clock.time, clock.sleep)
 
 
 def books(stand: Stand, folder: Path, clock: Clock, *works: str, chapters: int = 0) -> BooksSource:

@@ -14,7 +14,7 @@ from training.sources.csv_tables import TablesSource
 from training.sources.guardian_api import GuardianApi
 from training.sources.guardian_articles import ARTICLES, STATE, GuardianSource
 from training.sources.origins import GuardianOrigin, TablesOrigin
-from training.web.http_client import Pace, PoliteClient
+from training.web.http_client import PoliteClient
 from training.web.journal import Journal
 
 KEY = "not-a-real-key"
@@ -44,7 +44,7 @@ def after(name: str) -> str:
 def source(
     stand: Stand, folder: Path, clock: Clock, limit: int = 100, section: str = "uk-news"
 ) -> GuardianSource:
-    client = PoliteClient(Pace(1.0, clock.time, clock.sleep), 0.25)
+    client = PoliteClient(1.0, 0.25, clock.time, clock.sleep)
     origin = GuardianOrigin(kind="guardian", section=section, page_size=2, limit=limit)
     api = GuardianApi(KEY, client, stand.address)
     noted: list[Path] = []
@@ -227,6 +227,6 @@ def test_a_table_that_cannot_be_read_is_told_with_its_copy(tmp_path: Path, body:
     journal = Journal(tmp_path)
     journal.body("http://t", lambda _: body)
     origin = TablesOrigin(kind="tables", addresses=("http://t",))
-    table = TablesSource(origin, "CC BY", PoliteClient(Pace(0.0)), journal)
+    table = TablesSource(origin, "CC BY", PoliteClient(0.0), journal)
     with pytest.raises(SourceFault, match=journal.entries["http://t"]["sha256"]):
         list(table.works())

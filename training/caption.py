@@ -1,7 +1,6 @@
-"""Write captions for a data folder's pictures: with GPT-4.1, another server or none.
+"""Write captions for a data folder's pictures, with GPT-4.1 or another server.
 
     python -m training.caption training/recipes/coronet-harvest.toml
-    python -m training.caption training/recipes/coronet-harvest.toml --captioner catalogue
     python -m training.caption training/recipes/coronet-harvest.toml --max-usd 5
 
 Run it again after an interruption: no question that was answered is asked twice.
@@ -13,20 +12,16 @@ from typing import Annotated, Any
 
 import typer
 
-from training.captioning import Captioner
-from training.captioning.answer_log import Journal
-from training.captioning.catalogue import CatalogueCaptioner
-from training.captioning.chat_completions import ServiceCaptioner
+from training.captioning.chat_completions import Captioner
 from training.captioning.composition import require_prefix
 from training.captioning.cost import purse_of, require_agreement
 from training.captioning.questions import questions_of
-from training.captioning.tables import Kind
-from training.captioning.writer import ask, write_captions
+from training.captioning.writer import WORK, Journal, ask, write_captions
 from training.errors import TrainingError
 from training.museum.harvest_recipe import load_harvest_recipe
 from training.museum.harvester import DATA, alone
 from training.museum.metadata_rows import CAPTIONS
-from training.museum.retention import WORK, prune
+from training.museum.retention import prune
 from training.run.record import note_stage
 from training.run.settings import TrainingSettings
 from training.run.stage import Changes, RecipeFile, RunsFolder, delete_due, run_stage, say
@@ -39,9 +34,6 @@ def main(
     data: Annotated[
         Path | None, typer.Option("--data", help="A data folder in place of the run's")
     ] = None,
-    captioner: Annotated[
-        Kind | None, typer.Option("--captioner", help="In place of the recipe's")
-    ] = None,
     max_usd: Annotated[
         float | None, typer.Option("--max-usd", min=0, help="Most that this data set may cost")
     ] = None,
@@ -52,33 +44,30 @@ def main(
 ) -> None:
     """Write captions for a data folder's pictures."""
     recipe = load_harvest_recipe(recipe_file, tuple(changes or ()))
-    table = recipe.caption.model_copy(update={"captioner": captioner} if captioner else {})
+    table = recipe.caption
     require_prefix(table)
     delete_due(runs)
     folder = data or runs / recipe.run.name / DATA
     prune(folder, time.time())
     with alone(folder):
         questions, journal = questions_of(folder, table), Journal(folder)
-        who: Captioner = CatalogueCaptioner()
-        if table.captioner == "openai":
-            who = ServiceCaptioner(table, TrainingSettings())
         over = False
         try:
-            waiting = [q for q in questions if journal.needs(q, retry_failed)] if who.kept else []
-            if waiting:
+            if waiting := [q for q in questions if journal.needs(q, retry_failed)]:
+                captioner = Captioner(table, TrainingSettings())
                 purse = purse_of(table, max_usd, journal.dollars)
                 require_agreement(len(waiting), purse, table, yes)
-                over = ask(waiting, who, journal, purse, table)
+                over = ask(waiting, captioner, journal, purse, table)
         finally:  # what came before a fault is written all the same
-            facts = write_captions(folder, questions, who, journal, table)
-        facts = {"captioner": who.name, **facts, "dollars": round(journal.dollars, 6)}
+            facts = write_captions(folder, questions, journal, table)
+        facts |= {"captioner": "openai", "dollars": round(journal.dollars, 6)}
         tell(facts, folder)
         note_stage(folder / WORK if data else folder.parent, recipe, "caption", facts)
     if over:
         raise TrainingError(
             f"--max-usd {max_usd} would be passed by the next call: {facts['captions']} of "
             f"{len(questions)} pictures have a caption, and are kept. Run again with a higher "
-            "--max-usd, or with --captioner catalogue before it, whose words stand till then."
+            "--max-usd."
         )
 
 

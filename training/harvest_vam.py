@@ -39,9 +39,6 @@ def main(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Count only: no record or picture is fetched")
     ] = False,
-    refresh: Annotated[
-        bool, typer.Option("--refresh", help="Ask whether searches and records have changed")
-    ] = False,
     offline: Annotated[
         bool, typer.Option("--offline", help="verify: compare the files, ask no museum")
     ] = False,
@@ -62,7 +59,7 @@ def main(
         if dry_run:
             plan(recipe, run)
         else:
-            outcome = harvest(recipe, run, refresh)
+            outcome = harvest(recipe, run)
             facts = {
                 "data_root": outcome.root,
                 "pictures": len(outcome.rows),
@@ -81,7 +78,7 @@ def plan(recipe: HarvestRecipe, run: Path) -> None:
         parts = harvester_of(recipe, run)
         counts, objects = parts.search()
     pictures = sum(1 for found, _ in objects if found.base)
-    calls = pictures * (3 if recipe.harvest.full_records else 2)
+    calls = 3 * pictures  # a record, a size and a picture each
     minutes = calls * recipe.harvest.seconds_between / 60
     for term, count in counts.items():
         say(f"{term}: {count} records")

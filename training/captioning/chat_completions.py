@@ -7,33 +7,30 @@ from pydantic import SecretStr
 
 from training.captioning.description import Answer, read_completion
 from training.captioning.questions import Question, completion_body
-from training.captioning.tables import OPENAI, CaptionTable
 from training.errors import BadCorpus, BadRecipe, NotAllowed, SourceFault, TrainingError
+from training.museum.harvest_recipe import CaptionTable
 from training.run.settings import TrainingSettings
 
 TRIES = 5
 SECONDS = 120.0  # for one answer
 OF_THE_PICTURE = (400, 413, 415, 422)  # statuses that the next picture need not meet
 WITHOUT = (
-    "To go on without it: --captioner catalogue needs no key, and [caption] address may name a "
-    "server of your own, such as vLLM or llama.cpp with a model that sees."
+    "To go on without it, [caption] address may name a server of your own, such as vLLM or llama.cpp "
+    "with a model that sees; without captions, a LoRA is trained on the museum's own texts."
 )
 
 
-class ServiceCaptioner:
-    name = "openai"
-    kept = True
-
+class Captioner:
     def __init__(self, table: CaptionTable, settings: TrainingSettings) -> None:
-        self.table = table
-        self.model = table.model
-        self.own = is_openai(table)
-        self.client = client_of(table, settings)
+        self.table, self.client = table, client_of(table, settings)
 
     def describe(self, question: Question) -> Answer:
-        """Make one call, tried again by the client where the server is busy."""
+        """Say what is in the picture; an answer that is no use says why. The client tries again.
+
+        Raises SourceFault, BadRecipe or NotAllowed where the next picture would fare no better.
+        """
         try:
-            body = completion_body(question, self.table, self.own)
+            body = completion_body(question, self.table)
         except BadCorpus as error:
             return Answer(outcome="failed", raw=str(error))
         try:
@@ -42,39 +39,27 @@ class ServiceCaptioner:
         except openai.APIStatusError as error:
             if error.status_code not in OF_THE_PICTURE:
                 raise told(error, self.table) from error
-            return Answer(outcome="failed", raw=reason_of(error), request_id=error.request_id or "")
+            # What the server found wrong, without what was sent.
+            said = error.body.get("message") if isinstance(error.body, dict) else None
+            reason = f"{error.status_code}: {str(said or 'no reason given')[:500]}"
+            return Answer(outcome="failed", raw=reason, request_id=error.request_id or "")
         except openai.OpenAIError as error:
             raise told(error, self.table) from error
         except ValueError:
             return Answer(outcome="not JSON", raw="the server's answer is no JSON")
 
 
-def is_openai(table: CaptionTable) -> bool:
-    return table.address.rstrip("/") == OPENAI
-
-
 def client_of(table: CaptionTable, settings: TrainingSettings) -> openai.OpenAI:
     """Build a client with the key that belongs to the address: OpenAI's goes to OpenAI alone."""
-    key: SecretStr | None
-    if is_openai(table):
-        key = settings.openai_api_key
-        if key is None or not key.get_secret_value().strip():
-            raise NotAllowed(f"OpenAI needs a key of your own: set OPENAI_API_KEY. {WITHOUT}")
-    else:
-        key = settings.caption_api_key or SecretStr("none")
+    key = settings.openai_api_key if table.own else settings.caption_api_key or SecretStr("none")
+    if key is None or not key.get_secret_value().strip():
+        raise NotAllowed(f"OpenAI needs a key of your own: set OPENAI_API_KEY. {WITHOUT}")
     client = openai.OpenAI(
         api_key=key.get_secret_value(), base_url=table.address, max_retries=TRIES, timeout=SECONDS
     )
-    if not is_openai(table):  # these, too, it takes from the environment
+    if not table.own:  # these, too, it takes from the environment
         client.organization = client.project = None
     return client
-
-
-def reason_of(error: openai.APIStatusError) -> str:
-    """Say what the server found wrong, without what was sent."""
-    body = error.body
-    message = body.get("message") if isinstance(body, dict) else None
-    return f"{error.status_code}: {str(message or 'no reason given')[:500]}"
 
 
 def told(error: openai.OpenAIError, table: CaptionTable) -> TrainingError:
@@ -82,7 +67,7 @@ def told(error: openai.OpenAIError, table: CaptionTable) -> TrainingError:
     code = body.get("code") if isinstance(body, dict) else ""
     match error:
         case openai.AuthenticationError() | openai.PermissionDeniedError():
-            name = "OPENAI_API_KEY" if is_openai(table) else "CAPTION_API_KEY"
+            name = "OPENAI_API_KEY" if table.own else "CAPTION_API_KEY"
             return NotAllowed(f"The server refused the key. Check {name}. {WITHOUT}")
         case openai.NotFoundError():
             return BadRecipe(

@@ -11,8 +11,8 @@ from typing import Any
 
 import engine
 from training.captioning.description import Description
-from training.captioning.tables import CaptionTable
 from training.errors import BadRecipe
+from training.museum.harvest_recipe import CaptionTable
 
 NOTHING = re.compile(
     r"^(none|no|n/?a|unknown|not (visible|applicable|known)|no (gem)?stones?( visible| present)?)$",

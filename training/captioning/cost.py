@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import typer
 from rich.console import Console
 
-from training.captioning.tables import OPENAI, CaptionTable
 from training.errors import BadRecipe, NotAllowed
+from training.museum.harvest_recipe import CaptionTable
 
 # Dollars per million tokens in and out, OpenAI's price list as read in November 2026.
 PRICES = {"gpt-4.1": (2.0, 8.0), "gpt-4.1-mini": (0.4, 1.6), "gpt-4.1-nano": (0.1, 0.4)}
@@ -48,17 +48,16 @@ class Purse:
 
 def purse_of(table: CaptionTable, limit: float | None, spent: float) -> Purse:
     """Take the recipe's prices, else the list's; another server costs nothing unless stated."""
-    own = table.address.rstrip("/") == OPENAI
     undated = re.sub(r"-\d{4}-\d{2}-\d{2}$", "", table.model)
-    listed = PRICES.get(undated) if own else (0.0, 0.0)
-    into, out = table.dollars_in, table.dollars_out
-    if (into is None or out is None) and listed is None:
+    listed = PRICES.get(undated, (None, None)) if table.own else (0.0, 0.0)
+    stated = (table.dollars_in, table.dollars_out)
+    into, out = (at if at is not None else usual for at, usual in zip(stated, listed, strict=True))
+    if into is None or out is None:
         raise BadRecipe(
             f"The price of {table.model} is not known here. Look it up, and set [caption] "
             "dollars_in and dollars_out (per million tokens)."
         )
-    known = listed or (0.0, 0.0)
-    return Purse(known[0] if into is None else into, known[1] if out is None else out, limit, spent)
+    return Purse(into, out, limit, spent)
 
 
 def require_agreement(number: int, purse: Purse, table: CaptionTable, yes: bool) -> None:

@@ -11,12 +11,12 @@ from typing import Any
 from PIL import Image
 
 from training.captioning.description import schema
-from training.captioning.tables import CaptionTable
 from training.errors import BadCorpus
 from training.images.data.folder import open_picture
+from training.museum.harvest_recipe import CaptionTable
 from training.museum.metadata_rows import METADATA, read_rows
 
-DECISIVE = {"captioner", "model", "longest_side", "detail", "most_tokens", "seed"}
+DECISIVE = {"model", "longest_side", "detail", "most_tokens", "seed"}
 QUALITY = 90  # of the JPEG that is sent
 FACTS = ("object_type", "materials", "techniques", "styles", "date", "place")
 INSTRUCTION = """Describe this piece of jewellery for a picture caption. Say what can be seen, \
@@ -74,31 +74,27 @@ def key_of(picture: str, text: str, table: CaptionTable) -> str:
     decides = {
         "text": text,
         "schema": schema(),
+        "captioner": "openai",
         **table.model_dump(mode="json", include=DECISIVE),
     }
     words = json.dumps(decides, sort_keys=True, ensure_ascii=False).encode()
     return sha256(picture.encode() + words).hexdigest()
 
 
-def sendable(path: Path, longest_side: int) -> Image.Image:
-    """Open a picture as it is sent: upright, RGB, no longer than asked. Raises BadCorpus."""
-    picture = open_picture(path)
+def data_address(path: Path, longest_side: int) -> str:
+    """Write a picture as it is sent: upright, RGB, no longer than asked. Raises BadCorpus."""
+    picture, body = open_picture(path), io.BytesIO()
     picture.thumbnail((longest_side, longest_side), Image.Resampling.LANCZOS)
-    return picture
-
-
-def data_address(picture: Image.Image) -> str:
-    body = io.BytesIO()
     picture.save(body, "JPEG", quality=QUALITY)
     return "data:image/jpeg;base64," + base64.b64encode(body.getvalue()).decode("ascii")
 
 
-def completion_body(question: Question, table: CaptionTable, own: bool) -> dict[str, Any]:
-    """Build the body of a chat completion; `own` is OpenAI's dialect, else that of look-alikes."""
-    picture = data_address(sendable(question.path, table.longest_side))
+def completion_body(question: Question, table: CaptionTable) -> dict[str, Any]:
+    """Build the body of a chat completion, in OpenAI's dialect or that of look-alikes."""
+    url = data_address(question.path, table.longest_side)
     parts = [
         {"type": "text", "text": question.text},
-        {"type": "image_url", "image_url": {"url": picture, "detail": table.detail}},
+        {"type": "image_url", "image_url": {"url": url, "detail": table.detail}},
     ]
     named = {"name": "description", "strict": True, "schema": schema()}
     return {
@@ -106,6 +102,6 @@ def completion_body(question: Question, table: CaptionTable, own: bool) -> dict[
         "messages": [{"role": "user", "content": parts}],
         "temperature": 0,
         "seed": table.seed,
-        ("max_completion_tokens" if own else "max_tokens"): table.most_tokens,
+        ("max_completion_tokens" if table.own else "max_tokens"): table.most_tokens,
         "response_format": {"type": "json_schema", "json_schema": named},
     }

@@ -13,9 +13,9 @@ from rich.progress import track
 
 from engine.files import write_json
 from training.errors import BadCorpus
+from training.museum.api import MuseumClient
 from training.museum.harvest_recipe import HarvestRecipe
 from training.museum.metadata_rows import LOCK, RIGHTS
-from training.museum.response_cache import MuseumClient
 from training.museum.retention import rows_here
 from training.web.http_client import release
 

@@ -2,7 +2,6 @@
 
 import io
 import time
-from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -12,14 +11,13 @@ from requests import Response
 
 from engine.files import write_file
 from training.errors import SourceFault
+from training.museum.api import MuseumClient
 from training.museum.duplicates import colours, dhash
 from training.museum.metadata_rows import IMAGES
-from training.museum.response_cache import MuseumClient, NoAnswer
 from training.run.json_lines import add_lines, read_lines
+from training.web.http_client import NoAnswer
 
 TRUNCATED_TRIES = 3
-
-
 Facts = dict[str, Any]  # a line of the journal; `at` is seconds since 1970
 
 
@@ -28,15 +26,8 @@ class NoPicture(SourceFault):
 
 
 class Pictures:
-    def __init__(
-        self,
-        data: Path,
-        journal: Path,
-        client: MuseumClient,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self.data, self.journal = data, journal
-        self.client, self.clock = client, clock
+    def __init__(self, data: Path, journal: Path, client: MuseumClient) -> None:
+        self.data, self.journal, self.client = data, journal, client
         self.fetched = 0
         self.facts = {row["image_id"]: row for row in read_lines(journal)}
 
@@ -55,7 +46,7 @@ class Pictures:
         write_file(path, answer.content)
         self.fetched += 1
         etag = answer.headers.get("ETag", "")
-        return self.note(image_id, address, answer.content, etag, self.clock())
+        return self.note(image_id, address, answer.content, etag, time.time())
 
     def whole(self, address: str) -> Response:
         """Fetch a picture that decodes to its last row; one that does not is fetched again."""

@@ -6,7 +6,7 @@ pairs of different pieces. Without the colours it would be 595 pairs: a ruby rin
 emerald one. Steps of 3 shades or less count as level, since a plain ground's are noise.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 SIDE = 8
+BITS = 8  # of 128 in which the hashes of like pictures may differ
 LEAST_STEP = 3  # shades of 256
 COLOURS = 4  # mean colours along each side
 SHADES = 6  # in which two pictures' mean colours may differ
@@ -39,21 +40,13 @@ def colours(picture: Image.Image) -> str:
     return picture.convert("RGB").resize((COLOURS, COLOURS), SMOOTH).tobytes().hex()
 
 
-def distance(one: str, other: str) -> int:
-    """In how many bits two hashes differ.
-
-    >>> distance("00ff", "00fe")
-    1
-    """
-    return (int(one, 16) ^ int(other, 16)).bit_count()
-
-
-def without_duplicates(rows: Iterable[Row], bits: int) -> tuple[list[Row], list[tuple[Row, str]]]:
+def without_duplicates(
+    rows: Sequence[Row], bits: int = BITS
+) -> tuple[list[Row], list[tuple[Row, str]]]:
     """Keep pictures in their order; give those dropped with the one each repeats.
 
     Of pictures that are alike the largest stays; of equal ones the first.
     """
-    rows = list(rows)
     if not rows:
         return [], []
     hashes = array_of(rows, "dhash").view(np.uint64)
@@ -72,5 +65,5 @@ def without_duplicates(rows: Iterable[Row], bits: int) -> tuple[list[Row], list[
     return [rows[number] for number in sorted(kept)], dropped
 
 
-def array_of(rows: list[Row], name: str) -> NDArray[np.uint8]:
+def array_of(rows: Sequence[Row], name: str) -> NDArray[np.uint8]:
     return np.array([list(bytes.fromhex(row[name])) for row in rows], dtype=np.uint8)

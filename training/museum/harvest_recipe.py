@@ -1,12 +1,11 @@
 """The recipe of a museum data set: `[run]`, `[rights]`, `[harvest]` and `[caption]`, all strict."""
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from training.captioning.tables import CaptionTable
 from training.errors import NotAllowed
 from training.museum.metadata_rows import MOST_DAYS
 from training.run.recipe import RunRecipe, digest_of_values, placeless, read_recipe
@@ -16,6 +15,8 @@ API = "https://api.vam.ac.uk/v2"
 JEWELLERY = "THES48930"  # the catalogue's category
 LEAST_SPACING = 0.35  # seconds between calls to a museum; a loopback server needs none
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+PREFIX = "a high-quality photo of a real historical TOK jewellery piece"
+OPENAI = "https://api.openai.com/v1"
 
 
 class Harvest(Table):
@@ -24,15 +25,10 @@ class Harvest(Table):
     categories: tuple[str, ...] = (JEWELLERY,)
     page_size: int = Field(default=100, ge=1, le=100)
     high_resolution: bool = True  # only objects with pictures of 2500 px
-    made_to: int | None = None  # year
     copyright: str = ""  # words that a picture's copyright line must hold
-    sensitive: bool = False  # take pictures that the museum marks as sensitive, too
-    all_views: bool = False  # every picture of an object, not only the first
-    full_records: bool = True  # one call an object more: materials, credit, descriptions
     longest_side: int = Field(default=2500, ge=64, le=2500)
     least_side: int = Field(default=256, ge=1)
     limit: int = Field(default=0, ge=0)  # objects, lowest numbers first; 0 means all
-    near_duplicate_bits: int = Field(default=8, ge=0, le=32)  # of 128
     seconds_between: float = Field(default=1.0, ge=0)
 
     @property
@@ -44,6 +40,27 @@ class Harvest(Table):
         if self.seconds_between < LEAST_SPACING and not self.local:
             raise ValueError(f"seconds_between must be at least {LEAST_SPACING} for a museum")
         return self
+
+
+class CaptionTable(Table):
+    """Say who looks at the pictures, how, and what a caption looks like."""
+
+    model: str = "gpt-4.1-2025-04-14"
+    address: str = OPENAI  # any server that speaks the same protocol
+    prefix: str = PREFIX
+    longest_side: int = Field(default=1024, ge=64, le=2048)
+    detail: Literal["auto", "low", "high"] = "high"
+    most_tokens: int = Field(default=600, ge=64, le=4096)  # of an answer
+    seed: int = 42
+    concurrency: int = Field(default=4, ge=1, le=32)
+    token_budget: int = Field(default=75, ge=20, le=75)  # CLIP tokens of the short caption
+    dollars_in: float | None = Field(default=None, ge=0)  # per million tokens; None: looked up
+    dollars_out: float | None = Field(default=None, ge=0)
+
+    @property
+    def own(self) -> bool:
+        """Tell whether OpenAI itself is asked."""
+        return self.address.rstrip("/") == OPENAI
 
 
 class HarvestRecipe(RunRecipe):

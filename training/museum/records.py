@@ -6,7 +6,6 @@ empty, null or missing. Field names: developers.vam.ac.uk/guide/v2.
 
 import html
 import re
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -89,6 +88,10 @@ class Found(Shape):
     def number(self) -> int:
         return int(self.system_number[1:])
 
+    @property
+    def image_id(self) -> str:
+        return self.base.rstrip("/").rpartition("/")[2]
+
 
 class Full(Shape):
     titles: Annotated[Texts, each("title")] = ()
@@ -103,22 +106,7 @@ class Full(Shape):
     places: Annotated[Texts, each("place", "text")] = Field(default=(), alias="placesOfOrigin")
     credit: Text = Field(default="", alias="creditLine")
     modified: Text = Field(default="", alias="recordModificationDate")
-
-
-class FullImages(Shape):
-    primary: Text = Field(default="", alias="_iiif_image")
-    others: Annotated[Texts, each()] = Field(default=(), alias="_alt_iiif_image")
     metas: Metas = Field(default=(), alias="_images_meta")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class View:
-    """Know one picture: its id, IIIF base address (ends with "/") and copyright line."""
-
-    image_id: str
-    base: str
-    copyright: str
-    sensitive: bool
 
 
 def read_found(row: Any) -> Found:
@@ -130,12 +118,12 @@ def read_found(row: Any) -> Found:
         raise Unreadable(f"a record cannot be read ({places or 'not an object'})") from error
 
 
-def read_full(answer: Any) -> tuple[Full, FullImages]:
+def read_full(answer: Any) -> Full:
     """Check a full record and its pictures; raises Unreadable for another shape."""
     try:
         images = (answer.get("meta") or {}).get("images") or {}
-        return Full.model_validate(answer["record"]), FullImages.model_validate(images)
-    except (ValidationError, KeyError, AttributeError) as error:
+        return Full.model_validate(answer["record"] | {"_images_meta": images.get("_images_meta")})
+    except (ValidationError, KeyError, TypeError, AttributeError) as error:
         raise Unreadable("a full record cannot be read") from error
 
 
@@ -170,27 +158,11 @@ def facts_of(found: Found, full: Full, terms: Texts) -> dict[str, Any]:
     }
 
 
-def views_of(found: Found, images: FullImages, all_views: bool) -> tuple[View, ...]:
-    """List the first picture, or all; none where the museum gives no address."""
-    bases = [first(found.base, images.primary), *(images.others if all_views else ())]
-    metas = {meta.asset: meta for meta in (*images.metas, *found.metas)}
-    views = {}
-    for base in filter(None, bases):
-        name = base.rstrip("/").rpartition("/")[2]
-        meta = metas.get(name, ImageMeta())
-        views[name] = View(
-            image_id=name,
-            base=base.rstrip("/") + "/",
-            copyright=meta.copyright,
-            sensitive=bool(meta.sensitive),
-        )
-    return tuple(views.values())
+def meta_of(found: Found, full: Full) -> ImageMeta:
+    """Find what is said of an object's picture."""
+    metas = {meta.asset: meta for meta in (*full.metas, *found.metas)}
+    return metas.get(found.image_id, ImageMeta())
 
 
 def first(*texts: str) -> str:
-    """Give the first text that is not empty.
-
-    >>> first("", "Tiara", "Crown")
-    'Tiara'
-    """
     return next(filter(None, texts), "")

@@ -4,7 +4,6 @@ What is not the museum's stays: ids, addresses, hashes, and captions that a mode
 stage prunes when it starts; a small process waits for the hour, one for each data folder.
 """
 
-import fcntl
 import json
 import sys
 import time
@@ -12,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from engine.lock import take_lock
 from training.errors import BadCorpus
 from training.museum.metadata_rows import (
-    CAPTIONS,
     IMAGES,
     LASTING,
     LOCK,
@@ -27,26 +26,14 @@ from training.museum.metadata_rows import (
 from training.run.expiry import leave_behind, wait_for
 from training.run.json_lines import write_lines
 
-CATALOGUE = "catalogue"  # the captioner that repeats the museum's own words
-WORK = "captions"  # a captioner's working folder in a data folder
 WATCH = ".watch.lock"
 
 
 def prune(data: Path, now: float) -> int:
     """Delete what is due in a data folder; gives the number of pictures that went."""
-    rows = rows_here(data)
-    due = {row["file_name"] for row in rows if is_due(row, now)}
-    days = retention_of(data)
-    if days is not None:  # pictures without a line, too: a harvest may have been broken off
-        due |= {
-            f"{IMAGES}/{path.name}"
-            for path in (data / IMAGES).glob("*")
-            if path.stat().st_mtime + days * 86400 <= now
-        }
-    if not due:
-        return 0
+    due = {name for end, name in ends_of(data) if end <= now}
     # Texts first: a kill in between leaves pictures, which are due at the next start all the same.
-    if rows:
+    if due and (rows := rows_here(data)):
         kept = []
         for row in rows:
             if row["file_name"] in due:  # what may last, without the museum's texts
@@ -54,7 +41,6 @@ def prune(data: Path, now: float) -> int:
                 row |= {"text": "", "pruned": True}
             kept.append(row)
         write_lines(data / METADATA, kept)
-    prune_captions(data, due)
     for name in due:
         (data / name).unlink(missing_ok=True)
     return len(due)
@@ -66,18 +52,6 @@ def rows_here(data: Path) -> list[dict[str, Any]]:
         return read_rows(data / METADATA)
     except (FileNotFoundError, BadCorpus):
         return []
-
-
-def prune_captions(data: Path, gone: set[str]) -> None:
-    """Take out captions in the museum's words."""
-    path = data / CAPTIONS
-    if path.exists():
-        kept = [
-            row
-            for row in read_rows(path)
-            if row["file_name"] not in gone or row.get("captioner") != CATALOGUE
-        ]
-        write_lines(path, kept)
 
 
 def retention_of(data: Path) -> float | None:
@@ -94,23 +68,19 @@ def retention_of(data: Path) -> float | None:
         return MOST_DAYS
 
 
-def due_of(row: dict[str, Any]) -> float | None:
-    """Tell when a line's time is over (seconds since 1970); None if it is over or has no end."""
-    return None if "pruned" in row else expiry_of(row)
-
-
-def is_due(row: dict[str, Any], now: float) -> bool:
-    due = due_of(row)
-    return due is not None and due <= now
+def ends_of(data: Path) -> list[tuple[float, str]]:
+    """Tell when each picture that is here must be gone (seconds since 1970)."""
+    lines = [(expiry_of(row), row["file_name"]) for row in rows_here(data) if "pruned" not in row]
+    ends = [(end, name) for end, name in lines if end is not None]
+    days = retention_of(data)
+    if days is not None:  # pictures without a line, too: a harvest may have been broken off
+        for path in (data / IMAGES).glob("*"):
+            ends.append((path.stat().st_mtime + days * 86400, f"{IMAGES}/{path.name}"))
+    return ends
 
 
 def next_due(data: Path) -> float | None:
-    """Tell when the next picture is due (seconds since 1970); None when none is left."""
-    times = [due for row in rows_here(data) if (due := due_of(row)) is not None]
-    days = retention_of(data)
-    if days is not None:
-        times += [path.stat().st_mtime + days * 86400 for path in (data / IMAGES).glob("*")]
-    return min(times, default=None)
+    return min((end for end, _ in ends_of(data)), default=None)
 
 
 def prune_all(runs: Path, now: float) -> int:
@@ -125,12 +95,9 @@ def wait_and_prune(
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
     """Prune each time something is due, until nothing is left; one waiter a folder is enough."""
-    with (data / WATCH).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return
-        wait_for(lambda: next_due(data), lambda: prune(data, clock()), clock, sleep)
+    if lock := take_lock(data, Path(), WATCH):
+        with lock:
+            wait_for(lambda: next_due(data), lambda: prune(data, clock()), clock, sleep)
 
 
 def watch(data: Path) -> None:

@@ -15,7 +15,7 @@ from training.sources.guardian_articles import GuardianSource
 from training.sources.hub import HubSource
 from training.sources.text_folder import FolderSource
 from training.text.rights import GUARDIAN_HOURS, retention_hours
-from training.web.http_client import Pace, PoliteClient
+from training.web.http_client import PoliteClient
 from training.web.journal import Journal
 
 FETCHED = "fetched"  # in the runs folder, shared by runs: nothing is fetched twice
@@ -40,14 +40,14 @@ def source_of(
             return BooksSource(
                 origin,
                 licence,
-                PoliteClient(Pace(origin.seconds_between)),
+                PoliteClient(origin.seconds_between),
                 journal_of(recipe, runs),
             )
         case origins.TablesOrigin():
             return TablesSource(
                 origin,
                 licence,
-                PoliteClient(Pace(origin.seconds_between)),
+                PoliteClient(origin.seconds_between),
                 journal_of(recipe, runs),
             )
         case origins.GuardianOrigin():
@@ -75,7 +75,7 @@ def guardian_source(
             "The Guardian needs a key of your own: set GUARDIAN_API_KEY. Keys come from "
             "https://open-platform.theguardian.com/access/."
         )
-    client = PoliteClient(Pace(api.SECONDS_BETWEEN), api.FIRST_RETRY)
+    client = PoliteClient(api.SECONDS_BETWEEN, api.FIRST_RETRY)
     guardian = api.GuardianApi(
         settings.guardian_api_key.get_secret_value(), client, settings.guardian_address
     )

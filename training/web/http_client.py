@@ -4,8 +4,10 @@ import os
 import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from email.utils import parsedate_to_datetime
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -25,21 +27,12 @@ REDIRECTS = 5
 LONGEST_WAIT = 900.0  # seconds; a server that asks for more is told about, not waited for
 
 
-@dataclass
-class Pace:
-    """Let a call through at most once in `seconds`."""
+class NoAnswer(SourceFault):
+    """This address cannot be had; another may."""
 
-    seconds: float
-    clock: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
-    last: float | None = None
 
-    def wait(self) -> None:
-        if self.last is not None:
-            remaining = self.last + self.seconds - self.clock()
-            if remaining > 0:
-                self.sleep(remaining)
-        self.last = self.clock()
+class Silent(NoAnswer):
+    """This address did not answer in all its tries."""
 
 
 def retry_delay(headers: Mapping[str, str], tries: int, first: float, now: float) -> float:
@@ -47,18 +40,20 @@ def retry_delay(headers: Mapping[str, str], tries: int, first: float, now: float
 
     >>> retry_delay({"ratelimit-reset": "7"}, 1, first=1.0, now=0.0)
     7.0
+    >>> retry_delay({"retry-after": "Thu, 01 Jan 2026 00:00:30 GMT"}, 1, 1.0, now=1767225600)
+    30.0
     >>> retry_delay({"retry-after": "0"}, 1, first=1.0, now=0.0) >= 1.0
     True
-    >>> 1.0 <= retry_delay({}, 1, first=1.0, now=0.0) <= 1.25
+    >>> 1.0 <= retry_delay({"retry-after": "soon"}, 1, first=1.0, now=0.0) <= 1.25
     True
     """
     own = min(LONGEST_RETRY, float(first * 2 ** (tries - 1))) * random.uniform(1.0, 1.25)
     for name in RESET_HEADERS:
-        try:
-            said = float(headers.get(name, ""))
-        except ValueError:
-            continue
-        return max(own, said - now if said > EPOCH_LIKE else said)
+        said = headers.get(name, "")
+        with suppress(ValueError):
+            date = said.endswith("GMT")  # the other form that HTTP knows
+            until = parsedate_to_datetime(said).timestamp() if date else float(said)
+            return max(own, until - now if until > EPOCH_LIKE else until)
     return own
 
 
@@ -78,41 +73,34 @@ def user_agent() -> str:
     return f"pastiche/{release()} (+see the README of the operator's copy{told})"
 
 
-class ForeignRedirect(SourceFault):
-    """This address leads where nothing is taken from, or to more than is taken."""
-
-
-def _whole(answer: requests.Response) -> requests.Response:
-    """Read the body; a small one may unpack to a great one."""
-    body = bytearray()
-    with answer:
-        for part in answer.iter_content(1 << 16):
-            body += part
-            if len(body) > MOST_BYTES:
-                raise ForeignRedirect(f"{answer.url} is larger than {MOST_BYTES >> 20} MiB.")
-    answer._content = bytes(body)
-    return answer
-
-
 class PoliteClient:
-    def __init__(self, pace: Pace, first_retry: float = FIRST_RETRY) -> None:
-        self.pace = pace
-        self.first_retry = first_retry
+    """Begin a call at most once in `seconds`; `first_retry` is the first pause after a fault."""
+
+    def __init__(
+        self,
+        seconds: float,
+        first_retry: float = FIRST_RETRY,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.seconds, self.first_retry = seconds, first_retry
+        self.clock, self.sleep = clock, sleep
+        self.last = float("-inf")
         self.session = requests.Session()
         self.session.headers["User-Agent"] = user_agent()
 
     def get(
         self, address: str, query: Mapping[str, str] | None = None, etag: str = ""
     ) -> requests.Response:
-        """Fetch an answer whole, whatever its status; raises SourceFault when patience runs out.
+        """Fetch an answer whole, whatever its status; 304 says that what has the `etag` is still right.
 
-        With an `etag`, 304 means that what has it is still right.
-
-        Tried again: busy and broken servers, lost connections, bodies cut short.
+        Tried again: busy and broken servers, lost connections, bodies cut short. Raises NoAnswer, or
+        SourceFault where the server asks for a long pause.
         """
-        trouble = ""
         for tries in range(1, TRIES + 1):
-            self.pace.wait()
+            if (remaining := self.last + self.seconds - self.clock()) > 0:
+                self.sleep(remaining)
+            self.last = self.clock()
             headers: Mapping[str, str] = {}
             try:
                 answer = self._fetched(address, query, etag)
@@ -121,17 +109,20 @@ class PoliteClient:
             except (ChunkedEncodingError, ContentDecodingError):
                 trouble = "an answer cut short"
             except (requests.RequestException, ValueError) as error:  # an address that is none
-                raise ForeignRedirect(
-                    f"{address} cannot be fetched ({type(error).__name__})."
-                ) from error
+                raise NoAnswer(f"{address} cannot be fetched ({type(error).__name__}).") from error
             else:
                 if answer.status_code not in AGAIN:
                     return answer
-                headers = {name.lower(): value for name, value in answer.headers.items()}
-                trouble = f"status {answer.status_code}"
+                headers, trouble = answer.headers, f"status {answer.status_code}"
+            delay = retry_delay(headers, tries, self.first_retry, time.time())
+            if delay > LONGEST_WAIT:
+                raise SourceFault(
+                    f"{address} answered {trouble} and asks to wait {delay / 60:.0f} minutes. Run "
+                    "the same command again then; it goes on from where it stopped."
+                )
             if tries < TRIES:
-                self.rest(address, headers, tries, trouble)
-        raise SourceFault(
+                self.sleep(delay)
+        raise Silent(
             f"{address} did not answer after {TRIES} tries ({trouble}). What was fetched is kept: "
             "run the same command again later and it goes on from there."
         )
@@ -145,33 +136,22 @@ class PoliteClient:
     ) -> requests.Response:
         """Read one answer whole within MOST_BYTES, its redirects checked one by one."""
         headers = {"If-None-Match": etag} if etag else {}
+        options: Any = {
+            "headers": headers,
+            "timeout": TIMEOUT,
+            "allow_redirects": False,
+            "stream": True,
+        }
         for _ in range(REDIRECTS):
-            answer = self.session.get(
-                address,
-                params=query,
-                headers=headers,
-                timeout=TIMEOUT,
-                allow_redirects=False,
-                stream=True,
-            )
-            if not answer.is_redirect:
-                return _whole(answer)
-            answer.close()
+            with self.session.get(address, params=query, **options) as answer:
+                if not answer.is_redirect:
+                    answer._content = _body(answer)
+                    return answer
             to, query = urljoin(answer.url, answer.headers["location"]), None
             if not self.may_follow(address, to):
-                raise ForeignRedirect(f"{address} leads elsewhere, to {to[:80]}.")
+                raise NoAnswer(f"{address} leads elsewhere, to {to[:80]}.")
             address = to
-        raise ForeignRedirect(f"{address} leads on and on.")
-
-    def rest(self, address: str, headers: Mapping[str, str], tries: int, trouble: str) -> None:
-        """Sleep as long as the server asks, or ever longer."""
-        delay = retry_delay(headers, tries, self.first_retry, time.time())
-        if delay > LONGEST_WAIT:
-            raise SourceFault(
-                f"{address} answered {trouble} and asks to wait {delay / 60:.0f} minutes. Run the "
-                "same command again then; it goes on from where it stopped."
-            )
-        self.pace.sleep(delay)
+        raise NoAnswer(f"{address} leads on and on.")
 
     def body(self, address: str) -> bytes:
         answer = self.get(address)
@@ -183,3 +163,13 @@ class PoliteClient:
         if not answer.content:
             raise SourceFault(f"{address} is empty. Try again later, or use --corpus DIR.")
         return answer.content
+
+
+def _body(answer: requests.Response) -> bytes:
+    """Read the body; a small one may unpack to a great one."""
+    body = bytearray()
+    for part in answer.iter_content(1 << 16):
+        body += part
+        if len(body) > MOST_BYTES:
+            raise NoAnswer(f"{answer.url} is larger than {MOST_BYTES >> 20} MiB.")
+    return bytes(body)
