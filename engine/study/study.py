@@ -11,7 +11,6 @@ import tomllib
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -19,11 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from engine.errors import AskerError, SetupError
 from engine.ledger.keys import key_file, load_key
 from engine.ledger.transactions import Database, add
+from engine.settings import Settings
 from engine.study.pseudonyms import key_check, place_pseudonym, pseudonym
 from engine.study.tables import StudyRow
-
-if TYPE_CHECKING:
-    from engine.settings import Settings
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 VERSION = re.compile(r"<!--\s*version:\s*([\w.-]{1,16})\s*-->\s*")
@@ -95,7 +92,7 @@ class Study:
         return any(text.sha256 == sha256 for text in self.texts.values())
 
 
-def folder_of(settings: "Settings", study: str) -> Path:
+def folder_of(settings: Settings, study: str) -> Path:
     """Locate a study's files. Raises SetupError for an invalid name."""
     if not NAME.fullmatch(study):
         raise SetupError(
@@ -104,7 +101,7 @@ def folder_of(settings: "Settings", study: str) -> Path:
     return settings.home / "studies" / study
 
 
-def study_key_file(settings: "Settings", study: str) -> Path:
+def study_key_file(settings: Settings, study: str) -> Path:
     """Locate the study's key. Raises SetupError for a path within the data folder."""
     folder_of(settings, study)
     if settings.study_key_file is not None and study == settings.study:
@@ -120,7 +117,7 @@ def study_key_file(settings: "Settings", study: str) -> Path:
     return path
 
 
-def read_study_file(settings: "Settings", study: str) -> StudyFile:
+def read_study_file(settings: Settings, study: str) -> StudyFile:
     """Read `study.toml`. Raises SetupError naming the file and its first mistake."""
     path = folder_of(settings, study) / "study.toml"
     try:
@@ -143,7 +140,7 @@ def mistake(error: ValidationError) -> str:
     return f"{where}: {first['msg']}."
 
 
-def read_texts(settings: "Settings", study: str, file: StudyFile) -> dict[str, ConsentText]:
+def read_texts(settings: Settings, study: str, file: StudyFile) -> dict[str, ConsentText]:
     """Read the consent in every language: the study's words, else the shipped. Raises SetupError."""
     folder = folder_of(settings, study)
     own = sorted(path.name[8:-3] for path in folder.glob("consent.*.md"))
@@ -181,7 +178,7 @@ def _shipped(name: str, language: str) -> str:
     return files("engine.study.texts").joinpath(f"{name}.{known}.md").read_text(encoding="utf-8")
 
 
-async def open_study(settings: "Settings", database: Database) -> Study | None:
+async def open_study(settings: Settings, database: Database) -> Study | None:
     """Open the study that the settings name; its key is made when it is opened first. None for none.
 
     Raises SetupError for a file that cannot be used, and for a key that lies open.
@@ -209,7 +206,7 @@ async def study_row(database: Database, study: str) -> sa.Row[tuple[object, ...]
 
 
 def key_of(
-    settings: "Settings", study: str, row: sa.Row[tuple[object, ...]] | None
+    settings: Settings, study: str, row: sa.Row[tuple[object, ...]] | None
 ) -> tuple[bytes | None, str]:
     """Load the key, or say why there is none. Raises SetupError for a file that others can read."""
     if row is None or row.key_destroyed_at is not None:

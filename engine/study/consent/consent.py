@@ -1,16 +1,14 @@
 """Consent: the answers to the form, the log they make, and which of them hold now."""
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.ledger.transactions import add
+from engine.study.study import ConsentText, Study
 from engine.study.tables import ConsentRow
-
-if TYPE_CHECKING:
-    from engine.study.study import ConsentText, Study
 
 QUESTIONS = ("adult", "use", "excerpts", "linkage")  # in the order in which they are asked
 _LETTERS = {None: "-", True: "y", False: "n"}
@@ -84,9 +82,7 @@ class Consent:
         return self.granted and not self.lapsed
 
 
-async def last_consent(
-    connection: AsyncConnection, study: "Study", pseudonym: str
-) -> Consent | None:
+async def last_consent(connection: AsyncConnection, study: Study, pseudonym: str) -> Consent | None:
     row = await _last_row(connection, study, pseudonym)
     if row is None:
         return None
@@ -99,19 +95,17 @@ async def last_consent(
     )
 
 
-async def live_consent(
-    connection: AsyncConnection, study: "Study", pseudonym: str
-) -> Consent | None:
+async def live_consent(connection: AsyncConnection, study: Study, pseudonym: str) -> Consent | None:
     consent = await last_consent(connection, study, pseudonym)
     return consent if consent is not None and consent.live else None
 
 
 async def grant(
     connection: AsyncConnection,
-    study: "Study",
+    study: Study,
     pseudonym: str,
     answers: Answers,
-    text: "ConsentText",
+    text: ConsentText,
     *,
     form: str,
     platform: str,
@@ -139,7 +133,7 @@ async def grant(
 
 
 async def withdraw(
-    connection: AsyncConnection, study: "Study", pseudonym: str, facts: dict[str, Any]
+    connection: AsyncConnection, study: Study, pseudonym: str, facts: dict[str, Any]
 ) -> bool:
     """Add a row; False when there was nothing to withdraw. `facts`: platform, channel, at."""
     row = await _last_row(connection, study, pseudonym)
@@ -152,7 +146,7 @@ async def withdraw(
     return True
 
 
-async def _last_row(connection: AsyncConnection, study: "Study", pseudonym: str) -> Any:
+async def _last_row(connection: AsyncConnection, study: Study, pseudonym: str) -> Any:
     query = sa.select(ConsentRow.__table__).where(
         ConsentRow.study == study.id, ConsentRow.pseudonym == pseudonym
     )
@@ -160,7 +154,7 @@ async def _last_row(connection: AsyncConnection, study: "Study", pseudonym: str)
 
 
 async def answered_since(
-    connection: AsyncConnection, study: "Study", pseudonym: str, form: str
+    connection: AsyncConnection, study: Study, pseudonym: str, form: str
 ) -> str:
     """Look a form up: "saved" by it, "older" than the last word on record, or "" (still open).
 

@@ -1,14 +1,10 @@
 """Which groups and servers opted in. A chat of two needs only the person's consent."""
 
-from typing import TYPE_CHECKING
-
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from engine.study.study import Study
 from engine.study.tables import StudyPlaceRow
-
-if TYPE_CHECKING:
-    from engine.study.study import Study
 
 
 def place_of(platform: str, place: str, server: str = "") -> str:
@@ -22,7 +18,7 @@ def place_of(platform: str, place: str, server: str = "") -> str:
     return place.partition("/")[0] if platform == "telegram" else place
 
 
-async def takes_part(connection: AsyncConnection, study: "Study", place: str) -> bool:
+async def takes_part(connection: AsyncConnection, study: Study, place: str) -> bool:
     query = (
         sa.select(StudyPlaceRow.action)
         .where(StudyPlaceRow.study == study.id, StudyPlaceRow.place == place)

@@ -2,25 +2,22 @@
 
 import hashlib
 import hmac
-from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
 from engine.ledger.transactions import Database, add, repeated
+from engine.study.consent.participants import Person
 from engine.study.experiments.tables import Enrolment, PanelId
-
-if TYPE_CHECKING:
-    from engine.study.consent.participants import Person
-    from engine.study.study import Study
+from engine.study.study import Study
 
 
 class Panel:
-    def __init__(self, database: Database, study: "Study") -> None:
+    def __init__(self, database: Database, study: Study) -> None:
         self._database = database
         self._study = study
 
     @repeated
-    async def note(self, person: "Person", panel: str) -> str:
+    async def note(self, person: Person, panel: str) -> str:
         """Note a panel's id: "noted"; or "other", the first one stands; "taken", by somebody else."""
         key = self._study.needed_key()
         lookup = hmac.new(key, f"panel|{panel}".encode(), hashlib.sha256).hexdigest()
@@ -38,7 +35,7 @@ class Panel:
             row = values | {"panel": panel, "at": self._database.clock()}
             return "noted" if await add(connection, PanelId, row) else "taken"
 
-    async def of(self, person: "Person") -> str:
+    async def of(self, person: Person) -> str:
         mine = PanelId.study == self._study.id, PanelId.pseudonym.in_(person.accounts)
         return await self._database.scalar(sa.select(PanelId.panel).where(*mine)) or ""
 

@@ -5,13 +5,10 @@ import hashlib
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from engine.plan.job import Spot, Treatment
-
-if TYPE_CHECKING:
-    from engine.study.consent.participants import Person
-    from engine.study.experiments.experiment import Arm, Experiment
+from engine.study.consent.participants import Person
+from engine.study.experiments.experiment import Arm, Experiment
 
 CODE = 8  # characters of a completion code
 
@@ -27,7 +24,7 @@ class Candidate:
     unit: str = ""
 
 
-def takes(experiment: "Experiment", spot: Spot, asking: Candidate, age: int) -> bool:
+def takes(experiment: Experiment, spot: Spot, asking: Candidate, age: int) -> bool:
     """Tell whether it takes this request; everybody who takes part has said to have reached `age`."""
     wanted = experiment.eligible
     checks: Mapping[str, tuple[tuple[str, ...], str]] = {
@@ -43,7 +40,7 @@ def takes(experiment: "Experiment", spot: Spot, asking: Candidate, age: int) -> 
     return experiment.task == asking.task and fits and age >= wanted.minimum_age
 
 
-def unit_of(experiment: "Experiment", person: "Person", asking: Candidate) -> str:
+def unit_of(experiment: Experiment, person: Person, asking: Candidate) -> str:
     match experiment.unit:
         case "place":
             return person.place
@@ -59,7 +56,7 @@ def completion_code(key: bytes, experiment: str, unit: str) -> str:
     return base64.b32encode(digest).decode()[:CODE]
 
 
-def treatment_of(arm: "Arm", experiment: "Experiment | None", exposure: str = "") -> Treatment:
+def treatment_of(arm: Arm, experiment: Experiment | None, exposure: str = "") -> Treatment:
     return Treatment(
         experiment=experiment.id if experiment else "",
         arm=arm.name,

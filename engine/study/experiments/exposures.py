@@ -6,20 +6,18 @@ changed until the reveal, and every one is kept.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 from ulid import ULID
 
 from engine.ledger.transactions import Database, add, repeated
+from engine.study.consent.participants import Person
+from engine.study.experiments.experiment import Experiment
 from engine.study.experiments.tables import Exposure, Vote
+from engine.study.study import Study
 from engine.study.tables import InteractionRow
-
-if TYPE_CHECKING:
-    from engine.study.consent.participants import Person
-    from engine.study.experiments.experiment import Experiment
-    from engine.study.study import Study
 
 OPEN_SECONDS = 24 * 3600.0  # a vote is taken within these
 PRACTICE = "practice"
@@ -41,7 +39,7 @@ class ShownExposure:
 
 
 class Exposures:
-    def __init__(self, database: Database, study: "Study") -> None:
+    def __init__(self, database: Database, study: Study) -> None:
         self._database = database
         self._study = study
 
@@ -49,12 +47,12 @@ class Exposures:
     async def make(
         self,
         name: str,
-        person: "Person",
+        person: Person,
         kind: str,
         *,
         shown: list[dict[str, Any]],
         seed: int,
-        experiment: "Experiment | None" = None,
+        experiment: Experiment | None = None,
         step: str = "",
         item: str | None = None,
     ) -> bool:
@@ -81,7 +79,7 @@ class Exposures:
             return await add(connection, Exposure, values)
 
     async def _make_room(
-        self, connection: AsyncConnection, mine: Any, experiment: "Experiment", step: str
+        self, connection: AsyncConnection, mine: Any, experiment: Experiment, step: str
     ) -> None:
         """Void the oldest that were passed over, lest more are judged than the experiment has."""
         row = Exposure
@@ -154,7 +152,7 @@ class Exposures:
     async def vote(
         self,
         name: str,
-        person: "Person",
+        person: Person,
         choice: str,
         *,
         confidence: int | None = None,
@@ -207,11 +205,11 @@ class Exposures:
         mine = sa.update(Exposure).where(Exposure.id == name, *where)
         await self._database.change(mine.values(values))
 
-    def _of(self, person: "Person", experiment: str | None) -> sa.ColumnElement[bool]:
+    def _of(self, person: Person, experiment: str | None) -> sa.ColumnElement[bool]:
         whose = Exposure.study == self._study.id, Exposure.pseudonym.in_(person.accounts)
         return sa.and_(*whose, Exposure.experiment == experiment)
 
-    async def count(self, person: "Person", experiment: str) -> int:
+    async def count(self, person: Person, experiment: str) -> int:
         """Count an experiment's exposures that the person answered, or saw where nothing is asked."""
         done = sa.or_(
             Exposure.state == "voted",
@@ -220,7 +218,7 @@ class Exposures:
         query = sa.select(sa.func.count()).where(self._of(person, experiment), done)
         return await self._database.scalar(query) or 0
 
-    async def by_step(self, person: "Person", experiment: str) -> dict[str, int]:
+    async def by_step(self, person: Person, experiment: str) -> dict[str, int]:
         """Count the same by step of a flow, practice too; "" outside of flows."""
         done = sa.or_(Exposure.state == "voted", Exposure.void_reason == PRACTICE)
         query = sa.select(Exposure.step, sa.func.count()).where(self._of(person, experiment), done)
@@ -228,13 +226,13 @@ class Exposures:
         return {name or "": count for name, count in rows}
 
     async def number(
-        self, person: "Person", experiment: str | None, kind: str, step: str = ""
+        self, person: Person, experiment: str | None, kind: str, step: str = ""
     ) -> int:
         """Count all that were made for the person, void ones too: the next one's place in an order."""
         mine = self._of(person, experiment), _step(Exposure, step), Exposure.kind == kind
         return await self._database.scalar(sa.select(sa.func.count()).where(*mine)) or 0
 
-    async def open_one(self, person: "Person", experiment: str, step: str) -> str | None:
+    async def open_one(self, person: Person, experiment: str, step: str) -> str | None:
         """Find what was shown in a step within a day and is not judged yet."""
         since = self._database.clock() - OPEN_SECONDS
         waiting = Exposure.state.in_(("made", "delivered")), Exposure.made_at > since
@@ -243,7 +241,7 @@ class Exposures:
         found: str | None = await self._database.scalar(query.limit(1))
         return found
 
-    async def shown_to(self, person: "Person", experiment: str) -> Sequence[Any]:
+    async def shown_to(self, person: Person, experiment: str) -> Sequence[Any]:
         """List what the person judged in an experiment, in order: what it was, and the last choice."""
         query = (
             sa.select(Exposure.id, Exposure.shown, Vote.choice)
@@ -254,7 +252,7 @@ class Exposures:
         last = {row.id: row for row in await self._database.rows(query)}
         return list(last.values())
 
-    async def votes_of(self, person: "Person", experiment: str) -> Sequence[Any]:
+    async def votes_of(self, person: Person, experiment: str) -> Sequence[Any]:
         query = (
             sa.select(Vote.seconds, Vote.unblinded)
             .join(Exposure, Exposure.id == Vote.exposure_id)

@@ -1,22 +1,18 @@
 """Where one person stands in an experiment, and what follows from an answer or from the end."""
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from ulid import ULID
 
+from engine.study.consent.participants import Person
 from engine.study.experiments.enrolment import Enrolled, Experiments
+from engine.study.experiments.exposures import Exposures
+from engine.study.experiments.passages import Item, PassagePool
+from engine.study.experiments.questionnaires import Questionnaires
 from engine.study.experiments.questions import Asked
 from engine.study.experiments.quotas import FULL
 from engine.study.experiments.steps import Step, in_order, left
-from engine.study.experiments.stimuli import shown, whole
-
-if TYPE_CHECKING:
-    from engine.study.consent.participants import Person
-    from engine.study.experiments.exposures import Exposures
-    from engine.study.experiments.passages import Item, PassagePool
-    from engine.study.experiments.questionnaires import Questionnaires
-    from engine.study.experiments.stimuli import Stimuli
+from engine.study.experiments.stimuli import Stimuli, shown, whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,13 +27,13 @@ class Place:
 @dataclass(frozen=True, slots=True)
 class Flow:
     _experiments: Experiments
-    _exposures: "Exposures"
-    _questionnaires: "Questionnaires"
-    _stimuli: "Stimuli"
-    _passages: "PassagePool"
+    _exposures: Exposures
+    _questionnaires: Questionnaires
+    _stimuli: Stimuli
+    _passages: PassagePool
 
     async def place(
-        self, enrolled: Enrolled, person: "Person", without: tuple[str, ...] = ()
+        self, enrolled: Enrolled, person: Person, without: tuple[str, ...] = ()
     ) -> Place:
         """Find what comes next; `without` are steps that have nothing left to show."""
         experiment = enrolled.experiment
@@ -60,7 +56,7 @@ class Flow:
                 return Place(step=step, asked=asked)
         return Place()
 
-    async def current(self, person: "Person") -> Enrolled | None:
+    async def current(self, person: Person) -> Enrolled | None:
         """Find the flow that the person is in the middle of."""
         for one in await self._experiments.of_person(person):
             if one.experiment.task != "flow" or one.completed or one.excluded == FULL:
@@ -69,7 +65,7 @@ class Flow:
                 return one
         return None
 
-    async def taking(self, enrolled: Enrolled, kind: str, person: "Person") -> Enrolled | None:
+    async def taking(self, enrolled: Enrolled, kind: str, person: Person) -> Enrolled | None:
         """Give it with the step where the person stands, if that is of this kind and has no items."""
         without: tuple[str, ...] = ()
         while (step := (await self.place(enrolled, person, without)).step) is not None:
@@ -82,15 +78,15 @@ class Flow:
         return None
 
     async def _drawn(
-        self, enrolled: Enrolled, step: Step, person: "Person"
-    ) -> "tuple[Item, ...] | None":
+        self, enrolled: Enrolled, step: Step, person: Person
+    ) -> tuple[Item, ...] | None:
         if step.stimuli:
             return await self._stimuli.draw(enrolled, step, person)
         expert = enrolled.arms[0].expert if len(enrolled.arms) == 1 else ""
         passage = await self._passages.draw(person, expert)
         return (passage,) if passage else None
 
-    async def trial(self, enrolled: Enrolled, step: Step, person: "Person") -> str | None:
+    async def trial(self, enrolled: Enrolled, step: Step, person: Person) -> str | None:
         """Take up what was shown and not judged, or draw; None where nothing is left."""
         experiment = enrolled.experiment
         while True:
@@ -113,7 +109,7 @@ class Flow:
             ):
                 return name
 
-    async def answered(self, enrolled: Enrolled, asked: Asked, person: "Person") -> Enrolled:
+    async def answered(self, enrolled: Enrolled, asked: Asked, person: Person) -> Enrolled:
         """Take the unit into its stratum, where a quota counts this answer; give how it stands now."""
         quota, experiment = enrolled.experiment.quota, enrolled.experiment
         if quota is None or asked.question.id != quota.question:
@@ -124,7 +120,7 @@ class Flow:
         found = await self._experiments.by_enrolment(enrolled.id)
         return found[0] if found else enrolled
 
-    async def finish(self, enrolled: Enrolled, person: "Person") -> None:
+    async def finish(self, enrolled: Enrolled, person: Person) -> None:
         """Note the end, once, and exclude by the rules that the file wrote down before."""
         if enrolled.completed or enrolled.excluded == FULL:
             return

@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import sqlalchemy as sa
 from pydantic import (
@@ -25,12 +25,10 @@ from pydantic import (
 
 from engine.errors import SetupError
 from engine.ledger.transactions import Database, add, repeated
+from engine.study.consent.participants import Person
 from engine.study.experiments.allocation import shuffled
 from engine.study.experiments.tables import Exposure, ItemRow, Vote
 from engine.study.study import Study, mistake
-
-if TYPE_CHECKING:
-    from engine.study.consent.participants import Person
 
 KINDS = ("real", "generated")
 SCORE_AFTER = 10  # guesses; d' of fewer says nothing
@@ -182,7 +180,7 @@ class PassagePool:
             rows = [item.row(self._study.id, author) for item in new]
             return sum([await add(connection, ItemRow, row) for row in rows])
 
-    async def pool(self, person: "Person | None" = None, expert: str = "") -> list[Item]:
+    async def pool(self, person: Person | None = None, expert: str = "") -> list[Item]:
         """List the passages that may be shown to that person; of one expert's manner, or of all."""
         query = sa.select(ItemRow.__table__).where(
             ItemRow.study == self._study.id, ItemRow.active, ItemRow.pool == ""
@@ -193,7 +191,7 @@ class PassagePool:
         mine = set(person.accounts) if person else set()
         return [Item.of(row) for row in rows if row.text and (row.author or "") not in mine]
 
-    async def draw(self, person: "Person", expert: str = "") -> Item | None:
+    async def draw(self, person: Person, expert: str = "") -> Item | None:
         items = await self.pool(person, expert)
         mine = Exposure.pseudonym.in_(person.accounts)
         guesses = sa.select(Exposure.item).where(mine, Exposure.kind == "guess")
@@ -208,7 +206,7 @@ class PassagePool:
         kind = next_kind(key, person.root, len(had))
         return choose(items, had, kind, shown, key, person.root)
 
-    async def score(self, person: "Person") -> Score:
+    async def score(self, person: Person) -> Score:
         query = (
             sa.select(Exposure.id, Exposure.shown, Vote.choice)
             .join(Vote, Vote.exposure_id == Exposure.id)

@@ -1,21 +1,18 @@
 """Answers to questionnaires: what is still to be asked of somebody, and what they said."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 from ulid import ULID
 
 from engine.ledger.transactions import Database, repeated
+from engine.study.consent.participants import Person
+from engine.study.experiments.enrolment import Enrolled
+from engine.study.experiments.experiment import Experiment
 from engine.study.experiments.questions import NO_ANSWER, TYPED, Asked, holds, ordered
 from engine.study.experiments.tables import Exposure, QuestionnaireAnswer
 from engine.study.interactions import unnamed
-
-if TYPE_CHECKING:
-    from engine.study.consent.participants import Person
-    from engine.study.experiments.enrolment import Enrolled
-    from engine.study.experiments.experiment import Experiment
-    from engine.study.study import Study
-
+from engine.study.study import Study
 
 Said = dict[tuple[str, str], str | None]
 Last = dict[
@@ -25,11 +22,11 @@ DEBRIEF = "debrief"  # the instrument, and question, by which it is on record th
 
 
 class Questionnaires:
-    def __init__(self, database: Database, study: "Study") -> None:
+    def __init__(self, database: Database, study: Study) -> None:
         self._database = database
         self._study = study
 
-    def asked(self, enrolled: "Enrolled", instrument: str) -> tuple[Asked, ...]:
+    def asked(self, enrolled: Enrolled, instrument: str) -> tuple[Asked, ...]:
         """List the questions of an instrument, which is a step, in this unit's order."""
         experiment = enrolled.experiment
         step = experiment.step_named(instrument)
@@ -38,18 +35,18 @@ class Questionnaires:
         shuffle = step is not None and step.shuffle
         return ordered(self._study.needed_key(), name, questions, shuffle=shuffle)
 
-    async def said(self, experiment: str, person: "Person", about: str | None = None) -> Said:
+    async def said(self, experiment: str, person: Person, about: str | None = None) -> Said:
         """Collect the last answers by (instrument, question), those about one thing too."""
         found = await self._last(experiment, person)
         return {(at, name): said for (at, name, of), said in found.items() if of in (None, about)}
 
-    async def failed(self, experiment: "Experiment", person: "Person") -> int:
+    async def failed(self, experiment: Experiment, person: Person) -> int:
         """Count the attention checks that were answered otherwise, beside items too."""
         checks = {(s.id, q.id): q.check for s in experiment.steps for q in s.questions if q.check}
         found = await self._last(experiment.id, person) if checks else {}
         return sum(checks.get((at, name), said) != said for (at, name, _), said in found.items())
 
-    async def _last(self, experiment: str, person: "Person") -> Last:
+    async def _last(self, experiment: str, person: Person) -> Last:
         row = QuestionnaireAnswer
         mine = row.study == self._study.id, row.pseudonym.in_(person.accounts)
         query = sa.select(row.instrument, row.question, row.about, row.value).where(*mine)
@@ -58,13 +55,13 @@ class Questionnaires:
         return {(at, name, about): said for at, name, about, said in rows}
 
     async def next(
-        self, enrolled: "Enrolled", instrument: str, person: "Person", about: str | None = None
+        self, enrolled: Enrolled, instrument: str, person: Person, about: str | None = None
     ) -> Asked | None:
         """Find the first question that is not answered, and is asked after what was."""
         said = await self.said(enrolled.experiment.id, person, about)
         return self.first(enrolled, instrument, said)
 
-    def first(self, enrolled: "Enrolled", instrument: str, said: Said) -> Asked | None:
+    def first(self, enrolled: Enrolled, instrument: str, said: Said) -> Asked | None:
         values = {question: value for (_, question), value in said.items()}
         return next(
             (
@@ -76,19 +73,19 @@ class Questionnaires:
             None,
         )
 
-    async def told(self, person: "Person") -> set[str]:
+    async def told(self, person: Person) -> set[str]:
         """Name the experiments whose debrief the person has had."""
         row = QuestionnaireAnswer
         mine = row.study == self._study.id, row.pseudonym.in_(person.accounts)
         query = sa.select(row.experiment).where(*mine, row.instrument == DEBRIEF)
         return set(await self._database.scalars(query))
 
-    async def debriefed(self, experiment: str, person: "Person") -> None:
+    async def debriefed(self, experiment: str, person: Person) -> None:
         if experiment not in await self.told(person):
             facts = {"instrument": DEBRIEF, "question": DEBRIEF, "value": "told"}
             await self._write(experiment, person, shown={}, **facts)
 
-    async def _treated(self, enrolled: "Enrolled", person: "Person") -> bool:
+    async def _treated(self, enrolled: Enrolled, person: Person) -> bool:
         query = sa.select(Exposure.id).where(
             Exposure.study == self._study.id,
             Exposure.experiment == enrolled.experiment.id,
@@ -99,9 +96,9 @@ class Questionnaires:
 
     async def answer(
         self,
-        enrolled: "Enrolled",
+        enrolled: Enrolled,
         instrument: str,
-        person: "Person",
+        person: Person,
         place: int,
         choice: str,
         about: str | None = None,
@@ -136,7 +133,7 @@ class Questionnaires:
         return asked
 
     @repeated
-    async def _write(self, experiment: str, person: "Person", **facts: Any) -> None:
+    async def _write(self, experiment: str, person: Person, **facts: Any) -> None:
         of = {"study": self._study.id, "experiment": experiment, "pseudonym": person.pseudonym}
         row = {"id": str(ULID()), **of, **facts, "at": self._database.clock()}
         await self._database.change(sa.insert(QuestionnaireAnswer).values(row))

@@ -12,23 +12,21 @@ import itertools
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 
 from engine.errors import SetupError
 from engine.ledger.transactions import Database, repeated
+from engine.study.consent.participants import Person
 from engine.study.experiments.allocation import shuffled, sides
+from engine.study.experiments.enrolment import Enrolled
 from engine.study.experiments.experiment import BETWEEN
 from engine.study.experiments.exposures import OPEN_SECONDS, PRACTICE
 from engine.study.experiments.passages import Item, read_items
+from engine.study.experiments.steps import Step
 from engine.study.experiments.tables import Exposure, ItemRow
-
-if TYPE_CHECKING:
-    from engine.study.consent.participants import Person
-    from engine.study.experiments.enrolment import Enrolled
-    from engine.study.experiments.steps import Step
-    from engine.study.study import Study
+from engine.study.study import Study
 
 ITEMS = ".items.toml"
 
@@ -85,7 +83,7 @@ def read_pool(path: Path) -> tuple[Item, ...]:
 
 
 class Stimuli:
-    def __init__(self, database: Database, study: "Study", folder: Path) -> None:
+    def __init__(self, database: Database, study: Study, folder: Path) -> None:
         self.folder = folder
         self.pools: dict[str, tuple[Item, ...]] = {}
         self._database = database
@@ -127,9 +125,7 @@ class Stimuli:
             rows = [item.row(self._study.id) for item in items]
             await connection.execute(sa.insert(ItemRow), rows)
 
-    async def draw(
-        self, enrolled: "Enrolled", step: "Step", person: "Person"
-    ) -> tuple[Item, ...] | None:
+    async def draw(self, enrolled: Enrolled, step: Step, person: Person) -> tuple[Item, ...] | None:
         """Choose what the person judges next: two versions to compare, or one. None: nothing is left."""
         key, experiment = self._study.needed_key(), enrolled.experiment
         active, met = await self._active(step.stimuli), await self._met(person)
@@ -162,7 +158,7 @@ class Stimuli:
         query = sa.select(ItemRow.id).where(ItemRow.study == self._study.id, ItemRow.active)
         return set(await self._database.scalars(query.where(ItemRow.pool == pool)))
 
-    async def _met(self, person: "Person") -> set[str]:
+    async def _met(self, person: Person) -> set[str]:
         mine = Exposure.study == self._study.id, Exposure.pseudonym.in_(person.accounts)
         query = sa.select(Exposure.item).where(*mine, Exposure.item.is_not(None))
         return {str(name) for name in await self._database.scalars(query)}
@@ -193,7 +189,7 @@ class Stimuli:
         return len(found) == 1
 
 
-def _two(enrolled: "Enrolled", items: Mapping[str, Item], order: Sequence[str]) -> tuple[Item, ...]:
+def _two(enrolled: Enrolled, items: Mapping[str, Item], order: Sequence[str]) -> tuple[Item, ...]:
     """Choose the two versions of the unit's arm; else two of all, in turn."""
     own = [arm for arm in enrolled.arm.split(BETWEEN) if arm in items]
     if len(own) != 2:
