@@ -79,10 +79,9 @@ async def agree(
     """Somebody agrees to take part, as /consent writes it."""
     answers = Answers(adult=True, use=True, excerpts=False, linkage=linkage)
     async with ledger.writing() as connection:
-        done = await grant(
-            connection, study, study.pseudonym(platform, asker), answers, study.text("en"),
-            form=ulid(), platform=platform, channel="private", now=ledger.clock(),
-        )  # fmt: skip
+        name, at = study.pseudonym(platform, asker), ledger.clock()
+        facts = {"form": ulid(), "platform": platform, "channel": "private", "at": at}
+        done = await grant(connection, study, name, answers, study.text("en"), facts)
     assert done
 
 

@@ -21,7 +21,7 @@ from bot.service.service import ChatService
 from engine.errors import AskerError, SetupError
 from engine.process.services import open_services
 from engine.settings import Settings
-from engine.study.consent.invitation import MONTH_SECONDS
+from engine.study.consent.consent import MONTH_SECONDS
 from engine.study.study import read_study_file, read_texts, study_key_file
 
 here, clock, talk = studied.here, studied.clock, studied.talk  # fixtures

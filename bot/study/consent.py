@@ -14,7 +14,7 @@ from bot.service.request import Reply, Who
 from engine.errors import AskerError, CommandError
 from engine.study.consent.account_links import shown as shown_code
 from engine.study.consent.consent import QUESTIONS, Answers, Consent
-from engine.study.consent.opt_in import place_of
+from engine.study.consent.participants import place_of
 
 if TYPE_CHECKING:
     from bot.messages.grammar import Simple

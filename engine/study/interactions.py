@@ -16,7 +16,7 @@ from engine.ledger.erasure import chunks, cut_off
 from engine.ledger.tables import JobRow, Table
 from engine.moderation import unspoken
 from engine.study.consent.consent import live_consent
-from engine.study.consent.opt_in import takes_part
+from engine.study.consent.participants import takes_part
 from engine.study.study import Study
 from engine.study.tables import InteractionRow, StudyPictureRow
 

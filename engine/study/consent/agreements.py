@@ -17,8 +17,9 @@ from engine.moderation import Judged, verdict_row
 from engine.plan.plan import Plan
 from engine.settings import Settings
 from engine.study import erasure_rules, interactions
-from engine.study.consent import account_links, consent, invitation, opt_in
-from engine.study.consent.consent import Answers, Consent
+from engine.study.consent import account_links, consent
+from engine.study.consent.consent import Answers, Consent, due_invitation, note_invitation
+from engine.study.consent.participants import takes_part
 from engine.study.observer import StudyObserver
 from engine.study.pseudonyms import pseudonym
 from engine.study.study import ConsentText, Study, key_of
@@ -84,26 +85,17 @@ class Agreements:
             before = await consent.answered_since(connection, self.running, name, form)
             if before:
                 return before
-            done = await consent.grant(
-                connection,
-                self.running,
-                name,
-                answers,
-                text,
-                form=form,
-                platform=platform,
-                channel=channel,
-                now=now,
-            )
+            facts = {"form": form, "platform": platform, "channel": channel, "at": now}
+            done = await consent.grant(connection, self.running, name, answers, text, facts)
             lookup = self._database.vault.lookup(platform, asker)
-            await invitation.note(connection, self.running, lookup, "granted", now)
+            await note_invitation(connection, self.running, lookup, "granted", now)
         return "granted" if done else "saved"
 
     @lasting
     async def noted(self, platform: str, asker: str, outcome: str) -> None:
         lookup = self._database.vault.lookup(platform, asker)
         async with self._database.writing() as connection:
-            await invitation.note(connection, self.running, lookup, outcome, self._database.clock())
+            await note_invitation(connection, self.running, lookup, outcome, self._database.clock())
 
     @repeated
     async def invite(self, platform: str, asker: str, *, alone: bool, place: str) -> str:
@@ -116,14 +108,14 @@ class Agreements:
         here, now = study.place(platform, place), self._database.clock()
         # mostly it is not time to: look first, so that nobody waits for a lock
         async with self._database.reading() as connection:
-            if not alone and not await opt_in.takes_part(connection, study, here):
+            if not alone and not await takes_part(connection, study, here):
                 return ""
-            if not await invitation.due(connection, study, lookup, name, now):
+            if not await due_invitation(connection, study, lookup, name, now):
                 return ""
         async with self._database.writing() as connection:
-            kind = await invitation.due(connection, study, lookup, name, now)
+            kind = await due_invitation(connection, study, lookup, name, now)
             if kind:
-                await invitation.note(connection, study, lookup, kind, now)
+                await note_invitation(connection, study, lookup, kind, now)
             return kind
 
     # Ends
@@ -175,7 +167,7 @@ class Agreements:
     async def takes_part(self, platform: str, place: str) -> bool:
         name = self.running.place(platform, place)
         async with self._database.reading() as connection:
-            return await opt_in.takes_part(connection, self.running, name)
+            return await takes_part(connection, self.running, name)
 
     @repeated
     async def switch(self, platform: str, place: str, kind: str, action: str) -> bool:
@@ -190,7 +182,7 @@ class Agreements:
             "at": self._database.clock(),
         }
         async with self._database.writing() as connection:
-            if await opt_in.takes_part(connection, self.running, name) == (action == "on"):
+            if await takes_part(connection, self.running, name) == (action == "on"):
                 return False
             await connection.execute(sa.insert(StudyPlaceRow).values(values))
         return True

@@ -1,4 +1,7 @@
-"""Consent: the answers to the form, the log they make, and which of them hold now."""
+"""Consent: the answers to the form, the log they make, which of them hold now, and the invitation.
+
+It comes after a first good answer, once a month at most, and never after a withdrawal.
+"""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -6,10 +9,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.ledger.transactions import add
+from engine.ledger.transactions import add, put
 from engine.study.study import ConsentText, Study
-from engine.study.tables import ConsentRow
+from engine.study.tables import ConsentRow, InvitationRow
 
+MONTH_SECONDS = 30 * 86400.0
 QUESTIONS = ("adult", "use", "excerpts", "linkage")  # in the order in which they are asked
 _LETTERS = {None: "-", True: "y", False: "n"}
 _VALUES = {letter: value for value, letter in _LETTERS.items()}
@@ -106,12 +110,9 @@ async def grant(
     pseudonym: str,
     answers: Answers,
     text: ConsentText,
-    *,
-    form: str,
-    platform: str,
-    channel: str,
-    now: float,
+    facts: dict[str, Any],
 ) -> bool:
+    """Add a row; False when the form's is there. `facts`: form, platform, channel, at."""
     assert answers.agreed, "who does not agree has no row"
     values = {
         "study": study.id,
@@ -124,10 +125,7 @@ async def grant(
         "text_version": text.version,
         "text_sha256": text.sha256,
         "locale": text.locale,
-        "platform": platform,
-        "channel": channel,
-        "form": form,
-        "at": now,
+        **facts,
     }
     return await add(connection, ConsentRow, values)
 
@@ -183,15 +181,42 @@ def form_after(name: str, last: int) -> str:
     >>> after_of("01ARZ3NDEKTSV4RRFFQ69G0011")
     33
     """
-    letters = ""
-    for _ in range(4):
-        last, digit = divmod(last, 32)
-        letters = _ALPHABET[digit] + letters
-    return name[:-4] + letters
+    digits = (last // 32**place % 32 for place in (3, 2, 1, 0))
+    return name[:-4] + "".join(_ALPHABET[digit] for digit in digits)
 
 
 def after_of(form: str) -> int:
-    number = 0
-    for letter in form[-4:]:
-        number = 32 * number + _ALPHABET.index(letter)
-    return number
+    return sum(_ALPHABET.index(letter) * 32**place for place, letter in enumerate(form[:-5:-1]))
+
+
+async def due_invitation(
+    connection: AsyncConnection, study: Study, lookup: str, pseudonym: str, now: float
+) -> str:
+    """Tell what it is time for: "invited", "lapsed" (they agreed to an older text), or "" for nothing.
+
+    The row is held until the end of a transaction that writes.
+    """
+    consent = await last_consent(connection, study, pseudonym)
+    if consent is not None and not (consent.granted and consent.lapsed):
+        return ""
+    kind = "invited" if consent is None else "lapsed"
+    query = sa.select(InvitationRow.outcome, InvitationRow.at).where(
+        InvitationRow.lookup == lookup, InvitationRow.study == study.id
+    )
+    last = (await connection.execute(query.with_for_update())).one_or_none()
+    anew = kind == "lapsed" and last is not None and last.outcome == "granted"
+    if last is not None and not anew and now - last.at < MONTH_SECONDS:
+        return ""
+    return kind
+
+
+async def note_invitation(
+    connection: AsyncConnection, study: Study, lookup: str, outcome: str, now: float
+) -> None:
+    """Note what came of it: opened, declined, granted; and in which hour, as the consent has the second.
+
+    The hour's end, so that nobody is asked again before the month is over.
+    """
+    hour = now - now % 3600 + 3600
+    values = {"lookup": lookup, "study": study.id, "outcome": outcome, "at": hour}
+    await put(connection, InvitationRow, ("lookup", "study"), values)

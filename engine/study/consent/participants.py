@@ -1,4 +1,7 @@
-"""Participants: people for whom consent, place and today's text hold, as for every row of the study."""
+"""Participants: people for whom consent, place and today's text hold, as for every row of the study.
+
+A chat of two needs only the person's consent; a group or server must have opted in.
+"""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -9,9 +12,29 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from engine.plan.job import Request, Spot
 from engine.study.consent.account_links import root_of
 from engine.study.consent.consent import Consent, live_consent
-from engine.study.consent.opt_in import place_of, takes_part
 from engine.study.study import Study
-from engine.study.tables import StudyLinkRow
+from engine.study.tables import StudyLinkRow, StudyPlaceRow
+
+
+def place_of(platform: str, place: str, server: str = "") -> str:
+    """Name what opts in: the server, or the group with all its topics.
+
+    >>> place_of("telegram", "-1001/4"), place_of("discord", "5", "7")
+    ('-1001', '7')
+    """
+    if server:
+        return server
+    return place.partition("/")[0] if platform == "telegram" else place
+
+
+async def takes_part(connection: AsyncConnection, study: Study, place: str) -> bool:
+    query = (
+        sa.select(StudyPlaceRow.action)
+        .where(StudyPlaceRow.study == study.id, StudyPlaceRow.place == place)
+        .order_by(StudyPlaceRow.id.desc())
+        .limit(1)
+    )
+    return await connection.scalar(query) == "on"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
