@@ -98,8 +98,8 @@ def review_command(
         findings = shutdown.run(review_study(settings, study))
         write_whole(out, review_list(findings))
         sys.stdout.write(
-            f"{out}: {len(findings)} finds. Write keep or remove under `decision` (keep all, "
-            "remove all: wherever the same words stand; empty: as under `default`), then:\n"
+            f"{out}: {len(findings)} finds. Write keep or remove under `decision`, for these words "
+            "wherever they stand (empty: as under `default`), then:\n"
             f"pastiche study export --study {study} --review {out.name} --out DIR\n"
             "The list holds the very words that are to go. Delete it when you are done.\n"
         )

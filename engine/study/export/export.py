@@ -149,7 +149,7 @@ async def review_study(settings: Settings, study: str) -> list[Finding]:
     async with opened_database(settings) as database:
         reading = await read_study(database, study)
     shape(reading, Shape(), scrub)
-    return scrub.findings
+    return list(scrub.findings.values())
 
 
 @asynccontextmanager

@@ -155,7 +155,7 @@ async def _of_people(
         for row in rows:
             row |= {"pseudonym": study.names[row["id"]], "pictures": seen.get(row["id"], [])}
             row |= dict.fromkeys(BORROWED) if row["id"] in study.cut else {}
-        scrub_table("interactions", rows, Scrub(), study.key)
+        scrub_table("interactions", rows, Scrub())
         shorten("interactions", rows, study.key)
         yield [_finished(row, study.study) for row in rows]
 

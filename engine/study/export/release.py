@@ -15,9 +15,9 @@ from typing import Any, Literal
 
 from engine.study.disclosure.k_anonymity import DEFAULT, gate_tables, look, with_answers
 from engine.study.disclosure.public_form import publish
-from engine.study.disclosure.review import Finding, context_of, same
+from engine.study.disclosure.review import Finding, context_of
 from engine.study.disclosure.scrub import Find, find, replaced, suspects
-from engine.study.export.codebook import Column, Row, Tables, columns
+from engine.study.export.codebook import Row, Tables, columns
 from engine.study.export.dataset import Reading
 from engine.study.export.trials import made_from
 from engine.study.pseudonyms import row_name
@@ -55,48 +55,36 @@ class Shape:
 
 @dataclass(slots=True, kw_only=True)
 class Scrub:
+    """Take words out by pattern, and by a reader's decisions; count what it did."""
+
     decisions: Mapping[str, str] = field(default_factory=dict)
     taken: Counter[str] = field(default_factory=Counter)
     kept: int = 0
     removed: int = 0
-    findings: list[Finding] = field(default_factory=list)
     listing: bool = False
+    findings: dict[str, Finding] = field(default_factory=dict)  # by their words
 
-    def text(self, table: str, row: str, column: str, text: str) -> str:
+    def text(self, text: str) -> str:
         found = find(text)
         if self.listing or self.decisions:
-            found = self._decided(table, row, column, text, found)
+            found = self._decided(text, found)
         self.taken.update(one.kind.rstrip("?") for one in found)
         return replaced(text, found) if found else text
 
-    def _decided(
-        self, table: str, row: str, column: str, text: str, found: list[Find]
-    ) -> list[Find]:
-        taken = [(one, "remove") for one in found]
+    def _decided(self, text: str, found: list[Find]) -> list[Find]:
         maybe = [
-            (one, "keep")
+            one
             for one in suspects(text)
             if all(one.end <= other.start or one.start >= other.end for other in found)
         ]
         chosen = []
-        counts: Counter[str] = Counter()
-        for one, default in sorted((*taken, *maybe), key=lambda pair: pair[0].start):
-            what = text[one.start : one.end]
-            finding = Finding(
-                table=table,
-                row=row,
-                column=column,
-                number=counts[what],
-                kind=one.kind,
-                what=what,
-                context=context_of(text, one.start, one.end),
-                default=default,
-            )
-            counts[what] += 1
+        for one in sorted((*found, *maybe), key=lambda each: each.start):
+            what, default = text[one.start : one.end], "keep" if one in maybe else "remove"
             if self.listing:
-                self.findings.append(finding)
-            for_all = self.decisions.get(same(what), default)
-            decision = self.decisions.get(finding.name, for_all)
+                context = context_of(text, one.start, one.end)
+                new = Finding(what=what, kind=one.kind, context=context, default=default)
+                self.findings.setdefault(what, new).times += 1
+            decision = self.decisions.get(what, default)
             self.kept += default == "remove" and decision == "keep"
             self.removed += default == "keep" and decision == "remove"
             if decision == "remove":
@@ -127,7 +115,7 @@ def shape(reading: Reading, how: Shape, scrub: Scrub) -> Shaped:
     key = reading.key
     blanked = publish(tables, reading.excerpts, key) if how.form == "public" else {}
     for name, rows in tables.items():
-        scrub_table(name, rows, scrub, key)
+        scrub_table(name, rows, scrub)
     report = (
         gate_tables(tables, how.quasi_identifiers, how.k)
         if how.k_enforced
@@ -141,26 +129,18 @@ def shape(reading: Reading, how: Shape, scrub: Scrub) -> Shaped:
     return Shaped(tables=tables, anonymity={"enforced": how.k_enforced, **report}, blanked=blanked)
 
 
-def scrub_table(name: str, rows: Iterable[Row], scrub: Scrub, key: bytes) -> None:
+def scrub_table(name: str, rows: Iterable[Row], scrub: Scrub) -> None:
     free = [column for column in columns(name) if column.free]
     for row in rows:
         if name == "items" and row["kind"] == "real":
             continue  # licensed passages are nobody's private words
         for column in free:
-            if row[column.name] is not None:
-                row[column.name] = _scrubbed(name, row, column, scrub, key)
-
-
-def _scrubbed(name: str, row: Row, column: Column, scrub: Scrub, key: bytes) -> str:
-    known = short(key, str(row["id"]))
-
-    def text(value: str) -> str:
-        return scrub.text(name, known, column.name, value)
-
-    value = row[column.name]
-    if column.kind != "json":
-        return text(value)
-    return json.dumps(leaves(json.loads(value), text), sort_keys=True, ensure_ascii=False)
+            value = row[column.name]
+            if value is not None and column.kind == "json":
+                value = leaves(json.loads(value), scrub.text)
+                row[column.name] = json.dumps(value, sort_keys=True, ensure_ascii=False)
+            elif value is not None:
+                row[column.name] = scrub.text(value)
 
 
 def leaves(value: Any, change: Callable[[str], str]) -> Any:
